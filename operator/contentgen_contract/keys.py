@@ -1,0 +1,54 @@
+"""Where things lie in the bucket: the seeds' layout, each key made in one place.
+
+Version 1 of a job has exactly the seeds' keys; later versions add `v{n}/` where the seeds have none.
+`{userId}` and `{jobId}` have passed strict patterns before they come here; `_part` checks once more, because
+a key that escapes its prefix is another tenant's file.
+"""
+
+import re
+
+from contentgen_contract.names import Kind, Stage
+
+_PART = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+_FILES: dict[tuple[Kind, Stage], re.Pattern[str]] = {
+    (Kind.LORA_TRAINING, Stage.PREPARE): re.compile(
+        r"^(images/\d{4}\.jpg|captions/\d{4}\.txt|dataset\.(json|zip)|preview\.jpg)$"
+    ),
+    (Kind.LORA_TRAINING, Stage.COLLECT): re.compile(r"^(model\.safetensors|config\.json|preview\.png)$"),
+    (Kind.IMAGE_GENERATION, Stage.COLLECT): re.compile(r"^image_\d{1,2}(_thumb)?\.(png|jpg)$"),
+    (Kind.TRANSCRIPTION, Stage.PREPARE): re.compile(r"^audio\.flac$"),
+    (Kind.TRANSCRIPTION, Stage.COLLECT): re.compile(r"^transcript\.(json|txt|srt|vtt)$"),
+}
+
+
+def _part(text: str) -> str:
+    if not _PART.fullmatch(text) or ".." in text:
+        raise ValueError(f"not usable in an S3 key: {text!r}")
+    return text
+
+
+def prefix(kind: Kind, stage: Stage, user_id: str, job_id: str, version: int) -> str:
+    """The folder (with a slash at its end) that one stage of one run writes into."""
+    owner = f"{_part(user_id)}/{_part(job_id)}"
+    later = f"v{version}/" if version > 1 else ""
+    if kind is Kind.LORA_TRAINING:
+        return f"datasets/{owner}/{later}" if stage is Stage.PREPARE else f"loras/{owner}/v{version}/"
+    if kind is Kind.IMAGE_GENERATION:
+        return f"generated-images/{owner}/{later}"
+    return f"transcripts/{owner}/{later}"
+
+
+def is_output(kind: Kind, stage: Stage, name: str) -> bool:
+    """Whether a stage may write a file of this name under its prefix."""
+    pattern = _FILES.get((kind, stage))
+    return pattern is not None and pattern.fullmatch(name) is not None
+
+
+def outcome(job_id: str, run: int, stage: Stage, attempt: int) -> str:
+    """Where a worker leaves the outcome of a stage, also while the operator is away."""
+    return f"runs/{_part(job_id)}/{run}/{stage}-{attempt}.json"
+
+
+def provider_result(job_id: str, run: int, attempt: int) -> str:
+    """Where the provider's answer is kept: providers delete theirs within the hour."""
+    return f"runs/{_part(job_id)}/{run}/provider-{attempt}.json"

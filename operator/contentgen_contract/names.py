@@ -1,0 +1,178 @@
+"""Names that more than one program uses, each defined once: API group, kinds, labels, annotations, conditions."""
+
+from enum import StrEnum
+
+GROUP = "contentgen.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+CATEGORY = "contentgen"  # `kubectl get contentgen` lists all kinds
+
+TOKEN_AUDIENCE = "contentgen"  # noqa: S105 - the audience of a worker's token, not a token
+TOKEN_FOLDER = "/var/run/secrets/contentgen"  # noqa: S105 - where the kubelet puts that token
+
+RERUN_ANNOTATION = f"{GROUP}/rerun"  # any new value asks for one more paid run of the same inputs
+RESUBMIT_ANNOTATION = f"{GROUP}/resubmit"  # names the attempt whose submission is unknown; a person's decision
+
+UID_LABEL = f"{GROUP}/uid"  # on Jobs and pods: the uid of the resource they work for
+KIND_LABEL = f"{GROUP}/kind"
+STAGE_LABEL = f"{GROUP}/stage"
+
+
+class Kind(StrEnum):
+    """The resources that a user applies."""
+
+    LORA_TRAINING = "LoraTraining"
+    IMAGE_GENERATION = "ImageGeneration"
+    TRANSCRIPTION = "Transcription"
+
+    @property
+    def plural(self) -> str:
+        """The resource's name in URLs and RBAC rules."""
+        return f"{self.value.lower()}s"
+
+    @property
+    def record_type(self) -> str:
+        """The word for this kind in MongoDB and in the HTTP API."""
+        return _RECORD_TYPES[self]
+
+    @property
+    def short_name(self) -> str:
+        """What `kubectl get` also calls it."""
+        return _SHORT_NAMES[self]
+
+
+_RECORD_TYPES = {
+    Kind.LORA_TRAINING: "lora-training",
+    Kind.IMAGE_GENERATION: "image-generation",
+    Kind.TRANSCRIPTION: "transcription",
+}
+_SHORT_NAMES = {Kind.LORA_TRAINING: "lora", Kind.IMAGE_GENERATION: "imagegen", Kind.TRANSCRIPTION: "transcript"}
+
+
+class Stage(StrEnum):
+    """The work of one Job: the free part before the paid call, and the free part after it."""
+
+    PREPARE = "prepare"
+    COLLECT = "collect"
+
+
+class Phase(StrEnum):
+    """Where a run is; phases only go forward within a run."""
+
+    PENDING = "Pending"
+    PREPARING = "Preparing"
+    SUBMITTING = "Submitting"
+    PROCESSING = "Processing"
+    COLLECTING = "Collecting"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    SUBMISSION_UNKNOWN = "SubmissionUnknown"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the run is over."""
+        return self in (Phase.COMPLETED, Phase.FAILED)
+
+
+class Step(StrEnum):
+    """What is being done right now, in a user's words: the STAGE column."""
+
+    WAITING = "Waiting"
+    DOWNLOADING = "Downloading"
+    DETECTING_SCENES = "DetectingScenes"
+    EXTRACTING_FRAMES = "ExtractingFrames"
+    BUILDING_DATASET = "BuildingDataset"
+    UPLOADING_DATASET = "UploadingDataset"
+    EXTRACTING_AUDIO = "ExtractingAudio"
+    UPLOADING_AUDIO = "UploadingAudio"
+    TRAINING = "Training"
+    GENERATING = "Generating"
+    TRANSCRIBING = "Transcribing"
+    STORING = "Storing"
+    DONE = "Done"
+
+
+# The seeds promise progress 0, 10, 20, 35, 50, 60, 85, 95 and 100; between two of them it moves.
+MILESTONES: dict[Kind, dict[Step, tuple[int, int]]] = {
+    Kind.LORA_TRAINING: {
+        Step.DOWNLOADING: (0, 10),
+        Step.DETECTING_SCENES: (10, 20),
+        Step.EXTRACTING_FRAMES: (20, 35),
+        Step.BUILDING_DATASET: (35, 50),
+        Step.UPLOADING_DATASET: (50, 60),
+        Step.TRAINING: (60, 85),
+        Step.STORING: (85, 95),
+    },
+    Kind.IMAGE_GENERATION: {Step.GENERATING: (10, 85), Step.STORING: (85, 95)},
+    Kind.TRANSCRIPTION: {
+        Step.DOWNLOADING: (0, 20),
+        Step.EXTRACTING_AUDIO: (20, 35),
+        Step.UPLOADING_AUDIO: (35, 50),
+        Step.TRANSCRIBING: (50, 85),
+        Step.STORING: (85, 95),
+    },
+}
+PROVIDER_STEP = {
+    Kind.LORA_TRAINING: Step.TRAINING,
+    Kind.IMAGE_GENERATION: Step.GENERATING,
+    Kind.TRANSCRIPTION: Step.TRANSCRIBING,
+}
+
+
+def progress_at(kind: Kind, step: Step, fraction: float) -> int:
+    """The overall progress (0-100) when `fraction` (0-1) of `step` is done."""
+    start, end = MILESTONES[kind].get(step, (0, 0))
+    return start + int((end - start) * min(max(fraction, 0.0), 1.0))
+
+
+class Condition(StrEnum):
+    """Condition types; the first three are kstatus's, the next two are for `kubectl wait`."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    SOURCE_READY = "SourceReady"
+    DATASET_READY = "DatasetReady"
+    SUBMITTED = "Submitted"
+    STORED = "Stored"
+
+
+class Reason(StrEnum):
+    """Why a resource is where it is: the REASON column, condition reasons, and a worker's verdicts."""
+
+    # on the way
+    PREPARING = "Preparing"
+    SUBMITTING = "Submitting"
+    PROCESSING = "Processing"
+    COLLECTING = "Collecting"
+    WAITING_FOR_LORA = "WaitingForLora"
+    STORE_UNAVAILABLE = "StoreUnavailable"
+    PROVIDER_UNAVAILABLE = "ProviderUnavailable"
+    PROVIDER_NOT_CONFIGURED = "ProviderNotConfigured"
+    LOOKING_FOR_REQUEST = "LookingForRequest"
+    # the end
+    COMPLETED = "Completed"
+    ADOPTED_FINISHED_RUN = "AdoptedFinishedRun"
+    INVALID_SPEC = "InvalidSpec"
+    SUBMISSION_UNKNOWN = "SubmissionUnknown"
+    PROVIDER_REFUSED = "ProviderRefused"
+    PROVIDER_FAILED = "ProviderFailed"
+    JOB_FAILED = "JobFailed"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    LORA_FAILED = "LoraFailed"
+    OUTPUT_MISSING = "OutputMissing"
+    OUTCOME_INVALID = "OutcomeInvalid"
+    # a worker's verdict on its input
+    SOURCE_NOT_ALLOWED = "SourceNotAllowed"
+    SOURCE_UNREACHABLE = "SourceUnreachable"
+    SOURCE_TOO_LARGE = "SourceTooLarge"
+    SOURCE_CHECKSUM_MISMATCH = "SourceChecksumMismatch"
+    SOURCE_EMPTY = "SourceEmpty"
+    UNSUPPORTED_MEDIA = "UnsupportedMedia"
+    NO_VIDEO = "NoVideo"
+    NO_AUDIO = "NoAudio"
+    INSUFFICIENT_FRAMES = "InsufficientFrames"
+    RESULT_UNREACHABLE = "ResultUnreachable"
+    RESULT_INVALID = "ResultInvalid"

@@ -1,0 +1,173 @@
+"""What the desk and a worker say to each other. All of it is JSON over the desk's HTTPS, or the outcome in S3."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from contentgen_contract.base import Sha256, Value
+from contentgen_contract.names import Kind, Reason, Stage, Step
+
+
+class Limits(Value):
+    """What a worker refuses to go beyond."""
+
+    download_bytes: int = Field(8 * 2**30, gt=0, description="Largest file fetched from a user's URL.")
+    download_seconds: int = Field(3600, gt=0, description="Longest time for one download.")
+    result_bytes: int = Field(4 * 2**30, gt=0, description="Largest file fetched from a provider's URL.")
+    pixels: int = Field(8192 * 4320, gt=0, description="Largest frame of a video, width times height.")
+    duration_seconds: int = Field(12 * 3600, gt=0, description="Longest recording.")
+
+
+class Download(Value):
+    """A file to fetch. `trusted` URLs were signed by the operator; others pass the worker's address guard."""
+
+    url: str
+    trusted: bool = False
+    sha256: Sha256 | None = None
+
+
+class WorkOrder(Value):
+    """GET /v1/order: everything that a worker needs to know; it holds no key of anything."""
+
+    job_id: str
+    kind: Kind
+    stage: Stage
+    version: int
+    attempt: int
+    user_id: str
+    spec: dict[str, Any]
+    source: Download | None = None  # prepare: the user's recording
+    result: Download | None = None  # collect: the provider's answer, a JSON document that the operator stored
+    dataset: Download | None = None  # collect of a LoraTraining: dataset.json of its prepare stage
+    dataset_previews: tuple[Download, ...] = ()  # some of the training pictures, for the LoRA's contact sheet
+    allowed_hosts: tuple[str, ...] = ()  # exact host:port pairs that the address guard lets through
+    limits: Limits = Limits()
+    outcome_url: str  # a presigned PUT, so that an operator that is away costs no work
+
+
+class Progress(Value):
+    """POST /v1/progress"""
+
+    step: Step
+    fraction: float = Field(ge=0, le=1)
+    message: str = Field("", max_length=256)
+    remaining_seconds: int | None = Field(None, ge=0, le=7 * 86400)
+
+
+class FileClaim(Value):
+    """A file that a worker is about to store; length and checksum become part of the signature."""
+
+    name: str = Field(max_length=128)
+    size_bytes: int = Field(ge=1, le=8 * 2**30)
+    sha256: Sha256
+    content_type: str = Field(pattern=r"^[a-z]+/[a-z0-9.+-]+$", max_length=64)
+
+
+class UploadRequest(Value):
+    """POST /v1/uploads"""
+
+    files: tuple[FileClaim, ...] = Field(min_length=1, max_length=256)
+
+
+class UploadGrant(Value):
+    """One single PUT: send exactly these headers with the file's bytes."""
+
+    name: str
+    url: str
+    headers: dict[str, str]
+
+
+class UploadGrants(Value):
+    """The answer to an UploadRequest, in its order."""
+
+    grants: tuple[UploadGrant, ...]
+
+
+class StoredFile(Value):
+    """A file that a worker stored, or the operator found stored. `name` is relative to the stage's prefix."""
+
+    name: str
+    size_bytes: int
+    sha256: Sha256
+    content_type: str
+
+
+class DatasetFacts(Value):
+    """What prepare found out about a video."""
+
+    type: Literal["dataset"] = "dataset"
+    images: int
+    scenes: int
+    rejected: dict[str, int] = Field(default_factory=dict)  # rejection reason -> frames
+    duration_seconds: float
+    width: int
+    height: int
+    source_bytes: int
+
+
+class AudioFacts(Value):
+    """What prepare found out about a recording."""
+
+    type: Literal["audio"] = "audio"
+    duration_seconds: float
+    source_bytes: int
+
+
+class LoraFacts(Value):
+    """What collect stored of a training."""
+
+    type: Literal["lora"] = "lora"
+    size_bytes: int
+
+
+class ImageFact(Value):
+    """One generated picture with its true size."""
+
+    name: str
+    thumbnail: str
+    width: int
+    height: int
+    size_bytes: int
+
+
+class ImageFacts(Value):
+    """What collect stored of a generation."""
+
+    type: Literal["images"] = "images"
+    images: tuple[ImageFact, ...]
+    seed: int | None = None
+
+
+class TranscriptFacts(Value):
+    """What collect stored of a transcription."""
+
+    type: Literal["transcript"] = "transcript"
+    word_count: int
+    duration_seconds: float
+    speakers: int
+    language: str = ""
+
+
+Facts = Annotated[DatasetFacts | AudioFacts | LoraFacts | ImageFacts | TranscriptFacts, Field(discriminator="type")]
+
+
+class Outcome(Value):
+    """What a stage came to: put to `WorkOrder.outcome_url`, then POST /v1/outcome wakes the operator.
+
+    `reason` is Completed, or why it can never succeed; a worker that may succeed when tried again leaves no
+    outcome and exits with a code other than 0.
+    """
+
+    job_id: str
+    stage: Stage
+    attempt: int
+    reason: Reason
+    message: str = Field("", max_length=1024)
+    files: tuple[StoredFile, ...] = Field((), max_length=4096)
+    facts: Facts | None = None
+    seconds: dict[str, float] = Field(default_factory=dict)  # wall time by step
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the stage did its work."""
+        return self.reason is Reason.COMPLETED

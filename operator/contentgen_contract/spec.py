@@ -1,0 +1,256 @@
+"""The specs that a user writes. The CRDs are generated from these models (`crds.py`); descriptions are documentation.
+
+Decimals are strings, as the Kubernetes API conventions ask: a float does not survive every client unchanged.
+"""
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, model_validator
+
+from contentgen_contract.base import Manifest, Sha256
+from contentgen_contract.names import Kind
+
+UserId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", max_length=63)]
+Decimal = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}(\.[0-9]{1,8})?$", max_length=15)]
+Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$", max_length=63)]
+SourceUrl = Annotated[str, StringConstraints(pattern=r"^(https?|s3)://[^\s/@]+(/\S*)?$", max_length=2048)]
+WebUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@]+(/\S*)?$", max_length=2048)]
+ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+# An alias, or a full fal model id such as fal-ai/flux/dev.
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$", max_length=128)]
+
+
+class Source(Manifest):
+    """The recording to work on."""
+
+    url: SourceUrl = Field(description="Where the file is: an https, http or s3 URL without credentials in it.")
+    sha256: Sha256 | None = Field(None, description="The file's sha256 in hexadecimal; a different file is refused.")
+
+
+class Metadata(Manifest):
+    """What people search by; changing it starts no new run."""
+
+    tags: list[Tag] = Field(default_factory=list, max_length=32, description="Tags to find the asset by.")
+    description: str = Field("", max_length=1024, description="A sentence about the asset.")
+    is_public: bool = Field(False, description="Whether others may see the asset in the gateway.")
+
+
+class Detector(StrEnum):
+    """How shots are found; PySceneDetect's names. `auto` chooses for you."""
+
+    AUTO = "auto"
+    CONTENT = "content"
+    ADAPTIVE = "adaptive"
+    HASH = "hash"
+    HISTOGRAM = "histogram"
+    THRESHOLD = "threshold"
+
+
+class SceneDetection(Manifest):
+    """How the video is cut into shots."""
+
+    detector: Detector = Field(Detector.AUTO, description="How shots are found; auto chooses for you.")
+
+
+class FacesMode(StrEnum):
+    """What faces decide."""
+
+    IGNORE = "Ignore"
+
+
+class Faces(Manifest):
+    """How faces decide which frames are kept."""
+
+    mode: FacesMode = Field(FacesMode.IGNORE, description="Ignore: faces do not decide which frames are kept.")
+
+
+class Captions(Manifest):
+    """The text beside each picture."""
+
+    template: str = Field(
+        "a photo of [trigger]",
+        min_length=1,
+        max_length=512,
+        description="The caption of each picture; [trigger] stands for the trigger word and must be in it.",
+    )
+
+
+class Dataset(Manifest):
+    """How the training set is made from the video."""
+
+    scene_detection: SceneDetection = Field(default_factory=SceneDetection, description="How shots are found.")
+    frames_per_scene: int = Field(1, ge=1, le=10, description="Pictures taken from each shot.")
+    min_images: int = Field(10, ge=4, le=1000, description="Fewer pictures than this fail the run, before it costs.")
+    max_images: int = Field(150, ge=4, le=1000, description="More pictures than this are thinned out evenly.")
+    resolution: int = Field(1024, ge=256, le=2048, description="Longest side of a picture in pixels; never enlarged.")
+    faces: Faces = Field(default_factory=Faces, description="How faces decide which frames are kept.")
+    captions: Captions = Field(default_factory=Captions, description="The text beside each picture.")
+
+
+class Style(StrEnum):
+    """What the LoRA learns."""
+
+    SUBJECT = "Subject"
+    STYLE = "Style"
+
+
+class Training(Manifest):
+    """What the provider is asked to do."""
+
+    model: ModelName = Field("flux-lora-fast-training", description="The trainer: an alias or a full fal model id.")
+    steps: int = Field(1000, ge=1, le=10000, description="Training steps.")
+    learning_rate: Decimal | None = Field(
+        None, description="Learning rate, a decimal in quotes; kept in config.json, sent to trainers that take one."
+    )
+    style: Style = Field(Style.SUBJECT, description="Subject learns a person or thing, Style a look.")
+
+
+class Payment(Manifest):
+    """What every kind that pays has."""
+
+    user_id: UserId | None = Field(None, description="Whose asset it is; the namespace when left out.")
+    paid_attempts: int = Field(
+        1,
+        ge=1,
+        le=3,
+        description="How often the provider may be paid for one run: another attempt follows only after the provider "
+        "has said that the one before failed.",
+    )
+
+
+class LoraTrainingSpec(Payment):
+    """A LoRA trained on the pictures of a video."""
+
+    lora_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$", max_length=63)] = Field(
+        description="The LoRA's name among its owner's."
+    )
+    trigger_word: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$", max_length=32)] = Field(
+        description="The word that calls the LoRA up in a prompt."
+    )
+    source: Source = Field(description="The video.")
+    dataset: Dataset = Field(default_factory=Dataset, description="How the training set is made from the video.")
+    training: Training = Field(default_factory=Training, description="What the provider is asked to do.")
+    metadata: Metadata = Field(default_factory=Metadata, description="What people search by.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "LoraTrainingSpec":
+        if self.dataset.max_images < self.dataset.min_images:
+            raise ValueError("dataset.maxImages must be at least dataset.minImages")
+        if "[trigger]" not in self.dataset.captions.template:
+            # fal ignores the trigger word where captions are supplied.
+            raise ValueError("dataset.captions.template must contain [trigger]")
+        return self
+
+
+class LoraRef(Manifest):
+    """A LoraTraining of the same namespace."""
+
+    name: ObjectName = Field(description="The LoraTraining's name.")
+
+
+class Lora(Manifest):
+    """One LoRA and how strongly it counts."""
+
+    lora_ref: LoraRef | None = Field(None, description="A LoraTraining of this namespace; it is waited for.")
+    path: WebUrl | None = Field(None, description="A web address of a .safetensors file.")
+    scale: Decimal = Field("1.0", description="How strongly the LoRA counts, a decimal in quotes.")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "Lora":
+        if (self.lora_ref is None) == (self.path is None):
+            raise ValueError("exactly one of loraRef and path must be set")
+        return self
+
+
+class ImageSize(Manifest):
+    """Pixels."""
+
+    width: int = Field(1024, ge=256, le=2048, multiple_of=8, description="Width in pixels, a multiple of 8.")
+    height: int = Field(1024, ge=256, le=2048, multiple_of=8, description="Height in pixels, a multiple of 8.")
+
+
+class ImageFormat(StrEnum):
+    """The file format of pictures."""
+
+    PNG = "png"
+    JPEG = "jpeg"
+
+
+class Image(Manifest):
+    """The pictures to make."""
+
+    size: ImageSize = Field(default_factory=ImageSize, description="Width and height in pixels.")
+    count: int = Field(1, ge=1, le=4, description="How many pictures.")
+    format: ImageFormat = Field(ImageFormat.PNG, description="png or jpeg.")
+    seed: int | None = Field(None, ge=0, le=2147483647, description="Same seed and prompt, same picture.")
+
+
+class ImageGenerationSpec(Payment):
+    """Pictures made from a prompt."""
+
+    model: ModelName = Field(
+        "flux-lora", description="An alias (flux-lora, flux-dev, flux-schnell, flux-pro) or a full fal model id."
+    )
+    prompt: str = Field(min_length=1, max_length=4096, description="What the pictures should show.")
+    loras: list[Lora] = Field(default_factory=list, max_length=4, description="LoRAs to draw with.")
+    image: Image = Field(default_factory=Image, description="Size, number, format and seed.")
+    metadata: Metadata = Field(default_factory=Metadata, description="What people search by.")
+
+
+class TranscriptFormat(StrEnum):
+    """The files of a transcript."""
+
+    JSON = "json"
+    TXT = "txt"
+    SRT = "srt"
+    VTT = "vtt"
+
+
+class TranscriptionOptions(Manifest):
+    """What the transcript should have."""
+
+    speaker_labels: bool = Field(True, description="Tell speakers apart.")
+    language: Annotated[str, StringConstraints(pattern=r"^(auto|[a-z]{2}(_[a-z]{2})?)$", max_length=5)] = Field(
+        "auto", description="auto, or a language code such as en or en_us."
+    )
+    formats: list[TranscriptFormat] = Field(
+        default_factory=lambda: list(TranscriptFormat),
+        min_length=1,
+        max_length=4,
+        description="Which files to write; json and txt are always written.",
+    )
+
+
+class TranscriptionSpec(Payment):
+    """A transcript of a recording."""
+
+    source: Source = Field(description="The recording: sound, or a video with sound.")
+    options: TranscriptionOptions = Field(
+        default_factory=TranscriptionOptions, description="What the transcript should have."
+    )
+    metadata: Metadata = Field(default_factory=Metadata, description="What people search by.")
+
+
+Spec = LoraTrainingSpec | ImageGenerationSpec | TranscriptionSpec
+SPECS: dict[Kind, type[LoraTrainingSpec] | type[ImageGenerationSpec] | type[TranscriptionSpec]] = {
+    Kind.LORA_TRAINING: LoraTrainingSpec,
+    Kind.IMAGE_GENERATION: ImageGenerationSpec,
+    Kind.TRANSCRIPTION: TranscriptionSpec,
+}
+# Fields that do not decide the result: a change of these starts nothing and buys nothing.
+_NOT_INPUTS = {"user_id", "metadata", "paid_attempts"}
+
+
+def parse_spec(kind: Kind, spec: dict[str, Any]) -> Spec:
+    """The typed spec. Raises pydantic.ValidationError naming each wrong field."""
+    return SPECS[kind].model_validate(spec)
+
+
+def run_hash(kind: Kind, spec: Spec) -> str:
+    """Hash (16 hex digits) of the fields that decide the result, with defaults applied."""
+    inputs = spec.model_dump(mode="json", by_alias=True, exclude=_NOT_INPUTS)
+    text = json.dumps([kind, inputs], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
