@@ -199,6 +199,13 @@ class ImageGenerationSpec(Payment):
     image: Image = Field(default_factory=Image, description="Size, number, format and seed.")
     metadata: Metadata = Field(default_factory=Metadata, description="What people search by.")
 
+    @model_validator(mode="after")
+    def _loras_fit_model(self) -> "ImageGenerationSpec":
+        # The provider ignores LoRAs that a model cannot take: a paid picture of somebody else.
+        if self.loras and "lora" not in self.model:
+            raise ValueError("loras needs a model that takes LoRAs, such as flux-lora")
+        return self
+
 
 class TranscriptFormat(StrEnum):
     """The files of a transcript."""
@@ -250,7 +257,10 @@ def parse_spec(kind: Kind, spec: dict[str, Any]) -> Spec:
 
 
 def run_hash(kind: Kind, spec: Spec) -> str:
-    """Hash (16 hex digits) of the fields that decide the result, with defaults applied."""
-    inputs = spec.model_dump(mode="json", by_alias=True, exclude=_NOT_INPUTS)
+    """Hash (16 hex digits) of the fields that decide the result.
+
+    Defaults are left out, so that a field added later does not make old resources buy again.
+    """
+    inputs = spec.model_dump(mode="json", by_alias=True, exclude=_NOT_INPUTS, exclude_defaults=True)
     text = json.dumps([kind, inputs], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -8,7 +8,7 @@ Dump with `dump_status`: a null is not the same as an absent field to the API se
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer
 
 from contentgen_contract.base import Sha256, Value
 from contentgen_contract.names import Phase, Stage, Step
@@ -25,8 +25,17 @@ def _rfc3339(instant: datetime) -> str:
 Instant = Annotated[AwareDatetime, AfterValidator(_whole_seconds), PlainSerializer(_rfc3339, return_type=str)]
 """A moment in UTC in whole seconds, as Kubernetes writes it; so what is read back equals what was written."""
 
+MAX_MESSAGE = 1024
 MAX_VERSIONS = 50
 MAX_FILES = 64
+
+
+def _clip(text: object) -> object:
+    return text[:MAX_MESSAGE] if isinstance(text, str) else text
+
+
+Message = Annotated[str, BeforeValidator(_clip), Field(max_length=MAX_MESSAGE)]
+"""A sentence; what is longer is cut, because a status that the API server refuses helps nobody."""
 
 
 class Cost(Value):
@@ -45,7 +54,7 @@ class ConditionStatus(Value):
     type: str = Field(max_length=64, description="Which aspect: Ready, Reconciling, Stalled, Complete, Failed, …")
     status: str = Field("Unknown", pattern="^(True|False|Unknown)$", description="True, False or Unknown.")
     reason: str = Field("", max_length=64, description="Why, in one word; docs/reference/reasons.md explains each.")
-    message: str = Field("", max_length=4096, description="Why, in a sentence.")
+    message: Message = Field("", description="Why, in a sentence.")
     last_transition_time: Instant | None = Field(None, description="When the status last changed.")
     observed_generation: int | None = Field(None, description="The generation of the resource that this speaks of.")
 
@@ -65,6 +74,7 @@ class JobRef(Value):
 class RunStatus(Value):
     """The run under way, or the last one. Its spec is frozen: an edit becomes the next run."""
 
+    number: int = Field(1, description="Counts the resource's runs from 1, those that failed too.")
     version: int = Field(description="The version of the outputs that this run makes, from 1.")
     run_hash: str = Field(max_length=64, description="Hash of the fields that decide the result.")
     rerun: str | None = Field(None, max_length=256, description="The contentgen.dev/rerun annotation at the start.")
@@ -114,7 +124,7 @@ class ResourceStatus(Value):
     reason: str | None = Field(
         None, max_length=64, description="Why the resource is where it is; docs/reference/reasons.md explains each."
     )
-    message: str | None = Field(None, max_length=4096, description="The reason in a sentence.")
+    message: Message | None = Field(None, description="The reason in a sentence.")
     estimated_completion_time: Instant | None = Field(None, description="When the run will probably be done.")
     start_time: Instant | None = Field(None, description="When the run started.")
     completion_time: Instant | None = Field(None, description="When the run ended.")

@@ -1,0 +1,262 @@
+"""The models as CustomResourceDefinitions: pure functions, so that CRDs are generated and never edited.
+
+pydantic's JSON schema is not a structural one: it has `$ref`, `anyOf` with null, numeric exclusive bounds and titles.
+Nullable fields become plain optional ones, since the API server tells an absent field from a null.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema, to_jsonable_python
+
+from contentgen_contract.names import CATEGORY, GROUP, VERSION, Kind
+from contentgen_contract.spec import (
+    SPECS,
+    Captions,
+    Dataset,
+    ImageGenerationSpec,
+    Lora,
+    Source,
+)
+from contentgen_contract.status import ConditionStatus, ResourceStatus, VersionStatus
+
+Schema = dict[str, Any]
+
+MAX_NAME = 52  # a Job's name is made from the resource's; the pods' names add a suffix to it
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A CEL rule that spans fields, or whose pattern would not tell a person what is wrong."""
+
+    holds: str
+    message: str
+    shows: str = ""  # a CEL expression for a message with the values in it
+    field: str = ""  # the field to name, where the rule stands at its parent
+
+    def as_schema(self) -> Schema:
+        """The rule as an item of `x-kubernetes-validations`."""
+        rule = {"rule": self.holds, "message": self.message}
+        if self.shows:
+            rule["messageExpression"] = self.shows
+        if self.field:
+            rule["fieldPath"] = f".{self.field}"
+        return rule
+
+
+# (model, field) -> rules at that field; the field "" is the model itself.
+_RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
+    (Source, "url"): (
+        Rule(
+            holds="!self.matches('^[a-z0-9]+://[^/]*@')",
+            message="source.url must not contain a user name or password; use a public or a signed URL",
+        ),
+        Rule(
+            holds="self.matches('^(https?|s3)://')",
+            message="source.url must start with https://, http:// or s3://",
+        ),
+    ),
+    (Captions, "template"): (
+        Rule(
+            holds="self.contains('[trigger]')",
+            message="captions.template must contain [trigger], which stands for the trigger word",
+            shows="'captions.template is \"' + self + '\" and must contain [trigger], "
+            "which stands for the trigger word'",
+        ),
+    ),
+    (Dataset, ""): (
+        Rule(
+            holds="self.maxImages >= self.minImages",
+            message="dataset.maxImages must be at least dataset.minImages",
+            shows="'dataset.maxImages is ' + string(self.maxImages) + ' and must be at least dataset.minImages, '"
+            " + string(self.minImages)",
+            field="maxImages",
+        ),
+    ),
+    (Lora, ""): (
+        Rule(
+            holds="has(self.loraRef) != has(self.path)",
+            message="exactly one of loraRef and path must be set",
+            shows="has(self.path) ? 'both loraRef and path are set; exactly one of loraRef and path must be'"
+            " : 'neither is set; exactly one of loraRef and path must be'",
+        ),
+    ),
+    (ImageGenerationSpec, ""): (
+        Rule(
+            holds="!has(self.loras) || size(self.loras) == 0 || self.model.contains('lora')",
+            message="loras needs a model that takes LoRAs, such as flux-lora",
+            shows="'model is ' + self.model + ', which takes no LoRAs; with loras it must be one that does, "
+            "such as flux-lora'",
+            field="loras",
+        ),
+    ),
+}
+_NAME_RULE = Rule(
+    holds=f"self.metadata.name.size() <= {MAX_NAME}",
+    message=f"metadata.name must have at most {MAX_NAME} characters",
+    shows=f"'metadata.name has ' + string(self.metadata.name.size()) + ' characters and must have at most {MAX_NAME}'",
+)
+# Lists whose items have a key, so that server-side apply and patches meet the right item.
+_LIST_KEYS: dict[type[BaseModel], str] = {ConditionStatus: "type", VersionStatus: "version"}
+
+_STANDARD_FIELDS: Schema = {
+    "apiVersion": {"type": "string", "description": "The version of this resource's schema: contentgen.dev/v1alpha1."},
+    "kind": {"type": "string", "description": "The kind of this resource."},
+    "metadata": {"type": "object", "description": "Name, namespace, labels and annotations, as of every resource."},
+}
+_COLUMNS: list[Schema] = [
+    {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+    {"name": "Progress", "type": "integer", "jsonPath": ".status.progress"},
+    {"name": "Stage", "type": "string", "jsonPath": ".status.stage"},
+    # A column of type date is printed as an age, and a future one as <invalid>.
+    {"name": "ETA", "type": "string", "jsonPath": ".status.estimatedCompletionTime"},
+    {"name": "Cost", "type": "string", "jsonPath": ".status.cost.display"},
+    {"name": "Reason", "type": "string", "jsonPath": ".status.reason"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+]
+
+
+class _Generator(GenerateJsonSchema):
+    """pydantic's generator, with nullable as optional and the defaults that factories make."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        inner = dict(self.generate_inner(schema["schema"]))
+        factory: Any = schema.get("default_factory")
+        value = factory() if factory else schema.get("default")
+        if isinstance(value, BaseModel):
+            inner["default"] = {}  # the API server fills in the defaults below it
+        elif value not in (None, [], (), {}):
+            inner["default"] = to_jsonable_python(value)
+        return inner
+
+
+def _inlined(schema: Schema, definitions: Schema) -> Schema:
+    if "$ref" in schema:
+        target = definitions[schema["$ref"].rsplit("/", 1)[-1]]
+        schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+    inlined = dict(schema)
+    if "properties" in schema:
+        inlined["properties"] = {name: _inlined(field, definitions) for name, field in schema["properties"].items()}
+    for below in ("items", "additionalProperties"):
+        if isinstance(schema.get(below), dict):
+            inlined[below] = _inlined(schema[below], definitions)
+    return inlined
+
+
+def _structural(schema: Schema) -> Schema:
+    """The same schema without what a structural one may not have."""
+    result = {key: value for key, value in schema.items() if key not in ("title", "additionalProperties")}
+    for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if exclusive in schema:
+            result |= {bound: schema[exclusive], exclusive: True}
+    if "properties" in schema:
+        result["properties"] = {name: _structural(field) for name, field in schema["properties"].items()}
+    if "items" in schema:
+        result |= {"items": _structural(schema["items"]), "x-kubernetes-list-type": "atomic"}
+    values = schema.get("additionalProperties")
+    if isinstance(values, dict):
+        result["additionalProperties"] = _structural(values)
+    elif values is True:
+        result["x-kubernetes-preserve-unknown-fields"] = True
+    return result
+
+
+def _marked(definitions: Schema) -> Schema:
+    """The definitions with CEL rules and list keys at the models and fields that have them."""
+    marked = {
+        name: {**schema, "properties": dict(schema.get("properties", {}))} for name, schema in definitions.items()
+    }
+    for (model, field), rules in _RULES.items():
+        schema = marked.get(model.__name__)
+        if schema is None:
+            continue
+        validations = {"x-kubernetes-validations": [rule.as_schema() for rule in rules]}
+        if field:
+            schema["properties"][field] = {**schema["properties"][field], **validations}
+        else:
+            schema.update(validations)
+    return {name: schema if schema["properties"] else definitions[name] for name, schema in marked.items()}
+
+
+def model_schema(model: type[BaseModel]) -> Schema:
+    """The structural schema of a model."""
+    generated = model.model_json_schema(schema_generator=_Generator)
+    definitions = generated.pop("$defs", {})
+    definitions = _marked({**definitions, model.__name__: generated})
+    return _structural(_inlined(definitions[model.__name__], definitions))
+
+
+def _status_schema() -> Schema:
+    schema = _lenient(model_schema(ResourceStatus))
+    for name, model in (("conditions", ConditionStatus), ("versions", VersionStatus)):
+        key = _LIST_KEYS[model]
+        listed = schema["properties"][name]
+        listed |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+        listed["items"]["required"] = [key]
+    # kstatus: a resource that no operator has seen yet must not count as reconciled.
+    schema["properties"]["observedGeneration"]["default"] = -1
+    schema["default"] = {"observedGeneration": -1}
+    return schema
+
+
+def _lenient(schema: Schema) -> Schema:
+    """Without required fields and defaults: an operator of another version must be able to write its status."""
+    result = {key: value for key, value in schema.items() if key not in ("required", "default")}
+    if "properties" in schema:
+        result["properties"] = {name: _lenient(field) for name, field in schema["properties"].items()}
+    if "items" in schema:
+        result["items"] = _lenient(schema["items"])
+    return result
+
+
+def resource_schema(kind: Kind) -> Schema:
+    """The schema of a whole resource of this kind."""
+    spec = model_schema(SPECS[kind])
+    return {
+        "type": "object",
+        "description": spec["description"],
+        "required": ["spec"],
+        "properties": {
+            **_STANDARD_FIELDS,
+            "spec": {**spec, "description": "What to make. A change of what decides the result starts a new run."},
+            "status": _status_schema(),
+        },
+        "x-kubernetes-validations": [_NAME_RULE.as_schema()],
+    }
+
+
+def crd(kind: Kind) -> dict[str, Any]:
+    """The CustomResourceDefinition of a kind, ready for the API server."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": kind.value,
+                "listKind": f"{kind.value}List",
+                "plural": kind.plural,
+                "singular": kind.value.lower(),
+                "shortNames": [kind.short_name],
+                "categories": [CATEGORY],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": resource_schema(kind)},
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": [dict(column) for column in _COLUMNS],
+                    "selectableFields": [{"jsonPath": ".status.phase"}, {"jsonPath": ".spec.userId"}],
+                }
+            ],
+        },
+    }
