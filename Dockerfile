@@ -1,0 +1,23 @@
+# The operator's image. Build it from the repository's root: docker build --tag contentgen-operator .
+ARG BASE_IMAGE=python:3.13-slim
+FROM ${BASE_IMAGE}
+
+# Dependencies first: they change rarely.
+COPY requirements/operator.txt /tmp/requirements.txt
+RUN python3 -m venv /opt/venv \
+    && /opt/venv/bin/pip install --no-cache-dir --no-compile --require-hashes --requirement /tmp/requirements.txt \
+    && /opt/venv/bin/python3 -m compileall -q /opt/venv/lib \
+    && rm /tmp/requirements.txt
+
+COPY operator/contentgen_contract /opt/contentgen/contentgen_contract
+COPY operator/contentgen_operator /opt/contentgen/contentgen_operator
+# The root filesystem is read-only when it runs, so the byte code is made here.
+RUN /opt/venv/bin/python3 -m compileall -q /opt/contentgen
+
+ENV PYTHONPATH=/opt/contentgen \
+    PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+
+USER 65532:65532
+ENTRYPOINT ["python3", "-m", "contentgen_operator"]

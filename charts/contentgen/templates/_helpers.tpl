@@ -1,0 +1,97 @@
+{{- define "contentgen.name" -}}
+{{ default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The release's name where it already says contentgen. */}}
+{{- define "contentgen.fullname" -}}
+{{- $name := include "contentgen.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name -}}
+{{ .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}
+{{- end -}}
+{{- end }}
+
+{{/* Call with (list . "component"). */}}
+{{- define "contentgen.selectorLabels" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ include "contentgen.name" $root }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{- define "contentgen.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "contentgen.selectorLabels" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* Call with (list . imageValues); a full reference wins, so that an image can be named by digest. */}}
+{{- define "contentgen.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{ default (printf "%s:%s" $image.repository (default $root.Chart.AppVersion $image.tag)) $image.reference }}
+{{- end }}
+
+{{- define "contentgen.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ default (include "contentgen.fullname" .) .Values.serviceAccount.name }}
+{{- else -}}
+{{ default "default" .Values.serviceAccount.name }}
+{{- end -}}
+{{- end }}
+
+{{- define "contentgen.sandboxHost" -}}
+{{ include "contentgen.fullname" . }}-sandbox.{{ .Release.Namespace }}.svc
+{{- end }}
+
+{{- define "contentgen.mongodbUri" -}}
+{{ default (ternary (printf "mongodb://%s:27017/" (include "contentgen.sandboxHost" .)) "" .Values.sandbox.enabled) .Values.mongodb.uri }}
+{{- end }}
+
+{{- define "contentgen.s3Endpoint" -}}
+{{ default (ternary (printf "http://%s:7070" (include "contentgen.sandboxHost" .)) "" .Values.sandbox.enabled) .Values.storage.endpoint }}
+{{- end }}
+
+{{/* Call with (list . givenUrl "path"): the given URL, or the sandbox's, or none for the provider's own. */}}
+{{- define "contentgen.providerUrl" -}}
+{{- $root := index . 0 -}}
+{{ default (ternary (printf "http://%s/%s" (include "contentgen.sandboxHost" $root) (index . 2)) "" $root.Values.sandbox.enabled) (index . 1) }}
+{{- end }}
+
+{{/* The sandbox's key pair. Fixed and public on purpose: it opens nothing but a pod that holds demonstration data. */}}
+{{- define "contentgen.accessKeyId" -}}
+{{ default (ternary "contentgen-sandbox" "" .Values.sandbox.enabled) .Values.storage.accessKeyId }}
+{{- end }}
+
+{{- define "contentgen.secretAccessKey" -}}
+{{ default (ternary "contentgen-sandbox-secret" "" .Values.sandbox.enabled) .Values.storage.secretAccessKey }}
+{{- end }}
+
+{{- define "contentgen.falKey" -}}
+{{ default (ternary "sandbox" "" .Values.sandbox.enabled) .Values.providers.fal.key }}
+{{- end }}
+
+{{- define "contentgen.assemblyaiKey" -}}
+{{ default (ternary "sandbox" "" .Values.sandbox.enabled) .Values.providers.assemblyai.key }}
+{{- end }}
+
+{{- define "contentgen.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "contentgen.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}

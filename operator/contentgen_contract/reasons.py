@@ -1,0 +1,137 @@
+"""What each phase, condition and reason means and what to do about it: docs/reference/reasons.md is made of this.
+
+The tables are here, beside the names, so that a new reason without an explanation fails a test.
+"""
+
+from dataclasses import dataclass
+
+from contentgen_contract.names import Condition, Phase, Reason
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One line about what happened, one about what a person can do."""
+
+    means: str
+    do: str
+
+
+_NOTHING = "Nothing."
+_WAIT = "Nothing; it goes on by itself."
+
+PHASES: dict[Phase, str] = {
+    Phase.PENDING: "Waiting for something before the first work: a LoRA, a store, or the operator itself.",
+    Phase.PREPARING: "A Job fetches the source and makes what the provider needs. Free.",
+    Phase.SUBMITTING: "The paid request is written to the ledger and sent to the provider, once.",
+    Phase.PROCESSING: "The provider works. No pod of yours waits for it.",
+    Phase.COLLECTING: "A Job fetches the provider's result and stores the outputs. Free.",
+    Phase.COMPLETED: "The outputs are stored. Final for this run.",
+    Phase.FAILED: "The run ended without outputs; the reason says why. Final for this run.",
+    Phase.SUBMISSION_UNKNOWN: "Nobody can tell whether the provider took the paid request; a person decides.",
+}
+
+CONDITIONS: dict[Condition, str] = {
+    Condition.READY: "The outputs of the current spec are stored.",
+    Condition.RECONCILING: "Work is under way. kstatus reads it.",
+    Condition.STALLED: "Nothing will happen until a person changes something. kstatus reads it.",
+    Condition.COMPLETE: "The run succeeded: `kubectl wait --for=condition=Complete`.",
+    Condition.FAILED: "The run failed: `kubectl wait --for=condition=Failed`.",
+    Condition.SOURCE_READY: "The source was fetched and can be used.",
+    Condition.DATASET_READY: "The training pictures and their captions are stored.",
+    Condition.SUBMITTED: "The provider accepted the paid request.",
+    Condition.STORED: "All outputs are in the bucket, and their checksums are right.",
+}
+
+REASONS: dict[Reason, Explanation] = {
+    Reason.PREPARING: Explanation("A Job prepares the source.", _WAIT),
+    Reason.SUBMITTING: Explanation("The paid request is being sent.", _WAIT),
+    Reason.PROCESSING: Explanation("The provider works on the request.", _WAIT),
+    Reason.COLLECTING: Explanation("A Job stores the provider's result.", _WAIT),
+    Reason.WAITING_FOR_LORA: Explanation(
+        "A LoraTraining named in spec.loras does not exist or is not finished.",
+        "Apply it or wait for it; the generation starts by itself then.",
+    ),
+    Reason.STORE_UNAVAILABLE: Explanation(
+        "MongoDB or the S3 bucket does not answer.",
+        "Check the store, its address and credentials; work goes on by itself once it answers.",
+    ),
+    Reason.PROVIDER_UNAVAILABLE: Explanation(
+        "The provider does not answer, or asks to slow down.", "Nothing; it is asked again, ever less often."
+    ),
+    Reason.PROVIDER_NOT_CONFIGURED: Explanation(
+        "The operator has no key for the provider that this resource needs.",
+        "Put the key into the Secret that the chart's providers.existingSecret names; work goes on by itself.",
+    ),
+    Reason.LOOKING_FOR_REQUEST: Explanation(
+        "The reply to the paid request was lost, so the provider is asked whether it has it.", _WAIT
+    ),
+    Reason.COMPLETED: Explanation("The outputs are stored; status.versions lists them.", _NOTHING),
+    Reason.ADOPTED_FINISHED_RUN: Explanation(
+        "The same inputs were bought before under this name, so those outputs are used and nothing was paid.",
+        "Nothing; to buy the same inputs again, give the contentgen.dev/rerun annotation a new value.",
+    ),
+    Reason.INVALID_SPEC: Explanation(
+        "The spec passed the API server but cannot be worked on; the message names the field.", "Correct the spec."
+    ),
+    Reason.SUBMISSION_UNKNOWN: Explanation(
+        "The provider may or may not have been paid: its reply was lost and it cannot find the request.",
+        "Look at the provider's dashboard. To send it again, annotate the resource as its message says.",
+    ),
+    Reason.PROVIDER_REFUSED: Explanation(
+        "The provider refused the request before it worked on it; nothing was paid.",
+        "Read the message: an unknown model, a wrong option, a key without credit. Correct it and apply again.",
+    ),
+    Reason.PROVIDER_FAILED: Explanation(
+        "The provider took the request and reported that it failed.",
+        "Read the message; spec.paidAttempts allows further attempts, the rerun annotation asks for one now.",
+    ),
+    Reason.JOB_FAILED: Explanation(
+        "A Job of this run failed in every attempt without saying why.",
+        "Look at its pods' logs and at the node's memory and disk; then set the rerun annotation.",
+    ),
+    Reason.DEADLINE_EXCEEDED: Explanation(
+        "A stage or the provider took longer than it may.",
+        "Use a shorter recording or find what is slow; then set the rerun annotation.",
+    ),
+    Reason.LORA_FAILED: Explanation(
+        "A LoraTraining named in spec.loras failed.", "Mend that LoraTraining, or name another one."
+    ),
+    Reason.OUTPUT_MISSING: Explanation(
+        "A worker said that it stored a file, but the bucket has not got it as it said.",
+        "Check who else deletes from the bucket; then set the rerun annotation.",
+    ),
+    Reason.OUTCOME_INVALID: Explanation(
+        "A worker's report could not be understood.",
+        "Check that the operator's and the worker's images are of one release.",
+    ),
+    Reason.SOURCE_NOT_ALLOWED: Explanation(
+        "The source's address is private, internal or not a web address, or its bucket is not an allowed one.",
+        "Use a public URL; or let the administrator add the host or bucket to the chart's values.",
+    ),
+    Reason.SOURCE_UNREACHABLE: Explanation(
+        "The source could not be fetched; the message has the answer.",
+        "Check the URL, and that it needs no log-in; then set the rerun annotation.",
+    ),
+    Reason.SOURCE_TOO_LARGE: Explanation(
+        "The source is larger or longer than a worker takes.", "Use a smaller or shorter file."
+    ),
+    Reason.SOURCE_CHECKSUM_MISMATCH: Explanation(
+        "The file is not the one that spec.source.sha256 describes.", "Correct the sha256 or the URL."
+    ),
+    Reason.SOURCE_EMPTY: Explanation("The source has no content.", "Check the URL."),
+    Reason.UNSUPPORTED_MEDIA: Explanation(
+        "The file is not a recording that can be decoded.", "Use a common format such as MP4, WebM, MP3 or WAV."
+    ),
+    Reason.NO_VIDEO: Explanation("The file has no picture.", "Use a recording with video."),
+    Reason.NO_AUDIO: Explanation("The file has no sound.", "Use a recording with sound."),
+    Reason.INSUFFICIENT_FRAMES: Explanation(
+        "The video gave fewer usable pictures than spec.dataset.minImages; nothing was paid.",
+        "Use a longer or sharper video, raise framesPerScene, or lower minImages.",
+    ),
+    Reason.RESULT_UNREACHABLE: Explanation(
+        "The provider's result could not be fetched.", "Ask the provider; results are kept for a short time only."
+    ),
+    Reason.RESULT_INVALID: Explanation(
+        "The provider's result is not what it should be.", "Ask the provider, or try another model."
+    ),
+}
