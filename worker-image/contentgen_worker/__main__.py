@@ -1,0 +1,69 @@
+"""`contentgen-worker prepare` and `contentgen-worker collect`: what the two Jobs of a resource run.
+
+Exit codes: 0 an outcome was left (also one that says why the input is no good), 1 try again, 3 the desk does not
+take our token, 143 ended from outside.
+"""
+
+import os
+import signal
+from types import FrameType
+
+import stamina.instrumentation
+import typer
+from pydantic import ValidationError
+
+from contentgen_contract.names import Stage
+from contentgen_worker import log
+from contentgen_worker.errors import Retryable
+from contentgen_worker.retry import log_retries
+from contentgen_worker.run import run
+from contentgen_worker.settings import Settings
+
+_CRASHED = 1
+_TERMINATED = 143
+app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+@app.command()
+def prepare() -> None:
+    """The free stage before the paid call."""
+    raise typer.Exit(_exit_code(Stage.PREPARE))
+
+
+@app.command()
+def collect() -> None:
+    """The free stage after the paid call."""
+    raise typer.Exit(_exit_code(Stage.COLLECT))
+
+
+def _exit_code(stage: Stage) -> int:
+    log.configure()
+    stamina.instrumentation.set_on_retry_hooks([log_retries])
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        run(stage, Settings())
+    except Retryable as error:
+        log.failure("no outcome", error=str(error), exit=error.exit_code)
+        return error.exit_code
+    except ValidationError as error:
+        names = ", ".join("CONTENTGEN_" + "_".join(map(str, item["loc"])).upper() for item in error.errors())
+        log.failure("no outcome", error=f"environment: missing or wrong: {names}", exit=_CRASHED)
+        return _CRASHED
+    except Exception:  # noqa: BLE001 - the one place where a bug becomes an exit code and a line
+        log.failure("crashed", crash=True, exit=_CRASHED)
+        return _CRASHED
+    return 0
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    log.event("terminated")
+    os._exit(_TERMINATED)  # nothing of ours outlives the pod, and uploads in flight would keep us
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

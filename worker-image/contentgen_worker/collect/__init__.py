@@ -1,0 +1,1 @@
+"""The free, light stage after the paid call: one module for each kind."""

@@ -1,0 +1,122 @@
+"""From a finished training to a LoRA that is ours: the weights, how they were made, and what they were made from."""
+
+import json
+from typing import Any
+
+from PIL import Image
+from pydantic import ValidationError
+
+from contentgen_contract.base import Value
+from contentgen_contract.names import Reason, Step
+from contentgen_contract.orders import LoraFacts
+from contentgen_contract.spec import LoraTrainingSpec
+from contentgen_worker import safetensors
+from contentgen_worker.errors import Verdict, shown
+from contentgen_worker.fetch import Fetched
+from contentgen_worker.files import JSON, PNG, Output
+from contentgen_worker.log import event
+from contentgen_worker.media.sheet import Cell, contact_sheet
+from contentgen_worker.workshop import Result, Workshop
+
+_CONFIG_BYTES = 4 << 20
+
+
+class _ProviderFile(Value):
+    url: str
+
+
+class _Answer(Value):
+    diffusers_lora_file: _ProviderFile
+    config_file: _ProviderFile | None = None
+
+
+def collect(shop: Workshop) -> Result:
+    """Fetch and check the weights, then store them with their config and contact sheet."""
+    spec = LoraTrainingSpec.model_validate(shop.order.spec)
+    with shop.steps(Step.STORING) as fraction:
+        answer = _parsed(shop.provider_answer())
+        weights = shop.fetch_result(
+            answer.diffusers_lora_file.url, "model.safetensors", watch=lambda done: fraction(done / 2)
+        )
+        _check(weights, answer.diffusers_lora_file.url)
+        outputs = (
+            Output.of_path("model.safetensors", "application/octet-stream", weights.path),
+            Output.of_bytes("config.json", JSON, _config(shop, spec, answer).encode()),
+            _preview(shop, spec),
+        )
+        files = shop.uploader.store(outputs, lambda done: fraction(0.5 + done / 2))
+    return Result(files, LoraFacts(size_bytes=weights.size_bytes))
+
+
+def _parsed(answer: dict[str, Any]) -> _Answer:
+    try:
+        # The provider writes snake_case; our aliases are camelCase, so the names are given as they are.
+        return _Answer.model_validate(answer, by_name=True)
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
+        raise Verdict(
+            Reason.RESULT_INVALID, f"the provider's answer names no LoRA file (missing or wrong: {fields})"
+        ) from None
+
+
+def _check(weights: Fetched, url: str) -> None:
+    try:
+        tensors = safetensors.check(weights.path)
+    except safetensors.NotSafetensors as error:
+        raise Verdict(Reason.RESULT_INVALID, f"{shown(url)}: not a safetensors file: {error}") from None
+    event("weights", tensors=tensors, bytes=weights.size_bytes)
+
+
+def _config(shop: Workshop, spec: LoraTrainingSpec, answer: _Answer) -> str:
+    order = shop.order
+    training = spec.training
+    config = {
+        "loraName": spec.lora_name,
+        "trigger": spec.trigger_word,
+        "steps": training.steps,
+        "learningRate": training.learning_rate,
+        "style": training.style,
+        "model": training.model,
+        "version": order.version,
+        "jobId": order.job_id,
+        "frame_count": _frame_count(shop),
+        "provider": _provider_config(shop, answer),
+    }
+    return json.dumps(config, indent=2, ensure_ascii=False)
+
+
+def _frame_count(shop: Workshop) -> int | None:
+    """How many pictures were trained with, as dataset.json has it."""
+    if shop.order.dataset is None:
+        return None
+    index = json.loads(shop.fetch_own(shop.order.dataset, "dataset.json").path.read_bytes())
+    return len(index["images"])
+
+
+def _provider_config(shop: Workshop, answer: _Answer) -> object:
+    """The provider's own config. The weights are what was paid for: without it they are stored all the same."""
+    if answer.config_file is None:
+        return None
+    try:
+        fetched = shop.fetch_result(answer.config_file.url, "provider-config.json", _CONFIG_BYTES)
+        config: object = json.loads(fetched.path.read_bytes())
+    except (Verdict, ValueError, RecursionError) as error:
+        event("provider config left out", error=str(error))
+        return None
+    return config
+
+
+def _preview(shop: Workshop, spec: LoraTrainingSpec) -> Output:
+    cells = []
+    for number, download in enumerate(shop.order.dataset_previews, 1):
+        fetched = shop.fetch_own(download, f"preview-{number}.jpg")
+        with Image.open(fetched.path, formats=("JPEG",)) as image:
+            image.thumbnail((480, 480))
+            cells.append(Cell(image.copy(), f"{number:04}"))
+    lines = (
+        f"Trigger: {spec.trigger_word}    {spec.training.steps} steps    {spec.training.style}",
+        f"Version {shop.order.version}    {spec.training.model}",
+    )
+    path = shop.scratch / "preview.png"
+    contact_sheet(spec.lora_name, lines, cells).save(path, "PNG")
+    return Output.of_path("preview.png", PNG, path)

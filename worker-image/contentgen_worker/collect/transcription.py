@@ -1,0 +1,102 @@
+"""From a provider's transcript to the files that people read."""
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from contentgen_contract.base import Value
+from contentgen_contract.names import Reason, Step
+from contentgen_contract.orders import TranscriptFacts
+from contentgen_contract.spec import TranscriptFormat, TranscriptionSpec
+from contentgen_worker.errors import Verdict
+from contentgen_worker.files import JSON, TEXT, Output
+from contentgen_worker.subtitles import Word, cues, srt, vtt
+from contentgen_worker.workshop import Result, Workshop
+
+
+class _Word(Value):
+    text: str
+    start: int
+    end: int
+    speaker: str | None = None
+
+    @property
+    def plain(self) -> Word:
+        return Word(self.text, self.start, self.end, self.speaker or "")
+
+
+class _Utterance(Value):
+    speaker: str
+    text: str
+
+
+class _Transcript(Value):
+    status: str
+    text: str | None = None
+    words: list[_Word] | None = None
+    utterances: list[_Utterance] | None = None
+    audio_duration: float | None = None
+    language_code: str | None = None
+
+
+def collect(shop: Workshop) -> Result:
+    """Read the answer, write the files."""
+    spec = TranscriptionSpec.model_validate(shop.order.spec)
+    with shop.steps(Step.STORING) as fraction:
+        answer = shop.provider_answer()
+        transcript = _parsed(answer)
+        files = shop.uploader.store(_outputs(answer, transcript, set(spec.options.formats)), fraction)
+    return Result(files, _facts(transcript))
+
+
+def _parsed(answer: dict[str, Any]) -> _Transcript:
+    try:
+        transcript = _Transcript.model_validate(answer, by_name=True)
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
+        raise Verdict(
+            Reason.RESULT_INVALID, f"the provider's answer is no transcript (missing or wrong: {fields})"
+        ) from None
+    if transcript.status != "completed" or transcript.text is None:
+        raise Verdict(
+            Reason.RESULT_INVALID,
+            f"the provider's transcript has status {transcript.status[:40]!r}, expected 'completed' and a text",
+        )
+    return transcript
+
+
+def _outputs(answer: dict[str, Any], transcript: _Transcript, formats: set[TranscriptFormat]) -> list[Output]:
+    shown = cues(word.plain for word in transcript.words or [])
+    texts = {
+        TranscriptFormat.SRT: ("transcript.srt", "application/x-subrip", srt(shown)),
+        TranscriptFormat.VTT: ("transcript.vtt", "text/vtt", vtt(shown)),
+    }
+    return [
+        Output.of_bytes("transcript.json", JSON, json.dumps(answer, ensure_ascii=False, indent=1).encode()),
+        Output.of_bytes("transcript.txt", TEXT, _plain(transcript).encode()),
+        *(
+            Output.of_bytes(name, content_type, text.encode())
+            for each, (name, content_type, text) in texts.items()
+            if each in formats
+        ),
+    ]
+
+
+def _plain(transcript: _Transcript) -> str:
+    """The text; a paragraph for each turn where more than one speaks."""
+    utterances = transcript.utterances or []
+    if len({each.speaker for each in utterances}) > 1:
+        return "\n\n".join(f"Speaker {each.speaker}: {each.text}" for each in utterances) + "\n"
+    return (transcript.text or "") + "\n"
+
+
+def _facts(transcript: _Transcript) -> TranscriptFacts:
+    words = transcript.words or []
+    said_by = {each.speaker for each in transcript.utterances or []} | {word.speaker for word in words if word.speaker}
+    return TranscriptFacts(
+        word_count=len(words) or len((transcript.text or "").split()),
+        duration_seconds=transcript.audio_duration or (words[-1].end / 1000 if words else 0.0),
+        speakers=len(said_by),
+        language=transcript.language_code or "",
+    )

@@ -1,0 +1,118 @@
+"""Errors named by what follows from them.
+
+    WorkerError
+    ├── FetchError            a download failed; `blame.py` says whose file it was, and makes it a Verdict
+    │   ├── NotAllowed
+    │   ├── Unreachable
+    │   ├── TooLarge
+    │   ├── Empty
+    │   └── ChecksumMismatch
+    ├── BadMedia              a file that can't be used as sound or picture
+    │   ├── Unsupported
+    │   ├── NoVideoTrack
+    │   ├── NoAudioTrack
+    │   └── TooFewFrames
+    ├── Verdict               it can never succeed: the outcome says so, exit 0
+    └── Retryable             it may pass when tried again: no outcome, exit 1
+        └── DeskRefused       the desk does not take our token: exit 3
+
+Their texts are read by users: they name the thing, the value, what was expected and what to do, and never a
+signed URL.
+"""
+
+from urllib.parse import urlsplit
+
+from contentgen_contract.names import Reason
+
+MESSAGE_LIMIT = 1024  # Outcome.message
+_SHOWN = 300
+
+
+class WorkerError(Exception):
+    """Anything that this worker expects to go wrong."""
+
+
+class FetchError(WorkerError):
+    """A download failed. `passing`: another try may succeed."""
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
+class NotAllowed(FetchError):
+    """The URL, or where it leads, is one that a user's file may not come from."""
+
+
+class Unreachable(FetchError):
+    """Nothing usable came from the URL."""
+
+
+class TooLarge(FetchError):
+    """More bytes than the limit."""
+
+
+class Empty(FetchError):
+    """No byte at all."""
+
+
+class ChecksumMismatch(FetchError):
+    """Another file than the one asked for."""
+
+
+class BadMedia(WorkerError):
+    """The file can't be used; `reason` says why."""
+
+    reason = Reason.UNSUPPORTED_MEDIA
+
+
+class Unsupported(BadMedia):
+    """Not a container or codec that we open, broken, or beyond the limits."""
+
+
+class NoVideoTrack(BadMedia):
+    """A recording without pictures."""
+
+    reason = Reason.NO_VIDEO
+
+
+class NoAudioTrack(BadMedia):
+    """A recording without sound."""
+
+    reason = Reason.NO_AUDIO
+
+
+class TooFewFrames(BadMedia):
+    """Too few usable pictures to train with."""
+
+    reason = Reason.INSUFFICIENT_FRAMES
+
+
+class Verdict(WorkerError):
+    """The stage can never succeed, for this reason."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message[:MESSAGE_LIMIT])
+        self.reason = reason
+
+
+class Retryable(WorkerError):
+    """Something outside is away; the same stage may pass later."""
+
+    exit_code = 1
+
+
+class DeskRefused(Retryable):
+    """The desk keeps answering 401 or 403."""
+
+    exit_code = 3
+
+
+def shown(url: object) -> str:
+    """A URL for a message: without user, query and fragment, since those may be signatures."""
+    try:
+        parts = urlsplit(str(url))
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return "(not a URL)"
+    return f"{parts.scheme}://{host}{parts.path}"[:_SHOWN]

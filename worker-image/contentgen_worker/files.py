@@ -1,0 +1,54 @@
+"""An output before it is stored: its name under the stage's prefix, its bytes in memory or on disk."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from contentgen_contract.orders import FileClaim, StoredFile
+
+_CHUNK = 1 << 20
+JPEG, PNG, JSON, TEXT = "image/jpeg", "image/png", "application/json", "text/plain"
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file to store."""
+
+    name: str
+    content_type: str
+    size_bytes: int
+    sha256: str
+    content: bytes | Path
+
+    @classmethod
+    def of_bytes(cls, name: str, content_type: str, content: bytes) -> "Output":
+        """A small file, kept in memory."""
+        return cls(name, content_type, len(content), hashlib.sha256(content).hexdigest(), content)
+
+    @classmethod
+    def of_path(cls, name: str, content_type: str, path: Path) -> "Output":
+        """A file on disk, read again for each try."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(name, content_type, path.stat().st_size, digest, path)
+
+    @property
+    def claim(self) -> FileClaim:
+        """What the desk signs."""
+        return FileClaim(name=self.name, size_bytes=self.size_bytes, sha256=self.sha256, content_type=self.content_type)
+
+    @property
+    def stored(self) -> StoredFile:
+        """What the outcome lists."""
+        return StoredFile.model_validate(self.claim.model_dump())
+
+    def body(self) -> bytes | Iterator[bytes]:
+        """The bytes for one PUT; large files are streamed."""
+        return self.content if isinstance(self.content, bytes) else _chunks(self.content)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk

@@ -1,0 +1,1 @@
+"""Media on plain values and local files: nothing here knows a URL, the desk or a work order."""

@@ -1,0 +1,1 @@
+"""The free, heavy stage before the paid call: one module for each kind."""

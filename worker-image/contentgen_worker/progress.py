@@ -1,0 +1,86 @@
+"""Telling how far we are, beside the work: the newest word at most once a second, and nothing is lost by silence."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from contentgen_contract.names import Step
+from contentgen_contract.orders import Progress
+from contentgen_worker.errors import WorkerError
+from contentgen_worker.log import event
+
+Send = Callable[[Progress], None]
+Fraction = Callable[[float], None]
+_FIRST_ETA = 0.05  # a smaller share of the work says nothing about the rest
+
+
+class Reporter:
+    """A thread that sends the newest Progress. Use as a context manager; `send` may fail and may hang."""
+
+    def __init__(self, send: Send, interval: float = 1.0) -> None:
+        self._send = send
+        self._interval = interval
+        self._news = threading.Condition()
+        self._newest: Progress | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    def __enter__(self) -> "Reporter":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._news:
+            self._closed = True
+            self._news.notify()
+        self._thread.join(timeout=0.5)  # a hanging desk does not keep us: the thread is a daemon
+
+    def report(self, progress: Progress) -> None:
+        """Replace what is to be sent next. Never blocks."""
+        with self._news:
+            self._newest = progress
+            self._news.notify()
+
+    def _run(self) -> None:
+        while (progress := self._next()) is not None:
+            with suppress(WorkerError):  # the operator is away; the next word is a newer one anyway
+                self._send(progress)
+            with self._news:
+                self._news.wait_for(lambda: self._closed, timeout=self._interval)
+
+    def _next(self) -> Progress | None:
+        with self._news:
+            self._news.wait_for(lambda: self._closed or self._newest is not None)
+            newest, self._newest = self._newest, None
+            return None if self._closed else newest
+
+
+class Steps:
+    """The steps of one stage: each is timed, reported and logged."""
+
+    def __init__(self, report: Callable[[Progress], None]) -> None:
+        self._report = report
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, step: Step) -> Iterator[Fraction]:
+        """Do a step; what it yields takes the share of it that is done (0-1)."""
+        started = time.monotonic()
+
+        def fraction(done: float) -> None:
+            self._report(_progress(step, done, time.monotonic() - started))
+
+        fraction(0)
+        try:
+            yield fraction
+        finally:
+            took = round(time.monotonic() - started, 3)
+            self.seconds[step] = round(self.seconds.get(step, 0) + took, 3)
+            event("step", step=step, seconds=took)
+
+
+def _progress(step: Step, done: float, elapsed: float) -> Progress:
+    done = min(max(done, 0.0), 1.0)
+    remaining = None if done < _FIRST_ETA else min(int(elapsed / done * (1 - done)), 7 * 86400)
+    return Progress(step=step, fraction=done, message="", remaining_seconds=remaining)

@@ -1,0 +1,52 @@
+"""How long to try again, as values: which thing may be away for how long is decided in one place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import stamina
+from stamina.instrumentation import RetryDetails
+
+from contentgen_worker.log import event
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds, and the growing pauses within them. Either bound may be None, not both."""
+
+    seconds: float | None
+    tries: int | None
+    first_pause: float
+    longest_pause: float
+
+    def scaled(self, factor: float) -> "Patience":
+        """The same, faster or slower."""
+        seconds = None if self.seconds is None else self.seconds * factor
+        return Patience(seconds, self.tries, self.first_pause * factor, self.longest_pause * factor)
+
+    def run(self, action: Callable[[], T], again: Callable[[Exception], bool]) -> T:
+        """The result of `action`, tried until it succeeds, `again` says no, or patience ends (its last error)."""
+        for attempt in stamina.retry_context(
+            on=again,
+            attempts=self.tries,
+            timeout=self.seconds,
+            wait_initial=self.first_pause,
+            wait_max=self.longest_pause,
+            wait_jitter=self.first_pause,
+        ):
+            with attempt:
+                return action()
+        raise AssertionError("stamina ends with a result or an error")
+
+
+DESK = Patience(seconds=600, tries=None, first_pause=0.5, longest_pause=15)  # the operator may be restarting
+DESK_REFUSAL_SECONDS = 30.0  # TokenReview may lag behind a new token
+STORE = Patience(seconds=300, tries=None, first_pause=0.5, longest_pause=15)
+SOURCE = Patience(seconds=None, tries=7, first_pause=1, longest_pause=16)  # 1 2 4 8 16 16: about a minute
+
+
+def log_retries(details: RetryDetails) -> None:
+    """A stamina hook: one line for each try that failed, without its arguments (they hold signed URLs)."""
+    event("again", error=str(details.caused_by)[:300], pause=round(details.wait_for, 2), attempt=details.retry_num)

@@ -1,0 +1,96 @@
+"""One run of the worker: fetch the order, carry it out, leave the outcome."""
+
+import importlib
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from contentgen_contract.names import Kind, Reason, Stage
+from contentgen_contract.orders import Outcome, WorkOrder
+from contentgen_worker import log
+from contentgen_worker.desk import Desk
+from contentgen_worker.errors import MESSAGE_LIMIT, Retryable, Verdict
+from contentgen_worker.fetch import Fetcher
+from contentgen_worker.guard import Guard
+from contentgen_worker.progress import Reporter, Steps
+from contentgen_worker.retry import DESK, DESK_REFUSAL_SECONDS, SOURCE, STORE
+from contentgen_worker.settings import Settings
+from contentgen_worker.upload import Uploader
+from contentgen_worker.workshop import Result, Workshop
+
+# Imported when they are needed: OpenCV and the decoders take longer to load than a small stage takes to run.
+_STAGES = {
+    (Kind.LORA_TRAINING, Stage.PREPARE): "prepare.lora",
+    (Kind.TRANSCRIPTION, Stage.PREPARE): "prepare.transcription",
+    (Kind.LORA_TRAINING, Stage.COLLECT): "collect.lora",
+    (Kind.IMAGE_GENERATION, Stage.COLLECT): "collect.images",
+    (Kind.TRANSCRIPTION, Stage.COLLECT): "collect.transcription",
+}
+_REPORT_TIMEOUT = 5.0
+
+
+def run(stage: Stage, settings: Settings) -> Outcome:
+    """Do the stage and return the outcome that was left. Raises Retryable where none was."""
+    with ExitStack() as stack:
+        desk = stack.enter_context(_desk(settings, 30))
+        order = _order(desk, stage)
+        log.bind(jobId=order.job_id, kind=order.kind, stage=order.stage)
+        log.event("order", version=order.version, attempt=order.attempt)
+        messenger = stack.enter_context(_desk(settings, _REPORT_TIMEOUT))
+        reporter = stack.enter_context(Reporter(messenger.report))
+        uploader = stack.enter_context(Uploader(desk.grants, STORE.scaled(settings.patience_scale)))
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="contentgen-", dir=settings.scratch))
+        steps = Steps(reporter.report)
+        shop = Workshop(order, Path(scratch), _fetcher(order, settings), uploader, steps)
+        outcome = _outcome(shop, _work(stage, order.kind))
+        uploader.put_outcome(order.outcome_url, outcome)
+        log.event("outcome", reason=outcome.reason, message=outcome.message, files=len(outcome.files))
+        messenger.wake()
+    return outcome
+
+
+def _desk(settings: Settings, timeout: float) -> Desk:
+    return Desk(
+        settings.desk_url,
+        settings.desk_ca,
+        settings.token_file,
+        patience=DESK.scaled(settings.patience_scale),
+        refusal_seconds=DESK_REFUSAL_SECONDS * settings.patience_scale,
+        timeout=timeout,
+    )
+
+
+def _order(desk: Desk, stage: Stage) -> WorkOrder:
+    order = desk.order()
+    if order.stage is not stage:
+        raise Retryable(f"the work order is for stage {order.stage}, this pod was started for {stage}")
+    return order
+
+
+def _fetcher(order: WorkOrder, settings: Settings) -> Fetcher:
+    scale = settings.patience_scale
+    return Fetcher(Guard(order.allowed_hosts), source=SOURCE.scaled(scale), store=STORE.scaled(scale))
+
+
+def _work(stage: Stage, kind: Kind) -> Callable[[Workshop], Result]:
+    name = _STAGES.get((kind, stage))
+    if name is None:
+        raise Retryable(f"{kind} has no stage {stage}; operator and worker may differ in version")
+    module = importlib.import_module(f"contentgen_worker.{name}")
+    work: Callable[[Workshop], Result] = getattr(module, stage.value)
+    return work
+
+
+def _outcome(shop: Workshop, work: Callable[[Workshop], Result]) -> Outcome:
+    order = shop.order
+    common = {"job_id": order.job_id, "stage": order.stage, "attempt": order.attempt, "seconds": shop.steps.seconds}
+    try:
+        result = work(shop)
+    except Verdict as verdict:
+        return Outcome.model_validate({**common, "reason": verdict.reason, "message": str(verdict)[:MESSAGE_LIMIT]})
+    except ValidationError as error:
+        raise Retryable(f"the work order's spec can't be read ({error.title}); versions may differ") from None
+    return Outcome(**common, reason=Reason.COMPLETED, files=result.files, facts=result.facts)

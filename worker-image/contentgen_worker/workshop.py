@@ -1,0 +1,76 @@
+"""What a stage works with, and what it hands back."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contentgen_contract.names import Reason
+from contentgen_contract.orders import Download, Facts, StoredFile, WorkOrder
+from contentgen_worker.blame import RESULT, SOURCE, Blame, verdicts
+from contentgen_worker.errors import Retryable, Verdict
+from contentgen_worker.fetch import Bounds, Fetched, Fetcher, Watch, no_watch
+from contentgen_worker.media.bounds import Bounds as MediaBounds
+from contentgen_worker.progress import Steps
+from contentgen_worker.upload import Uploader
+
+_ANSWER_BYTES = 256 << 20  # of a provider's JSON; 12 hours of words are about 30 MB
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage stored and found out."""
+
+    files: tuple[StoredFile, ...]
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """The order, and the tools to carry it out. `scratch` is this run's own folder."""
+
+    order: WorkOrder
+    scratch: Path
+    fetcher: Fetcher
+    uploader: Uploader
+    steps: Steps
+
+    @property
+    def media_bounds(self) -> MediaBounds:
+        """What a decoder is let near."""
+        return MediaBounds(self.order.limits.pixels, self.order.limits.duration_seconds)
+
+    def fetch_source(self, watch: Watch) -> Fetched:
+        """The user's recording."""
+        if self.order.source is None:
+            raise Retryable("the work order names no source; operator and worker may differ in version")
+        limits = self.order.limits
+        bounds = Bounds(limits.download_bytes, limits.download_seconds)
+        with verdicts(SOURCE, "source"):
+            return self.fetcher.fetch(self.order.source, self.scratch / "source", bounds, watch)
+
+    def fetch_result(self, url: str, name: str, most: int | None = None, watch: Watch = no_watch) -> Fetched:
+        """A file that the provider's answer names: as untrusted as a user's."""
+        return self._fetch(Download(url=url), name, most or self.order.limits.result_bytes, watch, RESULT)
+
+    def fetch_own(self, download: Download, name: str) -> Fetched:
+        """A file of an earlier stage, from our own store."""
+        return self._fetch(download, name, self.order.limits.result_bytes, no_watch, RESULT)
+
+    def provider_answer(self) -> dict[str, Any]:
+        """The provider's JSON as the operator stored it."""
+        if self.order.result is None:
+            raise Retryable("the work order names no result; operator and worker may differ in version")
+        fetched = self._fetch(self.order.result, "answer.json", _ANSWER_BYTES, no_watch, RESULT)
+        try:
+            answer = json.loads(fetched.path.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise Verdict(Reason.RESULT_INVALID, f"the provider's answer is not JSON ({error})") from None
+        if not isinstance(answer, dict):
+            raise Verdict(Reason.RESULT_INVALID, "the provider's answer is not a JSON object")
+        return answer
+
+    def _fetch(self, download: Download, name: str, most: int, watch: Watch, blame: Blame) -> Fetched:
+        bounds = Bounds(most, self.order.limits.download_seconds)
+        with verdicts(blame, f"result {name}"):
+            return self.fetcher.fetch(download, self.scratch / name, bounds, watch)
