@@ -1,0 +1,174 @@
+"""The operator's process: its parts, put together once and run in one event loop until a signal."""
+
+import asyncio
+import logging
+import signal
+from datetime import timedelta
+from typing import Any
+
+import kopf
+from pymongo import MongoClient, WriteConcern
+from pymongo.database import Database
+
+from contentgen_operator import logs
+from contentgen_operator.act import Actor
+from contentgen_operator.decide import Policy
+from contentgen_operator.desk import Desk, create_app
+from contentgen_operator.desk_tls import DeskCertificate, desk_certificate
+from contentgen_operator.identity import Gatekeeper
+from contentgen_operator.jobs import JobTemplate
+from contentgen_operator.kube import Kube
+from contentgen_operator.ledger import Ledger
+from contentgen_operator.money import PRICES
+from contentgen_operator.observe import Observer
+from contentgen_operator.orders import OrderPolicy
+from contentgen_operator.providers.assemblyai import AssemblyAI
+from contentgen_operator.providers.base import Provider
+from contentgen_operator.providers.fal import Fal
+from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.reconcile import Reconciler
+from contentgen_operator.records import Records
+from contentgen_operator.reports import Reports
+from contentgen_operator.servers import health_app, plain_server, tls_server
+from contentgen_operator.settings import Settings
+from contentgen_operator.storage import Storage
+from contentgen_operator.stores import prepare_stores
+from contentgen_operator.wiring import build_registry
+
+_log = logging.getLogger(__name__)
+_GRACE_SECONDS = 20
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    settings = Settings()
+    logs.configure(settings.log_format)
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
+    async with Kube() as kube:
+        certificate = await desk_certificate(kube, settings.namespace, settings.desk_secret, settings.desk_url)
+        await _serve(settings, kube, certificate, stop)
+
+
+async def _serve(settings: Settings, kube: Kube, certificate: DeskCertificate, stop: asyncio.Event) -> None:
+    storage, database = _storage(settings), _database(settings)
+    ledger, records, reports = Ledger(database["ledger"]), Records(database["jobs"], storage), Reports()
+    providers = _providers(settings)
+    observer = Observer(kube=kube, storage=storage, ledger=ledger, providers=providers, reports=reports)
+    actor = Actor(
+        kube=kube,
+        storage=storage,
+        ledger=ledger,
+        records=records,
+        providers=providers,
+        template=_template(settings, certificate),
+    )
+    reconciler = Reconciler(kube=kube, observer=observer, actor=actor, policy=_policy(settings))
+    desk = Desk(
+        gatekeeper=Gatekeeper(kube),
+        storage=storage,
+        ledger=ledger,
+        reports=reports,
+        policy=_order_policy(settings),
+        wake=reconciler.wake,
+    )
+    ready = asyncio.Event()
+    servers = [
+        tls_server(create_app(desk), settings.desk_port, certificate),
+        plain_server(health_app(ready.is_set), settings.health_port),
+    ]
+    tasks = [asyncio.create_task(server.serve()) for server in servers]
+    reconciling = asyncio.create_task(_reconcile(reconciler, storage, ledger, records))
+    tasks += [reconciling, asyncio.create_task(_watch(settings, reconciler, stop, ready))]
+    await _until(stop, tasks)
+    await reconciler.queue.drain(_GRACE_SECONDS)
+    for server in servers:
+        server.should_exit = True
+    reconciling.cancel()
+    await asyncio.wait(tasks, timeout=5)
+
+
+async def _reconcile(reconciler: Reconciler, storage: Storage, ledger: Ledger, records: Records) -> None:
+    await prepare_stores(storage, ledger, records)
+    await reconciler.queue.run()
+
+
+async def _watch(settings: Settings, reconciler: Reconciler, stop: asyncio.Event, ready: asyncio.Event) -> None:
+    where: dict[str, Any] = (
+        {"namespaces": [settings.watch_namespace]} if settings.watch_namespace else {"clusterwide": True}
+    )
+    registry = build_registry(reconciler.wake)
+    ready.set()
+    await kopf.operator(registry=registry, standalone=True, stop_flag=stop, **where)
+
+
+async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Until a signal, or until a part that should run for ever has ended: then the pod is started anew."""
+    stopping = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    stop.set()
+    for task in done - {stopping}:
+        task.result()
+
+
+def _storage(settings: Settings) -> Storage:
+    return Storage(
+        bucket=settings.s3_bucket,
+        region=settings.s3_region,
+        endpoint=settings.s3_endpoint,
+        public_endpoint=settings.s3_public_endpoint,
+    )
+
+
+def _database(settings: Settings) -> Database[dict[str, Any]]:
+    client: MongoClient[dict[str, Any]] = MongoClient(
+        settings.mongodb_uri, serverSelectionTimeoutMS=5000, connectTimeoutMS=5000, socketTimeoutMS=20000, tz_aware=True
+    )
+    # Acknowledged means durable: an intent must not be lost when a server dies.
+    return client.get_database(settings.mongodb_database, write_concern=WriteConcern(w="majority", j=True))
+
+
+def _providers(settings: Settings) -> dict[str, Provider]:
+    fal = Fal(KeyFile(settings.fal_key_file), settings.fal_queue_url, settings.fal_api_url)
+    assemblyai = AssemblyAI(KeyFile(settings.assemblyai_key_file), settings.assemblyai_url)
+    return {fal.name: fal, assemblyai.name: assemblyai}
+
+
+def _policy(settings: Settings) -> Policy:
+    return Policy(
+        poll_seconds=settings.poll_seconds,
+        adoption_seconds=settings.adoption_seconds,
+        stage_attempts=settings.stage_attempts,
+        source_buckets=settings.source_buckets,
+        prices=PRICES | settings.prices,
+    )
+
+
+def _order_policy(settings: Settings) -> OrderPolicy:
+    return OrderPolicy(
+        limits=settings.limits,
+        allowed_hosts=settings.allowed_hosts,
+        stage_deadline=timedelta(seconds=settings.stage_deadline_seconds),
+    )
+
+
+def _template(settings: Settings, certificate: DeskCertificate) -> JobTemplate:
+    return JobTemplate(
+        image=settings.worker_image,
+        image_pull_policy=settings.worker_image_pull_policy,
+        service_account=settings.worker_service_account,
+        resources=settings.worker_resources,
+        deadline_seconds=settings.stage_deadline_seconds,
+        desk_url=settings.desk_url,
+        desk_ca=certificate.ca.decode(),
+    )
+
+
+if __name__ == "__main__":
+    main()

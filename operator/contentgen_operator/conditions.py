@@ -1,0 +1,62 @@
+"""Conditions from a state, so that kstatus, `kubectl wait` and Argo CD agree about it at every moment."""
+
+from datetime import datetime
+
+from contentgen_contract.base import Value
+from contentgen_contract.names import Condition, Kind, Phase, Reason
+from contentgen_contract.status import ConditionStatus, ResourceStatus
+from contentgen_operator.kinds import has_prepare
+
+_REACHED_SUBMISSION = (Phase.PROCESSING, Phase.COLLECTING, Phase.COMPLETED)
+_STUCK = (Phase.FAILED, Phase.SUBMISSION_UNKNOWN)
+
+
+class State(Value):
+    """What the conditions speak of."""
+
+    kind: Kind
+    phase: Phase
+    reason: Reason
+    message: str
+    prepared: bool
+    submitted: bool
+    generation: int
+
+
+def conditions(state: State, last: ResourceStatus, now: datetime) -> tuple[ConditionStatus, ...]:
+    """All conditions of a resource; the time of one changes only when its status does."""
+    before = {each.type: each for each in last.conditions}
+    return tuple(_condition(type_, value, state, before.get(type_), now) for type_, value in _values(state).items())
+
+
+def _values(state: State) -> dict[Condition, bool]:
+    done, stuck = state.phase is Phase.COMPLETED, state.phase in _STUCK
+    values = {
+        Condition.READY: done,
+        Condition.RECONCILING: not (done or stuck),
+        Condition.STALLED: stuck,
+        Condition.COMPLETE: done,
+        Condition.FAILED: state.phase is Phase.FAILED,
+    }
+    if has_prepare(state.kind):
+        values[Condition.SOURCE_READY] = state.prepared
+    if state.kind is Kind.LORA_TRAINING:
+        values[Condition.DATASET_READY] = state.prepared
+    values[Condition.SUBMITTED] = state.submitted or state.phase in _REACHED_SUBMISSION
+    values[Condition.STORED] = done
+    return values
+
+
+def _condition(
+    type_: Condition, value: bool, state: State, before: ConditionStatus | None, now: datetime
+) -> ConditionStatus:
+    status = "True" if value else "False"
+    unchanged = before is not None and before.status == status
+    return ConditionStatus(
+        type=type_,
+        status=status,
+        reason=state.reason,
+        message=state.message,
+        last_transition_time=before.last_transition_time if before and unchanged else now,
+        observed_generation=state.generation,
+    )

@@ -1,0 +1,123 @@
+"""The desk: the operator's HTTPS server for its workers. A worker holds one credential, a token bound to its pod,
+and may do three things with it, for its own Job alone: read its order, report, and get URLs for its own files.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from contentgen_contract import keys
+from contentgen_contract.orders import Progress, UploadGrants, UploadRequest, WorkOrder
+from contentgen_operator.clock import utc_now
+from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Unauthenticated
+from contentgen_operator.ledger import Ledger
+from contentgen_operator.observed import ResourceRef
+from contentgen_operator.orders import Assignment, OrderPolicy, lifetime, work_order
+from contentgen_operator.reports import Reports
+from contentgen_operator.runs import purchase_key
+from contentgen_operator.storage import Storage
+
+_MAX_BODY_BYTES = 256 * 1024
+_PROGRESS_SECONDS = 1.0  # a status is written at most once a second for progress
+
+
+class Desk:
+    """What the endpoints need."""
+
+    def __init__(
+        self,
+        *,
+        gatekeeper: Gatekeeper,
+        storage: Storage,
+        ledger: Ledger,
+        reports: Reports,
+        policy: OrderPolicy,
+        wake: Callable[[ResourceRef, float], Awaitable[None]],
+    ) -> None:
+        self._gatekeeper = gatekeeper
+        self._storage = storage
+        self._ledger = ledger
+        self._reports = reports
+        self._policy = policy
+        self._wake = wake
+
+    async def assignment(self, token: str) -> Assignment:
+        """Whose token this is."""
+        try:
+            return await self._gatekeeper.assignment(token)
+        except Unauthenticated as error:
+            raise HTTPException(401, str(error)) from error
+        except Forbidden as error:
+            raise HTTPException(403, str(error)) from error
+        except NotYet as error:
+            raise HTTPException(425, str(error), headers={"Retry-After": "1"}) from error
+
+    async def order(self, assignment: Assignment) -> WorkOrder:
+        """The work order."""
+        purchase = await self._ledger.get(purchase_key(assignment.resource, assignment.run))
+        result_key = purchase.result_key if purchase else None
+        return work_order(assignment, result_key, self._storage, self._policy, utc_now())
+
+    async def progress(self, assignment: Assignment, progress: Progress) -> None:
+        """Keep the newest; the queue joins what comes within a second."""
+        self._reports.note_progress(assignment.job.uid or "", progress)
+        await self._wake(assignment.resource.ref, _PROGRESS_SECONDS)
+
+    async def uploads(self, assignment: Assignment, request: UploadRequest) -> UploadGrants:
+        """Signed PUTs under the Job's own prefix, for names that its stage may write."""
+        kind, stage = assignment.resource.ref.kind, assignment.job.stage
+        for claim in request.files:
+            if not keys.is_output(kind, stage, claim.name):
+                raise HTTPException(422, f"the {stage} stage of a {kind} may not write {claim.name!r}")
+        good_for = lifetime(assignment, self._policy, utc_now())
+        return UploadGrants(
+            grants=tuple(self._storage.grant(assignment.prefix, claim, good_for) for claim in request.files)
+        )
+
+    async def outcome(self, assignment: Assignment) -> None:
+        """The worker has left its outcome: look now instead of at the pod's end."""
+        self._reports.note_finished(assignment.job.uid or "")
+        await self._wake(assignment.resource.ref, 0)
+
+
+def create_app(desk: Desk) -> FastAPI:
+    """The HTTP face of the desk."""
+    app = FastAPI(title="contentgen desk", docs_url=None, redoc_url=None, openapi_url=None)
+    bearer = HTTPBearer(auto_error=False)
+
+    async def caller(
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    ) -> Assignment:
+        if credentials is None:
+            raise HTTPException(401, "a bearer token is needed")
+        return await desk.assignment(credentials.credentials)
+
+    Caller = Annotated[Assignment, Depends(caller)]  # noqa: N806 - a type
+
+    @app.middleware("http")
+    async def bounded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        length = request.headers.get("content-length", "0")
+        if "transfer-encoding" in request.headers or not length.isdigit() or int(length) > _MAX_BODY_BYTES:
+            return JSONResponse({"detail": f"a body has at most {_MAX_BODY_BYTES} bytes"}, 413)
+        return await call_next(request)
+
+    @app.get("/v1/order")
+    async def order(caller: Caller) -> WorkOrder:
+        return await desk.order(caller)
+
+    @app.post("/v1/progress", status_code=204)
+    async def progress(caller: Caller, report: Progress) -> None:
+        await desk.progress(caller, report)
+
+    @app.post("/v1/uploads")
+    async def uploads(caller: Caller, request: UploadRequest) -> UploadGrants:
+        return await desk.uploads(caller, request)
+
+    @app.post("/v1/outcome", status_code=204)
+    async def outcome(caller: Caller) -> None:
+        await desk.outcome(caller)
+
+    return app

@@ -1,0 +1,98 @@
+"""Who a worker is: from its pod-bound token, over the pod's owner, to the Job that a resource's status records.
+
+Never by labels: anyone who may create a pod chooses its labels.
+"""
+
+import hashlib
+import time
+from typing import Any
+
+from contentgen_contract.names import GROUP, TOKEN_AUDIENCE, Kind
+from contentgen_operator.kube import Kube
+from contentgen_operator.observed import Resource
+from contentgen_operator.orders import Assignment
+
+_POD_NAME = "authentication.kubernetes.io/pod-name"
+_POD_UID = "authentication.kubernetes.io/pod-uid"
+_REMEMBERED_SECONDS = 30.0
+_REMEMBERED = 1024
+
+
+class Unauthenticated(Exception):
+    """The token is not one of ours."""
+
+
+class Forbidden(Exception):
+    """The pod is no worker of a current Job."""
+
+
+class NotYet(Exception):
+    """The Job is there, the status that records it is about to be written."""
+
+
+class Gatekeeper:
+    """Turns tokens into assignments, and remembers them for half a minute."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self._known: dict[str, tuple[float, Assignment]] = {}
+
+    async def assignment(self, token: str) -> Assignment:
+        """What the bearer of this token works on. Raises Unauthenticated, Forbidden or NotYet."""
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        known = self._known.get(digest)
+        if known is not None and time.monotonic() - known[0] < _REMEMBERED_SECONDS:
+            return known[1]
+        namespace, pod_name, pod_uid = _bound_pod(await self._kube.review_token(token))
+        found = await self._current(namespace, await self._job_of(namespace, pod_name, pod_uid))
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[digest] = (time.monotonic(), found)
+        return found
+
+    async def _job_of(self, namespace: str, pod_name: str, pod_uid: str) -> dict[str, Any]:
+        pod = await self._kube.get_pod(namespace, pod_name)
+        if pod is None or pod["metadata"]["uid"] != pod_uid:
+            raise Unauthenticated("the pod is gone")
+        owner = _controller(pod, "batch/v1", "Job")
+        job = await self._kube.get_job(namespace, owner["name"])
+        if job is None or job["metadata"]["uid"] != owner["uid"]:
+            raise Forbidden("the pod's Job is gone")
+        return job
+
+    async def _current(self, namespace: str, job: dict[str, Any]) -> Assignment:
+        owner = _controller(job, GROUP, *Kind)
+        body = await self._kube.get_resource(Kind(owner["kind"]), namespace, owner["name"])
+        if body is None or body["metadata"]["uid"] != owner["uid"]:
+            raise Forbidden("the Job's resource is gone")
+        resource = Resource.parse(Kind(owner["kind"]), body)
+        run = resource.status.run
+        if run is None or run.job is None:
+            raise NotYet("the resource records no Job yet")
+        if run.job.uid != job["metadata"]["uid"]:
+            raise Forbidden("the resource records another Job")
+        return Assignment(resource=resource, run=run, job=run.job)
+
+
+def _bound_pod(review: dict[str, Any]) -> tuple[str, str, str]:
+    """Namespace, name and uid of the pod that a reviewed token is bound to."""
+    if not review.get("authenticated") or TOKEN_AUDIENCE not in (review.get("audiences") or ()):
+        raise Unauthenticated("the token is not valid for this audience")
+    user = review.get("user") or {}
+    extra = user.get("extra") or {}
+    parts = str(user.get("username", "")).split(":")
+    if len(parts) != 4 or parts[:2] != ["system", "serviceaccount"] or _POD_UID not in extra:
+        raise Unauthenticated("the token is not bound to a pod")
+    return parts[2], extra[_POD_NAME][0], extra[_POD_UID][0]
+
+
+def _controller(body: dict[str, Any], api: str, *kinds: str) -> dict[str, Any]:
+    owners = body["metadata"].get("ownerReferences") or []
+    for owner in owners:
+        if (
+            owner.get("controller")
+            and owner["kind"] in kinds
+            and owner["apiVersion"].split("/")[0] == api.split("/", maxsplit=1)[0]
+        ):
+            return dict(owner)
+    raise Forbidden("not made by contentgen")

@@ -1,0 +1,142 @@
+"""The Jobs of a run, as manifests; pure. Jobs are created and never updated: a pod template is immutable.
+
+Nothing of a user's manifest reaches the pod but names and the uid: no image, environment, annotation or label.
+"""
+
+import hashlib
+from typing import Any
+
+from contentgen_contract.base import Value
+from contentgen_contract.names import (
+    API_VERSION,
+    KIND_LABEL,
+    STAGE_LABEL,
+    TOKEN_AUDIENCE,
+    TOKEN_FOLDER,
+    UID_LABEL,
+    Stage,
+)
+from contentgen_operator.observed import ResourceRef
+
+_SCRATCH = "/scratch"
+_USER = 65532
+_FINISHED_JOB_SECONDS = 3600  # for `kubectl logs`; the outcome is in the bucket long before
+
+
+class JobTemplate(Value):
+    """What all Jobs share, from the operator's settings."""
+
+    image: str
+    image_pull_policy: str
+    service_account: str
+    resources: dict[str, Any]
+    deadline_seconds: int
+    desk_url: str
+    desk_ca: str  # PEM; public
+
+
+def job_name(uid: str, run: int, stage: Stage, attempt: int) -> str:
+    """The same work always has the same name, so that it cannot be started twice."""
+    digest = hashlib.sha256(uid.encode()).hexdigest()[:12]
+    return f"contentgen-{digest}-r{run}-{stage}-{attempt}"
+
+
+def job_manifest(ref: ResourceRef, run: int, stage: Stage, attempt: int, template: JobTemplate) -> dict[str, Any]:
+    """A Job for one attempt of one stage."""
+    labels = {
+        "app.kubernetes.io/name": "contentgen-worker",
+        "app.kubernetes.io/managed-by": "contentgen",
+        UID_LABEL: ref.uid,
+        KIND_LABEL: ref.kind.value,
+        STAGE_LABEL: stage.value,
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": job_name(ref.uid, run, stage, attempt),
+            "namespace": ref.namespace,
+            "labels": labels,
+            "ownerReferences": [_owner(ref)],
+        },
+        "spec": {
+            "backoffLimit": 0,  # the operator counts attempts: it sees the outcome, the Job controller does not
+            "podReplacementPolicy": "Failed",
+            "activeDeadlineSeconds": template.deadline_seconds,
+            "ttlSecondsAfterFinished": _FINISHED_JOB_SECONDS,
+            "template": {"metadata": {"labels": labels}, "spec": _pod(stage, template)},
+        },
+    }
+
+
+def _owner(ref: ResourceRef) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": ref.kind.value,
+        "name": ref.name,
+        "uid": ref.uid,
+        "controller": True,
+        # Set to true it would need the right to update finalizers on some clusters.
+        "blockOwnerDeletion": False,
+    }
+
+
+def _pod(stage: Stage, template: JobTemplate) -> dict[str, Any]:
+    return {
+        "restartPolicy": "Never",
+        "serviceAccountName": template.service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 5,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(stage, template)],
+        "volumes": [
+            {"name": "scratch", "emptyDir": {}},
+            {
+                "name": "token",
+                "projected": {
+                    "sources": [
+                        {
+                            "serviceAccountToken": {
+                                "audience": TOKEN_AUDIENCE,
+                                "expirationSeconds": 3600,
+                                "path": "token",
+                            }
+                        }
+                    ]
+                },
+            },
+        ],
+    }
+
+
+def _container(stage: Stage, template: JobTemplate) -> dict[str, Any]:
+    return {
+        "name": "worker",
+        "image": template.image,
+        "imagePullPolicy": template.image_pull_policy,
+        "args": [stage.value],
+        "env": [
+            {"name": "CONTENTGEN_DESK_URL", "value": template.desk_url},
+            {"name": "CONTENTGEN_DESK_CA", "value": template.desk_ca},
+            {"name": "CONTENTGEN_SCRATCH", "value": _SCRATCH},
+            {"name": "TMPDIR", "value": _SCRATCH},
+        ],
+        "resources": template.resources,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": "scratch", "mountPath": _SCRATCH},
+            {"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True},
+        ],
+    }

@@ -1,0 +1,147 @@
+"""What differs between the kinds: whether there is something to prepare, and what is bought from whom.
+
+A new kind is an entry here, a prepare pipeline and a collect pipeline in the worker, and nothing else.
+"""
+
+import hashlib
+from typing import Any
+
+from contentgen_contract import keys
+from contentgen_contract.base import Value
+from contentgen_contract.names import Kind, Stage
+from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, Style, TranscriptionSpec
+from contentgen_contract.status import RunStatus
+from contentgen_operator.ledger import PurchaseKey
+from contentgen_operator.observed import LoraView
+from contentgen_operator.providers.base import Call, StoredObject
+from contentgen_operator.providers.fal import seed_marker
+
+ALIASES = {
+    "flux-lora-fast-training": "fal-ai/flux-lora-fast-training",
+    "flux-lora": "fal-ai/flux-lora",
+    "flux-dev": "fal-ai/flux/dev",
+    "flux-schnell": "fal-ai/flux/schnell",
+    "flux-pro": "fal-ai/flux-pro/v1.1",
+}
+TRANSCRIBER = "assemblyai/universal"
+# Trainers that take a learning rate; flux-lora-fast-training has no such input.
+_TAKES_LEARNING_RATE = {"fal-ai/flux-lora-portrait-trainer", "fal-ai/flux-krea-trainer"}
+
+
+class Job(Value):
+    """What a call is made for: whose, which, which version."""
+
+    user_id: str
+    job_id: str
+    version: int
+
+
+def has_prepare(kind: Kind) -> bool:
+    """Whether there is free work before the paid call."""
+    return kind is not Kind.IMAGE_GENERATION
+
+
+def provider_of(kind: Kind) -> str:
+    """The provider that a kind pays."""
+    return "assemblyai" if kind is Kind.TRANSCRIPTION else "fal"
+
+
+def model_of(spec: Spec) -> str:
+    """The full name of the model, with aliases resolved."""
+    match spec:
+        case LoraTrainingSpec():
+            return ALIASES.get(spec.training.model, spec.training.model)
+        case ImageGenerationSpec():
+            return ALIASES.get(spec.model, spec.model)
+        case TranscriptionSpec():
+            return TRANSCRIBER
+
+
+def expected_seconds(spec: Spec, duration_seconds: float) -> float:
+    """How long the provider takes, where there is no history yet; from the seeds: 1000 steps took 5 to 6 minutes."""
+    match spec:
+        case LoraTrainingSpec():
+            return 30 + 0.33 * spec.training.steps
+        case ImageGenerationSpec():
+            return 10.0 * spec.image.count
+        case TranscriptionSpec():
+            return 15 + duration_seconds / 10
+
+
+def duration_seconds(run: RunStatus) -> float:
+    """The recording's length as prepare found it."""
+    return float((run.facts or {}).get("durationSeconds", 0.0))
+
+
+def sound_seconds(run: RunStatus) -> float:
+    """The length that is paid by the minute."""
+    facts = run.facts or {}
+    return float(facts["durationSeconds"]) if facts.get("type") == "audio" else 0.0
+
+
+def call_of(spec: Spec, job: Job, key: PurchaseKey, loras: tuple[LoraView, ...]) -> Call:
+    """The paid call. Inputs are `StoredObject`s; `act` signs their URLs when it sends."""
+    match spec:
+        case LoraTrainingSpec():
+            return _training(spec, job)
+        case ImageGenerationSpec():
+            return _generation(spec, key, loras)
+        case TranscriptionSpec():
+            return _transcription(spec, job)
+
+
+def _training(spec: LoraTrainingSpec, job: Job) -> Call:
+    model = model_of(spec)
+    archive = _prepared(Kind.LORA_TRAINING, job) + "dataset.zip"
+    arguments: dict[str, Any] = {
+        "images_data_url": StoredObject(key=archive),
+        "data_archive_format": "zip",
+        "trigger_word": spec.trigger_word,
+        "steps": spec.training.steps,
+        "is_style": spec.training.style is Style.STYLE,
+        "create_masks": spec.training.style is Style.SUBJECT,
+    }
+    if spec.training.learning_rate is not None and model in _TAKES_LEARNING_RATE:
+        arguments["learning_rate"] = float(spec.training.learning_rate)
+    return Call(provider="fal", model=model, arguments=arguments, marker=archive)
+
+
+def _generation(spec: ImageGenerationSpec, key: PurchaseKey, loras: tuple[LoraView, ...]) -> Call:
+    arguments: dict[str, Any] = {
+        "prompt": spec.prompt,
+        "image_size": spec.image.size.model_dump(),
+        "num_images": spec.image.count,
+        "output_format": spec.image.format.value,
+        "seed": spec.image.seed if spec.image.seed is not None else _seed(key),
+    }
+    if spec.loras:
+        trained = {lora.name: lora.model_key for lora in loras}
+        arguments["loras"] = [
+            {
+                "path": lora.path or StoredObject(key=trained[lora.lora_ref.name] or "")
+                if lora.lora_ref
+                else lora.path,
+                "scale": float(lora.scale),
+            }
+            for lora in spec.loras
+        ]
+    return Call(provider="fal", model=model_of(spec), arguments=arguments, marker=seed_marker(arguments))
+
+
+def _transcription(spec: TranscriptionSpec, job: Job) -> Call:
+    sound = _prepared(Kind.TRANSCRIPTION, job) + "audio.flac"
+    language = spec.options.language
+    arguments: dict[str, Any] = {
+        "audio_url": StoredObject(key=sound),
+        "speaker_labels": spec.options.speaker_labels,
+    } | ({"language_detection": True} if language == "auto" else {"language_code": language})
+    return Call(provider="assemblyai", model=TRANSCRIBER, arguments=arguments, marker=sound)
+
+
+def _prepared(kind: Kind, job: Job) -> str:
+    return keys.prefix(kind, Stage.PREPARE, job.user_id, job.job_id, job.version)
+
+
+def _seed(key: PurchaseKey) -> int:
+    """A seed unique to the attempt: the marker by which a lost request is found, and recorded as the seed used."""
+    return int.from_bytes(hashlib.sha256(str(key).encode()).digest()[:4]) & 0x7FFFFFFF

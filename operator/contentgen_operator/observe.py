@@ -1,0 +1,119 @@
+"""The reads. What is read depends on how far the run is; a fresh look at the purchase precedes everything paid."""
+
+from datetime import datetime
+from typing import Any
+
+from contentgen_contract import keys
+from contentgen_contract.names import Kind, Phase, Stage
+from contentgen_contract.orders import Outcome
+from contentgen_contract.spec import ImageGenerationSpec, Spec
+from contentgen_contract.status import ResourceStatus, RunStatus
+from contentgen_operator import kinds
+from contentgen_operator.jobs import job_name
+from contentgen_operator.kube import Kube, owned_by
+from contentgen_operator.ledger import Ledger, Purchase, PurchaseState
+from contentgen_operator.observed import JobView, LoraView, Observed, Resource
+from contentgen_operator.providers.base import Provider, Unavailable
+from contentgen_operator.reports import Reports
+from contentgen_operator.runs import current_run, ended, frozen_spec, owner, purchase_key
+from contentgen_operator.storage import InvalidOutcome, Storage
+
+
+class Observer:
+    """Reads Jobs, outcomes, the ledger, the provider and the LoRAs that a resource draws with."""
+
+    def __init__(
+        self, *, kube: Kube, storage: Storage, ledger: Ledger, providers: dict[str, Provider], reports: Reports
+    ) -> None:
+        self._kube = kube
+        self._storage = storage
+        self._ledger = ledger
+        self._providers = providers
+        self._reports = reports
+
+    async def observe(self, resource: Resource, now: datetime) -> Observed:
+        """Everything that a decision about this resource needs now. Raises ValidationError for a wrong spec."""
+        run = current_run(resource, now)
+        if run == resource.status.run and ended(resource):
+            return Observed()
+        spec = frozen_spec(resource, run)
+        purchase = await self._ledger.get(purchase_key(resource, run))
+        seen: dict[str, Any] = {"purchase": purchase}
+        match purchase.state if purchase else None:
+            case None if kinds.has_prepare(resource.ref.kind) and run.facts is None:
+                seen |= await self._stage(resource, run, spec, Stage.PREPARE)
+            case None | PurchaseState.REFUSED:
+                seen |= await self._gate(resource, spec)
+            case PurchaseState.INTENT if purchase:
+                seen |= await self._search(purchase)
+            case PurchaseState.SUBMITTED if purchase:
+                seen |= await self._poll(purchase)
+            case PurchaseState.SUCCEEDED:
+                seen |= await self._stage(resource, run, spec, Stage.COLLECT)
+        return Observed(**seen)
+
+    async def _stage(self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage) -> dict[str, Any]:
+        started = run.job is not None and run.job.stage is stage
+        attempt = run.stage_attempt if started or run.job is None else 1
+        job = await self._job(resource, job_name(resource.ref.uid, run.number, stage, attempt))
+        running = job is not None and not job.finished and not self._reports.finished(job.uid)
+        if running or (job is None and not started):
+            return {"job": job, "progress": self._reports.progress(job.uid) if job else None}
+        try:
+            outcome = await self._storage.outcome(keys.outcome(resource.ref.uid, run.number, stage, attempt))
+        except InvalidOutcome as error:
+            return {"job": job, "outcome_problem": str(error)}
+        if job is not None and job.finished:
+            self._reports.forget(job.uid)
+        return {"job": job, "outcome": outcome, "stored": await self._stored(resource, run, spec, stage, outcome)}
+
+    async def _job(self, resource: Resource, name: str) -> JobView | None:
+        body = await self._kube.get_job(resource.ref.namespace, name)
+        return JobView.parse(body) if body is not None and owned_by(body, resource.ref.uid) else None
+
+    async def _stored(
+        self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, outcome: Outcome | None
+    ) -> dict[str, int]:
+        if outcome is None or not outcome.succeeded:
+            return {}
+        user = owner(resource, spec)
+        prefix = keys.prefix(resource.ref.kind, stage, user, resource.ref.uid, run.version)
+        return await self._storage.sizes(prefix)
+
+    async def _gate(self, resource: Resource, spec: Spec) -> dict[str, Any]:
+        provider = self._providers[kinds.provider_of(resource.ref.kind)]
+        loras: tuple[LoraView, ...] = ()
+        if isinstance(spec, ImageGenerationSpec):
+            names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
+            loras = tuple([await self._lora(resource.ref.namespace, name) for name in names])
+        return {"provider_configured": provider.configured, "loras": loras}
+
+    async def _lora(self, namespace: str, name: str) -> LoraView:
+        body = await self._kube.get_resource(Kind.LORA_TRAINING, namespace, name)
+        if body is None:
+            return LoraView(name=name)
+        status = ResourceStatus.model_validate(body.get("status") or {})
+        return LoraView(name=name, phase=status.phase, model_key=_model_key(status))
+
+    async def _search(self, purchase: Purchase) -> dict[str, Any]:
+        try:
+            found = await self._providers[purchase.provider].find(purchase.model, purchase.marker)
+        except Unavailable as error:
+            return {"provider_problem": str(error)}
+        return {"found_request": found}
+
+    async def _poll(self, purchase: Purchase) -> dict[str, Any]:
+        typical = await self._ledger.typical_seconds(purchase.model)
+        try:
+            view = await self._providers[purchase.provider].poll(purchase.model, purchase.request_id or "")
+        except Unavailable as error:
+            return {"provider_problem": str(error), "typical_seconds": typical}
+        return {"request": view, "typical_seconds": typical}
+
+
+def _model_key(status: ResourceStatus) -> str | None:
+    """The LoRA's file of the newest version; also while a later version is being made."""
+    if not status.versions or status.phase is Phase.FAILED:
+        return None
+    newest = max(status.versions, key=lambda version: version.version)
+    return next((file.key for file in newest.files if file.key.endswith("/model.safetensors")), None)

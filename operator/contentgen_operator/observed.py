@@ -1,0 +1,106 @@
+"""What the operator sees, as frozen values: the resource, and everything around it that a decision needs."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from contentgen_contract.base import Value
+from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
+from contentgen_contract.orders import Outcome, Progress
+from contentgen_contract.status import ResourceStatus
+from contentgen_operator.ledger import Purchase
+from contentgen_operator.providers.base import RequestView
+
+
+class ResourceRef(Value):
+    """How a resource is addressed, and the uid that tells it from a later one of the same name."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+
+
+class Resource(Value):
+    """A resource as the API server gave it."""
+
+    ref: ResourceRef
+    generation: int
+    resource_version: str
+    deleting: bool
+    rerun: str | None
+    resubmit: str | None
+    created_at: datetime
+    spec: dict[str, Any]
+    status: ResourceStatus
+
+    @classmethod
+    def parse(cls, kind: Kind, body: dict[str, Any]) -> "Resource":
+        """From the JSON object of the API server."""
+        meta = body["metadata"]
+        annotations = meta.get("annotations") or {}
+        return cls(
+            ref=ResourceRef(kind=kind, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"]),
+            generation=meta.get("generation", 1),
+            resource_version=meta["resourceVersion"],
+            deleting="deletionTimestamp" in meta,
+            rerun=annotations.get(RERUN_ANNOTATION),
+            resubmit=annotations.get(RESUBMIT_ANNOTATION),
+            created_at=meta["creationTimestamp"],
+            spec=body.get("spec") or {},
+            status=ResourceStatus.model_validate(body.get("status") or {}),
+        )
+
+
+class JobView(Value):
+    """A Kubernetes Job, classified once."""
+
+    name: str
+    uid: str
+    finished: bool
+    succeeded: bool
+    started_at: datetime
+    reason: str = ""
+    message: str = ""
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> "JobView":
+        """From the JSON object of the API server."""
+        conditions = (body.get("status") or {}).get("conditions") or []
+        ends = {c["type"]: c for c in conditions if c["status"] == "True" and c["type"] in ("Complete", "Failed")}
+        end = ends.get("Failed") or ends.get("Complete") or {}
+        return cls(
+            name=body["metadata"]["name"],
+            uid=body["metadata"]["uid"],
+            started_at=body["metadata"]["creationTimestamp"],
+            finished=bool(ends),
+            succeeded="Complete" in ends,
+            reason=end.get("reason", ""),
+            message=end.get("message", ""),
+        )
+
+
+class LoraView(Value):
+    """A LoraTraining that an ImageGeneration draws with."""
+
+    name: str
+    phase: Phase | None = None  # None: there is none, or it has not started
+    model_key: str | None = None  # of its newest version
+
+
+class Observed(Value):
+    """Everything around one resource, read just now; what was not needed was not read."""
+
+    job: JobView | None = None
+    outcome: Outcome | None = None
+    outcome_problem: str = ""
+    stored: dict[str, int] = Field(default_factory=dict)  # sizes under the stage's prefix, where an outcome is there
+    purchase: Purchase | None = None
+    found_request: str | None = None  # of a purchase whose reply was lost
+    request: RequestView | None = None
+    provider_problem: str = ""
+    provider_configured: bool = True
+    loras: tuple[LoraView, ...] = ()
+    progress: Progress | None = None
+    typical_seconds: float | None = None

@@ -1,0 +1,104 @@
+"""The work order of a Job: what its worker is to do, with every URL that it needs already signed."""
+
+from datetime import datetime, timedelta
+
+from contentgen_contract import keys
+from contentgen_contract.base import Value
+from contentgen_contract.names import Kind, Stage
+from contentgen_contract.orders import DatasetFacts, Download, Limits, WorkOrder
+from contentgen_contract.spec import ImageGenerationSpec, Spec
+from contentgen_contract.status import JobRef, RunStatus
+from contentgen_operator.observed import Resource
+from contentgen_operator.runs import frozen_spec, owner
+from contentgen_operator.storage import Storage
+
+_PREVIEWS = 12  # training pictures on a LoRA's contact sheet
+_SLACK = timedelta(minutes=15)  # a deadline is met by the Job controller, not to the second
+
+
+class OrderPolicy(Value):
+    """The settings that work orders depend on."""
+
+    limits: Limits = Limits()
+    allowed_hosts: tuple[str, ...] = ()
+    stage_deadline: timedelta = timedelta(hours=4)
+
+
+class Assignment(Value):
+    """A Job that a resource's status records as its current one."""
+
+    resource: Resource
+    run: RunStatus
+    job: JobRef
+
+    @property
+    def prefix(self) -> str:
+        """The only place of the bucket that the Job may write to."""
+        return self._prefix(self.job.stage)
+
+    @property
+    def dataset_prefix(self) -> str:
+        """Where the prepare stage of the same run has written."""
+        return self._prefix(Stage.PREPARE)
+
+    @property
+    def spec(self) -> Spec:
+        """The frozen spec."""
+        return frozen_spec(self.resource, self.run)
+
+    def _prefix(self, stage: Stage) -> str:
+        ref = self.resource.ref
+        return keys.prefix(ref.kind, stage, owner(self.resource, self.spec), ref.uid, self.run.version)
+
+
+def lifetime(assignment: Assignment, policy: OrderPolicy, now: datetime) -> timedelta:
+    """How long a worker's URLs are good: until its stage's deadline."""
+    started = assignment.job.started_at or now
+    return max(started + policy.stage_deadline + _SLACK - now, timedelta(minutes=1))
+
+
+def work_order(
+    assignment: Assignment, result_key: str | None, storage: Storage, policy: OrderPolicy, now: datetime
+) -> WorkOrder:
+    """The order. `result_key` is where the provider's answer lies, for a collect stage."""
+    ref, run, job = assignment.resource.ref, assignment.run, assignment.job
+    good_for = lifetime(assignment, policy, now)
+
+    def signed(key: str) -> Download:
+        return Download(url=storage.worker_get(key, good_for), trusted=True)
+
+    collecting_lora = job.stage is Stage.COLLECT and ref.kind is Kind.LORA_TRAINING and run.facts is not None
+    return WorkOrder(
+        job_id=ref.uid,
+        kind=ref.kind,
+        stage=job.stage,
+        version=run.version,
+        attempt=job.attempt,
+        user_id=owner(assignment.resource, assignment.spec),
+        spec=assignment.spec.model_dump(mode="json", by_alias=True),
+        source=_source(assignment, storage, good_for) if job.stage is Stage.PREPARE else None,
+        result=signed(result_key) if job.stage is Stage.COLLECT and result_key else None,
+        dataset=signed(assignment.dataset_prefix + "dataset.json") if collecting_lora else None,
+        dataset_previews=tuple(map(signed, _previews(assignment))) if collecting_lora else (),
+        allowed_hosts=policy.allowed_hosts,
+        limits=policy.limits,
+        outcome_url=storage.worker_put(keys.outcome(ref.uid, run.number, job.stage, job.attempt), good_for),
+    )
+
+
+def _source(assignment: Assignment, storage: Storage, good_for: timedelta) -> Download | None:
+    spec = assignment.spec
+    if isinstance(spec, ImageGenerationSpec):
+        return None
+    url, sha256 = spec.source.url, spec.source.sha256
+    if url.startswith("s3://"):
+        return Download(url=storage.source_get(url, good_for), trusted=True, sha256=sha256)
+    return Download(url=url, sha256=sha256)
+
+
+def _previews(assignment: Assignment) -> list[str]:
+    """Keys of pictures spread evenly over the dataset."""
+    count = DatasetFacts.model_validate(assignment.run.facts).images
+    shown = min(count, _PREVIEWS)
+    numbers = [1 + i * count // shown for i in range(shown)] if shown else []
+    return [f"{assignment.dataset_prefix}images/{number:04}.jpg" for number in numbers]

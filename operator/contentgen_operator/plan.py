@@ -1,0 +1,51 @@
+"""What the operator will do about one resource: the whole output of `decide`, all of it values."""
+
+from typing import Any, Literal
+
+from contentgen_contract.base import Value
+from contentgen_contract.names import Stage
+from contentgen_contract.status import ResourceStatus
+from contentgen_operator.ledger import Move, Purchase, PurchaseKey
+from contentgen_operator.providers.base import Call
+
+
+class Payment(Value):
+    """Write the intent; if it was ours to write, send one POST."""
+
+    key: PurchaseKey
+    purchase: Purchase
+    call: Call
+
+
+class StoredDocument(Value):
+    """A JSON document to put into the bucket."""
+
+    key: str
+    document: dict[str, Any]
+
+
+class StageJob(Value):
+    """A Job to have for the current run."""
+
+    stage: Stage
+    attempt: int
+
+
+class Notice(Value):
+    """A Kubernetes Event."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+class Plan(Value):
+    """Carried out in this order: document, ledger moves, payment, Job, status, notices, record."""
+
+    status: ResourceStatus
+    store: StoredDocument | None = None
+    moves: tuple[Move, ...] = ()
+    payment: Payment | None = None
+    job: StageJob | None = None
+    notices: tuple[Notice, ...] = ()
+    again_seconds: float | None = None  # when to look again; None: when something wakes us

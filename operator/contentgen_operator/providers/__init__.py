@@ -1,0 +1,1 @@
+"""The paid providers behind one seam (`base.Provider`): submit once, poll, find again."""

@@ -1,0 +1,109 @@
+"""AssemblyAI's transcription API, through its SDK's plain calls: each is one HTTP request, none is retried."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import assemblyai as aai
+import httpx
+from assemblyai.prerecorded.v2 import api
+
+from contentgen_operator.providers.base import (
+    Busy,
+    Call,
+    MaybeAccepted,
+    Refused,
+    RequestState,
+    RequestView,
+    Unavailable,
+    url_path,
+)
+from contentgen_operator.providers.keyfile import KeyFile
+
+T = TypeVar("T")
+_STATES = {"queued": RequestState.QUEUED, "processing": RequestState.RUNNING}
+
+
+class AssemblyAI:
+    """`url` is the API's base. The SDK is synchronous, so its calls run in threads."""
+
+    name = "assemblyai"
+
+    def __init__(self, key: KeyFile, url: str) -> None:
+        self._key = key
+        self._url = url.rstrip("/")
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a key."""
+        return self._key.read() is not None
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+    async def submit(self, call: Call) -> str:
+        """One POST of /v2/transcript."""
+        request = aai.types.TranscriptRequest(**call.arguments)
+        try:
+            answer = await self._in_thread(lambda http: api.create_transcript(http, request))
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise Busy(f"AssemblyAI could not be reached: {error or type(error).__name__}") from error
+        except httpx.HTTPError as error:
+            raise MaybeAccepted(f"AssemblyAI's reply was lost: {error or type(error).__name__}") from error
+        except aai.types.AssemblyAIError as error:
+            raise _verdict(error) from error
+        except ValueError as error:  # an answer that is no transcript: it came after the request was taken
+            raise MaybeAccepted("AssemblyAI's reply could not be read") from error
+        if not answer.id:
+            raise MaybeAccepted("AssemblyAI's reply holds no id")
+        return str(answer.id)
+
+    async def poll(self, model: str, request_id: str) -> RequestView:  # noqa: ARG002 - one model
+        """One GET of the transcript, as the whole JSON document that is stored later."""
+        document = await self._read(lambda http: _get_json(http, f"/v2/transcript/{request_id}"))
+        status = str(document.get("status"))
+        if status == "completed":
+            return RequestView(state=RequestState.SUCCEEDED, result=document)
+        if status == "error":
+            return RequestView(state=RequestState.FAILED, message=str(document.get("error", ""))[:600])
+        return RequestView(state=_STATES.get(status, RequestState.RUNNING), message=f"{status} at AssemblyAI")
+
+    async def find(self, model: str, marker: str) -> str | None:  # noqa: ARG002 - one model
+        """AssemblyAI lists requests from the moment it has them, newest first."""
+        parameters = aai.types.ListTranscriptParameters(limit=100)
+        listed = await self._read(lambda http: api.list_transcripts(http, parameters))
+        return next((str(item.id) for item in listed.transcripts if url_path(str(item.audio_url)) == marker), None)
+
+    async def _read(self, call: Callable[[httpx.Client], T]) -> T:
+        try:
+            return await self._in_thread(call)
+        except (httpx.HTTPError, aai.types.AssemblyAIError, ValueError) as error:
+            raise Unavailable(f"AssemblyAI could not be asked: {str(error).split('?')[0][:300]}") from error
+
+    async def _in_thread(self, call: Callable[[httpx.Client], T]) -> T:
+        settings = aai.Settings(api_key=self._key.read() or "missing", base_url=self._url)
+        client = aai.Client(settings=settings)
+        try:
+            return await asyncio.to_thread(call, client.http_client)
+        finally:
+            client.http_client.close()
+
+
+def _get_json(http: httpx.Client, path: str) -> dict[str, Any]:
+    # The SDK's own read drops fields that it does not know; transcript.json is promised to be the full answer.
+    reply = http.get(path)
+    reply.raise_for_status()
+    document = reply.json()
+    if not isinstance(document, dict):
+        raise ValueError("the answer is no JSON object")
+    return document
+
+
+def _verdict(error: aai.types.AssemblyAIError) -> Exception:
+    code = getattr(error, "status_code", None)
+    text = f"AssemblyAI answered {code}: {str(error).split('?')[0][:300]}"
+    if code == 429:
+        return Busy(text)
+    if code is not None and 400 <= code < 500 and code != 408:
+        return Refused(text)
+    return MaybeAccepted(text)

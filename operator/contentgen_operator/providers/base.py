@@ -1,0 +1,96 @@
+"""The seam to a paid provider, and the verdicts that decide whether money may have been spent.
+
+ProviderError
+├── NotAccepted        the provider did not take the request: nothing is paid
+│   ├── Refused        and never will as it is (bad input, wrong key)
+│   └── Busy           but may later (429, never connected)
+├── MaybeAccepted      the reply was lost: it may be paid, so it must never be sent again
+└── Unavailable        a read failed; try again
+"""
+
+from enum import StrEnum
+from typing import Any, Protocol
+
+from contentgen_contract.base import Value
+
+
+class ProviderError(Exception):
+    """Something went wrong with a provider; the message is safe to show (no key, no signed URL)."""
+
+
+class NotAccepted(ProviderError):
+    """The provider did not take the request; nothing is paid."""
+
+
+class Refused(NotAccepted):
+    """The provider will never take this request as it is."""
+
+
+class Busy(NotAccepted):
+    """The provider may take the same request later."""
+
+
+class MaybeAccepted(ProviderError):
+    """The request may have been taken and may be billed: never send it again."""
+
+
+class Unavailable(ProviderError):
+    """A read failed and may succeed later."""
+
+
+class StoredObject(Value):
+    """Stands in a call's arguments for a presigned URL of this key; signed at the last moment, never stored."""
+
+    key: str
+
+
+class Call(Value):
+    """A paid call, as decided; `arguments` may hold `StoredObject`s at any depth."""
+
+    provider: str
+    model: str
+    arguments: dict[str, Any]
+    marker: str  # what the provider's history will show again, so that a lost request can be found
+
+
+class RequestState(StrEnum):
+    """What the provider says about a request."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class RequestView(Value):
+    """One look at a request."""
+
+    state: RequestState
+    message: str = ""
+    result: dict[str, Any] | None = None
+
+
+class Provider(Protocol):
+    """One paid provider."""
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a key."""
+        ...
+
+    async def submit(self, call: Call) -> str:
+        """Send exactly one POST; the provider's request id. Raises Refused, Busy or MaybeAccepted."""
+        ...
+
+    async def poll(self, model: str, request_id: str) -> RequestView:
+        """One look at the request, with the result when it is there. Raises Unavailable."""
+        ...
+
+    async def find(self, model: str, marker: str) -> str | None:
+        """The id of the newest request with this marker in the provider's history. Raises Unavailable."""
+        ...
+
+
+def url_path(url: str) -> str:
+    """The path of a URL: what stays the same when it is signed anew."""
+    return url.split("?", 1)[0].split("://", 1)[-1].partition("/")[2]

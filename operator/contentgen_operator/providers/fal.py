@@ -1,0 +1,149 @@
+"""fal.ai's queue API.
+
+fal-client's own `submit` retries the paid POST up to ten times on timeouts, 429 and 5xx (fal-client 1.0.3,
+`_async_maybe_retry_request`), and fal takes no idempotency key: one lost reply could be paid ten times. So the POST
+is ours, one, on a plain httpx client; fal-client's request handle, whose calls are free, does the rest.
+"""
+
+from typing import Any
+
+import fal_client.client
+import httpx
+from fal_client import AsyncRequestHandle, Completed, InProgress, Queued
+from fal_client.client import FalClientError
+
+from contentgen_operator.providers.base import (
+    Busy,
+    Call,
+    MaybeAccepted,
+    Refused,
+    RequestState,
+    RequestView,
+    Unavailable,
+    url_path,
+)
+from contentgen_operator.providers.keyfile import KeyFile
+
+# A reconcile looks again by itself; ten attempts with sleeps inside one look would only hold it up.
+fal_client.client.MAX_ATTEMPTS = 1
+
+_READ_ERRORS = (httpx.HTTPError, FalClientError, ValueError, KeyError, TypeError)
+
+
+class Fal:
+    """`queue_url` and `api_url` are the bases of the queue and of the platform API."""
+
+    name = "fal"
+
+    def __init__(self, key: KeyFile, queue_url: str, api_url: str) -> None:
+        self._key = key
+        self._queue_url = queue_url.rstrip("/")
+        self._api_url = api_url.rstrip("/")
+        self._client = httpx.AsyncClient(timeout=httpx.Timeout(60, connect=10), trust_env=False)
+        # The handle builds its URLs from this module constant; there is no other setting with a scheme in it.
+        fal_client.client.QUEUE_URL_FORMAT = self._queue_url + "/"
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a key."""
+        return self._key.read() is not None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def submit(self, call: Call) -> str:
+        """One POST, whatever happens."""
+        try:
+            reply = await self._client.post(
+                f"{self._queue_url}/{call.model}", json=call.arguments, headers=self._headers(paid=True)
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise Busy(f"fal could not be reached: {error or type(error).__name__}") from error
+        except httpx.HTTPError as error:
+            raise MaybeAccepted(f"fal's reply was lost: {error or type(error).__name__}") from error
+        return _request_id(reply)
+
+    async def poll(self, model: str, request_id: str) -> RequestView:
+        """One GET of the status; at its end one more for the result."""
+        try:
+            self._client.headers.update(self._headers())
+            handle = AsyncRequestHandle.from_request_id(self._client, model, request_id)
+            status = await handle.status(with_logs=True)
+            match status:
+                case Queued(position=position):
+                    return RequestView(state=RequestState.QUEUED, message=f"in fal's queue, position {position}")
+                case InProgress():
+                    return RequestView(state=RequestState.RUNNING, message="running at fal")
+                case Completed(error=str(error)):
+                    return await self._result(handle, error)
+                case _:
+                    return await self._result(handle, None)
+        except _READ_ERRORS as error:
+            raise Unavailable(f"fal could not be asked: {_short(error)}") from error
+
+    async def _result(self, handle: AsyncRequestHandle, error: str | None) -> RequestView:
+        reply = await self._client.get(handle.response_url)
+        if reply.status_code >= 500 and error is None:
+            raise Unavailable(f"fal's result answered {reply.status_code}")
+        if reply.status_code != 200 or error is not None:
+            return RequestView(state=RequestState.FAILED, message=error_text(reply) or error or "")
+        return RequestView(state=RequestState.SUCCEEDED, result=reply.json())
+
+    async def find(self, model: str, marker: str) -> str | None:
+        """fal's history lists finished requests only, so a running one is found when it ends."""
+        try:
+            reply = await self._client.get(
+                f"{self._api_url}/v1/models/requests/by-endpoint",
+                params={"endpoint_id": model, "expand": "payloads", "limit": 100},
+                headers=self._headers(),
+            )
+            reply.raise_for_status()
+            items = reply.json().get("items", [])
+            return next((item["request_id"] for item in items if _has_marker(item, marker)), None)
+        except _READ_ERRORS as error:
+            raise Unavailable(f"fal's history could not be read: {_short(error)}") from error
+
+    def _headers(self, *, paid: bool = False) -> dict[str, str]:
+        # fal retries a failed run inside by itself, and bills it, unless told not to.
+        return {"Authorization": f"Key {self._key.read() or ''}"} | ({"x-fal-no-retry": "1"} if paid else {})
+
+
+def _request_id(reply: httpx.Response) -> str:
+    """The id of an accepted request, else the verdict. Only a 4xx is fal's own word that it took nothing."""
+    if reply.is_success:
+        try:
+            return str(reply.json()["request_id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise MaybeAccepted(f"fal's reply ({reply.status_code}) holds no request_id") from error
+    text = f"fal answered {reply.status_code}: {error_text(reply)}"
+    if reply.status_code == 429:
+        raise Busy(text)
+    if 400 <= reply.status_code < 500 and reply.status_code != 408:
+        raise Refused(text)
+    raise MaybeAccepted(text)
+
+
+def error_text(reply: httpx.Response) -> str:
+    """fal's `detail`: a text, or a list of {loc, msg}."""
+    try:
+        detail: Any = reply.json().get("detail", "")
+    except (ValueError, AttributeError):
+        return reply.text[:300]
+    if isinstance(detail, list):
+        return "; ".join(f"{'.'.join(map(str, d.get('loc', [])))}: {d.get('msg', '')}" for d in detail)[:600]
+    return str(detail)[:600]
+
+
+def _has_marker(item: dict[str, Any], marker: str) -> bool:
+    given = item.get("json_input") or {}
+    return marker in (url_path(str(given.get("images_data_url", ""))), seed_marker(given))
+
+
+def seed_marker(arguments: dict[str, Any]) -> str:
+    """The marker of a call without an input file: its seed and prompt."""
+    return f"seed:{arguments.get('seed')} prompt:{arguments.get('prompt')}"
+
+
+def _short(error: Exception) -> str:
+    return (str(error) or type(error).__name__).split("?")[0][:300]

@@ -1,0 +1,99 @@
+"""One resource, from a wake-up to the next: observe → decide → act; and what happens when a part of that is away."""
+
+import logging
+from datetime import datetime
+
+import aiohttp
+from botocore.exceptions import BotoCoreError, ClientError
+from kubernetes.aio.client.exceptions import ApiException
+from pydantic import ValidationError
+from pymongo.errors import PyMongoError
+
+from contentgen_operator.act import Actor
+from contentgen_operator.clock import utc_now
+from contentgen_operator.decide import Policy, decide, store_unavailable
+from contentgen_operator.kube import Conflict, Kube
+from contentgen_operator.observe import Observer
+from contentgen_operator.observed import Observed, Resource, ResourceRef
+from contentgen_operator.plan import Plan
+from contentgen_operator.wakeups import WakeUps
+
+_log = logging.getLogger(__name__)
+_STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError)
+_API_ERRORS = (ApiException, aiohttp.ClientError, TimeoutError)
+_MALFORMED_SECONDS = 300.0
+
+
+class Reconciler:
+    """Owns the queue. `wake` may be called by anything, as often as it likes."""
+
+    def __init__(self, *, kube: Kube, observer: Observer, actor: Actor, policy: Policy) -> None:
+        self._kube = kube
+        self._observer = observer
+        self._actor = actor
+        self._policy = policy
+        self._failures: dict[ResourceRef, int] = {}
+        self.queue: WakeUps[ResourceRef] = WakeUps(self._reconcile)
+
+    async def wake(self, ref: ResourceRef, delay: float = 0) -> None:
+        """Have a resource looked at."""
+        await self.queue.wake(ref, delay)
+
+    async def _reconcile(self, ref: ResourceRef) -> None:
+        try:
+            again = await self._once(ref)
+        except Conflict:
+            again = 0.2
+        except _API_ERRORS as error:
+            again = self._pause(ref)
+            _log.warning("the API server: %s; again in %.0f s", _short(error), again, extra={"jobId": ref.uid})
+        else:
+            if again is not None and again >= 0:
+                await self.wake(ref, again)
+            return
+        await self.wake(ref, again)
+
+    async def _once(self, ref: ResourceRef) -> float | None:
+        body = await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
+        if body is None or body["metadata"]["uid"] != ref.uid:
+            self._failures.pop(ref, None)
+            return None
+        try:
+            resource = Resource.parse(ref.kind, body)
+        except ValidationError as error:  # a foreign hand in the status; its neighbours go on
+            _log.warning("%s/%s cannot be read: %s", ref.namespace, ref.name, error.errors()[0]["msg"])
+            return _MALFORMED_SECONDS
+        return await self._step(resource, utc_now())
+
+    async def _step(self, resource: Resource, now: datetime) -> float | None:
+        try:
+            plan = await self._plan(resource, now)
+            await self._actor.act(resource, plan, now)
+        except _STORE_ERRORS as error:
+            return await self._store_down(resource, error, now)
+        self._failures.pop(resource.ref, None)
+        return plan.again_seconds
+
+    async def _plan(self, resource: Resource, now: datetime) -> Plan:
+        try:
+            observed = Observed() if resource.deleting else await self._observer.observe(resource, now)
+        except ValidationError:  # of the spec: decide says so on the resource
+            observed = Observed()
+        return decide(resource, observed, now, self._policy)
+
+    async def _store_down(self, resource: Resource, error: Exception, now: datetime) -> float:
+        again = self._pause(resource.ref)
+        message = f"{type(error).__module__.split('.')[0]}: {_short(error)}"
+        _log.warning("a store is away: %s; again in %.0f s", message, again, extra={"jobId": resource.ref.uid})
+        await self._actor.write_status(resource, store_unavailable(resource, message, now))
+        return again
+
+    def _pause(self, ref: ResourceRef) -> float:
+        """Seconds until the next try: 1, 2, 4 … 60."""
+        failures = self._failures.get(ref, 0)
+        self._failures[ref] = failures + 1
+        return float(min(60, 2**failures))
+
+
+def _short(error: Exception) -> str:
+    return (str(error) or type(error).__name__).split("?")[0][:200]

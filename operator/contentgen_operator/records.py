@@ -1,0 +1,176 @@
+"""The record of a job in MongoDB, in the document shape that the seeds promise: a projection of the resource.
+
+The resource is the truth while it exists; the record outlives it.
+"""
+
+import asyncio
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pymongo import ASCENDING, DESCENDING
+from pymongo.collection import Collection
+
+from contentgen_contract.names import Kind, Phase
+from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, TranscriptionSpec
+from contentgen_contract.status import ResourceStatus, VersionStatus
+from contentgen_operator import kinds
+from contentgen_operator.observed import Resource
+from contentgen_operator.runs import frozen_spec, owner
+from contentgen_operator.storage import Storage
+
+Document = dict[str, Any]
+
+
+class Records:
+    """The `jobs` collection."""
+
+    def __init__(self, collection: Collection[Document], storage: Storage) -> None:
+        self._collection = collection
+        self._storage = storage
+
+    def create_indexes(self) -> None:
+        """Idempotent; each serves a query of the gateway."""
+        self._collection.create_index([("jobId", ASCENDING)], unique=True, name="job_id")
+        self._collection.create_index([("userId", ASCENDING), ("createdAt", DESCENDING)], name="user_created")
+
+    async def write(self, resource: Resource, status: ResourceStatus) -> None:
+        """Make the record say what the status says."""
+        document = record(resource, status, self._storage.plain_url)
+        if document is not None:
+            await asyncio.to_thread(
+                self._collection.update_one, {"jobId": document["jobId"]}, {"$set": document}, upsert=True
+            )
+
+
+def record(resource: Resource, status: ResourceStatus, url: Any) -> Document | None:
+    """The document; None before the first run. `url` makes a plain address of a key; signed ones are never stored."""
+    if status.run is None:
+        return None
+    spec = frozen_spec(resource, status.run)
+    return {
+        "jobId": resource.ref.uid,
+        "userId": owner(resource, spec),
+        "type": resource.ref.kind.record_type,
+        "namespace": resource.ref.namespace,
+        "name": resource.ref.name,
+        "config": _config(spec),
+        "metadata": spec.metadata.model_dump(mode="json", by_alias=True),
+        "versions": [_version(resource.ref.kind, spec, status, each, url) for each in status.versions],
+        "status": status_word(status.phase),
+        "phase": status.phase.value if status.phase else None,
+        "progress": status.progress,
+        "reason": status.reason,
+        "error": status.message if status.phase is Phase.FAILED else None,
+        "cost": status.cost.model_dump(by_alias=True) if status.cost else None,
+        "createdAt": resource.created_at,
+        "startedAt": status.start_time,
+        "completedAt": status.completion_time,
+    } | _source(spec, status)
+
+
+def status_word(phase: Phase | None) -> str:
+    """The seeds' four words."""
+    match phase:
+        case None | Phase.PENDING:
+            return "queued"
+        case Phase.COMPLETED:
+            return "completed"
+        case Phase.FAILED:
+            return "failed"
+        case _:
+            return "processing"
+
+
+def _source(spec: Spec, status: ResourceStatus) -> Document:
+    if isinstance(spec, ImageGenerationSpec):
+        return {}
+    path = unquote(urlsplit(spec.source.url).path)
+    facts = (status.run.facts if status.run else None) or {}
+    # A source's query may hold a signature: it is left out.
+    address = spec.source.url.split("?", 1)[0]
+    return {
+        "sourceVideo": {
+            "url": address,
+            "filename": PurePosixPath(path).name,
+            "sizeBytes": facts.get("sourceBytes"),
+        }
+    }
+
+
+def _config(spec: Spec) -> Document:
+    match spec:
+        case LoraTrainingSpec():
+            return {
+                "loraName": spec.lora_name,
+                "trigger": spec.trigger_word,
+                "model": kinds.model_of(spec),
+                "steps": spec.training.steps,
+                "learning_rate": spec.training.learning_rate,
+                "dataset": spec.dataset.model_dump(mode="json", by_alias=True),
+            }
+        case ImageGenerationSpec():
+            return {
+                "model": spec.model,
+                "prompt": spec.prompt,
+                "loras": [each.model_dump(mode="json", by_alias=True) for each in spec.loras],
+            } | spec.image.model_dump(mode="json", by_alias=True)
+        case TranscriptionSpec():
+            return spec.options.model_dump(mode="json", by_alias=True)
+
+
+def _version(kind: Kind, spec: Spec, status: ResourceStatus, version: VersionStatus, url: Any) -> Document:
+    by_name = {PurePosixPath(file.key).name: file for file in version.files}
+    common: Document = {"version": version.version, "createdAt": version.completed_at}
+    match kind:
+        case Kind.LORA_TRAINING:
+            model = by_name["model.safetensors"]
+            return common | {
+                "modelUrl": url(model.key),
+                "s3Key": model.key,
+                "sizeBytes": model.size_bytes,
+                "previewUrl": url(by_name["preview.png"].key) if "preview.png" in by_name else None,
+                "config": _training(spec, status),
+            }
+        case Kind.IMAGE_GENERATION:
+            images = [_image(each, by_name, url) for each in version.facts.get("images", ())]
+            return common | {"images": images, "seed": version.facts.get("seed")}
+        case Kind.TRANSCRIPTION:
+            return common | _transcript(version, by_name, url)
+
+
+def _training(spec: Spec, status: ResourceStatus) -> Document:
+    facts = (status.run.facts if status.run else None) or {}
+    if not isinstance(spec, LoraTrainingSpec):
+        return {}
+    return {
+        "trigger": spec.trigger_word,
+        "steps": spec.training.steps,
+        "learning_rate": spec.training.learning_rate,
+        "frame_count": facts.get("images"),
+    }
+
+
+def _image(fact: Document, by_name: Document, url: Any) -> Document:
+    file, thumbnail = by_name[fact["name"]], by_name[fact["thumbnail"]]
+    return {
+        "url": url(file.key),
+        "s3Key": file.key,
+        "thumbnailUrl": url(thumbnail.key),
+        "width": fact["width"],
+        "height": fact["height"],
+        "sizeBytes": file.size_bytes,
+    }
+
+
+def _transcript(version: VersionStatus, by_name: Document, url: Any) -> Document:
+    return {
+        "transcriptUrl": url(by_name["transcript.json"].key),
+        "textUrl": url(by_name["transcript.txt"].key),
+        "srtUrl": url(by_name["transcript.srt"].key) if "transcript.srt" in by_name else None,
+        "vttUrl": url(by_name["transcript.vtt"].key) if "transcript.vtt" in by_name else None,
+        "wordCount": version.facts.get("wordCount"),
+        "duration": version.facts.get("durationSeconds"),
+        "speakers": version.facts.get("speakers"),
+        "language": version.facts.get("language"),
+    }

@@ -1,0 +1,74 @@
+"""Which run a resource is in. A run is frozen: an edit of inputs becomes the next run when this one has ended."""
+
+from datetime import datetime
+
+from contentgen_contract.names import Phase
+from contentgen_contract.spec import Spec, parse_spec, run_hash
+from contentgen_contract.status import RunStatus
+from contentgen_operator.ledger import PurchaseKey
+from contentgen_operator.observed import Resource
+
+
+def current_run(resource: Resource, now: datetime) -> RunStatus:
+    """The run under way, or the last one where it made what is asked for, else a new one.
+
+    Raises pydantic.ValidationError where a new run's spec is wrong.
+    """
+    run = resource.status.run
+    if run is not None and not (ended(resource) and wants_another(resource, run)):
+        return run
+    return _new_run(resource, run, now)
+
+
+def ended(resource: Resource) -> bool:
+    """Whether the last run is over."""
+    return resource.status.phase is not None and resource.status.phase.terminal
+
+
+def wants_another(resource: Resource, run: RunStatus) -> bool:
+    """Whether the resource asks for something else than what this run made."""
+    if resource.generation == run.generation:
+        return resource.rerun != run.rerun
+    wanted = run_hash(resource.ref.kind, parse_spec(resource.ref.kind, resource.spec))
+    return (wanted, resource.rerun) != (run.run_hash, run.rerun)
+
+
+def _new_run(resource: Resource, last: RunStatus | None, now: datetime) -> RunStatus:
+    spec = parse_spec(resource.ref.kind, resource.spec)
+    return RunStatus(
+        number=last.number + 1 if last else 1,
+        version=max((v.version for v in resource.status.versions), default=0) + 1,
+        run_hash=run_hash(resource.ref.kind, spec),
+        rerun=resource.rerun,
+        generation=resource.generation,
+        spec=resource.spec,
+        started_at=now,
+    )
+
+
+def frozen_spec(resource: Resource, run: RunStatus) -> Spec:
+    """The typed spec of a run."""
+    return parse_spec(resource.ref.kind, run.spec)
+
+
+def owner(resource: Resource, spec: Spec) -> str:
+    """Whose asset it is."""
+    return spec.user_id or resource.ref.namespace
+
+
+def purchase_key(resource: Resource, run: RunStatus) -> PurchaseKey:
+    """What the run buys."""
+    return PurchaseKey(
+        namespace=resource.ref.namespace,
+        kind=resource.ref.kind,
+        name=resource.ref.name,
+        run_hash=run.run_hash,
+        rerun=run.rerun,
+        attempt=run.paid_attempt,
+    )
+
+
+def is_new(resource: Resource, run: RunStatus) -> bool:
+    """Whether this run has not been written to the status yet."""
+    last = resource.status.run
+    return last is None or last.number != run.number or resource.status.phase in (None, Phase.PENDING)

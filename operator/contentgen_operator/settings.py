@@ -1,0 +1,56 @@
+"""The operator's settings: environment variables with the prefix CONTENTGEN_, which the chart fills."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contentgen_contract.orders import Limits
+from contentgen_operator.money import PRICES, Price
+
+
+class Settings(BaseSettings):
+    """Each field is documented in the chart's values."""
+
+    model_config = SettingsConfigDict(env_prefix="CONTENTGEN_", env_ignore_empty=True, frozen=True)
+
+    namespace: str = "contentgen"
+    watch_namespace: str = ""
+    log_format: Literal["json", "plain"] = "json"
+    health_port: int = 8080
+
+    mongodb_uri: str = "mongodb://localhost:27017/"
+    mongodb_database: str = "content-generation"
+
+    s3_endpoint: str | None = None
+    s3_public_endpoint: str | None = None
+    s3_region: str = "us-east-1"
+    s3_bucket: str = "content-generation-assets"
+
+    fal_key_file: str = "/etc/contentgen/providers/fal-key"
+    fal_queue_url: str = "https://queue.fal.run"
+    fal_api_url: str = "https://api.fal.ai"
+    assemblyai_key_file: str = "/etc/contentgen/providers/assemblyai-key"
+    assemblyai_url: str = "https://api.assemblyai.com"
+    poll_seconds: float = Field(5, gt=0)
+    adoption_seconds: int = Field(7200, gt=0, description="How long a request whose reply was lost is looked for.")
+    prices: dict[str, Price] = Field(default_factory=dict)
+
+    allowed_hosts: tuple[str, ...] = ()
+    source_buckets: tuple[str, ...] = ()
+    limits: Limits = Limits()
+
+    worker_image: str = "contentgen-worker"
+    worker_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    worker_resources: dict[str, Any] = Field(default_factory=dict)
+    worker_service_account: str = "default"
+    stage_deadline_seconds: int = Field(4 * 3600, gt=0)
+    stage_attempts: int = Field(3, ge=1)
+
+    desk_url: str = "https://contentgen-desk.contentgen.svc:8443"
+    desk_port: int = 8443
+    desk_secret: str = "contentgen-desk-tls"  # noqa: S105 - a Secret's name
+
+    def price(self, model: str) -> Price | None:
+        """The price of a model, the user's own table first."""
+        return self.prices.get(model) or PRICES.get(model)

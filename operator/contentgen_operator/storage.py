@@ -1,0 +1,158 @@
+"""S3: presigned URLs of three classes, the outcomes of workers, the answers of providers.
+
+boto3 is synchronous: signing is arithmetic and needs no thread, everything else runs in one.
+"""
+
+import asyncio
+import base64
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from pydantic import ValidationError
+
+from contentgen_contract.orders import FileClaim, Outcome, UploadGrant
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_MAX_OUTCOME_BYTES = 4 * 2**20
+PROVIDER_URL_LIFETIME = timedelta(hours=24)  # a provider's queue may be long
+_MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
+
+
+class InvalidOutcome(Exception):
+    """A worker left something that is no outcome."""
+
+
+class Storage:
+    """One bucket. URLs for workers are signed for `endpoint`, those for providers and people for `public_endpoint`."""
+
+    def __init__(self, *, bucket: str, region: str, endpoint: str | None, public_endpoint: str | None) -> None:
+        self.bucket = bucket
+        self._region = region
+        self._endpoint = endpoint
+        self._public_endpoint = public_endpoint or endpoint
+        self._client = _client(region, endpoint)
+        self._public = _client(region, self._public_endpoint)
+
+    def ensure_bucket(self) -> None:
+        """Create the bucket where it is missing, and keep versions of its objects. Idempotent."""
+        try:
+            self._client.head_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            if _code(error) not in _MISSING:
+                raise
+            self._create_bucket()
+            self._client.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
+
+    def _create_bucket(self) -> None:
+        if self._region == "us-east-1":  # S3 refuses to be told its default region
+            self._client.create_bucket(Bucket=self.bucket)
+        else:
+            self._client.create_bucket(
+                Bucket=self.bucket,
+                CreateBucketConfiguration={"LocationConstraint": self._region},  # type: ignore[typeddict-item]  # any region's name
+            )
+
+    def worker_get(self, key: str, lifetime: timedelta) -> str:
+        """A URL with which a worker reads one object."""
+        return self._sign(self._client, "get_object", {"Bucket": self.bucket, "Key": key}, lifetime)
+
+    def worker_put(self, key: str, lifetime: timedelta) -> str:
+        """A URL with which a worker writes one small JSON document."""
+        params = {"Bucket": self.bucket, "Key": key, "ContentType": "application/json"}
+        return self._sign(self._client, "put_object", params, lifetime)
+
+    def source_get(self, url: str, lifetime: timedelta) -> str:
+        """A URL for an `s3://bucket/key` source."""
+        parts = urlsplit(url)
+        params = {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")}
+        return self._sign(self._client, "get_object", params, lifetime)
+
+    def provider_get(self, key: str) -> str:
+        """A URL with which a provider reads one object."""
+        return self._sign(self._public, "get_object", {"Bucket": self.bucket, "Key": key}, PROVIDER_URL_LIFETIME)
+
+    def grant(self, prefix: str, claim: FileClaim, lifetime: timedelta) -> UploadGrant:
+        """One single PUT of exactly these bytes: length, type and checksum are part of the signature."""
+        checksum = base64.b64encode(bytes.fromhex(claim.sha256)).decode()
+        params = {
+            "Bucket": self.bucket,
+            "Key": prefix + claim.name,
+            "ContentType": claim.content_type,
+            "ContentLength": claim.size_bytes,
+            "ChecksumSHA256": checksum,
+        }
+        headers = {
+            "Content-Type": claim.content_type,
+            "Content-Length": str(claim.size_bytes),
+            "x-amz-checksum-sha256": checksum,
+        }
+        url = self._sign(self._client, "put_object", params, lifetime)
+        return UploadGrant(name=claim.name, url=url, headers=headers)
+
+    def plain_url(self, key: str) -> str:
+        """The unsigned address of an object, as the seeds' records have it."""
+        if self._public_endpoint:
+            return f"{self._public_endpoint.rstrip('/')}/{self.bucket}/{key}"
+        return f"https://{self.bucket}.s3.amazonaws.com/{key}"
+
+    async def outcome(self, key: str) -> Outcome | None:
+        """What a worker left, or None. Raises InvalidOutcome: a worker's words are checked, not believed."""
+        body = await asyncio.to_thread(self._read, key, _MAX_OUTCOME_BYTES)
+        try:
+            return Outcome.model_validate_json(body) if body is not None else None
+        except ValidationError as error:
+            raise InvalidOutcome(f"the worker's outcome is malformed: {error.errors()[0]['msg']}") from error
+
+    async def sizes(self, prefix: str) -> dict[str, int]:
+        """Sizes in bytes of what lies under a prefix, by name relative to it."""
+        return await asyncio.to_thread(self._sizes, prefix)
+
+    def _sizes(self, prefix: str) -> dict[str, int]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return {each["Key"].removeprefix(prefix): each["Size"] for page in pages for each in page.get("Contents", ())}
+
+    async def put_json(self, key: str, document: dict[str, Any]) -> None:
+        """Store a JSON document."""
+        body = json.dumps(document).encode()
+        await asyncio.to_thread(
+            self._client.put_object, Bucket=self.bucket, Key=key, Body=body, ContentType="application/json"
+        )
+
+    def _read(self, key: str, limit: int) -> bytes | None:
+        try:
+            reply = self._client.get_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if _code(error) in _MISSING:
+                return None
+            raise
+        if reply["ContentLength"] > limit:
+            raise InvalidOutcome(f"the worker's outcome has {reply['ContentLength']} bytes, at most {limit} are read")
+        return reply["Body"].read()
+
+    def _sign(self, client: "S3Client", method: str, params: dict[str, Any], lifetime: timedelta) -> str:
+        return client.generate_presigned_url(method, Params=params, ExpiresIn=int(lifetime.total_seconds()))
+
+
+def _client(region: str, endpoint: str | None) -> "S3Client":
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path" if endpoint else "virtual"},
+        connect_timeout=5,
+        read_timeout=20,
+        retries={"mode": "standard", "total_max_attempts": 2},
+        # The default puts a CRC32 into every presigned PUT, which the sender could not know.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    return boto3.session.Session().client("s3", region_name=region, endpoint_url=endpoint, config=config)
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

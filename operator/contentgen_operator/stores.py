@@ -1,0 +1,26 @@
+"""What the stores need before the first job: the bucket, and the indexes. Waits for stores that are away."""
+
+import asyncio
+import logging
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pymongo.errors import PyMongoError
+
+from contentgen_operator.ledger import Ledger
+from contentgen_operator.records import Records
+from contentgen_operator.storage import Storage
+
+_log = logging.getLogger(__name__)
+_AGAIN_SECONDS = 2
+
+
+async def prepare_stores(storage: Storage, ledger: Ledger, records: Records) -> None:
+    """Idempotent; returns when all of it is there."""
+    for prepare in (storage.ensure_bucket, ledger.create_indexes, records.create_indexes):
+        while True:
+            try:
+                await asyncio.to_thread(prepare)
+                break
+            except (PyMongoError, BotoCoreError, ClientError) as error:
+                _log.warning("%s: %s; again in %d s", prepare.__qualname__, error, _AGAIN_SECONDS)
+                await asyncio.sleep(_AGAIN_SECONDS)
