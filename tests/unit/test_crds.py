@@ -1,0 +1,267 @@
+"""The CRDs are structural schemas that say the same as the models, and the generated files are up to date."""
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from pydantic import BaseModel, Field
+
+from contentgen_contract.crds import crd, model_schema, resource_schema
+from contentgen_contract.names import Condition, Kind, Phase, Reason, Stage, Step
+from contentgen_contract.reasons import CONDITIONS, PHASES, REASONS
+from contentgen_contract.spec import SPECS, parse_spec
+from contentgen_contract.status import (
+    MAX_MESSAGE,
+    ConditionStatus,
+    Cost,
+    JobRef,
+    OutputFile,
+    ResourceStatus,
+    RunStatus,
+    VersionStatus,
+    dump_status,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+NOT_STRUCTURAL = {"$ref", "$defs", "anyOf", "oneOf", "allOf", "title", "const"}
+MINIMAL: dict[Kind, dict[str, Any]] = {
+    Kind.LORA_TRAINING: {"loraName": "a", "triggerWord": "jf", "source": {"url": "https://example.com/a.mp4"}},
+    Kind.IMAGE_GENERATION: {"prompt": "A house"},
+    Kind.TRANSCRIPTION: {"source": {"url": "s3://recordings/a.mp3"}},
+}
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+FULL_STATUS = ResourceStatus(
+    observed_generation=3,
+    job_id="0b1c",
+    phase=Phase.PROCESSING,
+    progress=61,
+    stage=Step.TRAINING,
+    reason=Reason.PROCESSING,
+    message="Step 10 of 1000",
+    estimated_completion_time=NOW,
+    start_time=NOW,
+    completion_time=NOW,
+    cost=Cost(estimated="2.00", actual="1.90", currency="USD", source="2026-01", display="$1.90"),
+    conditions=(
+        ConditionStatus(
+            type=Condition.READY,
+            status="False",
+            reason=Reason.PROCESSING,
+            message="m",
+            last_transition_time=NOW,
+            observed_generation=3,
+        ),
+    ),
+    run=RunStatus(
+        version=2,
+        run_hash="00ff",
+        rerun="again",
+        generation=3,
+        spec=MINIMAL[Kind.LORA_TRAINING],
+        started_at=NOW,
+        job=JobRef(name="j", uid="u", stage=Stage.PREPARE, attempt=2, started_at=NOW),
+        facts={"images": 12},
+        request_id="r",
+        submitted_at=NOW,
+    ),
+    versions=(
+        VersionStatus(
+            version=1,
+            run_hash="00fe",
+            rerun="once",
+            job_id="0b1c",
+            completed_at=NOW,
+            files=(OutputFile(key="loras/a/b/v1/model.safetensors", size_bytes=9, sha256="0" * 64),),
+            facts={"sizeBytes": 9},
+        ),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """tools/generate.py, which is a program and in no package."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "tools" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def below(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema in a schema, itself first, with its path."""
+    yield path, schema
+    for name, field in schema.get("properties", {}).items():
+        yield from below(field, f"{path}.{name}")
+    for part in ("items", "additionalProperties"):
+        if isinstance(schema.get(part), dict):
+            yield from below(schema[part], f"{path}[]")
+
+
+def everything() -> list[tuple[str, dict[str, Any]]]:
+    return [found for kind in Kind for found in below(resource_schema(kind), kind.value)]
+
+
+def with_defaults(schema: dict[str, Any], value: Any) -> Any:
+    """What the API server makes of a value: defaults from the outside in."""
+    if not isinstance(value, dict):
+        return value
+    filled = dict(value)
+    for name, field in schema.get("properties", {}).items():
+        if name not in filled and "default" in field:
+            filled[name] = field["default"]
+        if name in filled:
+            filled[name] = with_defaults(field, filled[name])
+    return filled
+
+
+def test_nothing_that_a_structural_schema_may_not_have() -> None:
+    schemas = everything()
+    assert len(schemas) > 150
+    for path, schema in schemas:
+        assert not NOT_STRUCTURAL & schema.keys(), path
+        assert "type" in schema, path
+        assert "additionalProperties" not in schema or "properties" not in schema, path
+
+
+def test_every_field_is_described() -> None:
+    for path, schema in everything():
+        if not path.endswith("[]") or schema["type"] == "object":
+            assert schema.get("description"), path
+
+
+def test_every_list_is_bounded_and_says_how_it_merges() -> None:
+    lists = [(path, schema) for path, schema in everything() if schema["type"] == "array"]
+    assert lists
+    for path, schema in lists:
+        assert "maxItems" in schema, path
+        assert "x-kubernetes-list-type" in schema, path
+
+
+def test_every_string_of_a_spec_is_bounded() -> None:
+    """Bounds are what lets the API server work out that a CEL rule is cheap, and what keeps a spec small."""
+    for kind in Kind:
+        for path, schema in below(model_schema(SPECS[kind]), kind.value):
+            if schema["type"] == "string":
+                assert {"maxLength", "enum"} & schema.keys() or schema.get("pattern", "").endswith("{64}$"), path
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_default_is_valid(kind: Kind) -> None:
+    for path, schema in below(resource_schema(kind), kind.value):
+        if "default" in schema:
+            jsonschema.validate(with_defaults(schema, schema["default"]), schema)
+            assert schema["default"] is not None, path
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_api_servers_defaults_are_the_models(kind: Kind) -> None:
+    filled = with_defaults(model_schema(SPECS[kind]), MINIMAL[kind])
+    assert parse_spec(kind, filled) == parse_spec(kind, MINIMAL[kind])
+    assert filled.keys() > MINIMAL[kind].keys()
+
+
+class _Bounds(BaseModel):
+    above: float = Field(gt=0, lt=2, description="Between.")
+    listed: dict[str, int] = Field(default_factory=dict, description="Counts.")
+    maybe: str | None = Field(None, description="Or not.")
+
+
+def test_bounds_maps_and_optional_fields_are_normalised() -> None:
+    fields = model_schema(_Bounds)["properties"]
+    assert fields["above"] == {
+        "description": "Between.",
+        "type": "number",
+        "minimum": 0,
+        "exclusiveMinimum": True,
+        "maximum": 2,
+        "exclusiveMaximum": True,
+    }
+    assert fields["listed"]["additionalProperties"] == {"type": "integer"}
+    assert fields["maybe"] == {"description": "Or not.", "type": "string"}
+
+
+def test_columns_and_selectable_fields() -> None:
+    for kind in Kind:
+        version = crd(kind)["spec"]["versions"][0]
+        names = [column["name"] for column in version["additionalPrinterColumns"]]
+        assert names == ["Phase", "Progress", "Stage", "ETA", "Cost", "Reason", "Age"]
+        assert version["subresources"] == {"status": {}}
+        assert [field["jsonPath"] for field in version["selectableFields"]] == [".status.phase", ".spec.userId"]
+
+
+def test_a_full_status_fits_the_schema_and_comes_back_unchanged() -> None:
+    dumped = json.loads(json.dumps(dump_status(FULL_STATUS)))
+    jsonschema.validate(dumped, resource_schema(Kind.LORA_TRAINING)["properties"]["status"])
+    assert ResourceStatus.model_validate(dumped) == FULL_STATUS
+    assert dumped["startTime"] == "2026-01-02T03:04:05Z"
+    assert pruned(resource_schema(Kind.LORA_TRAINING)["properties"]["status"], dumped) == dumped
+
+
+def pruned(schema: dict[str, Any], value: Any) -> Any:
+    """What the API server keeps of a value."""
+    if isinstance(value, list):
+        return [pruned(schema["items"], item) for item in value]
+    if not isinstance(value, dict) or schema.get("x-kubernetes-preserve-unknown-fields"):
+        return value
+    return {
+        name: pruned(schema["properties"][name], item) for name, item in value.items() if name in schema["properties"]
+    }
+
+
+def test_an_empty_status_has_no_nulls() -> None:
+    assert dump_status(ResourceStatus()) == {
+        "observedGeneration": -1,
+        "progress": 0,
+        "conditions": [],
+        "versions": [],
+    }
+
+
+def test_a_long_message_is_cut_rather_than_refused() -> None:
+    assert len(ResourceStatus(message="x" * 5000).message or "") == MAX_MESSAGE
+
+
+def test_everything_is_explained() -> None:
+    assert set(REASONS) == set(Reason)
+    assert set(PHASES) == set(Phase)
+    assert set(CONDITIONS) == set(Condition)
+    for reason, text in REASONS.items():
+        assert text.means, reason
+        assert text.do, reason
+
+
+def test_generated_files_are_up_to_date(generate: ModuleType) -> None:
+    assert generate.drifted() == []
+
+
+def test_a_difference_is_found(generate: ModuleType, tmp_path: Path) -> None:
+    generate.write(tmp_path)
+    assert generate.drifted(tmp_path) == []
+    changed = tmp_path / "crds" / "contentgen.dev_loratrainings.yaml"
+    changed.write_text(changed.read_text() + "#\n")
+    (tmp_path / "crds" / "contentgen.dev_novels.yaml").write_text("{}")
+    assert generate.drifted(tmp_path) == ["crds/contentgen.dev_loratrainings.yaml", "crds/contentgen.dev_novels.yaml"]
+    generate.write(tmp_path)
+    assert generate.drifted(tmp_path) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "samples").glob("*.yaml")), ids=lambda path: path.stem)
+def test_samples_are_valid(path: Path) -> None:
+    manifest = yaml.safe_load(path.read_text())
+    kind = Kind(manifest["kind"])
+    parse_spec(kind, manifest["spec"])
+    jsonschema.validate(manifest, resource_schema(kind))
+
+
+def test_there_is_a_sample_of_every_kind() -> None:
+    kinds = {yaml.safe_load(path.read_text())["kind"] for path in (ROOT / "samples").glob("*.yaml")}
+    assert kinds == set(Kind)
