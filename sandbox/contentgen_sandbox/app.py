@@ -1,0 +1,76 @@
+"""Puts the provider server together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from contentgen_sandbox import assemblyai, control, fal, media
+from contentgen_sandbox.fal_models import MODELS, Shop
+from contentgen_sandbox.faults import Faults
+from contentgen_sandbox.jobs import Job, Jobs, Progress, Runner
+from contentgen_sandbox.ledger import Ledger
+from contentgen_sandbox.sandbox import Sandbox
+from contentgen_sandbox.settings import Settings
+
+
+def make_sandbox(settings: Settings) -> Sandbox:
+    """Reads the data folder back: what was accepted before a restart is worked on again."""
+    data = settings.data
+    data.mkdir(parents=True, exist_ok=True)
+    jobs = Jobs(data / "jobs", data / "files", settings.kept_jobs)
+    ledger = Ledger(data / "ledger.jsonl")
+    shop = Shop(settings, jobs)
+
+    def work(job: Job, progress: Progress) -> dict[str, Any]:
+        if job.provider == "assemblyai":
+            return assemblyai.transcribe(job, progress, settings, ledger)
+        return MODELS[job.model].run(job, progress, shop)
+
+    def seconds(job: Job) -> float:
+        if job.provider == "assemblyai":
+            return settings.transcript_seconds
+        return MODELS[job.model].seconds(settings)
+
+    return Sandbox(settings, ledger, Faults(), jobs, Runner(jobs, work, seconds))
+
+
+def create_app(settings: Settings) -> FastAPI:
+    sandbox = make_sandbox(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        sandbox.runner.resume()
+        try:
+            yield
+        finally:
+            sandbox.runner.close()
+
+    app = FastAPI(title="contentgen sandbox", lifespan=lifespan)
+    app.state.sandbox = sandbox
+    for router in (control.router, media.router, fal.history, fal.router, assemblyai.router):
+        app.include_router(router)
+    app.add_middleware(KeepReceive)
+    app.add_exception_handler(assemblyai.Refused, _assemblyai_error)
+    return app
+
+
+class KeepReceive:
+    """Keeps the server's own `receive` where faults.lose_reply finds it, behind whatever frameworks wrap it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["contentgen.receive"] = receive
+        await self._app(scope, receive, send)
+
+
+async def _assemblyai_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, assemblyai.Refused):
+        raise error
+    return JSONResponse({"error": error.detail}, error.status_code)

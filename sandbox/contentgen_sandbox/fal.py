@@ -1,0 +1,171 @@
+"""fal.ai's queue and history API, as fal-client 1.0.3 speaks it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from contentgen_sandbox.fal_models import MODELS
+from contentgen_sandbox.faults import status_fault
+from contentgen_sandbox.jobs import Job
+from contentgen_sandbox.sandbox import Purchase, of, read_object
+
+router = APIRouter(prefix="/fal")
+history = APIRouter(prefix="/fal-api")
+HISTORY_WINDOW = timedelta(hours=24)
+
+
+def authorise(request: Request) -> None:
+    """Raises: HTTPException 401. Any key is good but none and the word `wrong`."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "key" or key.strip() in ("", "wrong"):
+        raise HTTPException(401, "Authentication is required to access this application.")
+
+
+@router.post("/{owner}/{alias}")
+@router.post("/{owner}/{alias}/{path:path}")
+async def submit(request: Request, owner: str, alias: str, path: str = "") -> Response:
+    authorise(request)
+    endpoint = "/".join(part for part in (owner, alias, path) if part)
+    model = MODELS.get(endpoint)
+    if model is None:
+        raise HTTPException(404, f"Application '{endpoint}' not found")
+    sandbox = of(request)
+    if refused := await sandbox.refuse("fal", endpoint):
+        return refused
+    arguments = await read_object(request)
+    if arguments is None:
+        return JSONResponse({"detail": [{"loc": ["body"], "msg": "JSON decode error", "type": "json_invalid"}]}, 422)
+    quote = model.quote(arguments)
+    purchase = Purchase("fal", endpoint, arguments, quote.what, quote.amount_usd, quote.marker)
+    job = await sandbox.accept(purchase, request)
+    url = f"{request.base_url}fal/{owner}/{alias}/requests/{job.id}"  # without the sub-path, as fal's are
+    reply = {
+        "status": "IN_QUEUE",
+        "request_id": job.id,
+        "response_url": url,
+        "status_url": f"{url}/status",
+        "cancel_url": f"{url}/cancel",
+        "queue_position": sandbox.jobs.position(job),
+    }
+    return JSONResponse(reply)
+
+
+def _job(request: Request, owner: str, alias: str, request_id: str) -> Job:
+    authorise(request)
+    job = of(request).jobs.get(request_id)
+    if job is None or job.provider != "fal" or job.model.split("/")[:2] != [owner, alias]:
+        raise HTTPException(404, "Request not found")
+    return job
+
+
+@router.get("/{owner}/{alias}/requests/{request_id}/status")
+async def status(request: Request, owner: str, alias: str, request_id: str, logs: bool = False) -> Response:
+    job = _job(request, owner, alias, request_id)
+    if faulty := await status_fault(of(request).faults, "fal", job.model):
+        return faulty
+    url = f"{request.base_url}fal/{owner}/{alias}/requests/{job.id}"
+    lines = [line.model_dump(mode="json") for line in job.logs] if logs else None
+    body: dict[str, Any] = {
+        "request_id": job.id,
+        "response_url": url,
+        "status_url": f"{url}/status",
+        "cancel_url": f"{url}/cancel",
+    }
+    if job.phase == "queued":
+        body |= {"status": "IN_QUEUE", "queue_position": of(request).jobs.position(job)}
+    elif job.phase == "running":
+        body |= {"status": "IN_PROGRESS", "logs": lines}
+    else:
+        body |= {"status": "COMPLETED", "logs": lines, "metrics": {"inference_time": _seconds(job)}}
+        if job.failure:
+            body |= {"error": job.failure.message, "error_type": job.failure.kind}
+    return JSONResponse(body, 200 if job.phase == "done" else 202)
+
+
+@router.get("/{owner}/{alias}/requests/{request_id}")
+async def result(request: Request, owner: str, alias: str, request_id: str) -> Response:
+    job = _job(request, owner, alias, request_id)
+    if job.phase != "done":
+        raise HTTPException(400, "Request is still in progress")
+    if job.failure:
+        headers = {"x-fal-error-type": job.failure.kind}
+        return JSONResponse({"detail": job.failure.detail}, job.failure.status_code, headers)
+    return JSONResponse(job.output)
+
+
+@router.put("/{owner}/{alias}/requests/{request_id}/cancel")
+async def cancel(request: Request, owner: str, alias: str, request_id: str) -> Response:
+    job = _job(request, owner, alias, request_id)
+    if job.phase == "done":
+        return JSONResponse({"status": "ALREADY_COMPLETED"}, 400)
+    of(request).runner.cancel(job.id)
+    return JSONResponse({"status": "CANCELLATION_REQUESTED"}, 202)
+
+
+@history.get("/v1/models/requests/by-endpoint")
+async def requests_by_endpoint(
+    request: Request,
+    *,
+    endpoint_id: Annotated[list[str], Query(max_length=50)],
+    start: datetime | None = None,
+    end: datetime | None = None,
+    status: str | None = None,
+    request_id: str | None = None,
+    expand: Annotated[list[str] | None, Query(max_length=10)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    cursor: str | None = None,
+) -> Response:
+    """Finished requests, the newest first: what is still running isn't in fal's history."""
+    authorise(request)
+    endpoints = {name for item in endpoint_id for name in item.split(",")}
+    since, until = _aware(start, datetime.now(UTC) - HISTORY_WINDOW), _aware(end, datetime.now(UTC))
+    found = [
+        job
+        for job in of(request).jobs.all("fal")
+        if job.ended_at
+        and job.model in endpoints
+        and since <= job.ended_at <= until
+        and request_id in (None, job.id)
+        and status in (None, "success" if job.output else "user_error")
+    ]
+    found.sort(key=lambda job: (job.ended_at, job.id), reverse=True)
+    after = next((i + 1 for i, job in enumerate(found) if job.id == cursor), 0)
+    page = found[after : after + limit]
+    more = after + limit < len(found)
+    payloads = expand is not None and "payloads" in ",".join(expand).split(",")
+    items = [_history_item(job, payloads) for job in page]
+    return JSONResponse({"items": items, "has_more": more, "next_cursor": page[-1].id if more else None})
+
+
+def _history_item(job: Job, payloads: bool) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "request_id": job.id,
+        "endpoint_id": job.model,
+        "sent_at": _time(job.created_at),
+        "started_at": _time(job.started_at or job.created_at),
+        "ended_at": _time(job.ended_at),
+        "status_code": job.failure.status_code if job.failure else 200,
+        "duration": _seconds(job),
+    }
+    if payloads:
+        output = {"detail": job.failure.detail} if job.failure else job.output
+        item |= {"json_input": job.input, "json_output": output}
+    return item
+
+
+def _aware(given: datetime | None, default: datetime) -> datetime:
+    if given is None:
+        return default
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.isoformat().replace("+00:00", "Z") if moment else None
+
+
+def _seconds(job: Job) -> float:
+    if job.started_at is None or job.ended_at is None:
+        return 0.0
+    return (job.ended_at - job.started_at).total_seconds()

@@ -1,0 +1,107 @@
+"""Faults on demand: a table of what can go wrong, armed by a test, each firing on the next `count` occasions."""
+
+import asyncio
+import threading
+from typing import Literal
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+Stage = Literal["refuse", "reply", "job", "status"]
+
+#: Where each fault strikes. refuse: instead of accepting a paid POST. reply: after it was accepted and billed.
+#: job: marks the accepted request for its whole life. status: one answer to a status call.
+STAGES: dict[str, Stage] = {
+    "refuse_429": "refuse",
+    "refuse_503": "refuse",
+    "error_500": "refuse",
+    "reply_lost": "reply",  # the connection drops without an answer
+    "timeout": "reply",  # hangs `delay_s`, then drops
+    "model_error": "job",  # ends with the model's own error
+    "stuck": "job",  # never ends
+    "result_url_dead": "job",  # its result files answer 404
+    "slow_status": "status",  # answers after `delay_s`
+    "malformed_status": "status",  # answers 200 with something that isn't JSON
+}
+DEFAULT_DELAY_S = {"timeout": 60.0, "slow_status": 5.0}
+
+
+class Fault(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fault: Literal[
+        "refuse_429",
+        "refuse_503",
+        "error_500",
+        "reply_lost",
+        "timeout",
+        "model_error",
+        "stuck",
+        "result_url_dead",
+        "slow_status",
+        "malformed_status",
+    ]
+    provider: Literal["fal", "assemblyai"] | None = None
+    model: str | None = Field(default=None, max_length=200)
+    count: int = Field(default=1, ge=1, le=1_000_000)
+    delay_s: float | None = Field(default=None, ge=0, le=600)
+
+    @property
+    def delay(self) -> float:
+        return DEFAULT_DELAY_S.get(self.fault, 0.0) if self.delay_s is None else self.delay_s
+
+    def fits(self, stage: Stage, provider: str, model: str) -> bool:
+        return STAGES[self.fault] == stage and self.provider in (None, provider) and self.model in (None, model)
+
+
+class Faults:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._armed: list[Fault] = []
+
+    def arm(self, faults: list[Fault]) -> None:
+        with self._lock:
+            self._armed = list(faults)
+
+    def armed(self) -> list[Fault]:
+        with self._lock:
+            return list(self._armed)
+
+    def take(self, stage: Stage, provider: str, model: str) -> Fault | None:
+        """Spends one of the first armed fault that fits here."""
+        with self._lock:
+            for index, fault in enumerate(self._armed):
+                if fault.fits(stage, provider, model):
+                    rest = [fault.model_copy(update={"count": fault.count - 1})] if fault.count > 1 else []
+                    self._armed[index : index + 1] = rest
+                    return fault
+            return None
+
+
+async def refusal(fault: Fault) -> Response:
+    """The answer instead of acceptance; both providers' error keys are in it."""
+    await asyncio.sleep(fault.delay)
+    if fault.fault == "refuse_503":
+        # fal-client retries a 503 only if the ingress wrote it, which it knows by this word.
+        return PlainTextResponse("<html><center>nginx</center></html>", 503, media_type="text/html")
+    status, text = (429, "Too many requests") if fault.fault == "refuse_429" else (500, "Internal server error")
+    return JSONResponse({"detail": text, "error": text}, status)
+
+
+async def lose_reply(fault: Fault, request: Request) -> None:
+    """Drops the connection without a byte of an answer, as a broken network would."""
+    await asyncio.sleep(fault.delay)
+    # uvicorn's `receive` is a method of the object that owns the connection; ASGI itself has no way to drop one.
+    receive = request.scope["contentgen.receive"]
+    receive.__self__.transport.abort()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def status_fault(faults: Faults, provider: str, model: str) -> Response | None:
+    fault = faults.take("status", provider, model)
+    if fault is None:
+        return None
+    await asyncio.sleep(fault.delay)
+    return PlainTextResponse("<html>oops", 200) if fault.fault == "malformed_status" else None

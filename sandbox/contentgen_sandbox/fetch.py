@@ -1,0 +1,39 @@
+"""Fetches what a request points at, for real, within bounds of size and time."""
+
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+CHUNK = 1024 * 1024
+REDIRECTS = 3
+
+
+class FetchError(Exception):
+    """The URL can't be fetched; the message says why, for the user of the provider."""
+
+
+def fetch(url: str, target: Path, *, max_bytes: int, max_seconds: float) -> None:
+    """Downloads `url` to `target`. Raises: FetchError."""
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise FetchError("only http and https URLs are fetched")
+    deadline = time.monotonic() + max_seconds
+    try:
+        with (
+            httpx.Client(follow_redirects=True, max_redirects=REDIRECTS, timeout=min(30.0, max_seconds)) as client,
+            client.stream("GET", url) as response,
+            target.open("wb") as file,
+        ):
+            if response.status_code != 200:
+                raise FetchError(f"the server answered {response.status_code}")
+            size = 0
+            for chunk in response.iter_bytes(CHUNK):
+                size += len(chunk)
+                if size > max_bytes:
+                    raise FetchError(f"larger than {max_bytes} bytes")
+                if time.monotonic() > deadline:
+                    raise FetchError(f"took longer than {max_seconds:g} s")
+                file.write(chunk)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise FetchError(str(error) or type(error).__name__) from error

@@ -1,0 +1,219 @@
+"""Accepted requests: kept in memory and in one JSON file each, and worked on in threads.
+
+A killed sandbox starts again what it had accepted and not finished, as a provider would: a request that was paid for
+doesn't vanish.
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Provider = Literal["fal", "assemblyai"]
+WORKERS = 8
+QUEUED_SHARE = 0.15  # of a job's time is spent in the queue, so that clients see it
+
+
+class ModelError(Exception):
+    """The model refuses its input or fails: the provider answers with this, and it is final."""
+
+    def __init__(self, message: str, *, loc: tuple[str | int, ...] = ("body",), kind: str = "value_error") -> None:
+        super().__init__(message)
+        self.detail = [{"loc": list(loc), "msg": message, "type": kind}]
+
+
+class Interrupted(Exception):
+    """The work is to stop here and now."""
+
+
+class Log(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    timestamp: datetime
+    message: str
+    level: Literal["INFO", "WARNING", "ERROR"] = "INFO"
+    source: str = "USER"
+
+
+class Failure(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    message: str
+    kind: str
+    status_code: int
+    detail: Any
+
+
+class Job(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    provider: Provider
+    model: str
+    input: dict[str, Any]
+    base_url: str
+    """The host that the client used, without a slash at the end: results are served from there."""
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    output: dict[str, Any] | None = None
+    failure: Failure | None = None
+    logs: tuple[Log, ...] = ()
+    faults: tuple[str, ...] = ()
+
+    @property
+    def phase(self) -> Literal["queued", "running", "done"]:
+        if self.ended_at:
+            return "done"
+        return "running" if self.started_at else "queued"
+
+
+class Jobs:
+    """The requests by id. Thread-safe; `change` and `add` have written the file when they return."""
+
+    def __init__(self, folder: Path, files: Path, kept: int) -> None:
+        self._folder, self._files, self._kept = folder, files, kept
+        self._lock = threading.RLock()
+        folder.mkdir(parents=True, exist_ok=True)
+        files.mkdir(parents=True, exist_ok=True)
+        read = [Job.model_validate_json(path.read_bytes()) for path in folder.glob("*.json")]
+        self._jobs = {job.id: job for job in sorted(read, key=lambda job: job.created_at)}
+
+    def add(self, job: Job) -> None:
+        with self._lock:
+            self._write(job)
+            self._jobs[job.id] = job
+            self._forget_oldest()
+
+    def change(self, job_id: str, **fields: Any) -> Job:
+        with self._lock:
+            job = self._jobs[job_id].model_copy(update=fields)
+            self._write(job)
+            self._jobs[job_id] = job
+            return job
+
+    def get(self, job_id: str) -> Job | None:
+        with self._lock:
+            return self._jobs.get(job_id)
+
+    def all(self, provider: Provider) -> list[Job]:
+        """Oldest first."""
+        with self._lock:
+            return [job for job in self._jobs.values() if job.provider == provider]
+
+    def unfinished(self) -> list[Job]:
+        with self._lock:
+            return [job for job in self._jobs.values() if job.phase != "done"]
+
+    def position(self, job: Job) -> int:
+        """How many wait before it."""
+        with self._lock:
+            ahead = (other for other in self._jobs.values() if other.provider == job.provider)
+            return sum(other.phase == "queued" and other.created_at < job.created_at for other in ahead)
+
+    def files(self, job_id: str) -> Path:
+        """The folder of its result files."""
+        folder = self._files / job_id
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def _write(self, job: Job) -> None:
+        path = self._folder / f"{job.id}.json"
+        new = path.with_suffix(".new")
+        with new.open("w") as file:
+            file.write(job.model_dump_json())
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+
+    def _forget_oldest(self) -> None:
+        done = [job for job in self._jobs.values() if job.phase == "done"]
+        for job in done[: max(0, len(self._jobs) - self._kept)]:
+            del self._jobs[job.id]
+            (self._folder / f"{job.id}.json").unlink(missing_ok=True)
+            shutil.rmtree(self._files / job.id, ignore_errors=True)
+
+
+class Progress:
+    """What a piece of work may say and ask while it runs."""
+
+    def __init__(self, jobs: Jobs, job_id: str, stop: threading.Event) -> None:
+        self._jobs, self._job_id, self._stop = jobs, job_id, stop
+
+    def log(self, message: str, level: Literal["INFO", "WARNING", "ERROR"] = "INFO") -> None:
+        job = self._jobs.get(self._job_id)
+        logs = job.logs if job else ()
+        entry = Log(timestamp=datetime.now(UTC), message=message, level=level)
+        self._jobs.change(self._job_id, logs=(*logs, entry))
+
+    def wait(self, seconds: float) -> None:
+        """Raises: Interrupted, as soon as the work is to stop."""
+        if self._stop.wait(seconds):
+            raise Interrupted
+
+
+#: Does the work of one job and returns its output. Raises: ModelError, Interrupted.
+Work = Callable[[Job, Progress], dict[str, Any]]
+#: How long a job takes, in seconds.
+Duration = Callable[[Job], float]
+
+
+class Runner:
+    def __init__(self, jobs: Jobs, work: Work, duration: Duration) -> None:
+        self._jobs, self._work, self._duration = jobs, work, duration
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="sandbox")
+        self._stops: dict[str, threading.Event] = {}
+
+    def resume(self) -> None:
+        for job in self._jobs.unfinished():
+            self.start(job)
+
+    def start(self, job: Job) -> None:
+        if "stuck" in job.faults:
+            self._jobs.change(job.id, started_at=datetime.now(UTC))
+            return
+        self._stops[job.id] = threading.Event()
+        self._pool.submit(self._run, job, self._stops[job.id])
+
+    def cancel(self, job_id: str) -> None:
+        failure = Failure(
+            message="Request was cancelled", kind="client_cancelled", status_code=499, detail="Request was cancelled"
+        )
+        self._jobs.change(job_id, ended_at=datetime.now(UTC), failure=failure)
+        if stop := self._stops.get(job_id):
+            stop.set()
+
+    def close(self) -> None:
+        for stop in list(self._stops.values()):
+            stop.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def _run(self, job: Job, stop: threading.Event) -> None:
+        progress = Progress(self._jobs, job.id, stop)
+        try:
+            progress.wait(self._duration(job) * QUEUED_SHARE)
+            self._jobs.change(job.id, started_at=datetime.now(UTC))
+            if "model_error" in job.faults:
+                raise ModelError("The model failed on this input (a fault of the sandbox)")
+            output = self._work(job, progress)
+            progress.wait(0)
+            self._jobs.change(job.id, ended_at=datetime.now(UTC), output=output)
+        except Interrupted:
+            return  # cancelled: already written; the process ends: begun again at the next start
+        except ModelError as error:
+            self._fail(
+                job.id, Failure(message=str(error), kind="invalid_request", status_code=422, detail=error.detail)
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it was, the request must not hang for ever
+            self._fail(job.id, Failure(message=repr(error), kind="internal_error", status_code=500, detail=repr(error)))
+        finally:
+            self._stops.pop(job.id, None)
+
+    def _fail(self, job_id: str, failure: Failure) -> None:
+        self._jobs.change(job_id, ended_at=datetime.now(UTC), failure=failure)

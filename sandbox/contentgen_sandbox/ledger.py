@@ -1,0 +1,93 @@
+"""What would have been billed: one entry for every paid POST that was accepted, whatever became of its reply.
+
+An append-only JSONL file, synced line by line, so that a restart forgets nothing. A later line with the same id
+replaces the entry: a transcription's length is known only when it has been fetched.
+"""
+
+import json
+import math
+import os
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+# Prices as published in 2026; they decide nothing, they make a double payment visible in dollars.
+TRAINING_USD = Decimal("2.00")  # fal-ai/flux-lora-fast-training, a run
+PICTURE_USD_PER_MEGAPIXEL = Decimal("0.035")  # fal-ai/flux-lora, started megapixels of 1024 x 1024
+TRANSCRIPTION_USD_PER_MINUTE = Decimal("0.00617")  # AssemblyAI, $0.37 an hour
+MEGAPIXEL = 1024 * 1024
+
+
+def pictures_usd(width: int, height: int, count: int) -> Decimal:
+    return PICTURE_USD_PER_MEGAPIXEL * math.ceil(width * height / MEGAPIXEL) * count
+
+
+def transcription_usd(seconds: float) -> Decimal:
+    return (TRANSCRIPTION_USD_PER_MINUTE * Decimal(str(seconds)) / 60).quantize(Decimal("0.000001"))
+
+
+class Entry(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    provider: str
+    model: str
+    created_at: datetime
+    what: str
+    amount_usd: Decimal
+    request_id: str
+    marker: str | None
+    """What tells this purchase from another in the provider's history: the path of its input's URL, or its seed."""
+
+
+class Ledger:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._entries: dict[str, Entry] = {}
+        if path.exists():
+            for line in path.read_text().splitlines():
+                self._read(line)
+
+    def _read(self, line: str) -> None:
+        try:
+            entry = Entry.model_validate_json(line)
+        except ValueError:
+            return  # the torn last line of a kill while writing: it was never acknowledged
+        self._entries[entry.id] = entry
+
+    def write(self, entry: Entry) -> None:
+        with self._lock:
+            with self._path.open("a") as file:
+                file.write(entry.model_dump_json() + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            self._entries[entry.id] = entry
+
+    def settle(self, entry_id: str, amount_usd: Decimal, what: str) -> None:
+        """Gives an entry its amount once it is known; one that was cleared meanwhile stays away."""
+        entry = self._entries.get(entry_id)
+        if entry is not None:
+            self.write(entry.model_copy(update={"amount_usd": amount_usd, "what": what}))
+
+    def entries(self) -> list[Entry]:
+        with self._lock:
+            return list(self._entries.values())
+
+    def clear(self) -> None:
+        with self._lock:
+            self._path.unlink(missing_ok=True)
+            self._entries.clear()
+
+    def report(self) -> Mapping[str, Any]:
+        entries = self.entries()
+        total = sum((entry.amount_usd for entry in entries), Decimal(0))
+        return {
+            "total_usd": str(total),
+            "entries": [json.loads(entry.model_dump_json()) for entry in entries],
+        }

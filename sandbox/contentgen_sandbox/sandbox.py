@@ -1,0 +1,114 @@
+"""The parts of the provider server, made once and handed to the routes."""
+
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException, Request
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from contentgen_sandbox.faults import Faults, lose_reply, refusal
+from contentgen_sandbox.jobs import Job, Jobs, Provider, Runner
+from contentgen_sandbox.ledger import Entry, Ledger
+from contentgen_sandbox.settings import Settings
+
+MAX_BODY = 1024 * 1024
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True)
+class Purchase:
+    """A paid POST, before it is accepted."""
+
+    provider: Provider
+    model: str
+    input: dict[str, Any]
+    what: str
+    amount_usd: Decimal
+    marker: str | None
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    settings: Settings
+    ledger: Ledger
+    faults: Faults
+    jobs: Jobs
+    runner: Runner
+
+    async def refuse(self, provider: Provider, model: str) -> Response | None:
+        fault = self.faults.take("refuse", provider, model)
+        return await refusal(fault) if fault else None
+
+    async def accept(self, purchase: Purchase, request: Request) -> Job:
+        """Bills and begins. Where the reply is to be lost, it loses it: the caller's answer goes nowhere."""
+        marks = self.faults.take("job", purchase.provider, purchase.model)
+        job = Job(
+            id=new_id(),
+            provider=purchase.provider,
+            model=purchase.model,
+            input=purchase.input,
+            base_url=str(request.base_url).rstrip("/"),
+            created_at=datetime.now(UTC),
+            faults=(marks.fault,) if marks else (),
+        )
+        await run_in_threadpool(self._begin, job, purchase)
+        if lost := self.faults.take("reply", purchase.provider, purchase.model):
+            await lose_reply(lost, request)
+        return job
+
+    def _begin(self, job: Job, purchase: Purchase) -> None:
+        entry = Entry(
+            id=job.id,
+            provider=job.provider,
+            model=job.model,
+            created_at=job.created_at,
+            what=purchase.what,
+            amount_usd=purchase.amount_usd,
+            request_id=job.id,
+            marker=purchase.marker,
+        )
+        self.ledger.write(entry)
+        self.jobs.add(job)
+        self.runner.start(job)
+
+
+def new_id() -> str:
+    """In the shape of a UUID, as both providers' ids are."""
+    digits = secrets.token_hex(16)
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def url_marker(url: object) -> str | None:
+    """A URL's path without its signature: what stays the same when it is signed again."""
+    try:
+        return urlsplit(url).path if isinstance(url, str) else None
+    except ValueError:
+        return None
+
+
+def of(request: Request) -> Sandbox:
+    sandbox = request.app.state.sandbox
+    if not isinstance(sandbox, Sandbox):
+        raise TypeError("the application was made without a sandbox")
+    return sandbox
+
+
+async def read_object(request: Request) -> dict[str, Any] | None:
+    """The JSON object in the body; None where it holds none. Raises: HTTPException 413."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise HTTPException(413, "The request is too large")
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

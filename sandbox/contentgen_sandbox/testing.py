@@ -1,0 +1,156 @@
+"""The sandbox and the stores for tests, each as a context manager that leaves nothing running.
+
+`MONGODB_URI` and `S3_ENDPOINT` in the environment stand for servers of your own: then those are used.
+"""
+
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+import uvicorn
+
+from contentgen_sandbox.app import create_app
+from contentgen_sandbox.settings import Settings, StoreSettings
+from contentgen_sandbox.stores import Child, mongo, s3, start, stop
+
+START_S = 30
+BUILT = Path(__file__).parents[2] / "build" / "sandbox"
+"""Where `make` puts versitygw and the jars of a checkout."""
+
+
+@dataclass(frozen=True)
+class SandboxServer:
+    url: str
+
+    @property
+    def fal_queue_url(self) -> str:
+        """For `fal_client.client.QUEUE_URL_FORMAT`."""
+        return f"{self.url}/fal/"
+
+    @property
+    def fal_api_url(self) -> str:
+        return f"{self.url}/fal-api"
+
+    @property
+    def assemblyai_url(self) -> str:
+        """For `ASSEMBLYAI_BASE_URL`."""
+        return f"{self.url}/assemblyai"
+
+    def ledger(self) -> dict[str, Any]:
+        report: dict[str, Any] = httpx.get(f"{self.url}/sandbox/ledger").raise_for_status().json()
+        return report
+
+    def arm(self, *faults: dict[str, Any]) -> None:
+        """`server.arm({"fault": "reply_lost", "provider": "fal"})`; the table of them is in faults.py."""
+        httpx.put(f"{self.url}/sandbox/faults", json=list(faults)).raise_for_status()
+
+    def put_media(self, name: str, content: bytes) -> str:
+        """Returns the URL that it is now served at."""
+        httpx.put(f"{self.url}/media/{name}", content=content).raise_for_status()
+        return f"{self.url}/media/{name}"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    endpoint: str
+    access_key: str
+    secret_key: str
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def sandbox_server(data: Path | None = None, **settings: Any) -> Iterator[SandboxServer]:
+    """The providers in a thread. Takes no time over anything, unless `training_seconds=…` and the like say so."""
+    quick: dict[str, Any] = {"training_seconds": 0, "image_seconds": 0, "transcript_seconds": 0, "host": "127.0.0.1"}
+    with TemporaryDirectory() as folder:
+        chosen = Settings(**(quick | {"data": data or Path(folder), "port": free_port()} | settings))
+        config = uvicorn.Config(
+            create_app(chosen), host=chosen.host, port=chosen.port, http="h11", ws="none", log_level="error",
+            timeout_graceful_shutdown=1,
+        )  # fmt: skip
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        try:
+            _wait(lambda: server.started or not thread.is_alive())
+            yield SandboxServer(f"http://127.0.0.1:{chosen.port}")
+        finally:
+            server.should_exit = True
+            thread.join(START_S)
+
+
+@contextmanager
+def mongo_server(*, in_memory: bool = True, data: Path | None = None) -> Iterator[str]:
+    """The URI of a MongoDB; give each test a database of its own."""
+    if given := os.environ.get("MONGODB_URI"):
+        yield given
+        return
+    with TemporaryDirectory() as folder:
+        settings = _store_settings(data or Path(folder))
+        with _running(mongo(settings, in_memory=in_memory), settings.mongo_port):
+            yield f"mongodb://127.0.0.1:{settings.mongo_port}"
+
+
+@contextmanager
+def s3_server(data: Path) -> Iterator[S3Server]:
+    """An S3 without buckets. `S3_ENDPOINT` goes with `S3_ACCESS_KEY` and `S3_SECRET_KEY`."""
+    if given := os.environ.get("S3_ENDPOINT"):
+        yield S3Server(given, os.environ["S3_ACCESS_KEY"], os.environ["S3_SECRET_KEY"])
+        return
+    settings = _store_settings(data)
+    endpoint = f"http://127.0.0.1:{settings.s3_port}"
+    with _running(s3(settings), settings.s3_port):
+        yield S3Server(endpoint, settings.root_access_key, settings.root_secret_key)
+
+
+def _store_settings(data: Path) -> StoreSettings:
+    return StoreSettings(
+        data=data,
+        host="127.0.0.1",
+        s3_port=free_port(),
+        mongo_port=free_port(),
+        versitygw=Path(os.environ.get("VERSITYGW", BUILT / "versitygw")),
+        mongo_jars=Path(os.environ.get("MONGO_JARS", BUILT / "mongo")),
+        root_access_key="sandbox",
+        root_secret_key=secrets.token_hex(16),
+    )
+
+
+@contextmanager
+def _running(child: Child, port: int) -> Iterator[None]:
+    process = start(child)
+    try:
+        _wait(lambda: process.poll() is not None or _listens(port))
+        if process.returncode is not None:
+            raise RuntimeError(f"{child.name} ended with {process.returncode} at its start")
+        yield
+    finally:
+        stop(process)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _wait(ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_S
+    while not ready():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not ready after {START_S} s")
+        time.sleep(0.02)

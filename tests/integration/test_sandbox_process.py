@@ -1,0 +1,78 @@
+"""`contentgen-sandbox all` as Kubernetes runs it: up as one, down as one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from pymongo import MongoClient
+
+from contentgen_sandbox.testing import BUILT, free_port
+
+PACKAGES = Path(__file__).parents[2] / "sandbox"
+
+
+@contextmanager
+def everything(data: Path) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, int]]]:
+    ports = {"SANDBOX_PORT": free_port(), "SANDBOX_S3_PORT": free_port(), "SANDBOX_MONGO_PORT": free_port()}
+    environment = os.environ | {name: str(port) for name, port in ports.items()}
+    environment |= {
+        "PYTHONPATH": str(PACKAGES),
+        "SANDBOX_DATA": str(data),
+        "SANDBOX_HOST": "127.0.0.1",
+        "VERSITYGW": os.environ.get("VERSITYGW", str(BUILT / "versitygw")),
+        "MONGO_JARS": os.environ.get("MONGO_JARS", str(BUILT / "mongo")),
+        "ROOT_ACCESS_KEY": "root",
+        "ROOT_SECRET_KEY": "root-secret",
+    }
+    process = subprocess.Popen([sys.executable, "-m", "contentgen_sandbox", "all"], env=environment)
+    try:
+        until_answered(f"http://127.0.0.1:{ports['SANDBOX_PORT']}/healthz")
+        until_answered(f"http://127.0.0.1:{ports['SANDBOX_S3_PORT']}/healthz")
+        with MongoClient[dict[str, int]]("127.0.0.1", ports["SANDBOX_MONGO_PORT"]) as client:
+            client["test"]["rows"].insert_one({"n": 1})
+        yield process, ports
+    finally:
+        process.terminate()
+        process.wait(40)
+
+
+def until_answered(url: str) -> None:
+    for _ in range(300):
+        try:
+            if httpx.get(url).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise TimeoutError(url)
+
+
+def children(pid: int) -> dict[str, int]:
+    """Name and process id of each child."""
+    found = {}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        name = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[0].decode().rsplit("/", 1)[-1]
+        found[name] = int(child)
+    return found
+
+
+def test_a_termination_ends_all_of_it(tmp_path: Path) -> None:
+    with everything(tmp_path) as (process, _):
+        started = children(process.pid)
+        assert len(started) == 3
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(40) == 0
+        assert not any(Path(f"/proc/{child}").exists() for child in started.values())
+
+
+@pytest.mark.parametrize("victim", ["java", "versitygw"])
+def test_a_dead_store_ends_the_whole(tmp_path: Path, victim: str) -> None:
+    with everything(tmp_path) as (process, _):
+        os.kill(children(process.pid)[victim], signal.SIGKILL)
+        assert process.wait(40) == 1
