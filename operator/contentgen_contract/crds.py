@@ -104,7 +104,7 @@ _LIST_KEYS: dict[type[BaseModel], str] = {ConditionStatus: "type", VersionStatus
 _STANDARD_FIELDS: Schema = {
     "apiVersion": {"type": "string", "description": "The version of this resource's schema: contentgen.dev/v1alpha1."},
     "kind": {"type": "string", "description": "The kind of this resource."},
-    "metadata": {"type": "object", "description": "Name, namespace, labels and annotations, as of every resource."},
+    "metadata": {"type": "object"},  # the API server describes it, and lets nobody else
 }
 _COLUMNS: list[Schema] = [
     {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},

@@ -14,10 +14,11 @@ from contentgen_contract.names import API_VERSION
 from contentgen_contract.status import JobRef, ResourceStatus, dump_status
 from contentgen_operator.jobs import JobTemplate, job_manifest
 from contentgen_operator.kube import Kube
-from contentgen_operator.ledger import Ledger, Move, PurchaseState
+from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import Resource
 from contentgen_operator.plan import Payment, Plan, StageJob
 from contentgen_operator.providers.base import Call, MaybeAccepted, NotAccepted, Provider, Refused, StoredObject
+from contentgen_operator.purchases import Move, PurchaseState
 from contentgen_operator.records import Records
 from contentgen_operator.storage import Storage
 

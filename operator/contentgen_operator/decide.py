@@ -38,10 +38,10 @@ from contentgen_contract.status import (
 )
 from contentgen_operator import kinds, money
 from contentgen_operator.conditions import State, conditions
-from contentgen_operator.ledger import Move, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.observed import Observed, Resource
 from contentgen_operator.plan import Notice, Payment, Plan, StageJob, StoredDocument
 from contentgen_operator.providers.base import RequestState
+from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.runs import current_run, frozen_spec, owner, purchase_key
 
 _SOON = 0.0

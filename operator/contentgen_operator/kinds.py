@@ -11,10 +11,9 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, Style, TranscriptionSpec
 from contentgen_contract.status import RunStatus
-from contentgen_operator.ledger import PurchaseKey
 from contentgen_operator.observed import LoraView
-from contentgen_operator.providers.base import Call, StoredObject
-from contentgen_operator.providers.fal import seed_marker
+from contentgen_operator.providers.base import Call, StoredObject, seed_marker
+from contentgen_operator.purchases import PurchaseKey
 
 ALIASES = {
     "flux-lora-fast-training": "fal-ai/flux-lora-fast-training",

@@ -2,87 +2,20 @@
 
 One document for each attempt to buy one thing, `_id` = `PurchaseKey`. It is written durably before the POST; whoever
 inserted it, and nobody else, may send that POST. Every change names the state that it comes from (compare and set).
-
-    (nothing) ──intend──► intent ──POST──► submitted ──► succeeded ──► collected
-                            │  ▲              └────────► failed
-                            ▼  │ intend again (the provider had said: not accepted)
-                          refused
 """
 
 import asyncio
-import hashlib
 from datetime import UTC, datetime
-from enum import StrEnum
 from statistics import median
 from typing import Any
 
-from pydantic import Field
 from pymongo import DESCENDING
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from contentgen_contract.base import Value
-from contentgen_contract.names import Kind
+from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
 
 Document = dict[str, Any]
-
-
-class PurchaseKey(Value):
-    """What is bought: the same key never pays twice, whichever resource asks for it."""
-
-    namespace: str
-    kind: Kind
-    name: str
-    run_hash: str
-    rerun: str | None
-    attempt: int
-
-    def __str__(self) -> str:
-        # The rerun token is a person's text: hashed, so that it cannot imitate another key.
-        rerun = hashlib.sha256(self.rerun.encode()).hexdigest()[:16] if self.rerun is not None else "-"
-        return f"{self.namespace}/{self.kind}/{self.name}/{self.run_hash}/{rerun}/{self.attempt}"
-
-
-class PurchaseState(StrEnum):
-    """How far a purchase is."""
-
-    INTENT = "intent"
-    REFUSED = "refused"
-    SUBMITTED = "submitted"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    COLLECTED = "collected"
-
-
-class Purchase(Value):
-    """One document of the ledger."""
-
-    state: PurchaseState
-    job_id: str  # of the resource that first asked; its outputs are the purchase's
-    provider: str
-    model: str
-    marker: str
-    created_at: datetime
-    changed_at: datetime
-    request_id: str | None = None
-    submitted_at: datetime | None = None
-    finished_at: datetime | None = None
-    tries: int = 1  # POSTs that the provider answered with "not accepted", and the one after them
-    permanent: bool = False  # refused for good
-    error: str = ""
-    estimated_micros: int | None = None
-    actual_micros: int | None = None
-    result_key: str | None = None  # the provider's answer in S3
-    outputs: dict[str, Any] | None = None  # the finished VersionStatus, for a resource that is applied again
-
-
-class Move(Value):
-    """A step of a purchase from one state to another, with the fields (by their Python names) that change."""
-
-    key: PurchaseKey
-    source: PurchaseState
-    target: PurchaseState
-    changes: dict[str, Any] = Field(default_factory=dict)
 
 
 class Ledger:

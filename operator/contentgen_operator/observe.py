@@ -11,9 +11,10 @@ from contentgen_contract.status import ResourceStatus, RunStatus
 from contentgen_operator import kinds
 from contentgen_operator.jobs import job_name
 from contentgen_operator.kube import Kube, owned_by
-from contentgen_operator.ledger import Ledger, Purchase, PurchaseState
+from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, LoraView, Observed, Resource
 from contentgen_operator.providers.base import Provider, Unavailable
+from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import current_run, ended, frozen_spec, owner, purchase_key
 from contentgen_operator.storage import InvalidOutcome, Storage

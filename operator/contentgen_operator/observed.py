@@ -9,8 +9,8 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
 from contentgen_contract.orders import Outcome, Progress
 from contentgen_contract.status import ResourceStatus
-from contentgen_operator.ledger import Purchase
 from contentgen_operator.providers.base import RequestView
+from contentgen_operator.purchases import Purchase
 
 
 class ResourceRef(Value):

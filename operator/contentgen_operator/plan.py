@@ -5,8 +5,8 @@ from typing import Any, Literal
 from contentgen_contract.base import Value
 from contentgen_contract.names import Stage
 from contentgen_contract.status import ResourceStatus
-from contentgen_operator.ledger import Move, Purchase, PurchaseKey
 from contentgen_operator.providers.base import Call
+from contentgen_operator.purchases import Move, Purchase, PurchaseKey
 
 
 class Payment(Value):

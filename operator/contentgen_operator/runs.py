@@ -5,8 +5,8 @@ from datetime import datetime
 from contentgen_contract.names import Phase
 from contentgen_contract.spec import Spec, parse_spec, run_hash
 from contentgen_contract.status import RunStatus
-from contentgen_operator.ledger import PurchaseKey
 from contentgen_operator.observed import Resource
+from contentgen_operator.purchases import PurchaseKey
 
 
 def current_run(resource: Resource, now: datetime) -> RunStatus:

@@ -94,3 +94,8 @@ class Provider(Protocol):
 def url_path(url: str) -> str:
     """The path of a URL: what stays the same when it is signed anew."""
     return url.split("?", 1)[0].split("://", 1)[-1].partition("/")[2]
+
+
+def seed_marker(arguments: dict[str, Any]) -> str:
+    """The marker of a call without an input file: its seed and prompt."""
+    return f"seed:{arguments.get('seed')} prompt:{arguments.get('prompt')}"

@@ -20,6 +20,7 @@ from contentgen_operator.providers.base import (
     RequestState,
     RequestView,
     Unavailable,
+    seed_marker,
     url_path,
 )
 from contentgen_operator.providers.keyfile import KeyFile
@@ -138,11 +139,6 @@ def error_text(reply: httpx.Response) -> str:
 def _has_marker(item: dict[str, Any], marker: str) -> bool:
     given = item.get("json_input") or {}
     return marker in (url_path(str(given.get("images_data_url", ""))), seed_marker(given))
-
-
-def seed_marker(arguments: dict[str, Any]) -> str:
-    """The marker of a call without an input file: its seed and prompt."""
-    return f"seed:{arguments.get('seed')} prompt:{arguments.get('prompt')}"
 
 
 def _short(error: Exception) -> str:

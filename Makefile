@@ -1,0 +1,69 @@
+# `make` alone lists the targets. The README's two commands are `make demo` and `make test`.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+BIN := .venv/bin
+PY := $(BIN)/python
+PYTEST := $(BIN)/pytest
+VIDEO ?=
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml tools/bootstrap.sh
+	@sh tools/bootstrap.sh
+
+.PHONY: demo
+demo: cluster ## a real cluster, three samples, a table of what came out; VIDEO=path-or-url takes your own
+	@$(PY) -m contentgen_demo $(if $(VIDEO),--video "$(VIDEO)")
+
+.PHONY: test
+test: .venv/.ready ## everything: unit, integration, the CRDs and end to end on a real cluster
+	@$(PY) tools/test.py
+
+.PHONY: cluster
+cluster: .venv/.ready ## a real Kubernetes cluster with our images (CONTEXT=name takes one of yours)
+	@$(PY) -m contentgen_cluster up
+
+.PHONY: cluster-down
+cluster-down: .venv/.ready ## end it, and leave nothing behind
+	@$(PY) -m contentgen_cluster down
+
+.PHONY: lint
+lint: .venv/.ready ## ruff, mypy --strict and the import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+.PHONY: test-unit
+test-unit: .venv/.ready ## unit tests alone
+	@$(PYTEST) tests/unit
+
+.PHONY: test-integration
+test-integration: .venv/.ready ## against real store servers (MONGODB_URI, S3_ENDPOINT take yours)
+	@$(PY) -m contentgen_cluster stores
+	@$(PYTEST) tests/integration
+
+.PHONY: test-cluster
+test-cluster: cluster ## the CRDs, the chart and end to end, on the cluster
+	@$(PYTEST) tests/cluster
+
+.PHONY: generate
+generate: .venv/.ready ## CRDs and reference pages from the models
+	@$(PY) tools/generate.py
+
+.PHONY: verify
+verify: lint ## lint, and fail where something generated is out of date
+	@$(PY) tools/generate.py --check
+	@$(PY) tools/lock.py --check
+
+.PHONY: lock
+lock: .venv/.ready ## lock the requirements anew
+	@$(PY) tools/lock.py
+
+.PHONY: clean
+clean: ## remove what was built here; the content cache outside stays
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .venv

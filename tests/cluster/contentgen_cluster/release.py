@@ -1,0 +1,101 @@
+"""Our chart on the cluster that `up` left in `.cluster/`: install it, ask it, forward ports to it.
+
+The demo and the end-to-end tests use these; all of it goes through kubectl and helm, so it is the same on any cluster.
+"""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+RELEASE = "contentgen"
+NAMESPACE = "contentgen"
+
+
+class CommandFailed(Exception):
+    """kubectl or helm said no; the message is its own."""
+
+
+def kubectl(root: Path, *args: str, stdin: str | None = None) -> str:
+    """Run kubectl against the clone's cluster; its standard output."""
+    return _run(root, "kubectl", *args, stdin=stdin)
+
+
+def helm(root: Path, *args: str) -> str:
+    """Run helm against the clone's cluster; its standard output."""
+    return _run(root, "helm", *args)
+
+
+def install(root: Path, *values: str, seconds: int = 300) -> None:
+    """Install or upgrade the release with the sandbox and the images that were loaded; `values` are more `--set`s."""
+    images: dict[str, str] = json.loads((root / ".cluster/images.json").read_text())
+    settings = [
+        "sandbox.enabled=true",
+        f"image.reference={images['operator']}",
+        f"worker.image.reference={images['worker']}",
+        f"sandbox.image.reference={images['sandbox']}",
+        *values,
+    ]
+    sets = [part for value in settings for part in ("--set", value)]
+    chart = str(root / "charts/contentgen")
+    where = ["--namespace", NAMESPACE, "--create-namespace"]
+    helm(root, "upgrade", "--install", RELEASE, chart, *where, "--wait", "--timeout", f"{seconds}s", *sets)
+
+
+@contextlib.contextmanager
+def port_forward(root: Path, namespace: str, target: str, port: str | int) -> Iterator[int]:
+    """A local port that leads to `target` (such as `svc/contentgen-sandbox`) as long as the context lasts."""
+    command = [_tool(root, "kubectl"), "--namespace", namespace, "port-forward", target, f":{port}"]
+    with subprocess.Popen(
+        command, env=_environment(root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            yield _local_port(process)
+        finally:
+            process.terminate()
+
+
+def _local_port(process: subprocess.Popen[str]) -> int:
+    assert process.stdout is not None
+    deadline = time.monotonic() + 30
+    said: list[str] = []
+    for line in process.stdout:
+        said.append(line)
+        found = re.search(r"Forwarding from 127\.0\.0\.1:(\d+)", line)
+        if found:
+            # kubectl says a line for each connection: somebody has to read them, or it stands still.
+            threading.Thread(target=process.stdout.read, daemon=True).start()
+            return int(found[1])
+        if time.monotonic() > deadline:
+            break
+    raise CommandFailed(f"kubectl port-forward: {''.join(said).strip() or 'it ended without a word'}")
+
+
+def _run(root: Path, tool: str, *args: str, stdin: str | None = None) -> str:
+    done = subprocess.run(
+        [_tool(root, tool), *args],
+        env=_environment(root),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise CommandFailed(f"{tool} {' '.join(args[:3])}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def _tool(root: Path, tool: str) -> str:
+    path = root / ".cluster/bin" / tool
+    if not path.exists():
+        raise CommandFailed(f"{path} is missing: run `make cluster` first")
+    return str(path)
+
+
+def _environment(root: Path) -> dict[str, str]:
+    return os.environ | {"KUBECONFIG": str(root / ".cluster/kubeconfig")}
