@@ -129,8 +129,8 @@ def _parse(address: str | httpx.URL) -> httpx.URL:
         raise NotAllowed(f"{shown(url)}: scheme {url.scheme or '(none)'!r}; only http and https are fetched")
     if url.userinfo or "@" in url.netloc.decode("ascii", "replace"):
         raise NotAllowed(f"{shown(url)}: holds a user or password; use a URL without")
-    if not url.host or url.port == 0:
-        raise NotAllowed(f"{shown(url)}: names no host and port")
+    if not url.host or "%" in url.host or (url.port is not None and not 0 < url.port < 65536):
+        raise NotAllowed(f"{shown(url)}: names no usable host and port")
     return url
 
 

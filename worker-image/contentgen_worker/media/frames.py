@@ -1,9 +1,9 @@
-"""Which moments of a video to take, and taking them."""
+"""Taking pictures out of a video."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import av
 import cv2
@@ -11,20 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.moments import Moment
 from contentgen_worker.media.probe import opened
-from contentgen_worker.media.scenes import Shot
 
 Pixels = npt.NDArray[np.uint8]  # height x width x RGB
-T = TypeVar("T")
+cv2.setNumThreads(1)  # its own threads fight with the decoder's
 _BROKEN_PACKETS = 1000  # a stream with more is given up
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A time to take a picture at, in seconds, and the shot that it lies in."""
-
-    shot: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -34,22 +26,6 @@ class Picture:
     moment: Moment
     seconds: float  # its own time
     pixels: Pixels
-
-
-def evenly(items: Sequence[T], count: int) -> tuple[T, ...]:
-    """At most `count` of the items, spread over all of them."""
-    if len(items) <= count:
-        return tuple(items)
-    return tuple(items[int((index + 0.5) * len(items) / count)] for index in range(count))
-
-
-def moments(shots: Sequence[Shot], per_shot: int) -> tuple[Moment, ...]:
-    """The middle of each shot, or several moments spread in it: never its edges, where dissolves are."""
-    return tuple(
-        Moment(shot.number, shot.start + (shot.end - shot.start) * (index + 1) / (per_shot + 1))
-        for shot in shots
-        for index in range(per_shot)
-    )
 
 
 def pictures(path: Path, wanted: Sequence[Moment], longest_side: int, bounds: Bounds) -> Iterator[Picture]:

@@ -7,7 +7,8 @@ from enum import StrEnum
 import cv2
 import numpy as np
 
-from contentgen_worker.media.frames import Pixels, evenly
+from contentgen_worker.media.frames import Pixels
+from contentgen_worker.media.moments import evenly
 
 _DARK, _BRIGHT = 18.0, 240.0  # mean luma, 0-255
 _FLAT = 6.0  # standard deviation of luma

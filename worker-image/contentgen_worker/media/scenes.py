@@ -1,13 +1,12 @@
 """Shots by PySceneDetect, decoded by its PyAV backend."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-from scenedetect import SceneManager  # type: ignore[import-untyped]
+from scenedetect import SceneDetector, SceneManager, VideoOpenFailure  # type: ignore[import-untyped]
 from scenedetect.backends.pyav import VideoStreamAv  # type: ignore[import-untyped]
 from scenedetect.detectors import (  # type: ignore[import-untyped]
     AdaptiveDetector,
@@ -16,12 +15,11 @@ from scenedetect.detectors import (  # type: ignore[import-untyped]
     HistogramDetector,
     ThresholdDetector,
 )
-from scenedetect.scene_detector import SceneDetector  # type: ignore[import-untyped]
-from scenedetect.video_stream import VideoOpenFailure  # type: ignore[import-untyped]
 
 from contentgen_contract.spec import Detector
 from contentgen_worker.errors import Unsupported
 from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.moments import Shot
 
 _DETECTORS: dict[Detector, Callable[[], SceneDetector]] = {
     Detector.AUTO: AdaptiveDetector,  # the best F1 of these that we measured
@@ -31,15 +29,6 @@ _DETECTORS: dict[Detector, Callable[[], SceneDetector]] = {
     Detector.HISTOGRAM: HistogramDetector,
     Detector.THRESHOLD: ThresholdDetector,
 }
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One uninterrupted take: its number from 1, and seconds from the start."""
-
-    number: int
-    start: float
-    end: float
 
 
 class _Watched(VideoStreamAv):  # type: ignore[misc]  # it is untyped

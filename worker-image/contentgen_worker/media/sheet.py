@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from contentgen_worker.media.frames import evenly
+from contentgen_worker.media.moments import evenly
 
 MOST = 60
 _CELL, _GAP, _MARGIN, _CAPTION, _HEADER, _RADIUS = 240, 16, 40, 30, 120, 8

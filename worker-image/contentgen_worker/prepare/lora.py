@@ -7,9 +7,10 @@ from contentgen_worker.blame import SOURCE, verdicts
 from contentgen_worker.errors import TooFewFrames
 from contentgen_worker.fetch import Fetched
 from contentgen_worker.media import dataset, quality
-from contentgen_worker.media.frames import evenly, moments, pictures
+from contentgen_worker.media.frames import pictures
+from contentgen_worker.media.moments import Shot, evenly, moments
 from contentgen_worker.media.probe import Recording, probe
-from contentgen_worker.media.scenes import Shot, detect
+from contentgen_worker.media.scenes import detect
 from contentgen_worker.workshop import Result, Workshop
 
 _TAKEN_PER_KEPT = 4  # pictures taken for each that may be kept; more only cost time
