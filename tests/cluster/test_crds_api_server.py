@@ -1,0 +1,390 @@
+"""The real API server takes what the models take, refuses what they refuse, and says which field is wrong.
+
+Needs a cluster: KUBECONFIG, or the one that `make cluster` started. Everything but one waiting ImageGeneration is
+a server-side dry run.
+"""
+
+import copy
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes.client.exceptions import ApiException
+from pydantic import ValidationError
+
+from contentgen_contract.names import API_VERSION, GROUP, VERSION, Condition, Kind, Phase, Reason, Stage, Step
+from contentgen_contract.spec import SPECS, parse_spec
+from contentgen_contract.status import (
+    ConditionStatus,
+    Cost,
+    JobRef,
+    OutputFile,
+    ResourceStatus,
+    RunStatus,
+    VersionStatus,
+    dump_status,
+)
+from kubernetes import client, config
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMESPACE = "default"
+REMOVED = object()
+
+LORA, IMAGE, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
+SPEC: dict[Kind, dict[str, Any]] = {
+    LORA: {"loraName": "a", "triggerWord": "jf", "source": {"url": "https://example.com/a.mp4"}},
+    IMAGE: {"prompt": "A house"},
+    TRANSCRIPT: {"source": {"url": "s3://recordings/a.mp3"}},
+}
+Edits = dict[str, Any]
+A_LORA = {"loraRef": {"name": "avatar"}}
+
+# kind, edits of the spec above, the field that the refusal must name
+WRONG: list[tuple[Kind, Edits, str]] = [
+    (LORA, {"loraName": REMOVED}, "spec.loraName"),
+    (LORA, {"loraName": ""}, "spec.loraName"),
+    (LORA, {"loraName": "../up"}, "spec.loraName"),
+    (LORA, {"loraName": "a" * 64}, "spec.loraName"),
+    (LORA, {"loraName": 7}, "spec.loraName"),
+    (LORA, {"triggerWord": REMOVED}, "spec.triggerWord"),
+    (LORA, {"triggerWord": "two words"}, "spec.triggerWord"),
+    (LORA, {"triggerWord": "j" * 33}, "spec.triggerWord"),
+    (LORA, {"userId": "a/b"}, "spec.userId"),
+    (LORA, {"userId": "-a"}, "spec.userId"),
+    (LORA, {"paidAttempts": 0}, "spec.paidAttempts"),
+    (LORA, {"paidAttempts": 4}, "spec.paidAttempts"),
+    (LORA, {"paidAttempts": "2"}, "spec.paidAttempts"),
+    (LORA, {"source": REMOVED}, "spec.source"),
+    (LORA, {"source": {}}, "spec.source.url"),
+    (LORA, {"source.url": "ftp://example.com/a.mp4"}, "source.url must start with https://"),
+    (LORA, {"source.url": "file:///etc/passwd"}, "source.url must start with https://"),
+    (LORA, {"source.url": "https://me:word@example.com/a.mp4"}, "source.url must not contain a user name"),
+    (LORA, {"source.url": "https://example.com/a b.mp4"}, "spec.source.url"),
+    (LORA, {"source.url": "https://"}, "spec.source.url"),
+    (LORA, {"source.url": "https://example.com/" + "a" * 2048}, "spec.source.url"),
+    (LORA, {"source.sha256": "abc"}, "spec.source.sha256"),
+    (LORA, {"source.sha256": "A" * 64}, "spec.source.sha256"),
+    (LORA, {"source.headers": {"Cookie": "x"}}, "spec.source.headers"),
+    (LORA, {"dataset": {"minImages": 3}}, "spec.dataset.minImages"),
+    (LORA, {"dataset": {"maxImages": 1001}}, "spec.dataset.maxImages"),
+    (LORA, {"dataset": {"maxImages": 5}}, "spec.dataset.maxImages"),
+    (LORA, {"dataset": {"minImages": 200}}, "dataset.maxImages must be at least dataset.minImages"),
+    (LORA, {"dataset": {"framesPerScene": 11}}, "spec.dataset.framesPerScene"),
+    (LORA, {"dataset": {"resolution": 128}}, "spec.dataset.resolution"),
+    (LORA, {"dataset": {"resolution": 1024.5}}, "spec.dataset.resolution"),
+    (LORA, {"dataset": {"sceneDetection": {"detector": "magic"}}}, "spec.dataset.sceneDetection.detector"),
+    (LORA, {"dataset": {"faces": {"mode": "Blur"}}}, "spec.dataset.faces.mode"),
+    (LORA, {"dataset": {"captions": {"template": "a photo"}}}, 'captions.template is "a photo" and must contain'),
+    (LORA, {"dataset": {"captions": {"template": "[trigger]" + "a" * 512}}}, "spec.dataset.captions.template"),
+    (LORA, {"dataset": {"crop": True}}, "spec.dataset.crop"),
+    (LORA, {"training": {"model": "Flux Dev"}}, "spec.training.model"),
+    (LORA, {"training": {"model": "fal-ai//flux"}}, "spec.training.model"),
+    (LORA, {"training": {"steps": 0}}, "spec.training.steps"),
+    (LORA, {"training": {"steps": 10001}}, "spec.training.steps"),
+    (LORA, {"training": {"learningRate": 0.0004}}, "spec.training.learningRate"),
+    (LORA, {"training": {"learningRate": "4e-4"}}, "spec.training.learningRate"),
+    (LORA, {"training": {"style": "subject"}}, "spec.training.style"),
+    (LORA, {"metadata": {"tags": ["a"] * 33}}, "spec.metadata.tags"),
+    (LORA, {"metadata": {"tags": ["$where"]}}, "spec.metadata.tags[0]"),
+    (LORA, {"metadata": {"description": "a" * 1025}}, "spec.metadata.description"),
+    (LORA, {"metadata": {"isPublic": "yes"}}, "spec.metadata.isPublic"),
+    (LORA, {"serviceAccountName": "admin"}, "spec.serviceAccountName"),
+    (IMAGE, {"prompt": REMOVED}, "spec.prompt"),
+    (IMAGE, {"prompt": ""}, "spec.prompt"),
+    (IMAGE, {"prompt": "a" * 4097}, "spec.prompt"),
+    (IMAGE, {"model": "a" * 129}, "spec.model"),
+    (IMAGE, {"loras": [A_LORA] * 5}, "spec.loras"),
+    (IMAGE, {"loras": [{}]}, "neither is set; exactly one of loraRef and path"),
+    (IMAGE, {"loras": [A_LORA, A_LORA | {"path": "https://example.com/a"}]}, "both loraRef and path are set"),
+    (IMAGE, {"loras": [A_LORA | {"scale": 0.8}]}, "spec.loras[0].scale"),
+    (IMAGE, {"loras": [A_LORA | {"scale": "-1"}]}, "spec.loras[0].scale"),
+    (IMAGE, {"loras": [{"loraRef": {"name": "Avatar"}}]}, "spec.loras[0].loraRef.name"),
+    (IMAGE, {"loras": [{"loraRef": {"name": "a", "namespace": "b"}}]}, "spec.loras[0].loraRef.namespace"),
+    (IMAGE, {"loras": [{"path": "s3://loras/a"}]}, "spec.loras[0].path"),
+    (IMAGE, {"model": "flux-dev", "loras": [A_LORA]}, "model is flux-dev, which takes no LoRAs"),
+    (IMAGE, {"image": {"count": 5}}, "spec.image.count"),
+    (IMAGE, {"image": {"size": {"width": 1001}}}, "spec.image.size.width"),
+    (IMAGE, {"image": {"size": {"height": 4096}}}, "spec.image.size.height"),
+    (IMAGE, {"image": {"format": "gif"}}, "spec.image.format"),
+    (IMAGE, {"image": {"seed": -1}}, "spec.image.seed"),
+    (TRANSCRIPT, {"source.url": "recordings/a.mp3"}, "source.url must start with https://"),
+    (TRANSCRIPT, {"options": {"language": "English"}}, "spec.options.language"),
+    (TRANSCRIPT, {"options": {"formats": []}}, "spec.options.formats"),
+    (TRANSCRIPT, {"options": {"formats": ["pdf"]}}, "spec.options.formats[0]"),
+    (TRANSCRIPT, {"options": {"speakerLabels": 1}}, "spec.options.speakerLabels"),
+    (TRANSCRIPT, {"dataset": {}}, "spec.dataset"),
+]
+RIGHT: list[tuple[Kind, Edits]] = [
+    (LORA, {}),
+    (LORA, {"userId": "user-123"}),
+    (LORA, {"paidAttempts": 3}),
+    (LORA, {"source.url": "http://contentgen-sandbox.contentgen.svc/media/talk.mp4"}),
+    (LORA, {"source.url": "https://example.com/a.mp4?signature=a%20b&user=a@b"}),
+    (LORA, {"source.url": "https://example.com:8443", "source.sha256": "0" * 64}),
+    (LORA, {"dataset": {}}),
+    (LORA, {"dataset": {"minImages": 4, "maxImages": 4}}),
+    (LORA, {"dataset": {"sceneDetection": {"detector": "adaptive"}, "captions": {"template": "[trigger], smiling"}}}),
+    (LORA, {"training": {"learningRate": "0.0004", "style": "Style", "model": "fal-ai/flux-lora-portrait-trainer"}}),
+    (LORA, {"metadata": {"tags": ["avatar", "head shot 1.0"], "isPublic": True}}),
+    (IMAGE, {}),
+    (IMAGE, {"model": "fal-ai/flux/dev"}),
+    (IMAGE, {"model": "flux-dev", "loras": []}),
+    (IMAGE, {"loras": [A_LORA, {"path": "https://example.com/a.safetensors", "scale": "0.8"}]}),
+    (IMAGE, {"model": "fal-ai/flux-lora/inpainting", "loras": [A_LORA]}),
+    (IMAGE, {"image": {"size": {"width": 512}, "count": 4, "format": "jpeg", "seed": 0}}),
+    (TRANSCRIPT, {}),
+    (TRANSCRIPT, {"source.url": "s3://recordings"}),
+    (TRANSCRIPT, {"options": {"language": "en_us", "formats": ["srt"], "speakerLabels": False}}),
+]
+
+
+def edited(spec: dict[str, Any], edits: Edits) -> dict[str, Any]:
+    """A copy of a spec with the fields at these dotted paths replaced or removed."""
+    result = copy.deepcopy(spec)
+    for path, value in edits.items():
+        *parents, last = path.split(".")
+        at = result
+        for parent in parents:
+            at = at[parent]
+        if value is REMOVED:
+            del at[last]
+        else:
+            at[last] = value
+    return result
+
+
+def manifest(kind: Kind, spec: dict[str, Any], name: str = "crd-test") -> dict[str, Any]:
+    return {"apiVersion": API_VERSION, "kind": kind.value, "metadata": {"name": name}, "spec": spec}
+
+
+def case_id(value: object) -> str:
+    text = value.value if isinstance(value, Kind) else json.dumps(value, default=lambda _: "removed")
+    return text[:60]
+
+
+def stable(version: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a CRD's version that we write; the API server adds defaults to others."""
+    return {key: version[key] for key in ("schema", "additionalPrinterColumns", "selectableFields")}
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[client.ApiClient]:
+    path = os.environ.get("KUBECONFIG") or str(ROOT / ".cluster" / "kubeconfig")
+    if not Path(path).is_file():
+        pytest.fail(f"no kubeconfig at {path}; run `make cluster`, or set KUBECONFIG")
+    with config.new_client_from_config(path) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def objects(api: client.ApiClient) -> Iterator[client.CustomObjectsApi]:
+    """An API server that has our CRDs: those of an installed chart, or ours until the tests end."""
+    extensions = client.ApiextensionsV1Api(api)
+    crds = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    there = {crd["metadata"]["name"]: crd for crd in raw(api, "GET", CRDS)["items"]}
+    made = []
+    for crd in crds:
+        name = crd["metadata"]["name"]
+        if name not in there:
+            raw(api, "POST", CRDS, crd)
+            made.append(name)
+        elif stable(there[name]["spec"]["versions"][0]) != stable(crd["spec"]["versions"][0]):
+            pytest.fail(f"the cluster's CRD {name} is not that of crds/; upgrade the chart's release first")
+    wait_until_served(api, [crd["metadata"]["name"] for crd in crds])
+    yield client.CustomObjectsApi(api)
+    for name in made:
+        extensions.delete_custom_resource_definition(name)
+
+
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+def raw(api: client.ApiClient, method: str, path: str, body: object = None, **headers: str) -> dict[str, Any]:
+    """One request with plain JSON: the typed client drops fields that it does not know."""
+    parameters = api.param_serialize(
+        method,
+        path,
+        header_params={"Accept": "application/json", "Content-Type": "application/json", **headers},
+        body=body,
+        auth_settings=["BearerToken"],
+    )
+    response = api.call_api(*parameters)
+    parsed = json.loads(response.read())
+    if response.status >= 400:
+        raise ApiException(status=response.status, reason=response.reason, body=json.dumps(parsed))
+    assert isinstance(parsed, dict)
+    return parsed
+
+
+def wait_until_served(api: client.ApiClient, names: list[str]) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = [raw(api, "GET", f"{CRDS}/{name}")["status"].get("conditions", []) for name in names]
+        if all({"Established": "True"}.items() <= {c["type"]: c["status"] for c in each}.items() for each in found):
+            time.sleep(1)  # the endpoint follows the condition
+            return
+        time.sleep(0.3)
+    pytest.fail(f"the API server does not serve {names}")
+
+
+def dry_run(objects: client.CustomObjectsApi, kind: Kind, body: dict[str, Any]) -> dict[str, Any]:
+    answer = objects.create_namespaced_custom_object(
+        GROUP, VERSION, NAMESPACE, kind.plural, body, dry_run="All", field_validation="Strict"
+    )
+    assert isinstance(answer, dict)
+    return answer
+
+
+def refusal(objects: client.CustomObjectsApi, kind: Kind, body: dict[str, Any]) -> str:
+    with pytest.raises(ApiException) as caught:
+        dry_run(objects, kind, body)
+    assert caught.value.status in (400, 422)
+    return str(json.loads(caught.value.body)["message"])
+
+
+def test_the_tables_are_as_large_as_they_should_be() -> None:
+    assert len(WRONG) >= 35
+    assert len(RIGHT) >= 15
+
+
+@pytest.mark.parametrize(("kind", "edits", "named"), WRONG, ids=case_id)
+def test_wrong(objects: client.CustomObjectsApi, kind: Kind, edits: Edits, named: str) -> None:
+    spec = edited(SPEC[kind], edits)
+    assert named in refusal(objects, kind, manifest(kind, spec))
+    with pytest.raises(ValidationError):
+        # As JSON and strictly, as the API server reads it: there "2" is no number.
+        SPECS[kind].model_validate_json(json.dumps(spec), strict=True)
+
+
+@pytest.mark.parametrize(("kind", "edits"), RIGHT, ids=case_id)
+def test_right_with_the_models_defaults(objects: client.CustomObjectsApi, kind: Kind, edits: Edits) -> None:
+    spec = edited(SPEC[kind], edits)
+    stored = dry_run(objects, kind, manifest(kind, spec))
+    model = SPECS[kind].model_validate_json(json.dumps(spec), strict=True)
+    assert parse_spec(kind, stored["spec"]) == model
+    set_by_the_server = model.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert without_empty(stored["spec"]) == without_empty(set_by_the_server)
+
+
+def without_empty(value: Any) -> Any:
+    """Absent lists and empty ones are the same to a reader."""
+    if isinstance(value, dict):
+        return {key: without_empty(item) for key, item in value.items() if item != []}
+    return [without_empty(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "samples").glob("*.yaml")), ids=lambda path: path.stem)
+def test_samples(objects: client.CustomObjectsApi, path: Path) -> None:
+    body = yaml.safe_load(path.read_text())
+    assert dry_run(objects, Kind(body["kind"]), body)["spec"]
+
+
+def test_a_resource_needs_a_spec(objects: client.CustomObjectsApi) -> None:
+    body = manifest(TRANSCRIPT, {})
+    del body["spec"]
+    assert "spec: Required value" in refusal(objects, TRANSCRIPT, body)
+
+
+def test_a_long_name_is_refused_before_it_makes_a_jobs_name_too_long(objects: client.CustomObjectsApi) -> None:
+    dry_run(objects, TRANSCRIPT, manifest(TRANSCRIPT, SPEC[TRANSCRIPT], "a" * 52))
+    message = refusal(objects, TRANSCRIPT, manifest(TRANSCRIPT, SPEC[TRANSCRIPT], "a" * 53))
+    assert "metadata.name must have at most 52 characters" in message
+
+
+@pytest.fixture
+def waiting(objects: client.CustomObjectsApi) -> Iterator[str]:
+    """A resource that costs and starts nothing, whether an operator runs or not: it waits for a LoRA."""
+    name = "crd-test-waits"
+    spec = SPEC[IMAGE] | {"loras": [{"loraRef": {"name": "crd-test-does-not-exist"}}]}
+    objects.create_namespaced_custom_object(GROUP, VERSION, NAMESPACE, IMAGE.plural, manifest(IMAGE, spec, name))
+    yield name
+    objects.delete_namespaced_custom_object(GROUP, VERSION, NAMESPACE, IMAGE.plural, name)
+
+
+def full_status() -> ResourceStatus:
+    now = "2026-01-02T03:04:05Z"
+    return ResourceStatus.model_validate(
+        {
+            "observedGeneration": 1,
+            "jobId": "0b1c",
+            "phase": Phase.PROCESSING,
+            "progress": 61,
+            "stage": Step.TRAINING,
+            "reason": Reason.PROCESSING,
+            "message": "Step 10 of 1000",
+            "estimatedCompletionTime": now,
+            "startTime": now,
+            "completionTime": now,
+            "cost": Cost(estimated="2.00", actual="1.90", currency="USD", source="2026-01", display="~$2.00"),
+            "conditions": [
+                ConditionStatus(type=condition, status="False", reason="Processing", last_transition_time=now)
+                for condition in Condition
+            ],
+            "run": RunStatus(
+                version=2,
+                run_hash="00ff",
+                rerun="again",
+                generation=1,
+                spec=SPEC[LORA] | {"nested": {"anything": [1, None]}},
+                started_at=now,
+                job=JobRef(name="j", uid="u", stage=Stage.PREPARE, attempt=2, started_at=now),
+                facts={"images": 12, "rejected": {"blurred": 3}},
+                request_id="r",
+                submitted_at=now,
+            ),
+            "versions": [
+                VersionStatus(
+                    version=number,
+                    run_hash="00fe",
+                    rerun="once",
+                    job_id="0b1c",
+                    completed_at=now,
+                    files=tuple(OutputFile(key=f"k{i}", size_bytes=i, sha256="0" * 64) for i in range(64)),
+                    facts={"sizeBytes": 9},
+                )
+                for number in range(1, 51)
+            ],
+        }
+    )
+
+
+def test_a_new_resource_does_not_count_as_reconciled(objects: client.CustomObjectsApi, waiting: str) -> None:
+    """kstatus takes a resource without conditions and generation for a finished one."""
+    found = objects.get_namespaced_custom_object(GROUP, VERSION, NAMESPACE, IMAGE.plural, waiting)
+    conditions = {condition["type"]: condition["status"] for condition in found["status"].get("conditions", [])}
+    assert found["status"]["observedGeneration"] == -1 or conditions["Ready"] == "False"
+
+
+def test_the_largest_status_is_stored_whole(
+    objects: client.CustomObjectsApi, waiting: str, api: client.ApiClient
+) -> None:
+    status = dump_status(full_status())
+    path = f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/{IMAGE.plural}/{waiting}/status?dryRun=All"
+    stored = raw(api, "PATCH", path, {"status": status}, **{"Content-Type": "application/merge-patch+json"})
+    assert stored["status"] == status
+    assert ResourceStatus.model_validate(stored["status"]) == full_status()
+
+
+def test_a_wrong_status_is_refused(objects: client.CustomObjectsApi, waiting: str, api: client.ApiClient) -> None:
+    path = f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/{IMAGE.plural}/{waiting}/status?dryRun=All"
+    for status, named in (({"phase": "Sleeping"}, "status.phase"), ({"progress": 101}, "status.progress")):
+        with pytest.raises(ApiException) as caught:
+            raw(api, "PATCH", path, {"status": status}, **{"Content-Type": "application/merge-patch+json"})
+        assert named in str(caught.value.body)
+
+
+def test_fields_can_be_selected(objects: client.CustomObjectsApi, waiting: str) -> None:
+    def names(selector: str) -> list[str]:
+        listed = objects.list_namespaced_custom_object(
+            GROUP, VERSION, NAMESPACE, IMAGE.plural, field_selector=f"{selector},metadata.name={waiting}"
+        )
+        return [item["metadata"]["name"] for item in listed["items"]]
+
+    assert names("spec.userId!=nobody") == [waiting]
+    assert names("spec.userId=nobody") == []
+    assert names("status.phase=Completed") == []
