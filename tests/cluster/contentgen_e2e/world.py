@@ -1,0 +1,170 @@
+"""The installed release as a test sees it: kubectl, the stores through forwarded ports, the sandbox's ledger."""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+from botocore.config import Config
+from pymongo import MongoClient
+from pymongo.collection import Collection
+
+from contentgen_cluster import release
+
+BUCKET = "content-generation-assets"
+DATABASE = "content-generation"
+Body = dict[str, Any]
+
+
+class TookTooLong(Exception):
+    """A resource did not get where it should; the message is its status."""
+
+
+@dataclass(frozen=True)
+class World:
+    """One namespace of a cluster with the release in it."""
+
+    root: Path
+    namespace: str
+    s3: Any
+    jobs: Collection[Body]
+    ledger_collection: Collection[Body]
+    sandbox: httpx.Client
+
+    def kubectl(self, *args: str, stdin: str | None = None) -> str:
+        """kubectl in the test's namespace."""
+        return release.kubectl(self.root, "--namespace", self.namespace, *args, stdin=stdin)
+
+    def apply(self, kind: str, name: str, spec: Body, **annotations: str) -> str:
+        """Apply a resource; its uid."""
+        meta = {"name": name, "namespace": self.namespace, "annotations": annotations}
+        body = {"apiVersion": "contentgen.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec}
+        applied = self.kubectl("apply", "--filename", "-", "--output", "json", stdin=json.dumps(body))
+        return str(json.loads(applied)["metadata"]["uid"])
+
+    def get(self, kind: str, name: str) -> Body:
+        """A resource as it is now."""
+        body: Body = json.loads(self.kubectl("get", kind.lower(), name, "--output", "json"))
+        return body
+
+    def wait(self, kind: str, name: str, reached: Callable[[Body], bool], seconds: float = 240) -> Body:
+        """Poll until `reached(status)`. Raises TookTooLong with the status."""
+        deadline = time.monotonic() + seconds
+        while True:
+            body = self.get(kind, name)
+            status: Body = body.get("status") or {}
+            if reached(status):
+                return body
+            if time.monotonic() > deadline:
+                story = self.kubectl("describe", kind.lower(), name)
+                raise TookTooLong(f"{kind} {name} after {seconds:.0f} s: {json.dumps(status, indent=1)}\n{story}")
+            time.sleep(0.15)
+
+    def wait_for_end(self, kind: str, name: str, seconds: float = 240) -> Body:
+        """Poll until the run is over."""
+        return self.wait(kind, name, lambda s: s.get("phase") in ("Completed", "Failed"), seconds)
+
+    def billed(self) -> list[Body]:
+        """What the sandbox would have billed."""
+        entries: list[Body] = self.sandbox.get("/sandbox/ledger").raise_for_status().json()["entries"]
+        return entries
+
+    def objects(self, uid: str) -> dict[str, int]:
+        """Sizes by key of all that lies in the bucket for a job."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        listed = (each for page in pages for each in page.get("Contents", ()))
+        return {each["Key"]: each["Size"] for each in listed if f"/{uid}/" in each["Key"]}
+
+    def read(self, key: str) -> bytes:
+        """An object of the bucket."""
+        body: bytes = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        return body
+
+    def operator_pod(self) -> str:
+        """The operator's pod, or an empty text while there is none."""
+        selector = "app.kubernetes.io/component=operator"
+        return release.kubectl(
+            self.root, "--namespace", release.NAMESPACE, "get", "pods", "--selector", selector,
+            "--field-selector", "status.phase=Running", "--output", "jsonpath={.items[0].metadata.name}",
+        )  # fmt: skip
+
+    def kill_operator(self) -> None:
+        """As a lost node would: no signal, no goodbye."""
+        release.kubectl(
+            self.root, "--namespace", release.NAMESPACE, "delete", "pod", self.operator_pod(),
+            "--grace-period=0", "--force", "--wait=false",
+        )  # fmt: skip
+
+    def operator_log(self) -> str:
+        """What the operator has said since its start."""
+        return release.kubectl(self.root, "--namespace", release.NAMESPACE, "logs", "deployment/contentgen")
+
+    def worker_pods(self, uid: str) -> list[Body]:
+        """Pods that work for a resource."""
+        listed = self.kubectl("get", "pods", "--selector", f"contentgen.dev/uid={uid}", "--output", "json")
+        pods: list[Body] = json.loads(listed)["items"]
+        return pods
+
+
+@contextmanager
+def open_world(root: Path, namespace: str) -> Iterator[World]:
+    """Forward the ports, make the namespace, and take it away at the end."""
+    with ExitStack() as stack:
+        forwarded = {
+            name: stack.enter_context(release.port_forward(root, release.NAMESPACE, "svc/contentgen-sandbox", name))
+            for name in ("http", "s3", "mongodb")
+        }
+        database = stack.enter_context(
+            MongoClient[Body](f"mongodb://127.0.0.1:{forwarded['mongodb']}/?directConnection=true", tz_aware=True)
+        )[DATABASE]
+        sandbox = stack.enter_context(
+            httpx.Client(base_url=f"http://127.0.0.1:{forwarded['http']}", timeout=60, trust_env=False)
+        )
+        _make_namespace(root, namespace)
+        stack.callback(release.kubectl, root, "delete", "namespace", namespace, "--wait=false")
+        yield World(
+            root=root,
+            namespace=namespace,
+            s3=_s3(root, forwarded["s3"]),
+            jobs=database["jobs"],
+            ledger_collection=database["ledger"],
+            sandbox=sandbox,
+        )
+
+
+def _s3(root: Path, port: int) -> Any:
+    key = json.loads(
+        release.kubectl(
+            root, "--namespace", release.NAMESPACE, "get", "secret", "contentgen-storage", "--output", "json"
+        )
+    )["data"]
+    return boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id=base64.b64decode(key["access-key-id"]).decode(),
+        aws_secret_access_key=base64.b64decode(key["secret-access-key"]).decode(),
+        config=Config(s3={"addressing_style": "path"}, proxies={}),
+    )
+
+
+def _make_namespace(root: Path, namespace: str) -> None:
+    body = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+    }
+    release.kubectl(root, "apply", "--filename", "-", stdin=json.dumps(body))
+
+
+def wait_for_rollout(root: Path, name: str) -> None:
+    """Until the newest version of a deployment runs."""
+    release.kubectl(root, "--namespace", release.NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=120s")
+
+
