@@ -4,11 +4,10 @@ import argparse
 import os
 import sys
 
-import uvicorn
-
-from contentgen_sandbox.app import create_app
-from contentgen_sandbox.settings import Settings, StoreSettings
+from contentgen_sandbox.settings import StoreSettings
 from contentgen_sandbox.stores import Child, mongo, s3, supervise
+
+PROVIDERS = (sys.executable, "-m", "contentgen_sandbox.serve")
 
 
 def main() -> None:
@@ -16,25 +15,12 @@ def main() -> None:
     parser.add_argument("what", choices=("serve", "stores", "all"))
     what = parser.parse_args().what
     if what == "serve":
-        serve(Settings())
-        return
+        os.execv(PROVIDERS[0], PROVIDERS)  # noqa: S606 - this very interpreter
     settings = StoreSettings()
     children = [mongo(settings), s3(settings)]
     if what == "all":
-        command = (sys.executable, "-m", "contentgen_sandbox", "serve")
-        children.append(Child("providers", command, os.environ))
+        children.append(Child("providers", PROVIDERS, os.environ))
     sys.exit(supervise(children))
-
-
-def serve(settings: Settings) -> None:
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        http="h11",  # faults.lose_reply reaches into its connection
-        timeout_graceful_shutdown=3,
-        access_log=False,
-    )
 
 
 if __name__ == "__main__":

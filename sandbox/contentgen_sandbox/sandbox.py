@@ -18,7 +18,7 @@ from contentgen_sandbox.jobs import Job, Jobs, Provider, Runner
 from contentgen_sandbox.ledger import Entry, Ledger
 from contentgen_sandbox.settings import Settings
 
-MAX_BODY = 1024 * 1024
+MAX_BODY = 256 * 1024
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 

@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     media_bytes: int = Field(default=2048 * MIB, gt=0)
     download_bytes: int = Field(default=2048 * MIB, gt=0)
     download_seconds: float = Field(default=120, gt=0)
-    kept_jobs: int = Field(default=2000, gt=0)
+    kept_jobs: int = Field(default=500, gt=0)
     """Finished requests and their files beyond this number are forgotten, oldest first."""
 
 
