@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +38,9 @@ def minimal_environment() -> dict[str, str]:
 def mongo(settings: StoreSettings, *, in_memory: bool = False) -> Child:
     """A JVM kept small: its whole data set is a demo's."""
     jars = str(settings.mongo_jars / "*")
-    flags = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+    # No file of statistics and no temporary files outside of the data folder: the root file system is read-only.
+    temporary = f"-Djava.io.tmpdir={tempfile.gettempdir()}"
+    flags = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", temporary)
     file = settings.data / "mongo" / "store"
     file.parent.mkdir(parents=True, exist_ok=True)
     address = (settings.host, str(settings.mongo_port))
