@@ -42,13 +42,6 @@ def _type_of(schema: Schema) -> str:
     return str(schema.get("format", schema["type"]))
 
 
-def _default_of(schema: Schema, required: bool) -> str:
-    if required:
-        return "**required**"
-    default = schema.get("default")
-    return "" if default in (None, {}, "") else f"`{json.dumps(default)}`"
-
-
 def _fields(schema: Schema, path: str) -> Iterator[tuple[str, Schema, bool]]:
     """Every field below an object, with its path and whether it must be given."""
     for name, field in schema.get("properties", {}).items():
@@ -69,10 +62,10 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 def _fields_table(schema: Schema, path: str) -> str:
     rows = [
-        (f"`{where}`", _type_of(field), _default_of(field, required), _cell(field["description"]))
+        (f"`{where}`", _type_of(field), "yes" if required else "", _cell(field["description"]))
         for where, field, required in _fields(schema, path)
     ]
-    return _table(("field", "type", "default", "description"), rows)
+    return _table(("field", "type", "required", "description"), rows)
 
 
 def _rules(schema: Schema) -> Iterator[str]:

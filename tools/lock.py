@@ -20,7 +20,7 @@ def main() -> int:
     stale = [name for name in names if not _path(name).exists() or not _path(name).read_text().startswith(head)]
     if "--check" in sys.argv:
         for name in stale:
-            print(f"{_path(name).relative_to(ROOT)} does not fit pyproject.toml any more: run `make lock`")  # noqa: T201
+            print(f"{_path(name).relative_to(ROOT)} does not fit pyproject.toml any more: run `make lock`")
         return bool(stale)
     for extra in EXTRAS:
         _path(extra).write_text(head + _compile("pyproject.toml", "--extra", extra))
@@ -45,7 +45,7 @@ def _digest() -> str:
 def _compile(*args: str) -> str:
     flags = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate"]
     command = [str(ROOT / ".venv/bin/uv"), "pip", "compile", "--quiet", *flags, *args]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
 def _only(name: str, locked: str) -> str:

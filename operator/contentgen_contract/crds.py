@@ -4,6 +4,7 @@ pydantic's JSON schema is not a structural one: it has `$ref`, `anyOf` with null
 Nullable fields become plain optional ones, since the API server tells an absent field from a null.
 """
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,6 +192,33 @@ def model_schema(model: type[BaseModel]) -> Schema:
     return _structural(_inlined(definitions[model.__name__], definitions))
 
 
+def _bounds_of(schema: Schema) -> str:
+    for smallest, largest, what in (
+        ("minimum", "maximum", ""),
+        ("minLength", "maxLength", " characters"),
+        ("minItems", "maxItems", " items"),
+    ):
+        if smallest in schema and largest in schema:
+            return f" From {schema[smallest]} to {schema[largest]}{what}."
+        if largest in schema:
+            return f" At most {schema[largest]}{what}."
+    return ""
+
+
+def explained(schema: Schema) -> Schema:
+    """The schema with bounds and defaults in the descriptions: `kubectl explain` shows neither."""
+    result = dict(schema)
+    if schema["type"] not in ("object", "boolean"):
+        result["description"] = f"{schema['description']}{_bounds_of(schema)}"
+    if schema.get("default") not in (None, {}, ""):
+        result["description"] = f"{result['description']} Default: {json.dumps(schema['default'])}."
+    if "properties" in schema:
+        result["properties"] = {name: explained(field) for name, field in schema["properties"].items()}
+    if schema.get("items", {}).get("type") == "object":
+        result["items"] = explained(schema["items"])
+    return result
+
+
 def _status_schema() -> Schema:
     schema = _lenient(model_schema(ResourceStatus))
     for name, model in (("conditions", ConditionStatus), ("versions", VersionStatus)):
@@ -216,7 +244,7 @@ def _lenient(schema: Schema) -> Schema:
 
 def resource_schema(kind: Kind) -> Schema:
     """The schema of a whole resource of this kind."""
-    spec = model_schema(SPECS[kind])
+    spec = explained(model_schema(SPECS[kind]))
     return {
         "type": "object",
         "description": spec["description"],

@@ -188,17 +188,19 @@ def objects(api: client.ApiClient) -> Iterator[client.CustomObjectsApi]:
     crds = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
     there = {crd["metadata"]["name"]: crd for crd in raw(api, "GET", CRDS)["items"]}
     made = []
-    for crd in crds:
-        name = crd["metadata"]["name"]
-        if name not in there:
-            raw(api, "POST", CRDS, crd)
-            made.append(name)
-        elif stable(there[name]["spec"]["versions"][0]) != stable(crd["spec"]["versions"][0]):
-            pytest.fail(f"the cluster's CRD {name} is not that of crds/; upgrade the chart's release first")
-    wait_until_served(api, [crd["metadata"]["name"] for crd in crds])
-    yield client.CustomObjectsApi(api)
-    for name in made:
-        extensions.delete_custom_resource_definition(name)
+    try:
+        for crd in crds:
+            name = crd["metadata"]["name"]
+            if name not in there:
+                raw(api, "POST", CRDS, crd)
+                made.append(name)
+            elif stable(there[name]["spec"]["versions"][0]) != stable(crd["spec"]["versions"][0]):
+                pytest.fail(f"the cluster's CRD {name} is not that of crds/; upgrade the chart's release first")
+        wait_until_served(api, [crd["metadata"]["name"] for crd in crds])
+        yield client.CustomObjectsApi(api)
+    finally:
+        for name in made:  # else a later helm install finds CRDs that are not its own
+            extensions.delete_custom_resource_definition(name)
 
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
