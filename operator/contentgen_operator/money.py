@@ -10,6 +10,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec
 
 USD = 1_000_000  # micro-dollars
+_MEGAPIXEL = 1024 * 1024  # as fal counts: 1024 × 1024 is one
 
 
 class Unit(StrEnum):
@@ -36,7 +37,7 @@ PRICES: dict[str, Price] = {
     "fal-ai/flux/dev": Price(micros=25_000, unit=Unit.MEGAPIXEL, source=_BUILT_IN),
     "fal-ai/flux/schnell": Price(micros=3_000, unit=Unit.MEGAPIXEL, source=_BUILT_IN),
     "fal-ai/flux-pro/v1.1": Price(micros=40_000, unit=Unit.MEGAPIXEL, source=_BUILT_IN),
-    "assemblyai/universal": Price(micros=15_000, unit=Unit.MINUTE, source=_BUILT_IN),
+    "assemblyai/universal": Price(micros=6_170, unit=Unit.MINUTE, source=_BUILT_IN),
 }
 
 
@@ -58,7 +59,7 @@ def _units(spec: Spec, unit: Unit, duration_seconds: float) -> float:
 
 
 def _megapixels(spec: ImageGenerationSpec) -> int:
-    return math.ceil(spec.image.size.width * spec.image.size.height / 1_000_000) * spec.image.count
+    return math.ceil(spec.image.size.width * spec.image.size.height / _MEGAPIXEL) * spec.image.count
 
 
 def dollars(micros: int) -> str:

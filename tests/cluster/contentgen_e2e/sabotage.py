@@ -15,8 +15,8 @@ _NAME = "sabotage"
 _PATH = "/sabotage:/opt/contentgen"
 
 WORKER_UPLOADS_NOTHING = """
-import sys
-if "contentgen_worker" in " ".join(sys.orig_argv):
+import os
+if "CONTENTGEN_DESK_CA" in os.environ:  # a worker
     from contentgen_worker.upload import Uploader
     Uploader._store_batch = lambda self, batch, pool: None
 else:
@@ -66,9 +66,7 @@ def sabotaged(world: World, code: str) -> Iterator[None]:
     try:
         yield
     finally:
-        release.kubectl(
-            world.root, "--namespace", release.NAMESPACE, "rollout", "undo", "deployment/contentgen"
-        )
+        release.kubectl(world.root, "--namespace", release.NAMESPACE, "rollout", "undo", "deployment/contentgen")
         wait_for_rollout(world.root, "contentgen")
 
 

@@ -41,9 +41,9 @@ class World:
         """kubectl in the test's namespace."""
         return release.kubectl(self.root, "--namespace", self.namespace, *args, stdin=stdin)
 
-    def apply(self, kind: str, name: str, spec: Body, **annotations: str) -> str:
+    def apply(self, kind: str, name: str, spec: Body, annotations: dict[str, str] | None = None) -> str:
         """Apply a resource; its uid."""
-        meta = {"name": name, "namespace": self.namespace, "annotations": annotations}
+        meta = {"name": name, "namespace": self.namespace, "annotations": annotations or {}}
         body = {"apiVersion": "contentgen.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec}
         applied = self.kubectl("apply", "--filename", "-", "--output", "json", stdin=json.dumps(body))
         return str(json.loads(applied)["metadata"]["uid"])
@@ -166,5 +166,3 @@ def _make_namespace(root: Path, namespace: str) -> None:
 def wait_for_rollout(root: Path, name: str) -> None:
     """Until the newest version of a deployment runs."""
     release.kubectl(root, "--namespace", release.NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=120s")
-
-

@@ -1,0 +1,7 @@
+"""Where the clone is, and keys that a search finds wherever they should not be."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+FAL_CANARY = "canary-fal-5d1f0c"
+ASSEMBLYAI_CANARY = "canary-assemblyai-9b27e4"
