@@ -254,9 +254,7 @@ def test_a_redirect_is_checked_like_the_first_url(canary: Canary, tmp_path: Path
     location = f"http://127.0.0.1:{canary.port}/".encode()
     rest = b"Location: %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % location
     for code in (301, 302, 303, 307, 308):
-        other = Canary(
-            b"HTTP/1.1 %d X\r\nLocation: %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % (code, location)
-        )
+        other = Canary(b"HTTP/1.1 %d X\r\n%s" % (code, rest))
         try:
             first = Download(url=f"http://127.0.0.1:{other.port}/")
             with pytest.raises(NotAllowed):

@@ -33,6 +33,7 @@ from contentgen_contract.names import Kind, Reason, Stage
 from contentgen_contract.orders import (
     AudioFacts,
     DatasetFacts,
+    Download,
     ImageFacts,
     LoraFacts,
     Outcome,
@@ -40,7 +41,10 @@ from contentgen_contract.orders import (
     TranscriptFacts,
     UploadRequest,
 )
-from contentgen_worker.errors import DeskRefused, Retryable
+from contentgen_worker.errors import DeskRefused, Retryable, Unreachable
+from contentgen_worker.fetch import Bounds, Fetcher, system_tls
+from contentgen_worker.guard import Guard
+from contentgen_worker.retry import SOURCE
 from contentgen_worker.run import run
 from contentgen_worker.settings import Settings
 
@@ -727,6 +731,46 @@ def test_a_desk_with_another_certificate(world: World) -> None:
     with pytest.raises(Retryable, match="CERTIFICATE_VERIFY_FAILED"):
         run(Stage.COLLECT, settings)
     assert world.requests == []
+
+
+def test_the_token_is_read_anew_for_each_request(world: World) -> None:
+    collect_transcript(world, TRANSCRIPT)
+    answer = world.files.pop("answer")
+
+    def rotate(handler: BaseHTTPRequestHandler) -> None:
+        (world.folder / "token").write_text("the next token")
+        reply(handler, 200, answer)
+
+    world.pages["answer"] = rotate
+    assert world.run().reason is Reason.COMPLETED
+
+
+def test_an_order_for_the_other_stage(world: World) -> None:
+    collect_transcript(world, TRANSCRIPT)
+    with pytest.raises(Retryable, match="collect"):
+        run(Stage.PREPARE, world.settings())
+
+
+def test_the_certificate_is_checked_for_the_name_not_the_address(
+    certificate: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate[0])
+    server = Server(lambda handler: reply(handler, 200, b"hi"), context)
+    (tmp_path / "ca.pem").write_text(certificate[1])
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    system_tls.cache_clear()
+    port = server.host.rpartition(":")[2]
+    guard = Guard([f"localhost:{port}", f"files.example:{port}"], resolve=lambda *_: ["127.0.0.1"])
+    fetcher = Fetcher(guard, source=SOURCE.scaled(0.001))
+    try:
+        url = f"https://localhost:{port}/"
+        assert fetcher.fetch(Download(url=url), tmp_path / "f", Bounds(100, 10)).size_bytes == 2
+        with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
+            fetcher.fetch(Download(url=f"https://files.example:{port}/"), tmp_path / "f", Bounds(100, 10))
+    finally:
+        server.close()
+        system_tls.cache_clear()
 
 
 def test_expired_grants_are_asked_for_again(world: World) -> None:

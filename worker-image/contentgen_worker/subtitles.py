@@ -99,7 +99,7 @@ def vtt(all_cues: Sequence[Cue]) -> str:
         lines = "\n".join(html.escape(line, quote=False) for line in textwrap.wrap(cue.text, LINE))
         voice = f"<v Speaker {cue.speaker}>" if cue.speaker else ""
         document.captions.append(webvtt.Caption(_time(cue.start, "."), _time(cue.end, "."), voice + lines))
-    return str(document.content) + "\n"
+    return str(document.content).rstrip("\n") + "\n"
 
 
 def _time(milliseconds: int, separator: str) -> str:

@@ -1,7 +1,9 @@
 """From a finished training to a LoRA that is ours: the weights, how they were made, and what they were made from."""
 
 import json
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from PIL import Image
 from pydantic import ValidationError
@@ -112,7 +114,7 @@ def _preview(shop: Workshop, spec: LoraTrainingSpec) -> Output:
         fetched = shop.fetch_own(download, f"preview-{number}.jpg")
         with Image.open(fetched.path, formats=("JPEG",)) as image:
             image.thumbnail((480, 480))
-            cells.append(Cell(image.copy(), f"{number:04}"))
+            cells.append(Cell(image.copy(), Path(urlsplit(download.url).path).stem))
     lines = (
         f"Trigger: {spec.trigger_word}    {spec.training.steps} steps    {spec.training.style}",
         f"Version {shop.order.version}    {spec.training.model}",

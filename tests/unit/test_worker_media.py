@@ -1,0 +1,223 @@
+"""Media logic on plain values: choosing moments, judging pictures, cutting subtitles, timing steps."""
+
+import io
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import webvtt
+from PIL import Image
+
+from contentgen_contract.names import Step
+from contentgen_contract.orders import Progress
+from contentgen_worker.errors import Unsupported
+from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.frames import pictures, scaled
+from contentgen_worker.media.moments import Moment, Shot, evenly, moments
+from contentgen_worker.media.probe import probe
+from contentgen_worker.media.quality import Rejection, Scores, judge, measure
+from contentgen_worker.media.sheet import Cell, clock, contact_sheet
+from contentgen_worker.progress import Reporter, Steps
+from contentgen_worker.subtitles import LINE, LINES, Word, cues, srt, vtt
+
+BOUNDS = Bounds(pixels=10**7, seconds=3600)
+
+
+def noise(seed: int, size: tuple[int, int] = (320, 180), cells: int = 16) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    blocks = random.integers(0, 255, (cells, cells, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(blocks, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def test_moments_keep_away_from_the_edges_of_a_shot() -> None:
+    shots = [Shot(1, 0.0, 4.0), Shot(2, 4.0, 5.0)]
+    assert moments(shots, 1) == (Moment(1, 2.0), Moment(2, 4.5))
+    assert moments(shots[:1], 3) == (Moment(1, 1.0), Moment(1, 2.0), Moment(1, 3.0))
+
+
+@pytest.mark.parametrize(("count", "expected"), [(10, list(range(10))), (20, list(range(10))), (2, [2, 7]), (1, [5])])
+def test_evenly(count: int, expected: list[int]) -> None:
+    assert list(evenly(range(10), count)) == expected
+
+
+def test_pictures_are_judged() -> None:
+    sharp = [measure(noise(seed)) for seed in range(5)]
+    blurred = measure(cv2.GaussianBlur(noise(9), (0, 0), 12))
+    dark, bright = measure(noise(10) // 30), measure(255 - noise(11) // 30)
+    flat = measure(np.full((180, 320, 3), 128, np.uint8))
+    again = measure(cv2.convertScaleAbs(noise(0), alpha=0.95, beta=4))
+    expected = [*[None] * 5, "Blurred", "TooDark", "TooBright", "LowContrast", "Duplicate"]
+    assert list(judge([*sharp, blurred, dark, bright, flat, again], 100)) == expected
+
+
+def test_a_cartoon_is_not_blurred() -> None:
+    soft = [measure(cv2.GaussianBlur(noise(seed), (0, 0), 12)) for seed in range(6)]
+    assert judge(soft, 100) == (None,) * 6
+
+
+def test_nothing_to_judge() -> None:
+    assert judge([], 5) == ()
+
+
+def test_thinning_comes_last() -> None:
+    random = np.random.default_rng(0)
+    scores = [Scores(100, 50, 100, int(random.integers(0, 2**62))) for _ in range(9)]
+    verdicts = judge(scores, 3)
+    assert [index for index, verdict in enumerate(verdicts) if verdict is None] == [1, 4, 7]
+    assert verdicts.count(Rejection.OVER_MAXIMUM) == 6
+
+
+@pytest.mark.parametrize(
+    ("size", "longest", "aspect", "expected"),
+    [
+        ((320, 180), 1024, 1.0, (320, 180)),
+        ((320, 180), 160, 1.0, (160, 90)),
+        ((180, 320), 160, 1.0, (90, 160)),
+        ((320, 180), 1024, 2.0, (320, 90)),
+        ((320, 180), 1024, 0.5, (160, 180)),
+    ],
+)
+def test_scaling(size: tuple[int, int], longest: int, aspect: float, expected: tuple[int, int]) -> None:
+    height, width = scaled(noise(1, size), longest, aspect).shape[:2]
+    assert (width, height) == expected
+
+
+def clip(path: Path, frames: int = 12) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=12, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for index in range(frames):
+            pixels = np.full((180, 320, 3), 20 * index, np.uint8)
+            pixels[:, :160] = 255  # the left half is white
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_picture_is_the_first_frame_at_or_after_its_moment(tmp_path: Path) -> None:
+    wanted = [Moment(1, 0.0), Moment(1, 0.26), Moment(1, 0.5), Moment(1, 99.0)]
+    taken = list(pictures(clip(tmp_path / "a.mp4"), wanted, 512, BOUNDS))
+    assert [round(each.seconds * 12) for each in taken] == [0, 4, 6]
+    assert [int(each.pixels[90, 300, 0]) for each in taken] == pytest.approx([0, 80, 120], abs=6)
+
+
+def test_a_turned_video_gives_upright_pictures(tmp_path: Path) -> None:
+    path = clip(tmp_path / "a.mp4")
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 4 + 20 + 16  # version 0: 36 bytes of fixed-point matrix
+    one, minus = (0x10000).to_bytes(4, "big"), (-0x10000).to_bytes(4, "big", signed=True)
+    zero, unit = bytes(4), (0x40000000).to_bytes(4, "big")
+    content[matrix : matrix + 36] = zero + one + zero + minus + zero + zero + zero + zero + unit  # 90 degrees clockwise
+    path.write_bytes(content)
+    pixels = next(pictures(path, [Moment(1, 0.0)], 512, BOUNDS)).pixels
+    assert pixels.shape == (320, 180, 3)
+    assert (pixels[20, 90, 0] > 200, pixels[300, 90, 0] < 50) == (True, True)  # what was left is on top
+
+
+def test_a_recording_is_known_by_its_content(tmp_path: Path) -> None:
+    path = clip(tmp_path / "a.mp4").rename(tmp_path / "a.txt")
+    found = probe(path, BOUNDS)
+    assert (found.width, found.height, found.video_codec, found.audio_codec) == (320, 180, "h264", "")
+    assert found.seconds == pytest.approx(1, abs=0.1)
+    with pytest.raises(Unsupported, match=r"at most 0\.5 s"):
+        probe(path, Bounds(pixels=10**7, seconds=0.5))
+
+
+def test_a_codec_that_is_not_on_the_list(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=12)
+        stream.width, stream.height, stream.pix_fmt = 64, 36, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(noise(1, (64, 36)), format="rgb24")))
+        container.mux(stream.encode())
+    with pytest.raises(Unsupported, match="ffv1"):
+        probe(path, BOUNDS).require_video()
+
+
+def test_a_container_that_is_not_on_the_list(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=12)
+        stream.width, stream.height, stream.pix_fmt = 64, 36, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(noise(1, (64, 36)), format="rgb24")))
+        container.mux(stream.encode())
+    with pytest.raises(Unsupported, match="not readable"):
+        probe(path, BOUNDS)
+
+
+def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
+    secret = clip(tmp_path / "secret.mp4")
+    text = f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile://{secret}\n#EXT-X-ENDLIST\n"
+    playlist = tmp_path / "a.m3u8"
+    playlist.write_text(text)
+    with av.open(str(playlist), container_options={"protocol_whitelist": "file"}) as opened:
+        assert opened.format.name == "hls"  # the control: FFmpeg itself would take it
+    with pytest.raises(Unsupported, match="not readable"):
+        probe(playlist, BOUNDS)
+
+
+def test_a_contact_sheet_has_its_pictures() -> None:
+    cells = [Cell(Image.fromarray(noise(number)), f"0:0{number}.0") for number in range(7)]
+    sheet = contact_sheet("a name " * 40, ["one", "two"], cells)
+    assert sheet.width == 2 * 40 + 4 * 256 - 16
+    first = np.asarray(sheet.crop((40, 160, 280, 295)).convert("RGB"), np.int16)
+    truth = np.asarray(cells[0].picture.resize((240, 135), Image.Resampling.LANCZOS), np.int16)
+    assert np.abs(first - truth).mean() < 3
+    assert contact_sheet("none", [], []).height > 100
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00.0"), (61.25, "1:01.2"), (3725.99, "1:02:05.9")])
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def spoken(text: str, speaker: str = "", start: int = 0) -> list[Word]:
+    return [Word(word, start + i * 300, start + i * 300 + 250, speaker) for i, word in enumerate(text.split())]
+
+
+def test_subtitles_fit_their_lines() -> None:
+    words = [*spoken("every good boy deserves fruit and " * 60, "A"), Word("x" * 130, 10**6, 10**6 + 100, "B")]
+    text = srt(cues(words))
+    blocks = [block.split("\n")[2:] for block in text.strip().split("\n\n")]
+    assert all(len(line) <= LINE for block in blocks for line in block)
+    assert all(len(block) <= LINES for block in blocks[:-1])  # but for a word longer than two lines
+    assert " ".join(" ".join(block) for block in blocks[:-1]) == "Speaker A: " + " ".join(w.text for w in words[:-1])
+
+
+def test_cues_do_not_overlap_and_end_after_they_start() -> None:
+    made = cues([Word("a", 0, 5000, "A"), Word("b", 4000, 4500, "B"), Word(" ", 5000, 5000), Word("c", 9000, 9000)])
+    assert [(cue.start, cue.end, cue.text) for cue in made] == [(0, 5000, "a"), (5000, 5001, "b"), (9000, 9001, "c")]
+
+
+def test_a_sentence_or_a_silence_ends_a_cue() -> None:
+    words = spoken("This is a sentence of some length. And another one.") + spoken("After a pause.", start=9000)
+    assert [cue.text for cue in cues(words)] == [
+        "This is a sentence of some length.", "And another one.", "After a pause."
+    ]  # fmt: skip
+
+
+def test_vtt_is_what_a_player_reads() -> None:
+    parsed = webvtt.from_buffer(io.StringIO(vtt(cues(spoken("a < b & c -->", "A")))))
+    assert [(c.start, c.end, c.voice) for c in parsed] == [("00:00:00.000", "00:00:01.750", "Speaker A")]
+    assert vtt(()) == "WEBVTT\n"
+    assert srt(()) == "\n"
+
+
+def test_steps_are_timed_and_told() -> None:
+    told: list[Progress] = []
+    steps = Steps(told.append)
+    with steps(Step.DOWNLOADING) as fraction:
+        fraction(0.5)
+        fraction(7)
+    assert [progress.fraction for progress in told] == [0, 0.5, 1]
+    assert set(steps.seconds) == {"Downloading"}
+
+
+def test_only_the_newest_progress_is_sent() -> None:
+    sent: list[float] = []
+    with Reporter(lambda progress: sent.append(progress.fraction), interval=0.05) as reporter:
+        for done in range(1001):
+            reporter.report(Progress(step=Step.DOWNLOADING, fraction=done / 1000))
+    assert len(sent) < 10
