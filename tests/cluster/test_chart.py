@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from contentgen_operator.settings import Settings
+
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "contentgen"
 Manifest = dict[str, Any]
@@ -270,6 +272,21 @@ def test_services_find_only_their_own_pods(helm: str) -> None:
     for service, deployment in (("contentgen-desk", "contentgen"), ("contentgen-sandbox", "contentgen-sandbox")):
         selector = one(manifests, "Service", service)["spec"]["selector"]
         assert [name for name, labels in pods.items() if selector.items() <= labels.items()] == [deployment]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_operator_understands_its_environment(helm: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = env_of(render(helm, *MODES[mode]), "contentgen")
+    for name, value in env.items():
+        assert name.startswith(("CONTENTGEN_", "AWS_"))
+        if name.startswith("CONTENTGEN_"):
+            assert name.removeprefix("CONTENTGEN_").lower() in Settings.model_fields
+            monkeypatch.setenv(name, value if isinstance(value, str) else "mongodb://from-a-secret/")
+    settings = Settings()
+    assert settings.poll_seconds == (1 if mode == "sandbox" else 5)
+    assert settings.worker_resources["limits"]["memory"] == "4Gi"
+    assert (settings.s3_endpoint is None) is (mode != "sandbox")
+    assert settings.fal_queue_url.startswith("http://contentgen-sandbox" if mode == "sandbox" else "https://")
 
 
 @pytest.mark.parametrize(
