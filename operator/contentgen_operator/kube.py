@@ -96,7 +96,9 @@ class Kube:
             "metadata": {"resourceVersion": version},
             "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
         }
-        await _or_conflict(self._core.patch_namespaced_secret(name, namespace, body))
+        # Left to itself the client would call a dict a JSON patch, which is a list of operations.
+        merge = "application/merge-patch+json"
+        await _or_conflict(self._core.patch_namespaced_secret(name, namespace, body, _content_type=merge))
 
     async def post_event(self, ref: ResourceRef, notice: Notice, now: datetime) -> None:
         """An Event on a resource."""
@@ -107,7 +109,7 @@ class Kube:
             "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.000000Z"),
             "type": notice.type,
             "reason": notice.reason,
-            "note": notice.message[:1000],
+            "note": notice.message.encode()[:1000].decode(errors="ignore"),  # the limit is in bytes
             "action": notice.reason,
             "reportingController": f"{GROUP}/operator",
             "reportingInstance": _COMPONENT,
