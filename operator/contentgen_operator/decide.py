@@ -251,7 +251,7 @@ def _lost(case: Case, purchase: Purchase) -> Plan:
 def _refused(case: Case, purchase: Purchase) -> Plan:
     if purchase.permanent:
         return _fail(case, Reason.PROVIDER_REFUSED, purchase.error)
-    pause = min(60.0, case.policy.poll_seconds * 2**purchase.tries)
+    pause = min(60.0, case.policy.poll_seconds * 2 ** min(purchase.tries, 10))
     left = pause - (case.now - purchase.changed_at).total_seconds()
     if left <= 0:
         return _gate(case)

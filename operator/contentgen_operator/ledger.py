@@ -25,8 +25,9 @@ class Ledger:
         self._collection = collection
 
     def create_indexes(self) -> None:
-        """Idempotent; serves `typical_seconds`."""
+        """Idempotent; they serve `typical_seconds` and `request_ids`."""
         self._collection.create_index([("model", 1), ("finishedAt", DESCENDING)], name="model_finished")
+        self._collection.create_index([("marker", 1)], name="marker")
 
     async def get(self, key: PurchaseKey) -> Purchase | None:
         """The purchase, if it was ever intended."""
@@ -44,15 +45,8 @@ class Ledger:
         except DuplicateKeyError:
             again = self._collection.update_one(
                 {"_id": str(key), "state": PurchaseState.REFUSED.value, "permanent": False},
-                {
-                    "$set": {
-                        "state": PurchaseState.INTENT.value,
-                        "error": "",
-                        "marker": purchase.marker,
-                        "changedAt": purchase.changed_at,
-                    },
-                    "$inc": {"tries": 1},
-                },
+                # The whole of it anew: it may be another resource's by now, and a lost reply's window starts here.
+                {"$set": {name: fresh[name] for name in fresh.keys() - {"tries"}}, "$inc": {"tries": 1}},
             )
             return again.modified_count == 1
         return True
@@ -63,6 +57,14 @@ class Ledger:
         where = {"_id": str(move.key), "state": move.source.value}
         done = await asyncio.to_thread(self._collection.update_one, where, {"$set": update})
         return bool(done.matched_count == 1)
+
+    async def request_ids(self, marker: str) -> frozenset[str]:
+        """The ids that purchases with this marker already have."""
+        return await asyncio.to_thread(self._request_ids, marker)
+
+    def _request_ids(self, marker: str) -> frozenset[str]:
+        found = self._collection.find({"marker": marker, "requestId": {"$ne": None}}, {"requestId": 1})
+        return frozenset(each["requestId"] for each in found)
 
     async def typical_seconds(self, model: str) -> float | None:
         """Median time of the last 20 finished requests of a model, in seconds."""

@@ -98,7 +98,8 @@ class Observer:
 
     async def _search(self, purchase: Purchase) -> dict[str, Any]:
         try:
-            found = await self._providers[purchase.provider].find(purchase.model, purchase.marker)
+            known = await self._ledger.request_ids(purchase.marker)
+            found = await self._providers[purchase.provider].find(purchase.model, purchase.marker, known)
         except Unavailable as error:
             return {"provider_problem": str(error)}
         return {"found_request": found}

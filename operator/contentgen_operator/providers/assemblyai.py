@@ -16,7 +16,7 @@ from contentgen_operator.providers.base import (
     RequestState,
     RequestView,
     Unavailable,
-    url_path,
+    names_key,
 )
 from contentgen_operator.providers.keyfile import KeyFile
 
@@ -68,11 +68,12 @@ class AssemblyAI:
             return RequestView(state=RequestState.FAILED, message=str(document.get("error", ""))[:600])
         return RequestView(state=_STATES.get(status, RequestState.RUNNING), message=f"{status} at AssemblyAI")
 
-    async def find(self, model: str, marker: str) -> str | None:  # noqa: ARG002 - one model
+    async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:  # noqa: ARG002 - one model
         """AssemblyAI lists requests from the moment it has them, newest first."""
         parameters = aai.types.ListTranscriptParameters(limit=100)
         listed = await self._read(lambda http: api.list_transcripts(http, parameters))
-        return next((str(item.id) for item in listed.transcripts if url_path(str(item.audio_url)) == marker), None)
+        found = (str(item.id) for item in listed.transcripts if names_key(str(item.audio_url), marker))
+        return next((each for each in found if each not in known), None)
 
     async def _read(self, call: Callable[[httpx.Client], T]) -> T:
         try:

@@ -86,14 +86,16 @@ class Provider(Protocol):
         """One look at the request, with the result when it is there. Raises Unavailable."""
         ...
 
-    async def find(self, model: str, marker: str) -> str | None:
-        """The id of the newest request with this marker in the provider's history. Raises Unavailable."""
+    async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:
+        """The id of the newest request with this marker in the provider's history that is not among the `known`:
+        an attempt before this one may have had the same input. Raises Unavailable.
+        """
         ...
 
 
-def url_path(url: str) -> str:
-    """The path of a URL: what stays the same when it is signed anew."""
-    return url.split("?", 1)[0].split("://", 1)[-1].partition("/")[2]
+def names_key(url: str, key: str) -> bool:
+    """Whether a URL is of this object, however it is signed: its path is the key, or a bucket's name and the key."""
+    return f"/{url.split('?', 1)[0].split('://', 1)[-1].partition('/')[2]}".endswith(f"/{key}")
 
 
 def seed_marker(arguments: dict[str, Any]) -> str:

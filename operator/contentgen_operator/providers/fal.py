@@ -20,8 +20,8 @@ from contentgen_operator.providers.base import (
     RequestState,
     RequestView,
     Unavailable,
+    names_key,
     seed_marker,
-    url_path,
 )
 from contentgen_operator.providers.keyfile import KeyFile
 
@@ -91,7 +91,7 @@ class Fal:
             return RequestView(state=RequestState.FAILED, message=error_text(reply) or error or "")
         return RequestView(state=RequestState.SUCCEEDED, result=reply.json())
 
-    async def find(self, model: str, marker: str) -> str | None:
+    async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:
         """fal's history lists finished requests only, so a running one is found when it ends."""
         try:
             reply = await self._client.get(
@@ -101,7 +101,8 @@ class Fal:
             )
             reply.raise_for_status()
             items = reply.json().get("items", [])
-            return next((item["request_id"] for item in items if _has_marker(item, marker)), None)
+            found = (str(item["request_id"]) for item in items if _has_marker(item, marker))
+            return next((each for each in found if each not in known), None)
         except _READ_ERRORS as error:
             raise Unavailable(f"fal's history could not be read: {_short(error)}") from error
 
@@ -138,7 +139,7 @@ def error_text(reply: httpx.Response) -> str:
 
 def _has_marker(item: dict[str, Any], marker: str) -> bool:
     given = item.get("json_input") or {}
-    return marker in (url_path(str(given.get("images_data_url", ""))), seed_marker(given))
+    return names_key(str(given.get("images_data_url", "")), marker) or seed_marker(given) == marker
 
 
 def _short(error: Exception) -> str:
