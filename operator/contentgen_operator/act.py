@@ -8,15 +8,16 @@ from datetime import datetime
 from typing import Any
 
 import stamina
+from kubernetes.aio.client.exceptions import ApiException
 from pymongo.errors import PyMongoError
 
 from contentgen_contract.names import API_VERSION
 from contentgen_contract.status import JobRef, ResourceStatus, dump_status
 from contentgen_operator.jobs import JobTemplate, job_manifest
-from contentgen_operator.kube import Kube
+from contentgen_operator.kube import Kube, explain
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import Resource
-from contentgen_operator.plan import Payment, Plan, StageJob
+from contentgen_operator.plan import Notice, Payment, Plan, StageJob
 from contentgen_operator.providers.base import Call, MaybeAccepted, NotAccepted, Provider, Refused, StoredObject
 from contentgen_operator.purchases import Move, PurchaseState
 from contentgen_operator.records import Records
@@ -60,8 +61,7 @@ class Actor:
         if plan.job is not None:
             status = await self._have_job(resource, status, plan.job, now)
         await self.write_status(resource, status)
-        for notice in plan.notices:
-            await self._kube.post_event(resource.ref, notice, now)
+        await self._announce(resource, plan.notices, now)
         await self._record(resource, status)
 
     async def _pay(self, payment: Payment, now: datetime) -> None:
@@ -135,6 +135,14 @@ class Actor:
                 *(ref.kind.value, ref.namespace, ref.name, status.phase, status.reason, status.message),
                 extra={"jobId": ref.uid},
             )
+
+    async def _announce(self, resource: Resource, notices: tuple[Notice, ...], now: datetime) -> None:
+        """Events are for people who look: one that cannot be posted is no reason to stop."""
+        for notice in notices:
+            try:
+                await self._kube.post_event(resource.ref, notice, now)
+            except ApiException as error:
+                _log.warning("an event was not posted: %s", explain(error), extra={"jobId": resource.ref.uid})
 
     async def _record(self, resource: Resource, status: ResourceStatus) -> None:
         if self._recorded.get(resource.ref.uid) == status:

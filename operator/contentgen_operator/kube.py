@@ -1,6 +1,7 @@
 """The Kubernetes API, as the few calls that the operator makes, on plain JSON objects."""
 
 import base64
+import json
 from datetime import datetime
 from typing import Any
 
@@ -105,7 +106,7 @@ class Kube:
         event = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{ref.name}.", "namespace": ref.namespace},
+            "metadata": {"generateName": f"{ref.name}-", "namespace": ref.namespace},
             "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.000000Z"),
             "type": notice.type,
             "reason": notice.reason,
@@ -126,6 +127,16 @@ class Kube:
     def _plain(self, model: Any) -> Body:
         assert self._api is not None  # noqa: S101 - calls are made inside the context only
         return dict(self._api.sanitize_for_serialization(model))
+
+
+def explain(error: Exception) -> str:
+    """An error of the API server in its own words, without headers."""
+    if isinstance(error, ApiException):
+        try:
+            return f"{error.status} {json.loads(error.body or '')['message']}"[:300]
+        except (ValueError, KeyError, TypeError):
+            return f"{error.status} {error.reason}"
+    return (str(error) or type(error).__name__)[:300]
 
 
 def owned_by(body: Body, uid: str) -> bool:

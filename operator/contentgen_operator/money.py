@@ -30,7 +30,7 @@ class Price(Value):
     source: str
 
 
-_BUILT_IN = "built-in estimate of 2026-11; set yours in values.yaml (operator.prices)"
+_BUILT_IN = "built-in estimate of 2026-11"
 PRICES: dict[str, Price] = {
     "fal-ai/flux-lora-fast-training": Price(micros=2_000_000, unit=Unit.RUN, source=_BUILT_IN),
     "fal-ai/flux-lora": Price(micros=35_000, unit=Unit.MEGAPIXEL, source=_BUILT_IN),

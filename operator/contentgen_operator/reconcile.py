@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 from contentgen_operator.act import Actor
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide import Policy, decide, store_unavailable
-from contentgen_operator.kube import Conflict, Kube
+from contentgen_operator.kube import Conflict, Kube, explain
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import Observed, Resource, ResourceRef
 from contentgen_operator.plan import Plan
@@ -46,7 +46,7 @@ class Reconciler:
             again = 0.2
         except _API_ERRORS as error:
             again = self._pause(ref)
-            _log.warning("the API server: %s; again in %.0f s", _short(error), again, extra={"jobId": ref.uid})
+            _log.warning("the API server: %s; again in %.0f s", explain(error), again, extra={"jobId": ref.uid})
         else:
             if again is not None and again >= 0:
                 await self.wake(ref, again)
