@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import typer
@@ -19,7 +19,7 @@ from contentgen_cluster.cache import Cache
 from contentgen_cluster.commands import ClusterError
 from contentgen_cluster.docker import KindCluster, NamedContext, engine_answers
 from contentgen_cluster.progress import Display
-from contentgen_cluster.providers import Kind, Machine, Provider, choose
+from contentgen_cluster.providers import Kind, Machine, Provider, choose, loaded_step
 from contentgen_cluster.steps import Step, run_steps
 
 app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -33,8 +33,12 @@ def up() -> None:
     with _alone():
         kind, provider = _provider(cache)
         _console.print(kind.value)
-        _run([_tools(cache), *provider.cluster_steps(), *provider.image_steps(images.ALL)])
-        _write_images(provider)
+        steps = [_tools(cache), *provider.cluster_steps(), *provider.image_steps(images.ALL)]
+        with Display(_console) as display:
+            try:
+                run_steps(steps, display)
+            finally:
+                _write_images(provider, display.done)
 
 
 @app.command("images")
@@ -98,13 +102,11 @@ def _tools(cache: Cache) -> Step:
     return Step("tools", link)
 
 
-def _run(steps: Sequence[Step]) -> None:
-    with Display(_console) as display:
-        run_steps(steps, display)
-
-
-def _write_images(provider: Provider) -> None:
-    paths.IMAGES.write_text(json.dumps(dict(provider.references(images.ALL)), indent=2) + "\n")
+def _write_images(provider: Provider, done: Collection[str]) -> None:
+    """The images that the cluster has now; one that could not be built is not named by its last build."""
+    loaded = [image for image in images.ALL if loaded_step(image) in done]
+    paths.CLONE.mkdir(exist_ok=True)
+    paths.IMAGES.write_text(json.dumps(dict(provider.references(loaded)), indent=2) + "\n")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from contentgen_cluster.cache import Cache
 from contentgen_cluster.images import SANDBOX, Image, tag
 from contentgen_cluster.layout import Layout
 from contentgen_cluster.paths import KUBECONFIG, REPO
+from contentgen_cluster.providers import loaded_step
 from contentgen_cluster.steps import Step
 
 _KEPT = 4  # builds of each image
@@ -90,7 +91,7 @@ class Bare:
         build = f"{image.name} image"
         return [
             Step(build, partial(self._build, image, reference), after=needs),
-            Step(f"{image.name} loaded", partial(self._load, reference), after=(build, "cluster")),
+            Step(loaded_step(image), partial(self._load, reference), after=(build, "cluster")),
         ]
 
     def _build(self, image: Image, reference: str) -> str:

@@ -38,6 +38,7 @@ _CERTIFICATES = Path("/etc/ssl/certs")
 _IN_PIP_CONF = {
     "cert",
     "client-cert",
+    "default-timeout",
     "extra-index-url",
     "find-links",
     "index-url",
@@ -110,10 +111,10 @@ class Buildah:
             run(*self._buildah, "tag", pulled, BASE_IMAGE)
 
     def _export(self, reference: str) -> None:
-        # Compressing would cost more than it saves: everything stays on this machine.
-        push = ("push", "--quiet", "--disable-compression", "--format=oci")
         with self._layout.changing:
-            run(*self._buildah, *push, reference, f"oci:{self._layout.folder}:{reference}")
+            target = f"oci:{self._layout.folder}:{reference}"
+            run(*self._buildah, "push", "--quiet", "--format=oci", reference, target)
+            self._layout.decompress(reference)
 
     def _mounts(self, scratch: Path) -> list[str]:
         pip_cache = self._cache.root / "pip"

@@ -10,6 +10,7 @@ from contentgen_cluster.cache import Cache
 from contentgen_cluster.commands import ClusterError, CommandError, run, succeeds
 from contentgen_cluster.images import SANDBOX, Image, tag
 from contentgen_cluster.paths import KUBECONFIG, REPO
+from contentgen_cluster.providers import loaded_step
 from contentgen_cluster.steps import Step
 
 _CLUSTER = "contentgen"
@@ -122,7 +123,7 @@ def _image_steps(
         build = f"{image.name} image"
         steps += [
             Step(build, partial(_build, image, references[image.name]), after=("sandbox inputs",)),
-            Step(f"{image.name} loaded", partial(deliver, references[image.name]), after=(build, "cluster")),
+            Step(loaded_step(image), partial(deliver, references[image.name]), after=(build, "cluster")),
         ]
     return steps
 

@@ -20,6 +20,7 @@ class Display:
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
+        self.done: set[str] = set()
 
     def __enter__(self) -> "Display":
         self._live.start()
@@ -34,6 +35,7 @@ class Display:
         self._tasks[name] = self._live.add_task(name, total=None)
 
     def finished(self, name: str, seconds: float, note: str) -> None:
+        self.done.add(name)
         self._line("[green]✓[/]", name, seconds, note)
 
     def failed(self, name: str, seconds: float, error: BaseException) -> None:

@@ -18,7 +18,10 @@ class Provider(Protocol):
         ...
 
     def image_steps(self, images: Sequence[Image]) -> Sequence[Step]:
-        """Build the images and make them known to the cluster (which a step named `cluster` brings up)."""
+        """Build the images and give them to the cluster that the step named `cluster` brings up.
+
+        The last step of each image is named by `loaded_step`.
+        """
         ...
 
     def references(self, images: Sequence[Image]) -> Mapping[str, str]:
@@ -32,6 +35,11 @@ class Provider(Protocol):
     def down(self) -> str:
         """Remove all that was brought up, and say what stays."""
         ...
+
+
+def loaded_step(image: Image) -> str:
+    """The name of the step after which the cluster has an image."""
+    return f"{image.name} loaded"
 
 
 class Kind(Enum):

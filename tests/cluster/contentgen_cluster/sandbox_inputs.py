@@ -43,6 +43,8 @@ def place(cache: Cache) -> str:
     mark.unlink(missing_ok=True)
     shutil.rmtree(SANDBOX_BUILD / "mongo", ignore_errors=True)
     shutil.copytree(jars(cache), SANDBOX_BUILD / "mongo")
-    shutil.copy2(golang.versitygw(cache), SANDBOX_BUILD / "versitygw")
+    program = SANDBOX_BUILD / "versitygw"
+    program.unlink(missing_ok=True)  # one that runs cannot be written to
+    shutil.copy2(golang.versitygw(cache), program)
     mark.write_text(key())
     return f"{SANDBOX_BUILD.relative_to(REPO)}"
