@@ -43,7 +43,10 @@ class AssemblyAI:
 
     async def submit(self, call: Call) -> str:
         """One POST of /v2/transcript."""
-        request = aai.types.TranscriptRequest(**call.arguments)
+        try:
+            request = aai.types.TranscriptRequest(**call.arguments)
+        except ValueError as error:
+            raise Refused(f"AssemblyAI takes no such request: {str(error).split('?')[0][:300]}") from error
         try:
             answer = await self._in_thread(lambda http: api.create_transcript(http, request))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:

@@ -28,6 +28,8 @@ from contentgen_operator.providers.keyfile import KeyFile
 # A reconcile looks again by itself; ten attempts with sleeps inside one look would only hold it up.
 fal_client.client.MAX_ATTEMPTS = 1
 
+# Answers about the caller: to take one for the model's failure would be to pay for another attempt.
+_NOT_ABOUT_THE_RESULT = (401, 402, 403, 408, 409, 425, 429)
 _READ_ERRORS = (httpx.HTTPError, FalClientError, ValueError, KeyError, TypeError)
 
 
@@ -85,7 +87,7 @@ class Fal:
 
     async def _result(self, handle: AsyncRequestHandle, error: str | None) -> RequestView:
         reply = await self._client.get(handle.response_url)
-        if reply.status_code >= 500 and error is None:
+        if error is None and (reply.status_code >= 500 or reply.status_code in _NOT_ABOUT_THE_RESULT):
             raise Unavailable(f"fal's result answered {reply.status_code}")
         if reply.status_code != 200 or error is not None:
             return RequestView(state=RequestState.FAILED, message=error_text(reply) or error or "")
@@ -115,7 +117,7 @@ def _request_id(reply: httpx.Response) -> str:
     """The id of an accepted request, else the verdict. Only a 4xx is fal's own word that it took nothing."""
     if reply.is_success:
         try:
-            return str(reply.json()["request_id"])
+            return _text(reply.json()["request_id"])
         except (ValueError, KeyError, TypeError) as error:
             raise MaybeAccepted(f"fal's reply ({reply.status_code}) holds no request_id") from error
     text = f"fal answered {reply.status_code}: {error_text(reply)}"
@@ -126,13 +128,19 @@ def _request_id(reply: httpx.Response) -> str:
     raise MaybeAccepted(text)
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError("no text")
+    return value
+
+
 def error_text(reply: httpx.Response) -> str:
     """fal's `detail`: a text, or a list of {loc, msg}."""
     try:
         detail: Any = reply.json().get("detail", "")
     except (ValueError, AttributeError):
         return reply.text[:300]
-    if isinstance(detail, list):
+    if isinstance(detail, list) and all(isinstance(each, dict) for each in detail):
         return "; ".join(f"{'.'.join(map(str, d.get('loc', [])))}: {d.get('msg', '')}" for d in detail)[:600]
     return str(detail)[:600]
 
