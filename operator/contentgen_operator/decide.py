@@ -85,7 +85,8 @@ class Case(Value):
     @property
     def stage(self) -> Stage:
         """The stage that the run is at, were it to have a Job."""
-        return Stage.COLLECT if self.observed.purchase else Stage.PREPARE
+        purchase = self.observed.purchase
+        return Stage.PREPARE if purchase is None or purchase.state is PurchaseState.REFUSED else Stage.COLLECT
 
     @property
     def prefix(self) -> str:
@@ -176,7 +177,7 @@ def _waits_for_lora(case: Case) -> Plan | None:
         return _fail(case, Reason.LORA_FAILED, message)
     state = unready.phase.value if unready.phase else "not there"
     message = f"waiting for LoraTraining {unready.name}, which is {state}"
-    doing = Doing(phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA, message=message)
+    doing = Doing(phase=_before_submission(case), reason=Reason.WAITING_FOR_LORA, message=message)
     return _plan(case, doing, again=_LORA_WAIT_SECONDS)
 
 
@@ -187,9 +188,16 @@ def _gate(case: Case) -> Plan:
         message = (
             f"there is no key for {provider}; put {provider}-key into the providers' Secret, see the chart's values"
         )
-        doing = Doing(phase=Phase.PENDING, reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
+        doing = Doing(phase=_before_submission(case), reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
         return _plan(case, doing, again=_CONFIGURATION_WAIT_SECONDS)
     return _pay(case)
+
+
+def _before_submission(case: Case) -> Phase:
+    """Pending, unless the run was further already: phases only go forward."""
+    last = case.resource.status
+    begun = last.run is not None and last.run.number == case.run.number and last.phase not in (None, Phase.PENDING)
+    return Phase.SUBMITTING if begun else Phase.PENDING
 
 
 def _pay(case: Case) -> Plan:
@@ -233,7 +241,8 @@ def _lost(case: Case, purchase: Purchase) -> Plan:
         doing = Doing(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the request was found again")
         moves = (_move(case, purchase, PurchaseState.SUBMITTED, **changes),)
         return _plan(case, doing, moves=moves, again=_SOON)
-    if case.resource.resubmit == str(case.run.paid_attempt):
+    # The annotation stays on the resource, so it names one purchase: it must not pay for a later run as well.
+    if case.resource.resubmit == case.key.token:
         return _next_attempt(case, "a person asked for another submission")
     waited = (case.now - purchase.created_at).total_seconds()
     if waited < case.policy.adoption_seconds:
@@ -242,19 +251,22 @@ def _lost(case: Case, purchase: Purchase) -> Plan:
         return _plan(case, doing, again=case.policy.poll_seconds)
     message = (
         f"{purchase.provider} may have been paid, but its history does not show the request; look at its dashboard, "
-        f"then allow another payment with the annotation contentgen.dev/resubmit={case.run.paid_attempt}"
+        f"then allow another payment with the annotation contentgen.dev/resubmit={case.key.token}"
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
     return _plan(case, doing)
 
 
 def _refused(case: Case, purchase: Purchase) -> Plan:
+    if purchase.job_id != case.resource.ref.uid:
+        # Said to a resource that is gone, and nothing was paid: who applies it again may have mended the cause.
+        return _before_payment(case)
     if purchase.permanent:
         return _fail(case, Reason.PROVIDER_REFUSED, purchase.error)
     pause = min(60.0, case.policy.poll_seconds * 2 ** min(purchase.tries, 10))
     left = pause - (case.now - purchase.changed_at).total_seconds()
     if left <= 0:
-        return _gate(case)
+        return _before_payment(case)
     doing = Doing(phase=Phase.SUBMITTING, reason=Reason.PROVIDER_UNAVAILABLE, message=purchase.error)
     return _plan(case, doing, again=left)
 
@@ -338,11 +350,11 @@ def _collect(case: Case, purchase: Purchase) -> Plan:
 
 def _adopt(case: Case, purchase: Purchase) -> Plan:
     """What is asked for was bought and collected before: by a crashed reconcile of ours, or by a deleted resource."""
-    version = VersionStatus.model_validate(purchase.outputs or {"version": case.run.version})
-    version = version.model_copy(update={"version": case.run.version})
-    if purchase.job_id == case.resource.ref.uid:
-        return _complete(case, version, Reason.COMPLETED, f"version {version.version} is stored", ())
-    message = f"the same was bought before, for job {purchase.job_id}; its outputs are used and nothing is paid"
+    stored = VersionStatus.model_validate(purchase.outputs or {"version": 0})
+    if (stored.job_id, stored.version) == (case.resource.ref.uid, case.run.version):
+        return _complete(case, stored, Reason.COMPLETED, f"version {stored.version} is stored", ())
+    version = stored.model_copy(update={"version": case.run.version})
+    message = f"the same was bought before, for job {stored.job_id}; its outputs are used and nothing is paid"
     return _complete(case, version, Reason.ADOPTED_FINISHED_RUN, message, ())
 
 
@@ -407,8 +419,11 @@ def _judge(case: Case, outcome: Outcome) -> Plan | Outcome:
             return _fail(case, Reason.OUTCOME_INVALID, f"the {case.stage} stage may not write {file.name!r}")
         if case.observed.stored.get(file.name) != file.size_bytes:
             return _fail(case, Reason.OUTPUT_MISSING, f"{file.name} is not stored with {file.size_bytes} bytes")
-    if not outcome.files:
-        return _fail(case, Reason.OUTPUT_MISSING, f"the {case.stage} stage stored nothing")
+    missing = kinds.expected_files(case.kind, case.stage, outcome.facts) - {file.name for file in outcome.files}
+    if missing or not outcome.files:
+        return _fail(case, Reason.OUTPUT_MISSING, f"the {case.stage} stage has not stored {sorted(missing)}")
+    if not isinstance(outcome.facts, kinds.FACTS[case.kind, case.stage]):
+        return _fail(case, Reason.OUTCOME_INVALID, f"the {case.stage} stage does not say what it found")
     return outcome
 
 
@@ -523,7 +538,7 @@ def _cost(case: Case, doing: Doing) -> Cost | None:
 def _notices(resource: Resource, status: ResourceStatus) -> tuple[Notice, ...]:
     """Events are posted at transitions only: a new phase, or a new reason within it."""
     last = resource.status
-    same_run = last.run is not None and status.run is not None and last.run.number == status.run.number
+    same_run = (last.run and last.run.number) == (status.run and status.run.number)
     if same_run and (last.phase, last.reason) == (status.phase, status.reason):
         return ()
     bad = status.phase in (Phase.FAILED, Phase.SUBMISSION_UNKNOWN)

@@ -9,6 +9,7 @@ from typing import Any
 from contentgen_contract import keys
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Stage
+from contentgen_contract.orders import AudioFacts, DatasetFacts, Facts, ImageFacts, LoraFacts, TranscriptFacts
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, Style, TranscriptionSpec
 from contentgen_contract.status import RunStatus
 from contentgen_operator.observed import LoraView
@@ -33,6 +34,29 @@ class Job(Value):
     user_id: str
     job_id: str
     version: int
+
+
+FACTS: dict[tuple[Kind, Stage], type[Value]] = {
+    (Kind.LORA_TRAINING, Stage.PREPARE): DatasetFacts,
+    (Kind.LORA_TRAINING, Stage.COLLECT): LoraFacts,
+    (Kind.IMAGE_GENERATION, Stage.COLLECT): ImageFacts,
+    (Kind.TRANSCRIPTION, Stage.PREPARE): AudioFacts,
+    (Kind.TRANSCRIPTION, Stage.COLLECT): TranscriptFacts,
+}
+# What the next step, or the record, cannot do without; a stage may store more.
+_EXPECTED = {
+    (Kind.LORA_TRAINING, Stage.PREPARE): {"dataset.zip", "dataset.json"},
+    (Kind.LORA_TRAINING, Stage.COLLECT): {"model.safetensors"},
+    (Kind.TRANSCRIPTION, Stage.PREPARE): {"audio.flac"},
+    (Kind.TRANSCRIPTION, Stage.COLLECT): {"transcript.json", "transcript.txt"},
+}
+
+
+def expected_files(kind: Kind, stage: Stage, facts: Facts | None) -> set[str]:
+    """Names that a stage must have stored."""
+    if isinstance(facts, ImageFacts):
+        return {name for image in facts.images for name in (image.name, image.thumbnail)}
+    return _EXPECTED.get((kind, stage), set())
 
 
 def has_prepare(kind: Kind) -> bool:

@@ -44,7 +44,11 @@ class Ledger:
             self._collection.insert_one({"_id": str(key), **fresh})
         except DuplicateKeyError:
             again = self._collection.update_one(
-                {"_id": str(key), "state": PurchaseState.REFUSED.value, "permanent": False},
+                {
+                    "_id": str(key),
+                    "state": PurchaseState.REFUSED.value,
+                    "$or": [{"permanent": False}, {"jobId": {"$ne": purchase.job_id}}],
+                },
                 # The whole of it anew: it may be another resource's by now, and a lost reply's window starts here.
                 {"$set": {name: fresh[name] for name in fresh.keys() - {"tries"}}, "$inc": {"tries": 1}},
             )

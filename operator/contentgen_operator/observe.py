@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from contentgen_contract import keys
 from contentgen_contract.names import Kind, Phase, Stage
 from contentgen_contract.orders import Outcome
@@ -41,7 +43,7 @@ class Observer:
         purchase = await self._ledger.get(purchase_key(resource, run))
         seen: dict[str, Any] = {"purchase": purchase}
         match purchase.state if purchase else None:
-            case None if kinds.has_prepare(resource.ref.kind) and run.facts is None:
+            case None | PurchaseState.REFUSED if kinds.has_prepare(resource.ref.kind) and run.facts is None:
                 seen |= await self._stage(resource, run, spec, Stage.PREPARE)
             case None | PurchaseState.REFUSED:
                 seen |= await self._gate(resource, spec)
@@ -93,7 +95,10 @@ class Observer:
         body = await self._kube.get_resource(Kind.LORA_TRAINING, namespace, name)
         if body is None:
             return LoraView(name=name)
-        status = ResourceStatus.model_validate(body.get("status") or {})
+        try:
+            status = ResourceStatus.model_validate(body.get("status") or {})
+        except ValidationError:  # a foreign hand in its status: not ready
+            return LoraView(name=name)
         return LoraView(name=name, phase=status.phase, model_key=_model_key(status))
 
     async def _search(self, purchase: Purchase) -> dict[str, Any]:

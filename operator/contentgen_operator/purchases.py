@@ -32,6 +32,11 @@ class PurchaseKey(Value):
         rerun = hashlib.sha256(self.rerun.encode()).hexdigest()[:16] if self.rerun is not None else "-"
         return f"{self.namespace}/{self.kind}/{self.name}/{self.run_hash}/{rerun}/{self.attempt}"
 
+    @property
+    def token(self) -> str:
+        """A short name of this very purchase, for a person to repeat."""
+        return hashlib.sha256(str(self).encode()).hexdigest()[:8]
+
 
 class PurchaseState(StrEnum):
     """How far a purchase is."""

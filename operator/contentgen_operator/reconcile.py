@@ -16,6 +16,7 @@ from contentgen_operator.kube import Conflict, Kube, explain
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import Observed, Resource, ResourceRef
 from contentgen_operator.plan import Plan
+from contentgen_operator.runs import has_valid_spec
 from contentgen_operator.wakeups import WakeUps
 
 _log = logging.getLogger(__name__)
@@ -47,6 +48,10 @@ class Reconciler:
         except _API_ERRORS as error:
             again = self._pause(ref)
             _log.warning("the API server: %s; again in %.0f s", explain(error), again, extra={"jobId": ref.uid})
+        except Exception:  # noqa: BLE001 - whatever it is, it must not stop the resource for ever
+            # A poisoned resource is looked at ever less often; its neighbours go on.
+            again = self._pause(ref)
+            _log.exception("reconcile failed; again in %.0f s", again, extra={"jobId": ref.uid})
         else:
             if again is not None and again >= 0:
                 await self.wake(ref, again)
@@ -75,10 +80,8 @@ class Reconciler:
         return plan.again_seconds
 
     async def _plan(self, resource: Resource, now: datetime) -> Plan:
-        try:
-            observed = Observed() if resource.deleting else await self._observer.observe(resource, now)
-        except ValidationError:  # of the spec: decide says so on the resource
-            observed = Observed()
+        readable = not resource.deleting and has_valid_spec(resource, now)  # if not, decide says so on the resource
+        observed = await self._observer.observe(resource, now) if readable else Observed()
         return decide(resource, observed, now, self._policy)
 
     async def _store_down(self, resource: Resource, error: Exception, now: datetime) -> float:

@@ -2,7 +2,9 @@
 
 from datetime import datetime
 
-from contentgen_contract.names import Phase
+from pydantic import ValidationError
+
+from contentgen_contract.names import Phase, Reason
 from contentgen_contract.spec import Spec, parse_spec, run_hash
 from contentgen_contract.status import RunStatus
 from contentgen_operator.observed import Resource
@@ -27,6 +29,8 @@ def ended(resource: Resource) -> bool:
 
 def wants_another(resource: Resource, run: RunStatus) -> bool:
     """Whether the resource asks for something else than what this run made."""
+    if resource.status.reason == Reason.INVALID_SPEC:  # said of a later spec, while the run stayed in the status
+        return True
     if resource.generation == run.generation:
         return resource.rerun != run.rerun
     wanted = run_hash(resource.ref.kind, parse_spec(resource.ref.kind, resource.spec))
@@ -49,6 +53,15 @@ def _new_run(resource: Resource, last: RunStatus | None, now: datetime) -> RunSt
 def frozen_spec(resource: Resource, run: RunStatus) -> Spec:
     """The typed spec of a run."""
     return parse_spec(resource.ref.kind, run.spec)
+
+
+def has_valid_spec(resource: Resource, now: datetime) -> bool:
+    """Whether the spec of the current run can be worked on."""
+    try:
+        frozen_spec(resource, current_run(resource, now))
+    except ValidationError:
+        return False
+    return True
 
 
 def owner(resource: Resource, spec: Spec) -> str:
