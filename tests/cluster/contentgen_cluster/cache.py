@@ -38,6 +38,11 @@ def files_of(path: Path) -> list[Path]:
     return sorted(each for each in found if not left_by_tools.intersection(each.relative_to(path).parts))
 
 
+def size(path: Path) -> str:
+    """How much a file, or a folder, holds; for people."""
+    return f"{sum(each.stat().st_size for each in files_of(path)) / 2**20:.1f} MB"
+
+
 class Cache:
     """The content cache: `entry` makes what is missing, whole or not at all."""
 

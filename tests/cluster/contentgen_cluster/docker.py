@@ -118,7 +118,7 @@ def _other_inputs(image: Image) -> list[str]:
 def _image_steps(
     cache: Cache, references: Mapping[str, str], images: Sequence[Image], deliver: Callable[[str], str]
 ) -> list[Step]:
-    steps = [Step("sandbox inputs", lambda: sandbox_inputs.place(cache))]
+    steps = sandbox_inputs.steps(cache)
     for image in images:
         build = f"{image.name} image"
         steps += [

@@ -31,7 +31,7 @@ _COMPONENTS = {
     "kube-scheduler",
     "kubelet",
 }
-# Made by libraries of kubelet and containerd at fixed places, whatever the configuration says.
+# Made by kubelet, containerd and buildah at fixed places, whatever the configuration says.
 _FOREIGN = (
     Path("/var/lib/cni/results"),
     Path("/var/lib/cni"),
@@ -40,6 +40,12 @@ _FOREIGN = (
     Path("/var/log/containers"),
     Path("/run/containerd/s"),
     Path("/run/containerd"),
+    Path("/etc/cni/net.d"),
+    Path("/etc/cni"),
+    Path("/usr/libexec/kubernetes/kubelet-plugins/volume/exec"),
+    Path("/usr/libexec/kubernetes/kubelet-plugins/volume"),
+    Path("/usr/libexec/kubernetes/kubelet-plugins"),
+    Path("/usr/libexec/kubernetes"),
 )
 
 
@@ -248,6 +254,9 @@ def _remove_foreign(sockets: list[Path]) -> None:
     for link in Path("/var/log/containers").glob("*.log"):
         if link.is_symlink() and link.readlink().is_relative_to(AT.logs):
             link.unlink()
+    buildah_lock = Path("/etc/cni/net.d/cni.lock")
+    if buildah_lock.exists() and [*buildah_lock.parent.iterdir()] == [buildah_lock]:
+        buildah_lock.unlink()
     registered = Path("/var/lib/kubelet/device-plugins")
     for file in ("kubelet.sock", "kubelet_internal_checkpoint", "DEPRECATION"):
         (registered / file).unlink(missing_ok=True)

@@ -7,11 +7,21 @@ import shutil
 from pathlib import Path
 
 from contentgen_cluster import golang, packages
-from contentgen_cluster.cache import Cache, content_key
+from contentgen_cluster.cache import Cache, content_key, size
 from contentgen_cluster.commands import run
 from contentgen_cluster.paths import REPO, SANDBOX_BUILD
+from contentgen_cluster.steps import Step
 
 MONGO = REPO / "sandbox/mongo"
+
+
+def steps(cache: Cache) -> list[Step]:
+    """Make both, at the same time, and put them in place: the last step is named `sandbox inputs`."""
+    return [
+        Step("versitygw", lambda: size(golang.versitygw(cache))),
+        Step("mongo jars", lambda: size(jars(cache))),
+        Step("sandbox inputs", lambda: place(cache), after=("versitygw", "mongo jars")),
+    ]
 
 
 def key() -> str:
