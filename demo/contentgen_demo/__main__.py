@@ -1,0 +1,48 @@
+"""`python -m contentgen_demo [--video path-or-url]`, from the root of the repository; `make demo` calls it."""
+
+import argparse
+import sys
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from contentgen_cluster.release import CommandFailed
+from contentgen_demo import ending
+from contentgen_demo.cluster import Cluster
+from contentgen_demo.errors import DemoError
+from contentgen_demo.run import run
+
+_MINUTES = 10
+
+
+def main() -> int:
+    """Exit code 0 only when all three are Completed and every check holds."""
+    arguments = _arguments()
+    console = Console(highlight=False)
+    try:
+        with ExitStack() as stack:
+            cluster = Cluster(Path.cwd(), stack)
+            done = run(cluster, console, arguments.video, timedelta(minutes=arguments.minutes))
+            return ending.show(cluster, console, done)
+    except (DemoError, CommandFailed) as error:
+        console.print(f"[bold red]✗[/] {escape(str(error))}", soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("\nStopped. What was applied goes on: kubectl get contentgen -A", soft_wrap=True)
+        return 130
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="contentgen_demo", description="Three resources, from apply to their files.")
+    parser.add_argument("--video", metavar="PATH-OR-URL", help="a video of your own, instead of the demo's film")
+    parser.add_argument("--minutes", type=float, default=_MINUTES, help="how long to wait at most (default: 10)")
+    arguments = parser.parse_args()
+    arguments.video = arguments.video or None  # `make demo VIDEO=` passes an empty one
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""The cluster that `make cluster` left in `.cluster/`, as the demo uses it: our release and one namespace."""
+
+import contextlib
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from contentgen_cluster import release
+from contentgen_demo.errors import DemoError
+
+NAMESPACE = "contentgen-demo"
+SANDBOX = "svc/contentgen-sandbox"
+SANDBOX_ADDRESS = f"contentgen-sandbox.{release.NAMESPACE}.svc"
+SANDBOX_PATH = f"/api/v1/namespaces/{release.NAMESPACE}/services/contentgen-sandbox:http/proxy"
+_NAMESPACE_MANIFEST = {
+    "apiVersion": "v1",
+    "kind": "Namespace",
+    "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+}
+
+
+class Cluster:
+    """kubectl and port-forwards; a forward is opened once and lasts as long as the stack it is given."""
+
+    def __init__(self, root: Path, stack: ExitStack) -> None:
+        self._root = root
+        self._stack = stack
+        self._ports: dict[str, int] = {}
+
+    def check(self) -> None:
+        """Raises: DemoError, where there is no cluster."""
+        for name in ("kubeconfig", "images.json", "bin/kubectl", "bin/helm"):
+            if not (self._root / ".cluster" / name).exists():
+                raise DemoError(f".cluster/{name} is missing: run `make cluster` first")
+
+    def install(self) -> None:
+        """The chart with the sandbox, and the demo's namespace. Raises: CommandFailed."""
+        release.install(self._root)
+        release.kubectl(self._root, "apply", "--filename=-", stdin=json.dumps(_NAMESPACE_MANIFEST))
+
+    def kubectl(self, *args: str) -> str:
+        """kubectl in the demo's namespace. Raises: CommandFailed."""
+        return release.kubectl(self._root, f"--namespace={NAMESPACE}", *args)
+
+    def raw(self, path: str) -> Any:
+        """The JSON that the API server answers. Raises: CommandFailed."""
+        return json.loads(release.kubectl(self._root, "get", "--raw", path))
+
+    def port(self, name: str) -> int:
+        """A local port that leads to the sandbox's port of this name. Raises: CommandFailed."""
+        if name not in self._ports:
+            forward = release.port_forward(self._root, release.NAMESPACE, SANDBOX, name)
+            self._ports[name] = self._stack.enter_context(forward)
+        return self._ports[name]
+
+    def secret(self, name: str, *keys: str) -> tuple[str, ...]:
+        """Values of one of our release's Secrets. Raises: CommandFailed."""
+        template = '{{"\\n"}}'.join(f'{{{{index .data "{key}" | base64decode}}}}' for key in keys)
+        said = release.kubectl(
+            self._root, f"--namespace={release.NAMESPACE}", "get", "secret", name, f"--output=go-template={template}"
+        )
+        return tuple(said.split("\n"))
+
+    def diagnose(self, resource: dict[str, Any]) -> str:
+        """What `kubectl` knows about a resource that did not get there: its events and its pods' last words."""
+        kind, name, uid = resource["kind"], resource["metadata"]["name"], resource["metadata"]["uid"]
+        said = []
+        for title, args in (
+            ("events", ("events", f"--for={kind.lower()}/{name}")),
+            ("pods", ("get", "pods", f"--selector=contentgen.dev/uid={uid}")),
+            ("logs", ("logs", f"--selector=contentgen.dev/uid={uid}", "--tail=15", "--prefix")),
+        ):
+            with contextlib.suppress(release.CommandFailed):
+                text = self.kubectl(*args).strip()
+                said.append(f"{title}:\n{text or '(none)'}")
+        return "\n".join(said)

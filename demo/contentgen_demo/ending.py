@@ -1,0 +1,106 @@
+"""The demo's last page: reads what the jobs left, prints it, checks it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+
+from contentgen_contract.names import Kind
+from contentgen_demo import progress, report, stores
+from contentgen_demo.cluster import NAMESPACE, Cluster
+from contentgen_demo.report import Job
+from contentgen_demo.run import LEDGER_PATH, Done
+
+_KUBECTL = "KUBECONFIG=.cluster/kubeconfig .cluster/bin/kubectl"
+
+
+def show(cluster: Cluster, console: Console, done: Done) -> int:
+    """Returns the exit code."""
+    client = stores.s3_client(
+        cluster.port("s3"), *cluster.secret("contentgen-storage", "access-key-id", "secret-access-key")
+    )
+    jobs = _jobs(cluster, client, done)
+    entries = report.new_entries(done.ledger_before, cluster.raw(LEDGER_PATH))
+    _section(console, "Done" if all(job.view.completed for job in jobs) else "Not done", report.jobs_table(jobs))
+    _section(console, "The sandbox's ledger: what would have been paid", report.ledger_table(entries))
+    _section(console, f"S3: {stores.BUCKET}", *(report.files_table(job, _prefixes(job)) for job in jobs if job.files))
+    _section(console, f"MongoDB: {stores.DATABASE}.jobs", report.documents_table(jobs))
+    copied = [path for job in jobs for path in stores.copy_for_looking(client, job.files, done.folder)]
+    results = report.checks(jobs, entries)
+    _checks(console, results)
+    if all(check.held for check in results):
+        _next(console, jobs, copied, done.folder)
+        return 0
+    _diagnose(cluster, console, done, jobs)
+    return 1
+
+
+def _jobs(cluster: Cluster, client: Any, done: Done) -> tuple[Job, ...]:
+    documents = stores.documents(cluster.port("mongodb"), [each["metadata"]["uid"] for each in done.resources])
+    return tuple(_job(client, each, documents.get(each["metadata"]["uid"])) for each in done.resources)
+
+
+def _job(client: Any, resource: dict[str, Any], document: dict[str, Any] | None) -> Job:
+    status = resource.get("status", {})
+    job = Job(
+        view=progress.view(resource),
+        job_id=status.get("jobId") or resource["metadata"]["uid"],
+        user_id=resource["spec"].get("userId") or NAMESPACE,
+        request_id=status.get("run", {}).get("requestId") or "",
+        files=(),
+        document=document,
+    )
+    files = stores.stored_files(client, _prefixes(job))
+    return Job(job.view, job.job_id, job.user_id, job.request_id, files, document)
+
+
+def _prefixes(job: Job) -> tuple[str, ...]:
+    return stores.prefixes(Kind(job.view.kind), job.user_id, job.job_id)
+
+
+def _section(console: Console, title: str, *parts: Any) -> None:
+    console.print(f"\n[bold]{escape(title)}[/]", soft_wrap=True)
+    for part in parts:
+        console.print(Padding(part, (0, 0, 0, 2)))
+
+
+def _checks(console: Console, results: Sequence[report.Check]) -> None:
+    console.print()
+    for check in results:
+        mark = "[green]✓[/]" if check.held else "[bold red]✗[/]"
+        found = "" if check.held or not check.found else f" [red]({escape(check.found)})[/]"
+        console.print(f"{mark} {escape(check.promise)}{found}", soft_wrap=True)
+
+
+def _next(console: Console, jobs: Sequence[Job], copied: Sequence[Path], folder: Path) -> None:
+    console.print(f"\n[bold]To look at[/] [dim]{len(copied)} files were copied to {folder}/[/]", soft_wrap=True)
+    for path in report.worth_opening(copied):
+        console.print(f"  {path}", soft_wrap=True)
+    first = jobs[0].view
+    console.print("\n[bold]Go on[/]")
+    for command in (
+        f"{_KUBECTL} get contentgen -A",
+        f"{_KUBECTL} -n {NAMESPACE} describe {first.kind.lower()} {first.name}",
+        f"{_KUBECTL} get --raw {LEDGER_PATH}",
+    ):
+        console.print(f"  {command}", soft_wrap=True)
+    console.print(
+        "\nThe cluster stays up; [bold]make cluster-down[/] ends it and leaves nothing behind.", soft_wrap=True
+    )
+
+
+def _diagnose(cluster: Cluster, console: Console, done: Done, jobs: Sequence[Job]) -> None:
+    """Of each that is not Completed: what it waits for, its conditions, its events, its pods' last words."""
+    for resource, job in zip(done.resources, jobs, strict=True):
+        if job.view.completed:
+            continue
+        each = job.view
+        console.print(f"\n[bold red]{each.kind} {each.name}[/] is {each.phase or 'without a status'}", soft_wrap=True)
+        console.print(f"  {escape(each.reason or '—')}: {escape(each.message)}", soft_wrap=True)
+        for condition in resource.get("status", {}).get("conditions", ()):
+            words = (condition["type"], condition["status"], condition.get("reason", ""), condition.get("message", ""))
+            console.print(f"  {escape(' '.join(words))}", soft_wrap=True)
+        console.print(Padding(escape(cluster.diagnose(resource)), (0, 0, 0, 2)))

@@ -1,0 +1,149 @@
+"""What is shown while the resources are worked on: their status as a table, or as lines where nobody watches live."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+_COLOURS = {
+    "Completed": "green",
+    "Failed": "bold red",
+    "SubmissionUnknown": "bold red",
+    "Processing": "magenta",
+    "Collecting": "cyan",
+    "Preparing": "cyan",
+}
+_OTHER_COLUMNS = 87  # columns of the table that are not the bar
+
+
+@dataclass(frozen=True)
+class View:
+    """A resource as the table shows it."""
+
+    kind: str
+    name: str
+    phase: str
+    progress: int
+    stage: str
+    eta: datetime | None
+    cost: str
+    reason: str
+    message: str
+    started: datetime | None
+    ended: datetime | None
+
+    @property
+    def completed(self) -> bool:
+        """Whether it ended well."""
+        return self.phase == "Completed"
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it ended otherwise, or waits for a person."""
+        return self.phase in ("Failed", "SubmissionUnknown")
+
+    @property
+    def took(self) -> timedelta | None:
+        """From its start to its end."""
+        return self.ended - self.started if self.started and self.ended else None
+
+
+def view(resource: dict[str, Any]) -> View:
+    """The resource, which may have no status yet."""
+    status = resource.get("status", {})
+    phase = status.get("phase") or ""
+    reason = status.get("reason") or ""
+    return View(
+        kind=resource["kind"],
+        name=resource["metadata"]["name"],
+        phase=phase,
+        progress=status.get("progress", 0),
+        stage=status.get("stage") or "",
+        eta=_time(status.get("estimatedCompletionTime")),
+        cost=status.get("cost", {}).get("display", ""),
+        reason="" if reason == phase else reason,
+        message=status.get("message") or "",
+        started=_time(status.get("startTime")),
+        ended=_time(status.get("completionTime")),
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def duration(span: timedelta | None) -> str:
+    """`42s`, `3m 07s`; empty when unknown."""
+    if span is None:
+        return ""
+    seconds = max(0, round(span.total_seconds()))
+    return f"{seconds}s" if seconds < 60 else f"{seconds // 60}m {seconds % 60:02}s"
+
+
+def _eta(each: View, now: datetime) -> str:
+    if each.completed or each.stuck or each.eta is None:
+        return ""
+    return f"~{duration(each.eta - now)}" if each.eta > now else "soon"
+
+
+def table(views: Sequence[View], now: datetime, elapsed: timedelta, width: int) -> RenderableType:
+    """The live table, for a terminal of `width` columns."""
+    bar = min(max(width - _OTHER_COLUMNS, 6), 30)
+    made = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold dim")
+    for heading in ("KIND", "NAME", "PHASE", "PROGRESS", "STAGE", "ETA", "COST", "REASON"):
+        made.add_column(heading, no_wrap=True)
+    for each in views:
+        made.add_row(
+            each.kind,
+            each.name,
+            Text(each.phase or "—", _COLOURS.get(each.phase, "")),
+            _bar(each, bar),
+            "" if each.completed else each.stage,
+            _eta(each, now),
+            each.cost,
+            Text(each.reason, "yellow"),
+        )
+    return Group(made, Text(f"{duration(elapsed)} since apply", "dim"))
+
+
+def _bar(each: View, width: int) -> RenderableType:
+    row = Table.grid(padding=(0, 1, 0, 0))
+    row.add_column(width=width)
+    row.add_column(width=4, justify="right")
+    style = "red" if each.stuck else "cyan"
+    shown = ProgressBar(100, each.progress, width=width, complete_style=style, finished_style="green")
+    row.add_row(shown, f"{each.progress}%")
+    return row
+
+
+def lines(before: Sequence[View], after: Sequence[View], elapsed: timedelta) -> list[str]:
+    """A line for each resource of which something worth a line changed; `before` has the views last told of."""
+    known = {(each.kind, each.name): each for each in before}
+    return [_line(each, elapsed) for each in after if _differs(known.get((each.kind, each.name)), each)]
+
+
+def told(before: Sequence[View], after: Sequence[View]) -> tuple[View, ...]:
+    """What has been said of each resource once `lines(before, after, …)` are out."""
+    known = {(each.kind, each.name): each for each in before}
+    return tuple(
+        each if old is None or _differs(old, each) else old
+        for each in after
+        for old in (known.get((each.kind, each.name)),)
+    )
+
+
+def _differs(old: View | None, new: View) -> bool:
+    if old is None or (old.phase, old.stage, old.reason) != (new.phase, new.stage, new.reason):
+        return True
+    return new.progress - old.progress >= 10
+
+
+def _line(each: View, elapsed: timedelta) -> str:
+    words = [each.phase or "—", f"{each.progress:>3}%", "" if each.completed else each.stage, each.cost, each.reason]
+    said = "  ".join(word for word in words if word)
+    return f"{duration(elapsed):>7}  {each.kind:<15} {each.name}  {said}"

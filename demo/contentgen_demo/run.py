@@ -1,0 +1,118 @@
+"""The demo up to the point where the resources have ended: install, film, apply, watch."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+
+from contentgen_demo import media, samples, video
+from contentgen_demo.cluster import NAMESPACE, SANDBOX_ADDRESS, SANDBOX_PATH, Cluster
+from contentgen_demo.errors import DemoError
+from contentgen_demo.samples import Manifest
+from contentgen_demo.video import Film
+from contentgen_demo.watch import watch
+
+LEDGER_PATH = f"{SANDBOX_PATH}/sandbox/ledger"
+
+
+@dataclass(frozen=True)
+class Done:
+    """The resources when the watch ended, and the ledger before it began."""
+
+    resources: tuple[Manifest, ...]
+    ledger_before: dict[str, Any]
+    folder: Path
+
+
+class _Steps:
+    """A line for each step that is done, a spinner for the one under way."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = time.monotonic()
+
+    @contextmanager
+    def step(self, doing: str) -> Iterator[list[str]]:
+        """The list takes what to say at the end."""
+        said: list[str] = []
+        began = time.monotonic()
+        with self._console.status(f"{doing} …"):
+            yield said
+        took = time.monotonic() - began
+        self._console.print(f"[green]✓[/] {escape(' '.join(said))} [dim]{took:.1f}s[/]", soft_wrap=True)
+
+
+def run(cluster: Cluster, console: Console, chosen: str | None, most: timedelta) -> Done:
+    """Raises: DemoError, CommandFailed."""
+    cluster.check()
+    if chosen and not media.is_url(chosen) and not Path(chosen).is_file():
+        raise DemoError(f"there is no file {chosen}: give the path of a video, or its address")
+    steps = _Steps(console)
+    film = _in_background() if chosen is None else None
+    with steps.step("Installing the chart") as said:
+        cluster.install()
+        said.append("chart [contentgen] is installed, with the sandbox for providers, S3 and MongoDB")
+    url = _source(cluster, steps, chosen, film)
+    ledger = cluster.raw(LEDGER_PATH)
+    manifests = _apply(cluster, console, url)
+    resources = watch(cluster, manifests, console, most)
+    return Done(resources, ledger, Path("build/demo") / manifests[0]["metadata"]["name"])
+
+
+def _in_background() -> "Future[Film]":
+    """Drawing the film and starting pods are both slow the first time: at once."""
+    future: Future[Film] = Future()
+
+    def make() -> None:
+        try:
+            future.set_result(video.ensure_film())
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the result is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=make, daemon=True).start()  # a daemon: Ctrl-C does not wait for it
+    return future
+
+
+def _source(cluster: Cluster, steps: _Steps, chosen: str | None, film: "Future[Film] | None") -> str:
+    """The address that the manifests get."""
+    if chosen and media.is_url(chosen):
+        return chosen
+    path = Path(chosen or "")
+    if film is not None:
+        with steps.step("Making a film of a minute, with speech") as said:
+            made = film.result()
+            path = made.path
+            kept = "from the cache" if made.was_cached else "made just now"
+            said.append(f"film of {made.seconds:.0f} s, {kept}: {_short(path)}")
+    with steps.step("Uploading it to the sandbox") as said:
+        name, was_there = media.upload(path, cluster.port("http"))
+        said.append(f"{name} {'lies' if was_there else 'is uploaded'} at the sandbox")
+    return f"http://{SANDBOX_ADDRESS}/media/{name}"
+
+
+def _apply(cluster: Cluster, console: Console, url: str) -> tuple[Manifest, ...]:
+    """Applies a file that stays, with the command that a person would type."""
+    originals = [yaml.safe_load(path.read_text()) for path in sorted(Path("samples").glob("*.yaml"))]
+    taken = {line.rpartition("/")[2] for line in cluster.kubectl("get", "contentgen", "--output=name").splitlines()}
+    manifests = samples.fresh_samples(originals, url, datetime.now(), taken)  # noqa: DTZ005 - a name by the user's clock
+    file = Path("build/demo") / f"{manifests[0]['metadata']['name']}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(samples.as_yaml(manifests))
+    console.print(f"\n[bold]$ kubectl -n {NAMESPACE} apply -f {file}[/]", soft_wrap=True)
+    console.print(cluster.kubectl("apply", f"--filename={file}").strip(), style="dim", soft_wrap=True)
+    console.print(f"[bold]$ kubectl -n {NAMESPACE} get contentgen --watch[/]\n", soft_wrap=True)
+    return manifests
+
+
+def _short(path: Path) -> str:
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

@@ -1,0 +1,48 @@
+"""Fresh copies of samples/: their own names and the film's address. Manifests are dicts, as Kubernetes has them."""
+
+import copy
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any
+
+import yaml
+
+Manifest = dict[str, Any]
+
+
+def fresh_name(base: str, now: datetime, taken: Collection[str]) -> str:
+    """A name nobody has: paying is keyed on names, so one used before would adopt its finished run."""
+    stem = f"{base}-{now:%H%M%S}"
+    if stem not in taken:
+        return stem
+    return next(name for number in range(2, 1000) if (name := f"{stem}-{number}") not in taken)
+
+
+def renamed(manifest: Manifest, names: dict[str, str], url: str) -> Manifest:
+    """The manifest under its new name; references to a renamed resource follow, and the source is `url`."""
+    fresh = copy.deepcopy(manifest)
+    fresh["metadata"]["name"] = names[manifest["metadata"]["name"]]
+    spec = fresh["spec"]
+    if "source" in spec:
+        spec["source"]["url"] = url
+    for lora in spec.get("loras", ()):
+        reference = lora.get("loraRef")
+        if reference:
+            reference["name"] = names.get(reference["name"], reference["name"])
+    return fresh
+
+
+def fresh_samples(samples: Iterable[Manifest], url: str, now: datetime, taken: Collection[str]) -> tuple[Manifest, ...]:
+    """All samples anew; those that shared a name still do."""
+    manifests = tuple(samples)
+    names = {name: fresh_name(name, now, taken) for name in (each["metadata"]["name"] for each in manifests)}
+    ordered = sorted(manifests, key=lambda each: _ORDER.index(each["kind"]))
+    return tuple(renamed(each, names, url) for each in ordered)
+
+
+def as_yaml(manifests: Iterable[Manifest]) -> str:
+    """One file of several documents, fields in the samples' order."""
+    return yaml.safe_dump_all(manifests, sort_keys=False, allow_unicode=True)
+
+
+_ORDER = ("LoraTraining", "ImageGeneration", "Transcription")

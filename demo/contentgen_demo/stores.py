@@ -1,0 +1,86 @@
+"""Reads what the jobs left in S3 and MongoDB, both through port-forwards to the sandbox."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pymongo
+from botocore.config import Config
+
+from contentgen_contract import keys
+from contentgen_contract.names import Kind, Stage
+from contentgen_demo.report import StoredFile
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+BUCKET = "content-generation-assets"
+DATABASE = "content-generation"
+_LARGEST_COPY = 8 * 2**20  # bytes; the LoRA itself and the trainer's zip are not for looking
+
+
+def s3_client(port: int, key_id: str, secret: str) -> "S3Client":
+    """A client of the sandbox's S3 on a local port."""
+    return boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
+        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 3}, proxies={}),
+    )
+
+
+def prefixes(kind: Kind, user_id: str, job_id: str) -> tuple[str, ...]:
+    """Where files of a job's first version lie; each once."""
+    return tuple(dict.fromkeys(keys.prefix(kind, stage, user_id, job_id, 1) for stage in Stage))
+
+
+def stored_files(client: "S3Client", folders: Iterable[str]) -> tuple[StoredFile, ...]:
+    """All files under the folders, by key."""
+    pages = client.get_paginator("list_objects_v2")
+    return tuple(
+        StoredFile(found["Key"], found["Size"])
+        for folder in folders
+        for page in pages.paginate(Bucket=BUCKET, Prefix=folder)
+        for found in page.get("Contents", ())
+    )
+
+
+def copy_for_looking(client: "S3Client", files: Sequence[StoredFile], folder: Path) -> tuple[Path, ...]:
+    """Downloads what a person can look at; returns the paths."""
+    copied = []
+    for file in files:
+        if not is_for_looking(file):
+            continue
+        path = folder / _local_name(file.key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        client.download_file(BUCKET, file.key, str(path))
+        copied.append(path)
+    return tuple(copied)
+
+
+def is_for_looking(file: StoredFile) -> bool:
+    """Pictures, texts and small data; not the archive, the weights or the sound."""
+    endings = (".png", ".jpg", ".json", ".txt", ".srt", ".vtt")
+    return file.key.endswith(endings) and "/captions/" not in file.key and file.size <= _LARGEST_COPY
+
+
+def _local_name(key: str) -> str:
+    """`datasets/user/job/images/0001.jpg` → `dataset/images/0001.jpg`; `loras/user/job/v1/config.json` → `lora/…`."""
+    top, _, _, *rest = key.split("/")
+    return "/".join([_LOCAL[top], *(part for part in rest if part != "v1")])
+
+
+_LOCAL = {"datasets": "dataset", "loras": "lora", "generated-images": "pictures", "transcripts": "transcript"}
+
+
+def documents(port: int, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The jobs' documents by jobId."""
+    client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
+        "127.0.0.1", port, directConnection=True, serverSelectionTimeoutMS=10_000, tz_aware=True
+    )
+    with client:
+        found = client[DATABASE]["jobs"].find({"jobId": {"$in": list(job_ids)}})
+        return {document["jobId"]: document for document in found}

@@ -1,0 +1,54 @@
+"""Waits for the resources to end, and shows how they do meanwhile."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console
+from rich.live import Live
+
+from contentgen_demo import progress
+from contentgen_demo.cluster import Cluster
+from contentgen_demo.progress import View
+from contentgen_demo.samples import Manifest
+
+_PERIOD_SECONDS = 0.7
+Show = Callable[[Sequence[View], timedelta], None]
+
+
+def watch(cluster: Cluster, manifests: Sequence[Manifest], console: Console, most: timedelta) -> tuple[Manifest, ...]:
+    """The resources once all have ended, or one can't go on without a person, or after `most`."""
+    if not console.is_terminal:
+        return _until_ended(cluster, manifests, most, _say_lines(console))
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def show(views: Sequence[View], elapsed: timedelta) -> None:
+            live.update(progress.table(views, datetime.now(UTC), elapsed, console.width), refresh=True)
+
+        return _until_ended(cluster, manifests, most, show)
+
+
+def _say_lines(console: Console) -> Show:
+    said: tuple[View, ...] = ()
+
+    def show(views: Sequence[View], elapsed: timedelta) -> None:
+        nonlocal said
+        for line in progress.lines(said, views, elapsed):
+            console.print(line, soft_wrap=True)
+        said = progress.told(said, views)
+
+    return show
+
+
+def _until_ended(cluster: Cluster, manifests: Sequence[Manifest], most: timedelta, show: Show) -> tuple[Manifest, ...]:
+    names = [f"{each['kind'].lower()}/{each['metadata']['name']}" for each in manifests]
+    began = time.monotonic()
+    while True:
+        resources = tuple(json.loads(cluster.kubectl("get", *names, "--output=json"))["items"])
+        views = [progress.view(each) for each in resources]
+        elapsed = timedelta(seconds=time.monotonic() - began)
+        show(views, elapsed)
+        if all(each.completed or each.stuck for each in views) or elapsed > most:
+            return resources
+        time.sleep(_PERIOD_SECONDS)
