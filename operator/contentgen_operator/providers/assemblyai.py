@@ -29,9 +29,10 @@ class AssemblyAI:
 
     name = "assemblyai"
 
-    def __init__(self, key: KeyFile, url: str) -> None:
+    def __init__(self, key: KeyFile, url: str, timeout: float = 30) -> None:
         self._key = key
         self._url = url.rstrip("/")
+        self._timeout = timeout
 
     @property
     def configured(self) -> bool:
@@ -85,7 +86,7 @@ class AssemblyAI:
             raise Unavailable(f"AssemblyAI could not be asked: {str(error).split('?')[0][:300]}") from error
 
     async def _in_thread(self, call: Callable[[httpx.Client], T]) -> T:
-        settings = aai.Settings(api_key=self._key.read() or "missing", base_url=self._url)
+        settings = aai.Settings(api_key=self._key.read() or "missing", base_url=self._url, http_timeout=self._timeout)
         client = aai.Client(settings=settings)
         try:
             return await asyncio.to_thread(call, client.http_client)

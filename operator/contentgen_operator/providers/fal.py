@@ -28,6 +28,7 @@ from contentgen_operator.providers.keyfile import KeyFile
 # A reconcile looks again by itself; ten attempts with sleeps inside one look would only hold it up.
 fal_client.client.MAX_ATTEMPTS = 1
 
+_TIMEOUT = httpx.Timeout(60, connect=10)
 # Answers about the caller: to take one for the model's failure would be to pay for another attempt.
 _NOT_ABOUT_THE_RESULT = (401, 402, 403, 408, 409, 425, 429)
 _READ_ERRORS = (httpx.HTTPError, FalClientError, ValueError, KeyError, TypeError)
@@ -38,13 +39,15 @@ class Fal:
 
     name = "fal"
 
-    def __init__(self, key: KeyFile, queue_url: str, api_url: str) -> None:
+    def __init__(self, key: KeyFile, queue_url: str, api_url: str, timeout: httpx.Timeout = _TIMEOUT) -> None:
         self._key = key
         self._queue_url = queue_url.rstrip("/")
         self._api_url = api_url.rstrip("/")
-        self._client = httpx.AsyncClient(timeout=httpx.Timeout(60, connect=10), trust_env=False)
+        self._client = httpx.AsyncClient(timeout=timeout, trust_env=False)
         # The handle builds its URLs from this module constant; there is no other setting with a scheme in it.
         fal_client.client.QUEUE_URL_FORMAT = self._queue_url + "/"
+        # Likewise; its 120 s would hold one of the reconcilers up.
+        fal_client.client.QUEUE_POLL_TIMEOUT = timeout
 
     @property
     def configured(self) -> bool:
