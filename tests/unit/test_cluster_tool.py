@@ -243,7 +243,7 @@ class TestImages:
                 for line in (repo / image.dockerfile).read_text().splitlines()
                 if line.startswith("COPY ") and "--from" not in line
                 for source in line.split()[1:-1]
-                if not source.startswith(("--", "build/sandbox/"))
+                if not source.startswith(("--", "build/sandbox/"))  # those have a key of their own
             ]
             for source in copied:
                 path = Path(source)

@@ -18,17 +18,21 @@ class Image:
         return f"{prefix.rstrip('/')}/contentgen-{self.name}"
 
 
-_PROJECT = ("pyproject.toml", "README.md", ".dockerignore")
-OPERATOR = Image("operator", "Dockerfile", (*_PROJECT, "requirements/operator.txt", "operator"))
+_CONTRACT = "operator/contentgen_contract"
+OPERATOR = Image(
+    "operator",
+    "Dockerfile",
+    (".dockerignore", "requirements/operator.txt", _CONTRACT, "operator/contentgen_operator"),
+)
 WORKER = Image(
     "worker",
     "worker-image/Dockerfile",
-    (*_PROJECT, "requirements/worker.txt", "worker-image", "operator/contentgen_contract"),
+    (".dockerignore", "requirements/worker.txt", _CONTRACT, "worker-image/contentgen_worker"),
 )
 SANDBOX = Image(
     "sandbox",
     "sandbox/Dockerfile",
-    (*_PROJECT, "requirements/sandbox.txt", "sandbox", "operator/contentgen_contract"),
+    (".dockerignore", "requirements/sandbox.txt", "sandbox/contentgen_sandbox"),
 )
 ALL = (OPERATOR, WORKER, SANDBOX)
 
