@@ -18,7 +18,7 @@ _COLOURS = {
     "Collecting": "cyan",
     "Preparing": "cyan",
 }
-_OTHER_COLUMNS = 87  # columns of the table that are not the bar
+_OTHER_COLUMNS = 93  # columns of the table that are not the bar
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,9 @@ def table(views: Sequence[View], now: datetime, elapsed: timedelta, width: int) 
     """The live table, for a terminal of `width` columns."""
     bar = min(max(width - _OTHER_COLUMNS, 6), 30)
     made = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold dim")
-    for heading in ("KIND", "NAME", "PHASE", "PROGRESS", "STAGE", "ETA", "COST", "REASON"):
+    for heading in ("KIND", "NAME", "PHASE", "PROGRESS", "STAGE", "ETA", "COST"):
         made.add_column(heading, no_wrap=True)
+    made.add_column("REASON", overflow="ellipsis")  # the one that gives way
     for each in views:
         made.add_row(
             each.kind,
