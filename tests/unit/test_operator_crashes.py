@@ -5,6 +5,7 @@ the records are the operator's own, on mongomock. A crash is an exception that n
 after it everything that the process knew is gone.
 """
 
+# ruff: noqa: ARG002 - the fakes have the signatures of what they stand for
 import asyncio
 import copy
 import itertools
@@ -19,7 +20,7 @@ import stamina
 from pymongo.errors import AutoReconnect
 
 from contentgen_contract import keys
-from contentgen_contract.names import API_VERSION, KIND_LABEL, STAGE_LABEL, Kind, Phase, Stage, progress_at
+from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, Kind, Phase, Stage, progress_at
 from contentgen_contract.orders import Outcome
 from contentgen_contract.spec import parse_spec
 from contentgen_contract.status import ResourceStatus
