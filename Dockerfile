@@ -14,6 +14,8 @@ COPY operator/contentgen_operator /opt/contentgen/contentgen_operator
 # The root filesystem is read-only when it runs, so the byte code is made here.
 RUN /opt/venv/bin/python3 -m compileall -q /opt/contentgen
 
+# kopf asks for the name of its user, and uid 65532 has none.
+ENV LOGNAME=contentgen
 ENV PYTHONPATH=/opt/contentgen \
     PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -66,6 +66,8 @@ def _palette(colours: str) -> Palette:
     return Palette(top, bottom, shape, accent, suit)
 
 
+# A detector that sees no dissolve takes two shots for one, and the frame from their middle. So shots that are joined
+# by one differ in length, else every such frame would show both.
 SHOTS = (
     Shot(
         "contentgen",
@@ -93,7 +95,6 @@ SHOTS = (
         0.64,
         0.85,
         2,
-        Join.DISSOLVE,
     ),
     Shot(
         "One manifest",
@@ -121,7 +122,6 @@ SHOTS = (
         0.70,
         0.95,
         -5,
-        Join.DISSOLVE,
     ),
     Shot(
         "Free until here",
@@ -149,6 +149,7 @@ SHOTS = (
         0.66,
         1.35,
         5,
+        Join.DISSOLVE,
     ),
     Shot(
         "Watch it happen",
@@ -158,7 +159,6 @@ SHOTS = (
         0.72,
         0.9,
         2,
-        Join.DISSOLVE,
     ),
     Shot(
         "Collect",
@@ -177,6 +177,7 @@ SHOTS = (
         0.70,
         1.4,
         3,
+        Join.DISSOLVE,
     ),
     Shot(
         "A sandbox, for free",
@@ -186,7 +187,6 @@ SHOTS = (
         0.66,
         1.0,
         -3,
-        Join.DISSOLVE,
     ),
     Shot(
         "Your turn",

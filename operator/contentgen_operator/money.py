@@ -10,7 +10,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec
 
 USD = 1_000_000  # micro-dollars
-_MEGAPIXEL = 1024 * 1024  # as fal counts: 1024 × 1024 is one
+_MEGAPIXEL = 1024 * 1024  # as fal counts: 1024 by 1024 is one
 
 
 class Unit(StrEnum):

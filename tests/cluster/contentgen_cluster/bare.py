@@ -70,7 +70,7 @@ class Bare:
         kubectl = wheels.kubectl_and_helm(self._cache) / "kubectl"
         cluster = node.Node(golang.kubernetes(self._cache), kubectl)
         note = "runs already"
-        if not node.whole() or not cluster.ready():
+        if not (node.whole() and cluster.answers()):
             note = "started anew" if node.anything_left() else "started"
             node.take_down()
             cluster.start(golang.kubernetes_key(), self._layout)

@@ -97,6 +97,15 @@ class Node:
             return False
         return True
 
+    def answers(self, patience: float = 60.0) -> bool:
+        """Whether the API server is ready, or becomes so: on a busy machine it is slow, but not to be replaced."""
+        deadline = time.monotonic() + patience
+        while not self.ready():
+            if time.monotonic() > deadline or not whole():
+                return False
+            time.sleep(1)
+        return True
+
     def _node_ready(self) -> bool:
         ready = "{.items[*].status.conditions[?(@.type=='Ready')].status}"
         return self.kubectl("get", "nodes", f"--output=jsonpath={ready}") == "True"
