@@ -22,7 +22,7 @@ def world() -> Iterator[World]:
 @pytest.fixture(scope="session")
 def film(world: World) -> str:
     """The address of a film with sound, as a worker reaches it."""
-    path = video.cached()
+    path = video.ensure_film().path
     name = f"e2e-{path.stem}.mp4"
     with path.open("rb") as content:
         world.sandbox.put(f"/media/{name}", content=content).raise_for_status()

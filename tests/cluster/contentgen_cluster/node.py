@@ -258,7 +258,10 @@ def _shim_sockets() -> list[Path]:
 
 def _remove_foreign(sockets: list[Path]) -> None:
     """Remove what is ours in folders that may be others' too, and those folders if that leaves them empty."""
-    for each in [*sockets, *Path("/var/lib/cni/results").glob(f"{network.CNI_NETWORK}-*")]:
+    results = Path("/var/lib/cni/results")
+    # A pod has a file for its network, which has our name in it, and one for its loopback, which has not.
+    pods = {file.name.split("-")[1] for file in results.glob(f"{network.CNI_NETWORK}-*-*")}
+    for each in [*sockets, *(file for pod in pods for file in results.glob(f"*-{pod}-*"))]:
         each.unlink(missing_ok=True)
     for link in Path("/var/log/containers").glob("*.log"):
         if link.is_symlink() and link.readlink().is_relative_to(AT.logs):
