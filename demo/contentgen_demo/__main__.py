@@ -28,7 +28,7 @@ def main() -> int:
             done = run(cluster, console, arguments.video, timedelta(minutes=arguments.minutes))
             return ending.show(cluster, console, done)
     except (DemoError, CommandFailed) as error:
-        console.print(f"[bold red]✗[/] {escape(str(error))}", soft_wrap=True)
+        console.print(f"[bold red]✗[/] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:
         console.print("\nStopped. What was applied goes on: kubectl get contentgen -A", soft_wrap=True)

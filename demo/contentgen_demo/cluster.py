@@ -43,6 +43,13 @@ class Cluster:
         """kubectl in the demo's namespace. Raises: CommandFailed."""
         return release.kubectl(self._root, f"--namespace={NAMESPACE}", *args)
 
+    def all_resources(self) -> list[dict[str, Any]]:
+        """Resources of our kinds in all namespaces. Raises: CommandFailed."""
+        found: list[dict[str, Any]] = json.loads(
+            self.kubectl("get", "contentgen", "--all-namespaces", "--output=json")
+        )["items"]
+        return found
+
     def raw(self, path: str) -> Any:
         """The JSON that the API server answers. Raises: CommandFailed."""
         return json.loads(release.kubectl(self._root, "get", "--raw", path))

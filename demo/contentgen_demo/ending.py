@@ -23,19 +23,20 @@ def show(cluster: Cluster, console: Console, done: Done) -> int:
         cluster.port("s3"), *cluster.secret("contentgen-storage", "access-key-id", "secret-access-key")
     )
     jobs = _jobs(cluster, client, done)
-    entries = report.new_entries(done.ledger_before, cluster.raw(LEDGER_PATH))
+    new = report.new_entries(done.ledger_before, cluster.raw(LEDGER_PATH))
+    entries = _without_others(cluster, done, jobs, new)
     _section(console, "Done" if all(job.view.completed for job in jobs) else "Not done", report.jobs_table(jobs))
     _section(console, "The sandbox's ledger: what would have been paid", report.ledger_table(entries))
-    _section(console, f"S3: {stores.BUCKET}", *(report.files_table(job, _prefixes(job)) for job in jobs if job.files))
+    if len(new) > len(entries):
+        console.print(f"  [dim]and {len(new) - len(entries)} lines of other resources in this cluster[/]")
+    _section(console, f"S3: {stores.BUCKET}", report.files_table([(job, _prefixes(job)) for job in jobs]))
     _section(console, f"MongoDB: {stores.DATABASE}.jobs", report.documents_table(jobs))
     copied = [path for job in jobs for path in stores.copy_for_looking(client, job.files, done.folder)]
     results = report.checks(jobs, entries)
     _checks(console, results)
-    if all(check.held for check in results):
-        _next(console, jobs, copied, done.folder)
-        return 0
     _diagnose(cluster, console, done, jobs)
-    return 1
+    _next(console, jobs, copied, done.folder)
+    return 0 if all(check.held for check in results) else 1
 
 
 def _jobs(cluster: Cluster, client: Any, done: Done) -> tuple[Job, ...]:
@@ -55,6 +56,19 @@ def _job(client: Any, resource: dict[str, Any], document: dict[str, Any] | None)
     )
     files = stores.stored_files(client, _prefixes(job))
     return Job(job.view, job.job_id, job.user_id, job.request_id, files, document)
+
+
+def _without_others(
+    cluster: Cluster, done: Done, jobs: Sequence[Job], entries: Sequence[dict[str, Any]]
+) -> tuple[dict[str, Any], ...]:
+    """Tests, or a colleague, may use the cluster at the same time."""
+    ours = {job.job_id for job in jobs}
+    others = [each for each in cluster.all_resources() if each["metadata"]["uid"] not in ours]
+    known = {each.get("status", {}).get("run", {}).get("requestId") for each in others}
+    began = min(each["metadata"]["creationTimestamp"] for each in done.resources)
+    # Instants of the same form compare as texts; what has not ended has no time yet.
+    busy = any(each.get("status", {}).get("completionTime", began) >= began for each in others)
+    return report.without_others(entries, jobs, known, busy=busy)
 
 
 def _prefixes(job: Job) -> tuple[str, ...]:
@@ -79,7 +93,7 @@ def _next(console: Console, jobs: Sequence[Job], copied: Sequence[Path], folder:
     console.print(f"\n[bold]To look at[/] [dim]{len(copied)} files were copied to {folder}/[/]", soft_wrap=True)
     for path in report.worth_opening(copied):
         console.print(f"  {path}", soft_wrap=True)
-    first = jobs[0].view
+    first = next((job.view for job in jobs if not job.view.completed), jobs[0].view)
     console.print("\n[bold]Go on[/]")
     for command in (
         f"{_KUBECTL} get contentgen -A",

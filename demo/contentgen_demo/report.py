@@ -1,7 +1,7 @@
 """How it ended: pure functions from what was read to what is printed, and the checks that decide the exit code."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,16 +109,17 @@ def ledger_table(entries: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def files_table(job: Job, prefixes: Iterable[str]) -> Table:
-    """The bucket's keys and sizes, a heading for each folder."""
+def files_table(jobs: Sequence[tuple[Job, Sequence[str]]]) -> Table:
+    """The bucket's keys and sizes, a heading for each of the jobs' folders."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", style="dim")
-    table.add_column(justify="right")
-    for prefix, inside in folders(job.files, prefixes).items():
-        table.add_row(Text(prefix, "cyan"))
-        for line in listing(inside, prefix):
-            table.add_row(f"  {line.name}", f"{line.count} files" if line.count > 1 else "", size(line.size))
+    table.add_column(justify="right", no_wrap=True)
+    for job, prefixes in jobs:
+        for prefix, inside in folders(job.files, prefixes).items():
+            table.add_row(Text(prefix, "cyan"))
+            for line in listing(inside, prefix):
+                table.add_row(f"  {line.name}", f"{line.count} files" if line.count > 1 else "", size(line.size))
     return table
 
 
@@ -133,6 +134,8 @@ def document_essence(document: dict[str, Any]) -> dict[str, Any]:
 def _version(version: dict[str, Any]) -> dict[str, Any]:
     telling = ("version", "s3Key", "sizeBytes", "seed", "wordCount", "duration", "speakers", "language")
     kept = {name: version[name] for name in telling if version.get(name) is not None}
+    if "s3Key" in kept:
+        kept["s3Key"] = "…/" + "/".join(kept["s3Key"].split("/")[-2:])  # the listing has all of it
     if version.get("config"):
         kept["config"] = version["config"]
     if version.get("images"):
@@ -178,6 +181,25 @@ def new_entries(before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str
     return tuple(entry for entry in after["entries"] if entry["id"] not in known)
 
 
+def without_others(
+    entries: Sequence[dict[str, Any]], jobs: Sequence[Job], others: Collection[str], *, busy: bool
+) -> tuple[dict[str, Any], ...]:
+    """The lines that the demo has to answer for, where other resources may have been worked on at the same time.
+
+    `others` are the requests that other resources know of. While the cluster is `busy` with some, they may have sent
+    one that they do not know of yet; a second payment for one of ours would still show, by our marker. On a quiet
+    cluster every line is ours.
+    """
+    ours = {job.request_id for job in jobs}
+    markers = {entry["marker"] for entry in entries if entry["request_id"] in ours}
+    return tuple(
+        entry
+        for entry in entries
+        if entry["request_id"] in ours
+        or (entry["request_id"] not in others and (not busy or entry["marker"] in markers))
+    )
+
+
 def checks(jobs: Sequence[Job], entries: Sequence[dict[str, Any]]) -> tuple[Check, ...]:
     """What the demo promises."""
     paid = sorted(entry["request_id"] for entry in entries)
@@ -221,8 +243,8 @@ def missing_files(job: Job) -> tuple[str, ...]:
 
 
 def worth_opening(copied: Sequence[Path]) -> tuple[Path, ...]:
-    """The three to look at first: a generated picture, what the LoRA draws, the frames it learnt from."""
-    wanted = ("pictures/image_", "lora/preview.png", "dataset/preview.jpg", "transcript/transcript.srt")
+    """The three to look at first: one of each kind; the frames that the LoRA learnt from where one has none."""
+    wanted = ("lora/preview.png", "pictures/image_", "transcript/transcript.srt", "dataset/preview.jpg")
     found = [next((path for path in copied if part in path.as_posix()), None) for part in wanted]
     return tuple(path for path in found if path is not None)[:3]
 

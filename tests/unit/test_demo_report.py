@@ -20,6 +20,7 @@ from contentgen_demo.report import (
     new_entries,
     plain,
     size,
+    without_others,
     worth_opening,
 )
 from contentgen_demo.stores import is_for_looking, prefixes
@@ -111,6 +112,25 @@ def test_each_check_can_fail(job: Job, entries: list[dict[str, Any]]) -> None:
     assert not all(check.held for check in checks([job], entries))
 
 
+def marked(request_id: str, marker: str) -> dict[str, Any]:
+    return entry(request_id) | {"marker": marker}
+
+
+def test_lines_of_other_resources_are_theirs() -> None:
+    lines = [marked("r1", "m1"), marked("theirs", "m2")]
+    assert without_others(lines, [training()], {"theirs"}, busy=False) == (lines[0],)
+
+
+def test_on_a_quiet_cluster_every_line_is_ours() -> None:
+    lines = [marked("r1", "m1"), marked("nobody's", "m2")]
+    assert without_others(lines, [training()], set(), busy=False) == tuple(lines)
+
+
+def test_a_second_payment_shows_on_a_busy_cluster_too() -> None:
+    lines = [marked("r1", "m1"), marked("lost", "m1"), marked("not yet known", "m2")]
+    assert without_others(lines, [training()], set(), busy=True) == tuple(lines[:2])
+
+
 def test_an_empty_file_is_a_missing_one() -> None:
     whole = training()
     emptied = tuple(StoredFile(f.key, 0) if f.key.endswith("model.safetensors") else f for f in whole.files)
@@ -130,14 +150,14 @@ def test_the_essence_of_a_document() -> None:
         "status": "completed",
         "progress": 100,
         "config": {"steps": 1000},
-        "versions": [{"version": 1, "modelUrl": "http://…", "s3Key": "k", "sizeBytes": 5, "previewUrl": None}],
+        "versions": [{"version": 1, "modelUrl": "http://…", "s3Key": "l/u/j/v1/m", "sizeBytes": 5, "previewUrl": None}],
     }
     assert document_essence(document) == {
         "jobId": "j",
         "type": "lora-training",
         "status": "completed",
         "progress": 100,
-        "versions": [{"version": 1, "s3Key": "k", "sizeBytes": 5}],
+        "versions": [{"version": 1, "s3Key": "…/v1/m", "sizeBytes": 5}],
     }
 
 
@@ -169,4 +189,4 @@ def test_the_archive_and_the_weights_are_not_copied() -> None:
 def test_three_files_are_worth_opening_first() -> None:
     root = Path("build/demo/a")
     copied = [root / name for name in ("dataset/preview.jpg", "lora/preview.png", "pictures/image_1.png", "x.txt")]
-    assert worth_opening(copied) == (copied[2], copied[1], copied[0])
+    assert worth_opening(copied) == (copied[1], copied[2], copied[0])
