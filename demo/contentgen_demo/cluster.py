@@ -29,10 +29,14 @@ class Cluster:
         self._ports: dict[str, int] = {}
 
     def check(self) -> None:
-        """Raises: DemoError, where there is no cluster."""
+        """Raises: DemoError, where there is no cluster, or none that answers."""
         for name in ("kubeconfig", "images.json", "bin/kubectl", "bin/helm"):
             if not (self._root / ".cluster" / name).exists():
                 raise DemoError(f".cluster/{name} is missing: run `make cluster` first")
+        try:
+            release.kubectl(self._root, "get", "--raw=/readyz", "--request-timeout=10s")
+        except release.CommandFailed as error:
+            raise DemoError(f"the cluster does not answer, `make cluster` starts it again. {error}") from None
 
     def install(self) -> None:
         """The chart with the sandbox, and the demo's namespace. Raises: CommandFailed."""

@@ -19,6 +19,7 @@ _COLOURS = {
     "Preparing": "cyan",
 }
 _OTHER_COLUMNS = 93  # columns of the table that are not the bar
+_SHORTEST_BAR = 5
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,11 @@ def _eta(each: View, now: datetime) -> str:
 
 
 def table(views: Sequence[View], now: datetime, elapsed: timedelta, width: int) -> RenderableType:
-    """The live table, for a terminal of `width` columns."""
-    bar = min(max(width - _OTHER_COLUMNS, 6), 30)
+    """The live table, for a terminal of `width` columns; a narrow one has no room for bars and times."""
+    bar = min(width - _OTHER_COLUMNS, 30)
+    roomy = bar >= _SHORTEST_BAR
     made = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold dim")
-    for heading in ("KIND", "NAME", "PHASE", "PROGRESS", "STAGE", "ETA", "COST"):
+    for heading in ("KIND", "NAME", "PHASE", "PROGRESS", "STAGE", *(["ETA"] if roomy else []), "COST"):
         made.add_column(heading, no_wrap=True)
     made.add_column("REASON", overflow="ellipsis")  # the one that gives way
     for each in views:
@@ -103,9 +105,9 @@ def table(views: Sequence[View], now: datetime, elapsed: timedelta, width: int) 
             each.kind,
             each.name,
             Text(each.phase or "—", _COLOURS.get(each.phase, "")),
-            _bar(each, bar),
+            _bar(each, bar) if roomy else f"{each.progress}%",
             "" if each.completed else each.stage,
-            _eta(each, now),
+            *([_eta(each, now)] if roomy else []),
             each.cost,
             Text(each.reason, "yellow"),
         )

@@ -50,6 +50,14 @@ def test_the_longest_row_fits_a_hundred_columns() -> None:
     assert elapsed.strip() == "12s since apply"
 
 
+def test_a_narrow_terminal_keeps_what_matters_most() -> None:
+    running = resource("ImageGeneration", phase="Preparing", progress=50, stage="ExtractingFrames")
+    heading, row, _ = shown([view(running)], width=80)
+    assert "ETA" not in heading
+    for word in ("ImageGeneration", "avatar-032109", "Preparing", "50%", "ExtractingFrames"):
+        assert word in row
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (59.4, "59s"), (60, "1m 00s"), (187, "3m 07s"), (-4, "0s")])
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(timedelta(seconds=seconds)) == text
