@@ -1,0 +1,742 @@
+"""What the operator decides, as tables: a resource, what is seen around it, and the plan."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
+from contentgen_contract.orders import Outcome, Progress
+from contentgen_contract.spec import parse_spec, run_hash
+from contentgen_contract.status import ResourceStatus, VersionStatus, dump_status
+from contentgen_operator.decide import Policy, decide, store_unavailable
+from contentgen_operator.observed import JobView, LoraView, Observed, Resource
+from contentgen_operator.plan import Plan
+from contentgen_operator.providers.base import RequestState, RequestView
+from contentgen_operator.purchases import Purchase, PurchaseState
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
+SHA = "0" * 64
+LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
+SPECS: dict[Kind, dict[str, Any]] = {
+    LORA: {"loraName": "jesse", "triggerWord": "jf", "source": {"url": "https://example.com/talk.mp4"}},
+    IMAGES: {"prompt": "a cat"},
+    TRANSCRIPT: {"source": {"url": "https://example.com/talk.mp3"}},
+}
+PREPARED: dict[Kind, dict[str, Any] | None] = {
+    LORA: {
+        "type": "dataset",
+        "images": 12,
+        "scenes": 4,
+        "durationSeconds": 60,
+        "width": 1,
+        "height": 1,
+        "sourceBytes": 1,
+    },
+    IMAGES: None,
+    TRANSCRIPT: {"type": "audio", "durationSeconds": 60.0, "sourceBytes": 1},
+}
+COLLECTED: dict[Kind, dict[str, Any]] = {
+    LORA: {"type": "lora", "sizeBytes": 7},
+    IMAGES: {
+        "type": "images",
+        "images": [{"name": "image_1.png", "thumbnail": "image_1_thumb.png", "width": 1, "height": 1, "sizeBytes": 7}],
+    },
+    TRANSCRIPT: {"type": "transcript", "wordCount": 1, "durationSeconds": 1, "speakers": 1},
+}
+FILES = {
+    (LORA, Stage.PREPARE): ["dataset.zip", "dataset.json", "images/0001.jpg"],
+    (LORA, Stage.COLLECT): ["model.safetensors", "config.json", "preview.png"],
+    (IMAGES, Stage.COLLECT): ["image_1.png", "image_1_thumb.png"],
+    (TRANSCRIPT, Stage.PREPARE): ["audio.flac"],
+    (TRANSCRIPT, Stage.COLLECT): ["transcript.json", "transcript.txt"],
+}
+STAGES = list(FILES)
+POLICY = Policy()
+
+
+def resource(kind: Kind, status: ResourceStatus | None = None, **given: Any) -> Resource:
+    body: dict[str, Any] = {
+        "metadata": {
+            "name": "it",
+            "namespace": "ns",
+            "uid": given.get("uid", UID),
+            "generation": given.get("generation", 1),
+            "resourceVersion": "7",
+            "creationTimestamp": "2026-11-21T11:00:00Z",
+            "annotations": given.get("annotations", {}),
+        },
+        "spec": given.get("spec", SPECS[kind]),
+        # As it comes back from the API server.
+        "status": dump_status(status) if status is not None else {},
+    }
+    if given.get("deleting"):
+        body["metadata"]["deletionTimestamp"] = "2026-11-21T12:00:00Z"
+    return Resource.parse(kind, body)
+
+
+def running(kind: Kind, stage: Stage | None = None, *, prepared: bool = True, **run: Any) -> ResourceStatus:
+    """The status of a first run that is under way."""
+    job = {"name": "job", "uid": "job-uid", "stage": stage, "attempt": run.get("stage_attempt", 1)} if stage else None
+    spec = run.pop("spec", SPECS[kind])
+    return ResourceStatus.model_validate(
+        {
+            "observedGeneration": 1,
+            "jobId": UID,
+            "phase": run.pop("phase", Phase.PREPARING),
+            "reason": run.pop("reason", Reason.PREPARING),
+            "progress": run.pop("progress", 5),
+            "run": {
+                "number": 1,
+                "version": 1,
+                "runHash": run_hash(kind, parse_spec(kind, spec)),
+                "generation": 1,
+                "spec": spec,
+                "startedAt": NOW - timedelta(minutes=5),
+                "job": job,
+                "facts": PREPARED[kind] if prepared else None,
+            }
+            | run,
+        }
+    )
+
+
+def purchase(kind: Kind, state: PurchaseState, **changes: Any) -> Purchase:
+    given: dict[str, Any] = {
+        "state": state,
+        "job_id": UID,
+        "provider": "assemblyai" if kind is TRANSCRIPT else "fal",
+        "model": "m",
+        "marker": "a/b",
+        "created_at": NOW - timedelta(seconds=60),
+        "changed_at": NOW - timedelta(seconds=60),
+        "estimated_micros": 2_000_000,
+    }
+    if state not in (PurchaseState.INTENT, PurchaseState.REFUSED):
+        given |= {"request_id": "r1", "submitted_at": NOW - timedelta(seconds=60)}
+    if state is PurchaseState.SUCCEEDED:
+        given |= {"result_key": "runs/x", "actual_micros": 2_000_000, "finished_at": NOW}
+    return Purchase(**(given | changes))
+
+
+def outcome(kind: Kind, stage: Stage, **changes: Any) -> Outcome:
+    facts = PREPARED[kind] if stage is Stage.PREPARE else COLLECTED[kind]
+    files = [{"name": n, "sizeBytes": 7, "sha256": SHA, "contentType": "a/b"} for n in FILES[kind, stage]]
+    return Outcome.model_validate(
+        {"jobId": UID, "stage": stage, "attempt": 1, "reason": "Completed", "facts": facts, "files": files} | changes
+    )
+
+
+def finished(kind: Kind, stage: Stage, done: Outcome | None = None, **changes: Any) -> Observed:
+    done = done or outcome(kind, stage)
+    stored = changes.pop("stored", {file.name: file.size_bytes for file in done.files})
+    return Observed(job=job(finished=True), outcome=done, stored=stored, **changes)
+
+
+def job(**changes: Any) -> JobView:
+    given = {"name": "job", "uid": "job-uid", "finished": False, "succeeded": False, "started_at": NOW}
+    return JobView(**(given | changes))
+
+
+def at(kind: Kind, stage: Stage, seen: Observed, *, attempt: int = 1, policy: Policy = POLICY) -> Plan:
+    """Decide in the middle of a stage."""
+    collecting = stage is Stage.COLLECT
+    status = running(kind, stage, prepared=collecting, stage_attempt=attempt)
+    if collecting:
+        seen = seen.model_copy(update={"purchase": purchase(kind, PurchaseState.SUCCEEDED)})
+        status = status.model_copy(update={"phase": Phase.COLLECTING, "reason": Reason.COLLECTING})
+    return decide(resource(kind, status), seen, NOW, policy)
+
+
+def conditions(plan: Plan) -> dict[str, str]:
+    return {each.type: each.status for each in plan.status.conditions}
+
+
+def reason(plan: Plan) -> tuple[Phase | None, str | None]:
+    return plan.status.phase, plan.status.reason
+
+
+# The first sight
+
+
+@pytest.mark.parametrize("kind", [LORA, TRANSCRIPT])
+def test_a_new_resource_gets_a_job_that_prepares(kind: Kind) -> None:
+    plan = decide(resource(kind), Observed(), NOW, POLICY)
+    assert reason(plan) == (Phase.PREPARING, Reason.PREPARING)
+    assert plan.job is not None
+    assert (plan.job.stage, plan.job.attempt) == (Stage.PREPARE, 1)
+    assert (plan.payment, plan.moves, plan.store) == (None, (), None)
+    assert plan.status.run is not None
+    assert (plan.status.run.number, plan.status.run.version, plan.status.observed_generation) == (1, 1, 1)
+    assert plan.status.run.spec == SPECS[kind]
+    assert plan.status.job_id == UID
+    assert [n.reason for n in plan.notices] == [Reason.PREPARING]
+
+
+def test_pictures_need_no_preparation() -> None:
+    plan = decide(resource(IMAGES), Observed(), NOW, POLICY)
+    assert plan.job is None
+    assert plan.payment is not None
+    assert reason(plan) == (Phase.SUBMITTING, Reason.SUBMITTING)
+    assert plan.payment.call.marker.startswith("seed:")
+    assert isinstance(plan.payment.call.arguments["seed"], int)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_first_write_already_says_that_it_is_not_ready(kind: Kind) -> None:
+    seen = conditions(decide(resource(kind), Observed(), NOW, POLICY))
+    assert (seen["Ready"], seen["Reconciling"], seen["Stalled"]) == ("False", "True", "False")
+
+
+@pytest.mark.parametrize(
+    ("url", "buckets", "allowed"),
+    [
+        ("s3://recordings/a.mp3", ("recordings",), True),
+        ("s3://recordings/a.mp3", (), False),
+        ("s3://recordings/a.mp3", ("recording", "recordings2"), False),
+        ("https://recordings/a.mp3", (), True),
+    ],
+)
+def test_only_told_buckets_are_read(url: str, buckets: tuple[str, ...], allowed: bool) -> None:
+    plan = decide(resource(TRANSCRIPT, spec={"source": {"url": url}}), Observed(), NOW, Policy(source_buckets=buckets))
+    assert (plan.job is not None) is allowed
+    if not allowed:
+        assert reason(plan) == (Phase.FAILED, Reason.SOURCE_NOT_ALLOWED)
+        assert conditions(plan)["Stalled"] == "True"
+
+
+# Stages
+
+
+@pytest.mark.parametrize(("kind", "stage"), STAGES)
+def test_a_running_job_is_waited_for(kind: Kind, stage: Stage) -> None:
+    plan = at(kind, stage, Observed(job=job()))
+    assert (plan.job, plan.payment, plan.moves) == (None, None, ())
+    assert plan.status.phase in (Phase.PREPARING, Phase.COLLECTING)
+    assert plan.status.run is not None
+    assert plan.status.run.job is not None
+    assert plan.status.run.job.uid == "job-uid"
+
+
+def test_a_workers_progress_is_shown() -> None:
+    report = Progress(step=Step.EXTRACTING_FRAMES, fraction=0.5, message="frame 7", remaining_seconds=30)
+    plan = at(LORA, Stage.PREPARE, Observed(job=job(), progress=report))
+    assert (plan.status.stage, plan.status.progress, plan.status.message) == (Step.EXTRACTING_FRAMES, 27, "frame 7")
+    assert plan.status.estimated_completion_time == NOW + timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(("kind", "stage"), STAGES)
+def test_a_finished_stage_leads_on(kind: Kind, stage: Stage) -> None:
+    plan = at(kind, stage, finished(kind, stage))
+    assert plan.status.run is not None
+    assert plan.status.run.job is None
+    if stage is Stage.PREPARE:
+        assert reason(plan) == (Phase.SUBMITTING, Reason.SUBMITTING)
+        assert plan.status.run.facts == outcome(kind, stage).facts.model_dump(mode="json", by_alias=True)  # type: ignore[union-attr]
+        assert (plan.again_seconds, plan.payment) == (0, None)
+    else:
+        assert reason(plan) == (Phase.COMPLETED, Reason.COMPLETED)
+        assert (plan.status.progress, plan.status.completion_time, plan.status.stage) == (100, NOW, Step.DONE)
+        assert [file.key.rpartition("/")[2] for file in plan.status.versions[0].files] == FILES[kind, stage]
+        assert [(move.source, move.target) for move in plan.moves] == [
+            (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
+        ]
+        seen = conditions(plan)
+        assert {k for k, v in seen.items() if v == "False"} == {"Reconciling", "Stalled", "Failed"}
+        assert plan.status.cost is not None
+        assert plan.status.cost.actual == "2.00"
+
+
+BAD: list[tuple[str, dict[str, Any], dict[str, int] | None, Reason]] = [
+    (
+        "a bad verdict",
+        {"reason": "NoVideo", "message": "no picture", "files": [], "facts": None},
+        None,
+        Reason.NO_VIDEO,
+    ),
+    ("no files", {"files": []}, None, Reason.OUTPUT_MISSING),
+    ("no facts", {"facts": None}, None, Reason.OUTCOME_INVALID),
+    ("another's facts", {"facts": {"type": "lora", "sizeBytes": 1}}, None, Reason.OUTCOME_INVALID),
+    ("nothing stored", {}, {}, Reason.OUTPUT_MISSING),
+    ("one byte less stored", {}, {"audio.flac": 6}, Reason.OUTPUT_MISSING),
+    *[
+        (
+            f"file {name}",
+            {"files": [{"name": name, "sizeBytes": 7, "sha256": SHA, "contentType": "a/b"}]},
+            {name: 7},
+            Reason.OUTCOME_INVALID,
+        )
+        for name in ("../audio.flac", "transcript.json", "audio.flac/x", "x/audio.flac", "audio.flac\n", "Audio.flac")
+    ],
+]
+
+
+@pytest.mark.parametrize(("changes", "stored", "why"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
+def test_a_workers_words_are_checked(changes: dict[str, Any], stored: dict[str, int] | None, why: Reason) -> None:
+    done = outcome(TRANSCRIPT, Stage.PREPARE, **changes)
+    seen = finished(TRANSCRIPT, Stage.PREPARE, done, **({} if stored is None else {"stored": stored}))
+    plan = at(TRANSCRIPT, Stage.PREPARE, seen)
+    assert reason(plan) == (Phase.FAILED, why)
+    assert plan.payment is None
+    assert plan.status.completion_time == NOW
+    seen_conditions = conditions(plan)
+    assert (seen_conditions["Failed"], seen_conditions["Stalled"], seen_conditions["Reconciling"]) == (
+        "True",
+        "True",
+        "False",
+    )
+
+
+@pytest.mark.parametrize(("kind", "stage"), STAGES)
+def test_each_file_that_is_needed_is_missed(kind: Kind, stage: Stage) -> None:
+    names = FILES[kind, stage]
+    needed = {"dataset.zip", "dataset.json", "model.safetensors", "audio.flac", "transcript.json", "transcript.txt"}
+    needed |= {"image_1.png", "image_1_thumb.png"}
+    for gone in names:
+        files = [{"name": n, "sizeBytes": 7, "sha256": SHA, "contentType": "a/b"} for n in names if n != gone]
+        plan = at(kind, stage, finished(kind, stage, outcome(kind, stage, files=files)))
+        assert (plan.status.phase is Phase.FAILED) is (gone in needed)
+
+
+def test_an_outcome_that_cannot_be_read_fails() -> None:
+    plan = at(TRANSCRIPT, Stage.PREPARE, Observed(job=job(finished=True), outcome_problem="malformed"))
+    assert reason(plan) == (Phase.FAILED, Reason.OUTCOME_INVALID)
+
+
+@pytest.mark.parametrize("seen", [job(finished=True, reason="BackoffLimitExceeded", message="evicted"), None])
+@pytest.mark.parametrize(("kind", "stage"), STAGES)
+def test_a_job_that_died_is_replaced_so_many_times(kind: Kind, stage: Stage, seen: JobView | None) -> None:
+    for attempt in (1, 2):
+        plan = at(kind, stage, Observed(job=seen), attempt=attempt)
+        assert plan.job is not None
+        assert (plan.job.stage, plan.job.attempt) == (stage, attempt + 1)
+        assert "evicted" in plan.status.message if seen else "deleted" in plan.status.message  # type: ignore[operator]
+    last = at(kind, stage, Observed(job=seen), attempt=3)
+    assert reason(last) == (Phase.FAILED, Reason.JOB_FAILED)
+    assert (last.job, last.payment) == (None, None)
+
+
+def test_a_deadline_is_not_tried_again() -> None:
+    seen = job(finished=True, reason="DeadlineExceeded", message="too slow")
+    assert reason(at(LORA, Stage.PREPARE, Observed(job=seen))) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
+
+
+def test_a_job_that_left_its_outcome_and_was_deleted_has_done_its_work() -> None:
+    seen = finished(TRANSCRIPT, Stage.PREPARE).model_copy(update={"job": None})
+    assert at(TRANSCRIPT, Stage.PREPARE, seen).status.phase is Phase.SUBMITTING
+
+
+def test_a_job_of_the_collect_stage_starts_at_attempt_one() -> None:
+    status = running(LORA, phase=Phase.COLLECTING)
+    plan = decide(resource(LORA, status), Observed(purchase=purchase(LORA, PurchaseState.SUCCEEDED)), NOW, POLICY)
+    assert plan.job is not None
+    assert (plan.job.stage, plan.job.attempt) == (Stage.COLLECT, 1)
+
+
+# The gate
+
+
+def with_lora(**changes: Any) -> Resource:
+    spec = {"prompt": "jf", "loras": [{"loraRef": {"name": "jesse"}, "scale": "0.8"}]}
+    return resource(IMAGES, spec=spec, **changes)
+
+
+@pytest.mark.parametrize("phase", [None, Phase.PENDING, Phase.PREPARING, Phase.PROCESSING, Phase.SUBMISSION_UNKNOWN])
+def test_pictures_wait_for_their_lora(phase: Phase | None) -> None:
+    plan = decide(with_lora(), Observed(loras=(LoraView(name="jesse", phase=phase),)), NOW, POLICY)
+    assert reason(plan) == (Phase.PENDING, Reason.WAITING_FOR_LORA)
+    assert plan.payment is None
+    assert plan.again_seconds is not None
+    assert "jesse" in (plan.status.message or "")
+
+
+def test_a_failed_lora_fails_its_pictures() -> None:
+    plan = decide(with_lora(), Observed(loras=(LoraView(name="jesse", phase=Phase.FAILED),)), NOW, POLICY)
+    assert reason(plan) == (Phase.FAILED, Reason.LORA_FAILED)
+
+
+def test_a_ready_lora_is_drawn_with() -> None:
+    ready = LoraView(name="jesse", phase=Phase.COMPLETED, model_key="loras/u/j/v1/model.safetensors")
+    plan = decide(with_lora(), Observed(loras=(ready,)), NOW, POLICY)
+    assert plan.payment is not None
+    (lora,) = plan.payment.call.arguments["loras"]
+    assert (lora["path"].key, lora["scale"]) == ("loras/u/j/v1/model.safetensors", 0.8)
+
+
+def test_a_lora_that_went_away_while_the_provider_was_busy_is_waited_for() -> None:
+    spec = {"prompt": "jf", "loras": [{"loraRef": {"name": "jesse"}}]}
+    status = running(IMAGES, spec=spec, phase=Phase.SUBMITTING, reason=Reason.PROVIDER_UNAVAILABLE)
+    refused = purchase(IMAGES, PurchaseState.REFUSED)
+    plan = decide(
+        resource(IMAGES, status, spec=spec), Observed(purchase=refused, loras=(LoraView(name="jesse"),)), NOW, POLICY
+    )
+    assert plan.payment is None
+    assert reason(plan) == (Phase.SUBMITTING, Reason.WAITING_FOR_LORA), "phases only go forward"
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_without_a_key_nothing_is_bought(kind: Kind) -> None:
+    status = running(kind, phase=Phase.SUBMITTING) if kind is not IMAGES else None
+    plan = decide(resource(kind, status), Observed(provider_configured=False), NOW, POLICY)
+    assert plan.payment is None
+    assert plan.status.reason == Reason.PROVIDER_NOT_CONFIGURED
+    assert plan.status.phase is (Phase.PENDING if kind is IMAGES else Phase.SUBMITTING)
+    assert plan.again_seconds is not None
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_purchase_is_keyed_on_what_is_bought(kind: Kind) -> None:
+    status = running(kind, phase=Phase.SUBMITTING)
+    one = decide(resource(kind, status), Observed(), NOW, POLICY).payment
+    same = decide(resource(kind, status), Observed(), NOW + timedelta(hours=1), POLICY).payment
+    assert one is not None
+    assert same is not None
+    assert (one.key, one.call) == (same.key, same.call)
+    assert one.purchase.state is PurchaseState.INTENT
+
+
+# After the intent
+
+
+def bought(
+    kind: Kind, made: Purchase, *, annotations: dict[str, str] | None = None, spec: Any = None, **seen: Any
+) -> Plan:
+    spec = spec or SPECS[kind]
+    status = running(kind, phase=Phase.SUBMITTING, reason=Reason.SUBMITTING, spec=spec)
+    subject = resource(kind, status, annotations=annotations or {}, spec=spec)
+    return decide(subject, Observed(purchase=made, **seen), NOW, POLICY)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_lost_request_is_looked_for_and_never_sent_again(kind: Kind) -> None:
+    lost = purchase(kind, PurchaseState.INTENT)
+    plan = bought(kind, lost)
+    assert reason(plan) == (Phase.SUBMITTING, Reason.LOOKING_FOR_REQUEST)
+    assert (plan.payment, plan.again_seconds) == (None, POLICY.poll_seconds)
+    found = bought(kind, lost, found_request="r9")
+    assert found.status.phase is Phase.PROCESSING
+    assert [(m.source, m.target, m.changes["request_id"]) for m in found.moves] == [
+        (PurchaseState.INTENT, PurchaseState.SUBMITTED, "r9")
+    ]
+    late = bought(kind, lost.model_copy(update={"created_at": NOW - timedelta(hours=2)}))
+    assert reason(late) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
+    assert late.payment is None
+    assert conditions(late)["Stalled"] == "True"
+
+
+def test_a_person_may_ask_for_that_very_purchase_again() -> None:
+    lost = purchase(IMAGES, PurchaseState.INTENT, created_at=NOW - timedelta(hours=2))
+    token = (bought(IMAGES, lost).status.message or "").rpartition("=")[2]
+    plan = bought(IMAGES, lost, annotations={"contentgen.dev/resubmit": token})
+    assert plan.status.run is not None
+    assert plan.status.run.paid_attempt == 2
+    assert plan.payment is None, "the next look pays, under the next attempt's key"
+    for wrong in ("1", "true", "", token.upper() + "x"):
+        assert (
+            bought(IMAGES, lost, annotations={"contentgen.dev/resubmit": wrong}).status.phase
+            is Phase.SUBMISSION_UNKNOWN
+        )
+    # The next attempt has another name, so the annotation that stays pays for nothing more.
+    status = running(IMAGES, phase=Phase.SUBMITTING, paid_attempt=2)
+    again = decide(
+        resource(IMAGES, status, annotations={"contentgen.dev/resubmit": token}), Observed(purchase=lost), NOW, POLICY
+    )
+    assert again.status.phase is Phase.SUBMISSION_UNKNOWN
+
+
+def test_refused_for_good_fails_and_busy_is_asked_less_and_less() -> None:
+    refused = purchase(IMAGES, PurchaseState.REFUSED, permanent=True, error="no credit")
+    assert reason(bought(IMAGES, refused)) == (Phase.FAILED, Reason.PROVIDER_REFUSED)
+    pauses = []
+    for tries in (1, 2, 3, 4, 5, 2000):
+        busy = purchase(IMAGES, PurchaseState.REFUSED, tries=tries, changed_at=NOW, error="slow down")
+        plan = bought(IMAGES, busy)
+        assert reason(plan) == (Phase.SUBMITTING, Reason.PROVIDER_UNAVAILABLE)
+        assert plan.payment is None
+        pauses.append(plan.again_seconds)
+    assert pauses == [10, 20, 40, 60, 60, 60]
+    assert bought(IMAGES, purchase(IMAGES, PurchaseState.REFUSED)).payment is not None
+
+
+def test_a_refusal_of_a_gone_resource_is_not_the_new_ones() -> None:
+    refused = purchase(IMAGES, PurchaseState.REFUSED, permanent=True, job_id="gone")
+    assert bought(IMAGES, refused).payment is not None
+    unprepared = decide(
+        resource(LORA), Observed(purchase=purchase(LORA, PurchaseState.REFUSED, job_id="gone")), NOW, POLICY
+    )
+    assert unprepared.payment is None
+    assert unprepared.job is not None
+    assert unprepared.job.stage is Stage.PREPARE
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("state", [RequestState.QUEUED, RequestState.RUNNING])
+def test_the_provider_is_asked_again_while_it_works(kind: Kind, state: RequestState) -> None:
+    plan = bought(
+        kind,
+        purchase(kind, PurchaseState.SUBMITTED),
+        request=RequestView(state=state, message="m"),
+        typical_seconds=120,
+    )
+    assert reason(plan) == (Phase.PROCESSING, Reason.PROCESSING)
+    assert (plan.again_seconds, plan.moves, plan.payment) == (POLICY.poll_seconds, (), None)
+    assert 5 <= plan.status.progress < 85
+    assert plan.status.estimated_completion_time == NOW + timedelta(seconds=60)
+    assert plan.status.run is not None
+    assert plan.status.run.request_id == "r1"
+    assert conditions(plan)["Submitted"] == "True"
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_provider_that_does_not_answer_is_no_failure(kind: Kind) -> None:
+    plan = bought(kind, purchase(kind, PurchaseState.SUBMITTED), provider_problem="503")
+    assert reason(plan) == (Phase.PROCESSING, Reason.PROVIDER_UNAVAILABLE)
+    assert (plan.moves, plan.payment, plan.again_seconds) == ((), None, POLICY.poll_seconds)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_an_answer_is_stored_before_the_ledger_says_so(kind: Kind) -> None:
+    view = RequestView(state=RequestState.SUCCEEDED, result={"a": 1})
+    plan = bought(kind, purchase(kind, PurchaseState.SUBMITTED), request=view)
+    assert plan.status.phase is Phase.COLLECTING
+    assert plan.store is not None
+    assert plan.store.document == {"a": 1}
+    (move,) = plan.moves
+    assert (move.target, move.changes["result_key"]) == (PurchaseState.SUCCEEDED, plan.store.key)
+
+
+@pytest.mark.parametrize(("allowed", "end"), [(1, Phase.FAILED), (2, Phase.SUBMITTING)])
+def test_paid_attempts(allowed: int, end: Phase) -> None:
+    view = RequestView(state=RequestState.FAILED, message="out of memory")
+    spec = SPECS[IMAGES] | {"paidAttempts": allowed}
+    first = bought(IMAGES, purchase(IMAGES, PurchaseState.SUBMITTED), request=view, spec=spec)
+    assert [m.target for m in first.moves] == [PurchaseState.FAILED]
+    plan = bought(IMAGES, purchase(IMAGES, PurchaseState.FAILED, error="out of memory"), spec=spec)
+    assert plan.status.phase is end
+    assert plan.payment is None
+    assert "out of memory" in (plan.status.message or "")
+    assert plan.status.run is not None
+    assert plan.status.run.paid_attempt == (2 if end is Phase.SUBMITTING else 1)
+
+
+# Adoption
+
+
+STORED = VersionStatus(version=1, job_id=UID, completed_at=NOW, files=(), facts={"type": "lora"})
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_what_was_bought_before_is_adopted(kind: Kind) -> None:
+    outputs = STORED.model_copy(update={"job_id": "gone"}).model_dump(mode="json", by_alias=True)
+    made = purchase(kind, PurchaseState.COLLECTED, job_id="gone", outputs=outputs, actual_micros=2_000_000)
+    plan = decide(resource(kind), Observed(purchase=made), NOW, POLICY)
+    assert reason(plan) == (Phase.COMPLETED, Reason.ADOPTED_FINISHED_RUN)
+    assert (plan.payment, plan.job, plan.moves) == (None, None, ())
+    assert plan.status.versions[0].job_id == "gone"
+    assert plan.status.cost is not None
+    assert plan.status.cost.actual == "0.00"
+
+
+def test_a_crash_after_the_last_step_of_the_ledger_is_no_adoption() -> None:
+    outputs = STORED.model_dump(mode="json", by_alias=True)
+    made = purchase(LORA, PurchaseState.COLLECTED, outputs=outputs, actual_micros=2_000_000)
+    plan = decide(resource(LORA, running(LORA, phase=Phase.COLLECTING)), Observed(purchase=made), NOW, POLICY)
+    assert reason(plan) == (Phase.COMPLETED, Reason.COMPLETED)
+    assert plan.status.cost is not None
+    assert plan.status.cost.actual == "2.00"
+
+
+# Runs
+
+
+def done(kind: Kind, phase: Phase = Phase.COMPLETED, **changes: Any) -> ResourceStatus:
+    plan = at(kind, Stage.COLLECT, finished(kind, Stage.COLLECT))
+    failed = {"phase": phase, "reason": Reason.JOB_FAILED} if phase is Phase.FAILED else {}
+    return plan.status.model_copy(update=failed | changes)
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("phase", [Phase.COMPLETED, Phase.FAILED])
+def test_the_end_is_final_and_quiet(kind: Kind, phase: Phase) -> None:
+    status = done(kind, phase)
+    plan = decide(resource(kind, status), Observed(), NOW + timedelta(days=1), POLICY)
+    assert plan == Plan(status=status)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_an_edit_of_what_decides_nothing_starts_nothing(kind: Kind) -> None:
+    status = done(kind)
+    spec = SPECS[kind] | {"metadata": {"tags": ["a"], "isPublic": True}, "paidAttempts": 3, "userId": "me"}
+    plan = decide(resource(kind, status, spec=spec, generation=2), Observed(), NOW, POLICY)
+    assert (plan.payment, plan.job, plan.notices) == (None, None, ())
+    assert plan.status.observed_generation == 2
+    assert {each.observed_generation for each in plan.status.conditions} == {2}
+    assert plan.status.phase is Phase.COMPLETED
+    again = decide(resource(kind, plan.status, spec=spec, generation=2), Observed(), NOW, POLICY)
+    assert again == Plan(status=plan.status)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_an_edit_of_inputs_is_the_next_run_and_a_rerun_too(kind: Kind) -> None:
+    other = {LORA: {"triggerWord": "xx"}, IMAGES: {"prompt": "a dog"}, TRANSCRIPT: {"options": {"language": "en"}}}[
+        kind
+    ]
+    edited = resource(kind, done(kind), spec=SPECS[kind] | other, generation=2)
+    rerun = resource(kind, done(kind), annotations={"contentgen.dev/rerun": "x"})
+    for subject in (edited, rerun):
+        plan = decide(subject, Observed(), NOW, POLICY)
+        assert plan.status.run is not None
+        assert (plan.status.run.number, plan.status.run.version) == (2, 2)
+        assert plan.status.progress <= 10
+        assert plan.status.completion_time is None
+        assert [v.version for v in plan.status.versions] == [1]
+        assert conditions(plan)["Ready"] == "False"
+        assert plan.job is not None or plan.payment is not None
+    failed = resource(kind, done(kind, Phase.FAILED, versions=()), annotations={"contentgen.dev/rerun": "x"})
+    run = decide(failed, Observed(), NOW, POLICY).status.run
+    assert run is not None
+    assert (run.number, run.version) == (2, 1), "a failed run leaves no version"
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_run_is_frozen(kind: Kind) -> None:
+    status = running(kind, Stage.PREPARE if kind is not IMAGES else None, prepared=False)
+    subject = resource(
+        kind,
+        status,
+        spec=SPECS[kind] | {"metadata": {"description": "new"}, "paidAttempts": 3},
+        generation=5,
+        annotations={"contentgen.dev/rerun": "x"},
+    )
+    plan = decide(subject, Observed(job=job()), NOW, POLICY)
+    assert plan.status.run is not None
+    assert plan.status.run.spec == SPECS[kind]
+    assert (plan.status.run.number, plan.status.run.rerun, plan.status.observed_generation) == (1, None, 5)
+
+
+def test_progress_never_goes_back_in_a_run() -> None:
+    status = running(LORA, Stage.PREPARE, prepared=False, progress=48)
+    report = Progress(step=Step.DOWNLOADING, fraction=0.1)
+    plan = decide(resource(LORA, status), Observed(job=job(), progress=report), NOW, POLICY)
+    assert plan.status.progress == 48
+
+
+def test_a_resource_that_is_deleted_is_left_alone() -> None:
+    for kind in Kind:
+        status = running(kind)
+        assert decide(resource(kind, status, deleting=True), Observed(), NOW, POLICY) == Plan(status=status)
+
+
+# Conditions, events, messages
+
+
+def test_the_time_of_a_condition_moves_with_its_status_alone() -> None:
+    first = decide(resource(LORA), Observed(), NOW, POLICY).status
+    later = NOW + timedelta(minutes=5)
+    second = decide(resource(LORA, first), Observed(job=job(finished=True, message="evicted")), later, POLICY).status
+    assert {each.last_transition_time for each in second.conditions} == {NOW}
+    failed = decide(
+        resource(LORA, second), Observed(job=job(finished=True, reason="DeadlineExceeded")), later, POLICY
+    ).status
+    moved = {each.type for each in failed.conditions if each.last_transition_time == later}
+    assert moved == {"Reconciling", "Stalled", "Failed"}
+
+
+def test_events_are_posted_at_transitions_only() -> None:
+    subject = resource(IMAGES)
+    waiting = Observed(provider_configured=False)
+    first = decide(subject, waiting, NOW, POLICY)
+    assert [(n.type, n.reason) for n in first.notices] == [("Normal", Reason.PROVIDER_NOT_CONFIGURED)]
+    again = decide(resource(IMAGES, first.status), waiting, NOW, POLICY)
+    assert again.notices == ()
+    assert again.status == first.status
+    refused = Observed(purchase=purchase(IMAGES, PurchaseState.REFUSED, permanent=True, error="no"))
+    end = decide(resource(IMAGES, first.status), refused, NOW, POLICY)
+    assert [(n.type, n.reason) for n in end.notices] == [("Warning", Reason.PROVIDER_REFUSED)]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_deciding_twice_about_the_same_changes_nothing(kind: Kind) -> None:
+    first = bought(
+        kind,
+        purchase(kind, PurchaseState.SUBMITTED),
+        request=RequestView(state=RequestState.RUNNING, message="m"),
+    ).status
+    seen = Observed(
+        purchase=purchase(kind, PurchaseState.SUBMITTED), request=RequestView(state=RequestState.RUNNING, message="m")
+    )
+    second = decide(resource(kind, first), seen, NOW, POLICY)
+    assert second.status == first
+    assert second.notices == ()
+
+
+def test_no_signature_is_shown() -> None:
+    told = "cannot load https://s3/b/k.zip?X-Amz-Signature=secret&x=1 and http://h/p?token=secret, sorry"
+    for made in (
+        purchase(IMAGES, PurchaseState.REFUSED, permanent=True, error=told),
+        purchase(IMAGES, PurchaseState.FAILED, error=told),
+    ):
+        plan = bought(IMAGES, made)
+        shown = str(dump_status(plan.status)) + str(plan.notices)
+        assert "https://s3/b/k.zip" in shown
+        assert "secret" not in shown
+    verdict = outcome(TRANSCRIPT, Stage.PREPARE, reason="SourceUnreachable", message=told, files=[], facts=None)
+    assert "secret" not in str(at(TRANSCRIPT, Stage.PREPARE, finished(TRANSCRIPT, Stage.PREPARE, verdict)))
+
+
+def test_a_long_message_is_cut() -> None:
+    plan = bought(IMAGES, purchase(IMAGES, PurchaseState.REFUSED, permanent=True, error="x" * 5000))
+    assert len(plan.status.message or "") == 1024
+    assert {len(each.message) for each in plan.status.conditions} == {1024}
+
+
+# What is wrong
+
+
+def test_an_invalid_spec_is_said_once_and_mended() -> None:
+    wrong = {"prompt": "jf", "model": "flux-dev", "loras": [{"path": "https://h/l.safetensors"}]}
+    plan = decide(resource(IMAGES, spec=wrong), Observed(), NOW, POLICY)
+    assert reason(plan) == (Phase.FAILED, Reason.INVALID_SPEC)
+    assert (len(plan.notices), plan.payment) == (1, None)
+    assert conditions(plan)["Stalled"] == "True"
+    again = decide(resource(IMAGES, plan.status, spec=wrong), Observed(), NOW, POLICY)
+    assert again == Plan(status=plan.status)
+    mended = decide(resource(IMAGES, plan.status, generation=2), Observed(), NOW, POLICY)
+    assert mended.payment is not None
+
+
+def test_a_finished_run_survives_an_invalid_edit() -> None:
+    status = done(IMAGES)
+    wrong = decide(resource(IMAGES, status, spec={"prompt": ""}, generation=2), Observed(), NOW, POLICY).status
+    assert (wrong.phase, wrong.reason, wrong.versions) == (Phase.FAILED, Reason.INVALID_SPEC, status.versions)
+    outputs = status.versions[0].model_dump(mode="json", by_alias=True)
+    seen = Observed(purchase=purchase(IMAGES, PurchaseState.COLLECTED, outputs=outputs, actual_micros=1))
+    back = decide(resource(IMAGES, wrong, generation=3), seen, NOW, POLICY)
+    assert (back.status.phase, back.payment) == (Phase.COMPLETED, None)
+    # A run under way does not care.
+    frozen = decide(
+        resource(LORA, running(LORA, Stage.PREPARE, prepared=False), spec={}, generation=2),
+        Observed(job=job()),
+        NOW,
+        POLICY,
+    )
+    assert frozen.status.phase is Phase.PREPARING
+
+
+def test_a_store_that_is_away_is_said_and_nothing_else_changes() -> None:
+    for kind in Kind:
+        status = running(kind)
+        away = store_unavailable(resource(kind, status), "pymongo: no", NOW)
+        assert (away.phase, away.reason, away.run) == (status.phase, Reason.STORE_UNAVAILABLE, status.run)
+        fresh = store_unavailable(resource(kind), "pymongo: no", NOW)
+        seen = {each.type: each.status for each in fresh.conditions}
+        assert (fresh.phase, seen["Ready"], seen["Reconciling"]) == (Phase.PENDING, "False", "True")
+        ended = done(kind)
+        assert store_unavailable(resource(kind, ended), "pymongo: no", NOW) == ended
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_status_survives_the_api_server(kind: Kind) -> None:
+    for status in (decide(resource(kind), Observed(), NOW, POLICY).status, done(kind)):
+        assert ResourceStatus.model_validate(dump_status(status)) == status
