@@ -19,7 +19,7 @@ from contentgen_cluster import golang, images, mounts, network, processes, setti
 from contentgen_cluster.buildah import pip_conf, pip_settings
 from contentgen_cluster.cache import KEPT, Cache, content_key
 from contentgen_cluster.certificates import Authority
-from contentgen_cluster.commands import ClusterError, CommandError, run
+from contentgen_cluster.commands import ClusterError, CommandError, feed, run
 from contentgen_cluster.layout import Layout, folder_tar
 from contentgen_cluster.paths import GO_MODULE
 from contentgen_cluster.providers import Kind, Machine, choose
@@ -377,6 +377,14 @@ class TestTools:
     def test_a_failed_program_says_what_it_said(self) -> None:
         with pytest.raises(CommandError, match=r"(?s)failed .3.*disk full"):
             run(sys.executable, "-c", "import sys; print('disk full', file=sys.stderr); sys.exit(3)")
+
+    def test_a_program_is_fed_and_its_failure_told(self) -> None:
+        read_all = "import sys; sys.exit(len(sys.stdin.read()) != 5)"
+        assert feed([sys.executable, "-c", read_all], lambda pipe: pipe.write(b"12345")) == 5
+        with pytest.raises(CommandError, match="failed"):
+            feed([sys.executable, "-c", read_all], lambda pipe: pipe.write(b"1"))
+        with pytest.raises(CommandError, match="failed"):  # it ends before it has read all
+            feed([sys.executable, "-c", "import sys; sys.exit(1)"], lambda pipe: pipe.write(bytes(2**22)))
 
     def test_a_missing_program_is_named(self) -> None:
         with pytest.raises(CommandError, match="no-such-program"):

@@ -2,10 +2,14 @@
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import IO, TypeVar
 
 Argument = str | Path
+Written = TypeVar("Written")
 
 
 class ClusterError(Exception):
@@ -40,6 +44,23 @@ def run(
         said = (done.stderr + done.stdout).decode(errors="replace").strip().splitlines()[-25:]
         raise CommandError("\n".join([f"failed ({done.returncode}): {_short(argv)}", *said]))
     return done.stdout.decode(errors="replace")
+
+
+def feed(command: Sequence[Argument], write: Callable[[IO[bytes]], Written]) -> Written:
+    """Run a program that must succeed on what `write` writes to it; returns what `write` returns."""
+    argv = [str(part) for part in command]
+    with tempfile.TemporaryFile() as said:
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=said, stderr=said) as process:
+            if process.stdin is None:
+                raise CommandError(f"no pipe to {_short(argv)}")
+            written = None
+            with suppress(BrokenPipeError), process.stdin:  # if it ends early, it says why
+                written = write(process.stdin)
+        if process.returncode or written is None:
+            said.seek(0)
+            end = said.read().decode(errors="replace").strip().splitlines()[-25:]
+            raise CommandError("\n".join([f"failed ({process.returncode}): {_short(argv)}", *end]))
+    return written
 
 
 def succeeds(*command: Argument, env: Mapping[str, str] | None = None) -> bool:

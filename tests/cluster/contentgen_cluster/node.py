@@ -4,7 +4,7 @@ It keeps no data from one start to the next: whatever state it is found in, `tak
 """
 
 import datetime
-import shutil
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from contentgen_cluster import cgroups, mounts, network, processes, settings
 from contentgen_cluster.certificates import Authority
-from contentgen_cluster.commands import Argument, ClusterError, CommandError, run, succeeds
+from contentgen_cluster.commands import Argument, ClusterError, CommandError, feed, run, succeeds
 from contentgen_cluster.layout import Layout
 from contentgen_cluster.paths import RUN, STATE
 from contentgen_cluster.settings import Folders, Identities
@@ -21,6 +21,7 @@ AT = Folders(state=STATE, run=RUN)
 _SAVED = STATE / "machine-settings.json"
 _FINGERPRINT = STATE / "fingerprint"
 _CAP_SYS_RESOURCE = 24
+_importing = threading.Lock()
 _COMPONENTS = {
     "containerd",
     "coredns",
@@ -162,9 +163,8 @@ def take_down() -> None:
     mounts.unmount_below(STATE)
     network.take_down(_SAVED)
     _remove_foreign(sockets)
-    for folder in (RUN, STATE):
-        if folder.exists():
-            shutil.rmtree(folder)
+    # Whatever is still mounted there is not ours to empty.
+    run("rm", "--recursive", "--force", "--one-file-system", RUN, STATE)
 
 
 def ctr(*arguments: Argument) -> tuple[Argument, ...]:
@@ -174,15 +174,9 @@ def ctr(*arguments: Argument) -> tuple[Argument, ...]:
 
 def import_image(layout: Layout, reference: str) -> int:
     """Give an image to containerd: only the blobs that it lacks. Returns their bytes."""
-    known = set(run(*ctr("content", "ls", "--quiet")).split())
-    archive = AT.run / f"import-{reference.replace('/', '_')}.tar"
-    try:
-        with archive.open("wb") as file:
-            size = layout.archive(reference, known, file)
-        run(*ctr("images", "import", archive))
-    finally:
-        archive.unlink(missing_ok=True)
-    return size
+    with _importing:  # one after the other: what one brings, the next need not
+        known = set(run(*ctr("content", "ls", "--quiet")).split())
+        return feed(ctr("images", "import", "-"), lambda pipe: layout.archive(reference, known, pipe))
 
 
 def image_names() -> set[str]:
