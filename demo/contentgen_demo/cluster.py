@@ -42,6 +42,9 @@ class Cluster:
         """The chart with the sandbox, and the demo's namespace. Raises: CommandFailed."""
         release.install(self._root)
         release.kubectl(self._root, "apply", "--filename=-", stdin=json.dumps(_NAMESPACE_MANIFEST))
+        # kubectl keeps for hours which kinds there are, and asks anew for a kind that it lacks but not for a category:
+        # `get contentgen` would fail, the user's too, where kubectl was used before the chart was installed.
+        release.kubectl(self._root, "api-resources", "--output=name")
 
     def kubectl(self, *args: str) -> str:
         """kubectl in the demo's namespace. Raises: CommandFailed."""

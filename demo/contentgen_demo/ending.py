@@ -14,7 +14,7 @@ from contentgen_demo.cluster import NAMESPACE, Cluster
 from contentgen_demo.report import Job
 from contentgen_demo.run import LEDGER_PATH, Done
 
-_KUBECTL = "KUBECONFIG=.cluster/kubeconfig .cluster/bin/kubectl"
+_SETTINGS = "export KUBECONFIG=$PWD/.cluster/kubeconfig PATH=$PWD/.cluster/bin:$PATH"
 
 
 def show(cluster: Cluster, console: Console, done: Done) -> int:
@@ -90,15 +90,18 @@ def _checks(console: Console, results: Sequence[report.Check]) -> None:
 
 
 def _next(console: Console, jobs: Sequence[Job], copied: Sequence[Path], folder: Path) -> None:
-    console.print(f"\n[bold]To look at[/] [dim]{len(copied)} files were copied to {folder}/[/]", soft_wrap=True)
+    console.print(
+        f"\n[bold]To look at[/]  [dim]{len(copied)} files were copied to {folder}/, first of all[/]", soft_wrap=True
+    )
     for path in report.worth_opening(copied):
         console.print(f"  {path}", soft_wrap=True)
     first = next((job.view for job in jobs if not job.view.completed), jobs[0].view)
     console.print("\n[bold]Go on[/]")
     for command in (
-        f"{_KUBECTL} get contentgen -A",
-        f"{_KUBECTL} -n {NAMESPACE} describe {first.kind.lower()} {first.name}",
-        f"{_KUBECTL} get --raw {LEDGER_PATH}",
+        _SETTINGS,
+        "kubectl get contentgen -A",
+        f"kubectl -n {NAMESPACE} describe {first.kind.lower()} {first.name}",
+        f"kubectl get --raw {LEDGER_PATH}",
     ):
         console.print(f"  {command}", soft_wrap=True)
     console.print(

@@ -109,7 +109,8 @@ def _apply(cluster: Cluster, console: Console, url: str) -> tuple[Manifest, ...]
     file.write_text(samples.as_yaml(manifests))
     console.print(f"\n[bold]$ kubectl -n {NAMESPACE} apply -f {file}[/]", soft_wrap=True)
     console.print(cluster.kubectl("apply", f"--filename={file}").strip(), style="dim", soft_wrap=True)
-    console.print(f"[bold]$ kubectl -n {NAMESPACE} get contentgen --watch[/]\n", soft_wrap=True)
+    # `--watch` takes one kind only, and `contentgen` stands for three.
+    console.print(f"[bold]$ watch kubectl -n {NAMESPACE} get contentgen[/]\n", soft_wrap=True)
     return manifests
 
 
