@@ -18,7 +18,12 @@ _SETTINGS = "export KUBECONFIG=$PWD/.cluster/kubeconfig PATH=$PWD/.cluster/bin:$
 
 
 def show(cluster: Cluster, console: Console, done: Done) -> int:
-    """Returns the exit code."""
+    """Returns the exit code. Raises: DemoError, CommandFailed."""
+    with stores.errors_for_people():
+        return _show(cluster, console, done)
+
+
+def _show(cluster: Cluster, console: Console, done: Done) -> int:
     client = stores.s3_client(
         cluster.port("s3"), *cluster.secret("contentgen-storage", "access-key-id", "secret-access-key")
     )

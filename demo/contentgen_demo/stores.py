@@ -1,15 +1,19 @@
 """Reads what the jobs left in S3 and MongoDB, both through port-forwards to the sandbox."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pymongo
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from pymongo.errors import PyMongoError
 
 from contentgen_contract import keys
 from contentgen_contract.names import Kind, Stage
+from contentgen_demo.errors import DemoError
 from contentgen_demo.report import StoredFile
 
 if TYPE_CHECKING:
@@ -18,6 +22,17 @@ if TYPE_CHECKING:
 BUCKET = "content-generation-assets"
 DATABASE = "content-generation"
 _LARGEST_COPY = 8 * 2**20  # bytes; the LoRA itself and the trainer's zip are not for looking
+
+
+@contextmanager
+def errors_for_people() -> Iterator[None]:
+    """Raises: DemoError, in place of what the clients raise."""
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise DemoError(f"S3 can't be read: {error}. See kubectl -n contentgen get pods") from None
+    except PyMongoError as error:
+        raise DemoError(f"MongoDB can't be read: {error}. See kubectl -n contentgen get pods") from None
 
 
 def s3_client(port: int, key_id: str, secret: str) -> "S3Client":
@@ -38,14 +53,17 @@ def prefixes(kind: Kind, user_id: str, job_id: str) -> tuple[str, ...]:
 
 
 def stored_files(client: "S3Client", folders: Iterable[str]) -> tuple[StoredFile, ...]:
-    """All files under the folders, by key."""
+    """All files under the folders, by key; none where the bucket is still to be made."""
     pages = client.get_paginator("list_objects_v2")
-    return tuple(
-        StoredFile(found["Key"], found["Size"])
-        for folder in folders
-        for page in pages.paginate(Bucket=BUCKET, Prefix=folder)
-        for found in page.get("Contents", ())
-    )
+    try:
+        return tuple(
+            StoredFile(found["Key"], found["Size"])
+            for folder in folders
+            for page in pages.paginate(Bucket=BUCKET, Prefix=folder)
+            for found in page.get("Contents", ())
+        )
+    except client.exceptions.NoSuchBucket:
+        return ()
 
 
 def copy_for_looking(client: "S3Client", files: Sequence[StoredFile], folder: Path) -> tuple[Path, ...]:

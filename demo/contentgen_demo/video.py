@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from cv2.typing import MatLike
 
 from contentgen_demo import drawing, film, paint, presenter, speech
+from contentgen_demo.errors import DemoError
 from contentgen_demo.film import SHOTS, Join, Shot
 
 FPS = 16
@@ -52,6 +54,10 @@ def ensure_film() -> Film:
         try:
             _make(unfinished)
             unfinished.replace(path)
+        except (OSError, subprocess.CalledProcessError, av.FFmpegError) as error:
+            raise DemoError(
+                f"the demo's film can't be made: {error}; give a video of your own: make demo VIDEO=path-or-url"
+            ) from error
         finally:
             unfinished.unlink(missing_ok=True)
     return Film(path, _seconds(path), was_cached)

@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 from rich.live import Live
 
+from contentgen_cluster.release import CommandFailed
 from contentgen_demo import progress
 from contentgen_demo.cluster import Cluster
 from contentgen_demo.progress import View
 from contentgen_demo.samples import Manifest
 
 _PERIOD_SECONDS = 0.7
+_SILENCE_SECONDS = 20.0
 Show = Callable[[Sequence[View], timedelta], None]
 
 
@@ -43,9 +45,16 @@ def _say_lines(console: Console) -> Show:
 
 def _until_ended(cluster: Cluster, manifests: Sequence[Manifest], most: timedelta, show: Show) -> tuple[Manifest, ...]:
     names = [f"{each['kind'].lower()}/{each['metadata']['name']}" for each in manifests]
-    began = time.monotonic()
+    began = heard = time.monotonic()
     while True:
-        resources = tuple(json.loads(cluster.kubectl("get", *names, "--output=json"))["items"])
+        try:
+            resources = tuple(json.loads(cluster.kubectl("get", *names, "--output=json"))["items"])
+        except CommandFailed:  # an API server may be away for a moment
+            if time.monotonic() - heard > _SILENCE_SECONDS:
+                raise
+            time.sleep(_PERIOD_SECONDS)
+            continue
+        heard = time.monotonic()
         views = [progress.view(each) for each in resources]
         elapsed = timedelta(seconds=time.monotonic() - began)
         show(views, elapsed)
