@@ -32,5 +32,5 @@ def configure(style: Literal["json", "plain"]) -> None:
         JsonFormatter() if style == "json" else logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for noisy in ("httpx", "httpcore", "botocore", "urllib3", "kopf.activities", "uvicorn.error"):
+    for noisy in ("httpx", "httpcore", "botocore", "urllib3", "kopf", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
