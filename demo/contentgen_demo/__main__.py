@@ -16,12 +16,15 @@ from contentgen_demo.errors import DemoError
 from contentgen_demo.run import run
 
 _MINUTES = 10
+_FILE_WIDTH = 120  # columns, where the output is no terminal
 
 
 def main() -> int:
     """Exit code 0 only when all three are Completed and every check holds."""
     arguments = _arguments()
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_FILE_WIDTH)
     try:
         with ExitStack() as stack:
             cluster = Cluster(Path.cwd(), stack)

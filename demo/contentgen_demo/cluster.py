@@ -76,16 +76,16 @@ class Cluster:
         )
         return tuple(said.split("\n"))
 
-    def diagnose(self, resource: dict[str, Any]) -> str:
-        """What `kubectl` knows about a resource that did not get there: its events and its pods' last words."""
+    def diagnose(self, resource: dict[str, Any]) -> list[str]:
+        """What kubectl knows about a resource that did not get there: its events and its pods' last words."""
         kind, name, uid = resource["kind"], resource["metadata"]["name"], resource["metadata"]["uid"]
         said = []
         for title, args in (
-            ("events", ("events", f"--for={kind.lower()}/{name}")),
-            ("pods", ("get", "pods", f"--selector=contentgen.dev/uid={uid}")),
-            ("logs", ("logs", f"--selector=contentgen.dev/uid={uid}", "--tail=15", "--prefix")),
+            ("events", ("events", f"--for={kind.lower()}/{name}", "--no-headers")),
+            ("pods", ("get", "pods", f"--selector=contentgen.dev/uid={uid}", "--no-headers")),
+            ("logs", ("logs", f"--selector=contentgen.dev/uid={uid}", "--tail=10")),
         ):
             with contextlib.suppress(release.CommandFailed):
                 text = self.kubectl(*args).strip()
-                said.append(f"{title}:\n{text or '(none)'}")
-        return "\n".join(said)
+                said += [f"{title}:", *(f"  {line}" for line in text.splitlines())] if text else []
+        return said

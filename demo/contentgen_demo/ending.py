@@ -31,10 +31,14 @@ def _show(cluster: Cluster, console: Console, done: Done) -> int:
     new = report.new_entries(done.ledger_before, cluster.raw(LEDGER_PATH))
     entries = _without_others(cluster, done, jobs, new)
     _section(console, "Done" if all(job.view.completed for job in jobs) else "Not done", report.jobs_table(jobs))
-    _section(console, "The sandbox's ledger: what would have been paid", report.ledger_table(entries))
+    _section(
+        console,
+        "The sandbox's ledger: what would have been paid",
+        report.ledger_table(entries) if entries else "nothing",
+    )
     if len(new) > len(entries):
         console.print(f"  [dim]and {len(new) - len(entries)} lines of other resources in this cluster[/]")
-    _section(console, f"S3: {stores.BUCKET}", report.files_table([(job, _prefixes(job)) for job in jobs]))
+    _section(console, f"S3: {stores.BUCKET}", _files(jobs))
     _section(console, f"MongoDB: {stores.DATABASE}.jobs", report.documents_table(jobs))
     copied = [path for job in jobs for path in stores.copy_for_looking(client, job.files, done.folder)]
     results = report.checks(jobs, entries)
@@ -80,10 +84,16 @@ def _prefixes(job: Job) -> tuple[str, ...]:
     return stores.prefixes(Kind(job.view.kind), job.user_id, job.job_id)
 
 
+def _files(jobs: Sequence[Job]) -> Any:
+    if not any(job.files for job in jobs):
+        return "nothing"
+    return report.files_table([(job, _prefixes(job)) for job in jobs])
+
+
 def _section(console: Console, title: str, *parts: Any) -> None:
     console.print(f"\n[bold]{escape(title)}[/]", soft_wrap=True)
     for part in parts:
-        console.print(Padding(part, (0, 0, 0, 2)))
+        console.print(Padding(part, (0, 0, 0, 2), expand=False))
 
 
 def _checks(console: Console, results: Sequence[report.Check]) -> None:
@@ -122,7 +132,5 @@ def _diagnose(cluster: Cluster, console: Console, done: Done, jobs: Sequence[Job
         each = job.view
         console.print(f"\n[bold red]{each.kind} {each.name}[/] is {each.phase or 'without a status'}", soft_wrap=True)
         console.print(f"  {escape(each.reason or '—')}: {escape(each.message)}", soft_wrap=True)
-        for condition in resource.get("status", {}).get("conditions", ()):
-            words = (condition["type"], condition["status"], condition.get("reason", ""), condition.get("message", ""))
-            console.print(f"  {escape(' '.join(words))}", soft_wrap=True)
-        console.print(Padding(escape(cluster.diagnose(resource)), (0, 0, 0, 2)))
+        for line in (*report.condition_lines(resource), *cluster.diagnose(resource)):
+            console.print(f"  {escape(line)}", style="dim", soft_wrap=True)

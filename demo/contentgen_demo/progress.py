@@ -147,6 +147,11 @@ def _differs(old: View | None, new: View) -> bool:
 
 
 def _line(each: View, elapsed: timedelta) -> str:
-    words = [each.phase or "—", f"{each.progress:>3}%", "" if each.completed else each.stage, each.cost, each.reason]
+    words = [
+        f"{each.phase or '—':<10} {each.progress:>3}%",
+        "" if each.completed else each.stage,
+        each.cost,
+        each.reason,
+    ]
     said = "  ".join(word for word in words if word)
     return f"{duration(elapsed):>7}  {each.kind:<15} {each.name}  {said}"

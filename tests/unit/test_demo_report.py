@@ -13,6 +13,7 @@ from contentgen_demo.report import (
     Line,
     StoredFile,
     checks,
+    condition_lines,
     document_essence,
     folders,
     listing,
@@ -135,6 +136,22 @@ def test_an_empty_file_is_a_missing_one() -> None:
     whole = training()
     emptied = tuple(StoredFile(f.key, 0) if f.key.endswith("model.safetensors") else f for f in whole.files)
     assert missing_files(replace(whole, files=emptied)) == (r"/model\.safetensors",)
+
+
+def test_where_one_has_not_ended_well_only_that_is_told() -> None:
+    failed = replace(training().view, phase="Failed")
+    assert [check.found for check in checks([training(view=failed, files=())], [])] == ["LoraTraining is Failed"]
+
+
+def test_conditions_do_not_repeat_the_message() -> None:
+    conditions = [
+        {"type": "Ready", "status": "False", "reason": "NoVideo", "message": "no picture"},
+        {"type": "SourceReady", "status": "True", "reason": "Downloaded", "message": "3 MB"},
+    ]
+    assert condition_lines({"status": {"message": "no picture", "conditions": conditions}}) == (
+        "Ready=False  NoVideo",
+        "SourceReady=True  Downloaded: 3 MB",
+    )
 
 
 def test_only_new_lines_of_the_ledger_count() -> None:
