@@ -105,9 +105,9 @@ def _checks(console: Console, results: Sequence[report.Check]) -> None:
 
 
 def _next(console: Console, jobs: Sequence[Job], copied: Sequence[Path], folder: Path) -> None:
-    console.print(
-        f"\n[bold]To look at[/]  [dim]{len(copied)} files were copied to {folder}/, first of all[/]", soft_wrap=True
-    )
+    if copied:
+        count = f"{len(copied)} files were copied to {folder}/, first of all"
+        console.print(f"\n[bold]To look at[/]  [dim]{count}[/]", soft_wrap=True)
     for path in report.worth_opening(copied):
         console.print(f"  {path}", soft_wrap=True)
     first = next((job.view for job in jobs if not job.view.completed), jobs[0].view)

@@ -176,13 +176,12 @@ def _value(value: Any) -> str:
 
 
 def condition_lines(resource: dict[str, Any]) -> tuple[str, ...]:
-    """The conditions; a message that only repeats the status' is left out."""
+    """The conditions that say more than the status' reason and message."""
     status = resource.get("status", {})
-    said = status.get("message")
     return tuple(
-        f"{each['type']}={each['status']}  {each.get('reason', '')}"
-        + (f": {each['message']}" if each.get("message") not in (None, "", said) else "")
+        f"{each['type']}={each['status']}  {each.get('reason', '')}: {each.get('message', '')}"
         for each in status.get("conditions", ())
+        if (each.get("reason"), each.get("message")) != (status.get("reason"), status.get("message"))
     )
 
 

@@ -143,13 +143,12 @@ def test_where_one_has_not_ended_well_only_that_is_told() -> None:
     assert [check.found for check in checks([training(view=failed, files=())], [])] == ["LoraTraining is Failed"]
 
 
-def test_conditions_do_not_repeat_the_message() -> None:
+def test_conditions_do_not_repeat_the_status() -> None:
     conditions = [
         {"type": "Ready", "status": "False", "reason": "NoVideo", "message": "no picture"},
         {"type": "SourceReady", "status": "True", "reason": "Downloaded", "message": "3 MB"},
     ]
-    assert condition_lines({"status": {"message": "no picture", "conditions": conditions}}) == (
-        "Ready=False  NoVideo",
+    assert condition_lines({"status": {"reason": "NoVideo", "message": "no picture", "conditions": conditions}}) == (
         "SourceReady=True  Downloaded: 3 MB",
     )
 
