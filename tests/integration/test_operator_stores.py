@@ -1,0 +1,165 @@
+"""Ledger, records and bucket against real servers: what the operator's promises about money and files rest on."""
+
+# ruff: noqa: ASYNC210 - a blocking request in a test blocks nobody
+import asyncio
+import base64
+import hashlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from pymongo import MongoClient, WriteConcern
+from pymongo.database import Database
+
+from contentgen_contract.names import Kind
+from contentgen_contract.orders import FileClaim
+from contentgen_operator.ledger import Ledger
+from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.records import Records
+from contentgen_operator.storage import InvalidOutcome, Storage
+from contentgen_operator.stores import prepare_stores
+from contentgen_sandbox.testing import mongo_server, s3_server
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+KEY = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="ab", rerun=None, attempt=1)
+
+
+@pytest.fixture(scope="module")
+def mongo() -> Iterator[MongoClient[dict[str, Any]]]:
+    with mongo_server() as uri, MongoClient[dict[str, Any]](uri, tz_aware=True) as client:
+        yield client
+
+
+@pytest.fixture
+def database(mongo: MongoClient[dict[str, Any]], request: pytest.FixtureRequest) -> Iterator[Database[dict[str, Any]]]:
+    name = hashlib.sha256(request.node.name.encode()).hexdigest()[:16]
+    yield mongo.get_database(name, write_concern=WriteConcern(w="majority", j=True))
+    mongo.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+        made = Storage(bucket="assets", region="us-east-1", endpoint=server.endpoint, public_endpoint=None)
+        made.ensure_bucket()
+        yield made
+
+
+def purchase(**changes: Any) -> Purchase:
+    return Purchase(
+        state=PurchaseState.INTENT,
+        job_id="j",
+        provider="assemblyai",
+        model="m",
+        marker="a/b",
+        created_at=NOW,
+        changed_at=NOW,
+    ).model_copy(update=changes)
+
+
+def test_one_of_sixteen_that_intend_at_once_may_pay(database: Database[dict[str, Any]]) -> None:
+    ledger = Ledger(database["ledger"])
+    with ThreadPoolExecutor(16) as pool:
+        for attempt in range(1, 11):
+            key = KEY.model_copy(update={"attempt": attempt})
+            won = list(pool.map(lambda _, key=key: ledger._intend(key, purchase()), range(16)))
+            assert won.count(True) == 1
+
+
+async def test_one_of_sixteen_may_try_a_refused_one_again(database: Database[dict[str, Any]]) -> None:
+    ledger = Ledger(database["ledger"])
+    assert await ledger.intend(KEY, purchase())
+    refuse = Move(key=KEY, source=PurchaseState.INTENT, target=PurchaseState.REFUSED, changes={"error": "busy"})
+    assert await ledger.move(refuse)
+    won = await asyncio.gather(*(ledger.intend(KEY, purchase()) for _ in range(16)))
+    assert won.count(True) == 1
+    found = await ledger.get(KEY)
+    assert found is not None
+    assert (found.state, found.tries, found.error) == (PurchaseState.INTENT, 2, "")
+
+
+async def test_a_purchase_comes_back_as_it_was_written(database: Database[dict[str, Any]]) -> None:
+    ledger = Ledger(database["ledger"])
+    whole = purchase(request_id="r", submitted_at=NOW, estimated_micros=2_000_000, outputs={"version": 1, "files": []})
+    assert await ledger.intend(KEY, whole)
+    assert await ledger.get(KEY) == whole
+    assert await ledger.request_ids("a/b") == {"r"}
+    assert await ledger.request_ids("a/c") == frozenset()
+
+
+async def test_stores_are_prepared_twice(database: Database[dict[str, Any]], storage: Storage) -> None:
+    ledger, records = Ledger(database["ledger"]), Records(database["jobs"], storage)
+    for _ in range(2):
+        await prepare_stores(storage, ledger, records)
+    assert {"model_finished", "marker"} <= set(database["ledger"].index_information())
+    assert {"job_id", "user_created"} <= set(database["jobs"].index_information())
+    assert storage._client.get_bucket_versioning(Bucket=storage.bucket)["Status"] == "Enabled"
+
+
+CONTENT = b"some bytes of a picture"
+CLAIM = FileClaim(
+    name="image_1.png", size_bytes=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest(), content_type="image/png"
+)
+
+
+def put(storage: Storage, prefix: str, content: bytes, lifetime: timedelta = timedelta(minutes=5), **other: str) -> int:
+    grant = storage.grant(prefix, CLAIM, lifetime)
+    if lifetime < timedelta(seconds=5):
+        time.sleep(2.1)
+    headers = grant.headers | {"Content-Length": str(len(content))} | other
+    return httpx.put(grant.url, content=content, headers=headers).status_code
+
+
+def checksum(content: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(content).digest()).decode()
+
+
+async def test_a_grant_is_for_exactly_these_bytes(storage: Storage) -> None:
+    assert put(storage, "right/", CONTENT) == 200
+    assert await storage.sizes("right/") == {"image_1.png": len(CONTENT)}
+    forged = CONTENT[::-1]
+    refusals = {
+        "other bytes": put(storage, "wrong/", forged),
+        "other bytes, own checksum": put(storage, "wrong/", forged, **{"x-amz-checksum-sha256": checksum(forged)}),
+        "longer": put(storage, "wrong/", CONTENT + b"!"),
+        "longer, own checksum": put(
+            storage, "wrong/", CONTENT + b"!", **{"x-amz-checksum-sha256": checksum(CONTENT + b"!")}
+        ),
+        "another type": put(storage, "wrong/", CONTENT, **{"Content-Type": "text/html"}),
+        "too late": put(storage, "wrong/", CONTENT, timedelta(seconds=1)),
+    }
+    assert all(400 <= status < 500 for status in refusals.values()), refusals
+    grant = storage.grant("wrong/", CLAIM, timedelta(minutes=5))
+    elsewhere = httpx.put(grant.url.replace("wrong/", "other/"), content=CONTENT, headers=grant.headers)
+    assert 400 <= elsewhere.status_code < 500
+    assert await storage.sizes("wrong/") == {}
+    assert await storage.sizes("other/") == {}
+
+
+async def test_a_worker_leaves_its_outcome_and_reads_its_files(storage: Storage) -> None:
+    url = storage.worker_put("runs/j/1/prepare-1.json", timedelta(minutes=5))
+    assert await storage.outcome("runs/j/1/prepare-1.json") is None
+    body = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"NoVideo","message":"no picture"}'
+    assert httpx.put(url, content=body, headers={"Content-Type": "application/json"}).status_code == 200
+    outcome = await storage.outcome("runs/j/1/prepare-1.json")
+    assert outcome is not None
+    assert not outcome.succeeded
+    assert httpx.get(storage.worker_get("runs/j/1/prepare-1.json", timedelta(minutes=5))).content == body
+    assert httpx.get(storage.provider_get("runs/j/1/prepare-1.json")).content == body
+    assert httpx.get(storage.source_get("s3://assets/runs/j/1/prepare-1.json", timedelta(minutes=5))).content == body
+    assert httpx.get(storage.plain_url("runs/j/1/prepare-1.json")).status_code == 403, "the bucket is private"
+    assert httpx.put(url, content=b"{", headers={"Content-Type": "application/json"}).status_code == 200
+    with pytest.raises(InvalidOutcome):
+        await storage.outcome("runs/j/1/prepare-1.json")
+
+
+async def test_a_document_of_the_providers_is_kept(storage: Storage) -> None:
+    await storage.put_json("runs/j/1/provider-1.json", {"text": "grüezi", "words": [None, 1.5]})
+    got = httpx.get(storage.worker_get("runs/j/1/provider-1.json", timedelta(minutes=1)))
+    assert got.json() == {"text": "grüezi", "words": [None, 1.5]}

@@ -1,0 +1,443 @@
+"""The desk over HTTP: who a token is, what it may have, and that nobody gets another's."""
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import mongomock
+import pytest
+
+from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, UID_LABEL, Kind, Stage
+from contentgen_contract.orders import WorkOrder
+from contentgen_contract.spec import parse_spec, run_hash
+from contentgen_operator import identity
+from contentgen_operator.desk import Desk, create_app
+from contentgen_operator.identity import Gatekeeper
+from contentgen_operator.ledger import Ledger
+from contentgen_operator.observed import ResourceRef
+from contentgen_operator.orders import OrderPolicy
+from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.reports import Reports
+from contentgen_operator.storage import Storage
+
+SPECS: dict[Kind, dict[str, Any]] = {
+    Kind.LORA_TRAINING: {"loraName": "jesse", "triggerWord": "jf", "source": {"url": "https://h/talk.mp4"}},
+    Kind.IMAGE_GENERATION: {"prompt": "a cat"},
+    Kind.TRANSCRIPTION: {"source": {"url": "s3://recordings/a.mp3", "sha256": "0" * 64}},
+}
+DATASET = {
+    "type": "dataset",
+    "images": 30,
+    "scenes": 4,
+    "durationSeconds": 6,
+    "width": 1,
+    "height": 1,
+    "sourceBytes": 1,
+}
+SHA = "ab" * 32
+
+
+class Cluster:
+    """What the API server would say."""
+
+    def __init__(self) -> None:
+        self.reviews: dict[str, dict[str, Any]] = {}
+        self.pods: dict[tuple[str, str], dict[str, Any]] = {}
+        self.jobs: dict[tuple[str, str], dict[str, Any]] = {}
+        self.resources: dict[tuple[Kind, str, str], dict[str, Any]] = {}
+
+    async def review_token(self, token: str) -> dict[str, Any]:
+        return self.reviews.get(token, {"authenticated": False})
+
+    async def get_pod(self, namespace: str, name: str) -> dict[str, Any] | None:
+        return self.pods.get((namespace, name))
+
+    async def get_job(self, namespace: str, name: str) -> dict[str, Any] | None:
+        return self.jobs.get((namespace, name))
+
+    async def get_resource(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
+        return self.resources.get((kind, namespace, name))
+
+    def worker(self, kind: Kind, name: str, stage: Stage, namespace: str = "ns") -> str:
+        """A resource with a Job with a pod; the pod's token."""
+        uid = f"uid-{namespace}-{name}"
+        spec = SPECS[kind]
+        self.resources[kind, namespace, name] = {
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "uid": uid,
+                "resourceVersion": "1",
+                "creationTimestamp": "2026-11-21T00:00:00Z",
+            },
+            "spec": spec,
+            "status": {
+                "run": {
+                    "number": 1,
+                    "version": 1,
+                    "runHash": run_hash(kind, parse_spec(kind, spec)),
+                    "generation": 1,
+                    "spec": spec,
+                    "startedAt": "2026-11-21T00:00:00Z",
+                    "facts": DATASET if stage is Stage.COLLECT else None,
+                    "job": {"name": f"job-{name}", "uid": f"{uid}-job", "stage": stage.value, "attempt": 2},
+                }
+            },
+        }
+        owner = {
+            "apiVersion": "contentgen.dev/v1alpha1",
+            "kind": kind.value,
+            "name": name,
+            "uid": uid,
+            "controller": True,
+        }
+        labels = {UID_LABEL: uid, KIND_LABEL: kind.value, STAGE_LABEL: stage.value}
+        self.jobs[namespace, f"job-{name}"] = {
+            "metadata": {
+                "name": f"job-{name}",
+                "uid": f"{uid}-job",
+                "ownerReferences": [owner],
+                "labels": labels,
+                "creationTimestamp": "2026-11-21T00:00:00Z",
+            }
+        }
+        controller = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "name": f"job-{name}",
+            "uid": f"{uid}-job",
+            "controller": True,
+        }
+        self.pods[namespace, f"pod-{name}"] = {
+            "metadata": {"name": f"pod-{name}", "uid": f"{uid}-pod", "ownerReferences": [controller], "labels": labels}
+        }
+        return self.token(f"token-{namespace}-{name}", namespace, f"pod-{name}", f"{uid}-pod")
+
+    def token(self, token: str, namespace: str, pod: str, uid: str, audience: str = "contentgen") -> str:
+        self.reviews[token] = {
+            "authenticated": True,
+            "audiences": [audience],
+            "user": {
+                "username": f"system:serviceaccount:{namespace}:default",
+                "extra": {
+                    "authentication.kubernetes.io/pod-name": [pod],
+                    "authentication.kubernetes.io/pod-uid": [uid],
+                },
+            },
+        }
+        return token
+
+
+class Setting:
+    """A desk and those around it."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster()
+        self.reports = Reports()
+        self.woken: list[tuple[ResourceRef, float]] = []
+        collection: Any = mongomock.MongoClient(tz_aware=True)["db"]["ledger"]
+        self.ledger = Ledger(collection)
+        self.client: Any = None
+
+    async def wake(self, ref: ResourceRef, delay: float) -> None:
+        self.woken.append((ref, delay))
+
+    async def get(self, token: str, path: str = "/v1/order") -> httpx.Response:
+        return await self.client.get(path, headers={"Authorization": f"Bearer {token}"})
+
+    async def post(self, token: str, path: str, body: Any = None) -> httpx.Response:
+        return await self.client.post(path, json=body, headers={"Authorization": f"Bearer {token}"})
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Storage]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "id")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        yield Storage(bucket="assets", region="us-east-1", endpoint="http://s3:9000", public_endpoint=None)
+
+
+@pytest.fixture
+async def setting(bucket: Storage) -> AsyncIterator[Setting]:
+    made = Setting()
+    kube: Any = made.cluster
+    desk = Desk(
+        gatekeeper=Gatekeeper(kube),
+        storage=bucket,
+        ledger=made.ledger,
+        reports=made.reports,
+        policy=OrderPolicy(stage_deadline=timedelta(hours=1), allowed_hosts=("h:1",)),
+        wake=made.wake,
+    )
+    transport = httpx.ASGITransport(create_app(desk))
+    async with httpx.AsyncClient(transport=transport, base_url="https://desk") as client:
+        made.client = client
+        yield made
+
+
+def claim(name: str, **changes: Any) -> dict[str, Any]:
+    return {"name": name, "sizeBytes": 7, "sha256": SHA, "contentType": "image/jpeg"} | changes
+
+
+# Orders
+
+
+async def test_an_order_of_a_prepare_stage(setting: Setting) -> None:
+    token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
+    order = WorkOrder.model_validate_json((await setting.get(token)).content)
+    assert (order.kind, order.stage, order.attempt, order.user_id) == (Kind.TRANSCRIPTION, Stage.PREPARE, 2, "ns")
+    assert order.source is not None
+    assert (order.source.trusted, order.source.sha256) == (True, "0" * 64)
+    assert urlsplit(order.source.url).path == "/recordings/a.mp3"
+    assert urlsplit(order.outcome_url).path == "/assets/runs/uid-ns-it/1/prepare-2.json"
+    assert (order.result, order.dataset, order.allowed_hosts) == (None, None, ("h:1",))
+    assert "secret" not in (await setting.get(token)).text
+
+
+async def test_a_web_source_is_not_trusted(setting: Setting) -> None:
+    token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.PREPARE)
+    order = WorkOrder.model_validate_json((await setting.get(token)).content)
+    assert order.source is not None
+    assert (order.source.trusted, order.source.url) == (False, "https://h/talk.mp4")
+
+
+async def test_an_order_of_a_collect_stage(setting: Setting) -> None:
+    token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.COLLECT)
+    now = datetime.now(UTC)
+    spec = SPECS[Kind.LORA_TRAINING]
+    key = PurchaseKey(
+        namespace="ns",
+        kind=Kind.LORA_TRAINING,
+        name="it",
+        run_hash=run_hash(Kind.LORA_TRAINING, parse_spec(Kind.LORA_TRAINING, spec)),
+        rerun=None,
+        attempt=1,
+    )
+    await setting.ledger.intend(
+        key,
+        Purchase(
+            state=PurchaseState.SUCCEEDED,
+            job_id="j",
+            provider="fal",
+            model="m",
+            marker="k",
+            created_at=now,
+            changed_at=now,
+            result_key="runs/uid-ns-it/1/provider-1.json",
+        ),
+    )
+    order = WorkOrder.model_validate_json((await setting.get(token)).content)
+    assert order.source is None
+    assert order.result is not None
+    assert urlsplit(order.result.url).path == "/assets/runs/uid-ns-it/1/provider-1.json"
+    assert order.dataset is not None
+    assert urlsplit(order.dataset.url).path == "/assets/datasets/ns/uid-ns-it/dataset.json"
+    shown = [urlsplit(each.url).path.rpartition("/")[2] for each in order.dataset_previews]
+    assert (len(shown), shown[0], shown == sorted(set(shown))) == (12, "0001.jpg", True)
+    assert shown[-1] <= "0030.jpg"
+
+
+# Uploads, reports
+
+
+async def test_uploads_are_granted_under_the_own_prefix(setting: Setting) -> None:
+    token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.PREPARE)
+    reply = await setting.post(token, "/v1/uploads", {"files": [claim("images/0001.jpg"), claim("dataset.zip")]})
+    assert reply.status_code == 200
+    grants = reply.json()["grants"]
+    assert [urlsplit(g["url"]).path for g in grants] == [
+        "/assets/datasets/ns/uid-ns-it/images/0001.jpg",
+        "/assets/datasets/ns/uid-ns-it/dataset.zip",
+    ]
+    signed = parse_qs(urlsplit(grants[0]["url"]).query)["X-Amz-SignedHeaders"][0].split(";")
+    assert {"content-length", "content-type", "x-amz-checksum-sha256"} <= set(signed)
+    assert grants[0]["headers"]["Content-Length"] == "7"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.safetensors", "../x/dataset.zip", "images/../dataset.zip", "/dataset.zip", "images/1.jpg", "dataset.zip\n",
+     "images/0001.jpg/..", "", "x" * 200, "dataset.zip?versionId=1", "Images/0001.jpg"],
+)  # fmt: skip
+async def test_other_names_are_refused(setting: Setting, name: str) -> None:
+    token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.PREPARE)
+    reply = await setting.post(token, "/v1/uploads", {"files": [claim("dataset.json"), claim(name)]})
+    assert reply.status_code == 422
+    assert "Signature" not in reply.text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"sizeBytes": 0}, {"sizeBytes": 2**40}, {"sha256": "AB" * 32}, {"sha256": ""}, {"contentType": "a/b\r\nx: y"}],
+)
+async def test_other_claims_are_refused(setting: Setting, wrong: dict[str, Any]) -> None:
+    token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.PREPARE)
+    assert (await setting.post(token, "/v1/uploads", {"files": [claim("dataset.zip", **wrong)]})).status_code == 422
+    assert (await setting.post(token, "/v1/uploads", {"files": []})).status_code == 422
+    assert (await setting.post(token, "/v1/uploads", {"files": [claim("dataset.zip")] * 257})).status_code == 422
+
+
+async def test_reports_wake_the_resource(setting: Setting) -> None:
+    token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
+    body = {"step": "Downloading", "fraction": 0.5, "message": "half"}
+    assert (await setting.post(token, "/v1/progress", body)).status_code == 204
+    report = setting.reports.progress("uid-ns-it-job")
+    assert report is not None
+    assert report.fraction == 0.5
+    assert not setting.reports.finished("uid-ns-it-job")
+    assert (await setting.post(token, "/v1/outcome")).status_code == 204
+    assert setting.reports.finished("uid-ns-it-job")
+    assert [(ref.name, delay) for ref, delay in setting.woken] == [("it", 1.0), ("it", 0)]
+    for wrong in ({"step": "Hacking", "fraction": 0.5}, {"step": "Storing", "fraction": 2}, {}, []):
+        assert (await setting.post(token, "/v1/progress", wrong)).status_code == 422
+    setting.reports.forget("uid-ns-it-job")
+    assert setting.reports.progress("uid-ns-it-job") is None
+    assert not setting.reports.finished("uid-ns-it-job")
+
+
+async def test_bodies_are_bounded(setting: Setting) -> None:
+    token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
+    headers = {"Authorization": f"Bearer {token}"}
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    large = await setting.client.post("/v1/progress", content=b"x" * 300_000, headers=headers)
+    chunked = await setting.client.post("/v1/progress", content=chunks(), headers=headers)
+    forged = await setting.client.post("/v1/progress", content=b"{}", headers=headers | {"Content-Length": "-1"})
+    assert (large.status_code, chunked.status_code, forged.status_code) == (413, 413, 413)
+
+
+# Identity
+
+
+async def test_forged_tokens_are_nobody(setting: Setting) -> None:
+    cluster = setting.cluster
+    good = cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
+    review = cluster.reviews[good]
+    user = review["user"]
+    forged = {
+        "another audience": review | {"audiences": ["https://kubernetes.default.svc"]},
+        "no audience": {k: v for k, v in review.items() if k != "audiences"},
+        "not authenticated": review | {"authenticated": False},
+        "an error": {"error": "expired"},
+        "a person": review | {"user": user | {"username": "jane"}},
+        "not bound to a pod": review | {"user": {"username": user["username"]}},
+        "a longer name": review | {"user": user | {"username": "system:serviceaccount:ns:default:x"}},
+        "a pod of that name made anew": review
+        | {"user": user | {"extra": user["extra"] | {"authentication.kubernetes.io/pod-uid": ["older"]}}},
+        "a pod of another namespace": review | {"user": user | {"username": "system:serviceaccount:other:default"}},
+    }
+    for name, answer in forged.items():
+        cluster.reviews[name] = answer
+        assert (await setting.get(name)).status_code == 401, name
+    assert (await setting.get("never seen")).status_code == 401
+    assert (await setting.client.get("/v1/order")).status_code == 401
+    assert (await setting.client.get("/v1/order", headers={"Authorization": "Basic eDp5"})).status_code == 401
+    assert (await setting.get(good)).status_code == 200
+
+
+async def test_only_a_recorded_job_counts(setting: Setting) -> None:
+    cluster = setting.cluster
+    changes: list[tuple[str, Any]] = []
+
+    def spoil(name: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]:
+        token = cluster.worker(Kind.TRANSCRIPTION, name, Stage.PREPARE)
+        resource = cluster.resources[Kind.TRANSCRIPTION, "ns", name]
+        return cluster.pods["ns", f"pod-{name}"], cluster.jobs["ns", f"job-{name}"], resource, token
+
+    pod, _, _, token = spoil("labels-only")
+    pod["metadata"]["ownerReferences"] = []
+    changes.append((token, 403))
+    pod, _, _, token = spoil("owner-no-controller")
+    pod["metadata"]["ownerReferences"][0]["controller"] = False
+    changes.append((token, 403))
+    pod, _, _, token = spoil("another-kind")
+    pod["metadata"]["ownerReferences"][0]["kind"] = "ReplicaSet"
+    changes.append((token, 403))
+    pod, _, _, token = spoil("job-made-anew")
+    pod["metadata"]["ownerReferences"][0]["uid"] = "older"
+    changes.append((token, 403))
+    _, made, _, token = spoil("job-of-a-user")
+    made["metadata"]["ownerReferences"] = []
+    changes.append((token, 403))
+    _, made, _, token = spoil("job-of-another-group")
+    made["metadata"]["ownerReferences"][0]["apiVersion"] = "evil.dev/v1"
+    changes.append((token, 403))
+    _, made, _, token = spoil("resource-made-anew")
+    made["metadata"]["ownerReferences"][0]["uid"] = "older"
+    changes.append((token, 403))
+    _, _, body, token = spoil("another-job-recorded")
+    body["status"]["run"]["job"]["uid"] = "another"
+    changes.append((token, 403))
+    _, _, body, token = spoil("no-job-recorded")
+    body["status"]["run"]["job"] = None
+    changes.append((token, 425))
+    _, _, body, token = spoil("no-run")
+    body["status"] = {}
+    changes.append((token, 425))
+    for token, status in changes:
+        assert (await setting.get(token)).status_code == status, token
+        assert (await setting.post(token, "/v1/outcome")).status_code == status
+    assert setting.woken == []
+    assert (await setting.get(spoil("good")[3])).status_code == 200
+
+
+async def test_nobody_gets_anothers(setting: Setting) -> None:
+    """Every pair of two workers: each URL that one gets lies under its own uid; a Job that claims another's resource
+    is refused. The share of requests that succeed is the control.
+    """
+    cluster = setting.cluster
+    tokens = {
+        (kind, stage, namespace): cluster.worker(kind, f"{kind.value.lower()}-{stage}", stage, namespace)
+        for kind, stage, namespace in itertools.product(Kind, Stage, ("ns", "other"))
+        if (kind, stage) != (Kind.IMAGE_GENERATION, Stage.PREPARE)
+    }
+    names = {Stage.PREPARE: {Kind.LORA_TRAINING: "dataset.zip", Kind.TRANSCRIPTION: "audio.flac"}}
+    names[Stage.COLLECT] = {
+        Kind.LORA_TRAINING: "model.safetensors",
+        Kind.TRANSCRIPTION: "transcript.txt",
+        Kind.IMAGE_GENERATION: "image_1.png",
+    }
+    good = 0
+    for (kind, stage, namespace), token in tokens.items():
+        uid = f"uid-{namespace}-{kind.value.lower()}-{stage}"
+        body = {"files": [claim(names[stage][kind])]}
+        replies = [await setting.get(token), await setting.post(token, "/v1/uploads", body)]
+        good += sum(reply.status_code == 200 for reply in replies)
+        for reply in replies:
+            assert uid in reply.text
+            others = {f"/uid-{n}-{k.value.lower()}-{s}/" for k, s, n in tokens} - {f"/{uid}/"}
+            assert not [other for other in others if other in reply.text]
+    assert good == 2 * len(tokens)
+    # A tenant who may create Jobs makes one that names another's resource as its owner.
+    foreign = 0
+    for kind, stage, namespace in tokens:
+        name = f"{kind.value.lower()}-{stage}"
+        forged = cluster.jobs[namespace, f"job-{name}"]["metadata"] | {"name": "forged", "uid": f"forged-{namespace}"}
+        cluster.jobs[namespace, "forged"] = {"metadata": forged}
+        owner = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "name": "forged",
+            "uid": f"forged-{namespace}",
+            "controller": True,
+        }
+        cluster.pods[namespace, "forged"] = {"metadata": {"uid": "forged-pod", "ownerReferences": [owner]}}
+        token = cluster.token(f"forged {kind} {stage} {namespace}", namespace, "forged", "forged-pod")
+        foreign += (await setting.get(token)).status_code == 200
+    assert foreign == 0
+
+
+async def test_an_assignment_is_remembered_for_a_while(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr(identity.time, "monotonic", lambda: clock)
+    token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
+    assert (await setting.get(token)).status_code == 200
+    setting.cluster.reviews.clear()
+    assert (await setting.get(token)).status_code == 200
+    clock += 31
+    assert (await setting.get(token)).status_code == 401

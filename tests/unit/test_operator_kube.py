@@ -1,0 +1,139 @@
+"""The calls to the API server, over real HTTP to a server on loopback: methods, content types, verdicts."""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+from kubernetes.aio import client
+from kubernetes.aio.client.exceptions import ApiException
+
+from contentgen_contract.names import Kind
+from contentgen_operator.kube import Conflict, Kube
+from contentgen_operator.observed import ResourceRef
+from contentgen_operator.plan import Notice
+
+REF = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid="u")
+OURS = "/apis/contentgen.dev/v1alpha1/namespaces/ns/transcriptions/it"
+JOBS = "/apis/batch/v1/namespaces/ns/jobs"
+SECRET = "/api/v1/namespaces/ns/secrets/tls"
+
+
+class Api:
+    """Answers (method, path) as it is told, and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.replies: dict[tuple[str, str], tuple[int, Any]] = {}
+        self.seen: list[tuple[str, str, str, Any]] = []
+
+    async def handle(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        kind = request.headers.get("Content-Type", "")
+        self.seen.append((request.method, request.path, kind, json.loads(body) if body else None))
+        status, answer = self.replies.get((request.method, request.path), (404, {"kind": "Status", "code": 404}))
+        return web.json_response(answer, status=status)
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[tuple[Api, Kube]]:
+    made = Api()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", made.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    kube = Kube()
+    async with client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{port}")) as connection:
+        kube._api = connection
+        kube._objects = client.CustomObjectsApi(connection)
+        kube._core = client.CoreV1Api(connection)
+        yield made, kube
+    await runner.cleanup()
+
+
+async def test_a_resource_is_there_or_not(api: tuple[Api, Kube]) -> None:
+    server, kube = api
+    assert await kube.get_resource(Kind.TRANSCRIPTION, "ns", "it") is None
+    server.replies["GET", OURS] = (200, {"spec": {"a": None, "b": 1.5}})
+    assert await kube.get_resource(Kind.TRANSCRIPTION, "ns", "it") == {"spec": {"a": None, "b": 1.5}}
+    server.replies["GET", OURS] = (500, {})
+    with pytest.raises(ApiException):
+        await kube.get_resource(Kind.TRANSCRIPTION, "ns", "it")
+
+
+async def test_a_status_is_replaced_as_it_is(api: tuple[Api, Kube]) -> None:
+    server, kube = api
+    body = {"metadata": {"resourceVersion": "7"}, "status": {"run": {"spec": {"x": None}}}}
+    server.replies["PUT", f"{OURS}/status"] = (200, {})
+    await kube.put_status(Kind.TRANSCRIPTION, "ns", "it", body)
+    (_, _, kind, sent) = server.seen[0]
+    assert (kind, sent) == ("application/json", body)
+    server.replies["PUT", f"{OURS}/status"] = (409, {"message": "changed"})
+    with pytest.raises(Conflict):
+        await kube.put_status(Kind.TRANSCRIPTION, "ns", "it", body)
+
+
+async def test_a_job_is_made_once(api: tuple[Api, Kube]) -> None:
+    server, kube = api
+    owner = {"uid": "u", "controller": True}
+    manifest = {"metadata": {"name": "job", "ownerReferences": [owner]}}
+    server.replies["POST", JOBS] = (201, manifest | {"made": True})
+    assert (await kube.create_job("ns", manifest))["made"]
+    server.replies["POST", JOBS] = (409, {"message": "exists"})
+    server.replies["GET", f"{JOBS}/job"] = (200, manifest | {"found": True})
+    assert (await kube.create_job("ns", manifest))["found"]
+    server.replies["GET", f"{JOBS}/job"] = (
+        200,
+        {"metadata": {"name": "job", "ownerReferences": [owner | {"uid": "x"}]}},
+    )
+    with pytest.raises(Conflict):
+        await kube.create_job("ns", manifest)
+    server.replies["POST", JOBS] = (403, {"message": "the namespace is being terminated"})
+    with pytest.raises(ApiException):
+        await kube.create_job("ns", manifest)
+
+
+async def test_the_secret_is_patched_as_a_merge(api: tuple[Api, Kube]) -> None:
+    server, kube = api
+    data = {"tls.key": base64.b64encode(b"k").decode()}
+    server.replies["GET", SECRET] = (200, {"metadata": {"name": "tls", "resourceVersion": "3"}, "data": data})
+    assert await kube.get_secret_data("ns", "tls") == ("3", {"tls.key": b"k"})
+    server.replies["PATCH", SECRET] = (200, {"metadata": {"name": "tls"}})
+    await kube.patch_secret_data("ns", "tls", "3", {"tls.key": b"k"})
+    assert server.seen[-1][2] == "application/merge-patch+json"
+    assert server.seen[-1][3] == {"metadata": {"resourceVersion": "3"}, "data": data}
+    server.replies["PATCH", SECRET] = (409, {"message": "changed"})
+    with pytest.raises(Conflict):
+        await kube.patch_secret_data("ns", "tls", "3", {})
+
+
+async def test_a_pod_and_a_review_are_plain_objects(api: tuple[Api, Kube]) -> None:
+    server, kube = api
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "job", "uid": "j", "controller": True}
+    pod = {"metadata": {"name": "p", "uid": "pu", "ownerReferences": [owner]}}
+    server.replies["GET", "/api/v1/namespaces/ns/pods/p"] = (200, pod)
+    found = await kube.get_pod("ns", "p")
+    assert found is not None
+    assert (found["metadata"]["uid"], found["metadata"]["ownerReferences"]) == ("pu", [owner])
+    assert await kube.get_pod("ns", "none") is None
+    reviews = "/apis/authentication.k8s.io/v1/tokenreviews"
+    server.replies["POST", reviews] = (201, {"status": {"authenticated": True, "audiences": ["contentgen"]}})
+    assert (await kube.review_token("t"))["authenticated"] is True
+    assert server.seen[-1][3]["spec"] == {"token": "t", "audiences": ["contentgen"]}
+
+
+async def test_an_event_fits_its_limits(api: tuple[Api, Kube]) -> None:
+    server, kube = api
+    server.replies["POST", "/apis/events.k8s.io/v1/namespaces/ns/events"] = (201, {})
+    await kube.post_event(
+        REF, Notice(type="Warning", reason="Failed", message="é" * 900), datetime(2026, 11, 21, tzinfo=UTC)
+    )
+    event = server.seen[-1][3]
+    assert len(event["note"].encode()) <= 1024
+    assert set(event["note"]) == {"é"}
+    assert (event["regarding"]["uid"], event["eventTime"]) == ("u", "2026-11-21T00:00:00.000000Z")

@@ -1,0 +1,168 @@
+"""The record of a job has the shape that the seeds promise."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import mongomock
+import pytest
+
+from contentgen_contract.names import Kind, Phase
+from contentgen_contract.spec import parse_spec, run_hash
+from contentgen_contract.status import OutputFile, ResourceStatus, RunStatus, VersionStatus
+from contentgen_operator.observed import Resource
+from contentgen_operator.records import Records, record, status_word
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+BASE = "https://content-generation-assets.s3.amazonaws.com"
+SPECS: dict[Kind, dict[str, Any]] = {
+    Kind.LORA_TRAINING: {
+        "userId": "user-456",
+        "loraName": "jesse_avatar",
+        "triggerWord": "jf",
+        "source": {"url": "https://h/talk%20one.mp4?token=secret"},
+        "training": {"steps": 1000, "learningRate": "0.0004"},
+        "metadata": {"tags": ["avatar"], "description": "d", "isPublic": True},
+    },
+    Kind.IMAGE_GENERATION: {"userId": "user-456", "prompt": "a cat", "model": "flux-pro", "image": {"seed": 42}},
+    Kind.TRANSCRIPTION: {"userId": "user-456", "source": {"url": "s3://recordings/podcast.mp3"}},
+}
+OUTPUTS: dict[Kind, tuple[str, list[str], dict[str, Any]]] = {
+    Kind.LORA_TRAINING: ("loras/user-456/abc/v1/", ["model.safetensors", "config.json", "preview.png"], {}),
+    Kind.IMAGE_GENERATION: (
+        "generated-images/user-456/abc/",
+        ["image_1.png", "image_1_thumb.png"],
+        {
+            "seed": 42,
+            "images": [
+                {
+                    "name": "image_1.png",
+                    "thumbnail": "image_1_thumb.png",
+                    "width": 1024,
+                    "height": 768,
+                    "sizeBytes": 9,
+                }
+            ],
+        },
+    ),
+    Kind.TRANSCRIPTION: (
+        "transcripts/user-456/abc/",
+        ["transcript.json", "transcript.txt", "transcript.srt"],
+        {"wordCount": 861, "durationSeconds": 282.0, "speakers": 2, "language": "en"},
+    ),
+}
+
+
+def case(kind: Kind, phase: Phase = Phase.COMPLETED) -> tuple[Resource, ResourceStatus]:
+    metadata = {
+        "name": "it",
+        "namespace": "ns",
+        "uid": "abc",
+        "resourceVersion": "1",
+        "creationTimestamp": "2026-11-20T00:00:00Z",
+    }
+    resource = Resource.parse(kind, {"metadata": metadata, "spec": SPECS[kind]})
+    prefix, names, facts = OUTPUTS[kind]
+    version = VersionStatus(
+        version=1,
+        job_id="abc",
+        completed_at=NOW,
+        files=tuple(OutputFile(key=prefix + name, size_bytes=9) for name in names),
+        facts=facts,
+    )
+    run = RunStatus(
+        number=1,
+        version=1,
+        run_hash=run_hash(kind, parse_spec(kind, SPECS[kind])),
+        generation=1,
+        spec=SPECS[kind],
+        started_at=NOW,
+        facts={"images": 28},
+    )
+    status = ResourceStatus(
+        phase=phase, progress=100, message="why", run=run, versions=(version,), start_time=NOW, completion_time=NOW
+    )
+    return resource, status
+
+
+def url(key: str) -> str:
+    return f"{BASE}/{key}"
+
+
+def made(kind: Kind, phase: Phase = Phase.COMPLETED) -> dict[str, Any]:
+    document = record(*case(kind, phase), url)
+    assert document is not None
+    return document
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [
+        (Kind.LORA_TRAINING, "lora-training"),
+        (Kind.IMAGE_GENERATION, "image-generation"),
+        (Kind.TRANSCRIPTION, "transcription"),
+    ],
+)
+def test_what_each_record_has(kind: Kind, word: str) -> None:
+    document = made(kind)
+    assert (document["jobId"], document["userId"], document["type"]) == ("abc", "user-456", word)
+    assert (document["status"], document["progress"], document["error"]) == ("completed", 100, None)
+    assert (document["createdAt"], document["completedAt"]) == (datetime(2026, 11, 20, tzinfo=UTC), NOW)
+    assert [v["version"] for v in document["versions"]] == [1]
+    assert document["versions"][0]["createdAt"] == NOW
+    assert "secret" not in str(document)
+
+
+def test_the_version_of_a_lora() -> None:
+    (version,) = made(Kind.LORA_TRAINING)["versions"]
+    assert version["modelUrl"] == f"{BASE}/loras/user-456/abc/v1/model.safetensors"
+    assert version["s3Key"] == "loras/user-456/abc/v1/model.safetensors"
+    assert version["sizeBytes"] == 9
+    assert version["config"] == {"trigger": "jf", "steps": 1000, "learning_rate": "0.0004", "frame_count": 28}
+
+
+def test_the_version_of_pictures() -> None:
+    (version,) = made(Kind.IMAGE_GENERATION)["versions"]
+    (image,) = version["images"]
+    assert image["url"] == f"{BASE}/generated-images/user-456/abc/image_1.png"
+    assert (image["s3Key"], image["width"], image["height"], image["sizeBytes"]) == (
+        "generated-images/user-456/abc/image_1.png",
+        1024,
+        768,
+        9,
+    )
+
+
+def test_the_version_of_a_transcript() -> None:
+    (version,) = made(Kind.TRANSCRIPTION)["versions"]
+    assert version["transcriptUrl"] == f"{BASE}/transcripts/user-456/abc/transcript.json"
+    assert version["textUrl"] == f"{BASE}/transcripts/user-456/abc/transcript.txt"
+    assert (version["wordCount"], version["duration"], version["vttUrl"]) == (861, 282.0, None)
+
+
+@pytest.mark.parametrize("phase", [None, *Phase])
+def test_the_seeds_words(phase: Phase | None) -> None:
+    word = status_word(phase)
+    assert word in {"queued", "processing", "completed", "failed"}
+    if phase is not None:
+        assert (word in {"completed", "failed"}) is phase.terminal
+
+
+def test_an_error_is_told() -> None:
+    assert made(Kind.TRANSCRIPTION, Phase.FAILED)["error"] == "why"
+
+
+async def test_a_record_is_written_once_and_kept_up_to_date() -> None:
+    collection: Any = mongomock.MongoClient(tz_aware=True)["db"]["jobs"]
+
+    class Plain:
+        plain_url = staticmethod(url)
+
+    storage: Any = Plain()
+    records = Records(collection, storage)
+    for phase in (Phase.PROCESSING, Phase.COMPLETED, Phase.COMPLETED):
+        await records.write(*case(Kind.TRANSCRIPTION, phase))
+    (document,) = collection.find()
+    assert document["status"] == "completed"
+    resource, _ = case(Kind.TRANSCRIPTION)
+    await records.write(resource, ResourceStatus())
+    assert collection.count_documents({}) == 1, "before its first run there is nothing to tell"

@@ -1,0 +1,94 @@
+"""The bucket on moto: what is signed, what is read, what is refused."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from contentgen_contract.orders import FileClaim
+from contentgen_operator.storage import InvalidOutcome, Storage
+
+MINUTE = timedelta(minutes=1)
+CLAIM = FileClaim(name="a.png", size_bytes=7, sha256="00" * 32, content_type="image/png")
+
+
+@pytest.fixture
+def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with mock_aws():
+        made = Storage(bucket="assets", region="eu-central-1", endpoint=None, public_endpoint=None)
+        made.ensure_bucket()
+        yield made
+
+
+def put(key: str, body: bytes) -> None:
+    boto3.client("s3", region_name="eu-central-1").put_object(Bucket="assets", Key=key, Body=body)
+
+
+def signed(url: str) -> set[str]:
+    return set(parse_qs(urlsplit(url).query)["X-Amz-SignedHeaders"][0].split(";"))
+
+
+def test_the_bucket_is_versioned_and_made_once(storage: Storage) -> None:
+    storage.ensure_bucket()
+    client = boto3.client("s3", region_name="eu-central-1")
+    assert client.get_bucket_versioning(Bucket="assets")["Status"] == "Enabled"
+    assert client.get_bucket_location(Bucket="assets")["LocationConstraint"] == "eu-central-1"
+
+
+def test_a_grant_signs_length_type_and_checksum(storage: Storage) -> None:
+    grant = storage.grant("p/", CLAIM, MINUTE)
+    assert {"content-length", "content-type", "x-amz-checksum-sha256", "host"} <= signed(grant.url)
+    assert grant.headers["Content-Length"] == "7"
+    query = parse_qs(urlsplit(grant.url).query)
+    assert query["X-Amz-Expires"] == ["60"]
+    assert "x-amz-sdk-checksum-algorithm" not in {name.lower() for name in query}
+    assert not [name for name in query if "crc32" in name.lower()], "the sender could not know it"
+
+
+def test_urls_are_signed_for_who_uses_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    storage = Storage(
+        bucket="assets", region="us-east-1", endpoint="http://s3.svc:9000", public_endpoint="https://s3.example/"
+    )
+    assert storage.worker_get("a/b", MINUTE).startswith("http://s3.svc:9000/assets/a/b?")
+    assert storage.worker_put("a/b", MINUTE).startswith("http://s3.svc:9000/assets/a/b?")
+    assert storage.source_get("s3://recordings/x/y.mp3", MINUTE).startswith("http://s3.svc:9000/recordings/x/y.mp3?")
+    assert storage.provider_get("a/b").startswith("https://s3.example/assets/a/b?")
+    assert storage.plain_url("a/b") == "https://s3.example/assets/a/b"
+    aws = Storage(bucket="assets", region="us-east-1", endpoint=None, public_endpoint=None)
+    assert aws.plain_url("a/b") == "https://assets.s3.amazonaws.com/a/b", "as the seeds have it"
+
+
+async def test_an_outcome_is_checked(storage: Storage) -> None:
+    assert await storage.outcome("runs/none.json") is None
+    put("runs/a.json", b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Completed","newer":1}')
+    outcome = await storage.outcome("runs/a.json")
+    assert outcome is not None
+    assert outcome.succeeded
+    for body in (b"", b"{", b"[]", b"null", b'{"jobId":"j"}', b"\xff\xfe",
+                 b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Fine"}', b" " * (4 * 2**20 + 1)):  # fmt: skip
+        put("runs/bad.json", body)
+        with pytest.raises(InvalidOutcome):
+            await storage.outcome("runs/bad.json")
+
+
+async def test_sizes_are_of_one_prefix(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "3")
+    for n in range(8):  # more than one page
+        put(f"p/{n}", b"x" * (n % 3))
+    put("pp/other", b"x")
+    sizes = await storage.sizes("p/")
+    assert len(sizes) == 8
+    assert (sizes["4"], "other" in sizes) == (1, False)
+    assert await storage.sizes("none/") == {}
+
+
+async def test_a_document_is_stored(storage: Storage) -> None:
+    await storage.put_json("runs/p.json", {"text": "grüezi", "n": None})
+    assert await storage.sizes("runs/") == {"p.json": len(b'{"text": "gr\\u00fcezi", "n": null}')}
