@@ -22,6 +22,7 @@ from contentgen_demo.film import SHOTS, Join, Shot
 FPS = 16
 DISSOLVE_SECONDS = 0.7
 SHORTEST_SECONDS = 66.0  # of the film
+_KEPT_FILMS = 3
 _LEAD, _TAIL = 0.35, 0.4  # seconds of silence around a sentence
 _SOURCES = (__file__, drawing.__file__, film.__file__, paint.__file__, presenter.__file__, speech.__file__)
 
@@ -54,6 +55,7 @@ def ensure_film() -> Film:
         try:
             _make(unfinished)
             unfinished.replace(path)
+            _forget_old(path.parent)
         except (OSError, subprocess.CalledProcessError, av.FFmpegError) as error:
             raise DemoError(
                 f"the demo's film can't be made: {error}; give a video of your own: make demo VIDEO=path-or-url"
@@ -61,6 +63,13 @@ def ensure_film() -> Film:
         finally:
             unfinished.unlink(missing_ok=True)
     return Film(path, _seconds(path), was_cached)
+
+
+def _forget_old(folder: Path) -> None:
+    """Keeps the newest few: clones at other commits have films of their own."""
+    films = sorted(folder.glob("talk-????????????.mp4"), key=lambda each: each.stat().st_mtime, reverse=True)
+    for film_file in films[_KEPT_FILMS:]:
+        film_file.unlink(missing_ok=True)
 
 
 def shot_lengths(spoken: Sequence[float]) -> tuple[float, ...]:
