@@ -149,7 +149,9 @@ def _source_refused(case: Case) -> str | None:
     """The operator signs s3:// sources with its own rights, so only buckets that it was told may be read."""
     if isinstance(case.spec, ImageGenerationSpec) or not case.spec.source.url.startswith("s3://"):
         return None
-    bucket = urlsplit(case.spec.source.url).netloc
+    bucket, path = urlsplit(case.spec.source.url)[1:3]
+    if not path.strip("/"):
+        return f"spec.source.url: s3://{bucket} names a bucket and no file in it"
     if bucket in case.policy.source_buckets:
         return None
     allowed = ", ".join(case.policy.source_buckets) or "none"

@@ -195,6 +195,8 @@ def test_the_first_write_already_says_that_it_is_not_ready(kind: Kind) -> None:
         ("s3://recordings/a.mp3", ("recordings",), True),
         ("s3://recordings/a.mp3", (), False),
         ("s3://recordings/a.mp3", ("recording", "recordings2"), False),
+        ("s3://recordings", ("recordings",), False),
+        ("s3://recordings/", ("recordings",), False),
         ("https://recordings/a.mp3", (), True),
     ],
 )
@@ -204,6 +206,15 @@ def test_only_told_buckets_are_read(url: str, buckets: tuple[str, ...], allowed:
     if not allowed:
         assert reason(plan) == (Phase.FAILED, Reason.SOURCE_NOT_ALLOWED)
         assert conditions(plan)["Stalled"] == "True"
+
+
+def test_an_owner_that_the_schema_takes_is_no_trouble() -> None:
+    for user in ("a..b", "A", "9", "a" * 63, "a.-_"):
+        spec = SPECS[TRANSCRIPT] | {"userId": user}
+        status = running(TRANSCRIPT, phase=Phase.SUBMITTING, spec=spec)
+        payment = decide(resource(TRANSCRIPT, status, spec=spec), Observed(), NOW, POLICY).payment
+        assert payment is not None
+        assert payment.call.marker == f"transcripts/{user}/{UID}/audio.flac"
 
 
 # Stages
