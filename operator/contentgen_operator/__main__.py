@@ -36,7 +36,8 @@ from contentgen_operator.stores import prepare_stores
 from contentgen_operator.wiring import build_registry
 
 _log = logging.getLogger(__name__)
-_GRACE_SECONDS = 20
+_GRACE_SECONDS = 20  # for what is being worked on: a POST that was sent should be written down
+_GOODBYE_SECONDS = 1  # for connections
 
 
 def main() -> None:
@@ -48,12 +49,15 @@ def main() -> None:
 
 async def _run(settings: Settings) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, stop.set)
+    _on_signals(stop)
     async with Kube() as kube:
         certificate = await desk_certificate(kube, settings.namespace, settings.desk_secret, settings.desk_url)
         await _serve(settings, kube, certificate, stop)
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
 
 
 async def _serve(settings: Settings, kube: Kube, certificate: DeskCertificate, stop: asyncio.Event) -> None:
@@ -91,7 +95,7 @@ async def _serve(settings: Settings, kube: Kube, certificate: DeskCertificate, s
     for server in servers:
         server.should_exit = True
     reconciling.cancel()
-    await asyncio.wait(tasks, timeout=5)
+    await asyncio.wait(tasks, timeout=_GOODBYE_SECONDS)
 
 
 async def _reconcile(reconciler: Reconciler, storage: Storage, ledger: Ledger, records: Records) -> None:
@@ -104,8 +108,13 @@ async def _watch(settings: Settings, reconciler: Reconciler, stop: asyncio.Event
         {"namespaces": [settings.watch_namespace]} if settings.watch_namespace else {"clusterwide": True}
     )
     registry = build_registry(reconciler.wake)
-    ready.set()
-    await kopf.operator(registry=registry, standalone=True, stop_flag=stop, **where)
+    watching = asyncio.create_task(
+        kopf.operator(registry=registry, standalone=True, stop_flag=stop, ready_flag=ready, **where)
+    )
+    await asyncio.wait({watching, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    # kopf has put its own handlers in place of ours, and would take seconds to stop before we heard of it.
+    _on_signals(stop)
+    await watching
 
 
 async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
