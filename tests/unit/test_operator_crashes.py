@@ -488,7 +488,7 @@ async def test_a_crash_at_any_write_pays_once_and_converges(kind: Kind, monkeypa
 async def test_a_second_crash_during_recovery(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     reference, _ = await story(monkeypatch, kind, Writes())
     chance = random.Random(kind.value)  # noqa: S311 - which points, not secrets
-    for _ in range(20):
+    for _ in range(8):
         first = chance.randrange(2 * len(reference.writes.done))
         world, status = await story(monkeypatch, kind, Writes((first, first + chance.randint(1, 9))))
         assert status["phase"] == "Completed", world.writes.fired
@@ -514,7 +514,7 @@ async def test_two_operators_at_once_pay_once(monkeypatch: pytest.MonkeyPatch) -
         world.kube.apply(kind, SPECS[kind])
         ref = ResourceRef(kind=kind, namespace="ns", name="it", uid=UID)
         operators = [world.operator(), world.operator()]
-        for _ in range(80):
+        for _ in range(50):
             ends = await asyncio.gather(*(each._once(ref) for each in operators), return_exceptions=True)
             assert not [each for each in ends if isinstance(each, BaseException) and not isinstance(each, Conflict)]
             world.now += timedelta(seconds=2)
@@ -586,7 +586,7 @@ async def nothing_found(model: str, marker: str, known: frozenset[str]) -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 async def test_deleted_and_applied_again_at_each_step_pays_once(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    for steps in range(1, 14):
+    for steps in range(1, 14, 2):
         world = World(monkeypatch, Writes())
         world.kube.apply(kind, SPECS[kind])
         for _ in range(steps):
