@@ -12,7 +12,7 @@ from pymongo.database import Database
 
 from contentgen_operator import logs
 from contentgen_operator.act import Actor
-from contentgen_operator.decide import Policy
+from contentgen_operator.case import Policy
 from contentgen_operator.desk import Desk, create_app
 from contentgen_operator.desk_tls import DeskCertificate, desk_certificate
 from contentgen_operator.identity import Gatekeeper

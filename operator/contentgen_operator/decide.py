@@ -6,104 +6,43 @@ Level-triggered: it asks what is there (the purchase, the Job, the outcome) and 
 that is lost, doubled or late changes nothing.
 """
 
-import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from contentgen_contract import keys
-from contentgen_contract.base import Value
 from contentgen_contract.names import (
     MILESTONES,
     PROVIDER_STEP,
-    Kind,
     Phase,
     Reason,
-    Stage,
     Step,
-    progress_at,
 )
 from contentgen_contract.orders import AudioFacts, DatasetFacts, Outcome
-from contentgen_contract.spec import ImageGenerationSpec, Spec
+from contentgen_contract.spec import ImageGenerationSpec
 from contentgen_contract.status import (
     MAX_FILES,
     MAX_VERSIONS,
-    Cost,
     JobRef,
     OutputFile,
-    ResourceStatus,
     RunStatus,
     VersionStatus,
 )
-from contentgen_operator import kinds, money
-from contentgen_operator.conditions import State, conditions
+from contentgen_operator import kinds
+from contentgen_operator.case import Case, Doing, Policy
 from contentgen_operator.observed import Observed, Resource
-from contentgen_operator.plan import Notice, Payment, Plan, StageJob, StoredDocument
+from contentgen_operator.plan import Payment, Plan, StageJob, StoredDocument
 from contentgen_operator.providers.base import RequestState
-from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
-from contentgen_operator.runs import current_run, frozen_spec, owner, purchase_key
+from contentgen_operator.purchases import Move, Purchase, PurchaseState
+from contentgen_operator.runs import current_run, frozen_spec, owner
+from contentgen_operator.summary import estimated_micros, invalid, notices_of, seen, status_of
 
 _SOON = 0.0
 _LORA_WAIT_SECONDS = 30.0  # a LoRA's own events wake its users; this is for the event that never came
 _JOB_WAIT_SECONDS = 60.0  # likewise for a Job's
 _CONFIGURATION_WAIT_SECONDS = 30.0
-_SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature: it is never shown
 _OUT_OF_TIME = "DeadlineExceeded"  # Kubernetes' reason on a Job
-
-
-class Policy(Value):
-    """The settings that decisions depend on."""
-
-    source_buckets: tuple[str, ...] = ()
-    poll_seconds: float = 5
-    adoption_seconds: int = 7200
-    stage_attempts: int = 3
-    prices: dict[str, money.Price] = money.PRICES
-
-
-class Case(Value):
-    """One decision's input."""
-
-    resource: Resource
-    run: RunStatus
-    spec: Spec
-    observed: Observed
-    now: datetime
-    policy: Policy
-
-    @property
-    def kind(self) -> Kind:
-        """The resource's kind."""
-        return self.resource.ref.kind
-
-    @property
-    def key(self) -> PurchaseKey:
-        """What the run buys."""
-        return purchase_key(self.resource, self.run)
-
-    @property
-    def stage(self) -> Stage:
-        """The stage that the run is at, were it to have a Job."""
-        purchase = self.observed.purchase
-        return Stage.PREPARE if purchase is None or purchase.state is PurchaseState.REFUSED else Stage.COLLECT
-
-    @property
-    def prefix(self) -> str:
-        """Where the stage's files lie."""
-        user = owner(self.resource, self.spec)
-        return keys.prefix(self.kind, self.stage, user, self.resource.ref.uid, self.run.version)
-
-
-class Doing(Value):
-    """A state of the run in words, from which the status is made."""
-
-    phase: Phase
-    reason: Reason
-    message: str
-    step: Step = Step.WAITING
-    fraction: float = 0
-    remaining_seconds: float | None = None
 
 
 def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy) -> Plan:
@@ -114,9 +53,10 @@ def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy
         run = current_run(resource, now)
         spec = frozen_spec(resource, run)
     except ValidationError as error:
-        return _invalid(resource, error, now)
+        status = invalid(resource, error, now)
+        return Plan(status=status, notices=notices_of(resource, status))
     if run == resource.status.run and resource.status.phase and resource.status.phase.terminal:
-        return Plan(status=_seen(resource))
+        return Plan(status=seen(resource))
     case = Case(resource=resource, run=run, spec=spec, observed=observed, now=now, policy=policy)
     return _before_payment(case) if observed.purchase is None else _after_intent(case, observed.purchase)
 
@@ -141,7 +81,7 @@ def _prepare(case: Case) -> Plan:
         return ended
     facts = ended.facts.model_dump(mode="json", by_alias=True) if ended.facts else {}
     run = case.run.model_copy(update={"facts": facts, "job": None, "stage_attempt": 1})
-    ready = Doing(phase=Phase.SUBMITTING, reason=Reason.SUBMITTING, message=_prepared_text(ended))
+    ready = _submitting(case, Reason.SUBMITTING, _prepared_text(ended))
     return _plan(case, ready, run=run, again=_SOON)
 
 
@@ -177,7 +117,7 @@ def _waits_for_lora(case: Case) -> Plan | None:
     if unready.phase is Phase.FAILED:
         message = f"LoraTraining {unready.name} has failed; repair it, then set the annotation contentgen.dev/rerun"
         return _fail(case, Reason.LORA_FAILED, message)
-    state = unready.phase.value if unready.phase else "not there"
+    state = unready.phase.value if unready.phase else "not there yet"
     message = f"waiting for LoraTraining {unready.name}, which is {state}"
     doing = Doing(phase=_before_submission(case), reason=Reason.WAITING_FOR_LORA, message=message)
     return _plan(case, doing, again=_LORA_WAIT_SECONDS)
@@ -213,9 +153,9 @@ def _pay(case: Case) -> Plan:
         marker=call.marker,
         created_at=case.now,
         changed_at=case.now,
-        estimated_micros=_estimated(case),
+        estimated_micros=estimated_micros(case),
     )
-    doing = Doing(phase=Phase.SUBMITTING, reason=Reason.SUBMITTING, message=f"asking {call.provider} for {call.model}")
+    doing = _submitting(case, Reason.SUBMITTING, f"asking {call.provider} for {call.model}")
     payment = Payment(key=case.key, purchase=purchase, call=call)
     return _plan(case, doing, again=_SOON).model_copy(update={"payment": payment})
 
@@ -249,7 +189,7 @@ def _lost(case: Case, purchase: Purchase) -> Plan:
     waited = (case.now - purchase.created_at).total_seconds()
     if waited < case.policy.adoption_seconds:
         message = f"the reply of {purchase.provider} was lost; looking for the request in its history"
-        doing = Doing(phase=Phase.SUBMITTING, reason=Reason.LOOKING_FOR_REQUEST, message=message)
+        doing = _submitting(case, Reason.LOOKING_FOR_REQUEST, message)
         return _plan(case, doing, again=case.policy.poll_seconds)
     message = (
         f"{purchase.provider} may have been paid, but its history does not show the request; look at its dashboard, "
@@ -269,7 +209,7 @@ def _refused(case: Case, purchase: Purchase) -> Plan:
     left = pause - (case.now - purchase.changed_at).total_seconds()
     if left <= 0:
         return _before_payment(case)
-    doing = Doing(phase=Phase.SUBMITTING, reason=Reason.PROVIDER_UNAVAILABLE, message=purchase.error)
+    doing = _submitting(case, Reason.PROVIDER_UNAVAILABLE, purchase.error)
     return _plan(case, doing, again=left)
 
 
@@ -325,7 +265,7 @@ def _next_attempt(case: Case, why: str) -> Plan:
         update={"paid_attempt": case.run.paid_attempt + 1, "request_id": None, "submitted_at": None}
     )
     message = f"paid attempt {run.paid_attempt} follows: {why}"
-    doing = Doing(phase=Phase.SUBMITTING, reason=Reason.SUBMITTING, message=message)
+    doing = _submitting(case, Reason.SUBMITTING, message)
     return _plan(case, doing, run=run, again=_SOON)
 
 
@@ -367,6 +307,10 @@ def _complete(case: Case, version: VersionStatus, reason: Reason, message: str, 
     others = [each for each in case.resource.status.versions if each.version != version.version]
     versions = (*others, version)[-MAX_VERSIONS:]
     return plan.model_copy(update={"status": plan.status.model_copy(update={"versions": tuple(versions)})})
+
+
+def _submitting(case: Case, reason: Reason, message: str) -> Doing:
+    return Doing(phase=Phase.SUBMITTING, reason=reason, message=message, step=PROVIDER_STEP[case.kind])
 
 
 def _collecting(message: str) -> Doing:
@@ -459,152 +403,5 @@ def _plan(
     moves: tuple[Move, ...] = (),
     again: float | None = None,
 ) -> Plan:
-    doing = doing.model_copy(update={"message": _SIGNED.sub(r"\1", doing.message)})
-    status = _status(case, doing, run or case.run)
-    return Plan(status=status, moves=moves, notices=_notices(case.resource, status), again_seconds=again)
-
-
-def _status(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
-    last = case.resource.status
-    fresh = last.run is None or last.run.number != run.number
-    purchase = case.observed.purchase
-    if purchase is not None:
-        run = run.model_copy(update={"request_id": purchase.request_id, "submitted_at": purchase.submitted_at})
-    state = State(
-        kind=case.kind,
-        phase=doing.phase,
-        reason=doing.reason,
-        message=doing.message,
-        prepared=run.facts is not None or (purchase is not None and kinds.has_prepare(case.kind)),
-        submitted=run.request_id is not None,
-        generation=case.resource.generation,
-    )
-    return ResourceStatus(
-        observed_generation=case.resource.generation,
-        job_id=case.resource.ref.uid,
-        phase=doing.phase,
-        progress=_progress(case.kind, doing, 0 if fresh else last.progress),
-        stage=last.stage if doing.phase is Phase.FAILED else doing.step,
-        reason=doing.reason,
-        message=doing.message[:1024],
-        estimated_completion_time=_eta(case, doing, last),
-        start_time=run.started_at,
-        completion_time=case.now if doing.phase.terminal else None,
-        cost=_cost(case, doing),
-        conditions=conditions(state, last, case.now),
-        run=run,
-        versions=last.versions,
-    )
-
-
-def _progress(kind: Kind, doing: Doing, last: int) -> int:
-    if doing.phase is Phase.COMPLETED:
-        return 100
-    return max(last, progress_at(kind, doing.step, doing.fraction))
-
-
-def _eta(case: Case, doing: Doing, last: ResourceStatus) -> datetime | None:
-    """Recomputed at most by more than five seconds, so that a status does not change for a second's jitter."""
-    if doing.phase.terminal or doing.remaining_seconds is None:
-        return None
-    eta = case.now + timedelta(seconds=doing.remaining_seconds)
-    before = last.estimated_completion_time
-    return before if before and abs((before - eta).total_seconds()) <= 5 else eta
-
-
-def _estimated(case: Case) -> int | None:
-    price = case.policy.prices.get(kinds.model_of(case.spec))
-    return money.estimate(case.spec, price, kinds.sound_seconds(case.run)) if price else None
-
-
-def _cost(case: Case, doing: Doing) -> Cost | None:
-    price = case.policy.prices.get(kinds.model_of(case.spec))
-    purchase = case.observed.purchase
-    estimated = purchase.estimated_micros if purchase else _estimated(case)
-    if price is None or estimated is None:
-        return None
-    actual = None
-    if purchase is not None and purchase.actual_micros is not None:
-        # An adopted run was paid by the job that bought it.
-        actual = purchase.actual_micros if doing.reason is not Reason.ADOPTED_FINISHED_RUN else 0
-    shown = f"~${money.dollars(estimated)}" if actual is None else f"${money.dollars(actual)}"
-    return Cost(
-        estimated=money.dollars(estimated),
-        actual="" if actual is None else money.dollars(actual),
-        currency="USD",
-        source=price.source[:64],
-        display=shown,
-    )
-
-
-def _notices(resource: Resource, status: ResourceStatus) -> tuple[Notice, ...]:
-    """Events are posted at transitions only: a new phase, or a new reason within it."""
-    last = resource.status
-    same_run = (last.run and last.run.number) == (status.run and status.run.number)
-    if same_run and (last.phase, last.reason) == (status.phase, status.reason):
-        return ()
-    bad = status.phase in (Phase.FAILED, Phase.SUBMISSION_UNKNOWN)
-    return (Notice(type="Warning" if bad else "Normal", reason=status.reason or "", message=status.message or ""),)
-
-
-def _seen(resource: Resource) -> ResourceStatus:
-    """A run that is over stays as it is; only that an edit of other fields was seen is noted."""
-    last = resource.status
-    if last.observed_generation == resource.generation:
-        return last
-    noted = tuple(each.model_copy(update={"observed_generation": resource.generation}) for each in last.conditions)
-    return last.model_copy(update={"observed_generation": resource.generation, "conditions": noted})
-
-
-def _invalid(resource: Resource, error: ValidationError, now: datetime) -> Plan:
-    """The API server refuses most wrong specs; this is for what its schema cannot say, or an older schema let in."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "spec"
-    message = f"spec.{field}: {first['msg']}"
-    state = State(
-        kind=resource.ref.kind,
-        phase=Phase.FAILED,
-        reason=Reason.INVALID_SPEC,
-        message=message,
-        prepared=False,
-        submitted=False,
-        generation=resource.generation,
-    )
-    status = resource.status.model_copy(
-        update={
-            "observed_generation": resource.generation,
-            "job_id": resource.ref.uid,
-            "phase": Phase.FAILED,
-            "reason": Reason.INVALID_SPEC,
-            "message": message,
-            "conditions": conditions(state, resource.status, now),
-        }
-    )
-    return Plan(status=status, notices=_notices(resource, status))
-
-
-def store_unavailable(resource: Resource, message: str, now: datetime) -> ResourceStatus:
-    """A store is away: the run stays where it is, says so, and goes on later."""
-    last = resource.status
-    if last.phase is not None and last.phase.terminal:
-        return last
-    phase = last.phase or Phase.PENDING
-    state = State(
-        kind=resource.ref.kind,
-        phase=phase,
-        reason=Reason.STORE_UNAVAILABLE,
-        message=message,
-        prepared=last.run is not None and last.run.facts is not None,
-        submitted=last.run is not None and last.run.request_id is not None,
-        generation=resource.generation,
-    )
-    return last.model_copy(
-        update={
-            "observed_generation": resource.generation,
-            "job_id": resource.ref.uid,
-            "phase": phase,
-            "reason": Reason.STORE_UNAVAILABLE,
-            "message": message[:1024],
-            "conditions": conditions(state, last, now),
-        }
-    )
+    status = status_of(case, doing, run or case.run)
+    return Plan(status=status, moves=moves, notices=notices_of(case.resource, status), again_seconds=again)

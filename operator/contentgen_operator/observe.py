@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from contentgen_contract import keys
-from contentgen_contract.names import Kind, Phase, Stage
+from contentgen_contract.names import Kind, Stage
 from contentgen_contract.orders import Outcome
 from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import ResourceStatus, RunStatus
@@ -119,8 +119,8 @@ class Observer:
 
 
 def _model_key(status: ResourceStatus) -> str | None:
-    """The LoRA's file of the newest version; also while a later version is being made."""
-    if not status.versions or status.phase is Phase.FAILED:
+    """The LoRA's file of the newest version; also while a later version is being made, or has failed."""
+    if not status.versions:
         return None
     newest = max(status.versions, key=lambda version: version.version)
     return next((file.key for file in newest.files if file.key.endswith("/model.safetensors")), None)

@@ -10,13 +10,15 @@ from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
 from contentgen_operator.act import Actor
+from contentgen_operator.case import Policy
 from contentgen_operator.clock import utc_now
-from contentgen_operator.decide import Policy, decide, store_unavailable
+from contentgen_operator.decide import decide
 from contentgen_operator.kube import Conflict, Kube, explain
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import Observed, Resource, ResourceRef
 from contentgen_operator.plan import Plan
 from contentgen_operator.runs import has_valid_spec
+from contentgen_operator.summary import store_unavailable
 from contentgen_operator.wakeups import WakeUps
 
 _log = logging.getLogger(__name__)

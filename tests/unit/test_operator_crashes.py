@@ -26,7 +26,7 @@ from contentgen_contract.spec import parse_spec
 from contentgen_contract.status import ResourceStatus
 from contentgen_operator import reconcile
 from contentgen_operator.act import Actor
-from contentgen_operator.decide import Policy
+from contentgen_operator.case import Policy
 from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Conflict, owned_by
 from contentgen_operator.ledger import Ledger

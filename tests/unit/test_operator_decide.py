@@ -9,11 +9,13 @@ from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
 from contentgen_contract.orders import Outcome, Progress
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_contract.status import ResourceStatus, VersionStatus, dump_status
-from contentgen_operator.decide import Policy, decide, store_unavailable
+from contentgen_operator.case import Policy
+from contentgen_operator.decide import decide
 from contentgen_operator.observed import JobView, LoraView, Observed, Resource
 from contentgen_operator.plan import Plan
 from contentgen_operator.providers.base import RequestState, RequestView
 from contentgen_operator.purchases import Purchase, PurchaseState
+from contentgen_operator.summary import store_unavailable
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"

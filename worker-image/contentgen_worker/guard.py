@@ -134,6 +134,10 @@ def _parse(address: str | httpx.URL) -> httpx.URL:
     return url
 
 
+def _named(url: httpx.URL, address: IPAddress) -> str:
+    return str(address) if url.host == str(address) else f"{url.host} is {address}"
+
+
 def _pair(host: str, port: int) -> str:
     return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").lower()
 
@@ -143,6 +147,6 @@ def _refuse_any(addresses: Sequence[IPAddress], url: httpx.URL) -> None:
     for address in addresses:
         if why := refusal(address):
             raise NotAllowed(
-                f"{shown(url)}: {url.host} is {address}, {why}; only public addresses are fetched, or a host:port "
+                f"{shown(url)}: {_named(url, address)}, {why}; only public addresses are fetched, or a host:port "
                 "that the operator's administrator allows"
             )

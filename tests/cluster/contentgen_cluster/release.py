@@ -45,6 +45,8 @@ def install(root: Path, *values: str, seconds: int = 300) -> None:
     chart = str(root / "charts/contentgen")
     where = ["--namespace", NAMESPACE, "--create-namespace"]
     helm(root, "upgrade", "--install", RELEASE, chart, *where, "--wait", "--timeout", f"{seconds}s", *sets)
+    # kubectl renews what it knows of the server for a kind that it does not find, but not for a category.
+    kubectl(root, "api-resources", "--output", "name")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,67 @@
+"""The input of one decision, and a state of the run in words, as frozen values."""
+
+from datetime import datetime
+
+from contentgen_contract import keys
+from contentgen_contract.base import Value
+from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
+from contentgen_contract.spec import Spec
+from contentgen_contract.status import RunStatus
+from contentgen_operator import money
+from contentgen_operator.observed import Observed, Resource
+from contentgen_operator.purchases import PurchaseKey, PurchaseState
+from contentgen_operator.runs import owner, purchase_key
+
+
+class Policy(Value):
+    """The settings that decisions depend on."""
+
+    source_buckets: tuple[str, ...] = ()
+    poll_seconds: float = 5
+    adoption_seconds: int = 7200
+    stage_attempts: int = 3
+    prices: dict[str, money.Price] = money.PRICES
+
+
+class Case(Value):
+    """One decision's input."""
+
+    resource: Resource
+    run: RunStatus
+    spec: Spec
+    observed: Observed
+    now: datetime
+    policy: Policy
+
+    @property
+    def kind(self) -> Kind:
+        """The resource's kind."""
+        return self.resource.ref.kind
+
+    @property
+    def key(self) -> PurchaseKey:
+        """What the run buys."""
+        return purchase_key(self.resource, self.run)
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that the run is at, were it to have a Job."""
+        purchase = self.observed.purchase
+        return Stage.PREPARE if purchase is None or purchase.state is PurchaseState.REFUSED else Stage.COLLECT
+
+    @property
+    def prefix(self) -> str:
+        """Where the stage's files lie."""
+        user = owner(self.resource, self.spec)
+        return keys.prefix(self.kind, self.stage, user, self.resource.ref.uid, self.run.version)
+
+
+class Doing(Value):
+    """A state of the run in words, from which the status is made."""
+
+    phase: Phase
+    reason: Reason
+    message: str
+    step: Step = Step.WAITING
+    fraction: float = 0
+    remaining_seconds: float | None = None

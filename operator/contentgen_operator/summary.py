@@ -1,0 +1,171 @@
+"""From a decision to the status that tells it: progress, ETA, cost, conditions, events of a transition. Pure."""
+
+import re
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from contentgen_contract.names import Kind, Phase, Reason, Step, progress_at
+from contentgen_contract.status import Cost, ResourceStatus, RunStatus
+from contentgen_operator import kinds, money
+from contentgen_operator.case import Case, Doing
+from contentgen_operator.conditions import State, conditions
+from contentgen_operator.observed import Resource
+from contentgen_operator.plan import Notice
+
+_SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature: it is never shown
+
+
+def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
+    doing = doing.model_copy(update={"message": _SIGNED.sub(r"\1", doing.message)})
+    last = case.resource.status
+    fresh = last.run is None or last.run.number != run.number
+    purchase = case.observed.purchase
+    if purchase is not None:
+        run = run.model_copy(update={"request_id": purchase.request_id, "submitted_at": purchase.submitted_at})
+    state = State(
+        kind=case.kind,
+        phase=doing.phase,
+        reason=doing.reason,
+        message=doing.message,
+        prepared=run.facts is not None or (purchase is not None and kinds.has_prepare(case.kind)),
+        submitted=run.request_id is not None,
+        generation=case.resource.generation,
+    )
+    progress, stage = _progress(case.kind, doing, None if fresh else last)
+    return ResourceStatus(
+        observed_generation=case.resource.generation,
+        job_id=case.resource.ref.uid,
+        phase=doing.phase,
+        progress=progress,
+        stage=stage,
+        reason=doing.reason,
+        message=doing.message[:1024],
+        estimated_completion_time=_eta(case, doing, last),
+        start_time=run.started_at,
+        completion_time=case.now if doing.phase.terminal else None,
+        cost=_cost(case, doing),
+        conditions=conditions(state, last, case.now),
+        run=run,
+        versions=last.versions,
+    )
+
+
+def _progress(kind: Kind, doing: Doing, last: ResourceStatus | None) -> tuple[int, Step | None]:
+    """Progress and stage; neither goes back within a run, also where a restart has forgotten what a worker said."""
+    if doing.phase is Phase.COMPLETED:
+        return 100, doing.step
+    progress = progress_at(kind, doing.step, doing.fraction)
+    if last is not None and (doing.phase is Phase.FAILED or progress < last.progress):
+        return last.progress, last.stage
+    return progress, doing.step
+
+
+def _eta(case: Case, doing: Doing, last: ResourceStatus) -> datetime | None:
+    """Recomputed at most by more than five seconds, so that a status does not change for a second's jitter."""
+    if doing.phase.terminal or doing.remaining_seconds is None:
+        return None
+    eta = case.now + timedelta(seconds=doing.remaining_seconds)
+    before = last.estimated_completion_time
+    return before if before and abs((before - eta).total_seconds()) <= 5 else eta
+
+
+def estimated_micros(case: Case) -> int | None:
+    """What the run will cost; None where that is not known, or not yet."""
+    price = case.policy.prices.get(kinds.model_of(case.spec))
+    seconds = kinds.sound_seconds(case.run)
+    if price is None or (price.unit is money.Unit.MINUTE and not seconds):
+        return None
+    return money.estimate(case.spec, price, seconds)
+
+
+def _cost(case: Case, doing: Doing) -> Cost | None:
+    price = case.policy.prices.get(kinds.model_of(case.spec))
+    purchase = case.observed.purchase
+    estimated = purchase.estimated_micros if purchase else estimated_micros(case)
+    if price is None or estimated is None:
+        return None
+    actual = None
+    if purchase is not None and purchase.actual_micros is not None:
+        # An adopted run was paid by the job that bought it.
+        actual = purchase.actual_micros if doing.reason is not Reason.ADOPTED_FINISHED_RUN else 0
+    shown = f"~${money.dollars(estimated)}" if actual is None else f"${money.dollars(actual)}"
+    return Cost(
+        estimated=money.dollars(estimated),
+        actual="" if actual is None else money.dollars(actual),
+        currency="USD",
+        source=price.source[:64],
+        display=shown,
+    )
+
+
+def notices_of(resource: Resource, status: ResourceStatus) -> tuple[Notice, ...]:
+    """Events are posted at transitions only: a new phase, or a new reason within it."""
+    last = resource.status
+    same_run = (last.run and last.run.number) == (status.run and status.run.number)
+    if same_run and (last.phase, last.reason) == (status.phase, status.reason):
+        return ()
+    bad = status.phase in (Phase.FAILED, Phase.SUBMISSION_UNKNOWN)
+    return (Notice(type="Warning" if bad else "Normal", reason=status.reason or "", message=status.message or ""),)
+
+
+def seen(resource: Resource) -> ResourceStatus:
+    """A run that is over stays as it is; only that an edit of other fields was seen is noted."""
+    last = resource.status
+    if last.observed_generation == resource.generation:
+        return last
+    noted = tuple(each.model_copy(update={"observed_generation": resource.generation}) for each in last.conditions)
+    return last.model_copy(update={"observed_generation": resource.generation, "conditions": noted})
+
+
+def invalid(resource: Resource, error: ValidationError, now: datetime) -> ResourceStatus:
+    """The API server refuses most wrong specs; this is for what its schema cannot say, or an older schema let in."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "spec"
+    message = f"spec.{field}: {first['msg']}"
+    state = State(
+        kind=resource.ref.kind,
+        phase=Phase.FAILED,
+        reason=Reason.INVALID_SPEC,
+        message=message,
+        prepared=False,
+        submitted=False,
+        generation=resource.generation,
+    )
+    return resource.status.model_copy(
+        update={
+            "observed_generation": resource.generation,
+            "job_id": resource.ref.uid,
+            "phase": Phase.FAILED,
+            "reason": Reason.INVALID_SPEC,
+            "message": message,
+            "conditions": conditions(state, resource.status, now),
+        }
+    )
+
+
+def store_unavailable(resource: Resource, message: str, now: datetime) -> ResourceStatus:
+    """A store is away: the run stays where it is, says so, and goes on later."""
+    last = resource.status
+    if last.phase is not None and last.phase.terminal:
+        return last
+    phase = last.phase or Phase.PENDING
+    state = State(
+        kind=resource.ref.kind,
+        phase=phase,
+        reason=Reason.STORE_UNAVAILABLE,
+        message=message,
+        prepared=last.run is not None and last.run.facts is not None,
+        submitted=last.run is not None and last.run.request_id is not None,
+        generation=resource.generation,
+    )
+    return last.model_copy(
+        update={
+            "observed_generation": resource.generation,
+            "job_id": resource.ref.uid,
+            "phase": phase,
+            "reason": Reason.STORE_UNAVAILABLE,
+            "message": message[:1024],
+            "conditions": conditions(state, last, now),
+        }
+    )
