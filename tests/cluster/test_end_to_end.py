@@ -217,6 +217,20 @@ def test_bad_input_costs_nothing_and_says_why(world: World, name: str, spec: Spe
     assert len(world.billed()) == before
 
 
+def test_no_secret_and_no_traceback_was_logged_or_recorded(world: World) -> None:
+    """Over all that the tests before it have caused; the mutants come after it."""
+    log = world.operator_log()
+    records = str(list(world.jobs.find())) + str(list(world.ledger_collection.find()))
+    resources = world.kubectl("get", "contentgen", "--output", "yaml") + world.kubectl(
+        "get", "events", "--output", "yaml"
+    )
+    assert "Completed" in log
+    assert "Traceback" not in log
+    for text in (log, records, resources):
+        for secret in (FAL_CANARY, ASSEMBLYAI_CANARY, "contentgen-sandbox-secret", "X-Amz-Signature"):
+            assert secret not in text
+
+
 @pytest.mark.parametrize(
     ("name", "code", "found"),
     [
@@ -231,17 +245,3 @@ def test_the_oracle_goes_red_for_a_mutant(world: World, name: str, code: str, fo
         world.wait_for_end("ImageGeneration", f"mutant-{name}")
         with pytest.raises(Violation, match=found):
             check_completed(world, Kind.IMAGE_GENERATION, f"mutant-{name}")
-
-
-def test_no_secret_and_no_traceback_was_logged_or_recorded(world: World) -> None:
-    """Last, over all that the tests before it have caused."""
-    log = world.operator_log()
-    records = str(list(world.jobs.find())) + str(list(world.ledger_collection.find()))
-    resources = world.kubectl("get", "contentgen", "--output", "yaml") + world.kubectl(
-        "get", "events", "--output", "yaml"
-    )
-    assert "Completed" in log
-    assert "Traceback" not in log
-    for text in (log, records, resources):
-        for secret in (FAL_CANARY, ASSEMBLYAI_CANARY, "contentgen-sandbox-secret", "X-Amz-Signature"):
-            assert secret not in text
