@@ -8,6 +8,8 @@ from contentgen_contract.status import ConditionStatus, ResourceStatus
 from contentgen_operator.kinds import has_prepare
 
 _REACHED_SUBMISSION = (Phase.PROCESSING, Phase.COLLECTING, Phase.COMPLETED)
+# Once reached they keep the words of that moment: "12 pictures of 12 scenes are ready".
+_MILESTONES = (Condition.SOURCE_READY, Condition.DATASET_READY, Condition.SUBMITTED, Condition.STORED)
 _STUCK = (Phase.FAILED, Phase.SUBMISSION_UNKNOWN)
 
 
@@ -52,6 +54,8 @@ def _condition(
 ) -> ConditionStatus:
     status = "True" if value else "False"
     unchanged = before is not None and before.status == status
+    if before is not None and unchanged and value and type_ in _MILESTONES:
+        return before.model_copy(update={"observed_generation": state.generation})
     return ConditionStatus(
         type=type_,
         status=status,

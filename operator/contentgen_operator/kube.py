@@ -13,7 +13,7 @@ from contentgen_operator.observed import ResourceRef
 from contentgen_operator.plan import Notice
 
 Body = dict[str, Any]
-_COMPONENT = "contentgen-operator"
+_COMPONENT = "contentgen"
 
 
 class Conflict(Exception):
@@ -102,19 +102,21 @@ class Kube:
         await _or_conflict(self._core.patch_namespaced_secret(name, namespace, body, _content_type=merge))
 
     async def post_event(self, ref: ResourceRef, notice: Notice, now: datetime) -> None:
-        """An Event on a resource."""
+        """An Event on a resource.
+
+        The core group's, not events.k8s.io's: `kubectl describe` sorts by lastTimestamp, which that one may not set.
+        """
+        time = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         event = {
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
             "metadata": {"generateName": f"{ref.name}-", "namespace": ref.namespace},
-            "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.000000Z"),
             "type": notice.type,
             "reason": notice.reason,
-            "note": notice.message.encode()[:1000].decode(errors="ignore"),  # the limit is in bytes
-            "action": notice.reason,
-            "reportingController": f"{GROUP}/operator",
-            "reportingInstance": _COMPONENT,
-            "regarding": {
+            "message": notice.message.encode()[:1000].decode(errors="ignore"),  # the limit is in bytes
+            "firstTimestamp": time,
+            "lastTimestamp": time,
+            "count": 1,
+            "source": {"component": _COMPONENT},
+            "involvedObject": {
                 "apiVersion": f"{GROUP}/{VERSION}",
                 "kind": ref.kind.value,
                 "namespace": ref.namespace,
@@ -122,7 +124,7 @@ class Kube:
                 "uid": ref.uid,
             },
         }
-        await self._objects.create_namespaced_custom_object("events.k8s.io", "v1", ref.namespace, "events", event)
+        await self._core.create_namespaced_event(ref.namespace, client.CoreV1Event.model_validate(event))
 
     def _plain(self, model: Any) -> Body:
         assert self._api is not None  # noqa: S101 - calls are made inside the context only

@@ -83,7 +83,7 @@ def _cost(case: Case, doing: Doing) -> Cost | None:
     price = case.policy.prices.get(kinds.model_of(case.spec))
     purchase = case.observed.purchase
     estimated = purchase.estimated_micros if purchase else estimated_micros(case)
-    if price is None or estimated is None:
+    if price is None or estimated is None or (purchase is None and doing.phase is Phase.FAILED):
         return None
     actual = None
     if purchase is not None and purchase.actual_micros is not None:

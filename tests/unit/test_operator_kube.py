@@ -129,11 +129,12 @@ async def test_a_pod_and_a_review_are_plain_objects(api: tuple[Api, Kube]) -> No
 
 async def test_an_event_fits_its_limits(api: tuple[Api, Kube]) -> None:
     server, kube = api
-    server.replies["POST", "/apis/events.k8s.io/v1/namespaces/ns/events"] = (201, {})
+    server.replies["POST", "/api/v1/namespaces/ns/events"] = (201, {"metadata": {}, "involvedObject": {}})
     await kube.post_event(
         REF, Notice(type="Warning", reason="Failed", message="é" * 900), datetime(2026, 11, 21, tzinfo=UTC)
     )
     event = server.seen[-1][3]
-    assert len(event["note"].encode()) <= 1024
-    assert set(event["note"]) == {"é"}
-    assert (event["regarding"]["uid"], event["eventTime"]) == ("u", "2026-11-21T00:00:00.000000Z")
+    assert len(event["message"].encode()) <= 1024
+    assert set(event["message"]) == {"é"}
+    assert event["involvedObject"]["uid"] == "u"
+    assert event["lastTimestamp"].startswith("2026-11-21T00:00:00")
