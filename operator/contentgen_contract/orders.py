@@ -98,7 +98,7 @@ class DatasetFacts(Value):
     type: Literal["dataset"] = "dataset"
     images: int
     scenes: int
-    rejected: dict[str, int] = Field(default_factory=dict)  # rejection reason -> frames
+    rejected: dict[str, int] = Field(default_factory=dict, max_length=32)  # rejection reason -> frames
     duration_seconds: float
     width: int
     height: int
@@ -123,8 +123,8 @@ class LoraFacts(Value):
 class ImageFact(Value):
     """One generated picture with its true size."""
 
-    name: str
-    thumbnail: str
+    name: str = Field(max_length=128)
+    thumbnail: str = Field(max_length=128)
     width: int
     height: int
     size_bytes: int
@@ -134,7 +134,7 @@ class ImageFacts(Value):
     """What collect stored of a generation."""
 
     type: Literal["images"] = "images"
-    images: tuple[ImageFact, ...]
+    images: tuple[ImageFact, ...] = Field(max_length=16)
     seed: int | None = None
 
 
@@ -145,7 +145,7 @@ class TranscriptFacts(Value):
     word_count: int
     duration_seconds: float
     speakers: int
-    language: str = ""
+    language: str = Field("", max_length=16)
 
 
 Facts = Annotated[DatasetFacts | AudioFacts | LoraFacts | ImageFacts | TranscriptFacts, Field(discriminator="type")]

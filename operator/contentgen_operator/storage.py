@@ -6,6 +6,7 @@ boto3 is synchronous: signing is arithmetic and needs no thread, everything else
 import asyncio
 import base64
 import json
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,8 +21,10 @@ from contentgen_contract.orders import FileClaim, Outcome, UploadGrant
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+_log = logging.getLogger(__name__)
 _MAX_OUTCOME_BYTES = 4 * 2**20
 PROVIDER_URL_LIFETIME = timedelta(hours=24)  # a provider's queue may be long
+_NOT_OURS_TO_SET = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
 _MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
 
 
@@ -41,14 +44,27 @@ class Storage:
         self._public = _client(region, self._public_endpoint)
 
     def ensure_bucket(self) -> None:
-        """Create the bucket where it is missing, and keep versions of its objects. Idempotent."""
+        """Create the bucket where it is missing, and keep versions of its objects. Idempotent.
+
+        A bucket that somebody else made and never set versions for gets them too; one where they were switched off
+        on purpose ("Suspended") is left as it is.
+        """
         try:
             self._client.head_bucket(Bucket=self.bucket)
         except ClientError as error:
             if _code(error) not in _MISSING:
                 raise
             self._create_bucket()
-            self._client.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
+        self._ensure_versioning()
+
+    def _ensure_versioning(self) -> None:
+        try:
+            if "Status" not in self._client.get_bucket_versioning(Bucket=self.bucket):
+                self._client.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
+        except ClientError as error:
+            if _code(error) not in _NOT_OURS_TO_SET:
+                raise
+            _log.warning("bucket %s: versions are not kept by us: %s", self.bucket, _code(error))
 
     def _create_bucket(self) -> None:
         if self._region == "us-east-1":  # S3 refuses to be told its default region

@@ -41,6 +41,17 @@ def test_the_bucket_is_versioned_and_made_once(storage: Storage) -> None:
     assert client.get_bucket_location(Bucket="assets")["LocationConstraint"] == "eu-central-1"
 
 
+def test_a_bucket_made_without_versions_gets_them_and_a_decision_against_them_is_kept(storage: Storage) -> None:
+    client = boto3.client("s3", region_name="eu-central-1")
+    client.create_bucket(Bucket="bare", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    bare = Storage(bucket="bare", region="eu-central-1", endpoint=None, public_endpoint=None)
+    bare.ensure_bucket()
+    assert client.get_bucket_versioning(Bucket="bare")["Status"] == "Enabled"
+    client.put_bucket_versioning(Bucket="bare", VersioningConfiguration={"Status": "Suspended"})
+    bare.ensure_bucket()
+    assert client.get_bucket_versioning(Bucket="bare")["Status"] == "Suspended"
+
+
 def test_a_grant_signs_length_type_and_checksum(storage: Storage) -> None:
     grant = storage.grant("p/", CLAIM, MINUTE)
     assert {"content-length", "content-type", "x-amz-checksum-sha256", "host"} <= signed(grant.url)
