@@ -11,7 +11,7 @@ TOKEN_AUDIENCE = "contentgen"  # noqa: S105 - the audience of a worker's token, 
 TOKEN_FOLDER = "/var/run/secrets/contentgen"  # noqa: S105 - where the kubelet puts that token
 
 RERUN_ANNOTATION = f"{GROUP}/rerun"  # any new value asks for one more paid run of the same inputs
-RESUBMIT_ANNOTATION = f"{GROUP}/resubmit"  # names the attempt whose submission is unknown; a person's decision
+RESUBMIT_ANNOTATION = f"{GROUP}/resubmit"  # a purchase's token: pay again although the last reply is lost
 
 UID_LABEL = f"{GROUP}/uid"  # on Jobs and pods: the uid of the resource they work for
 KIND_LABEL = f"{GROUP}/kind"
