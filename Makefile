@@ -36,6 +36,7 @@ lint: .venv/.ready ## ruff, mypy --strict and the import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy tools/*.py
 	@$(BIN)/lint-imports --no-logo
 
 .PHONY: test-unit
