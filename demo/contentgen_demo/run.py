@@ -38,7 +38,6 @@ class _Steps:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._began = time.monotonic()
 
     @contextmanager
     def step(self, doing: str) -> Iterator[list[str]]:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from contentgen_contract.names import Phase, Reason
+from contentgen_contract.names import Reason
 from contentgen_contract.spec import Spec, parse_spec, run_hash
 from contentgen_contract.status import RunStatus
 from contentgen_operator.observed import Resource
@@ -79,9 +79,3 @@ def purchase_key(resource: Resource, run: RunStatus) -> PurchaseKey:
         rerun=run.rerun,
         attempt=run.paid_attempt,
     )
-
-
-def is_new(resource: Resource, run: RunStatus) -> bool:
-    """Whether this run has not been written to the status yet."""
-    last = resource.status.run
-    return last is None or last.number != run.number or resource.status.phase in (None, Phase.PENDING)

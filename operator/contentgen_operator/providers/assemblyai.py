@@ -39,9 +39,6 @@ class AssemblyAI:
         """Whether there is a key."""
         return self._key.read() is not None
 
-    async def close(self) -> None:
-        """Nothing is kept open."""
-
     async def submit(self, call: Call) -> str:
         """One POST of /v2/transcript."""
         try:
