@@ -10,6 +10,8 @@ CATEGORY = "contentgen"  # `kubectl get contentgen` lists all kinds
 TOKEN_AUDIENCE = "contentgen"  # noqa: S105 - the audience of a worker's token, not a token
 TOKEN_FOLDER = "/var/run/secrets/contentgen"  # noqa: S105 - where the kubelet puts that token
 
+FINALIZER = f"{GROUP}/finalizer"  # only while a paid request is in flight, or files are to go with the resource
+
 RERUN_ANNOTATION = f"{GROUP}/rerun"  # any new value asks for one more paid run of the same inputs
 RESUBMIT_ANNOTATION = f"{GROUP}/resubmit"  # a purchase's token: pay again although the last reply is lost
 
@@ -57,9 +59,10 @@ class Stage(StrEnum):
 
 
 class Phase(StrEnum):
-    """Where a run is; phases only go forward within a run."""
+    """Where a run is; phases only go forward within a run, but for Suspended, from which a run goes on."""
 
     PENDING = "Pending"
+    SUSPENDED = "Suspended"
     PREPARING = "Preparing"
     SUBMITTING = "Submitting"
     PROCESSING = "Processing"
@@ -126,13 +129,14 @@ def progress_at(kind: Kind, step: Step, fraction: float) -> int:
 
 
 class Condition(StrEnum):
-    """Condition types; the first three are kstatus's, the next two are for `kubectl wait`."""
+    """Condition types; the first three are kstatus's, the next three are as a Job has them, for `kubectl wait`."""
 
     READY = "Ready"
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     COMPLETE = "Complete"
     FAILED = "Failed"
+    SUSPENDED = "Suspended"
     SOURCE_READY = "SourceReady"
     DATASET_READY = "DatasetReady"
     SUBMITTED = "Submitted"
@@ -147,6 +151,7 @@ class Reason(StrEnum):
     SUBMITTING = "Submitting"
     PROCESSING = "Processing"
     COLLECTING = "Collecting"
+    SUSPENDED = "Suspended"
     WAITING_FOR_LORA = "WaitingForLora"
     STORE_UNAVAILABLE = "StoreUnavailable"
     PROVIDER_UNAVAILABLE = "ProviderUnavailable"
@@ -164,6 +169,7 @@ class Reason(StrEnum):
     LORA_FAILED = "LoraFailed"
     OUTPUT_MISSING = "OutputMissing"
     OUTCOME_INVALID = "OutcomeInvalid"
+    OUTPUTS_DELETED = "OutputsDeleted"
     # a worker's verdict on its input
     SOURCE_NOT_ALLOWED = "SourceNotAllowed"
     SOURCE_UNREACHABLE = "SourceUnreachable"

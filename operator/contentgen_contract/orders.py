@@ -6,6 +6,7 @@ from pydantic import Field
 
 from contentgen_contract.base import Sha256, Value
 from contentgen_contract.names import Kind, Reason, Stage, Step
+from contentgen_contract.status import MAX_LOG
 
 
 class Limits(Value):
@@ -166,6 +167,7 @@ class Outcome(Value):
     files: tuple[StoredFile, ...] = Field((), max_length=4096)
     facts: Facts | None = None
     seconds: dict[str, float] = Field(default_factory=dict)  # wall time by step
+    log: str = Field("", max_length=MAX_LOG)  # the last lines of the worker's log, for when the pod is gone
 
     @property
     def succeeded(self) -> bool:

@@ -21,6 +21,7 @@ _WAIT = "Nothing; it goes on by itself."
 
 PHASES: dict[Phase, str] = {
     Phase.PENDING: "Waiting for something before the first work: a LoRA, a store, or the operator itself.",
+    Phase.SUSPENDED: "spec.suspend is true: nothing new is started and nothing is bought until it is false.",
     Phase.PREPARING: "A Job fetches the source and makes what the provider needs. Free.",
     Phase.SUBMITTING: "The paid request is written to the ledger and sent to the provider, once.",
     Phase.PROCESSING: "The provider works. No pod of yours waits for it.",
@@ -36,6 +37,7 @@ CONDITIONS: dict[Condition, str] = {
     Condition.STALLED: "Nothing will happen until a person changes something. kstatus reads it.",
     Condition.COMPLETE: "The run succeeded: `kubectl wait --for=condition=Complete`.",
     Condition.FAILED: "The run failed: `kubectl wait --for=condition=Failed`.",
+    Condition.SUSPENDED: "spec.suspend holds the run back.",
     Condition.SOURCE_READY: "The source was fetched and can be used.",
     Condition.DATASET_READY: "The training pictures and their captions are stored.",
     Condition.SUBMITTED: "The provider accepted the paid request.",
@@ -47,6 +49,10 @@ REASONS: dict[Reason, Explanation] = {
     Reason.SUBMITTING: Explanation("The paid request is being sent.", _WAIT),
     Reason.PROCESSING: Explanation("The provider works on the request.", _WAIT),
     Reason.COLLECTING: Explanation("A Job stores the provider's result.", _WAIT),
+    Reason.SUSPENDED: Explanation(
+        "spec.suspend is true, so nothing new is started and nothing is bought.",
+        "Set spec.suspend to false; the run goes on where it stopped.",
+    ),
     Reason.WAITING_FOR_LORA: Explanation(
         "A LoraTraining named in spec.loras does not exist or is not finished.",
         "Apply it or wait for it; the generation starts by itself then.",
@@ -103,6 +109,10 @@ REASONS: dict[Reason, Explanation] = {
     Reason.OUTCOME_INVALID: Explanation(
         "A worker's report could not be understood.",
         "Check that the operator's and the worker's images are of one release.",
+    ),
+    Reason.OUTPUTS_DELETED: Explanation(
+        "The same inputs were bought before under this name, and their files were deleted with deletionPolicy Delete.",
+        "To buy them once more, give the contentgen.dev/rerun annotation a new value.",
     ),
     Reason.SOURCE_NOT_ALLOWED: Explanation(
         "The source's address is private, internal or not a web address, or its bucket is not an allowed one.",

@@ -108,8 +108,15 @@ class Training(Manifest):
     style: Style = Field(Style.SUBJECT, description="Subject learns a person or thing, Style a look.")
 
 
-class Payment(Manifest):
-    """What every kind that pays has."""
+class DeletionPolicy(StrEnum):
+    """What becomes of the files when the resource is deleted."""
+
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
+class JobSpec(Manifest):
+    """What every kind has."""
 
     user_id: UserId | None = Field(None, description="Whose asset it is; the namespace when left out.")
     paid_attempts: int = Field(
@@ -119,9 +126,26 @@ class Payment(Manifest):
         description="How often the provider may be paid for one run: another attempt follows only after the provider "
         "has said that the one before failed.",
     )
+    suspend: bool = Field(
+        False,
+        description="true: nothing new is started and nothing is bought until it is false again. A Job that runs is "
+        "let finish, and what was paid for is seen through.",
+    )
+    deadline_seconds: int | None = Field(
+        None,
+        ge=60,
+        le=2592000,
+        description="The run fails with DeadlineExceeded when it is not done this long after its start, waiting "
+        "included; the request at the provider is cancelled. Without it only the operator's own limits hold.",
+    )
+    deletion_policy: DeletionPolicy = Field(
+        DeletionPolicy.RETAIN,
+        description="Retain keeps files and records when the resource is deleted, and applied again it uses them "
+        "without paying. Delete removes all its files, their versions and its record.",
+    )
 
 
-class LoraTrainingSpec(Payment):
+class LoraTrainingSpec(JobSpec):
     """A LoRA trained on the pictures of a video."""
 
     lora_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$", max_length=63)] = Field(
@@ -188,7 +212,7 @@ class Image(Manifest):
     seed: int | None = Field(None, ge=0, le=2147483647, description="Same seed and prompt, same picture.")
 
 
-class ImageGenerationSpec(Payment):
+class ImageGenerationSpec(JobSpec):
     """Pictures made from a prompt."""
 
     model: ModelName = Field(
@@ -231,7 +255,7 @@ class TranscriptionOptions(Manifest):
     )
 
 
-class TranscriptionSpec(Payment):
+class TranscriptionSpec(JobSpec):
     """A transcript of a recording."""
 
     source: Source = Field(description="The recording: sound, or a video with sound.")
@@ -248,7 +272,7 @@ SPECS: dict[Kind, type[LoraTrainingSpec] | type[ImageGenerationSpec] | type[Tran
     Kind.TRANSCRIPTION: TranscriptionSpec,
 }
 # Fields that do not decide the result: a change of these starts nothing and buys nothing.
-_NOT_INPUTS = {"user_id", "metadata", "paid_attempts"}
+_NOT_INPUTS = {"user_id", "metadata", "paid_attempts", "suspend", "deadline_seconds", "deletion_policy"}
 
 
 def parse_spec(kind: Kind, spec: dict[str, Any]) -> Spec:

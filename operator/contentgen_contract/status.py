@@ -28,6 +28,8 @@ Instant = Annotated[AwareDatetime, AfterValidator(_whole_seconds), PlainSerializ
 MAX_MESSAGE = 1024
 MAX_VERSIONS = 50
 MAX_FILES = 64
+MAX_LOG = 4096  # characters
+MAX_LOGS = 4  # attempts whose logs are kept
 
 
 def _clip(text: object) -> object:
@@ -71,6 +73,14 @@ class JobRef(Value):
     started_at: Instant | None = Field(None, description="When the Job was created.")
 
 
+class StageLog(Value):
+    """What one attempt of a stage said last: it outlives the pod."""
+
+    stage: Stage = Field(description="The stage.")
+    attempt: int = Field(1, description="The attempt of the stage, from 1.")
+    text: str = Field("", max_length=MAX_LOG, description="The last lines of the worker's log.")
+
+
 class RunStatus(Value):
     """The run under way, or the last one. Its spec is frozen: an edit becomes the next run."""
 
@@ -84,6 +94,9 @@ class RunStatus(Value):
     paid_attempt: int = Field(1, description="Which paid attempt this is, from 1.")
     stage_attempt: int = Field(1, description="Which attempt of the current stage this is, from 1.")
     job: JobRef | None = Field(None, description="The Kubernetes Job that works for the run at the moment.")
+    logs: tuple[StageLog, ...] = Field(
+        (), max_length=MAX_LOGS, description="The last lines of the newest attempts' logs, by stage and attempt."
+    )
     facts: dict[str, Any] | None = Field(None, description="What the prepare stage found out about the source.")
     request_id: str | None = Field(None, max_length=256, description="The provider's name for the paid request.")
     submitted_at: Instant | None = Field(None, description="When the provider accepted the request.")
@@ -107,6 +120,7 @@ class VersionStatus(Value):
         None, max_length=64, description="The jobId under which the files lie; another resource's for an adopted run."
     )
     completed_at: Instant | None = Field(None, description="When the run finished.")
+    bucket: str | None = Field(None, max_length=255, description="The bucket in which the files lie.")
     files: tuple[OutputFile, ...] = Field(
         (), max_length=MAX_FILES, description="The files; a larger set is listed in its dataset.json instead."
     )

@@ -32,13 +32,14 @@ def conditions(state: State, last: ResourceStatus, now: datetime) -> tuple[Condi
 
 
 def _values(state: State) -> dict[Condition, bool]:
-    done, stuck = state.phase is Phase.COMPLETED, state.phase in _STUCK
+    done, stuck, suspended = state.phase is Phase.COMPLETED, state.phase in _STUCK, state.phase is Phase.SUSPENDED
     values = {
         Condition.READY: done,
-        Condition.RECONCILING: not (done or stuck),
+        Condition.RECONCILING: not (done or stuck or suspended),
         Condition.STALLED: stuck,
         Condition.COMPLETE: done,
         Condition.FAILED: state.phase is Phase.FAILED,
+        Condition.SUSPENDED: suspended,
     }
     if has_prepare(state.kind):
         values[Condition.SOURCE_READY] = state.prepared

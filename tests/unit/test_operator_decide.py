@@ -256,7 +256,7 @@ def test_a_finished_stage_leads_on(kind: Kind, stage: Stage) -> None:
             (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
         ]
         seen = conditions(plan)
-        assert {k for k, v in seen.items() if v == "False"} == {"Reconciling", "Stalled", "Failed"}
+        assert {k for k, v in seen.items() if v == "False"} == {"Reconciling", "Stalled", "Failed", "Suspended"}
         assert plan.status.cost is not None
         assert plan.status.cost.actual == "2.00"
 
@@ -653,7 +653,7 @@ def test_the_time_of_a_condition_moves_with_its_status_alone() -> None:
         resource(LORA, second), Observed(job=job(finished=True, reason="DeadlineExceeded")), later, POLICY
     ).status
     moved = {each.type for each in failed.conditions if each.last_transition_time == later}
-    assert moved == {"Reconciling", "Stalled", "Failed"}
+    assert moved == {"Reconciling", "Stalled", "Failed", "Suspended"}
 
 
 def test_events_are_posted_at_transitions_only() -> None:
