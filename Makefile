@@ -50,6 +50,7 @@ test-integration: .venv/.ready ## against real store servers (MONGODB_URI, S3_EN
 
 .PHONY: test-cluster
 test-cluster: cluster ## the CRDs, the chart and end to end, on the cluster
+	@$(PY) -m contentgen_cluster chart-tools
 	@$(PYTEST) tests/cluster
 
 .PHONY: generate

@@ -117,17 +117,17 @@ def reasons_md() -> str:
     return "\n".join(parts)
 
 
-def _values(schema: Schema, values: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
+def _values(schema: Schema, values: Any, definitions: Schema, path: str = "") -> Iterator[tuple[str, str, str]]:
     """The leaves of the chart's values with their default and description."""
     for name, field in schema.get("properties", {}).items():
         if name == "global":  # a parent chart's; it has no default
             continue
         here = f"{path}.{name}" if path else name
-        value = values[name]
-        if field.get("properties"):
-            yield from _values(field, value, here)
+        below = definitions[field["$ref"].rpartition("/")[2]] if "$ref" in field else field
+        if below.get("properties") and values[name]:
+            yield from _values(below, values[name], definitions, here)
         else:
-            yield here, _cell(json.dumps(value)), field["description"]
+            yield here, _cell(json.dumps(values[name])), field["description"]
 
 
 def chart_readme() -> str:
@@ -135,7 +135,10 @@ def chart_readme() -> str:
     chart = ROOT / CHART
     values = yaml.safe_load((chart / "values.yaml").read_text())
     schema = json.loads((chart / "values.schema.json").read_text())
-    rows = [(f"`{path}`", f"`{default}`", _cell(text)) for path, default, text in _values(schema, values)]
+    rows = [
+        (f"`{path}`", f"`{default}`", _cell(text))
+        for path, default, text in _values(schema, values, schema["definitions"])
+    ]
     introduction = (chart / "files" / "readme.md").read_text()
     return _MARKDOWN_HEADER + introduction + "\n## Values\n\n" + _table(("value", "default", "description"), rows)
 

@@ -53,6 +53,9 @@ def main() -> int:
     cluster = run_command("cluster", "brought up or found running", [PYTHON, "-m", "contentgen_cluster", "up"])
     results.append(cluster)
     if not cluster.failed:
+        results.append(
+            run_command("chart tools", "helm 3, helm-unittest", [PYTHON, "-m", "contentgen_cluster", "chart-tools"])
+        )
         results += [run_suite(suite) for suite in SUITES[1:]]
     else:
         results += [Result(suite.name, "not run: there is no cluster", 0, 1, (), 0) for suite in SUITES[1:]]

@@ -43,7 +43,7 @@ _GOODBYE_SECONDS = 1  # for connections
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
     settings = Settings()
-    logs.configure(settings.log_format)
+    logs.configure(settings.log_format, settings.log_level)
     asyncio.run(_run(settings))
 
 
@@ -176,6 +176,7 @@ def _template(settings: Settings, certificate: DeskCertificate) -> JobTemplate:
         deadline_seconds=settings.stage_deadline_seconds,
         desk_url=settings.desk_url,
         desk_ca=certificate.ca.decode(),
+        pod=settings.worker_pod,
     )
 
 

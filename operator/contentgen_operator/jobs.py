@@ -6,7 +6,9 @@ Nothing of a user's manifest reaches the pod but names and the uid: no image, en
 import hashlib
 from typing import Any
 
-from contentgen_contract.base import Value
+from pydantic import Field
+
+from contentgen_contract.base import Manifest, Value
 from contentgen_contract.names import (
     API_VERSION,
     KIND_LABEL,
@@ -23,6 +25,24 @@ _USER = 65532
 _FINISHED_JOB_SECONDS = 3600  # for `kubectl logs`; the outcome is in the bucket long before
 
 
+class WorkerPod(Manifest):
+    """Where worker pods may run and what they are called, as whoever runs the cluster says; never a user."""
+
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    image_pull_secrets: tuple[dict[str, str], ...] = ()
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: tuple[dict[str, Any], ...] = ()
+    affinity: dict[str, Any] = Field(default_factory=dict)
+    priority_class_name: str = ""
+    runtime_class_name: str = ""
+
+    def spec(self) -> dict[str, Any]:
+        """The fields of a pod's spec that are set."""
+        fields = self.model_dump(mode="json", exclude={"labels", "annotations"})
+        return {name: value for name, value in fields.items() if value}
+
+
 class JobTemplate(Value):
     """What all Jobs share, from the operator's settings."""
 
@@ -33,6 +53,7 @@ class JobTemplate(Value):
     deadline_seconds: int
     desk_url: str
     desk_ca: str  # PEM; public
+    pod: WorkerPod = WorkerPod()
 
 
 def job_name(uid: str, run: int, stage: Stage, attempt: int) -> str:
@@ -64,7 +85,10 @@ def job_manifest(ref: ResourceRef, run: int, stage: Stage, attempt: int, templat
             "podReplacementPolicy": "Failed",
             "activeDeadlineSeconds": template.deadline_seconds,
             "ttlSecondsAfterFinished": _FINISHED_JOB_SECONDS,
-            "template": {"metadata": {"labels": labels}, "spec": _pod(stage, template)},
+            "template": {
+                "metadata": {"labels": template.pod.labels | labels, "annotations": dict(template.pod.annotations)},
+                "spec": template.pod.spec() | _pod(stage, template),
+            },
         },
     }
 

@@ -25,12 +25,12 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def configure(style: Literal["json", "plain"]) -> None:
+def configure(style: Literal["json", "plain"], level: str = "INFO") -> None:
     """Set the process's logging up."""
     handler = logging.StreamHandler()
     handler.setFormatter(
         JsonFormatter() if style == "json" else logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
     )
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in ("httpx", "httpcore", "botocore", "urllib3", "kopf", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -6,6 +6,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contentgen_contract.orders import Limits
+from contentgen_operator.jobs import WorkerPod
 from contentgen_operator.money import PRICES, Price
 
 
@@ -17,6 +18,7 @@ class Settings(BaseSettings):
     namespace: str = "contentgen"
     watch_namespace: str = ""
     log_format: Literal["json", "plain"] = "json"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     health_port: int = 8080
 
     mongodb_uri: str = "mongodb://localhost:27017/"
@@ -34,6 +36,9 @@ class Settings(BaseSettings):
     assemblyai_url: str = "https://api.assemblyai.com"
     poll_seconds: float = Field(5, gt=0)
     adoption_seconds: int = Field(7200, gt=0, description="How long a request whose reply was lost is looked for.")
+    provider_deadline_seconds: int = Field(
+        86400, gt=0, description="A request that the provider has not finished after this long is cancelled."
+    )
     prices: dict[str, Price] = Field(default_factory=dict)
 
     allowed_hosts: tuple[str, ...] = ()
@@ -44,6 +49,7 @@ class Settings(BaseSettings):
     worker_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     worker_resources: dict[str, Any] = Field(default_factory=dict)
     worker_service_account: str = "default"
+    worker_pod: WorkerPod = WorkerPod()
     stage_deadline_seconds: int = Field(4 * 3600, gt=0)
     stage_attempts: int = Field(3, ge=1)
 

@@ -7,11 +7,13 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pydantic.alias_generators import to_camel
 
 from contentgen_operator.settings import Settings
 
@@ -353,6 +355,49 @@ def test_wrong_values_are_refused_by_name(helm: str, value: str, named: str) -> 
     result = template(helm, value)
     assert result.returncode != 0
     assert named in result.stderr
+
+
+# What is the Kubernetes API's own to check: selectors, volumes, affinities.
+OPEN = {
+    "nodeAffinity", "podAffinity", "podAntiAffinity", "labelSelector", "namespaceSelector", "podSelector",
+    "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret",
+    "global",
+}  # fmt: skip
+
+
+def test_the_schema_is_strict_and_says_what_everything_is() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    nodes = dict(schema_nodes(schema, "values")) | {
+        f"{name}{where}": node
+        for name, definition in schema["definitions"].items()
+        for where, node in schema_nodes(definition, "")
+    }
+    assert len(nodes) > 150
+    loose = [
+        where
+        for where, node in nodes.items()
+        if node.get("type") == "object" and "additionalProperties" not in node and where.rpartition(".")[2] not in OPEN
+    ]
+    assert loose == []
+    named = {where: node for where, node in nodes.items() if not where.endswith(("[]", "{}", "values"))}
+    assert [where for where, node in named.items() if not node.get("description")] == []
+
+
+def schema_nodes(node: Manifest, where: str) -> Iterator[tuple[str, Manifest]]:
+    yield where, node
+    for name, below in node.get("properties", {}).items():
+        yield from schema_nodes(below, f"{where}.{name}")
+    for key, mark in (("items", "[]"), ("additionalProperties", "{}")):
+        if isinstance(node.get(key), dict):
+            yield from schema_nodes(node[key], where + mark)
+
+
+def test_limits_and_deadlines_are_by_default_what_the_operator_takes_by_itself() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    settings = Settings()
+    assert values["limits"] == settings.limits.model_dump(mode="json")
+    for name in ("stage_deadline_seconds", "stage_attempts", "adoption_seconds", "provider_deadline_seconds"):
+        assert values[to_camel(name)] == getattr(settings, name)
 
 
 def notes(helm: str, *values: str) -> str:

