@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -41,6 +42,7 @@ from contentgen_contract.orders import (
     TranscriptFacts,
     UploadRequest,
 )
+from contentgen_contract.story import human_bytes
 from contentgen_worker.errors import DeskRefused, Retryable, Unreachable
 from contentgen_worker.fetch import Bounds, Fetcher, system_tls
 from contentgen_worker.guard import Guard
@@ -832,6 +834,26 @@ def test_the_program_ends_well_and_logs_json(world: World) -> None:
     assert {line["jobId"] for line in lines} == {"abc-123"}
     assert [line["event"] for line in lines] == ["order", "step", "outcome"]
     assert SIGNED not in done.stderr
+
+
+def test_the_log_outlives_the_pod_in_the_outcome(world: World) -> None:
+    collect_transcript(world, TRANSCRIPT)
+    assert program(world, "collect").returncode == 0
+    outcome = Outcome.model_validate_json(world.stored["outcome.json"][0])
+    order, step, end = outcome.log.splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d order: version 1, attempt 1", order)
+    size = human_bytes(sum(file.size_bytes for file in outcome.files))
+    assert re.search(rf" Storing: words \d+, files 4, {re.escape(size)}, \d+\.\d s$", step), step
+    assert end.endswith(f" outcome: reason Completed, files 4, {size}"), end
+
+
+def test_a_verdicts_log_says_what_was_tried_and_no_signature(world: World) -> None:
+    prepare_sound(world, world.url("nowhere", signed=True))
+    assert program(world, "prepare").returncode == 0
+    outcome = Outcome.model_validate_json(world.stored["outcome.json"][0])
+    assert f"reason SourceUnreachable, {outcome.message}" in outcome.log
+    assert " Downloading: " in outcome.log
+    assert SIGNED not in outcome.log
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,16 @@
-"""One JSON object a line on stderr, each with the job's id."""
+"""One JSON object a line on stderr, each with the job's id; the last lines are kept as text for the outcome."""
 
 import json
 import logging
 import sys
+from collections import deque
 from datetime import UTC, datetime
+
+from contentgen_contract import story
 
 _log = logging.getLogger("contentgen.worker")
 _context: dict[str, str] = {}
+_tail: deque[str] = deque(maxlen=200)
 
 
 class _Json(logging.Formatter):
@@ -23,11 +27,18 @@ class _Json(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False, default=str)
 
 
+class _Tail(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _tail.append(story.told(self.format(record)))
+
+
 def configure() -> None:
-    """Write our lines, and the warnings of libraries, to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    """Write our lines, and the warnings of libraries, to stderr, and keep the last ones."""
+    handlers = (logging.StreamHandler(sys.stderr), _Tail())
+    for handler in handlers:
+        handler.setFormatter(_Json())
+    _tail.clear()
+    logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
     logging.getLogger("pyscenedetect").setLevel(logging.ERROR)
     _log.setLevel(logging.INFO)
 
@@ -40,6 +51,11 @@ def bind(**context: str) -> None:
 def event(name: str, **fields: object) -> None:
     """One line."""
     _log.info(name, extra={"fields": fields})
+
+
+def tail() -> str:
+    """What was said last, for people: it outlives the pod in the outcome."""
+    return story.tail(tuple(_tail))
 
 
 def failure(name: str, *, crash: bool = False, **fields: object) -> None:

@@ -62,6 +62,11 @@ class Steps:
     def __init__(self, report: Callable[[Progress], None]) -> None:
         self._report = report
         self.seconds: dict[str, float] = {}
+        self._figures: dict[str, object] = {}
+
+    def note(self, **figures: object) -> None:
+        """Figures for the line that the step under way will log."""
+        self._figures |= figures
 
     @contextmanager
     def __call__(self, step: Step) -> Iterator[Fraction]:
@@ -77,7 +82,8 @@ class Steps:
         finally:
             took = round(time.monotonic() - started, 3)
             self.seconds[step] = round(self.seconds.get(step, 0) + took, 3)
-            event("step", step=step, seconds=took)
+            figures, self._figures = self._figures, {}
+            event("step", step=step, **figures, seconds=took)
 
 
 def _progress(step: Step, done: float, elapsed: float) -> Progress:

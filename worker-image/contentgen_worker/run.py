@@ -46,8 +46,9 @@ def run(stage: Stage, settings: Settings) -> Outcome:
         steps = Steps(reporter.report)
         shop = Workshop(order, Path(scratch), _fetcher(order, settings), uploader, steps)
         outcome = _outcome(shop, _work(stage, order.kind))
+        log.event("outcome", **_verdict(outcome))
+        outcome = outcome.model_copy(update={"log": log.tail()})
         uploader.put_outcome(order.outcome_url, outcome)
-        log.event("outcome", reason=outcome.reason, message=outcome.message, files=len(outcome.files))
         messenger.wake()
     return outcome
 
@@ -82,6 +83,12 @@ def _work(stage: Stage, kind: Kind) -> Callable[[Workshop], Result]:
     module = importlib.import_module(f"contentgen_worker.{name}")
     work: Callable[[Workshop], Result] = getattr(module, stage.value)
     return work
+
+
+def _verdict(outcome: Outcome) -> dict[str, object]:
+    message = {"message": outcome.message} if outcome.message else {}
+    size = sum(file.size_bytes for file in outcome.files)
+    return {"reason": outcome.reason, **message, "files": len(outcome.files), "bytes": size}
 
 
 def _outcome(shop: Workshop, work: Callable[[Workshop], Result]) -> Outcome:

@@ -1,6 +1,7 @@
 """What a stage works with, and what it hands back."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from contentgen_contract.orders import Download, Facts, StoredFile, WorkOrder
 from contentgen_worker.blame import RESULT, SOURCE, Blame, verdicts
 from contentgen_worker.errors import Retryable, Verdict
 from contentgen_worker.fetch import Bounds, Fetched, Fetcher, Watch, no_watch
+from contentgen_worker.files import Output
 from contentgen_worker.media.bounds import Bounds as MediaBounds
-from contentgen_worker.progress import Steps
+from contentgen_worker.progress import Fraction, Steps
 from contentgen_worker.upload import Uploader
 
 _ANSWER_BYTES = 256 << 20  # of a provider's JSON; 12 hours of words are about 30 MB
@@ -69,6 +71,12 @@ class Workshop:
         if not isinstance(answer, dict):
             raise Verdict(Reason.RESULT_INVALID, "the provider's answer is not a JSON object")
         return answer
+
+    def store(self, outputs: Sequence[Output], fraction: Fraction) -> tuple[StoredFile, ...]:
+        """Store the stage's files."""
+        stored = self.uploader.store(outputs, fraction)
+        self.steps.note(files=len(stored), bytes=sum(file.size_bytes for file in stored))
+        return stored
 
     def _fetch(self, download: Download, name: str, most: int, watch: Watch, blame: Blame) -> Fetched:
         bounds = Bounds(most, self.order.limits.download_seconds)

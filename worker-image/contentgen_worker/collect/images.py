@@ -56,7 +56,8 @@ def collect(shop: Workshop) -> Result:
         answer = _parsed(shop.provider_answer())
         made = _made(shop, spec.image.format, answer, fraction)
         outputs = [output for each in made for output in (each.picture, each.thumbnail)]
-        files = shop.uploader.store(outputs, lambda done: fraction(0.5 + done / 2))
+        shop.steps.note(pictures=[f"{each.width}x{each.height}" for each in made])
+        files = shop.store(outputs, lambda done: fraction(0.5 + done / 2))
     return Result(files, ImageFacts(images=tuple(each.fact for each in made), seed=answer.seed))
 
 

@@ -46,7 +46,7 @@ def collect(shop: Workshop) -> Result:
             Output.of_bytes("config.json", JSON, _config(shop, spec, answer).encode()),
             _preview(shop, spec),
         )
-        files = shop.uploader.store(outputs, lambda done: fraction(0.5 + done / 2))
+        files = shop.store(outputs, lambda done: fraction(0.5 + done / 2))
     return Result(files, LoraFacts(size_bytes=weights.size_bytes))
 
 

@@ -46,7 +46,8 @@ def collect(shop: Workshop) -> Result:
     with shop.steps(Step.STORING) as fraction:
         answer = shop.provider_answer()
         transcript = _parsed(answer)
-        files = shop.uploader.store(_outputs(answer, transcript, set(spec.options.formats)), fraction)
+        shop.steps.note(words=len(transcript.words or []))
+        files = shop.store(_outputs(answer, transcript, set(spec.options.formats)), fraction)
     return Result(files, _facts(transcript))
 
 

@@ -21,17 +21,18 @@ def prepare(shop: Workshop) -> Result:
     spec = LoraTrainingSpec.model_validate(shop.order.spec)
     with shop.steps(Step.DOWNLOADING) as fraction:
         source = shop.fetch_source(fraction)
+        shop.steps.note(bytes=source.size_bytes)
     with verdicts(SOURCE, "source"):
         recording = probe(source.path, shop.media_bounds)
         recording.require_video()
         shots = _shots(shop, spec, source, recording)
         candidates = _candidates(shop, spec, source, shots)
         with shop.steps(Step.BUILDING_DATASET) as fraction:
-            judged = _judged(spec, candidates)
+            judged = _judged(shop, spec, candidates)
             outputs = dataset.build(judged, _caption(spec), spec.lora_name, _lines(spec, judged, shots), shop.scratch)
             fraction(1)
     with shop.steps(Step.UPLOADING_DATASET) as fraction:
-        files = shop.uploader.store(outputs, fraction)
+        files = shop.store(outputs, fraction)
     return Result(files, _facts(judged, shots, source, recording))
 
 
@@ -39,7 +40,9 @@ def _shots(shop: Workshop, spec: LoraTrainingSpec, source: Fetched, recording: R
     with shop.steps(Step.DETECTING_SCENES) as fraction:
         length = recording.seconds or float(shop.order.limits.duration_seconds)
         detector = spec.dataset.scene_detection.detector
-        return detect(source.path, detector, shop.media_bounds, lambda seconds: fraction(seconds / length))
+        shots = detect(source.path, detector, shop.media_bounds, lambda seconds: fraction(seconds / length))
+        shop.steps.note(shots=len(shots), video=_shape(recording), length=f"{recording.seconds or 0:.1f} s")
+        return shots
 
 
 def _candidates(
@@ -54,12 +57,18 @@ def _candidates(
             path = folder / f"{len(taken) + 1:06}.jpg"
             taken.append(dataset.save(picture, quality.measure(picture.pixels), path))
             fraction(len(taken) / len(wanted))
+            shop.steps.note(pictures=len(taken), of=len(wanted))
         return tuple(taken)
 
 
-def _judged(spec: LoraTrainingSpec, candidates: tuple[dataset.Candidate, ...]) -> dataset.Judged:
+def _shape(recording: Recording) -> str:
+    return f"{recording.width}x{recording.height} {recording.video_codec}"
+
+
+def _judged(shop: Workshop, spec: LoraTrainingSpec, candidates: tuple[dataset.Candidate, ...]) -> dataset.Judged:
     verdicts_ = quality.judge([each.scores for each in candidates], spec.dataset.max_images)
     judged = dataset.Judged(candidates, verdicts_)
+    shop.steps.note(kept=len(judged.kept), left_out=judged.rejected)
     if len(judged.kept) < spec.dataset.min_images:
         left_out = ", ".join(f"{reason} {count}" for reason, count in sorted(judged.rejected.items())) or "none"
         raise TooFewFrames(

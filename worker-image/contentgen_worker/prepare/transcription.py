@@ -13,6 +13,7 @@ def prepare(shop: Workshop) -> Result:
     """Download, check, sound only."""
     with shop.steps(Step.DOWNLOADING) as fraction:
         source = shop.fetch_source(fraction)
+        shop.steps.note(bytes=source.size_bytes)
     with verdicts(SOURCE, "source"):
         recording = probe(source.path, shop.media_bounds)
         recording.require_audio()
@@ -20,6 +21,7 @@ def prepare(shop: Workshop) -> Result:
             length = recording.seconds or float(shop.order.limits.duration_seconds)
             target = shop.scratch / "audio.flac"
             seconds = extract(source.path, target, shop.media_bounds, lambda at: fraction(at / length))
+            shop.steps.note(codec=recording.audio_codec, length=f"{seconds:.1f} s", bytes=target.stat().st_size)
     with shop.steps(Step.UPLOADING_AUDIO) as fraction:
-        files = shop.uploader.store([Output.of_path("audio.flac", "audio/flac", target)], fraction)
+        files = shop.store([Output.of_path("audio.flac", "audio/flac", target)], fraction)
     return Result(files, AudioFacts(duration_seconds=round(seconds, 3), source_bytes=source.size_bytes))

@@ -1,0 +1,78 @@
+"""A worker's log for people: its JSON lines told as text, without secrets, and no longer than a status may hold.
+
+The worker keeps its own tail with these; the operator and `kubectl contentgen logs` use them on a pod's log.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+
+from contentgen_contract.status import MAX_LOG
+
+_CONTEXT = ("time", "level", "jobId", "kind", "stage", "event", "step", "traceback")  # told otherwise, or known
+_SECRETS = (
+    (re.compile(r"(https?://)[^\s/@\"']+@"), r"\1"),  # a URL's user and password
+    (re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+"), r"\1"),  # a query may hold a signature
+    (re.compile(r"\bX-Amz-[A-Za-z-]+=[^\s&\"']+"), "***"),
+    (re.compile(r"(?i)\bbearer\s+[^\s\"']+"), "Bearer ***"),
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "***"),  # a JSON web token, such as a service account's
+)
+_KILO = 1000
+
+
+def told(line: str) -> str:
+    """One line of a worker's log as text; what is no JSON object of ours is passed on as it is."""
+    try:
+        record = json.loads(line)
+        what = str(record["step"] if record["event"] == "step" else record["event"])
+        time = str(record["time"])[11:19]
+    except (ValueError, KeyError, TypeError):
+        return scrubbed(line.rstrip())
+    mark = "" if record.get("level") == "info" else f"{record.get('level')}: "
+    figures = ", ".join(_figure(name, value) for name, value in record.items() if name not in _CONTEXT)
+    text = f"{time} {mark}{what}{': ' if figures else ''}{figures}"
+    return scrubbed("\n".join(part for part in (text, record.get("traceback", "")) if part))
+
+
+def tail(lines: Sequence[str]) -> str:
+    """The last lines (already told) that fit into a status; a single longer one keeps its end."""
+    kept: list[str] = []
+    room = MAX_LOG
+    for line in reversed(lines):
+        room -= len(line) + (1 if kept else 0)
+        if room < 0:
+            break
+        kept.insert(0, line)
+    return "\n".join(kept) if kept else "".join(lines[-1:])[-MAX_LOG:]
+
+
+def scrubbed(text: str) -> str:
+    """Without signatures, tokens and passwords."""
+    for pattern, instead in _SECRETS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def human_bytes(size: float) -> str:
+    """`999 B`, `12.3 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if size < _KILO:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= _KILO
+    return f"{size:.1f} GB"
+
+
+def _figure(name: str, value: object) -> str:
+    match name, value:
+        case "bytes", int() | float():
+            return human_bytes(value)
+        case "seconds", int() | float():
+            return f"{value:.1f} s"
+        case (("error" | "message"), str()):
+            return value
+        case _, dict():
+            return f"{name.replace('_', ' ')} " + (" ".join(f"{key} {each}" for key, each in value.items()) or "none")
+        case _, list():
+            return f"{name} " + " ".join(map(str, value))
+        case _:
+            return f"{name} {value}"

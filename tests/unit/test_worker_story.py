@@ -1,0 +1,66 @@
+"""A worker's log lines told to people: readable, bounded, without secrets."""
+
+import json
+
+import pytest
+
+from contentgen_contract import story
+from contentgen_contract.status import MAX_LOG
+
+
+def line(event: str, level: str = "info", **fields: object) -> str:
+    return json.dumps({"time": "2026-11-21T07:08:09.123+00:00", "level": level, "jobId": "u", "event": event} | fields)
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (line("order", version=2, attempt=1), "07:08:09 order: version 2, attempt 1"),
+        (line("step", step="Downloading", bytes=12_345_678, seconds=1.25), "07:08:09 Downloading: 12.3 MB, 1.2 s"),
+        (line("step", step="X", left_out={"Blurred": 2, "Dark": 1}), "07:08:09 X: left out Blurred 2 Dark 1"),
+        (line("step", step="X", left_out={}), "07:08:09 X: left out none"),
+        (line("step", step="X", pictures=["8x8", "9x9"]), "07:08:09 X: pictures 8x8 9x9"),
+        (line("terminated"), "07:08:09 terminated"),
+        (line("no outcome", "error", error="desk away", exit=1), "07:08:09 error: no outcome: desk away, exit 1"),
+        (line("crashed", "error", traceback="Traceback:\n  x"), "07:08:09 error: crashed\nTraceback:\n  x"),
+        ("Killed\n", "Killed"),
+        ('{"event": 1}', '{"event": 1}'),
+        ("[1]", "[1]"),
+    ],
+)
+def test_a_line_is_told(said: str, text: str) -> None:
+    assert story.told(said) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("GET https://h/a?X-Amz-Signature=abc&b=1 failed", "GET https://h/a failed"),
+        ("http://user:pass@h/a", "http://h/a"),
+        ("X-Amz-Credential=AKIA/2026", "***"),
+        ("Authorization: Bearer abc.def", "Authorization: Bearer ***"),
+        ("token eyJhbGciOi.eyJpc3Mi.c2ln rejected", "token *** rejected"),
+        ("why? because https://h/a", "why? because https://h/a"),
+    ],
+)
+def test_secrets_are_not_told(text: str, shown: str) -> None:
+    assert story.told(text) == shown
+    assert story.told(line("again", error=text)).endswith(shown)
+
+
+def test_the_tail_keeps_the_last_whole_lines() -> None:
+    lines = [f"{number:04} {'x' * 95}" for number in range(100)]
+    kept = story.tail(lines)
+    assert len(kept) <= MAX_LOG
+    assert kept.splitlines() == lines[-40:]
+    assert story.tail([]) == ""
+    assert story.tail(["a" * 10_000 + "end"]).endswith("end")
+    assert len(story.tail(["a" * 10_000])) == MAX_LOG
+    assert story.tail(["ä" * MAX_LOG]) == "ä" * MAX_LOG
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (999, "999 B"), (12_345, "12.3 kB"), (5e6, "5.0 MB"), (7e12, "7000.0 GB")]
+)
+def test_sizes(size: float, text: str) -> None:
+    assert story.human_bytes(size) == text
