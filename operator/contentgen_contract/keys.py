@@ -39,6 +39,22 @@ def prefix(kind: Kind, stage: Stage, user_id: str, job_id: str, version: int) ->
     return f"transcripts/{owner}/{later}"
 
 
+def job_prefixes(kind: Kind, user_id: str, job_id: str) -> set[str]:
+    """The folders that hold all versions of a job's files."""
+    return {job_prefix_of(prefix(kind, stage, user_id, job_id, 1)) for stage in Stage}
+
+
+def job_prefix_of(key: str) -> str:
+    """The folder of the job that a file lies in: `{kind}/{userId}/{jobId}/`."""
+    top, user_id, job_id = key.split("/")[:3]
+    return f"{_part(top)}/{_part(user_id)}/{_part(job_id)}/"
+
+
+def internal_prefix(job_id: str) -> str:
+    """The folder of a job's outcomes and its provider's answers."""
+    return f"runs/{_part(job_id)}/"
+
+
 def is_output(kind: Kind, stage: Stage, name: str) -> bool:
     """Whether a stage may write a file of this name under its prefix."""
     pattern = _FILES.get((kind, stage))

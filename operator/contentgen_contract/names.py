@@ -170,6 +170,7 @@ class Reason(StrEnum):
     OUTPUT_MISSING = "OutputMissing"
     OUTCOME_INVALID = "OutcomeInvalid"
     OUTPUTS_DELETED = "OutputsDeleted"
+    CANCELLED = "Cancelled"
     # a worker's verdict on its input
     SOURCE_NOT_ALLOWED = "SourceNotAllowed"
     SOURCE_UNREACHABLE = "SourceUnreachable"

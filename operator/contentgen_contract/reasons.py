@@ -114,6 +114,10 @@ REASONS: dict[Reason, Explanation] = {
         "The same inputs were bought before under this name, and their files were deleted with deletionPolicy Delete.",
         "To buy them once more, give the contentgen.dev/rerun annotation a new value.",
     ),
+    Reason.CANCELLED: Explanation(
+        "The paid request for these inputs was cancelled, with the resource that asked for it or at a deadline.",
+        "To buy them, give the contentgen.dev/rerun annotation a new value.",
+    ),
     Reason.SOURCE_NOT_ALLOWED: Explanation(
         "The source's address is private, internal or not a web address, or its bucket is not an allowed one.",
         "Use a public URL; or let the administrator add the host or bucket to the chart's values.",

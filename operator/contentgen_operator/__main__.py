@@ -12,10 +12,13 @@ from pymongo.database import Database
 
 from contentgen_operator import logs
 from contentgen_operator.act import Actor
+from contentgen_operator.cache import Cache
 from contentgen_operator.case import Policy
 from contentgen_operator.desk import Desk, create_app
 from contentgen_operator.desk_tls import DeskCertificate, desk_certificate
 from contentgen_operator.identity import Gatekeeper
+from contentgen_operator.intake import Intake
+from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
@@ -64,7 +67,8 @@ async def _serve(settings: Settings, kube: Kube, certificate: DeskCertificate, s
     storage, database = _storage(settings), _database(settings)
     ledger, records, reports = Ledger(database["ledger"]), Records(database["jobs"], storage), Reports()
     providers = _providers(settings)
-    observer = Observer(kube=kube, storage=storage, ledger=ledger, providers=providers, reports=reports)
+    cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records)
+    observer = Observer(kube=kube, cache=cache, storage=storage, ledger=ledger, providers=providers, reports=reports)
     actor = Actor(
         kube=kube,
         storage=storage,
@@ -72,8 +76,10 @@ async def _serve(settings: Settings, kube: Kube, certificate: DeskCertificate, s
         records=records,
         providers=providers,
         template=_template(settings, certificate),
+        cache=cache,
+        janitor=janitor,
     )
-    reconciler = Reconciler(kube=kube, observer=observer, actor=actor, policy=_policy(settings))
+    reconciler = Reconciler(kube=kube, cache=cache, observer=observer, actor=actor, policy=_policy(settings))
     desk = Desk(
         gatekeeper=Gatekeeper(kube),
         storage=storage,
@@ -88,8 +94,8 @@ async def _serve(settings: Settings, kube: Kube, certificate: DeskCertificate, s
         plain_server(health_app(ready.is_set), settings.health_port),
     ]
     tasks = [asyncio.create_task(server.serve()) for server in servers]
-    reconciling = asyncio.create_task(_reconcile(reconciler, storage, ledger, records))
-    tasks += [reconciling, asyncio.create_task(_watch(settings, reconciler, stop, ready))]
+    reconciling = asyncio.create_task(_reconcile(reconciler, janitor, storage, ledger, records))
+    tasks += [reconciling, asyncio.create_task(_watch(settings, Intake(cache, reconciler.wake), stop, ready))]
     await _until(stop, tasks)
     await reconciler.queue.drain(_GRACE_SECONDS)
     for server in servers:
@@ -98,16 +104,20 @@ async def _serve(settings: Settings, kube: Kube, certificate: DeskCertificate, s
     await asyncio.wait(tasks, timeout=_GOODBYE_SECONDS)
 
 
-async def _reconcile(reconciler: Reconciler, storage: Storage, ledger: Ledger, records: Records) -> None:
+async def _reconcile(
+    reconciler: Reconciler, janitor: Janitor, storage: Storage, ledger: Ledger, records: Records
+) -> None:
     await prepare_stores(storage, ledger, records)
-    await reconciler.queue.run()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(reconciler.queue.run())
+        group.create_task(janitor.run())
 
 
-async def _watch(settings: Settings, reconciler: Reconciler, stop: asyncio.Event, ready: asyncio.Event) -> None:
+async def _watch(settings: Settings, intake: Intake, stop: asyncio.Event, ready: asyncio.Event) -> None:
     where: dict[str, Any] = (
         {"namespaces": [settings.watch_namespace]} if settings.watch_namespace else {"clusterwide": True}
     )
-    registry = build_registry(reconciler.wake)
+    registry = build_registry(intake)
     watching = asyncio.create_task(
         kopf.operator(registry=registry, standalone=True, stop_flag=stop, ready_flag=ready, **where)
     )
@@ -154,6 +164,8 @@ def _policy(settings: Settings) -> Policy:
         poll_seconds=settings.poll_seconds,
         adoption_seconds=settings.adoption_seconds,
         stage_attempts=settings.stage_attempts,
+        provider_seconds=settings.provider_deadline_seconds,
+        bucket=settings.s3_bucket,
         source_buckets=settings.source_buckets,
         prices=PRICES | settings.prices,
     )

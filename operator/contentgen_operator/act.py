@@ -1,6 +1,9 @@
 """The writes, in the one order that survives a crash after each of them:
 
-document → ledger moves → payment → Job → status → events → record.
+finalizer wanted → document → cancellation → ledger moves → payment → files deleted → Job → finalizer not wanted →
+record → status → events.
+
+The record goes before the status: a resource whose status says that it is finished is not looked at again.
 """
 
 import logging
@@ -8,20 +11,31 @@ from datetime import datetime
 from typing import Any
 
 import stamina
+from botocore.exceptions import BotoCoreError, ClientError
 from kubernetes.aio.client.exceptions import ApiException
 from pymongo.errors import PyMongoError
 
-from contentgen_contract.names import API_VERSION
+from contentgen_contract.names import API_VERSION, FINALIZER
 from contentgen_contract.status import JobRef, ResourceStatus, dump_status
+from contentgen_operator.cache import Cache
+from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate, job_manifest
 from contentgen_operator.kube import Kube, explain
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.observed import Resource
-from contentgen_operator.plan import Notice, Payment, Plan, StageJob
-from contentgen_operator.providers.base import Call, MaybeAccepted, NotAccepted, Provider, Refused, StoredObject
+from contentgen_operator.observed import JobView, Resource, ResourceRef, is_settled
+from contentgen_operator.plan import Cancellation, Notice, Payment, Plan, StageJob
+from contentgen_operator.providers.base import (
+    Call,
+    MaybeAccepted,
+    NotAccepted,
+    Provider,
+    Refused,
+    StoredObject,
+    Unavailable,
+)
 from contentgen_operator.purchases import Move, PurchaseState
 from contentgen_operator.records import Records
-from contentgen_operator.storage import Storage
+from contentgen_operator.storage import NotDeleted, Storage
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +52,11 @@ class Actor:
         records: Records,
         providers: dict[str, Provider],
         template: JobTemplate,
+        cache: Cache,
+        janitor: Janitor,
     ) -> None:
+        self._cache = cache
+        self._janitor = janitor
         self._kube = kube
         self._storage = storage
         self._ledger = ledger
@@ -49,20 +67,75 @@ class Actor:
 
     async def act(self, resource: Resource, plan: Plan, now: datetime) -> None:
         """Carry out a plan. Raises Conflict where the resource was changed in between."""
-        if resource.deleting:
-            return
+        if plan.finalizer and not resource.deleting:
+            resource = await self._with_finalizer(resource)
         if plan.store is not None:
             await self._storage.put_json(plan.store.key, plan.store.document)
+        if plan.cancel is not None:
+            await self._cancel(plan.cancel, now, last_chance=plan.last_chance)
         for move in plan.moves:
             await self._ledger.move(move)
         if plan.payment is not None:
             await self._pay(plan.payment, now)
         status = plan.status
+        if plan.stop_job is not None:
+            await self._kube.delete_job(resource.ref.namespace, plan.stop_job)
+        if resource.deleting:
+            await self._let_go(resource, plan)
+            return
         if plan.job is not None:
             status = await self._have_job(resource, status, plan.job, now)
+        if not plan.finalizer:
+            resource = await self._without_finalizer(resource)
+        await self._record(resource, status)
         await self.write_status(resource, status)
         await self._announce(resource, plan.notices, now)
-        await self._record(resource, status)
+
+    async def gone(self, ref: ResourceRef) -> None:
+        """The resource is not there any more."""
+        self._recorded.pop(ref.uid, None)
+        await self._records.end(ref.uid)
+
+    async def _let_go(self, resource: Resource, plan: Plan) -> None:
+        """The last that is done for a deleted resource."""
+        try:
+            if plan.discard is not None:
+                await self._janitor.discard(plan.discard)
+            else:
+                await self._records.end(resource.ref.uid)
+        except (PyMongoError, BotoCoreError, ClientError, NotDeleted) as error:
+            if not plan.last_chance:
+                raise
+            left = plan.discard.prefixes if plan.discard else ()
+            _log.warning("a deleted resource goes, and %s stays: %s", left, error, extra={"jobId": resource.ref.uid})
+        await self._without_finalizer(resource)
+
+    async def _cancel(self, cancel: Cancellation, now: datetime, *, last_chance: bool) -> None:
+        try:
+            ended = await self._providers[cancel.provider].cancel(cancel.model, cancel.request_id)
+        except Unavailable as error:
+            if not last_chance:
+                raise
+            _log.warning("a request was not cancelled: %s", error, extra={"purchase": str(cancel.key)})
+            return
+        if ended:
+            changes = {"error": "cancelled", "finished_at": None, "changed_at": now}
+            source, target = PurchaseState.SUBMITTED, PurchaseState.CANCELLED
+            await self._ledger.move(Move(key=cancel.key, source=source, target=target, changes=changes))
+
+    async def _with_finalizer(self, resource: Resource) -> Resource:
+        return resource if resource.finalized else await self._finalizers(resource, [*resource.finalizers, FINALIZER])
+
+    async def _without_finalizer(self, resource: Resource) -> Resource:
+        others = [each for each in resource.finalizers if each != FINALIZER]
+        return await self._finalizers(resource, others) if resource.finalized else resource
+
+    async def _finalizers(self, resource: Resource, finalizers: list[str]) -> Resource:
+        ref = resource.ref
+        body = await self._kube.put_finalizers(ref.kind, ref.namespace, ref.name, resource.resource_version, finalizers)
+        self._cache.note(ref, body)
+        changed = {"resource_version": body["metadata"]["resourceVersion"], "finalizers": tuple(finalizers)}
+        return resource.model_copy(update=changed)
 
     async def _pay(self, payment: Payment, now: datetime) -> None:
         """The only place that spends money: at most one POST, and only by whoever wrote the intent."""
@@ -108,6 +181,7 @@ class Actor:
         run = status.run
         manifest = job_manifest(resource.ref, run.number, job.stage, job.attempt, self._template)
         created = await self._kube.create_job(resource.ref.namespace, manifest)
+        self._cache.note_job(resource.ref, JobView.parse(created))
         meta = created["metadata"]
         ref = JobRef(name=meta["name"], uid=meta["uid"], stage=job.stage, attempt=job.attempt, started_at=now)
         return status.model_copy(update={"run": run.model_copy(update={"job": ref})})
@@ -128,7 +202,11 @@ class Actor:
             },
             "status": dump_status(status),
         }
-        await self._kube.put_status(ref.kind, ref.namespace, ref.name, body)
+        written = await self._kube.put_status(ref.kind, ref.namespace, ref.name, body)
+        if is_settled(written):
+            self._cache.forget(ref)
+        else:
+            self._cache.note(ref, written)
         if resource.status.phase != status.phase or resource.status.reason != status.reason:
             _log.info(
                 "%s %s/%s: %s (%s) %s",

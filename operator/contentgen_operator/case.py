@@ -7,7 +7,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
 from contentgen_contract.spec import Spec
 from contentgen_contract.status import RunStatus
-from contentgen_operator import money
+from contentgen_operator import kinds, money
 from contentgen_operator.observed import Observed, Resource
 from contentgen_operator.purchases import PurchaseKey, PurchaseState
 from contentgen_operator.runs import owner, purchase_key
@@ -16,10 +16,13 @@ from contentgen_operator.runs import owner, purchase_key
 class Policy(Value):
     """The settings that decisions depend on."""
 
+    bucket: str = ""
     source_buckets: tuple[str, ...] = ()
     poll_seconds: float = 5
     adoption_seconds: int = 7200
     stage_attempts: int = 3
+    provider_seconds: int = 86400
+    deletion_seconds: int = 25
     prices: dict[str, money.Price] = money.PRICES
 
 
@@ -50,6 +53,15 @@ class Case(Value):
         return Stage.PREPARE if purchase is None or purchase.state is PurchaseState.REFUSED else Stage.COLLECT
 
     @property
+    def provider_seconds(self) -> float:
+        """How long the provider will take: by what such requests took before, for each unit of work."""
+        seconds = kinds.duration_seconds(self.run)
+        rate = self.observed.seconds_per_unit
+        if rate is not None:
+            return rate * kinds.work_units(self.spec, seconds)
+        return kinds.expected_seconds(self.spec, seconds)
+
+    @property
     def prefix(self) -> str:
         """Where the stage's files lie."""
         user = owner(self.resource, self.spec)
@@ -65,3 +77,4 @@ class Doing(Value):
     step: Step = Step.WAITING
     fraction: float = 0
     remaining_seconds: float | None = None
+    after_seconds: float = 0  # what follows the step: a worker knows only of its own stage

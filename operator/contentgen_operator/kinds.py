@@ -91,6 +91,17 @@ def expected_seconds(spec: Spec, duration_seconds: float) -> float:
             return 15 + duration_seconds / 10
 
 
+def work_units(spec: Spec, duration_seconds: float) -> float:
+    """How much a request asks for, in what its time is proportional to: steps, pictures, seconds of sound."""
+    match spec:
+        case LoraTrainingSpec():
+            return float(spec.training.steps)
+        case ImageGenerationSpec():
+            return float(spec.image.count)
+        case TranscriptionSpec():
+            return max(duration_seconds, 1.0)
+
+
 def duration_seconds(run: RunStatus) -> float:
     """The recording's length as prepare found it."""
     return float((run.facts or {}).get("durationSeconds", 0.0))

@@ -14,6 +14,8 @@ from contentgen_operator.plan import Notice
 
 Body = dict[str, Any]
 _COMPONENT = "contentgen"
+# Left to itself the client would call a dict a JSON patch, which is a list of operations.
+_MERGE = "application/merge-patch+json"
 
 
 class Conflict(Exception):
@@ -49,6 +51,35 @@ class Kube:
         """Replace the status; raises Conflict where `metadata.resourceVersion` is not the newest any more."""
         call = self._objects.replace_namespaced_custom_object_status(GROUP, VERSION, namespace, kind.plural, name, body)
         return await _or_conflict(call)
+
+    async def put_finalizers(self, kind: Kind, namespace: str, name: str, version: str, finalizers: list[str]) -> Body:
+        """Set the finalizers; raises Conflict where `version` is not the newest resourceVersion any more."""
+        body = {"metadata": {"resourceVersion": version, "finalizers": finalizers}}
+        call = self._objects.patch_namespaced_custom_object(
+            GROUP, VERSION, namespace, kind.plural, name, body, _content_type=_MERGE
+        )
+        return await _or_conflict(call)
+
+    async def delete_job(self, namespace: str, name: str) -> None:
+        """Delete a Job and its pods; one that is gone is fine."""
+        call = self._objects.delete_namespaced_custom_object(
+            "batch", "v1", namespace, "jobs", name, propagation_policy="Background"
+        )
+        await _or_none(call)
+
+    async def job_log(self, namespace: str, job: str, characters: int) -> str:
+        """The last that the newest pod of a Job said; empty where there is none any more."""
+        pods = await self._core.list_namespaced_pod(namespace, label_selector=f"batch.kubernetes.io/job-name={job}")
+        names = [pod["metadata"]["name"] for pod in self._plain(pods)["items"]]
+        if not names:
+            return ""
+        call = self._core.read_namespaced_pod_log(names[-1], namespace, tail_lines=100, limit_bytes=65536)
+        try:
+            return str(await call)[-characters:]
+        except ApiException as error:
+            if error.status in (400, 404):  # it never started
+                return ""
+            raise
 
     async def get_job(self, namespace: str, name: str) -> Body | None:
         """A Job, or None."""
@@ -97,9 +128,7 @@ class Kube:
             "metadata": {"resourceVersion": version},
             "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
         }
-        # Left to itself the client would call a dict a JSON patch, which is a list of operations.
-        merge = "application/merge-patch+json"
-        await _or_conflict(self._core.patch_namespaced_secret(name, namespace, body, _content_type=merge))
+        await _or_conflict(self._core.patch_namespaced_secret(name, namespace, body, _content_type=_MERGE))
 
     async def post_event(self, ref: ResourceRef, notice: Notice, now: datetime) -> None:
         """An Event on a resource.
@@ -164,6 +193,6 @@ async def _or_conflict(call: Any) -> Body:
     try:
         return _body(await call) or {}
     except ApiException as error:
-        if error.status == 409:
-            raise Conflict("changed in between") from error
+        if error.status in (404, 409):
+            raise Conflict("changed or deleted in between") from error
         raise

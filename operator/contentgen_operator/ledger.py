@@ -5,6 +5,7 @@ inserted it, and nobody else, may send that POST. Every change names the state t
 """
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -16,6 +17,7 @@ from pymongo.errors import DuplicateKeyError
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
 
 Document = dict[str, Any]
+_RATE_SECONDS = 60.0
 
 
 class Ledger:
@@ -23,11 +25,13 @@ class Ledger:
 
     def __init__(self, collection: Collection[Document]) -> None:
         self._collection = collection
+        self._rates: dict[str, tuple[float, float | None]] = {}
 
     def create_indexes(self) -> None:
-        """Idempotent; they serve `typical_seconds` and `request_ids`."""
+        """Idempotent; they serve `seconds_per_unit`, `request_ids` and `discard`."""
         self._collection.create_index([("model", 1), ("finishedAt", DESCENDING)], name="model_finished")
         self._collection.create_index([("marker", 1)], name="marker")
+        self._collection.create_index([("jobId", 1)], name="job_id")
 
     async def get(self, key: PurchaseKey) -> Purchase | None:
         """The purchase, if it was ever intended."""
@@ -70,20 +74,31 @@ class Ledger:
         found = self._collection.find({"marker": marker, "requestId": {"$ne": None}}, {"requestId": 1})
         return frozenset(each["requestId"] for each in found)
 
-    async def typical_seconds(self, model: str) -> float | None:
-        """Median time of the last 20 finished requests of a model, in seconds."""
-        return await asyncio.to_thread(self._typical_seconds, model)
-
-    def _typical_seconds(self, model: str) -> float | None:
-        finished = self._collection.find(
-            {"model": model, "finishedAt": {"$ne": None}}, {"submittedAt": 1, "finishedAt": 1}
+    async def discard(self, job_ids: tuple[str, ...]) -> None:
+        """The files of these jobs are gone: their purchases cannot be adopted any more."""
+        gone = {"jobId": {"$in": list(job_ids)}, "state": {"$in": [PurchaseState.SUCCEEDED, PurchaseState.COLLECTED]}}
+        await asyncio.to_thread(
+            self._collection.update_many, gone, {"$set": {"state": PurchaseState.DISCARDED.value, "outputs": None}}
         )
-        seconds = [
-            (each["finishedAt"] - each["submittedAt"]).total_seconds()
+
+    async def seconds_per_unit(self, model: str) -> float | None:
+        """Median of the last 20 finished requests of a model, in seconds for each unit of work; remembered a minute."""
+        known = self._rates.get(model)
+        if known is None or time.monotonic() - known[0] > _RATE_SECONDS:
+            known = (time.monotonic(), await asyncio.to_thread(self._seconds_per_unit, model))
+            self._rates[model] = known
+        return known[1]
+
+    def _seconds_per_unit(self, model: str) -> float | None:
+        finished = self._collection.find(
+            {"model": model, "finishedAt": {"$ne": None}}, {"submittedAt": 1, "finishedAt": 1, "units": 1}
+        )
+        rates = [
+            (each["finishedAt"] - each["submittedAt"]).total_seconds() / each["units"]
             for each in finished.sort("finishedAt", DESCENDING).limit(20)
-            if each.get("submittedAt")
+            if each.get("submittedAt") and each.get("units")
         ]
-        return median(seconds) if seconds else None
+        return median(rates) if rates else None
 
 
 def _purchase(document: Document) -> Purchase:

@@ -9,9 +9,9 @@ from contentgen_contract import keys
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.orders import Outcome
 from contentgen_contract.spec import ImageGenerationSpec, Spec
-from contentgen_contract.status import ResourceStatus, RunStatus
+from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus
 from contentgen_operator import kinds
-from contentgen_operator.jobs import job_name
+from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube, owned_by
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, LoraView, Observed, Resource
@@ -26,8 +26,16 @@ class Observer:
     """Reads Jobs, outcomes, the ledger, the provider and the LoRAs that a resource draws with."""
 
     def __init__(
-        self, *, kube: Kube, storage: Storage, ledger: Ledger, providers: dict[str, Provider], reports: Reports
+        self,
+        *,
+        kube: Kube,
+        cache: Cache,
+        storage: Storage,
+        ledger: Ledger,
+        providers: dict[str, Provider],
+        reports: Reports,
     ) -> None:
+        self._cache = cache
         self._kube = kube
         self._storage = storage
         self._ledger = ledger
@@ -36,6 +44,8 @@ class Observer:
 
     async def observe(self, resource: Resource, now: datetime) -> Observed:
         """Everything that a decision about this resource needs now. Raises ValidationError for a wrong spec."""
+        if resource.deleting:
+            return await self._of_the_deleted(resource)
         run = current_run(resource, now)
         if run == resource.status.run and ended(resource):
             return Observed()
@@ -45,6 +55,7 @@ class Observer:
         match purchase.state if purchase else None:
             case None | PurchaseState.REFUSED if kinds.has_prepare(resource.ref.kind) and run.facts is None:
                 seen |= await self._stage(resource, run, spec, Stage.PREPARE)
+                seen["seconds_per_unit"] = await self._ledger.seconds_per_unit(kinds.model_of(spec))
             case None | PurchaseState.REFUSED:
                 seen |= await self._gate(resource, spec)
             case PurchaseState.INTENT if purchase:
@@ -55,24 +66,41 @@ class Observer:
                 seen |= await self._stage(resource, run, spec, Stage.COLLECT)
         return Observed(**seen)
 
+    async def _of_the_deleted(self, resource: Resource) -> Observed:
+        run = resource.status.run
+        if run is None or not resource.finalized:
+            return Observed()
+        return Observed(purchase=await self._ledger.get(purchase_key(resource, run)))
+
     async def _stage(self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage) -> dict[str, Any]:
-        started = run.job is not None and run.job.stage is stage
-        attempt = run.stage_attempt if started or run.job is None else 1
-        job = await self._job(resource, job_name(resource.ref.uid, run.number, stage, attempt))
-        running = job is not None and not job.finished and not self._reports.finished(job.uid)
-        if running or (job is None and not started):
-            return {"job": job, "progress": self._reports.progress(job.uid) if job else None}
+        if run.job is None or run.job.stage is not stage:
+            return {}  # to be started; a Job that a crash has left behind is found by its name then
+        attempt = run.stage_attempt
+        job = await self._job(resource, run.job.name)
+        if job is not None and not job.finished and not self._reports.finished(job.uid):
+            return {"job": job, "progress": self._reports.progress(job.uid)}
         try:
             outcome = await self._storage.outcome(keys.outcome(resource.ref.uid, run.number, stage, attempt))
         except InvalidOutcome as error:
             return {"job": job, "outcome_problem": str(error)}
         if job is not None and job.finished:
             self._reports.forget(job.uid)
-        return {"job": job, "outcome": outcome, "stored": await self._stored(resource, run, spec, stage, outcome)}
+        said = ""
+        if job is not None and job.finished and outcome is None:  # killed before it could say anything
+            said = await self._kube.job_log(resource.ref.namespace, job.name, MAX_LOG)
+        stored = await self._stored(resource, run, spec, stage, outcome)
+        return {"job": job, "outcome": outcome, "stored": stored, "log": said}
 
     async def _job(self, resource: Resource, name: str) -> JobView | None:
+        known = self._cache.job(resource.ref.namespace, name)
+        if known is not None:
+            return known
         body = await self._kube.get_job(resource.ref.namespace, name)
-        return JobView.parse(body) if body is not None and owned_by(body, resource.ref.uid) else None
+        if body is None or not owned_by(body, resource.ref.uid):
+            return None
+        job = JobView.parse(body)
+        self._cache.note_job(resource.ref, job)
+        return job
 
     async def _stored(
         self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, outcome: Outcome | None
@@ -110,12 +138,12 @@ class Observer:
         return {"found_request": found}
 
     async def _poll(self, purchase: Purchase) -> dict[str, Any]:
-        typical = await self._ledger.typical_seconds(purchase.model)
+        rate = await self._ledger.seconds_per_unit(purchase.model)
         try:
             view = await self._providers[purchase.provider].poll(purchase.model, purchase.request_id or "")
         except Unavailable as error:
-            return {"provider_problem": str(error), "typical_seconds": typical}
-        return {"request": view, "typical_seconds": typical}
+            return {"provider_problem": str(error), "seconds_per_unit": rate}
+        return {"request": view, "seconds_per_unit": rate}
 
 
 def _model_key(status: ResourceStatus) -> str | None:

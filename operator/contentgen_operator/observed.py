@@ -6,11 +6,14 @@ from typing import Any
 from pydantic import Field
 
 from contentgen_contract.base import Value
-from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
+from contentgen_contract.names import FINALIZER, RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.orders import Outcome, Progress
+from contentgen_contract.spec import DeletionPolicy
 from contentgen_contract.status import ResourceStatus
 from contentgen_operator.providers.base import RequestView
 from contentgen_operator.purchases import Purchase
+
+_FINAL = {phase.value for phase in Phase if phase.terminal}
 
 
 class ResourceRef(Value):
@@ -28,7 +31,8 @@ class Resource(Value):
     ref: ResourceRef
     generation: int
     resource_version: str
-    deleting: bool
+    deleted_at: datetime | None = None
+    finalizers: tuple[str, ...] = ()
     rerun: str | None
     resubmit: str | None
     created_at: datetime
@@ -44,13 +48,58 @@ class Resource(Value):
             ref=ResourceRef(kind=kind, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"]),
             generation=meta.get("generation", 1),
             resource_version=meta["resourceVersion"],
-            deleting="deletionTimestamp" in meta,
+            deleted_at=meta.get("deletionTimestamp"),
+            finalizers=tuple(meta.get("finalizers") or ()),
             rerun=annotations.get(RERUN_ANNOTATION),
             resubmit=annotations.get(RESUBMIT_ANNOTATION),
             created_at=meta["creationTimestamp"],
             spec=body.get("spec") or {},
             status=ResourceStatus.model_validate(body.get("status") or {}),
         )
+
+    @property
+    def deleting(self) -> bool:
+        """Whether somebody has deleted it, and a finalizer still holds it."""
+        return self.deleted_at is not None
+
+    @property
+    def finalized(self) -> bool:
+        """Whether our finalizer is on it."""
+        return FINALIZER in self.finalizers
+
+    # What does not decide the result holds as it is now, also for a run that has begun.
+
+    @property
+    def suspended(self) -> bool:
+        """Whether nothing new may be started."""
+        return self.spec.get("suspend") is True
+
+    @property
+    def deletes_files(self) -> bool:
+        """Whether the files go when the resource does."""
+        return self.spec.get("deletionPolicy") == DeletionPolicy.DELETE
+
+    @property
+    def deadline_seconds(self) -> int | None:
+        """How long a run may take."""
+        given = self.spec.get("deadlineSeconds")
+        return given if isinstance(given, int) else None
+
+
+def is_settled(body: dict[str, Any]) -> bool:
+    """Whether there is nothing to do about a resource until it is changed: told from the JSON object alone, because
+    an operator that starts sees thousands of them.
+    """
+    meta, status = body["metadata"], body.get("status") or {}
+    if status.get("phase") not in _FINAL or status.get("reason") == Reason.INVALID_SPEC:
+        return False
+    deletes = (body.get("spec") or {}).get("deletionPolicy") == DeletionPolicy.DELETE
+    return (
+        "deletionTimestamp" not in meta
+        and status.get("observedGeneration") == meta.get("generation", 1)
+        and (meta.get("annotations") or {}).get(RERUN_ANNOTATION) == (status.get("run") or {}).get("rerun")
+        and (FINALIZER in (meta.get("finalizers") or ())) == deletes
+    )
 
 
 class JobView(Value):
@@ -101,6 +150,7 @@ class Observed(Value):
     request: RequestView | None = None
     provider_problem: str = ""
     provider_configured: bool = True
+    log: str = ""  # of a Job that ended without an outcome: the last lines that its pod said
     loras: tuple[LoraView, ...] = ()
     progress: Progress | None = None
-    typical_seconds: float | None = None
+    seconds_per_unit: float | None = None  # of the provider's last requests of this model

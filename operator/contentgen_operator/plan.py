@@ -31,6 +31,23 @@ class StageJob(Value):
     attempt: int
 
 
+class Cancellation(Value):
+    """Ask the provider to stop; whether it does is its word alone, and the ledger's next state."""
+
+    key: PurchaseKey
+    provider: str
+    model: str
+    request_id: str
+
+
+class Discard(Value):
+    """Delete all files of a resource with their versions, and its record; what was bought cannot be adopted again."""
+
+    uid: str
+    prefixes: tuple[str, ...]
+    job_ids: tuple[str, ...]
+
+
 class Notice(Value):
     """A Kubernetes Event."""
 
@@ -40,7 +57,7 @@ class Notice(Value):
 
 
 class Plan(Value):
-    """Carried out in this order: document, ledger moves, payment, Job, status, notices, record."""
+    """Carried out in the order of `act`."""
 
     status: ResourceStatus
     store: StoredDocument | None = None
@@ -48,4 +65,9 @@ class Plan(Value):
     payment: Payment | None = None
     job: StageJob | None = None
     notices: tuple[Notice, ...] = ()
+    finalizer: bool = False  # whether the resource is to have ours
+    stop_job: str | None = None
+    cancel: Cancellation | None = None
+    discard: Discard | None = None
+    last_chance: bool = False  # what cannot be done now is not tried again
     again_seconds: float | None = None  # when to look again; None: when something wakes us

@@ -3,7 +3,7 @@
 (nothing) ──intend──► intent ──POST──► submitted ──► succeeded ──► collected
                         │  ▲              └────────► failed
                         ▼  │ intend again (the provider had said: not accepted)
-                      refused
+                      refused                submitted ──► cancelled      anything ──► discarded (its files are gone)
 """
 
 import hashlib
@@ -47,6 +47,8 @@ class PurchaseState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     COLLECTED = "collected"
+    CANCELLED = "cancelled"
+    DISCARDED = "discarded"
 
 
 class Purchase(Value):
@@ -65,6 +67,7 @@ class Purchase(Value):
     tries: int = 1  # POSTs that the provider answered with "not accepted", and the one after them
     permanent: bool = False  # refused for good
     error: str = ""
+    units: float = 0  # of work: steps, pictures, seconds of sound
     estimated_micros: int | None = None
     actual_micros: int | None = None
     result_key: str | None = None  # the provider's answer in S3

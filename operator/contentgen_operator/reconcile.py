@@ -10,28 +10,34 @@ from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
 from contentgen_operator.act import Actor
+from contentgen_operator.cache import Body, Cache
 from contentgen_operator.case import Policy
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide import decide
+from contentgen_operator.deletion import grace_is_over
 from contentgen_operator.kube import Conflict, Kube, explain
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import Observed, Resource, ResourceRef
 from contentgen_operator.plan import Plan
+from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.runs import has_valid_spec
+from contentgen_operator.storage import NotDeleted
 from contentgen_operator.summary import store_unavailable
 from contentgen_operator.wakeups import WakeUps
 
 _log = logging.getLogger(__name__)
-_STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError)
+_STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, NotDeleted)
 _API_ERRORS = (ApiException, aiohttp.ClientError, TimeoutError)
 _MALFORMED_SECONDS = 300.0
+_DELETION_PAUSE_SECONDS = 4.0
 
 
 class Reconciler:
     """Owns the queue. `wake` may be called by anything, as often as it likes."""
 
-    def __init__(self, *, kube: Kube, observer: Observer, actor: Actor, policy: Policy) -> None:
+    def __init__(self, *, kube: Kube, cache: Cache, observer: Observer, actor: Actor, policy: Policy) -> None:
         self._kube = kube
+        self._cache = cache
         self._observer = observer
         self._actor = actor
         self._policy = policy
@@ -45,8 +51,9 @@ class Reconciler:
     async def _reconcile(self, ref: ResourceRef) -> None:
         try:
             again = await self._once(ref)
-        except Conflict:
-            again = 0.2
+        except Conflict:  # what was decided on is not the newest
+            self._cache.drop(ref)
+            again = 0.1
         except _API_ERRORS as error:
             again = self._pause(ref)
             _log.warning("the API server: %s; again in %.0f s", explain(error), again, extra={"jobId": ref.uid})
@@ -61,8 +68,9 @@ class Reconciler:
         await self.wake(ref, again)
 
     async def _once(self, ref: ResourceRef) -> float | None:
-        body = await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
-        if body is None or body["metadata"]["uid"] != ref.uid:
+        body = self._cache.resource(ref) or await self._fresh(ref)
+        if body is None:
+            await self._actor.gone(ref)
             self._failures.pop(ref, None)
             return None
         try:
@@ -72,24 +80,51 @@ class Reconciler:
             return _MALFORMED_SECONDS
         return await self._step(resource, utc_now())
 
+    async def _fresh(self, ref: ResourceRef) -> Body | None:
+        body = await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
+        if body is None or body["metadata"]["uid"] != ref.uid:
+            self._cache.forget(ref)
+            return None
+        self._cache.note(ref, body)
+        return body
+
     async def _step(self, resource: Resource, now: datetime) -> float | None:
         try:
             plan = await self._plan(resource, now)
+            if plan.payment is not None and resource.finalized:
+                # Where the finalizer is set now, that write is refused unless the resource is the newest.
+                await self._confirm(resource)
             await self._actor.act(resource, plan, now)
         except _STORE_ERRORS as error:
             return await self._store_down(resource, error, now)
+        except Unavailable as error:  # a cancellation that can still be tried again
+            _log.warning("%s", error, extra={"jobId": resource.ref.uid})
+            return min(self._pause(resource.ref), _DELETION_PAUSE_SECONDS)
         self._failures.pop(resource.ref, None)
         return plan.again_seconds
 
     async def _plan(self, resource: Resource, now: datetime) -> Plan:
-        readable = not resource.deleting and has_valid_spec(resource, now)  # if not, decide says so on the resource
-        observed = await self._observer.observe(resource, now) if readable else Observed()
+        readable = resource.deleting or has_valid_spec(resource, now)  # if not, decide says so on the resource
+        try:
+            observed = await self._observer.observe(resource, now) if readable else Observed()
+        except _STORE_ERRORS:
+            if not grace_is_over(resource, now, self._policy):
+                raise
+            observed = Observed()  # it goes all the same
         return decide(resource, observed, now, self._policy)
+
+    async def _confirm(self, resource: Resource) -> None:
+        """Nothing is paid for a resource that was changed or deleted since it was looked at."""
+        body = await self._fresh(resource.ref)
+        if body is None or body["metadata"]["resourceVersion"] != resource.resource_version:
+            raise Conflict("changed before it was paid")
 
     async def _store_down(self, resource: Resource, error: Exception, now: datetime) -> float:
         again = self._pause(resource.ref)
         message = f"{type(error).__module__.split('.')[0]}: {_short(error)}"
         _log.warning("a store is away: %s; again in %.0f s", message, again, extra={"jobId": resource.ref.uid})
+        if resource.deleting:
+            return min(again, _DELETION_PAUSE_SECONDS)
         await self._actor.write_status(resource, store_unavailable(resource, message, now))
         return again
 

@@ -16,6 +16,7 @@ from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec
 from contentgen_contract.status import ResourceStatus, VersionStatus
 from contentgen_operator import kinds
 from contentgen_operator.observed import Resource
+from contentgen_operator.plan import Discard
 from contentgen_operator.runs import frozen_spec, owner
 from contentgen_operator.storage import Storage
 
@@ -36,15 +37,42 @@ class Records:
 
     async def write(self, resource: Resource, status: ResourceStatus) -> None:
         """Make the record say what the status says."""
-        document = record(resource, status, self._storage.plain_url)
+        document = record(resource, status)
         if document is not None:
-            await asyncio.to_thread(
-                self._collection.update_one, {"jobId": document["jobId"]}, {"$set": document}, upsert=True
-            )
+            await asyncio.to_thread(self._write, document, _newest_version(resource, status, self._storage.plain_url))
+
+    def _write(self, document: Document, version: Document | None) -> None:
+        mine = {"jobId": document["jobId"]}
+        self._collection.update_one(mine, {"$set": document, "$setOnInsert": {"versions": []}}, upsert=True)
+        if version is not None:
+            # Once written, a version says for ever how it was made: the spec may be another by now.
+            missing = mine | {"versions.version": {"$ne": version["version"]}}
+            self._collection.update_one(missing, {"$push": {"versions": version}})
+
+    async def end(self, job_id: str) -> None:
+        """The resource is gone: what was under way is cancelled, what was finished stays as it is."""
+        unfinished = {"jobId": job_id, "status": {"$in": ["queued", "processing"]}}
+        await asyncio.to_thread(self._collection.update_one, unfinished, {"$set": {"status": "cancelled"}})
+
+    async def mark_discarded(self, discard: Discard) -> None:
+        """Its files are to be deleted: what `to_discard` finds until `forget`, should it take more than one try."""
+        change = {"status": "cancelled", "discard": discard.model_dump(mode="json")}
+        await asyncio.to_thread(self._collection.update_one, {"jobId": discard.uid}, {"$set": change}, upsert=True)
+
+    async def to_discard(self) -> list[Discard]:
+        """What is marked."""
+        return await asyncio.to_thread(self._to_discard)
+
+    def _to_discard(self) -> list[Discard]:
+        return [Discard.model_validate(each["discard"]) for each in self._collection.find({"discard": {"$ne": None}})]
+
+    async def forget(self, job_id: str) -> None:
+        """Delete the record."""
+        await asyncio.to_thread(self._collection.delete_one, {"jobId": job_id})
 
 
-def record(resource: Resource, status: ResourceStatus, url: Any) -> Document | None:
-    """The document; None before the first run. `url` makes a plain address of a key; signed ones are never stored."""
+def record(resource: Resource, status: ResourceStatus) -> Document | None:
+    """The document without its versions; None before the first run."""
     if status.run is None:
         return None
     spec = frozen_spec(resource, status.run)
@@ -56,7 +84,6 @@ def record(resource: Resource, status: ResourceStatus, url: Any) -> Document | N
         "name": resource.ref.name,
         "config": _config(spec),
         "metadata": spec.metadata.model_dump(mode="json", by_alias=True),
-        "versions": [_version(resource.ref.kind, spec, status, each, url) for each in status.versions],
         "status": status_word(status.phase),
         "phase": status.phase.value if status.phase else None,
         "progress": status.progress,
@@ -117,6 +144,15 @@ def _config(spec: Spec) -> Document:
             } | spec.image.model_dump(mode="json", by_alias=True)
         case TranscriptionSpec():
             return spec.options.model_dump(mode="json", by_alias=True)
+
+
+def _newest_version(resource: Resource, status: ResourceStatus, url: Any) -> Document | None:
+    """What the run just finished has made; `url` makes a plain address of a key: signed ones are never stored."""
+    run = status.run
+    made = next((each for each in status.versions if run and each.version == run.version), None)
+    if run is None or made is None or status.phase is not Phase.COMPLETED:
+        return None
+    return _version(resource.ref.kind, frozen_spec(resource, run), status, made, url)
 
 
 def _version(kind: Kind, spec: Spec, status: ResourceStatus, version: VersionStatus, url: Any) -> Document:

@@ -31,10 +31,23 @@ def wants_another(resource: Resource, run: RunStatus) -> bool:
     """Whether the resource asks for something else than what this run made."""
     if resource.status.reason == Reason.INVALID_SPEC:  # said of a later spec, while the run stayed in the status
         return True
+    return resource.rerun != run.rerun or asks_for_else(resource, run)
+
+
+def asks_for_else(resource: Resource, run: RunStatus) -> bool:
+    """Whether the spec has become another in what decides the result."""
     if resource.generation == run.generation:
-        return resource.rerun != run.rerun
-    wanted = run_hash(resource.ref.kind, parse_spec(resource.ref.kind, resource.spec))
-    return (wanted, resource.rerun) != (run.run_hash, run.rerun)
+        return False
+    return run_hash(resource.ref.kind, parse_spec(resource.ref.kind, resource.spec)) != run.run_hash
+
+
+def generation_told(resource: Resource, run: RunStatus, *, ended: bool) -> int:
+    """The generation that a status speaks of: the end of a run says nothing of an edit that is the next run's."""
+    try:
+        pending = ended and asks_for_else(resource, run)
+    except ValidationError:  # what the next run will say
+        pending = ended
+    return run.generation if pending else resource.generation
 
 
 def _new_run(resource: Resource, last: RunStatus | None, now: datetime) -> RunStatus:

@@ -20,6 +20,7 @@ from contentgen_contract.orders import FileClaim, Outcome, UploadGrant
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 _log = logging.getLogger(__name__)
 _MAX_OUTCOME_BYTES = 4 * 2**20
@@ -30,6 +31,10 @@ _MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
 
 class InvalidOutcome(Exception):
     """A worker left something that is no outcome."""
+
+
+class NotDeleted(Exception):
+    """The store kept an object that was to be deleted."""
 
 
 class Storage:
@@ -133,6 +138,21 @@ class Storage:
     def _sizes(self, prefix: str) -> dict[str, int]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         return {each["Key"].removeprefix(prefix): each["Size"] for page in pages for each in page.get("Contents", ())}
+
+    async def delete_prefix(self, prefix: str) -> None:
+        """Delete everything under a prefix, with all its versions and delete markers."""
+        await asyncio.to_thread(self._delete_prefix, prefix)
+
+    def _delete_prefix(self, prefix: str) -> None:
+        for page in self._client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix):
+            listed = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+            doomed: list[ObjectIdentifierTypeDef] = [
+                {"Key": each["Key"], "VersionId": each["VersionId"]} for each in listed
+            ]
+            if doomed:
+                reply = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": doomed, "Quiet": True})
+                if errors := reply.get("Errors"):
+                    raise NotDeleted(f"{errors[0].get('Key')}: {errors[0].get('Code')}")
 
     async def put_json(self, key: str, document: dict[str, Any]) -> None:
         """Store a JSON document."""

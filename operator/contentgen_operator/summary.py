@@ -12,6 +12,7 @@ from contentgen_operator.case import Case, Doing
 from contentgen_operator.conditions import State, conditions
 from contentgen_operator.observed import Resource
 from contentgen_operator.plan import Notice
+from contentgen_operator.runs import generation_told
 
 _SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature: it is never shown
 
@@ -30,11 +31,11 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
         message=doing.message,
         prepared=run.facts is not None or (purchase is not None and kinds.has_prepare(case.kind)),
         submitted=run.request_id is not None,
-        generation=case.resource.generation,
+        generation=generation_told(case.resource, run, ended=doing.phase.terminal),
     )
     progress, stage = _progress(case.kind, doing, None if fresh else last)
     return ResourceStatus(
-        observed_generation=case.resource.generation,
+        observed_generation=state.generation,
         job_id=case.resource.ref.uid,
         phase=doing.phase,
         progress=progress,

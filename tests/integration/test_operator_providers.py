@@ -167,3 +167,18 @@ async def test_a_wrong_call_is_refused(server: SandboxServer, fal: Fal, tmp_path
     with pytest.raises(Refused, match="401"):
         await fal.submit(call)
     assert paid(server) == 0
+
+
+async def test_a_cancelled_request_has_ended_and_one_that_cannot_be_cancelled_has_not(
+    server: SandboxServer, fal: Fal, assemblyai: AssemblyAI
+) -> None:
+    server.arm({"fault": "stuck", "count": 2})
+    stuck = await fal.submit(generation())
+    assert (await fal.poll(generation().model, stuck)).state is RequestState.RUNNING
+    assert await fal.cancel(generation().model, stuck)
+    assert (await fal.poll(generation().model, stuck)).state is RequestState.FAILED
+    call = transcription(server)
+    assert not await assemblyai.cancel(call.model, await assemblyai.submit(call))
+    done = await fal.submit(generation())
+    await ended(fal, generation().model, done)
+    assert not await fal.cancel(generation().model, done), "its result is there"

@@ -163,3 +163,29 @@ async def test_a_document_of_the_providers_is_kept(storage: Storage) -> None:
     await storage.put_json("runs/j/1/provider-1.json", {"text": "grüezi", "words": [None, 1.5]})
     got = httpx.get(storage.worker_get("runs/j/1/provider-1.json", timedelta(minutes=1)))
     assert got.json() == {"text": "grüezi", "words": [None, 1.5]}
+
+
+async def test_what_is_deleted_is_deleted_with_all_its_versions(storage: Storage) -> None:
+    client = storage._client
+    for key in ("gone/u/1/a", "gone/u/1/b/c", "gone/u/10/a"):
+        for body in (b"one", b"two"):
+            client.put_object(Bucket=storage.bucket, Key=key, Body=body)
+    client.delete_object(Bucket=storage.bucket, Key="gone/u/1/a")  # leaves a marker
+    listed = client.list_object_versions(Bucket=storage.bucket, Prefix="gone/u/1/")
+    assert (len(listed["Versions"]), len(listed["DeleteMarkers"])) == (4, 1), "there is something to delete"
+    await storage.delete_prefix("gone/u/1/")
+    await storage.delete_prefix("gone/u/1/")
+    left = client.list_object_versions(Bucket=storage.bucket, Prefix="gone/")
+    assert {each["Key"] for each in left["Versions"]} == {"gone/u/10/a"}
+    assert not left.get("DeleteMarkers")
+
+
+async def test_a_discarded_purchase_is_found_as_such(database: Database[dict[str, Any]]) -> None:
+    ledger = Ledger(database["ledger"])
+    for index, state in enumerate([PurchaseState.COLLECTED, PurchaseState.SUCCEEDED, PurchaseState.SUBMITTED]):
+        await ledger.intend(KEY.model_copy(update={"attempt": index}), purchase(state=state))
+    await ledger.discard(("another job",))
+    assert {each["state"] for each in database["ledger"].find()} == {"collected", "succeeded", "submitted"}
+    await ledger.discard((purchase().job_id,))
+    states = [found.state for i in range(3) if (found := await ledger.get(KEY.model_copy(update={"attempt": i})))]
+    assert states == [PurchaseState.DISCARDED, PurchaseState.DISCARDED, PurchaseState.SUBMITTED]

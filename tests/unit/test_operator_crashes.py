@@ -1,62 +1,23 @@
-"""The operator in a world in memory, ended before and after each of its writes: at most one payment, same end.
+"""The operator, ended before and after each of its writes: at most one payment, same end."""
 
-Kubernetes, the bucket, the workers and the provider are small real implementations of their seams; the ledger and
-the records are the operator's own, on mongomock. A crash is an exception that nothing in the operator catches, and
-after it everything that the process knew is gone.
-"""
-
-# ruff: noqa: ARG002 - the fakes have the signatures of what they stand for
 import asyncio
-import copy
 import itertools
 import random
-from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
-import mongomock
 import pytest
 import stamina
 from pymongo.errors import AutoReconnect
 
-from contentgen_contract import keys
-from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, Kind, Phase, Stage, progress_at
-from contentgen_contract.orders import Outcome
+from contentgen_contract.names import Kind, Phase, progress_at
 from contentgen_contract.spec import parse_spec
 from contentgen_contract.status import ResourceStatus
-from contentgen_operator import reconcile
-from contentgen_operator.act import Actor
-from contentgen_operator.case import Policy
-from contentgen_operator.jobs import JobTemplate
-from contentgen_operator.kube import Conflict, owned_by
-from contentgen_operator.ledger import Ledger
-from contentgen_operator.observe import Observer
+from contentgen_operator.kube import Conflict
 from contentgen_operator.observed import ResourceRef
-from contentgen_operator.providers.base import Call, MaybeAccepted, RequestState, RequestView
-from contentgen_operator.reconcile import Reconciler
-from contentgen_operator.records import Records
-from contentgen_operator.reports import Reports
+from contentgen_simulation.world import SPECS, UID, World, Writes
 
-UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
-SPECS: dict[Kind, dict[str, Any]] = {
-    Kind.LORA_TRAINING: {
-        "loraName": "jesse",
-        "triggerWord": "jf",
-        "source": {"url": "https://example.com/talk.mp4"},
-    },
-    Kind.IMAGE_GENERATION: {"prompt": "a cat", "image": {"count": 2}},
-    Kind.TRANSCRIPTION: {"source": {"url": "https://example.com/talk.mp3"}},
-}
-SHA = "0" * 64
-TEMPLATE = JobTemplate(
-    image="worker",
-    image_pull_policy="Never",
-    service_account="worker",
-    resources={},
-    deadline_seconds=600,
-    desk_url="https://desk",
-    desk_ca="",
-)
 ORDER = [
     Phase.PENDING,
     Phase.PREPARING,
@@ -67,329 +28,6 @@ ORDER = [
     Phase.COMPLETED,
     Phase.FAILED,
 ]
-
-
-class Crash(BaseException):
-    """The process is gone."""
-
-
-class Writes:
-    """Counts the writes, and ends the process before (2n) or after (2n + 1) one of them."""
-
-    def __init__(self, points: tuple[int, ...] = (), error: Callable[[], BaseException] = Crash) -> None:
-        self.done: list[str] = []
-        self.fired: list[str] = []
-        self._points = points
-        self._error = error
-
-    async def __call__(self, name: str, write: Callable[[], Awaitable[Any]]) -> Any:
-        point = 2 * len(self.done)
-        self.done.append(name)
-        self._maybe(point, f"before {name}")
-        result = await write()
-        self._maybe(point + 1, f"after {name}")
-        return result
-
-    def _maybe(self, point: int, what: str) -> None:
-        if point in self._points:
-            self.fired.append(what)
-            raise self._error()
-
-
-class FakeKube:
-    """Resources and Jobs with optimistic locking."""
-
-    def __init__(self, writes: Writes) -> None:
-        self.resources: dict[tuple[Kind, str], dict[str, Any]] = {}
-        self.jobs: dict[str, dict[str, Any]] = {}
-        self.events: list[tuple[str, str]] = []
-        self.statuses: list[ResourceStatus] = []
-        self._writes = writes
-        self._version = itertools.count(1)
-
-    def apply(self, kind: Kind, spec: dict[str, Any], uid: str = UID, name: str = "it", **annotations: str) -> None:
-        before = self.resources.get((kind, name))
-        keep = before if before is not None and before["metadata"]["uid"] == uid else None
-        self.resources[kind, name] = {
-            "metadata": {
-                "name": name,
-                "namespace": "ns",
-                "uid": uid,
-                "generation": (keep["metadata"]["generation"] + (keep["spec"] != spec)) if keep else 1,
-                "resourceVersion": str(next(self._version)),
-                "creationTimestamp": "2026-11-21T00:00:00Z",
-                "annotations": annotations,
-            },
-            "spec": spec,
-            "status": keep["status"] if keep else {},
-        }
-
-    async def get_resource(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
-        return copy.deepcopy(self.resources.get((kind, name)))
-
-    async def put_status(self, kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> None:
-        async def write() -> None:
-            kept = self.resources[kind, name]
-            if kept["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
-                raise Conflict("changed in between")
-            assert kept["metadata"]["uid"] == body["metadata"]["uid"]
-            kept["status"] = copy.deepcopy(body["status"])
-            kept["metadata"]["resourceVersion"] = str(next(self._version))
-            self.statuses.append(ResourceStatus.model_validate(body["status"]))
-
-        await self._writes("status", write)
-
-    async def get_job(self, namespace: str, name: str) -> dict[str, Any] | None:
-        return copy.deepcopy(self.jobs.get(name))
-
-    async def create_job(self, namespace: str, manifest: dict[str, Any]) -> dict[str, Any]:
-        async def write() -> dict[str, Any]:
-            name = manifest["metadata"]["name"]
-            if name not in self.jobs:
-                job = copy.deepcopy(manifest)
-                job["metadata"] |= {"uid": f"uid-of-{name}", "creationTimestamp": "2026-11-21T00:00:00Z"}
-                self.jobs[name] = job
-            found = self.jobs[name]
-            if not owned_by(found, manifest["metadata"]["ownerReferences"][0]["uid"]):
-                raise Conflict("somebody else's")
-            return copy.deepcopy(found)
-
-        return await self._writes("job", write)
-
-    async def post_event(self, ref: ResourceRef, notice: Any, now: datetime) -> None:
-        async def write() -> None:
-            self.events.append((notice.type, notice.reason))
-
-        await self._writes("event", write)
-
-
-class MemoryStorage:
-    """A bucket."""
-
-    def __init__(self, writes: Writes) -> None:
-        self.objects: dict[str, Any] = {}
-        self._writes = writes
-
-    async def outcome(self, key: str) -> Outcome | None:
-        found = self.objects.get(key)
-        return Outcome.model_validate_json(found) if found is not None else None
-
-    async def sizes(self, prefix: str) -> dict[str, int]:
-        return {k.removeprefix(prefix): v for k, v in self.objects.items() if k.startswith(prefix)}
-
-    async def put_json(self, key: str, document: dict[str, Any]) -> None:
-        async def write() -> None:
-            self.objects[key] = document
-
-        await self._writes("document", write)
-
-    def provider_get(self, key: str) -> str:
-        return f"http://s3.example/bucket/{key}?X-Amz-Signature=secret"
-
-    def plain_url(self, key: str) -> str:
-        return f"http://s3.example/bucket/{key}"
-
-
-class FakeProvider:
-    """Remembers every POST, and lists them in its history; one whose reply it lost only after a while."""
-
-    configured = True
-
-    def __init__(self, writes: Writes) -> None:
-        self.posts: list[Call] = []
-        self.fails: set[int] = set()
-        self.lose_replies: set[int] = set()
-        self._writes = writes
-        self._polls: dict[str, int] = {}
-        self._looks = 0
-
-    async def submit(self, call: Call) -> str:
-        async def write() -> str:
-            self.posts.append(call)
-            if len(self.posts) in self.lose_replies:
-                raise MaybeAccepted("the reply was lost")
-            return f"request-{len(self.posts)}"
-
-        return str(await self._writes("POST", write))
-
-    async def poll(self, model: str, request_id: str) -> RequestView:
-        self._polls[request_id] = self._polls.get(request_id, 0) + 1
-        if self._polls[request_id] == 1:
-            return RequestView(state=RequestState.RUNNING, message="running")
-        if int(request_id.removeprefix("request-")) in self.fails:
-            return RequestView(state=RequestState.FAILED, message="out of memory")
-        return RequestView(state=RequestState.SUCCEEDED, result={"answer": 42})
-
-    async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:
-        self._looks += 1
-        if len(self.posts) in self.lose_replies and self._looks < 3:
-            return await self._find(self.posts[:-1], marker, known)  # like fal's, which lists what has ended
-        return await self._find(self.posts, marker, known)
-
-    async def _find(self, posts: list[Call], marker: str, known: frozenset[str]) -> str | None:
-        ids = [f"request-{i + 1}" for i, call in enumerate(posts) if call.marker == marker]
-        return next((each for each in reversed(ids) if each not in known), None)
-
-
-class TracedLedger(Ledger):
-    """The operator's own, each write a crash point."""
-
-    def __init__(self, collection: Any, writes: Writes) -> None:
-        super().__init__(collection)
-        self._writes = writes
-
-    async def intend(self, key: Any, purchase: Any) -> bool:
-        return bool(await self._writes("intend", lambda: Ledger.intend(self, key, purchase)))
-
-    async def move(self, move: Any) -> bool:
-        return bool(await self._writes(f"move to {move.target}", lambda: Ledger.move(self, move)))
-
-
-class TracedRecords(Records):
-    """Likewise."""
-
-    def __init__(self, collection: Any, storage: Any, writes: Writes) -> None:
-        super().__init__(collection, storage)
-        self._writes = writes
-
-    async def write(self, resource: Any, status: Any) -> None:
-        await self._writes("record", lambda: Records.write(self, resource, status))
-
-
-class World:
-    """Everything that outlives the process, and the process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, writes: Writes) -> None:
-        self.writes = writes
-        self.now = datetime(2026, 11, 21, tzinfo=UTC)
-        self.kube = FakeKube(writes)
-        self.storage = MemoryStorage(writes)
-        self.provider = FakeProvider(writes)
-        self.database = mongomock.MongoClient(tz_aware=True)["db"]
-        self.policy = Policy(poll_seconds=300)
-        monkeypatch.setattr(reconcile, "utc_now", lambda: self.now)
-        self.restart()
-
-    def restart(self) -> None:
-        self.process = self.operator()
-
-    def operator(self) -> Reconciler:
-        kube: Any = self.kube
-        storage: Any = self.storage
-        ledger = TracedLedger(self.database["ledger"], self.writes)
-        providers: Any = {"fal": self.provider, "assemblyai": self.provider}
-        observer = Observer(kube=kube, storage=storage, ledger=ledger, providers=providers, reports=Reports())
-        actor = Actor(
-            kube=kube,
-            storage=storage,
-            ledger=ledger,
-            records=TracedRecords(self.database["jobs"], storage, self.writes),
-            providers=providers,
-            template=TEMPLATE,
-        )
-        return Reconciler(kube=kube, observer=observer, actor=actor, policy=self.policy)
-
-    def work(self) -> None:
-        """The workers do what their Jobs ask for."""
-        for job in self.kube.jobs.values():
-            if "status" in job:
-                continue
-            kind, stage = Kind(job["metadata"]["labels"][KIND_LABEL]), Stage(job["metadata"]["labels"][STAGE_LABEL])
-            status = self.status(kind)
-            if status.run is None or status.run.job is None or status.run.job.uid != job["metadata"]["uid"]:
-                continue  # the desk does not know it yet
-            self._leave_outcome(kind, stage, status)
-            job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
-
-    def _leave_outcome(self, kind: Kind, stage: Stage, status: ResourceStatus) -> None:
-        assert status.run is not None
-        assert status.job_id is not None
-        outcome = outcome_of(kind, stage, status.job_id)
-        prefix = keys.prefix(kind, stage, "ns", status.job_id, status.run.version)
-        for file in outcome.files:
-            self.storage.objects[prefix + file.name] = file.size_bytes
-        key = keys.outcome(status.job_id, status.run.number, stage, status.run.stage_attempt)
-        self.storage.objects[key] = outcome.model_dump_json(by_alias=True)
-
-    def status(self, kind: Kind, name: str = "it") -> ResourceStatus:
-        return ResourceStatus.model_validate(self.kube.resources[kind, name]["status"])
-
-    async def step(self, kind: Kind, name: str = "it") -> None:
-        uid = self.kube.resources[kind, name]["metadata"]["uid"]
-        ref = ResourceRef(kind=kind, namespace="ns", name=name, uid=uid)
-        again: float | None = 1
-        try:
-            again = await self.process._once(ref)
-        except Conflict:
-            pass
-        except Crash:
-            self.restart()
-        self.now += timedelta(seconds=max(again or 1, 1))
-        self.work()
-
-    async def finish(self, kind: Kind, *stops: Phase) -> ResourceStatus:
-        for _ in range(2000):
-            await self.step(kind)
-            status = self.status(kind)
-            if status.phase in (Phase.COMPLETED, Phase.FAILED, *stops):
-                return status
-        raise AssertionError(f"never ends: {self.status(kind)}")
-
-    async def settle(self, kind: Kind) -> None:
-        """What a crash after the last status write left undone is done at the next start; then all is quiet."""
-        self.restart()
-        for _ in range(3):  # the faults may strike only here
-            await self.step(kind)
-        before = len(self.writes.done)
-        for _ in range(5):
-            await self.step(kind)
-        assert self.writes.done[before:] == []
-
-
-def outcome_of(kind: Kind, stage: Stage, uid: str) -> Outcome:
-    names, facts = {
-        (Kind.LORA_TRAINING, Stage.PREPARE): (
-            ["dataset.zip", "dataset.json"],
-            {
-                "type": "dataset",
-                "images": 12,
-                "scenes": 4,
-                "durationSeconds": 60,
-                "width": 1,
-                "height": 1,
-                "sourceBytes": 1,
-            },
-        ),
-        (Kind.LORA_TRAINING, Stage.COLLECT): (["model.safetensors", "config.json"], {"type": "lora", "sizeBytes": 7}),
-        (Kind.IMAGE_GENERATION, Stage.COLLECT): (
-            ["image_1.png", "image_1_thumb.png"],
-            {
-                "type": "images",
-                "seed": 7,
-                "images": [
-                    {
-                        "name": "image_1.png",
-                        "thumbnail": "image_1_thumb.png",
-                        "width": 8,
-                        "height": 8,
-                        "sizeBytes": 7,
-                    }
-                ],
-            },
-        ),
-        (Kind.TRANSCRIPTION, Stage.PREPARE): (
-            ["audio.flac"],
-            {"type": "audio", "durationSeconds": 60.5, "sourceBytes": 1},
-        ),
-        (Kind.TRANSCRIPTION, Stage.COLLECT): (
-            ["transcript.json", "transcript.txt"],
-            {"type": "transcript", "wordCount": 3, "durationSeconds": 60, "speakers": 1},
-        ),
-    }[kind, stage]
-    files = [{"name": each, "sizeBytes": 7, "sha256": SHA, "contentType": "a/b"} for each in names]
-    return Outcome.model_validate(
-        {"jobId": uid, "stage": stage, "attempt": 1, "reason": "Completed", "files": files, "facts": facts}
-    )
 
 
 MILESTONES = ("SourceReady", "DatasetReady", "Submitted", "Stored")
@@ -524,6 +162,9 @@ async def test_two_operators_at_once_pay_once(monkeypatch: pytest.MonkeyPatch) -
         operators = [world.operator(), world.operator()]
         for _ in range(50):
             ends = await asyncio.gather(*(each._once(ref) for each in operators), return_exceptions=True)
+            for operator, end in zip(operators, ends, strict=True):
+                if isinstance(end, Conflict):
+                    operator._cache.drop(ref)
             assert not [each for each in ends if isinstance(each, BaseException) and not isinstance(each, Conflict)]
             world.now += timedelta(seconds=2)
             world.work()

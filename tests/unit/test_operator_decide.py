@@ -9,6 +9,7 @@ from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
 from contentgen_contract.orders import Outcome, Progress
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_contract.status import ResourceStatus, VersionStatus, dump_status
+from contentgen_operator.buying import COLLECT_SECONDS
 from contentgen_operator.case import Policy
 from contentgen_operator.decide import decide
 from contentgen_operator.observed import JobView, LoraView, Observed, Resource
@@ -234,9 +235,10 @@ def test_a_running_job_is_waited_for(kind: Kind, stage: Stage) -> None:
 
 def test_a_workers_progress_is_shown() -> None:
     report = Progress(step=Step.EXTRACTING_FRAMES, fraction=0.5, message="frame 7", remaining_seconds=30)
-    plan = at(LORA, Stage.PREPARE, Observed(job=job(), progress=report))
+    plan = at(LORA, Stage.PREPARE, Observed(job=job(), progress=report, seconds_per_unit=0.5))
     assert (plan.status.stage, plan.status.progress, plan.status.message) == (Step.EXTRACTING_FRAMES, 27, "frame 7")
-    assert plan.status.estimated_completion_time == NOW + timedelta(seconds=30)
+    # The worker knows of its own stage; 1000 steps at the provider and the collect stage follow.
+    assert plan.status.estimated_completion_time == NOW + timedelta(seconds=30 + 500 + COLLECT_SECONDS)
 
 
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
@@ -490,12 +492,13 @@ def test_the_provider_is_asked_again_while_it_works(kind: Kind, state: RequestSt
         kind,
         purchase(kind, PurchaseState.SUBMITTED),
         request=RequestView(state=state, message="m"),
-        typical_seconds=120,
+        seconds_per_unit=120 / {LORA: 1000, IMAGES: 1, TRANSCRIPT: 60.0}[kind],
     )
     assert reason(plan) == (Phase.PROCESSING, Reason.PROCESSING)
     assert (plan.again_seconds, plan.moves, plan.payment) == (POLICY.poll_seconds, (), None)
+    assert plan.finalizer
     assert 5 <= plan.status.progress < 85
-    assert plan.status.estimated_completion_time == NOW + timedelta(seconds=60)
+    assert plan.status.estimated_completion_time == NOW + timedelta(seconds=60 + COLLECT_SECONDS)
     assert plan.status.run is not None
     assert plan.status.run.request_id == "r1"
     assert conditions(plan)["Submitted"] == "True"
@@ -653,7 +656,7 @@ def test_the_time_of_a_condition_moves_with_its_status_alone() -> None:
         resource(LORA, second), Observed(job=job(finished=True, reason="DeadlineExceeded")), later, POLICY
     ).status
     moved = {each.type for each in failed.conditions if each.last_transition_time == later}
-    assert moved == {"Reconciling", "Stalled", "Failed", "Suspended"}
+    assert moved == {"Reconciling", "Stalled", "Failed"}
 
 
 def test_events_are_posted_at_transitions_only() -> None:

@@ -73,14 +73,13 @@ async def test_refused_for_good_is_said_to_that_resource(ledger: Ledger) -> None
     assert (found.permanent, found.job_id) == (False, "applied again")
 
 
-async def test_typical_seconds_is_the_median_of_what_ended(ledger: Ledger) -> None:
-    assert await ledger.typical_seconds("m") is None
+async def test_the_rate_is_the_median_of_what_ended(ledger: Ledger) -> None:
+    assert await ledger.seconds_per_unit("another") is None
     for attempt, seconds in enumerate((10, 20, 90, None), start=1):
         ended = None if seconds is None else NOW + timedelta(seconds=seconds)
         key = KEY.model_copy(update={"attempt": attempt})
-        await ledger.intend(key, purchase(submitted_at=NOW, finished_at=ended))
-    assert await ledger.typical_seconds("m") == 20
-    assert await ledger.typical_seconds("another") is None
+        await ledger.intend(key, purchase(submitted_at=NOW, finished_at=ended, units=4))
+    assert await ledger.seconds_per_unit("m") == 5
 
 
 async def test_the_ids_of_a_marker(ledger: Ledger) -> None:

@@ -10,7 +10,8 @@ from contentgen_contract.names import Kind, Phase
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_contract.status import OutputFile, ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator.observed import Resource
-from contentgen_operator.records import Records, record, status_word
+from contentgen_operator.plan import Discard
+from contentgen_operator.records import Records, status_word
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 BASE = "https://content-generation-assets.s3.amazonaws.com"
@@ -88,10 +89,21 @@ def url(key: str) -> str:
     return f"{BASE}/{key}"
 
 
-def made(kind: Kind, phase: Phase = Phase.COMPLETED) -> dict[str, Any]:
-    document = record(*case(kind, phase), url)
-    assert document is not None
-    return document
+class Plain:
+    plain_url = staticmethod(url)
+
+
+def collection_and_records() -> tuple[Any, Records]:
+    collection: Any = mongomock.MongoClient(tz_aware=True)["db"]["jobs"]
+    storage: Any = Plain()
+    return collection, Records(collection, storage)
+
+
+async def made(kind: Kind, phase: Phase = Phase.COMPLETED) -> dict[str, Any]:
+    collection, records = collection_and_records()
+    await records.write(*case(kind, phase))
+    (document,) = collection.find()
+    return dict(document)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +114,8 @@ def made(kind: Kind, phase: Phase = Phase.COMPLETED) -> dict[str, Any]:
         (Kind.TRANSCRIPTION, "transcription"),
     ],
 )
-def test_what_each_record_has(kind: Kind, word: str) -> None:
-    document = made(kind)
+async def test_what_each_record_has(kind: Kind, word: str) -> None:
+    document = await made(kind)
     assert (document["jobId"], document["userId"], document["type"]) == ("abc", "user-456", word)
     assert (document["status"], document["progress"], document["error"]) == ("completed", 100, None)
     assert (document["createdAt"], document["completedAt"]) == (datetime(2026, 11, 20, tzinfo=UTC), NOW)
@@ -112,16 +124,16 @@ def test_what_each_record_has(kind: Kind, word: str) -> None:
     assert "secret" not in str(document)
 
 
-def test_the_version_of_a_lora() -> None:
-    (version,) = made(Kind.LORA_TRAINING)["versions"]
+async def test_the_version_of_a_lora() -> None:
+    (version,) = (await made(Kind.LORA_TRAINING))["versions"]
     assert version["modelUrl"] == f"{BASE}/loras/user-456/abc/v1/model.safetensors"
     assert version["s3Key"] == "loras/user-456/abc/v1/model.safetensors"
     assert version["sizeBytes"] == 9
     assert version["config"] == {"trigger": "jf", "steps": 1000, "learning_rate": "0.0004", "frame_count": 28}
 
 
-def test_the_version_of_pictures() -> None:
-    (version,) = made(Kind.IMAGE_GENERATION)["versions"]
+async def test_the_version_of_pictures() -> None:
+    (version,) = (await made(Kind.IMAGE_GENERATION))["versions"]
     (image,) = version["images"]
     assert image["url"] == f"{BASE}/generated-images/user-456/abc/image_1.png"
     assert (image["s3Key"], image["width"], image["height"], image["sizeBytes"]) == (
@@ -132,8 +144,8 @@ def test_the_version_of_pictures() -> None:
     )
 
 
-def test_the_version_of_a_transcript() -> None:
-    (version,) = made(Kind.TRANSCRIPTION)["versions"]
+async def test_the_version_of_a_transcript() -> None:
+    (version,) = (await made(Kind.TRANSCRIPTION))["versions"]
     assert version["transcriptUrl"] == f"{BASE}/transcripts/user-456/abc/transcript.json"
     assert version["textUrl"] == f"{BASE}/transcripts/user-456/abc/transcript.txt"
     assert (version["wordCount"], version["duration"], version["vttUrl"]) == (861, 282.0, None)
@@ -147,18 +159,49 @@ def test_the_seeds_words(phase: Phase | None) -> None:
         assert (word in {"completed", "failed"}) is phase.terminal
 
 
-def test_an_error_is_told() -> None:
-    assert made(Kind.TRANSCRIPTION, Phase.FAILED)["error"] == "why"
+async def test_an_error_is_told() -> None:
+    assert (await made(Kind.TRANSCRIPTION, Phase.FAILED))["error"] == "why"
+
+
+async def test_a_version_says_for_ever_how_it_was_made() -> None:
+    collection, records = collection_and_records()
+    resource, status = case(Kind.LORA_TRAINING)
+    await records.write(resource, status)
+    assert status.run is not None
+    spec = SPECS[Kind.LORA_TRAINING] | {"training": {"steps": 77}}
+    run = status.run.model_copy(update={"number": 2, "version": 2, "spec": spec})
+    second = status.versions[0].model_copy(update={"version": 2})
+    under_way = status.model_copy(update={"run": run, "phase": Phase.PROCESSING})
+    finished = under_way.model_copy(update={"phase": Phase.COMPLETED, "versions": (*status.versions, second)})
+    for each in (under_way, finished, finished):
+        await records.write(resource, each)
+    (document,) = collection.find()
+    assert [(v["version"], v["config"]["steps"]) for v in document["versions"]] == [(1, 1000), (2, 77)]
+    assert document["config"]["steps"] == 77
+
+
+@pytest.mark.parametrize(("phase", "word"), [(Phase.PROCESSING, "cancelled"), (Phase.COMPLETED, "completed")])
+async def test_what_was_under_way_when_its_resource_went_is_cancelled(phase: Phase, word: str) -> None:
+    collection, records = collection_and_records()
+    await records.write(*case(Kind.TRANSCRIPTION, phase))
+    await records.end("abc")
+    await records.end("of nothing")
+    assert [each["status"] for each in collection.find()] == [word]
+
+
+async def test_what_is_to_be_discarded_is_remembered_until_it_is_done() -> None:
+    collection, records = collection_and_records()
+    discard = Discard(uid="abc", prefixes=("a/",), job_ids=("abc",))
+    await records.write(*case(Kind.TRANSCRIPTION))
+    assert await records.to_discard() == []
+    await records.mark_discarded(discard)
+    assert await records.to_discard() == [discard]
+    await records.forget("abc")
+    assert (await records.to_discard(), collection.count_documents({})) == ([], 0)
 
 
 async def test_a_record_is_written_once_and_kept_up_to_date() -> None:
-    collection: Any = mongomock.MongoClient(tz_aware=True)["db"]["jobs"]
-
-    class Plain:
-        plain_url = staticmethod(url)
-
-    storage: Any = Plain()
-    records = Records(collection, storage)
+    collection, records = collection_and_records()
     for phase in (Phase.PROCESSING, Phase.COMPLETED, Phase.COMPLETED):
         await records.write(*case(Kind.TRANSCRIPTION, phase))
     (document,) = collection.find()

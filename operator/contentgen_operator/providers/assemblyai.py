@@ -69,6 +69,10 @@ class AssemblyAI:
             return RequestView(state=RequestState.FAILED, message=str(document.get("error", ""))[:600])
         return RequestView(state=_STATES.get(status, RequestState.RUNNING), message=f"{status} at AssemblyAI")
 
+    async def cancel(self, model: str, request_id: str) -> bool:  # noqa: ARG002 - the API has no cancellation
+        """AssemblyAI cannot: what is paid goes on, and whoever asks for the same later is given it."""
+        return False
+
     async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:  # noqa: ARG002 - one model
         """AssemblyAI lists requests from the moment it has them, newest first."""
         parameters = aai.types.ListTranscriptParameters(limit=100)

@@ -86,6 +86,12 @@ class Provider(Protocol):
         """One look at the request, with the result when it is there. Raises Unavailable."""
         ...
 
+    async def cancel(self, model: str, request_id: str) -> bool:
+        """Ask for the end of a request; whether the provider says that it has ended without a result.
+        Raises Unavailable.
+        """
+        ...
+
     async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:
         """The id of the newest request with this marker in the provider's history that is not among the `known`:
         an attempt before this one may have had the same input. Raises Unavailable.

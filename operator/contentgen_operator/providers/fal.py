@@ -96,6 +96,18 @@ class Fal:
             return RequestView(state=RequestState.FAILED, message=error_text(reply) or error or "")
         return RequestView(state=RequestState.SUCCEEDED, result=reply.json())
 
+    async def cancel(self, model: str, request_id: str) -> bool:
+        """fal answers 202 to a wish: only its status tells whether the request has ended."""
+        try:
+            self._client.headers.update(self._headers())
+            handle = AsyncRequestHandle.from_request_id(self._client, model, request_id)
+            reply = await self._client.put(handle.cancel_url)
+        except _READ_ERRORS as error:
+            raise Unavailable(f"fal could not be asked to cancel: {_short(error)}") from error
+        if reply.status_code >= 500 or reply.status_code in _NOT_ABOUT_THE_RESULT:
+            raise Unavailable(f"fal's answer to the cancellation was {reply.status_code}")
+        return (await self.poll(model, request_id)).state is RequestState.FAILED
+
     async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:
         """fal's history lists finished requests only, so a running one is found when it ends."""
         try:

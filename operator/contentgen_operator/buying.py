@@ -1,0 +1,164 @@
+"""The paid call: sent once, found again when its reply was lost, polled, cancelled when it takes too long. Pure."""
+
+import math
+from datetime import datetime
+
+from contentgen_contract import keys
+from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Stage
+from contentgen_operator import kinds
+from contentgen_operator.case import Case, Doing
+from contentgen_operator.plan import Cancellation, Payment, Plan, StoredDocument
+from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_of, submitting
+from contentgen_operator.providers.base import RequestState
+from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.runs import owner
+from contentgen_operator.stages import start
+from contentgen_operator.summary import estimated_micros
+
+COLLECT_SECONDS = 15.0  # what a collect stage takes, for the ETA
+
+
+def pay(case: Case) -> Plan:
+    """Everything is there: write the intent and send the request."""
+    job = kinds.Job(user_id=owner(case.resource, case.spec), job_id=case.resource.ref.uid, version=case.run.version)
+    call = kinds.call_of(case.spec, job, case.key, case.observed.loras)
+    purchase = Purchase(
+        state=PurchaseState.INTENT,
+        job_id=case.resource.ref.uid,
+        provider=call.provider,
+        model=call.model,
+        marker=call.marker,
+        created_at=case.now,
+        changed_at=case.now,
+        units=kinds.work_units(case.spec, kinds.duration_seconds(case.run)),
+        estimated_micros=estimated_micros(case),
+    )
+    doing = submitting(case, Reason.SUBMITTING, f"asking {call.provider} for {call.model}")
+    payment = Payment(key=case.key, purchase=purchase, call=call)
+    return plan_of(case, doing, again=SOON).model_copy(update={"payment": payment, "finalizer": True})
+
+
+def lost(case: Case, purchase: Purchase) -> Plan:
+    """There is an intent and no request id: it may be paid, so it is looked for and never sent again."""
+    if case.observed.found_request is not None:
+        changes = {"request_id": case.observed.found_request, "submitted_at": purchase.created_at}
+        doing = Doing(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the request was found again")
+        moves = (move_of(case, purchase, PurchaseState.SUBMITTED, **changes),)
+        return plan_of(case, doing, moves=moves, again=SOON)
+    # The annotation stays on the resource, so it names one purchase: it must not pay for a later run as well.
+    if case.resource.resubmit == case.key.token:
+        return next_attempt(case, "a person asked for another submission")
+    waited = (case.now - purchase.created_at).total_seconds()
+    if waited < case.policy.adoption_seconds:
+        message = f"the reply of {purchase.provider} was lost; looking for the request in its history"
+        doing = submitting(case, Reason.LOOKING_FOR_REQUEST, message)
+        return plan_of(case, doing, again=case.policy.poll_seconds)
+    message = (
+        f"{purchase.provider} may have been paid, but its history does not show the request; look at its dashboard, "
+        f"then allow another payment with the annotation contentgen.dev/resubmit={case.key.token}"
+    )
+    doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
+    return plan_of(case, doing)
+
+
+def poll(case: Case, purchase: Purchase) -> Plan:
+    """The provider has the request."""
+    view = case.observed.request
+    if view is not None and view.state is RequestState.FAILED:
+        moves = (move_of(case, purchase, PurchaseState.FAILED, error=view.message),)
+        doing = _at_provider(case, purchase, Reason.PROCESSING, f"{purchase.provider} says: {view.message}")
+        return plan_of(case, doing, moves=moves, again=SOON)
+    if view is not None and view.state is RequestState.SUCCEEDED and view.result is not None:
+        return _store_result(case, purchase, view.result)
+    late = _too_late(case, purchase)
+    if late:
+        cancel = cancellation(case.key, purchase)
+        plan = fail(case, Reason.DEADLINE_EXCEEDED, late)
+        return plan.model_copy(update={"cancel": cancel, "last_chance": True})
+    if view is None:
+        doing = _at_provider(case, purchase, Reason.PROVIDER_UNAVAILABLE, case.observed.provider_problem)
+    else:
+        doing = _at_provider(case, purchase, Reason.PROCESSING, view.message)
+    return plan_of(case, doing, again=_poll_after(case, purchase))
+
+
+def cancellation(key: PurchaseKey, purchase: Purchase) -> Cancellation:
+    """Ask for the end of a request."""
+    request_id = purchase.request_id or ""
+    return Cancellation(key=key, provider=purchase.provider, model=purchase.model, request_id=request_id)
+
+
+def _too_late(case: Case, purchase: Purchase) -> str:
+    since = (case.now - (purchase.submitted_at or purchase.created_at)).total_seconds()
+    if since > case.policy.provider_seconds:
+        return (
+            f"{purchase.provider} has not finished request {purchase.request_id} after "
+            f"{case.policy.provider_seconds} s, the operator's limit; it was cancelled"
+        )
+    if deadline_passed(case):
+        return (
+            f"{purchase.provider} has not finished request {purchase.request_id} and spec.deadlineSeconds "
+            f"({case.resource.deadline_seconds}) is over; it was cancelled"
+        )
+    return ""
+
+
+def deadline_passed(case: Case) -> bool:
+    """Whether the run takes longer than its spec allows."""
+    seconds = case.resource.deadline_seconds
+    return seconds is not None and (case.now - case.run.started_at).total_seconds() >= seconds
+
+
+def _poll_after(case: Case, purchase: Purchase) -> float:
+    """Often at first, for what takes seconds; ever less often for what takes minutes."""
+    since = (case.now - (purchase.submitted_at or case.now)).total_seconds()
+    return min(max(since / 10, min(0.5, case.policy.poll_seconds)), case.policy.poll_seconds)
+
+
+def _at_provider(case: Case, purchase: Purchase, reason: Reason, message: str) -> Doing:
+    expected = case.provider_seconds
+    since = (case.now - (purchase.submitted_at or case.now)).total_seconds()
+    # Without a figure from the provider, time is the measure; it never claims to be done. In fifths, because each
+    # figure is a write of the status.
+    fraction = math.floor(5 * min(since / max(expected, 1), 0.95)) / 5
+    return Doing(
+        phase=Phase.PROCESSING,
+        reason=reason,
+        message=message,
+        step=PROVIDER_STEP[case.kind],
+        fraction=fraction,
+        remaining_seconds=max(expected - since, 1) + COLLECT_SECONDS,
+    )
+
+
+def _store_result(case: Case, purchase: Purchase, result: dict[str, object]) -> Plan:
+    """The provider deletes its answer within the hour: it is stored before anything else is done with it."""
+    key = keys.provider_result(purchase.job_id, case.run.number, case.run.paid_attempt)
+    changes = {"result_key": key, "finished_at": case.now, "actual_micros": purchase.estimated_micros}
+    move = move_of(case, purchase, PurchaseState.SUCCEEDED, **changes)
+    first = case.run.model_copy(update={"job": None})
+    plan = start(case.model_copy(update={"run": first}), Stage.COLLECT, collecting("the provider has finished"), 1)
+    store = StoredDocument(key=key, document=dict(result))
+    return plan.model_copy(update={"moves": (move,), "store": store, "finalizer": case.resource.deletes_files})
+
+
+def provider_failed(case: Case, purchase: Purchase) -> Plan:
+    """The provider has said so: another attempt where the spec allows it."""
+    if case.run.paid_attempt < case.spec.paid_attempts:
+        return next_attempt(case, purchase.error)
+    return fail(case, Reason.PROVIDER_FAILED, f"{purchase.provider} failed: {purchase.error}")
+
+
+def next_attempt(case: Case, why: str) -> Plan:
+    """Another purchase of the same."""
+    run = case.run.model_copy(
+        update={"paid_attempt": case.run.paid_attempt + 1, "request_id": None, "submitted_at": None}
+    )
+    message = f"paid attempt {run.paid_attempt} follows: {why}"
+    return plan_of(case, submitting(case, Reason.SUBMITTING, message), run=run, again=SOON)
+
+
+def pause_after_refusal(case: Case, purchase: Purchase, now: datetime) -> float:
+    """Seconds until the provider is asked again, after it was busy: ever longer, at most a minute."""
+    pause = min(60.0, case.policy.poll_seconds * 2.0 ** min(purchase.tries, 10))
+    return pause - (now - purchase.changed_at).total_seconds()

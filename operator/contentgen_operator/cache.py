@@ -1,0 +1,75 @@
+"""What the watches last delivered of resources that are not finished, and of their Jobs: reads that cost no request.
+
+It may be behind. That is safe: every write names the version that it was decided on, and is refused when there is a
+newer one. A watch that had to begin anew does not tell what vanished meanwhile, so what is old is not used. A finished
+resource is not kept: memory grows with the work under way and not with its history.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from contentgen_operator.observed import JobView, ResourceRef
+
+Body = dict[str, Any]
+_RESOURCE_SECONDS = 300.0
+_JOB_SECONDS = 55.0
+
+
+class Cache:
+    """Resources by reference, Jobs by namespace and name."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._resources: dict[ResourceRef, tuple[float, Body]] = {}
+        self._jobs: dict[tuple[str, str], tuple[float, JobView]] = {}
+        self._jobs_of: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+
+    def __contains__(self, ref: ResourceRef) -> bool:
+        return ref in self._resources
+
+    def resource(self, ref: ResourceRef) -> Body | None:
+        """The newest that is known; None where that is old."""
+        at, body = self._resources.get(ref, (0.0, None))
+        return body if body is not None and self._clock() - at < _RESOURCE_SECONDS else None
+
+    def note(self, ref: ResourceRef, body: Body) -> bool:
+        """Keep a resource; whether that is news: the watch delivers our own writes as well."""
+        _, known = self._resources.get(ref, (0.0, None))
+        self._resources[ref] = (self._clock(), without_managed_fields(body))
+        return known is None or known["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]
+
+    def drop(self, ref: ResourceRef) -> None:
+        """Read it anew the next time, should there be one."""
+        self._resources.pop(ref, None)
+
+    def forget(self, ref: ResourceRef) -> None:
+        """The resource is finished or gone, and so is the interest in its Jobs."""
+        self.drop(ref)
+        for name in self._jobs_of.pop(ref.uid, ()):
+            self._jobs.pop(name, None)
+
+    def job(self, namespace: str, name: str) -> JobView | None:
+        """A Job as it was last seen; None where that is long ago and it has not finished."""
+        at, job = self._jobs.get((namespace, name), (0.0, None))
+        return job if job is not None and (job.finished or self._clock() - at < _JOB_SECONDS) else None
+
+    def note_job(self, owner: ResourceRef, job: JobView) -> bool:
+        """Keep a Job; whether it has finished since it was last seen."""
+        name = (owner.namespace, job.name)
+        _, known = self._jobs.get(name, (0.0, None))
+        self._jobs[name] = (self._clock(), job)
+        self._jobs_of[owner.uid].add(name)
+        return job.finished and not (known is not None and known.finished)
+
+    def drop_job(self, owner: ResourceRef, name: str) -> None:
+        """The Job was deleted."""
+        self._jobs.pop((owner.namespace, name), None)
+        self._jobs_of[owner.uid].discard((owner.namespace, name))
+
+
+def without_managed_fields(body: Body) -> Body:
+    """Half of an object is who set which field, which nobody here asks for."""
+    meta = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    return {**body, "metadata": meta}

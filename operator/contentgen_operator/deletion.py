@@ -1,0 +1,46 @@
+"""What a deleted resource still needs before it may go: its Job stopped, its paid request cancelled, its files deleted
+where the spec asks for that. Pure.
+
+Our finalizer holds it meanwhile, and not for long: after `deletion_seconds` it goes whatever could not be done, so that
+no namespace is stuck because a store or a provider is away.
+"""
+
+from datetime import datetime
+
+from contentgen_contract import keys
+from contentgen_operator.buying import cancellation
+from contentgen_operator.case import Policy
+from contentgen_operator.observed import Observed, Resource
+from contentgen_operator.plan import Discard, Plan
+from contentgen_operator.purchases import PurchaseState
+from contentgen_operator.runs import purchase_key
+
+
+def decide_deletion(resource: Resource, observed: Observed, now: datetime, policy: Policy) -> Plan:
+    """The plan for a resource that is being deleted; without our finalizer it is gone as soon as others agree."""
+    plan = Plan(status=resource.status, last_chance=grace_is_over(resource, now, policy))
+    run, purchase = resource.status.run, observed.purchase
+    if not resource.finalized or run is None:
+        return plan
+    cancel = None
+    if purchase is not None and purchase.state is PurchaseState.SUBMITTED:
+        cancel = cancellation(purchase_key(resource, run), purchase)
+    stop = run.job.name if run.job else None
+    discard = discard_of(resource) if resource.deletes_files else None
+    return plan.model_copy(update={"stop_job": stop, "cancel": cancel, "discard": discard})
+
+
+def grace_is_over(resource: Resource, now: datetime, policy: Policy) -> bool:
+    """Whether it has to go now."""
+    return resource.deleted_at is not None and (now - resource.deleted_at).total_seconds() >= policy.deletion_seconds
+
+
+def discard_of(resource: Resource) -> Discard:
+    """Everything that was stored for the resource, also what it took over from one that was deleted before it."""
+    run, uid = resource.status.run, resource.ref.uid
+    owners = {resource.ref.namespace, *(spec.get("userId") for spec in (resource.spec, run.spec if run else {}))}
+    prefixes = {prefix for owner in owners if owner for prefix in keys.job_prefixes(resource.ref.kind, owner, uid)}
+    prefixes |= {keys.job_prefix_of(file.key) for version in resource.status.versions for file in version.files}
+    jobs = {uid, *(version.job_id for version in resource.status.versions if version.job_id)}
+    prefixes |= {keys.internal_prefix(job) for job in jobs}
+    return Discard(uid=uid, prefixes=tuple(sorted(prefixes)), job_ids=tuple(sorted(jobs)))

@@ -1,0 +1,87 @@
+"""What a watch delivers, and whom it concerns: kept in the cache, and woken only where there may be something to do."""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from contentgen_contract.names import GROUP, Kind
+from contentgen_operator.cache import Cache
+from contentgen_operator.observed import JobView, ResourceRef, is_settled
+
+Body = dict[str, Any]
+Wake = Callable[[ResourceRef], Awaitable[None]]
+
+
+class Dependents:
+    """Which ImageGenerations draw with which LoraTraining, by namespace and name."""
+
+    def __init__(self) -> None:
+        self._users: dict[tuple[str, str], set[ResourceRef]] = defaultdict(set)
+        self._used: dict[ResourceRef, set[tuple[str, str]]] = {}
+
+    def note(self, ref: ResourceRef, spec: dict[str, Any]) -> None:
+        """Remember what an ImageGeneration refers to now."""
+        self.forget(ref)
+        names = {(lora.get("loraRef") or {}).get("name") for lora in spec.get("loras") or ()}
+        self._used[ref] = {(ref.namespace, name) for name in names if name}
+        for lora in self._used[ref]:
+            self._users[lora].add(ref)
+
+    def forget(self, ref: ResourceRef) -> None:
+        """The ImageGeneration is finished or gone."""
+        for lora in self._used.pop(ref, ()):
+            self._users[lora].discard(ref)
+            if not self._users[lora]:
+                del self._users[lora]
+
+    def of(self, lora: ResourceRef) -> tuple[ResourceRef, ...]:
+        """Whom a LoraTraining's progress concerns."""
+        return tuple(self._users.get((lora.namespace, lora.name), ()))
+
+
+class Intake:
+    """The handlers of the watches, without kopf."""
+
+    def __init__(self, cache: Cache, wake: Wake) -> None:
+        self._cache = cache
+        self._wake = wake
+        self._dependents = Dependents()
+
+    async def resource(self, kind: Kind, body: Body, *, deleted: bool) -> None:
+        """One of ours was listed, added, changed or deleted."""
+        meta = body["metadata"]
+        ref = ResourceRef(kind=kind, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
+        over = deleted or is_settled(body)
+        if kind is Kind.LORA_TRAINING and over:
+            for user in self._dependents.of(ref):
+                await self._wake(user)
+        if over:
+            self._cache.forget(ref)
+            self._dependents.forget(ref)
+            if deleted:
+                await self._wake(ref)
+            return
+        if kind is Kind.IMAGE_GENERATION:
+            self._dependents.note(ref, body.get("spec") or {})
+        if self._cache.note(ref, body):
+            await self._wake(ref)
+
+    async def job(self, body: Body, *, deleted: bool) -> None:
+        """A Job that a resource may own. Its pods' comings and goings change nothing; its end does."""
+        ref = owner_of(body)
+        if ref is None or ref not in self._cache:
+            return
+        if deleted:
+            self._cache.drop_job(ref, body["metadata"]["name"])
+            await self._wake(ref)
+        elif self._cache.note_job(ref, JobView.parse(body)):
+            await self._wake(ref)
+
+
+def owner_of(job: Body) -> ResourceRef | None:
+    """The resource that a Job works for, by its owner reference."""
+    for owner in job["metadata"].get("ownerReferences") or ():
+        if owner.get("controller") and owner["apiVersion"].startswith(f"{GROUP}/") and owner["kind"] in list(Kind):
+            namespace = job["metadata"]["namespace"]
+            return ResourceRef(kind=Kind(owner["kind"]), namespace=namespace, name=owner["name"], uid=owner["uid"])
+    return None
