@@ -101,3 +101,71 @@ capabilities:
 {{- $pod := pick .Values.worker "nodeSelector" "tolerations" "affinity" "priorityClassName" "runtimeClassName" "imagePullSecrets" -}}
 {{ merge (dict "labels" .Values.worker.podLabels "annotations" .Values.worker.podAnnotations) $pod | toJson }}
 {{- end }}
+
+{{/* Call with (list event weight deletePolicies). */}}
+{{- define "contentgen.hook" -}}
+helm.sh/hook: {{ index . 0 }}
+helm.sh/hook-weight: {{ index . 1 | quote }}
+helm.sh/hook-delete-policy: {{ index . 2 }}
+{{- end }}
+
+{{/* Labels as a selector's text. */}}
+{{- define "contentgen.selector" -}}
+{{- $terms := list -}}
+{{- range $name, $value := . }}{{ $terms = append $terms (printf "%s=%s" $name $value) }}{{ end -}}
+{{ join "," $terms }}
+{{- end }}
+
+{{/* Call with (list . serviceAccount module): a pod of the operator's image that runs one of its modules; args follow. */}}
+{{- define "contentgen.hookPod" -}}
+{{- $root := index . 0 -}}
+serviceAccountName: {{ index . 1 }}
+enableServiceLinks: false
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  {{- include "contentgen.podSecurityContext" $root | nindent 2 }}
+{{- with $root.Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumes:
+  - name: tmp
+    emptyDir: {sizeLimit: 64Mi}
+containers:
+  - name: {{ index . 2 }}
+    image: {{ include "contentgen.image" (list $root $root.Values.image) }}
+    imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+    command: [python3, -m, contentgen_operator.{{ index . 2 }}]
+    securityContext:
+      {{- include "contentgen.containerSecurityContext" $root | nindent 6 }}
+    resources:
+      {{- toYaml $root.Values.hooks.resources | nindent 6 }}
+    volumeMounts:
+      - name: tmp
+        mountPath: /tmp
+{{- end }}
+
+{{/*
+A warning for each key that a Secret of the user's lacks; call with (list . value secret keys consequence). Rendered without
+a cluster nothing can be looked up, and nothing is said.
+*/}}
+{{- define "contentgen.missing" -}}
+{{- $root := index . 0 -}}
+{{- $secret := index . 2 -}}
+{{- if and $secret (lookup "v1" "Namespace" "" "kube-system") -}}
+{{- $data := get (lookup "v1" "Secret" $root.Release.Namespace $secret) "data" | default dict -}}
+{{- range $key := index . 3 }}
+{{- if not (hasKey $data $key) }}
+
+WARNING: {{ index $ 1 }} names the Secret {{ $secret }}, which lacks the key {{ $key }}: {{ index $ 4 }} until it is there.
+{{- end }}
+{{- end }}
+{{- end -}}
+{{- end }}

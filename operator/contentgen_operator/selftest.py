@@ -1,0 +1,137 @@
+"""What `helm test` runs: the operator is up, its kinds are served and take what they should, and, where that costs
+nothing, a tiny job of each step runs to its end.
+"""
+
+import argparse
+import logging
+import secrets
+import sys
+import time
+from typing import Any
+
+from kubernetes.client.exceptions import ApiException
+
+from contentgen_contract.names import API_VERSION, GROUP, VERSION, Kind
+from contentgen_operator import logs
+from kubernetes import client, config
+
+_log = logging.getLogger("selftest")
+_ROLLOUT_SECONDS = 60
+Body = dict[str, Any]
+
+_TINY: dict[Kind, Body] = {
+    Kind.IMAGE_GENERATION: {
+        "model": "flux-schnell",
+        "prompt": "A small grey square",
+        "image": {"size": {"width": 256, "height": 256}, "count": 1},
+        "deletionPolicy": "Delete",
+    },
+    Kind.LORA_TRAINING: {
+        "loraName": "helm_test",
+        "triggerWord": "hlmtst",
+        "source": {"url": "https://example.com/film.mp4"},
+    },
+    Kind.TRANSCRIPTION: {"source": {"url": "https://example.com/talk.mp3"}},
+}
+
+
+class Failed(Exception):
+    """The release does not do what it should; the message says what was seen."""
+
+
+class Check:
+    """The checks, in the order in which they make sense."""
+
+    def __init__(self, api: client.ApiClient, namespace: str) -> None:
+        self._objects: Any = client.CustomObjectsApi(api)
+        self._namespace = namespace
+        self._name = f"helm-test-{secrets.token_hex(3)}"
+
+    def operator(self, namespace: str, deployment: str) -> None:
+        """Its pod is ready: the health check passes, so it watches."""
+        deadline = time.monotonic() + _ROLLOUT_SECONDS
+        while True:
+            found = self._objects.get_namespaced_custom_object("apps", "v1", namespace, "deployments", deployment)
+            if (found.get("status") or {}).get("readyReplicas"):
+                _log.info("the operator is ready: deployment %s/%s", namespace, deployment)
+                return
+            if time.monotonic() > deadline:
+                raise Failed(f"no pod of deployment {namespace}/{deployment} is ready: {found.get('status')}")
+            time.sleep(1)
+
+    def kinds(self) -> None:
+        """The API server takes one of each kind, in a dry run: CRDs, their rules and admission policies."""
+        for kind in Kind:
+            try:
+                self._create(kind, dry_run="All")
+            except ApiException as error:
+                raise Failed(f"{kind.value} is not taken, in a dry run: {error.status} {error.body}") from error
+            _log.info("%s is served, and takes a manifest (dry run)", kind.value)
+
+    def job(self, seconds: float) -> None:
+        """One picture, from manifest to Completed; the resource is deleted in any case."""
+        kind = Kind.IMAGE_GENERATION
+        where = (GROUP, VERSION, self._namespace, kind.plural, self._name)
+        self._create(kind)
+        _log.info("applied %s %s/%s", kind.value, self._namespace, self._name)
+        try:
+            self._wait(where, seconds)
+        finally:
+            self._objects.delete_namespaced_custom_object(*where)
+            _log.info("deleted %s %s/%s", kind.value, self._namespace, self._name)
+
+    def _wait(self, where: tuple[str, ...], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        seen = ""
+        while True:
+            status = self._objects.get_namespaced_custom_object(*where).get("status") or {}
+            phase = str(status.get("phase", "without a status"))
+            if phase != seen:
+                _log.info("%s %s", phase, status.get("message", ""))
+                seen = phase
+            if _true(status, "Complete"):
+                return
+            if _true(status, "Failed") or time.monotonic() > deadline:
+                raise Failed(f"{phase} {status.get('reason', '')}: {status.get('message', 'nothing happened')}")
+            time.sleep(0.5)
+
+    def _create(self, kind: Kind, **how: str) -> None:
+        meta = {"name": self._name, "namespace": self._namespace}
+        body = {"apiVersion": API_VERSION, "kind": kind.value, "metadata": meta, "spec": _TINY[kind]}
+        self._objects.create_namespaced_custom_object(
+            GROUP, VERSION, self._namespace, kind.plural, body, field_validation="Strict", **how
+        )
+
+
+def _true(status: Body, condition: str) -> bool:
+    conditions = status.get("conditions") or ()
+    return any(each["type"] == condition and each["status"] == "True" for each in conditions)
+
+
+def main() -> None:
+    """`python -m contentgen_operator.selftest`, in the cluster."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--namespace", required=True, help="where the operator is")
+    parser.add_argument("--deployment", required=True, help="its Deployment")
+    parser.add_argument("--in", dest="place", required=True, help="the namespace for the resources")
+    parser.add_argument("--job", action="store_true", help="run a job; only where the provider is the sandbox")
+    parser.add_argument("--seconds", type=float, default=180, help="the longest that the job may take")
+    asked = parser.parse_args()
+    logs.configure("plain")
+    config.load_incluster_config()
+    with client.ApiClient() as api:
+        check = Check(api, asked.place)
+        try:
+            check.operator(asked.namespace, asked.deployment)
+            check.kinds()
+            if asked.job:
+                check.job(asked.seconds)
+            else:
+                _log.info("no job was run: the provider is a real one, and would be paid")
+        except Failed as failed:
+            _log.error("%s", failed)
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""What Helm runs before it uninstalls: without an operator nobody would take its finalizers off, and resources, or a
+namespace of them, could never be deleted.
+
+The operator is stopped first, so that it puts none back; then every resource is released.
+"""
+
+import argparse
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kubernetes.client.exceptions import ApiException
+
+from contentgen_contract.names import FINALIZER, GROUP, VERSION, Kind
+from contentgen_operator import logs
+from kubernetes import client, config
+
+_log = logging.getLogger("uninstall")
+_PAGE = 500
+_GRACE_SECONDS = 15  # for resources that are being deleted: the operator removes their files, if it is well
+_JSON_PATCH = "application/json-patch+json"
+_MERGE_PATCH = "application/merge-patch+json"
+Body = dict[str, Any]
+
+
+class Release:
+    """The operator's Deployment, and the resources that it works on."""
+
+    def __init__(self, api: client.ApiClient, namespace: str, deployment: str, selector: str, watched: str) -> None:
+        self._objects: Any = client.CustomObjectsApi(api)
+        self._core: Any = client.CoreV1Api(api)
+        self._namespace, self._deployment, self._selector, self._watched = namespace, deployment, selector, watched
+
+    def held(self) -> list[Body]:
+        """Every resource with our finalizer, of every kind that is served."""
+        return [item for kind in Kind for item in self._resources(kind) if _finalizers(item)]
+
+    def stop_operator(self) -> None:
+        """Scale it to nothing; a Deployment that is gone is stopped too."""
+        scale = {"spec": {"replicas": 0}}
+        where = ("apps", "v1", self._namespace, "deployments", self._deployment)
+        _unless(
+            404, lambda: self._objects.patch_namespaced_custom_object_scale(*where, scale, _content_type=_MERGE_PATCH)
+        )
+
+    def operator_pods(self) -> list[str]:
+        """Those that still run, or still end."""
+        pods = self._core.list_namespaced_pod(self._namespace, label_selector=self._selector)
+        return [pod.metadata.name for pod in pods.items]
+
+    def release(self, resource: Body) -> None:
+        """Take our finalizer off, and nothing else."""
+        at = f"/metadata/finalizers/{resource['metadata']['finalizers'].index(FINALIZER)}"
+        patch = [{"op": "test", "path": at, "value": FINALIZER}, {"op": "remove", "path": at}]
+        meta, kind = resource["metadata"], Kind(resource["kind"])
+        where = (GROUP, VERSION, meta["namespace"], kind.plural, meta["name"])
+        call = self._objects.patch_namespaced_custom_object
+        # Gone, or changed in between: then the next round sees it as it is.
+        if _unless((404, 409, 422), lambda: call(*where, patch, _content_type=_JSON_PATCH)) is not None:
+            _log.info("released %s %s/%s%s", kind.value, meta["namespace"], meta["name"], _left_behind(resource))
+
+    def remove_test_pod(self) -> None:
+        """The pod of `helm test`, which Helm leaves there for its log."""
+        name = f"{self._deployment}-test"
+        _unless(404, lambda: self._core.delete_namespaced_pod(name, self._namespace))
+
+    def _resources(self, kind: Kind) -> Iterator[Body]:
+        page = self._page(kind, {})
+        yield from page.get("items", ())
+        while following := (page.get("metadata") or {}).get("continue"):
+            page = self._page(kind, {"_continue": following})
+            yield from page.get("items", ())
+
+    def _page(self, kind: Kind, more: dict[str, str]) -> Body:
+        page: Body = _unless(404, lambda: self._list(kind, more)) or {}
+        # Items of a list do not name their kind.
+        return page | {"items": [item | {"kind": kind.value} for item in page.get("items", ())]}
+
+    def _list(self, kind: Kind, more: dict[str, str]) -> Any:
+        if self._watched:
+            where = (GROUP, VERSION, self._watched, kind.plural)
+            return self._objects.list_namespaced_custom_object(*where, limit=_PAGE, **more)
+        return self._objects.list_cluster_custom_object(GROUP, VERSION, kind.plural, limit=_PAGE, **more)
+
+
+def uninstall(release: Release, seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+    """Stop the operator and release everything; ends within `seconds`, whatever the operator's pod does."""
+    start = clock()
+    while _being_deleted(release.held()) and clock() < start + min(_GRACE_SECONDS, seconds / 2):
+        sleep(1)
+    release.stop_operator()
+    while True:
+        pods, held = release.operator_pods(), release.held()
+        for resource in held:
+            release.release(resource)
+        if not pods and not held:
+            _log.info("the operator is stopped, and no resource has its finalizer")
+            break
+        if clock() > start + seconds:
+            _log.warning("gave up: pods of the operator %s, resources of the last round %d", pods, len(held))
+            break
+        sleep(1)
+    release.remove_test_pod()
+
+
+def _being_deleted(resources: list[Body]) -> bool:
+    return any(resource["metadata"].get("deletionTimestamp") for resource in resources)
+
+
+def _finalizers(resource: Body) -> bool:
+    return FINALIZER in (resource["metadata"].get("finalizers") or ())
+
+
+def _left_behind(resource: Body) -> str:
+    keeps = (resource.get("spec") or {}).get("deletionPolicy") == "Delete"
+    return "; its files stay, although its deletionPolicy is Delete" if keeps else ""
+
+
+def _unless(codes: int | tuple[int, ...], call: Callable[[], Any]) -> Any:
+    """What a call answers, or None where the server answers with one of these codes."""
+    try:
+        return call()
+    except ApiException as error:
+        if error.status not in (codes if isinstance(codes, tuple) else (codes,)):
+            raise
+        return None
+
+
+def main() -> None:
+    """`python -m contentgen_operator.uninstall`, in the cluster."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--namespace", required=True, help="where the operator is")
+    parser.add_argument("--deployment", required=True, help="its Deployment")
+    parser.add_argument("--selector", required=True, help="labels of its pods")
+    parser.add_argument("--watch-namespace", default="", help="where its resources are; empty for all namespaces")
+    parser.add_argument("--seconds", type=float, required=True, help="the longest that this may take")
+    asked = parser.parse_args()
+    logs.configure("plain")
+    config.load_incluster_config()
+    with client.ApiClient() as api:
+        release = Release(api, asked.namespace, asked.deployment, asked.selector, asked.watch_namespace)
+        uninstall(release, asked.seconds, time.monotonic, time.sleep)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Before an uninstall: the operator is stopped, every resource is released, and it ends; over real HTTP on loopback."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from contentgen_contract.names import FINALIZER
+from contentgen_operator.uninstall import Release, uninstall
+from kubernetes import client
+
+Body = dict[str, Any]
+GROUP = "/apis/contentgen.dev/v1alpha1"
+DEPLOYMENT = "/apis/apps/v1/namespaces/contentgen/deployments/contentgen/scale"
+PODS = "/api/v1/namespaces/contentgen/pods"
+PAGE = 2
+
+
+class Cluster:
+    """As much of an API server as the hook speaks to."""
+
+    def __init__(self) -> None:
+        self.resources: dict[str, Body] = {}
+        self.served = {"loratrainings", "imagegenerations", "transcriptions"}
+        self.replicas = 1
+        self.rounds_to_end = 1  # of its pods, after it was scaled to nothing
+        self.puts_back = False  # finalizers, with the last that its pod does
+        self.deleted_pods: list[str] = []
+
+    def add(self, plural: str, name: str, *finalizers: str, **meta: Any) -> Body:
+        namespace = meta.pop("namespace", "marketing")
+        body = {"metadata": {"name": name, "namespace": namespace, "finalizers": list(finalizers)} | meta, "spec": {}}
+        self.resources[f"{GROUP}/namespaces/{namespace}/{plural}/{name}"] = body
+        return body
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], kind: str, body: Any) -> tuple[int, Body]:
+        if (method, path) == ("PATCH", DEPLOYMENT):
+            assert kind == "application/merge-patch+json"
+            self.replicas = body["spec"]["replicas"]
+            return 200, {}
+        if (method, path) == ("GET", PODS):
+            assert query["labelSelector"] == ["app=operator"]
+            return 200, {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": self._pods()}
+        if method == "DELETE":
+            self.deleted_pods.append(path)
+            return 404, {}
+        if method == "PATCH":
+            assert kind == "application/json-patch+json"
+            return self._patch(path, body)
+        assert method == "GET", (method, path)
+        return self._list(path, query)
+
+    def _pods(self) -> list[Body]:
+        if self.replicas == 0:
+            self.rounds_to_end -= 1
+            if self.puts_back and self.rounds_to_end == 0:
+                for body in self.resources.values():
+                    body["metadata"]["finalizers"].append(FINALIZER)
+        return [{"metadata": {"name": "pod"}}] if self.rounds_to_end >= 0 else []
+
+    def _patch(self, path: str, operations: list[Body]) -> tuple[int, Body]:
+        finalizers = self.resources[path]["metadata"]["finalizers"]
+        test, remove = operations
+        assert (test["op"], remove["op"], test["path"]) == ("test", "remove", remove["path"])
+        index = int(test["path"].rpartition("/")[2])
+        if finalizers[index] != test["value"]:
+            return 422, {}
+        del finalizers[index]
+        return 200, self.resources[path]
+
+    def _list(self, path: str, query: dict[str, list[str]]) -> tuple[int, Body]:
+        plural = path.rpartition("/")[2]
+        if plural not in self.served:
+            return 404, {}
+        prefix = path if "/namespaces/" in path else GROUP
+        found = [b for at, b in sorted(self.resources.items()) if at.startswith(prefix) and f"/{plural}/" in at]
+        start = int(query.get("continue", ["0"])[0])
+        more = {"continue": str(start + PAGE)} if len(found) > start + PAGE else {}
+        return 200, {"metadata": more, "items": found[start : start + PAGE]}
+
+
+class Clock:
+    """Time that passes when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[Cluster, client.ApiClient]]:
+    made = Cluster()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _any(self) -> None:
+            at = urlsplit(self.path)
+            sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            kind = self.headers.get("Content-Type", "")
+            status, answer = made.answer(
+                self.command, at.path, parse_qs(at.query), kind, json.loads(sent) if sent else None
+            )
+            content = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_PATCH = do_DELETE = _any  # noqa: N815 - http.server names them
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    with client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{server.server_port}")) as api:
+        yield made, api
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def run(api: client.ApiClient, watched: str = "", seconds: float = 60) -> Clock:
+    clock = Clock()
+    release = Release(api, "contentgen", "contentgen", "app=operator", watched)
+    uninstall(release, seconds, clock, clock.sleep)
+    return clock
+
+
+def test_every_resource_is_released_and_only_of_our_finalizer(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    server, api = cluster
+    for index in range(5):
+        server.add("transcriptions", f"t{index}", FINALIZER)
+    lora = server.add("loratrainings", "kept", "somebody.else/needs-it", FINALIZER, namespace="research")
+    free = server.add("imagegenerations", "free", "somebody.else/needs-it")
+    run(api)
+    assert server.replicas == 0
+    assert lora["metadata"]["finalizers"] == free["metadata"]["finalizers"] == ["somebody.else/needs-it"]
+    left = [
+        body["metadata"]["name"] for body in server.resources.values() if FINALIZER in body["metadata"]["finalizers"]
+    ]
+    assert left == []
+    assert server.deleted_pods == [f"{PODS}/contentgen-test"]
+
+
+def test_what_an_ending_operator_puts_back_is_released_too(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    server, api = cluster
+    server.puts_back, server.rounds_to_end = True, 4
+    body = server.add("transcriptions", "it", FINALIZER)
+    run(api)
+    assert server.rounds_to_end < 0, "it did not leave before the operator's pod did"
+    assert body["metadata"]["finalizers"] == []
+
+
+def test_it_ends_although_the_operators_pod_does_not(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    server, api = cluster
+    server.rounds_to_end = 10**6
+    body = server.add("transcriptions", "it", FINALIZER)
+    assert run(api, seconds=30).now <= 32
+    assert body["metadata"]["finalizers"] == []
+
+
+def test_a_well_operator_may_first_finish_what_is_being_deleted(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    server, api = cluster
+    server.add("transcriptions", "it", FINALIZER, deletionTimestamp="2026-11-21T00:00:00Z")
+    clock = Clock()
+    seen: list[int] = []
+
+    def operator_finishes(seconds: float) -> None:
+        seen.append(server.replicas)
+        clock.sleep(seconds)
+        if clock.now == 5:
+            server.resources.clear()
+
+    uninstall(Release(api, "contentgen", "contentgen", "app=operator", ""), 60, clock, operator_finishes)
+    assert seen[:5] == [1] * 5, "not stopped while it had something to finish"
+    assert server.replicas == 0
+
+
+def test_it_does_not_wait_long_for_one_that_cannot(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    server, api = cluster
+    body = server.add("transcriptions", "it", FINALIZER, deletionTimestamp="2026-11-21T00:00:00Z")
+    assert run(api).now < 20
+    assert body["metadata"]["finalizers"] == []
+
+
+def test_another_namespace_is_not_touched(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    server, api = cluster
+    ours = server.add("transcriptions", "it", FINALIZER)
+    theirs = server.add("transcriptions", "it", FINALIZER, namespace="research")
+    run(api, watched="marketing")
+    assert (ours["metadata"]["finalizers"], theirs["metadata"]["finalizers"]) == ([], [FINALIZER])
+
+
+def test_kinds_that_are_not_served_any_more_hold_nothing(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    server, api = cluster
+    server.served = set()
+    run(api)
+    assert server.replicas == 0
