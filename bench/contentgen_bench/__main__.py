@@ -1,0 +1,65 @@
+"""`python -m contentgen_bench e2e`: measure, write `build/bench/e2e.json`, print the table."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contentgen_bench import e2e, report
+from contentgen_bench.soak import Soak
+from contentgen_bench.soak import rows as soak_rows
+from contentgen_cluster import release
+from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY
+from contentgen_e2e.world import open_world
+
+app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def main() -> None:
+    """Benchmarks."""
+
+
+@app.command("e2e")
+def end_to_end(
+    *,
+    small: Annotated[bool, typer.Option(help="A tenth of everything, to see that it works.")] = False,
+    profile: Annotated[Path | None, typer.Option(help="Write the operator's profile (cProfile) here.")] = None,
+    standing: Annotated[bool, typer.Option(help="Also start, memory and idle CPU.")] = True,
+    keep: Annotated[Path | None, typer.Option(help="An empty folder for logs, which stays.")] = None,
+) -> None:
+    """The figures of docs/benchmarks.md."""
+    wrapper = (sys.executable, "-m", "cProfile", "-o", str(profile.resolve())) if profile else ()
+    size = e2e.SMALL if small else e2e.FULL
+    if keep:
+        keep.mkdir(parents=True, exist_ok=True)
+        rows, details = e2e.run(size, keep.resolve(), wrapper, standing=standing)
+    else:
+        with e2e.temporary() as folder:
+            rows, details = e2e.run(size, Path(folder), wrapper, standing=standing)
+    print(json.dumps(details, indent=1))
+    print(report.table(rows))
+    print(report.write("e2e", rows))
+    raise typer.Exit(report.verdict(rows))
+
+
+@app.command()
+def soak(minutes: Annotated[float, typer.Option(min=0.5, help="How long jobs arrive.")] = 20) -> None:
+    """Jobs of all kinds at the installed release, its operator killed every 30 s."""
+    root = report.ROOT
+    release.install(root, f"providers.fal.key={FAL_CANARY}", f"providers.assemblyai.key={ASSEMBLYAI_CANARY}")
+    with open_world(root, f"soak-{int(time.time())}") as world:
+        found = Soak(world).run(minutes)
+    rows = soak_rows(found, minutes)
+    for line in (*found.violations, *found.log):
+        print(line)
+    print(report.table(rows))
+    print(report.write("soak", rows))
+    raise typer.Exit(report.verdict(rows))
+
+
+if __name__ == "__main__":
+    app()

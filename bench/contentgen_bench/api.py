@@ -1,0 +1,36 @@
+"""An API server, and who we are there."""
+
+import base64
+import json
+import ssl
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+
+@dataclass(frozen=True)
+class Api:
+    """One user's way to one API server."""
+
+    url: str
+    tls: ssl.SSLContext
+
+    def client(self) -> httpx.Client:
+        """A client with connections of its own."""
+        return httpx.Client(base_url=self.url, verify=self.tls, timeout=60, trust_env=False)
+
+
+def from_kubeconfig(path: Path) -> Api:
+    """From a kubeconfig with everything in it, as the cluster's commands write them."""
+    body = json.loads(path.read_text())
+    cluster, user = body["clusters"][0]["cluster"], body["users"][0]["user"]
+    tls = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+    with tempfile.TemporaryDirectory() as folder:  # ssl reads a client's certificate from files only
+        certificate, key = Path(folder, "tls.crt"), Path(folder, "tls.key")
+        certificate.write_bytes(base64.b64decode(user["client-certificate-data"]))
+        key.touch(mode=0o600)
+        key.write_bytes(base64.b64decode(user["client-key-data"]))
+        tls.load_cert_chain(certificate, key)
+    return Api(cluster["server"], tls)

@@ -1,0 +1,74 @@
+"""What every benchmark writes: rows of {figure, value, unit, goal, holds}, as JSON for machines and as a table."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from contentgen_contract.base import Value
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "build/bench"
+
+
+class Row(Value):
+    """One figure. `goal` is a bound, or None where the figure is shown and not judged."""
+
+    figure: str
+    value: float
+    unit: str
+    goal: float | None = None
+    bound: Literal["at most", "at least"] = "at most"
+    note: str = ""
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the goal is met; None where there is none."""
+        if self.goal is None:
+            return None
+        return self.value <= self.goal if self.bound == "at most" else self.value >= self.goal
+
+
+def write(name: str, rows: Sequence[Row]) -> Path:
+    """Write `build/bench/NAME.json`."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / f"{name}.json"
+    path.write_text(json.dumps([_plain(row) for row in rows], indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| figure | value | goal | holds |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        holds = {True: "yes", False: "**no**", None: ""}[row.holds]
+        note = f" ({row.note})" if row.note else ""
+        lines.append(f"| {row.figure}{note} | {_number(row.value)} {row.unit} | {_goal(row)} | {holds} |")
+    return "\n".join(lines)
+
+
+def verdict(rows: Sequence[Row]) -> int:
+    """The exit status: 1 where a goal is missed."""
+    return int(any(row.holds is False for row in rows))
+
+
+def load() -> str:
+    """The machine's load average, to stand beside a figure."""
+    return " ".join(f"{each:.1f}" for each in os.getloadavg())
+
+
+def _plain(row: Row) -> dict[str, object]:
+    goal = None if row.goal is None else _goal(row)
+    plain = {"figure": row.figure, "value": row.value, "unit": row.unit, "goal": goal, "holds": row.holds}
+    return plain | ({"note": row.note} if row.note else {})
+
+
+def _goal(row: Row) -> str:
+    if row.goal is None:
+        return ""
+    return f"{'≤' if row.bound == 'at most' else '≥'} {_number(row.goal)} {row.unit}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() or abs(value) >= 100 else f"{value:.2f}"

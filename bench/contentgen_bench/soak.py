@@ -1,0 +1,311 @@
+"""Jobs of all kinds arrive at the installed release while its operator is killed again and again.
+
+What must hold: every job is Completed and was paid for once; resource, record and bucket agree; no operator and no
+worker has logged an error; no phase ever goes back; memory does not grow; nothing is left when the resources are gone.
+The last quarter goes by without a kill, because only an operator that lives can grow.
+"""
+
+import json
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from contentgen_bench.report import Row, load
+from contentgen_cluster import release
+from contentgen_contract.names import Kind, Phase
+from contentgen_e2e import tiny
+from contentgen_e2e.oracle import Violation, check_completed
+from contentgen_e2e.world import World
+
+Body = dict[str, Any]
+_IN_FLIGHT = 6
+_ARRIVAL_SECONDS = 2.0
+_KILL_SECONDS = 30.0
+_QUIET_SHARE = 0.25
+_FILMS = 3
+_LAST_SECONDS = 180  # for what is in flight at the end
+_WARM_SECONDS = 15.0  # an operator that has just started still grows
+_GROWTH_MB = 15.0
+_ORDER = [
+    Phase.PENDING,
+    Phase.PREPARING,
+    Phase.SUBMITTING,
+    Phase.SUBMISSION_UNKNOWN,
+    Phase.PROCESSING,
+    Phase.COLLECTING,
+    Phase.COMPLETED,
+    Phase.FAILED,
+]
+
+
+def steps_back(story: Sequence[tuple[str, int]]) -> list[str]:
+    """Where (phase, progress) as a watch delivered them went back."""
+    ranks = {phase.value: rank for rank, phase in enumerate(_ORDER)}
+    pairs = zip(story, story[1:], strict=False)
+    return [
+        f"{old[0]} {old[1]} -> {new[0]} {new[1]}"
+        for old, new in pairs
+        if ranks[new[0]] < ranks[old[0]] or new[1] < old[1]
+    ]
+
+
+def errors(lines: Iterable[str]) -> list[str]:
+    """The lines of a log that nobody wants to see: errors by level, and anything with a traceback."""
+    return [line for line in lines if _level(line) in ("ERROR", "CRITICAL") or "Traceback" in line]
+
+
+def _level(line: str) -> str:
+    with suppress(ValueError):
+        read = json.loads(line)
+        return str(read.get("level", "")).upper() if isinstance(read, dict) else ""
+    return "ERROR" if " ERROR " in line or " CRITICAL " in line else ""
+
+
+def growth(samples: Sequence[float]) -> float:
+    """By how much the last third is larger than the first."""
+    third = len(samples) // 3
+    if not third:
+        return 0.0
+    return statistics.median(samples[-third:]) - statistics.median(samples[:third])
+
+
+@dataclass
+class Findings:
+    """What was seen."""
+
+    applied: list[tuple[Kind, str]] = field(default_factory=list)
+    completed: int = 0
+    violations: list[str] = field(default_factory=list)
+    stories: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+    kills: int = 0
+    memory_at_kill: list[float] = field(default_factory=list)
+    memory_alive: list[float] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    seconds: float = 0
+
+
+class Soak:
+    """One run in one namespace."""
+
+    def __init__(self, world: World, *, kill_seconds: float = _KILL_SECONDS) -> None:
+        self._world = world
+        self._kill_seconds = kill_seconds
+        self._open: dict[str, Kind] = {}
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._told: dict[str, float] = {}
+        self._since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.found = Findings()
+
+    def run(self, minutes: float) -> Findings:
+        """Arrivals for `minutes`, then what is in flight, then the checks of the end."""
+        begun = time.monotonic()
+        films = [self._film(number) for number in range(_FILMS)]
+        with ExitStack() as stack:
+            for work in (self._watch, self._follow_operators):
+                stack.enter_context(_thread(work))
+            stack.callback(self._stop.set)
+            end = begun + 60 * minutes
+            quiet = end - 60 * minutes * _QUIET_SHARE
+            self._arrive(films, begun, quiet, end)
+            self._finish(time.monotonic() + _LAST_SECONDS)
+            time.sleep(2)  # the last lines of the logs
+        self._clean()
+        self.found.seconds = time.monotonic() - begun
+        return self.found
+
+    def _arrive(self, films: list[str], begun: float, quiet: float, end: float) -> None:
+        numbers = count()
+        kill_at, sample_at = begun + self._kill_seconds, quiet + _WARM_SECONDS
+        arrive_at = begun
+        while (now := time.monotonic()) < end:
+            if now >= kill_at and now < quiet:
+                self._kill()
+                kill_at = time.monotonic() + self._kill_seconds
+            if now >= sample_at:
+                self._sample(self.found.memory_alive)
+                sample_at = now + 3
+            if now >= arrive_at and len(self._open) < _IN_FLIGHT:
+                self._apply(next(numbers), films)
+                arrive_at = now + _ARRIVAL_SECONDS
+            self._check_finished()
+            time.sleep(0.2)
+
+    def _finish(self, deadline: float) -> None:
+        while self._open and time.monotonic() < deadline:
+            self._check_finished()
+            time.sleep(0.5)
+        for name, kind in self._open.items():
+            body = self._world.get(kind, name)
+            status = body.get("status") or {}
+            self.found.violations.append(f"{kind} {name} never ended: {status.get('phase')} {status.get('message')}")
+
+    def _apply(self, number: int, films: list[str]) -> None:
+        kind = list(Kind)[number % len(Kind)]
+        name = f"{kind.short_name}-{number}"
+        with self._lock:
+            self._open[name] = kind
+        self.found.applied.append((kind, name))
+        self._world.apply(kind, name, _spec(kind, name, films[number % len(films)]))
+
+    def _check_finished(self) -> None:
+        for name in [name for name in self._open if self._ended(name)]:
+            kind = self._open[name]
+            try:
+                body = check_completed(self._world, kind, name)
+                self._worker_logs(body["metadata"]["uid"])
+                self.found.completed += 1
+            except Violation as violation:
+                self.found.violations.append(f"{kind} {name}: {violation}")
+            self._world.kubectl("delete", kind.lower(), name, "--wait=false")
+            with self._lock:
+                del self._open[name]
+
+    def _ended(self, name: str) -> bool:
+        story = self.found.stories.get(name)
+        # The record is written after the status: what is looked at comes a moment later.
+        return bool(story) and Phase(story[-1][0]).terminal and time.monotonic() - self._told[name] > 1.5
+
+    def _worker_logs(self, uid: str) -> None:
+        for pod in self._world.worker_pods(uid):
+            log = self._world.kubectl("logs", pod["metadata"]["name"])
+            self.found.log += [f"{pod['metadata']['name']}: {line}" for line in errors(log.splitlines())]
+
+    def _kill(self) -> None:
+        with suppress(release.CommandFailed):  # it is being started anew just now
+            self._sample(self.found.memory_at_kill)
+            self._world.kill_operator()
+            self.found.kills += 1
+
+    def _sample(self, samples: list[float]) -> None:
+        with suppress(release.CommandFailed, StopIteration):
+            where = ("--namespace", release.NAMESPACE, "exec", self._world.operator_pod(), "--")
+            status = release.kubectl(self._world.root, *where, "cat", "/proc/1/status")
+            line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+            samples.append(int(line.split()[1]) / 1024)
+
+    def _film(self, number: int) -> str:
+        name = f"soak-{number}.mp4"
+        self._world.sandbox.put(f"/media/{name}", content=tiny.film(number)).raise_for_status()
+        return f"http://contentgen-sandbox.{release.NAMESPACE}.svc/media/{name}"
+
+    def _watch(self) -> None:
+        """Every version of every resource that watches deliver."""
+        with ExitStack() as stack:
+            for kind in Kind:
+                stack.enter_context(_thread(self._watch_kind, kind))
+            self._stop.wait()
+
+    def _watch_kind(self, kind: Kind) -> None:
+        fields = "{.metadata.name} {.status.phase} {.status.progress}{'\\n'}"
+        arguments = ("get", kind.lower(), "--watch", "--output", f"jsonpath={fields}")
+        with _kubectl(self._world, self._world.namespace, *arguments) as lines:
+            stopper = threading.Thread(target=self._end_with, args=(lines,), daemon=True)
+            stopper.start()
+            for line in _lines(lines):
+                name, _, rest = line.strip().partition(" ")
+                phase, _, progress = rest.partition(" ")
+                if phase:
+                    story = self.found.stories.setdefault(name, [])
+                    if not story or story[-1] != (phase, int(progress or 0)):
+                        story.append((phase, int(progress or 0)))
+                        self._told[name] = time.monotonic()
+
+    def _follow_operators(self) -> None:
+        """The log of every operator, from its first line to its last."""
+        followed: set[str] = set()
+        with ExitStack() as stack:
+            while not self._stop.wait(0.5):
+                with suppress(release.CommandFailed):
+                    pod = self._world.operator_pod()
+                    if pod and pod not in followed:
+                        followed.add(pod)
+                        stack.enter_context(_thread(self._follow, pod))
+
+    def _follow(self, pod: str) -> None:
+        with _kubectl(self._world, release.NAMESPACE, "logs", "--follow", f"--since-time={self._since}", pod) as process:
+            threading.Thread(target=self._end_with, args=(process,), daemon=True).start()
+            lines = list(_lines(process))
+        self.found.log += [f"{pod}: {line}" for line in errors(lines)]
+
+    def _end_with(self, process: "subprocess.Popen[str]") -> None:
+        self._stop.wait()
+        process.terminate()
+
+    def _clean(self) -> None:
+        """Nothing of the jobs is left in the cluster when their resources are gone."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            listed = self._world.kubectl("get", "contentgen,jobs,pods", "--output", "name").split()
+            if not listed:
+                return
+            self.found.left = listed
+            time.sleep(1)
+
+
+def rows(found: Findings, minutes: float) -> list[Row]:
+    """What the soak came to."""
+    back = [step for story in found.stories.values() for step in steps_back(story)]
+    note = f"{minutes:g} min, {found.kills} kills, load {load()}"
+    unchanged = growth(found.memory_at_kill)
+    return [
+        Row(figure="soak: jobs that did not end Completed, paid once, stored and recorded", value=len(found.applied) - found.completed, unit="jobs", goal=0, note=f"of {len(found.applied)}, {note}"),
+        Row(figure="soak: jobs applied", value=len(found.applied), unit="jobs", goal=1, bound="at least"),
+        Row(figure="soak: errors in the logs of operators and workers", value=len(found.log), unit="lines", goal=0),
+        Row(figure="soak: phases or progress that went back", value=len(back), unit="steps", goal=0),
+        Row(figure="soak: objects left when the resources are gone", value=len(found.left), unit="objects", goal=0),
+        Row(figure="soak: growth of the operator's memory in the last quarter, without kills", value=round(growth(found.memory_alive), 1), unit="MB", goal=_GROWTH_MB, note=f"{len(found.memory_alive)} samples"),
+        Row(figure="soak: growth of the operator's memory at equal age, over all kills", value=round(unchanged, 1), unit="MB", goal=_GROWTH_MB, note=f"{len(found.memory_at_kill)} samples"),
+    ]  # fmt: skip
+
+
+def _spec(kind: Kind, name: str, film: str) -> Body:
+    match kind:
+        case Kind.LORA_TRAINING:
+            return {
+                "loraName": name.replace("-", "_"),
+                "triggerWord": "jf",
+                "source": {"url": film},
+                "dataset": {"minImages": 4},
+                "training": {"steps": 500},
+            }
+        case Kind.IMAGE_GENERATION:
+            size = {"width": 256, "height": 256}
+            return {"model": "flux-dev", "prompt": f"a lighthouse at dusk, {name}", "image": {"size": size}}
+        case Kind.TRANSCRIPTION:
+            return {"source": {"url": film}}
+
+
+@contextmanager
+def _thread(work: Any, *arguments: Any) -> Iterator[None]:
+    thread = threading.Thread(target=work, args=arguments, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(20)
+
+
+@contextmanager
+def _kubectl(world: World, namespace: str, *arguments: str) -> "Iterator[subprocess.Popen[str]]":
+    tool, config = world.root / ".cluster/bin/kubectl", world.root / ".cluster/kubeconfig"
+    command = [str(tool), "--kubeconfig", str(config), "--namespace", namespace, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def _lines(process: "subprocess.Popen[str]") -> Iterator[str]:
+    assert process.stdout is not None  # noqa: S101 - it was asked for
+    yield from process.stdout
+

@@ -1,0 +1,194 @@
+"""The stand-in for kubelet and worker: a process of its own, so that its work is not counted as the operator's.
+
+For every pod that the Job controller makes it does what those two say to others, and leaves out the work itself:
+the pod's bound token (TokenRequest), the order, one report of progress, the grants, the files (small and always the
+same), the outcome, the wake-up at the desk, and the pod's status (Running, then Succeeded).
+"""
+
+import asyncio
+import hashlib
+import json
+import ssl
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from contentgen_bench.api import Api, from_kubeconfig
+from contentgen_bench.outputs import FACTS, OUTPUTS, File
+from contentgen_contract.names import STAGE_LABEL, TOKEN_AUDIENCE, UID_LABEL, Kind, Reason, Stage, Step
+from contentgen_contract.orders import FileClaim, Outcome, Progress, StoredFile, UploadGrants, UploadRequest, WorkOrder
+
+Body = dict[str, Any]
+_AT_ONCE = 16  # pods that run at the same time, as many as a node or two would have
+_PATIENCE = 60.0
+
+
+def main() -> None:
+    """Argument: a kubeconfig. Runs until it is ended."""
+    asyncio.run(_run(from_kubeconfig(Path(sys.argv[1]))))
+
+
+async def _run(api: Api) -> None:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
+        kubelet = Kubelet(session, api)
+        async with asyncio.TaskGroup() as group:
+            async for pod in kubelet.new_pods():
+                group.create_task(kubelet.run(pod))
+
+
+class Kubelet:
+    """Runs pods without running them."""
+
+    def __init__(self, session: aiohttp.ClientSession, api: Api) -> None:
+        self._session = session
+        self._at = api
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._desks: dict[str, ssl.SSLContext] = {}
+
+    async def new_pods(self) -> Any:
+        """Every pod of a worker, once."""
+        known: set[str] = set()
+        query = {"labelSelector": UID_LABEL}
+        listed = await self._api("GET", "/api/v1/pods", params=query)
+        for pod in listed["items"]:
+            known.add(pod["metadata"]["uid"])
+            if pod["status"]["phase"] == "Pending":
+                yield pod
+        query |= {"watch": "true", "resourceVersion": listed["metadata"]["resourceVersion"], "timeoutSeconds": "3600"}
+        url = f"{self._at.url}/api/v1/pods"
+        async with self._session.get(url, params=query, ssl=self._at.tls, read_bufsize=2**20) as stream:
+            async for line in stream.content:
+                event = json.loads(line)
+                uid = event["object"]["metadata"].get("uid")
+                if event["type"] == "ADDED" and uid not in known:
+                    known.add(uid)
+                    yield event["object"]
+
+    async def run(self, pod: Body) -> None:
+        """One pod, from its start to its end."""
+        async with self._slots:
+            path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+            started = _now()
+            await self._say(path, "Running", {"running": {"startedAt": started}})
+            await self._work(pod, await self._token(pod))
+            ended = {"exitCode": 0, "reason": "Completed", "startedAt": started, "finishedAt": _now()}
+            await self._say(path, "Succeeded", {"terminated": ended})
+
+    async def _token(self, pod: Body) -> str:
+        meta = pod["metadata"]
+        bound = {"kind": "Pod", "apiVersion": "v1", "name": meta["name"], "uid": meta["uid"]}
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": [TOKEN_AUDIENCE], "expirationSeconds": 3600, "boundObjectRef": bound},
+        }
+        account = pod["spec"]["serviceAccountName"]
+        path = f"/api/v1/namespaces/{meta['namespace']}/serviceaccounts/{account}/token"
+        token: str = (await self._api("POST", path, json=request))["status"]["token"]
+        return token
+
+    async def _say(self, path: str, phase: str, state: Body) -> None:
+        container = {"name": "worker", "image": "stand-in", "imageID": "", "ready": phase == "Running"}
+        status = {
+            "phase": phase,
+            "startTime": _now(),
+            "containerStatuses": [container | {"restartCount": 0, "state": state}],
+        }
+        headers = {"Content-Type": "application/strategic-merge-patch+json"}
+        await self._api("PATCH", f"{path}/status", data=json.dumps({"status": status}), headers=headers)
+
+    async def _work(self, pod: Body, token: str) -> None:
+        environment = {each["name"]: each.get("value", "") for each in pod["spec"]["containers"][0]["env"]}
+        desk = Desk(self._session, environment["CONTENTGEN_DESK_URL"], self._trust(environment), token)
+        stage = Stage(pod["metadata"]["labels"][STAGE_LABEL])
+        order = WorkOrder.model_validate_json(await desk.ask("GET", "/v1/order"))
+        step = Step.STORING if stage is Stage.COLLECT else Step.DOWNLOADING
+        await desk.ask("POST", "/v1/progress", Progress(step=step, fraction=0))
+        files = OUTPUTS[order.kind, stage]
+        claims = UploadRequest(files=tuple(_claim(file) for file in files))
+        grants = UploadGrants.model_validate_json(await desk.ask("POST", "/v1/uploads", claims)).grants
+        await asyncio.gather(
+            *(self._put(grant.url, file.content, grant.headers) for grant, file in zip(grants, files, strict=True))
+        )
+        outcome = _outcome(order, order.kind, stage, files)
+        headers = {"Content-Type": "application/json"}
+        await self._put(order.outcome_url, outcome.model_dump_json(by_alias=True).encode(), headers)
+        await desk.ask("POST", "/v1/outcome")
+
+    async def _put(self, url: str, content: bytes, headers: dict[str, str]) -> None:
+        async with self._session.put(URL(url, encoded=True), data=content, headers=headers) as answer:
+            answer.raise_for_status()
+
+    async def _api(self, method: str, path: str, **more: Any) -> Body:
+        async with self._session.request(method, self._at.url + path, ssl=self._at.tls, **more) as answer:
+            body: Body = await answer.json()
+            if not answer.ok:
+                raise RuntimeError(f"{method} {path}: {answer.status} {body.get('message')}")
+            return body
+
+    def _trust(self, environment: dict[str, str]) -> ssl.SSLContext:
+        ca = environment["CONTENTGEN_DESK_CA"]
+        if ca not in self._desks:
+            self._desks[ca] = ssl.create_default_context(cadata=ca)
+        return self._desks[ca]
+
+
+class Desk:
+    """The operator's desk, asked again where it is not there or says 425, as a worker does."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, tls: ssl.SSLContext, token: str) -> None:
+        self._session = session
+        self._url = url
+        self._tls = tls
+        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+    async def ask(self, method: str, path: str, body: Any = None) -> bytes:
+        """The answer's body."""
+        data = body.model_dump_json(by_alias=True) if body is not None else None
+        async with asyncio.timeout(_PATIENCE):
+            pause = 0.25
+            while True:
+                try:
+                    async with self._session.request(
+                        method, self._url + path, data=data, headers=self._headers, ssl=self._tls
+                    ) as answer:
+                        if answer.status != 425 and answer.status < 500:
+                            answer.raise_for_status()
+                            return await answer.read()
+                except aiohttp.ClientConnectionError:
+                    pass  # the operator is away
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, 2)
+
+
+def _outcome(order: WorkOrder, kind: Kind, stage: Stage, files: tuple[File, ...]) -> Outcome:
+    return Outcome(
+        job_id=order.job_id,
+        stage=stage,
+        attempt=order.attempt,
+        reason=Reason.COMPLETED,
+        files=tuple(StoredFile(**_claim(file).model_dump()) for file in files),
+        facts=FACTS[kind, stage],
+    )
+
+
+def _claim(file: File) -> FileClaim:
+    return FileClaim(
+        name=file.name,
+        size_bytes=len(file.content),
+        sha256=hashlib.sha256(file.content).hexdigest(),
+        content_type=file.content_type,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+if __name__ == "__main__":
+    main()
