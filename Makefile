@@ -7,6 +7,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 PYTEST := $(BIN)/pytest
 VIDEO ?=
+MINUTES ?= 20
 
 .PHONY: help
 help: ## this list
@@ -52,6 +53,14 @@ test-integration: .venv/.ready ## against real store servers (MONGODB_URI, S3_EN
 test-cluster: cluster ## the CRDs, the chart and end to end, on the cluster
 	@$(PY) -m contentgen_cluster chart-tools
 	@$(PYTEST) tests/cluster
+
+.PHONY: bench-e2e
+bench-e2e: cluster ## figures of the operator: build/bench/e2e.json and docs/benchmarks.md
+	@$(PY) -m contentgen_bench e2e
+
+.PHONY: soak
+soak: cluster ## jobs of all kinds while the operator is killed every 30 s: build/bench/soak.json (MINUTES=20)
+	@$(PY) -m contentgen_bench soak --minutes $(MINUTES)
 
 .PHONY: generate
 generate: .venv/.ready ## CRDs and reference pages from the models

@@ -46,7 +46,7 @@ class Run:
 
     @property
     def operator(self) -> float:
-        """What is left for operator, API server and Job controller when the cluster's start of pods is taken off too."""
+        """What is left when the cluster's start of pods is taken off too: operator, API server, Job controller."""
         return self.beyond - self.start
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 from contentgen_bench.report import Row, load
@@ -30,6 +30,7 @@ _ARRIVAL_SECONDS = 2.0
 _KILL_SECONDS = 30.0
 _QUIET_SHARE = 0.25
 _FILMS = 3
+_RECORD_SECONDS = 1.5  # the record is written after the status
 _LAST_SECONDS = 180  # for what is in flight at the end
 _WARM_SECONDS = 15.0  # an operator that has just started still grows
 _GROWTH_MB = 15.0
@@ -48,10 +49,9 @@ _ORDER = [
 def steps_back(story: Sequence[tuple[str, int]]) -> list[str]:
     """Where (phase, progress) as a watch delivered them went back."""
     ranks = {phase.value: rank for rank, phase in enumerate(_ORDER)}
-    pairs = zip(story, story[1:], strict=False)
     return [
         f"{old[0]} {old[1]} -> {new[0]} {new[1]}"
-        for old, new in pairs
+        for old, new in pairwise(story)
         if ranks[new[0]] < ranks[old[0]] or new[1] < old[1]
     ]
 
@@ -171,8 +171,9 @@ class Soak:
 
     def _ended(self, name: str) -> bool:
         story = self.found.stories.get(name)
-        # The record is written after the status: what is looked at comes a moment later.
-        return bool(story) and Phase(story[-1][0]).terminal and time.monotonic() - self._told[name] > 1.5
+        if not story or not Phase(story[-1][0]).terminal:
+            return False
+        return time.monotonic() - self._told[name] > _RECORD_SECONDS
 
     def _worker_logs(self, uid: str) -> None:
         for pod in self._world.worker_pods(uid):
@@ -231,7 +232,9 @@ class Soak:
                         stack.enter_context(_thread(self._follow, pod))
 
     def _follow(self, pod: str) -> None:
-        with _kubectl(self._world, release.NAMESPACE, "logs", "--follow", f"--since-time={self._since}", pod) as process:
+        with _kubectl(
+            self._world, release.NAMESPACE, "logs", "--follow", f"--since-time={self._since}", pod
+        ) as process:
             threading.Thread(target=self._end_with, args=(process,), daemon=True).start()
             lines = list(_lines(process))
         self.found.log += [f"{pod}: {line}" for line in errors(lines)]
@@ -255,16 +258,26 @@ def rows(found: Findings, minutes: float) -> list[Row]:
     """What the soak came to."""
     back = [step for story in found.stories.values() for step in steps_back(story)]
     note = f"{minutes:g} min, {found.kills} kills, load {load()}"
-    unchanged = growth(found.memory_at_kill)
+    failed = len(found.applied) - found.completed
     return [
-        Row(figure="soak: jobs that did not end Completed, paid once, stored and recorded", value=len(found.applied) - found.completed, unit="jobs", goal=0, note=f"of {len(found.applied)}, {note}"),
-        Row(figure="soak: jobs applied", value=len(found.applied), unit="jobs", goal=1, bound="at least"),
-        Row(figure="soak: errors in the logs of operators and workers", value=len(found.log), unit="lines", goal=0),
-        Row(figure="soak: phases or progress that went back", value=len(back), unit="steps", goal=0),
-        Row(figure="soak: objects left when the resources are gone", value=len(found.left), unit="objects", goal=0),
-        Row(figure="soak: growth of the operator's memory in the last quarter, without kills", value=round(growth(found.memory_alive), 1), unit="MB", goal=_GROWTH_MB, note=f"{len(found.memory_alive)} samples"),
-        Row(figure="soak: growth of the operator's memory at equal age, over all kills", value=round(unchanged, 1), unit="MB", goal=_GROWTH_MB, note=f"{len(found.memory_at_kill)} samples"),
-    ]  # fmt: skip
+        _row(
+            "jobs not Completed, paid once, stored and recorded", failed, "jobs", 0, f"of {len(found.applied)}, {note}"
+        ),
+        _row("errors in the logs of operators and workers", len(found.log), "lines", 0),
+        _row("steps back of phase or progress", len(back), "steps", 0, f"in {len(found.stories)} stories"),
+        _row("objects left when the resources are gone", len(found.left), "objects", 0),
+        _growth_row("in the last quarter, without kills", found.memory_alive),
+        _growth_row("at equal age, over all kills", found.memory_at_kill),
+    ]
+
+
+def _growth_row(when: str, samples: Sequence[float]) -> Row:
+    grown = round(growth(samples), 1)
+    return _row(f"growth of the operator's memory {when}", grown, "MB", _GROWTH_MB, f"{len(samples)} samples")
+
+
+def _row(figure: str, value: float, unit: str, goal: float, note: str = "") -> Row:
+    return Row(figure=f"soak: {figure}", value=value, unit=unit, goal=goal, note=note)
 
 
 def _spec(kind: Kind, name: str, film: str) -> Body:
@@ -308,4 +321,3 @@ def _kubectl(world: World, namespace: str, *arguments: str) -> "Iterator[subproc
 def _lines(process: "subprocess.Popen[str]") -> Iterator[str]:
     assert process.stdout is not None  # noqa: S101 - it was asked for
     yield from process.stdout
-

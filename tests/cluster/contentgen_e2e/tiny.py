@@ -1,4 +1,4 @@
-"""A film of a few seconds that a worker takes little time over: shots that differ, sharp enough to be kept, and a tone."""
+"""A film of a few seconds that a worker takes little time over: shots that differ, sharp enough, and a tone."""
 
 import io
 from fractions import Fraction
