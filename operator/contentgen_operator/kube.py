@@ -2,8 +2,10 @@
 
 import base64
 import json
+from collections.abc import Awaitable
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
@@ -14,7 +16,6 @@ from contentgen_operator.plan import Notice
 
 Body = dict[str, Any]
 _COMPONENT = "contentgen"
-# Left to itself the client would call a dict a JSON patch, which is a list of operations.
 _MERGE = "application/merge-patch+json"
 
 
@@ -23,7 +24,11 @@ class Conflict(Exception):
 
 
 class Kube:
-    """One connection pool; used as an async context manager."""
+    """One connection pool; used as an async context manager.
+
+    Its calls are JSON in and JSON out on the client's connections: the generated methods and models cost seconds at the
+    start, tens of megabytes, and a quarter of the operator's work (docs/benchmarks.md).
+    """
 
     def __init__(self) -> None:
         self._api: client.ApiClient | None = None
@@ -34,8 +39,6 @@ class Kube:
         except config.ConfigException:
             await config.load_kube_config()
         self._api = client.ApiClient()
-        self._objects = client.CustomObjectsApi(self._api)
-        self._core = client.CoreV1Api(self._api)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -44,57 +47,48 @@ class Kube:
 
     async def get_resource(self, kind: Kind, namespace: str, name: str) -> Body | None:
         """A resource of ours, or None where it is gone."""
-        call = self._objects.get_namespaced_custom_object(GROUP, VERSION, namespace, kind.plural, name)
-        return _body(await _or_none(call))
+        return await _or_none(self._call("GET", _ours(kind, namespace, name)))
 
     async def put_status(self, kind: Kind, namespace: str, name: str, body: Body) -> Body:
         """Replace the status; raises Conflict where `metadata.resourceVersion` is not the newest any more."""
-        call = self._objects.replace_namespaced_custom_object_status(GROUP, VERSION, namespace, kind.plural, name, body)
-        return await _or_conflict(call)
+        return await _or_conflict(self._call("PUT", f"{_ours(kind, namespace, name)}/status", body))
 
     async def put_finalizers(self, kind: Kind, namespace: str, name: str, version: str, finalizers: list[str]) -> Body:
         """Set the finalizers; raises Conflict where `version` is not the newest resourceVersion any more."""
         body = {"metadata": {"resourceVersion": version, "finalizers": finalizers}}
-        call = self._objects.patch_namespaced_custom_object(
-            GROUP, VERSION, namespace, kind.plural, name, body, _content_type=_MERGE
-        )
-        return await _or_conflict(call)
+        return await _or_conflict(self._call("PATCH", _ours(kind, namespace, name), body))
 
     async def delete_job(self, namespace: str, name: str) -> None:
         """Delete a Job and its pods; one that is gone is fine."""
-        call = self._objects.delete_namespaced_custom_object(
-            "batch", "v1", namespace, "jobs", name, propagation_policy="Background"
-        )
-        await _or_none(call)
+        await _or_none(self._call("DELETE", f"{_jobs(namespace)}/{name}?propagationPolicy=Background"))
 
     async def job_log(self, namespace: str, job: str, characters: int) -> str:
         """The last that the newest pod of a Job said; empty where there is none any more."""
-        pods = await self._core.list_namespaced_pod(namespace, label_selector=f"batch.kubernetes.io/job-name={job}")
-        names = [pod["metadata"]["name"] for pod in self._plain(pods)["items"]]
+        pods = f"/api/v1/namespaces/{namespace}/pods"
+        listed = await self._call("GET", f"{pods}?labelSelector={quote(f'batch.kubernetes.io/job-name={job}')}")
+        names = [pod["metadata"]["name"] for pod in listed["items"]]
         if not names:
             return ""
-        call = self._core.read_namespaced_pod_log(names[-1], namespace, tail_lines=100, limit_bytes=65536)
         try:
-            return str(await call)[-characters:]
+            said = await self._read("GET", f"{pods}/{names[-1]}/log?tailLines=100&limitBytes=65536")
         except ApiException as error:
             if error.status in (400, 404):  # it never started
                 return ""
             raise
+        return said.decode(errors="replace")[-characters:]
 
     async def get_job(self, namespace: str, name: str) -> Body | None:
         """A Job, or None."""
-        call = self._objects.get_namespaced_custom_object("batch", "v1", namespace, "jobs", name)
-        return _body(await _or_none(call))
+        return await _or_none(self._call("GET", f"{_jobs(namespace)}/{name}"))
 
     async def create_job(self, namespace: str, manifest: Body) -> Body:
         """Create a Job; one that is already there is returned as it is, if it has the same owner."""
-        name = manifest["metadata"]["name"]
         try:
-            created = await self._objects.create_namespaced_custom_object("batch", "v1", namespace, "jobs", manifest)
-            return _body(created) or {}
+            return await self._call("POST", _jobs(namespace), manifest)
         except ApiException as error:
             if error.status != 409:
                 raise
+        name = manifest["metadata"]["name"]
         found = await self.get_job(namespace, name)
         owner = manifest["metadata"]["ownerReferences"][0]["uid"]
         if found is None or not owned_by(found, owner):
@@ -103,8 +97,7 @@ class Kube:
 
     async def get_pod(self, namespace: str, name: str) -> Body | None:
         """A pod, or None."""
-        pod = await _or_none(self._core.read_namespaced_pod(name, namespace))
-        return self._plain(pod) if pod is not None else None
+        return await _or_none(self._call("GET", f"/api/v1/namespaces/{namespace}/pods/{name}"))
 
     async def review_token(self, token: str) -> Body:
         """The status of a TokenReview for our audience."""
@@ -113,12 +106,12 @@ class Kube:
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": [TOKEN_AUDIENCE]},
         }
-        answer = await self._objects.create_cluster_custom_object("authentication.k8s.io", "v1", "tokenreviews", review)
-        return (_body(answer) or {}).get("status") or {}
+        answer = await self._call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
+        return answer.get("status") or {}
 
     async def get_secret_data(self, namespace: str, name: str) -> tuple[str, dict[str, bytes]]:
         """The resourceVersion and the data of the one Secret that is our own."""
-        secret = self._plain(await self._core.read_namespaced_secret(name, namespace))
+        secret = await self._call("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
         data = {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
         return secret["metadata"]["resourceVersion"], data
 
@@ -128,7 +121,7 @@ class Kube:
             "metadata": {"resourceVersion": version},
             "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
         }
-        await _or_conflict(self._core.patch_namespaced_secret(name, namespace, body, _content_type=_MERGE))
+        await _or_conflict(self._call("PATCH", f"/api/v1/namespaces/{namespace}/secrets/{name}", body))
 
     async def post_event(self, ref: ResourceRef, notice: Notice, now: datetime) -> None:
         """An Event on a resource.
@@ -153,11 +146,23 @@ class Kube:
                 "uid": ref.uid,
             },
         }
-        await self._core.create_namespaced_event(ref.namespace, client.CoreV1Event.model_validate(event))
+        await self._call("POST", f"/api/v1/namespaces/{ref.namespace}/events", event)
 
-    def _plain(self, model: Any) -> Body:
+    async def _call(self, method: str, path: str, body: Body | None = None) -> Body:
+        answer: Body = json.loads(await self._read(method, path, body))
+        return answer
+
+    async def _read(self, method: str, path: str, body: Body | None = None) -> bytes:
+        """One request with the client's credentials, which it renews. Raises ApiException unless it is answered 2xx."""
         assert self._api is not None  # noqa: S101 - calls are made inside the context only
-        return dict(self._api.sanitize_for_serialization(model))
+        headers = {"Accept": "application/json", "Content-Type": _MERGE if method == "PATCH" else "application/json"}
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        url = self._api.configuration.host + path
+        response = await self._api.rest_client.request(method, url, headers=headers, body=body)
+        content: bytes = await response.read()
+        if not 200 <= response.status <= 299:
+            raise ApiException.from_response(http_resp=response, body=content.decode(errors="replace"), data=None)
+        return content
 
 
 def explain(error: Exception) -> str:
@@ -176,11 +181,15 @@ def owned_by(body: Body, uid: str) -> bool:
     return any(owner["uid"] == uid and owner.get("controller") for owner in owners)
 
 
-def _body(answer: object) -> Body | None:
-    return answer if isinstance(answer, dict) else None
+def _ours(kind: Kind, namespace: str, name: str) -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{kind.plural}/{name}"
 
 
-async def _or_none(call: Any) -> Any:
+def _jobs(namespace: str) -> str:
+    return f"/apis/batch/v1/namespaces/{namespace}/jobs"
+
+
+async def _or_none(call: Awaitable[Body]) -> Body | None:
     try:
         return await call
     except ApiException as error:
@@ -189,9 +198,9 @@ async def _or_none(call: Any) -> Any:
         raise
 
 
-async def _or_conflict(call: Any) -> Body:
+async def _or_conflict(call: Awaitable[Body]) -> Body:
     try:
-        return _body(await call) or {}
+        return await call
     except ApiException as error:
         if error.status in (404, 409):
             raise Conflict("changed or deleted in between") from error

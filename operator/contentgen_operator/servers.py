@@ -4,11 +4,15 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Response
 
 from contentgen_operator.desk_tls import DeskCertificate
+
+# Our apps have nothing to do at start and end; waiting for it is logged as an error when the operator stops.
+_QUIET: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off"}
 
 
 class Server(uvicorn.Server):
@@ -22,7 +26,7 @@ class Server(uvicorn.Server):
 
 def plain_server(app: FastAPI, port: int) -> Server:
     """An HTTP server."""
-    return Server(uvicorn.Config(app, host="0.0.0.0", port=port, log_config=None, access_log=False))  # noqa: S104 - a pod's port
+    return Server(uvicorn.Config(app, host="0.0.0.0", port=port, **_QUIET))  # noqa: S104 - a pod's port
 
 
 def tls_server(app: FastAPI, port: int, certificate: DeskCertificate) -> Server:
@@ -36,8 +40,7 @@ def tls_server(app: FastAPI, port: int, certificate: DeskCertificate) -> Server:
             app,
             host="0.0.0.0",  # noqa: S104 - a pod's port
             port=port,
-            log_config=None,
-            access_log=False,
+            **_QUIET,
             ssl_certfile=str(chain),
             ssl_keyfile=str(key),
             timeout_keep_alive=30,

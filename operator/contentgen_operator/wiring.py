@@ -8,6 +8,21 @@ from contentgen_contract.names import GROUP, UID_LABEL, VERSION, Kind
 from contentgen_operator.intake import Intake
 
 
+class NoMemory(kopf.DiffBaseStorage):
+    """kopf copies every object that it delivers, to compare it with the last; nobody here asks for a difference."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Nothing."""
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        """Nothing."""
+        return kopf.BodyEssence()
+
+    def store(self, **_: Any) -> None:
+        """Nothing."""
+
+
 def build_registry(intake: Intake) -> kopf.OperatorRegistry:
     """Handlers for our resources and the Jobs that they own."""
     registry = kopf.OperatorRegistry()
@@ -16,6 +31,7 @@ def build_registry(intake: Intake) -> kopf.OperatorRegistry:
     def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False  # we post our own events, at transitions
         settings.scanning.disabled = True  # the kinds are known; scanning needs rights on all CRDs
+        settings.persistence.diffbase_storage = NoMemory()
         settings.watching.server_timeout = 300
         settings.watching.client_timeout = 330  # a watch that died silently is opened anew (kopf#1276)
 

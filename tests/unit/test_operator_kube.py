@@ -50,8 +50,6 @@ async def api() -> AsyncIterator[tuple[Api, Kube]]:
     kube = Kube()
     async with client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{port}")) as connection:
         kube._api = connection
-        kube._objects = client.CustomObjectsApi(connection)
-        kube._core = client.CoreV1Api(connection)
         yield made, kube
     await runner.cleanup()
 

@@ -33,6 +33,7 @@ class AssemblyAI:
         self._key = key
         self._url = url.rstrip("/")
         self._timeout = timeout
+        self._client: aai.Client | None = None
 
     @property
     def configured(self) -> bool:
@@ -87,12 +88,20 @@ class AssemblyAI:
             raise Unavailable(f"AssemblyAI could not be asked: {str(error).split('?')[0][:300]}") from error
 
     async def _in_thread(self, call: Callable[[httpx.Client], T]) -> T:
-        settings = aai.Settings(api_key=self._key.read() or "missing", base_url=self._url, http_timeout=self._timeout)
-        client = aai.Client(settings=settings)
-        try:
-            return await asyncio.to_thread(call, client.http_client)
-        finally:
-            client.http_client.close()
+        return await asyncio.to_thread(call, self._connected().http_client)
+
+    def _connected(self) -> aai.Client:
+        """The SDK's client for the key as it is now: to make one loads every CA certificate, and takes 50 ms."""
+        key = self._key.read() or "missing"
+        if self._client is None or self._client.settings.api_key != key:
+            settings = aai.Settings(
+                api_key=key,
+                base_url=self._url,
+                http_timeout=self._timeout,
+                keepalive_expiry=0,  # a paid POST is not sent on a connection that the other side may have closed
+            )
+            self._client = aai.Client(settings=settings)
+        return self._client
 
 
 def _get_json(http: httpx.Client, path: str) -> dict[str, Any]:
