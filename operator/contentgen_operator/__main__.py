@@ -81,7 +81,7 @@ async def _serve(settings: Settings, kube: Kube, certificate: DeskCertificate, s
     )
     reconciler = Reconciler(kube=kube, cache=cache, observer=observer, actor=actor, policy=_policy(settings))
     desk = Desk(
-        gatekeeper=Gatekeeper(kube),
+        gatekeeper=Gatekeeper(kube, cache),
         storage=storage,
         ledger=ledger,
         reports=reports,

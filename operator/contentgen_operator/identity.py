@@ -7,14 +7,16 @@ import hashlib
 import time
 from typing import Any
 
+from contentgen_contract.base import Value
 from contentgen_contract.names import GROUP, TOKEN_AUDIENCE, Kind
+from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube
-from contentgen_operator.observed import Resource
+from contentgen_operator.observed import JobView, Resource, ResourceRef
 from contentgen_operator.orders import Assignment
 
 _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"
-_REMEMBERED_SECONDS = 30.0
+_REMEMBERED_SECONDS = 300.0
 _REMEMBERED = 1024
 
 
@@ -30,46 +32,62 @@ class NotYet(Exception):
     """The Job is there, the status that records it is about to be written."""
 
 
-class Gatekeeper:
-    """Turns tokens into assignments, and remembers them for half a minute."""
+class Post(Value):
+    """The Job that a worker was started for, which never changes while its pod lives."""
 
-    def __init__(self, kube: Kube) -> None:
+    owner: ResourceRef
+    job: JobView
+
+
+class Gatekeeper:
+    """Turns tokens into assignments. Whose pod it is is remembered for minutes; whether its Job is the current one is
+    looked up each time.
+    """
+
+    def __init__(self, kube: Kube, cache: Cache) -> None:
         self._kube = kube
-        self._known: dict[str, tuple[float, Assignment]] = {}
+        self._cache = cache
+        self._known: dict[str, tuple[float, Post]] = {}
 
     async def assignment(self, token: str) -> Assignment:
         """What the bearer of this token works on. Raises Unauthenticated, Forbidden or NotYet."""
         digest = hashlib.sha256(token.encode()).hexdigest()
         known = self._known.get(digest)
-        if known is not None and time.monotonic() - known[0] < _REMEMBERED_SECONDS:
-            return known[1]
-        namespace, pod_name, pod_uid = _bound_pod(await self._kube.review_token(token))
-        found = await self._current(namespace, await self._job_of(namespace, pod_name, pod_uid))
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[digest] = (time.monotonic(), found)
-        return found
+        if known is None or time.monotonic() - known[0] >= _REMEMBERED_SECONDS:
+            namespace, pod_name, pod_uid = _bound_pod(await self._kube.review_token(token))
+            known = (time.monotonic(), await self._post_of(namespace, pod_name, pod_uid))
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[digest] = known
+        return await self._current(known[1])
 
-    async def _job_of(self, namespace: str, pod_name: str, pod_uid: str) -> dict[str, Any]:
+    async def _post_of(self, namespace: str, pod_name: str, pod_uid: str) -> Post:
         pod = await self._kube.get_pod(namespace, pod_name)
         if pod is None or pod["metadata"]["uid"] != pod_uid:
             raise Unauthenticated("the pod is gone")
-        owner = _controller(pod, "batch/v1", "Job")
-        job = await self._kube.get_job(namespace, owner["name"])
-        if job is None or job["metadata"]["uid"] != owner["uid"]:
+        controller = _controller(pod, "batch/v1", "Job")
+        known = self._cache.owned_job(namespace, controller["name"])
+        if known is not None and known[1].uid == controller["uid"]:
+            return Post(owner=known[0], job=known[1])
+        job = await self._kube.get_job(namespace, controller["name"])
+        if job is None or job["metadata"]["uid"] != controller["uid"]:
             raise Forbidden("the pod's Job is gone")
-        return job
-
-    async def _current(self, namespace: str, job: dict[str, Any]) -> Assignment:
         owner = _controller(job, GROUP, *Kind)
-        body = await self._kube.get_resource(Kind(owner["kind"]), namespace, owner["name"])
-        if body is None or body["metadata"]["uid"] != owner["uid"]:
+        ref = ResourceRef(kind=Kind(owner["kind"]), namespace=namespace, name=owner["name"], uid=owner["uid"])
+        return Post(owner=ref, job=JobView.parse(job))
+
+    async def _current(self, post: Post) -> Assignment:
+        ref = post.owner
+        body = self._cache.resource(ref) or await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
+        if body is None or body["metadata"]["uid"] != ref.uid:
             raise Forbidden("the Job's resource is gone")
-        resource = Resource.parse(Kind(owner["kind"]), body)
+        resource = Resource.parse(ref.kind, body)
         run = resource.status.run
         if run is None or run.job is None:
             raise NotYet("the resource records no Job yet")
-        if run.job.uid != job["metadata"]["uid"]:
+        if run.job.uid != post.job.uid:
+            if run.job.started_at is not None and post.job.started_at > run.job.started_at:
+                raise NotYet("the resource records the Job before this one")
             raise Forbidden("the resource records another Job")
         return Assignment(resource=resource, run=run, job=run.job)
 

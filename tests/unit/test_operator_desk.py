@@ -14,6 +14,7 @@ from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, UID_LABEL, Kind, 
 from contentgen_contract.orders import WorkOrder
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_operator import identity
+from contentgen_operator.cache import Cache
 from contentgen_operator.desk import Desk, create_app
 from contentgen_operator.identity import Gatekeeper
 from contentgen_operator.ledger import Ledger
@@ -165,7 +166,7 @@ async def setting(bucket: Storage) -> AsyncIterator[Setting]:
     made = Setting()
     kube: Any = made.cluster
     desk = Desk(
-        gatekeeper=Gatekeeper(kube),
+        gatekeeper=Gatekeeper(kube, Cache()),
         storage=bucket,
         ledger=made.ledger,
         reports=made.reports,
@@ -439,5 +440,5 @@ async def test_an_assignment_is_remembered_for_a_while(setting: Setting, monkeyp
     assert (await setting.get(token)).status_code == 200
     setting.cluster.reviews.clear()
     assert (await setting.get(token)).status_code == 200
-    clock += 31
+    clock += 301
     assert (await setting.get(token)).status_code == 401
