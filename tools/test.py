@@ -42,6 +42,7 @@ SUITES = (
     Suite("chart", "helm, rendered", ("tests/cluster/test_chart.py",)),
     Suite("crds", "the real API server", ("tests/cluster/test_crds_api_server.py",)),
     Suite("end to end", "the real cluster, images as built", ("tests/cluster/test_end_to_end.py",)),
+    Suite("lifecycle", "the real cluster: versions, deletion, deadlines", ("tests/cluster/test_lifecycle.py",)),
 )
 
 
