@@ -45,8 +45,11 @@ class Storage:
         self._region = region
         self._endpoint = endpoint
         self._public_endpoint = public_endpoint or endpoint
-        self._client = _client(region, endpoint)
-        self._public = _client(region, self._public_endpoint)
+        session = boto3.session.Session()
+        self._client = _client(session, region, endpoint)
+        # A client is twelve megabytes, most of it the description of S3.
+        same = self._public_endpoint == endpoint
+        self._public = self._client if same else _client(session, region, self._public_endpoint)
 
     def ensure_bucket(self) -> None:
         """Create the bucket where it is missing, and keep versions of its objects. Idempotent.
@@ -176,7 +179,7 @@ class Storage:
         return client.generate_presigned_url(method, Params=params, ExpiresIn=int(lifetime.total_seconds()))
 
 
-def _client(region: str, endpoint: str | None) -> "S3Client":
+def _client(session: boto3.session.Session, region: str, endpoint: str | None) -> "S3Client":
     config = Config(
         signature_version="s3v4",
         s3={"addressing_style": "path" if endpoint else "virtual"},
@@ -187,7 +190,7 @@ def _client(region: str, endpoint: str | None) -> "S3Client":
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return boto3.session.Session().client("s3", region_name=region, endpoint_url=endpoint, config=config)
+    return session.client("s3", region_name=region, endpoint_url=endpoint, config=config)
 
 
 def _code(error: ClientError) -> str:
