@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_source_roots_are_no_packages() -> None:
-    for root in ("operator", "worker-image", "sandbox"):
+    for root in ("operator", "worker-image", "sandbox", "cli"):
         assert (ROOT / root).is_dir()
         assert not list((ROOT / root).glob("*.py")), f"{root}/ holds packages and is none itself"
 

@@ -1,0 +1,26 @@
+"""`kubectl contentgen …`: the console script, and what an error looks like."""
+
+import sys
+
+from contentgen_cli.app import app
+from contentgen_cli.errors import CliError
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """The console script `kubectl-contentgen`."""
+    try:
+        app(prog_name="kubectl contentgen")
+    except CliError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

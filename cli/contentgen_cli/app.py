@@ -1,0 +1,309 @@
+"""The commands. Each imports what it needs when it runs, so that `--help` and completion are quick."""
+
+import sys
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from contentgen_cli.errors import CliError, Forbidden
+from contentgen_contract.names import Kind, Stage
+
+if TYPE_CHECKING:
+    from contentgen_cli.cluster import Cluster
+    from contentgen_cli.item import Item
+    from contentgen_cli.why import Surroundings
+
+app = typer.Typer(
+    help="Ask what becomes of your content: LoRA trainings, pictures and transcripts.",
+    no_args_is_help=True,
+    add_completion=False,  # kubectl asks kubectl_complete-contentgen
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich takes longer to import than the rest together
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+get_app = typer.Typer(help="List what a resource has.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(get_app, name="get")
+
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME", help="NAME, KIND/NAME or KIND NAME; a kind is lora, imagegen or transcript, or its full name."
+    ),
+]
+OptionalNames = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME]", help="As for the other commands; all when left out.")
+]
+Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="The namespace; the context's when left out.")]
+Context = Annotated[str | None, typer.Option("--context", help="The kubeconfig's context to use.")]
+Kubeconfig = Annotated[str | None, typer.Option("--kubeconfig", help="The kubeconfig file to use.")]
+Everywhere = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")]
+
+
+class FilesOutput(StrEnum):
+    """How files are listed."""
+
+    TABLE = "table"
+    JSON = "json"
+    URLS = "urls"
+
+
+@app.command()
+def why(names: Names, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
+    """Say what it waits for or why it failed.
+
+    Or, when it is done, where its files are; and what to do next.
+    """
+    from contentgen_cli import show
+    from contentgen_cli.item import utc_now
+    from contentgen_cli.why import story
+
+    with _cluster(namespace, context, kubeconfig) as cluster:
+        item = _find(cluster, names)
+        told = story(item, _surroundings(cluster, item), utc_now())
+        commands = [cluster.command(words, item.namespace) for words in told.commands]
+        show.story(show.console(), told, commands)
+
+
+@app.command()
+def logs(
+    names: Names,
+    *,
+    stage: Annotated[Stage | None, typer.Option("--stage", help="Of this stage only.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run is over.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="A pod's lines as it wrote them: JSON.")] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Print what its workers said.
+
+    Of a pod that is gone the last lines are kept.
+    """
+    from contentgen_cli import logs as reading
+
+    with _cluster(namespace, context, kubeconfig) as cluster:
+        item = _find(cluster, names)
+        parts = reading.followed(cluster, item, stage) if follow else iter(
+            reading.parts(item, cluster.pods(item.uid), stage)
+        )  # fmt: skip
+        printed = False
+        for part in parts:
+            print(f"── {part.title}", file=sys.stderr, flush=True)
+            for line in reading.lines(cluster, part, follow=follow, raw=raw):
+                print(line, flush=True)
+            printed = True
+        if not printed:
+            phase = item.status.phase or "not started"
+            raise CliError(f"{item.shown} has no log{f' of {stage}' if stage else ''}: it is {phase}; "
+                           f"why: kubectl contentgen why {item.shown}")  # fmt: skip
+
+
+@get_app.command("files")
+def get_files(
+    names: Names,
+    *,
+    output: Annotated[FilesOutput, typer.Option("--output", "-o", help="json is stable for scripts.")] = (
+        FilesOutput.TABLE
+    ),
+    version: Annotated[int | None, typer.Option("--version", help="Of this version only.")] = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """List its stored files.
+
+    By version: where they are, their sizes and checksums.
+    """
+    from contentgen_cli import show, tables
+    from contentgen_contract.story import human_bytes
+
+    with _cluster(namespace, context, kubeconfig) as cluster:
+        item = _find(cluster, names)
+    chosen = tables.versions(item, version)
+    pairs = [(each, file) for each in chosen for file in each.files]
+    match output:
+        case FilesOutput.JSON:
+            print(tables.files_json(item, chosen))
+        case FilesOutput.URLS:
+            for each, file in pairs:
+                print(tables.url(each, file) or file.key)
+        case FilesOutput.TABLE:
+            rows = [
+                (str(each.version), human_bytes(file.size_bytes), (file.sha256 or "")[:12],
+                 tables.url(each, file) or file.key)
+                for each, file in pairs
+            ]  # fmt: skip
+            show.console().print(show.table(("VERSION", "SIZE", "SHA256", "URL"), rows, right=("SIZE",)))
+
+
+@app.command()
+def watch(
+    names: OptionalNames = None,
+    *,
+    everywhere: Everywhere = False,
+    timeout: Annotated[float | None, typer.Option("--timeout", help="Give up after this many seconds.")] = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Show progress until nothing is under way.
+
+    Exit status 0 when all are Completed, else 1.
+    """
+    from contentgen_cli import show, watching
+
+    with _cluster(namespace, context, kubeconfig) as cluster:
+        if names:
+            item = _find(cluster, names)
+
+            def read() -> Sequence["Item"]:
+                return [cluster.get(item.kind, item.name)]
+        else:
+
+            def read() -> Sequence["Item"]:
+                return _all(cluster, everywhere)
+
+            if not read():
+                place = "in any namespace" if everywhere else f"in namespace {cluster.namespace!r}"
+                raise CliError(f"there is no content {place}")
+        code = watching.watch(show.console(), read, namespaces=everywhere, timeout=timeout)
+    raise typer.Exit(code)
+
+
+@app.command()
+def retry(
+    names: Names,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Run it once more with the same inputs.
+
+    Shows what that costs, and asks where the run before was paid for.
+    """
+    from contentgen_cli import retrying
+    from contentgen_cli.item import utc_now
+
+    with _cluster(namespace, context, kubeconfig) as cluster:
+        item = _find(cluster, names)
+        plan = retrying.retry(item, utc_now())
+        print(plan.tell)
+        if plan.ask and not yes:
+            _confirm("Pay and run it again?")
+        cluster.patch(item, plan.change)
+        print(f"{item.shown} runs again; see it: {cluster.command(f'contentgen watch {item.shown}', item.namespace)}")
+
+
+@app.command()
+def cost(
+    since: Annotated[
+        str | None, typer.Option("--since", help="Of runs that started since: a number and m, h, d or w.")
+    ] = None,
+    everywhere: Everywhere = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Sum up what the last runs cost.
+
+    What the last run of each resource that is there was expected to cost, and did cost.
+    """
+    from contentgen_cli import show, tables
+    from contentgen_cli.item import utc_now
+
+    start = utc_now() - tables.period(since) if since else None
+    with _cluster(namespace, context, kubeconfig) as cluster:
+        items = _all(cluster, everywhere)
+    begun = ((item, item.status.start_time or item.created_at) for item in items)
+    rows = [
+        (row.namespace, row.kind.value if row.kind else "SUM", str(row.runs),
+         f"{row.estimated} {row.currency}", f"{row.actual} {row.currency}")
+        for row in tables.costs(item for item, at in begun if start is None or at >= start)
+    ]  # fmt: skip
+    heads = ("NAMESPACE", "KIND", "RUNS", "ESTIMATED", "ACTUAL")
+    show.console().print(show.table(heads, rows, right=heads[2:]))
+
+
+@app.command()
+def suspend(names: Names, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
+    """Hold it back until it is resumed.
+
+    Nothing new is started and nothing is bought; what the provider works on goes on there.
+    """
+    _set_suspend(names, True, namespace, context, kubeconfig)
+
+
+@app.command()
+def resume(names: Names, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
+    """Let a suspended one go on."""
+    _set_suspend(names, False, namespace, context, kubeconfig)
+
+
+@app.command()
+def version() -> None:
+    """Print the plugin's version."""
+    from importlib.metadata import version as installed
+
+    from contentgen_contract.names import API_VERSION
+
+    print(f"kubectl-contentgen {installed('contentgen')} ({API_VERSION})")
+
+
+def _cluster(namespace: str | None, context: str | None, kubeconfig: str | None) -> "Cluster":
+    from contentgen_cli.cluster import Access, connect
+
+    return connect(Access(kubeconfig, context, namespace))
+
+
+def _find(cluster: "Cluster", names: Sequence[str]) -> "Item":
+    from contentgen_cli import target
+
+    return cluster.find(target.parse(names))
+
+
+def _all(cluster: "Cluster", everywhere: bool) -> list["Item"]:
+    found = [item for kind in Kind for item in cluster.all_of(kind, everywhere=everywhere)]
+    return sorted(found, key=lambda item: (item.namespace, item.created_at, item.shown))
+
+
+def _surroundings(cluster: "Cluster", item: "Item") -> "Surroundings":
+    from contentgen_cli.why import Surroundings, loras_of, needs_loras
+
+    jobs = _if_allowed(lambda: cluster.jobs(item.uid))
+    return Surroundings(
+        events=_if_allowed(lambda: cluster.events(item.uid)),
+        jobs=jobs,
+        job_events=_if_allowed(lambda: cluster.events(jobs[-1]["metadata"]["uid"])) if jobs else (),
+        pods=_if_allowed(lambda: cluster.pods(item.uid)),
+        loras={name: cluster.lora(name) for name in loras_of(item)} if needs_loras(item) else {},
+    )
+
+
+def _if_allowed(read: Callable[[], Sequence[dict[str, Any]]]) -> Sequence[dict[str, Any]]:
+    """Whoever may see the resource but not its pods or events is told what the resource says."""
+    try:
+        return read()
+    except Forbidden:
+        return ()
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise CliError("this pays, and nobody can be asked here: give --yes")
+    if not typer.confirm(question):
+        raise CliError("nothing was changed")
+
+
+def _set_suspend(
+    names: Sequence[str], wanted: bool, namespace: str | None, context: str | None, kubeconfig: str | None
+) -> None:
+    with _cluster(namespace, context, kubeconfig) as cluster:
+        item = _find(cluster, names)
+        if bool(item.spec.get("suspend")) is wanted:
+            print(f"{item.shown} is {'suspended' if wanted else 'not suspended'} already")
+            return
+        cluster.patch(item, {"spec": {"suspend": wanted}})
+        print(f"{item.shown} is {'suspended' if wanted else 'resumed'}")

@@ -1,0 +1,252 @@
+"""The API server, as the few calls that the commands make, on plain JSON objects.
+
+Only this module imports the Kubernetes client, and only when a command needs it: importing it takes longer than
+printing a help page may.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from contentgen_cli.errors import Changed, CliError, Forbidden, NotFound, Unreachable, Waiting
+from contentgen_cli.item import Item
+from contentgen_cli.target import Target
+from contentgen_contract.names import GROUP, UID_LABEL, VERSION, Kind
+
+if TYPE_CHECKING:
+    from kubernetes.client import ApiClient
+
+Body = dict[str, Any]
+_TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
+_MERGE_PATCH = "application/merge-patch+json"
+_CONTAINER = "worker"
+
+
+@dataclass(frozen=True)
+class Access:
+    """Which cluster and namespace, as kubectl's flags say."""
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespace: str | None = None
+
+    def flags(self, namespace: str, default: str) -> str:
+        """The flags that a suggested command needs to reach the same place."""
+        given = {"--kubeconfig": self.kubeconfig, "--context": self.context}
+        words = [f" {flag} {value}" for flag, value in given.items() if value]
+        return "".join(words) + (f" -n {namespace}" if namespace != default else "")
+
+
+class Cluster:
+    """One connection; use as a context manager."""
+
+    def __init__(self, access: Access, client: "ApiClient", default_namespace: str) -> None:
+        self._client = client
+        self._access = access
+        self._default_namespace = default_namespace
+        self.namespace = access.namespace or default_namespace
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def command(self, words: str, namespace: str) -> str:
+        """A command for the user to type, with the flags that it needs."""
+        return f"kubectl {words}{self._access.flags(namespace, self._default_namespace)}"
+
+    # --- our resources
+
+    def get(self, kind: Kind, name: str) -> Item:
+        """A resource. Raises NotFound."""
+        return Item.parse(kind, self._json("GET", _path(kind, self.namespace, name), f"{kind.value} {name}"))
+
+    def find(self, wanted: Target) -> Item:
+        """The resource of that name; of any kind where none is given, if there is but one."""
+        if wanted.kind is not None:
+            return self.get(wanted.kind, wanted.name)
+        found = [item for kind in Kind if (item := self._get_or_none(kind, wanted.name)) is not None]
+        match found:
+            case [item]:
+                return item
+            case []:
+                raise NotFound(f"no content named {wanted.name!r} in namespace {self.namespace!r}{self._near(wanted)}")
+            case _:
+                names = " or ".join(item.shown for item in found)
+                raise CliError(f"{wanted.name!r} names {len(found)} resources of namespace {self.namespace!r}: "
+                               f"say which one: {names}")  # fmt: skip
+
+    def _get_or_none(self, kind: Kind, name: str) -> Item | None:
+        try:
+            return self.get(kind, name)
+        except NotFound:
+            return None
+
+    def _near(self, wanted: Target) -> str:
+        """Names that were perhaps meant."""
+        known = [item for kind in Kind for item in self.all_of(kind)]
+        close = difflib.get_close_matches(wanted.name, [item.name for item in known], n=3)
+        names = [item.shown for item in known if item.name in close]
+        return f"; did you mean {' or '.join(names)}?" if names else ""
+
+    def all_of(self, kind: Kind, *, everywhere: bool = False) -> list[Item]:
+        """All resources of a kind, in the namespace or everywhere."""
+        path = _path(kind, None if everywhere else self.namespace)
+        items = self._json("GET", path, f"{kind.plural} (all namespaces)" if everywhere else kind.plural)["items"]
+        return [Item.parse(kind, body) for body in items]
+
+    def patch(self, item: Item, change: Body) -> Item:
+        """Merge `change` into a resource that must still be as it was read. Raises Changed."""
+        meta = change.get("metadata", {}) | {"resourceVersion": item.resource_version}
+        path = _path(item.kind, item.namespace, item.name)
+        return Item.parse(item.kind, self._json("PATCH", path, item.shown, body=change | {"metadata": meta}))
+
+    # --- what is around them
+
+    def lora(self, name: str) -> Item | None:
+        """A LoraTraining that an ImageGeneration names."""
+        return self._get_or_none(Kind.LORA_TRAINING, name)
+
+    def events(self, uid: str) -> list[Body]:
+        """Events about an object, oldest first."""
+        query = {"fieldSelector": f"involvedObject.uid={uid}"}
+        found = self._json("GET", f"/api/v1/namespaces/{self.namespace}/events", "events", query)["items"]
+        return sorted(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+
+    def jobs(self, uid: str) -> list[Body]:
+        """The Jobs that work for a resource, oldest first."""
+        return self._labelled(f"/apis/batch/v1/namespaces/{self.namespace}/jobs", "jobs", uid)
+
+    def pods(self, uid: str) -> list[Body]:
+        """The pods that work for a resource, oldest first."""
+        return self._labelled(f"/api/v1/namespaces/{self.namespace}/pods", "pods", uid)
+
+    def _labelled(self, path: str, what: str, uid: str) -> list[Body]:
+        found = self._json("GET", path, what, {"labelSelector": f"{UID_LABEL}={uid}"})["items"]
+        return sorted(found, key=lambda body: str(body["metadata"]["creationTimestamp"]))
+
+    def log(self, pod: str, *, follow: bool) -> Iterator[str]:
+        """The lines of a worker's log. Raises Waiting while its container has none, NotFound where it is gone."""
+        query = {"container": _CONTAINER} | ({"follow": "true"} if follow else {})
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
+        timeout = (10, None) if follow else _TIMEOUT
+        response = self._request("GET", path, f"the log of pod {pod}", query=query, timeout=timeout)
+        rest = b""
+        for chunk in response.response.stream(amt=1, decode_content=True) if follow else [response.read()]:
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from (line.decode(errors="replace") for line in lines)
+        if rest:
+            yield rest.decode(errors="replace")
+
+    # --- HTTP
+
+    def _json(
+        self, method: str, path: str, what: str, query: Mapping[str, str] | None = None, body: Body | None = None
+    ) -> Body:
+        answer: Body = json.loads(self._request(method, path, what, query=query, body=body).read())
+        return answer
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        what: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        timeout: tuple[float, float | None] = _TIMEOUT,
+    ) -> Any:
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        headers = {"Accept": "application/json"} | ({"Content-Type": _MERGE_PATCH} if body else {})
+        serialized = self._client.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response: Any = self._client.call_api(*serialized, _request_timeout=timeout)
+        except (HTTPError, ApiException, OSError) as error:
+            host = self._client.configuration.host
+            raise Unreachable(f"the cluster at {host} does not answer: {_cause(error)}") from error
+        if 200 <= response.status <= 299:
+            return response
+        refusal = _Refusal(response.status, _message(response.read()), what, self.namespace)
+        raise refusal.error()
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """What the API server said instead of doing it."""
+
+    code: int
+    message: str
+    what: str
+    namespace: str
+
+    def error(self) -> CliError:
+        """In words that say what to do."""
+        if self.code == 404 and self.message:
+            return NotFound(f"{self.what} was not found in namespace {self.namespace!r}")
+        if self.code == 400 and "waiting to start" in self.message:
+            return Waiting(self.message)
+        if self.code == 403:
+            said = self.message or self.what
+            return Forbidden(f"you may not do that: {said}; ask for the right, or choose another -n")
+        if self.code == 409:
+            return Changed(f"{self.what} was changed by somebody else just now: look at it and try again")
+        return CliError(self._text())
+
+    def _text(self) -> str:
+        match self.code:
+            case 401:
+                return "the cluster does not take your credentials: log in again, or choose another --context"
+            case 404:  # without a message: the server has no such path at all
+                return (
+                    "this cluster has no contentgen resources: its CRDs are not installed. Install the chart "
+                    "(charts/contentgen), or choose another --context"
+                )
+            case _:
+                return f"{self.what}: the API server answered {self.code} {self.message}".rstrip()
+
+
+def _message(body: bytes) -> str:
+    """Of a Status; empty where the answer is none."""
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def connect(access: Access) -> Cluster:
+    """By the user's kubeconfig, as kubectl would. Raises CliError."""
+    from kubernetes.client import Configuration
+
+    from kubernetes import config
+
+    settings = Configuration()
+    settings.retries = False
+    try:
+        contexts, active = config.list_kube_config_contexts(access.kubeconfig)
+        client = config.new_client_from_config(access.kubeconfig, access.context, client_configuration=settings)
+    except (config.ConfigException, OSError) as error:
+        raise CliError(f"no cluster to ask: {error}; name a kubeconfig by --kubeconfig or KUBECONFIG") from error
+    chosen = next((each for each in contexts if each["name"] == access.context), active)
+    return Cluster(access, client, chosen["context"].get("namespace") or "default")
+
+
+def _path(kind: Kind, namespace: str | None, name: str = "") -> str:
+    place = f"/namespaces/{namespace}" if namespace else ""
+    return f"/apis/{GROUP}/{VERSION}{place}/{kind.plural}{f'/{name}' if name else ''}"
+
+
+def _cause(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or error
+    return str(reason).rpartition(": ")[2] or type(error).__name__

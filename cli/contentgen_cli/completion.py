@@ -1,0 +1,57 @@
+"""What kubectl asks while a user presses the tabulator: names of commands and resources, one a line.
+
+kubectl runs `kubectl_complete-contentgen WORDS…` and reads cobra's protocol: the candidates, then `:` and a directive.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from contentgen_cli.errors import CliError
+
+_COMMANDS = ("cost", "get", "logs", "resume", "retry", "suspend", "version", "watch", "why")
+_NAMED = ("logs", "resume", "retry", "suspend", "watch", "why")
+_NO_FILES = 4  # cobra's ShellCompDirectiveNoFileComp
+_VALUED = ("-n", "--namespace", "--context", "--kubeconfig", "--stage", "-o", "--output")
+
+
+def candidates(words: Sequence[str]) -> list[str]:
+    """For the last word, which may be empty."""
+    *before, last = words or [""]
+    if before and before[-1] in _VALUED:
+        return []
+    pairs = zip(["", *before], before, strict=False)
+    plain = [word for previous, word in pairs if not word.startswith("-") and previous not in _VALUED]
+    match plain:
+        case []:
+            known = list(_COMMANDS)
+        case ["get"]:
+            known = ["files"]
+        case [command] if command in _NAMED:
+            known = _resources(before)
+        case ["get", "files"]:
+            known = _resources(before)
+        case _:
+            known = []
+    return [each for each in known if each.startswith(last)]
+
+
+def _resources(words: Sequence[str]) -> list[str]:
+    from contentgen_cli.cluster import Access, connect
+    from contentgen_contract.names import Kind
+
+    given = {word: words[at + 1] for at, word in enumerate(words[:-1]) if word in _VALUED}
+    access = Access(given.get("--kubeconfig"), given.get("--context"), given.get("-n") or given.get("--namespace"))
+    try:
+        with connect(access) as cluster:
+            return [item.shown for kind in Kind for item in cluster.all_of(kind)]
+    except CliError:
+        return []  # whoever completes has no place for an error
+
+
+def main() -> None:
+    """The console script `kubectl_complete-contentgen`."""
+    sys.stdout.write("".join(f"{each}\n" for each in candidates(sys.argv[1:])) + f":{_NO_FILES}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""A resource as the API server gave it, as a frozen value."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from contentgen_cli import target
+from contentgen_cli.errors import CliError
+from contentgen_contract.base import Value
+from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase
+from contentgen_contract.status import ResourceStatus
+
+Body = dict[str, Any]
+_RESTING = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
+
+
+class Item(Value):
+    """One LoraTraining, ImageGeneration or Transcription."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    created_at: datetime
+    deleting: bool
+    rerun: str | None
+    spec: Body
+    status: ResourceStatus
+
+    @classmethod
+    def parse(cls, kind: Kind, body: Body) -> "Item":
+        """From the JSON object of the API server. Raises CliError where its status cannot be read."""
+        meta = body["metadata"]
+        try:
+            status = ResourceStatus.model_validate(body.get("status") or {})
+        except ValidationError as error:
+            field = ".".join(map(str, error.errors()[0]["loc"]))
+            raise CliError(
+                f"{target.shown(kind, meta['name'])}: status.{field} cannot be read: {error.errors()[0]['msg']}; "
+                "this plugin and the operator may be of different releases"
+            ) from None
+        return cls(
+            kind=kind,
+            namespace=meta["namespace"],
+            name=meta["name"],
+            uid=meta["uid"],
+            generation=meta.get("generation", 1),
+            resource_version=meta["resourceVersion"],
+            created_at=meta["creationTimestamp"],
+            deleting="deletionTimestamp" in meta,
+            rerun=(meta.get("annotations") or {}).get(RERUN_ANNOTATION),
+            spec=body.get("spec") or {},
+            status=status,
+        )
+
+    @property
+    def shown(self) -> str:
+        """`lora/avatar`."""
+        return target.shown(self.kind, self.name)
+
+    @property
+    def resting(self) -> bool:
+        """Whether the operator has seen all that is asked for, and nothing happens until a person does something."""
+        status = self.status
+        rerun = status.run.rerun if status.run else self.rerun
+        seen = status.observed_generation >= self.generation and rerun == self.rerun
+        return seen and status.phase in _RESTING and not self.deleting
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the outputs of what is asked for are there."""
+        return self.resting and self.status.phase is Phase.COMPLETED
+
+
+def age(moment: datetime, now: datetime) -> str:
+    """As kubectl writes it: `12s`, `5m`, `3h`, `8d`."""
+    seconds = max(0, int((now - moment).total_seconds()))
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length or (unit == "d" and seconds >= length):
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
+def utc_now() -> datetime:
+    """The only clock."""
+    return datetime.now(UTC)

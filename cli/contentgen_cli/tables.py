@@ -1,0 +1,103 @@
+"""Rows for `get files` and `cost`. Pure; amounts are decimals, never floats."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from contentgen_cli.errors import CliError
+from contentgen_cli.item import Item
+from contentgen_contract.names import Kind
+from contentgen_contract.status import OutputFile, VersionStatus
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def versions(item: Item, only: int | None) -> tuple[VersionStatus, ...]:
+    """The finished versions, or the one asked for. Raises CliError where there is none."""
+    found = sorted(item.status.versions, key=lambda version: version.version)
+    if only is not None:
+        chosen = tuple(version for version in found if version.version == only)
+        if not chosen:
+            known = ", ".join(str(version.version) for version in found) or "none"
+            raise CliError(f"{item.shown} has no version {only}; there is: {known}")
+        return chosen
+    if not found:
+        phase = item.status.phase or "not started"
+        raise CliError(f"{item.shown} has no files yet: it is {phase}; why: kubectl contentgen why {item.shown}")
+    return tuple(found)
+
+
+def url(version: VersionStatus, file: OutputFile) -> str | None:
+    """Where a file lies; None where the status is older than the field that names the bucket."""
+    return f"s3://{version.bucket}/{file.key}" if version.bucket else None
+
+
+def files_json(item: Item, chosen: Sequence[VersionStatus]) -> str:
+    """Stable for scripts: fields are added, never renamed or removed."""
+    return json.dumps(
+        {
+            "kind": item.kind.value,
+            "namespace": item.namespace,
+            "name": item.name,
+            "versions": [_version(version) for version in chosen],
+        },
+        indent=2,
+    )
+
+
+def _version(version: VersionStatus) -> dict[str, Any]:
+    dumped = version.model_dump(mode="json")
+    return {name: dumped[name] for name in ("version", "completedAt", "jobId", "runHash", "bucket")} | {
+        "files": [
+            {"url": url(version, file), "key": file.key, "sizeBytes": file.size_bytes, "sha256": file.sha256}
+            for file in version.files
+        ]
+    }
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """What the last runs of a kind cost in a namespace; None stands in the row of the sum."""
+
+    namespace: str
+    kind: Kind | None
+    currency: str
+    runs: int
+    estimated: Decimal
+    actual: Decimal
+
+
+def costs(items: Iterable[Item]) -> tuple[CostRow, ...]:
+    """A row for each namespace and kind, by currency; then the sum of each currency."""
+    rows: dict[tuple[str, Kind, str], CostRow] = {}
+    for item in items:
+        cost = item.status.cost
+        if cost is None:
+            continue
+        key = (item.namespace, item.kind, cost.currency or "USD")
+        amount = CostRow(*key, 1, Decimal(cost.estimated or 0), Decimal(cost.actual or 0))
+        rows[key] = _added(rows[key], amount) if key in rows else amount
+    listed = sorted(rows.values(), key=lambda row: (row.currency, row.namespace, str(row.kind)))
+    sums: dict[str, CostRow] = {}
+    for row in listed:
+        start = sums.get(row.currency, CostRow("", None, row.currency, 0, Decimal(0), Decimal(0)))
+        sums[row.currency] = _added(start, row)
+    return (*listed, *sums.values())
+
+
+def _added(to: CostRow, row: CostRow) -> CostRow:
+    return CostRow(
+        to.namespace, to.kind, to.currency, to.runs + row.runs, to.estimated + row.estimated, to.actual + row.actual
+    )
+
+
+def period(text: str) -> timedelta:
+    """`30d`, `12h`, `90m`, `2w`. Raises CliError."""
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
+    if found is None:
+        raise CliError(f"--since {text!r}: give a number and m, h, d or w, such as 30d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})

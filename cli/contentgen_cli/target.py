@@ -1,0 +1,50 @@
+"""How a user names a resource: `lora/NAME`, `LoraTraining NAME`, or just NAME."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from contentgen_cli.errors import CliError
+from contentgen_contract.names import GROUP, Kind
+
+
+@dataclass(frozen=True)
+class Target:
+    """A name, and the kind where it was given."""
+
+    name: str
+    kind: Kind | None = None
+
+
+def parse(words: Sequence[str]) -> Target:
+    """From the words of the command line. Raises CliError."""
+    match list(words):
+        case [word] if "/" in word:
+            kind, _, name = word.partition("/")
+        case [name]:
+            return Target(_checked(name))
+        case [kind, name]:
+            pass
+        case _:
+            raise CliError(f"{' '.join(words)!r}: give NAME, KIND/NAME or KIND NAME")
+    return Target(_checked(name), kind_of(kind))
+
+
+def kind_of(word: str) -> Kind:
+    """The kind that kubectl also would take this word for."""
+    asked = word.lower().removesuffix(f".{GROUP}")
+    for kind in Kind:
+        if asked in (kind.lower(), kind.plural, kind.short_name):
+            return kind
+    known = ", ".join(f"{kind.short_name} ({kind.value})" for kind in Kind)
+    raise CliError(f"{word!r} is no kind of content; the kinds are {known}")
+
+
+def _checked(name: str) -> str:
+    if not name or "/" in name:
+        raise CliError(f"{name!r} is no resource's name; give NAME, KIND/NAME or KIND NAME")
+    return name
+
+
+def shown(kind: Kind, name: str) -> str:
+    """As users write it: `lora/avatar`."""
+    return f"{kind.short_name}/{name}"
