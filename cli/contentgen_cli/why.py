@@ -147,16 +147,22 @@ def _event(event: Body, now: datetime) -> str:
 
 
 def _pods(item: Item, around: Surroundings) -> tuple[str, ...]:
-    """The current Job's pods in words; of earlier ones only those that say why the run failed."""
+    """The current Job's pods in words; once the run is over only those that say why it failed."""
+    mine = _current(item, around)
+    if item.resting:
+        mine = [pod for pod in mine if item.status.phase is Phase.FAILED and pod["status"].get("phase") == "Failed"]
+        return _told(mine)
+    return _told(mine) or _without_pod(around)
+
+
+def _told(pods: Sequence[Body]) -> tuple[str, ...]:
+    return tuple(f"{pod['metadata']['name']}: {pod_story(pod)}" for pod in pods)
+
+
+def _current(item: Item, around: Surroundings) -> list[Body]:
     run = item.status.run
     job = run.job.name if run and run.job else None
-    mine = [pod for pod in around.pods if job in (None, _job_of(pod))]
-    lines = tuple(f"{pod['metadata']['name']}: {pod_story(pod)}" for pod in mine if _tells(pod, item))
-    return lines or _without_pod(around) if not item.resting else lines
-
-
-def _tells(pod: Body, item: Item) -> bool:
-    return not item.resting or (item.status.phase is Phase.FAILED and pod["status"].get("phase") == "Failed")
+    return [pod for pod in around.pods if job in (None, _job_of(pod))]
 
 
 def _job_of(pod: Body) -> str:
@@ -237,7 +243,7 @@ def _commands(item: Item, around: Surroundings) -> tuple[str, ...]:
 
 
 def _under_way(item: Item, around: Surroundings) -> tuple[str, ...]:
-    pending = [pod for pod in around.pods if (pod["status"].get("phase") or "Pending") == "Pending"]
+    pending = [pod for pod in _current(item, around) if (pod["status"].get("phase") or "Pending") == "Pending"]
     if pending:
         return (f"describe pod {pending[-1]['metadata']['name']}",)
     if item.status.reason == Reason.WAITING_FOR_LORA:

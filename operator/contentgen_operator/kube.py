@@ -2,7 +2,11 @@
 
 import base64
 import json
+<<<<<<< HEAD
 from collections.abc import Awaitable
+=======
+import logging
+>>>>>>> ec4c1e8 (kubectl contentgen is tested over HTTP; a dead worker's log is told, and never stops a run)
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -10,12 +14,18 @@ from urllib.parse import quote
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
+from contentgen_contract import story
 from contentgen_contract.names import GROUP, TOKEN_AUDIENCE, VERSION, Kind
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.plan import Notice
 
 Body = dict[str, Any]
 _COMPONENT = "contentgen"
+<<<<<<< HEAD
+=======
+_log = logging.getLogger(__name__)
+# Left to itself the client would call a dict a JSON patch, which is a list of operations.
+>>>>>>> ec4c1e8 (kubectl contentgen is tested over HTTP; a dead worker's log is told, and never stops a run)
 _MERGE = "application/merge-patch+json"
 
 
@@ -70,12 +80,20 @@ class Kube:
         if not names:
             return ""
         try:
+<<<<<<< HEAD
             said = await self._read("GET", f"{pods}/{names[-1]}/log?tailLines=100&limitBytes=65536")
         except ApiException as error:
             if error.status in (400, 404):  # it never started
                 return ""
             raise
         return said.decode(errors="replace")[-characters:]
+=======
+            said = str(await call)
+        except ApiException as error:  # it never started, or its node is gone; a run does not stop for its log
+            _log.info("the log of pod %s cannot be read: %s", names[-1], explain(error))
+            return ""
+        return story.tail([story.told(line) for line in said.splitlines()])[-characters:]
+>>>>>>> ec4c1e8 (kubectl contentgen is tested over HTTP; a dead worker's log is told, and never stops a run)
 
     async def get_job(self, namespace: str, name: str) -> Body | None:
         """A Job, or None."""

@@ -27,12 +27,15 @@ class Api:
 
     def __init__(self) -> None:
         self.replies: dict[tuple[str, str], tuple[int, Any]] = {}
+        self.texts: dict[str, str] = {}
         self.seen: list[tuple[str, str, str, Any]] = []
 
     async def handle(self, request: web.Request) -> web.Response:
         body = await request.read()
         kind = request.headers.get("Content-Type", "")
         self.seen.append((request.method, request.path, kind, json.loads(body) if body else None))
+        if request.path in self.texts:
+            return web.Response(text=self.texts[request.path])
         status, answer = self.replies.get((request.method, request.path), (404, {"kind": "Status", "code": 404}))
         return web.json_response(answer, status=status)
 
@@ -136,3 +139,19 @@ async def test_an_event_fits_its_limits(api: tuple[Api, Kube]) -> None:
     assert set(event["message"]) == {"é"}
     assert event["involvedObject"]["uid"] == "u"
     assert event["lastTimestamp"].startswith("2026-11-21T00:00:00")
+
+
+async def test_the_log_of_a_dead_worker_is_told_and_stops_nothing(api: tuple[Api, Kube]) -> None:
+    server, kube = api
+    pods = "/api/v1/namespaces/ns/pods"
+    assert await _said(server, kube, pods, {"items": []}) == ""
+    there = {"items": [{"metadata": {"name": "p"}}]}
+    assert await _said(server, kube, pods, there) == "", "a node that is gone is no reason to stop"
+    line = {"time": "2026-11-21T07:08:09.1+00:00", "level": "info", "event": "order", "error": "http://h/a?sig=s"}
+    server.texts[f"{pods}/p/log"] = json.dumps(line) + "\nKilled\n"
+    assert await _said(server, kube, pods, there) == "07:08:09 order: http://h/a\nKilled"
+
+
+async def _said(server: Api, kube: Kube, pods: str, listed: Any) -> str:
+    server.replies["GET", pods] = (200, listed)
+    return await kube.job_log("ns", "job", 4096)

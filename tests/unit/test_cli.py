@@ -1,0 +1,709 @@
+"""`kubectl contentgen` against an API server on loopback, over real HTTP: what it says, writes, and refuses."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from contentgen_cli import __main__, completion, retrying, tables, target
+from contentgen_cli.errors import CliError
+from contentgen_cli.item import Item, age
+from contentgen_cli.why import pod_story
+from contentgen_contract.names import Kind, Phase
+
+Body = dict[str, Any]
+NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
+SHA = "ab" * 32
+
+
+class Api:
+    """Resources by kind and name, what else is asked for by path, and what was written."""
+
+    def __init__(self) -> None:
+        self.resources: dict[tuple[str, str, str], Body] = {}
+        self.extra: dict[str, tuple[int, Any]] = {}
+        self.patches: list[Body] = []
+        self.asked: list[str] = []
+        self.before_get: Callable[[], None] = lambda: None
+
+    def answer(self, method: str, url: str, body: Body | None) -> tuple[int, Any]:
+        parts = urlsplit(url)
+        self.asked.append(f"{method} {url}")
+        if parts.path in self.extra:
+            return self.extra[parts.path]
+        found = re.fullmatch(r"/apis/contentgen.dev/v1alpha1(?:/namespaces/([^/]+))?/([a-z]+)(?:/([^/]+))?", parts.path)
+        if found is None:
+            selector = parse_qs(parts.query).get("fieldSelector", [""])[0]
+            return self.extra.get(f"{parts.path}?{selector}", (200, {"items": []}))
+        namespace, plural, name = found.groups()
+        self.before_get()
+        if name is None:
+            listed = [b for (ns, p, _), b in self.resources.items() if p == plural and namespace in (None, ns)]
+            return 200, {"items": listed}
+        there = self.resources.get((namespace, plural, name))
+        if there is None:
+            return 404, {"kind": "Status", "message": f"{plural} {name!r} not found"}
+        if method == "PATCH" and body is not None:
+            if body["metadata"]["resourceVersion"] != there["metadata"]["resourceVersion"]:
+                return 409, {"kind": "Status", "message": "the object has been modified"}
+            self.patches.append(body)
+        return 200, there
+
+    def has(self, kind: Kind, name: str, status: Body, *, namespace: str = "demo", **more: Any) -> Body:
+        body: Body = {
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "uid": f"uid-{kind.short_name}-{name}",
+                "resourceVersion": "7",
+                "generation": 1,
+                "creationTimestamp": "2026-11-21T07:00:00Z",
+                "annotations": more.pop("annotations", {}),
+            },
+            "spec": more.pop("spec", {}),
+            "status": status,
+        }
+        self.resources[namespace, kind.plural, name] = body
+        return body
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    made = Api()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+        def do_GET(self) -> None:
+            sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, answer = made.answer(self.command, self.path, json.loads(sent) if sent else None)
+            body = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_PATCH = do_GET  # noqa: N815 - http.server's name
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    write_kubeconfig(tmp_path / "kubeconfig", f"http://127.0.0.1:{server.server_address[1]}")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    # The client reads KUBECONFIG once, at its import.
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+    yield made
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def write_kubeconfig(path: Path, server: str) -> None:
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [
+            {"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "demo"}},
+            {"name": "there", "context": {"cluster": "c", "user": "u"}},
+        ],
+    }
+    path.write_text(json.dumps(config))
+
+
+@pytest.fixture
+def cli(api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., "Said"]:
+    def run(*words: str) -> "Said":
+        monkeypatch.setattr(sys, "argv", ["kubectl-contentgen", *words])
+        with pytest.raises(SystemExit) as ended:
+            __main__.main()
+        captured = capsys.readouterr()
+        return Said(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+class Said:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    @property
+    def commands(self) -> list[str]:
+        return [line.removeprefix("Next").strip() for line in self.out.splitlines() if "kubectl " in line]
+
+
+def status(phase: str, reason: str = "", **more: Any) -> Body:
+    run = {"version": 1, "runHash": "h", "generation": 1, "spec": {}, "startedAt": "2026-11-21T07:00:00Z"}
+    return {
+        "observedGeneration": 1,
+        "phase": phase,
+        "reason": reason or phase,
+        "message": more.pop("message", ""),
+        "progress": 40,
+        "run": run | more.pop("run", {}),
+        **more,
+    }
+
+
+COST = {"estimated": "2.00", "actual": "", "currency": "USD", "source": "built-in estimate", "display": "~$2.00"}
+VERSION = {
+    "version": 1,
+    "bucket": "assets",
+    "jobId": "u",
+    "runHash": "h",
+    "completedAt": "2026-11-21T07:30:00Z",
+    "files": [{"key": "loras/demo/u/v1/model.safetensors", "sizeBytes": 12_345_678, "sha256": SHA}],
+}
+
+
+def completed(**more: Any) -> Body:
+    return status("Completed", versions=[VERSION], cost=COST | {"actual": "2.00"}, run={"requestId": "r"}) | more
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "name"),
+    [
+        (["lora/a"], Kind.LORA_TRAINING, "a"),
+        (["imagegen/a"], Kind.IMAGE_GENERATION, "a"),
+        (["transcript/a"], Kind.TRANSCRIPTION, "a"),
+        (["LoraTraining", "a"], Kind.LORA_TRAINING, "a"),
+        (["loratrainings.contentgen.dev/a"], Kind.LORA_TRAINING, "a"),
+        (["a"], None, "a"),
+    ],
+)
+def test_names(words: list[str], kind: Kind | None, name: str) -> None:
+    assert target.parse(words) == target.Target(name, kind)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["pod/a"], "'pod' is no kind of content; the kinds are lora (LoraTraining)"),
+        (["lora/"], "'' is no resource's name"),
+        (["lora/a/b"], "'a/b' is no resource's name"),
+        (["a", "b", "c"], "give NAME, KIND/NAME or KIND NAME"),
+    ],
+)
+def test_wrong_names(words: list[str], text: str) -> None:
+    with pytest.raises(CliError, match=re.escape(text)):
+        target.parse(words)
+
+
+def test_a_bare_name_of_one_resource_is_enough(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.TRANSCRIPTION, "talk", completed())
+    assert "Transcription demo/talk is Completed" in cli("why", "talk").out
+
+
+def test_a_name_of_two_lists_the_candidates(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.TRANSCRIPTION, "avatar", completed())
+    api.has(Kind.LORA_TRAINING, "avatar", completed())
+    said = cli("why", "avatar")
+    assert (said.code, said.out) == (1, "")
+    assert "say which one: lora/avatar or transcript/avatar" in said.err
+
+
+def test_a_name_of_none_is_told_with_its_neighbours(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "avatar", completed())
+    assert "did you mean lora/avatar?" in cli("why", "avtar").err
+    said = cli("why", "lora/x")
+    assert (said.code, said.err) == (1, "error: LoraTraining x was not found in namespace 'demo'\n")
+
+
+# --- why
+
+
+def test_why_it_waits_for_a_lora(api: Api, cli: Callable[..., Said]) -> None:
+    waiting = status("Pending", "WaitingForLora", message="LoraTraining one is Processing")
+    spec = {"loras": [{"loraRef": {"name": "one"}}, {"loraRef": {"name": "none"}}, {"path": "https://h/x"}]}
+    api.has(Kind.IMAGE_GENERATION, "pic", waiting, spec=spec)
+    api.has(Kind.LORA_TRAINING, "one", status("Processing", message="running at fal"))
+    said = cli("why", "pic")
+    assert "ImageGeneration demo/pic is Pending (WaitingForLora), 40 %" in said.out
+    assert "lora/one: Processing 40 %, running at fal" in said.out
+    assert "lora/none: there is none in this namespace" in said.out
+    assert said.commands == ["kubectl contentgen why lora/one", "kubectl get loratrainings"]
+
+
+def test_why_it_failed_and_what_to_type(api: Api, cli: Callable[..., Said]) -> None:
+    logs = [{"stage": "prepare", "attempt": 1, "text": "07:00:01 order"}]
+    failed = status("Failed", "NoAudio", message="source: no sound", run={"logs": logs})
+    api.has(Kind.TRANSCRIPTION, "talk", failed)
+    said = cli("why", "transcript", "talk", "-n", "demo")
+    assert "The file has no sound." in said.out
+    assert "Use a recording with sound." in said.out
+    assert said.commands == ["kubectl contentgen logs transcript/talk", "kubectl edit transcription talk"]
+
+
+@pytest.mark.parametrize("reason", ["ProviderFailed", "JobFailed", "DeadlineExceeded", "SourceUnreachable"])
+def test_what_may_succeed_again_is_to_be_retried(api: Api, cli: Callable[..., Said], reason: str) -> None:
+    api.has(Kind.LORA_TRAINING, "a", status("Failed", reason))
+    assert cli("why", "a").commands == ["kubectl contentgen retry lora/a"]
+
+
+def test_why_of_a_finished_one_is_its_files(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", completed(), namespace="other")
+    said = cli("why", "a", "-n", "other", "--context", "there")
+    assert "s3://assets/loras/demo/u/v1/model.safetensors (12.3 MB)" in said.out
+    assert "2.00 USD paid" in said.out
+    assert said.commands == ["kubectl contentgen get files lora/a --context there -n other"]
+
+
+def test_why_of_one_that_nobody_looks_at(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", {})
+    said = cli("why", "a")
+    assert "has not been looked at by the operator" in said.out
+    assert "Check that the operator runs and watches this namespace." in said.out
+
+
+def test_why_its_pod_is_not_there(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", status("Preparing", run={"job": {"name": "j-r1-prepare-1", "stage": "prepare"}}))
+    jobs = "/apis/batch/v1/namespaces/demo/jobs"
+    job = {"metadata": {"name": "j-r1-prepare-1", "uid": "job", "creationTimestamp": "2026-11-21T07:00:00Z"}}
+    api.extra[jobs] = (200, {"items": [job]})
+    quota = {"reason": "FailedCreate", "type": "Warning", "message": "exceeded quota: tiny, requested: cpu=1"}
+    events = "/api/v1/namespaces/demo/events?involvedObject.uid="
+    api.extra[f"{events}job"] = (200, {"items": [quota]})
+    happened = {"reason": "Preparing", "type": "Normal", "message": "being prepared",
+                "lastTimestamp": "2026-11-21T07:00:00Z"}  # fmt: skip
+    api.extra[f"{events}uid-lora-a"] = (200, {"items": [happened]})
+    said = cli("why", "a")
+    assert "j-r1-prepare-1: none: exceeded quota: tiny, requested: cpu=1" in said.out
+    assert "Give the pod what it lacks" in said.out
+    assert "Preparing: being prepared" in said.out
+
+
+def test_why_its_pod_waits_even_where_events_may_not_be_read(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", status("Preparing", run={"job": {"name": "j-r1-prepare-1", "stage": "prepare"}}))
+    api.extra["/api/v1/namespaces/demo/pods"] = (200, {"items": [pod(UNSCHEDULABLE), pod({}, job="j-r1-prepare-0")]})
+    api.extra["/api/v1/namespaces/demo/events"] = (403, {"message": "events is forbidden"})
+    said = cli("why", "a")
+    assert said.out.count("no node can take it: 0/1 nodes are available: 1 Insufficient memory.") == 1
+    assert said.commands == ["kubectl describe pod j-r1-prepare-1-x"]
+
+
+def pod(state: Body, *, job: str = "j-r1-prepare-1") -> Body:
+    labels = {"batch.kubernetes.io/job-name": job}
+    meta = {"name": f"{job}-x", "labels": labels, "creationTimestamp": "2026-11-21T07:00:00Z"}
+    spec = {"containers": [{"name": "worker", "resources": {"limits": {"memory": "1Gi"}}}]}
+    return {"metadata": meta, "spec": spec, "status": {"phase": "Pending"} | state}
+
+
+def waits(reason: str, message: str = "") -> Body:
+    return {"containerStatuses": [{"state": {"waiting": {"reason": reason, "message": message}}}]}
+
+
+UNSCHEDULABLE = {
+    "conditions": [
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/1 nodes are available: 1 Insufficient memory.",
+        }
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (UNSCHEDULABLE, "Pending: no node can take it: 0/1 nodes are available: 1 Insufficient memory."),
+        (waits("ImagePullBackOff", "back-off"), "Pending: its image cannot be pulled (ImagePullBackOff): back-off"),
+        (waits("CreateContainerConfigError", "no secret x"),
+         "Pending: its container cannot be made (CreateContainerConfigError): no secret x"),
+        (waits("ContainerCreating"), "Pending: it is starting"),
+        ({}, "Pending: it is starting"),
+        ({"phase": "Running"}, "Running"),
+        ({"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"reason": "OOMKilled"}}}]},
+         "Failed: it ran out of memory (limit 1Gi)"),
+        ({"phase": "Failed", "reason": "Evicted", "message": "The node was low on disk"},
+         "Failed: Evicted: The node was low on disk"),
+        ({"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"reason": "Error", "exitCode": 3}}}]},
+         "Failed: Error, exit code 3"),
+    ],
+)  # fmt: skip
+def test_a_pod_in_words(state: Body, text: str) -> None:
+    assert pod_story(pod(state)) == text
+
+
+# --- logs
+
+
+KEPT = [
+    {"stage": "collect", "attempt": 1, "text": "07:01:00 Storing: files 4"},
+    {"stage": "prepare", "attempt": 1, "text": "07:00:00 order\n07:00:01 Downloading: 3 MB"},
+]
+LINE = json.dumps({"time": "2026-11-21T07:05:00+00:00", "level": "info", "event": "order", "version": 1})
+
+
+def test_logs_that_outlived_their_pods(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", completed(run=completed()["run"] | {"logs": KEPT}))
+    said = cli("logs", "a")
+    assert said.out == "07:00:00 order\n07:00:01 Downloading: 3 MB\n07:01:00 Storing: files 4\n"
+    assert "prepare, attempt 1 (kept; its pod is gone)" in said.err
+    assert cli("logs", "a", "--stage", "collect").out == "07:01:00 Storing: files 4\n"
+
+
+def test_a_pods_own_log_precedes_what_is_kept(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", status("Failed", run={"logs": KEPT}))
+    older = pod({"phase": "Failed"}, job="j-r0-prepare-1")
+    api.extra["/api/v1/namespaces/demo/pods"] = (200, {"items": [pod({"phase": "Failed"}), older]})
+    api.extra["/api/v1/namespaces/demo/pods/j-r1-prepare-1-x/log"] = (200, f"{LINE}\nKilled")
+    assert cli("logs", "a").out == "07:05:00 order: version 1\nKilled\n07:01:00 Storing: files 4\n"
+    assert cli("logs", "a", "--stage", "prepare", "--raw").out == f"{LINE}\nKilled\n"
+
+
+def test_a_pod_without_a_log(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", status("Preparing"))
+    api.extra["/api/v1/namespaces/demo/pods"] = (200, {"items": [pod(UNSCHEDULABLE)]})
+    log = "/api/v1/namespaces/demo/pods/j-r1-prepare-1-x/log"
+    api.extra[log] = (400, {"message": 'container "worker" in pod "p" is waiting to start: ContainerCreating'})
+    assert "(no log yet; the pod is Pending: no node can take it" in cli("logs", "a").out
+    api.extra[log] = (404, {"message": "pods not found"})
+    assert cli("logs", "a").out == ""
+
+
+def test_no_log_at_all(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", {})
+    said = cli("logs", "a", "--stage", "prepare")
+    assert (said.code, said.out) == (1, "")
+    assert "lora/a has no log of prepare: it is not started; why: kubectl contentgen why lora/a" in said.err
+
+
+def test_logs_are_followed_to_the_end_of_the_run(
+    api: Api, cli: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contentgen_cli.logs._PAUSE", 0.01)
+    api.has(Kind.LORA_TRAINING, "a", status("Preparing"))
+    pods = "/api/v1/namespaces/demo/pods"
+    api.extra[pods] = (200, {"items": [pod({})]})
+    api.extra[f"{pods}/j-r1-prepare-1-x/log"] = (200, f"{LINE}\n")
+    gets = iter(range(1, 100))
+
+    def go_on() -> None:
+        match next(gets):
+            case 4:
+                api.extra[pods] = (200, {"items": [pod({"phase": "Running"})]})
+            case 6:
+                api.has(Kind.LORA_TRAINING, "a", completed(run=completed()["run"] | {"logs": KEPT[:1]}))
+
+    api.before_get = go_on
+    said = cli("logs", "lora/a", "-f")
+    assert said.out == "07:05:00 order: version 1\n07:01:00 Storing: files 4\n"
+
+
+# --- files
+
+
+def test_files_for_scripts(api: Api, cli: Callable[..., Said]) -> None:
+    second = VERSION | {"version": 2, "files": [VERSION["files"][0] | {"key": "v2/model.safetensors"}]}
+    api.has(Kind.LORA_TRAINING, "a", completed(versions=[second, VERSION]))
+    assert json.loads(cli("get", "files", "a", "-o", "json", "--version", "1").out) == {
+        "kind": "LoraTraining",
+        "namespace": "demo",
+        "name": "a",
+        "versions": [
+            {
+                "version": 1,
+                "completedAt": "2026-11-21T07:30:00Z",
+                "jobId": "u",
+                "runHash": "h",
+                "bucket": "assets",
+                "files": [
+                    {
+                        "url": "s3://assets/loras/demo/u/v1/model.safetensors",
+                        "key": "loras/demo/u/v1/model.safetensors",
+                        "sizeBytes": 12_345_678,
+                        "sha256": SHA,
+                    }
+                ],
+            }
+        ],
+    }
+    urls = cli("get", "files", "a", "-o", "urls").out
+    assert urls == "s3://assets/loras/demo/u/v1/model.safetensors\ns3://assets/v2/model.safetensors\n"
+    assert "has no version 3; there is: 1, 2" in cli("get", "files", "a", "--version", "3").err
+
+
+def test_files_as_a_table_are_never_cut(api: Api, cli: Callable[..., Said]) -> None:
+    key = "loras/" + "n" * 300 + "/model.safetensors"
+    api.has(Kind.LORA_TRAINING, "a", completed(versions=[VERSION | {"files": [{"key": key, "sizeBytes": 5}]}]))
+    out = cli("get", "files", "a").out
+    assert f"s3://assets/{key}" in out
+    assert "\x1b" not in out
+
+
+def test_no_files_yet(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", status("Processing"))
+    said = cli("get", "files", "a")
+    assert (said.code, "no files yet: it is Processing" in said.err) == (1, True)
+
+
+# --- watch
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"), [("Completed", 0), ("Failed", 1), ("SubmissionUnknown", 1), ("Suspended", 1)]
+)
+def test_watch_ends_with_the_verdict(
+    api: Api, cli: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, ends: str, code: int
+) -> None:
+    monkeypatch.setattr("contentgen_cli.watching.time.sleep", lambda _: None)
+    api.has(Kind.LORA_TRAINING, "done", completed())
+    api.has(Kind.TRANSCRIPTION, "talk", status("Processing", stage="Transcribing"))
+    reads = iter(range(1, 100))
+
+    def go_on() -> None:
+        if next(reads) > 20:
+            api.has(Kind.TRANSCRIPTION, "talk", status(ends, progress=100))
+
+    api.before_get = go_on
+    said = cli("watch")
+    assert said.code == code, said.err
+    assert [line.split(" ", 1)[1] for line in said.out.splitlines()] == [
+        "lora/done Completed 40 %",
+        "transcript/talk Processing 40 % Transcribing",
+        f"transcript/talk {ends} 100 %",
+    ]
+
+
+def test_watch_of_an_edit_that_was_not_taken_up_goes_on(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", completed())["metadata"]["generation"] = 2
+    said = cli("watch", "a", "--timeout", "0")
+    assert (said.code, "not all are done after 0 s" in said.err) == (1, True)
+    api.has(Kind.LORA_TRAINING, "a", completed(), annotations={"contentgen.dev/rerun": "x"})
+    assert cli("watch", "a", "--timeout", "0").code == 1
+    api.has(Kind.LORA_TRAINING, "a", completed())
+    assert cli("watch", "a", "--timeout", "0").code == 0
+
+
+def test_watch_of_nothing(api: Api, cli: Callable[..., Said]) -> None:
+    assert "there is no content in namespace 'demo'" in cli("watch").err
+    assert "there is no content in any namespace" in cli("watch", "-A").err
+
+
+# --- retry
+
+
+def test_what_was_not_paid_is_retried_without_a_question(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", status("Failed", "SourceUnreachable", cost=COST))
+    said = cli("retry", "a")
+    assert said.code == 0, said.err
+    assert (
+        "Nothing was paid for the run that failed.\nIt will cost about 2.00 USD, by the built-in estimate." in said.out
+    )
+    [patch] = api.patches
+    assert set(patch["metadata"]["annotations"]) == {"contentgen.dev/rerun"}
+    assert patch["metadata"]["annotations"]["contentgen.dev/rerun"]
+
+
+def test_what_was_paid_is_not_retried_unasked(api: Api, cli: Callable[..., Said]) -> None:
+    for paid in (status("Failed", "ProviderFailed", run={"requestId": "r"}, cost=COST), completed()):
+        api.has(Kind.LORA_TRAINING, "a", paid)
+        said = cli("retry", "a")
+        assert (said.code, api.patches) == (1, [])
+        assert "2.00 USD" in said.out
+        assert "this pays, and nobody can be asked here: give --yes" in said.err
+    assert cli("retry", "a", "--yes").code == 0
+    assert len(api.patches) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "more", "text"),
+    [
+        (status("Processing"), {}, "is under way (Processing, 40 %)"),
+        ({}, {}, "is under way (not started"),
+        (status("Suspended"), {}, "is suspended; let it go on: kubectl contentgen resume lora/a"),
+        (status("Failed"), {"spec": {"suspend": True}}, "is suspended"),
+        (status("Failed", "InvalidSpec", message="spec.x: wrong"), {}, "would fail again: spec.x: wrong. Correct it"),
+        (status("Failed"), {"annotations": {"contentgen.dev/rerun": "just now"}}, "is under way"),
+    ],
+)
+def test_what_is_not_to_be_retried(api: Api, cli: Callable[..., Said], state: Body, more: Body, text: str) -> None:
+    api.has(Kind.LORA_TRAINING, "a", state, **more)
+    said = cli("retry", "a", "--yes")
+    assert (said.code, api.patches) == (1, [])
+    assert text in said.err
+
+
+def test_an_unknown_submission_is_explained_and_its_token_offered(api: Api, cli: Callable[..., Said]) -> None:
+    message = "fal may have been paid; look at its dashboard, then allow another payment with the annotation contentgen.dev/resubmit=1a2b3c4d"  # noqa: E501
+    api.has(Kind.LORA_TRAINING, "a", status("SubmissionUnknown", message=message, cost=COST))
+    assert cli("why", "a").commands == ["kubectl contentgen retry lora/a"]
+    said = cli("retry", "a")
+    assert (said.code, api.patches) == (1, [])
+    assert "it will have been paid twice" in said.out
+    assert cli("retry", "a", "--yes").code == 0
+    assert api.patches[0]["metadata"]["annotations"] == {"contentgen.dev/resubmit": "1a2b3c4d"}
+
+
+def test_a_retry_of_what_has_changed_meanwhile_is_refused(api: Api, cli: Callable[..., Said]) -> None:
+    there = api.has(Kind.LORA_TRAINING, "a", status("Failed", "SourceUnreachable"))
+    read = iter(range(100))
+
+    def somebody_writes() -> None:
+        if next(read) == 1:
+            there["metadata"]["resourceVersion"] = "8"
+
+    api.before_get = somebody_writes
+    said = cli("retry", "lora/a", "--yes")
+    assert (said.code, api.patches) == (1, [])
+    assert "lora/a was changed by somebody else just now" in said.err
+
+
+def test_each_retry_is_another() -> None:
+    item = Item.parse(Kind.LORA_TRAINING, Api().has(Kind.LORA_TRAINING, "a", status("Failed")))
+    values = {str(retrying.retry(item, NOW + timedelta(microseconds=at)).change) for at in range(3)}
+    assert len(values) == 3
+
+
+# --- cost, suspend, version
+
+
+def test_costs_are_exact_decimals(api: Api, cli: Callable[..., Said]) -> None:
+    for number in range(10):
+        api.has(
+            Kind.TRANSCRIPTION, f"t{number}", status("Completed", cost=COST | {"estimated": "0.1", "actual": "0.1"})
+        )
+    api.has(Kind.LORA_TRAINING, "a", status("Completed", cost=COST | {"actual": "0.0045"}), namespace="other")
+    api.has(Kind.LORA_TRAINING, "free", status("Failed"))
+    said = cli("cost", "-A")
+    rows = [line.split() for line in said.out.splitlines()]
+    assert rows[1:] == [
+        ["demo", "Transcription", "10", "1.0", "USD", "1.0", "USD"],
+        ["other", "LoraTraining", "1", "2.00", "USD", "0.0045", "USD"],
+        ["SUM", "11", "3.00", "USD", "1.0045", "USD"],
+    ]
+    assert "other" not in cli("cost").out
+    exact = tables.costs([Item.parse(Kind.LORA_TRAINING, body) for body in api.resources.values()])[-1]
+    assert (exact.estimated, exact.actual) == (Decimal("3.00"), Decimal("1.0045"))
+
+
+def test_costs_since(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "old", status("Completed", cost=COST, startTime="2020-01-01T00:00:00Z"))
+    assert "LoraTraining" not in cli("cost", "--since", "30d").out
+    assert "LoraTraining" in cli("cost", "--since", "9999w").out
+    assert "give a number and m, h, d or w" in cli("cost", "--since", "yesterday").err
+
+
+def test_suspend_and_resume(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", status("Pending"))
+    assert cli("suspend", "a").out == "lora/a is suspended\n"
+    assert cli("resume", "a").out == "lora/a is not suspended already\n"
+    api.has(Kind.LORA_TRAINING, "a", status("Suspended"), spec={"suspend": True})
+    assert cli("resume", "a").out == "lora/a is resumed\n"
+    assert [patch["spec"] for patch in api.patches] == [{"suspend": True}, {"suspend": False}]
+
+
+def test_version(cli: Callable[..., Said]) -> None:
+    assert re.fullmatch(r"kubectl-contentgen \d+\.\d+\.\d+ \(contentgen.dev/v1alpha1\)\n", cli("version").out)
+
+
+# --- what goes wrong outside
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ((404, "404 page not found\n"), "its CRDs are not installed"),
+        ((401, {"message": "Unauthorized"}), "does not take your credentials"),
+        ((403, {"message": "loratrainings is forbidden"}), "you may not do that: loratrainings is forbidden"),
+        ((500, {"message": "etcd is away"}), "the API server answered 500 etcd is away"),
+    ],
+)
+def test_the_api_servers_refusals(api: Api, cli: Callable[..., Said], answer: tuple[int, Any], text: str) -> None:
+    api.extra["/apis/contentgen.dev/v1alpha1/namespaces/demo/loratrainings/a"] = answer
+    said = cli("why", "lora/a")
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith("error: ")
+    assert text in said.err
+    assert "Traceback" not in said.err
+
+
+def test_no_cluster(cli: Callable[..., Said], tmp_path: Path) -> None:
+    assert "no cluster to ask" in cli("why", "a", "--kubeconfig", str(tmp_path / "none")).err
+    assert "no cluster to ask" in cli("why", "a", "--context", "nowhere").err
+    write_kubeconfig(tmp_path / "dead", "http://127.0.0.1:9")
+    said = cli("why", "a", "--kubeconfig", str(tmp_path / "dead"))
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert "the cluster at http://127.0.0.1:9 does not answer: " in said.err
+
+
+def test_a_status_of_another_release(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", {"progress": "much"})
+    assert "lora/a: status.progress cannot be read" in cli("why", "a").err
+
+
+# --- the program
+
+
+def test_help_is_quick_because_it_imports_little() -> None:
+    code = (
+        "import sys; sys.argv = ['x', '--help']\n"
+        "from contentgen_cli.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'kubernetes', 'pydantic', 'rich', 'yaml'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "kubectl contentgen" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "candidates"),
+    [
+        (["w"], ["watch", "why"]),
+        (["get", ""], ["files"]),
+        (["-n", "demo", "re"], ["resume", "retry"]),
+        (["-n", ""], []),
+        (["why", "l"], ["lora/a"]),
+        (["get", "files", ""], ["lora/a", "transcript/b"]),
+        (["-n", "other", "why", ""], ["imagegen/c"]),
+        (["version", ""], []),
+    ],
+)
+def test_completion(api: Api, words: list[str], candidates: list[str]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", {})
+    api.has(Kind.TRANSCRIPTION, "b", {})
+    api.has(Kind.IMAGE_GENERATION, "c", {}, namespace="other")
+    assert completion.candidates(words) == candidates
+
+
+def test_completion_speaks_cobras_protocol(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "contentgen_cli.completion", "why", ""]
+    environment = os.environ | {"KUBECONFIG": str(tmp_path / "none")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (":4\n", "")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(-5, "0s"), (59, "59s"), (119, "119s"), (600, "10m"), (90000, "1d")])
+def test_ages(seconds: int, text: str) -> None:
+    assert age(NOW - timedelta(seconds=seconds), NOW) == text
+
+
+def test_every_phase_has_a_colour_or_the_common_one() -> None:
+    from contentgen_cli import show  # noqa: PLC0415 - rich, for this test only
+
+    assert all(show.phase(phase).plain == phase for phase in Phase)
