@@ -2,11 +2,8 @@
 
 import base64
 import json
-<<<<<<< HEAD
-from collections.abc import Awaitable
-=======
 import logging
->>>>>>> ec4c1e8 (kubectl contentgen is tested over HTTP; a dead worker's log is told, and never stops a run)
+from collections.abc import Awaitable
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -21,11 +18,7 @@ from contentgen_operator.plan import Notice
 
 Body = dict[str, Any]
 _COMPONENT = "contentgen"
-<<<<<<< HEAD
-=======
 _log = logging.getLogger(__name__)
-# Left to itself the client would call a dict a JSON patch, which is a list of operations.
->>>>>>> ec4c1e8 (kubectl contentgen is tested over HTTP; a dead worker's log is told, and never stops a run)
 _MERGE = "application/merge-patch+json"
 
 
@@ -80,20 +73,11 @@ class Kube:
         if not names:
             return ""
         try:
-<<<<<<< HEAD
             said = await self._read("GET", f"{pods}/{names[-1]}/log?tailLines=100&limitBytes=65536")
-        except ApiException as error:
-            if error.status in (400, 404):  # it never started
-                return ""
-            raise
-        return said.decode(errors="replace")[-characters:]
-=======
-            said = str(await call)
         except ApiException as error:  # it never started, or its node is gone; a run does not stop for its log
             _log.info("the log of pod %s cannot be read: %s", names[-1], explain(error))
             return ""
-        return story.tail([story.told(line) for line in said.splitlines()])[-characters:]
->>>>>>> ec4c1e8 (kubectl contentgen is tested over HTTP; a dead worker's log is told, and never stops a run)
+        return story.tail([story.told(line) for line in said.decode(errors="replace").splitlines()])[-characters:]
 
     async def get_job(self, namespace: str, name: str) -> Body | None:
         """A Job, or None."""
