@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import kopf
@@ -15,7 +16,7 @@ from contentgen_operator.act import Actor
 from contentgen_operator.cache import Cache
 from contentgen_operator.case import Policy
 from contentgen_operator.desk import Desk, create_app
-from contentgen_operator.desk_tls import DeskCertificate, desk_certificate
+from contentgen_operator.desk_tls import DeskTls, KeptSecret, MountedFolder, Term
 from contentgen_operator.identity import Gatekeeper
 from contentgen_operator.intake import Intake
 from contentgen_operator.janitor import Janitor
@@ -54,8 +55,8 @@ async def _run(settings: Settings) -> None:
     stop = asyncio.Event()
     _on_signals(stop)
     async with Kube() as kube:
-        certificate = await desk_certificate(kube, settings.namespace, settings.desk_secret, settings.desk_url)
-        await _serve(settings, kube, certificate, stop)
+        tls = _desk_tls(settings, kube)
+        await _serve(settings, kube, tls, await tls.refresh(), stop)
 
 
 def _on_signals(stop: asyncio.Event) -> None:
@@ -63,7 +64,7 @@ def _on_signals(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
 
 
-async def _serve(settings: Settings, kube: Kube, certificate: DeskCertificate, stop: asyncio.Event) -> None:
+async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float, stop: asyncio.Event) -> None:
     storage, database = _storage(settings), _database(settings)
     ledger, records, reports = Ledger(database["ledger"]), Records(database["jobs"], storage), Reports()
     providers = _providers(settings)
@@ -75,7 +76,7 @@ async def _serve(settings: Settings, kube: Kube, certificate: DeskCertificate, s
         ledger=ledger,
         records=records,
         providers=providers,
-        template=_template(settings, certificate),
+        template=partial(_template, settings, tls),
         cache=cache,
         janitor=janitor,
     )
@@ -90,12 +91,13 @@ async def _serve(settings: Settings, kube: Kube, certificate: DeskCertificate, s
     )
     ready = asyncio.Event()
     servers = [
-        tls_server(create_app(desk), settings.desk_port, certificate),
+        tls_server(create_app(desk), settings.desk_port, tls.context),
         plain_server(health_app(ready.is_set), settings.health_port),
     ]
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     reconciling = asyncio.create_task(_reconcile(reconciler, janitor, storage, ledger, records))
     tasks += [reconciling, asyncio.create_task(_watch(settings, Intake(cache, reconciler.wake), stop, ready))]
+    tasks += [asyncio.create_task(tls.keep_fresh(refresh_in))]
     await _until(stop, tasks)
     await reconciler.queue.drain(_GRACE_SECONDS)
     for server in servers:
@@ -179,7 +181,17 @@ def _order_policy(settings: Settings) -> OrderPolicy:
     )
 
 
-def _template(settings: Settings, certificate: DeskCertificate) -> JobTemplate:
+def _desk_tls(settings: Settings, kube: Kube) -> DeskTls:
+    if settings.desk_tls_folder is not None:
+        return DeskTls(MountedFolder(settings.desk_tls_folder, settings.desk_url))
+    term = Term(
+        lifetime=timedelta(seconds=settings.desk_certificate_seconds),
+        renew_before=timedelta(seconds=settings.desk_renew_before_seconds),
+    )
+    return DeskTls(KeptSecret(kube, settings.namespace, settings.desk_secret, settings.desk_url, term))
+
+
+def _template(settings: Settings, tls: DeskTls) -> JobTemplate:
     return JobTemplate(
         image=settings.worker_image,
         image_pull_policy=settings.worker_image_pull_policy,
@@ -187,7 +199,7 @@ def _template(settings: Settings, certificate: DeskCertificate) -> JobTemplate:
         resources=settings.worker_resources,
         deadline_seconds=settings.stage_deadline_seconds,
         desk_url=settings.desk_url,
-        desk_ca=certificate.ca.decode(),
+        desk_ca=tls.ca,
         pod=settings.worker_pod,
     )
 

@@ -7,6 +7,7 @@ The record goes before the status: a resource whose status says that it is finis
 """
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -51,7 +52,7 @@ class Actor:
         ledger: Ledger,
         records: Records,
         providers: dict[str, Provider],
-        template: JobTemplate,
+        template: Callable[[], JobTemplate],
         cache: Cache,
         janitor: Janitor,
     ) -> None:
@@ -179,7 +180,7 @@ class Actor:
     ) -> ResourceStatus:
         assert status.run is not None  # noqa: S101 - a plan with a Job has a run
         run = status.run
-        manifest = job_manifest(resource.ref, run.number, job.stage, job.attempt, self._template)
+        manifest = job_manifest(resource.ref, run.number, job.stage, job.attempt, self._template())
         created = await self._kube.create_job(resource.ref.namespace, manifest)
         self._cache.note_job(resource.ref, JobView.parse(created))
         meta = created["metadata"]

@@ -21,7 +21,7 @@ from contentgen_operator.runs import purchase_key
 from contentgen_operator.storage import Storage
 
 _MAX_BODY_BYTES = 256 * 1024
-_PROGRESS_SECONDS = 1.0  # a status is written at most once a second for progress
+_PROGRESS_SECONDS = 1.0  # a status is written at most once a second for what a worker says
 
 
 class Desk:
@@ -78,9 +78,9 @@ class Desk:
         )
 
     async def outcome(self, assignment: Assignment) -> None:
-        """The worker has left its outcome: look now instead of at the pod's end."""
-        self._reports.note_finished(assignment.job.uid or "")
-        await self._wake(assignment.resource.ref, 0)
+        """The worker has left its outcome: look now instead of at the pod's end. Said again, it is no hurry."""
+        news = self._reports.note_finished(assignment.job.uid or "")
+        await self._wake(assignment.resource.ref, 0 if news else _PROGRESS_SECONDS)
 
 
 def create_app(desk: Desk) -> FastAPI:

@@ -1,15 +1,14 @@
 """uvicorn inside our event loop: the desk (HTTPS) and the health endpoint (HTTP)."""
 
+import asyncio
 import contextlib
-import tempfile
+import ssl
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Response
-
-from contentgen_operator.desk_tls import DeskCertificate
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # Our apps have nothing to do at start and end; waiting for it is logged as an error when the operator stops.
 _QUIET: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off"}
@@ -24,29 +23,66 @@ class Server(uvicorn.Server):
         yield
 
 
+class HurriedProtocol(H11Protocol):
+    """HTTP for clients that may be slow on purpose: a connection that has not seen a request through in time is cut.
+
+    uvicorn has a limit for pauses between requests only.
+    """
+
+    exchange_seconds = 30.0  # from the first byte to the response's last; a worker waits no longer either
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """One that never says anything is late too."""
+        super().connection_made(transport)
+        self._hurry()
+
+    def data_received(self, data: bytes) -> None:
+        """The time runs from the first byte, however many follow."""
+        self._hurry()
+        super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        """Between requests uvicorn's own limit holds."""
+        self._relax()
+        super().on_response_complete()
+        if not self.cycle.response_complete:  # the next request was there already
+            self._hurry()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody is waited for."""
+        self._relax()
+        super().connection_lost(exc)
+
+    def _hurry(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.exchange_seconds, self.transport.abort)
+
+    def _relax(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
 def plain_server(app: FastAPI, port: int) -> Server:
     """An HTTP server."""
     return Server(uvicorn.Config(app, host="0.0.0.0", port=port, **_QUIET))  # noqa: S104 - a pod's port
 
 
-def tls_server(app: FastAPI, port: int, certificate: DeskCertificate) -> Server:
-    """An HTTPS server; Python's ssl reads certificates from files only, so they exist for a moment."""
-    with tempfile.TemporaryDirectory() as folder:
-        chain, key = Path(folder, "tls.crt"), Path(folder, "tls.key")
-        chain.write_bytes(certificate.certificate)
-        key.touch(mode=0o600)
-        key.write_bytes(certificate.key)
-        config = uvicorn.Config(
-            app,
-            host="0.0.0.0",  # noqa: S104 - a pod's port
-            port=port,
-            **_QUIET,
-            ssl_certfile=str(chain),
-            ssl_keyfile=str(key),
-            timeout_keep_alive=30,
-            limit_concurrency=1000,
-        )
-        config.load()
+def tls_server(app: FastAPI, port: int, context: ssl.SSLContext) -> Server:
+    """An HTTPS server. What `context` serves may change while it runs."""
+    config = uvicorn.Config(
+        app,
+        host="0.0.0.0",  # noqa: S104 - a pod's port
+        port=port,
+        **_QUIET,
+        http=HurriedProtocol,
+        ws="none",
+        ssl_context_factory=lambda *_: context,
+        timeout_keep_alive=30,
+        limit_concurrency=1000,
+    )
+    config.load()
     return Server(config)
 
 

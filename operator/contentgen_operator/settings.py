@@ -1,13 +1,16 @@
 """The operator's settings: environment variables with the prefix CONTENTGEN_, which the chart fills."""
 
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contentgen_contract.orders import Limits
 from contentgen_operator.jobs import WorkerPod
 from contentgen_operator.money import PRICES, Price
+
+_DAY = 86400
 
 
 class Settings(BaseSettings):
@@ -56,6 +59,15 @@ class Settings(BaseSettings):
     desk_url: str = "https://contentgen-desk.contentgen.svc:8443"
     desk_port: int = 8443
     desk_secret: str = "contentgen-desk-tls"  # noqa: S105 - a Secret's name
+    desk_tls_folder: Path | None = Field(None, description="Where somebody else's certificate is mounted.")
+    desk_certificate_seconds: int = Field(90 * _DAY, gt=0, le=825 * _DAY)
+    desk_renew_before_seconds: int = Field(30 * _DAY, ge=0)
+
+    @model_validator(mode="after")
+    def _renews_in_time(self) -> "Settings":
+        if self.desk_renew_before_seconds >= self.desk_certificate_seconds:
+            raise ValueError("desk_renew_before_seconds must be less than desk_certificate_seconds")
+        return self
 
     def price(self, model: str) -> Price | None:
         """The price of a model, the user's own table first."""
