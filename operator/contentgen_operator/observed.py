@@ -138,6 +138,13 @@ class LoraView(Value):
     model_key: str | None = None  # of its newest version
 
 
+class Stored(Value):
+    """A file that the bucket has."""
+
+    size_bytes: int
+    sha256: str
+
+
 class Observed(Value):
     """Everything around one resource, read just now; what was not needed was not read."""
 

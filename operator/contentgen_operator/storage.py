@@ -5,8 +5,11 @@ boto3 is synchronous: signing is arithmetic and needs no thread, everything else
 
 import asyncio
 import base64
+import hashlib
 import json
 import logging
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,6 +20,7 @@ from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
 from contentgen_contract.orders import FileClaim, Outcome, UploadGrant
+from contentgen_operator.observed import Stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -26,6 +30,8 @@ _log = logging.getLogger(__name__)
 _MAX_OUTCOME_BYTES = 4 * 2**20
 PROVIDER_URL_LIFETIME = timedelta(hours=24)  # a provider's queue may be long
 _NOT_OURS_TO_SET = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
+_PARALLEL = 16  # requests at a time about what a worker says it stored
+_CHUNK = 1 << 20
 _MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
 
 
@@ -50,6 +56,7 @@ class Storage:
         # A client is twelve megabytes, most of it the description of S3.
         same = self._public_endpoint == endpoint
         self._public = self._client if same else _client(session, region, self._public_endpoint)
+        self._heads = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="head")
 
     def ensure_bucket(self) -> None:
         """Create the bucket where it is missing, and keep versions of its objects. Idempotent.
@@ -134,13 +141,31 @@ class Storage:
         except ValidationError as error:
             raise InvalidOutcome(f"the worker's outcome is malformed: {error.errors()[0]['msg']}") from error
 
-    async def sizes(self, prefix: str) -> dict[str, int]:
-        """Sizes in bytes of what lies under a prefix, by name relative to it."""
-        return await asyncio.to_thread(self._sizes, prefix)
+    async def stored(self, prefix: str, names: Iterable[str]) -> dict[str, Stored]:
+        """What is really there under these names, relative to a prefix; a name that is missing is left out."""
+        loop, wanted = asyncio.get_running_loop(), sorted(set(names))
+        heads = (loop.run_in_executor(self._heads, self._stored, prefix + name) for name in wanted)
+        found = await asyncio.gather(*heads)
+        return {name: each for name, each in zip(wanted, found, strict=True) if each is not None}
 
-    def _sizes(self, prefix: str) -> dict[str, int]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-        return {each["Key"].removeprefix(prefix): each["Size"] for page in pages for each in page.get("Contents", ())}
+    def _stored(self, key: str) -> Stored | None:
+        try:
+            head = self._client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
+        except ClientError as error:
+            if _code(error) in _MISSING:
+                return None
+            raise
+        if "ChecksumSHA256" in head:
+            return Stored(size_bytes=head["ContentLength"], sha256=base64.b64decode(head["ChecksumSHA256"]).hex())
+        return self._hashed(key)
+
+    def _hashed(self, key: str) -> Stored:
+        """Not every S3 keeps checksums, and not every writer sends one: then it takes a look at the bytes."""
+        digest, size = hashlib.sha256(), 0
+        for chunk in self._client.get_object(Bucket=self.bucket, Key=key)["Body"].iter_chunks(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+        return Stored(size_bytes=size, sha256=digest.hexdigest())
 
     async def delete_prefix(self, prefix: str) -> None:
         """Delete everything under a prefix, with all its versions and delete markers."""
@@ -185,6 +210,7 @@ def _client(session: boto3.session.Session, region: str, endpoint: str | None) -
         s3={"addressing_style": "path" if endpoint else "virtual"},
         connect_timeout=5,
         read_timeout=20,
+        max_pool_connections=2 * _PARALLEL,
         retries={"mode": "standard", "total_max_attempts": 2},
         # The default puts a CRC32 into every presigned PUT, which the sender could not know.
         request_checksum_calculation="when_required",
