@@ -168,6 +168,7 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     LORA_FAILED = "LoraFailed"
     OUTPUT_MISSING = "OutputMissing"
+    OUTPUT_CHANGED = "OutputChanged"
     OUTCOME_INVALID = "OutcomeInvalid"
     OUTPUTS_DELETED = "OutputsDeleted"
     CANCELLED = "Cancelled"

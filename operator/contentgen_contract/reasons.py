@@ -106,6 +106,10 @@ REASONS: dict[Reason, Explanation] = {
         "A worker said that it stored a file, but the bucket has not got it as it said.",
         "Check who else deletes from the bucket; then set the rerun annotation.",
     ),
+    Reason.OUTPUT_CHANGED: Explanation(
+        "A file in the bucket has other bytes than its worker stored: somebody else has written over it.",
+        "Check who else may write to the bucket; then set the rerun annotation.",
+    ),
     Reason.OUTCOME_INVALID: Explanation(
         "A worker's report could not be understood.",
         "Check that the operator's and the worker's images are of one release.",

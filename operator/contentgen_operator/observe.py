@@ -14,7 +14,7 @@ from contentgen_operator import kinds
 from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube, owned_by
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.observed import JobView, LoraView, Observed, Resource
+from contentgen_operator.observed import JobView, LoraView, Observed, Resource, Stored
 from contentgen_operator.providers.base import Provider, Unavailable
 from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.reports import Reports
@@ -104,12 +104,14 @@ class Observer:
 
     async def _stored(
         self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, outcome: Outcome | None
-    ) -> dict[str, int]:
+    ) -> dict[str, Stored]:
         if outcome is None or not outcome.succeeded:
             return {}
-        user = owner(resource, spec)
-        prefix = keys.prefix(resource.ref.kind, stage, user, resource.ref.uid, run.version)
-        return await self._storage.sizes(prefix)
+        kind, user = resource.ref.kind, owner(resource, spec)
+        prefix = keys.prefix(kind, stage, user, resource.ref.uid, run.version)
+        names = [file.name for file in outcome.files]
+        allowed = all(keys.is_output(kind, stage, name) for name in names)  # if not, decide refuses them all
+        return await self._storage.stored(prefix, names) if allowed else {}
 
     async def _gate(self, resource: Resource, spec: Spec) -> dict[str, Any]:
         provider = self._providers[kinds.provider_of(resource.ref.kind)]

@@ -151,7 +151,7 @@ class Observed(Value):
     job: JobView | None = None
     outcome: Outcome | None = None
     outcome_problem: str = ""
-    stored: dict[str, int] = Field(default_factory=dict)  # sizes under the stage's prefix, where an outcome is there
+    stored: dict[str, Stored] = Field(default_factory=dict)  # of the files that an outcome names, by name
     purchase: Purchase | None = None
     found_request: str | None = None  # of a purchase whose reply was lost
     request: RequestView | None = None

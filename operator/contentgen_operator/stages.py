@@ -2,7 +2,7 @@
 
 from contentgen_contract import keys
 from contentgen_contract.names import Reason, Stage
-from contentgen_contract.orders import Outcome
+from contentgen_contract.orders import Outcome, StoredFile
 from contentgen_contract.status import MAX_LOGS, JobRef, RunStatus, StageLog
 from contentgen_operator import kinds
 from contentgen_operator.case import Case, Doing
@@ -60,20 +60,30 @@ def _died(case: Case, stage: Stage, doing: Doing) -> Plan:
 
 
 def _judge(case: Case, stage: Stage, outcome: Outcome) -> Plan | Outcome:
-    """A worker's words are checked: names against the stage's patterns, sizes against the bucket's listing."""
+    """A worker's words are checked: names against the stage's patterns, sizes and checksums against the bucket."""
     if not outcome.succeeded:
         return fail(case, outcome.reason, outcome.message)
     for file in outcome.files:
-        if not keys.is_output(case.kind, stage, file.name):
-            return fail(case, Reason.OUTCOME_INVALID, f"the {stage} stage may not write {file.name!r}")
-        if case.observed.stored.get(file.name) != file.size_bytes:
-            return fail(case, Reason.OUTPUT_MISSING, f"{file.name} is not stored with {file.size_bytes} bytes")
+        problem = _file_problem(case, stage, file)
+        if problem is not None:
+            return fail(case, *problem)
     missing = kinds.expected_files(case.kind, stage, outcome.facts) - {file.name for file in outcome.files}
     if missing or not outcome.files:
         return fail(case, Reason.OUTPUT_MISSING, f"the {stage} stage has not stored {sorted(missing)}")
     if not isinstance(outcome.facts, kinds.FACTS[case.kind, stage]):
         return fail(case, Reason.OUTCOME_INVALID, f"the {stage} stage does not say what it found")
     return outcome
+
+
+def _file_problem(case: Case, stage: Stage, file: StoredFile) -> tuple[Reason, str] | None:
+    if not keys.is_output(case.kind, stage, file.name):
+        return Reason.OUTCOME_INVALID, f"the {stage} stage may not write {file.name!r}"
+    found = case.observed.stored.get(file.name)
+    if found is None or found.size_bytes != file.size_bytes:
+        return Reason.OUTPUT_MISSING, f"{file.name} is not stored with {file.size_bytes} bytes"
+    if found.sha256 != file.sha256:
+        return Reason.OUTPUT_CHANGED, f"{file.name} has the SHA-256 {found.sha256}, but the worker stored {file.sha256}"
+    return None
 
 
 def _with_progress(case: Case, doing: Doing) -> Doing:

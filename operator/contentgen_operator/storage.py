@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _MAX_OUTCOME_BYTES = 4 * 2**20
 PROVIDER_URL_LIFETIME = timedelta(hours=24)  # a provider's queue may be long
+PERSON_URL_LIFETIME = timedelta(minutes=15)
 _NOT_OURS_TO_SET = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
 _PARALLEL = 16  # requests at a time about what a worker says it stored
 _CHUNK = 1 << 20
@@ -109,6 +110,12 @@ class Storage:
         """A URL with which a provider reads one object."""
         return self._sign(self._public, "get_object", {"Bucket": self.bucket, "Key": key}, PROVIDER_URL_LIFETIME)
 
+    def person_get(self, key: str) -> str:
+        """A URL with which a person downloads one object; it is short-lived, for it may be passed on."""
+        name = key.rpartition("/")[2]
+        params = {"Bucket": self.bucket, "Key": key, "ResponseContentDisposition": f'attachment; filename="{name}"'}
+        return self._sign(self._public, "get_object", params, PERSON_URL_LIFETIME)
+
     def grant(self, prefix: str, claim: FileClaim, lifetime: timedelta) -> UploadGrant:
         """One single PUT of exactly these bytes: length, type and checksum are part of the signature."""
         checksum = base64.b64encode(bytes.fromhex(claim.sha256)).decode()
@@ -155,9 +162,10 @@ class Storage:
             if _code(error) in _MISSING:
                 return None
             raise
-        if "ChecksumSHA256" in head:
-            return Stored(size_bytes=head["ContentLength"], sha256=base64.b64decode(head["ChecksumSHA256"]).hex())
-        return self._hashed(key)
+        checksum = head.get("ChecksumSHA256")
+        if not checksum:
+            return self._hashed(key)
+        return Stored(size_bytes=head["ContentLength"], sha256=base64.b64decode(checksum).hex())
 
     def _hashed(self, key: str) -> Stored:
         """Not every S3 keeps checksums, and not every writer sends one: then it takes a look at the bytes."""

@@ -4,11 +4,14 @@
 import asyncio
 import base64
 import hashlib
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -18,6 +21,7 @@ from pymongo.database import Database
 from contentgen_contract.names import Kind
 from contentgen_contract.orders import FileClaim
 from contentgen_operator.ledger import Ledger
+from contentgen_operator.observed import Stored
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.records import Records
 from contentgen_operator.storage import InvalidOutcome, Storage
@@ -116,13 +120,17 @@ def put(storage: Storage, prefix: str, content: bytes, lifetime: timedelta = tim
     return httpx.put(grant.url, content=content, headers=headers).status_code
 
 
+async def stored(storage: Storage, prefix: str) -> dict[str, Stored]:
+    return await storage.stored(prefix, [CLAIM.name])
+
+
 def checksum(content: bytes) -> str:
     return base64.b64encode(hashlib.sha256(content).digest()).decode()
 
 
 async def test_a_grant_is_for_exactly_these_bytes(storage: Storage) -> None:
     assert put(storage, "right/", CONTENT) == 200
-    assert await storage.sizes("right/") == {"image_1.png": len(CONTENT)}
+    assert await stored(storage, "right/") == {"image_1.png": Stored(size_bytes=len(CONTENT), sha256=CLAIM.sha256)}
     forged = CONTENT[::-1]
     refusals = {
         "other bytes": put(storage, "wrong/", forged),
@@ -138,8 +146,8 @@ async def test_a_grant_is_for_exactly_these_bytes(storage: Storage) -> None:
     grant = storage.grant("wrong/", CLAIM, timedelta(minutes=5))
     elsewhere = httpx.put(grant.url.replace("wrong/", "other/"), content=CONTENT, headers=grant.headers)
     assert 400 <= elsewhere.status_code < 500
-    assert await storage.sizes("wrong/") == {}
-    assert await storage.sizes("other/") == {}
+    assert await stored(storage, "wrong/") == {}
+    assert await stored(storage, "other/") == {}
 
 
 async def test_a_worker_leaves_its_outcome_and_reads_its_files(storage: Storage) -> None:
@@ -157,6 +165,115 @@ async def test_a_worker_leaves_its_outcome_and_reads_its_files(storage: Storage)
     assert httpx.put(url, content=b"{", headers={"Content-Type": "application/json"}).status_code == 200
     with pytest.raises(InvalidOutcome):
         await storage.outcome("runs/j/1/prepare-1.json")
+
+
+@pytest.mark.parametrize("algorithm", ["SHA256", "CRC32", None])
+async def test_a_file_that_somebody_else_has_put_there_shows(storage: Storage, algorithm: str | None) -> None:
+    """As large as the worker's, with a checksum of its own, of another kind, or with none."""
+    assert put(storage, "changed/", CONTENT) == 200
+    forged = CONTENT[::-1]
+    more: dict[str, Any] = {"ChecksumAlgorithm": algorithm} if algorithm else {}
+    storage._client.put_object(Bucket=storage.bucket, Key="changed/image_1.png", Body=forged, **more)
+    (found,) = (await stored(storage, "changed/")).values()
+    assert found == Stored(size_bytes=len(CONTENT), sha256=hashlib.sha256(forged).hexdigest())
+
+
+async def test_a_whole_dataset_is_looked_at_in_one_request_a_file(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"images/{n:04}.jpg" for n in range(1, 301)]
+
+    def store(name: str) -> int:
+        grant = storage.grant("dataset/", CLAIM.model_copy(update={"name": name}), timedelta(minutes=5))
+        return client.put(grant.url, content=CONTENT, headers=grant.headers).status_code
+
+    with httpx.Client() as client, ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(store, names)) == {200}
+    calls = Calls(storage)
+    started = time.monotonic()
+    found = await storage.stored("dataset/", names)
+    assert set(found) == set(names)
+    assert {each.sha256 for each in found.values()} == {CLAIM.sha256}
+    assert (calls.made, 1 < calls.most_at_once <= 16) == ({"HeadObject": 300}, True)
+    assert time.monotonic() - started < 20
+
+
+class Calls:
+    """Counts what the operator's client asks of S3."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.made: Counter[str] = Counter()
+        self.most_at_once = 0
+        self._now = 0
+        self._lock = threading.Lock()
+        events = storage._client.meta.events
+        events.register("before-send.s3", self._begin)
+        events.register("response-received.s3", self._end)
+
+    def _begin(self, event_name: str, **_: Any) -> None:
+        with self._lock:
+            self.made[event_name.rpartition(".")[2]] += 1
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+
+    def _end(self, **_: Any) -> None:
+        with self._lock:
+            self._now -= 1
+
+
+# Presigned URLs: who may do what with them, for how long
+
+
+@pytest.mark.parametrize("reader", ["worker", "provider", "person", "source"])
+async def test_a_url_reads_one_object_and_ends(storage: Storage, reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    await storage.put_json("readable/a.json", {"n": 1})
+    await storage.put_json("readable/b.json", {"n": 2})
+    second = timedelta(seconds=1)
+    monkeypatch.setattr("contentgen_operator.storage.PROVIDER_URL_LIFETIME", second)
+    monkeypatch.setattr("contentgen_operator.storage.PERSON_URL_LIFETIME", second)
+    url = {
+        "worker": lambda: storage.worker_get("readable/a.json", second),
+        "provider": lambda: storage.provider_get("readable/a.json"),
+        "person": lambda: storage.person_get("readable/a.json"),
+        "source": lambda: storage.source_get(f"s3://{storage.bucket}/readable/a.json", second),
+    }[reader]()
+    read = httpx.get(url)
+    assert (read.status_code, read.json()) == (200, {"n": 1})
+    assert read.headers.get("content-disposition") == ('attachment; filename="a.json"' if reader == "person" else None)
+    refused = {
+        "another object": httpx.get(url.replace("a.json", "b.json", 1)),
+        "written": httpx.put(url, content=b"{}"),
+        "deleted": httpx.delete(url),
+        "listed": httpx.get(url.replace("/readable/a.json", "", 1)),
+        "for longer": httpx.get(url.replace("X-Amz-Expires=1", "X-Amz-Expires=900")),
+        "of another version": httpx.get(f"{url}&versionId=x"),
+    }
+    await asyncio.sleep(2.1)
+    refused["too late"] = httpx.get(url)
+    assert {name: reply.status_code for name, reply in refused.items()} == dict.fromkeys(refused, 403)
+
+
+def test_urls_live_as_long_as_their_class() -> None:
+    storage = Storage(bucket="b", region="us-east-1", endpoint="http://s3:1", public_endpoint="https://public:2")
+    expected = {
+        storage.provider_get("k"): ("public:2", 24 * 3600),
+        storage.person_get("k"): ("public:2", 15 * 60),
+        storage.worker_get("k", timedelta(hours=4)): ("s3:1", 4 * 3600),
+        storage.worker_put("k", timedelta(hours=4)): ("s3:1", 4 * 3600),
+        storage.grant("p/", CLAIM, timedelta(hours=4)).url: ("s3:1", 4 * 3600),
+    }
+    for url, (host, seconds) in expected.items():
+        parts = urlsplit(url)
+        assert (parts.netloc, parse_qs(parts.query)["X-Amz-Expires"]) == (host, [str(seconds)])
+
+
+async def test_an_expired_outcome_url_and_one_for_another_type_are_refused(storage: Storage) -> None:
+    json_type = {"Content-Type": "application/json"}
+    url = storage.worker_put("runs/late/1/prepare-1.json", timedelta(seconds=1))
+    assert httpx.put(url, content=b"{}", headers={"Content-Type": "text/html"}).status_code == 403
+    await asyncio.sleep(2.1)
+    assert httpx.put(url, content=b"{}", headers=json_type).status_code == 403
+    assert await storage.outcome("runs/late/1/prepare-1.json") is None
 
 
 async def test_a_document_of_the_providers_is_kept(storage: Storage) -> None:

@@ -12,7 +12,7 @@ from contentgen_contract.status import ResourceStatus, VersionStatus, dump_statu
 from contentgen_operator.buying import COLLECT_SECONDS
 from contentgen_operator.case import Policy
 from contentgen_operator.decide import decide
-from contentgen_operator.observed import JobView, LoraView, Observed, Resource
+from contentgen_operator.observed import JobView, LoraView, Observed, Resource, Stored
 from contentgen_operator.plan import Plan
 from contentgen_operator.providers.base import RequestState, RequestView
 from contentgen_operator.purchases import Purchase, PurchaseState
@@ -133,7 +133,8 @@ def outcome(kind: Kind, stage: Stage, **changes: Any) -> Outcome:
 
 def finished(kind: Kind, stage: Stage, done: Outcome | None = None, **changes: Any) -> Observed:
     done = done or outcome(kind, stage)
-    stored = changes.pop("stored", {file.name: file.size_bytes for file in done.files})
+    there = {file.name: Stored(size_bytes=file.size_bytes, sha256=file.sha256) for file in done.files}
+    stored = changes.pop("stored", there)
     return Observed(job=job(finished=True), outcome=done, stored=stored, **changes)
 
 
@@ -263,7 +264,7 @@ def test_a_finished_stage_leads_on(kind: Kind, stage: Stage) -> None:
         assert plan.status.cost.actual == "2.00"
 
 
-BAD: list[tuple[str, dict[str, Any], dict[str, int] | None, Reason]] = [
+BAD: list[tuple[str, dict[str, Any], dict[str, Stored] | None, Reason]] = [
     (
         "a bad verdict",
         {"reason": "NoVideo", "message": "no picture", "files": [], "facts": None},
@@ -274,12 +275,13 @@ BAD: list[tuple[str, dict[str, Any], dict[str, int] | None, Reason]] = [
     ("no facts", {"facts": None}, None, Reason.OUTCOME_INVALID),
     ("another's facts", {"facts": {"type": "lora", "sizeBytes": 1}}, None, Reason.OUTCOME_INVALID),
     ("nothing stored", {}, {}, Reason.OUTPUT_MISSING),
-    ("one byte less stored", {}, {"audio.flac": 6}, Reason.OUTPUT_MISSING),
+    ("one byte less stored", {}, {"audio.flac": Stored(size_bytes=6, sha256=SHA)}, Reason.OUTPUT_MISSING),
+    ("other bytes stored", {}, {"audio.flac": Stored(size_bytes=7, sha256="f" * 64)}, Reason.OUTPUT_CHANGED),
     *[
         (
             f"file {name}",
             {"files": [{"name": name, "sizeBytes": 7, "sha256": SHA, "contentType": "a/b"}]},
-            {name: 7},
+            {name: Stored(size_bytes=7, sha256=SHA)},
             Reason.OUTCOME_INVALID,
         )
         for name in ("../audio.flac", "transcript.json", "audio.flac/x", "x/audio.flac", "audio.flac\n", "Audio.flac")
@@ -288,7 +290,7 @@ BAD: list[tuple[str, dict[str, Any], dict[str, int] | None, Reason]] = [
 
 
 @pytest.mark.parametrize(("changes", "stored", "why"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
-def test_a_workers_words_are_checked(changes: dict[str, Any], stored: dict[str, int] | None, why: Reason) -> None:
+def test_a_workers_words_are_checked(changes: dict[str, Any], stored: dict[str, Stored] | None, why: Reason) -> None:
     done = outcome(TRANSCRIPT, Stage.PREPARE, **changes)
     seen = finished(TRANSCRIPT, Stage.PREPARE, done, **({} if stored is None else {"stored": stored}))
     plan = at(TRANSCRIPT, Stage.PREPARE, seen)

@@ -1,5 +1,6 @@
 """The bucket on moto: what is signed, what is read, what is refused."""
 
+import hashlib
 from collections.abc import Iterator
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
@@ -9,6 +10,7 @@ import pytest
 from moto import mock_aws
 
 from contentgen_contract.orders import FileClaim
+from contentgen_operator.observed import Stored
 from contentgen_operator.storage import InvalidOutcome, Storage
 
 GOOD = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Completed","newer":1}'
@@ -92,17 +94,20 @@ async def test_an_outcome_is_checked(storage: Storage) -> None:
             await storage.outcome("runs/bad.json")
 
 
-async def test_sizes_are_of_one_prefix(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "3")
-    for n in range(8):  # more than one page
-        put(f"p/{n}", b"x" * (n % 3))
-    put("pp/other", b"x")
-    sizes = await storage.sizes("p/")
-    assert len(sizes) == 8
-    assert (sizes["4"], "other" in sizes) == (1, False)
-    assert await storage.sizes("none/") == {}
+async def test_what_is_stored_is_looked_at(storage: Storage) -> None:
+    contents = {f"{n}.txt": f"content {n}".encode() for n in range(40)}
+    for name, content in contents.items():
+        put(f"p/{name}", content)
+    put("p/other.txt", b"not asked for")
+    found = await storage.stored("p/", [*contents, "none.txt"])
+    assert found == {
+        name: Stored(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        for name, content in contents.items()
+    }
 
 
 async def test_a_document_is_stored(storage: Storage) -> None:
     await storage.put_json("runs/p.json", {"text": "grüezi", "n": None})
-    assert await storage.sizes("runs/") == {"p.json": len(b'{"text": "gr\\u00fcezi", "n": null}')}
+    assert (await storage.stored("runs/", ["p.json"]))["p.json"].size_bytes == len(
+        b'{"text": "gr\\u00fcezi", "n": null}'
+    )

@@ -8,7 +8,7 @@ is an exception that nothing in the operator catches, and after it everything th
 # ruff: noqa: ARG002 - the fakes have the signatures of what they stand for
 import copy
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,7 +29,7 @@ from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Conflict, owned_by
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observe import Observer
-from contentgen_operator.observed import JobView, ResourceRef, is_settled
+from contentgen_operator.observed import JobView, ResourceRef, Stored, is_settled
 from contentgen_operator.providers.base import Call, MaybeAccepted, RequestState, RequestView, Unavailable
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
@@ -196,15 +196,9 @@ class MemoryStorage:
         found = self.objects.get(key)
         return Outcome.model_validate_json(found) if found is not None else None
 
-    async def sizes(self, prefix: str) -> dict[str, int]:
-        return {k.removeprefix(prefix): v for k, v in self.objects.items() if k.startswith(prefix)}
-
-    async def delete_prefix(self, prefix: str) -> None:
-        async def write() -> None:
-            for key in [each for each in self.objects if each.startswith(prefix)]:
-                del self.objects[key]
-
-        await self._writes("delete", write)
+    async def stored(self, prefix: str, names: Iterable[str]) -> dict[str, Stored]:
+        there = {name: self.objects.get(prefix + name) for name in names}
+        return {name: found for name, found in there.items() if isinstance(found, Stored)}
 
     async def put_json(self, key: str, document: dict[str, Any]) -> None:
         async def write() -> None:
@@ -333,7 +327,7 @@ class World:
             ledger=ledger,
             records=records,
             providers=providers,
-            template=TEMPLATE,
+            template=lambda: TEMPLATE,
             cache=cache,
             janitor=Janitor(storage=storage, ledger=ledger, records=records),
         )
@@ -361,7 +355,7 @@ class World:
         outcome = outcome_of(kind, stage, status.job_id)
         prefix = keys.prefix(kind, stage, "ns", status.job_id, status.run.version)
         for file in outcome.files:
-            self.storage.objects[prefix + file.name] = file.size_bytes
+            self.storage.objects[prefix + file.name] = Stored(size_bytes=file.size_bytes, sha256=file.sha256)
         key = keys.outcome(status.job_id, status.run.number, stage, status.run.stage_attempt)
         self.storage.objects[key] = outcome.model_dump_json(by_alias=True)
 
