@@ -200,6 +200,13 @@ class MemoryStorage:
         there = {name: self.objects.get(prefix + name) for name in names}
         return {name: found for name, found in there.items() if isinstance(found, Stored)}
 
+    async def delete_prefix(self, prefix: str) -> None:
+        async def write() -> None:
+            for key in [each for each in self.objects if each.startswith(prefix)]:
+                del self.objects[key]
+
+        await self._writes("delete", write)
+
     async def put_json(self, key: str, document: dict[str, Any]) -> None:
         async def write() -> None:
             self.objects[key] = document
