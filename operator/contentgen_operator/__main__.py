@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -11,18 +12,19 @@ import kopf
 from pymongo import MongoClient, WriteConcern
 from pymongo.database import Database
 
-from contentgen_operator import logs
+from contentgen_operator import logs, metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.cache import Cache
 from contentgen_operator.case import Policy
 from contentgen_operator.desk import Desk, create_app
 from contentgen_operator.desk_tls import DeskTls, KeptSecret, MountedFolder, Term
+from contentgen_operator.health import Health, health_app
 from contentgen_operator.identity import Gatekeeper
+from contentgen_operator.instruments import CountedLedger, CountedProvider, counted_desk, exposition
 from contentgen_operator.intake import Intake
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Kube
-from contentgen_operator.ledger import Ledger
 from contentgen_operator.money import PRICES
 from contentgen_operator.observe import Observer
 from contentgen_operator.orders import OrderPolicy
@@ -33,10 +35,11 @@ from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
-from contentgen_operator.servers import health_app, plain_server, tls_server
+from contentgen_operator.servers import plain_server, tls_server
 from contentgen_operator.settings import Settings
 from contentgen_operator.storage import Storage
 from contentgen_operator.stores import prepare_stores
+from contentgen_operator.watches import Watches
 from contentgen_operator.wiring import build_registry
 
 _log = logging.getLogger(__name__)
@@ -66,7 +69,7 @@ def _on_signals(stop: asyncio.Event) -> None:
 
 async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float, stop: asyncio.Event) -> None:
     storage, database = _storage(settings), _database(settings)
-    ledger, records, reports = Ledger(database["ledger"]), Records(database["jobs"], storage), Reports()
+    ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
     providers = _providers(settings)
     cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records)
     observer = Observer(kube=kube, cache=cache, storage=storage, ledger=ledger, providers=providers, reports=reports)
@@ -89,14 +92,21 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         policy=_order_policy(settings),
         wake=reconciler.wake,
     )
-    ready = asyncio.Event()
+    watches = Watches()
+    health = Health(
+        watches, reconciler.queue, watch_seconds=settings.watch_dead_seconds, stuck_seconds=settings.queue_stuck_seconds
+    )
+    metrics.gauges.watch_ages = watches.ages
+    metrics.gauges.queue = lambda: (len(reconciler.queue), reconciler.queue.oldest_due_seconds)
     servers = [
-        tls_server(create_app(desk), settings.desk_port, tls.context),
-        plain_server(health_app(ready.is_set), settings.health_port),
+        tls_server(counted_desk(create_app(desk)), settings.desk_port, tls.context),
+        plain_server(health_app(health, partial(exposition, ledger)), settings.health_port),
     ]
     tasks = [asyncio.create_task(server.serve()) for server in servers]
-    reconciling = asyncio.create_task(_reconcile(reconciler, janitor, storage, ledger, records))
-    tasks += [reconciling, asyncio.create_task(_watch(settings, Intake(cache, reconciler.wake), stop, ready))]
+    prepare = partial(prepare_stores, storage, ledger, records)
+    reconciling = asyncio.create_task(_reconcile(reconciler, janitor, health, prepare))
+    registry = build_registry(Intake(cache, reconciler.wake), watches)
+    tasks += [reconciling, asyncio.create_task(_watch(settings, registry, health, stop))]
     tasks += [asyncio.create_task(tls.keep_fresh(refresh_in))]
     await _until(stop, tasks)
     await reconciler.queue.drain(_GRACE_SECONDS)
@@ -107,25 +117,27 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
 
 
 async def _reconcile(
-    reconciler: Reconciler, janitor: Janitor, storage: Storage, ledger: Ledger, records: Records
+    reconciler: Reconciler, janitor: Janitor, health: Health, prepare: Callable[[], Awaitable[None]]
 ) -> None:
-    await prepare_stores(storage, ledger, records)
+    await prepare()
+    health.done("the stores")
     async with asyncio.TaskGroup() as group:
         group.create_task(reconciler.queue.run())
         group.create_task(janitor.run())
 
 
-async def _watch(settings: Settings, intake: Intake, stop: asyncio.Event, ready: asyncio.Event) -> None:
+async def _watch(settings: Settings, registry: kopf.OperatorRegistry, health: Health, stop: asyncio.Event) -> None:
     where: dict[str, Any] = (
         {"namespaces": [settings.watch_namespace]} if settings.watch_namespace else {"clusterwide": True}
     )
-    registry = build_registry(intake)
+    ready = asyncio.Event()
     watching = asyncio.create_task(
         kopf.operator(registry=registry, standalone=True, stop_flag=stop, ready_flag=ready, **where)
     )
     await asyncio.wait({watching, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
     # kopf has put its own handlers in place of ours, and would take seconds to stop before we heard of it.
     _on_signals(stop)
+    health.done("the watches")
     await watching
 
 
@@ -158,7 +170,7 @@ def _database(settings: Settings) -> Database[dict[str, Any]]:
 def _providers(settings: Settings) -> dict[str, Provider]:
     fal = Fal(KeyFile(settings.fal_key_file), settings.fal_queue_url, settings.fal_api_url)
     assemblyai = AssemblyAI(KeyFile(settings.assemblyai_key_file), settings.assemblyai_url)
-    return {fal.name: fal, assemblyai.name: assemblyai}
+    return {each.name: CountedProvider(each.name, each) for each in (fal, assemblyai)}
 
 
 def _policy(settings: Settings) -> Policy:

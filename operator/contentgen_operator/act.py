@@ -23,6 +23,7 @@ from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate, job_manifest
 from contentgen_operator.kube import Kube, explain
 from contentgen_operator.ledger import Ledger
+from contentgen_operator.logs import about
 from contentgen_operator.observed import JobView, Resource, ResourceRef, is_settled
 from contentgen_operator.plan import Cancellation, Notice, Payment, Plan, StageJob
 from contentgen_operator.providers.base import (
@@ -108,7 +109,7 @@ class Actor:
             if not plan.last_chance:
                 raise
             left = plan.discard.prefixes if plan.discard else ()
-            _log.warning("a deleted resource goes, and %s stays: %s", left, error, extra={"jobId": resource.ref.uid})
+            _log.warning("a deleted resource goes, and %s stays: %s", left, error, extra=about(resource.ref))
         await self._without_finalizer(resource)
 
     async def _cancel(self, cancel: Cancellation, now: datetime, *, last_chance: bool) -> None:
@@ -212,7 +213,7 @@ class Actor:
             _log.info(
                 "%s %s/%s: %s (%s) %s",
                 *(ref.kind.value, ref.namespace, ref.name, status.phase, status.reason, status.message),
-                extra={"jobId": ref.uid},
+                extra=about(ref),
             )
 
     async def _announce(self, resource: Resource, notices: tuple[Notice, ...], now: datetime) -> None:
@@ -221,7 +222,7 @@ class Actor:
             try:
                 await self._kube.post_event(resource.ref, notice, now)
             except ApiException as error:
-                _log.warning("an event was not posted: %s", explain(error), extra={"jobId": resource.ref.uid})
+                _log.warning("an event was not posted: %s", explain(error), extra=about(resource.ref))
 
     async def _record(self, resource: Resource, status: ResourceStatus) -> None:
         if self._recorded.get(resource.ref.uid) == status:

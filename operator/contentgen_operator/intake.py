@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from contentgen_contract.names import GROUP, Kind
+from contentgen_operator import metrics
 from contentgen_operator.cache import Cache
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
 
@@ -51,6 +52,11 @@ class Intake:
         """One of ours was listed, added, changed or deleted."""
         meta = body["metadata"]
         ref = ResourceRef(kind=kind, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
+        status = body.get("status") or {}
+        if deleted:
+            metrics.gauges.forget_resource(ref.uid)
+        else:
+            metrics.gauges.note_resource(ref.uid, kind, status.get("phase") or "Pending", status.get("reason") or "")
         over = deleted or is_settled(body)
         if kind is Kind.LORA_TRAINING and over:
             for user in self._dependents.of(ref):

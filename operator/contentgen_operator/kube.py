@@ -13,6 +13,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract import story
 from contentgen_contract.names import GROUP, TOKEN_AUDIENCE, VERSION, Kind
+from contentgen_operator import metrics
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.plan import Notice
 
@@ -160,11 +161,23 @@ class Kube:
         headers = {"Accept": "application/json", "Content-Type": _MERGE if method == "PATCH" else "application/json"}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = self._api.configuration.host + path
-        response = await self._api.rest_client.request(method, url, headers=headers, body=body)
-        content: bytes = await response.read()
+        code = 0
+        try:
+            response = await self._api.rest_client.request(method, url, headers=headers, body=body)
+            code = response.status
+            content: bytes = await response.read()
+        finally:
+            metrics.api_requests.labels(method, _resource_of(path), str(code)).inc()
         if not 200 <= response.status <= 299:
             raise ApiException.from_response(http_resp=response, body=content.decode(errors="replace"), data=None)
         return content
+
+
+def _resource_of(path: str) -> str:
+    """The plural that a path speaks of, for a metric: never a name."""
+    parts = path.partition("?")[0].split("/")[3:]
+    named = parts[parts.index("namespaces") + 2 :] if "namespaces" in parts else parts[-1:]
+    return "/".join([named[0], *named[2:]])
 
 
 def explain(error: Exception) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
-from pymongo import DESCENDING
+from pymongo import DESCENDING, ReturnDocument
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
@@ -59,12 +59,20 @@ class Ledger:
             return again.modified_count == 1
         return True
 
-    async def move(self, move: Move) -> bool:
-        """Compare and set; False where the purchase was not in `source` any more."""
+    async def move(self, move: Move) -> Purchase | None:
+        """Compare and set; the purchase as it is now, or None where it was not in `source` any more."""
         update = {"state": move.target.value} | {_camel(name): value for name, value in move.changes.items()}
         where = {"_id": str(move.key), "state": move.source.value}
-        done = await asyncio.to_thread(self._collection.update_one, where, {"$set": update})
-        return bool(done.matched_count == 1)
+        moved = await asyncio.to_thread(
+            self._collection.find_one_and_update, where, {"$set": update}, return_document=ReturnDocument.AFTER
+        )
+        return _purchase(moved) if moved else None
+
+    async def states(self) -> dict[str, int]:
+        """How many purchases are in each state."""
+        groups = [{"$group": {"_id": "$state", "count": {"$sum": 1}}}]
+        found = await asyncio.to_thread(lambda: list(self._collection.aggregate(groups)))
+        return {state.value: 0 for state in PurchaseState} | {each["_id"]: each["count"] for each in found}
 
     async def request_ids(self, marker: str) -> frozenset[str]:
         """The ids that purchases with this marker already have."""

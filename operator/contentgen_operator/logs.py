@@ -1,11 +1,34 @@
-"""One log line a transition, as JSON for machines or plain for people."""
+"""One log line a transition, as JSON for machines or plain for people; without what must not be read in it."""
 
 import json
 import logging
+import re
 from datetime import UTC, datetime
 from typing import Literal
 
-_EXTRA = ("jobId", "purchase", "key")
+from contentgen_operator.observed import ResourceRef
+
+_EXTRA = ("jobId", "kind", "namespace", "resource", "purchase", "key")
+# A signed URL's query is a key to the file; an Authorization header to more.
+_SECRET = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+|((?:Key|Bearer) )[\w.:-]{8,}")
+
+
+def about(ref: ResourceRef) -> dict[str, str]:
+    """What a line about a resource has, for `extra`."""
+    return {"jobId": ref.uid, "kind": ref.kind.value, "namespace": ref.namespace, "resource": ref.name}
+
+
+def redacted(text: str) -> str:
+    """The text without signatures and keys."""
+    return _SECRET.sub(lambda found: (found[1] or found[2]) + "…", text)
+
+
+class PlainFormatter(logging.Formatter):
+    """For people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return redacted(super().format(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -22,14 +45,14 @@ class JsonFormatter(logging.Formatter):
         line |= {name: getattr(record, name) for name in _EXTRA if hasattr(record, name)}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return redacted(json.dumps(line, default=str, ensure_ascii=False))
 
 
 def configure(style: Literal["json", "plain"], level: str = "INFO") -> None:
     """Set the process's logging up."""
     handler = logging.StreamHandler()
     handler.setFormatter(
-        JsonFormatter() if style == "json" else logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
+        JsonFormatter() if style == "json" else PlainFormatter("%(asctime)s %(levelname)s %(name)s %(message)s")
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in ("httpx", "httpcore", "botocore", "urllib3", "kopf", "uvicorn.error"):

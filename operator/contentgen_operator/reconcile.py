@@ -9,6 +9,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
+from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.cache import Body, Cache
 from contentgen_operator.case import Policy
@@ -16,6 +17,7 @@ from contentgen_operator.clock import utc_now
 from contentgen_operator.decide import decide
 from contentgen_operator.deletion import grace_is_over
 from contentgen_operator.kube import Conflict, Kube, explain
+from contentgen_operator.logs import about
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import Observed, Resource, ResourceRef
 from contentgen_operator.plan import Plan
@@ -49,23 +51,28 @@ class Reconciler:
         await self.queue.wake(ref, delay)
 
     async def _reconcile(self, ref: ResourceRef) -> None:
+        with metrics.reconcile_seconds.labels(ref.kind).time():
+            again, result = await self._look(ref)
+        metrics.reconciles.labels(ref.kind, result).inc()
+        if again is not None and again >= 0:
+            await self.wake(ref, again)
+
+    async def _look(self, ref: ResourceRef) -> tuple[float | None, str]:
+        """Seconds until the next look, and the metric's word for what came of this one."""
         try:
-            again = await self._once(ref)
+            return await self._once(ref), "done"
         except Conflict:  # what was decided on is not the newest
             self._cache.drop(ref)
-            again = 0.1
+            return 0.1, "conflict"
         except _API_ERRORS as error:
             again = self._pause(ref)
-            _log.warning("the API server: %s; again in %.0f s", explain(error), again, extra={"jobId": ref.uid})
+            _log.warning("the API server: %s; again in %.0f s", explain(error), again, extra=about(ref))
+            return again, "api_error"
         except Exception:  # noqa: BLE001 - whatever it is, it must not stop the resource for ever
             # A poisoned resource is looked at ever less often; its neighbours go on.
             again = self._pause(ref)
-            _log.exception("reconcile failed; again in %.0f s", again, extra={"jobId": ref.uid})
-        else:
-            if again is not None and again >= 0:
-                await self.wake(ref, again)
-            return
-        await self.wake(ref, again)
+            _log.exception("reconcile failed; again in %.0f s", again, extra=about(ref))
+            return again, "error"
 
     async def _once(self, ref: ResourceRef) -> float | None:
         body = self._cache.resource(ref) or await self._fresh(ref)
@@ -98,7 +105,7 @@ class Reconciler:
         except _STORE_ERRORS as error:
             return await self._store_down(resource, error, now)
         except Unavailable as error:  # a cancellation that can still be tried again
-            _log.warning("%s", error, extra={"jobId": resource.ref.uid})
+            _log.warning("%s", error, extra=about(resource.ref))
             return min(self._pause(resource.ref), _DELETION_PAUSE_SECONDS)
         self._failures.pop(resource.ref, None)
         return plan.again_seconds
@@ -121,8 +128,10 @@ class Reconciler:
 
     async def _store_down(self, resource: Resource, error: Exception, now: datetime) -> float:
         again = self._pause(resource.ref)
-        message = f"{type(error).__module__.split('.')[0]}: {_short(error)}"
-        _log.warning("a store is away: %s; again in %.0f s", message, again, extra={"jobId": resource.ref.uid})
+        store = type(error).__module__.split(".", maxsplit=1)[0]
+        metrics.store_errors.labels(store).inc()
+        message = f"{store}: {_short(error)}"
+        _log.warning("a store is away: %s; again in %.0f s", message, again, extra=about(resource.ref))
         if resource.deleting:
             return min(again, _DELETION_PAUSE_SECONDS)
         await self._actor.write_status(resource, store_unavailable(resource, message, now))

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Response
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # Our apps have nothing to do at start and end; waiting for it is logged as an error when the operator stops.
@@ -64,12 +64,12 @@ class HurriedProtocol(H11Protocol):
             self._deadline = None
 
 
-def plain_server(app: FastAPI, port: int) -> Server:
+def plain_server(app: ASGIApp, port: int) -> Server:
     """An HTTP server."""
     return Server(uvicorn.Config(app, host="0.0.0.0", port=port, **_QUIET))  # noqa: S104 - a pod's port
 
 
-def tls_server(app: FastAPI, port: int, context: ssl.SSLContext) -> Server:
+def tls_server(app: ASGIApp, port: int, context: ssl.SSLContext) -> Server:
     """An HTTPS server. What `context` serves may change while it runs."""
     config = uvicorn.Config(
         app,
@@ -84,14 +84,3 @@ def tls_server(app: FastAPI, port: int, context: ssl.SSLContext) -> Server:
     )
     config.load()
     return Server(config)
-
-
-def health_app(alive: Callable[[], bool]) -> FastAPI:
-    """GET /healthz"""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-
-    @app.get("/healthz")
-    def healthz() -> Response:
-        return Response("ok" if alive() else "not ready", 200 if alive() else 503, media_type="text/plain")
-
-    return app

@@ -5,6 +5,8 @@ import contextlib
 import heapq
 import itertools
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -24,13 +26,24 @@ class WakeUps(Generic[K]):
         self._busy: set[K] = set()
         self._changed = asyncio.Condition()
         self._draining = False
+        self._finished_at = time.monotonic()
 
     def __len__(self) -> int:
         return len(self._due)
 
+    @property
+    def oldest_due_seconds(self) -> float:
+        """For how long the oldest work has been due; 0 where none is."""
+        return max(time.monotonic() - min(self._due.values(), default=math.inf), 0.0)
+
+    @property
+    def idle_seconds(self) -> float:
+        """Since when nothing was finished."""
+        return time.monotonic() - self._finished_at
+
     async def wake(self, key: K, delay: float = 0) -> None:
         """Have `key` worked on in `delay` seconds, or earlier where that is already asked for."""
-        at = asyncio.get_running_loop().time() + max(delay, 0)
+        at = time.monotonic() + max(delay, 0)
         async with self._changed:
             if key in self._due and self._due[key] <= at:
                 return
@@ -60,6 +73,7 @@ class WakeUps(Generic[K]):
             except Exception:  # noqa: BLE001 - the work handles its errors; what still comes out must not end the operator
                 _log.exception("reconcile failed", extra={"key": str(key)})
             finally:
+                self._finished_at = time.monotonic()
                 async with self._changed:
                     self._busy.discard(key)
                     self._changed.notify_all()
@@ -81,7 +95,7 @@ class WakeUps(Generic[K]):
         """A key that is due and not busy, else how long there is none (None: until something changes)."""
         if self._draining:
             return None, None
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         held: list[tuple[float, int, K]] = []
         try:
             while self._heap:

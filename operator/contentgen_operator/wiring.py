@@ -6,6 +6,7 @@ import kopf
 
 from contentgen_contract.names import GROUP, UID_LABEL, VERSION, Kind
 from contentgen_operator.intake import Intake
+from contentgen_operator.watches import CLIENT_SECONDS, SERVER_SECONDS, Watches
 
 
 class NoMemory(kopf.DiffBaseStorage):
@@ -23,7 +24,7 @@ class NoMemory(kopf.DiffBaseStorage):
         """Nothing."""
 
 
-def build_registry(intake: Intake) -> kopf.OperatorRegistry:
+def build_registry(intake: Intake, watches: Watches) -> kopf.OperatorRegistry:
     """Handlers for our resources and the Jobs that they own."""
     registry = kopf.OperatorRegistry()
 
@@ -32,17 +33,20 @@ def build_registry(intake: Intake) -> kopf.OperatorRegistry:
         settings.posting.enabled = False  # we post our own events, at transitions
         settings.scanning.disabled = True  # the kinds are known; scanning needs rights on all CRDs
         settings.persistence.diffbase_storage = NoMemory()
-        settings.watching.server_timeout = 300
-        settings.watching.client_timeout = 330  # a watch that died silently is opened anew (kopf#1276)
+        settings.watching.server_timeout = SERVER_SECONDS
+        settings.watching.client_timeout = CLIENT_SECONDS  # a watch that died silently is opened anew (kopf#1276)
+        settings.watching.chunk_size = 250  # thousands of finished resources are not held at once
+        settings.watching.label_selectors["batch", "v1", "jobs"] = UID_LABEL  # nobody else's Jobs
 
     @kopf.on.login(registry=registry)
-    def login(**kwargs: Any) -> Any:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    async def login(**kwargs: Any) -> Any:
+        info = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        return watches.session(info) if info is not None else None
 
     for kind in Kind:
         _watch_kind(registry, kind, intake)
 
-    @kopf.on.event("batch", "v1", "jobs", labels={UID_LABEL: kopf.PRESENT}, registry=registry)
+    @kopf.on.event("batch", "v1", "jobs", registry=registry)
     async def on_job(event: Any, **_: Any) -> None:
         await intake.job(event["object"], deleted=event["type"] == "DELETED")
 

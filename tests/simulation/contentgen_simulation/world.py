@@ -31,6 +31,7 @@ from contentgen_operator.ledger import Ledger
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import JobView, ResourceRef, Stored, is_settled
 from contentgen_operator.providers.base import Call, MaybeAccepted, RequestState, RequestView, Unavailable
+from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
@@ -280,8 +281,9 @@ class TracedLedger(Ledger):
     async def intend(self, key: Any, purchase: Any) -> bool:
         return bool(await self._writes("intend", lambda: Ledger.intend(self, key, purchase)))
 
-    async def move(self, move: Any) -> bool:
-        return bool(await self._writes(f"move to {move.target}", lambda: Ledger.move(self, move)))
+    async def move(self, move: Any) -> Purchase | None:
+        moved: Purchase | None = await self._writes(f"move to {move.target}", lambda: Ledger.move(self, move))
+        return moved
 
 
 class TracedRecords(Records):

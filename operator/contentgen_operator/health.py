@@ -1,0 +1,80 @@
+"""Whether the operator is alive, and whether it is ready: what the kubelet asks, and what /metrics shows.
+
+Alive: its watches deliver and its queue moves; if not, only a new process helps. Ready: the first lists are in and the
+stores are prepared. A store or a provider that is away is neither's business: a restart would not bring it back.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI, Response
+
+from contentgen_operator.wakeups import WakeUps
+from contentgen_operator.watches import Watches
+
+
+class Health:
+    """Reasons why not, in words; none is good."""
+
+    def __init__(
+        self,
+        watches: Watches,
+        queue: WakeUps[Any],
+        *,
+        watch_seconds: float,
+        stuck_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._watches = watches
+        self._queue = queue
+        self._watch_seconds = watch_seconds
+        self._stuck_seconds = stuck_seconds
+        self._clock = clock
+        self._started = clock()
+        self._waits_for: set[str] = {"the watches", "the stores"}
+
+    def done(self, what: str) -> None:
+        """One of the things that readiness waits for is there."""
+        self._waits_for.discard(what)
+
+    def dead(self) -> list[str]:
+        """Why a new process is needed."""
+        reasons = [
+            f"the watch of {name} was opened {age:.0f} s ago"
+            for name, age in self._watches.ages().items()
+            if age > self._watch_seconds
+        ]
+        if "the watches" in self._waits_for and self._clock() - self._started > self._watch_seconds:
+            reasons.append(f"the watches are not open {self._clock() - self._started:.0f} s after the start")
+        waited, idle = self._queue.oldest_due_seconds, self._queue.idle_seconds
+        if min(waited, idle) > self._stuck_seconds:
+            reasons.append(f"work is due since {waited:.0f} s and none was finished for {idle:.0f} s")
+        return reasons
+
+    def unready(self) -> list[str]:
+        """What it waits for."""
+        return sorted(self._waits_for)
+
+
+def health_app(health: Health, metrics: Callable[[], Awaitable[tuple[bytes, str]]]) -> FastAPI:
+    """GET /healthz, /readyz and /metrics."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    def answer(problems: list[str]) -> Response:
+        return Response("; ".join(problems) or "ok", 503 if problems else 200, media_type="text/plain")
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return answer(health.dead())
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        return answer(health.unready())
+
+    @app.get("/metrics")
+    async def exposition() -> Response:
+        body, media_type = await metrics()
+        return Response(body, media_type=media_type)
+
+    return app

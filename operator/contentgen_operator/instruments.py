@@ -1,0 +1,109 @@
+"""The parts that talk to others, with what they do counted: put around them where the operator is put together."""
+
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pymongo.errors import PyMongoError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from contentgen_operator import metrics
+from contentgen_operator.ledger import Ledger
+from contentgen_operator.money import USD
+from contentgen_operator.providers.base import Call, Provider, ProviderError, RequestView
+from contentgen_operator.purchases import Move, Purchase, PurchaseState
+
+T = TypeVar("T")
+_STATES_SECONDS = 30.0
+
+
+class CountedProvider:
+    """A provider whose calls are counted and timed."""
+
+    def __init__(self, name: str, provider: Provider) -> None:
+        self._name = name
+        self._provider = provider
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a key."""
+        return self._provider.configured
+
+    async def submit(self, call: Call) -> str:
+        """As the provider's."""
+        return await self._counted("submit", lambda: self._provider.submit(call))
+
+    async def poll(self, model: str, request_id: str) -> RequestView:
+        """As the provider's."""
+        return await self._counted("poll", lambda: self._provider.poll(model, request_id))
+
+    async def cancel(self, model: str, request_id: str) -> bool:
+        """As the provider's."""
+        return await self._counted("cancel", lambda: self._provider.cancel(model, request_id))
+
+    async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:
+        """As the provider's."""
+        return await self._counted("find", lambda: self._provider.find(model, marker, known))
+
+    async def _counted(self, call: str, request: Callable[[], Awaitable[T]]) -> T:
+        verdict = "error"
+        start = time.monotonic()
+        try:
+            result = await request()
+            verdict = "ok"
+            return result
+        except ProviderError as error:
+            verdict = type(error).__name__
+            raise
+        finally:
+            metrics.provider_calls.labels(self._name, call, verdict).inc()
+            metrics.provider_seconds.labels(self._name, call).observe(time.monotonic() - start)
+
+
+class CountedLedger(Ledger):
+    """The ledger, with its dollars counted: once each, because only one compare-and-set succeeds."""
+
+    _states_at = float("-inf")
+
+    async def move(self, move: Move) -> Purchase | None:
+        """As the ledger's."""
+        moved = await super().move(move)
+        if moved is not None:
+            labels = (moved.provider, metrics.model_label(moved.model))
+            if move.target is PurchaseState.SUBMITTED:
+                metrics.estimated_dollars.labels(*labels).inc((moved.estimated_micros or 0) / USD)
+            elif move.target is PurchaseState.SUCCEEDED:
+                metrics.spent_dollars.labels(*labels).inc((moved.actual_micros or 0) / USD)
+        return moved
+
+    async def count_states(self) -> None:
+        """Bring the gauge of the ledger's states up to date, at most twice a minute."""
+        if time.monotonic() - self._states_at >= _STATES_SECONDS:
+            self._states_at = time.monotonic()
+            metrics.gauges.ledger_states = await self.states()
+
+
+async def exposition(ledger: CountedLedger) -> tuple[bytes, str]:
+    """What a scrape is answered, and its media type. A database that is away costs its own gauge alone."""
+    with contextlib.suppress(PyMongoError):
+        await ledger.count_states()
+    return metrics.exposition(), metrics.CONTENT_TYPE
+
+
+def counted_desk(app: ASGIApp) -> ASGIApp:
+    """The desk's app, with its requests counted."""
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                path = scope["path"] if scope["path"] in _DESK else "other"
+                metrics.desk_requests.labels(path, str(message["status"])).inc()
+            await send(message)
+
+        await app(scope, receive, noted if scope["type"] == "http" else send)
+
+    return counted
+
+
+_DESK = {"/v1/order", "/v1/progress", "/v1/uploads", "/v1/outcome"}

@@ -1,0 +1,145 @@
+"""What Prometheus is told: every metric of the operator, each defined here and nowhere else.
+
+Labels have few values: no name of a user, a namespace or a resource. Counters begin at zero with each process, as
+Prometheus expects; what must be right for ever is in the ledger, whose states are counted when they are asked for.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import generate_latest as _exposition
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from contentgen_operator import money
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+reconciles = Counter(
+    "contentgen_reconciles",
+    "Looks at one resource, by what came of them: done, conflict, api_error, store_error, error, gone.",
+    ("kind", "result"),
+    registry=REGISTRY,
+)
+reconcile_seconds = Histogram(
+    "contentgen_reconcile_seconds", "Time of one look at a resource.", ("kind",), buckets=_SECONDS, registry=REGISTRY
+)
+provider_calls = Counter(
+    "contentgen_provider_calls",
+    "Requests to paid providers. `call` is submit (which may cost), poll, find or cancel; `verdict` is ok, or the "
+    "error: Refused and Busy were not accepted, MaybeAccepted may have been paid.",
+    ("provider", "call", "verdict"),
+    registry=REGISTRY,
+)
+provider_seconds = Histogram(
+    "contentgen_provider_call_seconds",
+    "Time of requests to paid providers.",
+    ("provider", "call"),
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+estimated_dollars = Counter(
+    "contentgen_estimated_dollars",
+    "Estimates of the requests that a provider has accepted, by the price table.",
+    ("provider", "model"),
+    registry=REGISTRY,
+)
+spent_dollars = Counter(
+    "contentgen_spent_dollars",
+    "Cost of the requests that a provider has finished, by the price table.",
+    ("provider", "model"),
+    registry=REGISTRY,
+)
+store_errors = Counter(
+    "contentgen_store_errors",
+    "Reconciles that a store kept from going on, by the client that said so: pymongo or botocore.",
+    ("store",),
+    registry=REGISTRY,
+)
+api_requests = Counter(
+    "contentgen_api_requests",
+    "Requests to the Kubernetes API server, watches not counted; code 0 is no answer.",
+    ("method", "resource", "code"),
+    registry=REGISTRY,
+)
+desk_requests = Counter(
+    "contentgen_desk_requests", "Requests of workers to the desk.", ("endpoint", "code"), registry=REGISTRY
+)
+
+
+class Gauges(Collector):
+    """What is looked up at the moment of a scrape."""
+
+    def __init__(self) -> None:
+        self.queue: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
+        self.watch_ages: Callable[[], Mapping[str, float]] = dict
+        self.ledger_states: Mapping[str, int] = {}
+        self.certificate_expiry: Callable[[], float | None] = lambda: None
+        self._resources: dict[str, tuple[str, str, str]] = {}
+        self._tally: Tally[tuple[str, str, str]] = Tally()
+
+    def note_resource(self, uid: str, kind: str, phase: str, reason: str) -> None:
+        """A resource as the watch delivered it."""
+        self.forget_resource(uid)
+        self._resources[uid] = (kind, phase, reason)
+        self._tally[kind, phase, reason] += 1
+
+    def forget_resource(self, uid: str) -> None:
+        """A resource was deleted."""
+        before = self._resources.pop(uid, None)
+        if before is not None:
+            self._tally[before] -= 1
+            if not self._tally[before]:
+                del self._tally[before]
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges."""
+        depth, oldest = self.queue()
+        yield GaugeMetricFamily("contentgen_queue_depth", "Resources that are to be looked at, now or later.", depth)
+        yield GaugeMetricFamily(
+            "contentgen_queue_oldest_due_seconds", "For how long the oldest work has been due.", oldest
+        )
+        resources = GaugeMetricFamily(
+            "contentgen_resources",
+            "Resources in the cluster, by kind, phase and reason.",
+            labels=("kind", "phase", "reason"),
+        )
+        for labels, count in self._tally.items():
+            resources.add_metric(labels, count)
+        yield resources
+        ledger = GaugeMetricFamily(
+            "contentgen_ledger_purchases", "Purchases in the ledger, by their state.", labels=("state",)
+        )
+        for state, count in self.ledger_states.items():
+            ledger.add_metric((state,), count)
+        yield ledger
+        ages = GaugeMetricFamily(
+            "contentgen_watch_age_seconds", "Since when each watch has been open; a minute at most.", labels=("watch",)
+        )
+        for name, age in self.watch_ages().items():
+            ages.add_metric((name,), age)
+        yield ages
+        expiry = self.certificate_expiry()
+        if expiry is not None:
+            yield GaugeMetricFamily(
+                "contentgen_desk_certificate_expiry_timestamp_seconds", "When the desk's certificate ends.", expiry
+            )
+
+
+gauges = Gauges()
+REGISTRY.register(gauges)
+
+
+def exposition() -> bytes:
+    """Everything, in Prometheus' text format."""
+    return _exposition(REGISTRY)
+
+
+def model_label(model: str) -> str:
+    """A model of the price table, else "other": a user may name any."""
+    return model if model in money.PRICES else "other"
