@@ -62,6 +62,10 @@ bench-e2e: cluster ## figures of the operator: build/bench/e2e.json and docs/ben
 soak: cluster ## jobs of all kinds while the operator is killed every 30 s: build/bench/soak.json (MINUTES=20)
 	@$(PY) -m contentgen_bench soak --minutes $(MINUTES)
 
+.PHONY: test-real
+test-real: .venv/.ready ## against the real fal and AssemblyAI; costs money: alone it says how, and asks
+	@$(PY) -m contentgen_real
+
 .PHONY: generate
 generate: .venv/.ready ## CRDs and reference pages from the models
 	@$(PY) tools/generate.py

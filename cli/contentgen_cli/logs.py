@@ -53,7 +53,9 @@ def parts(item: Item, pods: list[Body], stage: Stage | None) -> tuple[Part, ...]
 
 def lines(cluster: Cluster, part: Part, *, follow: bool, raw: bool) -> Iterator[str]:
     """The log of one attempt."""
-    if part.pod is not None:
+    if part.pod is not None and _pending(part.pod):  # asked for its log, the API server answers an empty one
+        yield f"(no log yet; the pod is {pod_story(part.pod)})"
+    elif part.pod is not None:
         try:
             for line in cluster.log(part.pod["metadata"]["name"], follow=follow):
                 yield line if raw else told(line)
@@ -61,8 +63,12 @@ def lines(cluster: Cluster, part: Part, *, follow: bool, raw: bool) -> Iterator[
             yield f"(no log yet; the pod is {pod_story(part.pod)})"
         except NotFound:  # it went in between
             yield from part.kept.splitlines()
-        return
-    yield from part.kept.splitlines()
+    else:
+        yield from part.kept.splitlines()
+
+
+def _pending(pod: Body) -> bool:
+    return (pod["status"].get("phase") or "Pending") == "Pending"
 
 
 def followed(
@@ -72,7 +78,7 @@ def followed(
     seen: set[tuple[Stage, int]] = set()
     while True:
         for part in parts(item, cluster.pods(item.uid), stage):
-            started = part.pod is None or (part.pod["status"].get("phase") or "Pending") != "Pending"
+            started = part.pod is None or not _pending(part.pod)
             if started and (part.stage, part.attempt) not in seen:
                 seen.add((part.stage, part.attempt))
                 yield part

@@ -376,10 +376,13 @@ def test_a_pods_own_log_precedes_what_is_kept(api: Api, cli: Callable[..., Said]
 
 def test_a_pod_without_a_log(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", status("Preparing"))
-    api.extra["/api/v1/namespaces/demo/pods"] = (200, {"items": [pod(UNSCHEDULABLE)]})
-    log = "/api/v1/namespaces/demo/pods/j-r1-prepare-1-x/log"
-    api.extra[log] = (400, {"message": 'container "worker" in pod "p" is waiting to start: ContainerCreating'})
+    pods, log = "/api/v1/namespaces/demo/pods", "/api/v1/namespaces/demo/pods/j-r1-prepare-1-x/log"
+    api.extra[pods] = (200, {"items": [pod(UNSCHEDULABLE)]})
+    api.extra[log] = (200, "")  # what a real API server says of a pod that no node has
     assert "(no log yet; the pod is Pending: no node can take it" in cli("logs", "a").out
+    api.extra[pods] = (200, {"items": [pod({"phase": "Running"})]})
+    api.extra[log] = (400, {"message": 'container "worker" in pod "p" is waiting to start: ContainerCreating'})
+    assert "(no log yet; the pod is Running)" in cli("logs", "a").out
     api.extra[log] = (404, {"message": "pods not found"})
     assert cli("logs", "a").out == ""
 

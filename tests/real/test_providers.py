@@ -1,0 +1,133 @@
+"""One purchase of each kind, as the operator makes it: paid once, polled to its end, found again in the history.
+
+What is asked of the real providers here is what the sandbox promises of them; tests/integration runs this very file
+against the sandbox.
+"""
+
+import asyncio
+import io
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import mongomock
+import pytest
+from PIL import Image
+
+from contentgen_contract.names import Kind
+from contentgen_operator import kinds
+from contentgen_operator.ledger import Ledger
+from contentgen_operator.providers.base import Call, Provider, RequestState, RequestView, StoredObject
+from contentgen_operator.providers.fal import Fal
+from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
+from contentgen_real.consent import LORA, PICTURE, SOUND, SOUND_SECONDS, Check
+from contentgen_real.inputs import tone, training_set
+from contentgen_real.providers import Place
+
+# The SDK of AssemblyAI uses pydantic's older names.
+pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
+
+KINDS = {PICTURE.name: Kind.IMAGE_GENERATION, SOUND.name: Kind.TRANSCRIPTION, LORA.name: Kind.LORA_TRAINING}
+T = TypeVar("T")
+HISTORY_LOOKS = 120  # 10 minutes at the real pause
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    collection: Any = mongomock.MongoClient(tz_aware=True)["real"]["ledger"]
+    return Ledger(collection)
+
+
+async def test_picture(place: Place, fal: Fal, ledger: Ledger) -> None:
+    view = await bought_once(place, fal, ledger, PICTURE, None, looks=120)
+    place.record("fal-picture", view.result or {})
+    place.record("fal-history", await place.fal_history(PICTURE.model))
+    [picture] = (view.result or {})["images"]
+    async with httpx.AsyncClient(timeout=60) as client:
+        content = (await client.get(picture["url"])).raise_for_status().content
+    with Image.open(io.BytesIO(content)) as opened:
+        assert opened.size == (512, 512)
+
+
+async def test_sound(place: Place, ledger: Ledger, tmp_path: Path) -> None:
+    url = await place.publish_sound(tone(SOUND_SECONDS))
+    view = await bought_once(place, place.assemblyai(tmp_path), ledger, SOUND, url, looks=120)
+    place.record("assemblyai-transcript", view.result or {})
+    place.record("assemblyai-history", await place.assemblyai_history())
+    assert (view.result or {})["status"] == "completed"
+    assert "words" in (view.result or {})
+
+
+async def test_training(place: Place, fal: Fal, ledger: Ledger) -> None:
+    url = await place.publish(training_set("jf"))
+    view = await bought_once(place, fal, ledger, LORA, url, looks=720)
+    place.record("fal-training", view.result or {})
+    assert (view.result or {})["diffusers_lora_file"]["url"].startswith("http")
+
+
+async def bought_once(
+    place: Place, provider: Provider, ledger: Ledger, check: Check, input_url: str | None, *, looks: int
+) -> RequestView:
+    """Two payers at the same time; one request, which ends well, and which its marker finds."""
+    key, call = purchase_of(check, input_url)
+    paid = await asyncio.gather(*(pay(provider, ledger, key, call) for _ in range(2)))
+    [request_id] = [each for each in paid if each is not None]
+    stored = await ledger.get(key)
+    assert stored is not None
+    assert (stored.state, stored.request_id) == (PurchaseState.SUBMITTED, request_id)
+
+    async def ended() -> RequestView | None:
+        view = await provider.poll(call.model, request_id)
+        return view if view.state in (RequestState.SUCCEEDED, RequestState.FAILED) else None
+
+    view = await until(ended, looks, place.pause)
+    assert view.state is RequestState.SUCCEEDED, view.message
+    # As after a lost reply: nobody knows the id, and the history has it.
+    nothing: frozenset[str] = frozenset()
+    assert (
+        await until(lambda: provider.find(call.model, call.marker, nothing), HISTORY_LOOKS, place.pause) == request_id
+    )
+    assert await provider.find(call.model, call.marker, frozenset({request_id})) is None, "it was sent more than once"
+    return view
+
+
+def purchase_of(check: Check, input_url: str | None) -> tuple[PurchaseKey, Call]:
+    """The operator's own call, unique to this run; the input's address is the only thing put in by us."""
+    kind, unique = KINDS[check.name], secrets.token_hex(8)
+    key = PurchaseKey(namespace="real", kind=kind, name=check.name, run_hash=unique, rerun=None, attempt=1)
+    job = kinds.Job(user_id="real", job_id=unique, version=1)
+    call = kinds.call_of(check.spec, job, key, ())
+    if input_url is None:
+        return key, call
+    given = {name: input_url if isinstance(value, StoredObject) else value for name, value in call.arguments.items()}
+    return key, call.model_copy(update={"arguments": given, "marker": urlsplit(input_url).path.lstrip("/")})
+
+
+async def pay(provider: Provider, ledger: Ledger, key: PurchaseKey, call: Call) -> str | None:
+    """As `act` does: the POST is sent by whoever wrote the intent, and by nobody else."""
+    now = datetime.now(UTC)
+    intent = Purchase(
+        state=PurchaseState.INTENT, job_id=key.run_hash, provider=call.provider, model=call.model, marker=call.marker,
+        created_at=now, changed_at=now,
+    )  # fmt: skip
+    if not await ledger.intend(key, intent):
+        return None
+    request_id = await provider.submit(call)
+    changes = {"request_id": request_id, "submitted_at": datetime.now(UTC)}
+    assert await ledger.move(
+        Move(key=key, source=PurchaseState.INTENT, target=PurchaseState.SUBMITTED, changes=changes)
+    )
+    return request_id
+
+
+async def until(look: Callable[[], Awaitable[T | None]], looks: int, pause: float) -> T:
+    for _ in range(looks):
+        found = await look()
+        if found is not None:
+            return found
+        await asyncio.sleep(pause)
+    raise AssertionError(f"not within {looks} looks, {pause} s apart")
