@@ -39,7 +39,8 @@ class Result:
 SUITES = (
     Suite("unit", "in this process, stores and providers in memory", ("tests/unit",)),
     Suite("integration", "real store servers and the sandbox over HTTP", ("tests/integration",)),
-    Suite("chart", "helm, rendered", ("tests/cluster/test_chart.py",)),
+    Suite("chart", "helm 3 and 4, helm-unittest, rendered", ("tests/cluster/test_chart.py",)),
+    Suite("chart installs", "helm 3 and 4, on the real cluster", ("tests/cluster/test_chart_install.py",)),
     Suite("crds", "the real API server", ("tests/cluster/test_crds_api_server.py",)),
     Suite("end to end", "the real cluster, images as built", ("tests/cluster/test_end_to_end.py",)),
     Suite("lifecycle", "the real cluster: versions, deletion, deadlines", ("tests/cluster/test_lifecycle.py",)),

@@ -1,5 +1,5 @@
 """What `helm test` runs: the operator is up, its kinds are served and take what they should, and, where that costs
-nothing, a tiny job of each step runs to its end.
+nothing, a tiny job runs to its end.
 """
 
 import argparse
@@ -19,7 +19,7 @@ _log = logging.getLogger("selftest")
 _ROLLOUT_SECONDS = 60
 Body = dict[str, Any]
 
-_TINY: dict[Kind, Body] = {
+TINY: dict[Kind, Body] = {
     Kind.IMAGE_GENERATION: {
         "model": "flux-schnell",
         "prompt": "A small grey square",
@@ -47,9 +47,9 @@ class Check:
         self._namespace = namespace
         self._name = f"helm-test-{secrets.token_hex(3)}"
 
-    def operator(self, namespace: str, deployment: str) -> None:
+    def operator(self, namespace: str, deployment: str, seconds: float = _ROLLOUT_SECONDS) -> None:
         """Its pod is ready: the health check passes, so it watches."""
-        deadline = time.monotonic() + _ROLLOUT_SECONDS
+        deadline = time.monotonic() + seconds
         while True:
             found = self._objects.get_namespaced_custom_object("apps", "v1", namespace, "deployments", deployment)
             if (found.get("status") or {}).get("readyReplicas"):
@@ -97,7 +97,7 @@ class Check:
 
     def _create(self, kind: Kind, **how: str) -> None:
         meta = {"name": self._name, "namespace": self._namespace}
-        body = {"apiVersion": API_VERSION, "kind": kind.value, "metadata": meta, "spec": _TINY[kind]}
+        body = {"apiVersion": API_VERSION, "kind": kind.value, "metadata": meta, "spec": TINY[kind]}
         self._objects.create_namespaced_custom_object(
             GROUP, VERSION, self._namespace, kind.plural, body, field_validation="Strict", **how
         )

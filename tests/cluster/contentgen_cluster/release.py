@@ -26,13 +26,17 @@ def kubectl(root: Path, *args: str, stdin: str | None = None) -> str:
     return _run(root, "kubectl", *args, stdin=stdin)
 
 
-def helm(root: Path, *args: str) -> str:
-    """Run helm against the clone's cluster; its standard output."""
-    return _run(root, "helm", *args)
+def helm(root: Path, *args: str, program: str = "helm", with_errors: bool = False) -> str:
+    """Run helm against the clone's cluster, or its other major (`helm3`); its standard output, and that of errors,
+    where the logs of hooks are."""
+    return _run(root, program, *args, with_errors=with_errors)
 
 
-def install(root: Path, *values: str, seconds: int = 300) -> None:
-    """Install or upgrade the release with the sandbox and the images that were loaded; `values` are more `--set`s."""
+def install(root: Path, *values: str, seconds: int = 300, program: str = "helm", chart: Path | None = None) -> str:
+    """Install or upgrade the release with the sandbox and the images that were loaded; what helm said.
+
+    `values` are more `--set`s; `chart` is another one than the clone's.
+    """
     images: dict[str, str] = json.loads((root / ".cluster/images.json").read_text())
     settings = [
         "sandbox.enabled=true",
@@ -42,11 +46,13 @@ def install(root: Path, *values: str, seconds: int = 300) -> None:
         *values,
     ]
     sets = [part for value in settings for part in ("--set", value)]
-    chart = str(root / "charts/contentgen")
+    source = str(chart or root / "charts/contentgen")
     where = ["--namespace", NAMESPACE, "--create-namespace"]
-    helm(root, "upgrade", "--install", RELEASE, chart, *where, "--wait", "--timeout", f"{seconds}s", *sets)
+    how = [*where, "--wait", "--timeout", f"{seconds}s", *sets]
+    said = helm(root, "upgrade", "--install", RELEASE, source, *how, program=program)
     # kubectl renews what it knows of the server for a kind that it does not find, but not for a category.
     kubectl(root, "api-resources", "--output", "name")
+    return said
 
 
 @contextlib.contextmanager
@@ -78,7 +84,7 @@ def _local_port(process: subprocess.Popen[str]) -> int:
     raise CommandFailed(f"kubectl port-forward: {''.join(said).strip() or 'it ended without a word'}")
 
 
-def _run(root: Path, tool: str, *args: str, stdin: str | None = None) -> str:
+def _run(root: Path, tool: str, *args: str, stdin: str | None = None, with_errors: bool = False) -> str:
     done = subprocess.run(
         [_tool(root, tool), *args],
         env=_environment(root),
@@ -89,7 +95,7 @@ def _run(root: Path, tool: str, *args: str, stdin: str | None = None) -> str:
     )
     if done.returncode != 0:
         raise CommandFailed(f"{tool} {' '.join(args[:3])}: {done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout
+    return done.stdout + done.stderr if with_errors else done.stdout
 
 
 def _tool(root: Path, tool: str) -> str:
