@@ -250,3 +250,12 @@ def test_limits_and_deadlines_are_by_default_what_the_operator_takes_by_itself()
     assert values["limits"] == settings.limits.model_dump(mode="json")
     for name in ("stage_deadline_seconds", "stage_attempts", "adoption_seconds", "provider_deadline_seconds"):
         assert values[to_camel(name)] == getattr(settings, name)
+    for name in ("certificate_seconds", "renew_before_seconds"):
+        assert values["desk"][to_camel(name)] == getattr(settings, f"desk_{name}")
+
+
+def test_every_setting_is_a_value() -> None:
+    """Of the chart: whatever the operator can be told, whoever installs it can say."""
+    manifests = render("sandbox.enabled=true", "desk.existingSecret=issued")
+    told = {name.removeprefix("CONTENTGEN_").lower() for name in env_of(manifests, "contentgen")}
+    assert Settings.model_fields.keys() - told == {"health_port", "desk_port"}
