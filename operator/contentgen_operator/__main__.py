@@ -106,7 +106,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     prepare = partial(prepare_stores, storage, ledger, records)
     reconciling = asyncio.create_task(_reconcile(reconciler, janitor, health, prepare))
     registry = build_registry(Intake(cache, reconciler.wake), watches)
-    tasks += [reconciling, asyncio.create_task(_watch(settings, registry, health, stop))]
+    tasks += [reconciling, asyncio.create_task(_watch(settings, registry, stop))]
     tasks += [asyncio.create_task(tls.keep_fresh(refresh_in))]
     await _until(stop, tasks)
     await reconciler.queue.drain(_GRACE_SECONDS)
@@ -120,13 +120,13 @@ async def _reconcile(
     reconciler: Reconciler, janitor: Janitor, health: Health, prepare: Callable[[], Awaitable[None]]
 ) -> None:
     await prepare()
-    health.done("the stores")
+    health.stores_ready = True
     async with asyncio.TaskGroup() as group:
         group.create_task(reconciler.queue.run())
         group.create_task(janitor.run())
 
 
-async def _watch(settings: Settings, registry: kopf.OperatorRegistry, health: Health, stop: asyncio.Event) -> None:
+async def _watch(settings: Settings, registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
     where: dict[str, Any] = (
         {"namespaces": [settings.watch_namespace]} if settings.watch_namespace else {"clusterwide": True}
     )
@@ -137,7 +137,6 @@ async def _watch(settings: Settings, registry: kopf.OperatorRegistry, health: He
     await asyncio.wait({watching, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
     # kopf has put its own handlers in place of ours, and would take seconds to stop before we heard of it.
     _on_signals(stop)
-    health.done("the watches")
     await watching
 
 

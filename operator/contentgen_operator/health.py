@@ -10,8 +10,11 @@ from typing import Any
 
 from fastapi import FastAPI, Response
 
+from contentgen_contract.names import Kind
 from contentgen_operator.wakeups import WakeUps
 from contentgen_operator.watches import Watches
+
+_WATCHES = len(Kind) + 1  # our kinds and Jobs
 
 
 class Health:
@@ -32,11 +35,11 @@ class Health:
         self._stuck_seconds = stuck_seconds
         self._clock = clock
         self._started = clock()
-        self._waits_for: set[str] = {"the watches", "the stores"}
+        self.stores_ready = False
 
-    def done(self, what: str) -> None:
-        """One of the things that readiness waits for is there."""
-        self._waits_for.discard(what)
+    @property
+    def _watching(self) -> bool:
+        return len(self._watches.ages()) >= _WATCHES
 
     def dead(self) -> list[str]:
         """Why a new process is needed."""
@@ -45,8 +48,9 @@ class Health:
             for name, age in self._watches.ages().items()
             if age > self._watch_seconds
         ]
-        if "the watches" in self._waits_for and self._clock() - self._started > self._watch_seconds:
-            reasons.append(f"the watches are not open {self._clock() - self._started:.0f} s after the start")
+        since = self._clock() - self._started
+        if not self._watching and since > self._watch_seconds:
+            reasons.append(f"the watches are not open {since:.0f} s after the start")
         waited, idle = self._queue.oldest_due_seconds, self._queue.idle_seconds
         if min(waited, idle) > self._stuck_seconds:
             reasons.append(f"work is due since {waited:.0f} s and none was finished for {idle:.0f} s")
@@ -54,7 +58,7 @@ class Health:
 
     def unready(self) -> list[str]:
         """What it waits for."""
-        return sorted(self._waits_for)
+        return ["the stores"] * (not self.stores_ready) + ["the watches"] * (not self._watching)
 
 
 def health_app(health: Health, metrics: Callable[[], Awaitable[tuple[bytes, str]]]) -> FastAPI:

@@ -1,0 +1,239 @@
+"""Alive and ready: a watch that died in silence, a queue that stands still, and what is not the operator's fault."""
+
+import asyncio
+import contextlib
+import json
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import kopf
+import pytest
+from aiohttp import web
+
+from contentgen_contract.names import Kind
+from contentgen_operator import watches as module
+from contentgen_operator.cache import Cache
+from contentgen_operator.health import Health, health_app
+from contentgen_operator.intake import Intake
+from contentgen_operator.wakeups import WakeUps
+from contentgen_operator.watches import Watches
+from contentgen_operator.wiring import build_registry
+
+
+class Clock:
+    """Seconds, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def nothing(key: str) -> None:
+    """Work that is done at once."""
+
+
+def health(clock: Clock, queue: WakeUps[str] | None = None) -> tuple[Health, Watches]:
+    watches = Watches(clock)
+    queue = WakeUps(nothing) if queue is None else queue
+    return Health(watches, queue, watch_seconds=150, stuck_seconds=0.2, clock=clock), watches
+
+
+def open_all(watches: Watches) -> None:
+    for name in ("jobs", *(kind.plural for kind in Kind)):
+        watches.opened(name)
+
+
+def test_a_watch_that_is_not_opened_anew_is_dead() -> None:
+    clock = Clock()
+    subject, watches = health(clock)
+    open_all(watches)
+    clock.now += 149
+    for name in ("jobs", "imagegenerations", "transcriptions"):
+        watches.opened(name)
+    assert subject.dead() == []
+    clock.now += 2
+    assert subject.dead() == ["the watch of loratrainings was opened 151 s ago"]
+    watches.opened("loratrainings")
+    assert subject.dead() == []
+
+
+def test_watches_that_never_open_are_dead_too() -> None:
+    clock = Clock()
+    subject, watches = health(clock)
+    assert subject.dead() == []
+    clock.now += 151
+    assert subject.dead() == ["the watches are not open 151 s after the start"]
+    open_all(watches)
+    assert subject.dead() == []
+
+
+async def test_a_queue_that_stands_still_is_dead_and_a_long_one_that_moves_is_not() -> None:
+    gate = asyncio.Event()
+
+    async def work(key: str) -> None:
+        await gate.wait()
+
+    queue: WakeUps[str] = WakeUps(work, workers=1)
+    subject, _ = health(Clock(), queue)
+    running = asyncio.create_task(queue.run())
+    try:
+        await queue.wake("one")
+        await asyncio.sleep(0.3)
+        assert subject.dead() == [], "one is being worked on, and nothing waits"
+        for key in map(str, range(50)):
+            await queue.wake(key)
+        await asyncio.sleep(0.3)
+        (reason,) = subject.dead()
+        assert "work is due" in reason
+        gate.set()
+        async with asyncio.timeout(5):
+            while len(queue):  # noqa: ASYNC110 - the queue is not to know of the test
+                await asyncio.sleep(0.01)
+        assert subject.dead() == []
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+async def test_what_the_kubelet_is_told() -> None:
+    clock = Clock()
+    subject, watches = health(clock)
+
+    async def metrics() -> tuple[bytes, str]:
+        return b"a_metric 1\n", "text/plain; version=1.0.0"
+
+    transport = httpx.ASGITransport(app=health_app(subject, metrics))
+    async with httpx.AsyncClient(transport=transport, base_url="http://it") as client:
+        assert (await client.get("/healthz")).status_code == 200
+        unready = await client.get("/readyz")
+        assert (unready.status_code, unready.text) == (503, "the stores; the watches")
+        subject.stores_ready = True
+        open_all(watches)
+        assert (await client.get("/readyz")).text == "ok"
+        clock.now += 200
+        for name in (kind.plural for kind in Kind):
+            watches.opened(name)
+        dead = await client.get("/healthz")
+        assert (dead.status_code, dead.text) == (503, "the watch of jobs was opened 200 s ago")
+        assert (await client.get("/readyz")).status_code == 200
+        assert (await client.get("/metrics")).text == "a_metric 1\n"
+
+
+class ApiServer:
+    """Lists and watches over real HTTP; `silent` keeps connections open and says nothing, not even an end."""
+
+    def __init__(self) -> None:
+        self.watches: list[str] = []
+        self.refuses = False
+        self.silent = False
+        self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        name = request.path.rstrip("/").rpartition("/")[2]
+        if "watch" not in request.query:
+            listed = {"metadata": {"resourceVersion": "1"}, "items": []}
+            return web.json_response(discovery(request.path) or listed)
+        if self.refuses:
+            return web.json_response({"code": 503, "kind": "Status"}, status=503)
+        self.watches.append(name)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        end = 60 if self.silent else int(request.query["timeoutSeconds"])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(end):
+                while name == "imagegenerations" and not self.silent:
+                    await response.write(json.dumps(await self.events.get()).encode() + b"\n")
+                await asyncio.sleep(end)
+        return response
+
+
+KINDS = {
+    "/api/v1": [("namespaces", "Namespace"), ("events", "Event")],
+    "/apis/apiextensions.k8s.io/v1": [("customresourcedefinitions", "CustomResourceDefinition")],
+    "/apis/batch/v1": [("jobs", "Job")],
+    "/apis/contentgen.dev/v1alpha1": [(kind.plural, kind.value) for kind in Kind],
+}
+
+
+def discovery(path: str) -> dict[str, Any] | None:
+    """What the API server says of itself; None for a list of objects."""
+    if path == "/api":
+        return {"versions": ["v1"]}
+    if path == "/apis":
+        served = [path.split("/")[2:] for path in KINDS if path.startswith("/apis/")]
+        versions = {group: {"version": version} for group, version in served}
+        return {"groups": [{"name": n, "preferredVersion": v, "versions": [v]} for n, v in versions.items()]}
+    if path not in KINDS:
+        return None
+    common = {"namespaced": True, "verbs": ["get", "list", "watch", "patch"]}
+    return {"resources": [{"name": n, "kind": k, "singularName": k.lower()} | common for n, k in KINDS[path]]}
+
+
+@contextlib.asynccontextmanager
+async def operator(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Watches, list[str]]]:
+    """kopf with our handlers, against that server; the watches, and the names of whom it woke."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", server.answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    info = kopf.ConnectionInfo(server=f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(kopf, "login_with_service_account", lambda **_: info)
+    monkeypatch.setattr(kopf.ConnectionInfo, "as_ssl_context", lambda _: ssl.create_default_context())
+    watches, woken = Watches(), list[str]()
+
+    async def wake(ref: Any) -> None:
+        woken.append(ref.name)
+
+    stop, ready = asyncio.Event(), asyncio.Event()
+    registry = build_registry(Intake(Cache(), wake), watches)
+    running = asyncio.create_task(
+        kopf.operator(registry=registry, standalone=True, clusterwide=True, stop_flag=stop, ready_flag=ready)
+    )
+    try:
+        async with asyncio.timeout(10):
+            await ready.wait()
+        yield watches, woken
+    finally:
+        stop.set()
+        await asyncio.wait({running}, timeout=10)
+        await runner.cleanup()
+
+
+async def test_a_watch_that_died_in_silence_is_opened_anew_and_until_then_grows_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wiring = "contentgen_operator.wiring"
+    monkeypatch.setattr(f"{wiring}.SERVER_SECONDS", 1)
+    monkeypatch.setattr(f"{wiring}.CLIENT_SECONDS", 3)
+    assert module.SERVER_SECONDS < module.CLIENT_SECONDS < 90, "the promise of 90 s"
+    server = ApiServer()
+    async with operator(server, monkeypatch) as (watches, woken):
+        meta = {"namespace": "ns", "name": "it", "uid": "u1", "resourceVersion": "2"}
+        await server.events.put({"type": "ADDED", "object": {"metadata": meta, "spec": {}}})
+        await asyncio.sleep(2)
+        assert woken == ["it"]
+        assert len(watches.ages()) == 4
+        assert max(watches.ages().values()) < 2.5, "each is opened anew every second"
+        server.silent = True
+        await asyncio.sleep(1.5)
+        opened = len(server.watches)
+        await asyncio.sleep(1)
+        assert max(watches.ages().values()) > 1.5, "seen to be old"
+        server.silent = False
+        await server.events.put(
+            {"type": "ADDED", "object": {"metadata": meta | {"name": "next", "uid": "u2"}, "spec": {}}}
+        )
+        async with asyncio.timeout(6):
+            while woken != ["it", "next"]:  # noqa: ASYNC110 - kopf is not to know of the test
+                await asyncio.sleep(0.1)
+        assert len(server.watches) > opened
+        server.refuses = True
+        await asyncio.sleep(5)
+        assert max(watches.ages().values()) > 2, "what cannot be opened is not young"

@@ -1,0 +1,165 @@
+"""What a scrape says: right after restarts and deletions, bounded in its labels, and never twice for one dollar."""
+
+# ruff: noqa: ARG002 - the fakes have the signatures of what they stand for
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import mongomock
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from contentgen_contract.names import Kind
+from contentgen_operator import instruments, metrics
+from contentgen_operator.cache import Cache
+from contentgen_operator.instruments import CountedLedger, CountedProvider, counted_desk
+from contentgen_operator.intake import Intake
+from contentgen_operator.kube import _resource_of
+from contentgen_operator.logs import JsonFormatter, about
+from contentgen_operator.observed import ResourceRef
+from contentgen_operator.providers.base import Call, MaybeAccepted
+from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+KEY = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="ab", rerun=None, attempt=1)
+
+
+def scraped() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    families = text_string_to_metric_families(metrics.exposition().decode())
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+
+def value(name: str, **labels: str) -> float:
+    return scraped().get((name, tuple(sorted(labels.items()))), 0.0)
+
+
+async def ignore(ref: ResourceRef) -> None:
+    """Nobody is woken."""
+
+
+def body(uid: str, **status: Any) -> dict[str, Any]:
+    return {"metadata": {"namespace": "ns", "name": uid, "uid": uid, "resourceVersion": "1"}, "status": status}
+
+
+async def test_resources_are_counted_as_they_are_now() -> None:
+    intake, kind = Intake(Cache(), ignore), Kind.LORA_TRAINING
+    await intake.resource(kind, body("m1"), deleted=False)
+    await intake.resource(kind, body("m1", phase="Failed", reason="NoVideo"), deleted=False)
+    await intake.resource(kind, body("m2", phase="Failed", reason="NoVideo"), deleted=False)
+    labels = {"kind": "LoraTraining", "phase": "Failed", "reason": "NoVideo"}
+    assert value("contentgen_resources", **labels) == 2
+    assert value("contentgen_resources", kind="LoraTraining", phase="Pending", reason="") == 0
+    for uid in ("m1", "m2", "m2"):
+        await intake.resource(kind, body(uid, phase="Failed", reason="NoVideo"), deleted=True)
+    assert ("contentgen_resources", tuple(sorted(labels.items()))) not in scraped(), "no series is left behind"
+
+
+class Lossy:
+    """A provider whose every reply is lost."""
+
+    configured = True
+
+    async def submit(self, call: Call) -> str:
+        raise MaybeAccepted("lost")
+
+    async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:
+        return None
+
+
+async def test_calls_are_counted_by_their_verdict() -> None:
+    lossy: Any = Lossy()
+    provider = CountedProvider("fal", lossy)
+    assert provider.configured
+    with pytest.raises(MaybeAccepted):
+        await provider.submit(Call(provider="fal", model="m", arguments={}, marker="x"))
+    await provider.find("m", "x", frozenset())
+    assert value("contentgen_provider_calls_total", provider="fal", call="submit", verdict="MaybeAccepted") == 1
+    assert value("contentgen_provider_calls_total", provider="fal", call="find", verdict="ok") == 1
+    assert value("contentgen_provider_call_seconds_count", provider="fal", call="submit") == 1
+
+
+async def test_a_dollar_is_counted_once_and_states_come_from_the_ledger() -> None:
+    ledger = CountedLedger(mongomock.MongoClient(tz_aware=True)["db"]["ledger"])
+    model = "assemblyai/universal"
+    purchase = Purchase(
+        state=PurchaseState.INTENT,
+        job_id="j",
+        provider="assemblyai",
+        model=model,
+        marker="m",
+        created_at=NOW,
+        changed_at=NOW,
+        estimated_micros=1_500_000,
+    )
+    await ledger.intend(KEY, purchase)
+    submitted = Move(key=KEY, source=PurchaseState.INTENT, target=PurchaseState.SUBMITTED)
+    done = Move(
+        key=KEY,
+        source=PurchaseState.SUBMITTED,
+        target=PurchaseState.SUCCEEDED,
+        changes={"actual_micros": 1_250_000},
+    )
+    for move in (submitted, submitted, done, done):
+        await ledger.move(move)
+    labels = {"provider": "assemblyai", "model": model}
+    assert value("contentgen_estimated_dollars_total", **labels) == 1.5
+    assert value("contentgen_spent_dollars_total", **labels) == 1.25
+    await instruments.exposition(ledger)
+    assert value("contentgen_ledger_purchases", state="succeeded") == 1
+    assert value("contentgen_ledger_purchases", state="intent") == 0
+
+
+async def test_labels_have_few_values() -> None:
+    assert metrics.model_label("fal-ai/flux/dev") == "fal-ai/flux/dev"
+    assert metrics.model_label("somebody/else") == "other"
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 404})
+
+    async def send(message: Any) -> None:
+        """Nowhere."""
+
+    nothing: Any = None
+    for path in ("/v1/order", "/v1/any/other", "/etc/passwd"):
+        await counted_desk(app)({"type": "http", "path": path}, nothing, send)
+    assert value("contentgen_desk_requests_total", endpoint="/v1/order", code="404") == 1
+    assert value("contentgen_desk_requests_total", endpoint="other", code="404") == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "resource"),
+    [
+        ("/apis/contentgen.dev/v1alpha1/namespaces/ns/loratrainings/jesse/status", "loratrainings/status"),
+        ("/apis/contentgen.dev/v1alpha1/namespaces/ns/loratrainings/jesse", "loratrainings"),
+        ("/apis/batch/v1/namespaces/ns/jobs/a?propagationPolicy=Background", "jobs"),
+        ("/api/v1/namespaces/ns/pods/it/log?tailLines=100", "pods/log"),
+        ("/api/v1/namespaces/ns/events", "events"),
+        ("/apis/authentication.k8s.io/v1/tokenreviews", "tokenreviews"),
+    ],
+)
+def test_a_path_is_told_by_its_plural_alone(path: str, resource: str) -> None:
+    assert _resource_of(path) == resource
+
+
+def test_every_name_follows_the_rules() -> None:
+    for family in metrics.REGISTRY.collect():
+        if family.name.startswith("process_"):
+            continue
+        assert family.name.startswith("contentgen_")
+        assert family.documentation.endswith("."), family.name
+        assert not family.name.endswith(("_total", "_count", "_sum")), family.name  # prometheus-client adds them
+        assert not any(word in family.name for word in ("_ms", "_millis", "_minutes")), "base units"
+
+
+def test_a_line_says_whom_it_is_about_and_keeps_secrets() -> None:
+    ref = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid="u1")
+    said = "GET https://s3/x?X-Amz-Signature=abc failed; Authorization: Key fal-secret-123456; 'http://h/p?a=b'"
+    record = logging.LogRecord("n", logging.INFO, "f", 1, "%s", (said,), None)
+    vars(record).update(about(ref))
+    line = JsonFormatter().format(record)
+    told = json.loads(line)
+    assert [told[each] for each in ("jobId", "kind", "namespace", "resource")] == ["u1", "Transcription", "ns", "it"]
+    assert "https://s3/x…" in told["message"]
+    for secret in ("X-Amz", "abc", "fal-secret", "a=b"):
+        assert secret not in line
