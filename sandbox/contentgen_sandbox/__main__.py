@@ -6,6 +6,7 @@ import sys
 
 from contentgen_sandbox.settings import StoreSettings
 from contentgen_sandbox.stores import Child, mongo, s3, supervise
+from contentgen_sandbox.switches import Switches
 
 PROVIDERS = (sys.executable, "-m", "contentgen_sandbox.serve")
 
@@ -20,7 +21,7 @@ def main() -> None:
     children = [mongo(settings), s3(settings)]
     if what == "all":
         children.append(Child("providers", PROVIDERS, os.environ))
-    sys.exit(supervise(children))
+    sys.exit(supervise(children, Switches(settings.data)))
 
 
 if __name__ == "__main__":

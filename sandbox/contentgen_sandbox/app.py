@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from contentgen_sandbox import assemblyai, control, fal, media
+from contentgen_sandbox import assemblyai, control, fal, hostile, media
 from contentgen_sandbox.fal_models import MODELS, Shop
 from contentgen_sandbox.faults import Faults
 from contentgen_sandbox.jobs import Job, Jobs, Progress, Runner
@@ -51,7 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="contentgen sandbox", lifespan=lifespan)
     app.state.sandbox = sandbox
-    for router in (control.router, media.router, fal.history, fal.router, assemblyai.router):
+    for router in (control.router, media.router, hostile.router, fal.history, fal.router, assemblyai.router):
         app.include_router(router)
     app.add_middleware(KeepReceive)
     app.add_exception_handler(assemblyai.Refused, _assemblyai_error)
@@ -59,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 class KeepReceive:
-    """Keeps the server's own `receive` where faults.lose_reply finds it, behind whatever frameworks wrap it."""
+    """Keeps the server's own `receive` where faults.connection finds it, behind whatever frameworks wrap it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

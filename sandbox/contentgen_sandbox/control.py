@@ -1,14 +1,19 @@
-"""What tests and people use and no provider has: the ledger, the faults, the page."""
+"""What tests and people use and no provider has: the ledger, the faults, the stores' switches, the page."""
 
-from fastapi import APIRouter, Request
+from typing import Literal
+
+from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from pydantic import BaseModel
 
 from contentgen_sandbox.faults import Fault
 from contentgen_sandbox.page import page
 from contentgen_sandbox.sandbox import of
+from contentgen_sandbox.switches import State, Switches
 
 router = APIRouter()
 MAX_FAULTS = 100
+SWITCH_S = 30
 
 
 @router.get("/healthz")
@@ -52,3 +57,29 @@ async def disarm(request: Request) -> Response:
 
 def _armed(request: Request) -> Response:
     return JSONResponse([fault.model_dump(exclude_none=True) for fault in of(request).faults.armed()])
+
+
+@router.delete("/sandbox/jobs/{job_id}/faults")
+async def heal(job_id: str, request: Request) -> Response:
+    """A marked request is as it should be from now on: a result URL that was dead answers again."""
+    jobs = of(request).jobs
+    if jobs.get(job_id) is None:
+        raise HTTPException(404, "no such request")
+    jobs.change(job_id, faults=())
+    return Response(status_code=204)
+
+
+class Switch(BaseModel):
+    state: State
+
+
+@router.put("/sandbox/stores/{store}")
+def switch(store: Literal["s3", "mongo"], wish: Switch, request: Request) -> Response:
+    """Answers when the store is as wished. Raises: HTTPException 404 where no store is supervised beside us."""
+    switches = Switches(of(request).settings.data)
+    if switches.now(store) is None:
+        raise HTTPException(404, "the stores do not run beside this sandbox")
+    switches.wish(store, wish.state)
+    if not switches.wait_for(store, wish.state, SWITCH_S):
+        raise HTTPException(504, f"{store} is {switches.now(store)} after {SWITCH_S} s")
+    return JSONResponse({"store": store, "state": wish.state})

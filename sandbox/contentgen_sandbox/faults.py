@@ -18,13 +18,19 @@ STAGES: dict[str, Stage] = {
     "error_500": "refuse",
     "reply_lost": "reply",  # the connection drops without an answer
     "timeout": "reply",  # hangs `delay_s`, then drops
+    "slow_accept": "reply",  # answers after `delay_s`
     "model_error": "job",  # ends with the model's own error
     "stuck": "job",  # never ends
+    "slow_model": "job",  # takes `delay_s` longer
     "result_url_dead": "job",  # its result files answer 404
+    "result_private": "job",  # they redirect to the cloud's metadata address
+    "result_html": "job",  # they are a web page
+    "result_truncated": "job",  # they are half of what they should be
+    "result_huge": "job",  # they say that they are a terabyte
     "slow_status": "status",  # answers after `delay_s`
     "malformed_status": "status",  # answers 200 with something that isn't JSON
 }
-DEFAULT_DELAY_S = {"timeout": 60.0, "slow_status": 5.0}
+DEFAULT_DELAY_S = {"timeout": 60.0, "slow_status": 5.0, "slow_accept": 5.0, "slow_model": 20.0}
 
 
 class Fault(BaseModel):
@@ -36,9 +42,15 @@ class Fault(BaseModel):
         "error_500",
         "reply_lost",
         "timeout",
+        "slow_accept",
         "model_error",
         "stuck",
+        "slow_model",
         "result_url_dead",
+        "result_private",
+        "result_html",
+        "result_truncated",
+        "result_huge",
         "slow_status",
         "malformed_status",
     ]
@@ -89,14 +101,25 @@ async def refusal(fault: Fault) -> Response:
     return JSONResponse({"detail": text, "error": text}, status)
 
 
-async def lose_reply(fault: Fault, request: Request) -> None:
-    """Drops the connection without a byte of an answer, as a broken network would."""
+async def spoil_reply(fault: Fault, request: Request) -> None:
+    """Holds the answer back, and drops it where the fault says so."""
     await asyncio.sleep(fault.delay)
-    # uvicorn's `receive` is a method of the object that owns the connection; ASGI itself has no way to drop one.
-    receive = request.scope["contentgen.receive"]
-    receive.__self__.transport.abort()
-    while (await receive())["type"] != "http.disconnect":
+    if fault.fault != "slow_accept":
+        await drop(request)
+
+
+async def drop(request: Request) -> None:
+    """Drops the connection without a further byte, as a broken network would."""
+    connection(request).abort()
+    while (await request.scope["contentgen.receive"]())["type"] != "http.disconnect":
         pass
+
+
+def connection(request: Request) -> asyncio.Transport:
+    """What the caller's bytes go through; ASGI itself has no way to drop a connection or to break HTTP's rules."""
+    # uvicorn's `receive` is a method of the object that owns the connection.
+    transport: asyncio.Transport = request.scope["contentgen.receive"].__self__.transport
+    return transport
 
 
 async def status_fault(faults: Faults, provider: str, model: str) -> Response | None:

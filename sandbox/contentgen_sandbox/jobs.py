@@ -66,6 +66,7 @@ class Job(BaseModel):
     failure: Failure | None = None
     logs: tuple[Log, ...] = ()
     faults: tuple[str, ...] = ()
+    extra_seconds: float = 0
 
     @property
     def phase(self) -> Literal["queued", "running", "done"]:
@@ -201,6 +202,7 @@ class Runner:
             self._jobs.change(job.id, started_at=datetime.now(UTC))
             if "model_error" in job.faults:
                 raise ModelError("The model failed on this input (a fault of the sandbox)")
+            progress.wait(job.extra_seconds)
             output = self._work(job, progress)
             progress.wait(0)
             self._jobs.change(job.id, ended_at=datetime.now(UTC), output=output)

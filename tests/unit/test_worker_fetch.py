@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from contentgen_contract.addresses import refusal
 from contentgen_contract.orders import Download
 from contentgen_worker.errors import FetchError, NotAllowed, Unreachable, shown
 from contentgen_worker.fetch import Bounds, Fetcher
-from contentgen_worker.guard import Guard, refusal
+from contentgen_worker.guard import Guard
 from contentgen_worker.retry import SOURCE, STORE
 
 BOUNDS = Bounds(max_bytes=1000, seconds=20)

@@ -11,49 +11,12 @@ from dataclasses import dataclass
 
 import httpx
 
+from contentgen_contract.addresses import IPAddress, pair, refusal
 from contentgen_worker.errors import NotAllowed, Unreachable, shown
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], Sequence[str]]
 
 _PORTS = {"http": 80, "https": 443}
-# RFC 6890 and its registry, and what clouds put beside it.
-_REFUSED_V4 = tuple(
-    ipaddress.IPv4Network(network)
-    for network in (
-        "0.0.0.0/8",  # this network
-        "10.0.0.0/8",
-        "100.64.0.0/10",  # carrier NAT, where pods and Alibaba's metadata live
-        "127.0.0.0/8",
-        "168.63.129.16/32",  # Azure's wire server has a public address
-        "169.254.0.0/16",  # link-local, metadata
-        "172.16.0.0/12",
-        "192.0.0.0/24",  # IETF, Oracle's metadata
-        "192.0.2.0/24",
-        "192.31.196.0/24",
-        "192.52.193.0/24",
-        "192.88.99.0/24",  # 6to4 relays
-        "192.168.0.0/16",
-        "192.175.48.0/24",
-        "198.18.0.0/15",
-        "198.51.100.0/24",
-        "203.0.113.0/24",
-        "224.0.0.0/4",  # multicast
-        "240.0.0.0/4",  # reserved, broadcast
-    )
-)
-_GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")  # all else is local, mapped, multicast or unassigned
-_REFUSED_V6 = tuple(
-    ipaddress.IPv6Network(network)
-    for network in (
-        "2001::/23",  # IETF: Teredo, benchmarking, ORCHID
-        "2001:db8::/32",
-        "2002::/16",  # 6to4 hides an IPv4 address; nobody serves files from it any more
-        "3fff::/20",
-    )
-)
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # a DNS64 makes these for every IPv4 host
-_ISATAP = (0x00005EFE, 0x02005EFE)
 
 
 @dataclass(frozen=True)
@@ -62,26 +25,6 @@ class Target:
 
     url: httpx.URL
     addresses: tuple[IPAddress, ...]
-
-
-def refusal(address: IPAddress) -> str:
-    """Why an address is off limits, or nothing."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return next((f"in {network}" for network in _REFUSED_V4 if address in network), "")
-    inner = _embedded(address)
-    if inner is not None:
-        return refusal(inner)
-    if address not in _GLOBAL_V6:
-        return "not a global address"
-    return next((f"in {network}" for network in _REFUSED_V6 if address in network), "")
-
-
-def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address in _NAT64 or (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return None
 
 
 def system_resolver(host: str, port: int) -> list[str]:
@@ -103,7 +46,7 @@ class Guard:
         host = url.raw_host.decode("ascii")
         port = url.port or _PORTS[url.scheme]
         addresses = self._addresses(host, port, url)
-        if _pair(host, port) not in self._allowed:
+        if pair(host, port) not in self._allowed:
             _refuse_any(addresses, url)
         return Target(url, addresses)
 
@@ -136,10 +79,6 @@ def _parse(address: str | httpx.URL) -> httpx.URL:
 
 def _named(url: httpx.URL, address: IPAddress) -> str:
     return str(address) if url.host == str(address) else f"{url.host} is {address}"
-
-
-def _pair(host: str, port: int) -> str:
-    return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").lower()
 
 
 def _refuse_any(addresses: Sequence[IPAddress], url: httpx.URL) -> None:

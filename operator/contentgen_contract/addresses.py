@@ -1,0 +1,114 @@
+"""Which addresses are off limits for URLs that a user or a provider gave. Pure: nothing is resolved or opened.
+
+The worker asks for every address that it is about to connect to (`refusal`); the operator asks about URLs that it
+hands to a provider (`literal_refusal`), of which it can only see what is written in them.
+"""
+
+import ipaddress
+import re
+import socket
+from urllib.parse import urlsplit
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# RFC 6890 and its registry, and what clouds put beside it.
+_REFUSED_V4 = tuple(
+    ipaddress.IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # carrier NAT, where pods and Alibaba's metadata live
+        "127.0.0.0/8",
+        "168.63.129.16/32",  # Azure's wire server has a public address
+        "169.254.0.0/16",  # link-local, metadata
+        "172.16.0.0/12",
+        "192.0.0.0/24",  # IETF, Oracle's metadata
+        "192.0.2.0/24",
+        "192.31.196.0/24",
+        "192.52.193.0/24",
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",
+        "192.175.48.0/24",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, broadcast
+    )
+)
+_GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")  # all else is local, mapped, multicast or unassigned
+_REFUSED_V6 = tuple(
+    ipaddress.IPv6Network(network)
+    for network in (
+        "2001::/23",  # IETF: Teredo, benchmarking, ORCHID
+        "2001:db8::/32",
+        "2002::/16",  # 6to4 hides an IPv4 address; nobody serves files from it any more
+        "3fff::/20",
+    )
+)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # a DNS64 makes these for every IPv4 host
+_ISATAP = (0x00005EFE, 0x02005EFE)
+# Names that mean something inside a cluster, a machine or a company's network alone.
+_PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".svc", ".cluster.local", ".home.arpa", ".lan", ".corp")
+
+
+def refusal(address: IPAddress) -> str:
+    """Why an address is off limits, or nothing."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return next((f"in {network}" for network in _REFUSED_V4 if address in network), "")
+    inner = _embedded(address)
+    if inner is not None:
+        return refusal(inner)
+    if address not in _GLOBAL_V6:
+        return "not a global address"
+    return next((f"in {network}" for network in _REFUSED_V6 if address in network), "")
+
+
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address in _NAT64 or (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return None
+
+
+def pair(host: str, port: int) -> str:
+    """`host:port` as allow-lists have it."""
+    return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").lower()
+
+
+def literal_refusal(url: str, allowed: tuple[str, ...] = ()) -> str:
+    """Why a URL can be seen to lead to an address off limits, or nothing.
+
+    Only what is written in it counts: where a public name leads is found out by whoever resolves it.
+    """
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").rstrip(".")
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return "not a usable URL"
+    if parts.username is not None or parts.password is not None:
+        return "holds a user or password"
+    if pair(host, port) in {each.lower() for each in allowed}:
+        return ""
+    address = _literal(host)
+    if address is not None:
+        return refusal(address)
+    if "." not in host or host.endswith(_PRIVATE_SUFFIXES):
+        return "a name of a private network"
+    return ""
+
+
+def _literal(host: str) -> IPAddress | None:
+    """The address that a host is written as, also as 127.1, 2130706433, 0x7f.1 or 0177.0.0.1."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        pass
+    if not re.fullmatch(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}", host):
+        return None
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None
