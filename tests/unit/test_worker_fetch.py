@@ -291,8 +291,8 @@ class _Trickle(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def trickle() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Trickle)
+def trickle(request: pytest.FixtureRequest) -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), getattr(request, "param", _Trickle))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -313,4 +313,25 @@ def test_a_slow_sender_is_given_up(trickle: str, tmp_path: Path, bounds: Bounds,
     started = time.monotonic()
     with pytest.raises(Unreachable, match=text):
         fetcher(Guard([trickle])).fetch(Download(url=f"http://{trickle}/"), tmp_path / "f", bounds)
+    assert time.monotonic() - started < 2
+
+
+class _SlowHead(_Trickle):
+    def do_GET(self) -> None:
+        try:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            for _ in range(200):
+                self.wfile.write(b"X-Wait: yes\r\n")
+                time.sleep(0.02)
+        except OSError:
+            return
+
+
+@pytest.mark.parametrize("trickle", [_SlowHead], indirect=True)
+def test_an_answer_that_never_begins_is_given_up(trickle: str, tmp_path: Path) -> None:
+    started = time.monotonic()
+    bounds = Bounds(1000, 20, answer_seconds=0.3)
+    with pytest.raises(Unreachable, match="no answer began") as caught:
+        fetcher(Guard([trickle])).fetch(Download(url=f"http://{trickle}/"), tmp_path / "f", bounds)
+    assert not caught.value.passing
     assert time.monotonic() - started < 2

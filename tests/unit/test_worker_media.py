@@ -12,7 +12,7 @@ from PIL import Image
 
 from contentgen_contract.names import Step
 from contentgen_contract.orders import Progress
-from contentgen_worker.errors import Unsupported
+from contentgen_worker.errors import BeyondLimits, Unsupported
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.frames import pictures, scaled
 from contentgen_worker.media.moments import Moment, Shot, evenly, moments
@@ -121,7 +121,7 @@ def test_a_recording_is_known_by_its_content(tmp_path: Path) -> None:
     found = probe(path, BOUNDS)
     assert (found.width, found.height, found.video_codec, found.audio_codec) == (320, 180, "h264", "")
     assert found.seconds == pytest.approx(1, abs=0.1)
-    with pytest.raises(Unsupported, match=r"at most 0\.5 s"):
+    with pytest.raises(BeyondLimits, match=r"at most 0\.5 s"):
         probe(path, Bounds(pixels=10**7, seconds=0.5))
 
 

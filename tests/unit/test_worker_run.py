@@ -43,7 +43,7 @@ from contentgen_contract.orders import (
     UploadRequest,
 )
 from contentgen_contract.story import human_bytes
-from contentgen_worker.errors import DeskRefused, Retryable, Unreachable
+from contentgen_worker.errors import DeskRefused, OwnFileMissing, Retryable, Unreachable
 from contentgen_worker.fetch import Bounds, Fetcher, system_tls
 from contentgen_worker.guard import Guard
 from contentgen_worker.retry import SOURCE
@@ -444,13 +444,33 @@ def test_what_is_no_recording(world: World, content: bytes) -> None:
     assert world.run().reason is Reason.UNSUPPORTED_MEDIA
 
 
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"\n <!DOCTYPE html><html>Sign in</html>", "web page"),
+        (b"<HTML><body>", "web page"),
+        (b"these are words", "it is text"),
+        (b"\0\1\2\3", "damaged"),
+    ],
+)
+def test_it_says_what_it_got_instead(world: World, content: bytes, text: str) -> None:
+    prepare_sound(world, world.serve("talk.mp4", content))
+    outcome = world.run()
+    assert outcome.reason is Reason.UNSUPPORTED_MEDIA
+    assert outcome.message.startswith("spec.source.url: ")
+    assert text in outcome.message
+    assert "Sign in" not in outcome.message
+
+
 def test_limits_of_media(world: World, talk: bytes) -> None:
     prepare_lora(world, world.serve("talk.mp4", talk))
     world.order["limits"] = {"pixels": 320 * 180 - 1}
-    assert "320x180" in world.run().message
+    outcome = world.run()
+    assert outcome.reason is Reason.SOURCE_TOO_LARGE
+    assert "320x180" in outcome.message
     world.woken, world.order["limits"] = 0, {"durationSeconds": 10}
     outcome = world.run()
-    assert outcome.reason is Reason.UNSUPPORTED_MEDIA
+    assert outcome.reason is Reason.SOURCE_TOO_LARGE
     assert "16 s" in outcome.message
 
 
@@ -611,6 +631,22 @@ def test_a_result_url_into_the_cluster(world: World) -> None:
     collect_lora(world, WEIGHTS)
     world.order["allowedHosts"] = []
     assert world.run().reason is Reason.RESULT_UNREACHABLE
+
+
+def test_what_we_lost_ourselves_is_not_the_providers_fault(world: World) -> None:
+    collect_lora(world, WEIGHTS)
+    del world.files["answer"]
+    with pytest.raises(OwnFileMissing, match=r"answer\.json: .*HTTP 404"):
+        run(Stage.COLLECT, world.settings())
+    assert world.stored == {}
+
+
+def test_weights_are_kept_without_their_accessories(world: World) -> None:
+    collect_lora(world, WEIGHTS)
+    for name in ("dataset", "p0", "p8"):
+        del world.files[name]
+    assert world.run().reason is Reason.COMPLETED
+    assert json.loads(world.stored["config.json"][0])["frame_count"] is None
 
 
 def collect_images(world: World, contents: list[bytes], **image: Any) -> None:

@@ -9,11 +9,13 @@
     │   └── ChecksumMismatch
     ├── BadMedia              a file that can't be used as sound or picture
     │   ├── Unsupported
+    │   ├── BeyondLimits
     │   ├── NoVideoTrack
     │   ├── NoAudioTrack
     │   └── TooFewFrames
     ├── Verdict               it can never succeed: the outcome says so, exit 0
     └── Retryable             it may pass when tried again: no outcome, exit 1
+        ├── OwnFileMissing    our own store has not got what we left there
         └── DeskRefused       the desk does not take our token: exit 3
 
 Their texts are read by users: they name the thing, the value, what was expected and what to do, and never a
@@ -67,7 +69,13 @@ class BadMedia(WorkerError):
 
 
 class Unsupported(BadMedia):
-    """Not a container or codec that we open, broken, or beyond the limits."""
+    """Not a container or codec that we open, or broken."""
+
+
+class BeyondLimits(BadMedia):
+    """Longer, or with larger frames, than is taken."""
+
+    reason = Reason.SOURCE_TOO_LARGE
 
 
 class NoVideoTrack(BadMedia):
@@ -100,6 +108,10 @@ class Retryable(WorkerError):
     """Something outside is away; the same stage may pass later."""
 
     exit_code = 1
+
+
+class OwnFileMissing(Retryable):
+    """What an earlier stage or the operator left in our own store is not there."""
 
 
 class DeskRefused(Retryable):

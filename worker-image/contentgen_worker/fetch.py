@@ -6,13 +6,16 @@ Bytes, time and rate are bounded; what the file is, is for whoever opens it.
 import errno
 import hashlib
 import os
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import certifi
 import httpx
@@ -47,6 +50,7 @@ class Bounds:
     seconds: float
     bytes_per_second: float = 16 * 1024  # a slower sender is given up ...
     rate_window: float = 30.0  # ... after being slower for this many seconds
+    answer_seconds: float = 60.0  # until an answer begins
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class _Untrusted:
         address: str | httpx.URL = self.url
         for _ in range(REDIRECTS + 1):
             target = self.guard.check(address)
-            with _pinned(target) as response:
+            with _pinned(target, self.sink) as response:
                 if response.status_code in _REDIRECT_CODES:
                     address = _next(target.url, response)
                     continue
@@ -134,32 +138,63 @@ def _next(url: httpx.URL, response: httpx.Response) -> httpx.URL:
         raise NotAllowed(f"{shown(url)}: redirects to something that is no URL ({error})") from None
 
 
+class _Patience:
+    """Ends a connection whose answer has not begun in time: httpx bounds each read, and a byte a second passes all."""
+
+    def __init__(self, seconds: float) -> None:
+        self.over = False
+        self._socket: socket.socket | None = None
+        self._timer = threading.Timer(max(seconds, 0), self._end)
+
+    def __enter__(self) -> "_Patience":
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def trace(self, event: str, info: dict[str, Any]) -> None:
+        """httpcore tells of each of its steps; of these we need the socket."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._socket = info["return_value"].get_extra_info("socket")
+
+    def _end(self) -> None:
+        self.over = True
+        if self._socket is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # TLS's own would ask the other side
+
+
 @contextmanager
-def _pinned(target: Target) -> Iterator[httpx.Response]:
+def _pinned(target: Target, sink: _Sink) -> Iterator[httpx.Response]:
     """A GET to one of the checked addresses; name, certificate and Host stay those of the URL.
 
     A client of its own for each hop: a kept connection was verified for another name.
     """
     with httpx.Client(verify=system_tls(), trust_env=False, timeout=_TIMEOUT) as client:
-        response = _first_that_answers(client, target)
+        seconds = min(sink.bounds.answer_seconds, sink.deadline - time.monotonic())
+        with _Patience(seconds) as patience:
+            response = _first_that_answers(client, target, patience)
         try:
             yield response
         finally:
             response.close()
 
 
-def _first_that_answers(client: httpx.Client, target: Target) -> httpx.Response:
+def _first_that_answers(client: httpx.Client, target: Target, patience: _Patience) -> httpx.Response:
     error: Exception | None = None
     for address in target.addresses:
         request = client.build_request(
             "GET",
             target.url.copy_with(host=str(address)),
             headers={**_HEADERS, "Host": target.url.netloc.decode("ascii")},
-            extensions={"sni_hostname": target.url.raw_host.decode("ascii")},
+            extensions={"sni_hostname": target.url.raw_host.decode("ascii"), "trace": patience.trace},
         )
         try:
             return client.send(request, stream=True)
         except httpx.TransportError as failed:
+            if patience.over:
+                raise Unreachable(f"{shown(target.url)}: no answer began in time; use a faster host") from None
             error = failed
     raise _transport(target.url, error)
 

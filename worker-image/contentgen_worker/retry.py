@@ -44,7 +44,8 @@ class Patience:
 DESK = Patience(seconds=600, tries=None, first_pause=0.5, longest_pause=15)  # the operator may be restarting
 DESK_REFUSAL_SECONDS = 30.0  # TokenReview may lag behind a new token
 STORE = Patience(seconds=300, tries=None, first_pause=0.5, longest_pause=15)
-SOURCE = Patience(seconds=None, tries=7, first_pause=1, longest_pause=16)  # 1 2 4 8 16 16: about a minute
+# 1 2 4 8 16 16: about a minute; no further try after 90 s, as each may take 30 s to say nothing.
+SOURCE = Patience(seconds=90, tries=7, first_pause=1, longest_pause=16)
 
 
 def log_retries(details: RetryDetails) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from contentgen_contract.names import Reason
 from contentgen_contract.orders import Download, Facts, StoredFile, WorkOrder
-from contentgen_worker.blame import RESULT, SOURCE, Blame, verdicts
-from contentgen_worker.errors import Retryable, Verdict
+from contentgen_worker.blame import RESULT, SOURCE, verdicts
+from contentgen_worker.errors import FetchError, OwnFileMissing, Retryable, Verdict
 from contentgen_worker.fetch import Bounds, Fetched, Fetcher, Watch, no_watch
 from contentgen_worker.files import Output
 from contentgen_worker.media.bounds import Bounds as MediaBounds
@@ -48,22 +48,30 @@ class Workshop:
             raise Retryable("the work order names no source; operator and worker may differ in version")
         limits = self.order.limits
         bounds = Bounds(limits.download_bytes, limits.download_seconds)
-        with verdicts(SOURCE, "source"):
+        with verdicts(SOURCE, "spec.source.url"):
             return self.fetcher.fetch(self.order.source, self.scratch / "source", bounds, watch)
 
     def fetch_result(self, url: str, name: str, most: int | None = None, watch: Watch = no_watch) -> Fetched:
         """A file that the provider's answer names: as untrusted as a user's."""
-        return self._fetch(Download(url=url), name, most or self.order.limits.result_bytes, watch, RESULT)
+        bounds = Bounds(most or self.order.limits.result_bytes, self.order.limits.download_seconds)
+        with verdicts(RESULT, f"the provider's {name}"):
+            return self.fetcher.fetch(Download(url=url), self.scratch / name, bounds, watch)
 
     def fetch_own(self, download: Download, name: str) -> Fetched:
-        """A file of an earlier stage, from our own store."""
-        return self._fetch(download, name, self.order.limits.result_bytes, no_watch, RESULT)
+        """A file of an earlier stage, from our own store. Raises OwnFileMissing: it is nobody else's fault."""
+        bounds = Bounds(self.order.limits.result_bytes, self.order.limits.download_seconds)
+        try:
+            return self.fetcher.fetch(download, self.scratch / name, bounds)
+        except FetchError as error:
+            raise OwnFileMissing(f"our own {name}: {error}; are the bucket and its files as they were?") from None
 
     def provider_answer(self) -> dict[str, Any]:
         """The provider's JSON as the operator stored it."""
         if self.order.result is None:
             raise Retryable("the work order names no result; operator and worker may differ in version")
-        fetched = self._fetch(self.order.result, "answer.json", _ANSWER_BYTES, no_watch, RESULT)
+        fetched = self.fetch_own(self.order.result, "answer.json")
+        if fetched.size_bytes > _ANSWER_BYTES:
+            raise Verdict(Reason.RESULT_INVALID, f"the provider's answer has more than {_ANSWER_BYTES} bytes")
         try:
             answer = json.loads(fetched.path.read_bytes())
         except (ValueError, RecursionError) as error:
@@ -77,8 +85,3 @@ class Workshop:
         stored = self.uploader.store(outputs, fraction)
         self.steps.note(files=len(stored), bytes=sum(file.size_bytes for file in stored))
         return stored
-
-    def _fetch(self, download: Download, name: str, most: int, watch: Watch, blame: Blame) -> Fetched:
-        bounds = Bounds(most, self.order.limits.download_seconds)
-        with verdicts(blame, f"result {name}"):
-            return self.fetcher.fetch(download, self.scratch / name, bounds, watch)

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Reason, Step
-from contentgen_contract.orders import LoraFacts
+from contentgen_contract.orders import Download, LoraFacts
 from contentgen_contract.spec import LoraTrainingSpec
 from contentgen_worker import safetensors
-from contentgen_worker.errors import Verdict, shown
+from contentgen_worker.errors import OwnFileMissing, Verdict, shown
 from contentgen_worker.fetch import Fetched
 from contentgen_worker.files import JSON, PNG, Output
 from contentgen_worker.log import event
@@ -91,8 +91,20 @@ def _frame_count(shop: Workshop) -> int | None:
     """How many pictures were trained with, as dataset.json has it."""
     if shop.order.dataset is None:
         return None
-    index = json.loads(shop.fetch_own(shop.order.dataset, "dataset.json").path.read_bytes())
+    fetched = _accessory(shop, shop.order.dataset, "dataset.json")
+    if fetched is None:
+        return None
+    index = json.loads(fetched.path.read_bytes())
     return len(index["images"])
+
+
+def _accessory(shop: Workshop, download: Download, name: str) -> Fetched | None:
+    """A file of the training set. The weights are what was paid for: without it they are stored all the same."""
+    try:
+        return shop.fetch_own(download, name)
+    except OwnFileMissing as error:
+        event("left out", error=str(error))
+        return None
 
 
 def _provider_config(shop: Workshop, answer: _Answer) -> object:
@@ -111,7 +123,9 @@ def _provider_config(shop: Workshop, answer: _Answer) -> object:
 def _preview(shop: Workshop, spec: LoraTrainingSpec) -> Output:
     cells = []
     for number, download in enumerate(shop.order.dataset_previews, 1):
-        fetched = shop.fetch_own(download, f"preview-{number}.jpg")
+        fetched = _accessory(shop, download, f"preview-{number}.jpg")
+        if fetched is None:
+            continue
         with Image.open(fetched.path, formats=("JPEG",)) as image:
             image.thumbnail((480, 480))
             cells.append(Cell(image.copy(), Path(urlsplit(download.url).path).stem))

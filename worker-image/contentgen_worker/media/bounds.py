@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from contentgen_worker.errors import Unsupported
+from contentgen_worker.errors import BeyondLimits
 
 
 @dataclass(frozen=True)
@@ -13,11 +13,11 @@ class Bounds:
     seconds: float
 
     def check_duration(self, seconds: float) -> None:
-        """Raises Unsupported for a recording that is too long."""
+        """Raises BeyondLimits for a recording that is too long."""
         if seconds > self.seconds:
-            raise Unsupported(f"it lasts {seconds:.0f} s, at most {self.seconds:g} s are taken; cut it")
+            raise BeyondLimits(f"it lasts {seconds:.0f} s, at most {self.seconds:g} s are taken; cut it")
 
     def check_pixels(self, width: int, height: int) -> None:
-        """Raises Unsupported for frames that are too large."""
+        """Raises BeyondLimits for frames that are too large."""
         if width * height > self.pixels:
-            raise Unsupported(f"its frames are {width}x{height}, at most {self.pixels} pixels are taken; scale it down")
+            raise BeyondLimits(f"its frames are {width}x{height}, at most {self.pixels} pixels are taken; scale it")

@@ -4,6 +4,7 @@ FFmpeg opens playlists, concatenations and devices as happily as videos; of thos
 may name no other file. Everything else that decodes the file comes after this check of the same bytes.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,7 +65,18 @@ def opened(path: Path) -> Iterator[InputContainer]:
         with av.open(str(path), container_options=options) as container:
             yield container
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise Unsupported(f"not readable as {_ACCEPTED} ({_text(error)}); it may be damaged or cut off") from None
+        raise Unsupported(f"not readable as {_ACCEPTED} ({_text(error)}): {_guess(path)}") from None
+
+
+def _guess(path: Path) -> str:
+    """What a file that can't be opened looks like; none of its content is shown."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if re.match(rb"\s*<(!doctype\s+html|html|head|body)\b", start, re.IGNORECASE):
+        return "it is a web page (HTML); give the address of the file itself, one that needs no log-in"
+    if start.isascii() and not re.search(rb"[\x00-\x08\x0e-\x1f]", start):
+        return "it is text"
+    return "it may be damaged or cut off"
 
 
 def _text(error: Exception) -> str:
@@ -72,7 +84,7 @@ def _text(error: Exception) -> str:
 
 
 def probe(path: Path, bounds: Bounds) -> Recording:
-    """What the file is. Raises Unsupported, also for one beyond the bounds."""
+    """What the file is. Raises Unsupported, or BeyondLimits."""
     with opened(path) as container:
         video = next((stream for stream in container.streams.video if not _is_cover(stream.disposition)), None)
         audio = next(iter(container.streams.audio), None)

@@ -22,7 +22,7 @@ def prepare(shop: Workshop) -> Result:
     with shop.steps(Step.DOWNLOADING) as fraction:
         source = shop.fetch_source(fraction)
         shop.steps.note(bytes=source.size_bytes)
-    with verdicts(SOURCE, "source"):
+    with verdicts(SOURCE, "spec.source.url"):
         recording = probe(source.path, shop.media_bounds)
         recording.require_video()
         shots = _shots(shop, spec, source, recording)
@@ -72,9 +72,9 @@ def _judged(shop: Workshop, spec: LoraTrainingSpec, candidates: tuple[dataset.Ca
     if len(judged.kept) < spec.dataset.min_images:
         left_out = ", ".join(f"{reason} {count}" for reason, count in sorted(judged.rejected.items())) or "none"
         raise TooFewFrames(
-            f"{len(judged.kept)} usable pictures of {len(candidates)} taken, dataset.minImages is "
+            f"{len(judged.kept)} usable pictures of {len(candidates)} taken, spec.dataset.minImages is "
             f"{spec.dataset.min_images}; left out: {left_out}. Give a longer or more varied video, raise "
-            f"dataset.framesPerScene ({spec.dataset.frames_per_scene}) or lower dataset.minImages"
+            f"spec.dataset.framesPerScene ({spec.dataset.frames_per_scene}) or lower spec.dataset.minImages"
         )
     return judged
 

@@ -14,7 +14,7 @@ def prepare(shop: Workshop) -> Result:
     with shop.steps(Step.DOWNLOADING) as fraction:
         source = shop.fetch_source(fraction)
         shop.steps.note(bytes=source.size_bytes)
-    with verdicts(SOURCE, "source"):
+    with verdicts(SOURCE, "spec.source.url"):
         recording = probe(source.path, shop.media_bounds)
         recording.require_audio()
         with shop.steps(Step.EXTRACTING_AUDIO) as fraction:
