@@ -58,15 +58,15 @@ REASONS: dict[Reason, Explanation] = {
         "Apply it or wait for it; the generation starts by itself then.",
     ),
     Reason.STORE_UNAVAILABLE: Explanation(
-        "MongoDB or the S3 bucket does not answer.",
+        "MongoDB or the S3 bucket does not answer, or the bucket does not exist.",
         "Check the store, its address and credentials; work goes on by itself once it answers.",
     ),
     Reason.PROVIDER_UNAVAILABLE: Explanation(
         "The provider does not answer, or asks to slow down.", "Nothing; it is asked again, ever less often."
     ),
     Reason.PROVIDER_NOT_CONFIGURED: Explanation(
-        "The operator has no key for the provider that this resource needs.",
-        "Put the key into the Secret that the chart's providers.existingSecret names; work goes on by itself.",
+        "The operator has no key for the provider that this resource needs, or the provider refuses that key.",
+        "Put a valid key into the Secret that the chart's providers.existingSecret names; work goes on by itself.",
     ),
     Reason.LOOKING_FOR_REQUEST: Explanation(
         "The reply to the paid request was lost, so the provider is asked whether it has it.", _WAIT
@@ -85,7 +85,7 @@ REASONS: dict[Reason, Explanation] = {
     ),
     Reason.PROVIDER_REFUSED: Explanation(
         "The provider refused the request before it worked on it; nothing was paid.",
-        "Read the message: an unknown model, a wrong option, a key without credit. Correct it and apply again.",
+        "Read the message: an unknown model, a wrong option. Correct it and apply again.",
     ),
     Reason.PROVIDER_FAILED: Explanation(
         "The provider took the request and reported that it failed.",
@@ -147,9 +147,11 @@ REASONS: dict[Reason, Explanation] = {
         "Use a longer or sharper video, raise framesPerScene, or lower minImages.",
     ),
     Reason.RESULT_UNREACHABLE: Explanation(
-        "The provider's result could not be fetched.", "Ask the provider; results are kept for a short time only."
+        "The provider has finished and was paid, but its result could not be fetched.",
+        "Ask the provider. Deleted and applied again, the resource fetches the result once more and pays nothing.",
     ),
     Reason.RESULT_INVALID: Explanation(
-        "The provider's result is not what it should be.", "Ask the provider, or try another model."
+        "The provider has finished and was paid, but its result is not what it should be.",
+        "Ask the provider. Deleted and applied again, the resource fetches the result once more and pays nothing.",
     ),
 }

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -43,6 +44,7 @@ from contentgen_operator.watches import Watches
 from contentgen_operator.wiring import build_registry
 
 _log = logging.getLogger(__name__)
+_THREADS = 48
 _GRACE_SECONDS = 20  # for what is being worked on: a POST that was sent should be written down
 _GOODBYE_SECONDS = 1  # for connections
 
@@ -55,6 +57,8 @@ def main() -> None:
 
 
 async def _run(settings: Settings) -> None:
+    # More than the queue's workers and the desk keep waiting: a store that hangs holds up nobody who needs another.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="store"))
     stop = asyncio.Event()
     _on_signals(stop)
     async with Kube() as kube:
@@ -119,11 +123,16 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
 async def _reconcile(
     reconciler: Reconciler, janitor: Janitor, health: Health, prepare: Callable[[], Awaitable[None]]
 ) -> None:
-    await prepare()
-    health.stores_ready = True
+    # All at once, also where a store is away: then the resources say so.
     async with asyncio.TaskGroup() as group:
+        group.create_task(_prepared(health, prepare))
         group.create_task(reconciler.queue.run())
         group.create_task(janitor.run())
+
+
+async def _prepared(health: Health, prepare: Callable[[], Awaitable[None]]) -> None:
+    await prepare()
+    health.stores_ready = True
 
 
 async def _watch(settings: Settings, registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
@@ -160,7 +169,7 @@ def _storage(settings: Settings) -> Storage:
 
 def _database(settings: Settings) -> Database[dict[str, Any]]:
     client: MongoClient[dict[str, Any]] = MongoClient(
-        settings.mongodb_uri, serverSelectionTimeoutMS=5000, connectTimeoutMS=5000, socketTimeoutMS=20000, tz_aware=True
+        settings.mongodb_uri, serverSelectionTimeoutMS=5000, connectTimeoutMS=5000, socketTimeoutMS=10000, tz_aware=True
     )
     # Acknowledged means durable: an intent must not be lost when a server dies.
     return client.get_database(settings.mongodb_database, write_concern=WriteConcern(w="majority", j=True))
@@ -180,6 +189,7 @@ def _policy(settings: Settings) -> Policy:
         provider_seconds=settings.provider_deadline_seconds,
         bucket=settings.s3_bucket,
         source_buckets=settings.source_buckets,
+        allowed_hosts=settings.allowed_hosts,
         prices=PRICES | settings.prices,
     )
 

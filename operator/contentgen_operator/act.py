@@ -28,6 +28,7 @@ from contentgen_operator.observed import JobView, Resource, ResourceRef, is_sett
 from contentgen_operator.plan import Cancellation, Notice, Payment, Plan, StageJob
 from contentgen_operator.providers.base import (
     Call,
+    KeyRefused,
     MaybeAccepted,
     NotAccepted,
     Provider,
@@ -151,7 +152,12 @@ class Actor:
         try:
             request_id = await self._providers[call.provider].submit(call)
         except NotAccepted as error:
-            changes = {"error": str(error), "permanent": isinstance(error, Refused), "changed_at": now}
+            changes = {
+                "error": str(error),
+                "permanent": isinstance(error, Refused),
+                "key_refused": isinstance(error, KeyRefused),
+                "changed_at": now,
+            }
             return Move(key=key, source=intent, target=PurchaseState.REFUSED, changes=changes)
         except MaybeAccepted as error:
             _log.warning("the reply to a paid request was lost", extra={"purchase": str(key)})

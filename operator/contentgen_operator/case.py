@@ -18,6 +18,7 @@ class Policy(Value):
 
     bucket: str = ""
     source_buckets: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     poll_seconds: float = 5
     adoption_seconds: int = 7200
     stage_attempts: int = 3

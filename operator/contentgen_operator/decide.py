@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from contentgen_contract.addresses import literal_refusal
 from contentgen_contract.names import MILESTONES, Phase, Reason, Stage, Step
 from contentgen_contract.orders import AudioFacts, DatasetFacts, Outcome
 from contentgen_contract.spec import ImageGenerationSpec
@@ -89,6 +90,9 @@ def _before_payment(case: Case) -> Plan:
         return fail(case, Reason.DEADLINE_EXCEEDED, message).model_copy(update={"stop_job": job})
     if kinds.has_prepare(case.kind) and case.run.facts is None:
         return _prepare(case)
+    refusal = _lora_refused(case)
+    if refusal is not None:
+        return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
     return _waits_for_lora(case) or _gate(case)
 
 
@@ -122,6 +126,21 @@ def _source_refused(case: Case) -> str | None:
         return None
     allowed = ", ".join(case.policy.source_buckets) or "none"
     return f"spec.source.url: bucket {bucket!r} may not be read; allowed by the operator's settings: {allowed}"
+
+
+def _lora_refused(case: Case) -> str | None:
+    """The provider fetches these, so only what is written in them can be seen here; it is seen before it is paid."""
+    if not isinstance(case.spec, ImageGenerationSpec):
+        return None
+    for index, lora in enumerate(case.spec.loras):
+        why = literal_refusal(lora.path, case.policy.allowed_hosts) if lora.path else ""
+        if why:
+            address = (lora.path or "").split("?")[0]
+            return (
+                f"spec.loras[{index}].path: {address}: {why}; fal fetches it from the internet: expected a public "
+                "address; nothing was paid"
+            )
+    return None
 
 
 def _prepared_text(outcome: Outcome) -> str:
@@ -178,7 +197,8 @@ def _refused(case: Case, purchase: Purchase) -> Plan:
     left = pause_after_refusal(case, purchase, case.now)
     if left <= 0 or deadline_passed(case):
         return _before_payment(case)
-    return plan_of(case, submitting(case, Reason.PROVIDER_UNAVAILABLE, purchase.error), again=left)
+    reason = Reason.PROVIDER_NOT_CONFIGURED if purchase.key_refused else Reason.PROVIDER_UNAVAILABLE
+    return plan_of(case, submitting(case, reason, purchase.error), again=left)
 
 
 def _collect(case: Case, purchase: Purchase) -> Plan:

@@ -5,6 +5,7 @@ inserted it, and nobody else, may send that POST. Every change names the state t
 """
 
 import asyncio
+import secrets
 import time
 from datetime import UTC, datetime
 from statistics import median
@@ -12,12 +13,13 @@ from typing import Any
 
 from pymongo import DESCENDING, ReturnDocument
 from pymongo.collection import Collection
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
 
 Document = dict[str, Any]
 _RATE_SECONDS = 60.0
+_NOT_SENT = "MongoDB did not answer before the request was sent; nothing was paid"
 
 
 class Ledger:
@@ -25,6 +27,7 @@ class Ledger:
 
     def __init__(self, collection: Collection[Document]) -> None:
         self._collection = collection
+        self._unsent: set[str] = set()  # intents whose writing failed: nothing follows them, should they be there
         self._rates: dict[str, tuple[float, float | None]] = {}
 
     def create_indexes(self) -> None:
@@ -35,15 +38,36 @@ class Ledger:
 
     async def get(self, key: PurchaseKey) -> Purchase | None:
         """The purchase, if it was ever intended."""
-        found = await asyncio.to_thread(self._collection.find_one, {"_id": str(key)})
+        return await asyncio.to_thread(self._get, key)
+
+    def _get(self, key: PurchaseKey) -> Purchase | None:
+        found = self._collection.find_one({"_id": str(key)})
+        if found and found["state"] == PurchaseState.INTENT and found.get("intentId") in self._unsent:
+            self._withdraw(found)
+            found = self._collection.find_one({"_id": str(key)})
         return _purchase(found) if found else None
+
+    def _withdraw(self, intent: Document) -> None:
+        """An intent of ours whose acknowledgement was lost: no POST was sent for it, and none will be."""
+        where = {name: intent[name] for name in ("_id", "state", "intentId")}
+        refused = {"state": PurchaseState.REFUSED.value, "permanent": False, "error": _NOT_SENT}
+        self._collection.update_one(where, {"$set": refused})
+        self._unsent.discard(intent["intentId"])
 
     async def intend(self, key: PurchaseKey, purchase: Purchase) -> bool:
         """Write the intent to pay. True for exactly one caller, who must now send the POST."""
         return await asyncio.to_thread(self._intend, key, purchase)
 
     def _intend(self, key: PurchaseKey, purchase: Purchase) -> bool:
-        fresh = purchase.model_dump(mode="python", by_alias=True)
+        intent_id = secrets.token_hex(8)
+        try:
+            return self._written(key, purchase, intent_id)
+        except PyMongoError:
+            self._unsent.add(intent_id)
+            raise
+
+    def _written(self, key: PurchaseKey, purchase: Purchase, intent_id: str) -> bool:
+        fresh = purchase.model_dump(mode="python", by_alias=True) | {"intentId": intent_id}
         try:
             self._collection.insert_one({"_id": str(key), **fresh})
         except DuplicateKeyError:

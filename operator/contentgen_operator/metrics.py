@@ -57,7 +57,7 @@ spent_dollars = Counter(
 )
 store_errors = Counter(
     "contentgen_store_errors",
-    "Reconciles that a store kept from going on, by the client that said so: pymongo or botocore.",
+    "Reconciles that a store kept from going on, by store: MongoDB or S3.",
     ("store",),
     registry=REGISTRY,
 )

@@ -115,6 +115,7 @@ class Observer:
 
     async def _gate(self, resource: Resource, spec: Spec) -> dict[str, Any]:
         provider = self._providers[kinds.provider_of(resource.ref.kind)]
+        await self._storage.require_bucket()  # nothing is bought that could not be stored
         loras: tuple[LoraView, ...] = ()
         if isinstance(spec, ImageGenerationSpec):
             names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]

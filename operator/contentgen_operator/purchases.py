@@ -66,6 +66,7 @@ class Purchase(Value):
     finished_at: datetime | None = None
     tries: int = 1  # POSTs that the provider answered with "not accepted", and the one after them
     permanent: bool = False  # refused for good
+    key_refused: bool = False  # until the operator has another key
     error: str = ""
     units: float = 0  # of work: steps, pictures, seconds of sound
     estimated_micros: int | None = None

@@ -23,12 +23,12 @@ from contentgen_operator.observed import Observed, Resource, ResourceRef
 from contentgen_operator.plan import Plan
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.runs import has_valid_spec
-from contentgen_operator.storage import NotDeleted
+from contentgen_operator.storage import BucketMissing, NotDeleted
 from contentgen_operator.summary import store_unavailable
 from contentgen_operator.wakeups import WakeUps
 
 _log = logging.getLogger(__name__)
-_STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, NotDeleted)
+_STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
 _API_ERRORS = (ApiException, aiohttp.ClientError, TimeoutError)
 _MALFORMED_SECONDS = 300.0
 _DELETION_PAUSE_SECONDS = 4.0
@@ -128,9 +128,9 @@ class Reconciler:
 
     async def _store_down(self, resource: Resource, error: Exception, now: datetime) -> float:
         again = self._pause(resource.ref)
-        store = type(error).__module__.split(".", maxsplit=1)[0]
+        store = "MongoDB" if isinstance(error, PyMongoError) else "S3"
         metrics.store_errors.labels(store).inc()
-        message = f"{store}: {_short(error)}"
+        message = f"{store} is not available: {_short(error)}; work goes on by itself once it is"
         _log.warning("a store is away: %s; again in %.0f s", message, again, extra=about(resource.ref))
         if resource.deleting:
             return min(again, _DELETION_PAUSE_SECONDS)

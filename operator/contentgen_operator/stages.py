@@ -62,7 +62,7 @@ def _died(case: Case, stage: Stage, doing: Doing) -> Plan:
 def _judge(case: Case, stage: Stage, outcome: Outcome) -> Plan | Outcome:
     """A worker's words are checked: names against the stage's patterns, sizes and checksums against the bucket."""
     if not outcome.succeeded:
-        return fail(case, outcome.reason, outcome.message)
+        return fail(case, outcome.reason, outcome.message + (_paid(case) if stage is Stage.COLLECT else ""))
     for file in outcome.files:
         problem = _file_problem(case, stage, file)
         if problem is not None:
@@ -84,6 +84,18 @@ def _file_problem(case: Case, stage: Stage, file: StoredFile) -> tuple[Reason, s
     if found.sha256 != file.sha256:
         return Reason.OUTPUT_CHANGED, f"{file.name} has the SHA-256 {found.sha256}, but the worker stored {file.sha256}"
     return None
+
+
+def _paid(case: Case) -> str:
+    """What a person can do about a result that was paid and can't be had."""
+    purchase = case.observed.purchase
+    if purchase is None:
+        return ""
+    return (
+        f". Request {purchase.request_id} of {purchase.provider} was paid, and its answer is kept: delete this "
+        "resource and apply it again to fetch the result once more, which pays nothing; the annotation "
+        "contentgen.dev/rerun pays for a new one"
+    )
 
 
 def _with_progress(case: Case, doing: Doing) -> Doing:

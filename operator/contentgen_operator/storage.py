@@ -33,11 +33,19 @@ PERSON_URL_LIFETIME = timedelta(minutes=15)
 _NOT_OURS_TO_SET = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
 _PARALLEL = 16  # requests at a time about what a worker says it stored
 _CHUNK = 1 << 20
-_MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+_NO_BUCKET = {"404", "NotFound", "NoSuchBucket"}
 
 
 class InvalidOutcome(Exception):
     """A worker left something that is no outcome."""
+
+
+class BucketMissing(Exception):
+    """The bucket is not there: a store that is away, and no file that is missing."""
+
+    def __init__(self, bucket: str) -> None:
+        super().__init__(f"bucket {bucket!r} does not exist: create it")
 
 
 class NotDeleted(Exception):
@@ -68,7 +76,7 @@ class Storage:
         try:
             self._client.head_bucket(Bucket=self.bucket)
         except ClientError as error:
-            if _code(error) not in _MISSING:
+            if _code(error) not in _NO_BUCKET:
                 raise
             self._create_bucket()
         self._ensure_versioning()
@@ -140,6 +148,18 @@ class Storage:
             return f"{self._public_endpoint.rstrip('/')}/{self.bucket}/{key}"
         return f"https://{self.bucket}.s3.amazonaws.com/{key}"
 
+    async def require_bucket(self) -> None:
+        """Raises BucketMissing, or what boto3 raises for a store that is away."""
+        await asyncio.to_thread(self._require_bucket)
+
+    def _require_bucket(self) -> None:
+        try:
+            self._client.head_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            if _code(error) in _NO_BUCKET:
+                raise BucketMissing(self.bucket) from None
+            raise
+
     async def outcome(self, key: str) -> Outcome | None:
         """What a worker left, or None. Raises InvalidOutcome: a worker's words are checked, not believed."""
         body = await asyncio.to_thread(self._read, key, _MAX_OUTCOME_BYTES)
@@ -201,6 +221,8 @@ class Storage:
         try:
             reply = self._client.get_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
+            if _code(error) == "NoSuchBucket":
+                raise BucketMissing(self.bucket) from None
             if _code(error) in _MISSING:
                 return None
             raise
@@ -217,7 +239,7 @@ def _client(session: boto3.session.Session, region: str, endpoint: str | None) -
         signature_version="s3v4",
         s3={"addressing_style": "path" if endpoint else "virtual"},
         connect_timeout=5,
-        read_timeout=20,
+        read_timeout=10,
         max_pool_connections=2 * _PARALLEL,
         retries={"mode": "standard", "total_max_attempts": 2},
         # The default puts a CRC32 into every presigned PUT, which the sender could not know.

@@ -11,16 +11,18 @@ from contentgen_operator.records import Records
 from contentgen_operator.storage import Storage
 
 _log = logging.getLogger(__name__)
-_AGAIN_SECONDS = 2
+_LONGEST_PAUSE_SECONDS = 60.0
 
 
 async def prepare_stores(storage: Storage, ledger: Ledger, records: Records) -> None:
     """Idempotent; returns when all of it is there."""
     for prepare in (storage.ensure_bucket, ledger.create_indexes, records.create_indexes):
+        pause = 2.0
         while True:
             try:
                 await asyncio.to_thread(prepare)
                 break
             except (PyMongoError, BotoCoreError, ClientError) as error:
-                _log.warning("%s: %s; again in %d s", prepare.__qualname__, error, _AGAIN_SECONDS)
-                await asyncio.sleep(_AGAIN_SECONDS)
+                _log.warning("%s: %s; again in %.0f s", prepare.__qualname__, error, pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

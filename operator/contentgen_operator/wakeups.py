@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 class WakeUps(Generic[K]):
     """Runs `work(key)` for each key that is due; a key woken while it is worked on runs once more afterwards."""
 
-    def __init__(self, work: Callable[[K], Awaitable[None]], workers: int = 8) -> None:
+    def __init__(self, work: Callable[[K], Awaitable[None]], workers: int = 24) -> None:
         self._work = work
         self._workers = workers
         self._due: dict[K, float] = {}

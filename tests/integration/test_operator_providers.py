@@ -14,7 +14,16 @@ import pytest
 from PIL import Image
 
 from contentgen_operator.providers.assemblyai import AssemblyAI
-from contentgen_operator.providers.base import Busy, Call, MaybeAccepted, Provider, Refused, RequestState, RequestView
+from contentgen_operator.providers.base import (
+    Busy,
+    Call,
+    KeyRefused,
+    MaybeAccepted,
+    Provider,
+    Refused,
+    RequestState,
+    RequestView,
+)
 from contentgen_operator.providers.fal import Fal, seed_marker
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_sandbox.testing import SandboxServer, sandbox_server
@@ -164,7 +173,7 @@ async def test_a_wrong_call_is_refused(server: SandboxServer, fal: Fal, tmp_path
     with pytest.raises(Refused, match="not found"):
         await fal.submit(call.model_copy(update={"model": "fal-ai/no-such-model"}))
     (tmp_path / "key").write_text("wrong")
-    with pytest.raises(Refused, match="401"):
+    with pytest.raises(KeyRefused, match=r"401.*fal-key.*nothing was paid"):
         await fal.submit(call)
     assert paid(server) == 0
 

@@ -24,7 +24,7 @@ from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import Stored
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.records import Records
-from contentgen_operator.storage import InvalidOutcome, Storage
+from contentgen_operator.storage import BucketMissing, InvalidOutcome, Storage
 from contentgen_operator.stores import prepare_stores
 from contentgen_sandbox.testing import mongo_server, s3_server
 
@@ -306,3 +306,12 @@ async def test_a_discarded_purchase_is_found_as_such(database: Database[dict[str
     await ledger.discard((purchase().job_id,))
     states = [found.state for i in range(3) if (found := await ledger.get(KEY.model_copy(update={"attempt": i})))]
     assert states == [PurchaseState.DISCARDED, PurchaseState.DISCARDED, PurchaseState.SUBMITTED]
+
+
+async def test_a_missing_bucket_is_no_missing_file(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    await storage.require_bucket()
+    monkeypatch.setattr(storage, "bucket", "vanished")
+    with pytest.raises(BucketMissing, match="vanished"):
+        await storage.require_bucket()
+    with pytest.raises(BucketMissing, match="vanished"):
+        await storage.outcome("runs/j/1/prepare-1.json")

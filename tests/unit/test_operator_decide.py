@@ -758,3 +758,51 @@ def test_a_store_that_is_away_is_said_and_nothing_else_changes() -> None:
 def test_a_status_survives_the_api_server(kind: Kind) -> None:
     for status in (decide(resource(kind), Observed(), NOW, POLICY).status, done(kind)):
         assert ResourceStatus.model_validate(dump_status(status)) == status
+
+
+def test_a_refused_key_is_waited_for() -> None:
+    refused = purchase(IMAGES, PurchaseState.REFUSED, changed_at=NOW, key_refused=True, error="401: put a valid key")
+    plan = bought(IMAGES, refused)
+    assert reason(plan) == (Phase.SUBMITTING, Reason.PROVIDER_NOT_CONFIGURED)
+    assert plan.payment is None
+    assert plan.again_seconds
+    later = bought(IMAGES, refused.model_copy(update={"changed_at": NOW - timedelta(minutes=2)}))
+    assert later.payment is not None
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["http://169.254.169.254/x", "http://127.1/x", "http://2130706433/", "http://[::ffff:10.0.0.1]/", "http://desk/"],
+)
+def test_a_lora_that_nobody_may_fetch_is_refused_before_it_is_paid(path: str) -> None:
+    spec = {"prompt": "a cat", "loras": [{"path": "https://example.com/a"}, {"path": path + "?X-Amz-Signature=1"}]}
+    plan = decide(resource(IMAGES, spec=spec), Observed(), NOW, POLICY)
+    assert reason(plan) == (Phase.FAILED, Reason.SOURCE_NOT_ALLOWED)
+    assert plan.payment is None
+    assert f"spec.loras[1].path: {path}: " in (plan.status.message or "")
+    assert "Signature" not in (plan.status.message or "")
+    host = path.split("/")[2]
+    allowed = Policy(allowed_hosts=(f"{host}:80",))
+    assert decide(resource(IMAGES, spec=spec), Observed(), NOW, allowed).payment is not None
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_result_that_cannot_be_had_says_that_it_was_paid(kind: Kind) -> None:
+    lost = outcome(kind, Stage.COLLECT, reason="ResultUnreachable", message="HTTP 404", files=[], facts=None)
+    status = running(kind, Stage.COLLECT, phase=Phase.COLLECTING)
+    seen = finished(kind, Stage.COLLECT, lost, purchase=purchase(kind, PurchaseState.SUCCEEDED))
+    plan = decide(resource(kind, status), seen, NOW, POLICY)
+    assert reason(plan) == (Phase.FAILED, Reason.RESULT_UNREACHABLE)
+    for part in ("HTTP 404", "r1", "was paid", "apply it again", "contentgen.dev/rerun"):
+        assert part in (plan.status.message or "")
+    again = decide(resource(kind, uid="later"), Observed(purchase=purchase(kind, PurchaseState.SUCCEEDED)), NOW, POLICY)
+    assert again.payment is None
+    assert again.job is not None
+    assert again.job.stage is Stage.COLLECT
+
+
+def test_a_source_that_fails_says_nothing_of_payment() -> None:
+    bad = outcome(TRANSCRIPT, Stage.PREPARE, reason="NoAudio", message="no sound", files=[], facts=None)
+    status = running(TRANSCRIPT, Stage.PREPARE, prepared=False)
+    plan = decide(resource(TRANSCRIPT, status), finished(TRANSCRIPT, Stage.PREPARE, bad), NOW, POLICY)
+    assert (plan.status.reason, plan.status.message) == (Reason.NO_AUDIO, "no sound")

@@ -5,6 +5,7 @@ from typing import Any
 
 import mongomock
 import pytest
+from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import Kind
 from contentgen_operator.ledger import Ledger
@@ -71,6 +72,50 @@ async def test_refused_for_good_is_said_to_that_resource(ledger: Ledger) -> None
     found = await ledger.get(KEY)
     assert found is not None
     assert (found.permanent, found.job_id) == (False, "applied again")
+
+
+class LosesReplies:
+    """A collection whose writes arrive, and whose acknowledgements are lost."""
+
+    def __init__(self, collection: Any) -> None:
+        self.loses = True
+        self._collection = collection
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._collection, name)
+        if name not in ("insert_one", "update_one") or not self.loses:
+            return call
+
+        def lost(*args: Any, **kwargs: Any) -> None:
+            call(*args, **kwargs)
+            raise AutoReconnect("the reply was lost")
+
+        return lost
+
+
+@pytest.mark.parametrize("refused_before", [False, True])
+async def test_an_intent_whose_reply_was_lost_is_nobodys_payment(refused_before: bool) -> None:
+    database = mongomock.MongoClient(tz_aware=True)["db"]
+    collection = LosesReplies(database["ledger"])
+    made: Any = collection
+    ledger, other = Ledger(made), Ledger(database["ledger"])
+    if refused_before:
+        await other.intend(KEY, purchase())
+        await other.move(move(PurchaseState.INTENT, PurchaseState.REFUSED, permanent=False))
+    with pytest.raises(AutoReconnect):
+        await ledger.intend(KEY, purchase())
+    collection.loses = False
+    kept = await other.get(KEY)
+    assert kept is not None
+    assert kept.state is PurchaseState.INTENT, "another process can't know that nothing was sent"
+    found = await ledger.get(KEY)
+    assert found is not None
+    assert (found.state, found.permanent) == (PurchaseState.REFUSED, False)
+    assert "nothing was paid" in found.error
+    assert await ledger.intend(KEY, purchase())
+    mine = await ledger.get(KEY)
+    assert mine is not None
+    assert mine.state is PurchaseState.INTENT, "this one was acknowledged: its POST may be sent"
 
 
 async def test_the_rate_is_the_median_of_what_ended(ledger: Ledger) -> None:

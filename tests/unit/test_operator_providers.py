@@ -15,6 +15,7 @@ from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import (
     Busy,
     Call,
+    KeyRefused,
     MaybeAccepted,
     ProviderError,
     Refused,
@@ -127,7 +128,7 @@ VERDICTS: list[tuple[str, Any, type[ProviderError]]] = [
     ("malformed 200", (200, "not JSON"), MaybeAccepted),
     ("200 without an id", (200, {"id": None, "request_id": None}), MaybeAccepted),
     ("200 with a list", (200, "[]"), MaybeAccepted),
-    ("401", (401, {"detail": "no such key", "error": "no such key"}), Refused),
+    ("401", (401, {"detail": "no such key", "error": "no such key"}), KeyRefused),
     ("422", (422, {"detail": [{"loc": ["body", "steps"], "msg": "too many"}], "error": "too many"}), Refused),
     ("422 of texts", (422, {"detail": ["too many"], "error": "too many"}), Refused),
     ("400 of text", (400, "bad"), Refused),

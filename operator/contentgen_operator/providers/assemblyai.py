@@ -9,8 +9,10 @@ import httpx
 from assemblyai.prerecorded.v2 import api
 
 from contentgen_operator.providers.base import (
+    REFUSES_KEY,
     Busy,
     Call,
+    KeyRefused,
     MaybeAccepted,
     Refused,
     RequestState,
@@ -119,6 +121,8 @@ def _verdict(error: aai.types.AssemblyAIError) -> Exception:
     text = f"AssemblyAI answered {code}: {str(error).split('?')[0][:300]}"
     if code == 429:
         return Busy(text)
+    if code in REFUSES_KEY:
+        return KeyRefused("assemblyai", text)
     if code is not None and 400 <= code < 500 and code != 408:
         return Refused(text)
     return MaybeAccepted(text)

@@ -2,7 +2,8 @@
 
 ProviderError
 ├── NotAccepted        the provider did not take the request: nothing is paid
-│   ├── Refused        and never will as it is (bad input, wrong key)
+│   ├── Refused        and never will as it is (bad input)
+│   ├── KeyRefused     and will with another key, or an account in order (401, 402, 403)
 │   └── Busy           but may later (429, never connected)
 ├── MaybeAccepted      the reply was lost: it may be paid, so it must never be sent again
 └── Unavailable        a read failed; try again
@@ -26,6 +27,16 @@ class Refused(NotAccepted):
     """The provider will never take this request as it is."""
 
 
+class KeyRefused(NotAccepted):
+    """The provider does not take requests with this key; the message says what to do."""
+
+    def __init__(self, provider: str, text: str) -> None:
+        super().__init__(
+            f"{text}; it refuses the operator's key or its account: put a valid {provider}-key into the providers' "
+            "Secret, or settle the account; nothing was paid, and this goes on by itself"
+        )
+
+
 class Busy(NotAccepted):
     """The provider may take the same request later."""
 
@@ -36,6 +47,9 @@ class MaybeAccepted(ProviderError):
 
 class Unavailable(ProviderError):
     """A read failed and may succeed later."""
+
+
+REFUSES_KEY = (401, 402, 403)
 
 
 class StoredObject(Value):

@@ -13,8 +13,10 @@ from fal_client import AsyncRequestHandle, Completed, InProgress, Queued
 from fal_client.client import FalClientError
 
 from contentgen_operator.providers.base import (
+    REFUSES_KEY,
     Busy,
     Call,
+    KeyRefused,
     MaybeAccepted,
     Refused,
     RequestState,
@@ -138,6 +140,8 @@ def _request_id(reply: httpx.Response) -> str:
     text = f"fal answered {reply.status_code}: {error_text(reply)}"
     if reply.status_code == 429:
         raise Busy(text)
+    if reply.status_code in REFUSES_KEY:
+        raise KeyRefused("fal", text)
     if 400 <= reply.status_code < 500 and reply.status_code != 408:
         raise Refused(text)
     raise MaybeAccepted(text)

@@ -193,6 +193,9 @@ class MemoryStorage:
         self.objects: dict[str, Any] = {}
         self._writes = writes
 
+    async def require_bucket(self) -> None:
+        """It is there."""
+
     async def outcome(self, key: str) -> Outcome | None:
         found = self.objects.get(key)
         return Outcome.model_validate_json(found) if found is not None else None

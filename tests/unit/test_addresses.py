@@ -1,0 +1,37 @@
+"""What can be seen in a URL alone: addresses off limits, however they are written."""
+
+import pytest
+
+from contentgen_contract.addresses import literal_refusal
+
+REFUSED = [
+    "http://127.0.0.1/", "http://127.1/", "http://0x7f.1/", "http://0177.0.0.1/", "http://2130706433/", "http://0/",
+    "http://169.254.169.254/latest", "http://2852039166/", "http://0xa9fea9fe/", "http://0xA9.0xFE.0xA9.0xFE/",
+    "http://10.0.0.1:8080/", "https://192.168.1.1/", "http://[::1]/", "http://[::ffff:169.254.169.254]/",
+    "http://[64:ff9b::a9fe:a9fe]/", "http://[fd00:ec2::254]/", "http://[2002:7f00:1::]/", "http://[fe80::1%25eth0]/",
+    "http://localhost/", "http://LOCALHOST./", "http://a.localhost/", "http://kubernetes/", "http://desk.ns.svc/",
+    "http://desk.ns.svc.cluster.local/", "http://metadata.google.internal/", "http://printer.local/", "http://",
+    "http://user@example.com/", "http://user:secret@example.com/", "http://example.com:99999/", "http://[::1/",
+]  # fmt: skip
+ALLOWED = [
+    "https://example.com/a.safetensors", "http://8.8.8.8/", "http://[2606:4700:4700::1111]/", "http://134744072/",
+    "https://1e100.net/", "https://0x.example/", "https://cafe.babe/", "https://storage.googleapis.com:443/a",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", REFUSED)
+def test_off_limits(url: str) -> None:
+    assert literal_refusal(url)
+
+
+@pytest.mark.parametrize("url", ALLOWED)
+def test_public(url: str) -> None:
+    assert literal_refusal(url) == ""
+
+
+def test_permission_is_for_exactly_one_host_and_port() -> None:
+    allowed = ("sandbox.contentgen.svc:80", "[::1]:9")
+    assert literal_refusal("http://Sandbox.contentgen.svc/media/a", allowed) == ""
+    assert literal_refusal("http://[::1]:9/", allowed) == ""
+    for url in ("https://sandbox.contentgen.svc/", "http://sandbox.contentgen.svc:81/", "http://[::1]/"):
+        assert literal_refusal(url, allowed)
