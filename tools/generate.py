@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "operator"))
+sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "cli")]
 
 from contentgen_contract.crds import crd  # noqa: E402 - the tool also runs where nothing is installed
 from contentgen_contract.names import API_VERSION, GROUP, Kind  # noqa: E402
@@ -117,6 +117,28 @@ def reasons_md() -> str:
     return "\n".join(parts)
 
 
+def cli_md() -> str:
+    """docs/reference/cli.md: the help page of each command."""
+    from typer.main import get_command  # noqa: PLC0415
+
+    from contentgen_cli.app import app  # noqa: PLC0415 - typer, for this page only
+
+    parts = [_MARKDOWN_HEADER + "# kubectl contentgen\n", "`docs/kubectl-plugin.md` says how to install it.\n"]
+    for path, text in _help_pages("kubectl contentgen", get_command(app), None):
+        parts.append(f"## {path}\n\n```text\n{text.rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
+def _help_pages(path: str, command: Any, parent: Any) -> Iterator[tuple[str, str]]:
+    """The help pages of a command and those below it, for a terminal of 80 columns."""
+    name = path.rpartition(" ")[2] if parent else path
+    settings = command.context_settings | {"terminal_width": 80}
+    with command.context_class(command, info_name=name, parent=parent, **settings) as context:
+        yield path, command.get_help(context)
+        for below in sorted(getattr(command, "commands", {})):
+            yield from _help_pages(f"{path} {below}", command.commands[below], context)
+
+
 def _values(schema: Schema, values: Any, definitions: Schema, path: str = "") -> Iterator[tuple[str, str, str]]:
     """The leaves of the chart's values with their default and description."""
     for name, field in schema.get("properties", {}).items():
@@ -145,7 +167,11 @@ def chart_readme() -> str:
 
 def generated() -> dict[str, str]:
     """Every generated file: its path below the repository's root, and its text."""
-    files = {"docs/reference/resources.md": resources_md(), "docs/reference/reasons.md": reasons_md()}
+    files = {
+        "docs/reference/resources.md": resources_md(),
+        "docs/reference/reasons.md": reasons_md(),
+        "docs/reference/cli.md": cli_md(),
+    }
     for kind in Kind:
         name = f"{GROUP}_{kind.plural}.yaml"
         files[f"crds/{name}"] = files[f"{CHART}/files/crds/{name}"] = crd_yaml(kind)

@@ -43,6 +43,7 @@ SUITES = (
     Suite("chart installs", "helm 3 and 4, on the real cluster", ("tests/cluster/test_chart_install.py",)),
     Suite("crds", "the real API server", ("tests/cluster/test_crds_api_server.py",)),
     Suite("end to end", "the real cluster, images as built", ("tests/cluster/test_end_to_end.py",)),
+    Suite("kubectl", "the plugin on the real cluster", ("tests/cluster/test_cli.py",)),
     Suite("lifecycle", "the real cluster: versions, deletion, deadlines", ("tests/cluster/test_lifecycle.py",)),
 )
 

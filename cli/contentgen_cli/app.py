@@ -135,7 +135,7 @@ def get_files(
                  tables.url(each, file) or file.key)
                 for each, file in pairs
             ]  # fmt: skip
-            show.console().print(show.table(("VERSION", "SIZE", "SHA256", "URL"), rows, right=("SIZE",)))
+            show.put(show.console(), show.table(("VERSION", "SIZE", "SHA256", "URL"), rows, right=("SIZE",)))
 
 
 @app.command()
@@ -224,7 +224,7 @@ def cost(
         for row in tables.costs(item for item, at in begun if start is None or at >= start)
     ]  # fmt: skip
     heads = ("NAMESPACE", "KIND", "RUNS", "ESTIMATED", "ACTUAL")
-    show.console().print(show.table(heads, rows, right=heads[2:]))
+    show.put(show.console(), show.table(heads, rows, right=heads[2:]))
 
 
 @app.command()

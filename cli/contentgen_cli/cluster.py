@@ -56,7 +56,8 @@ class Cluster:
 
     def command(self, words: str, namespace: str) -> str:
         """A command for the user to type, with the flags that it needs."""
-        return f"kubectl {words}{self._access.flags(namespace, self._default_namespace)}"
+        place = self._default_namespace if "--all-namespaces" in words else namespace
+        return f"kubectl {words}{self._access.flags(place, self._default_namespace)}"
 
     # --- our resources
 

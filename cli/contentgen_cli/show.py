@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +18,17 @@ def console(*, stderr: bool = False) -> Console:
     made = Console(stderr=stderr, highlight=False, emoji=False, markup=False)
     return made if made.is_terminal else Console(stderr=stderr, highlight=False, emoji=False, markup=False,
                                                  width=_UNBOUNDED, no_color=True)  # fmt: skip
+
+
+def put(out: Console, what: RenderableType) -> None:
+    """Print it; in a pipe without the spaces that fill up a table's last column."""
+    if out.is_terminal:
+        out.print(what)
+        return
+    with out.capture() as captured:
+        out.print(what)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Sequence[str] = ()) -> Table:
@@ -37,7 +48,7 @@ def phase(value: Phase | None) -> Text:
 
 def story(out: Console, told: Story, commands: Sequence[str]) -> None:
     """The answer of `why`."""
-    out.print(Text(told.headline, style="bold"))
+    put(out, Text(told.headline, style="bold"))
     body = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False, show_header=False)
     body.add_column(style="dim", no_wrap=True)
     body.add_column(overflow="fold")
@@ -46,4 +57,4 @@ def story(out: Console, told: Story, commands: Sequence[str]) -> None:
             body.add_row("" if number else name, line)
     for number, command in enumerate(commands):
         body.add_row("" if number else "Next", Text(command, style="bold"))
-    out.print(body)
+    put(out, body)

@@ -270,10 +270,11 @@ def test_why_of_a_finished_one_is_its_files(api: Api, cli: Callable[..., Said]) 
 
 
 def test_why_of_one_that_nobody_looks_at(api: Api, cli: Callable[..., Said]) -> None:
-    api.has(Kind.LORA_TRAINING, "a", {})
-    said = cli("why", "a")
+    api.has(Kind.LORA_TRAINING, "a", {}, namespace="other")
+    said = cli("why", "a", "-n", "other")
     assert "has not been looked at by the operator" in said.out
-    assert "Check that the operator runs and watches this namespace." in said.out
+    assert "Check that the operator runs and watches this namespace.\n" in said.out
+    assert said.commands == ["kubectl get pods --all-namespaces --selector app.kubernetes.io/name=contentgen"]
 
 
 def test_why_its_pod_is_not_there(api: Api, cli: Callable[..., Said]) -> None:
@@ -453,7 +454,7 @@ def test_files_as_a_table_are_never_cut(api: Api, cli: Callable[..., Said]) -> N
     key = "loras/" + "n" * 300 + "/model.safetensors"
     api.has(Kind.LORA_TRAINING, "a", completed(versions=[VERSION | {"files": [{"key": key, "sizeBytes": 5}]}]))
     out = cli("get", "files", "a").out
-    assert f"s3://assets/{key}" in out
+    assert out.splitlines()[1].endswith(f"   s3://assets/{key}")
     assert "\x1b" not in out
 
 
