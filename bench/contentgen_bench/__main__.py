@@ -3,12 +3,13 @@
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from contentgen_bench import e2e, report
+from contentgen_bench import e2e, latency, report
 from contentgen_bench.soak import Soak
 from contentgen_bench.soak import rows as soak_rows
 from contentgen_cluster import release
@@ -27,23 +28,38 @@ def main() -> None:
 def end_to_end(
     *,
     small: Annotated[bool, typer.Option(help="A tenth of everything, to see that it works.")] = False,
+    jobs: Annotated[int | None, typer.Option(help="Other than 500 at a time.")] = None,
     profile: Annotated[Path | None, typer.Option(help="Write the operator's profile (cProfile) here.")] = None,
     standing: Annotated[bool, typer.Option(help="Also start, memory and idle CPU.")] = True,
+    pods: Annotated[int, typer.Option(help="Rounds of real pods at the installed release; 0 leaves it alone.")] = 5,
     keep: Annotated[Path | None, typer.Option(help="An empty folder for logs, which stays.")] = None,
 ) -> None:
     """The figures of docs/benchmarks.md."""
     wrapper = (sys.executable, "-m", "cProfile", "-o", str(profile.resolve())) if profile else ()
     size = e2e.SMALL if small else e2e.FULL
+    size = replace(size, jobs=jobs or size.jobs)
     if keep:
         keep.mkdir(parents=True, exist_ok=True)
         rows, details = e2e.run(size, keep.resolve(), wrapper, standing=standing)
     else:
         with e2e.temporary() as folder:
             rows, details = e2e.run(size, Path(folder), wrapper, standing=standing)
+    if pods:
+        with_pods, more = latency.run(report.ROOT, pods)
+        rows, details = [*with_pods, *rows], {"pods": more, **details}
     print(json.dumps(details, indent=1))
     print(report.table(rows))
     print(report.write("e2e", rows))
     raise typer.Exit(report.verdict(rows))
+
+
+@app.command("latency")
+def one_at_a_time(rounds: Annotated[int, typer.Option(help="How often each kind.")] = 5) -> None:
+    """Only the figures with real pods."""
+    rows, details = latency.run(report.ROOT, rounds)
+    print(json.dumps(details, indent=1))
+    print(report.table(rows))
+    print(report.write("latency", rows))
 
 
 @app.command()

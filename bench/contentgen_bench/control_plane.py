@@ -11,13 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 
 from contentgen_bench.api import Api, from_kubeconfig
+from contentgen_bench.processes import Process
 from contentgen_cluster import golang
 from contentgen_cluster.cache import Cache
 from contentgen_cluster.certificates import Authority, Pair
@@ -43,6 +44,7 @@ class ControlPlane:
     authority: Path
     admin: Pair
     operator: Pair
+    processes: dict[str, Process] = field(default_factory=dict)
 
     @property
     def api(self) -> Api:
@@ -100,7 +102,11 @@ def control_plane(folder: Path) -> Iterator[ControlPlane]:
     service_accounts = authority.signing_key("service-accounts")
     (folder / "audit.json").write_text(json.dumps(_AUDIT))
     with ExitStack() as stack:
-        stack.enter_context(_running(program, folder, "etcd", _etcd(folder, authority, etcd, etcd_port, peer_port)))
+
+        def run(component: str, flags: list[str]) -> None:
+            plane.processes[component] = stack.enter_context(_running(program, folder, component, flags))
+
+        run("etcd", _etcd(folder, authority, etcd, etcd_port, peer_port))
         flags = _api_server(
             folder,
             authority,
@@ -110,11 +116,11 @@ def control_plane(folder: Path) -> Iterator[ControlPlane]:
             port=port,
             etcd_port=etcd_port,
         )
-        stack.enter_context(_running(program, folder, "kube-apiserver", flags))
+        run("kube-apiserver", flags)
         with plane.api.client() as client:
             _until_ready(client)
         flags = _controller_manager(plane.kubeconfig(manager, "manager"), authority, service_accounts)
-        stack.enter_context(_running(program, folder, "kube-controller-manager", flags))
+        run("kube-controller-manager", flags)
         yield plane
 
 
@@ -178,11 +184,11 @@ def _controller_manager(kubeconfig: Path, authority: Authority, service_accounts
 
 
 @contextmanager
-def _running(program: Path, folder: Path, component: str, flags: list[str]) -> Iterator[None]:
+def _running(program: Path, folder: Path, component: str, flags: list[str]) -> Iterator[Process]:
     with (folder / f"{component}.log").open("wb") as log:
         process = subprocess.Popen([str(program), component, *flags], stdout=log, stderr=subprocess.STDOUT, cwd=folder)
     try:
-        yield
+        yield Process(process.pid)
         if process.poll() is not None:
             raise RuntimeError(f"{component} ended with {process.returncode}; see {folder / component}.log")
     finally:

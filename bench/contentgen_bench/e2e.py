@@ -16,9 +16,10 @@ import httpx
 
 from contentgen_bench import surroundings
 from contentgen_bench.control_plane import ControlPlane, control_plane
+from contentgen_bench.processes import Process
 from contentgen_bench.report import Row, load
 from contentgen_bench.resources import Body, Resources, Watcher
-from contentgen_bench.surroundings import Process, Stores
+from contentgen_bench.surroundings import Stores
 from contentgen_contract.names import Kind
 
 _WARM = 9
@@ -66,7 +67,9 @@ class Bench:
             )
             self._complete(watcher, _named(kinds, f"{name}-warm", _WARM))
             asked = self._plane.operator_requests()
-            cpu, cpu_of_stand_in, begun = process.cpu_seconds(), standing_in.cpu_seconds(), time.time()
+            processes = {"operator": process, "stand-in": standing_in, "stores": self._at.process}
+            processes |= self._plane.processes
+            cpu, begun = _cpu(processes), time.time()
             wanted = _named(kinds, name, jobs)
             self._complete(watcher, wanted)
             seconds = max(watcher.at(each, "Completed") or 0 for _, each in wanted) - begun
@@ -74,8 +77,7 @@ class Bench:
             requests = self._plane.operator_requests() - asked
             self.details[name] = {
                 "seconds": round(seconds, 2),
-                "operator CPU ms a job": round(1000 * (process.cpu_seconds() - cpu) / jobs, 1),
-                "stand-in CPU ms a job": round(1000 * (standing_in.cpu_seconds() - cpu_of_stand_in) / jobs, 1),
+                "CPU ms a job": {name: round(1000 * (now - cpu[name]) / jobs) for name, now in _cpu(processes).items()},
                 "requests": {what: round(count / jobs, 2) for what, count in requests.most_common()},
                 "load": load(),
             }
@@ -201,6 +203,10 @@ def run(size: Size, folder: Path, profile: tuple[str, ...] = (), *, standing: bo
 
 def _named(kinds: Sequence[Kind], prefix: str, count: int) -> list[tuple[Kind, str]]:
     return [(kind, f"{prefix}-{number}") for number, kind in enumerate(islice(cycle(kinds), count))]
+
+
+def _cpu(processes: dict[str, Process]) -> dict[str, float]:
+    return {name: process.family_cpu_seconds() for name, process in processes.items()}
 
 
 def temporary() -> TemporaryDirectory[str]:

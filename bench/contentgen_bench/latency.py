@@ -20,12 +20,14 @@ from typing import Any
 
 import httpx
 
-from contentgen_bench.api import Api
+from contentgen_bench.api import Api, from_kubeconfig
+from contentgen_bench.report import Row, load
 from contentgen_bench.resources import Body, Resources, Watcher
 from contentgen_bench.surroundings import NAMESPACE
 from contentgen_cluster import release
 from contentgen_cluster.node import AT
 from contentgen_contract.names import UID_LABEL, Kind
+from contentgen_e2e import tiny
 
 _POD_LABEL = "app.kubernetes.io/name"
 _OPERATOR = "system:serviceaccount:contentgen:contentgen"
@@ -211,7 +213,7 @@ def operator_requests() -> int | None:
     for path in AT.logs.glob("audit*.log"):
         for line in path.read_text().splitlines():
             event = json.loads(line)
-            mine = event["user"]["username"] == _OPERATOR and event["verb"] != "watch"
+            mine = event["user"].get("username") == _OPERATOR and event["verb"] != "watch"
             count += mine and event["stage"] == "ResponseComplete"
     return count
 
@@ -225,3 +227,46 @@ def medians(runs: Sequence[Run]) -> dict[str, float]:
         "the rest": round(statistics.median(each.operator for each in runs), 2),
         "beyond the pods' own run": round(statistics.median(each.beyond for each in runs), 2),
     }
+
+
+def run(root: Path, rounds: int) -> tuple[list[Row], Body]:
+    """Installs the release, measures each kind and the floor in turn, and leaves the release as it was."""
+    release.install(root, *(f"providers.{name}.key=bench" for name in ("fal", "assemblyai")))
+    api = from_kubeconfig(root / ".cluster/kubeconfig")
+    image = json.loads((root / ".cluster/images.json").read_text())["worker"]
+    names: list[Kind | None] = [*Kind, None]
+    runs: dict[Kind | None, list[Run]] = {name: [] for name in names}
+    with prompt_provider(root), namespace(api):
+        latency = Latency(api, _upload(root))
+        latency.bare("warm", image)
+        asked, begun = operator_requests(), load()
+        for number in range(rounds):
+            for kind in names:
+                name = f"{kind.short_name if kind else 'bare'}-{number}"
+                runs[kind].append(latency.job(kind, name) if kind else latency.bare(name, image))
+        after = operator_requests()
+    details: Body = {kind.value if kind else "a bare Job": medians(each) for kind, each in runs.items()}
+    details["load"] = f"{begun} to {load()}"
+    jobs = [each for kind, found in runs.items() if kind for each in found]
+    rows = [
+        _row("apply to Completed beyond the pods' own run, one job at a time, all kinds", [r.beyond for r in jobs], 2),
+        _row("of that, the cluster's start of the pods (one or two a job)", [r.start for r in jobs]),
+        _row("of that, operator, API server and Job controller", [r.operator for r in jobs]),
+        _row("floor: a bare Job of the same image, beyond its pod's own run", [r.beyond for r in runs[None]]),
+    ]
+    if asked is not None and after is not None:
+        requests = round((after - asked) / len(jobs), 1)
+        rows.append(Row(figure="API requests per job, real workers", value=requests, unit="requests", goal=25))
+    return rows, details
+
+
+def _row(figure: str, seconds: Sequence[float], goal: float | None = None) -> Row:
+    note = f"median of {len(seconds)}"
+    return Row(figure=figure, value=round(statistics.median(seconds), 2), unit="s", goal=goal, note=note)
+
+
+def _upload(root: Path) -> str:
+    with release.port_forward(root, release.NAMESPACE, "svc/contentgen-sandbox", "http") as port:
+        url = f"http://127.0.0.1:{port}/media/bench.mp4"
+        httpx.put(url, content=tiny.film(), timeout=30, trust_env=False).raise_for_status()
+    return f"http://contentgen-sandbox.{release.NAMESPACE}.svc/media/bench.mp4"

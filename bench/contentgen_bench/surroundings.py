@@ -1,7 +1,6 @@
 """What the operator under measurement has around it, all of it on this machine and for the benchmark alone."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import httpx
 import yaml
 
 from contentgen_bench.control_plane import ControlPlane
+from contentgen_bench.processes import Process
 from contentgen_bench.report import ROOT
 from contentgen_sandbox.stores import minimal_environment
 from contentgen_sandbox.testing import BUILT, free_port
@@ -22,7 +22,6 @@ from contentgen_sandbox.testing import BUILT, free_port
 SYSTEM_NAMESPACE = "contentgen"
 NAMESPACE = "bench"
 _SECRET = "contentgen-desk-tls"  # noqa: S105 - a Secret's name
-_TICKS = os.sysconf("SC_CLK_TCK")
 _PROVIDER_KEY = "bench"
 
 
@@ -34,6 +33,7 @@ class Stores:
     http: int
     s3: int
     mongo: int
+    process: Process
 
     @property
     def url(self) -> str:
@@ -41,33 +41,16 @@ class Stores:
         return f"http://127.0.0.1:{self.http}"
 
 
-@dataclass(frozen=True)
-class Process:
-    """A running process, and what Linux says of it."""
-
-    pid: int
-
-    def resident_mb(self) -> float:
-        """Resident memory now."""
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024
-
-    def cpu_seconds(self) -> float:
-        """User and system time so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
 @contextmanager
 def stores(folder: Path) -> Iterator[Stores]:
     """The sandbox: S3, MongoDB, and providers that answer at once."""
-    at = Stores(folder=folder, http=free_port(), s3=free_port(), mongo=free_port())
+    http, s3, mongo = free_port(), free_port(), free_port()
     environment = minimal_environment() | {
         "SANDBOX_DATA": str(folder / "sandbox"),
         "SANDBOX_HOST": "127.0.0.1",
-        "SANDBOX_PORT": str(at.http),
-        "SANDBOX_S3_PORT": str(at.s3),
-        "SANDBOX_MONGO_PORT": str(at.mongo),
+        "SANDBOX_PORT": str(http),
+        "SANDBOX_S3_PORT": str(s3),
+        "SANDBOX_MONGO_PORT": str(mongo),
         "SANDBOX_TRAINING_SECONDS": "0",
         "SANDBOX_IMAGE_SECONDS": "0",
         "SANDBOX_TRANSCRIPT_SECONDS": "0",
@@ -78,7 +61,8 @@ def stores(folder: Path) -> Iterator[Stores]:
         "ROOT_SECRET_KEY": "sandbox-secret",
     }
     (folder / "sandbox").mkdir()
-    with running([sys.executable, "-m", "contentgen_sandbox", "all"], environment, folder / "sandbox.log"):
+    with running([sys.executable, "-m", "contentgen_sandbox", "all"], environment, folder / "sandbox.log") as process:
+        at = Stores(folder=folder, http=http, s3=s3, mongo=mongo, process=process)
         _until_answers(f"{at.url}/healthz", 60)
         yield at
 
