@@ -1,6 +1,6 @@
 """A control plane of the benchmark's own: the real etcd, API server and controller manager of `tests/cluster`.
 
-No node and no scheduler: what a kubelet would do is the stand-in's. So the machine's shared cluster is left alone,
+No node, no scheduler, no Job controller: what those would do is the stand-in's. The machine's shared cluster is left alone,
 and every request in this API server's audit log was caused by the benchmark.
 """
 
@@ -177,6 +177,7 @@ def _controller_manager(kubeconfig: Path, authority: Authority, service_accounts
         f"--secure-port={free_port()}",
         "--bind-address=127.0.0.1",
         "--leader-elect=false",
+        "--controllers=*,-job-controller",  # the stand-in makes the pods and ends the Jobs
         "--kube-api-qps=500",  # as in tests/cluster: the default of 20 would be what is measured
         "--kube-api-burst=1000",
         "--profiling=false",

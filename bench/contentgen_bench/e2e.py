@@ -3,6 +3,7 @@
 The operator, its stores, the sandbox's providers, etcd, API server and controller manager are the real programs.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -67,8 +68,8 @@ class Bench:
             )
             self._complete(watcher, _named(kinds, f"{name}-warm", _WARM))
             asked = self._plane.operator_requests()
-            processes = {"operator": process, "stand-in": standing_in, "stores": self._at.process}
-            processes |= self._plane.processes
+            processes = {"operator": process, "stand-in": standing_in, "this": Process(os.getpid())}
+            processes |= self._plane.processes | {each.name(): each for each in self._at.process.children()}
             cpu, begun = _cpu(processes), time.time()
             wanted = _named(kinds, name, jobs)
             self._complete(watcher, wanted)
@@ -206,7 +207,7 @@ def _named(kinds: Sequence[Kind], prefix: str, count: int) -> list[tuple[Kind, s
 
 
 def _cpu(processes: dict[str, Process]) -> dict[str, float]:
-    return {name: process.family_cpu_seconds() for name, process in processes.items()}
+    return {name: process.cpu_seconds() for name, process in processes.items()}
 
 
 def temporary() -> TemporaryDirectory[str]:

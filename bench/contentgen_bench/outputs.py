@@ -20,7 +20,7 @@ from contentgen_contract.orders import (
     TranscriptFacts,
 )
 
-_PICTURES = 8
+_PICTURES = 4
 _SOUND_SECONDS = 1
 
 

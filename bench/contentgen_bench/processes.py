@@ -23,7 +23,12 @@ class Process:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
-    def family_cpu_seconds(self) -> float:
-        """With its children, where a supervisor has some."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return self.cpu_seconds() + sum(Process(int(child)).cpu_seconds() for child in children)
+    def children(self) -> list["Process"]:
+        """The processes that it started."""
+        listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [Process(int(child)) for child in listed]
+
+    def name(self) -> str:
+        """The program, and its module where it is Python."""
+        words = Path(f"/proc/{self.pid}/cmdline").read_text().split("\0")
+        return words[words.index("-m") + 1] if "-m" in words else Path(words[0]).name

@@ -27,7 +27,7 @@ def spec_of(kind: Kind, name: str) -> Body:
                 "loraName": name.replace("-", "_"),
                 "triggerWord": "jf",
                 "source": {"url": f"https://example.com/{name}.mp4"},
-                "dataset": {"minImages": 8},
+                "dataset": {"minImages": 4},
                 "metadata": {"tags": ["avatar", "headshot"], "description": "Jesse professional headshot avatar"},
             }
         case Kind.IMAGE_GENERATION:

@@ -1,8 +1,8 @@
-"""The stand-in for kubelet and worker: a process of its own, so that its work is not counted as the operator's.
+"""The stand-in for Job controller, kubelet and worker: a process of its own, so that its work is not the operator's.
 
-For every pod that the Job controller makes it does what those two say to others, and leaves out the work itself:
-the pod's bound token (TokenRequest), the order, one report of progress, the grants, the files (small and always the
-same), the outcome, the wake-up at the desk, and the pod's status (Running, then Succeeded).
+For every Job it does what those say to the operator and its stores, and leaves out the rest: it makes the Job's pod and
+the pod's bound token, asks the desk for the order, reports progress once, gets the grants, puts the files (small and
+always the same) and the outcome, wakes the operator, and writes the Job's end.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import hashlib
 import json
 import ssl
 import sys
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from contentgen_contract.names import STAGE_LABEL, TOKEN_AUDIENCE, UID_LABEL, Ki
 from contentgen_contract.orders import FileClaim, Outcome, Progress, StoredFile, UploadGrants, UploadRequest, WorkOrder
 
 Body = dict[str, Any]
-_AT_ONCE = 16  # pods that run at the same time, as many as a node or two would have
+_AT_ONCE = 16  # Jobs that run at the same time, as many as a node or two would have
 _PATIENCE = 60.0
 
 
@@ -35,14 +36,14 @@ def main() -> None:
 async def _run(api: Api) -> None:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
-        kubelet = Kubelet(session, api)
+        node = Node(session, api)
         async with asyncio.TaskGroup() as group:
-            async for pod in kubelet.new_pods():
-                group.create_task(kubelet.run(pod))
+            async for job in node.new_jobs():
+                group.create_task(node.run(job))
 
 
-class Kubelet:
-    """Runs pods without running them."""
+class Node:
+    """Runs Jobs without running them."""
 
     def __init__(self, session: aiohttp.ClientSession, api: Api) -> None:
         self._session = session
@@ -50,17 +51,17 @@ class Kubelet:
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._desks: dict[str, ssl.SSLContext] = {}
 
-    async def new_pods(self) -> Any:
-        """Every pod of a worker, once."""
+    async def new_jobs(self) -> AsyncIterator[Body]:
+        """Every Job of the operator's that has not ended, once."""
         known: set[str] = set()
         query = {"labelSelector": UID_LABEL}
-        listed = await self._api("GET", "/api/v1/pods", params=query)
-        for pod in listed["items"]:
-            known.add(pod["metadata"]["uid"])
-            if pod["status"]["phase"] == "Pending":
-                yield pod
+        listed = await self._api("GET", "/apis/batch/v1/jobs", params=query)
+        for job in listed["items"]:
+            known.add(job["metadata"]["uid"])
+            if "completionTime" not in job["status"]:
+                yield job
         query |= {"watch": "true", "resourceVersion": listed["metadata"]["resourceVersion"], "timeoutSeconds": "3600"}
-        url = f"{self._at.url}/api/v1/pods"
+        url = f"{self._at.url}/apis/batch/v1/jobs"
         async with self._session.get(url, params=query, ssl=self._at.tls, read_bufsize=2**20) as stream:
             async for line in stream.content:
                 event = json.loads(line)
@@ -69,15 +70,20 @@ class Kubelet:
                     known.add(uid)
                     yield event["object"]
 
-    async def run(self, pod: Body) -> None:
-        """One pod, from its start to its end."""
+    async def run(self, job: Body) -> None:
+        """One Job, from its start to its end."""
         async with self._slots:
-            path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
             started = _now()
-            await self._say(path, "Running", {"running": {"startedAt": started}})
+            pod = await self._pod(job)
             await self._work(pod, await self._token(pod))
-            ended = {"exitCode": 0, "reason": "Completed", "startedAt": started, "finishedAt": _now()}
-            await self._say(path, "Succeeded", {"terminated": ended})
+            await self._complete(job, started)
+
+    async def _pod(self, job: Body) -> Body:
+        meta, template = job["metadata"], job["spec"]["template"]
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": meta["name"], "uid": meta["uid"], "controller": True}
+        made = {"name": f"{meta['name']}-0", "labels": template["metadata"]["labels"], "ownerReferences": [owner]}
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": made, "spec": template["spec"]}
+        return await self._api("POST", f"/api/v1/namespaces/{meta['namespace']}/pods", json=body)
 
     async def _token(self, pod: Body) -> str:
         meta = pod["metadata"]
@@ -92,15 +98,18 @@ class Kubelet:
         token: str = (await self._api("POST", path, json=request))["status"]["token"]
         return token
 
-    async def _say(self, path: str, phase: str, state: Body) -> None:
-        container = {"name": "worker", "image": "stand-in", "imageID": "", "ready": phase == "Running"}
+    async def _complete(self, job: Body, started: str) -> None:
+        meta, now = job["metadata"], _now()
+        reached = {"status": "True", "reason": "CompletionsReached", "lastTransitionTime": now, "lastProbeTime": now}
         status = {
-            "phase": phase,
-            "startTime": _now(),
-            "containerStatuses": [container | {"restartCount": 0, "state": state}],
+            "startTime": started,
+            "completionTime": now,
+            "succeeded": 1,
+            "conditions": [{"type": each, **reached} for each in ("SuccessCriteriaMet", "Complete")],
         }
-        headers = {"Content-Type": "application/strategic-merge-patch+json"}
-        await self._api("PATCH", f"{path}/status", data=json.dumps({"status": status}), headers=headers)
+        headers = {"Content-Type": "application/merge-patch+json"}
+        path = f"/apis/batch/v1/namespaces/{meta['namespace']}/jobs/{meta['name']}/status"
+        await self._api("PATCH", path, data=json.dumps({"status": status}), headers=headers)
 
     async def _work(self, pod: Body, token: str) -> None:
         environment = {each["name"]: each.get("value", "") for each in pod["spec"]["containers"][0]["env"]}
