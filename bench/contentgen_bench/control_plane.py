@@ -1,6 +1,6 @@
 """A control plane of the benchmark's own: the real etcd, API server and controller manager of `tests/cluster`.
 
-No node, no scheduler, no Job controller: what those would do is the stand-in's. The machine's shared cluster is left alone,
+No node, no scheduler, no Job controller: what those would do is the stand-in's. The shared cluster is left alone,
 and every request in this API server's audit log was caused by the benchmark.
 """
 
