@@ -2,17 +2,26 @@
 and may do three things with it, for its own Job alone: read its order, report, and get URLs for its own files.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
+import aiohttp
+from botocore.exceptions import BotoCoreError
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from kubernetes.aio.client.exceptions import ApiException
+from pymongo.errors import PyMongoError
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contentgen_contract import keys
 from contentgen_contract.orders import Progress, UploadGrants, UploadRequest, WorkOrder
 from contentgen_operator.clock import utc_now
 from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Unauthenticated
+from contentgen_operator.kube import explain
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orders import Assignment, OrderPolicy, lifetime, work_order
@@ -20,6 +29,8 @@ from contentgen_operator.reports import Reports
 from contentgen_operator.runs import purchase_key
 from contentgen_operator.storage import Storage
 
+_log = logging.getLogger(__name__)
+_AWAY = (PyMongoError, BotoCoreError, ApiException, aiohttp.ClientError, TimeoutError)
 _MAX_BODY_BYTES = 256 * 1024
 _PROGRESS_SECONDS = 1.0  # a status is written at most once a second for what a worker says
 
@@ -83,9 +94,40 @@ class Desk:
         await self._wake(assignment.resource.ref, 0 if news else _PROGRESS_SECONDS)
 
 
+class Bounded:
+    """ASGI middleware: bodies have a length, which is bounded. A plain function's would cost more than the work."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what is short enough."""
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "0")
+        if "transfer-encoding" in headers or not length.isdigit() or int(length) > self._limit:
+            refusal = JSONResponse({"detail": f"a body has at most {self._limit} bytes"}, 413)
+            await refusal(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+async def _away(_request: Request, error: Exception) -> Response:
+    """What the desk itself needs is away: the worker waits."""
+    _log.warning("a worker has to wait: %s", explain(error))
+    return JSONResponse({"detail": "try again later"}, 503, headers={"Retry-After": "5"})
+
+
 def create_app(desk: Desk) -> FastAPI:
     """The HTTP face of the desk."""
-    app = FastAPI(title="contentgen desk", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="contentgen desk",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        middleware=[Middleware(Bounded, limit=_MAX_BODY_BYTES)],
+        exception_handlers=dict.fromkeys(_AWAY, _away),
+    )
     bearer = HTTPBearer(auto_error=False)
 
     async def caller(
@@ -96,13 +138,6 @@ def create_app(desk: Desk) -> FastAPI:
         return await desk.assignment(credentials.credentials)
 
     Caller = Annotated[Assignment, Depends(caller)]  # noqa: N806 - a type
-
-    @app.middleware("http")
-    async def bounded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        length = request.headers.get("content-length", "0")
-        if "transfer-encoding" in request.headers or not length.isdigit() or int(length) > _MAX_BODY_BYTES:
-            return JSONResponse({"detail": f"a body has at most {_MAX_BODY_BYTES} bytes"}, 413)
-        return await call_next(request)
 
     @app.get("/v1/order")
     async def order(caller: Caller) -> WorkOrder:

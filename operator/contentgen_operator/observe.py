@@ -89,7 +89,8 @@ class Observer:
         if job is not None and job.finished and outcome is None:  # killed before it could say anything
             said = await self._kube.job_log(resource.ref.namespace, job.name, MAX_LOG)
         stored = await self._stored(resource, run, spec, stage, outcome)
-        return {"job": job, "outcome": outcome, "stored": stored, "log": said}
+        progress = self._reports.progress(job.uid) if job else None
+        return {"job": job, "outcome": outcome, "stored": stored, "log": said, "progress": progress}
 
     async def _job(self, resource: Resource, name: str) -> JobView | None:
         known = self._cache.job(resource.ref.namespace, name)

@@ -221,6 +221,8 @@ async def served(tls: DeskTls) -> AsyncIterator[int]:
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
+        await asyncio.wait({task}, timeout=3)
+        server.force_exit = True
         await task
 
 
