@@ -48,7 +48,9 @@ def install(root: Path, *values: str, seconds: int = 300, program: str = "helm",
     sets = [part for value in settings for part in ("--set", value)]
     source = str(chart or root / "charts/contentgen")
     where = ["--namespace", NAMESPACE, "--create-namespace"]
-    how = [*where, "--wait", "--timeout", f"{seconds}s", *sets]
+    # A test that has applied the CRDs itself must not stand in the way; helm 3 applies on the client and asks nobody.
+    force = ["--force-conflicts"] if program == "helm" else []
+    how = [*where, *force, "--wait", "--timeout", f"{seconds}s", *sets]
     said = helm(root, "upgrade", "--install", RELEASE, source, *how, program=program)
     # kubectl renews what it knows of the server for a kind that it does not find, but not for a category.
     kubectl(root, "api-resources", "--output", "name")
@@ -58,14 +60,49 @@ def install(root: Path, *values: str, seconds: int = 300, program: str = "helm",
 @contextlib.contextmanager
 def port_forward(root: Path, namespace: str, target: str, port: str | int) -> Iterator[int]:
     """A local port that leads to `target` (such as `svc/contentgen-sandbox`) as long as the context lasts."""
-    command = [_tool(root, "kubectl"), "--namespace", namespace, "port-forward", target, f":{port}"]
-    with subprocess.Popen(
-        command, env=_environment(root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        try:
-            yield _local_port(process)
-        finally:
-            process.terminate()
+    forward = _Forward([_tool(root, "kubectl"), "--namespace", namespace, "port-forward", target], port, root)
+    try:
+        yield forward.local
+    finally:
+        forward.close()
+
+
+class _Forward:
+    """kubectl ends at the first connection that the pod refuses: then it is started again for the same local port."""
+
+    def __init__(self, command: list[str], port: str | int, root: Path) -> None:
+        self._command, self._port, self._environment = command, port, _environment(root)
+        self._closing = threading.Event()
+        self._process = self._start("")
+        self.local = _local_port(self._process)
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._process.terminate()
+        self._thread.join(10)
+
+    def _start(self, local: int | str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self._command, f"{local}:{self._port}"],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def _keep(self) -> None:
+        while True:
+            with self._process as process:
+                assert process.stdout is not None
+                for _ in process.stdout:  # a line for each connection: somebody has to read them
+                    pass
+            if self._closing.wait(0.5):
+                return
+            self._process = self._start(self.local)
+            if self._closing.is_set():
+                self._process.terminate()
 
 
 def _local_port(process: subprocess.Popen[str]) -> int:
@@ -76,11 +113,11 @@ def _local_port(process: subprocess.Popen[str]) -> int:
         said.append(line)
         found = re.search(r"Forwarding from 127\.0\.0\.1:(\d+)", line)
         if found:
-            # kubectl says a line for each connection: somebody has to read them, or it stands still.
-            threading.Thread(target=process.stdout.read, daemon=True).start()
             return int(found[1])
         if time.monotonic() > deadline:
             break
+    process.kill()
+    process.communicate()
     raise CommandFailed(f"kubectl port-forward: {''.join(said).strip() or 'it ended without a word'}")
 
 
