@@ -82,6 +82,7 @@ def logs(
     Of a pod that is gone the last lines are kept.
     """
     from contentgen_cli import logs as reading
+    from contentgen_contract.story import collapsed
 
     with _cluster(namespace, context, kubeconfig) as cluster:
         item = _find(cluster, names)
@@ -91,7 +92,8 @@ def logs(
         printed = False
         for part in parts:
             print(f"── {part.title}", file=sys.stderr, flush=True)
-            for line in reading.lines(cluster, part, follow=follow, raw=raw):
+            lines = reading.lines(cluster, part, follow=follow, raw=raw)
+            for line in lines if follow else collapsed(tuple(lines)):
                 print(line, flush=True)
             printed = True
         if not printed:

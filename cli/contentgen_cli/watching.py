@@ -15,6 +15,7 @@ from contentgen_cli.item import Item, age, utc_now
 
 Read = Callable[[], Sequence[Item]]
 _PAUSE = 1.0
+_WIDE = 100  # columns; in fewer, names come before prices, which `cost` has too
 _UNANSWERED = 30  # reads in a row that may fail
 
 
@@ -25,7 +26,8 @@ def watch(out: Console, read: Read, *, namespaces: bool, timeout: float | None, 
     if out.is_terminal:
         with Live(console=out, auto_refresh=False) as live:
             for last in views:
-                live.update(_table(last, utc_now(), namespaces=namespaces), refresh=True)
+                wide = out.width >= _WIDE
+                live.update(_table(last, utc_now(), namespaces=namespaces, wide=wide), refresh=True)
     else:
         said: dict[str, str] = {}
         for last in views:
@@ -56,8 +58,9 @@ def _views(read: Read, timeout: float | None, pause: float) -> Iterator[Sequence
         time.sleep(pause)
 
 
-def _table(items: Sequence[Item], now: datetime, *, namespaces: bool) -> Table:
-    heads = (*(["NAMESPACE"] if namespaces else []), "NAME", "PHASE", "", "%", "STAGE", "ETA", "COST")
+def _table(items: Sequence[Item], now: datetime, *, namespaces: bool, wide: bool) -> Table:
+    place, price = (["NAMESPACE"] if namespaces else []), (["COST"] if wide else [])
+    heads = (*place, "NAME", "PHASE", "", "%", "STAGE", "ETA", *price)
     table = show.table(heads, [], right=("%", "COST"))
     table.padding = (0, 2, 0, 0)
     for item in items:
@@ -69,9 +72,9 @@ def _table(items: Sequence[Item], now: datetime, *, namespaces: bool) -> Table:
             str(status.progress),
             _doing(item),
             age(now, status.estimated_completion_time) if status.estimated_completion_time else "",
-            status.cost.display if status.cost else "",
         )
-        table.add_row(*([item.namespace] if namespaces else []), *row)
+        paid = status.cost.display if status.cost else ""
+        table.add_row(*([item.namespace] if namespaces else []), *row, *([paid] if wide else []))
     return table
 
 

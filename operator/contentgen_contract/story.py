@@ -17,6 +17,7 @@ _SECRETS = (
     (re.compile(r"(?i)\bbearer\s+[^\s\"']+"), "Bearer ***"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "***"),  # a JSON web token, such as a service account's
 )
+_TRY = re.compile(r"^\S+ (again: .*), pause [0-9.]+, attempt \d+$")  # a line of the worker's retry hook
 _KILO = 1000
 
 
@@ -34,8 +35,16 @@ def told(line: str) -> str:
     return scrubbed("\n".join(part for part in (text, record.get("traceback", "")) if part))
 
 
+def collapsed(lines: Sequence[str]) -> tuple[str, ...]:
+    """Of tries that failed one after another in the same way the last one: its attempt says how many there were."""
+    kinds = [found[1] if (found := _TRY.match(line)) else None for line in lines]
+    pairs = zip(lines, kinds, [*kinds[1:], None], strict=False)
+    return tuple(line for line, kind, following in pairs if kind is None or kind != following)
+
+
 def tail(lines: Sequence[str]) -> str:
     """The last lines (already told) that fit into a status; a single longer one keeps its end."""
+    lines = collapsed(lines)
     kept: list[str] = []
     room = MAX_LOG
     for line in reversed(lines):

@@ -1,5 +1,6 @@
 """`kubectl contentgen` against an API server on loopback, over real HTTP: what it says, writes, and refuses."""
 
+import io
 import json
 import os
 import re
@@ -15,8 +16,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from rich.console import Console
 
-from contentgen_cli import __main__, completion, retrying, tables, target
+from contentgen_cli import __main__, completion, retrying, tables, target, watching
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item, age
 from contentgen_cli.why import pod_story
@@ -500,6 +502,19 @@ def test_watch_of_an_edit_that_was_not_taken_up_goes_on(api: Api, cli: Callable[
     assert cli("watch", "a", "--timeout", "0").code == 1
     api.has(Kind.LORA_TRAINING, "a", completed())
     assert cli("watch", "a", "--timeout", "0").code == 0
+
+
+def test_a_terminal_of_80_columns_holds_a_long_name_on_one_line(api: Api) -> None:
+    name = "portrait-of-jesse-2026"
+    failed = status("Failed", "SourceUnreachable", cost=COST)
+    item = Item.parse(Kind.IMAGE_GENERATION, api.has(Kind.IMAGE_GENERATION, name, failed))
+    for width, priced in ((80, False), (100, True)):
+        written = io.StringIO()
+        out = Console(file=written, width=width, force_terminal=True, no_color=True, legacy_windows=False)
+        watching.watch(out, lambda: [item], namespaces=False, timeout=5)
+        shown = written.getvalue()
+        assert f"imagegen/{name} " in shown
+        assert ("$2.00" in shown) is priced
 
 
 def test_watch_of_nothing(api: Api, cli: Callable[..., Said]) -> None:

@@ -59,6 +59,19 @@ def test_the_tail_keeps_the_last_whole_lines() -> None:
     assert story.tail(["ä" * MAX_LOG]) == "ä" * MAX_LOG
 
 
+def test_of_the_same_tries_the_last_is_kept() -> None:
+    tries = [line("again", error="desk away", pause=0.5, attempt=number) for number in (1, 2, 3)]
+    other = line("again", error="store away", pause=0.5, attempt=1)
+    lines = [story.told(each) for each in (line("order"), *tries, other, tries[0], line("terminated"))]
+    assert [text[9:] for text in story.tail(lines).splitlines()] == [
+        "order",
+        "again: desk away, pause 0.5, attempt 3",
+        "again: store away, pause 0.5, attempt 1",
+        "again: desk away, pause 0.5, attempt 1",
+        "terminated",
+    ]
+
+
 @pytest.mark.parametrize(
     ("size", "text"), [(0, "0 B"), (999, "999 B"), (12_345, "12.3 kB"), (5e6, "5.0 MB"), (7e12, "7000.0 GB")]
 )
