@@ -5,6 +5,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from contentgen_contract import patterns
+
 _CAMEL = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, frozen=True)
 
 
@@ -20,5 +22,5 @@ class Manifest(BaseModel):
     model_config = ConfigDict(**_CAMEL, serialize_by_alias=True, extra="forbid")
 
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=patterns.SHA256, max_length=64)]
 """A sha256 in lower-case hexadecimal."""

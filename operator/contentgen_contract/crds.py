@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema, to_jsonable_python
 
+from contentgen_contract import patterns
 from contentgen_contract.names import CATEGORY, GROUP, VERSION, Kind
 from contentgen_contract.spec import (
     SPECS,
@@ -26,6 +27,28 @@ from contentgen_contract.status import ConditionStatus, ResourceStatus, VersionS
 Schema = dict[str, Any]
 
 MAX_NAME = 52  # a Job's name is made from the resource's; the pods' names add a suffix to it
+
+
+# A person is told in words what a pattern asks for; the API server adds the field and the value.
+_NAME = "letters, digits, dots, dashes or underscores, beginning with a letter or digit"
+_WORDS = {
+    patterns.USER_ID: f"must be up to 63 {_NAME}, such as user-123",
+    patterns.LORA_NAME: f"must be up to 63 {_NAME}, such as jesse_avatar",
+    patterns.TRIGGER_WORD: "must be one word of up to 32 letters, digits, dashes or underscores, beginning with a "
+    "letter or digit, such as jf",
+    patterns.DECIMAL: "must be a decimal in quotes without sign or exponent, such as 0.0004",
+    patterns.TAG: "must be up to 63 letters, digits, spaces, dots, dashes or underscores, beginning with a letter or "
+    "digit, such as avatar",
+    patterns.SOURCE_URL: "must start with https://, http:// or s3://, name a host or bucket and have no spaces, "
+    "such as https://example.com/talk.mp4",
+    patterns.WEB_URL: "must start with https:// or http://, name a host and be ASCII without spaces, "
+    "such as https://example.com/a.safetensors",
+    patterns.OBJECT_NAME: "must be the name of a resource: lower-case letters, digits, dots and dashes, such as avatar",
+    patterns.MODEL_NAME: "must be an alias such as flux-dev, or a full fal model id such as fal-ai/flux/dev: "
+    "lower-case letters, digits, dots, dashes, underscores, and single slashes between the parts",
+    patterns.LANGUAGE: "must be auto or a language code such as en or en_us",
+    patterns.SHA256: "must be a sha256 in 64 lower-case hexadecimal digits",
+}
 
 
 @dataclass(frozen=True)
@@ -52,11 +75,7 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     (Source, "url"): (
         Rule(
             holds="!self.matches('^[a-z0-9]+://[^/]*@')",
-            message="source.url must not contain a user name or password; use a public or a signed URL",
-        ),
-        Rule(
-            holds="self.matches('^(https?|s3)://')",
-            message="source.url must start with https://, http:// or s3://",
+            message="must not contain a user name or password; use a public or a signed URL",
         ),
     ),
     (Captions, "template"): (
@@ -71,8 +90,9 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
         Rule(
             # The API server tries a rule on the default {}, before the defaults below it are there.
             holds="!has(self.maxImages) || !has(self.minImages) || self.maxImages >= self.minImages",
-            # Without the numbers: the cost estimate takes string(an integer) for one of any length.
-            message="dataset.maxImages must be at least dataset.minImages (150 and 10 when left out)",
+            message="maxImages must be at least minImages (150 and 10 when left out)",
+            shows="'maxImages is %d and minImages is %d; maxImages must be at least minImages'"
+            ".format([self.maxImages, self.minImages])",
             field="maxImages",
         ),
     ),
@@ -117,6 +137,9 @@ _COLUMNS: list[Schema] = [
     {"name": "Reason", "type": "string", "jsonPath": ".status.reason"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
+
+
+_SELECTABLE = (".status.phase", ".status.reason", ".spec.userId")  # for --field-selector
 
 
 class _Generator(GenerateJsonSchema):
@@ -219,6 +242,19 @@ def explained(schema: Schema) -> Schema:
     return result
 
 
+def _in_words(schema: Schema) -> Schema:
+    """The schema with rules that explain themselves in place of patterns."""
+    result = dict(schema)
+    if "pattern" in schema:
+        rule = Rule(holds=f"self.matches(r'{result.pop('pattern')}')", message=_WORDS[schema["pattern"]])
+        result["x-kubernetes-validations"] = [*schema.get("x-kubernetes-validations", ()), rule.as_schema()]
+    if "properties" in schema:
+        result["properties"] = {name: _in_words(field) for name, field in schema["properties"].items()}
+    if "items" in schema:
+        result["items"] = _in_words(schema["items"])
+    return result
+
+
 def _status_schema() -> Schema:
     schema = _lenient(model_schema(ResourceStatus))
     for name, model in (("conditions", ConditionStatus), ("versions", VersionStatus)):
@@ -244,7 +280,7 @@ def _lenient(schema: Schema) -> Schema:
 
 def resource_schema(kind: Kind) -> Schema:
     """The schema of a whole resource of this kind."""
-    spec = explained(model_schema(SPECS[kind]))
+    spec = explained(_in_words(model_schema(SPECS[kind])))
     return {
         "type": "object",
         "description": spec["description"],
@@ -283,7 +319,7 @@ def crd(kind: Kind) -> dict[str, Any]:
                     "schema": {"openAPIV3Schema": resource_schema(kind)},
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [dict(column) for column in _COLUMNS],
-                    "selectableFields": [{"jsonPath": ".status.phase"}, {"jsonPath": ".spec.userId"}],
+                    "selectableFields": [{"jsonPath": each} for each in _SELECTABLE],
                 }
             ],
         },

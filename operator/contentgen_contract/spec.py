@@ -10,17 +10,18 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, model_validator
 
+from contentgen_contract import patterns
 from contentgen_contract.base import Manifest, Sha256
 from contentgen_contract.names import Kind
 
-UserId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", max_length=63)]
-Decimal = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}(\.[0-9]{1,8})?$", max_length=15)]
-Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$", max_length=63)]
-SourceUrl = Annotated[str, StringConstraints(pattern=r"^(https?|s3)://[^\s/@]+(/\S*)?$", max_length=2048)]
-WebUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@]+(/\S*)?$", max_length=2048)]
-ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+UserId = Annotated[str, StringConstraints(pattern=patterns.USER_ID, max_length=63)]
+Decimal = Annotated[str, StringConstraints(pattern=patterns.DECIMAL, max_length=15)]
+Tag = Annotated[str, StringConstraints(pattern=patterns.TAG, max_length=63)]
+SourceUrl = Annotated[str, StringConstraints(pattern=patterns.SOURCE_URL, max_length=2048)]
+WebUrl = Annotated[str, StringConstraints(pattern=patterns.WEB_URL, max_length=2048)]
+ObjectName = Annotated[str, StringConstraints(pattern=patterns.OBJECT_NAME, max_length=253)]
 # An alias, or a full fal model id such as fal-ai/flux/dev.
-ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$", max_length=128)]
+ModelName = Annotated[str, StringConstraints(pattern=patterns.MODEL_NAME, max_length=128)]
 
 
 class Source(Manifest):
@@ -148,10 +149,10 @@ class JobSpec(Manifest):
 class LoraTrainingSpec(JobSpec):
     """A LoRA trained on the pictures of a video."""
 
-    lora_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$", max_length=63)] = Field(
+    lora_name: Annotated[str, StringConstraints(pattern=patterns.LORA_NAME, max_length=63)] = Field(
         description="The LoRA's name among its owner's."
     )
-    trigger_word: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$", max_length=32)] = Field(
+    trigger_word: Annotated[str, StringConstraints(pattern=patterns.TRIGGER_WORD, max_length=32)] = Field(
         description="The word that calls the LoRA up in a prompt."
     )
     source: Source = Field(description="The video.")
@@ -244,7 +245,7 @@ class TranscriptionOptions(Manifest):
     """What the transcript should have."""
 
     speaker_labels: bool = Field(True, description="Tell speakers apart.")
-    language: Annotated[str, StringConstraints(pattern=r"^(auto|[a-z]{2}(_[a-z]{2})?)$", max_length=5)] = Field(
+    language: Annotated[str, StringConstraints(pattern=patterns.LANGUAGE, max_length=16)] = Field(
         "auto", description="auto, or a language code such as en or en_us."
     )
     formats: list[TranscriptFormat] = Field(

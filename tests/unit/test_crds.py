@@ -196,7 +196,11 @@ def test_columns_and_selectable_fields() -> None:
         names = [column["name"] for column in version["additionalPrinterColumns"]]
         assert names == ["Phase", "Progress", "Stage", "ETA", "Cost", "Reason", "Age"]
         assert version["subresources"] == {"status": {}}
-        assert [field["jsonPath"] for field in version["selectableFields"]] == [".status.phase", ".spec.userId"]
+        assert [field["jsonPath"] for field in version["selectableFields"]] == [
+            ".status.phase",
+            ".status.reason",
+            ".spec.userId",
+        ]
 
 
 def test_a_full_status_fits_the_schema_and_comes_back_unchanged() -> None:
@@ -266,3 +270,29 @@ def test_samples_are_valid(path: Path) -> None:
 def test_there_is_a_sample_of_every_kind() -> None:
     kinds = {yaml.safe_load(path.read_text())["kind"] for path in (ROOT / "samples").glob("*.yaml")}
     assert kinds == set(Kind)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_spec_has_at_most_64_kib(kind: Kind) -> None:
+    """By construction: every text and list is bounded. kubectl keeps it once more in an annotation (at most 256 KiB)."""
+    spec = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    assert 1024 < largest(spec) <= 64 * 1024
+
+
+def largest(schema: dict[str, Any]) -> int:
+    """Bytes of the largest JSON that a schema takes: a character has up to four, or six as an escape."""
+    match schema["type"]:
+        case "object":
+            return 2 + sum(len(name) + 4 + largest(field) for name, field in schema["properties"].items())
+        case "array":
+            return 2 + schema["maxItems"] * (1 + largest(schema["items"]))
+        case "string" if "enum" in schema:
+            return 2 + max(map(len, schema["enum"]))
+        case "string":
+            rules = [
+                rule["rule"] for rule in schema.get("x-kubernetes-validations", ()) if ".matches(r" in rule["rule"]
+            ]
+            plain = [rule for rule in rules if "\\s" not in rule]  # the others take all but spaces
+            return 2 + schema["maxLength"] * (1 if plain else 6)
+        case _:
+            return 24

@@ -1,0 +1,13 @@
+"""What texts from a user look like: the same pattern for the models, and in words for the API server (`crds.py`)."""
+
+USER_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+DECIMAL = r"^[0-9]{1,6}(\.[0-9]{1,8})?$"
+TAG = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$"
+SOURCE_URL = r"^(https?|s3)://[^\s/@]+(/\S*)?$"
+WEB_URL = r"^https?://[!-.0-?A-~]+(/[!-~]*)?$"  # ASCII, and no @ before the path
+OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+MODEL_NAME = r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$"
+LORA_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+TRIGGER_WORD = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
+LANGUAGE = r"^(auto|[a-z]{2}(_[a-z]{2})?)$"
+SHA256 = r"^[0-9a-f]{64}$"
