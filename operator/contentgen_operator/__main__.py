@@ -53,6 +53,10 @@ def main() -> None:
     """Run until SIGTERM or SIGINT."""
     settings = Settings()
     logs.configure(settings.log_format, settings.log_level)
+    if settings.sentry_dsn:
+        from contentgen_operator import reporting  # noqa: PLC0415 - the SDK takes memory, and few have a DSN
+
+        reporting.start(settings.sentry_dsn, settings.sentry_environment)
     asyncio.run(_run(settings))
 
 

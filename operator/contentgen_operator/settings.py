@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     health_port: int = 8080
 
+    sentry_dsn: str = Field("", validation_alias="SENTRY_DSN", description="Where errors are told; empty for nowhere.")
+    sentry_environment: str = Field("production", validation_alias="SENTRY_ENVIRONMENT")
+
     watch_dead_seconds: float = Field(150, gt=0, description="A watch not opened anew for so long is dead.")
     queue_stuck_seconds: float = Field(180, gt=0, description="Work due, and none finished, for so long is stuck.")
 
