@@ -19,6 +19,7 @@ sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "cli")]
 from contentgen_contract.crds import crd  # noqa: E402 - the tool also runs where nothing is installed
 from contentgen_contract.names import API_VERSION, GROUP, Kind  # noqa: E402
 from contentgen_contract.reasons import CONDITIONS, PHASES, REASONS  # noqa: E402
+from contentgen_operator.metrics import described  # noqa: E402
 
 Schema = dict[str, Any]
 
@@ -139,6 +140,16 @@ def _help_pages(path: str, command: Any, parent: Any) -> Iterator[tuple[str, str
             yield from _help_pages(f"{path} {below}", command.commands[below], context)
 
 
+def metrics_md() -> str:
+    """docs/reference/metrics.md"""
+    rows = [
+        (f"`{each.name}`", each.type, ", ".join(f"`{label}`" for label in each.labels), _cell(each.meaning))
+        for each in described()
+    ]
+    introduction = (ROOT / CHART / "files/monitoring/metrics.md").read_text()
+    return _MARKDOWN_HEADER + introduction + "\n" + _table(("metric", "type", "labels", "meaning"), rows)
+
+
 def _values(schema: Schema, values: Any, definitions: Schema, path: str = "") -> Iterator[tuple[str, str, str]]:
     """The leaves of the chart's values with their default and description."""
     for name, field in schema.get("properties", {}).items():
@@ -171,6 +182,7 @@ def generated() -> dict[str, str]:
         "docs/reference/resources.md": resources_md(),
         "docs/reference/reasons.md": reasons_md(),
         "docs/reference/cli.md": cli_md(),
+        "docs/reference/metrics.md": metrics_md(),
     }
     for kind in Kind:
         name = f"{GROUP}_{kind.plural}.yaml"

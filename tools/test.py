@@ -39,7 +39,11 @@ class Result:
 SUITES = (
     Suite("unit", "in this process, stores and providers in memory", ("tests/unit",)),
     Suite("integration", "real store servers and the sandbox over HTTP", ("tests/integration",)),
-    Suite("chart", "helm 3 and 4, helm-unittest, rendered", ("tests/cluster/test_chart.py",)),
+    Suite(
+        "chart",
+        "helm 3 and 4, helm-unittest, promtool, rendered",
+        ("tests/cluster/test_chart.py", "tests/cluster/monitoring"),
+    ),
     Suite("chart installs", "helm 3 and 4, on the real cluster", ("tests/cluster/test_chart_install.py",)),
     Suite("crds", "the real API server", ("tests/cluster/test_crds_api_server.py",)),
     Suite("end to end", "the real cluster, images as built", ("tests/cluster/test_end_to_end.py",)),
@@ -57,7 +61,9 @@ def main() -> int:
     results.append(cluster)
     if not cluster.failed:
         results.append(
-            run_command("chart tools", "helm 3, helm-unittest", [PYTHON, "-m", "contentgen_cluster", "chart-tools"])
+            run_command(
+                "chart tools", "helm 3, helm-unittest, promtool", [PYTHON, "-m", "contentgen_cluster", "chart-tools"]
+            )
         )
         results += [run_suite(suite) for suite in SUITES[1:]]
     else:

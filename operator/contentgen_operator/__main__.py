@@ -105,6 +105,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         watches, reconciler.queue, watch_seconds=settings.watch_dead_seconds, stuck_seconds=settings.queue_stuck_seconds
     )
     metrics.gauges.watch_ages = watches.ages
+    metrics.gauges.certificate_expiry = lambda: tls.expires_at.timestamp()  # noqa: PLW0108 - it is renewed, so it is asked anew
     metrics.gauges.queue = lambda: (len(reconciler.queue), reconciler.queue.oldest_due_seconds)
     servers = [
         tls_server(counted_desk(create_app(desk)), settings.desk_port, tls.context),

@@ -52,7 +52,8 @@ class Health:
         if not self._watching and since > self._watch_seconds:
             reasons.append(f"the watches are not open {since:.0f} s after the start")
         waited, idle = self._queue.oldest_due_seconds, self._queue.idle_seconds
-        if min(waited, idle) > self._stuck_seconds:
+        # Before the stores are there nothing is begun; a restart would not bring them.
+        if self.stores_ready and min(waited, idle) > self._stuck_seconds:
             reasons.append(f"work is due since {waited:.0f} s and none was finished for {idle:.0f} s")
         return reasons
 

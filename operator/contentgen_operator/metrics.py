@@ -6,10 +6,12 @@ Prometheus expects; what must be right for ever is in the ledger, whose states a
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client import generate_latest as _exposition
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from contentgen_operator import money
@@ -18,6 +20,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 
+_OTHER = "other"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 reconciles = Counter(
@@ -57,7 +60,7 @@ spent_dollars = Counter(
 )
 store_errors = Counter(
     "contentgen_store_errors",
-    "Reconciles that a store kept from going on, by store: MongoDB or S3.",
+    "Times that a store kept work from going on: MongoDB or S3.",
     ("store",),
     registry=REGISTRY,
 )
@@ -79,7 +82,7 @@ class Gauges(Collector):
         self.queue: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
         self.watch_ages: Callable[[], Mapping[str, float]] = dict
         self.ledger_states: Mapping[str, int] = {}
-        self.certificate_expiry: Callable[[], float | None] = lambda: None
+        self.certificate_expiry: Callable[[], float] = lambda: 0.0
         self._resources: dict[str, tuple[str, str, str]] = {}
         self._tally: Tally[tuple[str, str, str]] = Tally()
 
@@ -124,15 +127,41 @@ class Gauges(Collector):
         for name, age in self.watch_ages().items():
             ages.add_metric((name,), age)
         yield ages
-        expiry = self.certificate_expiry()
-        if expiry is not None:
-            yield GaugeMetricFamily(
-                "contentgen_desk_certificate_expiry_timestamp_seconds", "When the desk's certificate ends.", expiry
-            )
+        yield GaugeMetricFamily(
+            "contentgen_desk_certificate_expiry_timestamp_seconds",
+            "When the desk's certificate ends.",
+            self.certificate_expiry(),
+        )
 
 
 gauges = Gauges()
 REGISTRY.register(gauges)
+
+
+@dataclass(frozen=True)
+class Description:
+    """A metric as Prometheus names it."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
+def described() -> tuple[Description, ...]:
+    """Every metric of ours, by name; those of the process are everybody's."""
+    counters = [each for each in globals().values() if isinstance(each, MetricWrapperBase)]
+    counted = {family.name: each for each in counters for family in each.describe()}
+    return tuple(
+        Description(
+            name=family.name + ("_total" if family.type == "counter" else ""),
+            type=family.type,
+            labels=tuple(getattr(counted.get(family.name, family), "_labelnames", ())),
+            meaning=family.documentation,
+        )
+        for family in sorted(REGISTRY.collect(), key=lambda family: family.name)
+        if family.name.startswith("contentgen_")
+    )
 
 
 def exposition() -> bytes:
@@ -142,4 +171,12 @@ def exposition() -> bytes:
 
 def model_label(model: str) -> str:
     """A model of the price table, else "other": a user may name any."""
-    return model if model in money.PRICES else "other"
+    return model if model in money.PRICES else _OTHER
+
+
+# Prometheus' increase() does not see the event that begins a series, so those of money and stores begin at 0.
+for _model in (*money.PRICES, _OTHER):
+    for _dollars in (estimated_dollars, spent_dollars):
+        _dollars.labels("assemblyai" if _model.startswith("assemblyai/") else "fal", _model)
+for _store in ("MongoDB", "S3"):
+    store_errors.labels(_store)

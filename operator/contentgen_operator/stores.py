@@ -6,6 +6,7 @@ import logging
 from botocore.exceptions import BotoCoreError, ClientError
 from pymongo.errors import PyMongoError
 
+from contentgen_operator import metrics
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.records import Records
 from contentgen_operator.storage import Storage
@@ -23,6 +24,7 @@ async def prepare_stores(storage: Storage, ledger: Ledger, records: Records) -> 
                 await asyncio.to_thread(prepare)
                 break
             except (PyMongoError, BotoCoreError, ClientError) as error:
+                metrics.store_errors.labels("MongoDB" if isinstance(error, PyMongoError) else "S3").inc()
                 _log.warning("%s: %s; again in %.0f s", prepare.__qualname__, error, pause)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

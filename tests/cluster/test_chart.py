@@ -30,8 +30,20 @@ MODES: dict[str, list[str]] = {
         "storage.secretAccessKey=secret",
         "providers.fal.key=fal",
         "providers.assemblyai.key=aai",
+        "sentry.dsn=https://key@sentry.local/1",
     ],
-    "existing": ["mongodb.existingSecret=m", "storage.existingSecret=s", "providers.existingSecret=p"],
+    "existing": [
+        "mongodb.existingSecret=m",
+        "storage.existingSecret=s",
+        "providers.existingSecret=p",
+        "sentry.existingSecret=e",
+    ],
+    "monitored": [
+        "monitoring.serviceMonitor.enabled=true",
+        "monitoring.rules.enabled=true",
+        "monitoring.rules.runbookUrl=https://docs.local/runbooks/",
+        "monitoring.dashboard.enabled=true",
+    ],
 }
 
 
@@ -134,7 +146,8 @@ def test_services_find_only_their_own_pods() -> None:
         for m in manifests
         if m["kind"] == "Deployment"
     }
-    for service, deployment in (("contentgen-desk", "contentgen"), ("contentgen-sandbox", "contentgen-sandbox")):
+    found = {"desk": "contentgen", "metrics": "contentgen", "sandbox": "contentgen-sandbox"}
+    for service, deployment in ((f"contentgen-{name}", found[name]) for name in found):
         selector = one(manifests, "Service", service)["spec"]["selector"]
         assert [name for name, labels in pods.items() if selector.items() <= labels.items()] == [deployment]
 
@@ -143,7 +156,7 @@ def test_services_find_only_their_own_pods() -> None:
 def test_the_operator_understands_its_environment(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     env = env_of(render(*MODES[mode]), "contentgen")
     for name, value in env.items():
-        assert name.startswith(("CONTENTGEN_", "AWS_"))
+        assert name.startswith(("CONTENTGEN_", "AWS_", "SENTRY_"))
         if name.startswith("CONTENTGEN_"):
             assert name.removeprefix("CONTENTGEN_").lower() in Settings.model_fields
             monkeypatch.setenv(name, value if isinstance(value, str) else "mongodb://from-a-secret/")
@@ -199,6 +212,10 @@ def test_crds_are_those_of_the_repository() -> None:
         ("networkPolicy.enabled=1", "enabled"),
         ("networkPolicy.workerNamespaces={Team}", "workerNamespaces"),
         ("hooks.deadlineSeconds=5", "deadlineSeconds"),
+        ("sentry.dsn=key", "dsn"),
+        ("monitoring.rule.enabled=true", "rule"),
+        ("monitoring.serviceMonitor.interval=30", "interval"),
+        ("monitoring.rules.dollarsPerHour=0", "dollarsPerHour"),
         ("tests.timeout=5", "timeout"),
     ],
 )
@@ -258,6 +275,6 @@ def test_limits_and_deadlines_are_by_default_what_the_operator_takes_by_itself()
 
 def test_every_setting_is_a_value() -> None:
     """Of the chart: whatever the operator can be told, whoever installs it can say."""
-    manifests = render("sandbox.enabled=true", "desk.existingSecret=issued")
+    manifests = render("sandbox.enabled=true", "desk.existingSecret=issued", "sentry.existingSecret=told")
     told = {name.removeprefix("CONTENTGEN_").lower() for name in env_of(manifests, "contentgen")}
     assert Settings.model_fields.keys() - told == {"health_port", "desk_port"}

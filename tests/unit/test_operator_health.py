@@ -79,6 +79,7 @@ async def test_a_queue_that_stands_still_is_dead_and_a_long_one_that_moves_is_no
 
     queue: WakeUps[str] = WakeUps(work, workers=1)
     subject, _ = health(Clock(), queue)
+    subject.stores_ready = True
     running = asyncio.create_task(queue.run())
     try:
         await queue.wake("one")
@@ -97,6 +98,16 @@ async def test_a_queue_that_stands_still_is_dead_and_a_long_one_that_moves_is_no
     finally:
         running.cancel()
         await asyncio.wait({running})
+
+
+async def test_work_that_waits_for_a_store_at_the_start_is_not_stuck() -> None:
+    queue: WakeUps[str] = WakeUps(nothing)
+    subject, _ = health(Clock(), queue)
+    await queue.wake("one")
+    await asyncio.sleep(0.3)
+    assert (subject.dead(), "the stores" in subject.unready()) == ([], True)
+    subject.stores_ready = True
+    assert subject.dead() != []
 
 
 async def test_what_the_kubelet_is_told() -> None:

