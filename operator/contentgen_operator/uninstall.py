@@ -6,6 +6,7 @@ The operator is stopped first, so that it puts none back; then every resource is
 
 import argparse
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +23,10 @@ _GRACE_SECONDS = 15  # for resources that are being deleted: the operator remove
 _JSON_PATCH = "application/json-patch+json"
 _MERGE_PATCH = "application/merge-patch+json"
 Body = dict[str, Any]
+
+
+class StillHeld(Exception):
+    """Resources would be stuck without an operator; the message names them."""
 
 
 class Release:
@@ -98,10 +103,17 @@ def uninstall(release: Release, seconds: float, clock: Callable[[], float], slee
             _log.info("the operator is stopped, and no resource has its finalizer")
             break
         if clock() > start + seconds:
-            _log.warning("gave up: pods of the operator %s, resources of the last round %d", pods, len(held))
+            _give_up(release.held(), pods)
             break
         sleep(1)
     release.remove_test_pod()
+
+
+def _give_up(held: list[Body], pods: list[str]) -> None:
+    _log.warning("the operator's pods still run: %s", ", ".join(pods) or "none")
+    if held:
+        names = ", ".join(f"{each['kind']} {each['metadata']['namespace']}/{each['metadata']['name']}" for each in held)
+        raise StillHeld(f"these resources still have the finalizer {FINALIZER}: {names}")
 
 
 def _being_deleted(resources: list[Body]) -> bool:
@@ -140,7 +152,11 @@ def main() -> None:
     config.load_incluster_config()
     with client.ApiClient() as api:
         release = Release(api, asked.namespace, asked.deployment, asked.selector, asked.watch_namespace)
-        uninstall(release, asked.seconds, time.monotonic, time.sleep)
+        try:
+            uninstall(release, asked.seconds, time.monotonic, time.sleep)
+        except StillHeld as error:
+            _log.error("%s", error)
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ class Cluster:
         self.statuses: list[Body] = []
         self.created: list[tuple[str, bool]] = []
         self.deleted: list[str] = []
+        self.looks = 0
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Body]:
         if path == DEPLOYMENT:
@@ -40,6 +41,7 @@ class Cluster:
             self.deleted.append(path)
             return 200, {}
         assert (method, path.rpartition("/")[0]) == ("GET", PICTURES)
+        self.looks += 1
         return 200, {"status": self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]}
 
 
@@ -117,13 +119,15 @@ def test_a_job_that_completes_leaves_nothing(cluster: tuple[Cluster, Check]) -> 
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(ended("Failed"), "Failed R: said"), ({"phase": "Pending"}, "Pending : nothing happened")]
+    ("status", "seconds", "said"),
+    [(ended("Failed"), 2, "Failed R: said"), ({"phase": "Pending"}, 0, "Pending : nothing happened")],
 )
 def test_a_job_that_does_not_complete_fails_and_leaves_nothing(
-    cluster: tuple[Cluster, Check], status: Body, said: str
+    cluster: tuple[Cluster, Check], status: Body, seconds: float, said: str
 ) -> None:
     server, check = cluster
     server.statuses = [status]
     with pytest.raises(Failed, match=said):
-        check.job(0)
+        check.job(seconds)
+    assert server.looks == 1
     assert len(server.deleted) == 1

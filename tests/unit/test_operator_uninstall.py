@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from contentgen_contract.names import FINALIZER
-from contentgen_operator.uninstall import Release, uninstall
+from contentgen_operator.uninstall import Release, StillHeld, uninstall
 from kubernetes import client
 
 Body = dict[str, Any]
@@ -29,6 +29,7 @@ class Cluster:
         self.replicas = 1
         self.rounds_to_end = 1  # of its pods, after it was scaled to nothing
         self.puts_back = False  # finalizers, with the last that its pod does
+        self.locked = False  # every change comes too late
         self.deleted_pods: list[str] = []
 
     def add(self, plural: str, name: str, *finalizers: str, **meta: Any) -> Body:
@@ -67,7 +68,7 @@ class Cluster:
         test, remove = operations
         assert (test["op"], remove["op"], test["path"]) == ("test", "remove", remove["path"])
         index = int(test["path"].rpartition("/")[2])
-        if finalizers[index] != test["value"]:
+        if self.locked or finalizers[index] != test["value"]:
             return 422, {}
         del finalizers[index]
         return 200, self.resources[path]
@@ -168,6 +169,14 @@ def test_it_ends_although_the_operators_pod_does_not(cluster: tuple[Cluster, cli
     body = server.add("transcriptions", "it", FINALIZER)
     assert run(api, seconds=30).now <= 32
     assert body["metadata"]["finalizers"] == []
+
+
+def test_what_could_not_be_released_is_named(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    server, api = cluster
+    server.locked = True
+    server.add("transcriptions", "it", FINALIZER)
+    with pytest.raises(StillHeld, match="Transcription marketing/it"):
+        run(api, seconds=10)
 
 
 def test_a_well_operator_may_first_finish_what_is_being_deleted(cluster: tuple[Cluster, client.ApiClient]) -> None:
