@@ -92,7 +92,7 @@ class Release:
 def uninstall(release: Release, seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
     """Stop the operator and release everything; ends within `seconds`, whatever the operator's pod does."""
     start = clock()
-    while _being_deleted(release.held()) and clock() < start + min(_GRACE_SECONDS, seconds / 2):
+    while release.operator_pods() and _being_deleted(release.held()) and clock() < start + _GRACE_SECONDS:
         sleep(1)
     release.stop_operator()
     while True:

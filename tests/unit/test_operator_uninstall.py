@@ -203,6 +203,13 @@ def test_it_does_not_wait_long_for_one_that_cannot(cluster: tuple[Cluster, clien
     assert body["metadata"]["finalizers"] == []
 
 
+def test_it_does_not_wait_for_a_dead_one(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    server, api = cluster
+    server.rounds_to_end = -1
+    server.add("transcriptions", "it", FINALIZER, deletionTimestamp="2026-11-21T00:00:00Z")
+    assert run(api).now <= 1
+
+
 def test_another_namespace_is_not_touched(cluster: tuple[Cluster, client.ApiClient]) -> None:
     server, api = cluster
     ours = server.add("transcriptions", "it", FINALIZER)
