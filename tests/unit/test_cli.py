@@ -166,7 +166,7 @@ def status(phase: str, reason: str = "", **more: Any) -> Body:
 
 
 COST = {"estimated": "2.00", "actual": "", "currency": "USD", "source": "built-in estimate", "display": "~$2.00"}
-VERSION = {
+VERSION: Body = {
     "version": 1,
     "bucket": "assets",
     "jobId": "u",
