@@ -28,6 +28,7 @@ from contentgen_cluster import release
 from contentgen_cluster.node import AT
 from contentgen_contract.names import UID_LABEL, Kind
 from contentgen_e2e import tiny
+from contentgen_e2e.world import wait_for_rollout
 
 _POD_LABEL = "app.kubernetes.io/name"
 _OPERATOR = "system:serviceaccount:contentgen:contentgen"
@@ -192,16 +193,21 @@ def namespace(api: Api) -> Iterator[None]:
 @contextmanager
 def prompt_provider(root: Path) -> Iterator[None]:
     """The release's sandbox with models that take no time."""
-    where = ("--namespace", release.NAMESPACE)
     names = ("SANDBOX_TRAINING_SECONDS", "SANDBOX_IMAGE_SECONDS", "SANDBOX_TRANSCRIPT_SECONDS")
-    deployment = "deployment/contentgen-sandbox"
     try:
-        release.kubectl(root, *where, "set", "env", deployment, *(f"{name}=0" for name in names))
-        release.kubectl(root, *where, "rollout", "status", deployment, "--timeout=120s")
+        _set_sandbox(root, *(f"{name}=0" for name in names))
         yield
     finally:
-        release.kubectl(root, *where, "set", "env", deployment, *(f"{name}-" for name in names))
-        release.kubectl(root, *where, "rollout", "status", deployment, "--timeout=120s")
+        _set_sandbox(root, *(f"{name}-" for name in names))
+
+
+def _set_sandbox(root: Path, *environment: str) -> None:
+    """The sandbox starts anew and empty; the operator too then, which makes bucket and indexes at its start."""
+    where = ("--namespace", release.NAMESPACE)
+    release.kubectl(root, *where, "set", "env", "deployment/contentgen-sandbox", *environment)
+    wait_for_rollout(root, "contentgen-sandbox")
+    release.kubectl(root, *where, "rollout", "restart", "deployment/contentgen")
+    wait_for_rollout(root, "contentgen")
 
 
 def operator_requests() -> int | None:
