@@ -33,6 +33,8 @@ def build_registry(intake: Intake, watches: Watches) -> kopf.OperatorRegistry:
         settings.posting.enabled = False  # we post our own events, at transitions
         settings.scanning.disabled = True  # the kinds are known; scanning needs rights on all CRDs
         settings.persistence.diffbase_storage = NoMemory()
+        # kopf has a task for each object that holds its body until it ends: of 2,000 in a list, all at once.
+        settings.queueing.idle_timeout = 0.1
         settings.watching.server_timeout = SERVER_SECONDS
         settings.watching.client_timeout = CLIENT_SECONDS  # a watch that died silently is opened anew (kopf#1276)
         settings.watching.chunk_size = 250  # thousands of finished resources are not held at once
