@@ -41,7 +41,7 @@ CONDITIONS: dict[Condition, str] = {
     Condition.SOURCE_READY: "The source was fetched and can be used.",
     Condition.DATASET_READY: "The training pictures and their captions are stored.",
     Condition.SUBMITTED: "The provider accepted the paid request.",
-    Condition.STORED: "All outputs are in the bucket, with the sizes that the worker signed for.",
+    Condition.STORED: "All outputs are in the bucket, with the sizes and checksums that the worker signed for.",
 }
 
 REASONS: dict[Reason, Explanation] = {

@@ -81,6 +81,7 @@ class Gatekeeper:
         body = self._cache.resource(ref) or await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
         if body is None or body["metadata"]["uid"] != ref.uid:
             raise Forbidden("the Job's resource is gone")
+        self._check_that_it_runs(post)
         resource = Resource.parse(ref.kind, body)
         run = resource.status.run
         if run is None or run.job is None:
@@ -90,6 +91,13 @@ class Gatekeeper:
                 raise NotYet("the resource records the Job before this one")
             raise Forbidden("the resource records another Job")
         return Assignment(resource=resource, run=run, job=run.job)
+
+    def _check_that_it_runs(self, post: Post) -> None:
+        """A token outlives its container, and may have been taken."""
+        known = self._cache.owned_job(post.owner.namespace, post.job.name)
+        job = known[1] if known is not None and known[1].uid == post.job.uid else post.job
+        if job.finished:
+            raise Forbidden("the Job has ended")
 
 
 def _bound_pod(review: dict[str, Any]) -> tuple[str, str, str]:

@@ -149,6 +149,7 @@ def _container(stage: Stage, template: JobTemplate) -> dict[str, Any]:
         "env": [
             {"name": "CONTENTGEN_DESK_URL", "value": template.desk_url},
             {"name": "CONTENTGEN_DESK_CA", "value": template.desk_ca},
+            {"name": "CONTENTGEN_DEADLINE_SECONDS", "value": str(template.deadline_seconds)},
             {"name": "CONTENTGEN_SCRATCH", "value": _SCRATCH},
             {"name": "TMPDIR", "value": _SCRATCH},
         ],

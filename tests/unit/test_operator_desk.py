@@ -18,7 +18,7 @@ from contentgen_operator.cache import Cache
 from contentgen_operator.desk import Desk, create_app
 from contentgen_operator.identity import Gatekeeper
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.observed import ResourceRef
+from contentgen_operator.observed import JobView, ResourceRef
 from contentgen_operator.orders import OrderPolicy
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.reports import Reports
@@ -138,6 +138,7 @@ class Setting:
     def __init__(self) -> None:
         self.cluster = Cluster()
         self.reports = Reports()
+        self.cache = Cache()
         self.woken: list[tuple[ResourceRef, float]] = []
         collection: Any = mongomock.MongoClient(tz_aware=True)["db"]["ledger"]
         self.ledger = Ledger(collection)
@@ -166,7 +167,7 @@ async def setting(bucket: Storage) -> AsyncIterator[Setting]:
     made = Setting()
     kube: Any = made.cluster
     desk = Desk(
-        gatekeeper=Gatekeeper(kube, Cache()),
+        gatekeeper=Gatekeeper(kube, made.cache),
         storage=bucket,
         ledger=made.ledger,
         reports=made.reports,
@@ -385,6 +386,23 @@ async def test_only_a_recorded_job_counts(setting: Setting) -> None:
         assert (await setting.post(token, "/v1/outcome")).status_code == status
     assert setting.woken == []
     assert (await setting.get(spoil("good")[3])).status_code == 200
+
+
+@pytest.mark.parametrize("end", ["Complete", "Failed"])
+async def test_a_worker_whose_job_has_ended_is_nobody(setting: Setting, end: str) -> None:
+    """Its token outlives its container, also where we have seen it at work."""
+    cluster = setting.cluster
+    token = cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
+    assert (await setting.get(token)).status_code == 200
+    job = cluster.jobs["ns", "job-it"]
+    owner = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid="uid-ns-it")
+    job["status"] = {"conditions": [{"type": end, "status": "True"}]}
+    setting.cache.note_job(owner, JobView.parse(job))  # the watch says so
+    assert (await setting.get(token)).status_code == 403
+    assert (await setting.post(token, "/v1/uploads", {"files": [claim("audio.flac")]})).status_code == 403
+    fresh = cluster.worker(Kind.TRANSCRIPTION, "other", Stage.PREPARE)
+    cluster.jobs["ns", "job-other"]["status"] = job["status"]
+    assert (await setting.get(fresh)).status_code == 403
 
 
 async def test_nobody_gets_anothers(setting: Setting) -> None:

@@ -818,6 +818,37 @@ def test_expired_grants_are_asked_for_again(world: World) -> None:
     assert world.requests.count("POST /v1/uploads") == 2
 
 
+def test_an_expired_outcome_url_is_asked_for_again(world: World) -> None:
+    collect_transcript(world, TRANSCRIPT)
+    world.put_codes = [200, 200, 200, 200, 403]  # its files, its outcome
+    assert world.run().reason is Reason.COMPLETED
+    assert world.requests.count("GET /v1/order") == 2
+
+
+def test_a_store_that_refuses_every_url_for_the_outcome_is_said(world: World) -> None:
+    collect_transcript(world, TRANSCRIPT)
+    world.put_codes = [200] * 4 + [403] * 4
+    with pytest.raises(Retryable, match="403 to 4 signed URLs; check its clock and keys"):
+        world.run()
+
+
+def test_an_absent_desk_is_waited_for_until_shortly_before_the_deadline(world: World) -> None:
+    """Each attempt that gives up is one of three."""
+    collect_transcript(world, TRANSCRIPT)
+    impatient = world.settings().model_copy(update={"patience_scale": 0.0005})
+    world.desk_codes = [503] * 200
+    with pytest.raises(Retryable, match="503"):
+        run(Stage.COLLECT, impatient)
+    world.desk_codes = [503] * 200
+    assert run(Stage.COLLECT, impatient.model_copy(update={"deadline_seconds": 60})).reason is Reason.COMPLETED
+    world.desk_codes = [503] * 100_000
+    started = time.monotonic()
+    with pytest.raises(Retryable, match="503"):
+        run(Stage.COLLECT, impatient.model_copy(update={"deadline_seconds": 2}))
+    assert 1 < time.monotonic() - started < 2
+    world.desk_codes = []
+
+
 def test_progress_costs_nothing(world: World, talk: bytes) -> None:
     prepare_sound(world, world.serve("talk.mp4", talk))
     world.progress_hangs = 3.0

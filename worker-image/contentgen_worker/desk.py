@@ -17,7 +17,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.orders import FileClaim, Progress, UploadGrant, UploadGrants, UploadRequest, WorkOrder
 from contentgen_worker.errors import DeskRefused, Retryable
 from contentgen_worker.log import event
-from contentgen_worker.retry import DESK, DESK_REFUSAL_SECONDS, Patience
+from contentgen_worker.retry import DESK, DESK_REFUSAL_SECONDS, DESK_SHARE, Patience
 
 _PASSING_CODES = (425, 429)
 M = TypeVar("M", bound=Value)
@@ -28,7 +28,11 @@ class _DeskAway(Retryable):
 
 
 class Desk:
-    """A client of the desk. Use as a context manager."""
+    """A client of the desk. Use as a context manager.
+
+    `ends_at` is when the Job is ended, as `time.monotonic()` counts: until shortly before, an absent desk is waited
+    for. What has been downloaded and made is worth more than the pod's place.
+    """
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class Desk:
         patience: Patience = DESK,
         refusal_seconds: float = DESK_REFUSAL_SECONDS,
         timeout: float = 30,
+        ends_at: float = 0,
     ) -> None:
         verify: ssl.SSLContext | bool = ssl.create_default_context(cadata=ca) if ca else True
         self._client = httpx.Client(
@@ -47,6 +52,7 @@ class Desk:
         self._token_file = token_file
         self._patience = patience
         self._refusal_seconds = refusal_seconds
+        self._ends_at = ends_at
 
     def __enter__(self) -> "Desk":
         return self
@@ -78,7 +84,8 @@ class Desk:
             event("operator not woken", error=str(error))
 
     def _persistently(self, method: str, path: str, body: Value | None = None) -> httpx.Response:
-        return self._patience.run(lambda: self._once(method, path, body), _Again(self._refusal_seconds))
+        patience = self._patience.lasting(DESK_SHARE * (self._ends_at - time.monotonic()))
+        return patience.run(lambda: self._once(method, path, body), _Again(self._refusal_seconds))
 
     def _once(self, method: str, path: str, body: Value | None = None) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._token()}"}

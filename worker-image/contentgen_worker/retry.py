@@ -1,7 +1,7 @@
 """How long to try again, as values: which thing may be away for how long is decided in one place."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import stamina
@@ -26,6 +26,10 @@ class Patience:
         seconds = None if self.seconds is None else self.seconds * factor
         return Patience(seconds, self.tries, self.first_pause * factor, self.longest_pause * factor)
 
+    def lasting(self, seconds: float) -> "Patience":
+        """The same for this long, where that is longer."""
+        return replace(self, seconds=max(seconds, self.seconds or 0))
+
     def run(self, action: Callable[[], T], again: Callable[[Exception], bool]) -> T:
         """The result of `action`, tried until it succeeds, `again` says no, or patience ends (its last error)."""
         for attempt in stamina.retry_context(
@@ -42,6 +46,9 @@ class Patience:
 
 
 DESK = Patience(seconds=600, tries=None, first_pause=0.5, longest_pause=15)  # the operator may be restarting
+DESK_SHARE = (
+    0.75  # of what is left until the Job's deadline: past that, the run would fail instead of being tried again
+)
 DESK_REFUSAL_SECONDS = 30.0  # TokenReview may lag behind a new token
 STORE = Patience(seconds=300, tries=None, first_pause=0.5, longest_pause=15)
 # 1 2 4 8 16 16: about a minute; no further try after 90 s, as each may take 30 s to say nothing.

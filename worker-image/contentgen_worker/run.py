@@ -2,6 +2,7 @@
 
 import importlib
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -48,7 +49,7 @@ def run(stage: Stage, settings: Settings) -> Outcome:
         outcome = _outcome(shop, _work(stage, order.kind))
         log.event("outcome", **_verdict(outcome))
         outcome = outcome.model_copy(update={"log": log.tail()})
-        uploader.put_outcome(order.outcome_url, outcome)
+        uploader.put_outcome(order.outcome_url, outcome, lambda: desk.order().outcome_url)
         messenger.wake()
     return outcome
 
@@ -61,6 +62,7 @@ def _desk(settings: Settings, timeout: float) -> Desk:
         patience=DESK.scaled(settings.patience_scale),
         refusal_seconds=DESK_REFUSAL_SECONDS * settings.patience_scale,
         timeout=timeout,
+        ends_at=time.monotonic() + settings.deadline_seconds,
     )
 
 

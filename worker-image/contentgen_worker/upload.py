@@ -9,7 +9,7 @@ import httpx
 from contentgen_contract.orders import FileClaim, Outcome, StoredFile, UploadGrant
 from contentgen_worker.errors import Retryable, shown
 from contentgen_worker.fetch import system_tls
-from contentgen_worker.files import Output
+from contentgen_worker.files import JSON, Output
 from contentgen_worker.progress import Fraction
 from contentgen_worker.retry import STORE, Patience
 
@@ -54,10 +54,19 @@ class Uploader:
                 fraction(done / len(outputs))
         return tuple(output.stored for output in outputs)
 
-    def put_outcome(self, url: str, outcome: Outcome) -> None:
-        """Leave the outcome where the operator looks for it, also while it is away."""
+    def put_outcome(self, url: str, outcome: Outcome, another: Callable[[], str]) -> None:
+        """Leave the outcome where the operator looks for it, also while it is away.
+
+        `another` gives a fresh URL for one that has expired: those signed with temporary credentials end with them.
+        """
         body = outcome.model_dump_json(by_alias=True).encode()
-        self._put(url, {"Content-Type": "application/json"}, Output.of_bytes("outcome", "application/json", body))
+        output = Output.of_bytes("outcome", JSON, body)
+        for _ in range(_ROUNDS):
+            try:
+                return self._put(url, {"Content-Type": JSON}, output)
+            except _Expired:
+                url = another()
+        raise Retryable(f"outcome: the store answered 403 to {_ROUNDS} signed URLs; check its clock and keys")
 
     def _store_batch(self, batch: list[Output], pool: ThreadPoolExecutor) -> None:
         for _ in range(_ROUNDS):
