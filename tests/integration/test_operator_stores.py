@@ -18,15 +18,17 @@ import pytest
 from pymongo import MongoClient, WriteConcern
 from pymongo.database import Database
 
-from contentgen_contract.names import Kind
-from contentgen_contract.orders import FileClaim
+from contentgen_contract import keys
+from contentgen_contract.names import Kind, Phase, Reason, Stage
+from contentgen_contract.orders import FileClaim, StoredFile
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.observed import Stored
+from contentgen_operator.observed import JobView, ResourceRef, Stored
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.records import Records
 from contentgen_operator.storage import BucketMissing, InvalidOutcome, Storage
 from contentgen_operator.stores import prepare_stores
 from contentgen_sandbox.testing import mongo_server, s3_server
+from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 KEY = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="ab", rerun=None, attempt=1)
@@ -315,3 +317,41 @@ async def test_a_missing_bucket_is_no_missing_file(storage: Storage, monkeypatch
         await storage.require_bucket()
     with pytest.raises(BucketMissing, match="vanished"):
         await storage.outcome("runs/j/1/prepare-1.json")
+
+
+@pytest.mark.parametrize("changed", [False, True])
+async def test_a_file_changed_behind_the_workers_back_fails_the_run(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, *, changed: bool
+) -> None:
+    """Observed in a real bucket and decided: as large as before, other bytes, nothing is paid."""
+    world = World(monkeypatch, Writes())
+    bucket: Any = storage
+    world.storage = bucket
+    monkeypatch.setattr(world, "work", lambda: None)  # we are the worker
+    world.restart()
+    kind = Kind.TRANSCRIPTION
+    world.kube.apply(kind, SPECS[kind])
+    await world.step(kind)
+    claim = CLAIM.model_copy(update={"name": "audio.flac", "content_type": "audio/flac"})
+    prefix = keys.prefix(kind, Stage.PREPARE, "ns", UID, 1)
+    grant = storage.grant(prefix, claim, timedelta(minutes=5))
+    assert httpx.put(grant.url, content=CONTENT, headers=grant.headers).status_code == 200
+    left = outcome_of(kind, Stage.PREPARE, UID).model_copy(update={"files": (StoredFile(**claim.model_dump()),)})
+    url = storage.worker_put(keys.outcome(UID, 1, Stage.PREPARE, 1), timedelta(minutes=5))
+    sent = httpx.put(url, content=left.model_dump_json(by_alias=True), headers={"Content-Type": "application/json"})
+    assert sent.status_code == 200
+    if changed:
+        storage._client.put_object(Bucket=storage.bucket, Key=prefix + "audio.flac", Body=CONTENT[::-1])
+    for job in world.kube.jobs.values():
+        job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+        world.process._cache.note_job(ResourceRef(kind=kind, namespace="ns", name="it", uid=UID), JobView.parse(job))
+    calls = Calls(storage)
+    await world.step(kind)
+    status = world.status(kind)
+    assert calls.made == {"GetObject": 1 + changed, "HeadObject": 1}
+    if changed:
+        assert (status.phase, status.reason) == (Phase.FAILED, Reason.OUTPUT_CHANGED)
+        assert f"audio.flac has the SHA-256 {hashlib.sha256(CONTENT[::-1]).hexdigest()}" in status.message
+        assert world.provider.posts == []
+    else:
+        assert status.phase is Phase.SUBMITTING
