@@ -274,7 +274,7 @@ def test_there_is_a_sample_of_every_kind() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_spec_has_at_most_64_kib(kind: Kind) -> None:
-    """By construction: every text and list is bounded. kubectl keeps it once more in an annotation (at most 256 KiB)."""
+    """By construction: every text and list is bounded. kubectl keeps it again in an annotation (256 KiB at most)."""
     spec = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     assert 1024 < largest(spec) <= 64 * 1024
 
