@@ -8,8 +8,9 @@ import base64
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -212,17 +213,26 @@ class Storage:
 
     async def put_json(self, key: str, document: dict[str, Any]) -> None:
         """Store a JSON document."""
-        body = json.dumps(document).encode()
-        await asyncio.to_thread(
-            self._client.put_object, Bucket=self.bucket, Key=key, Body=body, ContentType="application/json"
-        )
+        await asyncio.to_thread(self._put_json, key, json.dumps(document).encode())
 
-    def _read(self, key: str, limit: int) -> bytes | None:
+    def _put_json(self, key: str, body: bytes) -> None:
+        with self._bucket_expected():
+            self._client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType="application/json")
+
+    @contextmanager
+    def _bucket_expected(self) -> Iterator[None]:
         try:
-            reply = self._client.get_object(Bucket=self.bucket, Key=key)
+            yield
         except ClientError as error:
             if _code(error) == "NoSuchBucket":
                 raise BucketMissing(self.bucket) from None
+            raise
+
+    def _read(self, key: str, limit: int) -> bytes | None:
+        try:
+            with self._bucket_expected():
+                reply = self._client.get_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
             if _code(error) in _MISSING:
                 return None
             raise

@@ -317,6 +317,8 @@ async def test_a_missing_bucket_is_no_missing_file(storage: Storage, monkeypatch
         await storage.require_bucket()
     with pytest.raises(BucketMissing, match="vanished"):
         await storage.outcome("runs/j/1/prepare-1.json")
+    with pytest.raises(BucketMissing, match="vanished"):
+        await storage.put_json("runs/j/1/answer.json", {})
 
 
 @pytest.mark.parametrize("changed", [False, True])
