@@ -49,6 +49,7 @@ SUITES = (
     Suite("end to end", "the real cluster, images as built", ("tests/cluster/test_end_to_end.py",)),
     Suite("kubectl", "the plugin on the real cluster", ("tests/cluster/test_cli.py",)),
     Suite("lifecycle", "the real cluster: versions, deletion, deadlines", ("tests/cluster/test_lifecycle.py",)),
+    Suite("soak", "the real cluster: a minute of jobs and killed operators", ("tests/cluster/test_soak.py",)),
 )
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +47,15 @@ def table(rows: Sequence[Row]) -> str:
         note = f" ({row.note})" if row.note else ""
         lines.append(f"| {row.figure}{note} | {_number(row.value)} {row.unit} | {_goal(row)} | {holds} |")
     return "\n".join(lines)
+
+
+def document(name: str, rows: Sequence[Row], path: Path = ROOT / "docs/benchmarks.md") -> None:
+    """Put the table between the document's `<!-- NAME -->` and `<!-- /NAME -->`."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    text = path.read_text()
+    head, tail = text[: text.index(begin) + len(begin)], text[text.index(end) :]
+    date = datetime.now(UTC).date().isoformat()
+    path.write_text(f"{head}\n{table(rows)}\n\nMeasured on {date}, {os.cpu_count()} cores.\n{tail}")
 
 
 def verdict(rows: Sequence[Row]) -> int:

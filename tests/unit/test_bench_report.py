@@ -35,6 +35,19 @@ def test_the_file_has_rows_of_five_fields(tmp_path: Path, monkeypatch: pytest.Mo
     assert "| start | 1.50 s | ≤ 5 s | yes |" in report.table(rows)
 
 
+def test_a_document_keeps_what_is_around_its_table(tmp_path: Path) -> None:
+    path = tmp_path / "b.md"
+    path.write_text("before\n<!-- x -->\nstale\n<!-- /x -->\nafter\n")
+    for value in (1, 2):
+        report.document("x", [Row(figure="f", value=value, unit="s")], path)
+    text = path.read_text()
+    assert text.startswith("before\n<!-- x -->\n| figure |")
+    assert text.endswith("<!-- /x -->\nafter\n")
+    assert "| f | 2 s |" in text
+    assert "stale" not in text
+    assert "| f | 1 s |" not in text
+
+
 @pytest.mark.parametrize(
     ("story", "steps"),
     [

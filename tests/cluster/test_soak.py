@@ -1,0 +1,19 @@
+"""A sample of `make soak`: a minute of arrivals, the operator killed every 20 s."""
+
+import time
+
+from contentgen_bench.soak import Soak, rows
+from contentgen_e2e.settings import ROOT
+from contentgen_e2e.world import World, open_world
+
+_MINUTES = 1.0
+
+
+def test_a_minute_of_jobs_and_kills(world: World) -> None:
+    assert world.operator_pod()
+    with open_world(ROOT, f"soak-{int(time.time())}") as apart:  # where nothing else is left behind
+        found = Soak(apart, kill_seconds=20).run(_MINUTES)
+    assert found.kills >= 2
+    assert found.completed >= 3, found.violations
+    missed = [row for row in rows(found, _MINUTES) if row.holds is False]
+    assert missed == [], [*found.violations, *found.log]
