@@ -48,6 +48,7 @@ SUITES = (
     Suite("crds", "the real API server", ("tests/cluster/test_crds_api_server.py",)),
     Suite("end to end", "the real cluster, images as built", ("tests/cluster/test_end_to_end.py",)),
     Suite("kubectl", "the plugin on the real cluster", ("tests/cluster/test_cli.py",)),
+    Suite("metrics", "the real cluster: a scrape through the Service", ("tests/cluster/test_metrics.py",)),
     Suite("lifecycle", "the real cluster: versions, deletion, deadlines", ("tests/cluster/test_lifecycle.py",)),
     Suite("soak", "the real cluster: a minute of jobs and killed operators", ("tests/cluster/test_soak.py",)),
 )

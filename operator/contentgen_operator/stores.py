@@ -12,13 +12,14 @@ from contentgen_operator.records import Records
 from contentgen_operator.storage import Storage
 
 _log = logging.getLogger(__name__)
+_FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
 
 
 async def prepare_stores(storage: Storage, ledger: Ledger, records: Records) -> None:
     """Idempotent; returns when all of it is there."""
     for prepare in (storage.ensure_bucket, ledger.create_indexes, records.create_indexes):
-        pause = 2.0
+        pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
                 await asyncio.to_thread(prepare)

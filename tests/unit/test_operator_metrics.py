@@ -3,20 +3,24 @@
 # ruff: noqa: ARG002 - the fakes have the signatures of what they stand for
 import json
 import logging
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import mongomock
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pymongo.errors import ServerSelectionTimeoutError
 
 from contentgen_contract.names import Kind
-from contentgen_operator import instruments, metrics
+from contentgen_operator import instruments, metrics, stores
 from contentgen_operator.cache import Cache
 from contentgen_operator.instruments import CountedLedger, CountedProvider, counted_desk
 from contentgen_operator.intake import Intake
 from contentgen_operator.kube import _resource_of
 from contentgen_operator.logs import JsonFormatter, about
+from contentgen_operator.money import PRICES
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.providers.base import Call, MaybeAccepted
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
@@ -163,3 +167,32 @@ def test_a_line_says_whom_it_is_about_and_keeps_secrets() -> None:
     assert "https://s3/x…" in told["message"]
     for secret in ("X-Amz", "abc", "fal-secret", "a=b"):
         assert secret not in line
+
+
+def test_series_of_money_and_stores_are_there_before_their_first_event() -> None:
+    """Prometheus' increase() does not see the event that begins a series; a limit of dollars an hour would not hold."""
+    program = "from contentgen_operator import metrics; print(metrics.exposition().decode())"
+    text = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    begun = {(s.name, s.labels.get("model") or s.labels.get("store")) for s in samples if s.value == 0}
+    for name in ("contentgen_estimated_dollars_total", "contentgen_spent_dollars_total"):
+        assert {(name, model) for model in (*PRICES, "other")} <= begun
+    assert {("contentgen_store_errors_total", store) for store in ("MongoDB", "S3")} <= begun
+
+
+async def test_a_store_that_is_away_at_the_start_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([ServerSelectionTimeoutError("no servers"), None])
+
+    class Away:
+        def ensure_bucket(self) -> None: ...
+
+        def create_indexes(self) -> None:
+            if (error := next(answers, None)) is not None:
+                raise error
+
+    monkeypatch.setattr(stores, "_FIRST_PAUSE_SECONDS", 0.01)
+    before = value("contentgen_store_errors_total", store="MongoDB")
+    await stores.prepare_stores(Away(), Away(), Away())  # type: ignore[arg-type] # what it asks of them
+    assert value("contentgen_store_errors_total", store="MongoDB") == before + 1

@@ -1,0 +1,94 @@
+"""/metrics on the real cluster, through its Service: right after a job, a restart, a deletion; and of nobody's name."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from contentgen_cluster import release
+from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
+from contentgen_e2e.world import World
+
+SERVICE = f"/api/v1/namespaces/{release.NAMESPACE}/services/contentgen-metrics:metrics/proxy"
+METRICS = Path(ROOT) / "docs/reference/metrics.md"
+KIND = "ImageGeneration"
+SPEC = {"model": "flux-dev", "prompt": "canary prompt", "image": {"size": {"width": 512, "height": 384}}}
+
+
+def scraped() -> str:
+    return release.kubectl(ROOT, "get", "--raw", f"{SERVICE}/metrics")
+
+
+def total(text: str, name: str, **labels: str) -> float:
+    """The sum of a metric's series with these labels."""
+    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+    return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def completed() -> float:
+    return total(scraped(), "contentgen_resources", kind=KIND, phase="Completed")
+
+
+def test_a_job_is_seen_in_every_metric_that_it_concerns(world: World) -> None:
+    before = scraped()
+    uid = world.apply(KIND, "counted", SPEC)
+    world.wait_for_end(KIND, "counted")
+    now = total(before, "contentgen_resources", kind=KIND, phase="Completed") + 1
+    assert eventually(lambda: completed() == now)
+    text = scraped()
+
+    def grown(name: str, **labels: str) -> float:
+        return total(text, name, **labels) - total(before, name, **labels)
+
+    price = 0.025  # of one megapixel of flux-dev, by the table
+    of = {"provider": "fal", "model": "fal-ai/flux/dev"}
+    assert abs(grown("contentgen_estimated_dollars_total", **of) - price) < 1e-9
+    assert abs(grown("contentgen_spent_dollars_total", **of) - price) < 1e-9
+    assert grown("contentgen_provider_calls_total", provider="fal", call="submit", verdict="ok") == 1
+    assert grown("contentgen_reconciles_total", kind=KIND, result="done") > 3
+    assert grown("contentgen_desk_requests_total", code="200") >= 2
+    assert grown("contentgen_api_requests_total", method="POST", resource="jobs", code="201") == 1
+    documents = world.ledger_collection.count_documents({"state": "collected"})
+    assert eventually(lambda: total(scraped(), "contentgen_ledger_purchases", state="collected") == documents)
+    assert 0 < total(text, "contentgen_watch_age_seconds", watch="jobs") <= 75
+    assert total(text, "contentgen_desk_certificate_expiry_timestamp_seconds") > time.time() + 86400
+    documented = {line.split("`")[1] for line in METRICS.read_text().splitlines() if line.startswith("| `")}
+    families = text_string_to_metric_families(text)
+    names = {f.name + "_total" * (f.type == "counter") for f in families if f.name.startswith("contentgen_")}
+    assert names == documented
+    for private in (world.namespace, "counted", uid, "canary prompt", FAL_CANARY, ASSEMBLYAI_CANARY):
+        assert private not in text
+
+
+def test_resources_are_counted_right_after_a_restart_and_a_deletion(world: World) -> None:
+    world.apply(KIND, "stays", SPEC)
+    world.apply(KIND, "goes", SPEC)
+    for name in ("stays", "goes"):
+        world.wait_for_end(KIND, name)
+    world.kill_operator()
+    release.kubectl(
+        ROOT, "--namespace", release.NAMESPACE, "rollout", "status", "deployment/contentgen", "--timeout=120s"
+    )
+    resources = release.kubectl(
+        ROOT, "get", KIND.lower(), "--all-namespaces", "--output", "jsonpath={range .items[*]}{.status.phase} {end}"
+    )
+    there = resources.split().count("Completed")
+    assert there >= 2
+    assert eventually(lambda: completed() == there)
+    world.kubectl("delete", KIND.lower(), "goes")
+    assert eventually(lambda: completed() == there - 1)
+
+
+def test_the_kubelets_questions_are_answered(world: World) -> None:
+    assert release.kubectl(ROOT, "get", "--raw", f"{SERVICE}/healthz") == "ok"
+    assert release.kubectl(ROOT, "get", "--raw", f"{SERVICE}/readyz") == "ok"
