@@ -196,3 +196,10 @@ async def test_a_store_that_is_away_at_the_start_is_counted(monkeypatch: pytest.
     before = value("contentgen_store_errors_total", store="MongoDB")
     await stores.prepare_stores(Away(), Away(), Away())  # type: ignore[arg-type] # what it asks of them
     assert value("contentgen_store_errors_total", store="MongoDB") == before + 1
+
+
+def test_a_scrape_has_what_is_documented_and_nothing_else() -> None:
+    metrics.api_requests.labels("GET", "jobs", "200").inc()
+    families = text_string_to_metric_families(metrics.exposition().decode())
+    names = [f.name + "_total" * (f.type == "counter") for f in families if f.name.startswith("contentgen_")]
+    assert sorted(names) == [each.name for each in metrics.described()]
