@@ -11,7 +11,7 @@ MINUTES ?= 20
 
 .PHONY: help
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml tools/bootstrap.sh
 	@sh tools/bootstrap.sh
