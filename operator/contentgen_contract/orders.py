@@ -59,7 +59,7 @@ class FileClaim(Value):
     """A file that a worker is about to store; length and checksum become part of the signature."""
 
     name: str = Field(max_length=128)
-    size_bytes: int = Field(ge=1, le=8 * 2**30)
+    size_bytes: int = Field(ge=1, le=5 * 2**30)  # what S3 takes in a single PUT
     sha256: Sha256
     content_type: str = Field(pattern=r"^[a-z]+/[a-z0-9.+-]+$", max_length=64)
 

@@ -28,7 +28,7 @@ from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Kube
 from contentgen_operator.money import PRICES
 from contentgen_operator.observe import Observer
-from contentgen_operator.orders import OrderPolicy
+from contentgen_operator.orders import SLACK, OrderPolicy
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.fal import Fal
@@ -169,6 +169,7 @@ def _storage(settings: Settings) -> Storage:
         region=settings.s3_region,
         endpoint=settings.s3_endpoint,
         public_endpoint=settings.s3_public_endpoint,
+        provider_lifetime=timedelta(seconds=settings.provider_deadline_seconds) + SLACK,
     )
 
 

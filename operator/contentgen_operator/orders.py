@@ -13,7 +13,7 @@ from contentgen_operator.runs import frozen_spec, owner
 from contentgen_operator.storage import Storage
 
 _PREVIEWS = 12  # training pictures on a LoRA's contact sheet
-_SLACK = timedelta(minutes=15)  # a deadline is met by the Job controller, not to the second
+SLACK = timedelta(minutes=15)  # deadlines are not met to the second
 
 
 class OrderPolicy(Value):
@@ -54,7 +54,7 @@ class Assignment(Value):
 def lifetime(assignment: Assignment, policy: OrderPolicy, now: datetime) -> timedelta:
     """How long a worker's URLs are good: until its stage's deadline."""
     started = assignment.job.started_at or now
-    return max(started + policy.stage_deadline + _SLACK - now, timedelta(minutes=1))
+    return max(started + policy.stage_deadline + SLACK - now, timedelta(minutes=1))
 
 
 def work_order(

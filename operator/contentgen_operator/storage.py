@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _MAX_OUTCOME_BYTES = 4 * 2**20
-PROVIDER_URL_LIFETIME = timedelta(hours=24)  # a provider's queue may be long
+_LONGEST_URL = timedelta(days=7)  # more than that S3 does not take
 PERSON_URL_LIFETIME = timedelta(minutes=15)
 _NOT_OURS_TO_SET = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
 _PARALLEL = 16  # requests at a time about what a worker says it stored
@@ -56,8 +56,17 @@ class NotDeleted(Exception):
 class Storage:
     """One bucket. URLs for workers are signed for `endpoint`, those for providers and people for `public_endpoint`."""
 
-    def __init__(self, *, bucket: str, region: str, endpoint: str | None, public_endpoint: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        region: str,
+        endpoint: str | None,
+        public_endpoint: str | None,
+        provider_lifetime: timedelta = timedelta(days=1),
+    ) -> None:
         self.bucket = bucket
+        self._provider_lifetime = provider_lifetime
         self._region = region
         self._endpoint = endpoint
         self._public_endpoint = public_endpoint or endpoint
@@ -117,7 +126,7 @@ class Storage:
 
     def provider_get(self, key: str) -> str:
         """A URL with which a provider reads one object."""
-        return self._sign(self._public, "get_object", {"Bucket": self.bucket, "Key": key}, PROVIDER_URL_LIFETIME)
+        return self._sign(self._public, "get_object", {"Bucket": self.bucket, "Key": key}, self._provider_lifetime)
 
     def person_get(self, key: str) -> str:
         """A URL with which a person downloads one object; it is short-lived, for it may be passed on."""
@@ -241,7 +250,9 @@ class Storage:
         return reply["Body"].read()
 
     def _sign(self, client: "S3Client", method: str, params: dict[str, Any], lifetime: timedelta) -> str:
-        return client.generate_presigned_url(method, Params=params, ExpiresIn=int(lifetime.total_seconds()))
+        return client.generate_presigned_url(
+            method, Params=params, ExpiresIn=int(min(lifetime, _LONGEST_URL).total_seconds())
+        )
 
 
 def _client(session: boto3.session.Session, region: str, endpoint: str | None) -> "S3Client":

@@ -231,7 +231,7 @@ async def test_a_url_reads_one_object_and_ends(storage: Storage, reader: str, mo
     await storage.put_json("readable/a.json", {"n": 1})
     await storage.put_json("readable/b.json", {"n": 2})
     second = timedelta(seconds=1)
-    monkeypatch.setattr("contentgen_operator.storage.PROVIDER_URL_LIFETIME", second)
+    monkeypatch.setattr(storage, "_provider_lifetime", second)
     monkeypatch.setattr("contentgen_operator.storage.PERSON_URL_LIFETIME", second)
     url = {
         "worker": lambda: storage.worker_get("readable/a.json", second),
@@ -256,9 +256,16 @@ async def test_a_url_reads_one_object_and_ends(storage: Storage, reader: str, mo
 
 
 def test_urls_live_as_long_as_their_class() -> None:
-    storage = Storage(bucket="b", region="us-east-1", endpoint="http://s3:1", public_endpoint="https://public:2")
+    storage = Storage(
+        bucket="b",
+        region="us-east-1",
+        endpoint="http://s3:1",
+        public_endpoint="https://public:2",
+        provider_lifetime=timedelta(hours=30),
+    )
     expected = {
-        storage.provider_get("k"): ("public:2", 24 * 3600),
+        storage.worker_get("k", timedelta(days=30)): ("s3:1", 7 * 24 * 3600),
+        storage.provider_get("k"): ("public:2", 30 * 3600),
         storage.person_get("k"): ("public:2", 15 * 60),
         storage.worker_get("k", timedelta(hours=4)): ("s3:1", 4 * 3600),
         storage.worker_put("k", timedelta(hours=4)): ("s3:1", 4 * 3600),

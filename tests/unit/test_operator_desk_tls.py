@@ -24,6 +24,7 @@ from contentgen_operator.clock import utc_now
 from contentgen_operator.desk_tls import DeskCertificate, DeskTls, KeptSecret, MountedFolder, Term, UnusableCertificate
 from contentgen_operator.kube import Conflict
 from contentgen_operator.servers import tls_server
+from contentgen_operator.settings import Settings
 from contentgen_worker.desk import Desk as WorkersDesk
 
 HOST = "localhost"
@@ -189,6 +190,12 @@ async def test_two_operators_at_once_agree() -> None:
     secret.race = dict(other.data)
     assert await got(secret) == winner
     assert secret.writes == 0
+
+
+def test_a_renewal_that_would_never_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="desk_renew_before_seconds must be less than desk_certificate_seconds"):
+        Settings(desk_certificate_seconds=100, desk_renew_before_seconds=100)
+    assert Settings(desk_certificate_seconds=100, desk_renew_before_seconds=99)
 
 
 async def test_a_secret_that_keeps_changing_is_given_up() -> None:
