@@ -93,9 +93,9 @@ def status() -> None:
 
 @app.command()
 def env() -> None:
-    """Print what a shell evaluates to use the cluster: eval "$(python -m contentgen_cluster env)"."""
+    """Print what a shell evaluates to use the cluster, and our plugin: eval "$(python -m contentgen_cluster env)"."""
     print(f"export KUBECONFIG='{paths.KUBECONFIG}'")
-    print(f"export PATH='{paths.BIN}':\"$PATH\"")
+    print(f"export PATH='{paths.BIN}':\"$PATH\":'{Path(sys.executable).parent}'")
 
 
 def _cache() -> Cache:
