@@ -114,7 +114,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     prepare = partial(prepare_stores, storage, ledger, records)
     reconciling = asyncio.create_task(_reconcile(reconciler, janitor, health, prepare))
-    registry = build_registry(Intake(cache, reconciler.wake), watches)
+    registry = build_registry(Intake(cache, reconciler.wake, reports), watches)
     tasks += [reconciling, asyncio.create_task(_watch(settings, registry, stop))]
     tasks += [asyncio.create_task(tls.keep_fresh(refresh_in))]
     await _until(stop, tasks)

@@ -8,6 +8,7 @@ from contentgen_contract.names import GROUP, Kind
 from contentgen_operator import metrics
 from contentgen_operator.cache import Cache
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
+from contentgen_operator.reports import Reports
 
 Body = dict[str, Any]
 Wake = Callable[[ResourceRef], Awaitable[None]]
@@ -43,9 +44,10 @@ class Dependents:
 class Intake:
     """The handlers of the watches, without kopf."""
 
-    def __init__(self, cache: Cache, wake: Wake) -> None:
+    def __init__(self, cache: Cache, wake: Wake, reports: Reports) -> None:
         self._cache = cache
         self._wake = wake
+        self._reports = reports
         self._dependents = Dependents()
 
     async def resource(self, kind: Kind, body: Body, *, deleted: bool) -> None:
@@ -74,13 +76,15 @@ class Intake:
 
     async def job(self, body: Body, *, deleted: bool) -> None:
         """A Job that a resource may own. Its pods' comings and goings change nothing; its end does."""
-        ref = owner_of(body)
+        ref, job = owner_of(body), JobView.parse(body)
+        if deleted or job.finished:
+            self._reports.forget(job.uid)
         if ref is None or ref not in self._cache:
             return
         if deleted:
-            self._cache.drop_job(ref, body["metadata"]["name"])
+            self._cache.drop_job(ref, job.name)
             await self._wake(ref)
-        elif self._cache.note_job(ref, JobView.parse(body)):
+        elif self._cache.note_job(ref, job):
             await self._wake(ref)
 
 

@@ -8,6 +8,7 @@ from contentgen_contract.names import FINALIZER, Kind
 from contentgen_operator.cache import Cache
 from contentgen_operator.intake import Intake
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
+from contentgen_operator.reports import Reports
 
 REF = ResourceRef(kind=Kind.IMAGE_GENERATION, namespace="ns", name="it", uid="u1")
 
@@ -99,7 +100,8 @@ class Woken:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.intake = Intake(Cache(), self._wake)
+        self.reports = Reports()
+        self.intake = Intake(Cache(), self._wake, self.reports)
 
     async def _wake(self, ref: ResourceRef) -> None:
         self.names.append(ref.name)
@@ -126,6 +128,19 @@ async def test_who_is_woken_by_what() -> None:
     assert await woken.sees_job(job(finished=True)) == []
     assert await woken.sees_job(job(finished=True), deleted=True) == ["it"]
     assert await woken.sees(kind, done(), deleted=True) == ["it"]
+
+
+@pytest.mark.parametrize("end", [{"deleted": True}, {"finished": True}])
+async def test_what_a_worker_said_is_forgotten_with_its_job(end: dict[str, bool]) -> None:
+    """Also where the resource has gone on, or is gone, and nobody looks at that Job any more."""
+    woken = Woken()
+    uid = job()["metadata"]["uid"]
+    woken.reports.note_finished(uid)
+    woken.reports.note_finished("another")
+    await woken.sees_job(job())
+    assert len(woken.reports) == 2
+    await woken.sees_job(job(finished=end.get("finished", False)), deleted=end.get("deleted", False))
+    assert len(woken.reports) == 1
 
 
 async def test_a_lora_wakes_those_that_draw_with_it_when_it_is_finished() -> None:

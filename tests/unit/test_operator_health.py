@@ -17,6 +17,7 @@ from contentgen_operator import watches as module
 from contentgen_operator.cache import Cache
 from contentgen_operator.health import Health, health_app
 from contentgen_operator.intake import Intake
+from contentgen_operator.reports import Reports
 from contentgen_operator.wakeups import WakeUps
 from contentgen_operator.watches import Watches
 from contentgen_operator.wiring import build_registry
@@ -203,7 +204,7 @@ async def operator(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncI
         woken.append(ref.name)
 
     stop, ready = asyncio.Event(), asyncio.Event()
-    registry = build_registry(Intake(Cache(), wake), watches)
+    registry = build_registry(Intake(Cache(), wake, Reports()), watches)
     running = asyncio.create_task(
         kopf.operator(registry=registry, standalone=True, clusterwide=True, stop_flag=stop, ready_flag=ready)
     )

@@ -24,6 +24,7 @@ from contentgen_operator.money import PRICES
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.providers.base import Call, MaybeAccepted
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.reports import Reports
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 KEY = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="ab", rerun=None, attempt=1)
@@ -47,7 +48,7 @@ def body(uid: str, **status: Any) -> dict[str, Any]:
 
 
 async def test_resources_are_counted_as_they_are_now() -> None:
-    intake, kind = Intake(Cache(), ignore), Kind.LORA_TRAINING
+    intake, kind = Intake(Cache(), ignore, Reports()), Kind.LORA_TRAINING
     await intake.resource(kind, body("m1"), deleted=False)
     await intake.resource(kind, body("m1", phase="Failed", reason="NoVideo"), deleted=False)
     await intake.resource(kind, body("m2", phase="Failed", reason="NoVideo"), deleted=False)
