@@ -53,6 +53,7 @@ class Bench:
         self._resources = Resources(plane.api)
         self._made = 0
         self.details: dict[str, object] = {}
+        self.cpu: dict[str, int] = {}
 
     def close(self) -> None:
         """Give connections back."""
@@ -76,9 +77,11 @@ class Bench:
             seconds = max(watcher.at(each, "Completed") or 0 for _, each in wanted) - begun
             time.sleep(2)  # what follows the last status: events, records
             requests = self._plane.operator_requests() - asked
+            used = {part: round(1000 * (now - cpu[part]) / jobs) for part, now in _cpu(processes).items()}
+            self.cpu = used
             self.details[name] = {
                 "seconds": round(seconds, 2),
-                "CPU ms a job": {name: round(1000 * (now - cpu[name]) / jobs) for name, now in _cpu(processes).items()},
+                "CPU ms a job": used,
                 "requests": {what: round(count / jobs, 2) for what, count in requests.most_common()},
                 "load": load(),
             }
@@ -194,6 +197,18 @@ def run(size: Size, folder: Path, profile: tuple[str, ...] = (), *, standing: bo
                 goal=10,
                 bound="at least",
                 note=f"load {load()}",
+            ),
+            Row(
+                figure="of that, CPU time of the operator for a job",
+                value=bench.cpu["operator"],
+                unit="ms",
+                note="one process: its bound",
+            ),
+            Row(
+                figure="of that, CPU time of everything for a job",
+                value=sum(bench.cpu.values()),
+                unit="ms",
+                note=f"{os.cpu_count()} cores: the machine's bound",
             ),
             Row(figure="API requests per job, all kinds", value=round(requests, 1), unit="requests", goal=25),
         ]
