@@ -49,6 +49,8 @@ SUITES = (
     Suite("end to end", "the real cluster, images as built", ("tests/cluster/test_end_to_end.py",)),
     Suite("kubectl", "the plugin on the real cluster", ("tests/cluster/test_cli.py",)),
     Suite("metrics", "the real cluster: a scrape through the Service", ("tests/cluster/test_metrics.py",)),
+    Suite("bad input", "the real cluster: sources, results, providers, keys", ("tests/cluster/test_bad_input.py",)),
+    Suite("outages", "the real cluster: S3 and MongoDB away", ("tests/cluster/test_outages.py",)),
     Suite("lifecycle", "the real cluster: versions, deletion, deadlines", ("tests/cluster/test_lifecycle.py",)),
     Suite("soak", "the real cluster: a minute of jobs and killed operators", ("tests/cluster/test_soak.py",)),
 )
