@@ -132,6 +132,15 @@ def _served(world: World, name: str, content: bytes) -> str:
     return f"{HOST}/media/{name}"
 
 
+@pytest.fixture(scope="module")
+def stuck(small: World) -> str:
+    """A request that never ends, sent before all else; its deadline is the shortest that there is."""
+    arm(small, flux_dev={"fault": "stuck"})
+    marker = asked(small, "stuck", "flux-dev", deadlineSeconds=60)
+    small.wait("ImageGeneration", "stuck", lambda status: status.get("phase") == "Processing")
+    return marker
+
+
 def of_files(files: dict[str, str]) -> dict[str, Case]:
     sound, video = Kind.TRANSCRIPTION, Kind.LORA_TRAINING
     return {
@@ -168,6 +177,7 @@ def told(status: Body) -> str:
     return json.dumps({name: value for name, value in status.items() if name != "run"})
 
 
+@pytest.mark.usefixtures("stuck")
 def test_each_bad_input_fails_for_its_reason_and_costs_nothing(small: World, files: dict[str, str]) -> None:
     cases = HOSTILE | of_files(files)
     before = len(small.billed())
@@ -288,7 +298,8 @@ def test_a_provider_that_answers_badly_is_asked_again(small: World) -> None:
     assert saw(small, "malformed", "ProviderUnavailable")
     status = found["model-error"]["status"]
     assert (status["phase"], status["reason"]) == ("Failed", "ProviderFailed"), status
-    assert "fal failed: The model failed on this input" in status["message"]
+    assert "fal failed: " in status["message"]
+    assert "The model failed on this input" in status["message"]
     assert {name: bills(small, marker) for name, marker in markers.items()} == dict.fromkeys(markers, 1)
 
 
@@ -329,18 +340,14 @@ def test_results_that_are_dead_wrong_or_lead_inside_say_that_they_were_paid(
     assert (body["status"]["phase"], bills(small, markers["dead"])) == ("Completed", 1), told(body["status"])
 
 
-def test_a_provider_that_never_ends_is_cancelled(small: World) -> None:
-    arm(small, flux_dev={"fault": "stuck"})
-    marker = asked(small, "stuck", "flux-dev", deadlineSeconds=60)
-    asked(small, "beside", "flux-schnell")
-    check_completed(small, Kind.IMAGE_GENERATION, small.wait_for_end("ImageGeneration", "beside")["metadata"]["name"])
+def test_a_provider_that_never_ends_is_cancelled(small: World, stuck: str) -> None:
     status = small.wait_for_end("ImageGeneration", "stuck", 120)["status"]
     assert (status["phase"], status["reason"]) == ("Failed", "DeadlineExceeded"), told(status)
     assert "cancelled" in status["message"]
     request = status["run"]["requestId"]
     answer = small.sandbox.get(f"/fal/fal-ai/flux/requests/{request}/status", headers={"Authorization": "Key x"})
     assert answer.json()["error_type"] == "client_cancelled"
-    assert bills(small, marker) == 1
+    assert bills(small, stuck) == 1
 
 
 def test_a_person_decides_where_nobody_can_tell(small: World) -> None:
