@@ -104,6 +104,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     health = Health(
         watches, reconciler.queue, watch_seconds=settings.watch_dead_seconds, stuck_seconds=settings.queue_stuck_seconds
     )
+    metrics.priced_models.update(settings.prices)
     metrics.gauges.watch_ages = watches.ages
     metrics.gauges.certificate_expiry = lambda: tls.expires_at.timestamp()  # noqa: PLW0108 - it is renewed, so it is asked anew
     metrics.gauges.queue = lambda: (len(reconciler.queue), reconciler.queue.oldest_due_seconds)

@@ -10,7 +10,11 @@ from contentgen_operator.observed import ResourceRef
 
 _EXTRA = ("jobId", "kind", "namespace", "resource", "purchase", "key")
 # A signed URL's query is a key to the file; an Authorization header to more.
-_SECRET = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+|((?:Key|Bearer) )[\w.:-]{8,}")
+_SECRET = re.compile(
+    r"(?P<before>https?://[^\s?'\"]+)\?[^\s'\"]+"
+    r"|(?P<scheme>(?:Key|Bearer) )[\w.:-]{8,}"
+    r"|(?P<uri>mongodb(?:\+srv)?://)[^\s/@]+@"
+)
 
 
 def about(ref: ResourceRef) -> dict[str, str]:
@@ -20,7 +24,7 @@ def about(ref: ResourceRef) -> dict[str, str]:
 
 def redacted(text: str) -> str:
     """The text without signatures and keys."""
-    return _SECRET.sub(lambda found: (found[1] or found[2]) + "…", text)
+    return _SECRET.sub(lambda found: (found["before"] or found["scheme"] or found["uri"]) + "…", text)
 
 
 class PlainFormatter(logging.Formatter):

@@ -57,13 +57,14 @@ provider_seconds = Histogram(
 )
 estimated_dollars = Counter(
     "contentgen_estimated_dollars",
-    "Estimates of the requests that a provider has accepted, by the price table.",
+    "Estimates of the requests that a provider has accepted, by the price table. A crash may lose a count and never "
+    "doubles one; the ledger is the figure to trust.",
     ("provider", "model"),
     registry=REGISTRY,
 )
 spent_dollars = Counter(
     "contentgen_spent_dollars",
-    "Cost of the requests that a provider has finished, by the price table.",
+    "Cost of the requests that a provider has finished, by the price table; as exact as the estimates.",
     ("provider", "model"),
     registry=REGISTRY,
 )
@@ -178,9 +179,12 @@ def exposition() -> bytes:
     return _exposition(REGISTRY)
 
 
+priced_models: set[str] = set(money.PRICES)
+
+
 def model_label(model: str) -> str:
     """A model of the price table, else "other": a user may name any."""
-    return model if model in money.PRICES else _OTHER
+    return model if model in priced_models else _OTHER
 
 
 # Prometheus' increase() does not see the event that begins a series, so those of money and stores begin at 0.

@@ -160,13 +160,14 @@ def test_every_name_follows_the_rules() -> None:
 def test_a_line_says_whom_it_is_about_and_keeps_secrets() -> None:
     ref = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid="u1")
     said = "GET https://s3/x?X-Amz-Signature=abc failed; Authorization: Key fal-secret-123456; 'http://h/p?a=b'"
+    said += " mongodb+srv://user:pass-word@db.example/x"
     record = logging.LogRecord("n", logging.INFO, "f", 1, "%s", (said,), None)
     vars(record).update(about(ref))
     line = JsonFormatter().format(record)
     told = json.loads(line)
     assert [told[each] for each in ("jobId", "kind", "namespace", "resource")] == ["u1", "Transcription", "ns", "it"]
     assert "https://s3/x…" in told["message"]
-    for secret in ("X-Amz", "abc", "fal-secret", "a=b"):
+    for secret in ("X-Amz", "abc", "fal-secret", "a=b", "pass-word"):
         assert secret not in line
 
 
