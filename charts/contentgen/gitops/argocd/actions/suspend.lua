@@ -1,0 +1,3 @@
+-- Start and buy nothing new.
+obj.spec.suspend = true
+return obj
