@@ -13,15 +13,21 @@ WRITER = "somebody@example.com"
 WAITS = {"prompt": "x", "model": "flux-lora", "loras": [{"loraRef": {"name": "none"}}], "suspend": True}
 
 
-def create(world: World, *args: str) -> None:
-    world.kubectl("create", *args)
+def grant(world: World, name: str, to: str, rule: dict[str, list[str]]) -> None:
+    """A Role and its binding. From a manifest: `kubectl create role` knows only verbs and resources that are served."""
+    common = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": name}}
+    role = common | {"kind": "Role", "rules": [{"apiGroups": ["contentgen.dev"]} | rule]}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": to}
+    binding = common | {"kind": "RoleBinding", "roleRef": reference, "subjects": [subject]}
+    both = {"apiVersion": "v1", "kind": "List", "items": [role, binding]}
+    world.kubectl("apply", "--filename", "-", stdin=json.dumps(both))
 
 
 @pytest.fixture(scope="module")
 def writer(world: World) -> Iterator[str]:
     """Somebody who may write our resources in the test's namespace."""
-    create(world, "role", "writer", "--verb=*", "--resource=imagegenerations.contentgen.dev")
-    create(world, "rolebinding", "writer", "--role=writer", f"--user={WRITER}")
+    grant(world, "writer", WRITER, {"resources": ["imagegenerations"], "verbs": ["*"]})
     yield WRITER
     world.kubectl("delete", "role,rolebinding", "--all")
 
@@ -46,9 +52,7 @@ def test_who_may_name_another_user(world: World, writer: str) -> None:
     apply(world, writer, None)
     refused(world, writer, "user-123")
     apply(world, writer, world.namespace)
-    grant = ("--verb=use", "--resource=userids.contentgen.dev", "--resource-name=user-123")
-    create(world, "role", "user-123", *grant)
-    create(world, "rolebinding", "user-123", "--role=user-123", f"--user={writer}")
+    grant(world, "user-123", writer, {"resources": ["userids"], "resourceNames": ["user-123"], "verbs": ["use"]})
     apply(world, writer, "user-123")
     refused(world, writer, "user-1234")
     world.kubectl("delete", "rolebinding", "user-123")
