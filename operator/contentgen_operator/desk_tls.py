@@ -164,7 +164,8 @@ def renewed(data: dict[str, bytes], host: str, now: datetime, term: Term) -> dic
     if not authority.is_whole:
         return _kept(new_authority(now), host, now, term)
     known = issued.is_of(authority)
-    if known and issued.is_for(host) and issued.expires_at > now + term.renew_before:
+    # One that is good for longer was made before the setting was changed.
+    if known and issued.is_for(host) and now + term.renew_before < issued.expires_at <= now + term.lifetime:
         return data
     between = between_of(issued.chain, now) if known else b""
     if authority.expires_at > now + 2 * term.lifetime:

@@ -123,6 +123,14 @@ async def test_it_is_renewed_before_its_end_under_the_same_authority(tmp_path: P
     assert handshake(tmp_path, renewed.issued, first.ca) == "trusted"
 
 
+async def test_a_shorter_lifetime_holds_at_once() -> None:
+    secret = Secret()
+    first = await got(secret)
+    shorter = await got(secret, lifetime=timedelta(days=7), renew_before=timedelta(days=1))
+    assert (shorter.expires_at < first.expires_at, shorter.ca == first.ca) == (True, True)
+    assert await got(secret, lifetime=timedelta(days=7), renew_before=timedelta(days=1)) == shorter
+
+
 async def test_another_host_needs_another_certificate_of_the_same_authority() -> None:
     secret = Secret()
     first = await got(secret)
