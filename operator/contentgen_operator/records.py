@@ -8,11 +8,12 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from pydantic import ValidationError
 from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
 
 from contentgen_contract.names import Kind, Phase
-from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, TranscriptionSpec
+from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, TranscriptionSpec
 from contentgen_contract.status import ResourceStatus, VersionStatus
 from contentgen_operator import kinds
 from contentgen_operator.observed import Resource
@@ -83,7 +84,7 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
         "namespace": resource.ref.namespace,
         "name": resource.ref.name,
         "config": _config(spec),
-        "metadata": spec.metadata.model_dump(mode="json", by_alias=True),
+        "metadata": _metadata(resource, spec).model_dump(mode="json", by_alias=True),
         "status": status_word(status.phase),
         "phase": status.phase.value if status.phase else None,
         "progress": status.progress,
@@ -94,6 +95,14 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
         "startedAt": status.start_time,
         "completedAt": status.completion_time,
     } | _source(spec, status)
+
+
+def _metadata(resource: Resource, spec: Spec) -> Metadata:
+    """As it is now: tags are no input, so an edit of them starts no run and is true at once."""
+    try:
+        return Metadata.model_validate(resource.spec.get("metadata") or {})
+    except ValidationError:
+        return spec.metadata
 
 
 def status_word(phase: Phase | None) -> str:

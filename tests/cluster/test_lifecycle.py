@@ -67,6 +67,9 @@ def test_an_edit_during_a_run_is_the_next_version_and_both_stay(world: World) ->
     world.wait(KIND, "edited", lambda s: s.get("observedGeneration") == 3)
     time.sleep(2)
     assert world.get(KIND, "edited")["status"]["run"]["number"] == 2
+    tagged = world.jobs.find_one({"jobId": uid})
+    assert tagged is not None
+    assert tagged["metadata"]["tags"] == ["a"]
     # A rerun of the same pays once more.
     world.kubectl("annotate", KIND.lower(), "edited", "contentgen.dev/rerun=once-more")
     world.wait(KIND, "edited", lambda s: s.get("phase") == "Completed" and len(s["versions"]) == 3)

@@ -180,6 +180,15 @@ async def test_a_version_says_for_ever_how_it_was_made() -> None:
     assert document["config"]["steps"] == 77
 
 
+async def test_an_edit_of_tags_is_true_at_once() -> None:
+    collection, records = collection_and_records()
+    resource, status = case(Kind.TRANSCRIPTION)
+    edited = resource.model_copy(update={"spec": resource.spec | {"metadata": {"tags": ["new"]}}})
+    await records.write(edited, status)
+    await records.write(resource.model_copy(update={"spec": {"metadata": {"tags": "wrong"}}}), ResourceStatus())
+    assert collection.find_one()["metadata"]["tags"] == ["new"]
+
+
 @pytest.mark.parametrize(("phase", "word"), [(Phase.PROCESSING, "cancelled"), (Phase.COMPLETED, "completed")])
 async def test_what_was_under_way_when_its_resource_went_is_cancelled(phase: Phase, word: str) -> None:
     collection, records = collection_and_records()
