@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from contentgen_contract.names import Condition, Phase, Reason
+from contentgen_operator.purchases import PurchaseState
 
 ROOT = Path(__file__).parents[2]
 FOUND = [
@@ -144,6 +145,10 @@ def test_troubleshooting_leaves_no_reason_out() -> None:
 
 
 # Architecture
+
+
+def test_every_state_of_a_purchase_is_explained() -> None:
+    assert set(PurchaseState) == set(re.findall(r"^\| `(\w+)` \|", PAGES["docs/architecture.md"], re.MULTILINE))
 
 
 def table(text: str) -> list[list[str]]:
