@@ -170,17 +170,28 @@ def trusted(port: int, authority: str) -> bool:
         return False
 
 
+def idle_pod(place: World, name: str) -> dict[str, Any]:
+    """The metadata of a pod that is none of ours; it never starts, since its image is nowhere."""
+    safe = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    container = {"name": "idle", "image": "unused", "imagePullPolicy": "Never", "securityContext": safe}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [container]}}
+    place.kubectl("create", "-f", "-", stdin=json.dumps(pod))
+    metadata: dict[str, Any] = json.loads(place.kubectl("get", "pod", name, "-o", "json"))["metadata"]
+    return metadata
+
+
 def test_only_a_running_workers_own_token_opens_the_desk(place: World, film: str) -> None:
     spec = {"loraName": "tokens", "triggerWord": "jf", "source": {"url": film}, "dataset": {"minImages": 8}}
     uid = place.apply("LoraTraining", "tokens", spec)
     until(lambda: '"order"' in log_of(place, uid), "the worker has its order")
     (worker,) = (each["metadata"] for each in place.worker_pods(uid))
     (ended,) = (each["metadata"] for each in place.worker_pods(place.get("Transcription", "leaves")["metadata"]["uid"]))
-    for name in ("stranger", "deleted"):
-        place.kubectl("run", name, "--image=unused", "--restart=Never", "--image-pull-policy=Never")
-    stranger, deleted = (
-        json.loads(place.kubectl("get", "pod", n, "-o", "json"))["metadata"] for n in ("stranger", "deleted")
-    )
+    stranger, deleted = (idle_pod(place, name) for name in ("stranger", "deleted"))
 
     def token(pod: dict[str, Any] | None, audience: str = "contentgen") -> str:
         bound = (f"--bound-object-name={pod['name']}", f"--bound-object-uid={pod['uid']}") if pod else ()
