@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from contentgen_bench import e2e, latency, report
+from contentgen_bench import e2e, latency, report, videos
 from contentgen_bench.soak import Soak
 from contentgen_bench.soak import rows as soak_rows
 from contentgen_cluster import release
@@ -80,6 +80,19 @@ def soak(minutes: Annotated[float, typer.Option(min=0.5, help="How long jobs arr
     if minutes >= _DOCUMENTED_MINUTES:
         report.document("soak", rows)
     raise typer.Exit(report.verdict(rows))
+
+
+@app.command("videos")
+def make_videos(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Such as tune-small, tune-main-fixed; without: a list.")
+    ] = None,
+) -> None:
+    """Make test videos and the truth about them, and say where they lie."""
+    for name in names or []:
+        print(videos.ensure(name).path)
+    if not names:
+        print("\n".join(videos.recipes()))
 
 
 if __name__ == "__main__":
