@@ -9,18 +9,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema, to_jsonable_python
 
 from contentgen_contract import patterns
 from contentgen_contract.names import CATEGORY, GROUP, VERSION, Kind
 from contentgen_contract.spec import (
+    DETECTORS_WITH,
     SPECS,
     Captions,
     Dataset,
+    Detector,
+    Faces,
     ImageGenerationSpec,
     Lora,
+    SceneDetection,
     Source,
+    TimeRange,
+    one_of,
 )
 from contentgen_contract.status import ConditionStatus, ResourceStatus, VersionStatus
 
@@ -37,6 +44,8 @@ _WORDS = {
     patterns.TRIGGER_WORD: "must be one word of up to 32 letters, digits, dashes or underscores, beginning with a "
     "letter or digit, such as jf",
     patterns.DECIMAL: "must be a decimal in quotes without sign or exponent, such as 0.0004",
+    patterns.SHARE: "must be a decimal in quotes from 0 to 1, such as 0.15",
+    patterns.SIGNED_SHARE: "must be a decimal in quotes from -1 to 1, such as -0.5",
     patterns.TAG: "must be up to 63 letters, digits, spaces, dots, dashes or underscores, beginning with a letter or "
     "digit, such as avatar",
     patterns.SOURCE_URL: "must start with https://, http:// or s3://, name a host or bucket and have no spaces, "
@@ -70,6 +79,19 @@ class Rule:
         return rule
 
 
+def _belongs_to(field: str, detectors: tuple[Detector, ...]) -> Rule:
+    """A parameter that only these detectors have."""
+    names = one_of(detectors)
+    return Rule(
+        # The API server tries a rule on the default {}, before the defaults below it are there.
+        holds=f"!has(self.{field}) || self.detector in {[str(each) for each in detectors]}",
+        message=f"{field} must only be set with detector {names}",
+        shows=f"'detector is ' + self.detector + ' and {field} is ' + '%s'.format([self.{field}]) + "
+        f"'; {field} must only be set with {names}'",
+        field=field,
+    )
+
+
 # (model, field) -> rules at that field; the field "" is the model itself.
 _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     (Source, "url"): (
@@ -84,6 +106,25 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
             message="captions.template must contain [trigger], which stands for the trigger word",
             shows="'captions.template is \"' + self + '\" and must contain [trigger], "
             "which stands for the trigger word'",
+        ),
+    ),
+    (SceneDetection, ""): tuple(_belongs_to(to_camel(name), having) for name, having in DETECTORS_WITH.items()),
+    (TimeRange, ""): (
+        Rule(
+            # A text that is no number has been told so already.
+            holds=f"!has(self.start) || !has(self.end) || !self.start.matches(r'{patterns.DECIMAL}') "
+            f"|| !self.end.matches(r'{patterns.DECIMAL}') || double(self.end) > double(self.start)",
+            message="end must be after start",
+            shows="'start is ' + self.start + ' and end is ' + self.end + '; end must be after start'",
+            field="end",
+        ),
+    ),
+    (Faces, ""): (
+        Rule(
+            holds="!has(self.single) || !self.single || self.mode != 'Ignore'",
+            message="single must only be true with mode Prefer or Require",
+            shows="'single is true and mode is ' + self.mode + '; single must only be true with Prefer or Require'",
+            field="single",
         ),
     ),
     (Dataset, ""): (

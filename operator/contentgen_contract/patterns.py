@@ -2,6 +2,8 @@
 
 USER_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 DECIMAL = r"^[0-9]{1,6}(\.[0-9]{1,8})?$"
+SHARE = r"^(0(\.[0-9]{1,8})?|1(\.0{1,8})?)$"
+SIGNED_SHARE = r"^-?(0(\.[0-9]{1,8})?|1(\.0{1,8})?)$"
 TAG = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$"
 SOURCE_URL = r"^(https?|s3)://[^\s/@]+(/\S*)?$"
 WEB_URL = r"^https?://[!-.0-?A-~]+(/[!-~]*)?$"  # ASCII, and no @ before the path

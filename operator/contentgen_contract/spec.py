@@ -5,10 +5,12 @@ Decimals are strings, as the Kubernetes API conventions ask: a float does not su
 
 import hashlib
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Manifest, Sha256
@@ -16,6 +18,9 @@ from contentgen_contract.names import Kind
 
 UserId = Annotated[str, StringConstraints(pattern=patterns.USER_ID, max_length=63)]
 Decimal = Annotated[str, StringConstraints(pattern=patterns.DECIMAL, max_length=15)]
+Seconds = Decimal  # from the recording's start
+Share = Annotated[str, StringConstraints(pattern=patterns.SHARE, max_length=10)]
+SignedShare = Annotated[str, StringConstraints(pattern=patterns.SIGNED_SHARE, max_length=11)]
 Tag = Annotated[str, StringConstraints(pattern=patterns.TAG, max_length=63)]
 SourceUrl = Annotated[str, StringConstraints(pattern=patterns.SOURCE_URL, max_length=2048)]
 WebUrl = Annotated[str, StringConstraints(pattern=patterns.WEB_URL, max_length=2048)]
@@ -40,7 +45,7 @@ class Metadata(Manifest):
 
 
 class Detector(StrEnum):
-    """How shots are found; PySceneDetect's names. `auto` chooses for you."""
+    """How shots are found: our own way, and PySceneDetect's under its names."""
 
     AUTO = "auto"
     CONTENT = "content"
@@ -50,22 +55,168 @@ class Detector(StrEnum):
     THRESHOLD = "threshold"
 
 
+class ThresholdMethod(StrEnum):
+    """What `threshold` looks for."""
+
+    FLOOR = "Floor"
+    CEILING = "Ceiling"
+
+
 class SceneDetection(Manifest):
     """How the video is cut into shots."""
 
-    detector: Detector = Field(Detector.AUTO, description="How shots are found; auto chooses for you.")
+    detector: Detector = Field(
+        Detector.AUTO,
+        description="How shots are found. auto knows cuts, dissolves and fades, and needs no settings; the others are "
+        "PySceneDetect's.",
+    )
+    min_scene_length: Seconds | None = Field(
+        None,
+        description="Shortest shot in seconds, a decimal in quotes; a shorter one is joined to its neighbour. "
+        "Left out: as the detector does by itself.",
+    )
+    threshold: Decimal | None = Field(
+        None,
+        description="How much must change, on the scale of the detector named, a decimal in quotes. Left out: content "
+        "27, adaptive 3, hash 0.35, histogram 0.2, threshold 12. auto takes none.",
+    )
+    window_width: int | None = Field(
+        None, ge=1, le=32, description="adaptive: frames before and after that a frame is compared with; 2 if left out."
+    )
+    min_content_val: Decimal | None = Field(
+        None, description="adaptive: change below this is never a cut, a decimal in quotes; 15 when left out."
+    )
+    luma_only: bool | None = Field(
+        None, description="content, adaptive: brightness alone counts, for black-and-white films."
+    )
+    size: int | None = Field(
+        None, ge=2, le=32, multiple_of=2, description="hash: side of the square of low frequencies; 8 when left out."
+    )
+    lowpass: int | None = Field(None, ge=1, le=8, description="hash: how much detail is ignored; 2 when left out.")
+    bins: int | None = Field(None, ge=2, le=256, description="histogram: steps of brightness; 128 when left out.")
+    method: ThresholdMethod | None = Field(
+        None, description="threshold: Floor finds fades to black, Ceiling fades to white; Floor when left out."
+    )
+    fade_bias: SignedShare | None = Field(
+        None,
+        description="threshold: where in a fade the cut is, from -1 (as it begins to fade out) to 1 (as it is back), "
+        "a decimal in quotes; 0 when left out.",
+    )
+
+    @model_validator(mode="after")
+    def _parameters_fit_detector(self) -> "SceneDetection":
+        for name, detectors in DETECTORS_WITH.items():
+            if getattr(self, name) is not None and self.detector not in detectors:
+                raise ValueError(f"{to_camel(name)} must only be set with {one_of(detectors)}, not {self.detector}")
+        return self
+
+
+# Which detectors take a parameter.
+DETECTORS_WITH: dict[str, tuple[Detector, ...]] = {
+    "threshold": tuple(each for each in Detector if each is not Detector.AUTO),
+    "window_width": (Detector.ADAPTIVE,),
+    "min_content_val": (Detector.ADAPTIVE,),
+    "luma_only": (Detector.CONTENT, Detector.ADAPTIVE),
+    "size": (Detector.HASH,),
+    "lowpass": (Detector.HASH,),
+    "bins": (Detector.HISTOGRAM,),
+    "method": (Detector.THRESHOLD,),
+    "fade_bias": (Detector.THRESHOLD,),
+}
+
+
+def one_of(detectors: Sequence[Detector]) -> str:
+    """Detectors in words: a, b or c."""
+    return " or ".join(filter(None, (", ".join(detectors[:-1]), detectors[-1])))
+
+
+class TimeRange(Manifest):
+    """A part of the video."""
+
+    start: Seconds = Field("0", description="Where it begins, in seconds from the video's start, a decimal in quotes.")
+    end: Seconds | None = Field(
+        None, description="Where it ends, likewise; the end of the video when left out. After start."
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "TimeRange":
+        if self.end is not None and float(self.end) <= float(self.start):
+            raise ValueError("end must be after start")
+        return self
+
+
+class Speed(StrEnum):
+    """How much of the video is decoded."""
+
+    EXACT = "Exact"
+    FAST = "Fast"
+
+
+class Crop(StrEnum):
+    """Which part of a frame becomes the picture."""
+
+    NONE = "None"
+    SQUARE = "Square"
+    FACE = "Face"
 
 
 class FacesMode(StrEnum):
     """What faces decide."""
 
     IGNORE = "Ignore"
+    PREFER = "Prefer"
+    REQUIRE = "Require"
 
 
 class Faces(Manifest):
     """How faces decide which frames are kept."""
 
-    mode: FacesMode = Field(FacesMode.IGNORE, description="Ignore: faces do not decide which frames are kept.")
+    mode: FacesMode = Field(
+        FacesMode.IGNORE,
+        description="Ignore: faces do not decide. Prefer: where there is a choice, frames with a face are taken. "
+        "Require: only frames with a face are taken.",
+    )
+    min_size: Share = Field(
+        "0.15",
+        description="The smallest face that counts, as a share of the picture's height, a decimal in quotes.",
+    )
+    single: bool = Field(
+        False, description="true: exactly one face that counts, so that others do not get into the LoRA."
+    )
+
+    @model_validator(mode="after")
+    def _single_needs_a_mode(self) -> "Faces":
+        if self.single and self.mode is FacesMode.IGNORE:
+            raise ValueError("single needs mode Prefer or Require")
+        return self
+
+
+class Duplicates(Manifest):
+    """When two pictures count as the same."""
+
+    threshold: int = Field(
+        6,
+        ge=0,
+        le=32,
+        description="Pictures whose 64-bit perceptual hashes differ in at most so many bits are near-duplicates, and "
+        "the best of them is kept. 0 leaves out only what is all but equal.",
+    )
+
+
+class CaptionFact(StrEnum):
+    """What a caption can say of a picture by itself."""
+
+    FRAMING = "Framing"
+    BRIGHTNESS = "Brightness"
+    MOTION = "Motion"
+    POSITION = "Position"
+
+
+class CaptionEngine(StrEnum):
+    """Who writes the captions."""
+
+    TEMPLATE = "Template"
+    VISION = "Vision"
 
 
 class Captions(Manifest):
@@ -77,17 +228,47 @@ class Captions(Manifest):
         max_length=512,
         description="The caption of each picture; [trigger] stands for the trigger word and must be in it.",
     )
+    facts: list[CaptionFact] = Field(
+        default_factory=list,
+        max_length=4,
+        description="What is added to each caption: Framing (close-up to wide shot, from the size of the face), "
+        "Brightness, Motion (of the camera), Position (in the video).",
+    )
+    engine: CaptionEngine = Field(
+        CaptionEngine.TEMPLATE,
+        description="Template: the template and the facts. Vision: what a vision model sees is added to them; it needs "
+        "a worker image with one.",
+    )
 
 
 class Dataset(Manifest):
     """How the training set is made from the video."""
 
+    speed: Speed = Field(
+        Speed.EXACT,
+        description="Exact decodes every frame. Fast decodes keyframes, and the frames between them only where "
+        "something changes.",
+    )
+    time_ranges: list[TimeRange] = Field(
+        default_factory=list, max_length=32, description="The parts of the video to use; all of it when left out."
+    )
     scene_detection: SceneDetection = Field(default_factory=SceneDetection, description="How shots are found.")
     frames_per_scene: int = Field(1, ge=1, le=10, description="Pictures taken from each shot.")
     min_images: int = Field(10, ge=4, le=1000, description="Fewer pictures than this fail the run, before it costs.")
-    max_images: int = Field(150, ge=4, le=1000, description="More pictures than this are thinned out evenly.")
+    max_images: int = Field(
+        150, ge=4, le=1000, description="More pictures than this are thinned out, evenly over the whole video."
+    )
     resolution: int = Field(1024, ge=256, le=2048, description="Longest side of a picture in pixels; never enlarged.")
+    multiple_of: int = Field(
+        1, ge=1, le=128, description="Both sides of a picture are multiples of this; what is over is cropped."
+    )
+    crop: Crop = Field(
+        Crop.NONE,
+        description="None: the whole frame. Square: the square in its middle. Face: the square around the largest "
+        "face, in the middle where there is none. Black borders of the video are cropped in any case.",
+    )
     faces: Faces = Field(default_factory=Faces, description="How faces decide which frames are kept.")
+    duplicates: Duplicates = Field(default_factory=Duplicates, description="When two pictures count as the same.")
     captions: Captions = Field(default_factory=Captions, description="The text beside each picture.")
 
 
