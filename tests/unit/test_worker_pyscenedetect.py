@@ -27,21 +27,27 @@ from contentgen_worker.media.planes import Planes
 from contentgen_worker.media.pyscenedetect import bgr, make
 
 RATE = 24
-PAIRS: dict[str, tuple[dict[str, Any], SceneDetector]] = {
+Pair = tuple[dict[str, Any], SceneDetector]
+DEFAULTS: dict[str, Pair] = {
     "content": ({}, ContentDetector()),
     "adaptive": ({}, AdaptiveDetector()),
     "hash": ({}, HashDetector()),
     "histogram": ({}, HistogramDetector()),
     "threshold": ({}, ThresholdDetector()),
-    "content, set": ({"threshold": "35", "minSceneLength": "0.1", "lumaOnly": True}, ContentDetector(35, 0.1, luma_only=True)),
     "content, long": ({"minSceneLength": "1.2"}, ContentDetector(min_scene_len=1.2)),
-    "adaptive, set": (
+}
+SET: dict[str, Pair] = {
+    "content": (
+        {"threshold": "35", "minSceneLength": "0.1", "lumaOnly": True},
+        ContentDetector(35, 0.1, luma_only=True),
+    ),
+    "adaptive": (
         {"threshold": "4", "windowWidth": 3, "minContentVal": "20", "minSceneLength": "0.1"},
         AdaptiveDetector(4, 0.1, 3, 20),
     ),
-    "hash, set": ({"threshold": "0.45", "size": 16, "lowpass": 1}, HashDetector(0.45, 16, 1)),
-    "histogram, set": ({"threshold": "0.5", "bins": 32}, HistogramDetector(0.5, 32)),
-    "threshold, set": ({"threshold": "40", "fadeBias": "-0.9"}, ThresholdDetector(40, fade_bias=-0.9)),
+    "hash": ({"threshold": "0.4", "size": 16, "lowpass": 1}, HashDetector(0.4, 16, 1)),
+    "histogram": ({"threshold": "0.5", "bins": 32}, HistogramDetector(0.5, 32)),
+    "threshold": ({"threshold": "40", "fadeBias": "-0.9"}, ThresholdDetector(40, fade_bias=-0.9)),
     "threshold, ceiling": (
         {"threshold": "90", "method": "Ceiling", "minSceneLength": "0.2"},
         ThresholdDetector(90, 0.2, method=ThresholdDetector.Method.CEILING),
@@ -99,9 +105,10 @@ def varying() -> Iterator[int]:
         at += 1 / RATE if int(at) % 2 else 3 / RATE
 
 
-@pytest.fixture(scope="module", params=[constant, varying], ids=["constant", "varying"])
-def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return clip(tmp_path_factory.mktemp("video") / f"{request.param.__name__}.mkv", request.param())
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("videos")
+    return {each.__name__: clip(folder / f"{each.__name__}.mkv", each()) for each in (constant, varying)}
 
 
 def ours(path: Path, settings: SceneDetection) -> list[Boundary]:
@@ -124,9 +131,19 @@ def theirs(path: Path, detector: SceneDetector) -> list[float]:
     return [start.seconds for start, _ in manager.get_scene_list()[1:]]
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_the_same_cuts_as_its_own_manager(video: Path, name: str) -> None:
-    settings, detector = PAIRS[name]
+@pytest.mark.parametrize("video", ["constant", "varying"])
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_the_same_cuts_as_its_own_manager(videos: dict[str, Path], video: str, name: str) -> None:
+    agree(videos[video], name, DEFAULTS[name])
+
+
+@pytest.mark.parametrize("name", SET)
+def test_its_parameters(videos: dict[str, Path], name: str) -> None:
+    agree(videos["constant"], name, SET[name])
+
+
+def agree(video: Path, name: str, pair: Pair) -> None:
+    settings, detector = pair
     expected = theirs(video, deepcopy(detector))
     assert expected
     found = ours(video, SceneDetection.model_validate({"detector": name.split(",")[0]} | settings))
@@ -135,7 +152,8 @@ def test_the_same_cuts_as_its_own_manager(video: Path, name: str) -> None:
         assert boundary.start - 0.05 <= cut <= boundary.end + 0.05
 
 
-def test_a_cut_lies_between_two_frames_and_a_fade_in_its_black(video: Path) -> None:
+def test_a_cut_lies_between_two_frames_and_a_fade_in_its_black(videos: dict[str, Path]) -> None:
+    video = videos["varying"]
     with av.open(str(video)) as container:
         times = [float(frame.time or 0) for frame in container.decode(video=0)]
     cut = ours(video, SceneDetection(detector=Detector.CONTENT))[0]

@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from scenedetect import FrameTimecode, SceneDetector  # type: ignore[import-untyped]
 from scenedetect.common import Timecode  # type: ignore[import-untyped]
 from scenedetect.detectors import (  # type: ignore[import-untyped]
@@ -21,7 +22,7 @@ from scenedetect.detectors import (  # type: ignore[import-untyped]
     ThresholdDetector,
 )
 
-from contentgen_contract.spec import Detector, SceneDetection, ThresholdMethod
+from contentgen_contract.spec import Detector, SceneDetection
 from contentgen_worker.media.boundaries import Boundary, BoundaryKind
 from contentgen_worker.media.planes import Planes
 
@@ -32,7 +33,6 @@ _DETECTORS: dict[Detector, type[SceneDetector]] = {
     Detector.HISTOGRAM: HistogramDetector,
     Detector.THRESHOLD: ThresholdDetector,
 }
-_METHODS = {ThresholdMethod.FLOOR: ThresholdDetector.Method.FLOOR, ThresholdMethod.CEILING: ThresholdDetector.Method.CEILING}
 _TICKS = 90_000  # a second; finer than any frame rate
 _REMEMBERED = 4096  # frames: PySceneDetect lags by its minimum length or its window
 
@@ -47,16 +47,23 @@ def make(settings: SceneDetection, fps: float) -> "PySceneDetect":
 
 def _parameters(settings: SceneDetection) -> dict[str, Any]:
     """What was set, under PySceneDetect's names."""
-    given = settings.model_dump(exclude={"detector"}, exclude_none=True)
-    numbers = {name: float(given[name]) for name in ("threshold", "min_content_val", "fade_bias") if name in given}
-    parameters = given | numbers
-    if settings.detector is Detector.ADAPTIVE and "threshold" in parameters:
-        parameters["adaptive_threshold"] = parameters.pop("threshold")
-    if settings.method is not None:
-        parameters["method"] = _METHODS[settings.method]
-    if settings.min_scene_length is not None:
-        parameters["min_scene_len"] = float(parameters.pop("min_scene_length"))  # a float is seconds, an int frames
-    return parameters
+    parameters = {
+        "adaptive_threshold" if settings.detector is Detector.ADAPTIVE else "threshold": _number(settings.threshold),
+        "min_scene_len": _number(settings.min_scene_length),  # a float is seconds; an int would be frames
+        "window_width": settings.window_width,
+        "min_content_val": _number(settings.min_content_val),
+        "luma_only": settings.luma_only,
+        "size": settings.size,
+        "lowpass": settings.lowpass,
+        "bins": settings.bins,
+        "method": settings.method and ThresholdDetector.Method[settings.method.name],
+        "fade_bias": _number(settings.fade_bias),
+    }
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _number(text: str | None) -> float | None:
+    return None if text is None else float(text)
 
 
 class PySceneDetect:
@@ -87,8 +94,9 @@ class PySceneDetect:
         return BoundaryKind.FADE if isinstance(self._detector, ThresholdDetector) else BoundaryKind.CUT
 
 
-def bgr(planes: Planes) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+def bgr(planes: Planes) -> npt.NDArray[np.uint8]:
     """The picture in the form that its detectors take: height x width x BGR."""
     stacked = np.concatenate([planes.y.ravel(), planes.u.ravel(), planes.v.ravel()])
     height, width = planes.y.shape
-    return cv2.cvtColor(stacked.reshape(height * 3 // 2, width), cv2.COLOR_YUV2BGR_I420)
+    picture = cv2.cvtColor(stacked.reshape(height * 3 // 2, width), cv2.COLOR_YUV2BGR_I420)
+    return np.asarray(picture, dtype=np.uint8)
