@@ -146,7 +146,7 @@ def agree(video: Path, name: str, pair: Pair) -> None:
     settings, detector = pair
     expected = theirs(video, deepcopy(detector))
     assert expected
-    found = ours(video, SceneDetection.model_validate({"detector": name.split(",")[0]} | settings))
+    found = ours(video, SceneDetection.model_validate({"detector": name.split(",", maxsplit=1)[0]} | settings))
     assert len(found) == len(expected)
     for boundary, cut in zip(found, expected, strict=True):
         assert boundary.start - 0.05 <= cut <= boundary.end + 0.05
