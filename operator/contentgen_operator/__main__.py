@@ -115,8 +115,10 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     prepare = partial(prepare_stores, storage, ledger, records)
     reconciling = asyncio.create_task(_reconcile(reconciler, janitor, health, prepare))
-    registry = build_registry(Intake(cache, reconciler.wake, reports), watches)
-    tasks += [reconciling, asyncio.create_task(_watch(settings, registry, stop))]
+    intake = Intake(cache, reconciler.wake, reports)
+    await intake.first_look(kube, settings.watch_namespace)
+    watching = _watch(settings, build_registry(intake, watches), stop)
+    tasks += [reconciling, asyncio.create_task(watching)]
     tasks += [asyncio.create_task(tls.keep_fresh(refresh_in))]
     await _until(stop, tasks)
     await reconciler.queue.drain(_GRACE_SECONDS)

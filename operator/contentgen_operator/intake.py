@@ -1,5 +1,7 @@
 """What a watch delivers, and whom it concerns: kept in the cache, and woken only where there may be something to do."""
 
+import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -7,10 +9,13 @@ from typing import Any
 from contentgen_contract.names import GROUP, Kind
 from contentgen_operator import metrics
 from contentgen_operator.cache import Cache
+from contentgen_operator.kube import API_ERRORS, Kube, explain
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
 from contentgen_operator.reports import Reports
 
 Body = dict[str, Any]
+_FIRST_LOOK_SECONDS = 10.0
+_log = logging.getLogger(__name__)
 Wake = Callable[[ResourceRef], Awaitable[None]]
 
 
@@ -49,6 +54,19 @@ class Intake:
         self._wake = wake
         self._reports = reports
         self._dependents = Dependents()
+
+    async def first_look(self, kube: Kube, namespace: str = "") -> None:
+        """What is not finished, before the watches list everything: thousands of finished resources hold up nobody.
+
+        It only saves time. What is not found here, the watches deliver.
+        """
+        try:
+            async with asyncio.timeout(_FIRST_LOOK_SECONDS):
+                for kind in Kind:
+                    async for body in kube.unfinished(kind, namespace):
+                        await self.resource(kind, body, deleted=False)
+        except API_ERRORS as error:
+            _log.info("the first look ended early: %s", explain(error))
 
     async def resource(self, kind: Kind, body: Body, *, deleted: bool) -> None:
         """One of ours was listed, added, changed or deleted."""

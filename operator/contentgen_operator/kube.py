@@ -3,16 +3,17 @@
 import base64
 import json
 import logging
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract import story
-from contentgen_contract.names import GROUP, TOKEN_AUDIENCE, VERSION, Kind
+from contentgen_contract.names import GROUP, TOKEN_AUDIENCE, VERSION, Kind, Phase
 from contentgen_operator import metrics
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.plan import Notice
@@ -20,6 +21,9 @@ from contentgen_operator.plan import Notice
 Body = dict[str, Any]
 _COMPONENT = "contentgen"
 _log = logging.getLogger(__name__)
+API_ERRORS = (ApiException, aiohttp.ClientError, TimeoutError)
+_PAGE = 500
+_UNFINISHED = ",".join(f"status.phase!={phase.value}" for phase in Phase if phase.terminal)
 _MERGE = "application/merge-patch+json"
 
 
@@ -52,6 +56,19 @@ class Kube:
     async def get_resource(self, kind: Kind, namespace: str, name: str) -> Body | None:
         """A resource of ours, or None where it is gone."""
         return await _or_none(self._call("GET", _ours(kind, namespace, name)))
+
+    async def unfinished(self, kind: Kind, namespace: str = "") -> AsyncIterator[Body]:
+        """The resources that are neither Completed nor Failed, of one namespace or of all."""
+        where = f"/namespaces/{namespace}" if namespace else ""
+        asked = f"/apis/{GROUP}/{VERSION}{where}/{kind.plural}?limit={_PAGE}&fieldSelector={quote(_UNFINISHED)}"
+        page = ""
+        while True:
+            listed = await self._call("GET", asked + (f"&continue={quote(page)}" if page else ""))
+            for body in listed["items"]:
+                yield body
+            page = listed["metadata"].get("continue") or ""
+            if not page:
+                return
 
     async def put_status(self, kind: Kind, namespace: str, name: str, body: Body) -> Body:
         """Replace the status; raises Conflict where `metadata.resourceVersion` is not the newest any more."""

@@ -3,9 +3,7 @@
 import logging
 from datetime import datetime
 
-import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError
-from kubernetes.aio.client.exceptions import ApiException
 from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
@@ -16,7 +14,7 @@ from contentgen_operator.case import Policy
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide import decide
 from contentgen_operator.deletion import grace_is_over
-from contentgen_operator.kube import Conflict, Kube, explain
+from contentgen_operator.kube import API_ERRORS, Conflict, Kube, explain
 from contentgen_operator.logs import about
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import Observed, Resource, ResourceRef
@@ -29,7 +27,6 @@ from contentgen_operator.wakeups import WakeUps
 
 _log = logging.getLogger(__name__)
 _STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
-_API_ERRORS = (ApiException, aiohttp.ClientError, TimeoutError)
 _MALFORMED_SECONDS = 300.0
 _DELETION_PAUSE_SECONDS = 4.0
 
@@ -64,7 +61,7 @@ class Reconciler:
         except Conflict:  # what was decided on is not the newest
             self._cache.drop(ref)
             return 0.1, "conflict"
-        except _API_ERRORS as error:
+        except API_ERRORS as error:
             again = self._pause(ref)
             _log.warning("the API server: %s; again in %.0f s", explain(error), again, extra=about(ref))
             return again, "api_error"

@@ -1,12 +1,14 @@
 """What the watches deliver: what is kept of it, what is news, and what is no work at all."""
 
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import pytest
 
 from contentgen_contract.names import FINALIZER, Kind
 from contentgen_operator.cache import Cache
 from contentgen_operator.intake import Intake
+from contentgen_operator.kube import Kube
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
 from contentgen_operator.reports import Reports
 
@@ -157,3 +159,24 @@ async def test_a_lora_wakes_those_that_draw_with_it_when_it_is_finished() -> Non
     await woken.sees(Kind.IMAGE_GENERATION, user, deleted=True)
     assert await woken.sees(Kind.LORA_TRAINING, lora("face", done())) == []
     assert not vars(vars(woken.intake)["_dependents"])["_users"]
+
+
+class Lists:
+    """An API server with one resource of each kind that is not finished; it is away for the last."""
+
+    async def unfinished(self, kind: Kind, _: str) -> AsyncIterator[dict[str, Any]]:
+        if kind is Kind.TRANSCRIPTION:
+            raise TimeoutError
+        yield body(phase="Pending")
+
+
+async def test_the_first_look_wakes_what_waits_and_a_failed_one_only_costs_time() -> None:
+    woken: list[ResourceRef] = []
+
+    async def wake(ref: ResourceRef) -> None:
+        woken.append(ref)
+
+    cache = Cache()
+    await Intake(cache, wake, Reports()).first_look(cast("Kube", Lists()))
+    assert [ref.kind for ref in woken] == [Kind.LORA_TRAINING, Kind.IMAGE_GENERATION]
+    assert all(cache.resource(ref) is not None for ref in woken)

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,12 +28,15 @@ class Api:
     def __init__(self) -> None:
         self.replies: dict[tuple[str, str], tuple[int, Any]] = {}
         self.texts: dict[str, str] = {}
+        self.handlers: dict[str, Callable[[web.Request], Awaitable[web.Response]]] = {}
         self.seen: list[tuple[str, str, str, Any]] = []
 
     async def handle(self, request: web.Request) -> web.Response:
         body = await request.read()
         kind = request.headers.get("Content-Type", "")
         self.seen.append((request.method, request.path, kind, json.loads(body) if body else None))
+        if request.path in self.handlers:
+            return await self.handlers[request.path](request)
         if request.path in self.texts:
             return web.Response(text=self.texts[request.path])
         status, answer = self.replies.get((request.method, request.path), (404, {"kind": "Status", "code": 404}))
@@ -155,3 +158,20 @@ async def test_the_log_of_a_dead_worker_is_told_and_stops_nothing(api: tuple[Api
 async def _said(server: Api, kube: Kube, pods: str, listed: Any) -> str:
     server.replies["GET", pods] = (200, listed)
     return await kube.job_log("ns", "job", 4096)
+
+
+async def test_what_is_unfinished_is_listed_page_after_page(api: tuple[Api, Kube]) -> None:
+    server, kube = api
+    pages = {"": (["a", "b"], "2 &="), "2 &=": (["c"], None)}
+    asked: list[dict[str, str]] = []
+
+    async def listed(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        items, after = pages[request.query.get("continue", "")]
+        return web.json_response({"metadata": {"continue": after}, "items": items})
+
+    server.handlers["/apis/contentgen.dev/v1alpha1/namespaces/ns/loratrainings"] = listed
+    server.handlers["/apis/contentgen.dev/v1alpha1/loratrainings"] = listed
+    assert [each async for each in kube.unfinished(Kind.LORA_TRAINING, "ns")] == ["a", "b", "c"]
+    assert [each async for each in kube.unfinished(Kind.LORA_TRAINING)] == ["a", "b", "c"]
+    assert {each["fieldSelector"] for each in asked} == {"status.phase!=Completed,status.phase!=Failed"}
