@@ -86,8 +86,9 @@ def _belongs_to(field: str, detectors: tuple[Detector, ...]) -> Rule:
         # The API server tries a rule on the default {}, before the defaults below it are there.
         holds=f"!has(self.{field}) || self.detector in {[str(each) for each in detectors]}",
         message=f"{field} must only be set with detector {names}",
-        shows=f"'detector is ' + self.detector + ' and {field} is ' + '%s'.format([self.{field}]) + "
-        f"'; {field} must only be set with {names}'",
+        # One format: what is joined to a text of unknown length counts as unbounded.
+        shows=f"'detector is %s and {field} is %s; {field} must only be set with {names}'"
+        f".format([self.detector, self.{field}])",
         field=field,
     )
 
