@@ -10,6 +10,7 @@
     ├── BadMedia              a file that can't be used as sound or picture
     │   ├── Unsupported
     │   ├── BeyondLimits
+    │   ├── DecoderCrashed
     │   ├── NoVideoTrack
     │   ├── NoAudioTrack
     │   └── TooFewFrames
@@ -73,9 +74,13 @@ class Unsupported(BadMedia):
 
 
 class BeyondLimits(BadMedia):
-    """Longer, or with larger frames, than is taken."""
+    """Longer, larger, or dearer to decode than is taken."""
 
     reason = Reason.SOURCE_TOO_LARGE
+
+
+class DecoderCrashed(BadMedia):
+    """The process that decoded the file died of it."""
 
 
 class NoVideoTrack(BadMedia):

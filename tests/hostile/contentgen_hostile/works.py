@@ -1,0 +1,169 @@
+"""What a decoder that was broken into would try, each as the work of a confined child. What it got is sent."""
+
+import ctypes
+import faulthandler
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from contentgen_worker.errors import NoVideoTrack
+
+Send = Callable[[object], None]
+
+
+def tried(send: Send, attempt: Callable[[], object]) -> None:
+    """Send what the attempt gave, or the name of its error."""
+    try:
+        send(("done", str(attempt())))
+    except Exception as error:  # noqa: BLE001 - every refusal is what is looked for
+        send(("refused", type(error).__name__))
+
+
+def read(send: Send, path: Path) -> None:
+    """Read a file."""
+    tried(send, path.read_text)
+
+
+def write(send: Send, path: Path, size: int) -> None:
+    """Write a file."""
+    tried(send, lambda: path.write_bytes(bytes(size)))
+
+
+def listing(send: Send, path: Path) -> None:
+    """List a folder."""
+    tried(send, lambda: sorted(path.iterdir()))
+
+
+def connect(send: Send, port: int) -> None:
+    """Connect to a listener on loopback."""
+    tried(send, lambda: socket.create_connection(("127.0.0.1", port), timeout=5))
+
+
+def execute(send: Send) -> None:
+    """Start a program."""
+    tried(send, lambda: subprocess.run(["/bin/true"], check=True, close_fds=False))
+
+
+def replace(send: Send) -> None:
+    """Become another program."""
+    tried(send, lambda: os.execv("/bin/true", ["true"]))  # noqa: S606
+
+
+def fork(send: Send) -> None:
+    """Make another process."""
+    tried(send, os.fork)
+
+
+def thread(send: Send) -> None:
+    """Start a thread, as decoders do."""
+    seen: list[str] = []
+    worker = threading.Thread(target=seen.append, args=("ran",))
+    worker.start()
+    worker.join()
+    send(("done", seen[0]))
+
+
+def kill(send: Send, pid: int) -> None:
+    """Signal another process."""
+    tried(send, lambda: os.kill(pid, signal.SIGTERM))
+
+
+def peek(send: Send, pid: int) -> None:
+    """Read another process's memory."""
+    tried(send, lambda: os.open(f"/proc/{pid}/mem", os.O_RDONLY))
+
+
+def later_import(send: Send) -> None:
+    """Import a module that nothing has imported yet."""
+    tried(send, lambda: __import__("wave").__name__)
+
+
+def allocate(send: Send, size: int) -> None:
+    """Use memory by numpy."""
+    send(int(np.ones(size, np.uint8)[::4096].sum()))
+
+
+def allocate_natively(send: Send, size: int) -> None:
+    """Use memory as a library does that does not check what it gets."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    ctypes.memset(libc.malloc(ctypes.c_size_t(size)), 1, size)
+    send("had it")
+
+
+def map_memory(send: Send, size: int) -> None:
+    """Use private memory straight from the kernel."""
+    tried(send, lambda: len(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)))
+
+
+def crash(send: Send) -> None:
+    """Read where nothing is."""
+    faulthandler.disable()
+    send("before")
+    ctypes.string_at(0)
+
+
+def abort(send: Send) -> None:
+    """End as glibc does when the heap is broken."""
+    os.abort()
+
+
+def leave(send: Send) -> None:
+    """End as if all were well, without a word."""
+    os._exit(0)
+
+
+def spin(send: Send) -> None:
+    """Never come to an end."""
+    while True:
+        pass
+
+
+def sleep(send: Send) -> None:
+    """Wait, and tell it."""
+    send(os.getpid())
+    time.sleep(600)
+
+
+def refuse(send: Send) -> None:
+    """Raise one of our errors."""
+    raise NoVideoTrack("nothing to see")
+
+
+def fail(send: Send) -> None:
+    """Raise an error that nobody expects."""
+    raise LookupError("nowhere")
+
+
+def many(send: Send, count: int, size: int) -> None:
+    """Send as many messages of this size."""
+    content = os.urandom(size)
+    for _ in range(count):
+        send(content)
+
+
+class Trap:
+    """Runs a function where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return os.mkdir, (str(self._path),)
+
+
+def trap(send: Send, path: Path) -> None:
+    """Send what would make the parent make a folder."""
+    send(Trap(path))
+
+
+def idle(send: Send) -> None:
+    """Nothing."""

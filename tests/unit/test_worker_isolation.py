@@ -1,0 +1,208 @@
+"""What a child that decodes a user's file can do, and how its end is told. The attempts are real: see works.py."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from contentgen_hostile import works
+from contentgen_worker.errors import BeyondLimits, DecoderCrashed, NoVideoTrack, WorkerError
+from contentgen_worker.media import isolation
+from contentgen_worker.media.confinement import ChildLimits, Confinement
+from contentgen_worker.media.isolation import Child, spawn
+
+MIB = 1 << 20
+LIMITS = ChildLimits(memory_bytes=256 * MIB, cpu_seconds=20)
+
+
+def said(work: Callable[..., None], *args: object, limits: ChildLimits = LIMITS) -> list[object]:
+    with spawn(work, *args, limits=limits) as child:
+        return list(child.messages())
+
+
+def dies(work: Callable[..., None], *args: object, limits: ChildLimits = LIMITS) -> WorkerError:
+    with pytest.raises(WorkerError) as caught:
+        said(work, *args, limits=limits)
+    return caught.value
+
+
+def gone(pid: int) -> bool:
+    for _ in range(500):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_child_reads_the_files_that_it_was_given_and_no_other(tmp_path: Path) -> None:
+    given, other = tmp_path / "given", tmp_path / "other"
+    given.write_text("given")
+    other.write_text("canary")
+    limits = ChildLimits(256 * MIB, 20, files=(given,))
+    assert said(works.read, given, limits=limits) == [("done", "given")]
+    assert said(works.read, other, limits=limits) == [("refused", "PermissionError")]
+    assert said(works.read, Path("/etc/passwd"), limits=limits) == [("refused", "PermissionError")]
+    assert said(works.read, Path("/proc/self/environ"), limits=limits) == [("refused", "PermissionError")]
+    assert said(works.listing, tmp_path, limits=limits) == [("refused", "PermissionError")]
+    assert said(works.write, given, 1, limits=limits) == [("refused", "PermissionError")]
+    assert given.read_text() == "given"
+
+
+def test_a_child_writes_into_the_folder_that_it_was_given_and_not_more_than_it_may(tmp_path: Path) -> None:
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    folder.mkdir()
+    limits = ChildLimits(256 * MIB, 20, folder=folder, file_bytes=1000)
+    assert said(works.write, folder / "a", 1000, limits=limits) == [("done", "1000")]
+    assert said(works.write, folder / "b", 1001, limits=limits) == [("refused", "OSError")]
+    assert said(works.write, other, 1, limits=limits) == [("refused", "PermissionError")]
+    assert not other.exists()
+
+
+def test_a_child_has_no_network() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        socket.create_connection(("127.0.0.1", port)).close()  # it does listen
+        listener.accept()[0].close()
+        assert said(works.connect, port) == [("refused", "PermissionError")]
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+@pytest.mark.parametrize("work", [works.execute, works.replace, works.fork])
+def test_a_child_starts_no_program(work: Callable[..., None]) -> None:
+    assert said(work) == [("refused", "PermissionError")]
+
+
+def test_a_child_reaches_no_other_process() -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        assert said(works.kill, other.pid) == [("refused", "PermissionError")]
+        assert said(works.peek, os.getpid()) == [("refused", "PermissionError")]
+        assert other.poll() is None
+        other.kill()
+
+
+def test_a_child_can_do_what_decoders_do() -> None:
+    assert said(works.thread) == [("done", "ran")]
+    assert said(works.later_import) == [("done", "wave")]
+    assert said(works.allocate, 100 * MIB) == [100 * MIB // 4096]
+    assert said(works.map_memory, 100 * MIB) == [("done", str(100 * MIB))]
+
+
+def test_memory_beyond_the_limit() -> None:
+    assert str(dies(works.allocate, 300 * MIB)) == "decoding it needs more than 256 MiB of memory; scale it down"
+    assert said(works.map_memory, 300 * MIB) == [("refused", "OSError")]
+
+
+@pytest.mark.parametrize(
+    ("work", "kind", "text"),
+    [
+        (works.crash, DecoderCrashed, r"crashed on it \(SIGSEGV\).*ffmpeg -i FILE"),
+        (works.abort, DecoderCrashed, r"crashed on it \(SIGABRT\)"),
+        (works.leave, DecoderCrashed, r"crashed on it \(exit code 0\)"),
+        (works.fail, DecoderCrashed, r"LookupError: nowhere\); make the file anew"),
+        (works.refuse, NoVideoTrack, "^nothing to see$"),
+    ],
+)
+def test_an_end_is_told(work: Callable[..., None], kind: type[WorkerError], text: str) -> None:
+    error = dies(work)
+    assert type(error) is kind
+    assert re.search(text, str(error)), str(error)
+
+
+def test_what_came_before_a_crash_is_not_lost() -> None:
+    with spawn(works.crash, limits=LIMITS) as child:
+        messages = child.messages()
+        assert next(messages) == "before"
+        with pytest.raises(DecoderCrashed):
+            next(messages)
+
+
+def test_an_endless_loop_ends_at_the_cpu_limit() -> None:
+    error = dies(works.spin, limits=ChildLimits(256 * MIB, cpu_seconds=1))
+    assert (type(error), str(error)) == (
+        BeyondLimits,
+        "decoding it took more than 1 s of CPU; cut it, or scale it down",
+    )
+
+
+def test_a_child_that_the_kernel_ends_for_memory() -> None:
+    with spawn(works.sleep, limits=LIMITS) as child:
+        messages = child.messages()
+        os.kill(int(str(next(messages))), signal.SIGKILL)
+        with pytest.raises(BeyondLimits, match="SIGKILL, most likely for want of memory"):
+            next(messages)
+
+
+def test_a_child_ends_with_its_block() -> None:
+    with spawn(works.sleep, limits=LIMITS) as child:
+        pid = int(str(next(child.messages())))
+        assert pid == child.pid
+    assert gone(pid)
+    assert list(child.messages()) == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_child_ends_with_its_parent(how: signal.Signals) -> None:
+    program = (
+        "from contentgen_hostile import works\n"
+        "from contentgen_worker.media.isolation import ChildLimits, spawn\n"
+        "with spawn(works.sleep, limits=ChildLimits(256 << 20, 20)) as child:\n"
+        "    messages = child.messages()\n"
+        "    print(next(messages), flush=True)\n"
+        "    next(messages)\n"
+    )
+    folder = Path(works.__file__).parents[1]
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=folder, text=True) as parent:
+        assert parent.stdout
+        pid = int(parent.stdout.readline())
+        assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        parent.send_signal(how)
+        assert gone(pid)
+        assert parent.wait() == -how
+
+
+def test_a_word_of_a_child_runs_nothing_here(tmp_path: Path) -> None:
+    error = dies(works.trap, tmp_path / "made")
+    assert type(error) is DecoderCrashed
+    assert "posix.mkdir" in str(error)
+    assert not (tmp_path / "made").exists()
+
+
+def test_several_children_are_waited_for_together() -> None:
+    with spawn(works.sleep, limits=LIMITS) as one, spawn(works.many, 3, 10, limits=LIMITS) as other:
+        assert len(list(other.messages())) == 3
+        children: list[Child] = [one]
+        assert multiprocessing.connection.wait(children, timeout=20) == children
+
+
+def test_large_messages_come_whole() -> None:
+    assert [len(bytes(message)) for message in said(works.many, 3, 3 * MIB)] == [3 * MIB] * 3  # type: ignore[call-overload]
+
+
+def test_what_is_missing_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    isolation._said.clear()
+    for _ in range(2):
+        isolation._say_once(Confinement(landlock=0, seccomp=True))
+    (record,) = caplog.records
+    assert (record.message, record.__dict__["fields"]["missing"]) == ("decoder not wholly confined", ["landlock"])
+
+
+def test_this_kernel_confines_wholly() -> None:
+    isolation._said.clear()
+    said(works.idle)
+    assert [each.whole for each in isolation._said] == [True]

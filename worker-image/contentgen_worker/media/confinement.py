@@ -1,0 +1,194 @@
+"""Taking rights from the process that decodes a user's file, by what the kernel has: rlimits, no_new_privs, landlock
+(https://docs.kernel.org/userspace-api/landlock.html) and a seccomp filter (seccomp(2)).
+
+Only this process and its later threads lose rights, and none comes back. Nothing here decides what a file may cost.
+"""
+
+import ctypes
+import os
+import platform
+import resource
+import struct
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import contentgen_contract
+import contentgen_worker
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_EPERM, _ENOSYS = 1, 38
+
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
+
+# include/uapi/linux/landlock.h; the same numbers on every machine
+_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
+_CREATE_VERSION = 1
+_PATH_BENEATH = 1
+_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_WRITE_FILE, _REMOVE_FILE, _MAKE_REG, _TRUNCATE = 1 << 1, 1 << 5, 1 << 8, 1 << 14
+_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}  # how many bits of a file's rights each version knows
+_NEWEST_FILE_RIGHTS = 16
+_ALL_TCP = 0b11  # bind, connect; since version 4
+_ALL_SCOPES = 0b11  # abstract sockets and signals to processes outside; since version 6
+
+# Opcodes of a classic BPF program over struct seccomp_data {nr, arch, ip, args[6]}.
+_LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_NUMBER, _ARCH, _ARGUMENT_0 = 0, 4, 16
+_ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
+_CLONE_THREAD = 0x00010000
+_X32 = 0x40000000  # the third calling convention of x86_64, with numbers of its own
+
+# What a decoder never needs: sockets, programs, processes, other processes, other ways to files and memory, the
+# kernel's own doors. A list of what it does need would break with each release of a C library.
+_FORBIDDEN = {
+    "x86_64": (
+        *(41, 42, 43, 44, 46, 49, 50, 53, 288, 307),  # socket connect accept sendto sendmsg bind listen … sendmmsg
+        *(57, 58, 59, 322),  # fork vfork execve execveat
+        *(101, 310, 311, 312, 200, 129, 297),  # ptrace process_vm_* kcmp tkill rt_sigqueueinfo rt_tgsigqueueinfo
+        *(272, 308, 155, 161, 165, 166, 303, 304),  # unshare setns pivot_root chroot mount umount2 *_handle_at
+        *(29, 64, 68, 240),  # shmget semget msgget mq_open
+        *(175, 176, 313, 246, 320, 248, 249, 250, 298, 321, 323),  # modules kexec keys perf_event_open bpf userfaultfd
+    ),
+    "aarch64": (
+        *(198, 203, 202, 206, 211, 200, 201, 199, 242, 269),
+        *(221, 281),
+        *(117, 270, 271, 272, 130, 138, 240),
+        *(97, 268, 41, 51, 40, 39, 264, 265),
+        *(194, 190, 186, 180),
+        *(105, 106, 273, 104, 294, 217, 218, 219, 241, 280, 282),
+    ),
+}
+_FORBIDDEN_ANYWHERE = (424, 425, 426, 427, 428, 429, 430, 431, 432, 433, 434, 438, 440, 442)  # pidfd io_uring mounts
+_CLONE3 = 435
+_CLONE = {"x86_64": 56, "aarch64": 220}
+_OWN_SIGNALS = {"x86_64": (62, 234), "aarch64": (129, 131)}  # kill tgkill: abort() sends one to itself
+_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+
+
+@dataclass(frozen=True, slots=True)
+class ChildLimits:
+    """What a child may use. `files` may be read, `folder` written; memory is its own, without shared libraries.
+
+    CPU seconds count all its threads together; `file_bytes` is the size of one written file.
+    """
+
+    memory_bytes: int
+    cpu_seconds: int
+    files: tuple[Path, ...] = ()
+    folder: Path | None = None
+    file_bytes: int = 0
+    open_files: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What holds in a child. `landlock` is the kernel's version of it, 0 where it has none."""
+
+    landlock: int
+    seccomp: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether the kernel took everything that it was asked to take."""
+        return bool(self.landlock and self.seccomp)
+
+
+def confine(limits: ChildLimits) -> Confinement:
+    """Limit this process, which has no other thread yet, for good. Where the kernel lacks something it says so."""
+    _limit(limits)
+    if _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        return Confinement(landlock=0, seccomp=False)
+    return Confinement(landlock=_landlock(limits), seccomp=_seccomp())
+
+
+def _limit(limits: ChildLimits) -> None:
+    # RLIMIT_DATA counts what is written and private; RLIMIT_AS would count a reserved arena of each thread as well.
+    _lower(resource.RLIMIT_DATA, limits.memory_bytes)
+    _lower(resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1)  # SIGXCPU, a second later SIGKILL
+    _lower(resource.RLIMIT_FSIZE, limits.file_bytes if limits.folder else 0)
+    _lower(resource.RLIMIT_NOFILE, limits.open_files)
+    _lower(resource.RLIMIT_CORE, 0)
+
+
+def _lower(what: int, most: int, hard: int | None = None) -> None:
+    """Never above what already holds: only root could."""
+    held = resource.getrlimit(what)[1]
+    soft_hard = (most, most if hard is None else hard)
+    resource.setrlimit(what, soft_hard if held < 0 else (min(most, held), min(soft_hard[1], held)))
+
+
+def _landlock(limits: ChildLimits) -> int:
+    version: int = _LIBC.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), _CREATE_VERSION)
+    if version <= 0:
+        return 0
+    rights = (1 << _FILE_RIGHTS.get(version, _NEWEST_FILE_RIGHTS)) - 1
+    attributes = struct.pack("QQQ", rights, _ALL_TCP, _ALL_SCOPES)[: 8 if version < 4 else 16 if version < 6 else 24]
+    rules = _LIBC.syscall(_LANDLOCK_CREATE, attributes, ctypes.c_size_t(len(attributes)), 0)
+    if rules < 0:
+        return 0
+    try:
+        allowed = [(path, _READ_FILE) for path in limits.files]
+        allowed += [(path, _READ_FILE | _READ_DIR) for path in _code()]
+        if limits.folder:
+            allowed.append((limits.folder, rights & (_READ_FILE | _WRITE_FILE | _REMOVE_FILE | _MAKE_REG | _TRUNCATE)))
+        done = all(_allow(rules, path, right) for path, right in allowed)
+        return version if done and not _LIBC.syscall(_LANDLOCK_RESTRICT, rules, 0) else 0
+    finally:
+        os.close(rules)
+
+
+def _allow(rules: int, path: Path, right: int) -> bool:
+    opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        beneath = struct.pack("=Qi", right, opened)
+        return not _LIBC.syscall(_LANDLOCK_ADD, rules, _PATH_BENEATH, beneath, 0)
+    finally:
+        os.close(opened)
+
+
+def _code() -> Iterable[Path]:
+    """Python's modules and our own: some are imported only when they are needed."""
+    paths = sysconfig.get_paths()
+    installed = (Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    ours = (Path(part.__path__[0]) for part in (contentgen_worker, contentgen_contract))
+    return {path.resolve() for path in (*installed, *ours) if path.is_dir()}
+
+
+def _seccomp() -> bool:
+    machine = platform.machine()
+    if machine not in _FORBIDDEN:
+        return False
+    code = b"".join(struct.pack("=HBBI", *step) for step in _program(machine, os.getpid()))
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))  # struct sock_fprog
+    return not _LIBC.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0)
+
+
+def _program(machine: str, own: int) -> Iterable[tuple[int, int, int, int]]:
+    """(opcode, steps to skip if true, if false, operand): threads and signals to itself, nothing that is forbidden."""
+    refused = (_RETURN, 0, 0, _ERRNO | _EPERM)
+    yield _LOAD, 0, 0, _ARCH
+    yield _IF_EQUAL, 1, 0, _AUDIT_ARCH[machine]
+    yield _RETURN, 0, 0, _KILL
+    yield _LOAD, 0, 0, _NUMBER
+    if machine == "x86_64":
+        yield _IF_AT_LEAST, 0, 1, _X32
+        yield refused
+    for number in (*_FORBIDDEN[machine], *_FORBIDDEN_ANYWHERE):
+        yield _IF_EQUAL, 0, 1, number
+        yield refused
+    yield _IF_EQUAL, 0, 1, _CLONE3  # its flags lie in memory that a filter cannot read; the C library falls back
+    yield _RETURN, 0, 0, _ERRNO | _ENOSYS
+    yield _IF_EQUAL, 0, 3, _CLONE[machine]
+    yield _LOAD, 0, 0, _ARGUMENT_0
+    yield _IF_ANY_BIT, 6, 0, _CLONE_THREAD  # to the end
+    yield refused
+    yield _IF_EQUAL, 1, 0, _OWN_SIGNALS[machine][0]
+    yield _IF_EQUAL, 0, 3, _OWN_SIGNALS[machine][1]
+    yield _LOAD, 0, 0, _ARGUMENT_0
+    yield _IF_EQUAL, 1, 0, own
+    yield refused
+    yield _RETURN, 0, 0, _ALLOW

@@ -1,0 +1,210 @@
+"""A user's file is decoded in a child process that may read this file and nothing else: a decoder that is broken into
+reaches no token, no file and no network, and one that dies is a reason, not a dead worker.
+
+Children are forked from a server that has imported the decoders and was started without our secrets in memory.
+What a child says is not believed either: only plain values and our own frozen ones are unpickled.
+"""
+
+import enum
+import fcntl
+import io
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Any
+
+from contentgen_worker import log
+from contentgen_worker.errors import BeyondLimits, DecoderCrashed, WorkerError
+from contentgen_worker.media.confinement import ChildLimits, Confinement, confine
+
+Send = Callable[[object], None]
+
+_PRELOADED = ("av", "cv2", "numpy", "contentgen_worker.media.isolation", "contentgen_worker.media.probe")
+_MESSAGE_BYTES = 256 << 20  # of one message; a JPEG has less than one
+_DYING_SECONDS = 5.0  # from the end of its words to the end of a process
+_PIPE_BYTES = 1 << 20  # what a child may be ahead of us; the most that a kernel gives without asking
+_OURS = ("contentgen_worker.", "contentgen_contract.")
+_MAKE_ANEW = "make the file anew, for example: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"
+
+_context = multiprocessing.get_context("forkserver")
+_said: set[Confinement] = set()
+
+
+class _Word(enum.Enum):
+    CONFINED = "Confined"
+    MESSAGE = "Message"
+    REFUSED = "Refused"  # the work raised one of our errors
+    FAILED = "Failed"  # it raised another one
+    FINISHED = "Finished"
+
+
+def preload() -> None:
+    """Start the server that children are forked from; it imports beside whatever follows. Needs no second call."""
+    from multiprocessing import forkserver  # noqa: PLC0415 - not there on every system that imports us
+
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # threads of the server would be missing in what it forks
+    _context.set_forkserver_preload(list(_PRELOADED))
+    forkserver.ensure_running()
+
+
+def spawn(work: Callable[..., None], *args: Any, limits: ChildLimits) -> "Child":
+    """Run `work(send, *args)`, a function of a module, in a confined child. `send` takes what pickles: plain values
+    and our frozen ones. A Connection among the arguments is a way to tell the child more while it runs."""
+    preload()
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    fcntl.fcntl(ours.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    process = _context.Process(target=_run, args=(theirs, limits, work, args), daemon=True)
+    process.start()
+    theirs.close()
+    return Child(process, ours, limits)
+
+
+class Child:
+    """A confined process. As a context manager it ends with the block; `multiprocessing.connection.wait` takes it."""
+
+    def __init__(self, process: Any, words: "Connection[Any, Any]", limits: ChildLimits) -> None:
+        self._process = process
+        self._words = words
+        self._limits = limits
+        self._over = False
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.end()
+
+    def fileno(self) -> int:
+        """Readable when there is a message, or an end."""
+        return self._words.fileno()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return int(self._process.pid)
+
+    def messages(self) -> Iterator[object]:
+        """What the work sends, each as it comes; then the end: raises the WorkerError that the work raised, or
+        DecoderCrashed or BeyondLimits where it died. May be called again for the next ones."""
+        while not self._over:
+            word, value = self._next()
+            if word is _Word.MESSAGE:
+                yield value
+            elif word is _Word.CONFINED:
+                _say_once(value)
+            else:
+                self._over = True
+                self._raise(word, value)
+
+    def end(self) -> None:
+        """End the process, whatever it does. Any number of times."""
+        self._over = True
+        self._process.kill()
+        self._process.join()
+        self._words.close()
+
+    def _next(self) -> tuple[_Word, Any]:
+        try:
+            word, value = _loaded(self._words.recv_bytes(_MESSAGE_BYTES))
+            return _Word(word), value
+        except (EOFError, OSError):
+            self._process.join(_DYING_SECONDS)
+            code = self._process.exitcode
+            self.end()
+            raise _death(code, self._limits) from None
+        except Exception as error:  # noqa: BLE001 - what a pickle that was made to do harm can raise has no bounds
+            self.end()
+            raise DecoderCrashed(f"the decoder said something that is none of its words ({error})") from None
+
+    def _raise(self, word: _Word, value: Any) -> None:
+        if word is _Word.REFUSED and isinstance(value, WorkerError):
+            raise value
+        if word is _Word.FAILED:
+            log.failure("decoder failed", traceback=str(value))
+            last = str(value).strip().rpartition("\n")[2]
+            raise DecoderCrashed(f"decoding failed ({last[:200]}); {_MAKE_ANEW}")
+
+
+def _death(code: int | None, limits: ChildLimits) -> WorkerError:
+    """Why a process ended that did not say so."""
+    name = signal.Signals(-code).name if code is not None and -code in set(signal.Signals) else f"exit code {code}"
+    if code == -signal.SIGXCPU:
+        return BeyondLimits(f"decoding it took more than {limits.cpu_seconds} s of CPU; cut it, or scale it down")
+    if code == -signal.SIGKILL:
+        return BeyondLimits("decoding it was ended by SIGKILL, most likely for want of memory; scale it down")
+    return DecoderCrashed(f"the decoder crashed on it ({name}): it is damaged, or made to do harm; {_MAKE_ANEW}")
+
+
+def _say_once(confinement: Confinement) -> None:
+    if confinement in _said:
+        return
+    _said.add(confinement)
+    missing = [name for name in ("landlock", "seccomp") if not getattr(confinement, name)]
+    if missing:
+        log.failure("decoder not wholly confined", missing=missing, hint="the kernel, or the runtime, has not got it")
+    else:
+        log.event("decoder confined", landlock=confinement.landlock, seccomp=confinement.seccomp)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows our dataclasses, enums and errors, and nothing that does anything."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = getattr(sys.modules.get(module), name, None) if module.startswith(_OURS) and "." not in name else None
+        if isinstance(found, type) and found.__module__ == module and _is_plain(found):
+            return found
+        raise pickle.UnpicklingError(f"{module}.{name}")
+
+
+def _is_plain(kind: type) -> bool:
+    return is_dataclass(kind) or issubclass(kind, (enum.Enum, WorkerError))
+
+
+def _loaded(content: bytes) -> Any:
+    return _Unpickler(io.BytesIO(content)).load()
+
+
+def _run(words: "Connection[Any, Any]", limits: ChildLimits, work: Callable[..., None], args: tuple[Any, ...]) -> None:
+    """The child's life."""
+    _end_with_parent()
+    _tell(words, _Word.CONFINED, confine(limits))
+    try:
+        work(lambda message: _tell(words, _Word.MESSAGE, message), *args)
+    except WorkerError as error:
+        _tell(words, _Word.REFUSED, error)
+    except MemoryError:
+        _tell(words, _Word.REFUSED, _out_of_memory(limits))
+    except BrokenPipeError:
+        return  # nobody listens any more
+    except Exception:  # noqa: BLE001 - whatever a broken file makes a library raise is told, not lost
+        _tell(words, _Word.FAILED, traceback.format_exc())
+    else:
+        _tell(words, _Word.FINISHED, None)
+
+
+def _tell(words: "Connection[Any, Any]", word: _Word, value: object) -> None:
+    words.send_bytes(pickle.dumps((word.value, value), protocol=pickle.HIGHEST_PROTOCOL))
+
+
+def _out_of_memory(limits: ChildLimits) -> BeyondLimits:
+    return BeyondLimits(f"decoding it needs more than {limits.memory_bytes >> 20} MiB of memory; scale it down")
+
+
+def _end_with_parent() -> None:
+    """The kernel ends us when our parent, who need not be the one that forked us, is gone; Ctrl-C is the parent's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    if wait([parent.sentinel], 0):
+        os._exit(1)
