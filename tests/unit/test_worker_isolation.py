@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from contentgen_hostile import works
-from contentgen_worker.errors import BeyondLimits, DecoderCrashed, NoVideoTrack, WorkerError
+from contentgen_worker.errors import BeyondLimits, DecoderCrashed, NoVideoTrack, Retryable, WorkerError
 from contentgen_worker.media import isolation
 from contentgen_worker.media.confinement import ChildLimits, Confinement
 from contentgen_worker.media.isolation import Child, spawn
@@ -174,6 +174,19 @@ def test_a_child_ends_with_its_parent(how: signal.Signals) -> None:
         parent.send_signal(how)
         assert gone(pid)
         assert parent.wait() == -how
+
+
+def test_a_server_that_is_gone_is_a_reason_to_try_again() -> None:
+    nursery = isolation._Nursery()
+    nursery._process.kill()
+    nursery._process.wait()
+    (words, theirs), (end, told) = multiprocessing.Pipe(duplex=False), multiprocessing.Pipe(duplex=False)
+    with words, end:
+        nursery.fork(b"anything", theirs.fileno(), told.fileno())
+        theirs.close()
+        told.close()
+        with pytest.raises(Retryable, match="forked from is gone"):
+            Child(words, end, LIMITS)
 
 
 def test_a_word_of_a_child_runs_nothing_here(tmp_path: Path) -> None:

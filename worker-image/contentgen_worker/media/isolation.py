@@ -5,35 +5,41 @@ Children are forked from a server that has imported the decoders and was started
 What a child says is not believed either: only plain values and our own frozen ones are unpickled.
 """
 
+import atexit
 import enum
 import fcntl
+import functools
 import io
-import multiprocessing
 import os
 import pickle
 import signal
+import socket
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import is_dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection, Pipe, wait
 from types import TracebackType
 from typing import Any
 
 from contentgen_worker import log
-from contentgen_worker.errors import BeyondLimits, DecoderCrashed, WorkerError
+from contentgen_worker.errors import BeyondLimits, DecoderCrashed, Retryable, WorkerError
 from contentgen_worker.media.confinement import ChildLimits, Confinement, confine
+from contentgen_worker.media.nursery import ENDED, REQUEST_BYTES
 
 Send = Callable[[object], None]
 
-_PRELOADED = ("av", "cv2", "numpy", "contentgen_worker.media.isolation", "contentgen_worker.media.probe")
 _MESSAGE_BYTES = 256 << 20  # of one message; a JPEG has less than one
 _DYING_SECONDS = 5.0  # from the end of its words to the end of a process
 _PIPE_BYTES = 1 << 20  # what a child may be ahead of us; the most that a kernel gives without asking
 _OURS = ("contentgen_worker.", "contentgen_contract.")
 _MAKE_ANEW = "make the file anew, for example: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")  # of our environment; the rest is no decoder's business
 
-_context = multiprocessing.get_context("forkserver")
+_KILLED = ENDED.pack(-signal.SIGKILL)  # so does every child end whose server has
+
 _said: set[Confinement] = set()
 
 
@@ -45,36 +51,67 @@ class _Word(enum.Enum):
     FINISHED = "Finished"
 
 
+class _Nursery:
+    """The server's process, and our end of its socket."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        number = str(theirs.fileno())
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        # Threads of the server would be missing in what it forks.
+        environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-m", "contentgen_worker.media.nursery", number]
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[theirs.fileno()]
+        )
+        theirs.close()
+        atexit.register(self._close)
+
+    def fork(self, request: bytes, words: int, end: int) -> None:
+        """Ask for a child that writes to `words`; its id and exit code go to `end`."""
+        with suppress(BrokenPipeError, ConnectionResetError):  # nothing will come from `end`
+            socket.send_fds(self._socket, [request], [words, end])
+
+    def _close(self) -> None:
+        self._socket.close()
+        self._process.wait()
+
+
+@functools.cache
+def _nursery() -> _Nursery:
+    return _Nursery()
+
+
 def preload() -> None:
     """Start the server that children are forked from; it imports beside whatever follows. Needs no second call."""
-    from multiprocessing import forkserver  # noqa: PLC0415 - not there on every system that imports us
-
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(name, "1")  # threads of the server would be missing in what it forks
-    _context.set_forkserver_preload(list(_PRELOADED))
-    forkserver.ensure_running()
+    _nursery()
 
 
 def spawn(work: Callable[..., None], *args: Any, limits: ChildLimits) -> "Child":
-    """Run `work(send, *args)`, a function of a module, in a confined child. `send` takes what pickles: plain values
-    and our frozen ones. A Connection among the arguments is a way to tell the child more while it runs."""
-    preload()
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    fcntl.fcntl(ours.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    process = _context.Process(target=_run, args=(theirs, limits, work, args), daemon=True)
-    process.start()
-    theirs.close()
-    return Child(process, ours, limits)
+    """Run `work(send, *args)`, a function of a module, in a confined child. `send` takes plain values (no arrays) and
+    our own frozen ones. Waits until the server has imported what it imports."""
+    request = pickle.dumps((limits, pickle.dumps((work, args))))
+    if len(request) > REQUEST_BYTES:
+        raise ValueError(f"{len(request)} bytes of arguments; give a file instead")
+    (words, theirs), (end, told) = Pipe(duplex=False), Pipe(duplex=False)
+    with theirs, told:
+        fcntl.fcntl(words.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        _nursery().fork(request, theirs.fileno(), told.fileno())
+    return Child(words, end, limits)
 
 
 class Child:
     """A confined process. As a context manager it ends with the block; `multiprocessing.connection.wait` takes it."""
 
-    def __init__(self, process: Any, words: "Connection[Any, Any]", limits: ChildLimits) -> None:
-        self._process = process
+    def __init__(self, words: "Connection[Any, Any]", end: "Connection[Any, Any]", limits: ChildLimits) -> None:
         self._words = words
+        self._end = end
         self._limits = limits
         self._over = False
+        if not (said := os.read(end.fileno(), ENDED.size)):
+            raise Retryable("the server that decoders are forked from is gone")
+        (self.pid,) = ENDED.unpack(said)  # its process id
 
     def __enter__(self) -> "Child":
         return self
@@ -85,11 +122,6 @@ class Child:
     def fileno(self) -> int:
         """Readable when there is a message, or an end."""
         return self._words.fileno()
-
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return int(self._process.pid)
 
     def messages(self) -> Iterator[object]:
         """What the work sends, each as it comes; then the end: raises the WorkerError that the work raised, or
@@ -107,22 +139,29 @@ class Child:
     def end(self) -> None:
         """End the process, whatever it does. Any number of times."""
         self._over = True
-        self._process.kill()
-        self._process.join()
-        self._words.close()
+        if not self._end.closed:
+            self._exit_code(patience=0)
+            self._end.close()
+            self._words.close()
 
     def _next(self) -> tuple[_Word, Any]:
         try:
             word, value = _loaded(self._words.recv_bytes(_MESSAGE_BYTES))
             return _Word(word), value
         except (EOFError, OSError):
-            self._process.join(_DYING_SECONDS)
-            code = self._process.exitcode
-            self.end()
-            raise _death(code, self._limits) from None
+            self._over = True
+            raise _death(self._exit_code(_DYING_SECONDS), self._limits) from None
         except Exception as error:  # noqa: BLE001 - what a pickle that was made to do harm can raise has no bounds
             self.end()
             raise DecoderCrashed(f"the decoder said something that is none of its words ({error})") from None
+
+    def _exit_code(self, patience: float) -> int:
+        """How it ended; by us, where it does not end by itself."""
+        if not wait([self._end], patience):
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+        (code,) = ENDED.unpack(os.read(self._end.fileno(), ENDED.size) or _KILLED)
+        return int(code)
 
     def _raise(self, word: _Word, value: Any) -> None:
         if word is _Word.REFUSED and isinstance(value, WorkerError):
@@ -133,9 +172,9 @@ class Child:
             raise DecoderCrashed(f"decoding failed ({last[:200]}); {_MAKE_ANEW}")
 
 
-def _death(code: int | None, limits: ChildLimits) -> WorkerError:
+def _death(code: int, limits: ChildLimits) -> WorkerError:
     """Why a process ended that did not say so."""
-    name = signal.Signals(-code).name if code is not None and -code in set(signal.Signals) else f"exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
     if code == -signal.SIGXCPU:
         return BeyondLimits(f"decoding it took more than {limits.cpu_seconds} s of CPU; cut it, or scale it down")
     if code == -signal.SIGKILL:
@@ -172,11 +211,13 @@ def _loaded(content: bytes) -> Any:
     return _Unpickler(io.BytesIO(content)).load()
 
 
-def _run(words: "Connection[Any, Any]", limits: ChildLimits, work: Callable[..., None], args: tuple[Any, ...]) -> None:
+def live(words: "Connection[Any, Any]", request: bytes) -> None:
     """The child's life."""
-    _end_with_parent()
-    _tell(words, _Word.CONFINED, confine(limits))
+    limits: ChildLimits
+    limits, wanted = pickle.loads(request)  # noqa: S301 - from the process that we belong to
     try:
+        work, args = pickle.loads(wanted)  # noqa: S301
+        _tell(words, _Word.CONFINED, confine(limits))
         work(lambda message: _tell(words, _Word.MESSAGE, message), *args)
     except WorkerError as error:
         _tell(words, _Word.REFUSED, error)
@@ -196,15 +237,3 @@ def _tell(words: "Connection[Any, Any]", word: _Word, value: object) -> None:
 
 def _out_of_memory(limits: ChildLimits) -> BeyondLimits:
     return BeyondLimits(f"decoding it needs more than {limits.memory_bytes >> 20} MiB of memory; scale it down")
-
-
-def _end_with_parent() -> None:
-    """The kernel ends us when our parent, who need not be the one that forked us, is gone; Ctrl-C is the parent's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-    fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
-    if wait([parent.sentinel], 0):
-        os._exit(1)
