@@ -14,9 +14,10 @@ from contentgen_contract.names import Step
 from contentgen_contract.orders import Progress
 from contentgen_worker.errors import BeyondLimits, Unsupported
 from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.frames import pictures, scaled
-from contentgen_worker.media.moments import Moment, Shot, evenly, moments
-from contentgen_worker.media.probe import probe
+from contentgen_worker.media.decode import WHOLE, frames
+from contentgen_worker.media.frames import scaled, upright
+from contentgen_worker.media.moments import evenly
+from contentgen_worker.media.probe import opened, probe
 from contentgen_worker.media.quality import Rejection, Scores, judge, measure
 from contentgen_worker.media.sheet import Cell, clock, contact_sheet
 from contentgen_worker.progress import Reporter, Steps
@@ -29,12 +30,6 @@ def noise(seed: int, size: tuple[int, int] = (320, 180), cells: int = 16) -> np.
     random = np.random.default_rng(seed)
     blocks = random.integers(0, 255, (cells, cells, 3), dtype=np.uint8)
     return np.asarray(cv2.resize(blocks, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-
-
-def test_moments_keep_away_from_the_edges_of_a_shot() -> None:
-    shots = [Shot(1, 0.0, 4.0), Shot(2, 4.0, 5.0)]
-    assert moments(shots, 1) == (Moment(1, 2.0), Moment(2, 4.5))
-    assert moments(shots[:1], 3) == (Moment(1, 1.0), Moment(1, 2.0), Moment(1, 3.0))
 
 
 @pytest.mark.parametrize(("count", "expected"), [(10, list(range(10))), (20, list(range(10))), (2, [2, 7]), (1, [5])])
@@ -96,13 +91,6 @@ def clip(path: Path, frames: int = 12) -> Path:
     return path
 
 
-def test_a_picture_is_the_first_frame_at_or_after_its_moment(tmp_path: Path) -> None:
-    wanted = [Moment(1, 0.0), Moment(1, 0.26), Moment(1, 0.5), Moment(1, 99.0)]
-    taken = list(pictures(clip(tmp_path / "a.mp4"), wanted, 512, BOUNDS))
-    assert [round(each.seconds * 12) for each in taken] == [0, 4, 6]
-    assert [int(each.pixels[90, 300, 0]) for each in taken] == pytest.approx([0, 80, 120], abs=6)
-
-
 def test_a_turned_video_gives_upright_pictures(tmp_path: Path) -> None:
     path = clip(tmp_path / "a.mp4")
     content = bytearray(path.read_bytes())
@@ -111,7 +99,8 @@ def test_a_turned_video_gives_upright_pictures(tmp_path: Path) -> None:
     zero, unit = bytes(4), (0x40000000).to_bytes(4, "big")
     content[matrix : matrix + 36] = zero + one + zero + minus + zero + zero + zero + zero + unit  # 90 degrees clockwise
     path.write_bytes(content)
-    pixels = next(pictures(path, [Moment(1, 0.0)], 512, BOUNDS)).pixels
+    with opened(path) as container:
+        pixels = upright(next(frames(container, WHOLE, BOUNDS)).image, 512)
     assert pixels.shape == (320, 180, 3)
     assert (pixels[20, 90, 0] > 200, pixels[300, 90, 0] < 50) == (True, True)  # what was left is on top
 

@@ -13,11 +13,9 @@ from pathlib import Path
 from PIL import Image
 
 from contentgen_worker.files import JPEG, JSON, TEXT, Output
-from contentgen_worker.media.frames import Picture
 from contentgen_worker.media.quality import Rejection, Scores
 from contentgen_worker.media.sheet import Cell, clock, contact_sheet
 
-_QUALITY = 92
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same pictures make the same zip
 
 
@@ -50,13 +48,6 @@ class Judged:
     def rejected(self) -> dict[str, int]:
         """How many were left out, by reason."""
         return dict(Counter(str(verdict) for verdict in self.verdicts if verdict is not None))
-
-
-def save(picture: Picture, scores: Scores, path: Path) -> Candidate:
-    """Put a picture on disk (JPEG, sRGB as JPEG readers assume)."""
-    height, width = picture.pixels.shape[:2]
-    Image.fromarray(picture.pixels).save(path, "JPEG", quality=_QUALITY, subsampling=0)
-    return Candidate(path, picture.moment.shot, picture.seconds, width, height, scores)
 
 
 def build(judged: Judged, caption: str, title: str, lines: Sequence[str], scratch: Path) -> tuple[Output, ...]:

@@ -86,7 +86,7 @@ def _text(error: Exception) -> str:
 def probe(path: Path, bounds: Bounds) -> Recording:
     """What the file is. Raises Unsupported, or BeyondLimits."""
     with opened(path) as container:
-        video = next((stream for stream in container.streams.video if not _is_cover(stream.disposition)), None)
+        video = next((stream for stream in container.streams.video if not is_cover(stream.disposition)), None)
         audio = next(iter(container.streams.audio), None)
         recording = Recording(
             seconds=(container.duration or 0) / av.time_base,
@@ -100,5 +100,6 @@ def probe(path: Path, bounds: Bounds) -> Recording:
     return recording
 
 
-def _is_cover(disposition: Disposition) -> bool:
+def is_cover(disposition: Disposition) -> bool:
+    """A track that is a picture of an album, and no video."""
     return bool(disposition & Disposition.attached_pic)

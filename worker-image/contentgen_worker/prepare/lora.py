@@ -6,14 +6,12 @@ from contentgen_contract.spec import LoraTrainingSpec
 from contentgen_worker.blame import SOURCE, verdicts
 from contentgen_worker.errors import TooFewFrames
 from contentgen_worker.fetch import Fetched
-from contentgen_worker.media import dataset, quality
-from contentgen_worker.media.frames import pictures
-from contentgen_worker.media.moments import Shot, evenly, moments
+from contentgen_worker.media import dataset, engine, quality
+from contentgen_worker.media.engine import Analysis
 from contentgen_worker.media.probe import Recording, probe
-from contentgen_worker.media.scenes import detect
+from contentgen_worker.media.segments import cores
+from contentgen_worker.media.shots import Shot
 from contentgen_worker.workshop import Result, Workshop
-
-_TAKEN_PER_KEPT = 4  # pictures taken for each that may be kept; more only cost time
 
 
 def prepare(shop: Workshop) -> Result:
@@ -23,42 +21,30 @@ def prepare(shop: Workshop) -> Result:
         source = shop.fetch_source(fraction)
         shop.steps.note(bytes=source.size_bytes)
     with verdicts(SOURCE, "spec.source.url"):
-        recording = probe(source.path, shop.media_bounds)
-        recording.require_video()
-        shots = _shots(shop, spec, source, recording)
-        candidates = _candidates(shop, spec, source, shots)
+        with shop.steps(Step.DETECTING_SCENES):
+            recording = probe(source.path, shop.media_bounds)
+            recording.require_video()
+            shop.steps.note(video=_shape(recording), length=f"{recording.seconds:.1f} s")
+        analysis = _analysis(shop, spec, source, recording)
         with shop.steps(Step.BUILDING_DATASET) as fraction:
-            judged = _judged(shop, spec, candidates)
-            outputs = dataset.build(judged, _caption(spec), spec.lora_name, _lines(spec, judged, shots), shop.scratch)
+            judged = _judged(shop, spec, analysis.candidates)
+            lines = _lines(spec, judged, analysis.shots)
+            outputs = dataset.build(judged, _caption(spec), spec.lora_name, lines, shop.scratch)
             fraction(1)
     with shop.steps(Step.UPLOADING_DATASET) as fraction:
         files = shop.store(outputs, fraction)
-    return Result(files, _facts(judged, shots, source, recording))
+    return Result(files, _facts(judged, analysis.shots, source, recording))
 
 
-def _shots(shop: Workshop, spec: LoraTrainingSpec, source: Fetched, recording: Recording) -> tuple[Shot, ...]:
-    with shop.steps(Step.DETECTING_SCENES) as fraction:
-        length = recording.seconds or float(shop.order.limits.duration_seconds)
-        detector = spec.dataset.scene_detection.detector
-        shots = detect(source.path, detector, shop.media_bounds, lambda seconds: fraction(seconds / length))
-        shop.steps.note(shots=len(shots), video=_shape(recording), length=f"{recording.seconds or 0:.1f} s")
-        return shots
-
-
-def _candidates(
-    shop: Workshop, spec: LoraTrainingSpec, source: Fetched, shots: tuple[Shot, ...]
-) -> tuple[dataset.Candidate, ...]:
+def _analysis(shop: Workshop, spec: LoraTrainingSpec, source: Fetched, recording: Recording) -> Analysis:
+    """Shots and their best frames, in one pass over the pictures."""
+    length = recording.seconds or float(shop.order.limits.duration_seconds)
+    task = engine.task(source.path, shop.media_bounds, spec.dataset, length)
     with shop.steps(Step.EXTRACTING_FRAMES) as fraction:
-        wanted = evenly(moments(shots, spec.dataset.frames_per_scene), _TAKEN_PER_KEPT * spec.dataset.max_images)
         folder = shop.scratch / "frames"
-        folder.mkdir()
-        taken: list[dataset.Candidate] = []
-        for picture in pictures(source.path, wanted, spec.dataset.resolution, shop.media_bounds):
-            path = folder / f"{len(taken) + 1:06}.jpg"
-            taken.append(dataset.save(picture, quality.measure(picture.pixels), path))
-            fraction(len(taken) / len(wanted))
-            shop.steps.note(pictures=len(taken), of=len(wanted))
-        return tuple(taken)
+        analysis = engine.analyse_recording(task, folder, cores(), lambda at: fraction(at / length))
+        shop.steps.note(shots=len(analysis.shots), pictures=len(analysis.candidates))
+        return analysis
 
 
 def _shape(recording: Recording) -> str:

@@ -1,0 +1,160 @@
+"""What a child does with its segment: decode, find boundaries, choose, finish, and tell."""
+
+import io
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from contentgen_contract.spec import Detector, SceneDetection
+from contentgen_worker.media.best import BestFrames, Held, Wanted
+from contentgen_worker.media.boundaries import REACH, Auto, Boundary, BoundaryDetector
+from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.decode import Segment, frames
+from contentgen_worker.media.frames import upright
+from contentgen_worker.media.planes import Planes, Shape, Strip
+from contentgen_worker.media.probe import opened
+from contentgen_worker.media.quality import Scores, measure
+from contentgen_worker.media.segments import cores, plan
+
+_TOLD_EVERY = 0.25  # seconds on the clock
+_QUALITY = 92
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is asked of a recording."""
+
+    source: Path
+    bounds: Bounds
+    detection: SceneDetection
+    wanted: Wanted
+    longest_side: int
+    fps: float = 25.0
+    shortest: float = 0.0  # seconds of a shot
+    apart: float = 0.0  # seconds; of frames that are nearer only the first is finished
+
+    def detector(self) -> BoundaryDetector:
+        """A detector, as fresh as it is for a new recording."""
+        if self.detection.detector is Detector.AUTO:
+            return Auto()
+        from contentgen_worker.media.pyscenedetect import make  # noqa: PLC0415 - takes a second, and few name one
+
+        return make(self.detection, self.fps)
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How many seconds of a segment have been decoded."""
+
+    segment: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A frame that was chosen and finished."""
+
+    seconds: float
+    jpeg: bytes
+    width: int
+    height: int
+    scores: Scores
+    motion: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What was found in a segment, and what the parent needs to decide its joints."""
+
+    segment: int
+    start: float
+    end: float
+    boundaries: tuple[Boundary, ...]
+    head: Strip
+    tail: Strip
+
+
+def tell_plan(send: Callable[[object], None], source: Path, workers: int) -> None:
+    """Child: the segments of a recording, one after another."""
+    with opened(source) as container:
+        for segment in plan(container, workers):
+            send(segment)
+
+
+def analyse(send: Callable[[object], None], task: Task, segment: Segment) -> None:
+    """Child: samples and boundaries of a segment."""
+    _Analysis(send, task, segment).run()
+
+
+@dataclass(slots=True)
+class _Edges:
+    """The first and the last `2 * REACH` seconds."""
+
+    head: list[tuple[float, Planes]] = field(default_factory=list)
+    tail: deque[tuple[float, Planes]] = field(default_factory=deque)
+
+    def add(self, seconds: float, planes: Planes) -> None:
+        if not self.head or seconds <= self.head[0][0] + 2 * REACH:
+            self.head.append((seconds, planes))
+        self.tail.append((seconds, planes))
+        while self.tail[0][0] < seconds - 2 * REACH:
+            self.tail.popleft()
+
+
+class _Analysis:
+    def __init__(self, send: Callable[[object], None], task: Task, segment: Segment) -> None:
+        self._send, self._task, self._segment = send, task, segment
+        self._detector = task.detector()
+        self._best = BestFrames(task.wanted)
+        self._edges = _Edges()
+        self._boundaries: list[Boundary] = []
+        self._told = 0.0
+        self._sampled = -1e9
+
+    def run(self) -> None:
+        start, seconds, shape = None, 0.0, None
+        with opened(self._task.source) as container:
+            threads = cores() if self._segment.whole else 1
+            for frame in frames(container, self._segment, self._task.bounds, threads):
+                seconds = frame.seconds
+                start = seconds if start is None else start
+                shape = shape or Shape.of(frame.image.width, frame.image.height)
+                planes = shape.shrink(frame.image)
+                self._edges.add(seconds, planes)
+                self._found(self._detector.push(seconds, planes))
+                self._best.offer(frame, planes)
+                self._tell(seconds - start)
+        if start is None or shape is None:
+            return
+        self._found(self._detector.finish())
+        self._samples(self._best.finish(seconds))
+        edges = Strip.of(self._edges.head, shape), Strip.of(tuple(self._edges.tail), shape)
+        self._send(Ended(self._segment.number, start, seconds, tuple(self._boundaries), *edges))
+
+    def _found(self, boundaries: list[Boundary]) -> None:
+        for boundary in boundaries:
+            self._boundaries.append(boundary)
+            self._samples(self._best.boundary(boundary))
+
+    def _samples(self, chosen: list[Held]) -> None:
+        for held in chosen:
+            if held.frame.seconds >= self._sampled + self._task.apart:
+                self._sampled = held.frame.seconds
+                self._send(_finished(held, self._task.longest_side))
+
+    def _tell(self, seconds: float) -> None:
+        if (now := time.monotonic()) >= self._told + _TOLD_EVERY:
+            self._told = now
+            self._send(Reached(self._segment.number, seconds))
+
+
+def _finished(held: Held, longest_side: int) -> Sample:
+    pixels = upright(held.frame.image, longest_side)
+    target = io.BytesIO()
+    Image.fromarray(pixels).save(target, "JPEG", quality=_QUALITY, subsampling=0)
+    height, width = pixels.shape[:2]
+    return Sample(held.frame.seconds, target.getvalue(), width, height, measure(pixels), held.motion)

@@ -1,0 +1,164 @@
+"""From a recording to its shots and the best frames of each, in one pass over its pictures on all cores.
+
+Children decode segments; what they find comes here as it is found. Frames go to disk as the JPEG files that they came
+as, so memory does not grow with the recording. At the end the joints are decided, shots numbered and the frames of
+those that lie on both sides of a joint chosen once more: whatever the split, the shots are the same.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, cast
+
+from contentgen_contract.spec import Dataset
+from contentgen_worker.errors import Unsupported
+from contentgen_worker.media.analysis import Ended, Reached, Sample, Task, analyse, tell_plan
+from contentgen_worker.media.best import Wanted
+from contentgen_worker.media.boundaries import REACH, Boundary
+from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.confinement import ChildLimits
+from contentgen_worker.media.dataset import Candidate
+from contentgen_worker.media.decode import Segment
+from contentgen_worker.media.isolation import Child, spawn
+from contentgen_worker.media.shots import Shot, apart, shots
+
+_TAKEN_PER_KEPT = 4  # frames finished for each that may be kept; more only cost time
+_MEMORY_BYTES = 4 << 30  # of one child; enough for frames of 8192x4320 and their references
+_CPU_SECONDS = 3600  # of one child
+_SPARE = 2  # frames for each that must be there, where shots are few
+Watch = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """The shots of a recording, and the frames that were chosen, in order of time."""
+
+    shots: tuple[Shot, ...]
+    boundaries: tuple[Boundary, ...]
+    candidates: tuple[Candidate, ...]
+    seconds: float
+
+
+def task(source: Path, bounds: Bounds, dataset: Dataset, seconds: float) -> Task:
+    """What a spec asks of a recording that lasts so long. A recording of few shots gives more frames of each."""
+    return Task(
+        source,
+        bounds,
+        dataset.scene_detection,
+        Wanted(dataset.frames_per_scene, every=max(seconds / (_SPARE * dataset.min_images), 1.0)),
+        dataset.resolution,
+        shortest=float(dataset.scene_detection.min_scene_length or 0),
+        apart=seconds / (_TAKEN_PER_KEPT * dataset.max_images),
+    )
+
+
+def analyse_recording(asked: Task, folder: Path, workers: int, watch: Watch) -> Analysis:
+    """Decode on so many cores. `watch` gets the seconds decoded so far; the JPEG files go into `folder`."""
+    folder.mkdir(exist_ok=True)
+    crew = _Crew(asked, folder, watch)
+    crew.run(workers)
+    parts = sorted(crew.ended, key=lambda part: part.start)
+    if not parts:
+        raise Unsupported("none of its pictures can be decoded; it may be damaged")
+    start, end = parts[0].start, parts[-1].end
+    boundaries = apart(merged(parts, asked), start, end, asked.shortest)
+    found = shots(boundaries, start, end)
+    return Analysis(found, boundaries, tuple(_candidates(crew.samples, found, asked.wanted)), end)
+
+
+def merged(parts: Sequence[Ended], task: Task) -> list[Boundary]:
+    """The boundaries of all parts, in order; those beside a joint from both sides' small pictures."""
+    found: list[Boundary] = []
+    for index, part in enumerate(parts):
+        low = part.start + REACH if index else part.start
+        high = part.end - REACH if index < len(parts) - 1 else part.end
+        found += [each for each in part.boundaries if low <= each.end < high or each.end == high == part.end]
+    for before, after in pairwise(parts):
+        detector = task.detector()
+        near = (each for strip in (before.tail, after.head) for each in strip.pictures())
+        beside = [each for seconds, planes in near for each in detector.push(seconds, planes)] + detector.finish()
+        found += [each for each in beside if before.end - REACH <= each.end < after.start + REACH]
+    return sorted(found, key=lambda each: each.start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A sample whose bytes are on disk."""
+
+    sample: Sample
+    path: Path
+
+
+def _candidates(samples: Sequence[_Stored], found: Sequence[Shot], wanted: Wanted) -> Iterator[Candidate]:
+    """Those that lie in a shot, no more of each than wanted."""
+    ordered = sorted(samples, key=lambda each: each.sample.seconds)
+    for shot in found:
+        inside = [each for each in ordered if shot.start <= each.sample.seconds <= shot.end]
+        for stored in _thinned(inside, shot, wanted.of(shot.end - shot.start)):
+            sample = stored.sample
+            yield Candidate(stored.path, shot.number, sample.seconds, sample.width, sample.height, sample.scores)
+
+
+def _thinned(samples: Sequence[_Stored], shot: Shot, most: int) -> list[_Stored]:
+    """A shot on both sides of a joint has frames of both: the sharpest of each of its equal parts."""
+    if len(samples) <= most:
+        return list(samples)
+    parts: dict[int, _Stored] = {}
+    for each in samples:
+        part = min(int((each.sample.seconds - shot.start) / (shot.end - shot.start) * most), most - 1)
+        if part not in parts or each.sample.scores.sharpness > parts[part].sample.scores.sharpness:
+            parts[part] = each
+    return [parts[part] for part in sorted(parts)]
+
+
+def _ready(children: Iterable[Child]) -> list[Child]:
+    """Those with a message, or at their end; waits for the first."""
+    return cast("list[Child]", wait(cast("Any", children)))
+
+
+class _Crew:
+    """The children at work, and what they have told."""
+
+    def __init__(self, task: Task, folder: Path, watch: Watch) -> None:
+        self._task, self._folder, self._watch = task, folder, watch
+        self._limits = ChildLimits(_MEMORY_BYTES, _CPU_SECONDS, files=(task.source,))
+        self._reached: dict[int, float] = {}
+        self.samples: list[_Stored] = []
+        self.ended: list[Ended] = []
+
+    def run(self, workers: int) -> None:
+        """Until every segment has ended. Raises what a child raised."""
+        segments: deque[Segment] = deque()
+        with ExitStack() as stack:
+            planner = stack.enter_context(spawn(tell_plan, self._task.source, workers, limits=self._limits))
+            talking = {planner: planner.messages()}
+            while talking:
+                for child in _ready(talking):
+                    message = next(talking[child], None)
+                    if isinstance(message, Segment):
+                        segments.append(message)
+                    elif message is None:
+                        del talking[child]
+                    else:
+                        self._hear(message)
+                while segments and len(talking) - (planner in talking) < workers:
+                    child = stack.enter_context(spawn(analyse, self._task, segments.popleft(), limits=self._limits))
+                    talking[child] = child.messages()
+
+    def _hear(self, message: object) -> None:
+        if isinstance(message, Reached):
+            self._reached[message.segment] = message.seconds
+            self._watch(sum(self._reached.values()))
+        elif isinstance(message, Sample):
+            self.samples.append(self._stored(message))
+        elif isinstance(message, Ended):
+            self.ended.append(message)
+
+    def _stored(self, sample: Sample) -> _Stored:
+        path = self._folder / f"{len(self.samples) + 1:06}.jpg"
+        path.write_bytes(sample.jpeg)
+        return _Stored(replace(sample, jpeg=b""), path)
