@@ -10,10 +10,8 @@ from typing import Annotated
 import typer
 
 from contentgen_bench import e2e, latency, report, videos
-from contentgen_bench.soak import Soak
+from contentgen_bench.soak import Soak, install
 from contentgen_bench.soak import rows as soak_rows
-from contentgen_cluster import release
-from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY
 from contentgen_e2e.world import open_world
 
 _DOCUMENTED_MINUTES = 20
@@ -69,7 +67,7 @@ def one_at_a_time(rounds: Annotated[int, typer.Option(help="How often each kind.
 def soak(minutes: Annotated[float, typer.Option(min=0.5, help="How long jobs arrive.")] = 20) -> None:
     """Jobs of all kinds at the installed release, its operator killed every 30 s."""
     root = report.ROOT
-    release.install(root, f"providers.fal.key={FAL_CANARY}", f"providers.assemblyai.key={ASSEMBLYAI_CANARY}")
+    install(root)
     with open_world(root, f"soak-{int(time.time())}") as world:
         found = Soak(world).run(minutes)
     rows = soak_rows(found, minutes)

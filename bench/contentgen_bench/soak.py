@@ -1,6 +1,8 @@
 """Jobs of all kinds arrive at the installed release while its operator is killed again and again.
 
-What must hold: every job is Completed and was paid for once; resource, record and bucket agree; no operator and no
+What must hold: every job is Completed and was paid for once; where an operator died between writing down that it would
+pay and sending the request, nobody can tell, so a person is asked: here that is us, and we allow another payment when
+the provider's bills show none; resource, record and bucket agree; no operator and no
 worker has logged an error; no phase ever goes back; memory does not grow; nothing is left when the resources are gone.
 The last quarter goes by without a kill, because only an operator that lives can grow.
 """
@@ -15,13 +17,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count, pairwise
+from pathlib import Path
 from typing import Any
 
 from contentgen_bench.report import Row, load
 from contentgen_cluster import release
-from contentgen_contract.names import Kind, Phase
+from contentgen_contract.names import RESUBMIT_ANNOTATION, Kind, Phase
 from contentgen_e2e import tiny
 from contentgen_e2e.oracle import Violation, check_completed
+from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY
 from contentgen_e2e.world import World
 
 Body = dict[str, Any]
@@ -34,21 +38,29 @@ _RECORD_SECONDS = 1.5  # the record is written after the status
 _LAST_SECONDS = 180  # for what is in flight at the end
 _WARM_SECONDS = 15.0  # an operator that has just started still grows
 _GROWTH_MB = 15.0
-_ORDER = [
-    Phase.PENDING,
-    Phase.PREPARING,
-    Phase.SUBMITTING,
-    Phase.SUBMISSION_UNKNOWN,
-    Phase.PROCESSING,
-    Phase.COLLECTING,
-    Phase.COMPLETED,
-    Phase.FAILED,
-]
+_SETTINGS = (
+    f"providers.fal.key={FAL_CANARY}",
+    f"providers.assemblyai.key={ASSEMBLYAI_CANARY}",
+    "adoptionSeconds=30",  # two hours by default: then a person is asked
+)
+_ORDER: tuple[set[Phase], ...] = (
+    {Phase.PENDING},
+    {Phase.PREPARING},
+    {Phase.SUBMITTING, Phase.SUBMISSION_UNKNOWN},  # a person sends it back
+    {Phase.PROCESSING},
+    {Phase.COLLECTING},
+    {Phase.COMPLETED, Phase.FAILED},
+)
+
+
+def install(root: Path) -> None:
+    """The release as the soak needs it."""
+    release.install(root, *_SETTINGS)
 
 
 def steps_back(story: Sequence[tuple[str, int]]) -> list[str]:
     """Where (phase, progress) as a watch delivered them went back."""
-    ranks = {phase.value: rank for rank, phase in enumerate(_ORDER)}
+    ranks = {phase.value: rank for rank, phases in enumerate(_ORDER) for phase in phases}
     return [
         f"{old[0]} {old[1]} -> {new[0]} {new[1]}"
         for old, new in pairwise(story)
@@ -82,6 +94,7 @@ class Findings:
 
     applied: list[tuple[Kind, str]] = field(default_factory=list)
     completed: int = 0
+    asked: int = 0
     violations: list[str] = field(default_factory=list)
     stories: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
@@ -102,6 +115,7 @@ class Soak:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._told: dict[str, float] = {}
+        self._answered: set[str] = set()
         self._since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.found = Findings()
 
@@ -137,11 +151,13 @@ class Soak:
                 self._apply(next(numbers), films)
                 arrive_at = now + _ARRIVAL_SECONDS
             self._check_finished()
+            self._answer()
             time.sleep(0.2)
 
     def _finish(self, deadline: float) -> None:
         while self._open and time.monotonic() < deadline:
             self._check_finished()
+            self._answer()
             time.sleep(0.5)
         for name, kind in self._open.items():
             body = self._world.get(kind, name)
@@ -174,6 +190,22 @@ class Soak:
         if not story or not Phase(story[-1][0]).terminal:
             return False
         return time.monotonic() - self._told[name] > _RECORD_SECONDS
+
+    def _answer(self) -> None:
+        """What a person does who is asked whether something was paid: look at the bills."""
+        for name, kind in list(self._open.items()):
+            story = self.found.stories.get(name)
+            if name in self._answered or not story or story[-1][0] != Phase.SUBMISSION_UNKNOWN:
+                continue
+            self._answered.add(name)
+            self.found.asked += 1
+            body = self._world.get(kind, name)
+            purchase = self._world.ledger_collection.find_one({"jobId": body["metadata"]["uid"]}) or {}
+            if any(each["marker"] == purchase["marker"] for each in self._world.billed()):
+                self.found.violations.append(f"{kind} {name} was paid for and its request was not found again")
+            words = body["status"]["message"].split()
+            annotation = next(word for word in words if word.startswith(RESUBMIT_ANNOTATION))
+            self._world.kubectl("annotate", kind.lower(), name, annotation)
 
     def _worker_logs(self, uid: str) -> None:
         for pod in self._world.worker_pods(uid):
@@ -263,6 +295,7 @@ def rows(found: Findings, minutes: float) -> list[Row]:
         _row(
             "jobs not Completed, paid once, stored and recorded", failed, "jobs", 0, f"of {len(found.applied)}, {note}"
         ),
+        Row(figure="soak: a person was asked whether it was paid", value=found.asked, unit="jobs"),
         _row("errors in the logs of operators and workers", len(found.log), "lines", 0),
         _row("steps back of phase or progress", len(back), "steps", 0, f"in {len(found.stories)} stories"),
         _row("objects left when the resources are gone", len(found.left), "objects", 0),

@@ -121,6 +121,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     tasks += [reconciling, asyncio.create_task(watching)]
     tasks += [asyncio.create_task(tls.keep_fresh(refresh_in))]
     await _until(stop, tasks)
+    asyncio.get_running_loop().set_exception_handler(_while_ending)
     await reconciler.queue.drain(_GRACE_SECONDS)
     for server in servers:
         server.should_exit = True
@@ -164,6 +165,14 @@ async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
     stop.set()
     for task in done - {stopping}:
         task.result()
+
+
+def _while_ending(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # kopf leaves a watch as it is when it is cancelled between two events, and its generator can't be closed later.
+    if "asyncgen" in context:
+        _log.info("%s", context["message"])
+    else:
+        loop.default_exception_handler(context)
 
 
 def _storage(settings: Settings) -> Storage:

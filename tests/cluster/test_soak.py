@@ -2,15 +2,15 @@
 
 import time
 
-from contentgen_bench.soak import Soak, rows
+from contentgen_bench.soak import Soak, install, rows
 from contentgen_e2e.settings import ROOT
-from contentgen_e2e.world import World, open_world
+from contentgen_e2e.world import open_world
 
 _MINUTES = 1.0
 
 
-def test_a_minute_of_jobs_and_kills(world: World) -> None:
-    assert world.operator_pod()
+def test_a_minute_of_jobs_and_kills() -> None:
+    install(ROOT)
     with open_world(ROOT, f"soak-{int(time.time())}") as apart:  # where nothing else is left behind
         found = Soak(apart, kill_seconds=20).run(_MINUTES)
     assert found.kills >= 2

@@ -55,6 +55,7 @@ def test_a_document_keeps_what_is_around_its_table(tmp_path: Path) -> None:
         ([("Processing", 60), ("Submitting", 60)], 1),
         ([("Preparing", 20), ("Preparing", 19)], 1),
         ([("Submitting", 60), ("SubmissionUnknown", 60), ("Processing", 60)], 0),
+        ([("Submitting", 60), ("SubmissionUnknown", 60), ("Submitting", 60)], 0),
     ],
 )
 def test_phases_and_progress_go_forward(story: list[tuple[str, int]], steps: int) -> None:
