@@ -8,6 +8,7 @@ PY := $(BIN)/python
 PYTEST := $(BIN)/pytest
 VIDEO ?=
 MINUTES ?= 20
+SMALL ?=
 
 .PHONY: help
 help: ## this list
@@ -61,6 +62,11 @@ bench-e2e: cluster ## figures of the operator: build/bench/e2e.json and docs/ben
 .PHONY: soak
 soak: cluster ## jobs of all kinds while the operator is killed every 30 s: build/bench/soak.json (MINUTES=20)
 	@$(PY) -m contentgen_bench soak --minutes $(MINUTES)
+
+.PHONY: bench-media
+bench-media: .venv/.ready ## figures of the media engine: build/bench/media.json and docs/benchmarks.md (SMALL=1: 3 minutes)
+	@$(PY) -m contentgen_cluster stores
+	@$(PY) -m contentgen_bench media $(if $(SMALL),--small)
 
 .PHONY: test-real
 test-real: .venv/.ready ## against the real fal and AssemblyAI; costs money: alone it says how, and asks

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from contentgen_bench import e2e, latency, report, videos
+from contentgen_bench import e2e, latency, media, report, videos
 from contentgen_bench.soak import Soak, install
 from contentgen_bench.soak import rows as soak_rows
 from contentgen_e2e.world import open_world
@@ -78,6 +78,24 @@ def soak(minutes: Annotated[float, typer.Option(min=0.5, help="How long jobs arr
     if minutes >= _DOCUMENTED_MINUTES:
         report.document("soak", rows)
     raise typer.Exit(report.verdict(rows))
+
+
+@app.command("media")
+def media_engine(
+    *,
+    small: Annotated[bool, typer.Option(help="Small videos, one round: to see that it works.")] = False,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Other than three.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="An empty folder for the datasets, which stays.")] = None,
+) -> None:
+    """The media engine against pure decoding and the usual way."""
+    size = media.SMALL if small else media.FULL
+    rows, details = media.run(replace(size, rounds=rounds or size.rounds), keep)
+    print(json.dumps(details, indent=1))
+    print(report.table(rows))
+    print(report.write("media-small" if small else "media", rows))
+    if not small:
+        report.document("media", rows)
+        raise typer.Exit(report.verdict(rows))
 
 
 @app.command("videos")

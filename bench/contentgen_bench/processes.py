@@ -1,9 +1,14 @@
 """What Linux says of a process."""
 
 import os
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+_SAMPLES_A_SECOND = 10
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -25,10 +30,83 @@ class Process:
 
     def children(self) -> list["Process"]:
         """The processes that it started."""
-        listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return [Process(int(child)) for child in listed]
+        lists = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/children")]  # of each thread
+        return [Process(int(child)) for listed in lists for child in listed.split()]
 
     def name(self) -> str:
         """The program, and its module where it is Python."""
         words = Path(f"/proc/{self.pid}/cmdline").read_text().split("\0")
         return words[words.index("-m") + 1] if "-m" in words else Path(words[0]).name
+
+    def tree_mb(self) -> float:
+        """Memory of it and all below it now; what several share counts once (PSS)."""
+        total, waiting = 0, [self]
+        while waiting:
+            each = waiting.pop()
+            try:
+                lines = Path(f"/proc/{each.pid}/smaps_rollup").read_text().splitlines()
+                total += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+                waiting += each.children()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it has just ended
+        return total / 1024
+
+
+class Failed(Exception):
+    """A program that was measured ended with an error."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a program took: wall and CPU seconds of it and all below it, and the most memory at a time."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+    output: str
+
+
+def measured(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, cores: set[int] | None = None
+) -> Ran:
+    """Run a program to its end. `cores` are those that it may use. Raises Failed."""
+    begun = time.monotonic()
+    taskset = ["taskset", "--cpu-list", ",".join(map(str, sorted(cores)))] if cores else []
+    process = subprocess.Popen(
+        [*taskset, *command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    output: list[str] = []
+    reader = threading.Thread(target=lambda: output.append(process.stdout.read() if process.stdout else ""))
+    watched = _Watched(Process(process.pid))
+    with watched:
+        reader.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
+    reader.join()
+    if process.stdout:
+        process.stdout.close()
+    if process.returncode:
+        raise Failed(f"{' '.join(command)} ended with {process.returncode}: {output[0][-2000:]}")
+    return Ran(seconds, usage.ru_utime + usage.ru_stime, watched.peak, output[0])
+
+
+class _Watched:
+    """Samples the memory of a program while it runs. A context manager."""
+
+    def __init__(self, process: Process) -> None:
+        self.peak = 0.0
+        self._process = process
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(1 / _SAMPLES_A_SECOND):
+            self.peak = max(self.peak, self._process.tree_mb())

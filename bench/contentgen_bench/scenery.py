@@ -82,7 +82,7 @@ class Setup:
 
 
 class Picture:
-    """One frame: `whole` is h*3/2 x w as FFmpeg's yuv420p has it; the planes are views of it."""
+    """One frame, its height a multiple of 4: `whole` is h*3/2 x w as yuv420p is; the planes are views of it."""
 
     def __init__(self, width: int, height: int) -> None:
         self.whole: Plane = np.empty((height * 3 // 2, width), np.uint8)

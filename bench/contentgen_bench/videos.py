@@ -70,7 +70,7 @@ TUNE = Content(
     seed=11,
     fps=24,
     shot_seconds=(3.6, 0.50),
-    gradual=0.20,
+    gradual=0.26,
     dissolve_frames=(10, 30),
     fade_frames=(8, 18),
     looks={Look.LANDSCAPE: 4, Look.ROOM: 4, Look.STREET: 3, Look.CROWD: 1, Look.STUDIO: 2, Look.NIGHT: 2}
@@ -89,7 +89,7 @@ REPORT = Content(
     seed=1973,
     fps=25,
     shot_seconds=(3.3, 0.62),
-    gradual=0.23,
+    gradual=0.30,
     dissolve_frames=(8, 38),
     fade_frames=(6, 24),
     looks={Look.LANDSCAPE: 3, Look.ROOM: 3, Look.STREET: 4, Look.CROWD: 2, Look.STUDIO: 2, Look.NIGHT: 3}
@@ -116,9 +116,9 @@ class Recipe:
     fps: int
     seconds: float
     bits: int
-    preset: str
     keyframes: Keyframes = Keyframes.ADAPTIVE
     variable: bool = False
+    preset: str = "veryfast"
 
     @property
     def key(self) -> str:
@@ -191,9 +191,9 @@ class Video:
 
 
 _SIZES = {
-    "small": (640, 360, 120, 700_000, "veryfast"),
-    "main": (1280, 720, 600, 2_000_000, "fast"),
-    "hd": (1920, 1080, 120, 4_800_000, "fast"),
+    "small": (640, 360, 120, 700_000),
+    "main": (1280, 720, 600, 2_000_000),
+    "hd": (1920, 1080, 120, 4_800_000),
 }
 
 
@@ -204,10 +204,10 @@ def recipes() -> dict[str, Recipe]:
         second = replace(content, seed=content.seed + 1)
         dense = replace(second, gradual=0.4, shot_seconds=(2.4, 0.5))  # two minutes have something of everything
         about = {"small": dense, "main": content, "hd": second}
-        for size, (width, height, seconds, bits, preset) in _SIZES.items():
-            recipe = Recipe(about[size], width, height, content.fps, seconds, bits, preset=preset)
+        for size, (width, height, seconds, bits) in _SIZES.items():
+            recipe = Recipe(about[size], width, height, content.fps, seconds, bits)
             found[f"{name}-{size}"] = recipe
-            found[f"{name}-{size}-fixed"] = replace(recipe, keyframes=Keyframes.FIXED)
+            found[f"{name}-{size}-fixed"] = replace(recipe, keyframes=Keyframes.FIXED, seconds=min(seconds, 180))
         varied = replace(dense, seed=content.seed + 2)
         for size in ("small", "main"):
             recipe = replace(found[f"{name}-{size}"], content=varied, seconds=120, fps=30, variable=True)
