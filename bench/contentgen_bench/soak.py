@@ -41,7 +41,7 @@ _GROWTH_MB = 15.0
 _SETTINGS = (
     f"providers.fal.key={FAL_CANARY}",
     f"providers.assemblyai.key={ASSEMBLYAI_CANARY}",
-    "adoptionSeconds=30",  # two hours by default: then a person is asked
+    "adoptionSeconds=60",  # two hours by default: then a person is asked
 )
 _ORDER: tuple[set[Phase], ...] = (
     {Phase.PENDING},
