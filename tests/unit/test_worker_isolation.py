@@ -1,5 +1,6 @@
 """What a child that decodes a user's file can do, and how its end is told. The attempts are real: see works.py."""
 
+import enum
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -17,6 +18,7 @@ import pytest
 from contentgen_hostile import works
 from contentgen_worker.errors import BeyondLimits, DecoderCrashed, NoVideoTrack, Retryable, WorkerError
 from contentgen_worker.media import isolation
+from contentgen_worker.media.boundaries import Boundary, BoundaryKind
 from contentgen_worker.media.confinement import ChildLimits, Confinement
 from contentgen_worker.media.isolation import Child, spawn
 
@@ -219,3 +221,10 @@ def test_this_kernel_confines_wholly() -> None:
     isolation._said.clear()
     said(works.idle)
     assert [each.whole for each in isolation._said] == [True]
+
+
+def test_a_member_of_an_enum_is_a_word_in_every_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's Python 3.11.2 says a member as a call of getattr, which nobody here may ask for."""
+    monkeypatch.setattr(enum.Enum, "__reduce_ex__", lambda self, _: (getattr, (type(self), self.name)))
+    boundary = Boundary(1.0, 1.5, BoundaryKind.CUT)
+    assert isolation._loaded(isolation._said_as(boundary)) == boundary
