@@ -17,6 +17,8 @@ class Limits(Value):
     result_bytes: int = Field(4 * 2**30, gt=0, description="Largest file fetched from a provider's URL.")
     pixels: int = Field(8192 * 4320, gt=0, description="Largest frame of a video, width times height.")
     duration_seconds: int = Field(12 * 3600, gt=0, description="Longest recording.")
+    frames: int = Field(12 * 3600 * 120, gt=0, description="Most frames of a video.")
+    cpu_seconds: int = Field(6 * 3600, gt=0, description="Most CPU time of one process that decodes.")
 
 
 class Download(Value):

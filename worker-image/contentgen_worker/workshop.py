@@ -40,7 +40,8 @@ class Workshop:
     @property
     def media_bounds(self) -> MediaBounds:
         """What a decoder is let near."""
-        return MediaBounds(self.order.limits.pixels, self.order.limits.duration_seconds)
+        limits = self.order.limits
+        return MediaBounds(limits.pixels, limits.duration_seconds, limits.frames, limits.cpu_seconds)
 
     def fetch_source(self, watch: Watch) -> Fetched:
         """The user's recording."""

@@ -101,7 +101,8 @@ def frames(container: InputContainer, segment: Segment, bounds: Bounds, threads:
     stream = video_stream(container)
     stream.thread_count, stream.thread_type = threads, "AUTO"
     clock = Clock(stream, (container.duration or 0) / av.time_base)
-    for image in _within(_decoded(container, stream, segment), segment):
+    for number, image in enumerate(_within(_decoded(container, stream, segment), segment), 1):
+        bounds.check_frames(number)
         bounds.check_pixels(image.width, image.height)
         seconds = clock.seconds(image.pts)
         bounds.check_duration(seconds)

@@ -1,21 +1,23 @@
 """What a local file is, found by opening it with an allow-list of containers and codecs.
 
 FFmpeg opens playlists, concatenations and devices as happily as videos; of those none is on the list, and a file
-may name no other file. Everything else that decodes the file comes after this check of the same bytes.
+may name no other file. Everything else that decodes the file comes after this check of the same bytes. To look is
+to parse, often to decode: it happens in a confined child.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
 from av.container import InputContainer
 from av.stream import Disposition
 
-from contentgen_worker.errors import NoAudioTrack, NoVideoTrack, Unsupported
+from contentgen_worker.errors import DecoderCrashed, NoAudioTrack, NoVideoTrack, Unsupported
 from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.isolation import spawn
 
 FORMATS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "mpegts", "ogg", "wav", "mp3", "flac", "aac")
 VIDEO_CODECS = frozenset(
@@ -25,6 +27,8 @@ AUDIO_CODECS = frozenset(
     {"aac", "mp3", "mp3float", "mp2", "mp2float", "opus", "libopus", "vorbis", "flac", "alac", "ac3", "eac3"}
     | {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_u8", "pcm_mulaw", "pcm_alaw"}
 )
+_MOST_STREAMS = 64
+_LOOKING_SECONDS = 60  # of CPU; 12 hours of a film take one
 _ACCEPTED = "MP4/MOV, Matroska/WebM, MPEG-TS, Ogg, WAV, MP3, FLAC or AAC"
 
 
@@ -60,6 +64,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
         "protocol_whitelist": "file",
         "format_whitelist": ",".join(FORMATS),
         "codec_whitelist": ",".join(sorted(VIDEO_CODECS | AUDIO_CODECS)),
+        "max_streams": str(_MOST_STREAMS),
     }
     try:
         with av.open(str(path), container_options=options) as container:
@@ -68,12 +73,31 @@ def opened(path: Path) -> Iterator[InputContainer]:
         raise Unsupported(f"not readable as {_ACCEPTED} ({_text(error)}): {_guess(path)}") from None
 
 
+_GUESSES = tuple(
+    (re.compile(pattern, re.IGNORECASE | re.DOTALL), guess)
+    for pattern, guess in (
+        (
+            rb"\s*<(!doctype\s+html|html|head|body)\b",
+            "it is a web page (HTML); give the address of the file itself, one that needs no log-in",
+        ),
+        (
+            rb"(\xef\xbb\xbf)?\s*(#EXTM3U|\[playlist\]|ffconcat|<(\?xml[^>]*>\s*<)?(MPD|smil))",
+            "it is a playlist; give the address of the recording itself, in one file",
+        ),
+        (rb"PK\x03\x04|7z\xbc\xaf|Rar!|\x1f\x8b|BZh|.{257}ustar", "it is an archive; give the recording in it"),
+        (rb"\xff\xd8\xff|\x89PNG|GIF8|BM|II\*\x00|MM\x00\*|RIFF....WEBP", "it is a picture; give a recording"),
+        (rb"RIFF....AVI |0&\xb2u|FLV\x01", "convert it, for example: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"),
+    )
+)
+
+
 def _guess(path: Path) -> str:
     """What a file that can't be opened looks like; none of its content is shown."""
     with path.open("rb") as file:
         start = file.read(512)
-    if re.match(rb"\s*<(!doctype\s+html|html|head|body)\b", start, re.IGNORECASE):
-        return "it is a web page (HTML); give the address of the file itself, one that needs no log-in"
+    for pattern, guess in _GUESSES:
+        if pattern.match(start):
+            return guess
     if start.isascii() and not re.search(rb"[\x00-\x08\x0e-\x1f]", start):
         return "it is text"
     return "it may be damaged or cut off"
@@ -84,7 +108,17 @@ def _text(error: Exception) -> str:
 
 
 def probe(path: Path, bounds: Bounds) -> Recording:
-    """What the file is. Raises Unsupported, or BeyondLimits."""
+    """What the file is. Raises Unsupported, BeyondLimits, or DecoderCrashed."""
+    limits = replace(bounds.child_limits(path), cpu_seconds=min(_LOOKING_SECONDS, bounds.cpu_seconds))
+    with spawn(look, path, bounds, limits=limits) as child:
+        for recording in child.messages():
+            if isinstance(recording, Recording):
+                return recording
+    raise DecoderCrashed("the decoder ended without a word")
+
+
+def look(send: Callable[[object], None], path: Path, bounds: Bounds) -> None:
+    """Child: sends the Recording."""
     with opened(path) as container:
         video = next((stream for stream in container.streams.video if not is_cover(stream.disposition)), None)
         audio = next(iter(container.streams.audio), None)
@@ -97,7 +131,7 @@ def probe(path: Path, bounds: Bounds) -> Recording:
         )
     bounds.check_duration(recording.seconds)
     bounds.check_pixels(recording.width, recording.height)
-    return recording
+    send(recording)
 
 
 def is_cover(disposition: Disposition) -> bool:
