@@ -104,6 +104,16 @@ def test_a_child_can_do_what_decoders_do() -> None:
     assert said(works.map_memory, 100 * MIB) == [("done", str(100 * MIB))]
 
 
+def test_what_children_used_is_known() -> None:
+    before = isolation.usage()
+    said(works.allocate, 150 * MIB)
+    with pytest.raises(BeyondLimits):
+        said(works.spin, limits=ChildLimits(256 * MIB, cpu_seconds=1))
+    used = isolation.usage()
+    assert used.peak_bytes > 150 * MIB
+    assert 1 <= used.cpu_seconds - before.cpu_seconds < 3
+
+
 def test_memory_beyond_the_limit() -> None:
     assert str(dies(works.allocate, 300 * MIB)) == "decoding it needs more than 256 MiB of memory; scale it down"
     assert said(works.map_memory, 300 * MIB) == [("refused", "OSError")]

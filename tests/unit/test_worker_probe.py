@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from contentgen_worker.errors import BeyondLimits, Unsupported
-from contentgen_worker.media.bounds import Bounds, memory_share
+from contentgen_worker.media.bounds import Bounds, pod_memory
 from contentgen_worker.media.decode import WHOLE, frames
 from contentgen_worker.media.probe import opened, probe
 
@@ -59,26 +59,28 @@ def test_frames_beyond_the_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cgroup", "children", "expected"),
+    ("cgroup", "expected"),
     [
-        ({"memory.max": "4294967296"}, 1, 3.5),
-        ({"memory.max": "4294967296"}, 2, 1.75),
-        ({"memory.max": "4294967296"}, 64, 0.5),
-        ({"memory.max": "max"}, 2, 7.75),
-        ({"memory/memory.limit_in_bytes": "2147483648"}, 1, 1.5),
-        ({"memory/memory.limit_in_bytes": "9223372036854771712"}, 1, 8),
-        ({}, 1, 8),
+        ({"memory.max": "4294967296"}, 4),
+        ({"memory.max": "max"}, 16),
+        ({"memory/memory.limit_in_bytes": "2147483648"}, 2),
+        ({"memory/memory.limit_in_bytes": "9223372036854771712"}, 16),
+        ({}, 16),
     ],
 )
-def test_children_share_what_the_pod_may_use(
-    tmp_path: Path, cgroup: dict[str, str], children: int, expected: float
-) -> None:
+def test_what_the_pod_may_use(tmp_path: Path, cgroup: dict[str, str], expected: float) -> None:
     for name, content in cgroup.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content + "\n")
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal:       16777216 kB\nMemFree:         1 kB\n")
-    assert memory_share(children, tmp_path, meminfo) / GIB == expected
+    assert pod_memory(tmp_path, meminfo) / GIB == expected
+
+
+@pytest.mark.parametrize(("pod", "children", "expected"), [(4, 1, 3.5), (4, 2, 1.75), (4, 64, 0.5), (64, 2, 8)])
+def test_children_share_the_pods_memory(pod: int, children: int, expected: float) -> None:
+    bounds = replace(BOUNDS, memory_bytes=pod * GIB)
+    assert bounds.child_limits(beside=children).memory_bytes / GIB == expected
 
 
 def test_a_child_that_decodes_reads_its_file_alone(tmp_path: Path) -> None:

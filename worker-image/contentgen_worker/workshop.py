@@ -13,6 +13,7 @@ from contentgen_worker.errors import FetchError, OwnFileMissing, Retryable, Verd
 from contentgen_worker.fetch import Bounds, Fetched, Fetcher, Watch, no_watch
 from contentgen_worker.files import Output
 from contentgen_worker.media.bounds import Bounds as MediaBounds
+from contentgen_worker.media.bounds import pod_memory
 from contentgen_worker.progress import Fraction, Steps
 from contentgen_worker.upload import Uploader
 
@@ -41,7 +42,7 @@ class Workshop:
     def media_bounds(self) -> MediaBounds:
         """What a decoder is let near."""
         limits = self.order.limits
-        return MediaBounds(limits.pixels, limits.duration_seconds, limits.frames, limits.cpu_seconds)
+        return MediaBounds(limits.pixels, limits.duration_seconds, limits.frames, limits.cpu_seconds, pod_memory())
 
     def fetch_source(self, watch: Watch) -> Fetched:
         """The user's recording."""

@@ -14,12 +14,13 @@ _LEAST, _MOST = 512 << 20, 8 << 30  # of one child
 
 @dataclass(frozen=True)
 class Bounds:
-    """Pixels of one frame, seconds and frames of a recording, CPU seconds of one process that decodes."""
+    """Pixels of one frame, seconds and frames of a recording, CPU seconds of one process that decodes, and memory."""
 
     pixels: int
     seconds: float
     frames: int = 12 * 3600 * 120
     cpu_seconds: int = 6 * 3600
+    memory_bytes: int = 2 << 30  # of this pod
 
     def check_duration(self, seconds: float) -> None:
         """Raises BeyondLimits for a recording that is too long."""
@@ -37,17 +38,14 @@ class Bounds:
             raise BeyondLimits(f"it has more than {self.frames} frames; cut it, or lower its frame rate")
 
     def child_limits(self, *files: Path, beside: int = 1) -> ChildLimits:
-        """Of a child that reads these files and writes none, where so many of them are at work at once."""
-        return ChildLimits(memory_share(beside), self.cpu_seconds, files)
+        """Of a child that reads these files and writes none, where so many of them are at work at once: the pod's
+        memory is shared among them, so that one that wants too much ends alone."""
+        share = (self.memory_bytes - _RESERVE) // beside
+        return ChildLimits(min(max(share, _LEAST), _MOST), self.cpu_seconds, files)
 
 
-def memory_share(children: int, cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> int:
-    """Bytes that each of so many children may use of what this pod may: so one that wants too much ends alone."""
-    return min(max((_memory(cgroup, meminfo) - _RESERVE) // children, _LEAST), _MOST)
-
-
-def _memory(cgroup: Path, meminfo: Path) -> int:
-    """What the cgroup may use, by version 2 or 1, and no more than the machine has."""
+def pod_memory(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> int:
+    """Bytes that the cgroup may use, by version 2 or 1, and no more than the machine has."""
     machine = int(meminfo.read_text().split()[1]) << 10
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         try:

@@ -20,15 +20,12 @@ from contentgen_worker.media.analysis import Ended, Reached, Sample, Task, analy
 from contentgen_worker.media.best import Wanted
 from contentgen_worker.media.boundaries import REACH, Boundary
 from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.confinement import ChildLimits
 from contentgen_worker.media.dataset import Candidate
 from contentgen_worker.media.decode import Segment
 from contentgen_worker.media.isolation import Child, spawn
 from contentgen_worker.media.shots import Shot, apart, shots
 
 _TAKEN_PER_KEPT = 4  # frames finished for each that may be kept; more only cost time
-_MEMORY_BYTES = 4 << 30  # of one child; enough for frames of 8192x4320 and their references
-_CPU_SECONDS = 3600  # of one child
 _SPARE = 2  # frames for each that must be there, where shots are few
 Watch = Callable[[float], None]
 
@@ -125,7 +122,6 @@ class _Crew:
 
     def __init__(self, task: Task, folder: Path, watch: Watch) -> None:
         self._task, self._folder, self._watch = task, folder, watch
-        self._limits = ChildLimits(_MEMORY_BYTES, _CPU_SECONDS, files=(task.source,))
         self._reached: dict[int, float] = {}
         self.samples: list[_Stored] = []
         self.ended: list[Ended] = []
@@ -133,8 +129,9 @@ class _Crew:
     def run(self, workers: int) -> None:
         """Until every segment has ended. Raises what a child raised."""
         segments: deque[Segment] = deque()
+        limits = self._task.bounds.child_limits(self._task.source, beside=workers)
         with ExitStack() as stack:
-            planner = stack.enter_context(spawn(tell_plan, self._task.source, workers, limits=self._limits))
+            planner = stack.enter_context(spawn(tell_plan, self._task.source, workers, limits=limits))
             talking = {planner: planner.messages()}
             while talking:
                 for child in _ready(talking):
@@ -146,7 +143,7 @@ class _Crew:
                     else:
                         self._hear(message)
                 while segments and len(talking) - (planner in talking) < workers:
-                    child = stack.enter_context(spawn(analyse, self._task, segments.popleft(), limits=self._limits))
+                    child = stack.enter_context(spawn(analyse, self._task, segments.popleft(), limits=limits))
                     talking[child] = child.messages()
 
     def _hear(self, message: object) -> None:

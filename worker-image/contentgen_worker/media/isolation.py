@@ -19,7 +19,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from types import TracebackType
 from typing import Any
@@ -27,7 +27,7 @@ from typing import Any
 from contentgen_worker import log
 from contentgen_worker.errors import BeyondLimits, DecoderCrashed, Retryable, WorkerError
 from contentgen_worker.media.confinement import ChildLimits, Confinement, confine
-from contentgen_worker.media.nursery import ENDED, REQUEST_BYTES
+from contentgen_worker.media.nursery import ENDED, REQUEST_BYTES, STARTED
 
 Send = Callable[[object], None]
 
@@ -38,9 +38,25 @@ _OURS = ("contentgen_worker.", "contentgen_contract.")
 _MAKE_ANEW = "make the file anew, for example: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")  # of our environment; the rest is no decoder's business
 
-_KILLED = ENDED.pack(-signal.SIGKILL)  # so does every child end whose server has
+_KILLED = ENDED.pack(-signal.SIGKILL, 0, 0)  # so does every child end whose server has
 
 _said: set[Confinement] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What children that have ended used: the largest peak of one (shared pages included), the CPU time of all."""
+
+    peak_bytes: int = 0
+    cpu_seconds: float = 0.0
+
+
+_used = Usage()
+
+
+def usage() -> Usage:
+    """Of all children of this process so far."""
+    return _used
 
 
 class _Word(enum.Enum):
@@ -109,9 +125,9 @@ class Child:
         self._end = end
         self._limits = limits
         self._over = False
-        if not (said := os.read(end.fileno(), ENDED.size)):
+        if not (said := os.read(end.fileno(), STARTED.size)):
             raise Retryable("the server that decoders are forked from is gone")
-        (self.pid,) = ENDED.unpack(said)  # its process id
+        (self.pid,) = STARTED.unpack(said)  # its process id
 
     def __enter__(self) -> "Child":
         return self
@@ -160,7 +176,8 @@ class Child:
         if not wait([self._end], patience):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-        (code,) = ENDED.unpack(os.read(self._end.fileno(), ENDED.size) or _KILLED)
+        code, peak, seconds = ENDED.unpack(os.read(self._end.fileno(), ENDED.size) or _KILLED)
+        _count(peak, seconds)
         return int(code)
 
     def _raise(self, word: _Word, value: Any) -> None:
@@ -180,6 +197,11 @@ def _death(code: int, limits: ChildLimits) -> WorkerError:
     if code == -signal.SIGKILL:
         return BeyondLimits("decoding it was ended by SIGKILL, most likely for want of memory; scale it down")
     return DecoderCrashed(f"the decoder crashed on it ({name}): it is damaged, or made to do harm; {_MAKE_ANEW}")
+
+
+def _count(peak: int, seconds: float) -> None:
+    global _used  # noqa: PLW0603 - as a process's own usage is
+    _used = Usage(max(_used.peak_bytes, peak), _used.cpu_seconds + seconds)
 
 
 def _say_once(confinement: Confinement) -> None:

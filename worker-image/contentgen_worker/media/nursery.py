@@ -15,9 +15,10 @@ import struct
 import sys
 from multiprocessing.connection import Connection, wait
 
-PRELOADED = ("av", "cv2", "numpy", "contentgen_worker.media.isolation", "contentgen_worker.media.probe")
+PRELOADED = ("av", "cv2", "numpy", "contentgen_worker.media.isolation", "contentgen_worker.media.analysis")
 REQUEST_BYTES = 1 << 20
-ENDED = struct.Struct("i")  # a process id, later its exit code as subprocess gives it: negative for a signal
+STARTED = struct.Struct("i")  # a process id
+ENDED = struct.Struct("iqd")  # exit code as subprocess gives it: negative for a signal; peak bytes, CPU seconds
 _PR_SET_PDEATHSIG = 1
 
 
@@ -44,7 +45,7 @@ def main(server: socket.socket) -> None:
             pid = os.fork() or _be_child(request, words)
             os.close(words)
             ends[pid] = end
-            _tell(end, pid)
+            _tell(end, STARTED.pack(pid))
 
 
 def _drain(bell: int) -> None:
@@ -57,17 +58,18 @@ def _drain(bell: int) -> None:
 
 def _reap(ends: dict[int, int]) -> None:
     while ends:
-        pid, status = os.waitpid(-1, os.WNOHANG)
+        pid, status, used = os.wait4(-1, os.WNOHANG)
         if not pid:
             return
         end = ends.pop(pid)
-        _tell(end, os.waitstatus_to_exitcode(status))
+        seconds = used.ru_utime + used.ru_stime
+        _tell(end, ENDED.pack(os.waitstatus_to_exitcode(status), used.ru_maxrss << 10, seconds))
         os.close(end)
 
 
-def _tell(end: int, number: int) -> None:
+def _tell(end: int, content: bytes) -> None:
     try:
-        os.write(end, ENDED.pack(number))
+        os.write(end, content)
     except BrokenPipeError:
         return  # nobody waits for it any more
 
