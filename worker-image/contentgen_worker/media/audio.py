@@ -1,46 +1,162 @@
-"""The sound of a recording as speech recognisers like it: 16 kHz, one channel, FLAC."""
+"""The sound of a recording as speech recognisers like it: 16 kHz, one channel, FLAC.
+
+FLAC and not Opus: it takes half the CPU time (29 s an hour of recording against 56 s), which outweighs 68 MB an hour
+against 15 MB from 12 Mbit/s on, and nothing is lost.
+"""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import IO, Any
 
 import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Discard, Disposition
 
-from contentgen_worker.errors import Unsupported
+from contentgen_worker.errors import NoAudioTrack, Unsupported
 from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.probe import opened
+from contentgen_worker.media.loudness import Loudness, Meter
+from contentgen_worker.media.probe import AUDIO_CODECS
+from contentgen_worker.media.timeline import Timeline
+from contentgen_worker.media.tracks import Track, choose
 
 RATE = 16_000  # samples a second
+_BLOCK = RATE  # samples that are written at once
+_MISSING = 5.0  # seconds of a recording that may be without sound at its end
+_ASIDE = (
+    Disposition.comment | Disposition.lyrics | Disposition.karaoke | Disposition.hearing_impaired
+    | Disposition.visual_impaired | Disposition.clean_effects | Disposition.descriptions | Disposition.non_diegetic
+)  # fmt: skip
 
 
-def extract(source: Path, target: Path, bounds: Bounds, watch: Callable[[float], None]) -> float:
-    """Write the sound and return its length in seconds. The pictures are not decoded. `watch` gets seconds."""
-    samples = 0
-    with opened(source) as container, av.open(str(target), "w", format="flac") as flac:
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What was written: its length in seconds, the track it came from, how loud it is, and what to know about it."""
+
+    seconds: float
+    track: Track
+    tracks: int
+    loudness: Loudness
+    notes: tuple[str, ...]
+
+
+def extract(
+    container: InputContainer,
+    target: IO[bytes],
+    bounds: Bounds,
+    watch: Callable[[float], None],
+    wanted: int | None = None,
+    language: str = "auto",
+) -> Sound:
+    """Write the sound of an opened recording. Nothing else of it is read, let alone decoded. `watch` gets seconds.
+
+    Memory does not grow with the length. Raises NoAudioTrack, Unsupported or BeyondLimits.
+    """
+    tracks = tuple(_track(number, stream) for number, stream in enumerate(container.streams.audio, 1))
+    track = choose(tracks, wanted, language)
+    timeline, meter = Timeline((container.duration or 0) / av.time_base), Meter()
+    with av.open(target, "w", format="flac") as flac:
         stream = flac.add_stream("flac", rate=RATE, layout="mono", options={"compression_level": "5"})
         stream.format = "s16"
-        for frame in _resampled(container):
-            samples += frame.samples
+        samples = 0
+        for block in _blocks(container, container.streams.audio[track.number - 1], timeline):
+            meter.hear(block.to_ndarray()[0], RATE)
+            samples += block.samples
             bounds.check_duration(samples / RATE)
             watch(samples / RATE)
-            flac.mux(stream.encode(frame))
+            flac.mux(stream.encode(block))
         flac.mux(stream.encode(None))
     if not samples:
         raise Unsupported("its sound track holds no sound that can be decoded; it may be damaged or cut off")
-    return samples / RATE
+    seconds = samples / RATE
+    loudness = meter.loudness(seconds)
+    if loudness.silent:
+        raise NoAudioTrack(f"sound track {track} of {len(tracks)} is silent from its beginning to its end{_other(tracks)}")
+    return Sound(seconds, track, len(tracks), loudness, tuple(_notes(seconds, loudness, timeline)))
 
 
-def _resampled(container: av.container.InputContainer) -> Iterator[Any]:
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-    for packet in container.demux(container.streams.audio[0]):
-        for frame in _decoded(packet):
-            frame.pts = None  # the sound is joined where the file has gaps in its clock
-            yield from resampler.resample(frame)
-    yield from resampler.resample(None)
+def _other(tracks: tuple[Track, ...]) -> str:
+    return "; name another one in spec.options.audioTrack" if len(tracks) > 1 else ""
 
 
-def _decoded(packet: Any) -> list[Any]:
-    try:
-        return list(packet.decode())
-    except av.error.InvalidDataError:
-        return []  # a damaged packet is a click in the sound
+def _notes(seconds: float, loudness: Loudness, timeline: Timeline) -> Iterator[str]:
+    if loudness.faint:
+        yield f"it is almost silent ({loudness.level:.0f} dBFS where it is loud): little may be understood"
+    if timeline.filled >= 1:
+        yield f"{timeline.filled:.0f} s without sound in it are kept as silence, so that times match the recording"
+    if timeline.jumps:
+        yield f"its clock jumps {timeline.jumps} times: after that, times may not match the recording"
+    if timeline.length - seconds > max(_MISSING, timeline.length / 10):
+        yield f"the sound ends at {seconds:.0f} s of {timeline.length:.0f} s"
+
+
+def _track(number: int, stream: AudioStream) -> Track:
+    codec = stream.codec_context.name if stream.codec_context else "unknown"
+    return Track(
+        number,
+        codec,
+        stream.language or "",
+        default=bool(stream.disposition & Disposition.default),
+        aside=bool(stream.disposition & _ASIDE),
+        readable=codec in AUDIO_CODECS,
+    )
+
+
+def _blocks(container: InputContainer, stream: AudioStream, timeline: Timeline) -> Iterator[AudioFrame]:
+    """The sound in order of time, resampled, with silence in its gaps."""
+    resampler = _Resampler()
+    begin = None if container.start_time is None else container.start_time / av.time_base
+    for frame in _decoded(container, stream):
+        time = frame.time
+        begin = time if begin is None else begin
+        gap = timeline.place(None if time is None or begin is None else time - begin, frame.samples / frame.sample_rate)
+        if gap is None:
+            continue
+        if gap:
+            yield from resampler.flush()
+            yield from _silence(round(gap * RATE))
+        yield from resampler.resample(frame)
+    yield from resampler.flush()
+
+
+def _decoded(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except av.error.InvalidDataError:
+            continue  # a damaged packet is a gap
+
+
+class _Resampler:
+    """Takes what comes: some files change rate or layout on the way."""
+
+    def __init__(self) -> None:
+        self._shape: tuple[Any, ...] = ()
+        self._resampler: av.AudioResampler | None = None
+
+    def resample(self, frame: AudioFrame) -> Iterator[AudioFrame]:
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._resampler is None or shape != self._shape:
+            yield from self.flush()
+            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE, frame_size=_BLOCK)
+            self._shape = shape
+        frame.pts = None
+        yield from self._resampler.resample(frame)
+
+    def flush(self) -> Iterator[AudioFrame]:
+        if self._resampler is not None:
+            yield from self._resampler.resample(None)
+        self._resampler = None
+
+
+def _silence(samples: int) -> Iterator[AudioFrame]:
+    for start in range(0, samples, _BLOCK):
+        length = min(_BLOCK, samples - start)
+        frame = AudioFrame.from_ndarray(np.zeros((1, length), np.int16), format="s16", layout="mono")
+        frame.sample_rate = RATE
+        yield frame
