@@ -112,8 +112,13 @@ class AudioFacts(Value):
     """What prepare found out about a recording."""
 
     type: Literal["audio"] = "audio"
-    duration_seconds: float
+    duration_seconds: float  # what is paid for, silence too
     source_bytes: int
+    audible_seconds: float | None = None  # of those, how many stand out from the background
+    level: float | None = None  # dB below full scale, where it is loud
+    track: int = 1
+    tracks: int = 1
+    notes: tuple[Annotated[str, Field(max_length=200)], ...] = Field((), max_length=8)  # what a person should know
 
 
 class LoraFacts(Value):

@@ -429,6 +429,12 @@ class TranscriptionOptions(Manifest):
     language: Annotated[str, StringConstraints(pattern=patterns.LANGUAGE, max_length=16)] = Field(
         "auto", description="auto, or a language code such as en or en_us."
     )
+    audio_track: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Which of the recording's sound tracks, from 1. Left out: the one in `language`, else the default.",
+    )
     formats: list[TranscriptFormat] = Field(
         default_factory=lambda: list(TranscriptFormat),
         min_length=1,

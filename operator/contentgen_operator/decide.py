@@ -148,9 +148,18 @@ def _prepared_text(outcome: Outcome) -> str:
         case DatasetFacts() as facts:
             return f"{facts.images} pictures of {facts.scenes} scenes are ready"
         case AudioFacts() as facts:
-            return f"{facts.duration_seconds:.0f} s of sound are ready"
+            return _sound_text(facts)
         case _:
             return "ready"
+
+
+def _sound_text(facts: AudioFacts) -> str:
+    text = f"{facts.duration_seconds:.0f} s of sound are ready"
+    if facts.audible_seconds is not None:
+        text += f", {facts.audible_seconds:.0f} s of them audible"
+    if facts.tracks > 1:
+        text += f", from track {facts.track} of {facts.tracks}"
+    return "; ".join([text, *facts.notes])
 
 
 def _waits_for_lora(case: Case) -> Plan | None:

@@ -24,6 +24,7 @@ from contentgen_worker.media.tracks import Track, choose
 
 RATE = 16_000  # samples a second
 _BLOCK = RATE  # samples that are written at once
+_CLOCKLESS = {"aac", "flac", "mp3", "wav"}  # FFmpeg makes their stamps up from sizes and rates
 _MISSING = 5.0  # seconds of a recording that may be without sound at its end
 _ASIDE = (
     Disposition.comment | Disposition.lyrics | Disposition.karaoke | Disposition.hearing_impaired
@@ -47,6 +48,7 @@ def extract(
     target: IO[bytes],
     bounds: Bounds,
     watch: Callable[[float], None],
+    *,
     wanted: int | None = None,
     language: str = "auto",
 ) -> Sound:
@@ -73,7 +75,7 @@ def extract(
     seconds = samples / RATE
     loudness = meter.loudness(seconds)
     if loudness.silent:
-        raise NoAudioTrack(f"sound track {track} of {len(tracks)} is silent from its beginning to its end{_other(tracks)}")
+        raise NoAudioTrack(f"sound track {track} of {len(tracks)} is silent from beginning to end{_other(tracks)}")
     return Sound(seconds, track, len(tracks), loudness, tuple(_notes(seconds, loudness, timeline)))
 
 
@@ -107,9 +109,10 @@ def _track(number: int, stream: AudioStream) -> Track:
 def _blocks(container: InputContainer, stream: AudioStream, timeline: Timeline) -> Iterator[AudioFrame]:
     """The sound in order of time, resampled, with silence in its gaps."""
     resampler = _Resampler()
+    clock = container.format.name not in _CLOCKLESS
     begin = None if container.start_time is None else container.start_time / av.time_base
     for frame in _decoded(container, stream):
-        time = frame.time
+        time = frame.time if clock else None
         begin = time if begin is None else begin
         gap = timeline.place(None if time is None or begin is None else time - begin, frame.samples / frame.sample_rate)
         if gap is None:

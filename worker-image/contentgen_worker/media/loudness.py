@@ -11,6 +11,7 @@ import numpy.typing as npt
 WINDOW = 0.5  # seconds: a pause between words is no silence
 SILENT = -96  # dBFS; 16 bits know nothing lower
 _PARTS = 10  # of a window; it is as loud as its loudest part
+_DITHER = -88  # dBFS; what converters add to nothing
 _FAINT = -50  # dBFS; speech that recognisers manage is 20 dB louder
 _NOTHING = -60  # dBFS; below this nobody is heard
 _DISTINCT = 15  # dB between background and sound, or they can't be told apart
@@ -35,26 +36,23 @@ class Meter:
         """What was heard in a recording of this length."""
         below = np.repeat(np.arange(len(self._windows)), np.minimum(self._windows, 1 << 20))
         if not below.size:
-            return Loudness(float(SILENT), 0.0)
-        loud = -int(below[min(2, below.size - 1)])  # a single bang is not the recording's level
+            return Loudness(float(SILENT), 0.0, silent=True)
+        loud = -int(below[min(2, below.size // 20)])  # a single bang is not the recording's level
         quiet = -int(below[int(below.size * 0.9)])
         apart = loud - quiet >= _DISTINCT
         least = max(_NOTHING, round(quiet + (loud - quiet) / 3)) if apart else _NOTHING
         audible = float(self._windows[: -least + 1].sum()) * WINDOW
-        return Loudness(float(loud), min(audible, seconds))
+        return Loudness(float(loud), min(audible, seconds), silent=-int(below[0]) <= _DITHER)
 
 
 @dataclass(frozen=True, slots=True)
 class Loudness:
-    """`level`: dB below full scale of its loud parts; `audible`: seconds that stand out from the background."""
+    """`level`: dB below full scale of its loud parts; `audible`: seconds that stand out from the background;
+    `silent`: there is nothing in it at all."""
 
     level: float
     audible: float
-
-    @property
-    def silent(self) -> bool:
-        """There is nothing in it at all."""
-        return self.level <= SILENT + 6
+    silent: bool
 
     @property
     def faint(self) -> bool:

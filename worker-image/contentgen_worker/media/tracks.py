@@ -7,7 +7,8 @@ descriptions and music without voices are taken only where there is nothing else
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from langcodes import LanguageTagError, tag_distance
+from langcodes import tag_distance
+from langcodes.tag_parser import LanguageTagError
 
 from contentgen_worker.errors import NoAudioTrack, Unsupported
 
@@ -35,7 +36,9 @@ def choose(tracks: Sequence[Track], wanted: int | None, language: str) -> Track:
         raise NoAudioTrack("there is no sound track in the file; give a recording with sound")
     if wanted is not None and wanted > len(tracks):
         there = ", ".join(map(str, tracks))
-        raise NoAudioTrack(f"spec.options.audioTrack is {wanted}, the file's sound tracks are {there}; name one of them")
+        raise NoAudioTrack(
+            f"spec.options.audioTrack is {wanted}, the file's sound tracks are {there}; name one of them"
+        )
     found = tracks if wanted is None else [tracks[wanted - 1]]
     readable = [track for track in found if track.readable]
     if not readable:

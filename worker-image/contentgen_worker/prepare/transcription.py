@@ -1,27 +1,87 @@
 """From a recording to its sound."""
 
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+
 from contentgen_contract.names import Step
 from contentgen_contract.orders import AudioFacts
+from contentgen_contract.spec import TranscriptionOptions, TranscriptionSpec
 from contentgen_worker.blame import SOURCE, verdicts
+from contentgen_worker.errors import DecoderCrashed
+from contentgen_worker.fetch import Fetched
 from contentgen_worker.files import Output
-from contentgen_worker.media.audio import extract
-from contentgen_worker.media.probe import probe
+from contentgen_worker.media.audio import RATE, Sound, extract
+from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.confinement import ChildLimits
+from contentgen_worker.media.isolation import preload, spawn
+from contentgen_worker.media.probe import opened
+from contentgen_worker.progress import Fraction
 from contentgen_worker.workshop import Result, Workshop
+
+_NAME = "audio.flac"
+_MEMORY = 512 << 20
+_SPARE_CPU = 120  # seconds, beside what the longest recording takes
+_FASTER = 20  # than the recording is played; 130 is usual
 
 
 def prepare(shop: Workshop) -> Result:
     """Download, check, sound only."""
+    options = TranscriptionSpec.model_validate(shop.order.spec).options
+    preload()
     with shop.steps(Step.DOWNLOADING) as fraction:
         source = shop.fetch_source(fraction)
         shop.steps.note(bytes=source.size_bytes)
-    with verdicts(SOURCE, "spec.source.url"):
-        recording = probe(source.path, shop.media_bounds)
-        recording.require_audio()
-        with shop.steps(Step.EXTRACTING_AUDIO) as fraction:
-            length = recording.seconds or float(shop.order.limits.duration_seconds)
-            target = shop.scratch / "audio.flac"
-            seconds = extract(source.path, target, shop.media_bounds, lambda at: fraction(at / length))
-            shop.steps.note(codec=recording.audio_codec, length=f"{seconds:.1f} s", bytes=target.stat().st_size)
+    target = shop.scratch / "sound" / _NAME
+    target.parent.mkdir()
+    with verdicts(SOURCE, "spec.source.url"), shop.steps(Step.EXTRACTING_AUDIO) as fraction:
+        sound = _extracted(source.path, target, options, shop.media_bounds, fraction)
+        shop.steps.note(track=str(sound.track), of=sound.tracks, codec=sound.track.codec)
+        shop.steps.note(length=f"{sound.seconds:.1f} s", bytes=target.stat().st_size, notes=list(sound.notes))
     with shop.steps(Step.UPLOADING_AUDIO) as fraction:
-        files = shop.store([Output.of_path("audio.flac", "audio/flac", target)], fraction)
-    return Result(files, AudioFacts(duration_seconds=round(seconds, 3), source_bytes=source.size_bytes))
+        files = shop.store([Output.of_path(_NAME, "audio/flac", target)], fraction)
+    return Result(files, _facts(sound, source))
+
+
+def _extracted(source: Path, target: Path, options: TranscriptionOptions, bounds: Bounds, fraction: Fraction) -> Sound:
+    limits = ChildLimits(
+        memory_bytes=_MEMORY,
+        cpu_seconds=_SPARE_CPU + int(bounds.seconds / _FASTER),
+        files=(source,),
+        folder=target.parent,
+        file_bytes=int(bounds.seconds + 60) * RATE * 2,
+    )
+    with spawn(work, source, target, options, bounds, limits=limits) as child:
+        for message in child.messages():
+            if isinstance(message, Sound):
+                return message
+            fraction(float(str(message)))
+    raise DecoderCrashed("the decoder ended without a word")
+
+
+def work(
+    send: Callable[[object], None], source: Path, target: Path, options: TranscriptionOptions, bounds: Bounds
+) -> None:
+    """In the child: the sound to `target`; sends the share that is done, then the Sound."""
+    with opened(source) as container, target.open("wb") as file:
+        stated = (container.duration or 0) / av.time_base
+        bounds.check_duration(stated)
+        length = stated or bounds.seconds
+
+        def watch(at: float) -> None:
+            send(min(at / length, 1.0))
+
+        send(extract(container, file, bounds, watch, wanted=options.audio_track, language=options.language))
+
+
+def _facts(sound: Sound, source: Fetched) -> AudioFacts:
+    return AudioFacts(
+        duration_seconds=round(sound.seconds, 3),
+        source_bytes=source.size_bytes,
+        audible_seconds=round(sound.loudness.audible, 1),
+        level=sound.loudness.level,
+        track=sound.track.number,
+        tracks=sound.tracks,
+        notes=sound.notes,
+    )
