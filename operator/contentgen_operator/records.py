@@ -181,7 +181,8 @@ def _version(kind: Kind, spec: Spec, status: ResourceStatus, version: VersionSta
             images = [_image(each, by_name, url) for each in version.facts.get("images", ())]
             return common | {"images": images, "seed": version.facts.get("seed")}
         case Kind.TRANSCRIPTION:
-            return common | _transcript(version, by_name, url)
+            facts = (status.run.facts if status.run else None) or {}
+            return common | _transcript(version, by_name, url) | {"audibleDuration": facts.get("audibleSeconds")}
 
 
 def _training(spec: Spec, status: ResourceStatus) -> Document:

@@ -242,6 +242,24 @@ def test_a_workers_progress_is_shown() -> None:
     assert plan.status.estimated_completion_time == NOW + timedelta(seconds=30 + 500 + COLLECT_SECONDS)
 
 
+def test_before_it_is_paid_a_person_reads_what_the_sound_is() -> None:
+    facts = {
+        "type": "audio",
+        "durationSeconds": 640.2,
+        "sourceBytes": 1,
+        "audibleSeconds": 412.0,
+        "track": 2,
+        "tracks": 3,
+        "notes": ["it is almost silent"],
+    }
+    plan = at(
+        TRANSCRIPT, Stage.PREPARE, finished(TRANSCRIPT, Stage.PREPARE, outcome(TRANSCRIPT, Stage.PREPARE, facts=facts))
+    )
+    assert plan.status.message == (
+        "640 s of sound are ready, 412 s of them audible, from track 2 of 3; it is almost silent"
+    )
+
+
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
 def test_a_finished_stage_leads_on(kind: Kind, stage: Stage) -> None:
     plan = at(kind, stage, finished(kind, stage))

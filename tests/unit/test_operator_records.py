@@ -77,7 +77,7 @@ def case(kind: Kind, phase: Phase = Phase.COMPLETED) -> tuple[Resource, Resource
         generation=1,
         spec=SPECS[kind],
         started_at=NOW,
-        facts={"images": 28},
+        facts={"images": 28, "audibleSeconds": 240.5},
     )
     status = ResourceStatus(
         phase=phase, progress=100, message="why", run=run, versions=(version,), start_time=NOW, completion_time=NOW
@@ -149,6 +149,7 @@ async def test_the_version_of_a_transcript() -> None:
     assert version["transcriptUrl"] == f"{BASE}/transcripts/user-456/abc/transcript.json"
     assert version["textUrl"] == f"{BASE}/transcripts/user-456/abc/transcript.txt"
     assert (version["wordCount"], version["duration"], version["vttUrl"]) == (861, 282.0, None)
+    assert version["audibleDuration"] == 240.5
 
 
 @pytest.mark.parametrize("phase", [None, *Phase])

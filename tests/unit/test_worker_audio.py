@@ -142,8 +142,8 @@ def test_the_timeline() -> None:
         (2.0, 1.0, 0.0, "began anew"),
         (3.0, 1.0, 0.0, "goes on in the new clock"),
         (5.0, 1.0, 1.0, "a gap in the new clock"),
-        (90_000.0, 1.0, 0.0, "beyond its length"),
-        (90_001.0, 1.0, 0.0, "goes on in that one"),
+        (500.0, 1.0, 0.0, "beyond its length"),
+        (501.0, 1.0, 0.0, "goes on in that one"),
     ]
     for start, length, expected, name in steps:
         assert timeline.place(start, length) == pytest.approx(expected), name
@@ -208,6 +208,34 @@ def test_pictures_are_not_decoded(tmp_path: Path) -> None:
     path.write_bytes(content.replace(b"\x00\x00\x01\xb6", b"\xff\xff\xff\xff"))
     assert content.count(b"\x00\x00\x01\xb6") > 10, header
     assert heard(taken(path)[1]) == pytest.approx([1], abs=0.03)
+
+
+def test_pictures_are_not_read(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        film, voice = container.add_stream("mpeg4", rate=25), container.add_stream("aac", rate=16000, layout="mono")
+        film.width, film.height, film.pix_fmt, film.bit_rate = 320, 180, "yuv420p", 8_000_000
+        random = np.random.default_rng(0)
+        for _ in range(50):
+            noise = random.integers(0, 255, (180, 320, 3), dtype=np.uint8)
+            container.mux(film.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        container.mux(film.encode(None))
+        sound = av.AudioFrame.from_ndarray(beeps([1], 2, 16000)[None].astype(np.float32), format="fltp", layout="mono")
+        sound.sample_rate = 16000
+        container.mux(voice.encode(sound))
+        container.mux(voice.encode(None))
+
+    class Counting(io.FileIO):
+        count = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            content = super().read(-1 if size is None else size) or b""
+            self.count += len(content)
+            return content
+
+    with Counting(tmp_path / "a.mp4") as file, av.open(file) as container:
+        file.count = 0
+        extract(container, io.BytesIO(), BOUNDS, lambda _: None)
+        assert file.count < (tmp_path / "a.mp4").stat().st_size * 0.6
 
 
 def test_damaged_packets_are_gaps(tmp_path: Path) -> None:
