@@ -854,10 +854,10 @@ def test_an_absent_desk_is_waited_for_until_shortly_before_the_deadline(world: W
 
 def test_progress_costs_nothing(world: World, talk: bytes) -> None:
     prepare_sound(world, world.serve("talk.mp4", talk))
-    world.progress_hangs = 3.0
+    world.progress_hangs = 60.0
     started = time.monotonic()
     assert world.run().reason is Reason.COMPLETED
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < 45
 
 
 def test_progress_is_told(world: World, talk: bytes) -> None:
