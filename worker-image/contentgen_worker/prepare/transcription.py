@@ -1,6 +1,7 @@
 """From a recording to its sound."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -14,16 +15,13 @@ from contentgen_worker.fetch import Fetched
 from contentgen_worker.files import Output
 from contentgen_worker.media.audio import RATE, Sound, extract
 from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.confinement import ChildLimits
 from contentgen_worker.media.isolation import preload, spawn
 from contentgen_worker.media.probe import opened
 from contentgen_worker.progress import Fraction
 from contentgen_worker.workshop import Result, Workshop
 
 _NAME = "audio.flac"
-_MEMORY = 512 << 20
-_SPARE_CPU = 120  # seconds, beside what the longest recording takes
-_FASTER = 20  # than the recording is played; 130 is usual
+_HEADERS = 1 << 20  # bytes of a FLAC file that are no sound, at the most
 
 
 def prepare(shop: Workshop) -> Result:
@@ -45,18 +43,14 @@ def prepare(shop: Workshop) -> Result:
 
 
 def _extracted(source: Path, target: Path, options: TranscriptionOptions, bounds: Bounds, fraction: Fraction) -> Sound:
-    limits = ChildLimits(
-        memory_bytes=_MEMORY,
-        cpu_seconds=_SPARE_CPU + int(bounds.seconds / _FASTER),
-        files=(source,),
-        folder=target.parent,
-        file_bytes=int(bounds.seconds + 60) * RATE * 2,
-    )
+    most = int(bounds.seconds) * RATE * 2 + _HEADERS
+    limits = replace(bounds.child_limits(source), folder=target.parent, file_bytes=most)
     with spawn(work, source, target, options, bounds, limits=limits) as child:
         for message in child.messages():
             if isinstance(message, Sound):
                 return message
-            fraction(float(str(message)))
+            if isinstance(message, float):
+                fraction(message)
     raise DecoderCrashed("the decoder ended without a word")
 
 
