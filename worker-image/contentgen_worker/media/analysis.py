@@ -10,8 +10,9 @@ from pathlib import Path
 from PIL import Image
 
 from contentgen_contract.spec import Detector, SceneDetection
+from contentgen_worker.media.auto import REACH, Auto
 from contentgen_worker.media.best import BestFrames, Held, Wanted
-from contentgen_worker.media.boundaries import REACH, Auto, Boundary, BoundaryDetector
+from contentgen_worker.media.boundaries import Boundary, BoundaryDetector
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.decode import Segment, frames
 from contentgen_worker.media.frames import upright

@@ -17,8 +17,9 @@ from typing import Any, cast
 from contentgen_contract.spec import Dataset
 from contentgen_worker.errors import Unsupported
 from contentgen_worker.media.analysis import Ended, Reached, Sample, Task, analyse, tell_plan
+from contentgen_worker.media.auto import REACH
 from contentgen_worker.media.best import Wanted
-from contentgen_worker.media.boundaries import REACH, Boundary
+from contentgen_worker.media.boundaries import Boundary
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.dataset import Candidate
 from contentgen_worker.media.decode import Segment
