@@ -31,7 +31,8 @@ Integers = npt.NDArray[np.intp]
 Span = tuple[int, int]
 """The last frame of the old shot and the first of the new one."""
 
-_STEP = 1.0  # seconds between two looks
+_STEP = 2.0  # seconds between two looks
+_SLACK = 1.0  # seconds by which a later look may see the end of a boundary earlier
 _WIDTH, _HEIGHT = 32, 18
 _PIXELS = _WIDTH * _HEIGHT
 
@@ -39,6 +40,7 @@ _PIXELS = _WIDTH * _HEIGHT
 _CHANGE = 6.0  # a cut's
 _STANDS_OUT = 2.2  # against the second largest change of the frames around
 _AROUND = 6  # frames on each side
+_LEAST = 3  # frames of a shot
 _BEFORE, _AFTER = 5, 6  # frames that are compared across a cut; a flash is shorter
 _COMES_BACK = 0.5  # of the change; what is nearer than that has come back
 
@@ -83,7 +85,7 @@ class Auto:
         found = find(tuple(self._seconds), np.array(self._thumbs))
         told = []
         for each in found:
-            if self._looked - _STEP < each.end <= until and each.start >= self._told:
+            if self._looked - _SLACK < each.end <= until and each.start >= self._told:
                 told.append(each)
                 self._told = each.end
         self._looked = until
@@ -124,54 +126,51 @@ class _Run:
     """A run of frames: how far each is from each, the contrast of each, and how alike their structures are."""
 
     square: Floats  # frame x frame, squared distances
+    distance: Floats  # frame x frame
     contrast: Floats  # standard deviation of luma
-    covariance: Floats  # frame x frame, of luma
+    product: Floats  # frame x frame, mean product of luma
+    luma: Floats  # its mean
     stride: int  # frames that make one of at most 30 a second
 
     @classmethod
     def of(cls, seconds: Sequence[float], thumbs: Floats) -> "_Run":
-        gram = thumbs @ thumbs.T / thumbs.shape[1]
-        length = np.diag(gram)
-        luma = thumbs[:, :_PIXELS] - thumbs[:, :_PIXELS].mean(axis=1, keepdims=True)
+        around_zero = thumbs - 128
+        luma, chroma = around_zero[:, :_PIXELS], around_zero[:, _PIXELS:]
+        product = luma @ luma.T
+        gram = (product + chroma @ chroma.T) / thumbs.shape[1]
+        product /= _PIXELS
+        length, mean = np.diag(gram), luma.mean(axis=1)
+        square = np.maximum(length[:, None] + length - 2 * gram, 1e-3)
+        contrast = np.sqrt(np.maximum(np.diag(product) - mean**2, 0))
         rate = (len(seconds) - 1) / max(seconds[-1] - seconds[0], 1e-6)
-        return cls(
-            square=np.maximum(length[:, None] + length - 2 * gram, 1e-3),
-            contrast=luma.std(axis=1),
-            covariance=luma @ luma.T / _PIXELS,
-            stride=max(1, round(rate / 30)),
-        )
+        return cls(square, np.sqrt(square), contrast, product, mean, max(1, round(rate / 30)))
 
     def __len__(self) -> int:
         return len(self.contrast)
 
-    def distance(self, one: Integers, other: Integers) -> Floats:
-        """Of pairs of frames."""
-        return np.asarray(np.sqrt(self.square[one, other]))
-
     def lit(self, one: Integers, other: Integers) -> npt.NDArray[np.bool_]:
         """Whether all but a little of the difference is gain and offset: light."""
         low, high = np.sort([self.contrast[one], self.contrast[other]], axis=0)
-        alike = np.clip(self.covariance[one, other] / np.maximum(low * high, 1e-3), 0, 1)
+        covariance = self.product[one, other] - self.luma[one] * self.luma[other]
+        alike = np.clip(covariance / np.maximum(low * high, 1e-3), 0, 1)
         rest = high * np.sqrt(1 - alike**2)
-        return np.asarray((rest < 0.4 * self.distance(one, other)) & (rest < 0.45 * high) & (low > _SOME))
+        return np.asarray((rest < 0.4 * self.distance[one, other]) & (rest < 0.45 * high) & (low > _SOME))
 
 
 def _cuts(run: _Run) -> list[int]:
     """Each frame that is the last of its shot."""
-    at = np.arange(len(run) - 1)
-    change = run.distance(at, at + 1)
-    usual = ~run.lit(at, at + 1)
-    return [int(each) for each in np.flatnonzero((change > _CHANGE) & usual) if _is_cut(run, change, int(each))]
+    change = np.diagonal(run.distance, 1)
+    at = np.flatnonzero(change > _CHANGE)
+    return [int(each) for each in at[~run.lit(at, at + 1)] if _is_cut(run, change, int(each))]
 
 
 def _is_cut(run: _Run, change: Floats, at: int) -> bool:
-    if not 2 <= at < len(change) - 2:
+    if not _LEAST <= at < len(change) - _LEAST:
         return False
     around = np.concatenate([change[max(0, at - _AROUND) : at], change[at + 1 : at + 1 + _AROUND]])
     level = max(float(np.partition(around, -2)[-2]), 1.0)
-    across = run.square[max(0, at + 1 - _BEFORE) : at + 1, at + 1 : at + 1 + _AFTER]
-    back = float(np.sqrt(across.min()))
-    return bool(change[at] >= _STANDS_OUT * level and back >= _COMES_BACK * change[at])
+    across = run.distance[max(0, at + 1 - _BEFORE) : at + 1, at + 1 : at + 1 + _AFTER]
+    return bool(change[at] >= _STANDS_OUT * level and across.min() >= _COMES_BACK * change[at])
 
 
 def _fades(run: _Run, cuts: Sequence[int]) -> list[Span]:
@@ -181,8 +180,8 @@ def _fades(run: _Run, cuts: Sequence[int]) -> list[Span]:
         out, into = first - start >= _FADE_FRAMES, end - last >= _FADE_FRAMES
         start, end = start if out else first - 1, end if into else last + 1
         if (out or into) and start >= 0 and end < len(run):
-            black = max(run.square[start, first], run.square[end, last])
-            if run.square[start, end] >= max(_APART**2, _OTHER**2 * black):
+            black = max(run.distance[start, first], run.distance[end, last])
+            if run.distance[start, end] >= max(_APART, _OTHER * black):
                 found.append((start, end))
     return found
 
@@ -199,7 +198,7 @@ def _flat(run: _Run) -> Iterator[Span]:
 
 def _ramp(run: _Run, flat: int, step: int, cuts: Sequence[int]) -> int:
     """From a flat frame to the one where the fade begins or ends: as far as the picture goes on coming back."""
-    away = np.sqrt(run.square[:, flat])
+    away = run.distance[:, flat]
     at, steps = flat, deque[float](maxlen=8)
     while 0 <= at + step < len(run) and abs(at - flat) < _LONGEST_FADE * run.stride and min(at, at + step) not in cuts:
         steps.append(float(away[at + step] - away[at]))
@@ -225,7 +224,7 @@ def _overlaps(span: Span, others: Sequence[Span]) -> bool:
 
 def _windows(run: _Run, length: int, cuts: Sequence[int]) -> Iterator[tuple[float, Span, Span]]:
     """Of the windows of this length that hold a dissolve: score, window, and the dissolve within it."""
-    first = np.arange(len(run) - length)
+    first = np.flatnonzero(np.diagonal(run.distance, length) > _APART)
     first, drift = _worth_it(run, first, length, cuts)
     if not len(first):
         return
@@ -236,8 +235,8 @@ def _windows(run: _Run, length: int, cuts: Sequence[int]) -> Iterator[tuple[floa
     share = (to_first + line - to_last) / (2 * line)  # of the last picture in each
     off = np.maximum(to_first - share**2 * line, 0)
     residue = off.sum(axis=1) / line[:, 0] / np.maximum(np.clip(4 * share * (1 - share), 0, 1).sum(axis=1), 1)
-    steps = np.diff(np.pad(share, ((0, 0), (1, 1)), constant_values=(0, 0)), axis=1)
-    steps[:, -1] += 1  # the last picture is all of itself
+    nothing, everything = np.zeros((len(first), 1)), np.ones((len(first), 1))
+    steps = np.diff(np.hstack([nothing, share, everything]), axis=1)
     mixed = ((share > _MIXED) & (share < 1 - _MIXED)).sum(axis=1)
     length_of_line = np.sqrt(line[:, 0])
     score = length_of_line * (1 - 4 * residue) - 0.7 * drift
@@ -251,13 +250,13 @@ def _windows(run: _Run, length: int, cuts: Sequence[int]) -> Iterator[tuple[floa
 
 def _worth_it(run: _Run, first: Integers, length: int, cuts: Sequence[int]) -> tuple[Integers, Floats]:
     """The windows whose ends are other pictures, with the larger drift of the shots on both sides."""
+    for share, factor in ((0.5, _SHORT_DRIFT), (1.0, _DRIFT)):
+        last = first + length
+        drift = _drift(run, first, last, int(share * length), cuts)
+        keep = run.distance[first, last] > factor * drift
+        first, drift = first[keep], drift[keep]
     last = first + length
-    distance = run.distance(first, last)
-    keep = (distance > _APART) & (np.searchsorted(cuts, first) == np.searchsorted(cuts, last)) & ~run.lit(first, last)
-    first, last, distance = first[keep], last[keep], distance[keep]
-    drift = _drift(run, first, last, length, cuts)
-    half = _drift(run, first, last, length // 2, cuts)
-    keep = (distance > _DRIFT * drift) & (distance > _SHORT_DRIFT * half)
+    keep = (np.searchsorted(cuts, first) == np.searchsorted(cuts, last)) & ~run.lit(first, last)
     return first[keep], drift[keep]
 
 
@@ -269,5 +268,5 @@ def _drift(run: _Run, first: Integers, last: Integers, length: int, cuts: Sequen
     found = []
     for edge, other in ((first, np.maximum(first - length, begin)), (last, np.minimum(last + length, end))):
         frames = np.maximum(np.abs(edge - other), 1)
-        found.append(run.distance(edge, other) * np.minimum(length / frames, 3))
+        found.append(run.distance[edge, other] * np.minimum(length / frames, 3))
     return np.asarray(np.maximum(*found))
