@@ -46,7 +46,7 @@ _COMES_BACK = 0.5  # of the change; what is nearer than that has come back
 
 _LENGTHS = (7, 8, 10, 12, 14, 17, 20, 24, 29, 35, 42, 50)  # of windows, in frames at up to 30 a second
 _APART = 8.0  # the ends of a dissolve
-_DRIFT, _SHORT_DRIFT = 1.2, 1.5  # by how much they are further apart than a shot drifts in as much time, and in half
+_DRIFT, _SHORT_DRIFT = 1.35, 1.6  # by how much they are further apart than a shot drifts in as much time, and in half
 _RESIDUE = 0.12  # mean square off the line, of the square of the line's length, where mixtures would be halves
 _BACKWARDS, _AT_ONCE = -0.25, 0.4  # of the mixture: all steps back together, and the largest step
 _RAMP = 5  # frames that are mixtures
