@@ -1,28 +1,25 @@
 """What a child does with its segment: decode, find boundaries, choose, finish, and tell."""
 
-import io
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
-
 from contentgen_contract.spec import Detector, SceneDetection
 from contentgen_worker.media.auto import REACH, Auto
 from contentgen_worker.media.best import BestFrames, Held, Wanted
+from contentgen_worker.media.borders import BorderFinder
 from contentgen_worker.media.boundaries import Boundary, BoundaryDetector
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.decode import Segment, frames
-from contentgen_worker.media.frames import upright
+from contentgen_worker.media.picture import Finished, PictureSettings, finish, pixel_aspect
 from contentgen_worker.media.planes import Planes, Shape, Strip
 from contentgen_worker.media.probe import opened
-from contentgen_worker.media.quality import Scores, measure
 from contentgen_worker.media.segments import cores, plan
 
 _TOLD_EVERY = 0.25  # seconds on the clock
-_QUALITY = 92
+_BORDERS_EVERY = 0.3  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class Task:
     bounds: Bounds
     detection: SceneDetection
     wanted: Wanted
-    longest_side: int
+    picture: PictureSettings
     fps: float = 25.0
     shortest: float = 0.0  # seconds of a shot
     apart: float = 0.0  # seconds; of frames that are nearer only the first is finished
@@ -60,10 +57,7 @@ class Sample:
     """A frame that was chosen and finished."""
 
     seconds: float
-    jpeg: bytes
-    width: int
-    height: int
-    scores: Scores
+    picture: Finished
     motion: float
 
 
@@ -115,10 +109,13 @@ class _Analysis:
         self._boundaries: list[Boundary] = []
         self._told = 0.0
         self._sampled = -1e9
+        self._borders, self._looked = BorderFinder(), -1e9
+        self._aspect = 1.0
 
     def run(self) -> None:
         start, seconds, shape = None, 0.0, None
         with opened(self._task.source) as container:
+            self._aspect = pixel_aspect(container.streams.video[0])
             threads = cores() if self._segment.whole else 1
             for frame in frames(container, self._segment, self._task.bounds, threads):
                 seconds = frame.seconds
@@ -126,6 +123,9 @@ class _Analysis:
                 shape = shape or Shape.of(frame.image.width, frame.image.height)
                 planes = shape.shrink(frame.image)
                 self._edges.add(seconds, planes)
+                if seconds >= self._looked + _BORDERS_EVERY:
+                    self._looked = seconds
+                    self._borders.push(planes.y)
                 self._found(self._detector.push(seconds, planes))
                 self._best.offer(frame, planes)
                 self._tell(seconds - start)
@@ -145,17 +145,11 @@ class _Analysis:
         for held in chosen:
             if held.frame.seconds >= self._sampled + self._task.apart:
                 self._sampled = held.frame.seconds
-                self._send(_finished(held, self._task.longest_side))
+                borders = self._borders.found()
+                picture = finish(held.frame.image, borders, self._task.picture, aspect=self._aspect)
+                self._send(Sample(held.frame.seconds, picture, held.motion))
 
     def _tell(self, seconds: float) -> None:
         if (now := time.monotonic()) >= self._told + _TOLD_EVERY:
             self._told = now
             self._send(Reached(self._segment.number, seconds))
-
-
-def _finished(held: Held, longest_side: int) -> Sample:
-    pixels = upright(held.frame.image, longest_side)
-    target = io.BytesIO()
-    Image.fromarray(pixels).save(target, "JPEG", quality=_QUALITY, subsampling=0)
-    height, width = pixels.shape[:2]
-    return Sample(held.frame.seconds, target.getvalue(), width, height, measure(pixels), held.motion)

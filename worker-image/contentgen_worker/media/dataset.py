@@ -5,77 +5,101 @@ Pictures wait on disk as the JPEG files that they will be stored as: a long vide
 
 import json
 import zipfile
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image
 
 from contentgen_worker.files import JPEG, JSON, TEXT, Output
-from contentgen_worker.media.quality import Rejection, Scores
-from contentgen_worker.media.sheet import Cell, clock, contact_sheet
+from contentgen_worker.media.choose import Candidate, Rejection, Verdict, tally
+from contentgen_worker.media.moments import evenly
+from contentgen_worker.media.sheet import Cell, LeftOut, clock, contact_sheet, picture_width
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same pictures make the same zip
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A picture that was taken, on disk as JPEG, with its figures."""
-
-    path: Path
-    shot: int
-    seconds: float
-    width: int
-    height: int
-    scores: Scores
+_GREY = 48  # pictures on the sheet that were left out
+_GREY_WIDTH = 128  # pixels
+_IN_WORDS = {
+    Rejection.TOO_DARK: "too dark",
+    Rejection.TOO_BRIGHT: "too bright",
+    Rejection.LOW_CONTRAST: "low contrast",
+    Rejection.BLURRED: "blurred",
+    Rejection.BLACK_BORDERS: "black borders",
+    Rejection.TEXT_CARD: "text card",
+    Rejection.IN_TRANSITION: "in a transition",
+    Rejection.NO_FACE: "no face",
+    Rejection.SEVERAL_FACES: "several faces",
+    Rejection.BETTER_IN_SHOT: "better in shot",
+    Rejection.DUPLICATE: "duplicate",
+    Rejection.OVER_MAXIMUM: "over maximum",
+}
 
 
 @dataclass(frozen=True)
 class Judged:
-    """All pictures that were taken and why each was left out (None: it is kept)."""
+    """All pictures that were taken, in order of time, and what became of each."""
 
     candidates: tuple[Candidate, ...]
-    verdicts: tuple[Rejection | None, ...]
+    verdicts: tuple[Verdict, ...]
 
     @property
     def kept(self) -> tuple[Candidate, ...]:
         """The pictures to train with, in order of time."""
-        pairs = zip(self.candidates, self.verdicts, strict=True)
-        return tuple(candidate for candidate, verdict in pairs if verdict is None)
+        return tuple(candidate for candidate, verdict in self.pairs() if verdict.kept)
 
     @property
     def rejected(self) -> dict[str, int]:
         """How many were left out, by reason."""
-        return dict(Counter(str(verdict) for verdict in self.verdicts if verdict is not None))
+        return tally(self.verdicts)
+
+    @property
+    def last_resort(self) -> int:
+        """How many were kept only because there were too few others."""
+        return sum(verdict.last_resort for verdict in self.verdicts)
+
+    def pairs(self) -> Iterator[tuple[Candidate, Verdict]]:
+        """Each picture with what became of it."""
+        return zip(self.candidates, self.verdicts, strict=True)
 
 
-def build(judged: Judged, caption: str, title: str, lines: Sequence[str], scratch: Path) -> tuple[Output, ...]:
-    """All files of the training set."""
-    text = caption.encode()
-    numbered = tuple((f"{number:04}", candidate) for number, candidate in enumerate(judged.kept, 1))
-    images = tuple(Output.of_path(f"images/{number}.jpg", JPEG, each.path) for number, each in numbered)
-    captions = tuple(Output.of_bytes(f"captions/{number}.txt", TEXT, text) for number, _ in numbered)
-    index = Output.of_bytes("dataset.json", JSON, _index(judged, caption).encode())
-    archive = Output.of_path("dataset.zip", "application/zip", _zip(numbered, text, scratch / "dataset.zip"))
-    preview = Output.of_path("preview.jpg", JPEG, _preview(judged.kept, title, lines, scratch / "preview.jpg"))
-    return (*images, *captions, index, archive, preview)
-
-
-def _index(judged: Judged, caption: str) -> str:
-    kept = [
-        {
-            "file": f"images/{number:04}.jpg",
-            "width": each.width,
-            "height": each.height,
-            "caption": caption,
-            **_figures(each),
-        }
-        for number, each in enumerate(judged.kept, 1)
+def build(
+    judged: Judged, captions: Sequence[str], title: str, lines: Sequence[str], scratch: Path
+) -> tuple[Output, ...]:
+    """All files of the training set. `captions`: one for each picture that is kept, in order of time."""
+    texts = [caption.encode() for caption in captions]
+    numbered = [(f"{number:04}", candidate) for number, candidate in enumerate(judged.kept, 1)]
+    images = [Output.of_path(f"images/{number}.jpg", JPEG, each.path) for number, each in numbered]
+    sidecars = [
+        Output.of_bytes(f"captions/{number}.txt", TEXT, text) for (number, _), text in zip(numbered, texts, strict=True)
     ]
-    pairs = zip(judged.candidates, judged.verdicts, strict=True)
-    rejected = [{"reason": verdict, **_figures(each)} for each, verdict in pairs if verdict is not None]
-    return json.dumps({"images": kept, "rejected": rejected}, indent=1, ensure_ascii=False)
+    index = Output.of_bytes("dataset.json", JSON, index_of(judged, captions).encode())
+    archive = Output.of_path("dataset.zip", "application/zip", _zip(numbered, texts, scratch / "dataset.zip"))
+    sheet = scratch / "preview.jpg"
+    preview_of(judged, captions, title, lines).save(sheet, "JPEG", quality=88)
+    return (*images, *sidecars, index, archive, Output.of_path("preview.jpg", JPEG, sheet))
+
+
+def index_of(judged: Judged, captions: Sequence[str]) -> str:
+    """dataset.json: where each picture is from, its figures and caption; of each other one the reason and figure."""
+    caption, number = iter(captions), 0
+    images: list[dict[str, object]] = []
+    rejected: list[dict[str, object]] = []
+    for candidate, verdict in judged.pairs():
+        if verdict.kept:
+            number += 1
+            entry: dict[str, object] = {"file": f"images/{number:04}.jpg", "caption": next(caption)}
+            entry |= {"width": candidate.width, "height": candidate.height, **_figures(candidate)}
+            images.append(entry | ({"lastResort": _why(verdict, judged)} if verdict.last_resort else {}))
+        else:
+            rejected.append(_why(verdict, judged) | _figures(candidate))
+    return json.dumps({"images": images, "rejected": rejected}, indent=1, ensure_ascii=False)
+
+
+def _why(verdict: Verdict, judged: Judged) -> dict[str, object]:
+    figures = {"figure": verdict.figure, "limit": verdict.limit}
+    like = {"likeSeconds": round(judged.candidates[verdict.like].seconds, 3)} if verdict.like is not None else {}
+    return {"reason": verdict.reason, **{k: round(v, 3) for k, v in figures.items() if v is not None}, **like}
 
 
 def _figures(candidate: Candidate) -> dict[str, object]:
@@ -83,30 +107,67 @@ def _figures(candidate: Candidate) -> dict[str, object]:
     return {
         "seconds": round(candidate.seconds, 3),
         "shot": candidate.shot,
+        "hash": f"{scores.fingerprint:016x}",
         "luma": round(scores.luma, 1),
         "contrast": round(scores.contrast, 1),
         "sharpness": round(scores.sharpness, 1),
-        "fingerprint": f"{scores.fingerprint:016x}",
+        "motion": round(candidate.motion, 2),
+        **({"border": round(scores.border, 3)} if scores.border else {}),
+        **({"textCard": round(scores.card, 2)} if scores.card else {}),
+        **({"deinterlaced": round(scores.interlaced, 3)} if scores.interlaced else {}),
+        "faces": [
+            {name: round(getattr(face, name), 3) for name in ("left", "top", "width", "height")}
+            for face in scores.faces
+        ],
     }
 
 
-def _zip(numbered: Sequence[tuple[str, Candidate]], caption: bytes, path: Path) -> Path:
+def _zip(numbered: Sequence[tuple[str, Candidate]], captions: Sequence[bytes], path: Path) -> Path:
     """Picture and caption side by side, as trainers want them; stored, since JPEG does not shrink."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for number, candidate in numbered:
+        for (number, candidate), caption in zip(numbered, captions, strict=True):
             archive.writestr(zipfile.ZipInfo(f"{number}.jpg", _EPOCH), candidate.path.read_bytes())
             archive.writestr(zipfile.ZipInfo(f"{number}.txt", _EPOCH), caption)
     return path
 
 
-def _preview(kept: Sequence[Candidate], title: str, lines: Sequence[str], path: Path) -> Path:
-    cells = [Cell(_small(each.path), f"{clock(each.seconds)}   shot {each.shot}") for each in kept]
-    contact_sheet(title, lines, cells).save(path, "JPEG", quality=88)
-    return path
+def preview_of(judged: Judged, captions: Sequence[str], title: str, lines: Sequence[str]) -> Image.Image:
+    """preview.jpg: every picture with its caption, unless all have the same, and some of those left out, in grey."""
+    kept = [(candidate, verdict) for candidate, verdict in judged.pairs() if verdict.kept]
+    width = picture_width(len(kept))
+    varied = len(set(captions)) > 1
+    cells = [
+        Cell(
+            _small(candidate.path, width),
+            f"{clock(candidate.seconds)}   shot {candidate.shot}",
+            caption if varied else "",
+            _IN_WORDS[verdict.reason] if verdict.reason else "",
+        )
+        for (candidate, verdict), caption in zip(kept, captions, strict=True)
+    ]
+    return contact_sheet(title, lines, cells, _left_out(judged))
 
 
-def _small(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        image.draft("RGB", (480, 480))  # decodes at half or a quarter of the size
-        image.thumbnail((480, 480))
-        return image.copy()
+def _left_out(judged: Judged) -> LeftOut | None:
+    others = [(each, verdict) for each, verdict in judged.pairs() if not verdict.kept and verdict.reason is not None]
+    if not others:
+        return None
+    some = evenly(others, _GREY)
+    counts = "    ".join(f"{_IN_WORDS[Rejection(reason)]} {count}" for reason, count in sorted(judged.rejected.items()))
+    which = f", {len(some)} of them here" if len(some) < len(others) else ""
+    cells = [
+        Cell(_small(each.path, _GREY_WIDTH), _IN_WORDS[verdict.reason], f"{clock(each.seconds)}{_measured(verdict)}")
+        for each, verdict in some
+        if verdict.reason is not None
+    ]
+    return LeftOut(f"{len(others)} left out{which}:    {counts}", cells)
+
+
+def _measured(verdict: Verdict) -> str:
+    return f"   {verdict.figure:.3g}" if verdict.figure is not None else ""
+
+
+def _small(path: Path, width: int) -> Image.Image:
+    """A picture decoded at about this width: much faster than at its own."""
+    pixels = simplejpeg.decode_jpeg(path.read_bytes(), "RGB", fastdct=True, min_width=width, min_height=width // 2)
+    return Image.fromarray(pixels)

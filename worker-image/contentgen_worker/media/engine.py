@@ -21,9 +21,10 @@ from contentgen_worker.media.auto import REACH
 from contentgen_worker.media.best import Wanted
 from contentgen_worker.media.boundaries import Boundary
 from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.dataset import Candidate
+from contentgen_worker.media.choose import Candidate
 from contentgen_worker.media.decode import Segment
 from contentgen_worker.media.isolation import Child, spawn
+from contentgen_worker.media.picture import PictureSettings
 from contentgen_worker.media.shots import Shot, apart, shots
 
 _TAKEN_PER_KEPT = 4  # frames finished for each that may be kept; more only cost time
@@ -48,7 +49,7 @@ def task(source: Path, bounds: Bounds, dataset: Dataset, seconds: float) -> Task
         bounds,
         dataset.scene_detection,
         Wanted(dataset.frames_per_scene, every=max(seconds / (_SPARE * dataset.min_images), 1.0)),
-        dataset.resolution,
+        PictureSettings.of(dataset),
         shortest=float(dataset.scene_detection.min_scene_length or 0),
         apart=seconds / (_TAKEN_PER_KEPT * dataset.max_images),
     )
@@ -90,6 +91,11 @@ class _Stored:
     sample: Sample
     path: Path
 
+    @property
+    def sharpness(self) -> float:
+        """Of its full picture."""
+        return self.sample.picture.scores.sharpness
+
 
 def _candidates(samples: Sequence[_Stored], found: Sequence[Shot], wanted: Wanted) -> Iterator[Candidate]:
     """Those that lie in a shot, no more of each than wanted."""
@@ -97,8 +103,9 @@ def _candidates(samples: Sequence[_Stored], found: Sequence[Shot], wanted: Wante
     for shot in found:
         inside = [each for each in ordered if shot.start <= each.sample.seconds <= shot.end]
         for stored in _thinned(inside, shot, wanted.of(shot.end - shot.start)):
-            sample = stored.sample
-            yield Candidate(stored.path, shot.number, sample.seconds, sample.width, sample.height, sample.scores)
+            sample, picture = stored.sample, stored.sample.picture
+            size = (picture.width, picture.height)
+            yield Candidate(shot.number, sample.seconds, stored.path, *size, picture.scores, sample.motion)
 
 
 def _thinned(samples: Sequence[_Stored], shot: Shot, most: int) -> list[_Stored]:
@@ -108,7 +115,7 @@ def _thinned(samples: Sequence[_Stored], shot: Shot, most: int) -> list[_Stored]
     parts: dict[int, _Stored] = {}
     for each in samples:
         part = min(int((each.sample.seconds - shot.start) / (shot.end - shot.start) * most), most - 1)
-        if part not in parts or each.sample.scores.sharpness > parts[part].sample.scores.sharpness:
+        if part not in parts or each.sharpness > parts[part].sharpness:
             parts[part] = each
     return [parts[part] for part in sorted(parts)]
 
@@ -158,5 +165,5 @@ class _Crew:
 
     def _stored(self, sample: Sample) -> _Stored:
         path = self._folder / f"{len(self.samples) + 1:06}.jpg"
-        path.write_bytes(sample.jpeg)
-        return _Stored(replace(sample, jpeg=b""), path)
+        path.write_bytes(sample.picture.jpeg)
+        return _Stored(replace(sample, picture=replace(sample.picture, jpeg=b"")), path)

@@ -6,7 +6,8 @@ from contentgen_contract.spec import LoraTrainingSpec
 from contentgen_worker.blame import SOURCE, verdicts
 from contentgen_worker.errors import TooFewFrames
 from contentgen_worker.fetch import Fetched
-from contentgen_worker.media import dataset, engine, quality
+from contentgen_worker.media import dataset, engine
+from contentgen_worker.media.choose import Candidate, Rules, choose
 from contentgen_worker.media.engine import Analysis
 from contentgen_worker.media.probe import Recording, probe
 from contentgen_worker.media.segments import cores
@@ -28,8 +29,9 @@ def prepare(shop: Workshop) -> Result:
         analysis = _analysis(shop, spec, source, recording)
         with shop.steps(Step.BUILDING_DATASET) as fraction:
             judged = _judged(shop, spec, analysis.candidates)
+            captions = [_caption(spec)] * len(judged.kept)
             lines = _lines(spec, judged, analysis.shots)
-            outputs = dataset.build(judged, _caption(spec), spec.lora_name, lines, shop.scratch)
+            outputs = dataset.build(judged, captions, spec.lora_name, lines, shop.scratch)
             fraction(1)
     with shop.steps(Step.UPLOADING_DATASET) as fraction:
         files = shop.store(outputs, fraction)
@@ -51,10 +53,9 @@ def _shape(recording: Recording) -> str:
     return f"{recording.width}x{recording.height} {recording.video_codec}"
 
 
-def _judged(shop: Workshop, spec: LoraTrainingSpec, candidates: tuple[dataset.Candidate, ...]) -> dataset.Judged:
-    verdicts_ = quality.judge([each.scores for each in candidates], spec.dataset.max_images)
-    judged = dataset.Judged(candidates, verdicts_)
-    shop.steps.note(kept=len(judged.kept), left_out=judged.rejected)
+def _judged(shop: Workshop, spec: LoraTrainingSpec, candidates: tuple[Candidate, ...]) -> dataset.Judged:
+    judged = dataset.Judged(candidates, choose(candidates, Rules.of(spec.dataset)))
+    shop.steps.note(kept=len(judged.kept), left_out=judged.rejected, last_resort=judged.last_resort)
     if len(judged.kept) < spec.dataset.min_images:
         left_out = ", ".join(f"{reason} {count}" for reason, count in sorted(judged.rejected.items())) or "none"
         raise TooFewFrames(
@@ -71,8 +72,9 @@ def _caption(spec: LoraTrainingSpec) -> str:
 
 def _lines(spec: LoraTrainingSpec, judged: dataset.Judged, shots: tuple[Shot, ...]) -> tuple[str, str]:
     left_out = sum(judged.rejected.values())
+    forced = f", {judged.last_resort} of the pictures as a last resort" if judged.last_resort else ""
     return (
-        f"{len(judged.kept)} pictures from {len(shots)} shots, {left_out} left out",
+        f"{len(judged.kept)} pictures from {len(shots)} shots, {left_out} left out{forced}",
         f"Trigger: {spec.trigger_word}    Caption: {_caption(spec)}",
     )
 
