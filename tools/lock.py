@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("operator", "worker", "sandbox", "dev")
+EXTRAS = ("operator", "worker", "vision", "sandbox", "dev")
 
 
 def main() -> int:

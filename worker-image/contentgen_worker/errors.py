@@ -15,6 +15,7 @@
     │   ├── NoAudioTrack
     │   └── TooFewFrames
     ├── Verdict               it can never succeed: the outcome says so, exit 0
+    │   └── NoVisionModel     captions by a model were asked for, and there is none
     └── Retryable             it may pass when tried again: no outcome, exit 1
         ├── OwnFileMissing    our own store has not got what we left there
         └── DeskRefused       the desk does not take our token: exit 3
@@ -107,6 +108,13 @@ class Verdict(WorkerError):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message[:MESSAGE_LIMIT])
         self.reason = reason
+
+
+class NoVisionModel(Verdict):
+    """The spec asks for captions by a vision model, and this worker has none that works."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(Reason.INVALID_SPEC, f"spec.dataset.captions.engine is Vision, but {why}")
 
 
 class Retryable(WorkerError):
