@@ -149,7 +149,9 @@ def test_a_model_that_never_ends(tmp_path: Path) -> None:
     assert len(VisionModel(folder).describe(np.full((9, 16, 3), 220, np.uint8)).split()) == 40
 
 
-@pytest.mark.parametrize("left_out", ["tokenizer.json", "onnx/encoder_model.onnx", "onnx/decoder_model.onnx", "config.json"])
+@pytest.mark.parametrize(
+    "left_out", ["tokenizer.json", "onnx/encoder_model.onnx", "onnx/decoder_model.onnx", "config.json"]
+)
 def test_a_model_that_is_not_whole(tmp_path: Path, left_out: str) -> None:
     pytest.importorskip("onnxruntime")
     folder = model(tmp_path / "model")

@@ -45,7 +45,7 @@ def run(stage: Stage, settings: Settings) -> Outcome:
         uploader = stack.enter_context(Uploader(desk.grants, STORE.scaled(settings.patience_scale)))
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="contentgen-", dir=settings.scratch))
         steps = Steps(reporter.report)
-        shop = Workshop(order, Path(scratch), _fetcher(order, settings), uploader, steps)
+        shop = Workshop(order, Path(scratch), _fetcher(order, settings), uploader, steps, settings.vision_model)
         outcome = _outcome(shop, _work(stage, order.kind))
         log.event("outcome", **_verdict(outcome))
         outcome = outcome.model_copy(update={"log": log.tail()})

@@ -37,6 +37,7 @@ class Workshop:
     fetcher: Fetcher
     uploader: Uploader
     steps: Steps
+    vision_model: Path
 
     @property
     def media_bounds(self) -> MediaBounds:

@@ -54,9 +54,11 @@ class VisionModel:
     def __init__(self, folder: Path) -> None:
         """Raises NoVisionModel where the folder or the extra is not there, or they don't fit."""
         try:
-            import onnxruntime  # noqa: PLC0415 - an extra
+            import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
         except ImportError as error:
-            raise NoVisionModel(f"this worker image has none ({error}); use Template, or an image with a model") from None
+            raise NoVisionModel(
+                f"this worker image has none ({error}); use Template, or an image with a model"
+            ) from None
         try:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1
