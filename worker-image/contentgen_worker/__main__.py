@@ -1,4 +1,5 @@
-"""`contentgen-worker prepare` and `contentgen-worker collect`: what the two Jobs of a resource run.
+"""`contentgen-worker prepare` and `contentgen-worker collect`: what the two Jobs of a resource run;
+`contentgen-worker dataset`: what the first makes of a video, without a cluster.
 
 Exit codes: 0 an outcome was left (also one that says why the input is no good), 1 try again, 3 the desk does not
 take our token, 143 ended from outside.
@@ -6,13 +7,16 @@ take our token, 143 ended from outside.
 
 import os
 import signal
+from pathlib import Path
 from types import FrameType
+from typing import Annotated
 
 import stamina.instrumentation
 import typer
 from pydantic import ValidationError
 
 from contentgen_contract.names import Stage
+from contentgen_contract.spec import Speed
 from contentgen_worker import log
 from contentgen_worker.errors import Retryable
 from contentgen_worker.retry import log_retries
@@ -34,6 +38,20 @@ def prepare() -> None:
 def collect() -> None:
     """The free stage after the paid call."""
     raise typer.Exit(_exit_code(Stage.COLLECT))
+
+
+@app.command()
+def dataset(
+    video: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A video file.")],
+    out: Annotated[Path, typer.Argument(file_okay=False, help="The folder for the training set; made if need be.")],
+    trigger: Annotated[str, typer.Option(help="The word that the captions contain.")] = "subject",
+    speed: Annotated[Speed, typer.Option(help="How much of the video is decoded.")] = Speed.EXACT,
+    settings: Annotated[str, typer.Option(help="JSON as in spec.dataset: it has all that can be set.")] = "{}",
+) -> None:
+    """Make a training set of a video in a local folder, without a cluster."""
+    from contentgen_worker.dataset_command import make  # noqa: PLC0415 - the decoders take longer to load than --help
+
+    raise typer.Exit(make(video, out, trigger, speed, settings))
 
 
 def _exit_code(stage: Stage) -> int:

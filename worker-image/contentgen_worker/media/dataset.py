@@ -16,6 +16,7 @@ from contentgen_worker.files import JPEG, JSON, TEXT, Output
 from contentgen_worker.media.choose import Candidate, Rejection, Verdict, tally
 from contentgen_worker.media.moments import evenly
 from contentgen_worker.media.sheet import Cell, LeftOut, clock, contact_sheet, picture_width
+from contentgen_worker.media.shots import Shot
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same pictures make the same zip
 _GREY = 48  # pictures on the sheet that were left out
@@ -63,8 +64,16 @@ class Judged:
         return zip(self.candidates, self.verdicts, strict=True)
 
 
+@dataclass(frozen=True)
+class Heading:
+    """What stands above the pictures of preview.jpg."""
+
+    title: str
+    lines: Sequence[str]
+
+
 def build(
-    judged: Judged, captions: Sequence[str], title: str, lines: Sequence[str], scratch: Path
+    judged: Judged, shots: Sequence[Shot], captions: Sequence[str], heading: Heading, scratch: Path
 ) -> tuple[Output, ...]:
     """All files of the training set. `captions`: one for each picture that is kept, in order of time."""
     texts = [caption.encode() for caption in captions]
@@ -73,15 +82,15 @@ def build(
     sidecars = [
         Output.of_bytes(f"captions/{number}.txt", TEXT, text) for (number, _), text in zip(numbered, texts, strict=True)
     ]
-    index = Output.of_bytes("dataset.json", JSON, index_of(judged, captions).encode())
+    index = Output.of_bytes("dataset.json", JSON, index_of(judged, shots, captions).encode())
     archive = Output.of_path("dataset.zip", "application/zip", _zip(numbered, texts, scratch / "dataset.zip"))
     sheet = scratch / "preview.jpg"
-    preview_of(judged, captions, title, lines).save(sheet, "JPEG", quality=88)
+    preview_of(judged, captions, heading.title, heading.lines).save(sheet, "JPEG", quality=88)
     return (*images, *sidecars, index, archive, Output.of_path("preview.jpg", JPEG, sheet))
 
 
-def index_of(judged: Judged, captions: Sequence[str]) -> str:
-    """dataset.json: where each picture is from, its figures and caption; of each other one the reason and figure."""
+def index_of(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> str:
+    """dataset.json: the shots; where each picture is from, its figures and caption; why each other one was left out."""
     caption, number = iter(captions), 0
     images: list[dict[str, object]] = []
     rejected: list[dict[str, object]] = []
@@ -93,7 +102,8 @@ def index_of(judged: Judged, captions: Sequence[str]) -> str:
             images.append(entry | ({"lastResort": _why(verdict, judged)} if verdict.last_resort else {}))
         else:
             rejected.append(_why(verdict, judged) | _figures(candidate))
-    return json.dumps({"images": images, "rejected": rejected}, indent=1, ensure_ascii=False)
+    taken = [{"number": each.number, "start": round(each.start, 3), "end": round(each.end, 3)} for each in shots]
+    return json.dumps({"images": images, "rejected": rejected, "shots": taken}, indent=1, ensure_ascii=False)
 
 
 def _why(verdict: Verdict, judged: Judged) -> dict[str, object]:

@@ -1,61 +1,73 @@
 """From a video to a training set."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from contentgen_contract.names import Step
 from contentgen_contract.orders import DatasetFacts
 from contentgen_contract.spec import LoraTrainingSpec
 from contentgen_worker.blame import SOURCE, verdicts
 from contentgen_worker.errors import TooFewFrames
-from contentgen_worker.fetch import Fetched
+from contentgen_worker.files import Output
 from contentgen_worker.media import dataset, engine
+from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.choose import Candidate, Rules, choose
 from contentgen_worker.media.engine import Analysis
 from contentgen_worker.media.probe import Recording, probe
 from contentgen_worker.media.segments import cores
 from contentgen_worker.media.shots import Shot
+from contentgen_worker.progress import Steps
 from contentgen_worker.workshop import Result, Workshop
 
 
+@dataclass(frozen=True)
+class TrainingSet:
+    """The files of a training set, not yet stored, and what was found out about the video."""
+
+    outputs: tuple[Output, ...]
+    facts: DatasetFacts
+
+
 def prepare(shop: Workshop) -> Result:
-    """Download, shots, pictures, choice, files."""
+    """Download, one pass over the pictures, choice, files."""
     spec = LoraTrainingSpec.model_validate(shop.order.spec)
     with shop.steps(Step.DOWNLOADING) as fraction:
         source = shop.fetch_source(fraction)
         shop.steps.note(bytes=source.size_bytes)
     with verdicts(SOURCE, "spec.source.url"):
-        with shop.steps(Step.DETECTING_SCENES):
-            recording = probe(source.path, shop.media_bounds)
-            recording.require_video()
-            shop.steps.note(video=_shape(recording), length=f"{recording.seconds:.1f} s")
-        analysis = _analysis(shop, spec, source, recording)
-        with shop.steps(Step.BUILDING_DATASET) as fraction:
-            judged = _judged(shop, spec, analysis.candidates)
-            captions = [_caption(spec)] * len(judged.kept)
-            lines = _lines(spec, judged, analysis.shots)
-            outputs = dataset.build(judged, captions, spec.lora_name, lines, shop.scratch)
-            fraction(1)
+        made = training_set(spec, source.path, shop.media_bounds, shop.steps, shop.scratch)
     with shop.steps(Step.UPLOADING_DATASET) as fraction:
-        files = shop.store(outputs, fraction)
-    return Result(files, _facts(judged, analysis.shots, source, recording))
+        files = shop.store(made.outputs, fraction)
+    return Result(files, made.facts)
 
 
-def _analysis(shop: Workshop, spec: LoraTrainingSpec, source: Fetched, recording: Recording) -> Analysis:
-    """Shots and their best frames, in one pass over the pictures."""
-    length = recording.seconds or float(shop.order.limits.duration_seconds)
-    task = engine.task(source.path, shop.media_bounds, spec.dataset, length)
-    with shop.steps(Step.EXTRACTING_FRAMES) as fraction:
-        folder = shop.scratch / "frames"
-        analysis = engine.analyse_recording(task, folder, cores(), lambda at: fraction(at / length))
-        shop.steps.note(shots=len(analysis.shots), pictures=len(analysis.candidates))
-        return analysis
+def training_set(spec: LoraTrainingSpec, video: Path, bounds: Bounds, steps: Steps, scratch: Path) -> TrainingSet:
+    """All but download and upload. Raises BadMedia."""
+    with steps(Step.DETECTING_SCENES):
+        recording = probe(video, bounds)
+        recording.require_video()
+        steps.note(video=_shape(recording), length=f"{recording.seconds:.1f} s")
+    with steps(Step.EXTRACTING_FRAMES) as fraction:
+        length = recording.seconds or bounds.seconds
+        task = engine.task(video, bounds, spec.dataset, length)
+        analysis = engine.analyse_recording(task, scratch / "frames", cores(), lambda at: fraction(at / length))
+        steps.note(shots=len(analysis.shots), pictures=len(analysis.candidates))
+    with steps(Step.BUILDING_DATASET) as fraction:
+        judged = _judged(steps, spec, analysis.candidates)
+        captions = [_caption(spec)] * len(judged.kept)
+        heading = dataset.Heading(spec.lora_name, _lines(spec, judged, analysis.shots))
+        outputs = dataset.build(judged, analysis.shots, captions, heading, scratch)
+        fraction(1)
+    return TrainingSet(outputs, _facts(judged, analysis, recording, video.stat().st_size))
 
 
 def _shape(recording: Recording) -> str:
     return f"{recording.width}x{recording.height} {recording.video_codec}"
 
 
-def _judged(shop: Workshop, spec: LoraTrainingSpec, candidates: tuple[Candidate, ...]) -> dataset.Judged:
+def _judged(steps: Steps, spec: LoraTrainingSpec, candidates: tuple[Candidate, ...]) -> dataset.Judged:
     judged = dataset.Judged(candidates, choose(candidates, Rules.of(spec.dataset)))
-    shop.steps.note(kept=len(judged.kept), left_out=judged.rejected, last_resort=judged.last_resort)
+    steps.note(kept=len(judged.kept), left_out=judged.rejected, last_resort=judged.last_resort)
     if len(judged.kept) < spec.dataset.min_images:
         left_out = ", ".join(f"{reason} {count}" for reason, count in sorted(judged.rejected.items())) or "none"
         raise TooFewFrames(
@@ -79,13 +91,13 @@ def _lines(spec: LoraTrainingSpec, judged: dataset.Judged, shots: tuple[Shot, ..
     )
 
 
-def _facts(judged: dataset.Judged, shots: tuple[Shot, ...], source: Fetched, recording: Recording) -> DatasetFacts:
+def _facts(judged: dataset.Judged, analysis: Analysis, recording: Recording, size: int) -> DatasetFacts:
     return DatasetFacts(
         images=len(judged.kept),
-        scenes=len(shots),
+        scenes=len(analysis.shots),
         rejected=judged.rejected,
-        duration_seconds=round(recording.seconds or shots[-1].end, 3),
+        duration_seconds=round(recording.seconds or analysis.seconds, 3),
         width=recording.width,
         height=recording.height,
-        source_bytes=source.size_bytes,
+        source_bytes=size,
     )

@@ -1,0 +1,83 @@
+"""`contentgen-worker dataset VIDEO OUT`: the engine on a local file, for people and for measuring."""
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from contentgen_contract.orders import DatasetFacts, Limits, Progress
+from contentgen_contract.spec import LoraTrainingSpec, Speed
+from contentgen_worker.errors import BadMedia
+from contentgen_worker.files import Output
+from contentgen_worker.media.bounds import Bounds, pod_memory
+from contentgen_worker.prepare.lora import training_set
+from contentgen_worker.progress import Steps
+
+_NO_DATASET, _NO_SETTINGS = 1, 2
+
+
+def make(video: Path, out: Path, trigger: str, speed: Speed, settings: str) -> int:
+    """Fill the folder and say on stderr what came out. Returns the exit code."""
+    try:
+        spec = _spec(trigger, speed, settings)
+    except ValueError as error:
+        _say(f"--trigger or --settings: {_reason(error)}")
+        return _NO_SETTINGS
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        # Beside the result, so that files are moved and not copied.
+        with tempfile.TemporaryDirectory(prefix=".contentgen-", dir=out) as scratch:
+            made = training_set(spec, video.resolve(), _bounds(), Steps(_tell), Path(scratch))
+            for output in made.outputs:
+                _put(output, out / output.name)
+    except BadMedia as error:
+        _say(f"{video}: {error.reason}: {error}")
+        return _NO_DATASET
+    _say(_summary(made.facts, out))
+    return 0
+
+
+def _spec(trigger: str, speed: Speed, settings: str) -> LoraTrainingSpec:
+    return LoraTrainingSpec.model_validate(
+        {
+            "userId": "local",
+            "loraName": trigger,
+            "triggerWord": trigger,
+            "source": {"url": "https://local.invalid/video"},
+            "dataset": {"speed": speed, **json.loads(settings)},
+        }
+    )
+
+
+def _bounds() -> Bounds:
+    limits = Limits()
+    return Bounds(limits.pixels, limits.duration_seconds, memory_bytes=pod_memory())
+
+
+def _put(output: Output, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(output.content, bytes):
+        target.write_bytes(output.content)
+    else:
+        shutil.move(output.content, target)
+
+
+def _tell(progress: Progress) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{progress.step} {progress.fraction:4.0%}\033[K", end="", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _say(text: str) -> None:
+    print(f"\r{text}" if sys.stderr.isatty() else text, file=sys.stderr)  # noqa: T201
+
+
+def _reason(error: ValueError) -> str:
+    return "; ".join(each["msg"] for each in error.errors()) if isinstance(error, ValidationError) else str(error)
+
+
+def _summary(facts: DatasetFacts, out: Path) -> str:
+    left_out = ", ".join(f"{reason} {count}" for reason, count in sorted(facts.rejected.items())) or "none"
+    return f"{out}: {facts.images} pictures from {facts.scenes} shots; left out: {left_out}"
