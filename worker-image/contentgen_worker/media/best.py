@@ -82,6 +82,11 @@ class BestFrames:
         self._close(end)
         return best(self._slots, self._start or 0.0, end, self._wanted)
 
+    @property
+    def held(self) -> int:
+        """Frames in memory."""
+        return len(self._slots) + (self._best is not None)
+
     def _changed(self, luma: Plane) -> float:
         before, self._luma = self._luma, luma
         return 0.0 if before is None else cv2.norm(luma, before, cv2.NORM_L1) / luma.size

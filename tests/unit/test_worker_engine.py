@@ -1,0 +1,226 @@
+"""The one pass: timestamps, segments and their joints, the best frames of each shot, the command for a local file."""
+
+import json
+import os
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from contentgen_contract.spec import Dataset, Speed
+from contentgen_worker import dataset_command
+from contentgen_worker.media import engine, segments
+from contentgen_worker.media.best import BestFrames, Wanted
+from contentgen_worker.media.boundaries import Boundary, BoundaryKind
+from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.decode import WHOLE, Segment, frames
+from contentgen_worker.media.planes import Shape, Strip
+from contentgen_worker.media.probe import opened
+from contentgen_worker.media.shots import apart, shots
+
+Picture = npt.NDArray[np.uint8]
+BOUNDS = Bounds(10**7, 3600, memory_bytes=4 << 30)
+FPS = 12
+
+
+def scene(seed: int, size: tuple[int, int] = (320, 180)) -> Picture:
+    blocks = np.random.default_rng(seed).integers(20, 235, (12, 20, 3)).astype(np.uint8)
+    return np.asarray(cv2.resize(blocks, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def film(path: Path, pictures: list[Picture], stamps: Callable[[int], int] | None = None, keyint: int = 24) -> Path:
+    """Stamps in 1/12 s; some encoders and players begin below zero."""
+    height, width = pictures[0].shape[:2]
+    with av.open(str(path), "w") as container:
+        options = {"preset": "ultrafast", "x264-params": f"keyint={keyint}:min-keyint={keyint}:scenecut=0:bframes=2"}
+        stream = container.add_stream("libx264", rate=FPS, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, FPS)
+        for index, pixels in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = stamps(index) if stamps else index, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def times(path: Path, segment: Segment = WHOLE) -> list[float]:
+    with opened(path) as container:
+        return [frame.seconds for frame in frames(container, segment, BOUNDS)]
+
+
+@pytest.fixture(scope="module")
+def reel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 s: 17 scenes of uneven lengths, keyframes every 2 s wherever the cuts are."""
+    lengths = [41, 53, 29, 66, 37, 45, 31, 58, 40, 33, 61, 27, 48, 36, 55, 30, 30]
+    pictures = [scene(seed) for seed, length in enumerate(lengths) for _ in range(length)]
+    return film(tmp_path_factory.mktemp("reel") / "reel.mp4", pictures)
+
+
+# --- decode --------------------------------------------------------------------------------------------------------
+
+
+def test_seconds_begin_at_the_first_frame(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mkv", [scene(0)] * 24, lambda index: 100 + index)
+    assert times(path) == pytest.approx([index / FPS for index in range(24)], abs=0.002)
+
+
+def test_a_variable_rate_keeps_its_times(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", [scene(0)] * 12, lambda index: index * index)
+    assert times(path) == pytest.approx([index * index / FPS for index in range(12)], abs=0.002)
+
+
+def test_seconds_never_go_back(tmp_path: Path) -> None:
+    """Two transport streams joined byte by byte: the stamps begin anew in the middle."""
+    one = film(tmp_path / "a.ts", [scene(0)] * 24)
+    two = film(tmp_path / "b.ts", [scene(1)] * 24)
+    joined = tmp_path / "c.ts"
+    joined.write_bytes(one.read_bytes() + two.read_bytes())
+    seconds = times(joined)
+    assert len(seconds) > 40
+    assert seconds == sorted(seconds)
+    assert seconds[0] == 0
+    assert seconds[-1] == pytest.approx(4, abs=0.5)
+
+
+# --- segments ------------------------------------------------------------------------------------------------------
+
+
+def test_segments_hold_each_frame_once(reel: Path) -> None:
+    with opened(reel) as container:
+        parts = list(segments.plan(container, 3))
+    assert len(parts) > 3
+    seconds = [second for part in parts for second in times(reel, part)]
+    assert seconds == pytest.approx(times(reel))
+
+
+@pytest.mark.parametrize("seconds", [5.0, 25.0, 600.0, 7200.0])
+@pytest.mark.parametrize("workers", [2, 16])
+def test_segments_get_shorter_and_none_is_tiny(seconds: float, workers: int) -> None:
+    found = segments.lengths(seconds, workers)
+    assert sum(found) == pytest.approx(seconds)
+    assert found == sorted(found, reverse=True) or found[-1] < 2 * segments.SHORTEST
+    assert min(found) >= min(seconds, segments.SHORTEST)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "100000 100000"}, 1),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({}, None),
+    ],
+)
+def test_cores_are_those_of_the_pod(tmp_path: Path, files: dict[str, str], expected: int | None) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    everything = len(os.sched_getaffinity(0))
+    assert segments.cores(tmp_path) == min(everything, expected or everything)
+
+
+# --- shots ---------------------------------------------------------------------------------------------------------
+
+
+def cut(second: float) -> Boundary:
+    return Boundary(second, second + 0.04, BoundaryKind.CUT)
+
+
+def test_shots_lie_between_the_boundaries() -> None:
+    dissolve = Boundary(4, 5, BoundaryKind.DISSOLVE)
+    found = [(each.number, each.start, each.end) for each in shots([cut(2), dissolve], 0, 9)]
+    assert found == [(1, 0, 2), (2, 2.04, 4), (3, 5, 9)]
+    assert [(each.start, each.end) for each in shots([], 0, 9)] == [(0, 9)]
+
+
+def test_a_shot_that_is_too_short_is_joined() -> None:
+    assert apart([cut(0.3), cut(2), cut(2.5), cut(5), cut(8.9)], 0, 9, 1) == (cut(2), cut(5))
+
+
+# --- the best frames -----------------------------------------------------------------------------------------------
+
+
+def test_the_best_frames_are_sharp_and_away_from_transitions(tmp_path: Path) -> None:
+    """In a shot that is blurred but for some frames, and dissolves at its end."""
+    sharp, other = scene(1), scene(2)
+    blurred = cv2.GaussianBlur(sharp, (0, 0), 4)
+    pictures = [sharp if 30 <= index < 36 else blurred for index in range(60)]
+    pictures += [np.asarray(cv2.addWeighted(sharp, 1 - share, other, share, 0)) for share in np.linspace(0, 1, 12)]
+    path = film(tmp_path / "a.mp4", pictures, keyint=6)
+    best = BestFrames(Wanted(1))
+    with opened(path) as container:
+        for frame in frames(container, WHOLE, BOUNDS):
+            best.offer(frame, Shape(256, 144).shrink(frame.image))
+    (held,) = best.boundary(Boundary(5.0, 6.0, BoundaryKind.DISSOLVE))
+    assert 30 / FPS <= held.frame.seconds < 36 / FPS
+
+
+def test_a_long_shot_does_not_hold_more_frames(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", [scene(1)] * 1200)
+    best = BestFrames(Wanted(2, every=4.0, most=6))
+    most = 0
+    with opened(path) as container:
+        for frame in frames(container, WHOLE, BOUNDS):
+            best.offer(frame, Shape(256, 144).shrink(frame.image))
+            most = max(most, best.held)
+    assert most < 40
+    chosen = [held.frame.seconds for held in best.finish(100.0)]
+    assert len(chosen) == 6
+    assert min(np.diff(chosen)) > 5
+
+
+# --- all of it -----------------------------------------------------------------------------------------------------
+
+
+def test_the_shots_are_the_same_whatever_the_split(reel: Path, tmp_path: Path) -> None:
+    asked = engine.task(reel, BOUNDS, Dataset(), 60)
+    found = [engine.analyse_recording(asked, tmp_path / str(n), n, lambda _: None) for n in (1, 3)]
+    assert len(found[0].shots) == 17
+    assert found[0].shots == found[1].shots
+    assert [each.shot for each in found[1].candidates] == list(range(1, 18))
+
+
+def test_a_strip_is_what_was_put_in() -> None:
+    shape = Shape.of(1280, 720)
+    image = av.VideoFrame.from_ndarray(scene(1, (1280, 720)), format="rgb24").reformat(format="yuv420p")
+    planes = shape.shrink(image)
+    ((seconds, again),) = Strip.of([(1.5, planes)], shape).pictures()
+    assert (seconds, again.y.tobytes(), again.v.tobytes()) == (1.5, planes.y.tobytes(), planes.v.tobytes())
+
+
+def test_a_dataset_from_a_local_file(reel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert dataset_command.make(reel, out, "jf", Speed.EXACT, '{"minImages": 4}') == 0
+    index = json.loads((out / "dataset.json").read_text())
+    assert len(index["shots"]) == 17
+    assert {path.name for path in out.iterdir()} == {
+        "dataset.json", "dataset.zip", "preview.jpg", "images", "captions"
+    }  # fmt: skip
+    assert (out / index["images"][0]["file"]).read_bytes()[:2] == b"\xff\xd8"
+    assert (out / "captions/0001.txt").read_text() == "a photo of jf"
+    assert "pictures from 17 shots" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "text"),
+    [
+        ("{", 2, "--settings"),
+        ('{"minImages": 1}', 2, "greater than or equal to 4"),
+        ("{}", 1, "it is text"),
+    ],
+)
+def test_what_a_local_file_can_be_refused_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: str, code: int, text: str
+) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_text("not a video")
+    assert dataset_command.make(path, tmp_path / "out", "jf", Speed.EXACT, settings) == code
+    assert text in capsys.readouterr().err
