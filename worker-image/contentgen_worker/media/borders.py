@@ -71,9 +71,9 @@ def inside(y: Plane, borders: Borders | None) -> tuple[int, int, int, int]:
 def black_share(y: Plane, black: int = 24) -> float:
     """How much of a finished picture's height or width is black lines at its edges, 0 to 1: borders that are left.
 
-    What is black nearly to its middle is dark, and has no border.
+    What fades into black is dark there, and has no border.
     """
-    left, top, right, bottom = (max(0, _run(lines, black)) / len(lines) for lines in _sides(y))
+    left, top, right, bottom = (_edge(lines, black) or 0.0 for lines in _sides(y))
     return max(left + right, top + bottom)
 
 
@@ -91,9 +91,9 @@ def _run(lines: Plane, level: int) -> int:
     return -1
 
 
-def _edge(lines: Plane) -> float | None:
+def _edge(lines: Plane, level: int = _BLACK) -> float | None:
     """Where the picture begins, as a share of the lines; None where that can't be seen."""
-    run = _run(lines, _BLACK)
+    run = _run(lines, level)
     if run < 0:
         return None
     outside = float(lines[:run].mean()) if run else 16.0

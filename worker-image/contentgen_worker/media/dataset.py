@@ -6,6 +6,7 @@ Pictures wait on disk as the JPEG files that they will be stored as: a long vide
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,13 @@ _IN_WORDS = {
     Rejection.BETTER_IN_SHOT: "better in shot",
     Rejection.DUPLICATE: "duplicate",
     Rejection.OVER_MAXIMUM: "over maximum",
+}
+_MEASURED = {
+    Rejection.TOO_DARK: "luma",
+    Rejection.TOO_BRIGHT: "luma",
+    Rejection.LOW_CONTRAST: "contrast",
+    Rejection.BLURRED: "detail",
+    Rejection.BETTER_IN_SHOT: "detail",
 }
 
 
@@ -146,14 +154,15 @@ def preview_of(judged: Judged, captions: Sequence[str], title: str, lines: Seque
     kept = [(candidate, verdict) for candidate, verdict in judged.pairs() if verdict.kept]
     width = picture_width(len(kept))
     varied = len(set(captions)) > 1
+    small = _thumbnails([candidate.path for candidate, _ in kept], width)
     cells = [
         Cell(
-            _small(candidate.path, width),
-            f"{clock(candidate.seconds)}   shot {candidate.shot}",
+            picture,
+            f"{clock(candidate.seconds)} · shot {candidate.shot}",
             caption if varied else "",
             _IN_WORDS[verdict.reason] if verdict.reason else "",
         )
-        for (candidate, verdict), caption in zip(kept, captions, strict=True)
+        for (candidate, verdict), caption, picture in zip(kept, captions, small, strict=True)
     ]
     return contact_sheet(title, lines, cells, _left_out(judged))
 
@@ -163,18 +172,32 @@ def _left_out(judged: Judged) -> LeftOut | None:
     if not others:
         return None
     some = evenly(others, _GREY)
-    counts = "    ".join(f"{_IN_WORDS[Rejection(reason)]} {count}" for reason, count in sorted(judged.rejected.items()))
+    counts = " · ".join(f"{_IN_WORDS[Rejection(reason)]} {count}" for reason, count in _most_first(judged.rejected))
     which = f", {len(some)} of them here" if len(some) < len(others) else ""
     cells = [
-        Cell(_small(each.path, _GREY_WIDTH), _IN_WORDS[verdict.reason], f"{clock(each.seconds)}{_measured(verdict)}")
-        for each, verdict in some
+        Cell(picture, _IN_WORDS[verdict.reason], _when(judged, each, verdict))
+        for (each, verdict), picture in zip(
+            some, _thumbnails([each.path for each, _ in some], _GREY_WIDTH), strict=True
+        )
         if verdict.reason is not None
     ]
-    return LeftOut(f"{len(others)} left out{which}:    {counts}", cells)
+    return LeftOut(f"{len(others)} left out{which}: {counts}", cells)
 
 
-def _measured(verdict: Verdict) -> str:
-    return f"   {verdict.figure:.3g}" if verdict.figure is not None else ""
+def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _when(judged: Judged, candidate: Candidate, verdict: Verdict) -> str:
+    if verdict.like is not None:
+        return f"{clock(candidate.seconds)} as {clock(judged.candidates[verdict.like].seconds)}"
+    unit = _MEASURED.get(verdict.reason) if verdict.reason else None
+    return f"{clock(candidate.seconds)} · {unit} {verdict.figure:.3g}" if unit else clock(candidate.seconds)
+
+
+def _thumbnails(paths: Sequence[Path], width: int) -> list[Image.Image]:
+    with ThreadPoolExecutor() as pool:  # decoding holds no lock
+        return list(pool.map(lambda path: _small(path, width), paths))
 
 
 def _small(path: Path, width: int) -> Image.Image:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
+from contentgen_worker.media.lettering import fitted, width, wrapped, write
 from contentgen_worker.media.moments import evenly
 
 _WIDTH, _MARGIN, _GAP, _RADIUS = 1680, 48, 16, 8
@@ -13,7 +14,7 @@ _INSIDE = _WIDTH - 2 * _MARGIN
 _GRIDS = ((8, 4), (18, 5), (36, 6), (72, 8), (180, 10), (1000, 16))
 _MOST = _GRIDS[-1][0]
 _LEFT_OUT, _LEFT_OUT_COLUMNS = 48, 12
-_SHADE = 0.35  # of a picture that was left out
+_SHADE = 0.25  # of a picture that was left out
 _BACKGROUND, _SURFACE, _INK, _FAINT, _MARK = "#14161a", "#20242b", "#f2f4f7", "#9aa3b2", "#e0a458"
 _Place = tuple[int, int]
 
@@ -51,13 +52,13 @@ def contact_sheet(
     second = first + kept.height + (84 if left_out else 0)
     sheet = Image.new("RGB", (_WIDTH, second + grey.height + _MARGIN - _GAP), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    _write(draw, (_MARGIN, _MARGIN - 6), title, 38, _INK, _INSIDE)
+    write(draw, (_MARGIN, _MARGIN - 6), fitted(title, 38, _INSIDE), 38, _INK)
     for index, line in enumerate(lines[:2]):
-        _write(draw, (_MARGIN, _MARGIN + 48 + 26 * index), line, 18, _FAINT, _INSIDE)
+        write(draw, (_MARGIN, _MARGIN + 48 + 26 * index), fitted(line, 18, _INSIDE), 18, _FAINT)
     kept.draw(sheet, first, _coloured)
     if left_out:
         draw.line((_MARGIN, second - 68, _WIDTH - _MARGIN, second - 68), _SURFACE, 2)
-        _write(draw, (_MARGIN, second - 46), left_out.summary, 18, _FAINT, _INSIDE)
+        write(draw, (_MARGIN, second - 46), fitted(left_out.summary, 18, _INSIDE), 18, _FAINT)
         grey.draw(sheet, second, _greyed)
     return sheet
 
@@ -82,12 +83,12 @@ class _Grid:
 
     @classmethod
     def of(cls, cells: Sequence[Cell], columns: int) -> "_Grid":
-        width = _cell_width(columns)
+        across = _cell_width(columns)
         shapes = sorted(cell.picture.height / cell.picture.width for cell in cells)
         usual = shapes[len(shapes) // 2] if shapes else 0.75
-        size = _text_size(width)
-        details = max((len(_wrapped(cell.detail, size - 1, width)) for cell in cells), default=0)
-        return cls(cells, columns, width, round(width * min(max(usual, 0.4), 1.5)), (size + 6) * (1 + details) + 6)
+        size = _text_size(across)
+        details = max((len(wrapped(cell.detail, size - 1, across - 4)) for cell in cells), default=0)
+        return cls(cells, columns, across, round(across * min(max(usual, 0.4), 1.8)), (size + 6) * (1 + details) + 6)
 
     @property
     def height(self) -> int:
@@ -119,9 +120,10 @@ class _Grid:
         if cell.mark:
             _badge(draw, (left + 8, top + 8), cell.mark, size, self.width - 16)
         line = top + self.picture + 5
-        _write(draw, (left + 2, line), cell.caption, size, _INK if tint is _coloured else _FAINT, self.width - 4)
-        for number, text in enumerate(_wrapped(cell.detail, size - 1, self.width), 1):
-            _write(draw, (left + 2, line + number * (size + 5)), text, size - 1, _FAINT, self.width - 4)
+        caption = fitted(cell.caption, size, self.width - 4)
+        write(draw, (left + 2, line), caption, size, _INK if tint is _coloured else _FAINT)
+        for number, text in enumerate(wrapped(cell.detail, size - 1, self.width - 4), 1):
+            write(draw, (left + 2, line + number * (size + 5)), text, size - 1, _FAINT)
 
 
 def _coloured(picture: Image.Image) -> Image.Image:
@@ -137,36 +139,11 @@ def _text_size(width: int) -> int:
     return 15 if width >= 220 else 13 if width >= 110 else 11
 
 
-def _badge(draw: ImageDraw.ImageDraw, place: _Place, text: str, size: int, width: int) -> None:
-    text = _fitted(draw, text, size, width - 12)
-    left, top, right, bottom = draw.textbbox((place[0] + 6, place[1] + 3), text, font=_font(size))
-    draw.rounded_rectangle((left - 6, top - 4, right + 6, bottom + 5), 5, fill=_MARK)
-    draw.text((place[0] + 6, place[1] + 3), text, font=_font(size), fill=_BACKGROUND)
-
-
-def _write(draw: ImageDraw.ImageDraw, place: _Place, text: str, size: int, colour: str, width: int) -> None:  # noqa: PLR0917
-    draw.text(place, _fitted(draw, text, size, width), font=_font(size), fill=colour)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def _wrapped(text: str, size: int, width: int) -> list[str]:
-    """The text in at most two lines; the second may be too long."""
-    if not text:
-        return []
-    font, words = _font(size), text.split()
-    first = next((n for n in range(len(words), 0, -1) if font.getlength(" ".join(words[:n])) <= width - 4), 1)
-    return [" ".join(part) for part in (words[:first], words[first:]) if part]
-
-
-def _fitted(draw: ImageDraw.ImageDraw, text: str, size: int, width: int) -> str:
-    if draw.textlength(text, font=_font(size)) <= width:
-        return text
-    while text and draw.textlength(text + "...", font=_font(size)) > width:
-        text = text[:-1]
-    return text.rstrip() + "..."
+def _badge(draw: ImageDraw.ImageDraw, place: _Place, text: str, size: int, room: int) -> None:
+    text = fitted(text, size, room - 12)
+    left, top = place
+    draw.rounded_rectangle((left, top, left + width(text, size) + 12, top + size + 7), 5, fill=_MARK)
+    write(draw, (left + 6, top + 2), text, size, _BACKGROUND)
 
 
 def clock(seconds: float) -> str:

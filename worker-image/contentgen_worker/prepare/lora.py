@@ -87,7 +87,7 @@ def _lines(spec: LoraTrainingSpec, judged: dataset.Judged, shots: tuple[Shot, ..
     forced = f", {judged.last_resort} of the pictures as a last resort" if judged.last_resort else ""
     return (
         f"{len(judged.kept)} pictures from {len(shots)} shots, {left_out} left out{forced}",
-        f"Trigger: {spec.trigger_word}    Caption: {_caption(spec)}",
+        f"Trigger: {spec.trigger_word} · Caption: {_caption(spec)}",
     )
 
 
