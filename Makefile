@@ -68,6 +68,10 @@ bench-media: .venv/.ready ## figures of the media engine: build/bench/media.json
 	@$(PY) -m contentgen_cluster stores
 	@$(PY) -m contentgen_bench media $(if $(SMALL),--small)
 
+.PHONY: golden
+golden: .venv/.ready ## what the engine makes of the golden video becomes what is expected (tests/golden)
+	@$(PY) -m contentgen_bench golden
+
 .PHONY: test-real
 test-real: .venv/.ready ## against the real fal and AssemblyAI; costs money: alone it says how, and asks
 	@$(PY) -m contentgen_real

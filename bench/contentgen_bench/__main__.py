@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from contentgen_bench import e2e, latency, media, report, videos
+from contentgen_bench import e2e, golden, latency, media, report, videos
 from contentgen_bench.soak import Soak, install
 from contentgen_bench.soak import rows as soak_rows
 from contentgen_e2e.world import open_world
@@ -96,6 +96,14 @@ def media_engine(
     if not small:
         report.document("media", rows)
         raise typer.Exit(report.verdict(rows))
+
+
+@app.command("golden")
+def renew_golden() -> None:
+    """Make the golden dataset anew, and say what is other than it was."""
+    with e2e.temporary() as folder:
+        for difference in golden.renew(sys.executable, Path(folder) / "out"):
+            print(difference)
 
 
 @app.command("videos")

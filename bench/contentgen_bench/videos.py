@@ -233,7 +233,7 @@ def ensure(name: str) -> Video:
         if not path.exists():
             unfinished = path.with_suffix(f".unfinished-{os.getpid()}.mp4")
             try:
-                truth.write_text(_make(recipe, unfinished).model_dump_json())
+                truth.write_text(make(recipe, unfinished).model_dump_json())
                 unfinished.replace(path)
             finally:
                 unfinished.unlink(missing_ok=True)
@@ -477,7 +477,8 @@ def _pictures(recipe: Recipe, parts: list[_Part], seconds: npt.NDArray[np.float6
         old, old_from = take, begins
 
 
-def _make(recipe: Recipe, path: Path) -> Truth:
+def make(recipe: Recipe, path: Path) -> Truth:
+    """Paint and encode."""
     parts = _script(recipe)
     frames = sum(part.join_frames + part.frames for part in parts)
     seconds = _clock(recipe, frames)
