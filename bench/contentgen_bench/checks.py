@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,14 @@ def boundaries(out: Path) -> list[tuple[float, float]]:
 
 
 def pyscenedetect(video: Video) -> dict[str, Score]:
-    """Its detectors at their defaults, by one decode."""
+    """Its detectors at their defaults, by one decode. What they find is kept beside the video."""
+    path = video.path.with_suffix(f".pyscenedetect-{version('scenedetect')}.json")
     names = list(usual_way.DETECTORS)
-    found = usual_way.cuts(video.path, [usual_way.DETECTORS[name]() for name in names])
-    spans = ([(cut, cut) for cut in cuts] for cuts in found)
-    return {name: scoring.score(video.truth, each) for name, each in zip(names, spans, strict=True)}
+    if not path.exists():
+        found = usual_way.cuts(video.path, [usual_way.DETECTORS[name]() for name in names])
+        path.write_text(json.dumps(dict(zip(names, found, strict=True))))
+    kept = json.loads(path.read_text())
+    return {name: scoring.score(video.truth, [(cut, cut) for cut in kept[name]]) for name in names}
 
 
 def faults(video: Video, out: Path) -> Faults:
