@@ -4,6 +4,7 @@ What is compared runs in turn, in the same run, several rounds; the figures are 
 round. Every contestant is a program of its own, from its start to its end.
 """
 
+import json
 import os
 import statistics
 import sys
@@ -26,7 +27,13 @@ from contentgen_contract.spec import Speed
 from contentgen_sandbox.stores import minimal_environment
 
 _BASE_MB, _CORE_MB = 150, 100
-_SPEC = {"loraName": "bench", "triggerWord": "jf", "source": {"url": "https://example.com/video.mp4"}}
+_DATASET = {"minImages": 4}
+_SPEC: dict[str, Any] = {
+    "loraName": "bench",
+    "triggerWord": "jf",
+    "source": {"url": "https://example.com/video.mp4"},
+    "dataset": _DATASET,
+}
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,8 @@ class Bench:
     def _dataset(self, video: Video, name: str, speed: Speed = Speed.EXACT, cores: set[int] | None = None) -> Ran:
         """The engine from a file to a folder."""
         command = [sys.executable, "-m", "contentgen_worker", "dataset", str(video.path), str(self._out(name))]
-        return measured([*command, "--speed", speed.value], cores=cores)
+        options = ["--speed", speed.value, "--trigger", _SPEC["triggerWord"], "--settings", json.dumps(_DATASET)]
+        return measured([*command, *options], cores=cores)
 
     def _prepare(self, video: Video) -> Ran:
         """The engine as in a pod: from the store to the store, both far away."""
@@ -150,8 +158,7 @@ class Bench:
         scratch.mkdir(parents=True)
         token = self._folder / "token"
         token.write_text("bench")
-        spec = _SPEC | {"dataset": {"minImages": 4, "speed": Speed.EXACT.value}}
-        with OneDesk(self._store, self._source(video), prefix, spec) as desk:
+        with OneDesk(self._store, self._source(video), prefix, _SPEC) as desk:
             environment = minimal_environment() | {
                 "CONTENTGEN_DESK_URL": desk.url,
                 "CONTENTGEN_TOKEN_FILE": str(token),
