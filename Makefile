@@ -45,6 +45,10 @@ lint: .venv/.ready ## ruff, mypy --strict and the import contracts
 test-unit: .venv/.ready ## unit tests alone
 	@$(PYTEST) tests/unit
 
+.PHONY: test-hostile
+test-hostile: .venv/.ready ## every hostile and broken file, both ways: about 8 minutes, build/test/hostile.json (make test takes a sample)
+	@CONTENTGEN_HOSTILE=all $(PYTEST) tests/hostile
+
 .PHONY: test-integration
 test-integration: .venv/.ready ## against real store servers (MONGODB_URI, S3_ENDPOINT take yours)
 	@$(PY) -m contentgen_cluster stores

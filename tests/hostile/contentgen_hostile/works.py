@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 
 from contentgen_worker.errors import NoVideoTrack
@@ -167,3 +168,10 @@ def trap(send: Send, path: Path) -> None:
 
 def idle(send: Send) -> None:
     """Nothing."""
+
+
+def open_anything(send: Send, path: Path) -> None:
+    """Decode a file without any list of what is allowed."""
+    options = {"protocol_whitelist": "file,http,tcp,crypto", "allowed_extensions": "ALL", "safe": "0"}
+    with av.open(str(path), options=options) as container:
+        send(next(container.decode(video=0)).width)

@@ -18,7 +18,7 @@ from av.stream import Discard, Disposition
 from contentgen_worker.errors import NoAudioTrack, Unsupported
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.loudness import Loudness, Meter
-from contentgen_worker.media.probe import AUDIO_CODECS
+from contentgen_worker.media.probe import AUDIO_CODECS, codec_name
 from contentgen_worker.media.timeline import Timeline
 from contentgen_worker.media.tracks import Track, choose
 
@@ -95,7 +95,7 @@ def _notes(seconds: float, loudness: Loudness, timeline: Timeline) -> Iterator[s
 
 
 def _track(number: int, stream: AudioStream) -> Track:
-    codec = stream.codec_context.name if stream.codec_context else "unknown"
+    codec = codec_name(stream)
     return Track(
         number,
         codec,

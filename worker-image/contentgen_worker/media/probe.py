@@ -13,7 +13,7 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 
 from contentgen_worker.errors import DecoderCrashed, NoAudioTrack, NoVideoTrack, Unsupported
 from contentgen_worker.media.bounds import Bounds
@@ -44,10 +44,12 @@ class Recording:
 
     def require_video(self) -> None:
         """Raises unless there are pictures that we decode."""
-        if not self.width:
+        if not self.video_codec:
             raise NoVideoTrack("there is no video track in the file; give a recording with pictures")
         if self.video_codec not in VIDEO_CODECS:
             raise Unsupported(f"video codec {self.video_codec!r}; expected one of {', '.join(sorted(VIDEO_CODECS))}")
+        if not self.width:
+            raise Unsupported("its video track holds no picture that can be decoded; it may be damaged or cut off")
 
     def require_audio(self) -> None:
         """Raises unless there is sound that we decode."""
@@ -123,15 +125,26 @@ def look(send: Callable[[object], None], path: Path, bounds: Bounds) -> None:
         video = next((stream for stream in container.streams.video if not is_cover(stream.disposition)), None)
         audio = next(iter(container.streams.audio), None)
         recording = Recording(
-            seconds=(container.duration or 0) / av.time_base,
-            width=video.codec_context.width if video else 0,
-            height=video.codec_context.height if video else 0,
-            video_codec=video.codec_context.name if video else "",
-            audio_codec=audio.codec_context.name if audio else "",
+            seconds=stated_seconds(container),
+            width=video.codec_context.width if video and video.codec_context else 0,
+            height=video.codec_context.height if video and video.codec_context else 0,
+            video_codec=codec_name(video) if video else "",
+            audio_codec=codec_name(audio) if audio else "",
         )
     bounds.check_duration(recording.seconds)
     bounds.check_pixels(recording.width, recording.height)
     send(recording)
+
+
+def stated_seconds(container: InputContainer) -> float:
+    """How long an opened file says it lasts (0: nothing). Matroska says when it ends, wherever it begins."""
+    begin = container.start_time or 0 if "matroska" in container.format.name else 0
+    return max((container.duration or 0) - max(begin, 0), 0) / av.time_base
+
+
+def codec_name(stream: Stream) -> str:
+    """Of a track; FFmpeg has no decoder at all for some."""
+    return stream.codec_context.name if stream.codec_context else "unknown"
 
 
 def is_cover(disposition: Disposition) -> bool:

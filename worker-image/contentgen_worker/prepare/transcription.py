@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import av
-
 from contentgen_contract.names import Step
 from contentgen_contract.orders import AudioFacts
 from contentgen_contract.spec import TranscriptionOptions, TranscriptionSpec
@@ -16,7 +14,7 @@ from contentgen_worker.files import Output
 from contentgen_worker.media.audio import RATE, Sound, extract
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.isolation import preload, spawn
-from contentgen_worker.media.probe import opened
+from contentgen_worker.media.probe import opened, stated_seconds
 from contentgen_worker.progress import Fraction
 from contentgen_worker.workshop import Result, Workshop
 
@@ -59,7 +57,7 @@ def work(
 ) -> None:
     """In the child: the sound to `target`; sends the share that is done, then the Sound."""
     with opened(source) as container, target.open("wb") as file:
-        stated = (container.duration or 0) / av.time_base
+        stated = stated_seconds(container)
         bounds.check_duration(stated)
         length = stated or bounds.seconds
 

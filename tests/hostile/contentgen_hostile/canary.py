@@ -1,0 +1,61 @@
+"""A recording that must never be opened: on disk, and behind a server on loopback. Both tell when it was."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from contentgen_hostile.bases import encoded
+from contentgen_hostile.corpus import Canary
+
+
+class Watched:
+    """The canary, and what has touched it."""
+
+    def __init__(self, folder: Path) -> None:
+        content = encoded("ts-h264-aac")
+        path = folder / "canary.ts"
+        path.write_bytes(content)
+        self.requests: list[str] = []
+        watched = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                watched.requests.append(self.path)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.canary = Canary(path, f"http://127.0.0.1:{self.server.server_address[1]}/canary.ts")
+        self.calm()
+
+    def calm(self) -> None:
+        """Forget what touched it. A file's time of access moves again once it lies before that of its change."""
+        os.utime(self.canary.path, (0, time.time()))
+        self.requests.clear()
+
+    def touched(self) -> list[str]:
+        """What was."""
+        return self.requests + ["the file"] * (self.canary.path.stat().st_atime > 0)
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[Watched]:
+    """The canary, while the block runs."""
+    one = Watched(folder)
+    thread = threading.Thread(target=one.server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield one
+    finally:
+        one.server.shutdown()
+        one.server.server_close()
+        thread.join()

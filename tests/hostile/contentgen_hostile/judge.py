@@ -1,0 +1,131 @@
+"""Each file both ways, as a worker takes it: a training set, or its sound, or a reason; in how much time and memory."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from contentgen_contract.names import Kind, Reason, Stage
+from contentgen_contract.orders import Download, Limits, StoredFile, WorkOrder
+from contentgen_worker.errors import Verdict
+from contentgen_worker.fetch import Bounds, Fetched, Fetcher, Watch
+from contentgen_worker.files import Output
+from contentgen_worker.media import isolation
+from contentgen_worker.media.bounds import Bounds as MediaBounds
+from contentgen_worker.prepare import lora, transcription
+from contentgen_worker.progress import Fraction, Steps
+from contentgen_worker.upload import Uploader
+from contentgen_worker.workshop import Result, Workshop
+
+LIMITS = Limits(pixels=1920 * 1088, duration_seconds=600, frames=5000, cpu_seconds=8)
+MEMORY = 1 << 30  # of the pod
+MOST_SECONDS = 60.0  # on the clock of a busy machine; CPU is what is limited
+MOST_CPU = 3 * LIMITS.cpu_seconds + 3  # to look, to plan and to decode, in one process each; two cores
+_SPEC = {
+    Kind.LORA_TRAINING: {
+        "loraName": "hostile",
+        "triggerWord": "tok",
+        "source": {"url": "https://example.com/file"},
+        "dataset": {"minImages": 4, "maxImages": 20, "framesPerScene": 3, "resolution": 256},
+    },
+    Kind.TRANSCRIPTION: {"source": {"url": "https://example.com/file"}},
+}
+_PREPARE: dict[Kind, Callable[[Workshop], Result]] = {
+    Kind.LORA_TRAINING: lora.prepare,
+    Kind.TRANSCRIPTION: transcription.prepare,
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What became of a file. `reason` is empty where the worker had neither a result nor a verdict."""
+
+    reason: Reason | None
+    message: str
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    outputs: tuple[bytes, ...]
+
+
+class _Shop(Workshop):
+    """A workshop whose pod has as much memory as we say."""
+
+    @property
+    def media_bounds(self) -> MediaBounds:
+        limits = self.order.limits
+        return MediaBounds(limits.pixels, limits.duration_seconds, limits.frames, limits.cpu_seconds, MEMORY)
+
+
+class _Fetcher:
+    """Has the file already."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def fetch(self, _download: Download, path: Path, _bounds: Bounds, watch: Watch) -> Fetched:
+        path.write_bytes(self._content)
+        watch(1.0)
+        return Fetched(path, len(self._content), "")
+
+
+class _Uploader:
+    """Keeps what is stored."""
+
+    def __init__(self) -> None:
+        self.contents: list[bytes] = []
+
+    def store(self, outputs: Sequence[Output], _fraction: Fraction) -> tuple[StoredFile, ...]:
+        self.contents += [_content(output) for output in outputs]
+        return tuple(output.stored for output in outputs)
+
+
+def _content(output: Output) -> bytes:
+    body = output.body()
+    return body if isinstance(body, bytes) else b"".join(cast("Any", body))
+
+
+def judge(content: bytes, kind: Kind) -> Judgement:
+    """Prepare a file as this kind does."""
+    folder = Path(tempfile.mkdtemp(prefix="hostile-"))
+    isolation._used = isolation.Usage()
+    start = time.monotonic()
+    uploader = _Uploader()
+    reason: Reason | None = None
+    try:
+        order = WorkOrder(
+            job_id="hostile",
+            kind=kind,
+            stage=Stage.PREPARE,
+            version=1,
+            attempt=1,
+            user_id="hostile",
+            spec=_SPEC[kind],
+            source=Download(url="https://example.com/file"),
+            limits=LIMITS,
+            outcome_url="https://example.com/outcome",
+        )
+        steps = Steps(lambda _: None)
+        shop = _Shop(
+            order, folder, cast("Fetcher", _Fetcher(content)), cast("Uploader", uploader), steps, folder / "no-model"
+        )
+        _PREPARE[kind](shop)
+        reason, message = Reason.COMPLETED, ""
+    except Verdict as verdict:
+        reason, message = verdict.reason, str(verdict)
+    except Exception as error:  # noqa: BLE001 - exactly what must not happen, and is reported
+        message = f"{type(error).__name__}: {error}"
+    finally:
+        shutil.rmtree(folder)
+    used = isolation.usage()
+    return Judgement(
+        reason,
+        message,
+        round(time.monotonic() - start, 2),
+        round(used.cpu_seconds, 2),
+        used.peak_bytes,
+        tuple(uploader.contents),
+    )
