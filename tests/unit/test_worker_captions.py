@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from contentgen_contract.names import Reason
 from contentgen_contract.spec import CaptionFact, Captions
 from contentgen_worker.errors import NoVisionModel
-from contentgen_worker.media.captions import Look, caption
+from contentgen_worker.media.captions import Look, caption, written
+from contentgen_worker.media.choose import Candidate
+from contentgen_worker.media.faces import FaceBox
+from contentgen_worker.media.quality import Scores
 from contentgen_worker.media.vision import VisionModel
 
 PLAIN = Look(luma=120, motion=2, position=0.5)
@@ -58,6 +62,30 @@ def test_the_trigger_is_always_there_on_one_line(template: str, seen: str) -> No
 def test_what_a_model_says_stands_after_the_template() -> None:
     made = caption(TEMPLATE, "jf", (CaptionFact.POSITION,), PLAIN, " a man in\na suit. ")
     assert made == "a photo of jf, a man in a suit, middle of the video"
+
+
+def test_captions_of_a_training_set(tmp_path: Path) -> None:
+    class Shade:
+        def describe(self, picture: np.ndarray) -> str:
+            return f"shade {picture.mean():.0f} of {picture.shape[1]}x{picture.shape[0]}"
+
+    paths = [tmp_path / "1.jpg", tmp_path / "2.jpg"]
+    for path, level in zip(paths, (40, 200), strict=True):
+        Image.new("RGB", (32, 16), (level,) * 3).save(path)
+    scores = [Scores(40, 50, 10, 0, faces=(FaceBox(0, 0, 0.2, 0.2), FaceBox(0, 0, 0.3, 0.5))), Scores(200, 50, 10, 0)]
+    kept = [
+        Candidate(number, 30.0 * number, path, 32, 16, each, motion=2)
+        for number, (path, each) in enumerate(zip(paths, scores, strict=True))
+    ]
+    asked = Captions(facts=list(CaptionFact))
+    assert written(kept, asked, "jf", 33.0, None) == (
+        "a photo of jf, close-up, dark, beginning of the video",
+        "a photo of jf, bright, end of the video",
+    )
+    assert written(kept, Captions(), "jf", 33.0, Shade()) == (
+        "a photo of jf, shade 40 of 32x16",
+        "a photo of jf, shade 200 of 32x16",
+    )
 
 
 # --- the vision model ----------------------------------------------------------------------------------------------

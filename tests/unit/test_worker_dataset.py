@@ -13,11 +13,12 @@ from PIL import Image
 
 from contentgen_worker.files import Output
 from contentgen_worker.media.choose import Candidate, Rejection, Verdict
-from contentgen_worker.media.dataset import Judged, build, index_of, preview_of
+from contentgen_worker.media.dataset import Heading, Judged, build, index_of, preview_of
 from contentgen_worker.media.faces import FaceBox
 from contentgen_worker.media.lettering import fitted, width, wrapped
 from contentgen_worker.media.quality import Scores
 from contentgen_worker.media.sheet import Cell, LeftOut, clock, contact_sheet, picture_width
+from contentgen_worker.media.shots import Shot
 
 SCORES = Scores(
     luma=110.04, contrast=50.0, sharpness=123.45, fingerprint=0xAB, faces=(FaceBox(0.4, 0.2, 0.2, 0.41234),)
@@ -47,6 +48,8 @@ def judged(tmp_path: Path) -> Judged:
     return Judged(tuple(candidate(tmp_path, number) for number in range(5)), verdicts)
 
 
+SHOTS = tuple(Shot(number, 10.0 * (number - 1), 10.0 * number) for number in range(1, 6))
+HEADING = Heading("avatar", ["one", "two"])
 CAPTIONS = ("a photo of jf", "a photo of jf, dark", "jf, äöü")
 
 
@@ -57,7 +60,7 @@ def test_what_was_kept(judged: Judged) -> None:
 
 
 def test_the_index_tells_everything(judged: Judged) -> None:
-    index = json.loads(index_of(judged, CAPTIONS))
+    index = json.loads(index_of(judged, SHOTS, CAPTIONS))
     assert [image["file"] for image in index["images"]] == ["images/0001.jpg", "images/0002.jpg", "images/0003.jpg"]
     assert [image["caption"] for image in index["images"]] == list(CAPTIONS)
     first = index["images"][0]
@@ -73,10 +76,11 @@ def test_the_index_tells_everything(judged: Judged) -> None:
     assert (blurred["reason"], blurred["figure"], blurred["limit"]) == ("Blurred", 5.068, 12.0)
     assert (duplicate["reason"], duplicate["figure"], duplicate["likeSeconds"]) == ("Duplicate", 3, 0.0)
     assert (duplicate["seconds"], duplicate["shot"]) == (30.0, 4)
+    assert index["shots"][1] == {"number": 2, "start": 10.0, "end": 20.0}
 
 
 def test_all_files_are_made(judged: Judged, tmp_path: Path) -> None:
-    outputs = {each.name: each for each in build(judged, CAPTIONS, "avatar", ["one", "two"], tmp_path)}
+    outputs = {each.name: each for each in build(judged, SHOTS, CAPTIONS, HEADING, tmp_path)}
     numbers = ("0001", "0002", "0003")
     assert set(outputs) == {"dataset.json", "dataset.zip", "preview.jpg"} | {
         name for number in numbers for name in (f"images/{number}.jpg", f"captions/{number}.txt")
@@ -86,13 +90,13 @@ def test_all_files_are_made(judged: Judged, tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(content(outputs["dataset.zip"]))) as archive:
         assert archive.namelist() == [f"{number}.{kind}" for number in numbers for kind in ("jpg", "txt")]
         assert archive.read("0003.txt").decode() == CAPTIONS[2]
-    again = {each.name: each for each in build(judged, CAPTIONS, "avatar", ["one", "two"], tmp_path)}
+    again = {each.name: each for each in build(judged, SHOTS, CAPTIONS, HEADING, tmp_path)}
     assert {name: each.sha256 for name, each in again.items()} == {name: each.sha256 for name, each in outputs.items()}
 
 
 def test_a_caption_too_few_is_an_error(judged: Judged, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="shorter"):
-        build(judged, CAPTIONS[:2], "avatar", [], tmp_path)
+        build(judged, SHOTS, CAPTIONS[:2], HEADING, tmp_path)
 
 
 def content(output: Output) -> bytes:

@@ -411,6 +411,24 @@ def test_prepare_takes_the_sound_only(world: World, talk: bytes) -> None:
         assert (container.streams.audio[0].rate, container.streams.audio[0].channels) == (16000, 1)
 
 
+def test_captions_say_what_was_asked_for(world: World, talk: bytes) -> None:
+    prepare_lora(world, world.serve("talk.mp4", talk), captions={"facts": ["Position", "Motion"]})
+    assert world.run().reason is Reason.COMPLETED
+    said = [content.decode() for name, (content, _) in sorted(world.stored.items()) if name.startswith("captions/")]
+    assert said[0].startswith("a photo of jf, ")
+    assert "beginning of the video" in said[0]
+    assert "end of the video" in said[-1]
+    entries = json.loads(world.stored["dataset.json"][0])["images"]
+    assert [entry["caption"] for entry in entries] == said
+
+
+def test_captions_by_a_model_need_one(world: World, talk: bytes) -> None:
+    prepare_lora(world, world.serve("talk.mp4", talk), captions={"engine": "Vision"})
+    outcome = world.run()
+    assert outcome.reason is Reason.INVALID_SPEC
+    assert "spec.dataset.captions.engine is Vision, but the vision model in /opt/contentgen/vision" in outcome.message
+
+
 def test_no_sound(world: World, silent: bytes) -> None:
     prepare_sound(world, world.serve("silent.mp4", silent))
     assert world.run().reason is Reason.NO_AUDIO

@@ -21,7 +21,7 @@ from contentgen_worker import log
 from contentgen_worker.errors import Retryable
 from contentgen_worker.retry import log_retries
 from contentgen_worker.run import run
-from contentgen_worker.settings import Settings
+from contentgen_worker.settings import VISION_MODEL, Settings
 
 _CRASHED = 1
 _TERMINATED = 143
@@ -47,11 +47,13 @@ def dataset(
     trigger: Annotated[str, typer.Option(help="The word that the captions contain.")] = "subject",
     speed: Annotated[Speed, typer.Option(help="How much of the video is decoded.")] = Speed.EXACT,
     settings: Annotated[str, typer.Option(help="JSON as in spec.dataset: it has all that can be set.")] = "{}",
+    *,
+    vision_model: Annotated[Path, typer.Option(help="Folder of the model for captions.engine Vision.")] = VISION_MODEL,
 ) -> None:
     """Make a training set of a video in a local folder, without a cluster."""
     from contentgen_worker.dataset_command import make  # noqa: PLC0415 - the decoders take longer to load than --help
 
-    raise typer.Exit(make(video, out, trigger, speed, settings))
+    raise typer.Exit(make(video, out, trigger, speed, settings, vision_model=vision_model))
 
 
 def _exit_code(stage: Stage) -> int:

@@ -10,16 +10,17 @@ from pydantic import ValidationError
 
 from contentgen_contract.orders import DatasetFacts, Limits, Progress
 from contentgen_contract.spec import LoraTrainingSpec, Speed
-from contentgen_worker.errors import BadMedia
+from contentgen_worker.errors import BadMedia, NoVisionModel
 from contentgen_worker.files import Output
 from contentgen_worker.media.bounds import Bounds, pod_memory
+from contentgen_worker.media.vision import describer_for
 from contentgen_worker.prepare.lora import training_set
 from contentgen_worker.progress import Steps
 
 _NO_DATASET, _NO_SETTINGS = 1, 2
 
 
-def make(video: Path, out: Path, trigger: str, speed: Speed, settings: str) -> int:
+def make(video: Path, out: Path, trigger: str, speed: Speed, settings: str, *, vision_model: Path) -> int:
     """Fill the folder and say on stderr what came out. Returns the exit code."""
     try:
         spec = _spec(trigger, speed, settings)
@@ -28,11 +29,15 @@ def make(video: Path, out: Path, trigger: str, speed: Speed, settings: str) -> i
         return _NO_SETTINGS
     out.mkdir(parents=True, exist_ok=True)
     try:
+        describer = describer_for(spec.dataset.captions.engine, vision_model)
         # Beside the result, so that files are moved and not copied.
         with tempfile.TemporaryDirectory(prefix=".contentgen-", dir=out) as scratch:
-            made = training_set(spec, video.resolve(), _bounds(), Steps(_tell), Path(scratch))
+            made = training_set(spec, video.resolve(), _bounds(), Steps(_tell), Path(scratch), describer=describer)
             for output in made.outputs:
                 _put(output, out / output.name)
+    except NoVisionModel as error:
+        _say(f"--settings: {error}")
+        return _NO_SETTINGS
     except BadMedia as error:
         _say(f"{video}: {error.reason}: {error}")
         return _NO_DATASET

@@ -8,6 +8,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contentgen_contract.names import TOKEN_FOLDER
 
+VISION_MODEL = Path("/opt/contentgen/vision")
+
 
 class Settings(BaseSettings):
     """CONTENTGEN_*"""
@@ -20,6 +22,6 @@ class Settings(BaseSettings):
     scratch: Path = Field(
         default_factory=lambda: Path(tempfile.gettempdir()), description="The only folder we write into."
     )
-    vision_model: Path = Field(Path("/opt/contentgen/vision"), description="Folder of the model that writes captions.")
+    vision_model: Path = Field(VISION_MODEL, description="Folder of the model that writes captions.")
     deadline_seconds: int = Field(0, ge=0, description="When the Job is ended; 0 where nobody says so.")
     patience_scale: float = Field(1.0, gt=0, description="Multiplies every waiting time; for tests.")

@@ -10,8 +10,10 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg  # type: ignore[import-untyped]
 
-from contentgen_contract.spec import CaptionFact
+from contentgen_contract.spec import CaptionFact, Captions
+from contentgen_worker.media.choose import Candidate
 
 _TRIGGER = "[trigger]"
 _LONGEST = 300  # characters of what a model says; some repeat themselves for ever
@@ -32,6 +34,13 @@ class Look:
     position: float
     face: float = 0.0
 
+    @classmethod
+    def of(cls, candidate: Candidate, seconds: float) -> "Look":
+        """Of a picture from a video of so many seconds."""
+        scores = candidate.scores
+        face = max((face.height for face in scores.faces), default=0.0)
+        return cls(scores.luma, candidate.motion, candidate.seconds / max(seconds, 1e-3), face)
+
 
 class Describer(Protocol):
     """Puts a picture into words."""
@@ -47,6 +56,22 @@ def caption(template: str, trigger: str, facts: Sequence[CaptionFact], look: Loo
         text = f"{trigger}, {text}"
     said = (_SAYINGS[fact](look) for fact in CaptionFact if fact in facts)
     return ", ".join(filter(None, (text, _plain(seen)[:_LONGEST].rstrip(" ,."), *said)))
+
+
+def written(
+    kept: Sequence[Candidate], captions: Captions, trigger: str, seconds: float, describer: Describer | None
+) -> tuple[str, ...]:
+    """The captions of pictures from a video of so many seconds."""
+    return tuple(
+        caption(
+            captions.template,
+            trigger,
+            captions.facts,
+            Look.of(each, seconds),
+            describer.describe(simplejpeg.decode_jpeg(each.path.read_bytes(), "RGB")) if describer else "",
+        )
+        for each in kept
+    )
 
 
 def _framing(look: Look) -> str:

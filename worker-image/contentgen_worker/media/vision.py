@@ -16,7 +16,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from contentgen_contract.spec import CaptionEngine
 from contentgen_worker.errors import NoVisionModel
+from contentgen_worker.media.captions import Describer
 
 _MOST_TOKENS = 40
 _NAMES = ("{}_model_quantized.onnx", "{}_model.onnx")
@@ -111,6 +113,11 @@ def _bytes() -> dict[str, int]:
 
 
 _BYTES = _bytes()
+
+
+def describer_for(engine: CaptionEngine, folder: Path) -> Describer | None:
+    """The model, where captions ask for one. Raises NoVisionModel."""
+    return VisionModel(folder) if engine is CaptionEngine.VISION else None
 
 
 def _found(folder: Path, part: str) -> Path:

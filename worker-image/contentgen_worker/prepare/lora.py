@@ -11,11 +11,13 @@ from contentgen_worker.errors import TooFewFrames
 from contentgen_worker.files import Output
 from contentgen_worker.media import dataset, engine
 from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.captions import Describer, written
 from contentgen_worker.media.choose import Candidate, Rules, choose
 from contentgen_worker.media.engine import Analysis
 from contentgen_worker.media.probe import Recording, probe
 from contentgen_worker.media.segments import cores
 from contentgen_worker.media.shots import Shot
+from contentgen_worker.media.vision import describer_for
 from contentgen_worker.progress import Steps
 from contentgen_worker.workshop import Result, Workshop
 
@@ -31,17 +33,26 @@ class TrainingSet:
 def prepare(shop: Workshop) -> Result:
     """Download, one pass over the pictures, choice, files."""
     spec = LoraTrainingSpec.model_validate(shop.order.spec)
+    describer = describer_for(spec.dataset.captions.engine, shop.vision_model)  # before anything is fetched
     with shop.steps(Step.DOWNLOADING) as fraction:
         source = shop.fetch_source(fraction)
         shop.steps.note(bytes=source.size_bytes)
     with verdicts(SOURCE, "spec.source.url"):
-        made = training_set(spec, source.path, shop.media_bounds, shop.steps, shop.scratch)
+        made = training_set(spec, source.path, shop.media_bounds, shop.steps, shop.scratch, describer=describer)
     with shop.steps(Step.UPLOADING_DATASET) as fraction:
         files = shop.store(made.outputs, fraction)
     return Result(files, made.facts)
 
 
-def training_set(spec: LoraTrainingSpec, video: Path, bounds: Bounds, steps: Steps, scratch: Path) -> TrainingSet:
+def training_set(
+    spec: LoraTrainingSpec,
+    video: Path,
+    bounds: Bounds,
+    steps: Steps,
+    scratch: Path,
+    *,
+    describer: Describer | None = None,
+) -> TrainingSet:
     """All but download and upload. Raises BadMedia."""
     with steps(Step.DETECTING_SCENES):
         recording = probe(video, bounds)
@@ -54,8 +65,8 @@ def training_set(spec: LoraTrainingSpec, video: Path, bounds: Bounds, steps: Ste
         steps.note(shots=len(analysis.shots), pictures=len(analysis.candidates))
     with steps(Step.BUILDING_DATASET) as fraction:
         judged = _judged(steps, spec, analysis.candidates)
-        captions = [_caption(spec)] * len(judged.kept)
-        heading = dataset.Heading(spec.lora_name, _lines(spec, judged, analysis.shots))
+        captions = written(judged.kept, spec.dataset.captions, spec.trigger_word, analysis.seconds, describer)
+        heading = dataset.Heading(spec.lora_name, _lines(spec, judged, analysis.shots, captions))
         outputs = dataset.build(judged, analysis.shots, captions, heading, scratch)
         fraction(1)
     return TrainingSet(outputs, _facts(judged, analysis, recording, video.stat().st_size))
@@ -78,16 +89,15 @@ def _judged(steps: Steps, spec: LoraTrainingSpec, candidates: tuple[Candidate, .
     return judged
 
 
-def _caption(spec: LoraTrainingSpec) -> str:
-    return spec.dataset.captions.template.replace("[trigger]", spec.trigger_word)
-
-
-def _lines(spec: LoraTrainingSpec, judged: dataset.Judged, shots: tuple[Shot, ...]) -> tuple[str, str]:
+def _lines(
+    spec: LoraTrainingSpec, judged: dataset.Judged, shots: tuple[Shot, ...], captions: tuple[str, ...]
+) -> tuple[str, str]:
     left_out = sum(judged.rejected.values())
     forced = f", {judged.last_resort} of the pictures as a last resort" if judged.last_resort else ""
+    said = f"Caption: {captions[0]}" if len(set(captions)) == 1 else "Captions below the pictures"
     return (
         f"{len(judged.kept)} pictures from {len(shots)} shots, {left_out} left out{forced}",
-        f"Trigger: {spec.trigger_word} · Caption: {_caption(spec)}",
+        f"Trigger: {spec.trigger_word} · {said}",
     )
 
 
