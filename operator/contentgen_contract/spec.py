@@ -195,11 +195,11 @@ class Duplicates(Manifest):
     """When two pictures count as the same."""
 
     threshold: int = Field(
-        6,
+        8,
         ge=0,
         le=32,
-        description="Pictures whose 64-bit perceptual hashes differ in at most so many bits are near-duplicates, and "
-        "the best of them is kept. 0 leaves out only what is all but equal.",
+        description="Pictures of the same colours whose 64-bit perceptual hashes differ in at most so many bits are "
+        "near-duplicates, and the best of them is kept. 0 leaves out only what is all but equal.",
     )
 
 

@@ -14,7 +14,7 @@ from contentgen_worker.media.quality import Scores
 
 RANDOM = np.random.default_rng(7)
 HASHES = [int(number) for number in RANDOM.integers(0, 2**63, 6000, dtype=np.uint64)]
-RULES = Rules(least=1)
+RULES = Rules(least=1, duplicate=6)
 FACE = FaceBox(0.4, 0.2, 0.2, 0.4)
 SMALL_FACE = FaceBox(0.1, 0.1, 0.05, 0.05)
 
@@ -104,6 +104,14 @@ def test_near_duplicates_over_the_whole_video() -> None:
     assert verdicts[-1].kept, "7 bits are not 6"
     assert choose(video(again, other), replace(RULES, duplicate=5))[3].kept
     assert choose(video(again, other), replace(RULES, duplicate=7))[-1].like == 4
+
+
+@pytest.mark.parametrize("figures", [{"luma": 150.0}, {"chroma": (128.0, 142.0)}, {"chroma": (110.0, 128.0)}], ids=str)
+def test_the_same_shapes_in_other_colours_are_no_duplicate(figures: dict[str, object]) -> None:
+    """Two people before two walls, in the same place of the picture."""
+    other = candidate(10, fingerprint=HASHES[3], **figures)
+    assert choose(video(other), RULES)[-1].kept
+    assert not choose(video(candidate(10, fingerprint=HASHES[3], luma=115.0, chroma=(132.0, 124.0))), RULES)[-1].kept
 
 
 def test_no_two_that_are_kept_are_alike() -> None:

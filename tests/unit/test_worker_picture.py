@@ -345,6 +345,9 @@ def test_figures_of_a_picture() -> None:
     gray = luma_of(photo(1, (640, 360)))
     assert scores.luma == pytest.approx(gray.mean(), abs=2)
     assert scores.contrast == pytest.approx(gray.std(), abs=2)
+    assert scores.chroma == pytest.approx(
+        [to_ycc(photo(1, (640, 360)) / 1.0, WEIGHTS[5])[..., each].mean() for each in (1, 2)], abs=1
+    )
     assert scores.dark == pytest.approx((gray <= 4).mean(), abs=0.01)
     assert quality.measure(np.full((180, 320), 255, np.uint8)).bright == 1
     assert quality.measure(np.zeros((180, 320), np.uint8)).dark == 1

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contentgen_contract.spec import Dataset, FacesMode
-from contentgen_worker.media.hashes import distances
+from contentgen_worker.media.hashes import BITS, distances
 from contentgen_worker.media.quality import Scores
 
 
@@ -58,7 +58,7 @@ class Rules:
     per_shot: int = 1
     least: int = 10
     most: int = 150
-    duplicate: int = 6  # bits
+    duplicate: int = 8  # bits
     faces: FacesMode = FacesMode.IGNORE
     smallest_face: float = 0.15  # of the picture's height
     single: bool = False
@@ -108,6 +108,7 @@ _SOFT = 0.3  # of its median sharpness for that much contrast: an even scene is 
 _BORDER = 0.06  # of a side
 _CARD = 0.6  # of what stands out
 _USUAL = 0.3  # of a video's pictures: what so many are is how it looks
+_COLOUR = (30.0, 10.0, 10.0)  # luma, U and V: what differs by more is not alike, whatever its shapes
 _SAME = 1  # bits: the same picture once more, which is never taken
 _BACK = (  # what is taken back, in this order
     Rejection.BETTER_IN_SHOT,
@@ -252,34 +253,45 @@ def _select(candidates: Sequence[Candidate], ranked: Sequence[int], rules: Rules
         candidate = candidates[index]
         if not verdicts[index].kept:
             continue
-        like, bits = taken.nearest(candidate.scores.fingerprint)
+        like, bits = taken.nearest(candidate.scores)
         if like is not None and bits <= rules.duplicate:
             verdicts[index] = Verdict(False, Rejection.DUPLICATE, bits, rules.duplicate, like)
         elif len(better := of_shot[candidate.shot]) >= rules.per_shot:
             verdicts[index] = Verdict(False, Rejection.BETTER_IN_SHOT, candidate.scores.sharpness, better[-1])
         else:
-            taken.add(index, candidate.scores.fingerprint)
+            taken.add(index, candidate.scores)
             better.append(candidate.scores.sharpness)
 
 
 class _Taken:
-    """Hashes of the pictures taken so far."""
+    """How the pictures taken so far look.
+
+    A hash knows shapes alone: two people before two walls are alike to it, if they sit in the same place.
+    """
 
     def __init__(self, most: int) -> None:
         self._hashes: npt.NDArray[np.uint64] = np.zeros(most, np.uint64)
+        self._colours = np.zeros((most, 3))
         self._indices: list[int] = []
 
-    def add(self, index: int, fingerprint: int) -> None:
-        self._hashes[len(self._indices)] = fingerprint
+    def add(self, index: int, scores: Scores) -> None:
+        at = len(self._indices)
+        self._hashes[at], self._colours[at] = scores.fingerprint, _colour(scores)
         self._indices.append(index)
 
-    def nearest(self, fingerprint: int) -> tuple[int | None, int]:
-        """Which of them is most alike, and in how many bits it differs."""
+    def nearest(self, scores: Scores) -> tuple[int | None, int]:
+        """Which of those of the same colour is most alike, and in how many bits it differs."""
         if not self._indices:
-            return None, 64
-        bits = distances(fingerprint, self._hashes[: len(self._indices)])
+            return None, BITS
+        count = len(self._indices)
+        same = (np.abs(self._colours[:count] - _colour(scores)) <= _COLOUR).all(axis=1)
+        bits = np.where(same, distances(scores.fingerprint, self._hashes[:count]), BITS)
         at = int(np.argmin(bits))
         return self._indices[at], int(bits[at])
+
+
+def _colour(scores: Scores) -> tuple[float, float, float]:
+    return scores.luma, *scores.chroma
 
 
 def _thin(candidates: Sequence[Candidate], rules: Rules, verdicts: list[Verdict]) -> None:
@@ -315,13 +327,13 @@ def _take_back(candidates: Sequence[Candidate], ranked: Sequence[int], rules: Ru
     taken = _Taken(len(candidates))
     for index, verdict in enumerate(verdicts):
         if verdict.kept:
-            taken.add(index, candidates[index].scores.fingerprint)
+            taken.add(index, candidates[index].scores)
     for reason in _BACK:
         for index in ranked:
             if missing and verdicts[index].reason is reason and _usable(candidates[index], rules):
-                _, bits = taken.nearest(candidates[index].scores.fingerprint)
+                _, bits = taken.nearest(candidates[index].scores)
                 if bits > (_SAME if reason is Rejection.DUPLICATE else rules.duplicate):
-                    taken.add(index, candidates[index].scores.fingerprint)
+                    taken.add(index, candidates[index].scores)
                     verdicts[index] = replace(verdicts[index], kept=True)
                     missing -= 1
 

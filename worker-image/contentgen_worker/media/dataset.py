@@ -128,6 +128,7 @@ def _figures(candidate: Candidate) -> dict[str, object]:
         "hash": f"{scores.fingerprint:016x}",
         "luma": round(scores.luma, 1),
         "contrast": round(scores.contrast, 1),
+        "chroma": [round(each, 1) for each in scores.chroma],
         "sharpness": round(scores.sharpness, 1),
         "motion": round(candidate.motion, 2),
         **({"border": round(scores.border, 3)} if scores.border else {}),

@@ -121,7 +121,9 @@ def finish(
     y, u, v = plan.cropped(planes, left, top)
     faces = plan.moved(found, left, top)
     jpeg = simplejpeg.encode_jpeg_yuv_planes(y, u, v, quality=settings.quality)
-    return Finished(jpeg, plan.width, plan.height, quality.measure(y, faces, combed if frame is not image else 0.0))
+    chroma = (float(cv2.mean(u)[0]), float(cv2.mean(v)[0]))
+    scores = quality.measure(y, chroma, faces, combed if frame is not image else 0.0)
+    return Finished(jpeg, plan.width, plan.height, scores)
 
 
 _of_thread = threading.local()
