@@ -1,7 +1,7 @@
 """The detector `auto`: cuts, dissolves and fades, told from flashes, pans and lights.
 
-It sees thumbnails of 32x18 and, of a run of frames, only how far each is from each other: a matrix of distances, from
-which all that follows is arithmetic. A boundary depends on nothing that is more than `REACH` seconds away, so a
+It sees thumbnails, 32 pixels wide, and, of a run of frames, only how far each is from each other: a matrix of
+distances, from which all that follows is arithmetic. A boundary depends on nothing that is more than `REACH` seconds away, so a
 recording may be taken apart anywhere, and its parts give what the whole gives.
 
 - Cut: the change from one frame to the next stands out against the changes around it, and none of the frames before is
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contentgen_worker.media.boundaries import Boundary, BoundaryKind
-from contentgen_worker.media.planes import Planes
+from contentgen_worker.media.planes import Plane, Planes
 
 REACH = 3.0  # seconds
 
@@ -33,8 +33,7 @@ Span = tuple[int, int]
 
 _STEP = 2.0  # seconds between two looks
 _SLACK = 1.0  # seconds by which a later look may see the end of a boundary earlier
-_WIDTH, _HEIGHT = 32, 18
-_PIXELS = _WIDTH * _HEIGHT
+_BLOCK = 8  # pixels that one of a thumbnail is the mean of, on each side
 
 # Distances are root mean squares of differences of 0-255.
 _CHANGE = 6.0  # a cut's
@@ -96,11 +95,14 @@ class Auto:
 
 
 def thumb(planes: Planes) -> Floats:
-    """What is seen of a frame: luma, then both chromas at half the size."""
-    half = (_WIDTH // 2, _HEIGHT // 2)
-    y = cv2.resize(planes.y, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA)
-    u, v = (cv2.resize(plane, half, interpolation=cv2.INTER_AREA) for plane in (planes.u, planes.v))
-    return np.concatenate([y.ravel(), u.ravel(), v.ravel()]).astype(np.float32)
+    """What is seen of a frame: luma, then both chromas at half the size, so that luma is two thirds of it."""
+    small = (_blocks(plane).ravel() for plane in (planes.y, planes.u, planes.v))
+    return np.concatenate(list(small)).astype(np.float32)
+
+
+def _blocks(plane: Plane) -> Plane:
+    size = (plane.shape[1] // _BLOCK, plane.shape[0] // _BLOCK)
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def find(seconds: Sequence[float], thumbs: Floats) -> list[Boundary]:
@@ -135,10 +137,11 @@ class _Run:
     @classmethod
     def of(cls, seconds: Sequence[float], thumbs: Floats) -> "_Run":
         around_zero = thumbs - 128
-        luma, chroma = around_zero[:, :_PIXELS], around_zero[:, _PIXELS:]
+        pixels = thumbs.shape[1] * 2 // 3
+        luma, chroma = around_zero[:, :pixels], around_zero[:, pixels:]
         product = luma @ luma.T
         gram = (product + chroma @ chroma.T) / thumbs.shape[1]
-        product /= _PIXELS
+        product /= pixels
         length, mean = np.diag(gram), luma.mean(axis=1)
         square = np.maximum(length[:, None] + length - 2 * gram, 1e-3)
         contrast = np.sqrt(np.maximum(np.diag(product) - mean**2, 0))

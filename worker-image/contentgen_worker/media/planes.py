@@ -1,7 +1,8 @@
 """A frame made small: the three planes that shots are found on.
 
-Every frame comes by here, so this is on the clock: of a frame's rows only as many are read as the small picture has,
-those averaged along the row. On 720p that takes a fortieth of the decoder's own time.
+Every frame comes by here, so this is on the clock: pixels are picked, not averaged. That takes 0.06 ms of a frame of
+720p, whose decoding takes 2.4; averaging would take as long as decoding. Noise is averaged where it matters, by those
+who make it smaller still.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 Plane = npt.NDArray[np.uint8]
-WIDTH = 256  # about; the nearest whole division of the frame's
+_LONGEST = 256
+_MULTIPLE = 16  # of both sides, so that blocks of 8x8 fit in all planes
 _PLANAR = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"})
 
 
 @dataclass(frozen=True, slots=True)
 class Planes:
-    """Luma and chroma, about 256 pixels wide, both sides even; the pixels' aspect is not applied."""
+    """Luma and chroma, 256 pixels at the longest side; the pixels' aspect is not applied."""
 
     y: Plane  # height x width
     u: Plane  # height/2 x width/2
@@ -36,8 +38,8 @@ class Shape:
     @classmethod
     def of(cls, width: int, height: int) -> "Shape":
         """The shape for frames of this size, in pixels."""
-        factor = max(1, round(width / WIDTH))
-        return cls(_even(width / factor), _even(height / factor))
+        factor = _LONGEST / max(width, height)
+        return cls(*(max(1, round(side * factor / _MULTIPLE)) * _MULTIPLE for side in (width, height)))
 
     def shrink(self, image: av.VideoFrame) -> Planes:
         """The planes of a frame, of whatever size and pixel format."""
@@ -86,10 +88,4 @@ def luma(image: av.VideoFrame) -> Plane:
 
 
 def _small(plane: Plane, size: tuple[int, int]) -> Plane:
-    step = max(1, plane.shape[0] // size[1])
-    rows = plane[step // 2 :: step]
-    return np.asarray(cv2.resize(rows, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _even(length: float) -> int:
-    return max(2, round(length / 2) * 2)
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
