@@ -1,8 +1,8 @@
 """The detector `auto`: cuts, dissolves and fades, told from flashes, pans and lights.
 
 It sees thumbnails, 32 pixels wide, and, of a run of frames, only how far each is from each other: a matrix of
-distances, from which all that follows is arithmetic. A boundary depends on nothing that is more than `REACH` seconds away, so a
-recording may be taken apart anywhere, and its parts give what the whole gives.
+distances, from which all that follows is arithmetic. A boundary depends on nothing that is more than `REACH` seconds
+away, so a recording may be taken apart anywhere, and its parts give what the whole gives.
 
 - Cut: the change from one frame to the next stands out against the changes around it, and none of the frames before is
   like one of those after. A flash comes back, a pan goes on changing, a cut does neither.
