@@ -63,6 +63,10 @@ test-cluster: cluster ## the CRDs, the chart and end to end, on the cluster
 bench-e2e: cluster ## figures of the operator: build/bench/e2e.json and docs/benchmarks.md
 	@$(PY) -m contentgen_bench e2e
 
+.PHONY: docs-pictures
+docs-pictures: .venv/.ready ## the pictures of docs/media.md, from a generated video
+	@$(PY) -m contentgen_bench.pictures
+
 .PHONY: soak
 soak: cluster ## jobs of all kinds while the operator is killed every 30 s: build/bench/soak.json (MINUTES=20)
 	@$(PY) -m contentgen_bench soak --minutes $(MINUTES)

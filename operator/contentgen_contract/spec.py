@@ -232,7 +232,7 @@ class Captions(Manifest):
         default_factory=list,
         max_length=4,
         description="What is added to each caption: Framing (close-up to wide shot, from the size of the face), "
-        "Brightness, Motion (of the camera), Position (in the video).",
+        "Brightness, Motion, Position (in the video).",
     )
     engine: CaptionEngine = Field(
         CaptionEngine.TEMPLATE,

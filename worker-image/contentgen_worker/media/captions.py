@@ -20,7 +20,7 @@ _LONGEST = 300  # characters of what a model says; some repeat themselves for ev
 # The face's height in the picture's: a head and shoulders fill it from about a third, a whole figure is seven heads.
 _FRAMINGS = ((0.33, "close-up"), (0.17, "medium shot"), (0.0, "wide shot"))
 _DARK, _BRIGHT = 60, 185  # mean luma
-_MOVING, _STEADY = 3.0, 1.0  # mean change of luma from frame to frame
+_MOVING, _STEADY = 3.0, 1.0  # mean change of luma from frame to frame: of the camera, or of what fills the picture
 _THIRDS = ("beginning", "middle", "end")
 
 
@@ -86,8 +86,8 @@ def _brightness(look: Look) -> str:
 
 def _motion(look: Look) -> str:
     if look.motion > _MOVING:
-        return "moving camera"
-    return "still camera" if look.motion < _STEADY else ""
+        return "in motion"
+    return "still" if look.motion < _STEADY else ""
 
 
 def _position(look: Look) -> str:
