@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image, ImageDraw, ImageFont
@@ -93,7 +94,7 @@ def _seen(video: Path) -> Seen:
             seen.detail.append(detail(planes.y))
             seen.boundaries.extend(detector.push(frame.seconds, planes))
             if _FROM <= frame.seconds <= _TO:
-                seen.small.append(frame.image.to_image(width=160, height=90))
+                seen.small.append(_image(frame.image).resize((160, 90)))
             last = thumb
     return seen
 
@@ -198,8 +199,12 @@ def _frame(video: Path, second: float) -> Image.Image:
     with opened(video) as container:
         for frame in frames(container, WHOLE, Bounds(10**9, 1e9)):
             if frame.seconds >= second - 1e-3:
-                return frame.image.to_image()
+                return _image(frame.image)
     raise ValueError(f"no frame at {second}")
+
+
+def _image(frame: av.VideoFrame) -> Image.Image:
+    return Image.fromarray(frame.to_ndarray(format="rgb24", threads=1))
 
 
 def _panel(draw: ImageDraw.ImageDraw, top: int, height: int) -> None:
