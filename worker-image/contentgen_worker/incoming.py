@@ -117,8 +117,8 @@ class Growing(Incoming):
         patience: Patience,
         more: Callable[[], Lane],
     ) -> None:
-        self._growth = Growth(path, opened.part.identity.size)
-        super().__init__(download, self._growth.source, opened.part.identity.size)
+        self.growth = Growth(path, opened.part.identity.size)
+        super().__init__(download, self.growth.source, opened.part.identity.size)
         self._identity = opened.part.identity
         self._ranged = opened.ranged
         self._meter = meter
@@ -127,10 +127,10 @@ class Growing(Incoming):
         self._digest = hashlib.sha256()
         self._hashed = 0
         self._hashing = threading.Lock()
-        self._free = bytearray(b"\1" * self._growth.pieces)
+        self._free = bytearray(b"\1" * self.growth.pieces)
         first = self._taken(range(-(-opened.part.end // PIECE)))
         # The index of an MP4 may be at its end: the second lane begins there.
-        last = self._taken(range(max(self._growth.pieces - 1, first.stop), self._growth.pieces))
+        last = self._taken(range(max(self.growth.pieces - 1, first.stop), self.growth.pieces))
         count = 1 + min(LANES - 1, -(-sum(self._free) // RUN) + len(last))
         self._lanes = [opened.lane, *(more() for _ in range(count - 1))]
         self._working = count
@@ -149,38 +149,43 @@ class Growing(Incoming):
                 errand = _Errand(lane, run, answer, self)
                 self._patience.run(errand, lambda error: self._error is None and is_passing(error))
                 run, answer = None, None
-            self._end()
         except OSError as error:
-            self._fail(disk(error, self._growth.source.path))
+            self._fail(disk(error, self.growth.source.path))
         except Exception as error:  # noqa: BLE001 - whatever ends a lane must end those who wait for its bytes
             self._fail(error)
         finally:
             lane.close()
+            self._leave()
 
     def _next(self) -> range | None:
         with self._changes:
-            run = next_run(self._free, self._growth.readers(), RUN)
+            run = next_run(self._free, self.growth.readers(), RUN)
             return run and self._taken(run)
 
-    def _end(self) -> None:
-        """Of a lane; the last one leaves a file."""
+    def _leave(self) -> None:
+        """The last lane leaves a file."""
         with self._changes:
             self._working -= 1
-            if self._working or self._error:
+            if self._working:
                 return
-        self.advance()
-        fetched = Fetched(self._growth.source.path, self.size, self._digest.hexdigest())
-        check(fetched, self._download)
-        self._growth.complete()
-        self._fetched = fetched
-        self._over.set()
+        try:
+            if self._error is None:
+                self.advance()
+                fetched = Fetched(self.growth.source.path, self.size, self._digest.hexdigest())
+                self._fetched = check(fetched, self._download)
+                self.growth.complete()
+                self._over.set()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
+        finally:
+            self.growth.close()
 
     def _fail(self, error: Exception) -> None:
         with self._changes:
             if self._over.is_set():
                 return
             self._error = blamed(error, self._download)
-            self._growth.fail()
+            self.growth.fail()
             self._over.set()
         for lane in self._lanes:
             lane.shut()
@@ -192,7 +197,7 @@ class Growing(Incoming):
         """Hash what has come in order. Whoever finds another at it goes on: that one takes it along, or the next."""
         if self._hashing.acquire(blocking=False):
             try:
-                while content := self._growth.read(self._hashed, PIECE):
+                while content := self.growth.read(self._hashed, PIECE):
                     self._digest.update(content)
                     self._hashed += len(content)
             finally:
@@ -228,7 +233,7 @@ class Growing(Incoming):
 
     def keep(self, at: int, content: bytes) -> None:
         """Bytes of the file."""
-        self._growth.write(at, content)
+        self.growth.write(at, content)
 
     def resume(self) -> None:
         """After a pause, which was nobody's slowness."""
@@ -238,7 +243,7 @@ class Growing(Incoming):
         """The first byte of a run that is not here."""
         for piece in run:
             at = piece * PIECE
-            at += self._growth.there(at)
+            at += self.growth.there(at)
             if at < min((piece + 1) * PIECE, self.size):
                 return at
         return None

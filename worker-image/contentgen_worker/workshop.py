@@ -10,7 +10,7 @@ from contentgen_contract.names import Reason
 from contentgen_contract.orders import Download, Facts, StoredFile, WorkOrder
 from contentgen_worker.blame import RESULT, SOURCE, verdicts
 from contentgen_worker.errors import FetchError, OwnFileMissing, Retryable, Verdict
-from contentgen_worker.fetch import Bounds, Fetched, Fetcher, Watch, no_watch
+from contentgen_worker.fetch import Bounds, Fetched, Fetcher, Incoming, Watch, no_watch
 from contentgen_worker.files import Output
 from contentgen_worker.media.bounds import Bounds as MediaBounds
 from contentgen_worker.media.bounds import pod_memory
@@ -45,14 +45,15 @@ class Workshop:
         limits = self.order.limits
         return MediaBounds(limits.pixels, limits.duration_seconds, limits.frames, limits.cpu_seconds, pod_memory())
 
-    def fetch_source(self, watch: Watch) -> Fetched:
-        """The user's recording."""
+    def begin_source(self, watch: Watch) -> Incoming:
+        """The user's recording, which may still be coming; a context manager. Nothing may be stored before it is all
+        here, as its `finish` says."""
         if self.order.source is None:
             raise Retryable("the work order names no source; operator and worker may differ in version")
         limits = self.order.limits
         bounds = Bounds(limits.download_bytes, limits.download_seconds)
         with verdicts(SOURCE, "spec.source.url"):
-            return self.fetcher.fetch(self.order.source, self.scratch / "source", bounds, watch)
+            return self.fetcher.begin(self.order.source, self.scratch / "source", bounds, watch)
 
     def fetch_result(self, url: str, name: str, most: int | None = None, watch: Watch = no_watch) -> Fetched:
         """A file that the provider's answer names: as untrusted as a user's."""

@@ -17,6 +17,7 @@ from contentgen_worker.media.picture import Finished, PictureSettings, finish, p
 from contentgen_worker.media.planes import Planes, Shape, Strip
 from contentgen_worker.media.probe import opened
 from contentgen_worker.media.segments import cores, plan
+from contentgen_worker.media.source import Source
 
 _TOLD_EVERY = 0.25  # seconds on the clock
 _BORDERS_EVERY = 0.3  # seconds
@@ -26,7 +27,7 @@ _BORDERS_EVERY = 0.3  # seconds
 class Task:
     """What is asked of a recording."""
 
-    source: Path
+    source: Path | Source
     bounds: Bounds
     detection: SceneDetection
     wanted: Wanted
@@ -73,7 +74,7 @@ class Ended:
     tail: Strip
 
 
-def tell_plan(send: Callable[[object], None], source: Path, workers: int) -> None:
+def tell_plan(send: Callable[[object], None], source: Path | Source, workers: int) -> None:
     """Child: the segments of a recording, one after another."""
     with opened(source) as container:
         for segment in plan(container, workers):

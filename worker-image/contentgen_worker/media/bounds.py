@@ -5,6 +5,7 @@ from pathlib import Path
 
 from contentgen_worker.errors import BeyondLimits
 from contentgen_worker.media.confinement import ChildLimits
+from contentgen_worker.media.source import Source, files_of
 
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
@@ -37,11 +38,12 @@ class Bounds:
         if count > self.frames:
             raise BeyondLimits(f"it has more than {self.frames} frames; cut it, or lower its frame rate")
 
-    def child_limits(self, *files: Path, beside: int = 1) -> ChildLimits:
+    def child_limits(self, *files: Path | Source, beside: int = 1) -> ChildLimits:
         """Of a child that reads these files and writes none, where so many of them are at work at once: the pod's
         memory is shared among them, so that one that wants too much ends alone."""
         share = (self.memory_bytes - _RESERVE) // beside
-        return ChildLimits(min(max(share, _LEAST), _MOST), self.cpu_seconds, files)
+        paths = tuple(path for file in files for path in files_of(file))
+        return ChildLimits(min(max(share, _LEAST), _MOST), self.cpu_seconds, paths)
 
 
 def pod_memory(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> int:

@@ -26,6 +26,7 @@ from contentgen_worker.media.decode import Segment
 from contentgen_worker.media.isolation import Child, spawn
 from contentgen_worker.media.picture import PictureSettings
 from contentgen_worker.media.shots import Shot, apart, shots
+from contentgen_worker.media.source import Source
 
 _TAKEN_PER_KEPT = 4  # frames finished for each that may be kept; more only cost time
 _SPARE = 2  # frames for each that must be there, where shots are few
@@ -42,7 +43,7 @@ class Analysis:
     seconds: float
 
 
-def task(source: Path, bounds: Bounds, dataset: Dataset, seconds: float) -> Task:
+def task(source: Path | Source, bounds: Bounds, dataset: Dataset, seconds: float) -> Task:
     """What a spec asks of a recording that lasts so long. A recording of few shots gives more frames of each."""
     return Task(
         source,

@@ -18,6 +18,7 @@ from av.stream import Disposition, Stream
 from contentgen_worker.errors import DecoderCrashed, NoAudioTrack, NoVideoTrack, Unsupported
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.isolation import spawn
+from contentgen_worker.media.source import Source, SourceFile
 
 FORMATS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "mpegts", "ogg", "wav", "mp3", "flac", "aac")
 VIDEO_CODECS = frozenset(
@@ -60,8 +61,9 @@ class Recording:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[InputContainer]:
-    """The file, opened. Raises Unsupported where it is nothing on the list, or breaks while it is read."""
+def opened(source: Path | Source) -> Iterator[InputContainer]:
+    """The file, opened; one that is still coming is read as it comes. Raises Unsupported where it is nothing on the
+    list, or breaks while it is read."""
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": ",".join(FORMATS),
@@ -69,10 +71,19 @@ def opened(path: Path) -> Iterator[InputContainer]:
         "max_streams": str(_MOST_STREAMS),
     }
     try:
-        with av.open(str(path), container_options=options) as container:
+        with _readable(source) as file, av.open(file, "r", container_options=options) as container:
             yield container
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise Unsupported(f"not readable as {_ACCEPTED} ({_text(error)}): {_guess(path)}") from None
+        raise Unsupported(f"not readable as {_ACCEPTED} ({_text(error)}): {_guess(source)}") from None
+
+
+@contextmanager
+def _readable(source: Path | Source) -> Iterator[str | SourceFile]:
+    if isinstance(source, Source) and not source.whole:
+        with source.open() as file:
+            yield file
+    else:
+        yield str(source.path if isinstance(source, Source) else source)
 
 
 _GUESSES = tuple(
@@ -93,9 +104,9 @@ _GUESSES = tuple(
 )
 
 
-def _guess(path: Path) -> str:
+def _guess(source: Path | Source) -> str:
     """What a file that can't be opened looks like; none of its content is shown."""
-    with path.open("rb") as file:
+    with source.open() if isinstance(source, Source) else source.open("rb") as file:
         start = file.read(512)
     for pattern, guess in _GUESSES:
         if pattern.match(start):
@@ -109,19 +120,19 @@ def _text(error: Exception) -> str:
     return str(getattr(error, "strerror", "") or type(error).__name__)
 
 
-def probe(path: Path, bounds: Bounds) -> Recording:
+def probe(source: Path | Source, bounds: Bounds) -> Recording:
     """What the file is. Raises Unsupported, BeyondLimits, or DecoderCrashed."""
-    limits = replace(bounds.child_limits(path), cpu_seconds=min(_LOOKING_SECONDS, bounds.cpu_seconds))
-    with spawn(look, path, bounds, limits=limits) as child:
+    limits = replace(bounds.child_limits(source), cpu_seconds=min(_LOOKING_SECONDS, bounds.cpu_seconds))
+    with spawn(look, source, bounds, limits=limits) as child:
         for recording in child.messages():
             if isinstance(recording, Recording):
                 return recording
     raise DecoderCrashed("the decoder ended without a word")
 
 
-def look(send: Callable[[object], None], path: Path, bounds: Bounds) -> None:
+def look(send: Callable[[object], None], source: Path | Source, bounds: Bounds) -> None:
     """Child: sends the Recording."""
-    with opened(path) as container:
+    with opened(source) as container:
         video = next((stream for stream in container.streams.video if not is_cover(stream.disposition)), None)
         audio = next(iter(container.streams.audio), None)
         recording = Recording(

@@ -144,6 +144,18 @@ class Growth:
         os.truncate(self._locks.fileno(), (_STATES + self.pieces) * _WORD)
         self._words = _words(self._locks.fileno(), mmap.PROT_READ | mmap.PROT_WRITE)
 
+    def __enter__(self) -> "Growth":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """No more is written; readers keep what is there."""
+        self._words.release()
+        self._locks.close()
+        self._file.close()
+
     def there(self, at: int) -> int:
         """How many bytes are there from `at` to the end of its piece."""
         piece, offset = divmod(at, PIECE)

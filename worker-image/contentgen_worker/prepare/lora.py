@@ -17,6 +17,7 @@ from contentgen_worker.media.engine import Analysis
 from contentgen_worker.media.probe import Recording, probe
 from contentgen_worker.media.segments import cores
 from contentgen_worker.media.shots import Shot
+from contentgen_worker.media.source import Source, files_of
 from contentgen_worker.media.vision import describer_for
 from contentgen_worker.progress import Steps
 from contentgen_worker.workshop import Result, Workshop
@@ -35,10 +36,11 @@ def prepare(shop: Workshop) -> Result:
     spec = LoraTrainingSpec.model_validate(shop.order.spec)
     describer = describer_for(spec.dataset.captions.engine, shop.vision_model)  # before anything is fetched
     with shop.steps(Step.DOWNLOADING) as fraction:
-        source = shop.fetch_source(fraction)
-        shop.steps.note(bytes=source.size_bytes)
-    with verdicts(SOURCE, "spec.source.url"):
-        made = training_set(spec, source.path, shop.media_bounds, shop.steps, shop.scratch, describer=describer)
+        incoming = shop.begin_source(fraction)
+        shop.steps.note(bytes=incoming.size)
+    with verdicts(SOURCE, "spec.source.url"), incoming:
+        made = training_set(spec, incoming.source, shop.media_bounds, shop.steps, shop.scratch, describer=describer)
+        incoming.finish()
     with shop.steps(Step.UPLOADING_DATASET) as fraction:
         files = shop.store(made.outputs, fraction)
     return Result(files, made.facts)
@@ -46,7 +48,7 @@ def prepare(shop: Workshop) -> Result:
 
 def training_set(
     spec: LoraTrainingSpec,
-    video: Path,
+    video: Path | Source,
     bounds: Bounds,
     steps: Steps,
     scratch: Path,
@@ -69,7 +71,7 @@ def training_set(
         heading = dataset.Heading(spec.lora_name, _lines(spec, judged, analysis.shots, captions))
         outputs = dataset.build(judged, analysis.shots, captions, heading, scratch)
         fraction(1)
-    return TrainingSet(outputs, _facts(judged, analysis, recording, video.stat().st_size))
+    return TrainingSet(outputs, _facts(judged, analysis, recording, files_of(video)[0].stat().st_size))
 
 
 def _shape(recording: Recording) -> str:

@@ -15,6 +15,7 @@ from contentgen_worker.media.audio import RATE, Sound, extract
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.isolation import preload, spawn
 from contentgen_worker.media.probe import opened, stated_seconds
+from contentgen_worker.media.source import Source
 from contentgen_worker.progress import Fraction
 from contentgen_worker.workshop import Result, Workshop
 
@@ -27,20 +28,23 @@ def prepare(shop: Workshop) -> Result:
     options = TranscriptionSpec.model_validate(shop.order.spec).options
     preload()
     with shop.steps(Step.DOWNLOADING) as fraction:
-        source = shop.fetch_source(fraction)
-        shop.steps.note(bytes=source.size_bytes)
+        incoming = shop.begin_source(fraction)
+        shop.steps.note(bytes=incoming.size)
     target = shop.scratch / "sound" / _NAME
     target.parent.mkdir()
-    with verdicts(SOURCE, "spec.source.url"), shop.steps(Step.EXTRACTING_AUDIO) as fraction:
-        sound = _extracted(source.path, target, options, shop.media_bounds, fraction)
+    with verdicts(SOURCE, "spec.source.url"), incoming, shop.steps(Step.EXTRACTING_AUDIO) as fraction:
+        sound = _extracted(incoming.source, target, options, shop.media_bounds, fraction)
         shop.steps.note(track=str(sound.track), of=sound.tracks, codec=sound.track.codec)
         shop.steps.note(length=f"{sound.seconds:.1f} s", bytes=target.stat().st_size, notes=list(sound.notes))
+        source = incoming.finish()
     with shop.steps(Step.UPLOADING_AUDIO) as fraction:
         files = shop.store([Output.of_path(_NAME, "audio/flac", target)], fraction)
     return Result(files, _facts(sound, source))
 
 
-def _extracted(source: Path, target: Path, options: TranscriptionOptions, bounds: Bounds, fraction: Fraction) -> Sound:
+def _extracted(
+    source: Path | Source, target: Path, options: TranscriptionOptions, bounds: Bounds, fraction: Fraction
+) -> Sound:
     most = int(bounds.seconds) * RATE * 2 + _HEADERS
     limits = replace(bounds.child_limits(source), folder=target.parent, file_bytes=most)
     with spawn(work, source, target, options, bounds, limits=limits) as child:
@@ -53,7 +57,11 @@ def _extracted(source: Path, target: Path, options: TranscriptionOptions, bounds
 
 
 def work(
-    send: Callable[[object], None], source: Path, target: Path, options: TranscriptionOptions, bounds: Bounds
+    send: Callable[[object], None],
+    source: Path | Source,
+    target: Path,
+    options: TranscriptionOptions,
+    bounds: Bounds,
 ) -> None:
     """In the child: the sound to `target`; sends the share that is done, then the Sound."""
     with opened(source) as container, target.open("wb") as file:

@@ -1,0 +1,16 @@
+"""What a confined child reads of a file that is still coming."""
+
+import hashlib
+
+from contentgen_hostile.works import Send
+from contentgen_worker.media.source import Source
+
+
+def digest(send: Send, source: Source, start: int, end: int) -> None:
+    """Send the sha256 of some of its bytes."""
+    with source.open() as file:
+        file.seek(start)
+        found = hashlib.sha256()
+        while content := file.read(min(100_000, end - file.tell())):
+            found.update(content)
+    send(found.hexdigest())
