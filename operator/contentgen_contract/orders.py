@@ -73,11 +73,12 @@ class UploadRequest(Value):
 
 
 class UploadGrant(Value):
-    """One single PUT: send exactly these headers with the file's bytes."""
+    """One single PUT: send exactly these headers with the file's bytes. Nothing, where they are `stored` already."""
 
     name: str
     url: str
     headers: dict[str, str]
+    stored: bool = False  # by an attempt that did not come to its end
 
 
 class UploadGrants(Value):

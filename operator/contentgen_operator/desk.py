@@ -83,10 +83,10 @@ class Desk:
         for claim in request.files:
             if not keys.is_output(kind, stage, claim.name):
                 raise HTTPException(422, f"the {stage} stage of a {kind} may not write {claim.name!r}")
+        kept = await self._storage.kept(assignment.prefix, request.files)
         good_for = lifetime(assignment, self._policy, utc_now())
-        return UploadGrants(
-            grants=tuple(self._storage.grant(assignment.prefix, claim, good_for) for claim in request.files)
-        )
+        grants = (self._storage.grant(assignment.prefix, claim, good_for) for claim in request.files)
+        return UploadGrants(grants=tuple(each.model_copy(update={"stored": each.name in kept}) for each in grants))
 
     async def outcome(self, assignment: Assignment) -> None:
         """The worker has left its outcome: look now instead of at the pod's end. Said again, it is no hurry."""

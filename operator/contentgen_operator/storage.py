@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
 from contentgen_contract.orders import FileClaim, Outcome, UploadGrant
@@ -34,6 +34,7 @@ PERSON_URL_LIFETIME = timedelta(minutes=15)
 _NOT_OURS_TO_SET = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
 _PARALLEL = 16  # requests at a time about what a worker says it stored
 _CHUNK = 1 << 20
+_MOST_LISTED = 10_000  # objects of one job; an outcome lists 4,096 at most
 _MISSING = {"404", "NoSuchKey", "NotFound"}
 _NO_BUCKET = {"404", "NotFound", "NoSuchBucket"}
 
@@ -136,7 +137,7 @@ class Storage:
 
     def grant(self, prefix: str, claim: FileClaim, lifetime: timedelta) -> UploadGrant:
         """One single PUT of exactly these bytes: length, type and checksum are part of the signature."""
-        checksum = base64.b64encode(bytes.fromhex(claim.sha256)).decode()
+        checksum = _checksum(claim)
         params = {
             "Bucket": self.bucket,
             "Key": prefix + claim.name,
@@ -184,6 +185,40 @@ class Storage:
         heads = (loop.run_in_executor(self._heads, self._stored, prefix + name) for name in wanted)
         found = await asyncio.gather(*heads)
         return {name: each for name, each in zip(wanted, found, strict=True) if each is not None}
+
+    async def kept(self, prefix: str, claims: Sequence[FileClaim]) -> frozenset[str]:
+        """The names of those files that are stored already, with the same bytes and type.
+
+        One listing tells whether any may be, so a first attempt costs no more. A store that does not answer keeps
+        nobody from storing anew.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            sizes = await loop.run_in_executor(self._heads, self._sizes, prefix)
+            likely = [claim for claim in claims if sizes.get(prefix + claim.name) == claim.size_bytes]
+            checks = (loop.run_in_executor(self._heads, self._keeps, prefix, claim) for claim in likely)
+            same = await asyncio.gather(*checks)
+        except (ClientError, BotoCoreError) as error:
+            _log.warning("what is stored already is stored again: %s", type(error).__name__)
+            return frozenset()
+        return frozenset(claim.name for claim, kept in zip(likely, same, strict=True) if kept)
+
+    def _sizes(self, prefix: str) -> dict[str, int]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=prefix, PaginationConfig={"MaxItems": _MOST_LISTED}
+        )
+        return {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", ())}
+
+    def _keeps(self, prefix: str, claim: FileClaim) -> bool:
+        """Where the store has no checksum of it, the answer is no: to send it again costs less than to read it."""
+        try:
+            head = self._client.head_object(Bucket=self.bucket, Key=prefix + claim.name, ChecksumMode="ENABLED")
+        except ClientError as error:
+            if _code(error) in _MISSING:
+                return False
+            raise
+        found = (head["ContentLength"], head.get("ChecksumSHA256"), head.get("ContentType"))
+        return found == (claim.size_bytes, _checksum(claim), claim.content_type)
 
     def _stored(self, key: str) -> Stored | None:
         try:
@@ -268,6 +303,11 @@ def _client(session: boto3.session.Session, region: str, endpoint: str | None) -
         response_checksum_validation="when_required",
     )
     return session.client("s3", region_name=region, endpoint_url=endpoint, config=config)
+
+
+def _checksum(claim: FileClaim) -> str:
+    """As S3 writes it."""
+    return base64.b64encode(bytes.fromhex(claim.sha256)).decode()
 
 
 def _code(error: ClientError) -> str:

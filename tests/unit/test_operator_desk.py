@@ -1,7 +1,7 @@
 """The desk over HTTP: who a token is, what it may have, and that nobody gets another's."""
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,7 +11,7 @@ import mongomock
 import pytest
 
 from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, UID_LABEL, Kind, Stage
-from contentgen_contract.orders import WorkOrder
+from contentgen_contract.orders import FileClaim, WorkOrder
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_operator import identity
 from contentgen_operator.cache import Cache
@@ -257,6 +257,20 @@ async def test_uploads_are_granted_under_the_own_prefix(setting: Setting) -> Non
     signed = parse_qs(urlsplit(grants[0]["url"]).query)["X-Amz-SignedHeaders"][0].split(";")
     assert {"content-length", "content-type", "x-amz-checksum-sha256"} <= set(signed)
     assert grants[0]["headers"]["Content-Length"] == "7"
+
+
+async def test_what_is_stored_already_is_said(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    async def kept(_: Storage, prefix: str, claims: Sequence[FileClaim]) -> frozenset[str]:
+        asked.append((prefix, [each.name for each in claims]))
+        return frozenset({"dataset.zip"})
+
+    monkeypatch.setattr(Storage, "kept", kept)
+    token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.PREPARE)
+    reply = await setting.post(token, "/v1/uploads", {"files": [claim("images/0001.jpg"), claim("dataset.zip")]})
+    assert [grant["stored"] for grant in reply.json()["grants"]] == [False, True]
+    assert asked == [("datasets/ns/uid-ns-it/", ["images/0001.jpg", "dataset.zip"])]
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,46 @@ async def test_what_is_stored_is_looked_at(storage: Storage) -> None:
     }
 
 
+def put_as_a_worker_does(claim: FileClaim, content: bytes) -> None:
+    boto3.client("s3", region_name="eu-central-1").put_object(
+        Bucket="assets", Key=f"p/{claim.name}", Body=content, ContentType=claim.content_type, ChecksumAlgorithm="SHA256"
+    )
+
+
+def claim_of(name: str, content: bytes, content_type: str = "image/png") -> FileClaim:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return FileClaim(name=name, size_bytes=len(content), sha256=sha256, content_type=content_type)
+
+
+async def test_only_the_very_same_file_is_kept(storage: Storage) -> None:
+    same, shorter, other, typed = (claim_of(f"{name}.png", b"content") for name in "abcd")
+    put_as_a_worker_does(same, b"content")
+    put_as_a_worker_does(shorter, b"conten")
+    put_as_a_worker_does(other, b"CONTENT")
+    put_as_a_worker_does(typed.model_copy(update={"content_type": "image/jpeg"}), b"content")
+    put("p/unchecked.png", b"content")
+    claims = [same, shorter, other, typed, claim_of("unchecked.png", b"content"), claim_of("none.png", b"content")]
+    assert await storage.kept("p/", claims) == {"a.png"}
+    assert await storage.kept("q/", claims) == frozenset()
+
+
+async def test_a_first_attempt_asks_once_for_what_is_kept(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    storage._client.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
+    put("p/other.png", b"another job's")
+    claims = [claim_of(f"{number}.png", b"content") for number in range(200)]
+    assert await storage.kept("p/", claims) == frozenset()
+    assert asked == ["ListObjectsV2"]
+
+
+async def test_a_store_that_is_away_keeps_nothing(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_as_a_worker_does(CLAIM, b"1234567")
+    assert (
+        await Storage(bucket="none", region="eu-central-1", endpoint=None, public_endpoint=None).kept("p/", [CLAIM])
+        == frozenset()
+    )
+
+
 async def test_a_document_is_stored(storage: Storage) -> None:
     await storage.put_json("runs/p.json", {"text": "grüezi", "n": None})
     assert (await storage.stored("runs/", ["p.json"]))["p.json"].size_bytes == len(

@@ -1,4 +1,8 @@
-"""Storing outputs: grants by the desk, then one PUT a file, 16 at a time."""
+"""Storing outputs: grants by the desk, then one PUT a file, 16 at a time over kept connections.
+
+A PUT carries its length and checksum, so a store keeps all of it or nothing. What an earlier attempt has stored, as the
+desk says, is not sent again.
+"""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +12,9 @@ import httpx
 
 from contentgen_contract.orders import FileClaim, Outcome, StoredFile, UploadGrant
 from contentgen_worker.errors import Retryable, shown
-from contentgen_worker.fetch import system_tls
 from contentgen_worker.files import JSON, Output
+from contentgen_worker.lane import system_tls
+from contentgen_worker.log import event
 from contentgen_worker.progress import Fraction
 from contentgen_worker.retry import STORE, Patience
 
@@ -71,8 +76,11 @@ class Uploader:
     def _store_batch(self, batch: list[Output], pool: ThreadPoolExecutor) -> None:
         for _ in range(_ROUNDS):
             grants = self._grants([output.claim for output in batch])
-            expired = list(pool.map(self._has_expired, batch, grants))
-            batch = [output for output, late in zip(batch, expired, strict=True) if late]
+            due = [(output, grant) for output, grant in zip(batch, grants, strict=True) if not grant.stored]
+            if len(due) < len(batch):
+                event("stored already", files=len(batch) - len(due))
+            expired = list(pool.map(lambda pair: self._has_expired(*pair), due))
+            batch = [output for (output, _), late in zip(due, expired, strict=True) if late]
             if not batch:
                 return
         raise Retryable(f"{batch[0].name}: the store answered 403 to {_ROUNDS} fresh grants; check its clock and keys")
