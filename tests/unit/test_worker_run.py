@@ -554,6 +554,37 @@ def test_a_host_that_is_back_soon_is_waited_for(world: World, talk: bytes) -> No
     assert codes == []
 
 
+@pytest.mark.parametrize("prepared", [prepare_lora, prepare_sound])
+def test_a_recording_is_opened_before_it_is_all_here(world: World, talk: bytes, prepared: Callable[..., None]) -> None:
+    opened: list[bool] = []
+
+    def half(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("ETag", '"talk"')
+        handler.send_header("Content-Length", str(len(talk)))
+        handler.end_headers()
+        handler.wfile.write(talk[: len(talk) // 2])
+        ends = time.monotonic() + 20
+        while time.monotonic() < ends and all(each.step == "Downloading" for each in world.progress):
+            time.sleep(0.02)
+        opened.append(time.monotonic() < ends)
+        handler.wfile.write(talk[len(talk) // 2 :])
+
+    world.pages["talk.mp4"] = half
+    prepared(world, world.url("talk.mp4"))
+    assert world.run().reason is Reason.COMPLETED
+    assert opened == [True]
+
+
+def test_nothing_is_stored_of_a_recording_that_turns_out_to_be_another(world: World, talk: bytes) -> None:
+    """The checksum is known with the last byte, long after the decoder began."""
+    world.pages["talk.mp4"] = lambda handler: reply(handler, 200, talk, ETag='"talk"')
+    prepare_lora(world, world.url("talk.mp4"))
+    world.order["source"]["sha256"] = "0" * 64
+    assert world.run().reason is Reason.SOURCE_CHECKSUM_MISMATCH
+    assert list(world.stored) == ["outcome.json"]
+
+
 def test_wrong_and_right_checksum(world: World, talk: bytes) -> None:
     url = world.serve("talk.mp4", talk)
     prepare_sound(world, url)
