@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,7 @@ from contentgen_worker.retry import SOURCE, STORE
 
 CONTENT = b"".join(hashlib.sha256(number.to_bytes(4)).digest() for number in range((5 * PIECE + 12345) // 32 + 1))
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+PATIENT = replace(SOURCE.scaled(0.001), seconds=20)  # its seven tries, on however busy a machine
 BOUNDS = Bounds(max_bytes=10 * PIECE, seconds=20)
 Handler = http.server.BaseHTTPRequestHandler
 Behave = Callable[["Server", Handler, int, int], None]
@@ -132,7 +133,7 @@ def running(made: Server) -> Iterator[Server]:
 
 def fetcher(*servers: Server) -> Fetcher:
     guard = Guard([server.host for server in servers])
-    return Fetcher(guard, source=SOURCE.scaled(0.001), store=STORE.scaled(0.001))
+    return Fetcher(guard, source=PATIENT, store=STORE.scaled(0.001))
 
 
 def fetched(server: Server, folder: Path, *, bounds: Bounds = BOUNDS, sha256: str | None = None) -> bytes:
@@ -443,7 +444,7 @@ def test_a_name_that_is_rebound_between_parts_is_refused(server: Server, tmp_pat
             first = not asked
             return Guard([f"files.example:{port}"] if first else [], resolve=resolve).check(str(address))
 
-    made = Fetcher(Rebinding(), source=SOURCE.scaled(0.001))
+    made = Fetcher(Rebinding(), source=PATIENT)
     with pytest.raises(NotAllowed, match=r"169\.254\.169\.254"):
         made.fetch(Download(url=f"http://files.example:{port}/video"), tmp_path / "file", BOUNDS)
     assert len(asked) > 1

@@ -107,7 +107,7 @@ def store() -> Iterator[Store]:
 
 
 def stored(store: Store) -> None:
-    with Uploader(store.grants, STORE.scaled(0.005)) as uploader:
+    with Uploader(store.grants, STORE.scaled(0.05)) as uploader:
         files = uploader.store(OUTPUTS, lambda _: None)
     assert [file.name for file in files] == [output.name for output in OUTPUTS]
     assert store.objects == {output.name: output.content for output in OUTPUTS}
