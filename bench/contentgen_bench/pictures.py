@@ -37,6 +37,7 @@ _INK, _FAINT, _PAPER, _SURFACE = "#f2f4f7", "#9aa3b2", "#14161a", "#20242b"
 _CHANGE, _DETAIL, _KEPT, _LEFT_OUT = "#6cb6ff", "#b9a2f2", "#57c785", "#e0a458"
 _SHADES = {BoundaryKind.CUT: "#e5534b", BoundaryKind.DISSOLVE: "#c07a3a", BoundaryKind.FADE: "#7d6ab8"}
 _SMEARED, _EXAMPLES = 3, 4
+_SAME = 1e-3  # seconds; dataset.json rounds them
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ def _curves(seen: Seen, index: dict[str, Any]) -> Image.Image:
 def _examples(video: Path, index: dict[str, Any], seen: Seen) -> Image.Image:
     """Pairs: above a frame that is not in the set, and why; below the one that is, of the same shot or like it."""
     pairs = [*_smeared(index, seen)[:_SMEARED], *_left_out(index)][:_EXAMPLES]
+    pictures = _frames(video, [each for _, second, kept in pairs for each in (second, kept["seconds"])])
     width = (_WIDTH - 2 * _MARGIN) // len(pairs)
     height = round((width - 12) * 9 / 16)
     sheet = Image.new("RGB", (_WIDTH, 2 * height + 124), _PAPER)
@@ -148,7 +150,7 @@ def _examples(video: Path, index: dict[str, Any], seen: Seen) -> Image.Image:
         below = f"kept: {kept['seconds']:.2f} s, sharpness {kept['sharpness']:.0f}"
         for row, (at, colour, text) in enumerate(((second, _LEFT_OUT, why), (kept["seconds"], _KEPT, below))):
             top = 16 + row * (height + 54)
-            sheet.paste(_frame(video, at).resize((width - 12, height), Image.Resampling.LANCZOS), (left, top))
+            sheet.paste(pictures[at].resize((width - 12, height), Image.Resampling.LANCZOS), (left, top))
             draw.rectangle((left, top, left + width - 13, top + height - 1), outline=colour, width=3)
             draw.text((left, top + height + 6), text, fill=colour, font=_font(14))
     return sheet
@@ -195,12 +197,15 @@ def _kept_near(entry: dict[str, Any], kept: Sequence[dict[str, Any]]) -> dict[st
     return min(near, key=lambda each: abs(each["seconds"] - second))
 
 
-def _frame(video: Path, second: float) -> Image.Image:
+def _frames(video: Path, seconds: Sequence[float]) -> dict[float, Image.Image]:
+    """The frame at each of these seconds."""
+    found: dict[float, Image.Image] = {}
     with opened(video) as container:
         for frame in frames(container, WHOLE, Bounds(10**9, 1e9)):
-            if frame.seconds >= second - 1e-3:
-                return _image(frame.image)
-    raise ValueError(f"no frame at {second}")
+            for second in seconds:
+                if abs(frame.seconds - second) < _SAME:
+                    found[second] = _image(frame.image)
+    return found
 
 
 def _image(frame: av.VideoFrame) -> Image.Image:

@@ -398,6 +398,16 @@ def test_each_detector_runs(world: World, talk: bytes, detector: str) -> None:
     assert outcome.facts.scenes >= (2 if detector == "threshold" else 6)
 
 
+def test_pyscenedetect_counts_the_videos_own_frames(world: World, tmp_path: Path) -> None:
+    lengths = (24, 12, 24, 24, 24)  # at 12 a second; its shortest scene is 15 frames, so the second cut is none
+    frames = [scene(number, index) for number, length in enumerate(lengths) for index in range(length)]
+    url = world.serve("film.mp4", video(tmp_path / "film.mp4", frames))
+    prepare_lora(world, url, sceneDetection={"detector": "hash"}, framesPerScene=8)
+    outcome = world.run()
+    assert isinstance(outcome.facts, DatasetFacts), outcome.message
+    assert outcome.facts.scenes == 4
+
+
 def test_prepare_takes_the_sound_only(world: World, talk: bytes) -> None:
     prepare_sound(world, world.serve("talk.mp4", talk))
     outcome = world.run()

@@ -42,6 +42,7 @@ class Recording:
     height: int
     video_codec: str
     audio_codec: str
+    fps: float = 0.0  # frames a second as the file has it, 0 where it says nothing
 
     def require_video(self) -> None:
         """Raises unless there are pictures that we decode."""
@@ -141,6 +142,7 @@ def look(send: Callable[[object], None], source: Path | Source, bounds: Bounds) 
             height=video.codec_context.height if video and video.codec_context else 0,
             video_codec=codec_name(video) if video else "",
             audio_codec=codec_name(audio) if audio else "",
+            fps=float(video.guessed_rate or 0) if video else 0.0,
         )
     bounds.check_duration(recording.seconds)
     bounds.check_pixels(recording.width, recording.height)

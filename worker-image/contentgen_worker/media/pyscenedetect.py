@@ -71,7 +71,7 @@ class PySceneDetect:
 
     def __init__(self, detector: SceneDetector, fps: float) -> None:
         self._detector = detector
-        self._rate = Fraction(fps).limit_denominator(1001)
+        self._rate = Fraction(min(max(fps, 1.0), 1000.0)).limit_denominator(1001)
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
 
     def push(self, seconds: float, planes: Planes) -> list[Boundary]:

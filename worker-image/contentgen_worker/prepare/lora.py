@@ -1,6 +1,6 @@
 """From a video to a training set."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contentgen_contract.names import Step
@@ -21,6 +21,8 @@ from contentgen_worker.media.source import Source, files_of
 from contentgen_worker.media.vision import describer_for
 from contentgen_worker.progress import Steps
 from contentgen_worker.workshop import Result, Workshop
+
+_USUAL_FPS = 25.0  # where a file says nothing
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def training_set(
         steps.note(video=_shape(recording), length=f"{recording.seconds:.1f} s")
     with steps(Step.EXTRACTING_FRAMES) as fraction:
         length = recording.seconds or bounds.seconds
-        task = engine.task(video, bounds, spec.dataset, length)
+        task = replace(engine.task(video, bounds, spec.dataset, length), fps=recording.fps or _USUAL_FPS)
         analysis = engine.analyse_recording(task, scratch / "frames", cores(), lambda at: fraction(at / length))
         steps.note(shots=len(analysis.shots), pictures=len(analysis.candidates))
     with steps(Step.BUILDING_DATASET) as fraction:
