@@ -220,6 +220,7 @@ def test_large_messages_come_whole() -> None:
 
 
 def test_what_is_missing_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "contentgen.worker")
     isolation._said.clear()
     for _ in range(2):
         isolation._say_once(Confinement(landlock=0, seccomp=True))

@@ -210,7 +210,7 @@ def _say_once(confinement: Confinement) -> None:
     _said.add(confinement)
     missing = [name for name in ("landlock", "seccomp") if not getattr(confinement, name)]
     if missing:
-        log.failure("decoder not wholly confined", missing=missing, hint="the kernel, or the runtime, has not got it")
+        log.event("decoder not wholly confined", missing=missing, hint="the kernel, or the runtime, has not got it")
     else:
         log.event("decoder confined", landlock=confinement.landlock, seccomp=confinement.seccomp)
 
