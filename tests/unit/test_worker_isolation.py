@@ -79,6 +79,7 @@ def test_a_child_has_no_network() -> None:
         socket.create_connection(("127.0.0.1", port)).close()  # it does listen
         listener.accept()[0].close()
         assert said(works.connect, port) == [("refused", "PermissionError")]
+        assert said(works.datagram) == [("refused", "PermissionError")]
         listener.setblocking(False)
         with pytest.raises(BlockingIOError):
             listener.accept()

@@ -15,6 +15,7 @@ from contentgen_worker.fetch import Bounds, Fetched, Fetcher, Watch
 from contentgen_worker.files import Output
 from contentgen_worker.media import isolation
 from contentgen_worker.media.bounds import Bounds as MediaBounds
+from contentgen_worker.media.source import Growth
 from contentgen_worker.prepare import lora, transcription
 from contentgen_worker.progress import Fraction, Steps
 from contentgen_worker.upload import Uploader
@@ -61,15 +62,36 @@ class _Shop(Workshop):
 
 
 class _Fetcher:
-    """Has the file already."""
+    """Has the file already, but may say so only at the end: until then it is read as one that is still coming."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, *, coming: bool) -> None:
         self._content = content
+        self._coming = coming
 
-    def fetch(self, _download: Download, path: Path, _bounds: Bounds, watch: Watch) -> Fetched:
-        path.write_bytes(self._content)
-        watch(1.0)
-        return Fetched(path, len(self._content), "")
+    def begin(self, _download: Download, path: Path, _bounds: Bounds, _watch: Watch) -> "_Incoming":
+        return _Incoming(path, self._content, coming=self._coming)
+
+
+class _Incoming:
+    """A file that is all there."""
+
+    def __init__(self, path: Path, content: bytes, *, coming: bool) -> None:
+        self.size = len(content)
+        self._growth = Growth(path, self.size)
+        self._growth.write(0, content)
+        if not coming:
+            self._growth.complete()
+        self.source = self._growth.source
+
+    def __enter__(self) -> "_Incoming":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._growth.close()
+
+    def finish(self) -> Fetched:
+        self._growth.complete()
+        return Fetched(self.source.path, self.size, "")
 
 
 class _Uploader:
@@ -88,8 +110,8 @@ def _content(output: Output) -> bytes:
     return body if isinstance(body, bytes) else b"".join(cast("Any", body))
 
 
-def judge(content: bytes, kind: Kind) -> Judgement:
-    """Prepare a file as this kind does."""
+def judge(content: bytes, kind: Kind, *, coming: bool = False) -> Judgement:
+    """Prepare a file as this kind does; `coming`: as one that is not known to be whole until it was read."""
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
     isolation._used = isolation.Usage()
     start = time.monotonic()
@@ -110,7 +132,12 @@ def judge(content: bytes, kind: Kind) -> Judgement:
         )
         steps = Steps(lambda _: None)
         shop = _Shop(
-            order, folder, cast("Fetcher", _Fetcher(content)), cast("Uploader", uploader), steps, folder / "no-model"
+            order,
+            folder,
+            cast("Fetcher", _Fetcher(content, coming=coming)),
+            cast("Uploader", uploader),
+            steps,
+            folder / "no-model",
         )
         _PREPARE[kind](shop)
         reason, message = Reason.COMPLETED, ""

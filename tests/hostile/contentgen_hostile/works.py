@@ -48,6 +48,11 @@ def connect(send: Send, port: int) -> None:
     tried(send, lambda: socket.create_connection(("127.0.0.1", port), timeout=5))
 
 
+def datagram(send: Send) -> None:
+    """Make a socket that needs no connection."""
+    tried(send, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+
+
 def execute(send: Send) -> None:
     """Start a program."""
     tried(send, lambda: subprocess.run(["/bin/true"], check=True, close_fds=False))
