@@ -85,11 +85,12 @@ def media_engine(
     *,
     small: Annotated[bool, typer.Option(help="Small videos, one round: to see that it works.")] = False,
     rounds: Annotated[int | None, typer.Option(min=1, help="Other than three.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Fewer rounds where there is no more time.")] = None,
     keep: Annotated[Path | None, typer.Option(help="An empty folder for the datasets, which stays.")] = None,
 ) -> None:
     """The media engine against pure decoding and the usual way."""
     size = media.SMALL if small else media.FULL
-    rows, details = media.run(replace(size, rounds=rounds or size.rounds), keep)
+    rows, details = media.run(replace(size, rounds=rounds or size.rounds), keep, minutes * 60 if minutes else None)
     print(json.dumps(details, indent=1))
     print(report.table(rows))
     print(report.write("media-small" if small else "media", rows))

@@ -8,6 +8,7 @@ import json
 import os
 import statistics
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -79,7 +80,8 @@ class Rounds:
 
     def text(self, name: str) -> str:
         """For a row's note."""
-        return f"{name} {self.seconds(name):.1f} s"
+        times = len(self.taken[name])
+        return f"{name} {self.seconds(name):.1f} s" + (f", {times} rounds" if times > 1 else "")
 
 
 class Bench:
@@ -98,11 +100,17 @@ class Bench:
         self._long = videos.repeated(size.main, size.times)
         self.rounds = Rounds()
 
-    def run(self) -> list[Row]:
-        """All rounds, then all rows."""
-        for _ in range(self._size.rounds):
+    def run(self, seconds: float | None = None) -> list[Row]:
+        """All rounds, then all rows. Fewer rounds where the next one would not leave time for the rest."""
+        begun, took = time.monotonic(), 0.0
+        for done in range(self._size.rounds):
+            rest = (self._size.times + 2) * self.rounds.seconds("local") if done else 0.0
+            at = time.monotonic()
+            if seconds is not None and done and at - begun + took + rest > seconds:
+                break
             for name, ran in self._round():
                 self._note(name, ran)
+            took = time.monotonic() - at
         for name, ran in self._once():
             self._note(name, ran)
         return [*self._speed(), *self._accuracy(), *self._quality()]
@@ -172,7 +180,8 @@ class Bench:
         missing = [file.name for file in outcome.files if sizes.get(file.name) != file.size_bytes]
         if missing:
             raise RuntimeError(f"prepare: not in the store: {missing}")
-        self.objects = len(outcome.files)
+        if video is self._main:
+            self.objects = len(outcome.files)
         return ran
 
     def _usual(self, video: Video) -> Ran:
@@ -203,7 +212,7 @@ class Bench:
                 value=_round(rounds.ratio("stored", "limit")),
                 unit="times",
                 goal=1.10,
-                note=f"{rounds.text('stored')}, {rounds.text('limit')}, {self.objects} objects in the clip's run",
+                note=f"{rounds.text('stored')}, {rounds.text('limit')}, {self.objects} objects",
             ),
             Row(
                 figure="exact, file → folder ÷ pure decode on all cores",
@@ -339,12 +348,12 @@ class Bench:
         return scoring.score(video.truth, checks.boundaries(self._out(name)))
 
 
-def run(size: Size, keep: Path | None = None) -> tuple[list[Row], dict[str, Any]]:
-    """All figures, and what they were made from."""
+def run(size: Size, keep: Path | None = None, seconds: float | None = None) -> tuple[list[Row], dict[str, Any]]:
+    """All figures, and what they were made from; in about so many seconds."""
     with ExitStack() as stack:
         folder = keep or Path(stack.enter_context(TemporaryDirectory(prefix="contentgen-bench-")))
         bench = Bench(size, folder, stack.enter_context(far_store(folder)))
-        rows = bench.run()
+        rows = bench.run(seconds)
         return rows, bench.details()
 
 
