@@ -141,7 +141,10 @@ REASONS: dict[Reason, Explanation] = {
         "The file is not a recording that can be decoded.", "Use a common format such as MP4, WebM, MP3 or WAV."
     ),
     Reason.NO_VIDEO: Explanation("The file has no picture.", "Use a recording with video."),
-    Reason.NO_AUDIO: Explanation("The file has no sound.", "Use a recording with sound."),
+    Reason.NO_AUDIO: Explanation(
+        "The file has no sound, its track is silent throughout, or it has no track of that number.",
+        "Use a recording with sound, or name another track in spec.options.audioTrack.",
+    ),
     Reason.INSUFFICIENT_FRAMES: Explanation(
         "The video gave fewer usable pictures than spec.dataset.minImages; nothing was paid.",
         "Use a longer or sharper video, raise framesPerScene, or lower minImages.",
