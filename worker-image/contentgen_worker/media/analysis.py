@@ -2,17 +2,20 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contentgen_contract.spec import Detector, SceneDetection
+from av.container import InputContainer
+
+from contentgen_contract.spec import Detector, SceneDetection, Speed
+from contentgen_worker.media.adaptive import adaptive_frames
 from contentgen_worker.media.auto import REACH, Auto
 from contentgen_worker.media.best import BestFrames, Held, Wanted
 from contentgen_worker.media.borders import BorderFinder
 from contentgen_worker.media.boundaries import Boundary, BoundaryDetector
 from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.decode import Segment, frames
+from contentgen_worker.media.decode import Frame, Segment, frames
 from contentgen_worker.media.picture import Finished, PictureSettings, finish, pixel_aspect
 from contentgen_worker.media.planes import Planes, Shape, Strip
 from contentgen_worker.media.probe import opened
@@ -34,6 +37,7 @@ class Task:
     picture: PictureSettings
     fps: float = 25.0
     shortest: float = 0.0  # seconds of a shot
+    speed: Speed = Speed.EXACT
     apart: float = 0.0  # seconds; of frames that are nearer only the first is finished
 
     def detector(self) -> BoundaryDetector:
@@ -117,8 +121,7 @@ class _Analysis:
         start, seconds, shape = None, 0.0, None
         with opened(self._task.source) as container:
             self._aspect = pixel_aspect(container.streams.video[0])
-            threads = cores() if self._segment.whole else 1
-            for frame in frames(container, self._segment, self._task.bounds, threads):
+            for frame in self._frames(container):
                 seconds = frame.seconds
                 start = seconds if start is None else start
                 shape = shape or Shape.of(frame.image.width, frame.image.height)
@@ -136,6 +139,12 @@ class _Analysis:
         self._samples(self._best.finish(seconds))
         edges = Strip.of(self._edges.head, shape), Strip.of(tuple(self._edges.tail), shape)
         self._send(Ended(self._segment.number, start, seconds, tuple(self._boundaries), *edges))
+
+    def _frames(self, container: InputContainer) -> Iterator[Frame]:
+        if self._task.speed is Speed.FAST and self._task.detection.detector is Detector.AUTO:
+            return adaptive_frames(container, self._segment, self._task.bounds)
+        threads = cores() if self._segment.whole else 1
+        return frames(container, self._segment, self._task.bounds, threads)
 
     def _found(self, boundaries: list[Boundary]) -> None:
         for boundary in boundaries:

@@ -44,11 +44,13 @@ _BEFORE, _AFTER = 5, 6  # frames that are compared across a cut; a flash is shor
 _COMES_BACK = 0.5  # of the change; what is nearer than that has come back
 
 _LENGTHS = (7, 8, 10, 12, 14, 17, 20, 24, 29, 35, 42, 50)  # of windows, in frames at up to 30 a second
+_SLOW = 18  # frames a second, below which windows may be shorter: half of the frames were left out
+_SHORTER = (4, 5, 6)
 _APART = 8.0  # the ends of a dissolve
 _DRIFT, _SHORT_DRIFT = 1.35, 1.6  # by how much they are further apart than a shot drifts in as much time, and in half
 _RESIDUE = 0.12  # mean square off the line, of the square of the line's length, where mixtures would be halves
 _BACKWARDS, _AT_ONCE = -0.25, 0.4  # of the mixture: all steps back together, and the largest step
-_RAMP = 5  # frames that are mixtures
+_RAMP, _SLOW_RAMP = 5, 3  # frames that are mixtures
 _MIXED = 0.06  # less of the other picture is none
 _CLEAR = 8.0  # the score of a dissolve
 
@@ -133,6 +135,7 @@ class _Run:
     product: Floats  # frame x frame, mean product of luma
     luma: Floats  # its mean
     stride: int  # frames that make one of at most 30 a second
+    slow: bool
 
     @classmethod
     def of(cls, seconds: Sequence[float], thumbs: Floats) -> "_Run":
@@ -145,8 +148,9 @@ class _Run:
         length, mean = np.diag(gram), luma.mean(axis=1)
         square = np.maximum(length[:, None] + length - 2 * gram, 1e-3)
         contrast = np.sqrt(np.maximum(np.diag(product) - mean**2, 0))
+        slow = float(np.median(np.diff(seconds))) > 1 / _SLOW
         rate = (len(seconds) - 1) / max(seconds[-1] - seconds[0], 1e-6)
-        return cls(square, np.sqrt(square), contrast, product, mean, max(1, round(rate / 30)))
+        return cls(square, np.sqrt(square), contrast, product, mean, max(1, round(rate / 30)), slow)
 
     def __len__(self) -> int:
         return len(self.contrast)
@@ -213,7 +217,8 @@ def _ramp(run: _Run, flat: int, step: int, cuts: Sequence[int]) -> int:
 
 def _dissolves(run: _Run, cuts: Sequence[int]) -> list[Span]:
     """The clearest windows first, none of which overlap."""
-    windows = [each for length in _LENGTHS for each in _windows(run, length * run.stride, cuts)]
+    lengths = (*_SHORTER, *_LENGTHS) if run.slow else _LENGTHS
+    windows = [each for length in lengths for each in _windows(run, length * run.stride, cuts)]
     found: list[tuple[Span, Span]] = []
     for _, window, span in sorted(windows, reverse=True):
         if not _overlaps(window, [each for each, _ in found]):
@@ -244,7 +249,7 @@ def _windows(run: _Run, length: int, cuts: Sequence[int]) -> Iterator[tuple[floa
     length_of_line = np.sqrt(line[:, 0])
     score = length_of_line * (1 - 4 * residue) - 0.7 * drift
     good = (residue < _RESIDUE) & (np.minimum(steps, 0).sum(axis=1) > _BACKWARDS) & (steps.max(axis=1) < _AT_ONCE)
-    for index in np.flatnonzero(good & (mixed >= _RAMP) & (score >= _CLEAR)):
+    for index in np.flatnonzero(good & (mixed >= (_SLOW_RAMP if run.slow else _RAMP)) & (score >= _CLEAR)):
         start = int(first[index])
         inside = np.flatnonzero((share[index] > _MIXED) & (share[index] < 1 - _MIXED))
         span = (start + int(inside[0]) * run.stride, start + (int(inside[-1]) + 2) * run.stride)

@@ -6,6 +6,7 @@ first frame and never go back.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -96,13 +97,31 @@ def video_stream(container: InputContainer) -> VideoStream:
     return stream
 
 
-def frames(container: InputContainer, segment: Segment, bounds: Bounds, threads: int = 1) -> Iterator[Frame]:
+class Skip(StrEnum):
+    """Frames that are not decoded, in FFmpeg's words."""
+
+    NOTHING = "DEFAULT"
+    UNUSED = "NONREF"
+    BUT_KEYS = "NONKEY"
+
+
+def frames(
+    container: InputContainer,
+    segment: Segment,
+    bounds: Bounds,
+    threads: int | None = 1,
+    skip: Skip = Skip.NOTHING,
+) -> Iterator[Frame]:
     """The frames of a segment in order of time. Broken packets are left out, as a player does.
+
+    `threads` None: the decoder is open already.
 
     Raises BeyondLimits, or Unsupported for a stream that is broken throughout."""
     stream = video_stream(container)
-    stream.thread_count, stream.thread_type = threads, "AUTO"
-    stream.codec_context.options = _UNSEEN
+    if threads is not None:
+        stream.thread_count, stream.thread_type = threads, "AUTO"
+        stream.codec_context.options = _UNSEEN
+    stream.codec_context.skip_frame = skip.value
     clock = Clock(stream, (container.duration or 0) / av.time_base)
     for number, image in enumerate(_within(_decoded(container, stream, segment), segment), 1):
         bounds.check_frames(number)

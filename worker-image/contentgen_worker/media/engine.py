@@ -52,6 +52,7 @@ def task(source: Path | Source, bounds: Bounds, dataset: Dataset, seconds: float
         Wanted(dataset.frames_per_scene, every=max(seconds / (_SPARE * dataset.min_images), 1.0)),
         PictureSettings.of(dataset),
         shortest=float(dataset.scene_detection.min_scene_length or 0),
+        speed=dataset.speed,
         apart=seconds / (_TAKEN_PER_KEPT * dataset.max_images),
     )
 
