@@ -46,7 +46,7 @@ test-unit: .venv/.ready ## unit tests alone
 	@$(PYTEST) tests/unit
 
 .PHONY: test-hostile
-test-hostile: .venv/.ready ## every hostile and broken file, both ways: about 8 minutes, build/test/hostile.json (make test takes a sample)
+test-hostile: .venv/.ready ## every hostile and broken file, both ways: about 10 minutes, build/test/hostile.json (make test takes a sample)
 	@CONTENTGEN_HOSTILE=all $(PYTEST) tests/hostile
 
 .PHONY: test-integration
