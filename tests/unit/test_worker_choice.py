@@ -89,6 +89,11 @@ def test_a_scene_with_little_contrast_is_not_blurred() -> None:
     assert reasons(choose(video(even, blurred), RULES))[-2:] == [None, Rejection.BLURRED]
 
 
+def test_a_soft_video_has_a_lower_limit() -> None:
+    soft = [candidate(number, sharpness=10.0) for number in range(10)]
+    assert choose([*soft, candidate(10, sharpness=8.0, contrast=100.0)], RULES)[-1].kept
+
+
 def test_black_frames_do_not_move_the_limits() -> None:
     black = [candidate(number, luma=0.5, contrast=0.5, sharpness=0.0) for number in range(10, 40)]
     verdicts = choose(video(candidate(40, sharpness=5.0), *black), RULES)
@@ -235,6 +240,8 @@ def test_a_last_resort_takes_no_picture_twice() -> None:
     still = [candidate(number, fingerprint=HASHES[0], shot=1) for number in range(20)]
     verdicts = choose(still, replace(RULES, least=10))
     assert sum(verdict.kept for verdict in verdicts) == 1
+    nearly = [candidate(number, fingerprint=HASHES[0] ^ (1 << number), shot=1) for number in range(2)]
+    assert sum(verdict.kept for verdict in choose([still[0], nearly[0]], replace(RULES, least=10))) == 1
     talk = [candidate(number, fingerprint=HASHES[0] ^ (0b11 << number), shot=1) for number in range(0, 40, 2)]
     verdicts = choose(talk, replace(RULES, least=10))
     assert sum(verdict.kept for verdict in verdicts) == 10, "a talk before a wall: alike, but not the same"

@@ -92,6 +92,8 @@ def test_every_pixel_format(name: str) -> None:
         format=name, dst_colorspace="ITU601", dst_color_range=FULL if name == "yuvj420p" else LIMITED
     )
     made.colorspace = 0 if made.format.is_rgb else 5
+    if name == "yuvj420p":
+        made.color_range = 0  # its name says it
     found = middles(shown(finish(made, None, PictureSettings()).jpeg))
     truth = np.array(COLOURS)
     if name == "gray":
@@ -198,8 +200,8 @@ def test_all_ways_to_turn_a_frame(numbers: tuple[int, ...], shape: tuple[int, in
     assert found == corners
 
 
-def turned(path: Path, rgb: np.ndarray) -> Path:
-    """A video that is to be shown a quarter clockwise."""
+def turned(path: Path, rgb: np.ndarray, numbers: tuple[int, int, int, int] = (0, 1, -1, 0)) -> Path:
+    """A video that is to be shown a quarter clockwise, or by another matrix."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=12, options={"preset": "ultrafast", "crf": "10"})
         stream.width, stream.height, stream.pix_fmt = rgb.shape[1], rgb.shape[0], "yuv420p"
@@ -208,8 +210,8 @@ def turned(path: Path, rgb: np.ndarray) -> Path:
         container.mux(stream.encode())
     content = bytearray(path.read_bytes())
     at = content.index(b"tkhd") + 4 + 4 + 20 + 16  # version 0: 36 bytes of fixed-point matrix
-    one, minus = (0x10000).to_bytes(4, "big"), (-0x10000).to_bytes(4, "big", signed=True)
-    content[at : at + 36] = bytes(4) + one + bytes(4) + minus + bytes(16) + (0x40000000).to_bytes(4, "big")
+    a, b, c, d = ((number * 0x10000).to_bytes(4, "big", signed=True) for number in numbers)
+    content[at : at + 36] = a + b + bytes(4) + c + d + bytes(12) + (0x40000000).to_bytes(4, "big")
     path.write_bytes(content)
     return path
 
@@ -325,6 +327,24 @@ def test_borders_of_a_turned_video(tmp_path: Path) -> None:
     result = finish(image, Borders(top=1 / 6, bottom=1 / 6), PictureSettings())
     assert result.height == 200
     assert 74 <= result.width <= 80
+
+
+def test_a_border_on_one_side_of_a_video_upside_down(tmp_path: Path) -> None:
+    rgb = photo(1, (320, 180))
+    rgb[:30] = 0
+    with opened(turned(tmp_path / "a.mp4", rgb, (-1, 0, 0, -1))) as container:
+        image = next(frames(container, WHOLE, Bounds(10**7, 60))).image
+    result = finish(image, Borders(top=1 / 6), PictureSettings())
+    assert 146 <= result.height <= 150
+    assert np.abs(shown(result.jpeg)[-5:]).mean() > 20, "what is left is picture"
+    assert result.scores.border == 0
+
+
+def test_what_fades_into_black_is_no_border() -> None:
+    ramp = np.clip(np.abs(np.linspace(-1, 1, 720)) * -1.6 + 1.3, 0, 1)[:, None, None]
+    video = [(photo(seed, (1280, 720)) * ramp).astype(np.uint8) for seed in range(6)]
+    assert borders.find(small_luma(each) for each in video) is None
+    assert finish(frame(video[0]), None, PictureSettings()).scores.border == 0
 
 
 def test_borders_that_are_left_are_measured() -> None:

@@ -96,7 +96,7 @@ def _edge(lines: Plane, level: int = _BLACK) -> float | None:
     run = _run(lines, level)
     if run < 0:
         return None
-    outside = float(lines[:run].mean()) if run else 16.0
+    outside = float(lines[max(0, run - 2) : run].mean()) if run else 16.0  # what fades into black has no edge
     beside = lines[run : run + 3].mean(axis=1)  # a line on the border itself is partly black
     return run / len(lines) if float(beside.max()) - outside >= _PICTURE else None
 
