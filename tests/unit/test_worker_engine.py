@@ -188,6 +188,15 @@ def test_the_shots_are_the_same_whatever_the_split(reel: Path, tmp_path: Path) -
     assert [each.shot for each in found[1].candidates] == list(range(1, 18))
 
 
+def test_frames_are_taken_from_the_time_ranges_alone(reel: Path, tmp_path: Path) -> None:
+    ranges = {"timeRanges": [{"start": "5", "end": "9.5"}, {"start": "50"}]}
+    asked = engine.task(reel, BOUNDS, Dataset.model_validate(ranges), 60)
+    seconds = [each.seconds for each in engine.analyse_recording(asked, tmp_path / "a", 2, lambda _: None).candidates]
+    assert len(seconds) > 3
+    assert all(5 <= second <= 9.5 or second >= 50 for second in seconds)
+    assert min(seconds) < 9.5
+
+
 def test_a_strip_is_what_was_put_in() -> None:
     shape = Shape.of(1280, 720)
     image = av.VideoFrame.from_ndarray(scene(1, (1280, 720)), format="rgb24").reformat(format="yuv420p")

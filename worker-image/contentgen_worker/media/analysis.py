@@ -38,7 +38,12 @@ class Task:
     fps: float = 25.0
     shortest: float = 0.0  # seconds of a shot
     speed: Speed = Speed.EXACT
+    ranges: tuple[tuple[float, float], ...] = ()  # seconds to take frames from; all where there are none
     apart: float = 0.0  # seconds; of frames that are nearer only the first is finished
+
+    def takes(self, second: float) -> bool:
+        """Whether frames may be taken there."""
+        return not self.ranges or any(start <= second <= end for start, end in self.ranges)
 
     def detector(self) -> BoundaryDetector:
         """A detector, as fresh as it is for a new recording."""
@@ -131,7 +136,8 @@ class _Analysis:
                     self._looked = seconds
                     self._borders.push(planes.y)
                 self._found(self._detector.push(seconds, planes))
-                self._best.offer(frame, planes)
+                if self._task.takes(seconds):
+                    self._best.offer(frame, planes)
                 self._tell(seconds - start)
         if start is None or shape is None:
             return

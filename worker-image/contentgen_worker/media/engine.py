@@ -53,6 +53,7 @@ def task(source: Path | Source, bounds: Bounds, dataset: Dataset, seconds: float
         PictureSettings.of(dataset),
         shortest=float(dataset.scene_detection.min_scene_length or 0),
         speed=dataset.speed,
+        ranges=tuple((float(each.start), float(each.end or "inf")) for each in dataset.time_ranges),
         apart=seconds / (_TAKEN_PER_KEPT * dataset.max_images),
     )
 
