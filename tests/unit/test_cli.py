@@ -253,7 +253,7 @@ def test_why_it_failed_and_what_to_type(api: Api, cli: Callable[..., Said]) -> N
     api.has(Kind.TRANSCRIPTION, "talk", failed)
     said = cli("why", "transcript", "talk", "-n", "demo")
     assert "The file has no sound," in said.out
-    assert "Use a recording with sound." in said.out
+    assert "spec.options.audioTrack" in said.out
     assert said.commands == ["kubectl contentgen logs transcript/talk", "kubectl edit transcription talk"]
 
 
