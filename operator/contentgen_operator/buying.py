@@ -7,6 +7,7 @@ from contentgen_contract import keys
 from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Stage
 from contentgen_operator import kinds
 from contentgen_operator.case import Case, Doing
+from contentgen_operator.observed import Observed
 from contentgen_operator.plan import Cancellation, Payment, Plan, StoredDocument
 from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_of, submitting
 from contentgen_operator.providers.base import RequestState
@@ -49,16 +50,19 @@ def lost(case: Case, purchase: Purchase) -> Plan:
     if case.resource.resubmit == case.key.token:
         return next_attempt(case, "a person asked for another submission")
     waited = (case.now - purchase.created_at).total_seconds()
+    problem = case.observed.provider_problem
     if waited < case.policy.adoption_seconds:
         message = f"the reply of {purchase.provider} was lost; looking for the request in its history"
+        message += f", which cannot be read: {problem}" if problem else ""
         doing = submitting(case, Reason.LOOKING_FOR_REQUEST, message)
         return plan_of(case, doing, again=case.policy.poll_seconds)
     message = (
-        f"{purchase.provider} may have been paid, but its history does not show the request; look at its dashboard, "
-        f"then allow another payment with the annotation contentgen.dev/resubmit={case.key.token}"
+        f"{purchase.provider} may have been paid, but its history "
+        f"{f'cannot be read ({problem})' if problem else 'does not show the request'}; look at its dashboard, then "
+        f"allow another payment with the annotation contentgen.dev/resubmit={case.key.token}"
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
-    return plan_of(case, doing)
+    return plan_of(case, doing, again=case.policy.poll_seconds if problem else None)
 
 
 def poll(case: Case, purchase: Purchase) -> Plan:
@@ -76,10 +80,14 @@ def poll(case: Case, purchase: Purchase) -> Plan:
         plan = fail(case, Reason.DEADLINE_EXCEEDED, late)
         return plan.model_copy(update={"cancel": cancel, "last_chance": True})
     if view is None:
-        doing = _at_provider(case, purchase, Reason.PROVIDER_UNAVAILABLE, case.observed.provider_problem)
+        doing = _at_provider(case, purchase, _why_unread(case.observed), case.observed.provider_problem)
     else:
         doing = _at_provider(case, purchase, Reason.PROCESSING, view.message)
     return plan_of(case, doing, again=_poll_after(case, purchase))
+
+
+def _why_unread(observed: Observed) -> Reason:
+    return Reason.PROVIDER_NOT_CONFIGURED if observed.access_refused else Reason.PROVIDER_UNAVAILABLE
 
 
 def cancellation(key: PurchaseKey, purchase: Purchase) -> Cancellation:

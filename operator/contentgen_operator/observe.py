@@ -15,7 +15,7 @@ from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube, owned_by
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, LoraView, Observed, Resource, Stored
-from contentgen_operator.providers.base import Provider, Unavailable
+from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import current_run, ended, frozen_spec, owner, purchase_key
@@ -138,7 +138,7 @@ class Observer:
             known = await self._ledger.request_ids(purchase.marker)
             found = await self._providers[purchase.provider].find(purchase.model, purchase.marker, known)
         except Unavailable as error:
-            return {"provider_problem": str(error)}
+            return _problem(error)
         return {"found_request": found}
 
     async def _poll(self, purchase: Purchase) -> dict[str, Any]:
@@ -146,8 +146,12 @@ class Observer:
         try:
             view = await self._providers[purchase.provider].poll(purchase.model, purchase.request_id or "")
         except Unavailable as error:
-            return {"provider_problem": str(error), "seconds_per_unit": rate}
+            return _problem(error) | {"seconds_per_unit": rate}
         return {"request": view, "seconds_per_unit": rate}
+
+
+def _problem(error: Unavailable) -> dict[str, Any]:
+    return {"provider_problem": str(error), "access_refused": isinstance(error, AccessRefused)}
 
 
 def _model_key(status: ResourceStatus) -> str | None:

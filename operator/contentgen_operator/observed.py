@@ -156,6 +156,7 @@ class Observed(Value):
     found_request: str | None = None  # of a purchase whose reply was lost
     request: RequestView | None = None
     provider_problem: str = ""
+    access_refused: bool = False  # the problem is the operator's key, or its account
     provider_configured: bool = True
     log: str = ""  # of a Job that ended without an outcome: the last lines that its pod said
     loras: tuple[LoraView, ...] = ()

@@ -406,7 +406,8 @@ def _until_not_configured(world: World, name: str, text: str) -> str:
         status = world.wait(
             "ImageGeneration", probe, lambda s: ended(s) or s.get("reason") == "ProviderNotConfigured", 60
         )["status"]
-        world.kubectl("delete", "imagegeneration", probe)
+        # One that was bought with the key before waits for its cancellation, and that for a key.
+        world.kubectl("delete", "imagegeneration", probe, "--wait=false")
         if text in status["message"]:
             break
         assert time.monotonic() < deadline, told(status)

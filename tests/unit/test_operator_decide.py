@@ -456,8 +456,21 @@ def test_a_lost_request_is_looked_for_and_never_sent_again(kind: Kind) -> None:
     ]
     late = bought(kind, lost.model_copy(update={"created_at": NOW - timedelta(hours=2)}))
     assert reason(late) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
-    assert late.payment is None
+    assert (late.payment, late.again_seconds) == (None, None)
     assert conditions(late)["Stalled"] == "True"
+
+
+def test_a_history_that_cannot_be_read_is_said_and_looked_at_for_as_long_as_it_takes() -> None:
+    lost = purchase(IMAGES, PurchaseState.INTENT)
+    soon = bought(IMAGES, lost, provider_problem="fal answered 401")
+    assert "cannot be read: fal answered 401" in (soon.status.message or "")
+    late = lost.model_copy(update={"created_at": NOW - timedelta(hours=2)})
+    plan = bought(IMAGES, late, provider_problem="fal answered 401")
+    assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
+    assert "cannot be read (fal answered 401); look at its dashboard, then allow" in (plan.status.message or "")
+    assert (plan.payment, plan.again_seconds) == (None, POLICY.poll_seconds)
+    found = bought(IMAGES, late, found_request="r9")
+    assert (found.status.phase, found.payment) == (Phase.PROCESSING, None)
 
 
 def test_a_person_may_ask_for_that_very_purchase_again() -> None:
@@ -529,6 +542,9 @@ def test_a_provider_that_does_not_answer_is_no_failure(kind: Kind) -> None:
     plan = bought(kind, purchase(kind, PurchaseState.SUBMITTED), provider_problem="503")
     assert reason(plan) == (Phase.PROCESSING, Reason.PROVIDER_UNAVAILABLE)
     assert (plan.moves, plan.payment, plan.again_seconds) == ((), None, POLICY.poll_seconds)
+    refused = bought(kind, purchase(kind, PurchaseState.SUBMITTED), provider_problem="401", access_refused=True)
+    assert reason(refused) == (Phase.PROCESSING, Reason.PROVIDER_NOT_CONFIGURED), "somebody has to act"
+    assert (refused.moves, refused.payment, refused.again_seconds) == ((), None, POLICY.poll_seconds)
 
 
 @pytest.mark.parametrize("kind", Kind)

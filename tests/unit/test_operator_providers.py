@@ -13,6 +13,7 @@ import pytest
 
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import (
+    AccessRefused,
     Busy,
     Call,
     KeyRefused,
@@ -63,7 +64,7 @@ class Server:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST = _answer  # noqa: N815 - http.server's names
+            do_GET = do_POST = do_PUT = _answer  # noqa: N815 - http.server's names
 
             def log_message(self, *_: Any) -> None: ...
 
@@ -218,8 +219,9 @@ async def test_fal_polls(fal: Fal, server: Server, status: Any, result: Any, sta
 @pytest.mark.parametrize("status", [DROP, HANG, (500, "oops"), (429, "slow"), (401, "no"), (200, "not JSON")])
 async def test_a_status_that_cannot_be_read_is_unavailable_after_one_try(fal: Fal, server: Server, status: Any) -> None:
     server.replies[f"{ROOT}/status"] = status
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as caught:
         await fal.poll(TRAINER, "r1")
+    assert isinstance(caught.value, AccessRefused) is (status[0] == 401)
     assert len(server.seen) == 1
 
 
@@ -227,8 +229,26 @@ async def test_a_status_that_cannot_be_read_is_unavailable_after_one_try(fal: Fa
 async def test_a_result_that_cannot_be_read_is_no_failure(fal: Fal, server: Server, result: Any) -> None:
     """A failure would be paid for anew."""
     server.replies |= {f"{ROOT}/status": (200, {"status": "COMPLETED", "logs": None}), ROOT: result}
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as caught:
         await fal.poll(TRAINER, "r1")
+    assert isinstance(caught.value, AccessRefused) is (result[0] == 401)
+
+
+@pytest.mark.parametrize("code", [401, 402, 403])
+async def test_a_refused_key_is_told_with_what_to_do(
+    fal: Fal, assemblyai: AssemblyAI, server: Server, code: int
+) -> None:
+    reply = (code, {"detail": "no", "error": "no"})
+    paths = (f"{ROOT}/cancel", "/v1/models/requests/by-endpoint", "/v2/transcript/t1", "/v2/transcript")
+    server.replies |= dict.fromkeys(paths, reply)
+    for read, key in (
+        (fal.cancel(TRAINER, "r1"), "fal-key"),
+        (fal.find(TRAINER, ZIP, frozenset()), "fal-key"),
+        (assemblyai.poll("", "t1"), "assemblyai-key"),
+        (assemblyai.find("", "a.flac", frozenset()), "assemblyai-key"),
+    ):
+        with pytest.raises(AccessRefused, match=rf"answered {code}.*put a valid {key} .*is fetched then"):
+            await read
 
 
 @pytest.mark.parametrize(
@@ -253,10 +273,10 @@ async def test_a_transcript_that_cannot_be_read_is_unavailable(
     assemblyai: AssemblyAI, server: Server, reply: Any
 ) -> None:
     server.replies |= {"/v2/transcript/t1": reply, "/v2/transcript": reply}
-    with pytest.raises(Unavailable):
-        await assemblyai.poll("", "t1")
-    with pytest.raises(Unavailable):
-        await assemblyai.find("", "a.flac", frozenset())
+    for read in (assemblyai.poll("", "t1"), assemblyai.find("", "a.flac", frozenset())):
+        with pytest.raises(Unavailable) as caught:
+            await read
+        assert isinstance(caught.value, AccessRefused) is (reply[0] == 401)
     assert len(server.seen) == 2
 
 

@@ -17,8 +17,8 @@ from contentgen_operator.providers.base import (
     Refused,
     RequestState,
     RequestView,
-    Unavailable,
     names_key,
+    unreadable,
 )
 from contentgen_operator.providers.keyfile import KeyFile
 
@@ -87,7 +87,8 @@ class AssemblyAI:
         try:
             return await self._in_thread(call)
         except (httpx.HTTPError, aai.types.AssemblyAIError, ValueError) as error:
-            raise Unavailable(f"AssemblyAI could not be asked: {str(error).split('?')[0][:300]}") from error
+            text = f"AssemblyAI could not be asked: {str(error).split('?')[0][:300]}"
+            raise unreadable("assemblyai", text, _code(error)) from error
 
     async def _in_thread(self, call: Callable[[httpx.Client], T]) -> T:
         return await asyncio.to_thread(call, self._connected().http_client)
@@ -116,8 +117,14 @@ def _get_json(http: httpx.Client, path: str) -> dict[str, Any]:
     return document
 
 
+def _code(error: Exception) -> int | None:
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code
+    return getattr(error, "status_code", None)
+
+
 def _verdict(error: aai.types.AssemblyAIError) -> Exception:
-    code = getattr(error, "status_code", None)
+    code = _code(error)
     text = f"AssemblyAI answered {code}: {str(error).split('?')[0][:300]}"
     if code == 429:
         return Busy(text)

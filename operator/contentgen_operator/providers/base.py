@@ -7,6 +7,7 @@ ProviderError
 │   └── Busy           but may later (429, never connected)
 ├── MaybeAccepted      the reply was lost: it may be paid, so it must never be sent again
 └── Unavailable        a read failed; try again
+    └── AccessRefused  because of the key or its account (401, 402, 403): somebody has to act
 """
 
 from enum import StrEnum
@@ -49,7 +50,22 @@ class Unavailable(ProviderError):
     """A read failed and may succeed later."""
 
 
+class AccessRefused(Unavailable):
+    """A read failed because the provider refuses the key; what was bought is not lost by it."""
+
+    def __init__(self, provider: str, code: int) -> None:
+        super().__init__(
+            f"{provider} answered {code}; it refuses the operator's key or its account: put a valid {provider}-key "
+            "into the providers' Secret, or settle the account; what was bought goes on there, and is fetched then"
+        )
+
+
 REFUSES_KEY = (401, 402, 403)
+
+
+def unreadable(provider: str, text: str, code: int | None = None) -> Unavailable:
+    """What a failed read means; `code` is the HTTP status, where there was an answer."""
+    return AccessRefused(provider, code) if code in REFUSES_KEY else Unavailable(text)
 
 
 class StoredObject(Value):

@@ -10,7 +10,7 @@ from typing import Any
 import fal_client.client
 import httpx
 from fal_client import AsyncRequestHandle, Completed, InProgress, Queued
-from fal_client.client import FalClientError
+from fal_client.client import FalClientError, FalClientHTTPError
 
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
@@ -21,9 +21,9 @@ from contentgen_operator.providers.base import (
     Refused,
     RequestState,
     RequestView,
-    Unavailable,
     names_key,
     seed_marker,
+    unreadable,
 )
 from contentgen_operator.providers.keyfile import KeyFile
 
@@ -88,12 +88,12 @@ class Fal:
                 case _:
                     return await self._result(handle, None)
         except _READ_ERRORS as error:
-            raise Unavailable(f"fal could not be asked: {_short(error)}") from error
+            raise unreadable("fal", f"fal could not be asked: {_short(error)}", _code(error)) from error
 
     async def _result(self, handle: AsyncRequestHandle, error: str | None) -> RequestView:
         reply = await self._client.get(handle.response_url)
         if error is None and (reply.status_code >= 500 or reply.status_code in _NOT_ABOUT_THE_RESULT):
-            raise Unavailable(f"fal's result answered {reply.status_code}")
+            raise unreadable("fal", f"fal's result answered {reply.status_code}", reply.status_code)
         if reply.status_code != 200 or error is not None:
             return RequestView(state=RequestState.FAILED, message=error_text(reply) or error or "")
         return RequestView(state=RequestState.SUCCEEDED, result=reply.json())
@@ -105,9 +105,9 @@ class Fal:
             handle = AsyncRequestHandle.from_request_id(self._client, model, request_id)
             reply = await self._client.put(handle.cancel_url)
         except _READ_ERRORS as error:
-            raise Unavailable(f"fal could not be asked to cancel: {_short(error)}") from error
+            raise unreadable("fal", f"fal could not be asked to cancel: {_short(error)}", _code(error)) from error
         if reply.status_code >= 500 or reply.status_code in _NOT_ABOUT_THE_RESULT:
-            raise Unavailable(f"fal's answer to the cancellation was {reply.status_code}")
+            raise unreadable("fal", f"fal answered {reply.status_code} to the cancellation", reply.status_code)
         return (await self.poll(model, request_id)).state is RequestState.FAILED
 
     async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:
@@ -123,7 +123,7 @@ class Fal:
             found = (str(item["request_id"]) for item in items if _has_marker(item, marker))
             return next((each for each in found if each not in known), None)
         except _READ_ERRORS as error:
-            raise Unavailable(f"fal's history could not be read: {_short(error)}") from error
+            raise unreadable("fal", f"fal's history could not be read: {_short(error)}", _code(error)) from error
 
     def _headers(self, *, paid: bool = False) -> dict[str, str]:
         # fal retries a failed run inside by itself, and bills it, unless told not to.
@@ -167,6 +167,16 @@ def error_text(reply: httpx.Response) -> str:
 def _has_marker(item: dict[str, Any], marker: str) -> bool:
     given = item.get("json_input") or {}
     return names_key(str(given.get("images_data_url", "")), marker) or seed_marker(given) == marker
+
+
+def _code(error: Exception) -> int | None:
+    match error:
+        case FalClientHTTPError(status_code=code):
+            return code
+        case httpx.HTTPStatusError(response=reply):
+            return reply.status_code
+        case _:
+            return None
 
 
 def _short(error: Exception) -> str:
