@@ -26,7 +26,7 @@ from contentgen_worker.errors import (
 )
 from contentgen_worker.fetch import Bounds, Fetcher
 from contentgen_worker.guard import Guard
-from contentgen_worker.incoming import Growing
+from contentgen_worker.incoming import LANES, Growing
 from contentgen_worker.media.confinement import ChildLimits
 from contentgen_worker.media.isolation import Child, spawn
 from contentgen_worker.media.source import PIECE, Growth, Source
@@ -573,7 +573,7 @@ def test_a_reader_is_a_file(tmp_path: Path) -> None:
 
 
 def test_what_a_reader_waits_for_comes_before_the_rest(server: Server, tmp_path: Path) -> None:
-    server.content = CONTENT * 3
+    server.content = CONTENT * 6
     may_go = threading.Event()
 
     def slow(server: Server, handler: Handler, start: int, end: int) -> None:
@@ -582,17 +582,17 @@ def test_what_a_reader_waits_for_comes_before_the_rest(server: Server, tmp_path:
         server.right(handler, start, end)
 
     server.behave = slow
-    wanted = 12
+    wanted = 24  # in order it would not come for a long time
     with fetcher(server).begin(Download(url=server.url), tmp_path / "file", Bounds(10**9, 20)) as incoming:
         assert isinstance(incoming, Growing)
-        until(lambda: len(server.ranges) == 4)  # one of each lane
+        until(lambda: len(server.ranges) == 1 + LANES)  # the first is through, and each lane waits
         with reader(incoming.source, wanted * PIECE + 77, wanted * PIECE + 99) as child:
             until(lambda: incoming.growth.readers() == [wanted])
             may_go.set()
             assert said(child) == hashlib.sha256(server.content[wanted * PIECE + 77 : wanted * PIECE + 99]).hexdigest()
         incoming.finish()
-    assert wanted * PIECE in [start for start, _ in server.ranges[4:6]]
-    assert wanted * PIECE not in [start for start, _ in server.ranges[:4]]
+    assert wanted * PIECE in [start for start, _ in server.ranges[1 + LANES : 1 + 2 * LANES]]
+    assert wanted * PIECE not in [start for start, _ in server.ranges[: 1 + LANES]]
 
 
 def test_a_download_ends_with_its_block(server: Server, tmp_path: Path) -> None:

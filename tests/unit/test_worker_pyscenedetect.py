@@ -120,7 +120,7 @@ def ours(path: Path, settings: SceneDetection) -> list[Boundary]:
         for frame in container.decode(stream):
             small = frame.reformat(width=256, height=144, format="yuv420p", interpolation="FAST_BILINEAR")
             y, u, v = (np.asarray(plane, np.uint8).reshape(-1, plane.line_size) for plane in small.planes)
-            found += finder.push(float(frame.time or 0), Planes(y[:, :256], u[:, :128], v[:, :128]))
+            found += finder.push(float(frame.time or 0), Planes.of(y[:, :256], u[:, :128], v[:, :128]))
     return found + finder.finish()
 
 
@@ -171,7 +171,7 @@ def test_planes_become_the_picture_in_full_range() -> None:
     colours = {(235, 128, 128): (255, 255, 255), (16, 128, 128): (0, 0, 0), (81, 90, 240): (0, 0, 255)}
     for (y, u, v), expected in colours.items():
         half = np.full((2, 4), u, np.uint8), np.full((2, 4), v, np.uint8)
-        assert bgr(Planes(np.full((4, 8), y, np.uint8), *half))[2, 3] == pytest.approx(expected, abs=3)
+        assert bgr(Planes.of(np.full((4, 8), y, np.uint8), *half))[2, 3] == pytest.approx(expected, abs=3)
 
 
 def test_nothing_pushed_nothing_found() -> None:

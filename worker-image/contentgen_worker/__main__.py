@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
-import stamina.instrumentation
 import typer
 from pydantic import ValidationError
 
@@ -19,8 +18,7 @@ from contentgen_contract.names import Stage
 from contentgen_contract.spec import Speed
 from contentgen_worker import log
 from contentgen_worker.errors import Retryable
-from contentgen_worker.retry import log_retries
-from contentgen_worker.run import run
+from contentgen_worker.media.isolation import preload
 from contentgen_worker.settings import VISION_MODEL, Settings
 
 _CRASHED = 1
@@ -31,6 +29,7 @@ app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=F
 @app.command()
 def prepare() -> None:
     """The free stage before the paid call."""
+    preload()  # it decodes: the decoders are imported beside our own modules
     raise typer.Exit(_exit_code(Stage.PREPARE))
 
 
@@ -51,12 +50,18 @@ def dataset(
     vision_model: Annotated[Path, typer.Option(help="Folder of the model for captions.engine Vision.")] = VISION_MODEL,
 ) -> None:
     """Make a training set of a video in a local folder, without a cluster."""
+    preload()
     from contentgen_worker.dataset_command import make  # noqa: PLC0415 - the decoders take longer to load than --help
 
     raise typer.Exit(make(video, out, trigger, speed, settings, vision_model=vision_model))
 
 
 def _exit_code(stage: Stage) -> int:
+    import stamina.instrumentation  # noqa: PLC0415 - as the decoders: --help and `dataset` do without
+
+    from contentgen_worker.retry import log_retries  # noqa: PLC0415
+    from contentgen_worker.run import run  # noqa: PLC0415
+
     log.configure()
     stamina.instrumentation.set_on_retry_hooks([log_retries])
     signal.signal(signal.SIGTERM, _terminate)

@@ -23,7 +23,7 @@ from contentgen_worker.media.segments import cores, plan
 from contentgen_worker.media.source import Source
 
 _TOLD_EVERY = 0.25  # seconds on the clock
-_BORDERS_EVERY = 0.3  # seconds
+_BORDERS_FIRST, _BORDERS_LAST = 0.3, 2.0  # seconds between two looks at the borders; ever rarer
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class _Analysis:
         self._boundaries: list[Boundary] = []
         self._told = 0.0
         self._sampled = -1e9
-        self._borders, self._looked = BorderFinder(), -1e9
+        self._borders, self._look, self._pause = BorderFinder(), -1e9, _BORDERS_FIRST
         self._aspect = 1.0
 
     def run(self) -> None:
@@ -132,9 +132,9 @@ class _Analysis:
                 shape = shape or Shape.of(frame.image.width, frame.image.height)
                 planes = shape.shrink(frame.image)
                 self._edges.add(seconds, planes)
-                if seconds >= self._looked + _BORDERS_EVERY:
-                    self._looked = seconds
+                if seconds >= self._look:
                     self._borders.push(planes.y)
+                    self._look, self._pause = seconds + self._pause, min(1.1 * self._pause, _BORDERS_LAST)
                 self._found(self._detector.push(seconds, planes))
                 if self._task.takes(seconds):
                     self._best.offer(frame, planes)

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contentgen_worker.media.boundaries import Boundary, BoundaryKind
-from contentgen_worker.media.planes import Plane, Planes
+from contentgen_worker.media.planes import Planes
 
 REACH = 3.0  # seconds
 
@@ -31,7 +31,8 @@ Integers = npt.NDArray[np.intp]
 Span = tuple[int, int]
 """The last frame of the old shot and the first of the new one."""
 
-_STEP = 2.0  # seconds between two looks
+_STEP = 4.0  # seconds between two looks; what lies `REACH` around is looked at in both
+DELAY = REACH + _STEP  # seconds from the end of a boundary until it is told, at most
 _SLACK = 1.0  # seconds by which a later look may see the end of a boundary earlier
 _BLOCK = 8  # pixels that one of a thumbnail is the mean of, on each side
 
@@ -98,13 +99,9 @@ class Auto:
 
 def thumb(planes: Planes) -> Floats:
     """What is seen of a frame: luma, then both chromas at half the size, so that luma is two thirds of it."""
-    small = (_blocks(plane).ravel() for plane in (planes.y, planes.u, planes.v))
-    return np.concatenate(list(small)).astype(np.float32)
-
-
-def _blocks(plane: Plane) -> Plane:
-    size = (plane.shape[1] // _BLOCK, plane.shape[0] // _BLOCK)
-    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    height, width = planes.whole.shape
+    small = cv2.resize(planes.whole, (width // _BLOCK, height // _BLOCK), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32).ravel()
 
 
 def find(seconds: Sequence[float], thumbs: Floats) -> list[Boundary]:

@@ -1,8 +1,9 @@
 """From a recording to its shots and the best frames of each, in one pass over its pictures on all cores.
 
 Children decode segments; what they find comes here as it is found. Frames go to disk as the JPEG files that they came
-as, so memory does not grow with the recording. At the end the joints are decided, shots numbered and the frames of
-those that lie on both sides of a joint chosen once more: whatever the split, the shots are the same.
+as, and each joint is decided as soon as both of its sides are there, so memory does not grow with the recording. At
+the end shots are numbered, and the frames of those that lie on both sides of a joint chosen once more: whatever the
+split, the shots are the same.
 """
 
 from collections import deque
@@ -25,6 +26,7 @@ from contentgen_worker.media.choose import Candidate
 from contentgen_worker.media.decode import Segment
 from contentgen_worker.media.isolation import Child, spawn
 from contentgen_worker.media.picture import PictureSettings
+from contentgen_worker.media.planes import EMPTY
 from contentgen_worker.media.shots import Shot, apart, shots
 from contentgen_worker.media.source import Source
 
@@ -63,27 +65,30 @@ def analyse_recording(asked: Task, folder: Path, workers: int, watch: Watch) -> 
     folder.mkdir(exist_ok=True)
     crew = _Crew(asked, folder, watch)
     crew.run(workers)
-    parts = sorted(crew.ended, key=lambda part: part.start)
+    parts, joints = crew.joined()
     if not parts:
         raise Unsupported("none of its pictures can be decoded; it may be damaged")
     start, end = parts[0].start, parts[-1].end
-    boundaries = apart(merged(parts, asked), start, end, asked.shortest)
+    boundaries = apart(merged(parts, joints), start, end, asked.shortest)
     found = shots(boundaries, start, end)
     return Analysis(found, boundaries, tuple(_candidates(crew.samples, found, asked.wanted)), end)
 
 
-def merged(parts: Sequence[Ended], task: Task) -> list[Boundary]:
-    """The boundaries of all parts, in order; those beside a joint from both sides' small pictures."""
-    found: list[Boundary] = []
+def joint(before: Ended, after: Ended, task: Task) -> list[Boundary]:
+    """The boundaries beside a joint, from both sides' small pictures."""
+    detector = task.detector()
+    near = (each for strip in (before.tail, after.head) for each in strip.pictures())
+    beside = [each for seconds, planes in near for each in detector.push(seconds, planes)] + detector.finish()
+    return [each for each in beside if before.end - REACH <= each.end < after.start + REACH]
+
+
+def merged(parts: Sequence[Ended], joints: Iterable[Sequence[Boundary]]) -> list[Boundary]:
+    """The boundaries of all parts, in order; `joints`: those beside each of their joints."""
+    found = [each for beside in joints for each in beside]
     for index, part in enumerate(parts):
         low = part.start + REACH if index else part.start
         high = part.end - REACH if index < len(parts) - 1 else part.end
         found += [each for each in part.boundaries if low <= each.end < high or each.end == high == part.end]
-    for before, after in pairwise(parts):
-        detector = task.detector()
-        near = (each for strip in (before.tail, after.head) for each in strip.pictures())
-        beside = [each for seconds, planes in near for each in detector.push(seconds, planes)] + detector.finish()
-        found += [each for each in beside if before.end - REACH <= each.end < after.start + REACH]
     return sorted(found, key=lambda each: each.start)
 
 
@@ -134,8 +139,9 @@ class _Crew:
     def __init__(self, task: Task, folder: Path, watch: Watch) -> None:
         self._task, self._folder, self._watch = task, folder, watch
         self._reached: dict[int, float] = {}
+        self._ended: dict[int, Ended] = {}
+        self._joints: dict[tuple[int, int], list[Boundary]] = {}
         self.samples: list[_Stored] = []
-        self.ended: list[Ended] = []
 
     def run(self, workers: int) -> None:
         """Until every segment has ended. Raises what a child raised."""
@@ -164,7 +170,25 @@ class _Crew:
         elif isinstance(message, Sample):
             self.samples.append(self._stored(message))
         elif isinstance(message, Ended):
-            self.ended.append(message)
+            number = message.segment
+            self._ended[number] = message
+            for pair in ((number - 1, number), (number, number + 1)):
+                if self._ended.keys() >= set(pair):
+                    self._join(*pair)
+
+    def joined(self) -> tuple[list[Ended], list[list[Boundary]]]:
+        """The parts, in order, and what is beside the joints between them."""
+        numbers = sorted(self._ended)
+        for pair in pairwise(numbers):
+            if pair not in self._joints:  # of what lay between them nothing could be decoded
+                self._join(*pair)
+        return [self._ended[number] for number in numbers], [self._joints[pair] for pair in pairwise(numbers)]
+
+    def _join(self, one: int, other: int) -> None:
+        before, after = self._ended[one], self._ended[other]
+        self._joints[one, other] = joint(before, after, self._task)
+        # Their small pictures are what memory would grow by.
+        self._ended[one], self._ended[other] = replace(before, tail=EMPTY), replace(after, head=EMPTY)
 
     def _stored(self, sample: Sample) -> _Stored:
         path = self._folder / f"{len(self.samples) + 1:06}.jpg"

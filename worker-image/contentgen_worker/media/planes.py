@@ -21,11 +21,31 @@ _PLANAR = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "y
 
 @dataclass(frozen=True, slots=True)
 class Planes:
-    """Luma and chroma, 256 pixels at the longest side; the pixels' aspect is not applied."""
+    """Luma and chroma, 256 pixels at the longest side; the pixels' aspect is not applied.
 
-    y: Plane  # height x width
-    u: Plane  # height/2 x width/2
-    v: Plane
+    One array: luma, height x width, and below it both chromas side by side, each height/2 x width/2."""
+
+    whole: Plane
+
+    @classmethod
+    def of(cls, y: Plane, u: Plane, v: Plane) -> "Planes":
+        """From three planes."""
+        return cls(np.vstack([y, np.hstack([u, v])]))
+
+    @property
+    def y(self) -> Plane:
+        """Luma, height x width."""
+        return self.whole[: len(self.whole) // 3 * 2]
+
+    @property
+    def u(self) -> Plane:
+        """Height/2 x width/2."""
+        return self.whole[len(self.whole) // 3 * 2 :, : self.whole.shape[1] // 2]
+
+    @property
+    def v(self) -> Plane:
+        """Height/2 x width/2."""
+        return self.whole[len(self.whole) // 3 * 2 :, self.whole.shape[1] // 2 :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +65,10 @@ class Shape:
         """The planes of a frame, of whatever size and pixel format."""
         if image.format.name not in _PLANAR:
             image = image.reformat(self.width, self.height, "yuv420p", interpolation="FAST_BILINEAR", threads=1)
-        half = (self.width // 2, self.height // 2)
-        y, u, v = (view(image, index) for index in range(3))
-        return Planes(_small(y, (self.width, self.height)), _small(u, half), _small(v, half))
+        planes = Planes(np.empty((self.height * 3 // 2, self.width), np.uint8))
+        for index, small in enumerate((planes.y, planes.u, planes.v)):
+            cv2.resize(view(image, index), small.shape[::-1], small, interpolation=cv2.INTER_NEAREST)
+        return planes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +82,17 @@ class Strip:
     @classmethod
     def of(cls, pictures: Sequence[tuple[float, Planes]], shape: Shape) -> "Strip":
         """Of pictures in order of time."""
-        planes = (plane for _, each in pictures for plane in (each.y, each.u, each.v))
-        return cls(shape, tuple(seconds for seconds, _ in pictures), b"".join(plane.tobytes() for plane in planes))
+        content = b"".join(planes.whole.tobytes() for _, planes in pictures)
+        return cls(shape, tuple(seconds for seconds, _ in pictures), content)
 
     def pictures(self) -> Iterator[tuple[float, Planes]]:
         """The pictures, as they were."""
-        height, width = self.shape.height, self.shape.width
-        rows = np.frombuffer(self.content, np.uint8).reshape(len(self.seconds), height * width * 3 // 2)
-        for seconds, row in zip(self.seconds, rows, strict=True):
-            y, u, v = np.split(row, (height * width, height * width * 5 // 4))
-            half = (height // 2, width // 2)
-            yield seconds, Planes(y.reshape(height, width), u.reshape(half), v.reshape(half))
+        size = (len(self.seconds), self.shape.height * 3 // 2, self.shape.width)
+        wholes = np.frombuffer(self.content, np.uint8).reshape(size)
+        yield from zip(self.seconds, map(Planes, wholes), strict=True)
+
+
+EMPTY = Strip.of((), Shape(_MULTIPLE, _MULTIPLE))
 
 
 def view(image: av.VideoFrame, index: int) -> Plane:
@@ -85,7 +106,3 @@ def luma(image: av.VideoFrame) -> Plane:
     if image.format.name not in _PLANAR:
         image = image.reformat(format="gray", threads=1)
     return view(image, 0)
-
-
-def _small(plane: Plane, size: tuple[int, int]) -> Plane:
-    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)

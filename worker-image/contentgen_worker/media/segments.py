@@ -14,7 +14,7 @@ from av.container import InputContainer
 
 from contentgen_worker.media.decode import Segment, video_stream
 
-SHORTEST = 10.0  # seconds of a segment; both its edges must fit in
+SHORTEST = 8.0  # seconds of a segment; both its edges must fit in
 LONGEST = 120.0
 _CGROUP = Path("/sys/fs/cgroup")
 
