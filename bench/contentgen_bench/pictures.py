@@ -93,7 +93,7 @@ def _seen(video: Path) -> Seen:
             seen.seconds.append(frame.seconds)
             seen.change.append(0.0 if last is None else float(np.sqrt(np.square(thumb - last).mean())))
             seen.detail.append(detail(planes.y))
-            seen.boundaries.extend(detector.push(frame.seconds, planes))
+            seen.boundaries.extend(detector.push(frame.seconds, detector.look(planes)))
             if _FROM <= frame.seconds <= _TO:
                 seen.small.append(_image(frame.image).resize((160, 90)))
             last = thumb

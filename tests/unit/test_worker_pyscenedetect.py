@@ -120,7 +120,7 @@ def ours(path: Path, settings: SceneDetection) -> list[Boundary]:
         for frame in container.decode(stream):
             small = frame.reformat(width=256, height=144, format="yuv420p", interpolation="FAST_BILINEAR")
             y, u, v = (np.asarray(plane, np.uint8).reshape(-1, plane.line_size) for plane in small.planes)
-            found += finder.push(float(frame.time or 0), Planes.of(y[:, :256], u[:, :128], v[:, :128]))
+            found += finder.push(float(frame.time or 0), finder.look(Planes.of(y[:, :256], u[:, :128], v[:, :128])))
     return found + finder.finish()
 
 

@@ -13,11 +13,11 @@ from contentgen_worker.media.adaptive import adaptive_frames
 from contentgen_worker.media.auto import REACH, Auto
 from contentgen_worker.media.best import BestFrames, Held, Wanted
 from contentgen_worker.media.borders import BorderFinder
-from contentgen_worker.media.boundaries import Boundary, BoundaryDetector
+from contentgen_worker.media.boundaries import Boundary, BoundaryDetector, Strip
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.decode import Frame, Segment, frames
 from contentgen_worker.media.picture import Finished, PictureSettings, finish, pixel_aspect
-from contentgen_worker.media.planes import Planes, Shape, Strip
+from contentgen_worker.media.planes import Plane, Shape
 from contentgen_worker.media.probe import opened
 from contentgen_worker.media.segments import cores, plan
 from contentgen_worker.media.source import Source
@@ -97,15 +97,15 @@ def analyse(send: Callable[[object], None], task: Task, segment: Segment) -> Non
 
 @dataclass(slots=True)
 class _Edges:
-    """The first and the last `2 * REACH` seconds."""
+    """The looks of the first and the last `2 * REACH` seconds."""
 
-    head: list[tuple[float, Planes]] = field(default_factory=list)
-    tail: deque[tuple[float, Planes]] = field(default_factory=deque)
+    head: list[tuple[float, Plane]] = field(default_factory=list)
+    tail: deque[tuple[float, Plane]] = field(default_factory=deque)
 
-    def add(self, seconds: float, planes: Planes) -> None:
+    def add(self, seconds: float, look: Plane) -> None:
         if not self.head or seconds <= self.head[0][0] + 2 * REACH:
-            self.head.append((seconds, planes))
-        self.tail.append((seconds, planes))
+            self.head.append((seconds, look))
+        self.tail.append((seconds, look))
         while self.tail[0][0] < seconds - 2 * REACH:
             self.tail.popleft()
 
@@ -131,19 +131,20 @@ class _Analysis:
                 start = seconds if start is None else start
                 shape = shape or Shape.of(frame.image.width, frame.image.height)
                 planes = shape.shrink(frame.image)
-                self._edges.add(seconds, planes)
+                look = self._detector.look(planes)
+                self._edges.add(seconds, look)
                 if seconds >= self._look:
                     self._borders.push(planes.y)
                     self._look, self._pause = seconds + self._pause, min(1.1 * self._pause, _BORDERS_LAST)
-                self._found(self._detector.push(seconds, planes))
+                self._found(self._detector.push(seconds, look))
                 if self._task.takes(seconds):
                     self._best.offer(frame, planes)
                 self._tell(seconds - start)
-        if start is None or shape is None:
+        if start is None:
             return
         self._found(self._detector.finish())
         self._samples(self._best.finish(seconds))
-        edges = Strip.of(self._edges.head, shape), Strip.of(tuple(self._edges.tail), shape)
+        edges = Strip.of(self._edges.head), Strip.of(self._edges.tail)
         self._send(Ended(self._segment.number, start, seconds, tuple(self._boundaries), *edges))
 
     def _frames(self, container: InputContainer) -> Iterator[Frame]:

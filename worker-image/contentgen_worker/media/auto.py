@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contentgen_worker.media.boundaries import Boundary, BoundaryKind
-from contentgen_worker.media.planes import Planes
+from contentgen_worker.media.planes import Plane, Planes
 
 REACH = 3.0  # seconds
 
@@ -67,14 +67,20 @@ class Auto:
 
     def __init__(self) -> None:
         self._seconds: deque[float] = deque()
-        self._thumbs: deque[Floats] = deque()
+        self._thumbs: deque[Plane] = deque()
         self._looked = -np.inf  # seconds
         self._told = -np.inf  # the end of the last boundary
 
-    def push(self, seconds: float, planes: Planes) -> list[Boundary]:
+    def look(self, planes: Planes) -> Plane:
+        """A thumbnail: luma, then both chromas at half the size, so that luma is two thirds of it."""
+        height, width = planes.whole.shape
+        small = cv2.resize(planes.whole, (width // _BLOCK, height // _BLOCK), interpolation=cv2.INTER_AREA)
+        return np.asarray(small, np.uint8).ravel()
+
+    def push(self, seconds: float, look: Plane) -> list[Boundary]:
         """The next frame."""
         self._seconds.append(seconds)
-        self._thumbs.append(thumb(planes))
+        self._thumbs.append(look)
         if seconds - REACH < max(self._looked, self._seconds[0]) + _STEP:
             return []
         return self._look(seconds - REACH)
@@ -84,7 +90,7 @@ class Auto:
         return self._look(np.inf)
 
     def _look(self, until: float) -> list[Boundary]:
-        found = find(tuple(self._seconds), np.array(self._thumbs))
+        found = find(tuple(self._seconds), np.array(self._thumbs, np.float32))
         told = []
         for each in found:
             if self._looked - _SLACK < each.end <= until and each.start >= self._told:
@@ -98,10 +104,8 @@ class Auto:
 
 
 def thumb(planes: Planes) -> Floats:
-    """What is seen of a frame: luma, then both chromas at half the size, so that luma is two thirds of it."""
-    height, width = planes.whole.shape
-    small = cv2.resize(planes.whole, (width // _BLOCK, height // _BLOCK), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.float32).ravel()
+    """`Auto.look` as numbers that can be subtracted."""
+    return Auto().look(planes).astype(np.float32)
 
 
 def find(seconds: Sequence[float], thumbs: Floats) -> list[Boundary]:

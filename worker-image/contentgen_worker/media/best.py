@@ -18,7 +18,8 @@ from contentgen_worker.media.planes import Plane, Planes, luma
 
 SLOT = 0.4  # seconds
 _PENDING = DELAY + 0.5  # seconds; a boundary may still be found that lies so far back
-_SPARE = 6  # slots of an open shot beyond those that are wanted
+_SPARE = 6  # slots of an open shot beyond two for each frame that is wanted
+_MOST = 28  # slots, whatever happens: each is a full picture in memory
 _LOOKED_AT = 3  # slots whose full picture is measured, for each frame that is wanted
 _SUDDEN = 6.0  # mean difference of luma, beyond twice that of the frame before
 _EDGE = 0.12  # seconds beside a boundary: encoders need some frames after a cut
@@ -102,9 +103,12 @@ class BestFrames:
             self._slots.append(self._best)
         self._best, self._opened = None, seconds
         settled = [held for held in self._slots if held.frame.seconds < seconds - _PENDING]
-        if len(settled) > max(self._wanted.per_shot, self._wanted.most) + _SPARE:
+        if len(settled) > 2 * self._wanted.of(seconds - (self._start or 0.0)) + _SPARE:
             self._slots = [*joined(settled), *self._slots[len(settled) :]]
             self._length = min(2 * self._length, _PENDING)
+        elif len(self._slots) > _MOST:  # light that flickers ends a slot with each change
+            half = _MOST // 2
+            self._slots = [*joined(self._slots[:half]), *self._slots[half:]]
 
 
 def detail(luma: Plane) -> float:

@@ -1,10 +1,13 @@
 """Where one shot ends and the next begins: what every detector answers."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from contentgen_worker.media.planes import Planes
+import numpy as np
+
+from contentgen_worker.media.planes import Plane, Planes
 
 
 class BoundaryKind(StrEnum):
@@ -27,8 +30,33 @@ class Boundary:
 class BoundaryDetector(Protocol):
     """Finds boundaries in frames that come in order of time."""
 
-    def push(self, seconds: float, planes: Planes) -> list[Boundary]:
+    def look(self, planes: Planes) -> Plane:
+        """All that it goes by of a frame: an array, of one shape for all frames of a recording."""
+
+    def push(self, seconds: float, look: Plane) -> list[Boundary]:
         """The next frame. Returns the boundaries that have become certain; they may lag some frames."""
 
     def finish(self) -> list[Boundary]:
         """No frame follows. Returns what was still open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A detector's looks at some frames, in order of time, as plain bytes: what one process may tell another."""
+
+    shape: tuple[int, ...] = (0,)
+    seconds: tuple[float, ...] = ()
+    content: bytes = b""
+
+    @classmethod
+    def of(cls, looks: Sequence[tuple[float, Plane]]) -> "Strip":
+        """Of looks in order of time, with their seconds."""
+        if not looks:
+            return cls()
+        seconds, arrays = zip(*looks, strict=True)
+        return cls(arrays[0].shape, seconds, b"".join(each.tobytes() for each in arrays))
+
+    def looks(self) -> Iterator[tuple[float, Plane]]:
+        """The looks, as they were."""
+        arrays = np.frombuffer(self.content, np.uint8).reshape(len(self.seconds), *self.shape)
+        return zip(self.seconds, arrays, strict=True)

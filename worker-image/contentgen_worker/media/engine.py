@@ -20,13 +20,12 @@ from contentgen_worker.errors import Unsupported
 from contentgen_worker.media.analysis import Ended, Reached, Sample, Task, analyse, tell_plan
 from contentgen_worker.media.auto import REACH
 from contentgen_worker.media.best import Wanted
-from contentgen_worker.media.boundaries import Boundary
+from contentgen_worker.media.boundaries import Boundary, Strip
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.choose import Candidate
 from contentgen_worker.media.decode import Segment
 from contentgen_worker.media.isolation import Child, spawn
 from contentgen_worker.media.picture import PictureSettings
-from contentgen_worker.media.planes import EMPTY
 from contentgen_worker.media.shots import Shot, apart, shots
 from contentgen_worker.media.source import Source
 
@@ -75,10 +74,10 @@ def analyse_recording(asked: Task, folder: Path, workers: int, watch: Watch) -> 
 
 
 def joint(before: Ended, after: Ended, task: Task) -> list[Boundary]:
-    """The boundaries beside a joint, from both sides' small pictures."""
+    """The boundaries beside a joint, from the detector's looks on both sides."""
     detector = task.detector()
-    near = (each for strip in (before.tail, after.head) for each in strip.pictures())
-    beside = [each for seconds, planes in near for each in detector.push(seconds, planes)] + detector.finish()
+    near = (each for strip in (before.tail, after.head) for each in strip.looks())
+    beside = [each for seconds, look in near for each in detector.push(seconds, look)] + detector.finish()
     return [each for each in beside if before.end - REACH <= each.end < after.start + REACH]
 
 
@@ -187,8 +186,8 @@ class _Crew:
     def _join(self, one: int, other: int) -> None:
         before, after = self._ended[one], self._ended[other]
         self._joints[one, other] = joint(before, after, self._task)
-        # Their small pictures are what memory would grow by.
-        self._ended[one], self._ended[other] = replace(before, tail=EMPTY), replace(after, head=EMPTY)
+        # These are what memory would grow by.
+        self._ended[one], self._ended[other] = replace(before, tail=Strip()), replace(after, head=Strip())
 
     def _stored(self, sample: Sample) -> _Stored:
         path = self._folder / f"{len(self.samples) + 1:06}.jpg"

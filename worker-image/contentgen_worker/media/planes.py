@@ -5,7 +5,6 @@ Every frame comes by here, so this is on the clock: pixels are picked, not avera
 who make it smaller still.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import av
@@ -69,30 +68,6 @@ class Shape:
         for index, small in enumerate((planes.y, planes.u, planes.v)):
             cv2.resize(view(image, index), small.shape[::-1], small, interpolation=cv2.INTER_NEAREST)
         return planes
-
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """Planes of one shape as plain bytes, with their seconds: what one process may tell another."""
-
-    shape: Shape
-    seconds: tuple[float, ...]
-    content: bytes
-
-    @classmethod
-    def of(cls, pictures: Sequence[tuple[float, Planes]], shape: Shape) -> "Strip":
-        """Of pictures in order of time."""
-        content = b"".join(planes.whole.tobytes() for _, planes in pictures)
-        return cls(shape, tuple(seconds for seconds, _ in pictures), content)
-
-    def pictures(self) -> Iterator[tuple[float, Planes]]:
-        """The pictures, as they were."""
-        size = (len(self.seconds), self.shape.height * 3 // 2, self.shape.width)
-        wholes = np.frombuffer(self.content, np.uint8).reshape(size)
-        yield from zip(self.seconds, map(Planes, wholes), strict=True)
-
-
-EMPTY = Strip.of((), Shape(_MULTIPLE, _MULTIPLE))
 
 
 def view(image: av.VideoFrame, index: int) -> Plane:

@@ -24,7 +24,7 @@ from scenedetect.detectors import (  # type: ignore[import-untyped]
 
 from contentgen_contract.spec import Detector, SceneDetection
 from contentgen_worker.media.boundaries import Boundary, BoundaryKind
-from contentgen_worker.media.planes import Planes
+from contentgen_worker.media.planes import Plane, Planes
 
 _DETECTORS: dict[Detector, type[SceneDetector]] = {
     Detector.ADAPTIVE: AdaptiveDetector,
@@ -74,11 +74,15 @@ class PySceneDetect:
         self._rate = Fraction(min(max(fps, 1.0), 1000.0)).limit_denominator(1001)
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
 
-    def push(self, seconds: float, planes: Planes) -> list[Boundary]:
+    def look(self, planes: Planes) -> Plane:
+        """All of it."""
+        return planes.whole
+
+    def push(self, seconds: float, look: Plane) -> list[Boundary]:
         """The next frame."""
         self._seconds.append(seconds)
         timecode = FrameTimecode(Timecode(round(seconds * _TICKS), Fraction(1, _TICKS)), self._rate)
-        return [self._at(cut.seconds) for cut in sorted(self._detector.process_frame(timecode, bgr(planes)))]
+        return [self._at(cut.seconds) for cut in sorted(self._detector.process_frame(timecode, bgr(Planes(look))))]
 
     def finish(self) -> list[Boundary]:
         """No frame follows. A fade-out without a fade-in is the end of the video, and no boundary."""
