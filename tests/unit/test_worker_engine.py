@@ -173,7 +173,7 @@ def test_a_long_shot_does_not_hold_more_frames(tmp_path: Path, flickers: bool) -
         for frame in frames(container, WHOLE, BOUNDS):
             best.offer(frame, Shape(256, 144).shrink(frame.image))
             most = max(most, best.held)
-    assert most < 31
+    assert most <= 34
     chosen = [held.frame.seconds for held in best.finish(100.0)]
     assert len(chosen) == 6
     assert min(np.diff(chosen)) > 5

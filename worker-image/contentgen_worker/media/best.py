@@ -3,7 +3,7 @@
 Time is cut into slots of some tenths of a second; each keeps one frame: the least smeared of those that other frames
 build on, since the encoder took more care of them. A sudden change ends a slot, so that none lies on both sides of a
 cut. When a shot has ended its frames are ranked by the sharpness of the full picture, apart from each other and from
-the transitions. A long shot's slots are joined by pairs, so memory does not grow with it.
+the transitions. Of a long shot's slots those that are nearest are joined, so memory does not grow with it.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ from contentgen_worker.media.planes import Plane, Planes, luma
 
 SLOT = 0.4  # seconds
 _PENDING = DELAY + 0.5  # seconds; a boundary may still be found that lies so far back
-_SPARE = 6  # slots of an open shot beyond two for each frame that is wanted
-_MOST = 28  # slots, whatever happens: each is a full picture in memory
+_UNSETTLED = int(_PENDING / SLOT) + 2  # slots
+_SPARE = 6  # slots of an open shot beyond those that are wanted
 _LOOKED_AT = 3  # slots whose full picture is measured, for each frame that is wanted
 _SUDDEN = 6.0  # mean difference of luma, beyond twice that of the frame before
 _EDGE = 0.12  # seconds beside a boundary: encoders need some frames after a cut
@@ -102,13 +102,13 @@ class BestFrames:
         if self._best is not None:
             self._slots.append(self._best)
         self._best, self._opened = None, seconds
+        room = self._wanted.of(seconds - (self._start or 0.0)) + _SPARE
         settled = [held for held in self._slots if held.frame.seconds < seconds - _PENDING]
-        if len(settled) > 2 * self._wanted.of(seconds - (self._start or 0.0)) + _SPARE:
+        if len(settled) > room:
             self._slots = [*joined(settled), *self._slots[len(settled) :]]
-            self._length = min(2 * self._length, _PENDING)
-        elif len(self._slots) > _MOST:  # light that flickers ends a slot with each change
-            half = _MOST // 2
-            self._slots = [*joined(self._slots[:half]), *self._slots[half:]]
+            self._length = min(max(SLOT, (seconds - settled[0].frame.seconds) / room / 2), _PENDING)
+        if len(self._slots) > room + _UNSETTLED:  # light that flickers ends a slot with each change
+            self._slots = joined(self._slots)
 
 
 def detail(luma: Plane) -> float:
@@ -117,8 +117,9 @@ def detail(luma: Plane) -> float:
 
 
 def joined(slots: Sequence[Held]) -> list[Held]:
-    """The better of each two neighbours."""
-    return [max(slots[index : index + 2], key=lambda held: held.clear) for index in range(0, len(slots), 2)]
+    """The better of the two that are nearest in time, and all others."""
+    at = min(range(len(slots) - 1), key=lambda index: slots[index + 1].frame.seconds - slots[index].frame.seconds)
+    return [*slots[:at], max(slots[at : at + 2], key=lambda held: held.clear), *slots[at + 2 :]]
 
 
 def best(slots: Sequence[Held], start: float, end: float, wanted: Wanted) -> list[Held]:
