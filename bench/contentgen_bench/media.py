@@ -137,6 +137,8 @@ class Bench:
     def _once(self) -> Iterator[tuple[str, Ran]]:
         """What takes long, or is not judged by its time."""
         yield "long", self._dataset(self._long, "long")
+        yield "limit, one core", self._limit(self._main, set(self._cores[:1]))
+        yield "clip limit", self._limit(self._clip)
         yield "fixed exact", self._dataset(self._fixed, "fixed-exact")
         yield "hd limit", self._limit(self._hd)
         yield "hd stored", self._prepare(self._hd)
@@ -149,8 +151,8 @@ class Bench:
 
     # --- contestants ---------------------------------------------------------------------------------------------
 
-    def _limit(self, video: Video) -> Ran:
-        return measured([sys.executable, "-m", "contentgen_bench.pure_decode", str(video.path)])
+    def _limit(self, video: Video, cores: set[int] | None = None) -> Ran:
+        return measured([sys.executable, "-m", "contentgen_bench.pure_decode", str(video.path)], cores=cores)
 
     def _dataset(self, video: Video, name: str, speed: Speed = Speed.EXACT, cores: set[int] | None = None) -> Ran:
         """The engine from a file to a folder."""
@@ -235,6 +237,12 @@ class Bench:
                 note=f"{rounds.text('clip usual')}, {rounds.text('clip stored')}",
             ),
             Row(
+                figure="the usual way ÷ pure decode: more than that no engine can gain",
+                value=_round(rounds.seconds("clip usual") / rounds.seconds("clip limit")),
+                unit="times",
+                note=rounds.text("clip limit"),
+            ),
+            Row(
                 figure="fast ÷ pure decode, keyframes where the encoder likes",
                 value=_round(rounds.ratio("fast", "limit")),
                 unit="times",
@@ -270,6 +278,12 @@ class Bench:
                 goal=1.8,
                 bound="at least",
                 note=rounds.text("one core"),
+            ),
+            Row(
+                figure=f"the same of pure decode: what these {cores} cores give",
+                value=_round(rounds.seconds("limit, one core") / rounds.seconds("limit")),
+                unit="times",
+                note=rounds.text("limit, one core"),
             ),
             Row(
                 figure=f"extra wall time of a download of {megabytes:.0f} MB and of the uploads",
