@@ -18,6 +18,7 @@ from contentgen_worker.media import engine, segments
 from contentgen_worker.media.best import BestFrames, Wanted
 from contentgen_worker.media.boundaries import Boundary, BoundaryKind, Strip
 from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.choose import KEPT, Candidate, Rules, Verdict, choose, tally
 from contentgen_worker.media.decode import WHOLE, Segment, frames
 from contentgen_worker.media.planes import Shape
 from contentgen_worker.media.probe import opened
@@ -31,6 +32,14 @@ FPS = 12
 def scene(seed: int, size: tuple[int, int] = (320, 180)) -> Picture:
     blocks = np.random.default_rng(seed).integers(20, 235, (12, 20, 3)).astype(np.uint8)
     return np.asarray(cv2.resize(blocks, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def soft(seed: int) -> Picture:
+    return np.asarray(cv2.GaussianBlur(scene(seed), (0, 0), 4), np.uint8)
+
+
+def mixed(old: Picture, new: Picture, frames: int) -> list[Picture]:
+    return [np.asarray(cv2.addWeighted(old, 1 - share, new, share, 0)) for share in np.linspace(0, 1, frames)]
 
 
 def film(path: Path, pictures: list[Picture], stamps: Callable[[int], int] | None = None, keyint: int = 24) -> Path:
@@ -177,6 +186,98 @@ def test_a_long_shot_does_not_hold_more_frames(tmp_path: Path, flickers: bool) -
     chosen = [held.frame.seconds for held in best.finish(100.0)]
     assert len(chosen) == 6
     assert min(np.diff(chosen)) > 5
+
+
+def test_a_shot_that_a_slot_reaches_beyond_gives_what_there_is_of_the_transition(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", mixed(soft(1), scene(1), 4))
+    best = BestFrames(Wanted(1))
+    with opened(path) as container:
+        for frame in frames(container, WHOLE, BOUNDS):
+            best.offer(frame, Shape(256, 144).shrink(frame.image))
+    (held,) = best.boundary(Boundary(0.0, 1.0, BoundaryKind.DISSOLVE))
+    assert held.frame.seconds > 0
+
+
+# --- a last resort -------------------------------------------------------------------------------------------------
+
+
+def drawn(seed: int, frame: int) -> Picture:
+    """A cartoon: a ball rolls over flat ground."""
+    ground = np.full((180, 320, 3), (200, 220, 40 + 30 * seed), np.uint8)
+    return np.asarray(cv2.circle(ground, (40 + 2 * frame, 60 + 15 * seed), 30, (250, 60, 60), -1), np.uint8)
+
+
+def judged(pictures: list[Picture], folder: Path, **dataset: object) -> tuple[tuple[Candidate, ...], list[Verdict]]:
+    path = film(folder / "a.mp4", pictures)
+    spec = Dataset.model_validate({"minImages": 4, **dataset})
+    asked = engine.task(path, BOUNDS, spec, len(pictures) / FPS)
+    found = engine.analyse_recording(asked, folder / "frames", 2, lambda _: None).candidates
+    return found, list(choose(found, Rules.of(spec)))
+
+
+@pytest.mark.parametrize("speed", Speed)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_of_very_few_frames_the_best_is_taken(tmp_path: Path, count: int, speed: Speed) -> None:
+    """Here the last one, which nothing follows."""
+    (candidate,), (verdict,) = judged([*[soft(0)] * (count - 1), scene(0)], tmp_path, speed=speed)
+    assert candidate.seconds == pytest.approx((count - 1) / FPS, abs=0.001)
+    assert verdict == KEPT
+
+
+def test_of_a_still_picture_one_is_taken_and_the_others_are_the_same(tmp_path: Path) -> None:
+    _, verdicts = judged([scene(0)] * 120, tmp_path)
+    assert sum(verdict.kept for verdict in verdicts) == 1
+    assert tally(verdicts) == {"Duplicate": len(verdicts) - 1}
+    assert len(verdicts) > 4
+
+
+@pytest.mark.parametrize("speed", Speed)
+@pytest.mark.parametrize(("old", "new"), [(soft(0), scene(1)), (scene(0), soft(1)), (scene(0), scene(1))])
+def test_a_video_that_is_all_one_dissolve_gives_pictures(
+    tmp_path: Path, old: Picture, new: Picture, speed: Speed
+) -> None:
+    candidates, verdicts = judged(mixed(old, new, 24), tmp_path, speed=speed)
+    assert [each.seconds for each in candidates if not each.in_transition]
+    assert any(verdict.kept for verdict in verdicts)
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_a_cartoon_in_flat_colours_gives_enough_pictures(tmp_path: Path, shots: int) -> None:
+    pictures = [drawn(seed, frame) for seed in range(shots) for frame in range(120 // shots)]
+    _, verdicts = judged(pictures, tmp_path)
+    assert sum(verdict.kept for verdict in verdicts) >= 4
+    assert any(verdict.last_resort for verdict in verdicts) == (shots == 1)
+
+
+@pytest.mark.parametrize(("level", "reason"), [(0, "TooDark"), (128, "LowContrast")])
+def test_where_nothing_is_shown_each_frame_says_so(tmp_path: Path, level: int, reason: str) -> None:
+    _, verdicts = judged([np.full((180, 320, 3), level, np.uint8)] * 48, tmp_path)
+    assert tally(verdicts) == {reason: len(verdicts)}
+    assert verdicts
+
+
+def test_a_short_video_gives_as_many_frames_as_a_last_resort_may_need(tmp_path: Path) -> None:
+    """Three seconds of one shot, which pans."""
+    wide = cv2.resize(scene(3), (640, 180), interpolation=cv2.INTER_CUBIC)
+    pan = [np.ascontiguousarray(wide[:, 8 * index : 8 * index + 320]) for index in range(36)]
+    _, verdicts = judged(pan, tmp_path)
+    assert sum(verdict.kept for verdict in verdicts) >= 4
+    assert any(verdict.last_resort for verdict in verdicts)
+
+
+def test_a_frame_in_a_dissolve_that_only_the_joint_shows_is_left_out_as_such(tmp_path: Path) -> None:
+    """Each side has seen half of it, in which the picture only gets sharper."""
+    still = film(tmp_path / "still.mp4", [scene(0)] * 600)
+    with opened(still) as container:
+        parts = list(segments.plan(container, 2))
+    joint = len(times(still, parts[0]))
+    pictures = [*[soft(0)] * (joint - 9), *mixed(soft(0), scene(1), 19)]
+    pictures += [scene(1)] * (600 - len(pictures))
+    candidates, verdicts = judged(pictures, tmp_path, framesPerScene=10)
+    between = [index for index, each in enumerate(candidates) if each.in_transition]
+    assert [verdicts[index].reason for index in between] == ["InTransition"] * len(between)
+    assert between
+    assert all(abs(candidates[index].seconds - joint / FPS) < 1 for index in between)
 
 
 # --- all of it -----------------------------------------------------------------------------------------------------

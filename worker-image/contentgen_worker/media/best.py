@@ -6,6 +6,7 @@ cut. When a shot has ended its frames are ranked by the sharpness of the full pi
 the transitions. Of a long shot's slots those that are nearest are joined, so memory does not grow with it.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,13 +72,15 @@ class BestFrames:
             self._compare(Held(frame, detail(planes.y), self._change))
 
     def boundary(self, boundary: Boundary) -> list[Held]:
-        """The shot before a boundary has ended: its best frames, in order of time."""
+        """The shot before a boundary has ended: its best frames, in order of time. One that is so short that it has
+        none gives what there is of the transition."""
         self._close(self._opened)
         old = [held for held in self._slots if held.frame.seconds <= boundary.start]
+        between = [held for held in self._slots if boundary.start < held.frame.seconds < boundary.end]
         self._slots = [held for held in self._slots if held.frame.seconds >= boundary.end]
         start = boundary.start if self._start is None else self._start
         self._start, self._length = boundary.end, SLOT
-        return best(old, start, boundary.start, self._wanted)
+        return best(old or between, start, boundary.start, self._wanted)
 
     def finish(self, end: float) -> list[Held]:
         """The recording, or this part of it, has ended: the best frames of the last shot."""
@@ -124,14 +127,18 @@ def joined(slots: Sequence[Held]) -> list[Held]:
 
 def best(slots: Sequence[Held], start: float, end: float, wanted: Wanted) -> list[Held]:
     """The sharpest frame of each of as many equal parts of the shot as frames are wanted."""
-    parts = wanted.of(end - start)
-    length = max(end - start, 1e-9) / parts
-    inside = [held for held in slots if start + _EDGE <= held.frame.seconds <= end - _EDGE] or list(slots)
-    chosen = []
-    for part in range(parts):
-        low, high = start + part * length, start + (part + 1) * length
-        near = [held for held in inside if low <= held.frame.seconds < high]
-        if near:
-            clearest = sorted(near, key=lambda held: -held.clear)[:_LOOKED_AT]
-            chosen.append(max(clearest, key=lambda held: detail(luma(held.frame.image))))
-    return chosen
+    parts: dict[int, list[Held]] = defaultdict(list)
+    for held in [each for each in slots if start + _EDGE <= each.frame.seconds <= end - _EDGE] or slots:
+        parts[part_of(held.frame.seconds, start, end, wanted.of(end - start))].append(held)
+    return [_sharpest(parts[part]) for part in sorted(parts)]
+
+
+def part_of(second: float, start: float, end: float, parts: int) -> int:
+    """In which of so many equal parts of a shot a second lies, from 0; its end belongs to the last."""
+    share = (second - start) / max(end - start, 1e-9)
+    return min(max(int(share * parts), 0), parts - 1)
+
+
+def _sharpest(slots: Sequence[Held]) -> Held:
+    clearest = sorted(slots, key=lambda held: -held.clear)[:_LOOKED_AT]
+    return max(clearest, key=lambda held: detail(luma(held.frame.image)))

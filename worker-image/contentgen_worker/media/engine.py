@@ -19,7 +19,7 @@ from contentgen_contract.spec import Dataset
 from contentgen_worker.errors import Unsupported
 from contentgen_worker.media.analysis import Ended, Reached, Sample, Task, analyse, tell_plan
 from contentgen_worker.media.auto import REACH
-from contentgen_worker.media.best import Wanted
+from contentgen_worker.media.best import SLOT, Wanted, part_of
 from contentgen_worker.media.boundaries import Boundary, Strip
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.choose import Candidate
@@ -50,7 +50,7 @@ def task(source: Path | Source, bounds: Bounds, dataset: Dataset, seconds: float
         source,
         bounds,
         dataset.scene_detection,
-        Wanted(dataset.frames_per_scene, every=max(seconds / (_SPARE * dataset.min_images), 1.0)),
+        Wanted(dataset.frames_per_scene, every=max(seconds / (_SPARE * dataset.min_images), SLOT)),
         PictureSettings.of(dataset),
         shortest=float(dataset.scene_detection.min_scene_length or 0),
         speed=dataset.speed,
@@ -105,14 +105,17 @@ class _Stored:
 
 
 def _candidates(samples: Sequence[_Stored], found: Sequence[Shot], wanted: Wanted) -> Iterator[Candidate]:
-    """Those that lie in a shot, no more of each than wanted."""
+    """Of each shot no more than wanted, and those of the transition after it, which a child gives where it can't see
+    that it is one: beside a joint; or where the shot has no others."""
     ordered = sorted(samples, key=lambda each: each.sample.seconds)
-    for shot in found:
+    ends = [*(each.start for each in found[1:]), float("inf")]
+    for shot, end in zip(found, ends, strict=True):
         inside = [each for each in ordered if shot.start <= each.sample.seconds <= shot.end]
-        for stored in _thinned(inside, shot, wanted.of(shot.end - shot.start)):
+        beyond = [each for each in ordered if shot.end < each.sample.seconds < end]
+        for stored in (*_thinned(inside, shot, wanted.of(shot.end - shot.start)), *beyond):
             sample, picture = stored.sample, stored.sample.picture
-            size = (picture.width, picture.height)
-            yield Candidate(shot.number, sample.seconds, stored.path, *size, picture.scores, sample.motion)
+            known = (picture.width, picture.height, picture.scores, sample.motion, sample.seconds > shot.end)
+            yield Candidate(shot.number, sample.seconds, stored.path, *known)
 
 
 def _thinned(samples: Sequence[_Stored], shot: Shot, most: int) -> list[_Stored]:
@@ -121,7 +124,7 @@ def _thinned(samples: Sequence[_Stored], shot: Shot, most: int) -> list[_Stored]
         return list(samples)
     parts: dict[int, _Stored] = {}
     for each in samples:
-        part = min(int((each.sample.seconds - shot.start) / (shot.end - shot.start) * most), most - 1)
+        part = part_of(each.sample.seconds, shot.start, shot.end, most)
         if part not in parts or each.sharpness > parts[part].sharpness:
             parts[part] = each
     return [parts[part] for part in sorted(parts)]
