@@ -163,7 +163,12 @@ def test_a_model_describes_a_picture(tmp_path: Path, quantized: bool) -> None:
     assert seeing.describe(np.full((90, 160, 3), 20, np.uint8)) == "a dark street"
 
 
-@pytest.mark.parametrize(("tokenizer", "expected"), [(BYTES, "a bright café"), (PIECES, "a brightish")])
+UNSAID: dict[str, Any] = BYTES | {"added_tokens": [{"id": 0, "special": True}, {"id": 2, "special": True}]}
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "expected"), [(BYTES, "a bright café"), (PIECES, "a brightish"), (UNSAID, "a café")]
+)
 def test_its_words(tmp_path: Path, tokenizer: dict[str, Any], expected: str) -> None:
     pytest.importorskip("onnxruntime")
     seeing = VisionModel(model(tmp_path / "model", tokenizer=tokenizer))

@@ -33,6 +33,8 @@ from contentgen_worker.media.source import PIECE, Growth, Source
 from contentgen_worker.ranges import Identity, next_run, part
 from contentgen_worker.retry import SOURCE, STORE
 
+pytestmark = pytest.mark.usefixtures("bounded")
+
 CONTENT = b"".join(hashlib.sha256(number.to_bytes(4)).digest() for number in range((5 * PIECE + 12345) // 32 + 1))
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 PATIENT = replace(SOURCE.scaled(0.001), seconds=20)  # its seven tries, on however busy a machine
@@ -520,7 +522,7 @@ def said(child: Child) -> object:
 
 
 def until(true: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 10
     while not true():
         assert time.monotonic() < ends
         time.sleep(0.005)
@@ -528,9 +530,11 @@ def until(true: Callable[[], bool]) -> None:
 
 def test_readers_in_confined_processes_wait_for_what_they_read(tmp_path: Path) -> None:
     with Growth(tmp_path / "file", len(CONTENT)) as growth, ExitStack() as stack:
-        spans = [(0, len(CONTENT)), (3 * PIECE + 5, len(CONTENT)), (5 * PIECE + 1, len(CONTENT))]
-        children = [stack.enter_context(reader(growth.source, *span)) for span in spans]
-        until(lambda: growth.readers() == [0, 3, 5])  # where each waits, as the kernel tells
+        spans = [(3 * PIECE + 5, len(CONTENT)), (5 * PIECE + 1, len(CONTENT)), (0, len(CONTENT))]
+        children = []
+        for waiting, span in zip(([3], [3, 5], [0, 3, 5]), spans, strict=True):  # the kernel tells the oldest first
+            children.append(stack.enter_context(reader(growth.source, *span)))
+            until(lambda waiting=waiting: growth.readers() == waiting)  # type: ignore[misc]
         for piece in (5, 3, 4, 0, 2, 1):
             for at in range(piece * PIECE, min((piece + 1) * PIECE, len(CONTENT)), 300_000):
                 growth.write(at, CONTENT[at : min(at + 300_000, (piece + 1) * PIECE)])

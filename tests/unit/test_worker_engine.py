@@ -2,8 +2,10 @@
 
 import json
 import os
+import tracemalloc
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
 
 import av
@@ -15,6 +17,8 @@ import pytest
 from contentgen_contract.spec import Dataset, Speed
 from contentgen_worker import dataset_command
 from contentgen_worker.media import engine, segments
+from contentgen_worker.media.analysis import analyse
+from contentgen_worker.media.auto import REACH
 from contentgen_worker.media.best import BestFrames, Wanted
 from contentgen_worker.media.boundaries import Boundary, BoundaryKind, Strip
 from contentgen_worker.media.bounds import Bounds
@@ -289,6 +293,52 @@ def test_the_shots_are_the_same_whatever_the_split(reel: Path, tmp_path: Path) -
     assert len(found[0].shots) == 17
     assert found[0].shots == found[1].shots
     assert [each.shot for each in found[1].candidates] == list(range(1, 18))
+
+
+def test_what_lies_at_a_joint_is_seen_as_if_there_were_none(tmp_path: Path) -> None:
+    """Flashes, of which one side of a joint, or what it hands over, sees only the end; a dissolve; a cut."""
+    still = film(tmp_path / "still.mp4", [scene(0)] * 840)
+    with opened(still) as container:
+        joints = list(accumulate(len(times(still, part)) for part in list(segments.plan(container, 3))[:-1]))
+    before, after, head, tail, dissolve, cut, *_ = joints
+    handed_over = round(REACH * FPS)
+    white = {
+        at + index for at in (before - 4, after, head + handed_over - 3, tail - handed_over - 1) for index in range(4)
+    }
+    pictures = [scene(0) if index < dissolve else scene(1) if index < cut else scene(2) for index in range(840)]
+    pictures[dissolve - 8 : dissolve + 4] = mixed(scene(0), scene(1), 12)
+    for index in white:
+        pictures[index] = np.full_like(pictures[index], 250)
+    path = film(tmp_path / "a.mp4", pictures)
+    asked = engine.task(path, BOUNDS, Dataset(), 70)
+    whole, split = (engine.analyse_recording(asked, tmp_path / str(n), n, lambda _: None) for n in (1, 3))
+    assert whole.boundaries == split.boundaries
+    assert [each.kind for each in split.boundaries] == ["Dissolve", "Cut"]
+    assert split.shots[2].start == pytest.approx(cut / FPS)
+
+
+def test_memory_does_not_grow_with_a_segment(tmp_path: Path) -> None:
+    """All that a child keeps: small pictures, thumbnails, frames; but not what the decoder itself holds."""
+    peaks = []
+    for seconds in (30, 120):
+        path = film(tmp_path / f"{seconds}.mp4", [scene(1)] * (seconds * FPS))
+        tracemalloc.start()
+        analyse(lambda _: None, engine.task(path, BOUNDS, Dataset(), seconds), WHOLE)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_pictures_are_kept_on_disk_and_not_in_memory(reel: Path, tmp_path: Path) -> None:
+    crew = engine._Crew(engine.task(reel, BOUNDS, Dataset(), 60), tmp_path / "frames", lambda _: None)
+    (tmp_path / "frames").mkdir()
+    crew.run(2)
+    assert len(crew.samples) >= 17
+    assert all(each.path.read_bytes()[:2] == b"\xff\xd8" for each in crew.samples)
+    assert {each.sample.picture.jpeg for each in crew.samples} == {b""}
+    parts, _ = crew.joined()
+    assert len(parts) > 2
+    assert all(len(each.head.seconds) == len(each.tail.seconds) == 0 for each in parts[1:-1])
 
 
 def test_frames_are_taken_from_the_time_ranges_alone(reel: Path, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from contentgen_worker.fetch import Bounds, Fetcher
 from contentgen_worker.guard import Guard
 from contentgen_worker.retry import SOURCE, STORE
 
+pytestmark = pytest.mark.usefixtures("bounded")
+
 BOUNDS = Bounds(max_bytes=1000, seconds=20)
 
 REFUSED = [

@@ -22,6 +22,8 @@ from contentgen_worker.media.boundaries import Boundary, BoundaryKind
 from contentgen_worker.media.confinement import ChildLimits, Confinement
 from contentgen_worker.media.isolation import Child, spawn
 
+pytestmark = pytest.mark.usefixtures("bounded")
+
 MIB = 1 << 20
 LIMITS = ChildLimits(memory_bytes=256 * MIB, cpu_seconds=20)
 

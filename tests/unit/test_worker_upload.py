@@ -16,6 +16,8 @@ from contentgen_worker.files import JPEG, Output
 from contentgen_worker.retry import STORE
 from contentgen_worker.upload import Uploader
 
+pytestmark = pytest.mark.usefixtures("bounded")
+
 OUTPUTS = [Output.of_bytes(f"images/{number:04}.jpg", JPEG, b"%d" % number * 50_000) for number in range(40)]
 Handler = BaseHTTPRequestHandler
 
