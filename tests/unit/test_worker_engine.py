@@ -4,6 +4,8 @@ import json
 import os
 import tracemalloc
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
@@ -16,8 +18,9 @@ import pytest
 
 from contentgen_contract.spec import Dataset, Speed
 from contentgen_worker import dataset_command
+from contentgen_worker.errors import BeyondLimits
 from contentgen_worker.media import engine, segments
-from contentgen_worker.media.analysis import analyse
+from contentgen_worker.media.analysis import Ended, analyse, tell_plan
 from contentgen_worker.media.auto import REACH
 from contentgen_worker.media.best import BestFrames, Wanted
 from contentgen_worker.media.boundaries import Boundary, BoundaryKind, Strip
@@ -295,6 +298,15 @@ def test_the_shots_are_the_same_whatever_the_split(reel: Path, tmp_path: Path) -
     assert [each.shot for each in found[1].candidates] == list(range(1, 18))
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_frames_are_limited_in_all_segments_together(reel: Path, tmp_path: Path, workers: int) -> None:
+    count = len(times(reel))
+    for most, expected in ((count, nullcontext()), (count - 1, pytest.raises(BeyondLimits, match="more than"))):
+        asked = engine.task(reel, replace(BOUNDS, frames=most), Dataset(), 60)
+        with expected:
+            engine.analyse_recording(asked, tmp_path / str(most), workers, lambda _: None)
+
+
 def test_what_lies_at_a_joint_is_seen_as_if_there_were_none(tmp_path: Path) -> None:
     """Flashes, of which one side of a joint, or what it hands over, sees only the end; a dissolve; a cut."""
     still = film(tmp_path / "still.mp4", [scene(0)] * 840)
@@ -315,6 +327,14 @@ def test_what_lies_at_a_joint_is_seen_as_if_there_were_none(tmp_path: Path) -> N
     assert whole.boundaries == split.boundaries
     assert [each.kind for each in split.boundaries] == ["Dissolve", "Cut"]
     assert split.shots[2].start == pytest.approx(cut / FPS)
+
+
+def test_what_was_not_decoded_divides_shots(reel: Path) -> None:
+    asked = engine.task(reel, BOUNDS, Dataset(), 60)
+    one = Ended(0, 100, 0.0, 10.0, (cut(1), cut(9)), Strip(), Strip())
+    other = Ended(3, 100, 30.0, 40.0, (cut(31), cut(39)), Strip(), Strip())
+    gap = Boundary(10.0, 30.0, BoundaryKind.CUT)
+    assert engine.merged([one, other], [engine.joint(one, other, asked)]) == [cut(1), cut(9), gap, cut(31), cut(39)]
 
 
 def test_memory_does_not_grow_with_a_segment(tmp_path: Path) -> None:
@@ -348,6 +368,25 @@ def test_frames_are_taken_from_the_time_ranges_alone(reel: Path, tmp_path: Path)
     assert len(seconds) > 3
     assert all(5 <= second <= 9.5 or second >= 50 for second in seconds)
     assert min(seconds) < 9.5
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_lies_outside_the_time_ranges_is_not_decoded(reel: Path, tmp_path: Path, workers: int) -> None:
+    """But for what its keyframes bring along; the shots of the ranges are those of the whole, numbered anew."""
+    ranges = {"timeRanges": [{"start": "1", "end": "5"}, {"start": "45", "end": "49"}]}
+    asked = engine.task(reel, BOUNDS, Dataset.model_validate(ranges), 60)
+    parts: list[Segment] = []
+    tell_plan(parts.append, asked, workers)  # type: ignore[arg-type]
+    decoded = [second for part in parts for second in times(reel, part)]
+    assert {second for second in times(reel) if asked.takes(second, second)} <= set(decoded)
+    assert len(decoded) < 0.6 * len(times(reel)) or workers == 1
+    assert len(decoded) < len(times(reel))
+    found = engine.analyse_recording(asked, tmp_path / "a", workers, lambda _: None)
+    whole = engine.analyse_recording(engine.task(reel, BOUNDS, Dataset(), 60), tmp_path / "b", 1, lambda _: None)
+    among = [each for each in whole.shots if asked.takes(each.start, each.end)]
+    assert [each.number for each in found.shots] == list(range(1, len(among) + 1))
+    assert [each.end for each in found.shots[:2]] == [each.end for each in among[:2]]
+    assert {each.shot for each in found.candidates} == {each.number for each in found.shots}
 
 
 def test_a_strip_is_what_was_put_in() -> None:

@@ -19,7 +19,7 @@ from contentgen_worker.media.decode import Frame, Segment, frames
 from contentgen_worker.media.picture import Finished, PictureSettings, finish, pixel_aspect
 from contentgen_worker.media.planes import Plane, Shape
 from contentgen_worker.media.probe import opened
-from contentgen_worker.media.segments import cores, plan
+from contentgen_worker.media.segments import cores, plan, span
 from contentgen_worker.media.source import Source
 
 _TOLD_EVERY = 0.25  # seconds on the clock
@@ -41,9 +41,9 @@ class Task:
     ranges: tuple[tuple[float, float], ...] = ()  # seconds to take frames from; all where there are none
     apart: float = 0.0  # seconds; of frames that are nearer only the first is finished
 
-    def takes(self, second: float) -> bool:
-        """Whether frames may be taken there."""
-        return not self.ranges or any(start <= second <= end for start, end in self.ranges)
+    def takes(self, start: float, end: float) -> bool:
+        """Whether frames may be taken anywhere from one second to another."""
+        return not self.ranges or any(first <= end and start <= last for first, last in self.ranges)
 
     def detector(self) -> BoundaryDetector:
         """A detector, as fresh as it is for a new recording."""
@@ -76,6 +76,7 @@ class Ended:
     """What was found in a segment, and what the parent needs to decide its joints."""
 
     segment: int
+    frames: int
     start: float
     end: float
     boundaries: tuple[Boundary, ...]
@@ -83,11 +84,12 @@ class Ended:
     tail: Strip
 
 
-def tell_plan(send: Callable[[object], None], source: Path | Source, workers: int) -> None:
-    """Child: the segments of a recording, one after another."""
-    with opened(source) as container:
-        for segment in plan(container, workers):
-            send(segment)
+def tell_plan(send: Callable[[object], None], task: Task, workers: int) -> None:
+    """Child: the segments of a recording of which something is wanted, one after another."""
+    with opened(task.source) as container:
+        for segment in plan(container, max(workers, 2) if task.ranges else workers):
+            if task.takes(*span(container, segment)):
+                send(segment)
 
 
 def analyse(send: Callable[[object], None], task: Task, segment: Segment) -> None:
@@ -123,10 +125,10 @@ class _Analysis:
         self._aspect = 1.0
 
     def run(self) -> None:
-        start, seconds, shape = None, 0.0, None
+        start, seconds, shape, count = None, 0.0, None, 0
         with opened(self._task.source) as container:
             self._aspect = pixel_aspect(container.streams.video[0])
-            for frame in self._frames(container):
+            for count, frame in enumerate(self._frames(container), 1):  # noqa: B007 - told at the end
                 seconds = frame.seconds
                 start = seconds if start is None else start
                 shape = shape or Shape.of(frame.image.width, frame.image.height)
@@ -137,7 +139,7 @@ class _Analysis:
                     self._borders.push(planes.y)
                     self._look, self._pause = seconds + self._pause, min(1.1 * self._pause, _BORDERS_LAST)
                 self._found(self._detector.push(seconds, look))
-                if self._task.takes(seconds):
+                if self._task.takes(seconds, seconds):
                     self._best.offer(frame, planes)
                 self._tell(seconds - start)
         if start is None:
@@ -145,7 +147,7 @@ class _Analysis:
         self._found(self._detector.finish())
         self._samples(self._best.finish(seconds))
         edges = Strip.of(self._edges.head), Strip.of(self._edges.tail)
-        self._send(Ended(self._segment.number, start, seconds, tuple(self._boundaries), *edges))
+        self._send(Ended(self._segment.number, count, start, seconds, tuple(self._boundaries), *edges))
 
     def _frames(self, container: InputContainer) -> Iterator[Frame]:
         if self._task.speed is Speed.FAST and self._task.detection.detector is Detector.AUTO:

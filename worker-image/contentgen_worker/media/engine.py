@@ -20,7 +20,7 @@ from contentgen_worker.errors import Unsupported
 from contentgen_worker.media.analysis import Ended, Reached, Sample, Task, analyse, tell_plan
 from contentgen_worker.media.auto import REACH
 from contentgen_worker.media.best import SLOT, Wanted, part_of
-from contentgen_worker.media.boundaries import Boundary, Strip
+from contentgen_worker.media.boundaries import Boundary, BoundaryKind, Strip
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.choose import Candidate
 from contentgen_worker.media.decode import Segment
@@ -46,6 +46,8 @@ class Analysis:
 
 def task(source: Path | Source, bounds: Bounds, dataset: Dataset, seconds: float) -> Task:
     """What a spec asks of a recording that lasts so long. A recording of few shots gives more frames of each."""
+    ranges = tuple((float(each.start), float(each.end or "inf")) for each in dataset.time_ranges)
+    seconds = sum(max(min(end, seconds) - start, 0.0) for start, end in ranges) or seconds
     return Task(
         source,
         bounds,
@@ -54,7 +56,7 @@ def task(source: Path | Source, bounds: Bounds, dataset: Dataset, seconds: float
         PictureSettings.of(dataset),
         shortest=float(dataset.scene_detection.min_scene_length or 0),
         speed=dataset.speed,
-        ranges=tuple((float(each.start), float(each.end or "inf")) for each in dataset.time_ranges),
+        ranges=ranges,
         apart=seconds / (_TAKEN_PER_KEPT * dataset.max_images),
     )
 
@@ -69,15 +71,20 @@ def analyse_recording(asked: Task, folder: Path, workers: int, watch: Watch) -> 
         raise Unsupported("none of its pictures can be decoded; it may be damaged")
     start, end = parts[0].start, parts[-1].end
     boundaries = apart(merged(parts, joints), start, end, asked.shortest)
-    found = shots(boundaries, start, end)
+    wanted = [each for each in shots(boundaries, start, end) if asked.takes(each.start, each.end)]
+    found = tuple(replace(shot, number=number) for number, shot in enumerate(wanted, 1))
     return Analysis(found, boundaries, tuple(_candidates(crew.samples, found, asked.wanted)), end)
 
 
 def joint(before: Ended, after: Ended, task: Task) -> list[Boundary]:
-    """The boundaries beside a joint, from the detector's looks on both sides."""
-    detector = task.detector()
-    near = (each for strip in (before.tail, after.head) for each in strip.looks())
-    beside = [each for seconds, look in near for each in detector.push(seconds, look)] + detector.finish()
+    """The boundaries beside a joint, from the detector's looks on both sides. What was not decoded divides shots."""
+    if after.segment > before.segment + 1:
+        gap = Boundary(before.end, after.start, BoundaryKind.CUT)
+        beside = [*before.boundaries, gap, *after.boundaries]
+    else:
+        detector = task.detector()
+        near = (each for strip in (before.tail, after.head) for each in strip.looks())
+        beside = [each for seconds, look in near for each in detector.push(seconds, look)] + detector.finish()
     return [each for each in beside if before.end - REACH <= each.end < after.start + REACH]
 
 
@@ -108,7 +115,7 @@ def _candidates(samples: Sequence[_Stored], found: Sequence[Shot], wanted: Wante
     """Of each shot no more than wanted, and those of the transition after it, which a child gives where it can't see
     that it is one: beside a joint; or where the shot has no others."""
     ordered = sorted(samples, key=lambda each: each.sample.seconds)
-    ends = [*(each.start for each in found[1:]), float("inf")]
+    ends = [*(each.start for each in found), float("inf")][1:]
     for shot, end in zip(found, ends, strict=True):
         inside = [each for each in ordered if shot.start <= each.sample.seconds <= shot.end]
         beyond = [each for each in ordered if shot.end < each.sample.seconds < end]
@@ -141,6 +148,7 @@ class _Crew:
     def __init__(self, task: Task, folder: Path, watch: Watch) -> None:
         self._task, self._folder, self._watch = task, folder, watch
         self._reached: dict[int, float] = {}
+        self._frames = 0
         self._ended: dict[int, Ended] = {}
         self._joints: dict[tuple[int, int], list[Boundary]] = {}
         self.samples: list[_Stored] = []
@@ -150,7 +158,7 @@ class _Crew:
         segments: deque[Segment] = deque()
         limits = self._task.bounds.child_limits(self._task.source, beside=workers)
         with ExitStack() as stack:
-            planner = stack.enter_context(spawn(tell_plan, self._task.source, workers, limits=limits))
+            planner = stack.enter_context(spawn(tell_plan, self._task, workers, limits=limits))
             talking = {planner: planner.messages()}
             while talking:
                 for child in _ready(talking):
@@ -173,6 +181,8 @@ class _Crew:
             self.samples.append(self._stored(message))
         elif isinstance(message, Ended):
             number = message.segment
+            self._frames += message.frames
+            self._task.bounds.check_frames(self._frames)
             self._ended[number] = message
             for pair in ((number - 1, number), (number, number + 1)):
                 if self._ended.keys() >= set(pair):
@@ -182,7 +192,7 @@ class _Crew:
         """The parts, in order, and what is beside the joints between them."""
         numbers = sorted(self._ended)
         for pair in pairwise(numbers):
-            if pair not in self._joints:  # of what lay between them nothing could be decoded
+            if pair not in self._joints:  # of what lay between them nothing was wanted, or could be decoded
                 self._join(*pair)
         return [self._ended[number] for number in numbers], [self._joints[pair] for pair in pairwise(numbers)]
 

@@ -68,6 +68,14 @@ def plan(container: InputContainer, workers: int) -> Iterator[Segment]:
     yield Segment(number, seek, start)
 
 
+def span(container: InputContainer, segment: Segment) -> tuple[float, float]:
+    """When a segment begins and ends, in seconds from the recording's start."""
+    stream = video_stream(container)
+    first, unit = stream.start_time or 0, float(stream.time_base or 0)
+    start, end = segment.start, segment.end
+    return 0.0 if start is None else (start - first) * unit, float("inf") if end is None else (end - first) * unit
+
+
 def _keys(container: InputContainer) -> list[int]:
     stream = video_stream(container)
     container.seek(0)  # Matroska reads its index when it is needed

@@ -70,10 +70,11 @@ def training_set(
         analysis = engine.analyse_recording(task, scratch / "frames", cores(), lambda at: fraction(at / length))
         steps.note(shots=len(analysis.shots), pictures=len(analysis.candidates))
     with steps(Step.BUILDING_DATASET) as fraction:
+        length = recording.seconds or analysis.seconds
         if not analysis.candidates:
-            raise TooFewFrames(f"no picture lies in spec.dataset.timeRanges; it lasts {analysis.seconds:.1f} s")
+            raise TooFewFrames(f"no picture lies in spec.dataset.timeRanges; it lasts {length:.1f} s")
         judged = _judged(steps, spec, analysis.candidates)
-        captions = written(judged.kept, spec.dataset.captions, spec.trigger_word, analysis.seconds, describer)
+        captions = written(judged.kept, spec.dataset.captions, spec.trigger_word, length, describer)
         heading = dataset.Heading(spec.lora_name, _lines(spec, judged, analysis.shots, captions))
         outputs = dataset.build(judged, analysis.shots, captions, heading, scratch)
         fraction(1)
