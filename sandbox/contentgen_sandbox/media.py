@@ -1,16 +1,20 @@
 """Files by name: media that a demo uploads, results that the providers made, and what AssemblyAI's upload takes."""
 
+import asyncio
 import secrets
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.types import Message, Receive, Scope, Send
 
 from contentgen_sandbox import hostile
 from contentgen_sandbox.sandbox import NAME, Sandbox, of
 
 router = APIRouter()
 METHODS = ["GET", "HEAD"]
+_TICK = 0.1  # seconds
 
 
 async def receive_file(request: Request, folder: Path, name: str, max_bytes: int) -> int:
@@ -64,8 +68,27 @@ async def put_media(name: str, request: Request) -> JSONResponse:
 
 
 @router.api_route("/media/{name}", methods=METHODS)
-async def get_media(name: str, request: Request) -> Response:
-    return _file(media_folder(of(request)) / checked(name))
+async def get_media(name: str, request: Request, seconds: Annotated[float, Query(ge=0, le=120)] = 0) -> Response:
+    """The file, or a range of it; no faster than all of it takes so many seconds, where that is asked for."""
+    path = media_folder(of(request)) / checked(name)
+    answer = _file(path)
+    return _Paced(path, path.stat().st_size / seconds) if seconds else answer
+
+
+class _Paced(FileResponse):
+    """Sends so many bytes a second."""
+
+    def __init__(self, path: Path, rate: float) -> None:
+        super().__init__(path)
+        self.chunk_size = max(1, round(rate * _TICK))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def paced(message: Message) -> None:
+            await send(message)
+            if message.get("body"):
+                await asyncio.sleep(_TICK)
+
+        await super().__call__(scope, receive, paced)
 
 
 @router.api_route("/uploads/{name}", methods=METHODS)

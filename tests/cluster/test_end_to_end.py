@@ -4,13 +4,14 @@ import json
 import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contentgen_cluster import release
-from contentgen_contract.names import Kind
-from contentgen_e2e import sabotage
+from contentgen_contract.names import MILESTONES, Kind, Step
+from contentgen_e2e import media, sabotage
 from contentgen_e2e.oracle import Violation, check_completed
 from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
 from contentgen_e2e.world import World
@@ -128,7 +129,7 @@ def test_an_operator_that_is_killed_delays_a_job_and_changes_nothing_else(world:
     name = f"killed-{phase.lower()}"
     reference = world.get("LoraTraining", "three")
     spec = lora(film) | {"loraName": name}  # something else is bought than before
-    phases = Phases(world, "LoraTraining", name)
+    phases = Watch(world, "LoraTraining", name)
     uid = world.apply("LoraTraining", name, spec)
     with phases:
         world.wait("LoraTraining", name, lambda s: s.get("phase") == phase)
@@ -148,18 +149,18 @@ def relative_keys(world: World, uid: str) -> set[str]:
     return {key.replace(uid, "UID") for key in world.objects(uid)}
 
 
-class Phases:
-    """Every phase that a watch delivers while the context lasts."""
+class Watch:
+    """Everything that a watch delivers of a resource while the context lasts, each once: `shown` by JSONPath."""
 
-    def __init__(self, world: World, kind: str, name: str) -> None:
+    def __init__(self, world: World, kind: str, name: str, shown: str = "{.status.phase}") -> None:
         self.seen: list[str] = []
         self._command = [
             str(world.root / ".cluster/bin/kubectl"), "--kubeconfig", str(world.root / ".cluster/kubeconfig"),
             "--namespace", world.namespace, "get", kind.lower(), "--field-selector", f"metadata.name={name}",
-            "--watch", "--output", "jsonpath={.status.phase}{'\\n'}",
+            "--watch", "--output", f"jsonpath={shown}{{'\\n'}}",
         ]  # fmt: skip
 
-    def __enter__(self) -> "Phases":
+    def __enter__(self) -> "Watch":
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -168,9 +169,9 @@ class Phases:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            phase = line.strip()
-            if phase and (not self.seen or self.seen[-1] != phase):
-                self.seen.append(phase)
+            shown = line.strip()
+            if shown and (not self.seen or self.seen[-1] != shown):
+                self.seen.append(shown)
 
     def __exit__(self, *_: object) -> None:
         time.sleep(0.5)  # the last version is on its way
@@ -179,6 +180,21 @@ class Phases:
         self._reader.join()
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+
+def test_progress_is_that_of_the_decoded_time(world: World, tmp_path: Path) -> None:
+    """A film of 96 seconds that comes down over 24 is decoded as it comes."""
+    content = media.film(tmp_path, media.scenes(48), streams=True)
+    world.sandbox.put("/media/paced.mp4", content=content).raise_for_status()
+    url = f"http://contentgen-sandbox.{release.NAMESPACE}.svc/media/paced.mp4?seconds=24"
+    watch = Watch(world, "LoraTraining", "paced", "{.status.stage} {.status.progress}")
+    with watch:
+        world.apply("LoraTraining", "paced", lora(url) | {"loraName": "paced"})
+        world.wait_for_end("LoraTraining", "paced")
+    decoding = [int(shown.split()[1]) for shown in watch.seen if shown.startswith("ExtractingFrames ")]
+    first, last = MILESTONES[Kind.LORA_TRAINING][Step.EXTRACTING_FRAMES]
+    assert decoding == sorted(decoding)
+    assert sum(first < each < last for each in decoding) >= 4, watch.seen
 
 
 def test_a_lost_reply_is_found_again_and_not_paid_again(world: World) -> None:

@@ -29,11 +29,11 @@ def _scene(number: int, frame: int, size: tuple[int, int]) -> Pixels:
     return np.ascontiguousarray(wide[:, 4 * frame : 4 * frame + size[0]], dtype=np.uint8)
 
 
-def film(folder: Path, frames: list[Pixels], *, sound: bool = True) -> bytes:
-    """An MP4."""
+def film(folder: Path, frames: list[Pixels], *, sound: bool = True, streams: bool = False) -> bytes:
+    """An MP4. `streams`: it can be decoded from its beginning while the rest still comes."""
     path = folder / "film.mp4"
     height, width = frames[0].shape[:2]
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", container_options={"movflags": "faststart"} if streams else {}) as container:
         pictures = container.add_stream("libx264", rate=_FPS, options={"preset": "ultrafast"})
         pictures.width, pictures.height, pictures.pix_fmt = width, height, "yuv420p"
         voice = container.add_stream("aac", rate=44100, layout="mono") if sound else None
