@@ -53,10 +53,10 @@ class Unavailable(ProviderError):
 class AccessRefused(Unavailable):
     """A read failed because the provider refuses the key; what was bought is not lost by it."""
 
-    def __init__(self, provider: str, code: int) -> None:
+    def __init__(self, provider: str, text: str) -> None:
         super().__init__(
-            f"{provider} answered {code}; it refuses the operator's key or its account: put a valid {provider}-key "
-            "into the providers' Secret, or settle the account; what was bought goes on there, and is fetched then"
+            f"{text}; it refuses the operator's key or its account: put a valid {provider}-key into the providers' "
+            "Secret, or settle the account; what was bought goes on there, and is fetched then"
         )
 
 
@@ -65,7 +65,7 @@ REFUSES_KEY = (401, 402, 403)
 
 def unreadable(provider: str, text: str, code: int | None = None) -> Unavailable:
     """What a failed read means; `code` is the HTTP status, where there was an answer."""
-    return AccessRefused(provider, code) if code in REFUSES_KEY else Unavailable(text)
+    return AccessRefused(provider, f"{provider} answered {code}") if code in REFUSES_KEY else Unavailable(text)
 
 
 class StoredObject(Value):

@@ -14,6 +14,7 @@ from fal_client.client import FalClientError, FalClientHTTPError
 
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
+    AccessRefused,
     Busy,
     Call,
     KeyRefused,
@@ -62,10 +63,9 @@ class Fal:
 
     async def submit(self, call: Call) -> str:
         """One POST, whatever happens."""
+        headers = self._headers(KeyRefused) | {"x-fal-no-retry": "1"}  # else fal retries a failed run, and bills it
         try:
-            reply = await self._client.post(
-                f"{self._queue_url}/{call.model}", json=call.arguments, headers=self._headers(paid=True)
-            )
+            reply = await self._client.post(f"{self._queue_url}/{call.model}", json=call.arguments, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise Busy(f"fal could not be reached: {error or type(error).__name__}") from error
         except httpx.HTTPError as error:
@@ -125,9 +125,12 @@ class Fal:
         except _READ_ERRORS as error:
             raise unreadable("fal", f"fal's history could not be read: {_short(error)}", _code(error)) from error
 
-    def _headers(self, *, paid: bool = False) -> dict[str, str]:
-        # fal retries a failed run inside by itself, and bills it, unless told not to.
-        return {"Authorization": f"Key {self._key.read() or ''}"} | ({"x-fal-no-retry": "1"} if paid else {})
+    def _headers(self, refused: type[KeyRefused | AccessRefused] = AccessRefused) -> dict[str, str]:
+        """Raises `refused` where there is no key: nothing is sent then."""
+        key = self._key.read()
+        if key is None:
+            raise refused("fal", "there is no key for fal")
+        return {"Authorization": f"Key {key}"}
 
 
 def _request_id(reply: httpx.Response) -> str:
