@@ -234,13 +234,22 @@ async def test_a_result_that_cannot_be_read_is_no_failure(fal: Fal, server: Serv
     assert isinstance(caught.value, AccessRefused) is (result[0] == 401)
 
 
-async def test_without_a_key_nothing_is_sent_and_nothing_is_lost(fal: Fal, server: Server, tmp_path: Path) -> None:
+async def test_without_a_key_nothing_is_sent_and_nothing_is_lost(
+    fal: Fal, assemblyai: AssemblyAI, server: Server, tmp_path: Path
+) -> None:
     """It was there when the purchase was decided."""
     (tmp_path / "key").unlink()
-    with pytest.raises(KeyRefused, match=r"there is no key for fal.*put a valid fal-key.*nothing was paid"):
-        await fal.submit(TRAINING)
-    for read in (fal.poll(TRAINER, "r1"), fal.cancel(TRAINER, "r1"), fal.find(TRAINER, ZIP, frozenset())):
-        with pytest.raises(AccessRefused, match=r"there is no key for fal.*is fetched then"):
+    for name, submitted in (("fal", fal.submit(TRAINING)), ("assemblyai", assemblyai.submit(TRANSCRIPT))):
+        with pytest.raises(KeyRefused, match=rf"there is no key for {name}.*put a valid {name}-key.*nothing was paid"):
+            await submitted
+    for name, read in (
+        ("fal", fal.poll(TRAINER, "r1")),
+        ("fal", fal.cancel(TRAINER, "r1")),
+        ("fal", fal.find(TRAINER, ZIP, frozenset())),
+        ("assemblyai", assemblyai.poll("", "t1")),
+        ("assemblyai", assemblyai.find("", "a.flac", frozenset())),
+    ):
+        with pytest.raises(AccessRefused, match=rf"there is no key for {name}.*is fetched then"):
             await read
     assert server.seen == []
 

@@ -10,6 +10,7 @@ from assemblyai.prerecorded.v2 import api
 
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
+    AccessRefused,
     Busy,
     Call,
     KeyRefused,
@@ -18,6 +19,7 @@ from contentgen_operator.providers.base import (
     RequestState,
     RequestView,
     names_key,
+    needed,
     unreadable,
 )
 from contentgen_operator.providers.keyfile import KeyFile
@@ -49,7 +51,7 @@ class AssemblyAI:
         except ValueError as error:
             raise Refused(f"AssemblyAI takes no such request: {str(error).split('?')[0][:300]}") from error
         try:
-            answer = await self._in_thread(lambda http: api.create_transcript(http, request))
+            answer = await self._in_thread(KeyRefused, lambda http: api.create_transcript(http, request))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise Busy(f"AssemblyAI could not be reached: {error or type(error).__name__}") from error
         except httpx.HTTPError as error:
@@ -85,17 +87,17 @@ class AssemblyAI:
 
     async def _read(self, call: Callable[[httpx.Client], T]) -> T:
         try:
-            return await self._in_thread(call)
+            return await self._in_thread(AccessRefused, call)
         except (httpx.HTTPError, aai.types.AssemblyAIError, ValueError) as error:
             text = f"AssemblyAI could not be asked: {str(error).split('?')[0][:300]}"
             raise unreadable("assemblyai", text, _code(error)) from error
 
-    async def _in_thread(self, call: Callable[[httpx.Client], T]) -> T:
-        return await asyncio.to_thread(call, self._connected().http_client)
+    async def _in_thread(self, refused: type[KeyRefused | AccessRefused], call: Callable[[httpx.Client], T]) -> T:
+        key = needed(self._key, self.name, refused)
+        return await asyncio.to_thread(call, self._connected(key).http_client)
 
-    def _connected(self) -> aai.Client:
-        """The SDK's client for the key as it is now: to make one loads every CA certificate, and takes 50 ms."""
-        key = self._key.read() or "missing"
+    def _connected(self, key: str) -> aai.Client:
+        """The SDK's client for this key: to make one loads every CA certificate, and takes 50 ms."""
         if self._client is None or self._client.settings.api_key != key:
             settings = aai.Settings(
                 api_key=key,

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from contentgen_contract.base import Value
+from contentgen_operator.providers.keyfile import KeyFile
 
 
 class ProviderError(Exception):
@@ -61,6 +62,13 @@ class AccessRefused(Unavailable):
 
 
 REFUSES_KEY = (401, 402, 403)
+
+
+def needed(key: KeyFile, provider: str, refused: type[KeyRefused | AccessRefused]) -> str:
+    """The key as it is now. Raises `refused` where there is none: nothing is sent then."""
+    if (found := key.read()) is None:
+        raise refused(provider, f"there is no key for {provider}")
+    return found
 
 
 def unreadable(provider: str, text: str, code: int | None = None) -> Unavailable:

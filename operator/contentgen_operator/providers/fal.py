@@ -23,6 +23,7 @@ from contentgen_operator.providers.base import (
     RequestState,
     RequestView,
     names_key,
+    needed,
     seed_marker,
     unreadable,
 )
@@ -126,11 +127,7 @@ class Fal:
             raise unreadable("fal", f"fal's history could not be read: {_short(error)}", _code(error)) from error
 
     def _headers(self, refused: type[KeyRefused | AccessRefused] = AccessRefused) -> dict[str, str]:
-        """Raises `refused` where there is no key: nothing is sent then."""
-        key = self._key.read()
-        if key is None:
-            raise refused("fal", "there is no key for fal")
-        return {"Authorization": f"Key {key}"}
+        return {"Authorization": f"Key {needed(self._key, self.name, refused)}"}
 
 
 def _request_id(reply: httpx.Response) -> str:
