@@ -89,7 +89,7 @@ def _seen(video: Path) -> Seen:
     with opened(video) as container:
         for frame in frames(container, WHOLE, Bounds(limits.pixels, limits.duration_seconds)):
             planes = Shape.of(frame.image.width, frame.image.height).shrink(frame.image)
-            thumb = auto.thumb(planes)
+            thumb = auto.thumb(planes).astype(np.float32)
             seen.seconds.append(frame.seconds)
             seen.change.append(0.0 if last is None else float(np.sqrt(np.square(thumb - last).mean())))
             seen.detail.append(detail(planes.y))

@@ -21,9 +21,8 @@ from contentgen_worker import dataset_command
 from contentgen_worker.errors import BeyondLimits
 from contentgen_worker.media import engine, segments
 from contentgen_worker.media.analysis import Ended, analyse, tell_plan
-from contentgen_worker.media.auto import REACH
 from contentgen_worker.media.best import BestFrames, Wanted
-from contentgen_worker.media.boundaries import Boundary, BoundaryKind, Strip
+from contentgen_worker.media.boundaries import REACH, Boundary, BoundaryKind, Strip
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.choose import KEPT, Candidate, Rules, Verdict, choose, tally
 from contentgen_worker.media.decode import WHOLE, Segment, frames

@@ -12,10 +12,10 @@ from itertools import pairwise
 import numpy as np
 from av.container import InputContainer
 
-from contentgen_worker.media.auto import Floats, thumb
+from contentgen_worker.media.auto import thumb
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.decode import Frame, Segment, Skip, frames, video_stream
-from contentgen_worker.media.planes import Shape
+from contentgen_worker.media.planes import Plane, Shape
 
 _ALIKE = 4.0  # root mean square of differences of 0-255
 _BURST = 0.25  # of the keyframe's size; a packet that brings another picture is about as large
@@ -28,7 +28,7 @@ class Group:
 
     seek: int
     stamp: int
-    look: Floats
+    look: Plane
     burst: float
 
 
@@ -39,7 +39,7 @@ def changing(groups: Sequence[Group]) -> list[bool]:
 
 
 def _distance(one: Group, other: Group) -> float:
-    return float(np.sqrt(np.mean((one.look - other.look) ** 2)))
+    return float(np.sqrt(np.mean(np.subtract(one.look, other.look, dtype=np.float32) ** 2)))
 
 
 def adaptive_frames(container: InputContainer, segment: Segment, bounds: Bounds) -> Iterator[Frame]:

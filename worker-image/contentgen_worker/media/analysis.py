@@ -10,10 +10,10 @@ from av.container import InputContainer
 
 from contentgen_contract.spec import Detector, SceneDetection, Speed
 from contentgen_worker.media.adaptive import adaptive_frames
-from contentgen_worker.media.auto import REACH, Auto
+from contentgen_worker.media.auto import Auto
 from contentgen_worker.media.best import BestFrames, Held, Wanted
 from contentgen_worker.media.borders import BorderFinder
-from contentgen_worker.media.boundaries import Boundary, BoundaryDetector, Strip
+from contentgen_worker.media.boundaries import REACH, Boundary, BoundaryDetector, Strip
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.decode import Frame, Segment, frames
 from contentgen_worker.media.picture import Finished, PictureSettings, finish, pixel_aspect
@@ -121,7 +121,7 @@ class _Analysis:
         self._boundaries: list[Boundary] = []
         self._told = 0.0
         self._sampled = -1e9
-        self._borders, self._look, self._pause = BorderFinder(), -1e9, _BORDERS_FIRST
+        self._borders, self._next_borders, self._pause = BorderFinder(), -1e9, _BORDERS_FIRST
         self._aspect = 1.0
 
     def run(self) -> None:
@@ -135,9 +135,9 @@ class _Analysis:
                 planes = shape.shrink(frame.image)
                 look = self._detector.look(planes)
                 self._edges.add(seconds, look)
-                if seconds >= self._look:
+                if seconds >= self._next_borders:
                     self._borders.push(planes.y)
-                    self._look, self._pause = seconds + self._pause, min(1.1 * self._pause, _BORDERS_LAST)
+                    self._next_borders, self._pause = seconds + self._pause, min(1.1 * self._pause, _BORDERS_LAST)
                 self._found(self._detector.push(seconds, look))
                 if self._task.takes(seconds, seconds):
                     self._best.offer(frame, planes)

@@ -21,18 +21,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from contentgen_worker.media.boundaries import Boundary, BoundaryKind
+from contentgen_worker.media.boundaries import LAG, REACH, Boundary, BoundaryKind
 from contentgen_worker.media.planes import Plane, Planes
-
-REACH = 3.0  # seconds
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.intp]
 Span = tuple[int, int]
 """The last frame of the old shot and the first of the new one."""
 
-_STEP = 4.0  # seconds between two looks; what lies `REACH` around is looked at in both
-DELAY = REACH + _STEP  # seconds from the end of a boundary until it is told, at most
+_STEP = LAG - REACH  # seconds between two looks; what lies `REACH` around is looked at in both
 _SLACK = 1.0  # seconds by which a later look may see the end of a boundary earlier
 _BLOCK = 8  # pixels that one of a thumbnail is the mean of, on each side
 
@@ -72,10 +69,8 @@ class Auto:
         self._told = -np.inf  # the end of the last boundary
 
     def look(self, planes: Planes) -> Plane:
-        """A thumbnail: luma, then both chromas at half the size, so that luma is two thirds of it."""
-        height, width = planes.whole.shape
-        small = cv2.resize(planes.whole, (width // _BLOCK, height // _BLOCK), interpolation=cv2.INTER_AREA)
-        return np.asarray(small, np.uint8).ravel()
+        """Its thumbnail."""
+        return thumb(planes)
 
     def push(self, seconds: float, look: Plane) -> list[Boundary]:
         """The next frame."""
@@ -103,9 +98,11 @@ class Auto:
         return told
 
 
-def thumb(planes: Planes) -> Floats:
-    """`Auto.look` as numbers that can be subtracted."""
-    return Auto().look(planes).astype(np.float32)
+def thumb(planes: Planes) -> Plane:
+    """A thumbnail: luma, then both chromas at half the size, so that luma is two thirds of it."""
+    height, width = planes.whole.shape
+    small = cv2.resize(planes.whole, (width // _BLOCK, height // _BLOCK), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8).ravel()
 
 
 def find(seconds: Sequence[float], thumbs: Floats) -> list[Boundary]:

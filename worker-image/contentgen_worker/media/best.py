@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 import cv2
 
-from contentgen_worker.media.auto import DELAY
-from contentgen_worker.media.boundaries import Boundary
+from contentgen_worker.media.boundaries import LAG, Boundary
 from contentgen_worker.media.decode import Frame
 from contentgen_worker.media.planes import Plane, Planes, luma
 
 SLOT = 0.4  # seconds
-_PENDING = DELAY + 0.5  # seconds; a boundary may still be found that lies so far back
+_PENDING = LAG + 0.5  # seconds; a boundary may still be found that lies so far back
 _UNSETTLED = int(_PENDING / SLOT) + 2  # slots
 _SPARE = 6  # slots of an open shot beyond those that are wanted
 _LOOKED_AT = 3  # slots whose full picture is measured, for each frame that is wanted

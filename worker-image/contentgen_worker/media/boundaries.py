@@ -9,6 +9,13 @@ import numpy as np
 
 from contentgen_worker.media.planes import Plane, Planes
 
+REACH = 3.0
+"""Seconds around a boundary on which it may depend: a recording may be taken apart anywhere, if its parts overlap by as
+much."""
+
+LAG = 7.0
+"""Seconds from the end of a boundary until it is told; of a later one fewer frames are left to choose from."""
+
 
 class BoundaryKind(StrEnum):
     """How one shot becomes the next."""

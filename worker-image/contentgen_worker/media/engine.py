@@ -18,9 +18,8 @@ from typing import Any, cast
 from contentgen_contract.spec import Dataset
 from contentgen_worker.errors import Unsupported
 from contentgen_worker.media.analysis import Ended, Reached, Sample, Task, analyse, tell_plan
-from contentgen_worker.media.auto import REACH
 from contentgen_worker.media.best import SLOT, Wanted, part_of
-from contentgen_worker.media.boundaries import Boundary, BoundaryKind, Strip
+from contentgen_worker.media.boundaries import REACH, Boundary, BoundaryKind, Strip
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.choose import Candidate
 from contentgen_worker.media.decode import Segment
