@@ -14,7 +14,6 @@ from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.captions import Describer, written
 from contentgen_worker.media.choose import Candidate, Rules, choose
 from contentgen_worker.media.engine import Analysis
-from contentgen_worker.media.isolation import preload
 from contentgen_worker.media.probe import Recording, probe
 from contentgen_worker.media.segments import cores
 from contentgen_worker.media.shots import Shot
@@ -38,7 +37,6 @@ def prepare(shop: Workshop) -> Result:
     """Download, one pass over the pictures, choice, files."""
     spec = LoraTrainingSpec.model_validate(shop.order.spec)
     describer = describer_for(spec.dataset.captions.engine, shop.vision_model)  # before anything is fetched
-    preload()
     with shop.steps(Step.DOWNLOADING) as fraction:
         incoming = shop.begin_source(fraction)
         shop.steps.note(bytes=incoming.size)

@@ -13,7 +13,7 @@ from contentgen_worker.fetch import Fetched
 from contentgen_worker.files import Output
 from contentgen_worker.media.audio import RATE, Sound, extract
 from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.isolation import preload, spawn
+from contentgen_worker.media.isolation import spawn
 from contentgen_worker.media.probe import opened, stated_seconds
 from contentgen_worker.media.source import Source
 from contentgen_worker.progress import Fraction
@@ -26,7 +26,6 @@ _HEADERS = 1 << 20  # bytes of a FLAC file that are no sound, at the most
 def prepare(shop: Workshop) -> Result:
     """Download, check, sound only."""
     options = TranscriptionSpec.model_validate(shop.order.spec).options
-    preload()
     with shop.steps(Step.DOWNLOADING) as fraction:
         incoming = shop.begin_source(fraction)
         shop.steps.note(bytes=incoming.size)
