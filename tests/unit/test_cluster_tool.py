@@ -370,8 +370,8 @@ class TestTools:
         assert {line[-1] for line in replaced} == {f"v0.{version}"}
 
     def test_pip_s_settings_are_those_that_reach_packages(self) -> None:
-        listed = "global.index-url='https://index.example/simple'\n:env:.timeout='5'\n:env:.no-cache-dir='1'\n"
-        assert pip_settings(listed) == {"index-url": "https://index.example/simple", "timeout": "5"}
+        listed = "global.find-links='/srv/wheels'\n:env:.timeout='5'\n:env:.no-cache-dir='1'\n"
+        assert pip_settings(listed) == {"find-links": "/srv/wheels", "timeout": "5"}
         assert pip_conf({"timeout": "5%"}).splitlines()[:2] == ["[global]", "timeout = 5%"]
 
     def test_a_failed_program_says_what_it_said(self) -> None:
