@@ -184,7 +184,7 @@ class Watch:
 
 def test_progress_is_that_of_the_decoded_time(world: World, tmp_path: Path) -> None:
     """A film of 96 seconds that comes down over 48 is decoded as it comes; sound would lie behind all pictures."""
-    content = media.film(tmp_path, media.scenes(48), sound=False, streams=True)
+    content = media.film(tmp_path, media.scenes(48, 2, (640, 360)), sound=False, streams=True)
     world.sandbox.put("/media/paced.mp4", content=content).raise_for_status()
     url = f"http://contentgen-sandbox.{release.NAMESPACE}.svc/media/paced.mp4?seconds=48"
     watch = Watch(world, "LoraTraining", "paced", "{.status.stage} {.status.progress}")

@@ -30,11 +30,13 @@ def _scene(number: int, frame: int, size: tuple[int, int]) -> Pixels:
 
 
 def film(folder: Path, frames: list[Pixels], *, sound: bool = True, streams: bool = False) -> bytes:
-    """An MP4. `streams`: it can be decoded from its beginning while the rest still comes."""
+    """An MP4. `streams`: it can be decoded from its beginning while the rest still comes, with a keyframe in every two
+    seconds: work is split there, and a part begins when the next keyframe is known."""
     path = folder / "film.mp4"
     height, width = frames[0].shape[:2]
     with av.open(str(path), "w", container_options={"movflags": "faststart"} if streams else {}) as container:
-        pictures = container.add_stream("libx264", rate=_FPS, options={"preset": "ultrafast"})
+        groups = {"g": str(2 * _FPS)} if streams else {}
+        pictures = container.add_stream("libx264", rate=_FPS, options={"preset": "ultrafast"} | groups)
         pictures.width, pictures.height, pictures.pix_fmt = width, height, "yuv420p"
         voice = container.add_stream("aac", rate=44100, layout="mono") if sound else None
         for pixels in frames:
