@@ -1,4 +1,4 @@
-# The operator's image. Build it from the repository's root: docker build --tag contentgen-operator .
+# The image of the operator and of the gateway. Build it from the repository's root: docker build --tag contentgen-operator .
 ARG BASE_IMAGE=python:3.13-slim
 FROM ${BASE_IMAGE}
 
@@ -10,7 +10,9 @@ RUN python3 -m venv /opt/venv \
     && rm /tmp/requirements.txt
 
 COPY operator/contentgen_contract /opt/contentgen/contentgen_contract
+COPY operator/contentgen_runtime /opt/contentgen/contentgen_runtime
 COPY operator/contentgen_operator /opt/contentgen/contentgen_operator
+COPY operator/contentgen_gateway /opt/contentgen/contentgen_gateway
 # The root filesystem is read-only when it runs, so the byte code is made here.
 RUN /opt/venv/bin/python3 -m compileall -q /opt/contentgen
 

@@ -10,7 +10,13 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("operator", "worker", "vision", "sandbox", "dev")
+EXTRAS = {
+    "operator": ("operator", "gateway"),  # one image
+    "worker": ("worker",),
+    "vision": ("vision",),
+    "sandbox": ("sandbox",),
+    "dev": ("dev",),
+}
 
 
 def main() -> int:
@@ -22,8 +28,8 @@ def main() -> int:
         for name in stale:
             print(f"{_path(name).relative_to(ROOT)} does not fit pyproject.toml any more: run `make lock`")
         return bool(stale)
-    for extra in EXTRAS:
-        _path(extra).write_text(head + _compile("pyproject.toml", "--extra", extra))
+    for name, extras in EXTRAS.items():
+        _path(name).write_text(head + _compile("pyproject.toml", *(f"--extra={extra}" for extra in extras)))
     _path("uv").write_text(head + _only("uv", _path("dev").read_text()))
     return 0
 

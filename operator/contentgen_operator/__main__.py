@@ -10,10 +10,8 @@ from functools import partial
 from typing import Any
 
 import kopf
-from pymongo import MongoClient, WriteConcern
-from pymongo.database import Database
 
-from contentgen_operator import logs, metrics
+from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.cache import Cache
 from contentgen_operator.case import Policy
@@ -36,12 +34,13 @@ from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
-from contentgen_operator.servers import plain_server, tls_server
 from contentgen_operator.settings import Settings
 from contentgen_operator.storage import Storage
 from contentgen_operator.stores import prepare_stores
 from contentgen_operator.watches import Watches
 from contentgen_operator.wiring import build_registry
+from contentgen_runtime import logs, mongo
+from contentgen_runtime.servers import plain_server, tls_server
 
 _log = logging.getLogger(__name__)
 _THREADS = 48
@@ -76,7 +75,7 @@ def _on_signals(stop: asyncio.Event) -> None:
 
 
 async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float, stop: asyncio.Event) -> None:
-    storage, database = _storage(settings), _database(settings)
+    storage, database = _storage(settings), mongo.connect(settings.mongodb_uri, settings.mongodb_database)
     ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
     providers = _providers(settings)
     cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records)
@@ -183,14 +182,6 @@ def _storage(settings: Settings) -> Storage:
         public_endpoint=settings.s3_public_endpoint,
         provider_lifetime=timedelta(seconds=settings.provider_deadline_seconds) + SLACK,
     )
-
-
-def _database(settings: Settings) -> Database[dict[str, Any]]:
-    client: MongoClient[dict[str, Any]] = MongoClient(
-        settings.mongodb_uri, serverSelectionTimeoutMS=5000, connectTimeoutMS=5000, socketTimeoutMS=10000, tz_aware=True
-    )
-    # Acknowledged means durable: an intent must not be lost when a server dies.
-    return client.get_database(settings.mongodb_database, write_concern=WriteConcern(w="majority", j=True))
 
 
 def _providers(settings: Settings) -> dict[str, Provider]:

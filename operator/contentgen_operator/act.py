@@ -21,9 +21,8 @@ from contentgen_contract.status import JobRef, ResourceStatus, dump_status
 from contentgen_operator.cache import Cache
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate, job_manifest
-from contentgen_operator.kube import Kube, explain
+from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.logs import about
 from contentgen_operator.observed import JobView, Resource, ResourceRef, is_settled
 from contentgen_operator.plan import Cancellation, Notice, Payment, Plan, StageJob
 from contentgen_operator.providers.base import (
@@ -39,6 +38,7 @@ from contentgen_operator.providers.base import (
 from contentgen_operator.purchases import Move, PurchaseState
 from contentgen_operator.records import Records
 from contentgen_operator.storage import NotDeleted, Storage
+from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Actor:
             if not plan.last_chance:
                 raise
             left = plan.discard.prefixes if plan.discard else ()
-            _log.warning("a deleted resource goes, and %s stays: %s", left, error, extra=about(resource.ref))
+            _log.warning("a deleted resource goes, and %s stays: %s", left, error, extra=resource.ref.about)
         await self._without_finalizer(resource)
 
     async def _cancel(self, cancel: Cancellation, now: datetime, *, last_chance: bool) -> None:
@@ -219,7 +219,7 @@ class Actor:
             _log.info(
                 "%s %s/%s: %s (%s) %s",
                 *(ref.kind.value, ref.namespace, ref.name, status.phase, status.reason, status.message),
-                extra=about(ref),
+                extra=ref.about,
             )
 
     async def _announce(self, resource: Resource, notices: tuple[Notice, ...], now: datetime) -> None:
@@ -228,7 +228,7 @@ class Actor:
             try:
                 await self._kube.post_event(resource.ref, notice, now)
             except ApiException as error:
-                _log.warning("an event was not posted: %s", explain(error), extra=about(resource.ref))
+                _log.warning("an event was not posted: %s", explain(error), extra=resource.ref.about)
 
     async def _record(self, resource: Resource, status: ResourceStatus) -> None:
         if self._recorded.get(resource.ref.uid) == status:

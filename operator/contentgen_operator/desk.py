@@ -21,13 +21,13 @@ from contentgen_contract import keys
 from contentgen_contract.orders import Progress, UploadGrants, UploadRequest, WorkOrder
 from contentgen_operator.clock import utc_now
 from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Unauthenticated
-from contentgen_operator.kube import explain
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orders import Assignment, OrderPolicy, lifetime, work_order
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import purchase_key
 from contentgen_operator.storage import Storage
+from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
 _AWAY = (PyMongoError, BotoCoreError, ApiException, aiohttp.ClientError, TimeoutError)

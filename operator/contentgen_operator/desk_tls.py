@@ -20,7 +20,8 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.base import Value
 from contentgen_operator.authority import Authority, Issued, between_of, issue, new_authority, vouch
 from contentgen_operator.clock import utc_now
-from contentgen_operator.kube import Conflict, Kube, explain
+from contentgen_operator.kube import Kube
+from contentgen_runtime.kube import Conflict, explain
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 60.0

@@ -9,9 +9,10 @@ from typing import Any
 from contentgen_contract.names import GROUP, Kind
 from contentgen_operator import metrics
 from contentgen_operator.cache import Cache
-from contentgen_operator.kube import API_ERRORS, Kube, explain
+from contentgen_operator.kube import Kube
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
 from contentgen_operator.reports import Reports
+from contentgen_runtime.kube import API_ERRORS, explain
 
 Body = dict[str, Any]
 _FIRST_LOOK_SECONDS = 10.0

@@ -24,6 +24,11 @@ class ResourceRef(Value):
     name: str
     uid: str
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What a log line about it has, for `extra`."""
+        return {"jobId": self.uid, "kind": self.kind.value, "namespace": self.namespace, "resource": self.name}
+
 
 class Resource(Value):
     """A resource as the API server gave it."""

@@ -14,8 +14,7 @@ from contentgen_operator.case import Policy
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide import decide
 from contentgen_operator.deletion import grace_is_over
-from contentgen_operator.kube import API_ERRORS, Conflict, Kube, explain
-from contentgen_operator.logs import about
+from contentgen_operator.kube import Kube
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import Observed, Resource, ResourceRef
 from contentgen_operator.plan import Plan
@@ -24,6 +23,7 @@ from contentgen_operator.runs import has_valid_spec
 from contentgen_operator.storage import BucketMissing, NotDeleted
 from contentgen_operator.summary import store_unavailable
 from contentgen_operator.wakeups import WakeUps
+from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 
 _log = logging.getLogger(__name__)
 _STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
@@ -63,12 +63,12 @@ class Reconciler:
             return 0.1, "conflict"
         except API_ERRORS as error:
             again = self._pause(ref)
-            _log.warning("the API server: %s; again in %.0f s", explain(error), again, extra=about(ref))
+            _log.warning("the API server: %s; again in %.0f s", explain(error), again, extra=ref.about)
             return again, "api_error"
         except Exception:  # noqa: BLE001 - whatever it is, it must not stop the resource for ever
             # A poisoned resource is looked at ever less often; its neighbours go on.
             again = self._pause(ref)
-            _log.exception("reconcile failed; again in %.0f s", again, extra=about(ref))
+            _log.exception("reconcile failed; again in %.0f s", again, extra=ref.about)
             return again, "error"
 
     async def _once(self, ref: ResourceRef) -> float | None:
@@ -102,7 +102,7 @@ class Reconciler:
         except _STORE_ERRORS as error:
             return await self._store_down(resource, error, now)
         except Unavailable as error:  # a cancellation that can still be tried again
-            _log.warning("%s", error, extra=about(resource.ref))
+            _log.warning("%s", error, extra=resource.ref.about)
             return min(self._pause(resource.ref), _DELETION_PAUSE_SECONDS)
         self._failures.pop(resource.ref, None)
         return plan.again_seconds
@@ -128,7 +128,7 @@ class Reconciler:
         store = "MongoDB" if isinstance(error, PyMongoError) else "S3"
         metrics.store_errors.labels(store).inc()
         message = f"{store} is not available: {_short(error)}; work goes on by itself once it is"
-        _log.warning("a store is away: %s; again in %.0f s", message, again, extra=about(resource.ref))
+        _log.warning("a store is away: %s; again in %.0f s", message, again, extra=resource.ref.about)
         if resource.deleting:
             return min(again, _DELETION_PAUSE_SECONDS)
         await self._actor.write_status(resource, store_unavailable(resource, message, now))

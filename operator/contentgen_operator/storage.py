@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
 from contentgen_contract.orders import FileClaim, Outcome, UploadGrant
 from contentgen_operator.observed import Stored
+from contentgen_runtime import s3
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -32,10 +32,8 @@ _MAX_OUTCOME_BYTES = 4 * 2**20
 _LONGEST_URL = timedelta(days=7)  # more than that S3 does not take
 PERSON_URL_LIFETIME = timedelta(minutes=15)
 _NOT_OURS_TO_SET = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
-_PARALLEL = 16  # requests at a time about what a worker says it stored
 _CHUNK = 1 << 20
 _MOST_LISTED = 10_000  # objects of one job; an outcome lists 4,096 at most
-_MISSING = {"404", "NoSuchKey", "NotFound"}
 _NO_BUCKET = {"404", "NotFound", "NoSuchBucket"}
 
 
@@ -72,11 +70,10 @@ class Storage:
         self._endpoint = endpoint
         self._public_endpoint = public_endpoint or endpoint
         session = boto3.session.Session()
-        self._client = _client(session, region, endpoint)
-        # A client is twelve megabytes, most of it the description of S3.
+        self._client = s3.connect(session, region, endpoint)
         same = self._public_endpoint == endpoint
-        self._public = self._client if same else _client(session, region, self._public_endpoint)
-        self._heads = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="head")
+        self._public = self._client if same else s3.connect(session, region, self._public_endpoint)
+        self._heads = ThreadPoolExecutor(s3.PARALLEL, thread_name_prefix="head")
 
     def ensure_bucket(self) -> None:
         """Create the bucket where it is missing, and keep versions of its objects. Idempotent.
@@ -87,7 +84,7 @@ class Storage:
         try:
             self._client.head_bucket(Bucket=self.bucket)
         except ClientError as error:
-            if _code(error) not in _NO_BUCKET:
+            if s3.code(error) not in _NO_BUCKET:
                 raise
             self._create_bucket()
         self._ensure_versioning()
@@ -97,9 +94,9 @@ class Storage:
             if "Status" not in self._client.get_bucket_versioning(Bucket=self.bucket):
                 self._client.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
         except ClientError as error:
-            if _code(error) not in _NOT_OURS_TO_SET:
+            if s3.code(error) not in _NOT_OURS_TO_SET:
                 raise
-            _log.warning("bucket %s: versions are not kept by us: %s", self.bucket, _code(error))
+            _log.warning("bucket %s: versions are not kept by us: %s", self.bucket, s3.code(error))
 
     def _create_bucket(self) -> None:
         if self._region == "us-east-1":  # S3 refuses to be told its default region
@@ -167,7 +164,7 @@ class Storage:
         try:
             self._client.head_bucket(Bucket=self.bucket)
         except ClientError as error:
-            if _code(error) in _NO_BUCKET:
+            if s3.code(error) in _NO_BUCKET:
                 raise BucketMissing(self.bucket) from None
             raise
 
@@ -214,7 +211,7 @@ class Storage:
         try:
             head = self._client.head_object(Bucket=self.bucket, Key=prefix + claim.name, ChecksumMode="ENABLED")
         except ClientError as error:
-            if _code(error) in _MISSING:
+            if s3.code(error) in s3.MISSING:
                 return False
             raise
         found = (head["ContentLength"], head.get("ChecksumSHA256"), head.get("ContentType"))
@@ -224,7 +221,7 @@ class Storage:
         try:
             head = self._client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
         except ClientError as error:
-            if _code(error) in _MISSING:
+            if s3.code(error) in s3.MISSING:
                 return None
             raise
         checksum = head.get("ChecksumSHA256")
@@ -268,7 +265,7 @@ class Storage:
         try:
             yield
         except ClientError as error:
-            if _code(error) == "NoSuchBucket":
+            if s3.code(error) == "NoSuchBucket":
                 raise BucketMissing(self.bucket) from None
             raise
 
@@ -277,7 +274,7 @@ class Storage:
             with self._bucket_expected():
                 reply = self._client.get_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
-            if _code(error) in _MISSING:
+            if s3.code(error) in s3.MISSING:
                 return None
             raise
         if reply["ContentLength"] > limit:
@@ -290,25 +287,6 @@ class Storage:
         )
 
 
-def _client(session: boto3.session.Session, region: str, endpoint: str | None) -> "S3Client":
-    config = Config(
-        signature_version="s3v4",
-        s3={"addressing_style": "path" if endpoint else "virtual"},
-        connect_timeout=5,
-        read_timeout=10,
-        max_pool_connections=2 * _PARALLEL,
-        retries={"mode": "standard", "total_max_attempts": 2},
-        # The default puts a CRC32 into every presigned PUT, which the sender could not know.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    return session.client("s3", region_name=region, endpoint_url=endpoint, config=config)
-
-
 def _checksum(claim: FileClaim) -> str:
     """As S3 writes it."""
     return base64.b64encode(bytes.fromhex(claim.sha256)).decode()
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))

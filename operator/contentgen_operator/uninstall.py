@@ -14,7 +14,7 @@ from typing import Any
 from kubernetes.client.exceptions import ApiException
 
 from contentgen_contract.names import FINALIZER, GROUP, VERSION, Kind
-from contentgen_operator import logs
+from contentgen_runtime import logs
 from kubernetes import client, config
 
 _log = logging.getLogger("uninstall")

@@ -14,8 +14,8 @@ from pymongo.errors import AutoReconnect
 from contentgen_contract.names import Kind, Phase, progress_at
 from contentgen_contract.spec import parse_spec
 from contentgen_contract.status import ResourceStatus
-from contentgen_operator.kube import Conflict
 from contentgen_operator.observed import ResourceRef
+from contentgen_runtime.kube import Conflict
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 ORDER = [

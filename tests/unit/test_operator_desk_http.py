@@ -23,8 +23,8 @@ from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import Resource, ResourceRef
 from contentgen_operator.orders import Assignment, OrderPolicy
 from contentgen_operator.reports import Reports
-from contentgen_operator.servers import HurriedProtocol, tls_server
 from contentgen_operator.storage import Storage
+from contentgen_runtime.servers import HurriedProtocol, tls_server
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 

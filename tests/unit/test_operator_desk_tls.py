@@ -22,9 +22,9 @@ from contentgen_contract.orders import Progress
 from contentgen_operator.authority import Issued, issue, new_authority
 from contentgen_operator.clock import utc_now
 from contentgen_operator.desk_tls import DeskCertificate, DeskTls, KeptSecret, MountedFolder, Term, UnusableCertificate
-from contentgen_operator.kube import Conflict
-from contentgen_operator.servers import tls_server
 from contentgen_operator.settings import Settings
+from contentgen_runtime.kube import Conflict
+from contentgen_runtime.servers import tls_server
 from contentgen_worker.desk import Desk as WorkersDesk
 
 HOST = "localhost"

@@ -12,9 +12,10 @@ from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind
-from contentgen_operator.kube import Conflict, Kube
+from contentgen_operator.kube import Kube
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.plan import Notice
+from contentgen_runtime.kube import Conflict
 
 REF = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid="u")
 OURS = "/apis/contentgen.dev/v1alpha1/namespaces/ns/transcriptions/it"

@@ -19,12 +19,12 @@ from contentgen_operator.cache import Cache
 from contentgen_operator.instruments import CountedLedger, CountedProvider, counted_desk
 from contentgen_operator.intake import Intake
 from contentgen_operator.kube import _resource_of
-from contentgen_operator.logs import JsonFormatter, about
 from contentgen_operator.money import PRICES
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.providers.base import Call, MaybeAccepted
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.reports import Reports
+from contentgen_runtime.logs import JsonFormatter
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 KEY = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="ab", rerun=None, attempt=1)
@@ -162,7 +162,7 @@ def test_a_line_says_whom_it_is_about_and_keeps_secrets() -> None:
     said = "GET https://s3/x?X-Amz-Signature=abc failed; Authorization: Key fal-secret-123456; 'http://h/p?a=b'"
     said += " mongodb+srv://user:pass-word@db.example/x"
     record = logging.LogRecord("n", logging.INFO, "f", 1, "%s", (said,), None)
-    vars(record).update(about(ref))
+    vars(record).update(ref.about)
     line = JsonFormatter().format(record)
     told = json.loads(line)
     assert [told[each] for each in ("jobId", "kind", "namespace", "resource")] == ["u1", "Transcription", "ns", "it"]

@@ -17,7 +17,8 @@ CANARY = "canary-7f3a"
 # What an operator does with a poisoned resource. Everything that may hold a secret holds the canary.
 POISONED = f"""
 import logging
-from contentgen_operator import logs, reporting
+from contentgen_operator import reporting
+from contentgen_runtime import logs
 from contentgen_operator.observed import ResourceRef
 from contentgen_contract.names import Kind
 
@@ -35,7 +36,7 @@ try:
     look("a prompt of {CANARY}", "Key {CANARY}")
 except ValueError:
     logging.getLogger("contentgen_operator.reconcile").exception(
-        "reconcile failed; again in %.0f s; %s", 1, "{CANARY}", extra=logs.about(ref) | {{"purchase": "{CANARY}"}}
+        "reconcile failed; again in %.0f s; %s", 1, "{CANARY}", extra=ref.about | {{"purchase": "{CANARY}"}}
     )
 """
 

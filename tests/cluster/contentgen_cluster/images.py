@@ -19,10 +19,11 @@ class Image:
 
 
 _CONTRACT = "operator/contentgen_contract"
+_OPERATOR = tuple(f"operator/contentgen_{name}" for name in ("runtime", "operator", "gateway"))
 OPERATOR = Image(
     "operator",
     "Dockerfile",
-    (".dockerignore", "requirements/operator.txt", _CONTRACT, "operator/contentgen_operator"),
+    (".dockerignore", "requirements/operator.txt", _CONTRACT, *_OPERATOR),
 )
 WORKER = Image(
     "worker",

@@ -26,7 +26,7 @@ from contentgen_operator.case import Policy
 from contentgen_operator.intake import owner_of
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
-from contentgen_operator.kube import Conflict, owned_by
+from contentgen_operator.kube import owned_by
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import JobView, ResourceRef, Stored, is_settled
@@ -35,6 +35,7 @@ from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
+from contentgen_runtime.kube import Conflict
 
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
 SPECS: dict[Kind, dict[str, Any]] = {

@@ -6,20 +6,13 @@ import re
 from datetime import UTC, datetime
 from typing import Literal
 
-from contentgen_operator.observed import ResourceRef
-
-_EXTRA = ("jobId", "kind", "namespace", "resource", "purchase", "key")
+_EXTRA = ("jobId", "kind", "namespace", "resource", "purchase", "key", "caller")
 # A signed URL's query is a key to the file; an Authorization header to more.
 _SECRET = re.compile(
     r"(?P<before>https?://[^\s?'\"]+)\?[^\s'\"]+"
     r"|(?P<scheme>(?:Key|Bearer) )[\w.:-]{8,}"
     r"|(?P<uri>mongodb(?:\+srv)?://)[^\s/@]+@"
 )
-
-
-def about(ref: ResourceRef) -> dict[str, str]:
-    """What a line about a resource has, for `extra`."""
-    return {"jobId": ref.uid, "kind": ref.kind.value, "namespace": ref.namespace, "resource": ref.name}
 
 
 def redacted(text: str) -> str:
