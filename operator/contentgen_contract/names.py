@@ -8,6 +8,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 CATEGORY = "contentgen"  # `kubectl get contentgen` lists all kinds
 
 TOKEN_AUDIENCE = "contentgen"  # noqa: S105 - the audience of a worker's token, not a token
+GATEWAY_AUDIENCE = "contentgen-gateway"  # of a person's or a program's; a worker's is worth nothing there
 TOKEN_FOLDER = "/var/run/secrets/contentgen"  # noqa: S105 - where the kubelet puts that token
 
 FINALIZER = f"{GROUP}/finalizer"  # only while a paid request is in flight, or files are to go with the resource

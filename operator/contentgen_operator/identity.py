@@ -54,7 +54,7 @@ class Gatekeeper:
         digest = hashlib.sha256(token.encode()).hexdigest()
         known = self._known.get(digest)
         if known is None or time.monotonic() - known[0] >= _REMEMBERED_SECONDS:
-            namespace, pod_name, pod_uid = _bound_pod(await self._kube.review_token(token))
+            namespace, pod_name, pod_uid = _bound_pod(await self._kube.review_token(token, TOKEN_AUDIENCE))
             known = (time.monotonic(), await self._post_of(namespace, pod_name, pod_uid))
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()

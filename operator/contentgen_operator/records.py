@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
-from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
 
+from contentgen_contract import indexes
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, TranscriptionSpec
 from contentgen_contract.status import ResourceStatus, VersionStatus
@@ -33,8 +33,8 @@ class Records:
 
     def create_indexes(self) -> None:
         """Idempotent; each serves a query of the gateway."""
-        self._collection.create_index([("jobId", ASCENDING)], unique=True, name="job_id")
-        self._collection.create_index([("userId", ASCENDING), ("createdAt", DESCENDING)], name="user_created")
+        for name, keys in indexes.JOBS.items():
+            self._collection.create_index(list(keys), name=name, unique=name == "job_id")
 
     async def write(self, resource: Resource, status: ResourceStatus) -> None:
         """Make the record say what the status says."""

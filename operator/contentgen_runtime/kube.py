@@ -12,8 +12,6 @@ import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
-from contentgen_contract.names import TOKEN_AUDIENCE
-
 Body = dict[str, Any]
 Watch = Callable[[str, str, int], None]
 """Told of each request: its method, its path, and the code of the answer, 0 where there was none."""
@@ -67,12 +65,12 @@ class KubeApi:
             raise ApiException.from_response(http_resp=response, body=content.decode(errors="replace"), data=None)
         return content
 
-    async def review_token(self, token: str) -> Body:
-        """The status of a TokenReview for our audience."""
+    async def review_token(self, token: str, audience: str) -> Body:
+        """The status of a TokenReview."""
         review = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
-            "spec": {"token": token, "audiences": [TOKEN_AUDIENCE]},
+            "spec": {"token": token, "audiences": [audience]},
         }
         answer = await self.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
         return answer.get("status") or {}

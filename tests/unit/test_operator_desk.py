@@ -50,7 +50,7 @@ class Cluster:
         self.jobs: dict[tuple[str, str], dict[str, Any]] = {}
         self.resources: dict[tuple[Kind, str, str], dict[str, Any]] = {}
 
-    async def review_token(self, token: str) -> dict[str, Any]:
+    async def review_token(self, token: str, _audience: str) -> dict[str, Any]:
         return self.reviews.get(token, {"authenticated": False})
 
     async def get_pod(self, namespace: str, name: str) -> dict[str, Any] | None:

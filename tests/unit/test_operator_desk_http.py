@@ -314,7 +314,7 @@ async def test_an_api_server_that_is_away_is_no_reason_to_refuse(
     """A worker that is refused gives up after half a minute; one that is told 503 waits."""
 
     class Away:
-        async def review_token(self, _token: str) -> None:
+        async def review_token(self, _token: str, _audience: str) -> None:
             raise TimeoutError
 
     world = World(monkeypatch, Writes())

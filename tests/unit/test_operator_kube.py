@@ -128,7 +128,7 @@ async def test_a_pod_and_a_review_are_plain_objects(api: tuple[Api, Kube]) -> No
     assert await kube.get_pod("ns", "none") is None
     reviews = "/apis/authentication.k8s.io/v1/tokenreviews"
     server.replies["POST", reviews] = (201, {"status": {"authenticated": True, "audiences": ["contentgen"]}})
-    assert (await kube.review_token("t"))["authenticated"] is True
+    assert (await kube.review_token("t", "contentgen"))["authenticated"] is True
     assert server.seen[-1][3]["spec"] == {"token": "t", "audiences": ["contentgen"]}
 
 

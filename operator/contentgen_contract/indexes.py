@@ -1,0 +1,22 @@
+"""The indexes of the collection `jobs`: the operator creates them, and each query of the gateway is served by one.
+
+Plain indexes only (../shared/stores.md): what a query asks for equality comes first, what it sorts by last; `jobId`
+makes the order total, so that a cursor can go on after any record.
+"""
+
+Keys = tuple[tuple[str, int], ...]
+NEWEST_FIRST: Keys = (("createdAt", -1), ("jobId", -1))
+
+JOBS: dict[str, Keys] = {
+    "job_id": (("jobId", 1),),
+    "created": NEWEST_FIRST,
+    "user_created": (("userId", 1), *NEWEST_FIRST),
+    "namespace_created": (("namespace", 1), *NEWEST_FIRST),
+    "namespace_user_created": (("namespace", 1), ("userId", 1), *NEWEST_FIRST),
+    "namespace_type_created": (("namespace", 1), ("type", 1), *NEWEST_FIRST),
+    "namespace_status_created": (("namespace", 1), ("status", 1), *NEWEST_FIRST),
+    "terms_created": (("terms", 1), *NEWEST_FIRST),
+    "tags_created": (("metadata.tags", 1), *NEWEST_FIRST),
+    "uses": (("uses", 1),),
+}
+"""Names and keys; `job_id` is unique. `terms`, `tags` and `uses` are arrays."""

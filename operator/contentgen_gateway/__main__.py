@@ -1,0 +1,57 @@
+"""The gateway's process."""
+
+import asyncio
+import signal
+
+from contentgen_gateway.access import Access
+from contentgen_gateway.app import create_app
+from contentgen_gateway.callers import Callers
+from contentgen_gateway.files import Files
+from contentgen_gateway.parts import Parts
+from contentgen_gateway.records import Records
+from contentgen_gateway.resources import Resources
+from contentgen_gateway.settings import Settings
+from contentgen_gateway.sight import Sight
+from contentgen_runtime import logs, mongo
+from contentgen_runtime.kube import KubeApi
+from contentgen_runtime.servers import plain_server
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    settings = Settings()
+    logs.configure(settings.log_format, settings.log_level)
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    async with KubeApi() as kube:
+        server = plain_server(create_app(assemble(settings, kube)), settings.gateway_port)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(each, lambda: setattr(server, "should_exit", True))
+        await server.serve()
+
+
+def assemble(settings: Settings, kube: KubeApi) -> Parts:
+    """The parts, each made once."""
+    database = mongo.connect(settings.mongodb_uri, settings.mongodb_database)
+    access = Access(kube, open_to_all=settings.gateway_sign_in == "None")
+    records = Records(database["jobs"])
+    return Parts(
+        settings=settings,
+        callers=Callers(kube),
+        access=access,
+        records=records,
+        sight=Sight(records, access),
+        resources=Resources(kube),
+        files=Files(
+            bucket=settings.s3_bucket,
+            region=settings.s3_region,
+            endpoint=settings.s3_endpoint,
+            public_endpoint=settings.s3_public_endpoint,
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

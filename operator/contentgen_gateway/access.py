@@ -1,0 +1,75 @@
+"""Who may do what: Kubernetes decides, by namespace and kind, before anything is read."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from enum import StrEnum
+
+from contentgen_contract.names import GROUP, Kind
+from contentgen_gateway.callers import Caller
+from contentgen_runtime.kube import KubeApi
+
+_REMEMBERED_SECONDS = 15.0
+_REMEMBERED = 65536
+_AT_ONCE = 16
+EVERYWHERE = ""
+"""Stands for all namespaces, as in a SubjectAccessReview."""
+
+
+class Verb(StrEnum):
+    """What RBAC knows."""
+
+    GET = "get"
+    LIST = "list"
+    CREATE = "create"
+    PATCH = "patch"
+    DELETE = "delete"
+
+
+class Access:
+    """SubjectAccessReviews, remembered for some seconds: a right that is taken away is gone then."""
+
+    def __init__(self, kube: KubeApi, *, open_to_all: bool = False) -> None:
+        self._kube = kube
+        self._open = open_to_all
+        self._known: dict[tuple[Caller, Verb, Kind, str], tuple[float, bool]] = {}
+        self._asking = asyncio.Semaphore(_AT_ONCE)
+
+    async def may(self, caller: Caller, verb: Verb, kind: Kind, namespace: str) -> bool:
+        """Whether the caller may."""
+        if self._open:
+            return True
+        asked = (caller, verb, kind, namespace)
+        known = self._known.get(asked)
+        if known is not None and time.monotonic() - known[0] < _REMEMBERED_SECONDS:
+            return known[1]
+        async with self._asking:
+            answer = await self._kube.call("POST", _REVIEWS, _review(*asked))
+        allowed = bool((answer.get("status") or {}).get("allowed"))
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[asked] = (time.monotonic(), allowed)
+        return allowed
+
+    async def which(self, caller: Caller, verb: Verb, namespaces: Iterable[str]) -> dict[str, frozenset[Kind]]:
+        """Of these namespaces, those where the caller may do it, with the kinds that it may be done to."""
+        asked = [(namespace, kind) for namespace in namespaces for kind in Kind]
+        answers = await asyncio.gather(*(self.may(caller, verb, kind, namespace) for namespace, kind in asked))
+        found: dict[str, set[Kind]] = {}
+        for (namespace, kind), allowed in zip(asked, answers, strict=True):
+            if allowed:
+                found.setdefault(namespace, set()).add(kind)
+        return {namespace: frozenset(kinds) for namespace, kinds in found.items()}
+
+
+_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+
+
+def _review(caller: Caller, verb: Verb, kind: Kind, namespace: str) -> dict[str, object]:
+    wanted = {"group": GROUP, "resource": kind.plural, "verb": verb.value, "namespace": namespace}
+    who = {"user": caller.name, "groups": list(caller.groups), "extra": {key: list(each) for key, each in caller.extra}}
+    return {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": who | {"resourceAttributes": wanted},
+    }

@@ -1,0 +1,24 @@
+"""The gateway's HTTP face."""
+
+from fastapi import FastAPI
+
+from contentgen_gateway import jobs, problems
+from contentgen_gateway.parts import Parts
+
+_ROUTERS = (jobs.router,)
+
+
+def create_app(parts: Parts) -> FastAPI:
+    """The app over its parts."""
+    app = FastAPI(
+        title="contentgen",
+        description="Find, see, share and fetch what was made.",
+        docs_url="/api-docs",
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    app.state.parts = parts
+    problems.install(app)
+    for router in _ROUTERS:
+        app.include_router(router)
+    return app

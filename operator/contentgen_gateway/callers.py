@@ -1,0 +1,67 @@
+"""Who asks: a bearer token, or the cookie of a browser that signed in with one. Kubernetes says whose it is."""
+
+import hashlib
+import time
+from dataclasses import dataclass
+
+from contentgen_contract.names import GATEWAY_AUDIENCE
+from contentgen_gateway.problems import Problem
+from contentgen_runtime.kube import KubeApi
+
+_REMEMBERED_SECONDS = 60.0
+_REMEMBERED = 4096
+_SERVICE_ACCOUNT = "system:serviceaccount:"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody whom Kubernetes knows."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def home(self) -> str | None:
+        """The namespace of a service account."""
+        return self.name.split(":")[2] if self.name.startswith(_SERVICE_ACCOUNT) else None
+
+
+ANYBODY = Caller("anybody")
+"""Who asks where there is no sign-in."""
+
+
+class Callers:
+    """Tokens to callers, remembered for a minute."""
+
+    def __init__(self, kube: KubeApi) -> None:
+        self._kube = kube
+        self._known: dict[str, tuple[float, Caller]] = {}
+
+    async def caller(self, token: str) -> Caller:
+        """Whose token it is. Raises Problem 401."""
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        known = self._known.get(digest)
+        if known is not None and time.monotonic() - known[0] < _REMEMBERED_SECONDS:
+            return known[1]
+        caller = _of(await self._kube.review_token(token, GATEWAY_AUDIENCE))
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[digest] = (time.monotonic(), caller)
+        return caller
+
+
+def _of(review: dict[str, object]) -> Caller:
+    user = review.get("user")
+    audiences = review.get("audiences")
+    known = review.get("authenticated") and isinstance(audiences, list) and GATEWAY_AUDIENCE in audiences
+    if not known or not isinstance(user, dict):
+        raise unauthenticated("the token is not one that this cluster gave for the gateway, or it has expired")
+    extra = tuple(sorted((key, tuple(values)) for key, values in (user.get("extra") or {}).items()))
+    return Caller(str(user["username"]), tuple(user.get("groups") or ()), extra)
+
+
+def unauthenticated(why: str) -> Problem:
+    """401, with how to get a token."""
+    advice = f"{why}; make one with: kubectl create token NAME --audience {GATEWAY_AUDIENCE}"
+    return Problem(401, advice, headers={"WWW-Authenticate": "Bearer"})

@@ -1,0 +1,43 @@
+"""`/api/jobs`: any job, by id and in lists, in the seeds' shapes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_gateway.problems import RESPONSES
+from contentgen_gateway.queries import Scope, Wanted, counting, cursor_after, listing
+from contentgen_gateway.records import Record
+from contentgen_gateway.schemas import Job, JobList, Listing, Name
+
+router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
+
+
+@router.get("/jobs")
+async def list_jobs(caller: Calling, parts: Using, listed: Annotated[Listing, Query()]) -> JobList:
+    """Jobs that the caller may see, a page at a time."""
+    scope = await parts.sight.scope(caller, listed.namespace, listed.user_id)
+    records, total, following = await page(parts, scope, listed.wanted())
+    return JobList(jobs=[shown(each) for each in records], total=total, next_cursor=following)
+
+
+@router.get("/jobs/{job_id}")
+async def get_job(caller: Calling, parts: Using, job_id: Name) -> Job:
+    """One job, whole."""
+    return shown(await parts.sight.job(caller, job_id))
+
+
+async def page(parts: Parts, scope: Scope, wanted: Wanted) -> tuple[list[Record], int, str | None]:
+    """A page of records, how many there are in all, and the cursor of the next page."""
+    if scope.nothing:
+        return [], 0, None
+    query = listing(scope, wanted)
+    found = await parts.records.find(query)
+    total = await parts.records.count(counting(scope, wanted))
+    more = len(found) > query.limit
+    return found[: query.limit], total, cursor_after(found[query.limit - 1], wanted) if more else None
+
+
+def shown(record: Record) -> Job:
+    """A record as the API shows it."""
+    return Job.model_validate(record)

@@ -1,0 +1,50 @@
+"""What the endpoints work with, put together once (`__main__`), and how they come by it."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from contentgen_gateway.access import Access
+from contentgen_gateway.callers import ANYBODY, Caller, Callers, unauthenticated
+from contentgen_gateway.files import Files
+from contentgen_gateway.records import Records
+from contentgen_gateway.resources import Resources
+from contentgen_gateway.settings import Settings
+from contentgen_gateway.sight import Sight
+
+COOKIE = "contentgen-session"
+"""Holds the token of a browser that signed in; HttpOnly, Secure, SameSite=Strict."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything behind the HTTP API."""
+
+    settings: Settings
+    callers: Callers
+    access: Access
+    records: Records
+    sight: Sight
+    resources: Resources
+    files: Files
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the app that serves a request."""
+    return cast("Parts", request.app.state.parts)
+
+
+async def _caller(request: Request, parts: Annotated[Parts, Depends(parts_of)]) -> Caller:
+    if parts.settings.gateway_sign_in == "None":
+        return ANYBODY
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return await parts.callers.caller(token)
+    if cookie := request.cookies.get(COOKIE):
+        return await parts.callers.caller(cookie)
+    raise unauthenticated("a bearer token is needed")
+
+
+Using = Annotated[Parts, Depends(parts_of)]
+Calling = Annotated[Caller, Depends(_caller)]

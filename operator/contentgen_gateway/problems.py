@@ -1,0 +1,91 @@
+"""What goes wrong, as problem+json (RFC 9457): what was asked, why it can't be, what to do."""
+
+from http import HTTPStatus
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from pymongo.errors import PyMongoError
+from starlette.exceptions import HTTPException
+
+from contentgen_runtime.kube import API_ERRORS
+
+MEDIA_TYPE = "application/problem+json"
+_AWAY = (PyMongoError, BotoCoreError, ClientError, *API_ERRORS)
+
+
+class ProblemDetails(BaseModel):
+    """The body of every error."""
+
+    type: str = Field("about:blank", description="A URI of the kind of problem.")
+    title: str = Field(description="The kind of problem in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What it is here, and what to do.")
+    errors: list[dict[str, Any]] = Field(default_factory=list, description="The fields that are wrong: where and why.")
+
+
+class Problem(Exception):
+    """An answer that is no success."""
+
+    def __init__(self, status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers, self.more = status, detail, headers, more
+
+    def response(self) -> Response:
+        """As HTTP."""
+        body = {"type": "about:blank", "title": HTTPStatus(self.status).phrase, "status": self.status}
+        content = body | {"detail": self.detail} | self.more
+        return JSONResponse(content, self.status, headers=self.headers, media_type=MEDIA_TYPE)
+
+
+class NotFound(Problem):
+    """It is not there, or it is nobody's business of this caller's: both look the same."""
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(404, f"there is no {what} {name!r} that you may see")
+
+
+class BadRequest(Problem):
+    """One field is wrong."""
+
+    def __init__(self, field: str, given: object, expected: str) -> None:
+        message = f"{field}: {given!r} is not {expected}"
+        super().__init__(422, message[:600], errors=[{"loc": [field], "msg": f"expected {expected}"}])
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    code: {"model": ProblemDetails, "description": HTTPStatus(code).phrase, "content": {MEDIA_TYPE: {}}}
+    for code in (400, 401, 403, 404, 422, 429, 503)
+}
+"""What any endpoint may answer, for the OpenAPI document."""
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of an app a problem."""
+
+    @app.exception_handler(Problem)
+    async def problem(_: Request, error: Problem) -> Response:
+        return error.response()
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> Response:
+        return Problem(error.status_code, str(error.detail), headers=dict(error.headers or {})).response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        errors = [{"loc": list(each["loc"]), "msg": each["msg"]} for each in error.errors()]
+        first = errors[0]
+        where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+        return Problem(422, f"{where}: {first['msg']}", errors=errors).response()
+
+    for kind in _AWAY:
+        app.add_exception_handler(kind, _away)
+
+
+async def _away(_: Request, _error: Exception) -> Response:
+    """A store or the API server is away: nobody's fault here."""
+    detail = "a store or the Kubernetes API does not answer; try again later"
+    return Problem(503, detail, headers={"Retry-After": "5"}).response()

@@ -1,0 +1,196 @@
+"""What is asked of the collection `jobs`, as values: filter, order and the index that serves it. Pure.
+
+Everything from outside is a typed value here, and goes into a filter as one: no text of a caller becomes a key, and
+where a document could be taken for an operator it is compared with `$eq`.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from contentgen_contract.names import Kind
+from contentgen_gateway.access import EVERYWHERE
+from contentgen_gateway.problems import BadRequest
+
+Filter = dict[str, Any]
+Sort = tuple[tuple[str, int], ...]
+MOST = 200  # records of a page
+NOT_DISCARDED = {"discard": {"$exists": False}}
+
+
+class Sorted(StrEnum):
+    """What lists are ordered by."""
+
+    CREATED = "createdAt"
+    STARTED = "startedAt"
+    COMPLETED = "completedAt"
+    PROGRESS = "progress"
+    STATUS = "status"
+    TYPE = "type"
+
+
+class Order(StrEnum):
+    """In which direction."""
+
+    NEWEST = "desc"
+    OLDEST = "asc"
+
+
+class JobStatus(StrEnum):
+    """The seeds' words."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a caller may look: kinds by namespace, and single jobs that were shared."""
+
+    namespaces: Mapping[str, frozenset[Kind]] = field(default_factory=dict)
+    jobs: tuple[str, ...] = ()
+
+    @property
+    def nothing(self) -> bool:
+        """Nothing may be seen."""
+        return not self.namespaces and not self.jobs
+
+    def filter(self) -> Filter:
+        """As a filter of records."""
+        whole = sorted(name for name, kinds in self.namespaces.items() if kinds == frozenset(Kind))
+        if EVERYWHERE in whole:
+            return {}
+        either: list[Filter] = [{"namespace": {"$in": whole}}] if whole else []
+        for name, kinds in sorted(self.namespaces.items()):
+            if name not in whole:
+                types = sorted(kind.record_type for kind in kinds)
+                either.append(({"namespace": name} if name != EVERYWHERE else {}) | {"type": {"$in": types}})
+        if self.jobs:
+            either.append({"jobId": {"$in": list(self.jobs)}})
+        return either[0] if len(either) == 1 else {"$or": either}
+
+
+Place = tuple[datetime | str | int | None, str]
+"""In an ordered list: what a record is ordered by, and its jobId."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a list should hold."""
+
+    user_id: str | None = None
+    type: str | None = None
+    status: JobStatus | None = None
+    model: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    tags: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()  # all of them, and the last may be the beginning of a word
+    sort: Sorted = Sorted.CREATED
+    order: Order = Order.NEWEST
+    limit: int = 50
+    after: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One find."""
+
+    filter: Filter
+    sort: Sort
+    limit: int
+    index: str
+
+
+def listing(scope: Scope, wanted: Wanted) -> Query:
+    """The query for a page of a list."""
+    conditions: list[Filter] = [scope.filter(), NOT_DISCARDED, *_conditions(wanted)]
+    direction = -1 if wanted.order is Order.NEWEST else 1
+    sort = ((wanted.sort.value, direction), ("jobId", direction))
+    if wanted.after is not None:
+        conditions.append(_beyond(wanted, wanted.after))
+    filter_ = {"$and": [each for each in conditions if each]}
+    return Query(filter_, sort, min(wanted.limit, MOST), _index(scope, wanted))
+
+
+def counting(scope: Scope, wanted: Wanted) -> Filter:
+    """All that the pages of a list hold together."""
+    return {"$and": [each for each in (scope.filter(), NOT_DISCARDED, *_conditions(wanted)) if each]}
+
+
+def _conditions(wanted: Wanted) -> list[Filter]:
+    found: list[Filter] = []
+    for key, value in (("userId", wanted.user_id), ("type", wanted.type), ("config.model", wanted.model)):
+        if value is not None:
+            found.append({key: {"$eq": value}})
+    if wanted.status is not None:
+        found.append({"status": wanted.status.value})
+    period = {"$gte": wanted.since, "$lt": wanted.until}
+    if period := {key: value for key, value in period.items() if value is not None}:
+        found.append({"createdAt": period})
+    found += [{"metadata.tags": {"$eq": tag}} for tag in wanted.tags]
+    if wanted.terms:
+        *whole, last = wanted.terms
+        found += [{"terms": {"$eq": term}} for term in whole]
+        found.append({"terms": {"$gte": last, "$lt": last + "\U0010ffff"}})
+    return found
+
+
+def _index(scope: Scope, wanted: Wanted) -> str:
+    """Which of the indexes serves it: what selects most comes first."""
+    if wanted.terms:
+        return "terms_created"
+    if wanted.tags:
+        return "tags_created"
+    if not scope.filter():
+        return "user_created" if wanted.user_id else "created"
+    if wanted.user_id:
+        return "namespace_user_created"
+    if wanted.type:
+        return "namespace_type_created"
+    return "namespace_status_created" if wanted.status else "namespace_created"
+
+
+# Cursors: where the last page ended. They hold nothing secret, and whatever comes back is checked.
+
+
+def cursor_after(record: Mapping[str, Any], wanted: Wanted) -> str:
+    """Of the page that follows on a record."""
+    value = record.get(wanted.sort.value)
+    told = value.isoformat() if isinstance(value, datetime) else value
+    return base64.urlsafe_b64encode(json.dumps([told, record["jobId"]]).encode()).decode().rstrip("=")
+
+
+def _beyond(wanted: Wanted, place: Place) -> Filter:
+    key, than = wanted.sort.value, "$lt" if wanted.order is Order.NEWEST else "$gt"
+    value, job = place
+    same = {key: {"$eq": value}, "jobId": {than: job}}
+    if value is None:  # what has no value sorts lowest
+        beyond = {} if wanted.order is Order.NEWEST else {key: {"$ne": None}}
+        return {"$or": [same, beyond]} if beyond else same
+    either = [{key: {than: value}}, same]
+    if wanted.order is Order.NEWEST:
+        either.append({key: {"$eq": None}})
+    return {"$or": either}
+
+
+def read_cursor(given: str, sort: Sorted) -> Place:
+    """Where a page ended that was ordered by `sort`. Raises BadRequest."""
+    try:
+        padded = given + "=" * (-len(given) % 4)
+        value, job = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
+        if not isinstance(job, str) or not isinstance(value, str | int | None) or isinstance(value, bool):
+            raise TypeError("no cursor of ours")
+        if isinstance(value, str) and sort in (Sorted.CREATED, Sorted.STARTED, Sorted.COMPLETED):
+            value = datetime.fromisoformat(value).astimezone(UTC)
+    except (ValueError, TypeError, UnicodeError, binascii.Error):
+        raise BadRequest("cursor", given, "a cursor from the list before") from None
+    return value, job

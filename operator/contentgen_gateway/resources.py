@@ -1,0 +1,61 @@
+"""The resources of jobs, as the gateway makes, changes and deletes them: with its own rights, once the caller's have
+been asked for.
+"""
+
+from typing import Any
+
+from kubernetes.aio.client.exceptions import ApiException
+
+from contentgen_contract.names import API_VERSION, GROUP, VERSION, Kind
+from contentgen_gateway.problems import Problem
+from contentgen_runtime.kube import Body, KubeApi, explain, or_none
+
+_REFUSALS = (400, 403, 404, 409, 422)
+
+
+class Resources:
+    """LoraTrainings, ImageGenerations and Transcriptions."""
+
+    def __init__(self, kube: KubeApi) -> None:
+        self._kube = kube
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Body | None:
+        """A resource, or None."""
+        return await or_none(self._kube.call("GET", _path(kind, namespace, name)))
+
+    async def create(
+        self, kind: Kind, namespace: str, name: str, spec: dict[str, Any], annotations: dict[str, str]
+    ) -> Body:
+        """A new resource. Raises Problem with the API server's own words where it refuses, 409 where there is one."""
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": kind.value,
+            "metadata": {"name": name, "namespace": namespace, "annotations": annotations},
+            "spec": spec,
+        }
+        return await self._or_problem("POST", _path(kind, namespace), body)
+
+    async def patch(self, kind: Kind, namespace: str, name: str, patch: Body) -> Body:
+        """Merge into a resource. Raises Problem as above."""
+        return await self._or_problem("PATCH", _path(kind, namespace, name), patch)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Delete this resource, and none of the same name that was made later. One that is gone is fine."""
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        try:
+            await self._kube.call("DELETE", _path(kind, namespace, name), body)
+        except ApiException as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def _or_problem(self, method: str, path: str, body: Body) -> Body:
+        try:
+            return await self._kube.call(method, path, body)
+        except ApiException as error:
+            if error.status in _REFUSALS:
+                raise Problem(422 if error.status == 400 else error.status, explain(error)[4:]) from None
+            raise
+
+
+def _path(kind: Kind, namespace: str, name: str = "") -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{kind.plural}" + (f"/{name}" if name else "")

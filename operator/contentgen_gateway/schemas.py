@@ -1,0 +1,89 @@
+"""The bodies of the API: what the seeds promise, field by field, and what we add to it."""
+
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from contentgen_contract import patterns
+from contentgen_gateway.queries import MOST, JobStatus, Order, Sorted, Wanted, read_cursor
+
+JobType = Literal["lora-training", "image-generation", "transcription"]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$", max_length=253)]
+UserId = Annotated[str, StringConstraints(pattern=patterns.USER_ID, max_length=63)]
+
+
+class Body(BaseModel):
+    """Fields in camel case, both ways."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
+
+
+class Job(Body):
+    """A job's record: the seeds' document, and what we know besides."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    job_id: str
+    user_id: str
+    type: JobType
+    namespace: str | None = None
+    name: str | None = None
+    source_video: dict[str, Any] | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    versions: list[dict[str, Any]] = Field(default_factory=list)
+    status: str
+    phase: str | None = None
+    progress: int = 0
+    reason: str | None = None
+    error: str | None = None
+    cost: dict[str, Any] | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+
+
+class JobList(Body):
+    """A page of jobs."""
+
+    jobs: list[Job]
+    total: int = Field(description="How many there are on all pages.")
+    next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; null on the last.")
+
+
+class Listing(Body):
+    """What a list of jobs should hold."""
+
+    namespace: Name | None = Field(None, description="Of this namespace alone.")
+    user_id: UserId | None = Field(None, description="Of this user alone.")
+    type: JobType | None = None
+    status: JobStatus | None = None
+    since: AwareDatetime | date | None = Field(None, alias="from", description="Made at this time or later.")
+    until: AwareDatetime | date | None = Field(None, alias="to", description="Made before this time.")
+    sort: Sorted = Sorted.CREATED
+    order: Order = Order.NEWEST
+    limit: int = Field(50, ge=1, le=MOST)
+    cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")
+
+    def wanted(self) -> Wanted:
+        """As a value."""
+        return Wanted(
+            user_id=self.user_id,
+            type=self.type,
+            status=self.status,
+            since=_instant(self.since),
+            until=_instant(self.until),
+            sort=self.sort,
+            order=self.order,
+            limit=self.limit,
+            after=read_cursor(self.cursor, self.sort) if self.cursor is not None else None,
+        )
+
+
+def _instant(given: datetime | date | None) -> datetime | None:
+    """A day begins at midnight in UTC."""
+    if given is None or isinstance(given, datetime):
+        return given
+    return datetime(given.year, given.month, given.day, tzinfo=UTC)

@@ -1,0 +1,34 @@
+"""The gateway's settings: environment variables with the prefix CONTENTGEN_, which the chart fills."""
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Each field is documented in the chart's values."""
+
+    model_config = SettingsConfigDict(env_prefix="CONTENTGEN_", env_ignore_empty=True, frozen=True)
+
+    watch_namespace: str = ""
+    log_format: Literal["json", "plain"] = "json"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    mongodb_uri: str = "mongodb://localhost:27017/"
+    mongodb_database: str = "content-generation"
+
+    s3_endpoint: str | None = None
+    s3_public_endpoint: str | None = None
+    s3_region: str = "us-east-1"
+    s3_bucket: str = "content-generation-assets"
+
+    gateway_port: int = 8000
+    gateway_sign_in: Literal["Token", "None"] = Field(
+        "Token", description="None lets everybody do everything, and says so on every page: for the sandbox alone."
+    )
+    gateway_url: str = Field("", description="Where people reach it, such as https://content.example.com.")
+    gateway_requests_per_second: float = Field(20, gt=0, description="Of one caller, in the long run.")
+    gateway_burst: int = Field(100, ge=1, description="Requests that a caller may make at once.")
+    gateway_request_seconds: float = Field(30, gt=0, description="A request that takes longer is given up.")
+    gateway_storage_dollars_per_gb: float = Field(0.023, ge=0, description="What a GB costs in a month.")

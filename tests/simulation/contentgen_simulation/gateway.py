@@ -1,0 +1,90 @@
+"""The gateway's app in this process: a Kubernetes API that knows tokens and rights, and a MongoDB in memory."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import mongomock
+
+from contentgen_contract.names import Kind
+from contentgen_gateway.access import Access
+from contentgen_gateway.app import create_app
+from contentgen_gateway.callers import Callers
+from contentgen_gateway.files import Files
+from contentgen_gateway.parts import Parts
+from contentgen_gateway.records import Records
+from contentgen_gateway.resources import Resources
+from contentgen_gateway.settings import Settings
+from contentgen_gateway.sight import Sight
+from contentgen_runtime.kube import Body, KubeApi
+
+START = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+class FakeApi(KubeApi):
+    """A token is its caller's name; `rights` are (caller, verb, plural, namespace), `*` for any."""
+
+    def __init__(self, rights: Iterable[tuple[str, str, str, str]] = ()) -> None:
+        super().__init__()
+        self.rights = set(rights)
+        self.asked: list[tuple[str, str]] = []
+
+    async def review_token(self, token: str, audience: str) -> Body:
+        """Known are all whose name does not begin with `un`."""
+        if token.startswith("un"):
+            return {"authenticated": False}
+        return {"authenticated": True, "audiences": [audience], "user": {"username": token, "groups": []}}
+
+    async def call(self, method: str, path: str, body: Body | None = None) -> Body:
+        """SubjectAccessReviews alone; what else a test needs it overrides."""
+        self.asked.append((method, path))
+        assert path.endswith("/subjectaccessreviews"), path
+        assert body is not None
+        asked = body["spec"]["resourceAttributes"]
+        who = (body["spec"]["user"], asked["verb"], asked["resource"], asked["namespace"])
+        return {"status": {"allowed": any(_fits(right, who) for right in self.rights)}}
+
+
+def _fits(right: tuple[str, ...], asked: tuple[str, ...]) -> bool:
+    return all(mine in ("*", theirs) for mine, theirs in zip(right, asked, strict=True))
+
+
+class GatewayWorld:
+    """The app and what lies behind it."""
+
+    def __init__(self, *rights: tuple[str, str, str, str], **settings: Any) -> None:
+        self.api = FakeApi(rights)
+        self.database: Any = mongomock.MongoClient(tz_aware=True)["content-generation"]
+        self.settings = Settings(**settings)
+        access = Access(self.api)
+        records = Records(self.database["jobs"])
+        self.parts = Parts(
+            settings=self.settings,
+            callers=Callers(self.api),
+            access=access,
+            records=records,
+            sight=Sight(records, access),
+            resources=Resources(self.api),
+            files=Files(bucket="assets", region="us-east-1", endpoint="http://s3.test", public_endpoint=None),
+        )
+        self.app = create_app(self.parts)
+
+    def client(self, token: str | None) -> httpx.AsyncClient:
+        """A client of one caller."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
+
+    def job(self, number: int, kind: Kind = Kind.LORA_TRAINING, **fields: Any) -> str:
+        """Put a record there; its jobId."""
+        job_id = f"00000000-0000-4000-8000-{number:012}"
+        made = START + timedelta(minutes=number)
+        document = {
+            "jobId": job_id, "userId": "ann", "type": kind.record_type, "namespace": "red", "name": f"job-{number}",
+            "config": {}, "metadata": {"tags": [], "description": "", "isPublic": False}, "versions": [],
+            "status": "completed", "phase": "Completed", "progress": 100, "reason": "Completed", "error": None,
+            "cost": None, "createdAt": made, "startedAt": made, "completedAt": made + timedelta(minutes=1),
+        }  # fmt: skip
+        self.database["jobs"].insert_one(document | fields)
+        return job_id

@@ -1,0 +1,91 @@
+"""`/api/jobs`: lists, pages, one job; and that nobody sees what is not theirs."""
+
+import pytest
+
+from contentgen_contract import indexes
+from contentgen_contract.names import Kind
+from contentgen_gateway.queries import Order, Scope, Sorted, Wanted, listing
+from contentgen_simulation.gateway import GatewayWorld
+
+ANN = ("ann", "*", "*", "red")
+BOB = ("bob", "*", "*", "blue")
+
+
+@pytest.fixture
+def world() -> GatewayWorld:
+    return GatewayWorld(ANN, BOB)
+
+
+async def test_a_job_is_given_to_those_who_may_get_it(world: GatewayWorld) -> None:
+    job = world.job(1)
+    async with world.client("ann") as ann, world.client("bob") as bob:
+        given = await ann.get(f"/api/jobs/{job}")
+        foreign, missing = await bob.get(f"/api/jobs/{job}"), await bob.get("/api/jobs/none")
+    assert given.json()["jobId"] == job
+    assert foreign.status_code == missing.status_code == 404
+    assert foreign.json()["detail"].replace(job, "X") == missing.json()["detail"].replace("none", "X")
+
+
+@pytest.mark.parametrize("token", [None, "unknown"])
+async def test_nobody_is_let_in_without_a_token_of_this_cluster(world: GatewayWorld, token: str | None) -> None:
+    async with world.client(token) as nobody:
+        answer = await nobody.get("/api/jobs")
+    assert answer.status_code == 401
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "kubectl create token" in answer.json()["detail"]
+
+
+async def test_a_list_holds_what_lies_where_the_caller_may_list(world: GatewayWorld) -> None:
+    mine = [world.job(number) for number in range(3)]
+    world.job(9, namespace="blue", userId="bob")
+    async with world.client("ann") as ann:
+        listed = (await ann.get("/api/jobs")).json()
+    assert [each["jobId"] for each in listed["jobs"]] == mine[::-1]
+    assert listed["total"] == 3
+    assert listed["nextCursor"] is None
+
+
+@pytest.mark.parametrize("order", list(Order))
+@pytest.mark.parametrize("sort", list(Sorted))
+async def test_pages_hold_each_job_once(world: GatewayWorld, sort: Sorted, order: Order) -> None:
+    """Also where many have the same value, or none."""
+    for number in range(23):
+        world.job(number, progress=number % 3, completedAt=None, status=("queued", "failed")[number % 2])
+    seen, cursor = [], ""
+    async with world.client("ann") as ann:
+        for _ in range(10):
+            asked = {"limit": 5, "sort": sort.value, "order": order.value} | ({"cursor": cursor} if cursor else {})
+            page = (await ann.get("/api/jobs", params=asked)).json()
+            seen += [each["jobId"] for each in page["jobs"]]
+            if not (cursor := page["nextCursor"]):
+                break
+    assert len(seen) == len(set(seen)) == 23
+
+
+@pytest.mark.parametrize("cursor", ["x", "e30", "WzEsMl0", "bnVsbA", "WyIkZ3QiLCB7fV0", "ÿ"])
+async def test_a_cursor_that_is_none_of_ours_is_refused(world: GatewayWorld, cursor: str) -> None:
+    async with world.client("ann") as ann:
+        answer = await ann.get("/api/jobs", params={"cursor": cursor})
+    assert answer.status_code == 422
+    assert "cursor" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted(),
+        Wanted(user_id="ann"),
+        Wanted(type="transcription"),
+        Wanted(user_id="ann", type="transcription"),
+        Wanted(terms=("a", "b")),
+        Wanted(tags=("a",)),
+    ],
+)
+@pytest.mark.parametrize("scope", [Scope({"": frozenset(Kind)}), Scope({"red": frozenset(Kind)})])
+def test_each_list_is_served_by_an_index(scope: Scope, wanted: Wanted) -> None:
+    """Its first field is compared, and what it sorts by comes last."""
+    query = listing(scope, wanted)
+    keys = indexes.JOBS[query.index]
+    compared = {key for each in query.filter["$and"] for key in each}
+    assert {name for name, _ in keys[:-2]} <= compared
+    assert keys[-2:] == query.sort
