@@ -53,8 +53,10 @@ def _fits(right: tuple[str, ...], asked: tuple[str, ...]) -> bool:
 class GatewayWorld:
     """The app and what lies behind it."""
 
+    api_class = FakeApi
+
     def __init__(self, *rights: tuple[str, str, str, str], **settings: Any) -> None:
-        self.api = FakeApi(rights)
+        self.api = self.api_class(rights)
         self.database: Any = mongomock.MongoClient(tz_aware=True)["content-generation"]
         self.settings = Settings(**settings)
         access = Access(self.api)

@@ -1,0 +1,109 @@
+"""Every endpoint of the app, read from the app itself, and how a tenant uses it with success.
+
+An endpoint that reads a job by its id, or lists, needs no entry: its own parameters say all. One that needs a body, or
+something that has to be made first, has its `Case` in `CASES`.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel
+
+from contentgen_contract.names import Kind
+from contentgen_gateway import parts
+from contentgen_simulation.tenants import Planted
+
+_CALLER = "_caller"  # the dependency that lets nobody in whom Kubernetes does not know
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One method of one path."""
+
+    method: str
+    path: str
+    ids: tuple[str, ...]
+    query: tuple[str, ...]
+    has_body: bool
+    signed_in: bool
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def at(self, identity: str) -> str:
+        """The path with an id in it."""
+        path = self.path.replace(":path}", "}")
+        for name in self.ids:
+            path = path.replace("{" + name + "}", identity)
+        return path
+
+
+Make = Callable[[httpx.AsyncClient, Planted], Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What it takes to succeed."""
+
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Callable[[Planted], Any] | None = None
+    form: Callable[[Planted], dict[str, str]] | None = None
+    named: Make | None = None
+    """Makes what the path names, as its owner, and says its id; without it the path names a job."""
+    anybody: bool = False
+    """It tells nothing of anybody, so who may do nothing may do this too: it is for whoever has a token."""
+    success: range = range(200, 300)
+
+
+CASES: dict[str, Case] = {}
+"""By `str(Endpoint)`."""
+
+OPEN = frozenset({"/health", "/ready", "/metrics", "/openapi.json", "/api-docs", "/docs/oauth2-redirect"})
+"""Nobody is asked who they are there."""
+
+
+def endpoints(app: FastAPI) -> tuple[Endpoint, ...]:
+    """All of them, those that the OpenAPI document hides too."""
+    found = []
+    for route in iter_route_contexts(app.routes):
+        methods = sorted((getattr(route, "methods", None) or set()) - {"HEAD"})
+        found += [_endpoint(method, str(route.path), getattr(route, "dependant", None)) for method in methods]
+    return tuple(found)
+
+
+def _endpoint(method: str, path: str, dependant: Any) -> Endpoint:
+    if dependant is None:
+        return Endpoint(method, path, (), (), has_body=False, signed_in=False)
+    every = tuple(_with_dependencies(dependant))
+    query = [name for one in every for each in one.query_params for name in _names(each)]
+    ids = dict.fromkeys(each.alias for one in every for each in one.path_params)
+    signed_in = any(one.call is getattr(parts, _CALLER) for one in every)
+    return Endpoint(method, path, tuple(ids), tuple(query), any(one.body_params for one in every), signed_in)
+
+
+def _with_dependencies(dependant: Any) -> Iterator[Any]:
+    yield dependant
+    for each in dependant.dependencies:
+        yield from _with_dependencies(each)
+
+
+def _names(parameter: Any) -> list[str]:
+    model = parameter.field_info.annotation
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return [each.alias or name for name, each in model.model_fields.items()]
+    return [parameter.alias]
+
+
+def case_of(endpoint: Endpoint) -> Case:
+    """Its case, or that of an endpoint which needs none."""
+    return CASES.get(str(endpoint), Case())
+
+
+def suits(endpoint: Endpoint, job: Planted) -> bool:
+    """Whether a path that is about one kind is about this job's."""
+    about = {"/lora/": Kind.LORA_TRAINING, "/loras/": Kind.LORA_TRAINING, "/dataset": Kind.LORA_TRAINING}
+    return all(job.kind is kind for part, kind in about.items() if part in endpoint.path)

@@ -1,0 +1,240 @@
+"""Tenants with something each, and a judge: after any request of a caller, whatever it was, nothing foreign was read,
+changed or reached. The judge knows the callers' rights and nothing of the endpoints.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+
+from contentgen_contract.names import GROUP, Kind
+from contentgen_contract.terms import terms
+from contentgen_runtime.kube import Body
+from contentgen_simulation.bucket import Bucket
+from contentgen_simulation.gateway import FakeApi, GatewayWorld
+
+RIGHTS = (
+    ("ann", "*", "*", "red"),
+    ("bob", "*", "*", "blue"),
+    ("carol", "get", "imagegenerations", "red"),
+    ("carol", "list", "imagegenerations", "red"),
+    ("vera", "get", "*", "red"),
+    ("vera", "list", "*", "red"),
+    ("root", "*", "*", "*"),
+)
+CALLERS = ("ann", "bob", "carol", "vera", "dave", "root", None)
+"""dave may nothing; None has no token."""
+OWNERS = {"red": "ann", "blue": "bob"}
+MISSING = "00000000-0000-4000-8000-999999999999"
+_OURS = f"/apis/{GROUP}/"
+_SEEING = {"downloads", "lastAccessed"}  # what a look at an asset changes of its record
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A job of a tenant; its canary is in everything that can be read of it, and is never sent by anybody."""
+
+    job_id: str
+    kind: Kind
+    namespace: str
+    user: str
+    canary: str
+
+    @property
+    def owner(self) -> str:
+        """Who may do everything with it."""
+        return OWNERS[self.namespace]
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Where its files lie."""
+        tops = {
+            Kind.LORA_TRAINING: ("loras", "datasets"),
+            Kind.IMAGE_GENERATION: ("generated-images",),
+            Kind.TRANSCRIPTION: ("transcripts",),
+        }[self.kind]
+        return (*(f"{top}/{self.user}/{self.job_id}/" for top in tops), f"runs/{self.job_id}/")
+
+
+class TenantApi(FakeApi):
+    """Resources in memory as well; `changed` are the (method, plural, namespace) of writes."""
+
+    def __init__(self, rights: Any = ()) -> None:
+        super().__init__(rights)
+        self.objects: dict[str, Body] = {}
+        self.changed: list[tuple[str, str, str]] = []
+
+    def allows(self, caller: str | None, verb: str, plural: str, namespace: str) -> bool:
+        """What RBAC says."""
+        asked = (caller, verb, plural, namespace)
+        return any(all(mine in ("*", theirs) for mine, theirs in zip(r, asked, strict=True)) for r in self.rights)
+
+    async def call(self, method: str, path: str, body: Body | None = None) -> Body:
+        """Reviews, and the resources of our kinds."""
+        if not path.startswith(_OURS):
+            return await super().call(method, path, body)
+        return self._resource(method, path, body)
+
+    def _resource(self, method: str, path: str, body: Body | None) -> Body:
+        _, _, _, _, _, namespace, plural, *name = path.partition("?")[0].split("/")
+        if method == "GET":
+            return self._found(path) if name else {"items": []}
+        self.changed.append((method, plural, namespace))
+        if method == "POST":
+            assert body is not None
+            path = f"{path}/{body['metadata']['name']}"
+            if path in self.objects:
+                raise _status(409)
+            number = len(self.objects) + 1
+            body["metadata"] |= {
+                "uid": f"10000000-0000-4000-8000-{number:012}", "generation": 1, "resourceVersion": "1",
+                "creationTimestamp": "2026-11-21T00:00:00Z",
+            }  # fmt: skip
+            self.objects[path] = body
+            return body
+        found = self._found(path)
+        if method == "DELETE":
+            self.objects.pop(path)
+            return {}
+        _merge(found, body or {})
+        return found
+
+    def _found(self, path: str) -> Body:
+        if path not in self.objects:
+            raise _status(404)
+        return self.objects[path]
+
+
+def _status(code: int) -> Exception:
+    from kubernetes.aio.client.exceptions import ApiException  # noqa: PLC0415 - seconds, for those that need it
+
+    error = ApiException(status=code)
+    error.body = json.dumps({"message": "refused"})
+    return error
+
+
+def _merge(into: Body, patch: Body) -> None:
+    for key, value in patch.items():
+        if value is None:
+            into.pop(key, None)
+        elif isinstance(value, dict):
+            _merge(into.setdefault(key, {}), value)
+        else:
+            into[key] = value
+
+
+class Tenants(GatewayWorld):
+    """Two namespaces with jobs of all kinds, for each of two users; and the judge."""
+
+    api_class = TenantApi
+    api: TenantApi
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(*RIGHTS, **settings)
+        self.bucket = Bucket()
+        for client in {id(each): each for each in (self.parts.files._client, self.parts.files._public)}.values():
+            self.bucket.behind(client)
+        self.jobs = tuple(
+            self._plant(number, kind, namespace, user)
+            for number, (namespace, user, kind) in enumerate(
+                (namespace, user, kind) for namespace in OWNERS for user in ("ann", "bob") for kind in Kind
+            )
+        )
+        self._before = self.records()
+
+    def _plant(self, number: int, kind: Kind, namespace: str, user: str) -> Planted:
+        canary = f"canary{namespace}{number:02}x"
+        job_id = f"00000000-0000-4000-8000-{number:012}"
+        planted = Planted(job_id, kind, namespace, user, canary)
+        versions, config = _made(planted)
+        words = [canary, "common", user]
+        metadata = {"tags": ["common", canary], "description": f"common {canary}", "isPublic": False}
+        source = {"sourceVideo": {"url": f"https://h/{canary}.mp4", "filename": f"{canary}.mp4", "sizeBytes": 5}}
+        more = source if kind is not Kind.IMAGE_GENERATION else {}
+        self.job(
+            number, kind, namespace=namespace, userId=user, name=f"{canary}-job", config=config, metadata=metadata,
+            versions=versions, terms=terms(words), uses=[], bytes=1000, **more,
+        )  # fmt: skip
+        path = f"{_OURS}v1alpha1/namespaces/{namespace}/{kind.plural}/{canary}-job"
+        self.api.objects[path] = {
+            "metadata": {"name": f"{canary}-job", "namespace": namespace, "uid": job_id, "generation": 1},
+            "spec": {},
+            "status": {"phase": "Completed", "jobId": job_id, "run": {"version": 1}},
+        }
+        for prefix in planted.prefixes:
+            for name in _FILES[kind]:
+                self.bucket.objects[prefix + name] = json.dumps(_DOCUMENT | {"text": canary}).encode()
+        return planted
+
+    def records(self) -> dict[str, str]:
+        """The planted jobs' records as they are now, as text: read past the driver, for it happens at every request."""
+        kept = self.database["jobs"]._store.documents
+        return {each["jobId"]: repr({key: value for key, value in each.items() if key not in _SEEING}) for each in kept}
+
+    def settle(self) -> None:
+        """What was done until now is how it is."""
+        self._before = self.records()
+        self.bucket.reached.clear()
+        self.api.changed.clear()
+
+    def may(self, caller: str | None, job: Planted, *verbs: str) -> bool:
+        """Whether the caller may do one of these with a job."""
+        return any(self.api.allows(caller, verb, job.kind.plural, job.namespace) for verb in verbs)
+
+    def judge(self, caller: str | None, answer: httpx.Response) -> None:
+        """Raises AssertionError where this request reached what is foreign. Then what it did is the new state."""
+        what = f"{caller}: {answer.request.method} {answer.request.url} → {answer.status_code}"
+        asked = unquote(str(answer.request.url)) + answer.request.content.decode(errors="replace")
+        body = answer.text
+        assert answer.status_code != 500, f"{what}: {body[:300]}"
+        reached, self.bucket.reached = set(self.bucket.reached), set()
+        changed, self.api.changed = self.api.changed[:], []
+        seen = [job for job in self.jobs if self.may(caller, job, "get", "list")]
+        for job in self.jobs:
+            if job not in seen and job.canary not in asked:
+                assert job.canary not in body, f"{what}: it shows {job}"
+        for key in reached:
+            assert any(key.startswith(prefix) for job in seen for prefix in job.prefixes), f"{what}: reached {key!r}"
+        for method, plural, namespace in changed:
+            verb = {"POST": "create", "PATCH": "patch", "PUT": "patch", "DELETE": "delete"}[method]
+            assert self.api.allows(caller, verb, plural, namespace), f"{what}: {verb} {plural} in {namespace}"
+        self._judge_records(caller, what)
+
+    def _judge_records(self, caller: str | None, what: str) -> None:
+        now = self.records()
+        for job in self.jobs:
+            if not self.may(caller, job, "patch", "delete", "create"):
+                assert now.get(job.job_id) == self._before.get(job.job_id), f"{what}: changed {job}"
+        self._before = now
+
+
+_DOCUMENT = {"text": "", "words": [], "images": [], "files": [], "rejected": []}
+_FILES = {
+    Kind.LORA_TRAINING: ("model.safetensors", "dataset.json", "preview.png", "config.json"),
+    Kind.IMAGE_GENERATION: ("image_1.png", "image_1_thumb.png"),
+    Kind.TRANSCRIPTION: ("transcript.json", "transcript.txt", "transcript.vtt", "transcript.srt"),
+}
+
+
+def _made(job: Planted) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Versions and config as the operator writes them."""
+    base = "http://s3.test/assets/"
+    common = {"version": 1, "createdAt": None}
+    if job.kind is Kind.LORA_TRAINING:
+        key = f"loras/{job.user}/{job.job_id}/v1/model.safetensors"
+        version = {"modelUrl": base + key, "s3Key": key, "sizeBytes": 9, "previewUrl": None, "config": {}}
+        return [common | version], {"loraName": job.canary, "trigger": "jf", "model": "m", "steps": 1000}
+    if job.kind is Kind.IMAGE_GENERATION:
+        prefix = f"generated-images/{job.user}/{job.job_id}/"
+        image = {
+            "url": base + prefix + "image_1.png", "s3Key": prefix + "image_1.png", "width": 8, "height": 8,
+            "thumbnailUrl": base + prefix + "image_1_thumb.png", "sizeBytes": 9,
+        }  # fmt: skip
+        return [common | {"images": [image], "seed": 1}], {"model": "flux-pro", "prompt": job.canary, "loras": []}
+    prefix = f"transcripts/{job.user}/{job.job_id}/"
+    urls = {"transcriptUrl": "json", "textUrl": "txt", "srtUrl": "srt", "vttUrl": "vtt"}
+    version = {name: f"{base}{prefix}transcript.{suffix}" for name, suffix in urls.items()}
+    facts = {"wordCount": 3, "duration": 5.0, "speakers": 1, "language": "en", "audibleDuration": 5.0}
+    return [common | version | facts], {}
