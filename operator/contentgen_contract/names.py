@@ -15,6 +15,8 @@ FINALIZER = f"{GROUP}/finalizer"  # only while a paid request is in flight, or f
 
 RERUN_ANNOTATION = f"{GROUP}/rerun"  # any new value asks for one more paid run of the same inputs
 RESUBMIT_ANNOTATION = f"{GROUP}/resubmit"  # a purchase's token: pay again although the last reply is lost
+CANCEL_ANNOTATION = f"{GROUP}/cancel"  # the number of a run (status.run.number): that run is to end
+CALLER_ANNOTATION = f"{GROUP}/caller"  # who asked the gateway for the resource
 
 UID_LABEL = f"{GROUP}/uid"  # on Jobs and pods: the uid of the resource they work for
 KIND_LABEL = f"{GROUP}/kind"

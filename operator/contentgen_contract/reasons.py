@@ -119,8 +119,9 @@ REASONS: dict[Reason, Explanation] = {
         "To buy them once more, give the contentgen.dev/rerun annotation a new value.",
     ),
     Reason.CANCELLED: Explanation(
-        "The paid request for these inputs was cancelled, with the resource that asked for it or at a deadline.",
-        "To buy them, give the contentgen.dev/rerun annotation a new value.",
+        "The run was cancelled: by the contentgen.dev/cancel annotation, with the resource that asked for it, or at a "
+        "deadline. The message and status.run.billed say whether the provider bills it all the same.",
+        "To run it again, give the contentgen.dev/rerun annotation a new value.",
     ),
     Reason.SOURCE_NOT_ALLOWED: Explanation(
         "The source's address is private, internal or not a web address, or its bucket is not an allowed one.",

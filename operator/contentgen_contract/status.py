@@ -100,6 +100,10 @@ class RunStatus(Value):
     facts: dict[str, Any] | None = Field(None, description="What the prepare stage found out about the source.")
     request_id: str | None = Field(None, max_length=256, description="The provider's name for the paid request.")
     submitted_at: Instant | None = Field(None, description="When the provider accepted the request.")
+    billed: bool | None = Field(
+        None,
+        description="Of a cancelled run: whether the provider bills it all the same. Absent where nobody can tell.",
+    )
 
 
 class OutputFile(Value):

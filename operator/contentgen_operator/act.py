@@ -121,10 +121,13 @@ class Actor:
                 raise
             _log.warning("a request was not cancelled: %s", error, extra={"purchase": str(cancel.key)})
             return
+        source = PurchaseState.SUBMITTED
         if ended:
             changes = {"error": "cancelled", "finished_at": None, "changed_at": now}
-            source, target = PurchaseState.SUBMITTED, PurchaseState.CANCELLED
-            await self._ledger.move(Move(key=cancel.key, source=source, target=target, changes=changes))
+            move = Move(key=cancel.key, source=source, target=PurchaseState.CANCELLED, changes=changes)
+        else:
+            move = Move(key=cancel.key, source=source, target=source, changes={"cancel_asked_at": now})
+        await self._ledger.move(move)
 
     async def _with_finalizer(self, resource: Resource) -> Resource:
         return resource if resource.finalized else await self._finalizers(resource, [*resource.finalizers, FINALIZER])

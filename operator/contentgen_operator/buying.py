@@ -69,8 +69,10 @@ def poll(case: Case, purchase: Purchase) -> Plan:
     """The provider has the request."""
     view = case.observed.request
     if view is not None and view.state is RequestState.FAILED:
-        moves = (move_of(case, purchase, PurchaseState.FAILED, error=view.message),)
-        doing = _at_provider(case, purchase, Reason.PROCESSING, f"{purchase.provider} says: {view.message}")
+        # One that was asked to end has not failed: another attempt would buy what nobody wants.
+        end = PurchaseState.FAILED if purchase.cancel_asked_at is None else PurchaseState.CANCELLED
+        moves = (move_of(case, purchase, end, error=view.message),)
+        doing = at_provider(case, purchase, Reason.PROCESSING, f"{purchase.provider} says: {view.message}")
         return plan_of(case, doing, moves=moves, again=SOON)
     if view is not None and view.state is RequestState.SUCCEEDED and view.result is not None:
         return _store_result(case, purchase, view.result)
@@ -80,9 +82,9 @@ def poll(case: Case, purchase: Purchase) -> Plan:
         plan = fail(case, Reason.DEADLINE_EXCEEDED, late)
         return plan.model_copy(update={"cancel": cancel, "last_chance": True})
     if view is None:
-        doing = _at_provider(case, purchase, _why_unread(case.observed), case.observed.provider_problem)
+        doing = at_provider(case, purchase, _why_unread(case.observed), case.observed.provider_problem)
     else:
-        doing = _at_provider(case, purchase, Reason.PROCESSING, view.message)
+        doing = at_provider(case, purchase, Reason.PROCESSING, view.message)
     return plan_of(case, doing, again=_poll_after(case, purchase))
 
 
@@ -123,7 +125,8 @@ def _poll_after(case: Case, purchase: Purchase) -> float:
     return min(max(since / 10, min(0.5, case.policy.poll_seconds)), case.policy.poll_seconds)
 
 
-def _at_provider(case: Case, purchase: Purchase, reason: Reason, message: str) -> Doing:
+def at_provider(case: Case, purchase: Purchase, reason: Reason, message: str) -> Doing:
+    """The state while the provider works."""
     expected = case.provider_seconds
     since = (case.now - (purchase.submitted_at or case.now)).total_seconds()
     # Without a figure from the provider, time is the measure; it never claims to be done. In fifths, because each

@@ -48,6 +48,11 @@ class Case(Value):
         return purchase_key(self.resource, self.run)
 
     @property
+    def cancelled(self) -> bool:
+        """Whether a person wants this very run to end; the annotation stays, and says nothing of the next one."""
+        return self.resource.cancel == str(self.run.number)
+
+    @property
     def stage(self) -> Stage:
         """The stage that the run is at, were it to have a Job."""
         purchase = self.observed.purchase

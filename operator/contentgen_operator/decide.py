@@ -27,6 +27,7 @@ from contentgen_operator.buying import (
     poll,
     provider_failed,
 )
+from contentgen_operator.cancelling import before_payment_stopped, billed, cancelling
 from contentgen_operator.case import Case, Doing, Policy
 from contentgen_operator.deletion import decide_deletion
 from contentgen_operator.observed import Observed, Resource
@@ -67,6 +68,8 @@ def _with_said(case: Case) -> Case:
 
 def _of_the_run(case: Case) -> Plan:
     purchase = case.observed.purchase
+    if case.cancelled and (plan := cancelling(case, purchase)) is not None:
+        return plan
     return _BY_STATE[purchase.state](case, purchase) if purchase else _before_payment(case)
 
 
@@ -86,8 +89,7 @@ def _suspended(case: Case, plan: Plan) -> Plan:
 def _before_payment(case: Case) -> Plan:
     if deadline_passed(case):
         message = f"the run is not done after spec.deadlineSeconds ({case.resource.deadline_seconds}); nothing was paid"
-        job = case.observed.job.name if case.observed.job else None
-        return fail(case, Reason.DEADLINE_EXCEEDED, message).model_copy(update={"stop_job": job})
+        return before_payment_stopped(case, Reason.DEADLINE_EXCEEDED, message)
     if kinds.has_prepare(case.kind) and case.run.facts is None:
         return _prepare(case)
     refusal = _lora_refused(case)
@@ -256,7 +258,7 @@ _AGAIN = "nothing is bought again by itself; to buy, give the annotation content
 
 def _cancelled(case: Case, _: Purchase) -> Plan:
     message = f"the paid request for the same was cancelled before it was finished; {_AGAIN}"
-    return fail(case, Reason.CANCELLED, message)
+    return fail(billed(case, False), Reason.CANCELLED, message)
 
 
 def _discarded(case: Case, _: Purchase) -> Plan:

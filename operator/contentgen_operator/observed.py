@@ -6,7 +6,15 @@ from typing import Any
 from pydantic import Field
 
 from contentgen_contract.base import Value
-from contentgen_contract.names import FINALIZER, RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason
+from contentgen_contract.names import (
+    CANCEL_ANNOTATION,
+    FINALIZER,
+    RERUN_ANNOTATION,
+    RESUBMIT_ANNOTATION,
+    Kind,
+    Phase,
+    Reason,
+)
 from contentgen_contract.orders import Outcome, Progress
 from contentgen_contract.spec import DeletionPolicy
 from contentgen_contract.status import ResourceStatus
@@ -40,6 +48,7 @@ class Resource(Value):
     finalizers: tuple[str, ...] = ()
     rerun: str | None
     resubmit: str | None
+    cancel: str | None = None
     created_at: datetime
     spec: dict[str, Any]
     status: ResourceStatus
@@ -57,6 +66,7 @@ class Resource(Value):
             finalizers=tuple(meta.get("finalizers") or ()),
             rerun=annotations.get(RERUN_ANNOTATION),
             resubmit=annotations.get(RESUBMIT_ANNOTATION),
+            cancel=annotations.get(CANCEL_ANNOTATION),
             created_at=meta["creationTimestamp"],
             spec=body.get("spec") or {},
             status=ResourceStatus.model_validate(body.get("status") or {}),

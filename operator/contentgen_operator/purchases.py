@@ -63,6 +63,7 @@ class Purchase(Value):
     changed_at: datetime
     request_id: str | None = None
     submitted_at: datetime | None = None
+    cancel_asked_at: datetime | None = None  # and the provider had not ended it then
     finished_at: datetime | None = None
     tries: int = 1  # POSTs that the provider answered with "not accepted", and the one after them
     permanent: bool = False  # refused for good

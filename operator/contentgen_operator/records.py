@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pymongo.collection import Collection
 
 from contentgen_contract import indexes
-from contentgen_contract.names import Kind, Phase
+from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, TranscriptionSpec
 from contentgen_contract.status import ResourceStatus, VersionStatus
 from contentgen_operator import kinds
@@ -85,7 +85,7 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
         "name": resource.ref.name,
         "config": _config(spec),
         "metadata": _metadata(resource, spec).model_dump(mode="json", by_alias=True),
-        "status": status_word(status.phase),
+        "status": status_word(status.phase, status.reason),
         "phase": status.phase.value if status.phase else None,
         "progress": status.progress,
         "reason": status.reason,
@@ -105,15 +105,15 @@ def _metadata(resource: Resource, spec: Spec) -> Metadata:
         return spec.metadata
 
 
-def status_word(phase: Phase | None) -> str:
-    """The seeds' four words."""
+def status_word(phase: Phase | None, reason: str | None = None) -> str:
+    """The seeds' four words, and `cancelled`."""
     match phase:
         case None | Phase.PENDING:
             return "queued"
         case Phase.COMPLETED:
             return "completed"
         case Phase.FAILED:
-            return "failed"
+            return "cancelled" if reason == Reason.CANCELLED else "failed"
         case _:
             return "processing"
 

@@ -1,0 +1,99 @@
+"""A run that a person cancels: the annotation contentgen.dev/cancel names its number, and the resource stays. Pure.
+
+Before the POST it ends at once and costs nothing. After it the provider is asked to cancel, and the status says whether
+it bills the run all the same (`run.billed`). A result that is there already was paid for: it is stored.
+"""
+
+from collections.abc import Callable
+
+from contentgen_contract.names import Reason, Stage
+from contentgen_operator.buying import at_provider, cancellation, lost, poll
+from contentgen_operator.case import Case
+from contentgen_operator.jobs import job_name
+from contentgen_operator.kinds import has_prepare
+from contentgen_operator.plan import Plan
+from contentgen_operator.planning import fail, plan_of
+from contentgen_operator.providers.base import RequestState
+from contentgen_operator.purchases import Purchase, PurchaseState
+
+_GRACE_SECONDS = 15.0  # in which a request that was asked to end may do so
+_LOOK_SECONDS = 1.0  # somebody waits for the answer
+_BY_A_PERSON = "cancelled by the annotation contentgen.dev/cancel"
+
+
+def cancelling(case: Case, purchase: Purchase | None) -> Plan | None:
+    """The plan for a run that is to end; None where it has what was paid for, or ends by itself."""
+    if purchase is None:
+        return _free(case)
+    step = _BY_STATE.get(purchase.state)
+    return step(case, purchase) if step is not None else None
+
+
+def billed(case: Case, answer: bool | None) -> Case:
+    """The case with the word on whether its run is billed; None: nobody can tell."""
+    return case.model_copy(update={"run": case.run.model_copy(update={"billed": answer})})
+
+
+def before_payment_stopped(case: Case, reason: Reason, message: str) -> Plan:
+    """The run ends before anything is bought, and its Job with it, also one that a crash has left unnoted."""
+    plan = fail(case, reason, message)
+    if case.observed.job is not None:
+        return plan.model_copy(update={"stop_job": case.observed.job.name})
+    if not has_prepare(case.kind) or case.run.facts is not None:
+        return plan
+    name = job_name(case.resource.ref.uid, case.run.number, Stage.PREPARE, case.run.stage_attempt)
+    return plan.model_copy(update={"stop_job": name})
+
+
+def _free(case: Case, _: Purchase | None = None) -> Plan:
+    return before_payment_stopped(billed(case, False), Reason.CANCELLED, f"{_BY_A_PERSON}; nothing was paid")
+
+
+def _lost(case: Case, purchase: Purchase) -> Plan:
+    """It can only be cancelled once it is found; meanwhile nothing is sent again, whatever was allowed before."""
+    unasked = case.model_copy(update={"resource": case.resource.model_copy(update={"resubmit": None})})
+    plan = lost(unasked, purchase)
+    if plan.status.reason != Reason.SUBMISSION_UNKNOWN:
+        return plan
+    message = (
+        f"{_BY_A_PERSON}; {purchase.provider} may have been paid: its reply was lost and its history does not show the "
+        "request; look at its dashboard"
+    )
+    return fail(billed(case, None), Reason.CANCELLED, message)
+
+
+def _submitted(case: Case, purchase: Purchase) -> Plan:
+    view = case.observed.request
+    if view is not None and view.state in (RequestState.SUCCEEDED, RequestState.FAILED):
+        return poll(case, purchase)
+    name = f"request {purchase.request_id} of {purchase.provider}"
+    if purchase.cancel_asked_at is None:
+        doing = at_provider(case, purchase, Reason.PROCESSING, f"{name} is being cancelled")
+        # A provider that is away is asked again at the next look; the run goes on until then.
+        asking = {"cancel": cancellation(case.key, purchase), "last_chance": True}
+        again = _LOOK_SECONDS if view is not None else case.policy.poll_seconds
+        return plan_of(case, doing, again=again).model_copy(update=asking)
+    if (case.now - purchase.cancel_asked_at).total_seconds() < _GRACE_SECONDS:
+        doing = at_provider(case, purchase, Reason.PROCESSING, f"{name} was asked to end")
+        return plan_of(case, doing, again=_LOOK_SECONDS)
+    if view is None:
+        message = f"{_BY_A_PERSON}; whether {name} ends, and is billed, is not known: {case.observed.provider_problem}"
+        return fail(billed(case, None), Reason.CANCELLED, message)
+    message = (
+        f"{_BY_A_PERSON}; {name} goes on all the same and is billed; deleted and applied again, the resource takes its "
+        "result and pays nothing"
+    )
+    return fail(billed(case, True), Reason.CANCELLED, message)
+
+
+def _failed(case: Case, purchase: Purchase) -> Plan:
+    message = f"{_BY_A_PERSON}; {purchase.provider} had failed: {purchase.error}; no other attempt is made"
+    return fail(billed(case, None), Reason.CANCELLED, message)
+
+
+_BY_STATE: dict[PurchaseState, Callable[[Case, Purchase], Plan]] = {
+    PurchaseState.REFUSED: _free,
+    PurchaseState.INTENT: _lost,
+    PurchaseState.SUBMITTED: _submitted,
+    PurchaseState.FAILED: _failed,
+}
