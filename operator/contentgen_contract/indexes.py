@@ -1,4 +1,4 @@
-"""The indexes of the collection `jobs`: the operator creates them, and each query of the gateway is served by one.
+"""The indexes of `jobs` and `ledger`: the operator creates them, and each query of the gateway is served by one.
 
 Plain indexes only (../shared/stores.md): what a query asks for equality comes first, what it sorts by last; `jobId`
 makes the order total, so that a cursor can go on after any record.
@@ -20,3 +20,14 @@ JOBS: dict[str, Keys] = {
     "uses": (("uses", 1),),
 }
 """Names and keys; `job_id` is unique. `terms`, `tags` and `uses` are arrays."""
+
+LEDGER: dict[str, Keys] = {
+    "model_finished": (("model", 1), ("finishedAt", -1)),
+    "marker": (("marker", 1),),
+    "job_id": (("jobId", 1),),
+    "created": (("createdAt", -1),),
+    "user_created": (("userId", 1), ("createdAt", -1)),
+    "namespace_created": (("namespace", 1), ("createdAt", -1)),
+    "namespace_user_created": (("namespace", 1), ("userId", 1), ("createdAt", -1)),
+}
+"""The first three are the operator's own: how long a model takes, lost requests, discarded files."""

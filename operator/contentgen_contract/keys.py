@@ -6,6 +6,7 @@ a key that escapes its prefix is another tenant's file.
 """
 
 import re
+from typing import NamedTuple
 
 from contentgen_contract.names import Kind, Stage
 
@@ -19,6 +20,11 @@ _FILES: dict[tuple[Kind, Stage], re.Pattern[str]] = {
     (Kind.TRANSCRIPTION, Stage.PREPARE): re.compile(r"^audio\.flac$"),
     (Kind.TRANSCRIPTION, Stage.COLLECT): re.compile(r"^transcript\.(json|txt|srt|vtt)$"),
 }
+
+_STORED = re.compile(
+    r"(loras|datasets|generated-images|transcripts)/(?P<user>[A-Za-z0-9][A-Za-z0-9._-]{0,127})"
+    r"/(?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,127})/(v(?P<version>[1-9]\d{0,5})/)?((images|captions)/)?[a-z0-9_.]{1,64}"
+)
 
 
 def _part(text: str) -> str:
@@ -48,6 +54,20 @@ def job_prefix_of(key: str) -> str:
     """The folder of the job that a file lies in: `{kind}/{userId}/{jobId}/`."""
     top, user_id, job_id = key.split("/")[:3]
     return f"{_part(top)}/{_part(user_id)}/{_part(job_id)}/"
+
+
+class Run(NamedTuple):
+    """Where the files of one run of one job lie: `prefix` takes these."""
+
+    user_id: str
+    job_id: str
+    version: int
+
+
+def run_of(key: str) -> Run | None:
+    """The run that a stored file is of; None for what no stage stores."""
+    found = _STORED.fullmatch(key)
+    return Run(found["user"], found["job"], int(found["version"] or 1)) if found else None
 
 
 def internal_prefix(job_id: str) -> str:

@@ -104,6 +104,9 @@ class RunStatus(Value):
         None,
         description="Of a cancelled run: whether the provider bills it all the same. Absent where nobody can tell.",
     )
+    loras: tuple[Annotated[str, Field(max_length=1024)], ...] = Field(
+        (), max_length=4, description="The keys of the trained LoRAs that the pictures are drawn with."
+    )
 
 
 class OutputFile(Value):

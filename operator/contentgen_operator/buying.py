@@ -26,6 +26,10 @@ def pay(case: Case) -> Plan:
     purchase = Purchase(
         state=PurchaseState.INTENT,
         job_id=case.resource.ref.uid,
+        namespace=case.resource.ref.namespace,
+        type=case.kind.record_type,
+        user_id=job.user_id,
+        loras=tuple(each.model_key for each in case.observed.loras if each.model_key),
         provider=call.provider,
         model=call.model,
         marker=call.marker,

@@ -113,6 +113,7 @@ def _prepare(case: Case) -> Plan:
     if isinstance(ended, Plan):
         return ended
     facts = ended.facts.model_dump(mode="json", by_alias=True) if ended.facts else {}
+    facts["storedBytes"] = sum(each.size_bytes for each in ended.files)
     run = case.run.model_copy(update={"facts": facts, "job": None, "stage_attempt": 1})
     return plan_of(case, submitting(case, Reason.SUBMITTING, _prepared_text(ended)), run=run, again=SOON)
 

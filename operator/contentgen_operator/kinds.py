@@ -6,7 +6,7 @@ A new kind is an entry here, a prepare pipeline and a collect pipeline in the wo
 import hashlib
 from typing import Any
 
-from contentgen_contract import keys
+from contentgen_contract import keys, models
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.orders import AudioFacts, DatasetFacts, Facts, ImageFacts, LoraFacts, TranscriptFacts
@@ -16,13 +16,6 @@ from contentgen_operator.observed import LoraView
 from contentgen_operator.providers.base import Call, StoredObject, seed_marker
 from contentgen_operator.purchases import PurchaseKey
 
-ALIASES = {
-    "flux-lora-fast-training": "fal-ai/flux-lora-fast-training",
-    "flux-lora": "fal-ai/flux-lora",
-    "flux-dev": "fal-ai/flux/dev",
-    "flux-schnell": "fal-ai/flux/schnell",
-    "flux-pro": "fal-ai/flux-pro/v1.1",
-}
 TRANSCRIBER = "assemblyai/universal"
 # Trainers that take a learning rate; flux-lora-fast-training has no such input.
 _TAKES_LEARNING_RATE = {"fal-ai/flux-lora-portrait-trainer", "fal-ai/flux-krea-trainer"}
@@ -73,9 +66,9 @@ def model_of(spec: Spec) -> str:
     """The full name of the model, with aliases resolved."""
     match spec:
         case LoraTrainingSpec():
-            return ALIASES.get(spec.training.model, spec.training.model)
+            return models.full_name(spec.training.model)
         case ImageGenerationSpec():
-            return ALIASES.get(spec.model, spec.model)
+            return models.full_name(spec.model)
         case TranscriptionSpec():
             return TRANSCRIBER
 

@@ -15,6 +15,7 @@ from pymongo import DESCENDING, ReturnDocument
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from contentgen_contract import indexes
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
 
 Document = dict[str, Any]
@@ -31,10 +32,9 @@ class Ledger:
         self._rates: dict[str, tuple[float, float | None]] = {}
 
     def create_indexes(self) -> None:
-        """Idempotent; they serve `seconds_per_unit`, `request_ids` and `discard`."""
-        self._collection.create_index([("model", 1), ("finishedAt", DESCENDING)], name="model_finished")
-        self._collection.create_index([("marker", 1)], name="marker")
-        self._collection.create_index([("jobId", 1)], name="job_id")
+        """Idempotent."""
+        for name, keys in indexes.LEDGER.items():
+            self._collection.create_index(list(keys), name=name)
 
     async def get(self, key: PurchaseKey) -> Purchase | None:
         """The purchase, if it was ever intended."""

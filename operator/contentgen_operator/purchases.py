@@ -56,6 +56,9 @@ class Purchase(Value):
 
     state: PurchaseState
     job_id: str  # of the resource that first asked; its outputs are the purchase's
+    namespace: str = ""
+    type: str = ""  # the records' word for the kind
+    user_id: str = ""
     provider: str
     model: str
     marker: str
@@ -69,6 +72,7 @@ class Purchase(Value):
     permanent: bool = False  # refused for good
     key_refused: bool = False  # until the operator has another key
     error: str = ""
+    loras: tuple[str, ...] = ()  # keys of our own LoRAs that it is drawn with
     units: float = 0  # of work: steps, pictures, seconds of sound
     estimated_micros: int | None = None
     actual_micros: int | None = None

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 from pymongo.collection import Collection
 
-from contentgen_contract import indexes
+from contentgen_contract import derived, indexes
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, TranscriptionSpec
 from contentgen_contract.status import ResourceStatus, VersionStatus
@@ -49,6 +49,9 @@ class Records:
             # Once written, a version says for ever how it was made: the spec may be another by now.
             missing = mine | {"versions.version": {"$ne": version["version"]}}
             self._collection.update_one(missing, {"$push": {"versions": version}})
+            # Each time, and not only after a push: a crash between the two is made good.
+            whole = self._collection.find_one(mine, {"versions": True}) or {}
+            self._collection.update_one(mine, {"$set": derived.counted(whole.get("versions") or ())})
 
     async def end(self, job_id: str) -> None:
         """The resource is gone: what was under way is cancelled, what was finished stays as it is."""
@@ -77,7 +80,7 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
     if status.run is None:
         return None
     spec = frozen_spec(resource, status.run)
-    return {
+    document: Document = {
         "jobId": resource.ref.uid,
         "userId": owner(resource, spec),
         "type": resource.ref.kind.record_type,
@@ -94,7 +97,11 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
         "createdAt": resource.created_at,
         "startedAt": status.start_time,
         "completedAt": status.completion_time,
+        "stage": status.stage.value if status.stage else None,
+        "message": status.message,
+        "estimatedCompletionTime": status.estimated_completion_time,
     } | _source(spec, status)
+    return document | {"terms": derived.terms_of(document)}
 
 
 def _metadata(resource: Resource, spec: Spec) -> Metadata:
@@ -152,7 +159,7 @@ def _config(spec: Spec) -> Document:
                 "loras": [each.model_dump(mode="json", by_alias=True) for each in spec.loras],
             } | spec.image.model_dump(mode="json", by_alias=True)
         case TranscriptionSpec():
-            return spec.options.model_dump(mode="json", by_alias=True)
+            return {"model": kinds.model_of(spec)} | spec.options.model_dump(mode="json", by_alias=True)
 
 
 def _newest_version(resource: Resource, status: ResourceStatus, url: Any) -> Document | None:
@@ -166,7 +173,7 @@ def _newest_version(resource: Resource, status: ResourceStatus, url: Any) -> Doc
 
 def _version(kind: Kind, spec: Spec, status: ResourceStatus, version: VersionStatus, url: Any) -> Document:
     by_name = {PurePosixPath(file.key).name: file for file in version.files}
-    common: Document = {"version": version.version, "createdAt": version.completed_at}
+    common = _of_every_version(status, version)
     match kind:
         case Kind.LORA_TRAINING:
             model = by_name["model.safetensors"]
@@ -183,6 +190,21 @@ def _version(kind: Kind, spec: Spec, status: ResourceStatus, version: VersionSta
         case Kind.TRANSCRIPTION:
             facts = (status.run.facts if status.run else None) or {}
             return common | _transcript(version, by_name, url) | {"audibleDuration": facts.get("audibleSeconds")}
+
+
+def _of_every_version(status: ResourceStatus, version: VersionStatus) -> Document:
+    """What an adopted run has made takes no room of its own."""
+    run = status.run
+    own = version.job_id in (None, status.job_id)
+    prepared = (run.facts or {}).get("storedBytes", 0) if run else 0
+    return {
+        "version": version.version,
+        "createdAt": version.completed_at,
+        "files": [{"name": PurePosixPath(each.key).name, "sizeBytes": each.size_bytes} for each in version.files],
+        "bytes": prepared + sum(each.size_bytes for each in version.files) if own else 0,
+        "loras": list(run.loras) if run else [],
+        "cost": status.cost.model_dump(by_alias=True) if status.cost else None,
+    }
 
 
 def _training(spec: Spec, status: ResourceStatus) -> Document:

@@ -23,7 +23,8 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
     fresh = last.run is None or last.run.number != run.number
     purchase = case.observed.purchase
     if purchase is not None:
-        run = run.model_copy(update={"request_id": purchase.request_id, "submitted_at": purchase.submitted_at})
+        known = {"request_id": purchase.request_id, "submitted_at": purchase.submitted_at, "loras": purchase.loras}
+        run = run.model_copy(update=known)
     state = State(
         kind=case.kind,
         phase=doing.phase,

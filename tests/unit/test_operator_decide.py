@@ -267,7 +267,10 @@ def test_a_finished_stage_leads_on(kind: Kind, stage: Stage) -> None:
     assert plan.status.run.job is None
     if stage is Stage.PREPARE:
         assert reason(plan) == (Phase.SUBMITTING, Reason.SUBMITTING)
-        assert plan.status.run.facts == outcome(kind, stage).facts.model_dump(mode="json", by_alias=True)  # type: ignore[union-attr]
+        told = outcome(kind, stage)
+        assert told.facts is not None
+        stored = {"storedBytes": sum(file.size_bytes for file in told.files)}
+        assert plan.status.run.facts == told.facts.model_dump(mode="json", by_alias=True) | stored
         assert (plan.again_seconds, plan.payment) == (0, None)
     else:
         assert reason(plan) == (Phase.COMPLETED, Reason.COMPLETED)
@@ -397,6 +400,11 @@ def test_a_ready_lora_is_drawn_with() -> None:
     assert plan.payment is not None
     (lora,) = plan.payment.call.arguments["loras"]
     assert (lora["path"].key, lora["scale"]) == ("loras/u/j/v1/model.safetensors", 0.8)
+    bought = plan.payment.purchase
+    assert (bought.loras, bought.namespace, bought.type) == ((lora["path"].key,), "ns", "image-generation")
+    later = decide(with_lora(), Observed(purchase=bought), NOW, POLICY)
+    assert later.status.run is not None
+    assert later.status.run.loras == bought.loras, "the purchase says it, also when the LoRA has a newer version"
 
 
 def test_a_lora_that_went_away_while_the_provider_was_busy_is_waited_for() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import mongomock
 import pytest
 
+from contentgen_contract import keys
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_contract.status import OutputFile, ResourceStatus, RunStatus, VersionStatus
@@ -80,7 +81,14 @@ def case(kind: Kind, phase: Phase = Phase.COMPLETED) -> tuple[Resource, Resource
         facts={"images": 28, "audibleSeconds": 240.5},
     )
     status = ResourceStatus(
-        phase=phase, progress=100, message="why", run=run, versions=(version,), start_time=NOW, completion_time=NOW
+        phase=phase,
+        job_id="abc",
+        progress=100,
+        message="why",
+        run=run,
+        versions=(version,),
+        start_time=NOW,
+        completion_time=NOW,
     )
     return resource, status
 
@@ -158,6 +166,58 @@ def test_the_seeds_words(phase: Phase | None) -> None:
     assert word in {"queued", "processing", "completed", "failed"}
     if phase is not None:
         assert (word in {"completed", "failed"}) is phase.terminal
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Kind.LORA_TRAINING, {"it", "jesse", "avatar", "jf", "talk", "one", "mp4", "d"}),
+        (Kind.IMAGE_GENERATION, {"it", "a", "cat", "flux", "pro"}),
+        (Kind.TRANSCRIPTION, {"it", "podcast", "mp3"}),
+    ],
+)
+async def test_the_words_that_a_record_is_found_by(kind: Kind, words: set[str]) -> None:
+    assert words <= set((await made(kind))["terms"])
+
+
+async def test_what_a_job_takes_and_uses_is_counted_over_its_versions() -> None:
+    collection, records = collection_and_records()
+    resource, status = case(Kind.IMAGE_GENERATION)
+    assert status.run is not None
+    lora = "loras/user-456/trained/v3/model.safetensors"
+    run = status.run.model_copy(update={"loras": (lora,), "facts": {"storedBytes": 100}})
+    await records.write(resource, status.model_copy(update={"run": run}))
+    adopted = status.versions[0].model_copy(update={"version": 2, "job_id": "another"})
+    again = run.model_copy(update={"version": 2, "loras": ()})
+    second = status.model_copy(update={"run": again, "versions": (*status.versions, adopted)})
+    for _ in range(2):
+        await records.write(resource, second)
+    (document,) = collection.find()
+    assert [(each["bytes"], each["loras"]) for each in document["versions"]] == [(118, [lora]), (0, [])]
+    assert (document["bytes"], document["pictures"], document["uses"]) == (118, 2, ["trained"])
+    assert document["versions"][0]["files"][0] == {"name": "image_1.png", "sizeBytes": 9}
+    collection.update_one({}, {"$unset": {"bytes": ""}})  # a crash before it was counted
+    await records.write(resource, second)
+    assert collection.find_one()["bytes"] == 118
+
+
+@pytest.mark.parametrize(
+    ("key", "run"),
+    [
+        ("loras/u/j/v12/model.safetensors", ("u", "j", 12)),
+        ("datasets/u/j/images/0001.jpg", ("u", "j", 1)),
+        ("datasets/u/j/v2/captions/0001.txt", ("u", "j", 2)),
+        ("transcripts/u/j/transcript.txt", ("u", "j", 1)),
+        ("generated-images/u/j/v3/image_1.png", ("u", "j", 3)),
+        ("loras/u/../v1/model.safetensors", None),
+        ("loras/u/j/v0/model.safetensors", None),
+        ("loras/u/j/v1/../../x", None),
+        ("runs/j/1/prepare-1.json", None),
+        ("loras/u/j/v1/model.safetensors\n", None),
+    ],
+)
+def test_the_run_that_a_file_is_of(key: str, run: tuple[str, str, int] | None) -> None:
+    assert keys.run_of(key) == run
 
 
 async def test_an_error_is_told() -> None:

@@ -1,0 +1,20 @@
+"""The providers' models, and the short names that people have for them."""
+
+ALIASES = {
+    "flux-lora-fast-training": "fal-ai/flux-lora-fast-training",
+    "flux-lora": "fal-ai/flux-lora",
+    "flux-dev": "fal-ai/flux/dev",
+    "flux-schnell": "fal-ai/flux/schnell",
+    "flux-pro": "fal-ai/flux-pro/v1.1",
+}
+
+
+def full_name(model: str) -> str:
+    """The name that the provider has for it."""
+    return ALIASES.get(model, model)
+
+
+def names_of(model: str) -> tuple[str, ...]:
+    """All names of the model that this one is a name of."""
+    full = full_name(model)
+    return (full, *(alias for alias, name in ALIASES.items() if name == full))
