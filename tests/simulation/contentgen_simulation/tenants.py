@@ -3,6 +3,7 @@ changed or reached. The judge knows the callers' rights and nothing of the endpo
 """
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -29,6 +30,7 @@ CALLERS = ("ann", "bob", "carol", "vera", "dave", "root", None)
 OWNERS = {"red": "ann", "blue": "bob"}
 MISSING = "00000000-0000-4000-8000-999999999999"
 _OURS = f"/apis/{GROUP}/"
+_PATH = re.compile(r"/apis(/[a-z0-9][a-z0-9.-]*)+(\?[a-zA-Z]+=[\w%.=,-]*(&[a-zA-Z]+=[\w%.=,-]*)*)?")
 _SEEING = {"downloads", "lastAccessed"}  # what a look at an asset changes of its record
 
 
@@ -59,11 +61,12 @@ class Planted:
 
 
 class TenantApi(FakeApi):
-    """Resources in memory as well; `changed` are the (method, plural, namespace) of writes."""
+    """Resources in memory as well; `looked` and `changed` say where, as (verb or method, plural, namespace)."""
 
     def __init__(self, rights: Any = ()) -> None:
         super().__init__(rights)
         self.objects: dict[str, Body] = {}
+        self.looked: list[tuple[str, str, str]] = []
         self.changed: list[tuple[str, str, str]] = []
 
     def allows(self, caller: str | None, verb: str, plural: str, namespace: str) -> bool:
@@ -73,6 +76,7 @@ class TenantApi(FakeApi):
 
     async def call(self, method: str, path: str, body: Body | None = None) -> Body:
         """Reviews, and the resources of our kinds."""
+        assert _PATH.fullmatch(path), f"no path of ours: {path!r}"
         if not path.startswith(_OURS):
             return await super().call(method, path, body)
         return self._resource(method, path, body)
@@ -80,6 +84,7 @@ class TenantApi(FakeApi):
     def _resource(self, method: str, path: str, body: Body | None) -> Body:
         _, _, _, _, _, namespace, plural, *name = path.partition("?")[0].split("/")
         if method == "GET":
+            self.looked.append(("get" if name else "list", plural, namespace))
             return self._found(path) if name else {"items": []}
         self.changed.append((method, plural, namespace))
         if method == "POST":
@@ -133,6 +138,7 @@ class Tenants(GatewayWorld):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(*RIGHTS, **settings)
+        self._rights: dict[tuple[str | None, Kind, str, tuple[str, ...]], bool] = {}
         self.bucket = Bucket()
         for client in {id(each): each for each in (self.parts.files._client, self.parts.files._public)}.values():
             self.bucket.behind(client)
@@ -178,10 +184,17 @@ class Tenants(GatewayWorld):
         self._before = self.records()
         self.bucket.reached.clear()
         self.api.changed.clear()
+        self.api.looked.clear()
 
     def may(self, caller: str | None, job: Planted, *verbs: str) -> bool:
-        """Whether the caller may do one of these with a job."""
-        return any(self.api.allows(caller, verb, job.kind.plural, job.namespace) for verb in verbs)
+        """Whether the caller may do one of these with a job; remembered, for it is asked at every request."""
+        asked = (caller, job.kind, job.namespace, verbs)
+        if asked not in self._rights:
+            self._rights[asked] = self._may(*asked)
+        return self._rights[asked]
+
+    def _may(self, caller: str | None, kind: Kind, namespace: str, verbs: tuple[str, ...]) -> bool:
+        return any(self.api.allows(caller, verb, kind.plural, namespace) for verb in verbs)
 
     def judge(self, caller: str | None, answer: httpx.Response) -> None:
         """Raises AssertionError where this request reached what is foreign. Then what it did is the new state."""
@@ -200,6 +213,10 @@ class Tenants(GatewayWorld):
         for method, plural, namespace in changed:
             verb = {"POST": "create", "PATCH": "patch", "PUT": "patch", "DELETE": "delete"}[method]
             assert self.api.allows(caller, verb, plural, namespace), f"{what}: {verb} {plural} in {namespace}"
+        looked, self.api.looked = self.api.looked[:], []
+        for verb, plural, namespace in looked:
+            may = any(self.api.allows(caller, each, plural, namespace) for each in ("get", "list", "create"))
+            assert may, f"{what}: asked for {verb} {plural} in {namespace}"
         self._judge_records(caller, what)
 
     def _judge_records(self, caller: str | None, what: str) -> None:

@@ -1,0 +1,166 @@
+"""Ids, parameters and bodies of somebody who means harm, made from a seed; and what MongoDB is asked while they come.
+
+Each carries `MARK`, which nothing of ours does: so where it turns up says how far a caller's text has come.
+"""
+
+import base64
+import json
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mongomock.collection import Collection
+
+MARK = "zqx"
+
+_OPERATORS = (
+    "$ne", "$gt", "$gte", "$lt", "$in", "$nin", "$not", "$regex", "$where", "$exists", "$expr", "$or", "$and", "$nor",
+    "$elemMatch", "$type", "$mod", "$all", "$size", "$text", "$jsonSchema", "$function", "$accumulator", "$lookup",
+    "$set", "$unset", "$inc", "$push", "$rename", "$out", "$merge", "$comment", "$bitsAllSet", "$geoWithin",
+)  # fmt: skip
+_STEPS = (
+    "../", "..%2f", "%2e%2e/", "..\\", "./", "//", "/", "%00", "\x00", "\n", "\r\n", "%0a", " ", "?", "#", "&", ";",
+)  # fmt: skip
+# Look-alikes of dots, slash, dollar and letters; what changes its length in lower case; markup.
+_ODD = (
+    "\u2024\u2024", "\uff0f", "\uff04", "\u202e", "\ufeff", "\u00e9", "\u0130", "\u00df", "\U0001d4b6", "\ud7ff",
+    "'", '"', "`", "${7*7}", "{{7*7}}", "<script>",
+)  # fmt: skip
+_TOPS = ("loras", "datasets", "generated-images", "transcripts", "runs", "temp", "red", "blue", "ann", "bob")
+_METHODS = (
+    "find", "find_one", "count_documents", "distinct", "aggregate", "update_one", "update_many", "insert_one",
+    "insert_many", "delete_one", "delete_many", "find_one_and_update", "find_one_and_delete", "replace_one",
+)  # fmt: skip
+_NEVER = {"$where", "$regex", "$expr", "$text", "$function", "$accumulator", "$jsonSchema", "$out", "$merge"}
+_COMPARE = {"$eq", "$in", "$gt", "$gte", "$lt", "$lte"}
+_COMBINE = {"$and", "$or", "$set", "$setOnInsert", "$push", "$pull", "$addToSet", "$each", "$match"}
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
+
+
+class OperatorReached(AssertionError):
+    """A caller's text came to MongoDB as something else than a value."""
+
+
+def text(rng: random.Random, known: tuple[str, ...]) -> str:
+    """An id or a parameter. `known` are ids that are somebody's."""
+    pieces: dict[str, Callable[[], str]] = {
+        "operator": lambda: json.dumps({rng.choice(_OPERATORS): MARK}),
+        "steps": lambda: rng.choice(_STEPS) * rng.randint(1, 6) + rng.choice(_TOPS) + "/" + rng.choice(known),
+        "inside": lambda: rng.choice(known) + rng.choice(_STEPS) + rng.choice(_TOPS) + rng.choice(_STEPS) + MARK,
+        "key": lambda: rng.choice(_OPERATORS) + rng.choice(("", ".", "[", "]")) + MARK,
+        "dotted": lambda: f"metadata.{MARK}.{rng.choice(_OPERATORS)}",
+        "odd": lambda: MARK + "".join(rng.choices(_ODD, k=rng.randint(1, 4))),
+        "long": lambda: MARK * rng.choice((20, 85, 200, 1500)),
+        "bytes": lambda: "".join(chr(rng.randint(0, 0x2FF)) for _ in range(rng.randint(1, 40))) + MARK,
+        "plain": lambda: MARK + rng.choice(("", "-", ".", "..", "--", "a", "0")),
+        "cursor": lambda: _cursor(rng),
+        "number": lambda: rng.choice(("-1", "0", "1e999", "NaN", "Infinity", "9" * 40, "0x10", "1_0")),
+        "date": lambda: rng.choice(("0001-01-01", "9999-12-31T23:59:59Z", "2026-02-30", "-1", "1e12", "now")),
+    }
+    return pieces[rng.choice(tuple(pieces))]()
+
+
+def _cursor(rng: random.Random) -> str:
+    place = rng.choice(
+        (
+            [{rng.choice(_OPERATORS): MARK}, MARK],
+            [MARK, {rng.choice(_OPERATORS): MARK}],
+            [None, MARK],
+            ["2026-11-01T12:00:00+00:00", MARK],
+            [9 ** rng.randint(1, 90), MARK],
+            [[MARK], MARK],
+            {MARK: 1, "$gt": 2},
+        )
+    )
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+
+
+def value(rng: random.Random, known: tuple[str, ...], depth: int = 2) -> Any:
+    """What stands in a JSON body where something else was expected."""
+    made = rng.randint(0, 9)
+    if made <= 3 or depth == 0:
+        return text(rng, known)
+    if made <= 6:
+        return {
+            rng.choice((*_OPERATORS, f"{MARK}.a", f"a.{MARK}", MARK, "__proto__", "")): value(rng, known, depth - 1)
+        }
+    if made == 7:
+        return [value(rng, known, depth - 1) for _ in range(rng.randint(0, 3))]
+    return rng.choice((None, True, False, -1, 0, 2**63, 2**200, 1e308, [], {}, ""))
+
+
+def body(rng: random.Random, usual: Any, known: tuple[str, ...]) -> Any:
+    """The usual body with one place in it turned hostile, or something else altogether."""
+    if usual is None or rng.random() < 0.1:
+        return value(rng, known)
+    return _spoilt(rng, json.loads(json.dumps(usual)), known)
+
+
+def _spoilt(rng: random.Random, usual: Any, known: tuple[str, ...]) -> Any:
+    if isinstance(usual, dict) and usual and rng.random() < 0.8:
+        key = rng.choice(list(usual))
+        if rng.random() < 0.2:
+            return usual | {rng.choice((f"{key}.{MARK}", f"${MARK}", *_OPERATORS)): value(rng, known)}
+        return usual | {key: _spoilt(rng, usual[key], known)}
+    if isinstance(usual, list) and usual and rng.random() < 0.8:
+        place = rng.randrange(len(usual))
+        return [*usual[:place], _spoilt(rng, usual[place], known), *usual[place + 1 :]]
+    return value(rng, known)
+
+
+@contextmanager
+def watched(asked: list[str]) -> Iterator[None]:
+    """Everything that is asked of mongomock meanwhile is looked at.
+
+    Raises OperatorReached into the request, and again at the end, should somebody have caught it.
+    """
+    found: list[OperatorReached] = []
+    originals = {name: getattr(Collection, name) for name in _METHODS}
+
+    def watching(name: str) -> Any:
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                look([*args, *kwargs.values()])
+            except OperatorReached as reached:
+                found.append(reached)
+                raise
+            asked.append(name)
+            return originals[name](self, *args, **kwargs)
+
+        return method
+
+    for name in _METHODS:
+        setattr(Collection, name, watching(name))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(Collection, name, original)
+    if found:
+        raise found[0]
+
+
+def look(asked: Any) -> None:
+    """A caller's text stands as a value in a comparison or a document only. Raises OperatorReached."""
+    if isinstance(asked, list | tuple):
+        for each in asked:
+            look(each)
+    elif isinstance(asked, dict):
+        for key, inner in asked.items():
+            if problem := _problem(str(key), inner):
+                raise OperatorReached(f"{problem} in {asked!r}")
+            if key not in _COMPARE:
+                look(inner)
+
+
+def _problem(key: str, inner: Any) -> str:
+    if key in _NEVER or MARK in key:
+        return f"{key!r}"
+    if not key.startswith("$"):
+        return "" if _FIELD.fullmatch(key) else f"the field {key!r}"
+    if key in _COMPARE:
+        compared = inner if isinstance(inner, list) else [inner]
+        return f"{key!r} compares with a document" if any(isinstance(each, dict) for each in compared) else ""
+    return "" if key in _COMBINE or MARK not in repr(inner) else f"{key!r} takes a caller's text"
