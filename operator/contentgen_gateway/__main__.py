@@ -8,7 +8,7 @@ from contentgen_gateway.app import create_app
 from contentgen_gateway.callers import Callers
 from contentgen_gateway.files import Files
 from contentgen_gateway.parts import Parts
-from contentgen_gateway.records import Records
+from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.sight import Sight
@@ -42,6 +42,7 @@ def assemble(settings: Settings, kube: KubeApi) -> Parts:
         callers=Callers(kube),
         access=access,
         records=records,
+        purchases=Purchases(database["ledger"]),
         sight=Sight(records, access),
         resources=Resources(kube),
         files=Files(

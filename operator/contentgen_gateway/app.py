@@ -2,10 +2,18 @@
 
 from fastapi import FastAPI
 
-from contentgen_gateway import jobs, problems
+from contentgen_gateway import assets, dataset, downloads, jobs, lora, problems, stats, usage
 from contentgen_gateway.parts import Parts
 
-_ROUTERS = (jobs.router,)
+_ROUTERS = (
+    jobs.router,
+    dataset.router,
+    lora.router,
+    assets.router,
+    stats.router,
+    downloads.router,
+    usage.router,
+)
 
 
 def create_app(parts: Parts) -> FastAPI:

@@ -62,6 +62,18 @@ class Files:
             raise
         return reply["Body"].read() if reply["ContentLength"] <= limit else None
 
+    async def size(self, key: str) -> int | None:
+        """How many bytes an object has; None where there is none."""
+        return await asyncio.to_thread(self._size, key)
+
+    def _size(self, key: str) -> int | None:
+        try:
+            return self._client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
+        except ClientError as error:
+            if s3.code(error) in s3.MISSING:
+                return None
+            raise
+
     async def sizes(self, prefixes: Iterable[str]) -> dict[str, int]:
         """The keys under some prefixes, with their sizes in bytes."""
         return await asyncio.to_thread(self._sizes, tuple(prefixes))

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from contentgen_gateway.access import Access
 from contentgen_gateway.callers import ANYBODY, Caller, Callers, unauthenticated
 from contentgen_gateway.files import Files
-from contentgen_gateway.records import Records
+from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.sight import Sight
@@ -25,6 +25,7 @@ class Parts:
     callers: Callers
     access: Access
     records: Records
+    purchases: Purchases
     sight: Sight
     resources: Resources
     files: Files

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from contentgen_contract.models import names_of
 from contentgen_contract.names import Kind
 from contentgen_gateway.access import EVERYWHERE
 from contentgen_gateway.problems import BadRequest
@@ -98,6 +99,7 @@ class Wanted:
     order: Order = Order.NEWEST
     limit: int = 50
     after: Place | None = None
+    made: bool = False  # only what has outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +130,13 @@ def counting(scope: Scope, wanted: Wanted) -> Filter:
 
 def _conditions(wanted: Wanted) -> list[Filter]:
     found: list[Filter] = []
-    for key, value in (("userId", wanted.user_id), ("type", wanted.type), ("config.model", wanted.model)):
+    for key, value in (("userId", wanted.user_id), ("type", wanted.type)):
         if value is not None:
             found.append({key: {"$eq": value}})
+    if wanted.model is not None:
+        found.append({"config.model": {"$in": list(names_of(wanted.model))}})
+    if wanted.made:
+        found.append({"versions.0": {"$exists": True}})
     if wanted.status is not None:
         found.append({"status": wanted.status.value})
     period = {"$gte": wanted.since, "$lt": wanted.until}
@@ -140,7 +146,8 @@ def _conditions(wanted: Wanted) -> list[Filter]:
     if wanted.terms:
         *whole, last = wanted.terms
         found += [{"terms": {"$eq": term}} for term in whole]
-        found.append({"terms": {"$gte": last, "$lt": last + "\U0010ffff"}})
+        # One and the same word, and not one beyond each end.
+        found.append({"terms": {"$elemMatch": {"$gte": last, "$lt": last + "\U0010ffff"}}})
     return found
 
 

@@ -1,12 +1,17 @@
-"""The records of jobs, as the gateway reads them. pymongo is synchronous: every call runs in a thread."""
+"""The records of jobs and of purchases, as the gateway reads them.
+
+pymongo is synchronous: every call runs in a thread.
+"""
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from pymongo.collection import Collection
 
 from contentgen_gateway.queries import NOT_DISCARDED, Query
+from contentgen_gateway.tallies import Row, Tally
 
 Record = dict[str, Any]
 _HIDDEN = {"_id": False, "terms": False}
@@ -41,7 +46,31 @@ class Records:
         found = await asyncio.to_thread(self._collection.distinct, "namespace", matching)
         return sorted(each for each in found if isinstance(each, str))
 
-    async def using(self, job_id: str) -> list[Record]:
-        """The records of what was made with a job's outputs."""
-        wanted = {"uses": {"$eq": job_id}} | NOT_DISCARDED
+    async def using(self, *job_ids: str) -> list[Record]:
+        """The records of what was made with the outputs of one of these jobs."""
+        wanted = {"uses": {"$in": list(job_ids)}} | NOT_DISCARDED
         return await asyncio.to_thread(lambda: list(self._collection.find(wanted, _HIDDEN).limit(100)))
+
+    async def note_download(self, job_id: str, now: datetime) -> None:
+        """Somebody has got a URL of one of its files."""
+        change = {"$inc": {"downloads": 1}, "$set": {"lastAccessed": now}}
+        await asyncio.to_thread(self._collection.update_one, {"jobId": {"$eq": job_id}}, change)
+
+    async def tally(self, tally: Tally) -> list[Row]:
+        """The groups of some records with their sums."""
+        return await asyncio.to_thread(_rows, self._collection, tally)
+
+
+class Purchases:
+    """The operator's ledger, which is only read here: what was paid, also for jobs that are deleted by now."""
+
+    def __init__(self, collection: Collection[Record]) -> None:
+        self._collection = collection
+
+    async def tally(self, tally: Tally) -> list[Row]:
+        """The groups of some purchases with their sums."""
+        return await asyncio.to_thread(_rows, self._collection, tally)
+
+
+def _rows(collection: Collection[Record], tally: Tally) -> list[Row]:
+    return list(collection.aggregate(list(tally.pipeline)))

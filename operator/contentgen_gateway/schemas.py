@@ -1,5 +1,6 @@
 """The bodies of the API: what the seeds promise, field by field, and what we add to it."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
@@ -37,8 +38,11 @@ class Job(Body):
     status: str
     phase: str | None = None
     progress: int = 0
+    stage: str | None = None
     reason: str | None = None
+    message: str | None = None
     error: str | None = None
+    estimated_completion_time: datetime | None = None
     cost: dict[str, Any] | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
@@ -53,13 +57,11 @@ class JobList(Body):
     next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; null on the last.")
 
 
-class Listing(Body):
-    """What a list of jobs should hold."""
+class Paging(Body):
+    """What every list takes: whose, from when, in which order, and how much of it at a time."""
 
     namespace: Name | None = Field(None, description="Of this namespace alone.")
     user_id: UserId | None = Field(None, description="Of this user alone.")
-    type: JobType | None = None
-    status: JobStatus | None = None
     since: AwareDatetime | date | None = Field(None, alias="from", description="Made at this time or later.")
     until: AwareDatetime | date | None = Field(None, alias="to", description="Made before this time.")
     sort: Sorted = Sorted.CREATED
@@ -68,13 +70,11 @@ class Listing(Body):
     cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")
 
     def wanted(self) -> Wanted:
-        """As a value."""
+        """As a value. Raises BadRequest."""
         return Wanted(
             user_id=self.user_id,
-            type=self.type,
-            status=self.status,
-            since=_instant(self.since),
-            until=_instant(self.until),
+            since=instant(self.since),
+            until=instant(self.until),
             sort=self.sort,
             order=self.order,
             limit=self.limit,
@@ -82,7 +82,18 @@ class Listing(Body):
         )
 
 
-def _instant(given: datetime | date | None) -> datetime | None:
+class Listing(Paging):
+    """What a list of jobs should hold."""
+
+    type: JobType | None = None
+    status: JobStatus | None = None
+
+    def wanted(self) -> Wanted:
+        """As a value. Raises BadRequest."""
+        return replace(super().wanted(), type=self.type, status=self.status)
+
+
+def instant(given: datetime | date | None) -> datetime | None:
     """A day begins at midnight in UTC."""
     if given is None or isinstance(given, datetime):
         return given

@@ -186,7 +186,7 @@ def _version(kind: Kind, spec: Spec, status: ResourceStatus, version: VersionSta
             }
         case Kind.IMAGE_GENERATION:
             images = [_image(each, by_name, url) for each in version.facts.get("images", ())]
-            return common | {"images": images, "seed": version.facts.get("seed")}
+            return common | {"images": images, "seed": version.facts.get("seed"), **_drawn(spec)}
         case Kind.TRANSCRIPTION:
             facts = (status.run.facts if status.run else None) or {}
             return common | _transcript(version, by_name, url) | {"audibleDuration": facts.get("audibleSeconds")}
@@ -217,6 +217,10 @@ def _training(spec: Spec, status: ResourceStatus) -> Document:
         "learning_rate": spec.training.learning_rate,
         "frame_count": facts.get("images"),
     }
+
+
+def _drawn(spec: Spec) -> Document:
+    return {"model": spec.model, "prompt": spec.prompt} if isinstance(spec, ImageGenerationSpec) else {}
 
 
 def _image(fact: Document, by_name: Document, url: Any) -> Document:

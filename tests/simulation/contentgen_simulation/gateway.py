@@ -13,7 +13,7 @@ from contentgen_gateway.app import create_app
 from contentgen_gateway.callers import Callers
 from contentgen_gateway.files import Files
 from contentgen_gateway.parts import Parts
-from contentgen_gateway.records import Records
+from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.sight import Sight
@@ -66,6 +66,7 @@ class GatewayWorld:
             callers=Callers(self.api),
             access=access,
             records=records,
+            purchases=Purchases(self.database["ledger"]),
             sight=Sight(records, access),
             resources=Resources(self.api),
             files=Files(bucket="assets", region="us-east-1", endpoint="http://s3.test", public_endpoint=None),

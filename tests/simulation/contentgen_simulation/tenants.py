@@ -170,8 +170,9 @@ class Tenants(GatewayWorld):
             "status": {"phase": "Completed", "jobId": job_id, "run": {"version": 1}},
         }
         for prefix in planted.prefixes:
+            folder = f"{prefix}v1/" if prefix.startswith("loras/") else prefix
             for name in _FILES[kind]:
-                self.bucket.objects[prefix + name] = json.dumps(_DOCUMENT | {"text": canary}).encode()
+                self.bucket.objects[folder + name] = json.dumps(_DOCUMENT | {"text": canary}).encode()
         return planted
 
     def records(self) -> dict[str, str]:

@@ -1,0 +1,139 @@
+"""`/api/assets`: what was made, by kind, in the seeds' shapes; and the search over all of it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field, StringConstraints
+
+from contentgen_contract import keys, patterns
+from contentgen_contract.names import Kind
+from contentgen_contract.terms import words
+from contentgen_gateway import asset_shapes, tallies
+from contentgen_gateway.asset_shapes import LoraList, PictureList, TranscriptList
+from contentgen_gateway.callers import Caller
+from contentgen_gateway.files import Files
+from contentgen_gateway.jobs import page, shown
+from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_gateway.problems import RESPONSES, BadRequest
+from contentgen_gateway.queries import Scope, Wanted
+from contentgen_gateway.records import Record
+from contentgen_gateway.schemas import JobList, Listing, Paging
+
+router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONSES)
+
+Model = Annotated[str, StringConstraints(pattern=patterns.MODEL_NAME, max_length=128)]
+_WORDS = 16
+
+
+class PictureListing(Paging):
+    """Which pictures."""
+
+    model: Model | None = Field(None, description="Made by this model: an alias, or the provider's name.")
+
+    def wanted(self) -> Wanted:
+        """As a value. Raises BadRequest."""
+        return replace(super().wanted(), model=self.model)
+
+
+class SearchListing(Listing):
+    """What to look for. Each word must be there, the last one may be the beginning of one; and each tag."""
+
+    q: str | None = Field(
+        None,
+        max_length=256,
+        description="Words of names, prompts, trigger words, tags, descriptions, file names and models.",
+    )
+    tags: Annotated[
+        str | None, Field(max_length=512, description="Tags, with commas between them.", examples=["avatar,headshot"])
+    ] = None
+
+    def wanted(self) -> Wanted:
+        """As a value. Raises BadRequest."""
+        return replace(super().wanted(), terms=_words(self.q), tags=_tags(self.tags))
+
+
+def _words(given: str | None) -> tuple[str, ...]:
+    if not given or not given.strip():
+        return ()
+    found = tuple(dict.fromkeys(words(given)))
+    if not 1 <= len(found) <= _WORDS:
+        raise BadRequest("q", given, f"1 to {_WORDS} words of letters or digits")
+    # The last one may still be being typed, so it stays last also where it came before.
+    last = words(given)[-1]
+    return (*(each for each in found if each != last), last)
+
+
+def _tags(given: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(each.strip() for each in given.split(",") if each.strip())) if given else ()
+
+
+@router.get("/loras")
+async def list_loras(caller: Calling, parts: Using, listed: Annotated[Paging, Query()]) -> LoraList:
+    """LoRAs that are trained, each with its newest version."""
+    scope, wanted = await asked(caller, parts, listed, Kind.LORA_TRAINING)
+    records, total, following = await page(parts, scope, wanted)
+    loras = await asyncio.to_thread(lambda: [asset_shapes.lora(each, browsable(parts.files)) for each in records])
+    return LoraList(total=total, loras=loras, next_cursor=following)
+
+
+@router.get("/images")
+async def list_images(caller: Calling, parts: Using, listed: Annotated[PictureListing, Query()]) -> PictureList:
+    """Pictures that were made, one entry each; `limit` counts the jobs that they are of."""
+    scope, wanted = await asked(caller, parts, listed, Kind.IMAGE_GENERATION)
+    records, _, following = await page(parts, scope, wanted)
+    total = await _pictures(parts, scope, wanted)
+    return PictureList(total=total, images=await asyncio.to_thread(_shown, parts, records), next_cursor=following)
+
+
+def _shown(parts: Parts, records: list[Record]) -> list[asset_shapes.Picture]:
+    show = browsable(parts.files)
+    return [picture for each in records for picture in asset_shapes.pictures(each, show)]
+
+
+async def _pictures(parts: Parts, scope: Scope, wanted: Wanted) -> int:
+    if scope.nothing:
+        return 0
+    rows = await parts.records.tally(tallies.of_jobs(scope, wanted, None))
+    return int(rows[0]["pictures"]) if rows else 0
+
+
+@router.get("/transcripts")
+async def list_transcripts(caller: Calling, parts: Using, listed: Annotated[Paging, Query()]) -> TranscriptList:
+    """Recordings that are transcribed."""
+    scope, wanted = await asked(caller, parts, listed, Kind.TRANSCRIPTION)
+    records, total, following = await page(parts, scope, wanted)
+    return TranscriptList(
+        total=total, transcripts=[asset_shapes.transcript(each) for each in records], next_cursor=following
+    )
+
+
+@router.get("/search")
+async def search_assets(caller: Calling, parts: Using, listed: Annotated[SearchListing, Query()]) -> JobList:
+    """Jobs of any kind that have these words and tags; all jobs where nothing is looked for."""
+    wanted = listed.wanted()
+    scope = await parts.sight.scope(caller, listed.namespace, listed.user_id)
+    records, total, following = await page(parts, scope, wanted)
+    return JobList(jobs=[shown(each) for each in records], total=total, next_cursor=following)
+
+
+async def asked(caller: Caller, parts: Parts, listed: Paging, kind: Kind) -> tuple[Scope, Wanted]:
+    """Where to look for finished assets of a kind, and for which."""
+    wanted = replace(listed.wanted(), type=kind.record_type, made=True)
+    return await parts.sight.scope(caller, listed.namespace, listed.user_id), wanted
+
+
+def browsable(files: Files) -> Callable[[object], str | None]:
+    """Makes an address that a browser can show: signed where the file is an output of ours, else as it is."""
+
+    def show(address: object) -> str | None:
+        if not isinstance(address, str):
+            return None
+        key = files.key_of(address)
+        if key is None:
+            return address
+        return files.url(key, inline=True) if keys.run_of(key) is not None else None
+
+    return show

@@ -1,0 +1,68 @@
+"""Counts and sums over records and purchases, as values: what is matched, grouped by and added up. Pure.
+
+Both collections have `namespace`, `type`, `userId`, `jobId` and `createdAt`, so one scope and one filter serve both.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from contentgen_gateway.queries import Filter, Scope, Wanted, counting
+
+Row = dict[str, Any]
+
+
+class By(StrEnum):
+    """What usage is told by."""
+
+    USER = "user"
+    KIND = "kind"
+    MODEL = "model"
+    DAY = "day"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """One aggregation: `$match`, then one `$group`. `index` serves the match."""
+
+    match: Filter
+    key: Any
+    sums: Mapping[str, Any]
+    index: str
+
+    @property
+    def pipeline(self) -> tuple[Row, ...]:
+        """As MongoDB takes it."""
+        sums = {name: {"$sum": value} for name, value in self.sums.items()}
+        return {"$match": self.match}, {"$group": {"_id": self.key, **sums}}
+
+
+_DAY = {"$dateToString": {"format": "%Y-%m-%d", "date": "$createdAt"}}
+_OF_JOBS: dict[By, Any] = {By.USER: "$userId", By.KIND: "$type", By.MODEL: "$config.model", By.DAY: _DAY}
+_OF_PURCHASES: dict[By, Any] = _OF_JOBS | {By.MODEL: "$model"}
+_ASKED = {"$or": [{"$eq": ["$state", "intent"]}, {"$eq": ["$state", "submitted"]}]}
+
+
+def of_jobs(scope: Scope, wanted: Wanted, by: By | None) -> Tally:
+    """Jobs, their bytes and pictures."""
+    sums = {"jobs": 1, "bytes": "$bytes", "pictures": "$pictures"}
+    return Tally(counting(scope, wanted), _OF_JOBS[by] if by else None, sums, _index(scope, wanted))
+
+
+def of_purchases(scope: Scope, wanted: Wanted, by: By) -> Tally:
+    """What was paid, and what may have to be paid for requests that have not ended; in micro-dollars."""
+    sums = {"purchases": 1, "paid": "$actualMicros", "asked": {"$cond": [_ASKED, "$estimatedMicros", 0]}}
+    return Tally(counting(scope, wanted), _OF_PURCHASES[by], sums, _index(scope, wanted))
+
+
+def own(scope: Scope) -> Scope:
+    """Without what others share: theirs is not to be added up with one's own."""
+    return replace(scope, jobs=())
+
+
+def _index(scope: Scope, wanted: Wanted) -> str:
+    """Both collections have these."""
+    if not scope.filter():
+        return "user_created" if wanted.user_id else "created"
+    return "namespace_user_created" if wanted.user_id else "namespace_created"
