@@ -35,7 +35,7 @@ _METHODS = (
 )  # fmt: skip
 _NEVER = {"$where", "$regex", "$expr", "$text", "$function", "$accumulator", "$jsonSchema", "$out", "$merge"}
 _COMPARE = {"$eq", "$in", "$gt", "$gte", "$lt", "$lte"}
-_COMBINE = {"$and", "$or", "$set", "$setOnInsert", "$push", "$pull", "$addToSet", "$each", "$match"}
+_COMBINE = {"$and", "$or", "$elemMatch", "$set", "$setOnInsert", "$push", "$pull", "$addToSet", "$each", "$match"}
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
 
 
