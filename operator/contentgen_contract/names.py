@@ -17,6 +17,8 @@ RERUN_ANNOTATION = f"{GROUP}/rerun"  # any new value asks for one more paid run 
 RESUBMIT_ANNOTATION = f"{GROUP}/resubmit"  # a purchase's token: pay again although the last reply is lost
 CANCEL_ANNOTATION = f"{GROUP}/cancel"  # the number of a run (status.run.number): that run is to end
 CALLER_ANNOTATION = f"{GROUP}/caller"  # who asked the gateway for the resource
+CHANGED_BY_ANNOTATION = f"{GROUP}/changed-by"  # who last had the gateway change it
+REQUEST_ANNOTATION = f"{GROUP}/request"  # hashes of the Idempotency-Key and of the body that made the resource
 
 UID_LABEL = f"{GROUP}/uid"  # on Jobs and pods: the uid of the resource they work for
 KIND_LABEL = f"{GROUP}/kind"

@@ -12,6 +12,9 @@ from contentgen_runtime.kube import KubeApi
 _REMEMBERED_SECONDS = 15.0
 _REMEMBERED = 65536
 _AT_ONCE = 16
+USER_IDS = "userids"  # no resource: the right to name a user is the verb `use` on it (docs/decisions/0011)
+_Asked = tuple[Caller, str, str, str, str]
+"""Who, verb, resource, namespace, name; any name where it is empty."""
 EVERYWHERE = ""
 """Stands for all namespaces, as in a SubjectAccessReview."""
 
@@ -32,14 +35,22 @@ class Access:
     def __init__(self, kube: KubeApi, *, open_to_all: bool = False) -> None:
         self._kube = kube
         self._open = open_to_all
-        self._known: dict[tuple[Caller, Verb, Kind, str], tuple[float, bool]] = {}
+        self._known: dict[_Asked, tuple[float, bool]] = {}
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
     async def may(self, caller: Caller, verb: Verb, kind: Kind, namespace: str) -> bool:
         """Whether the caller may."""
+        return await self._may((caller, verb.value, kind.plural, namespace, ""))
+
+    async def may_name(self, caller: Caller, user_id: str, namespace: str) -> bool:
+        """Whether the caller may make assets of this user: as the chart's ValidatingAdmissionPolicy asks it, which sees
+        the gateway's own service account and not who is behind it.
+        """
+        return user_id == namespace or await self._may((caller, "use", USER_IDS, namespace, user_id))
+
+    async def _may(self, asked: _Asked) -> bool:
         if self._open:
             return True
-        asked = (caller, verb, kind, namespace)
         known = self._known.get(asked)
         if known is not None and time.monotonic() - known[0] < _REMEMBERED_SECONDS:
             return known[1]
@@ -65,11 +76,11 @@ class Access:
 _REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
 
-def _review(caller: Caller, verb: Verb, kind: Kind, namespace: str) -> dict[str, object]:
-    wanted = {"group": GROUP, "resource": kind.plural, "verb": verb.value, "namespace": namespace}
+def _review(caller: Caller, verb: str, resource: str, namespace: str, name: str) -> dict[str, object]:
+    wanted = {"group": GROUP, "resource": resource, "verb": verb, "namespace": namespace}
     who = {"user": caller.name, "groups": list(caller.groups), "extra": {key: list(each) for key, each in caller.extra}}
     return {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
-        "spec": who | {"resourceAttributes": wanted},
+        "spec": who | {"resourceAttributes": wanted | ({"name": name} if name else {})},
     }

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from contentgen_gateway import assets, dataset, downloads, jobs, lora, problems, stats, usage
+from contentgen_gateway import assets, create, dataset, downloads, jobs, lora, problems, stats, usage
 from contentgen_gateway.parts import Parts
 
 _ROUTERS = (
@@ -13,6 +13,7 @@ _ROUTERS = (
     stats.router,
     downloads.router,
     usage.router,
+    create.router,
 )
 
 

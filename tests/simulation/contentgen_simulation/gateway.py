@@ -29,6 +29,7 @@ class FakeApi(KubeApi):
         super().__init__()
         self.rights = set(rights)
         self.asked: list[tuple[str, str]] = []
+        self.reviews: list[Body] = []
 
     async def review_token(self, token: str, audience: str) -> Body:
         """Known are all whose name does not begin with `un`."""
@@ -42,6 +43,7 @@ class FakeApi(KubeApi):
         assert path.endswith("/subjectaccessreviews"), path
         assert body is not None
         asked = body["spec"]["resourceAttributes"]
+        self.reviews.append(asked)
         who = (body["spec"]["user"], asked["verb"], asked["resource"], asked["namespace"])
         return {"status": {"allowed": any(_fits(right, who) for right in self.rights)}}
 

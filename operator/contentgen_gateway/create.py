@@ -1,0 +1,180 @@
+"""What a person asks for becomes a resource in their namespace: once for each Idempotency-Key."""
+
+import hashlib
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
+
+from contentgen_contract.names import CALLER_ANNOTATION, REQUEST_ANNOTATION, Kind
+from contentgen_gateway.access import Verb
+from contentgen_gateway.callers import Caller
+from contentgen_gateway.intake import GenerateOrder, Order, TrainOrder, TranscribeOrder, checked
+from contentgen_gateway.loras import resolved
+from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_gateway.problems import RESPONSES, BadRequest, Problem
+from contentgen_gateway.schemas import Body as Shape
+from contentgen_gateway.schemas import JobType
+from contentgen_runtime.kube import Body
+
+router = APIRouter(prefix="/api", tags=["make"], responses=RESPONSES)
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[!-~]([ -~]*[!-~])?$",
+        description="The same key of the same caller makes one job, however often it is sent.",
+    ),
+]
+
+
+class Made(Shape):
+    """A job that begins. Its address is in `Location`."""
+
+    job_id: str
+    user_id: str
+    type: JobType
+    namespace: str
+    name: str
+    status: str
+    created_at: datetime
+
+
+@router.post("/lora/train", status_code=202)
+async def train(caller: Calling, parts: Using, order: TrainOrder, response: Response, key: Key = None) -> Made:
+    """A LoRA from a video."""
+    return await _made(caller, parts, order, response, key)
+
+
+@router.post("/images/generate", status_code=202)
+async def generate(caller: Calling, parts: Using, order: GenerateOrder, response: Response, key: Key = None) -> Made:
+    """Pictures from a prompt."""
+    return await _made(caller, parts, order, response, key)
+
+
+@router.post("/transcribe", status_code=202)
+async def transcribe(
+    caller: Calling, parts: Using, order: TranscribeOrder, response: Response, key: Key = None
+) -> Made:
+    """A transcript of a recording."""
+    return await _made(caller, parts, order, response, key)
+
+
+async def _made(caller: Caller, parts: Parts, order: Order, response: Response, key: str | None) -> Made:
+    body = await make(caller, parts, order, key)
+    found = made(order.kind, body)
+    response.headers["Location"] = f"/api/jobs/{found.job_id}"
+    return found
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A resource that is to be."""
+
+    kind: Kind
+    namespace: str
+    spec: dict[str, Any]
+
+
+async def make(caller: Caller, parts: Parts, order: Order, key: str | None = None) -> Body:
+    """The resource. Raises Problem where the caller may not, or the API server does not."""
+    namespace = namespace_of(caller, order.namespace, parts.settings.watch_namespace)
+    kind = order.kind
+    if not await parts.access.may(caller, Verb.CREATE, kind, namespace):
+        raise Problem(403, f"you may not create {kind.plural} in the namespace {namespace!r}")
+    spec = order.spec()
+    if isinstance(order, GenerateOrder):
+        spec |= await resolved(caller, parts, order, namespace)
+    await _may_name(caller, parts, spec.get("userId"), namespace)
+    checked(kind, spec)
+    if key is None:
+        name = order.name or _name(_called(spec) or kind.short_name, secrets.token_hex(5))
+        return await parts.resources.create(kind, namespace, name, spec, {CALLER_ANNOTATION: caller.name})
+    if order.name is not None:
+        raise BadRequest("name", order.name, "left out: with an Idempotency-Key the name follows from the key")
+    return await _once(caller, parts, _Draft(kind, namespace, spec), key)
+
+
+async def _once(caller: Caller, parts: Parts, draft: _Draft, key: str) -> Body:
+    """The name follows from the key, so that the API server itself makes it once, however many ask at a time."""
+    kind, namespace = draft.kind, draft.namespace
+    of_key = _hash(caller.name, namespace, kind.value, key)
+    request = f"{of_key}.{_hash(draft.spec)}"
+    annotations = {CALLER_ANNOTATION: caller.name, REQUEST_ANNOTATION: request}
+    name = _name(kind.short_name, of_key[:20])
+    for _ in range(2):
+        try:
+            return await parts.resources.create(kind, namespace, name, draft.spec, annotations)
+        except Problem as problem:
+            if problem.status != 409:
+                raise
+        there = await parts.resources.get(kind, namespace, name)
+        if there is not None:
+            return _same(there, request, key)
+    raise Problem(409, "the job of this Idempotency-Key was deleted just now; try again")
+
+
+def _same(there: Body, request: str, key: str) -> Body:
+    before = (there["metadata"].get("annotations") or {}).get(REQUEST_ANNOTATION)
+    if before == request:
+        return there
+    name = there["metadata"]["name"]
+    raise Problem(422, f"Idempotency-Key: {key!r} was used for another request, which made {name!r}; take a new key")
+
+
+def namespace_of(caller: Caller, given: str | None, only: str) -> str:
+    """Where to: as it is said, else the one namespace of the installation, else a service account's own.
+
+    Raises BadRequest.
+    """
+    if only and given not in (None, only):
+        raise BadRequest("namespace", given, f"{only!r}, the one namespace that this installation works in")
+    namespace = given or only or caller.home
+    if namespace is None:
+        raise BadRequest(
+            "namespace", None, "a namespace: you are no service account that has one of its own, so name it"
+        )
+    return namespace
+
+
+async def _may_name(caller: Caller, parts: Parts, user_id: str | None, namespace: str) -> None:
+    if user_id is None or await parts.access.may_name(caller, user_id, namespace):
+        return
+    detail = (
+        f"userId: {user_id!r} must be the namespace ({namespace!r}), left out, or a user id for which {caller.name} "
+        "has the verb use on userids.contentgen.dev; a Role with that resource name grants it"
+    )
+    raise Problem(403, detail, errors=[{"loc": ["body", "userId"], "msg": "you may not name this user"}])
+
+
+def made(kind: Kind, body: Body) -> Made:
+    """A resource as its maker is told of it."""
+    meta, spec = body["metadata"], body["spec"]
+    return Made(
+        job_id=meta["uid"],
+        user_id=spec.get("userId") or meta["namespace"],
+        type=kind.record_type,
+        namespace=meta["namespace"],
+        name=meta["name"],
+        status="queued",
+        created_at=meta["creationTimestamp"],
+    )
+
+
+def _called(spec: dict[str, Any]) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", spec.get("loraName", "").lower()).strip("-")[:40].rstrip("-")
+
+
+def _name(first: str, last: str) -> str:
+    return f"{first}-{last}"
+
+
+def _hash(*parts: object) -> str:
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
