@@ -59,7 +59,15 @@ class Case:
     success: range = range(200, 300)
 
 
-CASES: dict[str, Case] = {}
+def _order(**fields: Any) -> Callable[[Planted], Any]:
+    return lambda job: {"namespace": job.namespace, "userId": job.namespace} | fields
+
+
+CASES: dict[str, Case] = {
+    "POST /api/lora/train": Case(body=_order(videoUrl="https://h/v.mp4", loraName="face", trigger="jf")),
+    "POST /api/images/generate": Case(body=_order(inputs={"prompt": "a cat"})),
+    "POST /api/transcribe": Case(body=_order(audioUrl="https://h/a.mp3")),
+}
 """By `str(Endpoint)`."""
 
 OPEN = frozenset({"/health", "/ready", "/metrics", "/openapi.json", "/api-docs", "/docs/oauth2-redirect"})
