@@ -1,0 +1,106 @@
+"""`/api/usage`: money by the ledger, storage by the records; by user, kind, model and day."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import Kind
+from contentgen_operator.purchases import Purchase, PurchaseState
+from contentgen_simulation.gateway import START, GatewayWorld
+
+
+class World(GatewayWorld):
+    """With a ledger."""
+
+    bought = 0
+
+    def buy(self, kind: Kind, user: str, **fields: Any) -> None:
+        """As the operator writes it."""
+        self.bought += 1
+        usual: dict[str, Any] = {
+            "state": PurchaseState.COLLECTED, "job_id": "j", "namespace": "red", "type": kind.record_type,
+            "user_id": user, "provider": "fal", "model": "fal-ai/flux-lora", "marker": "m", "created_at": START,
+            "changed_at": START, "estimated_micros": 35_000, "actual_micros": 35_000,
+        }  # fmt: skip
+        document = Purchase(**(usual | fields)).model_dump(mode="python", by_alias=True)
+        self.database["ledger"].insert_one({"_id": str(self.bought), **document})
+
+
+@pytest.fixture
+def world() -> World:
+    made = World(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"), ("carol", "list", "transcriptions", "red"))
+    made.job(1, Kind.IMAGE_GENERATION, config={"model": "flux-lora"}, bytes=2_000_000_000)
+    made.job(2, Kind.TRANSCRIPTION, userId="eve", bytes=500_000_000, createdAt=START + timedelta(days=1))
+    made.buy(Kind.IMAGE_GENERATION, "ann")
+    made.buy(Kind.IMAGE_GENERATION, "ann", job_id="deleted since", state=PurchaseState.DISCARDED)
+    made.buy(Kind.LORA_TRAINING, "eve", model="m", actual_micros=2_000_000, created_at=START + timedelta(days=1))
+    made.buy(Kind.LORA_TRAINING, "eve", actual_micros=None, estimated_micros=9, state=PurchaseState.REFUSED)
+    made.buy(
+        Kind.TRANSCRIPTION, "eve", model="t", actual_micros=None, estimated_micros=61_700, state=PurchaseState.SUBMITTED
+    )
+    made.buy(Kind.IMAGE_GENERATION, "ann", namespace="blue", actual_micros=7_000_000)
+    return made
+
+
+async def usage(world: World, caller: str = "ann", **params: Any) -> dict[str, Any]:
+    async with world.client(caller) as client:
+        answer = await client.get("/api/usage", params=params)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+@pytest.mark.parametrize(
+    ("by", "rows"),
+    [
+        ("user", [("eve", 1, 3, "2.0000", "0.0617"), ("ann", 1, 2, "0.0700", "0.0000")]),
+        (
+            "kind",
+            [
+                ("lora-training", 0, 2, "2.0000", "0.0000"),
+                ("image-generation", 1, 2, "0.0700", "0.0000"),
+                ("transcription", 1, 1, "0.0000", "0.0617"),
+            ],
+        ),
+        (
+            "model",
+            [
+                ("m", 0, 1, "2.0000", "0.0000"),
+                ("fal-ai/flux-lora", 1, 3, "0.0700", "0.0000"),
+                ("t", 0, 1, "0.0000", "0.0617"),
+                ("unknown", 1, 0, "0.0000", "0.0000"),
+            ],
+        ),
+        ("day", [("2026-11-01", 1, 4, "0.0700", "0.0617"), ("2026-11-02", 1, 1, "2.0000", "0.0000")]),
+    ],
+)
+async def test_usage_by(world: World, by: str, rows: list[tuple[Any, ...]]) -> None:
+    """What was paid for a deleted job stays paid; what is only asked for is told apart; an alias is its model."""
+    told = await usage(world, by=by)
+    assert [
+        tuple(each[name] for name in ("key", "jobs", "purchases", "paid", "expected")) for each in told["usage"]
+    ] == rows
+    total = told["total"]
+    assert (total["jobs"], total["paid"], total["expected"], total["storageGB"]) == (2, "2.0700", "0.0617", "2.5")
+    assert total["storageCost"] == "0.0575"
+    assert told["currency"] == "USD"
+
+
+async def test_usage_of_a_period_a_user_and_a_kind(world: World) -> None:
+    assert (await usage(world, **{"from": "2026-11-02"}))["total"]["paid"] == "2.0000"
+    assert (await usage(world, to="2026-11-02"))["total"]["paid"] == "0.0700"
+    assert (await usage(world, userId="eve"))["total"]["paid"] == "2.0000"
+    assert (await usage(world, type="image-generation"))["total"]["paid"] == "0.0700"
+
+
+async def test_usage_is_of_what_the_caller_may_list(world: World) -> None:
+    assert (await usage(world, "bob"))["total"]["paid"] == "0.0000", "he has no records, so no namespace is looked at"
+    assert (await usage(world, "bob", namespace="blue"))["total"]["paid"] == "7.0000"
+    assert (await usage(world, "bob", namespace="red"))["total"]["purchases"] == 0
+    assert (await usage(world, "carol", by="kind"))["usage"] == [
+        {
+            "key": "transcription", "jobs": 1, "purchases": 1, "paid": "0.0000", "expected": "0.0617",
+            "storageGB": "0.5", "storageCost": "0.0115",
+        }
+    ]  # fmt: skip
