@@ -7,6 +7,7 @@ from contentgen_gateway.access import Access
 from contentgen_gateway.app import create_app
 from contentgen_gateway.callers import Callers
 from contentgen_gateway.files import Files
+from contentgen_gateway.live import Live
 from contentgen_gateway.parts import Parts
 from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
@@ -26,24 +27,31 @@ def main() -> None:
 
 async def _run(settings: Settings) -> None:
     async with KubeApi() as kube:
-        server = plain_server(create_app(assemble(settings, kube)), settings.gateway_port)
+        parts = assemble(settings, kube)
+        server = plain_server(create_app(parts), settings.gateway_port)
         for each in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(each, lambda: setattr(server, "should_exit", True))
-        await server.serve()
+        # What can't go on by itself ends the process: Kubernetes starts another one.
+        async with asyncio.TaskGroup() as tasks:
+            beside = [tasks.create_task(parts.live.run(kube, settings.watch_namespace))]
+            await server.serve()
+            for task in beside:
+                task.cancel()
 
 
 def assemble(settings: Settings, kube: KubeApi) -> Parts:
     """The parts, each made once."""
     database = mongo.connect(settings.mongodb_uri, settings.mongodb_database)
     access = Access(kube, open_to_all=settings.gateway_sign_in == "None")
-    records = Records(database["jobs"])
+    records, live = Records(database["jobs"]), Live()
     return Parts(
         settings=settings,
         callers=Callers(kube),
         access=access,
         records=records,
         purchases=Purchases(database["ledger"]),
-        sight=Sight(records, access),
+        live=live,
+        sight=Sight(records, access, live),
         resources=Resources(kube),
         files=Files(
             bucket=settings.s3_bucket,

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from contentgen_gateway.access import Access
 from contentgen_gateway.callers import ANYBODY, Caller, Callers, unauthenticated
 from contentgen_gateway.files import Files
+from contentgen_gateway.live import Live
 from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
@@ -26,6 +27,7 @@ class Parts:
     access: Access
     records: Records
     purchases: Purchases
+    live: Live
     sight: Sight
     resources: Resources
     files: Files

@@ -3,6 +3,8 @@
 from contentgen_contract.names import Kind
 from contentgen_gateway.access import EVERYWHERE, Access, Verb
 from contentgen_gateway.callers import Caller
+from contentgen_gateway.live import Live
+from contentgen_gateway.now import document
 from contentgen_gateway.problems import NotFound
 from contentgen_gateway.queries import Scope
 from contentgen_gateway.records import Record, Records
@@ -13,13 +15,16 @@ KINDS = {kind.record_type: kind for kind in Kind}
 class Sight:
     """Records through a caller's eyes."""
 
-    def __init__(self, records: Records, access: Access) -> None:
+    def __init__(self, records: Records, access: Access, live: Live) -> None:
         self._records = records
         self._access = access
+        self._live = live
 
     async def job(self, caller: Caller, job_id: str, verb: Verb = Verb.GET) -> Record:
-        """A job's record, for one who may do this with it. Raises NotFound."""
+        """A job's record, or what will be its record, for one who may do this with it. Raises NotFound."""
         record = await self._records.get(job_id)
+        if record is None and (now := self._live.get(job_id)) is not None:
+            record = document(now)
         # Kubernetes is asked in either case: how long an answer takes tells nothing.
         kind = KINDS.get(str((record or {}).get("type")), Kind.LORA_TRAINING)
         namespace = str((record or {}).get("namespace") or "default")

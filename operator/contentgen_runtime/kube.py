@@ -5,7 +5,8 @@ The generated methods and models cost seconds at the start, tens of megabytes, a
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -18,6 +19,8 @@ Watch = Callable[[str, str, int], None]
 
 API_ERRORS = (ApiException, aiohttp.ClientError, TimeoutError)
 _MERGE = "application/merge-patch+json"
+WATCH_SECONDS = 50  # a whole number: the API server refuses others
+_SILENT_SECONDS = 65  # a watch that lasts longer has died without a word
 
 
 class Conflict(Exception):
@@ -50,13 +53,9 @@ class KubeApi:
 
     async def read(self, method: str, path: str, body: Body | None = None) -> bytes:
         """One request with the client's credentials, which it renews. Raises ApiException unless it is answered 2xx."""
-        assert self._api is not None  # noqa: S101 - calls are made inside the context only
-        headers = {"Accept": "application/json", "Content-Type": _MERGE if method == "PATCH" else "application/json"}
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-        url = self._api.configuration.host + path
         code = 0
         try:
-            response = await self._api.rest_client.request(method, url, headers=headers, body=body)
+            response = await self._send(method, path, body)
             code = response.status
             content: bytes = await response.read()
         finally:
@@ -64,6 +63,44 @@ class KubeApi:
         if not 200 <= response.status <= 299:
             raise ApiException.from_response(http_resp=response, body=content.decode(errors="replace"), data=None)
         return content
+
+    async def watch(self, path: str, version: str) -> AsyncGenerator[tuple[str, Body]]:
+        """What becomes of a collection after a version: ADDED, MODIFIED, DELETED or BOOKMARK, and the object.
+
+        It ends by itself after `WATCH_SECONDS`, so that one that died silently is told from one where nothing happens.
+        Raises one of API_ERRORS; ApiException with status 410 where the version is too old: list again.
+        """
+        how = f"watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={version}"
+        async with self._open(f"{path}{'&' if '?' in path else '?'}{how}") as stream, aclosing(_lines(stream)) as lines:
+            async for line in lines:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise ApiException(status=status.get("code"), reason=status.get("message"))
+                yield event["type"], event["object"]
+
+    @asynccontextmanager
+    async def _open(self, path: str) -> AsyncIterator[aiohttp.StreamReader]:
+        code = 0
+        try:
+            answer = await self._send("GET", path, None, aiohttp.ClientTimeout(total=_SILENT_SECONDS, sock_connect=10))
+            code = answer.status
+        finally:
+            self._watch("GET", path, code)
+        try:
+            if code != 200:
+                content = (await answer.read()).decode(errors="replace")
+                raise ApiException.from_response(http_resp=answer, body=content, data=None)
+            yield answer.response.content
+        finally:
+            answer.response.close()
+
+    async def _send(self, method: str, path: str, body: Body | None, limit: aiohttp.ClientTimeout | None = None) -> Any:
+        assert self._api is not None  # noqa: S101 - calls are made inside the context only
+        headers = {"Accept": "application/json", "Content-Type": _MERGE if method == "PATCH" else "application/json"}
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        url = self._api.configuration.host + path
+        return await self._api.rest_client.request(method, url, headers=headers, body=body, _request_timeout=limit)
 
     async def review_token(self, token: str, audience: str) -> Body:
         """The status of a TokenReview."""
@@ -74,6 +111,15 @@ class KubeApi:
         }
         answer = await self.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
         return answer.get("status") or {}
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
+    """The whole lines of a stream, however long: aiohttp's own are limited."""
+    begun = b""
+    async for part in stream.iter_any():
+        *whole, begun = (begun + part).split(b"\n")
+        for line in whole:
+            yield line
 
 
 def explain(error: Exception) -> str:

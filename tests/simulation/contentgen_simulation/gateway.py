@@ -1,17 +1,20 @@
 """The gateway's app in this process: a Kubernetes API that knows tokens and rights, and a MongoDB in memory."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import mongomock
+from kubernetes.aio.client.exceptions import ApiException
 
-from contentgen_contract.names import Kind
+from contentgen_contract.names import GROUP, VERSION, Kind
 from contentgen_gateway.access import Access
 from contentgen_gateway.app import create_app
 from contentgen_gateway.callers import Callers
 from contentgen_gateway.files import Files
+from contentgen_gateway.live import Live
 from contentgen_gateway.parts import Parts
 from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
@@ -30,6 +33,8 @@ class FakeApi(KubeApi):
         self.rights = set(rights)
         self.asked: list[tuple[str, str]] = []
         self.reviews: list[Body] = []
+        self.applied: list[Body] = []
+        self._watches: list[tuple[str, asyncio.Queue[tuple[str, Body]]]] = []
 
     async def review_token(self, token: str, audience: str) -> Body:
         """Known are all whose name does not begin with `un`."""
@@ -38,14 +43,66 @@ class FakeApi(KubeApi):
         return {"authenticated": True, "audiences": [audience], "user": {"username": token, "groups": []}}
 
     async def call(self, method: str, path: str, body: Body | None = None) -> Body:
-        """SubjectAccessReviews alone; what else a test needs it overrides."""
+        """SubjectAccessReviews, and reads of resources; what else a test needs it overrides."""
         self.asked.append((method, path))
+        if method == "GET" and path.startswith(_OURS):
+            return self._read(path.removeprefix(_OURS))
         assert path.endswith("/subjectaccessreviews"), path
         assert body is not None
         asked = body["spec"]["resourceAttributes"]
         self.reviews.append(asked)
         who = (body["spec"]["user"], asked["verb"], asked["resource"], asked["namespace"])
         return {"status": {"allowed": any(_fits(right, who) for right in self.rights)}}
+
+    def _read(self, path: str) -> Body:
+        *_, plural = path.partition("?")[0].split("/")
+        if plural in {kind.plural for kind in Kind}:
+            items = [each for each in self.applied if Kind(each["kind"]).plural == plural]
+            return {"metadata": {"resourceVersion": "1"}, "items": items}
+        for each in self.applied:
+            meta = each["metadata"]
+            if path == f"namespaces/{meta['namespace']}/{Kind(each['kind']).plural}/{meta['name']}":
+                return each
+        raise ApiException(status=404, reason="there is none")
+
+    async def watch(self, path: str, version: str) -> AsyncGenerator[tuple[str, Body]]:  # noqa: ARG002 - all are one
+        """What `happens` from now on."""
+        told: asyncio.Queue[tuple[str, Body]] = asyncio.Queue()
+        self._watches.append((path.rpartition("/")[2], told))
+        while True:
+            yield await told.get()
+
+    def happens(self, event: str, body: Body) -> None:
+        """Tell every watch of a resource's kind."""
+        for plural, told in self._watches:
+            if plural == Kind(body["kind"]).plural:
+                told.put_nowait((event, body))
+
+
+_OURS = f"/apis/{GROUP}/{VERSION}/"
+_SPECS: dict[Kind, Body] = {
+    Kind.LORA_TRAINING: {
+        "loraName": "face",
+        "triggerWord": "jf",
+        "source": {"url": "https://example.com/a/talk.mp4?sig=1"},
+    },
+    Kind.IMAGE_GENERATION: {"model": "flux-dev", "prompt": "a lighthouse"},
+    Kind.TRANSCRIPTION: {"source": {"url": "https://example.com/a/talk.mp3?sig=1"}},
+}
+
+
+def resource(kind: Kind, uid: str, *, namespace: str = "red", version: int = 1, **status: Any) -> Body:
+    """A resource under way, as the API server gives it; `status=None` for one that the operator has not seen."""
+    meta = {
+        "uid": uid,
+        "name": f"job-{uid}",
+        "namespace": namespace,
+        "resourceVersion": str(version),
+        "creationTimestamp": "2026-11-01T12:00:00Z",
+    }
+    spec = _SPECS[kind] | {"userId": "ann", "metadata": {"tags": ["podcast"]}}
+    body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": kind.value, "metadata": meta, "spec": spec}
+    return body if status.get("status", "") is None else body | {"status": {"phase": "Preparing"} | status}
 
 
 def _fits(right: tuple[str, ...], asked: tuple[str, ...]) -> bool:
@@ -62,14 +119,15 @@ class GatewayWorld:
         self.database: Any = mongomock.MongoClient(tz_aware=True)["content-generation"]
         self.settings = Settings(**settings)
         access = Access(self.api)
-        records = Records(self.database["jobs"])
+        records, live = Records(self.database["jobs"]), Live()
         self.parts = Parts(
             settings=self.settings,
             callers=Callers(self.api),
             access=access,
             records=records,
             purchases=Purchases(self.database["ledger"]),
-            sight=Sight(records, access),
+            live=live,
+            sight=Sight(records, access, live),
             resources=Resources(self.api),
             files=Files(bucket="assets", region="us-east-1", endpoint="http://s3.test", public_endpoint=None),
         )

@@ -1,0 +1,92 @@
+"""A collection followed for as long as the process lives: a list, then its changes, and a list again where changes may
+have been missed.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from kubernetes.aio.client.exceptions import ApiException
+
+from contentgen_runtime.kube import API_ERRORS, Body, KubeApi, explain
+
+_PAGE = 500
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds
+_SHORT = 1.0  # seconds; a watch that ends sooner is not asked for again at once
+_GONE = 410
+# What breaks off in the middle leaves no JSON, and a proxy's answer may be JSON and no list.
+_ERRORS = (*API_ERRORS, ValueError, KeyError, TypeError)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """An object as it is now."""
+
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """An object as it was last."""
+
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A list is over, and this is all that there is: each was told as Changed before."""
+
+    uids: frozenset[str]
+
+
+Seen = Changed | Deleted | Listed
+
+
+async def follow(
+    kube: KubeApi, path: str, *, selector: str = "", sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> AsyncGenerator[Seen]:
+    """What happens in a collection, for ever: errors are logged, and tried again after a pause.
+
+    `selector` (of fields) is for the lists alone: what stops to match it is told as Changed, not as Deleted.
+    """
+    version, pause = "", _FIRST_PAUSE
+    while True:
+        began = time.monotonic()
+        try:
+            if not version:
+                uids: set[str] = set()
+                async for version, page in _list(kube, path, selector):  # noqa: B007 - the last one's counts
+                    for body in page:
+                        uids.add(body["metadata"]["uid"])
+                        yield Changed(body)
+                yield Listed(frozenset(uids))
+            async with aclosing(kube.watch(path, version)) as events:
+                async for kind, body in events:
+                    version, pause = body["metadata"]["resourceVersion"], _FIRST_PAUSE
+                    if kind != "BOOKMARK":
+                        yield Deleted(body) if kind == "DELETED" else Changed(body)
+        except _ERRORS as error:
+            if isinstance(error, ApiException):  # it may be the version that the API server does not like
+                version = ""
+            usual = isinstance(error, ApiException) and error.status == _GONE
+            _log.log(logging.INFO if usual else logging.WARNING, "the watch of %s broke: %s", path, explain(error))
+            began = time.monotonic()
+        if time.monotonic() - began < _SHORT:
+            await sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+async def _list(kube: KubeApi, path: str, selector: str) -> AsyncIterator[tuple[str, list[Body]]]:
+    """Pages, each with the version that the whole list is of."""
+    asked = f"{path}?limit={_PAGE}" + (f"&fieldSelector={quote(selector)}" if selector else "")
+    page = ""
+    while True:
+        listed = await kube.call("GET", asked + (f"&continue={quote(page)}" if page else ""))
+        yield listed["metadata"]["resourceVersion"], listed["items"]
+        if not (page := listed["metadata"].get("continue") or ""):
+            return
