@@ -18,6 +18,7 @@ JOBS: dict[str, Keys] = {
     "terms_created": (("terms", 1), *NEWEST_FIRST),
     "tags_created": (("metadata.tags", 1), *NEWEST_FIRST),
     "uses": (("uses", 1),),
+    "public_created": (("metadata.isPublic", 1), *NEWEST_FIRST),
 }
 """Names and keys; `job_id` is unique. `terms`, `tags` and `uses` are arrays."""
 

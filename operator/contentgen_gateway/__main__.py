@@ -3,6 +3,7 @@
 import asyncio
 import signal
 
+from contentgen_gateway import stores
 from contentgen_gateway.access import Access
 from contentgen_gateway.app import create_app
 from contentgen_gateway.callers import Callers
@@ -12,6 +13,7 @@ from contentgen_gateway.parts import Parts
 from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
+from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
 from contentgen_runtime import logs, mongo
 from contentgen_runtime.kube import KubeApi
@@ -33,7 +35,10 @@ async def _run(settings: Settings) -> None:
             asyncio.get_running_loop().add_signal_handler(each, lambda: setattr(server, "should_exit", True))
         # What can't go on by itself ends the process: Kubernetes starts another one.
         async with asyncio.TaskGroup() as tasks:
-            beside = [tasks.create_task(parts.live.run(kube, settings.watch_namespace))]
+            beside = [
+                tasks.create_task(parts.live.run(kube, settings.watch_namespace)),
+                tasks.create_task(stores.prepare([parts.shares.create_indexes])),
+            ]
             await server.serve()
             for task in beside:
                 task.cancel()
@@ -43,7 +48,7 @@ def assemble(settings: Settings, kube: KubeApi) -> Parts:
     """The parts, each made once."""
     database = mongo.connect(settings.mongodb_uri, settings.mongodb_database)
     access = Access(kube, open_to_all=settings.gateway_sign_in == "None")
-    records, live = Records(database["jobs"]), Live()
+    records, live, shares = Records(database["jobs"]), Live(), Shares(database["shares"])
     return Parts(
         settings=settings,
         callers=Callers(kube),
@@ -51,7 +56,8 @@ def assemble(settings: Settings, kube: KubeApi) -> Parts:
         records=records,
         purchases=Purchases(database["ledger"]),
         live=live,
-        sight=Sight(records, access, live),
+        shares=shares,
+        sight=Sight(records, access, live, shares),
         resources=Resources(kube),
         files=Files(
             bucket=settings.s3_bucket,

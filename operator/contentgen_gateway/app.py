@@ -2,7 +2,21 @@
 
 from fastapi import FastAPI
 
-from contentgen_gateway import assets, create, dataset, downloads, jobs, lora, problems, stats, usage
+from contentgen_gateway import (
+    actions,
+    assets,
+    create,
+    dataset,
+    deleting,
+    downloads,
+    editing,
+    jobs,
+    lora,
+    problems,
+    sharing,
+    stats,
+    usage,
+)
 from contentgen_gateway.parts import Parts
 
 _ROUTERS = (
@@ -14,6 +28,10 @@ _ROUTERS = (
     downloads.router,
     usage.router,
     create.router,
+    actions.router,
+    deleting.router,
+    editing.router,
+    sharing.router,
 )
 
 

@@ -114,7 +114,7 @@ async def list_transcripts(caller: Calling, parts: Using, listed: Annotated[Pagi
 async def search_assets(caller: Calling, parts: Using, listed: Annotated[SearchListing, Query()]) -> JobList:
     """Jobs of any kind that have these words and tags; all jobs where nothing is looked for."""
     wanted = listed.wanted()
-    scope = await parts.sight.scope(caller, listed.namespace, listed.user_id)
+    scope = await parts.sight.scope(caller, listed.namespace, listed.user_id, public=listed.public)
     records, total, following = await page(parts, scope, wanted)
     return JobList(jobs=[shown(each) for each in records], total=total, next_cursor=following)
 
@@ -122,7 +122,7 @@ async def search_assets(caller: Calling, parts: Using, listed: Annotated[SearchL
 async def asked(caller: Caller, parts: Parts, listed: Paging, kind: Kind) -> tuple[Scope, Wanted]:
     """Where to look for finished assets of a kind, and for which."""
     wanted = replace(listed.wanted(), type=kind.record_type, made=True)
-    return await parts.sight.scope(caller, listed.namespace, listed.user_id), wanted
+    return await parts.sight.scope(caller, listed.namespace, listed.user_id, public=listed.public), wanted
 
 
 def browsable(files: Files) -> Callable[[object], str | None]:

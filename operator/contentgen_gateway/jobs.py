@@ -16,7 +16,7 @@ router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
 @router.get("/jobs")
 async def list_jobs(caller: Calling, parts: Using, listed: Annotated[Listing, Query()]) -> JobList:
     """Jobs that the caller may see, a page at a time."""
-    scope = await parts.sight.scope(caller, listed.namespace, listed.user_id)
+    scope = await parts.sight.scope(caller, listed.namespace, listed.user_id, public=listed.public)
     records, total, following = await page(parts, scope, listed.wanted())
     return JobList(jobs=[shown(each) for each in records], total=total, next_cursor=following)
 

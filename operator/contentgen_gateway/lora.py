@@ -45,7 +45,7 @@ class LoraStatus(Body):
 async def list_trainings(caller: Calling, parts: Using, listed: Annotated[LoraListing, Query()]) -> JobList:
     """Trainings in any state."""
     wanted = replace(listed.wanted(), type=Kind.LORA_TRAINING.record_type, status=listed.status)
-    scope = await parts.sight.scope(caller, listed.namespace, listed.user_id)
+    scope = await parts.sight.scope(caller, listed.namespace, listed.user_id, public=listed.public)
     records, total, following = await page(parts, scope, wanted)
     return JobList(jobs=[shown(each) for each in records], total=total, next_cursor=following)
 

@@ -12,6 +12,7 @@ from contentgen_gateway.live import Live
 from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
+from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
 
 COOKIE = "contentgen-session"
@@ -28,6 +29,7 @@ class Parts:
     records: Records
     purchases: Purchases
     live: Live
+    shares: Shares
     sight: Sight
     resources: Resources
     files: Files

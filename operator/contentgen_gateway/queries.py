@@ -54,15 +54,17 @@ class JobStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where a caller may look: kinds by namespace, and single jobs that were shared."""
+    """Where a caller may look: kinds by namespace, single jobs that were shared, and what is public."""
 
     namespaces: Mapping[str, frozenset[Kind]] = field(default_factory=dict)
     jobs: tuple[str, ...] = ()
+    public: bool = False
+    only: str | None = None  # of what is public, this namespace's
 
     @property
     def nothing(self) -> bool:
         """Nothing may be seen."""
-        return not self.namespaces and not self.jobs
+        return not (self.namespaces or self.jobs or self.public)
 
     def filter(self) -> Filter:
         """As a filter of records."""
@@ -76,6 +78,8 @@ class Scope:
                 either.append(({"namespace": name} if name != EVERYWHERE else {}) | {"type": {"$in": types}})
         if self.jobs:
             either.append({"jobId": {"$in": list(self.jobs)}})
+        if self.public:
+            either.append({"metadata.isPublic": True} | ({"namespace": self.only} if self.only else {}))
         return either[0] if len(either) == 1 else {"$or": either}
 
 

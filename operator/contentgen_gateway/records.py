@@ -10,6 +10,8 @@ from typing import Any
 
 from pymongo.collection import Collection
 
+from contentgen_contract import derived
+from contentgen_contract.discard import Discard
 from contentgen_gateway.queries import NOT_DISCARDED, Query
 from contentgen_gateway.tallies import Row, Tally
 
@@ -50,6 +52,18 @@ class Records:
         """The records of what was made with the outputs of one of these jobs."""
         wanted = {"uses": {"$in": list(job_ids)}} | NOT_DISCARDED
         return await asyncio.to_thread(lambda: list(self._collection.find(wanted, _HIDDEN).limit(100)))
+
+    async def describe(self, record: Record) -> None:
+        """What people find it by has changed."""
+        change = {"metadata": record["metadata"], "terms": derived.terms_of(record)}
+        mine = {"jobId": {"$eq": record["jobId"]}}
+        await asyncio.to_thread(self._collection.update_one, mine, {"$set": change})
+
+    async def mark_discarded(self, discard: Discard) -> None:
+        """It is not to be seen any more; the operator's janitor deletes the files, and the record last."""
+        change = {"discard": discard.model_dump(mode="json")}
+        mine = {"jobId": {"$eq": discard.uid}}
+        await asyncio.to_thread(self._collection.update_one, mine, {"$set": change})
 
     async def note_download(self, job_id: str, now: datetime) -> None:
         """Somebody has got a URL of one of its files."""

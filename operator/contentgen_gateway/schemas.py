@@ -62,6 +62,7 @@ class Paging(Body):
 
     namespace: Name | None = Field(None, description="Of this namespace alone.")
     user_id: UserId | None = Field(None, description="Of this user alone.")
+    public: bool = Field(False, description="Also what others have made public.")
     since: AwareDatetime | date | None = Field(None, alias="from", description="Made at this time or later.")
     until: AwareDatetime | date | None = Field(None, alias="to", description="Made before this time.")
     sort: Sorted = Sorted.CREATED

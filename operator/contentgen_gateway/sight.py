@@ -1,5 +1,7 @@
 """What a caller may see: asked of Kubernetes before a record is given. What is foreign looks like what is missing."""
 
+from dataclasses import replace
+
 from contentgen_contract.names import Kind
 from contentgen_gateway.access import EVERYWHERE, Access, Verb
 from contentgen_gateway.callers import Caller
@@ -8,6 +10,7 @@ from contentgen_gateway.now import document
 from contentgen_gateway.problems import NotFound
 from contentgen_gateway.queries import Scope
 from contentgen_gateway.records import Record, Records
+from contentgen_gateway.shares import Grantee, Share, Shares
 
 KINDS = {kind.record_type: kind for kind in Kind}
 
@@ -15,10 +18,11 @@ KINDS = {kind.record_type: kind for kind in Kind}
 class Sight:
     """Records through a caller's eyes."""
 
-    def __init__(self, records: Records, access: Access, live: Live) -> None:
+    def __init__(self, records: Records, access: Access, live: Live, shares: Shares) -> None:
         self._records = records
         self._access = access
         self._live = live
+        self._shares = shares
 
     async def job(self, caller: Caller, job_id: str, verb: Verb = Verb.GET) -> Record:
         """A job's record, or what will be its record, for one who may do this with it. Raises NotFound."""
@@ -29,13 +33,45 @@ class Sight:
         kind = KINDS.get(str((record or {}).get("type")), Kind.LORA_TRAINING)
         namespace = str((record or {}).get("namespace") or "default")
         allowed = await self._access.may(caller, verb, kind, namespace)
+        if not allowed and verb is Verb.GET:
+            allowed = await self._shown(caller, job_id, record)
         if record is None or not allowed:
             raise NotFound("job", job_id)
         return record
 
-    async def scope(self, caller: Caller, namespace: str | None, user_id: str | None) -> Scope:
-        """Where the caller may list: the namespace that is named, else those where a user has something, else a
-        service account's own, else all."""
+    async def _shown(self, caller: Caller, job_id: str, record: Record | None) -> bool:
+        """Whether it is public, or shared with the caller."""
+        for share in await self._shares.of(job_id):
+            if share.to in (Grantee("user", caller.name), Grantee("namespace", caller.home or "")):
+                return True
+            if share.to.kind == "namespace" and await self._access.may(
+                caller, Verb.GET, KINDS[share.type], share.to.name
+            ):
+                return True
+        return ((record or {}).get("metadata") or {}).get("isPublic") is True
+
+    async def scope(self, caller: Caller, namespace: str | None, user_id: str | None, *, public: bool = False) -> Scope:
+        """What the caller may list: where they have the right to, and single jobs that were shared with them.
+
+        `public`: what anybody has made public as well.
+        """
+        found = await self._own(caller, namespace, user_id)
+        if EVERYWHERE in found.namespaces:
+            return found
+        jobs = await self._shared(caller)
+        mine = tuple(each.job_id for each in jobs if namespace in (None, each.namespace))
+        return replace(found, jobs=mine, public=public, only=namespace)
+
+    async def _shared(self, caller: Caller) -> list[Share]:
+        """A namespace's shares are for its service accounts, and for those who may see such jobs there."""
+        there = await self._access.which(caller, Verb.LIST, await self._shares.namespaces())
+        groups = {Grantee("namespace", each) for each in (*there, caller.home) if each}
+        found = await self._shares.given({Grantee("user", caller.name), *groups})
+        at_home = (Grantee("user", caller.name), Grantee("namespace", caller.home or ""))
+        return [each for each in found if each.to in at_home or KINDS[each.type] in there.get(each.to.name, ())]
+
+    async def _own(self, caller: Caller, namespace: str | None, user_id: str | None) -> Scope:
+        """The named namespace, else those where a user has something, else a service account's own, else all."""
         if namespace is not None:
             return Scope(await self._access.which(caller, Verb.LIST, [namespace]))
         everywhere = await self._access.which(caller, Verb.LIST, [EVERYWHERE])

@@ -58,7 +58,7 @@ def of_purchases(scope: Scope, wanted: Wanted, by: By) -> Tally:
 
 def own(scope: Scope) -> Scope:
     """Without what others share: theirs is not to be added up with one's own."""
-    return replace(scope, jobs=())
+    return replace(scope, jobs=(), public=False)
 
 
 def _index(scope: Scope, wanted: Wanted) -> str:

@@ -8,10 +8,11 @@ no namespace is stuck because a store or a provider is away.
 from datetime import datetime
 
 from contentgen_contract import keys
+from contentgen_contract.discard import Discard
 from contentgen_operator.buying import cancellation
 from contentgen_operator.case import Policy
 from contentgen_operator.observed import Observed, Resource
-from contentgen_operator.plan import Discard, Plan
+from contentgen_operator.plan import Plan
 from contentgen_operator.purchases import PurchaseState
 from contentgen_operator.runs import purchase_key
 

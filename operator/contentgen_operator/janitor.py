@@ -6,8 +6,8 @@ import logging
 from botocore.exceptions import BotoCoreError, ClientError
 from pymongo.errors import PyMongoError
 
+from contentgen_contract.discard import Discard
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.plan import Discard
 from contentgen_operator.records import Records
 from contentgen_operator.storage import NotDeleted, Storage
 

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from contentgen_contract.base import Value
+from contentgen_contract.discard import Discard
 from contentgen_contract.names import Stage
 from contentgen_contract.status import ResourceStatus
 from contentgen_operator.providers.base import Call
@@ -38,14 +39,6 @@ class Cancellation(Value):
     provider: str
     model: str
     request_id: str
-
-
-class Discard(Value):
-    """Delete all files of a resource with their versions, and its record; what was bought cannot be adopted again."""
-
-    uid: str
-    prefixes: tuple[str, ...]
-    job_ids: tuple[str, ...]
 
 
 class Notice(Value):

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from pymongo.collection import Collection
 
 from contentgen_contract import derived, indexes
+from contentgen_contract.discard import Discard
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, TranscriptionSpec
 from contentgen_contract.status import ResourceStatus, VersionStatus
 from contentgen_operator import kinds
 from contentgen_operator.observed import Resource
-from contentgen_operator.plan import Discard
 from contentgen_operator.runs import frozen_spec, owner
 from contentgen_operator.storage import Storage
 

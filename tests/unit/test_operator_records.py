@@ -7,11 +7,11 @@ import mongomock
 import pytest
 
 from contentgen_contract import keys
+from contentgen_contract.discard import Discard
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_contract.status import OutputFile, ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator.observed import Resource
-from contentgen_operator.plan import Discard
 from contentgen_operator.records import Records, status_word
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)

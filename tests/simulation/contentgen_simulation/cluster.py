@@ -4,6 +4,7 @@ import asyncio
 import copy
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 
 from kubernetes.aio.client.exceptions import ApiException
@@ -25,12 +26,13 @@ def refused(code: int, message: str) -> ApiException:
 
 
 class ClusterApi(FakeApi):
-    """Rights, and resources. Each request lets others run in between, as a network does."""
+    """Rights, and resources. Each request lets others run in between, as a network does; `reacts` is the operator."""
 
     def __init__(self, rights: Any = ()) -> None:
         super().__init__(rights)
         self.resources: dict[Place, Body] = {}
         self.written: list[tuple[str, Place]] = []
+        self.reacts: Callable[[Place], None] = lambda _: None
         self._numbers = itertools.count(1)
 
     async def call(self, method: str, path: str, body: Body | None = None) -> Body:
@@ -47,8 +49,10 @@ class ClusterApi(FakeApi):
             raise refused(404, f'{plural} "{name[0]}" not found')
         if method == "GET":
             return copy.deepcopy(self.resources[place])
+        answer = self._delete(place, body or {}) if method == "DELETE" else self._patch(place, body or {})
         self.written.append((method, place))
-        return self._delete(place, body or {}) if method == "DELETE" else self._patch(place, body or {})
+        self.reacts(place)
+        return answer
 
     def _create(self, place: Place, body: Body) -> Body:
         if place in self.resources:

@@ -67,6 +67,9 @@ CASES: dict[str, Case] = {
     "POST /api/lora/train": Case(body=_order(videoUrl="https://h/v.mp4", loraName="face", trigger="jf")),
     "POST /api/images/generate": Case(body=_order(inputs={"prompt": "a cat"})),
     "POST /api/transcribe": Case(body=_order(audioUrl="https://h/a.mp3")),
+    "POST /api/jobs/{job_id}/cancel": Case(query={"wait": "0"}, success=range(409, 410)),  # they are all finished
+    "PATCH /api/assets/{job_id}": Case(body=lambda _: {"tags": ["common"]}),
+    "POST /api/assets/{job_id}/share": Case(body=lambda _: {"users": ["nobody"]}),
 }
 """By `str(Endpoint)`."""
 

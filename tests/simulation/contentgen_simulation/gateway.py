@@ -19,6 +19,7 @@ from contentgen_gateway.parts import Parts
 from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
+from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
 from contentgen_runtime.kube import Body, KubeApi
 
@@ -119,7 +120,7 @@ class GatewayWorld:
         self.database: Any = mongomock.MongoClient(tz_aware=True)["content-generation"]
         self.settings = Settings(**settings)
         access = Access(self.api)
-        records, live = Records(self.database["jobs"]), Live()
+        records, live, shares = Records(self.database["jobs"]), Live(), Shares(self.database["shares"])
         self.parts = Parts(
             settings=self.settings,
             callers=Callers(self.api),
@@ -127,7 +128,8 @@ class GatewayWorld:
             records=records,
             purchases=Purchases(self.database["ledger"]),
             live=live,
-            sight=Sight(records, access, live),
+            shares=shares,
+            sight=Sight(records, access, live, shares),
             resources=Resources(self.api),
             files=Files(bucket="assets", region="us-east-1", endpoint="http://s3.test", public_endpoint=None),
         )

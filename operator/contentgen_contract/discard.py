@@ -1,0 +1,25 @@
+"""What is to be deleted of a job, as it stands on the job's record until it is done: the operator's janitor does it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from contentgen_contract import keys
+from contentgen_contract.base import Value
+from contentgen_contract.names import Kind
+
+
+class Discard(Value):
+    """Delete all files of a resource with their versions, and its record; what was bought cannot be adopted again."""
+
+    uid: str
+    prefixes: tuple[str, ...]
+    job_ids: tuple[str, ...]
+
+
+def discard_of(kind: Kind, record: Mapping[str, Any]) -> Discard:
+    """Everything of a job whose resource is gone; what it took over from another job is that one's, and stays."""
+    job_id = str(record["jobId"])
+    owners = {str(record[name]) for name in ("userId", "namespace") if record.get(name)}
+    prefixes = {prefix for owner in owners for prefix in keys.job_prefixes(kind, owner, job_id)}
+    prefixes.add(keys.internal_prefix(job_id))
+    return Discard(uid=job_id, prefixes=tuple(sorted(prefixes)), job_ids=(job_id,))

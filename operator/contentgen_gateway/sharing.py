@@ -1,0 +1,103 @@
+"""`/api/assets/{jobId}/share`: let others see a job and fetch its files, and take that back. They change nothing."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Query
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+
+from contentgen_gateway.access import Verb
+from contentgen_gateway.held import held
+from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_gateway.problems import RESPONSES, Problem
+from contentgen_gateway.schemas import Body as Shape
+from contentgen_gateway.schemas import Name
+from contentgen_gateway.shares import MOST, Grantee, Share
+
+router = APIRouter(prefix="/api/assets", tags=["sharing"], responses=RESPONSES)
+UserName = Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]*[!-~])?$", max_length=253)]
+"""As Kubernetes knows somebody: ann, ann@example.com, system:serviceaccount:blue:robot."""
+
+
+class Grantees(Shape):
+    """Whom it is for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    users: list[UserName] = Field(default_factory=list, max_length=100, description="By their Kubernetes names.")
+    namespaces: list[Name] = Field(
+        default_factory=list, max_length=100, description="Their service accounts, and who may see such jobs there."
+    )
+
+    def all(self) -> tuple[Grantee, ...]:
+        """As values, each once."""
+        users = {Grantee("user", each) for each in self.users}
+        return tuple(sorted(users | {Grantee("namespace", each) for each in self.namespaces}))
+
+
+class Wish(Grantees):
+    """Whom it is shared with."""
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Self:
+        if not self.users and not self.namespaces:
+            raise ValueError("at least one of users, namespaces must be given")
+        return self
+
+
+class SharedWith(Shape):
+    """One of those whom a job is shared with."""
+
+    user: str | None = None
+    namespace: str | None = None
+    shared_by: str
+    shared_at: datetime
+
+
+class ShareList(Shape):
+    """Whom a job is shared with."""
+
+    job_id: str
+    shares: list[SharedWith]
+
+
+@router.get("/{job_id}/share")
+async def list_shares(caller: Calling, parts: Using, job_id: Name) -> ShareList:
+    """Whom it is shared with; for those who may change it."""
+    await held(caller, parts, job_id, Verb.PATCH)
+    return await _told(parts, job_id)
+
+
+@router.post("/{job_id}/share")
+async def share(caller: Calling, parts: Using, job_id: Name, wish: Wish) -> ShareList:
+    """Share it with these as well."""
+    job = await held(caller, parts, job_id, Verb.PATCH)
+    kind, namespace, _ = job.place
+    there = {each.to for each in await parts.shares.of(job_id)}
+    fresh = [each for each in wish.all() if each not in there]
+    if len(there) + len(fresh) > MOST:
+        raise Problem(422, f"a job can be shared with {MOST} at most; share it with a namespace, or make it public")
+    now = datetime.now(UTC)
+    made = [Share(job_id, namespace, kind.record_type, to, caller.name, now) for to in fresh]
+    await parts.shares.add(made)
+    return await _told(parts, job_id)
+
+
+@router.delete("/{job_id}/share")
+async def unshare(caller: Calling, parts: Using, job_id: Name, whom: Annotated[Grantees, Query()]) -> ShareList:
+    """Share it no longer with these; with nobody where none is named."""
+    await held(caller, parts, job_id, Verb.PATCH)
+    if named := whom.all():
+        await parts.shares.revoke(job_id, named)
+    else:
+        await parts.shares.forget(job_id)
+    return await _told(parts, job_id)
+
+
+async def _told(parts: Parts, job_id: str) -> ShareList:
+    shares = sorted(await parts.shares.of(job_id), key=lambda each: each.to)
+    told = [
+        SharedWith.model_validate({each.to.kind: each.to.name, "sharedBy": each.shared_by, "sharedAt": each.shared_at})
+        for each in shares
+    ]
+    return ShareList(job_id=job_id, shares=told)

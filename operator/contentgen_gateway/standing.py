@@ -1,0 +1,103 @@
+"""Where a run is, as far as a person can do something about it: told from the resource's JSON object alone. Pure."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Self
+
+from contentgen_contract.names import RERUN_ANNOTATION, Phase, Reason
+from contentgen_gateway.problems import Problem
+from contentgen_runtime.kube import Body
+
+_FINAL = {phase.value for phase in Phase if phase.terminal}
+_TOKEN = re.compile(r"contentgen\.dev/resubmit=([0-9a-f]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The run under way, or the last one."""
+
+    phase: str | None
+    reason: str | None
+    message: str
+    number: int  # of the run; 0 before the first
+    billed: bool | None  # of a cancelled run; None: nobody can tell
+    asked_again: bool  # another run was asked for, and has not begun
+    rerun: str | None
+
+    @classmethod
+    def of(cls, body: Body) -> Self:
+        """Of a resource."""
+        status = body.get("status") or {}
+        run = status.get("run") or {}
+        rerun = (body["metadata"].get("annotations") or {}).get(RERUN_ANNOTATION)
+        return cls(
+            phase=status.get("phase"),
+            reason=status.get("reason"),
+            message=status.get("message") or "",
+            number=run.get("number", 0),
+            billed=run.get("billed"),
+            asked_again=bool(run) and rerun != run.get("rerun"),
+            rerun=rerun,
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing under way."""
+        return self.phase in _FINAL and not self.asked_again
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it ended so."""
+        return self.ended and self.reason == Reason.CANCELLED
+
+    @property
+    def word(self) -> str:
+        """The seeds' word for it."""
+        if not self.ended:
+            return "processing"
+        return "cancelled" if self.cancelled else "completed" if self.phase == Phase.COMPLETED else "failed"
+
+    @property
+    def current(self) -> int:
+        """The number of the run that is under way, or is about to begin."""
+        return self.number + 1 if self.phase in _FINAL and self.asked_again else max(self.number, 1)
+
+
+def to_cancel(standing: Standing) -> int:
+    """The number of the run that is to end. Raises Problem 409 where it is too late."""
+    if standing.ended:
+        raise Problem(409, f"there is nothing to cancel: it is {standing.phase} ({standing.reason})")
+    if standing.phase == Phase.COLLECTING and not standing.asked_again:
+        detail = "it is too late to cancel: the provider has finished and was paid, and the outputs are being stored"
+        raise Problem(409, detail, billed=True)
+    return standing.current
+
+
+def to_retry(standing: Standing, suspended: bool) -> None:
+    """Raises Problem 409 where there is nothing to run again."""
+    if suspended:
+        raise Problem(409, "it is suspended: set spec.suspend to false, and it goes on by itself")
+    if standing.phase == Phase.SUBMISSION_UNKNOWN:
+        token = token_of(standing)
+        raise Problem(
+            409,
+            "nobody can tell whether the provider was paid; look at its dashboard first. To pay once more, retry with "
+            f"resubmit={token}",
+        )
+    if standing.reason == Reason.INVALID_SPEC:
+        raise Problem(409, f"it would fail again: {standing.message}")
+    if not standing.ended and not standing.asked_again:
+        raise Problem(409, f"it is under way ({standing.phase or 'not started'}): there is nothing to run again")
+
+
+def token_of(standing: Standing) -> str | None:
+    """The word that allows one more payment for a request that nobody can find."""
+    found = _TOKEN.search(standing.message)
+    return found[1] if found and standing.phase == Phase.SUBMISSION_UNKNOWN else None
+
+
+def annotated(body: Body, annotations: dict[str, str], **more: Any) -> Body:
+    """A patch of exactly this version of a resource."""
+    meta = body["metadata"]
+    here = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"], "annotations": annotations}
+    return {"metadata": here | more}

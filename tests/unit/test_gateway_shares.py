@@ -1,0 +1,139 @@
+"""Sharing: who sees what was shared or made public, that they can only see it, and that it ends when taken back."""
+
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import Kind
+from contentgen_gateway.shares import INDEXES
+from contentgen_simulation.cluster import ClusterWorld
+
+ANN = ("ann", "*", "*", "red")
+BOB = ("bob", "*", "*", "blue")
+ROBOT = "system:serviceaccount:blue:robot"
+CAROL = ("carol", "get", "imagegenerations", "blue")
+
+
+@pytest.fixture
+def world() -> ClusterWorld:
+    return ClusterWorld(ANN, BOB, CAROL, ("vera", "get", "*", "red"))
+
+
+async def share(world: ClusterWorld, job: str, who: str = "ann", method: str = "POST", **given: Any) -> Any:
+    async with world.client(who) as client:
+        if method == "DELETE":
+            return await client.delete(f"/api/assets/{job}/share", params=given)
+        return await client.post(f"/api/assets/{job}/share", json=given)
+
+
+async def sees(world: ClusterWorld, who: str, job: str) -> bool:
+    """Alone and in a list, which agree."""
+    async with world.client(who) as client:
+        answer = await client.get(f"/api/jobs/{job}")
+        listed = (await client.get("/api/jobs")).json()["jobs"]
+    assert (answer.status_code == 200) == (job in [each["jobId"] for each in listed])
+    return bool(answer.status_code == 200)
+
+
+async def test_a_user_sees_what_is_shared_until_it_is_taken_back(world: ClusterWorld) -> None:
+    job, other = world.job(1), world.job(2)
+    assert not await sees(world, "bob", job)
+    answer = await share(world, job, users=["bob"])
+    assert (answer.status_code, [each["user"] for each in answer.json()["shares"]]) == (200, ["bob"])
+    assert await sees(world, "bob", job)
+    assert not await sees(world, "bob", other)
+    assert not await sees(world, ROBOT, job)
+    assert (await share(world, job, method="DELETE", users=["bob"])).json()["shares"] == []
+    assert not await sees(world, "bob", job)
+
+
+async def test_a_namespaces_service_accounts_and_those_with_rights_there_see_it(world: ClusterWorld) -> None:
+    job, picture = world.job(1), world.job(2, Kind.IMAGE_GENERATION)
+    for each in (job, picture):
+        await share(world, each, namespaces=["blue"])
+    assert await sees(world, "bob", job)
+    assert await sees(world, ROBOT, job)
+    assert not await sees(world, "dave", job)
+    async with world.client("carol") as carol:  # who may get pictures there, and nothing else
+        assert (await carol.get(f"/api/jobs/{picture}")).status_code == 200
+        assert (await carol.get(f"/api/jobs/{job}")).status_code == 404
+
+
+async def test_what_is_shared_can_only_be_seen(world: ClusterWorld) -> None:
+    job = world.job(1)
+    await share(world, job, users=["bob"])
+    async with world.client("bob") as bob:
+        answers = [
+            await bob.post(f"/api/jobs/{job}/cancel"),
+            await bob.post(f"/api/jobs/{job}/retry"),
+            await bob.delete(f"/api/jobs/{job}"),
+            await bob.patch(f"/api/assets/{job}", json={"tags": []}),
+            await bob.post(f"/api/assets/{job}/share", json={"users": ["eve"]}),
+            await bob.get(f"/api/assets/{job}/share"),
+            await bob.delete(f"/api/assets/{job}/share"),
+        ]
+    assert [each.status_code for each in answers] == [403] * 7
+    assert await sees(world, "bob", job)
+
+
+async def test_what_is_public_is_seen_by_everybody_with_a_token(world: ClusterWorld) -> None:
+    job = world.job(1, metadata={"isPublic": True, "tags": []})
+    async with world.client("dave") as dave, world.client(None) as nobody:
+        assert (await dave.get(f"/api/jobs/{job}")).status_code == 200
+        assert (await nobody.get(f"/api/jobs/{job}")).status_code == 401
+        assert (await dave.delete(f"/api/jobs/{job}")).status_code == 403
+        assert (await dave.get("/api/jobs")).json()["total"] == 0, "only where it is asked for"
+        assert (await dave.get("/api/jobs?public=true")).json()["total"] == 1
+        assert (await dave.get("/api/jobs?public=true&namespace=blue")).json()["total"] == 0
+        assert (await dave.get("/api/jobs?public=true&namespace=red")).json()["total"] == 1
+        assert (await dave.get("/api/jobs?public=true&userId=bob")).json()["total"] == 0
+
+
+async def test_a_list_of_one_namespace_holds_what_is_shared_of_it_alone(world: ClusterWorld) -> None:
+    job = world.job(1)
+    await share(world, job, users=["bob"])
+    async with world.client("bob") as bob:
+        assert (await bob.get("/api/jobs?namespace=red")).json()["total"] == 1
+        assert (await bob.get("/api/jobs?namespace=blue")).json()["total"] == 0
+        assert (await bob.get("/api/jobs?userId=ann")).json()["total"] == 1
+
+
+async def test_what_others_share_is_not_added_up_with_ones_own(world: ClusterWorld) -> None:
+    await share(world, world.job(1), users=["bob"])
+    async with world.client("bob") as bob:
+        assert (await bob.get("/api/assets/stats?namespace=blue")).json()["totalJobs"] == 0
+
+
+async def test_shared_again_it_is_shared_once_and_all_of_it_can_be_taken_back(world: ClusterWorld) -> None:
+    job = world.job(1)
+    for _ in range(2):
+        answer = await share(world, job, users=["bob", "bob"], namespaces=["blue"])
+    assert len(answer.json()["shares"]) == 2
+    assert (await share(world, job, method="DELETE")).json()["shares"] == []
+
+
+async def test_a_deleted_job_is_shared_with_nobody(world: ClusterWorld) -> None:
+    job = world.job(1)
+    await share(world, job, users=["bob"])
+    async with world.client("ann") as ann:
+        assert (await ann.delete(f"/api/jobs/{job}")).status_code == 202
+    assert world.database["shares"].count_documents({}) == 0
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"users": []}, {"user": ["bob"]}, {"users": [{"$ne": 1}]}, {"namespaces": ["../x"]}, {"users": [""]}]
+)
+async def test_whom_nobody_could_be_is_refused(world: ClusterWorld, body: dict[str, Any]) -> None:
+    assert (await share(world, world.job(1), **body)).status_code == 422
+
+
+async def test_an_unknown_word_takes_nothing_back(world: ClusterWorld) -> None:
+    job = world.job(1)
+    await share(world, job, users=["bob"])
+    assert (await share(world, job, method="DELETE", user="bob")).status_code == 422
+    assert await sees(world, "bob", job)
+
+
+def test_each_question_is_served_by_an_index() -> None:
+    assert INDEXES["job_id"][0][0] == "jobId"
+    assert [each for each, _ in INDEXES["to_shared"]] == ["to", "sharedAt"]
