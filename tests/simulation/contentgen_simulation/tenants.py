@@ -165,7 +165,13 @@ class Tenants(GatewayWorld):
         )  # fmt: skip
         path = f"{_OURS}v1alpha1/namespaces/{namespace}/{kind.plural}/{canary}-job"
         self.api.objects[path] = {
-            "metadata": {"name": f"{canary}-job", "namespace": namespace, "uid": job_id, "generation": 1},
+            "metadata": {
+                "name": f"{canary}-job",
+                "namespace": namespace,
+                "uid": job_id,
+                "generation": 1,
+                "resourceVersion": "1",
+            },
             "spec": {},
             "status": {"phase": "Completed", "jobId": job_id, "run": {"version": 1}},
         }
