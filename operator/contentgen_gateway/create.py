@@ -15,6 +15,7 @@ from contentgen_gateway.access import Verb
 from contentgen_gateway.callers import Caller
 from contentgen_gateway.intake import GenerateOrder, Order, TrainOrder, TranscribeOrder, checked
 from contentgen_gateway.loras import resolved
+from contentgen_gateway.now import Now, document
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import RESPONSES, BadRequest, Problem
 from contentgen_gateway.schemas import Body as Shape
@@ -68,7 +69,7 @@ async def transcribe(
 
 async def _made(caller: Caller, parts: Parts, order: Order, response: Response, key: str | None) -> Made:
     body = await make(caller, parts, order, key)
-    found = made(order.kind, body)
+    found = _told(parts.live.note(order.kind, body))
     response.headers["Location"] = f"/api/jobs/{found.job_id}"
     return found
 
@@ -153,18 +154,8 @@ async def _may_name(caller: Caller, parts: Parts, user_id: str | None, namespace
     raise Problem(403, detail, errors=[{"loc": ["body", "userId"], "msg": "you may not name this user"}])
 
 
-def made(kind: Kind, body: Body) -> Made:
-    """A resource as its maker is told of it."""
-    meta, spec = body["metadata"], body["spec"]
-    return Made(
-        job_id=meta["uid"],
-        user_id=spec.get("userId") or meta["namespace"],
-        type=kind.record_type,
-        namespace=meta["namespace"],
-        name=meta["name"],
-        status="queued",
-        created_at=meta["creationTimestamp"],
-    )
+def _told(now: Now) -> Made:
+    return Made.model_validate(document(now))
 
 
 def _called(spec: dict[str, Any]) -> str:

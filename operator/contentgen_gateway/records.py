@@ -53,6 +53,11 @@ class Records:
         wanted = {"uses": {"$in": list(job_ids)}} | NOT_DISCARDED
         return await asyncio.to_thread(lambda: list(self._collection.find(wanted, _HIDDEN).limit(100)))
 
+    async def is_discarded(self, job_id: str) -> bool:
+        """Whether its files are being deleted."""
+        wanted = {"jobId": {"$eq": job_id}, "discard": {"$exists": True}}
+        return await asyncio.to_thread(self._collection.find_one, wanted, {"_id": True}) is not None
+
     async def describe(self, record: Record) -> None:
         """What people find it by has changed."""
         change = {"metadata": record["metadata"], "terms": derived.terms_of(record)}

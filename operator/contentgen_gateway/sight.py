@@ -27,7 +27,8 @@ class Sight:
     async def job(self, caller: Caller, job_id: str, verb: Verb = Verb.GET) -> Record:
         """A job's record, or what will be its record, for one who may do this with it. Raises NotFound."""
         record = await self._records.get(job_id)
-        if record is None and (now := self._live.get(job_id)) is not None:
+        now = self._live.get(job_id) if record is None else None
+        if now is not None and not await self._records.is_discarded(job_id):
             record = document(now)
         # Kubernetes is asked in either case: how long an answer takes tells nothing.
         kind = KINDS.get(str((record or {}).get("type")), Kind.LORA_TRAINING)

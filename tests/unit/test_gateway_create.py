@@ -130,6 +130,20 @@ async def test_the_api_servers_refusal_is_told_in_its_own_words(world: ClusterWo
     assert "already exists" in second.json()["detail"]
 
 
+async def test_a_job_just_made_is_seen_before_it_has_a_record(world: ClusterWorld) -> None:
+    answer = await sent(world, TRAIN)
+    async with world.client("ann") as ann, world.client("bob") as bob:
+        seen = await ann.get(answer.headers["location"])
+        assert (await bob.get(answer.headers["location"])).status_code == 404
+        assert (await ann.post(f"{answer.headers['location']}/cancel?wait=0")).status_code == 202
+    assert (seen.status_code, seen.json()["status"], seen.json()["config"]["loraName"]) == (
+        200,
+        "queued",
+        "jesse_avatar",
+    )
+    assert world.database["jobs"].count_documents({}) == 0
+
+
 # Where and whose
 
 
