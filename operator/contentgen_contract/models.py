@@ -1,5 +1,7 @@
 """The providers' models, and the short names that people have for them."""
 
+from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec
+
 ALIASES = {
     "flux-lora-fast-training": "fal-ai/flux-lora-fast-training",
     "flux-lora": "fal-ai/flux-lora",
@@ -7,6 +9,7 @@ ALIASES = {
     "flux-schnell": "fal-ai/flux/schnell",
     "flux-pro": "fal-ai/flux-pro/v1.1",
 }
+TRANSCRIBER = "assemblyai/universal"
 
 
 def full_name(model: str) -> str:
@@ -18,3 +21,14 @@ def names_of(model: str) -> tuple[str, ...]:
     """All names of the model that this one is a name of."""
     full = full_name(model)
     return (full, *(alias for alias, name in ALIASES.items() if name == full))
+
+
+def model_of(spec: Spec) -> str:
+    """The full name of the model, with aliases resolved."""
+    match spec:
+        case LoraTrainingSpec():
+            return full_name(spec.training.model)
+        case ImageGenerationSpec():
+            return full_name(spec.model)
+        case _:
+            return TRANSCRIBER

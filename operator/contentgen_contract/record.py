@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from contentgen_contract.models import model_of
 from contentgen_contract.names import Phase, Reason
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, TranscriptionSpec
 
@@ -45,7 +46,7 @@ def config(spec: Spec) -> Document:
             return {
                 "loraName": spec.lora_name,
                 "trigger": spec.trigger_word,
-                "model": spec.training.model,
+                "model": model_of(spec),
                 "steps": spec.training.steps,
                 "learning_rate": spec.training.learning_rate,
                 "dataset": spec.dataset.model_dump(mode="json", by_alias=True),
@@ -57,4 +58,4 @@ def config(spec: Spec) -> Document:
                 "loras": [each.model_dump(mode="json", by_alias=True) for each in spec.loras],
             } | spec.image.model_dump(mode="json", by_alias=True)
         case TranscriptionSpec():
-            return spec.options.model_dump(mode="json", by_alias=True)
+            return {"model": model_of(spec)} | spec.options.model_dump(mode="json", by_alias=True)

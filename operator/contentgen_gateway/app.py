@@ -15,12 +15,14 @@ from contentgen_gateway import (
     problems,
     sharing,
     stats,
+    stream,
     usage,
 )
 from contentgen_gateway.parts import Parts
 
 _ROUTERS = (
     jobs.router,
+    stream.router,
     dataset.router,
     lora.router,
     assets.router,

@@ -40,7 +40,8 @@ def parts_of(request: Request) -> Parts:
     return cast("Parts", request.app.state.parts)
 
 
-async def _caller(request: Request, parts: Annotated[Parts, Depends(parts_of)]) -> Caller:
+async def caller_of(request: Request, parts: Annotated[Parts, Depends(parts_of)]) -> Caller:
+    """Who asks. Raises Problem 401."""
     if parts.settings.gateway_sign_in == "None":
         return ANYBODY
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -52,4 +53,4 @@ async def _caller(request: Request, parts: Annotated[Parts, Depends(parts_of)]) 
 
 
 Using = Annotated[Parts, Depends(parts_of)]
-Calling = Annotated[Caller, Depends(_caller)]
+Calling = Annotated[Caller, Depends(caller_of)]

@@ -6,8 +6,9 @@ A new kind is an entry here, a prepare pipeline and a collect pipeline in the wo
 import hashlib
 from typing import Any
 
-from contentgen_contract import keys, models
+from contentgen_contract import keys
 from contentgen_contract.base import Value
+from contentgen_contract.models import TRANSCRIBER, model_of
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.orders import AudioFacts, DatasetFacts, Facts, ImageFacts, LoraFacts, TranscriptFacts
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, Style, TranscriptionSpec
@@ -16,7 +17,6 @@ from contentgen_operator.observed import LoraView
 from contentgen_operator.providers.base import Call, StoredObject, seed_marker
 from contentgen_operator.purchases import PurchaseKey
 
-TRANSCRIBER = "assemblyai/universal"
 # Trainers that take a learning rate; flux-lora-fast-training has no such input.
 _TAKES_LEARNING_RATE = {"fal-ai/flux-lora-portrait-trainer", "fal-ai/flux-krea-trainer"}
 
@@ -60,17 +60,6 @@ def has_prepare(kind: Kind) -> bool:
 def provider_of(kind: Kind) -> str:
     """The provider that a kind pays."""
     return "assemblyai" if kind is Kind.TRANSCRIPTION else "fal"
-
-
-def model_of(spec: Spec) -> str:
-    """The full name of the model, with aliases resolved."""
-    match spec:
-        case LoraTrainingSpec():
-            return models.full_name(spec.training.model)
-        case ImageGenerationSpec():
-            return models.full_name(spec.model)
-        case TranscriptionSpec():
-            return TRANSCRIBER
 
 
 def expected_seconds(spec: Spec, duration_seconds: float) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from contentgen_contract import keys
+from contentgen_contract.models import model_of
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.orders import Outcome
 from contentgen_contract.spec import ImageGenerationSpec, Spec
@@ -55,7 +56,7 @@ class Observer:
         match purchase.state if purchase else None:
             case None | PurchaseState.REFUSED if kinds.has_prepare(resource.ref.kind) and run.facts is None:
                 seen |= await self._stage(resource, run, spec, Stage.PREPARE)
-                seen["seconds_per_unit"] = await self._ledger.seconds_per_unit(kinds.model_of(spec))
+                seen["seconds_per_unit"] = await self._ledger.seconds_per_unit(model_of(spec))
             case None | PurchaseState.REFUSED:
                 seen |= await self._gate(resource, spec)
             case PurchaseState.INTENT if purchase:

@@ -6,17 +6,16 @@ The resource is the truth while it exists; the record outlives it.
 import asyncio
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 from pymongo.collection import Collection
 
 from contentgen_contract import derived, indexes
 from contentgen_contract.discard import Discard
-from contentgen_contract.names import Kind, Phase, Reason
-from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, TranscriptionSpec
+from contentgen_contract.names import Kind, Phase
+from contentgen_contract.record import config, source, status_word
+from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec
 from contentgen_contract.status import ResourceStatus, VersionStatus
-from contentgen_operator import kinds
 from contentgen_operator.observed import Resource
 from contentgen_operator.runs import frozen_spec, owner
 from contentgen_operator.storage import Storage
@@ -86,7 +85,7 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
         "type": resource.ref.kind.record_type,
         "namespace": resource.ref.namespace,
         "name": resource.ref.name,
-        "config": _config(spec),
+        "config": config(spec),
         "metadata": _metadata(resource, spec).model_dump(mode="json", by_alias=True),
         "status": status_word(status.phase, status.reason),
         "phase": status.phase.value if status.phase else None,
@@ -100,7 +99,7 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
         "stage": status.stage.value if status.stage else None,
         "message": status.message,
         "estimatedCompletionTime": status.estimated_completion_time,
-    } | _source(spec, status)
+    } | source(spec, (status.run.facts or {}))
     return document | {"terms": derived.terms_of(document)}
 
 
@@ -110,56 +109,6 @@ def _metadata(resource: Resource, spec: Spec) -> Metadata:
         return Metadata.model_validate(resource.spec.get("metadata") or {})
     except ValidationError:
         return spec.metadata
-
-
-def status_word(phase: Phase | None, reason: str | None = None) -> str:
-    """The seeds' four words, and `cancelled`."""
-    match phase:
-        case None | Phase.PENDING:
-            return "queued"
-        case Phase.COMPLETED:
-            return "completed"
-        case Phase.FAILED:
-            return "cancelled" if reason == Reason.CANCELLED else "failed"
-        case _:
-            return "processing"
-
-
-def _source(spec: Spec, status: ResourceStatus) -> Document:
-    if isinstance(spec, ImageGenerationSpec):
-        return {}
-    path = unquote(urlsplit(spec.source.url).path)
-    facts = (status.run.facts if status.run else None) or {}
-    # A source's query may hold a signature: it is left out.
-    address = spec.source.url.split("?", 1)[0]
-    return {
-        "sourceVideo": {
-            "url": address,
-            "filename": PurePosixPath(path).name,
-            "sizeBytes": facts.get("sourceBytes"),
-        }
-    }
-
-
-def _config(spec: Spec) -> Document:
-    match spec:
-        case LoraTrainingSpec():
-            return {
-                "loraName": spec.lora_name,
-                "trigger": spec.trigger_word,
-                "model": kinds.model_of(spec),
-                "steps": spec.training.steps,
-                "learning_rate": spec.training.learning_rate,
-                "dataset": spec.dataset.model_dump(mode="json", by_alias=True),
-            }
-        case ImageGenerationSpec():
-            return {
-                "model": spec.model,
-                "prompt": spec.prompt,
-                "loras": [each.model_dump(mode="json", by_alias=True) for each in spec.loras],
-            } | spec.image.model_dump(mode="json", by_alias=True)
-        case TranscriptionSpec():
-            return {"model": kinds.model_of(spec)} | spec.options.model_dump(mode="json", by_alias=True)
 
 
 def _newest_version(resource: Resource, status: ResourceStatus, url: Any) -> Document | None:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
+from contentgen_contract.models import model_of
 from contentgen_contract.names import Kind, Phase, Reason, Step, progress_at
 from contentgen_contract.status import Cost, ResourceStatus, RunStatus
 from contentgen_operator import kinds, money
@@ -74,7 +75,7 @@ def _eta(case: Case, doing: Doing, last: ResourceStatus) -> datetime | None:
 
 def estimated_micros(case: Case) -> int | None:
     """What the run will cost; None where that is not known, or not yet."""
-    price = case.policy.prices.get(kinds.model_of(case.spec))
+    price = case.policy.prices.get(model_of(case.spec))
     seconds = kinds.sound_seconds(case.run)
     if price is None or (price.unit is money.Unit.MINUTE and not seconds):
         return None
@@ -82,7 +83,7 @@ def estimated_micros(case: Case) -> int | None:
 
 
 def _cost(case: Case, doing: Doing) -> Cost | None:
-    price = case.policy.prices.get(kinds.model_of(case.spec))
+    price = case.policy.prices.get(model_of(case.spec))
     purchase = case.observed.purchase
     estimated = purchase.estimated_micros if purchase else estimated_micros(case)
     if price is None or estimated is None or (purchase is None and doing.phase is Phase.FAILED):

@@ -9,10 +9,11 @@ import pytest
 from contentgen_contract import keys
 from contentgen_contract.discard import Discard
 from contentgen_contract.names import Kind, Phase
+from contentgen_contract.record import status_word
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_contract.status import OutputFile, ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator.observed import Resource
-from contentgen_operator.records import Records, status_word
+from contentgen_operator.records import Records
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 BASE = "https://content-generation-assets.s3.amazonaws.com"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from contentgen_contract.models import model_of
 from contentgen_contract.spec import (
     Image,
     ImageGenerationSpec,
@@ -16,7 +17,7 @@ from contentgen_contract.spec import (
     TranscriptionOptions,
     TranscriptionSpec,
 )
-from contentgen_operator import kinds, money
+from contentgen_operator import money
 
 SWITCH, CONFIRM, BASE = "REAL_API_TESTS", "REAL_API_CONFIRM", "REAL_API_BASE"
 TRAINING = "REAL_API_TRAINING"
@@ -36,7 +37,7 @@ class Check:
     @property
     def model(self) -> str:
         """The provider's name for what is bought."""
-        return kinds.model_of(self.spec)
+        return model_of(self.spec)
 
     @property
     def micros(self) -> int:

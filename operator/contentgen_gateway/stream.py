@@ -1,0 +1,182 @@
+"""`/api/stream/job/{id}`: a job's progress as Server-Sent Events, until it ends.
+
+A stream that is cut goes on where it was (Last-Event-ID); one whose job has ended says so and closes. The right to see
+the job is asked for again while the stream lasts.
+"""
+
+import logging
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+from pymongo.errors import PyMongoError
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from contentgen_contract.names import Reason
+from contentgen_gateway.now import Now
+from contentgen_gateway.parts import Calling, Parts, Using, caller_of
+from contentgen_gateway.problems import RESPONSES, Problem
+from contentgen_gateway.queries import JobStatus
+from contentgen_gateway.records import Record
+from contentgen_gateway.schemas import Body, Name
+from contentgen_gateway.sight import KINDS
+from contentgen_runtime.kube import API_ERRORS
+
+_ASK_AGAIN_SECONDS = 60.0
+_SEND_SECONDS = 30.0  # a client that takes nothing for so long is gone
+_UNFINISHED = (JobStatus.QUEUED, JobStatus.PROCESSING)
+_log = logging.getLogger(__name__)
+router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
+
+
+class Progress(Body):
+    """What a `progress` event holds."""
+
+    job_id: str
+    status: str
+    phase: str | None
+    progress: int
+    stage: str | None
+    message: str | None
+    eta: datetime | None
+
+
+class End(Body):
+    """What an `end` event holds."""
+
+    job_id: str
+    status: str
+    reason: str | None = None
+    message: str | None = None
+
+
+_DESCRIBED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "`progress` events: {jobId, status, phase, progress, stage, message, eta}; at last an `end`: "
+        "{jobId, status, reason, message}. Comments in between keep the connection open.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    204: {"description": "The event of Last-Event-ID was the end: there is nothing more to come."},
+}
+
+
+@router.get("/stream/job/{job_id}", response_class=Response, responses=_DESCRIBED)
+async def stream_job(
+    request: Request,
+    caller: Calling,
+    parts: Using,
+    job_id: Name,
+    last_event_id: Annotated[str | None, Header(max_length=128, description="Where a stream was cut.")] = None,
+) -> Response:
+    """Follow a job: its progress whenever it moves, and its end."""
+    record = await parts.sight.job(caller, job_id)
+    if parts.live.get(job_id) is None and _ended(record) and last_event_id == end_of_record(record).id:
+        return Response(status_code=204)  # what makes a browser stop asking
+
+    async def again() -> Record:
+        return await parts.sight.job(await caller_of(request, parts), job_id)
+
+    return EventSourceResponse(_Follower(parts, record, again).events(last_event_id), send_timeout=_SEND_SECONDS)
+
+
+class _Follower:
+    """One client's way along a job."""
+
+    def __init__(self, parts: Parts, record: Record, again: Callable[[], Awaitable[Record]]) -> None:
+        self._parts = parts
+        self._record = record
+        self._again = again
+
+    async def events(self, last: str | None) -> AsyncGenerator[ServerSentEvent]:
+        """What follows on the event `last`."""
+        # Clients that were cut off together should not come back together.
+        yield ServerSentEvent(retry=random.randint(1000, 5000))  # noqa: S311 - no secret
+        try:
+            async for event in self._from(last):
+                yield event
+        except (PyMongoError, *API_ERRORS) as error:  # the client comes again
+            _log.info("a stream is cut: %s", type(error).__name__)
+
+    async def _from(self, last: str | None) -> AsyncGenerator[ServerSentEvent]:
+        job_id = self._record["jobId"]
+        with self._parts.live.reader(job_id) as reader:  # from before the first look on: nothing is missed
+            now = self._parts.live.get(job_id) or (None if _ended(self._record) else await self._read())
+            while now is not None and not now.ended:
+                if now.version != last:
+                    yield progress_of(now)
+                last = now.version
+                try:
+                    # None is told where it was deleted, or the watch has missed how it went on.
+                    now = await reader.next(_ASK_AGAIN_SECONDS) or await self._read()
+                except TimeoutError:
+                    if not await self._seen():
+                        return
+                    if _ended(self._record):
+                        now = await self._read()
+        if now is None:
+            await self._seen()
+        yield end_of(now) if now is not None else end_of_record(self._record)
+
+    async def _read(self) -> Now | None:
+        """The resource itself, where it is still there."""
+        kind, namespace, name = KINDS[self._record["type"]], self._record.get("namespace"), self._record.get("name")
+        body = await self._parts.resources.get(kind, namespace, name) if namespace and name else None
+        if body is None or body["metadata"]["uid"] != self._record["jobId"]:
+            return None
+        return self._parts.live.note(kind, body)
+
+    async def _seen(self) -> bool:
+        """Whether the client may still see it; its record is read anew."""
+        try:
+            self._record = await self._again()
+        except Problem:
+            return False
+        return True
+
+
+def progress_of(now: Now) -> ServerSentEvent:
+    """How far it is."""
+    status = now.status
+    told = Progress(
+        job_id=now.job_id,
+        status=now.word,
+        phase=status.phase,
+        progress=status.progress,
+        stage=status.stage,
+        message=status.message,
+        eta=status.estimated_completion_time,
+    )
+    return _event("progress", now.version, told)
+
+
+def end_of(now: Now) -> ServerSentEvent:
+    """How it ended."""
+    status = now.status
+    told = End(job_id=now.job_id, status=now.word, reason=status.reason, message=status.message)
+    return _event("end", _end_id(status.completion_time), told)
+
+
+def end_of_record(record: Record) -> ServerSentEvent:
+    """The same from the record, which outlives the resource."""
+    if _ended(record):
+        told = End.model_validate(record)
+    else:  # its resource is gone, and the operator has not written so yet
+        told = End(
+            job_id=record["jobId"], status=JobStatus.CANCELLED, reason=Reason.CANCELLED, message="it was deleted"
+        )
+    return _event("end", _end_id(record.get("completedAt")), told)
+
+
+def _end_id(completed_at: datetime | None) -> str:
+    # A record knows no resourceVersion, and a job that runs again has another end.
+    return f"end {completed_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if completed_at else "end"
+
+
+def _event(name: str, id_: str, told: Body) -> ServerSentEvent:
+    return ServerSentEvent(told.model_dump_json(by_alias=True), event=name, id=id_)
+
+
+def _ended(record: Record) -> bool:
+    return record["status"] not in _UNFINISHED
