@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from functools import partial
 
 from contentgen_gateway import stores
 from contentgen_gateway.access import Access
@@ -17,7 +18,7 @@ from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
 from contentgen_runtime import logs, mongo
 from contentgen_runtime.kube import KubeApi
-from contentgen_runtime.servers import plain_server
+from contentgen_runtime.servers import gateway_server
 
 
 def main() -> None:
@@ -30,11 +31,19 @@ def main() -> None:
 async def _run(settings: Settings) -> None:
     async with KubeApi() as kube:
         parts = assemble(settings, kube)
-        server = plain_server(create_app(parts), settings.gateway_port)
-        for each in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(each, lambda: setattr(server, "should_exit", True))
+        server = gateway_server(
+            create_app(parts),
+            settings.gateway_port,
+            trusted=settings.gateway_trusted_proxies,
+            request_seconds=settings.gateway_request_seconds,
+        )
+        stop = partial(setattr, server, "should_exit", True)
         # What can't go on by itself ends the process: Kubernetes starts another one.
         async with asyncio.TaskGroup() as tasks:
+            for each in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(
+                    each, lambda: tasks.create_task(parts.lifecycle.drain(settings.gateway_drain_seconds, stop))
+                )
             beside = [
                 tasks.create_task(parts.live.run(kube, settings.watch_namespace)),
                 tasks.create_task(stores.prepare([parts.shares.create_indexes])),

@@ -1,5 +1,7 @@
 """The gateway's HTTP face."""
 
+from typing import Any
+
 from fastapi import FastAPI
 
 from contentgen_gateway import (
@@ -10,10 +12,12 @@ from contentgen_gateway import (
     deleting,
     downloads,
     editing,
+    health,
     jobs,
     lora,
     problems,
     sharing,
+    shell,
     stats,
     stream,
     usage,
@@ -21,6 +25,7 @@ from contentgen_gateway import (
 from contentgen_gateway.parts import Parts
 
 _ROUTERS = (
+    health.router,
     jobs.router,
     stream.router,
     dataset.router,
@@ -39,6 +44,18 @@ _ROUTERS = (
 
 def create_app(parts: Parts) -> FastAPI:
     """The app over its parts."""
+    app = _endpoints()
+    app.state.parts = parts
+    shell.install(app, parts)
+    return app
+
+
+def document() -> dict[str, Any]:
+    """The OpenAPI document."""
+    return _endpoints().openapi()
+
+
+def _endpoints() -> FastAPI:
     app = FastAPI(
         title="contentgen",
         description="Find, see, share and fetch what was made.",
@@ -46,7 +63,6 @@ def create_app(parts: Parts) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
     )
-    app.state.parts = parts
     problems.install(app)
     for router in _ROUTERS:
         app.include_router(router)

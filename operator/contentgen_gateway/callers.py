@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 from contentgen_contract.names import GATEWAY_AUDIENCE
+from contentgen_gateway import metrics
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import KubeApi
 
@@ -40,15 +41,22 @@ class Callers:
 
     async def caller(self, token: str) -> Caller:
         """Whose token it is. Raises Problem 401."""
-        digest = hashlib.sha256(token.encode()).hexdigest()
-        known = self._known.get(digest)
-        if known is not None and time.monotonic() - known[0] < _REMEMBERED_SECONDS:
-            return known[1]
+        if (known := self.remembered(token)) is not None:
+            return known
         caller = _of(await self._kube.review_token(token, GATEWAY_AUDIENCE))
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        self._known[digest] = (time.monotonic(), caller)
+        self._known[_digest(token)] = (time.monotonic(), caller)
         return caller
+
+    def remembered(self, token: str) -> Caller | None:
+        """Whose token it is, where that was asked a short while ago."""
+        known = self._known.get(_digest(token))
+        return known[1] if known is not None and time.monotonic() - known[0] < _REMEMBERED_SECONDS else None
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
 
 
 def _of(review: dict[str, object]) -> Caller:
@@ -56,6 +64,7 @@ def _of(review: dict[str, object]) -> Caller:
     audiences = review.get("audiences")
     known = review.get("authenticated") and isinstance(audiences, list) and GATEWAY_AUDIENCE in audiences
     if not known or not isinstance(user, dict):
+        metrics.sign_ins_refused.inc()
         raise unauthenticated("the token is not one that this cluster gave for the gateway, or it has expired")
     extra = tuple(sorted((key, tuple(values)) for key, values in (user.get("extra") or {}).items()))
     return Caller(str(user["username"]), tuple(user.get("groups") or ()), extra)

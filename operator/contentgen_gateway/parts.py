@@ -1,13 +1,15 @@
 """What the endpoints work with, put together once (`__main__`), and how they come by it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
+from starlette.requests import HTTPConnection
 
 from contentgen_gateway.access import Access
 from contentgen_gateway.callers import ANYBODY, Caller, Callers, unauthenticated
 from contentgen_gateway.files import Files
+from contentgen_gateway.lifecycle import Lifecycle
 from contentgen_gateway.live import Live
 from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
@@ -33,6 +35,7 @@ class Parts:
     sight: Sight
     resources: Resources
     files: Files
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
 
 def parts_of(request: Request) -> Parts:
@@ -40,15 +43,24 @@ def parts_of(request: Request) -> Parts:
     return cast("Parts", request.app.state.parts)
 
 
+def token_of(request: HTTPConnection) -> str | None:
+    """The token that a request brings, whatever it is worth."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" and token else request.cookies.get(COOKIE)
+
+
 async def caller_of(request: Request, parts: Annotated[Parts, Depends(parts_of)]) -> Caller:
     """Who asks. Raises Problem 401."""
+    caller = await _who(request, parts)
+    request.state.caller = caller  # for the log
+    return caller
+
+
+async def _who(request: Request, parts: Parts) -> Caller:
     if parts.settings.gateway_sign_in == "None":
         return ANYBODY
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
+    if token := token_of(request):
         return await parts.callers.caller(token)
-    if cookie := request.cookies.get(COOKIE):
-        return await parts.callers.caller(cookie)
     raise unauthenticated("a bearer token is needed")
 
 

@@ -25,6 +25,10 @@ class Records:
     def __init__(self, collection: Collection[Record]) -> None:
         self._collection = collection
 
+    async def ping(self) -> None:
+        """Nothing, where the database answers."""
+        await asyncio.to_thread(self._collection.database.command, "ping")
+
     async def find(self, query: Query) -> list[Record]:
         """The records of a page, and one more where another page follows."""
         return await asyncio.to_thread(self._find, query)

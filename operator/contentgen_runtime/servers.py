@@ -1,9 +1,9 @@
-"""uvicorn inside our event loop: the desk (HTTPS) and the health endpoint (HTTP)."""
+"""uvicorn inside our event loop: the desk (HTTPS), the health endpoint and the gateway (HTTP)."""
 
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import uvicorn
@@ -64,6 +64,23 @@ class HurriedProtocol(H11Protocol):
             self._deadline = None
 
 
+class PatientProtocol(HurriedProtocol):
+    """HTTP for answers that may go on for ever: only a request's head has to come in time; the app sees to the rest."""
+
+    exchange_seconds = 10.0
+
+    def data_received(self, data: bytes) -> None:
+        """A head that is whole is in time."""
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._relax()
+
+    def on_response_complete(self) -> None:
+        """Also where the next request's head was there already."""
+        super().on_response_complete()
+        self._relax()
+
+
 def plain_server(app: ASGIApp, port: int) -> Server:
     """An HTTP server."""
     return Server(uvicorn.Config(app, host="0.0.0.0", port=port, **_QUIET))  # noqa: S104 - a pod's port
@@ -83,4 +100,22 @@ def tls_server(app: ASGIApp, port: int, context: ssl.SSLContext) -> Server:
         limit_concurrency=1000,
     )
     config.load()
+    return Server(config)
+
+
+def gateway_server(app: ASGIApp, port: int, *, trusted: Sequence[str], request_seconds: float) -> Server:
+    """An HTTP server for people. `trusted` proxies say who asks; at the end what was begun is finished."""
+    config = uvicorn.Config(
+        app,
+        host="0.0.0.0",  # noqa: S104 - a pod's port
+        port=port,
+        **_QUIET,
+        http=PatientProtocol,
+        ws="none",
+        server_header=False,
+        forwarded_allow_ips=list(trusted),
+        timeout_keep_alive=75,  # longer than an ingress keeps its connections, which would meet one just closed
+        timeout_graceful_shutdown=int(request_seconds) + 1,
+        limit_concurrency=8000,
+    )
     return Server(config)

@@ -1,0 +1,58 @@
+"""What Prometheus is told of the gateway: each metric defined here and nowhere else.
+
+Labels have few values: routes by their template, no name of a caller, a namespace or a job.
+"""
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotations
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+OTHER = "other"
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+requests = Counter(
+    "contentgen_gateway_requests",
+    "Requests, by the route's template (other: none of ours) and the code of the answer; 499 is a client that left.",
+    ("route", "method", "code"),
+    registry=REGISTRY,
+)
+seconds = Histogram(
+    "contentgen_gateway_request_seconds",
+    "Time of requests from their head to the answer's end, streams not counted.",
+    ("route", "method"),
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+streams = Gauge("contentgen_gateway_streams_open", "Streams of Server-Sent Events that are open.", registry=REGISTRY)
+sign_ins_refused = Counter(
+    "contentgen_gateway_sign_ins_refused",
+    "Tokens that this cluster did not give for the gateway, or that have expired.",
+    registry=REGISTRY,
+)
+refused = Counter(
+    "contentgen_gateway_rate_limited",
+    "Requests that were too many, by what they were counted under: a caller, or an address before sign-in.",
+    ("counted_by",),
+    registry=REGISTRY,
+)
+ALL = (requests, seconds, streams, sign_ins_refused, refused)
+# Prometheus' increase() does not see the event that begins a series.
+for _by in ("caller", "address"):
+    refused.labels(_by)
+
+
+def exposition() -> bytes:
+    """Everything, in Prometheus' text format."""
+    return generate_latest(REGISTRY)

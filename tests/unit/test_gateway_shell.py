@@ -1,0 +1,380 @@
+"""What is around every request of the gateway: rates, sizes, times, headers, the log, metrics, and the end."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import Request
+from prometheus_client.parser import text_string_to_metric_families
+from pymongo.errors import ServerSelectionTimeoutError
+from sse_starlette.sse import EventSourceResponse
+
+from contentgen_gateway import metrics
+from contentgen_gateway.app import document
+from contentgen_gateway.rates import Buckets, network_of
+from contentgen_runtime import servers
+from contentgen_simulation.gateway import GatewayWorld
+
+ANN = ("ann", "*", "*", "red")
+BOB = ("bob", "*", "*", "blue")
+
+
+def value(name: str, **labels: str) -> float:
+    families = text_string_to_metric_families(metrics.exposition().decode())
+    samples = (sample for family in families for sample in family.samples)
+    return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
+
+
+# Rates
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_bucket_gives_its_burst_at_once_and_then_its_rate() -> None:
+    clock = Clock()
+    buckets = Buckets(2, 5, clock=clock)
+    assert [buckets.take("ann") for _ in range(5)] == [0] * 5
+    assert buckets.take("ann") == pytest.approx(0.5)
+    assert buckets.take("bob") == 0, "another's is another"
+    clock.now += 0.5
+    assert [buckets.take("ann") > 0 for _ in range(2)] == [False, True]
+    clock.now += 60
+    assert [buckets.take("ann") > 0 for _ in range(6)] == [False] * 5 + [True], "no more than the burst is saved up"
+
+
+def test_buckets_stay_few_and_who_is_refused_stays_so() -> None:
+    clock = Clock()
+    buckets = Buckets(1, 1, most=100, clock=clock)
+    for number in range(1000):
+        buckets.take(f"caller {number}")
+    assert len(buckets) == 100
+    assert buckets.take("caller 999") > 0
+    clock.now += 10
+    buckets.take("one")
+    buckets.take("two")
+    assert len(buckets) < 100, "full ones go"
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("10.0.0.7", "10.0.0.7"),
+        ("::ffff:10.0.0.7", "10.0.0.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", "unknown"),
+        ("testclient", "unknown"),
+    ],
+)
+def test_an_address_belongs_to_somebody(address: str, network: str) -> None:
+    assert network_of(address) == network
+
+
+async def test_a_caller_who_asks_too_often_is_told_when_to_come_again() -> None:
+    world = GatewayWorld(ANN, BOB, gateway_requests_per_second=0.1, gateway_burst=3)
+    before = value("contentgen_gateway_rate_limited_total", counted_by="caller")
+    async with world.client("ann") as ann, world.client("bob") as bob:
+        answers = [await ann.get("/api/jobs") for _ in range(5)]
+        other = await bob.get("/api/jobs")
+    # The first is counted under the address: nobody knew yet whose token it is.
+    assert [each.status_code for each in answers] == [200] * 4 + [429]
+    refused = answers[-1]
+    assert 1 <= int(refused.headers["retry-after"]) <= 10
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.headers["x-content-type-options"] == "nosniff"
+    assert other.status_code == 200
+    assert value("contentgen_gateway_rate_limited_total", counted_by="caller") == before + 1
+
+
+async def test_tokens_are_not_tried_out_endlessly() -> None:
+    """Each costs the API server a review."""
+    world = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=3)
+    before = value("contentgen_gateway_sign_ins_refused_total")
+    codes = []
+    for number in range(5):
+        async with world.client(f"unknown-{number}") as nobody:
+            codes.append((await nobody.get("/api/jobs")).status_code)
+    assert codes == [401] * 3 + [429] * 2
+    assert value("contentgen_gateway_sign_ins_refused_total") == before + 3
+
+
+async def test_without_sign_in_addresses_have_the_rate() -> None:
+    world = GatewayWorld(gateway_sign_in="None", gateway_requests_per_second=0.1, gateway_burst=2)
+    async with world.client(None) as anybody:
+        codes = [(await anybody.get("/openapi.json")).status_code for _ in range(3)]
+    assert codes == [200, 200, 429]
+
+
+async def test_the_kubelet_is_never_told_to_wait() -> None:
+    world = GatewayWorld(gateway_requests_per_second=0.1, gateway_burst=1)
+    async with world.client(None) as kubelet:
+        codes = {(await kubelet.get(path)).status_code for path in ("/health", "/ready", "/metrics") for _ in range(5)}
+    assert codes == {200}
+
+
+# Sizes and times
+
+
+@pytest.fixture
+def world() -> GatewayWorld:
+    world = GatewayWorld(ANN, gateway_request_seconds=0.05, gateway_body_bytes=2048)
+    app = world.app
+
+    @app.post("/test/echo")
+    async def echo(body: dict[str, Any]) -> int:
+        return len(json.dumps(body))
+
+    @app.get("/test/slow")
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    @app.get("/test/broken/{secret}")
+    async def broken(secret: str) -> None:
+        raise RuntimeError("a bug of ours")
+
+    @app.get("/test/stream")
+    async def stream(request: Request) -> EventSourceResponse:
+        async def events() -> AsyncIterator[dict[str, str]]:
+            for number in range(1000):
+                yield {"data": str(number)}
+                await asyncio.sleep(0.02)
+
+        return EventSourceResponse(events())
+
+    return world
+
+
+async def parts_of(size: int) -> AsyncIterator[bytes]:
+    """A body that says nothing of its length."""
+    yield b'{"a": "'
+    for _ in range(size // 100):
+        yield b"a" * 100
+    yield b'"}'
+
+
+async def test_a_body_has_an_end(world: GatewayWorld) -> None:
+    async with world.client("ann") as ann:
+        json_type = {"Content-Type": "application/json"}
+        small = await ann.post("/test/echo", json={"a": "a" * 1000})
+        large = await ann.post("/test/echo", json={"a": "a" * 3000})
+        chunked = await ann.post("/test/echo", content=parts_of(3000), headers=json_type)
+        fits = await ann.post("/test/echo", content=parts_of(1000), headers=json_type)
+    assert (small.status_code, fits.status_code) == (200, 200)
+    assert (large.status_code, chunked.status_code) == (413, 413)
+    for refused in (large, chunked):
+        assert refused.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_request_that_takes_too_long_is_given_up(world: GatewayWorld) -> None:
+    async with world.client("ann") as ann:
+        answer = await ann.get("/test/slow")
+    assert answer.status_code == 503
+    assert "0.05 s" in answer.json()["detail"]
+    assert answer.headers["retry-after"]
+
+
+async def test_a_body_that_never_comes_is_given_up(world: GatewayWorld) -> None:
+    async def dripping() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    async with world.client("ann") as ann:
+        answer = await ann.post("/test/echo", content=dripping(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 503
+
+
+# What is told
+
+
+async def test_browsers_are_told_what_they_may_do(world: GatewayWorld) -> None:
+    async with world.client("ann") as ann:
+        for path in ("/api/jobs", "/nothing", "/health"):
+            headers = (await ann.get(path)).headers
+            assert headers["content-security-policy"].startswith("default-src 'none'")
+            assert headers["x-frame-options"] == "DENY"
+            assert headers["cache-control"] == "no-store"
+            assert "strict-transport-security" not in headers
+    secure = GatewayWorld(ANN, gateway_url="https://content.example.com")
+    async with secure.client("ann") as ann:
+        assert "strict-transport-security" in (await ann.get("/api/jobs")).headers
+
+
+async def test_what_breaks_is_a_problem_and_in_the_log(world: GatewayWorld, caplog: pytest.LogCaptureFixture) -> None:
+    async with world.client("ann") as ann:
+        answer = await ann.get("/test/broken/it%0Aforged")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "a bug" not in answer.text
+    assert "a bug of ours" in caplog.text
+    assert value("contentgen_gateway_requests_total", route="/test/broken/{secret}", code="500") >= 1
+    assert "\nforged" not in caplog.text
+
+
+async def test_the_log_names_the_caller_and_no_secret(world: GatewayWorld, caplog: pytest.LogCaptureFixture) -> None:
+    job = world.job(1)
+    with caplog.at_level(logging.INFO, "contentgen_gateway"):
+        async with world.client("ann") as ann:
+            ann.cookies.set("contentgen-session", "cookie-canary")
+            await ann.get(f"/api/jobs/{job}", params={"token": "query-canary"})
+        async with world.client("unknown-canary") as nobody:
+            await nobody.get("/api/jobs")
+        async with world.client(None) as kubelet:
+            await kubelet.get("/health")
+    (seen, refused) = [each for each in caplog.records if each.name == "contentgen_gateway.shell"]
+    assert seen.getMessage().startswith(f"GET /api/jobs/{job} 200 in ")
+    assert getattr(seen, "caller", "") == "ann"
+    assert "401" in refused.getMessage()
+    assert "canary" not in caplog.text
+
+
+async def test_requests_are_counted_by_their_route(world: GatewayWorld) -> None:
+    job = world.job(1)
+    of: dict[str, str] = {"route": "/api/jobs/{job_id}", "method": "GET", "code": "200"}
+    other: dict[str, str] = {"route": "other", "code": "404"}
+    before, strange = (
+        value("contentgen_gateway_requests_total", **of),
+        value("contentgen_gateway_requests_total", **other),
+    )
+    async with world.client("ann") as ann:
+        await ann.get(f"/api/jobs/{job}")
+        for path in ("/a", "/b", "/wp-admin"):
+            await ann.request("BREW", path)
+        text = (await ann.get("/metrics")).text
+    assert value("contentgen_gateway_requests_total", **of) == before + 1
+    assert value("contentgen_gateway_requests_total", **other) == strange + 3
+    assert value("contentgen_gateway_request_seconds_count", route="/api/jobs/{job_id}") >= 1
+    for private in (job, "ann", "wp-admin", "BREW"):
+        assert private not in text
+
+
+def test_the_document_says_what_there_is() -> None:
+    assert {"/health", "/ready", "/metrics", "/api/jobs/{job_id}"} <= set(document()["paths"])
+
+
+# The end
+
+
+async def test_ready_is_what_has_reached_the_database_once(world: GatewayWorld) -> None:
+    working = world.parts.records.ping
+
+    async def away() -> None:
+        raise ServerSelectionTimeoutError("no server at secret-host")
+
+    async with world.client(None) as kubelet:
+        world.parts.records.ping = away  # type: ignore[method-assign]
+        assert (await kubelet.get("/ready")).status_code == 503
+        assert (await kubelet.get("/health")).status_code == 200
+        world.parts.records.ping = working  # type: ignore[method-assign]
+        assert (await kubelet.get("/ready")).status_code == 200
+        world.parts.records.ping = away  # type: ignore[method-assign]
+        assert (await kubelet.get("/ready")).status_code == 200, "a restart would not bring it back"
+        await world.parts.lifecycle.drain(0, lambda: None)
+        assert (await kubelet.get("/ready")).status_code == 503
+
+
+class Running:
+    """The app on a real port, in a thread of its own."""
+
+    def __init__(self, world: GatewayWorld) -> None:
+        self._world = world
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self.server = servers.gateway_server(world.app, 0, trusted=("127.0.0.1",), request_seconds=5)
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve)
+
+    def _serve(self) -> None:
+        with contextlib.closing(self.loop):
+            self.loop.run_until_complete(self.server.serve([self._listening]))
+
+    def __enter__(self) -> "Running":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.should_exit = True
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    def drain(self) -> None:
+        stop = lambda: setattr(self.server, "should_exit", True)  # noqa: E731
+        asyncio.run_coroutine_threadsafe(self._world.parts.lifecycle.drain(0, stop), self.loop)
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    world = GatewayWorld(ANN, gateway_request_seconds=1, gateway_requests_per_second=0.1, gateway_burst=3)
+
+    @world.app.get("/test/stream")
+    async def stream() -> EventSourceResponse:
+        async def events() -> AsyncIterator[dict[str, str]]:
+            yield {"data": "first"}
+            await asyncio.sleep(600)
+
+        return EventSourceResponse(events())
+
+    @world.app.get("/test/work")
+    async def work() -> str:
+        await asyncio.sleep(0.5)
+        return "done"
+
+    with Running(world) as running:
+        yield running
+
+
+async def test_at_the_end_streams_end_whole_and_what_was_begun_is_finished(running: Running) -> None:
+    before = value("contentgen_gateway_streams_open")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", trust_env=False) as client:
+        async with client.stream("GET", "/test/stream") as stream:
+            lines = stream.aiter_lines()
+            assert await anext(lines) == "data: first"
+            assert value("contentgen_gateway_streams_open") == before + 1
+            work = asyncio.create_task(client.get("/test/work"))
+            await asyncio.sleep(0.1)
+            running.drain()
+            rest = [line async for line in lines]  # raises where the stream is torn off
+        assert not [line for line in rest if line]
+        assert (await work).json() == "done"
+    assert value("contentgen_gateway_streams_open") == before
+
+
+async def test_a_stream_outlasts_the_time_of_a_request(world: GatewayWorld) -> None:
+    async with asyncio.timeout(10), world.client("ann") as ann:
+        send = asyncio.create_task(ann.get("/test/stream"))
+        await asyncio.sleep(0.2)  # four times what a request has
+        assert not send.done()
+        await world.parts.lifecycle.drain(0, lambda: None)
+        answer = await send
+    assert answer.status_code == 200
+    assert answer.text.count("data:") > 4
+
+
+async def test_a_trusted_proxy_says_whose_request_it_is(running: Running) -> None:
+    async def codes(client: httpx.AsyncClient, address: str) -> list[int]:
+        headers = {"X-Forwarded-For": address}
+        return [(await client.get("/nothing", headers=headers)).status_code for _ in range(4)]
+
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", trust_env=False) as client:
+        assert await codes(client, "198.51.100.1") == [404, 404, 404, 429]
+        assert await codes(client, "198.51.100.2") == [404, 404, 404, 429]
+
+
+def test_a_head_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers.PatientProtocol, "exchange_seconds", 0.2)
+    with Running(GatewayWorld(ANN)) as running, socket.create_connection(("127.0.0.1", running.port), 10) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        assert slow.recv(100) == b"", "the connection is closed"
