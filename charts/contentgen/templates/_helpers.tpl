@@ -169,3 +169,54 @@ WARNING: {{ index $ 1 }} names the Secret {{ $secret }}, which lacks the key {{ 
 {{- end }}
 {{- end -}}
 {{- end }}
+
+{{/* Where records and files are, as environment variables; the operator and the gateway have the same. */}}
+{{- define "contentgen.storeEnv" -}}
+{{- $fullname := include "contentgen.fullname" . -}}
+{{- $s3Endpoint := include "contentgen.s3Endpoint" . -}}
+{{- if or .Values.mongodb.existingSecret (include "contentgen.mongodbUri" .) }}
+- name: CONTENTGEN_MONGODB_URI
+  valueFrom:
+    secretKeyRef:
+      name: {{ default (printf "%s-mongodb" $fullname) .Values.mongodb.existingSecret }}
+      key: {{ .Values.mongodb.existingSecretKey }}
+{{- end }}
+- name: CONTENTGEN_MONGODB_DATABASE
+  value: {{ .Values.mongodb.database | quote }}
+- name: CONTENTGEN_S3_ENDPOINT
+  value: {{ $s3Endpoint | quote }}
+- name: CONTENTGEN_S3_PUBLIC_ENDPOINT
+  value: {{ default $s3Endpoint .Values.storage.publicEndpoint | quote }}
+- name: CONTENTGEN_S3_REGION
+  value: {{ .Values.storage.region | quote }}
+- name: CONTENTGEN_S3_BUCKET
+  value: {{ .Values.storage.bucket | quote }}
+{{- if or .Values.storage.existingSecret (include "contentgen.accessKeyId" .) }}
+{{- $storageSecret := default (printf "%s-storage" $fullname) .Values.storage.existingSecret }}
+- name: AWS_ACCESS_KEY_ID
+  valueFrom:
+    secretKeyRef:
+      name: {{ $storageSecret }}
+      key: access-key-id
+- name: AWS_SECRET_ACCESS_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ $storageSecret }}
+      key: secret-access-key
+{{- end }}
+{{- end }}
+
+{{- define "contentgen.gatewayServiceAccountName" -}}
+{{- if .Values.gateway.serviceAccount.create -}}
+{{ default (printf "%s-gateway" (include "contentgen.fullname" .)) .Values.gateway.serviceAccount.name }}
+{{- else -}}
+{{ default "default" .Values.gateway.serviceAccount.name }}
+{{- end -}}
+{{- end }}
+
+{{/* Where people reach the gateway; empty where nobody said. */}}
+{{- define "contentgen.gatewayUrl" -}}
+{{- $ingress := .Values.gateway.ingress -}}
+{{- $scheme := ternary "https" "http" (ne $ingress.tlsSecret "") -}}
+{{ default (ternary (printf "%s://%s" $scheme $ingress.host) "" $ingress.enabled) .Values.gateway.url }}
+{{- end }}
