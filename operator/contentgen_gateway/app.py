@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from contentgen_gateway import (
     actions,
+    admin,
     assets,
     create,
     dataset,
@@ -39,6 +40,7 @@ _ROUTERS = (
     deleting.router,
     editing.router,
     sharing.router,
+    admin.router,
 )
 
 

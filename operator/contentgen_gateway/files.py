@@ -49,6 +49,12 @@ class Files:
                 return unquote(address[len(prefix) :].partition("?")[0])
         return None
 
+    def address(self, key: str) -> str:
+        """The plain address of an object, as records have it: `key_of` takes it back."""
+        if self._public_endpoint:
+            return f"{self._public_endpoint.rstrip('/')}/{self.bucket}/{key}"
+        return f"https://{self.bucket}.s3.amazonaws.com/{key}"
+
     async def read(self, key: str, limit: int) -> bytes | None:
         """An object of at most so many bytes; None where there is none, or a larger one."""
         return await asyncio.to_thread(self._read, key, limit)
@@ -76,9 +82,10 @@ class Files:
 
     async def sizes(self, prefixes: Iterable[str]) -> dict[str, int]:
         """The keys under some prefixes, with their sizes in bytes."""
-        return await asyncio.to_thread(self._sizes, tuple(prefixes))
+        return await asyncio.to_thread(self.sizes_now, tuple(prefixes))
 
-    def _sizes(self, prefixes: tuple[str, ...]) -> dict[str, int]:
+    def sizes_now(self, prefixes: Iterable[str]) -> dict[str, int]:
+        """The same, for those who are in a thread already."""
         pages = self._client.get_paginator("list_objects_v2")
         return {
             each["Key"]: each["Size"]

@@ -29,6 +29,11 @@ class Records:
         """Nothing, where the database answers."""
         await asyncio.to_thread(self._collection.database.command, "ping")
 
+    @property
+    def collection(self) -> Collection[Record]:
+        """For what takes records over."""
+        return self._collection
+
     async def find(self, query: Query) -> list[Record]:
         """The records of a page, and one more where another page follows."""
         return await asyncio.to_thread(self._find, query)

@@ -8,13 +8,15 @@
 
 import hashlib
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
 
 from contentgen_contract.base import Value
+from contentgen_contract.ledger import PurchaseState
 from contentgen_contract.names import Kind
+
+__all__ = ["Move", "Purchase", "PurchaseKey", "PurchaseState"]
 
 
 class PurchaseKey(Value):
@@ -36,19 +38,6 @@ class PurchaseKey(Value):
     def token(self) -> str:
         """A short name of this very purchase, for a person to repeat."""
         return hashlib.sha256(str(self).encode()).hexdigest()[:8]
-
-
-class PurchaseState(StrEnum):
-    """How far a purchase is."""
-
-    INTENT = "intent"
-    REFUSED = "refused"
-    SUBMITTED = "submitted"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    COLLECTED = "collected"
-    CANCELLED = "cancelled"
-    DISCARDED = "discarded"
 
 
 class Purchase(Value):

@@ -1,5 +1,6 @@
 """A bucket in memory behind real boto3 clients: what was asked of it is kept, and nothing leaves the process."""
 
+import hashlib
 import io
 import re
 from dataclasses import dataclass, field
@@ -11,7 +12,9 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from botocore.credentials import Credentials
 
 _LISTING = "<ListBucketResult><IsTruncated>false</IsTruncated>{}</ListBucketResult>"
-_LISTED = "<Contents><Key>{}</Key><Size>{}</Size><LastModified>2026-11-01T00:00:00Z</LastModified></Contents>"
+_LISTED = (
+    "<Contents><Key>{}</Key><Size>{}</Size><ETag>{}</ETag><LastModified>2026-11-01T00:00:00Z</LastModified></Contents>"
+)
 _MISSING = "<Error><Code>NoSuchKey</Code><Message>there is none</Message></Error>"
 
 
@@ -60,8 +63,12 @@ class Bucket:
 
     def _listed(self, query: str) -> str:
         prefix = parse_qs(query).get("prefix", [""])[0]
-        found = sorted((key, len(body)) for key, body in self.objects.items() if key.startswith(prefix))
-        return _LISTING.format("".join(_LISTED.format(escape(key), size) for key, size in found))
+        found = sorted((key, body) for key, body in self.objects.items() if key.startswith(prefix))
+        return _LISTING.format("".join(_LISTED.format(escape(key), len(body), _etag(body)) for key, body in found))
+
+
+def _etag(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()[:32]
 
 
 def _reply(url: str, status: int, body: bytes, length: int | None = None) -> AWSResponse:

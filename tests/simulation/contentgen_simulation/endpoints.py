@@ -63,6 +63,17 @@ def _order(**fields: Any) -> Callable[[Planted], Any]:
     return lambda job: {"namespace": job.namespace, "userId": job.namespace} | fields
 
 
+def old_job(job: Planted) -> dict[str, Any]:
+    """A document of the old service, of the same user."""
+    job_id = f"30000000-0000-4000-8000-{job.job_id[-12:]}"
+    key = f"transcripts/{job.user}/{job_id}/transcript"
+    version = {"version": 1, "transcriptUrl": f"s3://assets/{key}.json", "textUrl": f"s3://assets/{key}.txt"}
+    return {
+        "jobId": job_id, "userId": job.user, "type": "transcription", "status": "completed", "progress": 100,
+        "config": {}, "versions": [version | {"wordCount": 861, "duration": 282}], "createdAt": "2025-11-27T20:50:09Z",
+    }  # fmt: skip
+
+
 CASES: dict[str, Case] = {
     "POST /api/lora/train": Case(body=_order(videoUrl="https://h/v.mp4", loraName="face", trigger="jf")),
     "POST /api/images/generate": Case(body=_order(inputs={"prompt": "a cat"})),
@@ -70,6 +81,7 @@ CASES: dict[str, Case] = {
     "POST /api/jobs/{job_id}/cancel": Case(query={"wait": "0"}, success=range(409, 410)),  # they are all finished
     "PATCH /api/assets/{job_id}": Case(body=lambda _: {"tags": ["common"]}),
     "POST /api/assets/{job_id}/share": Case(body=lambda _: {"users": ["nobody"]}),
+    "POST /api/admin/import": Case(body=lambda job: {"namespace": job.namespace, "jobs": [old_job(job)]}),
 }
 """By `str(Endpoint)`."""
 

@@ -216,6 +216,8 @@ class Tenants(GatewayWorld):
             if job not in seen and job.canary not in asked:
                 assert job.canary not in body, f"{what}: it shows {job}"
         for key in reached:
+            if self._is_of_a_new_job(caller, key):
+                continue
             assert any(key.startswith(prefix) for job in seen for prefix in job.prefixes), f"{what}: reached {key!r}"
         for method, plural, namespace in changed:
             verb = {"POST": "create", "PATCH": "patch", "PUT": "patch", "DELETE": "delete"}[method]
@@ -226,8 +228,23 @@ class Tenants(GatewayWorld):
             assert may, f"{what}: asked for {verb} {plural} in {namespace}"
         self._judge_records(caller, what)
 
+    def _is_of_a_new_job(self, caller: str | None, key: str) -> bool:
+        """Whether it is of a job that was put here since, where the caller may see it."""
+        kept = {each["jobId"]: each for each in self.database["jobs"]._store.documents}
+        _, _, job_id, *rest = [*key.split("/"), "", ""]
+        record = kept.get(job_id)
+        planted = {job.job_id for job in self.jobs}
+        if not rest or record is None or job_id in planted or key.split("/")[1] != record["userId"]:
+            return False
+        kind = next(kind for kind in Kind if kind.record_type == record["type"])
+        return self._may(caller, kind, record["namespace"], ("get", "list"))
+
     def _judge_records(self, caller: str | None, what: str) -> None:
         now = self.records()
+        for each in self.database["jobs"]._store.documents:
+            if each["jobId"] not in self._before:
+                kind = next(kind for kind in Kind if kind.record_type == each["type"])
+                assert self._may(caller, kind, each["namespace"], ("create",)), f"{what}: changed {each['namespace']}"
         for job in self.jobs:
             if not self.may(caller, job, "patch", "delete", "create"):
                 assert now.get(job.job_id) == self._before.get(job.job_id), f"{what}: changed {job}"

@@ -1,0 +1,226 @@
+"""`contentgen backup | restore | import`: for whoever runs the stores. It works on them directly, with the gateway's
+settings, so it is run where those are:
+
+    kubectl exec deploy/contentgen-gateway -- contentgen backup - > backup.tar
+    kubectl exec -i deploy/contentgen-gateway -- contentgen restore - < backup.tar
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import boto3
+import typer
+from bson import json_util
+from bson.errors import BSONError
+from pymongo.database import Database
+
+from contentgen_gateway import backup as backups
+from contentgen_gateway import listing
+from contentgen_gateway.archive import BadArchive, reading, writing
+from contentgen_gateway.files import Files
+from contentgen_gateway.importing import Entry, Import, Outcome
+from contentgen_gateway.settings import Settings
+from contentgen_gateway.takeover import Place
+from contentgen_runtime import mongo, s3
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Document = dict[str, Any]
+_SHOWN = 20  # of what is missing or refused, on the terminal
+
+app = typer.Typer(
+    help="Back up, restore and take over what contentgen knows.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Report = Annotated[Path | None, typer.Option("--report", help="Write everything that is told to this JSON file.")]
+
+
+def main() -> None:
+    """The console script `contentgen`."""
+    try:
+        app(prog_name="contentgen")
+    except BadArchive as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+
+
+@app.command()
+def backup(
+    target: Annotated[str, typer.Argument(help="A new folder, a .tar or .tar.gz file, or - for standard output.")],
+    *,
+    checksums: Annotated[
+        bool, typer.Option(help="Ask the bucket for the checksum of each object: a request for each.")
+    ] = True,
+) -> None:
+    """Write records, ledger, collections, shares and a list of all assets.
+
+    The files themselves stay in the bucket, which keeps their versions; the list says later which are missing.
+    """
+    settings = Settings()
+    with writing(target) as writer:
+        assets = listing.assets(_s3(settings), settings.s3_bucket, checksums=checksums)
+        counts = backups.backup(_database(settings), writer, assets)
+        writer.close(datetime.now(UTC), settings.s3_bucket)
+    for name, count in counts.items():
+        _say(f"{name}: {count}")
+
+
+@app.command()
+def restore(
+    source: Annotated[str, typer.Argument(help="A backup: its folder, its file, or - for standard input.")],
+    *,
+    check_assets: Annotated[bool, typer.Option(help="Say which files of the list are missing.")] = True,
+    report: Report = None,
+) -> None:
+    """Put back what is missing or older, and nothing else; doing it again changes nothing.
+
+    Stop the operator first (replicas 0): what it bought after the backup is in no ledger then, and applied again it
+    would be bought again. Status 2: something that the backup lists is missing from the bucket, or is another file.
+    """
+    settings = Settings()
+    with reading(source) as archive:
+        done = backups.restore(_database(settings), archive)
+        for name, each in done.items():
+            _say(f"{name}: {each.added} added, {each.replaced} brought forward, {each.left} left as they are")
+        compared = listing.Compared()
+        if check_assets:
+            compared = listing.compare(_s3(settings), settings.s3_bucket, archive.read(backups.ASSETS))
+        made = archive.manifest["createdAt"]
+    _say(f"assets: {compared.same} there, {len(compared.missing)} missing, {len(compared.different)} different")
+    _some("missing", compared.missing)
+    _some("different", compared.different)
+    _say(f"the backup is of {made}: look at the providers' dashboards for what was bought later, it is not in it")
+    told = {name: {"added": e.added, "replaced": e.replaced, "left": e.left} for name, e in done.items()}
+    _report(report, told | {"missing": compared.missing, "different": compared.different, "createdAt": made})
+    if compared.missing or compared.different:
+        raise typer.Exit(2)
+
+
+@app.command(name="import")
+def import_(
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="The namespace that they go into.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="Documents as mongoexport writes them, one a line or one array; - for input.")
+    ] = None,
+    *,
+    from_uri: Annotated[str | None, typer.Option(help="Read them from this MongoDB instead.")] = None,
+    from_database: Annotated[str, typer.Option(help="Its database.")] = "content-generation",
+    from_collection: Annotated[str, typer.Option(help="Its collection.")] = "jobs",
+    from_bucket: Annotated[
+        str | None, typer.Option(help="The bucket in which their files lie; they are copied into the gateway's.")
+    ] = None,
+    report: Report = None,
+) -> None:
+    """Take over the jobs of a service of the old kind.
+
+    Each document is taken over whole, or refused with all that is wrong with it. Status 2: some were refused, or name
+    files that are missing.
+    """
+    if (file is None) == (from_uri is None):
+        raise typer.BadParameter("give a file, or --from-uri")
+    settings = Settings()
+    entries = _import(settings, namespace, from_bucket, by="contentgen import").run(
+        _documents(file) if file else _collection(str(from_uri), from_database, from_collection)
+    )
+    counts = Counter(each.outcome for each in entries)
+    _say(", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome))
+    _some("refused", [_refusal(each) for each in entries if each.outcome is Outcome.REFUSED])
+    _some("note", [f"{each.job_id}: {each.note}" for each in entries if each.note])
+    _some("missing", [key for each in entries for key in each.missing])
+    _report(report, {"outcomes": counts, "jobs": [_told(each) for each in entries]})
+    if counts[Outcome.REFUSED] or any(each.missing for each in entries):
+        raise typer.Exit(2)
+
+
+def _import(settings: Settings, namespace: str, from_bucket: str | None, by: str) -> Import:
+    client, database = _s3(settings), _database(settings)
+    files = Files(
+        bucket=settings.s3_bucket,
+        region=settings.s3_region,
+        endpoint=settings.s3_endpoint,
+        public_endpoint=settings.s3_public_endpoint,
+    )
+    source = from_bucket or settings.s3_bucket
+
+    def fetch(prefixes: Iterable[str]) -> None:
+        if source != settings.s3_bucket:
+            listing.bring(client, source, settings.s3_bucket, prefixes)
+
+    return Import(
+        jobs=database["jobs"],
+        ledger=database["ledger"],
+        place=Place(namespace=namespace, bucket=source, key_of=files.key_of, address=files.address),
+        sizes=files.sizes_now,
+        by=by,
+        fetch=fetch,
+    )
+
+
+def _documents(file: Path) -> Iterator[Document]:
+    """One a line, or one array. A line that cannot be read is a document that is refused."""
+    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    with suppress(ValueError, TypeError, BSONError):
+        whole = json_util.loads(text)
+        yield from (each if isinstance(each, dict) else {} for each in (whole if isinstance(whole, list) else [whole]))
+        return
+    for line in filter(str.strip, text.splitlines()):
+        try:
+            document = json_util.loads(line)
+        except (ValueError, TypeError, BSONError):
+            document = None
+        yield document if isinstance(document, dict) else {}
+
+
+def _collection(uri: str, database: str, collection: str) -> Iterator[Document]:
+    yield from mongo.connect(uri, database)[collection].find().sort("_id", 1)
+
+
+def _refusal(entry: Entry) -> str:
+    why = "; ".join(f"{each.field}: {each.why}" for each in entry.problems)
+    return f"{entry.job_id or f'document {entry.document}'}: {why}"
+
+
+def _told(entry: Entry) -> Document:
+    problems = [{"field": each.field, "why": each.why} for each in entry.problems]
+    told = {"document": entry.document, "jobId": entry.job_id, "outcome": entry.outcome.value, "note": entry.note}
+    return told | {"problems": problems, "missing": list(entry.missing)}
+
+
+def _database(settings: Settings) -> Database[Document]:
+    return mongo.connect(settings.mongodb_uri, settings.mongodb_database)
+
+
+def _s3(settings: Settings) -> "S3Client":
+    return s3.connect(boto3.session.Session(), settings.s3_region, settings.s3_endpoint)
+
+
+def _some(what: str, found: list[str]) -> None:
+    for each in found[:_SHOWN]:
+        _say(f"{what}: {each}")
+    if len(found) > _SHOWN:
+        _say(f"{what}: and {len(found) - _SHOWN} more; --report has all")
+
+
+def _report(path: Path | None, told: Document) -> None:
+    if path is not None:
+        path.write_text(json.dumps(told, indent=2, default=str) + "\n")
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+if __name__ == "__main__":
+    main()

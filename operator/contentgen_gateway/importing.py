@@ -1,0 +1,108 @@
+"""Documents of the old service become records of a namespace: each is taken over whole, or named with all that is
+wrong with it. Doing it twice changes nothing; what the old service has finished since comes along.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
+
+from contentgen_contract import keys
+from contentgen_gateway import takeover
+from contentgen_gateway.backup import newest_record
+from contentgen_gateway.sight import KINDS
+from contentgen_gateway.takeover import Place, Problem, Taken
+
+Document = dict[str, Any]
+Sizes = Callable[[Iterable[str]], Mapping[str, int]]
+"""The keys under some prefixes, with their sizes."""
+
+_KEPT_AS_IT_IS = ("metadata", "downloads", "lastAccessed")  # what may have been changed here since
+
+
+class Outcome(StrEnum):
+    """What became of a document."""
+
+    IMPORTED = "imported"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One document of the report."""
+
+    document: int  # its place among those given, from 0
+    job_id: str | None
+    outcome: Outcome
+    problems: tuple[Problem, ...] = ()
+    missing: tuple[str, ...] = ()
+    """Keys that the record names and the bucket does not have."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What it takes."""
+
+    jobs: Collection[Document]
+    ledger: Collection[Document]
+    place: Place
+    sizes: Sizes
+    by: str
+    fetch: Callable[[Iterable[str]], None] = field(default=lambda _: None)
+    """Brings the files under some prefixes into our bucket, where they lie in another."""
+
+    def run(self, documents: Iterable[Mapping[str, Any]]) -> list[Entry]:
+        """One entry for each document."""
+        return [self._one(number, document) for number, document in enumerate(documents)]
+
+    def _one(self, number: int, document: Mapping[str, Any]) -> Entry:
+        told = document.get("jobId")
+        job_id = told[:253] if isinstance(told, str) else None
+        taken = takeover.take(document, self.place)
+        if not isinstance(taken, Taken):
+            return Entry(number, job_id, Outcome.REFUSED, taken)
+        stored = self.jobs.find_one({"jobId": {"$eq": taken.record["jobId"]}})
+        if self._is_anothers(taken.record, stored):
+            return Entry(number, job_id, Outcome.REFUSED, (_TAKEN,))
+        folders = _folders(taken.record)
+        self.fetch(folders)
+        sizes = self.sizes(folders)
+        record = takeover.with_sizes(taken.record, sizes, self.place.key_of) | {"importedBy": self.by}
+        try:
+            outcome = self._store(record, stored)
+        except DuplicateKeyError:
+            return Entry(number, job_id, Outcome.REFUSED, (_TAKEN,))
+        missing = tuple(key for key in taken.files if key not in sizes)
+        cancelled = record["status"] != document.get("status")
+        note = f"it was {document.get('status')} there, and nobody goes on with it" if cancelled else ""
+        return Entry(number, job_id, outcome, missing=missing, note=note)
+
+    def _is_anothers(self, record: Document, stored: Document | None) -> bool:
+        if stored is not None:
+            return not stored.get("imported") or stored.get("namespace") != record["namespace"] or "discard" in stored
+        # Its record may be gone while its files are still there.
+        return self.ledger.find_one({"jobId": {"$eq": record["jobId"]}}) is not None
+
+    def _store(self, record: Document, stored: Document | None) -> Outcome:
+        if stored is None:
+            self.jobs.insert_one(dict(record))
+            return Outcome.IMPORTED
+        if newest_record(stored, record) is None:
+            return Outcome.UNCHANGED
+        kept = {name: stored[name] for name in _KEPT_AS_IT_IS if name in stored}
+        same = {name: stored.get(name) for name in ("_id", "status", "progress")}
+        self.jobs.update_one(same, {"$set": record | kept})
+        return Outcome.UPDATED
+
+
+_TAKEN = Problem("jobId", "there is another job with this id")
+
+
+def _folders(record: Document) -> tuple[str, ...]:
+    return tuple(sorted(keys.job_prefixes(KINDS[record["type"]], record["userId"], record["jobId"])))

@@ -1,0 +1,95 @@
+"""The assets of a bucket as a list, and what of such a list is missing from a bucket."""
+
+import base64
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from contentgen_runtime import s3
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Document = dict[str, Any]
+PREFIXES = ("loras/", "datasets/", "generated-images/", "transcripts/", "runs/")
+"""Everything but `temp/`."""
+
+
+def assets(client: "S3Client", bucket: str, *, checksums: bool) -> Iterator[Document]:
+    """Key, size, ETag and, where the store keeps one and it is asked for (a request each), sha256 of each object."""
+    with ThreadPoolExecutor(s3.PARALLEL) as pool:
+        for page in _pages(client, bucket):
+            found = [{"key": each["Key"], "bytes": each["Size"], "etag": each["ETag"].strip('"')} for each in page]
+            digests = pool.map(lambda each: _sha256(client, bucket, each["key"]), found) if checksums else ()
+            for each, digest in zip(found, digests, strict=True) if checksums else ((each, None) for each in found):
+                yield each | ({"sha256": digest} if digest else {})
+
+
+def _pages(client: "S3Client", bucket: str) -> Iterator[list[Any]]:
+    pages = client.get_paginator("list_objects_v2")
+    for prefix in PREFIXES:
+        for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+            yield list(page.get("Contents", ()))
+
+
+def _sha256(client: "S3Client", bucket: str, key: str) -> str | None:
+    try:
+        head = client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+    except ClientError as error:
+        if s3.code(error) in s3.MISSING:  # deleted since
+            return None
+        raise
+    checksum = head.get("ChecksumSHA256", "")
+    # That of parts has a number behind it, and is none of the whole.
+    return base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None
+
+
+@dataclass(slots=True)
+class Compared:
+    """Of what was listed: how much is there as it was, and the keys of what is not."""
+
+    same: int = 0
+    missing: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
+
+
+def compare(client: "S3Client", bucket: str, listed: Iterable[Document]) -> Compared:
+    """One listing, and a look at the checksum where sizes agree and ETags do not: a copy may have another ETag."""
+    there = {each["Key"]: each for page in _pages(client, bucket) for each in page}
+    found = Compared()
+    for each in listed:
+        now = there.get(each["key"])
+        if now is None:
+            found.missing.append(each["key"])
+        elif _same(client, bucket, each, now):
+            found.same += 1
+        else:
+            found.different.append(each["key"])
+    return found
+
+
+def _same(client: "S3Client", bucket: str, was: Document, now: Any) -> bool:
+    if was["bytes"] != now["Size"]:
+        return False
+    if was["etag"] == now["ETag"].strip('"'):
+        return True
+    digest = was.get("sha256")
+    return digest is not None and digest == _sha256(client, bucket, was["key"])
+
+
+def bring(client: "S3Client", source: str, target: str, prefixes: Iterable[str]) -> None:
+    """Copy what lies under some prefixes of another bucket of the same store, unless it is here already."""
+    pages = client.get_paginator("list_objects_v2")
+    for prefix in prefixes:
+        there = _sizes(pages, source, prefix)
+        here = _sizes(pages, target, prefix)
+        for key in sorted(key for key, size in there.items() if here.get(key) != size):
+            client.copy({"Bucket": source, "Key": key}, target, key)
+
+
+def _sizes(pages: Any, bucket: str, prefix: str) -> dict[str, int]:
+    listed = (each for page in pages.paginate(Bucket=bucket, Prefix=prefix) for each in page.get("Contents", ()))
+    return {each["Key"]: each["Size"] for each in listed}

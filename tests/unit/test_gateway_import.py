@@ -1,0 +1,263 @@
+"""The old service's documents, as shared/seeds shows them, become records; what is not theirs is refused, with why."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from contentgen_simulation.tenants import Tenants
+
+LORA, PICTURE, TALK = (f"40000000-0000-4000-8000-{number:012}" for number in range(3))
+AWS = "https://content-generation-assets.s3.amazonaws.com/"
+SEEDS: list[dict[str, Any]] = [
+    {
+        "_id": {"$oid": "656500000000000000000001"},
+        "jobId": LORA,
+        "userId": "user-456",
+        "type": "lora-training",
+        "sourceVideo": {"url": "s3://recordings/video.mp4", "filename": "video.mp4", "sizeBytes": 150000000},
+        "config": {"loraName": "jesse_avatar", "trigger": "jf"},
+        "status": "completed",
+        "progress": 100,
+        "versions": [
+            {
+                "version": 1,
+                "modelUrl": f"{AWS}loras/user-456/{LORA}/v1/model.safetensors",
+                "s3Key": f"loras/user-456/{LORA}/v1/model.safetensors",
+                "sizeBytes": 125000000,
+                "createdAt": "2025-11-27T21:02:00Z",
+                "config": {"trigger": "jf", "steps": 1000, "learning_rate": 0.0004, "frame_count": 140},
+            }
+        ],
+        "createdAt": {"$date": "2025-11-27T20:50:09.651Z"},
+        "startedAt": "2025-11-27T20:50:09.651Z",
+        "completedAt": "2025-11-27T21:02:00Z",
+    },
+    {
+        "jobId": PICTURE,
+        "userId": "user-456",
+        "type": "image-generation",
+        "config": {"model": "flux-pro", "prompt": "Professional headshot"},
+        "status": "completed",
+        "versions": [
+            {
+                "version": 1,
+                "images": [
+                    {
+                        "url": f"{AWS}generated-images/user-456/{PICTURE}/image_1.png?X-Amz-Signature=abc",
+                        "s3Key": f"generated-images/user-456/{PICTURE}/image_1.png",
+                        "width": 1024,
+                        "height": 1024,
+                        "sizeBytes": 2500000,
+                    }
+                ],
+            }
+        ],
+        "createdAt": "2025-11-27T20:00:00Z",
+    },
+    {
+        "jobId": TALK,
+        "userId": "test-transcribe-2",
+        "type": "transcription",
+        "sourceVideo": {"url": "https://h/podcast.mp3?token=x", "filename": "podcast.mp3"},
+        "status": "completed",
+        "versions": [
+            {
+                "transcriptUrl": f"s3://content-generation-assets/transcripts/test-transcribe-2/{TALK}/transcript.json",
+                "textUrl": f"https://s3.us-east-1.amazonaws.com/content-generation-assets/transcripts/test-transcribe-2/{TALK}/transcript.txt",
+                "wordCount": 861,
+                "duration": 282,
+                "version": 1,
+            }
+        ],
+        "createdAt": "2025-11-27T19:00:00Z",
+    },
+]
+
+
+async def send(world: Tenants, jobs: list[Any], caller: str = "ann", namespace: str = "red") -> httpx.Response:
+    async with world.client(caller) as client:
+        body = {"namespace": namespace, "bucket": "content-generation-assets", "jobs": jobs}
+        return await client.post("/api/admin/import", json=body)
+
+
+def copy(document: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    return json.loads(json.dumps(document)) | changed
+
+
+@pytest.fixture
+def world() -> Tenants:
+    world = Tenants()
+    world.bucket.objects |= {
+        f"loras/user-456/{LORA}/v1/model.safetensors": b"x" * 125,
+        f"transcripts/test-transcribe-2/{TALK}/transcript.json": b"{}",
+        f"transcripts/test-transcribe-2/{TALK}/transcript.txt": b"hello",
+    }
+    return world
+
+
+async def test_the_seeds_documents_are_found_as_if_they_were_made_here(world: Tenants) -> None:
+    told = (await send(world, SEEDS)).json()
+    assert told["outcomes"] == {"imported": 3, "updated": 0, "unchanged": 0, "refused": 0}
+    assert [each["missing"] for each in told["jobs"]] == [[], [f"generated-images/user-456/{PICTURE}/image_1.png"], []]
+    async with world.client("ann") as ann:
+        job = (await ann.get(f"/api/jobs/{LORA}")).json()
+        loras = (await ann.get("/api/assets/loras", params={"userId": "user-456"})).json()
+        pictures = (await ann.get("/api/assets/images", params={"userId": "user-456", "model": "flux-pro"})).json()
+        talks = (await ann.get("/api/assets/transcripts", params={"userId": "test-transcribe-2"})).json()
+        found = (await ann.get("/api/assets/search", params={"q": "jesse"})).json()
+        file = await ann.get(f"/api/assets/{LORA}/download")
+    assert job["versions"][0]["s3Key"] == f"loras/user-456/{LORA}/v1/model.safetensors"
+    assert job["createdAt"].startswith("2025-11-27T20:50:09")
+    assert loras["loras"][0]["name"] == "jesse_avatar"
+    assert pictures["images"][0]["prompt"] == "Professional headshot"
+    assert talks["transcripts"][0]["wordCount"] == 861
+    assert [each["jobId"] for each in found["jobs"]] == [LORA]
+    assert f"/assets/loras/user-456/{LORA}/v1/model.safetensors?" in file.json()["url"]
+
+
+async def test_nothing_signed_is_taken_over(world: Tenants) -> None:
+    await send(world, SEEDS)
+    kept = repr(list(world.database["jobs"].find({"imported": True})))
+    assert "X-Amz" not in kept
+    assert "token=" not in kept
+
+
+async def test_twice_changes_nothing(world: Tenants) -> None:
+    await send(world, SEEDS)
+    async with world.client("ann"):
+        world.database["jobs"].update_one({"jobId": LORA}, {"$set": {"metadata.tags": ["mine"]}})
+    before = list(world.database["jobs"].find())
+    told = (await send(world, SEEDS)).json()
+    assert told["outcomes"]["unchanged"] == 3
+    assert list(world.database["jobs"].find()) == before
+
+
+async def test_what_the_old_service_has_finished_since_comes_along(world: Tenants) -> None:
+    under_way = copy(SEEDS[0], versions=[], status="processing", progress=20, completedAt=None)
+    told = (await send(world, [under_way])).json()
+    assert "processing" in told["jobs"][0]["note"]
+    assert world.database["jobs"].find_one({"jobId": LORA})["status"] == "cancelled"
+    world.database["jobs"].update_one({"jobId": LORA}, {"$set": {"metadata.tags": ["mine"], "downloads": 3}})
+    assert (await send(world, SEEDS[:1])).json()["outcomes"]["updated"] == 1
+    record = world.database["jobs"].find_one({"jobId": LORA})
+    assert (record["status"], record["downloads"], record["metadata"]["tags"]) == ("completed", 3, ["mine"])
+
+
+LORA_KEY = f"loras/user-456/{LORA}/v1/model.safetensors"
+WRONG = {
+    "versions.0.s3Key": [
+        {"s3Key": key}
+        for key in (
+            f"loras/user-456/{TALK}/v1/model.safetensors",
+            f"loras/other/{LORA}/v1/model.safetensors",
+            f"loras/user-456/{LORA}/v2/model.safetensors",
+            f"loras/user-456/{LORA}/v1/../v1/model.safetensors",
+            f"loras/user-456/{LORA}/v1/secrets.txt",
+            f"/loras/user-456/{LORA}/v1/model.safetensors",
+            f"temp/{LORA}/model.safetensors",
+            "",
+        )
+    ],
+    "versions.0.modelUrl": [
+        {"modelUrl": url}
+        for url in (
+            f"https://content-generation-assets.s3.amazonaws.com.evil.example/{LORA_KEY}",
+            f"https://other-bucket.s3.amazonaws.com/{LORA_KEY}",
+            f"http://content-generation-assets.s3.amazonaws.com/{LORA_KEY}",
+            f"s3://other/{LORA_KEY}",
+            f"https://evil.example/{LORA_KEY}",
+            f"{AWS}loras/user-456/{LORA}/v1/%2e%2e/%2e%2e/x/model.safetensors",
+            f"file:///{LORA_KEY}",
+        )
+    ],
+    "versions.0.config": [{"config": {"$where": "1"}}, {"config": {"a.b": 1}}, {"config": {"a": 2**70}}],
+    "versions.0.unknown": [{"unknown": 1}],
+    "versions.0.version": [{"version": 0}, {"version": "$ne"}, {"version": 10**9}],
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "change"), [(f, c) for f, cs in WRONG.items() for c in cs], ids=lambda each: str(each)[:60]
+)
+async def test_a_version_that_is_not_the_jobs_own_refuses_the_document(
+    world: Tenants, field: str, change: dict[str, Any]
+) -> None:
+    wrong = copy(SEEDS[0])
+    wrong["versions"][0] |= change
+    told = (await send(world, [wrong, SEEDS[2]])).json()
+    assert told["outcomes"] == {"imported": 1, "updated": 0, "unchanged": 0, "refused": 1}
+    assert any(each["field"].startswith(field) for each in told["jobs"][0]["problems"]), told["jobs"][0]
+    assert world.database["jobs"].find_one({"jobId": LORA}) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"jobId": {"$ne": ""}},
+        {"jobId": "../x"},
+        {"jobId": None},
+        {"userId": "a/b"},
+        {"userId": {"$gt": ""}},
+        {"type": "video"},
+        {"status": "done"},
+        {"progress": 101},
+        {"createdAt": "yesterday"},
+        {"createdAt": {"$date": {"$gt": 1}}},
+        {"createdAt": None},
+        {"config": {"prompt": {"$regex": "."}}},
+        {"config": {"a": {"a": {"a": {"a": {"a": {"a": {}}}}}}}},
+        {"metadata": {"tags": ["<b>"]}},
+        {"namespace": "blue"},
+        {"terms": ["x"]},
+        {"discard": {"prefixes": [""]}},
+        {"versions": {"0": {}}},
+    ],
+    ids=str,
+)
+async def test_a_document_outside_of_the_seeds_shape_is_refused_whole(world: Tenants, change: dict[str, Any]) -> None:
+    told = (await send(world, [copy(SEEDS[0], **change)])).json()
+    assert told["outcomes"]["refused"] == 1
+    assert any(each["field"].split(".")[0] in change for each in told["jobs"][0]["problems"]), told["jobs"][0]
+    assert world.database["jobs"].find_one({"imported": True}) is None
+
+
+async def test_everything_that_is_wrong_is_said_at_once(world: Tenants) -> None:
+    wrong = copy(SEEDS[1])
+    wrong["versions"][0]["images"][0] |= {"s3Key": "a", "url": "https://h/b"}
+    problems = (await send(world, [wrong])).json()["jobs"][0]["problems"]
+    assert {each["field"] for each in problems} == {"versions.0.images.0.s3Key", "versions.0.images.0.url"}
+
+
+async def test_nobody_takes_a_job_that_is_there(world: Tenants) -> None:
+    """Neither one that was made here, nor one that another namespace has taken over, nor one that was paid here."""
+    await send(world, SEEDS[:1])
+    world.database["ledger"].insert_one({"_id": "p", "jobId": PICTURE})
+    made_here = copy(SEEDS[2], jobId=world.jobs[0].job_id, versions=[])
+    before = list(world.database["jobs"].find())
+    told = (await send(world, [SEEDS[0], SEEDS[1], made_here], "bob", "blue")).json()
+    assert told["outcomes"]["refused"] == 3
+    assert {each["problems"][0]["field"] for each in told["jobs"]} == {"jobId"}
+    assert list(world.database["jobs"].find()) == before
+
+
+@pytest.mark.parametrize(("caller", "namespace"), [("bob", "red"), ("carol", "red"), ("vera", "red"), ("dave", "x")])
+async def test_it_needs_the_right_to_create_all_kinds(world: Tenants, caller: str, namespace: str) -> None:
+    answer = await send(world, SEEDS, caller, namespace)
+    assert answer.status_code == 403
+    assert "loratrainings" in answer.json()["detail"]
+    assert world.database["jobs"].find_one({"imported": True}) is None
+
+
+async def test_one_kind_is_not_all(world: Tenants) -> None:
+    world.api.rights.add(("dave", "create", "transcriptions", "x"))
+    assert (await send(world, SEEDS[2:], "dave", "x")).status_code == 403
+
+
+async def test_times_are_times(world: Tenants) -> None:
+    await send(world, SEEDS)
+    record = world.database["jobs"].find_one({"jobId": LORA})
+    assert record["createdAt"] == datetime(2025, 11, 27, 20, 50, 9, 651000, UTC)
+    assert record["bytes"] == 125
