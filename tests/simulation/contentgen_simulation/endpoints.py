@@ -17,8 +17,6 @@ from contentgen_contract.names import Kind
 from contentgen_gateway import parts
 from contentgen_simulation.tenants import Planted
 
-_CALLER = "_caller"  # the dependency that lets nobody in whom Kubernetes does not know
-
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -104,7 +102,7 @@ def _endpoint(method: str, path: str, dependant: Any) -> Endpoint:
     every = tuple(_with_dependencies(dependant))
     query = [name for one in every for each in one.query_params for name in _names(each)]
     ids = dict.fromkeys(each.alias for one in every for each in one.path_params)
-    signed_in = any(one.call is getattr(parts, _CALLER) for one in every)
+    signed_in = any(one.call is parts.caller_of for one in every)
     return Endpoint(method, path, tuple(ids), tuple(query), any(one.body_params for one in every), signed_in)
 
 
