@@ -8,6 +8,7 @@ from contentgen_gateway import stores
 from contentgen_gateway.access import Access
 from contentgen_gateway.app import create_app
 from contentgen_gateway.callers import Callers
+from contentgen_gateway.collection_store import Collections
 from contentgen_gateway.files import Files
 from contentgen_gateway.live import Live
 from contentgen_gateway.parts import Parts
@@ -46,7 +47,7 @@ async def _run(settings: Settings) -> None:
                 )
             beside = [
                 tasks.create_task(parts.live.run(kube, settings.watch_namespace)),
-                tasks.create_task(stores.prepare([parts.shares.create_indexes])),
+                tasks.create_task(stores.prepare([parts.shares.create_indexes, parts.collections.create_indexes])),
             ]
             await server.serve()
             for task in beside:
@@ -66,6 +67,7 @@ def assemble(settings: Settings, kube: KubeApi) -> Parts:
         purchases=Purchases(database["ledger"]),
         live=live,
         shares=shares,
+        collections=Collections(database["collections"]),
         sight=Sight(records, access, live, shares),
         resources=Resources(kube),
         files=Files(

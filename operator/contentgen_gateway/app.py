@@ -8,6 +8,7 @@ from contentgen_gateway import (
     actions,
     admin,
     assets,
+    collections,
     create,
     dataset,
     deleting,
@@ -41,6 +42,7 @@ _ROUTERS = (
     editing.router,
     sharing.router,
     admin.router,
+    collections.router,
 )
 
 

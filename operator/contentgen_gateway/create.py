@@ -92,7 +92,7 @@ async def make(caller: Caller, parts: Parts, order: Order, key: str | None = Non
     spec = order.spec()
     if isinstance(order, GenerateOrder):
         spec |= await resolved(caller, parts, order, namespace)
-    await _may_name(caller, parts, spec.get("userId"), namespace)
+    await require_may_name(caller, parts, spec.get("userId"), namespace)
     checked(kind, spec)
     if key is None:
         name = order.name or _name(_called(spec) or kind.short_name, secrets.token_hex(5))
@@ -144,7 +144,8 @@ def namespace_of(caller: Caller, given: str | None, only: str) -> str:
     return namespace
 
 
-async def _may_name(caller: Caller, parts: Parts, user_id: str | None, namespace: str) -> None:
+async def require_may_name(caller: Caller, parts: Parts, user_id: str | None, namespace: str) -> None:
+    """Raises Problem 403 where the caller may not make assets of this user."""
     if user_id is None or await parts.access.may_name(caller, user_id, namespace):
         return
     detail = (

@@ -8,6 +8,7 @@ from starlette.requests import HTTPConnection
 
 from contentgen_gateway.access import Access
 from contentgen_gateway.callers import ANYBODY, Caller, Callers, unauthenticated
+from contentgen_gateway.collection_store import Collections
 from contentgen_gateway.files import Files
 from contentgen_gateway.lifecycle import Lifecycle
 from contentgen_gateway.live import Live
@@ -32,6 +33,7 @@ class Parts:
     purchases: Purchases
     live: Live
     shares: Shares
+    collections: Collections
     sight: Sight
     resources: Resources
     files: Files

@@ -4,7 +4,7 @@ pymongo is synchronous: every call runs in a thread.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -61,6 +61,13 @@ class Records:
         """The records of what was made with the outputs of one of these jobs."""
         wanted = {"uses": {"$in": list(job_ids)}} | NOT_DISCARDED
         return await asyncio.to_thread(lambda: list(self._collection.find(wanted, _HIDDEN).limit(100)))
+
+    async def some(self, job_ids: Iterable[str]) -> dict[str, Record]:
+        """Of these jobs, those that there are, by id: what tells who may see them, and no more."""
+        wanted = {"jobId": {"$in": sorted(set(job_ids))}} | NOT_DISCARDED
+        shown = {"_id": False, "jobId": True, "type": True, "namespace": True, "metadata.isPublic": True}
+        found = await asyncio.to_thread(lambda: list(self._collection.find(wanted, shown)))
+        return {each["jobId"]: each for each in found}
 
     async def is_discarded(self, job_id: str) -> bool:
         """Whether its files are being deleted."""

@@ -1,5 +1,6 @@
 """What a caller may see: asked of Kubernetes before a record is given. What is foreign looks like what is missing."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from contentgen_contract.names import Kind
@@ -39,6 +40,19 @@ class Sight:
         if record is None or not allowed:
             raise NotFound("job", job_id)
         return record
+
+    async def jobs(self, caller: Caller, job_ids: Iterable[str]) -> dict[str, Record]:
+        """Of these jobs, the records of those that the caller may see."""
+        found = await self._records.some(job_ids)
+        seen = {}
+        for job_id, record in found.items():
+            kind = KINDS.get(str(record.get("type")))
+            if kind is None:
+                continue
+            mine = await self._access.may(caller, Verb.GET, kind, str(record.get("namespace")))
+            if mine or await self._shown(caller, job_id, record):
+                seen[job_id] = record
+        return seen
 
     async def _shown(self, caller: Caller, job_id: str, record: Record | None) -> bool:
         """Whether it is public, or shared with the caller."""

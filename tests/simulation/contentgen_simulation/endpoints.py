@@ -72,12 +72,25 @@ def old_job(job: Planted) -> dict[str, Any]:
     }  # fmt: skip
 
 
+async def _collection(owner: httpx.AsyncClient, job: Planted) -> str:
+    answer = await owner.post("/api/collections", json=_order(name="campaign")(job))
+    return str(answer.json()["collectionId"])
+
+
 CASES: dict[str, Case] = {
     "POST /api/lora/train": Case(body=_order(videoUrl="https://h/v.mp4", loraName="face", trigger="jf")),
     "POST /api/images/generate": Case(body=_order(inputs={"prompt": "a cat"})),
     "POST /api/transcribe": Case(body=_order(audioUrl="https://h/a.mp3")),
     "POST /api/jobs/{job_id}/cancel": Case(query={"wait": "0"}, success=range(409, 410)),  # they are all finished
     "PATCH /api/assets/{job_id}": Case(body=lambda _: {"tags": ["common"]}),
+    "POST /api/collections": Case(body=_order(name="campaign")),
+    "GET /api/collections/{collection_id}": Case(named=_collection),
+    "PATCH /api/collections/{collection_id}": Case(named=_collection, body=lambda _: {"name": "campaign"}),
+    "DELETE /api/collections/{collection_id}": Case(named=_collection),
+    "POST /api/collections/{collection_id}/assets": Case(
+        named=_collection, body=lambda job: {"assets": [{"jobId": job.job_id}]}
+    ),
+    "DELETE /api/collections/{collection_id}/assets/{job_id}": Case(named=_collection),
     "POST /api/assets/{job_id}/share": Case(body=lambda _: {"users": ["nobody"]}),
     "POST /api/admin/import": Case(body=lambda job: {"namespace": job.namespace, "jobs": [old_job(job)]}),
 }
@@ -127,4 +140,5 @@ def case_of(endpoint: Endpoint) -> Case:
 def suits(endpoint: Endpoint, job: Planted) -> bool:
     """Whether a path that is about one kind is about this job's."""
     about = {"/lora/": Kind.LORA_TRAINING, "/loras/": Kind.LORA_TRAINING, "/dataset": Kind.LORA_TRAINING}
+    about["/collections/"] = Kind.IMAGE_GENERATION  # seen by who may list any kind there: carol has one
     return all(job.kind is kind for part, kind in about.items() if part in endpoint.path)

@@ -13,6 +13,7 @@ from contentgen_contract.names import GROUP, VERSION, Kind
 from contentgen_gateway.access import Access
 from contentgen_gateway.app import create_app
 from contentgen_gateway.callers import Callers
+from contentgen_gateway.collection_store import Collections
 from contentgen_gateway.files import Files
 from contentgen_gateway.live import Live
 from contentgen_gateway.parts import Parts
@@ -130,6 +131,7 @@ class GatewayWorld:
             purchases=Purchases(self.database["ledger"]),
             live=live,
             shares=shares,
+            collections=Collections(self.database["collections"]),
             sight=Sight(records, access, live, shares),
             resources=Resources(self.api),
             files=Files(bucket="assets", region="us-east-1", endpoint="http://s3.test", public_endpoint=None),

@@ -14,7 +14,7 @@ from contentgen_contract.names import GROUP, Kind
 from contentgen_contract.terms import terms
 from contentgen_runtime.kube import Body
 from contentgen_simulation.bucket import Bucket
-from contentgen_simulation.gateway import FakeApi, GatewayWorld
+from contentgen_simulation.gateway import START, FakeApi, GatewayWorld
 
 RIGHTS = (
     ("ann", "*", "*", "red"),
@@ -148,7 +148,20 @@ class Tenants(GatewayWorld):
                 (namespace, user, kind) for namespace in OWNERS for user in ("ann", "bob") for kind in Kind
             )
         )
+        for job in self.jobs:
+            if job.kind is Kind.IMAGE_GENERATION:
+                self._collect(job)
         self._before = self.records()
+
+    def _collect(self, job: Planted) -> None:
+        """A collection beside a job, and with its canary."""
+        self.database["collections"].insert_one(
+            {
+                "collectionId": f"collection-{job.job_id}", "namespace": job.namespace, "userId": job.user,
+                "name": job.canary, "description": "", "createdBy": job.owner, "createdAt": START, "updatedAt": START,
+                "assets": [{"type": job.kind.record_type, "jobId": job.job_id}],
+            }
+        )  # fmt: skip
 
     def _plant(self, number: int, kind: Kind, namespace: str, user: str) -> Planted:
         canary = f"canary{namespace}{number:02}x"
