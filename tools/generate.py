@@ -19,6 +19,8 @@ sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "cli")]
 from contentgen_contract.crds import crd  # noqa: E402 - the tool also runs where nothing is installed
 from contentgen_contract.names import API_VERSION, GROUP, Kind  # noqa: E402
 from contentgen_contract.reasons import CONDITIONS, PHASES, REASONS  # noqa: E402
+from contentgen_gateway import metrics as gateway_metrics  # noqa: E402
+from contentgen_gateway.app import document  # noqa: E402
 from contentgen_operator.metrics import described  # noqa: E402
 
 Schema = dict[str, Any]
@@ -147,7 +149,21 @@ def metrics_md() -> str:
         for each in described()
     ]
     introduction = (ROOT / CHART / "files/monitoring/metrics.md").read_text()
-    return _MARKDOWN_HEADER + introduction + "\n" + _table(("metric", "type", "labels", "meaning"), rows)
+    head = ("metric", "type", "labels", "meaning")
+    gateway = [
+        (f"`{each.name}`", each.type, ", ".join(f"`{label}`" for label in each.labels), _cell(each.meaning))
+        for each in gateway_metrics.described()
+    ]
+    return (
+        _MARKDOWN_HEADER + introduction + "\n" + _table(head, rows) + "\n## The gateway's\n\n"
+        "At `/metrics` of the Service `contentgen-gateway`. Routes are templates; no label names a caller.\n\n"
+        + _table(head, gateway)
+    )
+
+
+def openapi_json() -> str:
+    """docs/reference/openapi.json: the HTTP API, as the gateway serves it at /openapi.json."""
+    return json.dumps(document(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def _values(schema: Schema, values: Any, definitions: Schema, path: str = "") -> Iterator[tuple[str, str, str]]:
@@ -214,6 +230,7 @@ def generated() -> dict[str, str]:
         "docs/reference/reasons.md": reasons_md(),
         "docs/reference/cli.md": cli_md(),
         "docs/reference/metrics.md": metrics_md(),
+        "docs/reference/openapi.json": openapi_json(),
     }
     for kind in Kind:
         name = f"{GROUP}_{kind.plural}.yaml"

@@ -3,6 +3,8 @@
 Labels have few values: routes by their template, no name of a caller, a namespace or a job.
 """
 
+from dataclasses import dataclass
+
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -51,6 +53,30 @@ ALL = (requests, seconds, streams, sign_ins_refused, refused)
 # Prometheus' increase() does not see the event that begins a series.
 for _by in ("caller", "address"):
     refused.labels(_by)
+
+
+@dataclass(frozen=True)
+class Description:
+    """A metric as Prometheus names it."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
+def described() -> tuple[Description, ...]:
+    """Every metric of ours, by name."""
+    found = ((each, family) for each in ALL for family in each.describe())
+    return tuple(
+        Description(
+            name=family.name + ("_total" if family.type == "counter" else ""),
+            type=family.type,
+            labels=tuple(each._labelnames),
+            meaning=family.documentation,
+        )
+        for each, family in sorted(found, key=lambda pair: pair[1].name)
+    )
 
 
 def exposition() -> bytes:

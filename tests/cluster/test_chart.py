@@ -13,6 +13,7 @@ import pytest
 import yaml
 from pydantic.alias_generators import to_camel
 
+from contentgen_gateway.settings import Settings as GatewaySettings
 from contentgen_operator.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +39,15 @@ MODES: dict[str, list[str]] = {
         "providers.existingSecret=p",
         "sentry.existingSecret=e",
     ],
+    "reached": [
+        "gateway.replicas=2",
+        "gateway.ingress.enabled=true",
+        "gateway.ingress.host=content.example.com",
+        "gateway.ingress.tlsSecret=content-tls",
+        "networkPolicy.enabled=true",
+        "gateway.trustedProxies={10.1.0.0/16}",
+    ],
+    "unreached": ["gateway.enabled=false"],
     "monitored": [
         "monitoring.serviceMonitor.enabled=true",
         "monitoring.rules.enabled=true",
@@ -146,7 +156,12 @@ def test_services_find_only_their_own_pods() -> None:
         for m in manifests
         if m["kind"] == "Deployment"
     }
-    found = {"desk": "contentgen", "metrics": "contentgen", "sandbox": "contentgen-sandbox"}
+    found = {
+        "desk": "contentgen",
+        "metrics": "contentgen",
+        "sandbox": "contentgen-sandbox",
+        "gateway": "contentgen-gateway",
+    }
     for service, deployment in ((f"contentgen-{name}", found[name]) for name in found):
         selector = one(manifests, "Service", service)["spec"]["selector"]
         assert [name for name, labels in pods.items() if selector.items() <= labels.items()] == [deployment]
@@ -165,6 +180,46 @@ def test_the_operator_understands_its_environment(mode: str, monkeypatch: pytest
     assert settings.worker_resources["limits"]["memory"] == "4Gi"
     assert (settings.s3_endpoint is None) is (mode != "sandbox")
     assert settings.fal_queue_url.startswith("http://contentgen-sandbox" if mode == "sandbox" else "https://")
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "unreached"])
+def test_the_gateway_understands_its_environment(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = env_of(render(*MODES[mode]), "contentgen-gateway")
+    for name, value in env.items():
+        assert name.startswith(("CONTENTGEN_", "AWS_"))
+        if name.startswith("CONTENTGEN_"):
+            assert name.removeprefix("CONTENTGEN_").lower() in GatewaySettings.model_fields
+            monkeypatch.setenv(name, value if isinstance(value, str) else "mongodb://from-a-secret/")
+    settings = GatewaySettings()
+    assert settings.gateway_sign_in == "Token"
+    assert settings.gateway_url == ("https://content.example.com" if mode == "reached" else "")
+    assert settings.gateway_trusted_proxies == (("10.1.0.0/16",) if mode == "reached" else ())
+
+
+def test_by_default_the_gateway_is_as_it_takes_itself() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())["gateway"]
+    settings = GatewaySettings()
+    named = {
+        name.removeprefix("gateway_"): name for name in GatewaySettings.model_fields if name.startswith("gateway_")
+    }
+    for short, name in named.items():
+        if short != "port":
+            given = getattr(settings, name)
+            assert values[to_camel(short)] == (list(given) if isinstance(given, tuple) else given)
+
+
+def test_every_setting_of_the_gateway_is_a_value() -> None:
+    told = {
+        name.removeprefix("CONTENTGEN_").lower() for name in env_of(render(*MODES["sandbox"]), "contentgen-gateway")
+    }
+    assert GatewaySettings.model_fields.keys() - told == {"gateway_port"}
+
+
+def test_the_gateway_and_the_operator_work_on_the_same_stores() -> None:
+    manifests = render(*MODES["inline"])
+    gateway, operator = env_of(manifests, "contentgen-gateway"), env_of(manifests, "contentgen")
+    shared = {name for name in gateway if not name.startswith("CONTENTGEN_GATEWAY_")}
+    assert {name: gateway[name] for name in shared} == {name: operator[name] for name in shared}
 
 
 def test_crds_are_those_of_the_repository() -> None:
@@ -217,6 +272,14 @@ def test_crds_are_those_of_the_repository() -> None:
         ("monitoring.serviceMonitor.interval=30", "interval"),
         ("monitoring.rules.dollarsPerHour=0", "dollarsPerHour"),
         ("tests.timeout=5", "timeout"),
+        ("gateway.replica=2", "replica"),
+        ("gateway.signIn=Maybe", "signIn"),
+        ("gateway.url=content.example.com", "url"),
+        ("gateway.requestsPerSecond=0", "requestsPerSecond"),
+        ("gateway.bodyBytes=10", "bodyBytes"),
+        ("gateway.trustedProxies={everybody}", "trustedProxies"),
+        ("gateway.ingress.hosts=a", "hosts"),
+        ("gateway.service.type=ExternalName", "type"),
     ],
 )
 @pytest.mark.parametrize("helm", MAJORS)

@@ -335,7 +335,7 @@ def test_every_pod_is_admitted_where_restricted_is_enforced_and_no_mutant_is(
         core: Any = client.CoreV1Api(api)
         core.read_namespaced_service_account("default", namespace)
         pods = pods_of_the_chart() | {"worker": worker_pod()}
-        parts = ("", "-sandbox", "-uninstall", "-test")
+        parts = ("", "-gateway", "-sandbox", "-uninstall", "-test")
         assert set(pods) == {"worker", *(f"it-contentgen{part}" for part in parts)}
         for name, pod in pods.items():
             assert refusal(pod) == "", name

@@ -127,9 +127,7 @@ async def test_the_kubelet_is_never_told_to_wait() -> None:
 # Sizes and times
 
 
-@pytest.fixture
-def world() -> GatewayWorld:
-    world = GatewayWorld(ANN, gateway_request_seconds=0.05, gateway_body_bytes=2048)
+def with_endpoints(world: GatewayWorld) -> GatewayWorld:
     app = world.app
 
     @app.post("/test/echo")
@@ -156,6 +154,16 @@ def world() -> GatewayWorld:
     return world
 
 
+@pytest.fixture
+def world() -> GatewayWorld:
+    return with_endpoints(GatewayWorld(ANN, gateway_body_bytes=2048))
+
+
+@pytest.fixture
+def hasty() -> GatewayWorld:
+    return with_endpoints(GatewayWorld(ANN, gateway_request_seconds=0.05))
+
+
 async def parts_of(size: int) -> AsyncIterator[bytes]:
     """A body that says nothing of its length."""
     yield b'{"a": "'
@@ -177,21 +185,21 @@ async def test_a_body_has_an_end(world: GatewayWorld) -> None:
         assert refused.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_request_that_takes_too_long_is_given_up(world: GatewayWorld) -> None:
-    async with world.client("ann") as ann:
+async def test_a_request_that_takes_too_long_is_given_up(hasty: GatewayWorld) -> None:
+    async with hasty.client("ann") as ann:
         answer = await ann.get("/test/slow")
     assert answer.status_code == 503
     assert "0.05 s" in answer.json()["detail"]
     assert answer.headers["retry-after"]
 
 
-async def test_a_body_that_never_comes_is_given_up(world: GatewayWorld) -> None:
+async def test_a_body_that_never_comes_is_given_up(hasty: GatewayWorld) -> None:
     async def dripping() -> AsyncIterator[bytes]:
         for _ in range(100):
             yield b" "
             await asyncio.sleep(0.01)
 
-    async with world.client("ann") as ann:
+    async with hasty.client("ann") as ann:
         answer = await ann.post("/test/echo", content=dripping(), headers={"Content-Type": "application/json"})
     assert answer.status_code == 503
 
@@ -351,12 +359,12 @@ async def test_at_the_end_streams_end_whole_and_what_was_begun_is_finished(runni
     assert value("contentgen_gateway_streams_open") == before
 
 
-async def test_a_stream_outlasts_the_time_of_a_request(world: GatewayWorld) -> None:
-    async with asyncio.timeout(10), world.client("ann") as ann:
+async def test_a_stream_outlasts_the_time_of_a_request(hasty: GatewayWorld) -> None:
+    async with asyncio.timeout(10), hasty.client("ann") as ann:
         send = asyncio.create_task(ann.get("/test/stream"))
         await asyncio.sleep(0.2)  # four times what a request has
         assert not send.done()
-        await world.parts.lifecycle.drain(0, lambda: None)
+        await hasty.parts.lifecycle.drain(0, lambda: None)
         answer = await send
     assert answer.status_code == 200
     assert answer.text.startswith("data: 0")
