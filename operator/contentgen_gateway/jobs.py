@@ -33,8 +33,9 @@ async def page(parts: Parts, scope: Scope, wanted: Wanted) -> tuple[list[Record]
         return [], 0, None
     query = listing(scope, wanted)
     found = await parts.records.find(query)
-    total = await parts.records.count(counting(scope, wanted))
     more = len(found) > query.limit
+    whole = wanted.after is None and not more
+    total = len(found) if whole else await parts.records.count(counting(scope, wanted))
     return found[: query.limit], total, cursor_after(found[query.limit - 1], wanted) if more else None
 
 

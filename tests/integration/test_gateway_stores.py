@@ -20,6 +20,7 @@ from contentgen_gateway.app import create_app
 from contentgen_gateway.files import Files
 from contentgen_gateway.records import Purchases
 from contentgen_gateway.records import Records as Read
+from contentgen_gateway.shares import Grantee, Share, Shares
 from contentgen_gateway.sight import Sight
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import Resource
@@ -85,12 +86,14 @@ class World(GatewayWorld):
         self.ledger = Ledger(database["ledger"])
         self.written.create_indexes()
         self.ledger.create_indexes()
-        records = Read(database["jobs"])
+        records, shares = Read(database["jobs"]), Shares(database["shares"])
+        shares.create_indexes()
         self.parts = replace(
             self.parts,
             records=records,
             purchases=Purchases(database["ledger"]),
-            sight=Sight(records, self.parts.access),
+            shares=shares,
+            sight=Sight(records, self.parts.access, self.parts.live, shares),
             files=Files(**where),  # type: ignore[arg-type]  # as above
         )
         self.app = create_app(self.parts)
@@ -244,3 +247,15 @@ async def test_pages_hold_each_job_once(world: World) -> None:
         cursor = page["nextCursor"]
         assert page["total"] == 8
     assert len(seen) == len(set(seen)) == 8
+
+
+async def test_what_is_shared_is_listed_and_fetched(world: World) -> None:
+    assert (await world.get("/api/assets/loras", "bob"))["total"] == 1
+    to = Grantee("user", "bob")
+    await world.parts.shares.add([Share("lora-training-1", "red", Kind.LORA_TRAINING.record_type, to, "ann", NOW)])
+    assert (await world.get("/api/assets/loras", "bob"))["total"] == 2
+    assert (await world.get("/api/assets/stats", "bob"))["totalJobs"] == 1, "what is another's is not counted"
+    told = await world.get("/api/assets/lora-training-1/download", "bob")
+    assert httpx.get(told["url"]).text == "model.safetensors of lora-training-1"
+    await world.parts.shares.revoke("lora-training-1", [to])
+    await world.get("/api/assets/lora-training-1/download", "bob", 404)
