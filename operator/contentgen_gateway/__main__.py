@@ -10,6 +10,7 @@ from contentgen_gateway.app import create_app
 from contentgen_gateway.callers import Callers
 from contentgen_gateway.collection_store import Collections
 from contentgen_gateway.files import Files
+from contentgen_gateway.indexer import Indexer
 from contentgen_gateway.live import Live
 from contentgen_gateway.parts import Parts
 from contentgen_gateway.records import Purchases, Records
@@ -17,6 +18,7 @@ from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
+from contentgen_gateway.transcript_index import TranscriptIndex
 from contentgen_runtime import logs, mongo
 from contentgen_runtime.kube import KubeApi
 from contentgen_runtime.servers import gateway_server
@@ -47,7 +49,10 @@ async def _run(settings: Settings) -> None:
                 )
             beside = [
                 tasks.create_task(parts.live.run(kube, settings.watch_namespace)),
-                tasks.create_task(stores.prepare([parts.shares.create_indexes, parts.collections.create_indexes])),
+                tasks.create_task(parts.indexer.run()),
+                tasks.create_task(
+                    stores.prepare(each.create_indexes for each in (parts.shares, parts.collections, parts.transcripts))
+                ),
             ]
             await server.serve()
             for task in beside:
@@ -58,7 +63,15 @@ def assemble(settings: Settings, kube: KubeApi) -> Parts:
     """The parts, each made once."""
     database = mongo.connect(settings.mongodb_uri, settings.mongodb_database)
     access = Access(kube, open_to_all=settings.gateway_sign_in == "None")
-    records, live, shares = Records(database["jobs"]), Live(), Shares(database["shares"])
+    records, shares, transcripts = Records(database["jobs"]), Shares(database["shares"]), TranscriptIndex(database)
+    files = Files(
+        bucket=settings.s3_bucket,
+        region=settings.s3_region,
+        endpoint=settings.s3_endpoint,
+        public_endpoint=settings.s3_public_endpoint,
+    )
+    indexer = Indexer(records, files, transcripts)
+    live = Live(over=indexer.note)
     return Parts(
         settings=settings,
         callers=Callers(kube),
@@ -68,14 +81,11 @@ def assemble(settings: Settings, kube: KubeApi) -> Parts:
         live=live,
         shares=shares,
         collections=Collections(database["collections"]),
+        transcripts=transcripts,
+        indexer=indexer,
+        files=files,
         sight=Sight(records, access, live, shares),
         resources=Resources(kube),
-        files=Files(
-            bucket=settings.s3_bucket,
-            region=settings.s3_region,
-            endpoint=settings.s3_endpoint,
-            public_endpoint=settings.s3_public_endpoint,
-        ),
     )
 
 

@@ -22,6 +22,7 @@ from contentgen_gateway import (
     shell,
     stats,
     stream,
+    transcripts,
     usage,
 )
 from contentgen_gateway.parts import Parts
@@ -30,6 +31,7 @@ _ROUTERS = (
     health.router,
     jobs.router,
     stream.router,
+    transcripts.router,
     dataset.router,
     lora.router,
     assets.router,

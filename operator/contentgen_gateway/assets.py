@@ -52,10 +52,11 @@ class SearchListing(Listing):
 
     def wanted(self) -> Wanted:
         """As a value. Raises BadRequest."""
-        return replace(super().wanted(), terms=_words(self.q), tags=_tags(self.tags))
+        return replace(super().wanted(), terms=asked_words(self.q), tags=_tags(self.tags))
 
 
-def _words(given: str | None) -> tuple[str, ...]:
+def asked_words(given: str | None) -> tuple[str, ...]:
+    """What is looked for: each word once, the last one last. Raises BadRequest."""
     if not given or not given.strip():
         return ()
     found = tuple(dict.fromkeys(words(given)))

@@ -6,7 +6,7 @@ It may be behind, and it forgets what is finished: the record has that. Nothing 
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 
 from contentgen_contract.names import GROUP, VERSION, Kind, Phase
@@ -44,8 +44,10 @@ class Reader:
 class Live:
     """Jobs under way by their ids (the resources' uids), and who follows them."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MOST, over: Callable[[Kind, str], None] = lambda *_: None) -> None:
+        """`over` is told of each run that has ended, and of each resource that is gone."""
         self._most = most
+        self._over = over
         self._known: dict[str, Now] = {}
         self._readers: dict[str, set[Reader]] = {}
 
@@ -94,11 +96,11 @@ class Live:
             case Changed(body):
                 self._change(Now.of(kind, body))
             case Deleted(body):
-                self._lose(body["metadata"]["uid"])
+                self._lose(kind, body["metadata"]["uid"])
             case Listed(uids):
                 for job_id in [each.job_id for each in self._known.values() if each.kind is kind]:
                     if job_id not in uids:
-                        self._lose(job_id)
+                        self._lose(kind, job_id)
 
     def _change(self, now: Now) -> None:
         self._known.pop(now.job_id, None)
@@ -106,10 +108,13 @@ class Live:
             self._known[now.job_id] = now  # the newest last
             if len(self._known) > self._most:
                 self._known.pop(next(iter(self._known)))
+        else:
+            self._over(now.kind, now.job_id)
         self._tell(now.job_id, now)
 
-    def _lose(self, job_id: str) -> None:
+    def _lose(self, kind: Kind, job_id: str) -> None:
         self._known.pop(job_id, None)
+        self._over(kind, job_id)
         self._tell(job_id, None)
 
     def _tell(self, job_id: str, now: Now | None) -> None:

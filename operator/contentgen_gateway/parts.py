@@ -10,6 +10,7 @@ from contentgen_gateway.access import Access
 from contentgen_gateway.callers import ANYBODY, Caller, Callers, unauthenticated
 from contentgen_gateway.collection_store import Collections
 from contentgen_gateway.files import Files
+from contentgen_gateway.indexer import Indexer
 from contentgen_gateway.lifecycle import Lifecycle
 from contentgen_gateway.live import Live
 from contentgen_gateway.records import Purchases, Records
@@ -17,6 +18,7 @@ from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
+from contentgen_gateway.transcript_index import TranscriptIndex
 
 COOKIE = "contentgen-session"
 """Holds the token of a browser that signed in; HttpOnly, Secure, SameSite=Strict."""
@@ -35,6 +37,8 @@ class Parts:
     shares: Shares
     collections: Collections
     sight: Sight
+    transcripts: TranscriptIndex
+    indexer: Indexer
     resources: Resources
     files: Files
     lifecycle: Lifecycle = field(default_factory=Lifecycle)

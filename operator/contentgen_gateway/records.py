@@ -12,11 +12,16 @@ from pymongo.collection import Collection
 
 from contentgen_contract import derived
 from contentgen_contract.discard import Discard
+from contentgen_contract.names import Kind
 from contentgen_gateway.queries import NOT_DISCARDED, Query
 from contentgen_gateway.tallies import Row, Tally
 
 Record = dict[str, Any]
 _HIDDEN = {"_id": False, "terms": False}
+_INDEXED = {
+    "_id": False, "jobId": True, "userId": True, "namespace": True, "type": True, "createdAt": True,
+    "metadata.isPublic": True, "versions.version": True, "versions.transcriptUrl": True,
+}  # fmt: skip
 
 
 class Records:
@@ -50,6 +55,14 @@ class Records:
         """One record."""
         wanted = {"jobId": {"$eq": job_id}} | NOT_DISCARDED
         return await asyncio.to_thread(self._collection.find_one, wanted, _HIDDEN)
+
+    async def transcripts(self, after: str, most: int) -> list[Record]:
+        """What the index of transcripts needs of their records, by jobId."""
+        return await asyncio.to_thread(self._transcripts, after, most)
+
+    def _transcripts(self, after: str, most: int) -> list[Record]:
+        wanted = {"jobId": {"$gt": after}, "type": Kind.TRANSCRIPTION.record_type} | NOT_DISCARDED
+        return list(self._collection.find(wanted, _INDEXED).sort("jobId", 1).limit(most))
 
     async def namespaces(self, user_id: str | None) -> Sequence[str]:
         """The namespaces that have records, of one user's or of all."""

@@ -15,6 +15,7 @@ from contentgen_gateway.app import create_app
 from contentgen_gateway.callers import Callers
 from contentgen_gateway.collection_store import Collections
 from contentgen_gateway.files import Files
+from contentgen_gateway.indexer import Indexer
 from contentgen_gateway.live import Live
 from contentgen_gateway.parts import Parts
 from contentgen_gateway.records import Purchases, Records
@@ -22,6 +23,7 @@ from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
+from contentgen_gateway.transcript_index import TranscriptIndex
 from contentgen_runtime.kube import Body, KubeApi
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -122,7 +124,11 @@ class GatewayWorld:
         # A test that is about something else asks as fast as it can.
         self.settings = Settings(**({"gateway_requests_per_second": 1e6, "gateway_burst": 1_000_000} | settings))
         access = Access(self.api)
-        records, live, shares = Records(self.database["jobs"]), Live(), Shares(self.database["shares"])
+        records, shares = Records(self.database["jobs"]), Shares(self.database["shares"])
+        transcripts = TranscriptIndex(self.database)
+        files = Files(bucket="assets", region="us-east-1", endpoint="http://s3.test", public_endpoint=None)
+        indexer = Indexer(records, files, transcripts)
+        live = Live(over=indexer.note)
         self.parts = Parts(
             settings=self.settings,
             callers=Callers(self.api),
@@ -132,9 +138,11 @@ class GatewayWorld:
             live=live,
             shares=shares,
             collections=Collections(self.database["collections"]),
+            transcripts=transcripts,
+            indexer=indexer,
+            files=files,
             sight=Sight(records, access, live, shares),
             resources=Resources(self.api),
-            files=Files(bucket="assets", region="us-east-1", endpoint="http://s3.test", public_endpoint=None),
         )
         self.app = create_app(self.parts)
 

@@ -1,0 +1,143 @@
+"""Brings what is said in finished transcripts into the index, and takes out what is gone.
+
+Told of an end it looks soon; a walk over all records now and then makes good whatever was missed. Several gateways do
+the same work twice, and come to the same result.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pymongo.errors import PyMongoError
+
+from contentgen_contract import keys
+from contentgen_contract.names import Kind
+from contentgen_gateway.files import Files
+from contentgen_gateway.outputs import KeyOf, versions_of
+from contentgen_gateway.passages import Passage, passages
+from contentgen_gateway.records import Record, Records
+from contentgen_gateway.transcript_index import TranscriptIndex
+
+_LARGEST = 40_000_000  # bytes of a transcript.json; ten hours are 27 MB
+_LOOK_AFTER = (1.0, 5.0, 30.0)  # seconds after the end of a run: its record is written a little later
+_WALK_SECONDS = 600.0
+_PAGE = 200
+_AWAY = (PyMongoError, BotoCoreError, ClientError)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a job's passages are made of, and what each says about the job."""
+
+    key: str
+    version: int
+    about: Mapping[str, Any]
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """To be compared with what was done before."""
+        return {"key": self.key, "version": self.version, "about": dict(self.about)}
+
+
+def source_of(record: Record, key_of: KeyOf) -> Source | None:
+    """The newest transcript of a record, where there is one in our bucket."""
+    newest = next(iter(versions_of(record)), None)
+    address = (newest or {}).get("transcriptUrl")
+    key = key_of(address) if isinstance(address, str) else None
+    if newest is None or key is None or keys.run_of(key) is None:
+        return None
+    version = newest.get("version") or 1
+    about = {
+        "namespace": record.get("namespace"),
+        "type": record["type"],
+        "userId": record.get("userId"),
+        "createdAt": record.get("createdAt"),
+        "version": version,
+        "metadata": {"isPublic": (record.get("metadata") or {}).get("isPublic") is True},
+    }
+    return Source(key, version, about)
+
+
+class Indexer:
+    """Keeps the index as the records are."""
+
+    def __init__(self, records: Records, files: Files, index: TranscriptIndex) -> None:
+        self._records = records
+        self._files = files
+        self._index = index
+        self._noted: asyncio.Queue[str] = asyncio.Queue()
+        self._pending: set[str] = set()
+
+    def note(self, kind: Kind, job_id: str) -> None:
+        """A run has ended, or a resource is gone."""
+        if kind is Kind.TRANSCRIPTION and job_id not in self._pending:
+            self._pending.add(job_id)
+            for seconds in _LOOK_AFTER:
+                asyncio.get_running_loop().call_later(seconds, self._noted.put_nowait, job_id)
+
+    async def run(self) -> None:
+        """For ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._look_at_noted())
+            tasks.create_task(self._walk_now_and_then())
+
+    async def _look_at_noted(self) -> None:
+        while True:
+            job_id = await self._noted.get()
+            self._pending.discard(job_id)
+            try:
+                await self.look(job_id)
+            except _AWAY as error:
+                _log.warning("a transcript is not indexed yet: %s", type(error).__name__, extra={"jobId": job_id})
+
+    async def _walk_now_and_then(self) -> None:
+        while True:
+            try:
+                await self.walk()
+            except _AWAY as error:
+                _log.warning("not all transcripts are looked at: %s", type(error).__name__)
+            await asyncio.sleep(_WALK_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+
+    async def look(self, job_id: str) -> None:
+        """Do what is to be done about one job."""
+        await self._settle(job_id, await self._records.get(job_id), await self._index.mark(job_id))
+
+    async def walk(self) -> None:
+        """Do what is to be done about all."""
+        after = ""
+        while True:
+            page = {each["jobId"]: each for each in await self._records.transcripts(after, _PAGE)}
+            last = max(page) if len(page) == _PAGE else None
+            marks = await self._index.marks(after, last)
+            for job_id in sorted({*page, *marks}):
+                await self._settle(job_id, page.get(job_id), marks.get(job_id))
+            if last is None:
+                return
+            after = last
+
+    async def _settle(self, job_id: str, record: Record | None, mark: Mapping[str, Any] | None) -> None:
+        source = source_of(record, self._files.key_of) if record is not None else None
+        if source is None:
+            if mark is not None:
+                await self._index.forget(job_id)
+        elif mark is None or (mark["key"], mark["version"]) != (source.key, source.version):
+            said = await self._said(job_id, source.key)
+            await self._index.replace(job_id, source.about, source.mark, said)
+        elif mark != source.mark:
+            await self._index.amend(job_id, source.about, source.mark)
+
+    async def _said(self, job_id: str, key: str) -> list[Passage]:
+        """None where it can't be read, which another look would not change."""
+        content = await self._files.read(key, _LARGEST)
+        try:
+            if content is None:
+                raise ValueError(f"missing, or larger than {_LARGEST} bytes")
+            return await asyncio.to_thread(passages, content)
+        except ValueError as error:
+            _log.warning("a transcript can't be searched: %s", error, extra={"jobId": job_id, "key": key})
+            return []

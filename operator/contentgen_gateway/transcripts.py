@@ -1,0 +1,173 @@
+"""`/api/search/transcripts`: who said it, and when. Hits by job, the newest first, each with its time and a snippet."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, Field
+
+from contentgen_contract.names import Kind
+from contentgen_contract.terms import words
+from contentgen_gateway import asset_shapes, queries
+from contentgen_gateway.assets import asked_words
+from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_gateway.problems import RESPONSES
+from contentgen_gateway.queries import NOT_DISCARDED, Scope, Sorted, Wanted, cursor_after, listing, read_cursor
+from contentgen_gateway.records import Record
+from contentgen_gateway.schemas import Body, Name, UserId, instant
+
+router = APIRouter(prefix="/api/search", tags=["search"], responses=RESPONSES)
+
+_READ = 2000  # passages of one request
+_WORD = re.compile(r"\w+")
+_AROUND = 160  # characters of a snippet before and after its first hit
+
+
+class TranscriptSearch(Body):
+    """What to look for. Each word must be said in one passage; the last one may be the beginning of a word."""
+
+    q: str = Field(min_length=1, max_length=256, description="Words that are said.", examples=["wildfires"])
+    namespace: Name | None = Field(None, description="Of this namespace alone.")
+    user_id: UserId | None = Field(None, description="Of this user alone.")
+    public: bool = Field(False, description="Also what others have made public.")
+    since: AwareDatetime | date | None = Field(None, alias="from", description="Made at this time or later.")
+    until: AwareDatetime | date | None = Field(None, alias="to", description="Made before this time.")
+    hits: int = Field(5, ge=1, le=50, description="How many of a transcript's hits to show.")
+    limit: int = Field(20, ge=1, le=100, description="How many transcripts.")
+    cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")
+
+    def wanted(self) -> Wanted:
+        """As a value. Raises BadRequest."""
+        return Wanted(
+            user_id=self.user_id,
+            type=Kind.TRANSCRIPTION.record_type,
+            since=instant(self.since),
+            until=instant(self.until),
+            terms=asked_words(self.q),
+            limit=self.limit,
+            after=read_cursor(self.cursor, Sorted.CREATED) if self.cursor is not None else None,
+        )
+
+
+class Mark(Body):
+    """A word that was looked for, as a part of a snippet; in characters."""
+
+    offset: int
+    length: int
+
+
+class Hit(Body):
+    """A passage."""
+
+    start: float | None = Field(description="Seconds from the start of the recording; null where nobody knows.")
+    end: float | None
+    speaker: str | None
+    snippet: str
+    marks: list[Mark] = Field(description="Where in the snippet the words are.")
+
+
+class FoundTranscript(asset_shapes.Transcript):
+    """A transcript in which it is said."""
+
+    job_id: str
+    user_id: str | None
+    namespace: str | None
+    version: int = Field(description="The version of the transcript that was searched.")
+    hit_count: int = Field(description="How many passages there are.")
+    hits: list[Hit]
+
+
+class FoundTranscripts(Body):
+    """A page of transcripts, the newest first."""
+
+    transcripts: list[FoundTranscript]
+    next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; null on the last.")
+
+
+@router.get("/transcripts")
+async def search_transcripts(
+    caller: Calling, parts: Using, sought: Annotated[TranscriptSearch, Query()]
+) -> FoundTranscripts:
+    """Transcripts in which something is said, and when."""
+    scope = await parts.sight.scope(caller, sought.namespace, sought.user_id, public=sought.public)
+    return await search(parts, scope, sought.wanted(), sought.hits)
+
+
+async def search(parts: Parts, scope: Scope, wanted: Wanted, hits: int) -> FoundTranscripts:
+    """A page of what is found where one may look."""
+    if scope.nothing:
+        return FoundTranscripts(transcripts=[])
+    found, more = grouped(await parts.transcripts.find(listing(scope, wanted), _READ), wanted.limit)
+    records = {each["jobId"]: each for each in await parts.records.find(_still_seen(scope, found))} if found else {}
+    shown = [_shown(records[each.job_id], each, wanted.terms, hits) for each in found if each.job_id in records]
+    following = cursor_after(found[-1].passages[0], wanted) if more else None
+    return FoundTranscripts(transcripts=shown, next_cursor=following)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The passages of one job."""
+
+    job_id: str
+    passages: Sequence[dict[str, Any]]
+
+
+def grouped(passages: Sequence[dict[str, Any]], limit: int) -> tuple[list[Group], bool]:
+    """By job, in order, and whether there may be more jobs."""
+    found = [Group(job_id, list(each)) for job_id, each in groupby(passages, lambda each: str(each["jobId"]))]
+    cut = len(passages) == _READ
+    if cut and 1 < len(found) <= limit:
+        found.pop()  # the rest of it was not read: it comes first on the next page
+    return found[:limit], cut or len(found) > limit
+
+
+def _still_seen(scope: Scope, found: Sequence[Group]) -> queries.Query:
+    """The records say what is deleted or private by now, which the index learns a little later."""
+    jobs = {"jobId": {"$in": [each.job_id for each in found]}}
+    conditions = [each for each in (scope.filter(), NOT_DISCARDED, jobs) if each]
+    return queries.Query({"$and": conditions}, (("createdAt", -1), ("jobId", -1)), len(found), "job_id")
+
+
+def _shown(record: Record, group: Group, terms: Sequence[str], hits: int) -> FoundTranscript:
+    return FoundTranscript(
+        **asset_shapes.transcript(record).model_dump(),
+        job_id=group.job_id,
+        user_id=record.get("userId"),
+        namespace=record.get("namespace"),
+        version=group.passages[0]["version"],
+        hit_count=len(group.passages),
+        hits=[_hit(each, terms) for each in group.passages[:hits]],
+    )
+
+
+def _hit(passage: dict[str, Any], terms: Sequence[str]) -> Hit:
+    snippet, marks = marked(passage["text"], terms)
+    return Hit(start=passage["start"], end=passage["end"], speaker=passage["speaker"], snippet=snippet, marks=marks)
+
+
+def marked(text: str, terms: Sequence[str]) -> tuple[str, list[Mark]]:
+    """A snippet of a text, and where the terms are in it; of the last one the beginning of a word is enough."""
+    *whole, last = terms
+    places = [
+        (each.start(), each.end())
+        for each in _WORD.finditer(text)
+        if any(word in whole or word.startswith(last) for word in words(each.group()))
+    ]
+    first = places[0][0] if places else 0
+    begin, end = _bounds(text, first)
+    inside = [(start - begin, stop - start) for start, stop in places if begin <= start and stop <= end]
+    return text[begin:end], [Mark(offset=offset, length=length) for offset, length in inside]
+
+
+def _bounds(text: str, first: int) -> tuple[int, int]:
+    """At words, as far as there are any."""
+    begin, end = max(first - _AROUND, 0), min(first + _AROUND, len(text))
+    if begin:
+        begin = max(text.find(" ", begin, first) + 1, begin)
+    if end < len(text):
+        end = max(text.rfind(" ", first, end), first + 1) if " " in text[first:end] else end
+    return begin, end
