@@ -83,6 +83,7 @@ CASES: dict[str, Case] = {
     "POST /api/transcribe": Case(body=_order(audioUrl="https://h/a.mp3")),
     "POST /api/jobs/{job_id}/cancel": Case(query={"wait": "0"}, success=range(409, 410)),  # they are all finished
     "PATCH /api/assets/{job_id}": Case(body=lambda _: {"tags": ["common"]}),
+    "GET /api/search/transcripts": Case(query={"q": "common"}),
     "POST /api/collections": Case(body=_order(name="campaign")),
     "GET /api/collections/{collection_id}": Case(named=_collection),
     "PATCH /api/collections/{collection_id}": Case(named=_collection, body=lambda _: {"name": "campaign"}),
