@@ -7,17 +7,38 @@ from pathlib import Path
 from typing import Any
 
 from contentgen_cluster import release
+from contentgen_contract.names import GROUP, Kind
 from contentgen_demo.errors import DemoError
 
 NAMESPACE = "contentgen-demo"
 SANDBOX = "svc/contentgen-sandbox"
 SANDBOX_ADDRESS = f"contentgen-sandbox.{release.NAMESPACE}.svc"
 SANDBOX_PATH = f"/api/v1/namespaces/{release.NAMESPACE}/services/contentgen-sandbox:http/proxy"
-_NAMESPACE_MANIFEST = {
-    "apiVersion": "v1",
-    "kind": "Namespace",
-    "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+PERSON = "person"
+"""The account in the demo's namespace that somebody signs in to the gateway with."""
+_RBAC = "rbac.authorization.k8s.io"
+_META = {"name": PERSON, "namespace": NAMESPACE}
+_RULE = {
+    "apiGroups": [GROUP],
+    "resources": [kind.plural for kind in Kind],
+    "verbs": ["get", "list", "watch", "create", "patch", "delete"],
 }
+_MANIFESTS: list[dict[str, Any]] = [
+    {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+    },
+    {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _META},
+    {"apiVersion": f"{_RBAC}/v1", "kind": "Role", "metadata": _META, "rules": [_RULE]},
+    {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "RoleBinding",
+        "metadata": _META,
+        "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": PERSON},
+        "subjects": [{"kind": "ServiceAccount", **_META}],
+    },
+]
 
 
 class Cluster:
@@ -39,9 +60,10 @@ class Cluster:
             raise DemoError(f"the cluster does not answer, `make cluster` starts it again. {error}") from None
 
     def install(self) -> None:
-        """The chart with the sandbox, and the demo's namespace. Raises: CommandFailed."""
+        """The chart with the sandbox, the demo's namespace, and somebody who may work in it. Raises: CommandFailed."""
         release.install(self._root)
-        release.kubectl(self._root, "apply", "--filename=-", stdin=json.dumps(_NAMESPACE_MANIFEST))
+        listed = {"apiVersion": "v1", "kind": "List", "items": _MANIFESTS}
+        release.kubectl(self._root, "apply", "--filename=-", stdin=json.dumps(listed))
         # kubectl keeps for hours which kinds there are, and asks anew for a kind that it lacks but not for a category:
         # `get contentgen` would fail, the user's too, where kubectl was used before the chart was installed.
         release.kubectl(self._root, "api-resources", "--output=name")

@@ -1,0 +1,339 @@
+"""The gateway on the real cluster, by HTTP alone: what the seeds' clients call, for two tenants of two namespaces.
+
+Each line of the seeds that calls the API is a case here, as it stands there: only its host is another one, and curl is
+given a token.
+"""
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from contentgen_cluster import release
+from contentgen_e2e.gateway import Gateway, Tenant, eventually, open_gateway, tenant
+from contentgen_e2e.settings import ROOT
+from contentgen_e2e.world import World
+
+Body = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def gateway(world: World) -> Iterator[Gateway]:
+    with open_gateway(ROOT) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def ann(world: World, gateway: Gateway) -> Iterator[Tenant]:
+    with tenant(gateway, world.namespace, "user123") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def bob(world: World, gateway: Gateway) -> Iterator[Tenant]:
+    namespace = f"{world.namespace}-other"
+    with tenant(gateway, namespace, "user456") as opened:
+        yield opened
+    release.kubectl(ROOT, "delete", "namespace", namespace, "--wait=false")
+
+
+@dataclass(frozen=True)
+class Made:
+    """One job of each kind, made through the API in the seeds' bodies, and completed."""
+
+    lora: str
+    pictures: str
+    transcript: str
+    stream: str
+    """What `curl -N` of the seeds printed while the LoRA was trained."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return self.lora, self.pictures, self.transcript
+
+
+@pytest.fixture(scope="module")
+def made(gateway: Gateway, ann: Tenant, film: str, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    tags = {"tags": ["avatar", "headshot", "professional"], "description": "Jesse professional headshot avatar"}
+    training = {"userId": "user123", "videoUrl": film, "loraName": "jesse_avatar", "triggerWord": "jf"}
+    wanted = training | {"dataset": {"minImages": 8}, "steps": 500, "metadata": tags | {"isPublic": False}}
+    lora = ann.ask("/api/lora/train", wanted, **{"Idempotency-Key": "the-lora"})["jobId"]
+    again = ann.ask("/api/lora/train", wanted, **{"Idempotency-Key": "the-lora"})["jobId"]
+    assert again == lora
+    transcript = ann.ask("/api/transcribe", {"userId": "user123", "audioUrl": film})["jobId"]
+    stream = gateway.curl(f'curl -N "http://localhost:5000/api/stream/job/{lora}"', ann, tmp_path_factory.mktemp("s"))
+    address = ann.finished(lora)["versions"][-1]["modelUrl"]
+    inputs = {"prompt": "Professional headshot of jf in a suit", "loras": [{"path": address, "scale": 0.8}]}
+    order = {"model": "flux-lora", "inputs": inputs, "userId": "user123"}
+    pictures = ann.ask("/api/images/generate", order)["jobId"]
+    made = Made(lora, pictures, transcript, stream)
+    for job_id in made.all:
+        job = ann.finished(job_id)
+        assert job["status"] == "completed", job
+    return made
+
+
+LINES = [
+    # what the seeds say works, in their order
+    "curl http://localhost:5000/api/jobs/{jobId}",
+    'curl "http://localhost:5000/api/jobs/{jobId}"',
+    'curl "http://localhost:5000/api/jobs?userId=user123"',
+    'curl "http://localhost:5000/api/jobs?userId=user123&type=lora-training"',
+    'curl "http://localhost:5000/api/jobs?userId=user123&type=image-generation"',
+    'curl "http://localhost:5000/api/jobs?userId=user123&type=transcription"',
+    'curl "http://localhost:5000/api/jobs?userId=user123&status=completed"',
+    'curl "http://localhost:5000/api/jobs?userId=user123&from=2025-01-01&to=2099-12-31"',
+    'curl "http://localhost:5000/api/jobs?userId=user123&sort=createdAt&order=desc"',
+    'curl "http://localhost:5000/api/assets/loras?userId=user123"',
+    'curl "http://localhost:5000/api/assets/images?userId=user123"',
+    'curl "http://localhost:5000/api/assets/images?userId=user123&model=flux-lora"',
+    'curl "http://localhost:5000/api/assets/transcripts?userId=user123"',
+    'curl "http://localhost:5000/api/assets/search?userId=user123&q=avatar"',
+    'curl "http://localhost:5000/api/assets/search?tags=avatar,headshot"',
+    'curl "http://localhost:5000/api/assets/stats?userId=user123"',
+    "curl http://localhost:5000/api/lora/status/{loraJobId} | jq .",
+    'curl "http://localhost:5000/api/lora/list?userId=user123"',
+    "curl http://localhost:5000/api/lora/{loraJobId}",
+    "curl http://localhost:5000/health",
+    # what they hope for
+    'curl "http://localhost:5000/api/assets/{jobId}/download"',
+    'curl "http://localhost:5000/api/assets/{jobId}/download?expires=3600"',
+    'curl "http://localhost:5000/api/assets/{transcriptJobId}/download?file=transcript.txt&expires=3600"',
+    'curl "http://localhost:5000/api/assets/{jobId}/stats"',
+    'curl "http://localhost:5000/api/search/transcripts?userId=user123&q=the"',
+    'curl "http://localhost:5000/api/collections?userId=user123"',
+]
+
+
+def filled(line: str, made: Made) -> str:
+    ids = {"{jobId}": made.pictures, "{loraJobId}": made.lora, "{transcriptJobId}": made.transcript}
+    for name, job_id in ids.items():
+        line = line.replace(name, job_id)
+    return line
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_the_seeds_line_works(gateway: Gateway, ann: Tenant, made: Made, line: str, tmp_path: Path) -> None:
+    assert isinstance(json.loads(gateway.curl(filled(line, made), ann, tmp_path)), dict)
+
+
+QUERIES = {
+    "lora-training": ".jobs[] | {name: .config.loraName, modelUrl: .versions[-1].modelUrl}",
+    "image-generation": ".jobs[] | {model: .config.model, images: .versions[0].images}",
+    "transcription": ".jobs[] | {file: .sourceVideo.filename, textUrl: .versions[0].textUrl}",
+}
+
+
+@pytest.mark.usefixtures("made")
+@pytest.mark.parametrize("kind", QUERIES)
+def test_the_seeds_queries_with_jq_work(gateway: Gateway, ann: Tenant, tmp_path: Path, kind: str) -> None:
+    address = f"http://localhost:5000/api/jobs?userId=user123&type={kind}&status=completed"
+    found = json.loads(gateway.curl(f"curl \"{address}\" | jq '[{QUERIES[kind]}]'", ann, tmp_path))
+    assert found
+    assert all(all(each.values()) for each in found), found
+
+
+def test_the_seeds_count_by_type_works(gateway: Gateway, ann: Tenant, made: Made, tmp_path: Path) -> None:
+    count = "[.jobs[] | .type] | group_by(.) | map({type: .[0], count: length})"
+    line = f"curl \"http://localhost:5000/api/jobs?userId=user123\" | jq '{count}'"
+    counted = {each["type"]: each["count"] for each in json.loads(gateway.curl(line, ann, tmp_path))}
+    assert all(counted[kind] >= 1 for kind in ("lora-training", "image-generation", "transcription"))
+
+
+def test_a_stream_tells_progress_and_the_end(made: Made) -> None:
+    events = [part for part in made.stream.replace("\r\n", "\n").split("\n\n") if "event:" in part]
+    names = [line.partition(":")[2].strip() for part in events for line in part.split("\n") if line.startswith("event")]
+    assert names[-1] == "end"
+    assert names.count("end") == 1
+    data = [
+        json.loads(line.partition(":")[2]) for part in events for line in part.split("\n") if line.startswith("data")
+    ]
+    progress = [each["progress"] for each in data if "progress" in each]
+    assert progress == sorted(progress), "it only goes up"
+    assert len(set(progress)) > 2
+    assert data[-1]["status"] == "completed"
+
+
+def test_files_are_fetched_by_the_addresses_that_are_given(gateway: Gateway, ann: Tenant, made: Made) -> None:
+    before = ann.get(f"/api/assets/{made.pictures}/stats")["downloads"]
+    told = ann.get(f"/api/assets/{made.pictures}/download")
+    assert gateway.fetch(told["url"]).content[:4] == b"\x89PNG"
+    text = ann.get(f"/api/assets/{made.transcript}/download", file="transcript.txt", expires=60)
+    assert gateway.fetch(text["url"]).text.strip()
+    model = ann.get(f"/api/assets/{made.lora}/download")
+    assert len(gateway.fetch(model["url"]).content) > 1000
+    spoilt = told["url"].replace("image_1.png", "image_1_thumb.png", 1)
+    assert gateway.fetch(spoilt).status_code == 403, "an address is good for one file"
+    stats = ann.get(f"/api/assets/{made.pictures}/stats")
+    assert stats["downloads"] == before + 1
+    assert made.pictures in ann.get(f"/api/assets/{made.lora}/stats")["usedInJobs"]
+    pictures = ann.get("/api/assets/images", userId="user123")["images"]
+    assert gateway.fetch(pictures[0]["thumbnailUrl"]).is_success
+
+
+def test_the_dataset_is_shown(ann: Tenant, made: Made) -> None:
+    shown = ann.get(f"/api/jobs/{made.lora}/dataset")
+    assert json.dumps(shown).count("thumbnailUrl") >= 8
+
+
+def test_words_are_found_with_their_time(ann: Tenant, bob: Tenant, made: Made, gateway: Gateway) -> None:
+    url = ann.get(f"/api/assets/{made.transcript}/download", file="transcript.txt")["url"]
+    word = max(gateway.fetch(url).text.lower().replace(".", " ").replace(",", " ").split(), key=len)
+    found: list[Body] = []
+
+    def indexed() -> bool:
+        found[:] = [ann.get("/api/search/transcripts", userId="user123", q=word)]
+        return made.transcript in json.dumps(found)
+
+    assert eventually(indexed, 90), (word, found)
+    assert made.transcript not in json.dumps(bob.get("/api/search/transcripts", q=word))
+
+
+def test_nothing_of_a_tenant_is_seen_by_another(ann: Tenant, bob: Tenant, made: Made) -> None:
+    missing = "00000000-0000-4000-8000-000000000000"
+    for path in ("/api/jobs/{}", "/api/assets/{}/download", "/api/assets/{}/stats", "/api/stream/job/{}"):
+        for job_id in made.all:
+            foreign, none = bob.api.get(path.format(job_id)), bob.api.get(path.format(missing))
+            assert foreign.status_code == none.status_code == 404
+            assert foreign.text.replace(job_id, "X") == none.text.replace(missing, "X")
+    for path in ("/api/jobs", "/api/assets/loras", "/api/assets/images", "/api/assets/transcripts"):
+        for query in ({}, {"userId": "user123"}, {"namespace": ann.namespace}):
+            assert not set(made.all) & set(json.dumps(bob.get(path, **query)).split('"'))
+    for method, path in (("DELETE", "/api/jobs/{}"), ("POST", "/api/jobs/{}/retry"), ("POST", "/api/jobs/{}/cancel")):
+        assert bob.api.request(method, path.format(made.lora)).status_code == 404
+    assert ann.finished(made.lora)["status"] == "completed"
+
+
+def test_nobody_names_a_user_without_the_right_to(ann: Tenant, bob: Tenant) -> None:
+    order = {"model": "flux-schnell", "inputs": {"prompt": "x"}, "userId": "user123"}
+    refused = bob.api.post("/api/images/generate", json=order)
+    assert refused.status_code == 403
+    assert "user123" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic YTpi"}])
+def test_nobody_comes_in_without_a_token(gateway: Gateway, headers: dict[str, str]) -> None:
+    answer = httpx.get(f"{gateway.url}/api/jobs", headers=headers, trust_env=False)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_token_for_somebody_else_is_worth_nothing(gateway: Gateway, ann: Tenant) -> None:
+    """Such as a worker's, or the API server's own."""
+    for audience in ("contentgen", "https://kubernetes.default.svc"):
+        token = release.kubectl(
+            ROOT, "--namespace", ann.namespace, "create", "token", "person", "--audience", audience
+        ).strip()
+        answer = httpx.get(f"{gateway.url}/api/jobs", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+        assert answer.status_code == 401
+
+
+def test_what_is_shared_is_seen_until_it_is_not(ann: Tenant, bob: Tenant, made: Made) -> None:
+    ann.ask(f"/api/assets/{made.pictures}/share", {"namespaces": [bob.namespace]}, code=200)
+    assert bob.get(f"/api/jobs/{made.pictures}")["jobId"] == made.pictures
+    assert bob.api.delete(f"/api/jobs/{made.pictures}").status_code in (403, 404)
+    assert ann.api.delete(f"/api/assets/{made.pictures}/share").is_success
+    assert bob.api.get(f"/api/jobs/{made.pictures}").status_code == 404
+
+
+def test_tags_descriptions_and_collections(ann: Tenant, made: Made) -> None:
+    edited = ann.api.patch(f"/api/assets/{made.pictures}", json={"tags": ["suit"], "description": "for the workshop"})
+    assert edited.is_success, edited.text
+    assert eventually(lambda: ann.get("/api/assets/search", tags="suit")["total"] == 1)
+    collection = {
+        "userId": "user123",
+        "name": "SEO Workshop Campaign",
+        "description": "All assets for Dec 2025 workshop",
+        "assets": [
+            {"type": "lora-training", "jobId": made.lora},
+            {"type": "image-generation", "jobId": made.pictures},
+        ],
+    }
+    ann.ask("/api/collections", collection, code=201)
+    assert "SEO Workshop Campaign" in json.dumps(ann.get("/api/collections", userId="user123"))
+
+
+def test_usage_says_what_was_paid(ann: Tenant, made: Made) -> None:
+    for by in ("user", "kind", "model", "day"):
+        usage = ann.get("/api/usage", by=by)
+        assert float(usage["total"]["paid"]) > 0
+
+
+def test_a_run_is_cancelled_and_a_job_deleted(ann: Tenant, world: World, made: Made) -> None:
+    missing = "http://contentgen-sandbox.contentgen.svc/media/none.mp3"
+    failed = ann.ask("/api/transcribe", {"audioUrl": missing})["jobId"]
+    assert ann.finished(failed)["status"] == "failed"
+    assert ann.ask(f"/api/jobs/{failed}/retry")["jobId"] == failed
+    used = ann.api.delete(f"/api/jobs/{made.lora}")
+    assert used.status_code == 409, used.text
+    assert made.pictures in used.text
+    assert ann.api.delete(f"/api/jobs/{failed}").status_code == 202
+    assert ann.api.get(f"/api/jobs/{failed}").status_code == 404
+    assert ann.api.delete(f"/api/jobs/{made.pictures}").status_code == 202
+    assert eventually(lambda: not world.objects(made.pictures)), world.objects(made.pictures)
+    assert ann.api.get(f"/api/jobs/{made.pictures}").status_code == 404
+
+
+def test_metrics_count_by_route_and_name_nobody(gateway: Gateway, ann: Tenant, made: Made) -> None:
+    text = httpx.get(f"{gateway.url}/metrics", trust_env=False).text
+    assert 'contentgen_gateway_requests_total{code="200",method="GET",route="/api/jobs/{job_id}"}' in text
+    for private in (*made.all, ann.namespace, "user123", "person"):
+        assert private not in text
+
+
+def test_no_secret_and_no_traceback_is_in_the_log(gateway: Gateway, ann: Tenant, bob: Tenant, made: Made) -> None:
+    log = gateway.log()
+    assert f"system:serviceaccount:{ann.namespace}:person" in log
+    assert "Traceback" not in log
+    for secret in (ann.token, bob.token, "X-Amz-Signature", "contentgen-sandbox-secret"):
+        assert secret not in log
+
+
+def test_a_rollout_is_not_noticed(gateway: Gateway, ann: Tenant) -> None:
+    """From inside the cluster, through the Service: a new replica is ready before the old one stops."""
+    ask = (
+        "import time,urllib.request as u\n"
+        "end=time.time()+25\nn=0\n"
+        "while time.time()<end:\n"
+        f"  u.urlopen('http://contentgen-gateway.{release.NAMESPACE}.svc/health',timeout=10).read(); n+=1\n"
+        "print('asked',n)"
+    )
+    kubectl = [str(ROOT / ".cluster/bin/kubectl"), "--kubeconfig", str(ROOT / ".cluster/kubeconfig")]
+    where = ("--namespace", release.NAMESPACE)
+    asking = subprocess.Popen(
+        [*kubectl, *where, "exec", "deployment/contentgen", "--", "python3", "-c", ask],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    threading.Event().wait(1)
+    release.kubectl(ROOT, *where, "rollout", "restart", "deployment/contentgen-gateway")
+    release.kubectl(ROOT, *where, "rollout", "status", "deployment/contentgen-gateway", "--timeout=60s")
+    said, _ = asking.communicate(timeout=90)
+    assert said.startswith("asked "), said
+    assert int(said.split()[1]) > 50
+
+
+def test_whoever_asks_too_often_waits(gateway: Gateway, ann: Tenant, bob: Tenant) -> None:
+    """Last: it uses the caller's rate up."""
+    assert eventually(gateway.answers)
+    deadline = time.monotonic() + 60
+    codes: list[int] = []
+
+    def hammer() -> None:
+        with httpx.Client(base_url=gateway.url, headers=ann.api.headers, trust_env=False, timeout=40) as client:
+            while 429 not in codes and time.monotonic() < deadline:
+                codes.append(client.get("/nothing").status_code)
+
+    threads = [threading.Thread(target=hammer) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 429 in codes
+    assert bob.api.get("/api/jobs").status_code == 200
