@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from contentgen_gateway import (
     actions,
     admin,
+    api_docs,
     assets,
     collections,
     create,
@@ -29,6 +30,7 @@ from contentgen_gateway.parts import Parts
 
 _ROUTERS = (
     health.router,
+    api_docs.router,
     jobs.router,
     stream.router,
     transcripts.router,
@@ -65,7 +67,7 @@ def _endpoints() -> FastAPI:
     app = FastAPI(
         title="contentgen",
         description="Find, see, share and fetch what was made.",
-        docs_url="/api-docs",
+        docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
     )

@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
+from contentgen_contract.names import GATEWAY_AUDIENCE
 from contentgen_gateway.access import Access
 from contentgen_gateway.callers import ANYBODY, Caller, Callers, unauthenticated
 from contentgen_gateway.collection_store import Collections
@@ -55,7 +57,14 @@ def token_of(request: HTTPConnection) -> str | None:
     return token if scheme.lower() == "bearer" and token else request.cookies.get(COOKIE)
 
 
-async def caller_of(request: Request, parts: Annotated[Parts, Depends(parts_of)]) -> Caller:
+_BEARER = HTTPBearer(
+    auto_error=False, description=f"A token for the audience {GATEWAY_AUDIENCE}: kubectl create token NAME --audience …"
+)
+
+
+async def caller_of(
+    request: Request, parts: Annotated[Parts, Depends(parts_of)], _: Annotated[object, Depends(_BEARER)] = None
+) -> Caller:
     """Who asks. Raises Problem 401."""
     caller = await _who(request, parts)
     request.state.caller = caller  # for the log

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -270,6 +271,24 @@ async def test_requests_are_counted_by_their_route(world: GatewayWorld) -> None:
 
 def test_the_document_says_what_there_is() -> None:
     assert {"/health", "/ready", "/metrics", "/api/jobs/{job_id}"} <= set(document()["paths"])
+
+
+async def test_the_api_can_be_read_and_tried_out(world: GatewayWorld) -> None:
+    async with world.client(None) as anybody:
+        page = await anybody.get("/api-docs")
+        assert "script-src 'self';" in page.headers["content-security-policy"]
+        assert not re.findall(r"<script[^>]*>[^<]+<|https?://", page.text), "nothing inline, nothing from elsewhere"
+        for file in re.findall(r'(?:src|href)="(/[^"]+)"', page.text):
+            assert (await anybody.get(file)).status_code == 200, file
+        assert (await anybody.get("/api-docs/README.md")).status_code == 404
+        assert (await anybody.get("/api-docs/..%2Fapp.py")).status_code == 404
+
+
+def test_the_document_says_where_a_token_is_needed() -> None:
+    paths = document()["paths"]
+    open_to_all = {path for path, methods in paths.items() for each in methods.values() if "security" not in each}
+    assert open_to_all == {"/health", "/ready", "/metrics"}
+    assert document()["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
 
 
 # The end

@@ -97,7 +97,7 @@ CASES: dict[str, Case] = {
 }
 """By `str(Endpoint)`."""
 
-OPEN = frozenset({"/health", "/ready", "/metrics", "/openapi.json", "/api-docs", "/docs/oauth2-redirect"})
+OPEN = frozenset({"/health", "/ready", "/metrics", "/openapi.json", "/api-docs", "/api-docs/{file}"})
 """Nobody is asked who they are there."""
 
 

@@ -1,0 +1,32 @@
+"""`/api-docs`: the API to read and to try out, in Swagger UI. It is served from here, because no page of ours runs what
+another host sends.
+"""
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+
+from contentgen_gateway.problems import NotFound
+
+router = APIRouter(include_in_schema=False)
+_FOLDER = Path(__file__).parent / "swagger"
+_FILES = frozenset({"swagger-ui.css", "swagger-ui-bundle.js", "start.js"})
+_POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"  # Swagger UI sets styles on its elements
+)
+
+
+@router.get("/api-docs")
+async def page() -> FileResponse:
+    """The page."""
+    return FileResponse(_FOLDER / "index.html", headers={"Content-Security-Policy": _POLICY})
+
+
+@router.get("/api-docs/{file}")
+async def part(file: str) -> FileResponse:
+    """What the page is made of."""
+    if file not in _FILES:
+        raise NotFound("file", file)
+    return FileResponse(_FOLDER / file, headers={"Cache-Control": "max-age=86400"})
