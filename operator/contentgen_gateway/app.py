@@ -18,6 +18,7 @@ from contentgen_gateway import (
     health,
     jobs,
     lora,
+    pages,
     problems,
     sharing,
     shell,
@@ -71,7 +72,8 @@ def _endpoints() -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
     )
-    problems.install(app)
+    problems.install(app, pages.page)
     for router in _ROUTERS:
         app.include_router(router)
+    app.include_router(pages.router)
     return app

@@ -29,6 +29,12 @@ class Files:
         same = self._public_endpoint == endpoint
         self._public: S3Client = self._client if same else s3.connect(session, region, self._public_endpoint)
 
+    @property
+    def origin(self) -> str:
+        """The scheme and host that its URLs lead to."""
+        parts = urlsplit(self._public.meta.endpoint_url)
+        return f"{parts.scheme}://{parts.netloc if self._public_endpoint else f'{self.bucket}.{parts.netloc}'}"
+
     def url(self, key: str, lifetime: timedelta = PERSON_URL_LIFETIME, *, inline: bool = False) -> str:
         """A URL with which a person reads one object; never stored, never logged. `inline`: to be shown, not saved."""
         name = key.rpartition("/")[2]

@@ -8,6 +8,7 @@ from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
 from contentgen_contract.names import GATEWAY_AUDIENCE
+from contentgen_gateway import csrf
 from contentgen_gateway.access import Access
 from contentgen_gateway.callers import ANYBODY, Caller, Callers, unauthenticated
 from contentgen_gateway.collection_store import Collections
@@ -21,9 +22,6 @@ from contentgen_gateway.settings import Settings
 from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
 from contentgen_gateway.transcript_index import TranscriptIndex
-
-COOKIE = "contentgen-session"
-"""Holds the token of a browser that signed in; HttpOnly, Secure, SameSite=Strict."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,12 @@ def parts_of(request: Request) -> Parts:
 
 def token_of(request: HTTPConnection) -> str | None:
     """The token that a request brings, whatever it is worth."""
+    return _bearer(request) or request.cookies.get(csrf.SESSION)
+
+
+def _bearer(request: HTTPConnection) -> str | None:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token if scheme.lower() == "bearer" and token else request.cookies.get(COOKIE)
+    return token if scheme.lower() == "bearer" and token else None
 
 
 _BEARER = HTTPBearer(
@@ -73,9 +75,13 @@ async def caller_of(
 
 async def _who(request: Request, parts: Parts) -> Caller:
     if parts.settings.gateway_sign_in == "None":
+        csrf.refuse_foreign(request)
         return ANYBODY
-    if token := token_of(request):
+    if token := _bearer(request):
         return await parts.callers.caller(token)
+    if cookie := request.cookies.get(csrf.SESSION):
+        await csrf.check(request)
+        return await parts.callers.caller(cookie)
     raise unauthenticated("a bearer token is needed")
 
 

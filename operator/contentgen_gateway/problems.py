@@ -1,5 +1,6 @@
 """What goes wrong, as problem+json (RFC 9457): what was asked, why it can't be, what to do."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -63,29 +64,35 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 """What any endpoint may answer, for the OpenAPI document."""
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of an app a problem."""
+Page = Callable[[Request, Problem], Response | None]
+"""A problem as a page; None where it is a program that asks."""
+
+
+def install(app: FastAPI, page: Page) -> None:
+    """Make every error of an app a problem, and a page for a person."""
+
+    def answer(request: Request, problem: Problem) -> Response:
+        return page(request, problem) or problem.response()
 
     @app.exception_handler(Problem)
-    async def problem(_: Request, error: Problem) -> Response:
-        return error.response()
+    async def problem(request: Request, error: Problem) -> Response:
+        return answer(request, error)
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> Response:
-        return Problem(error.status_code, str(error.detail), headers=dict(error.headers or {})).response()
+    async def http(request: Request, error: HTTPException) -> Response:
+        return answer(request, Problem(error.status_code, str(error.detail), headers=dict(error.headers or {})))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         errors = [{"loc": list(each["loc"]), "msg": each["msg"]} for each in error.errors()]
         first = errors[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return Problem(422, f"{where}: {first['msg']}", errors=errors).response()
+        return answer(request, Problem(422, f"{where}: {first['msg']}", errors=errors))
+
+    async def away(request: Request, _error: Exception) -> Response:
+        """A store or the API server is away: nobody's fault here."""
+        detail = "a store or the Kubernetes API does not answer; try again later"
+        return answer(request, Problem(503, detail, headers={"Retry-After": "5"}))
 
     for kind in _AWAY:
-        app.add_exception_handler(kind, _away)
-
-
-async def _away(_: Request, _error: Exception) -> Response:
-    """A store or the API server is away: nobody's fault here."""
-    detail = "a store or the Kubernetes API does not answer; try again later"
-    return Problem(503, detail, headers={"Retry-After": "5"}).response()
+        app.add_exception_handler(kind, away)

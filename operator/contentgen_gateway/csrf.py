@@ -1,0 +1,74 @@
+"""That a request which changes something comes from a page of ours, and not from another site in the same browser.
+
+A page holds a token made of what only this browser has: its session, or before that a cookie of random bytes. Nothing
+is kept here, so any replica can check it. What names another origin is refused in any case.
+"""
+
+import hashlib
+import hmac
+import secrets
+from typing import cast
+from urllib.parse import urlsplit
+
+from fastapi import Request, Response
+
+from contentgen_gateway.problems import Problem
+
+SESSION = "contentgen-session"
+"""Holds the token of a browser that signed in; HttpOnly, SameSite=Strict, Secure wherever there is TLS."""
+VISITOR = "contentgen-visitor"
+"""Random bytes of a browser that has not signed in."""
+FIELD = "csrf"
+HEADER = "X-CSRF-Token"
+_FORM = "application/x-www-form-urlencoded"
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_BYTES = 24
+
+
+def token(request: Request) -> str:
+    """What a form on this page carries. A browser without any cookie of ours gets one with the page (`remember`)."""
+    return _of(_seed(request) or _fresh(request))
+
+
+def remember(request: Request, response: Response, *, secure: bool) -> None:
+    """Give a browser what its token was made of."""
+    if _seed(request) is None and (fresh := getattr(request.state, "visitor", None)):
+        response.set_cookie(VISITOR, fresh, path="/", httponly=True, samesite="strict", secure=secure)
+
+
+def refuse_foreign(request: Request) -> None:
+    """Raises Problem 403 where a browser says that another site sends this."""
+    if request.method in _SAFE:
+        return
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    elsewhere = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    if elsewhere or site not in (None, "same-origin", "none"):
+        raise Problem(403, "this request comes from another site's page; open the gateway itself and try again there")
+
+
+async def check(request: Request) -> None:
+    """Raises Problem 403 unless a request that changes something carries the token of its browser."""
+    refuse_foreign(request)
+    if request.method in _SAFE:
+        return
+    given = request.headers.get(HEADER)
+    if given is None and request.headers.get("content-type", "").startswith(_FORM):
+        field = (await request.form()).get(FIELD)
+        given = field if isinstance(field, str) else None
+    seed = _seed(request)
+    if seed is None or given is None or not hmac.compare_digest(given.encode(), _of(seed).encode()):
+        raise Problem(403, f"the form's token ({FIELD}, or the header {HEADER}) is missing or old; load the page again")
+
+
+def _seed(request: Request) -> str | None:
+    return request.cookies.get(SESSION) or request.cookies.get(VISITOR)
+
+
+def _fresh(request: Request) -> str:
+    if not hasattr(request.state, "visitor"):
+        request.state.visitor = secrets.token_urlsafe(_BYTES)
+    return cast("str", request.state.visitor)
+
+
+def _of(seed: str) -> str:
+    return hashlib.sha256(b"contentgen csrf\0" + seed.encode()).hexdigest()

@@ -1,0 +1,16 @@
+"""The pages for people: rendered here, without a build step; a browser needs no script for any of them.
+
+What they show comes from the functions of the API's modules, with the same caller and the same rights. Scripts make
+them live (`static/`), and none is inline: the Content-Security-Policy forbids it.
+"""
+
+from fastapi import APIRouter
+
+from contentgen_gateway.pages import assets, home, jobs, problem, sign_in
+
+page = problem.page
+"""A Problem as a page."""
+
+router = APIRouter(include_in_schema=False)
+for each in (assets, sign_in, home, jobs):
+    router.include_router(each.router)

@@ -1,0 +1,72 @@
+"""The dashboard: what runs, what waits, what failed and what to do, and what was made last."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from fastapi import APIRouter, Request, Response
+
+from contentgen_gateway.jobs import page
+from contentgen_gateway.pages.render import render
+from contentgen_gateway.pages.signing import shown
+from contentgen_gateway.pages.views import Card, card
+from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_gateway.queries import JobStatus, Scope, Wanted
+
+_RUNNING, _FAILED, _MADE = 8, 4, 8
+_LATELY = timedelta(days=14)
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What is under way, and what waits."""
+
+    running: tuple[Card, ...]
+    queued: tuple[Card, ...]
+    running_in_all: int
+    queued_in_all: int
+
+
+@router.get("/")
+async def dashboard(request: Request, caller: Calling, parts: Using) -> Response:
+    """The first page."""
+    scope = await parts.sight.scope(caller, None, None)
+    lately = datetime.now(UTC) - _LATELY
+    queue, failed, made = await asyncio.gather(
+        _queue(parts, scope),
+        page(parts, scope, Wanted(status=JobStatus.FAILED, since=lately, limit=_FAILED)),
+        page(parts, scope, Wanted(status=JobStatus.COMPLETED, limit=_MADE)),
+    )
+    return render(
+        request,
+        "home.html",
+        caller,
+        queue=queue,
+        failed=[card(each) for each in failed[0]],
+        failed_in_all=failed[1],
+        made=[card(each) for each in made[0]],
+        made_in_all=made[1],
+        picture=lambda address: shown(parts.files, address),
+    )
+
+
+@router.get("/queue")
+async def queue(request: Request, caller: Calling, parts: Using) -> Response:
+    """The dashboard's live part."""
+    scope = await parts.sight.scope(caller, None, None)
+    return render(request, "queue.html", caller, queue=await _queue(parts, scope))
+
+
+async def _queue(parts: Parts, scope: Scope) -> Queue:
+    running, queued = await asyncio.gather(
+        page(parts, scope, Wanted(status=JobStatus.PROCESSING, limit=_RUNNING)),
+        page(parts, scope, Wanted(status=JobStatus.QUEUED, limit=_RUNNING)),
+    )
+    return Queue(
+        running=tuple(card(each) for each in running[0]),
+        queued=tuple(card(each) for each in queued[0]),
+        running_in_all=running[1],
+        queued_in_all=queued[1],
+    )

@@ -1,0 +1,87 @@
+"""Signing in with a token of the cluster, signing out, and how the pages should look."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from contentgen_contract.names import GATEWAY_AUDIENCE
+from contentgen_gateway import csrf
+from contentgen_gateway.pages.render import THEME, THEMES, behind_tls, render
+from contentgen_gateway.parts import Using
+from contentgen_gateway.problems import Problem
+
+_LONGEST = 3800  # browsers drop a cookie of more than 4 KiB, silently
+_A_YEAR = 31536000
+
+router = APIRouter()
+
+
+@router.get("/sign-in")
+async def form(request: Request, next: str = "/") -> Response:  # noqa: A002 - the word in the address
+    """The form."""
+    return _form(request, next)
+
+
+@router.post("/sign-in", dependencies=[Depends(csrf.check)])
+async def sign_in(
+    request: Request,
+    parts: Using,
+    token: Annotated[str, Form()] = "",
+    next: Annotated[str, Form()] = "/",  # noqa: A002 - the word in the form
+) -> Response:
+    """Whose token it is decides Kubernetes; the browser keeps it, nobody else."""
+    token = "".join(token.split())  # a token that was copied over several lines
+    if not token:
+        return _form(request, next, wrong="Paste a token first.")
+    if len(token) > _LONGEST or not token.isascii():
+        return _form(request, next, wrong=f"A token has at most {_LONGEST} characters, all of them plain ASCII.")
+    try:
+        await parts.callers.caller(token)
+    except Problem as problem:
+        if problem.status != HTTPStatus.UNAUTHORIZED:
+            raise
+        return _form(
+            request, next, wrong="This is not a token that the cluster gave for the gateway, or it has expired."
+        )
+    response = RedirectResponse(_inside(next), HTTPStatus.SEE_OTHER)
+    response.set_cookie(csrf.SESSION, token, path="/", httponly=True, samesite="strict", secure=behind_tls(request))
+    response.delete_cookie(csrf.VISITOR, path="/")
+    return response
+
+
+@router.post("/sign-out", dependencies=[Depends(csrf.check)])
+async def sign_out() -> Response:
+    """The browser forgets the token."""
+    response = RedirectResponse("/sign-in?said=signed-out", HTTPStatus.SEE_OTHER)
+    response.delete_cookie(csrf.SESSION, path="/")
+    return response
+
+
+@router.post("/theme", dependencies=[Depends(csrf.check)])
+async def choose_theme(
+    request: Request,
+    theme: Annotated[str, Form()] = "auto",
+    next: Annotated[str, Form()] = "/",  # noqa: A002 - as above
+) -> Response:
+    """Light, dark, or as the browser's own."""
+    response = RedirectResponse(_inside(next), HTTPStatus.SEE_OTHER)
+    chosen = theme if theme in THEMES else THEMES[0]
+    response.set_cookie(
+        THEME, chosen, max_age=_A_YEAR, path="/", httponly=True, samesite="lax", secure=behind_tls(request)
+    )
+    return response
+
+
+def _form(request: Request, following: str, wrong: str = "") -> Response:
+    status = HTTPStatus.UNAUTHORIZED if wrong else HTTPStatus.OK
+    command = f"kubectl create token NAME --audience {GATEWAY_AUDIENCE}"
+    context = {"wrong": wrong, "command": command, "following": _inside(following)}
+    return render(request, "sign_in.html", status=status, **context)
+
+
+def _inside(address: str) -> str:
+    """An address of ours; the dashboard for any other."""
+    plain = address.startswith("/") and not address.startswith("//") and "\\" not in address
+    return address if plain and address.isprintable() else "/"

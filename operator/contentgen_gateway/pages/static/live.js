@@ -1,0 +1,42 @@
+// A job's progress as it happens, over Server-Sent Events; when the run ends, the page is loaded anew.
+"use strict";
+
+const live = document.querySelector("[data-live]");
+
+function follow(jobId) {
+  const source = new EventSource(`/api/stream/job/${encodeURIComponent(jobId)}`);
+  const told = (event) => {
+    const now = JSON.parse(event.data);
+    show(jobId, now);
+    return now;
+  };
+  source.addEventListener("progress", told);
+  source.addEventListener("stage", told);
+  source.addEventListener("message", told);
+  source.addEventListener("end", () => {
+    source.close();
+    location.reload();
+  });
+  return source;
+}
+
+function show(jobId, now) {
+  if (typeof now.progress === "number") {
+    const bar = live.querySelector(`[data-progress="${CSS.escape(jobId)}"]`);
+    const text = live.querySelector(`[data-progress-text="${CSS.escape(jobId)}"]`);
+    if (bar) bar.value = now.progress;
+    if (text) text.textContent = `${now.progress} %`;
+  }
+  if (now.message) live.querySelector("[data-live-note]").textContent = now.message;
+  const current = now.stage && live.querySelector(`[data-step="${CSS.escape(now.stage)}"]`);
+  if (current && !current.classList.contains("step-now")) location.reload();
+}
+
+// A browser has few connections to one host: a page that nobody looks at gives its one back.
+if (live) {
+  let source = follow(live.dataset.live);
+  document.addEventListener("visibilitychange", () => {
+    source.close();
+    if (document.visibilityState === "visible") source = follow(live.dataset.live);
+  });
+}

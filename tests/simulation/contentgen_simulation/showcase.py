@@ -1,0 +1,99 @@
+"""The gateway with made-up jobs, pictures and sound, to look at and for browsers to go through: `make pages`.
+
+Everything is real but for the Kubernetes API and MongoDB, which are in memory; the bucket is a folder that this very
+server gives out.
+"""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from botocore.credentials import Credentials
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, Response
+
+from contentgen_gateway.files import Files
+from contentgen_simulation.bucket import Bucket
+from contentgen_simulation.gateway import GatewayWorld
+from contentgen_simulation.made_up import everything
+from contentgen_simulation.tenants import TenantApi
+
+RIGHTS = (("ann", "*", "*", "*"), ("bob", "get", "*", "press"), ("bob", "list", "*", "press"))
+
+
+class ShowcaseApi(TenantApi):
+    """Resources and their events in memory."""
+
+    async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """As the API server."""
+        if method == "GET" and "/events" in path:
+            return {"items": self.objects.get("events", {}).get("items", [])}
+        return await super().call(method, path, body)
+
+
+class Showcase(GatewayWorld):
+    """`ann` may do everything, `bob` may see one namespace."""
+
+    api_class = ShowcaseApi
+
+    def __init__(self, folder: Path, address: str, **settings: Any) -> None:
+        super().__init__(*RIGHTS, gateway_url=address, **settings)
+        self.folder = folder
+        files = Files(bucket="bucket", region="us-east-1", endpoint=address, public_endpoint=None)
+        bucket = Bucket()
+        bucket.behind(files._client)
+        files._client._request_signer._credentials = Credentials("nobody", "nothing")
+        object.__setattr__(self.parts, "files", files)
+        made = everything(f"{address}/bucket")
+        for document in made.records:
+            self.database["jobs"].insert_one(document)
+        for collection, documents in made.others.items():
+            self.database[collection].insert_many(documents)
+        bucket.objects |= made.objects
+        self.api.objects |= made.resources
+        for key, content in made.objects.items():
+            (folder / key).parent.mkdir(parents=True, exist_ok=True)
+            (folder / key).write_bytes(content)
+        _give_out(self.app, folder)
+
+
+def _give_out(app: FastAPI, folder: Path) -> None:
+    @app.get("/bucket/{key:path}", include_in_schema=False)
+    async def given(key: str) -> Response:
+        path = folder / key
+        return FileResponse(path) if path.is_file() else Response(status_code=404)
+
+
+def serve(port: int, **settings: Any) -> Iterator[str]:
+    """The showcase's address, while it runs in a thread."""
+    import threading  # noqa: PLC0415 - for tests alone
+
+    with tempfile.TemporaryDirectory() as folder:
+        address = f"http://127.0.0.1:{port}"
+        app = Showcase(Path(folder), address, **settings).app
+        server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", lifespan="off"))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started and thread.is_alive():
+            threading.Event().wait(0.01)
+        yield address
+        server.should_exit = True
+        thread.join()
+
+
+def main() -> None:
+    """Until it is interrupted."""
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8010
+    with tempfile.TemporaryDirectory() as folder:
+        address = f"http://127.0.0.1:{port}"
+        app = Showcase(Path(folder), address).app
+        print(f"{address}, the token is: ann", flush=True)  # noqa: T201 - a command-line tool
+        asyncio.run(uvicorn.Server(uvicorn.Config(app, port=port, lifespan="off", log_level="warning")).serve())
+
+
+if __name__ == "__main__":
+    main()
