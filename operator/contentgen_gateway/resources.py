@@ -2,6 +2,7 @@
 been asked for.
 """
 
+import re
 from typing import Any
 
 from kubernetes.aio.client.exceptions import ApiException
@@ -10,6 +11,7 @@ from contentgen_contract.names import API_VERSION, GROUP, VERSION, Kind
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body, KubeApi, explain, or_none
 
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _REFUSALS = (400, 403, 404, 409, 422)
 
 
@@ -20,7 +22,9 @@ class Resources:
         self._kube = kube
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Body | None:
-        """A resource, or None."""
+        """A resource, or None: a record that was taken over from elsewhere may name what no resource can be called."""
+        if not (_NAME.fullmatch(namespace) and _NAME.fullmatch(name)):
+            return None
         return await or_none(self._kube.call("GET", _path(kind, namespace, name)))
 
     async def create(

@@ -221,6 +221,17 @@ async def test_a_foreign_jobs_page_looks_like_a_missing_ones(world: GatewayWorld
     assert hide.sub("", foreign.text.replace(job, "X")) == hide.sub("", missing.text.replace("none", "X"))
 
 
+async def test_the_queue_shows_what_runs_where_its_reader_may_list(world: GatewayWorld) -> None:
+    mine = world.job(1, status="processing", progress=40)
+    other = world.job(2, status="processing", progress=40, namespace="blue")
+    async with browser(world) as ann, browser(world, "bob") as bob:
+        asked, foreign = await ann.get("/queue"), await bob.get("/queue")
+    assert mine in asked.text
+    assert other not in asked.text
+    assert mine not in foreign.text
+    assert "1 job running" in asked.text
+
+
 async def test_a_program_gets_a_problem_and_a_person_a_page(world: GatewayWorld) -> None:
     async with browser(world) as ann:
         page, problem = await ann.get("/jobs?status=odd"), await ann.get("/api/jobs?status=odd")

@@ -77,8 +77,8 @@ async def choose_theme(
 def _form(request: Request, following: str, wrong: str = "") -> Response:
     status = HTTPStatus.UNAUTHORIZED if wrong else HTTPStatus.OK
     command = f"kubectl create token NAME --audience {GATEWAY_AUDIENCE}"
-    context = {"wrong": wrong, "command": command, "following": _inside(following)}
-    return render(request, "sign_in.html", status=status, **context)
+    place = _inside(following)
+    return render(request, "sign_in.html", status=status, wrong=wrong, command=command, following=place)
 
 
 def _inside(address: str) -> str:

@@ -145,8 +145,8 @@ def newest(record: Record) -> Mapping[str, Any]:
 def _thumbnail(kind: Kind, record: Record) -> str:
     version = newest(record)
     if kind is Kind.IMAGE_GENERATION:
-        first = next(iter(version.get("images") or ()), {})
-        return str(_mapping(first).get("thumbnailUrl") or _mapping(first).get("url") or "")
+        first = _mapping(next(iter(version.get("images") or ()), None))
+        return str(first.get("thumbnailUrl") or first.get("url") or "")
     return str(version.get("previewUrl") or "")
 
 

@@ -38,7 +38,7 @@ PROMPTS = (
     ("Isometric illustration of a small recording studio", "mia", "press", None, 4, (1024, 1024)),
     (f"Poster for the open day {HOSTILE}", "tom", "shop", None, 1, (832, 1216)),
 )
-RECORDINGS = (("podcast-ep-01.mp3", "ann", "press", 96, "Episode 1: how we started"), ("interview-harbour-master.wav", "mia", "marketing", 64, ""))  # fmt: skip
+RECORDINGS: tuple[tuple[str, str, str, int, str], ...] = (("podcast-ep-01.mp3", "ann", "press", 96, "Episode 1: how we started"), ("interview-harbour-master.wav", "mia", "marketing", 64, ""))  # fmt: skip
 FAILURES = (
     (Kind.LORA_TRAINING, "night_walk", "tom", "shop", "InsufficientFrames", "the video gave 6 usable pictures of 10 (41 too dark, 12 blurred)", 35, 3),
     (Kind.TRANSCRIPTION, "old-tape-side-b.mp4", "mia", "press", "NoAudio", "the file has one track, silent throughout", 20, 20),
@@ -79,12 +79,12 @@ def everything(bucket: str) -> MadeUp:
         _lora(made, bucket, number, now - timedelta(days=12 - 3 * number, hours=number), name, trigger, user, where, text, tags, versions)  # fmt: skip
     for number, each in enumerate(PROMPTS, 10):
         _pictures(made, bucket, number, now - timedelta(hours=3 + 17 * (number - 10)), *each)
-    for number, each in enumerate(RECORDINGS, 30):
-        _recording(made, bucket, number, now - timedelta(hours=8 + 30 * (number - 30)), *each)
+    for number, recorded in enumerate(RECORDINGS, 30):
+        _recording(made, bucket, number, now - timedelta(hours=8 + 30 * (number - 30)), *recorded)
     for number, (kind, title, user, where, reason, error, progress, hours) in enumerate(FAILURES, 40):
         made.records.append(_record(number, kind, title, user, where, now - timedelta(hours=hours), status="failed", phase="Failed", reason=reason, error=error, progress=progress))  # fmt: skip
-    for number, (kind, title, user, where, phase, stage, progress, reason) in enumerate(RUNNING, 50):
-        record = _record(number, kind, title, user, where, now - timedelta(minutes=4 * (number - 48)), status="processing", phase=phase, stage=stage, progress=progress, reason=reason or phase, completedAt=None, estimatedCompletionTime=now + timedelta(minutes=6))  # fmt: skip
+    for number, (kind, title, user, where, phase, stage, progress, why) in enumerate(RUNNING, 50):
+        record = _record(number, kind, title, user, where, now - timedelta(minutes=4 * (number - 48)), status="processing", phase=phase, stage=stage, progress=progress, reason=why or phase, completedAt=None, estimatedCompletionTime=now + timedelta(minutes=6))  # fmt: skip
         made.records.append(record | {"cost": {"estimated": "2.000000", "currency": "USD", "display": "~$2.00"}})
     for number, (kind, title, user, where, reason) in enumerate(QUEUED, 60):
         made.records.append(_record(number, kind, title, user, where, now - timedelta(minutes=1), status="queued", phase="Pending", progress=0, reason=reason, startedAt=None, completedAt=None))  # fmt: skip
@@ -182,7 +182,7 @@ def _pictures(made: MadeUp, bucket: str, number: int, created: datetime, prompt:
     record = _record(number, Kind.IMAGE_GENERATION, prompt, user, where, created, cost=_cost(f"{0.035 * count:.6f}"))
     record["metadata"] = {"tags": ["campaign"] if number % 2 else [], "description": "", "isPublic": False}
     folder = prefix(Kind.IMAGE_GENERATION, Stage.COLLECT, user, job_id(number), 1)
-    images = []
+    images: list[Document] = []
     for each in range(1, count + 1):
         width, height = size
         full = _picture(prompt, width, height, 77 * number + each, form="PNG")

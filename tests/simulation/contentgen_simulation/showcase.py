@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from botocore.credentials import Credentials
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 
@@ -46,7 +45,6 @@ class Showcase(GatewayWorld):
         files = Files(bucket="bucket", region="us-east-1", endpoint=address, public_endpoint=None)
         bucket = Bucket()
         bucket.behind(files._client)
-        files._client._request_signer._credentials = Credentials("nobody", "nothing")
         object.__setattr__(self.parts, "files", files)
         made = everything(f"{address}/bucket")
         for document in made.records:
@@ -54,6 +52,7 @@ class Showcase(GatewayWorld):
         for collection, documents in made.others.items():
             self.database[collection].insert_many(documents)
         bucket.objects |= made.objects
+        assert isinstance(self.api, ShowcaseApi)
         self.api.objects |= made.resources
         for key, content in made.objects.items():
             (folder / key).parent.mkdir(parents=True, exist_ok=True)
