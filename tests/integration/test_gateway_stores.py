@@ -4,7 +4,6 @@
 import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,12 +15,8 @@ from pymongo.database import Database
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_contract.status import OutputFile, ResourceStatus, RunStatus, VersionStatus
-from contentgen_gateway.app import create_app
 from contentgen_gateway.files import Files
-from contentgen_gateway.records import Purchases
-from contentgen_gateway.records import Records as Read
-from contentgen_gateway.shares import Grantee, Share, Shares
-from contentgen_gateway.sight import Sight
+from contentgen_gateway.shares import Grantee, Share
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import Resource
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
@@ -77,26 +72,16 @@ class World(GatewayWorld):
     """The app over real stores, and an operator that fills them."""
 
     def __init__(self, database: Database[dict[str, Any]], endpoint: str) -> None:
-        super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
         where = {"bucket": "assets", "region": "us-east-1", "endpoint": endpoint, "public_endpoint": None}
-        self.database = database
-        self.storage = Storage(**where)  # type: ignore[arg-type]  # strings, and one None
+        files = Files(**where)  # type: ignore[arg-type]  # strings, and one None
+        super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"), database=database, files=files)
+        self.storage = Storage(**where)  # type: ignore[arg-type]  # as above
         self.storage.ensure_bucket()
         self.written = Records(database["jobs"], self.storage)
         self.ledger = Ledger(database["ledger"])
         self.written.create_indexes()
         self.ledger.create_indexes()
-        records, shares = Read(database["jobs"]), Shares(database["shares"])
-        shares.create_indexes()
-        self.parts = replace(
-            self.parts,
-            records=records,
-            purchases=Purchases(database["ledger"]),
-            shares=shares,
-            sight=Sight(records, self.parts.access, self.parts.live, shares),
-            files=Files(**where),  # type: ignore[arg-type]  # as above
-        )
-        self.app = create_app(self.parts)
+        self.parts.shares.create_indexes()
 
     async def make(self, kind: Kind, job: str, namespace: str = "red", loras: tuple[str, ...] = ()) -> None:
         """One finished run, with its files and its purchase."""

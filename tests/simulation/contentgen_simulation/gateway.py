@@ -114,19 +114,22 @@ def _fits(right: tuple[str, ...], asked: tuple[str, ...]) -> bool:
 
 
 class GatewayWorld:
-    """The app and what lies behind it."""
+    """The app and what lies behind it; `database` and `files` of real stores, where a test has them."""
 
     api_class = FakeApi
 
-    def __init__(self, *rights: tuple[str, str, str, str], **settings: Any) -> None:
+    def __init__(
+        self, *rights: tuple[str, str, str, str], database: Any = None, files: Files | None = None, **settings: Any
+    ) -> None:
         self.api = self.api_class(rights)
-        self.database: Any = mongomock.MongoClient(tz_aware=True)["content-generation"]
+        memory: Any = mongomock.MongoClient(tz_aware=True)["content-generation"]
+        self.database: Any = memory if database is None else database
         # A test that is about something else asks as fast as it can.
         self.settings = Settings(**({"gateway_requests_per_second": 1e6, "gateway_burst": 1_000_000} | settings))
         access = Access(self.api)
         records, shares = Records(self.database["jobs"]), Shares(self.database["shares"])
         transcripts = TranscriptIndex(self.database)
-        files = Files(bucket="assets", region="us-east-1", endpoint="http://s3.test", public_endpoint=None)
+        files = files or Files(bucket="assets", region="us-east-1", endpoint="http://s3.test", public_endpoint=None)
         indexer = Indexer(records, files, transcripts)
         live = Live(over=indexer.note)
         self.parts = Parts(
