@@ -49,6 +49,10 @@ test-unit: .venv/.ready ## unit tests alone
 test-hostile: .venv/.ready ## every hostile and broken file, both ways: about 10 minutes, build/test/hostile.json (make test takes a sample)
 	@CONTENTGEN_HOSTILE=all $(PYTEST) tests/hostile
 
+.PHONY: test-api
+test-api: .venv/.ready ## the gateway: 100,000 hostile requests, 10,000 of schemathesis, every tenant: about 15 minutes
+	@CONTENTGEN_API=all $(PYTEST) tests/unit/test_gateway_tenants.py tests/unit/test_gateway_hostile.py tests/unit/test_gateway_schema.py
+
 .PHONY: test-integration
 test-integration: .venv/.ready ## against real store servers (MONGODB_URI, S3_ENDPOINT take yours)
 	@$(PY) -m contentgen_cluster stores

@@ -16,7 +16,7 @@ from contentgen_gateway.access import Verb
 from contentgen_gateway.callers import Caller
 from contentgen_gateway.held import Held, changed, held, namesake
 from contentgen_gateway.parts import Calling, Parts, Using
-from contentgen_gateway.problems import RESPONSES, Problem, ProblemDetails
+from contentgen_gateway.problems import MEDIA_TYPE, RESPONSES, Problem, ProblemDetails
 from contentgen_gateway.schemas import Body as Shape
 from contentgen_gateway.schemas import Name
 from contentgen_gateway.sight import KINDS
@@ -38,7 +38,9 @@ class Deleted(Shape):
 
 
 router = APIRouter(
-    prefix="/api/jobs", tags=["jobs"], responses=RESPONSES | {409: {"model": InUse, "description": "It is used."}}
+    prefix="/api/jobs",
+    tags=["jobs"],
+    responses=RESPONSES | {409: {"model": InUse, "description": "It is used.", "content": {MEDIA_TYPE: {}}}},
 )
 
 
