@@ -186,6 +186,20 @@ async def test_a_body_has_an_end(world: GatewayWorld) -> None:
         assert refused.headers["content-type"] == "application/problem+json"
 
 
+async def test_a_body_that_says_it_is_too_long_is_not_read(world: GatewayWorld) -> None:
+    read: list[bool] = []
+
+    async def huge() -> AsyncIterator[bytes]:
+        read.append(True)
+        yield b"a" * 100
+
+    headers = {"Content-Length": "999999999", "Content-Type": "application/json"}
+    async with world.client("ann") as ann:
+        answer = await ann.post("/test/echo", content=huge(), headers=headers)
+    assert answer.status_code == 413
+    assert not read
+
+
 async def test_a_request_that_takes_too_long_is_given_up(hasty: GatewayWorld) -> None:
     async with hasty.client("ann") as ann:
         answer = await ann.get("/test/slow")
