@@ -86,7 +86,7 @@ class TrainOrder(Order):
     source: Source | None = Field(None, description="The video; or `videoUrl`.")
     lora_name: Annotated[str, StringConstraints(pattern=patterns.LORA_NAME, max_length=63)]
     trigger_word: Annotated[str, StringConstraints(pattern=patterns.TRIGGER_WORD, max_length=32)] | None = Field(
-        None, description="The word that calls the LoRA up in a prompt; or `trigger`."
+        None, description="The word that calls the LoRA up in a prompt; or `trigger`; `loraName` when left out."
     )
     trigger: Annotated[str, StringConstraints(pattern=patterns.TRIGGER_WORD, max_length=32)] | None = None
     steps: int | None = Field(None, ge=1, le=10000, description="As `training.steps`.")
@@ -97,7 +97,8 @@ class TrainOrder(Order):
     @model_validator(mode="after")
     def _each_once(self) -> "TrainOrder":
         _one_of(self, "video_url", "source")
-        _one_of(self, "trigger_word", "trigger")
+        if self.trigger_word is not None:
+            _one_of(self, "trigger_word", "trigger")
         return self
 
     @property
@@ -109,10 +110,15 @@ class TrainOrder(Order):
         """As a LoraTraining's."""
         given = self._given("lora_name", "source", "dataset", "training")
         short = self._given("steps", "learning_rate")
-        spec = self._common() | given | {"triggerWord": self.trigger_word or self.trigger}
+        spec = self._common() | given | {"triggerWord": self.trigger_word or self.trigger or _word(self.lora_name)}
         if self.video_url is not None:
             spec["source"] = {"url": self.video_url}
         return spec | ({"training": spec.get("training", {}) | short} if short else {})
+
+
+def _word(name: str) -> str:
+    """A LoRA's name as the word that calls it up: the seeds' clients give no other."""
+    return name.replace(".", "_")[:32]
 
 
 class LoraOrder(Manifest):

@@ -80,6 +80,12 @@ async def test_a_training_says_all_that_was_asked_for_and_no_more(world: Cluster
     assert only(world)["metadata"]["name"].startswith("jesse-avatar-")
 
 
+async def test_a_lora_answers_to_its_name_where_no_other_word_is_given(world: ClusterWorld) -> None:
+    seeds = {name: value for name, value in TRAIN.items() if name != "triggerWord"}
+    assert (await sent(world, seeds | {"loraName": "jesse.avatar-" + "x" * 30})).status_code == 202
+    assert only(world)["spec"]["triggerWord"] == "jesse_avatar-" + "x" * 19
+
+
 async def test_fals_words_for_pictures(world: ClusterWorld) -> None:
     inputs = {"prompt": "a cat", "image_size": "portrait_4_3", "num_images": 2, "output_format": "jpeg", "seed": 7}
     assert (await sent(world, {"inputs": inputs}, "/api/images/generate")).status_code == 202
