@@ -76,10 +76,10 @@ KEPT = (
 )
 """In the order in which they are put back; they are read the other way round."""
 
-MADE_AGAIN = frozenset[str]()
+MADE_AGAIN = frozenset({"transcripts", "transcripts-indexed"})
 """Collections that follow from others."""
 
-COLLECTION = re.compile(r"""(?:database|database\(settings\))\[["'](\w+)["']\]""")
+COLLECTION = re.compile(r"""(?:database|database\(settings\))\[["']([\w-]+)["']\]""")
 """How our sources name a collection: each is in one of the two lists above (tests/unit/test_gateway_backup.py)."""
 
 
