@@ -4,13 +4,12 @@ import hashlib
 import json
 import re
 import secrets
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 
-from contentgen_contract.names import CALLER_ANNOTATION, REQUEST_ANNOTATION, Kind
+from contentgen_contract.names import CALLER_ANNOTATION, REQUEST_ANNOTATION
 from contentgen_gateway.access import Verb
 from contentgen_gateway.callers import Caller
 from contentgen_gateway.intake import GenerateOrder, Order, TrainOrder, TranscribeOrder, checked
@@ -23,6 +22,7 @@ from contentgen_gateway.schemas import JobType
 from contentgen_runtime.kube import Body
 
 router = APIRouter(prefix="/api", tags=["make"], responses=RESPONSES)
+_TRIES = 3
 Key = Annotated[
     str | None,
     Header(
@@ -74,51 +74,47 @@ async def _made(caller: Caller, parts: Parts, order: Order, response: Response, 
     return found
 
 
-@dataclass(frozen=True)
-class _Draft:
-    """A resource that is to be."""
-
-    kind: Kind
-    namespace: str
-    spec: dict[str, Any]
-
-
 async def make(caller: Caller, parts: Parts, order: Order, key: str | None = None) -> Body:
     """The resource. Raises Problem where the caller may not, or the API server does not."""
     namespace = namespace_of(caller, order.namespace, parts.settings.watch_namespace)
-    kind = order.kind
-    if not await parts.access.may(caller, Verb.CREATE, kind, namespace):
-        raise Problem(403, f"you may not create {kind.plural} in the namespace {namespace!r}")
+    if not await parts.access.may(caller, Verb.CREATE, order.kind, namespace):
+        raise Problem(403, f"you may not create {order.kind.plural} in the namespace {namespace!r}")
+    if key is not None:
+        return await _once(caller, parts, order, namespace, key)
+    spec = await _spec(caller, parts, order, namespace)
+    name = order.name or _name(_called(spec) or order.kind.short_name, secrets.token_hex(5))
+    return await parts.resources.create(order.kind, namespace, name, spec, {CALLER_ANNOTATION: caller.name})
+
+
+async def _spec(caller: Caller, parts: Parts, order: Order, namespace: str) -> dict[str, Any]:
+    """What was asked for, as far as the caller may ask for it."""
     spec = order.spec()
     if isinstance(order, GenerateOrder):
         spec |= await resolved(caller, parts, order, namespace)
     await require_may_name(caller, parts, spec.get("userId"), namespace)
-    checked(kind, spec)
-    if key is None:
-        name = order.name or _name(_called(spec) or kind.short_name, secrets.token_hex(5))
-        return await parts.resources.create(kind, namespace, name, spec, {CALLER_ANNOTATION: caller.name})
+    return checked(order.kind, spec)
+
+
+async def _once(caller: Caller, parts: Parts, order: Order, namespace: str, key: str) -> Body:
+    """The name follows from the key, so that the API server itself makes it once, however many ask at a time."""
     if order.name is not None:
         raise BadRequest("name", order.name, "left out: with an Idempotency-Key the name follows from the key")
-    return await _once(caller, parts, _Draft(kind, namespace, spec), key)
-
-
-async def _once(caller: Caller, parts: Parts, draft: _Draft, key: str) -> Body:
-    """The name follows from the key, so that the API server itself makes it once, however many ask at a time."""
-    kind, namespace = draft.kind, draft.namespace
-    of_key = _hash(caller.name, namespace, kind.value, key)
-    request = f"{of_key}.{_hash(draft.spec)}"
-    annotations = {CALLER_ANNOTATION: caller.name, REQUEST_ANNOTATION: request}
+    kind, of_key = order.kind, _hash(caller.name, namespace, order.kind.value, key)
+    # Of what was said, not of what it meant then: a LoRA that has a newer version by now makes no other request of it.
+    request = f"{of_key}.{_hash(order.spec())}"
     name = _name(kind.short_name, of_key[:20])
-    for _ in range(2):
-        try:
-            return await parts.resources.create(kind, namespace, name, draft.spec, annotations)
-        except Problem as problem:
-            if problem.status != 409:
-                raise
+    for _ in range(_TRIES):
         there = await parts.resources.get(kind, namespace, name)
         if there is not None:
             return _same(there, request, key)
-    raise Problem(409, "the job of this Idempotency-Key was deleted just now; try again")
+        spec = await _spec(caller, parts, order, namespace)
+        annotations = {CALLER_ANNOTATION: caller.name, REQUEST_ANNOTATION: request}
+        try:
+            return await parts.resources.create(kind, namespace, name, spec, annotations)
+        except Problem as problem:
+            if problem.status != 409:
+                raise
+    raise Problem(409, "the job of this Idempotency-Key is made and deleted all the time; try again")
 
 
 def _same(there: Body, request: str, key: str) -> Body:

@@ -277,6 +277,18 @@ async def test_the_address_of_our_own_model_names_its_training(world: ClusterWor
     assert made["spec"]["loras"] == [{"loraRef": {"name": "jesse"}, "scale": "0.8"}]
 
 
+async def test_a_request_that_is_repeated_is_the_same_when_its_lora_has_a_newer_version(world: ClusterWorld) -> None:
+    job = trained(world, 1)
+    body = drawn(f"http://s3.test/assets/loras/ann/{job}/v1/model.safetensors") | {"namespace": "red"}
+    async with world.client("ann") as ann:
+        first = await ann.post("/api/images/generate", json=body, headers={"Idempotency-Key": "1"})
+        del world.api.resources["red", Kind.LORA_TRAINING.plural, "jesse"]
+        world.database["jobs"].delete_many({})
+        trained(world, 2)
+        second = await ann.post("/api/images/generate", json=body, headers={"Idempotency-Key": "1"})
+    assert (first.status_code, second.json()["jobId"]) == (202, first.json()["jobId"])
+
+
 async def test_one_that_cannot_be_used_is_refused_before_anything_is_made(world: ClusterWorld) -> None:
     job = trained(world)
     address = f"http://s3.test/assets/loras/ann/{job}/v1/model.safetensors?X-Amz-Signature=secret"
