@@ -128,7 +128,7 @@ async def test_pages_go_over_many_jobs(database: Database[dict[str, Any]], stora
     cursor: str | None = ""
     async with world.client("ann") as ann:
         while cursor is not None:
-            asked = {"q": "light", "limit": 2} | ({"cursor": cursor} if cursor else {})
+            asked = {"q": "light", "limit": "2"} | ({"cursor": cursor} if cursor else {})
             page = (await ann.get("/api/search/transcripts", params=asked)).json()
             seen += [each["jobId"][-1] for each in page["transcripts"]]
             cursor = page["nextCursor"]
