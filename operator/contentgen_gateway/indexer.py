@@ -16,9 +16,10 @@ from pymongo.errors import PyMongoError
 
 from contentgen_contract import keys
 from contentgen_contract.names import Kind
+from contentgen_gateway.cutting import cut
 from contentgen_gateway.files import Files
 from contentgen_gateway.outputs import KeyOf, versions_of
-from contentgen_gateway.passages import Passage, passages
+from contentgen_gateway.passages import Passage
 from contentgen_gateway.records import Record, Records
 from contentgen_gateway.transcript_index import TranscriptIndex
 
@@ -132,12 +133,12 @@ class Indexer:
             await self._index.amend(job_id, source.about, source.mark)
 
     async def _said(self, job_id: str, key: str) -> list[Passage]:
-        """None where it can't be read, which another look would not change."""
+        """Nothing where it can't be read, which another look would not change."""
         content = await self._files.read(key, _LARGEST)
         try:
             if content is None:
                 raise ValueError(f"missing, or larger than {_LARGEST} bytes")
-            return await asyncio.to_thread(passages, content)
+            return await cut(content)
         except ValueError as error:
             _log.warning("a transcript can't be searched: %s", error, extra={"jobId": job_id, "key": key})
             return []

@@ -8,7 +8,7 @@ import pytest
 
 from contentgen_contract import keys
 from contentgen_contract.names import Kind, Stage
-from contentgen_gateway import transcripts
+from contentgen_gateway import cutting, transcripts
 from contentgen_gateway.files import Files
 from contentgen_gateway.indexer import Indexer
 from contentgen_gateway.passages import Passage, passages
@@ -268,6 +268,18 @@ def test_passages_end_with_sentences_speakers_and_silences() -> None:
     assert len(passages(json.dumps({"words": silent}).encode())) == 2
     endless = passages(json.dumps({"words": [word("word", number) for number in range(1000)]}).encode())
     assert max(len(each.text) for each in endless) <= 300
+
+
+async def test_a_long_one_is_cut_by_a_child_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = answer(*(f"Sentence {number} {'and so on ' * 10}." for number in range(30)))
+    here = await cutting.cut(content)
+    monkeypatch.setattr(cutting, "_SMALL", 0)
+    assert await cutting.cut(content) == here == passages(content)
+    with pytest.raises(ValueError, match="no transcript"):
+        await cutting.cut(b"[]")
+    monkeypatch.setattr(cutting, "_SECONDS", 0)
+    with pytest.raises(ValueError, match="longer than"):
+        await cutting.cut(content)
 
 
 def test_what_has_no_words_has_utterances_or_a_text() -> None:
