@@ -80,6 +80,11 @@ bench-media: .venv/.ready ## figures of the media engine: build/bench/media.json
 	@$(PY) -m contentgen_cluster stores
 	@$(PY) -m contentgen_bench media $(if $(SMALL),--small)
 
+.PHONY: bench-gateway
+bench-gateway: .venv/.ready ## figures of the HTTP API: build/bench/gateway.json and docs/benchmarks.md (SMALL=1: half a minute)
+	@$(PY) -m contentgen_cluster stores
+	@$(PY) -m contentgen_bench gateway $(if $(SMALL),--small)
+
 .PHONY: golden
 golden: .venv/.ready ## what the engine makes of the golden video becomes what is expected (tests/golden)
 	@$(PY) -m contentgen_bench golden

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from contentgen_bench import e2e, golden, latency, media, report, videos
+from contentgen_bench import e2e, gateway, golden, latency, media, report, videos
 from contentgen_bench.soak import Soak, install
 from contentgen_bench.soak import rows as soak_rows
 from contentgen_e2e.world import open_world
@@ -96,6 +96,20 @@ def media_engine(
     print(report.write("media-small" if small else "media", rows))
     if not small:
         report.document("media", rows)
+        raise typer.Exit(report.verdict(rows))
+
+
+@app.command("gateway")
+def http_api(
+    *, small: Annotated[bool, typer.Option(help="A tenth of everything, to see that it works.")] = False
+) -> None:
+    """The gateway: lists, search, one job, streams."""
+    rows = gateway.run(gateway.SMALL if small else gateway.FULL)
+    print(f"load {report.load()}")
+    print(report.table(rows))
+    print(report.write("gateway-small" if small else "gateway", rows))
+    if not small:
+        report.document("gateway", rows)
         raise typer.Exit(report.verdict(rows))
 
 
