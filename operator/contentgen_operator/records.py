@@ -4,6 +4,7 @@ The resource is the truth while it exists; the record outlives it.
 """
 
 import asyncio
+import logging
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,6 +21,7 @@ from contentgen_operator.observed import Resource
 from contentgen_operator.runs import frozen_spec, owner
 from contentgen_operator.storage import Storage
 
+_log = logging.getLogger(__name__)
 Document = dict[str, Any]
 
 
@@ -67,11 +69,22 @@ class Records:
         return await asyncio.to_thread(self._to_discard)
 
     def _to_discard(self) -> list[Discard]:
-        return [Discard.model_validate(each["discard"]) for each in self._collection.find({"discard": {"$ne": None}})]
+        return [mark for each in self._collection.find({"discard": {"$ne": None}}) if (mark := _mark(each)) is not None]
 
     async def forget(self, job_id: str) -> None:
         """Delete the record."""
         await asyncio.to_thread(self._collection.delete_one, {"jobId": job_id})
+
+
+def _mark(document: Document) -> Discard | None:
+    """The operator is not the only one who marks: one mark that can't be read holds nobody else's files up."""
+    try:
+        return Discard.model_validate(document["discard"])
+    except ValidationError as error:
+        _log.warning(
+            "a mark of deletion can't be read: %s", error.errors()[0]["msg"], extra={"jobId": document["jobId"]}
+        )
+        return None
 
 
 def record(resource: Resource, status: ResourceStatus) -> Document | None:

@@ -158,6 +158,15 @@ async def test_deleted_after_its_resource_the_janitor_leaves_nothing(both: Both)
     assert len(world.provider.posts) == 1
 
 
+async def test_a_mark_that_cannot_be_read_holds_nobody_up(both: Both) -> None:
+    world = both.operator
+    await begun(both, LORA)
+    await world.until_gone(LORA)
+    world.database["jobs"].insert_one({"jobId": "odd", "discard": {"uid": 7}})
+    await both.ask("DELETE", f"/api/jobs/{UID}")
+    assert [each.uid for each in await world.process._actor._janitor._records.to_discard()] == [UID]
+
+
 async def test_deleted_before_the_operator_has_seen_it_nothing_is_left(both: Both) -> None:
     world = both.operator
     world.kube.apply(LORA, copy.deepcopy(SPECS[LORA]))
