@@ -9,7 +9,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,9 +69,9 @@ def backup(
     The files themselves stay in the bucket, which keeps their versions; the list says later which are missing.
     """
     settings = Settings()
-    with writing(target) as writer:
+    with _database(settings) as database, writing(target) as writer:
         assets = listing.assets(_s3(settings), settings.s3_bucket, checksums=checksums)
-        counts = backups.backup(_database(settings), writer, assets)
+        counts = backups.backup(database, writer, assets)
         writer.close(datetime.now(UTC), settings.s3_bucket)
     for name, count in counts.items():
         _say(f"{name}: {count}")
@@ -90,8 +90,8 @@ def restore(
     would be bought again. Status 2: something that the backup lists is missing from the bucket, or is another file.
     """
     settings = Settings()
-    with reading(source) as archive:
-        done = backups.restore(_database(settings), archive)
+    with _database(settings) as database, reading(source) as archive:
+        done = backups.restore(database, archive)
         for name, each in done.items():
             _say(f"{name}: {each.added} added, {each.replaced} brought forward, {each.left} left as they are")
         compared = listing.Compared()
@@ -131,9 +131,13 @@ def import_(
     if (file is None) == (from_uri is None):
         raise typer.BadParameter("give a file, or --from-uri")
     settings = Settings()
-    entries = _import(settings, namespace, from_bucket, by="contentgen import").run(
-        _documents(file) if file else _collection(str(from_uri), from_database, from_collection)
-    )
+    with _database(settings) as database, ExitStack() as stack:
+        work = _import(settings, database, namespace, from_bucket)
+        if file is None:
+            old = stack.enter_context(closing(mongo.connect(str(from_uri), from_database).client))
+            entries = work.run(old[from_database][from_collection].find().sort("_id", 1))
+        else:
+            entries = work.run(_documents(file))
     counts = Counter(each.outcome for each in entries)
     _say(", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome))
     _some("refused", [_refusal(each) for each in entries if each.outcome is Outcome.REFUSED])
@@ -144,8 +148,8 @@ def import_(
         raise typer.Exit(2)
 
 
-def _import(settings: Settings, namespace: str, from_bucket: str | None, by: str) -> Import:
-    client, database = _s3(settings), _database(settings)
+def _import(settings: Settings, database: Database[Document], namespace: str, from_bucket: str | None) -> Import:
+    client = _s3(settings)
     files = Files(
         bucket=settings.s3_bucket,
         region=settings.s3_region,
@@ -163,7 +167,7 @@ def _import(settings: Settings, namespace: str, from_bucket: str | None, by: str
         ledger=database["ledger"],
         place=Place(namespace=namespace, bucket=source, key_of=files.key_of, address=files.address),
         sizes=files.sizes_now,
-        by=by,
+        by="contentgen import",
         fetch=fetch,
     )
 
@@ -183,10 +187,6 @@ def _documents(file: Path) -> Iterator[Document]:
         yield document if isinstance(document, dict) else {}
 
 
-def _collection(uri: str, database: str, collection: str) -> Iterator[Document]:
-    yield from mongo.connect(uri, database)[collection].find().sort("_id", 1)
-
-
 def _refusal(entry: Entry) -> str:
     why = "; ".join(f"{each.field}: {each.why}" for each in entry.problems)
     return f"{entry.job_id or f'document {entry.document}'}: {why}"
@@ -198,8 +198,11 @@ def _told(entry: Entry) -> Document:
     return told | {"problems": problems, "missing": list(entry.missing)}
 
 
-def _database(settings: Settings) -> Database[Document]:
-    return mongo.connect(settings.mongodb_uri, settings.mongodb_database)
+@contextmanager
+def _database(settings: Settings) -> Iterator[Database[Document]]:
+    database = mongo.connect(settings.mongodb_uri, settings.mongodb_database)
+    with closing(database.client):
+        yield database
 
 
 def _s3(settings: Settings) -> "S3Client":
