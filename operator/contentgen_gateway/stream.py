@@ -25,7 +25,6 @@ from contentgen_gateway.sight import KINDS
 from contentgen_runtime.kube import API_ERRORS
 
 _ASK_AGAIN_SECONDS = 60.0
-_SEND_SECONDS = 30.0  # a client that takes nothing for so long is gone
 _UNFINISHED = (JobStatus.QUEUED, JobStatus.PROCESSING)
 _log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
@@ -78,7 +77,7 @@ async def stream_job(
     async def again() -> Record:
         return await parts.sight.job(await caller_of(request, parts), job_id)
 
-    return EventSourceResponse(_Follower(parts, record, again).events(last_event_id), send_timeout=_SEND_SECONDS)
+    return EventSourceResponse(_Follower(parts, record, again).events(last_event_id))
 
 
 class _Follower:
