@@ -14,8 +14,8 @@ from contentgen_gateway.now import Now
 from contentgen_runtime.kube import Body, KubeApi
 from contentgen_runtime.watching import Changed, Deleted, Listed, Seen, follow
 
-MOST = 50_000
-"""Jobs under way that are known at a time, some kilobytes each; of more, those that were quiet longest are left out."""
+MOST = 20_000
+"""Jobs under way that are known at a time, some kilobytes each at most; of more, the quietest are left out."""
 
 _UNFINISHED = ",".join(f"status.phase!={phase.value}" for phase in Phase if phase.terminal)
 _log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import AwareDatetime, ValidationError
 
 from contentgen_contract import record
 from contentgen_contract.base import Value
@@ -11,13 +11,12 @@ from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Step
 from contentgen_contract.spec import Metadata, parse_spec
 from contentgen_runtime.kube import Body
 
+_LONG_SPEC = 2048  # characters
 _FINAL = {phase.value for phase in Phase if phase.terminal}
 
 
-class _Run(Value):
-    rerun: str | None = None
-    spec: dict[str, Any] = Field(default_factory=dict)
-    facts: dict[str, Any] | None = None
+class _Facts(Value):
+    source_bytes: int | None = None
 
 
 class _Status(Value):
@@ -32,7 +31,7 @@ class _Status(Value):
     start_time: AwareDatetime | None = None
     completion_time: AwareDatetime | None = None
     cost: dict[str, Any] | None = None
-    run: _Run | None = None
+    facts: _Facts = _Facts()
 
 
 class _Meta(Value):
@@ -41,27 +40,30 @@ class _Meta(Value):
     namespace: str
     resource_version: str
     creation_timestamp: AwareDatetime
-    annotations: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """A resource as it was last told of."""
+    """A resource as it was last told of, without what may be large: thousands of them are known at a time."""
 
     kind: Kind
     meta: _Meta
-    spec: dict[str, Any]
+    spec: dict[str, Any]  # of the run, where there is one
     status: _Status
 
     @classmethod
     def of(cls, kind: Kind, body: Body) -> Self:
         """From the API server's object. Raises ValueError where it is none."""
-        meta, status = _Meta.model_validate(body.get("metadata")), _Status.model_validate(body.get("status") or {})
-        asked = (meta.annotations or {}).get(RERUN_ANNOTATION)
-        if status.phase in _FINAL and status.run is not None and asked != status.run.rerun:
+        meta = _Meta.model_validate(body.get("metadata"))
+        given = body.get("status") or {}
+        run = given.get("run") or {}
+        asked = (body["metadata"].get("annotations") or {}).get(RERUN_ANNOTATION)
+        if given.get("phase") in _FINAL and run and asked != run.get("rerun"):
             # The next run was asked for, and the operator has not seen it yet.
             status = _Status(phase=Phase.PENDING, stage=Step.WAITING)
-        return cls(kind, meta, body.get("spec") or {}, status)
+        else:
+            status = _Status.model_validate(given | {"facts": run.get("facts") or {}})
+        return cls(kind, meta, _kept(run.get("spec") or body.get("spec") or {}), status)
 
     @property
     def job_id(self) -> str:
@@ -86,15 +88,14 @@ class Now:
 
 def document(now: Now) -> dict[str, Any]:
     """The record that the operator is about to write, in the same shape, without versions."""
-    status, run = now.status, now.status.run
-    given = run.spec if run and run.spec else now.spec
+    status = now.status
     try:
-        spec = parse_spec(now.kind, given)
-    except ValidationError:  # the operator will say what is wrong with it
+        spec = parse_spec(now.kind, now.spec)
+    except ValidationError:  # the operator will say what is wrong with it, or it was too long to keep
         spec = None
     return {
         "jobId": now.job_id,
-        "userId": str(given.get("userId") or now.meta.namespace),
+        "userId": str(now.spec.get("userId") or now.meta.namespace),
         "type": now.kind.record_type,
         "namespace": now.meta.namespace,
         "name": now.meta.name,
@@ -113,4 +114,9 @@ def document(now: Now) -> dict[str, Any]:
         "createdAt": now.meta.creation_timestamp,
         "startedAt": status.start_time,
         "completedAt": status.completion_time,
-    } | (record.source(spec, (run.facts if run else None) or {}) if spec else {})
+    } | (record.source(spec, status.facts.model_dump()) if spec else {})
+
+
+def _kept(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec has 64 KiB at most; of a long one the record will tell in a moment."""
+    return spec if len(repr(spec)) <= _LONG_SPEC else {"userId": spec.get("userId")}

@@ -63,6 +63,16 @@ def test_what_has_ended_is_forgotten(phase: str) -> None:
     assert live.get("a") is None
 
 
+def test_what_is_known_of_a_job_is_small() -> None:
+    body = resource(SOUND, "a", run={"rerun": None, "spec": {"x": "y" * 65_000}, "facts": {"x": "y" * 65_000}})
+    body["metadata"] |= {"annotations": {"x": "y" * 262_000}, "managedFields": ["y" * 65_000]}
+    body["spec"] |= {"x": "y" * 65_000}
+    now = Now.of(SOUND, body)
+    assert len(repr(now)) < 2000
+    made = document(Now.of(SOUND, body | {"status": {}}))
+    assert (made["userId"], made["config"], made["status"]) == ("ann", {}, "queued")
+
+
 def test_what_was_made_here_does_not_hide_what_the_watch_knows() -> None:
     live = Live()
     live.see(SOUND, changed("a", 7, progress=20))
