@@ -11,6 +11,8 @@ from contentgen_gateway.records import Record
 from contentgen_gateway.schemas import Job, JobList, Listing, Name
 
 router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
+COUNTED = 1000
+"""Records of a list that are counted as they are found."""
 
 
 @router.get("/jobs")
@@ -32,11 +34,18 @@ async def page(parts: Parts, scope: Scope, wanted: Wanted) -> tuple[list[Record]
     if scope.nothing:
         return [], 0, None
     query = listing(scope, wanted)
-    found = await parts.records.find(query)
-    more = len(found) > query.limit
-    whole = wanted.after is None and not more
-    total = len(found) if whole else await parts.records.count(counting(scope, wanted))
-    return found[: query.limit], total, cursor_after(found[query.limit - 1], wanted) if more else None
+    if wanted.after is None:
+        # The ids tell the page and the total in one pass: a server without indexes takes as long for each pass.
+        ids = await parts.records.ids(query, COUNTED + 1)
+        found, total = await parts.records.these(ids[: query.limit]), len(ids)
+        more = total > query.limit
+    else:
+        found, total = await parts.records.find(query), COUNTED + 1
+        more = len(found) > query.limit
+    if total > COUNTED:
+        total = await parts.records.count(counting(scope, wanted))
+    listed = found[: query.limit]
+    return listed, total, cursor_after(listed[-1], wanted) if more and listed else None
 
 
 def shown(record: Record) -> Job:

@@ -47,6 +47,23 @@ class Records:
         found = self._collection.find(query.filter, _HIDDEN).sort(list(query.sort)).limit(query.limit + 1)
         return list(found)
 
+    async def ids(self, query: Query, most: int) -> list[str]:
+        """The jobIds of a list in its order, at most so many."""
+        return await asyncio.to_thread(self._ids, query, most)
+
+    def _ids(self, query: Query, most: int) -> list[str]:
+        found = self._collection.find(query.filter, {"_id": False, "jobId": True}).sort(list(query.sort)).limit(most)
+        return [each["jobId"] for each in found]
+
+    async def these(self, job_ids: Sequence[str]) -> list[Record]:
+        """These records, in this order; without those that are gone."""
+        return await asyncio.to_thread(self._these, job_ids)
+
+    def _these(self, job_ids: Sequence[str]) -> list[Record]:
+        found = self._collection.find({"jobId": {"$in": list(job_ids)}}, _HIDDEN)
+        known = {each["jobId"]: each for each in found}
+        return [known[each] for each in job_ids if each in known]
+
     async def count(self, matching: dict[str, Any]) -> int:
         """How many there are."""
         return await asyncio.to_thread(self._collection.count_documents, matching)

@@ -89,3 +89,22 @@ def test_each_list_is_served_by_an_index(scope: Scope, wanted: Wanted) -> None:
     compared = {key for each in query.filter["$and"] for key in each}
     assert {name for name, _ in keys[:-2]} <= compared
     assert keys[-2:] == query.sort
+
+
+@pytest.mark.parametrize("counted", [1000, 6, 7, 3])
+async def test_the_total_is_that_of_all_pages(
+    world: GatewayWorld, counted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many are counted as they are found."""
+    monkeypatch.setattr("contentgen_gateway.jobs.COUNTED", counted)
+    for number in range(7):
+        world.job(number)
+    seen, cursor = [], None
+    async with world.client("ann") as ann:
+        while not seen or cursor:
+            asked = {"limit": "3"} | ({"cursor": cursor} if cursor else {})
+            page = (await ann.get("/api/jobs", params=asked)).json()
+            assert page["total"] == 7
+            seen += [each["jobId"] for each in page["jobs"]]
+            cursor = page["nextCursor"]
+    assert len(seen) == len(set(seen)) == 7
