@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from contentgen_contract.discard import discard_of
-from contentgen_contract.names import CHANGED_BY_ANNOTATION, FINALIZER
+from contentgen_contract.names import CHANGED_BY_ANNOTATION, FINALIZER, Kind
 from contentgen_contract.spec import DeletionPolicy
 from contentgen_gateway.access import Verb
 from contentgen_gateway.callers import Caller
@@ -75,7 +75,10 @@ def _to_go(body: Body, caller: Caller) -> Body | None:
 
 
 async def _refuse_if_used(caller: Caller, parts: Parts, job: Held) -> None:
-    users = {str(each["jobId"]): each for each in await parts.records.using(job.job_id)}
+    found = await parts.records.using(job.job_id)
+    if job.kind is Kind.LORA_TRAINING:
+        found += await parts.records.drawing(*job.place[1:])
+    users = {str(each["jobId"]): each for each in found}
     later = await namesake(parts, job)
     heir = _heir(later, job.job_id) if later is not None else None
     if not users and heir is None:
@@ -83,7 +86,7 @@ async def _refuse_if_used(caller: Caller, parts: Parts, job: Held) -> None:
     seen = [uid for uid, each in users.items() if await _sees(caller, parts, each)]
     seen += [heir] if heir is not None and heir not in seen else []
     count = len(users.keys() | ({heir} if heir else set()))
-    detail = f"{count} other jobs were made with it; delete them first, or delete it with force=true"
+    detail = f"{count} other jobs were or are made with it; delete them first, or delete it with force=true"
     raise Problem(409, detail, usedInJobs=sorted(seen))
 
 

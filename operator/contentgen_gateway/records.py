@@ -116,6 +116,15 @@ class Records:
         mine = {"jobId": {"$eq": discard.uid}}
         await asyncio.to_thread(self._collection.update_one, mine, {"$set": change})
 
+    async def drawing(self, namespace: str, lora: str) -> list[Record]:
+        """The pictures under way that name this LoraTraining: they have no version yet that says what they are of."""
+        wanted = {
+            "namespace": {"$eq": namespace},
+            "status": {"$in": ["queued", "processing"]},
+            "config.loras.loraRef.name": {"$eq": lora},
+        }
+        return await asyncio.to_thread(lambda: list(self._collection.find(wanted | NOT_DISCARDED, _HIDDEN).limit(100)))
+
     async def note_download(self, job_id: str, now: datetime) -> None:
         """Somebody has got a URL of one of its files."""
         change = {"$inc": {"downloads": 1}, "$set": {"lastAccessed": now}}

@@ -242,6 +242,21 @@ async def test_what_something_was_made_with_is_kept_unless_it_is_forced(world: C
     assert (await delete(world, job, force=True)).status_code == 202
 
 
+async def test_what_is_being_drawn_with_is_kept_too(world: ClusterWorld) -> None:
+    """Its file would be gone when the provider fetches it, and the request is paid."""
+    job = there(world, status("Completed", "Completed"))
+    loras = {"loras": [{"path": "https://h/x"}, {"loraRef": {"name": "job-1"}}]}
+    world.job(3, Kind.IMAGE_GENERATION, status="processing", namespace="blue", config=loras)
+    world.job(4, Kind.IMAGE_GENERATION, status="failed", config=loras)
+    assert (await delete(world, job)).status_code == 202
+    other = there(world, status("Completed", "Completed"), 5)
+    picture = world.job(
+        6, Kind.IMAGE_GENERATION, status="processing", config={"loras": [{"loraRef": {"name": "job-5"}}]}
+    )
+    answer = await delete(world, other)
+    assert (answer.status_code, answer.json()["usedInJobs"]) == (409, [picture])
+
+
 async def test_outputs_that_a_later_resource_took_over_are_kept(world: ClusterWorld) -> None:
     job = world.job(1)
     world.resource(LORA, "job-1", "heir", ResourceStatus.model_validate({"versions": [{"version": 1, "jobId": job}]}))
