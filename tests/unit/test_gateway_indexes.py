@@ -15,7 +15,7 @@ from mongomock.collection import Collection
 
 from contentgen_contract import indexes
 from contentgen_contract.names import Kind
-from contentgen_gateway import shares, tallies
+from contentgen_gateway import collection_store, shares, tallies
 from contentgen_gateway.queries import JobStatus, Scope, Wanted, counting, listing
 from contentgen_gateway.tallies import By
 from contentgen_simulation.bucket import Bucket
@@ -103,10 +103,16 @@ PATHS = (
     "/api/assets/{}/stats", "/api/jobs?userId=ann", "/api/lora/list?userId=ann", "/api/assets/loras?userId=ann",
     "/api/assets/images?userId=ann&model=flux-pro", "/api/assets/transcripts?userId=ann",
     "/api/assets/search?userId=ann&q=ava&tags=a", "/api/assets/stats?userId=ann", "/api/usage?userId=ann&by=model",
+    "/api/collections?userId=ann",
 )  # fmt: skip
 
 
-DECLARED = {"jobs": indexes.JOBS, "ledger": indexes.LEDGER, "shares": shares.INDEXES}
+DECLARED = {
+    "jobs": indexes.JOBS,
+    "ledger": indexes.LEDGER,
+    "shares": shares.INDEXES,
+    "collections": collection_store.INDEXES,
+}
 METHODS = {"find": 0, "find_one": 0, "count_documents": 0, "distinct": 1, "update_one": 0, "aggregate": 0}
 
 
