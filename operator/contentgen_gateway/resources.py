@@ -27,6 +27,17 @@ class Resources:
             return None
         return await or_none(self._kube.call("GET", _path(kind, namespace, name)))
 
+    async def events(self, namespace: str, uid: str) -> list[Body]:
+        """What was noted of a resource lately, the newest first; nothing where we may not read it."""
+        path = f"/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.uid%3D{uid}&limit=50"
+        try:
+            found: list[Body] = (await self._kube.call("GET", path)).get("items") or []
+        except ApiException as error:
+            if error.status in (403, 404):
+                return []
+            raise
+        return sorted(found, key=lambda each: str(each.get("lastTimestamp") or each.get("eventTime")), reverse=True)
+
     async def create(
         self, kind: Kind, namespace: str, name: str, spec: dict[str, Any], annotations: dict[str, str]
     ) -> Body:

@@ -6,11 +6,24 @@ them live (`static/`), and none is inline: the Content-Security-Policy forbids i
 
 from fastapi import APIRouter
 
-from contentgen_gateway.pages import assets, home, jobs, problem, sign_in
+from contentgen_gateway.pages import (
+    assets,
+    changes,
+    collections,
+    home,
+    jobs,
+    loras,
+    pictures,
+    problem,
+    search,
+    sign_in,
+    transcripts,
+    usage,
+)
 
 page = problem.page
 """A Problem as a page."""
 
 router = APIRouter(include_in_schema=False)
-for each in (assets, sign_in, home, jobs):
+for each in (assets, sign_in, home, jobs, changes, pictures, loras, transcripts, search, collections, usage):
     router.include_router(each.router)

@@ -9,11 +9,13 @@ from fastapi import APIRouter, Request, Response
 from contentgen_gateway.jobs import page
 from contentgen_gateway.pages.render import render
 from contentgen_gateway.pages.signing import shown
+from contentgen_gateway.pages.usage import spending
 from contentgen_gateway.pages.views import Card, card
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.queries import JobStatus, Scope, Wanted
 
 _RUNNING, _FAILED, _MADE = 8, 4, 8
+_CHART_DAYS = 14
 _LATELY = timedelta(days=14)
 
 router = APIRouter()
@@ -48,6 +50,7 @@ async def dashboard(request: Request, caller: Calling, parts: Using) -> Response
         failed_in_all=failed[1],
         made=[card(each) for each in made[0]],
         made_in_all=made[1],
+        chart=await spending(caller, parts, _CHART_DAYS),
         picture=lambda address: shown(parts.files, address),
     )
 

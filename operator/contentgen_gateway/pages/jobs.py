@@ -3,19 +3,24 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 
 from contentgen_contract.names import Kind
 from contentgen_contract.reasons import CONDITIONS, PHASES
+from contentgen_gateway.callers import Caller
+from contentgen_gateway.collection_shapes import CollectionListing
+from contentgen_gateway.collections import list_collections
+from contentgen_gateway.downloads import located
 from contentgen_gateway.jobs import page
+from contentgen_gateway.pages.forms import asking
 from contentgen_gateway.pages.render import render
 from contentgen_gateway.pages.signing import shown, shown_key
-from contentgen_gateway.pages.views import LABELS, card, dataset_prefix, steps
+from contentgen_gateway.pages.views import LABELS, card, steps
 from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_gateway.problems import Problem
 from contentgen_gateway.queries import JobStatus, Order
 from contentgen_gateway.records import Record
 from contentgen_gateway.schemas import Listing, Name
+from contentgen_gateway.sharing import SharedWith, list_shares
 from contentgen_gateway.sight import KINDS
 
 _SHOWN = 30
@@ -23,21 +28,12 @@ _SHOWN = 30
 router = APIRouter()
 
 
-def asked(request: Request) -> Listing:
-    """What a form asks for: a field that is left empty asks for nothing."""
-    given = {key: value for key, value in request.query_params.items() if value and key in _FIELDS}
-    try:
-        return Listing.model_validate(given | {"limit": _SHOWN})
-    except ValidationError as error:
-        raise RequestValidationError([each | {"loc": ("query", *each["loc"])} for each in error.errors()]) from None
-
-
 _FIELDS = ("namespace", "userId", "type", "status", "from", "to", "order", "cursor")
 
 
 @router.get("/jobs")
 async def list_jobs(
-    request: Request, caller: Calling, parts: Using, listed: Annotated[Listing, Depends(asked)]
+    request: Request, caller: Calling, parts: Using, listed: Annotated[Listing, Depends(asking(Listing, limit=_SHOWN))]
 ) -> Response:
     """Jobs, a page at a time."""
     scope = await parts.sight.scope(caller, listed.namespace, listed.user_id)
@@ -73,7 +69,10 @@ async def one_job(request: Request, caller: Calling, parts: Using, job_id: Name)
         resource=resource,
         conditions=[each | {"means": CONDITIONS.get(each.get("type"), "")} for each in status.get("conditions") or ()],
         phase_means=PHASES.get(shown_card.phase, ""),  # type: ignore[call-overload]  # a phase is its own name
-        sheet=_sheet(parts, record),
+        sheet=await _sheet(parts, record),
+        events=await _events(parts, resource),
+        shares=await _shares(caller, parts, job_id),
+        collections=(await list_collections(caller, parts, CollectionListing(limit=50))).collections,
         picture=lambda address: shown(parts.files, address),
     )
 
@@ -87,9 +86,27 @@ async def _resource(parts: Parts, record: Record) -> dict[str, Any] | None:
     return found if found and (found.get("metadata") or {}).get("uid") == record["jobId"] else None
 
 
-def _sheet(parts: Parts, record: Record) -> str:
-    """The contact sheet of a training's newest dataset."""
-    made = dataset_prefix(record, max(len(record.get("versions") or ()), 1))
-    if record.get("type") != Kind.LORA_TRAINING.record_type or made is None or int(record.get("progress") or 0) < 60:
+async def _events(parts: Parts, resource: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """What Kubernetes has noted of a resource in the last hour, the newest first."""
+    return (
+        await parts.resources.events(resource["metadata"]["namespace"], resource["metadata"]["uid"]) if resource else []
+    )
+
+
+async def _shares(caller: Caller, parts: Parts, job_id: str) -> list[SharedWith] | None:
+    """Whom it is shared with; None for those who may not know."""
+    try:
+        return (await list_shares(caller, parts, job_id)).shares
+    except Problem:
+        return None
+
+
+async def _sheet(parts: Parts, record: Record) -> str:
+    """The contact sheet of a training's newest dataset; empty where there is none."""
+    if record.get("type") != Kind.LORA_TRAINING.record_type:
         return ""
-    return shown_key(parts.files, f"{made}preview.jpg")
+    try:
+        _, _, key = located(parts, record, "preview.jpg", None)
+    except (Problem, ValueError):  # ValueError: a userId that was taken over from elsewhere and makes no key
+        return ""
+    return shown_key(parts.files, key) if await parts.files.size(key) is not None else ""

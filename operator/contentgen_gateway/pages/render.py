@@ -23,6 +23,7 @@ _SAID = {
     "cancelling": "It is being cancelled.",
     "again": "It runs once more.",
     "deleted": "It is deleted, with its files.",
+    "deleted-collection": "The collection is deleted; its jobs stay.",
     "shared": "It is shared.",
     "unshared": "It is not shared any more.",
     "added": "It is in the collection.",
@@ -43,6 +44,11 @@ class Place:
 PLACES = (
     Place("/", "Dashboard", "layout-dashboard"),
     Place("/jobs", "Jobs", "list"),
+    Place("/pictures", "Pictures", "images"),
+    Place("/loras", "LoRAs", "layers"),
+    Place("/transcripts", "Transcripts", "audio-lines"),
+    Place("/collections", "Collections", "folders"),
+    Place("/usage", "Usage", "wallet"),
 )
 
 
@@ -82,6 +88,7 @@ def render(
         "now": datetime.now(UTC),
         "open_to_all": parts.settings.gateway_sign_in == "None",
         "query": request.url.query,
+        "find": "",
         "said": _SAID.get(request.query_params.get("said", "")),
         "theme": theme(request),
     }

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from contentgen_contract.keys import prefix
-from contentgen_contract.names import MILESTONES, Kind, Phase, Reason, Stage, Step
+from contentgen_contract.names import MILESTONES, Kind, Phase, Reason, Step
 from contentgen_contract.reasons import REASONS, Explanation
 from contentgen_gateway.records import Record
 from contentgen_gateway.sight import KINDS
@@ -63,6 +62,11 @@ class Card:
     def path(self) -> str:
         """The job's page."""
         return f"/jobs/{self.job_id}"
+
+    @property
+    def asset_path(self) -> str:
+        """The page of what it made; the job's own before that."""
+        return f"/{PATHS[self.kind]}/{self.job_id}" if self.done else self.path
 
     @property
     def done(self) -> bool:
@@ -148,14 +152,6 @@ def _thumbnail(kind: Kind, record: Record) -> str:
         first = _mapping(next(iter(version.get("images") or ()), None))
         return str(first.get("thumbnailUrl") or first.get("url") or "")
     return str(version.get("previewUrl") or "")
-
-
-def dataset_prefix(record: Record, version: int) -> str | None:
-    """The folder of a training's pictures; None where the record's names make no key."""
-    try:
-        return prefix(Kind.LORA_TRAINING, Stage.PREPARE, str(record["userId"]), str(record["jobId"]), version)
-    except ValueError:
-        return None
 
 
 def explanation(reason: str) -> Explanation | None:

@@ -77,6 +77,8 @@ async def _collection(owner: httpx.AsyncClient, job: Planted) -> str:
     return str(answer.json()["collectionId"])
 
 
+_ON = range(303, 304)  # to the page that shows what became of it
+
 CASES: dict[str, Case] = {
     "POST /api/lora/train": Case(body=_order(videoUrl="https://h/v.mp4", loraName="face", trigger="jf")),
     "POST /api/images/generate": Case(body=_order(inputs={"prompt": "a cat"})),
@@ -94,6 +96,24 @@ CASES: dict[str, Case] = {
     "DELETE /api/collections/{collection_id}/assets/{job_id}": Case(named=_collection),
     "POST /api/assets/{job_id}/share": Case(body=lambda _: {"users": ["nobody"]}),
     "POST /api/admin/import": Case(body=lambda job: {"namespace": job.namespace, "jobs": [old_job(job)]}),
+    "GET /files/{job_id}": Case(success=_ON),
+    "POST /jobs/{job_id}/cancel": Case(success=range(409, 410)),
+    "POST /jobs/{job_id}/retry": Case(success=_ON),
+    "POST /jobs/{job_id}/edit": Case(form=lambda _: {"tags": "common"}, success=_ON),
+    "POST /jobs/{job_id}/share": Case(form=lambda _: {"users": "nobody"}, success=_ON),
+    "POST /jobs/{job_id}/unshare": Case(form=lambda _: {"users": "nobody"}, success=_ON),
+    "POST /jobs/{job_id}/collect": Case(form=lambda _: {"collection": "none"}, success=range(404, 405)),
+    "POST /jobs/{job_id}/delete": Case(form=lambda _: {"force": "true"}, success=_ON),
+    "POST /collections": Case(form=lambda job: {"name": "campaign", "namespace": job.namespace}, success=_ON),
+    "GET /collections/{collection_id}": Case(named=_collection),
+    "POST /collections/{collection_id}/put": Case(
+        named=_collection, form=lambda job: {"job_id": job.job_id}, success=_ON
+    ),
+    "POST /collections/{collection_id}/take": Case(
+        named=_collection, form=lambda job: {"job_id": job.job_id}, success=_ON
+    ),
+    "POST /collections/{collection_id}/delete": Case(named=_collection, success=_ON),
+    "GET /search": Case(query={"q": "common"}),
     "GET /queue": Case(anybody=True),  # the tenants' jobs are over: test_gateway_pages.py has some that run
 }
 """By `str(Endpoint)`."""
@@ -145,5 +165,6 @@ def case_of(endpoint: Endpoint) -> Case:
 def suits(endpoint: Endpoint, job: Planted) -> bool:
     """Whether a path that is about one kind is about this job's."""
     about = {"/lora/": Kind.LORA_TRAINING, "/loras/": Kind.LORA_TRAINING, "/dataset": Kind.LORA_TRAINING}
+    about |= {"/pictures/": Kind.IMAGE_GENERATION, "/transcripts/": Kind.TRANSCRIPTION}
     about["/collections/"] = Kind.IMAGE_GENERATION  # seen by who may list any kind there: carol has one
     return all(job.kind is kind for part, kind in about.items() if part in endpoint.path)

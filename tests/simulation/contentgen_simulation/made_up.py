@@ -92,6 +92,38 @@ def everything(bucket: str) -> MadeUp:
     for record in made.records:
         record.update(derived.counted(record["versions"]) | {"terms": derived.terms_of(record)})
         _resource(made, record)
+    paid = [record for record in made.records if record["status"] == "completed"]
+    made.others["ledger"] = [
+        {
+            "jobId": each["jobId"],
+            "namespace": each["namespace"],
+            "userId": each["userId"],
+            "type": each["type"],
+            "model": each["config"]["model"],
+            "config": each["config"],
+            "state": "Settled",
+            "createdAt": each["createdAt"],
+            "actualMicros": int(float(each["cost"]["actual"]) * 1e6),
+            "estimatedMicros": 0,
+        }
+        for each in paid
+    ]
+    made.others["collections"] = [
+        {
+            "_id": job_id(900),
+            "collectionId": job_id(900),
+            "namespace": "marketing",
+            "userId": "ann",
+            "name": "Spring campaign",
+            "description": "Everything for the harbour pictures",
+            "createdBy": "ann",
+            "createdAt": now - timedelta(days=3),
+            "updatedAt": now - timedelta(hours=5),
+            "assets": [
+                {"jobId": each["jobId"], "type": each["type"]} for each in paid if each["namespace"] == "marketing"
+            ],
+        }
+    ]
     return made
 
 

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 
 from contentgen_gateway.files import Files
+from contentgen_gateway.indexer import Indexer
 from contentgen_simulation.bucket import Bucket
 from contentgen_simulation.gateway import GatewayWorld
 from contentgen_simulation.made_up import everything
@@ -57,6 +58,7 @@ class Showcase(GatewayWorld):
         for key, content in made.objects.items():
             (folder / key).parent.mkdir(parents=True, exist_ok=True)
             (folder / key).write_bytes(content)
+        asyncio.run(Indexer(self.parts.records, files, self.parts.transcripts).walk())
         _give_out(self.app, folder)
 
 

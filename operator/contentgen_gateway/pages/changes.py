@@ -1,0 +1,110 @@
+"""What a person does to a job from its page: cancel, run again, describe, share, collect, delete."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+
+from contentgen_gateway import collections
+from contentgen_gateway.actions import cancel, retry
+from contentgen_gateway.collection_shapes import AssetRef, MoreAssets
+from contentgen_gateway.deleting import delete_job
+from contentgen_gateway.downloads import asset_stats
+from contentgen_gateway.editing import Edit, edit
+from contentgen_gateway.pages.forms import to, validated
+from contentgen_gateway.pages.render import render
+from contentgen_gateway.pages.views import card
+from contentgen_gateway.parts import Calling, Using
+from contentgen_gateway.schemas import Name
+from contentgen_gateway.sharing import Grantees, Wish, share, unshare
+
+_WAIT_SECONDS = 3  # for the provider's word on a cancelled request; it goes on without us
+
+router = APIRouter()
+
+
+@router.post("/jobs/{job_id}/cancel")
+async def cancel_it(caller: Calling, parts: Using, job_id: Name) -> Response:
+    """End the run; the job stays."""
+    await cancel(caller, parts, Response(), job_id, wait=_WAIT_SECONDS)
+    return to(f"/jobs/{job_id}?said=cancelling")
+
+
+@router.post("/jobs/{job_id}/retry")
+async def run_again(caller: Calling, parts: Using, job_id: Name) -> Response:
+    """One more run, which is paid for."""
+    await retry(caller, parts, job_id, resubmit=None)
+    return to(f"/jobs/{job_id}?said=again")
+
+
+@router.post("/jobs/{job_id}/edit")
+async def describe(  # noqa: PLR0917 - a form has as many fields
+    caller: Calling,
+    parts: Using,
+    job_id: Name,
+    tags: Annotated[str, Form()] = "",
+    description: Annotated[str, Form()] = "",
+    public: Annotated[bool, Form()] = False,
+) -> Response:
+    """Tags with commas between them, a description, and whether everybody may see it."""
+    named = [each.strip() for each in tags.split(",") if each.strip()]
+    wish = validated(Edit, {"tags": named, "description": description.strip(), "isPublic": public})
+    await edit(caller, parts, job_id, wish)
+    return to(f"/jobs/{job_id}?said=saved")
+
+
+@router.post("/jobs/{job_id}/share")
+async def share_it(
+    caller: Calling,
+    parts: Using,
+    job_id: Name,
+    users: Annotated[str, Form()] = "",
+    namespaces: Annotated[str, Form()] = "",
+) -> Response:
+    """With users and namespaces, commas between them."""
+    await share(caller, parts, job_id, validated(Wish, _listed(users, namespaces)))
+    return to(f"/jobs/{job_id}?said=shared")
+
+
+@router.post("/jobs/{job_id}/unshare")
+async def unshare_it(
+    caller: Calling,
+    parts: Using,
+    job_id: Name,
+    users: Annotated[str, Form()] = "",
+    namespaces: Annotated[str, Form()] = "",
+) -> Response:
+    """Not with these any more; with nobody where none is named."""
+    await unshare(caller, parts, job_id, validated(Grantees, _listed(users, namespaces)))
+    return to(f"/jobs/{job_id}?said=unshared")
+
+
+def _listed(users: str, namespaces: str) -> dict[str, object]:
+    given = {"users": users, "namespaces": namespaces}
+    found = {key: [each.strip() for each in text.split(",") if each.strip()] for key, text in given.items()}
+    return {key: value for key, value in found.items() if value}
+
+
+@router.post("/jobs/{job_id}/collect")
+async def collect(caller: Calling, parts: Using, job_id: Name, collection: Annotated[str, Form()] = "") -> Response:
+    """Put it into a collection."""
+    await parts.sight.job(caller, job_id)
+    await collections.put_assets(caller, parts, collection, MoreAssets(assets=[AssetRef(job_id=job_id)]))
+    return to(f"/jobs/{job_id}?said=added")
+
+
+@router.get("/jobs/{job_id}/delete")
+async def ask_first(request: Request, caller: Calling, parts: Using, job_id: Name) -> Response:
+    """What goes with it, and what was made with it."""
+    record = await parts.sight.job(caller, job_id)
+    stats = await asset_stats(caller, parts, job_id)
+    using = [await parts.records.get(each) for each in stats.used_in_jobs[:20]]
+    return render(
+        request, "delete.html", caller, job=card(record), record=record, using=[card(each) for each in using if each]
+    )
+
+
+@router.post("/jobs/{job_id}/delete")
+async def delete_it(caller: Calling, parts: Using, job_id: Name, force: Annotated[bool, Form()] = False) -> Response:
+    """The record, the resource and all files."""
+    await delete_job(caller, parts, job_id, force=force)
+    return to("/jobs?said=deleted")

@@ -1,0 +1,69 @@
+"""LoRAs: all of them, and one with its versions, its dataset and what was made with it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from contentgen_gateway.assets import list_loras
+from contentgen_gateway.callers import Caller
+from contentgen_gateway.dataset import Dataset, Window, get_dataset
+from contentgen_gateway.downloads import asset_stats
+from contentgen_gateway.lora import training
+from contentgen_gateway.outputs import versions_of
+from contentgen_gateway.pages.forms import asking
+from contentgen_gateway.pages.render import render
+from contentgen_gateway.pages.signing import shown
+from contentgen_gateway.pages.views import card
+from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_gateway.problems import Problem
+from contentgen_gateway.schemas import Name, Paging
+
+_SHOWN = 48
+_FRAMES = 24
+_MADE = 24
+
+router = APIRouter()
+
+
+@router.get("/loras")
+async def all_loras(
+    request: Request, caller: Calling, parts: Using, listed: Annotated[Paging, Depends(asking(Paging, limit=_SHOWN))]
+) -> Response:
+    """LoRAs that are trained."""
+    return render(request, "loras.html", caller, found=await list_loras(caller, parts, listed))
+
+
+@router.get("/loras/{job_id}")
+async def one_lora(
+    request: Request,
+    caller: Calling,
+    parts: Using,
+    job_id: Name,
+    window: Annotated[Window, Depends(asking(Window, limit=_FRAMES))],
+) -> Response:
+    """One LoRA."""
+    record = await training(caller, parts, job_id)
+    stats = await asset_stats(caller, parts, job_id)
+    made = [await parts.records.get(each) for each in stats.used_in_jobs[:_MADE]]
+    return render(
+        request,
+        "lora.html",
+        caller,
+        job=card(record),
+        record=record,
+        versions=versions_of(record),
+        dataset=await _dataset(caller, parts, job_id, window),
+        stats=stats,
+        made=[card(each) for each in made if each],
+        picture=lambda address: shown(parts.files, address or ""),
+    )
+
+
+async def _dataset(caller: Caller, parts: Parts, job_id: str, window: Window) -> Dataset | None:
+    """None where there is none, or none any more."""
+    try:
+        return await get_dataset(caller, parts, job_id, window)
+    except Problem as problem:
+        if problem.status != 404:
+            raise
+        return None

@@ -1,0 +1,67 @@
+"""The search over everything: names, prompts, tags and descriptions, and what is said in transcripts."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from contentgen_contract.names import Kind
+from contentgen_gateway.assets import SearchListing
+from contentgen_gateway.jobs import page
+from contentgen_gateway.pages.forms import asking
+from contentgen_gateway.pages.render import render
+from contentgen_gateway.pages.signing import shown
+from contentgen_gateway.pages.views import LABELS, card
+from contentgen_gateway.parts import Calling, Using
+from contentgen_gateway.transcripts import Mark, TranscriptSearch, search_transcripts
+
+_SHOWN = 24
+_FIELDS = ("q", "tags", "type", "namespace", "userId", "cursor")
+
+router = APIRouter()
+
+
+@router.get("/search")
+async def search(
+    request: Request,
+    caller: Calling,
+    parts: Using,
+    listed: Annotated[SearchListing, Depends(asking(SearchListing, limit=_SHOWN))],
+) -> Response:
+    """Whatever has these words."""
+    chosen = {key: request.query_params.get(key, "") for key in _FIELDS}
+    wanted, sought = listed.wanted(), bool(listed.q or listed.tags)
+    scope = await parts.sight.scope(caller, listed.namespace, listed.user_id)
+    records, total, following = await page(parts, scope, wanted) if sought else ([], 0, None)
+    said = None
+    if listed.q and not listed.cursor and listed.type in (None, Kind.TRANSCRIPTION.record_type):
+        where = {"namespace": listed.namespace, "userId": listed.user_id}
+        sought_there = TranscriptSearch.model_validate({"q": listed.q, "hits": 3, "limit": 10} | where)
+        said = await search_transcripts(caller, parts, sought_there)
+    return render(
+        request,
+        "search.html",
+        caller,
+        find=chosen["q"],
+        sought=sought,
+        jobs=[card(each) for each in records],
+        total=total,
+        following=following,
+        said=said.transcripts if said else [],
+        pieces=pieces,
+        chosen=chosen,
+        types=[(kind.record_type, LABELS[kind]) for kind in Kind],
+        picture=lambda address: shown(parts.files, address),
+    )
+
+
+def pieces(snippet: str, marks: list[Mark]) -> list[tuple[str, bool]]:
+    """A snippet in parts, and whether each is what was looked for."""
+    found: list[tuple[str, bool]] = []
+    done = 0
+    for mark in sorted(marks, key=lambda each: each.offset):
+        if mark.offset < done:
+            continue
+        end = mark.offset + mark.length
+        found += [(snippet[done : mark.offset], False), (snippet[mark.offset : end], True)]
+        done = end
+    return [each for each in (*found, (snippet[done:], False)) if each[0]]

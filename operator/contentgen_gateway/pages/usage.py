@@ -1,0 +1,67 @@
+"""Usage: what was spent and what is stored, by day, kind, model and user."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from contentgen_gateway.callers import Caller
+from contentgen_gateway.pages.render import render
+from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_gateway.tallies import By
+from contentgen_gateway.usage import Usage, UsageOf, UsageReport, get_usage
+
+_WIDTH, _HEIGHT = 1000.0, 160.0
+PERIODS = (7, 30, 90)
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A day's spending as a rectangle of a chart that is 1000 wide and 160 high."""
+
+    day: datetime
+    paid: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@router.get("/usage")
+async def usage(
+    request: Request, caller: Calling, parts: Using, days: Annotated[int, Query(ge=1, le=366)] = 30
+) -> Response:
+    """The tables and the chart."""
+    reports = await asyncio.gather(*(_report(caller, parts, by, days) for by in (By.KIND, By.MODEL, By.USER)))
+    chart = await spending(caller, parts, days)
+    return render(request, "usage.html", caller, reports=reports, chart=chart, days=days, periods=PERIODS)
+
+
+async def _report(caller: Caller, parts: Parts, by: By, days: int) -> UsageReport:
+    since = (datetime.now(UTC) - timedelta(days=days - 1)).date()
+    return await get_usage(caller, parts, UsageOf.model_validate({"by": by, "from": since}))
+
+
+async def spending(caller: Caller, parts: Parts, days: int) -> tuple[Usage, tuple[Bar, ...]]:
+    """In all, and a bar for each day up to today."""
+    report = await _report(caller, parts, By.DAY, days)
+    return report.total, bars(report.usage, datetime.now(UTC), days)
+
+
+def bars(found: list[Usage], now: datetime, days: int) -> tuple[Bar, ...]:
+    """A bar for each of so many days, also for those on which nothing was spent."""
+    paid = {each.key: each.paid for each in found}
+    dates = [now - timedelta(days=back) for back in range(days - 1, -1, -1)]
+    most = max((float(paid.get(f"{each:%Y-%m-%d}", 0)) for each in dates), default=0) or 1.0
+    step = _WIDTH / days
+    made = []
+    for number, date in enumerate(dates):
+        amount = paid.get(f"{date:%Y-%m-%d}", "0")
+        # What is little is still seen; what is nothing is a line.
+        height = max(_HEIGHT * float(amount) / most, 3.0 if float(amount) else 1.0)
+        made.append(Bar(date, amount, number * step + step * 0.12, _HEIGHT - height, step * 0.76, height))
+    return tuple(made)

@@ -1,0 +1,160 @@
+"""A browser goes through every page: none breaks its policy, none is wider than the screen, keys and forms work."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from contentgen_gateway import csrf
+from contentgen_simulation.made_up import job_id
+
+LORA, PICTURE, TRANSCRIPT, RUNNING, FAILED = (job_id(number) for number in (1, 10, 30, 50, 40))
+PAGES = {
+    "dashboard": "/", "jobs": "/jobs", "job": f"/jobs/{RUNNING}", "failed": f"/jobs/{FAILED}", "pictures": "/pictures",
+    "picture": f"/pictures/{PICTURE}?n=2", "loras": "/loras", "lora": f"/loras/{LORA}", "transcripts": "/transcripts",
+    "transcript": f"/transcripts/{TRANSCRIPT}?q=the+sound", "search": "/search?q=sound", "collections": "/collections",
+    "collection": f"/collections/{job_id(900)}", "usage": "/usage", "delete": f"/jobs/{LORA}/delete",
+    "missing": "/none",
+}  # fmt: skip
+WAYS = {"light": ("light", 1280), "dark": ("dark", 1280), "narrow": ("light", 390)}
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def signed_in(chromium: Browser, gateway: str) -> Iterator[BrowserContext]:
+    context = chromium.new_context(reduced_motion="reduce")
+    context.add_cookies([{"name": csrf.SESSION, "value": "ann", "url": gateway}])
+    yield context
+    context.close()
+
+
+def complaints(page: Page) -> list[str]:
+    """What the browser has to say against a page, from now on."""
+    found: list[str] = []
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on("console", lambda told: found.append(told.text) if told.type == "error" else None)
+    return found
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_fits_and_the_browser_has_nothing_against_it(
+    chromium: Browser, gateway: str, name: str, way: str, kept: Path
+) -> None:
+    scheme, width = WAYS[way]
+    context = chromium.new_context(
+        color_scheme=scheme, viewport={"width": width, "height": 860}, reduced_motion="reduce"
+    )  # type: ignore[arg-type]
+    context.add_cookies([{"name": csrf.SESSION, "value": "ann", "url": gateway}])
+    page = context.new_page()
+    found = complaints(page)
+    page.goto(gateway + PAGES[name])
+    page.wait_for_timeout(200)
+    page.screenshot(path=kept / f"{name}-{way}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    expect(page.locator("h1")).to_have_count(1)
+    away = ("404", "ERR_INCOMPLETE_CHUNKED")  # a page that is missing; a stream that ends when the page does
+    assert [each for each in found if not any(known in each for known in away)] == []
+    context.close()
+
+
+def test_signing_in_and_out_and_back_to_where_one_was(chromium: Browser, gateway: str, kept: Path) -> None:
+    page = chromium.new_page()
+    page.goto(f"{gateway}/loras")
+    expect(page).to_have_url(re.compile(r"/sign-in\?next="))
+    page.screenshot(path=kept / "sign-in-light.png")
+    expect(page.get_by_label("Token", exact=True)).to_be_focused()
+    page.keyboard.type("unknown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("not a token")
+    page.get_by_label("Token", exact=True).fill("ann")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page).to_have_url(f"{gateway}/loras")
+    assert page.evaluate("document.cookie") == ""
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.goto(f"{gateway}/loras")
+    expect(page).to_have_url(re.compile("/sign-in"))
+    page.close()
+
+
+def test_the_keyboard_reaches_the_content_the_search_and_neighbours(signed_in: BrowserContext, gateway: str) -> None:
+    page = signed_in.new_page()
+    page.goto(f"{gateway}/pictures/{PICTURE}?n=1")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(re.compile(r"\?n=2$"))
+    page.keyboard.press("/")
+    expect(page.get_by_label("Search everything")).to_be_focused()
+    page.keyboard.type("harbour")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"/search\?q=harbour"))
+    expect(page.get_by_role("main")).to_contain_text("harbour_style")
+
+
+def test_filters_work_without_loading_the_page_anew(signed_in: BrowserContext, gateway: str) -> None:
+    page = signed_in.new_page()
+    page.goto(f"{gateway}/jobs")
+    page.evaluate("window.same = true")
+    page.get_by_label("Status").select_option("failed")
+    expect(page.locator("#results")).to_contain_text("3 jobs")
+    expect(page).to_have_url(re.compile("status=failed"))
+    assert page.evaluate("window.same") is True
+
+
+def test_words_are_marked_as_they_are_said_and_hits_are_walked(signed_in: BrowserContext, gateway: str) -> None:
+    page = signed_in.new_page()
+    page.goto(f"{gateway}/transcripts/{TRANSCRIPT}")
+    word = page.locator(".w").nth(20)
+    word.click()
+    expect(page.locator(".w.now")).to_have_count(1)
+    page.wait_for_function("document.querySelector('audio').currentTime > 0")
+    page.evaluate("document.querySelector('audio').pause()")
+    start = float(word.get_attribute("data-start") or 0)
+    assert page.evaluate("document.querySelector('audio').currentTime") >= start
+    page.get_by_label("Search in this transcript", exact=True).last.fill("the sound")
+    expect(page.locator("#found")).to_contain_text("hits")
+    page.keyboard.press("Enter")
+    expect(page.locator("#found")).to_contain_text("1 of")
+    expect(page.locator(".w.chosen")).to_have_count(1)
+
+
+def test_a_hit_of_the_search_leads_to_its_place(signed_in: BrowserContext, gateway: str) -> None:
+    page = signed_in.new_page()
+    page.goto(f"{gateway}/search?q=sound")
+    page.locator(".hits .at").first.click()
+    expect(page).to_have_url(re.compile(r"#t=[\d.]+$"))
+    expect(page.locator(".w.now")).to_be_in_viewport()
+
+
+def test_dark_is_kept_once_it_is_chosen(signed_in: BrowserContext, gateway: str) -> None:
+    page = signed_in.new_page()
+    page.goto(f"{gateway}/usage")
+    page.get_by_role("button", name="Dark").click()
+    expect(page).to_have_url(f"{gateway}/usage")
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+    page.goto(gateway)
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+
+
+def test_without_scripts_pages_and_forms_work_all_the_same(chromium: Browser, gateway: str) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    context.add_cookies([{"name": csrf.SESSION, "value": "ann", "url": gateway}])
+    page = context.new_page()
+    page.goto(f"{gateway}/jobs")
+    page.get_by_label("Status").select_option("failed")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("#results")).to_contain_text("3 jobs")
+    page.goto(f"{gateway}/collections")
+    page.get_by_label("Name", exact=True).fill("Without scripts")
+    page.get_by_label("Namespace").fill("press")
+    page.get_by_role("button", name="Make it").click()
+    expect(page.get_by_role("heading", name="Without scripts")).to_be_visible()
+    context.close()
