@@ -47,9 +47,8 @@ def test_each_page_fits_and_the_browser_has_nothing_against_it(
     chromium: Browser, gateway: str, name: str, way: str, kept: Path
 ) -> None:
     scheme, width = WAYS[way]
-    context = chromium.new_context(
-        color_scheme=scheme, viewport={"width": width, "height": 860}, reduced_motion="reduce"
-    )  # type: ignore[arg-type]
+    screen: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": width, "height": 860}}
+    context = chromium.new_context(**screen, reduced_motion="reduce")
     context.add_cookies([{"name": csrf.SESSION, "value": "ann", "url": gateway}])
     page = context.new_page()
     found = complaints(page)

@@ -30,7 +30,7 @@ CALLERS = ("ann", "bob", "carol", "vera", "dave", "root", None)
 OWNERS = {"red": "ann", "blue": "bob"}
 MISSING = "00000000-0000-4000-8000-999999999999"
 _OURS = f"/apis/{GROUP}/"
-_PATH = re.compile(r"/apis(/[a-z0-9][a-z0-9.-]*)+(\?[a-zA-Z]+=[\w%.=,-]*(&[a-zA-Z]+=[\w%.=,-]*)*)?")
+_PATH = re.compile(r"/apis?(/[a-z0-9][a-z0-9.-]*)+(\?[a-zA-Z]+=[\w%.=,-]*(&[a-zA-Z]+=[\w%.=,-]*)*)?")
 _SEEING = {"downloads", "lastAccessed"}  # what a look at an asset changes of its record
 
 
