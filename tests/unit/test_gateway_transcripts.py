@@ -12,8 +12,8 @@ from contentgen_gateway import cutting, transcripts
 from contentgen_gateway.files import Files
 from contentgen_gateway.indexer import Indexer
 from contentgen_gateway.passages import Passage, passages
-from contentgen_gateway.queries import Scope, Wanted, listing
-from contentgen_gateway.transcript_index import IN_ORDER, INDEXES
+from contentgen_gateway.queries import Query, Scope, Wanted, listing
+from contentgen_gateway.transcript_index import IN_ORDER, INDEXES, TranscriptIndex
 from contentgen_gateway.transcripts import marked
 from contentgen_runtime.watching import Changed, Deleted
 from contentgen_simulation.gateway import GatewayWorld, resource
@@ -142,6 +142,24 @@ async def test_nobody_finds_what_they_may_not_see(world: World) -> None:
     assert await world.jobs("bob", q="secret", namespace="red") == []
     assert await world.jobs("eve", q="secret") == []
     assert await world.jobs(q="secret", userId="bob") == []
+
+
+async def test_what_is_foreign_is_not_even_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(8):
+        world.said(number, "A secret plan.", namespace=("red", "blue")[number % 2])
+    await world.indexer.walk()
+    read: list[str] = []
+    find = TranscriptIndex._find
+
+    def noted(index: TranscriptIndex, query: Query, most: int) -> list[dict[str, Any]]:
+        found = find(index, query, most)
+        read.extend(each["namespace"] for each in found)
+        return found
+
+    monkeypatch.setattr(TranscriptIndex, "_find", noted)
+    await world.search(q="secret")
+    await world.search("eve", q="secret", namespace="red")
+    assert read == ["red"] * 4
 
 
 async def test_what_is_public_is_found_until_it_is_private_again(world: World) -> None:
