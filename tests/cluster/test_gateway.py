@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from contentgen_cluster import release
+from contentgen_cluster.paths import STATE
 from contentgen_e2e.gateway import Gateway, Tenant, eventually, open_gateway, tenant
 from contentgen_e2e.settings import ROOT
 from contentgen_e2e.world import World
@@ -294,6 +295,20 @@ def test_no_secret_and_no_traceback_is_in_the_log(gateway: Gateway, ann: Tenant,
     assert "Traceback" not in log
     for secret in (ann.token, bob.token, "X-Amz-Signature", "contentgen-sandbox-secret"):
         assert secret not in log
+
+
+def test_it_is_refused_nothing_and_asks_for_no_secret(gateway: Gateway, made: Made) -> None:
+    """What it did up to here, by the API server's audit log, which only the bare cluster shows."""
+    logs = sorted((STATE / "logs").glob("audit*.log"))
+    if not logs:
+        pytest.skip("no audit log")
+    account = f'system:serviceaccount:{release.NAMESPACE}:contentgen-gateway"'
+    lines = [line for log in logs for line in log.read_text(errors="replace").splitlines() if account in line]
+    events = [event for event in map(json.loads, lines) if event["user"]["username"] == account[:-1]]
+    asked = {(event.get("objectRef") or {}).get("resource") for event in events}
+    assert {"tokenreviews", "subjectaccessreviews", "loratrainings"} <= asked
+    assert "secrets" not in asked
+    assert [event for event in events if (event.get("responseStatus") or {}).get("code") == 403] == []
 
 
 def test_a_rollout_is_not_noticed(gateway: Gateway, ann: Tenant) -> None:
