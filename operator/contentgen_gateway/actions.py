@@ -18,7 +18,7 @@ from contentgen_gateway.access import Verb
 from contentgen_gateway.callers import Caller
 from contentgen_gateway.held import Held, changed, held, resource_of
 from contentgen_gateway.parts import Calling, Using
-from contentgen_gateway.problems import MEDIA_TYPE, RESPONSES, BadRequest, Problem, ProblemDetails
+from contentgen_gateway.problems import CONFLICT, RESPONSES, BadRequest, Problem
 from contentgen_gateway.schemas import Body as Shape
 from contentgen_gateway.schemas import Name
 from contentgen_gateway.standing import Standing, annotated, to_cancel, to_retry, token_of
@@ -27,7 +27,7 @@ from contentgen_runtime.kube import Body
 router = APIRouter(
     prefix="/api/jobs",
     tags=["jobs"],
-    responses=RESPONSES | {409: {"model": ProblemDetails, "description": "Conflict", "content": {MEDIA_TYPE: {}}}},
+    responses=RESPONSES | CONFLICT,
 )
 _LOOK_SECONDS = 0.5
 

@@ -16,12 +16,12 @@ from contentgen_gateway.intake import GenerateOrder, Order, TrainOrder, Transcri
 from contentgen_gateway.loras import resolved
 from contentgen_gateway.now import Now, document
 from contentgen_gateway.parts import Calling, Parts, Using
-from contentgen_gateway.problems import RESPONSES, BadRequest, Problem
+from contentgen_gateway.problems import CONFLICT, RESPONSES, BadRequest, Problem
 from contentgen_gateway.schemas import Body as Shape
 from contentgen_gateway.schemas import JobType
 from contentgen_runtime.kube import Body
 
-router = APIRouter(prefix="/api", tags=["make"], responses=RESPONSES)
+router = APIRouter(prefix="/api", tags=["make"], responses=RESPONSES | CONFLICT)
 _TRIES = 3
 Key = Annotated[
     str | None,

@@ -63,6 +63,11 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 """What any endpoint may answer, for the OpenAPI document."""
 
+CONFLICT: dict[int | str, dict[str, Any]] = {
+    409: {"model": ProblemDetails, "description": HTTPStatus(409).phrase, "content": {MEDIA_TYPE: {}}}
+}
+"""What those may answer besides that change something."""
+
 
 Page = Callable[[Request, Problem], Response | None]
 """A problem as a page; None where it is a program that asks."""

@@ -1,10 +1,11 @@
 """The bodies of the API: what the seeds promise, field by field, and what we add to it."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from contentgen_contract import patterns
@@ -13,6 +14,17 @@ from contentgen_gateway.queries import MOST, JobStatus, Order, Sorted, Wanted, r
 JobType = Literal["lora-training", "image-generation", "transcription"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$", max_length=253)]
 UserId = Annotated[str, StringConstraints(pattern=patterns.USER_ID, max_length=63)]
+
+
+def _iso(given: object) -> object:
+    """pydantic would take any number for seconds since 1970."""
+    if isinstance(given, str) and not _DAY.match(given):
+        raise ValueError("expected a day or a time with its zone, such as 2026-11-21 or 2026-11-21T12:00:00Z")
+    return given
+
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d(T|$)")
+Moment = Annotated[AwareDatetime | date, BeforeValidator(_iso)]
 
 
 class Body(BaseModel):
@@ -63,8 +75,8 @@ class Paging(Body):
     namespace: Name | None = Field(None, description="Of this namespace alone.")
     user_id: UserId | None = Field(None, description="Of this user alone.")
     public: bool = Field(False, description="Also what others have made public.")
-    since: AwareDatetime | date | None = Field(None, alias="from", description="Made at this time or later.")
-    until: AwareDatetime | date | None = Field(None, alias="to", description="Made before this time.")
+    since: Moment | None = Field(None, alias="from", description="Made at this time or later.")
+    until: Moment | None = Field(None, alias="to", description="Made before this time.")
     sort: Sorted = Sorted.CREATED
     order: Order = Order.NEWEST
     limit: int = Field(50, ge=1, le=MOST)

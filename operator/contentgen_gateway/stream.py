@@ -51,11 +51,16 @@ class End(Body):
     message: str | None = None
 
 
+_EVENT = {
+    "type": "object",
+    "description": "One event.",
+    "properties": {name: {"type": "string"} for name in ("event", "id", "data")} | {"retry": {"type": "integer"}},
+}
 _DESCRIBED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`progress` events: {jobId, status, phase, progress, stage, message, eta}; at last an `end`: "
         "{jobId, status, reason, message}. Comments in between keep the connection open.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _EVENT}},
     },
     204: {"description": "The event of Last-Event-ID was the end: there is nothing more to come."},
 }

@@ -6,11 +6,10 @@ Money is the ledger's: what was paid stays paid when a job is deleted. Storage i
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from contentgen_contract.models import full_name
 from contentgen_gateway import tallies
@@ -18,7 +17,7 @@ from contentgen_gateway.downloads import GB
 from contentgen_gateway.parts import Calling, Using
 from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.queries import Wanted
-from contentgen_gateway.schemas import Body, JobType, instant
+from contentgen_gateway.schemas import Body, JobType, Moment, instant
 from contentgen_gateway.stats import Whose, gigabytes
 from contentgen_gateway.tallies import By, Row
 
@@ -34,8 +33,8 @@ class UsageOf(Whose):
 
     by: By = By.USER
     type: JobType | None = None
-    since: AwareDatetime | date | None = Field(None, alias="from", description="Made at this time or later.")
-    until: AwareDatetime | date | None = Field(None, alias="to", description="Made before this time.")
+    since: Moment | None = Field(None, alias="from", description="Made at this time or later.")
+    until: Moment | None = Field(None, alias="to", description="Made before this time.")
 
     def wanted(self) -> Wanted:
         """As a value."""

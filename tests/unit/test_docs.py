@@ -54,7 +54,7 @@ def commands(text: str) -> list[list[str]]:
 
 
 KUBECTL = {"annotate", "apply", "create", "delete", "describe", "explain", "get", "logs", "patch", "plugin",
-           "port-forward", "rollout", "scale", "wait", "contentgen", "auth", "label"}  # fmt: skip
+           "port-forward", "exec", "rollout", "scale", "wait", "contentgen", "auth", "label"}  # fmt: skip
 HELM = {"install", "upgrade", "uninstall", "test", "template"}
 
 

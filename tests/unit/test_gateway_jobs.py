@@ -108,3 +108,12 @@ async def test_the_total_is_that_of_all_pages(
             seen += [each["jobId"] for each in page["jobs"]]
             cursor = page["nextCursor"]
     assert len(seen) == len(set(seen)) == 7
+
+
+@pytest.mark.parametrize("moment", ["-1.3e-263", "1700000000", "2026", "now", "2026-13-01", "2026-11-21T12:00:00"])
+@pytest.mark.parametrize("path", ["/api/jobs", "/api/usage", "/api/assets/search"])
+async def test_a_moment_is_a_day_or_a_time_with_its_zone(world: GatewayWorld, path: str, moment: str) -> None:
+    async with world.client("ann") as ann:
+        for good in ("2026-11-21", "2026-11-21T12:00:00Z", "2026-11-21T12:00:00.5+01:00"):
+            assert (await ann.get(path, params={"from": good, "to": good})).status_code == 200
+        assert (await ann.get(path, params={"from": moment})).status_code == 422
