@@ -53,6 +53,18 @@ test-hostile: .venv/.ready ## every hostile and broken file, both ways: about 10
 test-api: .venv/.ready ## the gateway: 100,000 hostile requests, 10,000 of schemathesis, every tenant: about 15 minutes
 	@CONTENTGEN_API=all $(PYTEST) tests/unit/test_gateway_tenants.py tests/unit/test_gateway_hostile.py tests/unit/test_gateway_schema.py
 
+.PHONY: test-pages
+test-pages: .venv/.ready ## Chromium goes through the gateway's pages; screenshots: build/pages
+	@$(PYTEST) tests/pages
+
+.PHONY: pages
+pages: .venv/.ready ## the gateway's pages over made-up jobs, to look at: http://127.0.0.1:8010, the token is ann
+	@PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.showcase
+
+.PHONY: vendor
+vendor: .venv/.ready ## what the pages take from npm packages, checked by their hashes
+	@$(PY) tools/vendor.py
+
 .PHONY: test-integration
 test-integration: .venv/.ready ## against real store servers (MONGODB_URI, S3_ENDPOINT take yours)
 	@$(PY) -m contentgen_cluster stores

@@ -39,6 +39,7 @@ class Result:
 SUITES = (
     Suite("unit", "in this process, stores and providers in memory", ("tests/unit",)),
     Suite("hostile", "a sample of hostile and broken files, in confined children", ("tests/hostile",)),
+    Suite("pages", "Chromium goes through every page, over made-up jobs", ("tests/pages",)),
     Suite("integration", "real store servers and the sandbox over HTTP", ("tests/integration",)),
     Suite(
         "chart",
@@ -57,7 +58,7 @@ SUITES = (
     Suite("lifecycle", "the real cluster: versions, deletion, deadlines", ("tests/cluster/test_lifecycle.py",)),
     Suite("soak", "the real cluster: a minute of jobs and killed operators", ("tests/cluster/test_soak.py",)),
 )
-_ALONE = 2  # of them need neither stores nor a cluster
+_ALONE = 3  # of them need neither stores nor a cluster
 
 
 def main() -> int:

@@ -7,7 +7,8 @@ server gives out.
 import asyncio
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,16 @@ class Showcase(GatewayWorld):
         for key, content in made.objects.items():
             (folder / key).parent.mkdir(parents=True, exist_ok=True)
             (folder / key).write_bytes(content)
-        asyncio.run(Indexer(self.parts.records, files, self.parts.transcripts).walk())
+        walk = Indexer(self.parts.records, files, self.parts.transcripts).walk
+        _in_a_thread(lambda: asyncio.run(walk()))
         _give_out(self.app, folder)
+
+
+def _in_a_thread(work: Callable[[], None]) -> None:
+    """A test's own loop may be running in this one."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
 
 
 def _give_out(app: FastAPI, folder: Path) -> None:
@@ -71,8 +80,6 @@ def _give_out(app: FastAPI, folder: Path) -> None:
 
 def serve(port: int, **settings: Any) -> Iterator[str]:
     """The showcase's address, while it runs in a thread."""
-    import threading  # noqa: PLC0415 - for tests alone
-
     with tempfile.TemporaryDirectory() as folder:
         address = f"http://127.0.0.1:{port}"
         app = Showcase(Path(folder), address, **settings).app
