@@ -15,6 +15,9 @@ COPY operator/contentgen_operator /opt/contentgen/contentgen_operator
 COPY operator/contentgen_gateway /opt/contentgen/contentgen_gateway
 # The root filesystem is read-only when it runs, so the byte code is made here.
 RUN /opt/venv/bin/python3 -m compileall -q /opt/contentgen
+# For `kubectl exec`: contentgen backup, restore, import.
+RUN printf '#!/bin/sh\nexec python3 -m contentgen_gateway.commands "$@"\n' > /opt/venv/bin/contentgen \
+    && chmod 755 /opt/venv/bin/contentgen
 
 # kopf asks for the name of its user, and uid 65532 has none.
 ENV LOGNAME=contentgen
