@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind
+from contentgen_gateway.access import Verb
+from contentgen_gateway.callers import Caller
+from contentgen_gateway.problems import NotFound
 from contentgen_gateway.shares import INDEXES
 from contentgen_simulation.cluster import ClusterWorld
 
@@ -74,6 +77,15 @@ async def test_what_is_shared_can_only_be_seen(world: ClusterWorld) -> None:
         ]
     assert [each.status_code for each in answers] == [403] * 7
     assert await sees(world, "bob", job)
+
+
+async def test_a_share_lets_through_whoever_asks_to_see_and_nobody_who_asks_for_more(world: ClusterWorld) -> None:
+    job = world.job(1, metadata={"isPublic": True})
+    await share(world, job, users=["bob"])
+    assert await world.parts.sight.job(Caller("bob"), job)
+    for verb in (Verb.PATCH, Verb.DELETE):
+        with pytest.raises(NotFound):
+            await world.parts.sight.job(Caller("bob"), job, verb)
 
 
 async def test_what_is_public_is_seen_by_everybody_with_a_token(world: ClusterWorld) -> None:
