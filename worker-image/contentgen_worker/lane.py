@@ -69,7 +69,7 @@ class Lane:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # TLS's own would ask the other side
 
     def end(self) -> None:
-        """Shut, and nothing is asked again: a kept connection that is shut looks like one that the other side closed."""
+        """Shut, and ask nothing more: to `get`, a connection that was shut is one that the other side closed."""
         self._ended = True
         self.shut()
 
