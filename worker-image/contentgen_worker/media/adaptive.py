@@ -70,7 +70,7 @@ def settled(rest: Rest) -> bool:
         return True
     largest, level = max(rest.sizes), median(rest.sizes)
     if rest.following is None:
-        return largest <= _STEADY * level
+        return largest <= _BRINGS * rest.key
     if alike(rest.look, rest.following):
         return largest <= max(_BRINGS * rest.key, _STEADY * level) or rest.seconds <= _COMES_BACK
     steady = largest <= min(_CUT * rest.key, _STEADY * level) and max(rest.sizes[-_TAIL:]) <= _TAIL_STEADY * level
