@@ -47,7 +47,6 @@ _FEW = 4  # packets of a group; of shorter ones nothing is saved
 _FIRST = 3  # groups that are counted
 _SPARSE = 3  # packets from one look to the next where nothing is decoded
 _CLEARER = 2.0  # than the clearest keyframe of the shot
-_NEARLY = 0.7  # of the clearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +135,9 @@ class Glimpse:
 
 
 def clearest(glimpses: Sequence[Glimpse], held: float) -> Glimpse | None:
-    """One that is much clearer than what is held: of those that are nearly the clearest, the nearest to its keyframe,
-    since all between them has to be decoded."""
-    best = max((each.clear for each in glimpses), default=0.0)
-    if best <= _CLEARER * held:
-        return None
-    enough = [each for each in glimpses if each.clear >= _NEARLY * best]
-    return min(enough, key=lambda each: each.stamp - stamp(each.group.packets[0]))
+    """One that is much clearer than what is held."""
+    best = max(glimpses, key=lambda each: each.clear, default=None)
+    return best if best and best.clear > _CLEARER * held else None
 
 
 class _Left:
