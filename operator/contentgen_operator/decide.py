@@ -21,6 +21,7 @@ from contentgen_operator import kinds
 from contentgen_operator.buying import (
     COLLECT_SECONDS,
     deadline_passed,
+    forgotten,
     lost,
     pause_after_refusal,
     pay,
@@ -67,7 +68,9 @@ def _with_said(case: Case) -> Case:
 
 def _of_the_run(case: Case) -> Plan:
     purchase = case.observed.purchase
-    return _BY_STATE[purchase.state](case, purchase) if purchase else _before_payment(case)
+    if purchase is not None:
+        return _BY_STATE[purchase.state](case, purchase)
+    return forgotten(case) if case.run.request_id else _before_payment(case)
 
 
 def _suspended(case: Case, plan: Plan) -> Plan:
