@@ -78,7 +78,7 @@ def _made(video: Path, scratch: Path) -> dict[str, Any]:
     limits = Limits()
     bounds = Bounds(limits.pixels, limits.duration_seconds, memory_bytes=pod_memory())
     made = training_set(spec, video, bounds, Steps(lambda _: None), scratch)
-    return {each.name: each.content for each in made.outputs}
+    return {each.name: each.content for each in (*made.outputs, *made.bundle())}
 
 
 def _seen(video: Path) -> Seen:

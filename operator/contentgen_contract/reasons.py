@@ -80,8 +80,10 @@ REASONS: dict[Reason, Explanation] = {
         "The spec passed the API server but cannot be worked on; the message names the field.", "Correct the spec."
     ),
     Reason.SUBMISSION_UNKNOWN: Explanation(
-        "The provider may or may not have been paid: its reply was lost and it cannot find the request.",
-        "Look at the provider's dashboard. To send it again, annotate the resource as its message says.",
+        "The provider may or may not have been paid: its reply was lost and it cannot find the request. Or it was "
+        "paid, and the ledger has lost it.",
+        "Look at the provider's dashboard, or restore the ledger. To send it again, annotate the resource as its "
+        "message says.",
     ),
     Reason.PROVIDER_REFUSED: Explanation(
         "The provider refused the request before it worked on it; nothing was paid.",

@@ -17,6 +17,7 @@ from contentgen_operator.stages import start
 from contentgen_operator.summary import estimated_micros
 
 COLLECT_SECONDS = 15.0  # what a collect stage takes, for the ETA
+_LEDGER_WAIT_SECONDS = 60.0
 
 
 def pay(case: Case) -> Plan:
@@ -41,6 +42,19 @@ def pay(case: Case) -> Plan:
     doing = submitting(case, Reason.SUBMITTING, f"asking {call.provider} for {call.model}")
     payment = Payment(key=case.key, purchase=purchase, call=call)
     return plan_of(case, doing, again=SOON).model_copy(update={"payment": payment, "finalizer": True})
+
+
+def forgotten(case: Case) -> Plan:
+    """The status knows of a request, the ledger does not: records were lost, as by a backup that was too old."""
+    if case.resource.resubmit == case.key.token:
+        return next_attempt(case, "a person asked for another submission")
+    message = (
+        f"request {case.run.request_id} of {kinds.provider_of(case.kind)} was paid, and the ledger in MongoDB has lost "
+        "it: restore the ledger and this goes on, or allow another payment with the annotation "
+        f"contentgen.dev/resubmit={case.key.token}"
+    )
+    doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
+    return plan_of(case, doing, again=_LEDGER_WAIT_SECONDS)
 
 
 def lost(case: Case, purchase: Purchase) -> Plan:

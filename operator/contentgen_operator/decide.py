@@ -21,6 +21,7 @@ from contentgen_operator import kinds
 from contentgen_operator.buying import (
     COLLECT_SECONDS,
     deadline_passed,
+    forgotten,
     lost,
     pause_after_refusal,
     pay,
@@ -68,6 +69,8 @@ def _with_said(case: Case) -> Case:
 
 def _of_the_run(case: Case) -> Plan:
     purchase = case.observed.purchase
+    if purchase is None and case.run.request_id:
+        return forgotten(case)
     if case.cancelled and (plan := cancelling(case, purchase)) is not None:
         return plan
     return _BY_STATE[purchase.state](case, purchase) if purchase else _before_payment(case)

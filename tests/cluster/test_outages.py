@@ -40,7 +40,7 @@ def long_film(light: World, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A film that takes longer to come down than the others take to get to their stages."""
     content = media.film(tmp_path_factory.mktemp("media"), media.scenes(48, 2, (640, 360)), sound=False, streams=True)
     light.sandbox.put("/media/outage.mp4", content=content).raise_for_status()
-    return f"{HOST}/media/outage.mp4?seconds=40"
+    return f"{HOST}/media/outage.mp4?seconds=30"
 
 
 @pytest.fixture(scope="module")

@@ -389,6 +389,24 @@ def test_pictures_wait_for_their_lora(phase: Phase | None) -> None:
     assert "jesse" in (plan.status.message or "")
 
 
+@pytest.mark.parametrize("kind", Kind)
+def test_what_was_submitted_is_not_paid_again_where_the_ledger_has_lost_it(kind: Kind) -> None:
+    status = running(kind, phase=Phase.PROCESSING, reason=Reason.PROCESSING, request_id="r1", submitted_at=NOW)
+    seen = Observed(provider_configured=True)
+    plan = decide(resource(kind, status), seen, NOW, POLICY)
+    assert plan.payment is None
+    assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
+    message = plan.status.message or ""
+    assert "request r1" in message
+    assert plan.again_seconds
+    restored = Observed(provider_configured=True, purchase=purchase(kind, PurchaseState.SUBMITTED))
+    assert decide(resource(kind, plan.status), restored, NOW, POLICY).status.phase is Phase.PROCESSING
+    allowed = {"contentgen.dev/resubmit": message.rpartition("=")[2]}
+    again = decide(resource(kind, plan.status, annotations=allowed), seen, NOW, POLICY)
+    assert again.status.run is not None
+    assert (again.status.run.paid_attempt, again.status.run.request_id) == (2, None)
+
+
 def test_a_failed_lora_fails_its_pictures() -> None:
     plan = decide(with_lora(), Observed(loras=(LoraView(name="jesse", phase=Phase.FAILED),)), NOW, POLICY)
     assert reason(plan) == (Phase.FAILED, Reason.LORA_FAILED)

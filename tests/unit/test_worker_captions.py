@@ -1,6 +1,9 @@
 """Captions: one line, the trigger always in it, facts that the figures bear out, and a vision model's words."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +194,16 @@ def test_a_model_that_is_not_whole(tmp_path: Path, left_out: str) -> None:
     (folder / left_out).unlink()
     with pytest.raises(NoVisionModel, match=r"captions\.engine is Vision, but the vision model in .* can't be loaded"):
         VisionModel(folder)
+
+
+def test_nobody_is_told_which_model_is_loaded(tmp_path: Path) -> None:
+    """onnxruntime reads this when it is imported, and sends from then on."""
+    (tmp_path / "onnxruntime.py").write_text("import os; raise ImportError(os.environ.get('ORT_DISABLE_TELEMETRY'))")
+    load = "from contentgen_worker.media.vision import VisionModel; VisionModel(None)"
+    told = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    told.pop("ORT_DISABLE_TELEMETRY", None)
+    child = subprocess.run([sys.executable, "-c", load], env=told, capture_output=True, text=True, check=False)
+    assert "this worker image has none (1)" in child.stderr
 
 
 def test_no_model(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from contentgen_worker.files import Output
 from contentgen_worker.media.choose import Candidate, Rejection, Verdict
-from contentgen_worker.media.dataset import Heading, Judged, build, index_of, preview_of
+from contentgen_worker.media.dataset import Heading, Judged, build, bundle, index_of, preview_of
 from contentgen_worker.media.faces import FaceBox
 from contentgen_worker.media.lettering import fitted, width, wrapped
 from contentgen_worker.media.quality import Scores
@@ -80,7 +80,7 @@ def test_the_index_tells_everything(judged: Judged) -> None:
 
 
 def test_all_files_are_made(judged: Judged, tmp_path: Path) -> None:
-    outputs = {each.name: each for each in build(judged, SHOTS, CAPTIONS, HEADING, tmp_path)}
+    outputs = {each.name: each for each in made(judged, tmp_path)}
     numbers = ("0001", "0002", "0003")
     assert set(outputs) == {"dataset.json", "dataset.zip", "preview.jpg"} | {
         name for number in numbers for name in (f"images/{number}.jpg", f"captions/{number}.txt")
@@ -90,13 +90,17 @@ def test_all_files_are_made(judged: Judged, tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(content(outputs["dataset.zip"]))) as archive:
         assert archive.namelist() == [f"{number}.{kind}" for number in numbers for kind in ("jpg", "txt")]
         assert archive.read("0003.txt").decode() == CAPTIONS[2]
-    again = {each.name: each for each in build(judged, SHOTS, CAPTIONS, HEADING, tmp_path)}
+    again = {each.name: each for each in made(judged, tmp_path)}
     assert {name: each.sha256 for name, each in again.items()} == {name: each.sha256 for name, each in outputs.items()}
 
 
 def test_a_caption_too_few_is_an_error(judged: Judged, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="shorter"):
-        build(judged, SHOTS, CAPTIONS[:2], HEADING, tmp_path)
+        build(judged, SHOTS, CAPTIONS[:2])
+
+
+def made(judged: Judged, folder: Path) -> tuple[Output, ...]:
+    return (*build(judged, SHOTS, CAPTIONS), *bundle(judged, CAPTIONS, HEADING, folder))
 
 
 def content(output: Output) -> bytes:

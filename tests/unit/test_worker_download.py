@@ -599,6 +599,21 @@ def test_what_a_reader_waits_for_comes_before_the_rest(server: Server, tmp_path:
     assert wanted * PIECE not in [start for start, _ in server.ranges[: 1 + LANES]]
 
 
+def test_at_first_nothing_is_read_ahead(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for what is read, and until somebody waits for all."""
+    monkeypatch.setattr("contentgen_worker.incoming._FIRST", 60)
+    server.content = CONTENT * 6
+    with fetcher(server).begin(Download(url=server.url), tmp_path / "file", Bounds(10**9, 20)) as incoming:
+        assert isinstance(incoming.source, Source)
+        with incoming.source.open() as file:
+            for wanted in (24, 7):
+                file.seek(wanted * PIECE + 77)
+                assert file.read(22) == server.content[wanted * PIECE + 77 : wanted * PIECE + 99]
+        last = len(server.content) // PIECE
+        assert sorted(start // PIECE for start, _ in server.ranges) == [0, 7, 24, last]
+        assert incoming.finish().size_bytes == len(server.content)
+
+
 def test_a_download_ends_with_its_block(server: Server, tmp_path: Path) -> None:
     stuck = threading.Event()
 

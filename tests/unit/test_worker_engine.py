@@ -297,6 +297,17 @@ def test_the_shots_are_the_same_whatever_the_split(reel: Path, tmp_path: Path) -
     assert [each.shot for each in found[1].candidates] == list(range(1, 18))
 
 
+def test_how_far_it_is_is_told_of_parts_that_are_decoded_in_no_time_too(reel: Path, tmp_path: Path) -> None:
+    told: list[float] = []
+    engine.analyse_recording(engine.task(reel, BOUNDS, Dataset(), 60), tmp_path, 3, told.append)
+    with opened(reel) as container:
+        parts = len(list(segments.plan(container, 3)))
+    assert parts > 3
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(len(times(reel)) / FPS, abs=2 * parts / FPS)
+    assert len(set(told)) >= parts
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_frames_are_limited_in_all_segments_together(reel: Path, tmp_path: Path, workers: int) -> None:
     count = len(times(reel))

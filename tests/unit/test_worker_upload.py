@@ -4,6 +4,7 @@ import base64
 import hashlib
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -127,6 +128,26 @@ def test_sixteen_connections_carry_all_files(store: Store) -> None:
     stored(store)
     assert (store.connections, store.most_at_once) == (16, 16)
     assert len(store.puts) == len(OUTPUTS)
+
+
+def test_the_last_files_are_made_while_the_others_are_on_their_way(store: Store) -> None:
+    made = threading.Event()
+
+    def waits(*_: object) -> bool:
+        assert made.wait(20)
+        return False
+
+    def more() -> Sequence[Output]:
+        while not store.puts:
+            time.sleep(0.001)
+        made.set()
+        return OUTPUTS[-2:]
+
+    store.behave = waits
+    with Uploader(store.grants, STORE.scaled(0.05)) as uploader:
+        files = uploader.store(OUTPUTS[:-2], lambda _: None, more)
+    assert [file.name for file in files] == [output.name for output in OUTPUTS]
+    assert store.objects == {output.name: output.content for output in OUTPUTS}
 
 
 def test_an_upload_that_dies_half_way_leaves_nothing_and_is_sent_again(store: Store) -> None:

@@ -33,7 +33,7 @@ def make(video: Path, out: Path, trigger: str, speed: Speed, settings: str, *, v
         # Beside the result, so that files are moved and not copied.
         with tempfile.TemporaryDirectory(prefix=".contentgen-", dir=out) as scratch:
             made = training_set(spec, video.resolve(), _bounds(), Steps(_tell), Path(scratch), describer=describer)
-            for output in made.outputs:
+            for output in (*made.bundle(), *made.outputs):  # which are moved away from here
                 _put(output, out / output.name)
     except NoVisionModel as error:
         _say(f"--settings: {error}")

@@ -6,6 +6,7 @@ Bytes are hashed in their order, as soon as those before them are there; one pas
 import errno
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from contentgen_worker.retry import Patience
 RUN = 2  # pieces that are asked for at once: what a reader waits for begins when the first lane is through with its own
 LANES = 4
 _LOOK = 0.25  # seconds
+_FIRST = 0.75  # seconds in which nothing is brought but what a reader waits for
+_GLANCE = 0.01  # seconds
 _PASSING_CODES = (408, 425, 429)
 Watch = Callable[[float], None]
 
@@ -127,6 +130,7 @@ class Growing(Incoming):
         self._digest = hashlib.sha256()
         self._hashed = 0
         self._hashing = threading.Lock()
+        self._hurry, self._ahead_from = threading.Event(), time.monotonic() + _FIRST
         self._free = bytearray(b"\1" * self.growth.pieces)
         first = self._taken(range(-(-opened.part.end // PIECE)))
         # The index of an MP4 may be at its end: the second lane begins there.
@@ -137,6 +141,11 @@ class Growing(Incoming):
         for lane, run in zip_longest(self._lanes, (first, last)[:count]):
             answer = opened.response if lane is opened.lane else None
             threading.Thread(target=self._work, args=(lane, run or None, answer), name="download", daemon=True).start()
+
+    def finish(self, watch: Watch = no_watch) -> Fetched:
+        """As any file's; from now on its parts may come in any order."""
+        self._hurry.set()
+        return super().finish(watch)
 
     def _taken(self, run: range) -> range:
         self._free[run.start : run.stop] = bytes(len(run))
@@ -158,9 +167,20 @@ class Growing(Incoming):
             self._leave()
 
     def _next(self) -> range | None:
+        self._await_reader()
         with self._changes:
             run = next_run(self._free, self.growth.readers(), RUN)
             return run and self._taken(run)
+
+    def _await_reader(self) -> None:
+        """At first nothing is read ahead: it would stand in the way of the index, and of where the segments begin."""
+        while time.monotonic() < self._ahead_from and any(self._free) and not self._awaited():
+            if self._hurry.wait(_GLANCE):
+                return
+
+    def _awaited(self) -> bool:
+        """Somebody reads what no lane brings."""
+        return any(self._free[piece] for piece in self.growth.readers())
 
     def _leave(self) -> None:
         """The last lane leaves a file."""
@@ -187,8 +207,9 @@ class Growing(Incoming):
             self._error = blamed(error, self._download)
             self.growth.fail()
             self._over.set()
+        self._hurry.set()
         for lane in self._lanes:
-            lane.shut()
+            lane.end()
 
     def _share(self) -> float:
         return self._hashed / self.size

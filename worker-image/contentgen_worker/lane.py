@@ -44,6 +44,7 @@ class Lane:
         self._client: httpx.Client | None = None
         self._target: Target | None = None
         self._socket: socket.socket | None = None
+        self._ended = False
 
     def get(self, headers: Mapping[str, str]) -> httpx.Response:
         """An answer whose body is still to be read; close it. Raises NotAllowed or Unreachable."""
@@ -67,6 +68,11 @@ class Lane:
             with suppress(OSError):
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # TLS's own would ask the other side
 
+    def end(self) -> None:
+        """Shut, and ask nothing more: to `get`, a connection that was shut is one that the other side closed."""
+        self._ended = True
+        self.shut()
+
     def _anew(self, headers: Mapping[str, str]) -> httpx.Response:
         if self._guard is None:
             return self._ask(Target(httpx.URL(self._url), ()), headers)
@@ -83,6 +89,8 @@ class Lane:
 
     def _ask(self, target: Target, headers: Mapping[str, str]) -> httpx.Response:
         """Of the first address that answers; the next request goes to it again."""
+        if self._ended:
+            raise Unreachable(f"{shown(target.url)}: given up")
         self._client = self._client or httpx.Client(verify=system_tls(), trust_env=False, timeout=_TIMEOUT)
         seconds = min(self._meter.bounds.answer_seconds, self._meter.left)
         error: Exception | None = None
@@ -112,6 +120,8 @@ class Lane:
         """httpcore tells of each of its steps; of these we need the socket."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._socket = info["return_value"].get_extra_info("socket")
+            if self._ended:
+                self.shut()
 
 
 class _Patience:

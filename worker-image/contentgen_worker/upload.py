@@ -48,16 +48,17 @@ class Uploader:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def store(self, outputs: Sequence[Output], fraction: Fraction) -> tuple[StoredFile, ...]:
-        """Store all files. Raises Retryable where one can't be stored."""
-        done = 0
-        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="upload") as pool:
-            rest = iter(outputs)
-            while batch := list(islice(rest, BATCH)):
-                self._store_batch(batch, pool)
-                done += len(batch)
-                fraction(done / len(outputs))
-        return tuple(output.stored for output in outputs)
+    def store(
+        self, outputs: Sequence[Output], fraction: Fraction, more: Callable[[], Sequence[Output]] = tuple
+    ) -> tuple[StoredFile, ...]:
+        """Store all files; `more` makes the last of them while the others are on their way. Raises Retryable where one
+        can't be stored."""
+        with ThreadPoolExecutor(1) as beside:
+            begun = beside.submit(self._store_all, outputs, fraction)
+            last = more()
+            begun.result()
+        self._store_all(last, lambda _: None)
+        return tuple(output.stored for output in (*outputs, *last))
 
     def put_outcome(self, url: str, outcome: Outcome, another: Callable[[], str]) -> None:
         """Leave the outcome where the operator looks for it, also while it is away.
@@ -72,6 +73,15 @@ class Uploader:
             except _Expired:
                 url = another()
         raise Retryable(f"outcome: the store answered 403 to {_ROUNDS} signed URLs; check its clock and keys")
+
+    def _store_all(self, outputs: Sequence[Output], fraction: Fraction) -> None:
+        done = 0
+        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="upload") as pool:
+            rest = iter(outputs)
+            while batch := list(islice(rest, BATCH)):
+                self._store_batch(batch, pool)
+                done += len(batch)
+                fraction(done / len(outputs))
 
     def _store_batch(self, batch: list[Output], pool: ThreadPoolExecutor) -> None:
         for _ in range(_ROUNDS):

@@ -1,7 +1,7 @@
 """What a stage works with, and what it hands back."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,10 @@ class Workshop:
             raise Verdict(Reason.RESULT_INVALID, "the provider's answer is not a JSON object")
         return answer
 
-    def store(self, outputs: Sequence[Output], fraction: Fraction) -> tuple[StoredFile, ...]:
-        """Store the stage's files."""
-        stored = self.uploader.store(outputs, fraction)
+    def store(
+        self, outputs: Sequence[Output], fraction: Fraction, more: Callable[[], Sequence[Output]] = tuple
+    ) -> tuple[StoredFile, ...]:
+        """Store the stage's files; `more` makes the last of them meanwhile."""
+        stored = self.uploader.store(outputs, fraction, more)
         self.steps.note(files=len(stored), bytes=sum(file.size_bytes for file in stored))
         return stored

@@ -100,9 +100,12 @@ class _Uploader:
     def __init__(self) -> None:
         self.contents: list[bytes] = []
 
-    def store(self, outputs: Sequence[Output], _fraction: Fraction) -> tuple[StoredFile, ...]:
-        self.contents += [_content(output) for output in outputs]
-        return tuple(output.stored for output in outputs)
+    def store(
+        self, outputs: Sequence[Output], _fraction: Fraction, more: Callable[[], Sequence[Output]] = tuple
+    ) -> tuple[StoredFile, ...]:
+        everything = (*outputs, *more())
+        self.contents += [_content(output) for output in everything]
+        return tuple(output.stored for output in everything)
 
 
 def _content(output: Output) -> bytes:

@@ -9,13 +9,13 @@ from pathlib import Path
 from av.container import InputContainer
 
 from contentgen_contract.spec import Detector, SceneDetection, Speed
-from contentgen_worker.media.adaptive import adaptive_frames
+from contentgen_worker.media.adaptive import Adaptive, Seen
 from contentgen_worker.media.auto import Auto
 from contentgen_worker.media.best import BestFrames, Held, Wanted
 from contentgen_worker.media.borders import BorderFinder
 from contentgen_worker.media.boundaries import REACH, Boundary, BoundaryDetector, Strip
 from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.decode import Frame, Segment, frames
+from contentgen_worker.media.decode import Segment, frames
 from contentgen_worker.media.picture import Finished, PictureSettings, finish, pixel_aspect
 from contentgen_worker.media.planes import Plane, Shape
 from contentgen_worker.media.probe import opened
@@ -123,42 +123,54 @@ class _Analysis:
         self._sampled = -1e9
         self._borders, self._next_borders, self._pause = BorderFinder(), -1e9, _BORDERS_FIRST
         self._aspect = 1.0
+        self._adaptive: Adaptive | None = None
+        self._shot = 0.0  # the open one's first second
 
     def run(self) -> None:
-        start, seconds, shape, count = None, 0.0, None, 0
+        start, seconds, count = None, 0.0, 0
         with opened(self._task.source) as container:
             self._aspect = pixel_aspect(container.streams.video[0])
-            for count, frame in enumerate(self._frames(container), 1):  # noqa: B007 - told at the end
-                seconds = frame.seconds
-                start = seconds if start is None else start
-                shape = shape or Shape.of(frame.image.width, frame.image.height)
-                planes = shape.shrink(frame.image)
-                look = self._detector.look(planes)
-                self._edges.add(seconds, look)
-                if seconds >= self._next_borders:
-                    self._borders.push(planes.y)
+            for count, seen in enumerate(self._watch(container), 1):  # noqa: B007 - told at the end
+                seconds = seen.seconds
+                if start is None:
+                    start = self._shot = seconds
+                self._edges.add(seconds, seen.look)
+                if seen.planes and seconds >= self._next_borders:
+                    self._borders.push(seen.planes.y)
                     self._next_borders, self._pause = seconds + self._pause, min(1.1 * self._pause, _BORDERS_LAST)
-                self._found(self._detector.push(seconds, look))
-                if self._task.takes(seconds, seconds):
-                    self._best.offer(frame, planes)
+                self._found(self._detector.push(seconds, seen.look))
+                if seen.frame and seen.planes and self._task.takes(seconds, seconds):
+                    self._best.offer(seen.frame, seen.planes)
                 self._tell(seconds - start)
-        if start is None:
-            return
-        self._found(self._detector.finish())
-        self._samples(self._best.finish(seconds))
+            if start is None:
+                return
+            self._found(self._detector.finish())
+            self._samples(self._taken(self._best.finish(seconds), seconds))
         edges = Strip.of(self._edges.head), Strip.of(self._edges.tail)
         self._send(Ended(self._segment.number, count, start, seconds, tuple(self._boundaries), *edges))
 
-    def _frames(self, container: InputContainer) -> Iterator[Frame]:
+    def _watch(self, container: InputContainer) -> Iterator[Seen]:
         if self._task.speed is Speed.FAST and self._task.detection.detector is Detector.AUTO:
-            return adaptive_frames(container, self._segment, self._task.bounds)
+            self._adaptive = Adaptive(container, self._segment, self._task.bounds)
+            yield from self._adaptive.watch()
+            return
         threads = cores() if self._segment.whole else 1
-        return frames(container, self._segment, self._task.bounds, threads)
+        shape: Shape | None = None
+        for frame in frames(container, self._segment, self._task.bounds, threads):
+            shape = shape or Shape.of(frame.image.width, frame.image.height)
+            planes = shape.shrink(frame.image)
+            yield Seen(frame.seconds, self._detector.look(planes), planes, frame)
 
     def _found(self, boundaries: list[Boundary]) -> None:
         for boundary in boundaries:
             self._boundaries.append(boundary)
-            self._samples(self._best.boundary(boundary))
+            self._samples(self._taken(self._best.boundary(boundary), boundary.start))
+            self._shot = boundary.end
+
+    def _taken(self, held: list[Held], end: float) -> list[Held]:
+        if self._adaptive is None:
+            return held
+        return self._adaptive.pictures(held, self._shot, end, lambda second: self._task.takes(second, second))
 
     def _samples(self, chosen: list[Held]) -> None:
         for held in chosen:

@@ -17,12 +17,12 @@ from contentgen_worker.media.decode import Frame
 from contentgen_worker.media.planes import Plane, Planes, luma
 
 SLOT = 0.4  # seconds
+EDGE = 0.12  # seconds beside a boundary: encoders need some frames after a cut
 _PENDING = LAG + 0.5  # seconds; a boundary may still be found that lies so far back
 _UNSETTLED = int(_PENDING / SLOT) + 2  # slots
 _SPARE = 6  # slots of an open shot beyond those that are wanted
 _LOOKED_AT = 3  # slots whose full picture is measured, for each frame that is wanted
 _SUDDEN = 6.0  # mean difference of luma, beyond twice that of the frame before
-_EDGE = 0.12  # seconds beside a boundary: encoders need some frames after a cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def joined(slots: Sequence[Held]) -> list[Held]:
 def best(slots: Sequence[Held], start: float, end: float, wanted: Wanted) -> list[Held]:
     """The sharpest frame of each of as many equal parts of the shot as frames are wanted."""
     parts: dict[int, list[Held]] = defaultdict(list)
-    for held in [each for each in slots if start + _EDGE <= each.frame.seconds <= end - _EDGE] or slots:
+    for held in [each for each in slots if start + EDGE <= each.frame.seconds <= end - EDGE] or slots:
         parts[part_of(held.frame.seconds, start, end, wanted.of(end - start))].append(held)
     return [_sharpest(parts[part]) for part in sorted(parts)]
 

@@ -80,21 +80,28 @@ class Heading:
     lines: Sequence[str]
 
 
-def build(
-    judged: Judged, shots: Sequence[Shot], captions: Sequence[str], heading: Heading, scratch: Path
-) -> tuple[Output, ...]:
-    """All files of the training set. `captions`: one for each picture that is kept, in order of time."""
+def build(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> tuple[Output, ...]:
+    """Pictures, captions and dataset.json. `captions`: one for each picture that is kept, in order of time."""
     texts = [caption.encode() for caption in captions]
-    numbered = [(f"{number:04}", candidate) for number, candidate in enumerate(judged.kept, 1)]
-    images = [Output.of_path(f"images/{number}.jpg", JPEG, each.path) for number, each in numbered]
+    images = [Output.of_path(f"images/{number}.jpg", JPEG, each.path) for number, each in _numbered(judged)]
     sidecars = [
-        Output.of_bytes(f"captions/{number}.txt", TEXT, text) for (number, _), text in zip(numbered, texts, strict=True)
+        Output.of_bytes(f"captions/{number}.txt", TEXT, text)
+        for (number, _), text in zip(_numbered(judged), texts, strict=True)
     ]
-    index = Output.of_bytes("dataset.json", JSON, index_of(judged, shots, captions).encode())
-    archive = Output.of_path("dataset.zip", "application/zip", _zip(numbered, texts, scratch / "dataset.zip"))
+    return (*images, *sidecars, Output.of_bytes("dataset.json", JSON, index_of(judged, shots, captions).encode()))
+
+
+def bundle(judged: Judged, captions: Sequence[str], heading: Heading, scratch: Path) -> tuple[Output, ...]:
+    """What shows or holds all pictures at once: dataset.zip and preview.jpg."""
+    texts = [caption.encode() for caption in captions]
+    archive = Output.of_path("dataset.zip", "application/zip", _zip(_numbered(judged), texts, scratch / "dataset.zip"))
     sheet = scratch / "preview.jpg"
     preview_of(judged, captions, heading.title, heading.lines).save(sheet, "JPEG", quality=88)
-    return (*images, *sidecars, index, archive, Output.of_path("preview.jpg", JPEG, sheet))
+    return archive, Output.of_path("preview.jpg", JPEG, sheet)
+
+
+def _numbered(judged: Judged) -> list[tuple[str, Candidate]]:
+    return [(f"{number:04}", candidate) for number, candidate in enumerate(judged.kept, 1)]
 
 
 def index_of(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> str:

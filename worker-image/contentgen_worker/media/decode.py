@@ -21,9 +21,13 @@ from contentgen_worker.media.probe import is_cover
 
 if TYPE_CHECKING:
     Packet = av.Packet[VideoStream]
-_BROKEN_PACKETS = 1000  # a stream with more is given up
-# A tenth of H.264's work is smoothing block edges. Frames that no other builds on are looked at, small, and not taken.
-_UNSEEN = {"skip_loop_filter": "noref"}
+BROKEN_PACKETS = 1000
+"""A stream with more is given up."""
+
+UNSEEN = {"skip_loop_filter": "noref"}
+"""A tenth of H.264's work is smoothing block edges. Frames that no other builds on are looked at, small, and not
+taken."""
+
 _SLACK = 60.0  # seconds that a recording may be longer than its header says
 _FRAME = 1 / 25  # seconds; where the file names no rate
 
@@ -102,25 +106,21 @@ class Skip(StrEnum):
 
     NOTHING = "DEFAULT"
     UNUSED = "NONREF"
-    BUT_KEYS = "NONKEY"
 
 
 def frames(
     container: InputContainer,
     segment: Segment,
     bounds: Bounds,
-    threads: int | None = 1,
+    threads: int = 1,
     skip: Skip = Skip.NOTHING,
 ) -> Iterator[Frame]:
     """The frames of a segment in order of time. Broken packets are left out, as a player does.
 
-    `threads` None: the decoder is open already.
-
     Raises BeyondLimits, or Unsupported for a stream that is broken throughout."""
     stream = video_stream(container)
-    if threads is not None:
-        stream.thread_count, stream.thread_type = threads, "AUTO"
-        stream.codec_context.options = _UNSEEN
+    stream.thread_count, stream.thread_type = threads, "AUTO"
+    stream.codec_context.options = UNSEEN
     stream.codec_context.skip_frame = skip.value
     clock = Clock(stream, (container.duration or 0) / av.time_base)
     for number, image in enumerate(_within(_decoded(container, stream, segment), segment), 1):
@@ -148,32 +148,34 @@ def _within(images: Iterator[tuple[av.VideoFrame, bool]], segment: Segment) -> I
 def _decoded(container: InputContainer, stream: VideoStream, segment: Segment) -> Iterator[tuple[av.VideoFrame, bool]]:
     """Each picture, and whether the next segment's keyframe has been met by then."""
     last, broken = False, 0
-    for packet in _packets(container, stream, segment):
-        last = last or _ends(packet, segment)
+    for packet in packets(container, stream, segment):
+        last = last or ends(packet, segment)
         try:
             for image in packet.decode():
                 yield image, last
         except av.error.InvalidDataError:
             broken += 1
-            if broken > _BROKEN_PACKETS:
+            if broken > BROKEN_PACKETS:
                 raise Unsupported("its pictures can't be decoded; it may be damaged") from None
 
 
-def _ends(packet: "Packet", segment: Segment) -> bool:
+def ends(packet: "Packet", segment: Segment) -> bool:
+    """Whether it is the next segment's first keyframe, or a later one."""
     return segment.end is not None and packet.is_keyframe and (packet.pts or 0) >= segment.end
 
 
-def _packets(container: InputContainer, stream: VideoStream, segment: Segment) -> "Iterator[Packet]":
+def packets(container: InputContainer, stream: VideoStream, segment: Segment) -> "Iterator[Packet]":
+    """From a segment's first keyframe to the end of the recording."""
     if segment.seek is None:
         return container.demux(stream)
     container.seek(segment.seek, stream=stream)
-    packets = container.demux(stream)
-    return chain(_first(packets, segment), packets)
+    found = container.demux(stream)
+    return chain(_first(found, segment), found)
 
 
-def _first(packets: "Iterator[Packet]", segment: Segment) -> "Iterator[Packet]":
+def _first(found: "Iterator[Packet]", segment: Segment) -> "Iterator[Packet]":
     """The segment's first keyframe; a seek may land before it."""
-    for packet in packets:
+    for packet in found:
         if packet.is_keyframe and packet.pts is not None and packet.pts >= (segment.start or 0):
             yield packet
             return

@@ -174,8 +174,7 @@ class _Crew:
 
     def _hear(self, message: object) -> None:
         if isinstance(message, Reached):
-            self._reached[message.segment] = message.seconds
-            self._watch(sum(self._reached.values()))
+            self._advance(message.segment, message.seconds)
         elif isinstance(message, Sample):
             self.samples.append(self._stored(message))
         elif isinstance(message, Ended):
@@ -183,9 +182,14 @@ class _Crew:
             self._frames += message.frames
             self._task.bounds.check_frames(self._frames)
             self._ended[number] = message
+            self._advance(number, message.end - message.start)
             for pair in ((number - 1, number), (number, number + 1)):
                 if self._ended.keys() >= set(pair):
                     self._join(*pair)
+
+    def _advance(self, segment: int, seconds: float) -> None:
+        self._reached[segment] = seconds
+        self._watch(sum(self._reached.values()))
 
     def joined(self) -> tuple[list[Ended], list[list[Boundary]]]:
         """The parts, in order, and what is beside the joints between them."""

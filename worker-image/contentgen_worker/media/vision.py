@@ -3,10 +3,11 @@
 For instance vit-gpt2-image-captioning (https://huggingface.co/Xenova/vit-gpt2-image-captioning). The folder holds
 `encoder_model.onnx` and `decoder_model.onnx` (in it, or in `onnx/`; quantized ones are taken first),
 `preprocessor_config.json`, `config.json` or `generation_config.json`, and `tokenizer.json`. Its packages are the extra
-`contentgen[vision]`; nothing is fetched from anywhere.
+`contentgen[vision]`; nothing is fetched from anywhere, and nothing is told to anybody.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,7 @@ class VisionModel:
 
     def __init__(self, folder: Path) -> None:
         """Raises NoVisionModel where the folder or the extra is not there, or they don't fit."""
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # from 1.29 on it tells its makers which models it loads
         try:
             import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
         except ImportError as error:

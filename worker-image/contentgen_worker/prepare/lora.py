@@ -1,6 +1,8 @@
 """From a video to a training set."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from contentgen_contract.names import Step
@@ -27,9 +29,11 @@ _USUAL_FPS = 25.0  # where a file says nothing
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The files of a training set, not yet stored, and what was found out about the video."""
+    """The files of a training set, not yet stored, and what was found out about the video. `bundle` makes the zip and
+    the sheet, which nobody need wait for before the others are stored."""
 
     outputs: tuple[Output, ...]
+    bundle: Callable[[], tuple[Output, ...]]
     facts: DatasetFacts
 
 
@@ -44,7 +48,7 @@ def prepare(shop: Workshop) -> Result:
         made = training_set(spec, incoming.source, shop.media_bounds, shop.steps, shop.scratch, describer=describer)
         incoming.finish()
     with shop.steps(Step.UPLOADING_DATASET) as fraction:
-        files = shop.store(made.outputs, fraction)
+        files = shop.store(made.outputs, fraction, made.bundle)
     return Result(files, made.facts)
 
 
@@ -74,9 +78,10 @@ def training_set(
         judged = _judged(steps, spec, analysis.candidates)
         captions = written(judged.kept, spec.dataset.captions, spec.trigger_word, length, describer)
         heading = dataset.Heading(spec.lora_name, _lines(spec, judged, analysis.shots, captions))
-        outputs = dataset.build(judged, analysis.shots, captions, heading, scratch)
+        outputs = dataset.build(judged, analysis.shots, captions)
         fraction(1)
-    return TrainingSet(outputs, _facts(judged, analysis, recording, files_of(video)[0].stat().st_size))
+    bundle = partial(dataset.bundle, judged, captions, heading, scratch)
+    return TrainingSet(outputs, bundle, _facts(judged, analysis, recording, files_of(video)[0].stat().st_size))
 
 
 def _shape(recording: Recording) -> str:
