@@ -22,7 +22,7 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
     last = case.resource.status
     fresh = last.run is None or last.run.number != run.number
     purchase = case.observed.purchase
-    if purchase is not None:
+    if purchase is not None and run.paid_attempt == case.run.paid_attempt:  # the next one has no request yet
         run = run.model_copy(update={"request_id": purchase.request_id, "submitted_at": purchase.submitted_at})
     state = State(
         kind=case.kind,
