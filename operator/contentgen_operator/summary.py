@@ -23,7 +23,7 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
     last = case.resource.status
     fresh = last.run is None or last.run.number != run.number
     purchase = case.observed.purchase
-    if purchase is not None:
+    if purchase is not None and run.paid_attempt == case.run.paid_attempt:  # the next one has no request yet
         known = {"request_id": purchase.request_id, "submitted_at": purchase.submitted_at, "loras": purchase.loras}
         run = run.model_copy(update=known)
     state = State(
