@@ -38,6 +38,7 @@ _ROUTERS = (
     dataset.router,
     lora.router,
     assets.router,
+    assets.short,
     stats.router,
     downloads.router,
     usage.router,

@@ -1,4 +1,4 @@
-"""Assets as the seeds' lists show them, from records. Pure: what has to be signed is left to the caller."""
+"""Assets as the seeds' lists show them, from records. Pure: addresses are made fetchable by the caller's `shown`."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -10,7 +10,7 @@ from contentgen_gateway.records import Record
 from contentgen_gateway.schemas import Body
 
 Shown = Callable[[object], str | None]
-"""An address with which a browser can show what lies there."""
+"""An address of a record as one that can be fetched; None where there is none to give."""
 
 
 class LatestVersion(Body):
@@ -28,7 +28,7 @@ class Lora(Body):
     trigger: str | None
     versions: int = Field(description="How many there are.")
     latest_version: LatestVersion
-    thumbnail_url: str | None = Field(description="Its contact sheet, for 15 minutes.")
+    thumbnail_url: str | None = Field(description="Its contact sheet.")
     tags: list[str]
 
 
@@ -50,7 +50,7 @@ class Picture(Body):
     model: str | None
     prompt: str | None
     image_url: str | None
-    thumbnail_url: str | None = Field(description="256 pixels at most, for 15 minutes.")
+    thumbnail_url: str | None = Field(description="256 pixels at most.")
     width: int | None
     height: int | None
     created_at: datetime | None
@@ -94,7 +94,7 @@ def lora(record: Record, shown: Shown) -> Lora:
         name=config.get("loraName") or record.get("name"),
         trigger=config.get("trigger"),
         versions=len(made),
-        latest_version=LatestVersion(model_url=newest.get("modelUrl"), created_at=newest.get("createdAt")),
+        latest_version=LatestVersion(model_url=shown(newest.get("modelUrl")), created_at=newest.get("createdAt")),
         thumbnail_url=shown(newest.get("previewUrl")),
         tags=(record.get("metadata") or {}).get("tags") or [],
     )
@@ -111,7 +111,7 @@ def pictures(record: Record, shown: Shown) -> list[Picture]:
             file=picture_name(image),
             model=version.get("model") or config.get("model"),
             prompt=version.get("prompt") or config.get("prompt"),
-            image_url=image.get("url"),
+            image_url=shown(image.get("url")),
             thumbnail_url=shown(image.get("thumbnailUrl") or image.get("url")),
             width=image.get("width"),
             height=image.get("height"),
@@ -122,7 +122,7 @@ def pictures(record: Record, shown: Shown) -> list[Picture]:
     ]
 
 
-def transcript(record: Record) -> Transcript:
+def transcript(record: Record, shown: Shown) -> Transcript:
     """A transcript in its newest version."""
     newest = next(iter(versions_of(record)), {})
     return Transcript(
@@ -130,8 +130,8 @@ def transcript(record: Record) -> Transcript:
         file_name=(record.get("sourceVideo") or {}).get("filename"),
         duration=newest.get("duration"),
         word_count=newest.get("wordCount"),
-        transcript_url=newest.get("transcriptUrl"),
-        text_url=newest.get("textUrl"),
+        transcript_url=shown(newest.get("transcriptUrl")),
+        text_url=shown(newest.get("textUrl")),
         speakers=newest.get("speakers"),
         created_at=newest.get("createdAt") or record.get("createdAt"),
     )

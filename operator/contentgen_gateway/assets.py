@@ -1,20 +1,18 @@
 """`/api/assets`: what was made, by kind, in the seeds' shapes; and the search over all of it."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import Field, StringConstraints
 
-from contentgen_contract import keys, patterns
+from contentgen_contract import patterns
 from contentgen_contract.names import Kind
 from contentgen_contract.terms import words
 from contentgen_gateway import asset_shapes, tallies
 from contentgen_gateway.asset_shapes import LoraList, PictureList, TranscriptList
 from contentgen_gateway.callers import Caller
-from contentgen_gateway.files import Files
 from contentgen_gateway.jobs import page, shown
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import RESPONSES, BadRequest
@@ -23,6 +21,8 @@ from contentgen_gateway.records import Record
 from contentgen_gateway.schemas import JobList, Listing, Paging
 
 router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONSES)
+short = APIRouter(prefix="/api", tags=["assets"], responses=RESPONSES)
+"""The same lists under the names that they were first proposed with."""
 
 Model = Annotated[str, StringConstraints(pattern=patterns.MODEL_NAME, max_length=128)]
 _WORDS = 16
@@ -71,15 +71,17 @@ def _tags(given: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each.strip() for each in given.split(",") if each.strip())) if given else ()
 
 
+@short.get("/loras")
 @router.get("/loras")
 async def list_loras(caller: Calling, parts: Using, listed: Annotated[Paging, Query()]) -> LoraList:
     """LoRAs that are trained, each with its newest version."""
     scope, wanted = await asked(caller, parts, listed, Kind.LORA_TRAINING)
     records, total, following = await page(parts, scope, wanted)
-    loras = await asyncio.to_thread(lambda: [asset_shapes.lora(each, browsable(parts.files)) for each in records])
+    loras = await asyncio.to_thread(lambda: [asset_shapes.lora(each, parts.files.shown) for each in records])
     return LoraList(total=total, loras=loras, next_cursor=following)
 
 
+@short.get("/images")
 @router.get("/images")
 async def list_images(caller: Calling, parts: Using, listed: Annotated[PictureListing, Query()]) -> PictureList:
     """Pictures that were made, one entry each; `limit` counts the jobs that they are of."""
@@ -90,8 +92,7 @@ async def list_images(caller: Calling, parts: Using, listed: Annotated[PictureLi
 
 
 def _shown(parts: Parts, records: list[Record]) -> list[asset_shapes.Picture]:
-    show = browsable(parts.files)
-    return [picture for each in records for picture in asset_shapes.pictures(each, show)]
+    return [picture for each in records for picture in asset_shapes.pictures(each, parts.files.shown)]
 
 
 async def _pictures(parts: Parts, scope: Scope, wanted: Wanted) -> int:
@@ -101,14 +102,14 @@ async def _pictures(parts: Parts, scope: Scope, wanted: Wanted) -> int:
     return int(rows[0]["pictures"]) if rows else 0
 
 
+@short.get("/transcripts")
 @router.get("/transcripts")
 async def list_transcripts(caller: Calling, parts: Using, listed: Annotated[Paging, Query()]) -> TranscriptList:
     """Recordings that are transcribed."""
     scope, wanted = await asked(caller, parts, listed, Kind.TRANSCRIPTION)
     records, total, following = await page(parts, scope, wanted)
-    return TranscriptList(
-        total=total, transcripts=[asset_shapes.transcript(each) for each in records], next_cursor=following
-    )
+    found = await asyncio.to_thread(lambda: [asset_shapes.transcript(each, parts.files.shown) for each in records])
+    return TranscriptList(total=total, transcripts=found, next_cursor=following)
 
 
 @router.get("/search")
@@ -117,24 +118,10 @@ async def search_assets(caller: Calling, parts: Using, listed: Annotated[SearchL
     wanted = listed.wanted()
     scope = await parts.sight.scope(caller, listed.namespace, listed.user_id, public=listed.public)
     records, total, following = await page(parts, scope, wanted)
-    return JobList(jobs=[shown(each) for each in records], total=total, next_cursor=following)
+    return JobList(jobs=await shown(parts, records), total=total, next_cursor=following)
 
 
 async def asked(caller: Caller, parts: Parts, listed: Paging, kind: Kind) -> tuple[Scope, Wanted]:
     """Where to look for finished assets of a kind, and for which."""
     wanted = replace(listed.wanted(), type=kind.record_type, made=True)
     return await parts.sight.scope(caller, listed.namespace, listed.user_id, public=listed.public), wanted
-
-
-def browsable(files: Files) -> Callable[[object], str | None]:
-    """Makes an address that a browser can show: signed where the file is an output of ours, else as it is."""
-
-    def show(address: object) -> str | None:
-        if not isinstance(address, str):
-            return None
-        key = files.key_of(address)
-        if key is None:
-            return address
-        return files.url(key, inline=True) if keys.run_of(key) is not None else None
-
-    return show

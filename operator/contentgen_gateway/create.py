@@ -13,7 +13,7 @@ from contentgen_contract.names import CALLER_ANNOTATION, REQUEST_ANNOTATION
 from contentgen_gateway.access import Verb
 from contentgen_gateway.callers import Caller
 from contentgen_gateway.intake import GenerateOrder, Order, TrainOrder, TranscribeOrder, checked
-from contentgen_gateway.loras import resolved
+from contentgen_gateway.loras import resolved, said
 from contentgen_gateway.now import Now, document
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import CONFLICT, RESPONSES, BadRequest, Problem
@@ -101,7 +101,7 @@ async def _once(caller: Caller, parts: Parts, order: Order, namespace: str, key:
         raise BadRequest("name", order.name, "left out: with an Idempotency-Key the name follows from the key")
     kind, of_key = order.kind, _hash(caller.name, namespace, order.kind.value, key)
     # Of what was said, not of what it meant then: a LoRA that has a newer version by now makes no other request of it.
-    request = f"{of_key}.{_hash(order.spec())}"
+    request = f"{of_key}.{_hash(said(order.spec(), parts.files))}"
     name = _name(kind.short_name, of_key[:20])
     for _ in range(_TRIES):
         there = await parts.resources.get(kind, namespace, name)

@@ -128,7 +128,7 @@ def _folders(parts: Parts, record: Record, wanted: int | None) -> Iterator[tuple
 
 
 def _url(parts: Parts, folder: str, name: str) -> str:
-    return parts.files.url(folder + name, inline=True)
+    return parts.files.signed(folder + name)
 
 
 def _page(whose: tuple[str, int], index: Index, window: Window, url: Callable[[str], str]) -> Dataset:

@@ -1,9 +1,10 @@
 """`/api/assets/{jobId}/download` and `/stats`: a file of a job for a while, and what became of the asset."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
+from fastapi.responses import RedirectResponse
 from pydantic import Field
 
 from contentgen_contract import keys
@@ -20,6 +21,7 @@ from contentgen_gateway.sight import KINDS
 
 router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONSES)
 GB = 10**9
+_REDIRECTED: dict[int | str, dict[str, Any]] = {307: {"description": "The file, for 15 minutes."}}
 
 
 class Wish(Body):
@@ -75,6 +77,15 @@ async def download(
     lifetime = timedelta(seconds=wish.expires)
     url = parts.files.url(key, lifetime)
     return Download(url=url, expires_at=now + lifetime, file=file, version=version, size_bytes=size)
+
+
+@router.get("/{job_id}/download/{file:path}", status_code=307, response_class=RedirectResponse, responses=_REDIRECTED)
+async def fetch(
+    caller: Calling, parts: Using, job_id: Name, file: Annotated[str, Path(max_length=64)]
+) -> RedirectResponse:
+    """On to a signed URL of one file, for `curl -L` and links. It is counted as a download."""
+    there = await download(caller, parts, Response(), job_id, Wish(file=file))
+    return RedirectResponse(there.url, headers={"Cache-Control": "no-store"})
 
 
 def located(parts: Parts, record: Record, file: str | None, number: int | None) -> tuple[str, int, str]:

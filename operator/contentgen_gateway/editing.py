@@ -9,7 +9,7 @@ from contentgen_contract.names import CHANGED_BY_ANNOTATION
 from contentgen_contract.spec import Tag
 from contentgen_gateway.access import Verb
 from contentgen_gateway.held import changed, held
-from contentgen_gateway.jobs import shown
+from contentgen_gateway.jobs import one
 from contentgen_gateway.parts import Calling, Using
 from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.schemas import Body as Shape
@@ -53,4 +53,4 @@ async def edit(caller: Calling, parts: Using, job_id: Name, wish: Edit) -> Job:
     record = job.record | {"metadata": (job.record.get("metadata") or {}) | change}
     # The operator writes the same when it sees the resource; a job that has none any more is written here alone.
     await parts.records.describe(record)
-    return shown(record)
+    return await one(parts, record)

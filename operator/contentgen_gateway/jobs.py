@@ -1,9 +1,12 @@
 """`/api/jobs`: any job, by id and in lists, in the seeds' shapes."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from contentgen_gateway.outputs import with_addresses
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.queries import Scope, Wanted, counting, cursor_after, listing
@@ -20,13 +23,13 @@ async def list_jobs(caller: Calling, parts: Using, listed: Annotated[Listing, Qu
     """Jobs that the caller may see, a page at a time."""
     scope = await parts.sight.scope(caller, listed.namespace, listed.user_id, public=listed.public)
     records, total, following = await page(parts, scope, listed.wanted())
-    return JobList(jobs=[shown(each) for each in records], total=total, next_cursor=following)
+    return JobList(jobs=await shown(parts, records), total=total, next_cursor=following)
 
 
 @router.get("/jobs/{job_id}")
 async def get_job(caller: Calling, parts: Using, job_id: Name) -> Job:
     """One job, whole."""
-    return shown(await parts.sight.job(caller, job_id))
+    return await one(parts, await parts.sight.job(caller, job_id))
 
 
 async def page(parts: Parts, scope: Scope, wanted: Wanted) -> tuple[list[Record], int, str | None]:
@@ -48,6 +51,13 @@ async def page(parts: Parts, scope: Scope, wanted: Wanted) -> tuple[list[Record]
     return listed, total, cursor_after(listed[-1], wanted) if more and listed else None
 
 
-def shown(record: Record) -> Job:
+async def one(parts: Parts, record: Record) -> Job:
     """A record as the API shows it."""
-    return Job.model_validate(record)
+    return (await shown(parts, [record]))[0]
+
+
+async def shown(parts: Parts, records: Sequence[Record]) -> list[Job]:
+    """Records as the API shows them: what they have made can be fetched from the addresses."""
+    show = parts.files.shown
+    # Not here: a page of jobs may have hundreds of addresses to be signed.
+    return await asyncio.to_thread(lambda: [Job.model_validate(with_addresses(each, show)) for each in records])

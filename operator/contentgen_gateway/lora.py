@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.callers import Caller
-from contentgen_gateway.jobs import page, shown
+from contentgen_gateway.jobs import one, page, shown
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import RESPONSES, NotFound
 from contentgen_gateway.queries import JobStatus
@@ -47,7 +47,7 @@ async def list_trainings(caller: Calling, parts: Using, listed: Annotated[LoraLi
     wanted = replace(listed.wanted(), type=Kind.LORA_TRAINING.record_type, status=listed.status)
     scope = await parts.sight.scope(caller, listed.namespace, listed.user_id, public=listed.public)
     records, total, following = await page(parts, scope, wanted)
-    return JobList(jobs=[shown(each) for each in records], total=total, next_cursor=following)
+    return JobList(jobs=await shown(parts, records), total=total, next_cursor=following)
 
 
 @router.get("/status/{job_id}")
@@ -59,7 +59,7 @@ async def get_status(caller: Calling, parts: Using, job_id: Name) -> LoraStatus:
 @router.get("/{job_id}")
 async def get_training(caller: Calling, parts: Using, job_id: Name) -> Job:
     """A training, whole."""
-    return shown(await training(caller, parts, job_id))
+    return await one(parts, await training(caller, parts, job_id))
 
 
 async def training(caller: Caller, parts: Parts, job_id: str) -> Record:

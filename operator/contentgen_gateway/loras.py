@@ -9,6 +9,7 @@ from typing import Any
 from contentgen_contract.names import Kind
 from contentgen_contract.status import ResourceStatus
 from contentgen_gateway.callers import Caller
+from contentgen_gateway.files import Files
 from contentgen_gateway.intake import GenerateOrder
 from contentgen_gateway.parts import Parts
 from contentgen_gateway.problems import BadRequest, NotFound
@@ -28,6 +29,15 @@ async def resolved(caller: Caller, parts: Parts, order: GenerateOrder, namespace
             name = await _trained(caller, parts, namespace, _Given(where, path.partition("?")[0], key))
             loras[index] = {"loraRef": {"name": name}, "scale": lora["scale"]}
     return {"loras": loras} if loras else {}
+
+
+def said(spec: dict[str, Any], files: Files) -> dict[str, Any]:
+    """The spec with the address of each model of ours without its signature, which is another one a while later."""
+    loras = [
+        each | {"path": files.key_of(path)} if (path := each.get("path")) and files.key_of(path) else each
+        for each in spec.get("loras", ())
+    ]
+    return spec | ({"loras": loras} if loras else {})
 
 
 @dataclass(frozen=True)

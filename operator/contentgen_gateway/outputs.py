@@ -73,3 +73,18 @@ def _keys(version: Version, key_of: KeyOf) -> Iterator[str]:
         for name in ("url", *_ADDRESSES):
             if isinstance(address := each.get(name), str) and (found := key_of(address)):
                 yield found
+
+
+def with_addresses(record: Record, shown: Callable[[object], str | None]) -> Record:
+    """The record with each address of its versions as `shown` gives it."""
+    versions = [_addressed(each, shown) if isinstance(each, dict) else each for each in record.get("versions") or ()]
+    return record | {"versions": versions}
+
+
+def _addressed(part: dict[str, Any], shown: Callable[[object], str | None]) -> dict[str, Any]:
+    changed: dict[str, Any] = {
+        name: shown(value) for name, value in part.items() if name == "url" or name.endswith("Url")
+    }
+    if isinstance(images := part.get("images"), list):
+        changed["images"] = [_addressed(each, shown) if isinstance(each, dict) else each for each in images]
+    return part | changed

@@ -103,7 +103,8 @@ async def search(parts: Parts, scope: Scope, wanted: Wanted, hits: int) -> Found
         return FoundTranscripts(transcripts=[])
     found, more = grouped(await parts.transcripts.find(listing(scope, wanted), _READ), wanted.limit)
     records = {each["jobId"]: each for each in await parts.records.find(_still_seen(scope, found))} if found else {}
-    shown = [_shown(records[each.job_id], each, wanted.terms, hits) for each in found if each.job_id in records]
+    show = parts.files.shown
+    shown = [_shown(records[each.job_id], each, (wanted.terms, hits), show) for each in found if each.job_id in records]
     following = cursor_after(found[-1].passages[0], wanted) if more else None
     return FoundTranscripts(transcripts=shown, next_cursor=following)
 
@@ -132,9 +133,12 @@ def _still_seen(scope: Scope, found: Sequence[Group]) -> queries.Query:
     return queries.Query({"$and": conditions}, (("createdAt", -1), ("jobId", -1)), len(found), "job_id")
 
 
-def _shown(record: Record, group: Group, terms: Sequence[str], hits: int) -> FoundTranscript:
+def _shown(
+    record: Record, group: Group, sought: tuple[Sequence[str], int], show: asset_shapes.Shown
+) -> FoundTranscript:
+    terms, hits = sought
     return FoundTranscript(
-        **asset_shapes.transcript(record).model_dump(),
+        **asset_shapes.transcript(record, show).model_dump(),
         job_id=group.job_id,
         user_id=record.get("userId"),
         namespace=record.get("namespace"),

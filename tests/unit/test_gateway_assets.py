@@ -19,7 +19,7 @@ LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANS
 def world() -> GatewayWorld:
     made = GatewayWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"), ("carol", "*", "loratrainings", "red"))
     bucket = Bucket()
-    bucket.behind(made.parts.files._client)
+    bucket.behind(made.parts.files)
     return made
 
 

@@ -35,7 +35,7 @@ class World(GatewayWorld):
     def __init__(self) -> None:
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
         self.bucket = Bucket()
-        self.bucket.behind(self.parts.files._client)
+        self.bucket.behind(self.parts.files)
 
     def leave(self, folder: str, document: object) -> None:
         self.bucket.objects[f"{folder}dataset.json"] = json.dumps(document).encode()

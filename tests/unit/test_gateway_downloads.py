@@ -20,7 +20,7 @@ class World(GatewayWorld):
     def __init__(self) -> None:
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"), ("carol", "*", "loratrainings", "red"))
         self.bucket = Bucket()
-        self.bucket.behind(self.parts.files._client)
+        self.bucket.behind(self.parts.files)
 
     def lora(self, number: int = 1, folder: str = "j1", **fields: Any) -> str:
         made = []
@@ -184,3 +184,16 @@ async def test_a_foreign_download_is_neither_signed_nor_counted(world: World) ->
 def test_the_files_that_are_named_are_files_of_the_kind(kind: Kind) -> None:
     names = FILES[kind].replace("or of its dataset:", "").split(",")
     assert all(stage_of(kind, name.strip()) for name in names)
+
+
+async def test_a_file_by_its_path_is_a_redirection(world: World) -> None:
+    job = world.lora()
+    world.bucket.objects["datasets/ann/j1/v2/images/0001.jpg"] = b"x"
+    async with world.client("ann") as ann:
+        answer = await ann.get(f"/api/assets/{job}/download/images/0001.jpg")
+        assert (await ann.get(f"/api/assets/{job}/stats")).json()["downloads"] == 1
+        assert (await ann.get(f"/api/assets/{job}/download/none.txt")).status_code == 422
+    assert answer.status_code == 307
+    assert key_of(answer.headers["location"]) == "datasets/ann/j1/v2/images/0001.jpg"
+    async with world.client("bob") as bob:
+        assert (await bob.get(f"/api/assets/{job}/download/images/0001.jpg")).status_code == 404

@@ -121,7 +121,7 @@ async def test_all_that_a_request_asks(path: str, monkeypatch: pytest.MonkeyPatc
     """Seen at the driver: also what no value stands for."""
     world = GatewayWorld(("ann", "*", "*", "red"))
     bucket = Bucket()
-    bucket.behind(world.parts.files._client)
+    bucket.behind(world.parts.files)
     key = "loras/ann/j/v1/model.safetensors"
     job = world.job(1, versions=[{"version": 1, "s3Key": key}])
     bucket.objects |= {key: b"x", "datasets/ann/j/dataset.json": b"{}"}

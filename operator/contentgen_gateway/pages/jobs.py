@@ -13,7 +13,7 @@ from contentgen_gateway.downloads import located
 from contentgen_gateway.jobs import page
 from contentgen_gateway.pages.forms import asking
 from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.signing import shown, shown_key
+from contentgen_gateway.pages.signing import shown
 from contentgen_gateway.pages.views import LABELS, card, steps
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import Problem
@@ -109,4 +109,4 @@ async def _sheet(parts: Parts, record: Record) -> str:
         _, _, key = located(parts, record, "preview.jpg", None)
     except (Problem, ValueError):  # ValueError: a userId that was taken over from elsewhere and makes no key
         return ""
-    return shown_key(parts.files, key) if await parts.files.size(key) is not None else ""
+    return parts.files.signed(key) if await parts.files.size(key) is not None else ""

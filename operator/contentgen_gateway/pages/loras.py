@@ -55,7 +55,7 @@ async def one_lora(
         dataset=await _dataset(caller, parts, job_id, window),
         stats=stats,
         made=[card(each) for each in made if each],
-        picture=lambda address: shown(parts.files, address or ""),
+        picture=lambda address: shown(parts.files, address),
     )
 
 

@@ -50,7 +50,7 @@ async def one_picture(
 ) -> Response:
     """One picture; `n` counts those of all versions, the newest first."""
     record = await parts.sight.job(caller, job_id)
-    made = pictures(record, lambda address: shown(parts.files, str(address or "")))
+    made = pictures(record, lambda address: shown(parts.files, address))
     if record.get("type") != Kind.IMAGE_GENERATION.record_type or (made and n > len(made)):
         raise NotFound("job" if n == 1 else "picture", job_id)
     return render(
@@ -61,7 +61,7 @@ async def one_picture(
         record=record,
         made=made,
         n=n,
-        address=shown(parts.files, made[n - 1].image_url or "") if made else "",
+        address=shown(parts.files, made[n - 1].image_url) if made else "",
         seeds={each.get("version"): each.get("seed") for each in versions_of(record)},
         loras=await loras_of(caller, parts, record),
     )

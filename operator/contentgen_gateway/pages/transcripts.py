@@ -11,7 +11,6 @@ from contentgen_gateway.downloads import located
 from contentgen_gateway.outputs import versions_of
 from contentgen_gateway.pages.forms import asking
 from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.signing import shown_key
 from contentgen_gateway.pages.turns import turns
 from contentgen_gateway.pages.views import card
 from contentgen_gateway.parts import Calling, Parts, Using
@@ -79,4 +78,4 @@ async def _sound(parts: Parts, record: Record) -> str:
         _, _, key = located(parts, record, "audio.flac", None)
     except Problem:
         return ""
-    return shown_key(parts.files, key) if await parts.files.size(key) is not None else ""
+    return parts.files.signed(key) if await parts.files.size(key) is not None else ""

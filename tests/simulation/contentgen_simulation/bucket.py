@@ -1,8 +1,9 @@
-"""A bucket in memory behind real boto3 clients: what was asked of it is kept, and nothing leaves the process."""
+"""A bucket in memory behind a real boto3 client: what was asked of it is kept, and nothing leaves the process."""
 
 import hashlib
 import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -10,6 +11,8 @@ from xml.sax.saxutils import escape
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from botocore.credentials import Credentials
+
+from contentgen_gateway.files import Files
 
 _LISTING = "<ListBucketResult><IsTruncated>false</IsTruncated>{}</ListBucketResult>"
 _LISTED = (
@@ -31,11 +34,22 @@ class Bucket:
     objects: dict[str, bytes] = field(default_factory=dict)
     reached: set[str] = field(default_factory=set)
 
-    def behind(self, client: Any) -> None:
-        """Answer for this client from now on."""
-        client._request_signer._credentials = Credentials("nobody", "nothing")  # there are none in a test's environment
-        client.meta.events.register("before-parameter-build.s3", self._note)
-        client.meta.events.register("before-send.s3", self._answer)
+    def behind(self, files: Files) -> None:
+        """Answer for its client, and see what it signs, from now on."""
+        credentials = Credentials("nobody", "nothing")  # there are none in a test's environment
+        files._credentials = credentials
+        files._client._request_signer._credentials = credentials
+        files._client.meta.events.register("before-parameter-build.s3", self._note)
+        files._client.meta.events.register("before-send.s3", self._answer)
+        for name in ("url", "signed"):
+            setattr(files, name, self._seeing(getattr(files, name)))
+
+    def _seeing(self, sign: Callable[..., str]) -> Callable[..., str]:
+        def seen(key: str, *args: Any, **options: Any) -> str:
+            self.reached.add(key)
+            return sign(key, *args, **options)
+
+        return seen
 
     def _note(self, params: dict[str, Any], **_: Any) -> None:
         doomed = (params.get("Delete") or {}).get("Objects", ())

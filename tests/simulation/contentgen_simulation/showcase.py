@@ -46,7 +46,7 @@ class Showcase(GatewayWorld):
         self.folder = folder
         files = Files(bucket="bucket", region="us-east-1", endpoint=address, public_endpoint=None)
         bucket = Bucket()
-        bucket.behind(files._client)
+        bucket.behind(files)
         object.__setattr__(self.parts, "files", files)
         made = everything(f"{address}/bucket")
         for document in made.records:

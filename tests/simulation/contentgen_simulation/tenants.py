@@ -146,8 +146,7 @@ class Tenants(GatewayWorld):
         super().__init__(*RIGHTS, **settings)
         self._rights: dict[tuple[str | None, Kind, str, tuple[str, ...]], bool] = {}
         self.bucket = Bucket()
-        for client in {id(each): each for each in (self.parts.files._client, self.parts.files._public)}.values():
-            self.bucket.behind(client)
+        self.bucket.behind(self.parts.files)
         self.jobs = tuple(
             self._plant(number, kind, namespace, user)
             for number, (namespace, user, kind) in enumerate(

@@ -1,0 +1,66 @@
+"""The URLs that people get: as boto3 itself would sign them, and for some minutes the same."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from botocore.credentials import Credentials
+
+from contentgen_gateway import files as files_module
+from contentgen_gateway.files import Files
+
+KEYS = ("loras/ann/j1/v2/model.safetensors", "transcripts/ann/j 1/v1/transcript.txt", "loras/a+b/j~1/v1/config.json")
+PLACES: dict[str, dict[str, Any]] = {
+    "an endpoint": {"endpoint": "http://s3.test:7070", "public_endpoint": None},
+    "another for people": {"endpoint": "http://s3.test", "public_endpoint": "https://files.example.com/"},
+    "AWS": {"endpoint": None, "public_endpoint": None, "region": "eu-central-1"},
+}
+
+
+def made(place: dict[str, Any], token: str | None = None) -> Files:
+    files = Files(**({"bucket": "content", "region": "us-east-1"} | place))
+    files._credentials = Credentials("AKIA", "secret", token)
+    return files
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("token", [None, "of/a+session=="])
+def test_it_is_what_boto3_would_sign(place: str, key: str, token: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = made(PLACES[place], token)
+    client = files._client
+    if public := PLACES[place]["public_endpoint"]:
+        client = made({"endpoint": public, "public_endpoint": None})._client
+    client._request_signer._credentials = files._credentials
+    name = key.rpartition("/")[2]
+    params = {"Bucket": "content", "Key": key, "ResponseContentDisposition": f'inline; filename="{name}"'}
+    _stop_the_clock(monkeypatch)
+    assert files.url(key, timedelta(minutes=5), inline=True) == client.generate_presigned_url(
+        "get_object", Params=params, ExpiresIn=300
+    )
+
+
+def _stop_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    import botocore.auth  # noqa: PLC0415 - only here
+    from botocore.compat import get_current_datetime  # noqa: PLC0415
+
+    now = get_current_datetime()
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda **_: now)
+
+
+def test_what_is_shown_is_the_same_for_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    files, now = made(PLACES["an endpoint"]), 1_000_000_200.0
+    monkeypatch.setattr(files_module.time, "time", lambda: now)
+    address = "http://s3.test:7070/content/" + KEYS[0]
+    signed: list[str] = []
+    monkeypatch.setattr(files, "url", lambda key, **_: signed.append(key) or f"signed {len(signed)}")
+    assert [files.shown(address), files.shown(address)] == ["signed 1", "signed 1"]
+    now += 300
+    assert files.shown(address) == "signed 2"
+
+
+def test_what_is_no_output_is_not_signed_and_what_is_not_ours_stays() -> None:
+    files = made(PLACES["an endpoint"])
+    assert files.shown("http://s3.test:7070/content/temp/x.png") is None
+    assert files.shown("https://elsewhere.example.com/x.png") == "https://elsewhere.example.com/x.png"
+    assert [files.shown(None), files.shown(""), files.shown(7)] == [None, None, None]
