@@ -1,6 +1,7 @@
 """Who asks: a bearer token, or the cookie of a browser that signed in with one. Kubernetes says whose it is."""
 
 import hashlib
+import math
 import time
 from dataclasses import dataclass
 
@@ -41,18 +42,21 @@ class Callers:
 
     async def caller(self, token: str) -> Caller:
         """Whose token it is. Raises Problem 401."""
-        if (known := self.remembered(token)) is not None:
-            return known
+        digest = _digest(token)
+        asked, caller = self._known.get(digest, (-math.inf, ANYBODY))
+        if time.monotonic() - asked < _REMEMBERED_SECONDS:
+            return caller
+        self._known.pop(digest, None)
         caller = _of(await self._kube.review_token(token, GATEWAY_AUDIENCE))
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        self._known[_digest(token)] = (time.monotonic(), caller)
+        self._known[digest] = (time.monotonic(), caller)
         return caller
 
-    def remembered(self, token: str) -> Caller | None:
-        """Whose token it is, where that was asked a short while ago."""
+    def last_known(self, token: str) -> Caller | None:
+        """Whose token it was when that was asked last, however long ago: to count by, and to allow nothing."""
         known = self._known.get(_digest(token))
-        return known[1] if known is not None and time.monotonic() - known[0] < _REMEMBERED_SECONDS else None
+        return known[1] if known is not None else None
 
 
 def _digest(token: str) -> str:

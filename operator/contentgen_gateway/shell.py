@@ -145,7 +145,7 @@ class Metered:
 
     def _who(self, request: HTTPConnection) -> tuple[str, str]:
         token = token_of(request)
-        if self._callers is not None and token and (caller := self._callers.remembered(token)):
+        if self._callers is not None and token and (caller := self._callers.last_known(token)):
             return "caller", caller.name
         return "address", network_of(request.client.host if request.client else "")
 
