@@ -54,6 +54,7 @@ SUITES = (
     Suite("metrics", "the real cluster: a scrape through the Service", ("tests/cluster/test_metrics.py",)),
     Suite("desk", "the real cluster: tokens, certificates, an operator that is away", ("tests/cluster/test_desk.py",)),
     Suite("gateway", "the real cluster: HTTP and Chromium alone", ("tests/cluster/test_gateway.py",)),
+    Suite("backup", "the real cluster: all deleted, and restored", ("tests/cluster/test_backup.py",)),
     Suite("bad input", "the real cluster: sources, results, providers, keys", ("tests/cluster/test_bad_input.py",)),
     Suite("outages", "the real cluster: S3 and MongoDB away", ("tests/cluster/test_outages.py",)),
     Suite("lifecycle", "the real cluster: versions, deletion, deadlines", ("tests/cluster/test_lifecycle.py",)),
