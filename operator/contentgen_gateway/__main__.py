@@ -69,6 +69,7 @@ def assemble(settings: Settings, kube: KubeApi) -> Parts:
         region=settings.s3_region,
         endpoint=settings.s3_endpoint,
         public_endpoint=settings.s3_public_endpoint,
+        people_endpoint=settings.gateway_files_endpoint,
     )
     indexer = Indexer(records, files, transcripts)
     live = Live(over=indexer.note)

@@ -22,21 +22,34 @@ _REMEMBERED = 8192
 
 
 class Files:
-    """One bucket. `endpoint` is for us, `public_endpoint` for those who get a URL."""
+    """One bucket. `endpoint` is for us, `public_endpoint` is in the addresses of records, and `people_endpoint` in the
+    URLs that people get; each is the one before it where it is not given.
+    """
 
-    def __init__(self, *, bucket: str, region: str, endpoint: str | None, public_endpoint: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        region: str,
+        endpoint: str | None,
+        public_endpoint: str | None,
+        people_endpoint: str | None = None,
+    ) -> None:
         self.bucket = bucket
         self._region = region
-        self._public_endpoint = public_endpoint or endpoint
         session = boto3.session.Session()
         self._client = s3.connect(session, region, endpoint)
         self._credentials = session.get_credentials()
+        given = _base(public_endpoint or endpoint, bucket)
+        self._on_aws = f"https://{bucket}.s3.amazonaws.com"
+        self._in_records = given or self._on_aws
+        self._for_people = _base(people_endpoint, bucket) or given or _virtual(self._client.meta.endpoint_url, bucket)
 
     @property
     def origin(self) -> str:
         """The scheme and host that its URLs lead to."""
-        parts = urlsplit(self._public_endpoint or self._client.meta.endpoint_url)
-        return f"{parts.scheme}://{parts.netloc if self._public_endpoint else f'{self.bucket}.{parts.netloc}'}"
+        parts = urlsplit(self._for_people)
+        return f"{parts.scheme}://{parts.netloc}"
 
     def url(self, key: str, lifetime: timedelta = PERSON_URL_LIFETIME, *, inline: bool = False) -> str:
         """A URL with which a person reads one object; never stored, never logged. `inline`: to be shown, not saved."""
@@ -44,9 +57,8 @@ class Files:
             raise NoCredentialsError
         name = key.rpartition("/")[2]
         how = "inline" if inline else "attachment"
-        base = f"{self._public_endpoint.rstrip('/')}/{self.bucket}" if self._public_endpoint else self.origin
         told = quote(f'{how}; filename="{name}"', safe="")
-        request = AWSRequest("GET", f"{base}/{quote(key, safe='/~')}?response-content-disposition={told}")
+        request = AWSRequest("GET", f"{self._for_people}/{quote(key, safe='/~')}?response-content-disposition={told}")
         seconds = int(min(lifetime, LONGEST).total_seconds())
         # boto3's own way to the same URL takes a tenth of a millisecond for the signature, and nine times that besides.
         S3SigV4QueryAuth(self._credentials.get_frozen_credentials(), "s3", self._region, seconds).add_auth(request)
@@ -69,22 +81,18 @@ class Files:
         return _signed(self, key, int(time.time() // _SAME_SECONDS))
 
     def key_of(self, address: str) -> str | None:
-        """The key of a plain address or an s3:// URL of this bucket, as records hold them; None for any other."""
+        """The key of an s3:// URL or an address of this bucket, as records hold it or people got it; else None."""
         parts = urlsplit(address)
         if parts.scheme == "s3":
             return unquote(parts.path.lstrip("/")) if parts.netloc == self.bucket else None
-        plain = f"{self._public_endpoint.rstrip('/')}/{self.bucket}/" if self._public_endpoint else None
-        virtual = f"https://{self.bucket}.s3.amazonaws.com/"
-        for prefix in filter(None, (plain, virtual)):
-            if address.startswith(prefix):
-                return unquote(address[len(prefix) :].partition("?")[0])
+        for base in (self._in_records, self._for_people, self._on_aws):
+            if address.startswith(f"{base}/"):
+                return unquote(address[len(base) + 1 :].partition("?")[0])
         return None
 
     def address(self, key: str) -> str:
         """The plain address of an object, as records have it: `key_of` takes it back."""
-        if self._public_endpoint:
-            return f"{self._public_endpoint.rstrip('/')}/{self.bucket}/{key}"
-        return f"https://{self.bucket}.s3.amazonaws.com/{key}"
+        return f"{self._in_records}/{key}"
 
     async def read(self, key: str, limit: int) -> bytes | None:
         """An object of at most so many bytes; None where there is none, or a larger one."""
@@ -129,3 +137,12 @@ class Files:
 @lru_cache(_REMEMBERED)
 def _signed(files: Files, key: str, _window: int) -> str:
     return files.url(key, inline=True)
+
+
+def _base(endpoint: str | None, bucket: str) -> str | None:
+    return f"{endpoint.rstrip('/')}/{bucket}" if endpoint else None
+
+
+def _virtual(endpoint: str, bucket: str) -> str:
+    parts = urlsplit(endpoint)
+    return f"{parts.scheme}://{bucket}.{parts.netloc}"

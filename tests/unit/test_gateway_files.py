@@ -13,6 +13,12 @@ KEYS = ("loras/ann/j1/v2/model.safetensors", "transcripts/ann/j 1/v1/transcript.
 PLACES: dict[str, dict[str, Any]] = {
     "an endpoint": {"endpoint": "http://s3.test:7070", "public_endpoint": None},
     "another for people": {"endpoint": "http://s3.test", "public_endpoint": "https://files.example.com/"},
+    "a third for browsers": {
+        "endpoint": "http://s3.test",
+        "public_endpoint": "http://s3.ns.svc",
+        "people_endpoint": "http://localhost:5001/",
+    },
+    "AWS, by a proxy of one's own": {"endpoint": None, "public_endpoint": None, "people_endpoint": "https://f.example"},
     "AWS": {"endpoint": None, "public_endpoint": None, "region": "eu-central-1"},
 }
 
@@ -29,8 +35,8 @@ def made(place: dict[str, Any], token: str | None = None) -> Files:
 def test_it_is_what_boto3_would_sign(place: str, key: str, token: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     files = made(PLACES[place], token)
     client = files._client
-    if public := PLACES[place]["public_endpoint"]:
-        client = made({"endpoint": public, "public_endpoint": None})._client
+    if theirs := PLACES[place].get("people_endpoint") or PLACES[place]["public_endpoint"]:
+        client = made({"endpoint": theirs, "public_endpoint": None})._client
     client._request_signer._credentials = files._credentials
     name = key.rpartition("/")[2]
     params = {"Bucket": "content", "Key": key, "ResponseContentDisposition": f'inline; filename="{name}"'}
@@ -64,3 +70,22 @@ def test_what_is_no_output_is_not_signed_and_what_is_not_ours_stays() -> None:
     assert files.shown("http://s3.test:7070/content/temp/x.png") is None
     assert files.shown("https://elsewhere.example.com/x.png") == "https://elsewhere.example.com/x.png"
     assert [files.shown(None), files.shown(""), files.shown(7)] == [None, None, None]
+
+
+def test_records_keep_their_address_and_people_get_theirs() -> None:
+    files = made(PLACES["a third for browsers"])
+    assert files.address(KEYS[0]) == f"http://s3.ns.svc/content/{KEYS[0]}"
+    shown = files.shown(files.address(KEYS[0]))
+    assert shown is not None
+    assert shown.startswith(f"http://localhost:5001/content/{KEYS[0]}?")
+    assert files.origin == "http://localhost:5001", "what the Content-Security-Policy lets pictures come from"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_was_given_is_known_again(place: str) -> None:
+    """By the address of a record, and by that which a person got from it: loras[].path takes both."""
+    files = made(PLACES[place])
+    for key in KEYS:
+        assert files.key_of(files.address(key)) == key
+        assert files.key_of(files.signed(key)) == key
+    assert files.key_of(f"http://localhost:5002/content/{KEYS[0]}") is None
