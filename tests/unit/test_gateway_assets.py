@@ -99,26 +99,27 @@ async def get(world: GatewayWorld, path: str, caller: str = "ann", **params: Any
     return body
 
 
+def signed(address: str, key: str) -> bool:
+    return address.startswith(f"{BASE}{key}?") and "X-Amz-Signature=" in address
+
+
 async def test_loras_are_as_the_seeds_have_them(world: GatewayWorld) -> None:
     job = lora(world, 1, versions=3)
     listed = await get(world, "/api/assets/loras", userId="ann")
     (one,) = listed["loras"]
-    thumbnail = one.pop("thumbnailUrl")
+    thumbnail, model = one.pop("thumbnailUrl"), one["latestVersion"].pop("modelUrl")
     assert listed | {"loras": []} == {"total": 1, "loras": [], "nextCursor": None}
     assert one == {
         "loraId": job,
         "name": "jesse_avatar",
         "trigger": "jf",
         "versions": 3,
-        "latestVersion": {
-            "modelUrl": f"{BASE}loras/ann/j1/v3/model.safetensors",
-            "createdAt": "2026-11-04T12:00:00Z",
-        },
+        "latestVersion": {"createdAt": "2026-11-04T12:00:00Z"},
         "tags": ["avatar", "headshot"],
     }
-    assert thumbnail.startswith(f"{BASE}loras/ann/j1/v3/preview.png?")
-    assert "X-Amz-Signature=" in thumbnail
-    assert "inline" in thumbnail
+    for address, file in ((thumbnail, "preview.png"), (model, "model.safetensors")):
+        assert signed(address, f"loras/ann/j1/v3/{file}")
+        assert "inline" in address
 
 
 async def test_each_picture_is_an_entry(world: GatewayWorld) -> None:
@@ -127,7 +128,8 @@ async def test_each_picture_is_an_entry(world: GatewayWorld) -> None:
     assert listed["total"] == len(listed["images"]) == 4
     assert len({each["imageId"] for each in listed["images"]}) == 4
     newest = listed["images"][0]
-    assert newest.pop("thumbnailUrl").startswith(f"{BASE}generated-images/ann/j1/v2/image_1_thumb.png?")
+    assert signed(newest.pop("thumbnailUrl"), "generated-images/ann/j1/v2/image_1_thumb.png")
+    assert signed(newest.pop("imageUrl"), "generated-images/ann/j1/v2/image_1.png")
     assert newest == {
         "imageId": f"{job}-v2-1",
         "jobId": job,
@@ -135,12 +137,19 @@ async def test_each_picture_is_an_entry(world: GatewayWorld) -> None:
         "file": "image_1.png",
         "model": "flux-pro",
         "prompt": "a cat 2",
-        "imageUrl": f"{BASE}generated-images/ann/j1/v2/image_1.png",
         "width": 1024,
         "height": 768,
         "createdAt": "2026-11-03T12:00:00Z",
     }
     assert [each["prompt"] for each in listed["images"]] == ["a cat 2", "a cat 2", "a cat 1", "a cat 1"]
+
+
+@pytest.mark.parametrize("name", ["loras", "images", "transcripts"])
+async def test_the_short_names_are_the_same_lists(world: GatewayWorld, name: str) -> None:
+    lora(world, 1), images(world, 2), transcript(world, 3)
+    short, whole = [await get(world, f"/api/{each}", userId="ann") for each in (name, f"assets/{name}")]
+    assert short == whole
+    assert short["total"] == len(short[name]) >= 1
 
 
 @pytest.mark.parametrize(
@@ -170,6 +179,9 @@ async def test_pictures_come_in_pages_of_jobs(world: GatewayWorld) -> None:
 async def test_transcripts_are_as_the_seeds_have_them(world: GatewayWorld) -> None:
     job = transcript(world, 1)
     listed = await get(world, "/api/assets/transcripts", userId="ann")
+    (one,) = listed["transcripts"]
+    for name, file in (("transcriptUrl", "transcript.json"), ("textUrl", "transcript.txt")):
+        assert signed(one.pop(name), f"transcripts/ann/j1/{file}")
     assert listed == {
         "total": 1,
         "transcripts": [
@@ -178,8 +190,6 @@ async def test_transcripts_are_as_the_seeds_have_them(world: GatewayWorld) -> No
                 "fileName": "podcast-ep-01.mp3",
                 "duration": 3600,
                 "wordCount": 5000,
-                "transcriptUrl": f"{BASE}transcripts/ann/j1/transcript.json",
-                "textUrl": f"{BASE}transcripts/ann/j1/transcript.txt",
                 "speakers": 2,
                 "createdAt": "2026-11-01T12:00:00Z",
             }

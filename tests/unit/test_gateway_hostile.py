@@ -31,10 +31,12 @@ def request(rng: random.Random, world: Tenants, client: httpx.AsyncClient, endpo
     case, known = case_of(endpoint), tuple(job.job_id for job in world.jobs)
     job = rng.choice([each for each in world.jobs if suits(endpoint, each)])
     parameters = dict(case.query)
-    identity, usual, headers = job.job_id, case.body(job) if case.body else None, {}
+    identity, file, usual, headers = job.job_id, None, case.body(job) if case.body else None, {}
     places = ["id"] * bool(endpoint.ids) + ["query"] * bool(endpoint.query) + ["body"] * endpoint.has_body + ["header"]
     place = rng.choice(places) if rng.random() < 0.8 else None
-    if place == "id":
+    if place == "id" and "file" in endpoint.ids and rng.random() < 0.5:
+        file = hostile_input.text(rng, known)
+    elif place == "id":
         identity = hostile_input.text(rng, known)
     elif place == "query":
         name = rng.choice(endpoint.query) + rng.choice(("", "", "", "[$ne]", f".{MARK}", "[]"))
@@ -44,10 +46,14 @@ def request(rng: random.Random, world: Tenants, client: httpx.AsyncClient, endpo
     elif place == "header":
         value = hostile_input.text(rng, known).encode("ascii", "ignore").decode()
         headers[rng.choice(HEADERS)] = "".join(each for each in value if each.isprintable())[:4000]
-    raw = identity.encode("utf-8", "replace").decode()
-    path = endpoint.at(quote(raw, safe=rng.choice(("", "/", "/.%$"))))
+    safe = rng.choice(("", "/", "/.%$"))
+    path = endpoint.at(quoted(identity, safe), job, quoted(file, safe) if file is not None else None)
     content = {"data": case.form(job)} if case.form else {"json": usual} if usual is not None else {}
     return client.build_request(endpoint.method, path, params=parameters, headers=headers, **content)
+
+
+def quoted(text: str, safe: str) -> str:
+    return quote(text.encode("utf-8", "replace").decode(), safe=safe)
 
 
 @pytest.mark.parametrize("seed", range(-(-SENT // A_WORLD)))

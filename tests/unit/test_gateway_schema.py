@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import CHECKS
 
-from contentgen_simulation.endpoints import Endpoint, endpoints, suits
+from contentgen_simulation.endpoints import MAIN_FILES, Endpoint, endpoints, suits
 from contentgen_simulation.tenants import Tenants
 
 CASES = 10_000 if os.environ.get("CONTENTGEN_API") == "all" else 120
@@ -94,8 +94,10 @@ def test_the_document_is_kept(label: str, mode: GenerationMode) -> None:
 def meant(case: Case, endpoint: Endpoint, number: int) -> None:
     """Names what is there: an id that is made up leads nowhere but to 404."""
     jobs = [job for job in CURRENT.world.jobs if job.namespace == "red" and suits(endpoint, job)]
-    if "job_id" in (case.path_parameters or {}):
-        case.path_parameters["job_id"] = jobs[number % len(jobs)].job_id
+    job = jobs[number % len(jobs)]
+    for name, value in (("job_id", job.job_id), ("file", MAIN_FILES[job.kind])):
+        if name in (case.path_parameters or {}):
+            case.path_parameters[name] = value
     for given_ in (case.query, case.body):
         if isinstance(given_, dict):
             given_.pop("cursor", None)

@@ -34,7 +34,7 @@ async def ask(
     async with world.client(caller) as client:
         answer = await client.request(
             endpoint.method,
-            endpoint.at(identity),
+            endpoint.at(identity, job),
             params=dict(case.query) | query,
             json=case.body(job) if case.body else None,
             data=case.form(job) if case.form else None,

@@ -17,6 +17,12 @@ from contentgen_contract.names import Kind
 from contentgen_gateway import parts
 from contentgen_simulation.tenants import Planted
 
+MAIN_FILES = {
+    Kind.LORA_TRAINING: "model.safetensors",
+    Kind.IMAGE_GENERATION: "image_1.png",
+    Kind.TRANSCRIPTION: "transcript.txt",
+}
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -32,9 +38,9 @@ class Endpoint:
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
-    def at(self, identity: str) -> str:
-        """The path with an id in it."""
-        path = self.path.replace(":path}", "}")
+    def at(self, identity: str, job: Planted, file: str | None = None) -> str:
+        """The path with an id in it, and with a file, which is one that the job has where none is given."""
+        path = self.path.replace("{file:path}", MAIN_FILES[job.kind] if file is None else file)
         for name in self.ids:
             path = path.replace("{" + name + "}", identity)
         return path
@@ -96,6 +102,7 @@ CASES: dict[str, Case] = {
     "DELETE /api/collections/{collection_id}/assets/{job_id}": Case(named=_collection),
     "POST /api/assets/{job_id}/share": Case(body=lambda _: {"users": ["nobody"]}),
     "POST /api/admin/import": Case(body=lambda job: {"namespace": job.namespace, "jobs": [old_job(job)]}),
+    "GET /api/assets/{job_id}/download/{file:path}": Case(success=range(307, 308)),
     "GET /files/{job_id}": Case(success=_ON),
     "POST /jobs/{job_id}/cancel": Case(success=range(409, 410)),
     "POST /jobs/{job_id}/retry": Case(success=_ON),
