@@ -53,7 +53,11 @@ SUITES = (
     Suite("kubectl", "the plugin on the real cluster", ("tests/cluster/test_cli.py",)),
     Suite("metrics", "the real cluster: a scrape through the Service", ("tests/cluster/test_metrics.py",)),
     Suite("desk", "the real cluster: tokens, certificates, an operator that is away", ("tests/cluster/test_desk.py",)),
-    Suite("gateway", "the real cluster: HTTP and Chromium alone", ("tests/cluster/test_gateway.py",)),
+    Suite(
+        "gateway",
+        "the real cluster: HTTP and Chromium alone",
+        ("tests/cluster/test_gateway_pages.py", "tests/cluster/test_gateway.py"),
+    ),
     Suite("backup", "the real cluster: all deleted, and restored", ("tests/cluster/test_backup.py",)),
     Suite("bad input", "the real cluster: sources, results, providers, keys", ("tests/cluster/test_bad_input.py",)),
     Suite("outages", "the real cluster: S3 and MongoDB away", ("tests/cluster/test_outages.py",)),

@@ -1,4 +1,6 @@
-"""The cluster tests' surroundings: the release with the sandbox, a namespace of this run's own, a film to work on."""
+"""The cluster tests' surroundings: the release with the sandbox, a namespace of this run's own, a film to work on, and
+what two tenants make of it through the gateway.
+"""
 
 import time
 from collections.abc import Iterator
@@ -7,6 +9,7 @@ import pytest
 
 from contentgen_cluster import release
 from contentgen_demo import video
+from contentgen_e2e.gateway import Gateway, Made, Tenant, open_gateway, tenant
 from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
 from contentgen_e2e.world import World, open_world
 
@@ -27,3 +30,44 @@ def film(world: World) -> str:
     with path.open("rb") as content:
         world.sandbox.put(f"/media/{name}", content=content).raise_for_status()
     return f"http://contentgen-sandbox.{release.NAMESPACE}.svc/media/{name}"
+
+
+@pytest.fixture(scope="session")
+def gateway(world: World) -> Iterator[Gateway]:
+    with open_gateway(ROOT) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def ann(world: World, gateway: Gateway) -> Iterator[Tenant]:
+    with tenant(gateway, world.namespace, "user123") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def bob(world: World, gateway: Gateway) -> Iterator[Tenant]:
+    namespace = f"{world.namespace}-other"
+    with tenant(gateway, namespace, "user456") as opened:
+        yield opened
+    release.kubectl(ROOT, "delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def made(gateway: Gateway, ann: Tenant, film: str, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    tags = {"tags": ["avatar", "headshot", "professional"], "description": "Jesse professional headshot avatar"}
+    training = {"userId": "user123", "videoUrl": film, "loraName": "jesse_avatar", "triggerWord": "jf"}
+    wanted = training | {"dataset": {"minImages": 8}, "steps": 500, "metadata": tags | {"isPublic": False}}
+    lora = ann.ask("/api/lora/train", wanted, **{"Idempotency-Key": "the-lora"})["jobId"]
+    again = ann.ask("/api/lora/train", wanted, **{"Idempotency-Key": "the-lora"})["jobId"]
+    assert again == lora
+    transcript = ann.ask("/api/transcribe", {"userId": "user123", "audioUrl": film})["jobId"]
+    stream = gateway.curl(f'curl -N "http://localhost:5000/api/stream/job/{lora}"', ann, tmp_path_factory.mktemp("s"))
+    address = ann.finished(lora)["versions"][-1]["modelUrl"]
+    inputs = {"prompt": "Professional headshot of jf in a suit", "loras": [{"path": address, "scale": 0.8}]}
+    order = {"model": "flux-lora", "inputs": inputs, "userId": "user123"}
+    pictures = ann.ask("/api/images/generate", order)["jobId"]
+    made = Made(lora, pictures, transcript, stream)
+    for job_id in made.all:
+        job = ann.finished(job_id)
+        assert job["status"] == "completed", job
+    return made

@@ -8,8 +8,6 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,67 +16,11 @@ import pytest
 
 from contentgen_cluster import release
 from contentgen_cluster.paths import STATE
-from contentgen_e2e.gateway import Gateway, Tenant, eventually, open_gateway, tenant
+from contentgen_e2e.gateway import Gateway, Made, Tenant, eventually
 from contentgen_e2e.settings import ROOT
 from contentgen_e2e.world import World
 
 Body = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def gateway(world: World) -> Iterator[Gateway]:
-    with open_gateway(ROOT) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def ann(world: World, gateway: Gateway) -> Iterator[Tenant]:
-    with tenant(gateway, world.namespace, "user123") as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def bob(world: World, gateway: Gateway) -> Iterator[Tenant]:
-    namespace = f"{world.namespace}-other"
-    with tenant(gateway, namespace, "user456") as opened:
-        yield opened
-    release.kubectl(ROOT, "delete", "namespace", namespace, "--wait=false")
-
-
-@dataclass(frozen=True)
-class Made:
-    """One job of each kind, made through the API in the seeds' bodies, and completed."""
-
-    lora: str
-    pictures: str
-    transcript: str
-    stream: str
-    """What `curl -N` of the seeds printed while the LoRA was trained."""
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        return self.lora, self.pictures, self.transcript
-
-
-@pytest.fixture(scope="module")
-def made(gateway: Gateway, ann: Tenant, film: str, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    tags = {"tags": ["avatar", "headshot", "professional"], "description": "Jesse professional headshot avatar"}
-    training = {"userId": "user123", "videoUrl": film, "loraName": "jesse_avatar", "triggerWord": "jf"}
-    wanted = training | {"dataset": {"minImages": 8}, "steps": 500, "metadata": tags | {"isPublic": False}}
-    lora = ann.ask("/api/lora/train", wanted, **{"Idempotency-Key": "the-lora"})["jobId"]
-    again = ann.ask("/api/lora/train", wanted, **{"Idempotency-Key": "the-lora"})["jobId"]
-    assert again == lora
-    transcript = ann.ask("/api/transcribe", {"userId": "user123", "audioUrl": film})["jobId"]
-    stream = gateway.curl(f'curl -N "http://localhost:5000/api/stream/job/{lora}"', ann, tmp_path_factory.mktemp("s"))
-    address = ann.finished(lora)["versions"][-1]["modelUrl"]
-    inputs = {"prompt": "Professional headshot of jf in a suit", "loras": [{"path": address, "scale": 0.8}]}
-    order = {"model": "flux-lora", "inputs": inputs, "userId": "user123"}
-    pictures = ann.ask("/api/images/generate", order)["jobId"]
-    made = Made(lora, pictures, transcript, stream)
-    for job_id in made.all:
-        job = ann.finished(job_id)
-        assert job["status"] == "completed", job
-    return made
 
 
 LINES = [

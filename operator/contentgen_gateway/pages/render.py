@@ -77,9 +77,10 @@ def render(
     *,
     status: int = 200,
     headers: dict[str, str] | None = None,
+    find: str = "",
     **context: Any,
 ) -> Response:
-    """A page of one caller; None before there is one."""
+    """A page of one caller; None before there is one. Raises TypeError for a name that every page has."""
     parts = parts_of(request)
     common = {
         "caller": caller,
@@ -88,11 +89,11 @@ def render(
         "now": datetime.now(UTC),
         "open_to_all": parts.settings.gateway_sign_in == "None",
         "query": request.url.query,
-        "find": "",
+        "find": find,
         "said": _SAID.get(request.query_params.get("said", "")),
         "theme": theme(request),
     }
-    content = environment().get_template(template).render(common | context)
+    content = environment().get_template(template).render(**common, **context)
     response = HTMLResponse(content, status, headers=protection(parts) | (headers or {}))
     csrf.remember(request, response, secure=behind_tls(request))
     return response

@@ -32,11 +32,11 @@ async def search(
     wanted, sought = listed.wanted(), bool(listed.q or listed.tags)
     scope = await parts.sight.scope(caller, listed.namespace, listed.user_id)
     records, total, following = await page(parts, scope, wanted) if sought else ([], 0, None)
-    said = None
+    spoken = None
     if listed.q and not listed.cursor and listed.type in (None, Kind.TRANSCRIPTION.record_type):
         where = {"namespace": listed.namespace, "userId": listed.user_id}
         sought_there = TranscriptSearch.model_validate({"q": listed.q, "hits": 3, "limit": 10} | where)
-        said = await search_transcripts(caller, parts, sought_there)
+        spoken = await search_transcripts(caller, parts, sought_there)
     return render(
         request,
         "search.html",
@@ -46,7 +46,7 @@ async def search(
         jobs=[card(each) for each in records],
         total=total,
         following=following,
-        said=said.transcripts if said else [],
+        spoken=spoken.transcripts if spoken else [],
         pieces=pieces,
         chosen=chosen,
         types=[(kind.record_type, LABELS[kind]) for kind in Kind],

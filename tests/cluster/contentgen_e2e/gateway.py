@@ -54,6 +54,21 @@ class Tenant:
 
 
 @dataclass(frozen=True)
+class Made:
+    """One job of each kind, made through the API in the seeds' bodies, and completed."""
+
+    lora: str
+    pictures: str
+    transcript: str
+    stream: str
+    """What `curl -N` of the seeds printed while the LoRA was trained."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return self.lora, self.pictures, self.transcript
+
+
+@dataclass(frozen=True)
 class Gateway:
     """Where it is reached from here, and its files' addresses."""
 

@@ -1,0 +1,36 @@
+"""Chromium for tests: Debian's own, installed where there is none and we may."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+SCREENSHOTS = Path(__file__).resolve().parents[3] / "build/pages"
+"""Where screenshots stay, to be looked at."""
+
+
+@contextmanager
+def chromium(*arguments: str) -> Iterator[Browser]:
+    """The browser. Root needs it without its own sandbox; it visits nothing but this machine."""
+    with sync_playwright() as playwright:
+        unconfined = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=_path(), args=[*unconfined, *arguments])
+        yield browser
+        browser.close()
+
+
+def _path() -> str:
+    found = shutil.which("chromium")
+    if found is None:
+        assert os.geteuid() == 0, "Chromium is missing: install the package chromium"
+        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(["apt-get", "update", "-qq"], check=True, env=quiet)
+        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
+        subprocess.run(install, check=True, env=quiet, stdout=subprocess.DEVNULL)
+        found = shutil.which("chromium")
+    assert found
+    return found
