@@ -9,6 +9,7 @@ PYTEST := $(BIN)/pytest
 VIDEO ?=
 MINUTES ?= 20
 SMALL ?=
+PORT ?=
 
 .PHONY: help
 help: ## this list
@@ -20,6 +21,10 @@ help: ## this list
 .PHONY: demo
 demo: cluster ## a real cluster, three samples, a table of what came out; VIDEO=path-or-url takes your own
 	@$(PY) -m contentgen_demo $(if $(VIDEO),--video "$(VIDEO)")
+
+.PHONY: ui
+ui: .venv/.ready ## what the demo made, in a browser: the gateway at http://localhost:5000 (PORT=), with a token to sign in
+	@$(PY) -m contentgen_demo.ui $(if $(PORT),--port $(PORT))
 
 .PHONY: test
 test: .venv/.ready ## everything: unit, integration, the CRDs and end to end on a real cluster

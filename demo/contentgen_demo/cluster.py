@@ -62,11 +62,15 @@ class Cluster:
     def install(self) -> None:
         """The chart with the sandbox, the demo's namespace, and somebody who may work in it. Raises: CommandFailed."""
         release.install(self._root)
-        listed = {"apiVersion": "v1", "kind": "List", "items": _MANIFESTS}
-        release.kubectl(self._root, "apply", "--filename=-", stdin=json.dumps(listed))
+        self.admit()
         # kubectl keeps for hours which kinds there are, and asks anew for a kind that it lacks but not for a category:
         # `get contentgen` would fail, the user's too, where kubectl was used before the chart was installed.
         release.kubectl(self._root, "api-resources", "--output=name")
+
+    def admit(self) -> None:
+        """The demo's namespace, and somebody who may work in it. Raises: CommandFailed."""
+        listed = {"apiVersion": "v1", "kind": "List", "items": _MANIFESTS}
+        release.kubectl(self._root, "apply", "--filename=-", stdin=json.dumps(listed))
 
     def kubectl(self, *args: str) -> str:
         """kubectl in the demo's namespace. Raises: CommandFailed."""

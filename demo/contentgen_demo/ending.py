@@ -8,19 +8,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 
-from contentgen_cluster import release
-from contentgen_contract.names import GATEWAY_AUDIENCE, Kind
+from contentgen_contract.names import Kind
 from contentgen_demo import progress, report, stores
-from contentgen_demo.cluster import NAMESPACE, PERSON, Cluster
+from contentgen_demo.cluster import NAMESPACE, Cluster
 from contentgen_demo.report import Job
 from contentgen_demo.run import LEDGER_PATH, Done
 
 _SETTINGS = "export KUBECONFIG=$PWD/.cluster/kubeconfig PATH=$PWD/.cluster/bin:$PATH"
-
-_GATEWAY = (
-    f"kubectl -n {release.NAMESPACE} port-forward service/contentgen-gateway 5000:80   # http://localhost:5000",
-    f"kubectl -n {NAMESPACE} create token {PERSON} --audience {GATEWAY_AUDIENCE}   # to sign in with, for an hour",
-)
 
 
 def show(cluster: Cluster, console: Console, done: Done) -> int:
@@ -123,9 +117,11 @@ def _next(console: Console, jobs: Sequence[Job], copied: Sequence[Path], folder:
         "kubectl get contentgen -A",
         f"kubectl -n {NAMESPACE} describe {first.kind.lower()} {first.name}",
         f"kubectl get --raw {LEDGER_PATH}",
-        *_GATEWAY,
     ):
         console.print(f"  {command}", soft_wrap=True)
+    console.print(
+        "\nIn a browser: [bold]make ui[/] opens the gateway, and gives the token to sign in with.", soft_wrap=True
+    )
     console.print(
         "\nThe cluster stays up; [bold]make cluster-down[/] ends it and leaves nothing behind.", soft_wrap=True
     )

@@ -15,6 +15,9 @@ from pathlib import Path
 
 RELEASE = "contentgen"
 NAMESPACE = "contentgen"
+FILES_PORT = 5001
+FILES_ENDPOINT = f"http://localhost:{FILES_PORT}"
+"""Where browsers on this machine find the sandbox's bucket, once `make ui` has forwarded it."""
 
 
 class CommandFailed(Exception):
@@ -40,6 +43,7 @@ def install(root: Path, *values: str, seconds: int = 300, program: str = "helm",
     images: dict[str, str] = json.loads((root / ".cluster/images.json").read_text())
     settings = [
         "sandbox.enabled=true",
+        f"gateway.filesEndpoint={FILES_ENDPOINT}",
         f"image.reference={images['operator']}",
         f"worker.image.reference={images['worker']}",
         f"sandbox.image.reference={images['sandbox']}",
@@ -58,9 +62,12 @@ def install(root: Path, *values: str, seconds: int = 300, program: str = "helm",
 
 
 @contextlib.contextmanager
-def port_forward(root: Path, namespace: str, target: str, port: str | int) -> Iterator[int]:
-    """A local port that leads to `target` (such as `svc/contentgen-sandbox`) as long as the context lasts."""
-    forward = _Forward([_tool(root, "kubectl"), "--namespace", namespace, "port-forward", target], port, root)
+def port_forward(root: Path, namespace: str, target: str, port: str | int, local: int | None = None) -> Iterator[int]:
+    """A local port that leads to `target` (such as `svc/contentgen-sandbox`) as long as the context lasts.
+
+    `local` is the one to take; any free one without it.
+    """
+    forward = _Forward([_tool(root, "kubectl"), "--namespace", namespace, "port-forward", target], port, root, local)
     try:
         yield forward.local
     finally:
@@ -70,10 +77,10 @@ def port_forward(root: Path, namespace: str, target: str, port: str | int) -> It
 class _Forward:
     """kubectl ends at the first connection that the pod refuses: then it is started again for the same local port."""
 
-    def __init__(self, command: list[str], port: str | int, root: Path) -> None:
+    def __init__(self, command: list[str], port: str | int, root: Path, local: int | None) -> None:
         self._command, self._port, self._environment = command, port, _environment(root)
         self._closing = threading.Event()
-        self._process = self._start("")
+        self._process = self._start(local or "")
         self.local = _local_port(self._process)
         self._thread = threading.Thread(target=self._keep, daemon=True)
         self._thread.start()

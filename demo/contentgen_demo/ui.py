@@ -1,0 +1,104 @@
+"""`python -m contentgen_demo.ui`, which `make ui` calls: the gateway of the demo's cluster, for this machine's browser.
+
+It forwards two ports until Ctrl-C: the gateway's, and the bucket's, which signed addresses of files lead to.
+"""
+
+import argparse
+import socket
+import sys
+import threading
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+from contentgen_cluster import release
+from contentgen_cluster.release import CommandFailed
+from contentgen_contract.names import GATEWAY_AUDIENCE
+from contentgen_demo.cluster import NAMESPACE, PERSON, SANDBOX, Cluster
+from contentgen_demo.errors import DemoError
+
+PORT = 5000
+_GATEWAY = "svc/contentgen-gateway"
+_HOURS = 8
+_LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+_FILES_ENDPOINT = '{.spec.template.spec.containers[0].env[?(@.name=="CONTENTGEN_GATEWAY_FILES_ENDPOINT")].value}'
+
+
+def main() -> int:
+    """Until Ctrl-C, which is its good end."""
+    parser = argparse.ArgumentParser(prog="contentgen_demo.ui", description="The gateway, in a browser.")
+    parser.add_argument("--port", type=int, default=PORT, help=f"where it is reached on this machine (default: {PORT})")
+    port = parser.parse_args().port
+    try:
+        with ExitStack() as stack:
+            _open(Path.cwd(), stack, port)
+            threading.Event().wait()
+    except (DemoError, CommandFailed) as error:
+        print(f"✗ {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nClosed; the cluster stays up.")
+    return 0
+
+
+def _open(root: Path, stack: ExitStack, port: int) -> None:
+    refuse_taken((port, release.FILES_PORT), port)
+    cluster = Cluster(root, stack)
+    cluster.check()
+    _check_release(root)
+    cluster.admit()
+    token = cluster.kubectl("create", "token", PERSON, "--audience", GATEWAY_AUDIENCE, "--duration", f"{_HOURS}h")
+    for target, name, local in ((_GATEWAY, "http", port), (SANDBOX, "s3", release.FILES_PORT)):
+        stack.enter_context(release.port_forward(root, release.NAMESPACE, target, name, local))
+    print(welcome(port, token.strip()), flush=True)
+
+
+def _check_release(root: Path) -> None:
+    """Raises DemoError where there is no gateway, or one that tells browsers another address of the files."""
+    where = ("--namespace", release.NAMESPACE, "get", "deployment/contentgen-gateway", "--ignore-not-found")
+    told = release.kubectl(root, *where, f"--output=jsonpath={_FILES_ENDPOINT}")
+    if told != release.FILES_ENDPOINT:
+        raise DemoError("this cluster has no gateway of this version: run `make demo` first")
+
+
+def refuse_taken(ports: Iterable[int], own: int = PORT) -> None:
+    """Raises DemoError for the first port that another program listens at; `own` is the one that can be chosen."""
+    for port in ports:
+        if is_taken(port):
+            way = f"take another with `make ui PORT={own + 80}`" if port == own else "end it: pictures come from there"
+            look = f"`ss -ltnp 'sport = :{port}'` or `lsof -i :{port}` shows by what"
+            raise DemoError(f"port {port} of this machine is taken; {look}; {way}")
+
+
+def is_taken(port: int) -> bool:
+    """Whether something listens at a port of localhost, which is two addresses."""
+    return any(_listens(family, host, port) for family, host in _LOOPBACK)
+
+
+def _listens(family: socket.AddressFamily, host: str, port: int) -> bool:
+    try:
+        with socket.socket(family) as tried:
+            tried.settimeout(1)
+            return tried.connect_ex((host, port)) == 0
+    except OSError:  # no IPv6 here
+        return False
+
+
+def welcome(port: int, token: str) -> str:
+    """What to open, and with what."""
+    address = f"http://localhost:{port}"
+    return f"""The gateway is at {address}
+
+To sign in, paste this token; it is good for {_HOURS} hours, in the namespace {NAMESPACE}:
+
+{token}
+
+For programs (the API is described at {address}/api-docs):
+
+curl --header "Authorization: Bearer {token}" {address}/api/jobs
+
+Ctrl-C ends it."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
