@@ -81,13 +81,14 @@ def size(count: float | None) -> str:
 
 
 def money(amount: object, currency: str = "USD") -> str:
-    """`$2.40`; what is less than ten cents to a tenth of a cent."""
+    """`$2.40`; what is less than ten cents to a tenth of a cent, and what is less than that as less than that."""
     try:
         value = float(str(amount))
     except ValueError:
         return _NONE
-    told = f"{value:,.2f}" if value == 0 or value >= 0.1 else f"{value:.3f}"
-    return f"${told}" if currency in ("USD", "") else f"{told} {currency}"
+    told = f"{value:,.2f}" if value == 0 or value >= 0.1 else f"{max(value, 0.001):.3f}"
+    less = "< " if 0 < value < 0.001 else ""
+    return f"{less}${told}" if currency in ("USD", "") else f"{less}{told} {currency}"
 
 
 def number(value: float | None) -> str:
