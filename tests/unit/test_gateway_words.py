@@ -28,7 +28,8 @@ def test_money_of_another_currency() -> None:
 @pytest.mark.parametrize(
     ("since", "told"),
     [
-        (timedelta(seconds=20), "just now"), (timedelta(seconds=-20), "in a moment"), (timedelta(minutes=3), "3 min ago"),
+        (timedelta(seconds=20), "just now"), (timedelta(seconds=-20), "in a moment"),
+        (timedelta(minutes=3), "3 min ago"),
         (timedelta(hours=-2), "in 2 h"), (timedelta(days=1), "1 day ago"), (timedelta(days=6), "6 days ago"),
         (timedelta(days=10), "11 Nov"), (timedelta(days=400), "17 Oct 2025"),
     ],
