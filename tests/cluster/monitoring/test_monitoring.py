@@ -11,6 +11,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from contentgen_gateway import metrics as gateway
 from contentgen_operator import metrics
 
 HERE = Path(__file__).resolve().parent
@@ -67,8 +68,9 @@ def series() -> dict[str, set[str]]:
         family.name: {label for sample in family.samples for label in sample.labels}
         for family in text_string_to_metric_families(metrics.exposition().decode())
     }
-    ours = {each.name: set(each.labels) for each in metrics.described()}
-    histograms = {each.name for each in metrics.described() if each.type == "histogram"}
+    described = (*metrics.described(), *gateway.described())
+    ours = {each.name: set(each.labels) for each in described}
+    histograms = {each.name for each in described if each.type == "histogram"}
     buckets = {f"{name}_bucket": ours[name] for name in histograms}
     process = {name: labels for name, labels in known.items() if name.startswith("process_")}
     return ours | buckets | process | {"process_cpu_seconds_total": set(), "up": set()}
@@ -110,7 +112,7 @@ def test_every_query_asks_for_metrics_and_labels_that_there_are(rendered: dict[s
 
 def test_every_metric_is_in_the_dashboard_or_an_alert(rendered: dict[str, Manifest]) -> None:
     asked = " ".join(queries(rendered).values())
-    assert [each.name for each in metrics.described() if each.name not in asked] == []
+    assert [each.name for each in (*metrics.described(), *gateway.described()) if each.name not in asked] == []
 
 
 def test_every_alert_has_its_page_and_every_page_its_alert(rendered: dict[str, Manifest]) -> None:
@@ -142,6 +144,10 @@ def test_the_rules_fire_when_they_should_and_not_otherwise(rendered: dict[str, M
 def test_dashboards_variables_name_a_metric(rendered: dict[str, Manifest]) -> None:
     board = json.loads(rendered["ConfigMap"]["data"]["contentgen.json"])
     asked = [each["query"]["query"] for each in board["templating"]["list"] if each["type"] == "query"]
-    assert [re.findall(r"contentgen_\w+", query) for query in asked] == [["contentgen_queue_depth"]] * 2
+    assert [re.findall(r"contentgen_\w+", query) for query in asked] == [
+        ["contentgen_queue_depth"],
+        ["contentgen_queue_depth"],
+        ["contentgen_gateway_streams_open"],
+    ]
     panels = board["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) > 15
