@@ -1,5 +1,6 @@
 """What goes wrong, as problem+json (RFC 9457): what was asked, why it can't be, what to do."""
 
+import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -11,10 +12,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from contentgen_runtime.kube import API_ERRORS
 
 MEDIA_TYPE = "application/problem+json"
+_log = logging.getLogger(__name__)
 _AWAY = (PyMongoError, BotoCoreError, ClientError, *API_ERRORS)
 
 
@@ -73,31 +76,40 @@ Page = Callable[[Request, Problem], Response | None]
 """A problem as a page; None where it is a program that asks."""
 
 
+def answer(scope: Scope, problem: Problem) -> Response:
+    """A problem as whoever asks can read it, in the endpoints and before any is reached."""
+    page: Page = scope["app"].state.page
+    return page(Request(scope), problem) or problem.response()
+
+
 def install(app: FastAPI, page: Page) -> None:
     """Make every error of an app a problem, and a page for a person."""
-
-    def answer(request: Request, problem: Problem) -> Response:
-        return page(request, problem) or problem.response()
+    app.state.page = page
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:
-        return answer(request, error)
+        return answer(request.scope, error)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
-        return answer(request, Problem(error.status_code, str(error.detail), headers=dict(error.headers or {})))
+        return answer(request.scope, Problem(error.status_code, str(error.detail), headers=dict(error.headers or {})))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         errors = [{"loc": list(each["loc"]), "msg": each["msg"]} for each in error.errors()]
         first = errors[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return answer(request, Problem(422, f"{where}: {first['msg']}", errors=errors))
+        return answer(request.scope, Problem(422, f"{where}: {first['msg']}", errors=errors))
 
-    async def away(request: Request, _error: Exception) -> Response:
+    async def away(request: Request, error: Exception) -> Response:
         """A store or the API server is away: nobody's fault here."""
+        _log.warning("a store or the Kubernetes API does not answer: %s: %s", type(error).__name__, _short(error))
         detail = "a store or the Kubernetes API does not answer; try again later"
-        return answer(request, Problem(503, detail, headers={"Retry-After": "5"}))
+        return answer(request.scope, Problem(503, detail, headers={"Retry-After": "5"}))
 
     for kind in _AWAY:
         app.add_exception_handler(kind, away)
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contentgen_gateway import metrics
+from contentgen_gateway import metrics, problems
 from contentgen_gateway.callers import Callers
 from contentgen_gateway.lifecycle import Lifecycle
 from contentgen_gateway.parts import Parts, token_of
@@ -73,7 +73,7 @@ class Watched:
         except Exception:  # noqa: BLE001 - whatever it is, the caller gets a problem and the log the rest
             _log.exception("%s %s broke", scope["method"], _shown(scope["path"]))
             if not answer.code:
-                await _broken()(scope, receive, answer.send)
+                await _broken(scope)(scope, receive, answer.send)
         finally:
             took = time.monotonic() - started
             _note(scope, answer, took, str(getattr(state.get("caller"), "name", "")))
@@ -99,8 +99,12 @@ def is_stream(start: Message) -> bool:
     return any(name.lower() == b"content-type" and value.startswith(_STREAM) for name, value in start["headers"])
 
 
-def _broken() -> ASGIApp:
-    return Problem(500, "this is an error of ours, and the log of the gateway has it; try again later").response()
+def _broken(scope: Scope) -> ASGIApp:
+    problem = Problem(500, "this is an error of ours, and the log of the gateway has it; try again later")
+    try:
+        return problems.answer(scope, problem)
+    except Exception:  # noqa: BLE001 - the page may be what broke, and the log has it
+        return problem.response()
 
 
 def _note(scope: Scope, answer: _Answer, took: float, caller: str) -> None:
@@ -139,7 +143,7 @@ class Metered:
             by, name = self._who(HTTPConnection(scope))
             if wait := self._buckets.take(f"{by} {name}"):
                 metrics.refused.labels(by).inc()
-                await _too_many(wait)(scope, receive, send)
+                await _too_many(scope, wait)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -150,10 +154,10 @@ class Metered:
         return "address", network_of(request.client.host if request.client else "")
 
 
-def _too_many(wait: float) -> ASGIApp:
+def _too_many(scope: Scope, wait: float) -> ASGIApp:
     seconds = math.ceil(wait)
     detail = f"too many requests; there is room for the next one in {seconds} s"
-    return Problem(429, detail, headers={"Retry-After": str(seconds)}).response()
+    return problems.answer(scope, Problem(429, detail, headers={"Retry-After": str(seconds)}))
 
 
 class Bounded:
@@ -171,7 +175,7 @@ class Bounded:
         detail = f"a body has at most {self._limit} bytes"
         length = Headers(scope=scope).get("content-length", "0")
         if not length.isdecimal() or int(length) > self._limit:
-            await Problem(413, detail).response()(scope, receive, send)
+            await problems.answer(scope, Problem(413, detail))(scope, receive, send)
             return
         came = 0
 
@@ -222,7 +226,8 @@ class Timed:
             await answer.send({"type": "http.response.body", "body": b"", "more_body": False})
         elif not answer.code:
             detail = f"it took longer than {self._seconds:g} s; ask for less, or try again later"
-            await Problem(503, detail, headers={"Retry-After": "5"}).response()(scope, receive, answer.send)
+            late = Problem(503, detail, headers={"Retry-After": "5"})
+            await problems.answer(scope, late)(scope, receive, answer.send)
 
 
 class Headed:

@@ -143,6 +143,10 @@ def with_endpoints(world: GatewayWorld) -> GatewayWorld:
     async def broken(secret: str) -> None:
         raise RuntimeError("a bug of ours")
 
+    @app.get("/test/away")
+    async def away() -> None:
+        raise ServerSelectionTimeoutError("no server\nis there")
+
     @app.get("/test/stream")
     async def stream() -> StreamingResponse:
         async def events() -> AsyncIterator[str]:
@@ -219,7 +223,47 @@ async def test_a_body_that_never_comes_is_given_up(hasty: GatewayWorld) -> None:
     assert answer.status_code == 503
 
 
+async def test_a_person_is_told_with_a_page(world: GatewayWorld, hasty: GatewayWorld) -> None:
+    """Also of what no endpoint has seen."""
+    strict = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=1)
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    async with strict.client("ann") as ann:
+        often = [await ann.get("/nothing", headers=browser) for _ in range(3)][-1]
+        program = await ann.get("/api/jobs", headers=browser)
+    async with world.client("ann") as ann:
+        large = await ann.post("/test/echo", json={"a": "a" * 3000}, headers=browser)
+        broken = await ann.get("/test/broken/it", headers=browser)
+    async with hasty.client("ann") as ann:
+        late = await ann.get("/test/slow", headers=browser)
+    assert [each.status_code for each in (often, large, broken, late)] == [429, 413, 500, 503]
+    for each in (often, large, broken, late):
+        assert each.headers["content-type"].startswith("text/html")
+        assert "What to do" in each.text
+        assert "style-src 'self'" in each.headers["content-security-policy"], "it may have its own looks"
+    assert int(often.headers["retry-after"]) >= 1
+    assert late.headers["retry-after"]
+    assert (program.status_code, program.headers["content-type"]) == (429, "application/problem+json")
+
+
+async def test_a_page_that_breaks_breaks_nothing_else(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object) -> None:
+        raise RuntimeError("a template of ours")
+
+    monkeypatch.setattr(world.app.state, "page", breaks)
+    async with world.client("ann") as ann:
+        answer = await ann.get("/test/broken/it", headers={"Accept": "text/html"})
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+
+
 # What is told
+
+
+async def test_a_store_that_is_away_is_named_in_the_log(world: GatewayWorld, caplog: pytest.LogCaptureFixture) -> None:
+    async with world.client("ann") as ann:
+        answer = await ann.get("/test/away")
+    assert answer.status_code == 503
+    assert "no server" not in answer.text
+    assert "ServerSelectionTimeoutError: no server is there" in caplog.text
 
 
 async def test_browsers_are_told_what_they_may_do(world: GatewayWorld) -> None:

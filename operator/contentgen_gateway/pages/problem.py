@@ -13,6 +13,7 @@ _ADVICE = {
     403: "Load the page anew and try again. If it stays so, ask whoever runs this cluster for the right to do it.",
     404: "It may have been deleted, or lie in a namespace that you may not see. Search for it, or look at your jobs.",
     429: "Wait a few seconds, then load the page anew.",
+    500: "Try again. If it stays so, tell whoever runs this cluster what you asked for and when.",
     503: "Nothing is lost: work goes on in the cluster. Load the page anew in a moment.",
 }
 
