@@ -14,7 +14,7 @@ import httpx
 from pymongo import MongoClient
 
 from contentgen_bench import gateway_load as load
-from contentgen_bench import report
+from contentgen_bench import gateway_records, report
 from contentgen_bench.processes import Process
 from contentgen_bench.report import Row
 from contentgen_contract import indexes
@@ -23,6 +23,8 @@ from contentgen_sandbox.testing import free_port, mongo_server
 _KINDS = ("list", "search", "one job")
 _GOALS = {"list": 100.0, "search": 150.0, "one job": 30.0}
 _PER_SECOND = 20.0
+_HEAP = "1g"  # 20,000 records with all that their versions say do not go into a demo's
+_KEYS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "of the benchmark"}  # addresses are signed with them
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,13 @@ class Size:
     seconds: float
 
 
-FULL = Size(load.RECORDS, 60)
+FULL = Size(gateway_records.RECORDS, 60)
 SMALL = Size(2_000, 5)
 
 
 def run(size: Size) -> list[Row]:
     """The figures of the issue; each is measured at the client, whose own cost stands beside it."""
-    with mongo_server() as uri:
+    with mongo_server(heap=_HEAP) as uri:
         _fill(uri, size.records)
         with _gateway(uri) as (url, process):
             asyncio.run(
@@ -59,9 +61,10 @@ def run(size: Size) -> list[Row]:
     ]
     for what in _KINDS:
         took = [each.took for each in answers if each.what == what]
-        rows.append(
-            _row(f"{what}: p99", percentile(took, 99), "ms", _GOALS[what], note=f"p50 {percentile(took, 50):.1f}")
-        )
+        stored = [each.stored for each in answers if each.what == what]
+        note = f"p50 {percentile(took, 50):.1f}, of which the store {percentile(stored, 50):.1f}"
+        rows.append(_row(f"{what}: p99", percentile(took, 99), "ms", _GOALS[what], note=note))
+        rows.append(_row(f"{what}: the store's part of it: p99", percentile(stored, 99), "ms", None))
     own = [each.own for each in answers]
     rows.append(_row("the gateway's own part, store excluded: p99", percentile(own, 99), "ms", 10))
     rows.append(
@@ -101,7 +104,7 @@ def _fill(uri: str, count: int) -> None:
         jobs.drop()
         for name, keys in indexes.JOBS.items():
             jobs.create_index(list(keys), name=name, unique=name == "job_id")
-        made = load.records(count)
+        made = gateway_records.records(count)
         while batch := list(itertools.islice(made, 1000)):
             jobs.insert_many(batch)
 
@@ -112,7 +115,7 @@ def _gateway(uri: str) -> Iterator[tuple[str, Process]]:
     url = f"http://127.0.0.1:{port}"
     paths = os.pathsep.join([str(report.ROOT / "tests/simulation"), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "contentgen_bench.gateway_server", uri, str(port)]
-    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths}) as child:
+    with subprocess.Popen(command, env=os.environ | _KEYS | {"PYTHONPATH": paths}) as child:
         try:
             _wait(url)
             yield url, Process(child.pid)

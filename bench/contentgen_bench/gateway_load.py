@@ -1,69 +1,30 @@
-"""What the gateway's benchmark is made of: records of 200 users, and requests at fixed times, whatever the answers."""
+"""The clients of the gateway's benchmark: requests at fixed times, whatever the answers, and streams."""
 
 import asyncio
 import random
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import httpx
 
-from contentgen_contract.derived import terms_of
-from contentgen_contract.names import Kind
+from contentgen_bench.gateway_records import RECORDS, USERS, WORDS, job_of, namespace_of, user_of
 
 DATABASE = "bench-gateway"
-RECORDS = 20_000
-USERS = 200
-NAMESPACES = 20
 UPDATES = 100  # a second
+_TIMING = re.compile(r"dur=([-\d.]+)")
 STREAMED = tuple(f"20000000-0000-4000-8000-{number:012}" for number in range(1000))
-_START = datetime(2026, 1, 1, tzinfo=UTC)
-_WORDS = ("lighthouse", "avatar", "headshot", "podcast", "wildfires", "campaign", "workshop", "suit", "dusk", "episode")
-
-
-def user_of(number: int) -> str:
-    """A caller."""
-    return f"user-{number % USERS}"
-
-
-def namespace_of(number: int) -> str:
-    """Where they work, ten at a time."""
-    return f"team-{number % NAMESPACES}"
-
-
-def job_of(number: int) -> str:
-    """The id of a record."""
-    return f"10000000-0000-4000-8000-{number:012}"
-
-
-def records(count: int) -> Iterator[dict[str, Any]]:
-    """As the operator writes them."""
-    rng = random.Random(1)  # noqa: S311 - the same each time
-    for number in range(count):
-        kind = tuple(Kind)[number % 3]
-        words = rng.sample(_WORDS, 3)
-        made = _START + timedelta(minutes=number)
-        document: dict[str, Any] = {
-            "jobId": job_of(number), "userId": user_of(number), "type": kind.record_type,
-            "namespace": namespace_of(number), "name": f"{words[0]}-{number}",
-            "config": {"loraName": words[0], "prompt": " ".join(words), "model": "flux-pro"},
-            "metadata": {"tags": words[:2], "description": " ".join(words), "isPublic": False},
-            "versions": [{"version": 1, "createdAt": made, "s3Key": f"loras/u/{number}/v1/m", "bytes": 9}],
-            "status": "completed", "phase": "Completed", "progress": 100, "reason": "Completed", "error": None,
-            "cost": None, "createdAt": made, "startedAt": made, "completedAt": made, "uses": [], "bytes": 9,
-        }  # fmt: skip
-        yield document | {"terms": terms_of(document)}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One request: from when it was due, in milliseconds; and the gateway's own part of it."""
+    """One request: from when it was due, in milliseconds; and of it the gateway's own part, and the store's."""
 
     what: str
     took: float
     own: float
+    stored: float
     status: int
 
 
@@ -90,13 +51,14 @@ async def open_loop(
 async def _ask(client: httpx.AsyncClient, what: str, user: int, number: int, due: float) -> Answer:
     path, params = {
         "list": ("/api/jobs", {"userId": user_of(user), "namespace": namespace_of(user)}),
-        "search": ("/api/assets/search", {"namespace": namespace_of(user), "q": _WORDS[number // USERS % len(_WORDS)]}),
+        "search": ("/api/assets/search", {"namespace": namespace_of(user), "q": WORDS[number // USERS % len(WORDS)]}),
         "one job": (f"/api/jobs/{job_of(number + user)}", {}),
         "nothing": ("/health", {}),
     }[what]
     answer = await client.get(path, params=params, headers={"Authorization": f"Bearer {user_of(user)}"})
-    own = float(answer.headers.get("server-timing", "own;dur=0").partition("dur=")[2])
-    return Answer(what, (time.perf_counter() - due) * 1000, own, answer.status_code)
+    took = (time.perf_counter() - due) * 1000
+    own, stored = map(float, _TIMING.findall(answer.headers["server-timing"]))
+    return Answer(what, took, own, stored, answer.status_code)
 
 
 async def streams(url: str, seconds: float, opened: asyncio.Event) -> list[float]:

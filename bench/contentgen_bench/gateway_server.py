@@ -1,7 +1,7 @@
 """`python -m contentgen_bench.gateway_server MONGODB-URI PORT`: the gateway's app over a real MongoDB server, with a
 Kubernetes API in this process that knows the benchmark's users, and moves their jobs.
 
-Each answer says how long it took without the store, in `Server-Timing`.
+Each answer says in `Server-Timing` how long it waited for the store, and what was the gateway's own.
 """
 
 import asyncio
@@ -14,9 +14,10 @@ from pymongo import MongoClient, monitoring
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contentgen_bench.gateway_load import DATABASE, STREAMED, UPDATES, namespace_of, user_of
+from contentgen_bench.gateway_load import DATABASE, STREAMED, UPDATES
+from contentgen_bench.gateway_records import USERS, namespace_of, user_of
 from contentgen_contract.names import Kind
-from contentgen_runtime.servers import plain_server
+from contentgen_runtime.servers import gateway_server
 from contentgen_simulation.gateway import GatewayWorld, resource
 
 _stored: ContextVar[list[int] | None] = ContextVar("stored", default=None)
@@ -38,7 +39,7 @@ class Store(monitoring.CommandListener):
 
 
 class Timed:
-    """Says what of a request was the gateway's own."""
+    """Says what of a request was the gateway's own, and what the store's."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -54,8 +55,9 @@ class Timed:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = (time.perf_counter() - began) * 1000 - sum(noted) / 1000
-                MutableHeaders(scope=message)["Server-Timing"] = f"own;dur={own:.3f}"
+                stored = sum(noted) / 1000
+                own = (time.perf_counter() - began) * 1000 - stored
+                MutableHeaders(scope=message)["Server-Timing"] = f"own;dur={own:.3f}, store;dur={stored:.3f}"
             await send(message)
 
         await self._app(scope, receive, answer)
@@ -63,12 +65,12 @@ class Timed:
 
 async def serve(uri: str, port: int) -> None:
     """Until the process is ended."""
-    rights = {(user_of(n), "*", "*", namespace_of(n)) for n in range(200)}
+    rights = {(user_of(n), "*", "*", namespace_of(n)) for n in range(USERS)}
     client: MongoClient[dict[str, Any]] = MongoClient(uri, tz_aware=True, event_listeners=[Store()])
     world = GatewayWorld(*rights, database=client[DATABASE])
     jobs = [resource(Kind.TRANSCRIPTION, uid, namespace=namespace_of(0), progress=0) for uid in STREAMED]
     world.api.applied.extend(jobs)
-    server = plain_server(Timed(world.app), port)
+    server = gateway_server(Timed(world.app), port, trusted=(), request_seconds=30)
     async with asyncio.TaskGroup() as tasks:
         beside = [tasks.create_task(world.parts.live.run(world.api, "")), tasks.create_task(move(world))]
         await server.serve()

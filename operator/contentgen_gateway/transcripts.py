@@ -129,8 +129,9 @@ def grouped(passages: Sequence[dict[str, Any]], limit: int) -> tuple[list[Group]
 def _still_seen(scope: Scope, found: Sequence[Group]) -> queries.Query:
     """The records say what is deleted or private by now, which the index learns a little later."""
     jobs = {"jobId": {"$in": [each.job_id for each in found]}}
-    conditions = [each for each in (scope.filter(), NOT_DISCARDED, jobs) if each]
-    return queries.Query({"$and": conditions}, (("createdAt", -1), ("jobId", -1)), len(found), "job_id")
+    return queries.Query(
+        queries.every((scope.filter(), NOT_DISCARDED, jobs)), (("createdAt", -1), ("jobId", -1)), len(found), "job_id"
+    )
 
 
 def _shown(

@@ -36,12 +36,12 @@ def minimal_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
 
-def mongo(settings: StoreSettings, *, in_memory: bool = False) -> Child:
-    """A JVM kept small: its whole data set is a demo's."""
+def mongo(settings: StoreSettings, *, in_memory: bool = False, heap: str = "256m") -> Child:
+    """A JVM kept small: its whole data set is a demo's, unless somebody needs a larger `heap`."""
     jars = str(settings.mongo_jars / "*")
     # No file of statistics and no temporary files outside of the data folder: the root file system is read-only.
     temporary = f"-Djava.io.tmpdir={tempfile.gettempdir()}"
-    flags = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", temporary)
+    flags = (f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", temporary)
     file = settings.data / "mongo" / "store"
     file.parent.mkdir(parents=True, exist_ok=True)
     address = (settings.host, str(settings.mongo_port))

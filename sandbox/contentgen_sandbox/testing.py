@@ -95,14 +95,14 @@ def sandbox_server(data: Path | None = None, **settings: Any) -> Iterator[Sandbo
 
 
 @contextmanager
-def mongo_server(*, in_memory: bool = True, data: Path | None = None) -> Iterator[str]:
+def mongo_server(*, in_memory: bool = True, data: Path | None = None, heap: str = "256m") -> Iterator[str]:
     """The URI of a MongoDB; give each test a database of its own."""
     if given := os.environ.get("MONGODB_URI"):
         yield given
         return
     with TemporaryDirectory() as folder:
         settings = _store_settings(data or Path(folder))
-        with _running(mongo(settings, in_memory=in_memory), settings.mongo_port):
+        with _running(mongo(settings, in_memory=in_memory, heap=heap), settings.mongo_port):
             yield f"mongodb://127.0.0.1:{settings.mongo_port}"
 
 

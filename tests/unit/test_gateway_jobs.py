@@ -2,9 +2,7 @@
 
 import pytest
 
-from contentgen_contract import indexes
-from contentgen_contract.names import Kind
-from contentgen_gateway.queries import Order, Scope, Sorted, Wanted, listing
+from contentgen_gateway.queries import Order, Sorted
 from contentgen_simulation.gateway import GatewayWorld
 
 ANN = ("ann", "*", "*", "red")
@@ -68,27 +66,6 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(world: GatewayWorld, cur
         answer = await ann.get("/api/jobs", params={"cursor": cursor})
     assert answer.status_code == 422
     assert "cursor" in answer.json()["detail"]
-
-
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        Wanted(),
-        Wanted(user_id="ann"),
-        Wanted(type="transcription"),
-        Wanted(user_id="ann", type="transcription"),
-        Wanted(terms=("a", "b")),
-        Wanted(tags=("a",)),
-    ],
-)
-@pytest.mark.parametrize("scope", [Scope({"": frozenset(Kind)}), Scope({"red": frozenset(Kind)})])
-def test_each_list_is_served_by_an_index(scope: Scope, wanted: Wanted) -> None:
-    """Its first field is compared, and what it sorts by comes last."""
-    query = listing(scope, wanted)
-    keys = indexes.JOBS[query.index]
-    compared = {key for each in query.filter["$and"] for key in each}
-    assert {name for name, _ in keys[:-2]} <= compared
-    assert keys[-2:] == query.sort
 
 
 @pytest.mark.parametrize("counted", [1000, 6, 7, 3])
