@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from contentgen_gateway import (
     actions,
@@ -27,6 +27,7 @@ from contentgen_gateway import (
     transcripts,
     usage,
 )
+from contentgen_gateway.once import each_once
 from contentgen_gateway.parts import Parts
 
 _ROUTERS = (
@@ -75,6 +76,6 @@ def _endpoints() -> FastAPI:
     )
     problems.install(app, pages.page)
     for router in _ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(each_once)])
     app.include_router(pages.router)
     return app

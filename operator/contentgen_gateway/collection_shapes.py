@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from contentgen_gateway.collection_store import MOST_ASSETS
-from contentgen_gateway.schemas import Body, JobType, Name, UserId
+from contentgen_gateway.schemas import Body, JobType, Name, Parameters, UserId
 
 Title = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 _STRICT = ConfigDict(extra="forbid")
@@ -89,7 +89,7 @@ class CollectionList(Body):
     next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; null on the last.")
 
 
-class CollectionListing(Body):
+class CollectionListing(Parameters):
     """Which collections."""
 
     namespace: Name | None = Field(None, description="Of this namespace alone.")

@@ -21,7 +21,7 @@ from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import RESPONSES, Problem
 from contentgen_gateway.queries import MOST
 from contentgen_gateway.records import Record
-from contentgen_gateway.schemas import Body, Name
+from contentgen_gateway.schemas import Body, Name, Parameters
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"], responses=RESPONSES)
 _LARGEST = 32 * 2**20  # bytes of a dataset.json
@@ -93,7 +93,7 @@ class Dataset(Body):
     next_offset: int | None = Field(None, description="Give it as `offset` for the next page; null on the last.")
 
 
-class Window(Body):
+class Window(Parameters):
     """Which part."""
 
     version: int | None = Field(None, ge=1, le=999_999, description="Of this version; of the newest when left out.")

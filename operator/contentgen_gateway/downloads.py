@@ -16,7 +16,7 @@ from contentgen_gateway.files import LONGEST, PERSON_URL_LIFETIME
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import RESPONSES, BadRequest, Problem
 from contentgen_gateway.records import Record
-from contentgen_gateway.schemas import Body, Name
+from contentgen_gateway.schemas import Body, Name, Parameters
 from contentgen_gateway.sight import KINDS
 
 router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONSES)
@@ -24,7 +24,7 @@ GB = 10**9
 _REDIRECTED: dict[int | str, dict[str, Any]] = {307: {"description": "The file, for 15 minutes."}}
 
 
-class Wish(Body):
+class Wish(Parameters):
     """Which file, and for how long."""
 
     file: str | None = Field(

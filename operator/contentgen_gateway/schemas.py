@@ -1,12 +1,15 @@
 """The bodies of the API: what the seeds promise, field by field, and what we add to it."""
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from contentgen_contract import patterns
 from contentgen_gateway.queries import MOST, JobStatus, Order, Sorted, Wanted, read_cursor
@@ -69,7 +72,27 @@ class JobList(Body):
     next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; null on the last.")
 
 
-class Paging(Body):
+class Parameters(Body):
+    """What a query may hold. A parameter that nobody knows is refused: `?userid=` would list everybody's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        known = [each.alias or name for name, each in cls.model_fields.items()]
+        for name in given if isinstance(given, Mapping) else ():
+            if name not in known and name not in cls.model_fields:
+                raise PydanticCustomError("unknown_parameter", "{told}", {"told": _unknown(str(name)[:64], known)})
+        return given
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    lower = {each.lower(): each for each in known}
+    near = get_close_matches(name.lower(), lower, 1)
+    told = f"did you mean {lower[near[0]]!r}?" if near else f"there are {', '.join(sorted(lower.values()))}"
+    return f"there is no parameter {name!r}; {told}"
+
+
+class Paging(Parameters):
     """What every list takes: whose, from when, in which order, and how much of it at a time."""
 
     namespace: Name | None = Field(None, description="Of this namespace alone.")

@@ -24,6 +24,7 @@ from contentgen_gateway.lifecycle import Lifecycle
 from contentgen_gateway.parts import Parts, token_of
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.rates import Buckets, network_of
+from contentgen_gateway.untyped import Untyped
 
 PROBES = frozenset({"/health", "/ready", "/metrics"})
 """What the kubelet and Prometheus ask for: neither counted among the requests nor limited."""
@@ -45,6 +46,7 @@ _HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 def install(app: FastAPI, parts: Parts) -> None:
     """Put the shell around an app. What is added last is outermost."""
     settings = parts.settings
+    app.add_middleware(Untyped)
     app.add_middleware(Bounded, limit=settings.gateway_body_bytes)
     app.add_middleware(Timed, seconds=settings.gateway_request_seconds, lifecycle=parts.lifecycle)
     buckets = Buckets(settings.gateway_requests_per_second, settings.gateway_burst)

@@ -11,12 +11,12 @@ from contentgen_gateway.downloads import GB
 from contentgen_gateway.parts import Calling, Using
 from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.queries import Wanted
-from contentgen_gateway.schemas import Body, JobType, Name, UserId
+from contentgen_gateway.schemas import Body, JobType, Name, Parameters, UserId
 
 router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONSES)
 
 
-class Whose(Body):
+class Whose(Parameters):
     """Of which jobs."""
 
     namespace: Name | None = Field(None, description="Of this namespace alone.")

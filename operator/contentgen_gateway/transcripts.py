@@ -3,12 +3,11 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from itertools import groupby
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from contentgen_contract.names import Kind
 from contentgen_contract.terms import words
@@ -18,7 +17,7 @@ from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.queries import NOT_DISCARDED, Scope, Sorted, Wanted, cursor_after, listing, read_cursor
 from contentgen_gateway.records import Record
-from contentgen_gateway.schemas import Body, Name, UserId, instant
+from contentgen_gateway.schemas import Body, Moment, Name, Parameters, UserId, instant
 
 router = APIRouter(prefix="/api/search", tags=["search"], responses=RESPONSES)
 
@@ -27,15 +26,15 @@ _WORD = re.compile(r"\w+")
 _AROUND = 160  # characters of a snippet before and after its first hit
 
 
-class TranscriptSearch(Body):
+class TranscriptSearch(Parameters):
     """What to look for. Each word must be said in one passage; the last one may be the beginning of a word."""
 
     q: str = Field(min_length=1, max_length=256, description="Words that are said.", examples=["wildfires"])
     namespace: Name | None = Field(None, description="Of this namespace alone.")
     user_id: UserId | None = Field(None, description="Of this user alone.")
     public: bool = Field(False, description="Also what others have made public.")
-    since: AwareDatetime | date | None = Field(None, alias="from", description="Made at this time or later.")
-    until: AwareDatetime | date | None = Field(None, alias="to", description="Made before this time.")
+    since: Moment | None = Field(None, alias="from", description="Made at this time or later.")
+    until: Moment | None = Field(None, alias="to", description="Made before this time.")
     hits: int = Field(5, ge=1, le=50, description="How many of a transcript's hits to show.")
     limit: int = Field(20, ge=1, le=100, description="How many transcripts.")
     cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")

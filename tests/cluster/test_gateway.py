@@ -5,11 +5,13 @@ given a token.
 """
 
 import json
+import re
 import subprocess
 import threading
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -19,52 +21,70 @@ from contentgen_cluster.paths import STATE
 from contentgen_e2e.gateway import Gateway, Made, Tenant, eventually
 from contentgen_e2e.settings import ROOT
 from contentgen_e2e.world import World
+from contentgen_simulation import seeds
 
 Body = dict[str, Any]
 
 
-LINES = [
-    # what the seeds say works, in their order
-    "curl http://localhost:5000/api/jobs/{jobId}",
-    'curl "http://localhost:5000/api/jobs/{jobId}"',
-    'curl "http://localhost:5000/api/jobs?userId=user123"',
-    'curl "http://localhost:5000/api/jobs?userId=user123&type=lora-training"',
-    'curl "http://localhost:5000/api/jobs?userId=user123&type=image-generation"',
-    'curl "http://localhost:5000/api/jobs?userId=user123&type=transcription"',
-    'curl "http://localhost:5000/api/jobs?userId=user123&status=completed"',
-    'curl "http://localhost:5000/api/jobs?userId=user123&from=2025-01-01&to=2099-12-31"',
-    'curl "http://localhost:5000/api/jobs?userId=user123&sort=createdAt&order=desc"',
-    'curl "http://localhost:5000/api/assets/loras?userId=user123"',
-    'curl "http://localhost:5000/api/assets/images?userId=user123"',
-    'curl "http://localhost:5000/api/assets/images?userId=user123&model=flux-lora"',
-    'curl "http://localhost:5000/api/assets/transcripts?userId=user123"',
-    'curl "http://localhost:5000/api/assets/search?userId=user123&q=avatar"',
-    'curl "http://localhost:5000/api/assets/search?tags=avatar,headshot"',
-    'curl "http://localhost:5000/api/assets/stats?userId=user123"',
-    "curl http://localhost:5000/api/lora/status/{loraJobId} | jq .",
-    'curl "http://localhost:5000/api/lora/list?userId=user123"',
-    "curl http://localhost:5000/api/lora/{loraJobId}",
-    "curl http://localhost:5000/health",
-    # what they hope for
-    'curl "http://localhost:5000/api/assets/{jobId}/download"',
-    'curl "http://localhost:5000/api/assets/{jobId}/download?expires=3600"',
-    'curl "http://localhost:5000/api/assets/{transcriptJobId}/download?file=transcript.txt&expires=3600"',
-    'curl "http://localhost:5000/api/assets/{jobId}/stats"',
-    'curl "http://localhost:5000/api/search/transcripts?userId=user123&q=the"',
-    'curl "http://localhost:5000/api/collections?userId=user123"',
-]
+def commanded(line: str) -> str:
+    """A line as a command: of a method and a path, curl with them."""
+    if line.startswith("curl"):
+        return line
+    method, _, path = line.partition(" ")
+    return f'curl -X {method} "{seeds.HOST}{path}"'
 
 
-def filled(line: str, made: Made) -> str:
-    ids = {"{jobId}": made.pictures, "{loraJobId}": made.lora, "{transcriptJobId}": made.transcript}
-    for name, job_id in ids.items():
-        line = line.replace(name, job_id)
-    return line
-
-
-@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("line", seeds.LINES)
 def test_the_seeds_line_works(gateway: Gateway, ann: Tenant, made: Made, line: str, tmp_path: Path) -> None:
-    assert isinstance(json.loads(gateway.curl(filled(line, made), ann, tmp_path)), dict)
+    filled = seeds.Ids(*made.all).filled(line)
+    given = json.loads(gateway.curl(commanded(filled), ann, tmp_path))
+    seeds.assert_as_promised(seeds.path_of(filled), given)
+
+
+def test_the_seeds_pages_of_the_api_are_there(gateway: Gateway, ann: Tenant, tmp_path: Path) -> None:
+    assert "swagger" in gateway.curl(f"curl {seeds.HOST}/api-docs", ann, tmp_path).lower()
+
+
+def test_a_file_by_its_path_is_fetched(gateway: Gateway, ann: Tenant, made: Made) -> None:
+    """What `curl -L` does; that the bucket's host leads elsewhere from here is `fetch`'s to know."""
+    answer = ann.api.get(seeds.path_of(seeds.Ids(*made.all).filled(seeds.FILE_LINE)))
+    assert answer.status_code == 307, answer.text
+    assert gateway.fetch(answer.headers["location"]).text.strip()
+
+
+def test_the_seeds_example_reads_a_transcript(gateway: Gateway, ann: Tenant, made: Made) -> None:
+    podcast = ann.get("/api/assets/transcripts", userId="user123")["transcripts"][0]
+    text = gateway.fetch(podcast["textUrl"])
+    assert (text.status_code, bool(text.text.strip())) == (200, True)
+    signature = parse_qs(urlsplit(podcast["textUrl"]).query)["X-Amz-Signature"][0]
+    assert gateway.fetch(podcast["textUrl"].replace(signature, signature[::-1])).status_code == 403
+    assert gateway.fetch(podcast["textUrl"].partition("?")[0]).status_code == 403, "the bucket is private"
+
+
+def test_the_seeds_example_draws_with_a_lora(gateway: Gateway, ann: Tenant, made: Made) -> None:
+    """As a browser sends it: the body is a string, and called plain text."""
+    loras = ann.get("/api/assets/loras", userId="user123")["loras"]
+    address = next(each for each in loras if each["name"] == "jesse_avatar")["latestVersion"]["modelUrl"]
+    answer = ann.api.post(
+        "/api/images/generate",
+        content=json.dumps(seeds.generate(address)),
+        headers={"Content-Type": "text/plain;charset=UTF-8"},
+    )
+    assert answer.status_code == 202, answer.text
+    job = ann.finished(answer.json()["jobId"])
+    assert job["status"] == "completed", job
+    assert job["jobId"] in ann.get(f"/api/assets/{made.lora}/stats")["usedInJobs"]
+    assert ann.api.delete(f"/api/jobs/{job['jobId']}").status_code == 202
+
+
+@pytest.mark.parametrize("path", ["jobs", "loras", "images", "transcripts"])
+def test_every_address_of_a_list_is_fetched_without_a_token(
+    gateway: Gateway, ann: Tenant, made: Made, path: str
+) -> None:
+    given = re.findall(r'"[a-zA-Z]*[uU]rl": "([^"]*X-Amz-Signature=[^"]*)"', json.dumps(ann.get(f"/api/{path}")))
+    assert given
+    for address in given:
+        assert gateway.fetch(address).status_code == 200, address.partition("?")[0]
 
 
 QUERIES = {
@@ -190,16 +210,7 @@ def test_tags_descriptions_and_collections(ann: Tenant, made: Made) -> None:
     edited = ann.api.patch(f"/api/assets/{made.pictures}", json={"tags": ["suit"], "description": "for the workshop"})
     assert edited.is_success, edited.text
     assert eventually(lambda: ann.get("/api/assets/search", tags="suit")["total"] == 1)
-    collection = {
-        "userId": "user123",
-        "name": "SEO Workshop Campaign",
-        "description": "All assets for Dec 2025 workshop",
-        "assets": [
-            {"type": "lora-training", "jobId": made.lora},
-            {"type": "image-generation", "jobId": made.pictures},
-        ],
-    }
-    ann.ask("/api/collections", collection, code=201)
+    ann.ask("/api/collections", seeds.collection(made.lora, made.pictures), code=201)
     assert "SEO Workshop Campaign" in json.dumps(ann.get("/api/collections", userId="user123"))
 
 

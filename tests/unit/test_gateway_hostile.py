@@ -4,9 +4,12 @@ MongoDB, goes elsewhere in the Kubernetes API, or is answered with 500. All endp
 `make test-api` sends 100,000; here it is a sample.
 """
 
+import json
 import os
 import random
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx
@@ -21,6 +24,7 @@ from contentgen_simulation.hostile_input import MARK, OperatorReached, look, wat
 from contentgen_simulation.tenants import Tenants
 
 SENT = 100_000 if os.environ.get("CONTENTGEN_API") == "all" else 2_000
+REPORT = Path(__file__).resolve().parents[2] / "build/test/hostile-requests.json"
 A_WORLD = 1_000  # requests until everything is as it was: some of them delete
 HEADERS = ("Idempotency-Key", "Last-Event-ID", "If-Match", "X-Request-Id")
 GUARDED = [each for each in endpoints(Tenants().app) if each.signed_in]
@@ -56,19 +60,40 @@ def quoted(text: str, safe: str) -> str:
     return quote(text.encode("utf-8", "replace").decode(), safe=safe)
 
 
-@pytest.mark.parametrize("seed", range(-(-SENT // A_WORLD)))
+SEEDS = range(-(-SENT // A_WORLD))
+sent_to: dict[int, Counter[str]] = {}
+"""By seed: how many requests each endpoint got."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _enough_is_sent() -> Iterator[None]:
+    """Where all seeds ran: so many requests, and each endpoint got some."""
+    yield
+    if set(sent_to) == set(SEEDS):
+        every = sum(sent_to.values(), Counter[str]())
+        REPORT.parent.mkdir(parents=True, exist_ok=True)
+        REPORT.write_text(json.dumps({"requests": every.total(), "endpoints": every}, indent=2) + "\n")
+        assert every.total() >= SENT
+        assert every.keys() == {str(each) for each in GUARDED}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 async def test_hostile_input_reaches_nothing(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311 - the same cases each time
     world, asked = Tenants(), list[str]()
     answers: Counter[int] = Counter()
+    counted = Counter[str]()
     async with world.client("ann") as ann, world.client("bob") as bob:
         with watched(asked):
             for number in range(A_WORLD):
                 caller, client = rng.choice((("ann", ann), ("bob", bob)))
-                sent = request(rng, world, client, GUARDED[number % len(GUARDED)])
+                endpoint = GUARDED[number % len(GUARDED)]
+                sent = request(rng, world, client, endpoint)
                 answer = await client.send(sent)
                 world.judge(caller, answer)
                 answers[answer.status_code // 100] += 1
+                counted[str(endpoint)] += 1
+    sent_to[seed] = counted
     assert asked, "nothing was asked of MongoDB, so nothing was seen"
     assert answers[2] >= 0.1 * A_WORLD, f"too few come through to say anything: {answers}"
     assert answers[4] >= 0.1 * A_WORLD

@@ -94,3 +94,30 @@ async def test_a_moment_is_a_day_or_a_time_with_its_zone(world: GatewayWorld, pa
         for good in ("2026-11-21", "2026-11-21T12:00:00Z", "2026-11-21T12:00:00.5+01:00"):
             assert (await ann.get(path, params={"from": good, "to": good})).status_code == 200
         assert (await ann.get(path, params={"from": moment})).status_code == 422
+
+
+@pytest.mark.parametrize("path", [
+    "/api/jobs", "/api/lora/list", "/api/assets/loras", "/api/assets/images", "/api/assets/transcripts",
+    "/api/assets/search", "/api/assets/stats", "/api/usage", "/api/collections", "/api/search/transcripts",
+])  # fmt: skip
+async def test_a_parameter_that_nobody_knows_is_refused(path: str) -> None:
+    """With `userid` taken for nothing, a list would hold everybody's."""
+    world = GatewayWorld(("ann", "*", "*", "red"))
+    query = {"q": "x"} if "search" in path else {}
+    async with world.client("ann") as ann:
+        assert (await ann.get(path, params=query | {"userId": "ann"})).status_code == 200
+        near = await ann.get(path, params=query | {"userid": "ann"})
+        far = await ann.get(path, params=query | {"colour": "red"})
+    assert near.status_code == far.status_code == 422
+    assert near.json()["detail"] == "query: there is no parameter 'userid'; did you mean 'userId'?"
+    assert "there is no parameter 'colour'; there are " in far.json()["detail"]
+    assert "userId" in far.json()["detail"]
+
+
+async def test_a_parameter_that_is_given_twice_is_refused() -> None:
+    world = GatewayWorld(("ann", "*", "*", "red"))
+    job = world.job(1)
+    async with world.client("ann") as ann:
+        answer = await ann.get("/api/jobs?userId=ann&userId=bob")
+        assert (await ann.delete(f"/api/assets/{job}/share?users=bob&users=carol")).status_code == 200
+    assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["query", "userId"])

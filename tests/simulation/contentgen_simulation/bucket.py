@@ -38,9 +38,10 @@ class Bucket:
         """Answer for its client, and see what it signs, from now on."""
         credentials = Credentials("nobody", "nothing")  # there are none in a test's environment
         files._credentials = credentials
-        files._client._request_signer._credentials = credentials
-        files._client.meta.events.register("before-parameter-build.s3", self._note)
-        files._client.meta.events.register("before-send.s3", self._answer)
+        client: Any = files._client
+        client._request_signer._credentials = credentials
+        client.meta.events.register("before-parameter-build.s3", self._note)
+        client.meta.events.register("before-send.s3", self._answer)
         for name in ("url", "signed"):
             setattr(files, name, self._seeing(getattr(files, name)))
 

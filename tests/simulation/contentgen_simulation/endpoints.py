@@ -58,8 +58,6 @@ class Case:
     form: Callable[[Planted], dict[str, str]] | None = None
     named: Make | None = None
     """Makes what the path names, as its owner, and says its id; without it the path names a job."""
-    anybody: bool = False
-    """It tells nothing of anybody, so who may do nothing may do this too: it is for whoever has a token."""
     success: range = range(200, 300)
 
 
@@ -121,7 +119,6 @@ CASES: dict[str, Case] = {
     ),
     "POST /collections/{collection_id}/delete": Case(named=_collection, success=_ON),
     "GET /search": Case(query={"q": "common"}),
-    "GET /queue": Case(anybody=True),  # the tenants' jobs are over: test_gateway_pages.py has some that run
 }
 """By `str(Endpoint)`."""
 
