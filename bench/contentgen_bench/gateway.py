@@ -49,6 +49,7 @@ def run(size: Size) -> list[Row]:
             )  # tokens and rights are asked for once
             nothing = asyncio.run(load.open_loop(url, size.seconds / 4, _PER_SECOND, ("nothing",)))
             answers = asyncio.run(load.open_loop(url, size.seconds, _PER_SECOND, _KINDS, size.records))
+            surroundings = f"load {report.load()}"
             streaming = asyncio.run(_streams(url, process, size.seconds / 2))
     wrong = [each for each in answers if each.status != 200]
     rows = [
@@ -57,6 +58,7 @@ def run(size: Size) -> list[Row]:
             value=len(wrong),
             unit="",
             goal=0,
+            note=surroundings,
         )
     ]
     for what in _KINDS:

@@ -19,6 +19,7 @@ JOBS: dict[str, Keys] = {
     "tags_created": (("metadata.tags", 1), *NEWEST_FIRST),
     "uses": (("uses", 1),),
     "public_created": (("metadata.isPublic", 1), *NEWEST_FIRST),
+    "discarded": (("discard.uid", 1),),
 }
 """Names and keys; `job_id` is unique. `terms`, `tags` and `uses` are arrays."""
 

@@ -3,8 +3,10 @@ wrong with it. Doing it twice changes nothing; what the old service has finished
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain, islice
 from typing import Any
 
 from pymongo.collection import Collection
@@ -20,6 +22,8 @@ Document = dict[str, Any]
 Sizes = Callable[[Iterable[str]], Mapping[str, int]]
 """The keys under some prefixes, with their sizes."""
 
+_AT_ONCE = 8
+_BATCH = 200  # documents
 _KEPT_AS_IT_IS = ("metadata", "downloads", "lastAccessed")  # what may have been changed here since
 
 
@@ -58,8 +62,18 @@ class Import:
     """Brings the files under some prefixes into our bucket, where they lie in another."""
 
     def run(self, documents: Iterable[Mapping[str, Any]]) -> list[Entry]:
-        """One entry for each document."""
-        return [self._one(number, document) for number, document in enumerate(documents)]
+        """One entry for each document, in their order; several documents at a time, as it is the bucket that they wait
+        for. Those of one job come one after the other.
+        """
+        numbered, found = enumerate(documents), list[Entry]()
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            while batch := list(islice(numbered, _BATCH)):
+                alike: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+                for number, document in batch:
+                    alike.setdefault(str(document.get("jobId")), []).append((number, document))
+                done = pool.map(lambda jobs: [self._one(*each) for each in jobs], alike.values())
+                found += sorted(chain.from_iterable(done), key=lambda entry: entry.document)
+        return found
 
     def _one(self, number: int, document: Mapping[str, Any]) -> Entry:
         told = document.get("jobId")

@@ -45,7 +45,7 @@ sign_ins_refused = Counter(
 )
 refused = Counter(
     "contentgen_gateway_rate_limited",
-    "Requests that were too many, by what they were counted under: a caller, or an address before sign-in.",
+    "Requests that were too many, by what they were counted under: a caller, an address before sign-in, or streams.",
     ("counted_by",),
     registry=REGISTRY,
 )

@@ -16,6 +16,7 @@ from contentgen_gateway.files import Files
 from contentgen_gateway.indexer import Indexer
 from contentgen_gateway.lifecycle import Lifecycle
 from contentgen_gateway.live import Live
+from contentgen_gateway.open_streams import OpenStreams
 from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
@@ -42,6 +43,7 @@ class Parts:
     resources: Resources
     files: Files
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    streams: OpenStreams = field(default_factory=OpenStreams)
 
 
 def parts_of(request: Request) -> Parts:

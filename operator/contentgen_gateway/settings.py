@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     )
     gateway_requests_per_second: float = Field(20, gt=0, description="Of one caller, in the long run.")
     gateway_burst: int = Field(100, ge=1, description="Requests that a caller may make at once.")
+    gateway_streams_per_caller: int = Field(100, ge=1, description="Streams that a caller may have open.")
     gateway_request_seconds: float = Field(30, gt=0, description="A request that takes longer is given up.")
     gateway_body_bytes: int = Field(1_048_576, ge=1024, description="The longest body of a request.")
     gateway_drain_seconds: float = Field(5, ge=0, description="It serves for so long after it was told to stop.")

@@ -7,12 +7,14 @@ the job is asked for again while the stream lasts.
 import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 from pymongo.errors import PyMongoError
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Scope, Send
 
 from contentgen_contract.names import Reason
 from contentgen_gateway.now import Now
@@ -82,7 +84,21 @@ async def stream_job(
     async def again() -> Record:
         return await parts.sight.job(await caller_of(request, parts), job_id)
 
-    return EventSourceResponse(_Follower(parts, record, again).events(last_event_id))
+    held = parts.streams.one(caller.name, parts.settings.gateway_streams_per_caller)
+    return _Held(_Follower(parts, record, again).events(last_event_id), held)
+
+
+class _Held(EventSourceResponse):
+    """Counts among its caller's from the first byte on until it is over, however it ends."""
+
+    def __init__(self, events: AsyncGenerator[ServerSentEvent], held: AbstractContextManager[None]) -> None:
+        super().__init__(events)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises Problem 429 before anything is sent."""
+        with self._held:
+            await super().__call__(scope, receive, send)
 
 
 class _Follower:

@@ -23,6 +23,7 @@ from contentgen_operator.storage import Storage
 
 _log = logging.getLogger(__name__)
 Document = dict[str, Any]
+_DISCARDED = {"discard.uid": {"$gt": ""}}  # in this form an index serves it
 
 
 class Records:
@@ -69,7 +70,7 @@ class Records:
         return await asyncio.to_thread(self._to_discard)
 
     def _to_discard(self) -> list[Discard]:
-        return [mark for each in self._collection.find({"discard": {"$ne": None}}) if (mark := _mark(each)) is not None]
+        return [mark for each in self._collection.find(_DISCARDED) if (mark := _mark(each)) is not None]
 
     async def forget(self, job_id: str) -> None:
         """Delete the record."""

@@ -1,6 +1,8 @@
 """The old service's documents, as shared/seeds shows them, become records; what is not theirs is refused, with why."""
 
 import json
+import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -261,3 +263,26 @@ async def test_times_are_times(world: Tenants) -> None:
     record = world.database["jobs"].find_one({"jobId": LORA})
     assert record["createdAt"] == datetime(2025, 11, 27, 20, 50, 9, 651000, UTC)
     assert record["bytes"] == 125
+
+
+async def test_several_documents_wait_for_the_bucket_at_a_time(world: Tenants, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is let go before two are there; the report keeps the order."""
+    together, sizes = threading.Barrier(2), world.parts.files.sizes_now
+
+    def slow(prefixes: Iterable[str]) -> dict[str, int]:
+        together.wait(timeout=30)
+        return sizes(prefixes)
+
+    monkeypatch.setattr(world.parts.files, "sizes_now", slow)
+    jobs = [copy(SEEDS[0], jobId=job_id, versions=[]) for job_id in (LORA, PICTURE, TALK, LORA[:-1] + "9")]
+    told = (await send(world, jobs)).json()
+    assert [(each["document"], each["jobId"]) for each in told["jobs"]] == [
+        (number, each["jobId"]) for number, each in enumerate(jobs)
+    ]
+    assert told["outcomes"]["imported"] == 4
+
+
+async def test_a_job_that_comes_twice_is_taken_over_once(world: Tenants) -> None:
+    told = (await send(world, [SEEDS[0], SEEDS[2], SEEDS[0], SEEDS[0]])).json()
+    assert [each["outcome"] for each in told["jobs"]] == ["imported", "imported", "unchanged", "unchanged"]
+    assert world.database["jobs"].count_documents({"jobId": LORA}) == 1

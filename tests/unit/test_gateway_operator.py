@@ -162,7 +162,7 @@ async def test_a_mark_that_cannot_be_read_holds_nobody_up(both: Both) -> None:
     world = both.operator
     await begun(both, LORA)
     await world.until_gone(LORA)
-    world.database["jobs"].insert_one({"jobId": "odd", "discard": {"uid": 7}})
+    world.database["jobs"].insert_one({"jobId": "odd", "discard": {"uid": "odd", "prefixes": 7}})
     await both.ask("DELETE", f"/api/jobs/{UID}")
     assert [each.uid for each in await world.process._actor._janitor._records.to_discard()] == [UID]
 

@@ -1,6 +1,7 @@
 """`/api/stream/job/{id}` over real HTTP: progress and the end, resumed, cut where it may not be seen any more."""
 
 import asyncio
+import dataclasses
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -224,3 +225,28 @@ async def test_a_client_that_reads_nothing_keeps_nobody_waiting(world: Served) -
         assert one._newest is not None
         assert one._newest is two._newest
         assert slow.response.status_code == 200
+
+
+async def test_a_caller_has_so_many_streams_open_and_no_more(world: Served) -> None:
+    """Another caller is not counted with them; one that is closed makes room."""
+    world.parts = dataclasses.replace(
+        world.parts, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
+    )
+    world.app.state.parts = world.parts
+    world.api.rights.add(("bob", "*", "*", "red"))
+    world.now(1, progress=10)
+    async with world.events() as first, world.events():
+        async with world.events() as third:
+            refused = third.response
+            problem = json.loads(await refused.aread())
+        async with world.events(who="bob") as others:
+            assert others.response.status_code == 200
+        world.now(2, phase="Completed", progress=100)
+        await first.next()
+    assert (refused.status_code, refused.headers["retry-after"], problem["status"]) == (429, "10", 429)
+    async with asyncio.timeout(10):
+        while len(world.parts.streams):  # noqa: ASYNC110 - nothing tells when the server learns that its clients left
+            await asyncio.sleep(0)
+    world.now(3, progress=10)
+    async with world.events() as again:
+        assert again.response.status_code == 200
