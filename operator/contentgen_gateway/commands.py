@@ -1,8 +1,8 @@
 """`contentgen backup | restore | import`: for whoever runs the stores. It works on them directly, with the gateway's
 settings, so it is run where those are:
 
-    kubectl exec deploy/contentgen-gateway -- contentgen backup - > backup.tar
-    kubectl exec -i deploy/contentgen-gateway -- contentgen restore - < backup.tar
+    kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen backup - > backup.tar
+    kubectl --namespace contentgen exec -i deploy/contentgen-gateway -- contentgen restore - < backup.tar
 """
 
 import json

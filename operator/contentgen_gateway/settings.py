@@ -28,8 +28,8 @@ class Settings(BaseSettings):
         "Token", description="None lets everybody do everything, and says so on every page: for the sandbox alone."
     )
     gateway_url: str = Field("", description="Where people reach it, such as https://content.example.com.")
-    gateway_files_endpoint: str | None = Field(
-        None, description="Where people's browsers reach the bucket, if not at s3_public_endpoint."
+    gateway_files_endpoint: str = Field(
+        "", description="Where people's browsers reach the bucket, if not at s3_public_endpoint."
     )
     gateway_requests_per_second: float = Field(20, gt=0, description="Of one caller, in the long run.")
     gateway_burst: int = Field(100, ge=1, description="Requests that a caller may make at once.")
