@@ -1,13 +1,17 @@
 """`/api/assets/{jobId}/download` and `/stats`: the right file, for as long as was asked, and counted."""
 
+import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from botocore.exceptions import ClientError
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.outputs import FILES, stage_of
+from contentgen_runtime.logs import JsonFormatter, PlainFormatter
 from contentgen_simulation.bucket import Bucket
 from contentgen_simulation.gateway import GatewayWorld
 
@@ -197,3 +201,39 @@ async def test_a_file_by_its_path_is_a_redirection(world: World) -> None:
     assert key_of(answer.headers["location"]) == "datasets/ann/j1/v2/images/0001.jpg"
     async with world.client("bob") as bob:
         assert (await bob.get(f"/api/assets/{job}/download/images/0001.jpg")).status_code == 404
+
+
+def away(url: str) -> Exception:
+    return ClientError({"Error": {"Code": "SlowDown", "Message": url}}, "GetObject")
+
+
+@pytest.mark.parametrize("breaks", [None, away, RuntimeError])
+async def test_no_log_has_what_is_signed(
+    world: World,
+    breaks: Callable[[str], Exception] | None,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As either format writes it; also where an exception holds it, which the gateway logs."""
+    job = world.lora()
+    sign, given = world.parts.files.url, []
+
+    def signing(*args: Any, **options: Any) -> str:
+        given.append(sign(*args, **options))
+        if breaks is not None:
+            raise breaks(given[-1])
+        return given[-1]
+
+    monkeypatch.setattr(world.parts.files, "url", signing)
+    with caplog.at_level(logging.INFO):
+        async with world.client("ann") as ann:
+            for path in (f"assets/{job}/download", f"assets/{job}/download/model.safetensors", f"jobs/{job}", "loras"):
+                answer = await ann.get(f"/api/{path}")
+                assert (answer.status_code < 400) == (breaks is None), answer.text
+                assert breaks is None or "X-Amz" not in answer.text
+    assert breaks is None or "X-Amz-Signature" in str(given)
+    written = [style.format(each) for each in caplog.records for style in (JsonFormatter(), PlainFormatter())]
+    assert len(written) >= 4
+    assert breaks is None or "model.safetensors…" in str(written), "the exception itself is there"
+    for secret in ("X-Amz", "%3Bfilename", *(parse_qs(urlsplit(each).query)["X-Amz-Signature"][0] for each in given)):
+        assert secret not in str(written)
