@@ -1,6 +1,6 @@
 """URLs that S3 takes for a while without credentials: AWS signature version 4 in the query. Pure.
 
-boto3 signs them the same, which a test says, and takes ten times as long: a page of pictures has hundreds.
+boto3 signs them the same, which a test says, and takes four times as long: a page of pictures has hundreds.
 """
 
 import hashlib
