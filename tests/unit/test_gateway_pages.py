@@ -15,6 +15,7 @@ from contentgen_contract.reasons import REASONS
 from contentgen_gateway import csrf, pages
 from contentgen_gateway.pages import assets, render
 from contentgen_gateway.queries import JobStatus
+from contentgen_simulation.bucket import Bucket
 from contentgen_simulation.gateway import GatewayWorld
 from contentgen_simulation.tenants import TenantApi
 
@@ -28,6 +29,10 @@ class World(GatewayWorld):
     """With resources."""
 
     api_class = TenantApi
+
+    def __init__(self, *rights: tuple[str, str, str, str], **settings: Any) -> None:
+        super().__init__(*rights, **settings)
+        Bucket().behind(self.parts.files)
 
 
 @pytest.fixture
