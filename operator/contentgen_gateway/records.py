@@ -24,6 +24,11 @@ _INDEXED = {
 }  # fmt: skip
 
 
+def discarded(record: Record) -> bool:
+    """Whether its files are being deleted."""
+    return "discard" in record
+
+
 class Records:
     """The collection `jobs`."""
 
@@ -70,8 +75,12 @@ class Records:
 
     async def get(self, job_id: str) -> Record | None:
         """One record."""
-        wanted = {"jobId": {"$eq": job_id}} | NOT_DISCARDED
-        return await asyncio.to_thread(self._collection.find_one, wanted, _HIDDEN)
+        found = await self.known(job_id)
+        return found if found is not None and not discarded(found) else None
+
+    async def known(self, job_id: str) -> Record | None:
+        """The same, also of a job whose files are being deleted."""
+        return await asyncio.to_thread(self._collection.find_one, {"jobId": {"$eq": job_id}}, _HIDDEN)
 
     async def transcripts(self, after: str, most: int) -> list[Record]:
         """What the index of transcripts needs of their records, by jobId."""
@@ -98,11 +107,6 @@ class Records:
         shown = {"_id": False, "jobId": True, "type": True, "namespace": True, "metadata.isPublic": True}
         found = await asyncio.to_thread(lambda: list(self._collection.find(wanted, shown)))
         return {each["jobId"]: each for each in found}
-
-    async def is_discarded(self, job_id: str) -> bool:
-        """Whether its files are being deleted."""
-        wanted = {"jobId": {"$eq": job_id}, "discard": {"$exists": True}}
-        return await asyncio.to_thread(self._collection.find_one, wanted, {"_id": True}) is not None
 
     async def describe(self, record: Record) -> None:
         """What people find it by has changed."""

@@ -10,7 +10,7 @@ from contentgen_gateway.live import Live
 from contentgen_gateway.now import document
 from contentgen_gateway.problems import NotFound
 from contentgen_gateway.queries import Scope
-from contentgen_gateway.records import Record, Records
+from contentgen_gateway.records import Record, Records, discarded
 from contentgen_gateway.shares import Grantee, Share, Shares
 
 KINDS = {kind.record_type: kind for kind in Kind}
@@ -27,10 +27,12 @@ class Sight:
 
     async def job(self, caller: Caller, job_id: str, verb: Verb = Verb.GET) -> Record:
         """A job's record, or what will be its record, for one who may do this with it. Raises NotFound."""
-        record = await self._records.get(job_id)
-        now = self._live.get(job_id) if record is None else None
-        if now is not None and not await self._records.is_discarded(job_id):
-            record = document(now)
+        record = await self._records.known(job_id)
+        if record is None:
+            now = self._live.get(job_id)
+            record = document(now) if now is not None else None
+        elif discarded(record):
+            record = None
         # Kubernetes is asked in either case: how long an answer takes tells nothing.
         kind = KINDS.get(str((record or {}).get("type")), Kind.LORA_TRAINING)
         namespace = str((record or {}).get("namespace") or "default")
