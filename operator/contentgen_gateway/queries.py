@@ -71,7 +71,8 @@ class Scope:
         whole = sorted(name for name, kinds in self.namespaces.items() if kinds == frozenset(Kind))
         if EVERYWHERE in whole:
             return {}
-        either: list[Filter] = [{"namespace": {"$in": whole}}] if whole else []
+        # The embedded server scans, and a list of one takes it longer than one value.
+        either: list[Filter] = [{"namespace": whole[0] if len(whole) == 1 else {"$in": whole}}] if whole else []
         for name, kinds in sorted(self.namespaces.items()):
             if name not in whole:
                 types = sorted(kind.record_type for kind in kinds)
@@ -147,7 +148,7 @@ def _conditions(wanted: Wanted) -> list[Filter]:
     found: list[Filter] = []
     for key, value in (("userId", wanted.user_id), ("type", wanted.type)):
         if value is not None:
-            found.append({key: {"$eq": value}})
+            found.append({key: value})
     if wanted.model is not None:
         found.append({"config.model": {"$in": list(names_of(wanted.model))}})
     if wanted.made:
