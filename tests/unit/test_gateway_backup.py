@@ -70,9 +70,14 @@ def test_what_was_deleted_comes_back_as_it_was(tmp_path: Path, name: str) -> Non
     expected, found = content(before), content(after)
     refused = next(each for each in expected["ledger"] if each["state"] == "refused")
     refused |= {"state": "intent", "error": UNCERTAIN}
+    under_way = [each for each in expected["jobs"] if each["status"] == "processing"]
+    assert under_way
+    for each in under_way:
+        each["status"] = "cancelled"
+    expected["jobs"].sort(key=repr)
     assert sorted(found.pop("ledger"), key=repr) == sorted(expected.pop("ledger"), key=repr)
     assert found == expected
-    assert done["jobs"].added == len(expected["jobs"]) == 12
+    assert done["jobs"].added == len(expected["jobs"]) == 14
 
 
 def test_twice_changes_nothing(tmp_path: Path) -> None:
