@@ -79,7 +79,8 @@ def test_each_page_shows_what_was_made(page: Page, gateway: Gateway, made: Made,
 def test_progress_moves_on_the_open_page_to_the_end(page: Page, gateway: Gateway, ann: Tenant, film: str) -> None:
     """Without anybody loading it anew; then it shows what was made."""
     body = {"userId": "user123", "videoUrl": film, "loraName": "watched", "triggerWord": "wt", "steps": 300}
-    job_id = ann.ask("/api/lora/train", body | {"dataset": {"minImages": 8}})["jobId"]
+    more = {"dataset": {"minImages": 8}, "metadata": {"tags": ["watched"]}}
+    job_id = ann.ask("/api/lora/train", body | more)["jobId"]
     page.goto(f"{gateway.url}/jobs/{job_id}")
     bar = page.locator(f'[data-progress="{job_id}"]')
     seen: set[int] = set()
