@@ -1,7 +1,8 @@
 """`/api-docs`: the API to read and to try out, in Swagger UI. It is served from here, because no page of ours runs what
-another host sends.
+another host sends; the package fastapi-offline carries its files.
 """
 
+from importlib.resources import files
 from pathlib import Path
 
 from fastapi import APIRouter
@@ -10,8 +11,13 @@ from fastapi.responses import FileResponse
 from contentgen_gateway.problems import NotFound
 
 router = APIRouter(include_in_schema=False)
-_FOLDER = Path(__file__).parent / "swagger"
-_FILES = frozenset({"swagger-ui.css", "swagger-ui-bundle.js", "start.js"})
+_OURS = Path(__file__).parent / "swagger"
+_SWAGGER = Path(str(files("fastapi_offline"))) / "static"
+_FILES = {
+    "start.js": _OURS / "start.js",
+    "swagger-ui-bundle.js": _SWAGGER / "swagger-ui-bundle.js",
+    "swagger-ui.css": _SWAGGER / "swagger-ui.css",
+}
 _POLICY = (
     "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"  # Swagger UI sets styles on its elements
@@ -21,7 +27,7 @@ _POLICY = (
 @router.get("/api-docs")
 async def page() -> FileResponse:
     """The page."""
-    return FileResponse(_FOLDER / "index.html", headers={"Content-Security-Policy": _POLICY})
+    return FileResponse(_OURS / "index.html", headers={"Content-Security-Policy": _POLICY})
 
 
 @router.get("/api-docs/{file}")
@@ -29,4 +35,4 @@ async def part(file: str) -> FileResponse:
     """What the page is made of."""
     if file not in _FILES:
         raise NotFound("file", file)
-    return FileResponse(_FOLDER / file, headers={"Cache-Control": "max-age=86400"})
+    return FileResponse(_FILES[file], headers={"Cache-Control": "max-age=86400"})

@@ -159,3 +159,16 @@ def test_without_scripts_pages_and_forms_work_all_the_same(chromium: Browser, ga
     page.get_by_role("button", name="Make it").click()
     expect(page.get_by_role("heading", name="Without scripts")).to_be_visible()
     context.close()
+
+
+def test_the_api_is_shown_from_here_alone(chromium: Browser, gateway: str) -> None:
+    page = chromium.new_page()
+    found = complaints(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{gateway}/api-docs")
+    expect(page.locator(".opblock").first).to_be_visible()
+    assert page.locator(".opblock").count() > 30
+    assert [each for each in asked if not each.startswith((gateway, "data:"))] == []
+    assert found == []
+    page.close()
