@@ -143,7 +143,7 @@ class Soak:
         while (now := time.monotonic()) < end:
             if now >= kill_at and now < quiet:
                 self._kill()
-                kill_at = time.monotonic() + self._kill_seconds
+                kill_at += self._kill_seconds
             if now >= sample_at:
                 self._sample(self.found.memory_alive)
                 sample_at = now + 3
