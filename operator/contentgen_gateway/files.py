@@ -3,15 +3,16 @@
 import asyncio
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import boto3
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from contentgen_contract import keys
-from contentgen_gateway import signing
 from contentgen_runtime import s3
 
 PERSON_URL_LIFETIME = timedelta(minutes=15)
@@ -42,13 +43,13 @@ class Files:
         on_aws = f"https://{bucket}.s3.amazonaws.com"
         self._in_records = given or on_aws
         for_people = _base(people_endpoint, bucket) or given or _virtual(self._client.meta.endpoint_url, bucket)
-        self._place = signing.Place(for_people, region)
+        self._for_people, self._region = for_people, region
         self._ours = tuple(f"{each}/" for each in (self._in_records, for_people, on_aws))
 
     @property
     def origin(self) -> str:
         """The scheme and host that its URLs lead to."""
-        parts = urlsplit(self._place.base)
+        parts = urlsplit(self._for_people)
         return f"{parts.scheme}://{parts.netloc}"
 
     def url(self, key: str, lifetime: timedelta = PERSON_URL_LIFETIME, *, inline: bool = False) -> str:
@@ -58,10 +59,12 @@ class Files:
         name = key.rpartition("/")[2]
         how = "inline" if inline else "attachment"
         seconds = int(min(lifetime, LONGEST).total_seconds())
-        frozen = self._credentials.get_frozen_credentials()
-        who = signing.Credentials(frozen.access_key or "", frozen.secret_key or "", frozen.token)
-        told = f'{how}; filename="{name}"'
-        return signing.signed(self._place, who, key, told=told, seconds=seconds, now=datetime.now(UTC))
+        told = quote(f'{how}; filename="{name}"', safe="")
+        address = f"{self._for_people}/{quote(key, safe='/~')}?response-content-disposition={told}"
+        request = AWSRequest("GET", address)
+        # The signer that boto3's client calls: by way of the client it takes more than twice as long.
+        S3SigV4QueryAuth(self._credentials.get_frozen_credentials(), "s3", self._region, seconds).add_auth(request)
+        return str(request.url)
 
     def shown(self, address: object) -> str | None:
         """An address of a record as one that can be fetched: that of an output of ours is signed, others stay.
