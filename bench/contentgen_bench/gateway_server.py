@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contentgen_bench.gateway_load import DATABASE, STREAMED, UPDATES
 from contentgen_bench.gateway_records import USERS, namespace_of, user_of
 from contentgen_contract.names import Kind
+from contentgen_gateway.__main__ import share_the_interpreter
 from contentgen_runtime.servers import gateway_server
 from contentgen_simulation.gateway import GatewayWorld, resource
 
@@ -93,4 +94,5 @@ async def move(world: GatewayWorld) -> None:
 
 
 if __name__ == "__main__":
+    share_the_interpreter()
     asyncio.run(serve(sys.argv[1], int(sys.argv[2])))

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from functools import partial
 
 from contentgen_gateway import stores
@@ -28,7 +29,13 @@ def main() -> None:
     """Run until SIGTERM or SIGINT."""
     settings = Settings()
     logs.configure(settings.log_format, settings.log_level)
+    share_the_interpreter()
     asyncio.run(_run(settings))
+
+
+def share_the_interpreter() -> None:
+    """The loop waits for a thread that decodes or signs a page for half a millisecond at a time, not for five."""
+    sys.setswitchinterval(0.0005)
 
 
 async def _run(settings: Settings) -> None:

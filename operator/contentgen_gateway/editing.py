@@ -53,4 +53,4 @@ async def edit(caller: Calling, parts: Using, job_id: Name, wish: Edit) -> Job:
     record = job.record | {"metadata": (job.record.get("metadata") or {}) | change}
     # The operator writes the same when it sees the resource; a job that has none any more is written here alone.
     await parts.records.describe(record)
-    return await one(parts, record)
+    return one(parts, record)

@@ -29,7 +29,7 @@ async def list_jobs(caller: Calling, parts: Using, listed: Annotated[Listing, Qu
 @router.get("/jobs/{job_id}")
 async def get_job(caller: Calling, parts: Using, job_id: Name) -> Job:
     """One job, whole."""
-    return await one(parts, await parts.sight.job(caller, job_id))
+    return one(parts, await parts.sight.job(caller, job_id))
 
 
 async def page(parts: Parts, scope: Scope, wanted: Wanted) -> tuple[list[Record], int, str | None]:
@@ -51,13 +51,11 @@ async def page(parts: Parts, scope: Scope, wanted: Wanted) -> tuple[list[Record]
     return listed, total, cursor_after(listed[-1], wanted) if more and listed else None
 
 
-async def one(parts: Parts, record: Record) -> Job:
-    """A record as the API shows it."""
-    return (await shown(parts, [record]))[0]
+def one(parts: Parts, record: Record) -> Job:
+    """A record as the API shows it: what it has made can be fetched from the addresses."""
+    return Job.model_validate(with_addresses(record, parts.files.shown))
 
 
 async def shown(parts: Parts, records: Sequence[Record]) -> list[Job]:
-    """Records as the API shows them: what they have made can be fetched from the addresses."""
-    show = parts.files.shown
-    # Not here: a page of jobs may have hundreds of addresses to be signed.
-    return await asyncio.to_thread(lambda: [Job.model_validate(with_addresses(each, show)) for each in records])
+    """The same of a page of records, which may have hundreds of addresses to be signed: not in the loop."""
+    return await asyncio.to_thread(lambda: [one(parts, each) for each in records])

@@ -59,7 +59,7 @@ async def get_status(caller: Calling, parts: Using, job_id: Name) -> LoraStatus:
 @router.get("/{job_id}")
 async def get_training(caller: Calling, parts: Using, job_id: Name) -> Job:
     """A training, whole."""
-    return await one(parts, await training(caller, parts, job_id))
+    return one(parts, await training(caller, parts, job_id))
 
 
 async def training(caller: Caller, parts: Parts, job_id: str) -> Record:
