@@ -50,8 +50,10 @@ async def open_loop(
 
 
 async def _ask(client: httpx.AsyncClient, what: str, user: int, number: int, due: float) -> Answer:
+    mine = {"userId": user_of(user), "namespace": namespace_of(user)}
     path, params = {
-        "list": ("/api/jobs", {"userId": user_of(user), "namespace": namespace_of(user)}),
+        "list": ("/api/jobs", mine),
+        "list of 50": ("/api/jobs", mine | {"limit": "50"}),
         "search": ("/api/assets/search", {"namespace": namespace_of(user), "q": WORDS[number // USERS % len(WORDS)]}),
         "one job": (f"/api/jobs/{job_of(number + user)}", {}),
         "nothing": ("/health", {}),

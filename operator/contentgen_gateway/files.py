@@ -3,22 +3,21 @@
 import asyncio
 import time
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import boto3
-from botocore.auth import S3SigV4QueryAuth
-from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from contentgen_contract import keys
+from contentgen_gateway.presigning import Presigner
 from contentgen_runtime import s3
 
 PERSON_URL_LIFETIME = timedelta(minutes=15)
 LONGEST = timedelta(hours=24)
 _SAME_SECONDS = 300  # a third of a URL's life: who gets it last can still use it for ten minutes
-_REMEMBERED = 8192
+_REMEMBERED = 8192  # some megabytes: who watches a page asks for the same addresses again every few seconds
 
 
 class Files:
@@ -43,7 +42,7 @@ class Files:
         on_aws = f"https://{bucket}.s3.amazonaws.com"
         self._in_records = given or on_aws
         for_people = _base(people_endpoint, bucket) or given or _virtual(self._client.meta.endpoint_url, bucket)
-        self._for_people, self._region = for_people, region
+        self._for_people, self._presigner = for_people, Presigner(for_people, region)
         self._ours = tuple(f"{each}/" for each in (self._in_records, for_people, on_aws))
 
     @property
@@ -52,19 +51,17 @@ class Files:
         parts = urlsplit(self._for_people)
         return f"{parts.scheme}://{parts.netloc}"
 
-    def url(self, key: str, lifetime: timedelta = PERSON_URL_LIFETIME, *, inline: bool = False) -> str:
-        """A URL with which a person reads one object; never stored, never logged. `inline`: to be shown, not saved."""
+    def url(self, key: str, lifetime: timedelta = PERSON_URL_LIFETIME) -> str:
+        """A URL with which a person saves one object; never stored, never logged."""
+        disposition = f'attachment; filename="{key.rpartition("/")[2]}"'
+        return self.presigned(key, datetime.now(UTC), min(lifetime, LONGEST), disposition)
+
+    def presigned(self, key: str, since: datetime, lifetime: timedelta, disposition: str | None = None) -> str:
+        """A URL that reads one object for so long. Raises NoCredentialsError."""
         if self._credentials is None:
             raise NoCredentialsError
-        name = key.rpartition("/")[2]
-        how = "inline" if inline else "attachment"
-        seconds = int(min(lifetime, LONGEST).total_seconds())
-        told = quote(f'{how}; filename="{name}"', safe="")
-        address = f"{self._for_people}/{quote(key, safe='/~')}?response-content-disposition={told}"
-        request = AWSRequest("GET", address)
-        # The signer that boto3's client calls: by way of the client it takes more than twice as long.
-        S3SigV4QueryAuth(self._credentials.get_frozen_credentials(), "s3", self._region, seconds).add_auth(request)
-        return str(request.url)
+        known = self._credentials.get_frozen_credentials()
+        return self._presigner.get(key, known, since=since, lifetime=lifetime, disposition=disposition)
 
     def shown(self, address: object) -> str | None:
         """An address of a record as one that can be fetched: that of an output of ours is signed, others stay.
@@ -79,7 +76,9 @@ class Files:
         return self.signed(key) if keys.run_of(key) is not None else None
 
     def signed(self, key: str) -> str:
-        """A URL that is good for ten minutes at least, and for some minutes the same: browsers keep what they got."""
+        """A URL that shows one object. It is good for ten minutes at least, and for some minutes the same from every
+        replica: browsers keep what they got.
+        """
         return _signed(self, key, int(time.time() // _SAME_SECONDS))
 
     def key_of(self, address: str) -> str | None:
@@ -135,8 +134,8 @@ class Files:
 
 
 @lru_cache(_REMEMBERED)
-def _signed(files: Files, key: str, _window: int) -> str:
-    return files.url(key, inline=True)
+def _signed(files: Files, key: str, window: int) -> str:
+    return files.presigned(key, datetime.fromtimestamp(window * _SAME_SECONDS, UTC), PERSON_URL_LIFETIME)
 
 
 def _base(endpoint: str | None, bucket: str) -> str | None:

@@ -38,9 +38,7 @@ async def page(parts: Parts, scope: Scope, wanted: Wanted) -> tuple[list[Record]
         return [], 0, None
     query = listing(scope, wanted)
     if wanted.after is None:
-        # The ids tell the page and the total in one pass: a server without indexes takes as long for each pass.
-        ids = await parts.records.ids(query, COUNTED + 1)
-        found, total = await parts.records.these(ids[: query.limit]), len(ids)
+        found, total = await parts.records.first(query, COUNTED + 1)
         more = total > query.limit
     else:
         found, total = await parts.records.find(query), COUNTED + 1

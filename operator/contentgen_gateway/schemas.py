@@ -102,7 +102,7 @@ class Paging(Parameters):
     until: Moment | None = Field(None, alias="to", description="Made before this time.")
     sort: Sorted = Sorted.CREATED
     order: Order = Order.NEWEST
-    limit: int = Field(50, ge=1, le=MOST)
+    limit: int = Field(20, ge=1, le=MOST)
     cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")
 
     def wanted(self) -> Wanted:

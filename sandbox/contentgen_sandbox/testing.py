@@ -8,7 +8,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import uvicorn
 
 from contentgen_sandbox.app import create_app
 from contentgen_sandbox.settings import Settings, StoreSettings
-from contentgen_sandbox.stores import Child, mongo, s3, start, stop
+from contentgen_sandbox.stores import SMALL_JVM, Child, mongo, s3, start, stop
 
 START_S = 30
 BUILT = Path(__file__).parents[2] / "build" / "sandbox"
@@ -95,14 +95,14 @@ def sandbox_server(data: Path | None = None, **settings: Any) -> Iterator[Sandbo
 
 
 @contextmanager
-def mongo_server(*, in_memory: bool = True, data: Path | None = None, heap: str = "256m") -> Iterator[str]:
+def mongo_server(*, in_memory: bool = True, data: Path | None = None, jvm: Sequence[str] = SMALL_JVM) -> Iterator[str]:
     """The URI of a MongoDB; give each test a database of its own."""
     if given := os.environ.get("MONGODB_URI"):
         yield given
         return
     with TemporaryDirectory() as folder:
         settings = _store_settings(data or Path(folder))
-        with _running(mongo(settings, in_memory=in_memory, heap=heap), settings.mongo_port):
+        with _running(mongo(settings, in_memory=in_memory, jvm=jvm), settings.mongo_port):
             yield f"mongodb://127.0.0.1:{settings.mongo_port}"
 
 

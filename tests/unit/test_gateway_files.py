@@ -42,8 +42,8 @@ def test_it_is_what_boto3_would_sign(place: str, key: str, token: str | None, mo
         client = made({"endpoint": other, "public_endpoint": None})._client
     client._request_signer._credentials = files._credentials
     name = key.rpartition("/")[2]
-    params = {"Bucket": "content", "Key": key, "ResponseContentDisposition": f'inline; filename="{name}"'}
-    url = files.url(key, timedelta(minutes=5), inline=True)
+    params = {"Bucket": "content", "Key": key, "ResponseContentDisposition": f'attachment; filename="{name}"'}
+    url = files.url(key, timedelta(minutes=5))
     query = parse_qs(urlsplit(url).query)
     now = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda **_: now)
@@ -53,15 +53,20 @@ def test_it_is_what_boto3_would_sign(place: str, key: str, token: str | None, mo
     assert abs(datetime.now(UTC) - now) < timedelta(minutes=5)
 
 
-def test_what_is_shown_is_the_same_for_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    files, now = made(PLACES["an endpoint"]), 1_000_000_200.0
+def test_what_is_shown_is_the_same_for_five_minutes_from_every_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    replicas, now = [made(PLACES["an endpoint"]), made(PLACES["an endpoint"])], 1_000_000_200.0
     monkeypatch.setattr(files_module.time, "time", lambda: now)
     address = "http://s3.test:7070/content/" + KEYS[0]
-    signed: list[str] = []
-    monkeypatch.setattr(files, "url", lambda key, **_: signed.append(key) or f"signed {len(signed)}")
-    assert [files.shown(address), files.shown(address)] == ["signed 1", "signed 1"]
-    now += 300
-    assert files.shown(address) == "signed 2"
+    first = {each.shown(address) for each in replicas}
+    now += 299
+    assert {each.shown(address) for each in replicas} == first
+    now += 1
+    second = {each.shown(address) for each in replicas}
+    assert (len(first), len(second)) == (1, 1)
+    assert first != second
+    query = parse_qs(urlsplit(str(second.pop())).query)
+    assert query["X-Amz-Date"] == ["20010909T015500Z"], "when these five minutes began"
+    assert query["X-Amz-Expires"] == ["900"]
 
 
 def test_what_is_no_output_is_not_signed_and_what_is_not_ours_stays() -> None:
