@@ -75,6 +75,10 @@ test-integration: .venv/.ready ## against real store servers (MONGODB_URI, S3_EN
 	@$(PY) -m contentgen_cluster stores
 	@$(PYTEST) tests/integration
 
+.PHONY: test-explain
+test-explain: .venv/.ready ## on a MongoDB of yours (MONGODB_URI=): each question of the gateway is answered by an index
+	@$(PYTEST) tests/explain
+
 .PHONY: test-cluster
 test-cluster: cluster ## the CRDs, the chart and end to end, on the cluster
 	@$(PY) -m contentgen_cluster chart-tools

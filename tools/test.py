@@ -3,6 +3,7 @@
 A suite that cannot run is a failure, not a skip; tests that were skipped are counted and named.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -64,6 +65,7 @@ SUITES = (
     Suite("lifecycle", "the real cluster: versions, deletion, deadlines", ("tests/cluster/test_lifecycle.py",)),
     Suite("soak", "the real cluster: a minute of jobs and killed operators", ("tests/cluster/test_soak.py",)),
 )
+ON_YOURS = (Suite("explain", "your MongoDB (MONGODB_URI): how it would answer", ("tests/explain",)),)
 _ALONE = 3  # of them need neither stores nor a cluster
 
 
@@ -72,6 +74,7 @@ def main() -> int:
     REPORTS.mkdir(parents=True, exist_ok=True)
     results = [run_command("verify", "ruff, mypy, import contracts, generated files", ["make", "verify"])]
     results += [run_suite(suite) for suite in SUITES[:_ALONE]]
+    results += [run_suite(suite) for suite in ON_YOURS if os.environ.get("MONGODB_URI")]
     cluster = run_command("cluster", "brought up or found running", [PYTHON, "-m", "contentgen_cluster", "up"])
     results.append(cluster)
     if not cluster.failed:

@@ -200,6 +200,23 @@ def retry(
 
 
 @app.command()
+def cancel(names: Names, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
+    """End the run under way, and keep the resource.
+
+    Before the provider has the request that is free; after it the provider is asked to stop, and may bill it.
+    """
+    from contentgen_cli import cancelling
+
+    with _cluster(namespace, context, kubeconfig) as cluster:
+        item = _find(cluster, names)
+        plan = cancelling.cancel(item)
+        cluster.patch(item, plan.change)
+        print(plan.tell)
+        print(f"{item.shown} is being cancelled; see it: "
+              f"{cluster.command(f'contentgen why {item.shown}', item.namespace)}")  # fmt: skip
+
+
+@app.command()
 def cost(
     since: Annotated[
         str | None, typer.Option("--since", help="Of runs that started since: a number and m, h, d or w.")

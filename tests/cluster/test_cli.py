@@ -107,6 +107,10 @@ def test_one_that_waits_for_a_lora(world: World) -> None:
     assert "kubectl contentgen resume imagegen/plugin-waits" in said(world, "why", "plugin-waits")
     assert "is resumed" in said(world, "resume", "plugin-waits")
     world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "WaitingForLora")
+    assert "Nothing was paid for this run." in said(world, "cancel", "plugin-waits")
+    ended = world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "Cancelled")
+    assert ended["status"]["run"]["billed"] is False
+    assert "there is nothing to cancel" in said(world, "cancel", "plugin-waits", code=1)
     world.kubectl("delete", "imagegeneration", "plugin-waits")
 
 

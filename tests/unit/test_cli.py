@@ -597,6 +597,53 @@ def test_each_retry_is_another() -> None:
     assert len(values) == 3
 
 
+# --- cancel
+
+
+@pytest.mark.parametrize(
+    ("state", "number", "text"),
+    [
+        ({}, "1", "Nothing was paid for this run."),
+        (status("Preparing", run={"number": 3}), "3", "Nothing was paid for this run."),
+        (status("Suspended", run={"number": 3}), "3", "Nothing was paid for this run."),
+        (status("Submitting", run={"number": 1}), "1", "The provider may have the request"),
+        (status("SubmissionUnknown", run={"number": 1}), "1", "The provider may have the request"),
+        (status("Processing", run={"number": 2, "requestId": "r"}), "2", "It may bill it all the same"),
+    ],
+)
+def test_a_run_is_cancelled_by_its_number(
+    api: Api, cli: Callable[..., Said], state: Body, number: str, text: str
+) -> None:
+    api.has(Kind.LORA_TRAINING, "a", state)
+    said = cli("cancel", "a")
+    assert said.code == 0, said.err
+    assert text in said.out
+    assert "lora/a is being cancelled; see it: kubectl contentgen why lora/a" in said.out
+    assert [each["metadata"]["annotations"] for each in api.patches] == [{"contentgen.dev/cancel": number}]
+
+
+def test_a_run_that_was_asked_for_and_has_not_begun_is_cancelled(api: Api, cli: Callable[..., Said]) -> None:
+    done = status("Completed", run={"number": 2, "requestId": "r"})
+    api.has(Kind.LORA_TRAINING, "a", done, annotations={"contentgen.dev/rerun": "just now"})
+    assert "Nothing was paid for this run." in cli("cancel", "a").out
+    assert [each["metadata"]["annotations"] for each in api.patches] == [{"contentgen.dev/cancel": "3"}]
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (completed(), "there is nothing to cancel: lora/a is Completed"),
+        (status("Failed", "Cancelled"), "there is nothing to cancel: lora/a is Failed (Cancelled)"),
+        (status("Collecting", run={"number": 1, "requestId": "r"}), "too late to cancel lora/a"),
+    ],
+)
+def test_what_is_not_to_be_cancelled(api: Api, cli: Callable[..., Said], state: Body, text: str) -> None:
+    api.has(Kind.LORA_TRAINING, "a", state)
+    said = cli("cancel", "a")
+    assert (said.code, api.patches) == (1, [])
+    assert text in said.err
+
+
 # --- cost, suspend, version
 
 

@@ -7,7 +7,6 @@ all, the question is for everything, in the order of an index.
 import itertools
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,37 +15,12 @@ from mongomock.collection import Collection
 from contentgen_contract import indexes
 from contentgen_contract.names import Kind
 from contentgen_gateway import collection_store, shares, tallies, transcript_index
-from contentgen_gateway.queries import JobStatus, Scope, Wanted, counting, listing
+from contentgen_gateway.queries import Scope, counting, listing
 from contentgen_gateway.tallies import By
 from contentgen_operator.records import Records
 from contentgen_simulation.bucket import Bucket
 from contentgen_simulation.gateway import GatewayWorld
-
-ALL = frozenset(Kind)
-LORAS = frozenset({Kind.LORA_TRAINING})
-SCOPES = {
-    "everything": Scope({"": ALL}),
-    "one namespace": Scope({"red": ALL}),
-    "several": Scope({"red": ALL, "blue": ALL}),
-    "one kind": Scope({"red": LORAS}),
-    "mixed": Scope({"red": ALL, "blue": LORAS}),
-    "shared": Scope({}, jobs=("j",)),
-    "own and shared": Scope({"red": ALL}, jobs=("j",)),
-    "own and public": Scope({"red": LORAS}, public=True, only="red"),
-    "all that is public": Scope({"red": ALL}, jobs=("j",), public=True),
-}
-NOW = datetime(2026, 11, 21, tzinfo=UTC)
-WANTED = [
-    Wanted(user_id=user, type=type_, status=status, tags=tags, terms=terms, since=since, model=model, made=made)
-    for user in (None, "ann")
-    for type_ in (None, "lora-training")
-    for status in (None, JobStatus.FAILED)
-    for tags in ((), ("a", "b"))
-    for terms in ((), ("a", "b"))
-    for since in (None, NOW)
-    for model, made in ((None, False), ("flux-pro", True))
-]
-EVERYTHING = Scope({"": ALL})
+from contentgen_simulation.questions import CHANGES, EVERYTHING, PATHS, SCOPES, WANTED
 
 
 def alternatives(filter_: dict[str, Any]) -> Iterator[frozenset[str]]:
@@ -104,15 +78,6 @@ def test_sums(scope: Scope) -> None:
         for tally, declared in every:
             compared = {name for name, _ in declared[tally.index]} - {"createdAt", "jobId"}
             assert all(compared <= fields for fields in alternatives(tally.match)), wanted
-
-
-PATHS = (
-    "/api/jobs/{}", "/api/lora/{}", "/api/lora/status/{}", "/api/jobs/{}/dataset", "/api/assets/{}/download",
-    "/api/assets/{}/stats", "/api/jobs?userId=ann", "/api/lora/list?userId=ann", "/api/assets/loras?userId=ann",
-    "/api/assets/images?userId=ann&model=flux-pro", "/api/assets/transcripts?userId=ann",
-    "/api/assets/search?userId=ann&q=ava&tags=a", "/api/assets/stats?userId=ann", "/api/usage?userId=ann&by=model",
-    "/api/collections?userId=ann",
-)  # fmt: skip
 
 
 DECLARED = {
@@ -173,21 +138,6 @@ async def test_all_that_a_request_asks(path: str, asked: Asked) -> None:
         answer = await ann.get(path.format(job))
     assert answer.status_code == 200, answer.text
     check(asked)
-
-
-CHANGES: tuple[tuple[str, str, Any], ...] = (
-    ("PATCH", "/api/assets/{}", {"description": "x"}),
-    ("POST", "/api/assets/{}/share", {"users": ["bob"]}),
-    ("GET", "/api/assets/{}/share", None),
-    ("DELETE", "/api/assets/{}/share?users=bob", None),
-    ("DELETE", "/api/assets/{}/share", None),
-    ("POST", "/api/collections", {"name": "c", "namespace": "red", "userId": "ann"}),
-    ("POST", "/api/admin/import", {"namespace": "red", "jobs": [
-        {"jobId": "old", "userId": "ann", "type": "transcription", "status": "failed", "versions": [],
-         "createdAt": "2025-11-27T19:00:00Z"},
-    ] * 2}),
-    ("DELETE", "/api/jobs/{}", None),
-)  # fmt: skip
 
 
 async def test_all_that_changes_ask(asked: Asked) -> None:
