@@ -113,7 +113,7 @@ async def test_a_lora_is_used_by_the_address_that_a_list_gives(world: StoredWorl
 
 
 async def test_another_signature_of_the_same_model_is_the_same_request(world: StoredWorld) -> None:
-    first, second = (world.parts.files.url(MODEL, inline=inline) for inline in (True, False))
+    first, second = world.parts.files.url(MODEL), world.parts.files.signed(MODEL)
     assert first != second
     async with world.client("ann") as ann:
         answers = [

@@ -119,7 +119,7 @@ async def test_loras_are_as_the_seeds_have_them(world: GatewayWorld) -> None:
     }
     for address, file in ((thumbnail, "preview.png"), (model, "model.safetensors")):
         assert signed(address, f"loras/ann/j1/v3/{file}")
-        assert "inline" in address
+        assert "disposition" not in address, "to be shown, and not saved"
 
 
 async def test_each_picture_is_an_entry(world: GatewayWorld) -> None:

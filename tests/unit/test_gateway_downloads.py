@@ -216,7 +216,7 @@ async def test_no_log_has_what_is_signed(
 ) -> None:
     """As either format writes it; also where an exception holds it, which the gateway logs."""
     job = world.lora()
-    sign, given = world.parts.files.url, []
+    sign, given = world.parts.files.presigned, []
 
     def signing(*args: Any, **options: Any) -> str:
         given.append(sign(*args, **options))
@@ -224,7 +224,7 @@ async def test_no_log_has_what_is_signed(
             raise breaks(given[-1])
         return given[-1]
 
-    monkeypatch.setattr(world.parts.files, "url", signing)
+    monkeypatch.setattr(world.parts.files, "presigned", signing)
     with caplog.at_level(logging.INFO):
         async with world.client("ann") as ann:
             for path in (f"assets/{job}/download", f"assets/{job}/download/model.safetensors", f"jobs/{job}", "loras"):
