@@ -9,7 +9,9 @@ from contentgen_contract.names import Kind
 
 
 class Discard(Value):
-    """Delete all files of a resource with their versions, and its record; what was bought cannot be adopted again."""
+    """Delete all files of a resource with their versions, and the records of the jobs that they are of; what was bought
+    cannot be adopted again. `job_ids`: the resource's own, and those that it took something over from.
+    """
 
     uid: str
     prefixes: tuple[str, ...]

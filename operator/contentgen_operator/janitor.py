@@ -29,7 +29,7 @@ class Janitor:
         await self._ledger.discard(discard.job_ids)
         for prefix in discard.prefixes:
             await self._storage.delete_prefix(prefix)
-        await self._records.forget(discard.uid)
+        await self._records.forget(discard)
         _log.info("deleted all files of a deleted resource", extra={"jobId": discard.uid})
 
     async def run(self) -> None:

@@ -62,19 +62,28 @@ class Records:
 
     async def mark_discarded(self, discard: Discard) -> None:
         """Its files are to be deleted: what `to_discard` finds until `forget`, should it take more than one try."""
-        change = {"status": "cancelled", "discard": discard.model_dump(mode="json")}
-        await asyncio.to_thread(self._collection.update_one, {"jobId": discard.uid}, {"$set": change}, upsert=True)
+        await asyncio.to_thread(self._mark_discarded, discard)
+
+    def _mark_discarded(self, discard: Discard) -> None:
+        change = {"$set": {"status": "cancelled", "discard": discard.model_dump(mode="json")}}
+        self._collection.update_one({"jobId": discard.uid}, change, upsert=True)
+        # The records of jobs whose files it took over would lead to nothing.
+        earlier = [each for each in discard.job_ids if each != discard.uid]
+        if earlier:
+            self._collection.update_many({"jobId": {"$in": earlier}}, change)
 
     async def to_discard(self) -> list[Discard]:
         """What is marked."""
         return await asyncio.to_thread(self._to_discard)
 
     def _to_discard(self) -> list[Discard]:
-        return [mark for each in self._collection.find(_DISCARDED) if (mark := _mark(each)) is not None]
+        marks = [mark for each in self._collection.find(_DISCARDED) if (mark := _mark(each)) is not None]
+        return list({mark.uid: mark for mark in marks}.values())
 
-    async def forget(self, job_id: str) -> None:
-        """Delete the record."""
-        await asyncio.to_thread(self._collection.delete_one, {"jobId": job_id})
+    async def forget(self, discard: Discard) -> None:
+        """Delete the records."""
+        mine = {"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}}
+        await asyncio.to_thread(self._collection.delete_many, mine)
 
 
 def _mark(document: Document) -> Discard | None:

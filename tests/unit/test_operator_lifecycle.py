@@ -185,6 +185,7 @@ async def test_the_files_of_an_adopted_run_go_too(monkeypatch: pytest.MonkeyPatc
     assert (await world.finish(IMAGES)).reason == "AdoptedFinishedRun"
     await world.until_gone(IMAGES)
     assert world.storage.objects == {}
+    assert world.database["jobs"].count_documents({}) == 0, "the older record would lead to nothing"
 
 
 async def test_a_neighbours_files_stay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -267,8 +267,20 @@ async def test_what_is_to_be_discarded_is_remembered_until_it_is_done() -> None:
     assert await records.to_discard() == []
     await records.mark_discarded(discard)
     assert await records.to_discard() == [discard]
-    await records.forget("abc")
+    await records.forget(discard)
     assert (await records.to_discard(), collection.count_documents({})) == ([], 0)
+
+
+async def test_the_records_of_those_whose_files_it_took_over_go_too() -> None:
+    collection, records = collection_and_records()
+    collection.insert_many([{"jobId": each, "status": "completed"} for each in ("older", "another")])
+    await records.write(*case(Kind.TRANSCRIPTION))
+    discard = Discard(uid="abc", prefixes=("a/",), job_ids=("abc", "older"))
+    await records.mark_discarded(discard)
+    marked = {each["jobId"] for each in collection.find({"discard.uid": "abc"})}
+    assert (marked, await records.to_discard()) == ({"abc", "older"}, [discard])
+    await records.forget(discard)
+    assert [each["jobId"] for each in collection.find()] == ["another"]
 
 
 async def test_a_record_is_written_once_and_kept_up_to_date() -> None:
