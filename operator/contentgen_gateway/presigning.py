@@ -22,8 +22,8 @@ class Presigner:
         self._below = parts.path
         self._region = region
         # As every client sends it: what is signed and what is sent have to be the same.
-        host, _, port = parts.netloc.lower().partition(":")
-        self._headers = [("host", host if port in ("", str(_PORTS[parts.scheme])) else f"{host}:{port}")]
+        host = parts.netloc.lower()
+        self._headers = [("host", host.rpartition(":")[0] if parts.port == _PORTS[parts.scheme] else host)]
 
     def get(
         self,

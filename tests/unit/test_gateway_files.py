@@ -22,6 +22,7 @@ PLACES: dict[str, dict[str, Any]] = {
     },
     "AWS, by a proxy of one's own": {"endpoint": None, "public_endpoint": None, "people_endpoint": "https://f.example"},
     "a port that needs no name": {"endpoint": "https://S3.test:443/below", "public_endpoint": None},
+    "an address of IPv6": {"endpoint": "http://[::1]:7070", "public_endpoint": None},
     "AWS": {"endpoint": None, "public_endpoint": None, "region": "eu-central-1"},
 }
 
