@@ -7,7 +7,7 @@ hands to a provider (`literal_refusal`), of which it can only see what is writte
 import ipaddress
 import re
 import socket
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -70,6 +70,14 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     if address in _NAT64 or (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return None
+
+
+def parts_of(url: str) -> SplitResult | None:
+    """A URL in its parts; None for what can't be taken apart, such as `https://[x` or a host that hides a slash."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
 
 
 def pair(host: str, port: int) -> str:

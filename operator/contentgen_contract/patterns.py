@@ -5,7 +5,8 @@ DECIMAL = r"^[0-9]{1,6}(\.[0-9]{1,8})?$"
 SHARE = r"^(0(\.[0-9]{1,8})?|1(\.0{1,8})?)$"
 SIGNED_SHARE = r"^-?(0(\.[0-9]{1,8})?|1(\.0{1,8})?)$"
 TAG = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$"
-SOURCE_URL = r"^(https?|s3)://[^\s/@]+(/\S*)?$"
+# No @ before the path; brackets hold an IPv6 address, or parsers disagree about where the host ends.
+SOURCE_URL = r"^(https?|s3)://(\[[0-9A-Fa-f:.]+\](:[0-9]+)?|[^\s/@?#\[\]\\]+)([/?#]\S*)?$"
 WEB_URL = r"^https?://[!-.0-?A-~]+(/[!-~]*)?$"  # ASCII, and no @ before the path
 OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 MODEL_NAME = r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$"

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
 from contentgen_contract import patterns
+from contentgen_contract.addresses import parts_of
 from contentgen_contract.base import Manifest, Sha256
 from contentgen_contract.names import Kind
 
@@ -22,7 +23,17 @@ Seconds = Decimal  # from the recording's start
 Share = Annotated[str, StringConstraints(pattern=patterns.SHARE, max_length=10)]
 SignedShare = Annotated[str, StringConstraints(pattern=patterns.SIGNED_SHARE, max_length=11)]
 Tag = Annotated[str, StringConstraints(pattern=patterns.TAG, max_length=63)]
-SourceUrl = Annotated[str, StringConstraints(pattern=patterns.SOURCE_URL, max_length=2048)]
+
+
+def _taken_apart(url: str) -> str:
+    if parts_of(url) is None:
+        raise ValueError("expected a URL whose host can be read, such as https://example.com/talk.mp4")
+    return url
+
+
+SourceUrl = Annotated[
+    str, StringConstraints(pattern=patterns.SOURCE_URL, max_length=2048), AfterValidator(_taken_apart)
+]
 WebUrl = Annotated[str, StringConstraints(pattern=patterns.WEB_URL, max_length=2048)]
 ObjectName = Annotated[str, StringConstraints(pattern=patterns.OBJECT_NAME, max_length=253)]
 # An alias, or a full fal model id such as fal-ai/flux/dev.

@@ -8,10 +8,10 @@ import hashlib
 import hmac
 import secrets
 from typing import cast
-from urllib.parse import urlsplit
 
 from fastapi import Request, Response
 
+from contentgen_contract.addresses import parts_of
 from contentgen_gateway.problems import Problem
 
 SESSION = "contentgen-session"
@@ -36,12 +36,17 @@ def remember(request: Request, response: Response, *, secure: bool) -> None:
         response.set_cookie(VISITOR, fresh, path="/", httponly=True, samesite="strict", secure=secure)
 
 
+def _host_of(origin: str) -> str | None:
+    parts = parts_of(origin)
+    return parts.netloc if parts is not None else None
+
+
 def refuse_foreign(request: Request) -> None:
     """Raises Problem 403 where a browser says that another site sends this."""
     if request.method in _SAFE:
         return
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-    elsewhere = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    elsewhere = origin is not None and _host_of(origin) != request.headers.get("host")
     if elsewhere or site not in (None, "same-origin", "none"):
         raise Problem(403, "this request comes from another site's page; open the gateway itself and try again there")
 

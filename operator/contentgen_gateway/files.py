@@ -11,6 +11,7 @@ import boto3
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from contentgen_contract import keys
+from contentgen_contract.addresses import parts_of
 from contentgen_gateway.presigning import Presigner
 from contentgen_runtime import s3
 
@@ -86,8 +87,9 @@ class Files:
         for base in self._ours:
             if address.startswith(base):
                 return unquote(address[len(base) :].partition("?")[0])
-        parts = urlsplit(address)
-        return unquote(parts.path.lstrip("/")) if (parts.scheme, parts.netloc) == ("s3", self.bucket) else None
+        parts = parts_of(address)
+        ours = parts is not None and (parts.scheme, parts.netloc) == ("s3", self.bucket)
+        return unquote(parts.path.lstrip("/")) if parts is not None and ours else None
 
     def address(self, key: str) -> str:
         """The plain address of an object, as records have it: `key_of` takes it back."""

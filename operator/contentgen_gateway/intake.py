@@ -39,7 +39,6 @@ _SIZES = {  # fal's names
     "landscape_16_9": (1024, 576),
 }
 SizeName = Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
-Address = Annotated[str, StringConstraints(pattern=patterns.SOURCE_URL, max_length=2048)]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
@@ -124,7 +123,7 @@ def _word(name: str) -> str:
 class LoraOrder(Manifest):
     """One LoRA to draw with."""
 
-    path: Address | None = Field(None, description="An address of a .safetensors file, or of a model made here.")
+    path: SourceUrl | None = Field(None, description="An address of a .safetensors file, or of a model made here.")
     lora_ref: LoraRef | None = Field(None, description="A LoraTraining of the same namespace.")
     scale: Number = Field("1.0", description="How strongly the LoRA counts.")
 

@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import ValidationError
 
 from contentgen_contract import derived, keys
+from contentgen_contract.addresses import parts_of
 from contentgen_contract.names import Kind, Stage
 from contentgen_gateway.old_service import Old, Picture, Version
 
@@ -98,7 +99,9 @@ class _Files:
 
 def _key_of(address: str, bucket: str) -> str | None:
     """The key, in any of the addresses that AWS has for this bucket."""
-    parts = urlsplit(address)
+    parts = parts_of(address)
+    if parts is None:
+        return None
     path = unquote(parts.path).lstrip("/")
     if parts.scheme == "s3":
         return path if parts.netloc == bucket else None

@@ -1,8 +1,12 @@
 """What can be seen in a URL alone: addresses off limits, however they are written."""
 
 import pytest
+from pydantic import ValidationError
 
-from contentgen_contract.addresses import literal_refusal
+from contentgen_contract.addresses import literal_refusal, parts_of
+from contentgen_contract.names import Kind
+from contentgen_contract.spec import SPECS
+from contentgen_simulation.questions import NO_URLS
 
 REFUSED = [
     "http://127.0.0.1/", "http://127.1/", "http://0x7f.1/", "http://0177.0.0.1/", "http://2130706433/", "http://0/",
@@ -17,6 +21,16 @@ ALLOWED = [
     "https://example.com/a.safetensors", "http://8.8.8.8/", "http://[2606:4700:4700::1111]/", "http://134744072/",
     "https://1e100.net/", "https://0x.example/", "https://cafe.babe/", "https://storage.googleapis.com:443/a",
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", NO_URLS)
+@pytest.mark.parametrize("kind", [Kind.LORA_TRAINING, Kind.TRANSCRIPTION])
+def test_what_is_no_url_is_no_source(url: str, kind: Kind) -> None:
+    """Whatever takes a source apart can rely on that."""
+    given = {"source": {"url": url}} | ({"loraName": "a", "triggerWord": "jf"} if kind is Kind.LORA_TRAINING else {})
+    with pytest.raises(ValidationError, match=r"source\.url"):
+        SPECS[kind].model_validate(given)
+    assert parts_of("https://example.com/[a]?b=[c]#[d]") is not None, "behind the host brackets are letters"
 
 
 @pytest.mark.parametrize("url", REFUSED)

@@ -10,6 +10,7 @@ from contentgen_contract.spec import SPECS, parse_spec
 from contentgen_contract.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_gateway import intake
 from contentgen_simulation.cluster import ClusterWorld
+from contentgen_simulation.questions import NO_URLS
 
 ANN = ("ann", "*", "*", "red")
 ROBOT = "system:serviceaccount:green:robot"
@@ -49,6 +50,20 @@ def only(world: ClusterWorld) -> dict[str, Any]:
 async def sent(world: ClusterWorld, body: dict[str, Any], path: str = "/api/lora/train", who: str = "ann") -> Any:
     async with world.client(who) as client:
         return await client.post(path, json={"namespace": "red"} | body)
+
+
+@pytest.mark.parametrize("url", NO_URLS)
+async def test_what_is_no_url_is_refused_by_its_field(world: ClusterWorld, url: str) -> None:
+    for path, body, field in (
+        ("/api/lora/train", TRAIN | {"videoUrl": url}, "videoUrl"),
+        ("/api/transcribe", {"audioUrl": url}, "audioUrl"),
+        ("/api/transcribe", {"source": {"url": url}}, "source.url"),
+        ("/api/images/generate", {"model": "flux-lora", "prompt": "jf", "loras": [{"path": url}]}, "loras.0.path"),
+    ):
+        answer = await sent(world, body, path)
+        assert answer.status_code == 422, (path, answer.text)
+        assert field in answer.json()["detail"]
+    assert not world.api.resources
 
 
 # What is said

@@ -94,3 +94,4 @@ def test_what_was_given_is_known_again(place: str) -> None:
         assert files.key_of(files.address(key)) == key
         assert files.key_of(files.signed(key)) == key
     assert files.key_of(f"http://localhost:5002/content/{KEYS[0]}") is None
+    assert files.key_of("s3://[content/x") is None

@@ -144,7 +144,8 @@ async def test_a_form_without_its_token_changes_nothing(world: GatewayWorld, giv
 
 
 @pytest.mark.parametrize(
-    "header", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}]
+    "header",
+    [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}, {"Origin": "http://[x"}],
 )
 async def test_a_form_of_another_site_changes_nothing_even_with_the_token(
     world: GatewayWorld, header: dict[str, str]

@@ -1,4 +1,4 @@
-"""What can be asked of the gateway that becomes a question to MongoDB: values of lists, and requests of all routes."""
+"""What can be asked of the gateway: values of lists, requests of all routes, and what only looks like a URL."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -55,3 +55,10 @@ CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("DELETE", "/api/jobs/{}", None),
 )  # fmt: skip
 """Changes, in this order: the last one deletes the job."""
+
+NO_URLS = (
+    "s3://\u00d8\x1f\u00f6b\x02]n\u00a9", "s3://[bucket/x", "https://exa]mple.com/x", "https://[::1", "https://[zz]/x",
+    "https://[:::]/x", "https://[1.2.3]/x", "https://\u2100.example.com/x", "https://a\uff0fb.example.com/x",
+    "https://example.com\\\\@evil.example/x", "https://[2606:4700::1]evil.example/x",
+)  # fmt: skip
+"""Each begins like a URL, and parsers stumble over its host, or disagree about where it ends."""
