@@ -15,6 +15,7 @@ from contentgen_bench.gateway_records import RECORDS, USERS, WORDS, job_of, name
 DATABASE = "bench-gateway"
 UPDATES = 100  # a second
 _TIMING = re.compile(r"dur=([-\d.]+)")
+_PAGE = {"limit": "20"}
 STREAMED = tuple(f"20000000-0000-4000-8000-{number:012}" for number in range(1000))
 
 
@@ -51,10 +52,11 @@ async def open_loop(
 
 async def _ask(client: httpx.AsyncClient, what: str, user: int, number: int, due: float) -> Answer:
     mine = {"userId": user_of(user), "namespace": namespace_of(user)}
+    word = WORDS[number // USERS % len(WORDS)]
     path, params = {
-        "list": ("/api/jobs", mine),
-        "list of 50": ("/api/jobs", mine | {"limit": "50"}),
-        "search": ("/api/assets/search", {"namespace": namespace_of(user), "q": WORDS[number // USERS % len(WORDS)]}),
+        "list": ("/api/jobs", mine | _PAGE),
+        "whole list": ("/api/jobs", mine),
+        "search": ("/api/assets/search", {"namespace": namespace_of(user), "q": word} | _PAGE),
         "one job": (f"/api/jobs/{job_of(number + user)}", {}),
         "nothing": ("/health", {}),
     }[what]

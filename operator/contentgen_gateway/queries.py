@@ -102,7 +102,7 @@ class Wanted:
     terms: tuple[str, ...] = ()  # all of them, and the last may be the beginning of a word
     sort: Sorted = Sorted.CREATED
     order: Order = Order.NEWEST
-    limit: int = 20
+    limit: int = MOST
     after: Place | None = None
     made: bool = False  # only what has outputs
 

@@ -102,7 +102,8 @@ class Paging(Parameters):
     until: Moment | None = Field(None, alias="to", description="Made before this time.")
     sort: Sorted = Sorted.CREATED
     order: Order = Order.NEWEST
-    limit: int = Field(20, ge=1, le=MOST)
+    # The first service's clients count what they get, and know of no pages.
+    limit: int = Field(MOST, ge=1, le=MOST, description="Entries of a page; without it as many as a page may have.")
     cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")
 
     def wanted(self) -> Wanted:

@@ -1,7 +1,10 @@
 """`/api/jobs`: lists, pages, one job; and that nobody sees what is not theirs."""
 
+from collections import Counter
+
 import pytest
 
+from contentgen_contract.names import Kind
 from contentgen_gateway.queries import Order, Sorted
 from contentgen_simulation.gateway import GatewayWorld
 
@@ -41,6 +44,18 @@ async def test_a_list_holds_what_lies_where_the_caller_may_list(world: GatewayWo
     assert [each["jobId"] for each in listed["jobs"]] == mine[::-1]
     assert listed["total"] == 3
     assert listed["nextCursor"] is None
+
+
+async def test_who_knows_of_no_pages_gets_all_that_the_seeds_example_has(world: GatewayWorld) -> None:
+    """Ten LoRAs, a hundred pictures, twenty transcripts: `jq` counts them by type."""
+    there = {"lora-training": 10, "image-generation": 100, "transcription": 20}
+    kinds = [kind for kind in Kind for _ in range(there[kind.record_type])]
+    for number, kind in enumerate(kinds):
+        world.job(number, kind)
+    async with world.client("ann") as ann:
+        listed = (await ann.get("/api/jobs?userId=ann")).json()
+    assert Counter(each["type"] for each in listed["jobs"]) == there
+    assert (listed["total"], listed["nextCursor"]) == (130, None)
 
 
 @pytest.mark.parametrize("order", list(Order))
