@@ -6,9 +6,8 @@ from typing import Any
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
 from contentgen_cli.retrying import was_paid
+from contentgen_contract.cancelling import CannotCancel, run_to_cancel
 from contentgen_contract.names import CANCEL_ANNOTATION, Phase
-
-_FINAL = tuple(phase for phase in Phase if phase.terminal)
 
 
 @dataclass(frozen=True)
@@ -25,16 +24,13 @@ def cancel(item: Item) -> Cancel:
     if item.deleting:
         raise CliError(f"{item.shown} is being deleted")
     asked_again = run is not None and run.rerun != item.rerun
-    if phase in _FINAL and not asked_again:
-        raise CliError(f"there is nothing to cancel: {item.shown} is {phase} ({item.status.reason})")
-    if phase is Phase.COLLECTING and not asked_again:
-        raise CliError(
-            f"it is too late to cancel {item.shown}: the provider has finished and was paid, and the outputs are being "
-            f"stored. See it: kubectl contentgen watch {item.shown}"
-        )
-    number = (run.number if run else 0) + (1 if phase in _FINAL else 0)
-    change = {"metadata": {"annotations": {CANCEL_ANNOTATION: str(max(number, 1))}}}
-    return Cancel(change, _UNPAID if phase in _FINAL else _money(item))
+    try:
+        number = run_to_cancel(phase, item.status.reason, run.number if run else 0, asked_again=asked_again)
+    except CannotCancel as error:
+        raise CliError(f"{item.shown}: {error}") from None
+    change = {"metadata": {"annotations": {CANCEL_ANNOTATION: str(number)}}}
+    # A run that has not begun was not paid; what is known of money is of the one before.
+    return Cancel(change, _UNPAID if run is None or number > run.number else _money(item))
 
 
 def _money(item: Item) -> str:

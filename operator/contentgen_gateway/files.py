@@ -88,8 +88,9 @@ class Files:
             if address.startswith(base):
                 return unquote(address[len(base) :].partition("?")[0])
         parts = parts_of(address)
-        ours = parts is not None and (parts.scheme, parts.netloc) == ("s3", self.bucket)
-        return unquote(parts.path.lstrip("/")) if parts is not None and ours else None
+        if parts is None or (parts.scheme, parts.netloc) != ("s3", self.bucket):
+            return None
+        return unquote(parts.path.lstrip("/"))
 
     def address(self, key: str) -> str:
         """The plain address of an object, as records have it: `key_of` takes it back."""

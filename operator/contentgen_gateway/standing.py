@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Self
 
+from contentgen_contract.cancelling import CannotCancel, run_to_cancel
 from contentgen_contract.names import RERUN_ANNOTATION, Phase, Reason
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body
@@ -65,12 +66,11 @@ class Standing:
 
 def to_cancel(standing: Standing) -> int:
     """The number of the run that is to end. Raises Problem 409 where it is too late."""
-    if standing.ended:
-        raise Problem(409, f"there is nothing to cancel: it is {standing.phase} ({standing.reason})")
-    if standing.phase == Phase.COLLECTING and not standing.asked_again:
-        detail = "it is too late to cancel: the provider has finished and was paid, and the outputs are being stored"
-        raise Problem(409, detail, billed=True)
-    return standing.current
+    try:
+        return run_to_cancel(standing.phase, standing.reason, standing.number, asked_again=standing.asked_again)
+    except CannotCancel as error:
+        more: dict[str, Any] = {"billed": True} if error.paid else {}
+        raise Problem(409, str(error), **more) from None
 
 
 def to_retry(standing: Standing, suspended: bool) -> None:

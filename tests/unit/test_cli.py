@@ -632,9 +632,12 @@ def test_a_run_that_was_asked_for_and_has_not_begun_is_cancelled(api: Api, cli: 
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        (completed(), "there is nothing to cancel: lora/a is Completed"),
-        (status("Failed", "Cancelled"), "there is nothing to cancel: lora/a is Failed (Cancelled)"),
-        (status("Collecting", run={"number": 1, "requestId": "r"}), "too late to cancel lora/a"),
+        (completed(), "lora/a: there is nothing to cancel: it is Completed"),
+        (status("Failed", "Cancelled"), "lora/a: there is nothing to cancel: it is Failed (Cancelled)"),
+        (
+            status("Collecting", run={"number": 1, "requestId": "r"}),
+            "lora/a: it is too late to cancel: the provider has finished and was paid",
+        ),
     ],
 )
 def test_what_is_not_to_be_cancelled(api: Api, cli: Callable[..., Said], state: Body, text: str) -> None:

@@ -1,6 +1,8 @@
 """How an answer of `explain` is read, in the shapes that MongoDB's manual shows: no server here knows the command."""
 
-from contentgen_simulation.plans import single, stages
+import pytest
+
+from contentgen_simulation.plans import shown, single, stages
 
 FETCHED = {"stage": "FETCH", "inputStage": {"stage": "IXSCAN", "indexName": "created"}}
 SCANNED = {"stage": "COLLSCAN", "direction": "forward"}
@@ -31,6 +33,12 @@ def test_of_slots_and_shards_the_plan_below_counts() -> None:
         "IXSCAN",
         "COLLSCAN",
     }
+
+
+def test_an_answer_without_a_plan_is_no_good_answer() -> None:
+    with pytest.raises(ValueError, match="no plan"):
+        shown({"queryPlanner": {"rejectedPlans": [SCANNED]}, "ok": 1.0})
+    assert shown({"queryPlanner": {"winningPlan": {"stage": "EOF"}}}) == {"EOF"}
 
 
 def test_updates_are_explained_one_at_a_time() -> None:

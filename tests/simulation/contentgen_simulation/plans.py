@@ -41,9 +41,16 @@ def single(command: Command) -> Iterator[Command]:
 
 
 def explained(database: Database[Any], command: Command) -> set[str]:
-    """The stages of the plan that a real MongoDB would carry out."""
-    answer = database.command("explain", command, verbosity="queryPlanner")
-    return set(stages(answer))
+    """The stages of the plan that a real MongoDB would carry out. Raises ValueError where the answer shows none."""
+    return shown(database.command("explain", command, verbosity="queryPlanner"))
+
+
+def shown(answer: Mapping[str, Any]) -> set[str]:
+    """The stages in an answer of `explain`. Raises ValueError without any: nothing could be told from it."""
+    found = set(stages(answer))
+    if not found:
+        raise ValueError(f"no plan in this answer: {answer}")
+    return found
 
 
 def stages(answer: Any) -> Iterator[str]:
