@@ -6,16 +6,18 @@ import io
 import ipaddress
 import json
 import os
+import ssl
 import sys
 import tarfile
 import threading
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
-from contentgen_cluster import golang, images, mounts, network, processes, settings, wheels
+from contentgen_cluster import golang, images, maven, mounts, network, processes, settings, wheels
 from contentgen_cluster.buildah import pip_conf, pip_settings
 from contentgen_cluster.cache import KEPT, Cache, content_key
 from contentgen_cluster.certificates import Authority
@@ -393,3 +395,67 @@ class TestTools:
     def test_mounts_are_undone_from_the_newest(self) -> None:
         table = "".join(f"1 1 0:1 / {point} rw - x x rw\n" for point in ("/a", "/a/b", "/ab", "/a/b/c\\040d"))
         assert mounts.mounted_below(Path("/a"), table) == ["/a/b/c d", "/a/b", "/a"]
+
+
+class TestMaven:
+    """What Maven 3.8 on Java 17 said where its keystore had another authority, and where it had none."""
+
+    COULD_NOT = (
+        "[ERROR] Plugin org.apache.maven.plugins:maven-resources-plugin:3.3.1 or one of its dependencies could not be "
+        "resolved: Failed to read artifact descriptor for org.apache.maven.plugins:maven-resources-plugin:jar:3.3.1: "
+        "Could not transfer artifact org.apache.maven.plugins:maven-resources-plugin:pom:3.3.1 from/to central "
+        "(https://repo.example/maven2): transfer failed for https://repo.example/maven2/org/apache/maven/plugins/"
+        "maven-resources-plugin/3.3.1/maven-resources-plugin-3.3.1.pom: "
+    )
+    ANOTHER = COULD_NOT + (
+        "PKIX path building failed: sun.security.provider.certpath.SunCertPathBuilderException: unable to find valid "
+        "certification path to requested target -> [Help 1]"
+    )
+    NONE = COULD_NOT + (
+        "Unexpected error: java.security.InvalidAlgorithmParameterException: the trustAnchors parameter must be "
+        "non-empty -> [Help 1]"
+    )
+    ABSENT = COULD_NOT + "repo.example: Name or service not known: Unknown host repo.example -> [Help 1]"
+
+    @pytest.fixture
+    def fails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+        """A Maven that says something and fails; what our error then says."""
+        pems = [Authority(tmp_path / n, datetime.datetime.now(datetime.UTC)).certificate.read_text() for n in "ab"]
+        bundle, keystore = tmp_path / "certs.crt", tmp_path / "cacerts"
+        bundle.write_text("# a\n" + "\n".join(pems))
+        monkeypatch.setattr(maven, "BUNDLE", bundle)
+        monkeypatch.setattr(maven, "KEYSTORE", keystore)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+        def said(output: str, known: int) -> str:
+            keystore.write_bytes(b"|".join(ssl.PEM_cert_to_DER_cert(pem) for pem in pems[:known]))
+            (tmp_path / "said").write_text(output + "\n[ERROR] \n" * 30)
+            (tmp_path / "mvn").write_text(f"#!/bin/sh\ncat '{tmp_path}/said'\nexit 1\n")
+            (tmp_path / "mvn").chmod(0o755)
+            with pytest.raises(ClusterError) as raised:
+                maven.package(tmp_path, tmp_path / "logs/maven.log")
+            assert output in (tmp_path / "logs/maven.log").read_text()
+            return str(raised.value)
+
+        return said
+
+    @pytest.mark.parametrize("output", [ANOTHER, NONE], ids=["another", "none"])
+    def test_an_old_keystore_is_told_in_one_line_with_what_to_run(
+        self, fails: Callable[..., str], tmp_path: Path, output: str
+    ) -> None:
+        told = fails(output, known=1)
+        assert f"{tmp_path}/cacerts lacks 1 of the 2 authorities" in told
+        assert "Run `update-ca-certificates --fresh` as root" in told
+        assert f"{tmp_path}/logs/maven.log" in told
+        assert "\n" not in told
+        assert "[ERROR]" not in told
+
+    def test_an_authority_that_the_machine_does_not_know_either_is_to_be_added(self, fails: Callable[..., str]) -> None:
+        told = fails(self.ANOTHER, known=2)
+        assert "lacks" not in told
+        assert "/usr/local/share/ca-certificates" in told
+
+    def test_another_failure_is_told_as_maven_has_it(self, fails: Callable[..., str]) -> None:
+        told = fails(self.ABSENT, known=1)
+        assert "failed (1): mvn" in told
+        assert "update-ca-certificates" not in told

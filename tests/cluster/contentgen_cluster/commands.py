@@ -17,7 +17,11 @@ class ClusterError(Exception):
 
 
 class CommandError(ClusterError):
-    """A program failed; the text has the end of what it said."""
+    """A program failed; the text has the end of what it said, and `output` all of it."""
+
+    def __init__(self, text: str, output: str = "") -> None:
+        super().__init__(text)
+        self.output = output
 
 
 def run(
@@ -41,8 +45,9 @@ def run(
     except FileNotFoundError:
         raise CommandError(f"{argv[0]}: no such program on this machine") from None
     if done.returncode:
-        said = (done.stderr + done.stdout).decode(errors="replace").strip().splitlines()[-25:]
-        raise CommandError("\n".join([f"failed ({done.returncode}): {_short(argv)}", *said]))
+        output = (done.stderr + done.stdout).decode(errors="replace").strip()
+        end = output.splitlines()[-25:]
+        raise CommandError("\n".join([f"failed ({done.returncode}): {_short(argv)}", *end]), output)
     return done.stdout.decode(errors="replace")
 
 

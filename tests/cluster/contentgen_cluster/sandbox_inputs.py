@@ -6,9 +6,8 @@ Both are made outside of the image's build, so that every way of building it fin
 import shutil
 from pathlib import Path
 
-from contentgen_cluster import golang, packages
+from contentgen_cluster import golang, maven, packages
 from contentgen_cluster.cache import Cache, content_key, size
-from contentgen_cluster.commands import run
 from contentgen_cluster.paths import REPO, SANDBOX_BUILD
 from contentgen_cluster.steps import Step
 
@@ -37,7 +36,7 @@ def jars(cache: Cache) -> Path:
         # Beside the sources would do too, but not for two clones, or two users, at once.
         work = target.with_name(target.name + ".sources")
         shutil.copytree(MONGO, work, ignore=shutil.ignore_patterns("target"), dirs_exist_ok=True)
-        run("mvn", "-B", "-q", "-f", work / "pom.xml", "package")
+        maven.package(work, log=cache.root / "maven.log")
         shutil.copytree(work / "target/lib", target)
         shutil.rmtree(work)
 
