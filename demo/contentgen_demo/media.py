@@ -9,6 +9,8 @@ import httpx
 
 from contentgen_demo.errors import DemoError
 
+SAMPLES_NAME = "talk.mp4"
+"""The name under /media/ of the recording that samples/ work on."""
 _PATIENCE_SECONDS = 20
 
 
@@ -25,13 +27,14 @@ def media_name(path: Path) -> str:
     return f"talk-{digest}{suffix}"
 
 
-def upload(path: Path, port: int) -> tuple[str, bool]:
-    """The name under /media/, and whether it was there before. Raises: DemoError."""
-    name = media_name(path)
+def upload(path: Path, port: int, name: str | None = None) -> tuple[str, bool]:
+    """The name under /media/, by content unless one is given, and whether it was there before. Raises: DemoError."""
+    name = name or media_name(path)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
         _wait_ready(client)
         try:
-            if client.head(f"/media/{name}").status_code == 200:
+            there = client.head(f"/media/{name}")
+            if there.is_success and int(there.headers["content-length"]) == path.stat().st_size:
                 return name, True
             with path.open("rb") as file:
                 client.put(f"/media/{name}", content=file).raise_for_status()

@@ -56,11 +56,11 @@ def run(cluster: Cluster, console: Console, chosen: str | None, most: timedelta)
     if chosen and not media.is_url(chosen) and not Path(chosen).is_file():
         raise DemoError(f"there is no file {chosen}: give the path of a video, or its address")
     steps = _Steps(console)
-    film = _in_background() if chosen is None else None
+    film = _in_background()
     with steps.step("Installing the chart") as said:
         cluster.install()
         said.append("chart [contentgen] is installed, with the sandbox for providers, S3 and MongoDB")
-    url = _source(cluster, steps, chosen, film)
+    url = _source(cluster, console, steps, chosen, film)
     ledger = cluster.raw(LEDGER_PATH)
     manifests = _apply(cluster, console, url)
     resources = watch(cluster, manifests, console, most)
@@ -81,21 +81,34 @@ def _in_background() -> "Future[Film]":
     return future
 
 
-def _source(cluster: Cluster, steps: _Steps, chosen: str | None, film: "Future[Film] | None") -> str:
-    """The address that the manifests get."""
+def _source(cluster: Cluster, console: Console, steps: _Steps, chosen: str | None, film: "Future[Film]") -> str:
+    """The address that the manifests get. The film is served whatever they get, because samples/ name it."""
+    try:
+        path = _serve_film(cluster, steps, film)
+    except DemoError as error:
+        if chosen is None:
+            raise
+        console.print(f"[yellow]![/] samples/ name a film that is not there: {escape(str(error))}", soft_wrap=True)
     if chosen and media.is_url(chosen):
         return chosen
-    path = Path(chosen or "")
-    if film is not None:
-        with steps.step("Making a film of a minute, with speech") as said:
-            made = film.result()
-            path = made.path
-            kept = "from the cache" if made.was_cached else "made just now"
-            said.append(f"film of {made.seconds:.0f} s, {kept}: {_short(path)}")
+    if chosen:
+        path = Path(chosen)
     with steps.step("Uploading it to the sandbox") as said:
         name, was_there = media.upload(path, cluster.port("http"))
         said.append(f"{name} {'lies' if was_there else 'is uploaded'} at the sandbox")
     return f"http://{SANDBOX_ADDRESS}/media/{name}"
+
+
+def _serve_film(cluster: Cluster, steps: _Steps, film: "Future[Film]") -> Path:
+    """Have the sandbox serve the film under the name that samples/ have. Raises: DemoError."""
+    with steps.step("Making a film of a minute, with speech") as said:
+        made = film.result()
+        kept = "from the cache" if made.was_cached else "made just now"
+        said.append(f"film of {made.seconds:.0f} s, {kept}: {_short(made.path)}")
+    with steps.step("Uploading it to the sandbox, for samples/") as said:
+        name, was_there = media.upload(made.path, cluster.port("http"), media.SAMPLES_NAME)
+        said.append(f"{name}, which samples/ name, {'lies' if was_there else 'is uploaded'} at the sandbox")
+    return made.path
 
 
 def _apply(cluster: Cluster, console: Console, url: str) -> tuple[Manifest, ...]:
