@@ -1,9 +1,11 @@
 """Lock the requirements of each image and of development: hashes, no index URL, good for every Python we support.
 
-`--check` needs no registry: it fails where pyproject.toml changed after the last lock, by the hash in each file's head.
+`--check` needs no registry: each file's head holds the hash of the requirements that it locks, and the check fails where
+pyproject.toml has others. A new requirement of development leaves the images' locks, and so their layers, as they are.
 """
 
 import hashlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -21,16 +23,18 @@ EXTRAS = {
 
 def main() -> int:
     """Exit status 0 when the locks are fresh."""
-    head = f"# Locked by `make lock` from pyproject.toml, whose requirements hash to {_digest()}.\n"
-    names = [*EXTRAS, "uv"]
-    stale = [name for name in names if not _path(name).exists() or not _path(name).read_text().startswith(head)]
+    heads = {name: _head(*extras) for name, extras in EXTRAS.items()} | {"uv": _head(*EXTRAS["dev"])}
+    stale = [
+        name for name, head in heads.items() if not _path(name).exists() or not _path(name).read_text().startswith(head)
+    ]
     if "--check" in sys.argv:
         for name in stale:
             print(f"{_path(name).relative_to(ROOT)} does not fit pyproject.toml any more: run `make lock`")
         return bool(stale)
     for name, extras in EXTRAS.items():
-        _path(name).write_text(head + _compile("pyproject.toml", *(f"--extra={extra}" for extra in extras)))
-    _path("uv").write_text(head + _only("uv", _path("dev").read_text()))
+        locked = _compile("pyproject.toml", *(f"--extra={extra}" for extra in extras))
+        _path(name).write_text(heads[name] + locked)
+    _path("uv").write_text(heads["uv"] + _only("uv", _path("dev").read_text()))
     return 0
 
 
@@ -38,14 +42,19 @@ def _path(name: str) -> Path:
     return ROOT / "requirements" / f"{name}.txt"
 
 
-def _digest() -> str:
+def _head(*extras: str) -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = [
-        project["project"]["dependencies"],
-        project["project"]["optional-dependencies"],
-        project["tool"]["uv"],
-    ]
-    return hashlib.sha256(repr(wanted).encode()).hexdigest()[:16]
+    optional = project["project"]["optional-dependencies"]
+    wanted = [project["project"]["dependencies"], *(_with_own(extra, optional) for extra in extras)]
+    digest = hashlib.sha256(repr([wanted, project["tool"]["uv"]]).encode()).hexdigest()[:16]
+    return f"# Locked by `make lock` from pyproject.toml, whose requirements hash to {digest}.\n"
+
+
+def _with_own(extra: str, optional: dict[str, list[str]]) -> list[str]:
+    """The requirements of an extra, and of our other extras that it names: `contentgen[operator,cli]`."""
+    named = [re.match(r"contentgen\[(.*)\]", each) for each in optional[extra]]
+    others = [name for match in named if match for name in match[1].split(",")]
+    return [*optional[extra], *(each for name in others for each in optional[name])]
 
 
 def _compile(*args: str) -> str:
