@@ -1,7 +1,7 @@
 """Lock the requirements of each image and of development: hashes, no index URL, good for every Python we support.
 
-`--check` needs no registry: each file's head holds the hash of what it locks, and the check fails where pyproject.toml has
-other requirements. A new one of development leaves the locks of the images, and so their layers, as they are.
+`--check` needs no registry: each file's head holds the hash of what it locks, and the check fails where
+pyproject.toml has other requirements. A new one of development leaves the images' locks and layers as they are.
 """
 
 import hashlib

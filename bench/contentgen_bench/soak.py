@@ -228,7 +228,7 @@ class Soak:
     def _film(self, number: int) -> str:
         name = f"soak-{number}.mp4"
         self._world.sandbox.put(f"/media/{name}", content=tiny.film(number)).raise_for_status()
-        return f"http://contentgen-sandbox.{release.NAMESPACE}.svc/media/{name}"
+        return f"{release.SANDBOX}/media/{name}"
 
     def _watch(self) -> None:
         """Every version of every resource that watches deliver."""

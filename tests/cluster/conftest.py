@@ -2,7 +2,6 @@
 what two tenants make of it through the gateway.
 """
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +17,7 @@ from contentgen_e2e.world import World, open_world
 def world() -> Iterator[World]:
     """The installed release, and a fresh namespace."""
     release.install(ROOT, f"providers.fal.key={FAL_CANARY}", f"providers.assemblyai.key={ASSEMBLYAI_CANARY}")
-    with open_world(ROOT, f"e2e-{int(time.time())}") as opened:
+    with open_world(ROOT, release.work_namespace("e2e")) as opened:
         yield opened
 
 
@@ -29,7 +28,7 @@ def film(world: World) -> str:
     name = f"e2e-{path.stem}.mp4"
     with path.open("rb") as content:
         world.sandbox.put(f"/media/{name}", content=content).raise_for_status()
-    return f"http://contentgen-sandbox.{release.NAMESPACE}.svc/media/{name}"
+    return f"{release.SANDBOX}/media/{name}"
 
 
 @pytest.fixture(scope="session")

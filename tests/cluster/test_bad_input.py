@@ -20,7 +20,7 @@ from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
 from contentgen_e2e.world import Body, TookTooLong, World
 
 Spec = dict[str, Any]
-HOST = f"http://contentgen-sandbox.{release.NAMESPACE}.svc"
+HOST = release.SANDBOX
 SECRET = "hush-7f3a91"
 METADATA = "http://169.254.169.254/latest/meta-data/"
 KEYS = (f"providers.fal.key={FAL_CANARY}", f"providers.assemblyai.key={ASSEMBLYAI_CANARY}")

@@ -29,7 +29,7 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 PLURALS = [kind.plural for kind in Kind]
 CRDS = [f"crd/{plural}.contentgen.dev" for plural in PLURALS]
 FREE_PICTURE = {"model": "flux-schnell", "prompt": "A grey square", "image": {"size": {"width": 256, "height": 256}}}
-NO_SOUND = {"source": {"url": f"http://contentgen-sandbox.{release.NAMESPACE}.svc/media/none.mp3"}}
+NO_SOUND = {"source": {"url": f"{release.SANDBOX}/media/none.mp3"}}
 SUSPENDED = NO_SOUND | {"deletionPolicy": "Delete", "suspend": True}
 
 NO_FINALIZERS = '{"metadata": {"finalizers": null}}'
@@ -80,11 +80,8 @@ def wait_until(reached: Callable[[], bool], seconds: float, what: str) -> None:
 
 def uninstall(program: str = "helm") -> str:
     """The release gone, with its pods; what helm and its hook said. No hook may need all of this time."""
-    where = ("--namespace", release.NAMESPACE)
-    said = release.helm(
-        ROOT, "uninstall", release.RELEASE, *where, "--wait", "--timeout", "150s", program=program, with_errors=True
-    )
-    pods = (*where, "get", "pods", "--output", "name")
+    said = release.uninstall(ROOT, program=program)
+    pods = ("--namespace", release.NAMESPACE, "get", "pods", "--output", "name")
     wait_until(lambda: not kubectl(*pods), 60, "the pods of an uninstalled release are gone")
     return said
 
@@ -98,7 +95,7 @@ def label(namespace: str, labels: Body) -> None:
 def cluster() -> Iterator[None]:
     """No release, and a namespace for it that enforces the restricted profile."""
     installed = json.loads(release.helm(ROOT, "list", "--all-namespaces", "--output", "json"))
-    if [each for each in installed if each["name"] == release.RELEASE]:
+    if (release.RELEASE, release.NAMESPACE) in {(each["name"], each["namespace"]) for each in installed}:
         uninstall()
     label(release.NAMESPACE, RESTRICTED)
     yield
@@ -188,7 +185,7 @@ def test_one_namespace_and_no_more_rights_than_it_takes(namespaces: Callable[[st
         "networkPolicy.enabled=true",
         f"networkPolicy.workerNamespaces={{{ours}}}",
         # The sandbox's, but the chart cannot know that it costs nothing.
-        f"providers.fal.queueUrl=http://contentgen-sandbox.{release.NAMESPACE}.svc/fal",
+        f"providers.fal.queueUrl={release.SANDBOX}/fal",
     )
     for namespace in (other, ours):
         apply("ImageGeneration", namespace, "picture", FREE_PICTURE)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from contentgen_cluster import release
 from contentgen_e2e.world import World
 
 Spec = dict[str, Any]
@@ -81,7 +82,7 @@ def test_logs_outlive_their_pods(world: World, talk: str) -> None:
 
 
 def test_a_failed_one(world: World) -> None:
-    none = "http://contentgen-sandbox.contentgen.svc/media/no-such-film.mp4"
+    none = f"{release.SANDBOX}/media/no-such-film.mp4"
     world.apply("Transcription", "plugin-failed", {"source": {"url": none}})
     assert "Failed" in said(world, "watch", "transcript/plugin-failed", "--timeout", "120", code=1, seconds=150)
     story = said(world, "why", "plugin-failed")

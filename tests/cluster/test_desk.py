@@ -28,7 +28,7 @@ KEYS = (f"providers.fal.key={FAL_CANARY}", f"providers.assemblyai.key={ASSEMBLYA
 def place() -> Iterator[World]:
     """The release with certificates of thirty seconds, and a fresh namespace."""
     release.install(ROOT, *KEYS, "desk.certificateSeconds=30", "desk.renewBeforeSeconds=20")
-    with open_world(ROOT, f"desk-{int(time.time())}") as opened:
+    with open_world(ROOT, release.work_namespace("desk")) as opened:
         yield opened
     release.install(ROOT, *KEYS)
 
@@ -38,7 +38,7 @@ def film(place: World) -> str:
     path = video.ensure_film().path
     with path.open("rb") as content:
         place.sandbox.put("/media/desk.mp4", content=content).raise_for_status()
-    return f"http://contentgen-sandbox.{release.NAMESPACE}.svc/media/desk.mp4"
+    return f"{release.SANDBOX}/media/desk.mp4"
 
 
 def operator(*args: str) -> str:
@@ -92,7 +92,7 @@ def test_while_the_operator_is_away_work_goes_on_and_none_is_lost(place: World, 
     the desk's certificate ends; what the operator makes at its return is under the authority that they know.
     """
     authority, first = kept()
-    bad = f"http://contentgen-sandbox.{release.NAMESPACE}.svc/hostile/status/503"
+    bad = f"{release.SANDBOX}/hostile/status/503"
     leaves = place.apply("Transcription", "leaves", {"source": {"url": bad}})  # tried again for most of a minute
     until(lambda: '"order"' in log_of(place, leaves), "the first worker has its order")
     spec = {"loraName": "waits", "triggerWord": "jf", "source": {"url": film}, "dataset": {"minImages": 8}}

@@ -186,7 +186,7 @@ def test_progress_is_that_of_the_decoded_time(world: World, tmp_path: Path) -> N
     """A film of 96 seconds that comes down over 48 is decoded as it comes; sound would lie behind all pictures."""
     content = media.film(tmp_path, media.scenes(48, 2, (640, 360)), sound=False, streams=True)
     world.sandbox.put("/media/paced.mp4", content=content).raise_for_status()
-    url = f"http://contentgen-sandbox.{release.NAMESPACE}.svc/media/paced.mp4?seconds=48"
+    url = f"{release.SANDBOX}/media/paced.mp4?seconds=48"
     watch = Watch(world, "LoraTraining", "paced", "{.status.stage} {.status.progress}")
     with watch:
         world.apply("LoraTraining", "paced", lora(url) | {"loraName": "paced"})
@@ -213,13 +213,13 @@ def test_a_lost_reply_is_found_again_and_not_paid_again(world: World) -> None:
     [
         (
             "missing",
-            {"source": {"url": "http://contentgen-sandbox.contentgen.svc/media/none.mp4"}},
+            {"source": {"url": f"{release.SANDBOX}/media/none.mp4"}},
             "SourceUnreachable",
         ),
         ("private", {"source": {"url": "http://10.96.0.1/"}}, "SourceNotAllowed"),
         ("metadata", {"source": {"url": "http://169.254.169.254/latest/meta-data/"}}, "SourceNotAllowed"),
         ("bucket", {"source": {"url": "s3://content-generation-assets/loras/x"}}, "SourceNotAllowed"),
-        ("text", {"source": {"url": "http://contentgen-sandbox.contentgen.svc/media/words.mp4"}}, "UnsupportedMedia"),
+        ("text", {"source": {"url": f"{release.SANDBOX}/media/words.mp4"}}, "UnsupportedMedia"),
     ],
 )
 def test_bad_input_costs_nothing_and_says_why(world: World, name: str, spec: Spec, reason: str) -> None:

@@ -221,7 +221,7 @@ def test_usage_says_what_was_paid(ann: Tenant, made: Made) -> None:
 
 
 def test_a_run_is_cancelled_and_a_job_deleted(ann: Tenant, world: World, made: Made) -> None:
-    missing = "http://contentgen-sandbox.contentgen.svc/media/none.mp3"
+    missing = f"{release.SANDBOX}/media/none.mp3"
     failed = ann.ask("/api/transcribe", {"audioUrl": missing})["jobId"]
     assert ann.finished(failed)["status"] == "failed"
     assert ann.ask(f"/api/jobs/{failed}/retry")["jobId"] == failed

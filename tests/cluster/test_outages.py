@@ -20,7 +20,7 @@ from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
 from contentgen_e2e.world import BUCKET, Body, TookTooLong, World
 
 Spec = dict[str, Any]
-HOST = f"http://contentgen-sandbox.{release.NAMESPACE}.svc"
+HOST = release.SANDBOX
 SECONDS = 15  # that an outage lasts, at least
 KEYS = (f"providers.fal.key={FAL_CANARY}", f"providers.assemblyai.key={ASSEMBLYAI_CANARY}")
 LIGHT = ("worker.resources.requests.cpu=20m", "worker.resources.requests.memory=64Mi")

@@ -1,8 +1,7 @@
 """A sample of `make soak`: a minute of arrivals, the operator killed every 15 s."""
 
-import time
-
 from contentgen_bench.soak import Soak, install, rows
+from contentgen_cluster import release
 from contentgen_e2e.settings import ROOT
 from contentgen_e2e.world import open_world
 
@@ -11,7 +10,7 @@ _MINUTES = 1.0
 
 def test_a_minute_of_jobs_and_kills() -> None:
     install(ROOT)
-    with open_world(ROOT, f"soak-{int(time.time())}") as apart:  # where nothing else is left behind
+    with open_world(ROOT, release.work_namespace("soak")) as apart:  # where nothing else is left behind
         found = Soak(apart, kill_seconds=15).run(_MINUTES)
     assert found.kills >= 2
     assert found.completed >= 3, found.violations

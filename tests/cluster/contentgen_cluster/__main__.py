@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from contentgen_cluster import golang, images, paths, prometheus, sandbox_inputs, wheels
+from contentgen_cluster import golang, images, paths, prometheus, release, sandbox_inputs, wheels
 from contentgen_cluster.bare import Bare
 from contentgen_cluster.cache import Cache
 from contentgen_cluster.commands import ClusterError
@@ -25,6 +25,7 @@ from contentgen_cluster.steps import Step, run_steps
 
 app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 _console = Console(stderr=True)
+_LANES = typer.Argument(default=[])
 
 
 @app.command()
@@ -69,6 +70,13 @@ def stores() -> None:
     cache = _cache()
     with _alone(), Display(_console) as display:
         run_steps(sandbox_inputs.steps(cache), display)
+
+
+@app.command("lanes-down")
+def lanes_down(namespaces: list[str] = _LANES) -> None:
+    """Uninstall the releases that `make test` made beside the main one: those of these namespaces, or all."""
+    for lane in release.lanes_down(paths.REPO, namespaces):
+        _console.print(f"{lane}: uninstalled")
 
 
 @app.command()

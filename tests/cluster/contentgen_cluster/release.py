@@ -1,6 +1,8 @@
 """Our chart on the cluster that `up` left in `.cluster/`: install it, ask it, forward ports to it.
 
 The demo and the end-to-end tests use these; all of it goes through kubectl and helm, so it is the same on any cluster.
+`make test` runs suites side by side with a release for each: the environment names the release's namespace, and the one
+namespace whose resources it works on.
 """
 
 import contextlib
@@ -10,11 +12,17 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 RELEASE = "contentgen"
-NAMESPACE = "contentgen"
+NAMESPACE = os.environ.get("CONTENTGEN_TEST_RELEASE") or "contentgen"
+WATCHED = os.environ.get("CONTENTGEN_TEST_WATCHED") or None
+"""The only namespace that the release works on; None for all of them."""
+LANE_PREFIX = "lane-"
+"""How the namespaces of a test lane begin."""
+SANDBOX = f"http://contentgen-sandbox.{NAMESPACE}.svc"
+"""The sandbox's address inside the cluster."""
 FILES_PORT = 5001
 FILES_ENDPOINT = f"http://localhost:{FILES_PORT}"
 """Where browsers on this machine find the sandbox's bucket, once `make ui` has forwarded it."""
@@ -47,6 +55,7 @@ def install(root: Path, *values: str, seconds: int = 300, program: str = "helm",
         f"image.reference={images['operator']}",
         f"worker.image.reference={images['worker']}",
         f"sandbox.image.reference={images['sandbox']}",
+        *(_limited(root, WATCHED) if WATCHED else ()),
         *values,
     ]
     sets = [part for value in settings for part in ("--set", value)]
@@ -59,6 +68,45 @@ def install(root: Path, *values: str, seconds: int = 300, program: str = "helm",
     # kubectl renews what it knows of the server for a kind that it does not find, but not for a category.
     kubectl(root, "api-resources", "--output", "name")
     return said
+
+
+def uninstall(root: Path, seconds: int = 150, program: str = "helm") -> str:
+    """Uninstall the release; what helm and its hook said."""
+    how = ("--namespace", NAMESPACE, "--wait", "--timeout", f"{seconds}s")
+    return helm(root, "uninstall", RELEASE, *how, program=program, with_errors=True)
+
+
+def lanes_down(root: Path, names: Sequence[str] = ()) -> list[str]:
+    """Uninstall the releases of test lanes, those of these namespaces or all, and delete what they worked in."""
+    installed = json.loads(helm(root, "list", "--all-namespaces", "--output", "json"))
+    lanes = [each["namespace"] for each in installed if each["namespace"].startswith(LANE_PREFIX)]
+    found = [lane for lane in lanes if not names or lane in names]
+    for lane in found:
+        helm(root, "uninstall", RELEASE, "--namespace", lane, "--wait", "--timeout", "150s")
+    listed = kubectl(root, "get", "namespaces", "--output", "name").split()
+    prefixes = tuple(f"namespace/{lane}" for lane in found)
+    if gone := [name for name in listed if prefixes and name.startswith(prefixes)]:
+        kubectl(root, "delete", *gone, "--wait=false")
+    return found
+
+
+def work_namespace(suite: str) -> str:
+    """The namespace for a suite's resources: the one that the release is limited to, else a fresh one."""
+    return WATCHED or f"{suite}-{int(time.time())}"
+
+
+def make_namespace(root: Path, name: str) -> None:
+    """Make a namespace that enforces the restricted Pod Security Standard, or leave it as it is."""
+    meta = {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}
+    kubectl(root, "apply", "--filename", "-", stdin=json.dumps(body))
+
+
+def _limited(root: Path, watched: str) -> tuple[str, ...]:
+    """The values of a release beside others. The namespace comes first: the release has a Role in it."""
+    make_namespace(root, watched)
+    small = (f"{part}resources.requests.cpu=20m" for part in ("", "gateway.", "sandbox."))
+    return (f"watchNamespace={watched}", "crds.install=false", *small)
 
 
 @contextlib.contextmanager

@@ -126,7 +126,7 @@ def open_world(root: Path, namespace: str) -> Iterator[World]:
         sandbox = stack.enter_context(
             httpx.Client(base_url=f"http://127.0.0.1:{forwarded['http']}", timeout=60, trust_env=False)
         )
-        _make_namespace(root, namespace)
+        release.make_namespace(root, namespace)
         stack.callback(release.kubectl, root, "delete", "namespace", namespace, "--wait=false")
         yield World(
             root=root,
@@ -152,15 +152,6 @@ def _s3(root: Path, port: int) -> Any:
         aws_secret_access_key=base64.b64decode(key["secret-access-key"]).decode(),
         config=Config(s3={"addressing_style": "path"}, proxies={}),
     )
-
-
-def _make_namespace(root: Path, namespace: str) -> None:
-    body = {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
-    }
-    release.kubectl(root, "apply", "--filename", "-", stdin=json.dumps(body))
 
 
 def wait_for_rollout(root: Path, name: str) -> None:
