@@ -31,7 +31,7 @@ ui: .venv/.ready ## what the demo made, in a browser: the gateway at http://loca
 
 .PHONY: test
 test: .venv/.ready ## everything: unit, integration, the CRDs and end to end on a real cluster
-	@$(PY) tools/test.py
+	@$(PY) tools/run_suites.py
 
 .PHONY: cluster
 cluster: .venv/.ready ## a real Kubernetes cluster with our images (CONTEXT=name takes one of yours)

@@ -1,0 +1,198 @@
+"""`make test`: every suite, side by side where they do not disturb one another (tools/suites.py), and what ran where.
+
+A suite that cannot run is a failure, not a skip; tests that were skipped are counted and named. The output of each step
+is in build/test; that of a failed one is printed.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from suites import EXPLAIN, LANES, Lane, Step
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORTS = ROOT / "build/test"
+PYTHON = str(ROOT / ".venv/bin/python")
+LIMIT = 60 * 60
+"""Seconds of the whole run. Above them the run fails: CI ends one after 90 minutes, also on a slower machine."""
+_SLOWEST = 20
+_KEPT_LINES = 400
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished step. `seconds` is 0 where it was not run; `times` are (seconds, test) of its report."""
+
+    name: str
+    about: str
+    budget: int
+    passed: int
+    failed: int
+    skipped: tuple[str, ...] = ()
+    seconds: float = 0
+    times: tuple[tuple[float, str], ...] = ()
+
+
+def main() -> int:
+    """Exit status 0 when nothing failed, nothing was skipped, and the whole took no longer than LIMIT."""
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    results = Run(with_explain(LANES) if os.environ.get("MONGODB_URI") else LANES).all()
+    return report(results, time.monotonic() - start)
+
+
+def with_explain(lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
+    """The lanes, and in the first one the suite that takes a MongoDB of the user's."""
+    return (replace(lanes[0], steps=(*lanes[0].steps, EXPLAIN)), *lanes[1:])
+
+
+class Run:
+    """Lanes, each on a thread of its own, which waits for its commands."""
+
+    def __init__(self, lanes: tuple[Lane, ...]) -> None:
+        self._lanes = lanes
+        self._succeeded: dict[str, bool] = {}
+        self._ended = {name: threading.Event() for lane in lanes for name in _names(lane)}
+        self._stopping = threading.Event()
+        self._printing = threading.Lock()
+
+    def all(self) -> list[Result]:
+        """The results, lane by lane. Ctrl-C ends the commands, which got the same signal, and begins no others."""
+        with ThreadPoolExecutor(len(self._lanes)) as pool:
+            futures = [pool.submit(self._lane, lane) for lane in self._lanes]
+            try:
+                return [result for future in futures for result in future.result()]
+            except BaseException:
+                self._stop()
+                raise
+
+    def _lane(self, lane: Lane) -> list[Result]:
+        if lane.after:
+            self._ended[lane.after].wait()
+        results = [self._step(lane, step) for step in lane.steps if not self._stopping.is_set()]
+        self._ended[lane.name].set()
+        return results
+
+    def _step(self, lane: Lane, step: Step) -> Result:
+        for name in step.needs:
+            self._ended[name].wait()
+        missing = [name for name in step.needs if not self._succeeded.get(name)]
+        if missing:
+            result = Result(step.name, f"not run: {', '.join(missing)} failed", step.budget, 0, 1)
+        else:
+            result = self._run(lane, step)
+        self._succeeded[step.name] = not result.failed
+        self._ended[step.name].set()
+        return result
+
+    def _run(self, lane: Lane, step: Step) -> Result:
+        self._say(f"── {step.name}: {step.about}")
+        start = time.monotonic()
+        _junit(step).unlink(missing_ok=True)
+        log = REPORTS / f"{_slug(step)}.log"
+        with log.open("wb") as output:
+            code = subprocess.run(
+                command(lane, step), cwd=ROOT, env=environment(lane), stdin=subprocess.DEVNULL,
+                stdout=output, stderr=subprocess.STDOUT, check=False,
+            ).returncode  # fmt: skip
+        result = read_result(step, code, time.monotonic() - start)
+        lines = log.read_text(errors="replace").splitlines()
+        shown = lines[-_KEPT_LINES:] if result.failed else lines[-1:]
+        self._say(f"── {step.name}: {'FAILED' if result.failed else 'ok'}, {result.seconds:.0f} s", *shown)
+        return result
+
+    def _say(self, *lines: str) -> None:
+        with self._printing:
+            print(*lines, sep="\n", flush=True)
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        for event in self._ended.values():
+            event.set()
+
+
+def command(lane: Lane, step: Step) -> list[str]:
+    """The command of a step."""
+    nice = ["nice", "-n", str(lane.nice)] if lane.nice else []
+    if step.make:
+        return [*nice, "make", step.make]
+    return [*nice, PYTHON, *step.python, *((f"--junitxml={_junit(step)}",) if step.reports else ())]
+
+
+def environment(lane: Lane) -> dict[str, str]:
+    """The environment of a lane's steps: the release, and a namespace for its resources that is new for each step."""
+    if lane.release is None:
+        return dict(os.environ)
+    watched = f"{lane.release}-{int(time.time())}"
+    return os.environ | {"CONTENTGEN_TEST_RELEASE": lane.release, "CONTENTGEN_TEST_WATCHED": watched}
+
+
+def read_result(step: Step, code: int, seconds: float) -> Result:
+    """The figures of a step. An exit code without a failed test is a failure too, and so is a report without tests."""
+    result = Result(step.name, step.about, step.budget, int(code == 0), int(code != 0), seconds=seconds)
+    if not step.reports:
+        return result
+    if not _junit(step).exists():
+        return replace(result, passed=0, failed=1)
+    cases = list(ET.parse(_junit(step)).getroot().iter("testcase"))  # noqa: S314 - our own pytest wrote it
+    failed = sum(1 for case in cases if case.find("failure") is not None or case.find("error") is not None)
+    skipped = tuple(f"{case.get('name')}" for case in cases if case.find("skipped") is not None)
+    broken = (code != 0 and failed == 0) or not cases
+    return replace(
+        result,
+        passed=max(len(cases) - failed - len(skipped), 0),
+        failed=failed + broken,
+        skipped=skipped,
+        times=tuple((float(case.get("time", 0)), f"{case.get('classname')}::{case.get('name')}") for case in cases),
+    )
+
+
+def report(results: list[Result], seconds: float) -> int:
+    """Print the closing table; the exit status."""
+    print("\nwhat ran where, and its time of its budget")
+    for result in results:
+        print(*row(result), sep="\n")
+    print(f"\nthe {_SLOWEST} slowest tests")
+    for each, name in sorted((each for result in results for each in result.times), reverse=True)[:_SLOWEST]:
+        print(f"  {each:6.1f} s  {name}")
+    late = seconds > LIMIT
+    print(f"\n{seconds / 60:.1f} minutes of {LIMIT / 60:.0f}{': TOO LONG' if late else ''}")
+    passed, failed = sum(each.passed for each in results), sum(each.failed for each in results) + late
+    skipped = sum(len(each.skipped) for each in results)
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return int(failed > 0 or skipped > 0)
+
+
+def row(result: Result) -> Iterator[str]:
+    """The lines of one step in the closing table."""
+    verdict = "FAILED" if result.failed else "ok"
+    counted = f"{result.passed:4} passed {result.failed:3} failed {len(result.skipped):3} skipped"
+    timed = f"{result.seconds:5.0f} of {result.budget:4} s"
+    over = "  OVER TWICE ITS BUDGET" if result.seconds > 2 * result.budget else ""
+    yield f"  {verdict:<6} {result.name:<14} {counted} {timed}  {result.about}{over}"
+    for name in result.skipped:
+        yield f"           skipped: {name}"
+
+
+def _names(lane: Lane) -> Iterator[str]:
+    yield lane.name
+    yield from (step.name for step in lane.steps)
+
+
+def _slug(step: Step) -> str:
+    return step.name.replace(" ", "-")
+
+
+def _junit(step: Step) -> Path:
+    return REPORTS / f"{_slug(step)}.xml"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""The suites of `make test`: what each runs, its budget, and the lanes in which they run side by side.
+
+A lane is a queue: its steps run one after another, and lanes run at the same time. Suites that need the processors are
+in the lane `local`, at a low priority; suites on the cluster mostly wait. The lane `main release` shares one release,
+which works on all namespaces. The other lanes stop operators and stores, so each has a release of its own, limited to
+one namespace; they start when the lane `main release` has ended: until then that release works on every namespace.
+"""
+
+from dataclasses import dataclass
+
+PYTEST = ("-m", "pytest", "-q")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command that is part of the run; it counts as one test unless it writes a JUnit report.
+
+    `python` are the arguments of our Python, `make` a target. `budget` is in seconds, where the cluster stands already.
+    `needs` names the steps that must have succeeded.
+    """
+
+    name: str
+    about: str
+    budget: int
+    python: tuple[str, ...] = ()
+    make: str = ""
+    needs: tuple[str, ...] = ()
+    reports: bool = False
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Steps that run one after another; it starts when the lane `after` has ended, whatever came of it.
+
+    `release` is the namespace of the lane's own release; None for suites of the main release, or of none.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    after: str | None = None
+    release: str | None = None
+    nice: int = 0
+
+
+def suite(name: str, about: str, budget: int, *paths: str, needs: tuple[str, ...] = (), processes: int = 1) -> Step:
+    """One pytest run over these paths of tests/."""
+    spread = ("-n", str(processes)) if processes > 1 else ()
+    return Step(name, about, budget, (*PYTEST, *spread, *(f"tests/{path}" for path in paths)), "", needs, True)
+
+
+def on_cluster(name: str, about: str, budget: int, *files: str) -> Step:
+    """A suite that needs the cluster, and programs such as helm beside it."""
+    return suite(name, about, budget, *(f"cluster/{file}" for file in files), needs=("cluster", "chart tools"))
+
+
+def own_release(letter: str, *steps: Step) -> Lane:
+    """A lane on the cluster with a release of its own, which is uninstalled at the end."""
+    namespace = f"lane-{letter}"
+    down = Step(
+        f"{namespace} down", "its release uninstalled", 60, ("-m", "contentgen_cluster", "lanes-down", namespace)
+    )
+    return Lane(namespace, (*steps, down), after=WIDE.name, release=namespace)
+
+
+VERIFY = Step("verify", "ruff, mypy, import contracts, generated files", 120, make="verify")
+CLUSTER = Step("cluster", "brought up or found running", 60, ("-m", "contentgen_cluster", "up"))
+CHART_TOOLS = Step(
+    "chart tools", "helm 3, helm-unittest, kstatus, promtool", 10, ("-m", "contentgen_cluster", "chart-tools"),
+    needs=("cluster",),
+)  # fmt: skip
+LANES_DOWN = Step(
+    "releases", "those that an interrupted run left", 10, ("-m", "contentgen_cluster", "lanes-down"), needs=("cluster",)
+)
+
+LOCAL = Lane(
+    "local",
+    (
+        suite("unit", "in memory: stores, providers, API server", 240, "unit", processes=2),
+        VERIFY,
+        suite("hostile", "a sample of hostile and broken files, in confined children", 60, "hostile"),
+        suite("pages", "Chromium goes through every page, over made-up jobs", 90, "pages"),
+        suite("integration", "real store servers and the sandbox over HTTP", 120, "integration", needs=("cluster",)),
+        on_cluster("chart", "helm 3 and 4, helm-unittest, promtool, rendered", 60, "test_chart.py", "monitoring"),
+    ),
+    nice=10,
+)
+WIDE = Lane(
+    "main release",
+    (
+        CLUSTER,
+        CHART_TOOLS,
+        LANES_DOWN,
+        on_cluster("crds", "the real API server", 60, "test_crds_api_server.py", "test_admission.py"),
+        on_cluster("gateway", "HTTP and Chromium alone", 120, "test_gateway_pages.py", "test_gateway.py"),
+        on_cluster("documents", "commands and manifests of README, docs and samples", 120, "test_docs.py"),
+        on_cluster("kubectl", "the plugin", 60, "test_cli.py"),
+        on_cluster("lifecycle", "versions, deletion, deadlines", 120, "test_lifecycle.py"),
+        on_cluster("metrics", "a scrape through the Service", 60, "test_metrics.py"),
+        on_cluster("chart installs", "helm 3 and 4", 180, "test_chart_install.py"),
+    ),
+)
+OWN = (
+    own_release("a", on_cluster("outages", "S3 and MongoDB away", 360, "test_outages.py")),
+    own_release(
+        "b",
+        on_cluster("bad input", "sources, results, providers, keys", 300, "test_bad_input.py"),
+        on_cluster("backup", "all deleted, and restored", 60, "test_backup.py"),
+    ),
+    own_release(
+        "c",
+        on_cluster("end to end", "three kinds, killed operators, mutants", 240, "test_end_to_end.py"),
+        on_cluster("gitops", "kstatus and Argo CD's Lua, over real watches", 60, "test_gitops.py"),
+    ),
+    own_release(
+        "d",
+        on_cluster("worker API", "tokens, certificates, an operator that is away", 150, "test_desk.py"),
+        on_cluster("soak", "a minute of jobs and killed operators", 120, "test_soak.py"),
+    ),
+)
+LANES = (LOCAL, WIDE, *OWN)
+EXPLAIN = suite("explain", "your MongoDB (MONGODB_URI): how it would answer", 60, "explain")
+"""Runs in the lane `local` where MONGODB_URI names a server."""
