@@ -25,7 +25,7 @@ from contentgen_cluster import release
 from contentgen_contract.names import RESUBMIT_ANNOTATION, Kind, Phase
 from contentgen_e2e import tiny
 from contentgen_e2e.oracle import Violation, check_completed
-from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY
+from contentgen_e2e.settings import KEYS
 from contentgen_e2e.world import World
 
 Body = dict[str, Any]
@@ -39,8 +39,7 @@ _LAST_SECONDS = 180  # for what is in flight at the end
 _WARM_SECONDS = 15.0  # an operator that has just started still grows
 _GROWTH_MB = 15.0
 _SETTINGS = (
-    f"providers.fal.key={FAL_CANARY}",
-    f"providers.assemblyai.key={ASSEMBLYAI_CANARY}",
+    *KEYS,
     "adoptionSeconds=60",  # two hours by default: then a person is asked
 )
 _ORDER: tuple[set[Phase], ...] = (

@@ -9,15 +9,14 @@ import pytest
 from contentgen_cluster import release
 from contentgen_demo import video
 from contentgen_e2e.gateway import Gateway, Made, Tenant, open_gateway, tenant
-from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
-from contentgen_e2e.world import World, open_world
+from contentgen_e2e.settings import ROOT
+from contentgen_e2e.world import World, installed
 
 
 @pytest.fixture(scope="session")
 def world() -> Iterator[World]:
     """The installed release, and a fresh namespace."""
-    release.install(ROOT, f"providers.fal.key={FAL_CANARY}", f"providers.assemblyai.key={ASSEMBLYAI_CANARY}")
-    with open_world(ROOT, release.work_namespace("e2e")) as opened:
+    with installed(ROOT, "e2e") as opened:
         yield opened
 
 

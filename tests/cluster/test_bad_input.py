@@ -16,14 +16,13 @@ from contentgen_cluster import release
 from contentgen_contract.names import Kind
 from contentgen_e2e import media
 from contentgen_e2e.oracle import check_completed
-from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
-from contentgen_e2e.world import Body, TookTooLong, World
+from contentgen_e2e.settings import ROOT
+from contentgen_e2e.world import Body, TookTooLong, World, installed
 
 Spec = dict[str, Any]
 HOST = release.SANDBOX
 SECRET = "hush-7f3a91"
 METADATA = "http://169.254.169.254/latest/meta-data/"
-KEYS = (f"providers.fal.key={FAL_CANARY}", f"providers.assemblyai.key={ASSEMBLYAI_CANARY}")
 SMALL = (
     "limits.downloadBytes=2000000",
     "limits.durationSeconds=30",
@@ -103,12 +102,11 @@ HOSTILE = {
 
 
 @pytest.fixture(scope="module")
-def small(world: World) -> Iterator[World]:
+def small() -> Iterator[World]:
     """The release with limits that a test can reach."""
-    release.install(ROOT, *KEYS, *SMALL)
-    yield world
-    world.sandbox.delete("/sandbox/faults").raise_for_status()
-    release.install(ROOT, *KEYS)
+    with installed(ROOT, "bad-input", *SMALL) as opened:
+        yield opened
+        opened.sandbox.delete("/sandbox/faults").raise_for_status()
 
 
 @pytest.fixture(scope="module")

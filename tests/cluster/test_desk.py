@@ -17,20 +17,17 @@ from contentgen_cluster import release
 from contentgen_contract.names import Kind
 from contentgen_demo import video
 from contentgen_e2e.oracle import check_completed
-from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
-from contentgen_e2e.world import BUCKET, World, open_world
+from contentgen_e2e.settings import ROOT
+from contentgen_e2e.world import BUCKET, World, installed
 
 DESK = f"contentgen-desk.{release.NAMESPACE}.svc"
-KEYS = (f"providers.fal.key={FAL_CANARY}", f"providers.assemblyai.key={ASSEMBLYAI_CANARY}")
 
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[World]:
     """The release with certificates of thirty seconds, and a fresh namespace."""
-    release.install(ROOT, *KEYS, "desk.certificateSeconds=30", "desk.renewBeforeSeconds=20")
-    with open_world(ROOT, release.work_namespace("desk")) as opened:
+    with installed(ROOT, "desk", "desk.certificateSeconds=30", "desk.renewBeforeSeconds=20") as opened:
         yield opened
-    release.install(ROOT, *KEYS)
 
 
 @pytest.fixture(scope="module")

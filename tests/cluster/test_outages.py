@@ -17,22 +17,20 @@ from contentgen_contract.names import Kind
 from contentgen_e2e import media
 from contentgen_e2e.oracle import check_completed
 from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
-from contentgen_e2e.world import BUCKET, Body, TookTooLong, World
+from contentgen_e2e.world import BUCKET, Body, TookTooLong, World, installed
 
 Spec = dict[str, Any]
 HOST = release.SANDBOX
 SECONDS = 15  # that an outage lasts, at least
-KEYS = (f"providers.fal.key={FAL_CANARY}", f"providers.assemblyai.key={ASSEMBLYAI_CANARY}")
 LIGHT = ("worker.resources.requests.cpu=20m", "worker.resources.requests.memory=64Mi")
 
 
 @pytest.fixture(scope="module")
-def light(world: World) -> Iterator[World]:
+def light() -> Iterator[World]:
     """The release, with workers that do not wait for one another's share of the node."""
-    release.install(ROOT, *KEYS, *LIGHT)
-    yield world
-    world.sandbox.delete("/sandbox/faults").raise_for_status()
-    release.install(ROOT, *KEYS)
+    with installed(ROOT, "outages", *LIGHT) as opened:
+        yield opened
+        opened.sandbox.delete("/sandbox/faults").raise_for_status()
 
 
 @pytest.fixture(scope="module")

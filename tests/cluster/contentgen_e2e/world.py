@@ -16,6 +16,7 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from contentgen_cluster import release
+from contentgen_e2e.settings import KEYS
 
 BUCKET = "content-generation-assets"
 DATABASE = "content-generation"
@@ -110,6 +111,16 @@ class World:
         listed = self.kubectl("get", "pods", "--selector", f"contentgen.dev/uid={uid}", "--output", "json")
         pods: list[Body] = json.loads(listed)["items"]
         return pods
+
+
+@contextmanager
+def installed(root: Path, suite: str, *values: str) -> Iterator[World]:
+    """The release with these values of the chart, and a fresh namespace; the main release loses the values again."""
+    release.install(root, *KEYS, *values)
+    with open_world(root, release.work_namespace(suite)) as opened:
+        yield opened
+    if values and release.WATCHED is None:
+        release.install(root, *KEYS)
 
 
 @contextmanager
