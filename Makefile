@@ -49,9 +49,13 @@ lint: .venv/.ready ## ruff, mypy --strict and the import contracts
 	@$(BIN)/mypy tools/*.py
 	@$(BIN)/lint-imports --no-logo
 
+.PHONY: check
+check: .venv/.ready ## before each commit: lint, types and unit tests, about 5 minutes; no cluster
+	@$(MAKE) -j2 --output-sync=target lint test-unit
+
 .PHONY: test-unit
 test-unit: .venv/.ready ## unit tests alone
-	@$(PYTEST) tests/unit
+	@$(PYTEST) -n auto tests/unit
 
 .PHONY: test-hostile
 test-hostile: .venv/.ready ## every hostile and broken file, both ways: about 10 minutes, build/test/hostile.json (make test takes a sample)
