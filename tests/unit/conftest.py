@@ -1,9 +1,14 @@
 """What all unit tests may use."""
 
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
+
+# Before anybody imports numpy: where cores are shared, OpenBLAS' threads spend more time on waiting for each other than
+# small products take. Decoders' children do without them too.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _SECONDS = 30  # several times what each of these tests takes on a busy machine
 
