@@ -1,0 +1,1 @@
+"""The documents as what they tell readers to do: every command and every manifest in them, checked and run by tests."""

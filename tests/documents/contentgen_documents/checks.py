@@ -1,0 +1,287 @@
+"""Whether a command could work, by what can be known without a cluster: targets, options, paths, fields."""
+
+import importlib
+import itertools
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jsonschema
+import typer.main
+import yaml
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from contentgen_contract.names import Phase, Reason
+from contentgen_documents import shell
+from contentgen_documents.extract import Command, Manifest
+from contentgen_documents.pages import ROOT
+
+CHART = ROOT / "charts/contentgen"
+_PROGRAMS = {
+    "contentgen": "contentgen_gateway.commands",
+    "contentgen-worker": "contentgen_worker.__main__",
+    "kubectl contentgen": "contentgen_cli.app",
+    "contentgen_cluster": "contentgen_cluster.__main__",
+    "contentgen_bench": "contentgen_bench.__main__",
+}
+_OTHERS = frozenset({"base64", "eval", "export", "grep", "kubectl", "mongoexport", "openssl", "tail"})
+"""Programs that are not ours: what they are given is tried, or somebody has said why not."""
+
+_PROMQL = re.compile(r"(sum|rate|increase|histogram_quantile)\b")
+Problems = Iterator[str]
+
+
+class UnknownProgram(Exception):
+    """A program that nobody has said how to check."""
+
+
+def problems(command: Command, *, named_only: bool = False) -> list[str]:
+    """What is wrong with a command. `named_only`: it is a name in a sentence, whose arguments may be missing."""
+    if _PROMQL.match(command.text):
+        return list(_promql(command.text))
+    text = command.text.replace("…", "example")
+    found = [problem for words in shell.calls(text) for problem in _problems(words, named_only=named_only)]
+    return found + list(_searched_for(text))
+
+
+def _problems(words: Sequence[str], *, named_only: bool) -> Problems:
+    program, *arguments = words
+    program = program.rpartition("/")[2]
+    if program == "python" and arguments[:1] == ["-m"]:
+        program, *arguments = arguments[1:]
+    elif program == "kubectl" and arguments[:1] == ["contentgen"]:
+        program, *arguments = "kubectl contentgen", *arguments[1:]
+    if program in _PROGRAMS:
+        yield from _options(program, arguments, named_only=named_only)
+    elif program in _CHECKS:
+        yield from _CHECKS[program](arguments)
+    elif program not in _OTHERS:
+        raise UnknownProgram(f"{program}: say in checks.py how it is checked")
+
+
+# Our own programs
+
+
+def _options(program: str, arguments: Sequence[str], *, named_only: bool) -> Problems:
+    """What the program itself would say; it is not started."""
+    command: Any = typer.main.get_command(importlib.import_module(_PROGRAMS[program]).app)
+    name: str | None = program
+    words = list(arguments)
+    context = None
+    try:
+        while words or not isinstance(command, TyperGroup):
+            context = command.make_context(name, list(words), parent=context)
+            if not isinstance(command, TyperGroup):
+                return
+            name, command, words = command.resolve_command(context, words)
+    except TyperException as error:
+        missing = named_only and type(error).__name__ == "MissingParameter"
+        if not missing and "does not exist" not in error.message:  # a file of the reader's
+            yield f"{program}: {error.format_message()}"
+
+
+# make
+
+
+@cache
+def targets() -> frozenset[str]:
+    return frozenset(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@cache
+def variables() -> frozenset[str]:
+    """Those of the Makefile, and what the programs that it calls read of the environment."""
+    own = re.findall(r"^([A-Z]+) \?=", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    sources = [path.read_text() for path in (ROOT / "tests/cluster/contentgen_cluster").glob("*.py")]
+    return frozenset(own).union(*(re.findall(r"environ(?:ment)?(?:\.get\(|\[)\"([A-Z_]+)\"", each) for each in sources))
+
+
+def _make(arguments: Sequence[str]) -> Problems:
+    for word in arguments:
+        name, assigns, _ = word.partition("=")
+        if name not in (variables() if assigns else targets()):
+            yield f"make: no {'variable' if assigns else 'target'} {name}"
+
+
+# helm, by the chart's own schema; what it makes of them is tried on the cluster
+
+
+@cache
+def _values_schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+    return schema
+
+
+def _helm(arguments: Sequence[str]) -> Problems:
+    values: dict[str, Any] = {}
+    for option, value in itertools.pairwise(arguments):
+        if option == "--set":
+            _set(values, value)
+    if "charts/" in (found := " ".join(arguments)) and not all(
+        (ROOT / path).is_dir() for path in re.findall(r"charts/\S+", found)
+    ):
+        yield f"helm: there is no such chart: {found}"
+    for path in re.findall(r"--show-only (\S+)", found):
+        if not (CHART / path).is_file():
+            yield f"helm: the chart has no {path}"
+    yield from value_problems(values)
+
+
+def _set(values: dict[str, Any], setting: str) -> None:
+    """One `--set`, as helm reads it: dots lead into objects, `{a}` is a list, a word of a type has it."""
+    path, _, value = setting.partition("=")
+    *parents, last = [part.replace(r"\.", ".") for part in re.split(r"(?<!\\)\.", path)]
+    for parent in parents:
+        values = values.setdefault(parent, {})
+    values[last] = value[1:-1].split(",") if value.startswith("{") else yaml.safe_load(value)
+
+
+def value_problems(values: Any) -> Problems:
+    """Of values for the chart."""
+    for error in jsonschema.Draft7Validator(_values_schema()).iter_errors(values):
+        yield f"values: {error.json_path}: {error.message}"
+
+
+# curl, by the description of the gateway's API
+
+
+def _curl(arguments: Sequence[str]) -> Problems:
+    (address,) = [word for word in arguments if re.match(r"https?://|localhost", word)] or [""]
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    if not parts.path.startswith("/api/"):
+        return
+    described = _described(parts.path)
+    method = "post" if "-d" in arguments or "--data" in arguments else "get"
+    if method not in described:
+        yield f"curl: the gateway has no {method.upper()} {parts.path}"
+        return
+    known = {each["name"] for each in described[method].get("parameters", ()) if each["in"] == "query"}
+    for name in set(parse_qs(parts.query)) - known:
+        yield f"curl: {parts.path} has no parameter {name}"
+
+
+@cache
+def _api() -> dict[str, Any]:
+    paths: dict[str, Any] = json.loads((ROOT / "docs/reference/openapi.json").read_text())["paths"]
+    return paths
+
+
+def _described(path: str) -> dict[str, Any]:
+    matching = (found for known, found in _api().items() if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", known), path))
+    described: dict[str, Any] = next(matching, {})
+    return described
+
+
+# Programs that are run by nobody here, because they need what these machines have not
+
+
+def _docker(arguments: Sequence[str]) -> Problems:
+    named = [value for option, value in itertools.pairwise(arguments) if option == "--file"]
+    for file in (*(named or ["Dockerfile"]), arguments[-1]):
+        if not (ROOT / file).exists():
+            yield f"docker: there is no {file}"
+
+
+def _uv(arguments: Sequence[str]) -> Problems:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for extra in re.findall(r"\[(\w+)\]", " ".join(arguments)):
+        if extra not in project["optional-dependencies"]:
+            yield f"uv: the distribution has no extra {extra}"
+    for version in re.findall(r"contentgen-([\d.]+)-py3-none-any\.whl", " ".join(arguments)):
+        if version != project["version"]:
+            yield f"uv: this is version {project['version']}, not {version}"
+
+
+_CHECKS: dict[str, Callable[[Sequence[str]], Problems]] = {
+    "curl": _curl,
+    "docker": _docker,
+    "helm": _helm,
+    "make": _make,
+    "uv": _uv,
+}
+
+
+# What Prometheus, lists and logs are asked for
+
+
+def _promql(text: str) -> Problems:
+    listed = (ROOT / "docs/reference/metrics.md").read_text()
+    for metric in re.findall(r"contentgen_\w+", text):
+        if f"`{metric}`" not in listed:
+            yield f"there is no metric {metric}"
+
+
+def _searched_for(text: str) -> Problems:
+    """What `grep` looks for in a list is a reason or a phase; in a log, words that our programs log."""
+    words = {each.value for each in (*Reason, *Phase)}
+    for word in re.findall(r"kubectl get contentgen .*\| grep (\w+)", text):
+        if word not in words:
+            yield f"no resource's phase or reason is {word}"
+    for _, pattern in re.findall(r"kubectl .*\blogs .*\| grep (?:-\w+ )?(['\"])([\w '|]+)\1", text):
+        for each in pattern.split("|"):
+            if not each.strip("0123456789 in") or each in _logged():
+                continue
+            yield f"nothing logs {each!r}"
+
+
+@cache
+def _logged() -> str:
+    return "\n".join(path.read_text() for path in sorted((ROOT / "operator").rglob("*.py")))
+
+
+# Manifests
+
+
+@cache
+def _kinds() -> dict[str, dict[str, Any]]:
+    """The schemas of our kinds, by kind, with every field that they do not have refused."""
+    found = {}
+    for path in (ROOT / "crds").glob("*.yaml"):
+        definition = yaml.safe_load(path.read_text())["spec"]
+        (version,) = definition["versions"]
+        found[definition["names"]["kind"]] = _closed(version["schema"]["openAPIV3Schema"])
+    return found
+
+
+def _closed(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _closed(value) for key, value in schema.items()}
+    free = schema.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in schema
+    if "properties" in schema and not free and isinstance(schema["properties"], dict):
+        closed["additionalProperties"] = False
+    return closed
+
+
+def manifest_problems(manifest: Manifest) -> list[str]:
+    """What is wrong with a manifest of one of our kinds; with values or a policy; of other kinds with the shape."""
+    document = manifest.document
+    if schema := _kinds().get(manifest.kind):
+        return [
+            f"{each.json_path}: {each.message}"
+            for each in jsonschema.Draft202012Validator(schema).iter_errors(document)
+        ]
+    if manifest.kind:
+        return (
+            []
+            if document.get("apiVersion") and document.get("metadata", {}).get("name")
+            else ["no apiVersion, or no name"]
+        )
+    return list(_policy(document) if "Statement" in document else value_problems(document))
+
+
+def _policy(document: Any) -> Problems:
+    """Of a bucket's policy."""
+    for statement in document["Statement"]:
+        if statement.keys() != {"Effect", "Resource", "Action"}:
+            yield f"a statement of {sorted(statement)}"
+        for action in statement["Action"]:
+            if not re.fullmatch(r"s3:(Get|Put|List|Delete|Create)[A-Z]\w+", action):
+                yield f"no action of S3: {action}"

@@ -1,0 +1,36 @@
+"""Which texts are documents, and all that is in them."""
+
+from functools import cache
+from pathlib import Path
+
+from contentgen_documents import extract
+from contentgen_documents.extract import Command, Figure, Manifest, Part
+
+ROOT = Path(__file__).resolve().parents[3]
+_MARKDOWN = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "charts/contentgen/README.md", "tests/cluster/README.md")
+_SAMPLES = "samples/*.yaml"
+
+
+@cache
+def parts() -> tuple[Part, ...]:
+    """Of every document, in the order of their names; the README is first, as it is for its readers."""
+    pages = [path for pattern in _MARKDOWN for path in sorted(ROOT.glob(pattern))]
+    found = [part for path in pages for part in extract.markdown(_name(path), path.read_text())]
+    found += [part for path in sorted(ROOT.glob(_SAMPLES)) for part in extract.sample(_name(path), path.read_text())]
+    return tuple(found)
+
+
+def commands() -> tuple[Command, ...]:
+    return tuple(part for part in parts() if isinstance(part, Command))
+
+
+def manifests() -> tuple[Manifest, ...]:
+    return tuple(part for part in parts() if isinstance(part, Manifest))
+
+
+def figures() -> tuple[Figure, ...]:
+    return tuple(part for part in parts() if isinstance(part, Figure))
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()

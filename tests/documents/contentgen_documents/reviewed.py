@@ -1,0 +1,316 @@
+"""What somebody has looked at: the commands that are not run and why, what stands in for a reader's own names, and
+which blocks are neither command nor manifest. All else in the documents is run by tests/cluster/test_docs.py.
+
+An entry that matches nothing any more fails a test.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from contentgen_documents.extract import Command, Figure, Manifest
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """Commands, exactly as they are written, and why no test runs them; their words are checked all the same."""
+
+    reason: str
+    commands: tuple[str, ...]
+
+
+NOT_RUN = (
+    NotRun(
+        "it would run this very test, or rebuild the cluster that this test runs on",
+        (
+            "make test",
+            "make cluster",
+            "make demo",
+            "make demo CONTEXT=name IMAGE_PREFIX=registry/path",
+            "make demo VIDEO=path-or-url",
+            "python -m contentgen_cluster up",
+        ),
+    ),
+    NotRun("it ends the cluster", ("make cluster-down",)),
+    NotRun("it serves until Ctrl-C, at ports of this machine that may be taken; test_demo_ui.py has it", ("make ui",)),
+    NotRun("it serves until Ctrl-C, at a port of this machine that may be taken; tests/pages has it", ("make pages",)),
+    NotRun("it is a suite or a part of `make test`", ("make test-unit", "make verify")),
+    NotRun(
+        "it takes minutes, and writes figures or files of the repository",
+        (
+            "make bench-e2e",
+            "make bench-gateway",
+            "make bench-media",
+            "make bench-media SMALL=1",
+            "make docs-pictures",
+            "make generate",
+            "make lock",
+            "make soak",
+            "make test-hostile",
+            "make vendor",
+            "python -m contentgen_bench videos",
+        ),
+    ),
+    NotRun("it needs a Docker engine and a registry", (
+        "docker build --tag REGISTRY/contentgen-operator:0.1.0 .",
+        "docker build --tag REGISTRY/contentgen-worker:0.1.0 --file worker-image/Dockerfile .",
+    )),
+    NotRun("it installs into the user's home from a package index", (
+        "uv tool install '.[cli]'",
+        "uv tool install 'contentgen-0.1.0-py3-none-any.whl[cli]'",
+    )),
+    NotRun("PromQL, for Prometheus; promtool checks the same metrics in tests/cluster/monitoring", (
+        "sum by (provider, model) (increase(contentgen_estimated_dollars_total[1h]))",
+    )),
+    NotRun("it restarts the operator under the other documents' commands", (
+        "kubectl -n contentgen rollout restart deploy/contentgen",
+    )),
+    NotRun("it asks for cert-manager's kind, which this cluster has not", (
+        "kubectl -n contentgen describe certificate",
+    )),
+)  # fmt: skip
+
+NAMED_ONLY = (
+    "contentgen backup",
+    "contentgen-worker prepare",
+    "curl --location",
+    "helm test",
+    "helm uninstall",
+    "helm upgrade",
+    "kubectl apply",
+    "kubectl contentgen",
+    "kubectl contentgen why",
+    "kubectl create token",
+    "kubectl wait",
+    "kubectl wait --for=condition=Complete",
+    "kubectl wait --for=condition=Failed",
+)
+"""Sentences name these, and leave out what they are given: nobody types them as they are."""
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """What a test types where the reader has something of their own; `$WORDS` are variables of the session."""
+
+    old: str
+    new: str
+    reason: str
+    files: tuple[str, ...] = ()
+
+    def put(self, text: str) -> str:
+        return self._pattern.sub(lambda _: self.new, text)
+
+    @property
+    def _pattern(self) -> re.Pattern[str]:
+        """Whole words: NAME is none of NAMESPACE."""
+        begin = r"(?<![\w-])" if re.match(r"\w", self.old) else ""
+        end = r"(?![\w-])" if re.search(r"\w$", self.old) else ""
+        return re.compile(begin + re.escape(self.old) + end)
+
+
+PLAY = (
+    "docs/concepts.md",
+    "docs/kubectl-plugin.md",
+    "docs/runbooks/ContentgenSpending.md",
+    "docs/troubleshooting.md",
+)
+"""Documents that change the resource that they speak of: each has a namespace with pictures of its own."""
+
+ANEW = {"README.md": "kubectl apply -f avatar.yaml"}
+"""Where a document's story begins anew, in a namespace of its own."""
+
+_PORTS = "ports of this machine may be taken"
+_RELEASE = "the release's namespace"
+_THERE = "a resource that is there"
+_NOBODY = "nobody is there to be asked"
+_UNDER_WAY = "a run that is under way, whatever the machine's speed"
+_HEALTHY = "a healthy release says nothing of the kind: what it does say must be found"
+_FIRST = "no service came before this one"
+_UNCHANGED = "the release stays as it is: the server is asked, and does nothing"
+_CANCEL = (
+    "kubectl apply -f waiting.yaml && kubectl wait imagegen/waiting --for=jsonpath='{.status.reason}'=WaitingForLora"
+    " && kubectl contentgen cancel imagegen/waiting"
+)
+
+STAND_INS = (
+    # Where things are
+    StandIn("--namespace contentgen", "--namespace $RELEASE_NAMESPACE", _RELEASE),
+    StandIn("-n contentgen", "-n $RELEASE_NAMESPACE", _RELEASE),
+    StandIn("serviceaccount:contentgen:", "serviceaccount:$RELEASE_NAMESPACE:", _RELEASE),
+    StandIn("--namespace marketing", "--namespace $NAMESPACE", "a team's namespace"),
+    StandIn("-n marketing", "-n $NAMESPACE", "a team's namespace"),
+    StandIn("--namespace argocd", "--namespace $NAMESPACE", "a ConfigMap like Argo CD's is there"),
+    StandIn("http://localhost:5000", "$GATEWAY", _PORTS),
+    StandIn("http://localhost:8000", "$SANDBOX", _PORTS),
+    StandIn("localhost:8080", "localhost:$FREE_PORT", _PORTS),
+    StandIn("5000:80", ":80", _PORTS),
+    StandIn("8000:80", ":80", _PORTS),
+    StandIn("svc/contentgen-metrics 8080", "svc/contentgen-metrics $FREE_PORT:8080", _PORTS),
+    StandIn("deployment/contentgen 8080", "deployment/contentgen :8080", _PORTS),
+    StandIn("https://…/api", "$GATEWAY/api", "a gateway that is there"),
+    # What a reader has
+    StandIn("KIND NAME --namespace NAMESPACE", "lora avatar", _THERE),
+    StandIn("patch lora NAME", "patch imagegen avatar", _THERE, PLAY),
+    StandIn("create token NAME", "create token default", "an account that is there"),
+    StandIn("kubectl contentgen cancel avatar", _CANCEL, _UNDER_WAY),
+    StandIn("kubectl contentgen cancel NAME", _CANCEL, _UNDER_WAY),
+    StandIn("retry avatar", "retry avatar --yes", _NOBODY),
+    StandIn("retry NAME", "retry imagegen/avatar --yes", _NOBODY, PLAY),
+    StandIn("NAME", "imagegen/avatar", _THERE, PLAY),
+    StandIn("NAME", "lora/avatar", _THERE),
+    StandIn("annotate …", "annotate lora avatar", _THERE),
+    StandIn("describe pod …", "describe pod --selector contentgen.dev/uid=$JOB --namespace $NAMESPACE", "a Job's pod"),
+    StandIn("uid=UID", "uid=$JOB", _THERE),
+    StandIn("curl -sI URL", "curl -sI $SANDBOX/media/talk.mp4", "a recording that is there"),
+    StandIn("--previous ", "", "it has not ended before"),
+    StandIn("(ERROR|WARNING)", "(ERROR|WARNING|INFO)", _HEALTHY),
+    StandIn("50[0-9] in", "[25]0[0-9] in", _HEALTHY),
+    StandIn("a store is away|", "a store is away|watch|", _HEALTHY),
+    StandIn("grep Failed", "grep Completed", _HEALTHY),
+    StandIn("grep ProviderNotConfigured", "grep Completed", _HEALTHY),
+    StandIn("grep ProviderUnavailable", "grep Completed", _HEALTHY),
+    StandIn("grep StoreUnavailable", "grep Completed", _HEALTHY),
+    StandIn("grep SubmissionUnknown", "grep Completed", _HEALTHY),
+    StandIn(
+        """'{"namespace": "marketing", "jobs": [ … ]}'""",
+        r'''"{\"namespace\": \"$NAMESPACE\", \"jobs\": []}"''',
+        _FIRST,
+    ),
+    StandIn("mongodb://old/", "$OLD_MONGODB --from-database none", _FIRST),
+    StandIn("mongoexport …", "printf '[]'", _FIRST),
+    StandIn("…", "example", "any value"),
+    # What is not done to a release that other tests use
+    StandIn("helm install", "helm template", "the name is in use; rendered with the same values"),
+    StandIn(
+        "helm upgrade contentgen charts/contentgen --namespace $RELEASE_NAMESPACE --reuse-values",
+        "helm template contentgen charts/contentgen --set sandbox.enabled=true",
+        "rendered: the Prometheus operator's kinds are not on this cluster",
+        ("docs/reference/metrics.md",),
+    ),
+    StandIn("helm upgrade", "helm upgrade --dry-run=server", _UNCHANGED),
+    StandIn("helm uninstall", "helm uninstall --dry-run", _UNCHANGED),
+    StandIn("create namespace contentgen", "create namespace contentgen --dry-run=client", "it is there already"),
+    StandIn("create secret generic", "create secret generic --dry-run=server", _UNCHANGED),
+    StandIn("patch secret", "patch --dry-run=server secret", _UNCHANGED),
+    StandIn("kubectl delete", "kubectl delete --dry-run=server", _UNCHANGED),
+    StandIn("scale deploy/contentgen", "scale --dry-run=server deploy/contentgen", _UNCHANGED),
+)
+"""In this order; a later one finds what an earlier one has left."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that a document has its reader write: the manifests of a page, by their kinds."""
+
+    name: str
+    page: str
+    kinds: tuple[str, ...]
+
+
+FILES = (
+    File("avatar.yaml", "README.md", ("LoraTraining",)),
+    File("values.yaml", "docs/install.md", ("",)),
+    File("content-maker.yaml", "docs/gateway.md", ("Role", "RoleBinding")),
+)
+
+IN_MANIFESTS = (
+    ("https://example.com/talk.mp4", "$FILM"),
+    ("http://contentgen-sandbox.contentgen.svc/media/talk.mp4", "$FILM"),
+    ("namespace: marketing", "namespace: $NAMESPACE"),
+)
+"""What stands in for a reader's own names in manifests."""
+
+
+@dataclass(frozen=True)
+class KnownFigure:
+    """Blocks that are neither command nor manifest, by their beginning."""
+
+    file: str
+    begins: str
+    reason: str
+
+
+FIGURES = (
+    KnownFigure("README.md", "loras/{userId}/", "where files lie in the bucket"),
+    KnownFigure("docs/architecture.md", "prepare (Job) ──►", "a diagram"),
+    KnownFigure("docs/architecture.md", "observe   reads", "a diagram"),
+    KnownFigure("docs/concepts.md", "prepare (Job, free)", "a diagram"),
+    KnownFigure("docs/media.md", "frames ──►", "a diagram"),
+    KnownFigure("docs/reference/cli.md", "Usage: kubectl contentgen", "the plugin's help; `make verify` compares it"),
+)
+
+
+@dataclass(frozen=True)
+class NotApplied:
+    """Manifests that the cluster is not given, and what is done with them instead."""
+
+    file: str
+    kind: str
+    reason: str
+
+
+NOT_APPLIED = (
+    NotApplied("docs/install.md", "Certificate", "cert-manager's kind is not on this cluster; its shape is checked"),
+    NotApplied("docs/install.md", "", "no manifests: the chart's values, by its schema; a policy of AWS, by its shape"),
+)
+
+
+def not_run(command: Command) -> str:
+    """Why no test runs it; an empty text for those that are run."""
+    if command.text in NAMED_ONLY:
+        return "a sentence names it without what it is given"
+    return next((entry.reason for entry in NOT_RUN if command.text in entry.commands), "")
+
+
+def typed(command: Command) -> str:
+    """What a test types for it."""
+    text = command.text
+    for each in STAND_INS:
+        if not each.files or command.file in each.files:
+            text = each.put(text)
+    return text
+
+
+def not_applied(manifest: Manifest) -> str:
+    """Why the cluster is not given it; an empty text for those that it is given."""
+    matching = (each for each in NOT_APPLIED if (each.file, each.kind) == (manifest.file, manifest.kind))
+    return next((each.reason for each in matching), "")
+
+
+def is_known(figure: Figure) -> bool:
+    return any(each.file == figure.file and figure.text.startswith(each.begins) for each in FIGURES)
+
+
+def dead_entries(commands: Iterable[Command], manifests: Iterable[Manifest], figures: Iterable[Figure]) -> list[str]:
+    """Entries of these tables that match nothing any more."""
+    commands, manifests, figures = tuple(commands), tuple(manifests), tuple(figures)
+    texts = {command.text for command in commands}
+    listed = [*NAMED_ONLY, *(each for entry in NOT_RUN for each in entry.commands)]
+    dead = [each for each in listed if each not in texts]
+    dead += [each.old for each in STAND_INS if not _stands_in(each, commands)]
+    dead += [each.begins for each in FIGURES if not any(_begins(each, figure) for figure in figures)]
+    dead += [
+        f"{e.file} {e.kind}" for e in NOT_APPLIED if not any((m.file, m.kind) == (e.file, e.kind) for m in manifests)
+    ]
+    dead += [file for file in PLAY if not any(command.file == file for command in commands)]
+    return dead + [text for file, text in ANEW.items() if not any((c.file, c.text) == (file, text) for c in commands)]
+
+
+def _stands_in(entry: StandIn, commands: Iterable[Command]) -> bool:
+    """Whether it changes a command that is run, as the entries before it have left it."""
+    for command in commands:
+        if not_run(command) or (entry.files and command.file not in entry.files):
+            continue
+        text = command.text
+        for each in STAND_INS:
+            if each is entry:
+                break
+            if not each.files or command.file in each.files:
+                text = each.put(text)
+        if entry.put(text) != text:
+            return True
+    return False
+
+
+def _begins(entry: KnownFigure, figure: Figure) -> bool:
+    return entry.file == figure.file and figure.text.startswith(entry.begins)
