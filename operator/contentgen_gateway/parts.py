@@ -51,6 +51,11 @@ def parts_of(request: Request) -> Parts:
     return cast("Parts", request.app.state.parts)
 
 
+async def _parts(request: Request) -> Parts:
+    """The same, for endpoints: FastAPI runs what is no coroutine in a thread."""
+    return parts_of(request)
+
+
 def token_of(request: HTTPConnection) -> str | None:
     """The token that a request brings, whatever it is worth."""
     return _bearer(request) or request.cookies.get(csrf.SESSION)
@@ -67,7 +72,7 @@ _BEARER = HTTPBearer(
 
 
 async def caller_of(
-    request: Request, parts: Annotated[Parts, Depends(parts_of)], _: Annotated[object, Depends(_BEARER)] = None
+    request: Request, parts: Annotated[Parts, Depends(_parts)], _: Annotated[object, Depends(_BEARER)] = None
 ) -> Caller:
     """Who asks. Raises Problem 401."""
     caller = await _who(request, parts)
@@ -87,5 +92,5 @@ async def _who(request: Request, parts: Parts) -> Caller:
     raise unauthenticated("a bearer token is needed")
 
 
-Using = Annotated[Parts, Depends(parts_of)]
+Using = Annotated[Parts, Depends(_parts)]
 Calling = Annotated[Caller, Depends(caller_of)]
