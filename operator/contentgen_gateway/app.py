@@ -55,7 +55,7 @@ _ROUTERS = (
 
 def create_app(parts: Parts) -> FastAPI:
     """The app over its parts."""
-    app = _endpoints()
+    app = endpoints()
     app.state.parts = parts
     shell.install(app, parts)
     return app
@@ -63,10 +63,11 @@ def create_app(parts: Parts) -> FastAPI:
 
 def document() -> dict[str, Any]:
     """The OpenAPI document."""
-    return _endpoints().openapi()
+    return endpoints().openapi()
 
 
-def _endpoints() -> FastAPI:
+def endpoints() -> FastAPI:
+    """The app without its parts and what is around them."""
     app = FastAPI(
         title="contentgen",
         description="Find, see, share and fetch what was made.",

@@ -23,7 +23,8 @@ _REMEMBERED = 8192  # some megabytes: who watches a page asks for the same addre
 
 class Files:
     """One bucket. `endpoint` is for us, `public_endpoint` is in the addresses of records, and `people_endpoint` in the
-    URLs that people get; each is the one before it where it is not given.
+    URLs that people get; each is the one before it where it is not given. `session` knows the credentials: those of the
+    environment, where it is not given.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class Files:
         endpoint: str | None,
         public_endpoint: str | None,
         people_endpoint: str | None = None,
+        session: boto3.session.Session | None = None,
     ) -> None:
         self.bucket = bucket
-        session = boto3.session.Session()
+        session = session or boto3.session.Session()
         self._client = s3.connect(session, region, endpoint)
         self._credentials = session.get_credentials()
         given = _base(public_endpoint or endpoint, bucket)

@@ -10,6 +10,7 @@ from botocore.credentials import Credentials
 
 from contentgen_gateway import files as files_module
 from contentgen_gateway.files import Files
+from contentgen_simulation.gateway import session
 
 KEYS = ("loras/ann/j1/v2/model.safetensors", "transcripts/ann/j 1/v1/transcript.txt", "loras/a+b/j~1/v1/config.json")
 PLACES: dict[str, dict[str, Any]] = {
@@ -28,7 +29,7 @@ PLACES: dict[str, dict[str, Any]] = {
 
 
 def made(place: dict[str, Any], token: str | None = None) -> Files:
-    files = Files(**({"bucket": "content", "region": "us-east-1"} | place))
+    files = Files(**({"bucket": "content", "region": "us-east-1", "session": session()} | place))
     files._credentials = Credentials("AKIA", "secret", token)
     return files
 
@@ -55,7 +56,8 @@ def test_it_is_what_boto3_would_sign(place: str, key: str, token: str | None, mo
 
 
 def test_what_is_shown_is_the_same_for_five_minutes_from_every_replica(monkeypatch: pytest.MonkeyPatch) -> None:
-    replicas, now = [made(PLACES["an endpoint"]), made(PLACES["an endpoint"])], 1_000_000_200.0
+    own = PLACES["an endpoint"] | {"session": None}
+    replicas, now = [made(own), made(own)], 1_000_000_200.0
     monkeypatch.setattr(files_module.time, "time", lambda: now)
     address = "http://s3.test:7070/content/" + KEYS[0]
     first = {each.shown(address) for each in replicas}

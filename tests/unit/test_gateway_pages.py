@@ -40,13 +40,6 @@ def world() -> World:
     return World(ANN)
 
 
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What URLs are signed with."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-
-
 def browser(world: GatewayWorld, session: str | None = "ann", **headers: str) -> httpx.AsyncClient:
     """A client that asks as a browser does, signed in by its cookie."""
     client = world.client(None)

@@ -5,7 +5,6 @@ import json
 from typing import Any
 
 import pytest
-from botocore.credentials import Credentials
 
 from contentgen_contract import keys
 from contentgen_contract.names import Kind, Stage
@@ -17,7 +16,7 @@ from contentgen_gateway.queries import Query, Scope, Wanted, listing
 from contentgen_gateway.transcript_index import IN_ORDER, INDEXES, TranscriptIndex
 from contentgen_gateway.transcripts import marked
 from contentgen_runtime.watching import Changed, Deleted
-from contentgen_simulation.gateway import GatewayWorld, resource
+from contentgen_simulation.gateway import GatewayWorld, resource, session
 
 SOUND = Kind.TRANSCRIPTION
 
@@ -37,7 +36,8 @@ class Bucket(Files):
     """In memory."""
 
     def __init__(self) -> None:
-        super().__init__(bucket="assets", region="us-east-1", endpoint="http://s3.test", public_endpoint=None)
+        place = {"bucket": "assets", "region": "us-east-1", "endpoint": "http://s3.test"}
+        super().__init__(**place, public_endpoint=None, session=session())
         self.objects: dict[str, bytes] = {}
         self.reads: list[str] = []
 
@@ -53,7 +53,6 @@ class World(GatewayWorld):
     def __init__(self) -> None:
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
         self.bucket = Bucket()
-        self.parts.files._credentials = Credentials("nobody", "nothing")  # what is found has signed addresses
         self.indexer = Indexer(self.parts.records, self.bucket, self.parts.transcripts)
 
     def said(self, number: int, *sentences: str, version: int = 1, **fields: Any) -> str:

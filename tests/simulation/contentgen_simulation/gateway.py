@@ -1,17 +1,22 @@
 """The gateway's app in this process: a Kubernetes API that knows tokens and rights, and a MongoDB in memory."""
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Iterable
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
+import boto3
 import httpx
 import mongomock
 from kubernetes.aio.client.exceptions import ApiException
+from starlette.routing import BaseRoute
 
 from contentgen_contract.names import GROUP, VERSION, Kind
 from contentgen_gateway.access import Access
-from contentgen_gateway.app import create_app
+from contentgen_gateway.app import create_app, endpoints
 from contentgen_gateway.callers import Callers
 from contentgen_gateway.collection_store import Collections
 from contentgen_gateway.files import Files
@@ -25,6 +30,10 @@ from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
 from contentgen_gateway.transcript_index import TranscriptIndex
 from contentgen_runtime.kube import Body, KubeApi
+
+if find_spec("sniffio") is None:
+    # httpx asks for it at each request to an app, and finding nothing takes as long as many a request.
+    sys.modules["sniffio"] = None  # type: ignore[assignment]  # what Python itself puts there
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -113,6 +122,26 @@ def _fits(right: tuple[str, ...], asked: tuple[str, ...]) -> bool:
     return all(mine in ("*", theirs) for mine, theirs in zip(right, asked, strict=True))
 
 
+def files_at(endpoint: str, bucket: str) -> Files:
+    """A bucket that is not there, with credentials that nobody knows."""
+    return Files(bucket=bucket, region="us-east-1", endpoint=endpoint, public_endpoint=None, session=session())
+
+
+@cache
+def session() -> boto3.session.Session:
+    """One for all worlds: it reads botocore's description of S3, which takes longer than most tests."""
+    return boto3.session.Session("nobody", "nothing")
+
+
+@cache
+def _routes() -> tuple[BaseRoute, ...]:
+    """The same for all worlds: FastAPI completes a route when it is first asked for, and all of them take a second.
+
+    An endpoint comes by its parts through its request's app.
+    """
+    return tuple(endpoints().routes)
+
+
 class GatewayWorld:
     """The app and what lies behind it; `database` and `files` of real stores, where a test has them."""
 
@@ -129,7 +158,7 @@ class GatewayWorld:
         access = Access(self.api)
         records, shares = Records(self.database["jobs"]), Shares(self.database["shares"])
         transcripts = TranscriptIndex(self.database)
-        files = files or Files(bucket="assets", region="us-east-1", endpoint="http://s3.test", public_endpoint=None)
+        files = files or files_at("http://s3.test", "assets")
         indexer = Indexer(records, files, transcripts)
         live = Live(over=indexer.note)
         self.parts = Parts(
@@ -148,6 +177,7 @@ class GatewayWorld:
             resources=Resources(self.api),
         )
         self.app = create_app(self.parts)
+        self.app.router.routes[:] = _routes()
 
     def client(self, token: str | None) -> httpx.AsyncClient:
         """A client of one caller."""
