@@ -25,15 +25,18 @@ PAGES = (
 )  # fmt: skip
 
 
+SHRINK = 8  # the pictures are named on the pages, and not looked at
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Showcase:
-    return Showcase(tmp_path_factory.mktemp("bucket"), "http://gateway")
+    return Showcase(tmp_path_factory.mktemp("bucket"), "http://gateway", shrink=SHRINK)
 
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Showcase:
     """One that a test may change."""
-    return Showcase(tmp_path, "http://gateway")
+    return Showcase(tmp_path, "http://gateway", shrink=SHRINK)
 
 
 def browser(world: Showcase, session: str = "ann") -> httpx.AsyncClient:

@@ -5,6 +5,7 @@ import json
 import wave
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,12 @@ _RATE = 8000
 
 @dataclass
 class MadeUp:
-    """Records, files by key, resources by path, and what other collections hold."""
+    """Records, files by key, resources by path, and what other collections hold.
 
+    Generated pictures are `shrink` times as small as their records say.
+    """
+
+    shrink: int = 1
     records: list[Document] = field(default_factory=list)
     objects: dict[str, bytes] = field(default_factory=dict)
     resources: dict[str, Document] = field(default_factory=dict)
@@ -72,9 +77,9 @@ def job_id(number: int) -> str:
     return f"6f1c2d00-0000-4000-8000-{number:012}"
 
 
-def everything(bucket: str) -> MadeUp:
-    """All of it; `bucket` is the plain address of the bucket."""
-    made, now = MadeUp(), datetime.now(UTC).replace(microsecond=0)
+def everything(bucket: str, shrink: int = 1) -> MadeUp:
+    """All of it; `bucket` is the plain address of the bucket. Pictures that nobody looks at may be shrunk."""
+    made, now = MadeUp(shrink), datetime.now(UTC).replace(microsecond=0)
     for number, (name, trigger, user, where, text, tags, versions) in enumerate(LORAS, 1):
         _lora(made, bucket, number, now - timedelta(days=12 - 3 * number, hours=number), name, trigger, user, where, text, tags, versions)  # fmt: skip
     for number, each in enumerate(PROMPTS, 10):
@@ -160,9 +165,11 @@ def _put(made: MadeUp, bucket: str, folder: str, name: str, content: bytes) -> s
     return f"{bucket}/{folder}{name}"
 
 
-def _picture(prompt: str, width: int, height: int, seed: int, model: str = "flux-lora", form: str = "JPEG") -> bytes:
+@cache
+def _picture(prompt: str, width: int, height: int, seed: int, form: str = "JPEG") -> bytes:
+    """Drawn once, and compressed little: the large ones take most of the time."""
     target = io.BytesIO()
-    pictures.draw(pictures.Scene(prompt, width, height, seed, model)).save(target, form)
+    pictures.draw(pictures.Scene(prompt, width, height, seed, "flux-lora")).save(target, form, compress_level=1)
     return target.getvalue()
 
 
@@ -217,7 +224,7 @@ def _pictures(made: MadeUp, bucket: str, number: int, created: datetime, prompt:
     images: list[Document] = []
     for each in range(1, count + 1):
         width, height = size
-        full = _picture(prompt, width, height, 77 * number + each, form="PNG")
+        full = _picture(prompt, width // made.shrink, height // made.shrink, 77 * number + each, form="PNG")
         small = _picture(prompt, 256, max(256 * height // width, 1), 77 * number + each)
         images.append({
             "url": _put(made, bucket, folder, f"image_{each}.png", full), "s3Key": f"{folder}image_{each}.png",

@@ -16,10 +16,9 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 
-from contentgen_gateway.files import Files
 from contentgen_gateway.indexer import Indexer
 from contentgen_simulation.bucket import Bucket
-from contentgen_simulation.gateway import GatewayWorld
+from contentgen_simulation.gateway import GatewayWorld, files_at
 from contentgen_simulation.made_up import everything
 from contentgen_simulation.tenants import TenantApi
 
@@ -41,14 +40,14 @@ class Showcase(GatewayWorld):
 
     api_class = ShowcaseApi
 
-    def __init__(self, folder: Path, address: str, **settings: Any) -> None:
+    def __init__(self, folder: Path, address: str, *, shrink: int = 1, **settings: Any) -> None:
         super().__init__(*RIGHTS, gateway_url=address, **settings)
         self.folder = folder
-        files = Files(bucket="bucket", region="us-east-1", endpoint=address, public_endpoint=None)
+        files = files_at(address, "bucket")
         bucket = Bucket()
         bucket.behind(files)
         object.__setattr__(self.parts, "files", files)
-        made = everything(f"{address}/bucket")
+        made = everything(f"{address}/bucket", shrink)
         for document in made.records:
             self.database["jobs"].insert_one(document)
         for collection, documents in made.others.items():
