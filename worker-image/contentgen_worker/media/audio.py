@@ -6,6 +6,7 @@ hour against 15 MB from 10 Mbit/s on, and nothing is lost.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import av
@@ -15,10 +16,12 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Discard, Disposition
 
+from contentgen_contract.spec import TranscriptionOptions
 from contentgen_worker.errors import NoAudioTrack, Unsupported
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.loudness import Loudness, Meter
-from contentgen_worker.media.probe import AUDIO_CODECS, codec_name
+from contentgen_worker.media.probe import AUDIO_CODECS, codec_name, opened, stated_seconds
+from contentgen_worker.media.source import Source
 from contentgen_worker.media.timeline import Timeline
 from contentgen_worker.media.tracks import Track, choose
 
@@ -41,6 +44,25 @@ class Sound:
     tracks: int
     loudness: Loudness
     notes: tuple[str, ...]
+
+
+def tell_sound(
+    send: Callable[[object], None],
+    source: Path | Source,
+    target: Path,
+    options: TranscriptionOptions,
+    bounds: Bounds,
+) -> None:
+    """Child: the sound to `target`; sends the share that is done, then the Sound."""
+    with opened(source) as container, target.open("wb") as file:
+        stated = stated_seconds(container)
+        bounds.check_duration(stated)
+        length = stated or bounds.seconds
+
+        def watch(at: float) -> None:
+            send(min(at / length, 1.0))
+
+        send(extract(container, file, bounds, watch, wanted=options.audio_track, language=options.language))
 
 
 def extract(

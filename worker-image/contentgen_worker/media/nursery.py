@@ -15,7 +15,10 @@ import struct
 import sys
 from multiprocessing.connection import Connection, wait
 
-PRELOADED = ("av", "cv2", "numpy", "contentgen_worker.media.isolation", "contentgen_worker.media.analysis")
+PRELOADED = (
+    *("av", "cv2", "numpy"),
+    *("contentgen_worker.media.isolation", "contentgen_worker.media.analysis", "contentgen_worker.media.audio"),
+)
 REQUEST_BYTES = 1 << 20
 STARTED = struct.Struct("i")  # a process id
 ENDED = struct.Struct("iqd")  # exit code as subprocess gives it: negative for a signal; peak bytes, CPU seconds

@@ -1,6 +1,5 @@
 """From a recording to its sound."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +10,9 @@ from contentgen_worker.blame import SOURCE, verdicts
 from contentgen_worker.errors import DecoderCrashed
 from contentgen_worker.fetch import Fetched
 from contentgen_worker.files import Output
-from contentgen_worker.media.audio import RATE, Sound, extract
+from contentgen_worker.media.audio import RATE, Sound, tell_sound
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.isolation import spawn
-from contentgen_worker.media.probe import opened, stated_seconds
 from contentgen_worker.media.source import Source
 from contentgen_worker.progress import Fraction
 from contentgen_worker.workshop import Result, Workshop
@@ -46,32 +44,13 @@ def _extracted(
 ) -> Sound:
     most = int(bounds.seconds) * RATE * 2 + _HEADERS
     limits = replace(bounds.child_limits(source), folder=target.parent, file_bytes=most)
-    with spawn(work, source, target, options, bounds, limits=limits) as child:
+    with spawn(tell_sound, source, target, options, bounds, limits=limits) as child:
         for message in child.messages():
             if isinstance(message, Sound):
                 return message
             if isinstance(message, float):
                 fraction(message)
     raise DecoderCrashed("the decoder ended without a word")
-
-
-def work(
-    send: Callable[[object], None],
-    source: Path | Source,
-    target: Path,
-    options: TranscriptionOptions,
-    bounds: Bounds,
-) -> None:
-    """In the child: the sound to `target`; sends the share that is done, then the Sound."""
-    with opened(source) as container, target.open("wb") as file:
-        stated = stated_seconds(container)
-        bounds.check_duration(stated)
-        length = stated or bounds.seconds
-
-        def watch(at: float) -> None:
-            send(min(at / length, 1.0))
-
-        send(extract(container, file, bounds, watch, wanted=options.audio_track, language=options.language))
 
 
 def _facts(sound: Sound, source: Fetched) -> AudioFacts:
