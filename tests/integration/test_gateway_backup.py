@@ -12,16 +12,10 @@ from typer.testing import CliRunner
 
 from contentgen_contract import indexes
 from contentgen_gateway.commands import app
-from contentgen_sandbox.testing import S3Server, mongo_server, s3_server
+from contentgen_sandbox.testing import S3Server
 
 JOB = "50000000-0000-4000-8000-000000000001"
 KEY = f"transcripts/ann/{JOB}/transcript"
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, S3Server]]:
-    with mongo_server() as uri, s3_server(tmp_path_factory.mktemp("s3")) as server:
-        yield uri, server
 
 
 class Stores:
@@ -56,9 +50,11 @@ class Stores:
 
 
 @pytest.fixture
-def world(stores: tuple[str, S3Server], request: pytest.FixtureRequest) -> Iterator[Stores]:
-    world = Stores(*stores, name="-".join(request.node.name.split("_")[1:6]))
+def world(mongo_uri: str, s3: S3Server, database_name: str) -> Iterator[Stores]:
+    world = Stores(mongo_uri, s3, database_name)
     yield world
+    for name in (database_name, f"old-{database_name}"):
+        world.client.drop_database(name)
     world.client.close()
 
 
@@ -111,7 +107,7 @@ def test_a_file_that_is_missing_is_named(world: Stores, tmp_path: Path) -> None:
 
 
 def test_an_old_collection_and_bucket_are_taken_over(world: Stores, tmp_path: Path) -> None:
-    source = f"{world.bucket}-old"
+    source = f"old-{world.bucket}"
     world.s3.create_bucket(Bucket=source)
     world.put(f"{KEY}.txt", b"hello", source)
     world.put(f"{KEY}.json", b"{}", source)

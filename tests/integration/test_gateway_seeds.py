@@ -1,17 +1,16 @@
 """The seeds' clients against the app over real stores: each line, the answers' shapes, and every address fetched."""
 
 # ruff: noqa: ASYNC210 - a blocking request in a test blocks nobody
-import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from pymongo import MongoClient
+from pymongo.database import Database
 
 from contentgen_contract.names import Kind
-from contentgen_sandbox.testing import mongo_server, s3_server
+from contentgen_sandbox.testing import S3Server
 from contentgen_simulation import seeds
 from contentgen_simulation.stored import TYPES, StoredWorld
 
@@ -19,30 +18,12 @@ IDS = seeds.Ids(*(TYPES[kind] for kind in (Kind.LORA_TRAINING, Kind.IMAGE_GENERA
 MODEL = f"loras/user123/{IDS.lora}/v1/model.safetensors"
 
 
-@pytest.fixture(scope="module")
-def mongo() -> Iterator[MongoClient[dict[str, Any]]]:
-    with mongo_server() as uri, MongoClient[dict[str, Any]](uri, tz_aware=True) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
-        yield server.endpoint
-
-
 @pytest.fixture
-async def world(
-    mongo: MongoClient[dict[str, Any]], endpoint: str, request: pytest.FixtureRequest
-) -> AsyncIterator[StoredWorld]:
-    name = hashlib.sha256(request.node.name.encode()).hexdigest()[:16]
-    made = StoredWorld(mongo.get_database(name), endpoint)
+async def world(database: Database[dict[str, Any]], s3: S3Server) -> StoredWorld:
+    made = StoredWorld(database, s3.endpoint)
     for kind, job in TYPES.items():
         await made.make(kind, job, loras=(MODEL,) if kind is Kind.IMAGE_GENERATION else ())
-    yield made
-    mongo.drop_database(name)
+    return made
 
 
 async def test_each_line_is_answered_as_promised(world: StoredWorld) -> None:

@@ -1,49 +1,29 @@
 """The gateway over real stores: what the operator wrote is listed, found, counted, and can be fetched."""
 
 # ruff: noqa: ASYNC210 - a blocking request in a test blocks nobody
-import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from pymongo import MongoClient
+from pymongo.database import Database
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.shares import Grantee, Share
-from contentgen_sandbox.testing import mongo_server, s3_server
+from contentgen_sandbox.testing import S3Server
 from contentgen_simulation.stored import NOW, TYPES, StoredWorld
 
 
-@pytest.fixture(scope="module")
-def mongo() -> Iterator[MongoClient[dict[str, Any]]]:
-    with mongo_server() as uri, MongoClient[dict[str, Any]](uri, tz_aware=True) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
-        yield server.endpoint
-
-
 @pytest.fixture
-async def world(
-    mongo: MongoClient[dict[str, Any]], endpoint: str, request: pytest.FixtureRequest
-) -> AsyncIterator[StoredWorld]:
-    name = hashlib.sha256(request.node.name.encode()).hexdigest()[:16]
-    made = StoredWorld(mongo.get_database(name), endpoint)
+async def world(database: Database[dict[str, Any]], s3: S3Server) -> StoredWorld:
+    made = StoredWorld(database, s3.endpoint)
     for kind, job in TYPES.items():
         loras = (f"loras/user123/{TYPES[Kind.LORA_TRAINING]}/v1/model.safetensors",)
         await made.make(kind, job, loras=loras if kind is Kind.IMAGE_GENERATION else ())
     await made.make(Kind.LORA_TRAINING, "foreign", namespace="blue")
-    yield made
-    mongo.drop_database(name)
+    return made
 
 
 async def test_what_the_operator_wrote_is_listed_as_the_seeds_have_it(world: StoredWorld) -> None:

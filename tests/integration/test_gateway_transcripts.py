@@ -1,14 +1,11 @@
 """What is said in transcripts, over real stores: indexed from the bucket by two gateways at once, found, forgotten."""
 
 import asyncio
-import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
 from pymongo.database import Database
 
 from contentgen_contract.names import Kind
@@ -20,33 +17,17 @@ from contentgen_gateway.sight import Sight
 from contentgen_gateway.transcript_index import INDEXES, TranscriptIndex
 from contentgen_operator.storage import Storage
 from contentgen_sandbox import transcript
-from contentgen_sandbox.testing import mongo_server, s3_server
+from contentgen_sandbox.testing import S3Server
 from contentgen_simulation.gateway import GatewayWorld
 
-HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
 
 
 @pytest.fixture(scope="module")
-def mongo() -> Iterator[MongoClient[dict[str, Any]]]:
-    with mongo_server() as uri, MongoClient[dict[str, Any]](uri, tz_aware=True) as client:
-        yield client
-
-
-@pytest.fixture
-def database(mongo: MongoClient[dict[str, Any]], request: pytest.FixtureRequest) -> Iterator[Database[dict[str, Any]]]:
-    name = hashlib.sha256(request.node.name.encode()).hexdigest()[:16]
-    yield mongo[name]
-    mongo.drop_database(name)
-
-
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
-        made = Storage(bucket="assets", region="us-east-1", endpoint=server.endpoint, public_endpoint=None)
-        made.ensure_bucket()
-        yield made
+def storage(s3: S3Server) -> Storage:
+    made = Storage(bucket="assets", region="us-east-1", endpoint=s3.endpoint, public_endpoint=None)
+    made.ensure_bucket()
+    return made
 
 
 class World(GatewayWorld):
@@ -65,9 +46,9 @@ class World(GatewayWorld):
         self.app = create_app(self.parts)
         self.indexers = [Indexer(records, files, index) for _ in range(2)]
 
-    def said(self, number: int, seed: str, version: int = 1) -> list[transcript.Word]:
-        """An hour of made-up speech, as the provider answers it and a worker stores it."""
-        words = list(transcript.speak(HOUR_MS, seed))
+    def said(self, number: int, seed: str, version: int = 1, minutes: int = 60) -> list[transcript.Word]:
+        """Made-up speech, as the provider answers it and a worker stores it."""
+        words = list(transcript.speak(minutes * MINUTE_MS, seed))
         key = f"transcripts/ann/00000000-0000-4000-8000-{number:012}/{'v2/' if version > 1 else ''}transcript.json"
         answer = {"id": "x", "status": "completed", "text": "…", "words": [each.json(speakers=True) for each in words]}
         self.client_of_s3.put_object(Bucket="assets", Key=key, Body=json.dumps(answer, indent=1).encode())
@@ -122,7 +103,7 @@ async def test_an_hour_is_indexed_by_two_at_once_found_and_forgotten(
 async def test_pages_go_over_many_jobs(database: Database[dict[str, Any]], storage: Storage) -> None:
     world = World(database, storage)
     for number in range(1, 6):
-        world.said(number, f"hour {number}")
+        world.said(number, f"talk {number}", minutes=10)
     await world.walk()
     seen: list[str] = []
     cursor: str | None = ""

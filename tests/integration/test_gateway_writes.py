@@ -1,30 +1,22 @@
 """What the gateway writes, on the real MongoDB server of the sandbox: shares, collections, descriptions, deletions."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
+from pymongo.database import Database
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.collection_store import INDEXES, MOST_ASSETS
 from contentgen_operator.records import Records
-from contentgen_sandbox.testing import mongo_server
 from contentgen_simulation.cluster import ClusterWorld
 
 ANN = ("ann", "*", "*", "red")
 BOB = ("bob", "*", "*", "blue")
 
 
-@pytest.fixture(scope="module")
-def mongo() -> Iterator[MongoClient[dict[str, Any]]]:
-    with mongo_server() as uri, MongoClient[dict[str, Any]](uri, tz_aware=True) as client:
-        yield client
-
-
 @pytest.fixture
-def world(mongo: MongoClient[dict[str, Any]], request: pytest.FixtureRequest) -> ClusterWorld:
-    world = ClusterWorld(ANN, BOB, database=mongo[request.node.name[:60]])
+def world(database: Database[dict[str, Any]]) -> ClusterWorld:
+    world = ClusterWorld(ANN, BOB, database=database)
     for _ in range(2):
         world.parts.shares.create_indexes()
         world.parts.collections.create_indexes()

@@ -9,13 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from pymongo import MongoClient, WriteConcern
+from botocore.compat import get_current_datetime
 from pymongo.database import Database
 
 from contentgen_contract import keys
@@ -27,7 +28,7 @@ from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseS
 from contentgen_operator.records import Records
 from contentgen_operator.storage import BucketMissing, InvalidOutcome, Storage
 from contentgen_operator.stores import prepare_stores
-from contentgen_sandbox.testing import mongo_server, s3_server
+from contentgen_sandbox.testing import S3Server
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -35,26 +36,10 @@ KEY = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="
 
 
 @pytest.fixture(scope="module")
-def mongo() -> Iterator[MongoClient[dict[str, Any]]]:
-    with mongo_server() as uri, MongoClient[dict[str, Any]](uri, tz_aware=True) as client:
-        yield client
-
-
-@pytest.fixture
-def database(mongo: MongoClient[dict[str, Any]], request: pytest.FixtureRequest) -> Iterator[Database[dict[str, Any]]]:
-    name = hashlib.sha256(request.node.name.encode()).hexdigest()[:16]
-    yield mongo.get_database(name, write_concern=WriteConcern(w="majority", j=True))
-    mongo.drop_database(name)
-
-
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
-        made = Storage(bucket="assets", region="us-east-1", endpoint=server.endpoint, public_endpoint=None)
-        made.ensure_bucket()
-        yield made
+def storage(s3: S3Server) -> Storage:
+    made = Storage(bucket="assets", region="us-east-1", endpoint=s3.endpoint, public_endpoint=None)
+    made.ensure_bucket()
+    return made
 
 
 def purchase(**changes: Any) -> Purchase:
@@ -114,10 +99,22 @@ CLAIM = FileClaim(
 )
 
 
-def put(storage: Storage, prefix: str, content: bytes, lifetime: timedelta = timedelta(minutes=5), **other: str) -> int:
-    grant = storage.grant(prefix, CLAIM, lifetime)
-    if lifetime < timedelta(seconds=5):
-        time.sleep(2.1)
+@contextmanager
+def signed_ago(seconds: int) -> Iterator[None]:
+    """What is signed in here was signed so long ago: what ends has ended, and nobody has waited."""
+
+    def then(*, remove_tzinfo: bool = True) -> datetime:
+        return get_current_datetime(remove_tzinfo) - timedelta(seconds=seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for signers in ("botocore.auth", "botocore.crt.auth"):  # the latter where AWS' own runtime is there
+            patch.setattr(f"{signers}.get_current_datetime", then)
+        yield
+
+
+def put(storage: Storage, prefix: str, content: bytes, signed_before: int = 0, **other: str) -> int:
+    with signed_ago(signed_before):
+        grant = storage.grant(prefix, CLAIM, timedelta(minutes=5))
     headers = grant.headers | {"Content-Length": str(len(content))} | other
     return httpx.put(grant.url, content=content, headers=headers).status_code
 
@@ -131,7 +128,7 @@ def checksum(content: bytes) -> str:
 
 
 async def test_a_grant_is_for_exactly_these_bytes(storage: Storage) -> None:
-    assert put(storage, "right/", CONTENT) == 200
+    assert put(storage, "right/", CONTENT, signed_before=4 * 60) == 200
     assert await stored(storage, "right/") == {"image_1.png": Stored(size_bytes=len(CONTENT), sha256=CLAIM.sha256)}
     forged = CONTENT[::-1]
     refusals = {
@@ -142,7 +139,7 @@ async def test_a_grant_is_for_exactly_these_bytes(storage: Storage) -> None:
             storage, "wrong/", CONTENT + b"!", **{"x-amz-checksum-sha256": checksum(CONTENT + b"!")}
         ),
         "another type": put(storage, "wrong/", CONTENT, **{"Content-Type": "text/html"}),
-        "too late": put(storage, "wrong/", CONTENT, timedelta(seconds=1)),
+        "too late": put(storage, "wrong/", CONTENT, signed_before=6 * 60),
     }
     assert all(400 <= status < 500 for status in refusals.values()), refusals
     grant = storage.grant("wrong/", CLAIM, timedelta(minutes=5))
@@ -230,15 +227,20 @@ class Calls:
 async def test_a_url_reads_one_object_and_ends(storage: Storage, reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
     await storage.put_json("readable/a.json", {"n": 1})
     await storage.put_json("readable/b.json", {"n": 2})
-    seconds = timedelta(seconds=4)  # signed in whole ones, and a busy machine takes its time
-    monkeypatch.setattr(storage, "_provider_lifetime", seconds)
-    monkeypatch.setattr("contentgen_operator.storage.PERSON_URL_LIFETIME", seconds)
-    url = {
-        "worker": lambda: storage.worker_get("readable/a.json", seconds),
+    lifetime = timedelta(minutes=5)
+    monkeypatch.setattr(storage, "_provider_lifetime", lifetime)
+    monkeypatch.setattr("contentgen_operator.storage.PERSON_URL_LIFETIME", lifetime)
+    sign = {
+        "worker": lambda: storage.worker_get("readable/a.json", lifetime),
         "provider": lambda: storage.provider_get("readable/a.json"),
         "person": lambda: storage.person_get("readable/a.json"),
-        "source": lambda: storage.source_get(f"s3://{storage.bucket}/readable/a.json", seconds),
-    }[reader]()
+        "source": lambda: storage.source_get(f"s3://{storage.bucket}/readable/a.json", lifetime),
+    }[reader]
+    with signed_ago(4 * 60):
+        url = sign()
+    with signed_ago(6 * 60):
+        ended = sign()
+    assert "X-Amz-Expires=300&" in url
     read = httpx.get(url)
     assert (read.status_code, read.json()) == (200, {"n": 1})
     assert read.headers.get("content-disposition") == ('attachment; filename="a.json"' if reader == "person" else None)
@@ -247,11 +249,11 @@ async def test_a_url_reads_one_object_and_ends(storage: Storage, reader: str, mo
         "written": httpx.put(url, content=b"{}"),
         "deleted": httpx.delete(url),
         "listed": httpx.get(url.replace("/readable/a.json", "", 1)),
-        "for longer": httpx.get(url.replace("X-Amz-Expires=4", "X-Amz-Expires=900")),
+        "for longer": httpx.get(url.replace("X-Amz-Expires=300", "X-Amz-Expires=900")),
         "of another version": httpx.get(f"{url}&versionId=x"),
+        "too late": httpx.get(ended),
+        "too late, for longer": httpx.get(ended.replace("X-Amz-Expires=300", "X-Amz-Expires=900")),
     }
-    await asyncio.sleep(5.1)
-    refused["too late"] = httpx.get(url)
     assert {name: reply.status_code for name, reply in refused.items()} == dict.fromkeys(refused, 403)
 
 
@@ -278,10 +280,11 @@ def test_urls_live_as_long_as_their_class() -> None:
 
 async def test_an_expired_outcome_url_and_one_for_another_type_are_refused(storage: Storage) -> None:
     json_type = {"Content-Type": "application/json"}
-    url = storage.worker_put("runs/late/1/prepare-1.json", timedelta(seconds=1))
+    url = storage.worker_put("runs/late/1/prepare-1.json", timedelta(minutes=5))
     assert httpx.put(url, content=b"{}", headers={"Content-Type": "text/html"}).status_code == 403
-    await asyncio.sleep(2.1)
-    assert httpx.put(url, content=b"{}", headers=json_type).status_code == 403
+    with signed_ago(6 * 60):
+        late = storage.worker_put("runs/late/1/prepare-1.json", timedelta(minutes=5))
+    assert httpx.put(late, content=b"{}", headers=json_type).status_code == 403
     assert await storage.outcome("runs/late/1/prepare-1.json") is None
 
 

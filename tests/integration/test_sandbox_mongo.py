@@ -2,28 +2,21 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
+from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from contentgen_sandbox.settings import StoreSettings
 from contentgen_sandbox.stores import mongo, start
 from contentgen_sandbox.testing import BUILT, free_port, mongo_server
 
-Client = MongoClient[dict[str, Any]]
 THREADS = 16
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    with mongo_server() as uri, MongoClient(uri) as made:
-        yield made
-        made.drop_database("sandbox-test")
 
 
 def everyone(work: Callable[[], Any]) -> list[Any]:
@@ -31,15 +24,15 @@ def everyone(work: Callable[[], Any]) -> list[Any]:
         return [future.result() for future in [pool.submit(work) for _ in range(THREADS)]]
 
 
-def test_increments_are_never_lost(client: Client) -> None:
-    counters = client["sandbox-test"]["counters"]
+def test_increments_are_never_lost(database: Database[dict[str, Any]]) -> None:
+    counters = database["counters"]
     counters.insert_one({"_id": 1, "n": 0})
     everyone(lambda: [counters.update_one({"_id": 1}, {"$inc": {"n": 1}}) for _ in range(25)])
     assert (counters.find_one({"_id": 1}) or {})["n"] == THREADS * 25
 
 
-def test_each_job_is_claimed_once(client: Client) -> None:
-    jobs = client["sandbox-test"]["jobs"]
+def test_each_job_is_claimed_once(database: Database[dict[str, Any]]) -> None:
+    jobs = database["jobs"]
     jobs.insert_many([{"_id": index, "state": "new"} for index in range(100)])
 
     def claim() -> list[int]:
@@ -51,8 +44,8 @@ def test_each_job_is_claimed_once(client: Client) -> None:
     assert sorted(index for claimed in everyone(claim) for index in claimed) == list(range(100))
 
 
-def test_a_unique_index_lets_one_in(client: Client) -> None:
-    unique = client["sandbox-test"]["unique"]
+def test_a_unique_index_lets_one_in(database: Database[dict[str, Any]]) -> None:
+    unique = database["unique"]
     unique.create_index("key", unique=True)
 
     def insert() -> bool:
@@ -65,8 +58,8 @@ def test_a_unique_index_lets_one_in(client: Client) -> None:
     assert sum(everyone(insert)) == 1
 
 
-def test_upserts_make_one_document(client: Client) -> None:
-    upserts = client["sandbox-test"]["upserts"]
+def test_upserts_make_one_document(database: Database[dict[str, Any]]) -> None:
+    upserts = database["upserts"]
     everyone(lambda: upserts.update_one({"_id": "a"}, {"$inc": {"n": 1}, "$setOnInsert": {"first": True}}, upsert=True))
     assert list(upserts.find()) == [{"_id": "a", "n": THREADS, "first": True}]
 

@@ -9,7 +9,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from contentgen_sandbox.testing import S3Server, s3_server
+from contentgen_sandbox.testing import S3Server
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -18,14 +18,8 @@ BUCKET = "sandbox-test"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(server: S3Server) -> Iterator["S3Client"]:
-    made = connect(server)
+def client(s3: S3Server) -> Iterator["S3Client"]:
+    made = connect(s3)
     made.create_bucket(Bucket=BUCKET)
     yield made
     made.close()
@@ -68,8 +62,8 @@ def test_presigned_urls_are_verified(client: "S3Client") -> None:
     assert httpx.put(url.replace("signed", "other"), content=b"x").status_code == 403
 
 
-def test_a_wrong_secret_is_refused(server: S3Server) -> None:
-    wrong = connect(server, "wrong-secret")
+def test_a_wrong_secret_is_refused(s3: S3Server) -> None:
+    wrong = connect(s3, "wrong-secret")
     with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
         wrong.list_buckets()
     wrong.close()
