@@ -1,11 +1,8 @@
 """Versions, deletion, suspension and deadlines on the real cluster: what is paid, what is stored, what is left."""
 
-import json
 import time
 from typing import Any
 
-from contentgen_cluster import release
-from contentgen_e2e.settings import ROOT
 from contentgen_e2e.world import BUCKET, World
 
 Spec = dict[str, Any]
@@ -126,20 +123,6 @@ def test_with_policy_delete_all_files_and_their_versions_go(world: World) -> Non
     world.apply(KIND, "doomed", pictures("doomed", deletionPolicy="Delete"))
     assert world.wait_for_end(KIND, "doomed")["status"]["reason"] == "OutputsDeleted"
     assert len(world.billed()) == before
-
-
-def test_a_terminating_namespace_is_never_stuck(world: World) -> None:
-    name = f"{world.namespace}-leaving"
-    release.kubectl(ROOT, "create", "namespace", name)
-    stuck(world)
-    for kept, spec in (("flying", pictures("leaving")), ("done", pictures("done", deletionPolicy="Delete"))):
-        meta = {"name": kept, "namespace": name}
-        body = {"apiVersion": "contentgen.dev/v1alpha1", "kind": KIND, "metadata": meta, "spec": spec}
-        release.kubectl(ROOT, "apply", "--filename", "-", stdin=json.dumps(body))
-        phase = "Processing" if kept == "flying" else "Completed"
-        wanted = f"--for=jsonpath={{.status.phase}}={phase}"
-        release.kubectl(ROOT, "--namespace", name, "wait", f"{KIND.lower()}/{kept}", wanted, "--timeout=120s")
-    release.kubectl(ROOT, "delete", "namespace", name, "--timeout=60s")
 
 
 def test_suspended_it_waits_before_it_pays_and_then_goes_on(world: World) -> None:

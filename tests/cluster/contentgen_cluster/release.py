@@ -77,17 +77,28 @@ def uninstall(root: Path, seconds: int = 150, program: str = "helm") -> str:
 
 
 def lanes_down(root: Path, names: Sequence[str] = ()) -> list[str]:
-    """Uninstall the releases of test lanes, those of these namespaces or all, and delete what they worked in."""
-    installed = json.loads(helm(root, "list", "--all-namespaces", "--output", "json"))
-    lanes = [each["namespace"] for each in installed if each["namespace"].startswith(LANE_PREFIX)]
-    found = [lane for lane in lanes if not names or lane in names]
-    for lane in found:
-        helm(root, "uninstall", RELEASE, "--namespace", lane, "--wait", "--timeout", "150s")
+    """Uninstall the releases of test lanes, those of these namespaces or all, and delete what they worked in.
+
+    Without the hook that releases finalizers: it needs the watched namespace, which a suite deletes at its end.
+    """
     listed = kubectl(root, "get", "namespaces", "--output", "name").split()
-    prefixes = tuple(f"namespace/{lane}" for lane in found)
-    if gone := [name for name in listed if prefixes and name.startswith(prefixes)]:
-        kubectl(root, "delete", *gone, "--wait=false")
-    return found
+    prefixes = tuple(f"namespace/{name}" for name in names or (LANE_PREFIX,))
+    found = [name.removeprefix("namespace/") for name in listed if name.startswith(prefixes)]
+    installed = json.loads(helm(root, "list", "--all-namespaces", "--output", "json"))
+    releases = [each["namespace"] for each in installed if each["namespace"] in found]
+    for lane in releases:
+        helm(root, "uninstall", RELEASE, "--namespace", lane, "--no-hooks", "--wait", "--timeout", "60s")
+    for namespace in found:
+        _drop_finalizers(root, namespace)
+    if found:
+        kubectl(root, "delete", "namespaces", *found, "--timeout=60s")
+    return releases
+
+
+def _drop_finalizers(root: Path, namespace: str) -> None:
+    nothing = ("--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
+    for name in kubectl(root, "--namespace", namespace, "get", "contentgen", "--output", "name").split():
+        kubectl(root, "--namespace", namespace, "patch", name, *nothing)
 
 
 def work_namespace(suite: str) -> str:
