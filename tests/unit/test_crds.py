@@ -4,6 +4,7 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -87,12 +88,13 @@ FULL_STATUS = ResourceStatus(
 
 @pytest.fixture(scope="module")
 def generate() -> ModuleType:
-    """tools/generate.py, which is a program and in no package."""
+    """tools/generate.py, which is a program and in no package; what it generates is generated once."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "tools" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.__dict__["generated"] = cache(module.generated)
     return module
 
 

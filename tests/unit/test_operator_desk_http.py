@@ -138,7 +138,7 @@ async def test_a_flood_of_reports_is_one_status_write_a_second(
     looks = Looks(world)
     desk = desk_of(world, reports, storage, world.process.wake)
     queue = asyncio.create_task(world.process.queue.run())
-    answers, waits, seconds, batch = 0, [0.0], 4.0, 25
+    answers, waits, seconds, batch = 0, [0.0], 2.0, 25
 
     async def pour(place: Place, until: float) -> None:
         nonlocal answers
@@ -265,7 +265,7 @@ async def test_a_client_that_pauses_between_requests_is_not_slow(
         for _ in range(3):
             writer.write(b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 404")
-            await asyncio.sleep(0.8)
+            await asyncio.sleep(0.5)
         writer.close()
 
 

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import httpx
@@ -140,6 +141,7 @@ class ApiServer:
 
     def __init__(self) -> None:
         self.watches: list[str] = []
+        self.refused: list[str] = []
         self.refuses = False
         self.silent = False
         self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -150,11 +152,12 @@ class ApiServer:
             listed = {"metadata": {"resourceVersion": "1"}, "items": []}
             return web.json_response(discovery(request.path) or listed)
         if self.refuses:
+            self.refused.append(name)
             return web.json_response({"code": 503, "kind": "Status"}, status=503)
         self.watches.append(name)
         response = web.StreamResponse()
         await response.prepare(request)
-        end = 60 if self.silent else int(request.query["timeoutSeconds"])
+        end = 60 if self.silent else float(request.query["timeoutSeconds"])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(end):
                 while name == "imagegenerations" and not self.silent:
@@ -205,8 +208,12 @@ async def operator(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 
     stop, ready = asyncio.Event(), asyncio.Event()
     registry = build_registry(Intake(Cache(), wake, Reports()), watches)
+    settings = kopf.OperatorSettings()
+    settings.networking.error_backoffs = [0.05] * 1000
     running = asyncio.create_task(
-        kopf.operator(registry=registry, standalone=True, clusterwide=True, stop_flag=stop, ready_flag=ready)
+        kopf.operator(
+            registry=registry, settings=settings, standalone=True, clusterwide=True, stop_flag=stop, ready_flag=ready
+        )
     )
     try:
         async with asyncio.timeout(10):
@@ -214,38 +221,45 @@ async def operator(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncI
         yield watches, woken
     finally:
         stop.set()
+        await runner.cleanup()  # kopf waits for all tasks that began after its own, the server's too
         await asyncio.wait({running}, timeout=10)
-        await runner.cleanup()
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not reached():  # noqa: ASYNC110 - kopf is not to know of the test
+            await asyncio.sleep(0.02)
+
+
+def each_of_four(names: Sequence[str], times: int) -> bool:
+    counts = Counter(names)
+    return len(counts) == 4 and min(counts.values()) >= times
 
 
 async def test_a_watch_that_died_in_silence_is_opened_anew_and_until_then_grows_old(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wiring = "contentgen_operator.wiring"
-    monkeypatch.setattr(f"{wiring}.SERVER_SECONDS", 1)
-    monkeypatch.setattr(f"{wiring}.CLIENT_SECONDS", 3)
+    monkeypatch.setattr(f"{wiring}.SERVER_SECONDS", 0.2)
+    monkeypatch.setattr(f"{wiring}.CLIENT_SECONDS", 1.0)
     assert module.SERVER_SECONDS < module.CLIENT_SECONDS < 90, "the promise of 90 s"
     server = ApiServer()
     async with operator(server, monkeypatch) as (watches, woken):
         meta = {"namespace": "ns", "name": "it", "uid": "u1", "resourceVersion": "2"}
         await server.events.put({"type": "ADDED", "object": {"metadata": meta, "spec": {}}})
-        await asyncio.sleep(2)
+        await until(lambda: each_of_four(server.watches, 4))
         assert woken == ["it"]
         assert len(watches.ages()) == 4
-        assert max(watches.ages().values()) < 2.5, "each is opened anew every second"
-        server.silent = True
-        await asyncio.sleep(1.5)
-        opened = len(server.watches)
-        await asyncio.sleep(1)
-        assert max(watches.ages().values()) > 1.5, "seen to be old"
-        server.silent = False
+        assert max(watches.ages().values()) < 2.5, "each is opened anew"
+        server.silent, opened = True, len(server.watches)
+        await until(lambda: each_of_four(server.watches[opened:], 1))
+        await until(lambda: max(watches.ages().values()) > 0.6)  # seen to be old
+        server.silent, opened = False, len(server.watches)
         await server.events.put(
             {"type": "ADDED", "object": {"metadata": meta | {"name": "next", "uid": "u2"}, "spec": {}}}
         )
-        async with asyncio.timeout(6):
-            while woken != ["it", "next"]:  # noqa: ASYNC110 - kopf is not to know of the test
-                await asyncio.sleep(0.1)
+        await until(lambda: woken == ["it", "next"])
         assert len(server.watches) > opened
         server.refuses = True
-        await asyncio.sleep(5)
-        assert max(watches.ages().values()) > 2, "what cannot be opened is not young"
+        await until(lambda: each_of_four(server.refused, 6))
+        assert min(watches.ages().values()) > 0.25, "what cannot be opened is not young"

@@ -1,8 +1,10 @@
 """The bucket on moto: what is signed, what is read, what is refused."""
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
@@ -28,8 +30,14 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
         yield made
 
 
+@functools.cache
+def s3() -> Any:
+    """A client of moto's: to make one takes longer than to ask it."""
+    return boto3.client("s3", region_name="eu-central-1", aws_access_key_id="id", aws_secret_access_key="secret")
+
+
 def put(key: str, body: bytes) -> None:
-    boto3.client("s3", region_name="eu-central-1").put_object(Bucket="assets", Key=key, Body=body)
+    s3().put_object(Bucket="assets", Key=key, Body=body)
 
 
 def signed(url: str) -> set[str]:
@@ -38,13 +46,13 @@ def signed(url: str) -> set[str]:
 
 def test_the_bucket_is_versioned_and_made_once(storage: Storage) -> None:
     storage.ensure_bucket()
-    client = boto3.client("s3", region_name="eu-central-1")
+    client = s3()
     assert client.get_bucket_versioning(Bucket="assets")["Status"] == "Enabled"
     assert client.get_bucket_location(Bucket="assets")["LocationConstraint"] == "eu-central-1"
 
 
 def test_a_bucket_made_without_versions_gets_them_and_a_decision_against_them_is_kept(storage: Storage) -> None:
-    client = boto3.client("s3", region_name="eu-central-1")
+    client = s3()
     client.create_bucket(Bucket="bare", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     bare = Storage(bucket="bare", region="eu-central-1", endpoint=None, public_endpoint=None)
     bare.ensure_bucket()
@@ -107,7 +115,7 @@ async def test_what_is_stored_is_looked_at(storage: Storage) -> None:
 
 
 def put_as_a_worker_does(claim: FileClaim, content: bytes) -> None:
-    boto3.client("s3", region_name="eu-central-1").put_object(
+    s3().put_object(
         Bucket="assets", Key=f"p/{claim.name}", Body=content, ContentType=claim.content_type, ChecksumAlgorithm="SHA256"
     )
 
