@@ -107,14 +107,19 @@ def test_a_child_can_do_what_decoders_do() -> None:
     assert said(works.map_memory, 100 * MIB) == [("done", str(100 * MIB))]
 
 
-def test_what_children_used_is_known() -> None:
+@pytest.fixture(scope="module")
+def spun() -> tuple[WorkerError, float]:
+    """How an endless loop ended that may take a second of CPU, and the seconds that are counted for it."""
     before = isolation.usage()
+    error = dies(works.spin, limits=ChildLimits(256 * MIB, cpu_seconds=1))
+    return error, isolation.usage().cpu_seconds - before.cpu_seconds
+
+
+def test_what_children_used_is_known(spun: tuple[WorkerError, float]) -> None:
     said(works.allocate, 150 * MIB)
-    with pytest.raises(BeyondLimits):
-        said(works.spin, limits=ChildLimits(256 * MIB, cpu_seconds=1))
-    used = isolation.usage()
-    assert used.peak_bytes > 150 * MIB
-    assert 1 <= used.cpu_seconds - before.cpu_seconds < 3
+    assert isolation.usage().peak_bytes > 150 * MIB
+    _, seconds = spun
+    assert 0.9 < seconds < 3  # the kernel ends by its ticks, and tells what was used without them
 
 
 def test_memory_beyond_the_limit() -> None:
@@ -146,8 +151,8 @@ def test_what_came_before_a_crash_is_not_lost() -> None:
             next(messages)
 
 
-def test_an_endless_loop_ends_at_the_cpu_limit() -> None:
-    error = dies(works.spin, limits=ChildLimits(256 * MIB, cpu_seconds=1))
+def test_an_endless_loop_ends_at_the_cpu_limit(spun: tuple[WorkerError, float]) -> None:
+    error, _ = spun
     assert (type(error), str(error)) == (
         BeyondLimits,
         "decoding it took more than 1 s of CPU; cut it, or scale it down",
