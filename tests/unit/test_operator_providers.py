@@ -45,6 +45,7 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # head and body are sent one after the other
 
             def _answer(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)

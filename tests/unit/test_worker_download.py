@@ -108,6 +108,7 @@ def other() -> Iterator[Server]:
 def running(made: Server) -> Iterator[Server]:
     class Handles(Handler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are sent one after the other
 
         def log_message(self, *_: object) -> None:
             """Quiet."""

@@ -81,6 +81,7 @@ def store() -> Iterator[Store]:
 
     class Handles(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are sent one after the other
 
         def log_message(self, *_: object) -> None:
             """Quiet."""
