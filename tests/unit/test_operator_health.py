@@ -206,23 +206,21 @@ async def operator(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     async def wake(ref: Any) -> None:
         woken.append(ref.name)
 
-    stop, ready = asyncio.Event(), asyncio.Event()
+    ready = asyncio.Event()
     registry = build_registry(Intake(Cache(), wake, Reports()), watches)
     settings = kopf.OperatorSettings()
     settings.networking.error_backoffs = [0.05] * 1000
     running = asyncio.create_task(
-        kopf.operator(
-            registry=registry, settings=settings, standalone=True, clusterwide=True, stop_flag=stop, ready_flag=ready
-        )
+        kopf.operator(registry=registry, settings=settings, standalone=True, clusterwide=True, ready_flag=ready)
     )
     try:
         async with asyncio.timeout(10):
             await ready.wait()
         yield watches, woken
     finally:
-        stop.set()
-        await runner.cleanup()  # kopf waits for all tasks that began after its own, the server's too
+        running.cancel()  # a stop flag makes kopf wait for all tasks that began after its own, the server's too
         await asyncio.wait({running}, timeout=10)
+        await runner.cleanup()
 
 
 async def until(reached: Callable[[], bool]) -> None:
