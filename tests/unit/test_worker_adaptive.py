@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
@@ -26,17 +28,27 @@ BOUNDS = Bounds(10**7, 3600, memory_bytes=4 << 30)
 FPS = 12
 
 
+@cache
 def scene(seed: int) -> Picture:
     blocks = np.random.default_rng(seed).integers(20, 235, (12, 20, 3)).astype(np.uint8)
-    return np.asarray(cv2.resize(blocks, (320, 180), interpolation=cv2.INTER_NEAREST), np.uint8)
+    picture = np.asarray(cv2.resize(blocks, (320, 180), interpolation=cv2.INTER_NEAREST), np.uint8)
+    picture.setflags(write=False)
+    return picture
+
+
+def planar(pixels: Picture) -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
 
 
 def film(path: Path, pictures: Sequence[Picture], x264: str, *, preset: str = "ultrafast") -> Path:
+    shown = {key: planar(pixels) for key, pixels in {id(each): each for each in pictures}.items()}
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"preset": preset, "x264-params": x264})
         stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
-        for pixels in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for index, pixels in enumerate(pictures):
+            frame = shown[id(pixels)]
+            frame.pts, frame.time_base = index, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
 

@@ -111,16 +111,23 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {each.__name__: clip(folder / f"{each.__name__}.mkv", each()) for each in (constant, varying)}
 
 
-def ours(path: Path, settings: SceneDetection) -> list[Boundary]:
+@cache
+def decoded(path: Path) -> tuple[float, list[tuple[float, Planes]]]:
+    """A video's rate, and its frames, small, with their seconds."""
     found = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        finder = make(settings, float(stream.guessed_rate or RATE))
         for frame in container.decode(stream):
             small = frame.reformat(width=256, height=144, format="yuv420p", interpolation="FAST_BILINEAR")
             y, u, v = (np.asarray(plane, np.uint8).reshape(-1, plane.line_size) for plane in small.planes)
-            found += finder.push(float(frame.time or 0), finder.look(Planes.of(y[:, :256], u[:, :128], v[:, :128])))
+            found.append((float(frame.time or 0), Planes.of(y[:, :256], u[:, :128], v[:, :128])))
+        return float(stream.guessed_rate or RATE), found
+
+
+def ours(path: Path, settings: SceneDetection) -> list[Boundary]:
+    rate, pictures = decoded(path)
+    finder = make(settings, rate)
+    found = [each for seconds, planes in pictures for each in finder.push(seconds, finder.look(planes))]
     return found + finder.finish()
 
 
