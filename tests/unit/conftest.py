@@ -1,5 +1,6 @@
 """What all unit tests may use."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -11,6 +12,11 @@ import pytest
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _SECONDS = 30  # several times what each of these tests takes on a busy machine
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector does not go through it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture
