@@ -55,7 +55,7 @@ check: .venv/.ready ## before each commit: lint, types and unit tests, about 5 m
 
 .PHONY: test-unit
 test-unit: .venv/.ready ## unit tests alone
-	@$(PYTEST) -n auto tests/unit
+	@$(PYTEST) -n auto --dist loadfile tests/unit
 
 .PHONY: test-hostile
 test-hostile: .venv/.ready ## every hostile and broken file, both ways: about 10 minutes, build/test/hostile.json (make test takes a sample)

@@ -46,7 +46,8 @@ def suite(
     name: str, about: str, budget: int, *paths: str, needs: tuple[str, ...] = (), processes: int = 1, only: str = ""
 ) -> Step:
     """One pytest run over these paths of tests/; `only` is an expression for pytest's -k."""
-    spread = ("-n", str(processes)) if processes > 1 else ()
+    # By file: the campaigns check their size where one process has run them whole.
+    spread = ("-n", str(processes), "--dist", "loadfile") if processes > 1 else ()
     chosen = ("-k", only) if only else ()
     return Step(name, about, budget, (*PYTEST, *spread, *chosen, *(f"tests/{path}" for path in paths)), "", needs, True)
 
