@@ -167,16 +167,17 @@ class Growing(Incoming):
             self._leave()
 
     def _next(self) -> range | None:
-        self._await_reader()
-        with self._changes:
-            run = next_run(self._free, self.growth.readers(), RUN)
-            return run and self._taken(run)
+        while True:
+            with self._changes:  # what one reader waits for is one lane's
+                if self._may_go_on():
+                    run = next_run(self._free, self.growth.readers(), RUN)
+                    return run and self._taken(run)
+            self._hurry.wait(_GLANCE)
 
-    def _await_reader(self) -> None:
+    def _may_go_on(self) -> bool:
         """At first nothing is read ahead: it would stand in the way of the index, and of where the segments begin."""
-        while time.monotonic() < self._ahead_from and any(self._free) and not self._awaited():
-            if self._hurry.wait(_GLANCE):
-                return
+        ahead = self._hurry.is_set() or time.monotonic() >= self._ahead_from
+        return ahead or not any(self._free) or self._awaited()
 
     def _awaited(self) -> bool:
         """Somebody reads what no lane brings."""
