@@ -21,7 +21,7 @@ def problems(words: Sequence[str], ask: Help) -> list[str]:
     if not re.search(rf"^\s+{program}(?: \S+)* {re.escape(verbs[0])}\b", told, re.MULTILINE):
         return [f"{program} has no {verbs[0]}"]
     known = told + (ask("options") if program == "kubectl" else "")
-    given = [word.partition("=")[0] for word in (*words, *arguments) if word.startswith("-") and word != "-"]
+    given = [word.partition("=")[0] for word in words if word.startswith("-") and word != "-"]
     return [f"{' '.join([program, *verbs])} has no {flag}" for flag in given if not _has(known, flag)]
 
 

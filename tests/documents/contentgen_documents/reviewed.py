@@ -122,14 +122,17 @@ ANEW = {"README.md": "kubectl apply -f avatar.yaml"}
 _PORTS = "ports of this machine may be taken"
 _RELEASE = "the release's namespace"
 _THERE = "a resource that is there"
-_NOBODY = "nobody is there to be asked"
+_NOBODY = "nobody is there to be asked; then its end is waited for, because the next commands are for what has ended"
 _UNDER_WAY = "a run that is under way, whatever the machine's speed"
 _HEALTHY = "a healthy release says nothing of the kind: what it does say must be found"
-_FIRST = "no service came before this one"
 _UNCHANGED = "the release stays as it is: the server is asked, and does nothing"
 _CANCEL = (
     "kubectl apply -f waiting.yaml && kubectl wait imagegen/waiting --for=jsonpath='{.status.reason}'=WaitingForLora"
     " && kubectl contentgen cancel imagegen/waiting"
+)
+_RETRY = (
+    "retry imagegen/avatar --yes && kubectl wait imagegen/avatar --for=jsonpath='{.status.run.number}'=2"
+    " && kubectl contentgen watch imagegen/avatar"
 )
 
 STAND_INS = (
@@ -154,8 +157,8 @@ STAND_INS = (
     StandIn("create token NAME", "create token default", "an account that is there"),
     StandIn("kubectl contentgen cancel avatar", _CANCEL, _UNDER_WAY),
     StandIn("kubectl contentgen cancel NAME", _CANCEL, _UNDER_WAY),
-    StandIn("retry avatar", "retry avatar --yes", _NOBODY),
-    StandIn("retry NAME", "retry imagegen/avatar --yes", _NOBODY, PLAY),
+    StandIn("retry avatar", _RETRY, _NOBODY),
+    StandIn("retry NAME", _RETRY, _NOBODY, PLAY),
     StandIn("NAME", "imagegen/avatar", _THERE, PLAY),
     StandIn("NAME", "lora/avatar", _THERE),
     StandIn("annotate …", "annotate lora avatar", _THERE),
@@ -171,13 +174,10 @@ STAND_INS = (
     StandIn("grep ProviderUnavailable", "grep Completed", _HEALTHY),
     StandIn("grep StoreUnavailable", "grep Completed", _HEALTHY),
     StandIn("grep SubmissionUnknown", "grep Completed", _HEALTHY),
-    StandIn(
-        """'{"namespace": "marketing", "jobs": [ … ]}'""",
-        r'''"{\"namespace\": \"$NAMESPACE\", \"jobs\": []}"''',
-        _FIRST,
-    ),
-    StandIn("mongodb://old/", "$OLD_MONGODB --from-database none", _FIRST),
-    StandIn("mongoexport …", "printf '[]'", _FIRST),
+    StandIn('"marketing"', """"'$NAMESPACE'\"""", "a team's namespace"),
+    StandIn("[ … ]", """[ '"$OLD_JOB"' ]""", "a document of an older service"),
+    StandIn("mongodb://old/", "$OLD_MONGODB --from-database none", "no older service is there"),
+    StandIn("mongoexport …", """printf '%s' "$OLD_JOB\"""", "a document of an older service"),
     StandIn("…", "example", "any value"),
     # What is not done to a release that other tests use
     StandIn("helm install", "helm template", "the name is in use; rendered with the same values"),
@@ -190,7 +190,7 @@ STAND_INS = (
     StandIn("helm upgrade", "helm upgrade --dry-run=server", _UNCHANGED),
     StandIn("helm uninstall", "helm uninstall --dry-run", _UNCHANGED),
     StandIn("create namespace contentgen", "create namespace contentgen --dry-run=client", "it is there already"),
-    StandIn("create secret generic", "create secret generic --dry-run=server", _UNCHANGED),
+    StandIn("create secret generic", "create secret generic --dry-run=client", "it may be there already"),
     StandIn("patch secret", "patch --dry-run=server secret", _UNCHANGED),
     StandIn("kubectl delete", "kubectl delete --dry-run=server", _UNCHANGED),
     StandIn("scale deploy/contentgen", "scale --dry-run=server deploy/contentgen", _UNCHANGED),
