@@ -119,7 +119,7 @@ def test_what_children_used_is_known(spun: tuple[WorkerError, float]) -> None:
     said(works.allocate, 150 * MIB)
     assert isolation.usage().peak_bytes > 150 * MIB
     _, seconds = spun
-    assert 0.9 < seconds < 3  # the kernel ends by its ticks, and tells what was used without them
+    assert 0.5 < seconds < 3  # the limit is 1 s; the kernel ends it by ticks, and counts by another clock
 
 
 def test_memory_beyond_the_limit() -> None:
