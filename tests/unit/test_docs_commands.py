@@ -3,6 +3,7 @@ cluster is. tests/cluster/test_docs.py runs the commands.
 """
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,20 @@ def test_no_command_is_run_with_a_placeholder_left_in_it() -> None:
         if not reviewed.not_run(command):
             typed = reviewed.typed(command)
             assert not any(word in typed for word in ("…", "NAME ", "REGISTRY", "UID", "marketing")), typed
+
+
+HARMFUL = re.compile(
+    r"\b(make \w|docker|rm |uv |python -m contentgen_cluster (?!env)|rollout restart"
+    r"|(helm (install|upgrade|uninstall)|kubectl.* (delete|scale|drain|cordon) )(?!.*--dry-run))"
+)
+
+
+def test_no_command_that_does_harm_is_typed() -> None:
+    """A new one gets a reason not to be run, or a stand-in: others use the cluster and this machine too."""
+    typed = [reviewed.typed(command) for command in COMMANDS if not reviewed.not_run(command)]
+    assert [text for text in typed if HARMFUL.search(text)] == []
+    written = {command.text for command in COMMANDS if HARMFUL.search(command.text)}
+    assert {"make cluster-down", "helm uninstall contentgen --namespace contentgen"} < written
 
 
 def test_the_files_that_readers_write_are_in_the_documents() -> None:

@@ -34,7 +34,7 @@ NOT_RUN = (
     NotRun("it ends the cluster", ("make cluster-down",)),
     NotRun("it serves until Ctrl-C, at ports of this machine that may be taken; test_demo_ui.py has it", ("make ui",)),
     NotRun("it serves until Ctrl-C, at a port of this machine that may be taken; tests/pages has it", ("make pages",)),
-    NotRun("it is a suite or a part of `make test`", ("make test-unit", "make verify")),
+    NotRun("it is a suite or a part of `make test`", ("make check", "make test-unit", "make verify")),
     NotRun(
         "it takes minutes, and writes figures or files of the repository",
         (
