@@ -1,12 +1,15 @@
 """Chromium before the made-up gateway."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, BrowserContext, Page
 
+from contentgen_gateway import csrf
 from contentgen_simulation import browser
 from contentgen_simulation.showcase import serve
 
@@ -32,3 +35,25 @@ def gateway() -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     yield from serve(port)
+
+
+@pytest.fixture(scope="session")
+def seen_as(chromium: Browser, gateway: str) -> Iterator[Callable[[Literal["light", "dark"], int], Page]]:
+    """Ann's page of a colour scheme and a width: one for all that is looked at so.
+
+    A process of Chromium's to draw with takes as long to start as a page takes to load.
+    """
+    contexts: list[BrowserContext] = []
+
+    @cache
+    def made(scheme: Literal["light", "dark"], width: int) -> Page:
+        context = chromium.new_context(
+            color_scheme=scheme, viewport={"width": width, "height": 860}, reduced_motion="reduce"
+        )
+        contexts.append(context)
+        context.add_cookies([{"name": csrf.SESSION, "value": "ann", "url": gateway}])
+        return context.new_page()
+
+    yield made
+    for context in contexts:
+        context.close()

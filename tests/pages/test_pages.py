@@ -1,12 +1,12 @@
 """A browser goes through every page: none breaks its policy, none is wider than the screen, keys and forms work."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, expect
 
 from contentgen_gateway import csrf
 from contentgen_simulation.made_up import job_id
@@ -35,33 +35,38 @@ def signed_in(chromium: Browser, gateway: str) -> Iterator[BrowserContext]:
     context.close()
 
 
-def complaints(page: Page) -> list[str]:
-    """What the browser has to say against a page, from now on."""
+@contextmanager
+def complaints(page: Page) -> Iterator[list[str]]:
+    """What the browser has to say against a page meanwhile."""
     found: list[str] = []
-    page.on("pageerror", lambda error: found.append(str(error)))
-    page.on("console", lambda told: found.append(told.text) if told.type == "error" else None)
-    return found
+
+    def heard(error: Error) -> None:
+        found.append(str(error))
+
+    def told(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            found.append(message.text)
+
+    page.on("pageerror", heard)
+    page.on("console", told)
+    yield found
+    page.remove_listener("pageerror", heard)
+    page.remove_listener("console", told)
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_each_page_fits_and_the_browser_has_nothing_against_it(
-    chromium: Browser, gateway: str, name: str, way: str, kept: Path
+    seen_as: Callable[..., Page], gateway: str, name: str, way: str, kept: Path
 ) -> None:
-    scheme, width = WAYS[way]
-    screen: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": width, "height": 860}}
-    context = chromium.new_context(**screen, reduced_motion="reduce")
-    context.add_cookies([{"name": csrf.SESSION, "value": "ann", "url": gateway}])
-    page = context.new_page()
-    found = complaints(page)
-    page.goto(gateway + PAGES[name])
-    page.wait_for_timeout(200)
-    page.screenshot(path=kept / f"{name}-{way}.png", full_page=True)
-    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-    expect(page.locator("h1")).to_have_count(1)
+    page = seen_as(*WAYS[way])
+    with complaints(page) as found:
+        page.goto(gateway + PAGES[name])
+        page.screenshot(path=kept / f"{name}-{way}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        expect(page.locator("h1")).to_have_count(1)
     # A page that is missing; a stream that ends when its page does; another test's cluster that sets up its network.
     away = ("404", "ERR_INCOMPLETE_CHUNKED", "ERR_NETWORK_CHANGED")
     assert [each for each in found if not any(known in each for known in away)] == []
-    context.close()
 
 
 def test_signing_in_and_out_and_back_to_where_one_was(chromium: Browser, gateway: str, kept: Path) -> None:
@@ -163,11 +168,11 @@ def test_without_scripts_pages_and_forms_work_all_the_same(chromium: Browser, ga
 
 def test_the_api_is_shown_from_here_alone(chromium: Browser, gateway: str) -> None:
     page = chromium.new_page()
-    found = complaints(page)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(f"{gateway}/api-docs")
-    expect(page.locator(".opblock").first).to_be_visible()
+    with complaints(page) as found:
+        page.goto(f"{gateway}/api-docs")
+        expect(page.locator(".opblock").first).to_be_visible()
     assert page.locator(".opblock").count() > 30
     assert [each for each in asked if not each.startswith((gateway, "data:"))] == []
     assert found == []

@@ -297,7 +297,7 @@ def _resource(made: MadeUp, record: Document) -> None:
     path = f"/apis/{API_VERSION}/namespaces/{record['namespace']}/{kind.plural}/{record['name']}"
     made.resources[path] = {
         "apiVersion": API_VERSION, "kind": kind.value,
-        "metadata": {"name": record["name"], "namespace": record["namespace"], "uid": record["jobId"], "generation": 1, "resourceVersion": "1"},
+        "metadata": {"name": record["name"], "namespace": record["namespace"], "uid": record["jobId"], "generation": 1, "resourceVersion": "1", "creationTimestamp": told},
         "spec": {},
         "status": {"phase": record["phase"], "progress": record["progress"], "stage": record["stage"], "reason": record["reason"], "message": record["error"] or "", "conditions": conditions},
     }  # fmt: skip
