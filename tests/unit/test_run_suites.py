@@ -27,21 +27,10 @@ def script(name: str, code: str = "", **more: object) -> Step:
     return Step(name, "a script", 10, ("-c", code), **more)  # type: ignore[arg-type]
 
 
-def words(step: Step) -> list[str]:
-    """The paths of a suite, with the expression that chooses among their tests: `path -k not slow`."""
-    only = [f" -k {each}" for each in step.python[step.python.index("-k") + 1 :][:1]] if "-k" in step.python else [""]
-    return [f"{word}{only[0]}" for word in step.python if word.startswith("tests/")]
-
-
 def test_every_test_file_is_in_one_suite() -> None:
-    """A file that two suites share is divided by an expression and its opposite."""
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")}
     files -= {name for name in files if any(name.startswith(f"{folder}/") for folder in BY_HAND)}
-    found = [word for step in STEPS for word in words(step)]
-    halves = [word for word in found if " -k not " in word]
-    assert [half for half in halves if half.replace(" -k not ", " -k ") not in found] == []
-    paths = [word for word in found if word not in halves]
-    paths = [word.partition(" -k ")[0] if word.replace(" -k ", " -k not ") in halves else word for word in paths]
+    paths = [word for step in STEPS for word in step.python if word.startswith("tests/")]
     in_suites = Counter(name for name in files for path in paths if name == path or name.startswith(f"{path}/"))
     assert {name: in_suites[name] for name in files} == dict.fromkeys(files, 1)
     assert [path for path in paths if not (ROOT / path).exists()] == []

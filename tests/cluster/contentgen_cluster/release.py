@@ -91,7 +91,7 @@ def lanes_down(root: Path, names: Sequence[str] = ()) -> list[str]:
     for namespace in found:
         _drop_finalizers(root, namespace)
     if found:
-        kubectl(root, "delete", "namespaces", *found, "--timeout=60s")
+        kubectl(root, "delete", "namespaces", *found, "--ignore-not-found", "--timeout=90s")
     return releases
 
 
