@@ -5,7 +5,8 @@ Both majors of helm lint and render it. The programs are those of `python -m con
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,25 +70,33 @@ def template(*values: str, helm: str = "helm") -> subprocess.CompletedProcess[st
     return run(helm, "template", "contentgen", str(CHART), "--namespace", "contentgen", *settings)
 
 
-def render(*values: str, helm: str = "helm") -> list[Manifest]:
+@cache
+def render(*values: str, helm: str = "helm") -> tuple[Manifest, ...]:
+    """What a helm makes of the chart, and several tests look at: nobody changes it."""
     result = template(*values, helm=helm)
     assert result.returncode == 0, result.stderr
-    return [manifest for manifest in yaml.safe_load_all(result.stdout) if manifest]
+    return tuple(manifest for manifest in yaml.load_all(result.stdout, yaml.CSafeLoader) if manifest)
 
 
-def one(manifests: list[Manifest], kind: str, name: str) -> Manifest:
+@cache
+def major(helm: str) -> str:
+    """Of its version, such as `v4.`."""
+    return run(helm, "version", "--short").stdout[:3]
+
+
+def one(manifests: Sequence[Manifest], kind: str, name: str) -> Manifest:
     found = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"] == name]
     assert len(found) == 1, (kind, name, [(m["kind"], m["metadata"]["name"]) for m in manifests])
     return found[0]
 
 
-def pod_of(manifests: list[Manifest], name: str) -> Manifest:
+def pod_of(manifests: Sequence[Manifest], name: str) -> Manifest:
     spec = one(manifests, "Deployment", name)["spec"]["template"]["spec"]
     assert isinstance(spec, dict)
     return spec
 
 
-def env_of(manifests: list[Manifest], name: str) -> dict[str, Any]:
+def env_of(manifests: Sequence[Manifest], name: str) -> dict[str, Any]:
     """Each variable's value, or where it comes from."""
     variables = pod_of(manifests, name)["containers"][0]["env"]
     return {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in variables}
@@ -110,12 +119,12 @@ def test_lint(helm: str, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_both_majors_of_helm_render_the_same(mode: str) -> None:
-    assert [run(helm, "version", "--short").stdout[:3] for helm in MAJORS] == list(MAJORS.values())
+    assert {helm: major(helm) for helm in MAJORS} == MAJORS
     one, other = (by_name(render(*MODES[mode], helm=helm)) for helm in MAJORS)
     assert one == other
 
 
-def by_name(manifests: list[Manifest]) -> dict[tuple[str, str, str], Manifest]:
+def by_name(manifests: Sequence[Manifest]) -> dict[tuple[str, str, str], Manifest]:
     named = {(m["kind"], m["metadata"].get("namespace", ""), m["metadata"]["name"]): m for m in manifests}
     assert len(named) == len(manifests)
     return named

@@ -43,7 +43,7 @@ def rendered() -> dict[str, Manifest]:
     chart = ROOT / "charts" / "contentgen"
     result = run("helm", "template", "contentgen", chart, "--namespace", "contentgen", *settings)
     assert result.returncode == 0, result.stderr
-    return {m["kind"]: m for m in yaml.safe_load_all(result.stdout) if m}
+    return {m["kind"]: m for m in yaml.load_all(result.stdout, yaml.CSafeLoader) if m}
 
 
 def alerts(rendered: dict[str, Manifest]) -> list[Manifest]:
