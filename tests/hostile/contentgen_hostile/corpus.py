@@ -7,8 +7,9 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 from PIL import Image
@@ -38,12 +39,20 @@ FEW: Allowed = frozenset({Reason.INSUFFICIENT_FRAMES})
 
 @dataclass(frozen=True)
 class Sample:
-    """A file, and the reasons that may stand at its end: as a training set's source, and as a transcript's."""
+    """A file, and the reasons that may stand at its end: as a training set's source, and as a transcript's.
+
+    What takes long to make is a function, so that a file that no sample takes is not made.
+    """
 
     name: str
-    content: bytes
+    made: bytes | Callable[[], bytes]
     lora: Allowed = ANY
     sound: Allowed = ANY
+
+    @cached_property
+    def content(self) -> bytes:
+        """Its bytes."""
+        return self.made if isinstance(self.made, bytes) else self.made()
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ def corpus(group: str, canary: Canary) -> Iterator[Sample]:
 def intact() -> Iterator[Sample]:
     """They must work: a guard that refuses everything is none."""
     for name, base in BASES.items():
-        yield Sample(name, encoded(name), FINE if base.video else NO_VIDEO, FINE if base.audio else NO_AUDIO)
+        yield Sample(name, partial(encoded, name), FINE if base.video else NO_VIDEO, FINE if base.audio else NO_AUDIO)
 
 
 _LORA = {
@@ -84,7 +93,7 @@ def odd() -> Iterator[Sample]:
     for name, base in ODD.items():
         lora = _LORA.get(name, FINE if base.video else NO_VIDEO)
         sound = _SOUND.get(name, FINE if base.audio else NO_AUDIO)
-        yield Sample(name, encoded(name), lora, sound)
+        yield Sample(name, partial(encoded, name), lora, sound)
     plain = encoded("mp4-h264-aac")
     matrix = found(plain, b"tkhd").start + 8 + 40
     for degrees, (a, b, c, d) in {
@@ -99,17 +108,21 @@ def odd() -> Iterator[Sample]:
     yield Sample("matrix-is-zero", patched(plain, matrix, bytes(36)), ANY, FINE)
     for wide, high in ((1, 4), (4, 1), (1, 10**6), (10**6, 1), (0, 0), (2**32 - 1, 1)):
         yield Sample(f"pixel-aspect-{wide}-{high}", _with_aspect(plain, wide, high), ANY, FINE)
-    yield Sample("cover-art", _cover(encoded("mp3")), NO_VIDEO, FINE)
-    yield Sample("cover-art-is-a-bomb", _cover(encoded("mp3"), _huge_png()), ANY, ANY)
-    yield Sample("junk-before", random.Random(1).randbytes(1000) + encoded("mp3"), REFUSED, ANY)
+    yield Sample("cover-art", lambda: _cover(encoded("mp3")), NO_VIDEO, FINE)
+    yield Sample("cover-art-is-a-bomb", lambda: _cover(encoded("mp3"), _huge_png()), ANY, ANY)
+    yield Sample("junk-before", lambda: random.Random(1).randbytes(1000) + encoded("mp3"), REFUSED, ANY)
     yield Sample("junk-after", plain + random.Random(2).randbytes(10_000), FINE, FINE)
     yield Sample("twice", plain + plain, FINE, FINE)
-    yield Sample("ts-twice", encoded("ts-h264-aac") * 2, FINE, FINE)
-    yield Sample("two-codecs", encoded("ts-h264-aac") + encoded("ts-mpeg2-mp2"), ANY, ANY)
-    yield Sample("two-sizes", encoded("ts-mpeg2-mp2") + encoded("interlaced"), ANY, ANY)
-    yield Sample("no-sync", encoded("ts-h264-aac")[3:], ANY, ANY)
+    yield Sample("ts-twice", partial(_joined, "ts-h264-aac", "ts-h264-aac"), FINE, FINE)
+    yield Sample("two-codecs", partial(_joined, "ts-h264-aac", "ts-mpeg2-mp2"), ANY, ANY)
+    yield Sample("two-sizes", partial(_joined, "ts-mpeg2-mp2", "interlaced"), ANY, ANY)
+    yield Sample("no-sync", lambda: encoded("ts-h264-aac")[3:], ANY, ANY)
     for name in ("ogg-opus", "flac", "aac", "wav"):
-        yield Sample(f"{name}-twice", encoded(name) * 2, NO_VIDEO, FINE)
+        yield Sample(f"{name}-twice", partial(_joined, name, name), NO_VIDEO, FINE)
+
+
+def _joined(*names: str) -> bytes:
+    return b"".join(map(encoded, names))
 
 
 def _with_aspect(content: bytes, wide: int, high: int) -> bytes:
@@ -156,14 +169,25 @@ _CUT = (
 def truncated() -> Iterator[Sample]:
     """Downloads that broke off, at every stage."""
     for name in _CUT:
-        content = encoded(name)
         for cut in _CUTS:
-            end = int(len(content) * int(cut[:-1]) / 100) if cut.endswith("%") else int(cut)
-            yield Sample(f"{name}-{cut}", content[:end])
+            yield Sample(f"{name}-{cut}", partial(_cut_off, name, cut))
     for name in ("mp4-faststart", "mkv-h264-opus", "ts-h264-aac"):
-        content = encoded(name)
-        yield Sample(f"{name}-a-hole", _zeroed(content, len(content) // 3, len(content) // 3))
-        yield Sample(f"{name}-without-its-beginning", content[len(content) // 4 :])
+        yield Sample(f"{name}-a-hole", partial(_with_a_hole, name))
+        yield Sample(f"{name}-without-its-beginning", partial(_without_its_beginning, name))
+
+
+def _cut_off(name: str, cut: str) -> bytes:
+    content = encoded(name)
+    return content[: int(len(content) * int(cut[:-1]) / 100) if cut.endswith("%") else int(cut)]
+
+
+def _with_a_hole(name: str) -> bytes:
+    third = len(encoded(name)) // 3
+    return _zeroed(encoded(name), third, third)
+
+
+def _without_its_beginning(name: str) -> bytes:
+    return encoded(name)[len(encoded(name)) // 4 :]
 
 
 def _zeroed(content: bytes, start: int, length: int) -> bytes:
@@ -304,7 +328,7 @@ def matroska() -> Iterator[Sample]:
     yield Sample("sizes-change", _mkv([_vp8_key(16 * n, 2000 - 16 * n) for n in range(1, 100)]), ANY, REFUSED)
     packed = [zlib.compress(key) for key in keys]
     yield Sample("zlib", _mkv(packed, more=_compressed(0)), ANY, REFUSED)
-    yield Sample("zlib-bomb", _mkv([zlib.compress(bytes(200 << 20), 1)] * 3, more=_compressed(0)), REFUSED, REFUSED)
+    yield Sample("zlib-bomb", _mkv_of_zeroes, REFUSED, REFUSED)
     yield Sample("stripped-header-of-a-megabyte", _mkv(keys, more=_compressed(3, bytes(1 << 20))), ANY, REFUSED)
     yield Sample("bz2-that-is-none", _mkv(keys, more=_compressed(1)), REFUSED, REFUSED)
     yield Sample("lzo-that-is-none", _mkv(keys, more=_compressed(2)), REFUSED, REFUSED)
@@ -329,8 +353,18 @@ def matroska() -> Iterator[Sample]:
     for label, first in {"unknown": 0xFF, "0": 0x80, "1": 0x81}.items():
         yield Sample(f"tracks-{label}", patched(content, tracks + 4, bytes([first])))
     yield Sample("an-attachment", _with_attachment(content, b"readme.html", b"<html>" * 1000), FINE, FINE)
-    yield Sample("an-attached-bomb", _with_attachment(content, b"cover.png", _huge_png(), b"image/png"), ANY, ANY)
+    bomb = partial(_huge_png_attached, content)
+    yield Sample("an-attached-bomb", bomb, ANY, ANY)
     yield Sample("an-attached-path", _with_attachment(content, b"../../../etc/cron.d/x", b"canary"), FINE, FINE)
+
+
+def _mkv_of_zeroes() -> bytes:
+    """Some packets of 200 MiB each, once they are unpacked."""
+    return _mkv([zlib.compress(bytes(200 << 20), 1)] * 3, more=_compressed(0))
+
+
+def _huge_png_attached(content: bytes) -> bytes:
+    return _with_attachment(content, b"cover.png", _huge_png(), b"image/png")
 
 
 def _with_attachment(content: bytes, name: bytes, body: bytes, kind: bytes = b"text/html") -> bytes:
@@ -385,9 +419,7 @@ def bombs() -> Iterator[Sample]:
     packed = zlib.compress(header)
     cmov = box(b"cmov", box(b"dcom", b"zlib"), box(b"cmvd", struct.pack(">I", len(header)), packed))
     yield Sample("packed-header", replaced(plain, moov, box(b"moov", cmov)), ANY, ANY)
-    bomb = zlib.compress(bytes(400 << 20), 1)
-    cmov = box(b"cmov", box(b"dcom", b"zlib"), box(b"cmvd", struct.pack(">I", 400 << 20), bomb))
-    yield Sample("packed-header-of-400-MB", replaced(plain, moov, box(b"moov", cmov)), REFUSED, REFUSED)
+    yield Sample("packed-header-of-400-MB", _mp4_of_zeroes, REFUSED, REFUSED)
     for count in (100_000, 20_000_000):  # samples that all lie in the same place: frames for nothing
         first = found(plain, b"stsz").start + 20
         size = int.from_bytes(plain[first : first + 4], "big")
@@ -413,11 +445,19 @@ def bombs() -> Iterator[Sample]:
     fragment = fragmented[moof.start : end]
     yield Sample("one-fragment-2000-times", fragmented[: moof.start] + fragment[:3000] * 2000, ANY, ANY)
     target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("video.mp4", bytes(50 << 20))
+    with zipfile.ZipFile(target, "w") as archive:  # an entry of no day: the same on every one
+        archive.writestr(zipfile.ZipInfo("video.mp4"), bytes(50 << 20), zipfile.ZIP_DEFLATED)
     yield Sample("zip", target.getvalue(), UNREADABLE, UNREADABLE)
     yield Sample("gzip", gzip.compress(bytes(50 << 20), 1, mtime=0), UNREADABLE, UNREADABLE)
     yield Sample("gzip-of-a-video", gzip.compress(plain, mtime=0), UNREADABLE, UNREADABLE)
+
+
+def _mp4_of_zeroes() -> bytes:
+    """A header of 400 MiB, once it is unpacked."""
+    plain = encoded("mp4-h264-aac")
+    bomb = zlib.compress(bytes(400 << 20), 1)
+    cmov = box(b"cmov", box(b"dcom", b"zlib"), box(b"cmvd", struct.pack(">I", 400 << 20), bomb))
+    return replaced(plain, found(plain, b"moov"), box(b"moov", cmov))
 
 
 def _programs() -> bytes:
@@ -463,11 +503,12 @@ def fuzzed() -> Iterator[Sample]:
     """Recordings with bytes changed, moved and doubled, by fixed seeds."""
     for name in BASES:
         for seed in range(6):
-            yield Sample(f"{name}-{seed}", _fuzz(encoded(name), random.Random(f"{name}-{seed}")))
+            yield Sample(f"{name}-{seed}", partial(_fuzz, name, seed))
 
 
-def _fuzz(content: bytes, by: random.Random) -> bytes:
-    changed = bytearray(content)
+def _fuzz(name: str, seed: int) -> bytes:
+    by = random.Random(f"{name}-{seed}")
+    changed = bytearray(encoded(name))
     whole = by.random() < 0.5  # else only the first kilobytes, where the headers are
     for _ in range(by.choice((1, 5, 30, 300))):
         at = by.randrange(len(changed) if whole else min(4000, len(changed)))
