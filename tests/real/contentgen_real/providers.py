@@ -1,6 +1,7 @@
 """The providers as the tests reach them: ours, their inputs' uploads, and their histories as they answer them."""
 
 import json
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,7 +84,9 @@ class Place:
         """Keeps the shape of an answer, so that the sandbox's can be compared: `diff build/real/{real,sandbox}-…`."""
         BUILD.mkdir(parents=True, exist_ok=True)
         path = BUILD / f"{'sandbox' if self.stand_in else 'real'}-{name}.json"
-        path.write_text(json.dumps({"seen": f"{datetime.now(UTC):%Y-%m-%d}", "shape": shape(document)}, indent=2))
+        new = path.with_suffix(f".{os.getpid()}")  # whole or not at all: tests beside this one read it
+        new.write_text(json.dumps({"seen": f"{datetime.now(UTC):%Y-%m-%d}", "shape": shape(document)}, indent=2))
+        new.replace(path)
 
 
 def shape(value: Any) -> Any:
