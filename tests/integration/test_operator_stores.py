@@ -7,7 +7,7 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -107,8 +107,8 @@ def signed_ago(seconds: int) -> Iterator[None]:
         return get_current_datetime(remove_tzinfo) - timedelta(seconds=seconds)
 
     with pytest.MonkeyPatch.context() as patch:
-        for signers in ("botocore.auth", "botocore.crt.auth"):  # the latter where AWS' own runtime is there
-            patch.setattr(f"{signers}.get_current_datetime", then)
+        for module in ("botocore.auth", "botocore.crt.auth"):  # the latter where AWS' own runtime is there
+            patch.setattr(f"{module}.get_current_datetime", then)
         yield
 
 
@@ -230,16 +230,16 @@ async def test_a_url_reads_one_object_and_ends(storage: Storage, reader: str, mo
     lifetime = timedelta(minutes=5)
     monkeypatch.setattr(storage, "_provider_lifetime", lifetime)
     monkeypatch.setattr("contentgen_operator.storage.PERSON_URL_LIFETIME", lifetime)
-    sign = {
+    signers: dict[str, Callable[[], str]] = {
         "worker": lambda: storage.worker_get("readable/a.json", lifetime),
         "provider": lambda: storage.provider_get("readable/a.json"),
         "person": lambda: storage.person_get("readable/a.json"),
         "source": lambda: storage.source_get(f"s3://{storage.bucket}/readable/a.json", lifetime),
-    }[reader]
+    }
     with signed_ago(4 * 60):
-        url = sign()
+        url = signers[reader]()
     with signed_ago(6 * 60):
-        ended = sign()
+        ended = signers[reader]()
     assert "X-Amz-Expires=300&" in url
     read = httpx.get(url)
     assert (read.status_code, read.json()) == (200, {"n": 1})
