@@ -41,6 +41,8 @@ class Server:
     def __init__(self) -> None:
         self.replies: dict[str, Any] = {}
         self.seen: list[tuple[str, str, dict[str, str], Any]] = []
+        self.connections: list[tuple[str, int]] = []
+        """The method of each request, and the client's port: one for each connection."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -51,6 +53,7 @@ class Server:
                 length = int(self.headers.get("Content-Length") or 0)
                 raw = self.rfile.read(length)
                 headers = {k.lower(): v for k, v in self.headers.items()}
+                outer.connections.append((self.command, self.client_address[1]))
                 outer.seen.append((self.command, self.path, headers, json.loads(raw) if raw else None))
                 reply = outer.replies.get(self.path.split("?")[0], (404, {"detail": "not here"}))
                 if reply == HANG:
@@ -155,6 +158,25 @@ async def test_assemblyai_posts_once_and_judges(
         await assemblyai.submit(TRANSCRIPT)
     assert type(caught.value) is verdict
     assert server.posts() == 1
+
+
+async def test_a_paid_post_is_sent_on_a_connection_of_its_own(fal: Fal, assemblyai: AssemblyAI, server: Server) -> None:
+    """The other side may be closing one that was used before: then nobody can tell whether the request was taken."""
+    server.replies[f"/{TRAINER}"] = (200, {"request_id": "r1"})
+    server.replies[f"/{TRAINER.rpartition('/')[0]}/requests/r1/status"] = (200, {"status": "IN_PROGRESS", "logs": []})
+    server.replies[f"/{TRAINER}/requests/r1/status"] = (200, {"status": "IN_PROGRESS", "logs": []})
+    server.replies["/v2/transcript"] = (200, {"id": "t1", "status": "queued", "audio_url": "https://s3/a.flac"})
+    server.replies["/v2/transcript/t1"] = (200, {"id": "t1", "status": "processing"})
+    for _ in range(2):
+        await fal.poll(TRAINER, "r1")
+        await fal.submit(TRAINING)
+        await assemblyai.poll("", "t1")
+        await assemblyai.submit(TRANSCRIPT)
+    posts = [port for method, port in server.connections if method == "POST"]
+    others = {port for method, port in server.connections if method != "POST"}
+    assert len(set(posts)) == len(posts) == 4
+    assert others
+    assert not others & set(posts)
 
 
 async def test_never_connected_is_busy(key: KeyFile) -> None:

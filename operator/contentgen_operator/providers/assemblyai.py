@@ -53,9 +53,9 @@ class AssemblyAI:
         try:
             answer = await self._in_thread(KeyRefused, lambda http: api.create_transcript(http, request))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise Busy(f"AssemblyAI could not be reached: {error or type(error).__name__}") from error
+            raise Busy(f"AssemblyAI could not be reached: {str(error) or type(error).__name__}") from error
         except httpx.HTTPError as error:
-            raise MaybeAccepted(f"AssemblyAI's reply was lost: {error or type(error).__name__}") from error
+            raise MaybeAccepted(f"AssemblyAI's reply was lost: {str(error) or type(error).__name__}") from error
         except aai.types.AssemblyAIError as error:
             raise _verdict(error) from error
         except ValueError as error:  # an answer that is no transcript: it came after the request was taken

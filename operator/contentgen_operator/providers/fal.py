@@ -48,6 +48,9 @@ class Fal:
         self._queue_url = queue_url.rstrip("/")
         self._api_url = api_url.rstrip("/")
         self._client = httpx.AsyncClient(timeout=timeout, trust_env=False)
+        # A connection that fal closes as the paid POST goes out on it is a lost reply, so each POST has a new one.
+        fresh = httpx.Limits(max_keepalive_connections=0)
+        self._paying = httpx.AsyncClient(timeout=timeout, trust_env=False, limits=fresh)
         # The handle builds its URLs from this module constant; there is no other setting with a scheme in it.
         fal_client.client.QUEUE_URL_FORMAT = self._queue_url + "/"
         # Likewise; its 120 s would hold one of the reconcilers up.
@@ -61,16 +64,17 @@ class Fal:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+        await self._paying.aclose()
 
     async def submit(self, call: Call) -> str:
         """One POST, whatever happens."""
         headers = self._headers(KeyRefused) | {"x-fal-no-retry": "1"}  # else fal retries a failed run, and bills it
         try:
-            reply = await self._client.post(f"{self._queue_url}/{call.model}", json=call.arguments, headers=headers)
+            reply = await self._paying.post(f"{self._queue_url}/{call.model}", json=call.arguments, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise Busy(f"fal could not be reached: {error or type(error).__name__}") from error
+            raise Busy(f"fal could not be reached: {str(error) or type(error).__name__}") from error
         except httpx.HTTPError as error:
-            raise MaybeAccepted(f"fal's reply was lost: {error or type(error).__name__}") from error
+            raise MaybeAccepted(f"fal's reply was lost: {str(error) or type(error).__name__}") from error
         return _request_id(reply)
 
     async def poll(self, model: str, request_id: str) -> RequestView:
