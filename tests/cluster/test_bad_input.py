@@ -161,8 +161,7 @@ def wait_for_all(world: World, names: set[str], reached: Callable[[Body], bool] 
     """All resources of these names once each is there; one look at all of them at a time."""
     deadline = time.monotonic() + seconds
     while True:
-        listed = json.loads(world.kubectl("get", "contentgen", "--output", "json"))["items"]
-        found = {each["metadata"]["name"]: each for each in listed if each["metadata"]["name"] in names}
+        found = {each["metadata"]["name"]: each for each in world.resources() if each["metadata"]["name"] in names}
         late = {name: each.get("status") for name, each in found.items() if not reached(each.get("status") or {})}
         if not late and len(found) == len(names):
             return found

@@ -119,8 +119,7 @@ class Five:
 
     def look(self) -> dict[str, Body]:
         """The statuses by stage."""
-        listed = json.loads(self.world.kubectl("get", "contentgen", "--output", "json"))["items"]
-        by_name = {each["metadata"]["name"]: each.get("status") or {} for each in listed}
+        by_name = {each["metadata"]["name"]: each.get("status") or {} for each in self.world.resources()}
         return {stage: by_name[name] for stage, name in self.names.items()}
 
     def watch(self, until: Callable[[dict[str, str]], bool], seconds: float) -> dict[str, str]:
