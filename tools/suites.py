@@ -100,22 +100,22 @@ WIDE = Lane(
     ),
 )
 OWN = (
-    own_release("a", on_cluster("outages", "S3 and MongoDB away at every stage", 360, "test_outages.py")),
+    own_release(
+        "a",
+        on_cluster("outages", "S3 and MongoDB away at every stage", 360, "test_outages.py"),
+        on_cluster("lifecycle", "versions, deletion, deadlines", 120, "test_lifecycle.py"),
+        on_cluster("metrics", "a scrape through the Service", 60, "test_metrics.py"),
+    ),
     own_release(
         "b",
+        on_cluster("backup", "all deleted, and restored; the ledger knows no refusal yet", 60, "test_backup.py"),
         on_cluster("bad input", "sources, results, providers, keys", 300, "test_bad_input.py"),
-        on_cluster("backup", "all deleted, and restored", 60, "test_backup.py"),
+        on_cluster("gitops", "kstatus and Argo CD's Lua, over real watches", 60, "test_gitops.py"),
     ),
     own_release(
         "c",
         on_cluster("end to end", "three kinds, killed operators, mutants", 240, "test_end_to_end.py"),
-        on_cluster("gitops", "kstatus and Argo CD's Lua, over real watches", 60, "test_gitops.py"),
-        on_cluster("metrics", "a scrape through the Service", 60, "test_metrics.py"),
-    ),
-    own_release(
-        "d",
         on_cluster("worker API", "tokens, certificates, an operator that is away", 150, "test_desk.py"),
-        on_cluster("lifecycle", "versions, deletion, deadlines", 120, "test_lifecycle.py"),
         on_cluster("soak", "a minute of jobs and killed operators", 120, "test_soak.py"),
     ),
 )

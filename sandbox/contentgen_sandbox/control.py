@@ -61,11 +61,14 @@ def _armed(request: Request) -> Response:
 
 @router.delete("/sandbox/jobs/{job_id}/faults")
 async def heal(job_id: str, request: Request) -> Response:
-    """A marked request is as it should be from now on: a result URL that was dead answers again."""
-    jobs = of(request).jobs
-    if jobs.get(job_id) is None:
+    """Clear a request's faults: a dead result URL answers again, a stuck request goes on. 404 for no such request."""
+    sandbox = of(request)
+    before = sandbox.jobs.get(job_id)
+    if before is None:
         raise HTTPException(404, "no such request")
-    jobs.change(job_id, faults=())
+    job = sandbox.jobs.change(job_id, faults=())
+    if "stuck" in before.faults and job.phase != "done":
+        sandbox.runner.start(job)
     return Response(status_code=204)
 
 

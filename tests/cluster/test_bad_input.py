@@ -262,7 +262,7 @@ def saw(world: World, name: str, reason: str) -> bool:
 def test_a_provider_that_is_busy_or_loses_its_reply_is_paid_once(small: World) -> None:
     arm(
         small,
-        flux_dev={"fault": "refuse_429"},
+        flux_dev={"fault": "refuse_429", "count": 3},  # the first may be over before anybody has looked
         flux_schnell={"fault": "refuse_503"},
         flux_pro={"fault": "error_500"},
         flux_lora={"fault": "reply_lost"},

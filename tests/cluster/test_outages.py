@@ -22,6 +22,7 @@ from contentgen_e2e.world import BUCKET, Body, TookTooLong, World, installed
 Spec = dict[str, Any]
 HOST = release.SANDBOX
 SECONDS = 15  # that an outage lasts, at least
+DECODING = ("DetectingScenes", "ExtractingFrames")
 LIGHT = ("worker.resources.requests.cpu=20m", "worker.resources.requests.memory=64Mi")
 
 
@@ -75,7 +76,9 @@ def bucket_away(world: World) -> Iterator[None]:
 
 
 class Five:
-    """A resource at each stage; the picture that is being paid has an answer that takes its time."""
+    """A resource at each stage, held there until the outage: providers do not finish until they are told to, and no
+    pod starts while the namespace's quota is used up. The picture that is being paid has an answer that takes its time.
+    """
 
     def __init__(self, world: World, tag: str) -> None:
         self.world, self.tag = world, tag
@@ -87,22 +90,37 @@ class Five:
         self.world.apply("ImageGeneration", self.names[stage], {"model": model, "prompt": stage, "image": image} | more)
 
     def bring(self, film: str, sound: str) -> None:
-        """All five to their stages, in time for one outage."""
-        slow = {"provider": "fal", "model": "fal-ai/flux/schnell", "fault": "slow_model", "delay_s": 30}
+        """All five to their stages."""
+        slow = {"provider": "fal", "model": "fal-ai/flux/schnell", "fault": "stuck"}
+        transcript = {"provider": "assemblyai", "fault": "stuck"}
         reply = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "slow_accept", "delay_s": 12}
-        self.world.sandbox.put("/sandbox/faults", json=[slow, reply]).raise_for_status()
+        self.world.sandbox.put("/sandbox/faults", json=[slow, transcript, reply]).raise_for_status()
         self.picture("gate", "flux-lora", loras=[{"loraRef": {"name": self.names["prepare"]}}])
         self.picture("provider", "flux-schnell")
         self.world.apply("Transcription", self.names["collect"], {"source": {"url": sound}})
-        self.wait("collect", "Processing", "Collecting")
-        self.world.apply("LoraTraining", self.names["prepare"], self._lora(film))
-        self.wait("prepare", "Preparing")
+        self.wait("collect", "Processing")
         self.wait("provider", "Processing")
-        self.picture("paying", "flux-dev")
+        self.world.apply("LoraTraining", self.names["prepare"], self._lora(film))
+        self.world.wait(
+            self.kind("prepare"),
+            self.names["prepare"],
+            lambda status: status.get("stage") in ("Downloading", *DECODING),
+        )
+        self.world.kubectl("create", "quota", "full", "--hard=pods=0")
+        self.release("collect")
         self.wait("collect", "Collecting")
-        deadline = time.monotonic() + 20
+        self.picture("paying", "flux-dev")
+        deadline = time.monotonic() + 60
         while self.billed("paying") == 0 and time.monotonic() < deadline:
-            time.sleep(0.2)
+            time.sleep(0.1)
+
+    def release(self, stage: str) -> None:
+        """Its provider finishes."""
+        request = self.world.get(self.kind(stage), self.names[stage])["status"]["run"]["requestId"]
+        self.world.sandbox.delete(f"/sandbox/jobs/{request}/faults").raise_for_status()
+
+    def admit_pods(self) -> None:
+        self.world.kubectl("delete", "quota", "full")
 
     def _lora(self, film: str) -> Spec:
         name = self.names["prepare"]
@@ -138,6 +156,7 @@ class Five:
 
     def finish(self) -> None:
         """All Completed, whole, and paid once each."""
+        self.release("provider")
         for stage, name in self.names.items():
             body = self.world.wait_for_end(self.kind(stage), name, 240)
             assert body["status"]["phase"] == "Completed", f"{stage}: {body['status']['reason']}"
@@ -172,6 +191,7 @@ def test_a_store_that_is_away_is_waited_for_at_every_stage(
     assert before["provider"]["phase"] == "Processing"
     assert before["collect"]["phase"] == "Collecting"
     with away(light):
+        five.admit_pods()
         started = time.monotonic()
         said = five.watch(lambda said: needed <= said.keys() and time.monotonic() - started > SECONDS, 90)
     assert all(text in message for message in said.values()), said

@@ -99,6 +99,19 @@ def test_a_dead_result_comes_back_to_life(server: SandboxServer) -> None:
     assert httpx.delete(f"{server.url}/sandbox/jobs/none/faults").status_code == 404
 
 
+def test_a_stuck_request_goes_on(server: SandboxServer) -> None:
+    server.arm({"fault": "stuck", "provider": "fal"})
+    body = {"prompt": "stuck", "image_size": {"width": 256, "height": 256}}
+    taken = httpx.post(f"{server.fal_queue_url}{PICTURES}", json=body, headers=AUTH).raise_for_status().json()
+    time.sleep(0.3)
+    assert httpx.get(taken["status_url"], headers=AUTH).json()["status"] == "IN_PROGRESS"
+    httpx.delete(f"{server.url}/sandbox/jobs/{taken['request_id']}/faults").raise_for_status()
+    deadline = time.monotonic() + 20
+    while httpx.get(taken["status_url"], headers=AUTH).json()["status"] != "COMPLETED":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_slow_ones(server: SandboxServer) -> None:
     server.arm({"fault": "slow_accept", "delay_s": 0.5}, {"fault": "slow_model", "delay_s": 0.5})
     body = {"prompt": "slowly", "image_size": {"width": 256, "height": 256}}

@@ -89,16 +89,19 @@ def lanes_down(root: Path, names: Sequence[str] = ()) -> list[str]:
     for lane in releases:
         helm(root, "uninstall", RELEASE, "--namespace", lane, "--no-hooks", "--wait", "--timeout", "60s")
     for namespace in found:
-        _drop_finalizers(root, namespace)
+        drop_finalizers(root, namespace)
     if found:
         kubectl(root, "delete", "namespaces", *found, "--ignore-not-found", "--timeout=90s")
     return releases
 
 
-def _drop_finalizers(root: Path, namespace: str) -> None:
-    nothing = ("--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
-    for name in kubectl(root, "--namespace", namespace, "get", "contentgen", "--output", "name").split():
-        kubectl(root, "--namespace", namespace, "patch", name, *nothing)
+def drop_finalizers(root: Path, namespace: str) -> None:
+    """Take the finalizers off all resources of a namespace, as nobody else can once the operator's Role there is gone."""
+    where = ("--namespace", namespace)
+    none = ("--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
+    for each in json.loads(kubectl(root, *where, "get", "contentgen", "--output", "json"))["items"]:
+        if each["metadata"].get("finalizers"):
+            kubectl(root, *where, "patch", each["kind"].lower(), each["metadata"]["name"], *none)
 
 
 def work_namespace(suite: str) -> str:

@@ -148,9 +148,9 @@ def open_world(root: Path, namespace: str) -> Iterator[World]:
             httpx.Client(base_url=f"http://127.0.0.1:{forwarded['http']}", timeout=60, trust_env=False)
         )
         release.make_namespace(root, namespace)
-        # Finalizers go by the operator, which the next suite in a lane tells to watch another namespace.
-        waits = "--timeout=90s" if release.WATCHED else "--wait=false"
-        stack.callback(release.kubectl, root, "delete", "namespace", namespace, waits)
+        stack.callback(release.kubectl, root, "delete", "namespace", namespace, "--wait=false")
+        if release.WATCHED:
+            stack.callback(release.drop_finalizers, root, namespace)
         yield World(
             root=root,
             namespace=namespace,
