@@ -96,7 +96,7 @@ def lanes_down(root: Path, names: Sequence[str] = ()) -> list[str]:
 
 
 def drop_finalizers(root: Path, namespace: str) -> None:
-    """Take the finalizers off all resources of a namespace, as nobody else can once the operator's Role there is gone."""
+    """Take the finalizers off a namespace's resources: the operator's Role goes with the namespace."""
     where = ("--namespace", namespace)
     none = ("--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
     for each in json.loads(kubectl(root, *where, "get", "contentgen", "--output", "json"))["items"]:
