@@ -96,6 +96,7 @@ WIDE = Lane(
         on_cluster("documents", "commands and manifests of README, docs and samples", 120, "test_docs.py"),
         on_cluster("kubectl", "the plugin", 60, "test_cli.py"),
         on_cluster("namespaces", "one that is deleted with resources in it", 60, "test_namespaces.py"),
+        on_cluster("metrics", "a scrape through the Service", 60, "test_metrics.py"),
         on_cluster("chart installs", "helm 3 and 4", 180, "test_chart_install.py"),
     ),
 )
@@ -104,7 +105,6 @@ OWN = (
         "a",
         on_cluster("outages", "S3 and MongoDB away at every stage", 360, "test_outages.py"),
         on_cluster("lifecycle", "versions, deletion, deadlines", 120, "test_lifecycle.py"),
-        on_cluster("metrics", "a scrape through the Service", 60, "test_metrics.py"),
     ),
     own_release(
         "b",
@@ -114,7 +114,7 @@ OWN = (
     ),
     own_release(
         "c",
-        on_cluster("end to end", "three kinds, killed operators, mutants", 240, "test_end_to_end.py"),
+        on_cluster("end to end", "three kinds, killed operators, mutants", 300, "test_end_to_end.py"),
         on_cluster("worker API", "tokens, certificates, an operator that is away", 150, "test_desk.py"),
         on_cluster("soak", "a minute of jobs and killed operators", 120, "test_soak.py"),
     ),

@@ -39,8 +39,7 @@ def eventually(holds: Callable[[], bool], seconds: float = 60) -> bool:
 def counted_right() -> bool:
     """Whether the gauge says what the API server says. Namespaces of earlier tests may still be on their way out."""
     listed = "jsonpath={range .items[*]}{.status.phase} {end}"
-    where = f"--namespace={release.WATCHED}" if release.WATCHED else "--all-namespaces"
-    phases = release.kubectl(ROOT, "get", KIND.lower(), where, "--output", listed).split()
+    phases = release.kubectl(ROOT, "get", KIND.lower(), "--all-namespaces", "--output", listed).split()
     try:
         text = scraped()
     except release.CommandFailed:  # the new pod is not ready
