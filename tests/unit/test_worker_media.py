@@ -98,6 +98,11 @@ def test_cues_do_not_overlap_and_end_after_they_start() -> None:
     assert [(cue.start, cue.end, cue.text) for cue in made] == [(0, 5000, "a"), (5000, 5001, "b"), (9000, 9001, "c")]
 
 
+def test_a_silence_of_more_than_its_limit_ends_a_cue() -> None:
+    made = cues([Word("a", 0, 300), Word("b", 1500, 1800), Word("c", 3001, 3300)])
+    assert [cue.text for cue in made] == ["a b", "c"]
+
+
 def test_a_sentence_or_a_silence_ends_a_cue() -> None:
     words = spoken("This is a sentence of some length. And another one.") + spoken("After a pause.", start=9000)
     assert [cue.text for cue in cues(words)] == [

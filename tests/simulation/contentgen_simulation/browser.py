@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 SCREENSHOTS = Path(__file__).resolve().parents[3] / "build/pages"
 """Where screenshots stay, to be looked at."""
+_PATIENCE_MS = 60_000  # playwright's 5 s are too few for a page of scripts where other suites run beside this one
 
 
 @contextmanager
 def chromium(*arguments: str) -> Iterator[Browser]:
     """The browser. Root needs it without its own sandbox; it visits nothing but this machine."""
+    expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
         unconfined = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=_path(), args=[*unconfined, *arguments])
