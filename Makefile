@@ -50,7 +50,7 @@ lint: .venv/.ready ## ruff, mypy --strict and the import contracts
 	@$(BIN)/lint-imports --no-logo
 
 .PHONY: check
-check: .venv/.ready ## before each commit: lint, types and unit tests, about 5 minutes; no cluster
+check: .venv/.ready ## before each commit: lint, types and unit tests, 2 to 3 minutes; no cluster
 	@$(MAKE) -j2 --output-sync=target lint test-unit
 
 .PHONY: test-unit
