@@ -72,7 +72,7 @@ def template(*values: str, helm: str = "helm") -> subprocess.CompletedProcess[st
 
 @cache
 def render(*values: str, helm: str = "helm") -> tuple[Manifest, ...]:
-    """What a helm makes of the chart, and several tests look at: nobody changes it."""
+    """A rendering of the chart by one major of helm; shared by tests, read-only."""
     result = template(*values, helm=helm)
     assert result.returncode == 0, result.stderr
     return tuple(manifest for manifest in yaml.load_all(result.stdout, yaml.CSafeLoader) if manifest)

@@ -59,7 +59,7 @@ OLD_JOB = {
     "createdAt": "2025-11-27T21:55:36.302Z",
 }
 WAITING = picture("waiting", None, model="flux-lora", loras=[{"loraRef": {"name": "not-there"}}])
-"""What can be cancelled at any time."""
+"""A resource that waits for a LoRA, so that it can be cancelled at any time."""
 
 
 def avatars(namespace: str, *kinds: str) -> list[dict[str, Any]]:
@@ -91,7 +91,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Told:
-    """What came of all of it."""
+    """The outcome of all chapters."""
 
     said: dict[Command, Said]
     notes: tuple[Said, ...]
@@ -101,7 +101,7 @@ class Told:
 
 
 class Desk:
-    """Where readers sit: a folder that looks like the repository and has the files that they write."""
+    """A working folder that looks like the repository, with the files that readers write."""
 
     def __init__(self, world: World, gateway: Gateway, folder: Path) -> None:
         self.folder = folder

@@ -10,7 +10,7 @@ BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 KEYSTORE = Path("/etc/ssl/certs/java/cacerts")
 """The same for Java, made by ca-certificates-java: old or empty where that has not run since."""
 
-# What Java says of a certificate that nobody in its keystore has issued, and of a keystore with nobody in it.
+# Java's messages for a certificate whose issuer is missing from the keystore, and for an empty keystore.
 _NOT_TRUSTED = ("PKIX path building failed", "the trustAnchors parameter must be non-empty")
 _END = "-----END CERTIFICATE-----"
 

@@ -41,7 +41,7 @@ class UnknownProgram(Exception):
 
 
 def problems(command: Command, *, named_only: bool = False) -> list[str]:
-    """What is wrong with a command. `named_only`: it is a name in a sentence, whose arguments may be missing."""
+    """The faults of a command. `named_only`: a sentence names it, so arguments may be missing."""
     if _PROMQL.match(command.text):
         return list(_promql(command.text))
     text = command.text.replace("…", "example")
