@@ -25,3 +25,21 @@ def test_a_terminating_namespace_is_never_stuck(world: World) -> None:
         wanted = f"--for=jsonpath={{.status.phase}}={phase}"
         release.kubectl(ROOT, "--namespace", name, "wait", f"{KIND.lower()}/{kept}", wanted, "--timeout=120s")
     release.kubectl(ROOT, "delete", "namespace", name, "--timeout=60s")
+
+
+def test_only_namespaces_of_test_lanes_are_taken_down() -> None:
+    """On a cluster of the user's, another namespace may have any name."""
+    for name, labels in (("lane-somebody", {}), ("lane-ours", {release.LANE_LABEL: "lane-ours"})):
+        meta = {"name": name, "labels": labels}
+        release.kubectl(
+            ROOT,
+            "apply",
+            "--filename",
+            "-",
+            stdin=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": meta}),
+        )
+    release.lanes_down(ROOT)
+    left = release.kubectl(ROOT, "get", "namespaces", "--output", "name").split()
+    assert "namespace/lane-ours" not in left
+    assert "namespace/lane-somebody" in left
+    release.kubectl(ROOT, "delete", "namespace", "lane-somebody", "--wait=false")

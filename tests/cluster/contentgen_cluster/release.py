@@ -19,8 +19,8 @@ RELEASE = "contentgen"
 NAMESPACE = os.environ.get("CONTENTGEN_TEST_RELEASE") or "contentgen"
 WATCHED = os.environ.get("CONTENTGEN_TEST_WATCHED") or None
 """The only namespace that the release works on; None for all of them."""
-LANE_PREFIX = "lane-"
-"""How the namespaces of a test lane begin."""
+LANE_LABEL = "contentgen.dev/test-lane"
+"""On the namespaces of a test lane: that of its release, and those that it works on. Its value is the former."""
 SANDBOX = f"http://contentgen-sandbox.{NAMESPACE}.svc"
 """The sandbox's address inside the cluster."""
 FILES_PORT = 5001
@@ -79,13 +79,14 @@ def uninstall(root: Path, seconds: int = 150, program: str = "helm") -> str:
 def lanes_down(root: Path, names: Sequence[str] = ()) -> list[str]:
     """Uninstall the releases of test lanes, those of these namespaces or all, and delete what they worked in.
 
-    Without the hook that releases finalizers: it needs the watched namespace, which a suite deletes at its end.
+    Only namespaces with our label are touched: on a cluster of the user's, others may have any name. Without the hook
+    that releases finalizers: it needs the watched namespace, which a suite deletes at its end.
     """
-    listed = kubectl(root, "get", "namespaces", "--output", "name").split()
-    prefixes = tuple(f"namespace/{name}" for name in names or (LANE_PREFIX,))
-    found = [name.removeprefix("namespace/") for name in listed if name.startswith(prefixes)]
+    chosen = f"{LANE_LABEL} in ({', '.join(names)})" if names else LANE_LABEL
+    listed = kubectl(root, "get", "namespaces", "--selector", chosen, "--output", "name").split()
+    found = [name.removeprefix("namespace/") for name in listed]
     installed = json.loads(helm(root, "list", "--all-namespaces", "--output", "json"))
-    releases = [each["namespace"] for each in installed if each["namespace"] in found]
+    releases = [each["namespace"] for each in installed if each["name"] == RELEASE and each["namespace"] in found]
     for lane in releases:
         helm(root, "uninstall", RELEASE, "--namespace", lane, "--no-hooks", "--wait", "--timeout", "60s")
     for namespace in found:
@@ -111,14 +112,16 @@ def work_namespace(suite: str) -> str:
 
 def make_namespace(root: Path, name: str) -> None:
     """Make a namespace that enforces the restricted Pod Security Standard, or leave it as it is."""
-    meta = {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+    lane = {LANE_LABEL: NAMESPACE} if WATCHED else {}
+    meta = {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"} | lane}
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}
     kubectl(root, "apply", "--filename", "-", stdin=json.dumps(body))
 
 
 def _limited(root: Path, watched: str) -> tuple[str, ...]:
-    """The values of a release beside others. The namespace comes first: the release has a Role in it."""
-    make_namespace(root, watched)
+    """The values of a release beside others. The namespaces come first: the release has a Role in the watched one."""
+    for name in (NAMESPACE, watched):
+        make_namespace(root, name)
     small = (f"{part}resources.requests.cpu=20m" for part in ("", "gateway.", "sandbox."))
     return (f"watchNamespace={watched}", "crds.install=false", *small)
 

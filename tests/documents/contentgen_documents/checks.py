@@ -68,7 +68,7 @@ def _problems(words: Sequence[str], *, named_only: bool) -> Problems:
 
 
 def _options(program: str, arguments: Sequence[str], *, named_only: bool) -> Problems:
-    """What the program itself would say; it is not started."""
+    """The program's own complaints about its arguments; it is not started."""
     command: Any = typer.main.get_command(importlib.import_module(_PROGRAMS[program]).app)
     name: str | None = program
     words = list(arguments)
@@ -206,7 +206,7 @@ _CHECKS: dict[str, Callable[[Sequence[str]], Problems]] = {
 }
 
 
-# What Prometheus, lists and logs are asked for
+# Queries of Prometheus, and patterns for grep
 
 
 def _promql(text: str) -> Problems:
@@ -217,7 +217,7 @@ def _promql(text: str) -> Problems:
 
 
 def _searched_for(text: str) -> Problems:
-    """What `grep` looks for in a list is a reason or a phase; in a log, words that our programs log."""
+    """Patterns of `grep`: reasons or phases in a list; in a log, words that our programs log."""
     words = {each.value for each in (*Reason, *Phase)}
     for word in re.findall(r"kubectl get contentgen .*\| grep (\w+)", text):
         if word not in words:
@@ -261,7 +261,7 @@ def _closed(schema: Any) -> Any:
 
 
 def manifest_problems(manifest: Manifest) -> list[str]:
-    """What is wrong with a manifest of one of our kinds; with values or a policy; of other kinds with the shape."""
+    """The faults of a manifest: by the CRD for our kinds, by the schema for values, by its shape for other kinds."""
     document = manifest.document
     if schema := _kinds().get(manifest.kind):
         return [

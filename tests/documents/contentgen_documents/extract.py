@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 PROGRAMS = ("make", "helm", "kubectl", "curl", "contentgen", "contentgen-worker", "python", "docker", "uv", "export")
-"""What a block of commands begins with."""
+"""Programs that a block of commands may begin with."""
 _SPOKEN = re.compile(r"(?:make|helm|kubectl|curl|contentgen|contentgen-worker|python3? -m|eval) \S")
 _FENCE = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<language>[\w-]*)")
 _INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
@@ -23,7 +23,7 @@ _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 
 @dataclass(frozen=True)
 class Command:
-    """What a reader types, without prompt and comment; lines that a backslash joins are one."""
+    """A command line, without prompt and comment; lines that a backslash joins are one."""
 
     file: str
     line: int
