@@ -33,6 +33,11 @@ class Part:
         place = f"pod {self.pod['metadata']['name']}" if self.pod else "kept; its pod is gone"
         return f"{self.stage}, attempt {self.attempt} ({place})"
 
+    @property
+    def started(self) -> bool:
+        """True unless the pod's phase is Pending, which the kubelet may report for seconds after the worker ended."""
+        return self.pod is None or (self.pod["status"].get("phase") or "Pending") != "Pending"
+
 
 def parts(item: Item, pods: list[Body], stage: Stage | None) -> tuple[Part, ...]:
     """The attempts of the run, oldest first: prepare before collect."""
@@ -53,22 +58,22 @@ def parts(item: Item, pods: list[Body], stage: Stage | None) -> tuple[Part, ...]
 
 def lines(cluster: Cluster, part: Part, *, follow: bool, raw: bool) -> Iterator[str]:
     """The log of one attempt."""
-    if part.pod is not None and _pending(part.pod):  # asked for its log, the API server answers an empty one
-        yield f"(no log yet; the pod is {pod_story(part.pod)})"
-    elif part.pod is not None:
-        try:
-            for line in cluster.log(part.pod["metadata"]["name"], follow=follow):
-                yield line if raw else told(line)
-        except Waiting:
-            yield f"(no log yet; the pod is {pod_story(part.pod)})"
-        except NotFound:  # it went in between
-            yield from part.kept.splitlines()
-    else:
+    if part.pod is None or not part.started:  # the API server returns an empty log for a pod without a node
+        yield from _without_pod(part)
+        return
+    try:
+        for line in cluster.log(part.pod["metadata"]["name"], follow=follow):
+            yield line if raw else told(line)
+    except Waiting:
+        yield from _without_pod(part)
+    except NotFound:  # the pod was deleted after it was listed
         yield from part.kept.splitlines()
 
 
-def _pending(pod: Body) -> bool:
-    return (pod["status"].get("phase") or "Pending") == "Pending"
+def _without_pod(part: Part) -> Iterator[str]:
+    if part.pod is not None and not part.kept:
+        yield f"(no log yet; the pod is {pod_story(part.pod)})"
+    yield from part.kept.splitlines()
 
 
 def followed(
@@ -78,8 +83,7 @@ def followed(
     seen: set[tuple[Stage, int]] = set()
     while True:
         for part in parts(item, cluster.pods(item.uid), stage):
-            started = part.pod is None or not _pending(part.pod)
-            if started and (part.stage, part.attempt) not in seen:
+            if (part.started or part.kept) and (part.stage, part.attempt) not in seen:
                 seen.add((part.stage, part.attempt))
                 yield part
         if item.resting:

@@ -391,6 +391,16 @@ def test_a_pod_without_a_log(api: Api, cli: Callable[..., Said]) -> None:
     assert cli("logs", "a").out == ""
 
 
+@pytest.mark.parametrize("phase", ["Pending", "Running"])
+def test_the_log_of_an_ended_attempt_whose_pod_status_lags(api: Api, cli: Callable[..., Said], phase: str) -> None:
+    api.has(Kind.LORA_TRAINING, "a", status("Failed", run={"logs": KEPT[1:]}))
+    pods = "/api/v1/namespaces/demo/pods"
+    api.extra[pods] = (200, {"items": [pod({"phase": phase})]})
+    api.extra[f"{pods}/j-r1-prepare-1-x/log"] = (400, {"message": "container is waiting to start: ContainerCreating"})
+    for follow in ((), ("-f",)):
+        assert cli("logs", "a", *follow).out == "07:00:00 order\n07:00:01 Downloading: 3 MB\n"
+
+
 def test_no_log_at_all(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", {})
     said = cli("logs", "a", "--stage", "prepare")
