@@ -1,4 +1,4 @@
-"""The indexes of `jobs` and `ledger`: the operator creates them, and each query of the gateway is served by one.
+"""The indexes of `jobs`, `worker_jobs` and `ledger`. The operator creates them; each query of the gateway has one.
 
 Plain indexes only (../shared/stores.md): what a query asks for equality comes first, what it sorts by last; `jobId`
 makes the order total, so that a cursor can go on after any record.
@@ -22,6 +22,8 @@ JOBS: dict[str, Keys] = {
     "discarded": (("discard.uid", 1),),
 }
 """Names and keys; `job_id` is unique. `terms`, `tags` and `uses` are arrays."""
+
+WORKER_JOBS: dict[str, Keys] = {"uid": (("uid", 1),)}
 
 LEDGER: dict[str, Keys] = {
     "model_finished": (("model", 1), ("finishedAt", -1)),

@@ -39,6 +39,7 @@ from contentgen_operator.storage import Storage
 from contentgen_operator.stores import prepare_stores
 from contentgen_operator.watches import Watches
 from contentgen_operator.wiring import build_registry
+from contentgen_operator.worker_jobs import WorkerJobs
 from contentgen_runtime import logs, mongo
 from contentgen_runtime.servers import plain_server, tls_server
 
@@ -77,14 +78,17 @@ def _on_signals(stop: asyncio.Event) -> None:
 async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float, stop: asyncio.Event) -> None:
     storage, database = _storage(settings), mongo.connect(settings.mongodb_uri, settings.mongodb_database)
     ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
-    providers = _providers(settings)
-    cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records)
-    observer = Observer(kube=kube, cache=cache, storage=storage, ledger=ledger, providers=providers, reports=reports)
+    providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
+    cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs)
+    observer = Observer(
+        kube=kube, cache=cache, storage=storage, ledger=ledger, jobs=jobs, providers=providers, reports=reports
+    )
     actor = Actor(
         kube=kube,
         storage=storage,
         ledger=ledger,
         records=records,
+        jobs=jobs,
         providers=providers,
         template=partial(_template, settings, tls),
         cache=cache,
@@ -92,7 +96,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     )
     reconciler = Reconciler(kube=kube, cache=cache, observer=observer, actor=actor, policy=_policy(settings))
     desk = Desk(
-        gatekeeper=Gatekeeper(kube, cache),
+        gatekeeper=Gatekeeper(kube, cache, jobs),
         storage=storage,
         ledger=ledger,
         reports=reports,
@@ -112,7 +116,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         plain_server(health_app(health, partial(exposition, ledger)), settings.health_port),
     ]
     tasks = [asyncio.create_task(server.serve()) for server in servers]
-    prepare = partial(prepare_stores, storage, ledger, records)
+    prepare = partial(prepare_stores, storage, ledger, records, jobs)
     reconciling = asyncio.create_task(_reconcile(reconciler, janitor, health, prepare))
     intake = Intake(cache, reconciler.wake, reports)
     await intake.first_look(kube, settings.watch_namespace)

@@ -16,11 +16,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kubernetes.aio.client.exceptions import ApiException
 from pymongo.errors import PyMongoError
 
-from contentgen_contract.names import API_VERSION, FINALIZER
-from contentgen_contract.status import JobRef, ResourceStatus, dump_status
+from contentgen_contract.names import API_VERSION, FINALIZER, Stage
+from contentgen_contract.status import JobRef, ResourceStatus, RunStatus, dump_status
 from contentgen_operator.cache import Cache
 from contentgen_operator.janitor import Janitor
-from contentgen_operator.jobs import JobTemplate, job_manifest
+from contentgen_operator.jobs import JobTemplate, job_manifest, job_name
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, Resource, ResourceRef, is_settled
@@ -38,7 +38,8 @@ from contentgen_operator.providers.base import (
 from contentgen_operator.purchases import Move, PurchaseState
 from contentgen_operator.records import Records
 from contentgen_operator.storage import NotDeleted, Storage
-from contentgen_runtime.kube import explain
+from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_runtime.kube import Conflict, explain
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Actor:
         storage: Storage,
         ledger: Ledger,
         records: Records,
+        jobs: WorkerJobs,
         providers: dict[str, Provider],
         template: Callable[[], JobTemplate],
         cache: Cache,
@@ -64,6 +66,7 @@ class Actor:
         self._storage = storage
         self._ledger = ledger
         self._records = records
+        self._jobs = jobs
         self._providers = providers
         self._template = template
         self._recorded: dict[str, ResourceStatus] = {}
@@ -81,8 +84,8 @@ class Actor:
         if plan.payment is not None:
             await self._pay(plan.payment, now)
         status = plan.status
-        if plan.stop_job is not None:
-            await self._kube.delete_job(resource.ref.namespace, plan.stop_job)
+        if plan.stop_job:
+            await self._stop_job(resource.ref, status.run)
         if resource.deleting:
             await self._let_go(resource, plan)
             return
@@ -98,6 +101,7 @@ class Actor:
         """The resource is not there any more."""
         self._recorded.pop(ref.uid, None)
         await self._records.end(ref.uid)
+        await self._jobs.forget(ref.uid)
 
     async def _let_go(self, resource: Resource, plan: Plan) -> None:
         """The last that is done for a deleted resource."""
@@ -191,11 +195,39 @@ class Actor:
         assert status.run is not None  # noqa: S101 - a plan with a Job has a run
         run = status.run
         manifest = job_manifest(resource.ref, run.number, job.stage, job.attempt, self._template())
-        created = await self._kube.create_job(resource.ref.namespace, manifest)
-        self._cache.note_job(resource.ref, JobView.parse(created))
-        meta = created["metadata"]
-        ref = JobRef(name=meta["name"], uid=meta["uid"], stage=job.stage, attempt=job.attempt, started_at=now)
+        body = await self._kube.create_job(resource.ref.namespace, manifest)
+        if body is None:
+            body = await self._recorded_job(resource.ref, manifest["metadata"]["name"])
+        else:
+            await self._jobs.record(_recorded(resource.ref, run.number, job, body))
+        view = JobView.parse(body)
+        self._cache.note_job(resource.ref, view)
+        ref = JobRef(name=view.name, uid=view.uid, stage=job.stage, attempt=job.attempt, started_at=now)
         return status.model_copy(update={"run": run.model_copy(update={"job": ref})})
+
+    async def _recorded_job(self, ref: ResourceRef, name: str) -> dict[str, Any]:
+        """The Job of this name that the operator created. Any other one is deleted: raises Conflict, try again."""
+        recorded, found = await self._jobs.newest(ref.uid), await self._kube.get_job(ref.namespace, name)
+        if found is None:
+            raise Conflict(f"Job {name} was deleted")
+        uid = found["metadata"]["uid"]
+        if recorded is not None and recorded.uid == uid:
+            return found
+        # A crash before the Job was recorded, a restored MongoDB, or a tenant who knows the name.
+        _log.warning("Job %s/%s (uid %s) is not recorded: it is replaced", ref.namespace, name, uid, extra=ref.about)
+        await self._kube.delete_job(ref.namespace, name, uid)
+        raise Conflict(f"Job {name} is replaced")
+
+    async def _stop_job(self, ref: ResourceRef, run: RunStatus | None) -> None:
+        """Delete the recorded Job, and the one that a crash left unrecorded: its name is computed, never read."""
+        recorded = await self._jobs.newest(ref.uid)
+        if recorded is not None:
+            await self._kube.delete_job(ref.namespace, recorded.name, recorded.uid)
+        name = job_name(ref.uid, run.number, Stage.PREPARE, run.stage_attempt) if run else ""
+        if name and (recorded is None or recorded.name != name):
+            found = await self._kube.get_job(ref.namespace, name)
+            if found is not None:
+                await self._kube.delete_job(ref.namespace, name, found["metadata"]["uid"])
 
     async def write_status(self, resource: Resource, status: ResourceStatus) -> None:
         """One write, refused with Conflict where the resource was changed since it was observed."""
@@ -238,3 +270,16 @@ class Actor:
             return
         await self._records.write(resource, status)
         self._recorded[resource.ref.uid] = status
+
+
+def _recorded(owner: ResourceRef, run: int, job: StageJob, body: dict[str, Any]) -> RecordedJob:
+    view = JobView.parse(body)
+    return RecordedJob(
+        uid=view.uid,
+        name=view.name,
+        owner=owner,
+        run=run,
+        stage=job.stage,
+        attempt=job.attempt,
+        created_at=view.started_at,
+    )

@@ -6,11 +6,9 @@ it bills the run all the same (`run.billed`). A result that is there already was
 
 from collections.abc import Callable
 
-from contentgen_contract.names import Reason, Stage
+from contentgen_contract.names import Reason
 from contentgen_operator.buying import at_provider, cancellation, lost, poll
 from contentgen_operator.case import Case
-from contentgen_operator.jobs import job_name
-from contentgen_operator.kinds import has_prepare
 from contentgen_operator.plan import Plan
 from contentgen_operator.planning import fail, plan_of
 from contentgen_operator.providers.base import RequestState
@@ -35,14 +33,8 @@ def billed(case: Case, answer: bool | None) -> Case:
 
 
 def before_payment_stopped(case: Case, reason: Reason, message: str) -> Plan:
-    """The run ends before anything is bought, and its Job with it, also one that a crash has left unnoted."""
-    plan = fail(case, reason, message)
-    if case.observed.job is not None:
-        return plan.model_copy(update={"stop_job": case.observed.job.name})
-    if not has_prepare(case.kind) or case.run.facts is not None:
-        return plan
-    name = job_name(case.resource.ref.uid, case.run.number, Stage.PREPARE, case.run.stage_attempt)
-    return plan.model_copy(update={"stop_job": name})
+    """The run ends before anything is bought, and its Job with it."""
+    return fail(case, reason, message).model_copy(update={"stop_job": True})
 
 
 def _free(case: Case, _: Purchase | None = None) -> Plan:

@@ -26,9 +26,8 @@ def decide_deletion(resource: Resource, observed: Observed, now: datetime, polic
     cancel = None
     if purchase is not None and purchase.state is PurchaseState.SUBMITTED:
         cancel = cancellation(purchase_key(resource, run), purchase)
-    stop = run.job.name if run.job else None
     discard = discard_of(resource) if resource.deletes_files else None
-    return plan.model_copy(update={"stop_job": stop, "cancel": cancel, "discard": discard})
+    return plan.model_copy(update={"stop_job": True, "cancel": cancel, "discard": discard})
 
 
 def grace_is_over(resource: Resource, now: datetime, policy: Policy) -> bool:

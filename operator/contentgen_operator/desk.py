@@ -4,6 +4,7 @@ and may do three things with it, for its own Job alone: read its order, report, 
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated
 
 import aiohttp
@@ -20,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from contentgen_contract import keys
 from contentgen_contract.orders import Progress, UploadGrants, UploadRequest, WorkOrder
 from contentgen_operator.clock import utc_now
-from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Unauthenticated
+from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Refusal, Unauthenticated
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orders import Assignment, OrderPolicy, lifetime, work_order
@@ -33,6 +34,13 @@ _log = logging.getLogger(__name__)
 _AWAY = (PyMongoError, BotoCoreError, ApiException, aiohttp.ClientError, TimeoutError)
 _MAX_BODY_BYTES = 256 * 1024
 _PROGRESS_SECONDS = 1.0  # a status is written at most once a second for what a worker says
+
+
+_REFUSALS: dict[type[Refusal], Callable[[str], HTTPException]] = {
+    Unauthenticated: partial(HTTPException, 401),
+    Forbidden: partial(HTTPException, 403),
+    NotYet: partial(HTTPException, 425, headers={"Retry-After": "1"}),
+}
 
 
 class Desk:
@@ -55,16 +63,13 @@ class Desk:
         self._policy = policy
         self._wake = wake
 
-    async def assignment(self, token: str) -> Assignment:
-        """Whose token this is."""
+    async def assignment(self, token: str, asked: str) -> Assignment:
+        """Whose token this is. Raises HTTPException and logs who `asked` for what, such as "GET /v1/order"."""
         try:
             return await self._gatekeeper.assignment(token)
-        except Unauthenticated as error:
-            raise HTTPException(401, str(error)) from error
-        except Forbidden as error:
-            raise HTTPException(403, str(error)) from error
-        except NotYet as error:
-            raise HTTPException(425, str(error), headers={"Retry-After": "1"}) from error
+        except Refusal as error:
+            _log.warning("%s was refused %s: %s", error.who, asked, error)
+            raise _REFUSALS[type(error)](str(error)) from error
 
     async def order(self, assignment: Assignment) -> WorkOrder:
         """The work order."""
@@ -131,11 +136,11 @@ def create_app(desk: Desk) -> FastAPI:
     bearer = HTTPBearer(auto_error=False)
 
     async def caller(
-        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
     ) -> Assignment:
         if credentials is None:
             raise HTTPException(401, "a bearer token is needed")
-        return await desk.assignment(credentials.credentials)
+        return await desk.assignment(credentials.credentials, f"{request.method} {request.url.path}")
 
     Caller = Annotated[Assignment, Depends(caller)]  # noqa: N806 - a type
 

@@ -1,18 +1,20 @@
-"""Who a worker is: from its pod-bound token, over the pod's owner, to the Job that a resource's status records.
+"""Authentication of workers: from a pod-bound token, over the uid of the pod's controller, to a recorded Job.
 
-Never by labels: anyone who may create a pod chooses its labels.
+Labels, names and owner references are chosen by whoever may create the pod or the Job, so none of them is resolved: the
+controller's uid is only looked up among the Jobs that the operator recorded, and everything else comes from the record.
 """
 
 import hashlib
 import time
 from typing import Any
 
-from contentgen_contract.base import Value
-from contentgen_contract.names import GROUP, TOKEN_AUDIENCE, Kind
+from contentgen_contract.names import TOKEN_AUDIENCE
 from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube
-from contentgen_operator.observed import JobView, Resource, ResourceRef
+from contentgen_operator.observed import JobView, Resource
 from contentgen_operator.orders import Assignment
+from contentgen_operator.runs import ended
+from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 
 _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"
@@ -20,84 +22,96 @@ _REMEMBERED_SECONDS = 300.0
 _REMEMBERED = 1024
 
 
-class Unauthenticated(Exception):
+class Refusal(Exception):
+    """A caller who gets nothing; `who` is what is known of it, for the log."""
+
+    def __init__(self, why: str, who: str = "unknown token") -> None:
+        super().__init__(why)
+        self.who = who
+
+
+class Unauthenticated(Refusal):
     """The token is not one of ours."""
 
 
-class Forbidden(Exception):
+class Forbidden(Refusal):
     """The pod is no worker of a current Job."""
 
 
-class NotYet(Exception):
-    """The Job is there, the status that records it is about to be written."""
-
-
-class Post(Value):
-    """The Job that a worker was started for, which never changes while its pod lives."""
-
-    owner: ResourceRef
-    job: JobView
+class NotYet(Refusal):
+    """The Job is recorded, and the status that names it is about to be written."""
 
 
 class Gatekeeper:
-    """Turns tokens into assignments. Whose pod it is is remembered for minutes; whether its Job is the current one is
-    looked up each time.
+    """Turns tokens into assignments. Which Job a token belongs to is remembered for minutes; whether that Job runs and
+    is its resource's newest is checked on each call.
     """
 
-    def __init__(self, kube: Kube, cache: Cache) -> None:
+    def __init__(self, kube: Kube, cache: Cache, jobs: WorkerJobs) -> None:
         self._kube = kube
         self._cache = cache
-        self._known: dict[str, tuple[float, Post]] = {}
+        self._jobs = jobs
+        self._known: dict[str, tuple[float, str, RecordedJob]] = {}
 
     async def assignment(self, token: str) -> Assignment:
         """What the bearer of this token works on. Raises Unauthenticated, Forbidden or NotYet."""
         digest = hashlib.sha256(token.encode()).hexdigest()
         known = self._known.get(digest)
         if known is None or time.monotonic() - known[0] >= _REMEMBERED_SECONDS:
-            namespace, pod_name, pod_uid = _bound_pod(await self._kube.review_token(token, TOKEN_AUDIENCE))
-            known = (time.monotonic(), await self._post_of(namespace, pod_name, pod_uid))
+            who, job = await self._authenticated(token)
+            known = (time.monotonic(), who, job)
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[digest] = known
-        return await self._current(known[1])
+        return await self._current(known[1], known[2])
 
-    async def _post_of(self, namespace: str, pod_name: str, pod_uid: str) -> Post:
-        pod = await self._kube.get_pod(namespace, pod_name)
-        if pod is None or pod["metadata"]["uid"] != pod_uid:
-            raise Unauthenticated("the pod is gone")
-        controller = _controller(pod, "batch/v1", "Job")
-        known = self._cache.owned_job(namespace, controller["name"])
-        if known is not None and known[1].uid == controller["uid"]:
-            return Post(owner=known[0], job=known[1])
-        job = await self._kube.get_job(namespace, controller["name"])
-        if job is None or job["metadata"]["uid"] != controller["uid"]:
-            raise Forbidden("the pod's Job is gone")
-        owner = _controller(job, GROUP, *Kind)
-        ref = ResourceRef(kind=Kind(owner["kind"]), namespace=namespace, name=owner["name"], uid=owner["uid"])
-        return Post(owner=ref, job=JobView.parse(job))
+    async def _authenticated(self, token: str) -> tuple[str, RecordedJob]:
+        """The pod in words, and the recorded Job that controls it."""
+        namespace, name, uid = _bound_pod(await self._kube.review_token(token, TOKEN_AUDIENCE))
+        who = f"pod {namespace}/{name} (uid {uid})"
+        pod = await self._kube.get_pod(namespace, name)
+        if pod is None or pod["metadata"]["uid"] != uid:
+            raise Unauthenticated("the pod is gone", who)
+        job = await self._jobs.by_uid(_controlling_job(pod, who))
+        if job is None or job.owner.namespace != namespace:
+            raise Forbidden("the pod's controller is no Job that the operator recorded", who)
+        return who, job
 
-    async def _current(self, post: Post) -> Assignment:
-        ref = post.owner
+    async def _current(self, who: str, job: RecordedJob) -> Assignment:
+        newest = await self._jobs.newest(job.owner.uid)
+        if newest is None or newest.uid != job.uid:
+            raise Forbidden(f"Job {job.name} is not the newest of its resource", who)
+        await self._check_that_it_runs(who, job)
+        resource = await self._resource(who, job)
+        run = resource.status.run
+        if run is None or run.number < job.run:
+            raise NotYet("the status does not have this run yet", who)
+        if run.number > job.run or ended(resource):
+            raise Forbidden(f"run {job.run} is over", who)
+        if run.job is None or run.job.uid != job.uid:
+            raise NotYet("the status does not name this Job yet", who)
+        return Assignment(resource=resource, run=run, job=job.ref)
+
+    async def _check_that_it_runs(self, who: str, job: RecordedJob) -> None:
+        """A token outlives its container, and may have been stolen."""
+        ref = job.owner
+        view = self._cache.job(ref.namespace, job.name)
+        if view is None or view.uid != job.uid:
+            body = await self._kube.get_job(ref.namespace, job.name)
+            if body is None or body["metadata"]["uid"] != job.uid:
+                raise Forbidden(f"Job {job.name} was deleted", who)
+            view = JobView.parse(body)
+            if ref in self._cache:
+                self._cache.note_job(ref, view)
+        if view.finished:
+            raise Forbidden(f"Job {job.name} has ended", who)
+
+    async def _resource(self, who: str, job: RecordedJob) -> Resource:
+        ref = job.owner
         body = self._cache.resource(ref) or await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
         if body is None or body["metadata"]["uid"] != ref.uid:
-            raise Forbidden("the Job's resource is gone")
-        self._check_that_it_runs(post)
-        resource = Resource.parse(ref.kind, body)
-        run = resource.status.run
-        if run is None or run.job is None:
-            raise NotYet("the resource records no Job yet")
-        if run.job.uid != post.job.uid:
-            if run.job.started_at is not None and post.job.started_at > run.job.started_at:
-                raise NotYet("the resource records the Job before this one")
-            raise Forbidden("the resource records another Job")
-        return Assignment(resource=resource, run=run, job=run.job)
-
-    def _check_that_it_runs(self, post: Post) -> None:
-        """A token outlives its container, and may have been taken."""
-        known = self._cache.owned_job(post.owner.namespace, post.job.name)
-        job = known[1] if known is not None and known[1].uid == post.job.uid else post.job
-        if job.finished:
-            raise Forbidden("the Job has ended")
+            raise Forbidden("the Job's resource is gone", who)
+        return Resource.parse(ref.kind, body)
 
 
 def _bound_pod(review: dict[str, Any]) -> tuple[str, str, str]:
@@ -108,17 +122,13 @@ def _bound_pod(review: dict[str, Any]) -> tuple[str, str, str]:
     extra = user.get("extra") or {}
     parts = str(user.get("username", "")).split(":")
     if len(parts) != 4 or parts[:2] != ["system", "serviceaccount"] or _POD_UID not in extra:
-        raise Unauthenticated("the token is not bound to a pod")
+        raise Unauthenticated("the token is not bound to a pod", str(user.get("username") or "unknown token"))
     return parts[2], extra[_POD_NAME][0], extra[_POD_UID][0]
 
 
-def _controller(body: dict[str, Any], api: str, *kinds: str) -> dict[str, Any]:
-    owners = body["metadata"].get("ownerReferences") or []
-    for owner in owners:
-        if (
-            owner.get("controller")
-            and owner["kind"] in kinds
-            and owner["apiVersion"].split("/")[0] == api.split("/", maxsplit=1)[0]
-        ):
-            return dict(owner)
-    raise Forbidden("not made by contentgen")
+def _controlling_job(pod: dict[str, Any], who: str) -> str:
+    """The uid of the Job that a pod names as its controller."""
+    for owner in pod["metadata"].get("ownerReferences") or []:
+        if owner.get("controller") and owner.get("kind") == "Job" and str(owner.get("apiVersion", "")) == "batch/v1":
+            return str(owner["uid"])
+    raise Forbidden("the pod has no Job as its controller", who)

@@ -3,6 +3,7 @@
 import base64
 import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import datetime
 from urllib.parse import quote
 
@@ -57,9 +58,11 @@ class Kube(KubeApi):
         body = {"metadata": {"resourceVersion": version, "finalizers": finalizers}}
         return await or_conflict(self.call("PATCH", _ours(kind, namespace, name), body))
 
-    async def delete_job(self, namespace: str, name: str) -> None:
-        """Delete a Job and its pods; one that is gone is fine."""
-        await or_none(self.call("DELETE", f"{_jobs(namespace)}/{name}?propagationPolicy=Background"))
+    async def delete_job(self, namespace: str, name: str, uid: str) -> None:
+        """Delete a Job and its pods, unless it is gone or has another uid."""
+        options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        with suppress(Conflict):
+            await or_conflict(self.call("DELETE", f"{_jobs(namespace)}/{name}", options))
 
     async def job_log(self, namespace: str, job: str, characters: int) -> str:
         """The last that the newest pod of a Job said; empty where there is none any more."""
@@ -79,19 +82,14 @@ class Kube(KubeApi):
         """A Job, or None."""
         return await or_none(self.call("GET", f"{_jobs(namespace)}/{name}"))
 
-    async def create_job(self, namespace: str, manifest: Body) -> Body:
-        """Create a Job; one that is already there is returned as it is, if it has the same owner."""
+    async def create_job(self, namespace: str, manifest: Body) -> Body | None:
+        """Create a Job; None where there is one of this name. Raises ApiException where the API server refuses it."""
         try:
             return await self.call("POST", _jobs(namespace), manifest)
         except ApiException as error:
             if error.status != 409:
                 raise
-        name = manifest["metadata"]["name"]
-        found = await self.get_job(namespace, name)
-        owner = manifest["metadata"]["ownerReferences"][0]["uid"]
-        if found is None or not owned_by(found, owner):
-            raise Conflict(f"Job {name} exists and belongs to something else")
-        return found
+            return None
 
     async def get_pod(self, namespace: str, name: str) -> Body | None:
         """A pod, or None."""
@@ -146,12 +144,6 @@ def _resource_of(path: str) -> str:
     parts = path.partition("?")[0].split("/")[3:]
     named = parts[parts.index("namespaces") + 2 :] if "namespaces" in parts else parts[-1:]
     return "/".join([named[0], *named[2:]])
-
-
-def owned_by(body: Body, uid: str) -> bool:
-    """Whether an object's controller has this uid."""
-    owners = body["metadata"].get("ownerReferences") or []
-    return any(owner["uid"] == uid and owner.get("controller") for owner in owners)
 
 
 def _ours(kind: Kind, namespace: str, name: str) -> str:

@@ -13,7 +13,7 @@ from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus
 from contentgen_operator import kinds
 from contentgen_operator.cache import Cache
-from contentgen_operator.kube import Kube, owned_by
+from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, LoraView, Observed, Resource, Stored
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
@@ -21,6 +21,7 @@ from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import current_run, ended, frozen_spec, owner, purchase_key
 from contentgen_operator.storage import InvalidOutcome, Storage
+from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 
 
 class Observer:
@@ -33,6 +34,7 @@ class Observer:
         cache: Cache,
         storage: Storage,
         ledger: Ledger,
+        jobs: WorkerJobs,
         providers: dict[str, Provider],
         reports: Reports,
     ) -> None:
@@ -40,6 +42,7 @@ class Observer:
         self._kube = kube
         self._storage = storage
         self._ledger = ledger
+        self._jobs = jobs
         self._providers = providers
         self._reports = reports
 
@@ -77,7 +80,10 @@ class Observer:
         if run.job is None or run.job.stage is not stage:
             return {}  # to be started; a Job that a crash has left behind is found by its name then
         attempt = run.stage_attempt
-        job = await self._job(resource, run.job.name)
+        recorded = await self._jobs.newest(resource.ref.uid)
+        if recorded is not None and (recorded.run, recorded.stage, recorded.attempt) != (run.number, stage, attempt):
+            recorded = None
+        job = await self._job(recorded) if recorded is not None else None
         if job is not None and not job.finished and not self._reports.finished(job.uid):
             return {"job": job, "progress": self._reports.progress(job.uid)}
         try:
@@ -91,17 +97,19 @@ class Observer:
             said = await self._kube.job_log(resource.ref.namespace, job.name, MAX_LOG)
         stored = await self._stored(resource, run, spec, stage, outcome)
         progress = self._reports.progress(job.uid) if job else None
-        return {"job": job, "outcome": outcome, "stored": stored, "log": said, "progress": progress}
+        seen = {"job": job, "outcome": outcome, "stored": stored, "log": said, "progress": progress}
+        return seen | {"unrecorded_job": recorded is None}
 
-    async def _job(self, resource: Resource, name: str) -> JobView | None:
-        known = self._cache.job(resource.ref.namespace, name)
-        if known is not None:
+    async def _job(self, recorded: RecordedJob) -> JobView | None:
+        ref = recorded.owner
+        known = self._cache.job(ref.namespace, recorded.name)
+        if known is not None and known.uid == recorded.uid:
             return known
-        body = await self._kube.get_job(resource.ref.namespace, name)
-        if body is None or not owned_by(body, resource.ref.uid):
+        body = await self._kube.get_job(ref.namespace, recorded.name)
+        if body is None or body["metadata"]["uid"] != recorded.uid:
             return None
         job = JobView.parse(body)
-        self._cache.note_job(resource.ref, job)
+        self._cache.note_job(ref, job)
         return job
 
     async def _stored(

@@ -164,6 +164,7 @@ class Observed(Value):
     """Everything around one resource, read just now; what was not needed was not read."""
 
     job: JobView | None = None
+    unrecorded_job: bool = False  # the status names a Job that the operator has not recorded: it is replaced
     outcome: Outcome | None = None
     outcome_problem: str = ""
     stored: dict[str, Stored] = Field(default_factory=dict)  # of the files that an outcome names, by name

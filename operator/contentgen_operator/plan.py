@@ -59,7 +59,7 @@ class Plan(Value):
     job: StageJob | None = None
     notices: tuple[Notice, ...] = ()
     finalizer: bool = False  # whether the resource is to have ours
-    stop_job: str | None = None
+    stop_job: bool = False  # the newest Job of the resource
     cancel: Cancellation | None = None
     discard: Discard | None = None
     last_chance: bool = False  # what cannot be done now is not tried again

@@ -20,6 +20,8 @@ def see_through(case: Case, stage: Stage, doing: Doing) -> Plan | Outcome:
         return fail(case, Reason.OUTCOME_INVALID, observed.outcome_problem)
     if observed.outcome is not None:
         return _judge(case, stage, observed.outcome)
+    if observed.unrecorded_job:
+        return start(case, stage, doing, case.run.stage_attempt)
     if job is None and (case.run.job is None or case.run.job.stage is not stage):
         return start(case, stage, doing, case.run.stage_attempt if case.run.job is None else 1)
     if job is not None and not job.finished:

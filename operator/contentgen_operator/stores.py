@@ -10,15 +10,16 @@ from contentgen_operator import metrics
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.records import Records
 from contentgen_operator.storage import Storage
+from contentgen_operator.worker_jobs import WorkerJobs
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
 
 
-async def prepare_stores(storage: Storage, ledger: Ledger, records: Records) -> None:
+async def prepare_stores(storage: Storage, ledger: Ledger, records: Records, jobs: WorkerJobs) -> None:
     """Idempotent; returns when all of it is there."""
-    for prepare in (storage.ensure_bucket, ledger.create_indexes, records.create_indexes):
+    for prepare in (storage.ensure_bucket, ledger.create_indexes, records.create_indexes, jobs.create_indexes):
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:

@@ -1,7 +1,8 @@
 """The desk over HTTP: who a token is, what it may have, and that nobody gets another's."""
 
 import itertools
-from collections.abc import AsyncIterator, Iterator, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,6 +24,7 @@ from contentgen_operator.orders import OrderPolicy
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.reports import Reports
 from contentgen_operator.storage import Storage
+from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 
 SPECS: dict[Kind, dict[str, Any]] = {
     Kind.LORA_TRAINING: {"loraName": "jesse", "triggerWord": "jf", "source": {"url": "https://h/talk.mp4"}},
@@ -44,7 +46,9 @@ SHA = "ab" * 32
 class Cluster:
     """What the API server would say."""
 
-    def __init__(self) -> None:
+    def __init__(self, jobs: WorkerJobs) -> None:
+        self.recorded = jobs
+        self.asked: list[str] = []  # names that objects were read by
         self.reviews: dict[str, dict[str, Any]] = {}
         self.pods: dict[tuple[str, str], dict[str, Any]] = {}
         self.jobs: dict[tuple[str, str], dict[str, Any]] = {}
@@ -54,12 +58,15 @@ class Cluster:
         return self.reviews.get(token, {"authenticated": False})
 
     async def get_pod(self, namespace: str, name: str) -> dict[str, Any] | None:
+        self.asked.append(name)
         return self.pods.get((namespace, name))
 
     async def get_job(self, namespace: str, name: str) -> dict[str, Any] | None:
+        self.asked.append(name)
         return self.jobs.get((namespace, name))
 
     async def get_resource(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
+        self.asked.append(name)
         return self.resources.get((kind, namespace, name))
 
     def worker(self, kind: Kind, name: str, stage: Stage, namespace: str = "ns") -> str:
@@ -105,6 +112,7 @@ class Cluster:
                 "creationTimestamp": "2026-11-21T00:00:00Z",
             }
         }
+        self.record(ResourceRef(kind=kind, namespace=namespace, name=name, uid=uid), f"{uid}-job", stage)
         controller = {
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -116,6 +124,25 @@ class Cluster:
             "metadata": {"name": f"pod-{name}", "uid": f"{uid}-pod", "ownerReferences": [controller], "labels": labels}
         }
         return self.token(f"token-{namespace}-{name}", namespace, f"pod-{name}", f"{uid}-pod")
+
+    def record(self, owner: ResourceRef, uid: str, stage: Stage) -> None:
+        """What the operator writes when it creates a Job."""
+        made = datetime(2026, 11, 21, tzinfo=UTC)
+        name = f"job-{owner.name}"
+        job = RecordedJob(uid=uid, name=name, owner=owner, run=1, stage=stage, attempt=2, created_at=made)
+        self.recorded._record(job)
+
+    @property
+    def pod(self) -> dict[str, Any]:
+        """The metadata of the pod of `it`."""
+        metadata: dict[str, Any] = self.pods["ns", "pod-it"]["metadata"]
+        return metadata
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The status of the only resource of that name, `it`."""
+        status: dict[str, Any] = next(body["status"] for key, body in self.resources.items() if key[2] == "it")
+        return status
 
     def token(self, token: str, namespace: str, pod: str, uid: str, audience: str = "contentgen") -> str:
         self.reviews[token] = {
@@ -136,12 +163,13 @@ class Setting:
     """A desk and those around it."""
 
     def __init__(self) -> None:
-        self.cluster = Cluster()
+        database: Any = mongomock.MongoClient(tz_aware=True)["db"]
+        self.jobs = WorkerJobs(database["worker_jobs"])
+        self.cluster = Cluster(self.jobs)
         self.reports = Reports()
         self.cache = Cache()
         self.woken: list[tuple[ResourceRef, float]] = []
-        collection: Any = mongomock.MongoClient(tz_aware=True)["db"]["ledger"]
-        self.ledger = Ledger(collection)
+        self.ledger = Ledger(database["ledger"])
         self.client: Any = None
 
     async def wake(self, ref: ResourceRef, delay: float) -> None:
@@ -167,7 +195,7 @@ async def setting(bucket: Storage) -> AsyncIterator[Setting]:
     made = Setting()
     kube: Any = made.cluster
     desk = Desk(
-        gatekeeper=Gatekeeper(kube, made.cache),
+        gatekeeper=Gatekeeper(kube, made.cache, made.jobs),
         storage=bucket,
         ledger=made.ledger,
         reports=made.reports,
@@ -356,50 +384,131 @@ async def test_forged_tokens_are_nobody(setting: Setting) -> None:
     assert (await setting.get(good)).status_code == 200
 
 
-async def test_only_a_recorded_job_counts(setting: Setting) -> None:
-    cluster = setting.cluster
-    changes: list[tuple[str, Any]] = []
+ESCAPE = "../../../../../../api/v1/namespaces/ns/pods/json/log"
 
-    def spoil(name: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]:
-        token = cluster.worker(Kind.TRANSCRIPTION, name, Stage.PREPARE)
-        resource = cluster.resources[Kind.TRANSCRIPTION, "ns", name]
-        return cluster.pods["ns", f"pod-{name}"], cluster.jobs["ns", f"job-{name}"], resource, token
 
-    pod, _, _, token = spoil("labels-only")
-    pod["metadata"]["ownerReferences"] = []
-    changes.append((token, 403))
-    pod, _, _, token = spoil("owner-no-controller")
-    pod["metadata"]["ownerReferences"][0]["controller"] = False
-    changes.append((token, 403))
-    pod, _, _, token = spoil("another-kind")
-    pod["metadata"]["ownerReferences"][0]["kind"] = "ReplicaSet"
-    changes.append((token, 403))
-    pod, _, _, token = spoil("job-made-anew")
-    pod["metadata"]["ownerReferences"][0]["uid"] = "older"
-    changes.append((token, 403))
-    _, made, _, token = spoil("job-of-a-user")
-    made["metadata"]["ownerReferences"] = []
-    changes.append((token, 403))
-    _, made, _, token = spoil("job-of-another-group")
-    made["metadata"]["ownerReferences"][0]["apiVersion"] = "evil.dev/v1"
-    changes.append((token, 403))
-    _, made, _, token = spoil("resource-made-anew")
-    made["metadata"]["ownerReferences"][0]["uid"] = "older"
-    changes.append((token, 403))
-    _, _, body, token = spoil("another-job-recorded")
-    body["status"]["run"]["job"]["uid"] = "another"
-    changes.append((token, 403))
-    _, _, body, token = spoil("no-job-recorded")
-    body["status"]["run"]["job"] = None
-    changes.append((token, 425))
-    _, _, body, token = spoil("no-run")
-    body["status"] = {}
-    changes.append((token, 425))
-    for token, status in changes:
-        assert (await setting.get(token)).status_code == status, token
-        assert (await setting.post(token, "/v1/outcome")).status_code == status
+def _no_owner(cluster: Cluster) -> None:
+    cluster.pod["ownerReferences"] = []
+
+
+def _owner_is_no_controller(cluster: Cluster) -> None:
+    cluster.pod["ownerReferences"][0]["controller"] = False
+
+
+def _owner_of_another_kind(cluster: Cluster) -> None:
+    cluster.pod["ownerReferences"][0]["kind"] = "ReplicaSet"
+
+
+def _owner_of_another_group(cluster: Cluster) -> None:
+    cluster.pod["ownerReferences"][0]["apiVersion"] = "batch/../evil"
+
+
+def _owner_with_another_uid(cluster: Cluster) -> None:
+    cluster.pod["ownerReferences"][0]["uid"] = "older"
+
+
+def _owner_whose_name_is_a_path(cluster: Cluster) -> None:
+    cluster.pod["ownerReferences"][0] |= {"name": ESCAPE, "uid": "forged"}
+
+
+def _job_that_a_tenant_created(cluster: Cluster) -> None:
+    """It names the resource as its controller, as the operator's own does."""
+    cluster.jobs["ns", "mine"] = {
+        "metadata": cluster.jobs["ns", "job-it"]["metadata"] | {"name": "mine", "uid": "mine"}
+    }
+    cluster.pod["ownerReferences"][0] |= {"name": "mine", "uid": "mine"}
+
+
+def _job_of_another_namespace(cluster: Cluster) -> None:
+    cluster.worker(Kind.TRANSCRIPTION, "foreign", Stage.PREPARE, "other")
+    cluster.pod["ownerReferences"][0]["uid"] = "uid-other-foreign-job"
+
+
+def _job_deleted(cluster: Cluster) -> None:
+    del cluster.jobs["ns", "job-it"]
+
+
+def _job_created_anew(cluster: Cluster) -> None:
+    cluster.jobs["ns", "job-it"]["metadata"]["uid"] = "newer"
+
+
+def _older_attempt(cluster: Cluster) -> None:
+    owner = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid="uid-ns-it")
+    cluster.record(owner, "newer", Stage.PREPARE)
+
+
+def _resource_deleted(cluster: Cluster) -> None:
+    cluster.resources.clear()
+
+
+def _resource_created_anew(cluster: Cluster) -> None:
+    cluster.resources[Kind.TRANSCRIPTION, "ns", "it"]["metadata"]["uid"] = "newer"
+
+
+def _run_completed(cluster: Cluster) -> None:
+    cluster.status["phase"] = "Completed"
+
+
+def _next_run(cluster: Cluster) -> None:
+    cluster.status["run"]["number"] = 2
+
+
+def _status_names_another_job(cluster: Cluster) -> None:
+    cluster.status["run"]["job"]["uid"] = "another"
+
+
+def _status_names_no_job(cluster: Cluster) -> None:
+    cluster.status["run"]["job"] = None
+
+
+def _status_is_empty(cluster: Cluster) -> None:
+    cluster.status.clear()
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [_no_owner, _owner_is_no_controller, _owner_of_another_kind, _owner_of_another_group, _owner_with_another_uid,
+     _owner_whose_name_is_a_path, _job_that_a_tenant_created, _job_of_another_namespace, _job_deleted,
+     _job_created_anew, _older_attempt, _resource_deleted, _resource_created_anew, _run_completed, _next_run],
+)  # fmt: skip
+async def test_only_pods_of_the_recorded_job_are_workers(
+    setting: Setting, attack: Callable[[Cluster], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
+    attack(setting.cluster)
+    assert (await setting.get(token)).status_code == 403
+    assert (await setting.post(token, "/v1/outcome")).status_code == 403
     assert setting.woken == []
-    assert (await setting.get(spoil("good")[3])).status_code == 200
+    assert "pod ns/pod-it (uid uid-ns-it-pod) was refused GET /v1/order: " in caplog.text
+    assert "was refused POST /v1/outcome: " in caplog.text
+    assert not [name for name in setting.cluster.asked if not re.fullmatch("[a-z0-9-]+", name)]
+    control = setting.cluster.worker(Kind.LORA_TRAINING, "control", Stage.PREPARE)
+    assert (await setting.get(control)).status_code == 200
+
+
+@pytest.mark.parametrize("attack", [_status_names_another_job, _status_names_no_job, _status_is_empty])
+async def test_a_worker_waits_for_the_status_that_names_its_job(
+    setting: Setting, attack: Callable[[Cluster], None]
+) -> None:
+    token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
+    attack(setting.cluster)
+    reply = await setting.get(token)
+    assert (reply.status_code, reply.headers["Retry-After"]) == (425, "1")
+
+
+async def test_a_worker_is_refused_once_the_next_attempt_is_recorded(setting: Setting) -> None:
+    token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
+    assert (await setting.get(token)).status_code == 200
+    _older_attempt(setting.cluster)
+    assert (await setting.get(token)).status_code == 403
+
+
+async def test_stage_and_attempt_come_from_the_record(setting: Setting) -> None:
+    """Not from the status, which others may be able to write."""
+    token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.PREPARE)
+    setting.cluster.status["run"]["job"] |= {"stage": "collect", "attempt": 9}
+    order = WorkOrder.model_validate_json((await setting.get(token)).content)
+    assert (order.stage, order.attempt) == (Stage.PREPARE, 2)
 
 
 @pytest.mark.parametrize("end", ["Complete", "Failed"])

@@ -24,6 +24,7 @@ from contentgen_operator.observed import Resource, ResourceRef
 from contentgen_operator.orders import Assignment, OrderPolicy
 from contentgen_operator.reports import Reports
 from contentgen_operator.storage import Storage
+from contentgen_operator.worker_jobs import WorkerJobs
 from contentgen_runtime.servers import HurriedProtocol, tls_server
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -320,6 +321,6 @@ async def test_an_api_server_that_is_away_is_no_reason_to_refuse(
     world = World(monkeypatch, Writes())
     desk = desk_of(world, Reports(), storage, world.process.wake)
     kube: Any = Away()
-    desk._gatekeeper = Gatekeeper(kube, Cache())
+    desk._gatekeeper = Gatekeeper(kube, Cache(), WorkerJobs(world.database["worker_jobs"]))
     async with listening(create_app(desk)) as place, place.client() as client:
         assert (await client.get("/v1/order")).status_code == 503

@@ -85,22 +85,24 @@ async def test_a_status_is_replaced_as_it_is(api: tuple[Api, Kube]) -> None:
 
 async def test_a_job_is_made_once(api: tuple[Api, Kube]) -> None:
     server, kube = api
-    owner = {"uid": "u", "controller": True}
-    manifest = {"metadata": {"name": "job", "ownerReferences": [owner]}}
+    manifest = {"metadata": {"name": "job"}}
     server.replies["POST", JOBS] = (201, manifest | {"made": True})
-    assert (await kube.create_job("ns", manifest))["made"]
+    assert await kube.create_job("ns", manifest) == manifest | {"made": True}
     server.replies["POST", JOBS] = (409, {"message": "exists"})
-    server.replies["GET", f"{JOBS}/job"] = (200, manifest | {"found": True})
-    assert (await kube.create_job("ns", manifest))["found"]
-    server.replies["GET", f"{JOBS}/job"] = (
-        200,
-        {"metadata": {"name": "job", "ownerReferences": [owner | {"uid": "x"}]}},
-    )
-    with pytest.raises(Conflict):
-        await kube.create_job("ns", manifest)
+    assert await kube.create_job("ns", manifest) is None
     server.replies["POST", JOBS] = (403, {"message": "the namespace is being terminated"})
     with pytest.raises(ApiException):
         await kube.create_job("ns", manifest)
+
+
+async def test_a_job_of_another_uid_is_not_deleted(api: tuple[Api, Kube]) -> None:
+    server, kube = api
+    server.replies["DELETE", f"{JOBS}/job"] = (409, {"message": "Precondition failed: UID in precondition: u"})
+    await kube.delete_job("ns", "job", "u")
+    (_, _, _, sent) = server.seen[0]
+    assert sent == {"propagationPolicy": "Background", "preconditions": {"uid": "u"}}
+    del server.replies["DELETE", f"{JOBS}/job"]
+    await kube.delete_job("ns", "job", "u")  # it is gone
 
 
 async def test_the_secret_is_patched_as_a_merge(api: tuple[Api, Kube]) -> None:

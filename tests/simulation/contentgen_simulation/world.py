@@ -26,7 +26,6 @@ from contentgen_operator.case import Policy
 from contentgen_operator.intake import owner_of
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
-from contentgen_operator.kube import owned_by
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import JobView, ResourceRef, Stored, is_settled
@@ -35,6 +34,7 @@ from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
+from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict
 
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
@@ -157,8 +157,9 @@ class FakeKube:
 
         return dict(await self._writes("finalizers", write))
 
-    async def delete_job(self, namespace: str, name: str) -> None:
-        self.jobs.pop(name, None)
+    async def delete_job(self, namespace: str, name: str, uid: str) -> None:
+        if name in self.jobs and self.jobs[name]["metadata"]["uid"] == uid:
+            del self.jobs[name]
 
     async def job_log(self, namespace: str, job: str, characters: int) -> str:
         return f"the last words of {job}"
@@ -166,19 +167,19 @@ class FakeKube:
     async def get_job(self, namespace: str, name: str) -> dict[str, Any] | None:
         return copy.deepcopy(self.jobs.get(name))
 
-    async def create_job(self, namespace: str, manifest: dict[str, Any]) -> dict[str, Any]:
-        async def write() -> dict[str, Any]:
+    async def create_job(self, namespace: str, manifest: dict[str, Any]) -> dict[str, Any] | None:
+        async def write() -> dict[str, Any] | None:
             name = manifest["metadata"]["name"]
-            if name not in self.jobs:
-                job = copy.deepcopy(manifest)
-                job["metadata"] |= {"uid": f"uid-of-{name}", "creationTimestamp": "2026-11-21T00:00:00Z"}
-                self.jobs[name] = job
-            found = self.jobs[name]
-            if not owned_by(found, manifest["metadata"]["ownerReferences"][0]["uid"]):
-                raise Conflict("somebody else's")
-            return copy.deepcopy(found)
+            if name in self.jobs:
+                return None
+            job = copy.deepcopy(manifest)
+            made = next(self._version)
+            job["metadata"] |= {"uid": f"uid-{made}-of-{name}", "creationTimestamp": "2026-11-21T00:00:00Z"}
+            self.jobs[name] = job
+            return copy.deepcopy(job)
 
-        return dict(await self._writes("job", write))
+        created: dict[str, Any] | None = await self._writes("job", write)
+        return created
 
     async def post_event(self, ref: ResourceRef, notice: Any, now: datetime) -> None:
         async def write() -> None:
@@ -301,6 +302,17 @@ class TracedRecords(Records):
         await self._writes("record", lambda: Records.write(self, resource, status))
 
 
+class TracedWorkerJobs(WorkerJobs):
+    """Likewise."""
+
+    def __init__(self, collection: Any, writes: Writes) -> None:
+        super().__init__(collection)
+        self._writes = writes
+
+    async def record(self, job: RecordedJob) -> None:
+        await self._writes("job record", lambda: WorkerJobs.record(self, job))
+
+
 class World:
     """Everything that outlives the process, and the process."""
 
@@ -331,18 +343,20 @@ class World:
         records = TracedRecords(self.database["jobs"], storage, self.writes)
         cache = Cache(clock=self._seconds)
         self.caches.append(cache)
+        jobs = TracedWorkerJobs(self.database["worker_jobs"], self.writes)
         observer = Observer(
-            kube=kube, cache=cache, storage=storage, ledger=ledger, providers=providers, reports=Reports()
+            kube=kube, cache=cache, storage=storage, ledger=ledger, jobs=jobs, providers=providers, reports=Reports()
         )
         actor = Actor(
             kube=kube,
             storage=storage,
             ledger=ledger,
             records=records,
+            jobs=jobs,
             providers=providers,
             template=lambda: TEMPLATE,
             cache=cache,
-            janitor=Janitor(storage=storage, ledger=ledger, records=records),
+            janitor=Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs),
         )
         return Reconciler(kube=kube, cache=cache, observer=observer, actor=actor, policy=self.policy)
 
