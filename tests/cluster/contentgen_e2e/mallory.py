@@ -1,0 +1,149 @@
+"""A hostile tenant: everything that a person may be granted in one namespace, and the tools to abuse it.
+
+`Victim` holds what must not change: objects, records, purchases and bills of another namespace.
+"""
+
+import json
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from kubernetes.client.exceptions import ApiException
+
+from contentgen_cluster import release
+from contentgen_contract.names import GROUP, VERSION, Kind
+from contentgen_e2e.world import BUCKET, World
+from kubernetes import client
+
+Body = dict[str, Any]
+NAME = "mallory@example.com"
+DESK = f"contentgen-desk.{release.NAMESPACE}.svc"
+_ANYTHING = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
+_SAFE = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+IDLE_POD = {"containers": [{"name": "idle", "image": "unused", "imagePullPolicy": "Never", "securityContext": _SAFE}]}
+"""A pod's spec that the restricted Pod Security Standard allows; it never starts."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an attempt came to: an HTTP status, and everything that the other side said."""
+
+    what: str
+    status: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Mallory:
+    """A user who may do anything in one namespace except what needs the verbs `spend`, `use` and `import`."""
+
+    world: World
+    namespace: str
+    api: Any  # the API server, impersonating the user
+    desk: httpx.Client
+
+    def call(self, method: str, path: str, body: Body | None = None, content_type: str = "application/json") -> Answer:
+        """One request to the API server."""
+        what = f"{method} {path} {json.dumps(body)[:200]}"
+        try:
+            _, status, headers = self.api.call_api(
+                path, method, header_params={"Content-Type": content_type, "Accept": "application/json"}, body=body,
+                auth_settings=["BearerToken"], response_type="object", _return_http_data_only=False,
+            )  # fmt: skip
+        except ApiException as error:
+            return Answer(what, error.status, str(error.body))
+        return Answer(what, status, str(headers))
+
+    def pod(self, name: str, owners: list[Body], **meta: Any) -> str:
+        """Create a pod with these owner references; its uid."""
+        metadata = {"name": name, "ownerReferences": owners} | meta
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": IDLE_POD}
+        core = client.CoreV1Api(self.api)
+        return str(core.create_namespaced_pod(self.namespace, pod).metadata.uid)
+
+    def token(self, pod: str, uid: str) -> str:
+        """A token for the worker API that is bound to a pod, as the kubelet would mount it."""
+        bound = {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}
+        request = {"spec": {"audiences": ["contentgen"], "boundObjectRef": bound}}
+        core = client.CoreV1Api(self.api)
+        made = core.create_namespaced_service_account_token("default", self.namespace, request)
+        return str(made.status.token)
+
+    def ask(self, token: str, method: str, path: str, body: Any = None) -> Answer:
+        """One request to the worker API."""
+        headers = {"Authorization": f"Bearer {token}"}
+        reply = self.desk.request(method, path, json=body, headers=headers, extensions={"sni_hostname": DESK})
+        return Answer(f"{method} {path} {json.dumps(body)[:200]}", reply.status_code, reply.text)
+
+
+@contextmanager
+def mallory(world: World, authority: str) -> Iterator[Mallory]:
+    """The tenant in a namespace of her own. `authority` is the worker API's, as PEM."""
+    namespace = f"{world.namespace}-mallory"
+    release.make_namespace(world.root, namespace)
+    core = {"apiGroups": ["", "batch"], "resources": ["*"], "verbs": _ANYTHING}
+    ours = {"apiGroups": [GROUP], "resources": ["*"], "verbs": _ANYTHING}
+    named = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "mallory", "namespace": namespace}}
+    role = named | {"kind": "Role", "rules": [core, ours]}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "mallory"}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": NAME}
+    binding = named | {"kind": "RoleBinding", "roleRef": reference, "subjects": [subject]}
+    listed = {"apiVersion": "v1", "kind": "List", "items": [role, binding]}
+    release.kubectl(world.root, "apply", "--filename", "-", stdin=json.dumps(listed))
+    context = ssl.create_default_context(cadata=authority)
+    api = client.ApiClient(world.api.api_client.configuration, header_name="Impersonate-User", header_value=NAME)
+    with release.port_forward(world.root, release.NAMESPACE, "svc/contentgen-desk", "https") as port:
+        desk = httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, timeout=30, trust_env=False)
+        with api, desk:
+            yield Mallory(world, namespace, api, desk)
+    release.kubectl(world.root, "delete", "namespace", namespace, "--wait=false")
+
+
+@dataclass(frozen=True)
+class Victim:
+    """The jobs of another namespace, by uid, and a text that only they contain."""
+
+    world: World
+    uids: tuple[str, ...]
+    secret: str
+
+    def state(self) -> Body:
+        """All that is stored and billed for these jobs, with every version of every object."""
+        s3, where = self.world.s3, {"jobId": {"$in": list(self.uids)}}
+        pages = s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET)
+        versions = [each for page in pages for key in ("Versions", "DeleteMarkers") for each in page.get(key, ())]
+        objects = {(each["Key"], each["VersionId"], each.get("ETag", "deleted")) for each in versions}
+        database = self.world.jobs.database
+        return {
+            "objects": {each for each in objects if any(f"/{uid}/" in each[0] for uid in self.uids)},
+            "records": list(self.world.jobs.find(where)),
+            "purchases": list(self.world.ledger_collection.find(where)),
+            "workers": list(database["worker_jobs"].find({"_id": {"$in": list(self.uids)}})),
+            "billed": self.world.billed(),
+        }
+
+    def is_named_in(self, answer: Answer) -> bool:
+        """Whether an answer contains something of this tenant, beyond what was asked for."""
+        given = [each for each in (self.secret, *self.uids) if each in answer.text and each not in answer.what]
+        return bool(given) or (self.secret in answer.text)
+
+
+def owner(name: str, uid: str, kind: str = "Job", api: str = "batch/v1") -> Body:
+    """An owner reference that claims to be the controller."""
+    return {"apiVersion": api, "kind": kind, "name": name, "uid": uid, "controller": True}
+
+
+def resource(kind: Kind, name: str, uid: str) -> Body:
+    """One that names a resource of ours."""
+    return owner(name, uid, kind.value, f"{GROUP}/{VERSION}")
+
+
+Check = Callable[[Answer], bool]
