@@ -6,14 +6,26 @@ printing a help page may.
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from contentgen_cli.errors import Changed, CliError, Forbidden, NotFound, Unreachable, Waiting
 from contentgen_cli.item import Item
 from contentgen_cli.target import Target
-from contentgen_contract.names import GROUP, UID_LABEL, VERSION, Kind
+from contentgen_contract.api_paths import (
+    EVENTS,
+    JOBS,
+    PODS,
+    ApiPath,
+    ApiResource,
+    InvalidName,
+    Query,
+    api_path,
+    equals,
+    resource_of,
+)
+from contentgen_contract.names import UID_LABEL, Kind
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -63,7 +75,8 @@ class Cluster:
 
     def get(self, kind: Kind, name: str) -> Item:
         """A resource. Raises NotFound."""
-        return Item.parse(kind, self._json("GET", _path(kind, self.namespace, name), f"{kind.value} {name}"))
+        path = _path(resource_of(kind), self.namespace, name)
+        return Item.parse(kind, self._json("GET", path, f"{kind.value} {name}"))
 
     def find(self, wanted: Target) -> Item:
         """The resource of that name; of any kind where none is given, if there is but one."""
@@ -95,14 +108,14 @@ class Cluster:
 
     def all_of(self, kind: Kind, *, everywhere: bool = False) -> list[Item]:
         """All resources of a kind, in the namespace or everywhere."""
-        path = _path(kind, None if everywhere else self.namespace)
+        path = _path(resource_of(kind), None if everywhere else self.namespace)
         items = self._json("GET", path, f"{kind.plural} (all namespaces)" if everywhere else kind.plural)["items"]
         return [Item.parse(kind, body) for body in items]
 
     def patch(self, item: Item, change: Body) -> Item:
         """Merge `change` into a resource that must still be as it was read. Raises Changed."""
         meta = change.get("metadata", {}) | {"resourceVersion": item.resource_version}
-        path = _path(item.kind, item.namespace, item.name)
+        path = _path(resource_of(item.kind), item.namespace, item.name)
         return Item.parse(item.kind, self._json("PATCH", path, item.shown, body=change | {"metadata": meta}))
 
     # --- what is around them
@@ -113,28 +126,37 @@ class Cluster:
 
     def events(self, uid: str) -> list[Body]:
         """Events about an object, oldest first."""
-        query = {"fieldSelector": f"involvedObject.uid={uid}"}
-        found = self._json("GET", f"/api/v1/namespaces/{self.namespace}/events", "events", query)["items"]
+        found = self._selected(EVENTS, "fieldSelector", "involvedObject.uid", uid)
         return sorted(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
 
     def jobs(self, uid: str) -> list[Body]:
         """The Jobs that work for a resource, oldest first."""
-        return self._labelled(f"/apis/batch/v1/namespaces/{self.namespace}/jobs", "jobs", uid)
+        return self._labelled(JOBS, uid)
 
     def pods(self, uid: str) -> list[Body]:
         """The pods that work for a resource, oldest first."""
-        return self._labelled(f"/api/v1/namespaces/{self.namespace}/pods", "pods", uid)
+        return self._labelled(PODS, uid)
 
-    def _labelled(self, path: str, what: str, uid: str) -> list[Body]:
-        found = self._json("GET", path, what, {"labelSelector": f"{UID_LABEL}={uid}"})["items"]
+    def _labelled(self, resource: ApiResource, uid: str) -> list[Body]:
+        found = self._selected(resource, "labelSelector", UID_LABEL, uid)
         return sorted(found, key=lambda body: str(body["metadata"]["creationTimestamp"]))
+
+    def _selected(self, resource: ApiResource, selector: str, key: str, value: str) -> list[Body]:
+        """The objects of this namespace that a selector of one term selects."""
+        try:
+            query = {selector: equals(key, value)}
+        except InvalidName:
+            return []
+        path = _path(resource, self.namespace, query=query)
+        found: list[Body] = self._json("GET", path, resource.plural)["items"]
+        return found
 
     def log(self, pod: str, *, follow: bool) -> Iterator[str]:
         """The lines of a worker's log. Raises Waiting while its container has none, NotFound where it is gone."""
         query = {"container": _CONTAINER} | ({"follow": "true"} if follow else {})
-        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
+        path = _path(PODS, self.namespace, pod, subresource="log", query=query)
         timeout = (10, None) if follow else _TIMEOUT
-        response = self._request("GET", path, f"the log of pod {pod}", query=query, timeout=timeout)
+        response = self._request("GET", path, f"the log of pod {pod}", timeout=timeout)
         rest = b""
         for chunk in response.response.stream(amt=1, decode_content=True) if follow else [response.read()]:
             *lines, rest = (rest + chunk).split(b"\n")
@@ -144,19 +166,16 @@ class Cluster:
 
     # --- HTTP
 
-    def _json(
-        self, method: str, path: str, what: str, query: Mapping[str, str] | None = None, body: Body | None = None
-    ) -> Body:
-        answer: Body = json.loads(self._request(method, path, what, query=query, body=body).read())
+    def _json(self, method: str, path: ApiPath, what: str, body: Body | None = None) -> Body:
+        answer: Body = json.loads(self._request(method, path, what, body=body).read())
         return answer
 
     def _request(
         self,
         method: str,
-        path: str,
+        path: ApiPath,
         what: str,
         *,
-        query: Mapping[str, str] | None = None,
         body: Body | None = None,
         timeout: tuple[float, float | None] = _TIMEOUT,
     ) -> Any:
@@ -167,7 +186,6 @@ class Cluster:
         serialized = self._client.param_serialize(
             method,
             path,
-            query_params=list((query or {}).items()),
             header_params=headers,
             body=body,
             auth_settings=["BearerToken"],
@@ -243,9 +261,19 @@ def connect(access: Access) -> Cluster:
     return Cluster(access, client, chosen["context"].get("namespace") or "default")
 
 
-def _path(kind: Kind, namespace: str | None, name: str = "") -> str:
-    place = f"/namespaces/{namespace}" if namespace else ""
-    return f"/apis/{GROUP}/{VERSION}{place}/{kind.plural}{f'/{name}' if name else ''}"
+def _path(
+    resource: ApiResource,
+    namespace: str | None,
+    name: str | None = None,
+    *,
+    subresource: str | None = None,
+    query: Query | None = None,
+) -> ApiPath:
+    """As `api_path`; raises NotFound, for no object can have such a name."""
+    try:
+        return api_path(resource, namespace=namespace, name=name, subresource=subresource, query=query)
+    except InvalidName as error:
+        raise NotFound(f"{error}: Kubernetes has lower-case letters, digits and '-' in names") from None
 
 
 def _cause(error: Exception) -> str:

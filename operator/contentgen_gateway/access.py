@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from enum import StrEnum
 
+from contentgen_contract.api_paths import ACCESS_REVIEWS
 from contentgen_contract.names import GROUP, Kind
 from contentgen_gateway.callers import Caller
 from contentgen_runtime.kube import KubeApi
@@ -55,7 +56,7 @@ class Access:
         if known is not None and time.monotonic() - known[0] < _REMEMBERED_SECONDS:
             return known[1]
         async with self._asking:
-            answer = await self._kube.call("POST", _REVIEWS, _review(*asked))
+            answer = await self._kube.request("POST", ACCESS_REVIEWS, body=_review(*asked))
         allowed = bool((answer.get("status") or {}).get("allowed"))
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
@@ -71,9 +72,6 @@ class Access:
             if allowed:
                 found.setdefault(namespace, set()).add(kind)
         return {namespace: frozenset(kinds) for namespace, kinds in found.items()}
-
-
-_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
 
 def _review(caller: Caller, verb: str, resource: str, namespace: str, name: str) -> dict[str, object]:

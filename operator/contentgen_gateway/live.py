@@ -9,7 +9,8 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 
-from contentgen_contract.names import GROUP, VERSION, Kind, Phase
+from contentgen_contract.api_paths import resource_of
+from contentgen_contract.names import Kind, Phase
 from contentgen_gateway.now import Now
 from contentgen_runtime.kube import Body, KubeApi
 from contentgen_runtime.watching import Changed, Deleted, Listed, Seen, follow
@@ -80,10 +81,8 @@ class Live:
                 tasks.create_task(self._follow(kube, kind, namespace))
 
     async def _follow(self, kube: KubeApi, kind: Kind, namespace: str) -> None:
-        where = f"/namespaces/{namespace}" if namespace else ""
-        path = f"/apis/{GROUP}/{VERSION}{where}/{kind.plural}"
         # The watch itself selects nothing: one that did would tell of an end as of a deletion.
-        async with aclosing(follow(kube, path, selector=_UNFINISHED)) as seen:
+        async with aclosing(follow(kube, resource_of(kind), namespace or None, selector=_UNFINISHED)) as seen:
             async for each in seen:
                 try:
                     self.see(kind, each)

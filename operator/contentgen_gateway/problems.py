@@ -14,6 +14,7 @@ from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+from contentgen_contract.api_paths import InvalidName
 from contentgen_runtime.kube import API_ERRORS
 
 MEDIA_TYPE = "application/problem+json"
@@ -93,6 +94,10 @@ def install(app: FastAPI, page: Page) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         return answer(request.scope, Problem(error.status_code, str(error.detail), headers=dict(error.headers or {})))
+
+    @app.exception_handler(InvalidName)
+    async def no_name(request: Request, error: InvalidName) -> Response:
+        return answer(request.scope, Problem(422, str(error)))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -2,16 +2,16 @@
 been asked for.
 """
 
-import re
+from collections.abc import Awaitable
 from typing import Any
 
 from kubernetes.aio.client.exceptions import ApiException
 
-from contentgen_contract.names import API_VERSION, GROUP, VERSION, Kind
+from contentgen_contract.api_paths import EVENTS, InvalidName, Query, equals, resource_of
+from contentgen_contract.names import API_VERSION, Kind
 from contentgen_gateway.problems import Problem
-from contentgen_runtime.kube import Body, KubeApi, explain, or_none
+from contentgen_runtime.kube import Body, KubeApi, explain, lies_in
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _REFUSALS = (400, 403, 404, 409, 422)
 
 
@@ -23,19 +23,20 @@ class Resources:
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Body | None:
         """A resource, or None: a record that was taken over from elsewhere may name what no resource can be called."""
-        if not (_NAME.fullmatch(namespace) and _NAME.fullmatch(name)):
-            return None
-        return await or_none(self._kube.call("GET", _path(kind, namespace, name)))
+        return await self._kube.get(resource_of(kind), namespace, name, asked_by="the gateway")
 
     async def events(self, namespace: str, uid: str) -> list[Body]:
         """What was noted of a resource lately, the newest first; nothing where we may not read it."""
-        path = f"/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.uid%3D{uid}&limit=50"
         try:
-            found: list[Body] = (await self._kube.call("GET", path)).get("items") or []
+            query: Query = {"fieldSelector": equals("involvedObject.uid", uid), "limit": 50}
+            listed = await self._kube.request("GET", EVENTS, namespace=namespace, query=query)
+        except InvalidName:
+            return []
         except ApiException as error:
             if error.status in (403, 404):
                 return []
             raise
+        found = [each for each in listed.get("items") or () if lies_in(namespace, each)]
         return sorted(found, key=lambda each: str(each.get("lastTimestamp") or each.get("eventTime")), reverse=True)
 
     async def create(
@@ -48,29 +49,31 @@ class Resources:
             "metadata": {"name": name, "namespace": namespace, "annotations": annotations},
             "spec": spec,
         }
-        return await self._or_problem("POST", _path(kind, namespace), body)
+        return await _or_problem(self._kube.request("POST", resource_of(kind), namespace=namespace, body=body))
 
     async def patch(self, kind: Kind, namespace: str, name: str, patch: Body) -> Body:
         """Merge into a resource. Raises Problem as above."""
-        return await self._or_problem("PATCH", _path(kind, namespace, name), patch)
+        call = self._kube.request("PATCH", resource_of(kind), namespace=namespace, name=name, body=patch)
+        return await _or_problem(call)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         """Delete this resource, and none of the same name that was made later. One that is gone is fine."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         try:
-            await self._kube.call("DELETE", _path(kind, namespace, name), body)
+            await self._kube.request("DELETE", resource_of(kind), namespace=namespace, name=name, body=body)
+        except InvalidName:
+            return
         except ApiException as error:
             if error.status not in (404, 409):
                 raise
 
-    async def _or_problem(self, method: str, path: str, body: Body) -> Body:
-        try:
-            return await self._kube.call(method, path, body)
-        except ApiException as error:
-            if error.status in _REFUSALS:
-                raise Problem(422 if error.status == 400 else error.status, explain(error)[4:]) from None
-            raise
 
-
-def _path(kind: Kind, namespace: str, name: str = "") -> str:
-    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{kind.plural}" + (f"/{name}" if name else "")
+async def _or_problem(call: Awaitable[Body]) -> Body:
+    try:
+        return await call
+    except InvalidName as error:
+        raise Problem(422, str(error)) from None
+    except ApiException as error:
+        if error.status in _REFUSALS:
+            raise Problem(422 if error.status == 400 else error.status, explain(error)[4:]) from None
+        raise

@@ -3,22 +3,31 @@
 import base64
 import logging
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import aclosing
 from datetime import datetime
-from urllib.parse import quote
 
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract import story
+from contentgen_contract.api_paths import (
+    EVENTS,
+    JOBS,
+    PODS,
+    SECRETS,
+    InvalidName,
+    api_path,
+    checked_name,
+    equals,
+    resource_of,
+)
 from contentgen_contract.names import GROUP, VERSION, Kind, Phase
 from contentgen_operator import metrics
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.plan import Notice
-from contentgen_runtime.kube import Body, Conflict, KubeApi, explain, or_conflict, or_none
+from contentgen_runtime.kube import Body, Conflict, KubeApi, explain, or_conflict
 
 _COMPONENT = "contentgen"
 _log = logging.getLogger(__name__)
-_PAGE = 500
 _UNFINISHED = ",".join(f"status.phase!={phase.value}" for phase in Phase if phase.terminal)
 
 
@@ -32,72 +41,85 @@ class Kube(KubeApi):
         await super().__aenter__()
         return self
 
-    async def get_resource(self, kind: Kind, namespace: str, name: str) -> Body | None:
-        """A resource of ours, or None where it is gone."""
-        return await or_none(self.call("GET", _ours(kind, namespace, name)))
+    # `asked_by` is for the log, where the answer is another object than the one asked for.
+
+    async def get_resource(
+        self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, asked_by: str = _COMPONENT
+    ) -> Body | None:
+        """A resource of ours (with this uid), or None where it is gone."""
+        return await self.get(resource_of(kind), namespace, name, uid=uid, asked_by=asked_by)
 
     async def unfinished(self, kind: Kind, namespace: str = "") -> AsyncIterator[Body]:
         """The resources that are neither Completed nor Failed, of one namespace or of all."""
-        where = f"/namespaces/{namespace}" if namespace else ""
-        asked = f"/apis/{GROUP}/{VERSION}{where}/{kind.plural}?limit={_PAGE}&fieldSelector={quote(_UNFINISHED)}"
-        page = ""
-        while True:
-            listed = await self.call("GET", asked + (f"&continue={quote(page)}" if page else ""))
-            for body in listed["items"]:
-                yield body
-            page = listed["metadata"].get("continue") or ""
-            if not page:
-                return
+        query = {"fieldSelector": _UNFINISHED}
+        async with aclosing(self.pages(resource_of(kind), namespace or None, query)) as pages:
+            async for page in pages:
+                for body in page.items:
+                    yield body
 
     async def put_status(self, kind: Kind, namespace: str, name: str, body: Body) -> Body:
         """Replace the status; raises Conflict where `metadata.resourceVersion` is not the newest any more."""
-        return await or_conflict(self.call("PUT", f"{_ours(kind, namespace, name)}/status", body))
+        call = self.request("PUT", resource_of(kind), namespace=namespace, name=name, subresource="status", body=body)
+        return await or_conflict(call)
 
     async def put_finalizers(self, kind: Kind, namespace: str, name: str, version: str, finalizers: list[str]) -> Body:
         """Set the finalizers; raises Conflict where `version` is not the newest resourceVersion any more."""
         body = {"metadata": {"resourceVersion": version, "finalizers": finalizers}}
-        return await or_conflict(self.call("PATCH", _ours(kind, namespace, name), body))
+        call = self.request("PATCH", resource_of(kind), namespace=namespace, name=name, body=body)
+        return await or_conflict(call)
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         """Delete a Job and its pods, unless it is gone or has another uid."""
         options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
-        with suppress(Conflict):
-            await or_conflict(self.call("DELETE", f"{_jobs(namespace)}/{name}", options))
+        try:
+            await or_conflict(self.request("DELETE", JOBS, namespace=namespace, name=name, body=options))
+        except (Conflict, InvalidName) as error:
+            _log.info("Job %s (uid %s) is not deleted: %s", ascii(name), uid, error)
 
     async def job_log(self, namespace: str, job: str, characters: int) -> str:
         """The last that the newest pod of a Job said; empty where there is none any more."""
-        pods = f"/api/v1/namespaces/{namespace}/pods"
-        listed = await self.call("GET", f"{pods}?labelSelector={quote(f'batch.kubernetes.io/job-name={job}')}")
-        names = [pod["metadata"]["name"] for pod in listed["items"]]
-        if not names:
+        try:
+            query = {"labelSelector": equals("batch.kubernetes.io/job-name", checked_name(job))}
+            async with aclosing(self.pages(PODS, namespace, query)) as pages:
+                names = [pod["metadata"]["name"] async for page in pages for pod in page.items]
+            if not names:
+                return ""
+            how = {"tailLines": 100, "limitBytes": 65536}
+            path = api_path(PODS, namespace=namespace, name=names[-1], subresource="log", query=how)
+        except InvalidName as error:
+            _log.warning("no log is read: %s", error)
             return ""
         try:
-            said = await self.read("GET", f"{pods}/{names[-1]}/log?tailLines=100&limitBytes=65536")
+            said = await self.read("GET", path)
         except ApiException as error:  # it never started, or its node is gone; a run does not stop for its log
             _log.info("the log of pod %s cannot be read: %s", names[-1], explain(error))
             return ""
         return story.tail([story.told(line) for line in said.decode(errors="replace").splitlines()])[-characters:]
 
-    async def get_job(self, namespace: str, name: str) -> Body | None:
-        """A Job, or None."""
-        return await or_none(self.call("GET", f"{_jobs(namespace)}/{name}"))
+    async def get_job(
+        self, namespace: str, name: str, *, uid: str | None = None, asked_by: str = _COMPONENT
+    ) -> Body | None:
+        """A Job (with this uid), or None."""
+        return await self.get(JOBS, namespace, name, uid=uid, asked_by=asked_by)
 
     async def create_job(self, namespace: str, manifest: Body) -> Body | None:
         """Create a Job; None where there is one of this name. Raises ApiException where the API server refuses it."""
         try:
-            return await self.call("POST", _jobs(namespace), manifest)
+            return await self.request("POST", JOBS, namespace=namespace, body=manifest)
         except ApiException as error:
             if error.status != 409:
                 raise
             return None
 
-    async def get_pod(self, namespace: str, name: str) -> Body | None:
-        """A pod, or None."""
-        return await or_none(self.call("GET", f"/api/v1/namespaces/{namespace}/pods/{name}"))
+    async def get_pod(
+        self, namespace: str, name: str, *, uid: str | None = None, asked_by: str = _COMPONENT
+    ) -> Body | None:
+        """A pod (with this uid), or None."""
+        return await self.get(PODS, namespace, name, uid=uid, asked_by=asked_by)
 
     async def get_secret_data(self, namespace: str, name: str) -> tuple[str, dict[str, bytes]]:
         """The resourceVersion and the data of the one Secret that is our own."""
-        secret = await self.call("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+        secret = await self.request("GET", SECRETS, namespace=namespace, name=name)
         data = {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
         return secret["metadata"]["resourceVersion"], data
 
@@ -107,7 +129,7 @@ class Kube(KubeApi):
             "metadata": {"resourceVersion": version},
             "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
         }
-        await or_conflict(self.call("PATCH", f"/api/v1/namespaces/{namespace}/secrets/{name}", body))
+        await or_conflict(self.request("PATCH", SECRETS, namespace=namespace, name=name, body=body))
 
     async def post_event(self, ref: ResourceRef, notice: Notice, now: datetime) -> None:
         """An Event on a resource.
@@ -132,7 +154,10 @@ class Kube(KubeApi):
                 "uid": ref.uid,
             },
         }
-        await self.call("POST", f"/api/v1/namespaces/{ref.namespace}/events", event)
+        try:
+            await self.request("POST", EVENTS, namespace=ref.namespace, body=event)
+        except InvalidName as error:
+            _log.warning("no Event is posted: %s", error)
 
 
 def _counted(method: str, path: str, code: int) -> None:
@@ -144,11 +169,3 @@ def _resource_of(path: str) -> str:
     parts = path.partition("?")[0].split("/")[3:]
     named = parts[parts.index("namespaces") + 2 :] if "namespaces" in parts else parts[-1:]
     return "/".join([named[0], *named[2:]])
-
-
-def _ours(kind: Kind, namespace: str, name: str) -> str:
-    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{kind.plural}/{name}"
-
-
-def _jobs(namespace: str) -> str:
-    return f"/apis/batch/v1/namespaces/{namespace}/jobs"

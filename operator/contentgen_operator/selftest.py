@@ -7,17 +7,17 @@ import logging
 import secrets
 import sys
 import time
-from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
-from contentgen_contract.names import API_VERSION, GROUP, VERSION, Kind
+from contentgen_contract.api_paths import DEPLOYMENTS, ApiPath, api_path, resource_of
+from contentgen_contract.names import API_VERSION, Kind
 from contentgen_runtime import logs
+from contentgen_runtime.kube_sync import Body, call
 from kubernetes import client, config
 
 _log = logging.getLogger("selftest")
 _ROLLOUT_SECONDS = 60
-Body = dict[str, Any]
 
 TINY: dict[Kind, Body] = {
     Kind.IMAGE_GENERATION: {
@@ -43,15 +43,16 @@ class Check:
     """The checks, in the order in which they make sense."""
 
     def __init__(self, api: client.ApiClient, namespace: str) -> None:
-        self._objects: Any = client.CustomObjectsApi(api)
+        self._api = api
         self._namespace = namespace
         self._name = f"helm-test-{secrets.token_hex(3)}"
 
     def operator(self, namespace: str, deployment: str, seconds: float = _ROLLOUT_SECONDS) -> None:
         """Its pod is ready: the health check passes, so it watches."""
         deadline = time.monotonic() + seconds
+        path = api_path(DEPLOYMENTS, namespace=namespace, name=deployment)
         while True:
-            found = self._objects.get_namespaced_custom_object("apps", "v1", namespace, "deployments", deployment)
+            found = call(self._api, "GET", path)
             if (found.get("status") or {}).get("readyReplicas"):
                 _log.info("the operator is ready: deployment %s/%s", namespace, deployment)
                 return
@@ -63,7 +64,7 @@ class Check:
         """The API server takes one of each kind, in a dry run: CRDs, their rules and admission policies."""
         for kind in Kind:
             try:
-                self._create(kind, dry_run="All")
+                self._create(kind, dryRun="All")
             except ApiException as error:
                 raise Failed(f"{kind.value} is not taken, in a dry run: {error.status} {error.body}") from error
             _log.info("%s is served, and takes a manifest (dry run)", kind.value)
@@ -71,20 +72,20 @@ class Check:
     def job(self, seconds: float) -> None:
         """One picture, from manifest to Completed; the resource is deleted in any case."""
         kind = Kind.IMAGE_GENERATION
-        where = (GROUP, VERSION, self._namespace, kind.plural, self._name)
+        path = api_path(resource_of(kind), namespace=self._namespace, name=self._name)
         self._create(kind)
         _log.info("applied %s %s/%s", kind.value, self._namespace, self._name)
         try:
-            self._wait(where, seconds)
+            self._wait(path, seconds)
         finally:
-            self._objects.delete_namespaced_custom_object(*where)
+            call(self._api, "DELETE", path)
             _log.info("deleted %s %s/%s", kind.value, self._namespace, self._name)
 
-    def _wait(self, where: tuple[str, ...], seconds: float) -> None:
+    def _wait(self, path: ApiPath, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         seen = ""
         while True:
-            status = self._objects.get_namespaced_custom_object(*where).get("status") or {}
+            status = call(self._api, "GET", path).get("status") or {}
             phase = str(status.get("phase", "without a status"))
             if phase != seen:
                 _log.info("%s %s", phase, status.get("message", ""))
@@ -98,9 +99,8 @@ class Check:
     def _create(self, kind: Kind, **how: str) -> None:
         meta = {"name": self._name, "namespace": self._namespace}
         body = {"apiVersion": API_VERSION, "kind": kind.value, "metadata": meta, "spec": TINY[kind]}
-        self._objects.create_namespaced_custom_object(
-            GROUP, VERSION, self._namespace, kind.plural, body, field_validation="Strict", **how
-        )
+        path = api_path(resource_of(kind), namespace=self._namespace, query={"fieldValidation": "Strict"} | how)
+        call(self._api, "POST", path, body)
 
 
 def _true(status: Body, condition: str) -> bool:

@@ -13,16 +13,15 @@ from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
-from contentgen_contract.names import FINALIZER, GROUP, VERSION, Kind
+from contentgen_contract.api_paths import DEPLOYMENTS, PODS, ApiPath, api_path, resource_of
+from contentgen_contract.names import FINALIZER, Kind
 from contentgen_runtime import logs
+from contentgen_runtime.kube_sync import JSON_PATCH, MERGE_PATCH, Body, call
 from kubernetes import client, config
 
 _log = logging.getLogger("uninstall")
 _PAGE = 500
 _GRACE_SECONDS = 15  # for resources that are being deleted: the operator removes their files, if it is well
-_JSON_PATCH = "application/json-patch+json"
-_MERGE_PATCH = "application/merge-patch+json"
-Body = dict[str, Any]
 
 
 class StillHeld(Exception):
@@ -33,8 +32,7 @@ class Release:
     """The operator's Deployment, and the resources that it works on."""
 
     def __init__(self, api: client.ApiClient, namespace: str, deployment: str, selector: str, watched: str) -> None:
-        self._objects: Any = client.CustomObjectsApi(api)
-        self._core: Any = client.CoreV1Api(api)
+        self._api = api
         self._namespace, self._deployment, self._selector, self._watched = namespace, deployment, selector, watched
 
     def held(self) -> list[Body]:
@@ -44,49 +42,44 @@ class Release:
     def stop_operator(self) -> None:
         """Scale it to nothing; a Deployment that is gone is stopped too."""
         scale = {"spec": {"replicas": 0}}
-        where = ("apps", "v1", self._namespace, "deployments", self._deployment)
-        _unless(
-            404, lambda: self._objects.patch_namespaced_custom_object_scale(*where, scale, _content_type=_MERGE_PATCH)
-        )
+        path = api_path(DEPLOYMENTS, namespace=self._namespace, name=self._deployment, subresource="scale")
+        _unless(404, lambda: call(self._api, "PATCH", path, scale, MERGE_PATCH))
 
     def operator_pods(self) -> list[str]:
         """Those that still run, or still end."""
-        pods = self._core.list_namespaced_pod(self._namespace, label_selector=self._selector)
-        return [pod.metadata.name for pod in pods.items]
+        path = api_path(PODS, namespace=self._namespace, query={"labelSelector": self._selector})
+        return [pod["metadata"]["name"] for pod in call(self._api, "GET", path)["items"]]
 
     def release(self, resource: Body) -> None:
         """Take our finalizer off, and nothing else."""
         at = f"/metadata/finalizers/{resource['metadata']['finalizers'].index(FINALIZER)}"
         patch = [{"op": "test", "path": at, "value": FINALIZER}, {"op": "remove", "path": at}]
         meta, kind = resource["metadata"], Kind(resource["kind"])
-        where = (GROUP, VERSION, meta["namespace"], kind.plural, meta["name"])
-        call = self._objects.patch_namespaced_custom_object
+        path = api_path(resource_of(kind), namespace=meta["namespace"], name=meta["name"])
         # Gone, or changed in between: then the next round sees it as it is.
-        if _unless((404, 409, 422), lambda: call(*where, patch, _content_type=_JSON_PATCH)) is not None:
+        if _unless((404, 409, 422), lambda: call(self._api, "PATCH", path, patch, JSON_PATCH)) is not None:
             _log.info("released %s %s/%s%s", kind.value, meta["namespace"], meta["name"], _left_behind(resource))
 
     def remove_test_pod(self) -> None:
         """The pod of `helm test`, which Helm leaves there for its log."""
-        name = f"{self._deployment}-test"
-        _unless(404, lambda: self._core.delete_namespaced_pod(name, self._namespace))
+        path = api_path(PODS, namespace=self._namespace, name=f"{self._deployment}-test")
+        _unless(404, lambda: call(self._api, "DELETE", path))
 
     def _resources(self, kind: Kind) -> Iterator[Body]:
         page = self._page(kind, {})
         yield from page.get("items", ())
         while following := (page.get("metadata") or {}).get("continue"):
-            page = self._page(kind, {"_continue": following})
+            page = self._page(kind, {"continue": following})
             yield from page.get("items", ())
 
     def _page(self, kind: Kind, more: dict[str, str]) -> Body:
-        page: Body = _unless(404, lambda: self._list(kind, more)) or {}
+        path = self._collection(kind, more)
+        page: Body = _unless(404, lambda: call(self._api, "GET", path)) or {}
         # Items of a list do not name their kind.
         return page | {"items": [item | {"kind": kind.value} for item in page.get("items", ())]}
 
-    def _list(self, kind: Kind, more: dict[str, str]) -> Any:
-        if self._watched:
-            where = (GROUP, VERSION, self._watched, kind.plural)
-            return self._objects.list_namespaced_custom_object(*where, limit=_PAGE, **more)
-        return self._objects.list_cluster_custom_object(GROUP, VERSION, kind.plural, limit=_PAGE, **more)
+    def _collection(self, kind: Kind, more: dict[str, str]) -> ApiPath:
+        return api_path(resource_of(kind), namespace=self._watched or None, query={"limit": _PAGE, **more})
 
 
 def uninstall(release: Release, seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:

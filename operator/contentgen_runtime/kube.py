@@ -5,13 +5,17 @@ The generated methods and models cost seconds at the start, tens of megabytes, a
 """
 
 import json
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
+
+from contentgen_contract.api_paths import TOKEN_REVIEWS, ApiPath, ApiResource, InvalidName, Query, api_path
 
 Body = dict[str, Any]
 Watch = Callable[[str, str, int], None]
@@ -21,10 +25,35 @@ API_ERRORS = (ApiException, aiohttp.ClientError, TimeoutError)
 _MERGE = "application/merge-patch+json"
 WATCH_SECONDS = 50  # a whole number: the API server refuses others
 _SILENT_SECONDS = 65  # a watch that lasts longer has died without a word
+_PAGE = 500
+_NO_OBJECT = 502  # as a proxy says it: the answer is no JSON object
+_log = logging.getLogger(__name__)
 
 
 class Conflict(Exception):
     """Somebody else wrote in between: observe again."""
+
+
+class Page(NamedTuple):
+    """Objects of a collection, and the resourceVersion of the whole collection."""
+
+    version: str
+    items: list[Body]
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """The object that was asked for, and who asked; any uid where it is None."""
+
+    resource: ApiResource
+    namespace: str
+    name: str
+    uid: str | None
+    asked_by: str
+
+    def __str__(self) -> str:
+        uid = f", uid {self.uid}" if self.uid is not None else ""
+        return f"{self.resource.kind} {self.namespace!a}/{self.name!a}{uid}, asked for by {self.asked_by}"[:500]
 
 
 class KubeApi:
@@ -46,12 +75,63 @@ class KubeApi:
         if self._api is not None:
             await self._api.close()
 
-    async def call(self, method: str, path: str, body: Body | None = None) -> Body:
-        """One request, and the object that answers it. Raises one of API_ERRORS."""
-        answer: Body = json.loads(await self.read(method, path, body))
+    async def get(
+        self, resource: ApiResource, namespace: str, name: str, *, uid: str | None = None, asked_by: str
+    ) -> Body | None:
+        """An object. None where there is none, where the name is no Kubernetes name, and where the answer is another
+        object than the one asked for: that is logged with `asked_by`. Raises one of API_ERRORS.
+        """
+        lookup = Lookup(resource, namespace, name, uid, asked_by)
+        try:
+            body = await or_none(self.request("GET", resource, namespace=namespace, name=name))
+        except InvalidName as error:
+            _log.warning("%s is not looked up: %s", lookup, error)
+            return None
+        if body is not None and (mismatch := mismatch_of(lookup, body)):
+            _log.error("%s: the answer is another object and is not used: %s", lookup, mismatch)
+            return None
+        return body
+
+    async def pages(
+        self, resource: ApiResource, namespace: str | None, query: Query | None = None
+    ) -> AsyncGenerator[Page]:
+        """A collection in one namespace, or (None) in all. Raises InvalidName, or one of API_ERRORS."""
+        more = ""
+        while True:
+            asked = {"limit": _PAGE} | dict(query or {}) | ({"continue": more} if more else {})
+            listed = await self.request("GET", resource, namespace=namespace, query=asked)
+            items = [each for each in listed["items"] if lies_in(namespace, each)]
+            yield Page(listed["metadata"]["resourceVersion"], items)
+            if not (more := listed["metadata"].get("continue") or ""):
+                return
+
+    async def request(
+        self,
+        method: str,
+        resource: ApiResource,
+        *,
+        namespace: str | None = None,
+        name: str | None = None,
+        subresource: str | None = None,
+        query: Query | None = None,
+        body: Body | None = None,
+    ) -> Body:
+        """One request, and the object that answers it. Raises InvalidName, or one of API_ERRORS."""
+        path = api_path(resource, namespace=namespace, name=name, subresource=subresource, query=query)
+        return await self.call(method, path, body)
+
+    async def call(self, method: str, path: ApiPath, body: Body | None = None) -> Body:
+        """One request, and the JSON object that answers it. Raises one of API_ERRORS."""
+        content = await self.read(method, path, body)
+        try:
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise ApiException(status=_NO_OBJECT, reason="the answer is no JSON object")
         return answer
 
-    async def read(self, method: str, path: str, body: Body | None = None) -> bytes:
+    async def read(self, method: str, path: ApiPath, body: Body | None = None) -> bytes:
         """One request with the client's credentials, which it renews. Raises ApiException unless it is answered 2xx."""
         code = 0
         try:
@@ -64,23 +144,28 @@ class KubeApi:
             raise ApiException.from_response(http_resp=response, body=content.decode(errors="replace"), data=None)
         return content
 
-    async def watch(self, path: str, version: str) -> AsyncGenerator[tuple[str, Body]]:
-        """What becomes of a collection after a version: ADDED, MODIFIED, DELETED or BOOKMARK, and the object.
+    async def watch(
+        self, resource: ApiResource, namespace: str | None, version: str
+    ) -> AsyncGenerator[tuple[str, Body]]:
+        """What becomes of a collection, in one namespace or (None) in all, after a version: ADDED, MODIFIED, DELETED or
+        BOOKMARK, and the object.
 
         It ends by itself after `WATCH_SECONDS`, so that one that died silently is told from one where nothing happens.
-        Raises one of API_ERRORS; ApiException with status 410 where the version is too old: list again.
+        Raises InvalidName, or one of API_ERRORS; ApiException with status 410 where the version is too old: list again.
         """
-        how = f"watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={version}"
-        async with self._open(f"{path}{'&' if '?' in path else '?'}{how}") as stream, aclosing(_lines(stream)) as lines:
+        how: Query = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": WATCH_SECONDS}
+        path = api_path(resource, namespace=namespace, query={**how, "resourceVersion": version})
+        async with self._open(path) as stream, aclosing(_lines(stream)) as lines:
             async for line in lines:
                 event = json.loads(line)
                 if event["type"] == "ERROR":
                     status = event["object"]
                     raise ApiException(status=status.get("code"), reason=status.get("message"))
-                yield event["type"], event["object"]
+                if event["type"] == "BOOKMARK" or lies_in(namespace, event["object"]):
+                    yield event["type"], event["object"]
 
     @asynccontextmanager
-    async def _open(self, path: str) -> AsyncIterator[aiohttp.StreamReader]:
+    async def _open(self, path: ApiPath) -> AsyncIterator[aiohttp.StreamReader]:
         code = 0
         try:
             answer = await self._send("GET", path, None, aiohttp.ClientTimeout(total=_SILENT_SECONDS, sock_connect=10))
@@ -95,7 +180,9 @@ class KubeApi:
         finally:
             answer.response.close()
 
-    async def _send(self, method: str, path: str, body: Body | None, limit: aiohttp.ClientTimeout | None = None) -> Any:
+    async def _send(
+        self, method: str, path: ApiPath, body: Body | None, limit: aiohttp.ClientTimeout | None = None
+    ) -> Any:
         assert self._api is not None  # noqa: S101 - calls are made inside the context only
         headers = {"Accept": "application/json", "Content-Type": _MERGE if method == "PATCH" else "application/json"}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
@@ -109,7 +196,7 @@ class KubeApi:
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": [audience]},
         }
-        answer = await self.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
+        answer = await self.request("POST", TOKEN_REVIEWS, body=review)
         return answer.get("status") or {}
 
 
@@ -132,6 +219,41 @@ def explain(error: Exception) -> str:
     return (str(error) or type(error).__name__)[:300]
 
 
+def lies_in(namespace: str | None, body: Body) -> bool:
+    """Whether an object of a list or a watch is of the namespace asked for (None: any); logs one that is not."""
+    if namespace is None or _meta(body).get("namespace") == namespace:
+        return True
+    _log.error("an object of another namespace than %r is not used: %s", namespace, _named(body))
+    return False
+
+
+def mismatch_of(lookup: Lookup, body: Body) -> str:
+    """What differs between the object that was asked for and the one that answered; empty where nothing does.
+
+    Objects of a list carry no kind and no apiVersion, so these are compared where they are present.
+    """
+    meta = _meta(body)
+    asked = {"namespace": lookup.namespace, "name": lookup.name}
+    if lookup.uid is not None:
+        asked["uid"] = lookup.uid
+    found = {key: meta.get(key) for key in asked}
+    for key, value in (("kind", lookup.resource.kind), ("apiVersion", lookup.resource.api_version)):
+        if key in body:
+            asked[key], found[key] = value, body[key]
+    return "; ".join(
+        f"{key} is {ascii(found[key])[:100]} and not {value!a}" for key, value in asked.items() if found[key] != value
+    )
+
+
+def _meta(body: Any) -> Body:
+    meta = body.get("metadata") if isinstance(body, dict) else None
+    return meta if isinstance(meta, dict) else {}
+
+
+def _named(body: Any) -> str:
+    return ascii({key: _meta(body).get(key) for key in ("namespace", "name", "uid")})[:300]
+
+
 async def or_none(call: Awaitable[Body]) -> Body | None:
     """The answer, or None where there is no such object."""
     try:
@@ -143,9 +265,11 @@ async def or_none(call: Awaitable[Body]) -> Body | None:
 
 
 async def or_conflict(call: Awaitable[Body]) -> Body:
-    """The answer; raises Conflict where the object is not what it was any more."""
+    """The answer; raises Conflict where the object is not what it was any more, or none can have its name."""
     try:
         return await call
+    except InvalidName as error:
+        raise Conflict(str(error)) from error
     except ApiException as error:
         if error.status in (404, 409):
             raise Conflict("changed or deleted in between") from error

@@ -5,16 +5,15 @@ have been missed.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from kubernetes.aio.client.exceptions import ApiException
 
+from contentgen_contract.api_paths import ApiResource, api_path
 from contentgen_runtime.kube import API_ERRORS, Body, KubeApi, explain
 
-_PAGE = 500
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds
 _SHORT = 1.0  # seconds; a watch that ends sooner is not asked for again at once
 _GONE = 410
@@ -48,24 +47,33 @@ Seen = Changed | Deleted | Listed
 
 
 async def follow(
-    kube: KubeApi, path: str, *, selector: str = "", sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    kube: KubeApi,
+    resource: ApiResource,
+    namespace: str | None = None,
+    *,
+    selector: str = "",
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncGenerator[Seen]:
-    """What happens in a collection, for ever: errors are logged, and tried again after a pause.
+    """What happens in a collection, in one namespace or (None) in all, for ever: errors are logged, and tried again
+    after a pause. Raises InvalidName.
 
     `selector` (of fields) is for the lists alone: what stops to match it is told as Changed, not as Deleted.
     """
     version, pause = "", _FIRST_PAUSE
+    path = api_path(resource, namespace=namespace)
+    query = {"fieldSelector": selector} if selector else {}
     while True:
         began = time.monotonic()
         try:
             if not version:
                 uids: set[str] = set()
-                async for version, page in _list(kube, path, selector):  # noqa: B007 - the last one's counts
-                    for body in page:
-                        uids.add(body["metadata"]["uid"])
-                        yield Changed(body)
+                async with aclosing(kube.pages(resource, namespace, query)) as pages:
+                    async for version, page in pages:  # noqa: B007 - the last one's counts
+                        for body in page:
+                            uids.add(body["metadata"]["uid"])
+                            yield Changed(body)
                 yield Listed(frozenset(uids))
-            async with aclosing(kube.watch(path, version)) as events:
+            async with aclosing(kube.watch(resource, namespace, version)) as events:
                 async for kind, body in events:
                     version, pause = body["metadata"]["resourceVersion"], _FIRST_PAUSE
                     if kind != "BOOKMARK":
@@ -79,14 +87,3 @@ async def follow(
         if time.monotonic() - began < _SHORT:
             await sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-
-
-async def _list(kube: KubeApi, path: str, selector: str) -> AsyncIterator[tuple[str, list[Body]]]:
-    """Pages, each with the version that the whole list is of."""
-    asked = f"{path}?limit={_PAGE}" + (f"&fieldSelector={quote(selector)}" if selector else "")
-    page = ""
-    while True:
-        listed = await kube.call("GET", asked + (f"&continue={quote(page)}" if page else ""))
-        yield listed["metadata"]["resourceVersion"], listed["items"]
-        if not (page := listed["metadata"].get("continue") or ""):
-            return

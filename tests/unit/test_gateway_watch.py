@@ -11,11 +11,13 @@ from aiohttp import web
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
+from contentgen_contract.api_paths import resource_of
+from contentgen_contract.names import Kind
 from contentgen_runtime import kube as runtime
 from contentgen_runtime.kube import KubeApi
 from contentgen_runtime.watching import Changed, Deleted, Listed, Seen, follow
 
-PATH = "/apis/contentgen.dev/v1alpha1/transcriptions"
+TRANSCRIPTIONS = resource_of(Kind.TRANSCRIPTION)
 
 
 def thing(name: str, version: int, **more: Any) -> dict[str, Any]:
@@ -84,7 +86,7 @@ async def at_once(_: float) -> None:
 
 async def first(api: Api, count: int, sleep: Callable[[float], Awaitable[None]] = at_once, **how: Any) -> list[Seen]:
     found: list[Seen] = []
-    async with asyncio.timeout(20), aclosing(follow(api.kube, PATH, sleep=sleep, **how)) as seen:
+    async with asyncio.timeout(20), aclosing(follow(api.kube, TRANSCRIPTIONS, sleep=sleep, **how)) as seen:
         async for each in seen:
             found.append(each)
             if len(found) == count:
@@ -160,5 +162,5 @@ async def test_pauses_grow_while_nothing_works_and_begin_anew(api: Api) -> None:
 async def test_a_refusal_is_told_to_who_opened_the_watch(api: Api) -> None:
     api.watches = [403]
     with pytest.raises(ApiException) as refused:
-        await anext(api.kube.watch(PATH, "5"))
+        await anext(api.kube.watch(TRANSCRIPTIONS, None, "5"))
     assert refused.value.status == 403

@@ -64,8 +64,9 @@ async def api() -> AsyncIterator[tuple[Api, Kube]]:
 async def test_a_resource_is_there_or_not(api: tuple[Api, Kube]) -> None:
     server, kube = api
     assert await kube.get_resource(Kind.TRANSCRIPTION, "ns", "it") is None
-    server.replies["GET", OURS] = (200, {"spec": {"a": None, "b": 1.5}})
-    assert await kube.get_resource(Kind.TRANSCRIPTION, "ns", "it") == {"spec": {"a": None, "b": 1.5}}
+    body = {"metadata": {"namespace": "ns", "name": "it"}, "spec": {"a": None, "b": 1.5}}
+    server.replies["GET", OURS] = (200, body)
+    assert await kube.get_resource(Kind.TRANSCRIPTION, "ns", "it") == body
     server.replies["GET", OURS] = (500, {})
     with pytest.raises(ApiException):
         await kube.get_resource(Kind.TRANSCRIPTION, "ns", "it")
@@ -85,7 +86,7 @@ async def test_a_status_is_replaced_as_it_is(api: tuple[Api, Kube]) -> None:
 
 async def test_a_job_is_made_once(api: tuple[Api, Kube]) -> None:
     server, kube = api
-    manifest = {"metadata": {"name": "job"}}
+    manifest = {"metadata": {"namespace": "ns", "name": "job"}}
     server.replies["POST", JOBS] = (201, manifest | {"made": True})
     assert await kube.create_job("ns", manifest) == manifest | {"made": True}
     server.replies["POST", JOBS] = (409, {"message": "exists"})
@@ -122,7 +123,7 @@ async def test_the_secret_is_patched_as_a_merge(api: tuple[Api, Kube]) -> None:
 async def test_a_pod_and_a_review_are_plain_objects(api: tuple[Api, Kube]) -> None:
     server, kube = api
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "job", "uid": "j", "controller": True}
-    pod = {"metadata": {"name": "p", "uid": "pu", "ownerReferences": [owner]}}
+    pod = {"metadata": {"namespace": "ns", "name": "p", "uid": "pu", "ownerReferences": [owner]}}
     server.replies["GET", "/api/v1/namespaces/ns/pods/p"] = (200, pod)
     found = await kube.get_pod("ns", "p")
     assert found is not None
@@ -150,8 +151,8 @@ async def test_an_event_fits_its_limits(api: tuple[Api, Kube]) -> None:
 async def test_the_log_of_a_dead_worker_is_told_and_stops_nothing(api: tuple[Api, Kube]) -> None:
     server, kube = api
     pods = "/api/v1/namespaces/ns/pods"
-    assert await _said(server, kube, pods, {"items": []}) == ""
-    there = {"items": [{"metadata": {"name": "p"}}]}
+    assert await _said(server, kube, pods, {"metadata": {"resourceVersion": "1"}, "items": []}) == ""
+    there = {"metadata": {"resourceVersion": "1"}, "items": [{"metadata": {"namespace": "ns", "name": "p"}}]}
     assert await _said(server, kube, pods, there) == "", "a node that is gone is no reason to stop"
     line = {"time": "2026-11-21T07:08:09.1+00:00", "level": "info", "event": "order", "error": "http://h/a?sig=s"}
     server.texts[f"{pods}/p/log"] = json.dumps(line) + "\nKilled\n"
@@ -165,16 +166,17 @@ async def _said(server: Api, kube: Kube, pods: str, listed: Any) -> str:
 
 async def test_what_is_unfinished_is_listed_page_after_page(api: tuple[Api, Kube]) -> None:
     server, kube = api
-    pages = {"": (["a", "b"], "2 &="), "2 &=": (["c"], None)}
+    a, b, c = ({"metadata": {"namespace": "ns", "name": name}} for name in "abc")
+    pages = {"": ([a, b], "2 &="), "2 &=": ([c], None)}
     asked: list[dict[str, str]] = []
 
     async def listed(request: web.Request) -> web.Response:
         asked.append(dict(request.query))
         items, after = pages[request.query.get("continue", "")]
-        return web.json_response({"metadata": {"continue": after}, "items": items})
+        return web.json_response({"metadata": {"resourceVersion": "1", "continue": after}, "items": items})
 
     server.handlers["/apis/contentgen.dev/v1alpha1/namespaces/ns/loratrainings"] = listed
     server.handlers["/apis/contentgen.dev/v1alpha1/loratrainings"] = listed
-    assert [each async for each in kube.unfinished(Kind.LORA_TRAINING, "ns")] == ["a", "b", "c"]
-    assert [each async for each in kube.unfinished(Kind.LORA_TRAINING)] == ["a", "b", "c"]
+    assert [each async for each in kube.unfinished(Kind.LORA_TRAINING, "ns")] == [a, b, c]
+    assert [each async for each in kube.unfinished(Kind.LORA_TRAINING)] == [a, b, c]
     assert {each["fieldSelector"] for each in asked} == {"status.phase!=Completed,status.phase!=Failed"}

@@ -14,6 +14,7 @@ import mongomock
 from kubernetes.aio.client.exceptions import ApiException
 from starlette.routing import BaseRoute
 
+from contentgen_contract.api_paths import ApiResource
 from contentgen_contract.names import GROUP, VERSION, Kind
 from contentgen_gateway.access import Access
 from contentgen_gateway.app import create_app, endpoints
@@ -78,10 +79,15 @@ class FakeApi(KubeApi):
                 return each
         raise ApiException(status=404, reason="there is none")
 
-    async def watch(self, path: str, version: str) -> AsyncGenerator[tuple[str, Body]]:  # noqa: ARG002 - all are one
+    async def watch(
+        self,
+        resource: ApiResource,
+        namespace: str | None,  # noqa: ARG002 - all are one
+        version: str,  # noqa: ARG002 - all are one
+    ) -> AsyncGenerator[tuple[str, Body]]:
         """What `happens` from now on."""
         told: asyncio.Queue[tuple[str, Body]] = asyncio.Queue()
-        self._watches.append((path.rpartition("/")[2], told))
+        self._watches.append((resource.plural, told))
         while True:
             yield await told.get()
 

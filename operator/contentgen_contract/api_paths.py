@@ -1,0 +1,120 @@
+"""Paths of Kubernetes API requests. Every path is built here, from parts that are checked one by one. Pure.
+
+HTTP clients resolve `..` and decode `%2e` before they send, so a name taken from an owner reference or a status could
+select another object. `ApiPath` is made by `api_path` only: the type checker refuses any other text as a path.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NewType
+from urllib.parse import quote, urlencode
+
+from contentgen_contract.names import API_VERSION, Kind
+
+ApiPath = NewType("ApiPath", str)
+"""A request's path with its query, percent-encoded."""
+Query = Mapping[str, str | int]
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_SUBDOMAIN_LENGTH = 253
+_SELECTED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+
+class InvalidName(Exception):
+    """Kubernetes allows no such namespace, name or value: there is no such object."""
+
+    def __init__(self, part: str, given: object) -> None:
+        shown = ascii(given)
+        super().__init__(f"{shown[:100]}{'…' if len(shown) > 100 else ''} is no valid {part}")
+        self.part = part
+
+
+@dataclass(frozen=True, slots=True)
+class ApiResource:
+    """A collection of the API server; `kind` is what its objects call themselves."""
+
+    api_version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+    subresources: frozenset[str] = frozenset()
+
+
+PODS = ApiResource("v1", "pods", "Pod", subresources=frozenset({"log"}))
+EVENTS = ApiResource("v1", "events", "Event")
+SECRETS = ApiResource("v1", "secrets", "Secret")
+JOBS = ApiResource("batch/v1", "jobs", "Job")
+DEPLOYMENTS = ApiResource("apps/v1", "deployments", "Deployment", subresources=frozenset({"scale"}))
+TOKEN_REVIEWS = ApiResource("authentication.k8s.io/v1", "tokenreviews", "TokenReview", namespaced=False)
+ACCESS_REVIEWS = ApiResource("authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
+_OURS = {kind: ApiResource(API_VERSION, kind.plural, kind.value, subresources=frozenset({"status"})) for kind in Kind}
+KNOWN = frozenset({PODS, EVENTS, SECRETS, JOBS, DEPLOYMENTS, TOKEN_REVIEWS, ACCESS_REVIEWS, *_OURS.values()})
+"""Every collection that is requested; `api_path` refuses any other."""
+
+
+def resource_of(kind: Kind) -> ApiResource:
+    """The collection of a kind of ours."""
+    return _OURS[kind]
+
+
+def api_path(
+    resource: ApiResource,
+    *,
+    namespace: str | None = None,
+    name: str | None = None,
+    subresource: str | None = None,
+    query: Query | None = None,
+) -> ApiPath:
+    """The path of a collection, an object or a subresource.
+
+    `namespace` None: all namespaces, or a resource that has none. `name` None: the collection. The empty string is no
+    name. Raises InvalidName.
+    """
+    if resource not in KNOWN:
+        raise InvalidName("resource", resource.plural)
+    if namespace is not None and not resource.namespaced:
+        raise InvalidName(f"namespace: {resource.plural} have none", namespace)
+    if name is not None and namespace is None and resource.namespaced:
+        raise InvalidName("namespace", namespace)
+    if subresource is not None and (name is None or subresource not in resource.subresources):
+        raise InvalidName(f"subresource of {resource.plural}", subresource)
+    segments = [
+        "api" if "/" not in resource.api_version else "apis",
+        *resource.api_version.split("/"),
+        *(["namespaces", checked_namespace(namespace)] if namespace is not None else []),
+        resource.plural,
+        *([checked_name(name)] if name is not None else []),
+        *([subresource] if subresource is not None else []),
+    ]
+    path = "/" + "/".join(quote(segment, safe="") for segment in segments)
+    return ApiPath(path + (f"?{_encoded(query)}" if query else ""))
+
+
+def checked_namespace(given: object) -> str:
+    """A DNS-1123 label. Raises InvalidName."""
+    if not isinstance(given, str) or not _LABEL.fullmatch(given):
+        raise InvalidName("namespace", given)
+    return given
+
+
+def checked_name(given: object) -> str:
+    """A DNS-1123 subdomain, which is any object's name here. Raises InvalidName."""
+    if not isinstance(given, str) or len(given) > _SUBDOMAIN_LENGTH or not _SUBDOMAIN.fullmatch(given):
+        raise InvalidName("name", given)
+    return given
+
+
+def equals(key: str, value: object) -> str:
+    """A field or label selector of one term. Raises InvalidName for a value that could add another term."""
+    if not isinstance(value, str) or not _SELECTED.fullmatch(value):
+        raise InvalidName(f"value of {key}", value)
+    return f"{key}={value}"
+
+
+def _encoded(query: Query) -> str:
+    try:
+        return urlencode(query, quote_via=quote, safe="")
+    except UnicodeEncodeError:
+        raise InvalidName("query", query) from None
