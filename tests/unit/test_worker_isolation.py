@@ -1,9 +1,9 @@
 """What a child that decodes a user's file can do, and how its end is told. The attempts are real: see works.py."""
 
-import enum
 import multiprocessing
 import multiprocessing.connection
 import os
+import pickle
 import re
 import signal
 import socket
@@ -18,7 +18,8 @@ import pytest
 from contentgen_hostile import works
 from contentgen_worker.errors import BeyondLimits, DecoderCrashed, NoVideoTrack, Retryable, WorkerError
 from contentgen_worker.media import isolation
-from contentgen_worker.media.boundaries import Boundary, BoundaryKind
+from contentgen_worker.media.boundaries import Strip
+from contentgen_worker.media.codec import encode
 from contentgen_worker.media.confinement import ChildLimits, Confinement
 from contentgen_worker.media.isolation import Child, spawn
 
@@ -209,11 +210,63 @@ def test_a_server_that_is_gone_is_a_reason_to_try_again() -> None:
             Child(words, end, LIMITS)
 
 
-def test_a_word_of_a_child_runs_nothing_here(tmp_path: Path) -> None:
-    error = dies(works.trap, tmp_path / "made")
+class Trap:
+    """Makes a folder where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return os.mkdir, (str(self._path),)
+
+
+# Strip, a class of ours, then BUILD with a state for its slots: pickle sets them as attributes of the class.
+BUILD = b"\x80\x04ccontentgen_worker.media.boundaries\nStrip\nN}X\x05\x00\x00\x00looksX\x03\x00\x00\x00bads\x86b."
+
+
+def test_answers_of_a_child_are_never_unpickled(tmp_path: Path) -> None:
+    looks = Strip.looks
+    try:
+        for content in (pickle.dumps(("Message", Trap(tmp_path / "made"))), BUILD):
+            error = dies(works.raw, content)
+            assert type(error) is DecoderCrashed
+            assert "malformed answer" in str(error)
+        assert not (tmp_path / "made").exists()
+        assert Strip.looks is looks
+    finally:
+        Strip.looks = looks  # type: ignore[method-assign]  # for the tests that follow a failure
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (("Refused", ("DeskRefused", "no token")), "error 'DeskRefused'"),
+        (("Refused", ("Verdict", "no")), "error 'Verdict'"),
+        (("Message",), "no word and value"),
+        ("Message", "no word and value"),
+        (("Confined", 1), "no word and value"),
+        (("Failed", 1), "no word and value"),
+    ],
+)
+def test_an_answer_that_our_code_never_sends_is_a_reason_of_the_file(value: object, why: str) -> None:
+    error = dies(works.raw, encode(value))
     assert type(error) is DecoderCrashed
-    assert "posix.mkdir" in str(error)
-    assert not (tmp_path / "made").exists()
+    assert why in str(error)
+
+
+def test_an_answer_that_is_cut_off_is_a_reason_of_the_file() -> None:
+    assert "cut off at byte 20" in str(dies(works.raw, encode(("Message", bytes(100)))[:20]))
+
+
+def test_the_length_of_an_answer_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "of more than" in str(dies(works.length, 1 << 62))
+    monkeypatch.setattr(isolation, "_ANSWER_BYTES", 2 * MIB)
+    with spawn(works.many, 3, MIB, limits=LIMITS) as child:
+        messages = child.messages()
+        next(messages)
+        with pytest.raises(DecoderCrashed, match="more than 2097152 bytes"):
+            next(messages)
+    assert gone(child.pid)
 
 
 def test_several_children_are_waited_for_together() -> None:
@@ -240,10 +293,3 @@ def test_this_kernel_confines_wholly() -> None:
     isolation._said.clear()
     said(works.idle)
     assert [each.whole for each in isolation._said] == [True]
-
-
-def test_a_member_of_an_enum_is_a_word_in_every_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Debian's Python 3.11.2 says a member as a call of getattr, which nobody here may ask for."""
-    monkeypatch.setattr(enum.Enum, "__reduce_ex__", lambda self, _: (getattr, (type(self), self.name)))
-    boundary = Boundary(1.0, 1.5, BoundaryKind.CUT)
-    assert isolation._loaded(isolation._said_as(boundary)) == boundary

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import contentgen_contract
 import contentgen_worker
+from contentgen_worker.media.codec import crosses
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _EPERM, _ENOSYS = 1, 38
@@ -83,6 +84,7 @@ class ChildLimits:
     open_files: int = 128
 
 
+@crosses
 @dataclass(frozen=True, slots=True)
 class Confinement:
     """What holds in a child. `landlock` is the kernel's version of it, 0 where it has none."""
