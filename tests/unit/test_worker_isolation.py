@@ -4,13 +4,15 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
+import platform
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,10 +20,10 @@ import pytest
 from contentgen_hostile import works
 from contentgen_worker.errors import BeyondLimits, DecoderCrashed, NoVideoTrack, Retryable, WorkerError
 from contentgen_worker.media import isolation
-from contentgen_worker.media.boundaries import Strip
 from contentgen_worker.media.codec import encode
 from contentgen_worker.media.confinement import ChildLimits, Confinement
 from contentgen_worker.media.isolation import Child, spawn
+from contentgen_worker.media.probe import Recording
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -99,6 +101,87 @@ def test_a_child_reaches_no_other_process() -> None:
         assert said(works.peek, os.getpid()) == [("refused", "PermissionError")]
         assert other.poll() is None
         other.kill()
+
+
+REFUSED = [("refused", "PermissionError")]
+
+
+def test_a_child_has_no_memory_beside_its_limit(tmp_path: Path) -> None:
+    limits = ChildLimits(256 * MIB, 20, folder=tmp_path, file_bytes=1000)
+    assert said(works.share_memory, 600 * MIB) == REFUSED
+    assert said(works.share_memory, 1) == REFUSED
+    assert said(works.grow_down, 600 * MIB) == REFUSED
+    assert said(works.raise_stack, 1 << 30) == [("refused", "ValueError")]
+    assert said(works.memory_file) == REFUSED
+    assert said(works.map_to_write, tmp_path / "file", limits=limits) == REFUSED
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of its calls")
+@pytest.mark.parametrize("number", [29, 319, 447], ids=["shmget", "memfd_create", "memfd_secret"])
+def test_a_child_makes_no_object_of_shared_memory(number: int) -> None:
+    assert said(works.numbered_call, number, 0, 0, 0) == REFUSED
+
+
+def test_a_child_maps_a_file_that_is_still_coming(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    limits = ChildLimits(256 * MIB, 20, files=(path,))
+    assert said(works.map_to_read, path, limits=limits) == [("done", "b'content'")]
+
+
+@pytest.mark.parametrize("work", [works.mode, works.date, works.own, works.label])
+def test_a_child_changes_nothing_about_a_file_outside(tmp_path: Path, work: Callable[..., None]) -> None:
+    path = tmp_path / "file"
+    path.touch(0o600)
+    before = path.stat()
+    assert said(work, path) == REFUSED
+    assert said(work, path, limits=ChildLimits(256 * MIB, 20, files=(path,))) == REFUSED
+    after = path.stat()
+    assert (after.st_mode, after.st_mtime_ns, after.st_uid) == (before.st_mode, before.st_mtime_ns, before.st_uid)
+    assert os.listxattr(path) == []
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of its calls")
+@pytest.mark.parametrize("number", [90, 92, 94, 132, 188, 189, 197, 198, 235])
+def test_a_child_has_no_older_way_to_change_a_file(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "file"
+    path.touch(0o600)
+    assert said(works.numbered_call, number, str(path), 0o777, 0) == REFUSED
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of its calls")
+@pytest.mark.parametrize("number", [280, 261, 268, 260, 452, 463, 466, 469])
+def test_a_child_has_no_newer_way_to_change_a_file(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "file"
+    path.touch(0o600)
+    assert said(works.numbered_call, number, -100, str(path), 0o777, 0) == REFUSED
+
+
+def test_a_child_makes_no_link(tmp_path: Path) -> None:
+    limits = ChildLimits(256 * MIB, 20, folder=tmp_path, file_bytes=1000)
+    assert said(works.link, Path("/etc/passwd"), tmp_path / "link", limits=limits) == REFUSED
+
+
+@pytest.fixture
+def victim() -> Iterator[int]:
+    """Another process of the same user."""
+    with subprocess.Popen(["sleep", "60"]) as other:
+        yield other.pid
+        other.kill()
+
+
+def test_a_child_limits_itself_alone(victim: int) -> None:
+    before = resource.prlimit(victim, resource.RLIMIT_NOFILE)
+    assert said(works.limit_other, victim) == REFUSED
+    assert resource.prlimit(victim, resource.RLIMIT_NOFILE) == before
+    assert said(works.limit_self) == [("done", "None")]
+
+
+@pytest.mark.parametrize("work", [works.slow_down, works.pin, works.signal_by_pipe])
+def test_a_child_disturbs_no_other_process(victim: int, work: Callable[..., None]) -> None:
+    before = os.sched_getaffinity(victim), os.getpriority(os.PRIO_PROCESS, victim)
+    assert said(work, victim) == REFUSED
+    assert (os.sched_getaffinity(victim), os.getpriority(os.PRIO_PROCESS, victim)) == before
 
 
 def test_a_child_can_do_what_decoders_do() -> None:
@@ -220,21 +303,23 @@ class Trap:
         return os.mkdir, (str(self._path),)
 
 
-# Strip, a class of ours, then BUILD with a state for its slots: pickle sets them as attributes of the class.
-BUILD = b"\x80\x04ccontentgen_worker.media.boundaries\nStrip\nN}X\x05\x00\x00\x00looksX\x03\x00\x00\x00bads\x86b."
+# Recording, a class of ours, then BUILD with a state for its slots: pickle sets them as attributes of the class.
+BUILD = (
+    b"\x80\x04ccontentgen_worker.media.probe\nRecording\nN}X\x0d\x00\x00\x00require_videoX\x03\x00\x00\x00bads\x86b."
+)
 
 
 def test_answers_of_a_child_are_never_unpickled(tmp_path: Path) -> None:
-    looks = Strip.looks
+    method = Recording.require_video
     try:
         for content in (pickle.dumps(("Message", Trap(tmp_path / "made"))), BUILD):
             error = dies(works.raw, content)
             assert type(error) is DecoderCrashed
             assert "malformed answer" in str(error)
         assert not (tmp_path / "made").exists()
-        assert Strip.looks is looks
+        assert Recording.require_video is method
     finally:
-        Strip.looks = looks  # type: ignore[method-assign]  # for the tests that follow a failure
+        Recording.require_video = method  # type: ignore[method-assign]  # for the tests that follow a failure
 
 
 @pytest.mark.parametrize(
