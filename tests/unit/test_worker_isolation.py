@@ -1,16 +1,18 @@
 """What a child that decodes a user's file can do, and how its end is told. The attempts are real: see works.py."""
 
-import enum
 import multiprocessing
 import multiprocessing.connection
 import os
+import pickle
+import platform
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +20,10 @@ import pytest
 from contentgen_hostile import works
 from contentgen_worker.errors import BeyondLimits, DecoderCrashed, NoVideoTrack, Retryable, WorkerError
 from contentgen_worker.media import isolation
-from contentgen_worker.media.boundaries import Boundary, BoundaryKind
+from contentgen_worker.media.codec import encode
 from contentgen_worker.media.confinement import ChildLimits, Confinement
 from contentgen_worker.media.isolation import Child, spawn
+from contentgen_worker.media.probe import Recording
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -98,6 +101,87 @@ def test_a_child_reaches_no_other_process() -> None:
         assert said(works.peek, os.getpid()) == [("refused", "PermissionError")]
         assert other.poll() is None
         other.kill()
+
+
+REFUSED = [("refused", "PermissionError")]
+
+
+def test_a_child_has_no_memory_beside_its_limit(tmp_path: Path) -> None:
+    limits = ChildLimits(256 * MIB, 20, folder=tmp_path, file_bytes=1000)
+    assert said(works.share_memory, 600 * MIB) == REFUSED
+    assert said(works.share_memory, 1) == REFUSED
+    assert said(works.grow_down, 600 * MIB) == REFUSED
+    assert said(works.raise_stack, 1 << 30) == [("refused", "ValueError")]
+    assert said(works.memory_file) == REFUSED
+    assert said(works.map_to_write, tmp_path / "file", limits=limits) == REFUSED
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of its calls")
+@pytest.mark.parametrize("number", [29, 319, 447], ids=["shmget", "memfd_create", "memfd_secret"])
+def test_a_child_makes_no_object_of_shared_memory(number: int) -> None:
+    assert said(works.numbered_call, number, 0, 0, 0) == REFUSED
+
+
+def test_a_child_maps_a_file_that_is_still_coming(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    limits = ChildLimits(256 * MIB, 20, files=(path,))
+    assert said(works.map_to_read, path, limits=limits) == [("done", "b'content'")]
+
+
+@pytest.mark.parametrize("work", [works.mode, works.date, works.own, works.label])
+def test_a_child_changes_nothing_about_a_file_outside(tmp_path: Path, work: Callable[..., None]) -> None:
+    path = tmp_path / "file"
+    path.touch(0o600)
+    before = path.stat()
+    assert said(work, path) == REFUSED
+    assert said(work, path, limits=ChildLimits(256 * MIB, 20, files=(path,))) == REFUSED
+    after = path.stat()
+    assert (after.st_mode, after.st_mtime_ns, after.st_uid) == (before.st_mode, before.st_mtime_ns, before.st_uid)
+    assert os.listxattr(path) == []
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of its calls")
+@pytest.mark.parametrize("number", [90, 92, 94, 132, 188, 189, 197, 198, 235])
+def test_a_child_has_no_older_way_to_change_a_file(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "file"
+    path.touch(0o600)
+    assert said(works.numbered_call, number, str(path), 0o777, 0) == REFUSED
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of its calls")
+@pytest.mark.parametrize("number", [280, 261, 268, 260, 452, 463, 466, 469])
+def test_a_child_has_no_newer_way_to_change_a_file(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "file"
+    path.touch(0o600)
+    assert said(works.numbered_call, number, -100, str(path), 0o777, 0) == REFUSED
+
+
+def test_a_child_makes_no_link(tmp_path: Path) -> None:
+    limits = ChildLimits(256 * MIB, 20, folder=tmp_path, file_bytes=1000)
+    assert said(works.link, Path("/etc/passwd"), tmp_path / "link", limits=limits) == REFUSED
+
+
+@pytest.fixture
+def victim() -> Iterator[int]:
+    """Another process of the same user."""
+    with subprocess.Popen(["sleep", "60"]) as other:
+        yield other.pid
+        other.kill()
+
+
+def test_a_child_limits_itself_alone(victim: int) -> None:
+    before = resource.prlimit(victim, resource.RLIMIT_NOFILE)
+    assert said(works.limit_other, victim) == REFUSED
+    assert resource.prlimit(victim, resource.RLIMIT_NOFILE) == before
+    assert said(works.limit_self) == [("done", "None")]
+
+
+@pytest.mark.parametrize("work", [works.slow_down, works.pin, works.signal_by_pipe])
+def test_a_child_disturbs_no_other_process(victim: int, work: Callable[..., None]) -> None:
+    before = os.sched_getaffinity(victim), os.getpriority(os.PRIO_PROCESS, victim)
+    assert said(work, victim) == REFUSED
+    assert (os.sched_getaffinity(victim), os.getpriority(os.PRIO_PROCESS, victim)) == before
 
 
 def test_a_child_can_do_what_decoders_do() -> None:
@@ -209,11 +293,65 @@ def test_a_server_that_is_gone_is_a_reason_to_try_again() -> None:
             Child(words, end, LIMITS)
 
 
-def test_a_word_of_a_child_runs_nothing_here(tmp_path: Path) -> None:
-    error = dies(works.trap, tmp_path / "made")
+class Trap:
+    """Makes a folder where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return os.mkdir, (str(self._path),)
+
+
+# Recording, a class of ours, then BUILD with a state for its slots: pickle sets them as attributes of the class.
+BUILD = (
+    b"\x80\x04ccontentgen_worker.media.probe\nRecording\nN}X\x0d\x00\x00\x00require_videoX\x03\x00\x00\x00bads\x86b."
+)
+
+
+def test_answers_of_a_child_are_never_unpickled(tmp_path: Path) -> None:
+    method = Recording.require_video
+    try:
+        for content in (pickle.dumps(("Message", Trap(tmp_path / "made"))), BUILD):
+            error = dies(works.raw, content)
+            assert type(error) is DecoderCrashed
+            assert "malformed answer" in str(error)
+        assert not (tmp_path / "made").exists()
+        assert Recording.require_video is method
+    finally:
+        Recording.require_video = method  # type: ignore[method-assign]  # for the tests that follow a failure
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (("Refused", ("DeskRefused", "no token")), "error 'DeskRefused'"),
+        (("Refused", ("Verdict", "no")), "error 'Verdict'"),
+        (("Message",), "no word and value"),
+        ("Message", "no word and value"),
+        (("Confined", 1), "no word and value"),
+        (("Failed", 1), "no word and value"),
+    ],
+)
+def test_an_answer_that_our_code_never_sends_is_a_reason_of_the_file(value: object, why: str) -> None:
+    error = dies(works.raw, encode(value))
     assert type(error) is DecoderCrashed
-    assert "posix.mkdir" in str(error)
-    assert not (tmp_path / "made").exists()
+    assert why in str(error)
+
+
+def test_an_answer_that_is_cut_off_is_a_reason_of_the_file() -> None:
+    assert "cut off at byte 20" in str(dies(works.raw, encode(("Message", bytes(100)))[:20]))
+
+
+def test_the_length_of_an_answer_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "of more than" in str(dies(works.length, 1 << 62))
+    monkeypatch.setattr(isolation, "_ANSWER_BYTES", 2 * MIB)
+    with spawn(works.many, 3, MIB, limits=LIMITS) as child:
+        messages = child.messages()
+        next(messages)
+        with pytest.raises(DecoderCrashed, match="more than 2097152 bytes"):
+            next(messages)
+    assert gone(child.pid)
 
 
 def test_several_children_are_waited_for_together() -> None:
@@ -240,10 +378,3 @@ def test_this_kernel_confines_wholly() -> None:
     isolation._said.clear()
     said(works.idle)
     assert [each.whole for each in isolation._said] == [True]
-
-
-def test_a_member_of_an_enum_is_a_word_in_every_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Debian's Python 3.11.2 says a member as a call of getattr, which nobody here may ask for."""
-    monkeypatch.setattr(enum.Enum, "__reduce_ex__", lambda self, _: (getattr, (type(self), self.name)))
-    boundary = Boundary(1.0, 1.5, BoundaryKind.CUT)
-    assert isolation._loaded(isolation._said_as(boundary)) == boundary

@@ -816,6 +816,32 @@ def test_jpeg_where_asked_for(world: World) -> None:
     assert world.stored["image_1.jpg"][1] == "image/jpeg"
 
 
+def never(*_: object, **__: object) -> None:
+    raise AssertionError("a foreign picture is decoded in the process that holds the desk's token")
+
+
+def test_pictures_of_a_provider_are_decoded_in_a_confined_child(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    collect_images(world, [picture("PNG", (512, 256))], format="jpeg")
+    for name in ("open", "Image.copy", "Image.save", "Image.thumbnail"):
+        monkeypatch.setattr(f"PIL.Image.{name}", never)
+    assert world.run().reason is Reason.COMPLETED
+
+
+def test_files_of_a_training_are_read_in_a_confined_child(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.Image.open", never)
+    monkeypatch.setattr("simplejpeg.decode_jpeg", never)
+    monkeypatch.setattr("contentgen_worker.safetensors.check", never)
+    collect_lora(world, WEIGHTS)
+    assert world.run().reason is Reason.COMPLETED
+
+
+def test_pictures_of_a_child_are_decoded_in_another(world: World, talk: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.Image.open", never)
+    monkeypatch.setattr("simplejpeg.decode_jpeg", never)
+    prepare_lora(world, world.serve("talk.mp4", talk))
+    assert world.run().reason is Reason.COMPLETED
+
+
 @pytest.mark.parametrize("content", [picture("GIF", (64, 64)), b"text", picture("PNG", (64, 64))[:-200]])
 def test_pictures_that_are_none(world: World, content: bytes) -> None:
     collect_images(world, [content])

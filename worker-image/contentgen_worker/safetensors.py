@@ -4,13 +4,39 @@ Format: 8 bytes little-endian length N, N bytes of JSON {name: {dtype, shape, da
 """
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from contentgen_worker.errors import Unsupported
+from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.isolation import nonsense, spawn
+
 _MAX_HEADER = 100 << 20  # the reference implementation's bound
+_CPU_SECONDS = 60
 
 
 class NotSafetensors(ValueError):
     """What is wrong with the file."""
+
+
+def counted(path: Path, bounds: Bounds) -> int:
+    """The number of tensors, found by a confined child: 100 MiB of JSON may be a hundred times as much in memory.
+    Raises BadMedia."""
+    limits = replace(bounds.child_limits(path), cpu_seconds=min(_CPU_SECONDS, bounds.cpu_seconds))
+    with spawn(tell_tensors, path, limits=limits) as child:
+        for count in child.messages():
+            if isinstance(count, int) and count > 0:
+                return count
+    raise nonsense("no number of tensors")
+
+
+def tell_tensors(send: Callable[[object], None], path: Path) -> None:
+    """Child: sends the number of tensors."""
+    try:
+        send(check(path))
+    except NotSafetensors as error:
+        raise Unsupported(str(error)) from None
 
 
 def check(path: Path) -> int:

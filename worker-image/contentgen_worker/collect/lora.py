@@ -13,14 +13,17 @@ from contentgen_contract.names import Reason, Step
 from contentgen_contract.orders import Download, LoraFacts
 from contentgen_contract.spec import LoraTrainingSpec
 from contentgen_worker import safetensors
-from contentgen_worker.errors import OwnFileMissing, Verdict, shown
+from contentgen_worker.errors import BadMedia, OwnFileMissing, Verdict, shown
 from contentgen_worker.fetch import Fetched
 from contentgen_worker.files import JSON, PNG, Output
 from contentgen_worker.log import event
+from contentgen_worker.media.isolation import preload
 from contentgen_worker.media.sheet import Cell, contact_sheet
+from contentgen_worker.media.stills import decoded
 from contentgen_worker.workshop import Result, Workshop
 
 _CONFIG_BYTES = 4 << 20
+_PREVIEW_WIDTH = 480  # pixels, about
 
 
 class _ProviderFile(Value):
@@ -35,12 +38,13 @@ class _Answer(Value):
 def collect(shop: Workshop) -> Result:
     """Fetch and check the weights, then store them with their config and contact sheet."""
     spec = LoraTrainingSpec.model_validate(shop.order.spec)
+    preload()  # the decoders are imported while the weights are fetched
     with shop.steps(Step.STORING) as fraction:
         answer = _parsed(shop.provider_answer())
         weights = shop.fetch_result(
             answer.diffusers_lora_file.url, "model.safetensors", watch=lambda done: fraction(done / 2)
         )
-        _check(weights, answer.diffusers_lora_file.url)
+        _check(shop, weights, answer.diffusers_lora_file.url)
         outputs = (
             Output.of_path("model.safetensors", "application/octet-stream", weights.path),
             Output.of_bytes("config.json", JSON, _config(shop, spec, answer).encode()),
@@ -61,10 +65,10 @@ def _parsed(answer: dict[str, Any]) -> _Answer:
         ) from None
 
 
-def _check(weights: Fetched, url: str) -> None:
+def _check(shop: Workshop, weights: Fetched, url: str) -> None:
     try:
-        tensors = safetensors.check(weights.path)
-    except safetensors.NotSafetensors as error:
+        tensors = safetensors.counted(weights.path, shop.media_bounds)
+    except BadMedia as error:
         raise Verdict(Reason.RESULT_INVALID, f"{shown(url)}: not a safetensors file: {error}") from None
     event("weights", tensors=tensors, bytes=weights.size_bytes)
 
@@ -94,8 +98,11 @@ def _frame_count(shop: Workshop) -> int | None:
     fetched = _accessory(shop, shop.order.dataset, "dataset.json")
     if fetched is None:
         return None
-    index = json.loads(fetched.path.read_bytes())
-    return len(index["images"])
+    try:  # a pod of the user's namespace may have stored it
+        return len(json.loads(fetched.path.read_bytes())["images"])
+    except (ValueError, RecursionError, LookupError, TypeError) as error:
+        event("left out", error=f"dataset.json: {type(error).__name__}")
+        return None
 
 
 def _accessory(shop: Workshop, download: Download, name: str) -> Fetched | None:
@@ -126,9 +133,12 @@ def _preview(shop: Workshop, spec: LoraTrainingSpec) -> Output:
         fetched = _accessory(shop, download, f"preview-{number}.jpg")
         if fetched is None:
             continue
-        with Image.open(fetched.path, formats=("JPEG",)) as image:
-            image.thumbnail((480, 480))
-            cells.append(Cell(image.copy(), Path(urlsplit(download.url).path).stem))
+        try:
+            (pixels,) = decoded([fetched.path], _PREVIEW_WIDTH)
+        except BadMedia as error:
+            event("left out", error=str(error))
+            continue
+        cells.append(Cell(Image.fromarray(pixels), Path(urlsplit(download.url).path).stem))
     lines = (
         f"Trigger: {spec.trigger_word}    {spec.training.steps} steps    {spec.training.style}",
         f"Version {shop.order.version}    {spec.training.model}",

@@ -15,6 +15,7 @@ from contentgen_worker.media.best import BestFrames, Held, Wanted
 from contentgen_worker.media.borders import BorderFinder
 from contentgen_worker.media.boundaries import REACH, Boundary, BoundaryDetector, Strip
 from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.codec import crosses
 from contentgen_worker.media.decode import Segment, frames
 from contentgen_worker.media.picture import Finished, PictureSettings, finish, pixel_aspect
 from contentgen_worker.media.planes import Plane, Shape
@@ -54,6 +55,7 @@ class Task:
         return make(self.detection, self.fps)
 
 
+@crosses
 @dataclass(frozen=True, slots=True)
 class Reached:
     """How many seconds of a segment have been decoded."""
@@ -62,6 +64,7 @@ class Reached:
     seconds: float
 
 
+@crosses
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A frame that was chosen and finished."""
@@ -71,6 +74,7 @@ class Sample:
     motion: float
 
 
+@crosses
 @dataclass(frozen=True, slots=True)
 class Ended:
     """What was found in a segment, and what the parent needs to decide its joints."""
@@ -82,6 +86,10 @@ class Ended:
     boundaries: tuple[Boundary, ...]
     head: Strip
     tail: Strip
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.end < self.start:
+            raise ValueError(f"{self.frames} frames from {self.start} s to {self.end} s")
 
 
 def tell_plan(send: Callable[[object], None], task: Task, workers: int) -> None:

@@ -19,6 +19,7 @@ from av.stream import Discard, Disposition
 from contentgen_contract.spec import TranscriptionOptions
 from contentgen_worker.errors import NoAudioTrack, Unsupported
 from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.codec import crosses
 from contentgen_worker.media.loudness import Loudness, Meter
 from contentgen_worker.media.probe import AUDIO_CODECS, codec_name, opened, stated_seconds
 from contentgen_worker.media.source import Source
@@ -28,6 +29,7 @@ from contentgen_worker.media.tracks import Track, choose
 RATE = 16_000  # samples a second
 _BLOCK = RATE  # samples that are written at once
 _CLOCKLESS = {"aac", "flac", "mp3", "wav"}  # FFmpeg makes their stamps up from sizes and rates
+_MAX_NOTES, _MAX_NOTE = 8, 200  # notes, characters; AudioFacts takes no more
 _MISSING = 5.0  # seconds of a recording that may be without sound at its end
 _ASIDE = (
     Disposition.comment | Disposition.lyrics | Disposition.karaoke | Disposition.hearing_impaired
@@ -35,6 +37,7 @@ _ASIDE = (
 )  # fmt: skip
 
 
+@crosses
 @dataclass(frozen=True, slots=True)
 class Sound:
     """What was written: its length in seconds, the track it came from, how loud it is, and what to know about it."""
@@ -44,6 +47,12 @@ class Sound:
     tracks: int
     loudness: Loudness
     notes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.seconds < 0 or not 1 <= self.track.number <= self.tracks:
+            raise ValueError(f"{self.seconds} s of sound from track {self.track.number} of {self.tracks}")
+        if len(self.notes) > _MAX_NOTES or any(len(note) > _MAX_NOTE for note in self.notes):
+            raise ValueError(f"{len(self.notes)} notes, or long ones")
 
 
 def tell_sound(

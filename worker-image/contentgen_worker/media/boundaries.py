@@ -1,12 +1,15 @@
 """Where one shot ends and the next begins: what every detector answers."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 
+from contentgen_worker.media.codec import crosses
 from contentgen_worker.media.planes import Plane, Planes
 
 REACH = 3.0
@@ -25,6 +28,7 @@ class BoundaryKind(StrEnum):
     FADE = "Fade"
 
 
+@crosses
 @dataclass(frozen=True, slots=True)
 class Boundary:
     """`start`: the last second of the old shot; `end`: the first of the new one, one frame later for a cut."""
@@ -32,6 +36,10 @@ class Boundary:
     start: float
     end: float
     kind: BoundaryKind
+
+    def __post_init__(self) -> None:
+        if self.end < self.start:
+            raise ValueError(f"a boundary from {self.start} s to {self.end} s")
 
 
 class BoundaryDetector(Protocol):
@@ -47,6 +55,7 @@ class BoundaryDetector(Protocol):
         """No frame follows. Returns what was still open."""
 
 
+@crosses
 @dataclass(frozen=True, slots=True)
 class Strip:
     """A detector's looks at some frames, in order of time, as plain bytes: what one process may tell another."""
@@ -54,6 +63,12 @@ class Strip:
     shape: tuple[int, ...] = (0,)
     seconds: tuple[float, ...] = ()
     content: bytes = b""
+
+    def __post_init__(self) -> None:
+        if min(self.shape, default=-1) < 0 or len(self.content) != math.prod(self.shape) * len(self.seconds):
+            raise ValueError(f"{len(self.content)} bytes for {len(self.seconds)} looks of {self.shape}")
+        if any(one > other for one, other in pairwise(self.seconds)):
+            raise ValueError("looks that are not in order of time")
 
     @classmethod
     def of(cls, looks: Sequence[tuple[float, Plane]]) -> "Strip":

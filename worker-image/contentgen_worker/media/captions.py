@@ -6,14 +6,15 @@ The trigger word is in every caption: where captions are supplied, the trainer t
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg  # type: ignore[import-untyped]
 
 from contentgen_contract.spec import CaptionFact, Captions
 from contentgen_worker.media.choose import Candidate
+from contentgen_worker.media.stills import decoded
 
 _TRIGGER = "[trigger]"
 _LONGEST = 300  # characters of what a model says; some repeat themselves for ever
@@ -62,15 +63,11 @@ def written(
     kept: Sequence[Candidate], captions: Captions, trigger: str, seconds: float, describer: Describer | None
 ) -> tuple[str, ...]:
     """The captions of pictures from a video of so many seconds."""
+    paths = [each.path for each in kept]
+    seen = map(describer.describe, decoded(paths)) if describer else repeat("", len(paths))
     return tuple(
-        caption(
-            captions.template,
-            trigger,
-            captions.facts,
-            Look.of(each, seconds),
-            describer.describe(simplejpeg.decode_jpeg(each.path.read_bytes(), "RGB")) if describer else "",
-        )
-        for each in kept
+        caption(captions.template, trigger, captions.facts, Look.of(each, seconds), said)
+        for each, said in zip(kept, seen, strict=True)
     )
 
 

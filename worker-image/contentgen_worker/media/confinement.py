@@ -16,6 +16,7 @@ from pathlib import Path
 
 import contentgen_contract
 import contentgen_worker
+from contentgen_worker.media.codec import crosses
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _EPERM, _ENOSYS = 1, 38
@@ -36,9 +37,13 @@ _ALL_SCOPES = 0b11  # abstract sockets and signals to processes outside; since v
 
 # Opcodes of a classic BPF program over struct seccomp_data {nr, arch, ip, args[6]}.
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCH, _ARGUMENT_0 = 0, 4, 16
+_NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # of the arguments the lower 32 bits: both machines are little-endian
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _CLONE_THREAD = 0x00010000
+_PROT_WRITE = 0x2
+_MAP_SHARED, _MAP_ANONYMOUS, _MAP_GROWSDOWN = 0x01, 0x20, 0x100
+_SIGNALS_BY_DESCRIPTOR = (8, 10, 15)  # fcntl's F_SETOWN, F_SETSIG, F_SETOWN_EX
+_STACK_BYTES = 8 << 20
 _X32 = 0x40000000  # the third calling convention of x86_64, with numbers of its own
 
 # What a decoder never needs: sockets, programs, processes, other processes, other ways to files and memory, the
@@ -51,6 +56,13 @@ _FORBIDDEN = {
         *(272, 308, 155, 161, 165, 166, 303, 304),  # unshare setns pivot_root chroot mount umount2 *_handle_at
         *(29, 64, 68, 240),  # shmget semget msgget mq_open
         *(175, 176, 313, 246, 320, 248, 249, 250, 298, 321, 323),  # modules kexec keys perf_event_open bpf userfaultfd
+        319,  # memfd_create
+        *(90, 91, 268, 92, 93, 94, 260),  # chmod fchmod fchmodat chown fchown lchown fchownat
+        *(132, 235, 261, 280),  # utime utimes futimesat utimensat
+        *(188, 189, 190, 197, 198, 199),  # setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr
+        *(86, 265, 88, 266, 133, 259),  # link linkat symlink symlinkat mknod mknodat
+        *(141, 142, 144, 203, 314, 251),  # setpriority sched_setparam sched_set{scheduler,affinity,attr} ioprio_set
+        *(256, 279),  # migrate_pages move_pages
     ),
     "aarch64": (
         *(198, 203, 202, 206, 211, 200, 201, 199, 242, 269),
@@ -59,11 +71,22 @@ _FORBIDDEN = {
         *(97, 268, 41, 51, 40, 39, 264, 265),
         *(194, 190, 186, 180),
         *(105, 106, 273, 104, 294, 217, 218, 219, 241, 280, 282),
+        279,
+        *(52, 53, 55, 54),
+        88,
+        *(5, 6, 7, 14, 15, 16),
+        *(37, 36, 33),
+        *(140, 118, 119, 122, 274, 30),
+        *(238, 239),
     ),
 }
-_FORBIDDEN_ANYWHERE = (424, 425, 426, 427, 428, 429, 430, 431, 432, 433, 434, 438, 440, 442)  # pidfd io_uring mounts
+_FORBIDDEN_ANYWHERE = (
+    *(424, 425, 426, 427, 428, 429, 430, 431, 432, 433, 434, 438, 440, 442, 448),  # pidfd io_uring mounts process_*
+    *(447, 452, 463, 466, 469),  # memfd_secret fchmodat2 setxattrat removexattrat file_setattr
+)
 _CLONE3 = 435
 _CLONE = {"x86_64": 56, "aarch64": 220}
+_MMAP, _FCNTL, _PRLIMIT = {"x86_64": 9, "aarch64": 222}, {"x86_64": 72, "aarch64": 25}, {"x86_64": 302, "aarch64": 261}
 _OWN_SIGNALS = {"x86_64": (62, 234), "aarch64": (129, 131)}  # kill tgkill: abort() sends one to itself
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
@@ -83,6 +106,7 @@ class ChildLimits:
     open_files: int = 128
 
 
+@crosses
 @dataclass(frozen=True, slots=True)
 class Confinement:
     """What holds in a child. `landlock` is the kernel's version of it, 0 where it has none."""
@@ -106,7 +130,8 @@ def confine(limits: ChildLimits) -> Confinement:
 
 def _limit(limits: ChildLimits) -> None:
     # RLIMIT_DATA counts what is written and private; RLIMIT_AS would count a reserved arena of each thread as well.
-    _lower(resource.RLIMIT_DATA, limits.memory_bytes)
+    _lower(resource.RLIMIT_DATA, limits.memory_bytes)  # what it does not count, the filter and the next line refuse
+    _lower(resource.RLIMIT_STACK, _STACK_BYTES)
     _lower(resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1)  # SIGXCPU, a second later SIGKILL
     _lower(resource.RLIMIT_FSIZE, limits.file_bytes if limits.folder else 0)
     _lower(resource.RLIMIT_NOFILE, limits.open_files)
@@ -167,28 +192,54 @@ def _seccomp() -> bool:
     return not _LIBC.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0)
 
 
-def _program(machine: str, own: int) -> Iterable[tuple[int, int, int, int]]:
+_Step = tuple[int, int, int, int]
+_REFUSE: _Step = (_RETURN, 0, 0, _ERRNO | _EPERM)
+_PASS: _Step = (_RETURN, 0, 0, _ALLOW)
+
+
+def _program(machine: str, own: int) -> Iterable[_Step]:
     """(opcode, steps to skip if true, if false, operand): threads and signals to itself, nothing that is forbidden."""
-    refused = (_RETURN, 0, 0, _ERRNO | _EPERM)
     yield _LOAD, 0, 0, _ARCH
     yield _IF_EQUAL, 1, 0, _AUDIT_ARCH[machine]
     yield _RETURN, 0, 0, _KILL
     yield _LOAD, 0, 0, _NUMBER
     if machine == "x86_64":
         yield _IF_AT_LEAST, 0, 1, _X32
-        yield refused
+        yield _REFUSE
     for number in (*_FORBIDDEN[machine], *_FORBIDDEN_ANYWHERE):
-        yield _IF_EQUAL, 0, 1, number
-        yield refused
-    yield _IF_EQUAL, 0, 1, _CLONE3  # its flags lie in memory that a filter cannot read; the C library falls back
-    yield _RETURN, 0, 0, _ERRNO | _ENOSYS
-    yield _IF_EQUAL, 0, 3, _CLONE[machine]
-    yield _LOAD, 0, 0, _ARGUMENT_0
-    yield _IF_ANY_BIT, 6, 0, _CLONE_THREAD  # to the end
-    yield refused
-    yield _IF_EQUAL, 1, 0, _OWN_SIGNALS[machine][0]
-    yield _IF_EQUAL, 0, 3, _OWN_SIGNALS[machine][1]
-    yield _LOAD, 0, 0, _ARGUMENT_0
-    yield _IF_EQUAL, 1, 0, own
-    yield refused
-    yield _RETURN, 0, 0, _ALLOW
+        yield from _rule(number, _REFUSE)
+    yield from _rule(_CLONE3, (_RETURN, 0, 0, _ERRNO | _ENOSYS))  # its flags can't be read; the C library falls back
+    yield from _rule(_CLONE[machine], _argument(0), (_IF_ANY_BIT, 1, 0, _CLONE_THREAD), _REFUSE, _PASS)
+    for number in _OWN_SIGNALS[machine]:
+        yield from _rule(number, _argument(0), (_IF_EQUAL, 1, 0, own), _REFUSE, _PASS)
+    yield from _rule(_PRLIMIT[machine], _argument(0), (_IF_EQUAL, 1, 0, 0), _REFUSE, _PASS)  # 0: the caller
+    commands = [step for each in _SIGNALS_BY_DESCRIPTOR for step in ((_IF_EQUAL, 0, 1, each), _REFUSE)]
+    yield from _rule(_FCNTL[machine], _argument(1), *commands, _PASS)
+    yield from _rule(_MMAP[machine], *_mapping())
+    yield _PASS
+
+
+def _rule(number: int, *steps: _Step) -> Iterable[_Step]:
+    """Steps for one system call; the last returns, for the number is not in the accumulator any more."""
+    yield _IF_EQUAL, 0, len(steps), number
+    yield from steps
+
+
+def _argument(index: int) -> _Step:
+    return _LOAD, 0, 0, _ARGUMENTS + 8 * index
+
+
+def _mapping() -> Iterable[_Step]:
+    """mmap without memory that RLIMIT_DATA does not count: what is shared, unless it is a file and read alone, and
+    what grows like a stack."""
+    yield _argument(3)  # flags
+    yield _IF_ANY_BIT, 0, 1, _MAP_GROWSDOWN
+    yield _REFUSE
+    yield _IF_ANY_BIT, 1, 0, _MAP_SHARED
+    yield _PASS
+    yield _IF_ANY_BIT, 0, 1, _MAP_ANONYMOUS
+    yield _REFUSE
+    yield _argument(2)  # protection
+    yield _IF_ANY_BIT, 0, 1, _PROT_WRITE
+    yield _REFUSE
+    yield _PASS

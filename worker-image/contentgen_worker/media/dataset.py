@@ -6,11 +6,9 @@ Pictures wait on disk as the JPEG files that they will be stored as: a long vide
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image
 
 from contentgen_worker.files import JPEG, JSON, TEXT, Output
@@ -18,6 +16,7 @@ from contentgen_worker.media.choose import Candidate, Rejection, Verdict, tally
 from contentgen_worker.media.moments import evenly
 from contentgen_worker.media.sheet import Cell, LeftOut, clock, contact_sheet, picture_width
 from contentgen_worker.media.shots import Shot
+from contentgen_worker.media.stills import decoded
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same pictures make the same zip
 _GREY = 48  # pictures on the sheet that were left out
@@ -204,11 +203,4 @@ def _when(judged: Judged, candidate: Candidate, verdict: Verdict) -> str:
 
 
 def _thumbnails(paths: Sequence[Path], width: int) -> list[Image.Image]:
-    with ThreadPoolExecutor() as pool:  # decoding holds no lock
-        return list(pool.map(lambda path: _small(path, width), paths))
-
-
-def _small(path: Path, width: int) -> Image.Image:
-    """A picture decoded at about this width: much faster than at its own."""
-    pixels = simplejpeg.decode_jpeg(path.read_bytes(), "RGB", fastdct=True, min_width=width, min_height=width // 2)
-    return Image.fromarray(pixels)
+    return [Image.fromarray(pixels) for pixels in decoded(paths, width)]

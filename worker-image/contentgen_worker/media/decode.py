@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from contentgen_worker.errors import Unsupported
 from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.codec import crosses
 from contentgen_worker.media.probe import is_cover
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Frame:
     image: av.VideoFrame
 
 
+@crosses
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A run of groups of pictures, in the track's own stamps: its first keyframe and the first of the next.

@@ -15,6 +15,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, cast
 
+import cv2
+
 from contentgen_contract.spec import Dataset
 from contentgen_worker.errors import Unsupported
 from contentgen_worker.media.analysis import Ended, Reached, Sample, Task, analyse, tell_plan
@@ -23,13 +25,14 @@ from contentgen_worker.media.boundaries import REACH, Boundary, BoundaryKind, St
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.choose import Candidate
 from contentgen_worker.media.decode import Segment
-from contentgen_worker.media.isolation import Child, spawn
+from contentgen_worker.media.isolation import Child, nonsense, spawn
 from contentgen_worker.media.picture import PictureSettings
 from contentgen_worker.media.shots import Shot, apart, shots
 from contentgen_worker.media.source import Source
 
 _TAKEN_PER_KEPT = 4  # frames finished for each that may be kept; more only cost time
 _SPARE = 2  # frames for each that must be there, where shots are few
+_MAX_SEGMENTS = 65_536
 Watch = Callable[[float], None]
 
 
@@ -148,6 +151,7 @@ class _Crew:
         self._task, self._folder, self._watch = task, folder, watch
         self._reached: dict[int, float] = {}
         self._frames = 0
+        self._segments: set[int] = set()
         self._ended: dict[int, Ended] = {}
         self._joints: dict[tuple[int, int], list[Boundary]] = {}
         self.samples: list[_Stored] = []
@@ -163,7 +167,7 @@ class _Crew:
                 for child in _ready(talking):
                     message = next(talking[child], None)
                     if isinstance(message, Segment):
-                        segments.append(message)
+                        segments.append(self._planned(message))
                     elif message is None:
                         del talking[child]
                     else:
@@ -172,6 +176,13 @@ class _Crew:
                     child = stack.enter_context(spawn(analyse, self._task, segments.popleft(), limits=limits))
                     talking[child] = child.messages()
 
+    def _planned(self, segment: Segment) -> Segment:
+        """The same, unless the planner sends one twice, or too many."""
+        if segment.number in self._segments or len(self._segments) >= _MAX_SEGMENTS:
+            raise nonsense(f"segment {segment.number} after {len(self._segments)} others")
+        self._segments.add(segment.number)
+        return segment
+
     def _hear(self, message: object) -> None:
         if isinstance(message, Reached):
             self._advance(message.segment, message.seconds)
@@ -179,6 +190,8 @@ class _Crew:
             self.samples.append(self._stored(message))
         elif isinstance(message, Ended):
             number = message.segment
+            if number not in self._segments or number in self._ended:
+                raise nonsense(f"the end of segment {number}")
             self._frames += message.frames
             self._task.bounds.check_frames(self._frames)
             self._ended[number] = message
@@ -186,6 +199,8 @@ class _Crew:
             for pair in ((number - 1, number), (number, number + 1)):
                 if self._ended.keys() >= set(pair):
                     self._join(*pair)
+        else:
+            raise nonsense(f"a {type(message).__name__}")
 
     def _advance(self, segment: int, seconds: float) -> None:
         self._reached[segment] = seconds
@@ -201,7 +216,10 @@ class _Crew:
 
     def _join(self, one: int, other: int) -> None:
         before, after = self._ended[one], self._ended[other]
-        self._joints[one, other] = joint(before, after, self._task)
+        try:
+            self._joints[one, other] = joint(before, after, self._task)
+        except (ArithmeticError, LookupError, TypeError, ValueError, cv2.error) as error:
+            raise nonsense(f"looks that no detector takes: {error}") from None
         # These are what memory would grow by.
         self._ended[one], self._ended[other] = replace(before, tail=Strip()), replace(after, head=Strip())
 

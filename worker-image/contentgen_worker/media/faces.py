@@ -8,6 +8,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from contentgen_worker.media.codec import crosses
 from contentgen_worker.media.planes import Plane
 
 _WIDTH = 320  # pixels: at 640 a frame takes five times as long
@@ -18,6 +19,7 @@ _STEP = 1.15
 _NEIGHBOURS = 4  # hits that overlap, for one face
 
 
+@crosses
 @dataclass(frozen=True, slots=True)
 class FaceBox:
     """Where a face is, in shares of the picture's width and height, from its top left corner."""

@@ -2,14 +2,13 @@
 reaches no token, no file and no network, and one that dies is a reason, not a dead worker.
 
 Children are forked from a server that has imported the decoders and was started without our secrets in memory.
-What a child says is not believed either: only plain values and our own frozen ones are unpickled.
+Answers of a child are plain data with limits (`codec.py`), never pickles; what is wrong with one ends that file.
 """
 
 import atexit
 import enum
 import fcntl
 import functools
-import io
 import os
 import pickle
 import signal
@@ -19,22 +18,24 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from types import TracebackType
 from typing import Any
 
-from contentgen_worker import log
-from contentgen_worker.errors import BeyondLimits, DecoderCrashed, Retryable, WorkerError
+from contentgen_worker import errors, log
+from contentgen_worker.errors import BadMedia, BeyondLimits, DecoderCrashed, FetchError, Retryable, WorkerError
+from contentgen_worker.media.codec import Malformed, decode, encode
 from contentgen_worker.media.confinement import ChildLimits, Confinement, confine
 from contentgen_worker.media.nursery import ENDED, REQUEST_BYTES, STARTED
 
 Send = Callable[[object], None]
 
 _MESSAGE_BYTES = 256 << 20  # of one message; a JPEG has less than one
+_ANSWER_BYTES = 8 << 30  # of all messages of a child
+_TRACEBACK_LENGTH = 8000  # characters that are logged
 _DYING_SECONDS = 5.0  # from the end of its words to the end of a process
 _PIPE_BYTES = 1 << 20  # what a child may be ahead of us; the most that a kernel gives without asking
-_OURS = ("contentgen_worker.", "contentgen_contract.")
 _MAKE_ANEW = "make the file anew, for example: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")  # of our environment; the rest is no decoder's business
 
@@ -105,8 +106,8 @@ def preload() -> None:
 
 
 def spawn(work: Callable[..., None], *args: Any, limits: ChildLimits) -> "Child":
-    """Run `work(send, *args)`, a function of a module, in a confined child. `send` takes plain values (no arrays) and
-    our own frozen ones. Waits until the server has imported what it imports."""
+    """Run `work(send, *args)`, a function of a module, in a confined child. `send` takes plain values, arrays and the
+    dataclasses that cross (`codec.py`). Waits until the server has imported what it imports."""
     request = pickle.dumps((limits, pickle.dumps((work, args))))
     if len(request) > REQUEST_BYTES:
         raise ValueError(f"{len(request)} bytes of arguments; give a file instead")
@@ -125,6 +126,7 @@ class Child:
         self._end = end
         self._limits = limits
         self._over = False
+        self._received = 0
         if not (said := os.read(end.fileno(), STARTED.size)):
             raise Retryable("the server that decoders are forked from is gone")
         (self.pid,) = STARTED.unpack(said)  # its process id
@@ -162,14 +164,24 @@ class Child:
 
     def _next(self) -> tuple[_Word, Any]:
         try:
-            word, value = _loaded(self._words.recv_bytes(_MESSAGE_BYTES))
-            return _Word(word), value
-        except (EOFError, OSError):
+            content = self._words.recv_bytes(_MESSAGE_BYTES)
+        except (EOFError, OSError) as error:
             self._over = True
+            if str(error) == "bad message length":
+                raise self._nonsense(f"a message of more than {_MESSAGE_BYTES} bytes") from None
             raise _death(self._exit_code(_DYING_SECONDS), self._limits) from None
-        except Exception as error:  # noqa: BLE001 - what a pickle that was made to do harm can raise has no bounds
-            self.end()
-            raise DecoderCrashed(f"the decoder said something that is none of its words ({error})") from None
+        self._received += len(content)
+        if self._received > _ANSWER_BYTES:
+            raise self._nonsense(f"more than {_ANSWER_BYTES} bytes")
+        try:
+            return _message(content)
+        except Malformed as error:
+            raise self._nonsense(str(error)) from None
+
+    def _nonsense(self, why: str) -> DecoderCrashed:
+        """The error for an answer that our own code never sends."""
+        self.end()
+        return nonsense(why)
 
     def _exit_code(self, patience: float) -> int:
         """How it ended; by us, where it does not end by itself."""
@@ -181,12 +193,41 @@ class Child:
         return int(code)
 
     def _raise(self, word: _Word, value: Any) -> None:
-        if word is _Word.REFUSED and isinstance(value, WorkerError):
+        if word is _Word.REFUSED:
             raise value
         if word is _Word.FAILED:
-            log.failure("decoder failed", traceback=str(value))
-            last = str(value).strip().rpartition("\n")[2]
+            log.failure("decoder failed", traceback=value[-_TRACEBACK_LENGTH:])
+            last = value.strip().rpartition("\n")[2]
             raise DecoderCrashed(f"decoding failed ({last[:200]}); {_MAKE_ANEW}")
+
+
+def nonsense(why: str) -> DecoderCrashed:
+    """The error for an answer that our own code never sends: the decoder was broken into, or its memory is damaged."""
+    return DecoderCrashed(f"the decoder sent a malformed answer ({why[:200]}); {_MAKE_ANEW}")
+
+
+def _message(content: bytes) -> tuple[_Word, Any]:
+    """Word and value. Raises Malformed."""
+    match decode(content):
+        case (_Word.CONFINED.value, Confinement() as value):
+            return _Word.CONFINED, value
+        case (_Word.MESSAGE.value, value):
+            return _Word.MESSAGE, value
+        case (_Word.REFUSED.value, (str(name), str(text))):
+            return _Word.REFUSED, _error(name, text)
+        case (_Word.FAILED.value, str(value)):
+            return _Word.FAILED, value
+        case (_Word.FINISHED.value, None):
+            return _Word.FINISHED, None
+    raise Malformed("no word and value")
+
+
+def _error(name: str, text: str) -> WorkerError:
+    """One of our errors about the file; what is about the desk or the store is no child's to say."""
+    kind = getattr(errors, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, (BadMedia, FetchError))):
+        raise Malformed(f"error {name[:80]!r}")
+    return kind(text[: errors.MESSAGE_LIMIT])
 
 
 def _death(code: int, limits: ChildLimits) -> WorkerError:
@@ -215,38 +256,6 @@ def _say_once(confinement: Confinement) -> None:
         log.event("decoder confined", landlock=confinement.landlock, seccomp=confinement.seccomp)
 
 
-class _Pickler(pickle.Pickler):
-    """Says an enum's member by its class and value: Python 3.11.2, Debian's, would have `getattr` called."""
-
-    def reducer_override(self, thing: Any) -> Any:
-        """How a thing is said; NotImplemented: as ever."""
-        return (type(thing), (thing.value,)) if isinstance(thing, enum.Enum) else NotImplemented
-
-
-class _Unpickler(pickle.Unpickler):
-    """Knows our dataclasses, enums and errors, and nothing that does anything."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        found = getattr(sys.modules.get(module), name, None) if module.startswith(_OURS) and "." not in name else None
-        if isinstance(found, type) and found.__module__ == module and _is_plain(found):
-            return found
-        raise pickle.UnpicklingError(f"{module}.{name}")
-
-
-def _is_plain(kind: type) -> bool:
-    return is_dataclass(kind) or issubclass(kind, (enum.Enum, WorkerError))
-
-
-def _said_as(value: object) -> bytes:
-    buffer = io.BytesIO()
-    _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
-    return buffer.getvalue()
-
-
-def _loaded(content: bytes) -> Any:
-    return _Unpickler(io.BytesIO(content)).load()
-
-
 def live(words: "Connection[Any, Any]", request: bytes) -> None:
     """The child's life."""
     limits: ChildLimits
@@ -256,9 +265,9 @@ def live(words: "Connection[Any, Any]", request: bytes) -> None:
         _tell(words, _Word.CONFINED, confine(limits))
         work(lambda message: _tell(words, _Word.MESSAGE, message), *args)
     except WorkerError as error:
-        _tell(words, _Word.REFUSED, error)
+        _tell(words, _Word.REFUSED, (type(error).__name__, str(error)))
     except MemoryError:
-        _tell(words, _Word.REFUSED, _out_of_memory(limits))
+        _tell(words, _Word.REFUSED, (BeyondLimits.__name__, _out_of_memory(limits)))
     except BrokenPipeError:
         return  # nobody listens any more
     except Exception:  # noqa: BLE001 - whatever a broken file makes a library raise is told, not lost
@@ -268,8 +277,8 @@ def live(words: "Connection[Any, Any]", request: bytes) -> None:
 
 
 def _tell(words: "Connection[Any, Any]", word: _Word, value: object) -> None:
-    words.send_bytes(_said_as((word.value, value)))
+    words.send_bytes(encode((word.value, value)))
 
 
-def _out_of_memory(limits: ChildLimits) -> BeyondLimits:
-    return BeyondLimits(f"decoding it needs more than {limits.memory_bytes >> 20} MiB of memory; scale it down")
+def _out_of_memory(limits: ChildLimits) -> str:
+    return f"decoding it needs more than {limits.memory_bytes >> 20} MiB of memory; scale it down"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from contentgen_worker.media.codec import crosses
+
 WINDOW = 0.5  # seconds: a pause between words is no silence
 SILENT = -96  # dBFS; 16 bits know nothing lower
 _PARTS = 10  # of a window; it is as loud as its loudest part
@@ -45,6 +47,7 @@ class Meter:
         return Loudness(float(loud), min(audible, seconds), silent=-int(below[0]) <= _DITHER)
 
 
+@crosses
 @dataclass(frozen=True, slots=True)
 class Loudness:
     """`level`: dB below full scale of its loud parts; `audible`: seconds that stand out from the background;

@@ -20,12 +20,14 @@ from contentgen_contract.spec import CaptionFact, Crop, Dataset, FacesMode
 from contentgen_worker.errors import Unsupported
 from contentgen_worker.media import quality
 from contentgen_worker.media.borders import Borders, inside
+from contentgen_worker.media.codec import crosses
 from contentgen_worker.media.colour import Colour, scaled
 from contentgen_worker.media.faces import FaceBox, FaceDetector, FaceSettings, haar
 from contentgen_worker.media.planes import Plane, luma, view
 from contentgen_worker.media.quality import Scores
 
 cv2.setNumThreads(1)  # its own threads fight with the decoder's
+_LARGEST_SIDE = 65_500  # pixels; of a JPEG
 _COMBED = 0.01  # share of a frame; what only film grain or fine stripes reach is far less
 
 
@@ -51,6 +53,7 @@ class PictureSettings:
         return cls(dataset.resolution, dataset.multiple_of, dataset.crop, faces)
 
 
+@crosses
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A picture as it will be stored, with its figures."""
@@ -59,6 +62,10 @@ class Finished:
     width: int
     height: int
     scores: Scores
+
+    def __post_init__(self) -> None:
+        if not (0 < self.width <= _LARGEST_SIDE and 0 < self.height <= _LARGEST_SIDE):
+            raise ValueError(f"a picture of {self.width}x{self.height}")
 
 
 @dataclass(frozen=True, slots=True)

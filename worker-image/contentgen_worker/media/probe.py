@@ -17,6 +17,7 @@ from av.stream import Disposition, Stream
 
 from contentgen_worker.errors import DecoderCrashed, NoAudioTrack, NoVideoTrack, Unsupported
 from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.codec import crosses
 from contentgen_worker.media.isolation import spawn
 from contentgen_worker.media.source import Source, SourceFile
 
@@ -33,6 +34,7 @@ _LOOKING_SECONDS = 60  # of CPU; 12 hours of a film take one
 _ACCEPTED = "MP4/MOV, Matroska/WebM, MPEG-TS, Ogg, WAV, MP3, FLAC or AAC"
 
 
+@crosses
 @dataclass(frozen=True)
 class Recording:
     """A file that was opened; `seconds` is what it says of itself (0: nothing), `width` 0 without pictures."""
@@ -43,6 +45,10 @@ class Recording:
     video_codec: str
     audio_codec: str
     fps: float = 0.0  # frames a second as the file has it, 0 where it says nothing
+
+    def __post_init__(self) -> None:
+        if min(self.seconds, self.width, self.height, self.fps) < 0:
+            raise ValueError("a negative length, size or frame rate")
 
     def require_video(self) -> None:
         """Raises unless there are pictures that we decode."""
@@ -127,7 +133,7 @@ def probe(source: Path | Source, bounds: Bounds) -> Recording:
     with spawn(look, source, bounds, limits=limits) as child:
         for recording in child.messages():
             if isinstance(recording, Recording):
-                return recording
+                return _within(recording, bounds)
     raise DecoderCrashed("the decoder ended without a word")
 
 
@@ -144,9 +150,14 @@ def look(send: Callable[[object], None], source: Path | Source, bounds: Bounds) 
             audio_codec=codec_name(audio) if audio else "",
             fps=float(video.guessed_rate or 0) if video else 0.0,
         )
+    send(_within(recording, bounds))
+
+
+def _within(recording: Recording, bounds: Bounds) -> Recording:
+    """The same. Raises BeyondLimits; both the child and its parent ask, since the child may have been broken into."""
     bounds.check_duration(recording.seconds)
     bounds.check_pixels(recording.width, recording.height)
-    send(recording)
+    return recording
 
 
 def stated_seconds(container: InputContainer) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contentgen_worker.media.borders import black_share
+from contentgen_worker.media.codec import crosses
 from contentgen_worker.media.faces import FaceBox
 from contentgen_worker.media.hashes import perceptual_hash
 from contentgen_worker.media.planes import Plane
@@ -21,6 +22,7 @@ _BLOCK = 16  # pixels
 _COMBED, _VISIBLE = 1.6, 6.0
 
 
+@crosses
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Figures of one picture, as its JPEG file has it: full range, 0-255."""
@@ -36,6 +38,10 @@ class Scores:
     card: float = 0.0  # share of what stands out from an even ground that is letters
     interlaced: float = 0.0  # share of the frame that was combed; the picture was made from one field then
     faces: tuple[FaceBox, ...] = ()  # the largest first
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fingerprint < 1 << 64:
+            raise ValueError(f"a fingerprint of {self.fingerprint}")
 
 
 def measure(

@@ -11,10 +11,12 @@ from langcodes import tag_distance
 from langcodes.tag_parser import LanguageTagError
 
 from contentgen_worker.errors import NoAudioTrack, Unsupported
+from contentgen_worker.media.codec import crosses
 
 _SAME_LANGUAGE = 10  # of langcodes' distances: dialects are nearer
 
 
+@crosses
 @dataclass(frozen=True, slots=True)
 class Track:
     """A sound track: its number from 1, and what the file says of it."""

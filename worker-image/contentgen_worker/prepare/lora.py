@@ -48,8 +48,13 @@ def prepare(shop: Workshop) -> Result:
         made = training_set(spec, incoming.source, shop.media_bounds, shop.steps, shop.scratch, describer=describer)
         incoming.finish()
     with shop.steps(Step.UPLOADING_DATASET) as fraction:
-        files = shop.store(made.outputs, fraction, made.bundle)
+        files = shop.store(made.outputs, fraction, partial(_bundled, made))
     return Result(files, made.facts)
+
+
+def _bundled(made: TrainingSet) -> tuple[Output, ...]:
+    with verdicts(SOURCE, "spec.source.url"):  # it decodes pictures, which an earlier child has made
+        return made.bundle()
 
 
 def training_set(

@@ -47,6 +47,7 @@ def _extracted(
     with spawn(tell_sound, source, target, options, bounds, limits=limits) as child:
         for message in child.messages():
             if isinstance(message, Sound):
+                bounds.check_duration(message.seconds)  # once more: the child may have been broken into
                 return message
             if isinstance(message, float):
                 fraction(message)

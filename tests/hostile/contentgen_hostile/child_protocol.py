@@ -1,0 +1,152 @@
+"""Fuzzer of a confined child's answers: real messages, damaged, given to the parent's reader and to the engine.
+
+Each ends in a value that is what it says it is, or in Malformed or a WorkerError; any other exception is a finding.
+"""
+
+import random
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contentgen_contract.spec import SceneDetection
+from contentgen_worker.errors import WorkerError
+from contentgen_worker.media.analysis import Ended, Reached, Sample, Task
+from contentgen_worker.media.audio import Sound
+from contentgen_worker.media.best import Wanted
+from contentgen_worker.media.boundaries import Boundary, BoundaryKind, Strip
+from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.codec import Malformed, decode, encode
+from contentgen_worker.media.confinement import Confinement
+from contentgen_worker.media.decode import Segment
+from contentgen_worker.media.engine import _Crew
+from contentgen_worker.media.faces import FaceBox
+from contentgen_worker.media.isolation import _message
+from contentgen_worker.media.loudness import Loudness
+from contentgen_worker.media.picture import Finished, PictureSettings
+from contentgen_worker.media.probe import Recording
+from contentgen_worker.media.quality import Scores
+from contentgen_worker.media.tracks import Track
+
+CORPUS = Path(__file__).resolve().parents[1] / "corpora/child_protocol"
+_LOOK = np.zeros((8, 8), np.uint8)
+_SCORES = Scores(100.0, 40.0, 200.0, 1 << 63, faces=(FaceBox(0.1, 0.2, 0.3, 0.4),))
+_STRIP = Strip.of([(9.0, _LOOK), (9.5, _LOOK)])
+_CUT = Boundary(2.0, 2.04, BoundaryKind.CUT)
+
+MESSAGES: tuple[tuple[str, object], ...] = (
+    ("Confined", Confinement(7, seccomp=True)),
+    ("Message", Segment(0, None, None, 250)),
+    ("Message", Segment(1, 12, 250, None)),
+    ("Message", Recording(10.0, 640, 360, "h264", "aac", 25.0)),
+    ("Message", Reached(0, 4.0)),
+    ("Message", Sample(1.5, Finished(b"\xff\xd8\xff\xd9", 640, 360, _SCORES), 0.5)),
+    ("Message", Ended(0, 250, 0.0, 10.0, (_CUT,), _STRIP, _STRIP)),
+    ("Message", Ended(1, 250, 10.0, 20.0, (_CUT, _CUT), _STRIP, Strip())),
+    ("Message", Sound(10.0, Track(1, "aac", "en", default=True), 2, Loudness(-20.0, 8.0, silent=False), ("note",))),
+    ("Message", 0.5),
+    ("Message", (np.zeros((2, 3, 3), np.uint8), "text", b"bytes", None, -1)),
+    ("Refused", ("NoVideoTrack", "nothing to see")),
+    ("Failed", "Traceback\nValueError: no"),
+    ("Finished", None),
+)
+
+
+def fuzz(seed: int, count: int) -> int:
+    """Try so many damaged answers, the same for the same seed. Returns how many of them were read as messages all the
+    same; raises what is a finding, with the answer's bytes in a note."""
+    generator = random.Random(seed)
+    seeds = corpus()
+    read = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(count):
+            content = damaged(generator, seeds)
+            try:
+                read += attempt(content, Path(folder))
+            except Exception as error:
+                error.add_note(f"answer: {content.hex()}")
+                raise
+    return read
+
+
+def corpus() -> list[bytes]:
+    """The messages that our code sends, and the kept answers of earlier findings."""
+    return [encode(each) for each in MESSAGES] + [path.read_bytes() for path in sorted(CORPUS.glob("*.bin"))]
+
+
+def attempt(content: bytes, folder: Path) -> bool:
+    """Whether an answer is read. Raises AssertionError where what was read is not what was sent."""
+    try:
+        word, value = _message(content)
+    except (Malformed, WorkerError):
+        return False
+    if word.value not in ("Refused", "Failed", "Finished"):
+        again = decode(encode(value))
+        assert type(again) is type(value), "another value after a second crossing"
+        for _ in range(2):
+            with suppress(WorkerError):
+                _hear(value, folder)
+    return True
+
+
+def _hear(value: Any, folder: Path) -> None:
+    """What the engine does with it, between two segments that are known."""
+    task = Task(Path("none"), Bounds(10**7, 60), SceneDetection(), Wanted(1), PictureSettings())
+    crew = _Crew(task, folder, lambda _: None)
+    for number in (0, 1, 2):
+        crew._planned(Segment(number))
+    if isinstance(value, Segment):
+        crew._planned(value)
+        return
+    crew._hear(Ended(1, 1, 0.0, 1.0, (), _STRIP, _STRIP))
+    crew._hear(value)
+    crew.joined()
+
+
+def damaged(generator: random.Random, seeds: list[bytes]) -> bytes:
+    """One of the seeds after one to four damages."""
+    content = bytearray(generator.choice(seeds))
+    for _ in range(generator.randint(1, 4)):
+        generator.choice(_DAMAGES)(generator, content, seeds)
+    return bytes(content)
+
+
+def _flip(generator: random.Random, content: bytearray, _: list[bytes]) -> None:
+    if content:
+        content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+
+
+def _number(generator: random.Random, content: bytearray, _: list[bytes]) -> None:
+    """Lengths and numbers that are hard to get right."""
+    at = generator.randrange(len(content) + 1)
+    choice = generator.choice((0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FF00000, 0x7FF80000, 0xFFF00000))
+    content[at : at + 4] = choice.to_bytes(4, "little")
+
+
+def _tag(generator: random.Random, content: bytearray, _: list[bytes]) -> None:
+    if content:
+        content[generator.randrange(len(content))] = generator.randrange(12)
+
+
+def _cut(generator: random.Random, content: bytearray, _: list[bytes]) -> None:
+    start, end = sorted(generator.randrange(len(content) + 1) for _ in "12")
+    del content[start:end]
+
+
+def _splice(generator: random.Random, content: bytearray, seeds: list[bytes]) -> None:
+    """A piece of another message."""
+    other = generator.choice(seeds)
+    start, end = sorted(generator.randrange(len(other) + 1) for _ in "12")
+    at = generator.randrange(len(content) + 1)
+    content[at:at] = other[start:end]
+
+
+def _nest(generator: random.Random, content: bytearray, _: list[bytes]) -> None:
+    """A sequence of one, many times."""
+    at = generator.randrange(len(content) + 1)
+    content[at:at] = b"\x08\x01\x00\x00\x00" * generator.choice((1, 15, 16, 17, 5000))
+
+
+_DAMAGES = (_flip, _number, _tag, _cut, _splice, _nest)
