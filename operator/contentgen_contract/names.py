@@ -189,3 +189,23 @@ class Reason(StrEnum):
     INSUFFICIENT_FRAMES = "InsufficientFrames"
     RESULT_UNREACHABLE = "ResultUnreachable"
     RESULT_INVALID = "ResultInvalid"
+
+
+# Why a worker may end a run: its verdicts on the source and on the provider's result, and on a spec that its image
+# cannot serve. Any other reason in an outcome is not believed.
+VERDICTS = frozenset(
+    {
+        Reason.INVALID_SPEC,
+        Reason.SOURCE_NOT_ALLOWED,
+        Reason.SOURCE_UNREACHABLE,
+        Reason.SOURCE_TOO_LARGE,
+        Reason.SOURCE_CHECKSUM_MISMATCH,
+        Reason.SOURCE_EMPTY,
+        Reason.UNSUPPORTED_MEDIA,
+        Reason.NO_VIDEO,
+        Reason.NO_AUDIO,
+        Reason.INSUFFICIENT_FRAMES,
+        Reason.RESULT_UNREACHABLE,
+        Reason.RESULT_INVALID,
+    }
+)

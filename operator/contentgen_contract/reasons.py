@@ -77,7 +77,9 @@ REASONS: dict[Reason, Explanation] = {
         "Nothing; to buy the same inputs again, give the contentgen.dev/rerun annotation a new value.",
     ),
     Reason.INVALID_SPEC: Explanation(
-        "The spec passed the API server but cannot be worked on; the message names the field.", "Correct the spec."
+        "The spec passed the API server but cannot be worked on, by the operator or by this worker image; the message "
+        "names the field.",
+        "Correct the spec; only a changed spec or a new contentgen.dev/rerun annotation starts the next run.",
     ),
     Reason.SUBMISSION_UNKNOWN: Explanation(
         "The provider may or may not have been paid: its reply was lost and it cannot find the request. Or it was "
@@ -102,7 +104,8 @@ REASONS: dict[Reason, Explanation] = {
         "Use a shorter recording or find what is slow; then set the rerun annotation.",
     ),
     Reason.LORA_FAILED: Explanation(
-        "A LoraTraining named in spec.loras failed.", "Mend that LoraTraining, or name another one."
+        "A LoraTraining named in spec.loras failed; the ImageGeneration waits for it, unpaid.",
+        "Mend that LoraTraining, or name another one; the generation goes on by itself then.",
     ),
     Reason.OUTPUT_MISSING: Explanation(
         "A worker said that it stored a file, but the bucket has not got it as it said.",

@@ -32,7 +32,8 @@ def conditions(state: State, last: ResourceStatus, now: datetime) -> tuple[Condi
 
 
 def _values(state: State) -> dict[Condition, bool]:
-    done, stuck, suspended = state.phase is Phase.COMPLETED, state.phase in _STUCK, state.phase is Phase.SUSPENDED
+    done, suspended = state.phase is Phase.COMPLETED, state.phase is Phase.SUSPENDED
+    stuck = state.phase in _STUCK or state.reason is Reason.LORA_FAILED
     values = {
         Condition.READY: done,
         Condition.RECONCILING: not (done or stuck or suspended),

@@ -31,11 +31,11 @@ from contentgen_operator.buying import (
 from contentgen_operator.cancelling import before_payment_stopped, billed, cancelling
 from contentgen_operator.case import Case, Doing, Policy
 from contentgen_operator.deletion import decide_deletion
-from contentgen_operator.observed import Observed, Resource
+from contentgen_operator.observed import LoraView, Observed, Resource
 from contentgen_operator.plan import Plan
 from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_of, submitting
 from contentgen_operator.purchases import Move, Purchase, PurchaseState
-from contentgen_operator.runs import current_run, frozen_spec
+from contentgen_operator.runs import current_run, ended, frozen_spec, replacing_run
 from contentgen_operator.stages import see_through, with_log
 from contentgen_operator.summary import invalid, notices_of, seen
 
@@ -55,7 +55,7 @@ def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy
         status = invalid(resource, error, now)
         notices = notices_of(resource, status)
         return Plan(status=status, notices=notices, finalizer=resource.deletes_files)
-    if run == resource.status.run and resource.status.phase and resource.status.phase.terminal:
+    if run == resource.status.run and ended(resource):
         return Plan(status=seen(resource), finalizer=resource.deletes_files)
     case = Case(resource=resource, run=run, spec=spec, observed=observed, now=now, policy=policy)
     return _suspended(case, _of_the_run(_with_said(case)))
@@ -174,13 +174,25 @@ def _waits_for_lora(case: Case) -> Plan | None:
     unready = next((lora for lora in case.observed.loras if lora.model_key is None), None)
     if unready is None:
         return None
-    if unready.phase is Phase.FAILED:
-        message = f"LoraTraining {unready.name} has failed; repair it, then set the annotation contentgen.dev/rerun"
-        return fail(case, Reason.LORA_FAILED, message)
-    state = unready.phase.value if unready.phase else "not there yet"
-    message = f"waiting for LoraTraining {unready.name}, which is {state}"
-    doing = Doing(phase=_before_submission(case), reason=Reason.WAITING_FOR_LORA, message=message)
-    return plan_of(case, doing, again=_LORA_WAIT_SECONDS)
+    # Nothing was started or paid, so an edit, such as another LoRA's name, need not wait for the end of this run.
+    run = replacing_run(case.resource, case.run, case.now)
+    if run is not None:
+        doing = Doing(phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA, message="the changed spec is read")
+        return plan_of(case, doing, run=run, again=SOON)
+    return plan_of(case, _without_lora(case, unready), again=_LORA_WAIT_SECONDS)
+
+
+def _without_lora(case: Case, lora: LoraView) -> Doing:
+    """The state of an ImageGeneration that lacks a LoRA: it goes on when the LoraTraining has a version."""
+    if lora.phase is Phase.FAILED:
+        message = (
+            f"LoraTraining {lora.name} has failed: {lora.message or 'it gives no cause'}; nothing was paid here, and "
+            "it goes on by itself once that LoraTraining has a version, or with another LoRA in spec.loras"
+        )
+        return Doing(phase=_before_submission(case), reason=Reason.LORA_FAILED, message=message)
+    state = lora.phase.value if lora.phase else "not there yet"
+    message = f"waiting for LoraTraining {lora.name}, which is {state}"
+    return Doing(phase=_before_submission(case), reason=Reason.WAITING_FOR_LORA, message=message)
 
 
 def _gate(case: Case) -> Plan:
@@ -198,7 +210,8 @@ def _gate(case: Case) -> Plan:
 def _before_submission(case: Case) -> Phase:
     """Pending, unless the run was further already: phases only go forward."""
     last = case.resource.status
-    waiting = last.phase in (None, Phase.PENDING, Phase.SUSPENDED) and case.run.facts is None
+    unstarted = last.phase in (None, Phase.PENDING, Phase.SUSPENDED) or last.reason == Reason.LORA_FAILED
+    waiting = unstarted and case.run.facts is None
     begun = last.run is not None and last.run.number == case.run.number and not waiting
     return Phase.SUBMITTING if begun else Phase.PENDING
 

@@ -11,11 +11,12 @@ from contentgen_contract.discard import Discard
 from contentgen_operator.clock import utc_now
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.records import Records
-from contentgen_operator.storage import NotDeleted, Storage
+from contentgen_operator.storage import BucketMissing, NotDeleted, Storage
 from contentgen_operator.worker_jobs import WorkerJobs
 
 _log = logging.getLogger(__name__)
 _SWEEP_SECONDS = 60
+_STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
 _JOB_RECORDS_KEPT = timedelta(days=30)  # longer than any Job runs
 
 
@@ -32,18 +33,38 @@ class Janitor:
         """Idempotent. Raises the stores' errors; what is not done then is done by a later sweep."""
         await self._records.mark_discarded(discard)
         await self._ledger.discard(discard.job_ids)
-        for prefix in discard.prefixes:
-            await self._storage.delete_prefix(prefix)
+        kept = [error for prefix in discard.prefixes if (error := await self._deleted(prefix)) is not None]
+        if kept:
+            raise kept[0]
         await self._records.forget(discard)
         _log.info("deleted all files of a deleted resource", extra={"jobId": discard.uid})
+
+    async def _deleted(self, prefix: str) -> Exception | None:
+        """The error of a prefix that could not be deleted: the other prefixes go all the same."""
+        try:
+            await self._storage.delete_prefix(prefix)
+        except _STORE_ERRORS as error:
+            return error
+        return None
+
+    async def sweep(self) -> None:
+        """One try for each mark: a resource whose files cannot be deleted holds up no other."""
+        for each in await self._records.to_discard():
+            try:
+                await self.discard(each)
+            except _STORE_ERRORS as error:
+                _log.warning("files of a deleted resource wait: %s", _short(error), extra={"jobId": each.uid})
 
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
             try:
                 await self._jobs.expire(utc_now() - _JOB_RECORDS_KEPT)
-                for each in await self._records.to_discard():
-                    await self.discard(each)
-            except (PyMongoError, BotoCoreError, ClientError, NotDeleted) as error:
-                _log.warning("files of deleted resources wait: %s", str(error).split("?", maxsplit=1)[0][:200])
+                await self.sweep()
+            except PyMongoError as error:
+                _log.warning("files of deleted resources wait: %s", _short(error))
             await asyncio.sleep(_SWEEP_SECONDS)
+
+
+def _short(error: Exception) -> str:
+    return str(error).split("?", maxsplit=1)[0][:200]

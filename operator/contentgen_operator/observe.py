@@ -140,7 +140,8 @@ class Observer:
             status = ResourceStatus.model_validate(body.get("status") or {})
         except ValidationError:  # a foreign hand in its status: not ready
             return LoraView(name=name)
-        return LoraView(name=name, phase=status.phase, model_key=_model_key(status))
+        message = (status.message or "")[:200]
+        return LoraView(name=name, phase=status.phase, model_key=_model_key(status), message=message)
 
     async def _search(self, purchase: Purchase) -> dict[str, Any]:
         try:

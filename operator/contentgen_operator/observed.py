@@ -11,6 +11,7 @@ from contentgen_contract.names import (
     FINALIZER,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
+    Condition,
     Kind,
     Phase,
     Reason,
@@ -21,7 +22,7 @@ from contentgen_contract.status import ResourceStatus
 from contentgen_operator.providers.base import RequestView
 from contentgen_operator.purchases import Purchase
 
-_FINAL = {phase.value for phase in Phase if phase.terminal}
+_FINAL = {Phase.COMPLETED.value: Condition.COMPLETE.value, Phase.FAILED.value: Condition.FAILED.value}
 
 
 class ResourceRef(Value):
@@ -101,12 +102,31 @@ class Resource(Value):
         return given if isinstance(given, int) else None
 
 
+def is_end(status: dict[str, Any]) -> bool:
+    """Whether a status (JSON) is the end of its run as the operator writes it: phase, conditions, completionTime and
+    versions agree. A phase that somebody else wrote, and an InvalidSpec that an edit got, don't agree.
+
+    LoraFailed was an end before it became a state in which the run waits.
+    """
+    phase = status.get("phase")
+    if phase not in _FINAL or status.get("reason") == Reason.LORA_FAILED or not status.get("completionTime"):
+        return False
+    true = {each.get("type") for each in status.get("conditions") or () if each.get("status") == "True"}
+    return _FINAL[phase] in true and made_its_version(status) == (phase == Phase.COMPLETED)
+
+
+def made_its_version(status: dict[str, Any]) -> bool:
+    """Whether the run of a status (JSON) is there and has stored its outputs."""
+    version = (status.get("run") or {}).get("version")
+    return version is not None and any(each.get("version") == version for each in status.get("versions") or ())
+
+
 def is_settled(body: dict[str, Any]) -> bool:
     """Whether there is nothing to do about a resource until it is changed: told from the JSON object alone, because
     an operator that starts sees thousands of them.
     """
     meta, status = body["metadata"], body.get("status") or {}
-    if status.get("phase") not in _FINAL or status.get("reason") == Reason.INVALID_SPEC:
+    if not is_end(status):
         return False
     deletes = (body.get("spec") or {}).get("deletionPolicy") == DeletionPolicy.DELETE
     return (
@@ -151,6 +171,7 @@ class LoraView(Value):
     name: str
     phase: Phase | None = None  # None: there is none, or it has not started
     model_key: str | None = None  # of its newest version
+    message: str = ""  # of its status
 
 
 class Stored(Value):

@@ -15,7 +15,7 @@ from contentgen_contract import derived, indexes
 from contentgen_contract.discard import Discard
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.record import config, source, status_word
-from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec
+from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, parse_spec
 from contentgen_contract.status import ResourceStatus, VersionStatus
 from contentgen_operator.observed import Resource
 from contentgen_operator.runs import frozen_spec, owner
@@ -108,7 +108,7 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
         "type": resource.ref.kind.record_type,
         "namespace": resource.ref.namespace,
         "name": resource.ref.name,
-        "config": config(spec),
+        "config": config(_named_as_now(resource, spec)),
         "metadata": _metadata(resource, spec).model_dump(mode="json", by_alias=True),
         "status": status_word(status.phase, status.reason),
         "phase": status.phase.value if status.phase else None,
@@ -132,6 +132,17 @@ def _metadata(resource: Resource, spec: Spec) -> Metadata:
         return Metadata.model_validate(resource.spec.get("metadata") or {})
     except ValidationError:
         return spec.metadata
+
+
+def _named_as_now(resource: Resource, spec: Spec) -> Spec:
+    """The run's spec with the LoRA's name as it is now: a rename trains nothing, and is true at once."""
+    if not isinstance(spec, LoraTrainingSpec):
+        return spec
+    try:
+        now = parse_spec(resource.ref.kind, resource.spec)
+    except ValidationError:
+        return spec
+    return spec.model_copy(update={"lora_name": now.lora_name}) if isinstance(now, LoraTrainingSpec) else spec
 
 
 def _newest_version(resource: Resource, status: ResourceStatus, url: Any) -> Document | None:

@@ -4,10 +4,10 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from contentgen_contract.names import Reason
-from contentgen_contract.spec import Spec, parse_spec, run_hash
-from contentgen_contract.status import RunStatus
-from contentgen_operator.observed import Resource
+from contentgen_contract.names import Phase, Reason
+from contentgen_contract.spec import LoraTrainingSpec, Spec, parse_spec, run_hash
+from contentgen_contract.status import ResourceStatus, RunStatus, dump_status
+from contentgen_operator.observed import Resource, is_end, made_its_version
 from contentgen_operator.purchases import PurchaseKey
 
 
@@ -23,22 +23,58 @@ def current_run(resource: Resource, now: datetime) -> RunStatus:
 
 
 def ended(resource: Resource) -> bool:
-    """Whether the last run is over."""
-    return resource.status.phase is not None and resource.status.phase.terminal
+    """Whether the last run is over, or an edit after it was invalid."""
+    status = resource.status
+    if status.phase is None or not status.phase.terminal:
+        return False
+    return _edit_was_invalid(status) or is_end(dump_status(status))
+
+
+def _edit_was_invalid(status: ResourceStatus) -> bool:
+    """Whether InvalidSpec was said of an edit, which started no run, and not by the run's worker.
+
+    Such a status has no completionTime. Those of older releases kept the completionTime of the run before.
+    """
+    if (status.phase, status.reason) != (Phase.FAILED, Reason.INVALID_SPEC):
+        return False
+    return status.completion_time is None or made_its_version(dump_status(status))
 
 
 def wants_another(resource: Resource, run: RunStatus) -> bool:
-    """Whether the resource asks for something else than what this run made."""
-    if resource.status.reason == Reason.INVALID_SPEC:  # said of a later spec, while the run stayed in the status
-        return True
-    return resource.rerun != run.rerun or asks_for_else(resource, run)
+    """Whether the resource asks for something else than what this run made.
+
+    Raises pydantic.ValidationError where the spec is wrong.
+    """
+    return _edit_was_invalid(resource.status) or resource.rerun != run.rerun or asks_for_else(resource, run)
 
 
 def asks_for_else(resource: Resource, run: RunStatus) -> bool:
-    """Whether the spec has become another in what decides the result."""
+    """Whether the spec differs from the run's in what decides the result; the name of a LoRA does not.
+
+    Raises pydantic.ValidationError where the spec is wrong.
+    """
     if resource.generation == run.generation:
         return False
-    return run_hash(resource.ref.kind, parse_spec(resource.ref.kind, resource.spec)) != run.run_hash
+    spec = parse_spec(resource.ref.kind, resource.spec)
+    return run_hash(resource.ref.kind, _named_as_before(spec, run)) != run.run_hash
+
+
+def _named_as_before(spec: Spec, run: RunStatus) -> Spec:
+    """The spec with the run's loraName, which is a part of the run's hash and decides nothing of the result."""
+    name = run.spec.get("loraName")
+    if isinstance(spec, LoraTrainingSpec) and isinstance(name, str):
+        return spec.model_copy(update={"lora_name": name})
+    return spec
+
+
+def replacing_run(resource: Resource, run: RunStatus, now: datetime) -> RunStatus | None:
+    """The run that takes the place of one for which nothing was started or paid; None where the resource asks for no
+    other, or its spec is wrong.
+    """
+    try:
+        return _new_run(resource, run, now) if wants_another(resource, run) else None
+    except ValidationError:
+        return None
 
 
 def generation_told(resource: Resource, run: RunStatus, *, ended: bool) -> int:

@@ -1,7 +1,7 @@
 """One stage of a run, which is one Job at a time: started, watched, tried again, and its words checked. Pure."""
 
 from contentgen_contract import keys
-from contentgen_contract.names import Reason, Stage
+from contentgen_contract.names import VERDICTS, Reason, Stage
 from contentgen_contract.orders import Outcome, StoredFile
 from contentgen_contract.status import MAX_LOGS, JobRef, RunStatus, StageLog
 from contentgen_operator import kinds
@@ -63,6 +63,8 @@ def _died(case: Case, stage: Stage, doing: Doing) -> Plan:
 
 def _judge(case: Case, stage: Stage, outcome: Outcome) -> Plan | Outcome:
     """A worker's words are checked: names against the stage's patterns, sizes and checksums against the bucket."""
+    if not outcome.succeeded and outcome.reason not in VERDICTS:
+        return fail(case, Reason.OUTCOME_INVALID, f"a worker may not give the reason {outcome.reason}")
     if not outcome.succeeded:
         return fail(case, outcome.reason, outcome.message + (_paid(case) if stage is Stage.COLLECT else ""))
     for file in outcome.files:

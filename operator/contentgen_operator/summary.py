@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 
 from contentgen_contract.models import model_of
-from contentgen_contract.names import Kind, Phase, Reason, Step, progress_at
+from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Reason, Step, progress_at
 from contentgen_contract.status import Cost, ResourceStatus, RunStatus
 from contentgen_operator import kinds, money
 from contentgen_operator.case import Case, Doing
@@ -124,8 +124,7 @@ def seen(resource: Resource) -> ResourceStatus:
 def invalid(resource: Resource, error: ValidationError, now: datetime) -> ResourceStatus:
     """The API server refuses most wrong specs; this is for what its schema cannot say, or an older schema let in."""
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "spec"
-    message = f"spec.{field}: {first['msg']}"
+    message = f"{_field(first['loc'])}: {first['msg']}"
     state = State(
         kind=resource.ref.kind,
         phase=Phase.FAILED,
@@ -142,9 +141,17 @@ def invalid(resource: Resource, error: ValidationError, now: datetime) -> Resour
             "phase": Phase.FAILED,
             "reason": Reason.INVALID_SPEC,
             "message": message,
+            "completion_time": None,  # no run has ended with this: see runs.ended
             "conditions": conditions(state, resource.status, now),
         }
     )
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """The field in the manifest that an error of parse_spec, or of a new run, speaks of."""
+    if location == ("rerun",):
+        return f"metadata.annotations[{RERUN_ANNOTATION}]"
+    return ".".join(["spec", *map(str, location)])
 
 
 def store_unavailable(resource: Resource, message: str, now: datetime) -> ResourceStatus:

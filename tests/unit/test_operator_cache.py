@@ -20,8 +20,24 @@ def body(version: str = "1", **status: Any) -> dict[str, Any]:
     return {"metadata": meta | {"managedFields": ["much"]}, "spec": {"prompt": "x"}, "status": status}
 
 
+END: dict[str, Any] = {
+    "phase": "Completed",
+    "observedGeneration": 2,
+    "completionTime": "2026-11-21T00:00:00Z",
+    "conditions": [{"type": "Complete", "status": "True"}, {"type": "Failed", "status": "False"}],
+    "run": {"rerun": None, "version": 1},
+    "versions": [{"version": 1}],
+}
+FAILED = END | {
+    "phase": "Failed",
+    "reason": "NoVideo",
+    "conditions": [{"type": "Complete", "status": "False"}, {"type": "Failed", "status": "True"}],
+    "run": {"version": 2},
+}
+
+
 def done(**changes: Any) -> dict[str, Any]:
-    return body(phase="Completed", observedGeneration=2, run={"rerun": None}) | changes
+    return body(**END) | changes
 
 
 def with_meta(given: dict[str, Any], **meta: Any) -> dict[str, Any]:
@@ -42,11 +58,18 @@ def job(*, finished: bool = False) -> dict[str, Any]:
     ("given", "settled"),
     [
         (done(), True),
-        (done(status={"phase": "Failed", "observedGeneration": 2, "run": {}}), True),
+        (done(status=FAILED), True),
         (body(), False),
         (body(phase="Processing", observedGeneration=2), False),
-        (done(status={"phase": "Completed", "observedGeneration": 1}), False),
-        (done(status={"phase": "Failed", "observedGeneration": 2, "reason": "InvalidSpec"}), False),
+        (done(status=END | {"observedGeneration": 1}), False),
+        (done(status=FAILED | {"reason": "InvalidSpec"}), True),
+        (done(status=FAILED | {"reason": "InvalidSpec", "completionTime": None}), False),  # of an edit
+        (done(status=FAILED | {"reason": "InvalidSpec", "run": END["run"]}), False),  # of an edit, by an older release
+        (done(status=FAILED | {"reason": "LoraFailed"}), False),
+        (done(status=END | {"phase": "Failed"}), False),  # these four are somebody else's
+        (done(status=END | {"run": None}), False),
+        (done(status=FAILED | {"phase": "Completed"}), False),
+        (done(status={"phase": "Failed", "observedGeneration": 2, "run": {}}), False),
         (with_meta(done(), annotations={"contentgen.dev/rerun": "1"}), False),
         (with_meta(done(), annotations={"another": "1"}), True),
         (with_meta(done(), deletionTimestamp="2026-11-21T00:00:00Z"), False),

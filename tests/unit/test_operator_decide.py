@@ -12,7 +12,7 @@ from contentgen_contract.status import ResourceStatus, VersionStatus, dump_statu
 from contentgen_operator.buying import COLLECT_SECONDS
 from contentgen_operator.case import Policy
 from contentgen_operator.decide import decide
-from contentgen_operator.observed import JobView, LoraView, Observed, Resource, Stored
+from contentgen_operator.observed import JobView, LoraView, Observed, Resource, Stored, is_settled
 from contentgen_operator.plan import Plan
 from contentgen_operator.providers.base import RequestState, RequestView
 from contentgen_operator.purchases import Purchase, PurchaseState
@@ -26,6 +26,11 @@ SPECS: dict[Kind, dict[str, Any]] = {
     LORA: {"loraName": "jesse", "triggerWord": "jf", "source": {"url": "https://example.com/talk.mp4"}},
     IMAGES: {"prompt": "a cat"},
     TRANSCRIPT: {"source": {"url": "https://example.com/talk.mp3"}},
+}
+ANOTHER: dict[Kind, dict[str, Any]] = {
+    LORA: SPECS[LORA] | {"triggerWord": "xx"},
+    IMAGES: SPECS[IMAGES] | {"prompt": "a dog"},
+    TRANSCRIPT: SPECS[TRANSCRIPT] | {"options": {"language": "en"}},
 }
 PREPARED: dict[Kind, dict[str, Any] | None] = {
     LORA: {
@@ -77,6 +82,11 @@ def resource(kind: Kind, status: ResourceStatus | None = None, **given: Any) -> 
     if given.get("deleting"):
         body["metadata"]["deletionTimestamp"] = "2026-11-21T12:00:00Z"
     return Resource.parse(kind, body)
+
+
+def settled(status: ResourceStatus) -> bool:
+    """Whether the watches deliver a resource with this status as one without work."""
+    return is_settled({"metadata": {"generation": 1}, "spec": {}, "status": dump_status(status)})
 
 
 def running(kind: Kind, stage: Stage | None = None, *, prepared: bool = True, **run: Any) -> ResourceStatus:
@@ -407,9 +417,51 @@ def test_what_was_submitted_is_not_paid_again_where_the_ledger_has_lost_it(kind:
     assert (again.status.run.paid_attempt, again.status.run.request_id) == (2, None)
 
 
-def test_a_failed_lora_fails_its_pictures() -> None:
-    plan = decide(with_lora(), Observed(loras=(LoraView(name="jesse", phase=Phase.FAILED),)), NOW, POLICY)
-    assert reason(plan) == (Phase.FAILED, Reason.LORA_FAILED)
+FAILED_LORA = Observed(loras=(LoraView(name="jesse", phase=Phase.FAILED, message="no picture"),))
+READY_LORA = Observed(
+    loras=(LoraView(name="jesse", phase=Phase.COMPLETED, model_key="loras/u/j/v1/model.safetensors"),)
+)
+
+
+def test_pictures_wait_for_a_failed_lora_and_go_on_when_it_has_a_version() -> None:
+    plan = decide(with_lora(), FAILED_LORA, NOW, POLICY)
+    assert reason(plan) == (Phase.PENDING, Reason.LORA_FAILED)
+    assert (plan.payment, plan.status.completion_time) == (None, None)
+    assert "no picture" in (plan.status.message or "")
+    assert plan.again_seconds is not None
+    seen = conditions(plan)
+    assert (seen["Failed"], seen["Stalled"], seen["Reconciling"]) == ("False", "True", "False")
+    again = decide(with_lora(status=plan.status), READY_LORA, NOW, POLICY)
+    assert again.payment is not None
+    assert conditions(again)["Stalled"] == "False"
+
+
+def failed_with_its_lora() -> ResourceStatus:
+    """As releases before wrote it: the end of the run."""
+    status = decide(with_lora(), FAILED_LORA, NOW, POLICY).status
+    true = [each.model_copy(update={"status": "True"}) if each.type == "Failed" else each for each in status.conditions]
+    return status.model_copy(update={"phase": Phase.FAILED, "completion_time": NOW, "conditions": tuple(true)})
+
+
+def test_pictures_that_an_older_release_failed_with_their_lora_wait_too() -> None:
+    status = failed_with_its_lora()
+    assert not settled(status)
+    waits = decide(with_lora(status=status), FAILED_LORA, NOW, POLICY)
+    assert reason(waits) == (Phase.PENDING, Reason.LORA_FAILED)
+    assert waits.status.run == status.run
+    assert decide(with_lora(status=status), READY_LORA, NOW, POLICY).payment is not None
+
+
+@pytest.mark.parametrize("seen", [FAILED_LORA, Observed(loras=(LoraView(name="jesse"),))])
+def test_an_edit_replaces_a_run_that_waits_for_a_lora(seen: Observed) -> None:
+    waits = decide(with_lora(), seen, NOW, POLICY).status
+    assert waits.run is not None
+    edited = resource(IMAGES, waits, spec={"prompt": "jf"}, generation=2)
+    run = decide(edited, seen, NOW, POLICY).status.run
+    assert run is not None
+    assert (run.number, run.version, run.spec) == (2, 1, {"prompt": "jf"})
+    wrong = resource(IMAGES, waits, spec={"prompt": ""}, generation=2)
+    assert decide(wrong, seen, NOW, POLICY).status.run == waits.run
 
 
 def test_a_ready_lora_is_drawn_with() -> None:
@@ -630,8 +682,9 @@ def test_a_crash_after_the_last_step_of_the_ledger_is_no_adoption() -> None:
 
 def done(kind: Kind, phase: Phase = Phase.COMPLETED, **changes: Any) -> ResourceStatus:
     plan = at(kind, Stage.COLLECT, finished(kind, Stage.COLLECT))
-    failed = {"phase": phase, "reason": Reason.JOB_FAILED} if phase is Phase.FAILED else {}
-    return plan.status.model_copy(update=failed | changes)
+    if phase is Phase.FAILED:
+        plan = at(kind, Stage.COLLECT, Observed(job=job(finished=True)), attempt=3)
+    return plan.status.model_copy(update=changes)
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -640,6 +693,18 @@ def test_the_end_is_final_and_quiet(kind: Kind, phase: Phase) -> None:
     status = done(kind, phase)
     plan = decide(resource(kind, status), Observed(), NOW + timedelta(days=1), POLICY)
     assert plan == Plan(status=status)
+
+
+def test_a_rename_of_a_lora_trains_nothing() -> None:
+    for status in (done(LORA), done(LORA, Phase.FAILED)):
+        renamed = resource(LORA, status, spec=SPECS[LORA] | {"loraName": "jesse_2"}, generation=2)
+        plan = decide(renamed, Observed(), NOW, POLICY)
+        assert (plan.status.run, plan.job, plan.payment) == (status.run, None, None)
+        assert plan.status.observed_generation == 2
+        both = SPECS[LORA] | {"loraName": "jesse_2", "triggerWord": "x"}
+        run = decide(resource(LORA, status, spec=both, generation=3), Observed(), NOW, POLICY).status.run
+        assert run is not None
+        assert run.run_hash == run_hash(LORA, parse_spec(LORA, both)), "the hash of a run holds its name, as before"
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -657,10 +722,7 @@ def test_an_edit_of_what_decides_nothing_starts_nothing(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_an_edit_of_inputs_is_the_next_run_and_a_rerun_too(kind: Kind) -> None:
-    other = {LORA: {"triggerWord": "xx"}, IMAGES: {"prompt": "a dog"}, TRANSCRIPT: {"options": {"language": "en"}}}[
-        kind
-    ]
-    edited = resource(kind, done(kind), spec=SPECS[kind] | other, generation=2)
+    edited = resource(kind, done(kind), spec=ANOTHER[kind], generation=2)
     rerun = resource(kind, done(kind), annotations={"contentgen.dev/rerun": "x"})
     for subject in (edited, rerun):
         plan = decide(subject, Observed(), NOW, POLICY)
@@ -770,6 +832,64 @@ def test_a_long_message_is_cut() -> None:
 
 
 # What is wrong
+
+
+@pytest.mark.parametrize(("kind", "stage"), STAGES)
+def test_an_invalid_spec_of_a_worker_ends_the_run(kind: Kind, stage: Stage) -> None:
+    verdict = outcome(kind, stage, reason="InvalidSpec", message="no Vision here", files=[], facts=None)
+    ended = at(kind, stage, finished(kind, stage, verdict)).status
+    assert (ended.phase, ended.reason) == (Phase.FAILED, Reason.INVALID_SPEC)
+    assert settled(ended)
+    for generation, spec in ((1, SPECS[kind]), (2, SPECS[kind] | {"metadata": {"tags": ["a"]}})):
+        plan = decide(resource(kind, ended, generation=generation, spec=spec), Observed(), NOW, POLICY)
+        assert (plan.status.run, plan.job, plan.payment) == (ended.run, None, None)
+    for edit in ({"generation": 2, "spec": ANOTHER[kind]}, {"annotations": {"contentgen.dev/rerun": "1"}}):
+        run = decide(resource(kind, ended, **edit), Observed(), NOW, POLICY).status.run
+        assert run is not None
+        assert run.number == 2
+
+
+@pytest.mark.parametrize("said", ["LoraFailed", "Suspended", "Cancelled", "SubmissionUnknown", "JobFailed"])
+def test_a_worker_may_give_verdicts_only(said: str) -> None:
+    verdict = outcome(TRANSCRIPT, Stage.PREPARE, reason=said, files=[], facts=None)
+    plan = at(TRANSCRIPT, Stage.PREPARE, finished(TRANSCRIPT, Stage.PREPARE, verdict))
+    assert reason(plan) == (Phase.FAILED, Reason.OUTCOME_INVALID)
+
+
+def test_an_invalid_edit_that_an_older_release_told_of_is_mended() -> None:
+    status = done(IMAGES)
+    wrong = decide(resource(IMAGES, status, spec={"prompt": ""}, generation=2), Observed(), NOW, POLICY).status
+    older = wrong.model_copy(update={"completion_time": status.completion_time})
+    outputs = status.versions[0].model_dump(mode="json", by_alias=True)
+    seen = Observed(purchase=purchase(IMAGES, PurchaseState.COLLECTED, outputs=outputs, actual_micros=1))
+    back = decide(resource(IMAGES, older, generation=3), seen, NOW, POLICY)
+    assert (back.status.phase, back.payment) == (Phase.COMPLETED, None)
+
+
+def test_a_rerun_annotation_that_is_too_long_is_named() -> None:
+    long = {"contentgen.dev/rerun": "x" * 257}
+    plan = decide(resource(IMAGES, annotations=long), Observed(), NOW, POLICY)
+    assert reason(plan) == (Phase.FAILED, Reason.INVALID_SPEC)
+    assert (plan.status.message or "").startswith("metadata.annotations[contentgen.dev/rerun]: ")
+
+
+# A status that somebody else wrote
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("phase", [Phase.COMPLETED, Phase.FAILED])
+def test_an_end_that_somebody_else_wrote_is_mended(kind: Kind, phase: Phase) -> None:
+    under_way = at(kind, Stage.COLLECT, Observed(job=job())).status
+    foreign = under_way.model_copy(update={"phase": phase, "completion_time": NOW, "reason": "Whatever"})
+    assert not settled(foreign)
+    paid = purchase(kind, PurchaseState.SUCCEEDED)
+    plan = decide(resource(kind, foreign), Observed(purchase=paid, job=job()), NOW, POLICY)
+    assert (reason(plan), plan.payment) == ((Phase.COLLECTING, Reason.COLLECTING), None)
+    assert plan.status.run is not None
+    assert plan.status.run.number == 1
+    alone = ResourceStatus(phase=phase, observed_generation=1, completion_time=NOW)
+    assert not settled(alone)
+    assert decide(resource(kind, alone), Observed(purchase=paid, job=job()), NOW, POLICY).status.run is not None
 
 
 def test_an_invalid_spec_is_said_once_and_mended() -> None:

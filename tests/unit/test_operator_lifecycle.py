@@ -9,9 +9,11 @@ import stamina
 from botocore.exceptions import EndpointConnectionError
 from pymongo.errors import AutoReconnect
 
+from contentgen_contract.discard import Discard
 from contentgen_contract.names import FINALIZER, Kind, Phase
 from contentgen_operator.providers.base import RequestState, RequestView, Unavailable
 from contentgen_operator.purchases import PurchaseState
+from contentgen_operator.storage import NotDeleted
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
@@ -153,6 +155,26 @@ async def test_stores_that_are_away_hold_nothing_up_and_files_are_deleted_later(
     (left,) = await janitor._records.to_discard()
     await janitor.discard(left)
     assert (world.storage.objects, world.database["jobs"].count_documents({})) == ({}, 0)
+
+
+async def test_one_prefix_that_cannot_be_deleted_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    janitor = world.process._actor._janitor
+    marks = [Discard(uid=uid, prefixes=(f"{uid}/a/", f"{uid}/b/"), job_ids=(uid,)) for uid in ("first", "second")]
+    for mark in marks:
+        await janitor._records.mark_discarded(mark)
+    world.storage.objects = {"first/a/x": 1, "first/b/x": 2, "second/a/x": 3, "second/b/x": 4}
+    delete = world.storage.delete_prefix
+
+    async def kept(prefix: str) -> None:
+        if prefix == "first/a/":
+            raise NotDeleted("first/a/x: AccessDenied")
+        await delete(prefix)
+
+    monkeypatch.setattr(world.storage, "delete_prefix", kept)
+    await janitor.sweep()
+    assert world.storage.objects == {"first/a/x": 1}
+    assert await janitor._records.to_discard() == marks[:1], "the next sweep tries it again"
 
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])

@@ -251,6 +251,16 @@ async def test_an_edit_of_tags_is_true_at_once() -> None:
     assert collection.find_one()["metadata"]["tags"] == ["new"]
 
 
+async def test_a_rename_of_a_lora_is_true_at_once() -> None:
+    collection, records = collection_and_records()
+    resource, status = case(Kind.LORA_TRAINING)
+    for name, told in (("renamed", "renamed"), ("not a name", "jesse_avatar")):
+        renamed = resource.model_copy(update={"spec": resource.spec | {"loraName": name}})
+        await records.write(renamed, status)
+        document = collection.find_one()
+        assert (document["config"]["loraName"], document["config"]["trigger"]) == (told, "jf")
+
+
 @pytest.mark.parametrize(("phase", "word"), [(Phase.PROCESSING, "cancelled"), (Phase.COMPLETED, "completed")])
 async def test_what_was_under_way_when_its_resource_went_is_cancelled(phase: Phase, word: str) -> None:
     collection, records = collection_and_records()
