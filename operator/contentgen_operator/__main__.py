@@ -39,6 +39,7 @@ from contentgen_operator.storage import Storage
 from contentgen_operator.stores import prepare_stores
 from contentgen_operator.watches import Watches
 from contentgen_operator.wiring import build_registry
+from contentgen_operator.witness import Witness
 from contentgen_runtime import logs, mongo
 from contentgen_runtime.servers import plain_server, tls_server
 
@@ -78,8 +79,17 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     storage, database = _storage(settings), mongo.connect(settings.mongodb_uri, settings.mongodb_database)
     ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
     providers = _providers(settings)
+    witness = Witness(ledger=ledger, records=records)
     cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records)
-    observer = Observer(kube=kube, cache=cache, storage=storage, ledger=ledger, providers=providers, reports=reports)
+    observer = Observer(
+        kube=kube,
+        cache=cache,
+        storage=storage,
+        ledger=ledger,
+        providers=providers,
+        reports=reports,
+        witness=witness,
+    )
     actor = Actor(
         kube=kube,
         storage=storage,
@@ -98,6 +108,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         reports=reports,
         policy=_order_policy(settings),
         wake=reconciler.wake,
+        witness=witness,
     )
     watches = Watches()
     health = Health(

@@ -27,6 +27,7 @@ from contentgen_operator.orders import Assignment, OrderPolicy, lifetime, work_o
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import purchase_key
 from contentgen_operator.storage import Storage
+from contentgen_operator.witness import Witness
 from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Desk:
         reports: Reports,
         policy: OrderPolicy,
         wake: Callable[[ResourceRef, float], Awaitable[None]],
+        witness: Witness,
     ) -> None:
         self._gatekeeper = gatekeeper
         self._storage = storage
@@ -54,11 +56,12 @@ class Desk:
         self._reports = reports
         self._policy = policy
         self._wake = wake
+        self._witness = witness
 
     async def assignment(self, token: str) -> Assignment:
         """Whose token this is."""
         try:
-            return await self._gatekeeper.assignment(token)
+            return await self._witness.assignment(await self._gatekeeper.assignment(token))
         except Unauthenticated as error:
             raise HTTPException(401, str(error)) from error
         except Forbidden as error:
@@ -83,9 +86,10 @@ class Desk:
         for claim in request.files:
             if not keys.is_output(kind, stage, claim.name):
                 raise HTTPException(422, f"the {stage} stage of a {kind} may not write {claim.name!r}")
-        kept = await self._storage.kept(assignment.prefix, request.files)
+        owner = assignment.owner
+        kept = await self._storage.kept(owner, assignment.prefix, request.files)
         good_for = lifetime(assignment, self._policy, utc_now())
-        grants = (self._storage.grant(assignment.prefix, claim, good_for) for claim in request.files)
+        grants = (self._storage.grant(owner, assignment.prefix, claim, good_for) for claim in request.files)
         return UploadGrants(grants=tuple(each.model_copy(update={"stored": each.name in kept}) for each in grants))
 
     async def outcome(self, assignment: Assignment) -> None:

@@ -6,7 +6,9 @@ import logging
 from botocore.exceptions import BotoCoreError, ClientError
 from pymongo.errors import PyMongoError
 
+from contentgen_contract import ownership
 from contentgen_contract.discard import Discard
+from contentgen_contract.ownership import owns
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.records import Records
 from contentgen_operator.storage import NotDeleted, Storage
@@ -27,8 +29,14 @@ class Janitor:
         """Idempotent. Raises the stores' errors; what is not done then is done by a later sweep."""
         await self._records.mark_discarded(discard)
         await self._ledger.discard(discard.job_ids)
+        owner = ownership.of_jobs((discard.uid, *discard.job_ids), discard.prefixes)
         for prefix in discard.prefixes:
-            await self._storage.delete_prefix(prefix)
+            if owns(owner, prefix):
+                await self._storage.delete_prefix(owner, prefix)
+            else:
+                _log.warning(
+                    "a mark of deletion names %r, which is not its job's", prefix, extra={"jobId": discard.uid}
+                )
         await self._records.forget(discard)
         _log.info("deleted all files of a deleted resource", extra={"jobId": discard.uid})
 

@@ -6,10 +6,11 @@ from contentgen_contract import keys
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.orders import DatasetFacts, Download, Limits, WorkOrder
+from contentgen_contract.ownership import Owner
 from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import JobRef, RunStatus
 from contentgen_operator.observed import Resource
-from contentgen_operator.runs import frozen_spec, owner
+from contentgen_operator.runs import frozen_spec, own_files, owner
 from contentgen_operator.storage import Storage
 
 _PREVIEWS = 12  # training pictures on a LoRA's contact sheet
@@ -42,6 +43,11 @@ class Assignment(Value):
         return self._prefix(Stage.PREPARE)
 
     @property
+    def owner(self) -> Owner:
+        """What the Job's resource owns."""
+        return own_files(self.resource, owner(self.resource, self.spec))
+
+    @property
     def spec(self) -> Spec:
         """The frozen spec."""
         return frozen_spec(self.resource, self.run)
@@ -64,8 +70,11 @@ def work_order(
     ref, run, job = assignment.resource.ref, assignment.run, assignment.job
     good_for = lifetime(assignment, policy, now)
 
+    # The ledger names the answer: where it was bought by a job before this one, it lies in that one's folder.
+    readable = assignment.owner | Owner(keys=frozenset({result_key} if result_key else ()))
+
     def signed(key: str) -> Download:
-        return Download(url=storage.worker_get(key, good_for), trusted=True)
+        return Download(url=storage.worker_get(readable, key, good_for), trusted=True)
 
     collecting_lora = job.stage is Stage.COLLECT and ref.kind is Kind.LORA_TRAINING and run.facts is not None
     return WorkOrder(
@@ -82,7 +91,9 @@ def work_order(
         dataset_previews=tuple(map(signed, _previews(assignment))) if collecting_lora else (),
         allowed_hosts=policy.allowed_hosts,
         limits=policy.limits,
-        outcome_url=storage.worker_put(keys.outcome(ref.uid, run.number, job.stage, job.attempt), good_for),
+        outcome_url=storage.worker_put(
+            assignment.owner, keys.outcome(ref.uid, run.number, job.stage, job.attempt), good_for
+        ),
     )
 
 

@@ -21,8 +21,10 @@ from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, ResourceRef
 from contentgen_operator.orders import OrderPolicy
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
 from contentgen_operator.storage import Storage
+from contentgen_operator.witness import Witness
 
 SPECS: dict[Kind, dict[str, Any]] = {
     Kind.LORA_TRAINING: {"loraName": "jesse", "triggerWord": "jf", "source": {"url": "https://h/talk.mp4"}},
@@ -140,8 +142,8 @@ class Setting:
         self.reports = Reports()
         self.cache = Cache()
         self.woken: list[tuple[ResourceRef, float]] = []
-        collection: Any = mongomock.MongoClient(tz_aware=True)["db"]["ledger"]
-        self.ledger = Ledger(collection)
+        self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
+        self.ledger = Ledger(self.database["ledger"])
         self.client: Any = None
 
     async def wake(self, ref: ResourceRef, delay: float) -> None:
@@ -173,6 +175,7 @@ async def setting(bucket: Storage) -> AsyncIterator[Setting]:
         reports=made.reports,
         policy=OrderPolicy(stage_deadline=timedelta(hours=1), allowed_hosts=("h:1",)),
         wake=made.wake,
+        witness=Witness(ledger=made.ledger, records=Records(made.database["jobs"], bucket)),
     )
     transport = httpx.ASGITransport(create_app(desk))
     async with httpx.AsyncClient(transport=transport, base_url="https://desk") as client:
@@ -262,7 +265,7 @@ async def test_uploads_are_granted_under_the_own_prefix(setting: Setting) -> Non
 async def test_what_is_stored_already_is_said(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, list[str]]] = []
 
-    async def kept(_: Storage, prefix: str, claims: Sequence[FileClaim]) -> frozenset[str]:
+    async def kept(_: Storage, _owner: object, prefix: str, claims: Sequence[FileClaim]) -> frozenset[str]:
         asked.append((prefix, [each.name for each in claims]))
         return frozenset({"dataset.zip"})
 

@@ -140,7 +140,7 @@ async def test_stores_that_are_away_hold_nothing_up_and_files_are_deleted_later(
     world.kube.apply(IMAGES, SPECS[IMAGES] | DELETE)
     await world.finish(IMAGES)
 
-    async def away(prefix: str) -> None:
+    async def away(_owner: object, _prefix: str) -> None:
         raise error
 
     monkeypatch.setattr(world.storage, "delete_prefix", away)
