@@ -208,7 +208,7 @@ def _policy(settings: Settings) -> Policy:
         stage_attempts=settings.stage_attempts,
         provider_seconds=settings.provider_deadline_seconds,
         bucket=settings.s3_bucket,
-        source_buckets=settings.source_buckets,
+        sources=settings.sources,
         allowed_hosts=settings.allowed_hosts,
         prices=PRICES | settings.prices,
     )
@@ -218,6 +218,8 @@ def _order_policy(settings: Settings) -> OrderPolicy:
     return OrderPolicy(
         limits=settings.limits,
         allowed_hosts=settings.allowed_hosts,
+        bucket=settings.s3_bucket,
+        sources=settings.sources,
         stage_deadline=timedelta(seconds=settings.stage_deadline_seconds),
     )
 

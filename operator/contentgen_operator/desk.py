@@ -23,7 +23,7 @@ from contentgen_operator.clock import utc_now
 from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Unauthenticated
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
-from contentgen_operator.orders import Assignment, OrderPolicy, lifetime, work_order
+from contentgen_operator.orders import Assignment, OrderPolicy, SourceRefused, lifetime, work_order
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import purchase_key
 from contentgen_operator.storage import Storage
@@ -73,7 +73,11 @@ class Desk:
         """The work order."""
         purchase = await self._ledger.get(purchase_key(assignment.resource, assignment.run))
         result_key = purchase.result_key if purchase else None
-        return work_order(assignment, result_key, self._storage, self._policy, utc_now())
+        try:
+            return work_order(assignment, result_key, self._storage, self._policy, utc_now())
+        except SourceRefused as error:
+            _log.warning("a source is refused: %s", error, extra=assignment.resource.ref.about)
+            raise HTTPException(403, str(error)) from error
 
     async def progress(self, assignment: Assignment, progress: Progress) -> None:
         """Keep the newest; the queue joins what comes within a second."""

@@ -7,6 +7,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.orders import DatasetFacts, Download, Limits, WorkOrder
 from contentgen_contract.ownership import Owner
+from contentgen_contract.sources import SourceGrant, address_of, refusal
 from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import JobRef, RunStatus
 from contentgen_operator.observed import Resource
@@ -17,11 +18,17 @@ _PREVIEWS = 12  # training pictures on a LoRA's contact sheet
 SLACK = timedelta(minutes=15)  # deadlines are not met to the second
 
 
+class SourceRefused(Exception):
+    """The source is not granted to the namespace."""
+
+
 class OrderPolicy(Value):
     """The settings that work orders depend on."""
 
     limits: Limits = Limits()
     allowed_hosts: tuple[str, ...] = ()
+    bucket: str = ""  # the operator's own
+    sources: tuple[SourceGrant, ...] = ()
     stage_deadline: timedelta = timedelta(hours=4)
 
 
@@ -85,7 +92,7 @@ def work_order(
         attempt=job.attempt,
         user_id=owner(assignment.resource, assignment.spec),
         spec=assignment.spec.model_dump(mode="json", by_alias=True),
-        source=_source(assignment, storage, good_for) if job.stage is Stage.PREPARE else None,
+        source=_source(assignment, storage, policy, good_for) if job.stage is Stage.PREPARE else None,
         result=signed(result_key) if job.stage is Stage.COLLECT and result_key else None,
         dataset=signed(assignment.dataset_prefix + "dataset.json") if collecting_lora else None,
         dataset_previews=tuple(map(signed, _previews(assignment))) if collecting_lora else (),
@@ -97,13 +104,18 @@ def work_order(
     )
 
 
-def _source(assignment: Assignment, storage: Storage, good_for: timedelta) -> Download | None:
+def _source(assignment: Assignment, storage: Storage, policy: OrderPolicy, good_for: timedelta) -> Download | None:
+    """The source to fetch. Raises SourceRefused: the run's spec comes from the status, so it is checked here again."""
     spec = assignment.spec
     if isinstance(spec, ImageGenerationSpec):
         return None
     url, sha256 = spec.source.url, spec.source.sha256
     if url.startswith("s3://"):
-        return Download(url=storage.source_get(url, good_for), trusted=True, sha256=sha256)
+        why = refusal(url, assignment.resource.ref.namespace, policy.sources, policy.bucket)
+        address = address_of(url)
+        if why is not None or isinstance(address, str):
+            raise SourceRefused(f"spec.source.url: {why}")
+        return Download(url=storage.source_get(address, good_for), trusted=True, sha256=sha256)
     return Download(url=url, sha256=sha256)
 
 

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -21,6 +20,7 @@ from pydantic import ValidationError
 
 from contentgen_contract.orders import FileClaim, Outcome, UploadGrant
 from contentgen_contract.ownership import NotOwned, Owner, owned
+from contentgen_contract.sources import Address, same_bucket
 from contentgen_operator.observed import Stored
 from contentgen_runtime import s3
 
@@ -116,10 +116,11 @@ class Storage:
         params = {"Bucket": self.bucket, "Key": owned(owner, key), "ContentType": "application/json"}
         return self._sign(self._client, "put_object", params, lifetime)
 
-    def source_get(self, url: str, lifetime: timedelta) -> str:
-        """A URL for an `s3://bucket/key` source."""
-        parts = urlsplit(url)
-        params = {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")}
+    def source_get(self, source: Address, lifetime: timedelta) -> str:
+        """A URL for an `s3://bucket/key` source that was granted. Raises NotOwned for our own bucket, in any case."""
+        if same_bucket(source.bucket, self.bucket):
+            raise NotOwned(f"s3://{source.bucket}/{source.key}")
+        params = {"Bucket": source.bucket, "Key": source.key}
         return self._sign(self._client, "get_object", params, lifetime)
 
     def provider_get(self, owner: Owner, key: str) -> str:

@@ -23,6 +23,7 @@ from contentgen_contract import keys, ownership
 from contentgen_contract.names import Kind, Phase, Reason, Stage
 from contentgen_contract.orders import FileClaim, StoredFile
 from contentgen_contract.ownership import Owner
+from contentgen_contract.sources import Address
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, ResourceRef, Stored
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
@@ -47,6 +48,12 @@ def storage(s3: S3Server) -> Storage:
     made = Storage(bucket="assets", region="us-east-1", endpoint=s3.endpoint, public_endpoint=None)
     made.ensure_bucket()
     return made
+
+
+def storage_of_another(storage: Storage) -> Storage:
+    """That of an operator with another bucket, for which `storage`'s is a source."""
+    endpoint = storage._client.meta.endpoint_url
+    return Storage(bucket="another", region="us-east-1", endpoint=endpoint, public_endpoint=None)
 
 
 def purchase(**changes: Any) -> Purchase:
@@ -166,7 +173,9 @@ async def test_a_worker_leaves_its_outcome_and_reads_its_files(storage: Storage)
     assert not outcome.succeeded
     assert httpx.get(storage.worker_get(OWNER, "runs/j/1/prepare-1.json", timedelta(minutes=5))).content == body
     assert httpx.get(storage.provider_get(OWNER, "runs/j/1/prepare-1.json")).content == body
-    assert httpx.get(storage.source_get("s3://assets/runs/j/1/prepare-1.json", timedelta(minutes=5))).content == body
+    source = Address("assets", "runs/j/1/prepare-1.json")
+    assert httpx.get(storage_of_another(storage).source_get(source, timedelta(minutes=5))).content == body
+    )
     assert httpx.get(storage.plain_url("runs/j/1/prepare-1.json")).status_code == 403, "the bucket is private"
     assert httpx.put(url, content=b"{", headers={"Content-Type": "application/json"}).status_code == 200
     with pytest.raises(InvalidOutcome):
@@ -239,7 +248,7 @@ async def test_a_url_reads_one_object_and_ends(storage: Storage, reader: str, mo
     signers: dict[str, Callable[[], str]] = {
         "worker": lambda: storage.worker_get(OWNER, "readable/a.json", lifetime),
         "provider": lambda: storage.provider_get(OWNER, "readable/a.json"),
-        "source": lambda: storage.source_get(f"s3://{storage.bucket}/readable/a.json", lifetime),
+        "source": lambda: storage_of_another(storage).source_get(Address(storage.bucket, "readable/a.json"), lifetime),
     }
     with signed_ago(4 * 60):
         url = signers[reader]()
