@@ -22,6 +22,7 @@ import boto3
 from contentgen_bench.surroundings import running
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.orders import Download, Outcome, UploadGrants, UploadRequest, WorkOrder
+from contentgen_contract.ownership import Owner
 from contentgen_operator.storage import Storage
 from contentgen_sandbox.stores import minimal_environment
 from contentgen_sandbox.testing import free_port, s3_server
@@ -84,6 +85,7 @@ class OneDesk:
     def __init__(self, store: FarStore, source: str, prefix: str, spec: dict[str, Any]) -> None:
         self._store = store
         self._prefix = prefix
+        self._owner = Owner(folders=frozenset({prefix}), keys=frozenset({source}))
         self._order = WorkOrder(
             job_id="bench",
             kind=Kind.LORA_TRAINING,
@@ -92,8 +94,8 @@ class OneDesk:
             attempt=1,
             user_id="bench",
             spec=spec,
-            source=Download(url=store.storage.worker_get(source, _LIFETIME), trusted=True),
-            outcome_url=store.storage.worker_put(f"{prefix}outcome.json", _LIFETIME),
+            source=Download(url=store.storage.worker_get(self._owner, source, _LIFETIME), trusted=True),
+            outcome_url=store.storage.worker_put(self._owner, f"{prefix}outcome.json", _LIFETIME),
         )
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -122,7 +124,7 @@ class OneDesk:
             return self._order.model_dump_json(by_alias=True).encode()
         if path == "/v1/uploads":
             claims = UploadRequest.model_validate_json(body).files
-            grants = tuple(self._store.storage.grant(self._prefix, claim, _LIFETIME) for claim in claims)
+            grants = tuple(self._store.storage.grant(self._owner, self._prefix, claim, _LIFETIME) for claim in claims)
             return UploadGrants(grants=grants).model_dump_json(by_alias=True).encode()
         return json.dumps({}).encode()
 

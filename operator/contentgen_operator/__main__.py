@@ -39,6 +39,7 @@ from contentgen_operator.storage import Storage
 from contentgen_operator.stores import prepare_stores
 from contentgen_operator.watches import Watches
 from contentgen_operator.wiring import build_registry
+from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import WorkerJobs
 from contentgen_runtime import logs, mongo
 from contentgen_runtime.servers import plain_server, tls_server
@@ -80,8 +81,16 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
     cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs)
+    witness = Witness(ledger=ledger, records=records)
     observer = Observer(
-        kube=kube, cache=cache, storage=storage, ledger=ledger, jobs=jobs, providers=providers, reports=reports
+        kube=kube,
+        cache=cache,
+        storage=storage,
+        ledger=ledger,
+        jobs=jobs,
+        providers=providers,
+        reports=reports,
+        witness=witness,
     )
     actor = Actor(
         kube=kube,
@@ -102,6 +111,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         reports=reports,
         policy=_order_policy(settings),
         wake=reconciler.wake,
+        witness=witness,
     )
     watches = Watches()
     health = Health(
@@ -201,7 +211,7 @@ def _policy(settings: Settings) -> Policy:
         stage_attempts=settings.stage_attempts,
         provider_seconds=settings.provider_deadline_seconds,
         bucket=settings.s3_bucket,
-        source_buckets=settings.source_buckets,
+        sources=settings.sources,
         allowed_hosts=settings.allowed_hosts,
         prices=PRICES | settings.prices,
     )
@@ -211,6 +221,8 @@ def _order_policy(settings: Settings) -> OrderPolicy:
     return OrderPolicy(
         limits=settings.limits,
         allowed_hosts=settings.allowed_hosts,
+        bucket=settings.s3_bucket,
+        sources=settings.sources,
         stage_deadline=timedelta(seconds=settings.stage_deadline_seconds),
     )
 

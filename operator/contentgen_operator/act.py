@@ -16,7 +16,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kubernetes.aio.client.exceptions import ApiException
 from pymongo.errors import PyMongoError
 
+from contentgen_contract import ownership
 from contentgen_contract.names import API_VERSION, FINALIZER, Stage
+from contentgen_contract.ownership import Owner
 from contentgen_contract.status import JobRef, ResourceStatus, RunStatus, dump_status
 from contentgen_operator.cache import Cache
 from contentgen_operator.janitor import Janitor
@@ -76,7 +78,7 @@ class Actor:
         if plan.finalizer and not resource.deleting:
             resource = await self._with_finalizer(resource)
         if plan.store is not None:
-            await self._storage.put_json(plan.store.key, plan.store.document)
+            await self._storage.put_json(plan.store.owner, plan.store.key, plan.store.document)
         if plan.cancel is not None:
             await self._cancel(plan.cancel, now, last_chance=plan.last_chance)
         for move in plan.moves:
@@ -151,7 +153,9 @@ class Actor:
         """The only place that spends money: at most one POST, and only by whoever wrote the intent."""
         if not await self._ledger.intend(payment.key, payment.purchase):
             return
-        call = payment.call.model_copy(update={"arguments": self._signed(payment.call.arguments)})
+        bought, kind = payment.purchase, payment.key.kind
+        inputs = ownership.of_job(kind, bought.job_id, (bought.user_id,)) | Owner(keys=frozenset(bought.loras))
+        call = payment.call.model_copy(update={"arguments": self._signed(inputs, payment.call.arguments)})
         await self._note(await self._send(payment, call, now))
 
     async def _send(self, payment: Payment, call: Call, now: datetime) -> Move:
@@ -177,15 +181,15 @@ class Actor:
         # Should it never succeed, the intent stays, and the request is found by its marker.
         await self._ledger.move(move)
 
-    def _signed(self, value: Any) -> Any:
+    def _signed(self, inputs: Owner, value: Any) -> Any:
         """The arguments with every StoredObject replaced by a URL for the provider."""
         match value:
             case StoredObject(key=key):
-                return self._storage.provider_get(key)
+                return self._storage.provider_get(inputs, key)
             case dict():
-                return {name: self._signed(each) for name, each in value.items()}
+                return {name: self._signed(inputs, each) for name, each in value.items()}
             case list():
-                return [self._signed(each) for each in value]
+                return [self._signed(inputs, each) for each in value]
             case _:
                 return value
 

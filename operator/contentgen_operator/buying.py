@@ -3,7 +3,7 @@
 import math
 from datetime import datetime
 
-from contentgen_contract import keys
+from contentgen_contract import keys, ownership
 from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Stage
 from contentgen_operator import kinds
 from contentgen_operator.case import Case, Doing
@@ -167,7 +167,9 @@ def _store_result(case: Case, purchase: Purchase, result: dict[str, object]) -> 
     move = move_of(case, purchase, PurchaseState.SUCCEEDED, **changes)
     first = case.run.model_copy(update={"job": None})
     plan = start(case.model_copy(update={"run": first}), Stage.COLLECT, collecting("the provider has finished"), 1)
-    store = StoredDocument(key=key, document=dict(result))
+    # The job that first asked, as the ledger has it: one that was deleted since may have bought what this run takes.
+    buyer = ownership.of_job(case.kind, purchase.job_id, ())
+    store = StoredDocument(owner=buyer, key=key, document=dict(result))
     return plan.model_copy(update={"moves": (move,), "store": store, "finalizer": case.resource.deletes_files})
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from contentgen_contract import keys
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
+from contentgen_contract.sources import SourceGrant
 from contentgen_contract.spec import Spec
 from contentgen_contract.status import RunStatus
 from contentgen_operator import kinds, money
@@ -17,7 +18,7 @@ class Policy(Value):
     """The settings that decisions depend on."""
 
     bucket: str = ""
-    source_buckets: tuple[str, ...] = ()
+    sources: tuple[SourceGrant, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     poll_seconds: float = 5
     adoption_seconds: int = 7200

@@ -8,10 +8,10 @@ that is lost, doubled or late changes nothing.
 
 from collections.abc import Callable
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from contentgen_contract import sources
 from contentgen_contract.addresses import literal_refusal
 from contentgen_contract.names import MILESTONES, Phase, Reason, Stage, Step
 from contentgen_contract.orders import AudioFacts, DatasetFacts, Outcome
@@ -122,16 +122,12 @@ def _prepare(case: Case) -> Plan:
 
 
 def _source_refused(case: Case) -> str | None:
-    """The operator signs s3:// sources with its own rights, so only buckets that it was told may be read."""
+    """Why an s3:// source may not be read; the operator would sign it with its own rights."""
     if isinstance(case.spec, ImageGenerationSpec) or not case.spec.source.url.startswith("s3://"):
         return None
-    bucket, path = urlsplit(case.spec.source.url)[1:3]
-    if not path.strip("/"):
-        return f"spec.source.url: s3://{bucket} names a bucket and no file in it"
-    if bucket in case.policy.source_buckets:
-        return None
-    allowed = ", ".join(case.policy.source_buckets) or "none"
-    return f"spec.source.url: bucket {bucket!r} may not be read; allowed by the operator's settings: {allowed}"
+    policy, namespace = case.policy, case.resource.ref.namespace
+    why = sources.refusal(case.spec.source.url, namespace, policy.sources, policy.bucket)
+    return f"spec.source.url: {why}" if why else None
 
 
 def _lora_refused(case: Case) -> str | None:

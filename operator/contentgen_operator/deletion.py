@@ -7,14 +7,17 @@ no namespace is stuck because a store or a provider is away.
 
 from datetime import datetime
 
-from contentgen_contract import keys
+from contentgen_contract import ownership
 from contentgen_contract.discard import Discard
+from contentgen_contract.names import Kind
+from contentgen_contract.ownership import Owner
+from contentgen_contract.status import VersionStatus
 from contentgen_operator.buying import cancellation
 from contentgen_operator.case import Policy
 from contentgen_operator.observed import Observed, Resource
 from contentgen_operator.plan import Plan
 from contentgen_operator.purchases import PurchaseState
-from contentgen_operator.runs import purchase_key
+from contentgen_operator.runs import admitted_user, own_files, purchase_key
 
 
 def decide_deletion(resource: Resource, observed: Observed, now: datetime, policy: Policy) -> Plan:
@@ -36,11 +39,20 @@ def grace_is_over(resource: Resource, now: datetime, policy: Policy) -> bool:
 
 
 def discard_of(resource: Resource) -> Discard:
-    """Everything that was stored for the resource, also what it took over from one that was deleted before it."""
+    """Everything that was stored for the resource, also what it took over from one that was deleted before it.
+
+    The versions of its status have been verified (`witness.py`).
+    """
     run, uid = resource.status.run, resource.ref.uid
-    owners = {resource.ref.namespace, *(spec.get("userId") for spec in (resource.spec, run.spec if run else {}))}
-    prefixes = {prefix for owner in owners if owner for prefix in keys.job_prefixes(resource.ref.kind, owner, uid)}
-    prefixes |= {keys.job_prefix_of(file.key) for version in resource.status.versions for file in version.files}
+    users = {resource.ref.namespace, admitted_user(resource)}
+    users |= {str(run.spec["userId"])} if run and run.spec.get("userId") else set()
+    own = own_files(resource, *users)
+    earlier = [_files_of(resource.ref.kind, version) for version in resource.status.versions]
     jobs = {uid, *(version.job_id for version in resource.status.versions if version.job_id)}
-    prefixes |= {keys.internal_prefix(job) for job in jobs}
-    return Discard(uid=uid, prefixes=tuple(sorted(prefixes)), job_ids=tuple(sorted(jobs)))
+    return Discard(
+        uid=uid, prefixes=tuple(sorted(ownership.union([own, *earlier]).folders)), job_ids=tuple(sorted(jobs))
+    )
+
+
+def _files_of(kind: Kind, version: VersionStatus) -> Owner:
+    return ownership.of_outputs(kind, [version.model_dump(mode="json", by_alias=True)])

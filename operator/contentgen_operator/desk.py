@@ -24,10 +24,11 @@ from contentgen_operator.clock import utc_now
 from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Refusal, Unauthenticated
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
-from contentgen_operator.orders import Assignment, OrderPolicy, lifetime, work_order
+from contentgen_operator.orders import Assignment, OrderPolicy, SourceRefused, lifetime, work_order
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import purchase_key
 from contentgen_operator.storage import Storage
+from contentgen_operator.witness import Witness
 from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Desk:
         reports: Reports,
         policy: OrderPolicy,
         wake: Callable[[ResourceRef, float], Awaitable[None]],
+        witness: Witness,
     ) -> None:
         self._gatekeeper = gatekeeper
         self._storage = storage
@@ -62,11 +64,12 @@ class Desk:
         self._reports = reports
         self._policy = policy
         self._wake = wake
+        self._witness = witness
 
     async def assignment(self, token: str, asked: str) -> Assignment:
         """Whose token this is. Raises HTTPException and logs who `asked` for what, such as "GET /v1/order"."""
         try:
-            return await self._gatekeeper.assignment(token)
+            return await self._witness.assignment(await self._gatekeeper.assignment(token))
         except Refusal as error:
             _log.warning("%s was refused %s: %s", error.who, asked, error)
             raise _REFUSALS[type(error)](str(error)) from error
@@ -75,7 +78,11 @@ class Desk:
         """The work order."""
         purchase = await self._ledger.get(purchase_key(assignment.resource, assignment.run))
         result_key = purchase.result_key if purchase else None
-        return work_order(assignment, result_key, self._storage, self._policy, utc_now())
+        try:
+            return work_order(assignment, result_key, self._storage, self._policy, utc_now())
+        except SourceRefused as error:
+            _log.warning("a source is refused: %s", error, extra=assignment.resource.ref.about)
+            raise HTTPException(403, str(error)) from error
 
     async def progress(self, assignment: Assignment, progress: Progress) -> None:
         """Keep the newest; the queue joins what comes within a second."""
@@ -88,9 +95,10 @@ class Desk:
         for claim in request.files:
             if not keys.is_output(kind, stage, claim.name):
                 raise HTTPException(422, f"the {stage} stage of a {kind} may not write {claim.name!r}")
-        kept = await self._storage.kept(assignment.prefix, request.files)
+        owner = assignment.owner
+        kept = await self._storage.kept(owner, assignment.prefix, request.files)
         good_for = lifetime(assignment, self._policy, utc_now())
-        grants = (self._storage.grant(assignment.prefix, claim, good_for) for claim in request.files)
+        grants = (self._storage.grant(owner, assignment.prefix, claim, good_for) for claim in request.files)
         return UploadGrants(grants=tuple(each.model_copy(update={"stored": each.name in kept}) for each in grants))
 
     async def outcome(self, assignment: Assignment) -> None:

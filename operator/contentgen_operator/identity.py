@@ -13,7 +13,6 @@ from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube
 from contentgen_operator.observed import JobView, Resource
 from contentgen_operator.orders import Assignment
-from contentgen_operator.runs import ended
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 
 _POD_NAME = "authentication.kubernetes.io/pod-name"
@@ -86,7 +85,7 @@ class Gatekeeper:
         run = resource.status.run
         if run is None or run.number < job.run:
             raise NotYet("the status does not have this run yet", who)
-        if run.number > job.run or ended(resource):
+        if run.number > job.run or (resource.status.phase is not None and resource.status.phase.terminal):
             raise Forbidden(f"run {job.run} is over", who)
         if run.job is None or run.job.uid != job.uid:
             raise NotYet("the status does not name this Job yet", who)

@@ -7,7 +7,9 @@ from datetime import timedelta
 from botocore.exceptions import BotoCoreError, ClientError
 from pymongo.errors import PyMongoError
 
+from contentgen_contract import ownership
 from contentgen_contract.discard import Discard
+from contentgen_contract.ownership import Owner, owns
 from contentgen_operator.clock import utc_now
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.records import Records
@@ -33,16 +35,21 @@ class Janitor:
         """Idempotent. Raises the stores' errors; what is not done then is done by a later sweep."""
         await self._records.mark_discarded(discard)
         await self._ledger.discard(discard.job_ids)
-        kept = [error for prefix in discard.prefixes if (error := await self._deleted(prefix)) is not None]
+        owner = ownership.of_jobs((discard.uid, *discard.job_ids), discard.prefixes)
+        for prefix in discard.prefixes:
+            if not owns(owner, prefix):
+                _log.warning("a discard names %r, which is not its job's", prefix, extra={"jobId": discard.uid})
+        owned = [prefix for prefix in discard.prefixes if owns(owner, prefix)]
+        kept = [error for prefix in owned if (error := await self._deleted(owner, prefix)) is not None]
         if kept:
             raise kept[0]
         await self._records.forget(discard)
         _log.info("deleted all files of a deleted resource", extra={"jobId": discard.uid})
 
-    async def _deleted(self, prefix: str) -> Exception | None:
+    async def _deleted(self, owner: Owner, prefix: str) -> Exception | None:
         """The error of a prefix that could not be deleted: the other prefixes go all the same."""
         try:
-            await self._storage.delete_prefix(prefix)
+            await self._storage.delete_prefix(owner, prefix)
         except _STORE_ERRORS as error:
             return error
         return None

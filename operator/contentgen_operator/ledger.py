@@ -16,6 +16,7 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from contentgen_contract import indexes
+from contentgen_contract.names import Kind
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
 
 Document = dict[str, Any]
@@ -91,6 +92,15 @@ class Ledger:
             self._collection.find_one_and_update, where, {"$set": update}, return_document=ReturnDocument.AFTER
         )
         return _purchase(moved) if moved else None
+
+    async def purchases(self, namespace: str, kind: Kind, name: str) -> list[Purchase]:
+        """All purchases of the resources that have had this name, in the order of their keys."""
+        return await asyncio.to_thread(self._purchases, f"{namespace}/{kind}/{name}/")
+
+    def _purchases(self, prefix: str) -> list[Purchase]:
+        # A range of `_id`, which every server serves from its index; "0" follows "/".
+        found = self._collection.find({"_id": {"$gte": prefix, "$lt": f"{prefix[:-1]}0"}}).sort("_id", 1)
+        return [_purchase(each) for each in found]
 
     async def states(self) -> dict[str, int]:
         """How many purchases are in each state."""

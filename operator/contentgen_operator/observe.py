@@ -9,6 +9,7 @@ from contentgen_contract import keys
 from contentgen_contract.models import model_of
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.orders import Outcome
+from contentgen_contract.ownership import Owner, owns
 from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus
 from contentgen_operator import kinds
@@ -19,8 +20,9 @@ from contentgen_operator.observed import JobView, LoraView, Observed, Resource, 
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.reports import Reports
-from contentgen_operator.runs import current_run, ended, frozen_spec, owner, purchase_key
+from contentgen_operator.runs import current_run, ended, frozen_spec, own_files, owner, purchase_key
 from contentgen_operator.storage import InvalidOutcome, Storage
+from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 
 
@@ -37,6 +39,7 @@ class Observer:
         jobs: WorkerJobs,
         providers: dict[str, Provider],
         reports: Reports,
+        witness: Witness,
     ) -> None:
         self._cache = cache
         self._kube = kube
@@ -45,6 +48,7 @@ class Observer:
         self._jobs = jobs
         self._providers = providers
         self._reports = reports
+        self._witness = witness
 
     async def observe(self, resource: Resource, now: datetime) -> Observed:
         """Everything that a decision about this resource needs now. Raises ValidationError for a wrong spec."""
@@ -70,6 +74,10 @@ class Observer:
                 seen |= await self._stage(resource, run, spec, Stage.COLLECT)
         return Observed(**seen)
 
+    async def verified(self, resource: Resource) -> Resource:
+        """The resource as far as its status is borne out. Raises PyMongoError."""
+        return await self._witness.verified(resource)
+
     async def _of_the_deleted(self, resource: Resource) -> Observed:
         run = resource.status.run
         if run is None or not resource.finalized:
@@ -87,7 +95,8 @@ class Observer:
         if job is not None and not job.finished and not self._reports.finished(job.uid):
             return {"job": job, "progress": self._reports.progress(job.uid)}
         try:
-            outcome = await self._storage.outcome(keys.outcome(resource.ref.uid, run.number, stage, attempt))
+            own = own_files(resource, owner(resource, spec))
+            outcome = await self._storage.outcome(own, keys.outcome(resource.ref.uid, run.number, stage, attempt))
         except InvalidOutcome as error:
             return {"job": job, "outcome_problem": str(error)}
         if job is not None and job.finished:
@@ -121,7 +130,7 @@ class Observer:
         prefix = keys.prefix(kind, stage, user, resource.ref.uid, run.version)
         names = [file.name for file in outcome.files]
         allowed = all(keys.is_output(kind, stage, name) for name in names)  # if not, decide refuses them all
-        return await self._storage.stored(prefix, names) if allowed else {}
+        return await self._storage.stored(own_files(resource, user), prefix, names) if allowed else {}
 
     async def _gate(self, resource: Resource, spec: Spec) -> dict[str, Any]:
         provider = self._providers[kinds.provider_of(resource.ref.kind)]
@@ -140,8 +149,8 @@ class Observer:
             status = ResourceStatus.model_validate(body.get("status") or {})
         except ValidationError:  # a foreign hand in its status: not ready
             return LoraView(name=name)
-        message = (status.message or "")[:200]
-        return LoraView(name=name, phase=status.phase, model_key=_model_key(status), message=message)
+        key = _model_key(status, await self._witness.models(namespace, name))
+        return LoraView(name=name, phase=status.phase, model_key=key, message=(status.message or "")[:200])
 
     async def _search(self, purchase: Purchase) -> dict[str, Any]:
         try:
@@ -164,9 +173,8 @@ def _problem(error: Unavailable) -> dict[str, Any]:
     return {"provider_problem": str(error), "access_refused": isinstance(error, AccessRefused)}
 
 
-def _model_key(status: ResourceStatus) -> str | None:
-    """The LoRA's file of the newest version; also while a later version is being made, or has failed."""
-    if not status.versions:
-        return None
-    newest = max(status.versions, key=lambda version: version.version)
-    return next((file.key for file in newest.files if file.key.endswith("/model.safetensors")), None)
+def _model_key(status: ResourceStatus, collected: Owner) -> str | None:
+    """The LoRA's file of the newest version that the ledger lists; also while a later one is made, or has failed."""
+    versions = sorted(status.versions, key=lambda version: version.version, reverse=True)
+    models = (file.key for each in versions for file in each.files if file.key.endswith("/model.safetensors"))
+    return next((key for key in models if owns(collected, key)), None)

@@ -6,14 +6,20 @@ from contentgen_contract import keys
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.orders import DatasetFacts, Download, Limits, WorkOrder
+from contentgen_contract.ownership import Owner
+from contentgen_contract.sources import SourceGrant, address_of, refusal
 from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import JobRef, RunStatus
 from contentgen_operator.observed import Resource
-from contentgen_operator.runs import frozen_spec, owner
+from contentgen_operator.runs import frozen_spec, own_files, owner
 from contentgen_operator.storage import Storage
 
 _PREVIEWS = 12  # training pictures on a LoRA's contact sheet
 SLACK = timedelta(minutes=15)  # deadlines are not met to the second
+
+
+class SourceRefused(Exception):
+    """The source is not granted to the namespace."""
 
 
 class OrderPolicy(Value):
@@ -21,6 +27,8 @@ class OrderPolicy(Value):
 
     limits: Limits = Limits()
     allowed_hosts: tuple[str, ...] = ()
+    bucket: str = ""  # the operator's own
+    sources: tuple[SourceGrant, ...] = ()
     stage_deadline: timedelta = timedelta(hours=4)
 
 
@@ -40,6 +48,11 @@ class Assignment(Value):
     def dataset_prefix(self) -> str:
         """Where the prepare stage of the same run has written."""
         return self._prefix(Stage.PREPARE)
+
+    @property
+    def owner(self) -> Owner:
+        """What the Job's resource owns."""
+        return own_files(self.resource, owner(self.resource, self.spec))
 
     @property
     def spec(self) -> Spec:
@@ -64,8 +77,11 @@ def work_order(
     ref, run, job = assignment.resource.ref, assignment.run, assignment.job
     good_for = lifetime(assignment, policy, now)
 
+    # The ledger names the answer: where it was bought by a job before this one, it lies in that one's folder.
+    readable = assignment.owner | Owner(keys=frozenset({result_key} if result_key else ()))
+
     def signed(key: str) -> Download:
-        return Download(url=storage.worker_get(key, good_for), trusted=True)
+        return Download(url=storage.worker_get(readable, key, good_for), trusted=True)
 
     collecting_lora = job.stage is Stage.COLLECT and ref.kind is Kind.LORA_TRAINING and run.facts is not None
     return WorkOrder(
@@ -76,23 +92,30 @@ def work_order(
         attempt=job.attempt,
         user_id=owner(assignment.resource, assignment.spec),
         spec=assignment.spec.model_dump(mode="json", by_alias=True),
-        source=_source(assignment, storage, good_for) if job.stage is Stage.PREPARE else None,
+        source=_source(assignment, storage, policy, good_for) if job.stage is Stage.PREPARE else None,
         result=signed(result_key) if job.stage is Stage.COLLECT and result_key else None,
         dataset=signed(assignment.dataset_prefix + "dataset.json") if collecting_lora else None,
         dataset_previews=tuple(map(signed, _previews(assignment))) if collecting_lora else (),
         allowed_hosts=policy.allowed_hosts,
         limits=policy.limits,
-        outcome_url=storage.worker_put(keys.outcome(ref.uid, run.number, job.stage, job.attempt), good_for),
+        outcome_url=storage.worker_put(
+            assignment.owner, keys.outcome(ref.uid, run.number, job.stage, job.attempt), good_for
+        ),
     )
 
 
-def _source(assignment: Assignment, storage: Storage, good_for: timedelta) -> Download | None:
+def _source(assignment: Assignment, storage: Storage, policy: OrderPolicy, good_for: timedelta) -> Download | None:
+    """The source to fetch. Raises SourceRefused: the run's spec comes from the status, so it is checked here again."""
     spec = assignment.spec
     if isinstance(spec, ImageGenerationSpec):
         return None
     url, sha256 = spec.source.url, spec.source.sha256
     if url.startswith("s3://"):
-        return Download(url=storage.source_get(url, good_for), trusted=True, sha256=sha256)
+        why = refusal(url, assignment.resource.ref.namespace, policy.sources, policy.bucket)
+        address = address_of(url)
+        if why is not None or isinstance(address, str):
+            raise SourceRefused(f"spec.source.url: {why}")
+        return Download(url=storage.source_get(address, good_for), trusted=True, sha256=sha256)
     return Download(url=url, sha256=sha256)
 
 

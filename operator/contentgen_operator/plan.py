@@ -5,6 +5,7 @@ from typing import Any, Literal
 from contentgen_contract.base import Value
 from contentgen_contract.discard import Discard
 from contentgen_contract.names import Stage
+from contentgen_contract.ownership import Owner
 from contentgen_contract.status import ResourceStatus
 from contentgen_operator.providers.base import Call
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey
@@ -19,8 +20,9 @@ class Payment(Value):
 
 
 class StoredDocument(Value):
-    """A JSON document to put into the bucket."""
+    """A JSON document to put into the bucket, where `owner` has its files."""
 
+    owner: Owner
     key: str
     document: dict[str, Any]
 

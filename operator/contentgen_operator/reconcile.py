@@ -23,6 +23,7 @@ from contentgen_operator.runs import has_valid_spec
 from contentgen_operator.storage import BucketMissing, NotDeleted
 from contentgen_operator.summary import store_unavailable
 from contentgen_operator.wakeups import WakeUps
+from contentgen_operator.witness import with_owned_versions
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 
 _log = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class Reconciler:
 
     async def _step(self, resource: Resource, now: datetime) -> float | None:
         try:
+            resource = await self._verified(resource, now)
             plan = await self._plan(resource, now)
             if plan.payment is not None and resource.finalized:
                 # Where the finalizer is set now, that write is refused unless the resource is the newest.
@@ -106,6 +108,14 @@ class Reconciler:
             return min(self._pause(resource.ref), _DELETION_PAUSE_SECONDS)
         self._failures.pop(resource.ref, None)
         return plan.again_seconds
+
+    async def _verified(self, resource: Resource, now: datetime) -> Resource:
+        try:
+            return await self._observer.verified(resource)
+        except _STORE_ERRORS:
+            if not grace_is_over(resource, now, self._policy):
+                raise
+            return with_owned_versions(resource, ())  # it goes all the same, with no more than its own
 
     async def _plan(self, resource: Resource, now: datetime) -> Plan:
         readable = resource.deleting or has_valid_spec(resource, now)  # if not, decide says so on the resource

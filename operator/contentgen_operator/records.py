@@ -55,6 +55,11 @@ class Records:
             whole = self._collection.find_one(mine, {"versions": True}) or {}
             self._collection.update_one(mine, {"$set": derived.counted(whole.get("versions") or ())})
 
+    async def user(self, job_id: str) -> str | None:
+        """The user that a job's record names; None where there is no record."""
+        found = await asyncio.to_thread(self._collection.find_one, {"jobId": job_id}, {"userId": True})
+        return str(found["userId"]) if found and found.get("userId") else None
+
     async def end(self, job_id: str) -> None:
         """The resource is gone: what was under way is cancelled, what was finished stays as it is."""
         unfinished = {"jobId": job_id, "status": {"$in": ["queued", "processing"]}}
@@ -149,7 +154,7 @@ def _newest_version(resource: Resource, status: ResourceStatus, url: Any) -> Doc
     """What the run just finished has made; `url` makes a plain address of a key: signed ones are never stored."""
     run = status.run
     made = next((each for each in status.versions if run and each.version == run.version), None)
-    if run is None or made is None or status.phase is not Phase.COMPLETED:
+    if run is None or made is None or not made.files or status.phase is not Phase.COMPLETED:
         return None
     return _version(resource.ref.kind, frozen_spec(resource, run), status, made, url)
 

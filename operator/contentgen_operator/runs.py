@@ -4,7 +4,9 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
+from contentgen_contract import ownership
 from contentgen_contract.names import Phase, Reason
+from contentgen_contract.ownership import Owner
 from contentgen_contract.spec import LoraTrainingSpec, Spec, parse_spec, run_hash
 from contentgen_contract.status import ResourceStatus, RunStatus, dump_status
 from contentgen_operator.observed import Resource, is_end, made_its_version
@@ -116,6 +118,17 @@ def has_valid_spec(resource: Resource, now: datetime) -> bool:
 def owner(resource: Resource, spec: Spec) -> str:
     """Whose asset it is."""
     return spec.user_id or resource.ref.namespace
+
+
+def admitted_user(resource: Resource) -> str:
+    """The user of the resource's own spec, which the admission policy let pass."""
+    given = resource.spec.get("userId")
+    return given if isinstance(given, str) and given else resource.ref.namespace
+
+
+def own_files(resource: Resource, *users: str) -> Owner:
+    """What the resource's own job stores for these users."""
+    return ownership.of_job(resource.ref.kind, resource.ref.uid, users)
 
 
 def purchase_key(resource: Resource, run: RunStatus) -> PurchaseKey:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contentgen_contract.orders import Limits
+from contentgen_contract.sources import SourceGrant
 from contentgen_operator.jobs import WorkerPod
 from contentgen_operator.money import PRICES, Price
 
@@ -51,7 +52,7 @@ class Settings(BaseSettings):
     prices: dict[str, Price] = Field(default_factory=dict)
 
     allowed_hosts: tuple[str, ...] = ()
-    source_buckets: tuple[str, ...] = ()
+    sources: tuple[SourceGrant, ...] = ()
     limits: Limits = Limits()
 
     worker_image: str = "contentgen-worker"

@@ -13,13 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
 from contentgen_contract.orders import FileClaim, Outcome, UploadGrant
+from contentgen_contract.ownership import NotOwned, Owner, owned
+from contentgen_contract.sources import Address, same_bucket
 from contentgen_operator.observed import Stored
 from contentgen_runtime import s3
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _MAX_OUTCOME_BYTES = 4 * 2**20
 _LONGEST_URL = timedelta(days=7)  # more than that S3 does not take
-PERSON_URL_LIFETIME = timedelta(minutes=15)
 _NOT_OURS_TO_SET = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
 _CHUNK = 1 << 20
 _MOST_LISTED = 10_000  # objects of one job; an outcome lists 4,096 at most
@@ -107,37 +107,33 @@ class Storage:
                 CreateBucketConfiguration={"LocationConstraint": self._region},  # type: ignore[typeddict-item]  # any region's name
             )
 
-    def worker_get(self, key: str, lifetime: timedelta) -> str:
-        """A URL with which a worker reads one object."""
-        return self._sign(self._client, "get_object", {"Bucket": self.bucket, "Key": key}, lifetime)
+    def worker_get(self, owner: Owner, key: str, lifetime: timedelta) -> str:
+        """A URL with which a worker reads one object. Raises NotOwned."""
+        return self._sign(self._client, "get_object", {"Bucket": self.bucket, "Key": owned(owner, key)}, lifetime)
 
-    def worker_put(self, key: str, lifetime: timedelta) -> str:
-        """A URL with which a worker writes one small JSON document."""
-        params = {"Bucket": self.bucket, "Key": key, "ContentType": "application/json"}
+    def worker_put(self, owner: Owner, key: str, lifetime: timedelta) -> str:
+        """A URL with which a worker writes one small JSON document. Raises NotOwned."""
+        params = {"Bucket": self.bucket, "Key": owned(owner, key), "ContentType": "application/json"}
         return self._sign(self._client, "put_object", params, lifetime)
 
-    def source_get(self, url: str, lifetime: timedelta) -> str:
-        """A URL for an `s3://bucket/key` source."""
-        parts = urlsplit(url)
-        params = {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")}
+    def source_get(self, source: Address, lifetime: timedelta) -> str:
+        """A URL for an `s3://bucket/key` source that was granted. Raises NotOwned for our own bucket, in any case."""
+        if same_bucket(source.bucket, self.bucket):
+            raise NotOwned(f"s3://{source.bucket}/{source.key}")
+        params = {"Bucket": source.bucket, "Key": source.key}
         return self._sign(self._client, "get_object", params, lifetime)
 
-    def provider_get(self, key: str) -> str:
-        """A URL with which a provider reads one object."""
-        return self._sign(self._public, "get_object", {"Bucket": self.bucket, "Key": key}, self._provider_lifetime)
+    def provider_get(self, owner: Owner, key: str) -> str:
+        """A URL with which a provider reads one object. Raises NotOwned."""
+        params = {"Bucket": self.bucket, "Key": owned(owner, key)}
+        return self._sign(self._public, "get_object", params, self._provider_lifetime)
 
-    def person_get(self, key: str) -> str:
-        """A URL with which a person downloads one object; it is short-lived, for it may be passed on."""
-        name = key.rpartition("/")[2]
-        params = {"Bucket": self.bucket, "Key": key, "ResponseContentDisposition": f'attachment; filename="{name}"'}
-        return self._sign(self._public, "get_object", params, PERSON_URL_LIFETIME)
-
-    def grant(self, prefix: str, claim: FileClaim, lifetime: timedelta) -> UploadGrant:
+    def grant(self, owner: Owner, prefix: str, claim: FileClaim, lifetime: timedelta) -> UploadGrant:
         """One single PUT of exactly these bytes: length, type and checksum are part of the signature."""
         checksum = _checksum(claim)
         params = {
             "Bucket": self.bucket,
-            "Key": prefix + claim.name,
+            "Key": owned(owner, prefix + claim.name),
             "ContentType": claim.content_type,
             "ContentLength": claim.size_bytes,
             "ChecksumSHA256": checksum,
@@ -168,28 +164,33 @@ class Storage:
                 raise BucketMissing(self.bucket) from None
             raise
 
-    async def outcome(self, key: str) -> Outcome | None:
-        """What a worker left, or None. Raises InvalidOutcome: a worker's words are checked, not believed."""
-        body = await asyncio.to_thread(self._read, key, _MAX_OUTCOME_BYTES)
+    async def outcome(self, owner: Owner, key: str) -> Outcome | None:
+        """What a worker left, or None. Raises InvalidOutcome: a worker's words are checked, not believed; NotOwned."""
+        body = await asyncio.to_thread(self._read, owned(owner, key), _MAX_OUTCOME_BYTES)
         try:
             return Outcome.model_validate_json(body) if body is not None else None
         except ValidationError as error:
             raise InvalidOutcome(f"the worker's outcome is malformed: {error.errors()[0]['msg']}") from error
 
-    async def stored(self, prefix: str, names: Iterable[str]) -> dict[str, Stored]:
-        """What is really there under these names, relative to a prefix; a name that is missing is left out."""
+    async def stored(self, owner: Owner, prefix: str, names: Iterable[str]) -> dict[str, Stored]:
+        """What is really there under these names, relative to a prefix; a name that is missing is left out.
+
+        Raises NotOwned.
+        """
         loop, wanted = asyncio.get_running_loop(), sorted(set(names))
-        heads = (loop.run_in_executor(self._heads, self._stored, prefix + name) for name in wanted)
+        heads = (loop.run_in_executor(self._heads, self._stored, owned(owner, prefix + name)) for name in wanted)
         found = await asyncio.gather(*heads)
         return {name: each for name, each in zip(wanted, found, strict=True) if each is not None}
 
-    async def kept(self, prefix: str, claims: Sequence[FileClaim]) -> frozenset[str]:
+    async def kept(self, owner: Owner, prefix: str, claims: Sequence[FileClaim]) -> frozenset[str]:
         """The names of those files that are stored already, with the same bytes and type.
 
         One listing tells whether any may be, so a first attempt costs no more. A store that does not answer keeps
-        nobody from storing anew.
+        nobody from storing anew. Raises NotOwned.
         """
         loop = asyncio.get_running_loop()
+        for claim in claims:
+            owned(owner, prefix + claim.name)
         try:
             sizes = await loop.run_in_executor(self._heads, self._sizes, prefix)
             likely = [claim for claim in claims if sizes.get(prefix + claim.name) == claim.size_bytes]
@@ -237,9 +238,11 @@ class Storage:
             size += len(chunk)
         return Stored(size_bytes=size, sha256=digest.hexdigest())
 
-    async def delete_prefix(self, prefix: str) -> None:
-        """Delete everything under a prefix, with all its versions and delete markers."""
-        await asyncio.to_thread(self._delete_prefix, prefix)
+    async def delete_prefix(self, owner: Owner, prefix: str) -> None:
+        """Delete everything under a prefix, with all its versions and delete markers. Raises NotOwned."""
+        if not prefix.endswith("/"):  # `…/job` would take `…/job-of-another/` with it
+            raise NotOwned(prefix)
+        await asyncio.to_thread(self._delete_prefix, owned(owner, prefix))
 
     def _delete_prefix(self, prefix: str) -> None:
         for page in self._client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix):
@@ -252,9 +255,9 @@ class Storage:
                 if errors := reply.get("Errors"):
                     raise NotDeleted(f"{errors[0].get('Key')}: {errors[0].get('Code')}")
 
-    async def put_json(self, key: str, document: dict[str, Any]) -> None:
-        """Store a JSON document."""
-        await asyncio.to_thread(self._put_json, key, json.dumps(document).encode())
+    async def put_json(self, owner: Owner, key: str, document: dict[str, Any]) -> None:
+        """Store a JSON document. Raises NotOwned."""
+        await asyncio.to_thread(self._put_json, owned(owner, key), json.dumps(document).encode())
 
     def _put_json(self, key: str, body: bytes) -> None:
         with self._bucket_expected():

@@ -19,9 +19,11 @@ import pytest
 from botocore.compat import get_current_datetime
 from pymongo.database import Database
 
-from contentgen_contract import keys
+from contentgen_contract import keys, ownership
 from contentgen_contract.names import Kind, Phase, Reason, Stage
 from contentgen_contract.orders import FileClaim, StoredFile
+from contentgen_contract.ownership import Owner
+from contentgen_contract.sources import Address
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, ResourceRef, Stored
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
@@ -35,11 +37,23 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
 KEY = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="ab", rerun=None, attempt=1)
 
 
+FOLDERS = ("right", "wrong", "other", "changed", "dataset", "readable", "gone", "runs", "p")
+OWNER = ownership.of_job(Kind.TRANSCRIPTION, UID, ("ns",)) | Owner(
+    folders=frozenset(f"{each}/" for each in FOLDERS), keys=frozenset({"k"})
+)
+
+
 @pytest.fixture(scope="module")
 def storage(s3: S3Server) -> Storage:
     made = Storage(bucket="assets", region="us-east-1", endpoint=s3.endpoint, public_endpoint=None)
     made.ensure_bucket()
     return made
+
+
+def storage_of_another(storage: Storage) -> Storage:
+    """That of an operator with another bucket, for which `storage`'s is a source."""
+    endpoint = storage._client.meta.endpoint_url
+    return Storage(bucket="another", region="us-east-1", endpoint=endpoint, public_endpoint=None)
 
 
 def purchase(**changes: Any) -> Purchase:
@@ -114,13 +128,13 @@ def signed_ago(seconds: int) -> Iterator[None]:
 
 def put(storage: Storage, prefix: str, content: bytes, signed_before: int = 0, **other: str) -> int:
     with signed_ago(signed_before):
-        grant = storage.grant(prefix, CLAIM, timedelta(minutes=5))
+        grant = storage.grant(OWNER, prefix, CLAIM, timedelta(minutes=5))
     headers = grant.headers | {"Content-Length": str(len(content))} | other
     return httpx.put(grant.url, content=content, headers=headers).status_code
 
 
 async def stored(storage: Storage, prefix: str) -> dict[str, Stored]:
-    return await storage.stored(prefix, [CLAIM.name])
+    return await storage.stored(OWNER, prefix, [CLAIM.name])
 
 
 def checksum(content: bytes) -> str:
@@ -142,7 +156,7 @@ async def test_a_grant_is_for_exactly_these_bytes(storage: Storage) -> None:
         "too late": put(storage, "wrong/", CONTENT, signed_before=6 * 60),
     }
     assert all(400 <= status < 500 for status in refusals.values()), refusals
-    grant = storage.grant("wrong/", CLAIM, timedelta(minutes=5))
+    grant = storage.grant(OWNER, "wrong/", CLAIM, timedelta(minutes=5))
     elsewhere = httpx.put(grant.url.replace("wrong/", "other/"), content=CONTENT, headers=grant.headers)
     assert 400 <= elsewhere.status_code < 500
     assert await stored(storage, "wrong/") == {}
@@ -150,20 +164,21 @@ async def test_a_grant_is_for_exactly_these_bytes(storage: Storage) -> None:
 
 
 async def test_a_worker_leaves_its_outcome_and_reads_its_files(storage: Storage) -> None:
-    url = storage.worker_put("runs/j/1/prepare-1.json", timedelta(minutes=5))
-    assert await storage.outcome("runs/j/1/prepare-1.json") is None
+    url = storage.worker_put(OWNER, "runs/j/1/prepare-1.json", timedelta(minutes=5))
+    assert await storage.outcome(OWNER, "runs/j/1/prepare-1.json") is None
     body = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"NoVideo","message":"no picture"}'
     assert httpx.put(url, content=body, headers={"Content-Type": "application/json"}).status_code == 200
-    outcome = await storage.outcome("runs/j/1/prepare-1.json")
+    outcome = await storage.outcome(OWNER, "runs/j/1/prepare-1.json")
     assert outcome is not None
     assert not outcome.succeeded
-    assert httpx.get(storage.worker_get("runs/j/1/prepare-1.json", timedelta(minutes=5))).content == body
-    assert httpx.get(storage.provider_get("runs/j/1/prepare-1.json")).content == body
-    assert httpx.get(storage.source_get("s3://assets/runs/j/1/prepare-1.json", timedelta(minutes=5))).content == body
+    assert httpx.get(storage.worker_get(OWNER, "runs/j/1/prepare-1.json", timedelta(minutes=5))).content == body
+    assert httpx.get(storage.provider_get(OWNER, "runs/j/1/prepare-1.json")).content == body
+    source = Address("assets", "runs/j/1/prepare-1.json")
+    assert httpx.get(storage_of_another(storage).source_get(source, timedelta(minutes=5))).content == body
     assert httpx.get(storage.plain_url("runs/j/1/prepare-1.json")).status_code == 403, "the bucket is private"
     assert httpx.put(url, content=b"{", headers={"Content-Type": "application/json"}).status_code == 200
     with pytest.raises(InvalidOutcome):
-        await storage.outcome("runs/j/1/prepare-1.json")
+        await storage.outcome(OWNER, "runs/j/1/prepare-1.json")
 
 
 @pytest.mark.parametrize("algorithm", ["SHA256", "CRC32", None])
@@ -183,14 +198,14 @@ async def test_a_whole_dataset_is_looked_at_in_one_request_a_file(
     names = [f"images/{n:04}.jpg" for n in range(1, 301)]
 
     def store(name: str) -> int:
-        grant = storage.grant("dataset/", CLAIM.model_copy(update={"name": name}), timedelta(minutes=5))
+        grant = storage.grant(OWNER, "dataset/", CLAIM.model_copy(update={"name": name}), timedelta(minutes=5))
         return client.put(grant.url, content=CONTENT, headers=grant.headers).status_code
 
     with httpx.Client() as client, ThreadPoolExecutor(8) as pool:
         assert set(pool.map(store, names)) == {200}
     calls = Calls(storage)
     started = time.monotonic()
-    found = await storage.stored("dataset/", names)
+    found = await storage.stored(OWNER, "dataset/", names)
     assert set(found) == set(names)
     assert {each.sha256 for each in found.values()} == {CLAIM.sha256}
     assert (calls.made, 1 < calls.most_at_once <= 16) == ({"HeadObject": 300}, True)
@@ -223,18 +238,16 @@ class Calls:
 # Presigned URLs: who may do what with them, for how long
 
 
-@pytest.mark.parametrize("reader", ["worker", "provider", "person", "source"])
+@pytest.mark.parametrize("reader", ["worker", "provider", "source"])
 async def test_a_url_reads_one_object_and_ends(storage: Storage, reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await storage.put_json("readable/a.json", {"n": 1})
-    await storage.put_json("readable/b.json", {"n": 2})
+    await storage.put_json(OWNER, "readable/a.json", {"n": 1})
+    await storage.put_json(OWNER, "readable/b.json", {"n": 2})
     lifetime = timedelta(minutes=5)
     monkeypatch.setattr(storage, "_provider_lifetime", lifetime)
-    monkeypatch.setattr("contentgen_operator.storage.PERSON_URL_LIFETIME", lifetime)
     signers: dict[str, Callable[[], str]] = {
-        "worker": lambda: storage.worker_get("readable/a.json", lifetime),
-        "provider": lambda: storage.provider_get("readable/a.json"),
-        "person": lambda: storage.person_get("readable/a.json"),
-        "source": lambda: storage.source_get(f"s3://{storage.bucket}/readable/a.json", lifetime),
+        "worker": lambda: storage.worker_get(OWNER, "readable/a.json", lifetime),
+        "provider": lambda: storage.provider_get(OWNER, "readable/a.json"),
+        "source": lambda: storage_of_another(storage).source_get(Address(storage.bucket, "readable/a.json"), lifetime),
     }
     with signed_ago(4 * 60):
         url = signers[reader]()
@@ -243,7 +256,6 @@ async def test_a_url_reads_one_object_and_ends(storage: Storage, reader: str, mo
     assert "X-Amz-Expires=300&" in url
     read = httpx.get(url)
     assert (read.status_code, read.json()) == (200, {"n": 1})
-    assert read.headers.get("content-disposition") == ('attachment; filename="a.json"' if reader == "person" else None)
     refused = {
         "another object": httpx.get(url.replace("a.json", "b.json", 1)),
         "written": httpx.put(url, content=b"{}"),
@@ -266,12 +278,11 @@ def test_urls_live_as_long_as_their_class() -> None:
         provider_lifetime=timedelta(hours=30),
     )
     expected = {
-        storage.worker_get("k", timedelta(days=30)): ("s3:1", 7 * 24 * 3600),
-        storage.provider_get("k"): ("public:2", 30 * 3600),
-        storage.person_get("k"): ("public:2", 15 * 60),
-        storage.worker_get("k", timedelta(hours=4)): ("s3:1", 4 * 3600),
-        storage.worker_put("k", timedelta(hours=4)): ("s3:1", 4 * 3600),
-        storage.grant("p/", CLAIM, timedelta(hours=4)).url: ("s3:1", 4 * 3600),
+        storage.worker_get(OWNER, "k", timedelta(days=30)): ("s3:1", 7 * 24 * 3600),
+        storage.provider_get(OWNER, "k"): ("public:2", 30 * 3600),
+        storage.worker_get(OWNER, "k", timedelta(hours=4)): ("s3:1", 4 * 3600),
+        storage.worker_put(OWNER, "k", timedelta(hours=4)): ("s3:1", 4 * 3600),
+        storage.grant(OWNER, "p/", CLAIM, timedelta(hours=4)).url: ("s3:1", 4 * 3600),
     }
     for url, (host, seconds) in expected.items():
         parts = urlsplit(url)
@@ -280,17 +291,17 @@ def test_urls_live_as_long_as_their_class() -> None:
 
 async def test_an_expired_outcome_url_and_one_for_another_type_are_refused(storage: Storage) -> None:
     json_type = {"Content-Type": "application/json"}
-    url = storage.worker_put("runs/late/1/prepare-1.json", timedelta(minutes=5))
+    url = storage.worker_put(OWNER, "runs/late/1/prepare-1.json", timedelta(minutes=5))
     assert httpx.put(url, content=b"{}", headers={"Content-Type": "text/html"}).status_code == 403
     with signed_ago(6 * 60):
-        late = storage.worker_put("runs/late/1/prepare-1.json", timedelta(minutes=5))
+        late = storage.worker_put(OWNER, "runs/late/1/prepare-1.json", timedelta(minutes=5))
     assert httpx.put(late, content=b"{}", headers=json_type).status_code == 403
-    assert await storage.outcome("runs/late/1/prepare-1.json") is None
+    assert await storage.outcome(OWNER, "runs/late/1/prepare-1.json") is None
 
 
 async def test_a_document_of_the_providers_is_kept(storage: Storage) -> None:
-    await storage.put_json("runs/j/1/provider-1.json", {"text": "grüezi", "words": [None, 1.5]})
-    got = httpx.get(storage.worker_get("runs/j/1/provider-1.json", timedelta(minutes=1)))
+    await storage.put_json(OWNER, "runs/j/1/provider-1.json", {"text": "grüezi", "words": [None, 1.5]})
+    got = httpx.get(storage.worker_get(OWNER, "runs/j/1/provider-1.json", timedelta(minutes=1)))
     assert got.json() == {"text": "grüezi", "words": [None, 1.5]}
 
 
@@ -302,8 +313,8 @@ async def test_what_is_deleted_is_deleted_with_all_its_versions(storage: Storage
     client.delete_object(Bucket=storage.bucket, Key="gone/u/1/a")  # leaves a marker
     listed = client.list_object_versions(Bucket=storage.bucket, Prefix="gone/u/1/")
     assert (len(listed["Versions"]), len(listed["DeleteMarkers"])) == (4, 1), "there is something to delete"
-    await storage.delete_prefix("gone/u/1/")
-    await storage.delete_prefix("gone/u/1/")
+    await storage.delete_prefix(OWNER, "gone/u/1/")
+    await storage.delete_prefix(OWNER, "gone/u/1/")
     left = client.list_object_versions(Bucket=storage.bucket, Prefix="gone/")
     assert {each["Key"] for each in left["Versions"]} == {"gone/u/10/a"}
     assert not left.get("DeleteMarkers")
@@ -326,9 +337,9 @@ async def test_a_missing_bucket_is_no_missing_file(storage: Storage, monkeypatch
     with pytest.raises(BucketMissing, match="vanished"):
         await storage.require_bucket()
     with pytest.raises(BucketMissing, match="vanished"):
-        await storage.outcome("runs/j/1/prepare-1.json")
+        await storage.outcome(OWNER, "runs/j/1/prepare-1.json")
     with pytest.raises(BucketMissing, match="vanished"):
-        await storage.put_json("runs/j/1/answer.json", {})
+        await storage.put_json(OWNER, "runs/j/1/answer.json", {})
 
 
 @pytest.mark.parametrize("changed", [False, True])
@@ -346,10 +357,10 @@ async def test_a_file_changed_behind_the_workers_back_fails_the_run(
     await world.step(kind)
     claim = CLAIM.model_copy(update={"name": "audio.flac", "content_type": "audio/flac"})
     prefix = keys.prefix(kind, Stage.PREPARE, "ns", UID, 1)
-    grant = storage.grant(prefix, claim, timedelta(minutes=5))
+    grant = storage.grant(OWNER, prefix, claim, timedelta(minutes=5))
     assert httpx.put(grant.url, content=CONTENT, headers=grant.headers).status_code == 200
     left = outcome_of(kind, Stage.PREPARE, UID).model_copy(update={"files": (StoredFile(**claim.model_dump()),)})
-    url = storage.worker_put(keys.outcome(UID, 1, Stage.PREPARE, 1), timedelta(minutes=5))
+    url = storage.worker_put(OWNER, keys.outcome(UID, 1, Stage.PREPARE, 1), timedelta(minutes=5))
     sent = httpx.put(url, content=left.model_dump_json(by_alias=True), headers={"Content-Type": "application/json"})
     assert sent.status_code == 200
     if changed:

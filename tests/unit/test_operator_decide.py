@@ -7,6 +7,7 @@ import pytest
 
 from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
 from contentgen_contract.orders import Outcome, Progress
+from contentgen_contract.sources import SourceGrant
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_contract.status import ResourceStatus, VersionStatus, dump_status
 from contentgen_operator.buying import COLLECT_SECONDS
@@ -204,18 +205,23 @@ def test_the_first_write_already_says_that_it_is_not_ready(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "buckets", "allowed"),
+    ("url", "namespaces", "allowed"),
     [
-        ("s3://recordings/a.mp3", ("recordings",), True),
-        ("s3://recordings/a.mp3", (), False),
-        ("s3://recordings/a.mp3", ("recording", "recordings2"), False),
-        ("s3://recordings", ("recordings",), False),
-        ("s3://recordings/", ("recordings",), False),
-        ("https://recordings/a.mp3", (), True),
+        ("s3://recordings/team/a.mp3", ("ns",), True),
+        ("s3://recordings/team/a.mp3", ("*",), True),
+        ("s3://recordings/team/a.mp3", ("other",), False),
+        ("s3://recordings/a.mp3", ("ns",), False),
+        ("s3://recordings2/team/a.mp3", ("ns",), False),
+        ("s3://recordings", ("ns",), False),
+        ("s3://recordings/", ("ns",), False),
+        ("s3://assets/team/a.mp3", ("ns",), False),
+        ("https://recordings/a.mp3", ("other",), True),
     ],
 )
-def test_only_told_buckets_are_read(url: str, buckets: tuple[str, ...], allowed: bool) -> None:
-    plan = decide(resource(TRANSCRIPT, spec={"source": {"url": url}}), Observed(), NOW, Policy(source_buckets=buckets))
+def test_only_granted_sources_are_read(url: str, namespaces: tuple[str, ...], allowed: bool) -> None:
+    grants = tuple(SourceGrant(bucket=each, prefix="team/", namespaces=namespaces) for each in ("recordings", "assets"))
+    policy = Policy(sources=grants, bucket="assets")
+    plan = decide(resource(TRANSCRIPT, spec={"source": {"url": url}}), Observed(), NOW, policy)
     assert (plan.job is not None) is allowed
     if not allowed:
         assert reason(plan) == (Phase.FAILED, Reason.SOURCE_NOT_ALLOWED)

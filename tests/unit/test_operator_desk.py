@@ -13,6 +13,7 @@ import pytest
 
 from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, UID_LABEL, Kind, Stage
 from contentgen_contract.orders import FileClaim, WorkOrder
+from contentgen_contract.sources import SourceGrant
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_operator import identity
 from contentgen_operator.cache import Cache
@@ -22,8 +23,10 @@ from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, ResourceRef
 from contentgen_operator.orders import OrderPolicy
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
 from contentgen_operator.storage import Storage
+from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 
 SPECS: dict[Kind, dict[str, Any]] = {
@@ -163,13 +166,13 @@ class Setting:
     """A desk and those around it."""
 
     def __init__(self) -> None:
-        database: Any = mongomock.MongoClient(tz_aware=True)["db"]
-        self.jobs = WorkerJobs(database["worker_jobs"])
+        self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
+        self.jobs = WorkerJobs(self.database["worker_jobs"])
         self.cluster = Cluster(self.jobs)
         self.reports = Reports()
         self.cache = Cache()
         self.woken: list[tuple[ResourceRef, float]] = []
-        self.ledger = Ledger(database["ledger"])
+        self.ledger = Ledger(self.database["ledger"])
         self.client: Any = None
 
     async def wake(self, ref: ResourceRef, delay: float) -> None:
@@ -199,8 +202,17 @@ async def setting(bucket: Storage) -> AsyncIterator[Setting]:
         storage=bucket,
         ledger=made.ledger,
         reports=made.reports,
-        policy=OrderPolicy(stage_deadline=timedelta(hours=1), allowed_hosts=("h:1",)),
+        policy=OrderPolicy(
+            stage_deadline=timedelta(hours=1),
+            allowed_hosts=("h:1",),
+            bucket="assets",
+            sources=(
+                SourceGrant(bucket="recordings", namespaces=("ns", "other")),
+                SourceGrant(bucket="assets", namespaces=("*",)),
+            ),
+        ),
         wake=made.wake,
+        witness=Witness(ledger=made.ledger, records=Records(made.database["jobs"], bucket)),
     )
     transport = httpx.ASGITransport(create_app(desk))
     async with httpx.AsyncClient(transport=transport, base_url="https://desk") as client:
@@ -290,7 +302,7 @@ async def test_uploads_are_granted_under_the_own_prefix(setting: Setting) -> Non
 async def test_what_is_stored_already_is_said(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, list[str]]] = []
 
-    async def kept(_: Storage, prefix: str, claims: Sequence[FileClaim]) -> frozenset[str]:
+    async def kept(_: Storage, _owner: object, prefix: str, claims: Sequence[FileClaim]) -> frozenset[str]:
         asked.append((prefix, [each.name for each in claims]))
         return frozenset({"dataset.zip"})
 
@@ -583,3 +595,32 @@ async def test_an_assignment_is_remembered_for_a_while(setting: Setting, monkeyp
     assert (await setting.get(token)).status_code == 200
     clock += 301
     assert (await setting.get(token)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("namespace", "url"),
+    [
+        ("ns", "s3://minutes-of-the-board/a.mp3"),
+        ("third", "s3://recordings/a.mp3"),
+        ("ns", "s3://assets/transcripts/victim/uid/audio.flac"),
+        ("ns", "s3://recordings/../assets/transcripts/victim/uid/audio.flac"),
+    ],
+)
+async def test_a_source_that_a_forged_status_names_is_not_signed(namespace: str, url: str, setting: Setting) -> None:
+    token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE, namespace)
+    run = setting.cluster.resources[Kind.TRANSCRIPTION, namespace, "it"]["status"]["run"]
+    run["spec"] = {"source": {"url": url}}
+    run["runHash"] = run_hash(Kind.TRANSCRIPTION, parse_spec(Kind.TRANSCRIPTION, run["spec"]))
+    answer = await setting.get(token)
+    assert answer.status_code == 403
+    assert "X-Amz" not in answer.text
+
+
+async def test_a_worker_is_told_the_user_that_was_admitted(setting: Setting) -> None:
+    token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
+    run = setting.cluster.resources[Kind.TRANSCRIPTION, "ns", "it"]["status"]["run"]
+    run["spec"] = run["spec"] | {"userId": "victim"}
+    order = WorkOrder.model_validate((await setting.get(token)).json())
+    assert order.user_id == "ns"
+    grants = await setting.post(token, "/v1/uploads", {"files": [claim("audio.flac", contentType="audio/flac")]})
+    assert "victim" not in grants.text

@@ -22,8 +22,10 @@ from contentgen_operator.identity import Gatekeeper
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import Resource, ResourceRef
 from contentgen_operator.orders import Assignment, OrderPolicy
+from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
 from contentgen_operator.storage import Storage
+from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import WorkerJobs
 from contentgen_runtime.servers import HurriedProtocol, tls_server
 from contentgen_simulation.world import SPECS, UID, World, Writes
@@ -102,13 +104,15 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Storage:
 
 def desk_of(world: World, reports: Reports, storage: Storage, wake: Any) -> Desk:
     door: Any = Door(world, Kind.TRANSCRIPTION)
+    ledger = Ledger(world.database["ledger"])
     return Desk(
         gatekeeper=door,
         storage=storage,
-        ledger=Ledger(world.database["ledger"]),
+        ledger=ledger,
         reports=reports,
         policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
         wake=wake,
+        witness=Witness(ledger=ledger, records=Records(world.database["jobs"], storage)),
     )
 
 

@@ -11,6 +11,7 @@ from pymongo.errors import AutoReconnect
 
 from contentgen_contract.discard import Discard
 from contentgen_contract.names import FINALIZER, Kind, Phase
+from contentgen_contract.ownership import Owner
 from contentgen_operator.providers.base import RequestState, RequestView, Unavailable
 from contentgen_operator.purchases import PurchaseState
 from contentgen_operator.storage import NotDeleted
@@ -142,7 +143,7 @@ async def test_stores_that_are_away_hold_nothing_up_and_files_are_deleted_later(
     world.kube.apply(IMAGES, SPECS[IMAGES] | DELETE)
     await world.finish(IMAGES)
 
-    async def away(prefix: str) -> None:
+    async def away(_owner: object, _prefix: str) -> None:
         raise error
 
     monkeypatch.setattr(world.storage, "delete_prefix", away)
@@ -160,20 +161,22 @@ async def test_stores_that_are_away_hold_nothing_up_and_files_are_deleted_later(
 async def test_one_prefix_that_cannot_be_deleted_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     janitor = world.process._actor._janitor
-    marks = [Discard(uid=uid, prefixes=(f"{uid}/a/", f"{uid}/b/"), job_ids=(uid,)) for uid in ("first", "second")]
+    marks = [
+        Discard(uid=uid, prefixes=(f"images/ns/{uid}/", f"runs/{uid}/"), job_ids=(uid,)) for uid in ("first", "second")
+    ]
     for mark in marks:
         await janitor._records.mark_discarded(mark)
-    world.storage.objects = {"first/a/x": 1, "first/b/x": 2, "second/a/x": 3, "second/b/x": 4}
+    world.storage.objects = {f"{prefix}x": 1 for mark in marks for prefix in mark.prefixes}
     delete = world.storage.delete_prefix
 
-    async def kept(prefix: str) -> None:
-        if prefix == "first/a/":
-            raise NotDeleted("first/a/x: AccessDenied")
-        await delete(prefix)
+    async def kept(owner: Owner, prefix: str) -> None:
+        if prefix == "images/ns/first/":
+            raise NotDeleted("images/ns/first/x: AccessDenied")
+        await delete(owner, prefix)
 
     monkeypatch.setattr(world.storage, "delete_prefix", kept)
     await janitor.sweep()
-    assert world.storage.objects == {"first/a/x": 1}
+    assert set(world.storage.objects) == {"images/ns/first/x"}
     assert await janitor._records.to_discard() == marks[:1], "the next sweep tries it again"
 
 

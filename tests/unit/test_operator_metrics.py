@@ -196,7 +196,7 @@ async def test_a_store_that_is_away_at_the_start_is_counted(monkeypatch: pytest.
 
     monkeypatch.setattr(stores, "_FIRST_PAUSE_SECONDS", 0.01)
     before = value("contentgen_store_errors_total", store="MongoDB")
-    await stores.prepare_stores(Away(), Away(), Away())  # type: ignore[arg-type] # what it asks of them
+    await stores.prepare_stores(Away(), Away(), Away(), Away())  # type: ignore[arg-type] # what it asks of them
     assert value("contentgen_store_errors_total", store="MongoDB") == before + 1
 
 

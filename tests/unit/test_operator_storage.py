@@ -12,11 +12,14 @@ import pytest
 from moto import mock_aws
 
 from contentgen_contract.orders import FileClaim
+from contentgen_contract.ownership import Owner
+from contentgen_contract.sources import Address
 from contentgen_operator.observed import Stored
 from contentgen_operator.storage import InvalidOutcome, Storage
 
 GOOD = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Completed","newer":1}'
 MINUTE = timedelta(minutes=1)
+OWNER = Owner(folders=frozenset({"p/", "q/", "a/", "runs/"}))
 CLAIM = FileClaim(name="a.png", size_bytes=7, sha256="00" * 32, content_type="image/png")
 
 
@@ -63,13 +66,13 @@ def test_a_bucket_made_without_versions_gets_them_and_a_decision_against_them_is
 
 
 def test_a_grant_signs_length_type_and_checksum(storage: Storage) -> None:
-    grant = storage.grant("p/", CLAIM, MINUTE)
+    grant = storage.grant(OWNER, "p/", CLAIM, MINUTE)
     assert {"content-length", "content-type", "x-amz-checksum-sha256", "host"} <= signed(grant.url)
     assert grant.headers["Content-Length"] == "7"
     query = parse_qs(urlsplit(grant.url).query)
     assert query["X-Amz-Expires"] == ["60"]
     assert "x-amz-sdk-checksum-algorithm" not in {name.lower() for name in query}
-    for url in (grant.url, storage.worker_put("runs/a.json", MINUTE)):
+    for url in (grant.url, storage.worker_put(OWNER, "runs/a.json", MINUTE)):
         assert "crc32" not in url.lower(), "the sender could not know it"
 
 
@@ -79,19 +82,21 @@ def test_urls_are_signed_for_who_uses_them(monkeypatch: pytest.MonkeyPatch) -> N
     storage = Storage(
         bucket="assets", region="us-east-1", endpoint="http://s3.svc:9000", public_endpoint="https://s3.example/"
     )
-    assert storage.worker_get("a/b", MINUTE).startswith("http://s3.svc:9000/assets/a/b?")
-    assert storage.worker_put("a/b", MINUTE).startswith("http://s3.svc:9000/assets/a/b?")
-    assert storage.source_get("s3://recordings/x/y.mp3", MINUTE).startswith("http://s3.svc:9000/recordings/x/y.mp3?")
-    assert storage.provider_get("a/b").startswith("https://s3.example/assets/a/b?")
+    assert storage.worker_get(OWNER, "a/b", MINUTE).startswith("http://s3.svc:9000/assets/a/b?")
+    assert storage.worker_put(OWNER, "a/b", MINUTE).startswith("http://s3.svc:9000/assets/a/b?")
+    assert storage.source_get(Address("recordings", "x/y.mp3"), MINUTE).startswith(
+        "http://s3.svc:9000/recordings/x/y.mp3?"
+    )
+    assert storage.provider_get(OWNER, "a/b").startswith("https://s3.example/assets/a/b?")
     assert storage.plain_url("a/b") == "https://s3.example/assets/a/b"
     aws = Storage(bucket="assets", region="us-east-1", endpoint=None, public_endpoint=None)
     assert aws.plain_url("a/b") == "https://assets.s3.amazonaws.com/a/b", "as the seeds have it"
 
 
 async def test_an_outcome_is_checked(storage: Storage) -> None:
-    assert await storage.outcome("runs/none.json") is None
+    assert await storage.outcome(OWNER, "runs/none.json") is None
     put("runs/a.json", GOOD)
-    outcome = await storage.outcome("runs/a.json")
+    outcome = await storage.outcome(OWNER, "runs/a.json")
     assert outcome is not None
     assert outcome.succeeded
     unknown = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Fine"}'
@@ -99,7 +104,7 @@ async def test_an_outcome_is_checked(storage: Storage) -> None:
     for body in (b"", b"{", b"[]", b"null", b'{"jobId":"j"}', b"\xff\xfe", unknown, large):
         put("runs/bad.json", body)
         with pytest.raises(InvalidOutcome):
-            await storage.outcome("runs/bad.json")
+            await storage.outcome(OWNER, "runs/bad.json")
 
 
 async def test_what_is_stored_is_looked_at(storage: Storage) -> None:
@@ -107,7 +112,7 @@ async def test_what_is_stored_is_looked_at(storage: Storage) -> None:
     for name, content in contents.items():
         put(f"p/{name}", content)
     put("p/other.txt", b"not asked for")
-    found = await storage.stored("p/", [*contents, "none.txt"])
+    found = await storage.stored(OWNER, "p/", [*contents, "none.txt"])
     assert found == {
         name: Stored(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         for name, content in contents.items()
@@ -133,8 +138,8 @@ async def test_only_the_very_same_file_is_kept(storage: Storage) -> None:
     put_as_a_worker_does(typed.model_copy(update={"content_type": "image/jpeg"}), b"content")
     put("p/unchecked.png", b"content")
     claims = [same, shorter, other, typed, claim_of("unchecked.png", b"content"), claim_of("none.png", b"content")]
-    assert await storage.kept("p/", claims) == {"a.png"}
-    assert await storage.kept("q/", claims) == frozenset()
+    assert await storage.kept(OWNER, "p/", claims) == {"a.png"}
+    assert await storage.kept(OWNER, "q/", claims) == frozenset()
 
 
 async def test_a_first_attempt_asks_once_for_what_is_kept(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,20 +147,18 @@ async def test_a_first_attempt_asks_once_for_what_is_kept(storage: Storage, monk
     storage._client.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
     put("p/other.png", b"another job's")
     claims = [claim_of(f"{number}.png", b"content") for number in range(200)]
-    assert await storage.kept("p/", claims) == frozenset()
+    assert await storage.kept(OWNER, "p/", claims) == frozenset()
     assert asked == ["ListObjectsV2"]
 
 
 async def test_a_store_that_is_away_keeps_nothing(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     put_as_a_worker_does(CLAIM, b"1234567")
-    assert (
-        await Storage(bucket="none", region="eu-central-1", endpoint=None, public_endpoint=None).kept("p/", [CLAIM])
-        == frozenset()
-    )
+    away = Storage(bucket="none", region="eu-central-1", endpoint=None, public_endpoint=None)
+    assert await away.kept(OWNER, "p/", [CLAIM]) == frozenset()
 
 
 async def test_a_document_is_stored(storage: Storage) -> None:
-    await storage.put_json("runs/p.json", {"text": "grüezi", "n": None})
-    assert (await storage.stored("runs/", ["p.json"]))["p.json"].size_bytes == len(
+    await storage.put_json(OWNER, "runs/p.json", {"text": "grüezi", "n": None})
+    assert (await storage.stored(OWNER, "runs/", ["p.json"]))["p.json"].size_bytes == len(
         b'{"text": "gr\\u00fcezi", "n": null}'
     )

@@ -18,6 +18,7 @@ import pytest
 from contentgen_contract import keys
 from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, Kind, Phase, Stage
 from contentgen_contract.orders import Outcome
+from contentgen_contract.ownership import Owner, owned
 from contentgen_contract.status import ResourceStatus
 from contentgen_operator import reconcile
 from contentgen_operator.act import Actor
@@ -34,6 +35,7 @@ from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
+from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict
 
@@ -198,29 +200,29 @@ class MemoryStorage:
     async def require_bucket(self) -> None:
         """It is there."""
 
-    async def outcome(self, key: str) -> Outcome | None:
-        found = self.objects.get(key)
+    async def outcome(self, owner: Owner, key: str) -> Outcome | None:
+        found = self.objects.get(owned(owner, key))
         return Outcome.model_validate_json(found) if found is not None else None
 
-    async def stored(self, prefix: str, names: Iterable[str]) -> dict[str, Stored]:
-        there = {name: self.objects.get(prefix + name) for name in names}
+    async def stored(self, owner: Owner, prefix: str, names: Iterable[str]) -> dict[str, Stored]:
+        there = {name: self.objects.get(owned(owner, prefix + name)) for name in names}
         return {name: found for name, found in there.items() if isinstance(found, Stored)}
 
-    async def delete_prefix(self, prefix: str) -> None:
+    async def delete_prefix(self, owner: Owner, prefix: str) -> None:
         async def write() -> None:
-            for key in [each for each in self.objects if each.startswith(prefix)]:
+            for key in [each for each in self.objects if each.startswith(owned(owner, prefix))]:
                 del self.objects[key]
 
         await self._writes("delete", write)
 
-    async def put_json(self, key: str, document: dict[str, Any]) -> None:
+    async def put_json(self, owner: Owner, key: str, document: dict[str, Any]) -> None:
         async def write() -> None:
-            self.objects[key] = document
+            self.objects[owned(owner, key)] = document
 
         await self._writes("document", write)
 
-    def provider_get(self, key: str) -> str:
-        return f"http://s3.example/bucket/{key}?X-Amz-Signature=secret"
+    def provider_get(self, owner: Owner, key: str) -> str:
+        return f"http://s3.example/bucket/{owned(owner, key)}?X-Amz-Signature=secret"
 
     def plain_url(self, key: str) -> str:
         return f"http://s3.example/bucket/{key}"
@@ -345,7 +347,14 @@ class World:
         self.caches.append(cache)
         jobs = TracedWorkerJobs(self.database["worker_jobs"], self.writes)
         observer = Observer(
-            kube=kube, cache=cache, storage=storage, ledger=ledger, jobs=jobs, providers=providers, reports=Reports()
+            kube=kube,
+            cache=cache,
+            storage=storage,
+            ledger=ledger,
+            jobs=jobs,
+            providers=providers,
+            reports=Reports(),
+            witness=Witness(ledger=ledger, records=records),
         )
         actor = Actor(
             kube=kube,

@@ -1,0 +1,123 @@
+"""Verification of a resource's status against the ledger and the records, before anything is decided on it.
+
+Whoever has rights on `*/status` in a namespace can write any key, job id, user and hash into it. The ledger and the
+records are written by the operator alone.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from pydantic import ValidationError
+
+from contentgen_contract import keys, ownership
+from contentgen_contract.names import Kind
+from contentgen_contract.ownership import Owner, owns
+from contentgen_contract.spec import run_hash
+from contentgen_contract.status import RunStatus, VersionStatus
+from contentgen_operator.ledger import Ledger
+from contentgen_operator.observed import Resource
+from contentgen_operator.orders import Assignment
+from contentgen_operator.purchases import Purchase, PurchaseState
+from contentgen_operator.records import Records
+from contentgen_operator.runs import admitted_user, ended, frozen_spec, owner, purchase_key
+
+_log = logging.getLogger(__name__)
+
+
+class Witness:
+    """What the stores say about resources. A resource that agrees with itself costs no read."""
+
+    def __init__(self, *, ledger: Ledger, records: Records) -> None:
+        self._ledger = ledger
+        self._records = records
+
+    async def verified(self, resource: Resource) -> Resource:
+        """The resource with only what its own uid, the ledger and the records bear out. Raises PyMongoError."""
+        run = resource.status.run
+        if run is not None:
+            run = await self._run(resource, run)
+            resource = resource.model_copy(update={"status": resource.status.model_copy(update={"run": run})})
+        if not _names_other_jobs(resource):
+            return resource
+        ref = resource.ref
+        return with_owned_versions(resource, await self._ledger.purchases(ref.namespace, ref.kind, ref.name))
+
+    async def assignment(self, assignment: Assignment) -> Assignment:
+        """A worker's assignment with its run verified."""
+        run = await self._run(assignment.resource, assignment.run)
+        return assignment.model_copy(update={"run": run})
+
+    async def models(self, namespace: str, name: str) -> Owner:
+        """The files that the ledger lists as collected for a LoraTraining."""
+        bought = await self._ledger.purchases(namespace, Kind.LORA_TRAINING, name)
+        outputs = [each.outputs for each in bought if each.state is PurchaseState.COLLECTED and each.outputs]
+        return Owner(keys=frozenset(str(file.get("key")) for each in outputs for file in each.get("files") or ()))
+
+    async def _run(self, resource: Resource, run: RunStatus) -> RunStatus:
+        try:
+            spec = frozen_spec(resource, run)
+        except ValidationError:  # decide says so on the resource, and nothing is done for such a run
+            return run
+        user, true_hash = owner(resource, spec), run_hash(resource.ref.kind, spec)
+        # A run that has ended buys nothing: its hash only says whether another one is asked for.
+        doubtful_hash = run.run_hash != true_hash and not ended(resource)
+        # While a run goes on, the ledger's word on the LoRAs is put into the status each time.
+        doubtful_loras = bool(run.loras) and ended(resource)
+        if user == admitted_user(resource) and not doubtful_hash and not doubtful_loras:
+            return run
+        purchase = await self._ledger.get(purchase_key(resource, run))
+        if doubtful_loras:
+            run = run.model_copy(update={"loras": purchase.loras if purchase else ()})
+        if doubtful_hash and purchase is None:
+            _warn(resource, "run.runHash is not the hash of run.spec")
+            run = run.model_copy(update={"run_hash": true_hash})
+        if not await self._user_is_known(resource, user, purchase):
+            _warn(resource, "run.spec.userId was not asked for")
+            run = run.model_copy(update={"spec": run.spec | {"userId": admitted_user(resource)}})
+        return run
+
+    async def _user_is_known(self, resource: Resource, user: str, purchase: Purchase | None) -> bool:
+        """Whether the run began for this user: a later edit of spec.userId is the next run's."""
+        uid = resource.ref.uid
+        if user == admitted_user(resource):
+            return True
+        if purchase is not None and (purchase.job_id, purchase.user_id) == (uid, user):
+            return True
+        return await self._records.user(uid) == user
+
+
+def with_owned_versions(resource: Resource, purchases: Sequence[Purchase]) -> Resource:
+    """The resource without the files, in its versions, of jobs that never bought anything under its name.
+
+    A version keeps its number, for numbers are not used again.
+    """
+    jobs = {resource.ref.uid, *(each.job_id for each in purchases)}
+    versions = tuple(_owned(resource, each, jobs) for each in resource.status.versions)
+    return resource.model_copy(update={"status": resource.status.model_copy(update={"versions": versions})})
+
+
+def _owned(resource: Resource, version: VersionStatus, jobs: Iterable[str]) -> VersionStatus:
+    owner_of_all = files_of(resource, version, jobs)
+    if version.job_id in (None, *jobs) and all(owns(owner_of_all, each.key) for each in version.files):
+        return version
+    _warn(resource, f"version {version.version} names files or a job of others")
+    return version.model_copy(update={"job_id": None, "files": ()})
+
+
+def files_of(resource: Resource, version: VersionStatus, jobs: Iterable[str]) -> Owner:
+    """What these jobs own under the users that a version's keys have: a job's uid is in no other user's key."""
+    users = {run.user_id for file in version.files if (run := keys.run_of(file.key)) is not None}
+    return ownership.union(ownership.of_job(resource.ref.kind, job, users) for job in jobs)
+
+
+def _names_other_jobs(resource: Resource) -> bool:
+    uid = resource.ref.uid
+    return any(
+        version.job_id not in (None, uid)
+        or not all(owns(files_of(resource, version, (uid,)), file.key) for file in version.files)
+        for version in resource.status.versions
+    )
+
+
+def _warn(resource: Resource, what: str) -> None:
+    _log.warning("the status of %s was written by somebody else: %s", resource.ref.name, what, extra=resource.ref.about)
