@@ -8,6 +8,7 @@ from typing import Any
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import API_VERSION, GROUP, VERSION, Kind
+from contentgen_contract.story import scrubbed
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body, KubeApi, explain, or_none
 
@@ -68,7 +69,7 @@ class Resources:
             return await self._kube.call(method, path, body)
         except ApiException as error:
             if error.status in _REFUSALS:
-                raise Problem(422 if error.status == 400 else error.status, explain(error)[4:]) from None
+                raise Problem(422 if error.status == 400 else error.status, scrubbed(explain(error)[4:])) from None
             raise
 
 

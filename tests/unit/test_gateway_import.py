@@ -322,3 +322,22 @@ async def test_a_job_that_comes_twice_is_taken_over_once(world: Tenants) -> None
     told = (await send(world, [SEEDS[0], SEEDS[2], SEEDS[0], SEEDS[0]])).json()
     assert [each["outcome"] for each in told["jobs"]] == ["imported", "imported", "unchanged", "unchanged"]
     assert world.database["jobs"].count_documents({"jobId": LORA}) == 1
+
+
+@pytest.mark.parametrize("url", ["https://u:hunter2@h/a?x=hunter2", "https://u:hun/ter2@h/a#hunter2", "u:hunter2@h/a"])
+async def test_a_refusal_repeats_no_password_and_no_query(world: Tenants, url: str) -> None:
+    document = copy(SEEDS[0])
+    document["versions"][0]["modelUrl"] = url
+    answer = await send(world, [document])
+    assert [each["field"] for each in answer.json()["jobs"][0]["problems"]] == ["versions.0.modelUrl"]
+    assert "hunter2" not in answer.text
+    assert "ter2" not in answer.text
+
+
+async def test_no_password_of_a_source_is_taken_over(world: Tenants) -> None:
+    source = {"url": "https://u:hunter2@h/podcast.mp3?token=hunter2#hunter2", "filename": "podcast.mp3"}
+    told = (await send(world, [copy(SEEDS[2], sourceVideo=source)])).json()
+    assert told["outcomes"]["imported"] == 1
+    record = world.database["jobs"].find_one({"jobId": TALK})
+    assert record["sourceVideo"]["url"] == "https://h/podcast.mp3"
+    assert "hunter2" not in repr(record)
