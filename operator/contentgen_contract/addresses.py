@@ -80,6 +80,25 @@ def parts_of(url: str) -> SplitResult | None:
         return None
 
 
+NOT_A_URL = "(not a URL)"
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s\[\]:@]+)(:[0-9]*)?")
+
+
+def without_secrets(url: str) -> str:
+    """A URL without user, password, query and fragment, for messages and records.
+
+    `NOT_A_URL` where these cannot be told from host and path, as in `https://user:pass/word@host`.
+    """
+    bare = re.split(r"[?#]", url, maxsplit=1)[0]
+    parts = parts_of(bare)
+    if parts is None or (not parts.netloc and "@" in bare):
+        return NOT_A_URL
+    if not parts.netloc:
+        return bare
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" if _HOST.fullmatch(host) else NOT_A_URL
+
+
 def pair(host: str, port: int) -> str:
     """`host:port` as allow-lists have it."""
     return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").lower()

@@ -25,7 +25,6 @@ from contentgen_contract.spec import (
     ImageGenerationSpec,
     Lora,
     SceneDetection,
-    Source,
     TimeRange,
     one_of,
 )
@@ -68,6 +67,7 @@ class Rule:
     message: str
     shows: str = ""  # a CEL expression for a message with the values in it
     field: str = ""  # the field to name, where the rule stands at its parent
+    secret: bool = False  # the API server must not repeat the value
 
     def as_schema(self) -> Schema:
         """The rule as an item of `x-kubernetes-validations`."""
@@ -76,6 +76,8 @@ class Rule:
             rule["messageExpression"] = self.shows
         if self.field:
             rule["fieldPath"] = f".{self.field}"
+        if self.secret:
+            rule["reason"] = "FieldValueForbidden"  # of the reasons the one whose message has no value in it
         return rule
 
 
@@ -95,12 +97,6 @@ def _belongs_to(field: str, detectors: tuple[Detector, ...]) -> Rule:
 
 # (model, field) -> rules at that field; the field "" is the model itself.
 _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
-    (Source, "url"): (
-        Rule(
-            holds="!self.matches('^[a-z0-9]+://[^/]*@')",
-            message="must not contain a user name or password; use a public or a signed URL",
-        ),
-    ),
     (Captions, "template"): (
         Rule(
             holds="self.contains('[trigger]')",
@@ -284,12 +280,25 @@ def explained(schema: Schema) -> Schema:
     return result
 
 
+def _pattern_rules(pattern: str) -> tuple[Rule, ...]:
+    """A pattern as a rule. Of a URL that may hold a password or a signature the value is not repeated."""
+    matches, words = f"self.matches(r'{pattern}')", _WORDS[pattern]
+    if pattern not in (patterns.SOURCE_URL, patterns.WEB_URL):
+        return (Rule(holds=matches, message=words),)
+    suspect = [f"self.contains('{mark}')" for mark in "@?#"]
+    credentials = f"{words}, and must not contain a user name or password; use a public or a signed URL"
+    return (
+        Rule(holds=f"!({' || '.join(suspect)}) || {matches}", message=credentials, secret=True),
+        Rule(holds=" || ".join([*suspect, matches]), message=words),
+    )
+
+
 def _in_words(schema: Schema) -> Schema:
     """The schema with rules that explain themselves in place of patterns."""
     result = dict(schema)
     if "pattern" in schema:
-        rule = Rule(holds=f"self.matches(r'{result.pop('pattern')}')", message=_WORDS[schema["pattern"]])
-        result["x-kubernetes-validations"] = [*schema.get("x-kubernetes-validations", ()), rule.as_schema()]
+        rules = [rule.as_schema() for rule in _pattern_rules(result.pop("pattern"))]
+        result["x-kubernetes-validations"] = [*schema.get("x-kubernetes-validations", ()), *rules]
     if "properties" in schema:
         result["properties"] = {name: _in_words(field) for name, field in schema["properties"].items()}
     if "items" in schema:

@@ -28,6 +28,7 @@ class Verb(StrEnum):
     CREATE = "create"
     PATCH = "patch"
     DELETE = "delete"
+    IMPORT = "import"  # no verb of Kubernetes: it takes records over, of any user whom the caller may name
 
 
 class Access:

@@ -1,14 +1,18 @@
-"""`/api/admin`: what is done once, by somebody who may make everything in a namespace."""
+"""`/api/admin`: the import of an older service's records, for callers with the verb `import`."""
 
 import asyncio
+import re
 from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import Field
 
+from contentgen_contract import patterns
 from contentgen_contract.names import Kind
 from contentgen_gateway.access import Verb
+from contentgen_gateway.callers import Caller
 from contentgen_gateway.importing import Import, Outcome
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import RESPONSES, Problem
@@ -55,11 +59,16 @@ class TakenOver(Body):
 
 @router.post("/import")
 async def import_jobs(caller: Calling, parts: Using, asked: Takeover) -> TakenOver:
-    """Take documents over into a namespace; needs the right to create all kinds there. Doing it again is harmless."""
-    may = await parts.access.which(caller, Verb.CREATE, [asked.namespace])
+    """Take documents over into a namespace. Doing it again is harmless.
+
+    Needs the verb `import` on all kinds there, and for each document's userId, unless it is the namespace, the verb
+    `use` on `userids`.
+    """
+    may = await parts.access.which(caller, Verb.IMPORT, [asked.namespace])
     if may.get(asked.namespace) != frozenset(Kind):
         kinds = ", ".join(kind.plural for kind in Kind)
-        raise Problem(403, f"to import into namespace {asked.namespace!r} you must be allowed to create {kinds} there")
+        raise Problem(403, f"to import into namespace {asked.namespace!r} you need the verb import on {kinds} there")
+    users = await _may_name(caller, parts, asked.namespace, (each.get("userId") for each in asked.jobs))
     # The files are not copied: over HTTP it is our own bucket that they lie in, whatever it was called.
     work = Import(
         jobs=parts.records.collection,
@@ -67,6 +76,7 @@ async def import_jobs(caller: Calling, parts: Using, asked: Takeover) -> TakenOv
         place=place(parts, asked.namespace, asked.bucket),
         sizes=parts.files.sizes_now,
         by=caller.name,
+        may_name=users.__contains__,
     )
     entries = await asyncio.to_thread(work.run, asked.jobs)
     outcomes = Counter(each.outcome for each in entries)
@@ -82,6 +92,13 @@ async def import_jobs(caller: Calling, parts: Using, asked: Takeover) -> TakenOv
         for each in entries
     ]
     return TakenOver(total=len(jobs), outcomes={outcome: outcomes[outcome] for outcome in Outcome}, jobs=jobs)
+
+
+async def _may_name(caller: Caller, parts: Parts, namespace: str, given: Iterable[object]) -> frozenset[str]:
+    """Those of the given user ids that the caller may name there; what is no user id is left out."""
+    users = sorted({each for each in given if isinstance(each, str) and re.fullmatch(patterns.USER_ID, each)})
+    may = await asyncio.gather(*(parts.access.may_name(caller, each, namespace) for each in users))
+    return frozenset(user for user, allowed in zip(users, may, strict=True) if allowed)
 
 
 def place(parts: Parts, namespace: str, bucket: str | None) -> Place:

@@ -28,9 +28,22 @@ Model = Annotated[str, StringConstraints(pattern=patterns.MODEL_NAME, max_length
 _WORDS = 16
 
 
+class LoraListing(Paging):
+    """Which LoRAs."""
+
+    list_name = "loras"
+
+
+class TranscriptListing(Paging):
+    """Which transcripts."""
+
+    list_name = "transcripts"
+
+
 class PictureListing(Paging):
     """Which pictures."""
 
+    list_name = "images"
     model: Model | None = Field(None, description="Made by this model: an alias, or the provider's name.")
 
     def wanted(self) -> Wanted:
@@ -41,6 +54,7 @@ class PictureListing(Paging):
 class SearchListing(Listing):
     """What to look for. Each word must be there, the last one may be the beginning of one; and each tag."""
 
+    list_name = "search"
     q: str | None = Field(
         None,
         max_length=256,
@@ -73,7 +87,7 @@ def _tags(given: str | None) -> tuple[str, ...]:
 
 @short.get("/loras")
 @router.get("/loras")
-async def list_loras(caller: Calling, parts: Using, listed: Annotated[Paging, Query()]) -> LoraList:
+async def list_loras(caller: Calling, parts: Using, listed: Annotated[LoraListing, Query()]) -> LoraList:
     """LoRAs that are trained, each with its newest version."""
     scope, wanted = await asked(caller, parts, listed, Kind.LORA_TRAINING)
     records, total, following = await page(parts, scope, wanted)
@@ -104,7 +118,9 @@ async def _pictures(parts: Parts, scope: Scope, wanted: Wanted) -> int:
 
 @short.get("/transcripts")
 @router.get("/transcripts")
-async def list_transcripts(caller: Calling, parts: Using, listed: Annotated[Paging, Query()]) -> TranscriptList:
+async def list_transcripts(
+    caller: Calling, parts: Using, listed: Annotated[TranscriptListing, Query()]
+) -> TranscriptList:
     """Recordings that are transcribed."""
     scope, wanted = await asked(caller, parts, listed, Kind.TRANSCRIPTION)
     records, total, following = await page(parts, scope, wanted)

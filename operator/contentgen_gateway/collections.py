@@ -28,7 +28,7 @@ from contentgen_gateway.collection_store import MOST_ASSETS, Asked, Asset, Colle
 from contentgen_gateway.create import namespace_of, require_may_name
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import RESPONSES, BadRequest, NotFound, Problem
-from contentgen_gateway.queries import Sorted, Wanted, cursor_after, read_cursor
+from contentgen_gateway.queries import Wanted, continued, cursor_after
 from contentgen_gateway.schemas import Name
 
 router = APIRouter(prefix="/api/collections", tags=["collections"], responses=RESPONSES)
@@ -39,9 +39,9 @@ async def list_collections(
     caller: Calling, parts: Using, listed: Annotated[CollectionListing, Query()]
 ) -> CollectionList:
     """Collections that the caller may see, with counts."""
-    after = read_cursor(listed.cursor, Sorted.CREATED) if listed.cursor is not None else None
+    wanted = continued(Wanted(list_name="collections"), listed.cursor)
     namespaces = await _namespaces(caller, parts, listed.namespace, listed.user_id)
-    asked = Asked(namespaces, listed.user_id, listed.limit, after)
+    asked = Asked(namespaces, listed.user_id, listed.limit, wanted.after)
     found = await parts.collections.find(asked)
     page = found[: listed.limit]
     seen = await parts.sight.jobs(caller, {asset.job_id for each in page for asset in each.assets})
@@ -49,7 +49,7 @@ async def list_collections(
     return CollectionList(
         collections=[CollectionSummary.model_validate(_told(each, seen.keys())) for each in page],
         total=await parts.collections.count(asked),
-        next_cursor=cursor_after(last, Wanted()) if len(found) > listed.limit else None,
+        next_cursor=cursor_after(last, wanted) if len(found) > listed.limit else None,
     )
 
 

@@ -168,6 +168,7 @@ def _import(settings: Settings, database: Database[Document], namespace: str, fr
         place=Place(namespace=namespace, bucket=source, key_of=files.key_of, address=files.address),
         sizes=files.sizes_now,
         by="contentgen import",
+        may_name=lambda _: True,  # it runs with the keys of the stores, which know no callers
         fetch=fetch,
     )
 

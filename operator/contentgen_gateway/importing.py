@@ -58,6 +58,8 @@ class Import:
     place: Place
     sizes: Sizes
     by: str
+    may_name: Callable[[str], bool]
+    """True for the users whose jobs may be imported."""
     fetch: Callable[[Iterable[str]], None] = field(default=lambda _: None)
     """Brings the files under some prefixes into our bucket, where they lie in another."""
 
@@ -81,9 +83,14 @@ class Import:
         taken = takeover.take(document, self.place)
         if not isinstance(taken, Taken):
             return Entry(number, job_id, Outcome.REFUSED, taken)
+        user = taken.record["userId"]
+        if not self.may_name(user):
+            return Entry(number, job_id, Outcome.REFUSED, (_not_yours(user, self.place.namespace),))
         stored = self.jobs.find_one({"jobId": {"$eq": taken.record["jobId"]}})
         if self._is_anothers(taken.record, stored):
             return Entry(number, job_id, Outcome.REFUSED, (_TAKEN,))
+        if stored is not None and stored.get("userId") != user:
+            return Entry(number, job_id, Outcome.REFUSED, (_ANOTHER_USERS,))
         folders = _folders(taken.record)
         self.fetch(folders)
         sizes = self.sizes(folders)
@@ -116,6 +123,15 @@ class Import:
 
 
 _TAKEN = Problem("jobId", "there is another job with this id")
+_ANOTHER_USERS = Problem("userId", "the job was imported for another user, and an import does not change that")
+
+
+def _not_yours(user_id: str, namespace: str) -> Problem:
+    return Problem(
+        "userId",
+        f"{user_id!r} must be the namespace ({namespace!r}) or a user id for which you have the verb use on "
+        "userids.contentgen.dev; a Role with that resource name grants it",
+    )
 
 
 def _folders(record: Document) -> tuple[str, ...]:

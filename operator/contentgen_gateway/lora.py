@@ -21,6 +21,7 @@ router = APIRouter(prefix="/api/lora", tags=["lora"], responses=RESPONSES)
 class LoraListing(Paging):
     """Which trainings."""
 
+    list_name = "trainings"
     status: JobStatus | None = None
 
 

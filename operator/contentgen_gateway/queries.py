@@ -5,10 +5,9 @@ where a document could be taken for an operator it is compared with `$eq`.
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -21,6 +20,7 @@ from contentgen_gateway.problems import BadRequest
 Filter = dict[str, Any]
 Sort = tuple[tuple[str, int], ...]
 MOST = 200  # records of a page
+_LONGEST = 253  # characters of a jobId
 NOT_DISCARDED = {"discard": {"$exists": False}}
 
 
@@ -92,6 +92,7 @@ Place = tuple[datetime | str | int | None, str]
 class Wanted:
     """What a list should hold."""
 
+    list_name: str = "jobs"  # a cursor is good for the list that gave it
     user_id: str | None = None
     type: str | None = None
     status: JobStatus | None = None
@@ -182,14 +183,16 @@ def _index(scope: Scope, wanted: Wanted) -> str:
     return "namespace_status_created" if wanted.status else "namespace_created"
 
 
-# Cursors: where the last page ended. They hold nothing secret, and whatever comes back is checked.
+# Cursors: the list, its order, and where the last page ended. They hold nothing secret, and each is checked when read.
 
 
 def cursor_after(record: Mapping[str, Any], wanted: Wanted) -> str:
     """Of the page that follows on a record."""
     value = record.get(wanted.sort.value)
     told = value.isoformat() if isinstance(value, datetime) else value
-    return base64.urlsafe_b64encode(json.dumps([told, record["jobId"]]).encode()).decode().rstrip("=")
+    return (
+        base64.urlsafe_b64encode(json.dumps([_ordering(wanted), told, record["jobId"]]).encode()).decode().rstrip("=")
+    )
 
 
 def _beyond(wanted: Wanted, place: Place) -> Filter:
@@ -205,15 +208,49 @@ def _beyond(wanted: Wanted, place: Place) -> Filter:
     return {"$or": either}
 
 
-def read_cursor(given: str, sort: Sorted) -> Place:
-    """Where a page ended that was ordered by `sort`. Raises BadRequest."""
+def continued(wanted: Wanted, cursor: str | None) -> Wanted:
+    """What follows on the page before; the first page where there is no cursor. Raises BadRequest."""
+    return wanted if cursor is None else replace(wanted, after=_place(cursor, wanted))
+
+
+def _place(given: str, wanted: Wanted) -> Place:
+    """Where a page ended. Raises BadRequest for the cursor of another list or order, which would skip entries."""
     try:
         padded = given + "=" * (-len(given) % 4)
-        value, job = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
-        if not isinstance(job, str) or not isinstance(value, str | int | None) or isinstance(value, bool):
-            raise TypeError("no cursor of ours")
-        if isinstance(value, str) and sort in (Sorted.CREATED, Sorted.STARTED, Sorted.COMPLETED):
-            value = datetime.fromisoformat(value).astimezone(UTC)
-    except (ValueError, TypeError, UnicodeError, binascii.Error):
-        raise BadRequest("cursor", given, "a cursor from the list before") from None
-    return value, job
+        ordering, value, job = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
+        if ordering != _ordering(wanted):
+            raise ValueError("of another list or order")
+        return _value(value, wanted.sort), _text(job)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        expected = f"a nextCursor of this list in this order ({wanted.sort.value} {wanted.order.value})"
+        raise BadRequest("cursor", given[:80], expected) from None
+
+
+def _ordering(wanted: Wanted) -> str:
+    return f"{wanted.list_name}.{wanted.sort.value}.{wanted.order.value}"
+
+
+def _value(given: object, sort: Sorted) -> datetime | str | int | None:
+    """A value that MongoDB can compare with. Raises ValueError, OverflowError."""
+    if given is None:
+        return None
+    if sort is Sorted.PROGRESS:
+        if isinstance(given, bool) or not isinstance(given, int) or abs(given) >= 2**63:
+            raise ValueError("no 64-bit number")
+        return given
+    text = _text(given)
+    return text if sort in (Sorted.STATUS, Sorted.TYPE) else _moment(text)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return moment.astimezone(UTC)
+
+
+def _text(given: object) -> str:
+    if not isinstance(given, str) or len(given) > _LONGEST:
+        raise ValueError("no text, or too long")
+    given.encode()  # half of a surrogate pair cannot be stored, nor compared with
+    return given

@@ -5,14 +5,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from contentgen_contract import patterns
-from contentgen_gateway.queries import MOST, JobStatus, Order, Sorted, Wanted, read_cursor
+from contentgen_gateway.queries import MOST, JobStatus, Order, Sorted, Wanted, continued
 
 JobType = Literal["lora-training", "image-generation", "transcription"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$", max_length=253)]
@@ -26,8 +35,18 @@ def _iso(given: object) -> object:
     return given
 
 
+def _in_utc(given: datetime | date) -> datetime | date:
+    """MongoDB keeps times in UTC, where the first and the last hours of other zones do not exist."""
+    if not isinstance(given, datetime):
+        return given
+    try:
+        return given.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("expected a time between the years 1 and 9999 in UTC") from None
+
+
 _DAY = re.compile(r"\d{4}-\d\d-\d\d(T|$)")
-Moment = Annotated[AwareDatetime | date, BeforeValidator(_iso)]
+Moment = Annotated[AwareDatetime | date, BeforeValidator(_iso), AfterValidator(_in_utc)]
 
 
 class Body(BaseModel):
@@ -95,6 +114,7 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 class Paging(Parameters):
     """What every list takes: whose, from when, in which order, and how much of it at a time."""
 
+    list_name: ClassVar[str] = "jobs"
     namespace: Name | None = Field(None, description="Of this namespace alone.")
     user_id: UserId | None = Field(None, description="Of this user alone.")
     public: bool = Field(False, description="Also what others have made public.")
@@ -108,15 +128,16 @@ class Paging(Parameters):
 
     def wanted(self) -> Wanted:
         """As a value. Raises BadRequest."""
-        return Wanted(
+        wanted = Wanted(
+            list_name=self.list_name,
             user_id=self.user_id,
             since=instant(self.since),
             until=instant(self.until),
             sort=self.sort,
             order=self.order,
             limit=self.limit,
-            after=read_cursor(self.cursor, self.sort) if self.cursor is not None else None,
         )
+        return continued(wanted, self.cursor)
 
 
 class Listing(Paging):

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from pydantic import ValidationError
 
 from contentgen_contract import derived, keys
-from contentgen_contract.addresses import parts_of
+from contentgen_contract.addresses import parts_of, without_secrets
 from contentgen_contract.names import Kind, Stage
 from contentgen_gateway.old_service import Old, Picture, Version
 
@@ -82,7 +82,7 @@ class _Files:
         name = (key or "").rpartition("/")[2]
         if key is None or key.removesuffix(name) not in folders or not keys.is_output(kind, Stage.COLLECT, name):
             self.problems.append(
-                Problem(field, f"{bare[:200]!r} is no file of this job, which would lie under {folder!r}")
+                Problem(field, f"{without_secrets(given)[:200]!r} is no file of this job; it would be under {folder!r}")
             )
             return None
         self.found.add(key)
@@ -185,7 +185,7 @@ def _record(old: Old, versions: list[Document], place: Place) -> Document:
     over = old.status in ("completed", "failed", "cancelled")
     source = {"sourceVideo": old.source_video.model_dump(by_alias=True)} if old.source_video else {}
     if source:
-        source["sourceVideo"]["url"] = source["sourceVideo"]["url"].partition("?")[0]
+        source["sourceVideo"]["url"] = without_secrets(source["sourceVideo"]["url"])
     status = old.status if over else "cancelled"
     document: Document = {
         "jobId": old.job_id,

@@ -15,7 +15,7 @@ from contentgen_gateway import asset_shapes, queries
 from contentgen_gateway.assets import asked_words
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import RESPONSES
-from contentgen_gateway.queries import NOT_DISCARDED, Scope, Sorted, Wanted, cursor_after, listing, read_cursor
+from contentgen_gateway.queries import NOT_DISCARDED, Scope, Wanted, continued, cursor_after, listing
 from contentgen_gateway.records import Record
 from contentgen_gateway.schemas import Body, Moment, Name, Parameters, UserId, instant
 
@@ -41,15 +41,16 @@ class TranscriptSearch(Parameters):
 
     def wanted(self) -> Wanted:
         """As a value. Raises BadRequest."""
-        return Wanted(
+        wanted = Wanted(
+            list_name="passages",
             user_id=self.user_id,
             type=Kind.TRANSCRIPTION.record_type,
             since=instant(self.since),
             until=instant(self.until),
             terms=asked_words(self.q),
             limit=self.limit,
-            after=read_cursor(self.cursor, Sorted.CREATED) if self.cursor is not None else None,
         )
+        return continued(wanted, self.cursor)
 
 
 class Mark(Body):

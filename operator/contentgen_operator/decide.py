@@ -12,7 +12,7 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from contentgen_contract import sources
-from contentgen_contract.addresses import literal_refusal
+from contentgen_contract.addresses import literal_refusal, without_secrets
 from contentgen_contract.names import MILESTONES, Phase, Reason, Stage, Step
 from contentgen_contract.orders import AudioFacts, DatasetFacts, Outcome
 from contentgen_contract.spec import ImageGenerationSpec
@@ -137,7 +137,7 @@ def _lora_refused(case: Case) -> str | None:
     for index, lora in enumerate(case.spec.loras):
         why = literal_refusal(lora.path, case.policy.allowed_hosts) if lora.path else ""
         if why:
-            address = (lora.path or "").split("?")[0]
+            address = without_secrets(lora.path or "")
             return (
                 f"spec.loras[{index}].path: {address}: {why}; fal fetches it from the internet: expected a public "
                 "address; nothing was paid"

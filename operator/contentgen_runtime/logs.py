@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 _EXTRA = ("jobId", "kind", "namespace", "resource", "purchase", "key", "caller")
+_USER = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^\s/@\"']+@")  # may hold a password
 # A signed URL's query is a key to the file; an Authorization header to more.
 _SECRET = re.compile(
     r"(?P<before>https?://[^\s?'\"]+)\?[^\s'\"]+"
@@ -17,6 +18,7 @@ _SECRET = re.compile(
 
 def redacted(text: str) -> str:
     """The text without signatures and keys."""
+    text = _USER.sub(r"\g<scheme>…@", text)
     return _SECRET.sub(lambda found: (found["before"] or found["scheme"] or found["uri"]) + "…", text)
 
 

@@ -3,9 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
-from contentgen_contract.addresses import literal_refusal, parts_of
+from contentgen_contract.addresses import NOT_A_URL, literal_refusal, parts_of, without_secrets
 from contentgen_contract.names import Kind
 from contentgen_contract.spec import SPECS
+from contentgen_runtime.logs import redacted
 from contentgen_simulation.questions import NO_URLS
 
 REFUSED = [
@@ -49,3 +50,28 @@ def test_permission_is_for_exactly_one_host_and_port() -> None:
     assert literal_refusal("http://[::1]:9/", allowed) == ""
     for url in ("https://sandbox.contentgen.svc/", "http://sandbox.contentgen.svc:81/", "http://[::1]/"):
         assert literal_refusal(url, allowed)
+
+
+@pytest.mark.parametrize(
+    ("url", "bare"),
+    [
+        ("https://u:p@example.com:8/a/b.mp4?sig=1#x", "https://example.com:8/a/b.mp4"),
+        ("s3://bucket/a@b.mp4", "s3://bucket/a@b.mp4"),
+        ("https://[::1]:80/a", "https://[::1]:80/a"),
+        ("recordings/a.mp4?x", "recordings/a.mp4"),
+        ("https://u:pass/word@example.com/a", NOT_A_URL),
+        ("https://u:pass?word@example.com/a", NOT_A_URL),
+        ("u:password@example.com/a", NOT_A_URL),
+        ("https://[u:p@example.com/a", NOT_A_URL),
+    ],
+)
+def test_a_url_without_its_secrets(url: str, bare: str) -> None:
+    assert without_secrets(url) == bare
+
+
+@pytest.mark.parametrize(
+    "line", ["GET https://u:hunter2@h/a?b=1", "s3://u:hunter2@b/a", "mongodb://u:hunter2@h/", "FTP://hunter2@h"]
+)
+def test_no_line_of_the_log_has_a_password(line: str) -> None:
+    assert "hunter2" not in redacted(f"failed: {line} (again)")
+    assert redacted("https://h/@user/a.mp4") == "https://h/@user/a.mp4"

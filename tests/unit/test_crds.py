@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
@@ -298,3 +299,47 @@ def largest(schema: dict[str, Any]) -> int:
             return 2 + schema["maxLength"] * (1 if plain else 6)
         case _:
             return 24
+
+
+SECRET_URLS = (
+    "https://u:hunter2@example.com/a.mp4", "HTTPS://u:hunter2@example.com/a", "u:hunter2@example.com",
+    "https://u:hun/ter2@exa mple.com/a", "//u:hunter2@h", "https://exa mple.com/a?X-Amz-Signature=hunter2",
+    "ftp://example.com/a?token=hunter2", "https://exa mple.com/a#hunter2", "s3://u:hunter2@bucket/a.mp4",
+)  # fmt: skip
+"""None of these is accepted, and none may be repeated."""
+
+
+def url_fields(schema: Any) -> Iterator[Any]:
+    """The schemas of a spec's URLs."""
+    for name, field in schema.get("properties", {}).items():
+        if name in ("url", "path") and field["type"] == "string":
+            yield field
+        yield from url_fields(field)
+    if "items" in schema:
+        yield from url_fields(schema["items"])
+
+
+def holds(rule: str, given: str) -> bool:
+    """A CEL rule that is made of contains, matches, ! and ||, for one text."""
+    python = re.sub(r"self\.contains\(('[^']*')\)", r"(\1 in given)", rule)
+    python = (
+        python.replace("self.matches(", "matches(").replace("||", " or ").replace("!", " not ", rule.startswith("!"))
+    )
+    return bool(eval(python, {"given": given, "matches": lambda pattern: re.search(pattern, given)}))  # noqa: S307 - ours
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_api_server_repeats_no_password_and_no_query(kind: Kind) -> None:
+    """It puts the value into a message, unless the rule's reason is FieldValueForbidden."""
+    spec = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    fields = list(url_fields(spec))
+    assert fields
+    for field in fields:
+        rules = field["x-kubernetes-validations"]
+        for url in SECRET_URLS:
+            broken = [rule for rule in rules if not holds(rule["rule"], url)]
+            assert [rule.get("reason") for rule in broken] == ["FieldValueForbidden"], url
+        (shown,) = [rule for rule in rules if not holds(rule["rule"], "ftp://example.com/a")]
+        assert "reason" not in shown, "an address without secrets is repeated"
+        for good in ("https://example.com/a.mp4", "https://example.com/a.mp4?signature=a%20b&user=a@b"):
+            assert all(holds(rule["rule"], good) for rule in rules), good

@@ -9,7 +9,7 @@ from contentgen_contract.names import CALLER_ANNOTATION, Kind
 from contentgen_contract.spec import SPECS, parse_spec
 from contentgen_contract.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_gateway import intake
-from contentgen_simulation.cluster import ClusterWorld
+from contentgen_simulation.cluster import ClusterWorld, refused
 from contentgen_simulation.questions import NO_URLS
 
 ANN = ("ann", "*", "*", "red")
@@ -328,3 +328,42 @@ async def test_a_foreign_model_looks_like_a_missing_one(world: ClusterWorld) -> 
     ]
     assert foreign.status_code == missing.status_code == 422
     assert foreign.json()["detail"].replace(job, "X") == missing.json()["detail"].replace("none", "X")
+
+
+SECRET_URLS = ("https://u:hunter2@h.example/a.mp3", "HTTPS://u@h.example/a?sig=hunter2", "u:hunter2@h.example/a")
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/transcribe", lambda url: {"audioUrl": url}),
+        ("/api/lora/train", lambda url: {"loraName": "a", "source": {"url": url}}),
+        (
+            "/api/images/generate",
+            lambda url: {"inputs": {"prompt": "a", "loras": [{"path": url}]}, "model": "flux-lora"},
+        ),
+    ],
+)
+async def test_no_refusal_repeats_a_password(world: ClusterWorld, path: str, body: Any, url: str) -> None:
+    async with world.client("ann") as ann:
+        answer = await ann.post(path, json={"namespace": "red"} | body(url))
+    assert answer.status_code == 422
+    assert "hunter2" not in answer.text
+
+
+async def test_the_api_servers_words_are_told_without_secrets(
+    world: ClusterWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster's own policies may repeat the value."""
+    words = 'url: Invalid value: "https://u:hunter2@h.example/a?sig=hunter2": is not wanted here'
+
+    def refuses(*_: object) -> None:
+        raise refused(422, words)
+
+    monkeypatch.setattr(world.api, "_create", refuses)
+    async with world.client("ann") as ann:
+        answer = await ann.post("/api/transcribe", json={"namespace": "red", "audioUrl": "https://h.example/a.mp3"})
+    assert answer.status_code == 422
+    assert "is not wanted here" in answer.json()["detail"]
+    assert "hunter2" not in answer.text

@@ -4,6 +4,7 @@ MongoDB, goes elsewhere in the Kubernetes API, or is answered with 500. All endp
 `make test-api` sends 100,000; here it is a sample.
 """
 
+import base64
 import json
 import os
 import random
@@ -97,6 +98,73 @@ async def test_hostile_input_reaches_nothing(seed: int) -> None:
     assert asked, "nothing was asked of MongoDB, so nothing was seen"
     assert answers[2] >= 0.1 * A_WORLD, f"too few come through to say anything: {answers}"
     assert answers[4] >= 0.1 * A_WORLD
+
+
+# Values in the place of a number, a time, a word or a cursor. Each is sent alone: one wrong value would hide others.
+DATES = (
+    "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0001-01-01", "9999-12-31", "2026-02-30", "0000-00-00",
+    "2026-11-21T12:00:00", "2026-11-21T12:00:00+99:99", "99999-01-01", "2026-11-21T24:00:00Z", "\x00",
+)  # fmt: skip
+PLACES: tuple[object, ...] = (
+    "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999-14:00", "2026-11-21T12:00:00", "2026-11-21", "", "\ud800",
+    "\x00", None, True, 0, -1, 2**63, 99999999999999999999, 1e308, float("nan"), [], {}, {"$gt": ""},
+)  # fmt: skip
+OTHERS = ("-1", "NaN", "9" * 40, "1e999", "\x00", "\ud7ff", "$ne", "a" * 300, "{}")
+PAGED = ("cursor", "from", "to", "sort", "limit", "type", "q", "tags", "namespace")
+"""Parameters of the pages, which read their query themselves."""
+
+
+def cursor(*entries: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(entries).encode()).decode().rstrip("=")
+
+
+def cursors(real: str | None) -> list[str]:
+    """Hostile cursors: of the form that the first lists had, and the list's own with one entry replaced."""
+    found = [cursor(place, "x") for place in PLACES] + [cursor(), cursor("x"), "e30", "bnVsbA", "W10", "////", "=", "a"]
+    if real is not None:
+        *first, _, last = json.loads(base64.urlsafe_b64decode(real + "=" * (-len(real) % 4)))
+        found += [cursor(*first, place, last) for place in PLACES]
+        found += [cursor(*first, None, job) for job in ("\ud800", 1, None, {}, "a" * 250)]
+    return found
+
+
+async def queries(client: httpx.AsyncClient, endpoint: Endpoint, path: str) -> list[dict[str, str]]:
+    """Each parameter of an endpoint with each value that is hostile for it."""
+    usual = dict(case_of(endpoint).query)
+    found = [
+        usual | {name: value}
+        for name in endpoint.query or PAGED
+        for value in ((*DATES, *OTHERS) if name in ("from", "to") else OTHERS)
+    ]
+    if "cursor" not in (endpoint.query or PAGED):
+        return found
+    for sort in ("createdAt", "progress", "status") if "sort" in endpoint.query else ("",):
+        asked = usual | ({"sort": sort} if sort else {})
+        first = await client.get(path, params=asked | {"limit": "1"})
+        real = first.json().get("nextCursor") if "json" in first.headers["content-type"] else None
+        found += [asked | {"cursor": each} for each in cursors(real)]
+    return found
+
+
+LISTS = ("/jobs", "/pictures", "/loras", "/transcripts", "/search", "/collections")
+ASKING = [each for each in GUARDED if each.method == "GET" and (each.query or each.path in LISTS)]
+
+
+@pytest.mark.parametrize("endpoint", ASKING, ids=str)
+async def test_no_query_breaks_an_endpoint(endpoint: Endpoint) -> None:
+    """Never 500, and a refusal names the field. What is asked of MongoDB is what its driver can send."""
+    world, refused = Tenants(), 0
+    job = next(each for each in world.jobs if suits(endpoint, each) and each.namespace == "red")
+    path = endpoint.at(job.job_id, job)
+    async with world.client("root") as root:
+        with watched([]):
+            for query in await queries(root, endpoint, path):
+                answer = await root.get(path, params=query)
+                assert answer.status_code < 500, f"{query}: {answer.text[:500]}"
+                if answer.status_code == 422:
+                    refused += 1
+                    assert set(answer.json()["errors"][0]["loc"]) & query.keys(), answer.text
+    assert refused, "nothing was refused, so nothing was read"
 
 
 async def test_a_careless_endpoint_is_found() -> None:

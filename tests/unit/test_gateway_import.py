@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from contentgen_contract.names import Kind
 from contentgen_simulation.tenants import Tenants
 
 LORA, PICTURE, TALK = (f"40000000-0000-4000-8000-{number:012}" for number in range(3))
@@ -246,16 +247,51 @@ async def test_nobody_takes_a_job_that_is_there(world: Tenants) -> None:
 
 
 @pytest.mark.parametrize(("caller", "namespace"), [("bob", "red"), ("carol", "red"), ("vera", "red"), ("dave", "x")])
-async def test_it_needs_the_right_to_create_all_kinds(world: Tenants, caller: str, namespace: str) -> None:
+async def test_it_needs_the_verb_import_on_all_kinds(world: Tenants, caller: str, namespace: str) -> None:
     answer = await send(world, SEEDS, caller, namespace)
     assert answer.status_code == 403
-    assert "loratrainings" in answer.json()["detail"]
+    assert "verb import on loratrainings" in answer.json()["detail"]
     assert world.database["jobs"].find_one({"imported": True}) is None
 
 
+async def test_the_right_to_create_all_kinds_is_no_right_to_import(world: Tenants) -> None:
+    world.api.rights |= {("dave", verb, "*", "x") for verb in ("create", "get", "list", "patch", "delete", "use")}
+    assert (await send(world, SEEDS, "dave", "x")).status_code == 403
+
+
+async def test_the_verb_import_is_enough(world: Tenants) -> None:
+    world.api.rights |= {("dave", "import", kind.plural, "x") for kind in Kind} | {("dave", "use", "userids", "x")}
+    assert (await send(world, SEEDS, "dave", "x")).json()["outcomes"]["imported"] == 3
+
+
 async def test_one_kind_is_not_all(world: Tenants) -> None:
-    world.api.rights.add(("dave", "create", "transcriptions", "x"))
+    world.api.rights.add(("dave", "import", "transcriptions", "x"))
     assert (await send(world, SEEDS[2:], "dave", "x")).status_code == 403
+
+
+async def test_documents_of_users_whom_the_caller_may_not_name_are_refused(world: Tenants) -> None:
+    """user-456 is a stranger to dave, test-transcribe-2 is not; a namespace may always name itself."""
+    world.api.rights |= {("dave", "import", "*", "x"), ("dave", "use", "userids/test-transcribe-2", "x")}
+    own = copy(SEEDS[0], jobId=LORA[:-1] + "9", userId="x", versions=[])
+    told = (await send(world, [*SEEDS, own], "dave", "x")).json()
+    assert [each["outcome"] for each in told["jobs"]] == ["refused", "refused", "imported", "imported"]
+    (problem,) = told["jobs"][0]["problems"]
+    assert problem["field"] == "userId"
+    assert "'user-456'" in problem["why"]
+    assert "verb use on userids.contentgen.dev" in problem["why"]
+    assert world.database["jobs"].find_one({"userId": "user-456"}) is None
+    assert not [key for key in world.bucket.reached if "user-456" in key], "the bucket was not asked for their files"
+
+
+async def test_an_import_does_not_give_a_job_to_another_user(world: Tenants) -> None:
+    """carol may import for mallory alone; the job was taken over for user-456 and has finished since."""
+    await send(world, [copy(SEEDS[0], versions=[], status="processing", completedAt=None)])
+    world.api.rights |= {("carol", "import", "*", "red"), ("carol", "use", "userids/mallory", "red")}
+    before = list(world.database["jobs"].find())
+    theirs = copy(SEEDS[0], userId="mallory", versions=[])
+    told = (await send(world, [theirs], "carol")).json()
+    assert [each["field"] for each in told["jobs"][0]["problems"]] == ["userId"]
+    assert list(world.database["jobs"].find()) == before
 
 
 async def test_times_are_times(world: Tenants) -> None:
@@ -286,3 +322,22 @@ async def test_a_job_that_comes_twice_is_taken_over_once(world: Tenants) -> None
     told = (await send(world, [SEEDS[0], SEEDS[2], SEEDS[0], SEEDS[0]])).json()
     assert [each["outcome"] for each in told["jobs"]] == ["imported", "imported", "unchanged", "unchanged"]
     assert world.database["jobs"].count_documents({"jobId": LORA}) == 1
+
+
+@pytest.mark.parametrize("url", ["https://u:hunter2@h/a?x=hunter2", "https://u:hun/ter2@h/a#hunter2", "u:hunter2@h/a"])
+async def test_a_refusal_repeats_no_password_and_no_query(world: Tenants, url: str) -> None:
+    document = copy(SEEDS[0])
+    document["versions"][0]["modelUrl"] = url
+    answer = await send(world, [document])
+    assert [each["field"] for each in answer.json()["jobs"][0]["problems"]] == ["versions.0.modelUrl"]
+    assert "hunter2" not in answer.text
+    assert "ter2" not in answer.text
+
+
+async def test_no_password_of_a_source_is_taken_over(world: Tenants) -> None:
+    source = {"url": "https://u:hunter2@h/podcast.mp3?token=hunter2#hunter2", "filename": "podcast.mp3"}
+    told = (await send(world, [copy(SEEDS[2], sourceVideo=source)])).json()
+    assert told["outcomes"]["imported"] == 1
+    record = world.database["jobs"].find_one({"jobId": TALK})
+    assert record["sourceVideo"]["url"] == "https://h/podcast.mp3"
+    assert "hunter2" not in repr(record)

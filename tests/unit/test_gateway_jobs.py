@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import httpx
 import pytest
 
 from contentgen_contract.names import Kind
@@ -81,6 +82,59 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(world: GatewayWorld, cur
         answer = await ann.get("/api/jobs", params={"cursor": cursor})
     assert answer.status_code == 422
     assert "cursor" in answer.json()["detail"]
+
+
+async def first_cursor(client: httpx.AsyncClient, path: str, **asked: str) -> str:
+    answer = await client.get(path, params=asked | {"limit": "1"})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["nextCursor"])
+
+
+async def is_refused(client: httpx.AsyncClient, path: str, **asked: str) -> None:
+    answer = await client.get(path, params=asked)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"][0]["loc"] == ["cursor"]
+
+
+@pytest.mark.parametrize("sort", list(Sorted))
+async def test_a_cursor_of_another_order_is_refused(world: GatewayWorld, sort: Sorted) -> None:
+    """It names a place in that order, and in another one would skip jobs without a word."""
+    for number in range(3):
+        world.job(number)
+    async with world.client("ann") as ann:
+        cursor = await first_cursor(ann, "/api/jobs", sort=sort.value)
+        for other in Sorted:
+            if other is not sort:
+                await is_refused(ann, "/api/jobs", sort=other.value, cursor=cursor)
+        await is_refused(ann, "/api/jobs", sort=sort.value, order="asc", cursor=cursor)
+        assert (await ann.get("/api/jobs", params={"sort": sort.value, "cursor": cursor})).status_code == 200
+
+
+LISTS = ("/api/jobs", "/api/assets/loras", "/api/assets/search", "/api/lora/list", "/api/collections")
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_a_cursor_of_another_list_is_refused(world: GatewayWorld, path: str) -> None:
+    for number in range(3):
+        world.job(number, versions=[{"version": 1}])
+    async with world.client("ann") as ann:
+        for name in "abc":
+            await ann.post("/api/collections", json={"name": name, "namespace": "red", "userId": "red"})
+        cursor = await first_cursor(ann, path)
+        for other in {*LISTS, "/api/assets/images", "/api/assets/transcripts"} - {path}:
+            await is_refused(ann, other, cursor=cursor)
+        await is_refused(ann, "/api/search/transcripts", q="a", cursor=cursor)
+        assert (await ann.get(path, params={"cursor": cursor})).status_code == 200
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+@pytest.mark.parametrize("path", ["/api/jobs", "/api/usage", "/api/assets/search", "/api/search/transcripts?q=a"])
+async def test_a_moment_that_utc_does_not_have_is_refused(world: GatewayWorld, path: str, moment: str) -> None:
+    async with world.client("ann") as ann:
+        for field in ("from", "to"):
+            answer = await ann.get(httpx.URL(path).copy_merge_params({field: moment}))
+            assert answer.status_code == 422
+            assert answer.json()["errors"][0]["loc"] == ["query", field]
 
 
 @pytest.mark.parametrize("counted", [1000, 6, 7, 3])

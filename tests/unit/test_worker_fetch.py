@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from contentgen_contract.addresses import refusal
 from contentgen_contract.orders import Download
+from contentgen_worker import lane
 from contentgen_worker.errors import FetchError, NotAllowed, Unreachable, shown
 from contentgen_worker.fetch import Bounds, Fetcher
 from contentgen_worker.guard import Guard
@@ -179,6 +181,39 @@ def test_a_name_without_address_may_have_one_later() -> None:
 def test_messages_show_no_signature() -> None:
     assert shown("https://user:pw@a.example:1/b/c?X-Amz-Signature=1#f") == "https://a.example:1/b/c"
     assert shown("http://[") == "(not a URL)"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://u:hunter2@example.com/a",
+        "https://u:hunter2@example.com:port/a",
+        "https://u:hun/ter2@example.com/a",
+        "https://u:hunter2/x@example.com/a",
+        "https://u:hunter2 @example.com/a",
+        "u:hunter2@example.com/a",
+        "//u:hunter2@example.com/a",
+        "ftp://u:hunter2@example.com/a",
+        "https://example.com/a?token=hunter2",
+        "https://example.com/a#hunter2",
+        "https://[u:hunter2@example.com/a",
+        "https://u:hunter2@[/a",
+    ],
+)
+def test_no_refusal_repeats_a_password_or_a_query(url: str) -> None:
+    assert "hunter" not in shown(url)
+    assert "ter2" not in shown(url)
+    with pytest.raises(FetchError) as refused:
+        Guard(resolve=lambda *_: ["127.0.0.1"]).check(url)
+    assert "hunter" not in str(refused.value)
+    assert "ter2" not in str(refused.value)
+
+
+def test_a_redirect_to_no_url_does_not_repeat_it() -> None:
+    answer = httpx.Response(302, headers={"location": "https://u:hunter2@example.com:hunter2/a"})
+    with pytest.raises(NotAllowed) as refused:
+        lane._next(httpx.URL("https://example.com/a"), answer)
+    assert "hunter2" not in str(refused.value)
 
 
 # --- on real sockets -----------------------------------------------------------------------------------------------

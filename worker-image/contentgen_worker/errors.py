@@ -24,8 +24,7 @@ Their texts are read by users: they name the thing, the value, what was expected
 signed URL.
 """
 
-from urllib.parse import urlsplit
-
+from contentgen_contract.addresses import without_secrets
 from contentgen_contract.names import Reason
 
 MESSAGE_LIMIT = 1024  # Outcome.message
@@ -135,9 +134,4 @@ class DeskRefused(Retryable):
 
 def shown(url: object) -> str:
     """A URL for a message: without user, query and fragment, since those may be signatures."""
-    try:
-        parts = urlsplit(str(url))
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return "(not a URL)"
-    return f"{parts.scheme}://{host}{parts.path}"[:_SHOWN]
+    return without_secrets(str(url))[:_SHOWN]

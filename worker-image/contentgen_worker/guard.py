@@ -66,8 +66,9 @@ class Guard:
 def _parse(address: str | httpx.URL) -> httpx.URL:
     try:
         url = httpx.URL(address)
-    except (httpx.InvalidURL, ValueError, TypeError) as error:
-        raise NotAllowed(f"{shown(address)}: not a usable URL ({error})") from None
+    except (httpx.InvalidURL, ValueError, TypeError):
+        # Without httpx's words: they repeat the part that is wrong, which may be a password.
+        raise NotAllowed(f"{shown(address)}: not a usable URL") from None
     if url.scheme not in _PORTS:
         raise NotAllowed(f"{shown(url)}: scheme {url.scheme or '(none)'!r}; only http and https are fetched")
     if url.userinfo or "@" in url.netloc.decode("ascii", "replace"):

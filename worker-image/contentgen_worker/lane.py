@@ -151,8 +151,8 @@ def _next(url: httpx.URL, response: httpx.Response) -> httpx.URL:
         raise Unreachable(f"{shown(url)}: HTTP {response.status_code} without a Location")
     try:
         return url.join(location)
-    except (httpx.InvalidURL, ValueError) as error:
-        raise NotAllowed(f"{shown(url)}: redirects to something that is no URL ({error})") from None
+    except (httpx.InvalidURL, ValueError):
+        raise NotAllowed(f"{shown(url)}: redirects to something that is no URL") from None
 
 
 def transport(url: object, error: Exception | None) -> Unreachable:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from contentgen_gateway.assets import list_loras
+from contentgen_gateway.assets import LoraListing, list_loras
 from contentgen_gateway.callers import Caller
 from contentgen_gateway.dataset import Dataset, Window, get_dataset
 from contentgen_gateway.downloads import asset_stats
@@ -16,7 +16,7 @@ from contentgen_gateway.pages.render import render
 from contentgen_gateway.pages.views import card
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import Problem
-from contentgen_gateway.schemas import Name, Paging
+from contentgen_gateway.schemas import Name
 
 _SHOWN = 48
 _FRAMES = 24
@@ -27,7 +27,10 @@ router = APIRouter()
 
 @router.get("/loras")
 async def all_loras(
-    request: Request, caller: Calling, parts: Using, listed: Annotated[Paging, Depends(asking(Paging, limit=_SHOWN))]
+    request: Request,
+    caller: Calling,
+    parts: Using,
+    listed: Annotated[LoraListing, Depends(asking(LoraListing, limit=_SHOWN))],
 ) -> Response:
     """LoRAs that are trained."""
     return render(request, "loras.html", caller, found=await list_loras(caller, parts, listed))

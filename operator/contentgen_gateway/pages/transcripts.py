@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.assets import list_transcripts
+from contentgen_gateway.assets import TranscriptListing, list_transcripts
 from contentgen_gateway.downloads import located
 from contentgen_gateway.outputs import versions_of
 from contentgen_gateway.pages.forms import asking
@@ -16,7 +16,7 @@ from contentgen_gateway.pages.views import card
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import NotFound, Problem
 from contentgen_gateway.records import Record
-from contentgen_gateway.schemas import Name, Paging
+from contentgen_gateway.schemas import Name
 
 _SHOWN = 40
 _LARGEST = 64 * 2**20  # bytes of a transcript.json
@@ -27,7 +27,10 @@ router = APIRouter()
 
 @router.get("/transcripts")
 async def all_transcripts(
-    request: Request, caller: Calling, parts: Using, listed: Annotated[Paging, Depends(asking(Paging, limit=_SHOWN))]
+    request: Request,
+    caller: Calling,
+    parts: Using,
+    listed: Annotated[TranscriptListing, Depends(asking(TranscriptListing, limit=_SHOWN))],
 ) -> Response:
     """Recordings that are transcribed."""
     return render(request, "transcripts.html", caller, found=await list_transcripts(caller, parts, listed))

@@ -40,7 +40,10 @@ START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
 class FakeApi(KubeApi):
-    """A token is its caller's name; `rights` are (caller, verb, plural, namespace), `*` for any."""
+    """A token is its caller's name; `rights` are (caller, verb, plural, namespace), `*` for any.
+
+    A right to one name only has `plural/name` in the plural's place.
+    """
 
     def __init__(self, rights: Iterable[tuple[str, str, str, str]] = ()) -> None:
         super().__init__()
@@ -65,8 +68,9 @@ class FakeApi(KubeApi):
         assert body is not None
         asked = body["spec"]["resourceAttributes"]
         self.reviews.append(asked)
-        who = (body["spec"]["user"], asked["verb"], asked["resource"], asked["namespace"])
-        return {"status": {"allowed": any(_fits(right, who) for right in self.rights)}}
+        names = (asked["resource"], f"{asked['resource']}/{asked.get('name', '')}")
+        who = [(body["spec"]["user"], asked["verb"], each, asked["namespace"]) for each in names]
+        return {"status": {"allowed": any(_fits(right, each) for right in self.rights for each in who)}}
 
     def _read(self, path: str) -> Body:
         *_, plural = path.partition("?")[0].split("/")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import bson
 from mongomock.collection import Collection
 
 MARK = "zqx"
@@ -112,7 +113,8 @@ def _spoilt(rng: random.Random, usual: Any, known: tuple[str, ...]) -> Any:
 
 @contextmanager
 def watched(asked: list[str]) -> Iterator[None]:
-    """Everything that is asked of mongomock meanwhile is looked at.
+    """Everything that is asked of mongomock meanwhile is looked at, and encoded as the real driver encodes it, which
+    raises OverflowError or UnicodeEncodeError for what BSON cannot hold.
 
     Raises OperatorReached into the request, and again at the end, should somebody have caught it.
     """
@@ -126,6 +128,7 @@ def watched(asked: list[str]) -> Iterator[None]:
             except OperatorReached as reached:
                 found.append(reached)
                 raise
+            bson.encode({"asked": [each for each in (*args, *kwargs.values()) if isinstance(each, dict | list)]})
             asked.append(name)
             return originals[name](self, *args, **kwargs)
 
