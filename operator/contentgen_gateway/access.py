@@ -20,13 +20,14 @@ EVERYWHERE = ""
 
 
 class Verb(StrEnum):
-    """What RBAC knows."""
+    """Verbs of RBAC rules on our kinds. `spend` is ours: another payment for a resource that exists."""
 
     GET = "get"
     LIST = "list"
     CREATE = "create"
     PATCH = "patch"
     DELETE = "delete"
+    SPEND = "spend"
 
 
 class Access:
@@ -38,9 +39,9 @@ class Access:
         self._known: dict[_Asked, tuple[float, bool]] = {}
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
-    async def may(self, caller: Caller, verb: Verb, kind: Kind, namespace: str) -> bool:
-        """Whether the caller may."""
-        return await self._may((caller, verb.value, kind.plural, namespace, ""))
+    async def may(self, caller: Caller, verb: Verb, kind: Kind, namespace: str, name: str = "") -> bool:
+        """Whether the caller may do this with resources of a kind: with all of a namespace, or with the named one."""
+        return await self._may((caller, verb.value, kind.plural, namespace, name))
 
     async def may_name(self, caller: Caller, user_id: str, namespace: str) -> bool:
         """Whether the caller may make assets of this user: as the chart's ValidatingAdmissionPolicy asks it, which sees
