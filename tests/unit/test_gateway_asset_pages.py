@@ -21,7 +21,8 @@ PAGES = (
     "/", "/jobs", "/pictures", f"/pictures/{PICTURE}?n=2", "/loras", f"/loras/{LORA}", "/transcripts",
     f"/transcripts/{TRANSCRIPT}?q=sound", "/search", "/search?q=harbour", "/search?q=sound", "/search?tags=podcast",
     "/collections", f"/collections/{COLLECTION}", "/usage", "/usage?days=7",
-    *(f"/jobs/{each}" for each in (LORA, PICTURE, TRANSCRIPT, RUNNING, FAILED)), f"/jobs/{LORA}/delete", f"/jobs/{LORA}/retry",
+    *(f"/jobs/{each}" for each in (LORA, PICTURE, TRANSCRIPT, RUNNING, FAILED)), f"/jobs/{LORA}/delete",
+    f"/jobs/{LORA}/retry",
 )  # fmt: skip
 
 
