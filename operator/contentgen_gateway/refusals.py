@@ -177,6 +177,7 @@ def _says(text: str) -> _Telling:
 def _bound(text: str, name: str, what: str = "") -> _Telling:
     def told(_: Error, context: Mapping[str, Any], __: list[object]) -> str:
         number = context.get(name)
+        number = f"{number:g}" if isinstance(number, float) else number
         return f"{text} {number}{f' {what}' if what else ''}{'s' if what and number != 1 else ''}"
 
     return told
