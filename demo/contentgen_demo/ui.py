@@ -1,6 +1,6 @@
 """`python -m contentgen_demo.ui`, which `make ui` calls: the gateway of the demo's cluster, for this machine's browser.
 
-It forwards two ports until Ctrl-C or a SIGTERM: the gateway's, and the bucket's, which signed addresses of files lead to.
+It forwards two ports until Ctrl-C or SIGTERM: the gateway's, and the bucket's, to which signed addresses of files lead.
 """
 
 import argparse

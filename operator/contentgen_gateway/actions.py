@@ -18,6 +18,7 @@ from contentgen_contract.names import (
     CANCEL_ANNOTATION,
     CHANGED_BY_ANNOTATION,
     GROUP,
+    RERUN_ADVICE,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
 )
@@ -121,7 +122,7 @@ def _outcome(job: Held, standing: Standing) -> Cancelled:
         status=standing.word,
         phase=standing.phase,
         reason=standing.reason,
-        message=standing.message,
+        message=standing.message.replace(RERUN_ADVICE, f"POST /api/jobs/{job.job_id}/retry"),
         billed=(standing.billed if standing.cancelled else True) if standing.ended else None,
     )
 
