@@ -1,15 +1,17 @@
 """`python -m contentgen_demo.ui`, which `make ui` calls: the gateway of the demo's cluster, for this machine's browser.
 
-It forwards two ports until Ctrl-C: the gateway's, and the bucket's, which signed addresses of files lead to.
+It forwards two ports until Ctrl-C or SIGTERM: the gateway's, and the bucket's, to which signed addresses of files lead.
 """
 
 import argparse
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
 
 from contentgen_cluster import release
 from contentgen_cluster.release import CommandFailed
@@ -20,15 +22,18 @@ from contentgen_demo.errors import DemoError
 PORT = 5000
 _GATEWAY = "svc/contentgen-gateway"
 _HOURS = 8
+_ENDING = (signal.SIGTERM, signal.SIGHUP)  # by default both end Python without leaving any context
 _LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _FILES_ENDPOINT = '{.spec.template.spec.containers[0].env[?(@.name=="CONTENTGEN_GATEWAY_FILES_ENDPOINT")].value}'
 
 
 def main() -> int:
-    """Until Ctrl-C, which is its good end."""
+    """Until Ctrl-C, which is its good end, or a signal that ends it: the port-forwards end with it in any case."""
     parser = argparse.ArgumentParser(prog="contentgen_demo.ui", description="The gateway, in a browser.")
     parser.add_argument("--port", type=int, default=PORT, help=f"where it is reached on this machine (default: {PORT})")
     port = parser.parse_args().port
+    for number in _ENDING:
+        signal.signal(number, _end)
     try:
         with ExitStack() as stack:
             _open(Path.cwd(), stack, port)
@@ -39,6 +44,13 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nClosed; the cluster stays up.")
     return 0
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """Leave the context of the port-forwards. A second signal doesn't interrupt their end."""
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _open(root: Path, stack: ExitStack, port: int) -> None:

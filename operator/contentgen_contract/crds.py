@@ -35,30 +35,6 @@ Schema = dict[str, Any]
 MAX_NAME = 52  # a Job's name is made from the resource's; the pods' names add a suffix to it
 
 
-# A person is told in words what a pattern asks for; the API server adds the field and the value.
-_NAME = "letters, digits, dots, dashes or underscores, beginning with a letter or digit"
-_WORDS = {
-    patterns.USER_ID: f"must be up to 63 {_NAME}, such as user-123",
-    patterns.LORA_NAME: f"must be up to 63 {_NAME}, such as jesse_avatar",
-    patterns.TRIGGER_WORD: "must be one word of up to 32 letters, digits, dashes or underscores, beginning with a "
-    "letter or digit, such as jf",
-    patterns.DECIMAL: "must be a decimal in quotes without sign or exponent, such as 0.0004",
-    patterns.SHARE: "must be a decimal in quotes from 0 to 1, such as 0.15",
-    patterns.SIGNED_SHARE: "must be a decimal in quotes from -1 to 1, such as -0.5",
-    patterns.TAG: "must be up to 63 letters, digits, spaces, dots, dashes or underscores, beginning with a letter or "
-    "digit, such as avatar",
-    patterns.SOURCE_URL: "must start with https://, http:// or s3://, name a host or bucket and have no spaces, "
-    "such as https://example.com/talk.mp4",
-    patterns.WEB_URL: "must start with https:// or http://, name a host and be ASCII without spaces, "
-    "such as https://example.com/a.safetensors",
-    patterns.OBJECT_NAME: "must be the name of a resource: lower-case letters, digits, dots and dashes, such as avatar",
-    patterns.MODEL_NAME: "must be an alias such as flux-dev, or a full fal model id such as fal-ai/flux/dev: "
-    "lower-case letters, digits, dots, dashes, underscores, and single slashes between the parts",
-    patterns.LANGUAGE: "must be auto or a language code such as en or en_us",
-    patterns.SHA256: "must be a sha256 in 64 lower-case hexadecimal digits",
-}
-
-
 @dataclass(frozen=True)
 class Rule:
     """A CEL rule that spans fields, or whose pattern would not tell a person what is wrong."""
@@ -282,7 +258,7 @@ def explained(schema: Schema) -> Schema:
 
 def _pattern_rules(pattern: str) -> tuple[Rule, ...]:
     """A pattern as a rule. Of a URL that may hold a password or a signature the value is not repeated."""
-    matches, words = f"self.matches(r'{pattern}')", _WORDS[pattern]
+    matches, words = f"self.matches(r'{pattern}')", patterns.WORDS[pattern]
     if pattern not in (patterns.SOURCE_URL, patterns.WEB_URL):
         return (Rule(holds=matches, message=words),)
     suspect = [f"self.contains('{mark}')" for mark in "@?#"]

@@ -1,5 +1,8 @@
 """The providers' models, and the short names that people have for them."""
 
+from difflib import get_close_matches
+
+from contentgen_contract.names import Kind
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec
 
 ALIASES = {
@@ -9,6 +12,11 @@ ALIASES = {
     "flux-schnell": "fal-ai/flux/schnell",
     "flux-pro": "fal-ai/flux-pro/v1.1",
 }
+SHORT_NAMES: dict[Kind, tuple[str, ...]] = {
+    Kind.LORA_TRAINING: ("flux-lora-fast-training",),
+    Kind.IMAGE_GENERATION: ("flux-lora", "flux-dev", "flux-schnell", "flux-pro"),
+}
+"""The short names by the kind that takes them."""
 TRANSCRIBER = "assemblyai/universal"
 
 
@@ -32,3 +40,23 @@ def model_of(spec: Spec) -> str:
             return full_name(spec.model)
         case _:
             return TRANSCRIBER
+
+
+def unknown_short_name(kind: Kind, model: str) -> str | None:
+    """What a model's name must be, where it is certainly wrong: no short name of this kind, and no full id, which has
+    a slash. None otherwise: only the provider knows its full ids.
+    """
+    names = SHORT_NAMES.get(kind, ())
+    if "/" in model or model in names or not names:
+        return None
+    example = ALIASES[names[1] if len(names) > 1 else names[0]]
+    near = get_close_matches(model, names, 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"must be a short name ({', '.join(names)}) or a full fal model id such as {example}{meant}"
+
+
+def not_found(model: str) -> str:
+    """What to say of a model that its provider does not have."""
+    near = get_close_matches(model, (*ALIASES, *ALIASES.values()), 1)
+    meant = f"; did you mean {near[0]}?" if near and near[0] != model else ""
+    return f"there is no model {model!r}; the short names are {', '.join(ALIASES)}{meant}"

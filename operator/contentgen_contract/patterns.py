@@ -1,4 +1,4 @@
-"""What texts from a user look like: the same pattern for the models, and in words for the API server (`crds.py`)."""
+"""Patterns of texts from a user, and what each asks for in words: one source for models, CRDs and the gateway."""
 
 USER_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 DECIMAL = r"^[0-9]{1,6}(\.[0-9]{1,8})?$"
@@ -14,3 +14,26 @@ LORA_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 TRIGGER_WORD = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
 LANGUAGE = r"^(auto|[a-z]{2}(_[a-z]{2})?)$"
 SHA256 = r"^[0-9a-f]{64}$"
+
+_NAME = "letters, digits, dots, dashes or underscores, beginning with a letter or digit"
+WORDS = {
+    USER_ID: f"must be up to 63 {_NAME}, such as user-123",
+    LORA_NAME: f"must be up to 63 {_NAME}, such as jesse_avatar",
+    TRIGGER_WORD: "must be one word of up to 32 letters, digits, dashes or underscores, beginning with a "
+    "letter or digit, such as jf",
+    DECIMAL: "must be a decimal in quotes without sign or exponent, such as 0.0004",
+    SHARE: "must be a decimal in quotes from 0 to 1, such as 0.15",
+    SIGNED_SHARE: "must be a decimal in quotes from -1 to 1, such as -0.5",
+    TAG: "must be up to 63 letters, digits, spaces, dots, dashes or underscores, beginning with a letter or "
+    "digit, such as avatar",
+    SOURCE_URL: "must start with https://, http:// or s3://, name a host or bucket and have no spaces, "
+    "such as https://example.com/talk.mp4",
+    WEB_URL: "must start with https:// or http://, name a host and be ASCII without spaces, "
+    "such as https://example.com/a.safetensors",
+    OBJECT_NAME: "must be the name of a resource: lower-case letters, digits, dots and dashes, such as avatar",
+    MODEL_NAME: "must be an alias such as flux-dev, or a full fal model id such as fal-ai/flux/dev: "
+    "lower-case letters, digits, dots, dashes, underscores, and single slashes between the parts",
+    LANGUAGE: "must be auto or a language code such as en or en_us",
+    SHA256: "must be a sha256 in 64 lower-case hexadecimal digits",
+}
+"""What is expected; whoever refuses a text adds the field and the value."""

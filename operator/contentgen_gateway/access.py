@@ -21,7 +21,7 @@ EVERYWHERE = ""
 
 
 class Verb(StrEnum):
-    """What RBAC knows."""
+    """Verbs of RBAC rules on our kinds. `spend` is ours: another payment for a resource that exists."""
 
     GET = "get"
     LIST = "list"
@@ -29,6 +29,7 @@ class Verb(StrEnum):
     PATCH = "patch"
     DELETE = "delete"
     IMPORT = "import"  # no verb of Kubernetes: it takes records over, of any user whom the caller may name
+    SPEND = "spend"
 
 
 class Access:
@@ -40,9 +41,9 @@ class Access:
         self._known: dict[_Asked, tuple[float, bool]] = {}
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
-    async def may(self, caller: Caller, verb: Verb, kind: Kind, namespace: str) -> bool:
-        """Whether the caller may."""
-        return await self._may((caller, verb.value, kind.plural, namespace, ""))
+    async def may(self, caller: Caller, verb: Verb, kind: Kind, namespace: str, name: str = "") -> bool:
+        """Whether the caller may do this with resources of a kind: with all of a namespace, or with the named one."""
+        return await self._may((caller, verb.value, kind.plural, namespace, name))
 
     async def may_name(self, caller: Caller, user_id: str, namespace: str) -> bool:
         """Whether the caller may make assets of this user: as the chart's ValidatingAdmissionPolicy asks it, which sees

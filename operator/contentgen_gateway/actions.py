@@ -1,27 +1,45 @@
-"""What a person does to a job that exists: cancel it, run it again. Approving and rejecting have their place here too.
+"""Actions on a job that exists: cancel it, run it again, resume it. Approving and rejecting belong here too.
 
-Each is an annotation on the resource: the operator does what it says, and the resource tells what came of it.
+Each is an annotation or a field of the resource: the operator does what it says, and the status tells what came of it.
 """
 
 import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from contentgen_contract.names import CANCEL_ANNOTATION, CHANGED_BY_ANNOTATION, RERUN_ANNOTATION, RESUBMIT_ANNOTATION
+from contentgen_contract.names import (
+    CANCEL_ANNOTATION,
+    CHANGED_BY_ANNOTATION,
+    GROUP,
+    RERUN_ADVICE,
+    RERUN_ANNOTATION,
+    RESUBMIT_ANNOTATION,
+)
 from contentgen_gateway.access import Verb
 from contentgen_gateway.callers import Caller
 from contentgen_gateway.held import Held, changed, held, resource_of
-from contentgen_gateway.parts import Calling, Using
-from contentgen_gateway.problems import CONFLICT, RESPONSES, BadRequest, Problem
+from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_gateway.problems import CONFLICT, RESPONSES, Problem
 from contentgen_gateway.schemas import Body as Shape
 from contentgen_gateway.schemas import Name
-from contentgen_gateway.standing import Standing, annotated, to_cancel, to_retry, token_of
+from contentgen_gateway.standing import (
+    Estimate,
+    Standing,
+    annotated,
+    estimate_of,
+    is_suspended,
+    require_token,
+    to_cancel,
+    to_retry,
+    token_of,
+)
 from contentgen_runtime.kube import Body
 
 router = APIRouter(
@@ -49,6 +67,23 @@ class Asked(Shape):
     job_id: str
     status: str
     run: int = Field(description="The number of the run that begins.")
+
+
+class Resumed(Shape):
+    """Where a job is that was resumed."""
+
+    job_id: str
+    status: str
+    phase: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Another run that a person is asked about before it is paid for."""
+
+    run: int  # the number of the run that would begin, or that waits for another payment
+    estimate: Estimate | None  # None: nobody knows the price
+    resubmit: str | None  # the purchase whose reply was lost, and which may have been paid already
 
 
 @router.post("/{job_id}/cancel", responses={202: {"model": Cancelled, "description": "The provider is being asked."}})
@@ -87,7 +122,7 @@ def _outcome(job: Held, standing: Standing) -> Cancelled:
         status=standing.word,
         phase=standing.phase,
         reason=standing.reason,
-        message=standing.message,
+        message=standing.message.replace(RERUN_ADVICE, f"POST /api/jobs/{job.job_id}/retry"),
         billed=(standing.billed if standing.cancelled else True) if standing.ended else None,
     )
 
@@ -98,14 +133,63 @@ async def retry(
     parts: Using,
     job_id: Name,
     resubmit: Annotated[
-        str | None, Query(pattern="^[0-9a-f]{1,16}$", description="Pay once more for a request that nobody can find.")
+        str | None, Query(max_length=64, description="Pay once more for a request that nobody can find.")
     ] = None,
 ) -> Asked:
-    """Run it once more, as it is: a new version, which is paid for. Asked for again before it begins, it is one run."""
-    job = await held(caller, parts, job_id, Verb.PATCH)
-    ask = _resubmission(caller, resubmit) if resubmit is not None else _rerun(caller)
+    """Run it once more, as it is: a new version, which is paid for. Asked for again before it begins, it is one run.
+
+    It needs the verb `spend` on the resource.
+    """
+    return await run_again(caller, parts, job_id, resubmit)
+
+
+async def run_again(
+    caller: Caller, parts: Parts, job_id: str, resubmit: str | None = None, run: int | None = None
+) -> Asked:
+    """Write the annotation that pays. `run`: only if that is the number of the run that begins. Raises Problem."""
+    job = await _payable(caller, parts, job_id)
+    ask = _resubmission(caller, resubmit) if resubmit is not None else _rerun(caller, run)
     body = _there(job, await changed(parts, job, ask))
     return Asked(job_id=job_id, status="queued", run=Standing.of(body).current)
+
+
+async def question(caller: Caller, parts: Parts, job_id: str) -> Question:
+    """The run that `run_again` would begin, and its price; nothing is written. Raises Problem as `run_again` does."""
+    body = _there(job := await _payable(caller, parts, job_id), await resource_of(parts, job))
+    standing = Standing.of(body)
+    token = token_of(standing)
+    if token is not None:
+        return Question(standing.number, estimate_of(body), token)
+    to_retry(standing, body)
+    return Question(standing.number + 1, estimate_of(body), None)
+
+
+async def _payable(caller: Caller, parts: Parts, job_id: str) -> Held:
+    """The job, for a caller who may change it and spend on it. Raises Problem 403 with the rule that a Role lacks."""
+    job = await held(caller, parts, job_id, Verb.PATCH)
+    kind, namespace, name = job.place
+    if not await parts.access.may(caller, Verb.SPEND, kind, namespace, name):
+        detail = (
+            f"another run of the job {job_id!r} is paid for, and {caller.name} lacks the verb spend on {kind.plural} "
+            f"in the namespace {namespace!r}; this rule of a Role there grants it: "
+            f"apiGroups: [{GROUP}], resources: [{kind.plural}], verbs: [{Verb.SPEND}]"
+        )
+        raise Problem(403, detail)
+    return job
+
+
+@router.post("/{job_id}/resume")
+async def resume(caller: Calling, parts: Using, job_id: Name) -> Resumed:
+    """Let a suspended job go on. One that is not suspended stays as it is."""
+    job = await held(caller, parts, job_id, Verb.PATCH)
+
+    def ask(body: Body) -> Body | None:
+        if not is_suspended(body):
+            return None
+        return annotated(body, {CHANGED_BY_ANNOTATION: caller.name}) | {"spec": {"suspend": False}}
+
+    standing = Standing.of(_there(job, await changed(parts, job, ask)))
+    return Resumed(job_id=job_id, status=standing.word, phase=standing.phase)
 
 
 def _there(job: Held, body: Body | None) -> Body:
@@ -116,10 +200,12 @@ def _there(job: Held, body: Body | None) -> Body:
     return body
 
 
-def _rerun(caller: Caller) -> Callable[[Body], Body | None]:
+def _rerun(caller: Caller, run: int | None) -> Callable[[Body], Body | None]:
     def ask(body: Body) -> Body | None:
         standing = Standing.of(body)
-        to_retry(standing, (body.get("spec") or {}).get("suspend") is True)
+        to_retry(standing, body)
+        if run is not None and run != standing.number + 1:
+            raise Problem(409, f"run {standing.number} has begun since the price was shown; open the job's page again")
         if standing.asked_again:  # two who ask at a time pay for one
             return None
         token = f"{datetime.now(UTC).isoformat(timespec='seconds')}-{secrets.token_hex(4)}"
@@ -130,8 +216,7 @@ def _rerun(caller: Caller) -> Callable[[Body], Body | None]:
 
 def _resubmission(caller: Caller, given: str) -> Callable[[Body], Body | None]:
     def ask(body: Body) -> Body | None:
-        if given != token_of(Standing.of(body)):
-            raise BadRequest("resubmit", given, "the word that the job's message names; see GET /api/jobs/{jobId}")
+        require_token(Standing.of(body), given)
         return annotated(body, {RESUBMIT_ANNOTATION: given, CHANGED_BY_ANNOTATION: caller.name})
 
     return ask

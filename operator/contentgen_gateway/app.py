@@ -20,6 +20,7 @@ from contentgen_gateway import (
     lora,
     pages,
     problems,
+    refusals,
     sharing,
     shell,
     stats,
@@ -76,6 +77,7 @@ def endpoints() -> FastAPI:
         openapi_url="/openapi.json",
     )
     problems.install(app, pages.page)
+    refusals.install(app)
     for router in _ROUTERS:
         app.include_router(router, dependencies=[Depends(each_once)])
     app.include_router(pages.router)

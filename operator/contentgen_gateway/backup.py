@@ -76,7 +76,7 @@ KEPT = (
 )
 """In the order in which they are put back; they are read the other way round."""
 
-MADE_AGAIN = frozenset({"transcripts", "transcripts-indexed"})
+MADE_AGAIN = frozenset({"transcripts", "transcripts-indexed", "worker_jobs"})
 """Collections that follow from others."""
 
 COLLECTION = re.compile(r"""(?:database|database\(settings\))\[["']([\w-]+)["']\]""")

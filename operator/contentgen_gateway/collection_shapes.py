@@ -6,9 +6,10 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from contentgen_gateway.collection_store import MOST_ASSETS
+from contentgen_gateway.refusals import TITLE
 from contentgen_gateway.schemas import Body, JobType, Name, Parameters, UserId
 
-Title = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=TITLE)]
 _STRICT = ConfigDict(extra="forbid")
 
 

@@ -17,6 +17,7 @@ from contentgen_gateway.loras import resolved, said
 from contentgen_gateway.now import Now, document
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import CONFLICT, RESPONSES, BadRequest, Problem
+from contentgen_gateway.refusals import PRINTABLE
 from contentgen_gateway.schemas import Body as Shape
 from contentgen_gateway.schemas import JobType
 from contentgen_runtime.kube import Body
@@ -29,7 +30,7 @@ Key = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=255,
-        pattern=r"^[!-~]([ -~]*[!-~])?$",
+        pattern=PRINTABLE,
         description="The same key of the same caller makes one job, however often it is sent.",
     ),
 ]

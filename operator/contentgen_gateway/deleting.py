@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from contentgen_contract.discard import discard_of
-from contentgen_contract.names import CHANGED_BY_ANNOTATION, FINALIZER, Kind
+from contentgen_contract.names import CHANGED_BY_ANNOTATION, FINALIZER
 from contentgen_contract.spec import DeletionPolicy
 from contentgen_gateway.access import Verb
 from contentgen_gateway.callers import Caller
@@ -19,8 +19,8 @@ from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import MEDIA_TYPE, RESPONSES, Problem, ProblemDetails
 from contentgen_gateway.schemas import Body as Shape
 from contentgen_gateway.schemas import Name
-from contentgen_gateway.sight import KINDS
 from contentgen_gateway.standing import annotated
+from contentgen_gateway.uses import users_of, visible
 from contentgen_runtime.kube import Body
 
 
@@ -75,24 +75,15 @@ def _to_go(body: Body, caller: Caller) -> Body | None:
 
 
 async def _refuse_if_used(caller: Caller, parts: Parts, job: Held) -> None:
-    found = await parts.records.using(job.job_id)
-    if job.kind is Kind.LORA_TRAINING:
-        found += await parts.records.drawing(*job.place[1:])
-    users = {str(each["jobId"]): each for each in found}
+    users = await users_of(parts, job.record)
     later = await namesake(parts, job)
     heir = _heir(later, job.job_id) if later is not None else None
     if not users and heir is None:
         return
-    seen = [uid for uid, each in users.items() if await _sees(caller, parts, each)]
-    seen += [heir] if heir is not None and heir not in seen else []
-    count = len(users.keys() | ({heir} if heir else set()))
+    seen = {str(each["jobId"]) for each in await visible(caller, parts, users)} | ({heir} if heir else set())
+    count = len({str(each["jobId"]) for each in users} | ({heir} if heir else set()))
     detail = f"{count} other jobs were or are made with it; delete them first, or delete it with force=true"
     raise Problem(409, detail, usedInJobs=sorted(seen))
-
-
-async def _sees(caller: Caller, parts: Parts, record: Body) -> bool:
-    kind = KINDS.get(str(record.get("type")))
-    return kind is not None and await parts.access.may(caller, Verb.GET, kind, str(record.get("namespace")))
 
 
 def _heir(later: Body, job_id: str) -> str | None:

@@ -10,14 +10,13 @@ from pydantic import Field
 from contentgen_contract import keys
 from contentgen_contract.names import Kind, Stage
 from contentgen_gateway import outputs
-from contentgen_gateway.access import Verb
-from contentgen_gateway.callers import Caller
 from contentgen_gateway.files import LONGEST, PERSON_URL_LIFETIME
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import RESPONSES, BadRequest, Problem
 from contentgen_gateway.records import Record
 from contentgen_gateway.schemas import Body, Name, Parameters
 from contentgen_gateway.sight import KINDS
+from contentgen_gateway.uses import users_of, visible
 
 router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONSES)
 GB = 10**9
@@ -58,7 +57,7 @@ class AssetStats(Body):
     downloads: int = Field(description="How often one of its files was asked for.")
     last_accessed: datetime | None
     storage_cost: float = Field(description="Dollars a month.")
-    used_in_jobs: list[str] = Field(description="jobIds of what was made with it, of those that you may see.")
+    used_in_jobs: list[str] = Field(description="jobIds of what was or is made with it, of those that you may see.")
 
 
 @router.get("/{job_id}/download")
@@ -122,19 +121,5 @@ async def asset_stats(caller: Calling, parts: Using, job_id: Name) -> AssetStats
         downloads=record.get("downloads") or 0,
         last_accessed=record.get("lastAccessed"),
         storage_cost=round(size / GB * parts.settings.gateway_storage_dollars_per_gb, 6),
-        used_in_jobs=[each["jobId"] for each in await made_with(caller, parts, record)],
+        used_in_jobs=[each["jobId"] for each in await visible(caller, parts, await users_of(parts, record))],
     )
-
-
-async def made_with(caller: Caller, parts: Parts, record: Record) -> list[Record]:
-    """The jobs that drew with a LoRA, of those that the caller may see; also where its files are another job's."""
-    owners = {str(record["jobId"])}
-    for version in outputs.versions_of(record):
-        run = keys.run_of(str(version.get("s3Key")))
-        owners |= {run.job_id} if run else set()
-    found = []
-    for each in await parts.records.using(*sorted(owners)):
-        kind, namespace = KINDS.get(str(each.get("type"))), str(each.get("namespace"))
-        if kind is not None and await parts.access.may(caller, Verb.GET, kind, namespace):
-            found.append(each)
-    return found

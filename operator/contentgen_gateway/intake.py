@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, ValidationError,
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Manifest
+from contentgen_contract.models import unknown_short_name
 from contentgen_contract.names import Kind
 from contentgen_contract.spec import (
     SPECS,
@@ -16,19 +17,23 @@ from contentgen_contract.spec import (
     Decimal,
     Image,
     ImageFormat,
+    ImageGenerationSpec,
     ImageSize,
     JobSpec,
     LoraRef,
+    LoraTrainingSpec,
     Metadata,
     ModelName,
     ObjectName,
     Source,
     SourceUrl,
+    Spec,
     Training,
     TranscriptionOptions,
     UserId,
 )
 from contentgen_gateway.problems import Problem
+from contentgen_gateway.refusals import refusal
 
 _SIZES = {  # fal's names
     "square_hd": (1024, 1024),
@@ -233,12 +238,26 @@ class TranscribeOrder(Order):
 def checked(kind: Kind, spec: dict[str, Any]) -> dict[str, Any]:
     """The same spec. Raises Problem 422 where its parts don't fit together: the API server's words would come later."""
     try:
-        SPECS[kind].model_validate(spec)
+        parsed = SPECS[kind].model_validate(spec)
     except ValidationError as error:
-        errors = [{"loc": ["body", *each["loc"]], "msg": each["msg"]} for each in error.errors()]
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise Problem(422, f"{where}: {errors[0]['msg']}".removeprefix(": "), errors=errors) from None
+        raise refusal(error.errors(), "body", SPECS[kind]) from None
+    _require_known_model(kind, parsed)
     return spec
+
+
+def _require_known_model(kind: Kind, spec: Spec) -> None:
+    """Raises Problem 422 for a short name that no model has: the provider would only answer that it is not found."""
+    match spec:
+        case LoraTrainingSpec():
+            where, model = "training.model", spec.training.model
+        case ImageGenerationSpec():
+            where, model = "model", spec.model
+        case _:
+            return
+    expected = unknown_short_name(kind, model)
+    if expected is not None:
+        errors = [{"loc": ["body", *where.split(".")], "msg": expected}]
+        raise Problem(422, f"{where}: {model[:64]!r} {expected}", errors=errors)
 
 
 def _one_of(order: Manifest, *names: str) -> None:

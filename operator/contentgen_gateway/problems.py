@@ -7,7 +7,6 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from pymongo.errors import PyMongoError
@@ -98,13 +97,6 @@ def install(app: FastAPI, page: Page) -> None:
     @app.exception_handler(InvalidName)
     async def no_name(request: Request, error: InvalidName) -> Response:
         return answer(request.scope, Problem(422, str(error)))
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        errors = [{"loc": list(each["loc"]), "msg": each["msg"]} for each in error.errors()]
-        first = errors[0]
-        where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return answer(request.scope, Problem(422, f"{where}: {first['msg']}", errors=errors))
 
     async def away(request: Request, error: Exception) -> Response:
         """A store or the API server is away: nobody's fault here."""

@@ -1,10 +1,9 @@
 """The bodies of the API: what the seeds promise, field by field, and what we add to it."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -22,9 +21,10 @@ from pydantic_core import PydanticCustomError
 
 from contentgen_contract import patterns
 from contentgen_gateway.queries import MOST, JobStatus, Order, Sorted, Wanted, continued
+from contentgen_gateway.refusals import NAME, nearest
 
 JobType = Literal["lora-training", "image-generation", "transcription"]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$", max_length=253)]
+Name = Annotated[str, StringConstraints(pattern=NAME, max_length=253)]
 UserId = Annotated[str, StringConstraints(pattern=patterns.USER_ID, max_length=63)]
 
 
@@ -104,10 +104,9 @@ class Parameters(Body):
         return given
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
-    lower = {each.lower(): each for each in known}
-    near = get_close_matches(name.lower(), lower, 1)
-    told = f"did you mean {lower[near[0]]!r}?" if near else f"there are {', '.join(sorted(lower.values()))}"
+def _unknown(name: str, known: Sequence[str]) -> str:
+    near = nearest(name, known)
+    told = f"did you mean {near!r}?" if near is not None else f"there are {', '.join(sorted(known))}"
     return f"there is no parameter {name!r}; {told}"
 
 

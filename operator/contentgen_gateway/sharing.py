@@ -10,12 +10,13 @@ from contentgen_gateway.access import Verb
 from contentgen_gateway.held import held
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import RESPONSES, Problem
+from contentgen_gateway.refusals import PRINTABLE
 from contentgen_gateway.schemas import Body as Shape
 from contentgen_gateway.schemas import Name
 from contentgen_gateway.shares import MOST, Grantee, Share
 
 router = APIRouter(prefix="/api/assets", tags=["sharing"], responses=RESPONSES)
-UserName = Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]*[!-~])?$", max_length=253)]
+UserName = Annotated[str, StringConstraints(pattern=PRINTABLE, max_length=253)]
 """As Kubernetes knows somebody: ann, ann@example.com, system:serviceaccount:blue:robot."""
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 
 from contentgen_contract.cancelling import CannotCancel, run_to_cancel
@@ -64,6 +65,31 @@ class Standing:
         return self.number + 1 if self.phase in _FINAL and self.asked_again else max(self.number, 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The price that a run of the same inputs is expected to have."""
+
+    amount: str  # a decimal
+    currency: str
+    source: str  # such as the price table's name
+
+
+def estimate_of(body: Body) -> Estimate | None:
+    """The operator's estimate for the run under way or the last one; None where it knows no price."""
+    cost = (body.get("status") or {}).get("cost") or {}
+    amount = str(cost.get("estimated") or "")
+    try:
+        known = Decimal(amount).is_finite()
+    except InvalidOperation:
+        known = False
+    return Estimate(amount, str(cost.get("currency") or ""), str(cost.get("source") or "")) if known else None
+
+
+def is_suspended(body: Body) -> bool:
+    """Whether nothing is started or bought for a resource until it is resumed."""
+    return (body.get("spec") or {}).get("suspend") is True
+
+
 def to_cancel(standing: Standing) -> int:
     """The number of the run that is to end. Raises Problem 409 where it is too late."""
     try:
@@ -73,10 +99,11 @@ def to_cancel(standing: Standing) -> int:
         raise Problem(409, str(error), **more) from None
 
 
-def to_retry(standing: Standing, suspended: bool) -> None:
+def to_retry(standing: Standing, body: Body) -> None:
     """Raises Problem 409 where there is nothing to run again."""
-    if suspended:
-        raise Problem(409, "it is suspended: set spec.suspend to false, and it goes on by itself")
+    if is_suspended(body):
+        job_id = body["metadata"]["uid"]
+        raise Problem(409, f"it is suspended, and goes on by itself once it is resumed: POST /api/jobs/{job_id}/resume")
     if standing.phase == Phase.SUBMISSION_UNKNOWN:
         token = token_of(standing)
         raise Problem(
@@ -88,6 +115,21 @@ def to_retry(standing: Standing, suspended: bool) -> None:
         raise Problem(409, f"it would fail again: {standing.message}")
     if not standing.ended and not standing.asked_again:
         raise Problem(409, f"it is under way ({standing.phase or 'not started'}): there is nothing to run again")
+
+
+def require_token(standing: Standing, given: str) -> None:
+    """Raises Problem 422 where `resubmit` names no purchase that waits for another payment."""
+    token = token_of(standing)
+    if given == token:
+        return
+    expected = (
+        f"the one that waits for another payment is resubmit={token}"
+        if token is not None
+        else f"none waits for another payment, as the job is {standing.phase or 'not started'}; "
+        "for another run retry without resubmit"
+    )
+    detail = f"resubmit: {given[:64]!r} names no purchase of this job; {expected}"
+    raise Problem(422, detail, errors=[{"loc": ["query", "resubmit"], "msg": expected}])
 
 
 def token_of(standing: Standing) -> str | None:

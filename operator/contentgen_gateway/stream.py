@@ -123,10 +123,13 @@ class _Follower:
         job_id = self._record["jobId"]
         with self._parts.live.reader(job_id) as reader:  # from before the first look on: nothing is missed
             now = self._parts.live.get(job_id) or (None if _ended(self._record) else await self._read())
+            told = None
             while now is not None and not now.ended:
-                if now.version != last:
-                    yield progress_of(now)
-                last = now.version
+                progress = progress_of(now)
+                # A write of what events don't tell, such as a condition, makes a new version as well.
+                if now.version != last and progress != told:
+                    yield _event("progress", now.version, progress)
+                last, told = now.version, progress
                 try:
                     # None is told where it was deleted, or the watch has missed how it went on.
                     now = await reader.next(_ASK_AGAIN_SECONDS) or await self._read()
@@ -156,10 +159,10 @@ class _Follower:
         return True
 
 
-def progress_of(now: Now) -> ServerSentEvent:
+def progress_of(now: Now) -> Progress:
     """How far it is."""
     status = now.status
-    told = Progress(
+    return Progress(
         job_id=now.job_id,
         status=now.word,
         phase=status.phase,
@@ -168,7 +171,6 @@ def progress_of(now: Now) -> ServerSentEvent:
         message=status.message,
         eta=status.estimated_completion_time,
     )
-    return _event("progress", now.version, told)
 
 
 def end_of(now: Now) -> ServerSentEvent:

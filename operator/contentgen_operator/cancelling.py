@@ -16,7 +16,7 @@ from contentgen_operator.purchases import Purchase, PurchaseState
 
 _GRACE_SECONDS = 15.0  # in which a request that was asked to end may do so
 _LOOK_SECONDS = 1.0  # somebody waits for the answer
-_BY_A_PERSON = "cancelled by the annotation contentgen.dev/cancel"
+_BY_A_PERSON = "cancelled on request"
 
 
 def cancelling(case: Case, purchase: Purchase | None) -> Plan | None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from contentgen_contract import sources
 from contentgen_contract.addresses import literal_refusal, without_secrets
-from contentgen_contract.names import MILESTONES, Phase, Reason, Stage, Step
+from contentgen_contract.names import MILESTONES, RERUN_ADVICE, Phase, Reason, Stage, Step
 from contentgen_contract.orders import AudioFacts, DatasetFacts, Outcome
 from contentgen_contract.spec import ImageGenerationSpec
 from contentgen_contract.status import MAX_FILES, MAX_VERSIONS, OutputFile, VersionStatus
@@ -266,7 +266,7 @@ def _complete(case: Case, version: VersionStatus, reason: Reason, message: str, 
     return plan.model_copy(update={"status": plan.status.model_copy(update={"versions": tuple(versions)})})
 
 
-_AGAIN = "nothing is bought again by itself; to buy, give the annotation contentgen.dev/rerun a new value"
+_AGAIN = f"nothing is bought again by itself; to buy, {RERUN_ADVICE}"
 
 
 def _cancelled(case: Case, _: Purchase) -> Plan:

@@ -1,6 +1,11 @@
 """`make ui`: what it says, and that it does not take another program's place."""
 
+import contextlib
+import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +17,7 @@ from contentgen_demo import ui
 from contentgen_demo.errors import DemoError
 
 KUBECTL = """#!/bin/sh
+echo $$ > "$(dirname "$0")/pid"
 echo "$@" >> "$(dirname "$0")/asked"
 for last; do :; done
 echo "Forwarding from 127.0.0.1:${last%%:*} -> 8000"
@@ -71,3 +77,43 @@ def test_a_forward_takes_the_port_that_it_is_given(tmp_path: Path) -> None:
     with ExitStack() as stack:
         assert stack.enter_context(release.port_forward(tmp_path, "ns", "svc/x", "s3", 5001)) == 5001
     assert (kubectl.parent / "asked").read_text() == "--namespace ns port-forward svc/x 5001:s3\n"
+
+
+FORWARDING = """
+import sys
+from contentgen_cluster import release
+from contentgen_demo import ui
+
+def opened(root, stack, port):
+    stack.enter_context(release.port_forward(root, "ns", "svc/x", "s3", 5001))
+    print("open", flush=True)
+
+ui._open = opened
+sys.argv = ["ui"]
+sys.exit(ui.main())
+"""
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a kubectl whose port-forward would outlive whoever started it."""
+    tool = tmp_path / ".cluster/bin/kubectl"
+    tool.parent.mkdir(parents=True)
+    tool.write_text(KUBECTL.replace("sleep 10", "sleep 1000"))
+    tool.chmod(0o755)
+    yield tool.parent
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int((tool.parent / "pid").read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_ended_by_a_signal_it_ends_its_forwards(kubectl: Path, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", FORWARDING], cwd=kubectl.parents[1], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        process.send_signal(number)
+        process.wait()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((kubectl / "pid").read_text()), 0)

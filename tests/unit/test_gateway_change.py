@@ -257,6 +257,30 @@ async def test_what_is_being_drawn_with_is_kept_too(world: ClusterWorld) -> None
     assert (answer.status_code, answer.json()["usedInJobs"]) == (409, [picture])
 
 
+async def test_an_adopted_lora_is_guarded_like_one_that_was_trained_here(world: ClusterWorld) -> None:
+    """After an adoption its files lie under the earlier job's id, and pictures name that id."""
+    earlier = world.job(1)
+    adopted = {"version": 1, "s3Key": f"loras/ann/{earlier}/v1/model.safetensors"}
+    later = there(world, status("Completed", "AdoptedFinishedRun"), 2, versions=[adopted])
+    picture = world.job(3, Kind.IMAGE_GENERATION, uses=[earlier])
+    answer = await delete(world, later)
+    assert (answer.status_code, answer.json().get("usedInJobs"), world.api.written) == (409, [picture], [])
+    async with world.client("ann") as ann:
+        stats = (await ann.get(f"/api/assets/{later}/stats")).json()
+    assert stats["usedInJobs"] == [picture], "statistics and guard give the same answer"
+    assert (await delete(world, later, force=True)).status_code == 202
+
+
+async def test_statistics_name_what_the_guard_names_while_it_is_being_drawn(world: ClusterWorld) -> None:
+    job = there(world, status("Completed", "Completed"))
+    picture = world.job(
+        2, Kind.IMAGE_GENERATION, status="processing", config={"loras": [{"loraRef": {"name": "job-1"}}]}
+    )
+    async with world.client("ann") as ann:
+        stats = (await ann.get(f"/api/assets/{job}/stats")).json()
+    assert stats["usedInJobs"] == (await delete(world, job)).json()["usedInJobs"] == [picture]
+
+
 async def test_outputs_that_a_later_resource_took_over_are_kept(world: ClusterWorld) -> None:
     job = world.job(1)
     world.resource(LORA, "job-1", "heir", ResourceStatus.model_validate({"versions": [{"version": 1, "jobId": job}]}))

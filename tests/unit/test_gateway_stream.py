@@ -14,7 +14,8 @@ import pytest
 import uvicorn
 
 from contentgen_contract.names import Kind
-from contentgen_gateway import stream
+from contentgen_gateway import live, stream
+from contentgen_gateway.now import Now
 from contentgen_runtime.servers import Server
 from contentgen_runtime.watching import Changed, Deleted, Listed
 from contentgen_simulation.gateway import GatewayWorld, resource
@@ -41,6 +42,11 @@ class Events:
                 if name:
                     found[name] = json.loads(value) if name == "data" else value
         return None
+
+    async def all(self) -> AsyncIterator[dict[str, Any]]:
+        """Until it ends."""
+        while (each := await self.next()) is not None:
+            yield each
 
 
 class Served(GatewayWorld):
@@ -100,6 +106,23 @@ async def test_a_job_is_followed_to_its_end(world: Served) -> None:
     assert last == {"id": "end 2026-11-01T12:30:00Z", "event": "end", "data": end}
     assert after is None
     assert world.parts.live._readers == {}
+
+
+async def test_a_change_that_an_event_does_not_tell_makes_no_event(
+    world: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write makes a new version, also one of a condition or an annotation alone."""
+    ways = iter([(2, 10, "Preparing"), (3, 11, "Preparing"), (4, 11, "Preparing"), (5, 100, "Completed")])
+
+    async def tell(_: live.Reader, __: float) -> Now:
+        version, progress, phase = next(ways)
+        return Now.of(SOUND, resource(SOUND, "a", version=version, progress=progress, phase=phase))
+
+    monkeypatch.setattr(live.Reader, "next", tell)
+    world.now(1, phase="Preparing", progress=10)
+    async with world.events() as events:
+        told = [each async for each in events.all()]
+    assert [(each["event"], each["id"]) for each in told] == [("progress", "1"), ("progress", "3"), ("end", "end")]
 
 
 async def test_a_stream_that_was_cut_goes_on_where_it_was(world: Served) -> None:
@@ -216,7 +239,7 @@ async def test_a_client_that_reads_nothing_keeps_nobody_waiting(world: Served) -
     async with world.events() as slow, world.events() as quick:
         assert await quick.next()
         for version in range(1, 301):
-            world.now(version, message="x" * 1000)
+            world.now(version, message=f"{version} " + "x" * 1000)
             if version % 100 == 0:
                 told = await quick.next()
                 while told is not None and told["id"] != str(version):

@@ -160,6 +160,16 @@ async def test_assemblyai_posts_once_and_judges(
     assert server.posts() == 1
 
 
+async def test_a_model_that_fal_does_not_have_is_named_with_those_that_there_are(fal: Fal, server: Server) -> None:
+    server.replies["/sdxl"] = (404, {"detail": "Not Found"})
+    with pytest.raises(Refused) as caught:
+        await fal.submit(TRAINING.model_copy(update={"model": "sdxl"}))
+    assert str(caught.value).startswith("fal answered 404: Not Found; there is no model 'sdxl'; the short names are ")
+    assert "flux-schnell" in str(caught.value)
+    with pytest.raises(Refused, match=r"did you mean fal-ai/flux/schnell\?$"):
+        await fal.submit(TRAINING.model_copy(update={"model": "fal-ai/flux/schnel"}))
+
+
 async def test_a_paid_post_is_sent_on_a_connection_of_its_own(fal: Fal, assemblyai: AssemblyAI, server: Server) -> None:
     """The other side may be closing one that was used before: then nobody can tell whether the request was taken."""
     server.replies[f"/{TRAINER}"] = (200, {"request_id": "r1"})

@@ -1,11 +1,11 @@
-"""What a person does to a job from its page: cancel, run again, describe, share, collect, delete."""
+"""Changes of a job from its page: cancel, run again, resume, describe, share, collect, delete."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 
 from contentgen_gateway import collections
-from contentgen_gateway.actions import cancel, retry
+from contentgen_gateway.actions import cancel, question, resume, run_again
 from contentgen_gateway.collection_shapes import AssetRef, MoreAssets
 from contentgen_gateway.deleting import delete_job
 from contentgen_gateway.downloads import asset_stats
@@ -29,11 +29,35 @@ async def cancel_it(caller: Calling, parts: Using, job_id: Name) -> Response:
     return to(f"/jobs/{job_id}?said=cancelling")
 
 
+@router.get("/jobs/{job_id}/retry")
+async def ask_price(request: Request, caller: Calling, parts: Using, job_id: Name) -> Response:
+    """The price of another run, before it is paid for."""
+    record = await parts.sight.job(caller, job_id)
+    asked = await question(caller, parts, job_id)
+    return render(request, "again.html", caller, job=card(record), asked=asked)
+
+
 @router.post("/jobs/{job_id}/retry")
-async def run_again(caller: Calling, parts: Using, job_id: Name) -> Response:
-    """One more run, which is paid for."""
-    await retry(caller, parts, job_id, resubmit=None)
+async def pay_again(
+    caller: Calling,
+    parts: Using,
+    job_id: Name,
+    run: Annotated[int | None, Form()] = None,
+    resubmit: Annotated[str | None, Form(max_length=64)] = None,
+) -> Response:
+    """The run that the question was about. A form that has not asked leads to the question."""
+    if run is None:
+        await question(caller, parts, job_id)
+        return to(f"/jobs/{job_id}/retry")
+    await run_again(caller, parts, job_id, resubmit, run)
     return to(f"/jobs/{job_id}?said=again")
+
+
+@router.post("/jobs/{job_id}/resume")
+async def resume_it(caller: Calling, parts: Using, job_id: Name) -> Response:
+    """Let a suspended job go on."""
+    await resume(caller, parts, job_id)
+    return to(f"/jobs/{job_id}?said=resumed")
 
 
 @router.post("/jobs/{job_id}/edit")

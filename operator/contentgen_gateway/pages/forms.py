@@ -5,15 +5,16 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ValidationError
+
+from contentgen_gateway.refusals import refusal
 
 Asked = TypeVar("Asked", bound=BaseModel)
 
 
 def asking(model: type[Asked], **fixed: object) -> Callable[[Request], Asked]:
-    """A dependency that reads the query as a model of the API. Raises RequestValidationError."""
+    """A dependency that reads the query as a model of the API. Raises Problem 422."""
     known = {each.alias or name for name, each in model.model_fields.items()}
 
     def asked(request: Request) -> Asked:
@@ -24,11 +25,11 @@ def asking(model: type[Asked], **fixed: object) -> Callable[[Request], Asked]:
 
 
 def validated(model: type[Asked], given: dict[str, object] | dict[str, str]) -> Asked:
-    """As the API takes it. Raises RequestValidationError."""
+    """As the API takes it. Raises Problem 422."""
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise RequestValidationError([{**each, "loc": ("form", *each["loc"])} for each in error.errors()]) from None
+        raise refusal(error.errors(), "form", model) from None
 
 
 def to(address: str) -> Response:

@@ -22,6 +22,7 @@ _SAID = {
     "signed-out": "You have signed out.",
     "cancelling": "It is being cancelled.",
     "again": "It runs once more.",
+    "resumed": "It goes on.",
     "deleted": "It is deleted, with its files.",
     "deleted-collection": "The collection is deleted; its jobs stay.",
     "shared": "It is shared.",

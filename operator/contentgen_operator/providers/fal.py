@@ -12,6 +12,7 @@ import httpx
 from fal_client import AsyncRequestHandle, Completed, InProgress, Queued
 from fal_client.client import FalClientError, FalClientHTTPError
 
+from contentgen_contract.models import not_found
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
     AccessRefused,
@@ -75,7 +76,7 @@ class Fal:
             raise Busy(f"fal could not be reached: {str(error) or type(error).__name__}") from error
         except httpx.HTTPError as error:
             raise MaybeAccepted(f"fal's reply was lost: {str(error) or type(error).__name__}") from error
-        return _request_id(reply)
+        return _request_id(reply, call.model)
 
     async def poll(self, model: str, request_id: str) -> RequestView:
         """One GET of the status; at its end one more for the result."""
@@ -134,7 +135,7 @@ class Fal:
         return {"Authorization": f"Key {needed(self._key, self.name, refused)}"}
 
 
-def _request_id(reply: httpx.Response) -> str:
+def _request_id(reply: httpx.Response, model: str) -> str:
     """The id of an accepted request, else the verdict. Only a 4xx is fal's own word that it took nothing."""
     if reply.is_success:
         try:
@@ -142,6 +143,8 @@ def _request_id(reply: httpx.Response) -> str:
         except (ValueError, KeyError, TypeError) as error:
             raise MaybeAccepted(f"fal's reply ({reply.status_code}) holds no request_id") from error
     text = f"fal answered {reply.status_code}: {error_text(reply)}"
+    if reply.status_code == 404:
+        text = f"{text}; {not_found(model)}"
     if reply.status_code == 429:
         raise Busy(text)
     if reply.status_code in REFUSES_KEY:

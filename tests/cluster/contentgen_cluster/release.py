@@ -146,7 +146,11 @@ class _Forward:
         self._command, self._port, self._environment = command, port, _environment(root)
         self._closing = threading.Event()
         self._process = self._start(local or "")
-        self.local = _local_port(self._process)
+        try:
+            self.local = _local_port(self._process)
+        except BaseException:  # also a signal's exit while kubectl connects: nobody else knows the process
+            self._process.terminate()
+            raise
         self._thread = threading.Thread(target=self._keep, daemon=True)
         self._thread.start()
 

@@ -1,0 +1,283 @@
+"""Validation errors in words: the field, its value, what is expected, and the nearest valid name."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+
+from contentgen_contract import patterns
+from contentgen_gateway import problems
+from contentgen_gateway.problems import Problem
+
+Error = Mapping[str, Any]
+"""As pydantic has it: type, loc, msg, input, ctx."""
+
+NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+TITLE = r"^[^\x00-\x1f\x7f]+$"
+PRINTABLE = r"^[!-~]([ -~]*[!-~])?$"
+WORDS = patterns.WORDS | {
+    NAME: patterns.WORDS[patterns.OBJECT_NAME],
+    TITLE: "must be one line without control characters",
+    PRINTABLE: "must be printable ASCII without a space at its beginning or end",
+}
+"""What each pattern of a request asks for."""
+
+_Telling = Callable[[Error, Mapping[str, Any], list[object]], str]
+"""From an error, its context, and the types at its place."""
+_MOST_ERRORS = 20
+_LONGEST_NAME = 64
+_SHORTEST_BEGINNING = 3
+_LONGEST_VALUE = 64
+_ADDRESS = re.compile(r"://|@")  # it may hold a password or a signature
+_QUOTED = re.compile(r"'([^']*)'")
+
+
+def install(app: FastAPI) -> None:
+    """Answer requests that don't fit an endpoint's parameters."""
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return problems.answer(request.scope, _of_request(request, error))
+
+
+def _of_request(request: Request, error: RequestValidationError) -> Problem:
+    errors: Sequence[Error] = error.errors()
+    first = errors[0]
+    place = str(first["loc"][0])
+    if first["type"] == "json_invalid":
+        return malformed_json(str(error.body), int(first["loc"][1]), str(first["ctx"]["error"]))
+    if isinstance(error.body, bytes):
+        return foreign_content_type(request.headers.get("content-type", ""))
+    here = [{**each, "loc": each["loc"][1:]} for each in errors if each["loc"][0] == place]
+    return refusal(here, place, _model(request, place))
+
+
+def _model(request: Request, place: str) -> object:
+    """The model of an endpoint's body, or of its query; None where it has none, or several parameters."""
+    dependant = getattr(request.scope.get("route"), "dependant", None)
+    parameters = getattr(dependant, f"{place}_params", ())
+    models = [each.field_info.annotation for each in parameters]
+    only = models[0] if len(models) == 1 else None
+    return only if isinstance(only, type) and issubclass(only, BaseModel) else None
+
+
+def refusal(errors: Sequence[Error], place: str, model: object = None) -> Problem:
+    """A problem 422 from the errors of one validation. `place` is body, query, path, header or form.
+
+    `model`: the type that was validated, by which the fields beside an unknown one are known.
+    """
+    told = _merged([_Told(each, place, model) for each in errors[:_MOST_ERRORS]])
+    first = told[0]
+    return Problem(422, first.detail, errors=[{"loc": [place, *each.path], "msg": each.expected} for each in told])
+
+
+def malformed_json(document: str, position: int, cause: str) -> Problem:
+    """A body that is not JSON; `position` counts characters of the document."""
+    before = document[:position]
+    line, column = before.count("\n") + 1, position - before.rfind("\n")
+    return Problem(
+        422,
+        f"body: not JSON: {cause}, at line {line}, column {column}",
+        errors=[{"loc": ["body"], "msg": f"not JSON: {cause}", "line": line, "column": column}],
+    )
+
+
+def foreign_content_type(given: str) -> Problem:
+    """A body that is sent as something other than JSON."""
+    expected = "must be application/json, with the body as JSON"
+    advice = "curl --header 'Content-Type: application/json' --data '{…}'"
+    return Problem(
+        422,
+        f"Content-Type: {given[:_LONGEST_VALUE]!r} {expected}: {advice}",
+        errors=[{"loc": ["header", "Content-Type"], "msg": expected}],
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that this one was probably meant to be: a similar one, or the only one that begins with it.
+
+    Case does not count. None where there is none.
+    """
+    given, lower = name[:_LONGEST_NAME].lower(), {each.lower(): each for each in known}
+    begun = [each for each in lower if len(given) >= _SHORTEST_BEGINNING and each.startswith(given)]
+    found = get_close_matches(given, lower, 1) or (begun if len(begun) == 1 else [])
+    return lower[found[0]] if found else None
+
+
+def guess(name: str, known: Iterable[str]) -> str:
+    """`; did you mean userId?`, or nothing."""
+    near = nearest(name, known)
+    return f"; did you mean {near}?" if near is not None else ""
+
+
+def either(names: Sequence[str]) -> str:
+    """Words as a choice: `a, b or c`."""
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
+
+
+class _Told:
+    """One error: where, the value as far as it may be repeated, and what is expected."""
+
+    def __init__(self, error: Error, place: str, model: object) -> None:
+        self.path, at = _walk(model, error["loc"], to_unknown=error["type"] == "extra_forbidden")
+        self.expected = _expected(error, at)
+        # The value of an unknown field may be anything, and tells nothing.
+        self.value = "" if error["type"] in _WITHOUT_VALUE else _shown(error.get("input"))
+        self._place = place
+
+    @property
+    def detail(self) -> str:
+        where = ".".join(map(str, self.path)) or self._place
+        return f"{where}: {self.value} {self.expected}" if self.value else f"{where}: {self.expected}"
+
+
+def _merged(told: list[_Told]) -> list[_Told]:
+    """Errors of one field, which may have any of several forms, as one."""
+    by_path: dict[tuple[int | str, ...], _Told] = {}
+    for each in told:
+        first = by_path.setdefault(each.path, each)
+        if first is not each and each.expected not in first.expected:
+            first.expected += f", or {each.expected.removeprefix('must be ')}"
+    return list(by_path.values())
+
+
+# What is expected
+
+
+def _expected(error: Error, at: list[object]) -> str:
+    known = _EXPECTED.get(error["type"])
+    return known(error, error.get("ctx") or {}, at) if known is not None else str(error["msg"])
+
+
+def _unknown_field(error: Error, _: Mapping[str, Any], at: list[object]) -> str:
+    name, known = str(error["loc"][-1]), sorted({field for member in at for field in _fields(member)})
+    near = guess(name, known)
+    return f"unknown field{near}" if near or not known else f"unknown field; the fields here are {', '.join(known)}"
+
+
+def _pattern(_: Error, context: Mapping[str, Any], __: list[object]) -> str:
+    return WORDS.get(str(context.get("pattern")), "has a form that is not allowed")
+
+
+def _choice(error: Error, context: Mapping[str, Any], _: list[object]) -> str:
+    names = _QUOTED.findall(str(context.get("expected")))
+    given = error.get("input")
+    return f"must be {either(names)}{guess(given, names) if isinstance(given, str) else ''}"
+
+
+def _says(text: str) -> _Telling:
+    return lambda *_: text
+
+
+def _bound(text: str, name: str, what: str = "") -> _Telling:
+    def told(_: Error, context: Mapping[str, Any], __: list[object]) -> str:
+        number = context.get(name)
+        number = f"{number:g}" if isinstance(number, float) else number
+        return f"{text} {number}{f' {what}' if what else ''}{'s' if what and number != 1 else ''}"
+
+    return told
+
+
+def _own_words(error: Error, context: Mapping[str, Any], _: list[object]) -> str:
+    return str(context.get("error") or error["msg"])
+
+
+_NUMBER, _WHOLE, _TEXT = _says("must be a number"), _says("must be a whole number"), _says("must be a text in quotes")
+_OBJECT, _TRUTH = _says("must be an object"), _says("must be true or false")
+_EXPECTED: dict[str, _Telling] = {
+    "extra_forbidden": _unknown_field,
+    "missing": _says("must be given"),
+    "string_pattern_mismatch": _pattern,
+    "enum": _choice,
+    "literal_error": _choice,
+    "value_error": _own_words,
+    "greater_than_equal": _bound("must be at least", "ge"),
+    "greater_than": _bound("must be more than", "gt"),
+    "less_than_equal": _bound("must be at most", "le"),
+    "less_than": _bound("must be less than", "lt"),
+    "multiple_of": _bound("must be a multiple of", "multiple_of"),
+    "string_too_short": _bound("must have at least", "min_length", "character"),
+    "string_too_long": _bound("must have at most", "max_length", "character"),
+    "too_short": _bound("must have at least", "min_length", "item"),
+    "too_long": _bound("must have at most", "max_length", "item"),
+    "string_type": _TEXT,
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_parsing_size": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "finite_number": _NUMBER,
+    "bool_type": _TRUTH,
+    "bool_parsing": _TRUTH,
+    "list_type": _says("must be a list"),
+    "tuple_type": _says("must be a list"),
+    "dict_type": _OBJECT,
+    "model_type": _OBJECT,
+    "model_attributes_type": _OBJECT,
+}
+_WITHOUT_VALUE = frozenset(
+    {"extra_forbidden", "missing", "value_error", "string_too_long", "unknown_parameter", "too_long", "too_short"}
+)
+
+
+def _shown(value: object) -> str:
+    """A value as JSON has it, where it is short and no address."""
+    if not isinstance(value, str | int | float) or (isinstance(value, str) and _ADDRESS.search(value)):
+        return ""
+    shown = str(value).lower() if isinstance(value, bool) else repr(value)
+    return shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}…"
+
+
+# The type at a place
+
+
+def _walk(model: object, loc: Sequence[int | str], *, to_unknown: bool) -> tuple[tuple[int | str, ...], list[object]]:
+    """The path of a field as a client wrote it, and the types that it may have, or that an unknown one stands in.
+
+    A part of `loc` that is no field names a member of a union, and is left out. Without a model all parts stay.
+    """
+    if model is None:
+        return tuple(map(_short, loc)), []
+    path: list[int | str] = []
+    at = _members(model)
+    for part in loc[:-1] if to_unknown else loc:
+        below = [each for member in at for each in _below(member, part)]
+        if below:
+            path.append(_short(part))
+            at = below
+    return (*path, _short(loc[-1])) if to_unknown else tuple(path), at
+
+
+def _below(member: object, part: int | str) -> list[object]:
+    """The types of a field, or of the items of a list; none where there is no such field."""
+    if isinstance(part, int):
+        items = get_args(member) if get_origin(member) in (list, tuple) else ()
+        return _members(items[0]) if items else []
+    found = _fields(member)
+    return _members(found[part]) if part in found else []
+
+
+def _fields(member: object) -> dict[str, Any]:
+    """The types of a model's fields, by the names that clients use; none where it is no model."""
+    if not (isinstance(member, type) and issubclass(member, BaseModel)):
+        return {}
+    return {each.alias or name: each.annotation for name, each in member.model_fields.items()}
+
+
+def _members(annotation: object) -> list[object]:
+    """The types of a union, each by itself, without what bounds them."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [member for each in get_args(annotation) for member in _members(each)]
+    return [annotation]
+
+
+def _short(part: int | str) -> int | str:
+    return part if isinstance(part, int) else part[:_LONGEST_NAME]
