@@ -11,6 +11,7 @@ from contentgen_gateway.app import create_app
 from contentgen_gateway.callers import Callers
 from contentgen_gateway.collection_store import Collections
 from contentgen_gateway.files import Files
+from contentgen_gateway.health import metrics_app
 from contentgen_gateway.indexer import Indexer
 from contentgen_gateway.live import Live
 from contentgen_gateway.parts import Parts
@@ -22,7 +23,7 @@ from contentgen_gateway.sight import Sight
 from contentgen_gateway.transcript_index import TranscriptIndex
 from contentgen_runtime import logs, mongo
 from contentgen_runtime.kube import KubeApi
-from contentgen_runtime.servers import gateway_server
+from contentgen_runtime.servers import gateway_server, plain_server
 
 
 def main() -> None:
@@ -47,6 +48,7 @@ async def _run(settings: Settings) -> None:
             trusted=settings.gateway_trusted_proxies,
             request_seconds=settings.gateway_request_seconds,
         )
+        scraped = plain_server(metrics_app(), settings.gateway_metrics_port)
         stop = partial(setattr, server, "should_exit", True)
         # What can't go on by itself ends the process: Kubernetes starts another one.
         async with asyncio.TaskGroup() as tasks:
@@ -54,6 +56,7 @@ async def _run(settings: Settings) -> None:
                 asyncio.get_running_loop().add_signal_handler(
                     each, lambda: tasks.create_task(parts.lifecycle.drain(settings.gateway_drain_seconds, stop))
                 )
+            tasks.create_task(scraped.serve())
             beside = [
                 tasks.create_task(parts.live.run(kube, settings.watch_namespace)),
                 tasks.create_task(parts.indexer.run()),
@@ -62,6 +65,7 @@ async def _run(settings: Settings) -> None:
                 ),
             ]
             await server.serve()
+            scraped.should_exit = True
             for task in beside:
                 task.cancel()
 

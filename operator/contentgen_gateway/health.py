@@ -1,16 +1,17 @@
-"""`/health`, `/ready` and `/metrics`: what the kubelet and Prometheus ask."""
+"""`/health` and `/ready` for the kubelet, and `/metrics` for Prometheus on a port of its own."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from contentgen_gateway import metrics
 from contentgen_gateway.parts import Using
 from contentgen_gateway.problems import RESPONSES, Problem
 
 router = APIRouter(tags=["health"])
-_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
 class Health(BaseModel):
@@ -33,7 +34,10 @@ async def ready(parts: Using) -> Health:
     return Health()
 
 
-@router.get("/metrics", response_class=Response, responses=_TEXT)
-async def exposition() -> Response:
-    """What Prometheus is told."""
+def metrics_app() -> Starlette:
+    """`/metrics` and nothing else, for a port that people do not reach."""
+    return Starlette(routes=[Route("/metrics", _exposition)])
+
+
+async def _exposition(_: Request) -> Response:
     return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)

@@ -26,8 +26,8 @@ from contentgen_gateway.problems import Problem
 from contentgen_gateway.rates import Buckets, network_of
 from contentgen_gateway.untyped import Untyped
 
-PROBES = frozenset({"/health", "/ready", "/metrics"})
-"""What the kubelet and Prometheus ask for: neither counted among the requests nor limited."""
+PROBES = frozenset({"/health", "/ready"})
+"""What the kubelet asks for: neither counted among the requests nor limited."""
 
 _log = logging.getLogger(__name__)
 _STREAM = b"text/event-stream"

@@ -170,6 +170,7 @@ def test_services_find_only_their_own_pods() -> None:
         "metrics": "contentgen",
         "sandbox": "contentgen-sandbox",
         "gateway": "contentgen-gateway",
+        "gateway-metrics": "contentgen-gateway",
     }
     for service, deployment in ((f"contentgen-{name}", found[name]) for name in found):
         selector = one(manifests, "Service", service)["spec"]["selector"]
@@ -212,7 +213,7 @@ def test_by_default_the_gateway_is_as_it_takes_itself() -> None:
         name.removeprefix("gateway_"): name for name in GatewaySettings.model_fields if name.startswith("gateway_")
     }
     for short, name in named.items():
-        if short != "port":
+        if short not in ("port", "metrics_port"):
             given = getattr(settings, name)
             assert values[to_camel(short)] == (list(given) if isinstance(given, tuple) else given)
 
@@ -221,7 +222,7 @@ def test_every_setting_of_the_gateway_is_a_value() -> None:
     told = {
         name.removeprefix("CONTENTGEN_").lower() for name in env_of(render(*MODES["sandbox"]), "contentgen-gateway")
     }
-    assert GatewaySettings.model_fields.keys() - told == {"gateway_port"}
+    assert GatewaySettings.model_fields.keys() - told == {"gateway_port", "gateway_metrics_port"}
 
 
 def test_the_gateway_and_the_operator_work_on_the_same_stores() -> None:

@@ -236,7 +236,9 @@ def test_a_run_is_cancelled_and_a_job_deleted(ann: Tenant, world: World, made: M
 
 
 def test_metrics_count_by_route_and_name_nobody(gateway: Gateway, ann: Tenant, made: Made) -> None:
-    text = httpx.get(f"{gateway.url}/metrics", trust_env=False).text
+    assert httpx.get(f"{gateway.url}/metrics", trust_env=False).status_code == 404
+    service = f"/api/v1/namespaces/{release.NAMESPACE}/services/contentgen-gateway-metrics:metrics/proxy"
+    text = release.kubectl(ROOT, "get", "--raw", f"{service}/metrics")
     assert 'contentgen_gateway_requests_total{code="200",method="GET",route="/api/jobs/{job_id}"}' in text
     for private in (*made.all, ann.namespace, "user123", "person"):
         assert private not in text

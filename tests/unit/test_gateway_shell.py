@@ -18,6 +18,7 @@ from starlette.responses import StreamingResponse
 
 from contentgen_gateway import metrics
 from contentgen_gateway.app import document
+from contentgen_gateway.health import metrics_app
 from contentgen_gateway.rates import Buckets, network_of
 from contentgen_runtime import servers
 from contentgen_simulation.gateway import GatewayWorld
@@ -121,8 +122,22 @@ async def test_without_sign_in_addresses_have_the_rate() -> None:
 async def test_the_kubelet_is_never_told_to_wait() -> None:
     world = GatewayWorld(gateway_requests_per_second=0.1, gateway_burst=1)
     async with world.client(None) as kubelet:
-        codes = {(await kubelet.get(path)).status_code for path in ("/health", "/ready", "/metrics") for _ in range(5)}
+        codes = {(await kubelet.get(path)).status_code for path in ("/health", "/ready") for _ in range(5)}
     assert codes == {200}
+
+
+async def test_metrics_are_served_on_a_port_of_their_own(world: GatewayWorld) -> None:
+    """Whoever reaches the pages does not reach the metrics, and the other way round."""
+    async with world.client("ann") as ann:
+        assert (await ann.get("/metrics")).status_code == 404
+    transport = httpx.ASGITransport(metrics_app())
+    async with httpx.AsyncClient(transport=transport, base_url="http://metrics") as prometheus:
+        answer = await prometheus.get("/metrics")
+        assert answer.headers["content-type"] == metrics.CONTENT_TYPE
+        assert "contentgen_gateway_requests" in answer.text
+        for path in ("/", "/api/jobs", "/health", "/openapi.json"):
+            assert (await prometheus.get(path)).status_code == 404
+        assert (await prometheus.post("/metrics")).status_code == 405
 
 
 # Sizes and times
@@ -319,7 +334,7 @@ async def test_requests_are_counted_by_their_route(world: GatewayWorld) -> None:
         await ann.get(f"/api/jobs/{job}")
         for path in ("/a", "/b", "/wp-admin"):
             await ann.request("BREW", path)
-        text = (await ann.get("/metrics")).text
+    text = metrics.exposition().decode()
     assert value("contentgen_gateway_requests_total", **of) == before + 1
     assert value("contentgen_gateway_requests_total", **other) == strange + 3
     assert value("contentgen_gateway_request_seconds_count", route="/api/jobs/{job_id}") >= 1
@@ -333,7 +348,7 @@ def written() -> dict[str, Any]:
 
 
 def test_the_document_says_what_there_is(written: dict[str, Any]) -> None:
-    assert {"/health", "/ready", "/metrics", "/api/jobs/{job_id}"} <= set(written["paths"])
+    assert {"/health", "/ready", "/api/jobs/{job_id}"} <= set(written["paths"])
 
 
 async def test_the_api_can_be_read_and_tried_out(world: GatewayWorld) -> None:
@@ -350,7 +365,7 @@ async def test_the_api_can_be_read_and_tried_out(world: GatewayWorld) -> None:
 def test_the_document_says_where_a_token_is_needed(written: dict[str, Any]) -> None:
     paths = written["paths"]
     open_to_all = {path for path, methods in paths.items() for each in methods.values() if "security" not in each}
-    assert open_to_all == {"/health", "/ready", "/metrics"}
+    assert open_to_all == {"/health", "/ready"}
     assert written["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
 
 

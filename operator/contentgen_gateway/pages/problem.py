@@ -20,7 +20,7 @@ _ADVICE = {
 
 def wanted(request: Request) -> bool:
     """Whether it is a person who waits for the answer."""
-    is_api = request.url.path.startswith(("/api/", "/openapi", "/metrics", "/health", "/ready"))
+    is_api = request.url.path.startswith(("/api/", "/openapi", "/health", "/ready"))
     return not is_api and "text/html" in request.headers.get("accept", "")
 
 

@@ -124,7 +124,7 @@ CASES: dict[str, Case] = {
 """By `str(Endpoint)`."""
 
 OPEN = frozenset(
-    {"/health", "/ready", "/metrics", "/openapi.json", "/api-docs", "/api-docs/{file}"}
+    {"/health", "/ready", "/openapi.json", "/api-docs", "/api-docs/{file}"}
     | {"/sign-in", "/sign-out", "/theme", "/static/{version}/{name}", "/favicon.ico"}
 )
 """Nobody is asked who they are there."""
