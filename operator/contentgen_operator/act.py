@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kubernetes.aio.client.exceptions import ApiException
 from pymongo.errors import PyMongoError
 
-from contentgen_contract.names import API_VERSION, FINALIZER
+from contentgen_contract.names import API_VERSION, FINALIZER, Stage
 from contentgen_contract.status import JobRef, ResourceStatus, dump_status
 from contentgen_operator.cache import Cache
 from contentgen_operator.janitor import Janitor
@@ -25,6 +25,7 @@ from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, Resource, ResourceRef, is_settled
 from contentgen_operator.plan import Cancellation, Notice, Payment, Plan, StageJob
+from contentgen_operator.pods import JobRefused, no_dry_run, refusal_of
 from contentgen_operator.providers.base import (
     Call,
     KeyRefused,
@@ -37,6 +38,7 @@ from contentgen_operator.providers.base import (
 )
 from contentgen_operator.purchases import Move, PurchaseState
 from contentgen_operator.records import Records
+from contentgen_operator.stages import without_job
 from contentgen_operator.storage import NotDeleted, Storage
 from contentgen_runtime.kube import explain
 
@@ -68,8 +70,18 @@ class Actor:
         self._template = template
         self._recorded: dict[str, ResourceStatus] = {}
 
-    async def act(self, resource: Resource, plan: Plan, now: datetime) -> None:
-        """Carry out a plan. Raises Conflict where the resource was changed in between."""
+    async def act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
+        """Carry out a plan; False where a Job of it is refused, which the status tells then.
+
+        Raises Conflict where the resource was changed in between.
+        """
+        if plan.payment is not None and (refused := await self._uncollectable(resource, plan)):
+            plan = without_job(resource, plan, refused, now)
+            await self._act(resource, plan, now)
+            return False
+        return await self._act(resource, plan, now)
+
+    async def _act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
         if plan.finalizer and not resource.deleting:
             resource = await self._with_finalizer(resource)
         if plan.store is not None:
@@ -80,19 +92,42 @@ class Actor:
             await self._ledger.move(move)
         if plan.payment is not None:
             await self._pay(plan.payment, now)
-        status = plan.status
         if plan.stop_job is not None:
             await self._kube.delete_job(resource.ref.namespace, plan.stop_job)
         if resource.deleting:
             await self._let_go(resource, plan)
-            return
-        if plan.job is not None:
-            status = await self._have_job(resource, status, plan.job, now)
+            return True
+        plan, admitted = await self._started(resource, plan, now)
         if not plan.finalizer:
             resource = await self._without_finalizer(resource)
-        await self._record(resource, status)
-        await self.write_status(resource, status)
+        await self._record(resource, plan.status)
+        await self.write_status(resource, plan.status)
         await self._announce(resource, plan.notices, now)
+        return admitted
+
+    async def _started(self, resource: Resource, plan: Plan, now: datetime) -> tuple[Plan, bool]:
+        """The plan with its Job in the status, or with the refusal of it; and whether there is no refusal."""
+        if plan.job is None:
+            return plan, True
+        try:
+            status = await self._have_job(resource, plan.status, plan.job, now)
+        except JobRefused as error:
+            return without_job(resource, plan, str(error), now), False
+        return plan.model_copy(update={"status": status}), True
+
+    async def _uncollectable(self, resource: Resource, plan: Plan) -> str:
+        """Why the Job that would collect the result could not be created; empty where it could, or nobody can tell."""
+        assert plan.status.run is not None  # noqa: S101 - a plan with a payment has a run
+        manifest = job_manifest(resource.ref, plan.status.run.number, Stage.COLLECT, 1, self._template())
+        try:
+            await self._kube.check_job(resource.ref.namespace, manifest)
+        except ApiException as error:
+            if error.status == 409 or no_dry_run(error):
+                return ""
+            if words := refusal_of(error):
+                return words
+            raise
+        return ""
 
     async def gone(self, ref: ResourceRef) -> None:
         """The resource is not there any more."""
@@ -191,7 +226,12 @@ class Actor:
         assert status.run is not None  # noqa: S101 - a plan with a Job has a run
         run = status.run
         manifest = job_manifest(resource.ref, run.number, job.stage, job.attempt, self._template())
-        created = await self._kube.create_job(resource.ref.namespace, manifest)
+        try:
+            created = await self._kube.create_job(resource.ref.namespace, manifest)
+        except ApiException as error:
+            if words := refusal_of(error):
+                raise JobRefused(words) from error
+            raise
         self._cache.note_job(resource.ref, JobView.parse(created))
         meta = created["metadata"]
         ref = JobRef(name=meta["name"], uid=meta["uid"], stage=job.stage, attempt=job.attempt, started_at=now)

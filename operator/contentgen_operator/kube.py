@@ -93,6 +93,22 @@ class Kube(KubeApi):
             raise Conflict(f"Job {name} exists and belongs to something else")
         return found
 
+    async def check_job(self, namespace: str, manifest: Body) -> None:
+        """Ask whether a Job would be admitted, by a server-side dry run. Raises ApiException where it would not."""
+        await self.call("POST", f"{_jobs(namespace)}?dryRun=All", manifest)
+
+    async def job_pods(self, namespace: str, job: str) -> list[Body]:
+        """The pods with a Job's label, which anybody in the namespace may set."""
+        selector = quote(f"batch.kubernetes.io/job-name={job}")
+        listed = await self.call("GET", f"/api/v1/namespaces/{namespace}/pods?labelSelector={selector}")
+        return list(listed["items"])
+
+    async def job_events(self, namespace: str, uid: str) -> list[Body]:
+        """What the Job controller says about pods of a Job that it could not create."""
+        selector = quote(f"involvedObject.uid={uid},reason=FailedCreate")
+        listed = await self.call("GET", f"/api/v1/namespaces/{namespace}/events?fieldSelector={selector}")
+        return list(listed["items"])
+
     async def get_pod(self, namespace: str, name: str) -> Body | None:
         """A pod, or None."""
         return await or_none(self.call("GET", f"/api/v1/namespaces/{namespace}/pods/{name}"))

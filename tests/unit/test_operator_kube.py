@@ -103,6 +103,26 @@ async def test_a_job_is_made_once(api: tuple[Api, Kube]) -> None:
         await kube.create_job("ns", manifest)
 
 
+async def test_what_a_job_is_asked_for_beside_itself(api: tuple[Api, Kube]) -> None:
+    server, kube = api
+    asked: list[tuple[str, dict[str, str], str]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append((request.method, dict(request.query), request.headers["User-Agent"]))
+        return web.json_response({"items": [{"found": True}]})
+
+    pods, events = "/api/v1/namespaces/ns/pods", "/api/v1/namespaces/ns/events"
+    server.handlers = dict.fromkeys((JOBS, pods, events), answer)
+    await kube.check_job("ns", {"metadata": {"name": "job"}})
+    assert await kube.job_pods("ns", "job") == [{"found": True}]
+    assert await kube.job_events("ns", "u") == [{"found": True}]
+    assert asked == [
+        ("POST", {"dryRun": "All"}, "contentgen"),
+        ("GET", {"labelSelector": "batch.kubernetes.io/job-name=job"}, "contentgen"),
+        ("GET", {"fieldSelector": "involvedObject.uid=u,reason=FailedCreate"}, "contentgen"),
+    ]
+
+
 async def test_the_secret_is_patched_as_a_merge(api: tuple[Api, Kube]) -> None:
     server, kube = api
     data = {"tls.key": base64.b64encode(b"k").decode()}
