@@ -1,7 +1,7 @@
 """The writes, in the one order that survives a crash after each of them:
 
-finalizer wanted → document → cancellation → ledger moves → payment → files deleted → Job → finalizer not wanted →
-record → status → events.
+could the result be collected? → finalizer wanted → document → cancellation → ledger moves → payment → files deleted →
+Job → finalizer not wanted → record → status → events.
 
 The record goes before the status: a resource whose status says that it is finished is not looked at again.
 """
@@ -25,7 +25,7 @@ from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, Resource, ResourceRef, is_settled
 from contentgen_operator.plan import Cancellation, Notice, Payment, Plan, StageJob
-from contentgen_operator.pods import JobRefused, no_dry_run, refusal_of
+from contentgen_operator.pods import JobRefused, no_dry_run, no_room, refusal_of
 from contentgen_operator.providers.base import (
     Call,
     KeyRefused,
@@ -116,18 +116,26 @@ class Actor:
         return plan.model_copy(update={"status": status}), True
 
     async def _uncollectable(self, resource: Resource, plan: Plan) -> str:
-        """Why the Job that would collect the result could not be created; empty where it could, or nobody can tell."""
+        """Why the Job that would collect the result, or its pod, could not be created; empty where nothing says so."""
         assert plan.status.run is not None  # noqa: S101 - a plan with a payment has a run
         manifest = job_manifest(resource.ref, plan.status.run.number, Stage.COLLECT, 1, self._template())
         try:
             await self._kube.check_job(resource.ref.namespace, manifest)
         except ApiException as error:
             if error.status == 409 or no_dry_run(error):
-                return ""
+                return await self._no_room(resource.ref)
             if words := refusal_of(error):
                 return words
             raise
-        return ""
+        return await self._no_room(resource.ref)
+
+    async def _no_room(self, ref: ResourceRef) -> str:
+        """Why the pod of a Job could not be created, as far as the namespace's quotas tell."""
+        try:
+            return no_room(await self._kube.quotas(ref.namespace))
+        except ApiException as error:  # a Role of an older chart; a run does not stop for it
+            _log.info("the quotas of %s cannot be read: %s", ref.namespace, explain(error), extra=ref.about)
+            return ""
 
     async def gone(self, ref: ResourceRef) -> None:
         """The resource is not there any more."""

@@ -103,6 +103,10 @@ class Kube(KubeApi):
         listed = await self.call("GET", f"/api/v1/namespaces/{namespace}/pods?labelSelector={selector}")
         return list(listed["items"])
 
+    async def quotas(self, namespace: str) -> list[Body]:
+        """The ResourceQuotas of a namespace."""
+        return list((await self.call("GET", f"/api/v1/namespaces/{namespace}/resourcequotas"))["items"])
+
     async def job_events(self, namespace: str, uid: str) -> list[Body]:
         """What the Job controller says about pods of a Job that it could not create."""
         selector = quote(f"involvedObject.uid={uid},reason=FailedCreate")

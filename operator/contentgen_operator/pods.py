@@ -78,6 +78,25 @@ def end_cause(pods: Sequence[Body]) -> str:
     return waiting_cause(pod, SCHEDULING_SECONDS) or "its pod was deleted"
 
 
+def no_room(quotas: Sequence[Body]) -> str:
+    """The ResourceQuota that takes no pod more, as the API server would word it; empty where each does.
+
+    A dry run of a Job says nothing about its pod, and to ask for a pod would need the right to create one.
+    """
+    for quota in quotas:
+        spec, status = quota.get("spec") or {}, quota.get("status") or {}
+        if spec.get("scopes") or spec.get("scopeSelector"):
+            continue  # for some pods only
+        for counted in ("pods", "count/pods"):
+            hard, used = (str((status.get(each) or {}).get(counted, "")) for each in ("hard", "used"))
+            if hard.isdecimal() and used.isdecimal() and int(used) >= int(hard):
+                name = quota["metadata"]["name"]
+                return (
+                    f"exceeded quota: {name}, requested: {counted}=1, used: {counted}={used}, limited: {counted}={hard}"
+                )
+    return ""
+
+
 def refused_pod(events: Sequence[Body]) -> str:
     """What the Job controller says last about a pod that it could not create; empty where it says nothing."""
     said = [each for each in events if each.get("reason") == "FailedCreate" and each.get("message")]

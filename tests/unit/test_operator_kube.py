@@ -111,15 +111,19 @@ async def test_what_a_job_is_asked_for_beside_itself(api: tuple[Api, Kube]) -> N
         asked.append((request.method, dict(request.query), request.headers["User-Agent"]))
         return web.json_response({"items": [{"found": True}]})
 
-    pods, events = "/api/v1/namespaces/ns/pods", "/api/v1/namespaces/ns/events"
-    server.handlers = dict.fromkeys((JOBS, pods, events), answer)
+    core = "/api/v1/namespaces/ns"
+    server.handlers = dict.fromkeys(
+        (JOBS, *(f"{core}/{each}" for each in ("pods", "events", "resourcequotas"))), answer
+    )
     await kube.check_job("ns", {"metadata": {"name": "job"}})
     assert await kube.job_pods("ns", "job") == [{"found": True}]
     assert await kube.job_events("ns", "u") == [{"found": True}]
+    assert await kube.quotas("ns") == [{"found": True}]
     assert asked == [
         ("POST", {"dryRun": "All"}, "contentgen"),
         ("GET", {"labelSelector": "batch.kubernetes.io/job-name=job"}, "contentgen"),
         ("GET", {"fieldSelector": "involvedObject.uid=u,reason=FailedCreate"}, "contentgen"),
+        ("GET", {}, "contentgen"),
     ]
 
 

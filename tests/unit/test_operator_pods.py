@@ -103,6 +103,27 @@ def test_which_answers_refuse_an_object(code: int, refused: bool) -> None:
     assert pods.refusal_of(error) == (f"{code} the words" if refused else "")
 
 
+def quota(hard: dict[str, str], used: dict[str, str], **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "q"}, "spec": spec, "status": {"hard": hard, "used": used}}
+
+
+@pytest.mark.parametrize(
+    ("given", "full"),
+    [
+        (quota({"pods": "0"}, {"pods": "0"}), True),
+        (quota({"count/pods": "3"}, {"count/pods": "3"}), True),
+        (quota({"pods": "3"}, {"pods": "2"}), False),
+        (quota({"pods": "0"}, {"pods": "0"}, scopes=["BestEffort"]), False),
+        (quota({"pods": "1k"}, {"pods": "1"}), False),
+        (quota({"secrets": "0"}, {"secrets": "0"}), False),
+        ({"metadata": {"name": "new"}}, False),
+    ],
+)
+def test_which_quota_takes_no_pod_more(given: dict[str, Any], full: bool) -> None:
+    assert pods.no_room([given]).startswith("exceeded quota: q, requested:" if full else "")
+    assert bool(pods.no_room([given])) is full
+
+
 # In the simulated world
 
 
@@ -160,6 +181,18 @@ async def test_a_refused_job_after_payment_says_what_was_paid_and_goes_on(
     world.kube.refuses_jobs = None
     assert (await world.finish(kind)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 1
+
+
+async def test_nothing_is_paid_where_a_quota_takes_no_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    world.kube.full = [quota({"pods": "0"}, {"pods": "0"})]
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await looked_at(world, IMAGES, 5)
+    status = world.status(IMAGES)
+    assert (status.phase, status.reason, world.provider.posts) == (Phase.PENDING, Reason.JOB_REFUSED, [])
+    assert "exceeded quota: q" in (status.message or "")
+    world.kube.full = []
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
 
 
 async def test_a_webhook_that_knows_no_dry_run_holds_no_payment_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,7 @@ class FakeKube:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.events: list[tuple[str, str]] = []
         self.refuses_jobs: tuple[int, str] | None = None  # code and message with which Jobs are not admitted
+        self.full: list[dict[str, Any]] = []  # ResourceQuotas
         self.pods: list[dict[str, Any]] = []
         self.pod_refusals: list[dict[str, Any]] = []  # events of the Job controller
         self.statuses: list[ResourceStatus] = []
@@ -173,6 +174,9 @@ class FakeKube:
 
     async def job_pods(self, namespace: str, job: str) -> list[dict[str, Any]]:
         return copy.deepcopy(self.pods)
+
+    async def quotas(self, namespace: str) -> list[dict[str, Any]]:
+        return copy.deepcopy(self.full)
 
     async def job_events(self, namespace: str, uid: str) -> list[dict[str, Any]]:
         return copy.deepcopy(self.pod_refusals)
