@@ -246,7 +246,7 @@ def _under_way(item: Item, around: Surroundings) -> tuple[str, ...]:
     pending = [pod for pod in _current(item, around) if (pod["status"].get("phase") or "Pending") == "Pending"]
     if pending:
         return (f"describe pod {pending[-1]['metadata']['name']}",)
-    if item.status.reason == Reason.WAITING_FOR_LORA:
+    if item.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED):
         missing = [name for name, lora in around.loras.items() if lora is None]
         unready = [name for name, lora in around.loras.items() if lora is not None and not lora.status.versions]
         return (*(f"contentgen why lora/{name}" for name in unready), *(("get loratrainings",) if missing else ()))

@@ -45,12 +45,15 @@ class ApiResource:
 PODS = ApiResource("v1", "pods", "Pod", subresources=frozenset({"log"}))
 EVENTS = ApiResource("v1", "events", "Event")
 SECRETS = ApiResource("v1", "secrets", "Secret")
+RESOURCE_QUOTAS = ApiResource("v1", "resourcequotas", "ResourceQuota")
 JOBS = ApiResource("batch/v1", "jobs", "Job")
 DEPLOYMENTS = ApiResource("apps/v1", "deployments", "Deployment", subresources=frozenset({"scale"}))
 TOKEN_REVIEWS = ApiResource("authentication.k8s.io/v1", "tokenreviews", "TokenReview", namespaced=False)
 ACCESS_REVIEWS = ApiResource("authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
 _OURS = {kind: ApiResource(API_VERSION, kind.plural, kind.value, subresources=frozenset({"status"})) for kind in Kind}
-KNOWN = frozenset({PODS, EVENTS, SECRETS, JOBS, DEPLOYMENTS, TOKEN_REVIEWS, ACCESS_REVIEWS, *_OURS.values()})
+KNOWN = frozenset(
+    {PODS, EVENTS, SECRETS, RESOURCE_QUOTAS, JOBS, DEPLOYMENTS, TOKEN_REVIEWS, ACCESS_REVIEWS, *_OURS.values()}
+)
 """Every collection that is requested; `api_path` refuses any other."""
 
 

@@ -163,6 +163,9 @@ class Reason(StrEnum):
     PROVIDER_UNAVAILABLE = "ProviderUnavailable"
     PROVIDER_NOT_CONFIGURED = "ProviderNotConfigured"
     LOOKING_FOR_REQUEST = "LookingForRequest"
+    JOB_REFUSED = "JobRefused"
+    POD_NOT_STARTED = "PodNotStarted"
+    RETRYING = "Retrying"
     # the end
     COMPLETED = "Completed"
     ADOPTED_FINISHED_RUN = "AdoptedFinishedRun"

@@ -71,6 +71,19 @@ REASONS: dict[Reason, Explanation] = {
     Reason.LOOKING_FOR_REQUEST: Explanation(
         "The reply to the paid request was lost, so the provider is asked whether it has it.", _WAIT
     ),
+    Reason.JOB_REFUSED: Explanation(
+        "The API server refuses the Job of a stage, or the Job's pod: a quota, a LimitRange, Pod Security or another "
+        "admission policy. Before payment nothing is paid meanwhile; after it, what was paid is kept.",
+        "Read the message, which has the API server's words, and make room or allow it; work goes on by itself.",
+    ),
+    Reason.POD_NOT_STARTED: Explanation(
+        "The Job's pod has not started: its image cannot be pulled, or no node can take it.",
+        "Read the message; work goes on by itself once the pod can start.",
+    ),
+    Reason.RETRYING: Explanation(
+        "An attempt of a stage failed; the message has the cause. The next attempt follows after a pause, unpaid.",
+        "Nothing yet; where the cause is memory or disk, look at worker.resources and at the node.",
+    ),
     Reason.COMPLETED: Explanation("The outputs are stored; status.versions lists them.", _NOTHING),
     Reason.ADOPTED_FINISHED_RUN: Explanation(
         "The same inputs were bought before under this name, so those outputs are used and nothing was paid.",

@@ -93,6 +93,7 @@ class RunStatus(Value):
     started_at: Instant = Field(description="When the run started.")
     paid_attempt: int = Field(1, description="Which paid attempt this is, from 1.")
     stage_attempt: int = Field(1, description="Which attempt of the current stage this is, from 1.")
+    retry_at: Instant | None = Field(None, description="When the next attempt of the current stage may start.")
     job: JobRef | None = Field(None, description="The Kubernetes Job that works for the run at the moment.")
     logs: tuple[StageLog, ...] = Field(
         (), max_length=MAX_LOGS, description="The last lines of the newest attempts' logs, by stage and attempt."

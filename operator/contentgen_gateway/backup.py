@@ -77,7 +77,7 @@ KEPT = (
 """In the order in which they are put back; they are read the other way round."""
 
 MADE_AGAIN = frozenset({"transcripts", "transcripts-indexed", "worker_jobs"})
-"""Collections that follow from others."""
+"""Collections that follow from others, or that a run replaces."""
 
 COLLECTION = re.compile(r"""(?:database|database\(settings\))\[["']([\w-]+)["']\]""")
 """How our sources name a collection: each is in one of the two lists above (tests/unit/test_gateway_backup.py)."""

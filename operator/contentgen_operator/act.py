@@ -1,7 +1,7 @@
 """The writes, in the one order that survives a crash after each of them:
 
-finalizer wanted → document → cancellation → ledger moves → payment → files deleted → Job → finalizer not wanted →
-record → status → events.
+could the result be collected? → finalizer wanted → document → cancellation → ledger moves → payment → files deleted →
+Job → finalizer not wanted → record → status → events.
 
 The record goes before the status: a resource whose status says that it is finished is not looked at again.
 """
@@ -19,7 +19,7 @@ from pymongo.errors import PyMongoError
 from contentgen_contract import ownership
 from contentgen_contract.names import API_VERSION, FINALIZER, Stage
 from contentgen_contract.ownership import Owner
-from contentgen_contract.status import JobRef, ResourceStatus, RunStatus, dump_status
+from contentgen_contract.status import JobRef, ResourceStatus, dump_status
 from contentgen_operator.cache import Cache
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate, job_manifest, job_name
@@ -27,6 +27,7 @@ from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, Resource, ResourceRef, is_settled
 from contentgen_operator.plan import Cancellation, Notice, Payment, Plan, StageJob
+from contentgen_operator.pods import JobRefused, no_dry_run, no_room, refusal_of
 from contentgen_operator.providers.base import (
     Call,
     KeyRefused,
@@ -39,6 +40,7 @@ from contentgen_operator.providers.base import (
 )
 from contentgen_operator.purchases import Move, PurchaseState
 from contentgen_operator.records import Records
+from contentgen_operator.stages import without_job
 from contentgen_operator.storage import NotDeleted, Storage
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict, explain
@@ -73,8 +75,18 @@ class Actor:
         self._template = template
         self._recorded: dict[str, ResourceStatus] = {}
 
-    async def act(self, resource: Resource, plan: Plan, now: datetime) -> None:
-        """Carry out a plan. Raises Conflict where the resource was changed in between."""
+    async def act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
+        """Carry out a plan; False where a Job of it is refused, which the status tells then.
+
+        Raises Conflict where the resource was changed in between.
+        """
+        if plan.payment is not None and (refused := await self._uncollectable(resource, plan)):
+            plan = without_job(resource, plan, refused, now)
+            await self._act(resource, plan, now)
+            return False
+        return await self._act(resource, plan, now)
+
+    async def _act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
         if plan.finalizer and not resource.deleting:
             resource = await self._with_finalizer(resource)
         if plan.store is not None:
@@ -85,19 +97,50 @@ class Actor:
             await self._ledger.move(move)
         if plan.payment is not None:
             await self._pay(plan.payment, now)
-        status = plan.status
         if plan.stop_job:
-            await self._stop_job(resource.ref, status.run)
+            await self._stop_job(resource.ref, plan)
         if resource.deleting:
             await self._let_go(resource, plan)
-            return
-        if plan.job is not None:
-            status = await self._have_job(resource, status, plan.job, now)
+            return True
+        plan, admitted = await self._started(resource, plan, now)
         if not plan.finalizer:
             resource = await self._without_finalizer(resource)
-        await self._record(resource, status)
-        await self.write_status(resource, status)
+        await self._record(resource, plan.status)
+        await self.write_status(resource, plan.status)
         await self._announce(resource, plan.notices, now)
+        return admitted
+
+    async def _started(self, resource: Resource, plan: Plan, now: datetime) -> tuple[Plan, bool]:
+        """The plan with its Job in the status, or with the refusal of it; and whether there is no refusal."""
+        if plan.job is None:
+            return plan, True
+        try:
+            status = await self._have_job(resource, plan.status, plan.job, now)
+        except JobRefused as error:
+            return without_job(resource, plan, str(error), now), False
+        return plan.model_copy(update={"status": status}), True
+
+    async def _uncollectable(self, resource: Resource, plan: Plan) -> str:
+        """Why the Job that would collect the result, or its pod, could not be created; empty where nothing says so."""
+        assert plan.status.run is not None  # noqa: S101 - a plan with a payment has a run
+        manifest = job_manifest(resource.ref, plan.status.run.number, Stage.COLLECT, 1, self._template())
+        try:
+            await self._kube.check_job(resource.ref.namespace, manifest)
+        except ApiException as error:
+            if error.status == 409 or no_dry_run(error):
+                return await self._no_room(resource.ref)
+            if words := refusal_of(error):
+                return words
+            raise
+        return await self._no_room(resource.ref)
+
+    async def _no_room(self, ref: ResourceRef) -> str:
+        """Why the pod of a Job could not be created, as far as the namespace's quotas tell."""
+        try:
+            return no_room(await self._kube.quotas(ref.namespace))
+        except ApiException as error:  # a Role of an older chart; a run does not stop for it
+            _log.info("the quotas of %s cannot be read: %s", ref.namespace, explain(error), extra=ref.about)
+            return ""
 
     async def gone(self, ref: ResourceRef) -> None:
         """The resource is not there any more."""
@@ -151,11 +194,12 @@ class Actor:
 
     async def _pay(self, payment: Payment, now: datetime) -> None:
         """The only place that spends money: at most one POST, and only by whoever wrote the intent."""
-        if not await self._ledger.intend(payment.key, payment.purchase):
-            return
         bought, kind = payment.purchase, payment.key.kind
         inputs = ownership.of_job(kind, bought.job_id, (bought.user_id,)) | Owner(keys=frozenset(bought.loras))
+        # Signed before the intent: what cannot be signed was never sent.
         call = payment.call.model_copy(update={"arguments": self._signed(inputs, payment.call.arguments)})
+        if not await self._ledger.intend(payment.key, payment.purchase):
+            return
         await self._note(await self._send(payment, call, now))
 
     async def _send(self, payment: Payment, call: Call, now: datetime) -> Move:
@@ -199,7 +243,12 @@ class Actor:
         assert status.run is not None  # noqa: S101 - a plan with a Job has a run
         run = status.run
         manifest = job_manifest(resource.ref, run.number, job.stage, job.attempt, self._template())
-        body = await self._kube.create_job(resource.ref.namespace, manifest)
+        try:
+            body = await self._kube.create_job(resource.ref.namespace, manifest)
+        except ApiException as error:
+            if words := refusal_of(error):
+                raise JobRefused(words) from error
+            raise
         if body is None:
             body = await self._recorded_job(resource.ref, manifest["metadata"]["name"])
         else:
@@ -222,9 +271,15 @@ class Actor:
         await self._kube.delete_job(ref.namespace, name, uid)
         raise Conflict(f"Job {name} is replaced")
 
-    async def _stop_job(self, ref: ResourceRef, run: RunStatus | None) -> None:
+    async def _stop_job(self, ref: ResourceRef, plan: Plan) -> None:
         """Delete the recorded Job, and the one that a crash left unrecorded: its name is computed, never read."""
-        recorded = await self._jobs.newest(ref.uid)
+        run = plan.status.run
+        try:
+            recorded = await self._jobs.newest(ref.uid)
+        except PyMongoError:
+            if not plan.last_chance:
+                raise
+            recorded = None  # the garbage collector deletes the Job with its resource
         if recorded is not None:
             await self._kube.delete_job(ref.namespace, recorded.name, recorded.uid)
         name = job_name(ref.uid, run.number, Stage.PREPARE, run.stage_attempt) if run else ""

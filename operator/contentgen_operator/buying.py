@@ -121,14 +121,20 @@ def _too_late(case: Case, purchase: Purchase) -> str:
     if since > case.policy.provider_seconds:
         return (
             f"{purchase.provider} has not finished request {purchase.request_id} after "
-            f"{case.policy.provider_seconds} s, the operator's limit; it was cancelled"
+            f"{case.policy.provider_seconds} s, the operator's limit; it was cancelled{_said_last(case)}"
         )
     if deadline_passed(case):
         return (
             f"{purchase.provider} has not finished request {purchase.request_id} and spec.deadlineSeconds "
-            f"({case.resource.deadline_seconds}) is over; it was cancelled"
+            f"({case.resource.deadline_seconds}) is over; it was cancelled{_said_last(case)}"
         )
     return ""
+
+
+def _said_last(case: Case) -> str:
+    view = case.observed.request
+    said = view.message if view is not None else case.observed.provider_problem
+    return f"; its last answer: {said}" if said else ""
 
 
 def deadline_passed(case: Case) -> bool:

@@ -91,7 +91,10 @@ def _suspended(case: Case, plan: Plan) -> Plan:
 
 def _before_payment(case: Case) -> Plan:
     if deadline_passed(case):
-        message = f"the run is not done after spec.deadlineSeconds ({case.resource.deadline_seconds}); nothing was paid"
+        seconds, last = case.resource.deadline_seconds, case.resource.status
+        message = f"the run is not done after spec.deadlineSeconds ({seconds}); nothing was paid"
+        if last.run is not None and last.run.number == case.run.number and last.message:
+            message += f"; it waited ({last.reason}): {last.message}"
         return before_payment_stopped(case, Reason.DEADLINE_EXCEEDED, message)
     if kinds.has_prepare(case.kind) and case.run.facts is None:
         return _prepare(case)

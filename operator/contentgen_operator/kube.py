@@ -13,8 +13,11 @@ from contentgen_contract.api_paths import (
     EVENTS,
     JOBS,
     PODS,
+    RESOURCE_QUOTAS,
     SECRETS,
+    ApiResource,
     InvalidName,
+    Query,
     api_path,
     checked_name,
     equals,
@@ -79,9 +82,7 @@ class Kube(KubeApi):
     async def job_log(self, namespace: str, job: str, characters: int) -> str:
         """The last that the newest pod of a Job said; empty where there is none any more."""
         try:
-            query = {"labelSelector": equals("batch.kubernetes.io/job-name", checked_name(job))}
-            async with aclosing(self.pages(PODS, namespace, query)) as pages:
-                names = [pod["metadata"]["name"] async for page in pages for pod in page.items]
+            names = [pod["metadata"]["name"] for pod in await self.job_pods(namespace, checked_name(job))]
             if not names:
                 return ""
             how = {"tailLines": 100, "limitBytes": 65536}
@@ -116,6 +117,27 @@ class Kube(KubeApi):
     ) -> Body | None:
         """A pod (with this uid), or None."""
         return await self.get(PODS, namespace, name, uid=uid, asked_by=asked_by)
+
+    async def check_job(self, namespace: str, manifest: Body) -> None:
+        """Ask whether a Job would be admitted, by a server-side dry run. Raises ApiException where it would not."""
+        await self.request("POST", JOBS, namespace=namespace, query={"dryRun": "All"}, body=manifest)
+
+    async def job_pods(self, namespace: str, job: str) -> list[Body]:
+        """The pods with a Job's label, which anybody in the namespace may set."""
+        return await self._all(PODS, namespace, {"labelSelector": equals("batch.kubernetes.io/job-name", job)})
+
+    async def quotas(self, namespace: str) -> list[Body]:
+        """The ResourceQuotas of a namespace."""
+        return await self._all(RESOURCE_QUOTAS, namespace)
+
+    async def job_events(self, namespace: str, uid: str) -> list[Body]:
+        """What the Job controller says about pods of a Job that it could not create."""
+        selector = f"{equals('involvedObject.uid', uid)},{equals('reason', 'FailedCreate')}"
+        return await self._all(EVENTS, namespace, {"fieldSelector": selector})
+
+    async def _all(self, resource: ApiResource, namespace: str, query: Query | None = None) -> list[Body]:
+        async with aclosing(self.pages(resource, namespace, query)) as pages:
+            return [each async for page in pages for each in page.items]
 
     async def get_secret_data(self, namespace: str, name: str) -> tuple[str, dict[str, bytes]]:
         """The resourceVersion and the data of the one Secret that is our own."""

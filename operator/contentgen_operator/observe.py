@@ -1,8 +1,10 @@
 """The reads. What is read depends on how far the run is; a fresh look at the purchase precedes everything paid."""
 
+import logging
 from datetime import datetime
 from typing import Any
 
+from kubernetes.aio.client.exceptions import ApiException
 from pydantic import ValidationError
 
 from contentgen_contract import keys
@@ -12,11 +14,11 @@ from contentgen_contract.orders import Outcome
 from contentgen_contract.ownership import Owner, owns
 from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus
-from contentgen_operator import kinds
+from contentgen_operator import kinds, pods
 from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.observed import JobView, LoraView, Observed, Resource, Stored
+from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.reports import Reports
@@ -24,6 +26,10 @@ from contentgen_operator.runs import current_run, ended, frozen_spec, own_files,
 from contentgen_operator.storage import InvalidOutcome, Storage
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_runtime.kube import explain
+
+_log = logging.getLogger(__name__)
+_STARTING_SECONDS = 3.0  # in which a pod is created, scheduled and started, at best
 
 
 class Observer:
@@ -62,7 +68,7 @@ class Observer:
         seen: dict[str, Any] = {"purchase": purchase}
         match purchase.state if purchase else None:
             case None | PurchaseState.REFUSED if kinds.has_prepare(resource.ref.kind) and run.facts is None:
-                seen |= await self._stage(resource, run, spec, Stage.PREPARE)
+                seen |= await self._stage(resource, run, spec, Stage.PREPARE, now)
                 seen["seconds_per_unit"] = await self._ledger.seconds_per_unit(model_of(spec))
             case None | PurchaseState.REFUSED:
                 seen |= await self._gate(resource, spec)
@@ -71,7 +77,7 @@ class Observer:
             case PurchaseState.SUBMITTED if purchase:
                 seen |= await self._poll(purchase)
             case PurchaseState.SUCCEEDED:
-                seen |= await self._stage(resource, run, spec, Stage.COLLECT)
+                seen |= await self._stage(resource, run, spec, Stage.COLLECT, now)
         return Observed(**seen)
 
     async def verified(self, resource: Resource) -> Resource:
@@ -84,7 +90,9 @@ class Observer:
             return Observed()
         return Observed(purchase=await self._ledger.get(purchase_key(resource, run)))
 
-    async def _stage(self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage) -> dict[str, Any]:
+    async def _stage(
+        self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, now: datetime
+    ) -> dict[str, Any]:
         if run.job is None or run.job.stage is not stage:
             return {}  # to be started; a Job that a crash has left behind is found by its name then
         attempt = run.stage_attempt
@@ -93,7 +101,8 @@ class Observer:
             recorded = None
         job = await self._job(recorded) if recorded is not None else None
         if job is not None and not job.finished and not self._reports.finished(job.uid):
-            return {"job": job, "progress": self._reports.progress(job.uid)}
+            trouble = await self._trouble(resource.ref.namespace, job, now)
+            return {"job": job, "progress": self._reports.progress(job.uid), "trouble": trouble}
         try:
             own = own_files(resource, owner(resource, spec))
             outcome = await self._storage.outcome(own, keys.outcome(resource.ref.uid, run.number, stage, attempt))
@@ -101,13 +110,41 @@ class Observer:
             return {"job": job, "outcome_problem": str(error)}
         if job is not None and job.finished:
             self._reports.forget(job.uid)
-        said = ""
+        said = cause = ""
         if job is not None and job.finished and outcome is None:  # killed before it could say anything
             said = await self._kube.job_log(resource.ref.namespace, job.name, MAX_LOG)
+            cause = pods.end_cause(await self._pods(resource.ref.namespace, job))
         stored = await self._stored(resource, run, spec, stage, outcome)
         progress = self._reports.progress(job.uid) if job else None
         seen = {"job": job, "outcome": outcome, "stored": stored, "log": said, "progress": progress}
-        return seen | {"unrecorded_job": recorded is None}
+        return seen | {"cause": cause, "unrecorded_job": recorded is None}
+
+    async def _trouble(self, namespace: str, job: JobView, now: datetime) -> PodTrouble | None:
+        """Asked only for a Job whose worker should have started: a pod that runs costs no request."""
+        seconds = (now - job.started_at).total_seconds()
+        if job.ready or self._reports.progress(job.uid) is not None or seconds < _STARTING_SECONDS:
+            return None
+        mine = await self._pods(namespace, job)
+        if mine:
+            words = pods.waiting_cause(mine[-1], seconds)
+            return PodTrouble(refused=False, words=words) if words else None
+        words = await self._refused_pod(namespace, job)
+        if words:
+            return PodTrouble(refused=True, words=words)
+        if seconds < pods.SCHEDULING_SECONDS:
+            return None
+        held = "a queue holds the Job: it is suspended" if job.suspended else "the Job has no pod, and gives no cause"
+        return PodTrouble(refused=False, words=held)
+
+    async def _pods(self, namespace: str, job: JobView) -> list[dict[str, Any]]:
+        return pods.of_the_job(await self._kube.job_pods(namespace, job.name), job.uid)
+
+    async def _refused_pod(self, namespace: str, job: JobView) -> str:
+        try:
+            return pods.refused_pod(await self._kube.job_events(namespace, job.uid))
+        except ApiException as error:  # a Role of an older chart; a run does not stop for it
+            _log.info("the events of Job %s cannot be read: %s", job.name, explain(error))
+            return ""
 
     async def _job(self, recorded: RecordedJob) -> JobView | None:
         ref = recorded.owner

@@ -147,11 +147,14 @@ class JobView(Value):
     started_at: datetime
     reason: str = ""
     message: str = ""
+    ready: bool = False  # its pod runs
+    suspended: bool = False  # by a queue, such as Kueue
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> "JobView":
         """From the JSON object of the API server."""
-        conditions = (body.get("status") or {}).get("conditions") or []
+        status = body.get("status") or {}
+        conditions = status.get("conditions") or []
         ends = {c["type"]: c for c in conditions if c["status"] == "True" and c["type"] in ("Complete", "Failed")}
         end = ends.get("Failed") or ends.get("Complete") or {}
         return cls(
@@ -162,7 +165,16 @@ class JobView(Value):
             succeeded="Complete" in ends,
             reason=end.get("reason", ""),
             message=end.get("message", ""),
+            ready=bool(status.get("ready")),
+            suspended=(body.get("spec") or {}).get("suspend") is True,
         )
+
+
+class PodTrouble(Value):
+    """Why a Job that has not ended has no running pod."""
+
+    refused: bool  # the Job controller may not create it
+    words: str
 
 
 class LoraView(Value):
@@ -195,6 +207,8 @@ class Observed(Value):
     provider_problem: str = ""
     access_refused: bool = False  # the problem is the operator's key, or its account
     provider_configured: bool = True
+    trouble: PodTrouble | None = None
+    cause: str = ""  # of the end of a Job that left no outcome
     log: str = ""  # of a Job that ended without an outcome: the last lines that its pod said
     loras: tuple[LoraView, ...] = ()
     progress: Progress | None = None

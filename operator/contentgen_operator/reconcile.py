@@ -100,12 +100,14 @@ class Reconciler:
             if plan.payment is not None and resource.finalized:
                 # Where the finalizer is set now, that write is refused unless the resource is the newest.
                 await self._confirm(resource)
-            await self._actor.act(resource, plan, now)
+            admitted = await self._actor.act(resource, plan, now)
         except _STORE_ERRORS as error:
             return await self._store_down(resource, error, now)
         except Unavailable as error:  # a cancellation that can still be tried again
             _log.warning("%s", error, extra=resource.ref.about)
             return min(self._pause(resource.ref), _DELETION_PAUSE_SECONDS)
+        if not admitted:
+            return self._pause(resource.ref)
         self._failures.pop(resource.ref, None)
         return plan.again_seconds
 

@@ -1,15 +1,21 @@
 """One stage of a run, which is one Job at a time: started, watched, tried again, and its words checked. Pure."""
 
+from datetime import datetime, timedelta
+
 from contentgen_contract import keys
 from contentgen_contract.names import VERDICTS, Reason, Stage
 from contentgen_contract.orders import Outcome, StoredFile
 from contentgen_contract.status import MAX_LOGS, JobRef, RunStatus, StageLog
 from contentgen_operator import kinds
 from contentgen_operator.case import Case, Doing
+from contentgen_operator.observed import JobView, Resource
 from contentgen_operator.plan import Plan, StageJob
-from contentgen_operator.planning import fail, plan_of
+from contentgen_operator.planning import SOON, fail, plan_of
+from contentgen_operator.summary import job_refused, notices_of
 
 _JOB_WAIT_SECONDS = 60.0  # a Job's own events wake us; this is for the event that never came
+_START_SECONDS = 4.0  # after which a Job without a running pod is looked at, and then ever less often
+_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 10.0, 300.0
 _OUT_OF_TIME = "DeadlineExceeded"  # Kubernetes' reason on a Job
 
 
@@ -23,19 +29,20 @@ def see_through(case: Case, stage: Stage, doing: Doing) -> Plan | Outcome:
     if observed.unrecorded_job:
         return start(case, stage, doing, case.run.stage_attempt)
     if job is None and (case.run.job is None or case.run.job.stage is not stage):
-        return start(case, stage, doing, case.run.stage_attempt if case.run.job is None else 1)
+        return _pause(case, doing) or start(case, stage, doing, case.run.stage_attempt if case.run.job is None else 1)
     if job is not None and not job.finished:
         attempt = case.run.stage_attempt
         ref = JobRef(name=job.name, uid=job.uid, stage=stage, attempt=attempt, started_at=job.started_at)
         run = case.run.model_copy(update={"job": ref})
-        return plan_of(case, _with_progress(case, doing), run=run, again=_JOB_WAIT_SECONDS)
+        shown = _with_trouble(case, stage, _with_progress(case, doing))
+        return plan_of(case, shown, run=run, again=_look_again(case, job))
     return _died(case, stage, doing)
 
 
 def start(case: Case, stage: Stage, doing: Doing, attempt: int) -> Plan:
     """Have the Job of one attempt."""
-    run = case.run.model_copy(update={"stage_attempt": attempt})
-    plan = plan_of(case, doing, run=run, again=_JOB_WAIT_SECONDS)
+    run = case.run.model_copy(update={"stage_attempt": attempt, "retry_at": None})
+    plan = plan_of(case, doing, run=run, again=_START_SECONDS)
     return plan.model_copy(update={"job": StageJob(stage=stage, attempt=attempt)})
 
 
@@ -48,17 +55,90 @@ def with_log(run: RunStatus, stage: Stage, text: str) -> RunStatus:
     return run.model_copy(update={"logs": tuple([*others, said][-MAX_LOGS:])})
 
 
+def _look_again(case: Case, job: JobView) -> float:
+    if job.ready or case.observed.progress is not None:
+        return _JOB_WAIT_SECONDS
+    return min(max((case.now - job.started_at).total_seconds(), _START_SECONDS), _JOB_WAIT_SECONDS)
+
+
+def _with_trouble(case: Case, stage: Stage, doing: Doing) -> Doing:
+    """The state with the reason for which the Job has no running pod. The Job controller tries again by itself."""
+    trouble = case.observed.trouble
+    if trouble is None:
+        return doing
+    if trouble.refused:
+        bought = case.observed.purchase
+        known = {"request_id": bought.request_id, "submitted_at": bought.submitted_at} if bought else {}
+        run = case.run.model_copy(update=known)
+        message = refused_text(stage, run, kinds.provider_of(case.kind), f"the pod of its Job: {trouble.words}")
+        return doing.model_copy(update={"reason": Reason.JOB_REFUSED, "message": message})
+    message = f"the pod of the {stage} stage has not started: {trouble.words}"
+    return doing.model_copy(update={"reason": Reason.POD_NOT_STARTED, "message": message})
+
+
+def refused_text(stage: Stage, run: RunStatus, provider: str, what: str) -> str:
+    """A refused Job or pod in words, with what was paid."""
+    text = f"the {stage} stage is refused {what}; it is tried again by itself"
+    if stage is Stage.PREPARE:
+        return f"{text}, and nothing was paid"
+    since = run.submitted_at.strftime(" at %Y-%m-%d %H:%M UTC") if run.submitted_at else ""
+    return (
+        f"{text}. Request {run.request_id} of {provider} was paid{since}; its answer is kept in the bucket and nothing "
+        "is paid again, but the provider deletes the files that the answer names after a while"
+    )
+
+
+def without_job(resource: Resource, plan: Plan, words: str, now: datetime) -> Plan:
+    """What is left of a plan whose Job is refused, or whose payment could not be collected: it tells so, and waits."""
+    planned, kind = plan.status, resource.ref.kind
+    if plan.job is None or planned.run is None:
+        message = (
+            f"nothing is paid, because the API server would refuse the Job that collects the result: {words}; it is "
+            "tried again by itself"
+        )
+    else:
+        message = refused_text(plan.job.stage, planned.run, kinds.provider_of(kind), f"its Job: {words}")
+    status = job_refused(resource, planned, message, now)
+    finalizer = resource.deletes_files if plan.payment is not None else plan.finalizer
+    changes = {"status": status, "notices": notices_of(resource, status), "finalizer": finalizer}
+    return plan.model_copy(update=changes | {"payment": None, "job": None})
+
+
+def _pause(case: Case, doing: Doing) -> Plan | None:
+    """The plan while the next attempt is not due: the time is in the status, so that a restart keeps it."""
+    at, last = case.run.retry_at, case.resource.status
+    left = (at - case.now).total_seconds() if at is not None else 0.0
+    if not 0 < left <= _LONGEST_RETRY_SECONDS:  # more was written by somebody else
+        return None
+    told = last.message if last.reason == Reason.RETRYING else None
+    message = told or f"attempt {case.run.stage_attempt} follows after a pause"
+    return plan_of(case, doing.model_copy(update={"reason": Reason.RETRYING, "message": message}), again=left)
+
+
 def _died(case: Case, stage: Stage, doing: Doing) -> Plan:
     """The Job ended, or was deleted, and left no outcome: evicted, out of memory, or the stores were away for long."""
-    job = case.observed.job
+    job, attempt = case.observed.job, case.run.stage_attempt
     if job is not None and job.reason == _OUT_OF_TIME:
-        return fail(case, Reason.DEADLINE_EXCEEDED, f"the {stage} stage ran out of time: {job.message}")
-    why = (job.message or "it left no outcome") if job else "it was deleted"
-    if case.run.stage_attempt >= case.policy.stage_attempts:
-        return fail(case, Reason.JOB_FAILED, f"the {stage} stage failed {case.run.stage_attempt} times, last: {why}")
-    attempt = case.run.stage_attempt + 1
-    again = doing.model_copy(update={"message": f"attempt {attempt} of the {stage} stage, after: {why}"})
-    return start(case, stage, again, attempt)
+        return _out_of_time(case, stage, doing, job)
+    why = (case.observed.cause or job.message or "it left no outcome") if job else "its Job was deleted"
+    if attempt >= case.policy.stage_attempts:
+        return fail(case, Reason.JOB_FAILED, f"the {stage} stage failed {attempt} times, last: {why}")
+    seconds = min(_FIRST_RETRY_SECONDS * 2.0 ** (attempt - 1), _LONGEST_RETRY_SECONDS)
+    pause = {"job": None, "stage_attempt": attempt + 1, "retry_at": case.now + timedelta(seconds=seconds)}
+    message = f"attempt {attempt} of the {stage} stage failed: {why}; attempt {attempt + 1} follows in {seconds:.0f} s"
+    again = doing.model_copy(update={"reason": Reason.RETRYING, "message": message})
+    return plan_of(case, again, run=case.run.model_copy(update=pause), again=seconds)
+
+
+def _out_of_time(case: Case, stage: Stage, doing: Doing, job: JobView) -> Plan:
+    """The Job reached its deadline. Where its pod was refused until then, that was no attempt: it is made anew."""
+    last = case.resource.status
+    if last.reason == Reason.JOB_REFUSED or (stage is Stage.COLLECT and last.reason == Reason.POD_NOT_STARTED):
+        run = case.run.model_copy(update={"job": None})
+        kept = doing.model_copy(update={"reason": Reason(last.reason), "message": last.message or doing.message})
+        return plan_of(case, kept, run=run, again=SOON).model_copy(update={"stop_job": True})
+    message = f"the {stage} stage ran out of time ({job.message}); it was at: {last.message or 'nothing that is known'}"
+    return fail(case, Reason.DEADLINE_EXCEEDED, message)
 
 
 def _judge(case: Case, stage: Stage, outcome: Outcome) -> Plan | Outcome:

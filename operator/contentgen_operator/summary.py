@@ -15,6 +15,8 @@ from contentgen_operator.observed import Resource
 from contentgen_operator.plan import Notice
 from contentgen_operator.runs import generation_told
 
+_WARNINGS = (Reason.JOB_REFUSED, Reason.POD_NOT_STARTED, Reason.RETRYING, Reason.LORA_FAILED)
+_AT_WORK = (Phase.PREPARING, Phase.SUBMITTING, Phase.PROCESSING, Phase.COLLECTING)
 _SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature: it is never shown
 
 
@@ -108,7 +110,7 @@ def notices_of(resource: Resource, status: ResourceStatus) -> tuple[Notice, ...]
     same_run = (last.run and last.run.number) == (status.run and status.run.number)
     if same_run and (last.phase, last.reason) == (status.phase, status.reason):
         return ()
-    bad = status.phase in (Phase.FAILED, Phase.SUBMISSION_UNKNOWN)
+    bad = status.phase in (Phase.FAILED, Phase.SUBMISSION_UNKNOWN) or status.reason in _WARNINGS
     return (Notice(type="Warning" if bad else "Normal", reason=status.reason or "", message=status.message or ""),)
 
 
@@ -145,6 +147,32 @@ def invalid(resource: Resource, error: ValidationError, now: datetime) -> Resour
             "conditions": conditions(state, resource.status, now),
         }
     )
+
+
+def job_refused(resource: Resource, planned: ResourceStatus, message: str, now: datetime) -> ResourceStatus:
+    """A planned status whose Job, or the Job after its payment, the API server does not admit: the run waits."""
+    last, run = resource.status, planned.run
+    begun = last.phase in _AT_WORK and last.run is not None and run is not None and last.run.number == run.number
+    paid = planned.phase is Phase.COLLECTING
+    phase = planned.phase if paid or begun else Phase.PENDING
+    state = State(
+        kind=resource.ref.kind,
+        phase=phase or Phase.PENDING,
+        reason=Reason.JOB_REFUSED,
+        message=message[:1024],
+        prepared=run is not None and run.facts is not None,
+        submitted=run is not None and run.request_id is not None,
+        generation=planned.observed_generation,
+    )
+    changes = {
+        "phase": state.phase,
+        "reason": state.reason,
+        "message": state.message,
+        "run": run.model_copy(update={"job": None}) if run is not None else None,
+        # From the planned ones: a milestone that the plan has reached keeps its words.
+        "conditions": conditions(state, planned, now),
+    }
+    return planned.model_copy(update=changes)
 
 
 def _field(location: tuple[int | str, ...]) -> str:

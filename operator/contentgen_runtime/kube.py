@@ -22,6 +22,7 @@ Watch = Callable[[str, str, int], None]
 """Told of each request: its method, its path, and the code of the answer, 0 where there was none."""
 
 API_ERRORS = (ApiException, aiohttp.ClientError, TimeoutError)
+_USER_AGENT = "contentgen"  # also the field manager of what is written, which would be `Python` otherwise
 _MERGE = "application/merge-patch+json"
 WATCH_SECONDS = 50  # a whole number: the API server refuses others
 _SILENT_SECONDS = 65  # a watch that lasts longer has died without a word
@@ -184,7 +185,8 @@ class KubeApi:
         self, method: str, path: ApiPath, body: Body | None, limit: aiohttp.ClientTimeout | None = None
     ) -> Any:
         assert self._api is not None  # noqa: S101 - calls are made inside the context only
-        headers = {"Accept": "application/json", "Content-Type": _MERGE if method == "PATCH" else "application/json"}
+        content = _MERGE if method == "PATCH" else "application/json"
+        headers = {"Accept": "application/json", "Content-Type": content, "User-Agent": _USER_AGENT}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = self._api.configuration.host + path
         return await self._api.rest_client.request(method, url, headers=headers, body=body, _request_timeout=limit)

@@ -236,13 +236,14 @@ def test_a_name_of_none_is_told_with_its_neighbours(api: Api, cli: Callable[...,
 # --- why
 
 
-def test_why_it_waits_for_a_lora(api: Api, cli: Callable[..., Said]) -> None:
-    waiting = status("Pending", "WaitingForLora", message="LoraTraining one is Processing")
+@pytest.mark.parametrize("why", ["WaitingForLora", "LoraFailed"])
+def test_why_it_waits_for_a_lora(why: str, api: Api, cli: Callable[..., Said]) -> None:
+    waiting = status("Pending", why, message="LoraTraining one is Processing")
     spec = {"loras": [{"loraRef": {"name": "one"}}, {"loraRef": {"name": "none"}}, {"path": "https://h/x"}]}
     api.has(Kind.IMAGE_GENERATION, "pic", waiting, spec=spec)
     api.has(Kind.LORA_TRAINING, "one", status("Processing", message="running at fal"))
     said = cli("why", "pic")
-    assert "ImageGeneration demo/pic is Pending (WaitingForLora), 40 %" in said.out
+    assert f"ImageGeneration demo/pic is Pending ({why}), 40 %" in said.out
     assert "lora/one: Processing 40 %, running at fal" in said.out
     assert "lora/none: there is none in this namespace" in said.out
     assert said.commands == ["kubectl contentgen why lora/one", "kubectl get loratrainings"]

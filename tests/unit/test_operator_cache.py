@@ -168,9 +168,11 @@ async def test_what_a_worker_said_is_forgotten_with_its_job(end: dict[str, bool]
     assert len(woken.reports) == 1
 
 
-async def test_a_lora_wakes_those_that_draw_with_it_when_it_is_finished() -> None:
+@pytest.mark.parametrize("status", [{}, FAILED | {"reason": "LoraFailed"}])
+async def test_a_lora_wakes_those_that_draw_with_it_when_it_is_finished(status: dict[str, Any]) -> None:
     woken = Woken()
-    user = body() | {"spec": {"loras": [{"loraRef": {"name": "face"}}, {"path": "https://x"}]}}
+    loras = [{"loraRef": {"name": "face"}}, {"path": "https://x"}]
+    user = body() | {"spec": {"loras": loras}, "status": status}
     await woken.sees(Kind.IMAGE_GENERATION, user)
 
     def lora(name: str, given: dict[str, Any]) -> dict[str, Any]:

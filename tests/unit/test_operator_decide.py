@@ -13,7 +13,7 @@ from contentgen_contract.status import ResourceStatus, VersionStatus, dump_statu
 from contentgen_operator.buying import COLLECT_SECONDS
 from contentgen_operator.case import Policy
 from contentgen_operator.decide import decide
-from contentgen_operator.observed import JobView, LoraView, Observed, Resource, Stored, is_settled
+from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored, is_settled
 from contentgen_operator.plan import Plan
 from contentgen_operator.providers.base import RequestState, RequestView
 from contentgen_operator.purchases import Purchase, PurchaseState
@@ -360,20 +360,110 @@ def test_an_outcome_that_cannot_be_read_fails() -> None:
 
 @pytest.mark.parametrize("seen", [job(finished=True, reason="BackoffLimitExceeded", message="evicted"), None])
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
-def test_a_job_that_died_is_replaced_so_many_times(kind: Kind, stage: Stage, seen: JobView | None) -> None:
-    for attempt in (1, 2):
-        plan = at(kind, stage, Observed(job=seen), attempt=attempt)
+def test_a_job_that_died_is_replaced_so_many_times_after_a_pause(
+    kind: Kind, stage: Stage, seen: JobView | None
+) -> None:
+    paid = purchase(kind, PurchaseState.SUCCEEDED) if stage is Stage.COLLECT else None
+    for attempt, pause in ((1, 10), (2, 20)):
+        died = at(kind, stage, Observed(job=seen), attempt=attempt)
+        assert (died.job, died.status.reason, died.again_seconds) == (None, Reason.RETRYING, pause)
+        assert "evicted" in died.status.message if seen else "deleted" in died.status.message  # type: ignore[operator]
+        assert [(each.type, each.reason) for each in died.notices] == [("Warning", Reason.RETRYING)]
+        # Nobody remembers anything but the status.
+        waits = decide(resource(kind, died.status), Observed(purchase=paid), NOW + timedelta(seconds=pause - 1), POLICY)
+        assert (waits.job, waits.again_seconds, waits.notices) == (None, 1, ())
+        assert waits.status == died.status
+        plan = decide(resource(kind, died.status), Observed(purchase=paid), NOW + timedelta(seconds=pause), POLICY)
         assert plan.job is not None
         assert (plan.job.stage, plan.job.attempt) == (stage, attempt + 1)
-        assert "evicted" in plan.status.message if seen else "deleted" in plan.status.message  # type: ignore[operator]
+        assert plan.status.run is not None
+        assert plan.status.run.retry_at is None
     last = at(kind, stage, Observed(job=seen), attempt=3)
     assert reason(last) == (Phase.FAILED, Reason.JOB_FAILED)
     assert (last.job, last.payment) == (None, None)
 
 
-def test_a_deadline_is_not_tried_again() -> None:
+def test_a_pause_that_somebody_else_wrote_holds_nothing_up() -> None:
+    status = running(LORA, prepared=False, stage_attempt=2, retry_at=NOW + timedelta(days=9))
+    assert decide(resource(LORA, status), Observed(), NOW, POLICY).job is not None
+
+
+def test_the_cause_of_an_end_is_told_and_not_only_the_jobs_word() -> None:
+    seen = job(finished=True, reason="BackoffLimitExceeded", message="Job has reached the specified backoff limit")
+    for attempt in (1, 3):
+        plan = at(LORA, Stage.PREPARE, Observed(job=seen, cause="OOMKilled: limit 1Gi"), attempt=attempt)
+        assert "OOMKilled: limit 1Gi" in (plan.status.message or "")
+        assert "backoff limit" not in (plan.status.message or "")
+
+
+def test_a_deadline_is_not_tried_again_and_names_what_it_waited_for() -> None:
     seen = job(finished=True, reason="DeadlineExceeded", message="too slow")
-    assert reason(at(LORA, Stage.PREPARE, Observed(job=seen))) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
+    status = running(LORA, Stage.PREPARE, prepared=False, reason=Reason.POD_NOT_STARTED)
+    status = status.model_copy(update={"message": "ImagePullBackOff: no such image"})
+    plan = decide(resource(LORA, status), Observed(job=seen), NOW, POLICY)
+    assert reason(plan) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
+    assert "ImagePullBackOff: no such image" in (plan.status.message or "")
+
+
+def test_a_deadline_names_the_lora_that_it_waited_for() -> None:
+    waits = decide(with_lora(), FAILED_LORA, NOW, POLICY).status
+    late = resource(IMAGES, waits, spec=with_lora().spec | {"deadlineSeconds": 60})
+    plan = decide(late, FAILED_LORA, NOW + timedelta(seconds=61), POLICY)
+    assert reason(plan) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
+    assert "LoraTraining jesse has failed" in (plan.status.message or "")
+
+
+def test_a_deadline_names_what_the_provider_said_last() -> None:
+    slow = RequestView(state=RequestState.RUNNING, message="in the queue, position 9")
+    since = purchase(IMAGES, PurchaseState.SUBMITTED, submitted_at=NOW - timedelta(days=2))
+    plan = bought(IMAGES, since, request=slow)
+    assert reason(plan) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
+    assert "in the queue, position 9" in (plan.status.message or "")
+
+
+# A pod that may not be, or is not yet
+
+
+@pytest.mark.parametrize(("kind", "stage"), STAGES)
+def test_a_pod_that_is_refused_is_told_and_waited_for(kind: Kind, stage: Stage) -> None:
+    seen = Observed(job=job(), trouble=PodTrouble(refused=True, words='pods "x" is forbidden: exceeded quota: q'))
+    plan = at(kind, stage, seen)
+    assert plan.status.reason == Reason.JOB_REFUSED
+    assert plan.status.phase is (Phase.COLLECTING if stage is Stage.COLLECT else Phase.PREPARING)
+    message = plan.status.message or ""
+    assert "exceeded quota: q" in message
+    assert ("Request r1 of" in message and "was paid" in message) is (stage is Stage.COLLECT)
+    assert [(each.type, each.reason) for each in plan.notices] == [("Warning", Reason.JOB_REFUSED)]
+    assert {each.reason for each in plan.status.conditions if each.status == "False"} == {Reason.JOB_REFUSED}
+    assert plan.again_seconds
+    assert plan.again_seconds <= 5
+    assert at(kind, stage, Observed(job=job(ready=True))).again_seconds == 60
+    older = Observed(job=job(started_at=NOW - timedelta(seconds=30)), trouble=seen.trouble)
+    assert at(kind, stage, older).again_seconds == 30, "ever less often"
+
+
+@pytest.mark.parametrize(("kind", "stage"), STAGES)
+@pytest.mark.parametrize("why", [Reason.JOB_REFUSED, Reason.POD_NOT_STARTED])
+def test_a_job_whose_pod_never_was_is_made_anew_at_its_deadline(kind: Kind, stage: Stage, why: Reason) -> None:
+    paid_for = stage is Stage.COLLECT
+    phase = Phase.COLLECTING if paid_for else Phase.PREPARING
+    status = running(kind, stage, prepared=paid_for, phase=phase, reason=why, stage_attempt=3)
+    over = job(finished=True, reason="DeadlineExceeded", message="too slow")
+    paid = purchase(kind, PurchaseState.SUCCEEDED) if paid_for else None
+    plan = decide(resource(kind, status), Observed(job=over, purchase=paid), NOW, POLICY)
+    if stage is Stage.PREPARE and why is Reason.POD_NOT_STARTED:
+        assert plan.status.phase is Phase.FAILED
+        return
+    assert (plan.stop_job, plan.status.reason, plan.notices) == (True, why, ())
+    assert plan.status.run is not None
+    assert (plan.status.run.job, plan.status.run.stage_attempt) == (None, 3)
+
+
+def test_a_pod_that_has_not_started_is_told() -> None:
+    words = "ImagePullBackOff: Back-off pulling image"
+    plan = at(LORA, Stage.PREPARE, Observed(job=job(), trouble=PodTrouble(refused=False, words=words)))
+    assert reason(plan) == (Phase.PREPARING, Reason.POD_NOT_STARTED)
+    assert words in (plan.status.message or "")
 
 
 def test_a_job_that_left_its_outcome_and_was_deleted_has_done_its_work() -> None:

@@ -106,6 +106,33 @@ async def test_a_job_of_another_uid_is_not_deleted(api: tuple[Api, Kube]) -> Non
     await kube.delete_job("ns", "job", "u")  # it is gone
 
 
+FOUND = {"metadata": {"namespace": "ns"}, "found": True}
+
+
+async def test_what_a_job_is_asked_for_beside_itself(api: tuple[Api, Kube]) -> None:
+    server, kube = api
+    asked: list[tuple[str, dict[str, str], str]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append((request.method, dict(request.query), request.headers["User-Agent"]))
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": [FOUND]})
+
+    core = "/api/v1/namespaces/ns"
+    server.handlers = dict.fromkeys(
+        (JOBS, *(f"{core}/{each}" for each in ("pods", "events", "resourcequotas"))), answer
+    )
+    await kube.check_job("ns", {"metadata": {"name": "job"}})
+    assert await kube.job_pods("ns", "job") == [FOUND]
+    assert await kube.job_events("ns", "u") == [FOUND]
+    assert await kube.quotas("ns") == [FOUND]
+    assert asked == [
+        ("POST", {"dryRun": "All"}, "contentgen"),
+        ("GET", {"labelSelector": "batch.kubernetes.io/job-name=job", "limit": "500"}, "contentgen"),
+        ("GET", {"fieldSelector": "involvedObject.uid=u,reason=FailedCreate", "limit": "500"}, "contentgen"),
+        ("GET", {"limit": "500"}, "contentgen"),
+    ]
+
+
 async def test_the_secret_is_patched_as_a_merge(api: tuple[Api, Kube]) -> None:
     server, kube = api
     data = {"tls.key": base64.b64encode(b"k").decode()}

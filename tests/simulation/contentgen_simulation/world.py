@@ -8,12 +8,14 @@ is an exception that nothing in the operator catches, and after it everything th
 # ruff: noqa: ARG002 - the fakes have the signatures of what they stand for
 import copy
 import itertools
+import json
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import mongomock
 import pytest
+from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract import keys
 from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, Kind, Phase, Stage
@@ -95,6 +97,10 @@ class FakeKube:
         self.resources: dict[tuple[Kind, str], dict[str, Any]] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
         self.events: list[tuple[str, str]] = []
+        self.refuses_jobs: tuple[int, str] | None = None  # code and message with which Jobs are not admitted
+        self.full: list[dict[str, Any]] = []  # ResourceQuotas
+        self.pods: list[dict[str, Any]] = []
+        self.pod_refusals: list[dict[str, Any]] = []  # events of the Job controller
         self.statuses: list[ResourceStatus] = []
         self._writes = writes
         self._version = itertools.count(1)
@@ -169,7 +175,25 @@ class FakeKube:
     async def get_job(self, namespace: str, name: str) -> dict[str, Any] | None:
         return copy.deepcopy(self.jobs.get(name))
 
+    async def job_pods(self, namespace: str, job: str) -> list[dict[str, Any]]:
+        return copy.deepcopy(self.pods)
+
+    async def quotas(self, namespace: str) -> list[dict[str, Any]]:
+        return copy.deepcopy(self.full)
+
+    async def job_events(self, namespace: str, uid: str) -> list[dict[str, Any]]:
+        return copy.deepcopy(self.pod_refusals)
+
+    async def check_job(self, namespace: str, manifest: dict[str, Any]) -> None:
+        if self.refuses_jobs is not None:
+            code, message = self.refuses_jobs
+            error = ApiException(status=code)
+            error.body = json.dumps({"message": message})
+            raise error
+
     async def create_job(self, namespace: str, manifest: dict[str, Any]) -> dict[str, Any] | None:
+        await self.check_job(namespace, manifest)
+
         async def write() -> dict[str, Any] | None:
             name = manifest["metadata"]["name"]
             if name in self.jobs:

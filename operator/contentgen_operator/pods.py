@@ -1,0 +1,128 @@
+"""Causes in words: why the API server refused a Job, why a Job has no running pod, why its pod ended. Pure.
+
+They are told from JSON objects of the API server. A Job has no condition for a pod that may not be created (quota,
+LimitRange, Pod Security): the Job controller tells of it in events with the reason FailedCreate only.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kubernetes.aio.client.exceptions import ApiException
+
+from contentgen_runtime.kube import explain
+
+Body = dict[str, Any]
+SCHEDULING_SECONDS = 30.0  # for which a pod without a node, or a Job without a pod, is no news
+_WORDS = 300  # characters of a cause
+_BAD_REQUEST = 400
+_INTERNAL = 500  # a validating webhook that cannot be called
+_UNDECIDED = (401, 404, 408, 409, 410, 429)  # our credentials, a namespace that is gone, load: no word on the Job
+_NO_DRY_RUN = "does not support dry run"
+_STARTING = ("", "ContainerCreating", "PodInitializing")
+
+
+class JobRefused(Exception):
+    """The API server does not admit a Job; str() is its own words."""
+
+
+def refusal_of(error: ApiException) -> str:
+    """The API server's words where it refused an object for what it is; empty where it could not decide."""
+    code = error.status or 0
+    decided = (_BAD_REQUEST <= code < _INTERNAL and code not in _UNDECIDED) or code == _INTERNAL
+    return explain(error) if decided else ""
+
+
+def no_dry_run(error: ApiException) -> bool:
+    """Whether an admission webhook with side effects kept the API server from answering a dry run."""
+    return error.status == _BAD_REQUEST and _NO_DRY_RUN in str(error.body)
+
+
+def of_the_job(pods: Sequence[Body], job_uid: str) -> list[Body]:
+    """The pods that a Job controls, oldest first: anybody in the namespace may give a pod a Job's labels."""
+    mine = [pod for pod in pods if _controller_uid(pod) == job_uid]
+    return sorted(mine, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+
+
+def waiting_cause(pod: Body, seconds: float) -> str:
+    """Why a pod has not started after so many seconds; empty where it has, or is about to."""
+    status = pod.get("status") or {}
+    if status.get("phase", "Pending") != "Pending":
+        return ""
+    for state in _states(status):
+        waiting = state.get("waiting") or {}
+        if waiting.get("reason", "") not in _STARTING:
+            return _words(waiting["reason"], waiting.get("message"))
+    if seconds >= SCHEDULING_SECONDS:
+        for condition in status.get("conditions") or ():
+            if (condition.get("type"), condition.get("status")) == ("PodScheduled", "False"):
+                return _words(str(condition.get("reason", "Unschedulable")), condition.get("message"))
+    return ""
+
+
+def end_cause(pods: Sequence[Body]) -> str:
+    """Why the last pod of a Job ended."""
+    if not pods:
+        return "its pod was deleted"
+    pod = pods[-1]
+    status = pod.get("status") or {}
+    ended = next((state["terminated"] for state in _states(status) if state.get("terminated")), None)
+    if ended is not None and ended.get("reason") == "OOMKilled":
+        return f"OOMKilled: the worker needed more than its memory limit ({_memory_limit(pod)})"
+    if status.get("reason"):
+        return _words(str(status["reason"]), status.get("message"))
+    for condition in status.get("conditions") or ():
+        if (condition.get("type"), condition.get("status")) == ("DisruptionTarget", "True"):
+            return _words(str(condition.get("reason", "")), condition.get("message"))
+    if ended is not None:
+        return f"{ended.get('reason') or 'Error'}: the worker ended with exit code {ended.get('exitCode', '?')}"
+    return waiting_cause(pod, SCHEDULING_SECONDS) or "its pod was deleted"
+
+
+def no_room(quotas: Sequence[Body]) -> str:
+    """The ResourceQuota that takes no pod more, as the API server would word it; empty where each does.
+
+    A dry run of a Job says nothing about its pod, and to ask for a pod would need the right to create one.
+    """
+    for quota in quotas:
+        spec, status = quota.get("spec") or {}, quota.get("status") or {}
+        if spec.get("scopes") or spec.get("scopeSelector"):
+            continue  # for some pods only
+        for counted in ("pods", "count/pods"):
+            hard, used = (str((status.get(each) or {}).get(counted, "")) for each in ("hard", "used"))
+            if hard.isdecimal() and used.isdecimal() and int(used) >= int(hard):
+                name = quota["metadata"]["name"]
+                return (
+                    f"exceeded quota: {name}, requested: {counted}=1, used: {counted}={used}, limited: {counted}={hard}"
+                )
+    return ""
+
+
+def refused_pod(events: Sequence[Body]) -> str:
+    """What the Job controller says last about a pod that it could not create; empty where it says nothing."""
+    said = [each for each in events if each.get("reason") == "FailedCreate" and each.get("message")]
+    newest = max(said, key=_time, default={})
+    return str(newest.get("message", ""))[:_WORDS]
+
+
+def _time(event: Body) -> str:
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return str(next((each for each in times if each), ""))
+
+
+def _states(status: Body) -> list[Body]:
+    return [each.get("state") or {} for each in status.get("containerStatuses") or ()]
+
+
+def _words(reason: str, message: object) -> str:
+    return f"{reason}: {message}"[:_WORDS] if message else reason[:_WORDS]
+
+
+def _memory_limit(pod: Body) -> str:
+    containers = (pod.get("spec") or {}).get("containers") or [{}]
+    return str(((containers[0].get("resources") or {}).get("limits") or {}).get("memory", "none of its own"))
+
+
+def _controller_uid(pod: Body) -> str:
+    owners = pod["metadata"].get("ownerReferences") or ()
+    return next((str(owner.get("uid")) for owner in owners if owner.get("controller")), "")
