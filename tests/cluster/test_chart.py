@@ -167,7 +167,7 @@ def test_nobody_but_the_operator_gets_the_status(mode: str) -> None:
 
 def test_the_policy_asks_for_the_image_and_account_that_the_operator_is_told() -> None:
     """Whatever names them: repository and tag, digest, or the chart's version."""
-    by_tag = ("worker.image.repository=registry.local/w", "worker.image.tag=7", "worker.serviceAccount.name=media")
+    by_tag = ("worker.image.repository=registry.local/w", "worker.image.tag=v7", "worker.serviceAccount.name=media")
     for values in ((), by_tag, ("worker.image.reference=registry.local/w@sha256:00",)):
         manifests = render(*values)
         env = env_of(manifests, "contentgen")

@@ -488,7 +488,14 @@ def test_a_wrong_status_is_refused(objects: client.CustomObjectsApi, waiting: st
     path = f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/{IMAGE.plural}/{waiting}/status?dryRun=All"
     for status, named in (({"phase": "Sleeping"}, "status.phase"), ({"progress": 101}, "status.progress")):
         with pytest.raises(ApiException) as caught:
-            raw(api, "PATCH", path, {"status": status}, **AS_OPERATOR, **{"Content-Type": "application/merge-patch+json"})
+            raw(
+                api,
+                "PATCH",
+                path,
+                {"status": status},
+                **AS_OPERATOR,
+                **{"Content-Type": "application/merge-patch+json"},
+            )
         assert named in str(caught.value.body)
 
 
