@@ -92,6 +92,7 @@ WIDE = Lane(
         CHART_TOOLS,
         LANES_DOWN,
         on_cluster("crds", "the real API server", 60, "test_crds_api_server.py", "test_admission.py"),
+        on_cluster("boundary", "attempts of tenants, and with our tokens", 90, "test_boundary.py"),
         on_cluster("gateway", "HTTP and Chromium alone", 120, "test_gateway_pages.py", "test_gateway.py"),
         on_cluster("documents", "commands and manifests of README, docs and samples", 120, "test_docs.py"),
         on_cluster("kubectl", "the plugin", 60, "test_cli.py"),

@@ -220,3 +220,28 @@ WARNING: {{ index $ 1 }} names the Secret {{ $secret }}, which lacks the key {{ 
 {{- $scheme := ternary "https" "http" (ne $ingress.tlsSecret "") -}}
 {{ default (ternary (printf "%s://%s" $scheme $ingress.host) "" $ingress.enabled) .Values.gateway.url }}
 {{- end }}
+
+{{/* The operator's user name, as the API server knows it. */}}
+{{- define "contentgen.operatorUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "contentgen.serviceAccountName" . }}
+{{- end }}
+
+{{/* Call with (list . policy namespace): refuses what the policy does, in one namespace or, where that is empty, in all. */}}
+{{- define "contentgen.policyBinding" -}}
+{{- $root := index . 0 -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ index . 1 }}
+  labels:
+    {{- include "contentgen.labels" (list $root "admission") | nindent 4 }}
+spec:
+  policyName: {{ index . 1 }}
+  validationActions: [Deny]
+  {{- with index . 2 }}
+  matchResources:
+    namespaceSelector:
+      matchLabels:
+        kubernetes.io/metadata.name: {{ . }}
+  {{- end }}
+{{- end }}

@@ -1,0 +1,401 @@
+"""The attempts at the boundary, as tables: what admission policies refuse, and what RBAC does."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from contentgen_cluster import release
+from contentgen_contract.names import GROUP, VERSION, Kind
+from contentgen_e2e.boundary import (
+    CONTROLLERS,
+    GATEWAY,
+    JSON_PATCH,
+    MERGE,
+    OPERATOR,
+    PLURALS,
+    POLICIES,
+    RBAC,
+    Attempt,
+    Body,
+    Caller,
+    Place,
+    jobs,
+    ours,
+    patch,
+    plain_job,
+    resource,
+)
+
+POLICY_NAMES = ("status", "jobs", "workers", "workers-deletion", "spend")
+
+# What admission policies refuse: each attempt with whoever makes it. Asked twice, see `Outcome`.
+
+Asked = tuple[str, Caller, Attempt]
+"""The policy, who asks, and what."""
+
+
+def status_attempts(place: Place) -> Iterator[Asked]:
+    """Nobody but the operator writes a status, whatever their rights."""
+    callers = [place.admin, place.owner, *(place.as_user(each) for each in (GATEWAY, *CONTROLLERS))]
+    forged = {"phase": "Completed", "progress": 100, "reason": "Completed"}
+    for who in callers:
+        for kind in Kind:
+            path = f"{ours(kind, place.namespace, 'held')}/status"
+            for how, body in (
+                (MERGE, {"status": forged}),
+                (JSON_PATCH, [{"op": "add", "path": "/status/phase", "value": "Failed"}]),
+            ):
+                name = f"status of {kind.plural} by {who.name}, {how}"
+                yield "status", who, Attempt(name, "PATCH", path, body, "is written by the operator", how)
+
+
+MARKS: dict[str, tuple[Body, str]] = {
+    "uid label": ({"labels": {"contentgen.dev/uid": "u"}}, '"contentgen.dev/uid"'),
+    "kind label": ({"labels": {"contentgen.dev/kind": "Transcription"}}, '"contentgen.dev/kind"'),
+    "stage label": ({"labels": {"contentgen.dev/stage": "collect"}}, '"contentgen.dev/stage"'),
+    "any label of ours": ({"labels": {"contentgen.dev/anything": ""}}, '"contentgen.dev/anything"'),
+    "managed-by label": ({"labels": {"app.kubernetes.io/managed-by": "contentgen"}}, "app.kubernetes.io/managed-by"),
+}
+
+
+def owner_mark(kind: Kind, uid: str, *, version: str = VERSION, controller: bool = True) -> Body:
+    owner = {"apiVersion": f"{GROUP}/{version}", "kind": kind.value, "name": "held", "uid": uid}
+    return {"ownerReferences": [owner | ({"controller": True} if controller else {})]}
+
+
+def marks(place: Place) -> dict[str, tuple[Body, str]]:
+    """Metadata that makes a Job look like the operator's."""
+    owners = {
+        f"owned by the {kind.value}{' as its controller' if controller else ''}, {version}": (
+            owner_mark(kind, place.uids[kind], version=version, controller=controller),
+            f'belongs to the {kind.value} "held"',
+        )
+        for kind in Kind
+        for controller, version in ((True, VERSION), (False, VERSION), (True, "v9"))
+    }
+    return MARKS | owners
+
+
+def job_attempts(place: Place) -> Iterator[Asked]:
+    """Jobs that look like the operator's, made so, or become so by an update."""
+    makers = [place.admin, place.owner, place.editor, *(place.as_user(each) for each in (GATEWAY, *CONTROLLERS))]
+    path, theirs = jobs(place.namespace), jobs(place.namespace, "theirs")
+    for who in makers:
+        for name, (meta, says) in marks(place).items():
+            if who is place.editor and "controller" in name:
+                continue  # Kubernetes itself asks for no more than the others' case
+            yield "jobs", who, Attempt(f"a Job, {name}, by {who.name}", "POST", path, plain_job("new", **meta), says)
+        squatted = plain_job("contentgen-0123456789ab-r1-collect-1")
+        yield "jobs", who, Attempt(f"the name of a Job of ours, by {who.name}", "POST", path, squatted, "its own Jobs")
+    for who in (place.admin, place.owner):
+        for name, (meta, says) in marks(place).items():
+            for target in (theirs, f"{theirs}/status"):
+                about = f"{name} added to {target.rpartition('theirs')[2] or 'a Job'} by {who.name}"
+                yield "jobs", who, patch(about, target, {"metadata": meta}, says)
+        changed = {"metadata": {"labels": {"contentgen.dev/uid": "another"}}}
+        mine = jobs(place.namespace, place.ours_job)
+        yield "jobs", who, patch(f"another uid by {who.name}", mine, changed, '"contentgen.dev/uid"')
+        stolen = {"metadata": owner_mark(Kind.LORA_TRAINING, place.uids[Kind.LORA_TRAINING])}
+        yield "jobs", who, patch(f"another owner by {who.name}", mine, stolen, "LoraTraining")
+
+
+def changed(body: Body, path: Sequence[str | int], value: Any) -> Body:
+    """A copy with another value at a path; without the field where the value is None."""
+    mutant = copy.deepcopy(body)
+    at: Any = mutant
+    for step in path[:-1]:
+        at = at[step]
+    if value is None:
+        del at[path[-1]]
+    elif path[-1] == "+":
+        at.append(value)
+    else:
+        at[path[-1]] = value
+    return mutant
+
+
+POD: tuple[str | int, ...] = ("spec", "template", "spec")
+ONE: tuple[str | int, ...] = (*POD, "containers", 0)
+VOLUMES: dict[str, Body] = {
+    "the node's files": {"hostPath": {"path": "/"}},
+    "a Secret": {"secret": {"secretName": "provider-keys"}},
+    "a ConfigMap": {"configMap": {"name": "kube-root-ca.crt"}},
+    "a claim": {"persistentVolumeClaim": {"claimName": "data"}},
+    "a claim of its own": {
+        "ephemeral": {
+            "volumeClaimTemplate": {
+                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+            }
+        }
+    },
+    "NFS": {"nfs": {"server": "10.0.0.1", "path": "/"}},
+    "CSI": {"csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": True}},
+    "its own fields": {"downwardAPI": {"items": [{"path": "a", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+    "a token for the API server": {"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
+    "a token for the gateway": {
+        "projected": {"sources": [{"serviceAccountToken": {"path": "token", "audience": "contentgen-gateway"}}]}
+    },
+    "a projected Secret": {"projected": {"sources": [{"secret": {"name": "provider-keys"}}]}},
+    "a Secret beside the token": {
+        "projected": {
+            "sources": [
+                {"serviceAccountToken": {"path": "token", "audience": "contentgen"}},
+                {"secret": {"name": "provider-keys"}},
+            ]
+        }
+    },
+}
+ENTERS = {"exec": {"command": ["sh"]}}
+MUTANTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
+    **{f"a volume of {name}": ((*POD, "volumes", "+"), {"name": "x"} | it, "volumes") for name, it in VOLUMES.items()},
+    "another image": ((*ONE, "image"), "docker.io/library/alpine:3", "image"),
+    "the image by another tag": ((*ONE, "image"), "contentgen/contentgen-worker:evil", "worker.image"),
+    "another account": ((*POD, "serviceAccountName"), "admin", "serviceAccountName"),
+    "its account's token": ((*POD, "automountServiceAccountToken"), True, "automountServiceAccountToken"),
+    "its account's token by default": ((*POD, "automountServiceAccountToken"), None, "automountServiceAccountToken"),
+    "hostNetwork": ((*POD, "hostNetwork"), True, "hostNetwork"),
+    "hostPID": ((*POD, "hostPID"), True, "hostPID"),
+    "hostIPC": ((*POD, "hostIPC"), True, "hostIPC"),
+    "a shared process namespace": ((*POD, "shareProcessNamespace"), True, "shareProcessNamespace"),
+    "a node past the scheduler": ((*POD, "nodeName"), "control-plane", "nodeName"),
+    "another desk's address": ((*POD, "hostAliases"), [{"ip": "10.0.0.1", "hostnames": ["desk"]}], "hostAliases"),
+    # `privileged` is refused by the API server of the bare cluster itself, which has no --allow-privileged.
+    "escalation": ((*ONE, "securityContext", "allowPrivilegeEscalation"), True, "allowPrivilegeEscalation"),
+    "escalation by default": ((*ONE, "securityContext", "allowPrivilegeEscalation"), None, "allowPrivilegeEscalation"),
+    "a writable root": ((*ONE, "securityContext", "readOnlyRootFilesystem"), False, "readOnlyRootFilesystem"),
+    "capabilities kept": ((*ONE, "securityContext", "capabilities"), None, "capabilities"),
+    "some capabilities dropped": ((*ONE, "securityContext", "capabilities", "drop"), ["KILL"], "capabilities"),
+    "a capability added": ((*ONE, "securityContext", "capabilities", "add"), ["SYS_ADMIN"], "capabilities"),
+    "no context": ((*ONE, "securityContext"), None, "securityContext"),
+    "root in the container": ((*ONE, "securityContext", "runAsUser"), 0, "securityContext"),
+    "root allowed in the container": ((*ONE, "securityContext", "runAsNonRoot"), False, "securityContext"),
+    "no seccomp in the container": ((*ONE, "securityContext", "seccompProfile"), {"type": "Unconfined"}, "loosens"),
+    "no AppArmor in the container": ((*ONE, "securityContext", "appArmorProfile"), {"type": "Unconfined"}, "loosens"),
+    "SELinux type": ((*ONE, "securityContext", "seLinuxOptions"), {"type": "spc_t"}, "loosens"),
+    "root": ((*POD, "securityContext", "runAsUser"), 0, "runAsNonRoot"),
+    "root allowed": ((*POD, "securityContext", "runAsNonRoot"), None, "runAsNonRoot"),
+    "no seccomp": ((*POD, "securityContext", "seccompProfile"), {"type": "Unconfined"}, "seccompProfile"),
+    "no AppArmor": ((*POD, "securityContext", "appArmorProfile"), {"type": "Unconfined"}, "Unconfined"),
+    "sysctls": ((*POD, "securityContext", "sysctls"), [{"name": "kernel.msgmax", "value": "1"}], "sysctls"),
+    "SELinux": ((*POD, "securityContext", "seLinuxOptions"), {"type": "spc_t"}, "seLinuxOptions"),
+    "no pod context": ((*POD, "securityContext"), None, "runAsNonRoot"),
+    "a command": ((*ONE, "command"), ["sh", "-c", "env"], "no command"),
+    "other arguments": ((*ONE, "args"), ["-c", "import os"], "[prepare] or [collect]"),
+    "a Secret in the environment": (
+        (*ONE, "env", "+"),
+        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "provider-keys", "key": "fal-key"}}},
+        "Secrets",
+    ),
+    "all of a Secret": ((*ONE, "envFrom"), [{"secretRef": {"name": "provider-keys"}}], "Secrets"),
+    "all of a ConfigMap": ((*ONE, "envFrom"), [{"configMapRef": {"name": "x"}}], "Secrets"),
+    "a hook": ((*ONE, "lifecycle"), {"postStart": ENTERS}, "lifecycle"),
+    "a probe": ((*ONE, "livenessProbe"), ENTERS, "probes"),
+    "a port of the node": ((*ONE, "ports"), [{"containerPort": 80, "hostPort": 80}], "ports"),
+    "a second container": ((*POD, "containers", "+"), {"name": "two", "image": "alpine"}, "one container"),
+    "an init container": ((*POD, "initContainers"), [{"name": "two", "image": "alpine"}], "initContainers"),
+    "a higher priority": ((*POD, "priorityClassName"), "system-node-critical", "priorityClassName"),
+    "another runtime": ((*POD, "runtimeClassName"), "unconfined", "runtimeClassName"),
+    "a pull secret": ((*POD, "imagePullSecrets"), [{"name": "registry"}], "imagePullSecrets"),
+    "a thousand pods": (("spec", "parallelism"), 1000, "parallelism"),
+    "no owner": (("metadata", "ownerReferences"), [], "ownerReferences"),
+    "another controller": (
+        ("metadata", "ownerReferences", 0),
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u", "controller": True},
+        "ownerReferences",
+    ),
+    "an owner that is no controller": (("metadata", "ownerReferences", 0, "controller"), None, "controller: true"),
+    "two owners": (
+        ("metadata", "ownerReferences", "+"),
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"},
+        "exactly one",
+    ),
+    "another's uid": (("metadata", "labels", "contentgen.dev/uid"), "another", "contentgen.dev/uid"),
+    "no uid": (("metadata", "labels", "contentgen.dev/uid"), None, "contentgen.dev/uid"),
+}  # fmt: skip
+
+
+def other_place(job: Body, namespace: str) -> Body:
+    return changed(job, ("metadata", "namespace"), namespace)
+
+
+def worker_attempts(place: Place) -> Iterator[Asked]:
+    """What whoever has the operator's token could make of its right to create and delete Jobs."""
+    genuine = changed(place.worker_job(), ("metadata", "name"), "new")
+    for name, (path, value, says) in MUTANTS.items():
+        attempt = Attempt(name, "POST", jobs(place.namespace), changed(genuine, path, value), says)
+        yield "workers", place.operator, attempt
+    for namespace in ("kube-system", "kube-public", "kube-node-lease"):
+        attempt = Attempt(f"in {namespace}", "POST", jobs(namespace), other_place(genuine, namespace), namespace)
+        yield "workers", place.operator, attempt
+    theirs = Attempt("deletes another's Job", "DELETE", jobs(place.namespace, "theirs"), None, "none of the operator's")
+    yield "workers-deletion", place.operator, theirs
+
+
+SPENT = ("rerun", "resubmit", "adopt", "collect")
+
+
+def spend_attempts(place: Place) -> Iterator[Asked]:
+    """Annotations that buy, by somebody who may do everything else; and those with a wrong value, by anybody."""
+    for kind in Kind:
+        held = ours(kind, place.namespace, "held")
+        for word in SPENT:
+            noted = {"annotations": {f"contentgen.dev/{word}": "0a1b2c3d"}}
+            says = f'"contentgen.dev/{word}" can cost money'
+            new = resource(kind, place.namespace, "new", **noted)
+            made = Attempt(f"{word} of new {kind.plural}", "POST", ours(kind, place.namespace), new, says)
+            yield "spend", place.owner, made
+            for how, body in annotating(word):
+                about = f"{word} of {kind.plural}, {how}"
+                yield "spend", place.owner, Attempt(about, "PATCH", held, body, says, how)
+    held = ours(Kind.IMAGE_GENERATION, place.namespace, "held")
+    for who in (place.admin, place.owner, place.editor, place.gateway, place.operator):
+        for value in ("true", "2", "0", "", " 1", "01", "1.0", "latest"):
+            body = {"metadata": {"annotations": {"contentgen.dev/cancel": value}}}
+            says = f'"contentgen.dev/cancel" is "{value}"; expected "1", the number of the run under way'
+            yield "spend", who, patch(f"cancel={value!r} by {who.name}", held, body, says)
+    for value in ("true", "1", "0a1b2c3d"):
+        body = {"metadata": {"annotations": {"contentgen.dev/resubmit": value}}}
+        says = f'"contentgen.dev/resubmit" is "{value}"; expected none'
+        yield "spend", place.admin, patch(f"resubmit={value}", held, body, says)
+    for word, value in (("cancel", "true"), ("cancel", "0"), ("resubmit", "true")):
+        new = resource(Kind.IMAGE_GENERATION, place.namespace, "new", annotations={f"contentgen.dev/{word}": value})
+        made = Attempt(f"new with {word}={value}", "POST", ours(Kind.IMAGE_GENERATION, place.namespace), new, value)
+        yield "spend", place.admin, made
+    long = {"metadata": {"annotations": {"contentgen.dev/rerun": "a" * 257}}}
+    yield "spend", place.admin, patch("a long rerun", held, long, "expected at most 256")
+
+
+def annotating(word: str) -> list[tuple[str, Any]]:
+    key = f"contentgen.dev/{word}"
+    added = {"op": "add", "path": "/metadata/annotations", "value": {key: "0a1b2c3d"}}
+    return [(MERGE, {"metadata": {"annotations": {key: "0a1b2c3d"}}}), (JSON_PATCH, [added])]
+
+
+# What RBAC refuses
+
+
+def pod(namespace: str) -> Body:
+    return {"metadata": {"name": "new", "namespace": namespace}, "spec": {"containers": [{"name": "c", "image": "a"}]}}
+
+
+def role(kind: str, name: str = "new") -> Body:
+    rules = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]
+    return {"apiVersion": f"{RBAC}/v1", "kind": kind, "metadata": {"name": name}, "rules": rules}
+
+
+def binding(kind: str, account: str) -> Body:
+    subject = {"kind": "ServiceAccount", "name": account, "namespace": release.NAMESPACE}
+    reference = {"apiGroup": RBAC, "kind": "ClusterRole", "name": "cluster-admin"}
+    named = {"apiVersion": f"{RBAC}/v1", "kind": kind, "metadata": {"name": "new"}}
+    return named | {"roleRef": reference, "subjects": [subject]}
+
+
+def secrets(place: Place) -> Iterator[Attempt]:
+    for namespace in ("kube-system", release.NAMESPACE, place.namespace):
+        yield Attempt(f"lists Secrets of {namespace}", "GET", f"/api/v1/namespaces/{namespace}/secrets")
+        body = {"metadata": {"name": "new"}, "stringData": {"a": "b"}}
+        yield Attempt(f"makes a Secret in {namespace}", "POST", f"/api/v1/namespaces/{namespace}/secrets", body)
+    yield Attempt("lists all Secrets", "GET", "/api/v1/secrets")
+    keys = f"/api/v1/namespaces/{release.NAMESPACE}/secrets/contentgen-providers"
+    yield Attempt("reads the providers' keys", "GET", keys)
+    yield patch("changes the providers' keys", keys, {"data": None})
+    yield Attempt("deletes the providers' keys", "DELETE", keys)
+    yield Attempt("reads ConfigMaps", "GET", "/api/v1/namespaces/kube-system/configmaps")
+    for account in ("contentgen", "contentgen-gateway", "default"):
+        path = f"/api/v1/namespaces/{release.NAMESPACE}/serviceaccounts/{account}/token"
+        yield Attempt(f"takes a token of {account}", "POST", path, {"spec": {"audiences": ["x"]}})
+    path = f"/api/v1/namespaces/{place.namespace}/serviceaccounts"
+    yield Attempt("makes an account", "POST", path, {"metadata": {"name": "new"}})
+
+
+def workloads(place: Place) -> Iterator[Attempt]:
+    for namespace in ("kube-system", release.NAMESPACE, place.namespace):
+        if namespace == place.namespace:
+            continue
+        yield Attempt(f"makes a pod in {namespace}", "POST", f"/api/v1/namespaces/{namespace}/pods", pod(namespace))
+    for path, kind in (("deployments", "Deployment"), ("daemonsets", "DaemonSet")):
+        body = {"metadata": {"name": "new"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template()}}
+        yield Attempt(f"makes a {kind}", "POST", f"/apis/apps/v1/namespaces/{place.namespace}/{path}", body)
+    cron = {
+        "metadata": {"name": "new"},
+        "spec": {"schedule": "* * * * *", "jobTemplate": {"spec": plain_job("x")["spec"]}},
+    }
+    yield Attempt("makes a CronJob", "POST", f"/apis/batch/v1/namespaces/{place.namespace}/cronjobs", cron)
+    for name in ("contentgen", "contentgen-gateway"):
+        own = f"/apis/apps/v1/namespaces/{release.NAMESPACE}/deployments/{name}"
+        yield patch(f"changes the Deployment {name}", own, {"spec": {"paused": True}})
+        yield patch(f"scales {name}", f"{own}/scale", {"spec": {"replicas": 2}})
+    suspended = {"spec": {"suspend": True}}
+    yield patch("changes a Job", jobs(place.namespace, "theirs"), suspended)
+    yield Attempt("deletes all Jobs", "DELETE", jobs(place.namespace))
+
+
+def template() -> Body:
+    return {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "a"}]}}
+
+
+def powers(place: Place) -> Iterator[Attempt]:
+    here = f"/apis/{RBAC}/v1/namespaces/{place.namespace}"
+    for account in ("contentgen", "contentgen-gateway"):
+        yield Attempt(f"binds {account} here", "POST", f"{here}/rolebindings", binding("RoleBinding", account))
+        everywhere = binding("ClusterRoleBinding", account)
+        yield Attempt(f"binds {account} everywhere", "POST", f"/apis/{RBAC}/v1/clusterrolebindings", everywhere)
+        name = POLICIES if account == "contentgen" else f"{POLICIES}-gateway"
+        more = {"rules": role("ClusterRole")["rules"]}
+        path = f"/apis/{RBAC}/v1/clusterroles/{name}"
+        yield patch(f"gives {account} more rights", path, more)
+    yield Attempt("makes a Role", "POST", f"{here}/roles", role("Role"))
+    yield Attempt("makes a ClusterRole", "POST", f"/apis/{RBAC}/v1/clusterroles", role("ClusterRole"))
+    for user, group in (("admin", ""), (OPERATOR, ""), (GATEWAY, ""), ("x", "system:masters")):
+        headers = (("Impersonate-User", user), *((("Impersonate-Group", group),) if group else ()))
+        yield Attempt(f"acts as {group or user}", "GET", "/version", headers=headers)
+    yield Attempt("makes a namespace", "POST", "/api/v1/namespaces", {"metadata": {"name": "new"}})
+    yield Attempt("deletes a namespace", "DELETE", f"/api/v1/namespaces/{place.namespace}")
+    relaxed = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}}
+    yield patch("relaxes a namespace", f"/api/v1/namespaces/{place.namespace}", relaxed)
+    yield Attempt("reads nodes", "GET", "/api/v1/nodes")
+    policies = "/apis/admissionregistration.k8s.io/v1"
+    for name in POLICY_NAMES:
+        for kind in ("validatingadmissionpolicies", "validatingadmissionpolicybindings"):
+            yield Attempt(f"deletes {kind}/{name}", "DELETE", f"{policies}/{kind}/{POLICIES}-{name}")
+    hook = {"metadata": {"name": "new"}, "webhooks": []}
+    yield Attempt("makes a webhook", "POST", f"{policies}/validatingwebhookconfigurations", hook)
+    for plural in PLURALS:
+        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.{GROUP}"
+        yield Attempt(f"deletes the CRD of {plural}", "DELETE", path)
+    network = {"metadata": {"name": "new"}, "spec": {"podSelector": {}}}
+    path = f"/apis/networking.k8s.io/v1/namespaces/{release.NAMESPACE}/networkpolicies"
+    yield Attempt("makes a NetworkPolicy", "POST", path, network)
+    lease = {"metadata": {"name": "new"}}
+    yield Attempt("takes a Lease", "POST", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases", lease)
+
+
+def beyond_operator(place: Place) -> Iterator[Attempt]:
+    """What only the gateway may."""
+    for kind in Kind:
+        new = resource(kind, place.namespace, "new")
+        yield Attempt(f"makes {kind.plural}", "POST", ours(kind, place.namespace), new)
+        yield Attempt(f"deletes {kind.plural}", "DELETE", ours(kind, place.namespace, "held"))
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": "ann", "resourceAttributes": {"verb": "get", "resource": "pods"}},
+    }
+    yield Attempt("asks what others may", "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    yield Attempt("reads events", "GET", f"/api/v1/namespaces/{place.namespace}/events")
+
+
+def beyond_gateway(place: Place) -> Iterator[Attempt]:
+    """What only the operator may."""
+    yield Attempt("makes a Job", "POST", jobs(place.namespace), plain_job("new"))
+    for path in (jobs(place.namespace), jobs(place.namespace, "theirs"), f"/api/v1/namespaces/{place.namespace}/pods"):
+        yield Attempt(f"reads {path}", "GET", path)
+    yield Attempt("deletes a Job", "DELETE", jobs(place.namespace, "theirs"))
+    certificate = f"/api/v1/namespaces/{release.NAMESPACE}/secrets/contentgen-desk-tls"
+    yield Attempt("reads the desk's certificate", "GET", certificate)
+    event = {
+        "metadata": {"name": "new"},
+        "involvedObject": {"kind": "Pod", "namespace": place.namespace, "name": "x"},
+        "reason": "x",
+    }
+    yield Attempt("posts an event", "POST", f"/api/v1/namespaces/{place.namespace}/events", event)

@@ -1,0 +1,233 @@
+"""What the API server is asked at the boundary: by whom, in which surroundings, and what it answers."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from contentgen_cluster import release
+from contentgen_cluster.paths import KUBECONFIG
+from contentgen_contract.names import API_VERSION, GROUP, VERSION, Kind, Stage
+from contentgen_documents import pages
+from contentgen_e2e.world import World
+from contentgen_operator.jobs import JobTemplate, WorkerPod, job_manifest
+from contentgen_operator.observed import ResourceRef
+from kubernetes import client, config
+
+Body = dict[str, Any]
+OPERATOR = f"system:serviceaccount:{release.NAMESPACE}:contentgen"
+GATEWAY = f"system:serviceaccount:{release.NAMESPACE}:contentgen-gateway"
+CONTROLLERS = [f"system:serviceaccount:kube-system:{name}-controller" for name in ("job", "cronjob", "replicaset")]
+POLICIES = f"{release.NAMESPACE}-contentgen"
+MERGE, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
+PLURALS = [kind.plural for kind in Kind]
+RBAC = "rbac.authorization.k8s.io"
+SPECS: dict[Kind, Body] = {
+    Kind.LORA_TRAINING: {"loraName": "a", "triggerWord": "jf", "source": {"url": "https://example.com/a.mp4"}},
+    Kind.IMAGE_GENERATION: {"prompt": "A house"},
+    Kind.TRANSCRIPTION: {"source": {"url": "https://example.com/a.mp3"}},
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the API server says to an attempt."""
+
+    code: int
+    message: str
+
+    @property
+    def allowed(self) -> bool:
+        return 200 <= self.code < 300
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One request. `says` is in the message of its refusal; `dry` where nothing may be changed."""
+
+    name: str
+    method: str
+    path: str
+    body: Body | list[Body] | None = None
+    says: str = ""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    dry: bool = True
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: by a token, or as an administrator impersonates them."""
+
+    name: str
+    api: client.ApiClient
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __call__(self, attempt: Attempt) -> Answer:
+        dry = attempt.dry and attempt.method != "GET"
+        path = f"{attempt.path}{'&' if '?' in attempt.path else '?'}dryRun=All" if dry else attempt.path
+        headers = {"Accept": "application/json", "Content-Type": attempt.content_type}
+        given = headers | dict(self.headers) | dict(attempt.headers)
+        asked = self.api.param_serialize(
+            attempt.method, path, header_params=given, body=attempt.body, auth_settings=["BearerToken"]
+        )
+        response = self.api.call_api(*asked)
+        text = response.read().decode(errors="replace")
+        return Answer(response.status, said(text) if response.status >= 300 else "")
+
+
+def patch(name: str, path: str, body: Body, says: str = "", headers: tuple[tuple[str, str], ...] = ()) -> Attempt:
+    """A merge patch."""
+    return Attempt(name, "PATCH", path, body, says, MERGE, headers)
+
+
+def said(text: str) -> str:
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text
+
+
+def resource(kind: Kind, namespace: str, name: str, **meta: Any) -> Body:
+    about = {"name": name, "namespace": namespace} | meta
+    return {"apiVersion": API_VERSION, "kind": kind.value, "metadata": about, "spec": SPECS[kind] | {"suspend": True}}
+
+
+def ours(kind: Kind, namespace: str, name: str = "") -> str:
+    path = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{kind.plural}"
+    return f"{path}/{name}" if name else path
+
+
+def jobs(namespace: str, name: str = "") -> str:
+    path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+    return f"{path}/{name}" if name else path
+
+
+@dataclass(frozen=True)
+class Place:
+    """The callers, and what there is in their namespace: a resource of each kind, `held`, and two suspended Jobs,
+    `ours-…` of the operator's and `theirs`.
+    """
+
+    world: World
+    admin: Caller
+    operator: Caller
+    gateway: Caller
+    maker: Caller
+    """Has the Role of docs/gateway.md."""
+    viewer: Caller
+    editor: Caller
+    owner: Caller
+    """May do everything with contentgen.dev and with Jobs, their status among it, but has not the verb spend."""
+    template: JobTemplate
+    uids: dict[Kind, str]
+
+    @property
+    def namespace(self) -> str:
+        return self.world.namespace
+
+    def as_user(self, name: str, *groups: str) -> Caller:
+        """Somebody whom an administrator impersonates, with all rights unless groups are given."""
+        chosen = groups or ("system:masters",)
+        return Caller(name, self.admin.api, (("Impersonate-User", name), ("Impersonate-Group", chosen[0])))
+
+    def worker_job(self) -> Body:
+        """A Job as the operator makes it."""
+        kind = Kind.IMAGE_GENERATION
+        ref = ResourceRef(kind=kind, namespace=self.namespace, name="held", uid=self.uids[kind])
+        return job_manifest(ref, 7, Stage.COLLECT, 1, self.template)
+
+    @property
+    def ours_job(self) -> str:
+        return str(self.worker_job()["metadata"]["name"])
+
+
+def template_of(world: World) -> JobTemplate:
+    """What the installed operator's Jobs have."""
+    where = ("--namespace", release.NAMESPACE)
+    found = json.loads(release.kubectl(world.root, *where, "get", "deployment/contentgen", "--output", "json"))
+    container = found["spec"]["template"]["spec"]["containers"][0]
+    env = {each["name"].removeprefix("CONTENTGEN_"): each.get("value", "") for each in container["env"]}
+    return JobTemplate(
+        image=env["WORKER_IMAGE"],
+        image_pull_policy=env["WORKER_IMAGE_PULL_POLICY"],
+        service_account=env["WORKER_SERVICE_ACCOUNT"],
+        resources=json.loads(env["WORKER_RESOURCES"]),
+        deadline_seconds=int(env["STAGE_DEADLINE_SECONDS"]),
+        desk_url=env["DESK_URL"],
+        desk_ca="PEM",
+        pod=WorkerPod.model_validate_json(env["WORKER_POD"]),
+    )
+
+
+def documented_role(namespace: str) -> list[Body]:
+    """The Role of docs/gateway.md and its binding, for the account `default` of a namespace."""
+    found = [each.document for each in pages.manifests() if each.file == "docs/gateway.md"]
+    roles = [each for each in found if each.get("kind") in ("Role", "RoleBinding")]
+    assert [each["kind"] for each in roles] == ["Role", "RoleBinding"]
+    return [json.loads(json.dumps(each).replace("marketing", namespace)) for each in roles]
+
+
+def bound(namespace: str, account: str, kind: str, role: str) -> Body:
+    return {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": account, "namespace": namespace},
+        "roleRef": {"apiGroup": RBAC, "kind": kind, "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+    }
+
+
+def tenants(namespace: str) -> list[Body]:
+    """The accounts of tenants, and what they may."""
+    kinds = [{"apiGroups": [GROUP], "resources": [*PLURALS, *(f"{each}/status" for each in PLURALS)], "verbs": _VERBS}]
+    batch = [{"apiGroups": ["batch"], "resources": ["jobs", "jobs/status"], "verbs": _VERBS}]
+    role = {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": {"name": "owner", "namespace": namespace}}
+    accounts = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
+        for name in ("viewer", "editor", "owner")
+    ]
+    return [
+        *accounts,
+        *documented_role(namespace),
+        bound(namespace, "viewer", "ClusterRole", "view"),
+        bound(namespace, "editor", "ClusterRole", "edit"),
+        role | {"rules": kinds + batch},
+        bound(namespace, "owner", "Role", "owner"),
+    ]
+
+
+_VERBS = ["get", "list", "watch", "create", "update", "patch", "delete"]
+
+
+@contextmanager
+def connected(token: str | None = None) -> Iterator[client.ApiClient]:
+    """An API client of the administrator, or of whoever has a token and nothing else."""
+    given = client.Configuration()
+    config.load_kube_config(str(KUBECONFIG), client_configuration=given)
+    given.retries = False
+    if token is not None:
+        given.cert_file = given.key_file = None
+        given.api_key = {"BearerToken": token}
+        given.api_key_prefix = {"BearerToken": "Bearer"}
+        given.refresh_api_key_hook = None
+    with client.ApiClient(given) as api:
+        yield api
+
+
+def caller(stack: ExitStack, world: World, namespace: str, account: str) -> Caller:
+    """A service account, by a token that the API server gave for it."""
+    token = release.kubectl(world.root, "--namespace", namespace, "create", "token", account).strip()
+    return Caller(account, stack.enter_context(connected(token)))
+
+
+def plain_job(name: str, **meta: Any) -> Body:
+    """A Job of a tenant's own."""
+    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "localhost/any:1"}]}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name} | meta,
+        "spec": {"suspend": True, "template": {"spec": pod}},
+    }
