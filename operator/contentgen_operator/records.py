@@ -13,6 +13,7 @@ from pymongo.collection import Collection
 
 from contentgen_contract import derived, indexes
 from contentgen_contract.discard import Discard
+from contentgen_contract.models import model_of
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.record import config, source, status_word
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec
@@ -212,7 +213,7 @@ def _training(spec: Spec, status: ResourceStatus) -> Document:
 
 
 def _drawn(spec: Spec) -> Document:
-    return {"model": spec.model, "prompt": spec.prompt} if isinstance(spec, ImageGenerationSpec) else {}
+    return {"model": model_of(spec), "prompt": spec.prompt} if isinstance(spec, ImageGenerationSpec) else {}
 
 
 def _image(fact: Document, by_name: Document, url: Any) -> Document:

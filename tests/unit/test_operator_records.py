@@ -181,6 +181,14 @@ async def test_the_words_that_a_record_is_found_by(kind: Kind, words: set[str]) 
     assert words <= set((await made(kind))["terms"])
 
 
+async def test_a_model_has_one_name_in_all_records() -> None:
+    """The provider's full id, as in the ledger, whichever name the spec has."""
+    document = await made(Kind.IMAGE_GENERATION)
+    names = {document["config"]["model"], *(each["model"] for each in document["versions"])}
+    assert names == {"fal-ai/flux-pro/v1.1"}
+    assert (await made(Kind.LORA_TRAINING))["config"]["model"] == "fal-ai/flux-lora-fast-training"
+
+
 async def test_an_adoption_marks_no_record_of_another_namespace_or_kind() -> None:
     """The jobId comes from a status, which a tenant may have written."""
     collection, records = collection_and_records()
