@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from contentgen_cli import target
 from contentgen_cli.errors import CliError
@@ -27,6 +27,7 @@ class Item(Value):
     created_at: datetime
     deleting: bool
     rerun: str | None
+    annotations: dict[str, str] = Field(default_factory=dict)
     spec: Body
     status: ResourceStatus
 
@@ -52,6 +53,7 @@ class Item(Value):
             created_at=meta["creationTimestamp"],
             deleting="deletionTimestamp" in meta,
             rerun=(meta.get("annotations") or {}).get(RERUN_ANNOTATION),
+            annotations=meta.get("annotations") or {},
             spec=body.get("spec") or {},
             status=status,
         )

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from contentgen_cli.item import Item, age
+from contentgen_contract.cancelling import ignored
 from contentgen_contract.names import RESUBMIT_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.reasons import PHASES, REASONS
 from contentgen_contract.story import human_bytes
@@ -55,6 +56,7 @@ def story(item: Item, around: Surroundings, now: datetime) -> Story:
     pods = _pods(item, around)
     parts = (
         ("Message", _message(item)),
+        ("Ignored", _ignored(item)),
         ("Meaning", _meaning(item, now)),
         ("Do", _do(item, pods, now)),
         ("LoRAs", tuple(_lora(name, lora) for name, lora in around.loras.items())),
@@ -85,6 +87,11 @@ def _message(item: Item) -> tuple[str, ...]:
 
 
 _NEXT_RUN = "This is of the last run; what was changed since has not been taken up yet."
+
+
+def _ignored(item: Item) -> tuple[str, ...]:
+    number = item.status.run.number if item.status.run else 0
+    return ignored(item.annotations, item.status.phase, number, resubmit_token(item))
 
 
 def _explained(item: Item) -> Reason | None:

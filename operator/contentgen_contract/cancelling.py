@@ -1,6 +1,8 @@
 """Which run ends when a person cancels: the annotation names it by its number (docs/decisions/0014). Pure."""
 
-from contentgen_contract.names import Phase
+from collections.abc import Mapping
+
+from contentgen_contract.names import CANCEL_ANNOTATION, RESUBMIT_ANNOTATION, Phase
 
 
 class CannotCancel(ValueError):
@@ -27,3 +29,30 @@ def run_to_cancel(phase: str | None, reason: str | None, number: int, *, asked_a
             paid=True,
         )
     return max(number, 1)
+
+
+def ignored(annotations: Mapping[str, str], phase: str | None, number: int, token: str | None) -> tuple[str, ...]:
+    """A sentence for each annotation of a person that names nothing, with what it should name.
+
+    `number` is that of the last run that began, 0 before the first; `token` names the purchase whose reply was lost
+    and that waits for another payment.
+    """
+    found = []
+    cancel, resubmit = annotations.get(CANCEL_ANNOTATION), annotations.get(RESUBMIT_ANNOTATION)
+    if cancel is not None and not _is_number(cancel, number + 1):
+        ended = phase in (Phase.COMPLETED, Phase.FAILED)
+        right = "none is under way" if ended else f"the run under way is {max(number, 1)}"
+        found.append(f"{CANCEL_ANNOTATION}={cancel[:_SHOWN]!r} is ignored: it names no run; {right}")
+    if resubmit is not None and token is not None and resubmit != token:
+        right = f"the one that waits for another payment is {token}"
+        found.append(f"{RESUBMIT_ANNOTATION}={resubmit[:_SHOWN]!r} is ignored: it names no purchase; {right}")
+    return tuple(found)
+
+
+_SHOWN = 64  # characters of a value
+
+
+def _is_number(given: str, most: int) -> bool:
+    """Whether a text is a whole number from 1, as the operator writes it."""
+    plain = given.isascii() and given.isdecimal() and not given.startswith("0") and len(given) < _SHOWN
+    return plain and int(given) <= most

@@ -53,7 +53,7 @@ def config(spec: Spec) -> Document:
             }
         case ImageGenerationSpec():
             return {
-                "model": spec.model,
+                "model": model_of(spec),
                 "prompt": spec.prompt,
                 "loras": [each.model_dump(mode="json", by_alias=True) for each in spec.loras],
             } | spec.image.model_dump(mode="json", by_alias=True)

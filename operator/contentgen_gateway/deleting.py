@@ -59,6 +59,7 @@ async def delete_job(
         await parts.resources.delete(*job.place, job.job_id)
     # The operator's own way is the better one; what it has no run of, or can't see any more, the mark makes good.
     await parts.records.mark_discarded(discard_of(job.kind, job.record))
+    await parts.records.restore_adopted(job.record)
     await parts.shares.forget(job_id)
     await parts.collections.forget(job_id)
     return Deleted(job_id=job_id)

@@ -153,7 +153,8 @@ def _conditions(wanted: Wanted) -> list[Filter]:
     if wanted.model is not None:
         found.append({"config.model": {"$in": list(names_of(wanted.model))}})
     if wanted.made:
-        found.append({"versions.0": {"$exists": True}})
+        # What a later resource has adopted is listed as that one's.
+        found += [{"versions.0": {"$exists": True}}, {"adoptedBy": {"$exists": False}}]
     if wanted.status is not None:
         found.append({"status": wanted.status.value})
     period = {"$gte": wanted.since, "$lt": wanted.until}

@@ -122,6 +122,11 @@ class Records:
         mine = _of(discard.uid)
         await asyncio.to_thread(self._collection.update_one, mine, {"$set": change})
 
+    async def restore_adopted(self, record: Record) -> None:
+        """List again, as the earlier jobs', the outputs that a job had adopted: they stay when its record goes."""
+        earlier = {"jobId": {"$in": list(record.get("adoptedFrom") or ())}, "adoptedBy": {"$eq": record["jobId"]}}
+        await asyncio.to_thread(self._collection.update_many, earlier, {"$unset": {"adoptedBy": ""}})
+
     async def drawing(self, namespace: str, lora: str) -> list[Record]:
         """The pictures under way that name this LoraTraining: they have no version yet that says what they are of."""
         wanted = {

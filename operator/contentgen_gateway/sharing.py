@@ -1,5 +1,6 @@
 """`/api/assets/{jobId}/share`: let others see a job and fetch its files, and take that back. They change nothing."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
@@ -25,7 +26,7 @@ class Grantees(Shape):
 
     model_config = ConfigDict(extra="forbid")
 
-    users: list[UserName] = Field(default_factory=list, max_length=100, description="By their Kubernetes names.")
+    users: list[UserName] = Field(default_factory=list, max_length=100, description="By their exact Kubernetes names.")
     namespaces: list[Name] = Field(
         default_factory=list, max_length=100, description="Their service accounts, and who may see such jobs there."
     )
@@ -43,7 +44,26 @@ class Wish(Grantees):
     def _somebody(self) -> Self:
         if not self.users and not self.namespaces:
             raise ValueError("at least one of users, namespaces must be given")
+        for name in self.users:
+            _require_possible_user(name)
+        for name in self.namespaces:
+            if not _LABEL.fullmatch(name):
+                raise ValueError(f"namespaces: no namespace can have this name: {name[:_SHOWN]!r}")
         return self
+
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_ACCOUNT = re.compile(rf"system:serviceaccount:{_LABEL.pattern}:[a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?")
+_GROUP = re.compile(r"system:(authenticated|unauthenticated|masters|nodes|serviceaccounts(:.*)?)")
+_SHOWN = 64  # characters of a name
+
+
+def _require_possible_user(name: str) -> None:
+    """Raises ValueError for a name that no user can have. Kubernetes keeps no list of those that there are."""
+    if name.startswith("system:serviceaccount:") and not _ACCOUNT.fullmatch(name):
+        raise ValueError(f"users: {name[:_SHOWN]!r} must be system:serviceaccount:NAMESPACE:NAME")
+    if _GROUP.fullmatch(name):
+        raise ValueError(f"users: {name[:_SHOWN]!r} is a group; share it with the namespace, or make it public")
 
 
 class SharedWith(Shape):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 
-from contentgen_contract.cancelling import CannotCancel, run_to_cancel
+from contentgen_contract.cancelling import CannotCancel, ignored, run_to_cancel
 from contentgen_contract.names import RERUN_ANNOTATION, Phase, Reason
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body
@@ -115,6 +115,12 @@ def to_retry(standing: Standing, body: Body) -> None:
         raise Problem(409, f"it would fail again: {standing.message}")
     if not standing.ended and not standing.asked_again:
         raise Problem(409, f"it is under way ({standing.phase or 'not started'}): there is nothing to run again")
+
+
+def ignored_annotations(body: Body) -> tuple[str, ...]:
+    """A sentence for each of a person's annotations that names no run or purchase, with what it should name."""
+    standing = Standing.of(body)
+    return ignored(body["metadata"].get("annotations") or {}, standing.phase, standing.number, token_of(standing))
 
 
 def require_token(standing: Standing, given: str) -> None:

@@ -13,6 +13,7 @@ from pymongo.collection import Collection
 
 from contentgen_contract import derived, indexes
 from contentgen_contract.discard import Discard
+from contentgen_contract.models import model_of
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.record import config, source, status_word
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, parse_spec
@@ -42,6 +43,7 @@ class Records:
         """Make the record say what the status says."""
         document = record(resource, status)
         if document is not None:
+            document["adoptedFrom"] = _adopted_from(resource, status)
             await asyncio.to_thread(self._write, document, _newest_version(resource, status, self._storage.plain_url))
 
     def _write(self, document: Document, version: Document | None) -> None:
@@ -54,6 +56,19 @@ class Records:
             # Each time, and not only after a push: a crash between the two is made good.
             whole = self._collection.find_one(mine, {"versions": True}) or {}
             self._collection.update_one(mine, {"$set": derived.counted(whole.get("versions") or ())})
+
+        if document["adoptedFrom"]:
+            self._supersede(document)
+
+    def _supersede(self, document: Document) -> None:
+        """Mark the records of earlier resources whose outputs this one has adopted: lists of assets leave them out.
+
+        The ids come from a status, which a tenant may have written: only records of the same namespace and kind count.
+        """
+        mine = {"namespace": document["namespace"], "type": document["type"], "jobId": {"$ne": document["jobId"]}}
+        earlier = {"$in": document["adoptedFrom"]}
+        for same in ({"jobId": earlier | mine["jobId"]}, {"adoptedFrom": earlier}):
+            self._collection.update_many(mine | same, {"$set": {"adoptedBy": document["jobId"]}})
 
     async def user(self, job_id: str) -> str | None:
         """The user that a job's record names; None where there is no record."""
@@ -100,6 +115,12 @@ def _mark(document: Document) -> Discard | None:
             "a mark of deletion can't be read: %s", error.errors()[0]["msg"], extra={"jobId": document["jobId"]}
         )
         return None
+
+
+def _adopted_from(resource: Resource, status: ResourceStatus) -> list[str]:
+    """The jobIds of earlier resources under which outputs of this one lie."""
+    owners = {each.job_id for each in status.versions if each.job_id is not None}
+    return sorted(owners - {resource.ref.uid})
 
 
 def record(resource: Resource, status: ResourceStatus) -> Document | None:
@@ -208,7 +229,7 @@ def _training(spec: Spec, status: ResourceStatus) -> Document:
 
 
 def _drawn(spec: Spec) -> Document:
-    return {"model": spec.model, "prompt": spec.prompt} if isinstance(spec, ImageGenerationSpec) else {}
+    return {"model": model_of(spec), "prompt": spec.prompt} if isinstance(spec, ImageGenerationSpec) else {}
 
 
 def _image(fact: Document, by_name: Document, url: Any) -> Document:

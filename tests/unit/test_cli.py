@@ -609,6 +609,37 @@ def test_each_retry_is_another() -> None:
     assert len(values) == 3
 
 
+# --- annotations that name nothing
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "state", "told"),
+    [
+        ("cancel", "true", status("Processing", run={"number": 2}), "names no run; the run under way is 2"),
+        ("cancel", "02", status("Processing", run={"number": 2}), "names no run; the run under way is 2"),
+        ("cancel", "4", status("Processing", run={"number": 2}), "names no run; the run under way is 2"),
+        ("cancel", "", status("Completed", run={"number": 2}), "names no run; none is under way"),
+        ("cancel", "1", status("Processing", run={"number": 2}), None),
+        ("cancel", "2", status("Processing", run={"number": 2}), None),
+        ("resubmit", "true", status("SubmissionUnknown", message="contentgen.dev/resubmit=1a2b3c4d"),
+         "names no purchase; the one that waits for another payment is 1a2b3c4d"),
+        ("resubmit", "1a2b3c4d", status("SubmissionUnknown", message="contentgen.dev/resubmit=1a2b3c4d"), None),
+        ("resubmit", "1a2b3c4d", status("Completed"), None),
+    ],
+)  # fmt: skip
+def test_an_annotation_that_names_nothing_is_told_with_what_it_should_name(  # noqa: PLR0917 - a case has so many parts
+    api: Api, cli: Callable[..., Said], annotation: str, value: str, state: Body, told: str | None
+) -> None:
+    api.has(Kind.LORA_TRAINING, "a", state, annotations={f"contentgen.dev/{annotation}": value})
+    said = cli("why", "a")
+    assert said.code == 0, said.err
+    shown = " ".join(said.out.split())
+    if told is None:
+        assert "names no" not in shown
+    else:
+        assert f"contentgen.dev/{annotation}={value!r} is ignored: it {told}" in shown
+
+
 # --- cancel
 
 

@@ -130,6 +130,33 @@ async def test_run_again_after_it_was_cancelled_it_is_bought_once(both: Both) ->
     assert len(both.operator.provider.posts) == 1
 
 
+async def test_adopted_again_and_again_a_lora_is_listed_once(both: Both) -> None:
+    """The record of each earlier resource stays, and leads to the same files."""
+    world = both.operator
+    await begun(both, LORA)
+    for uid in ("second-uid", "third-uid"):
+        await world.until_gone(LORA)
+        world.kube.apply(LORA, copy.deepcopy(SPECS[LORA]), uid=uid)
+        assert (await world.finish(LORA)).reason == "AdoptedFinishedRun"
+        listed = (await both.ask("GET", "/api/assets/loras")).json()
+        assert (listed["total"], [each["loraId"] for each in listed["loras"]]) == (1, [uid])
+    assert len(world.provider.posts) == 1
+    assert (await both.ask("GET", f"/api/jobs/{UID}")).status_code == 200, "as a job it is still there"
+
+
+async def test_without_the_one_that_adopted_it_a_lora_is_listed_again(both: Both) -> None:
+    """Deleted after its resource, a record takes only its own files along."""
+    world = both.operator
+    await begun(both, LORA)
+    await world.until_gone(LORA)
+    world.kube.apply(LORA, copy.deepcopy(SPECS[LORA]), uid="second-uid")
+    await world.finish(LORA)
+    await world.until_gone(LORA)
+    assert (await both.ask("DELETE", "/api/jobs/second-uid")).status_code == 202
+    listed = (await both.ask("GET", "/api/assets/loras")).json()
+    assert [each["loraId"] for each in listed["loras"]] == [UID]
+
+
 @pytest.mark.parametrize("phase", [Phase.PREPARING, Phase.PROCESSING, Phase.COMPLETED])
 async def test_deleted_nothing_is_left(both: Both, phase: Phase) -> None:
     """The policy was Retain: the operator had no finalizer on what was finished."""

@@ -139,6 +139,35 @@ async def test_whom_nobody_could_be_is_refused(world: ClusterWorld, body: dict[s
     assert (await share(world, world.job(1), **body)).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"users": ["bob", "system:serviceaccount:blue"]}, "system:serviceaccount:NAMESPACE:NAME"),
+        ({"users": ["system:serviceaccount:blue:Robot"]}, "system:serviceaccount:NAMESPACE:NAME"),
+        ({"users": ["system:serviceaccount:blue:robot:x"]}, "system:serviceaccount:NAMESPACE:NAME"),
+        ({"users": ["system:authenticated"]}, "a group"),
+        ({"users": ["system:serviceaccounts:blue"]}, "share it with the namespace"),
+        ({"namespaces": ["blue.example"]}, "no namespace can have this name"),
+        ({"namespaces": ["b" * 64]}, "no namespace can have this name"),
+    ],
+)
+async def test_a_name_that_nobody_can_have_is_refused(world: ClusterWorld, body: dict[str, Any], told: str) -> None:
+    job = world.job(1)
+    answer = await share(world, job, **body)
+    assert answer.status_code == 422
+    assert told in answer.json()["detail"]
+    assert (await share(world, job, users=[ROBOT, "ann@example.com", "system:node:a"])).status_code == 200
+
+
+async def test_an_impossible_name_that_was_shared_once_can_be_taken_back(world: ClusterWorld) -> None:
+    job = world.job(1)
+    await share(world, job, users=["bob"])
+    kept, to = world.database["shares"].find_one(), "user:system:masters"
+    world.database["shares"].insert_one(kept | {"_id": f"{job}/{to}", "to": to})
+    assert (await share(world, job, method="DELETE", users=["bob"])).json()["shares"] != []
+    assert (await share(world, job, method="DELETE", users=["system:masters"])).json()["shares"] == []
+
+
 async def test_an_unknown_word_takes_nothing_back(world: ClusterWorld) -> None:
     job = world.job(1)
     await share(world, job, users=["bob"])

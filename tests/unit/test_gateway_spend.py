@@ -148,6 +148,14 @@ async def test_a_resubmit_where_nothing_waits_for_one_says_so(world: World) -> N
     assert "without resubmit" in answer.json()["detail"]
 
 
+async def test_the_page_tells_of_an_annotation_that_names_nothing(world: World) -> None:
+    job = there(world, "Processing", "Processing", 2)
+    world.api.resources[AT]["metadata"]["annotations"] = {"contentgen.dev/cancel": "<true>"}
+    async with browser(world) as ann:
+        page = (await ann.get(f"/jobs/{job}")).text
+    assert "contentgen.dev/cancel=&#39;&lt;true&gt;&#39; is ignored: it names no run; the run under way is 2" in page
+
+
 # The question
 
 

@@ -181,6 +181,35 @@ async def test_the_words_that_a_record_is_found_by(kind: Kind, words: set[str]) 
     assert words <= set((await made(kind))["terms"])
 
 
+async def test_a_model_has_one_name_in_all_records() -> None:
+    """The provider's full id, as in the ledger, whichever name the spec has."""
+    document = await made(Kind.IMAGE_GENERATION)
+    names = {document["config"]["model"], *(each["model"] for each in document["versions"])}
+    assert names == {"fal-ai/flux-pro/v1.1"}
+    assert (await made(Kind.LORA_TRAINING))["config"]["model"] == "fal-ai/flux-lora-fast-training"
+
+
+async def test_an_adoption_marks_no_record_of_another_namespace_or_kind() -> None:
+    """The jobId comes from a status, which a tenant may have written."""
+    collection, records = collection_and_records()
+    resource, status = case(Kind.LORA_TRAINING)
+    mine = {"namespace": resource.ref.namespace, "type": Kind.LORA_TRAINING.record_type}
+    collection.insert_many(
+        [
+            {"jobId": "earlier", **mine},
+            {"jobId": "theirs", **mine, "namespace": "blue"},
+            {"jobId": "picture", **mine, "type": Kind.IMAGE_GENERATION.record_type},
+        ]
+    )
+    adopted = [
+        status.versions[0].model_copy(update={"version": number, "job_id": job})
+        for number, job in enumerate(("earlier", "theirs", "picture", resource.ref.uid), 1)
+    ]
+    await records.write(resource, status.model_copy(update={"versions": tuple(adopted)}))
+    marked = {each["jobId"]: each["adoptedBy"] for each in collection.find({"adoptedBy": {"$exists": True}})}
+    assert marked == {"earlier": resource.ref.uid}
+
+
 async def test_what_a_job_takes_and_uses_is_counted_over_its_versions() -> None:
     collection, records = collection_and_records()
     resource, status = case(Kind.IMAGE_GENERATION)

@@ -22,6 +22,7 @@ from contentgen_gateway.records import Record
 from contentgen_gateway.schemas import Listing, Name
 from contentgen_gateway.sharing import SharedWith, list_shares
 from contentgen_gateway.sight import KINDS
+from contentgen_gateway.standing import ignored_annotations
 
 _SHOWN = 30
 
@@ -67,6 +68,7 @@ async def one_job(request: Request, caller: Calling, parts: Using, job_id: Name)
         record=record,
         steps=steps(shown_card.kind, shown_card.phase, shown_card.progress),
         resource=resource,
+        ignored=ignored_annotations(resource) if resource else (),
         conditions=[each | {"means": CONDITIONS.get(each.get("type"), "")} for each in status.get("conditions") or ()],
         phase_means=PHASES.get(shown_card.phase, ""),  # type: ignore[call-overload]  # a phase is its own name
         sheet=await _sheet(parts, record),
