@@ -61,6 +61,10 @@ test-unit: .venv/.ready ## unit tests alone
 test-hostile: .venv/.ready ## every hostile and broken file, both ways: about 10 minutes, build/test/hostile.json (make test takes a sample)
 	@CONTENTGEN_HOSTILE=all $(PYTEST) tests/hostile
 
+.PHONY: fuzz
+fuzz: .venv/.ready ## paths, keys, filters, URLs and owner references: each target for MINUTES=10, with new inputs
+	@PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.fuzz --minutes $(if $(filter file,$(origin MINUTES)),10,$(MINUTES))
+
 .PHONY: test-api
 test-api: .venv/.ready ## the gateway: 100,000 hostile requests, 10,000 of schemathesis, every tenant: about 15 minutes
 	@CONTENTGEN_API=all $(PYTEST) tests/unit/test_gateway_tenants.py tests/unit/test_gateway_hostile.py tests/unit/test_gateway_schema.py

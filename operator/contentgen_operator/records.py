@@ -56,7 +56,6 @@ class Records:
             # Each time, and not only after a push: a crash between the two is made good.
             whole = self._collection.find_one(mine, {"versions": True}) or {}
             self._collection.update_one(mine, {"$set": derived.counted(whole.get("versions") or ())})
-
         if document["adoptedFrom"]:
             self._supersede(document)
 

@@ -226,6 +226,21 @@ def test_a_name_of_two_lists_the_candidates(api: Api, cli: Callable[..., Said]) 
     assert "say which one: lora/avatar or transcript/avatar" in said.err
 
 
+@pytest.mark.parametrize("name", ["..", "a/../b", "x?watch=true", "X", "%2e%2e", "a..b"])
+def test_a_name_that_is_none_is_not_asked_for(api: Api, cli: Callable[..., Said], name: str) -> None:
+    said = cli("why", f"lora/{name}")
+    assert said.code == 1
+    assert said.err.startswith("error: ")
+    assert not [each for each in api.asked if "loratrainings/" in each]
+
+
+def test_a_namespace_that_is_none_is_not_asked_for(api: Api, cli: Callable[..., Said]) -> None:
+    said = cli("why", "lora/it", "-n", "../kube-system")
+    assert said.code == 1
+    assert "'../kube-system' is no valid namespace" in said.err
+    assert api.asked == []
+
+
 def test_a_name_of_none_is_told_with_its_neighbours(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "avatar", completed())
     assert "did you mean lora/avatar?" in cli("why", "avtar").err

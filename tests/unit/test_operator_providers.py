@@ -402,3 +402,56 @@ def test_a_key_may_be_missing_and_may_change(tmp_path: Path) -> None:
 def test_error_texts_are_bounded() -> None:
     for body in ("x" * 10_000, json.dumps({"detail": "x" * 10_000}), json.dumps({"detail": [{"msg": "x" * 10_000}]})):
         assert len(error_text(httpx.Response(400, text=body))) <= 600
+
+
+# Models and ids never change which address is asked.
+
+FOREIGN_MODELS = [
+    "../../x?y#z",
+    "a/../b",
+    "a/..",
+    "a//b",
+    "/a/b",
+    "a/b?x=1",
+    "a/b#",
+    "a/%2e%2e",
+    "A/b",
+    "a/b\n",
+    "a",
+    "",
+]
+FOREIGN_IDS = ["../r2", "r/1", "..", ".", "", "r?x=1", "r#", "r%2f", "r\n", " r", "r" * 129, "\u0661"]
+
+
+@pytest.mark.parametrize("model", [*FOREIGN_MODELS, "workflows/x"])
+async def test_a_model_that_is_no_path_is_refused_before_it_is_paid(fal: Fal, server: Server, model: str) -> None:
+    with pytest.raises(Refused, match="is no model of fal"):
+        await fal.submit(Call(provider="fal", model=model, arguments={}, marker=""))
+    for look in (fal.poll, fal.cancel):
+        with pytest.raises(Unavailable):
+            await look(model, "r1")
+    assert server.seen == []
+
+
+@pytest.mark.parametrize("request_id", FOREIGN_IDS)
+async def test_an_id_that_is_none_is_not_asked_for(
+    fal: Fal, assemblyai: AssemblyAI, server: Server, request_id: str
+) -> None:
+    for look in (fal.poll, fal.cancel, assemblyai.poll):
+        with pytest.raises(Unavailable, match="is no id of a request"):
+            await look(TRAINER, request_id)
+    assert server.seen == []
+
+
+@pytest.mark.parametrize("request_id", FOREIGN_IDS)
+async def test_an_id_that_is_none_is_not_taken_from_an_answer(
+    fal: Fal, assemblyai: AssemblyAI, server: Server, request_id: str
+) -> None:
+    """What was sent may be paid; the history is looked through for it."""
+    server.replies[f"/{TRAINER}"] = (200, {"request_id": request_id})
+    with pytest.raises(MaybeAccepted):
+        await fal.submit(Call(provider="fal", model=TRAINER, arguments={}, marker=""))
+    item = {"request_id": request_id, "json_input": {"images_data_url": f"https://s3/b/{ZIP}"}}
+    good = item | {"request_id": "r1"}
+    server.replies["/v1/models/requests/by-endpoint"] = (200, {"items": [item, good]})
+    assert await fal.find(TRAINER, ZIP, frozenset()) == "r1"

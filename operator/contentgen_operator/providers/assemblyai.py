@@ -18,6 +18,8 @@ from contentgen_operator.providers.base import (
     Refused,
     RequestState,
     RequestView,
+    checked_request_id,
+    is_request_id,
     names_key,
     needed,
     unreadable,
@@ -60,13 +62,14 @@ class AssemblyAI:
             raise _verdict(error) from error
         except ValueError as error:  # an answer that is no transcript: it came after the request was taken
             raise MaybeAccepted("AssemblyAI's reply could not be read") from error
-        if not answer.id:
+        if not is_request_id(answer.id):
             raise MaybeAccepted("AssemblyAI's reply holds no id")
-        return str(answer.id)
+        return answer.id
 
     async def poll(self, model: str, request_id: str) -> RequestView:  # noqa: ARG002 - one model
         """One GET of the transcript, as the whole JSON document that is stored later."""
-        document = await self._read(lambda http: _get_json(http, f"/v2/transcript/{request_id}"))
+        path = f"/v2/transcript/{checked_request_id(request_id)}"
+        document = await self._read(lambda http: _get_json(http, path))
         status = str(document.get("status"))
         if status == "completed":
             return RequestView(state=RequestState.SUCCEEDED, result=document)
@@ -83,7 +86,7 @@ class AssemblyAI:
         parameters = aai.types.ListTranscriptParameters(limit=100)
         listed = await self._read(lambda http: api.list_transcripts(http, parameters))
         found = (str(item.id) for item in listed.transcripts if names_key(str(item.audio_url), marker))
-        return next((each for each in found if each not in known), None)
+        return next((each for each in found if is_request_id(each) and each not in known), None)
 
     async def _read(self, call: Callable[[httpx.Client], T]) -> T:
         try:

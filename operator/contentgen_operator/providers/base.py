@@ -10,11 +10,14 @@ ProviderError
     └── AccessRefused  because of the key or its account (401, 402, 403): somebody has to act
 """
 
+import re
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from contentgen_contract.base import Value
 from contentgen_operator.providers.keyfile import KeyFile
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class ProviderError(Exception):
@@ -135,6 +138,18 @@ class Provider(Protocol):
         an attempt before this one may have had the same input. Raises Unavailable.
         """
         ...
+
+
+def is_request_id(given: object) -> TypeGuard[str]:
+    """Whether a provider's id can stand in a URL's path as one segment: HTTP clients resolve `..`, `?` and `#`."""
+    return isinstance(given, str) and _REQUEST_ID.fullmatch(given) is not None
+
+
+def checked_request_id(given: str) -> str:
+    """The id. Raises Unavailable: the ledger holds something else than what a provider gave."""
+    if not is_request_id(given):
+        raise Unavailable(f"{ascii(given)[:60]} is no id of a request")
+    return given
 
 
 def names_key(url: str, key: str) -> bool:

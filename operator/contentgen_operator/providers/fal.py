@@ -5,13 +5,15 @@ fal-client's own `submit` retries the paid POST up to ten times on timeouts, 429
 is ours, one, on a plain httpx client; fal-client's request handle, whose calls are free, does the rest.
 """
 
+import re
 from typing import Any
 
 import fal_client.client
 import httpx
 from fal_client import AsyncRequestHandle, Completed, InProgress, Queued
-from fal_client.client import FalClientError, FalClientHTTPError
+from fal_client.client import AppId, FalClientError, FalClientHTTPError
 
+from contentgen_contract import patterns
 from contentgen_contract.models import not_found
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
@@ -23,6 +25,9 @@ from contentgen_operator.providers.base import (
     Refused,
     RequestState,
     RequestView,
+    Unavailable,
+    checked_request_id,
+    is_request_id,
     names_key,
     needed,
     seed_marker,
@@ -36,6 +41,7 @@ fal_client.client.MAX_ATTEMPTS = 1
 _TIMEOUT = httpx.Timeout(60, connect=10)
 # Answers about the caller: to take one for the model's failure would be to pay for another attempt.
 _NOT_ABOUT_THE_RESULT = (401, 402, 403, 408, 409, 425, 429)
+_MODEL = re.compile(patterns.MODEL_NAME)
 _READ_ERRORS = (httpx.HTTPError, FalClientError, ValueError, KeyError, TypeError)
 
 
@@ -68,7 +74,9 @@ class Fal:
         await self._paying.aclose()
 
     async def submit(self, call: Call) -> str:
-        """One POST, whatever happens."""
+        """One POST, whatever happens; none to a model whose requests could not be asked for afterwards."""
+        if not _is_model(call.model):
+            raise Refused(_no_model(call.model))
         headers = self._headers(KeyRefused) | {"x-fal-no-retry": "1"}  # else fal retries a failed run, and bills it
         try:
             reply = await self._paying.post(f"{self._queue_url}/{call.model}", json=call.arguments, headers=headers)
@@ -82,7 +90,7 @@ class Fal:
         """One GET of the status; at its end one more for the result."""
         try:
             self._client.headers.update(self._headers())
-            handle = AsyncRequestHandle.from_request_id(self._client, model, request_id)
+            handle = self._handle(model, request_id)
             status = await handle.status(with_logs=True)
             match status:
                 case Queued(position=position):
@@ -108,7 +116,7 @@ class Fal:
         """fal answers 202 to a wish: only its status tells whether the request has ended."""
         try:
             self._client.headers.update(self._headers())
-            handle = AsyncRequestHandle.from_request_id(self._client, model, request_id)
+            handle = self._handle(model, request_id)
             reply = await self._client.put(handle.cancel_url)
         except _READ_ERRORS as error:
             raise unreadable("fal", f"fal could not be asked to cancel: {_short(error)}", _code(error)) from error
@@ -127,21 +135,44 @@ class Fal:
             reply.raise_for_status()
             items = reply.json().get("items", [])
             found = (str(item["request_id"]) for item in items if _has_marker(item, marker))
-            return next((each for each in found if each not in known), None)
+            return next((each for each in found if is_request_id(each) and each not in known), None)
         except _READ_ERRORS as error:
             raise unreadable("fal", f"fal's history could not be read: {_short(error)}", _code(error)) from error
 
+    def _handle(self, model: str, request_id: str) -> AsyncRequestHandle:
+        if not _is_model(model):
+            raise Unavailable(_no_model(model))
+        return AsyncRequestHandle.from_request_id(self._client, model, checked_request_id(request_id))
+
     def _headers(self, refused: type[KeyRefused | AccessRefused] = AccessRefused) -> dict[str, str]:
         return {"Authorization": f"Key {needed(self._key, self.name, refused)}"}
+
+
+def _is_model(model: str) -> bool:
+    """Whether it is the path of a model, and of its requests: fal-client takes these apart."""
+    if not _MODEL.fullmatch(model):
+        return False
+    try:
+        AppId.from_endpoint_id(model)
+    except (ValueError, IndexError):
+        return False
+    return True
+
+
+def _no_model(model: str) -> str:
+    return f"{ascii(model)[:140]} is no model of fal: write it as fal-ai/flux/dev, or by a short name such as flux-dev"
 
 
 def _request_id(reply: httpx.Response, model: str) -> str:
     """The id of an accepted request, else the verdict. Only a 4xx is fal's own word that it took nothing."""
     if reply.is_success:
         try:
-            return _text(reply.json()["request_id"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise MaybeAccepted(f"fal's reply ({reply.status_code}) holds no request_id") from error
+            given = reply.json()["request_id"]
+        except (ValueError, KeyError, TypeError):
+            given = None
+        if not is_request_id(given):
+            raise MaybeAccepted(f"fal's reply ({reply.status_code}) holds no request_id")
+        return given
     text = f"fal answered {reply.status_code}: {error_text(reply)}"
     if reply.status_code == 404:
         text = f"{text}; {not_found(model)}"
@@ -152,12 +183,6 @@ def _request_id(reply: httpx.Response, model: str) -> str:
     if 400 <= reply.status_code < 500 and reply.status_code != 408:
         raise Refused(text)
     raise MaybeAccepted(text)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError("no text")
-    return value
 
 
 def error_text(reply: httpx.Response) -> str:

@@ -1,0 +1,61 @@
+"""Fuzzers of everything that turns names from outside into paths, keys, filters and URLs; `make fuzz`.
+
+Each target has an oracle that does not share code with what it judges, and a corpus: inputs that once were a finding,
+or that a person thought of, as JSON.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
+from hypothesis.strategies import SearchStrategy
+
+CORPORA = Path(__file__).parent / "corpus"
+
+
+@dataclass(frozen=True)
+class Target:
+    """`check` raises for an input that is a finding; inputs are JSON values."""
+
+    name: str
+    inputs: SearchStrategy[Any]
+    check: Callable[[Any], object]
+
+    @property
+    def path(self) -> Path:
+        """The file of the corpus."""
+        return CORPORA / f"{self.name}.json"
+
+    def corpus(self) -> list[Any]:
+        """The kept inputs."""
+        kept: list[Any] = json.loads(self.path.read_text())
+        return kept
+
+    def keep(self, value: Any) -> None:
+        """Add an input to the corpus."""
+        self.path.write_text("[\n" + ",\n".join(map(json.dumps, [*self.corpus(), value])) + "\n]\n")
+
+
+def fuzz(target: Target, examples: int, seed: int | None = None, *, shrink: bool = True) -> None:
+    """Check so many inputs; the same ones each time where there is no seed. Raises what `check` raises, of the smallest
+    input with `shrink`.
+    """
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=seed is None,
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(target.inputs)
+    def run(value: Any) -> None:
+        target.check(value)
+
+    (run if seed is None else seeded(seed)(run))()

@@ -1,0 +1,57 @@
+"""`python -m contentgen_simulation.fuzz --minutes 10`: every target for so long, with new seeds; findings are kept."""
+
+import argparse
+import dataclasses
+import logging
+import secrets
+import sys
+import time
+from typing import Any
+
+from contentgen_simulation.fuzz import Target, fuzz
+from contentgen_simulation.fuzz.targets import TARGETS
+
+_BATCH = 2_000
+
+
+def _run(target: Target, seconds: float) -> bool:
+    """Whether there was a finding; its smallest input goes into the corpus."""
+    failed: list[Any] = []
+    checked = 0
+
+    def check(value: Any) -> None:
+        nonlocal checked
+        checked += 1
+        try:
+            target.check(value)
+        except BaseException:
+            failed.append(value)  # the last one is the smallest
+            raise
+
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        seed = secrets.randbits(32)
+        try:
+            fuzz(dataclasses.replace(target, check=check), _BATCH, seed)
+        except Exception as finding:  # noqa: BLE001 - whatever it is, it is a finding
+            target.keep(failed[-1])
+            print(f"{target.name}: seed {seed}: {failed[-1]!r}: {type(finding).__name__}: {finding}", file=sys.stderr)
+            return True
+    print(f"{target.name}: {checked} inputs, no finding")
+    return False
+
+
+def main() -> None:
+    """Ends with 1 where there was a finding."""
+    names = {target.name: target for target in TARGETS}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10, help="for each target")
+    parser.add_argument("--target", choices=names, action="append", help="these alone")
+    asked = parser.parse_args()
+    logging.disable()  # refusals are what is wanted here
+    chosen = [names[each] for each in asked.target or names]
+    sys.exit(any([_run(target, 60 * asked.minutes) for target in chosen]))  # noqa: C419 - all of them run
+
+
+if __name__ == "__main__":
+    main()
