@@ -175,7 +175,6 @@ async def test_a_worker_leaves_its_outcome_and_reads_its_files(storage: Storage)
     assert httpx.get(storage.provider_get(OWNER, "runs/j/1/prepare-1.json")).content == body
     source = Address("assets", "runs/j/1/prepare-1.json")
     assert httpx.get(storage_of_another(storage).source_get(source, timedelta(minutes=5))).content == body
-    )
     assert httpx.get(storage.plain_url("runs/j/1/prepare-1.json")).status_code == 403, "the bucket is private"
     assert httpx.put(url, content=b"{", headers={"Content-Type": "application/json"}).status_code == 200
     with pytest.raises(InvalidOutcome):
