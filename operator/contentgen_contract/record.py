@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from contentgen_contract.models import model_of
 from contentgen_contract.names import Phase, Reason
+from contentgen_contract.signatures import unsigned
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, TranscriptionSpec
 
 Document = dict[str, Any]
@@ -55,7 +56,7 @@ def config(spec: Spec) -> Document:
             return {
                 "model": model_of(spec),
                 "prompt": spec.prompt,
-                "loras": [each.model_dump(mode="json", by_alias=True) for each in spec.loras],
+                "loras": [unsigned(each.model_dump(mode="json", by_alias=True)) for each in spec.loras],
             } | spec.image.model_dump(mode="json", by_alias=True)
         case TranscriptionSpec():
             return {"model": model_of(spec)} | spec.options.model_dump(mode="json", by_alias=True)

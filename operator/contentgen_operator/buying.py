@@ -5,6 +5,7 @@ from datetime import datetime
 
 from contentgen_contract import keys, ownership
 from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Stage
+from contentgen_contract.signatures import unsigned
 from contentgen_operator import kinds
 from contentgen_operator.case import Case, Doing
 from contentgen_operator.observed import Observed
@@ -175,7 +176,8 @@ def _store_result(case: Case, purchase: Purchase, result: dict[str, object]) -> 
     plan = start(case.model_copy(update={"run": first}), Stage.COLLECT, collecting("the provider has finished"), 1)
     # The job that first asked, as the ledger has it: one that was deleted since may have bought what this run takes.
     buyer = ownership.of_job(case.kind, purchase.job_id, ())
-    store = StoredDocument(owner=buyer, key=key, document=dict(result))
+    document = unsigned(result, needed=kinds.fetched_under(case.kind))
+    store = StoredDocument(owner=buyer, key=key, document=document)
     return plan.model_copy(update={"moves": (move,), "store": store, "finalizer": case.resource.deletes_files})
 
 

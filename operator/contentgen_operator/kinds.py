@@ -57,6 +57,11 @@ def has_prepare(kind: Kind) -> bool:
     return kind is not Kind.IMAGE_GENERATION
 
 
+def fetched_under(kind: Kind) -> frozenset[str]:
+    """The names under which the provider's answer has URLs that the collect stage fetches, whoever signed them."""
+    return frozenset() if kind is Kind.TRANSCRIPTION else frozenset({"url"})
+
+
 def provider_of(kind: Kind) -> str:
     """The provider that a kind pays."""
     return "assemblyai" if kind is Kind.TRANSCRIPTION else "fal"

@@ -17,6 +17,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from contentgen_contract import indexes
 from contentgen_contract.names import Kind
+from contentgen_contract.signatures import unsigned
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
 
 Document = dict[str, Any]
@@ -86,7 +87,8 @@ class Ledger:
 
     async def move(self, move: Move) -> Purchase | None:
         """Compare and set; the purchase as it is now, or None where it was not in `source` any more."""
-        update = {"state": move.target.value} | {_camel(name): value for name, value in move.changes.items()}
+        # A provider's words may repeat the URL that was signed for it.
+        update = {"state": move.target.value} | {_camel(name): unsigned(value) for name, value in move.changes.items()}
         where = {"_id": str(move.key), "state": move.source.value}
         moved = await asyncio.to_thread(
             self._collection.find_one_and_update, where, {"$set": update}, return_document=ReturnDocument.AFTER

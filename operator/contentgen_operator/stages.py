@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from contentgen_contract import keys
 from contentgen_contract.names import VERDICTS, Reason, Stage
 from contentgen_contract.orders import Outcome, StoredFile
+from contentgen_contract.signatures import unsigned_text
 from contentgen_contract.status import MAX_LOGS, JobRef, RunStatus, StageLog
 from contentgen_operator import kinds
 from contentgen_operator.case import Case, Doing
@@ -50,7 +51,7 @@ def with_log(run: RunStatus, stage: Stage, text: str) -> RunStatus:
     """The run with what the current attempt of a stage said last."""
     if not text:
         return run
-    said = StageLog(stage=stage, attempt=run.stage_attempt, text=text)
+    said = StageLog(stage=stage, attempt=run.stage_attempt, text=unsigned_text(text))
     others = [each for each in run.logs if (each.stage, each.attempt) != (said.stage, said.attempt)]
     return run.model_copy(update={"logs": tuple([*others, said][-MAX_LOGS:])})
 

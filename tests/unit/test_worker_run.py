@@ -45,6 +45,7 @@ from contentgen_contract.orders import (
     UploadRequest,
 )
 from contentgen_contract.story import human_bytes
+from contentgen_worker import log
 from contentgen_worker.errors import DeskRefused, OwnFileMissing, Retryable, Unreachable
 from contentgen_worker.fetch import Bounds, Fetcher, system_tls
 from contentgen_worker.guard import Guard
@@ -887,6 +888,22 @@ def test_collect_stores_a_transcript(world: World) -> None:
     vtt = world.stored["transcript.vtt"][0].decode()
     assert vtt.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:00.750\n<v Speaker A>Hello there.")
     assert "Hi &amp; &lt;welcome&gt;" in vtt
+
+
+def test_a_transcript_is_stored_without_the_signature_of_its_sound(world: World) -> None:
+    sound = "https://s3.example/assets/transcripts/a/b/audio.flac"
+    query = "X-Amz-Credential=id&X-Amz-Signature=secret"
+    collect_transcript(world, TRANSCRIPT | {"audio_url": f"{sound}?{query}", "id": "t2"})
+    assert world.run().succeeded
+    stored = world.stored["transcript.json"][0]
+    assert json.loads(stored)["audio_url"] == sound
+    assert b"X-Amz" not in stored
+
+
+def test_an_outcome_repeats_no_signature(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "tail", lambda: "GET https://s3.example/a?X-Amz-Signature=secret: 403")
+    collect_transcript(world, TRANSCRIPT)
+    assert world.run().log == "GET https://s3.example/a: 403"
 
 
 def test_only_the_formats_asked_for(world: World) -> None:

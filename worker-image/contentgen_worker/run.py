@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from contentgen_contract.names import Kind, Reason, Stage
 from contentgen_contract.orders import Outcome, WorkOrder
+from contentgen_contract.signatures import unsigned_text
 from contentgen_worker import log
 from contentgen_worker.desk import Desk
 from contentgen_worker.errors import MESSAGE_LIMIT, Retryable, Verdict
@@ -48,7 +49,9 @@ def run(stage: Stage, settings: Settings) -> Outcome:
         shop = Workshop(order, Path(scratch), _fetcher(order, settings), uploader, steps, settings.vision_model)
         outcome = _outcome(shop, _work(stage, order.kind))
         log.event("outcome", **_verdict(outcome))
-        outcome = outcome.model_copy(update={"log": log.tail()})
+        outcome = outcome.model_copy(
+            update={"log": unsigned_text(log.tail()), "message": unsigned_text(outcome.message)}
+        )
         uploader.put_outcome(order.outcome_url, outcome, lambda: desk.order().outcome_url)
         messenger.wake()
     return outcome

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from contentgen_contract.base import Value
 from contentgen_contract.names import Reason, Step
 from contentgen_contract.orders import TranscriptFacts
+from contentgen_contract.signatures import unsigned
 from contentgen_contract.spec import TranscriptFormat, TranscriptionSpec
 from contentgen_worker.errors import Verdict
 from contentgen_worker.files import JSON, TEXT, Output
@@ -74,7 +75,7 @@ def _outputs(answer: dict[str, Any], transcript: _Transcript, formats: set[Trans
         TranscriptFormat.VTT: ("transcript.vtt", "text/vtt", vtt(shown)),
     }
     return [
-        Output.of_bytes("transcript.json", JSON, json.dumps(answer, ensure_ascii=False, indent=1).encode()),
+        Output.of_bytes("transcript.json", JSON, json.dumps(unsigned(answer), ensure_ascii=False, indent=1).encode()),
         Output.of_bytes("transcript.txt", TEXT, _plain(transcript).encode()),
         *(
             Output.of_bytes(name, content_type, text.encode())
