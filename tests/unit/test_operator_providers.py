@@ -161,10 +161,9 @@ async def test_assemblyai_posts_once_and_judges(
 
 
 async def test_a_model_that_fal_does_not_have_is_named_with_those_that_there_are(fal: Fal, server: Server) -> None:
-    server.replies["/sdxl"] = (404, {"detail": "Not Found"})
     with pytest.raises(Refused) as caught:
         await fal.submit(TRAINING.model_copy(update={"model": "sdxl"}))
-    assert str(caught.value).startswith("fal answered 404: Not Found; there is no model 'sdxl'; the short names are ")
+    assert str(caught.value).startswith("there is no model 'sdxl'; the short names are ")
     assert "flux-schnell" in str(caught.value)
     with pytest.raises(Refused, match=r"did you mean fal-ai/flux/schnell\?$"):
         await fal.submit(TRAINING.model_copy(update={"model": "fal-ai/flux/schnel"}))
@@ -425,7 +424,7 @@ FOREIGN_IDS = ["../r2", "r/1", "..", ".", "", "r?x=1", "r#", "r%2f", "r\n", " r"
 
 @pytest.mark.parametrize("model", [*FOREIGN_MODELS, "workflows/x"])
 async def test_a_model_that_is_no_path_is_refused_before_it_is_paid(fal: Fal, server: Server, model: str) -> None:
-    with pytest.raises(Refused, match="is no model of fal"):
+    with pytest.raises(Refused, match="there is no model"):
         await fal.submit(Call(provider="fal", model=model, arguments={}, marker=""))
     for look in (fal.poll, fal.cancel):
         with pytest.raises(Unavailable):

@@ -160,7 +160,7 @@ def _is_model(model: str) -> bool:
 
 
 def _no_model(model: str) -> str:
-    return f"{ascii(model)[:140]} is no model of fal: write it as fal-ai/flux/dev, or by a short name such as flux-dev"
+    return f"{not_found(model[:140])}; a full name is written as fal-ai/flux/dev"
 
 
 def _request_id(reply: httpx.Response, model: str) -> str:
