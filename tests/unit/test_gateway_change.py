@@ -271,6 +271,15 @@ async def test_an_adopted_lora_is_guarded_like_one_that_was_trained_here(world: 
     assert (await delete(world, later, force=True)).status_code == 202
 
 
+async def test_a_forged_key_tells_nothing_of_another_namespaces_lora(world: ClusterWorld) -> None:
+    """A record's keys come from a status, which a tenant may have written."""
+    theirs = world.job(1, namespace="blue")
+    world.job(2, Kind.IMAGE_GENERATION, namespace="blue", uses=[theirs])
+    forged = {"version": 1, "s3Key": f"loras/bob/{theirs}/v1/model.safetensors"}
+    mine = there(world, status("Completed", "Completed"), 3, versions=[forged])
+    assert (await delete(world, mine)).status_code == 202, "not even their number is told"
+
+
 async def test_statistics_name_what_the_guard_names_while_it_is_being_drawn(world: ClusterWorld) -> None:
     job = there(world, status("Completed", "Completed"))
     picture = world.job(
