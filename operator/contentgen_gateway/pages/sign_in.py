@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse
 
 from contentgen_contract.names import GATEWAY_AUDIENCE
 from contentgen_gateway import csrf
-from contentgen_gateway.pages.render import THEME, THEMES, behind_tls, render
+from contentgen_gateway.pages.render import THEME, THEMES, render
 from contentgen_gateway.parts import Using
 from contentgen_gateway.problems import Problem
 
@@ -46,16 +46,16 @@ async def sign_in(
             request, next, wrong="This is not a token that the cluster gave for the gateway, or it has expired."
         )
     response = RedirectResponse(_inside(next), HTTPStatus.SEE_OTHER)
-    response.set_cookie(csrf.SESSION, token, path="/", httponly=True, samesite="strict", secure=behind_tls(request))
-    response.delete_cookie(csrf.VISITOR, path="/")
+    csrf.set_cookie(request, response, csrf.SESSION, token)
+    csrf.delete_cookie(request, response, csrf.VISITOR)
     return response
 
 
 @router.post("/sign-out", dependencies=[Depends(csrf.check)])
-async def sign_out() -> Response:
+async def sign_out(request: Request) -> Response:
     """The browser forgets the token."""
     response = RedirectResponse("/sign-in?said=signed-out", HTTPStatus.SEE_OTHER)
-    response.delete_cookie(csrf.SESSION, path="/")
+    csrf.delete_cookie(request, response, csrf.SESSION)
     return response
 
 
@@ -69,7 +69,7 @@ async def choose_theme(
     response = RedirectResponse(_inside(next), HTTPStatus.SEE_OTHER)
     chosen = theme if theme in THEMES else THEMES[0]
     response.set_cookie(
-        THEME, chosen, max_age=_A_YEAR, path="/", httponly=True, samesite="lax", secure=behind_tls(request)
+        THEME, chosen, max_age=_A_YEAR, path="/", httponly=True, samesite="lax", secure=request.state.by_tls
     )
     return response
 
