@@ -6,10 +6,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from contentgen_contract.names import GATEWAY_AUDIENCE
 from contentgen_gateway import metrics
 from contentgen_gateway.problems import Problem
+from contentgen_gateway.signed_out import SignedOut, expiry
 from contentgen_runtime.kube import KubeApi
 
 _REMEMBERED_SECONDS = 60.0
@@ -38,8 +40,9 @@ ANYBODY = Caller("anybody")
 class Callers:
     """Tokens to callers, remembered for a minute; of too many, the one used longest ago is forgotten."""
 
-    def __init__(self, kube: KubeApi, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, kube: KubeApi, signed_out: SignedOut, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
+        self._signed_out = signed_out
         self._clock = clock
         self._known: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
 
@@ -56,11 +59,26 @@ class Callers:
         review = await self._kube.review_token(token, GATEWAY_AUDIENCE)
         try:
             caller = _of(review)
+            await self._refuse_signed_out(digest)
         except Problem:
             self._known.pop(digest, None)
             raise
         self._remember(digest, caller)
         return caller
+
+    async def _refuse_signed_out(self, digest: str) -> None:
+        if await self._signed_out.has(digest):
+            raise unauthenticated("somebody has signed out with this token")
+
+    async def sign_out(self, token: str) -> None:
+        """Refuse a token: here at once, at other replicas within a minute. One that is not good is let be."""
+        try:
+            await self.caller(token)
+        except Problem:
+            return
+        digest = _digest(token)
+        await self._signed_out.add(digest, expiry(token, datetime.now(UTC)))
+        self._known.pop(digest, None)
 
     def _remember(self, digest: str, caller: Caller) -> None:
         self._known[digest] = (self._clock(), caller)

@@ -22,6 +22,7 @@ from contentgen_gateway.callers import Caller, Callers
 from contentgen_gateway.health import metrics_app
 from contentgen_gateway.rates import Buckets, network_of
 from contentgen_gateway.shell import CLIENTS_OF_A_PEER
+from contentgen_gateway.signed_out import SignedOut
 from contentgen_runtime import servers
 from contentgen_simulation.gateway import GatewayWorld
 
@@ -148,7 +149,7 @@ async def test_who_is_signed_in_stays_so_while_the_kubernetes_api_is_away() -> N
     """Counted by name, not with all who are unknown, when the minute is over and the review does not come."""
     world = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=30)
     clock = Clock()
-    callers = Callers(world.api, clock=clock)
+    callers = Callers(world.api, SignedOut(world.database["signed-out"]), clock=clock)
     await callers.caller("ann")
     clock.now += 61
     world.api.review_token = away  # type: ignore[method-assign]
@@ -164,7 +165,8 @@ async def away(*_: object) -> Any:
 async def test_of_too_many_tokens_those_used_longest_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not all of them at once: nobody is counted with the unknown because somebody else has many tokens."""
     monkeypatch.setattr("contentgen_gateway.callers._REMEMBERED", 10)
-    callers = Callers(GatewayWorld(ANN).api)
+    world = GatewayWorld(ANN)
+    callers = Callers(world.api, SignedOut(world.database["signed-out"]))
     await callers.caller("ann")
     for number in range(50):
         await callers.caller(f"token-{number}")

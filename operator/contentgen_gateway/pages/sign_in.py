@@ -1,17 +1,21 @@
 """Signing in with a token of the cluster, signing out, and how the pages should look."""
 
+import logging
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
+from pymongo.errors import PyMongoError
 
 from contentgen_contract.names import GATEWAY_AUDIENCE
 from contentgen_gateway import csrf
 from contentgen_gateway.pages.render import THEME, THEMES, render
 from contentgen_gateway.parts import Using
 from contentgen_gateway.problems import Problem
+from contentgen_runtime.kube import API_ERRORS
 
+_log = logging.getLogger(__name__)
 _LONGEST = 3800  # browsers drop a cookie of more than 4 KiB, silently
 _A_YEAR = 31536000
 
@@ -52,8 +56,13 @@ async def sign_in(
 
 
 @router.post("/sign-out", dependencies=[Depends(csrf.check)])
-async def sign_out(request: Request) -> Response:
-    """The browser forgets the token."""
+async def sign_out(request: Request, parts: Using) -> Response:
+    """The browser forgets the token, and the gateway refuses it from now on, whoever brings it."""
+    if token := csrf.session(request):
+        try:
+            await parts.callers.sign_out(token)
+        except (PyMongoError, *API_ERRORS) as error:
+            _log.warning("a sign-out is known to its browser alone: %s: %s", type(error).__name__, str(error)[:200])
     response = RedirectResponse("/sign-in?said=signed-out", HTTPStatus.SEE_OTHER)
     csrf.delete_cookie(request, response, csrf.SESSION)
     return response
