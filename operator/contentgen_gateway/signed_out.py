@@ -13,7 +13,7 @@ _UNKNOWN = timedelta(days=366)
 
 
 class SignedOut:
-    """The collection `signed-out`: digests of tokens until they expire. pymongo is synchronous: calls run in threads."""
+    """The collection `signed-out`: digests of tokens until they expire. Synchronous calls run in a thread."""
 
     def __init__(self, collection: Collection[dict[str, Any]]) -> None:
         self._collection = collection
