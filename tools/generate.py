@@ -156,8 +156,8 @@ def metrics_md() -> str:
     ]
     return (
         _MARKDOWN_HEADER + introduction + "\n" + _table(head, rows) + "\n## The gateway's\n\n"
-        "At `/metrics` of the Service `contentgen-gateway-metrics`, on a port that neither the gateway's own Service nor its "
-        "Ingress has. Routes are templates; no label names a caller.\n\n" + _table(head, gateway)
+        "At `/metrics` of the Service `contentgen-gateway-metrics`, on a port that neither the gateway's own Service "
+        "nor its Ingress has. Routes are templates; no label names a caller.\n\n" + _table(head, gateway)
     )
 
 

@@ -20,6 +20,7 @@ from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
+from contentgen_gateway.signed_out import SignedOut
 from contentgen_gateway.transcript_index import TranscriptIndex
 from contentgen_runtime import logs, mongo
 from contentgen_runtime.kube import KubeApi
@@ -86,7 +87,7 @@ def assemble(settings: Settings, kube: KubeApi) -> Parts:
     live = Live(over=indexer.note)
     return Parts(
         settings=settings,
-        callers=Callers(kube),
+        callers=Callers(kube, SignedOut(database["signed-out"])),
         access=access,
         records=records,
         purchases=Purchases(database["ledger"]),

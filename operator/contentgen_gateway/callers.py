@@ -3,11 +3,15 @@
 import hashlib
 import math
 import time
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from contentgen_contract.names import GATEWAY_AUDIENCE
 from contentgen_gateway import metrics
 from contentgen_gateway.problems import Problem
+from contentgen_gateway.signed_out import SignedOut, expiry
 from contentgen_runtime.kube import KubeApi
 
 _REMEMBERED_SECONDS = 60.0
@@ -34,24 +38,53 @@ ANYBODY = Caller("anybody")
 
 
 class Callers:
-    """Tokens to callers, remembered for a minute."""
+    """Tokens to callers, remembered for a minute; of too many, the one used longest ago is forgotten."""
 
-    def __init__(self, kube: KubeApi) -> None:
+    def __init__(self, kube: KubeApi, signed_out: SignedOut, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
-        self._known: dict[str, tuple[float, Caller]] = {}
+        self._signed_out = signed_out
+        self._clock = clock
+        self._known: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     async def caller(self, token: str) -> Caller:
         """Whose token it is. Raises Problem 401."""
         digest = _digest(token)
         asked, caller = self._known.get(digest, (-math.inf, ANYBODY))
-        if time.monotonic() - asked < _REMEMBERED_SECONDS:
+        if self._clock() - asked < _REMEMBERED_SECONDS:
+            self._known.move_to_end(digest)
             return caller
-        self._known.pop(digest, None)
-        caller = _of(await self._kube.review_token(token, GATEWAY_AUDIENCE))
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[digest] = (time.monotonic(), caller)
+        review = await self._kube.review_token(token, GATEWAY_AUDIENCE)
+        try:
+            caller = _of(review)
+            await self._refuse_signed_out(digest)
+        except Problem:
+            self._known.pop(digest, None)
+            raise
+        self._remember(digest, caller)
         return caller
+
+    async def _refuse_signed_out(self, digest: str) -> None:
+        if await self._signed_out.has(digest):
+            raise unauthenticated("somebody has signed out with this token")
+
+    async def sign_out(self, token: str) -> None:
+        """Refuse a token: here at once, at other replicas within a minute. One that is not good is let be."""
+        try:
+            await self.caller(token)
+        except Problem:
+            return
+        digest = _digest(token)
+        await self._signed_out.add(digest, expiry(token, datetime.now(UTC)))
+        self._known.pop(digest, None)
+
+    def _remember(self, digest: str, caller: Caller) -> None:
+        self._known[digest] = (self._clock(), caller)
+        self._known.move_to_end(digest)
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
 
     def last_known(self, token: str) -> Caller | None:
         """Whose token it was when that was asked last, however long ago: to count by, and to allow nothing."""

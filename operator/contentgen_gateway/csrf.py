@@ -10,14 +10,15 @@ import secrets
 from typing import cast
 
 from fastapi import Request, Response
+from starlette.requests import HTTPConnection
 
 from contentgen_contract.addresses import parts_of
 from contentgen_gateway.problems import Problem
 
 SESSION = "contentgen-session"
-"""Holds the token of a browser that signed in; HttpOnly, SameSite=Strict, Secure wherever there is TLS."""
+"""Cookie with the token of a browser that signed in, under the name that `cookie_name` makes of this."""
 VISITOR = "contentgen-visitor"
-"""Random bytes of a browser that has not signed in."""
+"""Cookie with random bytes of a browser that has not signed in, likewise."""
 FIELD = "csrf"
 HEADER = "X-CSRF-Token"
 _FORM = "application/x-www-form-urlencoded"
@@ -25,15 +26,42 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 _BYTES = 24
 
 
+def cookie_name(request: HTTPConnection, name: str) -> str:
+    """With the prefix `__Host-` by TLS: browsers take such a cookie by TLS alone, from this very host and for it alone.
+
+    Only that name is read then, so that a neighbouring host or plain HTTP cannot plant a session. By plain HTTP
+    browsers refuse the prefix.
+    """
+    return f"__Host-{name}" if request.state.by_tls else name
+
+
+def set_cookie(request: HTTPConnection, response: Response, name: str, value: str) -> None:
+    """A cookie for the time of the browser's session that no script and no other site's page can use."""
+    by_tls = request.state.by_tls
+    name = cookie_name(request, name)
+    response.set_cookie(name, value, path="/", httponly=True, samesite="strict", secure=by_tls)
+
+
+def delete_cookie(request: HTTPConnection, response: Response, name: str) -> None:
+    """The browser forgets it."""
+    by_tls = request.state.by_tls
+    response.delete_cookie(cookie_name(request, name), path="/", httponly=True, samesite="strict", secure=by_tls)
+
+
+def session(request: HTTPConnection) -> str | None:
+    """The token of a browser that signed in."""
+    return request.cookies.get(cookie_name(request, SESSION))
+
+
 def token(request: Request) -> str:
     """What a form on this page carries. A browser without any cookie of ours gets one with the page (`remember`)."""
     return _of(_seed(request) or _fresh(request))
 
 
-def remember(request: Request, response: Response, *, secure: bool) -> None:
+def remember(request: Request, response: Response) -> None:
     """Give a browser what its token was made of."""
     if _seed(request) is None and (fresh := getattr(request.state, "visitor", None)):
-        response.set_cookie(VISITOR, fresh, path="/", httponly=True, samesite="strict", secure=secure)
+        set_cookie(request, response, VISITOR, fresh)
 
 
 def _host_of(origin: str) -> str | None:
@@ -66,7 +94,7 @@ async def check(request: Request) -> None:
 
 
 def _seed(request: Request) -> str | None:
-    return request.cookies.get(SESSION) or request.cookies.get(VISITOR)
+    return session(request) or request.cookies.get(cookie_name(request, VISITOR))
 
 
 def _fresh(request: Request) -> str:

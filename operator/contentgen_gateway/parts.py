@@ -58,7 +58,7 @@ async def _parts(request: Request) -> Parts:
 
 def token_of(request: HTTPConnection) -> str | None:
     """The token that a request brings, whatever it is worth."""
-    return _bearer(request) or request.cookies.get(csrf.SESSION)
+    return _bearer(request) or csrf.session(request)
 
 
 def _bearer(request: HTTPConnection) -> str | None:
@@ -86,7 +86,7 @@ async def _who(request: Request, parts: Parts) -> Caller:
         return ANYBODY
     if token := _bearer(request):
         return await parts.callers.caller(token)
-    if cookie := request.cookies.get(csrf.SESSION):
+    if cookie := csrf.session(request):
         await csrf.check(request)
         return await parts.callers.caller(cookie)
     raise unauthenticated("a bearer token is needed")

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
         "Token", description="None lets everybody do everything, and says so on every page: for the sandbox alone."
     )
     gateway_url: str = Field("", description="Where people reach it, such as https://content.example.com.")
+    gateway_external_tls: bool = Field(
+        False, description="Something before it ends TLS, so browsers are told that TLS is all there is."
+    )
     gateway_files_endpoint: str = Field(
         "", description="Where people's browsers reach the bucket, if not at s3_public_endpoint."
     )

@@ -26,6 +26,8 @@ from contentgen_gateway.problems import Problem
 from contentgen_gateway.rates import Buckets, network_of
 from contentgen_gateway.untyped import Untyped
 
+CLIENTS_OF_A_PEER = 10
+"""Before sign-in the clients of one peer, such as an ingress, together have the rate of so many."""
 PROBES = frozenset({"/health", "/ready"})
 """What the kubelet asks for: neither counted among the requests nor limited."""
 
@@ -40,6 +42,7 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+_LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
@@ -51,9 +54,17 @@ def install(app: FastAPI, parts: Parts) -> None:
     app.add_middleware(Timed, seconds=settings.gateway_request_seconds, lifecycle=parts.lifecycle)
     buckets = Buckets(settings.gateway_requests_per_second, settings.gateway_burst)
     known = None if settings.gateway_sign_in == "None" else parts.callers
-    app.add_middleware(Metered, buckets=buckets, callers=known)
+    app.add_middleware(
+        Metered,
+        buckets=buckets,
+        peers=Buckets(
+            settings.gateway_requests_per_second * CLIENTS_OF_A_PEER, settings.gateway_burst * CLIENTS_OF_A_PEER
+        ),
+        callers=known,
+        hops=not settings.gateway_trusted_proxies,
+    )
     app.add_middleware(Watched)
-    app.add_middleware(Headed, secure=settings.gateway_url.startswith("https://"))
+    app.add_middleware(Headed, tls=settings.gateway_external_tls or settings.gateway_url.startswith("https://"))
 
 
 class Watched:
@@ -129,31 +140,44 @@ def _shown(path: str) -> str:
 
 
 class Metered:
-    """Whoever asks too often is told when to come again: by the caller's name, by the address before sign-in.
+    """Rate limit: by the caller's name, and before sign-in by the client's address.
 
+    Without trusted proxies the client of an ingress is the last hop of X-Forwarded-For, which the ingress appends. A
+    peer that is no ingress can make hops up, so all clients of one peer together have the rate of `CLIENTS_OF_A_PEER`.
     `callers` is None where there is no sign-in.
     """
 
-    def __init__(self, app: ASGIApp, buckets: Buckets, callers: Callers | None) -> None:
+    def __init__(self, app: ASGIApp, buckets: Buckets, peers: Buckets, callers: Callers | None, *, hops: bool) -> None:
         self._app = app
         self._buckets = buckets
+        self._peers = peers
         self._callers = callers
+        self._hops = hops
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass it on if there is a token in the bucket."""
         if scope["type"] == "http" and scope["path"] not in PROBES:
-            by, name = self._who(HTTPConnection(scope))
-            if wait := self._buckets.take(f"{by} {name}"):
+            by, wait = self._wait(HTTPConnection(scope))
+            if wait:
                 metrics.refused.labels(by).inc()
                 await _too_many(scope, wait)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _who(self, request: HTTPConnection) -> tuple[str, str]:
+    def _wait(self, request: HTTPConnection) -> tuple[str, float]:
+        """What a request is counted by, and the seconds until it may come; 0 where it may now."""
         token = token_of(request)
         if self._callers is not None and token and (caller := self._callers.last_known(token)):
-            return "caller", caller.name
-        return "address", network_of(request.client.host if request.client else "")
+            return "caller", self._buckets.take(f"caller {caller.name}")
+        peer = network_of(request.client.host if request.client else "")
+        hop = self._hop(request)
+        wait = self._buckets.take(f"address {peer} {hop}")
+        return "address", wait or (self._peers.take(peer) if hop else 0.0)
+
+    def _hop(self, request: HTTPConnection) -> str:
+        """Whom an ingress says that it asks for; empty without one."""
+        hops = request.headers.getlist("x-forwarded-for") if self._hops else []
+        return network_of(hops[-1].rpartition(",")[2].strip()) if hops else ""
 
 
 def _too_many(scope: Scope, wait: float) -> ASGIApp:
@@ -235,18 +259,34 @@ class Timed:
 class Headed:
     """What browsers may do with an answer: nothing, unless the answer says otherwise."""
 
-    def __init__(self, app: ASGIApp, *, secure: bool) -> None:
+    def __init__(self, app: ASGIApp, *, tls: bool) -> None:
         self._app = app
-        self._headers = _HEADERS | (_HSTS if secure else {})
+        self._tls = tls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on, and complete the answer's headers."""
+        """Pass it on, and complete the answer's headers. Says in `state.by_tls` whether the browser came by TLS."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        by_tls = scope.setdefault("state", {})["by_tls"] = _by_tls(scope, told=self._tls)
+        added = _HEADERS | (_HSTS if by_tls else {})
 
         async def headed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(raw=message["headers"])
-                for name, value in self._headers.items():
+                for name, value in added.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        await self._app(scope, receive, headed if scope["type"] == "http" else send)
+        await self._app(scope, receive, headed)
+
+
+def _by_tls(scope: Scope, *, told: bool) -> bool:
+    """By the scheme, which uvicorn takes from X-Forwarded-Proto of a trusted proxy alone, or as the settings say it.
+
+    To this machine itself (kubectl port-forward) plain HTTP is plain HTTP, whatever the settings say.
+    """
+    if scope.get("scheme") == "https":
+        return True
+    host = Headers(scope=scope).get("host", "")
+    return told and host not in _LOCAL and host.rpartition(":")[0] not in _LOCAL

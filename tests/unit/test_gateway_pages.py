@@ -1,14 +1,18 @@
 """The pages' frame: signing in, who is let in, tokens of forms, headers, files, problems; and what hostile names do."""
 
+import base64
 import hashlib
 import itertools
+import json
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pymongo.errors import ServerSelectionTimeoutError
 
 from contentgen_contract.names import Kind, Reason
 from contentgen_contract.reasons import REASONS
@@ -124,6 +128,67 @@ async def test_signing_out_forgets_the_token(world: GatewayWorld) -> None:
         answer = await ann.post("/sign-out", data={"csrf": form_token(await ann.get("/"))})
     assert answer.status_code == 303
     assert re.search(rf'{csrf.SESSION}="";.*Max-Age=0', answer.headers["set-cookie"])
+
+
+def jwt(expires: object) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps({"exp": expires}).encode()).decode().rstrip("=")
+    return f"head.{payload}.signature"
+
+
+async def sign_out(world: GatewayWorld, token: str) -> httpx.Response:
+    async with browser(world, token) as person:
+        return await person.post("/sign-out", data={"csrf": form_token(await person.get("/sign-in"))})
+
+
+async def test_a_token_that_was_signed_out_is_worth_nothing_here(world: GatewayWorld) -> None:
+    """Neither as a stolen cookie nor as a bearer token, here and at a replica that starts now; another one is."""
+    assert (await sign_out(world, "ann")).status_code == 303
+    replica = GatewayWorld(ANN, database=world.database)
+    for place in (world, replica):
+        async with browser(place, "ann", Accept="application/json") as thief, place.client("ann") as program:
+            for client in (thief, program):
+                answer = await client.get("/api/jobs")
+                assert answer.status_code == 401
+                assert "signed out" in answer.json()["detail"]
+        async with place.client("bob") as bob:
+            assert (await bob.get("/api/jobs")).status_code == 200
+
+
+async def test_of_a_signed_out_token_only_a_digest_is_kept_until_it_expires() -> None:
+    world = GatewayWorld(ANN)
+    late, soon = int(datetime.now(UTC).timestamp()) + 3600, 1
+    for token in (jwt(soon), jwt(late)):
+        await sign_out(world, token)
+    (kept,) = world.database["signed-out"].find()
+    assert kept["until"] == datetime.fromtimestamp(late, UTC)
+    assert "signature" not in repr(kept)
+
+
+@pytest.mark.parametrize("token", [jwt(10**30), jwt(None), jwt("x"), jwt(-1e308), "a.b.c", "a.e30.c", "a.bnVsbA.c"])
+async def test_whatever_a_token_says_of_its_end_it_can_be_signed_out(token: str) -> None:
+    world = GatewayWorld(ANN)
+    async with world.client(token) as thief:
+        assert (await thief.get("/api/jobs")).status_code == 200
+        assert (await sign_out(world, token)).status_code == 303
+        assert (await thief.get("/api/jobs")).status_code == 401
+
+
+async def test_who_has_no_good_token_signs_out_nothing(world: GatewayWorld) -> None:
+    assert (await sign_out(world, "unknown")).status_code == 303
+    assert world.database["signed-out"].find_one() is None
+
+
+async def test_a_browser_forgets_its_token_while_mongodb_is_away(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise ServerSelectionTimeoutError("no server")
+
+    monkeypatch.setattr(type(world.database["signed-out"]), "update_one", away)
+    answer = await sign_out(world, "ann")
+    assert answer.status_code == 303
+    assert "Max-Age=0" in answer.headers["set-cookie"]
+    assert "ServerSelectionTimeoutError" in caplog.text
 
 
 @pytest.mark.parametrize("given", [None, "", "0" * 64])

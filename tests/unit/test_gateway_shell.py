@@ -18,8 +18,11 @@ from starlette.responses import StreamingResponse
 
 from contentgen_gateway import metrics
 from contentgen_gateway.app import document
+from contentgen_gateway.callers import Caller, Callers
 from contentgen_gateway.health import metrics_app
 from contentgen_gateway.rates import Buckets, network_of
+from contentgen_gateway.shell import CLIENTS_OF_A_PEER
+from contentgen_gateway.signed_out import SignedOut
 from contentgen_runtime import servers
 from contentgen_simulation.gateway import GatewayWorld
 
@@ -110,6 +113,67 @@ async def test_tokens_are_not_tried_out_endlessly() -> None:
             codes.append((await nobody.get("/api/jobs")).status_code)
     assert codes == [401] * 3 + [429] * 2
     assert value("contentgen_gateway_sign_ins_refused_total") == before + 3
+
+
+async def tried(world: GatewayWorld, token: str, headers: dict[str, str]) -> int:
+    async with world.client(token) as client:
+        return (await client.get("/api/jobs", headers=headers)).status_code
+
+
+async def test_one_client_behind_an_ingress_does_not_lock_out_the_others() -> None:
+    """An ingress appends whom it saw, last; what its client wrote before that says nothing."""
+    world = GatewayWorld(ANN, BOB, gateway_requests_per_second=0.1, gateway_burst=3)
+    bad = [await tried(world, f"unknown-{n}", {"X-Forwarded-For": f"192.0.2.{n}, 198.51.100.1"}) for n in range(20)]
+    assert bad == [401] * 3 + [429] * 17
+    assert await tried(world, "ann", {"X-Forwarded-For": "198.51.100.2"}) == 200
+    assert await tried(world, "bob", {"X-Forwarded-For": "198.51.100.1, 198.51.100.3"}) == 200
+
+
+async def test_who_makes_up_hops_has_an_end() -> None:
+    """A peer that is no proxy can name as many clients as it likes: all of them together have a few clients' rate."""
+    world = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=3)
+    codes = [await tried(world, f"unknown-{n}", {"X-Forwarded-For": f"198.51.100.{n}"}) for n in range(100)]
+    assert codes.count(401) == 3 * CLIENTS_OF_A_PEER
+    assert set(codes) == {401, 429}
+
+
+async def test_with_trusted_proxies_nobody_else_is_believed() -> None:
+    world = GatewayWorld(
+        ANN, gateway_requests_per_second=0.1, gateway_burst=3, gateway_trusted_proxies=("203.0.113.1",)
+    )
+    codes = [await tried(world, f"unknown-{n}", {"X-Forwarded-For": f"198.51.100.{n}"}) for n in range(5)]
+    assert codes == [401] * 3 + [429] * 2
+
+
+async def test_who_is_signed_in_stays_so_while_the_kubernetes_api_is_away() -> None:
+    """Counted by name, not with all who are unknown, when the minute is over and the review does not come."""
+    world = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=30)
+    clock = Clock()
+    callers = Callers(world.api, SignedOut(world.database["signed-out"]), clock=clock)
+    await callers.caller("ann")
+    clock.now += 61
+    world.api.review_token = away  # type: ignore[method-assign]
+    with pytest.raises(ConnectionError):
+        await callers.caller("ann")
+    assert callers.last_known("ann") == Caller("ann")
+
+
+async def away(*_: object) -> Any:
+    raise ConnectionError("the API server is away")
+
+
+async def test_of_too_many_tokens_those_used_longest_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not all of them at once: nobody is counted with the unknown because somebody else has many tokens."""
+    monkeypatch.setattr("contentgen_gateway.callers._REMEMBERED", 10)
+    world = GatewayWorld(ANN)
+    callers = Callers(world.api, SignedOut(world.database["signed-out"]))
+    await callers.caller("ann")
+    for number in range(50):
+        await callers.caller(f"token-{number}")
+        await callers.caller("ann")
+    assert callers.last_known("ann") == Caller("ann")
+    assert callers.last_known("token-0") is None
+    assert len(callers) == 10
 
 
 async def test_without_sign_in_addresses_have_the_rate() -> None:
@@ -289,9 +353,49 @@ async def test_browsers_are_told_what_they_may_do(world: GatewayWorld) -> None:
             assert headers["x-frame-options"] == "DENY"
             assert headers["cache-control"] == "no-store"
             assert "strict-transport-security" not in headers
-    secure = GatewayWorld(ANN, gateway_url="https://content.example.com")
-    async with secure.client("ann") as ann:
-        assert "strict-transport-security" in (await ann.get("/api/jobs")).headers
+
+
+TLS = (
+    ({"gateway_url": "https://content.example.com"}, "http://content.example.com", True),
+    ({"gateway_external_tls": True}, "http://content.example.com", True),
+    ({"gateway_external_tls": True, "gateway_url": "http://content.example.com"}, "http://content.example.com", True),
+    ({}, "https://content.example.com", True),  # as uvicorn has it from X-Forwarded-Proto of a trusted proxy
+    ({"gateway_url": "http://content.example.com"}, "https://content.example.com", True),
+    ({}, "http://content.example.com", False),
+    ({"gateway_url": "https://content.example.com"}, "http://localhost:5000", False),  # kubectl port-forward
+    ({"gateway_external_tls": True}, "http://127.0.0.1:5000", False),
+    ({"gateway_external_tls": True}, "http://[::1]:5000", False),
+    ({"gateway_external_tls": True}, "http://[::1]", False),
+    ({"gateway_external_tls": True}, "http://localhost.example.com", True),
+)
+
+
+@pytest.mark.parametrize(("settings", "address", "secure"), TLS, ids=str)
+async def test_by_tls_cookies_are_this_hosts_alone(settings: dict[str, Any], address: str, secure: bool) -> None:
+    world = GatewayWorld(ANN, **settings)
+    transport = httpx.ASGITransport(world.app)
+    async with httpx.AsyncClient(transport=transport, base_url=address) as browser:
+        form = await browser.get("/sign-in")
+        assert ("strict-transport-security" in form.headers) == secure
+        csrf_token = re.search(r'name="csrf" value="(\w+)"', form.text)
+        assert csrf_token
+        browser.cookies.clear()
+        visitor = form.headers["set-cookie"].partition(";")[0]
+        data = {"token": "ann", "csrf": csrf_token[1]}
+        signed = await browser.post("/sign-in", data=data, headers={"Cookie": visitor})
+        session = signed.headers.get_list("set-cookie")[0]
+        browser.cookies.clear()
+        for cookie in (form.headers["set-cookie"], session):
+            assert cookie.startswith("__Host-contentgen-") == secure
+            assert ("; Secure" in cookie) == secure
+            assert "; Path=/" in cookie
+            assert "HttpOnly" in cookie
+            assert "SameSite=strict" in cookie
+            assert "domain" not in cookie.lower()
+        mine = session.partition(";")[0]
+        assert (await browser.get("/api/jobs", headers={"Cookie": mine})).status_code == 200
+        other = mine.removeprefix("__Host-") if secure else f"__Host-{mine}"
+        assert (await browser.get("/api/jobs", headers={"Cookie": other})).status_code == 401
 
 
 async def test_what_breaks_is_a_problem_and_in_the_log(world: GatewayWorld, caplog: pytest.LogCaptureFixture) -> None:

@@ -217,7 +217,7 @@ WARNING: {{ index $ 1 }} names the Secret {{ $secret }}, which lacks the key {{ 
 {{/* Where people reach the gateway; empty where nobody said. */}}
 {{- define "contentgen.gatewayUrl" -}}
 {{- $ingress := .Values.gateway.ingress -}}
-{{- $scheme := ternary "https" "http" (ne $ingress.tlsSecret "") -}}
+{{- $scheme := ternary "https" "http" (or (ne $ingress.tlsSecret "") .Values.gateway.externalTls) -}}
 {{ default (ternary (printf "%s://%s" $scheme $ingress.host) "" $ingress.enabled) .Values.gateway.url }}
 {{- end }}
 

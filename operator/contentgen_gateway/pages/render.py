@@ -96,7 +96,7 @@ def render(
     }
     content = environment().get_template(template).render(**common, **context)
     response = HTMLResponse(content, status, headers=protection(parts) | (headers or {}))
-    csrf.remember(request, response, secure=behind_tls(request))
+    csrf.remember(request, response)
     return response
 
 
@@ -104,12 +104,6 @@ def theme(request: Request) -> str:
     """Light, dark, or as the browser's own."""
     chosen = request.cookies.get(THEME, "")
     return chosen if chosen in THEMES else THEMES[0]
-
-
-def behind_tls(request: Request) -> bool:
-    """Whether cookies are for TLS alone: everywhere but where plain HTTP is what people are told to use."""
-    address = parts_of(request).settings.gateway_url
-    return not (address.startswith("http://") or (not address and request.url.scheme == "http"))
 
 
 def protection(parts: Parts) -> dict[str, str]:

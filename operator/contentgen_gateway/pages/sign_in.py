@@ -1,17 +1,21 @@
 """Signing in with a token of the cluster, signing out, and how the pages should look."""
 
+import logging
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
+from pymongo.errors import PyMongoError
 
 from contentgen_contract.names import GATEWAY_AUDIENCE
 from contentgen_gateway import csrf
-from contentgen_gateway.pages.render import THEME, THEMES, behind_tls, render
+from contentgen_gateway.pages.render import THEME, THEMES, render
 from contentgen_gateway.parts import Using
 from contentgen_gateway.problems import Problem
+from contentgen_runtime.kube import API_ERRORS
 
+_log = logging.getLogger(__name__)
 _LONGEST = 3800  # browsers drop a cookie of more than 4 KiB, silently
 _A_YEAR = 31536000
 
@@ -46,16 +50,21 @@ async def sign_in(
             request, next, wrong="This is not a token that the cluster gave for the gateway, or it has expired."
         )
     response = RedirectResponse(_inside(next), HTTPStatus.SEE_OTHER)
-    response.set_cookie(csrf.SESSION, token, path="/", httponly=True, samesite="strict", secure=behind_tls(request))
-    response.delete_cookie(csrf.VISITOR, path="/")
+    csrf.set_cookie(request, response, csrf.SESSION, token)
+    csrf.delete_cookie(request, response, csrf.VISITOR)
     return response
 
 
 @router.post("/sign-out", dependencies=[Depends(csrf.check)])
-async def sign_out() -> Response:
-    """The browser forgets the token."""
+async def sign_out(request: Request, parts: Using) -> Response:
+    """The browser forgets the token, and the gateway refuses it from now on, whoever brings it."""
+    if token := csrf.session(request):
+        try:
+            await parts.callers.sign_out(token)
+        except (PyMongoError, *API_ERRORS) as error:
+            _log.warning("a sign-out is known to its browser alone: %s: %s", type(error).__name__, str(error)[:200])
     response = RedirectResponse("/sign-in?said=signed-out", HTTPStatus.SEE_OTHER)
-    response.delete_cookie(csrf.SESSION, path="/")
+    csrf.delete_cookie(request, response, csrf.SESSION)
     return response
 
 
@@ -69,7 +78,7 @@ async def choose_theme(
     response = RedirectResponse(_inside(next), HTTPStatus.SEE_OTHER)
     chosen = theme if theme in THEMES else THEMES[0]
     response.set_cookie(
-        THEME, chosen, max_age=_A_YEAR, path="/", httponly=True, samesite="lax", secure=behind_tls(request)
+        THEME, chosen, max_age=_A_YEAR, path="/", httponly=True, samesite="lax", secure=request.state.by_tls
     )
     return response
 

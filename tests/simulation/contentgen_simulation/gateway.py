@@ -29,6 +29,7 @@ from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
+from contentgen_gateway.signed_out import SignedOut
 from contentgen_gateway.transcript_index import TranscriptIndex
 from contentgen_runtime.kube import Body, KubeApi
 
@@ -173,7 +174,7 @@ class GatewayWorld:
         live = Live(over=indexer.note)
         self.parts = Parts(
             settings=self.settings,
-            callers=Callers(self.api),
+            callers=Callers(self.api, SignedOut(self.database["signed-out"])),
             access=access,
             records=records,
             purchases=Purchases(self.database["ledger"]),
