@@ -84,7 +84,9 @@ def test_urls_are_signed_for_who_uses_them(monkeypatch: pytest.MonkeyPatch) -> N
     )
     assert storage.worker_get(OWNER, "a/b", MINUTE).startswith("http://s3.svc:9000/assets/a/b?")
     assert storage.worker_put(OWNER, "a/b", MINUTE).startswith("http://s3.svc:9000/assets/a/b?")
-    assert storage.source_get(Address("recordings", "x/y.mp3"), MINUTE).startswith("http://s3.svc:9000/recordings/x/y.mp3?")
+    assert storage.source_get(Address("recordings", "x/y.mp3"), MINUTE).startswith(
+        "http://s3.svc:9000/recordings/x/y.mp3?"
+    )
     assert storage.provider_get(OWNER, "a/b").startswith("https://s3.example/assets/a/b?")
     assert storage.plain_url("a/b") == "https://s3.example/assets/a/b"
     aws = Storage(bucket="assets", region="us-east-1", endpoint=None, public_endpoint=None)
