@@ -13,6 +13,9 @@ MODEL_NAME = r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$"
 LORA_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 TRIGGER_WORD = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
 LANGUAGE = r"^(auto|[a-z]{2}(_[a-z]{2})?)$"
+JOB_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"  # DNS-1123
+UID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+KEY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"  # no empty segment, and none that is dots
 SHA256 = r"^[0-9a-f]{64}$"
 
 _NAME = "letters, digits, dots, dashes or underscores, beginning with a letter or digit"

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer
 
+from contentgen_contract import patterns
 from contentgen_contract.base import Sha256, Value
 from contentgen_contract.names import Phase, Stage, Step
 
@@ -64,9 +65,12 @@ class ConditionStatus(Value):
 class JobRef(Value):
     """The Kubernetes Job that a run has at the moment."""
 
-    name: str = Field(max_length=63, description="The Job's name.")
+    name: str = Field(max_length=63, pattern=patterns.JOB_NAME, description="The Job's name.")
     uid: str | None = Field(
-        None, max_length=64, description="The Job's uid; a Job of this name and another uid is not ours."
+        None,
+        max_length=64,
+        pattern=patterns.UID,
+        description="The Job's uid; a Job of this name and another uid is not ours.",
     )
     stage: Stage = Field(description="The stage of the run that the Job works on.")
     attempt: int = Field(1, description="Which attempt of the stage this is, from 1.")
@@ -105,7 +109,7 @@ class RunStatus(Value):
         None,
         description="Of a cancelled run: whether the provider bills it all the same. Absent where nobody can tell.",
     )
-    loras: tuple[Annotated[str, Field(max_length=1024)], ...] = Field(
+    loras: tuple[Annotated[str, Field(max_length=1024, pattern=patterns.KEY)], ...] = Field(
         (), max_length=4, description="The keys of the trained LoRAs that the pictures are drawn with."
     )
 
@@ -113,7 +117,7 @@ class RunStatus(Value):
 class OutputFile(Value):
     """One stored file."""
 
-    key: str = Field(max_length=1024, description="The file's key in the bucket.")
+    key: str = Field(max_length=1024, pattern=patterns.KEY, description="The file's key in the bucket.")
     size_bytes: int = Field(0, description="The file's size in bytes.")
     sha256: Sha256 | None = Field(None, description="The file's sha256 in hexadecimal.")
 
@@ -125,7 +129,10 @@ class VersionStatus(Value):
     run_hash: str = Field("", max_length=64, description="Hash of the fields that decided the result.")
     rerun: str | None = Field(None, max_length=256, description="The contentgen.dev/rerun annotation of the run.")
     job_id: str | None = Field(
-        None, max_length=64, description="The jobId under which the files lie; another resource's for an adopted run."
+        None,
+        max_length=64,
+        pattern=patterns.UID,
+        description="The jobId under which the files lie; another resource's for an adopted run.",
     )
     completed_at: Instant | None = Field(None, description="When the run finished.")
     bucket: str | None = Field(None, max_length=255, description="The bucket in which the files lie.")

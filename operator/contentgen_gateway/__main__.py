@@ -75,7 +75,6 @@ def assemble(settings: Settings, kube: KubeApi) -> Parts:
     """The parts, each made once."""
     database = mongo.connect(settings.mongodb_uri, settings.mongodb_database)
     access = Access(kube, open_to_all=settings.gateway_sign_in == "None")
-    records, shares, transcripts = Records(database["jobs"]), Shares(database["shares"]), TranscriptIndex(database)
     files = Files(
         bucket=settings.s3_bucket,
         region=settings.s3_region,
@@ -83,6 +82,8 @@ def assemble(settings: Settings, kube: KubeApi) -> Parts:
         public_endpoint=settings.s3_public_endpoint,
         people_endpoint=settings.gateway_files_endpoint,
     )
+    records, shares = Records(database["jobs"], files.key_of), Shares(database["shares"])
+    transcripts = TranscriptIndex(database)
     indexer = Indexer(records, files, transcripts)
     live = Live(over=indexer.note)
     return Parts(

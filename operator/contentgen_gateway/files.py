@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 
 from contentgen_contract import keys
 from contentgen_contract.addresses import parts_of
+from contentgen_contract.content_types import content_type_of, disposition_of
 from contentgen_gateway.presigning import Presigner
 from contentgen_runtime import s3
 
@@ -56,15 +57,21 @@ class Files:
 
     def url(self, key: str, lifetime: timedelta = PERSON_URL_LIFETIME) -> str:
         """A URL with which a person saves one object; never stored, never logged."""
-        disposition = f'attachment; filename="{key.rpartition("/")[2]}"'
-        return self.presigned(key, datetime.now(UTC), min(lifetime, LONGEST), disposition)
+        return self.presigned(key, datetime.now(UTC), min(lifetime, LONGEST), saved=True)
 
-    def presigned(self, key: str, since: datetime, lifetime: timedelta, disposition: str | None = None) -> str:
-        """A URL that reads one object for so long. Raises NoCredentialsError."""
+    def presigned(self, key: str, since: datetime, lifetime: timedelta, *, saved: bool) -> str:
+        """A URL that reads one object for so long, to be saved or to be shown. Raises NoCredentialsError."""
         if self._credentials is None:
             raise NoCredentialsError
-        known = self._credentials.get_frozen_credentials()
-        return self._presigner.get(key, known, since=since, lifetime=lifetime, disposition=disposition)
+        known, name = self._credentials.get_frozen_credentials(), key.rpartition("/")[2]
+        return self._presigner.get(
+            key,
+            known,
+            since=since,
+            lifetime=lifetime,
+            disposition=disposition_of(name, saved=saved),
+            content_type=content_type_of(name),
+        )
 
     def shown(self, address: object) -> str | None:
         """An address of a record as one that can be fetched: that of an output of ours is signed, others stay.
@@ -140,7 +147,7 @@ class Files:
 
 @lru_cache(_REMEMBERED)
 def _signed(files: Files, key: str, window: int) -> str:
-    return files.presigned(key, datetime.fromtimestamp(window * _SAME_SECONDS, UTC), PERSON_URL_LIFETIME)
+    return files.presigned(key, datetime.fromtimestamp(window * _SAME_SECONDS, UTC), PERSON_URL_LIFETIME, saved=False)
 
 
 def _base(endpoint: str | None, bucket: str) -> str | None:

@@ -63,7 +63,10 @@ class Now:
             status = _Status(phase=Phase.PENDING, stage=Step.WAITING)
         else:
             status = _Status.model_validate(given | {"facts": run.get("facts") or {}})
-        return cls(kind, meta, _kept(run.get("spec") or body.get("spec") or {}), status)
+        asked_for = body.get("spec") or {}
+        # The user is the resource's own, which was admitted: the run's spec is a part of the status.
+        spec = {**(run.get("spec") or asked_for), "userId": asked_for.get("userId")}
+        return cls(kind, meta, _kept({name: each for name, each in spec.items() if each is not None}), status)
 
     @property
     def job_id(self) -> str:

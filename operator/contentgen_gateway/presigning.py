@@ -32,11 +32,15 @@ class Presigner:
         *,
         since: datetime,
         lifetime: timedelta,
-        disposition: str | None = None,
+        disposition: str,
+        content_type: str,
     ) -> str:
-        """A URL that reads one object, from `since` for as long as it lives; `disposition` is what S3 answers with."""
-        query = f"?response-content-disposition={quote(disposition, safe='')}" if disposition else ""
-        request = HttpRequest("GET", f"{self._below}/{quote(key, safe='/~')}{query}", HttpHeaders(self._headers))
+        """A URL that reads one object, from `since` for as long as it lives; S3 answers with this disposition and type,
+        whatever the object was stored with.
+        """
+        query = f"response-content-disposition={quote(disposition, safe='')}&response-content-type="
+        path = f"{self._below}/{quote(key, safe='/~')}?{query}{quote(content_type, safe='')}"
+        request = HttpRequest("GET", path, HttpHeaders(self._headers))
         config = _config(credentials, self._region, since, int(lifetime.total_seconds()))
         # Nothing is waited for: the credentials are at hand.
         return f"{self._origin}{aws_sign_request(request, config).result().path}"

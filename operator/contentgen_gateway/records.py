@@ -15,12 +15,14 @@ from contentgen_contract.discard import Discard
 from contentgen_contract.names import Kind
 from contentgen_gateway.queries import NOT_DISCARDED, Query
 from contentgen_gateway.tallies import Row, Tally
+from contentgen_gateway.verification import KeyOf, other_jobs, purchase_prefix, verified
 
 Record = dict[str, Any]
 _HIDDEN = {"_id": False, "terms": False}
 _INDEXED = {
     "_id": False, "jobId": True, "userId": True, "namespace": True, "type": True, "createdAt": True,
-    "metadata.isPublic": True, "versions.version": True, "versions.transcriptUrl": True,
+    "metadata.isPublic": True, "versions.version": True, "versions.transcriptUrl": True, "name": True,
+    "imported": True,
 }  # fmt: skip
 
 
@@ -35,10 +37,26 @@ def discarded(record: Record) -> bool:
 
 
 class Records:
-    """The collection `jobs`."""
+    """The collection `jobs`. Each record that is given out has been verified (`verification.py`)."""
 
-    def __init__(self, collection: Collection[Record]) -> None:
+    def __init__(self, collection: Collection[Record], key_of: KeyOf) -> None:
         self._collection = collection
+        self._key_of = key_of
+
+    def _verified(self, found: Iterable[Record]) -> list[Record]:
+        """One more query, only where a record names files of another job: for all of them together."""
+        records = list(found)
+        others = {id(each): jobs for each in records if (jobs := other_jobs(each, self._key_of))}
+        bought = self._bought(set().union(*others.values())) if others else {}
+        return [verified(each, self._key_of, bought.get(purchase_prefix(each), ())) for each in records]
+
+    def _bought(self, job_ids: set[str]) -> dict[str, set[str]]:
+        """Of these jobs, those that bought something, by what the ids of their purchases begin with."""
+        ledger, bought = self._collection.database["ledger"], dict[str, set[str]]()
+        for each in ledger.find({"jobId": {"$in": sorted(job_ids)}}, {"jobId": True}):
+            prefix = "/".join(str(each["_id"]).split("/")[:3])
+            bought.setdefault(f"{prefix}/", set()).add(each["jobId"])
+        return bought
 
     async def ping(self) -> None:
         """Nothing, where the database answers."""
@@ -55,7 +73,7 @@ class Records:
 
     def _find(self, query: Query) -> list[Record]:
         found = self._collection.find(query.filter, _HIDDEN).sort(list(query.sort)).limit(query.limit + 1)
-        return list(found)
+        return self._verified(found)
 
     async def first(self, query: Query, most: int) -> tuple[list[Record], int]:
         """The records of a list's first page, and how many the list has: `most` where it has as many or more."""
@@ -69,7 +87,7 @@ class Records:
         if not page:
             return [], 0
         known = {each["jobId"]: each for each in self._collection.find({"jobId": {"$in": page}}, _HIDDEN)}
-        return [known[each] for each in page if each in known], len(ids)
+        return self._verified(known[each] for each in page if each in known), len(ids)
 
     async def count(self, matching: dict[str, Any]) -> int:
         """How many there are."""
@@ -82,7 +100,11 @@ class Records:
 
     async def known(self, job_id: str) -> Record | None:
         """The same, also of a job whose files are being deleted."""
-        return await asyncio.to_thread(self._collection.find_one, _of(job_id), _HIDDEN)
+        return await asyncio.to_thread(self._known, job_id)
+
+    def _known(self, job_id: str) -> Record | None:
+        found = self._collection.find_one(_of(job_id), _HIDDEN)
+        return self._verified([found])[0] if found is not None else None
 
     async def transcripts(self, after: str, most: int) -> list[Record]:
         """What the index of transcripts needs of their records, by jobId."""
@@ -90,7 +112,7 @@ class Records:
 
     def _transcripts(self, after: str, most: int) -> list[Record]:
         wanted = {"jobId": {"$gt": after}, "type": Kind.TRANSCRIPTION.record_type} | NOT_DISCARDED
-        return list(self._collection.find(wanted, _INDEXED).sort("jobId", 1).limit(most))
+        return self._verified(self._collection.find(wanted, _INDEXED).sort("jobId", 1).limit(most))
 
     async def namespaces(self, user_id: str | None) -> Sequence[str]:
         """The namespaces that have records, of one user's or of all."""
@@ -101,7 +123,7 @@ class Records:
     async def using(self, *job_ids: str) -> list[Record]:
         """The records of what was made with the outputs of one of these jobs."""
         wanted = {"uses": {"$in": list(job_ids)}} | NOT_DISCARDED
-        return await asyncio.to_thread(lambda: list(self._collection.find(wanted, _HIDDEN).limit(100)))
+        return await asyncio.to_thread(lambda: self._verified(self._collection.find(wanted, _HIDDEN).limit(100)))
 
     async def some(self, job_ids: Iterable[str]) -> dict[str, Record]:
         """Of these jobs, those that there are, by id: what tells who may see them, and no more."""
@@ -134,7 +156,9 @@ class Records:
             "status": {"$in": ["queued", "processing"]},
             "config.loras.loraRef.name": {"$eq": lora},
         }
-        return await asyncio.to_thread(lambda: list(self._collection.find(wanted | NOT_DISCARDED, _HIDDEN).limit(100)))
+        return await asyncio.to_thread(
+            lambda: self._verified(self._collection.find(wanted | NOT_DISCARDED, _HIDDEN).limit(100))
+        )
 
     async def note_download(self, job_id: str, now: datetime) -> None:
         """Somebody has got a URL of one of its files."""

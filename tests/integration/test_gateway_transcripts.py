@@ -39,7 +39,7 @@ class World(GatewayWorld):
         self.client_of_s3 = storage._client
         endpoint = storage._client.meta.endpoint_url
         files = Files(bucket="assets", region="us-east-1", endpoint=endpoint, public_endpoint=None)
-        records, index = Records(database["jobs"]), TranscriptIndex(database)
+        records, index = Records(database["jobs"], files.key_of), TranscriptIndex(database)
         index.create_indexes()
         sight = Sight(records, self.parts.access, self.parts.live, self.parts.shares)
         self.parts = replace(self.parts, records=records, files=files, transcripts=index, sight=sight)

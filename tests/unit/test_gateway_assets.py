@@ -119,7 +119,8 @@ async def test_loras_are_as_the_seeds_have_them(world: GatewayWorld) -> None:
     }
     for address, file in ((thumbnail, "preview.png"), (model, "model.safetensors")):
         assert signed(address, f"loras/ann/j1/v3/{file}")
-        assert "disposition" not in address, "to be shown, and not saved"
+    assert "response-content-disposition=inline" in thumbnail, "to be shown"
+    assert "response-content-disposition=attachment" in model, "to be saved"
 
 
 async def test_each_picture_is_an_entry(world: GatewayWorld) -> None:

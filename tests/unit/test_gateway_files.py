@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from botocore.credentials import Credentials
 
+from contentgen_contract.content_types import content_type_of
 from contentgen_gateway import files as files_module
 from contentgen_gateway.files import Files
 from contentgen_simulation.gateway import session
@@ -43,7 +44,12 @@ def test_it_is_what_boto3_would_sign(place: str, key: str, token: str | None, mo
         client = made({"endpoint": other, "public_endpoint": None})._client
     client._request_signer._credentials = files._credentials
     name = key.rpartition("/")[2]
-    params = {"Bucket": "content", "Key": key, "ResponseContentDisposition": f'attachment; filename="{name}"'}
+    params = {
+        "Bucket": "content",
+        "Key": key,
+        "ResponseContentDisposition": f'attachment; filename="{name}"',
+        "ResponseContentType": content_type_of(name),
+    }
     url = files.url(key, timedelta(minutes=5))
     query = parse_qs(urlsplit(url).query)
     now = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
@@ -69,6 +75,33 @@ def test_what_is_shown_is_the_same_for_five_minutes_from_every_replica(monkeypat
     query = parse_qs(urlsplit(str(second.pop())).query)
     assert query["X-Amz-Date"] == ["20010909T015500Z"], "when these five minutes began"
     assert query["X-Amz-Expires"] == ["900"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type", "shown"),
+    [
+        ("image_1.png", "image/png", "inline"),
+        ("preview.jpg", "image/jpeg", "inline"),
+        ("audio.flac", "audio/flac", "inline"),
+        ("transcript.txt", "text/plain; charset=utf-8", "inline"),
+        ("transcript.json", "application/json", "attachment"),
+        ("transcript.vtt", "text/vtt", "attachment"),
+        ("transcript.srt", "application/x-subrip", "attachment"),
+        ("dataset.zip", "application/zip", "attachment"),
+        ("model.safetensors", "application/octet-stream", "attachment"),
+        ("page.html", "application/octet-stream", "attachment"),
+        ("picture.svg", "application/octet-stream", "attachment"),
+        ("png", "application/octet-stream", "attachment"),
+    ],
+)
+def test_the_name_decides_what_a_browser_makes_of_a_file(name: str, content_type: str, shown: str) -> None:
+    """And not the content type that a worker stored it with."""
+    files = made(PLACES["an endpoint"])
+    key = f"transcripts/ann/j1/{name}"
+    for url, disposition in ((files.signed(key), shown), (files.url(key), "attachment")):
+        query = parse_qs(urlsplit(url).query)
+        assert query["response-content-type"] == [content_type]
+        assert query["response-content-disposition"] == [f'{disposition}; filename="{name}"']
 
 
 def test_what_is_no_output_is_not_signed_and_what_is_not_ours_stays() -> None:

@@ -166,7 +166,7 @@ async def test_all_that_the_index_of_transcripts_asks(asked: Asked) -> None:
     await world.parts.indexer.walk()
     async with world.client("ann") as ann:
         assert (await ann.get("/api/search/transcripts?q=a")).status_code == 200
-    assert {name for name, _ in asked} == {"jobs", "shares", "transcripts", "transcripts-indexed"}
+    assert {name for name, _ in asked} == {"jobs", "ledger", "shares", "transcripts", "transcripts-indexed"}
     check(asked)
 
 

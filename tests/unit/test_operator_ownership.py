@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from pydantic import ValidationError
 
 from contentgen_contract.names import Kind, Phase
+from contentgen_contract.status import RunStatus, VersionStatus
 from contentgen_operator.purchases import PurchaseState
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -284,3 +286,30 @@ def _leave_files_as(world: World, user: str) -> None:
                 world.storage.objects[moved] = world.storage.objects.pop(key)
 
     world._leave_outcome = left  # type: ignore[method-assign]  # of this world alone
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [
+        ("job", {"job": {"name": "../../../api/v1/namespaces/x/pods/y", "stage": "prepare"}}),
+        ("job", {"job": {"name": "A", "stage": "prepare"}}),
+        ("job", {"job": {"name": "a/b", "stage": "prepare"}}),
+        ("job", {"job": {"name": "a", "uid": "a/../b", "stage": "prepare"}}),
+        ("loras", {"loras": ["loras/a/../b/v1/model.safetensors"]}),
+        ("loras", {"loras": ["/loras/a/b/v1/model.safetensors"]}),
+    ],
+)
+def test_names_and_keys_of_a_run_have_a_pattern(field: str, bad: dict[str, Any]) -> None:
+    run = {"version": 1, "runHash": "a", "generation": 1, "spec": {}, "startedAt": "2026-11-21T00:00:00Z"}
+    assert RunStatus.model_validate(run).version == 1
+    with pytest.raises(ValidationError, match=field):
+        RunStatus.model_validate(run | bad)
+
+
+@pytest.mark.parametrize("key", ["a//b", "/a/b", "a/../b", "a/./b", "a/b/", "a\\b", "a/b?c", ""])
+def test_keys_and_jobs_of_a_version_have_a_pattern(key: str) -> None:
+    assert VersionStatus.model_validate({"version": 1, "jobId": UID, "files": [{"key": MODEL}]})
+    with pytest.raises(ValidationError):
+        VersionStatus.model_validate({"version": 1, "files": [{"key": key}]})
+    with pytest.raises(ValidationError):
+        VersionStatus.model_validate({"version": 1, "jobId": key})

@@ -31,6 +31,7 @@ from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
 from contentgen_gateway.signed_out import SignedOut
 from contentgen_gateway.transcript_index import TranscriptIndex
+from contentgen_gateway.verification import other_jobs, purchase_prefix
 from contentgen_runtime.kube import Body, KubeApi
 
 if find_spec("sniffio") is None:
@@ -157,6 +158,7 @@ class GatewayWorld:
     """The app and what lies behind it; `database` and `files` of real stores, where a test has them."""
 
     api_class = FakeApi
+    lists_adopted = True
 
     def __init__(
         self, *rights: tuple[str, str, str, str], database: Any = None, files: Files | None = None, **settings: Any
@@ -167,9 +169,9 @@ class GatewayWorld:
         # A test that is about something else asks as fast as it can.
         self.settings = Settings(**({"gateway_requests_per_second": 1e6, "gateway_burst": 1_000_000} | settings))
         access = Access(self.api)
-        records, shares = Records(self.database["jobs"]), Shares(self.database["shares"])
-        transcripts = TranscriptIndex(self.database)
         files = files or files_at("http://s3.test", "assets")
+        records, shares = Records(self.database["jobs"], files.key_of), Shares(self.database["shares"])
+        transcripts = TranscriptIndex(self.database)
         indexer = Indexer(records, files, transcripts)
         live = Live(over=indexer.note)
         self.parts = Parts(
@@ -207,4 +209,12 @@ class GatewayWorld:
             "cost": None, "createdAt": made, "startedAt": made, "completedAt": made + timedelta(minutes=1),
         }  # fmt: skip
         self.database["jobs"].insert_one(document | fields)
+        if self.lists_adopted:
+            self._list_adopted(document | fields)
         return job_id
+
+    def _list_adopted(self, record: dict[str, Any]) -> None:
+        """The purchases of other jobs whose files a record names, as the operator has them in the ledger."""
+        for other in other_jobs(record, self.parts.files.key_of):
+            purchase = {"_id": f"{purchase_prefix(record)}hash/-/{other}", "jobId": other}
+            self.database["ledger"].replace_one({"_id": purchase["_id"]}, purchase, upsert=True)
