@@ -3,11 +3,11 @@ and may do three things with it, for its own Job alone: read its order, report, 
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
 import aiohttp
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -18,20 +18,29 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contentgen_contract import keys
-from contentgen_contract.orders import Progress, UploadGrants, UploadRequest, WorkOrder
+from contentgen_contract.orders import FileClaim, Progress, UploadGrants, UploadRequest, WorkOrder
 from contentgen_operator.clock import utc_now
 from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Unauthenticated
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
-from contentgen_operator.orders import Assignment, OrderPolicy, lifetime, work_order
+from contentgen_operator.orders import Assignment, OrderPolicy, upload_lifetime, work_order
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import purchase_key
-from contentgen_operator.storage import Storage
+from contentgen_operator.storage import NotDeleted, Storage
 from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
-_AWAY = (PyMongoError, BotoCoreError, ApiException, aiohttp.ClientError, TimeoutError)
+_AWAY = (
+    PyMongoError,
+    BotoCoreError,
+    ClientError,
+    NotDeleted,
+    ApiException,
+    aiohttp.ClientError,
+    TimeoutError,
+)
 _MAX_BODY_BYTES = 256 * 1024
+_MOST_REMOVED = 20_000  # versions removed for one attempt; a stage has 4,096 files at most, each usually one version
 _PROGRESS_SECONDS = 1.0  # a status is written at most once a second for what a worker says
 
 
@@ -68,6 +77,7 @@ class Desk:
 
     async def order(self, assignment: Assignment) -> WorkOrder:
         """The work order."""
+        await self._refuse_ended(assignment)
         purchase = await self._ledger.get(purchase_key(assignment.resource, assignment.run))
         result_key = purchase.result_key if purchase else None
         return work_order(assignment, result_key, self._storage, self._policy, utc_now())
@@ -78,20 +88,53 @@ class Desk:
         await self._wake(assignment.resource.ref, _PROGRESS_SECONDS)
 
     async def uploads(self, assignment: Assignment, request: UploadRequest) -> UploadGrants:
-        """Signed PUTs under the Job's own prefix, for names that its stage may write."""
-        kind, stage = assignment.resource.ref.kind, assignment.job.stage
+        """Signed PUTs of new objects under the Job's own prefix; a different file of that name is removed first.
+
+        Raises HTTPException 422 for names and content types that the stage may not write, 403 after the attempt's end.
+        """
         for claim in request.files:
-            if not keys.is_output(kind, stage, claim.name):
-                raise HTTPException(422, f"the {stage} stage of a {kind} may not write {claim.name!r}")
-        kept = await self._storage.kept(assignment.prefix, request.files)
-        good_for = lifetime(assignment, self._policy, utc_now())
-        grants = (self._storage.grant(assignment.prefix, claim, good_for) for claim in request.files)
+            _check_claim(assignment, claim)
+        async with self._reports.exclusive(assignment.job.uid or ""):
+            await self._refuse_ended(assignment)
+            kept = await self._without_leftovers(assignment, request.files)
+            good_for = upload_lifetime(assignment, self._policy, utc_now())
+            grants = [self._storage.grant(assignment.prefix, claim, good_for) for claim in request.files]
         return UploadGrants(grants=tuple(each.model_copy(update={"stored": each.name in kept}) for each in grants))
+
+    async def _without_leftovers(self, assignment: Assignment, claims: Sequence[FileClaim]) -> frozenset[str]:
+        """Names stored as claimed. Other files of the claimed names, left by an earlier PUT, are removed."""
+        found = await self._storage.leftovers(assignment.prefix, claims)
+        if found.stale:
+            removed = self._reports.note_removed(assignment.job.uid or "", len(found.stale))
+            if removed > _MOST_REMOVED:
+                raise HTTPException(409, f"more than {_MOST_REMOVED} objects were removed for this attempt")
+            await self._storage.remove(found.stale)
+        return found.kept
+
+    async def _refuse_ended(self, assignment: Assignment) -> None:
+        """Raise HTTPException 403 if the attempt has ended: its files may have been verified.
+
+        The outcome in the bucket is what an operator knows that was started since.
+        """
+        if self._reports.ended(assignment.job.uid or "") or await self._storage.exists(assignment.outcome_key):
+            raise HTTPException(403, "the attempt has ended; nothing is signed for it any more")
 
     async def outcome(self, assignment: Assignment) -> None:
         """The worker has left its outcome: look now instead of at the pod's end. Said again, it is no hurry."""
         news = self._reports.note_finished(assignment.job.uid or "")
         await self._wake(assignment.resource.ref, 0 if news else _PROGRESS_SECONDS)
+
+
+def _check_claim(assignment: Assignment, claim: FileClaim) -> None:
+    kind, stage = assignment.resource.ref.kind, assignment.job.stage
+    if not keys.is_output(kind, stage, claim.name):
+        raise HTTPException(422, f"the {stage} stage of a {kind} may not write {claim.name!r}")
+    try:
+        expected = keys.content_type(claim.name)
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from error
+    if claim.content_type != expected:
+        raise HTTPException(422, f"{claim.name} has the content type {claim.content_type}; expected {expected}")
 
 
 class Bounded:

@@ -76,16 +76,24 @@ class Observer:
     async def _stage(self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage) -> dict[str, Any]:
         if run.job is None or run.job.stage is not stage:
             return {}  # to be started; a Job that a crash has left behind is found by its name then
-        attempt = run.stage_attempt
         job = await self._job(resource, run.job.name)
         if job is not None and not job.finished and not self._reports.finished(job.uid):
             return {"job": job, "progress": self._reports.progress(job.uid)}
+        if job is None or job.finished:
+            self._reports.forget(run.job.uid or "")
+        # The worker API replaces no file between the look at the outcome and the look at the files that it lists.
+        async with self._reports.exclusive(run.job.uid or ""):
+            return await self._left(resource, run, spec, stage, job)
+
+    async def _left(
+        self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, job: JobView | None
+    ) -> dict[str, Any]:
+        """The outcome of an attempt and the files that it lists."""
+        key = keys.outcome(resource.ref.uid, run.number, stage, run.stage_attempt)
         try:
-            outcome = await self._storage.outcome(keys.outcome(resource.ref.uid, run.number, stage, attempt))
+            outcome = await self._storage.outcome(key)
         except InvalidOutcome as error:
             return {"job": job, "outcome_problem": str(error)}
-        if job is not None and job.finished:
-            self._reports.forget(job.uid)
         said = ""
         if job is not None and job.finished and outcome is None:  # killed before it could say anything
             said = await self._kube.job_log(resource.ref.namespace, job.name, MAX_LOG)

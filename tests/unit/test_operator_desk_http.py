@@ -96,6 +96,7 @@ class Door:
 def storage(monkeypatch: pytest.MonkeyPatch) -> Storage:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setattr(Storage, "_exists", lambda *_: False)  # no outcome yet
     return Storage(bucket="assets", region="us-east-1", endpoint="http://s3:9000", public_endpoint=None)
 
 
@@ -156,7 +157,8 @@ async def test_a_flood_of_reports_is_one_status_write_a_second(
     async def look(client: httpx.AsyncClient, until: float) -> None:
         while time.monotonic() < until:
             asked = time.monotonic()
-            assert (await client.get("/v1/order")).status_code == 200
+            signed = (await client.get("/v1/order")).status_code == 200
+            assert signed or path == "/v1/outcome", "nothing is signed after the outcome"
             waits.append(time.monotonic() - asked)
             await asyncio.sleep(0.1)
 

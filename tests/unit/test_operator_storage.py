@@ -13,7 +13,7 @@ from moto import mock_aws
 
 from contentgen_contract.orders import FileClaim
 from contentgen_operator.observed import Stored
-from contentgen_operator.storage import InvalidOutcome, Storage
+from contentgen_operator.storage import InvalidOutcome, Leftovers, NotDeleted, Storage
 
 GOOD = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Completed","newer":1}'
 MINUTE = timedelta(minutes=1)
@@ -133,8 +133,10 @@ async def test_only_the_very_same_file_is_kept(storage: Storage) -> None:
     put_as_a_worker_does(typed.model_copy(update={"content_type": "image/jpeg"}), b"content")
     put("p/unchecked.png", b"content")
     claims = [same, shorter, other, typed, claim_of("unchecked.png", b"content"), claim_of("none.png", b"content")]
-    assert await storage.kept("p/", claims) == {"a.png"}
-    assert await storage.kept("q/", claims) == frozenset()
+    found = await storage.leftovers("p/", claims)
+    assert found.kept == {"a.png"}
+    assert {key for key, _ in found.stale} == {"p/b.png", "p/c.png", "p/d.png", "p/unchecked.png"}
+    assert await storage.leftovers("q/", claims) == Leftovers()
 
 
 async def test_a_first_attempt_asks_once_for_what_is_kept(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,16 +144,32 @@ async def test_a_first_attempt_asks_once_for_what_is_kept(storage: Storage, monk
     storage._client.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
     put("p/other.png", b"another job's")
     claims = [claim_of(f"{number}.png", b"content") for number in range(200)]
-    assert await storage.kept("p/", claims) == frozenset()
-    assert asked == ["ListObjectsV2"]
+    assert await storage.leftovers("p/", claims) == Leftovers()
+    assert asked == ["ListObjectVersions"]
 
 
 async def test_a_store_that_is_away_keeps_nothing(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     put_as_a_worker_does(CLAIM, b"1234567")
-    assert (
-        await Storage(bucket="none", region="eu-central-1", endpoint=None, public_endpoint=None).kept("p/", [CLAIM])
-        == frozenset()
-    )
+    none = Storage(bucket="none", region="eu-central-1", endpoint=None, public_endpoint=None)
+    assert await none.leftovers("p/", [CLAIM]) == Leftovers()
+
+
+async def test_removing_takes_the_named_versions_only(storage: Storage) -> None:
+    for content in (b"one", b"two"):
+        put("p/a.png", content)
+    (first,) = (key for key in (await storage.leftovers("p/", [CLAIM])).stale[-1:])
+    put("p/a.png", b"put since")
+    await storage.remove([first])
+    assert s3().get_object(Bucket="assets", Key="p/a.png")["Body"].read() == b"put since"
+    assert len((await storage.leftovers("p/", [CLAIM])).stale) == 2
+    await storage.remove([])
+
+
+async def test_a_version_that_is_not_removed_is_an_error(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = {"Errors": [{"Key": "p/a.png", "Code": "AccessDenied"}]}
+    monkeypatch.setattr(storage._client, "delete_objects", lambda **_: refused)
+    with pytest.raises(NotDeleted, match=r"p/a\.png: AccessDenied"):
+        await storage.remove([("p/a.png", "1")])
 
 
 async def test_a_document_is_stored(storage: Storage) -> None:
