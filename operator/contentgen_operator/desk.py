@@ -3,6 +3,7 @@ and may do three things with it, for its own Job alone: read its order, report, 
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
@@ -24,6 +25,15 @@ from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Unauthen
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orders import Assignment, OrderPolicy, upload_lifetime, work_order
+from contentgen_operator.rate_limit import (
+    REQUESTS,
+    Admission,
+    Limited,
+    RateLimiter,
+    TooManyRequests,
+    address_of,
+    too_many,
+)
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import purchase_key
 from contentgen_operator.storage import NotDeleted, Storage
@@ -56,6 +66,7 @@ class Desk:
         reports: Reports,
         policy: OrderPolicy,
         wake: Callable[[ResourceRef, float], Awaitable[None]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._gatekeeper = gatekeeper
         self._storage = storage
@@ -63,11 +74,13 @@ class Desk:
         self._reports = reports
         self._policy = policy
         self._wake = wake
+        self._admission = Admission(clock, (Unauthenticated, Forbidden))
+        self.requests = RateLimiter(REQUESTS, clock)
 
-    async def assignment(self, token: str) -> Assignment:
-        """Whose token this is."""
+    async def assignment(self, token: str, address: str) -> Assignment:
+        """Whose token this is. Raises HTTPException, or TooManyRequests for too many bad tokens from an address."""
         try:
-            return await self._gatekeeper.assignment(token)
+            return await self._admission.admit(token, address, self._gatekeeper.assignment)
         except Unauthenticated as error:
             raise HTTPException(401, str(error)) from error
         except Forbidden as error:
@@ -161,6 +174,11 @@ async def _away(_request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": "try again later"}, 503, headers={"Retry-After": "5"})
 
 
+async def _too_many(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, TooManyRequests)  # noqa: S101 - registered for this type alone
+    return too_many(error)
+
+
 def create_app(desk: Desk) -> FastAPI:
     """The HTTP face of the desk."""
     app = FastAPI(
@@ -168,17 +186,21 @@ def create_app(desk: Desk) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        middleware=[Middleware(Bounded, limit=_MAX_BODY_BYTES)],
-        exception_handlers=dict.fromkeys(_AWAY, _away),
+        middleware=[
+            Middleware(Limited, limiter=desk.requests),
+            Middleware(Bounded, limit=_MAX_BODY_BYTES),
+        ],
+        exception_handlers=dict.fromkeys(_AWAY, _away) | {TooManyRequests: _too_many},
     )
     bearer = HTTPBearer(auto_error=False)
 
     async def caller(
+        request: Request,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
     ) -> Assignment:
         if credentials is None:
             raise HTTPException(401, "a bearer token is needed")
-        return await desk.assignment(credentials.credentials)
+        return await desk.assignment(credentials.credentials, address_of(request.scope))
 
     Caller = Annotated[Assignment, Depends(caller)]  # noqa: N806 - a type
 

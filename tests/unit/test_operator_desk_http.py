@@ -22,6 +22,7 @@ from contentgen_operator.identity import Gatekeeper
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import Resource, ResourceRef
 from contentgen_operator.orders import Assignment, OrderPolicy
+from contentgen_operator.rate_limit import RateLimit
 from contentgen_operator.reports import Reports
 from contentgen_operator.storage import Storage
 from contentgen_runtime.servers import HurriedProtocol, tls_server
@@ -137,6 +138,7 @@ async def test_a_flood_of_reports_is_one_status_write_a_second(
     reports = Reports()
     world.process._observer._reports = reports
     looks = Looks(world)
+    monkeypatch.setattr("contentgen_operator.desk.REQUESTS", RateLimit(burst=1e9, per_second=1e9))
     desk = desk_of(world, reports, storage, world.process.wake)
     queue = asyncio.create_task(world.process.queue.run())
     answers, waits, seconds, batch = 0, [0.0], 2.0, 25
