@@ -4,8 +4,8 @@ and may do three things with it, for its own Job alone: read its order, report, 
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Annotated, Any
 
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError
@@ -174,13 +174,16 @@ async def _away(_request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": "try again later"}, 503, headers={"Retry-After": "5"})
 
 
-async def _too_many(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, TooManyRequests)  # noqa: S101 - registered for this type alone
+async def _too_many(_request: Request, error: TooManyRequests) -> Response:
     return too_many(error)
 
 
 def create_app(desk: Desk) -> FastAPI:
     """The HTTP face of the desk."""
+    handlers: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+        TooManyRequests: _too_many,
+        **dict.fromkeys(_AWAY, _away),
+    }
     app = FastAPI(
         title="contentgen desk",
         docs_url=None,
@@ -190,7 +193,7 @@ def create_app(desk: Desk) -> FastAPI:
             Middleware(Limited, limiter=desk.requests),
             Middleware(Bounded, limit=_MAX_BODY_BYTES),
         ],
-        exception_handlers=dict.fromkeys(_AWAY, _away) | {TooManyRequests: _too_many},
+        exception_handlers=handlers,
     )
     bearer = HTTPBearer(auto_error=False)
 

@@ -232,8 +232,9 @@ class Storage:
         return Leftovers(kept=kept, stale=tuple(each for each in found.all if each[0].removeprefix(prefix) not in kept))
 
     def _versions(self, wanted: set[str]) -> "_Versions":
+        shared = commonprefix(list(wanted))  # noqa: RUF071 - by character, as S3 compares prefixes
         pages = self._client.get_paginator("list_object_versions").paginate(
-            Bucket=self.bucket, Prefix=commonprefix(list(wanted)), PaginationConfig={"MaxItems": _MOST_LISTED}
+            Bucket=self.bucket, Prefix=shared, PaginationConfig={"MaxItems": _MOST_LISTED}
         )
         found = _Versions()
         for page in pages:

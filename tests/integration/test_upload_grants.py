@@ -1,10 +1,10 @@
 """Presigned uploads on a real S3 server: conditional PUTs, delete markers, copies, and a worker's way through them."""
 
-# ruff: noqa: ASYNC210 - a blocking request in a test blocks nobody
 import asyncio
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 
 import httpx
@@ -90,19 +90,13 @@ async def test_a_copy_is_no_create_only_write(storage: Storage) -> None:
     client = storage._client
     assert put(storage.grant("copied/", claim(), LIFETIME)) == 200
     client.put_object(Bucket=storage.bucket, Key="copied/other", Body=b"other")
-    try:
-        client.copy_object(
-            Bucket=storage.bucket, Key="copied/" + NAME, CopySource=f"{storage.bucket}/copied/other", IfNoneMatch="*"
-        )
-    except ClientError as error:  # a store that enforces it
-        assert error.response["Error"]["Code"] == "PreconditionFailed"
-    else:
-        assert read(storage, "copied/" + NAME) == b"other"
-    found = await storage.stored("copied/", [NAME])
-    assert found[NAME] in (
-        Stored(size_bytes=9, sha256=claim().sha256),
-        Stored(size_bytes=5, sha256=hashlib.sha256(b"other").hexdigest()),
-    )
+    source = f"{storage.bucket}/copied/other"
+    with suppress(ClientError):  # of a store that enforces it
+        client.copy_object(Bucket=storage.bucket, Key="copied/" + NAME, CopySource=source, IfNoneMatch="*")
+    content = read(storage, "copied/" + NAME)
+    assert content in (CONTENT, b"other")
+    shows = {NAME: Stored(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())}
+    assert await storage.stored("copied/", [NAME]) == shows, "verification sees the copy"
 
 
 async def test_a_verified_file_cannot_be_swapped_by_an_unused_grant(storage: Storage) -> None:

@@ -1,4 +1,4 @@
-"""Rate limits of the worker API: what hostile pods cannot make the API server do, and what honest workers never meet."""
+"""Rate limits of the worker API: token reviews that hostile pods can cause, and requests of honest workers."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -912,7 +912,7 @@ def test_progress_is_silent_while_the_rate_is_limited(world: World, clock: Clock
     progress = Progress(step=Step.STORING, fraction=0.5)
     with Desk(settings.desk_url, settings.desk_ca, settings.token_file) as desk:
         for _ in range(3):
-            with pytest.raises(Retryable, match="429|limited our rate"):
+            with pytest.raises(Retryable, match=r"429|limited our rate"):
                 desk.report(progress)
         assert world.requests == ["POST /v1/progress"]
         clock.now += 7

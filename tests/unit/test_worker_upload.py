@@ -57,7 +57,8 @@ class Store:
         body = handler.rfile.read(length)
         claimed = handler.headers["x-amz-checksum-sha256"]
         if name in self.objects and handler.headers["If-None-Match"] == "*":
-            return self.reply(handler, 412)
+            self.reply(handler, 412)
+            return
         right = base64.b64encode(hashlib.sha256(body).digest()).decode() == claimed
         if right and len(body) == length:
             self.objects[name] = body

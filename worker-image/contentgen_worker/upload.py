@@ -1,8 +1,8 @@
 """Storing outputs: presigned PUTs from the worker API, one a file, 16 at a time over kept connections.
 
 A PUT carries its length and checksum, so a store keeps all of it or nothing, and it creates only. Grants live for
-minutes: where one has expired (by the clock, or 403), or the key exists (412), another is asked for. The worker API then
-says that the file is stored as claimed, or removes what is in its place.
+minutes: where one has expired (by the clock, or 403), or the key exists (412), another is asked for. The worker API
+then says that the file is stored as claimed, or removes what is in its place.
 """
 
 from collections.abc import Callable, Sequence
@@ -118,7 +118,7 @@ class Uploader:
         due = [(output, grant) for output, grant in zip(batch, grants, strict=True) if not grant.stored]
         if len(due) < len(batch):
             event("stored already", files=len(batch) - len(due))
-        results = pool.map(lambda pair: self._put_granted(*pair, asked_at), due)
+        results = pool.map(lambda pair: self._put_granted(pair[0], pair[1], asked_at), due)
         return [(output, each) for (output, _), each in zip(due, results, strict=True) if each is not _Put.STORED]
 
     def _put_granted(self, output: Output, grant: UploadGrant, asked_at: float) -> _Put:
