@@ -21,6 +21,19 @@ _FILES: dict[tuple[Kind, Stage], re.Pattern[str]] = {
     (Kind.TRANSCRIPTION, Stage.COLLECT): re.compile(r"^transcript\.(json|txt|srt|vtt)$"),
 }
 
+CONTENT_TYPES = {
+    "flac": "audio/flac",
+    "jpg": "image/jpeg",
+    "json": "application/json",
+    "png": "image/png",
+    "safetensors": "application/octet-stream",
+    "srt": "application/x-subrip",
+    "txt": "text/plain",
+    "vtt": "text/vtt",
+    "zip": "application/zip",
+}
+"""Content type by file name suffix. None of these can run scripts when a browser shows it."""
+
 _STORED = re.compile(
     r"(loras|datasets|generated-images|transcripts)/(?P<user>[A-Za-z0-9][A-Za-z0-9._-]{0,127})"
     r"/(?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,127})/(v(?P<version>[1-9]\d{0,5})/)?((images|captions)/)?[a-z0-9_.]{1,64}"
@@ -79,6 +92,14 @@ def is_output(kind: Kind, stage: Stage, name: str) -> bool:
     """Whether a stage may write a file of this name under its prefix."""
     pattern = _FILES.get((kind, stage))
     return pattern is not None and pattern.fullmatch(name) is not None
+
+
+def content_type(name: str) -> str:
+    """Content type of an output, decided by its suffix alone. Raises ValueError for a suffix without an entry."""
+    suffix = name.rpartition(".")[2]
+    if suffix not in CONTENT_TYPES:
+        raise ValueError(f"{name!r} has no known suffix; expected one of {', '.join(CONTENT_TYPES)}")
+    return CONTENT_TYPES[suffix]
 
 
 def outcome(job_id: str, run: int, stage: Stage, attempt: int) -> str:

@@ -58,7 +58,10 @@ class Progress(Value):
 
 
 class FileClaim(Value):
-    """A file that a worker is about to store; length and checksum become part of the signature."""
+    """A file that a worker is about to store; length and checksum become part of the signature.
+
+    `content_type` must be the one that `keys.content_type` gives for the name.
+    """
 
     name: str = Field(max_length=128)
     size_bytes: int = Field(ge=1, le=5 * 2**30)  # what S3 takes in a single PUT
@@ -73,12 +76,16 @@ class UploadRequest(Value):
 
 
 class UploadGrant(Value):
-    """One single PUT: send exactly these headers with the file's bytes. Nothing, where they are `stored` already."""
+    """One PUT of a new object, with exactly these headers. Nothing is to be sent if the file is `stored` already.
+
+    The store answers 412 if the key exists, and 403 when the URL has expired: ask for another grant then.
+    """
 
     name: str
     url: str
     headers: dict[str, str]
-    stored: bool = False  # by an attempt that did not come to its end
+    stored: bool = False  # with the claimed size, checksum and content type
+    expires_seconds: int | None = Field(None, ge=0, description="Lifetime of the URL from when it was asked for.")
 
 
 class UploadGrants(Value):

@@ -81,15 +81,15 @@ def _same(client: "S3Client", bucket: str, was: Document, now: Any) -> bool:
 
 
 def bring(client: "S3Client", source: str, target: str, prefixes: Iterable[str]) -> None:
-    """Copy what lies under some prefixes of another bucket of the same store, unless it is here already."""
+    """Copy objects under some prefixes from another bucket of the same store; keys that exist here are left alone.
+
+    The only copies in this project: a copy overwrites on some stores even with a condition against it.
+    """
     pages = client.get_paginator("list_objects_v2")
     for prefix in prefixes:
-        there = _sizes(pages, source, prefix)
-        here = _sizes(pages, target, prefix)
-        for key in sorted(key for key, size in there.items() if here.get(key) != size):
+        for key in sorted(_keys(pages, source, prefix) - _keys(pages, target, prefix)):
             client.copy({"Bucket": source, "Key": key}, target, key)
 
 
-def _sizes(pages: Any, bucket: str, prefix: str) -> dict[str, int]:
-    listed = (each for page in pages.paginate(Bucket=bucket, Prefix=prefix) for each in page.get("Contents", ()))
-    return {each["Key"]: each["Size"] for each in listed}
+def _keys(pages: Any, bucket: str, prefix: str) -> set[str]:
+    return {each["Key"] for page in pages.paginate(Bucket=bucket, Prefix=prefix) for each in page.get("Contents", ())}

@@ -3,12 +3,13 @@ and may do three things with it, for its own Job alone: read its order, report, 
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import aiohttp
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -19,21 +20,39 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contentgen_contract import keys
-from contentgen_contract.orders import Progress, UploadGrants, UploadRequest, WorkOrder
+from contentgen_contract.orders import FileClaim, Progress, UploadGrants, UploadRequest, WorkOrder
 from contentgen_operator.clock import utc_now
 from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Refusal, Unauthenticated
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
-from contentgen_operator.orders import Assignment, OrderPolicy, SourceRefused, lifetime, work_order
+from contentgen_operator.orders import Assignment, OrderPolicy, SourceRefused, upload_lifetime, work_order
+from contentgen_operator.rate_limit import (
+    REQUESTS,
+    Admission,
+    Limited,
+    RateLimiter,
+    TooManyRequests,
+    address_of,
+    too_many,
+)
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import purchase_key
-from contentgen_operator.storage import Storage
+from contentgen_operator.storage import NotDeleted, Storage
 from contentgen_operator.witness import Witness
 from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
-_AWAY = (PyMongoError, BotoCoreError, ApiException, aiohttp.ClientError, TimeoutError)
+_AWAY = (
+    PyMongoError,
+    BotoCoreError,
+    ClientError,
+    NotDeleted,
+    ApiException,
+    aiohttp.ClientError,
+    TimeoutError,
+)
 _MAX_BODY_BYTES = 256 * 1024
+_MOST_REMOVED = 20_000  # versions removed for one attempt; a stage has 4,096 files at most, each usually one version
 _PROGRESS_SECONDS = 1.0  # a status is written at most once a second for what a worker says
 
 
@@ -57,6 +76,7 @@ class Desk:
         policy: OrderPolicy,
         wake: Callable[[ResourceRef, float], Awaitable[None]],
         witness: Witness,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._gatekeeper = gatekeeper
         self._storage = storage
@@ -65,17 +85,25 @@ class Desk:
         self._policy = policy
         self._wake = wake
         self._witness = witness
+        self._admission = Admission(clock, (Unauthenticated, Forbidden))
+        self.requests = RateLimiter(REQUESTS, clock)
 
-    async def assignment(self, token: str, asked: str) -> Assignment:
-        """Whose token this is. Raises HTTPException and logs who `asked` for what, such as "GET /v1/order"."""
+    async def assignment(self, token: str, address: str, asked: str) -> Assignment:
+        """Whose token this is. Logs a refusal with who `asked` for what, such as "GET /v1/order".
+
+        Raises HTTPException, or TooManyRequests for too many bad tokens from an address.
+        """
         try:
-            return await self._witness.assignment(await self._gatekeeper.assignment(token))
+            return await self._witness.assignment(
+                await self._admission.admit(token, address, self._gatekeeper.assignment)
+            )
         except Refusal as error:
             _log.warning("%s was refused %s: %s", error.who, asked, error)
             raise _REFUSALS[type(error)](str(error)) from error
 
     async def order(self, assignment: Assignment) -> WorkOrder:
         """The work order."""
+        await self._refuse_ended(assignment)
         purchase = await self._ledger.get(purchase_key(assignment.resource, assignment.run))
         result_key = purchase.result_key if purchase else None
         try:
@@ -90,21 +118,55 @@ class Desk:
         await self._wake(assignment.resource.ref, _PROGRESS_SECONDS)
 
     async def uploads(self, assignment: Assignment, request: UploadRequest) -> UploadGrants:
-        """Signed PUTs under the Job's own prefix, for names that its stage may write."""
-        kind, stage = assignment.resource.ref.kind, assignment.job.stage
+        """Signed PUTs of new objects under the Job's own prefix; a different file of that name is removed first.
+
+        Raises HTTPException 422 for names and content types that the stage may not write, 403 after the attempt's end.
+        """
         for claim in request.files:
-            if not keys.is_output(kind, stage, claim.name):
-                raise HTTPException(422, f"the {stage} stage of a {kind} may not write {claim.name!r}")
-        owner = assignment.owner
-        kept = await self._storage.kept(owner, assignment.prefix, request.files)
-        good_for = lifetime(assignment, self._policy, utc_now())
-        grants = (self._storage.grant(owner, assignment.prefix, claim, good_for) for claim in request.files)
+            _check_claim(assignment, claim)
+        async with self._reports.exclusive(assignment.job.uid or ""):
+            await self._refuse_ended(assignment)
+            kept = await self._without_leftovers(assignment, request.files)
+            good_for = upload_lifetime(assignment, self._policy, utc_now())
+            owner, prefix = assignment.owner, assignment.prefix
+            grants = [self._storage.grant(owner, prefix, claim, good_for) for claim in request.files]
         return UploadGrants(grants=tuple(each.model_copy(update={"stored": each.name in kept}) for each in grants))
+
+    async def _without_leftovers(self, assignment: Assignment, claims: Sequence[FileClaim]) -> frozenset[str]:
+        """Names stored as claimed. Other files of the claimed names, left by an earlier PUT, are removed."""
+        found = await self._storage.leftovers(assignment.owner, assignment.prefix, claims)
+        if found.stale:
+            removed = self._reports.note_removed(assignment.job.uid or "", len(found.stale))
+            if removed > _MOST_REMOVED:
+                raise HTTPException(409, f"more than {_MOST_REMOVED} objects were removed for this attempt")
+            await self._storage.remove(assignment.owner, found.stale)
+        return found.kept
+
+    async def _refuse_ended(self, assignment: Assignment) -> None:
+        """Raise HTTPException 403 if the attempt has ended: its files may have been verified.
+
+        The outcome in the bucket is what an operator knows that was started since.
+        """
+        stored = self._storage.exists
+        if self._reports.ended(assignment.job.uid or "") or await stored(assignment.owner, assignment.outcome_key):
+            raise HTTPException(403, "the attempt has ended; nothing is signed for it any more")
 
     async def outcome(self, assignment: Assignment) -> None:
         """The worker has left its outcome: look now instead of at the pod's end. Said again, it is no hurry."""
         news = self._reports.note_finished(assignment.job.uid or "")
         await self._wake(assignment.resource.ref, 0 if news else _PROGRESS_SECONDS)
+
+
+def _check_claim(assignment: Assignment, claim: FileClaim) -> None:
+    kind, stage = assignment.resource.ref.kind, assignment.job.stage
+    if not keys.is_output(kind, stage, claim.name):
+        raise HTTPException(422, f"the {stage} stage of a {kind} may not write {claim.name!r}")
+    try:
+        expected = keys.content_type(claim.name)
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from error
+    if claim.content_type != expected:
+        raise HTTPException(422, f"{claim.name} has the content type {claim.content_type}; expected {expected}")
 
 
 class Bounded:
@@ -131,24 +193,37 @@ async def _away(_request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": "try again later"}, 503, headers={"Retry-After": "5"})
 
 
+async def _too_many(_request: Request, error: TooManyRequests) -> Response:
+    return too_many(error)
+
+
 def create_app(desk: Desk) -> FastAPI:
     """The HTTP face of the desk."""
+    handlers: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+        TooManyRequests: _too_many,
+        **dict.fromkeys(_AWAY, _away),
+    }
     app = FastAPI(
         title="contentgen desk",
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        middleware=[Middleware(Bounded, limit=_MAX_BODY_BYTES)],
-        exception_handlers=dict.fromkeys(_AWAY, _away),
+        middleware=[
+            Middleware(Limited, limiter=desk.requests),
+            Middleware(Bounded, limit=_MAX_BODY_BYTES),
+        ],
+        exception_handlers=handlers,
     )
     bearer = HTTPBearer(auto_error=False)
 
     async def caller(
-        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+        request: Request,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
     ) -> Assignment:
         if credentials is None:
             raise HTTPException(401, "a bearer token is needed")
-        return await desk.assignment(credentials.credentials, f"{request.method} {request.url.path}")
+        asked = f"{request.method} {request.url.path}"
+        return await desk.assignment(credentials.credentials, address_of(request.scope), asked)
 
     Caller = Annotated[Assignment, Depends(caller)]  # noqa: N806 - a type
 

@@ -25,8 +25,11 @@ class Refusal(Exception):
     """A caller who gets nothing; `who` is what is known of it, for the log."""
 
     def __init__(self, why: str, who: str = "unknown token") -> None:
-        super().__init__(why)
+        super().__init__(why, who)  # so that a copy can be made of its args
         self.who = who
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Unauthenticated(Refusal):

@@ -103,21 +103,31 @@ class Observer:
         if job is not None and not job.finished and not self._reports.finished(job.uid):
             trouble = await self._trouble(resource.ref.namespace, job, now)
             return {"job": job, "progress": self._reports.progress(job.uid), "trouble": trouble}
+        # Never by the uid in the status: it may be that of another tenant's Job.
+        uid = recorded.uid if recorded is not None else ""
+        if job is None or job.finished:
+            self._reports.forget(uid)
+        # The worker API replaces no file between the look at the outcome and the look at the files that it lists.
+        async with self._reports.exclusive(uid):
+            left = await self._left(resource, run, spec, stage, job)
+        return left | {"unrecorded_job": recorded is None}
+
+    async def _left(
+        self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, job: JobView | None
+    ) -> dict[str, Any]:
+        """The outcome of an attempt and the files that it lists."""
+        key = keys.outcome(resource.ref.uid, run.number, stage, run.stage_attempt)
         try:
-            own = own_files(resource, owner(resource, spec))
-            outcome = await self._storage.outcome(own, keys.outcome(resource.ref.uid, run.number, stage, attempt))
+            outcome = await self._storage.outcome(own_files(resource, owner(resource, spec)), key)
         except InvalidOutcome as error:
             return {"job": job, "outcome_problem": str(error)}
-        if job is not None and job.finished:
-            self._reports.forget(job.uid)
         said = cause = ""
         if job is not None and job.finished and outcome is None:  # killed before it could say anything
             said = await self._kube.job_log(resource.ref.namespace, job.name, MAX_LOG)
             cause = pods.end_cause(await self._pods(resource.ref.namespace, job))
         stored = await self._stored(resource, run, spec, stage, outcome)
         progress = self._reports.progress(job.uid) if job else None
-        seen = {"job": job, "outcome": outcome, "stored": stored, "log": said, "progress": progress}
-        return seen | {"cause": cause, "unrecorded_job": recorded is None}
+        return {"job": job, "outcome": outcome, "stored": stored, "log": said, "cause": cause, "progress": progress}
 
     async def _trouble(self, namespace: str, job: JobView, now: datetime) -> PodTrouble | None:
         """Asked only for a Job whose worker should have started: a pod that runs costs no request."""

@@ -16,6 +16,7 @@ from contentgen_operator.storage import Storage
 
 _PREVIEWS = 12  # training pictures on a LoRA's contact sheet
 SLACK = timedelta(minutes=15)  # deadlines are not met to the second
+UPLOAD_LIFETIME = timedelta(minutes=10)  # of one PUT's URL; a worker asks for another while its attempt runs
 
 
 class SourceRefused(Exception):
@@ -55,6 +56,11 @@ class Assignment(Value):
         return own_files(self.resource, owner(self.resource, self.spec))
 
     @property
+    def outcome_key(self) -> str:
+        """Where the Job's worker leaves its outcome."""
+        return keys.outcome(self.resource.ref.uid, self.run.number, self.job.stage, self.job.attempt)
+
+    @property
     def spec(self) -> Spec:
         """The frozen spec."""
         return frozen_spec(self.resource, self.run)
@@ -65,16 +71,21 @@ class Assignment(Value):
 
 
 def lifetime(assignment: Assignment, policy: OrderPolicy, now: datetime) -> timedelta:
-    """How long a worker's URLs are good: until its stage's deadline."""
+    """Lifetime of a work order's URLs: until the stage's deadline. The outcome's must outlast an operator's absence."""
     started = assignment.job.started_at or now
     return max(started + policy.stage_deadline + SLACK - now, timedelta(minutes=1))
+
+
+def upload_lifetime(assignment: Assignment, policy: OrderPolicy, now: datetime) -> timedelta:
+    """Lifetime of an upload's URL: short, because it can be used until then by whoever holds it."""
+    return min(UPLOAD_LIFETIME, lifetime(assignment, policy, now))
 
 
 def work_order(
     assignment: Assignment, result_key: str | None, storage: Storage, policy: OrderPolicy, now: datetime
 ) -> WorkOrder:
     """The order. `result_key` is where the provider's answer lies, for a collect stage."""
-    ref, run, job = assignment.resource.ref, assignment.run, assignment.job
+    ref, job = assignment.resource.ref, assignment.job
     good_for = lifetime(assignment, policy, now)
 
     # The ledger names the answer: where it was bought by a job before this one, it lies in that one's folder.
@@ -83,12 +94,12 @@ def work_order(
     def signed(key: str) -> Download:
         return Download(url=storage.worker_get(readable, key, good_for), trusted=True)
 
-    collecting_lora = job.stage is Stage.COLLECT and ref.kind is Kind.LORA_TRAINING and run.facts is not None
+    collecting_lora = job.stage is Stage.COLLECT and ref.kind is Kind.LORA_TRAINING and assignment.run.facts is not None
     return WorkOrder(
         job_id=ref.uid,
         kind=ref.kind,
         stage=job.stage,
-        version=run.version,
+        version=assignment.run.version,
         attempt=job.attempt,
         user_id=owner(assignment.resource, assignment.spec),
         spec=assignment.spec.model_dump(mode="json", by_alias=True),
@@ -98,9 +109,7 @@ def work_order(
         dataset_previews=tuple(map(signed, _previews(assignment))) if collecting_lora else (),
         allowed_hosts=policy.allowed_hosts,
         limits=policy.limits,
-        outcome_url=storage.worker_put(
-            assignment.owner, keys.outcome(ref.uid, run.number, job.stage, job.attempt), good_for
-        ),
+        outcome_url=storage.worker_put(assignment.owner, assignment.outcome_key, good_for),
     )
 
 

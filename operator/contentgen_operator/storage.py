@@ -11,13 +11,17 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
+from contentgen_contract import keys
+from contentgen_contract.base import Value
 from contentgen_contract.orders import FileClaim, Outcome, UploadGrant
 from contentgen_contract.ownership import NotOwned, Owner, owned
 from contentgen_contract.sources import Address, same_bucket
@@ -33,7 +37,8 @@ _MAX_OUTCOME_BYTES = 4 * 2**20
 _LONGEST_URL = timedelta(days=7)  # more than that S3 does not take
 _NOT_OURS_TO_SET = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
 _CHUNK = 1 << 20
-_MOST_LISTED = 10_000  # objects of one job; an outcome lists 4,096 at most
+_MOST_LISTED = 10_000  # versions under the common prefix of one request's names, of which there are 256 at most
+_MOST_DELETED = 1000  # keys in one DeleteObjects request
 _NO_BUCKET = {"404", "NotFound", "NoSuchBucket"}
 
 
@@ -50,6 +55,13 @@ class BucketMissing(Exception):
 
 class NotDeleted(Exception):
     """The store kept an object that was to be deleted."""
+
+
+class Leftovers(Value):
+    """What lies under the keys of a request for uploads: files to keep, and (key, version id) pairs to remove."""
+
+    kept: frozenset[str] = frozenset()
+    stale: tuple[tuple[str, str], ...] = ()
 
 
 class Storage:
@@ -129,22 +141,29 @@ class Storage:
         return self._sign(self._public, "get_object", params, self._provider_lifetime)
 
     def grant(self, owner: Owner, prefix: str, claim: FileClaim, lifetime: timedelta) -> UploadGrant:
-        """One single PUT of exactly these bytes: length, type and checksum are part of the signature."""
-        checksum = _checksum(claim)
+        """One PUT of exactly these bytes under a new key.
+
+        Raises NotOwned, and ValueError for a name without a content type.
+
+        Length, type, checksum and `If-None-Match: *` are part of the signature; the name decides the type.
+        """
+        checksum, content_type = _checksum(claim), keys.content_type(claim.name)
         params = {
             "Bucket": self.bucket,
             "Key": owned(owner, prefix + claim.name),
-            "ContentType": claim.content_type,
+            "ContentType": content_type,
             "ContentLength": claim.size_bytes,
             "ChecksumSHA256": checksum,
+            "IfNoneMatch": "*",
         }
         headers = {
-            "Content-Type": claim.content_type,
+            "Content-Type": content_type,
             "Content-Length": str(claim.size_bytes),
             "x-amz-checksum-sha256": checksum,
+            "If-None-Match": "*",
         }
         url = self._sign(self._client, "put_object", params, lifetime)
-        return UploadGrant(name=claim.name, url=url, headers=headers)
+        return UploadGrant(name=claim.name, url=url, headers=headers, expires_seconds=int(lifetime.total_seconds()))
 
     def plain_url(self, key: str) -> str:
         """The unsigned address of an object, as the seeds' records have it."""
@@ -182,30 +201,61 @@ class Storage:
         found = await asyncio.gather(*heads)
         return {name: each for name, each in zip(wanted, found, strict=True) if each is not None}
 
-    async def kept(self, owner: Owner, prefix: str, claims: Sequence[FileClaim]) -> frozenset[str]:
-        """The names of those files that are stored already, with the same bytes and type.
+    async def exists(self, owner: Owner, key: str) -> bool:
+        """Whether an object is there. Raises NotOwned, and what boto3 raises where the store does not answer."""
+        return await asyncio.to_thread(self._exists, owned(owner, key))
 
-        One listing tells whether any may be, so a first attempt costs no more. A store that does not answer keeps
-        nobody from storing anew. Raises NotOwned.
+    def _exists(self, key: str) -> bool:
+        try:
+            self._client.head_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if s3.code(error) in s3.MISSING:
+                return False
+            raise
+        return True
+
+    async def leftovers(self, owner: Owner, prefix: str, claims: Sequence[FileClaim]) -> Leftovers:
+        """Files under the claimed keys: those with the same bytes and type, and the versions of all others.
+
+        One listing finds them, so a first attempt costs one request. A store that does not list keeps nobody from
+        storing: a PUT creates only, so it cannot overwrite what was not found here. Raises NotOwned.
         """
         loop = asyncio.get_running_loop()
         for claim in claims:
             owned(owner, prefix + claim.name)
         try:
-            sizes = await loop.run_in_executor(self._heads, self._sizes, prefix)
-            likely = [claim for claim in claims if sizes.get(prefix + claim.name) == claim.size_bytes]
+            found = await loop.run_in_executor(self._heads, self._versions, {prefix + each.name for each in claims})
+            likely = [each for each in claims if found.sizes.get(prefix + each.name) == each.size_bytes]
             checks = (loop.run_in_executor(self._heads, self._keeps, prefix, claim) for claim in likely)
             same = await asyncio.gather(*checks)
         except (ClientError, BotoCoreError) as error:
-            _log.warning("what is stored already is stored again: %s", type(error).__name__)
-            return frozenset()
-        return frozenset(claim.name for claim, kept in zip(likely, same, strict=True) if kept)
+            _log.warning("files of an earlier attempt are not looked for: %s", type(error).__name__)
+            return Leftovers()
+        kept = frozenset(claim.name for claim, is_same in zip(likely, same, strict=True) if is_same)
+        return Leftovers(kept=kept, stale=tuple(each for each in found.all if each[0].removeprefix(prefix) not in kept))
 
-    def _sizes(self, prefix: str) -> dict[str, int]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=prefix, PaginationConfig={"MaxItems": _MOST_LISTED}
+    def _versions(self, wanted: set[str]) -> "_Versions":
+        shared = commonprefix(list(wanted))  # noqa: RUF071 - by character, as S3 compares prefixes
+        pages = self._client.get_paginator("list_object_versions").paginate(
+            Bucket=self.bucket, Prefix=shared, PaginationConfig={"MaxItems": _MOST_LISTED}
         )
-        return {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", ())}
+        found = _Versions()
+        for page in pages:
+            for version in page.get("Versions", ()):
+                if version["Key"] in wanted:
+                    found.all.append((version["Key"], version["VersionId"]))
+                    if version["IsLatest"]:
+                        found.sizes[version["Key"]] = version["Size"]
+            markers = page.get("DeleteMarkers", ())
+            found.all.extend((each["Key"], each["VersionId"]) for each in markers if each["Key"] in wanted)
+        return found
+
+    async def remove(self, owner: Owner, versions: Sequence[tuple[str, str]]) -> None:
+        """Delete these (key, version id) pairs, delete markers too. Raises NotDeleted or NotOwned."""
+        for key, _ in versions:
+            owned(owner, key)
+        for start in range(0, len(versions), _MOST_DELETED):
+            await asyncio.to_thread(self._delete, versions[start : start + _MOST_DELETED])
 
     def _keeps(self, prefix: str, claim: FileClaim) -> bool:
         """Where the store has no checksum of it, the answer is no: to send it again costs less than to read it."""
@@ -216,7 +266,7 @@ class Storage:
                 return False
             raise
         found = (head["ContentLength"], head.get("ChecksumSHA256"), head.get("ContentType"))
-        return found == (claim.size_bytes, _checksum(claim), claim.content_type)
+        return found == (claim.size_bytes, _checksum(claim), keys.content_type(claim.name))
 
     def _stored(self, key: str) -> Stored | None:
         try:
@@ -247,13 +297,14 @@ class Storage:
     def _delete_prefix(self, prefix: str) -> None:
         for page in self._client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix):
             listed = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-            doomed: list[ObjectIdentifierTypeDef] = [
-                {"Key": each["Key"], "VersionId": each["VersionId"]} for each in listed
-            ]
-            if doomed:
-                reply = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": doomed, "Quiet": True})
-                if errors := reply.get("Errors"):
-                    raise NotDeleted(f"{errors[0].get('Key')}: {errors[0].get('Code')}")
+            if listed:
+                self._delete([(each["Key"], each["VersionId"]) for each in listed])
+
+    def _delete(self, versions: Sequence[tuple[str, str]]) -> None:
+        doomed: list[ObjectIdentifierTypeDef] = [{"Key": key, "VersionId": version} for key, version in versions]
+        reply = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": doomed, "Quiet": True})
+        if errors := reply.get("Errors"):
+            raise NotDeleted(f"{errors[0].get('Key')}: {errors[0].get('Code')}")
 
     async def put_json(self, owner: Owner, key: str, document: dict[str, Any]) -> None:
         """Store a JSON document. Raises NotOwned."""
@@ -288,6 +339,14 @@ class Storage:
         return client.generate_presigned_url(
             method, Params=params, ExpiresIn=int(min(lifetime, _LONGEST_URL).total_seconds())
         )
+
+
+@dataclass
+class _Versions:
+    """Versions and delete markers as (key, version id) pairs; sizes of the current versions, in bytes."""
+
+    all: list[tuple[str, str]] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
 
 
 def _checksum(claim: FileClaim) -> str:

@@ -184,11 +184,12 @@ async def test_a_worker_leaves_its_outcome_and_reads_its_files(storage: Storage)
 @pytest.mark.parametrize("algorithm", ["SHA256", "CRC32", None])
 async def test_a_file_that_somebody_else_has_put_there_shows(storage: Storage, algorithm: str | None) -> None:
     """As large as the worker's, with a checksum of its own, of another kind, or with none."""
-    assert put(storage, "changed/", CONTENT) == 200
+    prefix = f"changed-{algorithm}/"
+    assert put(storage, prefix, CONTENT) == 200
     forged = CONTENT[::-1]
     more: dict[str, Any] = {"ChecksumAlgorithm": algorithm} if algorithm else {}
-    storage._client.put_object(Bucket=storage.bucket, Key="changed/image_1.png", Body=forged, **more)
-    (found,) = (await stored(storage, "changed/")).values()
+    storage._client.put_object(Bucket=storage.bucket, Key=f"{prefix}image_1.png", Body=forged, **more)
+    (found,) = (await stored(storage, prefix)).values()
     assert found == Stored(size_bytes=len(CONTENT), sha256=hashlib.sha256(forged).hexdigest())
 
 
@@ -357,6 +358,7 @@ async def test_a_file_changed_behind_the_workers_back_fails_the_run(
     await world.step(kind)
     claim = CLAIM.model_copy(update={"name": "audio.flac", "content_type": "audio/flac"})
     prefix = keys.prefix(kind, Stage.PREPARE, "ns", UID, 1)
+    await storage.delete_prefix(OWNER, prefix)  # of the parameter before: a grant creates only
     grant = storage.grant(OWNER, prefix, claim, timedelta(minutes=5))
     assert httpx.put(grant.url, content=CONTENT, headers=grant.headers).status_code == 200
     left = outcome_of(kind, Stage.PREPARE, UID).model_copy(update={"files": (StoredFile(**claim.model_dump()),)})

@@ -11,6 +11,7 @@ import httpx
 import mongomock
 import pytest
 
+from contentgen_contract import keys
 from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, UID_LABEL, Kind, Stage
 from contentgen_contract.orders import FileClaim, WorkOrder
 from contentgen_contract.sources import SourceGrant
@@ -25,7 +26,7 @@ from contentgen_operator.orders import OrderPolicy
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
-from contentgen_operator.storage import Storage
+from contentgen_operator.storage import Leftovers, Storage
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 
@@ -190,6 +191,7 @@ def bucket() -> Iterator[Storage]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "id")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setattr(Storage, "_exists", lambda *_: False)  # no outcome yet
         yield Storage(bucket="assets", region="us-east-1", endpoint="http://s3:9000", public_endpoint=None)
 
 
@@ -221,7 +223,8 @@ async def setting(bucket: Storage) -> AsyncIterator[Setting]:
 
 
 def claim(name: str, **changes: Any) -> dict[str, Any]:
-    return {"name": name, "sizeBytes": 7, "sha256": SHA, "contentType": "image/jpeg"} | changes
+    content_type = keys.CONTENT_TYPES.get(name.rpartition(".")[2], "image/jpeg")
+    return {"name": name, "sizeBytes": 7, "sha256": SHA, "contentType": content_type} | changes
 
 
 # Orders
@@ -302,11 +305,11 @@ async def test_uploads_are_granted_under_the_own_prefix(setting: Setting) -> Non
 async def test_what_is_stored_already_is_said(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, list[str]]] = []
 
-    async def kept(_: Storage, _owner: object, prefix: str, claims: Sequence[FileClaim]) -> frozenset[str]:
+    async def leftovers(_: Storage, _owner: object, prefix: str, claims: Sequence[FileClaim]) -> Leftovers:
         asked.append((prefix, [each.name for each in claims]))
-        return frozenset({"dataset.zip"})
+        return Leftovers(kept=frozenset({"dataset.zip"}))
 
-    monkeypatch.setattr(Storage, "kept", kept)
+    monkeypatch.setattr(Storage, "leftovers", leftovers)
     token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.PREPARE)
     reply = await setting.post(token, "/v1/uploads", {"files": [claim("images/0001.jpg"), claim("dataset.zip")]})
     assert [grant["stored"] for grant in reply.json()["grants"]] == [False, True]

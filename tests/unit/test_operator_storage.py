@@ -15,7 +15,7 @@ from contentgen_contract.orders import FileClaim
 from contentgen_contract.ownership import Owner
 from contentgen_contract.sources import Address
 from contentgen_operator.observed import Stored
-from contentgen_operator.storage import InvalidOutcome, Storage
+from contentgen_operator.storage import InvalidOutcome, Leftovers, NotDeleted, Storage
 
 GOOD = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Completed","newer":1}'
 MINUTE = timedelta(minutes=1)
@@ -138,8 +138,10 @@ async def test_only_the_very_same_file_is_kept(storage: Storage) -> None:
     put_as_a_worker_does(typed.model_copy(update={"content_type": "image/jpeg"}), b"content")
     put("p/unchecked.png", b"content")
     claims = [same, shorter, other, typed, claim_of("unchecked.png", b"content"), claim_of("none.png", b"content")]
-    assert await storage.kept(OWNER, "p/", claims) == {"a.png"}
-    assert await storage.kept(OWNER, "q/", claims) == frozenset()
+    found = await storage.leftovers(OWNER, "p/", claims)
+    assert found.kept == {"a.png"}
+    assert {key for key, _ in found.stale} == {"p/b.png", "p/c.png", "p/d.png", "p/unchecked.png"}
+    assert await storage.leftovers(OWNER, "q/", claims) == Leftovers()
 
 
 async def test_a_first_attempt_asks_once_for_what_is_kept(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,14 +149,32 @@ async def test_a_first_attempt_asks_once_for_what_is_kept(storage: Storage, monk
     storage._client.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
     put("p/other.png", b"another job's")
     claims = [claim_of(f"{number}.png", b"content") for number in range(200)]
-    assert await storage.kept(OWNER, "p/", claims) == frozenset()
-    assert asked == ["ListObjectsV2"]
+    assert await storage.leftovers(OWNER, "p/", claims) == Leftovers()
+    assert asked == ["ListObjectVersions"]
 
 
 async def test_a_store_that_is_away_keeps_nothing(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     put_as_a_worker_does(CLAIM, b"1234567")
-    away = Storage(bucket="none", region="eu-central-1", endpoint=None, public_endpoint=None)
-    assert await away.kept(OWNER, "p/", [CLAIM]) == frozenset()
+    none = Storage(bucket="none", region="eu-central-1", endpoint=None, public_endpoint=None)
+    assert await none.leftovers(OWNER, "p/", [CLAIM]) == Leftovers()
+
+
+async def test_removing_takes_the_named_versions_only(storage: Storage) -> None:
+    for content in (b"one", b"two"):
+        put("p/a.png", content)
+    (first,) = (key for key in (await storage.leftovers(OWNER, "p/", [CLAIM])).stale[-1:])
+    put("p/a.png", b"put since")
+    await storage.remove(OWNER, [first])
+    assert s3().get_object(Bucket="assets", Key="p/a.png")["Body"].read() == b"put since"
+    assert len((await storage.leftovers(OWNER, "p/", [CLAIM])).stale) == 2
+    await storage.remove(OWNER, [])
+
+
+async def test_a_version_that_is_not_removed_is_an_error(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = {"Errors": [{"Key": "p/a.png", "Code": "AccessDenied"}]}
+    monkeypatch.setattr(storage._client, "delete_objects", lambda **_: refused)
+    with pytest.raises(NotDeleted, match=r"p/a\.png: AccessDenied"):
+        await storage.remove(OWNER, [("p/a.png", "1")])
 
 
 async def test_a_document_is_stored(storage: Storage) -> None:

@@ -32,7 +32,7 @@ from cryptography.x509.oid import NameOID
 from PIL import Image
 
 from contentgen_contract.keys import is_output
-from contentgen_contract.names import Kind, Reason, Stage
+from contentgen_contract.names import Kind, Reason, Stage, Step
 from contentgen_contract.orders import (
     AudioFacts,
     DatasetFacts,
@@ -46,6 +46,7 @@ from contentgen_contract.orders import (
 )
 from contentgen_contract.story import human_bytes
 from contentgen_worker import log
+from contentgen_worker.desk import Desk
 from contentgen_worker.errors import DeskRefused, OwnFileMissing, Retryable, Unreachable
 from contentgen_worker.fetch import Bounds, Fetcher, system_tls
 from contentgen_worker.guard import Guard
@@ -129,6 +130,8 @@ class World:
         self.order: dict[str, Any] = {}
         self.progress: list[Progress] = []
         self.desk_codes: list[int] = []  # answers before the desk works
+        self.desk_headers: dict[str, str] = {}  # of those
+        self.progress_codes: list[int] = []
         self.put_codes: list[int] = []
         self.requests: list[str] = []
         self.woken = 0
@@ -184,10 +187,12 @@ class World:
         self.requests.append(f"{handler.command} {handler.path}")
         if handler.path == "/v1/progress":
             time.sleep(self.progress_hangs)
+            if self.progress_codes:
+                return reply(handler, self.progress_codes.pop(0), b"", **self.desk_headers)
             self.progress.append(Progress.model_validate_json(body))
             return reply(handler, 204)
         if self.desk_codes:
-            return reply(handler, self.desk_codes.pop(0), b"not now")
+            return reply(handler, self.desk_codes.pop(0), b"not now", **self.desk_headers)
         if handler.headers["Authorization"] != f"Bearer {(self.folder / 'token').read_text().strip()}":
             return reply(handler, 401)
         if handler.path == "/v1/order":
@@ -931,6 +936,31 @@ def test_an_operator_that_restarts_is_waited_for(world: World) -> None:
     collect_transcript(world, TRANSCRIPT)
     world.desk_codes = [503, 401, 425, 429, 500]
     assert world.run().reason is Reason.COMPLETED
+
+
+@pytest.mark.parametrize(("header", "least", "most"), [("7", 21, 24), ("100000", 180, 190), ("soon", 0, 10)])
+def test_the_pause_that_a_rate_limit_names_is_kept(
+    world: World, clock: Clock, header: str, least: float, most: float
+) -> None:
+    collect_transcript(world, TRANSCRIPT)
+    world.desk_codes, world.desk_headers = [429, 429, 429], {"Retry_After": header}
+    started = clock.now
+    assert world.run().reason is Reason.COMPLETED
+    assert least <= clock.now - started <= most
+
+
+def test_progress_is_silent_while_the_rate_is_limited(world: World, clock: Clock) -> None:
+    world.progress_codes, world.desk_headers = [429], {"Retry_After": "7"}
+    settings = world.settings()
+    progress = Progress(step=Step.STORING, fraction=0.5)
+    with Desk(settings.desk_url, settings.desk_ca, settings.token_file) as desk:
+        for _ in range(3):
+            with pytest.raises(Retryable, match=r"429|limited our rate"):
+                desk.report(progress)
+        assert world.requests == ["POST /v1/progress"]
+        clock.now += 7
+        desk.report(progress)
+    assert world.progress == [progress]
 
 
 def test_a_desk_that_refuses(world: World) -> None:

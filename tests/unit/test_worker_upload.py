@@ -34,6 +34,9 @@ class Store:
     at_once: int = 0
     most_at_once: int = 0
     behave: Callable[["Store", Handler, str], bool] = lambda *_: False
+    asked: int = 0
+    expires_seconds: int | None = 600
+    removes: bool = True  # whether the worker API removes another file of a claimed name
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, handler: Handler) -> None:
@@ -53,6 +56,9 @@ class Store:
         length = int(handler.headers["Content-Length"])
         body = handler.rfile.read(length)
         claimed = handler.headers["x-amz-checksum-sha256"]
+        if name in self.objects and handler.headers["If-None-Match"] == "*":
+            self.reply(handler, 412)
+            return
         right = base64.b64encode(hashlib.sha256(body).digest()).decode() == claimed
         if right and len(body) == length:
             self.objects[name] = body
@@ -64,15 +70,19 @@ class Store:
         handler.end_headers()
 
     def grants(self, claims: Sequence[FileClaim]) -> tuple[UploadGrant, ...]:
-        """As the desk gives them, for what is stored by now."""
+        """As the worker API gives them, for what is stored by now."""
+        self.asked += 1
         return tuple(self._grant(claim) for claim in claims)
 
     def _grant(self, claim: FileClaim) -> UploadGrant:
         checksum = base64.b64encode(bytes.fromhex(claim.sha256)).decode()
-        headers = {"Content-Type": claim.content_type, "x-amz-checksum-sha256": checksum}
+        headers = {"Content-Type": claim.content_type, "x-amz-checksum-sha256": checksum, "If-None-Match": "*"}
         url = f"http://{self.host}/{claim.name}?X-Amz-Signature=1"
         kept = hashlib.sha256(self.objects.get(claim.name, b"")).hexdigest() == claim.sha256
-        return UploadGrant(name=claim.name, url=url, headers=headers, stored=kept)
+        if not kept and self.removes:
+            self.objects.pop(claim.name, None)
+        life = self.expires_seconds
+        return UploadGrant(name=claim.name, url=url, headers=headers, stored=kept, expires_seconds=life)
 
 
 @pytest.fixture
@@ -212,3 +222,109 @@ def test_grants_that_expire_on_the_way_are_asked_for_anew(store: Store) -> None:
     store.behave = late
     stored(store)
     assert len(store.puts) == len(OUTPUTS) + 10
+
+
+def test_grants_may_expire_as_often_as_they_like_while_files_get_stored(store: Store) -> None:
+    """Of each round of grants the store takes three files; 40 files need 14 rounds."""
+    taken: dict[int, int] = {}
+
+    def three_a_round(store: Store, handler: Handler, _name: str) -> bool:
+        with store.lock:
+            taken[store.asked] = taken.get(store.asked, 0) + 1
+            late = taken[store.asked] > 3
+        if late:
+            handler.rfile.read(int(handler.headers["Content-Length"]))
+            store.reply(handler, 403)
+        return late
+
+    store.behave = three_a_round
+    stored(store)
+    assert store.asked == 14
+
+
+def test_a_grant_that_has_expired_by_the_clock_is_not_used(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten minutes pass while the first ten files are sent."""
+    now = [0.0]
+    monkeypatch.setattr("contentgen_worker.upload.monotonic", lambda: now[0])
+
+    def slow(store: Store, handler: Handler, name: str) -> bool:
+        with store.lock:
+            if store.asked == 1 and len(store.puts) == 10:
+                now[0] += 600
+        return False
+
+    store.behave = slow
+    stored(store)
+    assert store.asked == 2
+    assert len(store.puts) == len(OUTPUTS)
+
+
+def test_grants_without_a_lifetime_are_used(store: Store) -> None:
+    """As an older operator gives them."""
+    store.expires_seconds = None
+    stored(store)
+    assert store.asked == 1
+
+
+def test_grants_that_have_expired_when_they_come_end_the_worker(store: Store) -> None:
+    store.expires_seconds = 0
+    with pytest.raises(Retryable, match=r"expired.*4 times"):
+        stored(store)
+    assert store.puts == []
+
+
+def test_a_file_that_is_stored_although_its_reply_was_lost_is_stored(store: Store) -> None:
+    lost: list[str] = []
+
+    def loses_the_reply(store: Store, handler: Handler, name: str) -> bool:
+        if len(lost) < 3 and name not in lost:
+            lost.append(name)
+            store.objects[name] = handler.rfile.read(int(handler.headers["Content-Length"]))
+            handler.connection.close()
+            handler.close_connection = True
+            return True
+        return False
+
+    store.behave = loses_the_reply
+    stored(store)
+    assert len(store.puts) == len(OUTPUTS) + 3
+    assert store.asked == 2
+
+
+def test_another_file_that_appears_under_a_granted_name_is_replaced(store: Store) -> None:
+    """By a PUT that an earlier attempt's grant allowed."""
+    forged = OUTPUTS[7].name
+
+    def forges(store: Store, _handler: Handler, name: str) -> bool:
+        if store.asked == 1 and name == forged:
+            store.objects[name] = b"of an earlier attempt"
+        return False
+
+    store.behave = forges
+    stored(store)
+    assert store.asked == 2
+
+
+def test_a_file_that_cannot_be_replaced_ends_the_worker(store: Store) -> None:
+    store.objects[OUTPUTS[7].name] = b"stays"
+    store.removes = False
+    with pytest.raises(Retryable, match=r"0007\.jpg.*412.*4 times"):
+        stored(store)
+    assert store.objects[OUTPUTS[7].name] == b"stays"
+
+
+def test_a_conflict_between_two_puts_of_a_file_is_tried_again(store: Store) -> None:
+    """S3 answers 409 while another conditional request for the key is under way."""
+    conflicts: list[str] = []
+
+    def conflict(store: Store, handler: Handler, name: str) -> bool:
+        if len(conflicts) < 2 and name not in conflicts:
+            conflicts.append(name)
+            handler.rfile.read(int(handler.headers["Content-Length"]))
+            store.reply(handler, 409)
+            return True
+        return False
+
+    store.behave = conflict
+    stored(store)
+    assert store.asked == 1

@@ -19,12 +19,20 @@ from contentgen_worker.errors import DeskRefused, Retryable
 from contentgen_worker.log import event
 from contentgen_worker.retry import DESK, DESK_REFUSAL_SECONDS, DESK_SHARE, Patience
 
-_PASSING_CODES = (425, 429)
+_PASSING_CODES = (425,)
+_LONGEST_RETRY_AFTER = 60.0  # seconds; whatever the header says
 M = TypeVar("M", bound=Value)
 
 
 class _DeskAway(Retryable):
-    """The desk can't be reached, or says that it can't answer now."""
+    """The desk can't be reached, or says that it can't answer now.
+
+    `retry_after`: seconds until it may be asked again, where it has limited our rate; else None.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Desk:
@@ -53,6 +61,7 @@ class Desk:
         self._patience = patience
         self._refusal_seconds = refusal_seconds
         self._ends_at = ends_at
+        self._quiet_until = 0.0
 
     def __enter__(self) -> "Desk":
         return self
@@ -73,7 +82,9 @@ class Desk:
         return grants
 
     def report(self, progress: Progress) -> None:
-        """Tell the progress, once. Raises where nobody listens."""
+        """Tell the progress, once. Raises where nobody listens, and without a request while our rate is limited."""
+        if time.monotonic() < self._quiet_until:
+            raise _DeskAway("the desk has limited our rate")
         self._once("POST", "/v1/progress", progress)
 
     def wake(self) -> None:
@@ -96,7 +107,11 @@ class Desk:
             response = self._client.request(method, path, content=content, headers=headers)
         except httpx.TransportError as error:
             raise _DeskAway(f"desk {method} {path}: {type(error).__name__} {error}; is the operator up?") from None
-        _raise_for(response, f"desk {method} {path}")
+        try:
+            _raise_for(response, f"desk {method} {path}")
+        except _DeskAway as error:
+            self._quiet_until = time.monotonic() + (error.retry_after or 0)
+            raise
         return response
 
     def _token(self) -> str:
@@ -113,10 +128,11 @@ class _Again:
         self._refusal_seconds = refusal_seconds
         self._refused_since: float | None = None
 
-    def __call__(self, error: Exception) -> bool:
+    def __call__(self, error: Exception) -> bool | float:
+        """Whether to try again, or after how many seconds."""
         if not isinstance(error, DeskRefused):
             self._refused_since = None
-            return isinstance(error, _DeskAway)
+            return (error.retry_after or True) if isinstance(error, _DeskAway) else False
         now = time.monotonic()
         self._refused_since = self._refused_since or now
         return now - self._refused_since < self._refusal_seconds
@@ -127,10 +143,18 @@ def _raise_for(response: httpx.Response, what: str) -> None:
     text = f"{what}: HTTP {code} {response.text[:200]}".rstrip()
     if code in (401, 403):
         raise DeskRefused(f"{text}; the desk does not know this pod's token")
+    if code == 429:
+        raise _DeskAway(text, _retry_after(response))
     if code in _PASSING_CODES or code >= 500:
         raise _DeskAway(text)
     if not response.is_success:
         raise Retryable(f"{text}; expected 2xx")
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds that a response asks us to wait; None where it names none, or a date."""
+    text = response.headers.get("Retry-After", "")
+    return min(float(text), _LONGEST_RETRY_AFTER) if text.isdecimal() and len(text) < 10 else None
 
 
 def _parsed(model: type[M], response: httpx.Response) -> M:

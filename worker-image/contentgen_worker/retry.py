@@ -30,8 +30,11 @@ class Patience:
         """The same for this long, where that is longer."""
         return replace(self, seconds=max(seconds, self.seconds or 0))
 
-    def run(self, action: Callable[[], T], again: Callable[[Exception], bool]) -> T:
-        """The result of `action`, tried until it succeeds, `again` says no, or patience ends (its last error)."""
+    def run(self, action: Callable[[], T], again: Callable[[Exception], bool | float]) -> T:
+        """The result of `action`, tried until it succeeds, `again` says no, or patience ends (its last error).
+
+        `again` may name the seconds until the next try.
+        """
         for attempt in stamina.retry_context(
             on=again,
             attempts=self.tries,

@@ -1,12 +1,15 @@
-"""Storing outputs: grants by the desk, then one PUT a file, 16 at a time over kept connections.
+"""Storing outputs: presigned PUTs from the worker API, one a file, 16 at a time over kept connections.
 
-A PUT carries its length and checksum, so a store keeps all of it or nothing. What an earlier attempt has stored, as the
-desk says, is not sent again.
+A PUT carries its length and checksum, so a store keeps all of it or nothing, and it creates only. Grants live for
+minutes: where one has expired (by the clock, or 403), or the key exists (412), another is asked for. The worker API
+then says that the file is stored as claimed, or removes what is in its place.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from itertools import islice
+from time import monotonic
 
 import httpx
 
@@ -20,9 +23,23 @@ from contentgen_worker.retry import STORE, Patience
 
 BATCH = 256  # UploadRequest.files
 _PARALLEL = 16
-_ROUNDS = 4  # of fresh grants for those that expired
+_ROUNDS = 4  # of fresh grants without a file stored in between
+_MARGIN_SECONDS = 30.0  # before a grant's end by our clock: the request has to arrive in time
 _TIMEOUT = httpx.Timeout(60, connect=10)
 Granter = Callable[[Sequence[FileClaim]], tuple[UploadGrant, ...]]
+
+
+class _Put(Enum):
+    """Result of one file's PUT. Those that were not stored need another grant; the value says why."""
+
+    STORED = "stored"
+    LATE = "the grant had expired when its turn came"
+    REFUSED = "the store answered 403; check its clock and keys"
+    EXISTS = "the store answered 412: another file is there, and is not removed"
+
+
+class _Exists(Retryable):
+    """The store answers 412: there is an object under this key."""
 
 
 class _Away(Retryable):
@@ -84,23 +101,37 @@ class Uploader:
                 fraction(done / len(outputs))
 
     def _store_batch(self, batch: list[Output], pool: ThreadPoolExecutor) -> None:
-        for _ in range(_ROUNDS):
-            grants = self._grants([output.claim for output in batch])
-            due = [(output, grant) for output, grant in zip(batch, grants, strict=True) if not grant.stored]
-            if len(due) < len(batch):
-                event("stored already", files=len(batch) - len(due))
-            expired = list(pool.map(lambda pair: self._has_expired(*pair), due))
-            batch = [output for (output, _), late in zip(due, expired, strict=True) if late]
-            if not batch:
-                return
-        raise Retryable(f"{batch[0].name}: the store answered 403 to {_ROUNDS} fresh grants; check its clock and keys")
+        """Ask for grants until every file is stored, for as long as each few rounds store one."""
+        in_vain = 0
+        while batch:
+            left = self._round(batch, pool)
+            in_vain = in_vain + 1 if len(left) == len(batch) else 0
+            if in_vain == _ROUNDS:
+                output, result = left[0]
+                raise Retryable(f"{output.name}: {result.value} ({_ROUNDS} times in a row, with fresh grants)")
+            batch = [output for output, _ in left]
 
-    def _has_expired(self, output: Output, grant: UploadGrant) -> bool:
+    def _round(self, batch: list[Output], pool: ThreadPoolExecutor) -> list[tuple[Output, _Put]]:
+        """One round of grants and PUTs; the files that are not stored yet."""
+        asked_at = monotonic()
+        grants = self._grants([output.claim for output in batch])
+        due = [(output, grant) for output, grant in zip(batch, grants, strict=True) if not grant.stored]
+        if len(due) < len(batch):
+            event("stored already", files=len(batch) - len(due))
+        results = pool.map(lambda pair: self._put_granted(pair[0], pair[1], asked_at), due)
+        return [(output, each) for (output, _), each in zip(due, results, strict=True) if each is not _Put.STORED]
+
+    def _put_granted(self, output: Output, grant: UploadGrant, asked_at: float) -> _Put:
+        lifetime = grant.expires_seconds
+        if lifetime is not None and monotonic() >= asked_at + lifetime - min(_MARGIN_SECONDS, lifetime / 2):
+            return _Put.LATE
         try:
             self._put(grant.url, grant.headers, output)
         except _Expired:
-            return True
-        return False
+            return _Put.REFUSED
+        except _Exists:
+            return _Put.EXISTS
+        return _Put.STORED
 
     def _put(self, url: str, headers: dict[str, str], output: Output) -> None:
         self._patience.run(lambda: self._put_once(url, headers, output), lambda error: isinstance(error, _Away))
@@ -119,7 +150,9 @@ def _raise_for(response: httpx.Response, text: str) -> None:
     code = response.status_code
     if code == 403:
         raise _Expired(text)
-    if code in (408, 425, 429) or code >= 500:
+    if code == 412:
+        raise _Exists(text)
+    if code in (408, 409, 425, 429) or code >= 500:  # 409: another conditional PUT of this key is under way
         raise _Away(text)
     if not response.is_success:
         raise Retryable(f"{text} {response.text[:200]}; expected 200")

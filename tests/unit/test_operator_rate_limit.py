@@ -1,0 +1,289 @@
+"""Rate limits of the worker API: token reviews that hostile pods can cause, and requests of honest workers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import mongomock
+import pytest
+
+from contentgen_contract.names import Kind
+from contentgen_operator.desk import Desk, create_app
+from contentgen_operator.identity import Forbidden, NotYet, Unauthenticated
+from contentgen_operator.ledger import Ledger
+from contentgen_operator.observed import Resource, ResourceRef
+from contentgen_operator.orders import Assignment, OrderPolicy
+from contentgen_operator.rate_limit import Admission, RateLimit, RateLimiter, TooManyRequests
+from contentgen_operator.records import Records
+from contentgen_operator.reports import Reports
+from contentgen_operator.storage import Leftovers, Storage
+from contentgen_operator.witness import Witness
+from contentgen_simulation.world import SPECS, UID, World, Writes
+
+KIND = Kind.LORA_TRAINING
+PROGRESS = {"step": "Downloading", "fraction": 0.5}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Reviewer:
+    """In the place of the API server: counts its reviews; tokens that begin with `good` are workers'."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self.reviews = 0
+        self.at_once = 0
+        self.most_at_once = 0
+        self.pauses: asyncio.Event | None = None
+        self.refusal: Exception | None = None
+
+    async def assignment(self, token: str) -> Assignment:
+        self.reviews += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            if self.pauses is not None:
+                await self.pauses.wait()
+            if not token.startswith("good"):
+                raise self.refusal or Unauthenticated("the token is not valid for this audience")
+            return self._assignment
+        finally:
+            self.at_once -= 1
+
+
+class Setting:
+    def __init__(self, app: Any, reviewer: Reviewer, clock: Clock) -> None:
+        self._app = app
+        self.reviewer = reviewer
+        self.clock = clock
+
+    @asynccontextmanager
+    async def pod(self, address: str = "10.0.0.1") -> AsyncIterator[httpx.AsyncClient]:
+        transport = httpx.ASGITransport(self._app, client=(address, 40000))
+        async with httpx.AsyncClient(transport=transport, base_url="https://desk") as client:
+            yield client
+
+    async def say(self, token: str, address: str = "10.0.0.1") -> httpx.Response:
+        async with self.pod(address) as client:
+            return await client.post("/v1/progress", json=PROGRESS, headers={"Authorization": f"Bearer {token}"})
+
+
+@pytest.fixture
+async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+    async def nothing(*_: Any) -> Leftovers:
+        return Leftovers()
+
+    monkeypatch.setattr(Storage, "_exists", lambda *_: False)
+    monkeypatch.setattr(Storage, "leftovers", nothing)
+    world = World(monkeypatch, Writes())
+    world.kube.apply(KIND, SPECS[KIND])
+    await world.process._once(ResourceRef(kind=KIND, namespace="ns", name="it", uid=UID))
+    resource = Resource.parse(KIND, world.kube.resources[KIND, "it"])
+    assert resource.status.run is not None
+    assert resource.status.run.job is not None
+    reviewer = Reviewer(Assignment(resource=resource, run=resource.status.run, job=resource.status.run.job))
+    database: Any = mongomock.MongoClient(tz_aware=True)["db"]
+    ledger = Ledger(database["ledger"])
+    door: Any = reviewer
+    clock = Clock()
+
+    async def wake(*_: Any) -> None:
+        return
+
+    storage = Storage(bucket="assets", region="us-east-1", endpoint="http://s3:9000", public_endpoint=None)
+    desk = Desk(
+        gatekeeper=door,
+        storage=storage,
+        ledger=ledger,
+        witness=Witness(ledger=ledger, records=Records(database["jobs"], storage)),
+        reports=Reports(),
+        policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
+        wake=wake,
+        clock=clock,
+    )
+    return Setting(create_app(desk), reviewer, clock)
+
+
+# Hostile pods
+
+
+async def test_a_bad_token_is_reviewed_once_in_a_while(setting: Setting) -> None:
+    codes = [(await setting.say("bad")).status_code for _ in range(30)]
+    assert (set(codes), setting.reviewer.reviews) == ({401}, 1)
+    setting.clock.now += 6
+    assert (await setting.say("bad")).status_code == 401
+    assert setting.reviewer.reviews == 2, "a token may become valid: the API server learns of it late"
+
+
+async def test_a_refused_pod_is_looked_up_once_in_a_while(setting: Setting) -> None:
+    """A valid token of a pod that is no worker costs a review, and looks at its pod and its Job."""
+    setting.reviewer.refusal = Forbidden("not made by contentgen")
+    codes = [(await setting.say("stranger")).status_code for _ in range(30)]
+    assert (set(codes), setting.reviewer.reviews) == ({403}, 1)
+
+
+async def test_new_bad_tokens_without_end_are_reviewed_a_bounded_number_of_times(setting: Setting) -> None:
+    codes = [(await setting.say(f"bad-{number}")).status_code for number in range(300)]
+    assert setting.reviewer.reviews <= 60
+    assert codes.count(429) == 300 - setting.reviewer.reviews
+    setting.clock.now += 10
+    before = setting.reviewer.reviews
+    for number in range(300):
+        await setting.say(f"worse-{number}")
+    assert setting.reviewer.reviews - before <= 10
+    answer = await setting.say("another")
+    assert (answer.status_code, int(answer.headers["Retry-After"]) >= 1) == (429, True)
+
+
+async def test_bad_tokens_of_one_pod_keep_no_other_pod_out(setting: Setting) -> None:
+    assert (await setting.say("good-before", "10.0.0.1")).status_code == 204
+    for number in range(300):
+        await setting.say(f"bad-{number}", "10.0.0.1")
+    assert (await setting.say("good-elsewhere", "10.0.0.2")).status_code == 204
+    assert (await setting.say("good-before", "10.0.0.1")).status_code == 204, "not even one behind the same address"
+
+
+async def test_reviews_at_a_time_are_bounded(setting: Setting) -> None:
+    setting.reviewer.pauses = asyncio.Event()
+    asking = [asyncio.create_task(setting.say(f"bad-{n}", f"10.0.{n // 200}.{n % 200}")) for n in range(500)]
+    for _ in range(5000):
+        await asyncio.sleep(0)
+    at_once = setting.reviewer.at_once
+    setting.reviewer.pauses.set()
+    codes = [answer.status_code for answer in await asyncio.gather(*asking)]
+    assert (at_once, setting.reviewer.most_at_once) == (8, 8)
+    assert (codes.count(401), codes.count(429)) == (72, 428), "8 under way, 64 wait, the others come again"
+
+
+async def test_a_flood_of_requests_with_one_token_is_limited(setting: Setting) -> None:
+    answers = [await setting.say("good") for _ in range(200)]
+    codes = [answer.status_code for answer in answers]
+    assert codes.count(204) <= 100
+    assert set(codes) == {204, 429}
+    assert int(answers[-1].headers["Retry-After"]) == 1
+    setting.clock.now += 1
+    assert (await setting.say("good")).status_code == 204
+
+
+async def test_a_flood_without_tokens_is_limited(setting: Setting) -> None:
+    async with setting.pod() as client:
+        codes = [(await client.get("/v1/order")).status_code for _ in range(200)]
+    assert set(codes) == {401, 429}
+    assert setting.reviewer.reviews == 0
+
+
+# Honest workers
+
+
+async def test_an_honest_worker_at_full_speed_is_never_limited(setting: Setting) -> None:
+    """One order; progress once a second; then 4,096 files, all stored already: 16 requests at once."""
+    headers = {"Authorization": "Bearer good"}
+    files = [{"name": "images/0001.jpg", "sizeBytes": 7, "sha256": "ab" * 32, "contentType": "image/jpeg"}]
+    async with setting.pod() as client:
+        codes = [(await client.get("/v1/order", headers=headers)).status_code]
+        for _ in range(150):
+            setting.clock.now += 1
+            codes.append((await client.post("/v1/progress", json=PROGRESS, headers=headers)).status_code)
+        for _ in range(2 * 16):  # and once more, with grants for those that expired
+            answer = await client.post("/v1/uploads", json={"files": files}, headers=headers)
+            codes.append(answer.status_code)
+        codes.append((await client.post("/v1/outcome", headers=headers)).status_code)
+    assert set(codes) == {200, 204}
+
+
+async def test_many_workers_behind_one_address_are_never_limited(setting: Setting) -> None:
+    """As where the network translates addresses: their reviews succeed, and so cost nothing."""
+    for number in range(150):
+        assert (await setting.say(f"good-{number}")).status_code == 204
+        assert (await setting.say(f"good-{number}")).status_code == 204
+
+
+async def test_a_worker_whose_status_is_not_written_yet_is_no_stranger(setting: Setting) -> None:
+    setting.reviewer.refusal = NotYet("the resource records no Job yet")
+    codes = [(await setting.say("early")).status_code for _ in range(30)]
+    assert set(codes) == {425}
+    assert setting.reviewer.reviews == 30, "the answer may be another one each time"
+
+
+# The parts
+
+
+def test_a_limit_refills_and_forgets_the_oldest() -> None:
+    clock = Clock()
+    limiter = RateLimiter(RateLimit(burst=2, per_second=0.5), clock, keys=3)
+    assert [limiter.take("a") for _ in range(3)] == [0, 0, 2]
+    clock.now += 1
+    assert limiter.take("a") == 1
+    clock.now += 1
+    assert limiter.take("a") == 0
+    limiter.give_back("a")
+    limiter.give_back("unknown")
+    assert limiter.take("a") == 0
+    clock.now += 1000
+    assert [limiter.take("a") for _ in range(3)] == [0, 0, 2], "no more than the burst"
+    for key in ("b", "c", "d"):
+        limiter.take(key)
+    assert len(limiter) == 3
+    assert limiter.take("a") == 0, "forgotten, and so full again"
+
+
+async def test_what_is_remembered_is_bounded() -> None:
+    clock = Clock()
+    admission = Admission(clock, (ValueError,), remembered=10)
+
+    async def refuse(_: str) -> None:
+        raise ValueError("no")
+
+    async def accept(_: str) -> int:
+        return 1
+
+    for number in range(100):
+        with pytest.raises(ValueError, match="no"):
+            await admission.admit(f"bad-{number}", f"10.0.0.{number}", refuse)
+        assert await admission.admit(f"good-{number}", "10.0.1.1", accept) == 1
+    assert len(admission) <= 20
+
+
+async def test_an_api_server_that_is_away_blames_nobody() -> None:
+    admission = Admission(Clock(), (ValueError,))
+
+    async def away(_: str) -> None:
+        raise TimeoutError
+
+    for _ in range(500):
+        with pytest.raises(TimeoutError):
+            await admission.admit("token", "10.0.0.1", away)
+
+
+async def test_a_caller_that_goes_away_frees_its_place() -> None:
+    admission = Admission(Clock(), (ValueError,))
+    never = asyncio.Event()
+
+    async def hang(_: str) -> None:
+        await never.wait()
+
+    hanging = [asyncio.create_task(admission.admit(f"t{n}", f"10.0.0.{n}", hang)) for n in range(72)]
+    for _ in range(100):
+        await asyncio.sleep(0)
+    with pytest.raises(TooManyRequests):
+        await admission.admit("one more", "10.0.1.1", hang)
+    for each in hanging:
+        each.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
+
+    async def accept(_: str) -> int:
+        return 1
+
+    assert await admission.admit("one more", "10.0.1.1", accept) == 1
