@@ -6,7 +6,6 @@ boto3 is synchronous: signing is arithmetic and needs no thread, everything else
 import asyncio
 import base64
 import hashlib
-import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from pydantic import ValidationError
 
 from contentgen_contract.orders import FileClaim, Outcome, UploadGrant
 from contentgen_operator.observed import Stored
+from contentgen_operator.providers.answers import Answer
 from contentgen_runtime import s3
 
 if TYPE_CHECKING:
@@ -252,13 +252,14 @@ class Storage:
                 if errors := reply.get("Errors"):
                     raise NotDeleted(f"{errors[0].get('Key')}: {errors[0].get('Code')}")
 
-    async def put_json(self, key: str, document: dict[str, Any]) -> None:
-        """Store a JSON document."""
-        await asyncio.to_thread(self._put_json, key, json.dumps(document).encode())
+    async def put_answer(self, key: str, answer: Answer) -> None:
+        """Store a provider's answer, which is read from its file and goes with it."""
+        await asyncio.to_thread(self._put_answer, key, answer)
 
-    def _put_json(self, key: str, body: bytes) -> None:
+    def _put_answer(self, key: str, answer: Answer) -> None:
         with self._bucket_expected():
-            self._client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType="application/json")
+            self._client.put_object(Bucket=self.bucket, Key=key, Body=answer.file(), ContentType="application/json")
+        answer.close()
 
     @contextmanager
     def _bucket_expected(self) -> Iterator[None]:

@@ -24,6 +24,7 @@ from contentgen_contract.names import Kind, Phase, Reason, Stage
 from contentgen_contract.orders import FileClaim, StoredFile
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, ResourceRef, Stored
+from contentgen_operator.providers.answers import Answer
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.records import Records
 from contentgen_operator.storage import BucketMissing, InvalidOutcome, Storage
@@ -225,8 +226,8 @@ class Calls:
 
 @pytest.mark.parametrize("reader", ["worker", "provider", "person", "source"])
 async def test_a_url_reads_one_object_and_ends(storage: Storage, reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await storage.put_json("readable/a.json", {"n": 1})
-    await storage.put_json("readable/b.json", {"n": 2})
+    await storage.put_answer("readable/a.json", Answer.of({"n": 1}))
+    await storage.put_answer("readable/b.json", Answer.of({"n": 2}))
     lifetime = timedelta(minutes=5)
     monkeypatch.setattr(storage, "_provider_lifetime", lifetime)
     monkeypatch.setattr("contentgen_operator.storage.PERSON_URL_LIFETIME", lifetime)
@@ -289,7 +290,7 @@ async def test_an_expired_outcome_url_and_one_for_another_type_are_refused(stora
 
 
 async def test_a_document_of_the_providers_is_kept(storage: Storage) -> None:
-    await storage.put_json("runs/j/1/provider-1.json", {"text": "grüezi", "words": [None, 1.5]})
+    await storage.put_answer("runs/j/1/provider-1.json", Answer.of({"text": "grüezi", "words": [None, 1.5]}))
     got = httpx.get(storage.worker_get("runs/j/1/provider-1.json", timedelta(minutes=1)))
     assert got.json() == {"text": "grüezi", "words": [None, 1.5]}
 
@@ -328,7 +329,7 @@ async def test_a_missing_bucket_is_no_missing_file(storage: Storage, monkeypatch
     with pytest.raises(BucketMissing, match="vanished"):
         await storage.outcome("runs/j/1/prepare-1.json")
     with pytest.raises(BucketMissing, match="vanished"):
-        await storage.put_json("runs/j/1/answer.json", {})
+        await storage.put_answer("runs/j/1/answer.json", Answer.of({}))
 
 
 @pytest.mark.parametrize("changed", [False, True])

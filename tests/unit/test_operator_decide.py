@@ -14,7 +14,8 @@ from contentgen_operator.case import Policy
 from contentgen_operator.decide import decide
 from contentgen_operator.observed import JobView, LoraView, Observed, Resource, Stored
 from contentgen_operator.plan import Plan
-from contentgen_operator.providers.base import RequestState, RequestView
+from contentgen_operator.providers.answers import Answer
+from contentgen_operator.providers.base import TOO_LARGE, RequestState, RequestView
 from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.summary import store_unavailable
 
@@ -575,13 +576,33 @@ def test_a_provider_that_does_not_answer_is_no_failure(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_an_answer_is_stored_before_the_ledger_says_so(kind: Kind) -> None:
-    view = RequestView(state=RequestState.SUCCEEDED, result={"a": 1})
+    view = RequestView(state=RequestState.SUCCEEDED, result=Answer.of({"a": 1}))
     plan = bought(kind, purchase(kind, PurchaseState.SUBMITTED), request=view)
     assert plan.status.phase is Phase.COLLECTING
     assert plan.store is not None
-    assert plan.store.document == {"a": 1}
+    assert plan.store.answer is view.result
     (move,) = plan.moves
     assert (move.target, move.changes["result_key"]) == (PurchaseState.SUCCEEDED, plan.store.key)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_result_that_is_too_large_ends_the_run_and_is_neither_lost_nor_paid_again(kind: Kind) -> None:
+    spec = SPECS[kind] | {"paidAttempts": 3}
+    before = purchase(kind, PurchaseState.SUBMITTED)
+    plan = bought(kind, before, request=TOO_LARGE, spec=spec)
+    assert reason(plan) == (Phase.FAILED, Reason.RESULT_INVALID)
+    assert f"request {before.request_id} of {before.provider} was paid" in (plan.status.message or "")
+    assert "more than 64 MiB" in (plan.status.message or "")
+    (move,) = plan.moves
+    assert (move.target, move.changes["error"]) == (PurchaseState.SUCCEEDED, TOO_LARGE.message)
+    assert "result_key" not in move.changes
+    assert move.changes["actual_micros"] == before.estimated_micros
+    assert (plan.store, plan.payment, plan.again_seconds, plan.job) == (None, None, None, None)
+    # After a crash between the ledger and the status, and for the same resource applied again:
+    kept = purchase(kind, PurchaseState.SUCCEEDED, error=TOO_LARGE.message, result_key=None)
+    again = bought(kind, kept, spec=spec)
+    assert (reason(again), again.status.message) == (reason(plan), plan.status.message)
+    assert (again.moves, again.payment, again.job) == ((), None, None)
 
 
 @pytest.mark.parametrize(("allowed", "end"), [(1, Phase.FAILED), (2, Phase.SUBMITTING)])

@@ -13,6 +13,7 @@ from moto import mock_aws
 
 from contentgen_contract.orders import FileClaim
 from contentgen_operator.observed import Stored
+from contentgen_operator.providers.answers import Answer
 from contentgen_operator.storage import InvalidOutcome, Storage
 
 GOOD = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Completed","newer":1}'
@@ -155,7 +156,7 @@ async def test_a_store_that_is_away_keeps_nothing(storage: Storage, monkeypatch:
 
 
 async def test_a_document_is_stored(storage: Storage) -> None:
-    await storage.put_json("runs/p.json", {"text": "grüezi", "n": None})
+    await storage.put_answer("runs/p.json", Answer.of({"text": "grüezi", "n": None}))
     assert (await storage.stored("runs/", ["p.json"]))["p.json"].size_bytes == len(
         b'{"text": "gr\\u00fcezi", "n": null}'
     )

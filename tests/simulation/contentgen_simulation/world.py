@@ -8,6 +8,7 @@ is an exception that nothing in the operator catches, and after it everything th
 # ruff: noqa: ARG002 - the fakes have the signatures of what they stand for
 import copy
 import itertools
+import json
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,6 +31,7 @@ from contentgen_operator.kube import owned_by
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import JobView, ResourceRef, Stored, is_settled
+from contentgen_operator.providers.answers import Answer
 from contentgen_operator.providers.base import Call, MaybeAccepted, RequestState, RequestView, Unavailable
 from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
@@ -212,9 +214,9 @@ class MemoryStorage:
 
         await self._writes("delete", write)
 
-    async def put_json(self, key: str, document: dict[str, Any]) -> None:
+    async def put_answer(self, key: str, answer: Answer) -> None:
         async def write() -> None:
-            self.objects[key] = document
+            self.objects[key] = json.loads(answer.read())
 
         await self._writes("document", write)
 
@@ -255,7 +257,7 @@ class FakeProvider:
             return RequestView(state=RequestState.RUNNING, message="running")
         if int(request_id.removeprefix("request-")) in self.fails:
             return RequestView(state=RequestState.FAILED, message="out of memory")
-        return RequestView(state=RequestState.SUCCEEDED, result={"answer": 42})
+        return RequestView(state=RequestState.SUCCEEDED, result=Answer.of({"answer": 42}))
 
     async def cancel(self, model: str, request_id: str) -> bool:
         async def write() -> bool:
