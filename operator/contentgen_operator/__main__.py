@@ -199,6 +199,7 @@ def _policy(settings: Settings) -> Policy:
         bucket=settings.s3_bucket,
         source_buckets=settings.source_buckets,
         allowed_hosts=settings.allowed_hosts,
+        recording_seconds=settings.limits.duration_seconds,
         prices=PRICES | settings.prices,
     )
 
