@@ -9,15 +9,7 @@ import assemblyai as aai
 import httpx
 from assemblyai.prerecorded.v2 import api
 
-from contentgen_operator.providers.answers import (
-    ANSWER_BYTES,
-    REPLY_BYTES,
-    Answer,
-    ReplyTooLarge,
-    large,
-    limited,
-    received_now,
-)
+from contentgen_operator.providers.answers import ANSWER_BYTES, REPLY_BYTES, Answer
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
     TOO_LARGE,
@@ -34,6 +26,7 @@ from contentgen_operator.providers.base import (
     unreadable,
 )
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.limits import ReplyTooLarge, large, limited, received_now
 
 T = TypeVar("T")
 _STATES = {"queued": RequestState.QUEUED, "processing": RequestState.RUNNING}

@@ -12,14 +12,7 @@ import httpx
 from fal_client import AsyncRequestHandle, Completed, InProgress, Queued
 from fal_client.client import FalClientError, FalClientHTTPError
 
-from contentgen_operator.providers.answers import (
-    ANSWER_BYTES,
-    HISTORY_BYTES,
-    ReplyTooLarge,
-    large,
-    limited_async,
-    received,
-)
+from contentgen_operator.providers.answers import ANSWER_BYTES
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
     TOO_LARGE,
@@ -37,6 +30,7 @@ from contentgen_operator.providers.base import (
     unreadable,
 )
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, large, limited_async, received
 
 # A reconcile looks again by itself; ten attempts with sleeps inside one look would only hold it up.
 fal_client.client.MAX_ATTEMPTS = 1

@@ -119,7 +119,7 @@ def decoded(paths: Sequence[Path], width: int | None = None) -> Iterator[Pixels]
 def _picture(pixels: object) -> Pixels:
     if isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         picture: Pixels = pixels
-        if 0 < min(picture.shape) and max(picture.shape) <= _LARGEST_SIDE:
+        if min(picture.shape) > 0 and max(picture.shape) <= _LARGEST_SIDE:
             return picture
     raise nonsense("no picture")
 
