@@ -48,6 +48,7 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))  # unread, it would reset the connection
                 content = outer.replies.get(self.path.split("?")[0], b"{}")
                 self.send_response(200)
                 for name, value in ({"Content-Length": str(len(content))} | outer.headers).items():

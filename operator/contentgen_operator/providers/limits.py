@@ -1,4 +1,4 @@
-"""Limits on what a provider sends: plain bytes only, small replies read whole, a result written to a file as it comes."""
+"""Limits on what a provider sends: plain bytes only, small replies whole, results to a file as they come."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
