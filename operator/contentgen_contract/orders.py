@@ -8,6 +8,12 @@ from contentgen_contract.base import Sha256, Value
 from contentgen_contract.names import Kind, Reason, Stage, Step
 from contentgen_contract.status import MAX_LOG
 
+MAX_SECONDS = 10_000_000  # of any recording, and of any step of a worker
+_MAX_COUNT = 2**53 - 1  # what JSON's readers take for whole; the API server takes 64 bits
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
+
 
 class Limits(Value):
     """What a worker refuses to go beyond."""
@@ -52,7 +58,7 @@ class Progress(Value):
     """POST /v1/progress"""
 
     step: Step
-    fraction: float = Field(ge=0, le=1)
+    fraction: float = Field(ge=0, le=1, allow_inf_nan=False)
     message: str = Field("", max_length=256)
     remaining_seconds: int | None = Field(None, ge=0, le=7 * 86400)
 
@@ -107,25 +113,25 @@ class DatasetFacts(Value):
     """What prepare found out about a video."""
 
     type: Literal["dataset"] = "dataset"
-    images: int
-    scenes: int
-    rejected: dict[str, int] = Field(default_factory=dict, max_length=32)  # rejection reason -> frames
-    duration_seconds: float
-    width: int
-    height: int
-    source_bytes: int
+    images: int = Field(ge=0, le=100_000)
+    scenes: Count
+    rejected: dict[str, Count] = Field(default_factory=dict, max_length=32)  # rejection reason -> frames
+    duration_seconds: Seconds
+    width: Count
+    height: Count
+    source_bytes: Count
 
 
 class AudioFacts(Value):
     """What prepare found out about a recording."""
 
     type: Literal["audio"] = "audio"
-    duration_seconds: float  # what is paid for, silence too
-    source_bytes: int
-    audible_seconds: float | None = None  # of those, how many stand out from the background
-    level: float | None = None  # dB below full scale, where it is loud
-    track: int = 1
-    tracks: int = 1
+    duration_seconds: Seconds  # what is paid for, silence too
+    source_bytes: Count
+    audible_seconds: Seconds | None = None  # of those, how many stand out from the background
+    level: Finite | None = None  # dB below full scale, where it is loud
+    track: Count = 1
+    tracks: Count = 1
     notes: tuple[Annotated[str, Field(max_length=200)], ...] = Field((), max_length=8)  # what a person should know
 
 
@@ -133,7 +139,7 @@ class LoraFacts(Value):
     """What collect stored of a training."""
 
     type: Literal["lora"] = "lora"
-    size_bytes: int
+    size_bytes: Count
 
 
 class ImageFact(Value):
@@ -141,9 +147,9 @@ class ImageFact(Value):
 
     name: str = Field(max_length=128)
     thumbnail: str = Field(max_length=128)
-    width: int
-    height: int
-    size_bytes: int
+    width: Count
+    height: Count
+    size_bytes: Count
 
 
 class ImageFacts(Value):
@@ -151,16 +157,16 @@ class ImageFacts(Value):
 
     type: Literal["images"] = "images"
     images: tuple[ImageFact, ...] = Field(max_length=16)
-    seed: int | None = None
+    seed: Annotated[int, Field(ge=-_MAX_COUNT, le=_MAX_COUNT)] | None = None
 
 
 class TranscriptFacts(Value):
     """What collect stored of a transcription."""
 
     type: Literal["transcript"] = "transcript"
-    word_count: int
-    duration_seconds: float
-    speakers: int
+    word_count: Count
+    duration_seconds: Seconds
+    speakers: Count
     language: str = Field("", max_length=16)
 
 
@@ -181,7 +187,7 @@ class Outcome(Value):
     message: str = Field("", max_length=1024)
     files: tuple[StoredFile, ...] = Field((), max_length=4096)
     facts: Facts | None = None
-    seconds: dict[str, float] = Field(default_factory=dict)  # wall time by step
+    seconds: dict[str, Seconds] = Field(default_factory=dict, max_length=64)  # wall time by step
     log: str = Field("", max_length=MAX_LOG)  # the last lines of the worker's log, for when the pod is gone
 
     @property

@@ -213,6 +213,7 @@ def _policy(settings: Settings) -> Policy:
         bucket=settings.s3_bucket,
         sources=settings.sources,
         allowed_hosts=settings.allowed_hosts,
+        recording_seconds=settings.limits.duration_seconds,
         prices=PRICES | settings.prices,
     )
 

@@ -90,7 +90,7 @@ class Actor:
         if plan.finalizer and not resource.deleting:
             resource = await self._with_finalizer(resource)
         if plan.store is not None:
-            await self._storage.put_json(plan.store.owner, plan.store.key, plan.store.document)
+            await self._storage.put_answer(plan.store)
         if plan.cancel is not None:
             await self._cancel(plan.cancel, now, last_chance=plan.last_chance)
         for move in plan.moves:

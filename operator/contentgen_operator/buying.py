@@ -5,12 +5,12 @@ from datetime import datetime
 
 from contentgen_contract import keys, ownership
 from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Stage
-from contentgen_contract.signatures import unsigned
 from contentgen_operator import kinds
 from contentgen_operator.case import Case, Doing
 from contentgen_operator.observed import Observed
-from contentgen_operator.plan import Cancellation, Payment, Plan, StoredDocument
+from contentgen_operator.plan import Cancellation, Payment, Plan, StoredAnswer
 from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_of, submitting
+from contentgen_operator.providers.answers import Answer
 from contentgen_operator.providers.base import RequestState
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.runs import owner
@@ -95,6 +95,8 @@ def poll(case: Case, purchase: Purchase) -> Plan:
         return plan_of(case, doing, moves=moves, again=SOON)
     if view is not None and view.state is RequestState.SUCCEEDED and view.result is not None:
         return _store_result(case, purchase, view.result)
+    if view is not None and view.too_large:
+        return _too_large(case, purchase, view.message)
     late = _too_late(case, purchase)
     if late:
         cancel = cancellation(case.key, purchase)
@@ -167,7 +169,7 @@ def at_provider(case: Case, purchase: Purchase, reason: Reason, message: str) ->
     )
 
 
-def _store_result(case: Case, purchase: Purchase, result: dict[str, object]) -> Plan:
+def _store_result(case: Case, purchase: Purchase, result: Answer) -> Plan:
     """The provider deletes its answer within the hour: it is stored before anything else is done with it."""
     key = keys.provider_result(purchase.job_id, case.run.number, case.run.paid_attempt)
     changes = {"result_key": key, "finished_at": case.now, "actual_micros": purchase.estimated_micros}
@@ -176,9 +178,25 @@ def _store_result(case: Case, purchase: Purchase, result: dict[str, object]) -> 
     plan = start(case.model_copy(update={"run": first}), Stage.COLLECT, collecting("the provider has finished"), 1)
     # The job that first asked, as the ledger has it: one that was deleted since may have bought what this run takes.
     buyer = ownership.of_job(case.kind, purchase.job_id, ())
-    document = unsigned(result, needed=kinds.fetched_under(case.kind))
-    store = StoredDocument(owner=buyer, key=key, document=document)
+    store = StoredAnswer(owner=buyer, key=key, answer=result, needed=kinds.fetched_under(case.kind))
     return plan.model_copy(update={"moves": (move,), "store": store, "finalizer": case.resource.deletes_files})
+
+
+def _too_large(case: Case, purchase: Purchase, why: str) -> Plan:
+    """The request is paid and finished, and its answer can't be stored: it is not asked for again."""
+    changes = {"finished_at": case.now, "actual_micros": purchase.estimated_micros, "error": why}
+    move = move_of(case, purchase, PurchaseState.SUCCEEDED, **changes)
+    plan = unstored(case, purchase.model_copy(update={"error": why}))
+    return plan.model_copy(update={"moves": (move,)})
+
+
+def unstored(case: Case, purchase: Purchase) -> Plan:
+    """The end of a run whose paid answer was too large."""
+    message = (
+        f"request {purchase.request_id} of {purchase.provider} was paid, but {purchase.error}, which is not stored: "
+        "fetch it there by this id; the annotation contentgen.dev/rerun pays for a new one"
+    )
+    return fail(case, Reason.RESULT_INVALID, message)
 
 
 def provider_failed(case: Case, purchase: Purchase) -> Plan:

@@ -5,6 +5,7 @@ from datetime import datetime
 from contentgen_contract import keys
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
+from contentgen_contract.orders import Limits
 from contentgen_contract.sources import SourceGrant
 from contentgen_contract.spec import Spec
 from contentgen_contract.status import RunStatus
@@ -25,6 +26,7 @@ class Policy(Value):
     stage_attempts: int = 3
     provider_seconds: int = 86400
     deletion_seconds: int = 25
+    recording_seconds: float = Limits().duration_seconds
     prices: dict[str, money.Price] = money.PRICES
 
 

@@ -27,6 +27,7 @@ from contentgen_operator.buying import (
     pay,
     poll,
     provider_failed,
+    unstored,
 )
 from contentgen_operator.cancelling import before_payment_stopped, billed, cancelling
 from contentgen_operator.case import Case, Doing, Policy
@@ -229,6 +230,8 @@ def _refused(case: Case, purchase: Purchase) -> Plan:
 
 
 def _collect(case: Case, purchase: Purchase) -> Plan:
+    if purchase.result_key is None and purchase.error:
+        return unstored(case, purchase)
     ended = see_through(case, Stage.COLLECT, collecting("the outputs are being stored"))
     if isinstance(ended, Plan):
         return ended

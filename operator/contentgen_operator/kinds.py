@@ -4,13 +4,23 @@ A new kind is an entry here, a prepare pipeline and a collect pipeline in the wo
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from contentgen_contract import keys
 from contentgen_contract.base import Value
 from contentgen_contract.models import TRANSCRIBER, model_of
 from contentgen_contract.names import Kind, Stage
-from contentgen_contract.orders import AudioFacts, DatasetFacts, Facts, ImageFacts, LoraFacts, TranscriptFacts
+from contentgen_contract.orders import (
+    MAX_SECONDS,
+    AudioFacts,
+    DatasetFacts,
+    Facts,
+    ImageFacts,
+    LoraFacts,
+    StoredFile,
+    TranscriptFacts,
+)
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, Style, TranscriptionSpec
 from contentgen_contract.status import RunStatus
 from contentgen_operator.observed import LoraView
@@ -19,6 +29,13 @@ from contentgen_operator.purchases import PurchaseKey
 
 # Trainers that take a learning rate; flux-lora-fast-training has no such input.
 _TAKES_LEARNING_RATE = {"fal-ai/flux-lora-portrait-trainer", "fal-ai/flux-krea-trainer"}
+
+
+_SOUND = "audio.flac"
+_SOUND_BYTES = 16_000 * 2 * 1.05  # a second of it, uncompressed and in frames
+_SILENCE_BYTES = 8  # a second of it; frames of silence take 40
+_SOUND_HEADERS = 1 << 20  # bytes of a file that are no sound
+_SOUND_SLACK = 60.0  # seconds
 
 
 class Job(Value):
@@ -91,13 +108,44 @@ def work_units(spec: Spec, duration_seconds: float) -> float:
 
 def duration_seconds(run: RunStatus) -> float:
     """The recording's length as prepare found it."""
-    return float((run.facts or {}).get("durationSeconds", 0.0))
+    return _seconds(run.facts or {})
 
 
 def sound_seconds(run: RunStatus) -> float:
     """The length that is paid by the minute."""
     facts = run.facts or {}
-    return float(facts["durationSeconds"]) if facts.get("type") == "audio" else 0.0
+    return _seconds(facts) if facts.get("type") == "audio" else 0.0
+
+
+def _seconds(facts: dict[str, Any]) -> float:
+    """The length, 0 where it is none: the status may have been written by a person."""
+    given = facts.get("durationSeconds")
+    known = isinstance(given, int | float) and 0 <= given <= MAX_SECONDS  # NaN is not
+    return float(given) if known and given is not None else 0.0
+
+
+def facts_problem(spec: Spec, facts: Facts | None, files: Sequence[StoredFile], longest: float) -> str:
+    """What is wrong with the figures of a stage that the price or the provider's time goes by; empty: nothing.
+
+    `files` are as they are stored, `longest` are the seconds of sound or video that are taken.
+    """
+    match facts:
+        case AudioFacts(duration_seconds=seconds) | DatasetFacts(duration_seconds=seconds) if seconds > longest:
+            return f"the recording lasts {seconds:.0f} s by the worker's word, at most {longest:g} s are taken"
+        case AudioFacts(duration_seconds=seconds):
+            return _sound_problem(seconds, next((each.size_bytes for each in files if each.name == _SOUND), 0))
+        case DatasetFacts(images=images) if isinstance(spec, LoraTrainingSpec) and images > spec.dataset.max_images:
+            return f"the training set has {images} pictures by the worker's word, at most {spec.dataset.max_images}"
+        case _:
+            return ""
+
+
+def _sound_problem(seconds: float, size: int) -> str:
+    """FLAC of 16 kHz in 16 bits on one channel: as large as that uncompressed at most, and never without frames."""
+    least, most = (size - _SOUND_HEADERS) / _SOUND_BYTES, size / _SILENCE_BYTES + _SOUND_SLACK
+    if least <= seconds <= most:
+        return ""
+    return f"{_SOUND} has {size} bytes, which are {max(least, 0):.0f} to {most:.0f} s of sound, and not {seconds:.0f} s"
 
 
 def call_of(spec: Spec, job: Job, key: PurchaseKey, loras: tuple[LoraView, ...]) -> Call:

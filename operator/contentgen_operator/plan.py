@@ -1,12 +1,15 @@
 """What the operator will do about one resource: the whole output of `decide`, all of it values."""
 
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import ConfigDict
 
 from contentgen_contract.base import Value
 from contentgen_contract.discard import Discard
 from contentgen_contract.names import Stage
 from contentgen_contract.ownership import Owner
 from contentgen_contract.status import ResourceStatus
+from contentgen_operator.providers.answers import Answer
 from contentgen_operator.providers.base import Call
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey
 
@@ -19,12 +22,15 @@ class Payment(Value):
     call: Call
 
 
-class StoredDocument(Value):
-    """A JSON document to put into the bucket, where `owner` has its files."""
+class StoredAnswer(Value):
+    """A provider's answer to put into the bucket, where `owner` has its files."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     owner: Owner
     key: str
-    document: dict[str, Any]
+    answer: Answer
+    needed: frozenset[str] = frozenset()  # names of URLs in it that stay as they are: they are fetched later
 
 
 class StageJob(Value):
@@ -55,7 +61,7 @@ class Plan(Value):
     """Carried out in the order of `act`."""
 
     status: ResourceStatus
-    store: StoredDocument | None = None
+    store: StoredAnswer | None = None
     moves: tuple[Move, ...] = ()
     payment: Payment | None = None
     job: StageJob | None = None

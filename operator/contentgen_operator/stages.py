@@ -149,15 +149,16 @@ def _judge(case: Case, stage: Stage, outcome: Outcome) -> Plan | Outcome:
     if not outcome.succeeded:
         return fail(case, outcome.reason, outcome.message + (_paid(case) if stage is Stage.COLLECT else ""))
     for file in outcome.files:
-        problem = _file_problem(case, stage, file)
-        if problem is not None:
-            return fail(case, *problem)
+        wrong = _file_problem(case, stage, file)
+        if wrong is not None:
+            return fail(case, *wrong)
     missing = kinds.expected_files(case.kind, stage, outcome.facts) - {file.name for file in outcome.files}
     if missing or not outcome.files:
         return fail(case, Reason.OUTPUT_MISSING, f"the {stage} stage has not stored {sorted(missing)}")
     if not isinstance(outcome.facts, kinds.FACTS[case.kind, stage]):
         return fail(case, Reason.OUTCOME_INVALID, f"the {stage} stage does not say what it found")
-    return outcome
+    problem = kinds.facts_problem(case.spec, outcome.facts, outcome.files, case.policy.recording_seconds)
+    return fail(case, Reason.OUTCOME_INVALID, problem) if problem else outcome
 
 
 def _file_problem(case: Case, stage: Stage, file: StoredFile) -> tuple[Reason, str] | None:

@@ -6,7 +6,6 @@ boto3 is synchronous: signing is arithmetic and needs no thread, everything else
 import asyncio
 import base64
 import hashlib
-import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,8 @@ from contentgen_contract.orders import FileClaim, Outcome, UploadGrant
 from contentgen_contract.ownership import NotOwned, Owner, owned
 from contentgen_contract.sources import Address, same_bucket
 from contentgen_operator.observed import Stored
+from contentgen_operator.plan import StoredAnswer
+from contentgen_operator.providers.answers import Answer
 from contentgen_runtime import s3
 
 if TYPE_CHECKING:
@@ -306,13 +307,15 @@ class Storage:
         if errors := reply.get("Errors"):
             raise NotDeleted(f"{errors[0].get('Key')}: {errors[0].get('Code')}")
 
-    async def put_json(self, owner: Owner, key: str, document: dict[str, Any]) -> None:
-        """Store a JSON document. Raises NotOwned."""
-        await asyncio.to_thread(self._put_json, owned(owner, key), json.dumps(document).encode())
+    async def put_answer(self, store: StoredAnswer) -> None:
+        """Store a provider's answer without its presigned URLs; its file is closed. Raises NotOwned."""
+        await asyncio.to_thread(self._put_answer, owned(store.owner, store.key), store.answer, store.needed)
 
-    def _put_json(self, key: str, body: bytes) -> None:
+    def _put_answer(self, key: str, answer: Answer, needed: frozenset[str]) -> None:
+        answer.cut_signatures(needed)
         with self._bucket_expected():
-            self._client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType="application/json")
+            self._client.put_object(Bucket=self.bucket, Key=key, Body=answer.file(), ContentType="application/json")
+        answer.close()
 
     @contextmanager
     def _bucket_expected(self) -> Iterator[None]:

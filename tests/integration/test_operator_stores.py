@@ -26,6 +26,8 @@ from contentgen_contract.ownership import Owner
 from contentgen_contract.sources import Address
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, ResourceRef, Stored
+from contentgen_operator.plan import StoredAnswer
+from contentgen_operator.providers.answers import Answer
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.records import Records
 from contentgen_operator.storage import BucketMissing, InvalidOutcome, Storage
@@ -241,8 +243,8 @@ class Calls:
 
 @pytest.mark.parametrize("reader", ["worker", "provider", "source"])
 async def test_a_url_reads_one_object_and_ends(storage: Storage, reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await storage.put_json(OWNER, "readable/a.json", {"n": 1})
-    await storage.put_json(OWNER, "readable/b.json", {"n": 2})
+    await storage.put_answer(StoredAnswer(owner=OWNER, key="readable/a.json", answer=Answer.of({"n": 1})))
+    await storage.put_answer(StoredAnswer(owner=OWNER, key="readable/b.json", answer=Answer.of({"n": 2})))
     lifetime = timedelta(minutes=5)
     monkeypatch.setattr(storage, "_provider_lifetime", lifetime)
     signers: dict[str, Callable[[], str]] = {
@@ -301,8 +303,12 @@ async def test_an_expired_outcome_url_and_one_for_another_type_are_refused(stora
 
 
 async def test_a_document_of_the_providers_is_kept(storage: Storage) -> None:
-    await storage.put_json(OWNER, "runs/j/1/provider-1.json", {"text": "grüezi", "words": [None, 1.5]})
-    got = httpx.get(storage.worker_get(OWNER, "runs/j/1/provider-1.json", timedelta(minutes=1)))
+    await storage.put_answer(
+        StoredAnswer(
+            owner=OWNER, key="runs/j/1/provider-1.json", answer=Answer.of({"text": "grüezi", "words": [None, 1.5]})
+        )
+    )
+    got = httpx.get(storage.worker_get("runs/j/1/provider-1.json", timedelta(minutes=1)))
     assert got.json() == {"text": "grüezi", "words": [None, 1.5]}
 
 
@@ -340,7 +346,7 @@ async def test_a_missing_bucket_is_no_missing_file(storage: Storage, monkeypatch
     with pytest.raises(BucketMissing, match="vanished"):
         await storage.outcome(OWNER, "runs/j/1/prepare-1.json")
     with pytest.raises(BucketMissing, match="vanished"):
-        await storage.put_json(OWNER, "runs/j/1/answer.json", {})
+        await storage.put_answer(StoredAnswer(owner=OWNER, key="runs/j/1/answer.json", answer=Answer.of({})))
 
 
 @pytest.mark.parametrize("changed", [False, True])

@@ -1,21 +1,25 @@
 """What the operator decides, as tables: a resource, what is seen around it, and the plan."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
 from contentgen_contract.orders import Outcome, Progress
 from contentgen_contract.sources import SourceGrant
 from contentgen_contract.spec import parse_spec, run_hash
-from contentgen_contract.status import ResourceStatus, VersionStatus, dump_status
+from contentgen_contract.status import ResourceStatus, RunStatus, VersionStatus, dump_status
+from contentgen_operator import kinds
 from contentgen_operator.buying import COLLECT_SECONDS
 from contentgen_operator.case import Policy
 from contentgen_operator.decide import decide
 from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored, is_settled
 from contentgen_operator.plan import Plan
-from contentgen_operator.providers.base import RequestState, RequestView
+from contentgen_operator.providers.answers import Answer
+from contentgen_operator.providers.base import TOO_LARGE, RequestState, RequestView
 from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.summary import store_unavailable
 
@@ -269,7 +273,11 @@ def test_before_it_is_paid_a_person_reads_what_the_sound_is() -> None:
         "notes": ["it is almost silent"],
     }
     plan = at(
-        TRANSCRIPT, Stage.PREPARE, finished(TRANSCRIPT, Stage.PREPARE, outcome(TRANSCRIPT, Stage.PREPARE, facts=facts))
+        TRANSCRIPT,
+        Stage.PREPARE,
+        finished(
+            TRANSCRIPT, Stage.PREPARE, outcome(TRANSCRIPT, Stage.PREPARE, **(sound(640, 10_000_000) | {"facts": facts}))
+        ),
     )
     assert plan.status.message == (
         "640 s of sound are ready, 412 s of them audible, from track 2 of 3; it is almost silent"
@@ -324,6 +332,79 @@ BAD: list[tuple[str, dict[str, Any], dict[str, Stored] | None, Reason]] = [
         for name in ("../audio.flac", "transcript.json", "audio.flac/x", "x/audio.flac", "audio.flac\n", "Audio.flac")
     ],
 ]
+
+
+def sound(seconds: Any, size: int) -> dict[str, Any]:
+    files = [{"name": "audio.flac", "sizeBytes": size, "sha256": SHA, "contentType": "audio/flac"}]
+    return {"facts": {"type": "audio", "durationSeconds": seconds, "sourceBytes": 1}, "files": files}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "size", "why"),
+    [
+        (43_201, 100_000_000, "lasts 43201 s by the worker's word, at most 43200 s"),
+        (10_000, 1000, "1000 bytes, which are 0 to 185 s of sound, and not 10000 s"),
+        (10, 2_000_000_000, "2000000000 bytes, which are"),
+    ],
+)
+def test_a_length_that_its_file_cannot_have_is_not_paid_for(seconds: float, size: int, why: str) -> None:
+    done = outcome(TRANSCRIPT, Stage.PREPARE, **sound(seconds, size))
+    plan = at(TRANSCRIPT, Stage.PREPARE, finished(TRANSCRIPT, Stage.PREPARE, done))
+    assert reason(plan) == (Phase.FAILED, Reason.OUTCOME_INVALID)
+    assert why in (plan.status.message or "")
+    assert plan.payment is None
+
+
+@pytest.mark.parametrize(("seconds", "size"), [(0, 42), (1, 32_000), (43_200, 1_382_400_000), (43_200, 1_728_000)])
+def test_a_length_that_its_file_can_have_is_taken(seconds: float, size: int) -> None:
+    done = outcome(TRANSCRIPT, Stage.PREPARE, **sound(seconds, size))
+    plan = at(TRANSCRIPT, Stage.PREPARE, finished(TRANSCRIPT, Stage.PREPARE, done))
+    assert plan.status.phase is Phase.SUBMITTING
+
+
+def test_a_training_set_has_no_more_pictures_than_were_asked_for() -> None:
+    facts = PREPARED[LORA] | {"images": 151}
+    plan = at(LORA, Stage.PREPARE, finished(LORA, Stage.PREPARE, outcome(LORA, Stage.PREPARE, facts=facts)))
+    assert reason(plan) == (Phase.FAILED, Reason.OUTCOME_INVALID)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"type": "audio", "durationSeconds": float("nan"), "sourceBytes": 1},
+        {"type": "audio", "durationSeconds": float("inf"), "sourceBytes": 1},
+        {"type": "audio", "durationSeconds": -1, "sourceBytes": 1},
+        {"type": "audio", "durationSeconds": 1, "sourceBytes": 10**30},
+        {"type": "audio", "durationSeconds": 1, "sourceBytes": 1, "level": float("-inf")},
+        {"type": "lora", "sizeBytes": -1},
+        {"type": "transcript", "wordCount": 1, "durationSeconds": 1e300, "speakers": 1},
+        {"type": "images", "images": [], "seed": 10**20},
+    ],
+)
+def test_figures_of_a_worker_are_finite_and_bounded(facts: dict[str, Any]) -> None:
+    words = {"jobId": UID, "stage": "prepare", "attempt": 1, "reason": "Completed", "facts": facts}
+    with pytest.raises(ValidationError):
+        Outcome.model_validate_json(json.dumps(words))
+
+
+@pytest.mark.parametrize("field", [{"seconds": {"x": float("nan")}}, {"seconds": {str(n): 1 for n in range(65)}}])
+def test_times_of_a_worker_are_finite_and_few(field: dict[str, Any]) -> None:
+    words = {"jobId": UID, "stage": "prepare", "attempt": 1, "reason": "NoVideo"} | field
+    with pytest.raises(ValidationError):
+        Outcome.model_validate_json(json.dumps(words))
+
+
+def test_progress_is_a_share() -> None:
+    for fraction in (float("nan"), float("inf"), -0.1, 1.1):
+        with pytest.raises(ValidationError):
+            Progress.model_validate_json(json.dumps({"step": "Downloading", "fraction": fraction}))
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -5, 10**400, 1e300, "1e9", None, True, [1]])
+def test_a_length_that_somebody_wrote_into_the_status_reaches_no_price(seconds: Any) -> None:
+    run = RunStatus.model_construct(facts={"type": "audio", "durationSeconds": seconds})
+    assert kinds.sound_seconds(run) in (0.0, 1.0)
+    assert kinds.duration_seconds(run) in (0.0, 1.0)
 
 
 @pytest.mark.parametrize(("changes", "stored", "why"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
@@ -723,13 +804,33 @@ def test_a_provider_that_does_not_answer_is_no_failure(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_an_answer_is_stored_before_the_ledger_says_so(kind: Kind) -> None:
-    view = RequestView(state=RequestState.SUCCEEDED, result={"a": 1})
+    view = RequestView(state=RequestState.SUCCEEDED, result=Answer.of({"a": 1}))
     plan = bought(kind, purchase(kind, PurchaseState.SUBMITTED), request=view)
     assert plan.status.phase is Phase.COLLECTING
     assert plan.store is not None
-    assert plan.store.document == {"a": 1}
+    assert plan.store.answer is view.result
     (move,) = plan.moves
     assert (move.target, move.changes["result_key"]) == (PurchaseState.SUCCEEDED, plan.store.key)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_result_that_is_too_large_ends_the_run_and_is_neither_lost_nor_paid_again(kind: Kind) -> None:
+    spec = SPECS[kind] | {"paidAttempts": 3}
+    before = purchase(kind, PurchaseState.SUBMITTED)
+    plan = bought(kind, before, request=TOO_LARGE, spec=spec)
+    assert reason(plan) == (Phase.FAILED, Reason.RESULT_INVALID)
+    assert f"request {before.request_id} of {before.provider} was paid" in (plan.status.message or "")
+    assert "more than 64 MiB" in (plan.status.message or "")
+    (move,) = plan.moves
+    assert (move.target, move.changes["error"]) == (PurchaseState.SUCCEEDED, TOO_LARGE.message)
+    assert "result_key" not in move.changes
+    assert move.changes["actual_micros"] == before.estimated_micros
+    assert (plan.store, plan.payment, plan.again_seconds, plan.job) == (None, None, None, None)
+    # After a crash between the ledger and the status, and for the same resource applied again:
+    kept = purchase(kind, PurchaseState.SUCCEEDED, error=TOO_LARGE.message, result_key=None)
+    again = bought(kind, kept, spec=spec)
+    assert (reason(again), again.status.message) == (reason(plan), plan.status.message)
+    assert (again.moves, again.payment, again.job) == ((), None, None)
 
 
 @pytest.mark.parametrize(("allowed", "end"), [(1, Phase.FAILED), (2, Phase.SUBMITTING)])

@@ -15,6 +15,8 @@ from contentgen_contract.orders import FileClaim
 from contentgen_contract.ownership import Owner
 from contentgen_contract.sources import Address
 from contentgen_operator.observed import Stored
+from contentgen_operator.plan import StoredAnswer
+from contentgen_operator.providers.answers import Answer
 from contentgen_operator.storage import InvalidOutcome, Leftovers, NotDeleted, Storage
 
 GOOD = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Completed","newer":1}'
@@ -178,7 +180,9 @@ async def test_a_version_that_is_not_removed_is_an_error(storage: Storage, monke
 
 
 async def test_a_document_is_stored(storage: Storage) -> None:
-    await storage.put_json(OWNER, "runs/p.json", {"text": "grüezi", "n": None})
+    await storage.put_answer(
+        StoredAnswer(owner=OWNER, key="runs/p.json", answer=Answer.of({"text": "grüezi", "n": None}))
+    )
     assert (await storage.stored(OWNER, "runs/", ["p.json"]))["p.json"].size_bytes == len(
         b'{"text": "gr\\u00fcezi", "n": null}'
     )

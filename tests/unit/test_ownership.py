@@ -16,6 +16,8 @@ from contentgen_contract.names import Kind
 from contentgen_contract.orders import FileClaim
 from contentgen_contract.ownership import NotOwned, Owner, owned, owns
 from contentgen_operator import storage as module
+from contentgen_operator.plan import StoredAnswer
+from contentgen_operator.providers.answers import Answer
 from contentgen_operator.storage import Storage
 
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
@@ -89,9 +91,13 @@ REACHES: dict[str, Callable[[Storage, str], Any]] = {
     "grant": lambda storage, folder: storage.grant(MINE, folder, CLAIM, HOUR),
     "outcome": lambda storage, folder: storage.outcome(MINE, f"{folder}outcome.json"),
     "stored": lambda storage, folder: storage.stored(MINE, folder, ["transcript.txt"]),
-    "kept": lambda storage, folder: storage.kept(MINE, folder, [CLAIM]),
+    "exists": lambda storage, folder: storage.exists(MINE, f"{folder}outcome.json"),
+    "leftovers": lambda storage, folder: storage.leftovers(MINE, folder, [CLAIM]),
+    "remove": lambda storage, folder: storage.remove(MINE, [(f"{folder}a.json", "1")]),
     "delete_prefix": lambda storage, folder: storage.delete_prefix(MINE, folder),
-    "put_json": lambda storage, folder: storage.put_json(MINE, f"{folder}a.json", {}),
+    "put_answer": lambda storage, folder: storage.put_answer(
+        StoredAnswer(owner=MINE, key=f"{folder}a.json", answer=Answer.of({}))
+    ),
 }
 """Each public method of Storage that takes a key of the bucket; `test_all_of_them_are_here` keeps the list whole."""
 

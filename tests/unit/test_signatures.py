@@ -8,6 +8,7 @@ import pytest
 
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.signatures import unsigned, unsigned_text
+from contentgen_operator.providers.answers import Answer
 from contentgen_operator.providers.base import Refused, RequestState, RequestView, Unavailable
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -80,7 +81,7 @@ async def test_a_whole_run_stores_no_presigned_url(
     world = Watched(monkeypatch)
 
     async def poll(_model: str, _request_id: str) -> RequestView:
-        return RequestView(state=RequestState.SUCCEEDED, result=world.echo)
+        return RequestView(state=RequestState.SUCCEEDED, result=Answer.of(world.echo))
 
     spec = SPECS[kind]
     if kind is Kind.IMAGE_GENERATION:

@@ -1,5 +1,6 @@
 """What a child that decodes a user's file can do, and how its end is told. The attempts are real: see works.py."""
 
+import mmap
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -110,6 +111,7 @@ def test_a_child_has_no_memory_beside_its_limit(tmp_path: Path) -> None:
     limits = ChildLimits(256 * MIB, 20, folder=tmp_path, file_bytes=1000)
     assert said(works.share_memory, 600 * MIB) == REFUSED
     assert said(works.share_memory, 1) == REFUSED
+    assert said(works.share_memory, 1, mmap.PROT_READ) == REFUSED  # mprotect could make it writable
     assert said(works.grow_down, 600 * MIB) == REFUSED
     assert said(works.raise_stack, 1 << 30) == [("refused", "ValueError")]
     assert said(works.memory_file) == REFUSED

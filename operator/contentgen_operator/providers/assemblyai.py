@@ -1,15 +1,18 @@
 """AssemblyAI's transcription API, through its SDK's plain calls: each is one HTTP request, none is retried."""
 
 import asyncio
+import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import assemblyai as aai
 import httpx
 from assemblyai.prerecorded.v2 import api
 
+from contentgen_operator.providers.answers import ANSWER_BYTES, REPLY_BYTES, Answer
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
+    TOO_LARGE,
     AccessRefused,
     Busy,
     Call,
@@ -25,6 +28,7 @@ from contentgen_operator.providers.base import (
     unreadable,
 )
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.limits import ReplyTooLarge, large, limited, received_now
 
 T = TypeVar("T")
 _STATES = {"queued": RequestState.QUEUED, "processing": RequestState.RUNNING}
@@ -68,14 +72,7 @@ class AssemblyAI:
 
     async def poll(self, model: str, request_id: str) -> RequestView:  # noqa: ARG002 - one model
         """One GET of the transcript, as the whole JSON document that is stored later."""
-        path = f"/v2/transcript/{checked_request_id(request_id)}"
-        document = await self._read(lambda http: _get_json(http, path))
-        status = str(document.get("status"))
-        if status == "completed":
-            return RequestView(state=RequestState.SUCCEEDED, result=document)
-        if status == "error":
-            return RequestView(state=RequestState.FAILED, message=str(document.get("error", ""))[:600])
-        return RequestView(state=_STATES.get(status, RequestState.RUNNING), message=f"{status} at AssemblyAI")
+        return await self._read(lambda http: _view(http, f"/v2/transcript/{checked_request_id(request_id)}"))
 
     async def cancel(self, model: str, request_id: str) -> bool:  # noqa: ARG002 - the API has no cancellation
         """AssemblyAI cannot: what is paid goes on, and whoever asks for the same later is given it."""
@@ -109,17 +106,28 @@ class AssemblyAI:
                 keepalive_expiry=0,  # a paid POST is not sent on a connection that the other side may have closed
             )
             self._client = aai.Client(settings=settings)
+            limited(self._client.http_client)
         return self._client
 
 
-def _get_json(http: httpx.Client, path: str) -> dict[str, Any]:
+def _view(http: httpx.Client, path: str) -> RequestView:
     # The SDK's own read drops fields that it does not know; transcript.json is promised to be the full answer.
-    reply = http.get(path)
-    reply.raise_for_status()
-    document = reply.json()
-    if not isinstance(document, dict):
-        raise ValueError("the answer is no JSON object")
-    return document
+    try:
+        with http.stream("GET", path, extensions=large(ANSWER_BYTES)) as reply:
+            reply.raise_for_status()
+            answer = received_now(reply)
+    except ReplyTooLarge:
+        return TOO_LARGE
+    status = answer.status()
+    if status == "completed":
+        return RequestView(state=RequestState.SUCCEEDED, result=answer)
+    if status == "error":
+        return RequestView(state=RequestState.FAILED, message=_error(answer))
+    return RequestView(state=_STATES.get(status, RequestState.RUNNING), message=f"{status} at AssemblyAI")
+
+
+def _error(answer: Answer) -> str:
+    return str(json.loads(answer.read()).get("error", ""))[:600] if answer.size <= REPLY_BYTES else "no reason is given"
 
 
 def _code(error: Exception) -> int | None:

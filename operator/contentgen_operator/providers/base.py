@@ -14,7 +14,10 @@ import re
 from enum import StrEnum
 from typing import Any, Protocol, TypeGuard
 
+from pydantic import ConfigDict
+
 from contentgen_contract.base import Value
+from contentgen_operator.providers.answers import ANSWER_BYTES, Answer
 from contentgen_operator.providers.keyfile import KeyFile
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -104,11 +107,19 @@ class RequestState(StrEnum):
 
 
 class RequestView(Value):
-    """One look at a request."""
+    """One look at a request. One that has succeeded has its `result`, or is too large to be stored."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     state: RequestState
     message: str = ""
-    result: dict[str, Any] | None = None
+    result: Answer | None = None
+    too_large: bool = False
+
+
+TOO_LARGE = RequestView(
+    state=RequestState.SUCCEEDED, message=f"its result has more than {ANSWER_BYTES >> 20} MiB", too_large=True
+)
 
 
 class Provider(Protocol):

@@ -15,8 +15,10 @@ from fal_client.client import AppId, FalClientError, FalClientHTTPError
 
 from contentgen_contract import patterns
 from contentgen_contract.models import not_found
+from contentgen_operator.providers.answers import ANSWER_BYTES
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
+    TOO_LARGE,
     AccessRefused,
     Busy,
     Call,
@@ -34,6 +36,7 @@ from contentgen_operator.providers.base import (
     unreadable,
 )
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, large, limited_async, received
 
 # A reconcile looks again by itself; ten attempts with sleeps inside one look would only hold it up.
 fal_client.client.MAX_ATTEMPTS = 1
@@ -54,10 +57,10 @@ class Fal:
         self._key = key
         self._queue_url = queue_url.rstrip("/")
         self._api_url = api_url.rstrip("/")
-        self._client = httpx.AsyncClient(timeout=timeout, trust_env=False)
+        self._client = limited_async(httpx.AsyncClient(timeout=timeout, trust_env=False))
         # A connection that fal closes as the paid POST goes out on it is a lost reply, so each POST has a new one.
         fresh = httpx.Limits(max_keepalive_connections=0)
-        self._paying = httpx.AsyncClient(timeout=timeout, trust_env=False, limits=fresh)
+        self._paying = limited_async(httpx.AsyncClient(timeout=timeout, trust_env=False, limits=fresh))
         # The handle builds its URLs from this module constant; there is no other setting with a scheme in it.
         fal_client.client.QUEUE_URL_FORMAT = self._queue_url + "/"
         # Likewise; its 120 s would hold one of the reconcilers up.
@@ -105,12 +108,13 @@ class Fal:
             raise unreadable("fal", f"fal could not be asked: {_short(error)}", _code(error)) from error
 
     async def _result(self, handle: AsyncRequestHandle, error: str | None) -> RequestView:
-        reply = await self._client.get(handle.response_url)
+        async with self._client.stream("GET", handle.response_url, extensions=large(ANSWER_BYTES)) as reply:
+            if reply.status_code == 200 and error is None:
+                return await _succeeded(reply)
+            await reply.aread()
         if error is None and (reply.status_code >= 500 or reply.status_code in _NOT_ABOUT_THE_RESULT):
             raise unreadable("fal", f"fal's result answered {reply.status_code}", reply.status_code)
-        if reply.status_code != 200 or error is not None:
-            return RequestView(state=RequestState.FAILED, message=error_text(reply) or error or "")
-        return RequestView(state=RequestState.SUCCEEDED, result=reply.json())
+        return RequestView(state=RequestState.FAILED, message=error_text(reply) or error or "")
 
     async def cancel(self, model: str, request_id: str) -> bool:
         """fal answers 202 to a wish: only its status tells whether the request has ended."""
@@ -131,6 +135,7 @@ class Fal:
                 f"{self._api_url}/v1/models/requests/by-endpoint",
                 params={"endpoint_id": model, "expand": "payloads", "limit": 100},
                 headers=self._headers(),
+                extensions=large(HISTORY_BYTES),
             )
             reply.raise_for_status()
             items = reply.json().get("items", [])
@@ -161,6 +166,13 @@ def _is_model(model: str) -> bool:
 
 def _no_model(model: str) -> str:
     return f"{not_found(model[:140])}; a full name is written as fal-ai/flux/dev"
+
+
+async def _succeeded(reply: httpx.Response) -> RequestView:
+    try:
+        return RequestView(state=RequestState.SUCCEEDED, result=await received(reply))
+    except ReplyTooLarge:
+        return TOO_LARGE
 
 
 def _request_id(reply: httpx.Response, model: str) -> str:

@@ -117,9 +117,9 @@ def map_memory(send: Send, size: int) -> None:
     tried(send, lambda: len(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)))
 
 
-def share_memory(send: Send, size: int) -> None:
+def share_memory(send: Send, size: int, protection: int = mmap.PROT_READ | mmap.PROT_WRITE) -> None:
     """Use shared anonymous memory, which no limit of a process counts."""
-    tried(send, lambda: len(mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)))
+    tried(send, lambda: len(mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS, prot=protection)))
 
 
 def grow_down(send: Send, size: int) -> None:

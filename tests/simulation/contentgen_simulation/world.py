@@ -32,6 +32,8 @@ from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import JobView, ResourceRef, Stored, is_settled
+from contentgen_operator.plan import StoredAnswer
+from contentgen_operator.providers.answers import Answer
 from contentgen_operator.providers.base import Call, MaybeAccepted, RequestState, RequestView, Unavailable
 from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
@@ -239,9 +241,10 @@ class MemoryStorage:
 
         await self._writes("delete", write)
 
-    async def put_json(self, owner: Owner, key: str, document: dict[str, Any]) -> None:
+    async def put_answer(self, store: StoredAnswer) -> None:
         async def write() -> None:
-            self.objects[owned(owner, key)] = document
+            store.answer.cut_signatures(store.needed)
+            self.objects[owned(store.owner, store.key)] = json.loads(store.answer.read())
 
         await self._writes("document", write)
 
@@ -282,7 +285,7 @@ class FakeProvider:
             return RequestView(state=RequestState.RUNNING, message="running")
         if int(request_id.removeprefix("request-")) in self.fails:
             return RequestView(state=RequestState.FAILED, message="out of memory")
-        return RequestView(state=RequestState.SUCCEEDED, result={"answer": 42})
+        return RequestView(state=RequestState.SUCCEEDED, result=Answer.of({"answer": 42}))
 
     async def cancel(self, model: str, request_id: str) -> bool:
         async def write() -> bool:

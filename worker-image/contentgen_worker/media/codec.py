@@ -88,7 +88,7 @@ def _write(out: bytearray, value: object) -> None:
 
 
 def _write_record(out: bytearray, value: object) -> None:
-    kind = type(value)
+    kind: type = type(value)
     if _RECORDS.get(kind.__name__) is not kind:
         raise TypeError(f"a child may not send {kind.__module__}.{kind.__qualname__}")
     _write_bytes(out, _Tag.RECORD, kind.__name__.encode())

@@ -108,18 +108,20 @@ def decoded(paths: Sequence[Path], width: int | None = None) -> Iterator[Pixels]
     with spawn(tell_pixels, tuple(paths), width, limits=limits) as child:
         count = 0
         for pixels in child.messages():
-            if not _is_picture(pixels) or count == len(paths):
-                raise nonsense("no picture")
+            if count == len(paths):
+                raise nonsense("more pictures than files")
             count += 1
-            yield pixels
+            yield _picture(pixels)
     if count != len(paths):
         raise nonsense(f"{count} pictures of {len(paths)}")
 
 
-def _is_picture(pixels: object) -> bool:
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
-        return False
-    return pixels.ndim == 3 and pixels.shape[2] == 3 and min(pixels.shape) > 0 and max(pixels.shape) <= _LARGEST_SIDE
+def _picture(pixels: object) -> Pixels:
+    if isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
+        picture: Pixels = pixels
+        if min(picture.shape) > 0 and max(picture.shape) <= _LARGEST_SIDE:
+            return picture
+    raise nonsense("no picture")
 
 
 def tell_pixels(send: Callable[[object], None], paths: tuple[Path, ...], width: int | None) -> None:

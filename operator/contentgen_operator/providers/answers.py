@@ -1,0 +1,135 @@
+"""A provider's result, in a temporary file: it is opaque to the operator, which knows its size and that it begins and
+ends as a JSON object does. The worker, in a pod of its own, parses it.
+"""
+
+import json
+import mmap
+import re
+import tempfile
+import weakref
+from typing import IO, Any
+
+REPLY_BYTES = 1 << 20  # of a reply that is read whole
+ANSWER_BYTES = 64 << 20  # of a result; 12 hours of words are about 30 MB
+_HELD_BYTES = 512 << 20  # of all results that wait to be stored; /tmp has 1 GiB
+_IN_MEMORY_BYTES = 1 << 20  # a smaller result needs no file
+_BLOCK = 1 << 20
+# Of a transcript, whatever nested objects there are: inside of a string the quotes would be escaped, and the other
+# objects that have a status know other words.
+_STATUS = re.compile(rb'"status"\s*:\s*"(queued|processing|completed|error)"')
+_MARK = re.compile(rb"(?:X-Amz-(?:Signature|Credential)|AWSAccessKeyId)=", re.IGNORECASE)  # of AWS, version 4 or 2
+_BREAK = re.compile(rb'["\s<>]')  # ends a URL in JSON
+_NAME = re.compile(rb'"([^"]*)"\s*:\s*$')
+_LONGEST_URL = 8192
+_LONGEST_NAME = 200
+_held = 0
+
+
+class TooManyAnswers(ValueError):
+    """Other results wait to be stored; this one is read later."""
+
+
+class Answer:
+    """A provider's result in a temporary file, which goes with the object."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - the finalizer closes it
+        self._sizes = [0]  # counted against _HELD_BYTES
+        self._given_back = weakref.finalize(self, _give_back, self._file, self._sizes)
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> "Answer":
+        """An answer with this document."""
+        answer = cls()
+        answer.write(json.dumps(document).encode())
+        return answer.checked()
+
+    def write(self, content: bytes) -> None:
+        """More of it. Raises TooManyAnswers."""
+        global _held  # noqa: PLW0603 - all results share one volume
+        if _held + len(content) > _HELD_BYTES:
+            raise TooManyAnswers(f"{_held >> 20} MiB of other results wait to be stored")
+        _held += len(content)
+        self._sizes[0] += len(content)
+        self.size += len(content)
+        self._file.write(content)
+
+    def checked(self) -> "Answer":
+        """The same. Raises ValueError where it is no JSON object."""
+        start = self._at(0).lstrip()[:1]
+        end = self._at(max(self.size - _BLOCK, 0)).rstrip()[-1:]
+        if (start, end) != (b"{", b"}"):
+            raise ValueError("the answer is no JSON object")
+        return self
+
+    def status(self) -> str:
+        """The status of a transcript; empty where it has none."""
+        if self.size <= REPLY_BYTES:
+            document = json.loads(self.read())
+            return str(document.get("status"))
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = _STATUS.search(content)
+            return found[1].decode() if found else ""
+
+    def cut_signatures(self, needed: frozenset[str]) -> None:
+        """Cut presigned URLs before their query, except those under a name in `needed`. The size stays."""
+        if self.size <= _IN_MEMORY_BYTES:
+            content = bytearray(self.read())
+            _cut(content, needed)
+            self._file.seek(0)
+            self._file.write(content)
+        else:
+            self._file.flush()
+            with mmap.mmap(self._file.fileno(), 0) as mapped:
+                _cut(mapped, needed)
+
+    def read(self) -> bytes:
+        """All of it. For small ones."""
+        self._file.seek(0)
+        return self._file.read()
+
+    def file(self) -> IO[bytes]:
+        """The open file, at its beginning; read by one at a time."""
+        self._file.seek(0)
+        return self._file
+
+    def close(self) -> None:
+        """Remove the file. Any number of times."""
+        self._given_back()
+
+    def _at(self, start: int) -> bytes:
+        self._file.flush()
+        self._file.seek(start)
+        return self._file.read(_BLOCK)
+
+
+def _cut(content: bytearray | mmap.mmap, needed: frozenset[str]) -> None:
+    """In place: a string that is cut ends earlier, and spaces follow it; in the middle of a text they stand in it."""
+    at = 0
+    while (mark := _MARK.search(content, at)) is not None:
+        at = mark.end()
+        start = content.rfind(b"?", max(mark.start() - _LONGEST_URL, 0), mark.start())
+        if start < 0 or _BREAK.search(content, start, mark.start()):
+            continue
+        found = _BREAK.search(content, at)
+        end = found.start() if found else len(content)
+        if _name_of(content, start) not in needed:
+            escapes = len(content[start:end]) - len(content[start:end].rstrip(b"\\"))
+            closes = content[end : end + 1] == b'"' and escapes % 2 == 0
+            end += closes or -(escapes % 2)
+            content[start:end] = b'"'[:closes] + b" " * (end - start - closes)
+        at = max(at, end)
+
+
+def _name_of(content: bytearray | mmap.mmap, inside: int) -> str:
+    """The name of the JSON string in which a position is; empty for none."""
+    start = content.rfind(b'"', max(inside - _LONGEST_URL, 0), inside)
+    name = _NAME.search(bytes(content[max(start - _LONGEST_NAME, 0) : start])) if start > 0 else None
+    return name[1].decode(errors="replace") if name else ""
+
+
+def _give_back(file: IO[bytes], sizes: list[int]) -> None:
+    global _held  # noqa: PLW0603 - see above
+    file.close()
+    _held -= sizes[0]

@@ -1,0 +1,111 @@
+"""Limits on what a provider sends: plain bytes only, small replies whole, results to a file as they come."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+
+from contentgen_operator.providers.answers import REPLY_BYTES, Answer
+
+HISTORY_BYTES = 4 << 20  # of a list of 100 requests with their inputs
+_LIMIT = "contentgen_limit"  # a request's extension: bytes of its reply where it is a 200
+
+
+class ReplyTooLarge(httpx.RequestError):
+    """A provider's reply is larger than what is read."""
+
+
+class ReplyCompressed(httpx.RequestError):
+    """A provider's reply is compressed, although that was not asked for: unpacked it may be of any size."""
+
+
+def large(limit: int) -> dict[str, Any]:
+    """A request's `extensions` for a reply that may be so large."""
+    return {_LIMIT: limit}
+
+
+def limited(client: httpx.Client) -> httpx.Client:
+    """The same client: it asks for plain bytes, and takes no more of them than its limits."""
+    client.event_hooks = {"request": [_plain], "response": [_limit]}
+    return client
+
+
+def limited_async(client: httpx.AsyncClient) -> httpx.AsyncClient:
+    """Likewise."""
+
+    async def plain(request: httpx.Request) -> None:
+        _plain(request)
+
+    async def limit(response: httpx.Response) -> None:
+        _limit(response)
+
+    client.event_hooks = {"request": [plain], "response": [limit]}
+    return client
+
+
+def _plain(request: httpx.Request) -> None:
+    request.headers["accept-encoding"] = "identity"  # a compressed reply is as large as its sender likes
+
+
+def _limit(response: httpx.Response) -> None:
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise ReplyCompressed("the reply is compressed, which was not asked for", request=response.request)
+    most = int(response.request.extensions.get(_LIMIT, REPLY_BYTES)) if response.status_code == 200 else REPLY_BYTES
+    if isinstance(response.stream, httpx.AsyncByteStream) and not isinstance(response.stream, httpx.SyncByteStream):
+        response.stream = _AsyncLimited(response.stream, most, response.request)
+    elif isinstance(response.stream, httpx.SyncByteStream):
+        response.stream = _Limited(response.stream, most, response.request)
+
+
+class _Counter:
+    def __init__(self, stream: Any, most: int, request: httpx.Request) -> None:
+        self._stream, self._most, self._request = stream, most, request
+        self._size = 0
+
+    def _counted(self, chunk: bytes) -> bytes:
+        self._size += len(chunk)
+        if self._size > self._most:
+            raise ReplyTooLarge(f"the reply has more than {self._most} bytes", request=self._request)
+        return chunk
+
+
+class _Limited(_Counter, httpx.SyncByteStream):
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            yield self._counted(chunk)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _AsyncLimited(_Counter, httpx.AsyncByteStream):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            yield self._counted(chunk)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def received(reply: httpx.Response) -> Answer:
+    """The body of an open reply. Raises ReplyTooLarge, TooManyAnswers, or ValueError where it is no JSON object."""
+    answer = Answer()
+    try:
+        async for chunk in reply.aiter_raw():
+            answer.write(chunk)
+        return answer.checked()
+    except BaseException:
+        answer.close()
+        raise
+
+
+def received_now(reply: httpx.Response) -> Answer:
+    """Likewise, in a thread."""
+    answer = Answer()
+    try:
+        for chunk in reply.iter_raw():
+            answer.write(chunk)
+        return answer.checked()
+    except BaseException:
+        answer.close()
+        raise
