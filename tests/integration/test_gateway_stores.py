@@ -40,10 +40,11 @@ async def test_what_the_operator_wrote_is_listed_as_the_seeds_have_it(world: Sto
         shown = httpx.get(thumbnail)
         assert shown.status_code == 200
         assert shown.text.startswith(name)
-        assert "content-disposition" not in shown.headers, "to be shown, and not saved"
+        assert shown.headers["content-disposition"].startswith("inline;"), "to be shown, and not saved"
+        assert shown.headers["content-type"] == "image/png", "by its name: it was stored without a type"
     text = httpx.get(transcript["textUrl"])
     assert (text.status_code, text.text) == (200, "transcript.txt of transcription-1")
-    assert "content-disposition" not in text.headers
+    assert text.headers["content-disposition"].startswith("inline;")
     plain = transcript["textUrl"].partition("?")[0]
     assert httpx.get(plain).status_code == 403, "the bucket is private"
     signature = parse_qs(urlsplit(transcript["textUrl"]).query)["X-Amz-Signature"][0]
