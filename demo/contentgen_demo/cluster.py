@@ -21,7 +21,7 @@ _META = {"name": PERSON, "namespace": NAMESPACE}
 _RULE = {
     "apiGroups": [GROUP],
     "resources": [kind.plural for kind in Kind],
-    "verbs": ["get", "list", "watch", "create", "patch", "delete"],
+    "verbs": ["get", "list", "watch", "create", "patch", "delete", "spend"],
 }
 _MANIFESTS: list[dict[str, Any]] = [
     {

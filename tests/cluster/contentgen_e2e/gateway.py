@@ -17,7 +17,7 @@ from contentgen_cluster import release
 from contentgen_contract.names import GATEWAY_AUDIENCE, Kind
 
 Body = dict[str, Any]
-_VERBS = ["get", "list", "watch", "create", "patch", "delete"]
+_VERBS = ["get", "list", "watch", "create", "patch", "delete", "spend"]
 _RBAC = "rbac.authorization.k8s.io"
 
 
