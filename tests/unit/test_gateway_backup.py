@@ -42,6 +42,7 @@ def full() -> Any:
         database["ledger"].insert_one({"_id": f"p-{state}", **purchase(state).model_dump(by_alias=True)})
     database["shares"].insert_one({"_id": "s", "jobId": world.jobs[0].job_id, "with": {"user": "carol"}})
     database["collections"].insert_one({"_id": "c", "name": "campaign"})
+    database["signed-out"].insert_one({"_id": "digest", "until": NOW})
     return database
 
 
