@@ -8,10 +8,10 @@ import pytest
 
 from contentgen_contract import api_paths, keys
 from contentgen_gateway import queries
+from contentgen_operator import identity
 from contentgen_operator.providers import base, fal
-from contentgen_runtime import kube
 from contentgen_simulation.fuzz import CORPORA, Target, fuzz
-from contentgen_simulation.fuzz.targets import FILTERS, KEYS, OWNERS, PATHS, PROVIDERS, TARGETS
+from contentgen_simulation.fuzz.targets import CURSORS, FILTERS, KEYS, OWNERS, PATHS, PROVIDERS, TARGETS
 
 # The SDK uses pydantic's older names.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
@@ -46,8 +46,8 @@ HOLES: dict[str, tuple[Target, tuple[object, str, Any]]] = {
     "everybody's records": (FILTERS, (queries.Scope, "filter", lambda _: {})),
     "any id of a request": (PROVIDERS, (base, "_REQUEST_ID", ANYTHING)),
     "any model": (PROVIDERS, (fal, "_MODEL", ANYTHING)),
-    "any owner's name": (OWNERS, (api_paths, "_SUBDOMAIN", ANYTHING)),
-    "any answer": (OWNERS, (kube, "mismatch_of", lambda *_: "")),
+    "any controller": (OWNERS, (identity, "_controlling_job", lambda *_: "recorded")),
+    "any cursor's value": (CURSORS, (queries, "_value", lambda value, _: value)),
 }
 
 
@@ -56,7 +56,7 @@ def test_a_planted_hole_is_found(
     monkeypatch: pytest.MonkeyPatch, target: Target, hole: tuple[object, str, Any]
 ) -> None:
     monkeypatch.setattr(*hole)
-    with pytest.raises((AssertionError, IndexError, KeyError, ValueError, httpx.InvalidURL)):
+    with pytest.raises((AssertionError, IndexError, KeyError, OverflowError, ValueError, httpx.InvalidURL)):
         _short_run(target)
 
 

@@ -87,6 +87,7 @@ DECLARED = {
     "collections": collection_store.INDEXES,
     "transcripts": transcript_index.INDEXES,
     "transcripts-indexed": {},
+    "signed-out": {},
 }
 METHODS = dict.fromkeys(
     ("find", "find_one", "count_documents", "aggregate", "update_one", "update_many", "replace_one", "delete_one",
@@ -166,7 +167,8 @@ async def test_all_that_the_index_of_transcripts_asks(asked: Asked) -> None:
     await world.parts.indexer.walk()
     async with world.client("ann") as ann:
         assert (await ann.get("/api/search/transcripts?q=a")).status_code == 200
-    assert {name for name, _ in asked} == {"jobs", "ledger", "shares", "transcripts", "transcripts-indexed"}
+    names = {"jobs", "ledger", "shares", "transcripts", "transcripts-indexed", "signed-out"}
+    assert {name for name, _ in asked} == names
     check(asked)
 
 

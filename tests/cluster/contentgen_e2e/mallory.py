@@ -50,32 +50,39 @@ class Mallory:
     api: Any  # the API server, impersonating the user
     desk: httpx.Client
 
-    def call(self, method: str, path: str, body: Body | None = None, content_type: str = "application/json") -> Answer:
+    def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Answer:
         """One request to the API server."""
-        what = f"{method} {path} {json.dumps(body)[:200]}"
-        try:
-            _, status, headers = self.api.call_api(
-                path, method, header_params={"Content-Type": content_type, "Accept": "application/json"}, body=body,
-                auth_settings=["BearerToken"], response_type="object", _return_http_data_only=False,
-            )  # fmt: skip
-        except ApiException as error:
-            return Answer(what, error.status, str(error.body))
-        return Answer(what, status, str(headers))
+        return self._call(method, path, body, content_type)[0]
 
     def pod(self, name: str, owners: list[Body], **meta: Any) -> str:
         """Create a pod with these owner references; its uid."""
         metadata = {"name": name, "ownerReferences": owners} | meta
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": IDLE_POD}
-        core = client.CoreV1Api(self.api)
-        return str(core.create_namespaced_pod(self.namespace, pod).metadata.uid)
+        made = self._created(f"/api/v1/namespaces/{self.namespace}/pods", pod)
+        return str(made["metadata"]["uid"])
 
     def token(self, pod: str, uid: str) -> str:
         """A token for the worker API that is bound to a pod, as the kubelet would mount it."""
         bound = {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}
         request = {"spec": {"audiences": ["contentgen"], "boundObjectRef": bound}}
-        core = client.CoreV1Api(self.api)
-        made = core.create_namespaced_service_account_token("default", self.namespace, request)
-        return str(made.status.token)
+        made = self._created(f"/api/v1/namespaces/{self.namespace}/serviceaccounts/default/token", request)
+        return str(made["status"]["token"])
+
+    def _created(self, path: str, body: Body) -> Body:
+        answer, made = self._call("POST", path, body, "application/json")
+        assert answer.status == 201, answer
+        return made
+
+    def _call(self, method: str, path: str, body: Any, content_type: str) -> tuple[Answer, Body]:
+        what = f"{method} {path} {json.dumps(body)[:200]}"
+        try:
+            given, status, _ = self.api.call_api(
+                path, method, header_params={"Content-Type": content_type, "Accept": "application/json"}, body=body,
+                auth_settings=["BearerToken"], response_type="object", _return_http_data_only=False,
+            )  # fmt: skip
+        except ApiException as error:
+            return Answer(what, error.status, str(error.body)), {}
+        return Answer(what, status, json.dumps(given)), given
 
     def ask(self, token: str, method: str, path: str, body: Any = None) -> Answer:
         """One request to the worker API."""

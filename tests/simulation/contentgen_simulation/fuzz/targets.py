@@ -22,15 +22,17 @@ from contentgen_contract.api_paths import KNOWN, InvalidName, api_path
 from contentgen_contract.names import API_VERSION, Kind, Stage
 from contentgen_gateway.collection_store import Asked
 from contentgen_gateway.problems import BadRequest
-from contentgen_gateway.queries import Query, Scope, Sorted, Wanted, listing, read_cursor
+from contentgen_gateway.queries import Query, Scope, Sorted, Wanted, continued, listing
 from contentgen_gateway.tallies import By, of_jobs, of_purchases
 from contentgen_operator.cache import Cache
 from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Unauthenticated
 from contentgen_operator.kube import Kube
+from contentgen_operator.observed import ResourceRef
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Call, MaybeAccepted, ProviderError
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Body
 from contentgen_simulation.fuzz import Target
 
@@ -228,9 +230,8 @@ class _Wire(httpx.MockTransport):
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.urls.append(request.url)
-        return httpx.Response(
-            200, json={"request_id": self._given, "id": self._given, "status": "IN_PROGRESS", "logs": []}
-        )
+        answer = {"request_id": self._given, "id": self._given, "status": "IN_PROGRESS", "logs": []}
+        return httpx.Response(200, stream=httpx.ByteStream(json.dumps(answer).encode()))
 
 
 class _AssemblyAI(AssemblyAI):
@@ -338,7 +339,7 @@ PROVIDERS = Target(
 
 
 class _Kube(Kube):
-    """Answers every path but the pod's with an object of another namespace, as a pod's log could."""
+    """Has an object of the recorded Job's uid under every path."""
 
     def __init__(self, owners: list[Body]) -> None:
         super().__init__()
@@ -346,7 +347,6 @@ class _Kube(Kube):
         self._pod = {
             "metadata": {"namespace": "tenant", "name": "worker", "uid": "pod-uid", "ownerReferences": owners},
         }
-        self._names = [each["name"] for each in owners]
 
     async def review_token(self, token: str, audience: str) -> Body:  # noqa: ARG002 - there is one
         extra = {
@@ -360,28 +360,26 @@ class _Kube(Kube):
         self.paths.append(path)
         if path == "/api/v1/namespaces/tenant/pods/worker":
             return self._pod
-        name = self._names[0]
-        owner = {
-            "apiVersion": API_VERSION,
-            "kind": Kind.TRANSCRIPTION.value,
-            "name": name,
-            "uid": "u",
-            "controller": True,
-        }
-        meta = {"namespace": "victim", "name": name, "uid": "u", "resourceVersion": "1", "ownerReferences": [owner]}
+        namespace, _, name = path.partition("/namespaces/")[2].split("/")
         made = "2026-11-21T00:00:00Z"
+        meta = {"namespace": namespace, "name": name, "uid": _RECORDED, "resourceVersion": "1"}
         spec = {"source": {"url": "https://h/a.mp3"}}
-        job = {"name": name, "uid": "u", "stage": "prepare", "attempt": 0}
-        run = {
-            "number": 1,
-            "version": 1,
-            "runHash": "0" * 64,
-            "generation": 1,
-            "spec": spec,
-            "startedAt": made,
-            "job": job,
-        }
-        return {"metadata": meta | {"creationTimestamp": made}, "spec": spec, "status": {"run": run}}
+        job = {"name": "job", "uid": _RECORDED, "stage": "prepare", "attempt": 1}
+        run = {"number": 1, "version": 1, "runHash": "0" * 64, "generation": 1, "spec": spec, "startedAt": made}
+        return {"metadata": meta | {"creationTimestamp": made}, "spec": spec, "status": {"run": run | {"job": job}}}
+
+
+_RECORDED = "recorded"  # a uid that no owner reference of the inputs has
+
+
+def _recorded() -> WorkerJobs:
+    jobs = WorkerJobs(mongomock.MongoClient(tz_aware=True)["db"]["worker_jobs"])
+    owner = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="tenant", name="it", uid=_RECORDED)
+    made = datetime(2026, 11, 21, tzinfo=UTC)
+    jobs._record(
+        RecordedJob(uid=_RECORDED, name="job", owner=owner, run=1, stage=Stage.PREPARE, attempt=1, created_at=made)
+    )
+    return jobs
 
 
 def _owners(value: list[list[Any]]) -> None:
@@ -389,13 +387,13 @@ def _owners(value: list[list[Any]]) -> None:
     owners = [dict(zip(names, each, strict=True)) for each in value]
     kube = _Kube(owners)
     try:
-        asyncio.run(Gatekeeper(kube, Cache()).assignment("token"))
+        asyncio.run(Gatekeeper(kube, Cache(), _recorded()).assignment("token"))
     except (Unauthenticated, Forbidden, NotYet):
         pass
     else:
         raise AssertionError("a pod that no Job of ours made is a worker")
     for path in kube.paths:
-        _judge_path(str(URL(f"http://host{path}").raw_path), {"worker", *(each["name"] for each in owners)})
+        _judge_path(str(URL(f"http://host{path}").raw_path), {"worker"})
 
 
 def _judge_path(path: str, names: set[str]) -> None:
@@ -428,10 +426,10 @@ def _cursors(value: list[Any]) -> None:
     text = held if isinstance(held, str) else base64.urlsafe_b64encode(json.dumps(held).encode()).decode()
     wanted_sort = Sorted(sort)
     try:
-        place = read_cursor(text, wanted_sort)
+        wanted = continued(Wanted(sort=wanted_sort), text)
     except BadRequest:
         return
-    query = listing(_SCOPE, Wanted(sort=wanted_sort, after=place))
+    query = listing(_SCOPE, wanted)
     for key in _all_keys(query.filter):
         assert key in _OPERATORS or key in _FIELDS, key
     bson.encode(query.filter)
@@ -445,13 +443,14 @@ _HELD = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_HOSTILE, inner, max_size=2),
     max_leaves=5,
 )
+_ORDERING = st.sampled_from([f"{Wanted().list_name}.{each.value}.{Wanted().order.value}" for each in Sorted])
 CURSORS = Target(
     "cursors",
     st.tuples(
-        _HOSTILE | _HELD | st.tuples(_HELD, _HELD).map(list), st.sampled_from([each.value for each in Sorted])
+        _HOSTILE | _HELD | st.tuples(_ORDERING | _HOSTILE, _HELD, _HELD).map(list),
+        st.sampled_from([each.value for each in Sorted]),
     ).map(list),
     _cursors,
 )
 
-TARGETS = (PATHS, KEYS, FILTERS, PROVIDERS, OWNERS)
-"""Those that run; `CURSORS` is to be added with the fix of the gateway's cursors."""
+TARGETS = (PATHS, KEYS, FILTERS, PROVIDERS, OWNERS, CURSORS)
