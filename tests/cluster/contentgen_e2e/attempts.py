@@ -382,7 +382,7 @@ def beyond_operator(place: Place) -> Iterator[Attempt]:
         "spec": {"user": "ann", "resourceAttributes": {"verb": "get", "resource": "pods"}},
     }
     yield Attempt("asks what others may", "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
-    yield Attempt("reads events", "GET", f"/api/v1/namespaces/{place.namespace}/events")
+    yield Attempt("watches events", "GET", f"/api/v1/namespaces/{place.namespace}/events?watch=true&timeoutSeconds=1")
 
 
 def beyond_gateway(place: Place) -> Iterator[Attempt]:
