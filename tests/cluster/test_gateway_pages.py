@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect
 
-from contentgen_e2e.gateway import Gateway, Made, Tenant
+from contentgen_e2e.gateway import Gateway, Made, Tenant, new_token
+from contentgen_e2e.settings import ROOT
 from contentgen_simulation import browser
 
 
@@ -27,12 +28,18 @@ def chromium(gateway: Gateway, ann: Tenant, made: Made) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def page(chromium: Browser, gateway: Gateway, ann: Tenant) -> Iterator[Page]:
+def token(ann: Tenant) -> str:
+    """One of its own: the last test signs out with it."""
+    return new_token(ROOT, ann.namespace)
+
+
+@pytest.fixture(scope="module")
+def page(chromium: Browser, gateway: Gateway, token: str) -> Iterator[Page]:
     """Signed in by the form."""
     context = chromium.new_context(reduced_motion="reduce", viewport={"width": 1280, "height": 860})
     page = context.new_page()
     page.goto(f"{gateway.url}/loras")
-    page.get_by_label("Token", exact=True).fill(ann.token)
+    page.get_by_label("Token", exact=True).fill(token)
     page.get_by_role("button", name="Sign in").click()
     expect(page).to_have_url(f"{gateway.url}/loras")
     yield page
@@ -105,10 +112,13 @@ def test_a_file_is_downloaded_and_the_transcript_is_played(page: Page, gateway: 
     expect(page.locator(".w.now")).to_have_count(1)
 
 
-def test_who_signs_out_sees_nothing(page: Page, gateway: Gateway, made: Made) -> None:
-    """Last."""
+def test_who_signs_out_sees_nothing(page: Page, gateway: Gateway, ann: Tenant, made: Made, token: str) -> None:
+    """Last. The token is refused from then on, and the tenant's other one is not."""
     page.goto(gateway.url)
     page.get_by_role("button", name="Sign out").click()
     page.goto(f"{gateway.url}/jobs/{made.lora}")
     expect(page).to_have_url(re.compile("/sign-in"))
     expect(page.get_by_role("main")).not_to_contain_text("jesse_avatar")
+    answer = ann.api.get("/api/jobs", headers={"Authorization": f"Bearer {token}"})
+    assert (answer.status_code, "signed out" in answer.text) == (401, True)
+    ann.get("/api/jobs")
