@@ -64,7 +64,8 @@ def test_a_job_is_seen_in_every_metric_that_it_concerns(world: World) -> None:
     assert grown("contentgen_provider_calls_total", provider="fal", call="submit", verdict="ok") == 1
     assert grown("contentgen_reconciles_total", kind=KIND, result="done") >= 2
     assert grown("contentgen_desk_requests_total", code="200") >= 2
-    assert grown("contentgen_api_requests_total", method="POST", resource="jobs", code="201") == 1
+    # The collect Job, and before the payment the question whether it would be admitted.
+    assert grown("contentgen_api_requests_total", method="POST", resource="jobs", code="201") == 2
     collected = world.ledger_collection.count_documents({"state": "collected"})
     assert eventually(lambda: total(scraped(), "contentgen_ledger_purchases", state="collected") == collected)
     assert 0 < total(text, "contentgen_watch_age_seconds", watch="jobs") <= 75

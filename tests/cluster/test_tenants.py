@@ -33,7 +33,7 @@ PATCH = "application/merge-patch+json"
 def victim(world: World) -> Victim:
     """A completed LoRA and pictures drawn with it."""
     world.sandbox.put("/media/tenants.mp4", content=tiny.film()).raise_for_status()
-    source = {"source": {"url": f"{release.SANDBOX}/media/tenants.mp4"}, "dataset": {"minImages": 3}}
+    source = {"source": {"url": f"{release.SANDBOX}/media/tenants.mp4"}, "dataset": {"minImages": 4}}
     lora = world.apply("LoraTraining", "victim", {"loraName": "victim", "triggerWord": "vv"} | source)
     drawn = {"model": "flux-lora", "prompt": SECRET, "loras": [{"loraRef": {"name": "victim"}}]}
     pictures = world.apply("ImageGeneration", "victim", drawn)

@@ -211,6 +211,7 @@ FILES = (
     File("avatar.yaml", "README.md", ("LoraTraining",)),
     File("values.yaml", "docs/install.md", ("",)),
     File("content-maker.yaml", "docs/gateway.md", ("Role", "RoleBinding")),
+    File("importer.yaml", "docs/backup.md", ("Role", "RoleBinding")),
 )
 
 IN_MANIFESTS = (

@@ -22,7 +22,12 @@ from contentgen_simulation.gateway import GatewayWorld, files_at
 from contentgen_simulation.made_up import everything
 from contentgen_simulation.tenants import TenantApi
 
-RIGHTS = (("ann", "*", "*", "*"), ("bob", "get", "*", "press"), ("bob", "list", "*", "press"))
+RIGHTS = (
+    ("ann", "*", "*", "*"),
+    ("bob", "get", "*", "press"),
+    ("bob", "list", "*", "press"),
+    ("guest", "*", "*", "press"),  # whose token is not accepted any more after signing out
+)
 
 
 class ShowcaseApi(TenantApi):
