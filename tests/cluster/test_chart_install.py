@@ -38,6 +38,7 @@ NO_FINALIZERS = '{"metadata": {"finalizers": null}}'
 IN_TROUBLE = {
     ("", "pods", "list"): "the log of a worker that failed",
     ("", "pods/log", "get"): "the log of a worker that failed",
+    ("", "events", "list"): "a Job that got no pod",
     ("batch", "jobs", "get"): "a Job that an operator made just before it died",
     ("batch", "jobs", "delete"): "a resource that is deleted or suspended while it works",
     ("", "secrets", "patch"): "the first start, and a certificate that runs out",
