@@ -90,7 +90,9 @@ HOSTILE = {
         Kind.TRANSCRIPTION, transcription("https://kubernetes.default.svc/"), "SourceNotAllowed", "10.0.0.0/8"
     ),
     "mapped": Case(Kind.TRANSCRIPTION, transcription("http://[::ffff:10.96.0.1]/"), "SourceNotAllowed", "10.0.0.0/8"),
-    "other-bucket": Case(Kind.TRANSCRIPTION, transcription("s3://somebody/a.mp3"), "SourceNotAllowed", "'somebody'"),
+    "other-bucket": Case(
+        Kind.TRANSCRIPTION, transcription("s3://somebody/a.mp3"), "SourceNotAllowed", "s3://somebody/"
+    ),
     "no-object": Case(Kind.TRANSCRIPTION, transcription("s3://recordings/none.mp3"), "SourceUnreachable", "HTTP 404"),
     "lora-metadata": Case(
         Kind.IMAGE_GENERATION,

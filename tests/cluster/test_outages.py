@@ -91,9 +91,10 @@ class Five:
 
     def bring(self, film: str, sound: str) -> None:
         """All five to their stages."""
+        self.world.kubectl("delete", "quota", "full", "--ignore-not-found")  # of a test before, which failed
         slow = {"provider": "fal", "model": "fal-ai/flux/schnell", "fault": "stuck"}
         transcript = {"provider": "assemblyai", "fault": "stuck"}
-        reply = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "slow_accept", "delay_s": 12}
+        reply = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "slow_accept", "delay_s": 16}
         self.world.sandbox.put("/sandbox/faults", json=[slow, transcript, reply]).raise_for_status()
         self.picture("gate", "flux-lora", loras=[{"loraRef": {"name": self.names["prepare"]}}])
         self.picture("provider", "flux-schnell")
@@ -106,13 +107,14 @@ class Five:
             self.names["prepare"],
             lambda status: status.get("stage") in ("Downloading", *DECODING),
         )
-        self.world.kubectl("create", "quota", "full", "--hard=pods=0")
-        self.release("collect")
-        self.wait("collect", "Collecting")
+        # Paid before the quota: with it, nothing is paid, since the outputs could not be collected.
         self.picture("paying", "flux-dev")
         deadline = time.monotonic() + 60
         while self.billed("paying") == 0 and time.monotonic() < deadline:
             time.sleep(0.1)
+        self.world.kubectl("create", "quota", "full", "--hard=pods=0")
+        self.release("collect")
+        self.wait("collect", "Collecting")
 
     def release(self, stage: str) -> None:
         """Its provider finishes."""

@@ -80,7 +80,8 @@ def test_a_forward_takes_the_port_that_it_is_given(tmp_path: Path) -> None:
 
 
 FORWARDING = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
 from contentgen_cluster import release
 from contentgen_demo import ui
 
@@ -114,6 +115,9 @@ def test_ended_by_a_signal_it_ends_its_forwards(kubectl: Path, number: signal.Si
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
         process.send_signal(number)
-        process.wait()
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
     with pytest.raises(ProcessLookupError):
         os.kill(int((kubectl / "pid").read_text()), 0)
