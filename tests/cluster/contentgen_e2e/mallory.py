@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from kubernetes.client.exceptions import ApiException
 
 from contentgen_cluster import release
 from contentgen_contract.names import GROUP, VERSION, Kind
@@ -47,7 +46,7 @@ class Mallory:
 
     world: World
     namespace: str
-    api: Any  # the API server, impersonating the user
+    api: client.ApiClient  # an administrator's, who impersonates the user
     desk: httpx.Client
 
     def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Answer:
@@ -75,14 +74,11 @@ class Mallory:
 
     def _call(self, method: str, path: str, body: Any, content_type: str) -> tuple[Answer, Body]:
         what = f"{method} {path} {json.dumps(body)[:200]}"
-        try:
-            given, status, _ = self.api.call_api(
-                path, method, header_params={"Content-Type": content_type, "Accept": "application/json"}, body=body,
-                auth_settings=["BearerToken"], response_type="object", _return_http_data_only=False,
-            )  # fmt: skip
-        except ApiException as error:
-            return Answer(what, error.status, str(error.body)), {}
-        return Answer(what, status, json.dumps(given)), given
+        headers = {"Accept": "application/json", "Content-Type": content_type, "Impersonate-User": NAME}
+        asked = self.api.param_serialize(method, path, header_params=headers, body=body, auth_settings=["BearerToken"])
+        response = self.api.call_api(*asked)
+        text = response.read().decode(errors="replace")
+        return Answer(what, response.status, text), json.loads(text)
 
     def ask(self, token: str, method: str, path: str, body: Any = None) -> Answer:
         """One request to the worker API."""
@@ -106,7 +102,7 @@ def mallory(world: World, authority: str) -> Iterator[Mallory]:
     listed = {"apiVersion": "v1", "kind": "List", "items": [role, binding]}
     release.kubectl(world.root, "apply", "--filename", "-", stdin=json.dumps(listed))
     context = ssl.create_default_context(cadata=authority)
-    api = client.ApiClient(world.api.api_client.configuration, header_name="Impersonate-User", header_value=NAME)
+    api = client.ApiClient(world.api.api_client.configuration)
     with release.port_forward(world.root, release.NAMESPACE, "svc/contentgen-desk", "https") as port:
         desk = httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, timeout=30, trust_env=False)
         with api, desk:
