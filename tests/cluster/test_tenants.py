@@ -129,7 +129,7 @@ def test_pods_with_forged_owners_are_no_workers(attacker: Mallory, victim: Victi
         [resource(Kind.TRANSCRIPTION, "mine", uid)],
         [owner(job["metadata"]["name"], recorded["uid"])],
         [owner("x", job["metadata"]["uid"], kind="ReplicaSet", api="apps/v1")],
-        [owner("x", job["metadata"]["uid"], api="batch/../v1")],
+        [owner("x", job["metadata"]["uid"], api="batch/v2")],
         [owner("x", job["metadata"]["uid"]) | {"controller": False}],
         [],
     ]
