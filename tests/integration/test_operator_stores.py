@@ -32,6 +32,7 @@ from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseS
 from contentgen_operator.records import Records
 from contentgen_operator.storage import BucketMissing, InvalidOutcome, Storage
 from contentgen_operator.stores import prepare_stores
+from contentgen_operator.worker_jobs import WorkerJobs
 from contentgen_sandbox.testing import S3Server
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 
@@ -103,7 +104,8 @@ async def test_a_purchase_comes_back_as_it_was_written(database: Database[dict[s
 async def test_stores_are_prepared_twice(database: Database[dict[str, Any]], storage: Storage) -> None:
     ledger, records = Ledger(database["ledger"]), Records(database["jobs"], storage)
     for _ in range(2):
-        await prepare_stores(storage, ledger, records)
+        await prepare_stores(storage, ledger, records, WorkerJobs(database["worker_jobs"]))
+    assert "uid" in database["worker_jobs"].index_information()
     assert {"model_finished", "marker"} <= set(database["ledger"].index_information())
     assert {"job_id", "user_created"} <= set(database["jobs"].index_information())
     assert storage._client.get_bucket_versioning(Bucket=storage.bucket)["Status"] == "Enabled"
@@ -186,7 +188,7 @@ async def test_a_worker_leaves_its_outcome_and_reads_its_files(storage: Storage)
 @pytest.mark.parametrize("algorithm", ["SHA256", "CRC32", None])
 async def test_a_file_that_somebody_else_has_put_there_shows(storage: Storage, algorithm: str | None) -> None:
     """As large as the worker's, with a checksum of its own, of another kind, or with none."""
-    prefix = f"changed-{algorithm}/"
+    prefix = f"changed/{algorithm}/"
     assert put(storage, prefix, CONTENT) == 200
     forged = CONTENT[::-1]
     more: dict[str, Any] = {"ChecksumAlgorithm": algorithm} if algorithm else {}
@@ -308,7 +310,7 @@ async def test_a_document_of_the_providers_is_kept(storage: Storage) -> None:
             owner=OWNER, key="runs/j/1/provider-1.json", answer=Answer.of({"text": "grüezi", "words": [None, 1.5]})
         )
     )
-    got = httpx.get(storage.worker_get("runs/j/1/provider-1.json", timedelta(minutes=1)))
+    got = httpx.get(storage.worker_get(OWNER, "runs/j/1/provider-1.json", timedelta(minutes=1)))
     assert got.json() == {"text": "grüezi", "words": [None, 1.5]}
 
 

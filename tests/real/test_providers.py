@@ -6,6 +6,7 @@ against the sandbox.
 
 import asyncio
 import io
+import json
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -42,11 +43,18 @@ def ledger() -> Ledger:
     return Ledger(collection)
 
 
+def document_of(view: RequestView) -> dict[str, Any]:
+    """The whole of a result."""
+    assert view.result is not None
+    document: dict[str, Any] = json.loads(view.result.read())
+    return document
+
+
 async def test_picture(place: Place, fal: Fal, ledger: Ledger) -> None:
     view = await bought_once(place, fal, ledger, PICTURE, None, looks=120)
-    place.record("fal-picture", view.result or {})
+    place.record("fal-picture", document_of(view))
     place.record("fal-history", await place.fal_history(PICTURE.model))
-    [picture] = (view.result or {})["images"]
+    [picture] = document_of(view)["images"]
     async with httpx.AsyncClient(timeout=60) as client:
         content = (await client.get(picture["url"])).raise_for_status().content
     with Image.open(io.BytesIO(content)) as opened:
@@ -56,17 +64,17 @@ async def test_picture(place: Place, fal: Fal, ledger: Ledger) -> None:
 async def test_sound(place: Place, ledger: Ledger, tmp_path: Path) -> None:
     url = await place.publish_sound(tone(SOUND_SECONDS))
     view = await bought_once(place, place.assemblyai(tmp_path), ledger, SOUND, url, looks=120)
-    place.record("assemblyai-transcript", view.result or {})
+    place.record("assemblyai-transcript", document_of(view))
     place.record("assemblyai-history", await place.assemblyai_history())
-    assert (view.result or {})["status"] == "completed"
-    assert "words" in (view.result or {})
+    assert document_of(view)["status"] == "completed"
+    assert "words" in document_of(view)
 
 
 async def test_training(place: Place, fal: Fal, ledger: Ledger) -> None:
     url = await place.publish(training_set("jf"))
     view = await bought_once(place, fal, ledger, LORA, url, looks=720)
-    place.record("fal-training", view.result or {})
-    assert (view.result or {})["diffusers_lora_file"]["url"].startswith("http")
+    place.record("fal-training", document_of(view))
+    assert document_of(view)["diffusers_lora_file"]["url"].startswith("http")
 
 
 async def bought_once(
