@@ -62,8 +62,9 @@ test-hostile: .venv/.ready ## every hostile and broken file, both ways: about 10
 	@CONTENTGEN_HOSTILE=all $(PYTEST) tests/hostile
 
 .PHONY: fuzz
-fuzz: .venv/.ready ## paths, keys, filters, URLs and owner references: each target for MINUTES=10, with new inputs
+fuzz: .venv/.ready ## paths, keys, filters, URLs, owner references, cursors, decoders' answers: each for MINUTES=10, with new inputs
 	@PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.fuzz --minutes $(if $(filter file,$(origin MINUTES)),10,$(MINUTES))
+	@PYTHONPATH=tests/hostile $(PY) -m contentgen_hostile.child_protocol --minutes $(if $(filter file,$(origin MINUTES)),10,$(MINUTES))
 
 .PHONY: test-api
 test-api: .venv/.ready ## the gateway: 100,000 hostile requests, 10,000 of schemathesis, every tenant: about 15 minutes

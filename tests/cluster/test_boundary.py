@@ -37,6 +37,7 @@ from contentgen_e2e.boundary import (
     Attempt,
     Caller,
     Place,
+    actions,
     caller,
     connected,
     jobs,
@@ -107,14 +108,6 @@ class Outcome:
     attempt: Attempt
     enforced: Answer
     audited: Answer
-
-
-def actions(world: World, actions: str) -> None:
-    """What becomes of what the policies refuse: Deny or Audit."""
-    for name in ("status", "jobs", "workers", "workers-deletion", "spend"):
-        binding = f"validatingadmissionpolicybinding/{POLICIES}-{name}"
-        patch = json.dumps({"spec": {"validationActions": [actions]}})
-        release.kubectl(world.root, "patch", binding, "--type=merge", "--patch", patch)
 
 
 def until(reached: Callable[[], bool], what: str, seconds: float = 30) -> None:

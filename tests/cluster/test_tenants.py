@@ -16,8 +16,9 @@ import httpx
 import pytest
 
 from contentgen_cluster import release
-from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, UID_LABEL, Kind
+from contentgen_contract.names import FINALIZER, KIND_LABEL, STAGE_LABEL, UID_LABEL, Kind
 from contentgen_e2e import tiny
+from contentgen_e2e.boundary import actions
 from contentgen_e2e.gateway import Gateway, tenant
 from contentgen_e2e.mallory import IDLE_POD, Answer, Mallory, Victim, mallory, owner, resource
 from contentgen_e2e.settings import ROOT
@@ -325,6 +326,60 @@ def test_the_gateway_gives_nothing_of_another_namespace(attacker: Mallory, victi
                 reply = person.api.get(path, params={"q": "private"} | query)
                 assert not victim.is_named_in(Answer(path, 200, reply.text)), (path, query)
                 assert reply.status_code != 500
+
+
+def test_without_policies_a_forged_status_leads_nowhere(attacker: Mallory, victim: Victim, gateway: Gateway) -> None:
+    """On clusters that forbid admission policies the code alone prevents foreign access and payment."""
+    base = f"/apis/contentgen.dev/v1alpha1/namespaces/{attacker.namespace}"
+    source = {"url": f"{release.SANDBOX}/media/tenants.mp4"}
+    specs: dict[Kind, Body] = {
+        Kind.LORA_TRAINING: {"loraName": "forged", "triggerWord": "x", "source": source, "deletionPolicy": "Delete"},
+        Kind.IMAGE_GENERATION: {"prompt": "forged", "deletionPolicy": "Delete"},
+        Kind.TRANSCRIPTION: {"source": source, "deletionPolicy": "Delete"},
+    }
+    uids = {}
+    for kind, spec in specs.items():
+        meta = {"name": "forged", "finalizers": [FINALIZER]}
+        body = {"apiVersion": "contentgen.dev/v1alpha1", "kind": kind.value, "metadata": meta}
+        answer = attacker.call("POST", f"{base}/{kind.plural}", body | {"spec": spec | {"suspend": True}})
+        assert answer.status == 201, answer
+        uids[kind] = json.loads(answer.text)["metadata"]["uid"]
+    actions(victim.world, "Audit", "status")
+    try:
+        probe = f"{base}/{Kind.LORA_TRAINING.plural}/forged/status"
+        deadline = time.monotonic() + 30
+        while attacker.call("PATCH", probe, {"status": {"message": "x"}}, PATCH).status != 200:
+            assert time.monotonic() < deadline, "the policy still refuses"
+            time.sleep(0.2)
+        written = 0
+        for kind in specs:
+            for status in forged_statuses(victim, uids[kind]):
+                answer = attacker.call("PATCH", f"{base}/{kind.plural}/forged/status", {"status": status}, PATCH)
+                written += answer.status == 200
+        assert written >= 12, "most of what is forged is a valid status"
+        # Drawn with the forged LoRA; read by the gateway; deleted with "its" files.
+        drawn = {"model": "flux-lora", "prompt": "x", "loras": [{"loraRef": {"name": "forged"}}]}
+        body = {"apiVersion": "contentgen.dev/v1alpha1", "kind": "ImageGeneration", "metadata": {"name": "draws"}}
+        answer = attacker.call("POST", f"{base}/{Kind.IMAGE_GENERATION.plural}", body | {"spec": drawn})
+        assert answer.status == 201, answer
+        with tenant(gateway, attacker.namespace, attacker.namespace) as person:
+            for uid in uids.values():
+                for path in (f"/api/jobs/{uid}", f"/api/assets/{uid}/download", f"/api/jobs/{uid}/dataset"):
+                    answer = Answer(path, 0, person.api.get(path).text)
+                    assert not [each for each in victim.uids if f"/{each}/" in answer.text], answer
+        reason = ""
+        while reason != "WaitingForLora":
+            assert time.monotonic() < deadline + 60, f"the picture is {reason}"
+            found = attacker.call("GET", f"{base}/{Kind.IMAGE_GENERATION.plural}/draws")
+            reason = (json.loads(found.text).get("status") or {}).get("reason", "")
+            time.sleep(0.2)
+        for kind in specs:
+            assert attacker.call("DELETE", f"{base}/{kind.plural}/forged").status == 200
+        while any(attacker.call("GET", f"{base}/{kind.plural}/forged").status != 404 for kind in specs):
+            assert time.monotonic() < deadline + 120, "a forged resource does not go"
+            time.sleep(0.5)
+    finally:
+        actions(victim.world, "Deny", "status")
 
 
 def test_the_oracle_sees_a_change(victim: Victim) -> None:

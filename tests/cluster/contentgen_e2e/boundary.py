@@ -222,6 +222,14 @@ def caller(stack: ExitStack, world: World, namespace: str, account: str) -> Call
     return Caller(account, stack.enter_context(connected(token)))
 
 
+def actions(world: World, action: str, *names: str) -> None:
+    """What becomes of what the policies of these names, or all of them, refuse: Deny or Audit."""
+    patch = json.dumps({"spec": {"validationActions": [action]}})
+    for name in names or ("status", "jobs", "workers", "workers-deletion", "spend"):
+        binding = f"validatingadmissionpolicybinding/{POLICIES}-{name}"
+        release.kubectl(world.root, "patch", binding, "--type=merge", "--patch", patch)
+
+
 def plain_job(name: str, **meta: Any) -> Body:
     """A Job of a tenant's own."""
     pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "localhost/any:1"}]}

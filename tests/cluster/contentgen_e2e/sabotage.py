@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from contentgen_cluster import release
-from contentgen_e2e.boundary import POLICIES
+from contentgen_e2e.boundary import actions
 from contentgen_e2e.world import World, wait_for_rollout
 
 _NAME = "sabotage"
@@ -63,21 +63,14 @@ def sabotaged(world: World, code: str) -> Iterator[None]:
         "volumeMounts": [mount],
     }
     volume = {"name": _NAME, "configMap": {"name": _NAME}}
-    _workers(world, "Audit")  # the mutants' workers have a volume that the policy refuses
+    actions(world, "Audit", "workers")  # the mutants' workers have a volume that the policy refuses
     _patch(world, {"spec": {"template": {"spec": {"containers": [container], "volumes": [volume]}}}})
     try:
         yield
     finally:
-        _workers(world, "Deny")
+        actions(world, "Deny", "workers")
         release.kubectl(world.root, "--namespace", release.NAMESPACE, "rollout", "undo", "deployment/contentgen")
         wait_for_rollout(world.root, "contentgen")
-
-
-def _workers(world: World, action: str) -> None:
-    """What becomes of Jobs of the operator that are no workers of ours: Deny or Audit."""
-    patch = json.dumps({"spec": {"validationActions": [action]}})
-    binding = f"validatingadmissionpolicybinding/{POLICIES}-workers"
-    release.kubectl(world.root, "patch", binding, "--type=merge", "--patch", patch)
 
 
 def _put_code(world: World, namespace: str, code: str) -> None:

@@ -3,8 +3,11 @@
 Each ends in a value that is what it says it is, or in Malformed or a WorkerError; any other exception is a finding.
 """
 
+import argparse
 import random
+import secrets
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,7 @@ from contentgen_worker.media.quality import Scores
 from contentgen_worker.media.tracks import Track
 
 CORPUS = Path(__file__).resolve().parents[1] / "corpora/child_protocol"
+_BATCH = 2_000
 _LOOK = np.zeros((8, 8), np.uint8)
 _SCORES = Scores(100.0, 40.0, 200.0, 1 << 63, faces=(FaceBox(0.1, 0.2, 0.3, 0.4),))
 _STRIP = Strip.of([(9.0, _LOOK), (9.5, _LOOK)])
@@ -150,3 +154,20 @@ def _nest(generator: random.Random, content: bytearray, _: list[bytes]) -> None:
 
 
 _DAMAGES = (_flip, _number, _tag, _cut, _splice, _nest)
+
+
+def main() -> None:
+    """Fuzz for some minutes, with new inputs each time. Ends with an exception where there is a finding."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10)
+    until = time.monotonic() + 60 * parser.parse_args().minutes
+    tried = 0
+    while time.monotonic() < until:
+        seed = secrets.randbits(32)
+        fuzz(seed, _BATCH)
+        tried += _BATCH
+    print(f"child protocol: {tried} answers, no finding")  # noqa: T201 - a command-line tool
+
+
+if __name__ == "__main__":
+    main()
