@@ -78,7 +78,7 @@ def test_signing_in_and_out_and_back_to_where_one_was(chromium: Browser, gateway
     page.keyboard.type("unknown")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("not a token")
-    page.get_by_label("Token", exact=True).fill("carol")
+    page.get_by_label("Token", exact=True).fill("dave")
     page.get_by_role("button", name="Sign in").click()
     expect(page).to_have_url(f"{gateway}/loras")
     assert page.evaluate("document.cookie") == ""

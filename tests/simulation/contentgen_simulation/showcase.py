@@ -26,7 +26,7 @@ RIGHTS = (
     ("ann", "*", "*", "*"),
     ("bob", "get", "*", "press"),
     ("bob", "list", "*", "press"),
-    ("carol", "*", "*", "press"),  # whose token is not accepted any more after signing out
+    ("dave", "*", "*", "press"),  # whose token is not accepted any more after signing out
 )
 
 
