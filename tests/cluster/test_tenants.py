@@ -139,7 +139,7 @@ def test_pods_with_forged_owners_are_no_workers(attacker: Mallory, victim: Victi
     for number, forged in enumerate(owners):
         name = f"forged-{number}"
         labels = {UID_LABEL: pictures, KIND_LABEL: "ImageGeneration", STAGE_LABEL: "collect"}
-        token = attacker.token(name, attacker.pod(name, forged, labels=labels))
+        token = attacker.token_of_pod(name, forged, labels=labels)
         answers += [
             attacker.ask(token, "GET", "/v1/order"),
             attacker.ask(token, "POST", "/v1/uploads", claim),
@@ -149,7 +149,7 @@ def test_pods_with_forged_owners_are_no_workers(attacker: Mallory, victim: Victi
     refused(answers, victim, 4 * len(owners), 401, 403, 429)
     assert len(answers) >= 100
     # The control, and the boundary: the recorded Job of her own namespace lets her act as its worker.
-    token = attacker.token("own", attacker.pod("own", [owner("any name", job["metadata"]["uid"])]))
+    token = attacker.token_of_pod("own", [owner("any name", job["metadata"]["uid"])])
     own = attacker.ask(token, "GET", "/v1/order")
     assert (own.status, json.loads(own.text)["jobId"]) == (200, uid)
     assert not victim.is_named_in(own)
@@ -159,7 +159,7 @@ def test_a_worker_reaches_its_own_attempt_alone(
     attacker: Mallory, victim: Victim, running: tuple[str, Body], gateway: Gateway
 ) -> None:
     uid, job = running
-    token = attacker.token("inside", attacker.pod("inside", [owner("x", job["metadata"]["uid"])]))
+    token = attacker.token_of_pod("inside", [owner("x", job["metadata"]["uid"])])
     foreign = f"../../images/{victim.world.namespace}/{victim.uids[1]}/image_1.png"
     names = ["image_1.png", "model.safetensors", "../x/audio.flac", "/audio.flac", "audio.flac/..", "audio.flac\x00"]
     names += [foreign, "audio.flac?versionId=1", "", "AUDIO.flac"]

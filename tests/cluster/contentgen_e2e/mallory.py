@@ -20,6 +20,7 @@ from kubernetes import client
 Body = dict[str, Any]
 NAME = "mallory@example.com"
 DESK = f"contentgen-desk.{release.NAMESPACE}.svc"
+_TRIES = 20
 _ANYTHING = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
 _SAFE = {
     "allowPrivilegeEscalation": False,
@@ -60,13 +61,6 @@ class Mallory:
         made = self._created(f"/api/v1/namespaces/{self.namespace}/pods", pod)
         return str(made["metadata"]["uid"])
 
-    def token(self, pod: str, uid: str) -> str:
-        """A token for the worker API that is bound to a pod, as the kubelet would mount it."""
-        bound = {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}
-        request = {"spec": {"audiences": ["contentgen"], "boundObjectRef": bound}}
-        made = self._created(f"/api/v1/namespaces/{self.namespace}/serviceaccounts/default/token", request)
-        return str(made["status"]["token"])
-
     def _created(self, path: str, body: Body) -> Body:
         answer, made = self._call("POST", path, body, "application/json")
         assert answer.status == 201, answer
@@ -79,6 +73,22 @@ class Mallory:
         response = self.api.call_api(*asked)
         text = response.read().decode(errors="replace")
         return Answer(what, response.status, text), json.loads(text)
+
+    def token_of_pod(self, name: str, owners: list[Body], **meta: Any) -> str:
+        """A token that is bound to a new pod with these owner references.
+
+        The garbage collector deletes a pod whose owners do not exist, at times before the token is asked for.
+        """
+        for attempt in range(_TRIES):
+            pod = f"{name}-{attempt}"
+            bound = {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": self.pod(pod, owners, **meta)}
+            request = {"spec": {"audiences": ["contentgen"], "boundObjectRef": bound}}
+            path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/default/token"
+            answer, made = self._call("POST", path, request, "application/json")
+            if answer.status != 404:
+                assert answer.status == 201, answer
+                return str(made["status"]["token"])
+        raise AssertionError(f"each of {_TRIES} pods was deleted before it had a token")
 
     def ask(self, token: str, method: str, path: str, body: Any = None) -> Answer:
         """One request to the worker API."""
