@@ -38,6 +38,7 @@ OptionalNames = Annotated[
 Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="The namespace; the context's when left out.")]
 Context = Annotated[str | None, typer.Option("--context", help="The kubeconfig's context to use.")]
 Kubeconfig = Annotated[str | None, typer.Option("--kubeconfig", help="The kubeconfig file to use.")]
+AsUser = Annotated[str | None, typer.Option("--as", help="Ask as this user, who you may impersonate.")]
 Everywhere = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")]
 
 
@@ -49,8 +50,21 @@ class FilesOutput(StrEnum):
     URLS = "urls"
 
 
+class TableOutput(StrEnum):
+    """How a table is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
 @app.command()
-def why(names: Names, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
+def why(
+    names: Names,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
+) -> None:
     """Say what it waits for or why it failed.
 
     Or, when it is done, where its files are; and what to do next.
@@ -59,7 +73,7 @@ def why(names: Names, namespace: Namespace = None, context: Context = None, kube
     from contentgen_cli.item import utc_now
     from contentgen_cli.why import story
 
-    with _cluster(namespace, context, kubeconfig) as cluster:
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
         told = story(item, _surroundings(cluster, item), utc_now())
         commands = [cluster.command(words, item.namespace) for words in told.commands]
@@ -76,6 +90,7 @@ def logs(
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
 ) -> None:
     """Print what its workers said.
 
@@ -84,7 +99,7 @@ def logs(
     from contentgen_cli import logs as reading
     from contentgen_contract.story import collapsed
 
-    with _cluster(namespace, context, kubeconfig) as cluster:
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
         parts = reading.followed(cluster, item, stage) if follow else iter(
             reading.parts(item, cluster.pods(item.uid), stage)
@@ -113,6 +128,7 @@ def get_files(
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
 ) -> None:
     """List its stored files.
 
@@ -121,7 +137,7 @@ def get_files(
     from contentgen_cli import show, tables
     from contentgen_contract.story import human_bytes
 
-    with _cluster(namespace, context, kubeconfig) as cluster:
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
     chosen = tables.versions(item, version)
     pairs = [(each, file) for each in chosen for file in each.files]
@@ -149,6 +165,7 @@ def watch(
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
 ) -> None:
     """Show progress until nothing is under way.
 
@@ -156,7 +173,7 @@ def watch(
     """
     from contentgen_cli import show, watching
 
-    with _cluster(namespace, context, kubeconfig) as cluster:
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
         if names:
             item = _find(cluster, names)
 
@@ -177,10 +194,12 @@ def watch(
 @app.command()
 def retry(
     names: Names,
+    *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
 ) -> None:
     """Run it once more with the same inputs.
 
@@ -189,7 +208,7 @@ def retry(
     from contentgen_cli import retrying
     from contentgen_cli.item import utc_now
 
-    with _cluster(namespace, context, kubeconfig) as cluster:
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
         plan = retrying.retry(item, utc_now())
         print(plan.tell)
@@ -200,14 +219,20 @@ def retry(
 
 
 @app.command()
-def cancel(names: Names, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
+def cancel(
+    names: Names,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
+) -> None:
     """End the run under way, and keep the resource.
 
     Before the provider has the request that is free; after it the provider is asked to stop, and may bill it.
     """
     from contentgen_cli import cancelling
 
-    with _cluster(namespace, context, kubeconfig) as cluster:
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
         plan = cancelling.cancel(item)
         cluster.patch(item, plan.change)
@@ -218,13 +243,18 @@ def cancel(names: Names, namespace: Namespace = None, context: Context = None, k
 
 @app.command()
 def cost(
+    *,
     since: Annotated[
         str | None, typer.Option("--since", help="Of runs that started since: a number and m, h, d or w.")
     ] = None,
     everywhere: Everywhere = False,
+    output: Annotated[TableOutput, typer.Option("--output", "-o", help="json is stable for scripts.")] = (
+        TableOutput.TABLE
+    ),
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
 ) -> None:
     """Sum up what the last runs cost.
 
@@ -234,31 +264,47 @@ def cost(
     from contentgen_cli.item import utc_now
 
     start = utc_now() - tables.period(since) if since else None
-    with _cluster(namespace, context, kubeconfig) as cluster:
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
         items = _all(cluster, everywhere)
     begun = ((item, item.status.start_time or item.created_at) for item in items)
+    costs = tables.costs(item for item, at in begun if start is None or at >= start)
+    if output is TableOutput.JSON:
+        print(tables.costs_json(costs))
+        return
     rows = [
         (row.namespace, row.kind.value if row.kind else "SUM", str(row.runs),
          f"{row.estimated} {row.currency}", f"{row.actual} {row.currency}")
-        for row in tables.costs(item for item, at in begun if start is None or at >= start)
+        for row in costs
     ]  # fmt: skip
     heads = ("NAMESPACE", "KIND", "RUNS", "ESTIMATED", "ACTUAL")
     show.put(show.console(), show.table(heads, rows, right=heads[2:]))
 
 
 @app.command()
-def suspend(names: Names, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
+def suspend(
+    names: Names,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
+) -> None:
     """Hold it back until it is resumed.
 
     Nothing new is started and nothing is bought; what the provider works on goes on there.
     """
-    _set_suspend(names, True, namespace, context, kubeconfig)
+    _set_suspend(names, True, _cluster(namespace, context, kubeconfig, user))
 
 
 @app.command()
-def resume(names: Names, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
+def resume(
+    names: Names,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
+) -> None:
     """Let a suspended one go on."""
-    _set_suspend(names, False, namespace, context, kubeconfig)
+    _set_suspend(names, False, _cluster(namespace, context, kubeconfig, user))
 
 
 @app.command()
@@ -271,10 +317,10 @@ def version() -> None:
     print(f"kubectl-contentgen {installed('contentgen')} ({API_VERSION})")
 
 
-def _cluster(namespace: str | None, context: str | None, kubeconfig: str | None) -> "Cluster":
+def _cluster(namespace: str | None, context: str | None, kubeconfig: str | None, user: str | None) -> "Cluster":
     from contentgen_cli.cluster import Access, connect
 
-    return connect(Access(kubeconfig, context, namespace))
+    return connect(Access(kubeconfig, context, namespace, user))
 
 
 def _find(cluster: "Cluster", names: Sequence[str]) -> "Item":
@@ -317,9 +363,11 @@ def _confirm(question: str) -> None:
 
 
 def _set_suspend(
-    names: Sequence[str], wanted: bool, namespace: str | None, context: str | None, kubeconfig: str | None
+    names: Sequence[str],
+    wanted: bool,
+    cluster: "Cluster",
 ) -> None:
-    with _cluster(namespace, context, kubeconfig) as cluster:
+    with cluster:
         item = _find(cluster, names)
         if bool(item.spec.get("suspend")) is wanted:
             print(f"{item.shown} is {'suspended' if wanted else 'not suspended'} already")

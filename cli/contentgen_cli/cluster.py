@@ -43,10 +43,11 @@ class Access:
     kubeconfig: str | None = None
     context: str | None = None
     namespace: str | None = None
+    user: str | None = None  # to impersonate
 
     def flags(self, namespace: str, default: str) -> str:
         """The flags that a suggested command needs to reach the same place."""
-        given = {"--kubeconfig": self.kubeconfig, "--context": self.context}
+        given = {"--kubeconfig": self.kubeconfig, "--context": self.context, "--as": self.user}
         words = [f" {flag} {value}" for flag, value in given.items() if value]
         return "".join(words) + (f" -n {namespace}" if namespace != default else "")
 
@@ -258,6 +259,8 @@ def connect(access: Access) -> Cluster:
     except (config.ConfigException, OSError) as error:
         raise CliError(f"no cluster to ask: {error}; name a kubeconfig by --kubeconfig or KUBECONFIG") from error
     chosen = next((each for each in contexts if each["name"] == access.context), active)
+    if access.user:
+        client.set_default_header("Impersonate-User", access.user)
     return Cluster(access, client, chosen["context"].get("namespace") or "default")
 
 

@@ -11,7 +11,7 @@ from contentgen_cli.errors import CliError
 _COMMANDS = ("cancel", "cost", "get", "logs", "resume", "retry", "suspend", "version", "watch", "why")
 _NAMED = ("cancel", "logs", "resume", "retry", "suspend", "watch", "why")
 _NO_FILES = 4  # cobra's ShellCompDirectiveNoFileComp
-_VALUED = ("-n", "--namespace", "--context", "--kubeconfig", "--stage", "-o", "--output")
+_VALUED = ("-n", "--namespace", "--context", "--kubeconfig", "--as", "--stage", "-o", "--output")
 
 
 def candidates(words: Sequence[str]) -> list[str]:
@@ -40,7 +40,8 @@ def _resources(words: Sequence[str]) -> list[str]:
     from contentgen_contract.names import Kind
 
     given = {word: words[at + 1] for at, word in enumerate(words[:-1]) if word in _VALUED}
-    access = Access(given.get("--kubeconfig"), given.get("--context"), given.get("-n") or given.get("--namespace"))
+    namespace = given.get("-n") or given.get("--namespace")
+    access = Access(given.get("--kubeconfig"), given.get("--context"), namespace, given.get("--as"))
     try:
         with connect(access) as cluster:
             return [item.shown for kind in Kind for item in cluster.all_of(kind)]

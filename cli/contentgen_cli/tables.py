@@ -89,6 +89,22 @@ def costs(items: Iterable[Item]) -> tuple[CostRow, ...]:
     return (*listed, *sums.values())
 
 
+def costs_json(rows: Iterable[CostRow]) -> str:
+    """Stable for scripts: fields are added, never renamed or removed. A kind of null is the sum of a currency."""
+    listed = [
+        {
+            "namespace": row.namespace,
+            "kind": row.kind.value if row.kind else None,
+            "currency": row.currency,
+            "runs": row.runs,
+            "estimated": str(row.estimated),
+            "actual": str(row.actual),
+        }
+        for row in rows
+    ]
+    return json.dumps({"costs": listed}, indent=2)
+
+
 def _added(to: CostRow, row: CostRow) -> CostRow:
     return CostRow(
         to.namespace, to.kind, to.currency, to.runs + row.runs, to.estimated + row.estimated, to.actual + row.actual

@@ -37,6 +37,7 @@ class Api:
         self.extra: dict[str, tuple[int, Any]] = {}
         self.patches: list[Body] = []
         self.asked: list[str] = []
+        self.users: list[str | None] = []  # impersonated, by request
         self.before_get: Callable[[], None] = lambda: None
 
     def answer(self, method: str, url: str, body: Body | None) -> tuple[int, Any]:
@@ -92,6 +93,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
             """Quiet."""
 
         def do_GET(self) -> None:
+            made.users.append(self.headers.get("Impersonate-User"))
             sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             status, answer = made.answer(self.command, self.path, json.loads(sent) if sent else None)
             body = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
@@ -732,6 +734,27 @@ def test_costs_since(api: Api, cli: Callable[..., Said]) -> None:
     assert "LoraTraining" not in cli("cost", "--since", "30d").out
     assert "LoraTraining" in cli("cost", "--since", "9999w").out
     assert "give a number and m, h, d or w" in cli("cost", "--since", "yesterday").err
+
+
+def test_costs_for_scripts(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", status("Completed", cost=COST | {"actual": "0.0045"}))
+    row = {"namespace": "demo", "kind": "LoraTraining", "currency": "USD", "runs": 1}
+    amounts = {"estimated": "2.00", "actual": "0.0045"}
+    total = row | {"namespace": "", "kind": None}
+    assert json.loads(cli("cost", "-o", "json").out) == {"costs": [row | amounts, total | amounts]}
+    api.resources.clear()
+    assert json.loads(cli("cost", "-o", "json").out) == {"costs": []}
+
+
+@pytest.mark.parametrize("words", [("why", "a"), ("cost",), ("suspend", "a"), ("get", "files", "a"), ("logs", "a")])
+def test_another_user_is_impersonated(api: Api, cli: Callable[..., Said], words: tuple[str, ...]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", completed())
+    cli(*words)
+    assert set(api.users) == {None}
+    api.users.clear()
+    said = cli(*words, "--as", "ann")
+    assert set(api.users) == {"ann"}
+    assert all("--as ann" in command for command in said.commands)
 
 
 def test_suspend_and_resume(api: Api, cli: Callable[..., Said]) -> None:
