@@ -362,11 +362,7 @@ def _confirm(question: str) -> None:
         raise CliError("nothing was changed")
 
 
-def _set_suspend(
-    names: Sequence[str],
-    wanted: bool,
-    cluster: "Cluster",
-) -> None:
+def _set_suspend(names: Sequence[str], wanted: bool, cluster: "Cluster") -> None:
     with cluster:
         item = _find(cluster, names)
         if bool(item.spec.get("suspend")) is wanted:
