@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, expect
 
 from contentgen_gateway import csrf
+from contentgen_simulation import browser
 from contentgen_simulation.made_up import job_id
 
 LORA, PICTURE, TRANSCRIPT, RUNNING, FAILED = (job_id(number) for number in (1, 10, 30, 50, 40))
@@ -67,6 +69,24 @@ def test_each_page_fits_and_the_browser_has_nothing_against_it(
     # A page that is missing; a stream that ends when its page does; another test's cluster that sets up its network.
     away = ("404", "ERR_INCOMPLETE_CHUNKED", "ERR_NETWORK_CHANGED")
     assert [each for each in found if not any(known in each for known in away)] == []
+
+
+@pytest.mark.parametrize(("text", "tries"), [("net::ERR_NETWORK_CHANGED at x", 3), ("net::ERR_CONNECTION_REFUSED", 1)])
+def test_a_page_is_loaded_again_where_the_network_changed(
+    monkeypatch: pytest.MonkeyPatch, text: str, tries: int
+) -> None:
+    asked: list[str] = []
+
+    def changing(_page: object, url: str) -> None:
+        asked.append(url)
+        if len(asked) < 3:
+            raise Error(text)
+
+    monkeypatch.setattr(browser, "_GOTO", changing)
+    page: Any = None
+    with pytest.raises(Error) if tries == 1 else nullcontext():
+        browser.goto(page, "x")
+    assert len(asked) == tries
 
 
 def test_signing_in_and_out_and_back_to_where_one_was(chromium: Browser, gateway: str, kept: Path) -> None:
