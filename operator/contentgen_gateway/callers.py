@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from contentgen_runtime.kube import KubeApi
 
 _REMEMBERED_SECONDS = 60.0
 _REMEMBERED = 4096
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
@@ -51,6 +53,8 @@ class Callers:
 
     async def caller(self, token: str) -> Caller:
         """Whose token it is. Raises Problem 401."""
+        if _TOKEN.fullmatch(token) is None:  # the API server reads a token up to the first space
+            raise unauthenticated("a token has letters, digits and -._~+/= alone")
         digest = _digest(token)
         asked, caller = self._known.get(digest, (-math.inf, ANYBODY))
         if self._clock() - asked < _REMEMBERED_SECONDS:
@@ -59,7 +63,7 @@ class Callers:
         review = await self._kube.review_token(token, GATEWAY_AUDIENCE)
         try:
             caller = _of(review)
-            await self._refuse_signed_out(digest)
+            await self._refuse_signed_out(_claims_digest(token))
         except Problem:
             self._known.pop(digest, None)
             raise
@@ -76,9 +80,8 @@ class Callers:
             await self.caller(token)
         except Problem:
             return
-        digest = _digest(token)
-        await self._signed_out.add(digest, expiry(token, datetime.now(UTC)))
-        self._known.pop(digest, None)
+        await self._signed_out.add(_claims_digest(token), expiry(token, datetime.now(UTC)))
+        self._known.pop(_digest(token), None)
 
     def _remember(self, digest: str, caller: Caller) -> None:
         self._known[digest] = (self._clock(), caller)
@@ -94,6 +97,15 @@ class Callers:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
+
+
+def _claims_digest(token: str) -> str:
+    """The digest of what a JWT's signature covers; of the whole token where it is none.
+
+    The signature itself can be written in several ways that are all valid.
+    """
+    signed, dot, _ = token.rpartition(".")
+    return _digest(signed if dot and "." in signed else token)
 
 
 def _of(review: dict[str, object]) -> Caller:

@@ -132,7 +132,7 @@ def is_settled(body: dict[str, Any]) -> bool:
     return (
         "deletionTimestamp" not in meta
         and status.get("observedGeneration") == meta.get("generation", 1)
-        and (meta.get("annotations") or {}).get(RERUN_ANNOTATION) == (status.get("run") or {}).get("rerun")
+        and (meta.get("annotations") or {}).get(RERUN_ANNOTATION) in (None, (status.get("run") or {}).get("rerun"))
         and (FINALIZER in (meta.get("finalizers") or ())) == deletes
     )
 

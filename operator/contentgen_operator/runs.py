@@ -47,7 +47,9 @@ def wants_another(resource: Resource, run: RunStatus) -> bool:
 
     Raises pydantic.ValidationError where the spec is wrong.
     """
-    return _edit_was_invalid(resource.status) or resource.rerun != run.rerun or asks_for_else(resource, run)
+    # To take the annotation off starts nothing: it needs no right to spend, and what it would ask for may be unpaid.
+    rerun = resource.rerun is not None and resource.rerun != run.rerun
+    return _edit_was_invalid(resource.status) or rerun or asks_for_else(resource, run)
 
 
 def asks_for_else(resource: Resource, run: RunStatus) -> bool:

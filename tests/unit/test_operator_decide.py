@@ -21,6 +21,7 @@ from contentgen_operator.plan import Plan
 from contentgen_operator.providers.answers import Answer
 from contentgen_operator.providers.base import TOO_LARGE, RequestState, RequestView
 from contentgen_operator.purchases import Purchase, PurchaseState
+from contentgen_operator.runs import wants_another
 from contentgen_operator.summary import store_unavailable
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -1061,6 +1062,17 @@ def test_an_invalid_edit_that_an_older_release_told_of_is_mended() -> None:
     seen = Observed(purchase=purchase(IMAGES, PurchaseState.COLLECTED, outputs=outputs, actual_micros=1))
     back = decide(resource(IMAGES, older, generation=3), seen, NOW, POLICY)
     assert (back.status.phase, back.payment) == (Phase.COMPLETED, None)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_rerun_annotation_that_is_taken_off_starts_nothing(kind: Kind) -> None:
+    """Whoever may not spend may take it off."""
+    status = done(kind)
+    assert status.run is not None
+    run = status.run.model_copy(update={"rerun": "a"})
+    given = resource(kind, status.model_copy(update={"run": run}))
+    assert not wants_another(given, run)
+    assert wants_another(given.model_copy(update={"rerun": "b"}), run)
 
 
 def test_a_rerun_annotation_that_is_too_long_is_named() -> None:
