@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from contentgen_contract.names import GROUP
 from contentgen_operator.observed import JobView, ResourceRef
 
 Body = dict[str, Any]
@@ -79,6 +80,8 @@ class Cache:
 
 
 def without_managed_fields(body: Body) -> Body:
-    """Half of an object is who set which field, which nobody here asks for."""
+    """The object without managed fields, which are half of it, and without the annotations of others: up to 256 KiB."""
     meta = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    annotations = meta.pop("annotations", None) or {}
+    meta["annotations"] = {name: value for name, value in annotations.items() if name.startswith(f"{GROUP}/")}
     return {**body, "metadata": meta}

@@ -31,6 +31,8 @@ from contentgen_runtime.kube import Body, Conflict, KubeApi, explain, or_conflic
 
 _COMPONENT = "contentgen"
 _log = logging.getLogger(__name__)
+_PODS_A_PAGE, _MOST_PODS = 10, 50  # a Job has one; each may be a megabyte
+_RESOURCES_A_PAGE = 50  # each may have 256 KiB of annotations
 _UNFINISHED = ",".join(f"status.phase!={phase.value}" for phase in Phase if phase.terminal)
 
 
@@ -54,7 +56,7 @@ class Kube(KubeApi):
 
     async def unfinished(self, kind: Kind, namespace: str = "") -> AsyncIterator[Body]:
         """The resources that are neither Completed nor Failed, of one namespace or of all."""
-        query = {"fieldSelector": _UNFINISHED}
+        query = {"fieldSelector": _UNFINISHED, "limit": _RESOURCES_A_PAGE}
         async with aclosing(self.pages(resource_of(kind), namespace or None, query)) as pages:
             async for page in pages:
                 for body in page.items:
@@ -123,8 +125,16 @@ class Kube(KubeApi):
         await self.request("POST", JOBS, namespace=namespace, query={"dryRun": "All"}, body=manifest)
 
     async def job_pods(self, namespace: str, job: str) -> list[Body]:
-        """The pods with a Job's label, which anybody in the namespace may set."""
-        return await self._all(PODS, namespace, {"labelSelector": equals("batch.kubernetes.io/job-name", job)})
+        """Pods with a Job's label, which anybody in the namespace may set: a bounded number of them."""
+        query = {"labelSelector": equals("batch.kubernetes.io/job-name", job), "limit": _PODS_A_PAGE}
+        found: list[Body] = []
+        async with aclosing(self.pages(PODS, namespace, query)) as pages:
+            async for page in pages:
+                found += page.items
+                if len(found) >= _MOST_PODS:
+                    _log.warning("more than %d pods claim to be of Job %s/%s", _MOST_PODS, namespace, job)
+                    break
+        return found
 
     async def quotas(self, namespace: str) -> list[Body]:
         """The ResourceQuotas of a namespace."""

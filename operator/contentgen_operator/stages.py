@@ -148,17 +148,25 @@ def _judge(case: Case, stage: Stage, outcome: Outcome) -> Plan | Outcome:
         return fail(case, Reason.OUTCOME_INVALID, f"a worker may not give the reason {outcome.reason}")
     if not outcome.succeeded:
         return fail(case, outcome.reason, outcome.message + (_paid(case) if stage is Stage.COLLECT else ""))
-    for file in outcome.files:
-        wrong = _file_problem(case, stage, file)
-        if wrong is not None:
-            return fail(case, *wrong)
-    missing = kinds.expected_files(case.kind, stage, outcome.facts) - {file.name for file in outcome.files}
-    if missing or not outcome.files:
-        return fail(case, Reason.OUTPUT_MISSING, f"the {stage} stage has not stored {sorted(missing)}")
+    if (wrong := _files_problem(case, stage, outcome)) is not None:
+        return fail(case, *wrong)
     if not isinstance(outcome.facts, kinds.FACTS[case.kind, stage]):
         return fail(case, Reason.OUTCOME_INVALID, f"the {stage} stage does not say what it found")
     problem = kinds.facts_problem(case.spec, outcome.facts, outcome.files, case.policy.recording_seconds)
     return fail(case, Reason.OUTCOME_INVALID, problem) if problem else outcome
+
+
+def _files_problem(case: Case, stage: Stage, outcome: Outcome) -> tuple[Reason, str] | None:
+    names = {file.name for file in outcome.files}
+    if len(names) < len(outcome.files):
+        return Reason.OUTCOME_INVALID, f"the {stage} stage lists a file twice"
+    for file in outcome.files:
+        if (wrong := _file_problem(case, stage, file)) is not None:
+            return wrong
+    missing = kinds.expected_files(case.kind, stage, outcome.facts) - names
+    if missing or not outcome.files:
+        return Reason.OUTPUT_MISSING, f"the {stage} stage has not stored {sorted(missing)}"
+    return None
 
 
 def _file_problem(case: Case, stage: Stage, file: StoredFile) -> tuple[Reason, str] | None:

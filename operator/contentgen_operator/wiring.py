@@ -37,7 +37,7 @@ def build_registry(intake: Intake, watches: Watches) -> kopf.OperatorRegistry:
         settings.queueing.idle_timeout = 0.1
         settings.watching.server_timeout = SERVER_SECONDS
         settings.watching.client_timeout = CLIENT_SECONDS  # a watch that died silently is opened anew (kopf#1276)
-        settings.watching.chunk_size = 250  # thousands of finished resources are not held at once
+        settings.watching.chunk_size = 50  # each may have 256 KiB of annotations
         settings.watching.label_selectors["batch", "v1", "jobs"] = UID_LABEL  # nobody else's Jobs
 
     @kopf.on.login(registry=registry)

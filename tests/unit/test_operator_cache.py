@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from contentgen_contract.names import FINALIZER, Kind
-from contentgen_operator.cache import Cache
+from contentgen_operator.cache import Cache, without_managed_fields
 from contentgen_operator.intake import Intake
 from contentgen_operator.kube import Kube
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
@@ -205,3 +205,11 @@ async def test_the_first_look_wakes_what_waits_and_a_failed_one_only_costs_time(
     await Intake(cache, wake, Reports()).first_look(cast("Kube", Lists()))
     assert [ref.kind for ref in woken] == [Kind.LORA_TRAINING, Kind.IMAGE_GENERATION]
     assert all(cache.resource(ref) is not None for ref in woken)
+
+
+def test_annotations_of_others_are_not_kept() -> None:
+    """A tenant may put 256 KiB of them on each of thousands of resources."""
+    theirs = {"x": "y" * 1000, "kubectl.kubernetes.io/last-applied-configuration": "{}"}
+    ours = {"contentgen.dev/rerun": "1"}
+    body = {"metadata": {"name": "a", "annotations": theirs | ours, "managedFields": [{}]}}
+    assert without_managed_fields(body) == {"metadata": {"name": "a", "annotations": ours}}

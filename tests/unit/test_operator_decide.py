@@ -1064,6 +1064,32 @@ def test_an_invalid_edit_that_an_older_release_told_of_is_mended() -> None:
     assert (back.status.phase, back.payment) == (Phase.COMPLETED, None)
 
 
+def test_a_training_set_below_the_least_size_is_not_paid() -> None:
+    found = finished(Kind.LORA_TRAINING, Stage.PREPARE)
+    assert found.outcome is not None
+    assert isinstance(found.outcome.facts, DatasetFacts)
+    facts = found.outcome.facts.model_copy(update={"images": 1})
+    plan = at(
+        Kind.LORA_TRAINING,
+        Stage.PREPARE,
+        found.model_copy(update={"outcome": found.outcome.model_copy(update={"facts": facts})}),
+    )
+    assert (plan.payment, plan.status.reason) == (None, "OutcomeInvalid")
+    assert "at least" in (plan.status.message or "")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_an_outcome_that_lists_a_file_twice_is_invalid(kind: Kind) -> None:
+    """A version keeps 64 files: duplicates before the real one would push it out."""
+    found = finished(kind, Stage.COLLECT)
+    assert found.outcome is not None
+    files = (*found.outcome.files[:1] * 64, *found.outcome.files)
+    plan = at(
+        kind, Stage.COLLECT, found.model_copy(update={"outcome": found.outcome.model_copy(update={"files": files})})
+    )
+    assert (plan.moves, plan.status.reason) == ((), "OutcomeInvalid")
+
+
 @pytest.mark.parametrize("kind", Kind)
 def test_a_rerun_annotation_that_is_taken_off_starts_nothing(kind: Kind) -> None:
     """Whoever may not spend may take it off."""
