@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
-from contentgen_contract.orders import Outcome, Progress
+from contentgen_contract.orders import DatasetFacts, Outcome, Progress
 from contentgen_contract.sources import SourceGrant
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_contract.status import ResourceStatus, RunStatus, VersionStatus, dump_status
