@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import ssl
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -64,6 +65,29 @@ class HurriedProtocol(H11Protocol):
             self._deadline = None
 
 
+class FairProtocol(HurriedProtocol):
+    """The same, for clients of which each has an address of its own: one cannot take all connections of the server."""
+
+    most_per_address = 64
+    _open: ClassVar[Counter[str]] = Counter()  # of this process, by address
+    _address = ""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """One too many of an address is cut at once."""
+        super().connection_made(transport)
+        self._address = str((transport.get_extra_info("peername") or ("",))[0])
+        self._open[self._address] += 1
+        if self._open[self._address] > self.most_per_address:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Its place is free."""
+        super().connection_lost(exc)
+        self._open[self._address] -= 1
+        if self._open[self._address] <= 0:
+            del self._open[self._address]
+
+
 class PatientProtocol(HurriedProtocol):
     """HTTP for answers that may go on for ever: only a request's head has to come in time; the app sees to the rest."""
 
@@ -93,7 +117,7 @@ def tls_server(app: ASGIApp, port: int, context: ssl.SSLContext) -> Server:
         host="0.0.0.0",  # noqa: S104 - a pod's port
         port=port,
         **_QUIET,
-        http=HurriedProtocol,
+        http=FairProtocol,
         ws="none",
         ssl_context_factory=lambda *_: context,
         timeout_keep_alive=30,

@@ -28,7 +28,7 @@ from contentgen_operator.reports import Reports
 from contentgen_operator.storage import Storage
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import WorkerJobs
-from contentgen_runtime.servers import HurriedProtocol, tls_server
+from contentgen_runtime.servers import FairProtocol, HurriedProtocol, tls_server
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 
@@ -332,3 +332,28 @@ async def test_an_api_server_that_is_away_is_no_reason_to_refuse(
     desk._gatekeeper = Gatekeeper(kube, Cache(), WorkerJobs(world.database["worker_jobs"]))
     async with listening(create_app(desk)) as place, place.client() as client:
         assert (await client.get("/v1/order")).status_code == 503
+
+
+async def test_one_address_cannot_take_all_connections(monkeypatch: pytest.MonkeyPatch, storage: Storage) -> None:
+    """A pod that opens connections without end; workers in other pods have addresses of their own."""
+    monkeypatch.setattr(FairProtocol, "most_per_address", 5)
+    world = World(monkeypatch, Writes())
+    await preparing(world)
+    app = create_app(desk_of(world, Reports(), storage, world.process.wake))
+    async with listening(app) as place:
+        held = [await place.connect() for _ in range(5)]
+        reader, writer = await place.connect()
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            async with asyncio.timeout(10):
+                assert await reader.read(1) == b"", "the sixth is cut"
+        writer.close()
+        there = httpx.AsyncHTTPTransport(verify=place.context, local_address="127.0.0.2")
+        async with httpx.AsyncClient(transport=there, base_url=f"https://localhost:{place.port}") as other:
+            answer = await other.get("/v1/order", headers={"Authorization": "Bearer token"})
+            assert answer.status_code == 200
+        for _, each in held:
+            each.close()
+        held.clear()
+        async with asyncio.timeout(10):
+            while FairProtocol._open:
+                await asyncio.sleep(0.01)
