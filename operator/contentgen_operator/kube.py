@@ -56,7 +56,7 @@ class Kube(KubeApi):
 
     async def unfinished(self, kind: Kind, namespace: str = "") -> AsyncIterator[Body]:
         """The resources that are neither Completed nor Failed, of one namespace or of all."""
-        query = {"fieldSelector": _UNFINISHED, "limit": _RESOURCES_A_PAGE}
+        query: Query = {"fieldSelector": _UNFINISHED, "limit": _RESOURCES_A_PAGE}
         async with aclosing(self.pages(resource_of(kind), namespace or None, query)) as pages:
             async for page in pages:
                 for body in page.items:
@@ -126,7 +126,7 @@ class Kube(KubeApi):
 
     async def job_pods(self, namespace: str, job: str) -> list[Body]:
         """Pods with a Job's label, which anybody in the namespace may set: a bounded number of them."""
-        query = {"labelSelector": equals("batch.kubernetes.io/job-name", job), "limit": _PODS_A_PAGE}
+        query: Query = {"labelSelector": equals("batch.kubernetes.io/job-name", job), "limit": _PODS_A_PAGE}
         found: list[Body] = []
         async with aclosing(self.pages(PODS, namespace, query)) as pages:
             async for page in pages:
