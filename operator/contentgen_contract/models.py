@@ -43,8 +43,9 @@ def model_of(spec: Spec) -> str:
 
 
 def unknown_short_name(kind: Kind, model: str) -> str | None:
-    """What a model's name must be, where it is certainly wrong: no short name of this kind, and no full id, which has
-    a slash. None otherwise: only the provider knows its full ids.
+    """Expectation for a model name that is certainly wrong: neither a short name of this kind nor a full id with a slash.
+
+    None for all others: only the provider knows its full ids.
     """
     names = SHORT_NAMES.get(kind, ())
     if "/" in model or model in names or not names:
@@ -56,7 +57,7 @@ def unknown_short_name(kind: Kind, model: str) -> str | None:
 
 
 def not_found(model: str) -> str:
-    """What to say of a model that its provider does not have."""
+    """Message for a model that its provider does not have: the short names, and the nearest one if any."""
     near = get_close_matches(model, (*ALIASES, *ALIASES.values()), 1)
     meant = f"; did you mean {near[0]}?" if near and near[0] != model else ""
     return f"there is no model {model!r}; the short names are {', '.join(ALIASES)}{meant}"

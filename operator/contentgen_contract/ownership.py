@@ -31,7 +31,7 @@ class Owner(Value):
     keys: frozenset[str] = frozenset()
 
     def __or__(self, other: "Owner") -> "Owner":
-        """What belongs to either."""
+        """The union of two owners."""
         return Owner(folders=self.folders | other.folders, keys=self.keys | other.keys)
 
 
@@ -50,13 +50,13 @@ def owns(owner: Owner, key: str) -> bool:
 
 
 def of_job(kind: Kind, job_id: str, users: Iterable[str]) -> Owner:
-    """What one job stores: its files under each user that it worked for, its outcomes and its provider's answers."""
+    """The folders of one job: its files under each of these users, its outcomes and its provider's answers."""
     folders = {folder for user in users for folder in keys.job_prefixes(kind, user, job_id)}
     return Owner(folders=frozenset(folders | {keys.internal_prefix(job_id)}))
 
 
 def of_outputs(kind: Kind, outputs: Iterable[Mapping[str, Any]]) -> Owner:
-    """What the ledger lists: the jobs that the files of these `outputs` (finished versions) are of."""
+    """The folders of the jobs whose files the ledger lists in these `outputs` (finished versions)."""
     files = (str(file.get("key")) for each in outputs for file in each.get("files") or ())
     runs = {run for key in files if (run := keys.run_of(key)) is not None}
     return union(of_job(kind, run.job_id, (run.user_id,)) for run in runs)
@@ -77,7 +77,7 @@ def _job_of(prefix: str) -> str | None:
 
 
 def union(owners: Iterable[Owner]) -> Owner:
-    """What belongs to any of them."""
+    """The union of any number of owners."""
     result = Owner()
     for each in owners:
         result |= each

@@ -91,7 +91,9 @@ class WorkerJobs:
         created_at: datetime = found["createdAt"]
         times = {} if created_at.tzinfo else {"createdAt": created_at.replace(tzinfo=UTC)}
         job = RecordedJob.model_validate(found | times)
-        self._remember(job)
+        # A newer Job may have been recorded while this document was read.
+        if job.owner.uid not in self._known:
+            self._remember(job)
         return job
 
     def _remember(self, job: RecordedJob) -> None:

@@ -64,6 +64,23 @@ async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await jobs.newest("r0") == job("j0", "r0")
 
 
+async def test_a_slow_read_does_not_bring_an_older_job_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's token is looked up while the next attempt's Job is recorded."""
+    store = collection()
+    jobs = WorkerJobs(store)
+    await WorkerJobs(store).record(job("a"))
+    read = store.find_one
+
+    def meanwhile(where: dict[str, Any]) -> Any:
+        found = read(where)
+        jobs._record(job("b"))
+        return found
+
+    monkeypatch.setattr(store, "find_one", meanwhile)
+    assert await jobs.by_uid("a") == job("a")
+    assert await jobs.newest("r") == job("b")
+
+
 def only_job(world: World) -> dict[str, Any]:
     (found,) = world.kube.jobs.values()
     return found

@@ -118,7 +118,7 @@ def test_a_child_has_no_memory_beside_its_limit(tmp_path: Path) -> None:
     assert said(works.map_to_write, tmp_path / "file", limits=limits) == REFUSED
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of its calls")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the attempt makes system calls by the numbers of x86_64")
 @pytest.mark.parametrize("number", [29, 319, 447], ids=["shmget", "memfd_create", "memfd_secret"])
 def test_a_child_makes_no_object_of_shared_memory(number: int) -> None:
     assert said(works.numbered_call, number, 0, 0, 0) == REFUSED
@@ -143,7 +143,7 @@ def test_a_child_changes_nothing_about_a_file_outside(tmp_path: Path, work: Call
     assert os.listxattr(path) == []
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of its calls")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the attempt makes system calls by the numbers of x86_64")
 @pytest.mark.parametrize("number", [90, 92, 94, 132, 188, 189, 197, 198, 235])
 def test_a_child_has_no_older_way_to_change_a_file(tmp_path: Path, number: int) -> None:
     path = tmp_path / "file"
@@ -151,7 +151,7 @@ def test_a_child_has_no_older_way_to_change_a_file(tmp_path: Path, number: int) 
     assert said(works.numbered_call, number, str(path), 0o777, 0) == REFUSED
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of its calls")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the attempt makes system calls by the numbers of x86_64")
 @pytest.mark.parametrize("number", [280, 261, 268, 260, 452, 463, 466, 469])
 def test_a_child_has_no_newer_way_to_change_a_file(tmp_path: Path, number: int) -> None:
     path = tmp_path / "file"
