@@ -43,7 +43,7 @@ def model_of(spec: Spec) -> str:
 
 
 def unknown_short_name(kind: Kind, model: str) -> str | None:
-    """Expectation for a model name that is certainly wrong: neither a short name of this kind nor a full id with a slash.
+    """Expectation for a model name that is certainly wrong: no short name of this kind and no full id with a slash.
 
     None for all others: only the provider knows its full ids.
     """
