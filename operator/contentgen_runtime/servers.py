@@ -68,7 +68,7 @@ class HurriedProtocol(H11Protocol):
 class FairProtocol(HurriedProtocol):
     """The same, for clients of which each has an address of its own: one cannot take all connections of the server."""
 
-    most_per_address = 64
+    most_per_address = 200  # of 1,000; a node that hides its pods behind one address has this many for all of them
     _open: ClassVar[Counter[str]] = Counter()  # of this process, by address
     _address = ""
 
