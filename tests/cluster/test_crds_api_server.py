@@ -7,6 +7,7 @@ a server-side dry run.
 import copy
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ from contentgen_contract.status import (
 from kubernetes import client, config
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMESPACE = "default"
+NAMESPACE = f"crd-tests-{secrets.token_hex(3)}"
 REMOVED = object()
 SECRET = "hunter2"
 AS_OPERATOR = {
@@ -265,7 +266,10 @@ def api() -> Iterator[client.ApiClient]:
     if not Path(path).is_file():
         pytest.fail(f"no kubeconfig at {path}; run `make cluster`, or set KUBECONFIG")
     with config.new_client_from_config(path) as connected:
+        namespaces = client.CoreV1Api(connected)
+        namespaces.create_namespace({"metadata": {"name": NAMESPACE}})
         yield connected
+        namespaces.delete_namespace(NAMESPACE)
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
 class FakeApi(KubeApi):
-    """A token is its caller's name; `rights` are (caller, verb, plural, namespace), `*` for any.
+    """A token is its caller's name, with `~` for `:`; `rights` are (caller, verb, plural, namespace), `*` for any.
 
     A right to one name only has `plural/name` in the plural's place.
     """
@@ -59,7 +59,8 @@ class FakeApi(KubeApi):
         """Known are all whose name does not begin with `un`."""
         if token.startswith("un"):
             return {"authenticated": False}
-        return {"authenticated": True, "audiences": [audience], "user": {"username": token, "groups": []}}
+        user = {"username": token.replace("~", ":"), "groups": []}
+        return {"authenticated": True, "audiences": [audience], "user": user}
 
     async def call(self, method: str, path: str, body: Body | None = None) -> Body:
         """SubjectAccessReviews, and reads of resources; what else a test needs it overrides."""
@@ -192,9 +193,9 @@ class GatewayWorld:
         self.app = create_app(self.parts)
         self.app.router.routes[:] = _routes()
 
-    def client(self, token: str | None) -> httpx.AsyncClient:
+    def client(self, caller: str | None) -> httpx.AsyncClient:
         """A client of one caller."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {"Authorization": f"Bearer {caller.replace(':', '~')}"} if caller else {}
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
 
