@@ -317,7 +317,8 @@ def raw(api: client.ApiClient, method: str, path: str, body: object = None, **he
 def wait_until_served(api: client.ApiClient, names: list[str]) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        found = [raw(api, "GET", f"{CRDS}/{name}")["status"].get("conditions", []) for name in names]
+        # The API server's first answers hold `conditions: null`.
+        found = [raw(api, "GET", f"{CRDS}/{name}")["status"].get("conditions") or [] for name in names]
         if all({"Established": "True"}.items() <= {c["type"]: c["status"] for c in each}.items() for each in found):
             time.sleep(1)  # the endpoint follows the condition
             return
