@@ -209,15 +209,16 @@ def nonsense(why: str) -> DecoderCrashed:
 def _message(content: bytes) -> tuple[_Word, Any]:
     """Word and value. Raises Malformed."""
     match decode(content):
-        case (_Word.CONFINED.value, Confinement() as value):
+        # `str()` first: an array in the word's place cannot be compared with one.
+        case (str(_Word.CONFINED.value), Confinement() as value):
             return _Word.CONFINED, value
-        case (_Word.MESSAGE.value, value):
+        case (str(_Word.MESSAGE.value), value):
             return _Word.MESSAGE, value
-        case (_Word.REFUSED.value, (str(name), str(text))):
+        case (str(_Word.REFUSED.value), (str(name), str(text))):
             return _Word.REFUSED, _error(name, text)
-        case (_Word.FAILED.value, str(value)):
+        case (str(_Word.FAILED.value), str(value)):
             return _Word.FAILED, value
-        case (_Word.FINISHED.value, None):
+        case (str(_Word.FINISHED.value), None):
             return _Word.FINISHED, None
     raise Malformed("no word and value")
 
