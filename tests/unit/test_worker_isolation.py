@@ -384,7 +384,7 @@ def test_this_kernel_confines_wholly() -> None:
 
 
 def test_modules_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:
-    """Neither by the worker nor by the server of its decoders: both are started as in the image, on a planted folder."""
+    """Neither by the worker nor by the server of its decoders, started as in the image with planted modules."""
     (command,) = re.findall(r"exec \S+/python (.*) \"\$@\"", (ROOT / "worker-image/Dockerfile").read_text())
     for name in ("typer", "av", "numpy", "signal", "contentgen_contract"):
         (tmp_path / f"{name}.py").write_text(f"open('shadowed-{name}', 'w')\nraise SystemExit('shadowed')\n")
