@@ -38,6 +38,7 @@ from contentgen_operator.rate_limit import (
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import purchase_key
 from contentgen_operator.storage import NotDeleted, Storage
+from contentgen_operator.upload_limits import FileLimit, file_limits, limit_of
 from contentgen_operator.witness import Witness
 from contentgen_runtime.kube import explain
 
@@ -53,6 +54,7 @@ _AWAY = (
 )
 _MAX_BODY_BYTES = 256 * 1024
 _MOST_REMOVED = 20_000  # versions removed for one attempt; a stage has 4,096 files at most, each usually one version
+_ASKED_AGAIN = 32  # times that a file may be asked for on average: grants expire, and requests are repeated
 _PROGRESS_SECONDS = 1.0  # a status is written at most once a second for what a worker says
 
 
@@ -120,17 +122,43 @@ class Desk:
     async def uploads(self, assignment: Assignment, request: UploadRequest) -> UploadGrants:
         """Signed PUTs of new objects under the Job's own prefix; a different file of that name is removed first.
 
-        Raises HTTPException 422 for names and content types that the stage may not write, 403 after the attempt's end.
+        Raises HTTPException 422 for names, sizes and content types that the stage may not write, 403 after the
+        attempt's end, 409 if it has asked for more than its files can need.
         """
-        for claim in request.files:
-            _check_claim(assignment, claim)
+        limits = file_limits(assignment.spec, assignment.job.stage, self._policy.limits)
+        try:
+            for claim in request.files:
+                _check_claim(assignment, claim, limits)
+            return await self._granted(assignment, request, limits)
+        except HTTPException as error:
+            _log.warning(
+                "Job %s was refused uploads: %s", assignment.job.name, error.detail, extra=assignment.resource.ref.about
+            )
+            raise
+
+    async def _granted(
+        self, assignment: Assignment, request: UploadRequest, limits: Sequence[FileLimit]
+    ) -> UploadGrants:
         async with self._reports.exclusive(assignment.job.uid or ""):
             await self._refuse_ended(assignment)
+            self._count(assignment, request.files, limits)
             kept = await self._without_leftovers(assignment, request.files)
             good_for = upload_lifetime(assignment, self._policy, utc_now())
             owner, prefix = assignment.owner, assignment.prefix
             grants = [self._storage.grant(owner, prefix, claim, good_for) for claim in request.files]
         return UploadGrants(grants=tuple(each.model_copy(update={"stored": each.name in kept}) for each in grants))
+
+    def _count(self, assignment: Assignment, claims: Sequence[FileClaim], limits: Sequence[FileLimit]) -> None:
+        """Count files and bytes; raise HTTPException 409 beyond what all files of the stage can need."""
+        most_files = _ASKED_AGAIN * sum(each.count for each in limits)
+        most_bytes = _ASKED_AGAIN * sum(each.count * each.size_bytes for each in limits)
+        size = sum(each.size_bytes for each in claims)
+        files, total = self._reports.note_claimed(assignment.job.uid or "", len(claims), size)
+        if files > most_files or total > most_bytes:
+            what = (
+                f"{files} files of {total} bytes in total; expected at most {most_files} files and {most_bytes} bytes"
+            )
+            raise HTTPException(409, f"the attempt has asked to store {what}")
 
     async def _without_leftovers(self, assignment: Assignment, claims: Sequence[FileClaim]) -> frozenset[str]:
         """Names stored as claimed. Other files of the claimed names, left by an earlier PUT, are removed."""
@@ -157,7 +185,7 @@ class Desk:
         await self._wake(assignment.resource.ref, 0 if news else _PROGRESS_SECONDS)
 
 
-def _check_claim(assignment: Assignment, claim: FileClaim) -> None:
+def _check_claim(assignment: Assignment, claim: FileClaim, limits: Sequence[FileLimit]) -> None:
     kind, stage = assignment.resource.ref.kind, assignment.job.stage
     if not keys.is_output(kind, stage, claim.name):
         raise HTTPException(422, f"the {stage} stage of a {kind} may not write {claim.name!r}")
@@ -167,6 +195,11 @@ def _check_claim(assignment: Assignment, claim: FileClaim) -> None:
         raise HTTPException(422, str(error)) from error
     if claim.content_type != expected:
         raise HTTPException(422, f"{claim.name} has the content type {claim.content_type}; expected {expected}")
+    limit = limit_of(claim.name, limits)
+    if limit is None:
+        raise HTTPException(422, f"{claim.name}: the number is beyond what the spec asks for")
+    if claim.size_bytes > limit.size_bytes:
+        raise HTTPException(422, f"{claim.name} has {claim.size_bytes} bytes; expected at most {limit.size_bytes}")
 
 
 class Bounded:
