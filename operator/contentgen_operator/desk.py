@@ -4,7 +4,9 @@ and may do three things with it, for its own Job alone: read its order, report, 
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any
 
@@ -27,6 +29,7 @@ from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orders import Assignment, OrderPolicy, SourceRefused, upload_lifetime, work_order
 from contentgen_operator.rate_limit import (
+    JOB_REQUESTS,
     REQUESTS,
     Admission,
     Limited,
@@ -55,6 +58,7 @@ _AWAY = (
 _MAX_BODY_BYTES = 256 * 1024
 _MOST_REMOVED = 20_000  # versions removed for one attempt; a stage has 4,096 files at most, each usually one version
 _ASKED_AGAIN = 32  # times that a file may be asked for on average: grants expire, and requests are repeated
+_UPLOADS_AT_ONCE = 4  # requests of a Job; a worker sends one, and another if it waits for the first in vain
 _PROGRESS_SECONDS = 1.0  # a status is written at most once a second for what a worker says
 
 
@@ -89,16 +93,19 @@ class Desk:
         self._witness = witness
         self._admission = Admission(clock, (Unauthenticated, Forbidden))
         self.requests = RateLimiter(REQUESTS, clock)
+        self._job_requests = RateLimiter(JOB_REQUESTS, clock)
+        self._uploading: Counter[str] = Counter()  # requests under way, by the uid of the Job
 
     async def assignment(self, token: str, address: str, asked: str) -> Assignment:
         """Whose token this is. Logs a refusal with who `asked` for what, such as "GET /v1/order".
 
-        Raises HTTPException, or TooManyRequests for too many bad tokens from an address.
+        Raises HTTPException, or TooManyRequests for too many requests or tokens of a Job, or bad tokens of an address.
         """
         try:
-            return await self._witness.assignment(
-                await self._admission.admit(token, address, self._gatekeeper.assignment)
-            )
+            known = await self._admission.admit(token, address, self._gatekeeper.assignment, _job_uid)
+            if wait := self._job_requests.take(_job_uid(known)):
+                raise TooManyRequests(wait)
+            return await self._witness.assignment(known)
         except Refusal as error:
             _log.warning("%s was refused %s: %s", error.who, asked, error)
             raise _REFUSALS[type(error)](str(error)) from error
@@ -129,12 +136,26 @@ class Desk:
         try:
             for claim in request.files:
                 _check_claim(assignment, claim, limits)
-            return await self._granted(assignment, request, limits)
+            with self._turn(_job_uid(assignment)):
+                return await self._granted(assignment, request, limits)
         except HTTPException as error:
             _log.warning(
                 "Job %s was refused uploads: %s", assignment.job.name, error.detail, extra=assignment.resource.ref.about
             )
             raise
+
+    @contextmanager
+    def _turn(self, job_uid: str) -> Iterator[None]:
+        """A place in the queue of a Job's upload requests. Raises TooManyRequests."""
+        if self._uploading[job_uid] >= _UPLOADS_AT_ONCE:
+            raise TooManyRequests(1)
+        self._uploading[job_uid] += 1
+        try:
+            yield
+        finally:
+            self._uploading[job_uid] -= 1
+            if not self._uploading[job_uid]:
+                del self._uploading[job_uid]
 
     async def _granted(
         self, assignment: Assignment, request: UploadRequest, limits: Sequence[FileLimit]
@@ -183,6 +204,10 @@ class Desk:
         """The worker has left its outcome: look now instead of at the pod's end. Said again, it is no hurry."""
         news = self._reports.note_finished(assignment.job.uid or "")
         await self._wake(assignment.resource.ref, 0 if news else _PROGRESS_SECONDS)
+
+
+def _job_uid(assignment: Assignment) -> str:
+    return assignment.job.uid or ""
 
 
 def _check_claim(assignment: Assignment, claim: FileClaim, limits: Sequence[FileLimit]) -> None:
