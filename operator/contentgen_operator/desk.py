@@ -4,7 +4,9 @@ and may do three things with it, for its own Job alone: read its order, report, 
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any
 
@@ -27,6 +29,7 @@ from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orders import Assignment, OrderPolicy, SourceRefused, upload_lifetime, work_order
 from contentgen_operator.rate_limit import (
+    JOB_REQUESTS,
     REQUESTS,
     Admission,
     Limited,
@@ -38,6 +41,7 @@ from contentgen_operator.rate_limit import (
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import purchase_key
 from contentgen_operator.storage import NotDeleted, Storage
+from contentgen_operator.upload_limits import FileLimit, file_limits, limit_of
 from contentgen_operator.witness import Witness
 from contentgen_runtime.kube import explain
 
@@ -53,6 +57,8 @@ _AWAY = (
 )
 _MAX_BODY_BYTES = 256 * 1024
 _MOST_REMOVED = 20_000  # versions removed for one attempt; a stage has 4,096 files at most, each usually one version
+_ASKED_AGAIN = 32  # times that a file may be asked for on average: grants expire, and requests are repeated
+_UPLOADS_AT_ONCE = 4  # requests of a Job; a worker sends one, and another if it waits for the first in vain
 _PROGRESS_SECONDS = 1.0  # a status is written at most once a second for what a worker says
 
 
@@ -87,16 +93,19 @@ class Desk:
         self._witness = witness
         self._admission = Admission(clock, (Unauthenticated, Forbidden))
         self.requests = RateLimiter(REQUESTS, clock)
+        self._job_requests = RateLimiter(JOB_REQUESTS, clock)
+        self._uploading: Counter[str] = Counter()  # requests under way, by the uid of the Job
 
     async def assignment(self, token: str, address: str, asked: str) -> Assignment:
         """Whose token this is. Logs a refusal with who `asked` for what, such as "GET /v1/order".
 
-        Raises HTTPException, or TooManyRequests for too many bad tokens from an address.
+        Raises HTTPException, or TooManyRequests for too many requests or tokens of a Job, or bad tokens of an address.
         """
         try:
-            return await self._witness.assignment(
-                await self._admission.admit(token, address, self._gatekeeper.assignment)
-            )
+            known = await self._admission.admit(token, address, self._gatekeeper.assignment, _job_uid)
+            if wait := self._job_requests.take(_job_uid(known)):
+                raise TooManyRequests(wait)
+            return await self._witness.assignment(known)
         except Refusal as error:
             _log.warning("%s was refused %s: %s", error.who, asked, error)
             raise _REFUSALS[type(error)](str(error)) from error
@@ -120,17 +129,57 @@ class Desk:
     async def uploads(self, assignment: Assignment, request: UploadRequest) -> UploadGrants:
         """Signed PUTs of new objects under the Job's own prefix; a different file of that name is removed first.
 
-        Raises HTTPException 422 for names and content types that the stage may not write, 403 after the attempt's end.
+        Raises HTTPException 422 for names, sizes and content types that the stage may not write, 403 after the
+        attempt's end, 409 if it has asked for more than its files can need.
         """
-        for claim in request.files:
-            _check_claim(assignment, claim)
+        limits = file_limits(assignment.spec, assignment.job.stage, self._policy.limits)
+        try:
+            for claim in request.files:
+                _check_claim(assignment, claim, limits)
+            with self._turn(_job_uid(assignment)):
+                return await self._granted(assignment, request, limits)
+        except HTTPException as error:
+            _log.warning(
+                "Job %s was refused uploads: %s", assignment.job.name, error.detail, extra=assignment.resource.ref.about
+            )
+            raise
+
+    @contextmanager
+    def _turn(self, job_uid: str) -> Iterator[None]:
+        """A place in the queue of a Job's upload requests. Raises TooManyRequests."""
+        if self._uploading[job_uid] >= _UPLOADS_AT_ONCE:
+            raise TooManyRequests(1)
+        self._uploading[job_uid] += 1
+        try:
+            yield
+        finally:
+            self._uploading[job_uid] -= 1
+            if not self._uploading[job_uid]:
+                del self._uploading[job_uid]
+
+    async def _granted(
+        self, assignment: Assignment, request: UploadRequest, limits: Sequence[FileLimit]
+    ) -> UploadGrants:
         async with self._reports.exclusive(assignment.job.uid or ""):
             await self._refuse_ended(assignment)
+            self._count(assignment, request.files, limits)
             kept = await self._without_leftovers(assignment, request.files)
             good_for = upload_lifetime(assignment, self._policy, utc_now())
             owner, prefix = assignment.owner, assignment.prefix
             grants = [self._storage.grant(owner, prefix, claim, good_for) for claim in request.files]
         return UploadGrants(grants=tuple(each.model_copy(update={"stored": each.name in kept}) for each in grants))
+
+    def _count(self, assignment: Assignment, claims: Sequence[FileClaim], limits: Sequence[FileLimit]) -> None:
+        """Count files and bytes; raise HTTPException 409 beyond what all files of the stage can need."""
+        most_files = _ASKED_AGAIN * sum(each.count for each in limits)
+        most_bytes = _ASKED_AGAIN * sum(each.count * each.size_bytes for each in limits)
+        size = sum(each.size_bytes for each in claims)
+        files, total = self._reports.note_claimed(assignment.job.uid or "", len(claims), size)
+        if files > most_files or total > most_bytes:
+            what = (
+                f"{files} files of {total} bytes in total; expected at most {most_files} files and {most_bytes} bytes"
+            )
+            raise HTTPException(409, f"the attempt has asked to store {what}")
 
     async def _without_leftovers(self, assignment: Assignment, claims: Sequence[FileClaim]) -> frozenset[str]:
         """Names stored as claimed. Other files of the claimed names, left by an earlier PUT, are removed."""
@@ -157,7 +206,11 @@ class Desk:
         await self._wake(assignment.resource.ref, 0 if news else _PROGRESS_SECONDS)
 
 
-def _check_claim(assignment: Assignment, claim: FileClaim) -> None:
+def _job_uid(assignment: Assignment) -> str:
+    return assignment.job.uid or ""
+
+
+def _check_claim(assignment: Assignment, claim: FileClaim, limits: Sequence[FileLimit]) -> None:
     kind, stage = assignment.resource.ref.kind, assignment.job.stage
     if not keys.is_output(kind, stage, claim.name):
         raise HTTPException(422, f"the {stage} stage of a {kind} may not write {claim.name!r}")
@@ -167,6 +220,11 @@ def _check_claim(assignment: Assignment, claim: FileClaim) -> None:
         raise HTTPException(422, str(error)) from error
     if claim.content_type != expected:
         raise HTTPException(422, f"{claim.name} has the content type {claim.content_type}; expected {expected}")
+    limit = limit_of(claim.name, limits)
+    if limit is None:
+        raise HTTPException(422, f"{claim.name}: the number is beyond what the spec asks for")
+    if claim.size_bytes > limit.size_bytes:
+        raise HTTPException(422, f"{claim.name} has {claim.size_bytes} bytes; expected at most {limit.size_bytes}")
 
 
 class Bounded:

@@ -1,4 +1,6 @@
-"""Rate limits of the worker API, in bounded memory: requests by token, token reviews by address and at a time."""
+"""Rate limits of the worker API, in bounded memory: requests by token and by Job, token reviews by address, by Job and
+at a time.
+"""
 
 import asyncio
 import hashlib
@@ -28,8 +30,12 @@ class RateLimit(Value):
 
 # A worker sends one order, progress once a second, and 4,096 files in 16 requests, which may follow at once.
 REQUESTS = RateLimit(burst=60, per_second=10)
-# Reviews of tokens that turn out bad; those of workers are given back.
+# Requests of all tokens of a Job: its pod has one, and for a moment two when the kubelet renews it.
+JOB_REQUESTS = RateLimit(burst=120, per_second=20)
+# Reviews of tokens that turn out bad; those of workers are given back, up to the next limit.
 REVIEWS = RateLimit(burst=60, per_second=1)
+# Reviews of a Job's tokens: a worker needs one every four minutes, whoever may create tokens could cause any number.
+JOB_REVIEWS = RateLimit(burst=10, per_second=1 / 30)
 _REMEMBERED = 4096  # addresses, tokens
 _REVIEWS_AT_ONCE = 8
 _REVIEWS_WAITING = 64
@@ -44,6 +50,10 @@ class TooManyRequests(Exception):
     def __init__(self, retry_after: float) -> None:
         super().__init__(f"too many requests; try again in {retry_after:.0f} s")
         self.retry_after = max(1, math.ceil(retry_after))
+
+
+class TooManyReviews(TooManyRequests):
+    """The tokens of a Job were reviewed too often; the address that asked is charged."""
 
 
 class RateLimiter:
@@ -80,8 +90,8 @@ class RateLimiter:
 class Admission:
     """Admits tokens to their look-up, which may cost a TokenReview.
 
-    A token that was accepted lately goes straight through. For others, reviews are limited by address, as many of them
-    as turn out bad, and at a time. A refusal is remembered for seconds.
+    A token that was accepted lately goes straight through. For others, reviews are limited by Job, by address (those
+    that turn out bad or are beyond the Job's limit), and at a time. A refusal is remembered for seconds.
     """
 
     def __init__(
@@ -94,6 +104,7 @@ class Admission:
         self._refusals = refusals
         self._remembered = remembered
         self._reviews = RateLimiter(REVIEWS, clock)
+        self._job_reviews = RateLimiter(JOB_REVIEWS, clock)
         self._slots = asyncio.Semaphore(_REVIEWS_AT_ONCE)
         self._pending = 0
         self._good: OrderedDict[str, float] = OrderedDict()
@@ -102,8 +113,13 @@ class Admission:
     def __len__(self) -> int:
         return len(self._good) + len(self._bad)
 
-    async def admit(self, token: str, address: str, look_up: Callable[[str], Awaitable[T]]) -> T:
-        """The result of `look_up`. Raises what it raises, the remembered refusal, or TooManyRequests."""
+    async def admit(
+        self, token: str, address: str, look_up: Callable[[str], Awaitable[T]], job_uid: Callable[[T], str]
+    ) -> T:
+        """The result of `look_up`, which is of the Job `job_uid(result)`.
+
+        Raises what `look_up` raises, the remembered refusal, or TooManyRequests.
+        """
         digest = hashlib.sha256(token.encode()).hexdigest()
         self._raise_remembered(digest)
         if self._clock() - self._good.get(digest, -math.inf) < _GOOD_SECONDS:
@@ -112,13 +128,17 @@ class Admission:
             raise TooManyRequests(wait)
         charged = False
         try:
-            return await self._in_turn(digest, token, look_up)
-        except self._refusals:
-            charged = True
+            result = await self._in_turn(digest, token, look_up)
+            if wait := self._job_reviews.take(job_uid(result)):
+                raise TooManyReviews(wait)
+        except Exception as error:
+            charged = isinstance(error, (*self._refusals, TooManyReviews))
             raise
         finally:
             if not charged:
                 self._reviews.give_back(address)
+        _remember(self._good, digest, self._clock(), self._remembered)
+        return result
 
     async def _in_turn(self, digest: str, token: str, look_up: Callable[[str], Awaitable[T]]) -> T:
         if self._pending >= _REVIEWS_AT_ONCE + _REVIEWS_WAITING:
@@ -127,11 +147,9 @@ class Admission:
         try:
             async with self._slots:
                 self._raise_remembered(digest)  # another request with this token may have been refused meanwhile
-                result = await self._judged(digest, token, look_up)
+                return await self._judged(digest, token, look_up)
         finally:
             self._pending -= 1
-        _remember(self._good, digest, self._clock(), self._remembered)
-        return result
 
     async def _judged(self, digest: str, token: str, look_up: Callable[[str], Awaitable[T]]) -> T:
         try:

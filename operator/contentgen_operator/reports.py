@@ -16,6 +16,8 @@ class _Report(Value):
     progress: Progress | None = None
     finished: bool = False
     removed: int = 0  # objects that the attempt made the operator remove
+    claimed_files: int = 0  # uploads that it asked for, each time
+    claimed_bytes: int = 0
 
 
 class Reports:
@@ -57,6 +59,13 @@ class Reports:
         total = self._known.get(job_uid, _Report()).removed + count
         self._note(job_uid, removed=total)
         return total
+
+    def note_claimed(self, job_uid: str, files: int, size: int) -> tuple[int, int]:
+        """Count uploads that an attempt asks for; the sums so far, of files and of bytes."""
+        known = self._known.get(job_uid, _Report())
+        sums = known.claimed_files + files, known.claimed_bytes + size
+        self._note(job_uid, claimed_files=sums[0], claimed_bytes=sums[1])
+        return sums
 
     def exclusive(self, job_uid: str) -> asyncio.Lock:
         """The lock of an attempt's files: they are either granted and removed, or verified, never both at a time."""

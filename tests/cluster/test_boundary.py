@@ -154,7 +154,7 @@ def test_what_a_policy_refuses(outcomes: list[Outcome], policy: str) -> None:
 def test_every_refusal_by_a_policy_is_the_policys_own(outcomes: list[Outcome]) -> None:
     """The planted violation: without the policies every attempt succeeds, so none was refused for a typo."""
     assert [each for each in outcomes if not each.audited.allowed] == []
-    assert len(outcomes) >= 300
+    assert len(outcomes) >= 340
 
 
 def test_the_operators_own_work_is_admitted(place: Place) -> None:
@@ -164,7 +164,7 @@ def test_the_operators_own_work_is_admitted(place: Place) -> None:
         ref = ResourceRef(kind=kind, namespace=place.namespace, name="held", uid=place.uids[kind])
         pod = WorkerPod(
             labels={"team": "a"},
-            annotations={"note": "b"},
+            annotations=place.template.pod.annotations,
             node_selector={"disk": "fast"},
             tolerations=({"key": "gpu", "operator": "Exists"},),
             affinity={"nodeAffinity": {}},

@@ -4,6 +4,7 @@ Both majors of helm lint and render it. The programs are those of `python -m con
 """
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -14,7 +15,10 @@ import pytest
 import yaml
 from pydantic.alias_generators import to_camel
 
+from contentgen_contract.names import Kind, Stage
 from contentgen_gateway.settings import Settings as GatewaySettings
+from contentgen_operator.jobs import JobTemplate, job_manifest
+from contentgen_operator.observed import ResourceRef
 from contentgen_operator.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,6 +180,38 @@ def test_the_policy_asks_for_the_image_and_account_that_the_operator_is_told() -
         assert f'variables.container.image == "{env["CONTENTGEN_WORKER_IMAGE"]}"' in asked
         account = env["CONTENTGEN_WORKER_SERVICE_ACCOUNT"]
         assert f"serviceAccountName.orValue('default') == \"{account}\"" in asked
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_policy_knows_what_a_workers_container_has(mode: str) -> None:
+    """Each variable, mount and value that the operator sets is in an expression of the policy."""
+    manifests = render(*MODES[mode])
+    policy = one(manifests, "ValidatingAdmissionPolicy", "contentgen-contentgen-workers")["spec"]
+    said = " ".join(each["expression"] for each in policy["validations"])
+    (container,) = _worker_spec(env_of(manifests, "contentgen")["CONTENTGEN_DESK_URL"])["containers"]
+    names = {each["name"] for each in container["env"]}
+    assert names == set(re.findall(r"'(CONTENTGEN_\w+|TMPDIR)'", said))
+    fixed = {each["value"] for each in container["env"] if each["name"] not in _VARYING}
+    mounted = {each[field] for each in container["volumeMounts"] for field in ("name", "mountPath")}
+    assert [each for each in fixed | mounted if f"'{each}'" not in said and f'"{each}"' not in said] == []
+
+
+_VARYING = ("CONTENTGEN_DESK_CA", "CONTENTGEN_DEADLINE_SECONDS")
+
+
+def _worker_spec(desk_url: str) -> Manifest:
+    template = JobTemplate(
+        image="w",
+        image_pull_policy="Always",
+        service_account="default",
+        resources={},
+        deadline_seconds=600,
+        desk_url=desk_url,
+        desk_ca="PEM",
+    )
+    ref = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid="u")
+    spec: Manifest = job_manifest(ref, 1, Stage.PREPARE, 1, template)["spec"]["template"]["spec"]
+    return spec
 
 
 def test_a_new_credential_restarts_the_operator() -> None:

@@ -319,7 +319,7 @@ async def test_what_is_stored_already_is_said(setting: Setting, monkeypatch: pyt
 @pytest.mark.parametrize(
     "name",
     ["model.safetensors", "../x/dataset.zip", "images/../dataset.zip", "/dataset.zip", "images/1.jpg", "dataset.zip\n",
-     "images/0001.jpg/..", "", "x" * 200, "dataset.zip?versionId=1", "Images/0001.jpg"],
+     "images/0001.jpg/..", "", "x" * 200, "dataset.zip?versionId=1", "Images/0001.jpg", "images/0151.jpg"],
 )  # fmt: skip
 async def test_other_names_are_refused(setting: Setting, name: str) -> None:
     token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.PREPARE)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import httpx
@@ -36,7 +37,8 @@ class Clock:
 
 
 class Reviewer:
-    """In the place of the API server: counts its reviews; tokens that begin with `good` are workers'."""
+    """In the place of the API server: counts its reviews. Tokens that begin with `good` are workers', of the Job whose
+    uid follows an @, or else of one and the same."""
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
@@ -55,7 +57,9 @@ class Reviewer:
                 await self.pauses.wait()
             if not token.startswith("good"):
                 raise self.refusal or Unauthenticated("the token is not valid for this audience")
-            return self._assignment
+            job = self._assignment.job
+            uid = token.partition("@")[2] or job.uid
+            return self._assignment.model_copy(update={"job": job.model_copy(update={"uid": uid})})
         finally:
             self.at_once -= 1
 
@@ -177,6 +181,51 @@ async def test_a_flood_of_requests_with_one_token_is_limited(setting: Setting) -
     assert (await setting.say("good")).status_code == 204
 
 
+async def test_tokens_of_one_job_are_reviewed_a_bounded_number_of_times(setting: Setting) -> None:
+    """Whoever may create pods, or tokens bound to one, gets as many good tokens of a Job as they like."""
+    codes = [(await setting.say(f"good-{number}")).status_code for number in range(300)]
+    assert setting.reviewer.reviews <= 100
+    assert (set(codes), codes[:10]) == ({204, 429}, 10 * [204])
+    assert (await setting.say("good-0")).status_code == 204, "a token that is known goes on"
+    assert (await setting.say("good@another", "10.0.0.2")).status_code == 204
+
+
+async def test_all_tokens_of_a_job_share_its_rate(setting: Setting) -> None:
+    codes = [(await setting.say(f"good-{number % 8}")).status_code for number in range(400)]
+    assert codes.count(204) <= 150
+    assert set(codes) == {204, 429}
+    assert (await setting.say("good@another")).status_code == 204
+    setting.clock.now += 1
+    assert (await setting.say("good-0")).status_code == 204
+
+
+async def test_few_upload_requests_of_a_job_wait_at_a_time(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are answered one after another, and each that waits holds its claims in memory."""
+    goes_on = asyncio.Event()
+
+    async def slowly(*_: Any) -> Leftovers:
+        await goes_on.wait()
+        return Leftovers()
+
+    monkeypatch.setattr(Storage, "leftovers", slowly)
+    files = [{"name": "images/0001.jpg", "sizeBytes": 7, "sha256": "ab" * 32, "contentType": "image/jpeg"}]
+
+    async def upload(token: str) -> httpx.Response:
+        async with setting.pod() as client:
+            return await client.post("/v1/uploads", json={"files": files}, headers={"Authorization": f"Bearer {token}"})
+
+    asking = [asyncio.create_task(upload("good")) for _ in range(30)]
+    asking.append(asyncio.create_task(upload("good@another")))
+    for _ in range(5000):
+        await asyncio.sleep(0)
+    goes_on.set()
+    answers = await asyncio.gather(*asking)
+    codes = [each.status_code for each in answers]
+    assert (codes.count(200), codes.count(429), codes[-1]) == (5, 26, 200)
+    assert {each.headers["Retry-After"] for each in answers if each.status_code == 429} == {"1"}
+    assert (await upload("good")).status_code == 200
+
+
 async def test_a_flood_without_tokens_is_limited(setting: Setting) -> None:
     async with setting.pod() as client:
         codes = [(await client.get("/v1/order")).status_code for _ in range(200)]
@@ -206,8 +255,8 @@ async def test_an_honest_worker_at_full_speed_is_never_limited(setting: Setting)
 async def test_many_workers_behind_one_address_are_never_limited(setting: Setting) -> None:
     """As where the network translates addresses: their reviews succeed, and so cost nothing."""
     for number in range(150):
-        assert (await setting.say(f"good-{number}")).status_code == 204
-        assert (await setting.say(f"good-{number}")).status_code == 204
+        assert (await setting.say(f"good@{number}")).status_code == 204
+        assert (await setting.say(f"good@{number}")).status_code == 204
 
 
 async def test_a_worker_whose_status_is_not_written_yet_is_no_stranger(setting: Setting) -> None:
@@ -243,6 +292,8 @@ async def test_what_is_remembered_is_bounded() -> None:
     clock = Clock()
     admission = Admission(clock, (ValueError,), remembered=10)
 
+    uids = map(str, count())
+
     async def refuse(_: str) -> None:
         raise ValueError("no")
 
@@ -251,8 +302,8 @@ async def test_what_is_remembered_is_bounded() -> None:
 
     for number in range(100):
         with pytest.raises(ValueError, match="no"):
-            await admission.admit(f"bad-{number}", f"10.0.0.{number}", refuse)
-        assert await admission.admit(f"good-{number}", "10.0.1.1", accept) == 1
+            await admission.admit(f"bad-{number}", f"10.0.0.{number}", refuse, str)
+        assert await admission.admit(f"good-{number}", "10.0.1.1", accept, lambda _: next(uids)) == 1
     assert len(admission) <= 20
 
 
@@ -264,7 +315,7 @@ async def test_an_api_server_that_is_away_blames_nobody() -> None:
 
     for _ in range(500):
         with pytest.raises(TimeoutError):
-            await admission.admit("token", "10.0.0.1", away)
+            await admission.admit("token", "10.0.0.1", away, str)
 
 
 async def test_a_caller_that_goes_away_frees_its_place() -> None:
@@ -274,11 +325,11 @@ async def test_a_caller_that_goes_away_frees_its_place() -> None:
     async def hang(_: str) -> None:
         await never.wait()
 
-    hanging = [asyncio.create_task(admission.admit(f"t{n}", f"10.0.0.{n}", hang)) for n in range(72)]
+    hanging = [asyncio.create_task(admission.admit(f"t{n}", f"10.0.0.{n}", hang, str)) for n in range(72)]
     for _ in range(100):
         await asyncio.sleep(0)
     with pytest.raises(TooManyRequests):
-        await admission.admit("one more", "10.0.1.1", hang)
+        await admission.admit("one more", "10.0.1.1", hang, str)
     for each in hanging:
         each.cancel()
     await asyncio.gather(*hanging, return_exceptions=True)
@@ -286,4 +337,4 @@ async def test_a_caller_that_goes_away_frees_its_place() -> None:
     async def accept(_: str) -> int:
         return 1
 
-    assert await admission.admit("one more", "10.0.1.1", accept) == 1
+    assert await admission.admit("one more", "10.0.1.1", accept, str) == 1

@@ -23,6 +23,7 @@ from contentgen_operator.orders import Assignment, OrderPolicy
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
 from contentgen_operator.storage import Storage
+from contentgen_operator.upload_limits import FileLimit
 from contentgen_operator.witness import Witness
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -57,7 +58,7 @@ class Setting:
         self.reports = Reports()
         world.process._observer._reports = self.reports
         door: Any = Door(world)
-        self.job_uid = door.answer.job.uid
+        self.job_uid, self.job_name = door.answer.job.uid, door.answer.job.name
         ledger = Ledger(world.database["ledger"])
         desk = Desk(
             gatekeeper=door,
@@ -185,6 +186,39 @@ def test_each_output_has_a_content_type() -> None:
     assert all(keys.content_type(name) == keys.CONTENT_TYPES[name.rpartition(".")[2]] for name in names)
     for dangerous in ("text/html", "image/svg+xml", "application/javascript", "text/xml"):
         assert dangerous not in keys.CONTENT_TYPES.values()
+
+
+# How much an attempt may store
+
+SOUND_BYTES = int(12 * 3600 * 16_000 * 2 * 1.05) + (1 << 20)
+
+
+async def test_a_file_is_not_larger_than_the_pipeline_makes_it(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await setting.ask(claim(sizeBytes=SOUND_BYTES))).status_code == 200
+    caplog.clear()
+    answer = await setting.ask(claim(sizeBytes=SOUND_BYTES + 1))
+    assert answer.status_code == 422
+    expected = f"audio.flac has {SOUND_BYTES + 1} bytes; expected at most {SOUND_BYTES}"
+    assert expected in answer.text
+    (line,) = [each.getMessage() for each in caplog.records if each.name == "contentgen_operator.desk"]
+    assert line == f"Job {setting.job_name} was refused uploads: {expected}"
+
+
+async def test_an_attempt_asks_for_a_bounded_total(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other bytes under the same name, again and again: each time a PUT of them is signed."""
+    monkeypatch.setattr(desk_module, "_ASKED_AGAIN", 3)
+    answers = [await setting.ask(claim(b"%d" % number)) for number in range(5)]
+    assert [each.status_code for each in answers] == [200, 200, 200, 409, 409]
+    assert f"4 files of 4 bytes in total; expected at most 3 files and {3 * SOUND_BYTES} bytes" in answers[3].text
+
+
+async def test_an_attempt_asks_for_a_bounded_number_of_bytes(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk_module, "_ASKED_AGAIN", 3)
+    monkeypatch.setattr(desk_module, "limit_of", lambda *_: FileLimit(name="audio.flac", size_bytes=2**40))
+    answers = [await setting.ask(claim(sizeBytes=2 * SOUND_BYTES)) for _ in range(2)]
+    assert [each.status_code for each in answers] == [200, 409]
 
 
 # What a failed attempt left

@@ -26,6 +26,7 @@ from contentgen_worker.media.confinement import ChildLimits, Confinement
 from contentgen_worker.media.isolation import Child, spawn
 from contentgen_worker.media.probe import Recording
 
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("bounded")
 
 MIB = 1 << 20
@@ -380,3 +381,21 @@ def test_this_kernel_confines_wholly() -> None:
     isolation._said.clear()
     said(works.idle)
     assert [each.whole for each in isolation._said] == [True]
+
+
+def test_modules_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:
+    """Neither by the worker nor by the server of its decoders, started as in the image with planted modules."""
+    (command,) = re.findall(r"exec \S+/python (.*) \"\$@\"", (ROOT / "worker-image/Dockerfile").read_text())
+    for name in ("typer", "av", "numpy", "signal", "contentgen_contract"):
+        (tmp_path / f"{name}.py").write_text(f"open('shadowed-{name}', 'w')\nraise SystemExit('shadowed')\n")
+    flags, module = command.split()[:-2], command.split()[-2:]
+    assert module == ["-m", "contentgen_worker"]
+    preloaded = (
+        "from contentgen_worker.media.isolation import ChildLimits, spawn; from contentgen_hostile import works; "
+    )
+    ended = "print(list(spawn(works.listing, '/', limits=ChildLimits(1 << 28, 9)).messages()))"
+    for what in ([*module, "--help"], ["-c", preloaded + ended]):
+        run = subprocess.run(
+            [sys.executable, *flags, *what], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (run.returncode, [each.name for each in tmp_path.glob("shadowed-*")]) == (0, []), run.stderr

@@ -96,6 +96,11 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
+{{/* The worker API's address, which workers are given. */}}
+{{- define "contentgen.deskUrl" -}}
+https://{{ include "contentgen.fullname" . }}-desk.{{ .Release.Namespace }}.svc:8443
+{{- end }}
+
 {{/* What the operator puts into the pods of Jobs, as JSON. */}}
 {{- define "contentgen.workerPod" -}}
 {{- $pod := pick .Values.worker "nodeSelector" "tolerations" "affinity" "priorityClassName" "runtimeClassName" "imagePullSecrets" -}}

@@ -145,9 +145,71 @@ VOLUMES: dict[str, Body] = {
         }
     },
 }
+TOKEN = {"projected": {"sources": [{"serviceAccountToken": {"path": "token", "audience": "contentgen"}}]}}
 ENTERS = {"exec": {"command": ["sh"]}}
+VARIABLES: dict[str, Body] = {
+    "the worker API's address": {"name": "CONTENTGEN_DESK_URL", "value": "https://desk.example.com:8443"},
+    "the worker API by another port": {
+        "name": "CONTENTGEN_DESK_URL",
+        "value": f"https://contentgen-desk.{release.NAMESPACE}.svc:9443",
+    },
+    "the worker API of another namespace": {
+        "name": "CONTENTGEN_DESK_URL",
+        "value": "https://contentgen-desk.default.svc:8443",
+    },
+    "no address": {"name": "CONTENTGEN_DESK_URL", "value": ""},
+    "the token's file": {"name": "CONTENTGEN_TOKEN_FILE", "value": "/etc/passwd"},
+    "the model's folder": {"name": "CONTENTGEN_VISION_MODEL", "value": "/scratch"},
+    "a deadline that is no number": {"name": "CONTENTGEN_DEADLINE_SECONDS", "value": "1; id"},
+    "no deadline": {"name": "CONTENTGEN_DEADLINE_SECONDS"},
+    "the scratch folder": {"name": "CONTENTGEN_SCRATCH", "value": "/opt"},
+    "the temporary folder": {"name": "TMPDIR", "value": "/var/run/secrets/contentgen"},
+    "code at the start": {"name": "PYTHONSTARTUP", "value": "/scratch/a.py"},
+    "a browser as a warning": {"name": "PYTHONWARNINGS", "value": "all:0:antigravity.x:0:0"},
+    "the browser": {"name": "BROWSER", "value": "/bin/sh -c id #%s"},
+    "modules": {"name": "PYTHONPATH", "value": "/scratch"},
+    "another home of Python": {"name": "PYTHONHOME", "value": "/scratch"},
+    "a library": {"name": "LD_PRELOAD", "value": "/scratch/a.so"},
+    "libraries": {"name": "LD_LIBRARY_PATH", "value": "/scratch"},
+    "programs": {"name": "PATH", "value": "/scratch"},
+    "a proxy": {"name": "HTTPS_PROXY", "value": "http://10.0.0.1:3128"},
+    "certificates": {"name": "SSL_CERT_FILE", "value": "/scratch/ca.pem"},
+    "in small letters": {"name": "contentgen_desk_url", "value": "https://desk.example.com:8443"},
+}
+MOUNTS: dict[str, Body] = {
+    "scratch over the modules": {"name": "scratch", "mountPath": "/opt/contentgen"},
+    "scratch over programs": {"name": "scratch", "mountPath": "/usr/local/bin"},
+    "scratch beside itself": {"name": "scratch", "mountPath": "/scratch/a"},
+    "the token at a path of its own": {"name": "token", "mountPath": "/scratch/token"},
+}
 MUTANTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     **{f"a volume of {name}": ((*POD, "volumes", "+"), {"name": "x"} | it, "volumes") for name, it in VOLUMES.items()},
+    **{f"as token {name}": ((*POD, "volumes", 1), {"name": "token"} | it, "volumes") for name, it in VOLUMES.items()},
+    "another emptyDir": ((*POD, "volumes", "+"), {"name": "x", "emptyDir": {}}, "volumes"),
+    "another token": ((*POD, "volumes", "+"), {"name": "x"} | TOKEN, "volumes"),
+    "scratch in memory": ((*POD, "volumes", 0), {"name": "scratch", "emptyDir": {"medium": "Memory"}}, "on disk"),
+    "the token as scratch": ((*POD, "volumes", 0), {"name": "scratch"} | TOKEN, "volumes"),
+    **{f"mounts {name}": ((*ONE, "volumeMounts", "+"), it, "volumeMounts") for name, it in MOUNTS.items()},
+    "scratch at another path": ((*ONE, "volumeMounts", 0, "mountPath"), "/opt/contentgen", "volumeMounts"),
+    "a folder of scratch": ((*ONE, "volumeMounts", 0, "subPath"), "a", "subPath"),
+    "a folder by a variable": ((*ONE, "volumeMounts", 0, "subPathExpr"), "$(TMPDIR)", "subPath"),
+    "mounts of the node": ((*ONE, "volumeMounts", 0, "mountPropagation"), "HostToContainer", "mountPropagation"),
+    **{f"environment: {name}": ((*ONE, "env", "+"), it, "CONTENTGEN_DESK_URL=") for name, it in VARIABLES.items()},
+    "another address alone": ((*ONE, "env", 0, "value"), "https://desk.example.com:8443", "CONTENTGEN_DESK_URL="),
+    "another working folder": ((*ONE, "workingDir"), "/scratch", "workingDir"),
+    "a file over a module": (
+        (*ONE, "terminationMessagePath"),
+        "/opt/contentgen/contentgen_worker/guard.py",
+        "terminationMessagePath",
+    ),
+    "another DNS server": ((*POD, "dnsConfig"), {"nameservers": ["10.0.0.1"]}, "dnsConfig"),
+    "the node's DNS": ((*POD, "dnsPolicy"), "Default", "dnsPolicy"),
+    "no DNS but its own": ((*POD, "dnsConfig"), {"searches": ["example.com"]}, "dnsConfig"),
+    "an injected container": (
+        ("spec", "template", "metadata", "annotations"),
+        {"vault.hashicorp.com/agent-inject": "true", "vault.hashicorp.com/agent-image": "alpine"},
+        "podAnnotations",
+    ),
     "another image": ((*ONE, "image"), "docker.io/library/alpine:3", "image"),
     "the image by another tag": ((*ONE, "image"), "contentgen/contentgen-worker:evil", "worker.image"),
     "another account": ((*POD, "serviceAccountName"), "admin", "serviceAccountName"),

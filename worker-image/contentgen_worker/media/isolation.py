@@ -78,7 +78,8 @@ class _Nursery:
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         # Threads of the server would be missing in what it forks.
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "contentgen_worker.media.nursery", number]
+        # -P: no module is imported from the working directory.
+        command = [sys.executable, "-P", "-m", "contentgen_worker.media.nursery", number]
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[theirs.fileno()]
         )
