@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contentgen_cli.errors import CliError, Forbidden
+from contentgen_cli.errors import CliError, Forbidden, Unreachable
 from contentgen_contract.names import Kind, Stage
 
 if TYPE_CHECKING:
     from contentgen_cli.cluster import Cluster
     from contentgen_cli.item import Item
+    from contentgen_cli.tables import Files
     from contentgen_cli.why import Surroundings
 
 app = typer.Typer(
@@ -30,6 +31,14 @@ Names = Annotated[
     list[str],
     typer.Argument(
         metavar="NAME", help="NAME, KIND/NAME or KIND NAME; a kind is lora, imagegen or transcript, or its full name."
+    ),
+]
+SeveralNames = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME",
+        help="NAME or KIND/NAME, or KIND NAME, of one or several resources; a kind is lora, imagegen or transcript, "
+        "or its full name.",
     ),
 ]
 OptionalNames = Annotated[
@@ -119,7 +128,7 @@ def logs(
 
 @get_app.command("files")
 def get_files(
-    names: Names,
+    names: SeveralNames,
     *,
     output: Annotated[FilesOutput, typer.Option("--output", "-o", help="json is stable for scripts.")] = (
         FilesOutput.TABLE
@@ -130,30 +139,44 @@ def get_files(
     kubeconfig: Kubeconfig = None,
     user: AsUser = None,
 ) -> None:
-    """List its stored files.
+    """List stored files.
 
-    By version: where they are, their sizes and checksums.
+    By version: where they are, their sizes and checksums. Of several resources those found are listed, also where one
+    is missing or has no files; the exit status is then 1.
     """
-    from contentgen_cli import show, tables
-    from contentgen_contract.story import human_bytes
+    from contentgen_cli import tables, target
 
+    targets = target.parse_all(names)
+    listed: list[tables.Files] = []
     with _cluster(namespace, context, kubeconfig, user) as cluster:
-        item = _find(cluster, names)
-    chosen = tables.versions(item, version)
-    pairs = [(each, file) for each in chosen for file in each.files]
+        for wanted in targets:
+            try:
+                listed.append(tables.files_of(cluster.find(wanted), version))
+            except Unreachable:
+                raise
+            except CliError as error:
+                if len(targets) == 1:
+                    raise
+                print(f"error: {error}", file=sys.stderr)
+    _print_files(listed, output, several=len(targets) > 1)
+    if len(listed) < len(targets):
+        raise typer.Exit(1)
+
+
+def _print_files(listed: Sequence["Files"], output: FilesOutput, *, several: bool) -> None:
+    from contentgen_cli import show, tables
+
     match output:
         case FilesOutput.JSON:
-            print(tables.files_json(item, chosen))
+            print(tables.files_json(listed, several=several))
         case FilesOutput.URLS:
-            for each, file in pairs:
-                print(tables.url(each, file) or file.key)
-        case FilesOutput.TABLE:
-            rows = [
-                (str(each.version), human_bytes(file.size_bytes), (file.sha256 or "")[:12],
-                 tables.url(each, file) or file.key)
-                for each, file in pairs
-            ]  # fmt: skip
-            show.put(show.console(), show.table(("VERSION", "SIZE", "SHA256", "URL"), rows, right=("SIZE",)))
+            for url in [url for each in listed for url in each.urls]:
+                print(url)
+        case FilesOutput.TABLE if listed:
+            # As in kubectl, names stand in the table where there are several.
+            rows = [((each.item.shown,) if several else ()) + row for each in listed for row in each.rows]
+            heads = (("NAME",) if several else ()) + ("VERSION", "SIZE", "SHA256", "URL")
+            show.put(show.console(), show.table(heads, rows, right=("SIZE",)))
 
 
 @app.command()

@@ -12,6 +12,7 @@ from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
 from contentgen_contract.names import Kind
 from contentgen_contract.status import OutputFile, VersionStatus
+from contentgen_contract.story import human_bytes
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -36,17 +37,50 @@ def url(version: VersionStatus, file: OutputFile) -> str | None:
     return f"s3://{version.bucket}/{file.key}" if version.bucket else None
 
 
-def files_json(item: Item, chosen: Sequence[VersionStatus]) -> str:
-    """Stable for scripts: fields are added, never renamed or removed."""
-    return json.dumps(
-        {
-            "kind": item.kind.value,
-            "namespace": item.namespace,
-            "name": item.name,
-            "versions": [_version(version) for version in chosen],
-        },
-        indent=2,
-    )
+@dataclass(frozen=True)
+class Files:
+    """The versions of a resource whose files are listed."""
+
+    item: Item
+    versions: tuple[VersionStatus, ...]
+
+    @property
+    def urls(self) -> list[str]:
+        """URLs of the files, or their keys where no bucket is known."""
+        return [url(version, file) or file.key for version in self.versions for file in version.files]
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """Version, size, beginning of the checksum and URL of each file."""
+        facts = [
+            (str(version.version), human_bytes(file.size_bytes), (file.sha256 or "")[:12])
+            for version in self.versions
+            for file in version.files
+        ]
+        return [(*each, address) for each, address in zip(facts, self.urls, strict=True)]
+
+
+def files_of(item: Item, only: int | None) -> Files:
+    """The files of the finished versions, or of the one asked for. Raises CliError where there are none."""
+    return Files(item, versions(item, only))
+
+
+def files_json(listed: Sequence[Files], *, several: bool) -> str:
+    """Stable for scripts: fields are added, never renamed or removed.
+
+    One resource is an object; several, also where only one of them was found, are `items`.
+    """
+    told = [_files(each) for each in listed]
+    return json.dumps({"items": told} if several else told[0], indent=2)
+
+
+def _files(files: Files) -> dict[str, Any]:
+    return {
+        "kind": files.item.kind.value,
+        "namespace": files.item.namespace,
+        "name": files.item.name,
+        "versions": [_version(version) for version in files.versions],
+    }
 
 
 def _version(version: VersionStatus) -> dict[str, Any]:

@@ -29,6 +29,22 @@ def parse(words: Sequence[str]) -> Target:
     return Target(_checked(name), kind_of(kind))
 
 
+def parse_all(words: Sequence[str]) -> list[Target]:
+    """Several resources, as kubectl takes them: NAME or KIND/NAME each, or one KIND and its NAMEs. Raises CliError."""
+    first, *names = words
+    if names and _is_kind(first):
+        return [Target(_checked(name), kind_of(first)) for name in names]
+    return [parse([word]) for word in words]
+
+
+def _is_kind(word: str) -> bool:
+    try:
+        kind_of(word)
+    except CliError:
+        return False
+    return True
+
+
 def kind_of(word: str) -> Kind:
     """The kind that kubectl also would take this word for."""
     asked = word.lower().removesuffix(f".{GROUP}")

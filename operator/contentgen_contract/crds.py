@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema, to_jsonable_python
 
-from contentgen_contract import patterns
+from contentgen_contract import languages, patterns
 from contentgen_contract.names import CATEGORY, GROUP, VERSION, Kind
 from contentgen_contract.spec import (
     DETECTORS_WITH,
@@ -26,6 +26,7 @@ from contentgen_contract.spec import (
     Lora,
     SceneDetection,
     TimeRange,
+    TranscriptionOptions,
     one_of,
 )
 from contentgen_contract.status import ConditionStatus, ResourceStatus, VersionStatus
@@ -71,6 +72,22 @@ def _belongs_to(field: str, detectors: tuple[Detector, ...]) -> Rule:
     )
 
 
+def _known_language() -> Rule:
+    """Membership in AssemblyAI's codes, for spellings that were not admitted before; `languages.admitted` in CEL."""
+    code, near = "self.lowerAscii().replace('-', '_')", str(languages.SUGGESTIONS)
+    codes, base = str([languages.AUTO, *languages.CODES]), f"{code}.substring(0, 2)"
+    # A text of another form has been told so already.
+    form, earlier = f"self.matches(r'{patterns.LANGUAGE}')", f"self.matches(r'{languages.EARLIER}')"
+    return Rule(
+        holds=f"!{form} || {earlier} || {code} in {codes}",
+        message="must be auto or a language code of AssemblyAI, such as en, en_us or pt",
+        shows="'%s is not a language code of AssemblyAI, such as en, en_us or pt; %s'.format([self, "
+        f"{code} in {near} ? 'did you mean ' + {near}[{code}] + '?' : "
+        f"{code}.matches('^.._') && {base} in {codes} ? 'did you mean ' + {base} + '?' : "
+        "'auto detects the language'])",
+    )
+
+
 # (model, field) -> rules at that field; the field "" is the model itself.
 _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     (Captions, "template"): (
@@ -110,6 +127,7 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
             field="maxImages",
         ),
     ),
+    (TranscriptionOptions, "language"): (_known_language(),),
     (Lora, ""): (
         Rule(
             holds="has(self.loraRef) != has(self.path)",

@@ -6,13 +6,14 @@ SHARE = r"^(0(\.[0-9]{1,8})?|1(\.0{1,8})?)$"
 SIGNED_SHARE = r"^-?(0(\.[0-9]{1,8})?|1(\.0{1,8})?)$"
 TAG = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$"
 # No @ before the path; brackets hold an IPv6 address, or parsers disagree about where the host ends.
-SOURCE_URL = r"^(https?|s3)://(\[[0-9A-Fa-f:.]+\](:[0-9]+)?|[^\s/@?#\[\]\\]+)([/?#]\S*)?$"
-WEB_URL = r"^https?://[!-.0-?A-~]+(/[!-~]*)?$"  # ASCII, and no @ before the path
+# Capitals in a scheme mean the same (RFC 3986); the models write it in lower case.
+SOURCE_URL = r"^([Hh][Tt][Tt][Pp][Ss]?|[Ss]3)://(\[[0-9A-Fa-f:.]+\](:[0-9]+)?|[^\s/@?#\[\]\\]+)([/?#]\S*)?$"
+WEB_URL = r"^[Hh][Tt][Tt][Pp][Ss]?://[!-.0-?A-~]+(/[!-~]*)?$"  # ASCII, and no @ before the path
 OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 MODEL_NAME = r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$"
 LORA_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 TRIGGER_WORD = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
-LANGUAGE = r"^(auto|[a-z]{2}(_[a-z]{2})?)$"
+LANGUAGE = r"^([Aa][Uu][Tt][Oo]|[A-Za-z]{2,3}([_-][A-Za-z]{2})?)$"
 JOB_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"  # DNS-1123
 UID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 KEY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"  # no empty segment, and none that is dots
@@ -36,7 +37,7 @@ WORDS = {
     OBJECT_NAME: "must be the name of a resource: lower-case letters, digits, dots and dashes, such as avatar",
     MODEL_NAME: "must be an alias such as flux-dev, or a full fal model id such as fal-ai/flux/dev: "
     "lower-case letters, digits, dots, dashes, underscores, and single slashes between the parts",
-    LANGUAGE: "must be auto or a language code such as en or en_us",
+    LANGUAGE: "must be auto or a language code such as en, en_us or pt",
     SHA256: "must be a sha256 in 64 lower-case hexadecimal digits",
 }
 """What is expected; whoever refuses a text adds the field and the value."""

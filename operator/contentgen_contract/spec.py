@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
-from contentgen_contract import patterns
+from contentgen_contract import languages, patterns
 from contentgen_contract.addresses import parts_of
 from contentgen_contract.base import Manifest, Sha256
 from contentgen_contract.names import Kind
@@ -31,10 +31,31 @@ def _taken_apart(url: str) -> str:
     return url
 
 
+def _with_lower_scheme(url: str) -> str:
+    """The URL with its scheme in lower case: `HTTPS://` and `https://` are one source, one hash and one payment.
+
+    Host and path stay as they are: their case has always counted in run hashes.
+    """
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme.lower()}{separator}{rest}"
+
+
+def _canonical_language(code: str) -> str:
+    """The code as AssemblyAI writes it. Raises ValueError naming the nearest one where AssemblyAI has none such."""
+    if not languages.admitted(code):
+        raise ValueError(languages.unknown(code))
+    return languages.canonical(code)
+
+
 SourceUrl = Annotated[
-    str, StringConstraints(pattern=patterns.SOURCE_URL, max_length=2048), AfterValidator(_taken_apart)
+    str,
+    StringConstraints(pattern=patterns.SOURCE_URL, max_length=2048),
+    AfterValidator(_taken_apart),
+    AfterValidator(_with_lower_scheme),
 ]
-WebUrl = Annotated[str, StringConstraints(pattern=patterns.WEB_URL, max_length=2048)]
+WebUrl = Annotated[
+    str, StringConstraints(pattern=patterns.WEB_URL, max_length=2048), AfterValidator(_with_lower_scheme)
+]
 ObjectName = Annotated[str, StringConstraints(pattern=patterns.OBJECT_NAME, max_length=253)]
 # An alias, or a full fal model id such as fal-ai/flux/dev.
 ModelName = Annotated[str, StringConstraints(pattern=patterns.MODEL_NAME, max_length=128)]
@@ -437,9 +458,9 @@ class TranscriptionOptions(Manifest):
     """What the transcript should have."""
 
     speaker_labels: bool = Field(True, description="Tell speakers apart.")
-    language: Annotated[str, StringConstraints(pattern=patterns.LANGUAGE, max_length=16)] = Field(
-        "auto", description="auto, or a language code such as en or en_us."
-    )
+    language: Annotated[
+        str, StringConstraints(pattern=patterns.LANGUAGE, max_length=16), AfterValidator(_canonical_language)
+    ] = Field("auto", description="auto, or a language code of AssemblyAI such as en, en_us or pt; en-US is en_us.")
     audio_track: int | None = Field(
         None,
         ge=1,

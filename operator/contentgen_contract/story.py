@@ -6,16 +6,19 @@ The worker keeps its own tail with these; the operator and `kubectl contentgen l
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from contentgen_contract.status import MAX_LOG
 
 _CONTEXT = ("time", "level", "jobId", "kind", "stage", "event", "step", "traceback")  # told otherwise, or known
+# Each takes time in proportion to a text that may be hostile: what it begins to match it consumes, or is short.
 _SECRETS = (
     (re.compile(r"(https?://)[^\s/@\"']+@"), r"\1"),  # a URL's user and password
-    (re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+"), r"\1"),  # a query may hold a signature
-    (re.compile(r"\bX-Amz-[A-Za-z-]+=[^\s&\"']+"), "***"),
+    (re.compile(r"(https?://[^\s?\"'<>]+)(?:\?[^\s\"'<>]+)?"), r"\1"),  # a query may hold a signature
+    (re.compile(r"\bX-Amz-[A-Za-z-]{1,40}+=[^\s&\"']+"), "***"),
     (re.compile(r"(?i)\bbearer\s+[^\s\"']+"), "Bearer ***"),
-    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "***"),  # a JSON web token, such as a service account's
+    # A JSON web token, such as a service account's.
+    (re.compile(r"\beyJ[\w-]{1,1024}+\.[\w-]++\.[\w-]*"), "***"),
 )
 _TRY = re.compile(r"^\S+ (again: .*), pause [0-9.]+, attempt \d+$")  # a line of the worker's retry hook
 _KILO = 1000
@@ -24,15 +27,20 @@ _KILO = 1000
 def told(line: str) -> str:
     """One line of a worker's log as text; what is no JSON object of ours is passed on as it is."""
     try:
-        record = json.loads(line)
-        what = str(record["step"] if record["event"] == "step" else record["event"])
-        time = str(record["time"])[11:19]
-    except (ValueError, KeyError, TypeError):
-        return scrubbed(line.rstrip())
+        text = _of_ours(json.loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        text = line.rstrip()  # also what only looks like ours: whoever may exec into a pod writes into its log
+    return scrubbed(text)
+
+
+def _of_ours(record: dict[str, Any]) -> str:
+    """Raises one of many errors where a field is not as our worker writes it."""
+    what = str(record["step"] if record["event"] == "step" else record["event"])
+    time = str(record["time"])[11:19]
     mark = "" if record.get("level") == "info" else f"{record.get('level')}: "
     figures = ", ".join(_figure(name, value) for name, value in record.items() if name not in _CONTEXT)
     text = f"{time} {mark}{what}{': ' if figures else ''}{figures}"
-    return scrubbed("\n".join(part for part in (text, record.get("traceback", "")) if part))
+    return "\n".join(part for part in (text, record.get("traceback", "")) if part)
 
 
 def collapsed(lines: Sequence[str]) -> tuple[str, ...]:

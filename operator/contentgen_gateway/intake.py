@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 
-from contentgen_contract import patterns
+from contentgen_contract import languages, patterns
 from contentgen_contract.base import Manifest
 from contentgen_contract.models import unknown_short_name
 from contentgen_contract.names import Kind
@@ -30,6 +30,7 @@ from contentgen_contract.spec import (
     Spec,
     Training,
     TranscriptionOptions,
+    TranscriptionSpec,
     UserId,
 )
 from contentgen_gateway.problems import Problem
@@ -242,6 +243,7 @@ def checked(kind: Kind, spec: dict[str, Any]) -> dict[str, Any]:
     except ValidationError as error:
         raise refusal(error.errors(), "body", SPECS[kind]) from None
     _require_known_model(kind, parsed)
+    _require_known_language(parsed)
     return spec
 
 
@@ -265,3 +267,11 @@ def _one_of(order: Manifest, *names: str) -> None:
     if len(given) != 1:
         words = [type(order).model_fields[name].alias or name for name in names]
         raise ValueError(f"exactly one of {', '.join(words)} must be given")
+
+
+def _require_known_language(spec: Spec) -> None:
+    """Raises Problem 422 for a code that the CRD admits and AssemblyAI does not have."""
+    why = languages.unknown(spec.options.language) if isinstance(spec, TranscriptionSpec) else ""
+    if why:
+        errors = [{"loc": ["body", "options", "language"], "msg": why}]
+        raise Problem(422, f"options.language: {why}", errors=errors)

@@ -11,11 +11,11 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from contentgen_contract import sources
+from contentgen_contract import languages, sources
 from contentgen_contract.addresses import literal_refusal, without_secrets
 from contentgen_contract.names import MILESTONES, RERUN_ADVICE, Phase, Reason, Stage, Step
 from contentgen_contract.orders import AudioFacts, DatasetFacts, Outcome
-from contentgen_contract.spec import ImageGenerationSpec
+from contentgen_contract.spec import ImageGenerationSpec, TranscriptionSpec
 from contentgen_contract.status import MAX_FILES, MAX_VERSIONS, OutputFile, VersionStatus
 from contentgen_operator import kinds
 from contentgen_operator.buying import (
@@ -109,6 +109,9 @@ def _prepare(case: Case) -> Plan:
     refusal = _source_refused(case)
     if refusal is not None:
         return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
+    refusal = _language_refused(case)
+    if refusal is not None:
+        return fail(case, Reason.INVALID_SPEC, refusal)
     doing = Doing(
         phase=Phase.PREPARING,
         reason=Reason.PREPARING,
@@ -132,6 +135,14 @@ def _source_refused(case: Case) -> str | None:
     policy, namespace = case.policy, case.resource.ref.namespace
     why = sources.refusal(case.spec.source.url, namespace, policy.sources, policy.bucket)
     return f"spec.source.url: {why}" if why else None
+
+
+def _language_refused(case: Case) -> str | None:
+    """Why the provider would refuse the language; the CRD admits some codes that AssemblyAI does not have."""
+    if not isinstance(case.spec, TranscriptionSpec):
+        return None
+    why = languages.unknown(case.spec.options.language)
+    return f"spec.options.language: {why}; nothing was paid" if why else None
 
 
 def _lora_refused(case: Case) -> str | None:

@@ -481,6 +481,78 @@ def test_files_for_scripts(api: Api, cli: Callable[..., Said]) -> None:
     assert "has no version 3; there is: 1, 2" in cli("get", "files", "a", "--version", "3").err
 
 
+@pytest.fixture
+def two(api: Api) -> None:
+    """A LoRA and a transcript, with a file each."""
+    talk = VERSION | {"files": [{"key": "t/talk.txt", "sizeBytes": 5}]}
+    api.has(Kind.LORA_TRAINING, "a", completed())
+    api.has(Kind.TRANSCRIPTION, "b", completed(versions=[talk]))
+
+
+LORA_FILE, TALK_FILE = "s3://assets/loras/demo/u/v1/model.safetensors", "s3://assets/t/talk.txt"
+
+
+@pytest.mark.usefixtures("two")
+def test_files_of_several(cli: Callable[..., Said]) -> None:
+    assert cli("get", "files", "a", "transcript/b", "-o", "urls").out == f"{LORA_FILE}\n{TALK_FILE}\n"
+    head, *rows = [line.split() for line in cli("get", "files", "lora/a", "b").out.splitlines()]
+    assert head[0] == "NAME", "as kubectl, which names the resources where there are several"
+    assert [(row[0], row[-1]) for row in rows] == [("lora/a", LORA_FILE), ("transcript/b", TALK_FILE)]
+    listed = json.loads(cli("get", "files", "a", "b", "-o", "json").out)["items"]
+    assert [(each["kind"], each["name"], len(each["versions"])) for each in listed] == [
+        ("LoraTraining", "a", 1),
+        ("Transcription", "b", 1),
+    ]
+
+
+@pytest.mark.usefixtures("two")
+def test_files_of_several_of_one_kind(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "c", completed(versions=[VERSION | {"files": [{"key": "c", "sizeBytes": 5}]}]))
+    assert cli("get", "files", "lora", "a", "c", "-o", "urls").out == f"{LORA_FILE}\ns3://assets/c\n"
+    assert json.loads(cli("get", "files", "lora", "a", "-o", "json").out)["name"] == "a", "one is no list"
+
+
+@pytest.mark.usefixtures("two")
+@pytest.mark.parametrize("missing", ["none", "lora/none", "waits"])
+def test_of_several_those_that_are_there_are_listed_although_one_is_missing(
+    api: Api, cli: Callable[..., Said], missing: str
+) -> None:
+    api.has(Kind.IMAGE_GENERATION, "waits", status("Processing"))
+    said = cli("get", "files", missing, "a", "b", "-o", "urls")
+    assert (said.code, said.out) == (1, f"{LORA_FILE}\n{TALK_FILE}\n")
+    assert said.err.startswith("error: ")
+    assert missing.removeprefix("lora/") in said.err
+    listed = json.loads(cli("get", "files", "a", missing, "-o", "json").out)["items"]
+    assert [each["name"] for each in listed] == ["a"], "a script that asked for two gets a list"
+
+
+def test_a_cluster_that_does_not_answer_is_asked_once_for_several(cli: Callable[..., Said], tmp_path: Path) -> None:
+    write_kubeconfig(tmp_path / "gone", "http://127.0.0.1:1")
+    said = cli("get", "files", "lora/a", "lora/b", "--kubeconfig", str(tmp_path / "gone"))
+    assert (said.code, said.err.count("does not answer")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "targets"),
+    [
+        (["a"], ["a"]),
+        (["a", "b", "c"], ["a", "b", "c"]),
+        (["lora/a", "b"], ["lora/a", "b"]),
+        (["transcript", "a", "b"], ["transcript/a", "transcript/b"]),
+        (["lora", "lora"], ["lora/lora"]),
+        (["lora"], ["lora"]),
+    ],
+)
+def test_several_names(words: list[str], targets: list[str]) -> None:
+    assert target.parse_all(words) == [target.parse([each]) for each in targets]
+
+
+@pytest.mark.parametrize("words", [["lora", "lora/a"], ["a", "pod/b"], ["a", ""], ["lora", "a", "transcript/b"]])
+def test_several_wrong_names(words: list[str]) -> None:
+    with pytest.raises(CliError):
+        target.parse_all(words)
+
+
 def test_files_as_a_table_are_never_cut(api: Api, cli: Callable[..., Said]) -> None:
     key = "loras/" + "n" * 300 + "/model.safetensors"
     api.has(Kind.LORA_TRAINING, "a", completed(versions=[VERSION | {"files": [{"key": key, "sizeBytes": 5}]}]))

@@ -173,9 +173,16 @@ def test_turns_are_what_one_says_until_another_does() -> None:
     ]
 
 
+def said_at(start: str) -> bytes:
+    return b'{"words": [{"text": "a", "start": %s, "end": 1}]}' % start.encode()
+
+
 @pytest.mark.parametrize(
-    "document", [b"", b"[]", b"{}", b'{"words": null}', b'{"words": [1]}', b'{"words": [{"text": 1}]}']
-)
+    "document",
+    [b"", b"[]", b"{}", b'{"words": null}', b'{"words": [1]}', b'{"words": [{"text": 1}]}',
+     said_at("NaN"), said_at("1e400"), said_at("1" + "0" * 400), b'{"words": ' + b"[" * 100_000],
+    ids=lambda document: document[:50],
+)  # fmt: skip
 def test_what_is_no_transcript_with_times_has_no_turns(document: bytes) -> None:
     assert turns(document) is None
 

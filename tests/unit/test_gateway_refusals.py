@@ -70,6 +70,16 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
             {"options": {"language": "English"}},
             f"options.language: 'English' {patterns.WORDS[patterns.LANGUAGE]}",
         ),
+        (
+            "/api/transcribe",
+            {"options": {"language": "pt-BR"}},
+            "options.language: pt-BR is not a language code of AssemblyAI, such as en, en_us or pt; did you mean pt?",
+        ),
+        (
+            "/api/transcribe",
+            {"options": {"language": "pt_br"}},
+            "options.language: pt_br is not a language code of AssemblyAI, such as en, en_us or pt; did you mean pt?",
+        ),
         # one of some words
         (
             "/api/lora/train",

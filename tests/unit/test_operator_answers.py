@@ -1,5 +1,6 @@
 """What providers send is limited: in size, and in what it costs the operator's memory."""
 
+import contextlib
 import gzip
 import json
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from contentgen_operator.providers import answers
 from contentgen_operator.providers.answers import Answer, TooManyAnswers
 from contentgen_operator.providers.assemblyai import AssemblyAI
-from contentgen_operator.providers.base import TOO_LARGE, Call, MaybeAccepted, RequestState, Unavailable
+from contentgen_operator.providers.base import TOO_LARGE, Call, MaybeAccepted, Refused, RequestState, Unavailable
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 
@@ -42,6 +43,8 @@ class Server:
 
     def __init__(self) -> None:
         self.replies: dict[str, bytes] = {}
+        self.reply = b"{}"  # to all other paths
+        self.code = 200
         self.headers: dict[str, str] = {}
         self.stored: list[int] = []
         outer = self
@@ -49,8 +52,8 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))  # unread, it would reset the connection
-                content = outer.replies.get(self.path.split("?")[0], b"{}")
-                self.send_response(200)
+                content = outer.replies.get(self.path.split("?")[0], outer.reply)
+                self.send_response(outer.code)
                 for name, value in ({"Content-Length": str(len(content))} | outer.headers).items():
                     self.send_header(name, value)
                 self.end_headers()
@@ -191,6 +194,35 @@ async def test_a_compressed_reply_is_not_unpacked(server: Server, fal: Fal, key:
         await fal.poll(MODEL, "r1")
     with pytest.raises(Unavailable, match="compressed"):
         await AssemblyAI(key, server.url).poll("", "t1")
+
+
+NESTED = b'{"status": "completed", "items": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+"""Python's JSON reader raises RecursionError for it."""
+
+
+@pytest.mark.parametrize("code", [200, 400, 404, 500])
+async def test_a_deeply_nested_reply_is_one_that_cannot_be_read(
+    server: Server, fal: Fal, key: KeyFile, code: int
+) -> None:
+    """Before it is paid, at the payment and after it; `Refused` is a 4xx, whatever is in it."""
+    server.code = code
+    server.reply = NESTED
+    assemblyai = AssemblyAI(key, server.url)
+    at_fal = Call(provider="fal", model="fal-ai/flux-lora", arguments={"prompt": "x"}, marker="m")
+    at_assemblyai = Call(provider="assemblyai", model="m", arguments={"audio_url": "http://a"}, marker="m")
+    paid = Refused if 400 <= code < 500 else MaybeAccepted
+    for submission in (fal.submit(at_fal), assemblyai.submit(at_assemblyai)):
+        with pytest.raises(paid):
+            await submission
+    for reading in (fal.find(MODEL, "m", frozenset()), assemblyai.find("", "m", frozenset())):
+        with pytest.raises(Unavailable):
+            await reading
+    with contextlib.suppress(Unavailable):  # a result is opaque, so a nested one may be stored
+        await assemblyai.poll("", "t1")
+    with contextlib.suppress(Unavailable):
+        await fal.poll(MODEL, "r1")
+    with contextlib.suppress(Unavailable):
+        await fal.cancel(MODEL, "r1")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"<html>", b'{"a": 1', b"{" + b"x" * 3 * MIB])

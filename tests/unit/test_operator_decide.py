@@ -233,6 +233,19 @@ def test_only_granted_sources_are_read(url: str, namespaces: tuple[str, ...], al
         assert conditions(plan)["Stalled"] == "True"
 
 
+@pytest.mark.parametrize(("code", "meant"), [("pt_br", "did you mean pt?"), ("xx", "auto detects the language")])
+def test_a_language_that_the_provider_does_not_have_ends_the_run_before_any_work(code: str, meant: str) -> None:
+    """The CRD has always admitted these spellings; AssemblyAI answers 400, but after the recording was prepared."""
+    spec = SPECS[TRANSCRIPT] | {"options": {"language": code}}
+    plan = decide(resource(TRANSCRIPT, spec=spec), Observed(), NOW, POLICY)
+    assert reason(plan) == (Phase.FAILED, Reason.INVALID_SPEC)
+    assert (plan.job, plan.payment) == (None, None)
+    message = plan.status.message or ""
+    assert message.startswith(f"spec.options.language: {code} is not a language code of AssemblyAI")
+    assert meant in message
+    assert "nothing was paid" in message
+
+
 def test_an_owner_that_the_schema_takes_is_no_trouble() -> None:
     for user in ("a..b", "A", "9", "a" * 63, "a.-_"):
         spec = SPECS[TRANSCRIPT] | {"userId": user}

@@ -1,6 +1,9 @@
 """A worker's log lines told to people: readable, bounded, without secrets."""
 
 import json
+import resource
+import subprocess
+import sys
 
 import pytest
 
@@ -77,3 +80,56 @@ def test_of_the_same_tries_the_last_is_kept() -> None:
 )
 def test_sizes(size: float, text: str) -> None:
     assert story.human_bytes(size) == text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[" * 100_000,
+        '{"event": "x", "time": "2026-11-21T07:00:00Z", "more": ' + "[" * 100_000,
+        '{"event": "x", "time": "2026-11-21T07:00:00Z", "traceback": [1]}',
+        '{"event": "x", "time": "2026-11-21T07:00:00Z", "bytes": 1' + "0" * 400 + "}",
+        '{"event": "x", "time": "2026-11-21T07:00:00Z", "seconds": 1' + "0" * 400 + "}",
+    ],
+    ids=lambda line: line[:60],
+)
+def test_a_line_that_no_worker_of_ours_writes_is_passed_on(line: str) -> None:
+    """Whoever may exec into a worker's pod writes its log; the operator, `kubectl contentgen` and the pages read it."""
+    assert story.told(line) == line
+
+
+SCRUBBED = """
+import sys
+from contentgen_contract import story
+for piece in ("http://", "http://a", "-eyJ", "eyJ.", "-eyJa.", "X-Amz-", "bearer ", "http://a@"):
+    story.scrubbed(piece * (1_000_000 // len(piece)))
+"""
+
+
+def test_the_time_to_scrub_a_line_is_proportional_to_its_length() -> None:
+    """The operator reads 64 KiB of a log that whoever may exec into the pod writes, and does nothing else meanwhile.
+
+    The limit is CPU time: 8 MB take some seconds, and hours where a search starts anew at each piece.
+    """
+    cpu_seconds = 60
+    done = subprocess.run(
+        [sys.executable, "-c", SCRUBBED],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds)),
+        check=False,
+    )
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://h/a?b=1, https://h/c?d=2", "https://h/a https://h/c"),
+        ("https://h/a https://h/b?X-Amz-Signature=s", "https://h/a https://h/b"),
+        ("id-eyJhbGciOi.eyJpc3Mi.c2ln.", "id-***."),
+        ("eyJ" + "a" * 1000 + ".b.c", "***"),
+        ("eyJhbGciOi.no", "eyJhbGciOi.no"),
+        ("X-Amz-Security-Token=a&b X-Amz-SignedHeaders=host", "***&b ***"),
+    ],
+)
+def test_every_secret_of_a_line_is_scrubbed(text: str, shown: str) -> None:
+    assert story.scrubbed(text) == shown

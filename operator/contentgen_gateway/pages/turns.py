@@ -1,6 +1,7 @@
 """What is said in a transcript, as turns of words with their times. Pure; a transcript is a provider's document."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -37,13 +38,16 @@ def turns(document: bytes) -> tuple[Turn, ...] | None:
     try:
         words = json.loads(document)["words"]
         said = [(str(each.get("speaker") or ""), _word(each)) for each in words[:MOST]]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     return tuple(_turns(said)) or None
 
 
 def _word(given: dict[str, Any]) -> Word:
-    return Word(str(given["text"]), float(given["start"]) / 1000, float(given["end"]) / 1000)
+    start, end = float(given["start"]), float(given["end"])
+    if not (math.isfinite(start) and math.isfinite(end)):  # JSON has neither, Python's reader takes both
+        raise ValueError("a time that is no number")
+    return Word(str(given["text"]), start / 1000, end / 1000)
 
 
 def _turns(said: Iterable[tuple[str, Word]]) -> Iterator[Turn]:

@@ -32,6 +32,7 @@ from contentgen_operator.providers.limits import ReplyTooLarge, large, limited, 
 
 T = TypeVar("T")
 _STATES = {"queued": RequestState.QUEUED, "processing": RequestState.RUNNING}
+_NO_TRANSCRIPT = (ValueError, RecursionError)  # an answer that is no JSON, no transcript, or nested too deeply
 
 
 class AssemblyAI:
@@ -64,7 +65,7 @@ class AssemblyAI:
             raise MaybeAccepted(f"AssemblyAI's reply was lost: {str(error) or type(error).__name__}") from error
         except aai.types.AssemblyAIError as error:
             raise _verdict(error) from error
-        except ValueError as error:  # an answer that is no transcript: it came after the request was taken
+        except _NO_TRANSCRIPT as error:  # an answer that is no transcript: it came after the request was taken
             raise MaybeAccepted("AssemblyAI's reply could not be read") from error
         if not is_request_id(answer.id):
             raise MaybeAccepted("AssemblyAI's reply holds no id")
@@ -88,7 +89,7 @@ class AssemblyAI:
     async def _read(self, call: Callable[[httpx.Client], T]) -> T:
         try:
             return await self._in_thread(AccessRefused, call)
-        except (httpx.HTTPError, aai.types.AssemblyAIError, ValueError) as error:
+        except (httpx.HTTPError, aai.types.AssemblyAIError, *_NO_TRANSCRIPT) as error:
             text = f"AssemblyAI could not be asked: {str(error).split('?')[0][:300]}"
             raise unreadable("assemblyai", text, _code(error)) from error
 

@@ -45,7 +45,8 @@ _TIMEOUT = httpx.Timeout(60, connect=10)
 # Answers about the caller: to take one for the model's failure would be to pay for another attempt.
 _NOT_ABOUT_THE_RESULT = (401, 402, 403, 408, 409, 425, 429)
 _MODEL = re.compile(patterns.MODEL_NAME)
-_READ_ERRORS = (httpx.HTTPError, FalClientError, ValueError, KeyError, TypeError)
+# RecursionError: JSON that is nested too deeply.
+_READ_ERRORS = (httpx.HTTPError, FalClientError, ValueError, KeyError, TypeError, RecursionError)
 
 
 class Fal:
@@ -180,7 +181,7 @@ def _request_id(reply: httpx.Response, model: str) -> str:
     if reply.is_success:
         try:
             given = reply.json()["request_id"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             given = None
         if not is_request_id(given):
             raise MaybeAccepted(f"fal's reply ({reply.status_code}) holds no request_id")
@@ -201,7 +202,7 @@ def error_text(reply: httpx.Response) -> str:
     """fal's `detail`: a text, or a list of {loc, msg}."""
     try:
         detail: Any = reply.json().get("detail", "")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return reply.text[:300]
     if isinstance(detail, list) and all(isinstance(each, dict) for each in detail):
         return "; ".join(f"{'.'.join(map(str, d.get('loc', [])))}: {d.get('msg', '')}" for d in detail)[:600]
