@@ -81,7 +81,7 @@ def _known_language() -> Rule:
     return Rule(
         holds=f"!{form} || {earlier} || {code} in {codes}",
         message="must be auto or a language code of AssemblyAI, such as en, en_us or pt",
-        shows="'%s is not a language code of AssemblyAI, such as en, en_us or pt; %s'.format([self, "
+        shows="'%s must be a language code of AssemblyAI, such as en, en_us or pt; %s'.format([self, "
         f"{code} in {near} ? 'did you mean ' + {near}[{code}] + '?' : "
         f"{code}.matches('^.._') && {base} in {codes} ? 'did you mean ' + {base} + '?' : "
         "'auto detects the language'])",

@@ -37,7 +37,7 @@ def unknown(code: str) -> str:
         return ""
     near = SUGGESTIONS.get(given) or (given[:2] if given[2:3] == "_" and given[:2] in CODES else "")
     meant = f"; did you mean {near}?" if near else "; auto detects the language"
-    return f"{code} is not a language code of AssemblyAI, such as en, en_us or pt{meant}"
+    return f"{code} must be a language code of AssemblyAI, such as en, en_us or pt{meant}"
 
 
 def admitted(code: str) -> bool:

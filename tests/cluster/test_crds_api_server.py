@@ -166,7 +166,7 @@ WRONG: list[tuple[Kind, Edits, str]] = [
     (IMAGE, {"image": {"seed": -1}}, "spec.image.seed"),
     (TRANSCRIPT, {"source.url": "recordings/a.mp3"}, "must start with https://, http:// or s3://"),
     (TRANSCRIPT, {"options": {"language": "English"}}, "spec.options.language"),
-    (TRANSCRIPT, {"options": {"language": "pt-BR"}}, "pt-BR is not a language code of AssemblyAI, such as en, en_us"),
+    (TRANSCRIPT, {"options": {"language": "pt-BR"}}, "pt-BR must be a language code of AssemblyAI, such as en, en_us"),
     (TRANSCRIPT, {"options": {"language": "PT_br"}}, "did you mean pt?"),
     (TRANSCRIPT, {"options": {"language": "en-GB"}}, "did you mean en_uk?"),
     (TRANSCRIPT, {"options": {"language": "XX"}}, "auto detects the language"),

@@ -73,12 +73,12 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
         (
             "/api/transcribe",
             {"options": {"language": "pt-BR"}},
-            "options.language: pt-BR is not a language code of AssemblyAI, such as en, en_us or pt; did you mean pt?",
+            "options.language: pt-BR must be a language code of AssemblyAI, such as en, en_us or pt; did you mean pt?",
         ),
         (
             "/api/transcribe",
             {"options": {"language": "pt_br"}},
-            "options.language: pt_br is not a language code of AssemblyAI, such as en, en_us or pt; did you mean pt?",
+            "options.language: pt_br must be a language code of AssemblyAI, such as en, en_us or pt; did you mean pt?",
         ),
         # one of some words
         (

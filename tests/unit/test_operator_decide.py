@@ -241,7 +241,7 @@ def test_a_language_that_the_provider_does_not_have_ends_the_run_before_any_work
     assert reason(plan) == (Phase.FAILED, Reason.INVALID_SPEC)
     assert (plan.job, plan.payment) == (None, None)
     message = plan.status.message or ""
-    assert message.startswith(f"spec.options.language: {code} is not a language code of AssemblyAI")
+    assert message.startswith(f"spec.options.language: {code} must be a language code of AssemblyAI")
     assert meant in message
     assert "nothing was paid" in message
 
