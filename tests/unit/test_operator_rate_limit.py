@@ -212,6 +212,7 @@ async def test_signatures_for_one_job_are_limited(setting: Setting, monkeypatch:
     monkeypatch.setattr(Storage, "_sign", sign)
     headers = {"Authorization": "Bearer good"}
     file = {"name": "images/0001.jpg", "sizeBytes": 7, "sha256": "ab" * 32, "contentType": "image/jpeg"}
+    orders = 0
     async with setting.pod() as client:
         for _ in range(100):
             setting.clock.now += 0.1
@@ -219,9 +220,11 @@ async def test_signatures_for_one_job_are_limited(setting: Setting, monkeypatch:
                 await client.post("/v1/uploads", json={"files": 256 * [file]}, headers=headers),
                 await client.get("/v1/order", headers=headers),
             ]
+            orders += answers[1].status_code == 200
     assert {each.status_code for each in answers} == {429}
     assert int(answers[0].headers["Retry-After"]) <= 60, "no longer than a worker heeds"
-    assert signed <= 4096 + 10 * 20 + 20 * 14
+    assert signed <= 4096 + 10 * 20 + 22
+    assert 20 <= orders <= 22
     setting.clock.now += 60
     async with setting.pod() as client:
         assert (await client.get("/v1/order", headers=headers)).status_code == 200
