@@ -13,6 +13,7 @@ _MAX_COUNT = 2**53 - 1  # what JSON's readers take for whole; the API server tak
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
+Word = Annotated[str, Field(max_length=64)]  # such as a step or a rejection reason
 
 
 class Limits(Value):
@@ -103,10 +104,10 @@ class UploadGrants(Value):
 class StoredFile(Value):
     """A file that a worker stored, or the operator found stored. `name` is relative to the stage's prefix."""
 
-    name: str
-    size_bytes: int
+    name: str = Field(max_length=128)
+    size_bytes: Count
     sha256: Sha256
-    content_type: str
+    content_type: Word
 
 
 class DatasetFacts(Value):
@@ -115,7 +116,7 @@ class DatasetFacts(Value):
     type: Literal["dataset"] = "dataset"
     images: int = Field(ge=0, le=100_000)
     scenes: Count
-    rejected: dict[str, Count] = Field(default_factory=dict, max_length=32)  # rejection reason -> frames
+    rejected: dict[Word, Count] = Field(default_factory=dict, max_length=32)  # rejection reason -> frames
     duration_seconds: Seconds
     width: Count
     height: Count
@@ -180,14 +181,14 @@ class Outcome(Value):
     outcome and exits with a code other than 0.
     """
 
-    job_id: str
+    job_id: str = Field(max_length=64)
     stage: Stage
-    attempt: int
+    attempt: int = Field(ge=1)
     reason: Reason
     message: str = Field("", max_length=1024)
     files: tuple[StoredFile, ...] = Field((), max_length=4096)
     facts: Facts | None = None
-    seconds: dict[str, Seconds] = Field(default_factory=dict, max_length=64)  # wall time by step
+    seconds: dict[Word, Seconds] = Field(default_factory=dict, max_length=64)  # wall time by step
     log: str = Field("", max_length=MAX_LOG)  # the last lines of the worker's log, for when the pod is gone
 
     @property

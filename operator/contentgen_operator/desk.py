@@ -29,6 +29,8 @@ from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orders import Assignment, OrderPolicy, SourceRefused, upload_lifetime, work_order
 from contentgen_operator.rate_limit import (
+    JOB_FILES,
+    JOB_ORDERS,
     JOB_REQUESTS,
     REQUESTS,
     Admission,
@@ -94,6 +96,8 @@ class Desk:
         self._admission = Admission(clock, (Unauthenticated, Forbidden))
         self.requests = RateLimiter(REQUESTS, clock)
         self._job_requests = RateLimiter(JOB_REQUESTS, clock)
+        self._job_orders = RateLimiter(JOB_ORDERS, clock)
+        self._job_files = RateLimiter(JOB_FILES, clock)
         self._uploading: Counter[str] = Counter()  # requests under way, by the uid of the Job
 
     async def assignment(self, token: str, address: str, asked: str) -> Assignment:
@@ -103,15 +107,15 @@ class Desk:
         """
         try:
             known = await self._admission.admit(token, address, self._gatekeeper.assignment, _job_uid)
-            if wait := self._job_requests.take(_job_uid(known)):
-                raise TooManyRequests(wait)
+            _take(self._job_requests, known)
             return await self._witness.assignment(known)
         except Refusal as error:
             _log.warning("%s was refused %s: %s", error.who, asked, error)
             raise _REFUSALS[type(error)](str(error)) from error
 
     async def order(self, assignment: Assignment) -> WorkOrder:
-        """The work order."""
+        """The work order. Raises HTTPException, or TooManyRequests."""
+        _take(self._job_orders, assignment)
         await self._refuse_ended(assignment)
         purchase = await self._ledger.get(purchase_key(assignment.resource, assignment.run))
         result_key = purchase.result_key if purchase else None
@@ -130,12 +134,13 @@ class Desk:
         """Signed PUTs of new objects under the Job's own prefix; a different file of that name is removed first.
 
         Raises HTTPException 422 for names, sizes and content types that the stage may not write, 403 after the
-        attempt's end, 409 if it has asked for more than its files can need.
+        attempt's end, 409 if it has asked for more than its files can need; TooManyRequests.
         """
         limits = file_limits(assignment.spec, assignment.job.stage, self._policy.limits)
         try:
             for claim in request.files:
                 _check_claim(assignment, claim, limits)
+            _take(self._job_files, assignment, len(request.files))
             with self._turn(_job_uid(assignment)):
                 return await self._granted(assignment, request, limits)
         except HTTPException as error:
@@ -204,6 +209,12 @@ class Desk:
         """The worker has left its outcome: look now instead of at the pod's end. Said again, it is no hurry."""
         news = self._reports.note_finished(assignment.job.uid or "")
         await self._wake(assignment.resource.ref, 0 if news else _PROGRESS_SECONDS)
+
+
+def _take(limiter: RateLimiter, assignment: Assignment, amount: int = 1) -> None:
+    """Charge a Job. Raises TooManyRequests."""
+    if wait := limiter.take(_job_uid(assignment), amount):
+        raise TooManyRequests(wait)
 
 
 def _job_uid(assignment: Assignment) -> str:

@@ -32,6 +32,10 @@ class RateLimit(Value):
 REQUESTS = RateLimit(burst=60, per_second=10)
 # Requests of all tokens of a Job: its pod has one, and for a moment two when the kubelet renews it.
 JOB_REQUESTS = RateLimit(burst=120, per_second=20)
+# Orders of a Job, of 14 signatures each; a worker asks once, and again where a URL has expired.
+JOB_ORDERS = RateLimit(burst=20, per_second=0.2)
+# Files of a Job for which uploads are signed: all of an attempt's at once, and then again those whose grants expired.
+JOB_FILES = RateLimit(burst=4096, per_second=20)
 # Reviews of tokens that turn out bad; those of workers are given back, up to the next limit.
 REVIEWS = RateLimit(burst=60, per_second=1)
 # Reviews of a Job's tokens: a worker needs one every four minutes, whoever may create tokens could cause any number.
@@ -68,12 +72,12 @@ class RateLimiter:
     def __len__(self) -> int:
         return len(self._levels)
 
-    def take(self, key: str) -> float:
-        """Take one; 0, or the seconds until there is one."""
+    def take(self, key: str, amount: int = 1) -> float:
+        """Take so many; 0, or the seconds until there are as many."""
         level = self._level(key)
-        granted = level >= 1
-        self._note(key, level - 1 if granted else level)
-        return 0.0 if granted else (1 - level) / self._limit.per_second
+        granted = level >= amount
+        self._note(key, level - amount if granted else level)
+        return 0.0 if granted else (amount - level) / self._limit.per_second
 
     def give_back(self, key: str) -> None:
         """Put one back."""

@@ -10,10 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import mongomock
 import pytest
+from pydantic import ValidationError
 
 from contentgen_contract import keys
 from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, UID_LABEL, Kind, Stage
-from contentgen_contract.orders import FileClaim, WorkOrder
+from contentgen_contract.orders import FileClaim, Outcome, WorkOrder
 from contentgen_contract.sources import SourceGrant
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_operator import identity
@@ -29,6 +30,7 @@ from contentgen_operator.reports import Reports
 from contentgen_operator.storage import Leftovers, Storage
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_simulation.world import outcome_of
 
 SPECS: dict[Kind, dict[str, Any]] = {
     Kind.LORA_TRAINING: {"loraName": "jesse", "triggerWord": "jf", "source": {"url": "https://h/talk.mp4"}},
@@ -627,3 +629,27 @@ async def test_a_worker_is_told_the_user_that_was_admitted(setting: Setting) -> 
     assert order.user_id == "ns"
     grants = await setting.post(token, "/v1/uploads", {"files": [claim("audio.flac", contentType="audio/flac")]})
     assert "victim" not in grants.text
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"facts": {"rejected": {LONG: 1}}},
+        {"seconds": {LONG: 1}},
+        {"files": [{"name": LONG, "sizeBytes": 1, "sha256": "ab" * 32, "contentType": "image/jpeg"}]},
+        {"files": [{"name": "dataset.zip", "sizeBytes": 1, "sha256": "ab" * 32, "contentType": LONG}]},
+        {"files": [{"name": "dataset.zip", "sizeBytes": -1, "sha256": "ab" * 32, "contentType": "a/b"}]},
+        {"jobId": LONG},
+        {"attempt": -1},
+    ],
+)
+def test_no_text_of_an_outcome_is_too_long_for_a_status(hostile: dict[str, Any]) -> None:
+    """Facts go into the status, which the API server takes up to 1.5 MiB; an outcome may have 4."""
+    body = outcome_of(Kind.LORA_TRAINING, Stage.PREPARE, "uid").model_dump(mode="json", by_alias=True)
+    assert Outcome.model_validate(body)
+    facts = body["facts"] | hostile.get("facts", {})
+    with pytest.raises(ValidationError):
+        Outcome.model_validate(body | hostile | {"facts": facts})

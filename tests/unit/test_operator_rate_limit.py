@@ -199,6 +199,38 @@ async def test_all_tokens_of_a_job_share_its_rate(setting: Setting) -> None:
     assert (await setting.say("good-0")).status_code == 204
 
 
+async def test_signatures_for_one_job_are_limited(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are calculated on the event loop that serves everybody; a request may ask for 256."""
+    monkeypatch.setattr("contentgen_operator.desk._ASKED_AGAIN", 1e6)
+    signed = 0
+
+    def sign(*_: Any) -> str:
+        nonlocal signed
+        signed += 1
+        return "https://s3/"
+
+    monkeypatch.setattr(Storage, "_sign", sign)
+    headers = {"Authorization": "Bearer good"}
+    file = {"name": "images/0001.jpg", "sizeBytes": 7, "sha256": "ab" * 32, "contentType": "image/jpeg"}
+    orders = 0
+    async with setting.pod() as client:
+        for _ in range(100):
+            setting.clock.now += 0.1
+            answers = [
+                await client.post("/v1/uploads", json={"files": 256 * [file]}, headers=headers),
+                await client.get("/v1/order", headers=headers),
+            ]
+            orders += answers[1].status_code == 200
+    assert {each.status_code for each in answers} == {429}
+    assert int(answers[0].headers["Retry-After"]) <= 60, "no longer than a worker heeds"
+    assert signed <= 4096 + 10 * 20 + 22
+    assert 20 <= orders <= 22
+    setting.clock.now += 60
+    async with setting.pod() as client:
+        assert (await client.get("/v1/order", headers=headers)).status_code == 200
+        assert (await client.post("/v1/uploads", json={"files": 256 * [file]}, headers=headers)).status_code == 200
+
+
 async def test_few_upload_requests_of_a_job_wait_at_a_time(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are answered one after another, and each that waits holds its claims in memory."""
     goes_on = asyncio.Event()
