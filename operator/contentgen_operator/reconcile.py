@@ -42,7 +42,7 @@ class Reconciler:
         self._actor = actor
         self._policy = policy
         self._failures: dict[ResourceRef, int] = {}
-        self.queue: WakeUps[ResourceRef] = WakeUps(self._reconcile)
+        self.queue: WakeUps[ResourceRef] = WakeUps(self._reconcile, group=lambda ref: ref.namespace)
 
     async def wake(self, ref: ResourceRef, delay: float = 0) -> None:
         """Have a resource looked at."""
