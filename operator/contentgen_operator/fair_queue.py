@@ -25,7 +25,7 @@ class FairQueue(Generic[K]):
         self._group = group
         self._places = places
         self._share = (places + 1) // 2
-        self._most = places - places // 6
+        self._most = max(places - max(places // 6, 1), 1)
         self._due: dict[K, float] = {}
         self._later: list[tuple[float, int, K]] = []
         self._order = itertools.count()
