@@ -25,7 +25,7 @@ from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate, job_manifest, job_name
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.observed import JobView, Resource, ResourceRef, is_settled
+from contentgen_operator.observed import JobView, Resource, ResourceRef, is_end, is_settled
 from contentgen_operator.plan import Cancellation, Notice, Payment, Plan, StageJob
 from contentgen_operator.pods import JobRefused, no_dry_run, no_room, refusal_of
 from contentgen_operator.providers.base import (
@@ -332,7 +332,10 @@ class Actor:
         if self._recorded.get(resource.ref.uid) == status:
             return
         await self._records.write(resource, status)
-        self._recorded[resource.ref.uid] = status
+        if is_end(dump_status(status)):  # a finished resource costs no memory
+            self._recorded.pop(resource.ref.uid, None)
+        else:
+            self._recorded[resource.ref.uid] = status
 
 
 def _recorded(owner: ResourceRef, run: int, job: StageJob, body: dict[str, Any]) -> RecordedJob:

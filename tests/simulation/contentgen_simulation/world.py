@@ -39,8 +39,8 @@ from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
-from contentgen_operator.witness import Witness
 from contentgen_operator.storage import DeletedPage
+from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict
 
