@@ -7,10 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.discard import Discard
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.ownership import Owner
+from contentgen_operator.observed import ResourceRef
 from contentgen_operator.storage import NotDeleted
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -155,3 +157,22 @@ async def test_a_sweep_wakes_no_mark_that_waits_after_an_error(monkeypatch: pyte
     await janitor.queue.wake(mark, 1800)
     await janitor.sweep()
     assert janitor.queue.oldest_due_seconds == 0
+
+
+async def test_an_operator_that_lost_its_rights_says_what_helps(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The Role of a release that watches one namespace goes with that namespace, before its resources."""
+    world = World(monkeypatch, Writes())
+    await deleted_with(world, 0)
+
+    async def forbidden(*_: object) -> Any:
+        raise ApiException(status=403, reason="Forbidden")
+
+    monkeypatch.setattr(world.kube, "put_finalizers", forbidden)
+    this = ResourceRef(kind=IMAGES, namespace="ns", name="it", uid=UID)
+    pauses = [(await world.process._look(this))[0] for _ in range(8)]
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert "imagegenerations.contentgen.dev/it --namespace ns" in caplog.text
+    assert "docs/install.md" in caplog.text
+    assert world.there(IMAGES)
