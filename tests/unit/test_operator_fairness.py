@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind, Phase
-from contentgen_operator import metrics
+from contentgen_operator import ledger, metrics
 from contentgen_operator.cache import Cache, without_managed_fields
 from contentgen_operator.intake import Intake
 from contentgen_operator.kube import Kube
 from contentgen_operator.observed import JobView, ResourceRef
+from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.reports import Reports
 from contentgen_simulation.world import SPECS, UID, World, Writes
@@ -206,3 +207,28 @@ def test_a_forged_reason_makes_no_series_of_its_own() -> None:
         gauges.note_resource(f"u{number}", IMAGES, "Failed", f"forged-{number}")
     gauges.note_resource("u", IMAGES, "Completed", "Completed")
     assert set(gauges._tally) == {(IMAGES, "Failed", "other"), (IMAGES, "Completed", "Completed")}
+
+
+async def test_refused_purchases_of_a_lora_are_not_read_by_those_who_draw_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each edit of a spec that a provider refuses leaves a document, and costs nothing."""
+    world = World(monkeypatch, Writes())
+    lora = Kind.LORA_TRAINING
+    world.kube.apply(lora, SPECS[lora])
+    assert (await world.finish(lora)).phase is Phase.COMPLETED
+    documents = world.database["ledger"]
+    bought = documents.find_one()
+    for number in range(300):
+        documents.insert_one(bought | {"_id": f"ns/{lora}/it/{number:064}/-/1", "state": "refused", "outputs": None})
+    read: list[str] = []
+    parse = ledger._purchase
+
+    def noted(document: dict[str, Any]) -> Purchase:
+        read.append(document["_id"])
+        return parse(document)
+
+    monkeypatch.setattr(ledger, "_purchase", noted)
+    witness = world.process._observer._witness
+    assert len((await witness.models("ns", "it")).keys) == 2
+    assert read == [bought["_id"]]
