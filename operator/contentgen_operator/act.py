@@ -25,7 +25,7 @@ from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate, job_manifest, job_name
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.observed import JobView, Resource, ResourceRef, is_settled
+from contentgen_operator.observed import JobView, Resource, ResourceRef, is_end, is_settled
 from contentgen_operator.plan import Cancellation, Notice, Payment, Plan, StageJob
 from contentgen_operator.pods import JobRefused, no_dry_run, no_room, refusal_of
 from contentgen_operator.providers.base import (
@@ -74,6 +74,7 @@ class Actor:
         self._providers = providers
         self._template = template
         self._recorded: dict[str, ResourceStatus] = {}
+        self._stopped: set[str] = set()  # uids of deleted resources whose Job is stopped, until they are gone
 
     async def act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
         """Carry out a plan; False where a Job of it is refused, which the status tells then.
@@ -97,9 +98,10 @@ class Actor:
             await self._ledger.move(move)
         if plan.payment is not None:
             await self._pay(plan.payment, now)
-        if plan.stop_job:
+        if plan.stop_job and resource.ref.uid not in self._stopped:
             await self._stop_job(resource.ref, plan)
         if resource.deleting:
+            self._stopped.add(resource.ref.uid)
             await self._let_go(resource, plan)
             return True
         plan, admitted = await self._started(resource, plan, now)
@@ -145,14 +147,16 @@ class Actor:
     async def gone(self, ref: ResourceRef) -> None:
         """The resource is not there any more."""
         self._recorded.pop(ref.uid, None)
+        self._stopped.discard(ref.uid)
         await self._records.end(ref.uid)
         await self._jobs.forget(ref.uid)
 
     async def _let_go(self, resource: Resource, plan: Plan) -> None:
-        """The last that is done for a deleted resource."""
+        """Delete the next files of a deleted resource; once none is left, remove the finalizer."""
         try:
             if plan.discard is not None:
-                await self._janitor.discard(plan.discard)
+                if not await self._janitor.discard(plan.discard):
+                    return
             else:
                 await self._records.end(resource.ref.uid)
         except (PyMongoError, BotoCoreError, ClientError, NotDeleted) as error:
@@ -328,7 +332,10 @@ class Actor:
         if self._recorded.get(resource.ref.uid) == status:
             return
         await self._records.write(resource, status)
-        self._recorded[resource.ref.uid] = status
+        if is_end(dump_status(status)):  # a finished resource costs no memory
+            self._recorded.pop(resource.ref.uid, None)
+        else:
+            self._recorded[resource.ref.uid] = status
 
 
 def _recorded(owner: ResourceRef, run: int, job: StageJob, body: dict[str, Any]) -> RecordedJob:

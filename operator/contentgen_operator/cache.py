@@ -10,12 +10,18 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from contentgen_contract.names import GROUP
+from contentgen_contract.names import CANCEL_ANNOTATION, RERUN_ANNOTATION, RESUBMIT_ANNOTATION
 from contentgen_operator.observed import JobView, ResourceRef
 
 Body = dict[str, Any]
 _RESOURCE_SECONDS = 300.0
 _JOB_SECONDS = 55.0
+_MOST_JOBS = 32  # of one resource
+_METADATA = (
+    "name", "namespace", "uid", "generation", "resourceVersion", "creationTimestamp", "deletionTimestamp", "finalizers",
+)  # fmt: skip
+_ANNOTATIONS = (RERUN_ANNOTATION, RESUBMIT_ANNOTATION, CANCEL_ANNOTATION)
+_LONGEST_VALUE = 1024  # characters of an annotation
 
 
 class Cache:
@@ -64,12 +70,16 @@ class Cache:
         return (owner, self._jobs[namespace, name][1]) if owner is not None else None
 
     def note_job(self, owner: ResourceRef, job: JobView) -> bool:
-        """Keep a Job; whether it has finished since it was last seen."""
+        """Keep a Job; whether it has finished since it was last seen.
+
+        Anybody may claim that a Job is of a resource: beyond 32 none is kept, and those are read from the API server.
+        """
         name = (owner.namespace, job.name)
         _, known = self._jobs.get(name, (0.0, None))
-        self._jobs[name] = (self._clock(), job)
-        self._owners[name] = owner
-        self._jobs_of[owner.uid].add(name)
+        if name in self._jobs_of[owner.uid] or len(self._jobs_of[owner.uid]) < _MOST_JOBS:
+            self._jobs[name] = (self._clock(), job)
+            self._owners[name] = owner
+            self._jobs_of[owner.uid].add(name)
         return job.finished and not (known is not None and known.finished)
 
     def drop_job(self, owner: ResourceRef, name: str) -> None:
@@ -80,8 +90,12 @@ class Cache:
 
 
 def without_managed_fields(body: Body) -> Body:
-    """The object without managed fields, which are half of it, and without the annotations of others: up to 256 KiB."""
-    meta = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
-    annotations = meta.pop("annotations", None) or {}
-    meta["annotations"] = {name: value for name, value in annotations.items() if name.startswith(f"{GROUP}/")}
+    """The object with those metadata only that the operator reads: a tenant can write more than a megabyte of others.
+
+    A value that is cut here is too long to be valid, and stays so.
+    """
+    given = body["metadata"]
+    meta = {name: given[name] for name in _METADATA if name in given}
+    annotations = given.get("annotations") or {}
+    meta["annotations"] = {name: annotations[name][:_LONGEST_VALUE] for name in _ANNOTATIONS if name in annotations}
     return {**body, "metadata": meta}

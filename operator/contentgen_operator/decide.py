@@ -40,8 +40,8 @@ from contentgen_operator.runs import current_run, ended, frozen_spec, replacing_
 from contentgen_operator.stages import see_through, with_log
 from contentgen_operator.summary import invalid, notices_of, seen
 
-_LORA_WAIT_SECONDS = 30.0  # a LoRA's own events wake its users; this is for the event that never came
-_CONFIGURATION_WAIT_SECONDS = 30.0
+_WAIT_SECONDS = 30.0  # a LoRA's own events wake its users; this is for the event that never came
+_LONGEST_LORA_WAIT_SECONDS, _LONGEST_KEY_WAIT_SECONDS = 900.0, 300.0
 _NOT_BOUGHT = (None, PurchaseState.REFUSED)
 
 
@@ -190,7 +190,13 @@ def _waits_for_lora(case: Case) -> Plan | None:
     if run is not None:
         doing = Doing(phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA, message="the changed spec is read")
         return plan_of(case, doing, run=run, again=SOON)
-    return plan_of(case, _without_lora(case, unready), again=_LORA_WAIT_SECONDS)
+    return plan_of(case, _without_lora(case, unready), again=_patience(case, _LONGEST_LORA_WAIT_SECONDS))
+
+
+def _patience(case: Case, longest: float) -> float:
+    """Seconds until the next look at what may never change: a tenth of the run's age."""
+    age = (case.now - case.run.started_at).total_seconds()
+    return min(max(age / 10, _WAIT_SECONDS), longest)
 
 
 def _without_lora(case: Case, lora: LoraView) -> Doing:
@@ -214,7 +220,7 @@ def _gate(case: Case) -> Plan:
             f"there is no key for {provider}; put {provider}-key into the providers' Secret, see the chart's values"
         )
         doing = Doing(phase=_before_submission(case), reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
-        return plan_of(case, doing, again=_CONFIGURATION_WAIT_SECONDS)
+        return plan_of(case, doing, again=_patience(case, _LONGEST_KEY_WAIT_SECONDS))
     return pay(case)
 
 

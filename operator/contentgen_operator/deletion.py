@@ -1,8 +1,9 @@
 """What a deleted resource still needs before it may go: its Job stopped, its paid request cancelled, its files deleted
 where the spec asks for that. Pure.
 
-Our finalizer holds it meanwhile, and not for long: after `deletion_seconds` it goes whatever could not be done, so that
-no namespace is stuck because a store or a provider is away.
+Our finalizer holds it meanwhile. Files are deleted in slices, one in each reconcile, until none is left. After
+`deletion_seconds` an error does not hold it any longer, so that no namespace is stuck because a store or a provider is
+away.
 """
 
 from datetime import datetime
@@ -16,8 +17,10 @@ from contentgen_operator.buying import cancellation
 from contentgen_operator.case import Policy
 from contentgen_operator.observed import Observed, Resource
 from contentgen_operator.plan import Plan
-from contentgen_operator.purchases import PurchaseState
+from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.runs import admitted_user, own_files, purchase_key
+
+_NEXT_SLICE_SECONDS = 0.5  # until the next files are deleted
 
 
 def decide_deletion(resource: Resource, observed: Observed, now: datetime, policy: Policy) -> Plan:
@@ -27,10 +30,17 @@ def decide_deletion(resource: Resource, observed: Observed, now: datetime, polic
     if not resource.finalized or run is None:
         return plan
     cancel = None
-    if purchase is not None and purchase.state is PurchaseState.SUBMITTED:
+    if purchase is not None and purchase.state is PurchaseState.SUBMITTED and not _was_asked(resource, purchase):
         cancel = cancellation(purchase_key(resource, run), purchase)
     discard = discard_of(resource) if resource.deletes_files else None
-    return plan.model_copy(update={"stop_job": True, "cancel": cancel, "discard": discard})
+    again = _NEXT_SLICE_SECONDS if discard is not None else None
+    return plan.model_copy(update={"stop_job": True, "cancel": cancel, "discard": discard, "again_seconds": again})
+
+
+def _was_asked(resource: Resource, purchase: Purchase) -> bool:
+    """Whether the provider was asked to cancel since the deletion, and has not: it is not asked in each slice."""
+    asked, deleted = purchase.cancel_asked_at, resource.deleted_at
+    return asked is not None and deleted is not None and asked >= deleted
 
 
 def grace_is_over(resource: Resource, now: datetime, policy: Policy) -> bool:

@@ -1,10 +1,15 @@
-"""Deletes the files of deleted resources: at once where the stores are there, else when they are back."""
+"""Deletes the files of deleted resources: at once where the stores are there, else when they are back.
+
+A slice is a bounded number of objects and requests. Marks have a queue of their own, in which namespaces take turns; a
+mark whose files cannot be deleted is tried ever less often.
+"""
 
 import asyncio
 import logging
 from datetime import timedelta
 
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
 from contentgen_contract import ownership
@@ -12,13 +17,20 @@ from contentgen_contract.discard import Discard
 from contentgen_contract.ownership import Owner, owns
 from contentgen_operator.clock import utc_now
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.records import Records
-from contentgen_operator.storage import BucketMissing, NotDeleted, Storage
+from contentgen_operator.records import Mark, Records
+from contentgen_operator.storage import BucketMissing, DeletedPage, NotDeleted, Storage
+from contentgen_operator.wakeups import WakeUps
 from contentgen_operator.worker_jobs import WorkerJobs
 
 _log = logging.getLogger(__name__)
 _SWEEP_SECONDS = 60
-_STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
+_MARKS = 500  # that one sweep puts into the queue
+_WORKERS = 4
+_SLICE = 1000  # versions that one slice deletes
+_NEXT_SLICE_SECONDS = 0.5
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 30.0, 1800.0  # after an error
+_OF_ONE_PREFIX = (ClientError, NotDeleted)
+_STORE_ERRORS = (PyMongoError, BotoCoreError, BucketMissing, *_OF_ONE_PREFIX)
 _JOB_RECORDS_KEPT = timedelta(days=30)  # longer than any Job runs
 
 
@@ -30,40 +42,75 @@ class Janitor:
         self._ledger = ledger
         self._records = records
         self._jobs = jobs
+        self._failures: dict[Mark, int] = {}
+        self.queue: WakeUps[Mark] = WakeUps(self.work, workers=_WORKERS, group=lambda mark: mark.namespace)
 
-    async def discard(self, discard: Discard) -> None:
-        """Idempotent. Raises the stores' errors; what is not done then is done by a later sweep."""
+    async def discard(self, discard: Discard) -> bool:
+        """Delete one slice of the files; whether all of them, and the records, are deleted now.
+
+        Idempotent. Raises the stores' errors; what is not done then is done by a later sweep.
+        """
         await self._records.mark_discarded(discard)
         await self._ledger.discard(discard.job_ids)
+        if not await self._slice(discard):
+            return False
+        await self._records.forget(discard)
+        _log.info("deleted all files of a deleted resource", extra={"jobId": discard.uid})
+        return True
+
+    async def _slice(self, discard: Discard) -> bool:
+        """Whether nothing is left. A prefix that cannot be deleted keeps no other; its error is raised at the end."""
         owner = ownership.of_jobs((discard.uid, *discard.job_ids), discard.prefixes)
+        left, kept = _SLICE, list[Exception]()
         for prefix in discard.prefixes:
             if not owns(owner, prefix):
                 _log.warning("a discard names %r, which is not its job's", prefix, extra={"jobId": discard.uid})
-        owned = [prefix for prefix in discard.prefixes if owns(owner, prefix)]
-        kept = [error for prefix in owned if (error := await self._deleted(owner, prefix)) is not None]
+                continue
+            page = await self._deleted(owner, prefix, left)
+            if isinstance(page, Exception):
+                kept.append(page)
+                continue
+            left -= page.count
+            if page.more or left <= 0:
+                return False
         if kept:
             raise kept[0]
-        await self._records.forget(discard)
-        _log.info("deleted all files of a deleted resource", extra={"jobId": discard.uid})
+        return True
 
-    async def _deleted(self, owner: Owner, prefix: str) -> Exception | None:
-        """The error of a prefix that could not be deleted: the other prefixes go all the same."""
+    async def _deleted(self, owner: Owner, prefix: str, most: int) -> DeletedPage | Exception:
+        """What was deleted, or why this prefix could not be; raises the errors of a store that does not answer."""
         try:
-            await self._storage.delete_prefix(owner, prefix)
-        except _STORE_ERRORS as error:
+            return await self._storage.delete_prefix(owner, prefix, most)
+        except _OF_ONE_PREFIX as error:
             return error
-        return None
+
+    async def work(self, mark: Mark) -> None:
+        """One slice of a mark, and when the next is due."""
+        try:
+            discard = await self._records.discard_of(mark)
+            done = discard is None or await self.discard(discard)
+        except (*_STORE_ERRORS, ValidationError) as error:  # the gateway writes marks too: one may be unreadable
+            again = self._pause(mark)
+            what = "files of a deleted resource wait, again in %.0f s: %s"
+            _log.warning(what, again, _short(error), extra={"jobId": mark.uid})
+            await self.queue.wake(mark, again)
+            return
+        self._failures.pop(mark, None)
+        if not done:
+            await self.queue.wake(mark, _NEXT_SLICE_SECONDS)
 
     async def sweep(self) -> None:
-        """One try for each mark: a resource whose files cannot be deleted holds up no other."""
-        for each in await self._records.to_discard():
-            try:
-                await self.discard(each)
-            except _STORE_ERRORS as error:
-                _log.warning("files of a deleted resource wait: %s", _short(error), extra={"jobId": each.uid})
+        """Queue marks that are not in the queue yet."""
+        for mark in await self._records.marks(_MARKS, self.queue.__contains__):
+            await self.queue.wake(mark)
 
     async def run(self) -> None:
-        """Sweep until cancelled."""
+        """Sweep and delete until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.queue.run())
+            group.create_task(self._sweeps())
+
+    async def _sweeps(self) -> None:
         while True:
             try:
                 await self._jobs.expire(utc_now() - _JOB_RECORDS_KEPT)
@@ -71,6 +118,12 @@ class Janitor:
             except PyMongoError as error:
                 _log.warning("files of deleted resources wait: %s", _short(error))
             await asyncio.sleep(_SWEEP_SECONDS)
+
+    def _pause(self, mark: Mark) -> float:
+        """Seconds until the next try: 30, 60, 120 … 1800."""
+        failures = min(self._failures.get(mark, 0), 10)
+        self._failures[mark] = failures + 1
+        return min(_FIRST_PAUSE_SECONDS * 2.0**failures, _LONGEST_PAUSE_SECONDS)
 
 
 def _short(error: Exception) -> str:

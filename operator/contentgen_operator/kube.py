@@ -31,7 +31,7 @@ from contentgen_runtime.kube import Body, Conflict, KubeApi, explain, or_conflic
 
 _COMPONENT = "contentgen"
 _log = logging.getLogger(__name__)
-_PODS_A_PAGE, _MOST_PODS = 10, 50  # a Job has one; each may be a megabyte
+_A_PAGE, _MOST = 10, 50  # pods, events and quotas of a tenant, each of which may be a megabyte
 _RESOURCES_A_PAGE = 50  # each may have 256 KiB of annotations
 _UNFINISHED = ",".join(f"status.phase!={phase.value}" for phase in Phase if phase.terminal)
 
@@ -126,28 +126,27 @@ class Kube(KubeApi):
 
     async def job_pods(self, namespace: str, job: str) -> list[Body]:
         """Pods with a Job's label, which anybody in the namespace may set: a bounded number of them."""
-        query: Query = {"labelSelector": equals("batch.kubernetes.io/job-name", job), "limit": _PODS_A_PAGE}
-        found: list[Body] = []
-        async with aclosing(self.pages(PODS, namespace, query)) as pages:
-            async for page in pages:
-                found += page.items
-                if len(found) >= _MOST_PODS:
-                    _log.warning("more than %d pods claim to be of Job %s/%s", _MOST_PODS, namespace, job)
-                    break
-        return found
+        return await self._some(PODS, namespace, {"labelSelector": equals("batch.kubernetes.io/job-name", job)})
 
     async def quotas(self, namespace: str) -> list[Body]:
         """The ResourceQuotas of a namespace."""
-        return await self._all(RESOURCE_QUOTAS, namespace)
+        return await self._some(RESOURCE_QUOTAS, namespace, {})
 
     async def job_events(self, namespace: str, uid: str) -> list[Body]:
         """What the Job controller says about pods of a Job that it could not create."""
         selector = f"{equals('involvedObject.uid', uid)},{equals('reason', 'FailedCreate')}"
-        return await self._all(EVENTS, namespace, {"fieldSelector": selector})
+        return await self._some(EVENTS, namespace, {"fieldSelector": selector})
 
-    async def _all(self, resource: ApiResource, namespace: str, query: Query | None = None) -> list[Body]:
-        async with aclosing(self.pages(resource, namespace, query)) as pages:
-            return [each async for page in pages for each in page.items]
+    async def _some(self, resource: ApiResource, namespace: str, query: Query) -> list[Body]:
+        """The first objects that match, about 50: a tenant may create any number of them."""
+        found: list[Body] = []
+        async with aclosing(self.pages(resource, namespace, {**query, "limit": _A_PAGE})) as pages:
+            async for page in pages:
+                found += page.items
+                if len(found) >= _MOST:
+                    _log.warning("%s: more than %d match %s; the others are not read", namespace, _MOST, query)
+                    break
+        return found
 
     async def get_secret_data(self, namespace: str, name: str) -> tuple[str, dict[str, bytes]]:
         """The resourceVersion and the data of the one Secret that is our own."""

@@ -95,14 +95,19 @@ class Ledger:
         )
         return _purchase(moved) if moved else None
 
-    async def purchases(self, namespace: str, kind: Kind, name: str) -> list[Purchase]:
-        """All purchases of the resources that have had this name, in the order of their keys."""
-        return await asyncio.to_thread(self._purchases, f"{namespace}/{kind}/{name}/")
+    async def collected(self, namespace: str, kind: Kind, name: str) -> list[Purchase]:
+        """The collected purchases of the resources that have had this name, in the order of their keys."""
+        where = _of_name(namespace, kind, name) | {"state": PurchaseState.COLLECTED.value}
+        return await asyncio.to_thread(
+            lambda: [_purchase(each) for each in self._collection.find(where).sort("_id", 1)]
+        )
 
-    def _purchases(self, prefix: str) -> list[Purchase]:
-        # A range of `_id`, which every server serves from its index; "0" follows "/".
-        found = self._collection.find({"_id": {"$gte": prefix, "$lt": f"{prefix[:-1]}0"}}).sort("_id", 1)
-        return [_purchase(each) for each in found]
+    async def job_ids(self, namespace: str, kind: Kind, name: str) -> frozenset[str]:
+        """The uids of the resources that have had this name and asked a provider for something."""
+        where = _of_name(namespace, kind, name)
+        return await asyncio.to_thread(
+            lambda: frozenset(str(each["jobId"]) for each in self._collection.find(where, {"jobId": True}))
+        )
 
     async def states(self) -> dict[str, int]:
         """How many purchases are in each state."""
@@ -143,6 +148,12 @@ class Ledger:
             if each.get("submittedAt") and each.get("units")
         ]
         return median(rates) if rates else None
+
+
+def _of_name(namespace: str, kind: Kind, name: str) -> Document:
+    """A range of `_id`, which every server serves from its index; "0" follows "/"."""
+    prefix = f"{namespace}/{kind}/{name}"
+    return {"_id": {"$gte": f"{prefix}/", "$lt": f"{prefix}0"}}
 
 
 def _purchase(document: Document) -> Purchase:

@@ -21,6 +21,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
+from contentgen_contract.names import Phase, Reason
 from contentgen_operator import money
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -30,6 +31,7 @@ REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 
 _OTHER = "other"
+_PHASES, _REASONS = frozenset(Phase), frozenset(Reason) | {""}
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 reconciles = Counter(
@@ -99,8 +101,9 @@ class Gauges(Collector):
     def note_resource(self, uid: str, kind: str, phase: str, reason: str) -> None:
         """A resource as the watch delivered it."""
         self.forget_resource(uid)
-        self._resources[uid] = (kind, phase, reason)
-        self._tally[kind, phase, reason] += 1
+        labels = (kind, _known(phase, _PHASES), _known(reason, _REASONS))
+        self._resources[uid] = labels
+        self._tally[labels] += 1
 
     def forget_resource(self, uid: str) -> None:
         """A resource was deleted."""
@@ -142,6 +145,11 @@ class Gauges(Collector):
             "When the desk's certificate ends.",
             self.certificate_expiry(),
         )
+
+
+def _known(word: str, words: frozenset[str]) -> str:
+    """A word of the operator's, else "other": a tenant may have written the status."""
+    return word if word in words else _OTHER
 
 
 gauges = Gauges()

@@ -23,6 +23,7 @@ from contentgen_operator.providers.base import RequestView
 from contentgen_operator.purchases import Purchase
 
 _FINAL = {Phase.COMPLETED.value: Condition.COMPLETE.value, Phase.FAILED.value: Condition.FAILED.value}
+_WORDS = 500  # characters of a Job's reason or message
 
 
 class ResourceRef(Value):
@@ -163,8 +164,8 @@ class JobView(Value):
             started_at=body["metadata"]["creationTimestamp"],
             finished=bool(ends),
             succeeded="Complete" in ends,
-            reason=end.get("reason", ""),
-            message=end.get("message", ""),
+            reason=end.get("reason", "")[:_WORDS],
+            message=end.get("message", "")[:_WORDS],
             ready=bool(status.get("ready")),
             suspended=(body.get("spec") or {}).get("suspend") is True,
         )

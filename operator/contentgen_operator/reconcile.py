@@ -7,6 +7,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
+from contentgen_contract.names import GROUP
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.cache import Body, Cache
@@ -30,6 +31,8 @@ _log = logging.getLogger(__name__)
 _STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
 _MALFORMED_SECONDS = 300.0
 _DELETION_PAUSE_SECONDS = 4.0
+_FORBIDDEN = 403
+_NO_FINALIZERS = '{"metadata": {"finalizers": null}}'
 
 
 class Reconciler:
@@ -42,7 +45,7 @@ class Reconciler:
         self._actor = actor
         self._policy = policy
         self._failures: dict[ResourceRef, int] = {}
-        self.queue: WakeUps[ResourceRef] = WakeUps(self._reconcile)
+        self.queue: WakeUps[ResourceRef] = WakeUps(self._reconcile, group=lambda ref: ref.namespace)
 
     async def wake(self, ref: ResourceRef, delay: float = 0) -> None:
         """Have a resource looked at."""
@@ -64,13 +67,23 @@ class Reconciler:
             return 0.1, "conflict"
         except API_ERRORS as error:
             again = self._pause(ref)
-            _log.warning("the API server: %s; again in %.0f s", explain(error), again, extra=ref.about)
+            advice = self._advice(ref, error)
+            _log.warning("the API server: %s; again in %.0f s%s", explain(error), again, advice, extra=ref.about)
             return again, "api_error"
         except Exception:  # noqa: BLE001 - whatever it is, it must not stop the resource for ever
             # A poisoned resource is looked at ever less often; its neighbours go on.
             again = self._pause(ref)
             _log.exception("reconcile failed; again in %.0f s", again, extra=ref.about)
             return again, "error"
+
+    def _advice(self, ref: ResourceRef, error: Exception) -> str:
+        """What helps where the operator may not release a deleted resource: its Role went with their namespace."""
+        body = self._cache.resource(ref) or {"metadata": {}}
+        if getattr(error, "status", None) != _FORBIDDEN or "deletionTimestamp" not in body["metadata"]:
+            return ""
+        what = f"{ref.kind.plural}.{GROUP}/{ref.name} --namespace {ref.namespace}"
+        command = f"kubectl patch {what} --type merge --patch '{_NO_FINALIZERS}'"
+        return f"; without rights it holds its namespace (docs/install.md#uninstall): {command}"
 
     async def _once(self, ref: ResourceRef) -> float | None:
         body = self._cache.resource(ref) or await self._fresh(ref)

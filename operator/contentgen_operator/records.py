@@ -4,7 +4,9 @@ The resource is the truth while it exists; the record outlives it.
 """
 
 import asyncio
+import itertools
 import logging
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,6 +14,7 @@ from pydantic import ValidationError
 from pymongo.collection import Collection
 
 from contentgen_contract import derived, indexes
+from contentgen_contract.base import Value
 from contentgen_contract.discard import Discard
 from contentgen_contract.models import model_of
 from contentgen_contract.names import Kind, Phase
@@ -25,6 +28,13 @@ from contentgen_operator.storage import Storage
 _log = logging.getLogger(__name__)
 Document = dict[str, Any]
 _DISCARDED = {"discard.uid": {"$gt": ""}}  # in this form an index serves it
+
+
+class Mark(Value):
+    """The record of a job whose files are to be deleted: its uid, and its namespace where the record has one."""
+
+    namespace: str
+    uid: str
 
 
 class Records:
@@ -80,7 +90,7 @@ class Records:
         await asyncio.to_thread(self._collection.update_one, unfinished, {"$set": {"status": "cancelled"}})
 
     async def mark_discarded(self, discard: Discard) -> None:
-        """Its files are to be deleted: what `to_discard` finds until `forget`, should it take more than one try."""
+        """Its files are to be deleted: what `marks` finds until `forget`, should it take more than one try."""
         await asyncio.to_thread(self._mark_discarded, discard)
 
     def _mark_discarded(self, discard: Discard) -> None:
@@ -91,29 +101,29 @@ class Records:
         if earlier:
             self._collection.update_many({"jobId": {"$in": earlier}}, change)
 
-    async def to_discard(self) -> list[Discard]:
-        """What is marked."""
-        return await asyncio.to_thread(self._to_discard)
+    async def marks(self, most: int, known: Callable[[Mark], bool] = lambda _: False) -> list[Mark]:
+        """Up to `most` marks that are not known yet, of each namespace in turn."""
+        return await asyncio.to_thread(self._marks, most, known)
 
-    def _to_discard(self) -> list[Discard]:
-        marks = [mark for each in self._collection.find(_DISCARDED) if (mark := _mark(each)) is not None]
-        return list({mark.uid: mark for mark in marks}.values())
+    def _marks(self, most: int, known: Callable[[Mark], bool]) -> list[Mark]:
+        lines: dict[str, dict[Mark, None]] = {}
+        for each in self._collection.find(_DISCARDED, {"_id": False, "namespace": True, "discard.uid": True}):
+            mark = Mark(namespace=str(each.get("namespace") or ""), uid=str(each["discard"]["uid"]))
+            line = lines.setdefault(mark.namespace, {})
+            if len(line) < most and not known(mark):
+                line[mark] = None
+        turns = itertools.chain.from_iterable(itertools.zip_longest(*lines.values()))
+        return [mark for mark in turns if mark is not None][:most]
+
+    async def discard_of(self, mark: Mark) -> Discard | None:
+        """What is to be deleted for a mark; None where it is done. Raises ValidationError for an unreadable one."""
+        found = await asyncio.to_thread(self._collection.find_one, {"discard.uid": mark.uid}, {"discard": True})
+        return Discard.model_validate(found["discard"]) if found is not None else None
 
     async def forget(self, discard: Discard) -> None:
         """Delete the records."""
         mine = {"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}}
         await asyncio.to_thread(self._collection.delete_many, mine)
-
-
-def _mark(document: Document) -> Discard | None:
-    """The operator is not the only one who marks: one mark that can't be read holds nobody else's files up."""
-    try:
-        return Discard.model_validate(document["discard"])
-    except ValidationError as error:
-        _log.warning(
-            "a mark of deletion can't be read: %s", error.errors()[0]["msg"], extra={"jobId": document["jobId"]}
-        )
-        return None
 
 
 def _adopted_from(resource: Resource, status: ResourceStatus) -> list[str]:

@@ -65,6 +65,13 @@ class Leftovers(Value):
     stale: tuple[tuple[str, str], ...] = ()
 
 
+class DeletedPage(Value):
+    """Versions and delete markers that one request deleted, and whether there are more under the prefix."""
+
+    count: int
+    more: bool
+
+
 class Storage:
     """One bucket. URLs for workers are signed for `endpoint`, those for providers and people for `public_endpoint`."""
 
@@ -289,17 +296,21 @@ class Storage:
             size += len(chunk)
         return Stored(size_bytes=size, sha256=digest.hexdigest())
 
-    async def delete_prefix(self, owner: Owner, prefix: str) -> None:
-        """Delete everything under a prefix, with all its versions and delete markers. Raises NotOwned."""
+    async def delete_prefix(self, owner: Owner, prefix: str, most: int = _MOST_DELETED) -> DeletedPage:
+        """Delete up to `most` (1000 at most) versions and delete markers under a prefix: two requests.
+
+        Raises NotOwned, and NotDeleted where the store kept one of them.
+        """
         if not prefix.endswith("/"):  # `…/job` would take `…/job-of-another/` with it
             raise NotOwned(prefix)
-        await asyncio.to_thread(self._delete_prefix, owned(owner, prefix))
+        return await asyncio.to_thread(self._delete_page, owned(owner, prefix), min(most, _MOST_DELETED))
 
-    def _delete_prefix(self, prefix: str) -> None:
-        for page in self._client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix):
-            listed = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-            if listed:
-                self._delete([(each["Key"], each["VersionId"]) for each in listed])
+    def _delete_page(self, prefix: str, most: int) -> DeletedPage:
+        page = self._client.list_object_versions(Bucket=self.bucket, Prefix=prefix, MaxKeys=most)
+        listed = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+        if listed:
+            self._delete([(each["Key"], each["VersionId"]) for each in listed])
+        return DeletedPage(count=len(listed), more=page.get("IsTruncated", False))
 
     def _delete(self, versions: Sequence[tuple[str, str]]) -> None:
         doomed: list[ObjectIdentifierTypeDef] = [{"Key": key, "VersionId": version} for key, version in versions]

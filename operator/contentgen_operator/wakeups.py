@@ -2,39 +2,46 @@
 
 import asyncio
 import contextlib
-import heapq
-import itertools
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
+
+from contentgen_operator.fair_queue import FairQueue
 
 K = TypeVar("K", bound=Hashable)
 _log = logging.getLogger(__name__)
 
 
 class WakeUps(Generic[K]):
-    """Runs `work(key)` for each key that is due; a key woken while it is worked on runs once more afterwards."""
+    """Runs `work(key)` for each key that is due; a key woken while it is worked on runs once more afterwards.
 
-    def __init__(self, work: Callable[[K], Awaitable[None]], workers: int = 24) -> None:
+    Keys of different groups (namespaces) take turns, see `fair_queue.py`.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[K], Awaitable[None]],
+        workers: int = 24,
+        group: Callable[[K], Hashable] = lambda _: None,
+    ) -> None:
         self._work = work
         self._workers = workers
-        self._due: dict[K, float] = {}
-        self._heap: list[tuple[float, int, K]] = []
-        self._order = itertools.count()
-        self._busy: set[K] = set()
+        self._queue: FairQueue[K] = FairQueue(workers, group)
         self._changed = asyncio.Condition()
         self._draining = False
         self._finished_at = time.monotonic()
 
     def __len__(self) -> int:
-        return len(self._due)
+        return len(self._queue)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._queue
 
     @property
     def oldest_due_seconds(self) -> float:
         """For how long the oldest work has been due; 0 where none is."""
-        return max(time.monotonic() - min(self._due.values(), default=math.inf), 0.0)
+        return max(time.monotonic() - self._queue.first_due, 0.0)
 
     @property
     def idle_seconds(self) -> float:
@@ -43,13 +50,9 @@ class WakeUps(Generic[K]):
 
     async def wake(self, key: K, delay: float = 0) -> None:
         """Have `key` worked on in `delay` seconds, or earlier where that is already asked for."""
-        at = time.monotonic() + max(delay, 0)
         async with self._changed:
-            if key in self._due and self._due[key] <= at:
-                return
-            self._due[key] = at
-            heapq.heappush(self._heap, (at, next(self._order), key))
-            self._changed.notify_all()
+            if self._queue.put(key, time.monotonic() + max(delay, 0)):
+                self._changed.notify_all()
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -63,7 +66,7 @@ class WakeUps(Generic[K]):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds), self._changed:
                 self._changed.notify_all()
-                await self._changed.wait_for(lambda: not self._busy)
+                await self._changed.wait_for(lambda: not self._queue.taken)
 
     async def _worker(self) -> None:
         while not self._draining:
@@ -75,42 +78,22 @@ class WakeUps(Generic[K]):
             finally:
                 self._finished_at = time.monotonic()
                 async with self._changed:
-                    self._busy.discard(key)
+                    self._queue.done(key)
                     self._changed.notify_all()
 
     async def _next(self) -> K:
         async with self._changed:
             while True:
-                key, wait = self._pick()
+                key = None if self._draining else self._queue.take(time.monotonic())
                 if key is not None:
-                    self._busy.add(key)
                     return key
                 try:
-                    async with asyncio.timeout(wait):
+                    async with asyncio.timeout(self._seconds_left()):
                         await self._changed.wait()
                 except TimeoutError:
                     continue
 
-    def _pick(self) -> tuple[K | None, float | None]:
-        """A key that is due and not busy, else how long there is none (None: until something changes)."""
-        if self._draining:
-            return None, None
-        now = time.monotonic()
-        held: list[tuple[float, int, K]] = []
-        try:
-            while self._heap:
-                at, _, key = self._heap[0]
-                if self._due.get(key) != at:  # an entry that an earlier wake-up replaced
-                    heapq.heappop(self._heap)
-                elif at > now:
-                    return None, at - now
-                elif key in self._busy:
-                    held.append(heapq.heappop(self._heap))
-                else:
-                    heapq.heappop(self._heap)
-                    del self._due[key]
-                    return key, None
-            return None, None
-        finally:
-            for entry in held:
-                heapq.heappush(self._heap, entry)
+    def _seconds_left(self) -> float | None:
+        """Seconds until the next key becomes due; None: until something changes."""
+        at = None if self._draining else self._queue.next_time
+        return None if at is None else max(at - time.monotonic(), 0)

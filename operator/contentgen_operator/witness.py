@@ -5,7 +5,7 @@ records are written by the operator alone.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from pydantic import ValidationError
 
@@ -17,7 +17,7 @@ from contentgen_contract.status import RunStatus, VersionStatus
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import Resource
 from contentgen_operator.orders import Assignment
-from contentgen_operator.purchases import Purchase, PurchaseState
+from contentgen_operator.purchases import Purchase
 from contentgen_operator.records import Records
 from contentgen_operator.runs import admitted_user, ended, frozen_spec, owner, purchase_key
 
@@ -40,7 +40,7 @@ class Witness:
         if not _names_other_jobs(resource):
             return resource
         ref = resource.ref
-        return with_owned_versions(resource, await self._ledger.purchases(ref.namespace, ref.kind, ref.name))
+        return with_owned_versions(resource, await self._ledger.job_ids(ref.namespace, ref.kind, ref.name))
 
     async def assignment(self, assignment: Assignment) -> Assignment:
         """A worker's assignment with its run verified."""
@@ -49,8 +49,8 @@ class Witness:
 
     async def models(self, namespace: str, name: str) -> Owner:
         """The files that the ledger lists as collected for a LoraTraining."""
-        bought = await self._ledger.purchases(namespace, Kind.LORA_TRAINING, name)
-        outputs = [each.outputs for each in bought if each.state is PurchaseState.COLLECTED and each.outputs]
+        bought = await self._ledger.collected(namespace, Kind.LORA_TRAINING, name)
+        outputs = [each.outputs for each in bought if each.outputs]
         return Owner(keys=frozenset(str(file.get("key")) for each in outputs for file in each.get("files") or ()))
 
     async def _run(self, resource: Resource, run: RunStatus) -> RunStatus:
@@ -86,12 +86,12 @@ class Witness:
         return await self._records.user(uid) == user
 
 
-def with_owned_versions(resource: Resource, purchases: Sequence[Purchase]) -> Resource:
-    """The resource without the files, in its versions, of jobs that never bought anything under its name.
+def with_owned_versions(resource: Resource, buyers: Iterable[str]) -> Resource:
+    """The resource without the files, in its versions, of jobs that are not among the `buyers` under its name.
 
     A version keeps its number, for numbers are not used again.
     """
-    jobs = {resource.ref.uid, *(each.job_id for each in purchases)}
+    jobs = {resource.ref.uid, *buyers}
     versions = tuple(_owned(resource, each, jobs) for each in resource.status.versions)
     return resource.model_copy(update={"status": resource.status.model_copy(update={"versions": versions})})
 

@@ -77,4 +77,4 @@ async def test_a_deleted_job_is_marked_for_the_janitor(world: ClusterWorld) -> N
         assert (await ann.get(f"/api/jobs/{job}")).status_code == 404
         assert (await ann.get("/api/jobs")).json()["total"] == 0
     storage: Any = None
-    assert [each.uid for each in await Records(world.database["jobs"], storage).to_discard()] == [job]
+    assert [each.uid for each in await Records(world.database["jobs"], storage).marks(10)] == [job]

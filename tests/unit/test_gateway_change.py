@@ -227,7 +227,10 @@ async def test_a_resource_that_is_gone_leaves_the_mark_that_the_operators_janito
     assert (await delete(world, job)).status_code == 202
     assert world.api.written == [], "the later one of the same name is nobody's business"
     storage: Any = None
-    (left,) = await Records(world.database["jobs"], storage).to_discard()
+    records = Records(world.database["jobs"], storage)
+    (mark,) = await records.marks(10)
+    left = await records.discard_of(mark)
+    assert left is not None
     assert (left.uid, left.job_ids) == (job, (job,))
     assert set(left.prefixes) == {
         f"{top}/{user}/{job}/" for top in ("loras", "datasets") for user in ("user-1", "red")

@@ -17,7 +17,7 @@ from contentgen_contract.names import Kind
 from contentgen_gateway import collection_store, shares, tallies, transcript_index
 from contentgen_gateway.queries import Scope, counting, listing
 from contentgen_gateway.tallies import By
-from contentgen_operator.records import Records
+from contentgen_operator.records import Mark, Records
 from contentgen_simulation.bucket import Bucket
 from contentgen_simulation.gateway import GatewayWorld
 from contentgen_simulation.questions import CHANGES, EVERYTHING, PATHS, SCOPES, WANTED
@@ -174,6 +174,7 @@ async def test_all_that_the_index_of_transcripts_asks(asked: Asked) -> None:
 
 async def test_what_the_operator_looks_for(asked: Asked) -> None:
     """Its janitor, each time it looks around."""
-    world = GatewayWorld()
-    assert await Records(world.database["jobs"], storage=None).to_discard() == []  # type: ignore[arg-type]  # none is used
+    records = Records(GatewayWorld().database["jobs"], storage=None)  # type: ignore[arg-type]  # none is used
+    assert await records.marks(10) == []
+    assert await records.discard_of(Mark(namespace="red", uid="u")) is None
     check(asked)

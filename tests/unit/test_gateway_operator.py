@@ -179,9 +179,7 @@ async def test_deleted_after_its_resource_the_janitor_leaves_nothing(both: Both)
     await world.until_gone(LORA)
     assert world.storage.objects != {}
     assert (await both.ask("DELETE", f"/api/jobs/{UID}")).status_code == 202
-    janitor = world.process._actor._janitor
-    for each in await janitor._records.to_discard():
-        await janitor.discard(each)
+    await world.sweep()
     assert (world.storage.objects, world.database["jobs"].count_documents({})) == ({}, 0)
     world.kube.apply(LORA, copy.deepcopy(SPECS[LORA]), uid="another-uid")
     assert (await world.finish(LORA)).reason == "OutputsDeleted", "and nothing is bought again by itself"
@@ -194,7 +192,9 @@ async def test_a_mark_that_cannot_be_read_holds_nobody_up(both: Both) -> None:
     await world.until_gone(LORA)
     world.database["jobs"].insert_one({"jobId": "odd", "discard": {"uid": "odd", "prefixes": 7}})
     await both.ask("DELETE", f"/api/jobs/{UID}")
-    assert [each.uid for each in await world.process._actor._janitor._records.to_discard()] == [UID]
+    assert set(await world.marks()) == {"odd", UID}
+    await world.sweep()
+    assert (world.storage.objects, await world.marks()) == ({}, ["odd"])
 
 
 async def test_deleted_before_the_operator_has_seen_it_nothing_is_left(both: Both) -> None:

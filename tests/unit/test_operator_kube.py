@@ -128,8 +128,8 @@ async def test_what_a_job_is_asked_for_beside_itself(api: tuple[Api, Kube]) -> N
     assert asked == [
         ("POST", {"dryRun": "All"}, "contentgen"),
         ("GET", {"labelSelector": "batch.kubernetes.io/job-name=job", "limit": "10"}, "contentgen"),
-        ("GET", {"fieldSelector": "involvedObject.uid=u,reason=FailedCreate", "limit": "500"}, "contentgen"),
-        ("GET", {"limit": "500"}, "contentgen"),
+        ("GET", {"fieldSelector": "involvedObject.uid=u,reason=FailedCreate", "limit": "10"}, "contentgen"),
+        ("GET", {"limit": "10"}, "contentgen"),
     ]
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.status import RunStatus, VersionStatus
 from contentgen_operator.purchases import PurchaseState
+from contentgen_operator.storage import DeletedPage
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
@@ -245,9 +246,7 @@ async def test_a_mark_of_deletion_deletes_no_other_jobs_folder(monkeypatch: pyte
     prefixes = ["", "transcripts/", f"transcripts/ns/{UID}", f"transcripts/victim/{VICTIM}/", f"runs/{VICTIM}/", own]
     mark = {"uid": UID, "prefixes": prefixes, "job_ids": [UID]}
     world.database["jobs"].insert_one({"jobId": UID, "discard": mark})
-    janitor = world.process._actor._janitor
-    for each in await janitor._records.to_discard():
-        await janitor.discard(each)
+    await world.sweep()
     assert what_is_the_victims(world) == before
     assert [key for key in world.storage.objects if UID in key] == [f"transcripts/ns/{UID}-2/a"]
 
@@ -262,11 +261,11 @@ async def test_a_deletion_that_is_tried_again_still_knows_what_was_adopted(monke
     await world.finish(IMAGES)
     delete, tries = world.storage.delete_prefix, list[str]()
 
-    async def away_at_first(owner: Any, prefix: str) -> None:
+    async def away_at_first(owner: Any, prefix: str, most: int) -> DeletedPage:
         tries.append(prefix)
         if len(tries) == 1:
             raise EndpointConnectionError(endpoint_url="http://s3")
-        await delete(owner, prefix)
+        return await delete(owner, prefix, most)
 
     monkeypatch.setattr(world.storage, "delete_prefix", away_at_first)
     await world.until_gone(IMAGES)

@@ -13,7 +13,7 @@ from contentgen_contract.record import status_word
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_contract.status import OutputFile, ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator.observed import Resource
-from contentgen_operator.records import Records
+from contentgen_operator.records import Mark, Records
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 BASE = "https://content-generation-assets.s3.amazonaws.com"
@@ -303,11 +303,25 @@ async def test_what_is_to_be_discarded_is_remembered_until_it_is_done() -> None:
     collection, records = collection_and_records()
     discard = Discard(uid="abc", prefixes=("a/",), job_ids=("abc",))
     await records.write(*case(Kind.TRANSCRIPTION))
-    assert await records.to_discard() == []
+    mark = Mark(namespace="ns", uid="abc")
+    assert (await records.marks(10), await records.discard_of(mark)) == ([], None)
     await records.mark_discarded(discard)
-    assert await records.to_discard() == [discard]
+    assert (await records.marks(10), await records.discard_of(mark)) == ([mark], discard)
     await records.forget(discard)
-    assert (await records.to_discard(), collection.count_documents({})) == ([], 0)
+    assert (await records.marks(10), collection.count_documents({})) == ([], 0)
+
+
+async def test_marks_of_each_namespace_come_in_turn_and_in_a_bounded_number() -> None:
+    collection, records = collection_and_records()
+    for namespace, count in (("crowd", 50), ("pair", 2), ("single", 1)):
+        for number in range(count):
+            uid = f"{namespace}-{number}"
+            collection.insert_one({"jobId": uid, "namespace": namespace})
+            await records.mark_discarded(Discard(uid=uid, prefixes=(), job_ids=(uid,)))
+    first = await records.marks(5)
+    assert [each.namespace for each in first] == ["crowd", "pair", "single", "crowd", "pair"]
+    more = await records.marks(5, first.__contains__)
+    assert [each.uid for each in more] == [f"crowd-{number}" for number in range(2, 7)]
 
 
 async def test_the_records_of_those_whose_files_it_took_over_go_too() -> None:
@@ -317,7 +331,8 @@ async def test_the_records_of_those_whose_files_it_took_over_go_too() -> None:
     discard = Discard(uid="abc", prefixes=("a/",), job_ids=("abc", "older"))
     await records.mark_discarded(discard)
     marked = {each["jobId"] for each in collection.find({"discard.uid": "abc"})}
-    assert (marked, await records.to_discard()) == ({"abc", "older"}, [discard])
+    assert marked == {"abc", "older"}
+    assert await records.discard_of(Mark(namespace="", uid="abc")) == discard
     await records.forget(discard)
     assert [each["jobId"] for each in collection.find()] == ["another"]
 

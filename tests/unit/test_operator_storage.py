@@ -186,3 +186,14 @@ async def test_a_document_is_stored(storage: Storage) -> None:
     assert (await storage.stored(OWNER, "runs/", ["p.json"]))["p.json"].size_bytes == len(
         b'{"text": "gr\\u00fcezi", "n": null}'
     )
+
+
+async def test_one_call_deletes_a_bounded_number_of_versions(storage: Storage) -> None:
+    for number in range(7):
+        put(f"p/{number}", b"x")
+    s3().delete_object(Bucket="assets", Key="p/0")  # a delete marker
+    asked: list[str] = []
+    storage._client.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
+    pages = [await storage.delete_prefix(OWNER, "p/", 5) for _ in range(3)]
+    assert [(page.count, page.more) for page in pages] == [(5, True), (3, False), (0, False)]
+    assert asked == ["ListObjectVersions", "DeleteObjects"] * 2 + ["ListObjectVersions"]

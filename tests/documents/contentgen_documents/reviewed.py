@@ -192,6 +192,7 @@ STAND_INS = (
     StandIn("create namespace contentgen", "create namespace contentgen --dry-run=client", "it is there already"),
     StandIn("create secret generic", "create secret generic --dry-run=client", "it may be there already"),
     StandIn("patch secret", "patch --dry-run=server secret", _UNCHANGED),
+    StandIn("kubectl patch --namespace", "kubectl patch --dry-run=server --namespace", _UNCHANGED),
     StandIn("kubectl delete", "kubectl delete --dry-run=server", _UNCHANGED),
     StandIn("scale deploy/contentgen", "scale --dry-run=server deploy/contentgen", _UNCHANGED),
 )

@@ -39,6 +39,7 @@ from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
+from contentgen_operator.storage import DeletedPage
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict
@@ -234,12 +235,16 @@ class MemoryStorage:
         there = {name: self.objects.get(owned(owner, prefix + name)) for name in names}
         return {name: found for name, found in there.items() if isinstance(found, Stored)}
 
-    async def delete_prefix(self, owner: Owner, prefix: str) -> None:
+    async def delete_prefix(self, owner: Owner, prefix: str, most: int = 1000) -> DeletedPage:
+        checked = owned(owner, prefix)
+        found = [each for each in self.objects if each.startswith(checked)]
+
         async def write() -> None:
-            for key in [each for each in self.objects if each.startswith(owned(owner, prefix))]:
-                del self.objects[key]
+            for key in found[:most]:
+                self.objects.pop(key, None)
 
         await self._writes("delete", write)
+        return DeletedPage(count=len(found[:most]), more=len(found) > most)
 
     async def put_answer(self, store: StoredAnswer) -> None:
         async def write() -> None:
@@ -424,6 +429,16 @@ class World:
 
     def status(self, kind: Kind, name: str = "it") -> ResourceStatus:
         return ResourceStatus.model_validate(self.kube.resources[kind, name]["status"])
+
+    async def sweep(self) -> None:
+        """The janitor's next slice of each mark."""
+        janitor = self.process._actor._janitor
+        for mark in await janitor._records.marks(1000):
+            await janitor.work(mark)
+
+    async def marks(self) -> list[str]:
+        """The uids of jobs whose files are still to be deleted."""
+        return [mark.uid for mark in await self.process._actor._janitor._records.marks(1000)]
 
     def there(self, kind: Kind, name: str = "it") -> bool:
         return (kind, name) in self.kube.resources

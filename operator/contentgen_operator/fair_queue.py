@@ -1,0 +1,115 @@
+"""Round-robin queue of keys with due times, and a limit on what one group of keys holds at a time. Pure: the caller
+gives the time, in seconds.
+"""
+
+import heapq
+import itertools
+import math
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+_STALE = 64  # heap entries that a wake-up to an earlier time replaced, kept before the heap is rebuilt
+
+
+class FairQueue(Generic[K]):
+    """Groups take turns; keys of one group come in the order of their times.
+
+    `places` is how many keys may be taken at a time. One group holds at most half of them while another waits, and
+    never quite all of them, so that the next group need not wait for a place. A key that is put while it is taken
+    waits for `done`.
+    """
+
+    def __init__(self, places: int, group: Callable[[K], Hashable]) -> None:
+        self._group = group
+        self._places = places
+        self._share = (places + 1) // 2
+        self._most = max(places - max(places // 6, 1), 1)
+        self._due: dict[K, float] = {}
+        self._later: list[tuple[float, int, K]] = []
+        self._order = itertools.count()
+        self._waiting: set[K] = set()  # due and not taken, or due again and still taken
+        self._lines: OrderedDict[Hashable, deque[K]] = OrderedDict()
+        self._taken: set[K] = set()
+        self._held: Counter[Hashable] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._due or key in self._taken
+
+    @property
+    def taken(self) -> frozenset[K]:
+        """Keys that were taken and are not done."""
+        return frozenset(self._taken)
+
+    @property
+    def first_due(self) -> float:
+        """The earliest time; infinity where the queue is empty."""
+        return min(self._due.values(), default=math.inf)
+
+    @property
+    def next_time(self) -> float | None:
+        """When the next key becomes due after those that `take` has seen; None where there is none."""
+        return self._later[0][0] if self._later else None
+
+    def put(self, key: K, at: float) -> bool:
+        """Have a key taken at a time; False where it is due earlier already."""
+        if key in self._waiting or self._due.get(key, math.inf) <= at:
+            return False
+        self._due[key] = at
+        heapq.heappush(self._later, (at, next(self._order), key))
+        if len(self._later) > 2 * len(self._due) + _STALE:
+            self._later = [entry for entry in self._later if self._is_current(entry)]
+            heapq.heapify(self._later)
+        return True
+
+    def take(self, now: float) -> K | None:
+        """The next key that is due, or None: until a key becomes due or is done."""
+        self._line_up_due(now)
+        if len(self._taken) >= self._places:
+            return None
+        limit = self._share if len(self._lines) > 1 else self._most
+        for group, line in self._lines.items():
+            if self._held[group] < limit:
+                return self._take_first(group, line)
+        return None
+
+    def _take_first(self, group: Hashable, line: deque[K]) -> K:
+        key = line.popleft()
+        if line:
+            self._lines.move_to_end(group)
+        else:
+            del self._lines[group]
+        del self._due[key]
+        self._waiting.discard(key)
+        self._taken.add(key)
+        self._held[group] += 1
+        return key
+
+    def done(self, key: K) -> None:
+        """Free the place of a key that was taken."""
+        group = self._group(key)
+        self._taken.discard(key)
+        self._held[group] -= 1
+        if not self._held[group]:
+            del self._held[group]
+        if key in self._waiting:
+            self._line_up(key)
+
+    def _line_up_due(self, now: float) -> None:
+        while self._later and (self._later[0][0] <= now or not self._is_current(self._later[0])):
+            entry = heapq.heappop(self._later)
+            if self._is_current(entry):
+                self._waiting.add(entry[2])
+                if entry[2] not in self._taken:
+                    self._line_up(entry[2])
+
+    def _line_up(self, key: K) -> None:
+        self._lines.setdefault(self._group(key), deque()).append(key)
+
+    def _is_current(self, entry: tuple[float, int, K]) -> bool:
+        at, _, key = entry
+        return self._due.get(key) == at and key not in self._waiting
