@@ -118,7 +118,7 @@ async def _pictures(parts: Parts, scope: Scope, wanted: Wanted) -> int:
     if scope.nothing:
         return 0
     rows = await parts.records.tally(tallies.of_jobs(scope, wanted, None))
-    return int(rows[0]["pictures"]) if rows else 0
+    return tallies.whole(rows[0]["pictures"]) if rows else 0
 
 
 @short.get("/transcripts")
