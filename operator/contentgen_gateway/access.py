@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 
 from contentgen_contract.api_paths import ACCESS_REVIEWS
@@ -11,7 +11,7 @@ from contentgen_gateway.callers import Caller
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import KubeApi
 
-_REMEMBERED_SECONDS = 15.0
+REMEMBERED_SECONDS = 15.0
 _REMEMBERED = 65536
 _AT_ONCE = 16
 AT_ONCE_OF_ONE = 8
@@ -40,9 +40,12 @@ class Verb(StrEnum):
 class Access:
     """SubjectAccessReviews, remembered for some seconds: a right that is taken away is gone then."""
 
-    def __init__(self, kube: KubeApi, *, open_to_all: bool = False) -> None:
+    def __init__(
+        self, kube: KubeApi, *, open_to_all: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._kube = kube
         self._open = open_to_all
+        self._clock = clock
         self._known: dict[_Asked, tuple[float, bool]] = {}
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
@@ -60,14 +63,15 @@ class Access:
         if self._open:
             return True
         known = self._known.get(asked)
-        if known is not None and time.monotonic() - known[0] < _REMEMBERED_SECONDS:
+        if known is not None and self._clock() - known[0] < REMEMBERED_SECONDS:
             return known[1]
         async with self._asking:
+            asked_at = self._clock()
             answer = await self._kube.request("POST", ACCESS_REVIEWS, body=_review(*asked))
         allowed = bool((answer.get("status") or {}).get("allowed"))
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        self._known[asked] = (time.monotonic(), allowed)
+        self._known[asked] = (asked_at, allowed)
         return allowed
 
     async def which(self, caller: Caller, verb: Verb, namespaces: Iterable[str]) -> dict[str, frozenset[Kind]]:
