@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.access import REMEMBERED_SECONDS, Access
@@ -86,7 +87,7 @@ async def test_without_an_answer_nothing_that_was_remembered_is_allowed(world: C
     assert await codes(world, job) == [200] * 4
 
     async def away(*_: object) -> Any:
-        raise ConnectionError("the API server is away")
+        raise ApiException(status=503)
 
     world.api.call = away  # type: ignore[method-assign]
     clock.now += REMEMBERED_SECONDS
