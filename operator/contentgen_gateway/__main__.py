@@ -11,7 +11,7 @@ from contentgen_gateway.app import create_app
 from contentgen_gateway.callers import Callers
 from contentgen_gateway.collection_store import Collections
 from contentgen_gateway.files import Files
-from contentgen_gateway.health import metrics_app
+from contentgen_gateway.health import probes_app
 from contentgen_gateway.indexer import Indexer
 from contentgen_gateway.live import Live
 from contentgen_gateway.parts import Parts
@@ -49,7 +49,7 @@ async def _run(settings: Settings) -> None:
             trusted=settings.gateway_trusted_proxies,
             request_seconds=settings.gateway_request_seconds,
         )
-        scraped = plain_server(metrics_app(), settings.gateway_metrics_port)
+        scraped = plain_server(probes_app(parts), settings.gateway_metrics_port)
         stop = partial(setattr, server, "should_exit", True)
         # What can't go on by itself ends the process: Kubernetes starts another one.
         async with asyncio.TaskGroup() as tasks:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from contentgen_gateway.outputs import picture_name, versions_of
 from contentgen_gateway.records import Record
-from contentgen_gateway.schemas import Body
+from contentgen_gateway.schemas import Body, Incomplete
 
 Shown = Callable[[object], str | None]
 """An address of a record as one that can be fetched; None where there is none to give."""
@@ -38,6 +38,7 @@ class LoraList(Body):
     total: int
     loras: list[Lora]
     next_cursor: str | None = None
+    incomplete: Incomplete = False
 
 
 class Picture(Body):
@@ -62,6 +63,7 @@ class PictureList(Body):
     total: int = Field(description="How many pictures there are on all pages.")
     images: list[Picture]
     next_cursor: str | None = None
+    incomplete: Incomplete = False
 
 
 class Transcript(Body):
@@ -83,6 +85,7 @@ class TranscriptList(Body):
     total: int
     transcripts: list[Transcript]
     next_cursor: str | None = None
+    incomplete: Incomplete = False
 
 
 def lora(record: Record, shown: Shown) -> Lora:

@@ -92,7 +92,7 @@ async def list_loras(caller: Calling, parts: Using, listed: Annotated[LoraListin
     scope, wanted = await asked(caller, parts, listed, Kind.LORA_TRAINING)
     records, total, following = await page(parts, scope, wanted)
     loras = await asyncio.to_thread(lambda: [asset_shapes.lora(each, parts.files.shown) for each in records])
-    return LoraList(total=total, loras=loras, next_cursor=following)
+    return LoraList(total=total, loras=loras, next_cursor=following, incomplete=scope.incomplete)
 
 
 @short.get("/images")
@@ -102,7 +102,12 @@ async def list_images(caller: Calling, parts: Using, listed: Annotated[PictureLi
     scope, wanted = await asked(caller, parts, listed, Kind.IMAGE_GENERATION)
     records, _, following = await page(parts, scope, wanted)
     total = await _pictures(parts, scope, wanted)
-    return PictureList(total=total, images=await asyncio.to_thread(_shown, parts, records), next_cursor=following)
+    return PictureList(
+        total=total,
+        images=await asyncio.to_thread(_shown, parts, records),
+        next_cursor=following,
+        incomplete=scope.incomplete,
+    )
 
 
 def _shown(parts: Parts, records: list[Record]) -> list[asset_shapes.Picture]:
@@ -113,7 +118,7 @@ async def _pictures(parts: Parts, scope: Scope, wanted: Wanted) -> int:
     if scope.nothing:
         return 0
     rows = await parts.records.tally(tallies.of_jobs(scope, wanted, None))
-    return int(rows[0]["pictures"]) if rows else 0
+    return tallies.whole(rows[0]["pictures"]) if rows else 0
 
 
 @short.get("/transcripts")
@@ -125,7 +130,7 @@ async def list_transcripts(
     scope, wanted = await asked(caller, parts, listed, Kind.TRANSCRIPTION)
     records, total, following = await page(parts, scope, wanted)
     found = await asyncio.to_thread(lambda: [asset_shapes.transcript(each, parts.files.shown) for each in records])
-    return TranscriptList(total=total, transcripts=found, next_cursor=following)
+    return TranscriptList(total=total, transcripts=found, next_cursor=following, incomplete=scope.incomplete)
 
 
 @router.get("/search")
@@ -134,7 +139,7 @@ async def search_assets(caller: Calling, parts: Using, listed: Annotated[SearchL
     wanted = listed.wanted()
     scope = await parts.sight.scope(caller, listed.namespace, listed.user_id, public=listed.public)
     records, total, following = await page(parts, scope, wanted)
-    return JobList(jobs=await shown(parts, records), total=total, next_cursor=following)
+    return JobList(jobs=await shown(parts, records), total=total, next_cursor=following, incomplete=scope.incomplete)
 
 
 async def asked(caller: Caller, parts: Parts, listed: Paging, kind: Kind) -> tuple[Scope, Wanted]:

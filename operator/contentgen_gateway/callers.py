@@ -19,6 +19,7 @@ _REMEMBERED_SECONDS = 60.0
 _REMEMBERED = 4096
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _SERVICE_ACCOUNT = "system:serviceaccount:"
+_SERVICE_ACCOUNTS = "system:serviceaccounts:"  # the group that Kubernetes puts them in, by namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,13 @@ class Caller:
     def home(self) -> str | None:
         """The namespace of a service account."""
         return self.name.split(":")[2] if self.name.startswith(_SERVICE_ACCOUNT) else None
+
+    @property
+    def counted_as(self) -> str:
+        """The name that limits count by: one for all service accounts of a namespace, of which a tenant can make any
+        number.
+        """
+        return f"{_SERVICE_ACCOUNTS}{self.home}" if self.home is not None else self.name
 
 
 ANYBODY = Caller("anybody")

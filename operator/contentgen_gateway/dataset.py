@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from contentgen_contract import keys
 from contentgen_contract.names import Kind, Stage
+from contentgen_contract.ownership import Owner
 from contentgen_gateway import outputs
 from contentgen_gateway.lora import training
 from contentgen_gateway.parts import Calling, Parts, Using
@@ -22,6 +23,7 @@ from contentgen_gateway.problems import RESPONSES, Problem
 from contentgen_gateway.queries import MOST
 from contentgen_gateway.records import Record
 from contentgen_gateway.schemas import Body, Name, Parameters
+from contentgen_gateway.verification import owned_key, owner_of
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"], responses=RESPONSES)
 _LARGEST = 32 * 2**20  # bytes of a dataset.json
@@ -105,11 +107,13 @@ class Window(Parameters):
 async def get_dataset(caller: Calling, parts: Using, job_id: Name, window: Annotated[Window, Query()]) -> Dataset:
     """The training set of a LoRA, as soon as it is prepared."""
     record = await training(caller, parts, job_id)
+    owner = owner_of(record, parts.files.key_of)
     for number, folder in _folders(parts, record, window.version):
-        text = await parts.files.read(folder + "dataset.json", _LARGEST)
+        key = owned_key(owner, folder + "dataset.json")
+        text = await parts.files.read(key, _LARGEST) if key is not None else None
         if text is not None:
             index = await asyncio.to_thread(read_index, text)
-            return await asyncio.to_thread(_page, (job_id, number), index, window, partial(_url, parts, folder))
+            return await asyncio.to_thread(_page, (job_id, number), index, window, partial(_url, parts, owner, folder))
     raise Problem(404, f"job {job_id!r} has no dataset: it is not prepared yet, could not be, or is deleted")
 
 
@@ -127,8 +131,11 @@ def _folders(parts: Parts, record: Record, wanted: int | None) -> Iterator[tuple
             yield number, folder
 
 
-def _url(parts: Parts, folder: str, name: str) -> str:
-    return parts.files.signed(folder + name)
+def _url(parts: Parts, owner: Owner, folder: str, name: str) -> str:
+    key = owned_key(owner, folder + name)
+    if key is None:
+        raise Problem(404, "there is no dataset that can be shown: dataset.json names files that are none of it")
+    return parts.files.signed(key)
 
 
 def _page(whose: tuple[str, int], index: Index, window: Window, url: Callable[[str], str]) -> Dataset:

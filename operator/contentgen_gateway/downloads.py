@@ -17,6 +17,7 @@ from contentgen_gateway.records import Record
 from contentgen_gateway.schemas import Body, Name, Parameters
 from contentgen_gateway.sight import KINDS
 from contentgen_gateway.uses import users_of, visible
+from contentgen_gateway.verification import OwnedKey, owned_key, owner_of
 
 router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONSES)
 GB = 10**9
@@ -87,7 +88,7 @@ async def fetch(
     return RedirectResponse(there.url, headers={"Cache-Control": "no-store"})
 
 
-def located(parts: Parts, record: Record, file: str | None, number: int | None) -> tuple[str, int, str]:
+def located(parts: Parts, record: Record, file: str | None, number: int | None) -> tuple[str, int, OwnedKey]:
     """The name, version and key of a job's file. Raises BadRequest, or Problem 404."""
     kind = KINDS[str(record["type"])]
     version = outputs.version_of(record, number)
@@ -98,7 +99,10 @@ def located(parts: Parts, record: Record, file: str | None, number: int | None) 
     folder = outputs.folder_of(kind, stage, version, parts.files.key_of) if version else _prepared(kind, stage, record)
     if folder is None or (version is None and number not in (None, 1)):
         raise _nothing(str(record["jobId"]), name)
-    return name, (version or {}).get("version") or 1, folder + name
+    key = owned_key(owner_of(record, parts.files.key_of), folder + name)
+    if key is None:
+        raise _nothing(str(record["jobId"]), name)
+    return name, (version or {}).get("version") or 1, key
 
 
 def _prepared(kind: Kind, stage: Stage, record: Record) -> str | None:

@@ -14,6 +14,7 @@ from contentgen_contract import keys
 from contentgen_contract.addresses import parts_of
 from contentgen_contract.content_types import content_type_of, disposition_of
 from contentgen_gateway.presigning import Presigner
+from contentgen_gateway.verification import OwnedKey
 from contentgen_runtime import s3
 
 PERSON_URL_LIFETIME = timedelta(minutes=15)
@@ -55,11 +56,11 @@ class Files:
         parts = urlsplit(self._for_people)
         return f"{parts.scheme}://{parts.netloc}"
 
-    def url(self, key: str, lifetime: timedelta = PERSON_URL_LIFETIME) -> str:
+    def url(self, key: OwnedKey, lifetime: timedelta = PERSON_URL_LIFETIME) -> str:
         """A URL with which a person saves one object; never stored, never logged."""
         return self.presigned(key, datetime.now(UTC), min(lifetime, LONGEST), saved=True)
 
-    def presigned(self, key: str, since: datetime, lifetime: timedelta, *, saved: bool) -> str:
+    def presigned(self, key: OwnedKey, since: datetime, lifetime: timedelta, *, saved: bool) -> str:
         """A URL that reads one object for so long, to be saved or to be shown. Raises NoCredentialsError."""
         if self._credentials is None:
             raise NoCredentialsError
@@ -83,9 +84,10 @@ class Files:
         key = self.key_of(address)
         if key is None:
             return address
-        return self.signed(key) if keys.run_of(key) is not None else None
+        # An address of a record is its job's: `Records` gives out no other.
+        return self.signed(OwnedKey(key)) if keys.run_of(key) is not None else None
 
-    def signed(self, key: str) -> str:
+    def signed(self, key: OwnedKey) -> str:
         """A URL that shows one object. It is good for ten minutes at least, and for some minutes the same from every
         replica: browsers keep what they got.
         """
@@ -105,11 +107,11 @@ class Files:
         """The plain address of an object, as records have it: `key_of` takes it back."""
         return f"{self._in_records}/{key}"
 
-    async def read(self, key: str, limit: int) -> bytes | None:
+    async def read(self, key: OwnedKey, limit: int) -> bytes | None:
         """An object of at most so many bytes; None where there is none, or a larger one."""
         return await asyncio.to_thread(self._read, key, limit)
 
-    def _read(self, key: str, limit: int) -> bytes | None:
+    def _read(self, key: OwnedKey, limit: int) -> bytes | None:
         try:
             reply = self._client.get_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
@@ -118,11 +120,11 @@ class Files:
             raise
         return reply["Body"].read() if reply["ContentLength"] <= limit else None
 
-    async def size(self, key: str) -> int | None:
+    async def size(self, key: OwnedKey) -> int | None:
         """How many bytes an object has; None where there is none."""
         return await asyncio.to_thread(self._size, key)
 
-    def _size(self, key: str) -> int | None:
+    def _size(self, key: OwnedKey) -> int | None:
         try:
             return self._client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
         except ClientError as error:
@@ -146,7 +148,7 @@ class Files:
 
 
 @lru_cache(_REMEMBERED)
-def _signed(files: Files, key: str, window: int) -> str:
+def _signed(files: Files, key: OwnedKey, window: int) -> str:
     return files.presigned(key, datetime.fromtimestamp(window * _SAME_SECONDS, UTC), PERSON_URL_LIFETIME, saved=False)
 
 

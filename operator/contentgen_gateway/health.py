@@ -1,14 +1,17 @@
-"""`/health` and `/ready` for the kubelet, and `/metrics` for Prometheus on a port of its own."""
+"""`/health` and `/ready` for the kubelet, and `/metrics` for Prometheus: on a port of their own, where no number of
+clients of the other port keeps them waiting. `/health` and `/ready` are on the other port as well.
+"""
 
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 from starlette.applications import Starlette
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from contentgen_gateway import metrics
-from contentgen_gateway.parts import Using
+from contentgen_gateway.parts import Parts, Using
 from contentgen_gateway.problems import RESPONSES, Problem
 
 router = APIRouter(tags=["health"])
@@ -34,9 +37,20 @@ async def ready(parts: Using) -> Health:
     return Health()
 
 
-def metrics_app() -> Starlette:
-    """`/metrics` and nothing else, for a port that people do not reach."""
-    return Starlette(routes=[Route("/metrics", _exposition)])
+def probes_app(parts: Parts) -> Starlette:
+    """`/health`, `/ready` and `/metrics` and nothing else, for a port that people do not reach."""
+
+    async def alive(_: Request) -> Response:
+        return JSONResponse((await health()).model_dump())
+
+    async def readiness(_: Request) -> Response:
+        try:
+            return JSONResponse((await ready(parts)).model_dump())
+        except Problem as problem:
+            return problem.response()
+
+    routes = {"/health": alive, "/ready": readiness, "/metrics": _exposition}
+    return Starlette(routes=[Route(path, endpoint) for path, endpoint in routes.items()])
 
 
 async def _exposition(_: Request) -> Response:

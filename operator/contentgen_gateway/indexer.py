@@ -22,6 +22,7 @@ from contentgen_gateway.outputs import KeyOf, versions_of
 from contentgen_gateway.passages import Passage
 from contentgen_gateway.records import Record, Records
 from contentgen_gateway.transcript_index import TranscriptIndex
+from contentgen_gateway.verification import OwnedKey, owned_key, owner_of
 
 _LARGEST = 40_000_000  # bytes of a transcript.json; ten hours are 27 MB
 _LOOK_AFTER = (1.0, 5.0, 30.0)  # seconds after the end of a run: its record is written a little later
@@ -35,7 +36,7 @@ _log = logging.getLogger(__name__)
 class Source:
     """What a job's passages are made of, and what each says about the job."""
 
-    key: str
+    key: OwnedKey
     version: int
     about: Mapping[str, Any]
 
@@ -49,7 +50,8 @@ def source_of(record: Record, key_of: KeyOf) -> Source | None:
     """The newest transcript of a record, where there is one in our bucket."""
     newest = next(iter(versions_of(record)), None)
     address = (newest or {}).get("transcriptUrl")
-    key = key_of(address) if isinstance(address, str) else None
+    named = key_of(address) if isinstance(address, str) else None
+    key = owned_key(owner_of(record, key_of), named) if named is not None else None
     if newest is None or key is None or keys.run_of(key) is None:
         return None
     version = newest.get("version") or 1
@@ -132,7 +134,7 @@ class Indexer:
         elif mark != source.mark:
             await self._index.amend(job_id, source.about, source.mark)
 
-    async def _said(self, job_id: str, key: str) -> list[Passage]:
+    async def _said(self, job_id: str, key: OwnedKey) -> list[Passage]:
         """Nothing where it can't be read, which another look would not change."""
         content = await self._files.read(key, _LARGEST)
         try:

@@ -23,7 +23,7 @@ async def list_jobs(caller: Calling, parts: Using, listed: Annotated[Listing, Qu
     """Jobs that the caller may see, a page at a time."""
     scope = await parts.sight.scope(caller, listed.namespace, listed.user_id, public=listed.public)
     records, total, following = await page(parts, scope, listed.wanted())
-    return JobList(jobs=await shown(parts, records), total=total, next_cursor=following)
+    return JobList(jobs=await shown(parts, records), total=total, next_cursor=following, incomplete=scope.incomplete)
 
 
 @router.get("/jobs/{job_id}")

@@ -48,7 +48,7 @@ async def list_trainings(caller: Calling, parts: Using, listed: Annotated[LoraLi
     wanted = replace(listed.wanted(), type=Kind.LORA_TRAINING.record_type, status=listed.status)
     scope = await parts.sight.scope(caller, listed.namespace, listed.user_id, public=listed.public)
     records, total, following = await page(parts, scope, wanted)
-    return JobList(jobs=await shown(parts, records), total=total, next_cursor=following)
+    return JobList(jobs=await shown(parts, records), total=total, next_cursor=following, incomplete=scope.incomplete)
 
 
 @router.get("/status/{job_id}")

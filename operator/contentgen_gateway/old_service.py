@@ -1,5 +1,6 @@
 """The documents of the old service, field by field: what the seeds show, and nothing else."""
 
+import math
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -50,7 +51,7 @@ def _scalar(given: object) -> bool:
         return len(given) <= _LONG and not _UNSTORABLE.search(given)
     if isinstance(given, int):
         return abs(given) < 2**63
-    return given is None or isinstance(given, float)
+    return given is None or (isinstance(given, float) and math.isfinite(given))
 
 
 Time = Annotated[AwareDatetime, BeforeValidator(_time)]
@@ -98,7 +99,7 @@ class Version(_Strict):
     transcript_url: Address | None = None
     text_url: Address | None = None
     word_count: int | None = Field(None, ge=0, lt=2**63)
-    duration: float | None = Field(None, ge=0)
+    duration: float | None = Field(None, ge=0, allow_inf_nan=False)
     speakers: int | None = Field(None, ge=0, lt=2**63)
     language: Annotated[str, Field(max_length=16)] | None = None
 

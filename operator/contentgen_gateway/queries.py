@@ -60,6 +60,7 @@ class Scope:
     jobs: tuple[str, ...] = ()
     public: bool = False
     only: str | None = None  # of what is public, this namespace's
+    incomplete: bool = False  # there is more that is shared than one list asks Kubernetes about
 
     @property
     def nothing(self) -> bool:

@@ -14,6 +14,7 @@ from contentgen_contract import derived
 from contentgen_contract.discard import Discard
 from contentgen_contract.names import Kind
 from contentgen_gateway.queries import NOT_DISCARDED, Query
+from contentgen_gateway.record_types import readable
 from contentgen_gateway.tallies import Row, Tally
 from contentgen_gateway.verification import KeyOf, other_jobs, purchase_prefix, verified
 
@@ -22,7 +23,7 @@ _HIDDEN = {"_id": False, "terms": False}
 _INDEXED = {
     "_id": False, "jobId": True, "userId": True, "namespace": True, "type": True, "createdAt": True,
     "metadata.isPublic": True, "versions.version": True, "versions.transcriptUrl": True, "name": True,
-    "imported": True,
+    "imported": True, "status": True,
 }  # fmt: skip
 
 
@@ -37,7 +38,9 @@ def discarded(record: Record) -> bool:
 
 
 class Records:
-    """The collection `jobs`. Each record that is given out has been verified (`verification.py`)."""
+    """The collection `jobs`. Each record that is given out can be read by the models and pages (`record_types.py`) and
+    has been verified (`verification.py`).
+    """
 
     def __init__(self, collection: Collection[Record], key_of: KeyOf) -> None:
         self._collection = collection
@@ -45,7 +48,7 @@ class Records:
 
     def _verified(self, found: Iterable[Record]) -> list[Record]:
         """One more query, only where a record names files of another job: for all of them together."""
-        records = list(found)
+        records = [each for record in found if (each := readable(record)) is not None]
         others = {id(each): jobs for each in records if (jobs := other_jobs(each, self._key_of))}
         bought = self._bought(set().union(*others.values())) if others else {}
         return [verified(each, self._key_of, bought.get(purchase_prefix(each), ())) for each in records]
@@ -82,7 +85,7 @@ class Records:
     def _first(self, query: Query, most: int) -> tuple[list[Record], int]:
         # The ids tell the page and the total in one pass: a server without indexes takes as long for each pass.
         found = self._collection.find(query.filter, {"_id": False, "jobId": True}).sort(list(query.sort)).limit(most)
-        ids = [each["jobId"] for each in found]
+        ids = [each["jobId"] for each in found if isinstance(each.get("jobId"), str)]
         page = ids[: query.limit]
         if not page:
             return [], 0
@@ -104,7 +107,7 @@ class Records:
 
     def _known(self, job_id: str) -> Record | None:
         found = self._collection.find_one(_of(job_id), _HIDDEN)
-        return self._verified([found])[0] if found is not None else None
+        return next(iter(self._verified([found])), None) if found is not None else None
 
     async def transcripts(self, after: str, most: int) -> list[Record]:
         """What the index of transcripts needs of their records, by jobId."""

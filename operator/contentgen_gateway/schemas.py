@@ -26,6 +26,13 @@ from contentgen_gateway.refusals import NAME, nearest
 JobType = Literal["lora-training", "image-generation", "transcription"]
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=253)]
 UserId = Annotated[str, StringConstraints(pattern=patterns.USER_ID, max_length=63)]
+Incomplete = Annotated[
+    bool,
+    Field(
+        description="True where some of what others share may be missing: jobs are shared with more namespaces than "
+        "one list asks Kubernetes about, or over 500 with you. Name the namespace that shares them with `namespace`."
+    ),
+]
 
 
 def _iso(given: object) -> object:
@@ -89,6 +96,7 @@ class JobList(Body):
     jobs: list[Job]
     total: int = Field(description="How many there are on all pages.")
     next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; null on the last.")
+    incomplete: Incomplete = False
 
 
 class Parameters(Body):

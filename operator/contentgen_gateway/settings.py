@@ -24,7 +24,9 @@ class Settings(BaseSettings):
     s3_bucket: str = "content-generation-assets"
 
     gateway_port: int = 8000
-    gateway_metrics_port: int = Field(8001, description="Prometheus asks there, and nobody else need reach it.")
+    gateway_metrics_port: int = Field(
+        8001, description="Prometheus and the kubelet ask there, and nobody else need reach it."
+    )
     gateway_sign_in: Literal["Token", "None"] = Field(
         "Token", description="None lets everybody do everything, and says so on every page: for the sandbox alone."
     )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any, Self
 
 from pymongo.collection import Collection
@@ -14,9 +15,20 @@ Document = dict[str, Any]
 INDEXES: dict[str, Keys] = {
     "job_id": (("jobId", 1),),
     "to_shared": (("to", 1), ("sharedAt", -1)),
+    "to_owner": (("to", 1), ("namespace", 1), ("type", 1)),
+    "owner_to": (("namespace", 1), ("to", 1)),
 }
+_TO_NAMESPACES = {"to": {"$gte": "namespace:", "$lt": "namespace;"}}
 MOST = 500
 """Shared jobs that a list holds, the latest first, and shares of one job."""
+MOST_OF_A_NAMESPACE = 10_000
+"""Shares of all jobs of one namespace together."""
+MOST_NAMESPACES = 20
+"""Distinct namespaces that the jobs of one namespace are shared with; of more that are stored, the first by name
+count. Kubernetes is asked about each when anybody lists: without a limit, one tenant slows down everybody's lists.
+"""
+MOST_ASKED = 200
+"""Distinct namespaces with shares that one list asks about; of more, each owner's first come first."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -48,6 +60,33 @@ class Share:
     shared_at: datetime
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Grant:
+    """Some jobs of a namespace, all of one type, are shared with another namespace."""
+
+    owner: str
+    to: str
+    type: str
+
+
+def bounded(grants: Iterable[Grant]) -> tuple[dict[str, frozenset[str]], bool]:
+    """The types that are shared with each namespace, of as many namespaces as a list asks about, and whether some
+    were left out. Pure.
+
+    Owners take turns, one namespace each: nobody's shares are crowded out by another's.
+    """
+    by_owner: dict[str, list[str]] = {}
+    types: dict[str, set[str]] = {}
+    for each in sorted(grants):
+        names = by_owner.setdefault(each.owner, [])
+        if each.to not in names[-1:]:
+            names.append(each.to)
+        types.setdefault(each.to, set()).add(each.type)
+    turns = zip_longest(*(names[:MOST_NAMESPACES] for names in by_owner.values()))
+    chosen = list(dict.fromkeys(name for turn in turns for name in turn if name is not None))[:MOST_ASKED]
+    return {name: frozenset(types[name]) for name in chosen}, len(chosen) < len(types)
+
+
 class Shares:
     """The collection `shares`. pymongo is synchronous: every call runs in a thread."""
 
@@ -63,16 +102,24 @@ class Shares:
         """Whom a job is shared with."""
         return await asyncio.to_thread(self._find, {"jobId": {"$eq": job_id}})
 
-    async def given(self, grantees: Iterable[Grantee]) -> list[Share]:
-        """What is shared with any of these."""
-        return await asyncio.to_thread(self._find, {"to": {"$in": sorted(map(str, grantees))}})
+    async def given(self, grantees: Iterable[Grantee], owner: str | None = None) -> list[Share]:
+        """What is shared with any of these, of one namespace's jobs or of all: the latest `MOST`."""
+        matching: Document = {"to": {"$in": sorted(map(str, grantees))}}
+        return await asyncio.to_thread(self._find, matching | ({"namespace": owner} if owner is not None else {}))
 
-    async def namespaces(self) -> list[str]:
-        """Those that anything is shared with."""
-        found = await asyncio.to_thread(
-            self._collection.distinct, "to", {"to": {"$gte": "namespace:", "$lt": "namespace;"}}
-        )
-        return sorted(Grantee.parse(each).name for each in found)
+    async def grants(self, owner: str | None = None) -> list[Grant]:
+        """What jobs of one namespace, or of all, are shared with namespaces, each once."""
+        matching = _TO_NAMESPACES | ({"namespace": {"$eq": owner}} if owner is not None else {})
+        return await asyncio.to_thread(self._grants, matching)
+
+    def _grants(self, matching: Document) -> list[Grant]:
+        key = {"owner": "$namespace", "to": "$to", "type": "$type"}
+        rows = [each["_id"] for each in self._collection.aggregate([{"$match": matching}, {"$group": {"_id": key}}])]
+        return sorted(Grant(row["owner"], Grantee.parse(row["to"]).name, row["type"]) for row in rows)
+
+    async def count(self, owner: str) -> int:
+        """Shares of all jobs of a namespace."""
+        return await asyncio.to_thread(self._collection.count_documents, {"namespace": {"$eq": owner}})
 
     def _find(self, matching: Document) -> list[Share]:
         found = self._collection.find(matching).sort([("sharedAt", -1)]).limit(MOST)

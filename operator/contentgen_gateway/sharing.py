@@ -1,6 +1,7 @@
 """`/api/assets/{jobId}/share`: let others see a job and fetch its files, and take that back. They change nothing."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
@@ -14,7 +15,7 @@ from contentgen_gateway.problems import RESPONSES, Problem
 from contentgen_gateway.refusals import PRINTABLE
 from contentgen_gateway.schemas import Body as Shape
 from contentgen_gateway.schemas import Name
-from contentgen_gateway.shares import MOST, Grantee, Share
+from contentgen_gateway.shares import MOST, MOST_NAMESPACES, MOST_OF_A_NAMESPACE, Grantee, Share
 
 router = APIRouter(prefix="/api/assets", tags=["sharing"], responses=RESPONSES)
 UserName = Annotated[str, StringConstraints(pattern=PRINTABLE, max_length=253)]
@@ -56,6 +57,7 @@ _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _ACCOUNT = re.compile(rf"system:serviceaccount:{_LABEL.pattern}:[a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?")
 _GROUP = re.compile(r"system:(authenticated|unauthenticated|masters|nodes|serviceaccounts(:.*)?)")
 _SHOWN = 64  # characters of a name
+_NAMED = 3  # names that a refusal repeats
 
 
 def _require_possible_user(name: str) -> None:
@@ -98,10 +100,39 @@ async def share(caller: Calling, parts: Using, job_id: Name, wish: Wish) -> Shar
     fresh = [each for each in wish.all() if each not in there]
     if len(there) + len(fresh) > MOST:
         raise Problem(422, f"a job can be shared with {MOST} at most; share it with a namespace, or make it public")
+    await _refuse_too_many(parts, namespace, fresh)
     now = datetime.now(UTC)
     made = [Share(job_id, namespace, kind.record_type, to, caller.name, now) for to in fresh]
     await parts.shares.add(made)
     return await _told(parts, job_id)
+
+
+async def _refuse_too_many(parts: Parts, owner: str, fresh: Sequence[Grantee]) -> None:
+    """Raises Problem 422 for more shares than the jobs of one namespace may have together.
+
+    Requests at the same time can exceed a limit together; lists take no more into account than it allows (`bounded`).
+    """
+    if len(fresh) + await parts.shares.count(owner) > MOST_OF_A_NAMESPACE:
+        raise _too_many(
+            "users" if fresh[0].kind == "user" else "namespaces",
+            fresh,
+            f"the jobs of namespace {owner!r} can have {MOST_OF_A_NAMESPACE} shares together; take some back, or share "
+            "with a namespace instead of with many users",
+        )
+    there = {each.to for each in await parts.shares.grants(owner)}
+    new = [each for each in fresh if each.kind == "namespace" and each.name not in there]
+    if new and len(there) + len(new) > MOST_NAMESPACES:
+        raise _too_many(
+            "namespaces",
+            new,
+            f"the jobs of namespace {owner!r} can be shared with {MOST_NAMESPACES} namespaces together, and are with "
+            f"{len(there)}; take some back, share with users, or make the job public",
+        )
+
+
+def _too_many(field: str, given: Sequence[Grantee], why: str) -> Problem:
+    named = [each.name[:_SHOWN] for each in given if field.startswith(each.kind)][:_NAMED]
+    return Problem(422, f"{field}: {named}: {why}", errors=[{"loc": ["body", field], "msg": why}])
 
 
 @router.delete("/{job_id}/share")

@@ -140,7 +140,7 @@ def _shown(path: str) -> str:
 
 
 class Metered:
-    """Rate limit: by the caller's name, and before sign-in by the client's address.
+    """Rate limit: by the caller (`Caller.counted_as`), and before sign-in by the client's address.
 
     Without trusted proxies the client of an ingress is the last hop of X-Forwarded-For, which the ingress appends. A
     peer that is no ingress can make hops up, so all clients of one peer together have the rate of `CLIENTS_OF_A_PEER`.
@@ -168,7 +168,7 @@ class Metered:
         """What a request is counted by, and the seconds until it may come; 0 where it may now."""
         token = token_of(request)
         if self._callers is not None and token and (caller := self._callers.last_known(token)):
-            return "caller", self._buckets.take(f"caller {caller.name}")
+            return "caller", self._buckets.take(f"caller {caller.counted_as}")
         peer = network_of(request.client.host if request.client else "")
         hop = self._hop(request)
         wait = self._buckets.take(f"address {peer} {hop}")

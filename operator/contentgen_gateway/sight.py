@@ -11,9 +11,14 @@ from contentgen_gateway.now import document
 from contentgen_gateway.problems import NotFound
 from contentgen_gateway.queries import Scope
 from contentgen_gateway.records import Record, Records, discarded
-from contentgen_gateway.shares import Grantee, Share, Shares
+from contentgen_gateway.shares import MOST, MOST_NAMESPACES, Grantee, Share, Shares, bounded
 
 KINDS = {kind.record_type: kind for kind in Kind}
+
+
+def _at_home(caller: Caller) -> set[Grantee]:
+    """Whom a share must name to be for this caller, without asking Kubernetes."""
+    return {Grantee("user", caller.name), *([Grantee("namespace", caller.home)] if caller.home else ())}
 
 
 class Sight:
@@ -58,13 +63,13 @@ class Sight:
 
     async def _shown(self, caller: Caller, job_id: str, record: Record | None) -> bool:
         """Whether it is public, or shared with the caller."""
-        for share in await self._shares.of(job_id):
-            if share.to in (Grantee("user", caller.name), Grantee("namespace", caller.home or "")):
-                return True
-            if share.to.kind == "namespace" and await self._access.may(
-                caller, Verb.GET, KINDS[share.type], share.to.name
-            ):
-                return True
+        shares = await self._shares.of(job_id)
+        if {each.to for each in shares} & _at_home(caller):
+            return True
+        to = sorted({each.to.name for each in shares if each.to.kind == "namespace"})[:MOST_NAMESPACES]
+        kinds = frozenset(KINDS[each.type] for each in shares)
+        if await self._access.which_of(caller, Verb.GET, dict.fromkeys(to, kinds)):
+            return True
         return ((record or {}).get("metadata") or {}).get("isPublic") is True
 
     async def scope(self, caller: Caller, namespace: str | None, user_id: str | None, *, public: bool = False) -> Scope:
@@ -75,17 +80,22 @@ class Sight:
         found = await self._own(caller, namespace, user_id)
         if EVERYWHERE in found.namespaces:
             return found
-        jobs = await self._shared(caller)
-        mine = tuple(each.job_id for each in jobs if namespace in (None, each.namespace))
-        return replace(found, jobs=mine, public=public, only=namespace)
+        shared, incomplete = await self._shared(caller, namespace)
+        mine = tuple(each.job_id for each in shared)
+        return replace(found, jobs=mine, public=public, only=namespace, incomplete=incomplete)
 
-    async def _shared(self, caller: Caller) -> list[Share]:
-        """A namespace's shares are for its service accounts, and for those who may see such jobs there."""
-        there = await self._access.which(caller, Verb.LIST, await self._shares.namespaces())
-        groups = {Grantee("namespace", each) for each in (*there, caller.home) if each}
-        found = await self._shares.given({Grantee("user", caller.name), *groups})
-        at_home = (Grantee("user", caller.name), Grantee("namespace", caller.home or ""))
-        return [each for each in found if each.to in at_home or KINDS[each.type] in there.get(each.to.name, ())]
+    async def _shared(self, caller: Caller, owner: str | None) -> tuple[list[Share], bool]:
+        """A namespace's shares are for its service accounts, and for those who may see such jobs there.
+
+        Also says whether the caller may miss some: Kubernetes was not asked about all, or there are more than `MOST`.
+        """
+        types, incomplete = bounded(each for each in await self._shares.grants(owner) if each.to != caller.home)
+        kinds = {name: frozenset(map(KINDS.__getitem__, of)) for name, of in types.items()}
+        there = await self._access.which_of(caller, Verb.LIST, kinds)
+        at_home = _at_home(caller)
+        found = await self._shares.given(at_home | {Grantee("namespace", each) for each in there}, owner)
+        seen = [each for each in found if each.to in at_home or KINDS[each.type] in there.get(each.to.name, ())]
+        return seen, incomplete or len(found) >= MOST
 
     async def _own(self, caller: Caller, namespace: str | None, user_id: str | None) -> Scope:
         """The named namespace, else those where a user has something, else a service account's own, else all."""

@@ -43,8 +43,8 @@ async def stats(caller: Calling, parts: Using, whose: Annotated[Whose, Query()])
 
 def told(rows: list[tallies.Row], dollars_per_gb: float) -> Stats:
     """The rows of a tally by kind, as the seeds have it."""
-    jobs = {row["_id"]: int(row["jobs"]) for row in rows}
-    size = sum(int(row["bytes"]) for row in rows) / GB
+    jobs = {row["_id"]: tallies.whole(row["jobs"]) for row in rows if isinstance(row["_id"], str)}
+    size = sum(tallies.whole(row["bytes"]) for row in rows) / GB
     return Stats(
         total_jobs=sum(jobs.values()),
         by_type={kind.record_type: jobs.get(kind.record_type, 0) for kind in Kind},

@@ -84,7 +84,7 @@ async def stream_job(
     async def again() -> Record:
         return await parts.sight.job(await caller_of(request, parts), job_id)
 
-    held = parts.streams.one(caller.name, parts.settings.gateway_streams_per_caller)
+    held = parts.streams.one(caller.counted_as, parts.settings.gateway_streams_per_caller)
     return _Held(_Follower(parts, record, again).events(last_event_id), held)
 
 

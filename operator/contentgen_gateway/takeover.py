@@ -16,6 +16,7 @@ from contentgen_contract import derived, keys
 from contentgen_contract.addresses import parts_of, without_secrets
 from contentgen_contract.names import Kind, Stage
 from contentgen_gateway.old_service import Old, Picture, Version
+from contentgen_gateway.record_types import wrong_values
 
 Document = dict[str, Any]
 _KINDS = {kind.record_type: kind for kind in Kind}
@@ -57,9 +58,9 @@ def take(document: Mapping[str, Any], place: Place) -> Taken | tuple[Problem, ..
     versions = [_version(old, each, f"versions.{index}", files) for index, each in enumerate(old.versions)]
     if len({each["version"] for each in versions}) != len(versions):
         files.problems.append(Problem("versions", "two have the same number"))
-    if files.problems:
-        return tuple(files.problems)
-    return Taken(_record(old, versions, place), tuple(sorted(files.found)))
+    record = _record(old, versions, place)
+    problems = (*files.problems, *(Problem(each.path, str(each)) for each in wrong_values(record)))
+    return problems or Taken(record, tuple(sorted(files.found)))
 
 
 class _Files:

@@ -3,6 +3,7 @@
 Both collections have `namespace`, `type`, `userId`, `jobId` and `createdAt`, so one scope and one filter serve both.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -59,6 +60,11 @@ def of_purchases(scope: Scope, wanted: Wanted, by: By) -> Tally:
 def own(scope: Scope) -> Scope:
     """Without what others share: theirs is not to be added up with one's own."""
     return replace(scope, jobs=(), public=False)
+
+
+def whole(value: object) -> int:
+    """A sum as a number; 0 for what a stored value of another type has made of it, such as NaN."""
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
 def _index(scope: Scope, wanted: Wanted) -> str:

@@ -17,7 +17,7 @@ from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.queries import NOT_DISCARDED, Scope, Wanted, continued, cursor_after, listing
 from contentgen_gateway.records import Record
-from contentgen_gateway.schemas import Body, Moment, Name, Parameters, UserId, instant
+from contentgen_gateway.schemas import Body, Incomplete, Moment, Name, Parameters, UserId, instant
 
 router = APIRouter(prefix="/api/search", tags=["search"], responses=RESPONSES)
 
@@ -86,6 +86,7 @@ class FoundTranscripts(Body):
 
     transcripts: list[FoundTranscript]
     next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; null on the last.")
+    incomplete: Incomplete = False
 
 
 @router.get("/transcripts")
@@ -100,13 +101,13 @@ async def search_transcripts(
 async def search(parts: Parts, scope: Scope, wanted: Wanted, hits: int) -> FoundTranscripts:
     """A page of what is found where one may look."""
     if scope.nothing:
-        return FoundTranscripts(transcripts=[])
+        return FoundTranscripts(transcripts=[], incomplete=scope.incomplete)
     found, more = grouped(await parts.transcripts.find(listing(scope, wanted), _READ), wanted.limit)
     records = {each["jobId"]: each for each in await parts.records.find(_still_seen(scope, found))} if found else {}
     show = parts.files.shown
     shown = [_shown(records[each.job_id], each, (wanted.terms, hits), show) for each in found if each.job_id in records]
     following = cursor_after(found[-1].passages[0], wanted) if more else None
-    return FoundTranscripts(transcripts=shown, next_cursor=following)
+    return FoundTranscripts(transcripts=shown, next_cursor=following, incomplete=scope.incomplete)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def report(by: By, jobs: Iterable[Row], purchases: Iterable[Row], dollars_per_gb
         key = _key(by, row["_id"])
         for name, value in row.items():
             if name != "_id":
-                sums[key][name] += int(value or 0)
+                sums[key][name] += tallies.whole(value)
     total: Counts = defaultdict(int)
     for each in sums.values():
         for name, value in each.items():

@@ -5,7 +5,7 @@ shows comes from a record that has been here. Pure.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, NewType
 
 from contentgen_contract import keys, ownership
 from contentgen_contract.names import Kind
@@ -14,6 +14,8 @@ from contentgen_contract.ownership import Owner, owns
 Record = dict[str, Any]
 KeyOf = Callable[[str], str | None]
 """The key of an address of our bucket."""
+OwnedKey = NewType("OwnedKey", str)
+"""A key that was found to be its job's: `owned_key` alone makes one, and `Files` signs and reads no other."""
 
 _KINDS = {kind.record_type: kind for kind in Kind}
 
@@ -39,6 +41,20 @@ def verified(record: Record, key_of: KeyOf, bought: Collection[str] = ()) -> Rec
     owner = _owner(record, key_of, bought)
     versions = [_checked(each, owner, key_of) if isinstance(each, dict) else each for each in record["versions"]]
     return record | {"versions": versions}
+
+
+def owner_of(record: Record, key_of: KeyOf) -> Owner:
+    """The owner of a verified record's files: its own job, and the jobs whose files verification left in it."""
+    kind, job_id = _KINDS.get(str(record.get("type"))), str(record.get("jobId"))
+    if kind is None:
+        return Owner()
+    users = {str(record[name]) for name in ("userId", "namespace") if record.get(name)}
+    return _of_imported(kind, job_id, users) | _owner(record, key_of, other_jobs(record, key_of))
+
+
+def owned_key(owner: Owner, key: str) -> OwnedKey | None:
+    """The key, where it is this owner's; None where it is not, as for a file that is not there."""
+    return OwnedKey(key) if owns(owner, key) else None
 
 
 def _owner(record: Record, key_of: KeyOf, bought: Collection[str]) -> Owner:

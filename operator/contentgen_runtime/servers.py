@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import ssl
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # Our apps have nothing to do at start and end; waiting for it is logged as an error when the operator stops.
 _QUIET: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off"}
 
@@ -65,19 +67,26 @@ class HurriedProtocol(H11Protocol):
             self._deadline = None
 
 
-class FairProtocol(HurriedProtocol):
-    """The same, for clients of which each has an address of its own: one cannot take all connections of the server."""
+class PerAddress(H11Protocol):
+    """Connections counted by the client's address: one client cannot take all connections of a server."""
 
-    most_per_address = 200  # of 1,000; a node that hides its pods behind one address has this many for all of them
-    _open: ClassVar[Counter[str]] = Counter()  # of this process, by address
+    most_per_address = 200
+    exempt: ClassVar[tuple[Network, ...]] = ()
+    """Proxies, each with the connections of many clients."""
+    _open: ClassVar[Counter[str]]  # of this process, by address
     _address = ""
+
+    def __init_subclass__(cls) -> None:
+        """Each protocol counts by itself: who is at the limit of one port is not at that of another."""
+        super().__init_subclass__()
+        cls._open = Counter()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """One too many of an address is cut at once."""
         super().connection_made(transport)
         self._address = str((transport.get_extra_info("peername") or ("",))[0])
         self._open[self._address] += 1
-        if self._open[self._address] > self.most_per_address:
+        if self._open[self._address] > self.most_per_address and not _within(self._address, self.exempt):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -86,6 +95,25 @@ class FairProtocol(HurriedProtocol):
         self._open[self._address] -= 1
         if self._open[self._address] <= 0:
             del self._open[self._address]
+
+
+def _within(address: str, networks: Sequence[Network]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)
+
+
+class FairProtocol(PerAddress, HurriedProtocol):
+    """`HurriedProtocol` for clients of which each has an address of its own.
+
+    The worker API has 1,000 connections; a node that hides its pods behind one address has 200 for all of them.
+    """
+
+
+class ProbeProtocol(PerAddress, HurriedProtocol):
+    """`FairProtocol` for the ports of probes and metrics, which have no limit of all connections together."""
 
 
 class PatientProtocol(HurriedProtocol):
@@ -105,9 +133,15 @@ class PatientProtocol(HurriedProtocol):
         self._relax()
 
 
+class PeopleProtocol(PerAddress, PatientProtocol):
+    """`PatientProtocol` for the gateway: a quarter of its connections for one address that is no trusted proxy."""
+
+    most_per_address = 2000
+
+
 def plain_server(app: ASGIApp, port: int) -> Server:
-    """An HTTP server."""
-    return Server(uvicorn.Config(app, host="0.0.0.0", port=port, **_QUIET))  # noqa: S104 - a pod's port
+    """An HTTP server for probes and metrics: it answers however many connections the other ports have."""
+    return Server(uvicorn.Config(app, host="0.0.0.0", port=port, **_QUIET, http=ProbeProtocol, ws="none"))  # noqa: S104 - a pod's port
 
 
 def tls_server(app: ASGIApp, port: int, context: ssl.SSLContext) -> Server:
@@ -128,13 +162,19 @@ def tls_server(app: ASGIApp, port: int, context: ssl.SSLContext) -> Server:
 
 
 def gateway_server(app: ASGIApp, port: int, *, trusted: Sequence[str], request_seconds: float) -> Server:
-    """An HTTP server for people. `trusted` proxies say who asks; at the end what was begun is finished."""
+    """An HTTP server for people. `trusted` proxies say who asks, and may have any number of its connections; at the end
+    what was begun is finished.
+    """
+
+    class Protocol(PeopleProtocol):
+        exempt = tuple(ipaddress.ip_network(each, strict=False) for each in trusted)
+
     config = uvicorn.Config(
         app,
         host="0.0.0.0",  # noqa: S104 - a pod's port
         port=port,
         **_QUIET,
-        http=PatientProtocol,
+        http=Protocol,
         ws="none",
         server_header=False,
         forwarded_allow_ips=list(trusted),

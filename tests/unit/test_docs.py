@@ -1,5 +1,6 @@
 """The documentation says what is there: links lead somewhere, commands, values, reasons and files exist."""
 
+import ipaddress
 import json
 import re
 import shlex
@@ -186,3 +187,12 @@ def test_every_decision_is_listed() -> None:
     for path in sorted((ROOT / "docs/decisions").glob("0*.md")):
         title = path.read_text().splitlines()[0].removeprefix("# ")
         assert f"- [{path.name[:4]}]({path.name}) {title}" in listed
+
+
+def test_no_example_trusts_every_pod() -> None:
+    """Whoever is in `trustedProxies` says whose request it is: an example has addresses, and no network of all pods."""
+    examples = {name: re.findall(r"trustedProxies='?\{([^}]*)\}", text) for name, text in PAGES.items()}
+    given = {name: ",".join(found).split(",") for name, found in examples.items() if found}
+    assert given.keys() >= {"docs/install.md", "charts/contentgen/README.md"}
+    sizes = {name: max(ipaddress.ip_network(each).num_addresses for each in found) for name, found in given.items()}
+    assert {name: size for name, size in sizes.items() if size > 256} == {}

@@ -154,7 +154,7 @@ def test_a_program_that_nobody_checks_is_told() -> None:
         "make demo CONTEXT=mine IMAGE_PREFIX=registry/path",
         "kubectl contentgen logs lora/avatar -f --namespace team",
         "kubectl exec deploy/contentgen-gateway -- contentgen backup - > backup.tar",
-        "helm install contentgen charts/contentgen --set gateway.trustedProxies='{10.0.0.0/8}'",
+        "helm install contentgen charts/contentgen --set gateway.trustedProxies='{192.0.2.10,192.0.2.11}'",
         "curl --header 'Authorization: Bearer x' http://localhost:5000/api/assets/abc/download/model.safetensors",
     ],
 )

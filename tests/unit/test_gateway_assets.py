@@ -108,7 +108,7 @@ async def test_loras_are_as_the_seeds_have_them(world: GatewayWorld) -> None:
     listed = await get(world, "/api/assets/loras", userId="ann")
     (one,) = listed["loras"]
     thumbnail, model = one.pop("thumbnailUrl"), one["latestVersion"].pop("modelUrl")
-    assert listed | {"loras": []} == {"total": 1, "loras": [], "nextCursor": None}
+    assert listed | {"loras": []} == {"total": 1, "loras": [], "nextCursor": None, "incomplete": False}
     assert one == {
         "loraId": job,
         "name": "jesse_avatar",
@@ -196,6 +196,7 @@ async def test_transcripts_are_as_the_seeds_have_them(world: GatewayWorld) -> No
             }
         ],
         "nextCursor": None,
+        "incomplete": False,
     }
 
 

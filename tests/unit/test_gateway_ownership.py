@@ -1,13 +1,20 @@
 """Records that repeat a forged status: the gateway signs, reads and shows no file that is not the job's own."""
 
+import ast
 import json
-from typing import Any
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
 
+import contentgen_gateway
 from contentgen_contract.names import Kind
 from contentgen_contract.status import OutputFile, ResourceStatus, VersionStatus
+from contentgen_gateway.files import Files
 from contentgen_gateway.now import Now, document
+from contentgen_gateway.verification import OwnedKey, owned_key, owner_of
 from contentgen_operator.purchases import PurchaseState
 from contentgen_simulation.bucket import Bucket
 from contentgen_simulation.cluster import ClusterWorld
@@ -133,3 +140,126 @@ def test_a_job_under_way_is_of_the_user_that_was_admitted(kind: Kind) -> None:
     forged = status.model_dump(mode="json", by_alias=True) | {"run": {"spec": {"userId": "victim"}}}
     for spec, user in (({"userId": "ann"}, "ann"), ({}, "red")):
         assert document(Now.of(kind, {"metadata": meta, "spec": spec, "status": forged}))["userId"] == user
+
+
+# All signers, readers and deleters
+
+TAKES_OWNED_KEYS = {"url", "presigned", "signed", "read", "size"}
+"""Methods of `Files` that sign or read a key: mypy refuses every key that `owned_key` did not make."""
+OTHERS = {
+    "shown": "an address of a record, which Records has verified",
+    "sizes": "prefixes of an imported document: Import makes them of its own jobId and userId",
+    "sizes_now": "the same",
+    "key_of": "reaches nothing",
+    "address": "reaches nothing, signs nothing",
+    "origin": "no key",
+}
+S3_CALLS = {
+    "get_object", "head_object", "put_object", "delete_object", "delete_objects", "copy", "copy_object",
+    "generate_presigned_url", "upload_file", "upload_fileobj", "download_file", "download_fileobj", "get_paginator",
+    "list_objects_v2", "list_object_versions", "create_multipart_upload",
+}  # fmt: skip
+REACH = {
+    ("files.py", "get_object"), ("files.py", "head_object"), ("files.py", "get_paginator"),
+    # of `contentgen backup` and `contentgen import`, which run with the administrator's rights and sign nothing
+    ("listing.py", "head_object"), ("listing.py", "get_paginator"), ("listing.py", "copy"),
+}  # fmt: skip
+GATEWAY = Path(contentgen_gateway.__file__).parent
+
+
+def test_each_method_of_files_takes_owned_keys_or_says_why_not() -> None:
+    public = {name for name in vars(Files) if not name.startswith("_")}
+    assert public == TAKES_OWNED_KEYS | OTHERS.keys()
+    for name in TAKES_OWNED_KEYS:
+        assert get_type_hints(getattr(Files, name))["key"] is OwnedKey, name
+
+
+def nodes() -> Iterator[tuple[str, ast.AST]]:
+    for path in sorted(GATEWAY.rglob("*.py")):
+        yield from ((str(path.relative_to(GATEWAY)), node) for node in ast.walk(ast.parse(path.read_text())))
+
+
+def test_owned_keys_are_made_in_one_function() -> None:
+    made = [
+        (path, ast.unparse(node)) for path, node in nodes() if isinstance(node, ast.Call) and named(node) == "OwnedKey"
+    ]
+    assert made == [("files.py", "OwnedKey(key)"), ("verification.py", "OwnedKey(key)")]
+    casts = [
+        path
+        for path, node in nodes()
+        if isinstance(node, ast.Call) and named(node) == "cast" and "Owned" in ast.unparse(node)
+    ]
+    assert casts == []
+
+
+def named(call: ast.Call) -> str:
+    return call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+def test_the_bucket_is_reached_in_no_other_place() -> None:
+    found = {(path, node.attr) for path, node in nodes() if isinstance(node, ast.Attribute) and node.attr in S3_CALLS}
+    assert {each for each in found if each[1] != "copy" or each[0] == "listing.py"} == REACH
+    assert not {path for path, node in nodes() if isinstance(node, ast.Attribute) and node.attr == "_client"} - {
+        "files.py"
+    }
+
+
+def test_addresses_are_shown_of_verified_records_alone() -> None:
+    """Whoever reads the collection beside `Records` gets what was not verified: they show nothing of it."""
+    raw = {path for path, node in nodes() if isinstance(node, ast.Attribute) and node.attr == "collection"}
+    assert raw <= {"admin.py", "commands.py", "records.py"}
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_key_is_owned_by_its_job_and_by_no_other(kind: Kind) -> None:
+    world, _ = world_of("ann", None)
+    key_of = world.parts.files.key_of
+    record = world.database["jobs"].find_one({"jobId": OWN[kind]}, {"_id": False})
+    owner = owner_of(record, key_of)
+    mine = FOLDERS[kind].format(user="ann", job=OWN[kind]) + NAMES[kind][0]
+    assert owned_key(owner, mine) == mine
+    for foreign in (
+        mine.replace(OWN[kind], VICTIM),
+        mine.replace("/ann/", "/bob/") if record.get("imported") else mine.replace(OWN[kind], f"{OWN[kind]}-2"),
+        mine.replace(OWN[kind], f"{OWN[kind]}/../{VICTIM}"),
+        f"runs/{VICTIM}/1/outcome.json",
+        "",
+        "/",
+    ):
+        assert owned_key(owner, foreign) is None, foreign
+    before = owner_of(record | {"versions": []}, key_of)
+    assert owned_key(before, mine) == mine, "what a run under way has prepared"
+    assert owned_key(owner_of(record | {"type": "video"}, key_of), mine) is None
+
+
+async def test_a_file_that_is_not_the_jobs_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last check before the bucket, whatever has made the key."""
+    world, bucket = world_of("ann", None)
+    monkeypatch.setattr("contentgen_gateway.downloads.outputs.folder_of", lambda *_: f"loras/ann/{VICTIM}/v1/")
+    async with world.client("ann") as ann:
+        answer = await ann.get(f"/api/assets/{OWN[Kind.LORA_TRAINING]}/download")
+        dataset = await ann.get(f"/api/jobs/{OWN[Kind.LORA_TRAINING]}/dataset?version=1")
+    assert (answer.status_code, dataset.status_code) == (404, 404)
+    assert [key for key in bucket.reached if VICTIM in key] == []
+
+
+# Annotations
+
+
+def test_nothing_is_decided_by_annotations_that_anyone_may_edit() -> None:
+    """`contentgen.dev/caller` and `contentgen.dev/changed-by` are written by the gateway and read by nobody."""
+    names = {"CALLER_ANNOTATION", "CHANGED_BY_ANNOTATION"}
+    root = GATEWAY.parent
+    for path in sorted(root.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in names]
+        written = [
+            key
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Dict)
+            for key in node.keys
+            if isinstance(key, ast.Name)
+        ]
+        if path.name != "names.py":
+            assert [node for node in uses if node not in written] == [], path
+        assert path.name == "names.py" or not re.search(r"contentgen\.dev/(caller|changed-by)", path.read_text()), path

@@ -1,15 +1,17 @@
 """Sharing: who sees what was shared or made public, that they can only see it, and that it ends when taken back."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.access import Verb
+from contentgen_gateway.access import AT_ONCE_OF_ONE, MOST_REVIEWS, Verb
 from contentgen_gateway.callers import Caller
 from contentgen_gateway.problems import NotFound
-from contentgen_gateway.shares import INDEXES
-from contentgen_simulation.cluster import ClusterWorld
+from contentgen_gateway.shares import INDEXES, MOST, MOST_ASKED, MOST_NAMESPACES
+from contentgen_simulation.cluster import ClusterApi, ClusterWorld
+from contentgen_simulation.gateway import START
 
 ANN = ("ann", "*", "*", "red")
 BOB = ("bob", "*", "*", "blue")
@@ -178,3 +180,130 @@ async def test_an_unknown_word_takes_nothing_back(world: ClusterWorld) -> None:
 def test_each_question_is_served_by_an_index() -> None:
     assert INDEXES["job_id"][0][0] == "jobId"
     assert [each for each, _ in INDEXES["to_shared"]] == ["to", "sharedAt"]
+
+
+# A hostile tenant, who shares with very many names
+
+
+def plant(world: ClusterWorld, owner: str, job: str, grantees: list[str], kind: Kind = Kind.LORA_TRAINING) -> None:
+    """Shares as an earlier version stored them: nothing bounded how many there were."""
+    world.database["shares"].insert_many(
+        {
+            "_id": f"{job}/{to}",
+            "jobId": job,
+            "namespace": owner,
+            "type": kind.record_type,
+            "to": to,
+            "sharedBy": "mallory",
+            "sharedAt": START,
+        }
+        for to in grantees
+    )
+
+
+def names(prefix: str, count: int) -> list[str]:
+    return [f"namespace:{prefix}-{number:04}" for number in range(count)]
+
+
+def reviewed(world: ClusterWorld) -> set[str]:
+    """The namespaces that Kubernetes was asked about."""
+    return {each["namespace"] for each in world.api.reviews}
+
+
+async def test_one_tenants_shares_do_not_slow_down_everybodys_lists(world: ClusterWorld) -> None:
+    plant(world, "evil", world.job(1, namespace="evil"), names("made-up", 5000))
+    async with world.client("bob") as bob:
+        answer = await bob.get("/api/jobs")
+    assert (answer.status_code, answer.json()["incomplete"]) == (200, True)
+    assert len([each for each in reviewed(world) if each.startswith("made-up")]) == MOST_NAMESPACES
+    assert len(world.api.reviews) <= MOST_NAMESPACES + 3 * 3, "for the kinds that were shared, and no others"
+
+
+async def test_many_hostile_owners_do_not_crowd_out_what_an_honest_one_shares(world: ClusterWorld) -> None:
+    for number in range(100):
+        plant(world, f"evil-{number}", world.job(1000 + number, namespace=f"evil-{number}"), names(f"x{number}", 20))
+    job = world.job(1, namespace="zoo")  # the last by name
+    plant(world, "zoo", job, ["namespace:blue"])
+    async with world.client("bob") as bob:
+        answer = (await bob.get("/api/jobs")).json()
+    assert ([each["jobId"] for each in answer["jobs"]], answer["incomplete"]) == ([job], True)
+    assert len([each for each in reviewed(world) if each.startswith("x")]) < MOST_ASKED
+
+
+async def test_a_list_of_one_namespace_asks_for_its_shares_alone(world: ClusterWorld) -> None:
+    plant(world, "evil", world.job(1, namespace="evil"), names("made-up", 30))
+    plant(world, "red", job := world.job(2), ["namespace:blue"])
+    async with world.client("bob") as bob:
+        answer = (await bob.get("/api/jobs?namespace=red")).json()
+    assert ([each["jobId"] for each in answer["jobs"]], answer["incomplete"]) == ([job], False)
+    assert reviewed(world) == {"red", "blue"}
+
+
+async def test_one_job_that_is_shared_with_very_many_is_asked_for_a_few(world: ClusterWorld) -> None:
+    plant(world, "evil", job := world.job(1, namespace="evil"), names("made-up", 400))
+    async with world.client("bob") as bob:
+        assert (await bob.get(f"/api/jobs/{job}")).status_code == 404
+    assert len(world.api.reviews) <= MOST_NAMESPACES + 1
+
+
+async def test_the_jobs_of_a_namespace_are_shared_with_a_bounded_number_of_namespaces(world: ClusterWorld) -> None:
+    first, second = world.job(1), world.job(2)
+    many = [f"team-{number}" for number in range(MOST_NAMESPACES)]
+    assert (await share(world, first, namespaces=many)).status_code == 200
+    assert (await share(world, second, namespaces=many[:5])).status_code == 200, "the same ones again"
+    refused = await share(world, second, namespaces=["one-more"])
+    assert refused.status_code == 422
+    assert "namespaces: ['one-more']" in refused.json()["detail"]
+    assert str(MOST_NAMESPACES) in refused.json()["detail"]
+    assert refused.json()["errors"][0]["loc"] == ["body", "namespaces"]
+    assert (await share(world, first, method="DELETE", namespaces=many[-1:])).status_code == 200
+    assert (await share(world, second, namespaces=["one-more"])).status_code == 200
+
+
+async def test_the_jobs_of_a_namespace_have_a_bounded_number_of_shares(
+    world: ClusterWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contentgen_gateway.sharing.MOST_OF_A_NAMESPACE", 5)
+    assert (await share(world, world.job(1), users=["bob", "carol", "dave"])).status_code == 200
+    refused = await share(world, job := world.job(2), users=["bob", "carol", "dave"])
+    assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["body", "users"])
+    assert "5 shares" in refused.json()["detail"]
+    assert (await share(world, job, users=["bob", "carol"])).status_code == 200
+
+
+async def test_a_list_asks_kubernetes_a_bounded_number_of_questions(world: ClusterWorld) -> None:
+    for number in range(MOST_REVIEWS // len(Kind) + 1):
+        world.job(number, namespace=f"team-{number}")
+    async with world.client("bob") as bob:
+        answer = await bob.get("/api/jobs")
+        assert (await bob.get("/api/jobs?namespace=blue")).status_code == 200
+    assert (answer.status_code, "namespace=" in answer.json()["detail"]) == (422, True)
+    assert len(world.api.reviews) < 20, "refused before the first of them"
+
+
+async def test_one_list_leaves_room_for_the_questions_of_others(world: ClusterWorld) -> None:
+    asking, most = 0, 0
+
+    async def counted(method: str, path: str, body: Any = None) -> Any:
+        nonlocal asking, most
+        asking, most = asking + 1, max(most, asking + 1)
+        try:
+            return await ClusterApi.call(world.api, method, path, body)
+        finally:
+            asking -= 1
+
+    world.api.call = counted  # type: ignore[method-assign]
+    await world.parts.access.which(Caller("bob"), Verb.LIST, [f"team-{number}" for number in range(50)])
+    assert most == AT_ONCE_OF_ONE
+
+
+async def test_who_is_flooded_with_shares_is_told_and_finds_the_others_by_namespace(world: ClusterWorld) -> None:
+    plant(world, "red", job := world.job(1), ["user:bob"])
+    for number in range(MOST):
+        plant(world, "evil", world.job(1000 + number, namespace="evil"), ["user:bob"])
+    later = {"$set": {"sharedAt": START + timedelta(days=1)}}
+    world.database["shares"].update_many({"namespace": "evil"}, later)
+    async with world.client("bob") as bob:
+        assert (await bob.get("/api/jobs?limit=1")).json()["incomplete"] is True
+        answer = (await bob.get("/api/jobs?namespace=red")).json()
+    assert ([each["jobId"] for each in answer["jobs"]], answer["incomplete"]) == ([job], False)

@@ -19,7 +19,7 @@ from starlette.responses import StreamingResponse
 from contentgen_gateway import metrics
 from contentgen_gateway.app import document
 from contentgen_gateway.callers import Caller, Callers
-from contentgen_gateway.health import metrics_app
+from contentgen_gateway.health import probes_app
 from contentgen_gateway.rates import Buckets, network_of
 from contentgen_gateway.shell import CLIENTS_OF_A_PEER
 from contentgen_gateway.signed_out import SignedOut
@@ -176,6 +176,19 @@ async def test_of_too_many_tokens_those_used_longest_ago_are_forgotten(monkeypat
     assert len(callers) == 10
 
 
+async def test_all_service_accounts_of_a_namespace_are_one_caller() -> None:
+    """Whoever may make one can make a thousand."""
+    robots = [f"system:serviceaccount:blue:robot-{number}" for number in range(40)]
+    world = GatewayWorld(BOB, gateway_requests_per_second=0.1, gateway_burst=30)
+    for each in robots:
+        await world.parts.callers.caller(each.replace(":", "~"))
+        await world.parts.callers.caller(each.replace(":", "~").replace("blue", "red"))
+    await world.parts.callers.caller("bob")
+    assert [await tried(world, each, {}) for each in robots] == [200] * 30 + [429] * 10
+    assert await tried(world, robots[0].replace("blue", "red"), {}) == 200, "another namespace's"
+    assert await tried(world, "bob", {}) == 200
+
+
 async def test_without_sign_in_addresses_have_the_rate() -> None:
     world = GatewayWorld(gateway_sign_in="None", gateway_requests_per_second=0.1, gateway_burst=2)
     async with world.client(None) as anybody:
@@ -194,14 +207,24 @@ async def test_metrics_are_served_on_a_port_of_their_own(world: GatewayWorld) ->
     """Whoever reaches the pages does not reach the metrics, and the other way round."""
     async with world.client("ann") as ann:
         assert (await ann.get("/metrics")).status_code == 404
-    transport = httpx.ASGITransport(metrics_app())
+    transport = httpx.ASGITransport(probes_app(world.parts))
     async with httpx.AsyncClient(transport=transport, base_url="http://metrics") as prometheus:
         answer = await prometheus.get("/metrics")
         assert answer.headers["content-type"] == metrics.CONTENT_TYPE
         assert "contentgen_gateway_requests" in answer.text
-        for path in ("/", "/api/jobs", "/health", "/openapi.json"):
+        for path in ("/", "/api/jobs", "/openapi.json"):
             assert (await prometheus.get(path)).status_code == 404
         assert (await prometheus.post("/metrics")).status_code == 405
+
+
+async def test_the_kubelet_is_answered_on_the_port_of_the_metrics(world: GatewayWorld) -> None:
+    transport = httpx.ASGITransport(probes_app(world.parts))
+    async with httpx.AsyncClient(transport=transport, base_url="http://probes") as kubelet:
+        answers = [await kubelet.get(path) for path in ("/health", "/ready")]
+        assert [(each.status_code, each.json()) for each in answers] == [(200, {"status": "ok"})] * 2
+        await world.parts.lifecycle.drain(0, lambda: None)
+        assert (await kubelet.get("/ready")).status_code == 503
+        assert (await kubelet.get("/health")).status_code == 200
 
 
 # Sizes and times
@@ -498,7 +521,7 @@ class Running:
     """The app on a real port, in a thread of its own."""
 
     def __init__(self, world: GatewayWorld) -> None:
-        self._world = world
+        self.world = world
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self.server = servers.gateway_server(world.app, 0, trusted=("127.0.0.1",), request_seconds=5)
@@ -520,7 +543,7 @@ class Running:
 
     def drain(self) -> None:
         stop = lambda: setattr(self.server, "should_exit", True)  # noqa: E731
-        asyncio.run_coroutine_threadsafe(self._world.parts.lifecycle.drain(0, stop), self.loop)
+        asyncio.run_coroutine_threadsafe(self.world.parts.lifecycle.drain(0, stop), self.loop)
 
 
 @pytest.fixture
@@ -586,3 +609,58 @@ def test_a_head_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     with Running(GatewayWorld(ANN)) as running, socket.create_connection(("127.0.0.1", running.port), 10) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
         assert slow.recv(100) == b"", "the connection is closed"
+
+
+class Crowd:
+    """Connections that say nothing, from one address."""
+
+    def __init__(self, port: int, address: str) -> None:
+        self._port, self._address = port, address
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def add(self) -> asyncio.StreamReader:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port, local_addr=(self._address, 0))
+        self.writers.append(writer)
+        return reader
+
+    def go(self) -> None:
+        for each in self.writers:
+            each.close()
+
+
+async def asked_from(address: str, port: int, path: str = "/health") -> int:
+    transport = httpx.AsyncHTTPTransport(local_address=address)
+    async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1:{port}") as client:
+        return (await client.get(path)).status_code
+
+
+async def test_one_address_cannot_take_all_connections(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers.PeopleProtocol, "most_per_address", 5)
+    crowd, proxy = Crowd(running.port, "127.0.0.2"), Crowd(running.port, "127.0.0.1")
+    for _ in range(5):
+        await crowd.add()
+    sixth = await crowd.add()
+    async with asyncio.timeout(10):
+        with contextlib.suppress(ConnectionError):
+            assert await sixth.read(1) == b"", "the sixth is cut"
+    assert await asked_from("127.0.0.3", running.port) == 200
+    for _ in range(10):
+        await proxy.add()
+    assert await asked_from("127.0.0.1", running.port) == 200, "a trusted proxy carries many clients"
+    for each in (crowd, proxy):
+        each.go()
+
+
+async def test_the_kubelet_is_answered_while_the_other_port_has_no_connection_left(running: Running) -> None:
+    running.server.config.limit_concurrency = 5
+    crowd = Crowd(running.port, "127.0.0.1")
+    for _ in range(6):
+        await crowd.add()
+    assert await asked_from("127.0.0.3", running.port) == 503, "what starved the kubelet"
+    beside = servers.plain_server(probes_app(running.world.parts), 0)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(beside.serve([listening]))
+        assert await asked_from("127.0.0.3", listening.getsockname()[1]) == 200
+        beside.should_exit = True
+        await serving
+    crowd.go()

@@ -273,3 +273,16 @@ async def test_a_caller_has_so_many_streams_open_and_no_more(world: Served) -> N
     world.now(3, progress=10)
     async with world.events() as again:
         assert again.response.status_code == 200
+
+
+async def test_the_service_accounts_of_a_namespace_share_their_streams(world: Served) -> None:
+    """Whoever may make one can make a thousand."""
+    world.parts = dataclasses.replace(
+        world.parts, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
+    )
+    world.app.state.parts = world.parts
+    robots = [f"system~serviceaccount~blue~robot-{number}" for number in range(3)]
+    world.api.rights |= {(each.replace("~", ":"), "*", "*", "red") for each in robots}
+    world.now(1, progress=10)
+    async with world.events(who=robots[0]), world.events(who=robots[1]), world.events(who=robots[2]) as third:
+        assert third.response.status_code == 429

@@ -46,6 +46,7 @@ async def list_jobs(
         jobs=[card(each) for each in records],
         total=total,
         following=following,
+        incomplete=scope.incomplete,
         chosen={key: request.query_params.get(key, "") for key in _FIELDS},
         types=[(kind.record_type, LABELS[kind]) for kind in Kind],
         statuses=[each.value for each in JobStatus],
