@@ -262,6 +262,11 @@ def test_a_child_ends_with_its_block() -> None:
     assert list(child.messages()) == []
 
 
+def with_works() -> dict[str, str]:
+    """The environment of a process that imports `works`."""
+    return os.environ | {"PYTHONPATH": str(Path(works.__file__).parents[1])}
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_child_ends_with_its_parent(how: signal.Signals) -> None:
     program = (
@@ -272,9 +277,8 @@ def test_a_child_ends_with_its_parent(how: signal.Signals) -> None:
         "    print(next(messages), flush=True)\n"
         "    next(messages)\n"
     )
-    folder = Path(works.__file__).parents[1]
     command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=folder, text=True) as parent:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=with_works(), text=True) as parent:
         assert parent.stdout
         pid = int(parent.stdout.readline())
         assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -385,17 +389,18 @@ def test_this_kernel_confines_wholly() -> None:
 
 def test_modules_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:
     """Neither by the worker nor by the server of its decoders, started as in the image with planted modules."""
-    (command,) = re.findall(r"exec \S+/python (.*) \"\$@\"", (ROOT / "worker-image/Dockerfile").read_text())
+    (started,) = re.findall(r"exec \S+/python (.*) \"\$@\"", (ROOT / "worker-image/Dockerfile").read_text())
     for name in ("typer", "av", "numpy", "signal", "contentgen_contract"):
         (tmp_path / f"{name}.py").write_text(f"open('shadowed-{name}', 'w')\nraise SystemExit('shadowed')\n")
-    flags, module = command.split()[:-2], command.split()[-2:]
+    flags, module = started.split()[:-2], started.split()[-2:]
     assert module == ["-m", "contentgen_worker"]
     preloaded = (
         "from contentgen_worker.media.isolation import ChildLimits, spawn; from contentgen_hostile import works; "
     )
     ended = "print(list(spawn(works.listing, '/', limits=ChildLimits(1 << 28, 9)).messages()))"
     for what in ([*module, "--help"], ["-c", preloaded + ended]):
+        command = [sys.executable, *flags, *what]
         run = subprocess.run(
-            [sys.executable, *flags, *what], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=tmp_path, env=with_works(), capture_output=True, text=True, timeout=60, check=False
         )
         assert (run.returncode, [each.name for each in tmp_path.glob("shadowed-*")]) == (0, []), run.stderr
