@@ -24,7 +24,7 @@ from contentgen_contract.api_paths import (
     resource_of,
 )
 from contentgen_contract.names import GROUP, VERSION, Kind, Phase
-from contentgen_operator import metrics
+from contentgen_operator import metrics, pods
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.plan import Notice
 from contentgen_runtime.kube import Body, Conflict, KubeApi, explain, or_conflict
@@ -81,10 +81,11 @@ class Kube(KubeApi):
         except (Conflict, InvalidName) as error:
             _log.info("Job %s (uid %s) is not deleted: %s", ascii(name), uid, error)
 
-    async def job_log(self, namespace: str, job: str, characters: int) -> str:
+    async def job_log(self, namespace: str, job: str, uid: str, characters: int) -> str:
         """The last that the newest pod of a Job said; empty where there is none any more."""
         try:
-            names = [pod["metadata"]["name"] for pod in await self.job_pods(namespace, checked_name(job))]
+            mine = pods.of_the_job(await self.job_pods(namespace, checked_name(job)), uid)
+            names = [pod["metadata"]["name"] for pod in mine]
             if not names:
                 return ""
             how = {"tailLines": 100, "limitBytes": 65536}

@@ -123,7 +123,7 @@ class Observer:
             return {"job": job, "outcome_problem": str(error)}
         said = cause = ""
         if job is not None and job.finished and outcome is None:  # killed before it could say anything
-            said = await self._kube.job_log(resource.ref.namespace, job.name, MAX_LOG)
+            said = await self._kube.job_log(resource.ref.namespace, job.name, job.uid, MAX_LOG)
             cause = pods.end_cause(await self._pods(resource.ref.namespace, job))
         stored = await self._stored(resource, run, spec, stage, outcome)
         progress = self._reports.progress(job.uid) if job else None

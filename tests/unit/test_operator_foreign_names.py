@@ -144,7 +144,7 @@ async def test_a_name_that_is_none_reaches_no_path(cluster: tuple[Server, Kube],
     assert await kube.get_job("tenant", name) is None
     assert await kube.get_pod("tenant", name) is None
     assert await kube.get_resource(kind, "tenant", name) is None
-    assert await kube.job_log("tenant", name, 100) == ""
+    assert await kube.job_log("tenant", name, "u", 100) == ""
     await kube.delete_job("tenant", name, "u")
     for write in (
         lambda: kube.put_status(kind, "tenant", name, {}),
@@ -163,7 +163,7 @@ async def test_a_namespace_that_is_none_reaches_no_path(cluster: tuple[Server, K
     assert await kube.get_job(namespace, "it") is None
     assert await kube.get_pod(namespace, "it") is None
     assert await kube.get_resource(kind, namespace, "it") is None
-    assert await kube.job_log(namespace, "it", 100) == ""
+    assert await kube.job_log(namespace, "it", "u", 100) == ""
     await kube.delete_job(namespace, "it", "u")
     with pytest.raises(Conflict):
         await kube.put_status(kind, namespace, "it", {})

@@ -179,16 +179,21 @@ async def test_the_log_of_a_dead_worker_is_told_and_stops_nothing(api: tuple[Api
     server, kube = api
     pods = "/api/v1/namespaces/ns/pods"
     assert await _said(server, kube, pods, {"metadata": {"resourceVersion": "1"}, "items": []}) == ""
-    there = {"metadata": {"resourceVersion": "1"}, "items": [{"metadata": {"namespace": "ns", "name": "p"}}]}
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "job", "uid": "job-uid", "controller": True}
+    pod = {"metadata": {"namespace": "ns", "name": "p", "ownerReferences": [owner]}}
+    there = {"metadata": {"resourceVersion": "1"}, "items": [pod]}
     assert await _said(server, kube, pods, there) == "", "a node that is gone is no reason to stop"
     line = {"time": "2026-11-21T07:08:09.1+00:00", "level": "info", "event": "order", "error": "http://h/a?sig=s"}
     server.texts[f"{pods}/p/log"] = json.dumps(line) + "\nKilled\n"
     assert await _said(server, kube, pods, there) == "07:08:09 order: http://h/a\nKilled"
+    server.texts[f"{pods}/planted/log"] = "nothing of a worker"
+    there["items"].append({"metadata": {"namespace": "ns", "name": "planted", "creationTimestamp": "2027-01-01"}})
+    assert await _said(server, kube, pods, there) == "07:08:09 order: http://h/a\nKilled", "a pod with the Job's label"
 
 
 async def _said(server: Api, kube: Kube, pods: str, listed: Any) -> str:
     server.replies["GET", pods] = (200, listed)
-    return await kube.job_log("ns", "job", 4096)
+    return await kube.job_log("ns", "job", "job-uid", 4096)
 
 
 async def test_what_is_unfinished_is_listed_page_after_page(api: tuple[Api, Kube]) -> None:

@@ -172,7 +172,7 @@ class FakeKube:
         if name in self.jobs and self.jobs[name]["metadata"]["uid"] == uid:
             del self.jobs[name]
 
-    async def job_log(self, namespace: str, job: str, characters: int) -> str:
+    async def job_log(self, namespace: str, job: str, uid: str, characters: int) -> str:
         return f"the last words of {job}"
 
     async def get_job(self, namespace: str, name: str) -> dict[str, Any] | None:
