@@ -268,7 +268,7 @@ async def _ask_providers(model: str, request_id: str, given: Any) -> None:
     fal = _fal()
     fal._client = fal._paying = httpx.AsyncClient(transport=wire, trust_env=False)
     try:
-        taken = await fal.submit(Call(provider="fal", model=model, arguments={}, marker=""))
+        taken = await fal.submit(Call(provider="fal", model=model, arguments={}, marker=""), _nothing)
     except MaybeAccepted:
         pass  # the answer's id is none
     except ProviderError:
@@ -294,6 +294,10 @@ async def _ask_providers(model: str, request_id: str, given: Any) -> None:
         assert not wire.urls, "refused after it was sent"
     for url in wire.urls:
         assert _path(url) == ["v2", "transcript", request_id], url
+
+
+async def _nothing() -> None:
+    """Before the request."""
 
 
 def _judge_id(taken: str, given: Any) -> None:
