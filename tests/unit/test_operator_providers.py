@@ -329,7 +329,7 @@ async def test_while_the_history_cannot_be_read_a_result_is_not_gone(fal: Fal, s
 
 @pytest.mark.parametrize("reply", [(404, "<html>nginx</html>"), (404, {"detail": "Application not found"})], ids=str)
 async def test_a_404_that_is_not_fals_own_tells_nothing(fal: Fal, server: Server, reply: Any) -> None:
-    server.replies[f"{ROOT}/status"] = reply
+    server.replies |= {f"{ROOT}/status": reply, HISTORY: (200, {"items": []})}
     with pytest.raises(Unavailable):
         await fal.poll(TRAINER, "r1")
 
@@ -576,17 +576,17 @@ async def test_fal_pages_through_its_history_from_before_the_request(fal: Fal, s
 
 async def test_fal_finds_by_the_time_and_by_the_whole_input(fal: Fal, server: Server) -> None:
     near = [
-        entry("too old", -121),
-        entry("too new", 61),
-        entry("other steps", steps=6),
-        entry("steps as text", steps="5"),
+        entry("too-old", -121),
+        entry("too-new", 61),
+        entry("other-steps", steps=6),
+        entry("steps-as-text", steps="5"),
         entry("more", seed=1),
-        entry("other file", images_data_url="https://s3/bucket/datasets/u/other/dataset.zip?sig"),
+        entry("other-file", images_data_url="https://s3/bucket/datasets/u/other/dataset.zip?sig"),
         entry("no-time") | {"sent_at": "yesterday"},
         {**entry("less"), "json_input": {"images_data_url": f"https://s3/{ZIP}"}},
-        {**entry("other shape"), "json_input": [1]},
+        {**entry("other-shape"), "json_input": [1]},
     ]
-    History(server, near)
+    server.replies[HISTORY] = (200, {"items": near})  # whatever is asked for
     assert (await fal.find(LOST_TRAINING)).request_id is None
     History(server, [*near, entry("mine", images_data_url=f"http://elsewhere:9000/b/{ZIP}?sig=2")])
     assert (await fal.find(LOST_TRAINING)).request_id == "mine"
@@ -638,7 +638,9 @@ async def test_an_endless_history_is_left_after_some_pages(fal: Fal, server: Ser
     assert await fal.find(LOST_TRAINING) == Found(request_id=None, complete=False)
     assert len(asked) <= 200
     server.replies[HISTORY] = lambda _: (200, {"items": [], "has_more": True, "next_cursor": "same"})
+    seen = len(server.seen)
     assert not (await fal.find(LOST_TRAINING)).complete
+    assert len(server.seen) - seen <= 4, "a cursor that leads nowhere"
 
 
 async def test_in_a_long_history_the_time_of_the_request_is_read_first(fal: Fal, server: Server) -> None:
