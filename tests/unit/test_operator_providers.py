@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -139,7 +139,7 @@ TRANSCRIPT = Call(
     arguments={"audio_url": "https://s3/a.flac?sig", "speaker_labels": True, "language_detection": True},
     marker="a.flac",
 )
-SENT = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SENT = datetime(2024, 11, 22, 12, tzinfo=UTC)
 
 
 async def nothing() -> None:
@@ -570,7 +570,7 @@ async def test_fal_pages_through_its_history_from_before_the_request(fal: Fal, s
     others = [entry(f"other-{n}", n / 10, steps=n + 6) for n in range(500)]
     history = History(server, [*others, entry("mine", 0.5)])
     assert (await fal.find(LOST_TRAINING)).request_id == "mine"
-    assert {each["start"][0] for each in history.asked} == {"2026-11-22T11:58:00.000Z"}
+    assert {each["start"][0] for each in history.asked} == {"2024-11-22T11:58:00.000Z"}
     assert len(history.asked) == 6
 
 
@@ -612,7 +612,7 @@ async def test_a_request_whose_input_is_not_shown_is_neither_taken_nor_absent(
     bare = {name: value for name, value in entry("bare").items() if name != "json_input"} | shown
     History(server, [bare])
     assert await fal.find(LOST_TRAINING) == Found(request_id=None, complete=False)
-    History(server, [bare | {"sent_at": "2026-11-21T00:00:00Z"}])
+    History(server, [bare | {"sent_at": "2024-11-21T00:00:00Z"}])
     assert await fal.find(LOST_TRAINING) == Found(request_id=None, complete=True)
     History(server, [bare, entry("mine", 2)])
     assert (await fal.find(LOST_TRAINING)).request_id == "mine"
@@ -763,8 +763,21 @@ class Counting:
         self.closed.set()
 
 
-def payers(key: KeyFile, url: str) -> list[tuple[Provider, Call]]:
-    return [(Fal(key, url, url), TRAINING), (AssemblyAI(key, url), TRANSCRIPT)]
+Payers = Callable[[str], list[tuple[Provider, Call]]]
+
+
+@pytest.fixture
+async def payers(key: KeyFile) -> AsyncIterator[Payers]:
+    """Makes a provider of each kind, with a call."""
+    opened: list[Fal] = []
+
+    def made(url: str) -> list[tuple[Provider, Call]]:
+        opened.append(Fal(key, url, url))
+        return [(opened[-1], TRAINING), (AssemblyAI(key, url), TRANSCRIPT)]
+
+    yield made
+    for fal in opened:
+        await fal.close()
 
 
 PAYERS = pytest.mark.parametrize("payer", [0, 1], ids=["fal", "assemblyai"])
@@ -776,9 +789,9 @@ class Lost(Exception):
 
 @PAYERS
 @pytest.mark.parametrize("error", [Lost("taken"), httpx.ConnectError("mine"), RuntimeError("x")], ids=repr)
-async def test_what_is_raised_before_the_request_stops_it(key: KeyFile, payer: int, error: Exception) -> None:
+async def test_what_is_raised_before_the_request_stops_it(payers: Payers, payer: int, error: Exception) -> None:
     async with Counting() as server:
-        provider, call = payers(key, server.url)[payer]
+        provider, call = payers(server.url)[payer]
 
         async def stop() -> None:
             assert server.accepted.is_set() or await asyncio.wait_for(server.accepted.wait(), 30), "it is connected"
@@ -792,7 +805,7 @@ async def test_what_is_raised_before_the_request_stops_it(key: KeyFile, payer: i
 
 
 @PAYERS
-async def test_it_is_awaited_once_and_before_the_first_byte(key: KeyFile, payer: int, server: Server) -> None:
+async def test_it_is_awaited_once_and_before_the_first_byte(payers: Payers, payer: int, server: Server) -> None:
     server.replies[f"/{TRAINER}"] = (200, {"request_id": "r1"})
     server.replies["/v2/transcript"] = (200, {"id": "r1", "status": "queued", "audio_url": "https://s3/a.flac"})
     before = []
@@ -800,15 +813,15 @@ async def test_it_is_awaited_once_and_before_the_first_byte(key: KeyFile, payer:
     async def note() -> None:
         before.append(len(server.seen))
 
-    provider, call = payers(key, server.url)[payer]
+    provider, call = payers(server.url)[payer]
     assert await provider.submit(call, note) == "r1"
     assert (before, server.posts()) == ([0], 1)
 
 
 @PAYERS
-async def test_a_payment_that_is_cancelled_before_the_request_sends_nothing(key: KeyFile, payer: int) -> None:
+async def test_a_payment_that_is_cancelled_before_the_request_sends_nothing(payers: Payers, payer: int) -> None:
     async with Counting() as server:
-        provider, call = payers(key, server.url)[payer]
+        provider, call = payers(server.url)[payer]
         reached = asyncio.Event()
 
         async def wait() -> None:
@@ -825,14 +838,14 @@ async def test_a_payment_that_is_cancelled_before_the_request_sends_nothing(key:
 
 
 @PAYERS
-async def test_without_a_connection_it_is_not_awaited(key: KeyFile, payer: int) -> None:
+async def test_without_a_connection_it_is_not_awaited(payers: Payers, payer: int) -> None:
     gone = Server()
     gone.close()
 
     async def fail() -> None:
         raise AssertionError("not connected")
 
-    provider, call = payers(key, gone.url)[payer]
+    provider, call = payers(gone.url)[payer]
     with pytest.raises(Busy):
         await provider.submit(call, fail)
 
@@ -840,14 +853,14 @@ async def test_without_a_connection_it_is_not_awaited(key: KeyFile, payer: int) 
 @PAYERS
 @pytest.mark.parametrize("content", ["k\n3y", "k\u00e9y", "k\x003y"], ids=ascii)
 async def test_a_key_that_fits_into_no_header_stops_before_the_connection(
-    tmp_path: Path, payer: int, content: str, server: Server
+    tmp_path: Path, payers: Payers, payer: int, content: str, server: Server
 ) -> None:
     (tmp_path / "key").write_text(content)
 
     async def fail() -> None:
         raise AssertionError("it cannot be sent")
 
-    provider, call = payers(KeyFile(str(tmp_path / "key")), server.url)[payer]
+    provider, call = payers(server.url)[payer]
     with pytest.raises(KeyRefused, match="characters other than printable ASCII"):
         await provider.submit(call, fail)
     assert server.connections == []

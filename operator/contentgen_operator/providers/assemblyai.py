@@ -1,8 +1,9 @@
-"""AssemblyAI's transcription API, through its SDK's plain calls: each is one HTTP request, none is retried."""
+"""AssemblyAI's transcription API: each call is one HTTP request, and none is retried. The POST is made by its SDK."""
 
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -36,6 +37,7 @@ from contentgen_operator.providers.base import (
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, large, limited, received_now
 from contentgen_operator.providers.sending import BeforeSend, Stopped, ThreadGate
+from contentgen_operator.providers.surroundings import trusted_cas
 
 MARGIN = timedelta(minutes=2)  # of AssemblyAI's clock from ours
 _DELETED = "http://deleted_by_user"  # in place of an input that somebody has deleted
@@ -46,16 +48,16 @@ _STATES = {"queued": RequestState.QUEUED, "processing": RequestState.RUNNING}
 
 
 class AssemblyAI:
-    """`url` is the API's base. The SDK is synchronous, so its calls run in threads."""
+    """`url` is the API's base; `tls` has the CAs that it trusts. The SDK is synchronous, so calls run in threads."""
 
     name = "assemblyai"
 
-    def __init__(self, key: KeyFile, url: str, timeout: float = 30) -> None:
+    def __init__(self, key: KeyFile, url: str, timeout: float = 30, tls: ssl.SSLContext | None = None) -> None:
         self._key = key
         self._url = url.rstrip("/")
         self._timeout = timeout
-        self._client: aai.Client | None = None
-        self._tls = httpx.create_ssl_context()
+        self._tls = tls or trusted_cas()
+        self._client: tuple[str, httpx.Client] | None = None
 
     @property
     def configured(self) -> bool:
@@ -92,11 +94,8 @@ class AssemblyAI:
 
     def _post(self, key: str, gate: ThreadGate, request: aai.types.TranscriptRequest) -> aai.types.TranscriptResponse:
         """One POST, through a client of its own: a connection that was used before may be closing just now."""
-        known = self._connected(key).http_client
-        with httpx.Client(
-            base_url=known.base_url, headers=known.headers, timeout=known.timeout, verify=self._tls
-        ) as paying:
-            limited(paying).event_hooks["request"].append(lambda sent: sent.extensions.update(trace=gate.trace))
+        with self._new_client(key) as paying:
+            paying.event_hooks["request"].append(lambda sent: sent.extensions.update(trace=gate.trace))
             return api.create_transcript(paying, request)
 
     async def poll(self, model: str, request_id: str) -> RequestView:  # noqa: ARG002 - one model
@@ -120,20 +119,24 @@ class AssemblyAI:
 
     async def _in_thread(self, refused: type[KeyRefused | AccessRefused], call: Callable[[httpx.Client], T]) -> T:
         key = needed(self._key, self.name, refused)
-        return await asyncio.to_thread(call, self._connected(key).http_client)
+        return await asyncio.to_thread(call, self._connected(key))
 
-    def _connected(self, key: str) -> aai.Client:
-        """The SDK's client for this key: to make one loads every CA certificate, and takes 50 ms."""
-        if self._client is None or self._client.settings.api_key != key:
-            settings = aai.Settings(
-                api_key=key,
+    def _connected(self, key: str) -> httpx.Client:
+        """The client for this key. The SDK's own takes no CAs."""
+        if self._client is None or self._client[0] != key:
+            self._client = (key, self._new_client(key))
+        return self._client[1]
+
+    def _new_client(self, key: str) -> httpx.Client:
+        return limited(
+            httpx.Client(
                 base_url=self._url,
-                http_timeout=self._timeout,
-                keepalive_expiry=0,  # a paid POST is not sent on a connection that the other side may have closed
+                headers={"authorization": key},
+                timeout=self._timeout,
+                verify=self._tls,
+                limits=httpx.Limits(max_keepalive_connections=0),
             )
-            self._client = aai.Client(settings=settings)
-            limited(self._client.http_client)
-        return self._client
+        )
 
 
 def _find(http: httpx.Client, search: Search) -> Found:

@@ -6,6 +6,7 @@ is ours, one, on a plain httpx client; fal-client's request handle, whose calls 
 """
 
 import re
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,7 @@ from contentgen_operator.providers.fal_history import FalHistory
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import ReplyTooLarge, large, limited_async, received
 from contentgen_operator.providers.sending import BeforeSend, Gate, Stopped
+from contentgen_operator.providers.surroundings import trusted_cas
 
 # A reconcile looks again by itself; ten attempts with sleeps inside one look would only hold it up.
 fal_client.client.MAX_ATTEMPTS = 1
@@ -55,18 +57,26 @@ _READ_ERRORS = (httpx.HTTPError, FalClientError, ValueError, KeyError, TypeError
 
 
 class Fal:
-    """`queue_url` and `api_url` are the bases of the queue and of the platform API."""
+    """`queue_url` and `api_url` are the bases of the queue and of the platform API; `tls` has the CAs to trust."""
 
     name = "fal"
 
-    def __init__(self, key: KeyFile, queue_url: str, api_url: str, timeout: httpx.Timeout = _TIMEOUT) -> None:
+    def __init__(
+        self,
+        key: KeyFile,
+        queue_url: str,
+        api_url: str,
+        timeout: httpx.Timeout = _TIMEOUT,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._key = key
         self._queue_url = queue_url.rstrip("/")
         self._api_url = api_url.rstrip("/")
-        self._client = limited_async(httpx.AsyncClient(timeout=timeout, trust_env=False))
+        tls = tls or trusted_cas()
+        self._client = limited_async(httpx.AsyncClient(timeout=timeout, verify=tls))
         # A connection that fal closes as the paid POST goes out on it is a lost reply, so each POST has a new one.
         fresh = httpx.Limits(max_keepalive_connections=0)
-        self._paying = limited_async(httpx.AsyncClient(timeout=timeout, trust_env=False, limits=fresh))
+        self._paying = limited_async(httpx.AsyncClient(timeout=timeout, verify=tls, limits=fresh))
         self._history = FalHistory(self._client, f"{self._api_url}/v1/models/requests/by-endpoint", self._headers)
         # The handle builds its URLs from this module constant; there is no other setting with a scheme in it.
         fal_client.client.QUEUE_URL_FORMAT = self._queue_url + "/"

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -239,8 +238,8 @@ class _AssemblyAI(AssemblyAI):
         super().__init__(key, "http://provider")
         self._wire = wire
 
-    def _connected(self, key: str) -> Any:  # noqa: ARG002 - there is one
-        return SimpleNamespace(http_client=httpx.Client(transport=self._wire, base_url="http://provider"))
+    def _connected(self, key: str) -> httpx.Client:  # noqa: ARG002 - there is one
+        return httpx.Client(transport=self._wire, base_url="http://provider")
 
 
 class _Key(KeyFile):
