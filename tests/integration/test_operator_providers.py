@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import secrets
 import wave
 import zipfile
@@ -16,8 +17,10 @@ from PIL import Image
 
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import (
+    AccessRefused,
     Busy,
     Call,
+    Found,
     KeyRefused,
     MaybeAccepted,
     Provider,
@@ -113,7 +116,7 @@ def paid(server: SandboxServer) -> int:
 async def ended(provider: Provider, model: str, request_id: str) -> RequestView:
     for _ in range(400):
         view = await provider.poll(model, request_id)
-        if view.state in (RequestState.SUCCEEDED, RequestState.FAILED):
+        if view.state in (RequestState.SUCCEEDED, RequestState.FAILED, RequestState.GONE):
             return view
         await asyncio.sleep(0.02)
     raise AssertionError("never ends")
@@ -169,6 +172,71 @@ async def test_a_lost_reply_is_paid_once_and_found(server: SandboxServer, fal: F
         assert (await ended(provider, call.model, request_id)).state is RequestState.SUCCEEDED
         assert (await provider.find(search_for(call, sent_after, request_id))).request_id is None
         assert paid(server) == index + 1
+
+
+async def test_a_result_that_the_queue_keeps_no_longer_is_fetched_from_the_history(
+    server: SandboxServer, fal: Fal
+) -> None:
+    for fault in ("result_expired", "result_deleted", "result_moved"):
+        server.arm({"fault": fault})
+        call = generation()
+        view = await ended(fal, call.model, await fal.submit(call, nothing))
+        assert view.state is RequestState.SUCCEEDED
+        assert view.result
+        assert json.loads(view.result.read())["seed"] == call.arguments["seed"]
+    server.arm({"fault": "result_expired"}, {"fault": "history_bare"})
+    view = await ended(fal, call.model, await fal.submit(call, nothing))
+    assert (view.state, view.result) == (RequestState.GONE, None)
+    assert paid(server) == 4
+
+
+async def test_a_request_that_the_history_shows_late_or_without_its_input_is_not_found(
+    server: SandboxServer, fal: Fal, assemblyai: AssemblyAI
+) -> None:
+    for provider, call in calls(server, fal, assemblyai):
+        sent_after = datetime.now(UTC)
+        server.arm({"fault": "history_late", "delay_s": 600})
+        late = await provider.submit(call, nothing)
+        await ended(provider, call.model, late)
+        assert (await provider.find(search_for(call, sent_after))).request_id is None
+        server.heal(late)
+        assert (await provider.find(search_for(call, sent_after))).request_id == late
+    sent_after, call = datetime.now(UTC), generation()
+    server.arm({"fault": "history_bare"})
+    await ended(fal, call.model, await fal.submit(call, nothing))
+    assert await fal.find(search_for(call, sent_after)) == Found(request_id=None, complete=False)
+
+
+async def test_two_lost_requests_with_the_same_input_are_taken_one_each(server: SandboxServer, fal: Fal) -> None:
+    call, taken, begun = generation(), list[str](), list[datetime]()
+    for _ in range(2):
+        begun.append(datetime.now(UTC))
+        server.arm({"fault": "reply_lost"})
+        with pytest.raises(MaybeAccepted):
+            await fal.submit(call, nothing)
+    for sent_after in begun:
+        taken.append(await found(fal, search_for(call, sent_after, *taken)))
+    assert sorted(taken) == sorted(each["request_id"] for each in server.ledger()["entries"])
+
+
+async def test_a_request_is_found_in_a_long_history(fal: Fal, server: SandboxServer) -> None:
+    call, sent_after = generation(), datetime.now(UTC)
+    mine = await fal.submit(call, nothing)
+    others = [call.model_copy(update={"arguments": {"prompt": "x", "seed": n}}) for n in range(120)]
+    ids = [await fal.submit(other, nothing) for other in others]
+    for request_id in (mine, *ids):
+        await ended(fal, call.model, request_id)
+    assert await fal.find(search_for(call, sent_after)) == Found(request_id=mine, complete=True)
+
+
+async def test_while_the_account_is_locked_nothing_is_lost(server: SandboxServer, fal: Fal) -> None:
+    call = generation()
+    request_id = await fal.submit(call, nothing)
+    await ended(fal, call.model, request_id)
+    server.arm({"fault": "locked_account"})
+    with pytest.raises(AccessRefused):
+        await fal.poll(call.model, request_id)
+    assert (await fal.poll(call.model, request_id)).state is RequestState.SUCCEEDED
 
 
 async def test_what_was_not_taken_was_not_paid(server: SandboxServer, fal: Fal, assemblyai: AssemblyAI) -> None:
