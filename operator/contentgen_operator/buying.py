@@ -19,6 +19,7 @@ from contentgen_operator.summary import estimated_micros
 
 COLLECT_SECONDS = 15.0  # what a collect stage takes, for the ETA
 _GONE_SECONDS = 3600.0  # fal keeps a result for an hour; before that, and while its history lags, it is asked again
+_GONE_PAUSE_SECONDS = 60.0
 _LEDGER_WAIT_SECONDS = 60.0
 
 
@@ -149,6 +150,9 @@ def deadline_passed(case: Case) -> bool:
 
 def _poll_after(case: Case, purchase: Purchase) -> float:
     """Often at first, for what takes seconds; ever less often for what takes minutes."""
+    view = case.observed.request
+    if view is not None and view.state is RequestState.GONE:
+        return _GONE_PAUSE_SECONDS
     since = (case.now - (purchase.submitted_at or case.now)).total_seconds()
     return min(max(since / 10, min(0.5, case.policy.poll_seconds)), case.policy.poll_seconds)
 

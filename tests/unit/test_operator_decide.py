@@ -841,7 +841,7 @@ def test_a_result_that_is_gone_is_never_paid_again(kind: Kind) -> None:
     early = purchase(kind, PurchaseState.SUBMITTED, submitted_at=NOW - timedelta(minutes=59))
     plan = bought(kind, early, request=GONE, spec=spec)
     assert (reason(plan), plan.moves) == ((Phase.PROCESSING, Reason.PROCESSING), ())
-    assert plan.again_seconds
+    assert plan.again_seconds == 60
     before = purchase(kind, PurchaseState.SUBMITTED, submitted_at=NOW - timedelta(minutes=60))
     plan = bought(kind, before, request=GONE, spec=spec)
     assert reason(plan) == (Phase.FAILED, Reason.RESULT_INVALID)

@@ -7,7 +7,6 @@ is ours, one, on a plain httpx client; fal-client's request handle, whose calls 
 
 import re
 import ssl
-from collections.abc import Mapping
 from typing import Any
 
 import fal_client.client
@@ -199,7 +198,7 @@ def _is_model(model: str) -> bool:
     return True
 
 
-def _tags(purchase_id: str) -> Mapping[str, str]:
+def _tags(purchase_id: str) -> dict[str, str]:
     """fal reports these with its billing. It drops a tag that it does not take, and never the request."""
     return {"x-fal-tags": f"contentgen-purchase={purchase_id}"} if _TAG.fullmatch(purchase_id) else {}
 
