@@ -31,6 +31,7 @@ from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.surroundings import reach_cluster_directly, trusted_cas
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
@@ -53,6 +54,7 @@ _GOODBYE_SECONDS = 1  # for connections
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
     settings = Settings()
+    reach_cluster_directly()
     logs.configure(settings.log_format, settings.log_level)
     if settings.sentry_dsn:
         from contentgen_operator import reporting  # noqa: PLC0415 - the SDK takes memory, and few have a DSN
@@ -199,8 +201,9 @@ def _storage(settings: Settings) -> Storage:
 
 
 def _providers(settings: Settings) -> dict[str, Provider]:
-    fal = Fal(KeyFile(settings.fal_key_file), settings.fal_queue_url, settings.fal_api_url)
-    assemblyai = AssemblyAI(KeyFile(settings.assemblyai_key_file), settings.assemblyai_url)
+    tls = trusted_cas(settings.ca_file)
+    fal = Fal(KeyFile(settings.fal_key_file), settings.fal_queue_url, settings.fal_api_url, tls=tls)
+    assemblyai = AssemblyAI(KeyFile(settings.assemblyai_key_file), settings.assemblyai_url, tls=tls)
     return {each.name: CountedProvider(each.name, each) for each in (fal, assemblyai)}
 
 

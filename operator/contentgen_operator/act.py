@@ -209,7 +209,7 @@ class Actor:
     async def _send(self, payment: Payment, call: Call, now: datetime) -> Move:
         key, intent = payment.key, PurchaseState.INTENT
         try:
-            request_id = await self._providers[call.provider].submit(call)
+            request_id = await self._providers[call.provider].submit(call, _already_noted)
         except NotAccepted as error:
             changes = {
                 "error": str(error),
@@ -336,6 +336,10 @@ class Actor:
             self._recorded.pop(resource.ref.uid, None)
         else:
             self._recorded[resource.ref.uid] = status
+
+
+async def _already_noted() -> None:
+    """The intent is written before the connection is opened."""
 
 
 def _recorded(owner: ResourceRef, run: int, job: StageJob, body: dict[str, Any]) -> RecordedJob:

@@ -11,13 +11,15 @@ from contentgen_operator.observed import Observed
 from contentgen_operator.plan import Cancellation, Payment, Plan, StoredAnswer
 from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_of, submitting
 from contentgen_operator.providers.answers import Answer
-from contentgen_operator.providers.base import RequestState
+from contentgen_operator.providers.base import RequestState, RequestView
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.runs import owner
 from contentgen_operator.stages import start
 from contentgen_operator.summary import estimated_micros
 
 COLLECT_SECONDS = 15.0  # what a collect stage takes, for the ETA
+_GONE_SECONDS = 3600.0  # fal keeps a result for an hour; before that, and while its history lags, it is asked again
+_GONE_PAUSE_SECONDS = 60.0
 _LEDGER_WAIT_SECONDS = 60.0
 
 
@@ -95,8 +97,8 @@ def poll(case: Case, purchase: Purchase) -> Plan:
         return plan_of(case, doing, moves=moves, again=SOON)
     if view is not None and view.state is RequestState.SUCCEEDED and view.result is not None:
         return _store_result(case, purchase, view.result)
-    if view is not None and view.too_large:
-        return _too_large(case, purchase, view.message)
+    if view is not None and (view.too_large or is_lost(case, purchase, view)):
+        return _unstorable(case, purchase, view.message)
     late = _too_late(case, purchase)
     if late:
         cancel = cancellation(case.key, purchase)
@@ -148,6 +150,9 @@ def deadline_passed(case: Case) -> bool:
 
 def _poll_after(case: Case, purchase: Purchase) -> float:
     """Often at first, for what takes seconds; ever less often for what takes minutes."""
+    view = case.observed.request
+    if view is not None and view.state is RequestState.GONE:
+        return _GONE_PAUSE_SECONDS
     since = (case.now - (purchase.submitted_at or case.now)).total_seconds()
     return min(max(since / 10, min(0.5, case.policy.poll_seconds)), case.policy.poll_seconds)
 
@@ -182,8 +187,14 @@ def _store_result(case: Case, purchase: Purchase, result: Answer) -> Plan:
     return plan.model_copy(update={"moves": (move,), "store": store, "finalizer": case.resource.deletes_files})
 
 
-def _too_large(case: Case, purchase: Purchase, why: str) -> Plan:
-    """The request is paid and finished, and its answer can't be stored: it is not asked for again."""
+def is_lost(case: Case, purchase: Purchase, view: RequestView) -> bool:
+    """Whether a paid result is gone for good. A provider that has just taken a request may not know it everywhere."""
+    since = (case.now - (purchase.submitted_at or purchase.created_at)).total_seconds()
+    return view.state is RequestState.GONE and since >= _GONE_SECONDS
+
+
+def _unstorable(case: Case, purchase: Purchase, why: str) -> Plan:
+    """The request is paid and finished, and its result is too large or gone: it is not asked for again."""
     changes = {"finished_at": case.now, "actual_micros": purchase.estimated_micros, "error": why}
     move = move_of(case, purchase, PurchaseState.SUCCEEDED, **changes)
     plan = unstored(case, purchase.model_copy(update={"error": why}))
@@ -191,10 +202,10 @@ def _too_large(case: Case, purchase: Purchase, why: str) -> Plan:
 
 
 def unstored(case: Case, purchase: Purchase) -> Plan:
-    """The end of a run whose paid answer was too large."""
+    """The end of a run whose paid result could not be stored."""
     message = (
-        f"request {purchase.request_id} of {purchase.provider} was paid, but {purchase.error}, which is not stored: "
-        "fetch it there by this id; the annotation contentgen.dev/rerun pays for a new one"
+        f"request {purchase.request_id} of {purchase.provider} was paid, but {purchase.error}, so nothing is "
+        "stored: look for it there by this id; the annotation contentgen.dev/rerun pays for a new one"
     )
     return fail(case, Reason.RESULT_INVALID, message)
 

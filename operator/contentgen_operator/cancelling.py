@@ -7,7 +7,7 @@ it bills the run all the same (`run.billed`). A result that is there already was
 from collections.abc import Callable
 
 from contentgen_contract.names import Reason
-from contentgen_operator.buying import at_provider, cancellation, lost, poll
+from contentgen_operator.buying import at_provider, cancellation, is_lost, lost, poll
 from contentgen_operator.case import Case
 from contentgen_operator.plan import Plan
 from contentgen_operator.planning import fail, plan_of
@@ -16,6 +16,7 @@ from contentgen_operator.purchases import Purchase, PurchaseState
 
 _GRACE_SECONDS = 15.0  # in which a request that was asked to end may do so
 _LOOK_SECONDS = 1.0  # somebody waits for the answer
+_ENDS = (RequestState.SUCCEEDED, RequestState.FAILED)
 _BY_A_PERSON = "cancelled on request"
 
 
@@ -56,7 +57,7 @@ def _lost(case: Case, purchase: Purchase) -> Plan:
 
 def _submitted(case: Case, purchase: Purchase) -> Plan:
     view = case.observed.request
-    if view is not None and view.state in (RequestState.SUCCEEDED, RequestState.FAILED):
+    if view is not None and (view.state in _ENDS or is_lost(case, purchase, view)):
         return poll(case, purchase)
     name = f"request {purchase.request_id} of {purchase.provider}"
     if purchase.cancel_asked_at is None:
@@ -68,8 +69,9 @@ def _submitted(case: Case, purchase: Purchase) -> Plan:
     if (case.now - purchase.cancel_asked_at).total_seconds() < _GRACE_SECONDS:
         doing = at_provider(case, purchase, Reason.PROCESSING, f"{name} was asked to end")
         return plan_of(case, doing, again=_LOOK_SECONDS)
-    if view is None:
-        message = f"{_BY_A_PERSON}; whether {name} ends, and is billed, is not known: {case.observed.provider_problem}"
+    if view is None or view.state is RequestState.GONE:  # a queued one that was cancelled may be gone
+        why = view.message if view is not None else case.observed.provider_problem
+        message = f"{_BY_A_PERSON}; whether {name} ends, and is billed, is not known: {why}"
         return fail(billed(case, None), Reason.CANCELLED, message)
     message = (
         f"{_BY_A_PERSON}; {name} goes on all the same and is billed; deleted and applied again, the resource takes its "

@@ -1,7 +1,7 @@
 """The reads. What is read depends on how far the run is; a fresh look at the purchase precedes everything paid."""
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from kubernetes.aio.client.exceptions import ApiException
@@ -19,7 +19,7 @@ from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored
-from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
+from contentgen_operator.providers.base import AccessRefused, Provider, Search, Unavailable
 from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import current_run, ended, frozen_spec, own_files, owner, purchase_key
@@ -29,6 +29,7 @@ from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
+_SENDING = timedelta(minutes=5)  # from the intent to the end of the POST, at most
 _STARTING_SECONDS = 3.0  # in which a pod is created, scheduled and started, at best
 
 
@@ -73,7 +74,7 @@ class Observer:
             case None | PurchaseState.REFUSED:
                 seen |= await self._gate(resource, spec)
             case PurchaseState.INTENT if purchase:
-                seen |= await self._search(purchase)
+                seen |= await self._search(resource, run, spec, purchase)
             case PurchaseState.SUBMITTED if purchase:
                 seen |= await self._poll(purchase)
             case PurchaseState.SUCCEEDED:
@@ -199,13 +200,18 @@ class Observer:
         key = _model_key(status, await self._witness.models(namespace, name))
         return LoraView(name=name, phase=status.phase, model_key=key, message=(status.message or "")[:200])
 
-    async def _search(self, purchase: Purchase) -> dict[str, Any]:
+    async def _search(self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase) -> dict[str, Any]:
+        job = kinds.Job(user_id=purchase.user_id, job_id=purchase.job_id, version=run.version)
+        loras = _loras_of(spec, purchase)
+        call = kinds.call_of(spec, job, purchase_key(resource, run), loras).model_copy(update={"model": purchase.model})
+        after, before = purchase.created_at, purchase.created_at + _SENDING
         try:
-            known = await self._ledger.request_ids(purchase.marker)
-            found = await self._providers[purchase.provider].find(purchase.model, purchase.marker, known)
+            claimed = await self._ledger.request_ids(purchase.marker)
+            search = Search(call=call, sent_after=after, sent_before=before, claimed=claimed)
+            found = await self._providers[purchase.provider].find(search)
         except Unavailable as error:
             return _problem(error)
-        return {"found_request": found}
+        return {"found_request": found.request_id}
 
     async def _poll(self, purchase: Purchase) -> dict[str, Any]:
         rate = await self._ledger.seconds_per_unit(purchase.model)
@@ -214,6 +220,14 @@ class Observer:
         except Unavailable as error:
             return _problem(error) | {"seconds_per_unit": rate}
         return {"request": view, "seconds_per_unit": rate}
+
+
+def _loras_of(spec: Spec, purchase: Purchase) -> tuple[LoraView, ...]:
+    """The LoRAs of the purchase under the names of the spec: it lists their keys in that order."""
+    if not isinstance(spec, ImageGenerationSpec):
+        return ()
+    names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
+    return tuple(LoraView(name=name, model_key=key) for name, key in zip(names, purchase.loras, strict=False))
 
 
 def _problem(error: Unavailable) -> dict[str, Any]:

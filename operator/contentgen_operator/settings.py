@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     fal_api_url: str = "https://api.fal.ai"
     assemblyai_key_file: str = "/etc/contentgen/providers/assemblyai-key"
     assemblyai_url: str = "https://api.assemblyai.com"
+    ca_file: Path | None = Field(None, description="PEM: CAs that the providers' certificates may be of, too.")
     poll_seconds: float = Field(5, gt=0)
     adoption_seconds: int = Field(7200, gt=0, description="How long a request whose reply was lost is looked for.")
     provider_deadline_seconds: int = Field(

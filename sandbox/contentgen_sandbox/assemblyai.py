@@ -69,7 +69,7 @@ async def listed(
 ) -> Response:
     """The newest first; `before_id` asks for older ones, `after_id` for newer ones."""
     authorise(request)
-    found = of(request).jobs.all("assemblyai")  # oldest first
+    found = [job for job in of(request).jobs.all("assemblyai") if job.listed]  # oldest first
     ids = [job.id for job in found]
     first = ids.index(after_id) + 1 if after_id in ids else 0
     last = ids.index(before_id) if before_id in ids else len(ids)

@@ -14,6 +14,7 @@ from contentgen_sandbox.sandbox import Purchase, of, read_object
 router = APIRouter(prefix="/fal")
 history = APIRouter(prefix="/fal-api")
 HISTORY_WINDOW = timedelta(hours=24)
+HISTORY_OF_ONE = timedelta(days=90)  # where a request is asked for by its id
 
 
 def authorise(request: Request) -> None:
@@ -52,17 +53,21 @@ async def submit(request: Request, owner: str, alias: str, path: str = "") -> Re
     return JSONResponse(reply)
 
 
-def _job(request: Request, owner: str, alias: str, request_id: str) -> Job:
+def _job(request: Request, owner: str, alias: str, request_id: str) -> Job | None:
     authorise(request)
     job = of(request).jobs.get(request_id)
-    if job is None or job.provider != "fal" or job.model.split("/")[:2] != [owner, alias]:
-        raise HTTPException(404, "Request not found")
-    return job
+    return job if job and job.provider == "fal" and job.model.split("/")[:2] == [owner, alias] else None
+
+
+def _unknown() -> Response:
+    return JSONResponse({"status": "NOT_FOUND"}, 404)
 
 
 @router.get("/{owner}/{alias}/requests/{request_id}/status")
 async def status(request: Request, owner: str, alias: str, request_id: str, logs: bool = False) -> Response:
     job = _job(request, owner, alias, request_id)
+    if job is None:
+        return _unknown()
     if faulty := await status_fault(of(request).faults, "fal", job.model):
         return faulty
     url = f"{request.base_url}fal/{owner}/{alias}/requests/{job.id}"
@@ -87,17 +92,30 @@ async def status(request: Request, owner: str, alias: str, request_id: str, logs
 @router.get("/{owner}/{alias}/requests/{request_id}")
 async def result(request: Request, owner: str, alias: str, request_id: str) -> Response:
     job = _job(request, owner, alias, request_id)
+    if job is None:
+        return _unknown()
     if job.phase != "done":
         raise HTTPException(400, "Request is still in progress")
     if job.failure:
         headers = {"x-fal-error-type": job.failure.kind}
         return JSONResponse({"detail": job.failure.detail}, job.failure.status_code, headers)
-    return JSONResponse(job.output)
+    return _no_longer(job) or JSONResponse(job.output)
+
+
+def _no_longer(job: Job) -> Response | None:
+    """The reply for a result that the queue does not keep any more: fal keeps it for an hour at most."""
+    if "result_moved" in job.faults:
+        return Response(status_code=302, headers={"location": f"{job.base_url}/files/{job.id}/moved.json"})
+    status = {"result_expired": 404, "result_deleted": 410}
+    code = next((status[fault] for fault in job.faults if fault in status), None)
+    return JSONResponse({"detail": "Request result has expired"}, code) if code else None
 
 
 @router.put("/{owner}/{alias}/requests/{request_id}/cancel")
 async def cancel(request: Request, owner: str, alias: str, request_id: str) -> Response:
     job = _job(request, owner, alias, request_id)
+    if job is None:
+        return _unknown()
     if job.phase == "done":
         return JSONResponse({"status": "ALREADY_COMPLETED"}, 400)
     of(request).runner.cancel(job.id)
@@ -120,13 +138,15 @@ async def requests_by_endpoint(
     """Finished requests, the newest first: what is still running isn't in fal's history."""
     authorise(request)
     endpoints = {name for item in endpoint_id for name in item.split(",")}
-    since, until = _aware(start, datetime.now(UTC) - HISTORY_WINDOW), _aware(end, datetime.now(UTC))
+    now, window = datetime.now(UTC), HISTORY_OF_ONE if request_id else HISTORY_WINDOW
+    since, until = _aware(start, now - window), _aware(end, now)
     found = [
         job
         for job in of(request).jobs.all("fal")
         if job.ended_at
+        and job.listed
         and job.model in endpoints
-        and since <= job.ended_at <= until
+        and since <= job.ended_at < until
         and request_id in (None, job.id)
         and status in (None, "success" if job.output else "user_error")
     ]
@@ -151,7 +171,8 @@ def _history_item(job: Job, payloads: bool) -> dict[str, Any]:
     }
     if payloads:
         output = {"detail": job.failure.detail} if job.failure else job.output
-        item |= {"json_input": job.input, "json_output": output}
+        bare = "history_bare" in job.faults
+        item |= {"json_input": None if bare else job.input, "json_output": None if bare else output}
     return item
 
 

@@ -8,10 +8,10 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-Stage = Literal["refuse", "reply", "job", "status"]
+Stage = Literal["refuse", "reply", "job", "result", "history", "status"]
 
 #: Where each fault strikes. refuse: instead of accepting a paid POST. reply: after it was accepted and billed.
-#: job: marks the accepted request for its whole life. status: one answer to a status call.
+#: job, result, history: mark the accepted request for its whole life, one of each. status: one answer to a status call.
 STAGES: dict[str, Stage] = {
     "refuse_429": "refuse",
     "refuse_503": "refuse",
@@ -27,10 +27,19 @@ STAGES: dict[str, Stage] = {
     "result_html": "job",  # they are a web page
     "result_truncated": "job",  # they are half of what they should be
     "result_huge": "job",  # they say that they are a terabyte
+    "result_expired": "result",  # fal's queue answers 404 for it, and the history still has it
+    "result_deleted": "result",  # likewise 410
+    "result_moved": "result",  # likewise 302
+    "history_late": "history",  # is listed `delay_s` after it was accepted
+    "history_bare": "history",  # is listed without its input and output
+    "locked_account": "status",  # fal's 403 of an account without money
     "slow_status": "status",  # answers after `delay_s`
     "malformed_status": "status",  # answers 200 with something that isn't JSON
 }
-DEFAULT_DELAY_S = {"timeout": 60.0, "slow_status": 5.0, "slow_accept": 5.0, "slow_model": 20.0}
+#: The stages whose faults an accepted request keeps.
+KEPT: tuple[Stage, ...] = ("job", "result", "history")
+LOCKED = "User is locked. Reason: Exhausted balance. Top up your balance at fal.ai/dashboard/billing."
+DEFAULT_DELAY_S = {"timeout": 60.0, "slow_status": 5.0, "slow_accept": 5.0, "slow_model": 20.0, "history_late": 60.0}
 
 
 class Fault(BaseModel):
@@ -51,6 +60,12 @@ class Fault(BaseModel):
         "result_html",
         "result_truncated",
         "result_huge",
+        "result_expired",
+        "result_deleted",
+        "result_moved",
+        "history_late",
+        "history_bare",
+        "locked_account",
         "slow_status",
         "malformed_status",
     ]
@@ -127,4 +142,6 @@ async def status_fault(faults: Faults, provider: str, model: str) -> Response | 
     if fault is None:
         return None
     await asyncio.sleep(fault.delay)
+    if fault.fault == "locked_account":
+        return JSONResponse({"detail": LOCKED, "error": LOCKED}, 403)
     return PlainTextResponse("<html>oops", 200) if fault.fault == "malformed_status" else None

@@ -9,7 +9,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,12 +67,20 @@ class Job(BaseModel):
     logs: tuple[Log, ...] = ()
     faults: tuple[str, ...] = ()
     extra_seconds: float = 0
+    hidden_seconds: float = 0
+    """For so long after it was accepted, the history does not list it."""
 
     @property
     def phase(self) -> Literal["queued", "running", "done"]:
         if self.ended_at:
             return "done"
         return "running" if self.started_at else "queued"
+
+    @property
+    def listed(self) -> bool:
+        """Whether the history has it by now."""
+        shown_at = self.created_at + timedelta(seconds=self.hidden_seconds)
+        return "history_late" not in self.faults or shown_at <= datetime.now(UTC)
 
 
 class Jobs:

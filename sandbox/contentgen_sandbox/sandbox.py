@@ -13,7 +13,7 @@ from fastapi import HTTPException, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from contentgen_sandbox.faults import Faults, refusal, spoil_reply
+from contentgen_sandbox.faults import KEPT, Faults, refusal, spoil_reply
 from contentgen_sandbox.jobs import Job, Jobs, Provider, Runner
 from contentgen_sandbox.ledger import Entry, Ledger
 from contentgen_sandbox.settings import Settings
@@ -48,7 +48,8 @@ class Sandbox:
 
     async def accept(self, purchase: Purchase, request: Request) -> Job:
         """Bills and begins. Where the reply is to be lost, it loses it: the caller's answer goes nowhere."""
-        marks = self.faults.take("job", purchase.provider, purchase.model)
+        taken = [self.faults.take(stage, purchase.provider, purchase.model) for stage in KEPT]
+        marks = {fault.fault: fault.delay for fault in taken if fault is not None}
         job = Job(
             id=new_id(),
             provider=purchase.provider,
@@ -56,8 +57,9 @@ class Sandbox:
             input=purchase.input,
             base_url=str(request.base_url).rstrip("/"),
             created_at=datetime.now(UTC),
-            faults=(marks.fault,) if marks else (),
-            extra_seconds=marks.delay if marks and marks.fault == "slow_model" else 0,
+            faults=tuple(marks),
+            extra_seconds=marks.get("slow_model", 0),
+            hidden_seconds=marks.get("history_late", 0),
         )
         await run_in_threadpool(self._begin, job, purchase)
         if spoilt := self.faults.take("reply", purchase.provider, purchase.model):

@@ -53,6 +53,10 @@ class SandboxServer:
         """`server.arm({"fault": "reply_lost", "provider": "fal"})`; the table of them is in faults.py."""
         httpx.put(f"{self.url}/sandbox/faults", json=list(faults)).raise_for_status()
 
+    def heal(self, request_id: str) -> None:
+        """Clear the faults of a request."""
+        httpx.delete(f"{self.url}/sandbox/jobs/{request_id}/faults").raise_for_status()
+
     def put_media(self, name: str, content: bytes) -> str:
         """Returns the URL that it is now served at."""
         httpx.put(f"{self.url}/media/{name}", content=content).raise_for_status()

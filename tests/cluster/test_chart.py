@@ -416,6 +416,7 @@ def test_limits_and_deadlines_are_by_default_what_the_operator_takes_by_itself()
 
 def test_every_setting_is_a_value() -> None:
     """Of the chart: whatever the operator can be told, whoever installs it can say."""
-    manifests = render("sandbox.enabled=true", "desk.existingSecret=issued", "sentry.existingSecret=told")
+    given = ("desk.existingSecret=issued", "sentry.existingSecret=told", "caBundle.configMap=company-ca")
+    manifests = render("sandbox.enabled=true", *given)
     told = {name.removeprefix("CONTENTGEN_").lower() for name in env_of(manifests, "contentgen")}
     assert Settings.model_fields.keys() - told == {"health_port", "desk_port"}

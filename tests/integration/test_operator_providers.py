@@ -2,10 +2,12 @@
 
 import asyncio
 import io
+import json
 import secrets
 import wave
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,21 @@ from PIL import Image
 
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import (
+    AccessRefused,
     Busy,
     Call,
+    Found,
     KeyRefused,
     MaybeAccepted,
     Provider,
     Refused,
     RequestState,
     RequestView,
+    Search,
+    StoredObject,
+    seed_marker,
 )
-from contentgen_operator.providers.fal import Fal, seed_marker
+from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_sandbox.testing import SandboxServer, sandbox_server
 
@@ -109,16 +116,33 @@ def paid(server: SandboxServer) -> int:
 async def ended(provider: Provider, model: str, request_id: str) -> RequestView:
     for _ in range(400):
         view = await provider.poll(model, request_id)
-        if view.state in (RequestState.SUCCEEDED, RequestState.FAILED):
+        if view.state in (RequestState.SUCCEEDED, RequestState.FAILED, RequestState.GONE):
             return view
         await asyncio.sleep(0.02)
     raise AssertionError("never ends")
 
 
-async def found(provider: Provider, call: Call, known: frozenset[str] = frozenset()) -> str:
+async def nothing() -> None:
+    """Before the request."""
+
+
+def search_for(call: Call, sent_after: datetime, *claimed: str) -> Search:
+    """A search for a call, with the stored input in place of its signed URL."""
+    stored = {
+        name: StoredObject(key=call.marker) for name in ("images_data_url", "audio_url") if name in call.arguments
+    }
+    return Search(
+        call=call.model_copy(update={"arguments": call.arguments | stored}),
+        sent_after=sent_after,
+        sent_before=datetime.now(UTC),
+        claimed=frozenset(claimed),
+    )
+
+
+async def found(provider: Provider, search: Search) -> str:
     """fal's history lists what has ended."""
     for _ in range(400):
-        request_id = await provider.find(call.model, call.marker, known)
+        request_id = (await provider.find(search)).request_id
         if request_id is not None:
             return request_id
         await asyncio.sleep(0.02)
@@ -131,7 +155,7 @@ def calls(server: SandboxServer, fal: Fal, assemblyai: AssemblyAI) -> list[tuple
 
 async def test_each_call_is_taken_and_answered(server: SandboxServer, fal: Fal, assemblyai: AssemblyAI) -> None:
     for index, (provider, call) in enumerate(calls(server, fal, assemblyai)):
-        view = await ended(provider, call.model, await provider.submit(call))
+        view = await ended(provider, call.model, await provider.submit(call, nothing))
         assert view.state is RequestState.SUCCEEDED, view
         assert view.result
         assert paid(server) == index + 1
@@ -140,41 +164,107 @@ async def test_each_call_is_taken_and_answered(server: SandboxServer, fal: Fal, 
 async def test_a_lost_reply_is_paid_once_and_found(server: SandboxServer, fal: Fal, assemblyai: AssemblyAI) -> None:
     for index, (provider, call) in enumerate(calls(server, fal, assemblyai)):
         server.arm({"fault": "reply_lost", "provider": call.provider})
+        sent_after = datetime.now(UTC)
         with pytest.raises(MaybeAccepted):
-            await provider.submit(call)
+            await provider.submit(call, nothing)
         assert paid(server) == index + 1
-        request_id = await found(provider, call)
+        request_id = await found(provider, search_for(call, sent_after))
         assert (await ended(provider, call.model, request_id)).state is RequestState.SUCCEEDED
-        assert await provider.find(call.model, call.marker, frozenset({request_id})) is None
+        assert (await provider.find(search_for(call, sent_after, request_id))).request_id is None
         assert paid(server) == index + 1
+
+
+async def test_a_result_that_the_queue_keeps_no_longer_is_fetched_from_the_history(
+    server: SandboxServer, fal: Fal
+) -> None:
+    for fault in ("result_expired", "result_deleted", "result_moved"):
+        server.arm({"fault": fault})
+        call = generation()
+        view = await ended(fal, call.model, await fal.submit(call, nothing))
+        assert view.state is RequestState.SUCCEEDED
+        assert view.result
+        assert json.loads(view.result.read())["seed"] == call.arguments["seed"]
+    server.arm({"fault": "result_expired"}, {"fault": "history_bare"})
+    view = await ended(fal, call.model, await fal.submit(call, nothing))
+    assert (view.state, view.result) == (RequestState.GONE, None)
+    assert paid(server) == 4
+
+
+async def test_a_request_that_the_history_shows_late_or_without_its_input_is_not_found(
+    server: SandboxServer, fal: Fal, assemblyai: AssemblyAI
+) -> None:
+    for provider, call in calls(server, fal, assemblyai):
+        sent_after = datetime.now(UTC)
+        server.arm({"fault": "history_late", "delay_s": 600})
+        late = await provider.submit(call, nothing)
+        await ended(provider, call.model, late)
+        assert (await provider.find(search_for(call, sent_after))).request_id is None
+        server.heal(late)
+        assert (await provider.find(search_for(call, sent_after))).request_id == late
+    sent_after, call = datetime.now(UTC), generation()
+    server.arm({"fault": "history_bare"})
+    await ended(fal, call.model, await fal.submit(call, nothing))
+    assert await fal.find(search_for(call, sent_after)) == Found(request_id=None, complete=False)
+
+
+async def test_two_lost_requests_with_the_same_input_are_taken_one_each(server: SandboxServer, fal: Fal) -> None:
+    call, taken, begun = generation(), list[str](), list[datetime]()
+    for _ in range(2):
+        begun.append(datetime.now(UTC))
+        server.arm({"fault": "reply_lost"})
+        with pytest.raises(MaybeAccepted):
+            await fal.submit(call, nothing)
+    for sent_after in begun:
+        taken.append(await found(fal, search_for(call, sent_after, *taken)))
+    assert sorted(taken) == sorted(each["request_id"] for each in server.ledger()["entries"])
+
+
+async def test_a_request_is_found_in_a_long_history(fal: Fal, server: SandboxServer) -> None:
+    call, sent_after = generation(), datetime.now(UTC)
+    mine = await fal.submit(call, nothing)
+    others = [call.model_copy(update={"arguments": {"prompt": "x", "seed": n}}) for n in range(120)]
+    ids = [await fal.submit(other, nothing) for other in others]
+    for request_id in (mine, *ids):
+        await ended(fal, call.model, request_id)
+    assert await fal.find(search_for(call, sent_after)) == Found(request_id=mine, complete=True)
+
+
+async def test_while_the_account_is_locked_nothing_is_lost(server: SandboxServer, fal: Fal) -> None:
+    call = generation()
+    request_id = await fal.submit(call, nothing)
+    await ended(fal, call.model, request_id)
+    server.arm({"fault": "locked_account"})
+    with pytest.raises(AccessRefused):
+        await fal.poll(call.model, request_id)
+    assert (await fal.poll(call.model, request_id)).state is RequestState.SUCCEEDED
 
 
 async def test_what_was_not_taken_was_not_paid(server: SandboxServer, fal: Fal, assemblyai: AssemblyAI) -> None:
     for provider, call in calls(server, fal, assemblyai):
         server.arm({"fault": "refuse_429", "provider": call.provider})
         with pytest.raises(Busy):
-            await provider.submit(call)
+            await provider.submit(call, nothing)
         for fault in ("error_500", "refuse_503"):  # who knows
             server.arm({"fault": fault, "provider": call.provider})
             with pytest.raises(MaybeAccepted):
-                await provider.submit(call)
+                await provider.submit(call, nothing)
         assert paid(server) == 0
 
 
 async def test_a_models_error_is_told(server: SandboxServer, fal: Fal, assemblyai: AssemblyAI) -> None:
     for provider, call in calls(server, fal, assemblyai):
         server.arm({"fault": "model_error", "provider": call.provider})
-        view = await ended(provider, call.model, await provider.submit(call))
+        view = await ended(provider, call.model, await provider.submit(call, nothing))
         assert (view.state, bool(view.message)) == (RequestState.FAILED, True)
 
 
 async def test_a_wrong_call_is_refused(server: SandboxServer, fal: Fal, tmp_path: Path) -> None:
     call = generation()
     with pytest.raises(Refused, match="not found"):
-        await fal.submit(call.model_copy(update={"model": "fal-ai/no-such-model"}))
+        await fal.submit(call.model_copy(update={"model": "fal-ai/no-such-model"}), nothing)
     (tmp_path / "key").write_text("wrong")
     with pytest.raises(KeyRefused, match=r"401.*fal-key.*nothing was paid"):
-        await fal.submit(call)
+        await fal.submit(call, nothing)
     assert paid(server) == 0
 
 
@@ -182,12 +272,12 @@ async def test_a_cancelled_request_has_ended_and_one_that_cannot_be_cancelled_ha
     server: SandboxServer, fal: Fal, assemblyai: AssemblyAI
 ) -> None:
     server.arm({"fault": "stuck", "count": 2})
-    stuck = await fal.submit(generation())
+    stuck = await fal.submit(generation(), nothing)
     assert (await fal.poll(generation().model, stuck)).state is RequestState.RUNNING
     assert await fal.cancel(generation().model, stuck)
     assert (await fal.poll(generation().model, stuck)).state is RequestState.FAILED
     call = transcription(server)
-    assert not await assemblyai.cancel(call.model, await assemblyai.submit(call))
-    done = await fal.submit(generation())
+    assert not await assemblyai.cancel(call.model, await assemblyai.submit(call, nothing))
+    done = await fal.submit(generation(), nothing)
     await ended(fal, generation().model, done)
     assert not await fal.cancel(generation().model, done), "its result is there"

@@ -135,3 +135,11 @@ def test_faults(server: SandboxServer, client: assemblyai.Client) -> None:
 
     server.arm({"fault": "model_error"})
     assert transcribe(client, request.audio_url).status == assemblyai.TranscriptStatus.error
+
+
+def test_a_list_that_lags(server: SandboxServer, client: assemblyai.Client) -> None:
+    server.arm({"fault": "history_late", "delay_s": 600})
+    late = transcribe(client, f"{server.url}/media/talk.wav").id
+    assert late not in [item.id for item in api.list_transcripts(client.http_client, None).transcripts]
+    server.heal(late or "")
+    assert late in [item.id for item in api.list_transcripts(client.http_client, None).transcripts]

@@ -216,6 +216,61 @@ def test_history_is_paged_newest_first(server: SandboxServer, client: fal_client
     assert httpx.get(f"{server.fal_api_url}/v1/models/requests/by-endpoint?endpoint_id=x").status_code == 401
 
 
+def test_history_has_a_window_whose_end_is_exclusive(server: SandboxServer, client: fal_client.SyncClient) -> None:
+    model = "fal-ai/flux-pro/v1.1"
+    handle = client.submit(model, {"prompt": "x", "image_size": "square"})
+    handle.get(interval=0.02)
+    item = history(server, model)["items"][0]
+    assert item["sent_at"] <= item["started_at"] <= item["ended_at"]
+    assert history(server, model, start=item["ended_at"])["items"] == [item]
+    assert item not in history(server, model, end=item["ended_at"])["items"]
+    assert history(server, model, request_id=handle.request_id)["items"] == [item]
+    assert history(server, model, request_id="another")["items"] == []
+    bare = history(server, model, expand="nothing")["items"][0]
+    assert item.keys() - bare.keys() == {"json_input", "json_output"}
+
+
+def drawn(server: SandboxServer, client: fal_client.SyncClient, *faults: dict[str, Any]) -> str:
+    """A request with these faults that has ended."""
+    server.arm(*faults)
+    handle = client.submit("fal-ai/flux/dev", {"prompt": "x", "image_size": "square"})
+    finished(f"{server.fal_queue_url}fal-ai/flux/requests/{handle.request_id}/status")
+    return str(handle.request_id)
+
+
+@pytest.mark.parametrize(("fault", "status"), [("result_expired", 404), ("result_deleted", 410), ("result_moved", 302)])
+def test_a_result_that_the_queue_keeps_no_longer_is_in_the_history(
+    server: SandboxServer, client: fal_client.SyncClient, fault: str, status: int
+) -> None:
+    request_id = drawn(server, client, {"fault": fault})
+    assert httpx.get(f"{server.fal_queue_url}fal-ai/flux/requests/{request_id}", headers=AUTH).status_code == status
+    [item] = history(server, "fal-ai/flux/dev", request_id=request_id)["items"]
+    assert (item["status_code"], len(item["json_output"]["images"])) == (200, 1)
+
+
+def test_a_history_that_lags_and_one_without_payloads(server: SandboxServer, client: fal_client.SyncClient) -> None:
+    late = drawn(server, client, {"fault": "history_late", "delay_s": 600})
+    assert history(server, "fal-ai/flux/dev", request_id=late)["items"] == []
+    server.heal(late)
+    assert len(history(server, "fal-ai/flux/dev", request_id=late)["items"]) == 1
+    bare = drawn(server, client, {"fault": "history_bare"}, {"fault": "result_expired"})
+    [item] = history(server, "fal-ai/flux/dev", request_id=bare)["items"]
+    assert (item["json_input"], item["json_output"]) == (None, None)
+    assert httpx.get(f"{server.fal_queue_url}fal-ai/flux/requests/{bare}", headers=AUTH).status_code == 404, "both"
+
+
+def test_an_unknown_request_and_a_locked_account(server: SandboxServer, client: fal_client.SyncClient) -> None:
+    url = f"{server.fal_queue_url}fal-ai/flux/requests"
+    reply = httpx.get(f"{url}/unknown/status", headers=AUTH)
+    assert (reply.status_code, reply.json()) == (404, {"status": "NOT_FOUND"})
+    reply = httpx.put(f"{url}/unknown/cancel", headers=AUTH)
+    assert (reply.status_code, reply.json()) == (404, {"status": "NOT_FOUND"})
+    known = drawn(server, client)
+    server.arm({"fault": "locked_account", "provider": "fal"})
+    reply = httpx.get(f"{url}/{known}/status", headers=AUTH)
+    assert (reply.status_code, reply.json()["detail"][:14]) == (403, "User is locked")
+
+
 @pytest.mark.parametrize(("fault", "status"), [("refuse_429", 429), ("refuse_503", 503), ("error_500", 500)])
 def test_refusals(server: SandboxServer, client: fal_client.SyncClient, fault: str, status: int) -> None:
     server.arm({"fault": fault})

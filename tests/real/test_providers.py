@@ -22,7 +22,7 @@ from PIL import Image
 from contentgen_contract.names import Kind
 from contentgen_operator import kinds
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.providers.base import Call, Provider, RequestState, RequestView, StoredObject
+from contentgen_operator.providers.base import Call, Provider, RequestState, RequestView, Search, StoredObject
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
 from contentgen_real.consent import LORA, PICTURE, SOUND, SOUND_SECONDS, Check
@@ -82,6 +82,7 @@ async def bought_once(
 ) -> RequestView:
     """Two payers at the same time; one request, which ends well, and which its marker finds."""
     key, call = purchase_of(check, input_url)
+    sent_after = datetime.now(UTC)
     paid = await asyncio.gather(*(pay(provider, ledger, key, call) for _ in range(2)))
     [request_id] = [each for each in paid if each is not None]
     stored = await ledger.get(key)
@@ -95,11 +96,14 @@ async def bought_once(
     view = await until(ended, looks, place.pause)
     assert view.state is RequestState.SUCCEEDED, view.message
     # As after a lost reply: nobody knows the id, and the history has it.
-    nothing: frozenset[str] = frozenset()
-    assert (
-        await until(lambda: provider.find(call.model, call.marker, nothing), HISTORY_LOOKS, place.pause) == request_id
-    )
-    assert await provider.find(call.model, call.marker, frozenset({request_id})) is None, "it was sent more than once"
+    search = Search(call=unsigned(call, input_url), sent_after=sent_after, sent_before=datetime.now(UTC))
+
+    async def found() -> str | None:
+        return (await provider.find(search)).request_id
+
+    assert await until(found, HISTORY_LOOKS, place.pause) == request_id
+    claimed = search.model_copy(update={"claimed": frozenset({request_id})})
+    assert (await provider.find(claimed)).request_id is None, "it was sent more than once"
     return view
 
 
@@ -115,6 +119,18 @@ def purchase_of(check: Check, input_url: str | None) -> tuple[PurchaseKey, Call]
     return key, call.model_copy(update={"arguments": given, "marker": urlsplit(input_url).path.lstrip("/")})
 
 
+def unsigned(call: Call, input_url: str | None) -> Call:
+    """The call as a search has it: the stored input in place of its signed URL."""
+    stored = StoredObject(key=call.marker)
+    return call.model_copy(
+        update={"arguments": {name: stored if each == input_url else each for name, each in call.arguments.items()}}
+    )
+
+
+async def at_once() -> None:
+    """Before the request: the intent is written."""
+
+
 async def pay(provider: Provider, ledger: Ledger, key: PurchaseKey, call: Call) -> str | None:
     """As `act` does: the POST is sent by whoever wrote the intent, and by nobody else."""
     now = datetime.now(UTC)
@@ -124,7 +140,7 @@ async def pay(provider: Provider, ledger: Ledger, key: PurchaseKey, call: Call) 
     )  # fmt: skip
     if not await ledger.intend(key, intent):
         return None
-    request_id = await provider.submit(call)
+    request_id = await provider.submit(call, at_once)
     changes = {"request_id": request_id, "submitted_at": datetime.now(UTC)}
     assert await ledger.move(
         Move(key=key, source=PurchaseState.INTENT, target=PurchaseState.SUBMITTED, changes=changes)

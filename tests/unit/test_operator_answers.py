@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,15 @@ import pytest
 from contentgen_operator.providers import answers
 from contentgen_operator.providers.answers import Answer, TooManyAnswers
 from contentgen_operator.providers.assemblyai import AssemblyAI
-from contentgen_operator.providers.base import TOO_LARGE, Call, MaybeAccepted, Refused, RequestState, Unavailable
+from contentgen_operator.providers.base import (
+    TOO_LARGE,
+    Call,
+    MaybeAccepted,
+    Refused,
+    RequestState,
+    Search,
+    Unavailable,
+)
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 
@@ -25,6 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20"),  # the SDK uses pydantic's older names
 ]
 MIB = 1 << 20
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
 MODEL = "fal-ai/flux-lora"
 STATUS, RESULT, TRANSCRIPT = f"/{MODEL}/requests/r1/status", f"/{MODEL}/requests/r1", "/v2/transcript/t1"
 COMPLETED = b'{"status": "COMPLETED", "logs": null}'
@@ -171,20 +181,26 @@ async def test_the_status_of_a_large_transcript_is_found_without_parsing_it(
     assert view.state is state
 
 
+async def at_once() -> None:
+    """Before the request."""
+
+
 async def test_other_replies_are_small(server: Server, fal: Fal, key: KeyFile) -> None:
     assemblyai = AssemblyAI(key, server.url)
-    server.replies |= {STATUS: COMPLETED + b" " * MIB, f"/{MODEL}": b" " * 2 * MIB, "/v2/transcript": b" " * 2 * MIB}
+    server.replies |= {STATUS: COMPLETED + b" " * MIB, f"/{MODEL}": b" " * 2 * MIB, "/v2/transcript": b" " * 5 * MIB}
     server.replies["/v1/models/requests/by-endpoint"] = b" " * (5 * MIB)
     with pytest.raises(Unavailable, match="more than 1048576 bytes"):
         await fal.poll(MODEL, "r1")
+    search = Search(call=Call(provider="fal", model=MODEL, arguments={}, marker="m"), sent_after=NOW, sent_before=NOW)
     with pytest.raises(Unavailable, match="more than 4194304 bytes"):
-        await fal.find(MODEL, "m", frozenset())
-    with pytest.raises(Unavailable, match="more than 1048576 bytes"):
-        await assemblyai.find("", "m", frozenset())
+        await fal.find(search)
+    with pytest.raises(Unavailable, match="more than 4194304 bytes"):
+        await assemblyai.find(search)
     with pytest.raises(MaybeAccepted, match="more than 1048576 bytes"):
-        await fal.submit(Call(provider="fal", model=MODEL, arguments={}, marker="m"))
+        await fal.submit(search.call, at_once)
+    call = Call(provider="assemblyai", model="m", arguments={"audio_url": "http://a"}, marker="m")
     with pytest.raises(MaybeAccepted, match="more than 1048576 bytes"):
-        await assemblyai.submit(Call(provider="assemblyai", model="m", arguments={"audio_url": "http://a"}, marker="m"))
+        await assemblyai.submit(call, at_once)
 
 
 async def test_a_compressed_reply_is_not_unpacked(server: Server, fal: Fal, key: KeyFile) -> None:
@@ -211,12 +227,12 @@ async def test_a_deeply_nested_reply_is_one_that_cannot_be_read(
     at_fal = Call(provider="fal", model="fal-ai/flux-lora", arguments={"prompt": "x"}, marker="m")
     at_assemblyai = Call(provider="assemblyai", model="m", arguments={"audio_url": "http://a"}, marker="m")
     paid = Refused if 400 <= code < 500 else MaybeAccepted
-    for submission in (fal.submit(at_fal), assemblyai.submit(at_assemblyai)):
+    for submission in (fal.submit(at_fal, at_once), assemblyai.submit(at_assemblyai, at_once)):
         with pytest.raises(paid):
             await submission
-    for reading in (fal.find(MODEL, "m", frozenset()), assemblyai.find("", "m", frozenset())):
+    for provider, call in ((fal, at_fal), (assemblyai, at_assemblyai)):
         with pytest.raises(Unavailable):
-            await reading
+            await provider.find(Search(call=call, sent_after=NOW, sent_before=NOW, claimed=frozenset()))
     with contextlib.suppress(Unavailable):  # a result is opaque, so a nested one may be stored
         await assemblyai.poll("", "t1")
     with contextlib.suppress(Unavailable):

@@ -1,14 +1,13 @@
 """A run that a person cancels, at each step: what it costs, what is asked of the provider, and what is said."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import stamina
 
 from contentgen_contract.names import CANCEL_ANNOTATION, FINALIZER, RERUN_ANNOTATION, Kind, Phase
 from contentgen_contract.status import ResourceStatus
-from contentgen_operator.providers.base import RequestState, RequestView, Unavailable
+from contentgen_operator.providers.base import GONE, Found, RequestState, RequestView, Search, Unavailable
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
@@ -104,6 +103,22 @@ async def test_a_provider_that_does_not_cancel_bills_it_and_what_is_applied_agai
     assert len(world.provider.posts) == 1
 
 
+async def test_whether_a_cancelled_request_that_is_gone_is_billed_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fal removes a queued request that is cancelled, and does not know it any more."""
+
+    async def poll(model: str, request_id: str) -> RequestView:
+        return GONE if world.provider.cancelled else await running_for_ever(model, request_id)
+
+    world = World(monkeypatch, Writes())
+    world.provider.cancels = False
+    world.provider.poll = poll  # type: ignore[method-assign]
+    world.kube.apply(LORA, SPECS[LORA])
+    await world.finish(LORA, Phase.PROCESSING)
+    status = await cancelled(world, LORA)
+    assert ended(status) == (Phase.FAILED, "Cancelled", None)
+    assert "is billed, is not known" in (status.message or "")
+
+
 async def test_a_request_that_ends_some_seconds_after_it_was_asked_to_is_cancelled_and_not_bought_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -158,12 +173,12 @@ async def test_a_request_whose_reply_was_lost_is_found_and_then_cancelled(monkey
 async def test_one_that_is_never_found_may_be_billed_and_is_not_sent_again_whatever_was_allowed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def nothing(model: str, marker: str, known: Any) -> None:
-        return None
+    async def nothing(search: Search) -> Found:
+        return Found(request_id=None, complete=True)
 
     world = World(monkeypatch, Writes())
     world.provider.lose_replies = {1}
-    world.provider.find = nothing  # type: ignore[method-assign, assignment]
+    world.provider.find = nothing  # type: ignore[method-assign]
     world.kube.apply(IMAGES, SPECS[IMAGES])
     status = await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN)
     token = (status.message or "").rpartition("=")[2]

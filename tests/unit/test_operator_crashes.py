@@ -15,6 +15,7 @@ from contentgen_contract.names import Kind, Phase, progress_at
 from contentgen_contract.spec import parse_spec
 from contentgen_contract.status import ResourceStatus
 from contentgen_operator.observed import ResourceRef
+from contentgen_operator.providers.base import Found, Search
 from contentgen_runtime.kube import Conflict
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -229,8 +230,8 @@ async def test_an_old_resubmit_annotation_pays_for_no_later_run(monkeypatch: pyt
     assert len(world.provider.posts) == 2
 
 
-async def nothing_found(model: str, marker: str, known: frozenset[str]) -> None:
-    return None
+async def nothing_found(search: Search) -> Found:
+    return Found(request_id=None, complete=True)
 
 
 @pytest.mark.parametrize("kind", Kind)

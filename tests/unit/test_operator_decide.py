@@ -19,7 +19,7 @@ from contentgen_operator.decide import decide
 from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored, is_settled
 from contentgen_operator.plan import Plan
 from contentgen_operator.providers.answers import Answer
-from contentgen_operator.providers.base import TOO_LARGE, RequestState, RequestView
+from contentgen_operator.providers.base import GONE, TOO_LARGE, RequestState, RequestView
 from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.runs import wants_another
 from contentgen_operator.summary import store_unavailable
@@ -845,6 +845,25 @@ def test_a_result_that_is_too_large_ends_the_run_and_is_neither_lost_nor_paid_ag
     again = bought(kind, kept, spec=spec)
     assert (reason(again), again.status.message) == (reason(plan), plan.status.message)
     assert (again.moves, again.payment, again.job) == ((), None, None)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_result_that_is_gone_is_never_paid_again(kind: Kind) -> None:
+    """It was delivered. fal keeps it for an hour; one that is not known earlier may be known at the next look."""
+    spec = SPECS[kind] | {"paidAttempts": 3}
+    early = purchase(kind, PurchaseState.SUBMITTED, submitted_at=NOW - timedelta(minutes=59))
+    plan = bought(kind, early, request=GONE, spec=spec)
+    assert (reason(plan), plan.moves) == ((Phase.PROCESSING, Reason.PROCESSING), ())
+    assert plan.again_seconds == 60
+    before = purchase(kind, PurchaseState.SUBMITTED, submitted_at=NOW - timedelta(minutes=60))
+    plan = bought(kind, before, request=GONE, spec=spec)
+    assert reason(plan) == (Phase.FAILED, Reason.RESULT_INVALID)
+    assert "was paid, but its result is no longer kept there" in (plan.status.message or "")
+    (move,) = plan.moves
+    assert (move.target, move.changes["error"]) == (PurchaseState.SUCCEEDED, GONE.message)
+    kept = purchase(kind, PurchaseState.SUCCEEDED, error=GONE.message, result_key=None)
+    again = bought(kind, kept, spec=spec)
+    assert (reason(again), again.payment, again.moves) == (reason(plan), None, ())
 
 
 @pytest.mark.parametrize(("allowed", "end"), [(1, Phase.FAILED), (2, Phase.SUBMITTING)])

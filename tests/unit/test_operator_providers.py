@@ -1,11 +1,14 @@
 """The adapters against a server on loopback: one POST whatever happens, and the right verdict about the money."""
 
+import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -15,15 +18,20 @@ from contentgen_operator.providers.base import (
     AccessRefused,
     Busy,
     Call,
+    Found,
     KeyRefused,
     MaybeAccepted,
+    Provider,
     ProviderError,
     Refused,
     RequestState,
+    Search,
+    StoredObject,
     Unavailable,
     names_key,
+    same_input,
 )
-from contentgen_operator.providers.fal import Fal, error_text, seed_marker
+from contentgen_operator.providers.fal import Fal, error_text
 from contentgen_operator.providers.keyfile import KeyFile
 
 # The SDK uses pydantic's older names.
@@ -32,10 +40,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSinc
 TRAINER = "fal-ai/flux-lora-fast-training"
 ZIP = "datasets/u/j/dataset.zip"
 DROP, HANG = "drop", "hang"
+DEEP_MARK, DEEP = b'"deep"', b"[" * 100_000 + b"]" * 100_000
 
 
 class Server:
-    """Answers each path with what is set for it: (status, body), or `DROP`, or `HANG`."""
+    """Answers each path with what is set for it: (status, body), or `DROP`, or `HANG`, or a function of the path."""
 
     def __init__(self) -> None:
         self.replies: dict[str, Any] = {}
@@ -56,13 +65,14 @@ class Server:
                 outer.connections.append((self.command, self.client_address[1]))
                 outer.seen.append((self.command, self.path, headers, json.loads(raw) if raw else None))
                 reply = outer.replies.get(self.path.split("?")[0], (404, {"detail": "not here"}))
+                reply = reply(self.path) if callable(reply) else reply
                 if reply == HANG:
-                    outer.closing.wait(10)
+                    outer.closing.wait(30)
                 if reply in (DROP, HANG):
                     self.close_connection = True
                     return
                 status, body = reply
-                content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+                content = body.encode() if isinstance(body, str) else json.dumps(body).encode().replace(DEEP_MARK, DEEP)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
@@ -102,15 +112,22 @@ def key(tmp_path: Path) -> KeyFile:
 
 
 @pytest.fixture
-async def fal(server: Server, key: KeyFile) -> Any:
-    made = Fal(key, server.url, server.url)
+def patience(request: pytest.FixtureRequest) -> float:
+    """Seconds until a read times out: few where the test waits for that."""
+    given = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
+    return 0.5 if HANG in given else 30
+
+
+@pytest.fixture
+async def fal(server: Server, key: KeyFile, patience: float) -> Any:
+    made = Fal(key, server.url, server.url, timeout=httpx.Timeout(30, read=patience))
     yield made
     await made.close()
 
 
 @pytest.fixture
-def assemblyai(server: Server, key: KeyFile) -> AssemblyAI:
-    return AssemblyAI(key, server.url)
+def assemblyai(server: Server, key: KeyFile, patience: float) -> AssemblyAI:
+    return AssemblyAI(key, server.url, timeout=patience)
 
 
 TRAINING = Call(
@@ -122,6 +139,22 @@ TRANSCRIPT = Call(
     arguments={"audio_url": "https://s3/a.flac?sig", "speaker_labels": True, "language_detection": True},
     marker="a.flac",
 )
+SENT = datetime(2024, 11, 22, 12, tzinfo=UTC)
+
+
+async def nothing() -> None:
+    """Before the request."""
+
+
+def search_for(call: Call, name: str, key: str, **more: Any) -> Search:
+    """A search for a call with this file in place of its signed URL."""
+    arguments = call.arguments | {name: StoredObject(key=key)}
+    between = {"sent_after": SENT, "sent_before": SENT + timedelta(minutes=1)}
+    return Search(call=call.model_copy(update={"arguments": arguments}), **(between | more))
+
+
+LOST_TRAINING = search_for(TRAINING, "images_data_url", ZIP)
+LOST_TRANSCRIPT = search_for(TRANSCRIPT, "audio_url", "a.flac")
 
 VERDICTS: list[tuple[str, Any, type[ProviderError]]] = [
     ("reply dropped", DROP, MaybeAccepted),
@@ -144,7 +177,7 @@ VERDICTS: list[tuple[str, Any, type[ProviderError]]] = [
 async def test_fal_posts_once_and_judges(fal: Fal, server: Server, reply: Any, verdict: type[ProviderError]) -> None:
     server.replies[f"/{TRAINER}"] = reply
     with pytest.raises(ProviderError) as caught:
-        await fal.submit(TRAINING)
+        await fal.submit(TRAINING, nothing)
     assert type(caught.value) is verdict
     assert server.posts() == 1
 
@@ -155,32 +188,18 @@ async def test_assemblyai_posts_once_and_judges(
 ) -> None:
     server.replies["/v2/transcript"] = reply
     with pytest.raises(ProviderError) as caught:
-        await assemblyai.submit(TRANSCRIPT)
+        await assemblyai.submit(TRANSCRIPT, nothing)
     assert type(caught.value) is verdict
     assert server.posts() == 1
 
 
-async def test_a_reply_that_does_not_come_in_time_may_be_paid(key: KeyFile, server: Server) -> None:
-    server.replies |= {f"/{TRAINER}": HANG, "/v2/transcript": HANG, "/v2/transcript/t1": HANG}
-    fal = Fal(key, server.url, server.url, timeout=httpx.Timeout(10, read=0.3))
-    assemblyai = AssemblyAI(key, server.url, timeout=1)
-    with pytest.raises(MaybeAccepted):
-        await fal.submit(TRAINING)
-    await fal.close()
-    with pytest.raises(MaybeAccepted):
-        await assemblyai.submit(TRANSCRIPT)
-    assert server.posts() == 2
-    with pytest.raises(Unavailable):
-        await assemblyai.poll("", "t1")
-
-
 async def test_a_model_that_fal_does_not_have_is_named_with_those_that_there_are(fal: Fal, server: Server) -> None:
     with pytest.raises(Refused) as caught:
-        await fal.submit(TRAINING.model_copy(update={"model": "sdxl"}))
+        await fal.submit(TRAINING.model_copy(update={"model": "sdxl"}), nothing)
     assert str(caught.value).startswith("there is no model 'sdxl'; the short names are ")
     assert "flux-schnell" in str(caught.value)
     with pytest.raises(Refused, match=r"did you mean fal-ai/flux/schnell\?$"):
-        await fal.submit(TRAINING.model_copy(update={"model": "fal-ai/flux/schnel"}))
+        await fal.submit(TRAINING.model_copy(update={"model": "fal-ai/flux/schnel"}), nothing)
 
 
 async def test_a_paid_post_is_sent_on_a_connection_of_its_own(fal: Fal, assemblyai: AssemblyAI, server: Server) -> None:
@@ -192,9 +211,9 @@ async def test_a_paid_post_is_sent_on_a_connection_of_its_own(fal: Fal, assembly
     server.replies["/v2/transcript/t1"] = (200, {"id": "t1", "status": "processing"})
     for _ in range(2):
         await fal.poll(TRAINER, "r1")
-        await fal.submit(TRAINING)
+        await fal.submit(TRAINING, nothing)
         await assemblyai.poll("", "t1")
-        await assemblyai.submit(TRANSCRIPT)
+        await assemblyai.submit(TRANSCRIPT, nothing)
     posts = [port for method, port in server.connections if method == "POST"]
     others = {port for method, port in server.connections if method != "POST"}
     assert len(set(posts)) == len(posts) == 4
@@ -207,15 +226,15 @@ async def test_never_connected_is_busy(key: KeyFile) -> None:
     gone.close()
     fal = Fal(key, gone.url, gone.url)
     with pytest.raises(Busy):
-        await fal.submit(TRAINING)
+        await fal.submit(TRAINING, nothing)
     await fal.close()
     with pytest.raises(Busy):
-        await AssemblyAI(key, gone.url).submit(TRANSCRIPT)
+        await AssemblyAI(key, gone.url).submit(TRANSCRIPT, nothing)
 
 
 async def test_fal_accepts(fal: Fal, server: Server) -> None:
     server.replies[f"/{TRAINER}"] = (200, {"request_id": "r1"})
-    assert await fal.submit(TRAINING) == "r1"
+    assert await fal.submit(TRAINING, nothing) == "r1"
     (_, _, headers, body) = server.seen[0]
     assert (headers["authorization"], headers["x-fal-no-retry"]) == ("Key k3y", "1")
     assert body == TRAINING.arguments
@@ -223,7 +242,7 @@ async def test_fal_accepts(fal: Fal, server: Server) -> None:
 
 async def test_assemblyai_accepts(assemblyai: AssemblyAI, server: Server) -> None:
     server.replies["/v2/transcript"] = (200, {"id": "t1", "status": "queued", "audio_url": "https://s3/a.flac"})
-    assert await assemblyai.submit(TRANSCRIPT) == "t1"
+    assert await assemblyai.submit(TRANSCRIPT, nothing) == "t1"
     (_, _, headers, body) = server.seen[0]
     assert headers["authorization"] == "k3y"
     assert (body["audio_url"], body["speaker_labels"], body["language_detection"]) == (
@@ -235,7 +254,7 @@ async def test_assemblyai_accepts(assemblyai: AssemblyAI, server: Server) -> Non
 
 async def test_arguments_that_the_sdk_refuses_are_refused(assemblyai: AssemblyAI, server: Server) -> None:
     with pytest.raises(Refused):
-        await assemblyai.submit(TRANSCRIPT.model_copy(update={"arguments": {"audio_url": ["no text"]}}))
+        await assemblyai.submit(TRANSCRIPT.model_copy(update={"arguments": {"audio_url": ["no text"]}}), nothing)
     assert server.posts() == 0
 
 
@@ -250,7 +269,6 @@ ROOT = f"/{TRAINER}/requests/r1"
         ((200, {"status": "COMPLETED", "logs": None}), (200, {"images": []}), RequestState.SUCCEEDED),
         ((200, {"status": "COMPLETED", "logs": None}), (422, {"detail": "bad zip"}), RequestState.FAILED),
         ((200, {"status": "COMPLETED", "logs": None, "error": "boom"}), (500, {"detail": "boom"}), RequestState.FAILED),
-        ((200, {"status": "COMPLETED", "logs": None}), (404, {"detail": "expired"}), RequestState.FAILED),
     ],
 )
 async def test_fal_polls(fal: Fal, server: Server, status: Any, result: Any, state: RequestState) -> None:
@@ -263,7 +281,72 @@ async def test_fal_polls(fal: Fal, server: Server, status: Any, result: Any, sta
     assert len(server.seen) == 1 + (result is not None)
 
 
-@pytest.mark.parametrize("status", [DROP, (500, "oops"), (429, "slow"), (401, "no"), (200, "not JSON")])
+GONE = [(code, {"detail": "expired"}) for code in (302, 307, 404, 410)]
+
+
+@pytest.mark.parametrize("result", GONE, ids=str)
+async def test_a_result_that_is_gone_is_taken_from_the_history(fal: Fal, server: Server, result: Any) -> None:
+    """To call it failed would be to pay again for what was delivered."""
+    server.replies |= {f"{ROOT}/status": (200, {"status": "COMPLETED", "logs": None}), ROOT: result}
+    output = {"images": [{"url": "https://fal.media/a.png"}]}
+    server.replies[HISTORY] = (200, {"items": [entry("r1") | {"status_code": 200, "json_output": output}]})
+    view = await fal.poll(TRAINER, "r1")
+    assert view.state is RequestState.SUCCEEDED
+    assert view.result
+    assert json.loads(view.result.read()) == output
+    asked = parse_qs(urlsplit(server.seen[-1][1]).query)
+    assert asked == {"endpoint_id": [TRAINER], "request_id": ["r1"], "expand": ["payloads"], "limit": ["1"]}
+
+
+LEFT = [
+    ("nothing", [], RequestState.GONE),
+    ("no output", [{"status_code": 200, "json_output": None}], RequestState.GONE),
+    ("another request", [{"request_id": "r2", "status_code": 200, "json_output": {"images": []}}], RequestState.GONE),
+    ("a failure", [{"status_code": 422, "json_output": {"detail": "bad zip"}}], RequestState.FAILED),
+    ("a failure of texts", [{"status_code": 500, "json_output": "oops"}], RequestState.FAILED),
+]
+
+
+@pytest.mark.parametrize(("items", "state"), [each[1:] for each in LEFT], ids=[each[0] for each in LEFT])
+@pytest.mark.parametrize("known", [True, False], ids=["completed", "unknown"])
+async def test_a_result_that_the_history_lacks_is_gone_and_not_failed(
+    fal: Fal, server: Server, items: list[Any], state: RequestState, known: bool
+) -> None:
+    completed, unknown = (200, {"status": "COMPLETED", "logs": None}), (404, {"status": "NOT_FOUND"})
+    server.replies |= {f"{ROOT}/status": completed if known else unknown, ROOT: (404, {"detail": "expired"})}
+    server.replies[HISTORY] = (200, {"items": [entry("r1") | item for item in items]})
+    view = await fal.poll(TRAINER, "r1")
+    assert (view.state, view.result) == (state, None)
+
+
+async def test_while_the_history_cannot_be_read_a_result_is_not_gone(fal: Fal, server: Server) -> None:
+    server.replies |= {f"{ROOT}/status": (200, {"status": "COMPLETED", "logs": None}), ROOT: (410, {})}
+    server.replies[HISTORY] = (500, "oops")
+    with pytest.raises(Unavailable, match="history"):
+        await fal.poll(TRAINER, "r1")
+
+
+@pytest.mark.parametrize("reply", [(404, "<html>nginx</html>"), (404, {"detail": "Application not found"})], ids=str)
+async def test_a_404_that_is_not_fals_own_tells_nothing(fal: Fal, server: Server, reply: Any) -> None:
+    server.replies |= {f"{ROOT}/status": reply, HISTORY: (200, {"items": []})}
+    with pytest.raises(Unavailable):
+        await fal.poll(TRAINER, "r1")
+
+
+LOCKED = (
+    403,
+    {"detail": "User is locked. Reason: Exhausted balance. Top up your balance."},
+)
+
+
+@pytest.mark.parametrize("path", [f"{ROOT}/status", ROOT], ids=["status", "result"])
+async def test_a_locked_account_fails_no_request(fal: Fal, server: Server, path: str) -> None:
+    server.replies |= {f"{ROOT}/status": (200, {"status": "COMPLETED", "logs": None}), ROOT: (200, {})} | {path: LOCKED}
+    with pytest.raises(AccessRefused):
+        await fal.poll(TRAINER, "r1")
+
+
+@pytest.mark.parametrize("status", [DROP, HANG, (500, "oops"), (429, "slow"), (401, "no"), (200, "not JSON")])
 async def test_a_status_that_cannot_be_read_is_unavailable_after_one_try(fal: Fal, server: Server, status: Any) -> None:
     server.replies[f"{ROOT}/status"] = status
     with pytest.raises(Unavailable) as caught:
@@ -286,15 +369,18 @@ async def test_without_a_key_nothing_is_sent_and_nothing_is_lost(
 ) -> None:
     """It was there when the purchase was decided."""
     (tmp_path / "key").unlink()
-    for name, submitted in (("fal", fal.submit(TRAINING)), ("assemblyai", assemblyai.submit(TRANSCRIPT))):
+    for name, submitted in (
+        ("fal", fal.submit(TRAINING, nothing)),
+        ("assemblyai", assemblyai.submit(TRANSCRIPT, nothing)),
+    ):
         with pytest.raises(KeyRefused, match=rf"there is no key for {name}.*put a valid {name}-key.*nothing was paid"):
             await submitted
     for name, read in (
         ("fal", fal.poll(TRAINER, "r1")),
         ("fal", fal.cancel(TRAINER, "r1")),
-        ("fal", fal.find(TRAINER, ZIP, frozenset())),
+        ("fal", fal.find(LOST_TRAINING)),
         ("assemblyai", assemblyai.poll("", "t1")),
-        ("assemblyai", assemblyai.find("", "a.flac", frozenset())),
+        ("assemblyai", assemblyai.find(LOST_TRANSCRIPT)),
     ):
         with pytest.raises(AccessRefused, match=rf"there is no key for {name}.*is fetched then"):
             await read
@@ -310,9 +396,9 @@ async def test_a_refused_key_is_told_with_what_to_do(
     server.replies |= dict.fromkeys(paths, reply)
     for read, key in (
         (fal.cancel(TRAINER, "r1"), "fal-key"),
-        (fal.find(TRAINER, ZIP, frozenset()), "fal-key"),
+        (fal.find(LOST_TRAINING), "fal-key"),
         (assemblyai.poll("", "t1"), "assemblyai-key"),
-        (assemblyai.find("", "a.flac", frozenset()), "assemblyai-key"),
+        (assemblyai.find(LOST_TRANSCRIPT), "assemblyai-key"),
     ):
         with pytest.raises(AccessRefused, match=rf"answered {code}.*put a valid {key} .*is fetched then"):
             await read
@@ -341,55 +427,34 @@ async def test_a_transcript_that_cannot_be_read_is_unavailable(
     assemblyai: AssemblyAI, server: Server, reply: Any
 ) -> None:
     server.replies |= {"/v2/transcript/t1": reply, "/v2/transcript": reply}
-    for read in (assemblyai.poll("", "t1"), assemblyai.find("", "a.flac", frozenset())):
+    for read in (assemblyai.poll("", "t1"), assemblyai.find(LOST_TRANSCRIPT)):
         with pytest.raises(Unavailable) as caught:
             await read
         assert isinstance(caught.value, AccessRefused) is (reply[0] == 401)
     assert len(server.seen) == 2
 
 
-async def test_fal_finds_by_the_input_file_and_by_the_seed(fal: Fal, server: Server) -> None:
-    def item(name: str, **given: Any) -> dict[str, Any]:
-        return {"request_id": name, "json_input": given}
+# The search for a lost request.
 
-    server.replies["/v1/models/requests/by-endpoint"] = (
-        200,
-        {
-            "items": [
-                item("other", images_data_url="https://s3/bucket/datasets/u/other/dataset.zip?sig"),
-                item("new", images_data_url=f"http://s3:9000/bucket/{ZIP}?sig=2"),
-                item("old", images_data_url=f"https://bucket.s3.amazonaws.com/{ZIP}?sig=1"),
-                item("seeded", seed=7, prompt="a cat"),
-                {"request_id": "bare"},
-            ]
-        },
-    )
-    assert await fal.find(TRAINER, ZIP, frozenset()) == "new"
-    assert await fal.find(TRAINER, ZIP, frozenset({"new"})) == "old"
-    assert await fal.find(TRAINER, ZIP, frozenset({"new", "old"})) is None
-    assert await fal.find(TRAINER, seed_marker({"seed": 7, "prompt": "a cat"}), frozenset()) == "seeded"
-    assert await fal.find(TRAINER, seed_marker({"seed": 8, "prompt": "a cat"}), frozenset()) is None
+HISTORY = "/v1/models/requests/by-endpoint"
 
 
-async def test_assemblyai_finds_by_the_sound_file(assemblyai: AssemblyAI, server: Server) -> None:
-    def item(name: str, url: str) -> dict[str, Any]:
-        return {
-            "id": name,
-            "resource_url": f"/{name}",
-            "status": "completed",
-            "created": "2026-11-21T00:00:00",
-            "audio_url": url,
-        }
+def entry(name: str, seconds: float = 1, **given: Any) -> dict[str, Any]:
+    """An entry of fal's history, of the lost training unless `given` says otherwise."""
+    shown = {"images_data_url": f"https://s3.example/bucket/{ZIP}?X-Amz-Signature=1", "steps": 5} | given
+    sent = (SENT + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+    return {"request_id": name, "endpoint_id": TRAINER, "sent_at": sent, "started_at": sent, "json_input": shown}
 
-    items = [
-        item("new", "http://s3:9000/bucket/transcripts/u/j/audio.flac?sig=2"),
-        item("old", "https://s3/transcripts/u/j/audio.flac"),
-    ]
-    page = {"limit": 100, "result_count": 2, "current_url": "", "prev_url": None, "next_url": None}
-    server.replies["/v2/transcript"] = (200, {"page_details": page, "transcripts": items})
-    assert await assemblyai.find("", "transcripts/u/j/audio.flac", frozenset()) == "new"
-    assert await assemblyai.find("", "transcripts/u/j/audio.flac", frozenset({"new"})) == "old"
-    assert await assemblyai.find("", "transcripts/u/k/audio.flac", frozenset()) is None
+
+def made(name: str, seconds: float = 1, url: str = "https://s3/a.flac?X-Amz-Signature=1") -> dict[str, Any]:
+    """An item of AssemblyAI's list."""
+    at = (SENT + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
+    return {"id": name, "resource_url": f"/{name}", "status": "completed", "created": at, "audio_url": url}
+
+
+def transcripts(items: list[dict[str, Any]], older: str | None = None) -> dict[str, Any]:
+    url = f"https://assemblyai.example/v2/transcript?limit=200&before_id={older}" if older else None
+    return {"page_details": {"limit": 200, "prev_url": url}, "transcripts": items}
 
 
 def test_a_key_is_named_by_whole_segments() -> None:
@@ -441,7 +506,7 @@ FOREIGN_IDS = ["../r2", "r/1", "..", ".", "", "r?x=1", "r#", "r%2f", "r\n", " r"
 @pytest.mark.parametrize("model", [*FOREIGN_MODELS, "workflows/x"])
 async def test_a_model_that_is_no_path_is_refused_before_it_is_paid(fal: Fal, server: Server, model: str) -> None:
     with pytest.raises(Refused, match="there is no model"):
-        await fal.submit(Call(provider="fal", model=model, arguments={}, marker=""))
+        await fal.submit(Call(provider="fal", model=model, arguments={}, marker=""), nothing)
     for look in (fal.poll, fal.cancel):
         with pytest.raises(Unavailable):
             await look(model, "r1")
@@ -465,8 +530,352 @@ async def test_an_id_that_is_none_is_not_taken_from_an_answer(
     """What was sent may be paid; the history is looked through for it."""
     server.replies[f"/{TRAINER}"] = (200, {"request_id": request_id})
     with pytest.raises(MaybeAccepted):
-        await fal.submit(Call(provider="fal", model=TRAINER, arguments={}, marker=""))
-    item = {"request_id": request_id, "json_input": {"images_data_url": f"https://s3/b/{ZIP}"}}
-    good = item | {"request_id": "r1"}
-    server.replies["/v1/models/requests/by-endpoint"] = (200, {"items": [item, good]})
-    assert await fal.find(TRAINER, ZIP, frozenset()) == "r1"
+        await fal.submit(Call(provider="fal", model=TRAINER, arguments={}, marker=""), nothing)
+    item = entry(request_id)
+    server.replies[HISTORY] = (200, {"items": [item, entry("r1")]})
+    assert (await fal.find(LOST_TRAINING)).request_id == "r1"
+    server.replies["/v2/transcript/t1"] = (200, {"audio_url": "https://s3/a.flac"})
+    server.replies["/v2/transcript"] = (200, transcripts([made(request_id), made("t1")]))
+    assert (await assemblyai.find(LOST_TRANSCRIPT)).request_id == "t1"
+
+
+class History:
+    """fal's history, newest first, in pages, with `start`, `end` and `expand` as they are asked."""
+
+    def __init__(self, server: Server, entries: list[dict[str, Any]], page: int = 100) -> None:
+        self.asked: list[dict[str, list[str]]] = []
+        self._entries = sorted(entries, key=lambda each: each["sent_at"], reverse=True)
+        self._page = page
+        server.replies[HISTORY] = self.answer
+
+    def answer(self, path: str) -> tuple[int, Any]:
+        asked = parse_qs(urlsplit(path).query)
+        self.asked.append(asked)
+        first = int(asked.get("cursor", ["0"])[0])
+        size = min(int(asked["limit"][0]), self._page)
+        start, end = asked.get("start", [""])[0], asked.get("end", ["3"])[0]
+        fitting = [each for each in self._entries if start <= each["sent_at"] < end]
+        if "request_id" in asked:
+            fitting = [each for each in self._entries if each["request_id"] == asked["request_id"][0]]
+        items = fitting[first : first + size]
+        if "expand" not in asked:
+            items = [{name: value for name, value in each.items() if name != "json_input"} for each in items]
+        more = first + size < len(fitting)
+        return 200, {"items": items, "has_more": more, "next_cursor": str(first + size) if more else None}
+
+
+async def test_fal_pages_through_its_history_from_before_the_request(fal: Fal, server: Server) -> None:
+    """A busy account has more than a page of requests, and an outage may last longer than the default day."""
+    others = [entry(f"other-{n}", n / 10, steps=n + 6) for n in range(500)]
+    history = History(server, [*others, entry("mine", 0.5)])
+    assert (await fal.find(LOST_TRAINING)).request_id == "mine"
+    assert {each["start"][0] for each in history.asked} == {"2024-11-22T11:58:00.000Z"}
+    assert len(history.asked) == 6
+
+
+async def test_fal_finds_by_the_time_and_by_the_whole_input(fal: Fal, server: Server) -> None:
+    near = [
+        entry("too-old", -121),
+        entry("too-new", 61),
+        entry("other-steps", steps=6),
+        entry("steps-as-text", steps="5"),
+        entry("more", seed=1),
+        entry("other-file", images_data_url="https://s3/bucket/datasets/u/other/dataset.zip?sig"),
+        entry("no-time") | {"sent_at": "yesterday"},
+        {**entry("less"), "json_input": {"images_data_url": f"https://s3/{ZIP}"}},
+        {**entry("other-shape"), "json_input": [1]},
+    ]
+    server.replies[HISTORY] = (200, {"items": near})  # whatever is asked for
+    assert (await fal.find(LOST_TRAINING)).request_id is None
+    History(server, [*near, entry("mine", images_data_url=f"http://elsewhere:9000/b/{ZIP}?sig=2")])
+    assert (await fal.find(LOST_TRAINING)).request_id == "mine"
+
+
+async def test_two_lost_requests_with_the_same_input_take_one_each(fal: Fal, server: Server) -> None:
+    History(server, [entry("first", 0.2), entry("second", 20.2)])
+    later = LOST_TRAINING.model_copy(update={"sent_after": SENT + timedelta(seconds=20)})
+    assert (await fal.find(later)).request_id == "second"
+    assert (await fal.find(LOST_TRAINING)).request_id == "first"
+    for taken, left in (("first", "second"), ("second", "first")):
+        claimed = LOST_TRAINING.model_copy(update={"claimed": frozenset({taken})})
+        assert (await fal.find(claimed)).request_id == left
+    assert (await fal.find(claimed.model_copy(update={"claimed": frozenset({"first", "second"})}))) == Found(
+        request_id=None, complete=True
+    )
+
+
+@pytest.mark.parametrize("shown", [{}, {"json_input": None}, {"json_input": {}}], ids=str)
+async def test_a_request_whose_input_is_not_shown_is_neither_taken_nor_absent(
+    fal: Fal, server: Server, shown: dict[str, Any]
+) -> None:
+    bare = {name: value for name, value in entry("bare").items() if name != "json_input"} | shown
+    History(server, [bare])
+    assert await fal.find(LOST_TRAINING) == Found(request_id=None, complete=False)
+    History(server, [bare | {"sent_at": "2024-11-21T00:00:00Z"}])
+    assert await fal.find(LOST_TRAINING) == Found(request_id=None, complete=True)
+    History(server, [bare, entry("mine", 2)])
+    assert (await fal.find(LOST_TRAINING)).request_id == "mine"
+
+
+@pytest.mark.parametrize("large", ["x" * 100_000, "deep"], ids=["large", "deep"])
+async def test_large_inputs_of_others_do_not_hide_a_request(fal: Fal, server: Server, large: str) -> None:
+    """Whoever uses the account may send pictures inside of their requests: then only what may be ours is read."""
+    flood = [entry(f"other-{n}", 600 + n, data=large) for n in range(250)]
+    History(server, [*flood, entry("beside", 3, data="x" * 5_000_000 if large != "deep" else "deep"), entry("mine", 9)])
+    found = await fal.find(LOST_TRAINING)
+    assert (found.request_id, found.complete) == ("mine", False)
+
+
+async def test_an_endless_history_is_left_after_some_pages(fal: Fal, server: Server) -> None:
+    asked = []
+
+    def endless(path: str) -> tuple[int, Any]:
+        asked.append(path)
+        return 200, {"items": [entry(f"r{len(asked)}", steps=1)], "has_more": True, "next_cursor": f"c{len(asked)}"}
+
+    server.replies[HISTORY] = endless
+    assert await fal.find(LOST_TRAINING) == Found(request_id=None, complete=False)
+    assert len(asked) <= 200
+    server.replies[HISTORY] = lambda _: (200, {"items": [], "has_more": True, "next_cursor": "same"})
+    seen = len(server.seen)
+    assert not (await fal.find(LOST_TRAINING)).complete
+    assert len(server.seen) - seen <= 4, "a cursor that leads nowhere"
+
+
+async def test_in_a_long_history_the_time_of_the_request_is_read_first(fal: Fal, server: Server) -> None:
+    later = [entry(f"later-{n}", 7200 + n, steps=1) for n in range(300)]
+    history = History(server, [*later, entry("mine", 1)], page=1)
+    assert (await fal.find(LOST_TRAINING)).request_id == "mine"
+    assert len(history.asked) == 1
+
+
+def test_inputs_are_compared_as_json() -> None:
+    assert same_input({"a": [1, {"b": StoredObject(key="k/f")}]}, {"a": [1.0, {"b": "https://s3/bucket/k/f?X=1"}]})
+    assert same_input({"a": StoredObject(key="k/f g")}, {"a": "https://s3/bucket/k/f%20g"})
+    for asked, shown in (
+        (1, True),
+        (True, 1),
+        (None, 0),
+        ("1", 1),
+        ([1], [1, 2]),
+        ({"a": 1}, {"a": 1, "b": 2}),
+        ({"a": 1, "b": 2}, {"a": 1}),
+        (StoredObject(key="k"), None),
+        ("https://s3/k?a", "https://s3/k?b"),
+        ({}, []),
+    ):
+        assert not same_input(asked, shown), (asked, shown)
+
+
+async def test_assemblyai_finds_by_the_sound_the_time_and_the_options(assemblyai: AssemblyAI, server: Server) -> None:
+    options = {"speaker_labels": True, "language_detection": True, "audio_url": "https://s3/a.flac"}
+    server.replies |= {f"/v2/transcript/{name}": (200, options | {"id": name}) for name in ("new", "old", "far")}
+    server.replies["/v2/transcript/other-options"] = (200, options | {"speaker_labels": False})
+    items = [
+        made("too-new", 61),
+        made("new", 30, "http://s3:9000/bucket/a.flac?sig=2"),
+        made("other-sound", 2, "https://s3/b.flac"),
+        made("other-options", 2),
+        made("old", 1),
+        made("far", -100),
+        made("too-old", -121),
+    ]
+    server.replies["/v2/transcript"] = (200, transcripts(items))
+    assert await assemblyai.find(LOST_TRANSCRIPT) == Found(request_id="old", complete=True)
+    claimed = LOST_TRANSCRIPT.model_copy(update={"claimed": frozenset({"old"})})
+    assert (await assemblyai.find(claimed)).request_id == "new"
+    claimed = LOST_TRANSCRIPT.model_copy(update={"claimed": frozenset({"old", "new", "far"})})
+    assert await assemblyai.find(claimed) == Found(request_id=None, complete=True)
+
+
+async def test_assemblyai_pages_through_its_list(assemblyai: AssemblyAI, server: Server) -> None:
+    pages = {
+        None: ([made("newer", 90)], "newer"),
+        "newer": ([made("deleted", 3, "http://deleted_by_user")], "deleted"),
+        "deleted": ([made("mine", 1)], "mine"),
+        "mine": ([made("older", -500)], "older"),
+    }
+
+    def page(path: str) -> tuple[int, Any]:
+        asked = parse_qs(urlsplit(path).query)
+        assert asked["limit"] == ["200"]
+        return 200, transcripts(*pages[asked.get("before_id", [None])[0]])
+
+    server.replies["/v2/transcript"] = page
+    server.replies["/v2/transcript/mine"] = (200, {"audio_url": "https://s3/a.flac", "speaker_labels": True})
+    assert await assemblyai.find(LOST_TRANSCRIPT) == Found(request_id="mine", complete=False)
+
+
+async def test_the_options_of_a_large_transcript_are_found_without_parsing_it(
+    assemblyai: AssemblyAI, server: Server
+) -> None:
+    words = [{"text": 'he said "speaker_labels": false', "start": 1}] * 40_000
+    server.replies["/v2/transcript"] = (200, transcripts([made("other"), made("mine", 2)]))
+    large = {"words": words, "audio_url": "https://s3/a.flac", "language_detection": True}
+    server.replies["/v2/transcript/other"] = (200, large | {"speaker_labels": False})
+    server.replies["/v2/transcript/mine"] = (200, large | {"speaker_labels": True})
+    assert (await assemblyai.find(LOST_TRANSCRIPT)).request_id == "mine"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "Is it sound? No: https://s3/a.flac?X-Amz-Signature=1&b=2 has none",
+            "Is it sound? No: https://s3/a.flac has none",
+        ),
+        ("s3.example/a?X-Amz-Signature=1, sorry", "s3.example/a sorry"),
+    ],
+)
+async def test_a_reason_is_told_after_its_question_mark(
+    assemblyai: AssemblyAI, server: Server, said: str, shown: str
+) -> None:
+    server.replies["/v2/transcript"] = (400, {"error": said})
+    with pytest.raises(Refused) as caught:
+        await assemblyai.submit(TRANSCRIPT, nothing)
+    assert str(caught.value).endswith(shown)
+
+
+# The moment before the request.
+
+
+class Counting:
+    """Accepts connections, counts what arrives on them, and never answers."""
+
+    def __init__(self) -> None:
+        self.arrived: list[bytes] = []
+        self.accepted, self.closed = asyncio.Event(), asyncio.Event()
+
+    async def __aenter__(self) -> "Counting":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted.set()
+        while content := await reader.read(65536):
+            self.arrived.append(content)
+        writer.close()
+        self.closed.set()
+
+
+Payers = Callable[[str], list[tuple[Provider, Call]]]
+
+
+@pytest.fixture
+async def payers(key: KeyFile) -> AsyncIterator[Payers]:
+    """Makes a provider of each kind, with a call."""
+    opened: list[Fal] = []
+
+    def made(url: str) -> list[tuple[Provider, Call]]:
+        opened.append(Fal(key, url, url))
+        return [(opened[-1], TRAINING), (AssemblyAI(key, url), TRANSCRIPT)]
+
+    yield made
+    for fal in opened:
+        await fal.close()
+
+
+PAYERS = pytest.mark.parametrize("payer", [0, 1], ids=["fal", "assemblyai"])
+
+
+class Lost(Exception):
+    """Another process has the purchase."""
+
+
+@PAYERS
+@pytest.mark.parametrize("error", [Lost("taken"), httpx.ConnectError("mine"), RuntimeError("x")], ids=repr)
+async def test_what_is_raised_before_the_request_stops_it(payers: Payers, payer: int, error: Exception) -> None:
+    async with Counting() as server:
+        provider, call = payers(server.url)[payer]
+
+        async def stop() -> None:
+            assert server.accepted.is_set() or await asyncio.wait_for(server.accepted.wait(), 30), "it is connected"
+            raise error
+
+        with pytest.raises(type(error)) as caught:
+            await provider.submit(call, stop)
+        assert caught.value is error
+        await asyncio.wait_for(server.closed.wait(), 30)
+        assert server.arrived == []
+
+
+@PAYERS
+async def test_it_is_awaited_once_and_before_the_first_byte(payers: Payers, payer: int, server: Server) -> None:
+    server.replies[f"/{TRAINER}"] = (200, {"request_id": "r1"})
+    server.replies["/v2/transcript"] = (200, {"id": "r1", "status": "queued", "audio_url": "https://s3/a.flac"})
+    before = []
+
+    async def note() -> None:
+        before.append(len(server.seen))
+
+    provider, call = payers(server.url)[payer]
+    assert await provider.submit(call, note) == "r1"
+    assert (before, server.posts()) == ([0], 1)
+
+
+@PAYERS
+async def test_a_payment_that_is_cancelled_before_the_request_sends_nothing(payers: Payers, payer: int) -> None:
+    async with Counting() as server:
+        provider, call = payers(server.url)[payer]
+        reached = asyncio.Event()
+
+        async def wait() -> None:
+            reached.set()
+            await asyncio.Event().wait()
+
+        paying = asyncio.create_task(provider.submit(call, wait))
+        await asyncio.wait_for(reached.wait(), 30)
+        paying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await paying
+        await asyncio.wait_for(server.closed.wait(), 30)
+        assert server.arrived == []
+
+
+@PAYERS
+async def test_without_a_connection_it_is_not_awaited(payers: Payers, payer: int) -> None:
+    gone = Server()
+    gone.close()
+
+    async def fail() -> None:
+        raise AssertionError("not connected")
+
+    provider, call = payers(gone.url)[payer]
+    with pytest.raises(Busy):
+        await provider.submit(call, fail)
+
+
+@PAYERS
+@pytest.mark.parametrize("content", ["k\n3y", "k\u00e9y", "k\x003y"], ids=ascii)
+async def test_a_key_that_fits_into_no_header_stops_before_the_connection(
+    tmp_path: Path, payers: Payers, payer: int, content: str, server: Server
+) -> None:
+    (tmp_path / "key").write_text(content)
+
+    async def fail() -> None:
+        raise AssertionError("it cannot be sent")
+
+    provider, call = payers(server.url)[payer]
+    with pytest.raises(KeyRefused, match="characters other than printable ASCII"):
+        await provider.submit(call, fail)
+    assert server.connections == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), "\ud800"], ids=ascii)
+async def test_a_request_that_is_no_json_is_refused(fal: Fal, server: Server, value: Any) -> None:
+    with pytest.raises(Refused, match="JSON"):
+        await fal.submit(TRAINING.model_copy(update={"arguments": {"x": value}}), nothing)
+    assert server.connections == []
+
+
+@pytest.mark.parametrize(
+    ("purchase", "tag"), [("0199-ab", "contentgen-purchase=0199-ab"), ("", None), ("a,b=c", None), ("a\nb: c", None)]
+)
+async def test_fal_is_told_the_purchase(fal: Fal, server: Server, purchase: str, tag: str | None) -> None:
+    server.replies[f"/{TRAINER}"] = (200, {"request_id": "r1"})
+    await fal.submit(TRAINING.model_copy(update={"purchase_id": purchase}), nothing)
+    assert server.seen[0][2].get("x-fal-tags") == tag

@@ -115,7 +115,7 @@ async def test_what_a_provider_says_of_its_input_is_stored_without_the_signature
             raise Unavailable(signed)
         return views[way]
 
-    async def refuse(_call: Any) -> str:
+    async def refuse(_call: Any, _before_send: Any) -> str:
         raise Refused(signed)
 
     monkeypatch.setattr(world.provider, "poll", poll)

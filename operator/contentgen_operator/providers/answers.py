@@ -17,6 +17,7 @@ _BLOCK = 1 << 20
 # Of a transcript, whatever nested objects there are: inside of a string the quotes would be escaped, and the other
 # objects that have a status know other words.
 _STATUS = re.compile(rb'"status"\s*:\s*"(queued|processing|completed|error)"')
+_VALUE = rb'true|false|null|-?[0-9][0-9.eE+-]{0,30}|"(?:[^"\\]|\\.){0,8192}"|\[[^\[\]{}]{0,8192}\]'
 _MARK = re.compile(rb"(?:X-Amz-(?:Signature|Credential)|AWSAccessKeyId)=", re.IGNORECASE)  # of AWS, version 4 or 2
 _BREAK = re.compile(rb'["\s<>]')  # ends a URL in JSON
 _NAME = re.compile(rb'"([^"]*)"\s*:\s*$')
@@ -71,6 +72,17 @@ class Answer:
         with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = _STATUS.search(content)
             return found[1].decode() if found else ""
+
+    def field(self, name: str) -> Any:
+        """A text, number, boolean or list of texts of the document, by its name; None where it has none, or null.
+
+        Found without parsing a large document: of objects inside of others, the first with this name is taken.
+        """
+        if self.size <= REPLY_BYTES:
+            return json.loads(self.read()).get(name)
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = re.search(rb'"' + re.escape(name.encode()) + rb'"\s*:\s*(' + _VALUE + rb")", content)
+            return json.loads(found[1]) if found else None
 
     def cut_signatures(self, needed: frozenset[str]) -> None:
         """Cut presigned URLs before their query, except those under a name in `needed`. The size stays."""

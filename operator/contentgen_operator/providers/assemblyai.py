@@ -1,9 +1,13 @@
-"""AssemblyAI's transcription API, through its SDK's plain calls: each is one HTTP request, none is retried."""
+"""AssemblyAI's transcription API: each call is one HTTP request, and none is retried. The POST is made by its SDK."""
 
 import asyncio
+import contextlib
 import json
+import ssl
 from collections.abc import Callable
-from typing import TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import assemblyai as aai
 import httpx
@@ -16,60 +20,84 @@ from contentgen_operator.providers.base import (
     AccessRefused,
     Busy,
     Call,
+    Found,
     KeyRefused,
     MaybeAccepted,
     Refused,
     RequestState,
     RequestView,
+    Search,
     checked_request_id,
     is_request_id,
-    names_key,
     needed,
+    same_input,
+    short,
     unreadable,
 )
 from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.providers.limits import ReplyTooLarge, large, limited, received_now
+from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, large, limited, received_now
+from contentgen_operator.providers.sending import BeforeSend, Stopped, ThreadGate
+from contentgen_operator.providers.surroundings import trusted_cas
 
+MARGIN = timedelta(minutes=2)  # of AssemblyAI's clock from ours
+_DELETED = "http://deleted_by_user"  # in place of an input that somebody has deleted
+_PAGES = 100  # of 200 transcripts, of one search
+_LOOKS = 20  # at single transcripts, likewise
 T = TypeVar("T")
 _STATES = {"queued": RequestState.QUEUED, "processing": RequestState.RUNNING}
 _NO_TRANSCRIPT = (ValueError, RecursionError)  # an answer that is no JSON, no transcript, or nested too deeply
 
 
 class AssemblyAI:
-    """`url` is the API's base. The SDK is synchronous, so its calls run in threads."""
+    """`url` is the API's base; `tls` has the CAs that it trusts. The SDK is synchronous, so calls run in threads."""
 
     name = "assemblyai"
 
-    def __init__(self, key: KeyFile, url: str, timeout: float = 30) -> None:
+    def __init__(self, key: KeyFile, url: str, timeout: float = 30, tls: ssl.SSLContext | None = None) -> None:
         self._key = key
         self._url = url.rstrip("/")
         self._timeout = timeout
-        self._client: aai.Client | None = None
+        self._tls = tls or trusted_cas()
+        self._client: tuple[str, httpx.Client] | None = None
 
     @property
     def configured(self) -> bool:
         """Whether there is a key."""
         return self._key.read() is not None
 
-    async def submit(self, call: Call) -> str:
+    async def submit(self, call: Call, before_send: BeforeSend) -> str:
         """One POST of /v2/transcript."""
         try:
             request = aai.types.TranscriptRequest(**call.arguments)
         except ValueError as error:
-            raise Refused(f"AssemblyAI takes no such request: {str(error).split('?')[0][:300]}") from error
+            raise Refused(f"AssemblyAI takes no such request: {short(error)}") from error
+        key, gate = needed(self._key, self.name, KeyRefused), ThreadGate(before_send)
         try:
-            answer = await self._in_thread(KeyRefused, lambda http: api.create_transcript(http, request))
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise Busy(f"AssemblyAI could not be reached: {str(error) or type(error).__name__}") from error
+            answer = await asyncio.to_thread(self._post, key, gate, request)
+        except Stopped as stopped:
+            raise stopped.cause from None
         except httpx.HTTPError as error:
-            raise MaybeAccepted(f"AssemblyAI's reply was lost: {str(error) or type(error).__name__}") from error
+            text = str(error) or type(error).__name__
+            if gate.opened:
+                raise MaybeAccepted(f"AssemblyAI's reply was lost: {text}") from error
+            raise Busy(f"AssemblyAI could not be reached: {text}") from error
         except aai.types.AssemblyAIError as error:
             raise _verdict(error) from error
-        except _NO_TRANSCRIPT as error:  # an answer that is no transcript: it came after the request was taken
-            raise MaybeAccepted("AssemblyAI's reply could not be read") from error
+        except _NO_TRANSCRIPT as error:  # before the request: it is no JSON; after it: the reply is no transcript
+            if gate.opened:
+                raise MaybeAccepted("AssemblyAI's reply could not be read") from error
+            raise Refused(f"AssemblyAI takes no such request: {type(error).__name__}") from error
+        finally:
+            gate.close()
         if not is_request_id(answer.id):
             raise MaybeAccepted("AssemblyAI's reply holds no id")
         return answer.id
+
+    def _post(self, key: str, gate: ThreadGate, request: aai.types.TranscriptRequest) -> aai.types.TranscriptResponse:
+        """One POST, through a client of its own: a connection that was used before may be closing just now."""
+        with self._new_client(key) as paying:
+            paying.event_hooks["request"].append(lambda sent: sent.extensions.update(trace=gate.trace))
+            return api.create_transcript(paying, request)
 
     async def poll(self, model: str, request_id: str) -> RequestView:  # noqa: ARG002 - one model
         """One GET of the transcript, as the whole JSON document that is stored later."""
@@ -79,36 +107,108 @@ class AssemblyAI:
         """AssemblyAI cannot: what is paid goes on, and whoever asks for the same later is given it."""
         return False
 
-    async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:  # noqa: ARG002 - one model
-        """AssemblyAI lists requests from the moment it has them, newest first."""
-        parameters = aai.types.ListTranscriptParameters(limit=100)
-        listed = await self._read(lambda http: api.list_transcripts(http, parameters))
-        found = (str(item.id) for item in listed.transcripts if names_key(str(item.audio_url), marker))
-        return next((each for each in found if is_request_id(each) and each not in known), None)
+    async def find(self, search: Search) -> Found:
+        """AssemblyAI lists requests from the moment it has them, newest first, without most of their input."""
+        return await self._read(lambda http: _find(http, search))
 
     async def _read(self, call: Callable[[httpx.Client], T]) -> T:
         try:
             return await self._in_thread(AccessRefused, call)
         except (httpx.HTTPError, aai.types.AssemblyAIError, *_NO_TRANSCRIPT) as error:
-            text = f"AssemblyAI could not be asked: {str(error).split('?')[0][:300]}"
+            text = f"AssemblyAI could not be asked: {short(error)}"
             raise unreadable("assemblyai", text, _code(error)) from error
 
     async def _in_thread(self, refused: type[KeyRefused | AccessRefused], call: Callable[[httpx.Client], T]) -> T:
         key = needed(self._key, self.name, refused)
-        return await asyncio.to_thread(call, self._connected(key).http_client)
+        return await asyncio.to_thread(call, self._connected(key))
 
-    def _connected(self, key: str) -> aai.Client:
-        """The SDK's client for this key: to make one loads every CA certificate, and takes 50 ms."""
-        if self._client is None or self._client.settings.api_key != key:
-            settings = aai.Settings(
-                api_key=key,
+    def _connected(self, key: str) -> httpx.Client:
+        """The client for this key. The SDK's own takes no CAs."""
+        if self._client is None or self._client[0] != key:
+            self._client = (key, self._new_client(key))
+        return self._client[1]
+
+    def _new_client(self, key: str) -> httpx.Client:
+        return limited(
+            httpx.Client(
                 base_url=self._url,
-                http_timeout=self._timeout,
-                keepalive_expiry=0,  # a paid POST is not sent on a connection that the other side may have closed
+                headers={"authorization": key},
+                timeout=self._timeout,
+                verify=self._tls,
+                limits=httpx.Limits(max_keepalive_connections=0),
             )
-            self._client = aai.Client(settings=settings)
-            limited(self._client.http_client)
-        return self._client
+        )
+
+
+def _find(http: httpx.Client, search: Search) -> Found:
+    """The unclaimed transcript of this sound and these options that was made nearest to `sent_after`."""
+    made, complete = _made_in_time(http, search)
+    nearest_first = sorted(made, key=lambda each: abs(made[each] - search.sent_after))
+    for request_id in nearest_first[:_LOOKS]:
+        same = _is_same(http, request_id, search.call.arguments)
+        if same:
+            return Found(request_id=request_id, complete=complete)
+        complete = complete and same is not None
+    return Found(request_id=None, complete=complete and len(made) <= _LOOKS)
+
+
+def _made_in_time(http: httpx.Client, search: Search) -> tuple[dict[str, datetime], bool]:
+    """The unclaimed transcripts of this sound, with the times at which they were made; whether nothing is unknown."""
+    start, made, complete = search.sent_after - MARGIN, dict[str, datetime](), True
+    before: str | None = None
+    for _ in range(_PAGES):
+        page, older = _page(http, before)
+        moments = [_moment(item.get("created")) for item in page]
+        for item, at in zip(page, moments, strict=True):
+            if (at is not None and not start <= at <= search.sent_before) or item.get("id") in search.claimed:
+                continue
+            sound = item.get("audio_url")
+            if at is None or sound in (None, _DELETED):
+                complete = False
+            elif is_request_id(item.get("id")) and same_input(search.call.arguments.get("audio_url"), sound):
+                made[item["id"]] = at
+        if older is None or (page and all(at is not None and at < start for at in moments)):
+            return made, complete
+        if older == before:
+            break
+        before = older
+    return made, False
+
+
+def _page(http: httpx.Client, before: str | None) -> tuple[list[dict[str, Any]], str | None]:
+    """A page of the list, and the id that older ones come before; None at the end."""
+    asked = {"limit": "200"} | ({"before_id": before} if before else {})
+    reply = http.get("/v2/transcript", params=asked, extensions=large(HISTORY_BYTES))
+    reply.raise_for_status()
+    try:
+        listed = reply.json()
+        page = [dict(item) for item in listed["transcripts"]]
+        older = parse_qs(urlsplit(listed["page_details"]["prev_url"] or "").query).get("before_id")
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError("AssemblyAI's list could not be read") from error
+    return page, older[0] if older else None
+
+
+def _is_same(http: httpx.Client, request_id: str, asked: dict[str, Any]) -> bool | None:
+    """Whether a transcript was made with these options, as far as it shows them; None where it can't be read."""
+    try:
+        with http.stream("GET", f"/v2/transcript/{request_id}", extensions=large(ANSWER_BYTES)) as reply:
+            reply.raise_for_status()
+            answer = received_now(reply)
+    except ReplyTooLarge:
+        return None
+    with contextlib.closing(answer):
+        shown = {name: answer.field(name) for name in asked}
+    known = {name: value for name, value in shown.items() if value is not None}
+    return same_input({name: asked[name] for name in known}, known)
+
+
+def _moment(given: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(given) if isinstance(given, str) else None
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def _view(http: httpx.Client, path: str) -> RequestView:
@@ -139,7 +239,7 @@ def _code(error: Exception) -> int | None:
 
 def _verdict(error: aai.types.AssemblyAIError) -> Exception:
     code = _code(error)
-    text = f"AssemblyAI answered {code}: {str(error).split('?')[0][:300]}"
+    text = f"AssemblyAI answered {code}: {short(error)}"
     if code == 429:
         return Busy(text)
     if code in REFUSES_KEY:

@@ -11,15 +11,19 @@ ProviderError
 """
 
 import re
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeGuard
+from urllib.parse import unquote
 
 from pydantic import ConfigDict
 
 from contentgen_contract.base import Value
 from contentgen_operator.providers.answers import ANSWER_BYTES, Answer
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.sending import BeforeSend
 
+_QUERY = re.compile(r"(?<=[^\s?])\?(?=[^\s'\"<>]*=)[^\s'\"<>]*")  # of a URL, also of one without its scheme
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -71,15 +75,22 @@ REFUSES_KEY = (401, 402, 403)
 
 
 def needed(key: KeyFile, provider: str, refused: type[KeyRefused | AccessRefused]) -> str:
-    """The key as it is now. Raises `refused` where there is none: nothing is sent then."""
+    """The key as it is now. Raises `refused` where there is none that fits into a header: nothing is sent then."""
     if (found := key.read()) is None:
         raise refused(provider, f"there is no key for {provider}")
+    if not (found.isascii() and found.isprintable()):
+        raise refused(provider, f"the key for {provider} has characters other than printable ASCII")
     return found
 
 
 def unreadable(provider: str, text: str, code: int | None = None) -> Unavailable:
     """What a failed read means; `code` is the HTTP status, where there was an answer."""
     return AccessRefused(provider, f"{provider} answered {code}") if code in REFUSES_KEY else Unavailable(text)
+
+
+def short(error: Exception) -> str:
+    """An error's text, or its type's name; URLs are cut before their query, which may be signed."""
+    return _QUERY.sub("", str(error) or type(error).__name__)[:300]
 
 
 class StoredObject(Value):
@@ -95,6 +106,28 @@ class Call(Value):
     model: str
     arguments: dict[str, Any]
     marker: str  # what the provider's history will show again, so that a lost request can be found
+    purchase_id: str = ""  # sent as a tag, where the provider keeps tags
+
+
+class Search(Value):
+    """One search for a request whose reply was lost.
+
+    `call.arguments` has a `StoredObject` in place of each signed URL.
+    """
+
+    call: Call
+    sent_after: datetime
+    sent_before: datetime
+    claimed: frozenset[str] = frozenset()  # ids of requests that other purchases have
+
+
+class Found(Value):
+    """The result of one search. Not `complete`: there was more history than was read, or a request sent in that time
+    whose input is not shown; but even a complete history proves nothing, because it may lag.
+    """
+
+    request_id: str | None
+    complete: bool
 
 
 class RequestState(StrEnum):
@@ -104,6 +137,7 @@ class RequestState(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    GONE = "gone"  # finished and paid, or unknown by now: the provider has no result of it
 
 
 class RequestView(Value):
@@ -121,6 +155,8 @@ TOO_LARGE = RequestView(
     state=RequestState.SUCCEEDED, message=f"its result has more than {ANSWER_BYTES >> 20} MiB", too_large=True
 )
 
+GONE = RequestView(state=RequestState.GONE, message="its result is no longer kept there")
+
 
 class Provider(Protocol):
     """One paid provider."""
@@ -130,8 +166,12 @@ class Provider(Protocol):
         """Whether there is a key."""
         ...
 
-    async def submit(self, call: Call) -> str:
-        """Send exactly one POST; the provider's request id. Raises Refused, Busy or MaybeAccepted."""
+    async def submit(self, call: Call, before_send: BeforeSend) -> str:
+        """One POST on a new connection; the provider's request id.
+
+        `before_send` is awaited once the connection is open, before the first byte of the request; what it raises
+        stops the request and is raised. Raises NotAccepted or MaybeAccepted.
+        """
         ...
 
     async def poll(self, model: str, request_id: str) -> RequestView:
@@ -144,10 +184,8 @@ class Provider(Protocol):
         """
         ...
 
-    async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:
-        """The id of the newest request with this marker in the provider's history that is not among the `known`:
-        an attempt before this one may have had the same input. Raises Unavailable.
-        """
+    async def find(self, search: Search) -> Found:
+        """Search the provider's history once. Raises Unavailable."""
         ...
 
 
@@ -165,7 +203,33 @@ def checked_request_id(given: str) -> str:
 
 def names_key(url: str, key: str) -> bool:
     """Whether a URL is of this object, however it is signed: its path is the key, or a bucket's name and the key."""
-    return f"/{url.split('?', 1)[0].split('://', 1)[-1].partition('/')[2]}".endswith(f"/{key}")
+    path = f"/{url.split('?', 1)[0].split('://', 1)[-1].partition('/')[2]}"
+    return unquote(path).endswith(f"/{key}")
+
+
+def same_input(asked: Any, shown: Any) -> bool:
+    """Whether a history shows these arguments: equal as JSON, and a URL with the key's path for each StoredObject."""
+    match asked:
+        case StoredObject(key=key):
+            return isinstance(shown, str) and names_key(shown, key)
+        case dict():
+            return (
+                isinstance(shown, dict)
+                and asked.keys() == shown.keys()
+                and all(same_input(each, shown[name]) for name, each in asked.items())
+            )
+        case list() | tuple():
+            return (
+                isinstance(shown, list)
+                and len(asked) == len(shown)
+                and all(same_input(*pair) for pair in zip(asked, shown, strict=True))
+            )
+        case int() | float() if not isinstance(asked, bool):  # JSON has one type of number
+            return isinstance(shown, int | float) and not isinstance(shown, bool) and asked == shown
+        case str():
+            return isinstance(shown, str) and asked == shown
+        case _:
+            return type(asked) is type(shown) and bool(asked == shown)
 
 
 def seed_marker(arguments: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ is ours, one, on a plain httpx client; fal-client's request handle, whose calls 
 """
 
 import re
+import ssl
 from typing import Any
 
 import fal_client.client
@@ -15,28 +16,33 @@ from fal_client.client import AppId, FalClientError, FalClientHTTPError
 
 from contentgen_contract import patterns
 from contentgen_contract.models import not_found
-from contentgen_operator.providers.answers import ANSWER_BYTES
+from contentgen_operator.providers.answers import ANSWER_BYTES, Answer, TooManyAnswers
 from contentgen_operator.providers.base import (
+    GONE,
     REFUSES_KEY,
     TOO_LARGE,
     AccessRefused,
     Busy,
     Call,
+    Found,
     KeyRefused,
     MaybeAccepted,
     Refused,
     RequestState,
     RequestView,
+    Search,
     Unavailable,
     checked_request_id,
     is_request_id,
-    names_key,
     needed,
-    seed_marker,
+    short,
     unreadable,
 )
+from contentgen_operator.providers.fal_history import FalHistory
 from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, large, limited_async, received
+from contentgen_operator.providers.limits import ReplyTooLarge, large, limited_async, received
+from contentgen_operator.providers.sending import BeforeSend, Gate, Stopped
+from contentgen_operator.providers.surroundings import trusted_cas
 
 # A reconcile looks again by itself; ten attempts with sleeps inside one look would only hold it up.
 fal_client.client.MAX_ATTEMPTS = 1
@@ -44,24 +50,34 @@ fal_client.client.MAX_ATTEMPTS = 1
 _TIMEOUT = httpx.Timeout(60, connect=10)
 # Answers about the caller: to take one for the model's failure would be to pay for another attempt.
 _NOT_ABOUT_THE_RESULT = (401, 402, 403, 408, 409, 425, 429)
+_TAG = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _MODEL = re.compile(patterns.MODEL_NAME)
 # RecursionError: JSON that is nested too deeply.
 _READ_ERRORS = (httpx.HTTPError, FalClientError, ValueError, KeyError, TypeError, RecursionError)
 
 
 class Fal:
-    """`queue_url` and `api_url` are the bases of the queue and of the platform API."""
+    """`queue_url` and `api_url` are the bases of the queue and of the platform API; `tls` has the CAs to trust."""
 
     name = "fal"
 
-    def __init__(self, key: KeyFile, queue_url: str, api_url: str, timeout: httpx.Timeout = _TIMEOUT) -> None:
+    def __init__(
+        self,
+        key: KeyFile,
+        queue_url: str,
+        api_url: str,
+        timeout: httpx.Timeout = _TIMEOUT,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._key = key
         self._queue_url = queue_url.rstrip("/")
         self._api_url = api_url.rstrip("/")
-        self._client = limited_async(httpx.AsyncClient(timeout=timeout, trust_env=False))
+        tls = tls or trusted_cas()
+        self._client = limited_async(httpx.AsyncClient(timeout=timeout, verify=tls))
         # A connection that fal closes as the paid POST goes out on it is a lost reply, so each POST has a new one.
         fresh = httpx.Limits(max_keepalive_connections=0)
-        self._paying = limited_async(httpx.AsyncClient(timeout=timeout, trust_env=False, limits=fresh))
+        self._paying = limited_async(httpx.AsyncClient(timeout=timeout, verify=tls, limits=fresh))
+        self._history = FalHistory(self._client, f"{self._api_url}/v1/models/requests/by-endpoint", self._headers)
         # The handle builds its URLs from this module constant; there is no other setting with a scheme in it.
         fal_client.client.QUEUE_URL_FORMAT = self._queue_url + "/"
         # Likewise; its 120 s would hold one of the reconcilers up.
@@ -77,18 +93,33 @@ class Fal:
         await self._client.aclose()
         await self._paying.aclose()
 
-    async def submit(self, call: Call) -> str:
+    async def submit(self, call: Call, before_send: BeforeSend) -> str:
         """One POST, whatever happens; none to a model whose requests could not be asked for afterwards."""
         if not _is_model(call.model):
             raise Refused(_no_model(call.model))
-        headers = self._headers(KeyRefused) | {"x-fal-no-retry": "1"}  # else fal retries a failed run, and bills it
+        gate = Gate(before_send)
+        request = self._post(call, gate)
         try:
-            reply = await self._paying.post(f"{self._queue_url}/{call.model}", json=call.arguments, headers=headers)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise Busy(f"fal could not be reached: {str(error) or type(error).__name__}") from error
+            reply = await self._paying.send(request)
+        except Stopped as stopped:
+            raise stopped.cause from None
         except httpx.HTTPError as error:
-            raise MaybeAccepted(f"fal's reply was lost: {str(error) or type(error).__name__}") from error
+            text = str(error) or type(error).__name__
+            if gate.opened:
+                raise MaybeAccepted(f"fal's reply was lost: {text}") from error
+            raise Busy(f"fal could not be reached: {text}") from error
         return _request_id(reply, call.model)
+
+    def _post(self, call: Call, gate: Gate) -> httpx.Request:
+        # Without the second header fal retries a failed run, and bills it.
+        headers = self._headers(KeyRefused) | {"x-fal-no-retry": "1"} | _tags(call.purchase_id)
+        url = f"{self._queue_url}/{call.model}"
+        try:
+            return self._paying.build_request(
+                "POST", url, json=call.arguments, headers=headers, extensions={"trace": gate.trace}
+            )
+        except ValueError as error:
+            raise Refused(f"the request cannot be written as JSON: {type(error).__name__}") from error
 
     async def poll(self, model: str, request_id: str) -> RequestView:
         """One GET of the status; at its end one more for the result."""
@@ -102,20 +133,35 @@ class Fal:
                 case InProgress():
                     return RequestView(state=RequestState.RUNNING, message="running at fal")
                 case Completed(error=str(error)):
-                    return await self._result(handle, error)
+                    return await self._result(model, handle, error)
                 case _:
-                    return await self._result(handle, None)
+                    return await self._result(model, handle, None)
         except _READ_ERRORS as error:
-            raise unreadable("fal", f"fal could not be asked: {_short(error)}", _code(error)) from error
+            if _is_unknown(error):
+                return await self._kept(model, request_id)
+            raise unreadable("fal", f"fal could not be asked: {short(error)}", _code(error)) from error
 
-    async def _result(self, handle: AsyncRequestHandle, error: str | None) -> RequestView:
+    async def _result(self, model: str, handle: AsyncRequestHandle, error: str | None) -> RequestView:
         async with self._client.stream("GET", handle.response_url, extensions=large(ANSWER_BYTES)) as reply:
             if reply.status_code == 200 and error is None:
                 return await _succeeded(reply)
             await reply.aread()
+        if error is None and _is_gone(reply):
+            return await self._kept(model, handle.request_id)
         if error is None and (reply.status_code >= 500 or reply.status_code in _NOT_ABOUT_THE_RESULT):
             raise unreadable("fal", f"fal's result answered {reply.status_code}", reply.status_code)
         return RequestView(state=RequestState.FAILED, message=error_text(reply) or error or "")
+
+    async def _kept(self, model: str, request_id: str) -> RequestView:
+        """The result as fal's history has it: the queue keeps it for minutes, the history for 30 days."""
+        entry = await self._history.entry(model, request_id)
+        output, code = (entry.get("json_output"), entry.get("status_code")) if entry else (None, None)
+        if isinstance(output, dict) and output and code == 200:
+            return RequestView(state=RequestState.SUCCEEDED, result=_answer(output))
+        if isinstance(code, int) and code >= 400:
+            message = detail_text(output.get("detail", "")) if isinstance(output, dict) else ""
+            return RequestView(state=RequestState.FAILED, message=message or f"it ended with {code}")
+        return GONE
 
     async def cancel(self, model: str, request_id: str) -> bool:
         """fal answers 202 to a wish: only its status tells whether the request has ended."""
@@ -124,26 +170,14 @@ class Fal:
             handle = self._handle(model, request_id)
             reply = await self._client.put(handle.cancel_url)
         except _READ_ERRORS as error:
-            raise unreadable("fal", f"fal could not be asked to cancel: {_short(error)}", _code(error)) from error
+            raise unreadable("fal", f"fal could not be asked to cancel: {short(error)}", _code(error)) from error
         if reply.status_code >= 500 or reply.status_code in _NOT_ABOUT_THE_RESULT:
             raise unreadable("fal", f"fal answered {reply.status_code} to the cancellation", reply.status_code)
         return (await self.poll(model, request_id)).state is RequestState.FAILED
 
-    async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:
+    async def find(self, search: Search) -> Found:
         """fal's history lists finished requests only, so a running one is found when it ends."""
-        try:
-            reply = await self._client.get(
-                f"{self._api_url}/v1/models/requests/by-endpoint",
-                params={"endpoint_id": model, "expand": "payloads", "limit": 100},
-                headers=self._headers(),
-                extensions=large(HISTORY_BYTES),
-            )
-            reply.raise_for_status()
-            items = reply.json().get("items", [])
-            found = (str(item["request_id"]) for item in items if _has_marker(item, marker))
-            return next((each for each in found if is_request_id(each) and each not in known), None)
-        except _READ_ERRORS as error:
-            raise unreadable("fal", f"fal's history could not be read: {_short(error)}", _code(error)) from error
+        return await self._history.find(search)
 
     def _handle(self, model: str, request_id: str) -> AsyncRequestHandle:
         if not _is_model(model):
@@ -165,6 +199,11 @@ def _is_model(model: str) -> bool:
     return True
 
 
+def _tags(purchase_id: str) -> dict[str, str]:
+    """fal reports these with its billing. It drops a tag that it does not take, and never the request."""
+    return {"x-fal-tags": f"contentgen-purchase={purchase_id}"} if _TAG.fullmatch(purchase_id) else {}
+
+
 def _no_model(model: str) -> str:
     return f"{not_found(model[:140])}; a full name is written as fal-ai/flux/dev"
 
@@ -174,6 +213,13 @@ async def _succeeded(reply: httpx.Response) -> RequestView:
         return RequestView(state=RequestState.SUCCEEDED, result=await received(reply))
     except ReplyTooLarge:
         return TOO_LARGE
+
+
+def _answer(output: dict[str, Any]) -> Answer:
+    try:
+        return Answer.of(output)
+    except TooManyAnswers as error:
+        raise Unavailable(str(error)) from error
 
 
 def _request_id(reply: httpx.Response, model: str) -> str:
@@ -204,14 +250,29 @@ def error_text(reply: httpx.Response) -> str:
         detail: Any = reply.json().get("detail", "")
     except (ValueError, AttributeError, RecursionError):
         return reply.text[:300]
+    return detail_text(detail)
+
+
+def detail_text(detail: Any) -> str:
+    """The same of a `detail`."""
     if isinstance(detail, list) and all(isinstance(each, dict) for each in detail):
         return "; ".join(f"{'.'.join(map(str, d.get('loc', [])))}: {d.get('msg', '')}" for d in detail)[:600]
     return str(detail)[:600]
 
 
-def _has_marker(item: dict[str, Any], marker: str) -> bool:
-    given = item.get("json_input") or {}
-    return names_key(str(given.get("images_data_url", "")), marker) or seed_marker(given) == marker
+def _is_gone(reply: httpx.Response) -> bool:
+    """Whether fal has no result of a request that it calls completed: expired, deleted, or moved elsewhere."""
+    return reply.is_redirect or reply.status_code in (404, 410)
+
+
+def _is_unknown(error: Exception) -> bool:
+    """Whether the queue does not know a request: fal's own words, and not those of a proxy or a wrong address."""
+    if not isinstance(error, FalClientHTTPError) or error.status_code not in (404, 410):
+        return False
+    try:
+        return bool(error.response.json().get("status") == "NOT_FOUND")
+    except (ValueError, AttributeError):
+        return False
 
 
 def _code(error: Exception) -> int | None:
@@ -222,7 +283,3 @@ def _code(error: Exception) -> int | None:
             return reply.status_code
         case _:
             return None
-
-
-def _short(error: Exception) -> str:
-    return (str(error) or type(error).__name__).split("?")[0][:300]

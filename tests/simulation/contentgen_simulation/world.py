@@ -34,7 +34,17 @@ from contentgen_operator.observe import Observer
 from contentgen_operator.observed import JobView, ResourceRef, Stored, is_settled
 from contentgen_operator.plan import StoredAnswer
 from contentgen_operator.providers.answers import Answer
-from contentgen_operator.providers.base import Call, MaybeAccepted, RequestState, RequestView, Unavailable
+from contentgen_operator.providers.base import (
+    Call,
+    Found,
+    MaybeAccepted,
+    RequestState,
+    RequestView,
+    Search,
+    Unavailable,
+    same_input,
+)
+from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
@@ -275,7 +285,9 @@ class FakeProvider:
         self._polls: dict[str, int] = {}
         self._looks = 0
 
-    async def submit(self, call: Call) -> str:
+    async def submit(self, call: Call, before_send: BeforeSend) -> str:
+        await before_send()
+
         async def write() -> str:
             self.posts.append(call)
             if len(self.posts) in self.lose_replies:
@@ -299,15 +311,17 @@ class FakeProvider:
 
         return bool(await self._writes("cancel", write))
 
-    async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:
+    async def find(self, search: Search) -> Found:
         self._looks += 1
         if len(self.posts) in self.lose_replies and self._looks < 3:
-            return await self._find(self.posts[:-1], marker, known)  # like fal's, which lists what has ended
-        return await self._find(self.posts, marker, known)
+            return self._find(self.posts[:-1], search)  # like fal's, which lists what has ended
+        return self._find(self.posts, search)
 
-    async def _find(self, posts: list[Call], marker: str, known: frozenset[str]) -> str | None:
-        ids = [f"request-{i + 1}" for i, call in enumerate(posts) if call.marker == marker]
-        return next((each for each in reversed(ids) if each not in known), None)
+    def _find(self, posts: list[Call], search: Search) -> Found:
+        same = [i for i, call in enumerate(posts) if same_input(search.call.arguments, call.arguments)]
+        ids = [f"request-{i + 1}" for i in same]
+        found = next((each for each in reversed(ids) if each not in search.claimed), None)
+        return Found(request_id=found, complete=True)
 
 
 class TracedLedger(Ledger):

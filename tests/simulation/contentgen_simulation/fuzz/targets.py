@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -239,8 +238,8 @@ class _AssemblyAI(AssemblyAI):
         super().__init__(key, "http://provider")
         self._wire = wire
 
-    def _connected(self, key: str) -> Any:  # noqa: ARG002 - there is one
-        return SimpleNamespace(http_client=httpx.Client(transport=self._wire, base_url="http://provider"))
+    def _connected(self, key: str) -> httpx.Client:  # noqa: ARG002 - there is one
+        return httpx.Client(transport=self._wire, base_url="http://provider")
 
 
 class _Key(KeyFile):
@@ -268,7 +267,7 @@ async def _ask_providers(model: str, request_id: str, given: Any) -> None:
     fal = _fal()
     fal._client = fal._paying = httpx.AsyncClient(transport=wire, trust_env=False)
     try:
-        taken = await fal.submit(Call(provider="fal", model=model, arguments={}, marker=""))
+        taken = await fal.submit(Call(provider="fal", model=model, arguments={}, marker=""), _nothing)
     except MaybeAccepted:
         pass  # the answer's id is none
     except ProviderError:
@@ -294,6 +293,10 @@ async def _ask_providers(model: str, request_id: str, given: Any) -> None:
         assert not wire.urls, "refused after it was sent"
     for url in wire.urls:
         assert _path(url) == ["v2", "transcript", request_id], url
+
+
+async def _nothing() -> None:
+    """Before the request."""
 
 
 def _judge_id(taken: str, given: Any) -> None:

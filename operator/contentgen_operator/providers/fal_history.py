@@ -1,0 +1,178 @@
+"""fal's history of finished requests: the search for a lost request, and a result that fal's queue no longer has.
+
+The list is of one model, newest end first, and shared by everything that uses the account. `start` and `end` filter by
+a time that fal does not name, so the time at which a request was sent is compared here.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from contentgen_operator.providers.base import Found, Search, is_request_id, same_input, short, unreadable
+from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, large
+
+MARGIN = timedelta(minutes=2)  # of fal's clock from ours
+_FIRST_SPAN = timedelta(hours=1)  # after the last moment of sending: most requests have ended by then
+_PAGES = 60  # of 100 entries, of each of the two spans of a search
+_LOOKS = 60  # at single requests, likewise
+_BYTES = 64 << 20  # likewise
+_ERRORS = (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError)
+Item = dict[str, Any]
+
+
+class _TooLarge(Exception):
+    """A page has more bytes, or deeper JSON, than is read."""
+
+
+@dataclass
+class _Span:
+    """A part of a search: a time, what may still be read of it, and the requests that may be the one."""
+
+    search: Search
+    time: Mapping[str, str]
+    pages: int = _PAGES
+    looks: int = _LOOKS
+    size: int = _BYTES
+    inputs: bool = True  # whether pages are asked for with inputs: not any more once one was too large
+    sent_at: dict[str, datetime] = field(default_factory=dict)
+    same: dict[str, bool] = field(default_factory=dict)  # of those whose input is known
+    complete: bool = True
+
+    def nearest_first(self) -> list[str]:
+        return sorted(self.sent_at, key=lambda each: abs(self.sent_at[each] - self.search.sent_after))
+
+    def add(self, items: list[Item]) -> None:
+        for item in items:
+            request_id, sent_at = item["request_id"], _moment(item.get("sent_at"))
+            if not is_request_id(request_id) or request_id in self.search.claimed:
+                continue
+            if sent_at is None:
+                self.complete = False
+            elif self.search.sent_after - MARGIN <= sent_at <= self.search.sent_before:
+                self.sent_at[request_id] = sent_at
+                self.compare(request_id, item)
+
+    def compare(self, request_id: str, item: Item | None) -> None:
+        if item and item.get("json_input"):
+            self.same[request_id] = same_input(self.search.call.arguments, item["json_input"])
+
+
+class FalHistory:
+    """Reads `url`, the platform API's list of requests by endpoint."""
+
+    def __init__(self, client: httpx.AsyncClient, url: str, headers: Callable[[], Mapping[str, str]]) -> None:
+        self._client = client
+        self._url = url
+        self._headers = headers
+
+    async def find(self, search: Search) -> Found:
+        """The unclaimed request with this input that was sent nearest to `sent_after`. Raises Unavailable."""
+        complete = True
+        for time in _times(search, datetime.now(UTC)):
+            span = _Span(search, time)
+            await self._list(span)
+            found = await self._first_match(span)
+            complete = complete and span.complete
+            if found is not None:
+                return Found(request_id=found, complete=complete)
+        return Found(request_id=None, complete=complete)
+
+    async def entry(self, model: str, request_id: str) -> Item | None:
+        """One request with its input and output; None where the history does not show it, or it is too large.
+        Raises Unavailable.
+        """
+        asked = {"endpoint_id": model, "request_id": request_id, "expand": "payloads", "limit": 1}
+        try:
+            page, _ = await self._page(asked)
+            return next((item for item in page["items"] if item["request_id"] == request_id), None)
+        except _TooLarge:
+            return None
+        except _ERRORS as error:
+            raise _unavailable(error) from error
+
+    async def _list(self, span: _Span) -> None:
+        cursor, read = None, set[str]()
+        while span.pages > 0 and span.size > 0:
+            page = await self._next(span, cursor)
+            cursor = page.get("next_cursor")
+            if cursor is None and not page.get("has_more"):
+                return
+            if not isinstance(cursor, str) or cursor in read:
+                break
+            read.add(cursor)
+        span.complete = False
+
+    async def _next(self, span: _Span, cursor: str | None) -> Any:
+        """A page. Large inputs of others are not read: only those of requests that may be the one, later."""
+        asked: dict[str, Any] = {"endpoint_id": span.search.call.model, "limit": 100, **span.time}
+        asked |= {"cursor": cursor} if cursor else {}
+        span.pages -= 1
+        try:
+            if span.inputs:
+                try:
+                    page, size = await self._page(asked | {"expand": "payloads"})
+                except _TooLarge:
+                    span.inputs = False
+                    span.size -= HISTORY_BYTES
+            if not span.inputs:
+                page, size = await self._page(asked)
+            span.size -= size
+            span.add(page["items"])
+        except (_TooLarge, *_ERRORS) as error:
+            raise _unavailable(error) from error
+        return page
+
+    async def _first_match(self, span: _Span) -> str | None:
+        for request_id in span.nearest_first():
+            if request_id not in span.same and span.looks > 0:
+                span.looks -= 1
+                span.compare(request_id, await self.entry(span.search.call.model, request_id))
+            if span.same.get(request_id):
+                return request_id
+            span.complete = span.complete and request_id in span.same
+        return None
+
+    async def _page(self, asked: Mapping[str, Any]) -> tuple[Any, int]:
+        """A page, and its size in bytes. Raises _TooLarge."""
+        try:
+            reply = await self._client.get(
+                self._url, params=asked, headers=self._headers(), extensions=large(HISTORY_BYTES)
+            )
+        except ReplyTooLarge as error:
+            raise _TooLarge(str(error)) from error
+        reply.raise_for_status()
+        try:
+            return json.loads(reply.content), len(reply.content)
+        except RecursionError as error:
+            raise _TooLarge("the JSON is nested too deep") from error
+
+
+def _times(search: Search, now: datetime) -> Iterator[dict[str, str]]:
+    """The time after the request, in two parts: in a long history of a busy account the first is read in any case."""
+    start, between = search.sent_after - MARGIN, search.sent_before + _FIRST_SPAN
+    if between >= now:
+        yield {"start": _time(start)}
+        return
+    yield {"start": _time(start), "end": _time(between)}
+    yield {"start": _time(between)}
+
+
+def _moment(given: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(given) if isinstance(given, str) else None
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _unavailable(error: Exception) -> Exception:
+    code = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
+    return unreadable("fal", f"fal's history could not be read: {short(error)}", code)

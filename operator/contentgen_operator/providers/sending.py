@@ -1,0 +1,94 @@
+"""The moment before a paid POST: the connection is open, and no byte of the request is written yet.
+
+httpcore reports each step of a request to the `trace` extension, and runs it before the step: an exception raised there
+stops the request and closes the connection. A proxy's CONNECT is traced as well; only the POST is of interest.
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any
+
+BeforeSend = Callable[[], Awaitable[None]]
+_WRITES_HEADERS = "send_request_headers.started"  # after "http11." or "http2."
+_SECONDS = 60.0  # for `before_send`, where a thread waits for it: a loop that has stopped never answers
+
+
+class Stopped(Exception):
+    """`before_send` failed, or the caller was cancelled: no byte of the request was written."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Gate:
+    """Awaits `before_send` of one POST. `opened`: it has succeeded, so the request may have been sent."""
+
+    def __init__(self, before_send: BeforeSend) -> None:
+        self._before_send = before_send
+        self.opened = False
+
+    async def trace(self, event: str, info: dict[str, Any]) -> None:
+        """For the `trace` extension of an async client. Raises Stopped."""
+        if not _is_the_post(event, info):
+            return
+        try:
+            await self._before_send()
+        except Exception as error:
+            raise Stopped(error) from error
+        self.opened = True
+
+
+class ThreadGate:
+    """The same for a synchronous client in a thread; `before_send` runs on the loop that made this object."""
+
+    def __init__(self, before_send: BeforeSend) -> None:
+        self._before_send = before_send
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._running: Future[None] | None = None
+        self._closed = False
+        self.opened = False
+
+    def trace(self, event: str, info: dict[str, Any]) -> None:
+        """For the `trace` extension of a synchronous client. Raises Stopped."""
+        if not _is_the_post(event, info):
+            return
+        try:
+            self._start().result(_SECONDS)
+        # Also CancelledError, which is no Exception in asyncio; a thread is not cancelled by it.
+        except BaseException as error:
+            self.close()
+            raise Stopped(error) from error
+        self.opened = True
+
+    def _start(self) -> "Future[None]":
+        with self._lock:
+            if self._closed:
+                raise asyncio.CancelledError("the payment was cancelled")
+            waiting = self._awaited()
+            try:
+                self._running = asyncio.run_coroutine_threadsafe(waiting, self._loop)
+            except RuntimeError:  # the loop is closed: the operator ends
+                waiting.close()
+                raise
+            return self._running
+
+    def _awaited(self) -> Coroutine[Any, Any, None]:
+        async def awaited() -> None:
+            await self._before_send()
+
+        return awaited()
+
+    def close(self) -> None:
+        """Stop a request that is not being written yet: a thread goes on when the task that waits for it is gone."""
+        with self._lock:
+            self._closed = True
+            if self._running is not None:
+                self._running.cancel()
+
+
+def _is_the_post(event: str, info: dict[str, Any]) -> bool:
+    return event.endswith(_WRITES_HEADERS) and info["request"].method == b"POST"
