@@ -11,6 +11,7 @@ from typing import Any
 
 import kopf
 
+from contentgen_contract.prices import PRICES
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.cache import Cache
@@ -24,13 +25,13 @@ from contentgen_operator.intake import Intake
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Kube
-from contentgen_operator.money import PRICES
 from contentgen_operator.observe import Observer
 from contentgen_operator.orders import SLACK, OrderPolicy
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.pricing import FalPrices
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
@@ -91,6 +92,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         providers=providers,
         reports=reports,
         witness=witness,
+        prices=FalPrices(KeyFile(settings.fal_key_file), settings.fal_api_url),
     )
     actor = Actor(
         kube=kube,
@@ -215,6 +217,8 @@ def _policy(settings: Settings) -> Policy:
         allowed_hosts=settings.allowed_hosts,
         recording_seconds=settings.limits.duration_seconds,
         prices=PRICES | settings.prices,
+        own_prices=frozenset(settings.prices),
+        models_allowed=settings.models_allowed,
     )
 
 

@@ -29,7 +29,7 @@ from contentgen_operator.buying import (
     provider_failed,
     unstored,
 )
-from contentgen_operator.cancelling import before_payment_stopped, billed, cancelling
+from contentgen_operator.cancelling import before_payment_stopped, cancelling
 from contentgen_operator.case import Case, Doing, Policy
 from contentgen_operator.deletion import decide_deletion
 from contentgen_operator.observed import LoraView, Observed, Resource
@@ -277,7 +277,7 @@ _AGAIN = f"nothing is bought again by itself; to buy, {RERUN_ADVICE}"
 
 def _cancelled(case: Case, _: Purchase) -> Plan:
     message = f"the paid request for the same was cancelled before it was finished; {_AGAIN}"
-    return fail(billed(case, False), Reason.CANCELLED, message)
+    return fail(case, Reason.CANCELLED, message)
 
 
 def _discarded(case: Case, _: Purchase) -> Plan:

@@ -8,9 +8,9 @@ from typing import TypeVar
 from pymongo.errors import PyMongoError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from contentgen_contract.prices import USD
 from contentgen_operator import metrics
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.money import USD
 from contentgen_operator.providers.base import Call, Provider, ProviderError, RequestView
 from contentgen_operator.purchases import Move, Purchase, PurchaseState
 

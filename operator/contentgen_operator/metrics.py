@@ -21,7 +21,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
-from contentgen_operator import money
+from contentgen_contract.prices import PRICES
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # A series more for each counter, which nobody asks for.
@@ -179,7 +179,7 @@ def exposition() -> bytes:
     return _exposition(REGISTRY)
 
 
-priced_models: set[str] = set(money.PRICES)
+priced_models: set[str] = set(PRICES)
 
 
 def model_label(model: str) -> str:
@@ -188,7 +188,7 @@ def model_label(model: str) -> str:
 
 
 # Prometheus' increase() does not see the event that begins a series, so those of money and stores begin at 0.
-for _model in (*money.PRICES, _OTHER):
+for _model in (*PRICES, _OTHER):
     for _dollars in (estimated_dollars, spent_dollars):
         _dollars.labels("assemblyai" if _model.startswith("assemblyai/") else "fal", _model)
 for _store in ("MongoDB", "S3"):

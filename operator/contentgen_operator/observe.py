@@ -12,6 +12,7 @@ from contentgen_contract.models import model_of
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.orders import Outcome
 from contentgen_contract.ownership import Owner, owns
+from contentgen_contract.prices import PriceLookup
 from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus
 from contentgen_operator import kinds, pods
@@ -20,6 +21,7 @@ from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
+from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import current_run, ended, frozen_spec, own_files, owner, purchase_key
@@ -29,6 +31,7 @@ from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
+_NO_PRICES = NoPrices()
 _STARTING_SECONDS = 3.0  # in which a pod is created, scheduled and started, at best
 
 
@@ -46,7 +49,9 @@ class Observer:
         providers: dict[str, Provider],
         reports: Reports,
         witness: Witness,
+        prices: PriceSource = _NO_PRICES,
     ) -> None:
+        self._prices = prices
         self._cache = cache
         self._kube = kube
         self._storage = storage
@@ -66,10 +71,14 @@ class Observer:
         spec = frozen_spec(resource, run)
         purchase = await self._ledger.get(purchase_key(resource, run))
         seen: dict[str, Any] = {"purchase": purchase}
+        if run.number > 1 or run.paid_attempt > 1:
+            key = purchase_key(resource, run)
+            seen["earlier"], seen["other_runs"] = await self._ledger.others(key, resource.ref.uid)
         match purchase.state if purchase else None:
             case None | PurchaseState.REFUSED if kinds.has_prepare(resource.ref.kind) and run.facts is None:
                 seen |= await self._stage(resource, run, spec, Stage.PREPARE, now)
                 seen["seconds_per_unit"] = await self._ledger.seconds_per_unit(model_of(spec))
+                seen["price"] = await self._price(resource, spec)
             case None | PurchaseState.REFUSED:
                 seen |= await self._gate(resource, spec)
             case PurchaseState.INTENT if purchase:
@@ -186,7 +195,13 @@ class Observer:
         if isinstance(spec, ImageGenerationSpec):
             names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
             loras = tuple([await self._lora(resource.ref.namespace, name) for name in names])
-        return {"provider_configured": provider.configured, "loras": loras}
+        price = await self._price(resource, spec)
+        return {"provider_configured": provider.configured, "loras": loras, "price": price}
+
+    async def _price(self, resource: Resource, spec: Spec) -> PriceLookup:
+        if kinds.provider_of(resource.ref.kind) != "fal":
+            return PriceLookup()
+        return await self._prices.price(model_of(spec))
 
     async def _lora(self, namespace: str, name: str) -> LoraView:
         body = await self._kube.get_resource(Kind.LORA_TRAINING, namespace, name)

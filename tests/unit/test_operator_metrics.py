@@ -14,12 +14,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from pymongo.errors import ServerSelectionTimeoutError
 
 from contentgen_contract.names import Kind
+from contentgen_contract.prices import PRICES
 from contentgen_operator import instruments, metrics, stores
 from contentgen_operator.cache import Cache
 from contentgen_operator.instruments import CountedLedger, CountedProvider, counted_desk
 from contentgen_operator.intake import Intake
 from contentgen_operator.kube import _resource_of
-from contentgen_operator.money import PRICES
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.providers.base import Call, MaybeAccepted
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState

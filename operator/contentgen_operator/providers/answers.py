@@ -72,6 +72,20 @@ class Answer:
             found = _STATUS.search(content)
             return found[1].decode() if found else ""
 
+    def member(self, name: str) -> str:
+        """The first number or short text under this name in a transcript, as JSON; empty where there is none.
+
+        The words of a transcript have no such names, and quotes inside of a text are escaped.
+        """
+        wanted = re.compile(rb'"%b"\s*:\s*("[^"\\]{0,200}"|[0-9.]{1,20})' % name.encode())
+        if self.size <= _IN_MEMORY_BYTES:
+            found = wanted.search(self.read())
+            return found[1].decode(errors="replace") if found else ""
+        self._file.flush()
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = wanted.search(content)
+            return found[1].decode(errors="replace") if found else ""
+
     def cut_signatures(self, needed: frozenset[str]) -> None:
         """Cut presigned URLs before their query, except those under a name in `needed`. The size stays."""
         if self.size <= _IN_MEMORY_BYTES:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ import assemblyai as aai
 import httpx
 from assemblyai.prerecorded.v2 import api
 
+from contentgen_contract import patterns
 from contentgen_operator.providers.answers import ANSWER_BYTES, REPLY_BYTES, Answer
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
@@ -21,6 +23,7 @@ from contentgen_operator.providers.base import (
     Refused,
     RequestState,
     RequestView,
+    billable_units,
     checked_request_id,
     is_request_id,
     names_key,
@@ -31,6 +34,7 @@ from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import ReplyTooLarge, large, limited, received_now
 
 T = TypeVar("T")
+_LONGEST_NAME = 64  # of a model
 _STATES = {"queued": RequestState.QUEUED, "processing": RequestState.RUNNING}
 
 
@@ -120,10 +124,21 @@ def _view(http: httpx.Client, path: str) -> RequestView:
         return TOO_LARGE
     status = answer.status()
     if status == "completed":
-        return RequestView(state=RequestState.SUCCEEDED, result=answer)
-    if status == "error":
-        return RequestView(state=RequestState.FAILED, message=_error(answer))
+        used = answer.member("speech_model_used").strip('"')
+        seconds = billable_units(answer.member("audio_duration"))
+        return RequestView(
+            state=RequestState.SUCCEEDED,
+            result=answer,
+            billable_units=seconds,
+            model_used=used if _is_name(used) else "",
+        )
+    if status == "error":  # which AssemblyAI does not bill
+        return RequestView(state=RequestState.FAILED, message=_error(answer), billable_units=0)
     return RequestView(state=_STATES.get(status, RequestState.RUNNING), message=f"{status} at AssemblyAI")
+
+
+def _is_name(model: str) -> bool:
+    return re.fullmatch(patterns.MODEL_NAME, model) is not None and len(model) <= _LONGEST_NAME
 
 
 def _error(answer: Answer) -> str:

@@ -20,6 +20,7 @@ from contentgen_contract.base import Value
 from contentgen_operator.providers.answers import ANSWER_BYTES, Answer
 from contentgen_operator.providers.keyfile import KeyFile
 
+_MOST_UNITS = 1e9  # of one request
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -115,6 +116,9 @@ class RequestView(Value):
     message: str = ""
     result: Answer | None = None
     too_large: bool = False
+    billable_units: float | None = None  # that the provider bills, seconds of sound where they are; None: not told
+    model_used: str = ""  # of the provider's models the one that did it; empty: not told
+    cancelled: bool = False  # FAILED because somebody asked for its end
 
 
 TOO_LARGE = RequestView(
@@ -171,3 +175,12 @@ def names_key(url: str, key: str) -> bool:
 def seed_marker(arguments: dict[str, Any]) -> str:
     """The marker of a call without an input file: its seed and prompt."""
     return f"seed:{arguments.get('seed')} prompt:{arguments.get('prompt')}"
+
+
+def billable_units(given: object) -> float | None:
+    """Units that a provider says it bills; None where that is no number of units."""
+    try:
+        units = float(given) if isinstance(given, str | int | float) else -1.0
+    except ValueError:
+        return None
+    return units if 0 <= units <= _MOST_UNITS else None  # NaN is not

@@ -28,6 +28,7 @@ from contentgen_operator.providers.base import (
     RequestState,
     RequestView,
     Unavailable,
+    billable_units,
     checked_request_id,
     is_request_id,
     names_key,
@@ -44,6 +45,8 @@ fal_client.client.MAX_ATTEMPTS = 1
 _TIMEOUT = httpx.Timeout(60, connect=10)
 # Answers about the caller: to take one for the model's failure would be to pay for another attempt.
 _NOT_ABOUT_THE_RESULT = (401, 402, 403, 408, 409, 425, 429)
+_UNITS_HEADER = "x-fal-billable-units"  # on a result
+_CLIENT_CLOSED = 499  # of a request that was cancelled
 _MODEL = re.compile(patterns.MODEL_NAME)
 _READ_ERRORS = (httpx.HTTPError, FalClientError, ValueError, KeyError, TypeError)
 
@@ -114,7 +117,7 @@ class Fal:
             await reply.aread()
         if error is None and (reply.status_code >= 500 or reply.status_code in _NOT_ABOUT_THE_RESULT):
             raise unreadable("fal", f"fal's result answered {reply.status_code}", reply.status_code)
-        return RequestView(state=RequestState.FAILED, message=error_text(reply) or error or "")
+        return _failed(reply, error_text(reply) or error or "")
 
     async def cancel(self, model: str, request_id: str) -> bool:
         """fal answers 202 to a wish: only its status tells whether the request has ended."""
@@ -169,10 +172,20 @@ def _no_model(model: str) -> str:
 
 
 async def _succeeded(reply: httpx.Response) -> RequestView:
+    units = billable_units(reply.headers.get(_UNITS_HEADER, ""))
     try:
-        return RequestView(state=RequestState.SUCCEEDED, result=await received(reply))
+        return RequestView(state=RequestState.SUCCEEDED, result=await received(reply), billable_units=units)
     except ReplyTooLarge:
-        return TOO_LARGE
+        return TOO_LARGE.model_copy(update={"billable_units": units})
+
+
+def _failed(reply: httpx.Response, message: str) -> RequestView:
+    """fal bills no server error, and may bill a 422 on which GPU time was spent."""
+    units = billable_units(reply.headers.get(_UNITS_HEADER, ""))
+    told = reply.headers.get("x-fal-error-type") == "client_cancelled" or "cancelled" in message[:200].lower()
+    cancelled = told or reply.status_code == _CLIENT_CLOSED
+    free = 0.0 if units is None and reply.status_code >= 500 else units
+    return RequestView(state=RequestState.FAILED, message=message, billable_units=free, cancelled=cancelled)
 
 
 def _request_id(reply: httpx.Response, model: str) -> str:
