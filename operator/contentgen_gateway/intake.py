@@ -32,6 +32,7 @@ from contentgen_contract.spec import (
     TranscriptionOptions,
     UserId,
 )
+from contentgen_contract.spec_checks import wrong
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.refusals import refusal
 
@@ -242,6 +243,10 @@ def checked(kind: Kind, spec: dict[str, Any]) -> dict[str, Any]:
     except ValidationError as error:
         raise refusal(error.errors(), "body", SPECS[kind]) from None
     _require_known_model(kind, parsed)
+    if (found := wrong(parsed)) is not None:
+        raise Problem(
+            422, str(found).removeprefix("spec."), errors=[{"loc": ["body", *found.field], "msg": found.expected}]
+        )
     return spec
 
 

@@ -25,6 +25,7 @@ from contentgen_operator.intake import Intake
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Kube
+from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observe import Observer
 from contentgen_operator.orders import SLACK, OrderPolicy
 from contentgen_operator.providers.assemblyai import AssemblyAI
@@ -82,7 +83,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
     cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs)
-    witness = Witness(ledger=ledger, records=records)
+    witness, names = Witness(ledger=ledger, records=records), LoraNames()
     observer = Observer(
         kube=kube,
         cache=cache,
@@ -92,6 +93,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         providers=providers,
         reports=reports,
         witness=witness,
+        names=names,
         prices=FalPrices(KeyFile(settings.fal_key_file), settings.fal_api_url),
     )
     actor = Actor(
@@ -130,7 +132,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     prepare = partial(prepare_stores, storage, ledger, records, jobs)
     reconciling = asyncio.create_task(_reconcile(reconciler, janitor, health, prepare))
-    intake = Intake(cache, reconciler.wake, reports)
+    intake = Intake(cache, reconciler.wake, reports, names)
     await intake.first_look(kube, settings.watch_namespace)
     watching = _watch(settings, build_registry(intake, watches), stop)
     tasks += [reconciling, asyncio.create_task(watching)]

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from contentgen_contract import keys
 from contentgen_contract.models import model_of
-from contentgen_contract.names import Kind, Stage
+from contentgen_contract.names import Kind, Reason, Stage
 from contentgen_contract.orders import Outcome
 from contentgen_contract.ownership import Owner, owns
 from contentgen_contract.prices import PriceLookup
@@ -19,6 +19,7 @@ from contentgen_operator import kinds, pods
 from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
+from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
@@ -50,7 +51,9 @@ class Observer:
         reports: Reports,
         witness: Witness,
         prices: PriceSource = _NO_PRICES,
+        names: LoraNames | None = None,
     ) -> None:
+        self._names = names or LoraNames()
         self._prices = prices
         self._cache = cache
         self._kube = kube
@@ -79,6 +82,7 @@ class Observer:
                 seen |= await self._stage(resource, run, spec, Stage.PREPARE, now)
                 seen["seconds_per_unit"] = await self._ledger.seconds_per_unit(model_of(spec))
                 seen["price"] = await self._price(resource, spec)
+                seen["same_lora_name"] = await self._same_name(resource)
             case None | PurchaseState.REFUSED:
                 seen |= await self._gate(resource, spec)
             case PurchaseState.INTENT if purchase:
@@ -196,7 +200,21 @@ class Observer:
             names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
             loras = tuple([await self._lora(resource.ref.namespace, name) for name in names])
         price = await self._price(resource, spec)
-        return {"provider_configured": provider.configured, "loras": loras, "price": price}
+        name = await self._same_name(resource)
+        return {"provider_configured": provider.configured, "loras": loras, "price": price, "same_lora_name": name}
+
+    async def _same_name(self, resource: Resource) -> str | None:
+        """An older LoraTraining with the same loraName. After a restart the index is not complete at once, so the end
+        of a wait is looked up.
+        """
+        if resource.ref.kind is not Kind.LORA_TRAINING:
+            return None
+        other = self._names.older(resource)
+        if other is None and resource.status.reason == Reason.WAITING_FOR_LORA_NAME:
+            async for body in self._kube.every(Kind.LORA_TRAINING, resource.ref.namespace):
+                self._names.note(body)
+            other = self._names.older(resource)
+        return other
 
     async def _price(self, resource: Resource, spec: Spec) -> PriceLookup:
         if kinds.provider_of(resource.ref.kind) != "fal":

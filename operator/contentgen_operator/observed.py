@@ -205,6 +205,7 @@ class Observed(Value):
     purchase: Purchase | None = None
     earlier: tuple[Purchase, ...] = ()  # paid attempts of this run before that purchase
     other_runs: tuple[Purchase, ...] = ()  # purchases of the resource's other runs
+    same_lora_name: str | None = None  # an older LoraTraining that has the loraName too
     price: PriceLookup = PriceLookup()  # by the provider's word
     found_request: str | None = None  # of a purchase whose reply was lost
     request: RequestView | None = None

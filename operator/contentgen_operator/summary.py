@@ -17,7 +17,13 @@ from contentgen_operator.plan import Notice
 from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.runs import generation_told
 
-_WARNINGS = (Reason.JOB_REFUSED, Reason.POD_NOT_STARTED, Reason.RETRYING, Reason.LORA_FAILED)
+_WARNINGS = (
+    Reason.JOB_REFUSED,
+    Reason.POD_NOT_STARTED,
+    Reason.RETRYING,
+    Reason.LORA_FAILED,
+    Reason.WAITING_FOR_LORA_NAME,
+)
 _AT_WORK = (Phase.PREPARING, Phase.SUBMITTING, Phase.PROCESSING, Phase.COLLECTING)
 _SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature: it is never shown
 
