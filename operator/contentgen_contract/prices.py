@@ -35,6 +35,20 @@ SECONDS = {Unit.SECOND: 1, Unit.MINUTE: 60, Unit.HOUR: 3600}
 """Seconds of sound in a unit."""
 
 
+class CostSource(StrEnum):
+    """The source of an amount, in words for people."""
+
+    UNITS = "billable units × unit price"
+    SECONDS = "seconds × rate"
+    NOT_BILLED = "not billed"
+    ESTIMATE = "estimate"
+    UNKNOWN = "unknown"
+
+
+BILLED = (CostSource.UNITS, CostSource.SECONDS, CostSource.NOT_BILLED)
+"""Those by the provider's own figures."""
+
+
 class Price(Value):
     """The price of one unit of a model."""
 

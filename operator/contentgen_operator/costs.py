@@ -4,27 +4,17 @@ Only the provider's own figures make a cost known. An estimate stays one, and wh
 """
 
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import Any
 
 from contentgen_contract.base import Value
-from contentgen_contract.prices import SECONDS, Price, amount, dollars, rate
+from contentgen_contract.prices import SECONDS, CostSource, Price, amount, dollars, rate
 from contentgen_contract.spec import Spec
 from contentgen_operator.purchases import Purchase, PurchaseState
 
+__all__ = ["CostSource", "PurchaseCost", "TotalCost", "cost_of", "ended", "finished", "priced", "total"]
 _SOURCE_CHARACTERS = 64
 _PAID = (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED, PurchaseState.DISCARDED)
 _OPEN = (PurchaseState.INTENT, PurchaseState.SUBMITTED)
-
-
-class CostSource(StrEnum):
-    """The source of an amount, in words for people."""
-
-    UNITS = "billable units × unit price"
-    SECONDS = "seconds × rate"
-    NOT_BILLED = "not billed"
-    ESTIMATE = "estimate"
-    UNKNOWN = "unknown"
 
 
 class PurchaseCost(Value):
