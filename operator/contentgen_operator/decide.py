@@ -261,16 +261,21 @@ def _collect(case: Case, purchase: Purchase) -> Plan:
     )
     outputs = version.model_dump(mode="json", by_alias=True)
     moves = (move_of(case, purchase, PurchaseState.COLLECTED, outputs=outputs),)
-    return _complete(case, version, Reason.COMPLETED, f"version {version.version} is stored", moves)
+    return _complete(case, version, Reason.COMPLETED, _stored_text(case, version), moves)
+
+
+def _stored_text(case: Case, version: VersionStatus) -> str:
+    return "; ".join([f"version {version.version} is stored", *kinds.shortfalls(case.spec, version.facts)])
 
 
 def _adopt(case: Case, purchase: Purchase) -> Plan:
     """What is asked for was bought and collected before: by a crashed reconcile of ours, or by a deleted resource."""
     stored = VersionStatus.model_validate(purchase.outputs or {"version": 0})
     if (stored.job_id, stored.version) == (case.resource.ref.uid, case.run.version):
-        return _complete(case, stored, Reason.COMPLETED, f"version {stored.version} is stored", ())
+        return _complete(case, stored, Reason.COMPLETED, _stored_text(case, stored), ())
     version = stored.model_copy(update={"version": case.run.version})
     message = f"the same was bought before, for job {stored.job_id}; its outputs are used and nothing is paid"
+    message = "; ".join([message, *kinds.shortfalls(case.spec, stored.facts)])
     return _complete(case, version, Reason.ADOPTED_FINISHED_RUN, message, ())
 
 

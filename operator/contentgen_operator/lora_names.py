@@ -65,7 +65,7 @@ class LoraNames:
         return min(older, key=lambda each: each.age).ref.name if older else None
 
     def _with(self, key: Key | None, uid: str) -> tuple[ResourceRef, ...]:
-        entries: Iterable[_Entry] = self._entries[key].values() if key in self._entries else ()
+        entries: Iterable[_Entry] = self._entries.get(key, {}).values() if key is not None else ()
         return tuple(each.ref for each in entries if each.ref.uid != uid)
 
 

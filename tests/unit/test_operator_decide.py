@@ -854,6 +854,45 @@ def test_paid_attempts(allowed: int, end: Phase) -> None:
     assert plan.status.run.paid_attempt == (2 if end is Phase.SUBMITTING else 1)
 
 
+# What a person should know of finished pictures
+
+
+def a_picture(name: str = "image_1.png", **marks: bool) -> dict[str, Any]:
+    return {"name": name, "thumbnail": name.replace(".", "_thumb."), "width": 8, "height": 8, "sizeBytes": 7} | marks
+
+
+@pytest.mark.parametrize(
+    ("count", "images", "told"),
+    [
+        (1, [a_picture()], "version 1 is stored"),
+        (2, [a_picture()], "version 1 is stored; 2 asked, 1 stored"),
+        (1, [a_picture(), a_picture("image_2.png")], "version 1 is stored; 1 asked, 2 stored"),
+        (
+            2,
+            [a_picture(unsafe=True, black=True), a_picture("image_2.png", black=True)],
+            (
+                "version 1 is stored; image_1.png: unsafe by the provider's safety checker; "
+                "image_1.png, image_2.png: all black, as a safety checker leaves a picture"
+            ),
+        ),
+    ],
+)
+def test_fewer_unsafe_and_black_pictures_are_told(count: int, images: list[dict[str, Any]], told: str) -> None:
+    """Money 22: two pictures asked, one stored is Completed."""
+    names = [each[name] for each in images for name in ("name", "thumbnail")]
+    files = [{"name": n, "sizeBytes": 7, "sha256": SHA, "contentType": "a/b"} for n in names]
+    spec = SPECS[IMAGES] | {"image": {"count": count}}
+    done = outcome(IMAGES, Stage.COLLECT, facts={"type": "images", "images": images}, files=files)
+    status = running(IMAGES, Stage.COLLECT, phase=Phase.COLLECTING, spec=spec)
+    seen = finished(IMAGES, Stage.COLLECT, done, purchase=purchase(IMAGES, PurchaseState.SUCCEEDED))
+    plan = decide(resource(IMAGES, status, spec=spec), seen, NOW, POLICY)
+    assert (reason(plan), plan.status.message) == ((Phase.COMPLETED, Reason.COMPLETED), told)
+    # After a crash between the ledger and the status:
+    made = purchase(IMAGES, PurchaseState.COLLECTED, outputs=plan.moves[0].changes["outputs"])
+    again = decide(resource(IMAGES, status, spec=spec), Observed(purchase=made), NOW, POLICY)
+    assert again.status.message == told
+
+
 # Cost
 
 
