@@ -296,7 +296,8 @@ def cost(
         return
     rows = [
         (row.namespace, row.kind.value if row.kind else "SUM", str(row.runs),
-         f"{row.estimated} {row.currency}", f"{row.actual} {row.currency}")
+         tables.amount_shown(row.estimated, row.currency, row.unestimated),
+         tables.amount_shown(row.actual, row.currency, row.unknown))
         for row in costs
     ]  # fmt: skip
     heads = ("NAMESPACE", "KIND", "RUNS", "ESTIMATED", "ACTUAL")

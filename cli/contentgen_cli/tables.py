@@ -103,6 +103,8 @@ class CostRow:
     runs: int
     estimated: Decimal
     actual: Decimal
+    unestimated: int = 0  # runs without an estimate, which are not in it
+    unknown: int = 0  # runs whose actual cost is not known, likewise
 
 
 def costs(items: Iterable[Item]) -> tuple[CostRow, ...]:
@@ -113,7 +115,8 @@ def costs(items: Iterable[Item]) -> tuple[CostRow, ...]:
         if cost is None:
             continue
         key = (item.namespace, item.kind, cost.currency or "USD")
-        amount = CostRow(*key, 1, Decimal(cost.estimated or 0), Decimal(cost.actual or 0))
+        amounts = Decimal(cost.estimated or 0), Decimal(cost.actual or 0)
+        amount = CostRow(*key, 1, *amounts, int(not cost.estimated), int(not cost.actual))
         rows[key] = _added(rows[key], amount) if key in rows else amount
     listed = sorted(rows.values(), key=lambda row: (row.currency, row.namespace, str(row.kind)))
     sums: dict[str, CostRow] = {}
@@ -133,6 +136,8 @@ def costs_json(rows: Iterable[CostRow]) -> str:
             "runs": row.runs,
             "estimated": str(row.estimated),
             "actual": str(row.actual),
+            "unestimated": row.unestimated,
+            "unknown": row.unknown,
         }
         for row in rows
     ]
@@ -141,8 +146,21 @@ def costs_json(rows: Iterable[CostRow]) -> str:
 
 def _added(to: CostRow, row: CostRow) -> CostRow:
     return CostRow(
-        to.namespace, to.kind, to.currency, to.runs + row.runs, to.estimated + row.estimated, to.actual + row.actual
+        to.namespace,
+        to.kind,
+        to.currency,
+        to.runs + row.runs,
+        to.estimated + row.estimated,
+        to.actual + row.actual,
+        to.unestimated + row.unestimated,
+        to.unknown + row.unknown,
     )
+
+
+def amount_shown(amount: Decimal, currency: str, unknown: int) -> str:
+    """`2.00 USD`, and how many are not in it: `2.00 USD + 1 unknown`; what is unknown alone is not 0."""
+    words = [f"{amount} {currency}"] if amount or not unknown else []
+    return " + ".join([*words, *([f"{unknown} unknown"] if unknown else [])])
 
 
 def period(text: str) -> timedelta:

@@ -139,8 +139,10 @@ def _cost(item: Item) -> tuple[str, ...]:
     if cost is None:
         return ()
     if cost.actual:
-        return (f"{cost.actual} {cost.currency} paid",)
-    return (f"about {cost.estimated} {cost.currency}, by the {cost.source}",) if cost.estimated else ()
+        return (f"{cost.actual} {cost.currency} paid{f' ({cost.actual_source})' if cost.actual_source else ''}",)
+    if cost.actual_source or not cost.estimated:
+        return (f"{cost.display}: the provider has not told what it bills",) if cost.display else ()
+    return (f"about {cost.estimated} {cost.currency}, by the {cost.source}",)
 
 
 def _event(event: Body, now: datetime) -> str:

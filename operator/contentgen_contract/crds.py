@@ -13,8 +13,10 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema, to_jsonable_python
 
-from contentgen_contract import languages, patterns
+from contentgen_contract import languages, patterns, spec_checks
+from contentgen_contract.models import names_of
 from contentgen_contract.names import CATEGORY, GROUP, VERSION, Kind
+from contentgen_contract.prices import IMAGE_MODELS
 from contentgen_contract.spec import (
     DETECTORS_WITH,
     SPECS,
@@ -26,6 +28,7 @@ from contentgen_contract.spec import (
     Lora,
     SceneDetection,
     TimeRange,
+    Training,
     TranscriptionOptions,
     one_of,
 )
@@ -88,6 +91,8 @@ def _known_language() -> Rule:
     )
 
 
+_IMAGE_MODELS = sorted(name for model in IMAGE_MODELS for name in names_of(model))
+
 # (model, field) -> rules at that field; the field "" is the model itself.
 _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     (Captions, "template"): (
@@ -134,6 +139,58 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
             message="exactly one of loraRef and path must be set",
             shows="has(self.path) ? 'both loraRef and path are set; exactly one of loraRef and path must be'"
             " : 'neither is set; exactly one of loraRef and path must be'",
+        ),
+    ),
+    (Lora, "scale"): (
+        Rule(
+            # A text that is no number has been told so already.
+            holds=f"!self.matches(r'{patterns.DECIMAL}') || double(self) > 0.0",
+            message=f"scale {spec_checks.SCALE}",
+            shows=f"'scale is ' + self + '; it {spec_checks.SCALE}'",
+        ),
+    ),
+    (Training, "learningRate"): (
+        Rule(
+            holds=f"!self.matches(r'{patterns.DECIMAL}') || (double(self) > 0.0 && double(self) <= 1.0)",
+            message=f"learningRate {spec_checks.RATE}",
+            shows=f"'learningRate is ' + self + '; it {spec_checks.RATE}'",
+        ),
+    ),
+    (Training, "model"): (
+        Rule(
+            holds=f"!(self in {_IMAGE_MODELS})",
+            message=f"model {spec_checks.NO_IMAGE_MODEL}",
+            shows=f"'model is ' + self + '; it {spec_checks.NO_IMAGE_MODEL}'",
+        ),
+    ),
+    (ImageGenerationSpec, "model"): (
+        Rule(
+            holds="!self.contains('trainer') && !self.contains('training')",
+            message=f"model {spec_checks.NO_TRAINER}",
+            shows=f"'model is ' + self + '; it {spec_checks.NO_TRAINER}'",
+        ),
+    ),
+    (ImageGenerationSpec, "prompt"): (
+        Rule(holds=f"self.matches(r'{spec_checks.NOT_BLANK}')", message=f"prompt {spec_checks.BLANK}"),
+        # Its value is not repeated: a terminal would obey it.
+        Rule(
+            holds=f"!self.matches(r'{spec_checks.REFUSED_CHARACTERS}')",
+            message=f"prompt {spec_checks.CONTROLS}",
+            secret=True,
+        ),
+    ),
+    (ImageGenerationSpec, "loras"): (
+        # Without the value: an address may hold a signature.
+        Rule(
+            holds="self.all(a, !has(a.loraRef) || "
+            "self.exists_one(b, has(b.loraRef) && b.loraRef.name == a.loraRef.name))",
+            message=f"loras {spec_checks.TWICE}; a loraRef is there twice",
+            secret=True,
+        ),
+        Rule(
+            holds="self.all(a, !has(a.path) || self.exists_one(b, has(b.path) && b.path == a.path))",
+            message=f"loras {spec_checks.TWICE}; a path is there twice",
+            secret=True,
         ),
     ),
     (ImageGenerationSpec, ""): (

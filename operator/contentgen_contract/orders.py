@@ -151,6 +151,8 @@ class ImageFact(Value):
     width: Count
     height: Count
     size_bytes: Count
+    unsafe: bool = False  # by the provider's safety checker
+    black: bool = False  # all of it, as the provider's safety checker leaves a picture
 
 
 class ImageFacts(Value):

@@ -57,6 +57,10 @@ REASONS: dict[Reason, Explanation] = {
         "A LoraTraining named in spec.loras does not exist or is not finished.",
         "Apply it or wait for it; the generation starts by itself then.",
     ),
+    Reason.WAITING_FOR_LORA_NAME: Explanation(
+        "An older LoraTraining of the same user and namespace has the same spec.loraName; nothing is paid meanwhile.",
+        "Give one of them another loraName, or delete the older one; the training goes on by itself then.",
+    ),
     Reason.STORE_UNAVAILABLE: Explanation(
         "MongoDB or the S3 bucket does not answer, or the bucket does not exist.",
         "Check the store, its address and credentials; work goes on by itself once it answers.",
@@ -99,6 +103,12 @@ REASONS: dict[Reason, Explanation] = {
         "paid, and the ledger has lost it.",
         "Look at the provider's dashboard, or restore the ledger. To send it again, annotate the resource as its "
         "message says.",
+    ),
+    Reason.MODEL_NOT_ALLOWED: Explanation(
+        "The model may not be bought: the operator's models.allowed does not list it, its price is not known, or it "
+        "makes something else than this kind asks for; nothing was paid.",
+        "Name one of the models in the message; or let the administrator add the model to the chart's models.allowed, "
+        "then set the rerun annotation.",
     ),
     Reason.PROVIDER_REFUSED: Explanation(
         "The provider refused the request before it worked on it; nothing was paid.",

@@ -42,13 +42,31 @@ Message = Annotated[str, BeforeValidator(_clip), Field(max_length=MAX_MESSAGE)]
 
 
 class Cost(Value):
-    """What the run costs. Amounts are decimals in strings."""
+    """What the run costs, with all its paid attempts. Amounts are decimals in strings; empty ones are unknown."""
 
     estimated: str = Field("", max_length=32, description="What the run is expected to cost, a decimal.")
     actual: str = Field("", max_length=32, description="What it cost by what the provider reported, a decimal.")
     currency: str = Field("", max_length=8, description="The currency of both amounts, such as USD.")
-    source: str = Field("", max_length=64, description="Where the amounts come from, such as the price table's name.")
-    display: str = Field("", max_length=32, description='What the COST column shows: "~$2.00" before, "$2.00" after.')
+    source: str = Field(
+        "", max_length=64, description="Where the unit price comes from, such as the price table's name."
+    )
+    actual_source: str = Field(
+        "",
+        max_length=128,
+        description="Where the actual amount comes from: billable units × unit price, seconds × rate, not billed; "
+        "estimate or unknown where the provider has not reported it, and then there is no actual amount.",
+    )
+    total: str = Field(
+        "", max_length=32, description="What all runs of the resource cost, as far as it is known; a decimal."
+    )
+    unknown: int = Field(
+        0, ge=0, description="Paid requests of all runs whose cost is not known, and not in the total therefore."
+    )
+    display: str = Field(
+        "",
+        max_length=32,
+        description='What the COST column shows: "~$2.00" for an estimate, "$2.00" for what is known, else "unknown".',
+    )
 
 
 class ConditionStatus(Value):
@@ -107,7 +125,8 @@ class RunStatus(Value):
     submitted_at: Instant | None = Field(None, description="When the provider accepted the request.")
     billed: bool | None = Field(
         None,
-        description="Of a cancelled run: whether the provider bills it all the same. Absent where nobody can tell.",
+        description="Of a run that has ended: whether the provider bills any of its requests. Absent where nobody "
+        "can tell.",
     )
     loras: tuple[Annotated[str, Field(max_length=1024, pattern=patterns.KEY)], ...] = Field(
         (), max_length=4, description="The keys of the trained LoRAs that the pictures are drawn with."

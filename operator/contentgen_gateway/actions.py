@@ -21,6 +21,7 @@ from contentgen_contract.names import (
     RERUN_ADVICE,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
+    Phase,
 )
 from contentgen_gateway.access import Verb
 from contentgen_gateway.callers import Caller
@@ -123,8 +124,16 @@ def _outcome(job: Held, standing: Standing) -> Cancelled:
         phase=standing.phase,
         reason=standing.reason,
         message=standing.message.replace(RERUN_ADVICE, f"POST /api/jobs/{job.job_id}/retry"),
-        billed=(standing.billed if standing.cancelled else True) if standing.ended else None,
+        billed=_billed(standing),
     )
+
+
+def _billed(standing: Standing) -> bool | None:
+    """A run of an older release says so only where it was cancelled."""
+    if not standing.ended:
+        return None
+    finished = standing.phase == Phase.COMPLETED and standing.billed is None
+    return True if finished else standing.billed
 
 
 @router.post("/{job_id}/retry", status_code=202)

@@ -33,6 +33,7 @@ from contentgen_contract.spec import (
     TranscriptionSpec,
     UserId,
 )
+from contentgen_contract.spec_checks import wrong
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.refusals import refusal
 
@@ -244,6 +245,10 @@ def checked(kind: Kind, spec: dict[str, Any]) -> dict[str, Any]:
         raise refusal(error.errors(), "body", SPECS[kind]) from None
     _require_known_model(kind, parsed)
     _require_known_language(parsed)
+    if (found := wrong(parsed)) is not None:
+        raise Problem(
+            422, str(found).removeprefix("spec."), errors=[{"loc": ["body", *found.field], "msg": found.expected}]
+        )
     return spec
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from contentgen_contract.ledger import PurchaseState
+from contentgen_contract.prices import BILLED
 from contentgen_gateway.queries import Filter, Scope, Wanted, counting
 
 Row = dict[str, Any]
@@ -42,6 +44,12 @@ class Tally:
 _DAY = {"$dateToString": {"format": "%Y-%m-%d", "date": "$createdAt"}}
 _OF_JOBS: dict[By, Any] = {By.USER: "$userId", By.KIND: "$type", By.MODEL: "$config.model", By.DAY: _DAY}
 _OF_PURCHASES: dict[By, Any] = _OF_JOBS | {By.MODEL: "$model"}
+_IS: dict[str, Any] = {each.value: {"$eq": ["$state", each.value]} for each in PurchaseState}
+_BILLED = {"$or": [{"$eq": [{"$ifNull": ["$costSource", ""]}, each.value]} for each in BILLED]}
+_UNPRICED = {"$eq": [{"$ifNull": ["$actualMicros", {"$ifNull": ["$estimatedMicros", -1]}]}, -1]}
+_FINISHED = {"$or": [_IS["succeeded"], _IS["collected"], _IS["discarded"]]}
+# Of a request without a result nobody knows what it cost, unless the provider has said so.
+_ENDED = {"$or": [_IS["failed"], _IS["cancelled"]]}
 _ASKED = {"$or": [{"$eq": ["$state", "intent"]}, {"$eq": ["$state", "submitted"]}]}
 
 
@@ -52,8 +60,20 @@ def of_jobs(scope: Scope, wanted: Wanted, by: By | None) -> Tally:
 
 
 def of_purchases(scope: Scope, wanted: Wanted, by: By) -> Tally:
-    """What was paid, and what may have to be paid for requests that have not ended; in micro-dollars."""
-    sums = {"purchases": 1, "paid": "$actualMicros", "asked": {"$cond": [_ASKED, "$estimatedMicros", 0]}}
+    """In micro-dollars: what was paid by the providers' figures, estimates of what else was finished, and estimates of
+    requests that have not ended. Besides, how many there are whose cost nobody knows.
+    """
+    unknown = {"$or": [{"$and": [_UNPRICED, {"$or": [_FINISHED, _ASKED]}]}, _ENDED]}
+    sums = {
+        "purchases": 1,
+        "paid": {"$cond": [_BILLED, "$actualMicros", 0]},
+        # Before there was a costSource, the estimate was stored as actualMicros.
+        "estimated": {
+            "$cond": [_BILLED, 0, {"$cond": [_FINISHED, {"$ifNull": ["$actualMicros", "$estimatedMicros"]}, 0]}]
+        },
+        "asked": {"$cond": [_ASKED, "$estimatedMicros", 0]},
+        "unknown": {"$cond": [_BILLED, 0, {"$cond": [unknown, 1, 0]}]},
+    }
     return Tally(counting(scope, wanted), _OF_PURCHASES[by], sums, _index(scope, wanted))
 
 

@@ -47,7 +47,9 @@ class Usage(Body):
     key: str
     jobs: int = Field(description="Jobs that there are.")
     purchases: int = Field(description="Requests to a provider, those that failed too.")
-    paid: str = Field(description="By the price table, for what the providers have finished.", examples=["12.5000"])
+    paid: str = Field(description="By the providers' figures, for what they have finished.", examples=["12.5000"])
+    estimated: str = Field(description="Estimates for what they have finished without telling.", examples=["0.0350"])
+    unknown: int = Field(description="Purchases whose cost nobody knows; in none of the amounts.")
     expected: str = Field(description="For what they have not finished.", examples=["0.0350"])
     storage_gb: str = Field(alias="storageGB", description="Of 10⁹ bytes.")
     storage_cost: str = Field(description="A month.")
@@ -89,7 +91,11 @@ def report(by: By, jobs: Iterable[Row], purchases: Iterable[Row], dollars_per_gb
     for each in sums.values():
         for name, value in each.items():
             total[name] += value
-    order = sorted(sums) if by is By.DAY else sorted(sums, key=lambda key: (-sums[key]["paid"], key))
+    order = (
+        sorted(sums)
+        if by is By.DAY
+        else sorted(sums, key=lambda key: (-sums[key]["paid"] - sums[key]["estimated"], key))
+    )
     return UsageReport(
         by=by,
         usage=[_usage(key, sums[key], dollars_per_gb) for key in order],
@@ -110,6 +116,8 @@ def _usage(key: str, sums: Counts, dollars_per_gb: float) -> Usage:
         jobs=sums["jobs"],
         purchases=sums["purchases"],
         paid=f"{sums['paid'] / _MICROS:.4f}",
+        estimated=f"{sums['estimated'] / _MICROS:.4f}",
+        unknown=sums["unknown"],
         expected=f"{sums['asked'] / _MICROS:.4f}",
         storage_gb=gigabytes(size),
         storage_cost=f"{size * dollars_per_gb:.4f}",

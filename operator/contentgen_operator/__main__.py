@@ -11,6 +11,7 @@ from typing import Any
 
 import kopf
 
+from contentgen_contract.prices import PRICES
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.cache import Cache
@@ -24,13 +25,14 @@ from contentgen_operator.intake import Intake
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Kube
-from contentgen_operator.money import PRICES
+from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observe import Observer
 from contentgen_operator.orders import SLACK, OrderPolicy
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.pricing import FalPrices
 from contentgen_operator.providers.surroundings import reach_cluster_directly, trusted_cas
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
@@ -83,7 +85,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
     cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs)
-    witness = Witness(ledger=ledger, records=records)
+    witness, names = Witness(ledger=ledger, records=records), LoraNames()
     observer = Observer(
         kube=kube,
         cache=cache,
@@ -93,6 +95,8 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         providers=providers,
         reports=reports,
         witness=witness,
+        names=names,
+        prices=FalPrices(KeyFile(settings.fal_key_file), settings.fal_api_url, tls=trusted_cas(settings.ca_file)),
     )
     actor = Actor(
         kube=kube,
@@ -130,7 +134,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     prepare = partial(prepare_stores, storage, ledger, records, jobs)
     reconciling = asyncio.create_task(_reconcile(reconciler, janitor, health, prepare))
-    intake = Intake(cache, reconciler.wake, reports)
+    intake = Intake(cache, reconciler.wake, reports, names)
     await intake.first_look(kube, settings.watch_namespace)
     watching = _watch(settings, build_registry(intake, watches), stop)
     tasks += [reconciling, asyncio.create_task(watching)]
@@ -218,6 +222,8 @@ def _policy(settings: Settings) -> Policy:
         allowed_hosts=settings.allowed_hosts,
         recording_seconds=settings.limits.duration_seconds,
         prices=PRICES | settings.prices,
+        own_prices=frozenset(settings.prices),
+        models_allowed=settings.models_allowed,
     )
 
 

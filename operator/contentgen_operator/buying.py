@@ -2,10 +2,11 @@
 
 import math
 from datetime import datetime
+from typing import Any
 
 from contentgen_contract import keys, ownership
 from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Stage
-from contentgen_operator import kinds
+from contentgen_operator import costs, kinds
 from contentgen_operator.case import Case, Doing
 from contentgen_operator.observed import Observed
 from contentgen_operator.plan import Cancellation, Payment, Plan, StoredAnswer
@@ -15,7 +16,6 @@ from contentgen_operator.providers.base import RequestState, RequestView
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.runs import owner
 from contentgen_operator.stages import start
-from contentgen_operator.summary import estimated_micros
 
 COLLECT_SECONDS = 15.0  # what a collect stage takes, for the ETA
 _GONE_SECONDS = 3600.0  # fal keeps a result for an hour; before that, and while its history lags, it is asked again
@@ -40,7 +40,8 @@ def pay(case: Case) -> Plan:
         created_at=case.now,
         changed_at=case.now,
         units=kinds.work_units(case.spec, kinds.duration_seconds(case.run)),
-        estimated_micros=estimated_micros(case),
+        estimated_micros=case.estimated_micros,
+        **costs.priced(case.spec, case.price),
     )
     doing = submitting(case, Reason.SUBMITTING, f"asking {call.provider} for {call.model}")
     payment = Payment(key=case.key, purchase=purchase, call=call)
@@ -90,15 +91,17 @@ def poll(case: Case, purchase: Purchase) -> Plan:
     """The provider has the request."""
     view = case.observed.request
     if view is not None and view.state is RequestState.FAILED:
-        # One that was asked to end has not failed: another attempt would buy what nobody wants.
-        end = PurchaseState.FAILED if purchase.cancel_asked_at is None else PurchaseState.CANCELLED
-        moves = (move_of(case, purchase, end, error=view.message),)
+        # One that ended by itself has failed, also where somebody had asked for its end before.
+        asked = purchase.cancel_asked_at is not None
+        end = PurchaseState.CANCELLED if asked and view.cancelled else PurchaseState.FAILED
+        billing = costs.finished(purchase, end, billable_units=view.billable_units)
+        moves = (move_of(case, purchase, end, error=view.message, **billing),)
         doing = at_provider(case, purchase, Reason.PROCESSING, f"{purchase.provider} says: {view.message}")
         return plan_of(case, doing, moves=moves, again=SOON)
     if view is not None and view.state is RequestState.SUCCEEDED and view.result is not None:
-        return _store_result(case, purchase, view.result)
+        return _store_result(case, purchase, view, view.result)
     if view is not None and (view.too_large or is_lost(case, purchase, view)):
-        return _unstorable(case, purchase, view.message)
+        return _unstorable(case, purchase, view)
     late = _too_late(case, purchase)
     if late:
         cancel = cancellation(case.key, purchase)
@@ -174,10 +177,10 @@ def at_provider(case: Case, purchase: Purchase, reason: Reason, message: str) ->
     )
 
 
-def _store_result(case: Case, purchase: Purchase, result: Answer) -> Plan:
+def _store_result(case: Case, purchase: Purchase, view: RequestView, result: Answer) -> Plan:
     """The provider deletes its answer within the hour: it is stored before anything else is done with it."""
     key = keys.provider_result(purchase.job_id, case.run.number, case.run.paid_attempt)
-    changes = {"result_key": key, "finished_at": case.now, "actual_micros": purchase.estimated_micros}
+    changes = {"result_key": key, "finished_at": case.now} | _billing(case, purchase, view)
     move = move_of(case, purchase, PurchaseState.SUCCEEDED, **changes)
     first = case.run.model_copy(update={"job": None})
     plan = start(case.model_copy(update={"run": first}), Stage.COLLECT, collecting("the provider has finished"), 1)
@@ -193,11 +196,21 @@ def is_lost(case: Case, purchase: Purchase, view: RequestView) -> bool:
     return view.state is RequestState.GONE and since >= _GONE_SECONDS
 
 
-def _unstorable(case: Case, purchase: Purchase, why: str) -> Plan:
+def _billing(case: Case, purchase: Purchase, view: RequestView) -> dict[str, Any]:
+    """What a finished request cost, at the rate of the model that did it."""
+    rate: dict[str, Any] = {}
+    if view.model_used and purchase.model not in case.policy.own_prices:
+        rate = costs.priced(case.spec, case.policy.prices.get(f"{purchase.provider}/{view.model_used}"))
+    return costs.finished(purchase, PurchaseState.SUCCEEDED, billable_units=view.billable_units, **rate)
+
+
+def _unstorable(case: Case, purchase: Purchase, view: RequestView) -> Plan:
     """The request is paid and finished, and its result is too large or gone: it is not asked for again."""
-    changes = {"finished_at": case.now, "actual_micros": purchase.estimated_micros, "error": why}
+    changes = {"finished_at": case.now, "error": view.message} | _billing(case, purchase, view)
     move = move_of(case, purchase, PurchaseState.SUCCEEDED, **changes)
-    plan = unstored(case, purchase.model_copy(update={"error": why}))
+    bought = purchase.model_copy(update=changes | {"state": PurchaseState.SUCCEEDED})
+    seen = case.observed.model_copy(update={"purchase": bought})
+    plan = unstored(case.model_copy(update={"observed": seen}), bought)
     return plan.model_copy(update={"moves": (move,)})
 
 

@@ -28,18 +28,14 @@ def cancelling(case: Case, purchase: Purchase | None) -> Plan | None:
     return step(case, purchase) if step is not None else None
 
 
-def billed(case: Case, answer: bool | None) -> Case:
-    """The case with the word on whether its run is billed; None: nobody can tell."""
-    return case.model_copy(update={"run": case.run.model_copy(update={"billed": answer})})
-
-
 def before_payment_stopped(case: Case, reason: Reason, message: str) -> Plan:
     """The run ends before anything is bought, and its Job with it."""
     return fail(case, reason, message).model_copy(update={"stop_job": True})
 
 
 def _free(case: Case, _: Purchase | None = None) -> Plan:
-    return before_payment_stopped(billed(case, False), Reason.CANCELLED, f"{_BY_A_PERSON}; nothing was paid")
+    paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
+    return before_payment_stopped(case, Reason.CANCELLED, f"{_BY_A_PERSON}; {paid}")
 
 
 def _lost(case: Case, purchase: Purchase) -> Plan:
@@ -52,7 +48,7 @@ def _lost(case: Case, purchase: Purchase) -> Plan:
         f"{_BY_A_PERSON}; {purchase.provider} may have been paid: its reply was lost and its history does not show the "
         "request; look at its dashboard"
     )
-    return fail(billed(case, None), Reason.CANCELLED, message)
+    return fail(case, Reason.CANCELLED, message)
 
 
 def _submitted(case: Case, purchase: Purchase) -> Plan:
@@ -72,17 +68,18 @@ def _submitted(case: Case, purchase: Purchase) -> Plan:
     if view is None or view.state is RequestState.GONE:  # a queued one that was cancelled may be gone
         why = view.message if view is not None else case.observed.provider_problem
         message = f"{_BY_A_PERSON}; whether {name} ends, and is billed, is not known: {why}"
-        return fail(billed(case, None), Reason.CANCELLED, message)
+        return fail(case, Reason.CANCELLED, message)
     message = (
         f"{_BY_A_PERSON}; {name} goes on all the same and is billed; deleted and applied again, the resource takes its "
         "result and pays nothing"
     )
-    return fail(billed(case, True), Reason.CANCELLED, message)
+    case = case.model_copy(update={"run": case.run.model_copy(update={"billed": True})})
+    return fail(case, Reason.CANCELLED, message)
 
 
 def _failed(case: Case, purchase: Purchase) -> Plan:
     message = f"{_BY_A_PERSON}; {purchase.provider} had failed: {purchase.error}; no other attempt is made"
-    return fail(billed(case, None), Reason.CANCELLED, message)
+    return fail(case, Reason.CANCELLED, message)
 
 
 _BY_STATE: dict[PurchaseState, Callable[[Case, Purchase], Plan]] = {

@@ -4,12 +4,14 @@ from datetime import datetime
 
 from contentgen_contract import keys
 from contentgen_contract.base import Value
+from contentgen_contract.models import model_of
 from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
 from contentgen_contract.orders import Limits
+from contentgen_contract.prices import PRICES, Price, estimate
 from contentgen_contract.sources import SourceGrant
 from contentgen_contract.spec import Spec
 from contentgen_contract.status import RunStatus
-from contentgen_operator import kinds, money
+from contentgen_operator import kinds
 from contentgen_operator.observed import Observed, Resource
 from contentgen_operator.purchases import PurchaseKey, PurchaseState
 from contentgen_operator.runs import owner, purchase_key
@@ -27,7 +29,9 @@ class Policy(Value):
     provider_seconds: int = 86400
     deletion_seconds: int = 25
     recording_seconds: float = Limits().duration_seconds
-    prices: dict[str, money.Price] = money.PRICES
+    prices: dict[str, Price] = PRICES  # the built-in table with the administrator's own
+    own_prices: frozenset[str] = frozenset()  # models whose price is the administrator's
+    models_allowed: tuple[str, ...] = ()  # empty: those with a known price
 
 
 class Case(Value):
@@ -69,6 +73,23 @@ class Case(Value):
         if rate is not None:
             return rate * kinds.work_units(self.spec, seconds)
         return kinds.expected_seconds(self.spec, seconds)
+
+    @property
+    def price(self) -> Price | None:
+        """The price of what the run buys: the administrator's, the provider's, the built-in one."""
+        model = model_of(self.spec)
+        given = None if model in self.policy.own_prices else self.observed.price.price
+        return given or self.policy.prices.get(model)
+
+    @property
+    def estimated_micros(self) -> int | None:
+        """Micro-dollars that the run will cost; None where that is not known, or not yet."""
+        seconds = kinds.sound_seconds(self.run)
+        # The provider's unit may be one that cannot be counted before it has worked.
+        for price in (self.price, self.policy.prices.get(model_of(self.spec))):
+            if price is not None and (found := estimate(self.spec, price, seconds)) is not None:
+                return found
+        return None
 
     @property
     def prefix(self) -> str:

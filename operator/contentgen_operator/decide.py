@@ -17,7 +17,8 @@ from contentgen_contract.names import MILESTONES, RERUN_ADVICE, Phase, Reason, S
 from contentgen_contract.orders import AudioFacts, DatasetFacts, Outcome
 from contentgen_contract.spec import ImageGenerationSpec, TranscriptionSpec
 from contentgen_contract.status import MAX_FILES, MAX_VERSIONS, OutputFile, VersionStatus
-from contentgen_operator import kinds
+from contentgen_operator import buyable, kinds
+from contentgen_operator.buyable import before_submission
 from contentgen_operator.buying import (
     COLLECT_SECONDS,
     deadline_passed,
@@ -29,7 +30,7 @@ from contentgen_operator.buying import (
     provider_failed,
     unstored,
 )
-from contentgen_operator.cancelling import before_payment_stopped, billed, cancelling
+from contentgen_operator.cancelling import before_payment_stopped, cancelling
 from contentgen_operator.case import Case, Doing, Policy
 from contentgen_operator.deletion import decide_deletion
 from contentgen_operator.observed import LoraView, Observed, Resource
@@ -97,12 +98,31 @@ def _before_payment(case: Case) -> Plan:
         if last.run is not None and last.run.number == case.run.number and last.message:
             message += f"; it waited ({last.reason}): {last.message}"
         return before_payment_stopped(case, Reason.DEADLINE_EXCEEDED, message)
+    if (plan := _unbuyable(case)) is not None:
+        return plan
     if kinds.has_prepare(case.kind) and case.run.facts is None:
         return _prepare(case)
     refusal = _lora_refused(case)
     if refusal is not None:
         return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
     return _waits_for_lora(case) or _gate(case)
+
+
+def _unbuyable(case: Case) -> Plan | None:
+    """The end or the wait of a run that may not buy; a Job that runs is let finish before it waits."""
+    if (plan := buyable.refused(case)) is not None:
+        return plan
+    if case.run.job is not None:
+        return None
+    waiting = buyable.waits(case)
+    if waiting is None:
+        return None
+    # Nothing is under way, so an edit, such as another loraName, need not wait for the end of this run.
+    run = replacing_run(case.resource, case.run, case.now) if case.run.facts is None else None
+    if run is None:
+        return waiting
+    doing = Doing(phase=Phase.PENDING, reason=Reason(waiting.status.reason or ""), message="the changed spec is read")
+    return plan_of(case, doing, run=run, again=SOON)
 
 
 def _prepare(case: Case) -> Plan:
@@ -206,10 +226,10 @@ def _without_lora(case: Case, lora: LoraView) -> Doing:
             f"LoraTraining {lora.name} has failed: {lora.message or 'it gives no cause'}; nothing was paid here, and "
             "it goes on by itself once that LoraTraining has a version, or with another LoRA in spec.loras"
         )
-        return Doing(phase=_before_submission(case), reason=Reason.LORA_FAILED, message=message)
+        return Doing(phase=before_submission(case), reason=Reason.LORA_FAILED, message=message)
     state = lora.phase.value if lora.phase else "not there yet"
     message = f"waiting for LoraTraining {lora.name}, which is {state}"
-    return Doing(phase=_before_submission(case), reason=Reason.WAITING_FOR_LORA, message=message)
+    return Doing(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA, message=message)
 
 
 def _gate(case: Case) -> Plan:
@@ -219,18 +239,9 @@ def _gate(case: Case) -> Plan:
         message = (
             f"there is no key for {provider}; put {provider}-key into the providers' Secret, see the chart's values"
         )
-        doing = Doing(phase=_before_submission(case), reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
+        doing = Doing(phase=before_submission(case), reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
         return plan_of(case, doing, again=_patience(case, _LONGEST_KEY_WAIT_SECONDS))
     return pay(case)
-
-
-def _before_submission(case: Case) -> Phase:
-    """Pending, unless the run was further already: phases only go forward."""
-    last = case.resource.status
-    unstarted = last.phase in (None, Phase.PENDING, Phase.SUSPENDED) or last.reason == Reason.LORA_FAILED
-    waiting = unstarted and case.run.facts is None
-    begun = last.run is not None and last.run.number == case.run.number and not waiting
-    return Phase.SUBMITTING if begun else Phase.PENDING
 
 
 def _refused(case: Case, purchase: Purchase) -> Plan:
@@ -267,16 +278,21 @@ def _collect(case: Case, purchase: Purchase) -> Plan:
     )
     outputs = version.model_dump(mode="json", by_alias=True)
     moves = (move_of(case, purchase, PurchaseState.COLLECTED, outputs=outputs),)
-    return _complete(case, version, Reason.COMPLETED, f"version {version.version} is stored", moves)
+    return _complete(case, version, Reason.COMPLETED, _stored_text(case, version), moves)
+
+
+def _stored_text(case: Case, version: VersionStatus) -> str:
+    return "; ".join([f"version {version.version} is stored", *kinds.shortfalls(case.spec, version.facts)])
 
 
 def _adopt(case: Case, purchase: Purchase) -> Plan:
     """What is asked for was bought and collected before: by a crashed reconcile of ours, or by a deleted resource."""
     stored = VersionStatus.model_validate(purchase.outputs or {"version": 0})
     if (stored.job_id, stored.version) == (case.resource.ref.uid, case.run.version):
-        return _complete(case, stored, Reason.COMPLETED, f"version {stored.version} is stored", ())
+        return _complete(case, stored, Reason.COMPLETED, _stored_text(case, stored), ())
     version = stored.model_copy(update={"version": case.run.version})
     message = f"the same was bought before, for job {stored.job_id}; its outputs are used and nothing is paid"
+    message = "; ".join([message, *kinds.shortfalls(case.spec, stored.facts)])
     return _complete(case, version, Reason.ADOPTED_FINISHED_RUN, message, ())
 
 
@@ -294,7 +310,7 @@ _AGAIN = f"nothing is bought again by itself; to buy, {RERUN_ADVICE}"
 
 def _cancelled(case: Case, _: Purchase) -> Plan:
     message = f"the paid request for the same was cancelled before it was finished; {_AGAIN}"
-    return fail(billed(case, False), Reason.CANCELLED, message)
+    return fail(case, Reason.CANCELLED, message)
 
 
 def _discarded(case: Case, _: Purchase) -> Plan:

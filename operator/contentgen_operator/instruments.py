@@ -8,15 +8,17 @@ from typing import TypeVar
 from pymongo.errors import PyMongoError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from contentgen_contract.prices import USD
 from contentgen_operator import metrics
+from contentgen_operator.costs import cost_of
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.money import USD
 from contentgen_operator.providers.base import Call, Found, Provider, ProviderError, RequestView, Search
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.purchases import Move, Purchase, PurchaseState
 
 T = TypeVar("T")
 _STATES_SECONDS = 30.0
+_BILLED = (PurchaseState.SUCCEEDED, PurchaseState.FAILED, PurchaseState.CANCELLED)
 
 
 class CountedProvider:
@@ -72,10 +74,13 @@ class CountedLedger(Ledger):
         moved = await super().move(move)
         if moved is not None:
             labels = (moved.provider, metrics.model_label(moved.model))
-            if move.target is PurchaseState.SUBMITTED:
+            if move.target is PurchaseState.SUBMITTED and move.source is not move.target:
                 metrics.estimated_dollars.labels(*labels).inc((moved.estimated_micros or 0) / USD)
-            elif move.target is PurchaseState.SUCCEEDED:
-                metrics.spent_dollars.labels(*labels).inc((moved.actual_micros or 0) / USD)
+                metrics.unpriced_requests.labels(*labels).inc(moved.estimated_micros is None)
+            elif move.target in _BILLED:
+                cost = cost_of(moved)
+                metrics.spent_dollars.labels(*labels).inc((cost.micros or 0) / USD)
+                metrics.unbilled_requests.labels(*labels).inc(cost.micros is None)
         return moved
 
     async def count_states(self) -> None:

@@ -10,6 +10,7 @@ from contentgen_contract.names import GROUP, Kind
 from contentgen_operator import metrics
 from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube
+from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
 from contentgen_operator.reports import Reports
 from contentgen_runtime.kube import API_ERRORS, explain
@@ -50,7 +51,8 @@ class Dependents:
 class Intake:
     """The handlers of the watches, without kopf."""
 
-    def __init__(self, cache: Cache, wake: Wake, reports: Reports) -> None:
+    def __init__(self, cache: Cache, wake: Wake, reports: Reports, names: LoraNames | None = None) -> None:
+        self._names = names or LoraNames()
         self._cache = cache
         self._wake = wake
         self._reports = reports
@@ -79,6 +81,9 @@ class Intake:
         else:
             metrics.gauges.note_resource(ref.uid, kind, status.get("phase") or "Pending", status.get("reason") or "")
         over = deleted or is_settled(body)
+        if kind is Kind.LORA_TRAINING:
+            for waiting in self._names.forget(ref.uid) if deleted else self._names.note(body):
+                await self._wake(waiting)
         if kind is Kind.LORA_TRAINING and over:
             for user in self._dependents.of(ref):
                 await self._wake(user)

@@ -142,6 +142,25 @@ def facts_problem(spec: Spec, facts: Facts | None, files: Sequence[StoredFile], 
             return ""
 
 
+def shortfalls(spec: Spec, facts: dict[str, Any]) -> tuple[str, ...]:
+    """What people should know of finished pictures: fewer than were asked for, unsafe or black ones."""
+    if not isinstance(spec, ImageGenerationSpec):
+        return ()
+    images = [each for each in facts.get("images") or () if isinstance(each, dict)]
+    count, wanted = len(images), spec.image.count
+    said = [
+        (f"{wanted} asked, {count} stored" if count != wanted else ""),
+        _named(images, "unsafe", "unsafe by the provider's safety checker"),
+        _named(images, "black", "all black, as a safety checker leaves a picture"),
+    ]
+    return tuple(each for each in said if each)
+
+
+def _named(images: list[dict[str, Any]], mark: str, words: str) -> str:
+    names = [str(each.get("name"))[:64] for each in images if each.get(mark) is True]
+    return f"{', '.join(names)}: {words}" if names else ""
+
+
 def _sound_problem(seconds: float, size: int) -> str:
     """FLAC of 16 kHz in 16 bits on one channel: as large as that uncompressed at most, and never without frames."""
     least, most = (size - _SOUND_HEADERS) / _SOUND_BYTES, size / _SILENCE_BYTES + _SOUND_SLACK

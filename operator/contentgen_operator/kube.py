@@ -56,7 +56,12 @@ class Kube(KubeApi):
 
     async def unfinished(self, kind: Kind, namespace: str = "") -> AsyncIterator[Body]:
         """The resources that are neither Completed nor Failed, of one namespace or of all."""
-        query: Query = {"fieldSelector": _UNFINISHED, "limit": _RESOURCES_A_PAGE}
+        async for body in self.every(kind, namespace, {"fieldSelector": _UNFINISHED}):
+            yield body
+
+    async def every(self, kind: Kind, namespace: str = "", asked: Query | None = None) -> AsyncIterator[Body]:
+        """The resources of one namespace or of all."""
+        query: Query = {**(asked or {}), "limit": _RESOURCES_A_PAGE}
         async with aclosing(self.pages(resource_of(kind), namespace or None, query)) as pages:
             async for page in pages:
                 for body in page.items:

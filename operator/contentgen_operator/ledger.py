@@ -109,6 +109,18 @@ class Ledger:
             lambda: frozenset(str(each["jobId"]) for each in self._collection.find(where, {"jobId": True}))
         )
 
+    async def others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
+        """The attempts of this run before `key`, and what the job has bought in its other runs."""
+        return await asyncio.to_thread(self._others, key, job_id)
+
+    def _others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
+        attempts = {str(key.model_copy(update={"attempt": each})) for each in range(1, key.attempt + 1)}
+        prefix = f"{key.namespace}/{key.kind}/{key.name}/"
+        found = list(self._collection.find({"_id": {"$gte": prefix, "$lt": f"{prefix[:-1]}0"}}).sort("_id", 1))
+        earlier = [each for each in found if each["_id"] in attempts - {str(key)}]
+        runs = [each for each in found if each["_id"] not in attempts and each["jobId"] == job_id]
+        return tuple(map(_purchase, earlier)), tuple(map(_purchase, runs))
+
     async def states(self) -> dict[str, int]:
         """How many purchases are in each state."""
         groups = [{"$group": {"_id": "$state", "count": {"$sum": 1}}}]

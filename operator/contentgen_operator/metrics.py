@@ -22,7 +22,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from contentgen_contract.names import Phase, Reason
-from contentgen_operator import money
+from contentgen_contract.prices import PRICES
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # A series more for each counter, which nobody asks for.
@@ -59,14 +59,27 @@ provider_seconds = Histogram(
 )
 estimated_dollars = Counter(
     "contentgen_estimated_dollars",
-    "Estimates of the requests that a provider has accepted, by the price table. A crash may lose a count and never "
-    "doubles one; the ledger is the figure to trust.",
+    "Estimates of the requests that a provider has accepted; those without one are in contentgen_unpriced_requests. A "
+    "crash may lose a count and never doubles one; the ledger is the figure to trust.",
     ("provider", "model"),
     registry=REGISTRY,
 )
 spent_dollars = Counter(
     "contentgen_spent_dollars",
-    "Cost of the requests that a provider has finished, by the price table; as exact as the estimates.",
+    "Cost of the requests that have ended, by the provider's figures or else the estimate; those of which nobody knows "
+    "it are in contentgen_unbilled_requests.",
+    ("provider", "model"),
+    registry=REGISTRY,
+)
+unpriced_requests = Counter(
+    "contentgen_unpriced_requests",
+    "Requests that a provider has accepted and for which there is no estimate: they are in no amount.",
+    ("provider", "model"),
+    registry=REGISTRY,
+)
+unbilled_requests = Counter(
+    "contentgen_unbilled_requests",
+    "Requests that have ended and of which nobody knows the cost, as most that were cancelled: they are in no amount.",
     ("provider", "model"),
     registry=REGISTRY,
 )
@@ -187,7 +200,7 @@ def exposition() -> bytes:
     return _exposition(REGISTRY)
 
 
-priced_models: set[str] = set(money.PRICES)
+priced_models: set[str] = set(PRICES)
 
 
 def model_label(model: str) -> str:
@@ -196,8 +209,8 @@ def model_label(model: str) -> str:
 
 
 # Prometheus' increase() does not see the event that begins a series, so those of money and stores begin at 0.
-for _model in (*money.PRICES, _OTHER):
-    for _dollars in (estimated_dollars, spent_dollars):
+for _model in (*PRICES, _OTHER):
+    for _dollars in (estimated_dollars, spent_dollars, unpriced_requests, unbilled_requests):
         _dollars.labels("assemblyai" if _model.startswith("assemblyai/") else "fal", _model)
 for _store in ("MongoDB", "S3"):
     store_errors.labels(_store)

@@ -9,17 +9,20 @@ from pydantic import ValidationError
 
 from contentgen_contract import keys
 from contentgen_contract.models import model_of
-from contentgen_contract.names import Kind, Stage
+from contentgen_contract.names import Kind, Reason, Stage
 from contentgen_contract.orders import Outcome
 from contentgen_contract.ownership import Owner, owns
+from contentgen_contract.prices import PriceLookup
 from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus
 from contentgen_operator import kinds, pods
 from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
+from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored
 from contentgen_operator.providers.base import AccessRefused, Provider, Search, Unavailable
+from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import current_run, ended, frozen_spec, own_files, owner, purchase_key
@@ -30,6 +33,7 @@ from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
 _SENDING = timedelta(minutes=5)  # from the intent to the end of the POST, at most
+_NO_PRICES = NoPrices()
 _STARTING_SECONDS = 3.0  # in which a pod is created, scheduled and started, at best
 
 
@@ -47,7 +51,11 @@ class Observer:
         providers: dict[str, Provider],
         reports: Reports,
         witness: Witness,
+        prices: PriceSource = _NO_PRICES,
+        names: LoraNames | None = None,
     ) -> None:
+        self._names = names or LoraNames()
+        self._prices = prices
         self._cache = cache
         self._kube = kube
         self._storage = storage
@@ -67,10 +75,15 @@ class Observer:
         spec = frozen_spec(resource, run)
         purchase = await self._ledger.get(purchase_key(resource, run))
         seen: dict[str, Any] = {"purchase": purchase}
+        if run.number > 1 or run.paid_attempt > 1:
+            key = purchase_key(resource, run)
+            seen["earlier"], seen["other_runs"] = await self._ledger.others(key, resource.ref.uid)
         match purchase.state if purchase else None:
             case None | PurchaseState.REFUSED if kinds.has_prepare(resource.ref.kind) and run.facts is None:
                 seen |= await self._stage(resource, run, spec, Stage.PREPARE, now)
                 seen["seconds_per_unit"] = await self._ledger.seconds_per_unit(model_of(spec))
+                seen["price"] = await self._price(resource, spec)
+                seen["same_lora_name"] = await self._same_name(resource)
             case None | PurchaseState.REFUSED:
                 seen |= await self._gate(resource, spec)
             case PurchaseState.INTENT if purchase:
@@ -187,7 +200,27 @@ class Observer:
         if isinstance(spec, ImageGenerationSpec):
             names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
             loras = tuple([await self._lora(resource.ref.namespace, name) for name in names])
-        return {"provider_configured": provider.configured, "loras": loras}
+        price = await self._price(resource, spec)
+        name = await self._same_name(resource)
+        return {"provider_configured": provider.configured, "loras": loras, "price": price, "same_lora_name": name}
+
+    async def _same_name(self, resource: Resource) -> str | None:
+        """An older LoraTraining with the same loraName. After a restart the index is not complete at once, so the end
+        of a wait is looked up.
+        """
+        if resource.ref.kind is not Kind.LORA_TRAINING:
+            return None
+        other = self._names.older(resource)
+        if other is None and resource.status.reason == Reason.WAITING_FOR_LORA_NAME:
+            async for body in self._kube.every(Kind.LORA_TRAINING, resource.ref.namespace):
+                self._names.note(body)
+            other = self._names.older(resource)
+        return other
+
+    async def _price(self, resource: Resource, spec: Spec) -> PriceLookup:
+        if kinds.provider_of(resource.ref.kind) != "fal":
+            return PriceLookup()
+        return await self._prices.price(model_of(spec))
 
     async def _lora(self, namespace: str, name: str) -> LoraView:
         body = await self._kube.get_resource(Kind.LORA_TRAINING, namespace, name)

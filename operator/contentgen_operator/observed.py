@@ -17,6 +17,7 @@ from contentgen_contract.names import (
     Reason,
 )
 from contentgen_contract.orders import Outcome, Progress
+from contentgen_contract.prices import PriceLookup
 from contentgen_contract.spec import DeletionPolicy
 from contentgen_contract.status import ResourceStatus
 from contentgen_operator.providers.base import RequestView
@@ -203,6 +204,10 @@ class Observed(Value):
     outcome_problem: str = ""
     stored: dict[str, Stored] = Field(default_factory=dict)  # of the files that an outcome names, by name
     purchase: Purchase | None = None
+    earlier: tuple[Purchase, ...] = ()  # paid attempts of this run before that purchase
+    other_runs: tuple[Purchase, ...] = ()  # purchases of the resource's other runs
+    same_lora_name: str | None = None  # an older LoraTraining that has the loraName too
+    price: PriceLookup = PriceLookup()  # by the provider's word
     found_request: str | None = None  # of a purchase whose reply was lost
     request: RequestView | None = None
     provider_problem: str = ""

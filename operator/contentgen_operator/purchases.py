@@ -15,6 +15,7 @@ from pydantic import Field
 from contentgen_contract.base import Value
 from contentgen_contract.ledger import PurchaseState
 from contentgen_contract.names import Kind
+from contentgen_contract.prices import Unit
 
 __all__ = ["Move", "Purchase", "PurchaseKey", "PurchaseState"]
 
@@ -64,6 +65,12 @@ class Purchase(Value):
     loras: tuple[str, ...] = ()  # keys of our own LoRAs that it is drawn with
     units: float = 0  # of work: steps, pictures, seconds of sound
     estimated_micros: int | None = None
+    unit_micros: float | None = None  # of the price when it was bought
+    unit: Unit | None = None  # that it is for
+    billing: bool = False  # whether the provider's billable units count this unit
+    price_source: str = ""
+    billable_units: float | None = None  # by the provider's word, seconds of sound where they are; 0: not billed
+    cost_source: str | None = None  # of actual_micros; None on a finished purchase: actual_micros is an estimate
     actual_micros: int | None = None
     result_key: str | None = None  # the provider's answer in S3
     outputs: dict[str, Any] | None = None  # the finished VersionStatus, for a resource that is applied again

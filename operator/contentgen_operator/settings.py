@@ -7,9 +7,9 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contentgen_contract.orders import Limits
+from contentgen_contract.prices import Price
 from contentgen_contract.sources import SourceGrant
 from contentgen_operator.jobs import WorkerPod
-from contentgen_operator.money import PRICES, Price
 
 _DAY = 86400
 
@@ -51,6 +51,7 @@ class Settings(BaseSettings):
         86400, gt=0, description="A request that the provider has not finished after this long is cancelled."
     )
     prices: dict[str, Price] = Field(default_factory=dict)
+    models_allowed: tuple[str, ...] = Field((), description="fal models that may be bought; empty: those with a price.")
 
     allowed_hosts: tuple[str, ...] = ()
     sources: tuple[SourceGrant, ...] = ()
@@ -76,7 +77,3 @@ class Settings(BaseSettings):
         if self.desk_renew_before_seconds >= self.desk_certificate_seconds:
             raise ValueError("desk_renew_before_seconds must be less than desk_certificate_seconds")
         return self
-
-    def price(self, model: str) -> Price | None:
-        """The price of a model, the user's own table first."""
-        return self.prices.get(model) or PRICES.get(model)

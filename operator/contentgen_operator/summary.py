@@ -5,17 +5,25 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from contentgen_contract.models import model_of
 from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Reason, Step, progress_at
+from contentgen_contract.prices import dollars
 from contentgen_contract.status import Cost, ResourceStatus, RunStatus
-from contentgen_operator import kinds, money
+from contentgen_operator import kinds
 from contentgen_operator.case import Case, Doing
 from contentgen_operator.conditions import State, conditions
+from contentgen_operator.costs import CostSource, PurchaseCost, cost_of, ended, total
 from contentgen_operator.observed import Resource
 from contentgen_operator.plan import Notice
+from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.runs import generation_told
 
-_WARNINGS = (Reason.JOB_REFUSED, Reason.POD_NOT_STARTED, Reason.RETRYING, Reason.LORA_FAILED)
+_WARNINGS = (
+    Reason.JOB_REFUSED,
+    Reason.POD_NOT_STARTED,
+    Reason.RETRYING,
+    Reason.LORA_FAILED,
+    Reason.WAITING_FOR_LORA_NAME,
+)
 _AT_WORK = (Phase.PREPARING, Phase.SUBMITTING, Phase.PROCESSING, Phase.COLLECTING)
 _SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature: it is never shown
 
@@ -28,6 +36,8 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
     if purchase is not None and run.paid_attempt == case.run.paid_attempt:  # the next one has no request yet
         known = {"request_id": purchase.request_id, "submitted_at": purchase.submitted_at, "loras": purchase.loras}
         run = run.model_copy(update=known)
+    costs = _costs(case, doing, run)
+    run = run.model_copy(update={"billed": _billed(doing, run, costs)})
     state = State(
         kind=case.kind,
         phase=doing.phase,
@@ -49,7 +59,7 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
         estimated_completion_time=_eta(case, doing, last),
         start_time=run.started_at,
         completion_time=case.now if doing.phase.terminal else None,
-        cost=_cost(case, doing),
+        cost=_cost(case, doing, costs),
         conditions=conditions(state, last, case.now),
         run=run,
         versions=last.versions,
@@ -75,33 +85,54 @@ def _eta(case: Case, doing: Doing, last: ResourceStatus) -> datetime | None:
     return before if before and abs((before - eta).total_seconds()) <= 5 else eta
 
 
-def estimated_micros(case: Case) -> int | None:
-    """What the run will cost; None where that is not known, or not yet."""
-    price = case.policy.prices.get(model_of(case.spec))
-    seconds = kinds.sound_seconds(case.run)
-    if price is None or (price.unit is money.Unit.MINUTE and not seconds):
-        return None
-    return money.estimate(case.spec, price, seconds)
+def _costs(case: Case, doing: Doing, run: RunStatus) -> tuple[PurchaseCost, ...]:
+    """Cost of each paid attempt of the run; the next one's, where it is not bought yet, is the estimate."""
+    if doing.reason is Reason.ADOPTED_FINISHED_RUN:  # it was paid by the job that bought it
+        return (PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False),)
+    earlier, purchase = case.observed.earlier, case.observed.purchase
+    if purchase is not None and run.paid_attempt != case.run.paid_attempt:
+        earlier, purchase = (*earlier, purchase), None
+    return (*map(ended, earlier), *_cost_of_attempt(case, doing, purchase))
 
 
-def _cost(case: Case, doing: Doing) -> Cost | None:
-    price = case.policy.prices.get(model_of(case.spec))
-    purchase = case.observed.purchase
-    estimated = purchase.estimated_micros if purchase else estimated_micros(case)
-    if price is None or estimated is None or (purchase is None and doing.phase is Phase.FAILED):
+def _cost_of_attempt(case: Case, doing: Doing, purchase: Purchase | None) -> tuple[PurchaseCost, ...]:
+    over = _is_over(doing)
+    if purchase is not None and (over or purchase.state is not PurchaseState.REFUSED):
+        return (ended(purchase) if over else cost_of(purchase),)
+    if over:
+        return ()
+    micros = purchase.estimated_micros if purchase else case.estimated_micros
+    if micros is None:  # for want of a price, or because the length of a recording is not known yet
+        return (PurchaseCost(source=CostSource.UNKNOWN),) if case.price is None else ()
+    return (PurchaseCost(source=CostSource.ESTIMATE, micros=micros),)
+
+
+def _is_over(doing: Doing) -> bool:
+    return doing.phase.terminal or doing.phase is Phase.SUBMISSION_UNKNOWN
+
+
+def _cost(case: Case, doing: Doing, costs: tuple[PurchaseCost, ...]) -> Cost | None:
+    if not costs:
         return None
-    actual = None
-    if purchase is not None and purchase.actual_micros is not None:
-        # An adopted run was paid by the job that bought it.
-        actual = purchase.actual_micros if doing.reason is not Reason.ADOPTED_FINISHED_RUN else 0
-    shown = f"~${money.dollars(estimated)}" if actual is None else f"${money.dollars(actual)}"
+    purchase, price, run = case.observed.purchase, case.price, total(costs)
+    settled = [each for each in costs if each.settled or _is_over(doing)]
+    runs = total((*map(ended, case.observed.other_runs), *settled))
+    estimated = purchase.estimated_micros if purchase else case.estimated_micros
     return Cost(
-        estimated=money.dollars(estimated),
-        actual="" if actual is None else money.dollars(actual),
+        estimated="" if estimated is None else dollars(estimated),
+        actual=dollars(run.known) if run.exact else "",
         currency="USD",
-        source=price.source[:64],
-        display=shown,
+        source=((purchase.price_source if purchase else "") or (price.source if price else ""))[:64],
+        actual_source=run.source[:128] if run.exact or _is_over(doing) else "",
+        total=dollars(runs.known) if settled or case.observed.other_runs else "",
+        unknown=runs.unknown + runs.estimates,
+        display=run.display[:32],
     )
+
+
+def _billed(doing: Doing, run: RunStatus, costs: tuple[PurchaseCost, ...]) -> bool | None:
+    """Whether the provider bills an ended run; `run.billed` is True where it said so of a request that goes on."""
+    return (True if run.billed else total(costs).billed) if doing.phase.terminal else run.billed
 
 
 def notices_of(resource: Resource, status: ResourceStatus) -> tuple[Notice, ...]:

@@ -2,6 +2,7 @@
 
 import tempfile
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from contentgen_sandbox import transcript
 from contentgen_sandbox.faults import status_fault
 from contentgen_sandbox.fetch import FetchError, fetch
 from contentgen_sandbox.jobs import Job, ModelError, Progress
-from contentgen_sandbox.ledger import Ledger, transcription_usd
+from contentgen_sandbox.ledger import SPEECH_MODEL, Ledger, transcription_usd
 from contentgen_sandbox.media import receive_file, uploads_folder
 from contentgen_sandbox.sandbox import Purchase, new_id, of, read_object, url_marker
 from contentgen_sandbox.settings import Settings
@@ -52,7 +53,7 @@ async def create(request: Request) -> Response:
     audio_url = (arguments or {}).get("audio_url")
     if arguments is None or not isinstance(audio_url, str) or not 0 < len(audio_url) <= 8192:
         raise Refused(400, "'audio_url' is a required field.")
-    amount = transcription_usd(0)  # settled when the length is known
+    amount = Decimal(0)  # settled when the length is known
     purchase = Purchase("assemblyai", MODEL, arguments, "transcription", amount, url_marker(audio_url))
     return JSONResponse(_shape(await sandbox.accept(purchase, request)))
 
@@ -210,9 +211,15 @@ def transcribe(job: Job, progress: Progress, settings: Settings, ledger: Ledger)
         except transcript.NoSpeechError as error:
             raise ModelError(str(error), kind="no_audio") from error
     progress.wait(settings.transcript_seconds)
-    seconds = milliseconds / 1000
-    ledger.settle(job.id, transcription_usd(seconds), f"transcription of {seconds:.1f} s")
+    seconds = whole_seconds(milliseconds)
+    labels = job.input.get("speaker_labels") is True
+    ledger.settle(job.id, transcription_usd(seconds, speaker_labels=labels), f"transcription of {seconds} s")
     return _output(transcript.speak(milliseconds, str(url_marker(url))), milliseconds, job.input)
+
+
+def whole_seconds(milliseconds: int) -> int:
+    """The length as it is reported and billed."""
+    return max(1, round(milliseconds / 1000))
 
 
 def _output(words: tuple[transcript.Word, ...], milliseconds: int, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -228,8 +235,8 @@ def _output(words: tuple[transcript.Word, ...], milliseconds: int, wanted: dict[
         "sentences": passages("sentence"),
         "paragraphs": passages("paragraph"),
         "confidence": transcript.confidence(words),
-        "audio_duration": max(1, round(milliseconds / 1000)),
-        "speech_model_used": MODEL,
+        "audio_duration": whole_seconds(milliseconds),
+        "speech_model_used": SPEECH_MODEL,
     }
     if wanted.get("language_detection") is True:
         output |= {"language_code": "en", "language_confidence": 0.98}

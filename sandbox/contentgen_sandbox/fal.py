@@ -6,9 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from contentgen_contract.prices import PRICES, USD
 from contentgen_sandbox.fal_models import MODELS
 from contentgen_sandbox.faults import status_fault
 from contentgen_sandbox.jobs import Job
+from contentgen_sandbox.ledger import usd
 from contentgen_sandbox.sandbox import Purchase, of, read_object
 
 router = APIRouter(prefix="/fal")
@@ -39,7 +41,7 @@ async def submit(request: Request, owner: str, alias: str, path: str = "") -> Re
     if arguments is None:
         return JSONResponse({"detail": [{"loc": ["body"], "msg": "JSON decode error", "type": "json_invalid"}]}, 422)
     quote = model.quote(arguments)
-    purchase = Purchase("fal", endpoint, arguments, quote.what, quote.amount_usd, quote.marker)
+    purchase = Purchase("fal", endpoint, arguments, quote.what, usd(endpoint, quote.units), quote.marker)
     job = await sandbox.accept(purchase, request)
     url = f"{request.base_url}fal/{owner}/{alias}/requests/{job.id}"  # without the sub-path, as fal's are
     reply = {
@@ -99,7 +101,8 @@ async def result(request: Request, owner: str, alias: str, request_id: str) -> R
     if job.failure:
         headers = {"x-fal-error-type": job.failure.kind}
         return JSONResponse({"detail": job.failure.detail}, job.failure.status_code, headers)
-    return _no_longer(job) or JSONResponse(job.output)
+    units = MODELS[job.model].quote(job.input).units
+    return _no_longer(job) or JSONResponse(job.output, headers={"x-fal-billable-units": f"{units:g}"})
 
 
 def _no_longer(job: Job) -> Response | None:
@@ -120,6 +123,27 @@ async def cancel(request: Request, owner: str, alias: str, request_id: str) -> R
         return JSONResponse({"status": "ALREADY_COMPLETED"}, 400)
     of(request).runner.cancel(job.id)
     return JSONResponse({"status": "CANCELLATION_REQUESTED"}, 202)
+
+
+@history.get("/v1/models/pricing")
+async def pricing(request: Request, endpoint_id: Annotated[list[str], Query(max_length=50)]) -> Response:
+    """Unit prices of the models that there are; fal answers 404 where it knows none of those asked for."""
+    authorise(request)
+    names = [name for item in endpoint_id for name in item.split(",")]
+    if not any(name in MODELS for name in names):
+        error = {"type": "not_found", "message": "No pricing information found"}
+        return JSONResponse({"error": error}, 404)
+    prices = [
+        {
+            "endpoint_id": name,
+            "unit_price": PRICES[name].micros / USD,
+            "unit": f"{PRICES[name].unit}s",
+            "currency": "USD",
+        }
+        for name in names
+        if name in MODELS
+    ]
+    return JSONResponse({"prices": prices, "has_more": False, "next_cursor": None})
 
 
 @history.get("/v1/models/requests/by-endpoint")

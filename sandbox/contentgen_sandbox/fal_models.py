@@ -4,7 +4,6 @@ import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -14,12 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from contentgen_sandbox import lora, pictures
 from contentgen_sandbox.fetch import FetchError, fetch
 from contentgen_sandbox.jobs import Job, Jobs, ModelError, Progress
-from contentgen_sandbox.ledger import TRAINING_USD, pictures_usd
+from contentgen_sandbox.ledger import megapixels
 from contentgen_sandbox.sandbox import url_marker
 from contentgen_sandbox.settings import MIB, Settings
 
 T = TypeVar("T", bound=BaseModel)
 LORA_BYTES = 1024 * MIB
+MOST_STEPS = 10_000
 REPORTS = 10  # log lines of a training
 SIZES = {
     "square_hd": (1024, 1024),
@@ -37,7 +37,7 @@ class TrainingInput(BaseModel):
 
     images_data_url: Url
     trigger_word: str | None = Field(default=None, max_length=200)
-    steps: int = Field(default=1000, ge=1, le=10_000)
+    steps: int = Field(default=1000, ge=1, le=MOST_STEPS)
     create_masks: bool = True
     is_style: bool = False
     is_input_format_already_preprocessed: bool = False
@@ -83,7 +83,7 @@ class PictureInput(BaseModel):
 @dataclass(frozen=True)
 class Quote:
     what: str
-    amount_usd: Decimal
+    units: float  # that are billed, of the unit in the price table
     marker: str | None
 
 
@@ -115,7 +115,9 @@ def _parsed(kind: type[T], arguments: Mapping[str, Any]) -> T:
 
 
 def _quote_training(arguments: Mapping[str, Any]) -> Quote:
-    return Quote("training", TRAINING_USD, url_marker(arguments.get("images_data_url")))
+    steps = arguments.get("steps", TrainingInput.model_fields["steps"].default)
+    units = float(steps) if isinstance(steps, int) and 0 <= steps <= MOST_STEPS else 0
+    return Quote("training", units, url_marker(arguments.get("images_data_url")))
 
 
 def _quote_pictures(arguments: Mapping[str, Any]) -> Quote:
@@ -124,10 +126,10 @@ def _quote_pictures(arguments: Mapping[str, Any]) -> Quote:
     try:
         wanted = PictureInput.model_validate(arguments)
     except ValidationError:
-        return Quote("pictures (refused by the model)", Decimal(0), marker)
+        return Quote("pictures (refused by the model)", 0, marker)
     width, height = wanted.pixels
     what = f"{wanted.num_images} x {width}x{height}"
-    return Quote(what, pictures_usd(width, height, wanted.num_images), marker)
+    return Quote(what, megapixels(width, height, wanted.num_images), marker)
 
 
 def _train(job: Job, progress: Progress, shop: Shop) -> dict[str, Any]:

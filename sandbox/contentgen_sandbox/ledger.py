@@ -16,19 +16,27 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-# Prices as published in 2026; they decide nothing, they make a double payment visible in dollars.
-TRAINING_USD = Decimal("2.00")  # fal-ai/flux-lora-fast-training, a run
-PICTURE_USD_PER_MEGAPIXEL = Decimal("0.035")  # fal-ai/flux-lora, started megapixels of 1024 x 1024
-TRANSCRIPTION_USD_PER_MINUTE = Decimal("0.00617")  # AssemblyAI, $0.37 an hour
+from contentgen_contract.prices import PRICES, USD, amount
+
 MEGAPIXEL = 1024 * 1024
+SPEECH_MODEL = "universal-3-5-pro"
+_SMALLEST_USD = Decimal("0.000001")
 
 
-def pictures_usd(width: int, height: int, count: int) -> Decimal:
-    return PICTURE_USD_PER_MEGAPIXEL * math.ceil(width * height / MEGAPIXEL) * count
+def megapixels(width: int, height: int, count: int) -> int:
+    """Each picture is rounded up to whole megapixels."""
+    return math.ceil(width * height / MEGAPIXEL) * count
 
 
-def transcription_usd(seconds: float) -> Decimal:
-    return (TRANSCRIPTION_USD_PER_MINUTE * Decimal(str(seconds)) / 60).quantize(Decimal("0.000001"))
+def usd(model: str, units: float) -> Decimal:
+    """The price of so many units of a fal model, by the price table that the operator has too."""
+    return (Decimal(amount(PRICES[model].micros, units)) / USD).quantize(_SMALLEST_USD)
+
+
+def transcription_usd(seconds: float, *, speaker_labels: bool) -> Decimal:
+    price = PRICES[f"assemblyai/{SPEECH_MODEL}"]
+    micros = price.micros + (price.speaker_labels_micros if speaker_labels else 0)
+    return (Decimal(amount(micros, seconds / 3600)) / USD).quantize(_SMALLEST_USD)
 
 
 class Entry(BaseModel):

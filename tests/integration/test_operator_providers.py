@@ -15,6 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from contentgen_contract.prices import PRICES, USD, amount
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import (
     AccessRefused,
@@ -33,6 +34,7 @@ from contentgen_operator.providers.base import (
 )
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.pricing import FalPrices
 from contentgen_sandbox.testing import SandboxServer, sandbox_server
 
 # The SDK of AssemblyAI uses pydantic's older names.
@@ -107,6 +109,24 @@ def transcription(server: SandboxServer) -> Call:
     url = server.put_media(name, buffer.getvalue())
     arguments = {"audio_url": f"{url}?signature=secret", "speaker_labels": True, "language_detection": True}
     return Call(provider="assemblyai", model="assemblyai/universal", arguments=arguments, marker=name)
+
+
+@pytest.mark.parametrize("made", [training, generation, transcription])
+async def test_the_cost_by_the_provider_figures_is_the_bill(
+    fal: Fal, assemblyai: AssemblyAI, server: SandboxServer, key: KeyFile, made: Any
+) -> None:
+    call = made() if made is generation else made(server)
+    provider: Provider = fal if call.provider == "fal" else assemblyai
+    view = await ended(provider, call.model, await provider.submit(call))
+    prices = FalPrices(key, server.fal_api_url)
+    if call.provider == "fal":
+        price = (await prices.price(call.model)).price
+        rate = price.micros if price is not None else 0
+    else:
+        price = PRICES[f"assemblyai/{view.model_used}"]
+        rate = (price.micros + price.speaker_labels_micros) / 3600
+    await prices.close()
+    assert amount(rate, view.billable_units or 0) == round(float(server.ledger()["total_usd"]) * USD)
 
 
 def paid(server: SandboxServer) -> int:

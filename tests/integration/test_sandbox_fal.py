@@ -78,7 +78,7 @@ def test_a_training_end_to_end(server: SandboxServer, client: fal_client.SyncCli
     assert httpx.get(result["config_file"]["url"]).json()["trigger_word"] == "jf"
     assert httpx.get(lora["url"], headers={"Range": "bytes=0-3"}).status_code == 206
     report = server.ledger()
-    assert report["total_usd"] == "2.00"
+    assert report["total_usd"] == "1.000000"  # 500 steps
     assert report["entries"][0]["marker"] == "/media/images.zip"
     assert report["entries"][0]["request_id"] == handle.request_id
 
@@ -195,7 +195,7 @@ def test_the_sdk_pays_again_for_a_lost_reply(
     monkeypatch.setattr(fal_client.client, "MAX_ATTEMPTS", 10)
     server.arm({"fault": "reply_lost", "count": 2})
     client.submit(TRAINER, training(server)).get(interval=0.02)
-    assert server.ledger()["total_usd"] == "6.00"
+    assert server.ledger()["total_usd"] == "3.000000"
 
 
 def history(server: SandboxServer, endpoint: str, **more: Any) -> dict[str, Any]:
@@ -329,3 +329,20 @@ def test_media_that_is_too_large_leaves_nothing(tmp_path: Path) -> None:
     with sandbox_server(tmp_path, media_bytes=100) as small:
         assert httpx.put(f"{small.url}/media/big.bin", content=b"x" * 101).status_code == 413
         assert list((tmp_path / "media").iterdir()) == []
+
+
+def test_prices_and_billable_units(server: SandboxServer, client: fal_client.SyncClient) -> None:
+    def asked(*models: str) -> httpx.Response:
+        url = f"{server.fal_api_url}/v1/models/pricing"
+        return httpx.get(url, params={"endpoint_id": list(models)}, headers=AUTH)
+
+    prices = asked("fal-ai/flux/schnell", TRAINER, "some/model").json()["prices"]
+    assert [(each["endpoint_id"], each["unit_price"], each["unit"]) for each in prices] == [
+        ("fal-ai/flux/schnell", 0.003, "megapixels"),
+        (TRAINER, 0.002, "steps"),
+    ]
+    assert asked("some/model").status_code == 404
+    handle = client.submit("fal-ai/flux/schnell", {"prompt": "a cat", "num_images": 2, "image_size": "square"})
+    handle.get(interval=0.02)
+    assert httpx.get(handle.response_url, headers=AUTH).headers["x-fal-billable-units"] == "2"
+    assert server.ledger()["total_usd"] == "0.006000"

@@ -801,6 +801,35 @@ def test_costs_are_exact_decimals(api: Api, cli: Callable[..., Said]) -> None:
     assert (exact.estimated, exact.actual) == (Decimal("3.00"), Decimal("1.0045"))
 
 
+def test_a_cost_that_is_not_known_is_not_0(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "known", status("Completed", cost=COST | {"actual": "2.00"}))
+    api.has(Kind.LORA_TRAINING, "lost", status("Failed", "Cancelled", cost=COST | {"display": "unknown"}))
+    unpriced = COST | {"estimated": "", "display": "unknown"}
+    api.has(Kind.IMAGE_GENERATION, "unpriced", status("Completed", cost=unpriced))
+    rows = cli("cost").out.splitlines()
+    assert ["1 unknown" in row for row in rows[1:]] == [True, True, True]
+    assert rows[1].split() == ["demo", "ImageGeneration", "1", "1", "unknown", "1", "unknown"]
+    assert rows[2].split()[3:] == ["4.00", "USD", "2.00", "USD", "+", "1", "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("cost", "words"),
+    [
+        ({"actual": "2.00", "actualSource": "seconds × rate", "display": "$2.00"}, "2.00 USD paid (seconds × rate)"),
+        ({"actualSource": "unknown", "display": "unknown"}, "unknown: the provider has not told what it bills"),
+        ({"actualSource": "estimate"}, "~$2.00: the provider has not told what it bills"),
+        ({}, "about 2.00 USD"),
+        ({"estimated": "", "display": "unknown"}, "unknown"),
+    ],
+)
+def test_why_says_how_well_the_cost_is_known(
+    api: Api, cli: Callable[..., Said], cost: dict[str, str], words: str
+) -> None:
+    """Money 22: of a cancelled run that was not billed it said "about 2.00 USD"."""
+    api.has(Kind.LORA_TRAINING, "a", status("Failed", "Cancelled", cost=COST | cost))
+    assert words in cli("why", "a").out
+
+
 def test_costs_since(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "old", status("Completed", cost=COST, startTime="2020-01-01T00:00:00Z"))
     assert "LoraTraining" not in cli("cost", "--since", "30d").out
@@ -811,7 +840,7 @@ def test_costs_since(api: Api, cli: Callable[..., Said]) -> None:
 def test_costs_for_scripts(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", status("Completed", cost=COST | {"actual": "0.0045"}))
     row = {"namespace": "demo", "kind": "LoraTraining", "currency": "USD", "runs": 1}
-    amounts = {"estimated": "2.00", "actual": "0.0045"}
+    amounts = {"estimated": "2.00", "actual": "0.0045", "unestimated": 0, "unknown": 0}
     total = row | {"namespace": "", "kind": None}
     assert json.loads(cli("cost", "-o", "json").out) == {"costs": [row | amounts, total | amounts]}
     api.resources.clear()

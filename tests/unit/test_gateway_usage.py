@@ -22,8 +22,12 @@ class World(GatewayWorld):
             "state": PurchaseState.COLLECTED, "job_id": "j", "namespace": "red", "type": kind.record_type,
             "user_id": user, "provider": "fal", "model": "fal-ai/flux-lora", "marker": "m", "created_at": START,
             "changed_at": START, "estimated_micros": 35_000, "actual_micros": 35_000,
+            "cost_source": "billable units × unit price",
         }  # fmt: skip
-        document = Purchase(**(usual | fields)).model_dump(mode="python", by_alias=True)
+        given = usual | fields
+        if given["actual_micros"] is None and "cost_source" not in fields:
+            given["cost_source"] = None
+        document = Purchase(**given).model_dump(mode="python", by_alias=True)
         self.database["ledger"].insert_one({"_id": str(self.bought), **document})
 
 
@@ -87,6 +91,55 @@ async def test_usage_by(world: World, by: str, rows: list[tuple[Any, ...]]) -> N
     assert told["currency"] == "USD"
 
 
+S = PurchaseState
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({}, ("0.0350", "0.0000", "0.0000", 0)),
+        ({"cost_source": "seconds × rate"}, ("0.0350", "0.0000", "0.0000", 0)),
+        ({"cost_source": "not billed", "actual_micros": 0, "state": S.FAILED}, ("0.0000", "0.0000", "0.0000", 0)),
+        ({"cost_source": "estimate", "actual_micros": None}, ("0.0000", "0.0350", "0.0000", 0)),
+        # of an older release: the estimate was stored as the actual cost, and there was no source
+        ({"cost_source": None, "actual_micros": 20_000}, ("0.0000", "0.0200", "0.0000", 0)),
+        (
+            {"cost_source": "unknown", "actual_micros": None, "estimated_micros": None},
+            ("0.0000", "0.0000", "0.0000", 1),
+        ),
+        ({"cost_source": "unknown", "actual_micros": None, "state": S.FAILED}, ("0.0000", "0.0000", "0.0000", 1)),
+        ({"cost_source": None, "actual_micros": None, "state": S.CANCELLED}, ("0.0000", "0.0000", "0.0000", 1)),
+        ({"actual_micros": None, "state": S.SUBMITTED}, ("0.0000", "0.0000", "0.0350", 0)),
+        (
+            {"actual_micros": None, "estimated_micros": None, "state": S.SUBMITTED},
+            ("0.0000", "0.0000", "0.0000", 1),
+        ),
+        ({"actual_micros": None, "state": S.REFUSED}, ("0.0000", "0.0000", "0.0000", 0)),
+    ],
+)
+async def test_what_nobody_knows_is_told_apart_and_is_not_0(
+    fields: dict[str, Any], told: tuple[str, str, str, int]
+) -> None:
+    world = World(("ann", "*", "*", "red"))
+    world.job(1, Kind.IMAGE_GENERATION)
+    world.buy(Kind.IMAGE_GENERATION, "ann", **fields)
+    total = (await usage(world))["total"]
+    assert (total["paid"], total["estimated"], total["expected"], total["unknown"]) == told
+
+
+async def test_the_page_says_what_is_unknown() -> None:
+    world = World(("ann", "*", "*", "red"))
+    world.job(1, Kind.IMAGE_GENERATION)
+    world.buy(Kind.IMAGE_GENERATION, "ann", state=S.CANCELLED, actual_micros=None)
+    async with world.client("ann") as client:
+        page = (await client.get("/usage")).text
+        assert "<dt>Spent</dt><dd>1 unknown</dd>" in page
+        world.buy(Kind.IMAGE_GENERATION, "ann", actual_micros=None, cost_source="estimate")
+        world.buy(Kind.IMAGE_GENERATION, "ann")
+        page = (await client.get("/usage")).text
+    assert "<dt>Spent</dt><dd>$0.035 + ~$0.035 + 1 unknown</dd>" in page.replace("$0.0350", "$0.035")
+
+
 async def test_usage_of_a_period_a_user_and_a_kind(world: World) -> None:
     assert (await usage(world, **{"from": "2026-11-02"}))["total"]["paid"] == "2.0000"
     assert (await usage(world, to="2026-11-02"))["total"]["paid"] == "0.0700"
@@ -100,7 +153,7 @@ async def test_usage_is_of_what_the_caller_may_list(world: World) -> None:
     assert (await usage(world, "bob", namespace="red"))["total"]["purchases"] == 0
     assert (await usage(world, "carol", by="kind"))["usage"] == [
         {
-            "key": "transcription", "jobs": 1, "purchases": 1, "paid": "0.0000", "expected": "0.0617",
-            "storageGB": "0.5", "storageCost": "0.0115",
+            "key": "transcription", "jobs": 1, "purchases": 1, "paid": "0.0000", "estimated": "0.0000", "unknown": 0,
+            "expected": "0.0617", "storageGB": "0.5", "storageCost": "0.0115",
         }
     ]  # fmt: skip

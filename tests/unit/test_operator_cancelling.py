@@ -70,17 +70,17 @@ async def test_cancelled_at_any_step_it_ends_and_what_is_not_paid_is_never_paid(
         ends.add((before, ended(status)))
         await world.settle(kind)
     assert (None, (Phase.FAILED, "Cancelled", False)) in ends
-    assert ("submitted", (Phase.FAILED, "Cancelled", False)) in ends
-    assert ("collected", (Phase.COMPLETED, "Completed", None)) in ends
+    assert ("submitted", (Phase.FAILED, "Cancelled", None)) in ends
+    assert ("collected", (Phase.COMPLETED, "Completed", True)) in ends
 
 
-async def test_a_provider_that_ends_the_request_bills_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whether_a_request_that_the_provider_ends_is_billed_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.provider.poll = running_for_ever  # type: ignore[method-assign]
     world.kube.apply(LORA, SPECS[LORA])
     await world.finish(LORA, Phase.PROCESSING)
     status = await cancelled(world, LORA)
-    assert ended(status) == (Phase.FAILED, "Cancelled", False)
+    assert ended(status) == (Phase.FAILED, "Cancelled", None)
     assert (world.provider.cancelled, state(world)) == (["request-1"], "cancelled")
 
 
@@ -126,7 +126,7 @@ async def test_a_request_that_ends_some_seconds_after_it_was_asked_to_is_cancell
         asked = bool(world.provider.cancelled) and len(looks) > 3
         looks.append(request_id)
         state = RequestState.FAILED if asked else RequestState.RUNNING
-        return RequestView(state=state, message="Request was cancelled")
+        return RequestView(state=state, message="Request was cancelled", cancelled=asked)
 
     looks: list[str] = []
     world = World(monkeypatch, Writes())
@@ -136,8 +136,29 @@ async def test_a_request_that_ends_some_seconds_after_it_was_asked_to_is_cancell
     world.kube.apply(IMAGES, spec)
     await world.finish(IMAGES, Phase.PROCESSING)
     world.kube.apply(IMAGES, spec, **CANCEL)
-    assert ended(await world.finish(IMAGES)) == (Phase.FAILED, "Cancelled", False)
+    assert ended(await world.finish(IMAGES)) == (Phase.FAILED, "Cancelled", None)
     assert (state(world), len(world.provider.posts)) == ("cancelled", 1)
+
+
+async def test_a_request_that_is_taken_over_and_fails_by_itself_is_no_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Money 23: it was asked to end with the resource before; another attempt is as allowed as after any failure."""
+    world = World(monkeypatch, Writes())
+    world.provider.cancels = False
+    polls, world.provider.poll = world.provider.poll, running_for_ever  # type: ignore[method-assign]
+    spec = SPECS[IMAGES] | {"paidAttempts": 2}
+    world.kube.apply(IMAGES, spec)
+    await world.finish(IMAGES, Phase.PROCESSING)
+    await world.until_gone(IMAGES)
+    world.provider.poll = polls  # type: ignore[method-assign]
+    world.provider.fails = {1}
+    world.kube.apply(IMAGES, spec, uid="another-uid")
+    status = await world.finish(IMAGES)
+    assert ended(status) == (Phase.COMPLETED, "Completed", True)
+    assert len(world.provider.posts) == 2
+    first = world.database["ledger"].find_one({"_id": {"$regex": "/1$"}})
+    assert (first["state"], first["costSource"], first["actualMicros"]) == ("failed", "unknown", None)
 
 
 async def test_a_provider_that_is_away_is_asked_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +177,7 @@ async def test_a_provider_that_is_away_is_asked_when_it_is_back(monkeypatch: pyt
     assert status.phase is Phase.PROCESSING
     assert "is being cancelled" in (status.message or "")
     world.provider.cancel = cancels  # type: ignore[method-assign]
-    assert ended(await world.finish(IMAGES)) == (Phase.FAILED, "Cancelled", False)
+    assert ended(await world.finish(IMAGES)) == (Phase.FAILED, "Cancelled", None)
 
 
 async def test_a_request_whose_reply_was_lost_is_found_and_then_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +187,7 @@ async def test_a_request_whose_reply_was_lost_is_found_and_then_cancelled(monkey
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.step(IMAGES)
     assert state(world) == "intent"
-    assert ended(await cancelled(world, IMAGES)) == (Phase.FAILED, "Cancelled", False)
+    assert ended(await cancelled(world, IMAGES)) == (Phase.FAILED, "Cancelled", None)
     assert world.provider.cancelled == ["request-1"]
 
 
@@ -207,7 +228,7 @@ async def test_the_next_run_is_not_cancelled_by_the_word_about_the_last(monkeypa
     for _ in range(50):
         await world.step(IMAGES)
     status = world.status(IMAGES)
-    assert ended(status) == (Phase.COMPLETED, "Completed", None)
+    assert ended(status) == (Phase.COMPLETED, "Completed", True)
     assert (status.run and status.run.number, len(world.provider.posts)) == (2, 1)
 
 
@@ -256,6 +277,6 @@ async def test_a_crash_at_any_write_of_a_cancellation(monkeypatch: pytest.Monkey
     for point in range(2 * first, 2 * len(reference.writes.done)):
         world = await run(Writes((point,)))
         assert len(world.writes.fired) == 1
-        assert ended(world.status(IMAGES)) == (Phase.FAILED, "Cancelled", False), world.writes.fired
+        assert ended(world.status(IMAGES)) == (Phase.FAILED, "Cancelled", None), world.writes.fired
         assert (state(world), len(world.provider.posts)) == ("cancelled", 1), world.writes.fired
         await world.settle(IMAGES)

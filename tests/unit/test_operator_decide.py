@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
 from contentgen_contract.orders import DatasetFacts, Outcome, Progress
+from contentgen_contract.prices import Price, PriceLookup, Unit
 from contentgen_contract.sources import SourceGrant
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_contract.status import ResourceStatus, RunStatus, VersionStatus, dump_status
@@ -121,6 +122,9 @@ def running(kind: Kind, stage: Stage | None = None, *, prepared: bool = True, **
     )
 
 
+BILLED = {"billable_units": 1, "unit_micros": 2_000_000, "unit": Unit.RUN, "billing": True, "price_source": "test"}
+
+
 def purchase(kind: Kind, state: PurchaseState, **changes: Any) -> Purchase:
     given: dict[str, Any] = {
         "state": state,
@@ -135,7 +139,7 @@ def purchase(kind: Kind, state: PurchaseState, **changes: Any) -> Purchase:
     if state not in (PurchaseState.INTENT, PurchaseState.REFUSED):
         given |= {"request_id": "r1", "submitted_at": NOW - timedelta(seconds=60)}
     if state is PurchaseState.SUCCEEDED:
-        given |= {"result_key": "runs/x", "actual_micros": 2_000_000, "finished_at": NOW}
+        given |= {"result_key": "runs/x", "finished_at": NOW, **BILLED}
     return Purchase(**(given | changes))
 
 
@@ -838,7 +842,9 @@ def test_a_result_that_is_too_large_ends_the_run_and_is_neither_lost_nor_paid_ag
     (move,) = plan.moves
     assert (move.target, move.changes["error"]) == (PurchaseState.SUCCEEDED, TOO_LARGE.message)
     assert "result_key" not in move.changes
-    assert move.changes["actual_micros"] == before.estimated_micros
+    assert (move.changes["actual_micros"], move.changes["cost_source"]) == (None, "estimate")
+    assert plan.status.cost is not None
+    assert (plan.status.cost.actual, plan.status.cost.display) == ("", "~$2.00")
     assert (plan.store, plan.payment, plan.again_seconds, plan.job) == (None, None, None, None)
     # After a crash between the ledger and the status, and for the same resource applied again:
     kept = purchase(kind, PurchaseState.SUCCEEDED, error=TOO_LARGE.message, result_key=None)
@@ -880,6 +886,183 @@ def test_paid_attempts(allowed: int, end: Phase) -> None:
     assert plan.status.run.paid_attempt == (2 if end is Phase.SUBMITTING else 1)
 
 
+# What a person should know of finished pictures
+
+
+def a_picture(name: str = "image_1.png", **marks: bool) -> dict[str, Any]:
+    return {"name": name, "thumbnail": name.replace(".", "_thumb."), "width": 8, "height": 8, "sizeBytes": 7} | marks
+
+
+@pytest.mark.parametrize(
+    ("count", "images", "told"),
+    [
+        (1, [a_picture()], "version 1 is stored"),
+        (2, [a_picture()], "version 1 is stored; 2 asked, 1 stored"),
+        (1, [a_picture(), a_picture("image_2.png")], "version 1 is stored; 1 asked, 2 stored"),
+        (
+            2,
+            [a_picture(unsafe=True, black=True), a_picture("image_2.png", black=True)],
+            (
+                "version 1 is stored; image_1.png: unsafe by the provider's safety checker; "
+                "image_1.png, image_2.png: all black, as a safety checker leaves a picture"
+            ),
+        ),
+    ],
+)
+def test_fewer_unsafe_and_black_pictures_are_told(count: int, images: list[dict[str, Any]], told: str) -> None:
+    """Money 22: two pictures asked, one stored is Completed."""
+    names = [each[name] for each in images for name in ("name", "thumbnail")]
+    files = [{"name": n, "sizeBytes": 7, "sha256": SHA, "contentType": "a/b"} for n in names]
+    spec = SPECS[IMAGES] | {"image": {"count": count}}
+    done = outcome(IMAGES, Stage.COLLECT, facts={"type": "images", "images": images}, files=files)
+    status = running(IMAGES, Stage.COLLECT, phase=Phase.COLLECTING, spec=spec)
+    seen = finished(IMAGES, Stage.COLLECT, done, purchase=purchase(IMAGES, PurchaseState.SUCCEEDED))
+    plan = decide(resource(IMAGES, status, spec=spec), seen, NOW, POLICY)
+    assert (reason(plan), plan.status.message) == ((Phase.COMPLETED, Reason.COMPLETED), told)
+    # After a crash between the ledger and the status:
+    made = purchase(IMAGES, PurchaseState.COLLECTED, outputs=plan.moves[0].changes["outputs"])
+    again = decide(resource(IMAGES, status, spec=spec), Observed(purchase=made), NOW, POLICY)
+    assert again.status.message == told
+
+
+# Cost
+
+
+BY_UNITS = "billable units × unit price"
+
+
+def spent(plan: Plan) -> tuple[str, str, str, bool | None]:
+    """Actual amount, its source and the COST column; and whether the run is billed."""
+    assert plan.status.cost is not None
+    assert plan.status.run is not None
+    cost = plan.status.cost
+    return cost.actual, cost.actual_source, cost.display, plan.status.run.billed
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (BILLED, ("2.00", BY_UNITS, "$2.00", True)),
+        (BILLED | {"billable_units": 3}, ("6.00", BY_UNITS, "$6.00", True)),
+        ({}, ("", "estimate", "~$2.00", True)),
+        ({"actual_micros": 2_000_000}, ("", "estimate", "~$2.00", True)),  # of an older version
+        ({"estimated_micros": None}, ("", "unknown", "unknown", True)),
+    ],
+)
+def test_the_cost_of_a_finished_run_is_the_providers_and_never_the_estimate(
+    changes: dict[str, Any], expected: tuple[str, str, str, bool]
+) -> None:
+    outputs = STORED.model_dump(mode="json", by_alias=True)
+    made = purchase(IMAGES, PurchaseState.COLLECTED, outputs=outputs, **changes)
+    plan = decide(resource(IMAGES, running(IMAGES, phase=Phase.COLLECTING)), Observed(purchase=made), NOW, POLICY)
+    assert spent(plan) == expected
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [
+        (None, ("", "unknown", "unknown", None)),
+        (0, ("0.00", "not billed", "$0.00", False)),
+        (1, ("2.00", BY_UNITS, "$2.00", True)),
+    ],
+)
+@pytest.mark.parametrize("state", [PurchaseState.FAILED, PurchaseState.CANCELLED])
+def test_a_request_without_a_result_costs_what_the_provider_says(
+    state: PurchaseState, units: float | None, expected: tuple[str, str, str, bool | None]
+) -> None:
+    made = purchase(IMAGES, state, **(BILLED | {"billable_units": units}))
+    assert spent(bought(IMAGES, made)) == expected
+
+
+def test_a_failed_request_is_stored_with_what_the_provider_bills() -> None:
+    view = RequestView(state=RequestState.FAILED, message="oom", billable_units=0)
+    (move,) = bought(IMAGES, purchase(IMAGES, PurchaseState.SUBMITTED), request=view).moves
+    named = ("billable_units", "actual_micros", "cost_source")
+    assert [move.changes[each] for each in named] == [0, 0, "not billed"]
+
+
+def test_all_paid_attempts_and_runs_are_in_the_cost() -> None:
+    """Money 22: three POSTs showed the price of one."""
+    failed = purchase(IMAGES, PurchaseState.FAILED, **BILLED)
+    made = purchase(IMAGES, PurchaseState.COLLECTED, outputs=STORED.model_dump(mode="json", by_alias=True), **BILLED)
+    status = running(IMAGES, phase=Phase.COLLECTING, number=2, paid_attempt=3)
+    seen = Observed(purchase=made, earlier=(failed, failed), other_runs=(made, failed))
+    plan = decide(resource(IMAGES, status), seen, NOW, POLICY)
+    assert spent(plan) == ("6.00", BY_UNITS, "$6.00", True)
+    assert plan.status.cost is not None
+    assert (plan.status.cost.total, plan.status.cost.unknown) == ("10.00", 0)
+    lost = purchase(IMAGES, PurchaseState.CANCELLED)
+    plan = decide(resource(IMAGES, status), seen.model_copy(update={"earlier": (lost,)}), NOW, POLICY)
+    assert spent(plan) == ("", f"unknown, {BY_UNITS}", "$2.00 + unknown", True)
+    assert plan.status.cost is not None
+    assert (plan.status.cost.total, plan.status.cost.unknown) == ("6.00", 1)
+
+
+def test_a_failed_attempt_stays_in_the_cost_while_the_next_one_is_prepared() -> None:
+    failed = purchase(IMAGES, PurchaseState.FAILED, error="oom", **BILLED)
+    plan = bought(IMAGES, failed, spec=SPECS[IMAGES] | {"paidAttempts": 2})
+    assert plan.status.cost is not None
+    assert (plan.status.cost.actual, plan.status.cost.total) == ("", "2.00")
+    assert plan.status.cost.display == "~$2.04"
+
+
+def test_a_model_without_a_price_costs_an_unknown_amount() -> None:
+    spec = SPECS[IMAGES] | {"model": "some/model"}
+    policy = Policy(models_allowed=("some/model",))
+    plan = decide(resource(IMAGES, spec=spec), Observed(), NOW, policy)
+    assert plan.payment is not None
+    assert plan.payment.purchase.estimated_micros is None
+    assert plan.status.cost is not None
+    assert (plan.status.cost.estimated, plan.status.cost.actual, plan.status.cost.display) == ("", "", "unknown")
+
+
+FAL_PRICE = Price(micros=10_000, unit=Unit.MEGAPIXEL, source="fal's pricing endpoint on 2026-11-22", billing=True)
+
+
+@pytest.mark.parametrize(
+    ("policy", "price", "micros"),
+    [
+        (Policy(), None, 35_000),
+        (Policy(), FAL_PRICE, 10_000),
+        (Policy(prices={"fal-ai/flux-lora": Price(micros=1, unit=Unit.IMAGE, source="contract")}), FAL_PRICE, 10_000),
+        (
+            Policy(
+                prices={"fal-ai/flux-lora": Price(micros=1, unit=Unit.IMAGE, source="contract")},
+                own_prices=frozenset({"fal-ai/flux-lora"}),
+            ),
+            FAL_PRICE,
+            1,
+        ),
+        # A unit that cannot be counted: the estimate is by the table, the bill by the provider's price.
+        (Policy(), FAL_PRICE.model_copy(update={"unit": Unit.OTHER}), 35_000),
+    ],
+)
+def test_the_price_is_the_administrators_then_the_providers_then_the_built_in_one(
+    policy: Policy, price: Price | None, micros: int
+) -> None:
+    plan = decide(resource(IMAGES), Observed(price=PriceLookup(price=price)), NOW, policy)
+    assert plan.payment is not None
+    assert plan.payment.purchase.estimated_micros == micros
+    assert plan.payment.purchase.billing is (not policy.own_prices), (
+        "the unit of a contract may be another than the bill's"
+    )
+    assert plan.payment.purchase.price_source
+
+
+def test_a_transcript_is_billed_at_the_rate_of_the_model_that_wrote_it() -> None:
+    asked = purchase(TRANSCRIPT, PurchaseState.SUBMITTED, model="assemblyai/universal", billing=True)
+    for used, micros, source in (
+        ("universal-2", 170_000, "seconds × rate"),
+        ("universal-3-5-pro", 230_000, "seconds × rate"),
+        ("universal-9", None, "estimate"),
+    ):
+        view = RequestView(
+            state=RequestState.SUCCEEDED, result=Answer.of({"a": 1}), billable_units=3600, model_used=used
+        )
+        (move,) = bought(TRANSCRIPT, asked, request=view).moves
+        assert (move.changes["actual_micros"], move.changes["cost_source"]) == (micros, source)
+
+
 # Adoption
 
 
@@ -900,7 +1083,7 @@ def test_what_was_bought_before_is_adopted(kind: Kind) -> None:
 
 def test_a_crash_after_the_last_step_of_the_ledger_is_no_adoption() -> None:
     outputs = STORED.model_dump(mode="json", by_alias=True)
-    made = purchase(LORA, PurchaseState.COLLECTED, outputs=outputs, actual_micros=2_000_000)
+    made = purchase(LORA, PurchaseState.COLLECTED, outputs=outputs, **BILLED)
     plan = decide(resource(LORA, running(LORA, phase=Phase.COLLECTING)), Observed(purchase=made), NOW, POLICY)
     assert reason(plan) == (Phase.COMPLETED, Reason.COMPLETED)
     assert plan.status.cost is not None

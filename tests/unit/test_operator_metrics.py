@@ -14,12 +14,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from pymongo.errors import ServerSelectionTimeoutError
 
 from contentgen_contract.names import Kind
+from contentgen_contract.prices import PRICES, Unit
 from contentgen_operator import instruments, metrics, stores
 from contentgen_operator.cache import Cache
 from contentgen_operator.instruments import CountedLedger, CountedProvider, counted_desk
 from contentgen_operator.intake import Intake
 from contentgen_operator.kube import _resource_of
-from contentgen_operator.money import PRICES
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.providers.base import Call, Found, MaybeAccepted, Search
 from contentgen_operator.providers.sending import BeforeSend
@@ -109,16 +109,31 @@ async def test_a_dollar_is_counted_once_and_states_come_from_the_ledger() -> Non
         key=KEY,
         source=PurchaseState.SUBMITTED,
         target=PurchaseState.SUCCEEDED,
-        changes={"actual_micros": 1_250_000},
+        changes={"billable_units": 3600, "unit_micros": 1_250_000, "unit": Unit.HOUR, "billing": True},
     )
-    for move in (submitted, submitted, done, done):
+    asked = Move(key=KEY, source=PurchaseState.SUBMITTED, target=PurchaseState.SUBMITTED)
+    for move in (submitted, submitted, asked, done, done):
         await ledger.move(move)
     labels = {"provider": "assemblyai", "model": model}
     assert value("contentgen_estimated_dollars_total", **labels) == 1.5
     assert value("contentgen_spent_dollars_total", **labels) == 1.25
     await instruments.exposition(ledger)
+    assert value("contentgen_unpriced_requests_total", **labels) == 0
     assert value("contentgen_ledger_purchases", state="succeeded") == 1
     assert value("contentgen_ledger_purchases", state="intent") == 0
+
+
+async def test_a_cost_that_nobody_knows_is_counted_and_not_as_0_dollars() -> None:
+    ledger = CountedLedger(mongomock.MongoClient(tz_aware=True)["db"]["ledger"])
+    model = "fal-ai/flux/schnell"
+    fields = {"job_id": "j", "provider": "fal", "model": model, "marker": "m", "created_at": NOW, "changed_at": NOW}
+    await ledger.intend(KEY, Purchase(state=PurchaseState.INTENT, **fields))
+    await ledger.move(Move(key=KEY, source=PurchaseState.INTENT, target=PurchaseState.SUBMITTED))
+    await ledger.move(Move(key=KEY, source=PurchaseState.SUBMITTED, target=PurchaseState.CANCELLED))
+    labels = {"provider": "fal", "model": model}
+    assert value("contentgen_unpriced_requests_total", **labels) == 1
+    assert value("contentgen_unbilled_requests_total", **labels) == 1
+    assert value("contentgen_spent_dollars_total", **labels) == 0
 
 
 async def test_labels_have_few_values() -> None:

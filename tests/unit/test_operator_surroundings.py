@@ -19,6 +19,7 @@ from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Busy, Call, Provider, RequestState, Search, StoredObject
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.pricing import FalPrices
 from contentgen_operator.providers.surroundings import reach_cluster_directly, trusted_cas
 
 # The SDK of AssemblyAI uses pydantic's older names.
@@ -100,6 +101,7 @@ REPLY: dict[str, Any] = {
     "items": [],
     "transcripts": [],
     "page_details": {"prev_url": None},
+    "prices": [{"endpoint_id": MODEL, "unit_price": 0.5, "unit": "images", "currency": "USD"}],
 }
 
 
@@ -163,6 +165,14 @@ async def test_every_call_goes_through_the_proxy(company: Company) -> None:
         "GET /v2/transcript/r1",
     ]
     assert set(company.connects) == {f"CONNECT {HOST}:443 HTTP/1.1"}
+
+
+async def test_prices_are_asked_through_the_proxy(company: Company) -> None:
+    prices = FalPrices(company.key, f"https://{HOST}", timeout=30, tls=trusted_cas(company.ca))
+    found = await prices.price(MODEL)
+    await prices.close()
+    assert (found.problem, found.price and found.price.micros) == ("", 500_000)
+    assert company.connects == [f"CONNECT {HOST}:443 HTTP/1.1"]
 
 
 @pytest.mark.parametrize("payer", [0, 1], ids=["fal", "assemblyai"])

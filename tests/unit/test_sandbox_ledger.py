@@ -3,10 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+from contentgen_sandbox.fal_models import MODELS
 from contentgen_sandbox.faults import Fault, Faults
 from contentgen_sandbox.jobs import Job, Jobs
-from contentgen_sandbox.ledger import Entry, Ledger, pictures_usd, transcription_usd
+from contentgen_sandbox.ledger import Entry, Ledger, megapixels, transcription_usd, usd
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -45,10 +47,19 @@ def test_cleared(tmp_path: Path) -> None:
     assert ledger.report() == Ledger(tmp_path / "ledger.jsonl").report() == {"total_usd": "0", "entries": []}
 
 
-def test_prices() -> None:
-    assert pictures_usd(1024, 1024, 2) == Decimal("0.070")
-    assert pictures_usd(1024, 1025, 1) == Decimal("0.070")
-    assert transcription_usd(3600) == Decimal("0.370200")
+def test_prices_are_those_of_the_operators_table() -> None:
+    """Money 29: a picture of schnell was charged at another model's price, and a training by the run."""
+    assert usd("fal-ai/flux-lora", megapixels(1024, 1024, 2)) == Decimal("0.07")
+    assert usd("fal-ai/flux/schnell", megapixels(1024, 1025, 1)) == Decimal("0.006")
+    assert usd("fal-ai/flux-lora-fast-training", 10_000) == Decimal(20)
+    assert transcription_usd(3600, speaker_labels=True) == Decimal("0.23")
+    assert transcription_usd(3600, speaker_labels=False) == Decimal("0.21")
+
+
+def test_a_training_is_billed_by_its_steps() -> None:
+    quote = MODELS["fal-ai/flux-lora-fast-training"].quote
+    given: list[dict[str, Any]] = [{}, {"steps": 500}, {"steps": 10**9}, {"steps": "x"}]
+    assert [quote(each).units for each in given] == [1000, 500, 0, 0]
 
 
 def test_faults_fire_where_and_as_often_as_armed() -> None:

@@ -793,9 +793,9 @@ def test_weights_are_kept_without_their_accessories(world: World) -> None:
     assert json.loads(world.stored["config.json"][0])["frame_count"] is None
 
 
-def collect_images(world: World, contents: list[bytes], **image: Any) -> None:
+def collect_images(world: World, contents: list[bytes], told: object = None, **image: Any) -> None:
     images = [{"url": world.serve(f"i{index}", content)} for index, content in enumerate(contents)]
-    answer = {"images": images, "seed": 42}
+    answer = {"images": images, "seed": 42, "has_nsfw_concepts": told}
     result = {"url": world.serve("answer", json.dumps(answer).encode()), "trusted": True}
     world.ordered(Kind.IMAGE_GENERATION, Stage.COLLECT, {**IMAGE_SPEC, "image": image}, result=result)
 
@@ -813,6 +813,32 @@ def test_collect_stores_pictures(world: World) -> None:
     assert Image.open(io.BytesIO(world.stored["image_2.png"][0])).format == "PNG"
     assert Image.open(io.BytesIO(world.stored["image_1_thumb.png"][0])).size == (256, 128)
     assert Image.open(io.BytesIO(world.stored["image_2_thumb.png"][0])).size == (64, 128)
+
+
+@pytest.mark.parametrize(
+    ("told", "unsafe"),
+    [
+        ([False, True, False], [False, True, False]),
+        ([True], [True, False, False]),
+        (None, [False] * 3),
+        ("yes", [False] * 3),
+        ([1, "true", {}], [False] * 3),
+        ([True] * 1000, [True] * 3),
+    ],
+)
+def test_unsafe_and_black_pictures_are_told(world: World, told: object, unsafe: list[bool]) -> None:
+    """Money 22: a checker blacks pictures out, and they were Completed like any other."""
+    black = [Image.new("RGB", (64, 64), color) for color in ((0, 0, 0), (1, 0, 2), (0, 0, 90))]
+    contents = []
+    for each in black:
+        buffer = io.BytesIO()
+        each.save(buffer, "PNG")
+        contents.append(buffer.getvalue())
+    collect_images(world, contents, told, count=3)
+    outcome = world.run()
+    assert isinstance(outcome.facts, ImageFacts)
+    assert [image.unsafe for image in outcome.facts.images] == unsafe
+    assert [image.black for image in outcome.facts.images] == [True, True, False]
 
 
 def test_jpeg_where_asked_for(world: World) -> None:

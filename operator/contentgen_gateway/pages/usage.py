@@ -21,7 +21,7 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A day's spending as a rectangle of a chart that is 1000 wide and 160 high."""
+    """A day's spending, with estimates, as a rectangle of a chart that is 1000 wide and 160 high."""
 
     day: datetime
     paid: str
@@ -54,7 +54,7 @@ async def spending(caller: Caller, parts: Parts, days: int) -> tuple[Usage, tupl
 
 def bars(found: list[Usage], now: datetime, days: int) -> tuple[Bar, ...]:
     """A bar for each of so many days, also for those on which nothing was spent."""
-    paid = {each.key: each.paid for each in found}
+    paid = {each.key: f"{float(each.paid) + float(each.estimated):.4f}" for each in found}
     dates = [now - timedelta(days=back) for back in range(days - 1, -1, -1)]
     most = max((float(paid.get(f"{each:%Y-%m-%d}", 0)) for each in dates), default=0) or 1.0
     step = _WIDTH / days

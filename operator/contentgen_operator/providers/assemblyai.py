@@ -3,16 +3,18 @@
 import asyncio
 import contextlib
 import json
+import re
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import assemblyai as aai
 import httpx
 from assemblyai.prerecorded.v2 import api
 
+from contentgen_contract import patterns
 from contentgen_operator.providers.answers import ANSWER_BYTES, REPLY_BYTES, Answer
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
@@ -27,6 +29,7 @@ from contentgen_operator.providers.base import (
     RequestState,
     RequestView,
     Search,
+    billable_units,
     checked_request_id,
     is_request_id,
     needed,
@@ -44,6 +47,7 @@ _DELETED = "http://deleted_by_user"  # in place of an input that somebody has de
 _PAGES = 100  # of 200 transcripts, of one search
 _LOOKS = 20  # at single transcripts, likewise
 T = TypeVar("T")
+_LONGEST_NAME = 64  # of a model
 _STATES = {"queued": RequestState.QUEUED, "processing": RequestState.RUNNING}
 _NO_TRANSCRIPT = (ValueError, RecursionError)  # an answer that is no JSON, no transcript, or nested too deeply
 
@@ -221,10 +225,22 @@ def _view(http: httpx.Client, path: str) -> RequestView:
         return TOO_LARGE
     status = answer.status()
     if status == "completed":
-        return RequestView(state=RequestState.SUCCEEDED, result=answer)
-    if status == "error":
-        return RequestView(state=RequestState.FAILED, message=_error(answer))
+        used, seconds = answer.field("speech_model_used"), billable_units(answer.field("audio_duration"))
+        return RequestView(
+            state=RequestState.SUCCEEDED,
+            result=answer,
+            billable_units=seconds,
+            model_used=used if _is_name(used) else "",
+        )
+    if status == "error":  # which AssemblyAI does not bill
+        return RequestView(state=RequestState.FAILED, message=_error(answer), billable_units=0)
     return RequestView(state=_STATES.get(status, RequestState.RUNNING), message=f"{status} at AssemblyAI")
+
+
+def _is_name(given: object) -> TypeGuard[str]:
+    return (
+        isinstance(given, str) and re.fullmatch(patterns.MODEL_NAME, given) is not None and len(given) <= _LONGEST_NAME
+    )
 
 
 def _error(answer: Answer) -> str:

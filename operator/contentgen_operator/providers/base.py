@@ -24,6 +24,7 @@ from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.sending import BeforeSend
 
 _QUERY = re.compile(r"(?<=[^\s?])\?(?=[^\s'\"<>]*=)[^\s'\"<>]*")  # of a URL, also of one without its scheme
+_MOST_UNITS = 1e9  # of one request
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -149,6 +150,9 @@ class RequestView(Value):
     message: str = ""
     result: Answer | None = None
     too_large: bool = False
+    billable_units: float | None = None  # that the provider bills, seconds of sound where they are; None: not told
+    model_used: str = ""  # of the provider's models the one that did it; empty: not told
+    cancelled: bool = False  # FAILED because somebody asked for its end
 
 
 TOO_LARGE = RequestView(
@@ -235,3 +239,12 @@ def same_input(asked: Any, shown: Any) -> bool:
 def seed_marker(arguments: dict[str, Any]) -> str:
     """The marker of a call without an input file: its seed and prompt."""
     return f"seed:{arguments.get('seed')} prompt:{arguments.get('prompt')}"
+
+
+def billable_units(given: object) -> float | None:
+    """Units that a provider says it bills; None where that is no number of units."""
+    try:
+        units = float(given) if isinstance(given, str | int | float) and not isinstance(given, bool) else -1.0
+    except ValueError:
+        return None
+    return units if 0 <= units <= _MOST_UNITS else None  # NaN is not

@@ -32,6 +32,7 @@ from contentgen_operator.providers.base import (
     RequestView,
     Search,
     Unavailable,
+    billable_units,
     checked_request_id,
     is_request_id,
     needed,
@@ -51,6 +52,8 @@ _TIMEOUT = httpx.Timeout(60, connect=10)
 # Answers about the caller: to take one for the model's failure would be to pay for another attempt.
 _NOT_ABOUT_THE_RESULT = (401, 402, 403, 408, 409, 425, 429)
 _TAG = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_UNITS_HEADER = "x-fal-billable-units"  # on a result
+_CLIENT_CLOSED = 499  # of a request that was cancelled
 _MODEL = re.compile(patterns.MODEL_NAME)
 # RecursionError: JSON that is nested too deeply.
 _READ_ERRORS = (httpx.HTTPError, FalClientError, ValueError, KeyError, TypeError, RecursionError)
@@ -150,7 +153,7 @@ class Fal:
             return await self._kept(model, handle.request_id)
         if error is None and (reply.status_code >= 500 or reply.status_code in _NOT_ABOUT_THE_RESULT):
             raise unreadable("fal", f"fal's result answered {reply.status_code}", reply.status_code)
-        return RequestView(state=RequestState.FAILED, message=error_text(reply) or error or "")
+        return _failed(reply, error_text(reply) or error or "")
 
     async def _kept(self, model: str, request_id: str) -> RequestView:
         """The result as fal's history has it: the queue keeps it for minutes, the history for 30 days."""
@@ -160,7 +163,7 @@ class Fal:
             return RequestView(state=RequestState.SUCCEEDED, result=_answer(output))
         if isinstance(code, int) and code >= 400:
             message = detail_text(output.get("detail", "")) if isinstance(output, dict) else ""
-            return RequestView(state=RequestState.FAILED, message=message or f"it ended with {code}")
+            return _ended(code, None, message or f"it ended with {code}", told=False)
         return GONE
 
     async def cancel(self, model: str, request_id: str) -> bool:
@@ -209,10 +212,25 @@ def _no_model(model: str) -> str:
 
 
 async def _succeeded(reply: httpx.Response) -> RequestView:
+    units = billable_units(reply.headers.get(_UNITS_HEADER, ""))
     try:
-        return RequestView(state=RequestState.SUCCEEDED, result=await received(reply))
+        return RequestView(state=RequestState.SUCCEEDED, result=await received(reply), billable_units=units)
     except ReplyTooLarge:
-        return TOO_LARGE
+        return TOO_LARGE.model_copy(update={"billable_units": units})
+
+
+def _failed(reply: httpx.Response, message: str) -> RequestView:
+    """fal bills no server error, and may bill a 422 on which GPU time was spent."""
+    units = billable_units(reply.headers.get(_UNITS_HEADER, ""))
+    told = reply.headers.get("x-fal-error-type") == "client_cancelled"
+    return _ended(reply.status_code, units, message, told=told)
+
+
+def _ended(code: int, units: float | None, message: str, *, told: bool) -> RequestView:
+    """A failed request with these units; `told`: fal calls it cancelled."""
+    cancelled = told or code == _CLIENT_CLOSED or "cancelled" in message[:200].lower()
+    free = 0.0 if units is None and code >= 500 else units
+    return RequestView(state=RequestState.FAILED, message=message, billable_units=free, cancelled=cancelled)
 
 
 def _answer(output: dict[str, Any]) -> Answer:

@@ -33,7 +33,7 @@ WORKER = Image(
 SANDBOX = Image(
     "sandbox",
     "sandbox/Dockerfile",
-    (".dockerignore", "requirements/sandbox.txt", "sandbox/contentgen_sandbox"),
+    (".dockerignore", "requirements/sandbox.txt", _CONTRACT, "sandbox/contentgen_sandbox"),
 )
 ALL = (OPERATOR, WORKER, SANDBOX)
 

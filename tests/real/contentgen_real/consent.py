@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from contentgen_contract.models import model_of
+from contentgen_contract.prices import PRICES, estimate
 from contentgen_contract.spec import (
     Image,
     ImageGenerationSpec,
@@ -17,7 +18,6 @@ from contentgen_contract.spec import (
     TranscriptionOptions,
     TranscriptionSpec,
 )
-from contentgen_operator import money
 
 SWITCH, CONFIRM, BASE = "REAL_API_TESTS", "REAL_API_CONFIRM", "REAL_API_BASE"
 TRAINING = "REAL_API_TRAINING"
@@ -42,7 +42,7 @@ class Check:
     @property
     def micros(self) -> int:
         """The estimate by the price table, in micro-dollars."""
-        return money.estimate(self.spec, money.PRICES[self.model], SOUND_SECONDS)
+        return estimate(self.spec, PRICES[self.model], SOUND_SECONDS) or 0
 
     def missing(self, environment: Mapping[str, str]) -> tuple[str, ...]:
         """What has to be set before it runs."""
@@ -99,7 +99,7 @@ def agreed(environment: Mapping[str, str], say: Callable[[str], None], ask: Call
 def _line(check: Check, environment: Mapping[str, str]) -> str:
     missing = check.missing(environment)
     verdict = f"left out: set {' and '.join(missing)}" if missing else f"runs with {check.key}"
-    price = money.PRICES[check.model]
+    price = PRICES[check.model]
     return f"  {check.name:<9} {dollars(check.micros):>7} USD  {check.model} ({price.source}); {verdict}"
 
 

@@ -9,7 +9,7 @@ is an exception that nothing in the operator catches, and after it everything th
 import copy
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,6 +30,7 @@ from contentgen_operator.intake import owner_of
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.ledger import Ledger
+from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import JobView, ResourceRef, Stored, is_settled
 from contentgen_operator.plan import StoredAnswer
@@ -44,6 +45,7 @@ from contentgen_operator.providers.base import (
     Unavailable,
     same_input,
 )
+from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
@@ -135,6 +137,11 @@ class FakeKube:
             "spec": spec,
             "status": keep["status"] if keep else {},
         }
+
+    async def every(self, kind: Kind, namespace: str = "") -> AsyncIterator[dict[str, Any]]:
+        for (kept, _), body in list(self.resources.items()):
+            if kept is kind:
+                yield copy.deepcopy(body)
 
     async def get_resource(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         return copy.deepcopy(self.resources.get((kind, name)))
@@ -372,6 +379,8 @@ class World:
         self.provider = FakeProvider(writes)
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
         self.policy = Policy(poll_seconds=300)
+        self.prices: PriceSource = NoPrices()
+        self.names = LoraNames()
         self.caches: list[Cache] = []
         self.delivers = True  # whether the watch tells of changes
         monkeypatch.setattr(reconcile, "utc_now", lambda: self.now)
@@ -401,6 +410,8 @@ class World:
             providers=providers,
             reports=Reports(),
             witness=Witness(ledger=ledger, records=records),
+            prices=self.prices,
+            names=self.names,
         )
         actor = Actor(
             kube=kube,

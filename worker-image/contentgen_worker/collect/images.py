@@ -1,6 +1,6 @@
 """From a provider's picture URLs to pictures that are ours, each with a thumbnail."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,12 @@ class _Picture(Value):
 class _Answer(Value):
     images: list[_Picture] = Field(min_length=1, max_length=32)
     seed: int | None = None
+    has_nsfw_concepts: Any = None  # a list of booleans, if the model has a safety checker
+
+    def unsafe(self, index: int) -> bool:
+        """Whether the provider's safety checker says so of a picture."""
+        told = self.has_nsfw_concepts
+        return isinstance(told, list) and index < len(told) and told[index] is True
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class _Made:
     thumbnail: Output
     width: int
     height: int
+    unsafe: bool
+    black: bool
 
     @property
     def fact(self) -> ImageFact:
@@ -46,6 +54,8 @@ class _Made:
             width=self.width,
             height=self.height,
             size_bytes=self.picture.size_bytes,
+            unsafe=self.unsafe,
+            black=self.black,
         )
 
 
@@ -76,7 +86,8 @@ def _made(shop: Workshop, wanted: ImageFormat, answer: _Answer, fraction: Fracti
     made = []
     for number, picture in enumerate(answer.images, 1):
         fetched = shop.fetch_result(picture.url, f"fetched-{number}")
-        made.append(_one(shop, fetched.path, f"image_{number}", wanted, shown(picture.url)))
+        one = _one(shop, fetched.path, f"image_{number}", wanted, shown(picture.url))
+        made.append(replace(one, unsafe=answer.unsafe(number - 1)))
         fraction(number / len(answer.images) / 2)
     return tuple(made)
 
@@ -95,4 +106,4 @@ def _one(shop: Workshop, path: Path, name: str, wanted: ImageFormat, url: str) -
         made = Output.of_path(target.name, _TYPE[wanted], target), Output.of_path(thumbnail.name, PNG, thumbnail)
     except (BadMedia, FileNotFoundError) as error:
         raise Verdict(Reason.RESULT_INVALID, f"{url}: {error}") from None
-    return _Made(*made, still.width, still.height)
+    return _Made(*made, still.width, still.height, unsafe=False, black=still.black)

@@ -20,6 +20,7 @@ from contentgen_worker.media.isolation import nonsense, spawn
 Pixels = npt.NDArray[np.uint8]  # height x width x RGB
 _LARGEST_SIDE = 65_500  # pixels; of a JPEG
 _THUMBNAIL = 256  # pixels, both sides fit in
+_BLACK = 2  # of 255; JPEG does not keep 0
 _BATCH = 32  # pictures decoded at once
 _MEMORY_BYTES, _CPU_SECONDS = 1 << 30, 600
 
@@ -27,11 +28,12 @@ _MEMORY_BYTES, _CPU_SECONDS = 1 << 30, 600
 @crosses
 @dataclass(frozen=True, slots=True)
 class Still:
-    """Format and size of a picture that was decoded to its last pixel."""
+    """Format and size of a picture that was decoded to its last pixel, and whether all of it is black."""
 
     format: ImageFormat
     width: int
     height: int
+    black: bool
 
     def __post_init__(self) -> None:
         if not (0 < self.width <= _LARGEST_SIDE and 0 < self.height <= _LARGEST_SIDE):
@@ -75,7 +77,12 @@ def tell_still(send: Callable[[object], None], asked: Conversion) -> None:
     small = image.copy()
     small.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
     small.save(asked.thumbnail, "PNG", optimize=True)
-    send(Still(found, image.width, image.height))
+    send(Still(found, image.width, image.height, _is_black(image)))
+
+
+def _is_black(image: Image.Image) -> bool:
+    _, brightest = image.convert("L").getextrema()
+    return isinstance(brightest, int | float) and brightest <= _BLACK
 
 
 def _opened(path: Path, most_pixels: int) -> tuple[Image.Image, ImageFormat]:

@@ -1,0 +1,136 @@
+"""Unit prices from fal's platform API, `GET /v1/models/pricing`, cached for an hour.
+
+No payment depends on an answer: where fal gives none, the built-in table and `models.allowed` decide.
+"""
+
+import asyncio
+import logging
+import math
+import ssl
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import httpx
+
+from contentgen_contract.prices import PRICES, USD, Price, PriceLookup, Unit
+from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.limits import limited_async
+from contentgen_operator.providers.surroundings import trusted_cas
+
+_log = logging.getLogger(__name__)
+_FRESH_SECONDS = 3600.0
+_RETRY_SECONDS = 60.0  # after a failed look-up
+_LOOKUP_SECONDS = 3.0
+_MOST_MODELS = 256
+_MOST_USD = 1e6  # a unit
+_UNITS = {"megapixel": Unit.MEGAPIXEL, "image": Unit.IMAGE, "step": Unit.STEP}
+
+
+class PriceSource(Protocol):
+    """Somebody who is asked for the unit price of a fal model."""
+
+    async def price(self, model: str) -> PriceLookup:
+        """The price. Raises nothing."""
+        ...
+
+
+class NoPrices:
+    """A price source that knows none."""
+
+    async def price(self, model: str) -> PriceLookup:  # noqa: ARG002 - the protocol's signature
+        """No price."""
+        return PriceLookup()
+
+
+class FalPrices:
+    """fal's pricing endpoint; `tls` has the CAs to trust. A failed look-up is repeated after a minute; until then the
+    last known price holds.
+    """
+
+    def __init__(
+        self,
+        key: KeyFile,
+        api_url: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        timeout: float = _LOOKUP_SECONDS,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._key = key
+        self._url = f"{api_url.rstrip('/')}/v1/models/pricing"
+        self._clock = clock
+        self._timeout = timeout
+        self._client = limited_async(httpx.AsyncClient(timeout=timeout, verify=tls or trusted_cas()))
+        self._known: OrderedDict[str, tuple[float, PriceLookup]] = OrderedDict()  # valid until, answer
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def price(self, model: str) -> PriceLookup:
+        """The price of a full model name."""
+        until, known = self._known.get(model, (-math.inf, PriceLookup()))
+        if self._clock() < until:
+            return known
+        found = await self._looked_up(model)
+        if found.problem and known.price is not None:
+            found = known
+            until = self._clock() + _RETRY_SECONDS
+        else:
+            until = self._clock() + (_RETRY_SECONDS if found.problem else _FRESH_SECONDS)
+        self._known[model] = (until, found)
+        self._known.move_to_end(model)
+        while len(self._known) > _MOST_MODELS:
+            self._known.popitem(last=False)
+        return found
+
+    async def _looked_up(self, model: str) -> PriceLookup:
+        key = self._key.read()
+        if key is None:
+            return PriceLookup(problem="there is no key for fal")
+        try:
+            async with asyncio.timeout(self._timeout):
+                reply = await self._client.get(
+                    self._url, params={"endpoint_id": model}, headers={"Authorization": f"Key {key}"}
+                )
+            if reply.status_code == httpx.codes.NOT_FOUND:
+                return PriceLookup()
+            reply.raise_for_status()
+            return PriceLookup(price=parsed(reply.json(), model, datetime.now(UTC)))
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
+            problem = f"fal's prices could not be read: {(str(error) or type(error).__name__).split('?')[0][:200]}"
+            _log.info("%s", problem, extra={"model": model})
+            return PriceLookup(problem=problem)
+
+
+def parsed(document: Any, model: str, now: datetime) -> Price | None:
+    """The price of a model in an answer; None where there is none. Raises ValueError for an answer of another form."""
+    listed = document.get("prices") if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        raise ValueError("the answer has no list of prices")
+    for each in listed:
+        if isinstance(each, dict) and each.get("endpoint_id") == model:
+            return _price(each, model, now)
+    return None
+
+
+def _price(item: dict[str, Any], model: str, now: datetime) -> Price | None:
+    usd, unit = item.get("unit_price"), item.get("unit")
+    if not isinstance(usd, int | float) or isinstance(usd, bool) or not 0 < usd <= _MOST_USD:
+        return None
+    if item.get("currency") != "USD" or not isinstance(unit, str):
+        return None
+    ours = _UNITS.get(unit.strip().lower().removesuffix("s"), Unit.OTHER)
+    built_in = PRICES.get(model)
+    return Price(
+        micros=round(usd * USD, 6),
+        unit=ours,
+        source=f"fal's pricing endpoint on {now:%Y-%m-%d}",
+        url=f"https://fal.ai/models/{model}",
+        read_on=f"{now:%Y-%m-%d}",
+        minimum=built_in.minimum if built_in is not None and built_in.unit is ours else 0,
+        billing=True,
+    )
