@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contentgen_operator import metrics
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.money import USD
-from contentgen_operator.providers.base import Call, Provider, ProviderError, RequestView
+from contentgen_operator.providers.base import Call, Found, Provider, ProviderError, RequestView, Search
 from contentgen_operator.purchases import Move, Purchase, PurchaseState
 
 T = TypeVar("T")
@@ -30,9 +30,9 @@ class CountedProvider:
         """Whether there is a key."""
         return self._provider.configured
 
-    async def submit(self, call: Call) -> str:
+    async def submit(self, call: Call, before_send: Callable[[], Awaitable[None]]) -> str:
         """As the provider's."""
-        return await self._counted("submit", lambda: self._provider.submit(call))
+        return await self._counted("submit", lambda: self._provider.submit(call, before_send))
 
     async def poll(self, model: str, request_id: str) -> RequestView:
         """As the provider's."""
@@ -42,9 +42,9 @@ class CountedProvider:
         """As the provider's."""
         return await self._counted("cancel", lambda: self._provider.cancel(model, request_id))
 
-    async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:
+    async def find(self, search: Search) -> Found:
         """As the provider's."""
-        return await self._counted("find", lambda: self._provider.find(model, marker, known))
+        return await self._counted("find", lambda: self._provider.find(search))
 
     async def _counted(self, call: str, request: Callable[[], Awaitable[T]]) -> T:
         verdict = "error"
@@ -73,7 +73,7 @@ class CountedLedger(Ledger):
             labels = (moved.provider, metrics.model_label(moved.model))
             if move.target is PurchaseState.SUBMITTED:
                 metrics.estimated_dollars.labels(*labels).inc((moved.estimated_micros or 0) / USD)
-            elif move.target is PurchaseState.SUCCEEDED:
+            elif (move.source, move.target) == (PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED):
                 metrics.spent_dollars.labels(*labels).inc((moved.actual_micros or 0) / USD)
         return moved
 

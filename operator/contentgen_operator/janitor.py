@@ -7,7 +7,7 @@ from datetime import timedelta
 from botocore.exceptions import BotoCoreError, ClientError
 from pymongo.errors import PyMongoError
 
-from contentgen_contract import ownership
+from contentgen_contract import keys, ownership
 from contentgen_contract.discard import Discard
 from contentgen_contract.ownership import Owner, owns
 from contentgen_operator.clock import utc_now
@@ -31,25 +31,33 @@ class Janitor:
         self._records = records
         self._jobs = jobs
 
-    async def discard(self, discard: Discard) -> None:
-        """Idempotent. Raises the stores' errors; what is not done then is done by a later sweep."""
+    async def discard(self, discard: Discard, *, held: bool = False) -> None:
+        """Idempotent. Raises the stores' errors; what is not done then is done by a later sweep.
+
+        `held`: our finalizer is on the resource, so that no other one can have its name.
+        """
         await self._records.mark_discarded(discard)
-        await self._ledger.discard(discard.job_ids)
+        if held and discard.bought_under:
+            await self._ledger.take_over(discard.bought_under, discard.job_ids, discard.uid)
+        bought = await self._ledger.discard(discard.uid)
+        keep = await self._ledger.kept_files(discard.bought_under, discard.uid)
         owner = ownership.of_jobs((discard.uid, *discard.job_ids), discard.prefixes)
         for prefix in discard.prefixes:
             if not owns(owner, prefix):
                 _log.warning("a discard names %r, which is not its job's", prefix, extra={"jobId": discard.uid})
         owned = [prefix for prefix in discard.prefixes if owns(owner, prefix)]
-        kept = [error for prefix in owned if (error := await self._deleted(owner, prefix)) is not None]
+        owner |= ownership.union(map(ownership.of_purchase, bought))
+        owned += [keys.purchase_prefix(each) for each in bought]
+        kept = [error for prefix in owned if (error := await self._deleted(owner, prefix, keep)) is not None]
         if kept:
             raise kept[0]
         await self._records.forget(discard)
         _log.info("deleted all files of a deleted resource", extra={"jobId": discard.uid})
 
-    async def _deleted(self, owner: Owner, prefix: str) -> Exception | None:
+    async def _deleted(self, owner: Owner, prefix: str, keep: frozenset[str]) -> Exception | None:
         """The error of a prefix that could not be deleted: the other prefixes go all the same."""
         try:
-            await self._storage.delete_prefix(owner, prefix)
+            await self._storage.delete_prefix(owner, prefix, keep)
         except _STORE_ERRORS as error:
             return error
         return None

@@ -1,7 +1,7 @@
 """The reads. What is read depends on how far the run is; a fresh look at the purchase precedes everything paid."""
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from kubernetes.aio.client.exceptions import ApiException
@@ -13,14 +13,14 @@ from contentgen_contract.names import Kind, Stage
 from contentgen_contract.orders import Outcome
 from contentgen_contract.ownership import Owner, owns
 from contentgen_contract.spec import ImageGenerationSpec, Spec
-from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus
+from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator import kinds, pods
 from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored
-from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
-from contentgen_operator.purchases import Purchase, PurchaseState
+from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored, is_stored
+from contentgen_operator.providers.base import AccessRefused, Provider, Search, Unavailable
+from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import current_run, ended, frozen_spec, own_files, owner, purchase_key
 from contentgen_operator.storage import InvalidOutcome, Storage
@@ -29,6 +29,8 @@ from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
+_BEFORE_SENT = timedelta(minutes=5)  # our clock and the provider's differ by less
+_AFTER_SENT = timedelta(minutes=20)  # likewise, and the time of a POST
 _STARTING_SECONDS = 3.0  # in which a pod is created, scheduled and started, at best
 
 
@@ -66,19 +68,42 @@ class Observer:
         spec = frozen_spec(resource, run)
         purchase = await self._ledger.get(purchase_key(resource, run))
         seen: dict[str, Any] = {"purchase": purchase}
-        match purchase.state if purchase else None:
-            case None | PurchaseState.REFUSED if kinds.has_prepare(resource.ref.kind) and run.facts is None:
-                seen |= await self._stage(resource, run, spec, Stage.PREPARE, now)
-                seen["seconds_per_unit"] = await self._ledger.seconds_per_unit(model_of(spec))
-            case None | PurchaseState.REFUSED:
-                seen |= await self._gate(resource, spec)
-            case PurchaseState.INTENT if purchase:
-                seen |= await self._search(purchase)
-            case PurchaseState.SUBMITTED if purchase:
-                seen |= await self._poll(purchase)
-            case PurchaseState.SUCCEEDED:
-                seen |= await self._stage(resource, run, spec, Stage.COLLECT, now)
+        if purchase is None or purchase.unpaid:
+            seen |= await self._before_payment(resource, run, spec, now)
+        elif not purchase.abandoned:
+            seen |= await self._bought(resource, run, spec, purchase, now)
         return Observed(**seen)
+
+    async def _before_payment(self, resource: Resource, run: RunStatus, spec: Spec, now: datetime) -> dict[str, Any]:
+        if not kinds.has_prepare(resource.ref.kind) or run.facts is not None:
+            return await self._gate(resource, spec)
+        seen = await self._stage(resource, run, spec, Stage.PREPARE, now)
+        return seen | {"seconds_per_unit": await self._ledger.seconds_per_unit(model_of(spec))}
+
+    async def _bought(
+        self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase, now: datetime
+    ) -> dict[str, Any]:
+        match purchase.state:
+            case PurchaseState.INTENT:
+                return await self._search(purchase_key(resource, run), spec, purchase)
+            case PurchaseState.SUBMITTED:
+                return await self._poll(purchase)
+            case PurchaseState.SUCCEEDED:
+                return await self._stage(resource, run, spec, Stage.COLLECT, now)
+            case PurchaseState.COLLECTED:
+                return await self._collected(purchase)
+            case _:
+                return {}
+
+    async def _collected(self, purchase: Purchase) -> dict[str, Any]:
+        """Whether the files that the ledger lists are there now; if not, whether the response is."""
+        outputs = VersionStatus.model_validate(purchase.outputs or {"version": 0})
+        listed = [each.key for each in outputs.files]
+        stored = await self._storage.stored(Owner(keys=frozenset(listed)), "", listed)
+        if is_stored(outputs, stored):
+            return {"outputs_stored": True}
+        key = purchase.result_key
+        return {"response_kept": key is not None and await self._storage.exists(Owner(keys=frozenset({key})), key)}
 
     async def verified(self, resource: Resource) -> Resource:
         """The resource as far as its status is borne out. Raises PyMongoError."""
@@ -199,13 +224,22 @@ class Observer:
         key = _model_key(status, await self._witness.models(namespace, name))
         return LoraView(name=name, phase=status.phase, model_key=key, message=(status.message or "")[:200])
 
-    async def _search(self, purchase: Purchase) -> dict[str, Any]:
+    async def _search(self, key: PurchaseKey, spec: Spec, purchase: Purchase) -> dict[str, Any]:
+        """Look for the request of a lost reply. One that another purchase has claimed is none of ours."""
+        sent = purchase.sent_at or purchase.created_at
+        search = Search(
+            call=kinds.sent_call(spec, key, purchase),
+            sent_after=sent - _BEFORE_SENT,
+            sent_before=sent + _AFTER_SENT,
+            claimed=await self._ledger.request_ids(purchase),
+        )
         try:
-            known = await self._ledger.request_ids(purchase.marker)
-            found = await self._providers[purchase.provider].find(purchase.model, purchase.marker, known)
+            found = await self._providers[purchase.provider].find(search)
         except Unavailable as error:
             return _problem(error)
-        return {"found_request": found}
+        if found.request_id is not None and await self._ledger.is_anothers(purchase, found.request_id):
+            return {"history_complete": False}
+        return {"found_request": found.request_id, "history_complete": found.complete}
 
     async def _poll(self, purchase: Purchase) -> dict[str, Any]:
         rate = await self._ledger.seconds_per_unit(purchase.model)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pymongo.collection import Collection
 
 from contentgen_contract import derived, indexes
-from contentgen_contract.discard import Discard
+from contentgen_contract.discard import Discard, bought_under
 from contentgen_contract.models import model_of
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.record import config, source, status_word
@@ -108,12 +108,19 @@ class Records:
 def _mark(document: Document) -> Discard | None:
     """The operator is not the only one who marks: one mark that can't be read holds nobody else's files up."""
     try:
-        return Discard.model_validate(document["discard"])
+        mark = Discard.model_validate(document["discard"])
+        return mark if mark.bought_under else mark.model_copy(update={"bought_under": _bought_under(document)})
     except ValidationError as error:
         _log.warning(
             "a mark of deletion can't be read: %s", error.errors()[0]["msg"], extra={"jobId": document["jobId"]}
         )
         return None
+
+
+def _bought_under(document: Document) -> str:
+    """What a mark of an older release lacks; empty where its record does not name the resource."""
+    kind = next((kind for kind in Kind if kind.record_type == document.get("type")), None)
+    return bought_under(document["namespace"], kind, document["name"]) if kind and document.get("name") else ""
 
 
 def _adopted_from(resource: Resource, status: ResourceStatus) -> list[str]:

@@ -13,6 +13,7 @@ from contentgen_operator.case import Case, Doing
 from contentgen_operator.conditions import State, conditions
 from contentgen_operator.observed import Resource
 from contentgen_operator.plan import Notice
+from contentgen_operator.purchases import Purchase
 from contentgen_operator.runs import generation_told
 
 _WARNINGS = (Reason.JOB_REFUSED, Reason.POD_NOT_STARTED, Reason.RETRYING, Reason.LORA_FAILED)
@@ -26,14 +27,14 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
     fresh = last.run is None or last.run.number != run.number
     purchase = case.observed.purchase
     if purchase is not None and run.paid_attempt == case.run.paid_attempt:  # the next one has no request yet
-        known = {"request_id": purchase.request_id, "submitted_at": purchase.submitted_at, "loras": purchase.loras}
-        run = run.model_copy(update=known)
+        run = run.model_copy(update=_known(purchase))
     state = State(
         kind=case.kind,
         phase=doing.phase,
         reason=doing.reason,
         message=doing.message,
-        prepared=run.facts is not None or (purchase is not None and kinds.has_prepare(case.kind)),
+        prepared=run.facts is not None
+        or (purchase is not None and not purchase.unpaid and kinds.has_prepare(case.kind)),
         submitted=run.request_id is not None,
         generation=generation_told(case.resource, run, ended=doing.phase.terminal),
     )
@@ -54,6 +55,19 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
         run=run,
         versions=last.versions,
     )
+
+
+def _known(purchase: Purchase) -> dict[str, object]:
+    """What a status says of its purchase. One that was not sent is named once it is marked in the bucket (`act`)."""
+    if purchase.unpaid:
+        return {}
+    return {
+        "submitted_at": purchase.submitted_at,
+        "loras": purchase.loras,
+        "purchase_id": purchase.purchase_id,
+        "sent_at": purchase.sent_at,
+        "request_id": purchase.request_id,
+    }
 
 
 def _progress(kind: Kind, doing: Doing, last: ResourceStatus | None) -> tuple[int, Step | None]:

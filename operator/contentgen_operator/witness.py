@@ -91,7 +91,7 @@ def with_owned_versions(resource: Resource, purchases: Sequence[Purchase]) -> Re
 
     A version keeps its number, for numbers are not used again.
     """
-    jobs = {resource.ref.uid, *(each.job_id for each in purchases)}
+    jobs = {resource.ref.uid}.union(*((each.job_id, *each.former_owners) for each in purchases))
     versions = tuple(_owned(resource, each, jobs) for each in resource.status.versions)
     return resource.model_copy(update={"status": resource.status.model_copy(update={"versions": versions})})
 

@@ -1,14 +1,13 @@
 """A run that a person cancels, at each step: what it costs, what is asked of the provider, and what is said."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import stamina
 
 from contentgen_contract.names import CANCEL_ANNOTATION, FINALIZER, RERUN_ANNOTATION, Kind, Phase
 from contentgen_contract.status import ResourceStatus
-from contentgen_operator.providers.base import RequestState, RequestView, Unavailable
+from contentgen_operator.providers.base import Found, RequestState, RequestView, Search, Unavailable
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
@@ -149,7 +148,8 @@ async def test_a_request_whose_reply_was_lost_is_found_and_then_cancelled(monkey
     world.provider.lose_replies = {1}
     world.provider.poll = running_for_ever  # type: ignore[method-assign]
     world.kube.apply(IMAGES, SPECS[IMAGES])
-    await world.step(IMAGES)
+    while not world.provider.posts:
+        await world.step(IMAGES)
     assert state(world) == "intent"
     assert ended(await cancelled(world, IMAGES)) == (Phase.FAILED, "Cancelled", False)
     assert world.provider.cancelled == ["request-1"]
@@ -158,12 +158,12 @@ async def test_a_request_whose_reply_was_lost_is_found_and_then_cancelled(monkey
 async def test_one_that_is_never_found_may_be_billed_and_is_not_sent_again_whatever_was_allowed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def nothing(model: str, marker: str, known: Any) -> None:
-        return None
+    async def nothing(_: Search) -> Found:
+        return Found(request_id=None, complete=True)
 
     world = World(monkeypatch, Writes())
     world.provider.lose_replies = {1}
-    world.provider.find = nothing  # type: ignore[method-assign, assignment]
+    world.provider.find = nothing  # type: ignore[method-assign]
     world.kube.apply(IMAGES, SPECS[IMAGES])
     status = await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN)
     token = (status.message or "").rpartition("=")[2]

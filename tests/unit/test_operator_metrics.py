@@ -21,7 +21,7 @@ from contentgen_operator.intake import Intake
 from contentgen_operator.kube import _resource_of
 from contentgen_operator.money import PRICES
 from contentgen_operator.observed import ResourceRef
-from contentgen_operator.providers.base import Call, MaybeAccepted
+from contentgen_operator.providers.base import Call, Found, MaybeAccepted, Search
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.reports import Reports
 from contentgen_runtime.logs import JsonFormatter
@@ -60,25 +60,30 @@ async def test_resources_are_counted_as_they_are_now() -> None:
     assert ("contentgen_resources", tuple(sorted(labels.items()))) not in scraped(), "no series is left behind"
 
 
+async def nothing() -> None:
+    """Nothing happens."""
+
+
 class Lossy:
     """A provider whose every reply is lost."""
 
     configured = True
 
-    async def submit(self, call: Call) -> str:
+    async def submit(self, call: Call, before_send: Any) -> str:
         raise MaybeAccepted("lost")
 
-    async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:
-        return None
+    async def find(self, search: Search) -> Found:
+        return Found(request_id=None, complete=True)
 
 
 async def test_calls_are_counted_by_their_verdict() -> None:
     lossy: Any = Lossy()
     provider = CountedProvider("fal", lossy)
+    call = Call(provider="fal", model="m", arguments={}, marker="x")
     assert provider.configured
     with pytest.raises(MaybeAccepted):
-        await provider.submit(Call(provider="fal", model="m", arguments={}, marker="x"))
-    await provider.find("m", "x", frozenset())
+        await provider.submit(call, nothing)
+    await provider.find(Search(call=call, sent_after=NOW, sent_before=NOW))
     assert value("contentgen_provider_calls_total", provider="fal", call="submit", verdict="MaybeAccepted") == 1
     assert value("contentgen_provider_calls_total", provider="fal", call="find", verdict="ok") == 1
     assert value("contentgen_provider_call_seconds_count", provider="fal", call="submit") == 1

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import assemblyai as aai
@@ -16,11 +16,13 @@ from contentgen_operator.providers.base import (
     AccessRefused,
     Busy,
     Call,
+    Found,
     KeyRefused,
     MaybeAccepted,
     Refused,
     RequestState,
     RequestView,
+    Search,
     checked_request_id,
     is_request_id,
     names_key,
@@ -50,12 +52,14 @@ class AssemblyAI:
         """Whether there is a key."""
         return self._key.read() is not None
 
-    async def submit(self, call: Call) -> str:
+    async def submit(self, call: Call, before_send: Callable[[], Awaitable[None]]) -> str:
         """One POST of /v2/transcript."""
         try:
             request = aai.types.TranscriptRequest(**call.arguments)
         except ValueError as error:
             raise Refused(f"AssemblyAI takes no such request: {str(error).split('?')[0][:300]}") from error
+        needed(self._key, self.name, KeyRefused)
+        await before_send()
         try:
             answer = await self._in_thread(KeyRefused, lambda http: api.create_transcript(http, request))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -78,12 +82,15 @@ class AssemblyAI:
         """AssemblyAI cannot: what is paid goes on, and whoever asks for the same later is given it."""
         return False
 
-    async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:  # noqa: ARG002 - one model
+    async def find(self, search: Search) -> Found:
         """AssemblyAI lists requests from the moment it has them, newest first."""
         parameters = aai.types.ListTranscriptParameters(limit=100)
         listed = await self._read(lambda http: api.list_transcripts(http, parameters))
-        found = (str(item.id) for item in listed.transcripts if names_key(str(item.audio_url), marker))
-        return next((each for each in found if is_request_id(each) and each not in known), None)
+        found = (str(item.id) for item in listed.transcripts if names_key(str(item.audio_url), search.call.marker))
+        return Found(
+            request_id=next((each for each in found if is_request_id(each) and each not in search.claimed), None),
+            complete=True,
+        )
 
     async def _read(self, call: Callable[[httpx.Client], T]) -> T:
         try:

@@ -11,6 +11,8 @@ ProviderError
 """
 
 import re
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeGuard
 
@@ -97,6 +99,22 @@ class Call(Value):
     marker: str  # what the provider's history will show again, so that a lost request can be found
 
 
+class Search(Value):
+    """What is known of a request whose reply was lost."""
+
+    call: Call  # with `StoredObject`s in place of signed URLs; the input is compared completely, URLs by their path
+    sent_after: datetime
+    sent_before: datetime
+    claimed: frozenset[str] = frozenset()  # request ids of other purchases
+
+
+class Found(Value):
+    """The result of a search; `complete` is False where pages, or candidates' inputs, could not be read."""
+
+    request_id: str | None
+    complete: bool
+
+
 class RequestState(StrEnum):
     """What the provider says about a request."""
 
@@ -130,8 +148,11 @@ class Provider(Protocol):
         """Whether there is a key."""
         ...
 
-    async def submit(self, call: Call) -> str:
-        """Send exactly one POST; the provider's request id. Raises Refused, Busy or MaybeAccepted."""
+    async def submit(self, call: Call, before_send: Callable[[], Awaitable[None]]) -> str:
+        """One POST on a new connection; the provider's request id. `before_send` is awaited once the connection is
+        open, before the first byte of the request; what it raises stops the request and is raised.
+        Raises Refused, Busy or MaybeAccepted.
+        """
         ...
 
     async def poll(self, model: str, request_id: str) -> RequestView:
@@ -144,10 +165,8 @@ class Provider(Protocol):
         """
         ...
 
-    async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:
-        """The id of the newest request with this marker in the provider's history that is not among the `known`:
-        an attempt before this one may have had the same input. Raises Unavailable.
-        """
+    async def find(self, search: Search) -> Found:
+        """The request in the provider's history. Raises Unavailable."""
         ...
 
 

@@ -6,6 +6,7 @@ is ours, one, on a plain httpx client; fal-client's request handle, whose calls 
 """
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import fal_client.client
@@ -22,11 +23,13 @@ from contentgen_operator.providers.base import (
     AccessRefused,
     Busy,
     Call,
+    Found,
     KeyRefused,
     MaybeAccepted,
     Refused,
     RequestState,
     RequestView,
+    Search,
     Unavailable,
     checked_request_id,
     is_request_id,
@@ -76,11 +79,12 @@ class Fal:
         await self._client.aclose()
         await self._paying.aclose()
 
-    async def submit(self, call: Call) -> str:
+    async def submit(self, call: Call, before_send: Callable[[], Awaitable[None]]) -> str:
         """One POST, whatever happens; none to a model whose requests could not be asked for afterwards."""
         if not _is_model(call.model):
             raise Refused(_no_model(call.model))
         headers = self._headers(KeyRefused) | {"x-fal-no-retry": "1"}  # else fal retries a failed run, and bills it
+        await before_send()
         try:
             reply = await self._paying.post(f"{self._queue_url}/{call.model}", json=call.arguments, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -128,19 +132,22 @@ class Fal:
             raise unreadable("fal", f"fal answered {reply.status_code} to the cancellation", reply.status_code)
         return (await self.poll(model, request_id)).state is RequestState.FAILED
 
-    async def find(self, model: str, marker: str, known: frozenset[str]) -> str | None:
+    async def find(self, search: Search) -> Found:
         """fal's history lists finished requests only, so a running one is found when it ends."""
         try:
             reply = await self._client.get(
                 f"{self._api_url}/v1/models/requests/by-endpoint",
-                params={"endpoint_id": model, "expand": "payloads", "limit": 100},
+                params={"endpoint_id": search.call.model, "expand": "payloads", "limit": 100},
                 headers=self._headers(),
                 extensions=large(HISTORY_BYTES),
             )
             reply.raise_for_status()
             items = reply.json().get("items", [])
-            found = (str(item["request_id"]) for item in items if _has_marker(item, marker))
-            return next((each for each in found if is_request_id(each) and each not in known), None)
+            found = (str(item["request_id"]) for item in items if _has_marker(item, search.call.marker))
+            return Found(
+                request_id=next((each for each in found if is_request_id(each) and each not in search.claimed), None),
+                complete=True,
+            )
         except _READ_ERRORS as error:
             raise unreadable("fal", f"fal's history could not be read: {_short(error)}", _code(error)) from error
 

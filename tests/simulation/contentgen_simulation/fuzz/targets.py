@@ -130,9 +130,9 @@ def _keys(value: list[Any]) -> None:
         assert keys.run_of(key) == (user, job, version)
         assert keys.job_prefix_of(key) in folders
     _others_folder(kind, folders, (user, job), (other_user, other_job))
-    for internal in (keys.outcome(job, version, stage, 1), keys.provider_result(job, version, 1)):
-        assert internal.startswith(keys.internal_prefix(job))
-        assert internal.count("/") == 3
+    internal, response = keys.outcome(job, version, stage, 1), keys.purchase_response(job)
+    assert (internal.startswith(keys.internal_prefix(job)), internal.count("/")) == (True, 3)
+    assert (response.startswith(keys.purchase_prefix(job)), response.count("/")) == (True, 2)
 
 
 def _others_folder(kind: Kind, folders: set[str], owner: tuple[str, str], other: tuple[str, str]) -> None:
@@ -268,7 +268,7 @@ async def _ask_providers(model: str, request_id: str, given: Any) -> None:
     fal = _fal()
     fal._client = fal._paying = httpx.AsyncClient(transport=wire, trust_env=False)
     try:
-        taken = await fal.submit(Call(provider="fal", model=model, arguments={}, marker=""))
+        taken = await fal.submit(Call(provider="fal", model=model, arguments={}, marker=""), _unhindered)
     except MaybeAccepted:
         pass  # the answer's id is none
     except ProviderError:
@@ -294,6 +294,10 @@ async def _ask_providers(model: str, request_id: str, given: Any) -> None:
         assert not wire.urls, "refused after it was sent"
     for url in wire.urls:
         assert _path(url) == ["v2", "transcript", request_id], url
+
+
+async def _unhindered() -> None:
+    """Nothing stops the request."""
 
 
 def _judge_id(taken: str, given: Any) -> None:
