@@ -11,11 +11,18 @@ from contentgen_contract.names import Kind
 class Discard(Value):
     """Delete all files of a resource with their versions, and the records of the jobs that they are of; what was bought
     cannot be adopted again. `job_ids`: the resource's own, and those that it took something over from.
+    `bought_under`: what the ids of the name's purchases begin with; files of those with another owner stay.
     """
 
     uid: str
     prefixes: tuple[str, ...]
     job_ids: tuple[str, ...]
+    bought_under: str = ""
+
+
+def bought_under(namespace: object, kind: Kind, name: object) -> str:
+    """What the ledger's ids of all purchases of the resources of this name begin with."""
+    return f"{namespace}/{kind}/{name}/"
 
 
 def discard_of(kind: Kind, record: Mapping[str, Any]) -> Discard:
@@ -24,4 +31,5 @@ def discard_of(kind: Kind, record: Mapping[str, Any]) -> Discard:
     owners = {str(record[name]) for name in ("userId", "namespace") if record.get(name)}
     prefixes = {prefix for owner in owners for prefix in keys.job_prefixes(kind, owner, job_id)}
     prefixes.add(keys.internal_prefix(job_id))
-    return Discard(uid=job_id, prefixes=tuple(sorted(prefixes)), job_ids=(job_id,))
+    place = bought_under(record["namespace"], kind, record["name"]) if record.get("name") else ""
+    return Discard(uid=job_id, prefixes=tuple(sorted(prefixes)), job_ids=(job_id,), bought_under=place)

@@ -1,4 +1,4 @@
-"""The indexes of `jobs`, `worker_jobs` and `ledger`. The operator creates them; each query of the gateway has one.
+"""The indexes of our collections. The operator creates them; each query of the gateway has one.
 
 Plain indexes only (../shared/stores.md): what a query asks for equality comes first, what it sorts by last; `jobId`
 makes the order total, so that a cursor can go on after any record.
@@ -29,9 +29,12 @@ LEDGER: dict[str, Keys] = {
     "model_finished": (("model", 1), ("finishedAt", -1)),
     "marker": (("marker", 1),),
     "job_id": (("jobId", 1),),
+    "former_owners": (("formerOwners", 1),),
     "created": (("createdAt", -1),),
     "user_created": (("userId", 1), ("createdAt", -1)),
     "namespace_created": (("namespace", 1), ("createdAt", -1)),
     "namespace_user_created": (("namespace", 1), ("userId", 1), ("createdAt", -1)),
 }
-"""The first three are the operator's own: how long a model takes, lost requests, discarded files."""
+"""The first four are the operator's own: how long a model takes, lost requests, owners. `formerOwners` is an array."""
+
+REQUEST_CLAIMS: dict[str, Keys] = {"marker": (("marker", 1),)}

@@ -5,6 +5,7 @@ Version 1 of a job has exactly the seeds' keys; later versions add `v{n}/` where
 a key that escapes its prefix is another tenant's file.
 """
 
+import hashlib
 import re
 from typing import NamedTuple
 
@@ -107,6 +108,19 @@ def outcome(job_id: str, run: int, stage: Stage, attempt: int) -> str:
     return f"runs/{_part(job_id)}/{run}/{stage}-{attempt}.json"
 
 
-def provider_result(job_id: str, run: int, attempt: int) -> str:
-    """Where the provider's answer is kept: providers delete theirs within the hour."""
-    return f"runs/{_part(job_id)}/{run}/provider-{attempt}.json"
+def purchase_prefix(purchase_id: str) -> str:
+    """The folder (with a slash at its end) of what is kept of one purchase."""
+    return f"purchases/{_part(purchase_id)}/"
+
+
+def purchase_response(purchase_id: str) -> str:
+    """The provider's response, written once: providers delete theirs within the hour.
+
+    Releases before 0.3 kept it at `runs/{jobId}/{run}/provider-{attempt}.json`; the ledger's `resultKey` names either.
+    """
+    return f"{purchase_prefix(purchase_id)}response.json"
+
+
+def purchase_marker(buying_key: str) -> str:
+    """The create-only object that witnesses a purchase; never deleted with its outputs."""
+    return f"purchases/by-key/{hashlib.sha256(buying_key.encode()).hexdigest()}.json"

@@ -50,9 +50,14 @@ def owns(owner: Owner, key: str) -> bool:
 
 
 def of_job(kind: Kind, job_id: str, users: Iterable[str]) -> Owner:
-    """The folders of one job: its files under each of these users, its outcomes and its provider's answers."""
+    """The folders of one job: its files under each of these users, and its outcomes."""
     folders = {folder for user in users for folder in keys.job_prefixes(kind, user, job_id)}
     return Owner(folders=frozenset(folders | {keys.internal_prefix(job_id)}))
+
+
+def of_purchase(purchase_id: str) -> Owner:
+    """The folder of one purchase. Its marker is in no owner's folder: nobody deletes it."""
+    return Owner(folders=frozenset({keys.purchase_prefix(purchase_id)}))
 
 
 def of_outputs(kind: Kind, outputs: Iterable[Mapping[str, Any]]) -> Owner:

@@ -143,8 +143,10 @@ REASONS: dict[Reason, Explanation] = {
         "Check that the operator's and the worker's images are of one release.",
     ),
     Reason.OUTPUTS_DELETED: Explanation(
-        "The same inputs were bought before under this name, and their files were deleted with deletionPolicy Delete.",
-        "To buy them once more, give the contentgen.dev/rerun annotation a new value.",
+        "The same inputs were bought before under this name, and their files are gone: deleted with deletionPolicy "
+        "Delete; or gone from the bucket, and with them the provider's response.",
+        "Restore the bucket's files from a backup and apply the resource again, which pays nothing; or pay once more: "
+        "give the contentgen.dev/rerun annotation a new value.",
     ),
     Reason.CANCELLED: Explanation(
         "The run was cancelled: by the contentgen.dev/cancel annotation, with the resource that asked for it, or at a "

@@ -121,6 +121,13 @@ class RunStatus(Value):
         (), max_length=MAX_LOGS, description="The last lines of the newest attempts' logs, by stage and attempt."
     )
     facts: dict[str, Any] | None = Field(None, description="What the prepare stage found out about the source.")
+    purchase_id: str | None = Field(
+        None,
+        max_length=64,
+        pattern=patterns.UID,
+        description="The purchase of the run's current attempt, named before anything is sent.",
+    )
+    sent_at: Instant | None = Field(None, description="When the paid request was sent, or may have been.")
     request_id: str | None = Field(None, max_length=256, description="The provider's name for the paid request.")
     submitted_at: Instant | None = Field(None, description="When the provider accepted the request.")
     billed: bool | None = Field(

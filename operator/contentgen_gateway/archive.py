@@ -26,7 +26,7 @@ Document = dict[str, Any]
 FORMAT = "contentgen-backup"
 VERSION = 1
 _OPTIONS = json_util.RELAXED_JSON_OPTIONS
-_MEMBER = re.compile(r"(manifest\.json|[a-z-]+\.jsonl)")
+_MEMBER = re.compile(r"(manifest\.json|[a-z_-]+\.jsonl)")
 _SPOOLED = 64 * 2**20  # bytes of a part that stay in memory
 STANDARD = "-"
 """Instead of a path: standard output, or standard input."""

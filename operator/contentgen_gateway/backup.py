@@ -70,6 +70,7 @@ class Kept:
 
 KEPT = (
     Kept("ledger", _purchase),
+    Kept("request_claims", missing_only),
     Kept("signed-out", missing_only),
     Kept("shares", missing_only, of_job=True),
     Kept("collections", missing_only),

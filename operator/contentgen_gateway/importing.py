@@ -108,7 +108,8 @@ class Import:
         if stored is not None:
             return not stored.get("imported") or stored.get("namespace") != record["namespace"] or "discard" in stored
         # Its record may be gone while its files are still there.
-        return self.ledger.find_one({"jobId": {"$eq": record["jobId"]}}) is not None
+        asked = {"$eq": record["jobId"]}
+        return self.ledger.find_one({"$or": [{"jobId": asked}, {"formerOwners": asked}]}) is not None
 
     def _store(self, record: Document, stored: Document | None) -> Outcome:
         if stored is None:

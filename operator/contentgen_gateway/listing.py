@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Document = dict[str, Any]
-PREFIXES = ("loras/", "datasets/", "generated-images/", "transcripts/", "runs/")
+PREFIXES = ("loras/", "datasets/", "generated-images/", "transcripts/", "runs/", "purchases/")
 """Everything but `temp/`."""
 
 

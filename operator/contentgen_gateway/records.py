@@ -56,9 +56,11 @@ class Records:
     def _bought(self, job_ids: set[str]) -> dict[str, set[str]]:
         """Of these jobs, those that bought something, by what the ids of their purchases begin with."""
         ledger, bought = self._collection.database["ledger"], dict[str, set[str]]()
-        for each in ledger.find({"jobId": {"$in": sorted(job_ids)}}, {"jobId": True}):
+        asked = {"$in": sorted(job_ids)}
+        either = {"$or": [{"jobId": asked}, {"formerOwners": asked}]}
+        for each in ledger.find(either, {"jobId": True, "formerOwners": True}):
             prefix = "/".join(str(each["_id"]).split("/")[:3])
-            bought.setdefault(f"{prefix}/", set()).add(each["jobId"])
+            bought.setdefault(f"{prefix}/", set()).update({each["jobId"], *each.get("formerOwners", ())} & job_ids)
         return bought
 
     async def ping(self) -> None:

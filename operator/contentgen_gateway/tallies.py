@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from contentgen_contract.ledger import PurchaseState
+from contentgen_contract.ledger import PurchaseState, PurchaseStep
 from contentgen_contract.prices import BILLED
 from contentgen_gateway.queries import Filter, Scope, Wanted, counting
 
@@ -50,7 +50,11 @@ _UNPRICED = {"$eq": [{"$ifNull": ["$actualMicros", {"$ifNull": ["$estimatedMicro
 _FINISHED = {"$or": [_IS["succeeded"], _IS["collected"], _IS["discarded"]]}
 # Of a request without a result nobody knows what it cost, unless the provider has said so.
 _ENDED = {"$or": [_IS["failed"], _IS["cancelled"]]}
-_ASKED = {"$or": [{"$eq": ["$state", "intent"]}, {"$eq": ["$state", "submitted"]}]}
+_STEP = {"$ifNull": ["$step", PurchaseStep.SENDING.value]}  # of older releases: it may have been sent
+_SENDING = {"$and": [_IS["intent"], {"$eq": [_STEP, PurchaseStep.SENDING.value]}]}
+# A person allowed another attempt in its place: it may have been paid.
+_ABANDONED = {"$and": [_IS["intent"], {"$eq": [_STEP, PurchaseStep.ABANDONED.value]}]}
+_ASKED = {"$or": [_SENDING, _IS["submitted"]]}
 
 
 def of_jobs(scope: Scope, wanted: Wanted, by: By | None) -> Tally:
@@ -63,7 +67,7 @@ def of_purchases(scope: Scope, wanted: Wanted, by: By) -> Tally:
     """In micro-dollars: what was paid by the providers' figures, estimates of what else was finished, and estimates of
     requests that have not ended. Besides, how many there are whose cost nobody knows.
     """
-    unknown = {"$or": [{"$and": [_UNPRICED, {"$or": [_FINISHED, _ASKED]}]}, _ENDED]}
+    unknown = {"$or": [{"$and": [_UNPRICED, {"$or": [_FINISHED, _ASKED]}]}, _ENDED, _ABANDONED]}
     sums = {
         "purchases": 1,
         "paid": {"$cond": [_BILLED, "$actualMicros", 0]},

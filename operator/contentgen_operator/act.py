@@ -1,7 +1,8 @@
 """The writes, in the one order that survives a crash after each of them:
 
-could the result be collected? → finalizer wanted → document → cancellation → ledger moves → payment → files deleted →
-Job → finalizer not wanted → record → status → events.
+could the result be collected? → finalizer wanted → adoption → response → cancellation → ledger moves → purchase
+planned and marked → payment of one that was planned before → files deleted → Job → finalizer not wanted → record →
+status → events.
 
 The record goes before the status: a resource whose status says that it is finished is not looked at again.
 """
@@ -21,12 +22,13 @@ from contentgen_contract.names import API_VERSION, FINALIZER, Stage
 from contentgen_contract.ownership import Owner
 from contentgen_contract.status import JobRef, ResourceStatus, dump_status
 from contentgen_operator.cache import Cache
+from contentgen_operator.clock import utc_now
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate, job_manifest, job_name
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, Resource, ResourceRef, is_end, is_settled
-from contentgen_operator.plan import Cancellation, Notice, Payment, Plan, StageJob
+from contentgen_operator.plan import Adoption, Cancellation, Notice, Payment, Plan, Reservation, StageJob
 from contentgen_operator.pods import JobRefused, no_dry_run, no_room, refusal_of
 from contentgen_operator.providers.base import (
     Call,
@@ -38,7 +40,7 @@ from contentgen_operator.providers.base import (
     StoredObject,
     Unavailable,
 )
-from contentgen_operator.purchases import Move, PurchaseState
+from contentgen_operator.purchases import Move, Purchase, PurchaseState, PurchaseStep, new_purchase_id
 from contentgen_operator.records import Records
 from contentgen_operator.stages import without_job
 from contentgen_operator.storage import NotDeleted, Storage
@@ -46,6 +48,7 @@ from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict, explain
 
 _log = logging.getLogger(__name__)
+_CHECKED_SECONDS = 60.0  # for so long the API server's word on the collect Job is good
 
 
 class Actor:
@@ -81,7 +84,7 @@ class Actor:
 
         Raises Conflict where the resource was changed in between.
         """
-        if plan.payment is not None and (refused := await self._uncollectable(resource, plan)):
+        if _may_be_uncollectable(plan, now) and (refused := await self._uncollectable(resource, plan)):
             plan = without_job(resource, plan, refused, now)
             await self._act(resource, plan, now)
             return False
@@ -90,14 +93,7 @@ class Actor:
     async def _act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
         if plan.finalizer and not resource.deleting:
             resource = await self._with_finalizer(resource)
-        if plan.store is not None:
-            await self._storage.put_answer(plan.store)
-        if plan.cancel is not None:
-            await self._cancel(plan.cancel, now, last_chance=plan.last_chance)
-        for move in plan.moves:
-            await self._ledger.move(move)
-        if plan.payment is not None:
-            await self._pay(plan.payment, now)
+        plan = await self._with_purchase(plan, now)
         if plan.stop_job and resource.ref.uid not in self._stopped:
             await self._stop_job(resource.ref, plan)
         if resource.deleting:
@@ -111,6 +107,24 @@ class Actor:
         await self.write_status(resource, plan.status)
         await self._announce(resource, plan.notices, now)
         return admitted
+
+    async def _with_purchase(self, plan: Plan, now: datetime) -> Plan:
+        """Everything about the purchase; the plan, whose status names one that was reserved."""
+        if plan.adoption is not None:
+            await self._adopt(plan.adoption)
+        if plan.store is not None:
+            await self._storage.put_answer(plan.store)
+        if plan.cancel is not None:
+            await self._cancel(plan.cancel, now, last_chance=plan.last_chance)
+        for move in plan.moves:
+            await self._move(move, now)
+        if plan.abandoned is not None:
+            await self._ledger.intend(plan.abandoned.key, plan.abandoned.purchase)
+        if plan.reservation is not None:
+            plan = await self._reserved(plan, plan.reservation)
+        if plan.payment is not None:
+            await self._pay(plan.payment)
+        return plan
 
     async def _started(self, resource: Resource, plan: Plan, now: datetime) -> tuple[Plan, bool]:
         """The plan with its Job in the status, or with the refusal of it; and whether there is no refusal."""
@@ -155,7 +169,7 @@ class Actor:
         """Delete the next files of a deleted resource; once none is left, remove the finalizer."""
         try:
             if plan.discard is not None:
-                if not await self._janitor.discard(plan.discard):
+                if not await self._janitor.discard(plan.discard, held=True):
                     return
             else:
                 await self._records.end(resource.ref.uid)
@@ -180,7 +194,29 @@ class Actor:
             move = Move(key=cancel.key, source=source, target=PurchaseState.CANCELLED, changes=changes)
         else:
             move = Move(key=cancel.key, source=source, target=source, changes={"cancel_asked_at": now})
-        await self._ledger.move(move)
+        await self._move(move, now)
+
+    async def _adopt(self, adoption: Adoption) -> None:
+        """Raises Conflict where the purchase was adopted or discarded since it was looked at: the first one has it."""
+        seen = adoption.purchase
+        if not await self._ledger.adopt(adoption.key, seen, adoption.job_id):
+            kept = await self._ledger.get(adoption.key)
+            _log.warning("%s was not adopted: it was %s, and is %s", adoption.key, _state(seen), _state(kept))
+            raise Conflict(f"purchase {adoption.key} was changed before it was adopted")
+        _log.info(
+            "purchase %s of %s is adopted by %s", seen.purchase_id, seen.job_id, adoption.job_id,
+            extra={"purchase": str(adoption.key)},
+        )  # fmt: skip
+
+    async def _move(self, move: Move, now: datetime) -> None:
+        """Raises Conflict where the purchase is not as it was when that was decided."""
+        request_id = move.changes.get("request_id")
+        claim = move.claimed_for
+        if claim is not None and request_id and not await self._ledger.claim(claim, request_id, now):
+            raise Conflict(f"request {request_id} is another purchase's")
+        if await self._ledger.move(move) is None:
+            _log_failed(move, await self._ledger.get(move.key))
+            raise Conflict(f"purchase {move.key} was changed")
 
     async def _with_finalizer(self, resource: Resource) -> Resource:
         return resource if resource.finalized else await self._finalizers(resource, [*resource.finalizers, FINALIZER])
@@ -196,38 +232,75 @@ class Actor:
         changed = {"resource_version": body["metadata"]["resourceVersion"], "finalizers": tuple(finalizers)}
         return resource.model_copy(update=changed)
 
-    async def _pay(self, payment: Payment, now: datetime) -> None:
-        """The only place that spends money: at most one POST, and only by whoever wrote the intent."""
+    async def _reserved(self, plan: Plan, reservation: Reservation) -> Plan:
+        """The plan whose status names the purchase: planned in the ledger first, then marked in the bucket."""
+        key, wanted = reservation.key, reservation.purchase
+        await self._ledger.intend(key, wanted.model_copy(update={"purchase_id": new_purchase_id()}))
+        kept = await self._ledger.get(key)
+        if kept is None or not kept.planned or kept.job_id != wanted.job_id:
+            raise Conflict(f"purchase {key} was changed before it was planned")
+        named = await self._storage.put_marker(str(key), kept.purchase_id)
+        if named != kept.purchase_id:
+            # The ledger, and perhaps the resource, are of a backup; decide stops at the name.
+            _log.error("the bucket knows purchase %s as %s, the ledger as %s: not paid", key, named, kept.purchase_id)
+            await self._ledger.drop_planned(key, kept.purchase_id)
+        assert plan.status.run is not None  # noqa: S101 - a plan with a purchase has a run
+        run = plan.status.run.model_copy(update={"purchase_id": named})
+        return plan.model_copy(update={"status": plan.status.model_copy(update={"run": run})})
+
+    async def _pay(self, payment: Payment) -> None:
+        """The only place that spends money: at most one POST, by whoever moves the purchase to `sending`."""
         bought, kind = payment.purchase, payment.key.kind
         inputs = ownership.of_job(kind, bought.job_id, (bought.user_id,)) | Owner(keys=frozenset(bought.loras))
-        # Signed before the intent: what cannot be signed was never sent.
-        call = payment.call.model_copy(update={"arguments": self._signed(inputs, payment.call.arguments)})
-        if not await self._ledger.intend(payment.key, payment.purchase):
-            return
-        await self._note(await self._send(payment, call, now))
-
-    async def _send(self, payment: Payment, call: Call, now: datetime) -> Move:
-        key, intent = payment.key, PurchaseState.INTENT
+        # Signed while it is planned: what cannot be signed was never sent.
+        arguments = self._signed(inputs, payment.call.arguments)
+        call = payment.call.model_copy(update={"arguments": arguments, "purchase_id": bought.purchase_id})
+        sending = _Sending(self._ledger, payment)
+        move = await self._send(payment, call, sending)
         try:
-            request_id = await self._providers[call.provider].submit(call, _already_noted)
+            await self._note(move)
+        except PyMongoError:
+            # The purchase stays in `sending`, and its request is found by its input.
+            _log.error("not written: %s", _told(move), extra={"purchase": str(move.key)})
+            raise
+
+    async def _send(self, payment: Payment, call: Call, sending: "_Sending") -> Move:
+        key, intent, provider = payment.key, PurchaseState.INTENT, self._providers[call.provider]
+        try:
+            request_id = await provider.submit(call, sending.begin)
         except NotAccepted as error:
             changes = {
                 "error": str(error),
                 "permanent": isinstance(error, Refused),
                 "key_refused": isinstance(error, KeyRefused),
-                "changed_at": now,
+                "changed_at": utc_now(),
+                "step": None,
             }
-            return Move(key=key, source=intent, target=PurchaseState.REFUSED, changes=changes)
+            return Move(key=key, source=intent, target=PurchaseState.REFUSED, changes=changes, **sending.mine)
         except MaybeAccepted as error:
+            await sending.begun()
             _log.warning("the reply to a paid request was lost", extra={"purchase": str(key)})
-            return Move(key=key, source=intent, target=intent, changes={"error": str(error), "changed_at": now})
-        changes = {"request_id": request_id, "submitted_at": now, "changed_at": now}
-        return Move(key=key, source=intent, target=PurchaseState.SUBMITTED, changes=changes)
+            changes = {"error": str(error), "changed_at": utc_now()}
+            return Move(key=key, source=intent, target=intent, changes=changes, **sending.mine)
+        # Before anything else can fail: with this line the request can be found again.
+        _log.info("%s accepted request %s", call.provider, request_id, extra={"purchase": str(key)})
+        await sending.begun()
+        now = utc_now()
+        changes = {"request_id": request_id, "submitted_at": now, "changed_at": now, "step": None}
+        move = Move(key=key, source=intent, target=PurchaseState.SUBMITTED, changes=changes, **sending.mine)
+        return move.model_copy(update={"claimed_for": payment.purchase})
 
     @stamina.retry(on=PyMongoError, attempts=8, timeout=60)
     async def _note(self, move: Move) -> None:
-        # Should it never succeed, the intent stays, and the request is found by its marker.
-        await self._ledger.move(move)
+        request_id, claim = move.changes.get("request_id"), move.claimed_for
+        if claim is not None and request_id and not await self._ledger.claim(claim, request_id, utc_now()):
+            _log.error("request %s is another purchase's; %s has none", request_id, move.key)
+            return
+        if await self._ledger.move(move) is not None:
+            return
+        kept = await self._ledger.get(move.key)
+        if kept is None or (kept.state, kept.request_id) != (move.target, request_id):  # else an earlier try wrote it
+            _log_failed(move, kept)
 
     def _signed(self, inputs: Owner, value: Any) -> Any:
         """The arguments with every StoredObject replaced by a URL for the provider."""
@@ -313,6 +386,7 @@ class Actor:
             self._cache.forget(ref)
         else:
             self._cache.note(ref, written)
+        _check_crd(status, written)
         if resource.status.phase != status.phase or resource.status.reason != status.reason:
             _log.info(
                 "%s %s/%s: %s (%s) %s",
@@ -338,8 +412,70 @@ class Actor:
             self._recorded[resource.ref.uid] = status
 
 
-async def _already_noted() -> None:
-    """The intent is written before the connection is opened."""
+class _Sending:
+    """The compare-and-set of one payment, which its provider asks for once the connection is open."""
+
+    def __init__(self, ledger: Ledger, payment: Payment) -> None:
+        self._ledger = ledger
+        self._payment = payment
+        self._sent_by: str | None = None
+
+    async def begin(self) -> None:
+        """Raises Conflict where the purchase is not planned for this resource any more: nothing may be sent."""
+        key = self._payment.key
+        self._sent_by = await self._ledger.send(key, self._payment.purchase, utc_now())
+        if self._sent_by is None:
+            raise Conflict(f"purchase {key} is sent by somebody else, or is not to be sent")
+
+    async def begun(self) -> None:
+        """As `begin`, where a provider has not asked although it may have sent the request."""
+        if self._sent_by is None:
+            await self.begin()
+
+    @property
+    def mine(self) -> dict[str, Any]:
+        """The owner and the fields that the ledger has as long as nobody else has changed the purchase."""
+        step = {"step": (PurchaseStep.SENDING if self._sent_by else PurchaseStep.PLANNED).value}
+        return {
+            "owner": self._payment.purchase.job_id,
+            "expected": step | ({"sent_by": self._sent_by} if self._sent_by else {}),
+        }
+
+
+def _may_be_uncollectable(plan: Plan, now: datetime) -> bool:
+    """Whether to ask the API server about the collect Job: when a purchase is planned, and when that is long ago."""
+    if plan.payment is not None:
+        planned_at = plan.payment.planned_at
+        return planned_at is None or (now - planned_at).total_seconds() > _CHECKED_SECONDS
+    return plan.reservation is not None
+
+
+def _state(purchase: Purchase | None) -> str:
+    """In words, for the log."""
+    if purchase is None:
+        return "not in the ledger"
+    step = f"/{purchase.step}" if purchase.step and purchase.state is PurchaseState.INTENT else ""
+    return f"{purchase.state}{step} of {purchase.job_id}, request {purchase.request_id}"
+
+
+def _told(move: Move) -> str:
+    request = move.changes.get("request_id")
+    return f"{move.key} from {move.source} to {move.target}" + (f", request {request}" if request else "")
+
+
+def _log_failed(move: Move, kept: Purchase | None) -> None:
+    expected = {"owner": move.owner} | move.expected
+    _log.error(
+        "a compare-and-set failed: %s (expected %s); the ledger has %s", _told(move), expected, _state(kept),
+        extra={"purchase": str(move.key)},
+    )  # fmt: skip
+
+
+def _check_crd(status: ResourceStatus, written: dict[str, Any]) -> None:
+    """Raises RuntimeError where the API server's schema has dropped the purchase's name: nothing may be paid then."""
+    named = status.run.purchase_id if status.run else None
+    if named and ((written.get("status") or {}).get("run") or {}).get("purchaseId") != named:
+        raise RuntimeError("the CRDs are of an older release than the operator: apply the ones of this release")
 
 
 def _recorded(owner: ResourceRef, run: int, job: StageJob, body: dict[str, Any]) -> RecordedJob:

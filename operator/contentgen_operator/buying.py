@@ -5,15 +5,17 @@ from datetime import datetime
 from typing import Any
 
 from contentgen_contract import keys, ownership
+from contentgen_contract.ledger import legacy_id
+from contentgen_contract.models import model_of
 from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Stage
 from contentgen_operator import costs, kinds
 from contentgen_operator.case import Case, Doing
-from contentgen_operator.observed import Observed
-from contentgen_operator.plan import Cancellation, Payment, Plan, StoredAnswer
+from contentgen_operator.observed import Observed, Resource
+from contentgen_operator.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
 from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_of, submitting
 from contentgen_operator.providers.answers import Answer
-from contentgen_operator.providers.base import RequestState, RequestView
-from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.providers.base import Call, RequestState, RequestView
+from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.runs import owner
 from contentgen_operator.stages import start
 
@@ -23,12 +25,26 @@ _GONE_PAUSE_SECONDS = 60.0
 _LEDGER_WAIT_SECONDS = 60.0
 
 
+_ADOPTABLE = (PurchaseState.INTENT, PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
+_SEARCHED = (Reason.LOOKING_FOR_REQUEST, Reason.SUBMISSION_UNKNOWN)
+
+
+def adoption(resource: Resource, key: PurchaseKey, purchase: Purchase | None) -> Adoption | None:
+    """The change of owner of a purchase that a resource goes on with; None for its own, and for one without a use."""
+    if purchase is None or purchase.job_id == resource.ref.uid or purchase.unpaid or purchase.abandoned:
+        return None
+    if purchase.state not in _ADOPTABLE:
+        return None
+    return Adoption(key=key, purchase=purchase, job_id=resource.ref.uid)
+
+
 def pay(case: Case) -> Plan:
-    """Everything is there: write the intent and send the request."""
+    """Everything is there: plan the purchase, and at the next look send the planned one."""
     job = kinds.Job(user_id=owner(case.resource, case.spec), job_id=case.resource.ref.uid, version=case.run.version)
     call = kinds.call_of(case.spec, job, case.key, case.observed.loras)
     purchase = Purchase(
         state=PurchaseState.INTENT,
+        step=PurchaseStep.PLANNED,
         job_id=case.resource.ref.uid,
         namespace=case.resource.ref.namespace,
         type=case.kind.record_type,
@@ -44,34 +60,105 @@ def pay(case: Case) -> Plan:
         **costs.priced(case.spec, case.price),
     )
     doing = submitting(case, Reason.SUBMITTING, f"asking {call.provider} for {call.model}")
-    payment = Payment(key=case.key, purchase=purchase, call=call)
-    return plan_of(case, doing, again=SOON).model_copy(update={"payment": payment, "finalizer": True})
+    plan = plan_of(case, doing, again=SOON).model_copy(update={"finalizer": True})
+    planned = case.observed.purchase
+    if planned is None or not _is_reserved(case, planned):
+        return plan.model_copy(update={"reservation": Reservation(key=case.key, purchase=purchase)})
+    purchase = purchase.model_copy(update={"purchase_id": planned.purchase_id})
+    return plan.model_copy(update={"payment": _payment(case, planned, purchase, call)})
+
+
+def _payment(case: Case, planned: Purchase, purchase: Purchase, call: Call) -> Payment:
+    return Payment(key=case.key, purchase=purchase, call=call, planned_at=planned.changed_at)
+
+
+def _is_reserved(case: Case, purchase: Purchase) -> bool:
+    """Whether the purchase is planned for this resource, and its status names it: then it is marked in the bucket."""
+    mine = purchase.planned and purchase.job_id == case.resource.ref.uid
+    return mine and case.run.purchase_id == purchase.purchase_id
+
+
+def was_rewound(case: Case) -> bool:
+    """Whether the status knows more of a purchase than a ledger that would allow the payment: it may have been sent."""
+    run, last, purchase = case.run, case.resource.status, case.observed.purchase
+    if purchase is not None and not purchase.unpaid:
+        return False
+    told = last.run is not None and (last.run.number, last.run.paid_attempt) == (run.number, run.paid_attempt)
+    if run.request_id is not None or (told and last.reason in _SEARCHED):
+        return True
+    if purchase is None:
+        return run.purchase_id is not None
+    if run.purchase_id not in (None, purchase.purchase_id):
+        return True
+    return run.sent_at is not None and (purchase.sent_at is None or purchase.sent_at < run.sent_at)
 
 
 def forgotten(case: Case) -> Plan:
-    """The status knows of a request, the ledger does not: records were lost, as by a backup that was too old."""
+    """The status, or the marker in the bucket, names a purchase that the ledger lacks, or knows it as it was before it
+    was sent: a store was restored from a backup. Nothing is paid.
+    """
+    kept = case.observed.purchase
+    blind = case.model_copy(update={"observed": case.observed.model_copy(update={"purchase": None})})
     if case.resource.resubmit == case.key.token:
-        return next_attempt(case, "a person asked for another submission")
+        return _abandoned(case, next_attempt(blind, "a person asked for another submission"), kept)
+    what = f"request {case.run.request_id}" if case.run.request_id else f"purchase {case.run.purchase_id or case.key}"
     message = (
-        f"request {case.run.request_id} of {kinds.provider_of(case.kind)} was paid, and the ledger in MongoDB has lost "
-        "it: restore the ledger and this goes on, or allow another payment with the annotation "
+        f"{what} of {kinds.provider_of(case.kind)} was paid, or may have been, and the ledger in MongoDB has lost it: "
+        "restore the ledger and this goes on, or allow another payment with the annotation "
         f"contentgen.dev/resubmit={case.key.token}"
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
-    return plan_of(case, doing, again=_LEDGER_WAIT_SECONDS)
+    return plan_of(blind, doing, again=_LEDGER_WAIT_SECONDS)
+
+
+def _abandoned(case: Case, plan: Plan, kept: Purchase | None) -> Plan:
+    """The plan with a purchase that the ledger has lost marked as abandoned: whoever asks for it again goes on with
+    the next attempt.
+    """
+    if kept is not None:
+        step = Move(
+            key=case.key,
+            source=kept.state,
+            target=PurchaseState.INTENT,
+            owner=kept.job_id,
+            expected={"step": kept.step},
+            changes={"step": PurchaseStep.ABANDONED.value, "changed_at": case.now},
+        )
+        return plan.model_copy(update={"moves": (step,)})
+    purchase = Purchase(
+        purchase_id=case.run.purchase_id or legacy_id(str(case.key)),
+        state=PurchaseState.INTENT,
+        step=PurchaseStep.ABANDONED,
+        job_id=case.resource.ref.uid,
+        namespace=case.resource.ref.namespace,
+        type=case.kind.record_type,
+        user_id=owner(case.resource, case.spec),
+        provider=kinds.provider_of(case.kind),
+        model=model_of(case.spec),
+        marker="",
+        created_at=case.now,
+        changed_at=case.now,
+        sent_at=case.run.sent_at,
+        error=f"the ledger had lost it; its request was {case.run.request_id}",
+    )
+    return plan.model_copy(update={"abandoned": Reservation(key=case.key, purchase=purchase)})
 
 
 def lost(case: Case, purchase: Purchase) -> Plan:
     """There is an intent and no request id: it may be paid, so it is looked for and never sent again."""
     if case.observed.found_request is not None:
-        changes = {"request_id": case.observed.found_request, "submitted_at": purchase.created_at}
+        sent = purchase.sent_at or purchase.created_at
+        changes = {"request_id": case.observed.found_request, "submitted_at": sent}
         doing = Doing(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the request was found again")
-        moves = (move_of(case, purchase, PurchaseState.SUBMITTED, **changes),)
+        move = move_of(case, purchase, PurchaseState.SUBMITTED, **changes)
+        moves = (move.model_copy(update={"claimed_for": purchase}),)
         return plan_of(case, doing, moves=moves, again=SOON)
     # The annotation stays on the resource, so it names one purchase: it must not pay for a later run as well.
     if case.resource.resubmit == case.key.token:
-        return next_attempt(case, "a person asked for another submission")
-    waited = (case.now - purchase.created_at).total_seconds()
+        moves = (move_of(case, purchase, PurchaseState.INTENT, step=PurchaseStep.ABANDONED.value),)
+        plan = next_attempt(case, "a person asked for another submission")
+        return plan.model_copy(update={"moves": moves})
+    waited = (case.now - (purchase.sent_at or purchase.created_at)).total_seconds()
     problem = case.observed.provider_problem
     if waited < case.policy.adoption_seconds:
         message = f"the reply of {purchase.provider} was lost; looking for the request in its history"
@@ -80,11 +167,17 @@ def lost(case: Case, purchase: Purchase) -> Plan:
         return plan_of(case, doing, again=case.policy.poll_seconds)
     message = (
         f"{purchase.provider} may have been paid, but its history "
-        f"{f'cannot be read ({problem})' if problem else 'does not show the request'}; look at its dashboard, then "
+        f"{_not_shown(case.observed)}; look at its dashboard, then "
         f"allow another payment with the annotation contentgen.dev/resubmit={case.key.token}"
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
     return plan_of(case, doing, again=case.policy.poll_seconds if problem else None)
+
+
+def _not_shown(observed: Observed) -> str:
+    if observed.provider_problem:
+        return f"cannot be read ({observed.provider_problem})"
+    return "does not show the request" if observed.history_complete else "could be read only in part"
 
 
 def poll(case: Case, purchase: Purchase) -> Plan:
@@ -179,14 +272,13 @@ def at_provider(case: Case, purchase: Purchase, reason: Reason, message: str) ->
 
 def _store_result(case: Case, purchase: Purchase, view: RequestView, result: Answer) -> Plan:
     """The provider deletes its answer within the hour: it is stored before anything else is done with it."""
-    key = keys.provider_result(purchase.job_id, case.run.number, case.run.paid_attempt)
+    key = keys.purchase_response(purchase.purchase_id)
     changes = {"result_key": key, "finished_at": case.now} | _billing(case, purchase, view)
     move = move_of(case, purchase, PurchaseState.SUCCEEDED, **changes)
     first = case.run.model_copy(update={"job": None})
     plan = start(case.model_copy(update={"run": first}), Stage.COLLECT, collecting("the provider has finished"), 1)
-    # The job that first asked, as the ledger has it: one that was deleted since may have bought what this run takes.
-    buyer = ownership.of_job(case.kind, purchase.job_id, ())
-    store = StoredAnswer(owner=buyer, key=key, answer=result, needed=kinds.fetched_under(case.kind))
+    kept_by = ownership.of_purchase(purchase.purchase_id)
+    store = StoredAnswer(owner=kept_by, key=key, answer=result, needed=kinds.fetched_under(case.kind))
     return plan.model_copy(update={"moves": (move,), "store": store, "finalizer": case.resource.deletes_files})
 
 
@@ -233,7 +325,13 @@ def provider_failed(case: Case, purchase: Purchase) -> Plan:
 def next_attempt(case: Case, why: str) -> Plan:
     """Another purchase of the same."""
     run = case.run.model_copy(
-        update={"paid_attempt": case.run.paid_attempt + 1, "request_id": None, "submitted_at": None}
+        update={
+            "paid_attempt": case.run.paid_attempt + 1,
+            "purchase_id": None,
+            "sent_at": None,
+            "request_id": None,
+            "submitted_at": None,
+        }
     )
     message = f"paid attempt {run.paid_attempt} follows: {why}"
     return plan_of(case, submitting(case, Reason.SUBMITTING, message), run=run, again=SOON)

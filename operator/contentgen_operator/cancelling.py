@@ -24,6 +24,10 @@ def cancelling(case: Case, purchase: Purchase | None) -> Plan | None:
     """The plan for a run that is to end; None where it has what was paid for, or ends by itself."""
     if purchase is None:
         return _free(case)
+    if purchase.planned:
+        return _free(case)
+    if purchase.abandoned:
+        return _abandoned(case, purchase)
     step = _BY_STATE.get(purchase.state)
     return step(case, purchase) if step is not None else None
 
@@ -47,6 +51,13 @@ def _lost(case: Case, purchase: Purchase) -> Plan:
     message = (
         f"{_BY_A_PERSON}; {purchase.provider} may have been paid: its reply was lost and its history does not show the "
         "request; look at its dashboard"
+    )
+    return fail(case, Reason.CANCELLED, message)
+
+
+def _abandoned(case: Case, purchase: Purchase) -> Plan:
+    message = (
+        f"{_BY_A_PERSON}; the reply of {purchase.provider} was lost, it may have been paid; no other attempt is made"
     )
     return fail(case, Reason.CANCELLED, message)
 

@@ -13,7 +13,7 @@ from contentgen_contract.spec import Spec
 from contentgen_contract.status import RunStatus
 from contentgen_operator import kinds
 from contentgen_operator.observed import Observed, Resource
-from contentgen_operator.purchases import PurchaseKey, PurchaseState
+from contentgen_operator.purchases import PurchaseKey
 from contentgen_operator.runs import owner, purchase_key
 
 
@@ -63,7 +63,7 @@ class Case(Value):
     def stage(self) -> Stage:
         """The stage that the run is at, were it to have a Job."""
         purchase = self.observed.purchase
-        return Stage.PREPARE if purchase is None or purchase.state is PurchaseState.REFUSED else Stage.COLLECT
+        return Stage.PREPARE if purchase is None or purchase.unpaid else Stage.COLLECT
 
     @property
     def provider_seconds(self) -> float:

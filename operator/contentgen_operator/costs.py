@@ -32,8 +32,10 @@ class PurchaseCost(Value):
 
 def cost_of(purchase: Purchase) -> PurchaseCost:
     """The cost, from the best source that the purchase has."""
-    if purchase.state is PurchaseState.REFUSED or purchase.billable_units == 0:
+    if purchase.unpaid or purchase.billable_units == 0:
         return PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False)
+    if purchase.abandoned:  # it may have been paid, and nobody looks for it any more
+        return PurchaseCost(source=CostSource.UNKNOWN)
     billed = True if purchase.state in _PAID or purchase.billable_units else None
     if (known := _by_units(purchase)) is not None:
         return known

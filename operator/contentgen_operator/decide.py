@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from contentgen_contract import languages, sources
 from contentgen_contract.addresses import literal_refusal, without_secrets
-from contentgen_contract.names import MILESTONES, RERUN_ADVICE, Phase, Reason, Stage, Step
+from contentgen_contract.names import MILESTONES, RERUN_ADVICE, RERUN_ANNOTATION, Phase, Reason, Stage, Step
 from contentgen_contract.orders import AudioFacts, DatasetFacts, Outcome
 from contentgen_contract.spec import ImageGenerationSpec, TranscriptionSpec
 from contentgen_contract.status import MAX_FILES, MAX_VERSIONS, OutputFile, VersionStatus
@@ -21,21 +21,24 @@ from contentgen_operator import buyable, kinds
 from contentgen_operator.buyable import before_submission
 from contentgen_operator.buying import (
     COLLECT_SECONDS,
+    adoption,
     deadline_passed,
     forgotten,
     lost,
+    next_attempt,
     pause_after_refusal,
     pay,
     poll,
     provider_failed,
     unstored,
+    was_rewound,
 )
 from contentgen_operator.cancelling import before_payment_stopped, cancelling
 from contentgen_operator.case import Case, Doing, Policy
 from contentgen_operator.deletion import decide_deletion
 from contentgen_operator.observed import LoraView, Observed, Resource
 from contentgen_operator.plan import Plan
-from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_of, submitting
+from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_of, submitting, withdrawal
 from contentgen_operator.purchases import Move, Purchase, PurchaseState
 from contentgen_operator.runs import current_run, ended, frozen_spec, replacing_run
 from contentgen_operator.stages import see_through, with_log
@@ -43,7 +46,6 @@ from contentgen_operator.summary import invalid, notices_of, seen
 
 _WAIT_SECONDS = 30.0  # a LoRA's own events wake its users; this is for the event that never came
 _LONGEST_LORA_WAIT_SECONDS, _LONGEST_KEY_WAIT_SECONDS = 900.0, 300.0
-_NOT_BOUGHT = (None, PurchaseState.REFUSED)
 
 
 def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy) -> Plan:
@@ -60,7 +62,8 @@ def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy
     if run == resource.status.run and ended(resource):
         return Plan(status=seen(resource), finalizer=resource.deletes_files)
     case = Case(resource=resource, run=run, spec=spec, observed=observed, now=now, policy=policy)
-    return _suspended(case, _of_the_run(_with_said(case)))
+    plan = _suspended(case, _of_the_run(_with_said(case)))
+    return plan.model_copy(update={"adoption": adoption(resource, case.key, observed.purchase)})
 
 
 def _with_said(case: Case) -> Case:
@@ -71,17 +74,21 @@ def _with_said(case: Case) -> Case:
 
 def _of_the_run(case: Case) -> Plan:
     purchase = case.observed.purchase
-    if purchase is None and case.run.request_id:
+    if was_rewound(case):
         return forgotten(case)
     if case.cancelled and (plan := cancelling(case, purchase)) is not None:
         return plan
-    return _BY_STATE[purchase.state](case, purchase) if purchase else _before_payment(case)
+    if purchase is None or purchase.planned:
+        return _before_payment(case)
+    if purchase.abandoned:
+        return next_attempt(case, "a person asked for another submission")
+    return _BY_STATE[purchase.state](case, purchase)
 
 
 def _suspended(case: Case, plan: Plan) -> Plan:
     """While suspended nothing is started or bought; a Job that runs is let finish, what was paid is seen through."""
     purchase, job = case.observed.purchase, case.observed.job
-    bought = (purchase.state if purchase else None) not in _NOT_BOUGHT
+    bought = purchase is not None and not purchase.unpaid
     at_work = plan.job is None and job is not None and not job.finished
     if not case.resource.suspended or bought or at_work or plan.status.phase in (None, Phase.FAILED):
         return plan
@@ -209,7 +216,7 @@ def _waits_for_lora(case: Case) -> Plan | None:
     run = replacing_run(case.resource, case.run, case.now)
     if run is not None:
         doing = Doing(phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA, message="the changed spec is read")
-        return plan_of(case, doing, run=run, again=SOON)
+        return plan_of(case, doing, run=run, moves=withdrawal(case), again=SOON)
     return plan_of(case, _without_lora(case, unready), again=_patience(case, _LONGEST_LORA_WAIT_SECONDS))
 
 
@@ -287,6 +294,8 @@ def _stored_text(case: Case, version: VersionStatus) -> str:
 
 def _adopt(case: Case, purchase: Purchase) -> Plan:
     """What is asked for was bought and collected before: by a crashed reconcile of ours, or by a deleted resource."""
+    if not case.observed.outputs_stored:
+        return _files_gone(case, purchase)
     stored = VersionStatus.model_validate(purchase.outputs or {"version": 0})
     if (stored.job_id, stored.version) == (case.resource.ref.uid, case.run.version):
         return _complete(case, stored, Reason.COMPLETED, _stored_text(case, stored), ())
@@ -294,6 +303,24 @@ def _adopt(case: Case, purchase: Purchase) -> Plan:
     message = f"the same was bought before, for job {stored.job_id}; its outputs are used and nothing is paid"
     message = "; ".join([message, *kinds.shortfalls(case.spec, stored.facts)])
     return _complete(case, version, Reason.ADOPTED_FINISHED_RUN, message, ())
+
+
+def _files_gone(case: Case, purchase: Purchase) -> Plan:
+    """The outputs were collected, and are not in the bucket as they were stored: collected again where the response is
+    kept, which costs nothing.
+    """
+    if case.observed.response_kept:
+        # The outcome of an earlier attempt of this very run would be taken for that of the next.
+        run = case.run.model_copy(update={"job": None, "stage_attempt": case.run.stage_attempt + 1})
+        doing = collecting("the stored files are gone or changed; they are made again from the provider's response")
+        moves = (move_of(case, purchase, PurchaseState.SUCCEEDED, outputs=None),)
+        return plan_of(case, doing, run=run, moves=moves, again=SOON)
+    message = (
+        f"request {purchase.request_id} of {purchase.provider} was paid, and its files were stored, but they are gone "
+        f"from the bucket, and so is the provider's response; the annotation {RERUN_ANNOTATION} with a new value pays "
+        "again"
+    )
+    return fail(case, Reason.OUTPUTS_DELETED, message)
 
 
 def _complete(case: Case, version: VersionStatus, reason: Reason, message: str, moves: tuple[Move, ...]) -> Plan:

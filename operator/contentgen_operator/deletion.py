@@ -9,14 +9,15 @@ away.
 from datetime import datetime
 
 from contentgen_contract import ownership
-from contentgen_contract.discard import Discard
+from contentgen_contract.discard import Discard, bought_under
 from contentgen_contract.names import Kind
 from contentgen_contract.ownership import Owner
-from contentgen_contract.status import VersionStatus
-from contentgen_operator.buying import cancellation
+from contentgen_contract.status import RunStatus, VersionStatus
+from contentgen_operator.buying import adoption, cancellation
 from contentgen_operator.case import Policy
 from contentgen_operator.observed import Observed, Resource
 from contentgen_operator.plan import Plan
+from contentgen_operator.planning import withdrawn
 from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.runs import admitted_user, own_files, purchase_key
 
@@ -29,12 +30,27 @@ def decide_deletion(resource: Resource, observed: Observed, now: datetime, polic
     run, purchase = resource.status.run, observed.purchase
     if not resource.finalized or run is None:
         return plan
-    cancel = None
-    if purchase is not None and purchase.state is PurchaseState.SUBMITTED and not _was_asked(resource, purchase):
-        cancel = cancellation(purchase_key(resource, run), purchase)
     discard = discard_of(resource) if resource.deletes_files else None
     again = _NEXT_SLICE_SECONDS if discard is not None else None
-    return plan.model_copy(update={"stop_job": True, "cancel": cancel, "discard": discard, "again_seconds": again})
+    changes: dict[str, object] = {"stop_job": True, "discard": discard, "again_seconds": again}
+    if purchase is not None and (purchase.job_id == resource.ref.uid or _used(run, purchase)):
+        changes |= _ended(resource, run, purchase, now)
+    return plan.model_copy(update=changes)
+
+
+def _used(run: RunStatus, purchase: Purchase) -> bool:
+    """Whether the run went on with a purchase of an earlier resource: an older release did not change its owner."""
+    return purchase.request_id is not None and run.request_id == purchase.request_id
+
+
+def _ended(resource: Resource, run: RunStatus, purchase: Purchase, now: datetime) -> dict[str, object]:
+    """What is done with the run's own purchase."""
+    key = purchase_key(resource, run)
+    if purchase.planned:
+        return {"moves": (withdrawn(key, purchase, now),)}
+    if purchase.state is not PurchaseState.SUBMITTED or _was_asked(resource, purchase):
+        return {}
+    return {"cancel": cancellation(key, purchase), "adoption": adoption(resource, key, purchase)}
 
 
 def _was_asked(resource: Resource, purchase: Purchase) -> bool:
@@ -60,7 +76,10 @@ def discard_of(resource: Resource) -> Discard:
     earlier = [_files_of(resource.ref.kind, version) for version in resource.status.versions]
     jobs = {uid, *(version.job_id for version in resource.status.versions if version.job_id)}
     return Discard(
-        uid=uid, prefixes=tuple(sorted(ownership.union([own, *earlier]).folders)), job_ids=tuple(sorted(jobs))
+        uid=uid,
+        prefixes=tuple(sorted(ownership.union([own, *earlier]).folders)),
+        job_ids=tuple(sorted(jobs)),
+        bought_under=bought_under(resource.ref.namespace, resource.ref.kind, resource.ref.name),
     )
 
 

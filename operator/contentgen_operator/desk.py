@@ -27,7 +27,7 @@ from contentgen_operator.clock import utc_now
 from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Refusal, Unauthenticated
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
-from contentgen_operator.orders import Assignment, OrderPolicy, SourceRefused, upload_lifetime, work_order
+from contentgen_operator.orders import Assignment, NotPurchased, OrderPolicy, SourceRefused, upload_lifetime, work_order
 from contentgen_operator.rate_limit import (
     JOB_FILES,
     JOB_ORDERS,
@@ -118,9 +118,11 @@ class Desk:
         _take(self._job_orders, assignment)
         await self._refuse_ended(assignment)
         purchase = await self._ledger.get(purchase_key(assignment.resource, assignment.run))
-        result_key = purchase.result_key if purchase else None
         try:
-            return work_order(assignment, result_key, self._storage, self._policy, utc_now())
+            return work_order(assignment, purchase, self._storage, self._policy, utc_now())
+        except NotPurchased as error:
+            _log.warning("a worker asks for a response: %s", error, extra=assignment.resource.ref.about)
+            raise HTTPException(403, str(error)) from error
         except SourceRefused as error:
             _log.warning("a source is refused: %s", error, extra=assignment.resource.ref.about)
             raise HTTPException(403, str(error)) from error

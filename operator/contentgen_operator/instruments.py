@@ -14,7 +14,7 @@ from contentgen_operator.costs import cost_of
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.providers.base import Call, Found, Provider, ProviderError, RequestView, Search
 from contentgen_operator.providers.sending import BeforeSend
-from contentgen_operator.purchases import Move, Purchase, PurchaseState
+from contentgen_operator.purchases import Move, Purchase, PurchaseState, PurchaseStep
 
 T = TypeVar("T")
 _STATES_SECONDS = 30.0
@@ -77,10 +77,12 @@ class CountedLedger(Ledger):
             if move.target is PurchaseState.SUBMITTED and move.source is not move.target:
                 metrics.estimated_dollars.labels(*labels).inc((moved.estimated_micros or 0) / USD)
                 metrics.unpriced_requests.labels(*labels).inc(moved.estimated_micros is None)
-            elif move.target in _BILLED:
+            elif move.source is PurchaseState.SUBMITTED and move.target in _BILLED:  # collected again: not anew
                 cost = cost_of(moved)
                 metrics.spent_dollars.labels(*labels).inc((cost.micros or 0) / USD)
                 metrics.unbilled_requests.labels(*labels).inc(cost.micros is None)
+            elif move.changes.get("step") == PurchaseStep.ABANDONED:
+                metrics.unbilled_requests.labels(*labels).inc()
         return moved
 
     async def count_states(self) -> None:

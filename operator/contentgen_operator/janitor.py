@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
-from contentgen_contract import ownership
+from contentgen_contract import keys, ownership
 from contentgen_contract.discard import Discard
 from contentgen_contract.ownership import Owner, owns
 from contentgen_operator.clock import utc_now
@@ -45,28 +45,38 @@ class Janitor:
         self._failures: dict[Mark, int] = {}
         self.queue: WakeUps[Mark] = WakeUps(self.work, workers=_WORKERS, group=lambda mark: mark.namespace)
 
-    async def discard(self, discard: Discard) -> bool:
+    async def discard(self, discard: Discard, *, held: bool = False) -> bool:
         """Delete one slice of the files; whether all of them, and the records, are deleted now.
 
-        Idempotent. Raises the stores' errors; what is not done then is done by a later sweep.
+        `held`: our finalizer is on the resource, so that no other one can have its name. Idempotent. Raises the stores'
+        errors; what is not done then is done by a later sweep.
         """
         await self._records.mark_discarded(discard)
-        await self._ledger.discard(discard.job_ids)
-        if not await self._slice(discard):
+        if held and discard.bought_under:
+            await self._ledger.take_over(discard.bought_under, discard.job_ids, discard.uid)
+        bought = await self._ledger.discard(discard.uid)
+        keep = await self._ledger.kept_files(discard.bought_under, discard.uid)
+        if not await self._slice(discard, bought, keep):
             return False
         await self._records.forget(discard)
         _log.info("deleted all files of a deleted resource", extra={"jobId": discard.uid})
         return True
 
-    async def _slice(self, discard: Discard) -> bool:
-        """Whether nothing is left. A prefix that cannot be deleted keeps no other; its error is raised at the end."""
+    async def _slice(self, discard: Discard, bought: tuple[str, ...], keep: frozenset[str]) -> bool:
+        """Whether nothing is left but `keep`, of the discard's prefixes and of the purchases that were `bought`.
+
+        A prefix that cannot be deleted keeps no other; its error is raised at the end.
+        """
         owner = ownership.of_jobs((discard.uid, *discard.job_ids), discard.prefixes)
-        left, kept = _SLICE, list[Exception]()
         for prefix in discard.prefixes:
             if not owns(owner, prefix):
                 _log.warning("a discard names %r, which is not its job's", prefix, extra={"jobId": discard.uid})
-                continue
-            page = await self._deleted(owner, prefix, left)
+        owned = [prefix for prefix in discard.prefixes if owns(owner, prefix)]
+        owned += [keys.purchase_prefix(each) for each in bought]
+        owner |= ownership.union(map(ownership.of_purchase, bought))
+        left, kept = _SLICE, list[Exception]()
+        for prefix in owned:
+            page = await self._deleted(owner, prefix, left, keep)
             if isinstance(page, Exception):
                 kept.append(page)
                 continue
@@ -77,10 +87,10 @@ class Janitor:
             raise kept[0]
         return True
 
-    async def _deleted(self, owner: Owner, prefix: str, most: int) -> DeletedPage | Exception:
+    async def _deleted(self, owner: Owner, prefix: str, most: int, keep: frozenset[str]) -> DeletedPage | Exception:
         """What was deleted, or why this prefix could not be; raises the errors of a store that does not answer."""
         try:
-            return await self._storage.delete_prefix(owner, prefix, most)
+            return await self._storage.delete_prefix(owner, prefix, most, keep)
         except _OF_ONE_PREFIX as error:
             return error
 

@@ -25,7 +25,7 @@ from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec
 from contentgen_contract.status import RunStatus
 from contentgen_operator.observed import LoraView
 from contentgen_operator.providers.base import Call, StoredObject, seed_marker
-from contentgen_operator.purchases import PurchaseKey
+from contentgen_operator.purchases import Purchase, PurchaseKey
 
 # Trainers that take a learning rate; flux-lora-fast-training has no such input.
 _TAKES_LEARNING_RATE = {"fal-ai/flux-lora-portrait-trainer", "fal-ai/flux-krea-trainer"}
@@ -178,6 +178,22 @@ def call_of(spec: Spec, job: Job, key: PurchaseKey, loras: tuple[LoraView, ...])
             return _generation(spec, key, loras)
         case TranscriptionSpec():
             return _transcription(spec, job)
+
+
+def sent_call(spec: Spec, key: PurchaseKey, purchase: Purchase) -> Call:
+    """The call of a purchase as it was sent, perhaps for another resource: the ledger has its inputs."""
+    job = Job(user_id=purchase.user_id or key.namespace, job_id=purchase.job_id, version=1)
+    loras: tuple[LoraView, ...] = ()
+    if isinstance(spec, ImageGenerationSpec):
+        names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
+        loras = tuple(LoraView(name=name, model_key=at) for name, at in zip(names, purchase.loras, strict=False))
+        if len(loras) < len(names):  # of an older release
+            loras += tuple(LoraView(name=name) for name in names[len(loras) :])
+    call = call_of(spec, job, key, loras).model_copy(update={"model": purchase.model})
+    if isinstance(spec, ImageGenerationSpec):
+        return call
+    archive = {n: StoredObject(key=purchase.marker) for n, v in call.arguments.items() if isinstance(v, StoredObject)}
+    return call.model_copy(update={"arguments": call.arguments | archive, "marker": purchase.marker})
 
 
 def _training(spec: LoraTrainingSpec, job: Job) -> Call:

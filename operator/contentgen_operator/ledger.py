@@ -1,12 +1,15 @@
 """The ledger of paid requests: what makes a payment happen at most once.
 
 One document for each attempt to buy one thing, `_id` = `PurchaseKey`. It is written durably before the POST; whoever
-inserted it, and nobody else, may send that POST. Every change names the state that it comes from (compare and set).
+moves it from `planned` to `sending`, and nobody else, may send that POST. Every change names the state that it comes
+from (compare and set).
 """
 
 import asyncio
 import secrets
+import socket
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -16,27 +19,39 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from contentgen_contract import indexes
+from contentgen_contract.discard import bought_under
+from contentgen_contract.ledger import legacy_id
 from contentgen_contract.names import Kind
 from contentgen_contract.signatures import unsigned
-from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 
 Document = dict[str, Any]
 _RATE_SECONDS = 60.0
-_NOT_SENT = "MongoDB did not answer before the request was sent; nothing was paid"
+_INTENT, _PLANNED = PurchaseState.INTENT.value, PurchaseStep.PLANNED.value
+_PROCESS = f"{socket.gethostname()}/{secrets.token_hex(4)}"
+# Of a purchase that is taken over unpaid: what an earlier owner's try left stays, and its id for ever.
+_KEPT = {"tries", "purchaseId", "formerOwners"}
+# What a request is found again by: as it is when it is sent.
+_SENT_AS = ("user_id", "provider", "model", "marker", "loras", "units")
+# And what it costs: prices may have changed since it was planned.
+_PRICED_AS = ("estimated_micros", "unit_micros", "unit", "billing", "price_source")
 
 
 class Ledger:
-    """The `ledger` collection. pymongo is synchronous here, so each call runs in a thread."""
+    """The collections `ledger` and `request_claims`. pymongo is synchronous here, so each call runs in a thread."""
 
     def __init__(self, collection: Collection[Document]) -> None:
         self._collection = collection
-        self._unsent: set[str] = set()  # intents whose writing failed: nothing follows them, should they be there
+        self._claims: Collection[Document] = collection.database["request_claims"]
+        self._unsent: set[str] = set()  # tries whose compare-and-set was not acknowledged: no POST follows
         self._rates: dict[str, tuple[float, float | None]] = {}
 
     def create_indexes(self) -> None:
         """Idempotent."""
         for name, keys in indexes.LEDGER.items():
             self._collection.create_index(list(keys), name=name)
+        for name, keys in indexes.REQUEST_CLAIMS.items():
+            self._claims.create_index(list(keys), name=name)
 
     async def get(self, key: PurchaseKey) -> Purchase | None:
         """The purchase, if it was ever intended."""
@@ -44,52 +59,73 @@ class Ledger:
 
     def _get(self, key: PurchaseKey) -> Purchase | None:
         found = self._collection.find_one({"_id": str(key)})
-        if found and found["state"] == PurchaseState.INTENT and found.get("intentId") in self._unsent:
+        if found and found["state"] == _INTENT and found.get("sentBy") in self._unsent:
             self._withdraw(found)
             found = self._collection.find_one({"_id": str(key)})
         return _purchase(found) if found else None
 
-    def _withdraw(self, intent: Document) -> None:
-        """An intent of ours whose acknowledgement was lost: no POST was sent for it, and none will be."""
-        where = {name: intent[name] for name in ("_id", "state", "intentId")}
-        refused = {"state": PurchaseState.REFUSED.value, "permanent": False, "error": _NOT_SENT}
-        self._collection.update_one(where, {"$set": refused})
-        self._unsent.discard(intent["intentId"])
+    def _withdraw(self, sending: Document) -> None:
+        """Back to planned: the acknowledgement of our own compare-and-set was lost, so no POST followed it."""
+        where = {name: sending[name] for name in ("_id", "state", "step", "sentBy")}
+        if sending["step"] == PurchaseStep.SENDING:
+            self._collection.update_one(where, {"$set": {"step": _PLANNED, "sentBy": None, "sentAt": None}})
+        self._unsent.discard(sending["sentBy"])
 
     async def intend(self, key: PurchaseKey, purchase: Purchase) -> bool:
-        """Write the intent to pay. True for exactly one caller, who must now send the POST."""
+        """Plan a purchase. True where it is in the ledger as given, but for the id of one that was unpaid before."""
         return await asyncio.to_thread(self._intend, key, purchase)
 
     def _intend(self, key: PurchaseKey, purchase: Purchase) -> bool:
-        intent_id = secrets.token_hex(8)
-        try:
-            return self._written(key, purchase, intent_id)
-        except PyMongoError:
-            self._unsent.add(intent_id)
-            raise
-
-    def _written(self, key: PurchaseKey, purchase: Purchase, intent_id: str) -> bool:
-        fresh = purchase.model_dump(mode="python", by_alias=True) | {"intentId": intent_id}
+        fresh = purchase.model_dump(mode="python", by_alias=True)
         try:
             self._collection.insert_one({"_id": str(key), **fresh})
         except DuplicateKeyError:
-            again = self._collection.update_one(
-                {
-                    "_id": str(key),
-                    "state": PurchaseState.REFUSED.value,
-                    "$or": [{"permanent": False}, {"jobId": {"$ne": purchase.job_id}}],
-                },
-                # The whole of it anew: it may be another resource's by now, and a lost reply's window starts here.
-                {"$set": {name: fresh[name] for name in fresh.keys() - {"tries"}}, "$inc": {"tries": 1}},
-            )
-            return again.modified_count == 1
+            return self._planned_again(key, purchase.job_id, fresh)
         return True
 
+    def _planned_again(self, key: PurchaseKey, job_id: str, fresh: Document) -> bool:
+        """One that was refused, or planned for another resource: nothing was paid, and whoever asks may have it."""
+        refused = {"state": PurchaseState.REFUSED.value, "$or": [{"permanent": False}, {"jobId": {"$ne": job_id}}]}
+        planned = {"state": _INTENT, "step": _PLANNED, "jobId": {"$ne": job_id}}
+        before = self._collection.find_one({"_id": str(key), "$or": [refused, planned]})
+        if before is None:
+            return False
+        same = {name: before.get(name) for name in ("_id", "state", "step", "jobId", "changedAt")}
+        # The whole of it anew: it may be another resource's by now.
+        change: Document = {"$set": {name: fresh[name] for name in fresh.keys() - _KEPT}}
+        if before["state"] == PurchaseState.REFUSED:
+            change["$inc"] = {"tries": 1}
+        if before["jobId"] != job_id:
+            change["$addToSet"] = {"formerOwners": before["jobId"]}
+        return self._collection.update_one(same, change).modified_count == 1
+
+    async def drop_planned(self, key: PurchaseKey, purchase_id: str) -> None:
+        """Take a planned purchase back out: there is evidence that the same was bought before under another id."""
+        where = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "purchaseId": purchase_id}
+        await asyncio.to_thread(self._collection.delete_one, where)
+
+    async def send(self, key: PurchaseKey, purchase: Purchase, now: datetime) -> str | None:
+        """Compare and set from `planned` to `sending`: the try's name for the caller who must now send the POST."""
+        return await asyncio.to_thread(self._send, key, purchase, now)
+
+    def _send(self, key: PurchaseKey, purchase: Purchase, now: datetime) -> str | None:
+        sent_by = f"{_PROCESS}/{secrets.token_hex(8)}"
+        where = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}
+        change = {"step": PurchaseStep.SENDING.value, "sentBy": sent_by, "sentAt": now, "changedAt": now}
+        change |= purchase.model_dump(mode="python", by_alias=True, include={*_SENT_AS, *_PRICED_AS})
+        try:
+            sent = self._collection.update_one(where, {"$set": change}).modified_count == 1
+        except PyMongoError:
+            self._unsent.add(sent_by)
+            raise
+        return sent_by if sent else None
+
     async def move(self, move: Move) -> Purchase | None:
-        """Compare and set; the purchase as it is now, or None where it was not in `source` any more."""
+        """Compare and set; the purchase as it is now, or None where it was not as the move expects."""
         # A provider's words may repeat the URL that was signed for it.
         update = {"state": move.target.value} | {_camel(name): unsigned(value) for name, value in move.changes.items()}
-        where = {"_id": str(move.key), "state": move.source.value}
+        where = {"_id": str(move.key), "state": move.source.value} | ({"jobId": move.owner} if move.owner else {})
+        where |= {_camel(name): value for name, value in move.expected.items()}
         moved = await asyncio.to_thread(
             self._collection.find_one_and_update, where, {"$set": update}, return_document=ReturnDocument.AFTER
         )
@@ -104,22 +140,43 @@ class Ledger:
 
     async def job_ids(self, namespace: str, kind: Kind, name: str) -> frozenset[str]:
         """The uids of the resources that have had this name and asked a provider for something."""
-        where = _of_name(namespace, kind, name)
-        return await asyncio.to_thread(
-            lambda: frozenset(str(each["jobId"]) for each in self._collection.find(where, {"jobId": True}))
-        )
+        return await asyncio.to_thread(self._job_ids, _of_name(namespace, kind, name))
+
+    def _job_ids(self, where: Document) -> frozenset[str]:
+        found = self._collection.find(where, {"jobId": True, "formerOwners": True})
+        return frozenset(str(job) for each in found for job in (each["jobId"], *(each.get("formerOwners") or ())))
 
     async def others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
-        """The attempts of this run before `key`, and what the job has bought in its other runs."""
+        """The attempts of this run before `key`, whoever owns them, and what the job has bought in its other runs."""
         return await asyncio.to_thread(self._others, key, job_id)
 
     def _others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
         attempts = {str(key.model_copy(update={"attempt": each})) for each in range(1, key.attempt + 1)}
-        prefix = f"{key.namespace}/{key.kind}/{key.name}/"
-        found = list(self._collection.find({"_id": {"$gte": prefix, "$lt": f"{prefix[:-1]}0"}}).sort("_id", 1))
+        found = list(self._collection.find(_of_name(key.namespace, key.kind, key.name)).sort("_id", 1))
         earlier = [each for each in found if each["_id"] in attempts - {str(key)}]
-        runs = [each for each in found if each["_id"] not in attempts and each["jobId"] == job_id]
+        runs = [each for each in found if each["_id"] not in attempts and _is_paid_by(each, job_id)]
         return tuple(map(_purchase, earlier)), tuple(map(_purchase, runs))
+
+    async def adopt(self, key: PurchaseKey, purchase: Purchase, job_id: str) -> bool:
+        """Compare and set the owner; False where the purchase, or its owner, is not as it was seen."""
+        where = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}
+        change = {"$set": {"jobId": job_id}, "$addToSet": {"formerOwners": purchase.job_id}}
+        adopted = await asyncio.to_thread(self._collection.update_one, where, change)
+        return adopted.modified_count == 1
+
+    async def claim(self, purchase: Purchase, request_id: str, now: datetime) -> bool:
+        """Whether the request is this purchase's: the first one that claims an id has it for ever."""
+        return await asyncio.to_thread(self._claim, purchase, request_id, now)
+
+    def _claim(self, purchase: Purchase, request_id: str, now: datetime) -> bool:
+        claim_id = f"{purchase.provider}/{request_id}"
+        claim = {"_id": claim_id, "purchaseId": purchase.purchase_id, "marker": purchase.marker, "claimedAt": now}
+        try:
+            self._claims.insert_one(claim)
+        except DuplicateKeyError:
+            kept = self._claims.find_one({"_id": claim_id})
+            return kept is not None and kept.get("purchaseId") == purchase.purchase_id
+        return True
 
     async def states(self) -> dict[str, int]:
         """How many purchases are in each state."""
@@ -127,20 +184,59 @@ class Ledger:
         found = await asyncio.to_thread(lambda: list(self._collection.aggregate(groups)))
         return {state.value: 0 for state in PurchaseState} | {each["_id"]: each["count"] for each in found}
 
-    async def request_ids(self, marker: str) -> frozenset[str]:
-        """The ids that purchases with this marker already have."""
-        return await asyncio.to_thread(self._request_ids, marker)
+    async def is_anothers(self, purchase: Purchase, request_id: str) -> bool:
+        """Whether another purchase has claimed the request."""
+        kept = await asyncio.to_thread(self._claims.find_one, {"_id": f"{purchase.provider}/{request_id}"})
+        return kept is not None and kept.get("purchaseId") != purchase.purchase_id
 
-    def _request_ids(self, marker: str) -> frozenset[str]:
-        found = self._collection.find({"marker": marker, "requestId": {"$ne": None}}, {"requestId": 1})
-        return frozenset(each["requestId"] for each in found)
+    async def request_ids(self, purchase: Purchase) -> frozenset[str]:
+        """The ids that other purchases with the same marker already have."""
+        return await asyncio.to_thread(self._request_ids, purchase)
 
-    async def discard(self, job_ids: tuple[str, ...]) -> None:
-        """The files of these jobs are gone: their purchases cannot be adopted any more."""
-        gone = {"jobId": {"$in": list(job_ids)}, "state": {"$in": [PurchaseState.SUCCEEDED, PurchaseState.COLLECTED]}}
-        await asyncio.to_thread(
-            self._collection.update_many, gone, {"$set": {"state": PurchaseState.DISCARDED.value, "outputs": None}}
-        )
+    def _request_ids(self, purchase: Purchase) -> frozenset[str]:
+        # Those of older releases are in the ledger alone.
+        bought = self._collection.find({"marker": purchase.marker, "requestId": {"$ne": None}}, {"requestId": 1})
+        claims = self._claims.find({"marker": purchase.marker, "purchaseId": {"$ne": purchase.purchase_id}}, {"_id": 1})
+        claimed = {str(each["_id"]).partition("/")[2] for each in claims}
+        return frozenset(claimed | {each["requestId"] for each in bought})
+
+    async def take_over(self, bought_under: str, job_ids: Iterable[str], job_id: str) -> None:
+        """Make a resource the owner of finished purchases of its name whose owner or outputs are of these jobs.
+
+        An older release adopted without a change of the owner. Only while no other resource can have the name.
+        """
+        await asyncio.to_thread(self._take_over, bought_under, list(job_ids), job_id)
+
+    def _take_over(self, bought_under: str, job_ids: list[str], job_id: str) -> None:
+        states = [PurchaseState.SUCCEEDED.value, PurchaseState.COLLECTED.value]
+        used = [{"jobId": {"$in": job_ids}}, {"outputs.jobId": {"$in": job_ids}}]
+        others = _under(bought_under) | {"state": {"$in": states}, "jobId": {"$ne": job_id}, "$or": used}
+        for each in list(self._collection.find(others, {"jobId": 1, "state": 1})):
+            change = {"$set": {"jobId": job_id}, "$addToSet": {"formerOwners": each["jobId"]}}
+            self._collection.update_one(each, change)
+
+    async def discard(self, job_id: str) -> tuple[str, ...]:
+        """Discard what the resource owns, which cannot be adopted any more; the ids of purchases without a use."""
+        return await asyncio.to_thread(self._discard, job_id)
+
+    def _discard(self, job_id: str) -> tuple[str, ...]:
+        finished = [PurchaseState.SUCCEEDED.value, PurchaseState.COLLECTED.value]
+        gone = {"state": PurchaseState.DISCARDED.value, "outputs": None}
+        self._collection.update_many({"jobId": job_id, "state": {"$in": finished}}, {"$set": gone})
+        ended = [PurchaseState.DISCARDED.value, PurchaseState.CANCELLED.value, PurchaseState.FAILED.value]
+        found = self._collection.find({"jobId": job_id, "state": {"$in": ended}}, {"purchaseId": 1})
+        return tuple(sorted(each.get("purchaseId") or legacy_id(each["_id"]) for each in found))
+
+    async def kept_files(self, bought_under: str, job_id: str) -> frozenset[str]:
+        """Keys that purchases of the name with another owner list: their outputs, responses and inputs."""
+        return await asyncio.to_thread(self._kept_files, bought_under, job_id)
+
+    def _kept_files(self, bought_under: str, job_id: str) -> frozenset[str]:
+        if not bought_under:
+            return frozenset()
+        ended = [PurchaseState.DISCARDED.value, PurchaseState.CANCELLED.value, PurchaseState.FAILED.value]
+        others = self._collection.find(_under(bought_under) | {"jobId": {"$ne": job_id}, "state": {"$nin": ended}})
+        return frozenset(key for each in others for key in _listed(each))
 
     async def seconds_per_unit(self, model: str) -> float | None:
         """Median of the last 20 finished requests of a model, in seconds for each unit of work; remembered a minute."""
@@ -163,18 +259,35 @@ class Ledger:
 
 
 def _of_name(namespace: str, kind: Kind, name: str) -> Document:
-    """A range of `_id`, which every server serves from its index; "0" follows "/"."""
-    prefix = f"{namespace}/{kind}/{name}"
-    return {"_id": {"$gte": f"{prefix}/", "$lt": f"{prefix}0"}}
+    return _under(bought_under(namespace, kind, name))
 
 
 def _purchase(document: Document) -> Purchase:
+    _id = str(document["_id"])
     times = {
         name: value.replace(tzinfo=UTC)
         for name, value in document.items()
         if isinstance(value, datetime) and value.tzinfo is None
     }
-    return Purchase.model_validate(document | times)
+    return Purchase.model_validate(document | times | {"purchaseId": document.get("purchaseId") or legacy_id(_id)})
+
+
+def _under(prefix: str) -> Document:
+    """A range of `_id`, which every server serves from its index; "0" follows "/"."""
+    return {"_id": {"$gte": prefix, "$lt": f"{prefix[:-1]}0"}}
+
+
+def _is_paid_by(document: Document, job_id: str) -> bool:
+    """Whether the resource that owns the purchase paid for it, or went on with it before there were outputs: finished
+    outputs that it has adopted were paid by the resource that made them.
+    """
+    made_by = (document.get("outputs") or {}).get("jobId")
+    return bool(document["jobId"] == job_id and made_by in (None, job_id))
+
+
+def _listed(document: Document) -> set[str]:
+    files = (document.get("outputs") or {}).get("files") or ()
+    return {str(each.get("key")) for each in files} | {str(document.get("resultKey")), str(document.get("marker"))}
 
 
 def _camel(name: str) -> str:

@@ -14,16 +14,16 @@ from contentgen_contract.orders import Outcome
 from contentgen_contract.ownership import Owner, owns
 from contentgen_contract.prices import PriceLookup
 from contentgen_contract.spec import ImageGenerationSpec, Spec
-from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus
+from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator import kinds, pods
 from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.lora_names import LoraNames
-from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored
+from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored, is_stored
 from contentgen_operator.providers.base import AccessRefused, Provider, Search, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
-from contentgen_operator.purchases import Purchase, PurchaseState
+from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import current_run, ended, frozen_spec, own_files, owner, purchase_key
 from contentgen_operator.storage import InvalidOutcome, Storage
@@ -32,7 +32,7 @@ from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
-_SENDING = timedelta(minutes=5)  # from the intent to the end of the POST, at most
+_AFTER_SENT = timedelta(minutes=20)  # the time of a POST, and of a provider's clock from ours
 _NO_PRICES = NoPrices()
 _STARTING_SECONDS = 3.0  # in which a pod is created, scheduled and started, at best
 
@@ -78,21 +78,46 @@ class Observer:
         if run.number > 1 or run.paid_attempt > 1:
             key = purchase_key(resource, run)
             seen["earlier"], seen["other_runs"] = await self._ledger.others(key, resource.ref.uid)
-        match purchase.state if purchase else None:
-            case None | PurchaseState.REFUSED if kinds.has_prepare(resource.ref.kind) and run.facts is None:
-                seen |= await self._stage(resource, run, spec, Stage.PREPARE, now)
-                seen["seconds_per_unit"] = await self._ledger.seconds_per_unit(model_of(spec))
-                seen["price"] = await self._price(resource, spec)
-                seen["same_lora_name"] = await self._same_name(resource)
-            case None | PurchaseState.REFUSED:
-                seen |= await self._gate(resource, spec)
-            case PurchaseState.INTENT if purchase:
-                seen |= await self._search(resource, run, spec, purchase)
-            case PurchaseState.SUBMITTED if purchase:
-                seen |= await self._poll(purchase)
-            case PurchaseState.SUCCEEDED:
-                seen |= await self._stage(resource, run, spec, Stage.COLLECT, now)
+        if purchase is None or purchase.unpaid:
+            seen |= await self._before_payment(resource, run, spec, now)
+        elif not purchase.abandoned:
+            seen |= await self._bought(resource, run, spec, purchase, now)
         return Observed(**seen)
+
+    async def _before_payment(self, resource: Resource, run: RunStatus, spec: Spec, now: datetime) -> dict[str, Any]:
+        if not kinds.has_prepare(resource.ref.kind) or run.facts is not None:
+            return await self._gate(resource, spec)
+        seen = await self._stage(resource, run, spec, Stage.PREPARE, now)
+        return seen | {
+            "seconds_per_unit": await self._ledger.seconds_per_unit(model_of(spec)),
+            "price": await self._price(resource, spec),
+            "same_lora_name": await self._same_name(resource),
+        }
+
+    async def _bought(
+        self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase, now: datetime
+    ) -> dict[str, Any]:
+        match purchase.state:
+            case PurchaseState.INTENT:
+                return await self._search(purchase_key(resource, run), spec, purchase)
+            case PurchaseState.SUBMITTED:
+                return await self._poll(purchase)
+            case PurchaseState.SUCCEEDED:
+                return await self._stage(resource, run, spec, Stage.COLLECT, now)
+            case PurchaseState.COLLECTED:
+                return await self._collected(purchase)
+            case _:
+                return {}
+
+    async def _collected(self, purchase: Purchase) -> dict[str, Any]:
+        """Whether the files that the ledger lists are there now; if not, whether the response is."""
+        outputs = VersionStatus.model_validate(purchase.outputs or {"version": 0})
+        listed = [each.key for each in outputs.files]
+        stored = await self._storage.stored(Owner(keys=frozenset(listed)), "", listed)
+        if is_stored(outputs, stored):
+            return {"outputs_stored": True}
+        key = purchase.result_key
+        return {"response_kept": key is not None and await self._storage.exists(Owner(keys=frozenset({key})), key)}
 
     async def verified(self, resource: Resource) -> Resource:
         """The resource as far as its status is borne out. Raises PyMongoError."""
@@ -233,18 +258,22 @@ class Observer:
         key = _model_key(status, await self._witness.models(namespace, name))
         return LoraView(name=name, phase=status.phase, model_key=key, message=(status.message or "")[:200])
 
-    async def _search(self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase) -> dict[str, Any]:
-        job = kinds.Job(user_id=purchase.user_id, job_id=purchase.job_id, version=run.version)
-        loras = _loras_of(spec, purchase)
-        call = kinds.call_of(spec, job, purchase_key(resource, run), loras).model_copy(update={"model": purchase.model})
-        after, before = purchase.created_at, purchase.created_at + _SENDING
+    async def _search(self, key: PurchaseKey, spec: Spec, purchase: Purchase) -> dict[str, Any]:
+        """Look for the request of a lost reply. One that another purchase has claimed is none of ours."""
+        sent = purchase.sent_at or purchase.created_at
+        search = Search(
+            call=kinds.sent_call(spec, key, purchase),
+            sent_after=sent,  # the nearest one is taken
+            sent_before=sent + _AFTER_SENT,
+            claimed=await self._ledger.request_ids(purchase),
+        )
         try:
-            claimed = await self._ledger.request_ids(purchase.marker)
-            search = Search(call=call, sent_after=after, sent_before=before, claimed=claimed)
             found = await self._providers[purchase.provider].find(search)
         except Unavailable as error:
             return _problem(error)
-        return {"found_request": found.request_id}
+        if found.request_id is not None and await self._ledger.is_anothers(purchase, found.request_id):
+            return {"history_complete": False}
+        return {"found_request": found.request_id, "history_complete": found.complete}
 
     async def _poll(self, purchase: Purchase) -> dict[str, Any]:
         rate = await self._ledger.seconds_per_unit(purchase.model)
@@ -253,14 +282,6 @@ class Observer:
         except Unavailable as error:
             return _problem(error) | {"seconds_per_unit": rate}
         return {"request": view, "seconds_per_unit": rate}
-
-
-def _loras_of(spec: Spec, purchase: Purchase) -> tuple[LoraView, ...]:
-    """The LoRAs of the purchase under the names of the spec: it lists their keys in that order."""
-    if not isinstance(spec, ImageGenerationSpec):
-        return ()
-    names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
-    return tuple(LoraView(name=name, model_key=key) for name, key in zip(names, purchase.loras, strict=False))
 
 
 def _problem(error: Unavailable) -> dict[str, Any]:

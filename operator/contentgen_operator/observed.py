@@ -1,5 +1,6 @@
 """What the operator sees, as frozen values: the resource, and everything around it that a decision needs."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +20,7 @@ from contentgen_contract.names import (
 from contentgen_contract.orders import Outcome, Progress
 from contentgen_contract.prices import PriceLookup
 from contentgen_contract.spec import DeletionPolicy
-from contentgen_contract.status import ResourceStatus
+from contentgen_contract.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_operator.providers.base import RequestView
 from contentgen_operator.purchases import Purchase
 
@@ -195,6 +196,15 @@ class Stored(Value):
     sha256: str
 
 
+def is_stored(outputs: VersionStatus, stored: Mapping[str, Stored]) -> bool:
+    """Whether all files of a finished version are in the bucket (`stored`, by key) with their sizes and SHA-256."""
+    return bool(outputs.files) and all(_same(each, stored.get(each.key)) for each in outputs.files)
+
+
+def _same(file: OutputFile, found: Stored | None) -> bool:
+    return found is not None and found.size_bytes == file.size_bytes and file.sha256 in (None, found.sha256)
+
+
 class Observed(Value):
     """Everything around one resource, read just now; what was not needed was not read."""
 
@@ -203,12 +213,15 @@ class Observed(Value):
     outcome: Outcome | None = None
     outcome_problem: str = ""
     stored: dict[str, Stored] = Field(default_factory=dict)  # of the files that an outcome names, by name
+    outputs_stored: bool = False  # whether all files of a collected purchase are there as they were stored
     purchase: Purchase | None = None
     earlier: tuple[Purchase, ...] = ()  # paid attempts of this run before that purchase
     other_runs: tuple[Purchase, ...] = ()  # purchases of the resource's other runs
     same_lora_name: str | None = None  # an older LoraTraining that has the loraName too
     price: PriceLookup = PriceLookup()  # by the provider's word
+    response_kept: bool = False  # of a collected purchase whose files are gone: whether its response is there
     found_request: str | None = None  # of a purchase whose reply was lost
+    history_complete: bool = True  # whether all of the provider's history could be searched for it
     request: RequestView | None = None
     provider_problem: str = ""
     access_refused: bool = False  # the problem is the operator's key, or its account

@@ -11,6 +11,7 @@ from contentgen_contract.sources import SourceGrant, address_of, refusal
 from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import JobRef, RunStatus
 from contentgen_operator.observed import Resource
+from contentgen_operator.purchases import Purchase
 from contentgen_operator.runs import frozen_spec, own_files, owner
 from contentgen_operator.storage import Storage
 
@@ -21,6 +22,10 @@ UPLOAD_LIFETIME = timedelta(minutes=10)  # of one PUT's URL; a worker asks for a
 
 class SourceRefused(Exception):
     """The source is not granted to the namespace."""
+
+
+class NotPurchased(Exception):
+    """The purchase of the run belongs to another resource."""
 
 
 class OrderPolicy(Value):
@@ -81,14 +86,24 @@ def upload_lifetime(assignment: Assignment, policy: OrderPolicy, now: datetime) 
     return min(UPLOAD_LIFETIME, lifetime(assignment, policy, now))
 
 
+def readable_result(assignment: Assignment, purchase: Purchase | None) -> str | None:
+    """The key of the provider's response, for the collect stage. Raises NotPurchased for another owner's purchase."""
+    if purchase is None or assignment.job.stage is not Stage.COLLECT:
+        return None
+    if purchase.job_id != assignment.resource.ref.uid:
+        raise NotPurchased(f"purchase {purchase.purchase_id} belongs to another resource")
+    return purchase.result_key
+
+
 def work_order(
-    assignment: Assignment, result_key: str | None, storage: Storage, policy: OrderPolicy, now: datetime
+    assignment: Assignment, purchase: Purchase | None, storage: Storage, policy: OrderPolicy, now: datetime
 ) -> WorkOrder:
-    """The order. `result_key` is where the provider's answer lies, for a collect stage."""
+    """The order. `purchase` is the ledger's, for a collect stage. Raises NotPurchased, SourceRefused."""
     ref, job = assignment.resource.ref, assignment.job
+    result_key = readable_result(assignment, purchase)
     good_for = lifetime(assignment, policy, now)
 
-    # The ledger names the answer: where it was bought by a job before this one, it lies in that one's folder.
+    # The ledger names the response: exactly this key is signed, and of older releases it lies in a job's folder.
     readable = assignment.owner | Owner(keys=frozenset({result_key} if result_key else ()))
 
     def signed(key: str) -> Download:
@@ -104,7 +119,7 @@ def work_order(
         user_id=owner(assignment.resource, assignment.spec),
         spec=assignment.spec.model_dump(mode="json", by_alias=True),
         source=_source(assignment, storage, policy, good_for) if job.stage is Stage.PREPARE else None,
-        result=signed(result_key) if job.stage is Stage.COLLECT and result_key else None,
+        result=signed(result_key) if result_key else None,
         dataset=signed(assignment.dataset_prefix + "dataset.json") if collecting_lora else None,
         dataset_previews=tuple(map(signed, _previews(assignment))) if collecting_lora else (),
         allowed_hosts=policy.allowed_hosts,

@@ -1,5 +1,6 @@
 """What the operator will do about one resource: the whole output of `decide`, all of it values."""
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import ConfigDict
@@ -14,12 +15,28 @@ from contentgen_operator.providers.base import Call
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey
 
 
+class Reservation(Value):
+    """Plan a purchase in the ledger, mark it in the bucket, and name it in the status. Nothing is sent."""
+
+    key: PurchaseKey
+    purchase: Purchase
+
+
 class Payment(Value):
-    """Write the intent; if it was ours to write, send one POST."""
+    """Send a planned purchase: one POST, by whoever moves it to `sending`."""
 
     key: PurchaseKey
     purchase: Purchase
     call: Call
+    planned_at: datetime | None = None
+
+
+class Adoption(Value):
+    """Become the owner of a purchase of another resource, before anything else is done with it."""
+
+    key: PurchaseKey
+    purchase: Purchase  # as it was seen
+    job_id: str  # the new owner
 
 
 class StoredAnswer(Value):
@@ -61,9 +78,12 @@ class Plan(Value):
     """Carried out in the order of `act`."""
 
     status: ResourceStatus
+    adoption: Adoption | None = None
     store: StoredAnswer | None = None
     moves: tuple[Move, ...] = ()
+    reservation: Reservation | None = None
     payment: Payment | None = None
+    abandoned: Reservation | None = None  # a purchase that the ledger has lost, and a person does not wait for
     job: StageJob | None = None
     notices: tuple[Notice, ...] = ()
     finalizer: bool = False  # whether the resource is to have ours

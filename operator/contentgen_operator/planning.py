@@ -1,12 +1,12 @@
 """How a plan is put together: the status that tells it, the events of a transition, the finalizer, the next look."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Step
 from contentgen_contract.status import RunStatus
 from contentgen_operator.case import Case, Doing
 from contentgen_operator.plan import Plan
-from contentgen_operator.purchases import Move, Purchase, PurchaseState
+from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.summary import notices_of, status_of
 
 SOON = 0.0
@@ -47,13 +47,42 @@ def _in_time(case: Case, again: float | None) -> float | None:
 
 
 def fail(case: Case, reason: Reason, message: str) -> Plan:
-    """The run is over without outputs."""
-    return plan_of(case, Doing(phase=Phase.FAILED, reason=reason, message=message))
+    """The run is over without outputs, and what it had planned to buy is not bought."""
+    return plan_of(case, Doing(phase=Phase.FAILED, reason=reason, message=message), moves=withdrawal(case))
+
+
+def withdrawal(case: Case) -> tuple[Move, ...]:
+    """A planned purchase of the run taken back: a process that is about to send it does not."""
+    purchase = case.observed.purchase
+    if purchase is None or not purchase.planned or purchase.job_id != case.resource.ref.uid:
+        return ()
+    return (withdrawn(case.key, purchase, case.now),)
+
+
+def withdrawn(key: PurchaseKey, purchase: Purchase, now: datetime) -> Move:
+    """Planned to refused: nothing was sent, and whoever asks for the same may plan it again."""
+    return Move(
+        key=key,
+        source=PurchaseState.INTENT,
+        target=PurchaseState.REFUSED,
+        owner=purchase.job_id,
+        expected={"step": PurchaseStep.PLANNED.value},
+        changes={"changed_at": now, "step": None, "permanent": False, "error": "withdrawn before it was sent"},
+    )
 
 
 def move_of(case: Case, purchase: Purchase, target: PurchaseState, **changes: object) -> Move:
-    """A step of the run's purchase."""
-    return Move(key=case.key, source=purchase.state, target=target, changes={"changed_at": case.now} | changes)
+    """A step of the run's purchase, which the resource owns by then (`Plan.adoption`)."""
+    changes = {"changed_at": case.now, "step": None} | changes
+    expected = {"step": purchase.step}
+    return Move(
+        key=case.key,
+        source=purchase.state,
+        target=target,
+        owner=case.resource.ref.uid,
+        expected=expected,
+        changes=changes,
+    )
 
 
 def submitting(case: Case, reason: Reason, message: str) -> Doing:

@@ -1,23 +1,36 @@
 """What is bought, as frozen values: the key that never pays twice, and how far a purchase is.
 
-(nothing) ──intend──► intent ──POST──► submitted ──► succeeded ──► collected
-                        │  ▲              └────────► failed
-                        ▼  │ intend again (the provider had said: not accepted)
-                      refused                submitted ──► cancelled      anything ──► discarded (its files are gone)
+(nothing) ──intend──► intent ─────────────────────► submitted ──► succeeded ──► collected
+                      planned ─► sending ──POST──┘      └────────► failed  ▲         │ files gone, response kept
+                        ▲   │      │  └─► abandoned                        └─────────┘
+                        │   ▼      ▼      (by a person's resubmit)
+                       refused (not accepted)       submitted ──► cancelled      discarded (its files are gone)
+
+`job_id` is the uid of the resource that owns the purchase: one at a time, moved by compare-and-set (adoption).
 """
 
 import hashlib
+import secrets
+import time
+import uuid
 from datetime import datetime
 from typing import Any
 
 from pydantic import Field
 
 from contentgen_contract.base import Value
-from contentgen_contract.ledger import PurchaseState
+from contentgen_contract.ledger import PurchaseState, PurchaseStep
 from contentgen_contract.names import Kind
 from contentgen_contract.prices import Unit
 
-__all__ = ["Move", "Purchase", "PurchaseKey", "PurchaseState"]
+__all__ = ["Move", "Purchase", "PurchaseKey", "PurchaseState", "PurchaseStep", "new_purchase_id"]
+
+
+def new_purchase_id() -> str:
+    """A UUIDv7 (RFC 9562): ids sort by the time at which they were made, in milliseconds."""
+    value = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
+    version, variant = 0x7 << 76, 0x2 << 62
+    return str(uuid.UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | version | variant))
 
 
 class PurchaseKey(Value):
@@ -44,8 +57,13 @@ class PurchaseKey(Value):
 class Purchase(Value):
     """One document of the ledger."""
 
+    purchase_id: str = ""  # never changes; what is kept of the purchase lies under it
     state: PurchaseState
-    job_id: str  # of the resource that first asked; its outputs are the purchase's
+    step: PurchaseStep | None = None  # of the state intent; None there: of an older release, so it may have been sent
+    job_id: str  # the uid of the resource that owns it now
+    former_owners: tuple[str, ...] = ()
+    sent_by: str | None = None  # the process and its try
+    sent_at: datetime | None = None  # or may have been
     namespace: str = ""
     type: str = ""  # the records' word for the kind
     user_id: str = ""
@@ -75,11 +93,32 @@ class Purchase(Value):
     result_key: str | None = None  # the provider's answer in S3
     outputs: dict[str, Any] | None = None  # the finished VersionStatus, for a resource that is applied again
 
+    @property
+    def planned(self) -> bool:
+        """Whether it is to be sent, and was not."""
+        return self.state is PurchaseState.INTENT and self.step is PurchaseStep.PLANNED
+
+    @property
+    def unpaid(self) -> bool:
+        """Whether nothing was sent, or the provider did not take it: whoever asks for it may send it."""
+        return self.planned or self.state is PurchaseState.REFUSED
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether a person allowed the next attempt in its place."""
+        return self.state is PurchaseState.INTENT and self.step is PurchaseStep.ABANDONED
+
 
 class Move(Value):
-    """A step of a purchase from one state to another, with the fields (by their Python names) that change."""
+    """A step of a purchase from one state to another, with the fields (by their Python names) that change.
+
+    `owner` and `expected` (fields by their Python names) must be the document's, or nothing is changed.
+    """
 
     key: PurchaseKey
     source: PurchaseState
     target: PurchaseState
+    owner: str | None = None
+    expected: dict[str, Any] = Field(default_factory=dict)
     changes: dict[str, Any] = Field(default_factory=dict)
+    claimed_for: Purchase | None = None  # whose the request id in `changes` is claimed to be first

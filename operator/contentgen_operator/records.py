@@ -15,7 +15,7 @@ from pymongo.collection import Collection
 
 from contentgen_contract import derived, indexes
 from contentgen_contract.base import Value
-from contentgen_contract.discard import Discard
+from contentgen_contract.discard import Discard, bought_under
 from contentgen_contract.models import model_of
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.record import config, source, status_word
@@ -117,13 +117,23 @@ class Records:
 
     async def discard_of(self, mark: Mark) -> Discard | None:
         """What is to be deleted for a mark; None where it is done. Raises ValidationError for an unreadable one."""
-        found = await asyncio.to_thread(self._collection.find_one, {"discard.uid": mark.uid}, {"discard": True})
-        return Discard.model_validate(found["discard"]) if found is not None else None
+        found = await asyncio.to_thread(self._collection.find_one, {"discard.uid": mark.uid, "jobId": mark.uid})
+        found = found or await asyncio.to_thread(self._collection.find_one, {"discard.uid": mark.uid})
+        if found is None:
+            return None
+        discard = Discard.model_validate(found["discard"])
+        return discard if discard.bought_under else discard.model_copy(update={"bought_under": _bought_under(found)})
 
     async def forget(self, discard: Discard) -> None:
         """Delete the records."""
         mine = {"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}}
         await asyncio.to_thread(self._collection.delete_many, mine)
+
+
+def _bought_under(document: Document) -> str:
+    """What a mark of an older release lacks; empty where its record does not name the resource."""
+    kind = next((kind for kind in Kind if kind.record_type == document.get("type")), None)
+    return bought_under(document["namespace"], kind, document["name"]) if kind and document.get("name") else ""
 
 
 def _adopted_from(resource: Resource, status: ResourceStatus) -> list[str]:

@@ -100,9 +100,9 @@ def without_job(resource: Resource, plan: Plan, words: str, now: datetime) -> Pl
     else:
         message = refused_text(plan.job.stage, planned.run, kinds.provider_of(kind), f"its Job: {words}")
     status = job_refused(resource, planned, message, now)
-    finalizer = resource.deletes_files if plan.payment is not None else plan.finalizer
+    finalizer = resource.deletes_files if plan.reservation is not None else plan.finalizer
     changes = {"status": status, "notices": notices_of(resource, status), "finalizer": finalizer}
-    return plan.model_copy(update=changes | {"payment": None, "job": None})
+    return plan.model_copy(update=changes | {"reservation": None, "payment": None, "job": None})
 
 
 def _pause(case: Case, doing: Doing) -> Plan | None:

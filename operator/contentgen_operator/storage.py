@@ -6,20 +6,22 @@ boto3 is synchronous: signing is arithmetic and needs no thread, everything else
 import asyncio
 import base64
 import hashlib
+import json
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from os.path import commonprefix
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
-from contentgen_contract import keys
+from contentgen_contract import keys, patterns
 from contentgen_contract.base import Value
 from contentgen_contract.orders import FileClaim, Outcome, UploadGrant
 from contentgen_contract.ownership import NotOwned, Owner, owned
@@ -40,6 +42,8 @@ _NOT_OURS_TO_SET = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
 _CHUNK = 1 << 20
 _MOST_LISTED = 10_000  # versions under the common prefix of one request's names, of which there are 256 at most
 _MOST_DELETED = 1000  # keys in one DeleteObjects request
+_UNREADABLE = "unreadable"  # the id of a marker that is none of ours
+_EXISTS = {"412", "PreconditionFailed"}
 _NO_BUCKET = {"404", "NotFound", "NoSuchBucket"}
 
 
@@ -296,21 +300,29 @@ class Storage:
             size += len(chunk)
         return Stored(size_bytes=size, sha256=digest.hexdigest())
 
-    async def delete_prefix(self, owner: Owner, prefix: str, most: int = _MOST_DELETED) -> DeletedPage:
-        """Delete up to `most` (1000 at most) versions and delete markers under a prefix: two requests.
+    async def delete_prefix(
+        self, owner: Owner, prefix: str, most: int = _MOST_DELETED, keep: frozenset[str] = frozenset()
+    ) -> DeletedPage:
+        """Delete up to `most` (1000 at most) versions and delete markers under a prefix: two requests, and one more for
+        each page of keys to `keep`.
 
         Raises NotOwned, and NotDeleted where the store kept one of them.
         """
         if not prefix.endswith("/"):  # `…/job` would take `…/job-of-another/` with it
             raise NotOwned(prefix)
-        return await asyncio.to_thread(self._delete_page, owned(owner, prefix), min(most, _MOST_DELETED))
+        return await asyncio.to_thread(self._delete_page, owned(owner, prefix), min(most, _MOST_DELETED), keep)
 
-    def _delete_page(self, prefix: str, most: int) -> DeletedPage:
-        page = self._client.list_object_versions(Bucket=self.bucket, Prefix=prefix, MaxKeys=most)
-        listed = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-        if listed:
-            self._delete([(each["Key"], each["VersionId"]) for each in listed])
-        return DeletedPage(count=len(listed), more=page.get("IsTruncated", False))
+    def _delete_page(self, prefix: str, most: int, keep: frozenset[str]) -> DeletedPage:
+        pages = self._client.get_paginator("list_object_versions").paginate(
+            Bucket=self.bucket, Prefix=prefix, PaginationConfig={"PageSize": most}
+        )
+        for page in pages:
+            listed = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+            doomed = [(each["Key"], each["VersionId"]) for each in listed if each["Key"] not in keep]
+            if doomed:
+                self._delete(doomed)
+                return DeletedPage(count=len(doomed), more=page.get("IsTruncated", False))
+        return DeletedPage(count=0, more=False)
 
     def _delete(self, versions: Sequence[tuple[str, str]]) -> None:
         doomed: list[ObjectIdentifierTypeDef] = [{"Key": key, "VersionId": version} for key, version in versions]
@@ -318,14 +330,41 @@ class Storage:
         if errors := reply.get("Errors"):
             raise NotDeleted(f"{errors[0].get('Key')}: {errors[0].get('Code')}")
 
+    async def put_marker(self, buying_key: str, purchase_id: str) -> str:
+        """Mark a purchase, once for ever; the id that the marker names, which may be an earlier one's."""
+        return await asyncio.to_thread(self._put_marker, keys.purchase_marker(buying_key), purchase_id)
+
+    def _put_marker(self, key: str, purchase_id: str) -> str:
+        if self._create(key, json.dumps({"purchaseId": purchase_id}).encode()):
+            return purchase_id
+        try:
+            named = json.loads(self._read(key, _MAX_OUTCOME_BYTES) or b"")["purchaseId"]
+        except (ValueError, KeyError, TypeError):
+            return _UNREADABLE
+        return named if isinstance(named, str) and re.fullmatch(patterns.UID, named) else _UNREADABLE
+
+    def _create(self, key: str, body: bytes | IO[bytes]) -> bool:
+        """Put a new JSON object; False where there is one, which stays as it is."""
+        try:
+            with self._bucket_expected():
+                self._client.put_object(
+                    Bucket=self.bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*"
+                )
+        except ClientError as error:
+            if s3.code(error) in _EXISTS:
+                return False
+            raise
+        return True
+
     async def put_answer(self, store: StoredAnswer) -> None:
-        """Store a provider's answer without its presigned URLs; its file is closed. Raises NotOwned."""
+        """Store a provider's response without its presigned URLs; its file is closed. One that is there already stays:
+        an earlier process stored it for the same request. Raises NotOwned.
+        """
         await asyncio.to_thread(self._put_answer, owned(store.owner, store.key), store.answer, store.needed)
 
     def _put_answer(self, key: str, answer: Answer, needed: frozenset[str]) -> None:
         answer.cut_signatures(needed)
-        with self._bucket_expected():
-            self._client.put_object(Bucket=self.bucket, Key=key, Body=answer.file(), ContentType="application/json")
+        self._create(key, answer.file())
         answer.close()
 
     @contextmanager

@@ -14,7 +14,7 @@ from contentgen_operator.conditions import State, conditions
 from contentgen_operator.costs import CostSource, PurchaseCost, cost_of, ended, total
 from contentgen_operator.observed import Resource
 from contentgen_operator.plan import Notice
-from contentgen_operator.purchases import Purchase, PurchaseState
+from contentgen_operator.purchases import Purchase
 from contentgen_operator.runs import generation_told
 
 _WARNINGS = (
@@ -34,8 +34,7 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
     fresh = last.run is None or last.run.number != run.number
     purchase = case.observed.purchase
     if purchase is not None and run.paid_attempt == case.run.paid_attempt:  # the next one has no request yet
-        known = {"request_id": purchase.request_id, "submitted_at": purchase.submitted_at, "loras": purchase.loras}
-        run = run.model_copy(update=known)
+        run = run.model_copy(update=_known(purchase))
     costs = _costs(case, doing, run)
     run = run.model_copy(update={"billed": _billed(doing, run, costs)})
     state = State(
@@ -43,7 +42,8 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
         phase=doing.phase,
         reason=doing.reason,
         message=doing.message,
-        prepared=run.facts is not None or (purchase is not None and kinds.has_prepare(case.kind)),
+        prepared=run.facts is not None
+        or (purchase is not None and not purchase.unpaid and kinds.has_prepare(case.kind)),
         submitted=run.request_id is not None,
         generation=generation_told(case.resource, run, ended=doing.phase.terminal),
     )
@@ -64,6 +64,19 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
         run=run,
         versions=last.versions,
     )
+
+
+def _known(purchase: Purchase) -> dict[str, object]:
+    """What a status says of its purchase. One that was not sent is named once it is marked in the bucket (`act`)."""
+    if purchase.unpaid:
+        return {}
+    return {
+        "submitted_at": purchase.submitted_at,
+        "loras": purchase.loras,
+        "purchase_id": purchase.purchase_id,
+        "sent_at": purchase.sent_at,
+        "request_id": purchase.request_id,
+    }
 
 
 def _progress(kind: Kind, doing: Doing, last: ResourceStatus | None) -> tuple[int, Step | None]:
@@ -92,15 +105,17 @@ def _costs(case: Case, doing: Doing, run: RunStatus) -> tuple[PurchaseCost, ...]
     earlier, purchase = case.observed.earlier, case.observed.purchase
     if purchase is not None and run.paid_attempt != case.run.paid_attempt:
         earlier, purchase = (*earlier, purchase), None
-    return (*map(ended, earlier), *_cost_of_attempt(case, doing, purchase))
+    # Another resource's attempts are its own cost, however this one goes on after them.
+    mine = [each for each in earlier if each.job_id == case.resource.ref.uid]
+    return (*map(ended, mine), *_cost_of_attempt(case, doing, purchase))
 
 
 def _cost_of_attempt(case: Case, doing: Doing, purchase: Purchase | None) -> tuple[PurchaseCost, ...]:
     over = _is_over(doing)
-    if purchase is not None and (over or purchase.state is not PurchaseState.REFUSED):
+    if purchase is not None and (over or not purchase.unpaid):
         return (ended(purchase) if over else cost_of(purchase),)
-    if over:
-        return ()
+    if over:  # of a request that the ledger has lost the cost is unknown
+        return (PurchaseCost(source=CostSource.UNKNOWN),) if doing.phase is Phase.SUBMISSION_UNKNOWN else ()
     micros = purchase.estimated_micros if purchase else case.estimated_micros
     if micros is None:  # for want of a price, or because the length of a recording is not known yet
         return (PurchaseCost(source=CostSource.UNKNOWN),) if case.price is None else ()

@@ -13,8 +13,9 @@ from typing import Any
 
 import botocore.session
 import pytest
-from pymongo import MongoClient, WriteConcern
+from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.database import Database
+from pymongo.read_concern import ReadConcern
 
 from contentgen_cluster.certificates import Authority
 from contentgen_sandbox.testing import S3Server, mongo_server, s3_server
@@ -57,7 +58,12 @@ def database_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def database(mongo: MongoClient[dict[str, Any]], database_name: str) -> Iterator[Database[dict[str, Any]]]:
     """The test's own, as the operator writes to it; gone when the test ends."""
-    yield mongo.get_database(database_name, write_concern=WriteConcern(w="majority", j=True))
+    yield mongo.get_database(
+        database_name,
+        read_preference=ReadPreference.PRIMARY,
+        read_concern=ReadConcern("majority"),
+        write_concern=WriteConcern(w="majority", j=True),
+    )
     mongo.drop_database(database_name)
 
 

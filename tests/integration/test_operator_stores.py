@@ -28,7 +28,7 @@ from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, ResourceRef, Stored
 from contentgen_operator.plan import StoredAnswer
 from contentgen_operator.providers.answers import Answer
-from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.records import Records
 from contentgen_operator.storage import BucketMissing, InvalidOutcome, Storage
 from contentgen_operator.stores import prepare_stores
@@ -96,9 +96,31 @@ async def test_a_purchase_comes_back_as_it_was_written(database: Database[dict[s
     ledger = Ledger(database["ledger"])
     whole = purchase(request_id="r", submitted_at=NOW, estimated_micros=2_000_000, outputs={"version": 1, "files": []})
     assert await ledger.intend(KEY, whole)
-    assert await ledger.get(KEY) == whole
-    assert await ledger.request_ids("a/b") == {"r"}
-    assert await ledger.request_ids("a/c") == frozenset()
+    kept = await ledger.get(KEY)
+    assert kept is not None
+    assert kept == whole.model_copy(update={"purchase_id": kept.purchase_id})
+    assert await ledger.request_ids(purchase(marker="a/b")) == {"r"}
+    assert await ledger.request_ids(purchase(marker="a/c")) == frozenset()
+
+
+async def test_one_of_sixteen_that_send_at_once_may_post(database: Database[dict[str, Any]]) -> None:
+    ledger = Ledger(database["ledger"])
+    planned = purchase(step=PurchaseStep.PLANNED)
+    assert await ledger.intend(KEY, planned)
+    sent = await asyncio.gather(*(ledger.send(KEY, planned, NOW) for _ in range(16)))
+    assert sum(each is not None for each in sent) == 1
+
+
+async def test_one_of_sixteen_adopts_and_one_claims(database: Database[dict[str, Any]]) -> None:
+    ledger = Ledger(database["ledger"])
+    ledger.create_indexes()
+    await ledger.intend(KEY, purchase(state=PurchaseState.COLLECTED))
+    seen = await ledger.get(KEY)
+    assert seen is not None
+    adopted = await asyncio.gather(*(ledger.adopt(KEY, seen, f"job-{n}") for n in range(16)))
+    assert adopted.count(True) == 1
+    claims = await asyncio.gather(*(ledger.claim(purchase(purchase_id=f"p{n}"), "r1", NOW) for n in range(16)))
+    assert claims.count(True) == 1
 
 
 async def test_stores_are_prepared_twice(database: Database[dict[str, Any]], storage: Storage) -> None:
@@ -310,6 +332,9 @@ async def test_a_document_of_the_providers_is_kept(storage: Storage) -> None:
             owner=OWNER, key="runs/j/1/provider-1.json", answer=Answer.of({"text": "grüezi", "words": [None, 1.5]})
         )
     )
+    again = StoredAnswer(owner=OWNER, key="runs/j/1/provider-1.json", answer=Answer.of({"text": "another"}))
+    await storage.put_answer(again)
+    assert [await storage.put_marker("a/b", each) for each in ("one", "two")] == ["one", "one"]
     got = httpx.get(storage.worker_get(OWNER, "runs/j/1/provider-1.json", timedelta(minutes=1)))
     assert got.json() == {"text": "grüezi", "words": [None, 1.5]}
 
@@ -333,9 +358,9 @@ async def test_a_discarded_purchase_is_found_as_such(database: Database[dict[str
     ledger = Ledger(database["ledger"])
     for index, state in enumerate([PurchaseState.COLLECTED, PurchaseState.SUCCEEDED, PurchaseState.SUBMITTED]):
         await ledger.intend(KEY.model_copy(update={"attempt": index}), purchase(state=state))
-    await ledger.discard(("another job",))
+    assert await ledger.discard("another job") == ()
     assert {each["state"] for each in database["ledger"].find()} == {"collected", "succeeded", "submitted"}
-    await ledger.discard((purchase().job_id,))
+    assert len(await ledger.discard(purchase().job_id)) == 2
     states = [found.state for i in range(3) if (found := await ledger.get(KEY.model_copy(update={"attempt": i})))]
     assert states == [PurchaseState.DISCARDED, PurchaseState.DISCARDED, PurchaseState.SUBMITTED]
 

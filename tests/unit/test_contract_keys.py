@@ -39,7 +39,7 @@ BUILDERS: dict[str, Callable[[str], object]] = {
     },
     "internal folder": keys.internal_prefix,
     "outcome": lambda name: keys.outcome(name, 1, Stage.PREPARE, 1),
-    "provider result": lambda name: keys.provider_result(name, 1, 1),
+    "provider result": keys.purchase_response,
     "all folders": lambda name: keys.job_prefixes(Kind.LORA_TRAINING, name, "job"),
 }
 

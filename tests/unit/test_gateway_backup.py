@@ -10,7 +10,7 @@ import mongomock
 import pytest
 from pymongo.errors import AutoReconnect
 
-from contentgen_contract.ledger import UNCERTAIN, PurchaseState, restored
+from contentgen_contract.ledger import UNCERTAIN, PurchaseState, PurchaseStep, restored
 from contentgen_contract.names import Kind
 from contentgen_gateway import backup as backups
 from contentgen_gateway import listing
@@ -70,7 +70,7 @@ def test_what_was_deleted_comes_back_as_it_was(tmp_path: Path, name: str) -> Non
     done = put_back(after, source)
     expected, found = content(before), content(after)
     refused = next(each for each in expected["ledger"] if each["state"] == "refused")
-    refused |= {"state": "intent", "error": UNCERTAIN}
+    refused |= {"state": "intent", "step": "sending", "error": UNCERTAIN}
     under_way = [each for each in expected["jobs"] if each["status"] == "processing"]
     assert under_way
     for each in under_way:
@@ -159,6 +159,27 @@ async def test_a_restored_ledger_pays_for_nothing_again(state: PurchaseState) ->
     ledger = Ledger(database["ledger"])
     assert not await ledger.intend(KEY, purchase(PurchaseState.INTENT))
     assert not await ledger.intend(KEY, purchase(PurchaseState.INTENT, job_id="another"))
+
+
+@pytest.mark.parametrize("step", [None, *PurchaseStep])
+async def test_a_restored_intent_is_not_sent(step: PurchaseStep | None) -> None:
+    """One that was planned when the backup was made may have been sent since."""
+    database = empty()
+    given = purchase(PurchaseState.INTENT, step=step).model_dump(by_alias=True)
+    database["ledger"].insert_one(dict(restored(None, {"_id": str(KEY), **given}) or {}))
+    ledger = Ledger(database["ledger"])
+    planned = purchase(PurchaseState.INTENT, step=PurchaseStep.PLANNED)
+    assert not await ledger.intend(KEY, planned)
+    assert await ledger.send(KEY, planned, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "given", "later"),
+    [("planned", "sending", True), ("sending", "abandoned", True), ("sending", "planned", False), (None, None, False)],
+)
+def test_an_intent_goes_forward_by_its_steps(stored: str | None, given: str | None, later: bool) -> None:
+    made = restored({"state": "intent", "step": stored}, {"state": "intent", "step": given})
+    assert (made is not None) is later
 
 
 async def test_the_control_a_refused_purchase_may_be_sent_again() -> None:

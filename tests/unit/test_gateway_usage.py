@@ -115,6 +115,11 @@ S = PurchaseState
             ("0.0000", "0.0000", "0.0000", 1),
         ),
         ({"actual_micros": None, "state": S.REFUSED}, ("0.0000", "0.0000", "0.0000", 0)),
+        # an intent without a step is of an older release, and may have been sent
+        ({"actual_micros": None, "state": S.INTENT, "step": None}, ("0.0000", "0.0000", "0.0350", 0)),
+        ({"actual_micros": None, "state": S.INTENT, "step": "planned"}, ("0.0000", "0.0000", "0.0000", 0)),
+        ({"actual_micros": None, "state": S.INTENT, "step": "sending"}, ("0.0000", "0.0000", "0.0350", 0)),
+        ({"actual_micros": None, "state": S.INTENT, "step": "abandoned"}, ("0.0000", "0.0000", "0.0000", 1)),
     ],
 )
 async def test_what_nobody_knows_is_told_apart_and_is_not_0(

@@ -185,7 +185,8 @@ async def test_a_request_whose_reply_was_lost_is_found_and_then_cancelled(monkey
     world.provider.lose_replies = {1}
     world.provider.poll = running_for_ever  # type: ignore[method-assign]
     world.kube.apply(IMAGES, SPECS[IMAGES])
-    await world.step(IMAGES)
+    while not world.provider.posts:
+        await world.step(IMAGES)
     assert state(world) == "intent"
     assert ended(await cancelled(world, IMAGES)) == (Phase.FAILED, "Cancelled", None)
     assert world.provider.cancelled == ["request-1"]

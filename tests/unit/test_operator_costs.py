@@ -7,7 +7,7 @@ import pytest
 
 from contentgen_contract.prices import Unit
 from contentgen_operator.costs import CostSource, PurchaseCost, cost_of, ended, finished, total
-from contentgen_operator.purchases import Purchase, PurchaseState
+from contentgen_operator.purchases import Purchase, PurchaseState, PurchaseStep
 
 S = PurchaseState
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -53,6 +53,10 @@ def cost(source: CostSource, micros: int | None, billed: bool | None) -> Purchas
         (bought(S.SUBMITTED, **PRICED), cost(CostSource.ESTIMATE, 50_000, None)),
         (bought(S.INTENT, **PRICED), cost(CostSource.ESTIMATE, 50_000, None)),
         (bought(S.SUBMITTED), cost(CostSource.UNKNOWN, None, None)),
+        # planned: nothing was sent; sending: as an intent of an older release; abandoned: it may have been paid
+        (bought(S.INTENT, step=PurchaseStep.PLANNED, **PRICED), cost(CostSource.NOT_BILLED, 0, False)),
+        (bought(S.INTENT, step=PurchaseStep.SENDING, **PRICED), cost(CostSource.ESTIMATE, 50_000, None)),
+        (bought(S.INTENT, step=PurchaseStep.ABANDONED, **PRICED), cost(CostSource.UNKNOWN, None, None)),
         # failed: what the provider says, else unknown; the estimate was for a success
         (bought(S.FAILED, **PRICED), cost(CostSource.UNKNOWN, None, None)),
         (bought(S.FAILED, **PRICED, billable_units=0), cost(CostSource.NOT_BILLED, 0, False)),

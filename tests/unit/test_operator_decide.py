@@ -18,10 +18,10 @@ from contentgen_operator.buying import COLLECT_SECONDS
 from contentgen_operator.case import Policy
 from contentgen_operator.decide import decide
 from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored, is_settled
-from contentgen_operator.plan import Plan
+from contentgen_operator.plan import Payment, Plan
 from contentgen_operator.providers.answers import Answer
 from contentgen_operator.providers.base import GONE, TOO_LARGE, RequestState, RequestView
-from contentgen_operator.purchases import Purchase, PurchaseState
+from contentgen_operator.purchases import Purchase, PurchaseState, PurchaseStep
 from contentgen_operator.runs import wants_another
 from contentgen_operator.summary import store_unavailable
 
@@ -127,6 +127,7 @@ BILLED = {"billable_units": 1, "unit_micros": 2_000_000, "unit": Unit.RUN, "bill
 
 def purchase(kind: Kind, state: PurchaseState, **changes: Any) -> Purchase:
     given: dict[str, Any] = {
+        "purchase_id": "p1",
         "state": state,
         "job_id": UID,
         "provider": "assemblyai" if kind is TRANSCRIPT else "fal",
@@ -177,6 +178,27 @@ def conditions(plan: Plan) -> dict[str, str]:
     return {each.type: each.status for each in plan.status.conditions}
 
 
+def buys(plan: Plan) -> bool:
+    """Whether a purchase is planned, or sent."""
+    return plan.reservation is not None or plan.payment is not None
+
+
+def payment(kind: Kind, subject: Resource, seen: Observed = Observed(), now: datetime = NOW) -> Payment:  # noqa: B008 - frozen
+    """What is sent: at the look after the one that plans it, once the status names it."""
+    first = decide(subject, seen, now, POLICY)
+    assert first.payment is None
+    assert first.reservation is not None
+    planned = first.reservation.purchase.model_copy(update={"purchase_id": "p1"})
+    assert first.status.run is not None
+    named = first.status.model_copy(update={"run": first.status.run.model_copy(update={"purchase_id": "p1"})})
+    later = subject.model_copy(update={"status": named})
+    plan = decide(later, seen.model_copy(update={"purchase": planned}), now, POLICY)
+    assert plan.reservation is None
+    assert plan.payment is not None
+    assert (plan.payment.key, plan.status) == (first.reservation.key, named)
+    return plan.payment
+
+
 def reason(plan: Plan) -> tuple[Phase | None, str | None]:
     return plan.status.phase, plan.status.reason
 
@@ -191,6 +213,7 @@ def test_a_new_resource_gets_a_job_that_prepares(kind: Kind) -> None:
     assert plan.job is not None
     assert (plan.job.stage, plan.job.attempt) == (Stage.PREPARE, 1)
     assert (plan.payment, plan.moves, plan.store) == (None, (), None)
+    assert plan.reservation is None
     assert plan.status.run is not None
     assert (plan.status.run.number, plan.status.run.version, plan.status.observed_generation) == (1, 1, 1)
     assert plan.status.run.spec == SPECS[kind]
@@ -201,10 +224,10 @@ def test_a_new_resource_gets_a_job_that_prepares(kind: Kind) -> None:
 def test_pictures_need_no_preparation() -> None:
     plan = decide(resource(IMAGES), Observed(), NOW, POLICY)
     assert plan.job is None
-    assert plan.payment is not None
     assert reason(plan) == (Phase.SUBMITTING, Reason.SUBMITTING)
-    assert plan.payment.call.marker.startswith("seed:")
-    assert isinstance(plan.payment.call.arguments["seed"], int)
+    call = payment(IMAGES, resource(IMAGES)).call
+    assert call.marker.startswith("seed:")
+    assert isinstance(call.arguments["seed"], int)
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -254,9 +277,10 @@ def test_an_owner_that_the_schema_takes_is_no_trouble() -> None:
     for user in ("a..b", "A", "9", "a" * 63, "a.-_"):
         spec = SPECS[TRANSCRIPT] | {"userId": user}
         status = running(TRANSCRIPT, phase=Phase.SUBMITTING, spec=spec)
-        payment = decide(resource(TRANSCRIPT, status, spec=spec), Observed(), NOW, POLICY).payment
-        assert payment is not None
-        assert payment.call.marker == f"transcripts/{user}/{UID}/audio.flac"
+        assert (
+            payment(TRANSCRIPT, resource(TRANSCRIPT, status, spec=spec)).call.marker
+            == f"transcripts/{user}/{UID}/audio.flac"
+        )
 
 
 # Stages
@@ -266,6 +290,7 @@ def test_an_owner_that_the_schema_takes_is_no_trouble() -> None:
 def test_a_running_job_is_waited_for(kind: Kind, stage: Stage) -> None:
     plan = at(kind, stage, Observed(job=job()))
     assert (plan.job, plan.payment, plan.moves) == (None, None, ())
+    assert plan.reservation is None
     assert plan.status.phase in (Phase.PREPARING, Phase.COLLECTING)
     assert plan.status.run is not None
     assert plan.status.run.job is not None
@@ -314,6 +339,7 @@ def test_a_finished_stage_leads_on(kind: Kind, stage: Stage) -> None:
         stored = {"storedBytes": sum(file.size_bytes for file in told.files)}
         assert plan.status.run.facts == told.facts.model_dump(mode="json", by_alias=True) | stored
         assert (plan.again_seconds, plan.payment) == (0, None)
+        assert plan.reservation is None
     else:
         assert reason(plan) == (Phase.COMPLETED, Reason.COMPLETED)
         assert (plan.status.progress, plan.status.completion_time, plan.status.stage) == (100, NOW, Step.DONE)
@@ -370,7 +396,7 @@ def test_a_length_that_its_file_cannot_have_is_not_paid_for(seconds: float, size
     plan = at(TRANSCRIPT, Stage.PREPARE, finished(TRANSCRIPT, Stage.PREPARE, done))
     assert reason(plan) == (Phase.FAILED, Reason.OUTCOME_INVALID)
     assert why in (plan.status.message or "")
-    assert plan.payment is None
+    assert not buys(plan)
 
 
 @pytest.mark.parametrize(("seconds", "size"), [(0, 42), (1, 32_000), (43_200, 1_382_400_000), (43_200, 1_728_000)])
@@ -431,7 +457,7 @@ def test_a_workers_words_are_checked(changes: dict[str, Any], stored: dict[str, 
     seen = finished(TRANSCRIPT, Stage.PREPARE, done, **({} if stored is None else {"stored": stored}))
     plan = at(TRANSCRIPT, Stage.PREPARE, seen)
     assert reason(plan) == (Phase.FAILED, why)
-    assert plan.payment is None
+    assert not buys(plan)
     assert plan.status.completion_time == NOW
     seen_conditions = conditions(plan)
     assert (seen_conditions["Failed"], seen_conditions["Stalled"], seen_conditions["Reconciling"]) == (
@@ -480,6 +506,7 @@ def test_a_job_that_died_is_replaced_so_many_times_after_a_pause(
     last = at(kind, stage, Observed(job=seen), attempt=3)
     assert reason(last) == (Phase.FAILED, Reason.JOB_FAILED)
     assert (last.job, last.payment) == (None, None)
+    assert last.reservation is None
 
 
 def test_a_pause_that_somebody_else_wrote_holds_nothing_up() -> None:
@@ -589,7 +616,7 @@ def with_lora(**changes: Any) -> Resource:
 def test_pictures_wait_for_their_lora(phase: Phase | None) -> None:
     plan = decide(with_lora(), Observed(loras=(LoraView(name="jesse", phase=phase),)), NOW, POLICY)
     assert reason(plan) == (Phase.PENDING, Reason.WAITING_FOR_LORA)
-    assert plan.payment is None
+    assert not buys(plan)
     assert plan.again_seconds is not None
     assert "jesse" in (plan.status.message or "")
 
@@ -599,7 +626,7 @@ def test_what_was_submitted_is_not_paid_again_where_the_ledger_has_lost_it(kind:
     status = running(kind, phase=Phase.PROCESSING, reason=Reason.PROCESSING, request_id="r1", submitted_at=NOW)
     seen = Observed(provider_configured=True)
     plan = decide(resource(kind, status), seen, NOW, POLICY)
-    assert plan.payment is None
+    assert not buys(plan)
     assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
     message = plan.status.message or ""
     assert "request r1" in message
@@ -622,12 +649,13 @@ def test_pictures_wait_for_a_failed_lora_and_go_on_when_it_has_a_version() -> No
     plan = decide(with_lora(), FAILED_LORA, NOW, POLICY)
     assert reason(plan) == (Phase.PENDING, Reason.LORA_FAILED)
     assert (plan.payment, plan.status.completion_time) == (None, None)
+    assert plan.reservation is None
     assert "no picture" in (plan.status.message or "")
     assert plan.again_seconds is not None
     seen = conditions(plan)
     assert (seen["Failed"], seen["Stalled"], seen["Reconciling"]) == ("False", "True", "False")
     again = decide(with_lora(status=plan.status), READY_LORA, NOW, POLICY)
-    assert again.payment is not None
+    assert buys(again)
     assert conditions(again)["Stalled"] == "False"
 
 
@@ -644,7 +672,7 @@ def test_pictures_that_an_older_release_failed_with_their_lora_wait_too() -> Non
     waits = decide(with_lora(status=status), FAILED_LORA, NOW, POLICY)
     assert reason(waits) == (Phase.PENDING, Reason.LORA_FAILED)
     assert waits.status.run == status.run
-    assert decide(with_lora(status=status), READY_LORA, NOW, POLICY).payment is not None
+    assert buys(decide(with_lora(status=status), READY_LORA, NOW, POLICY))
 
 
 @pytest.mark.parametrize("seen", [FAILED_LORA, Observed(loras=(LoraView(name="jesse"),))])
@@ -661,11 +689,10 @@ def test_an_edit_replaces_a_run_that_waits_for_a_lora(seen: Observed) -> None:
 
 def test_a_ready_lora_is_drawn_with() -> None:
     ready = LoraView(name="jesse", phase=Phase.COMPLETED, model_key="loras/u/j/v1/model.safetensors")
-    plan = decide(with_lora(), Observed(loras=(ready,)), NOW, POLICY)
-    assert plan.payment is not None
-    (lora,) = plan.payment.call.arguments["loras"]
+    made = payment(IMAGES, with_lora(), Observed(loras=(ready,)))
+    (lora,) = made.call.arguments["loras"]
     assert (lora["path"].key, lora["scale"]) == ("loras/u/j/v1/model.safetensors", 0.8)
-    bought = plan.payment.purchase
+    bought = made.purchase.model_copy(update={"step": PurchaseStep.SENDING})
     assert (bought.loras, bought.namespace, bought.type) == ((lora["path"].key,), "ns", "image-generation")
     later = decide(with_lora(), Observed(purchase=bought), NOW, POLICY)
     assert later.status.run is not None
@@ -679,7 +706,7 @@ def test_a_lora_that_went_away_while_the_provider_was_busy_is_waited_for() -> No
     plan = decide(
         resource(IMAGES, status, spec=spec), Observed(purchase=refused, loras=(LoraView(name="jesse"),)), NOW, POLICY
     )
-    assert plan.payment is None
+    assert not buys(plan)
     assert reason(plan) == (Phase.SUBMITTING, Reason.WAITING_FOR_LORA), "phases only go forward"
 
 
@@ -687,7 +714,7 @@ def test_a_lora_that_went_away_while_the_provider_was_busy_is_waited_for() -> No
 def test_without_a_key_nothing_is_bought(kind: Kind) -> None:
     status = running(kind, phase=Phase.SUBMITTING) if kind is not IMAGES else None
     plan = decide(resource(kind, status), Observed(provider_configured=False), NOW, POLICY)
-    assert plan.payment is None
+    assert not buys(plan)
     assert plan.status.reason == Reason.PROVIDER_NOT_CONFIGURED
     assert plan.status.phase is (Phase.PENDING if kind is IMAGES else Phase.SUBMITTING)
     assert plan.again_seconds is not None
@@ -696,10 +723,8 @@ def test_without_a_key_nothing_is_bought(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_the_purchase_is_keyed_on_what_is_bought(kind: Kind) -> None:
     status = running(kind, phase=Phase.SUBMITTING)
-    one = decide(resource(kind, status), Observed(), NOW, POLICY).payment
-    same = decide(resource(kind, status), Observed(), NOW + timedelta(hours=1), POLICY).payment
-    assert one is not None
-    assert same is not None
+    one = payment(kind, resource(kind, status))
+    same = payment(kind, resource(kind, status), now=NOW + timedelta(hours=1))
     assert (one.key, one.call) == (same.key, same.call)
     assert one.purchase.state is PurchaseState.INTENT
 
@@ -722,6 +747,7 @@ def test_a_lost_request_is_looked_for_and_never_sent_again(kind: Kind) -> None:
     plan = bought(kind, lost)
     assert reason(plan) == (Phase.SUBMITTING, Reason.LOOKING_FOR_REQUEST)
     assert (plan.payment, plan.again_seconds) == (None, POLICY.poll_seconds)
+    assert plan.reservation is None
     found = bought(kind, lost, found_request="r9")
     assert found.status.phase is Phase.PROCESSING
     assert [(m.source, m.target, m.changes["request_id"]) for m in found.moves] == [
@@ -730,6 +756,7 @@ def test_a_lost_request_is_looked_for_and_never_sent_again(kind: Kind) -> None:
     late = bought(kind, lost.model_copy(update={"created_at": NOW - timedelta(hours=2)}))
     assert reason(late) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
     assert (late.payment, late.again_seconds) == (None, None)
+    assert late.reservation is None
     assert conditions(late)["Stalled"] == "True"
 
 
@@ -742,8 +769,10 @@ def test_a_history_that_cannot_be_read_is_said_and_looked_at_for_as_long_as_it_t
     assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
     assert "cannot be read (fal answered 401); look at its dashboard, then allow" in (plan.status.message or "")
     assert (plan.payment, plan.again_seconds) == (None, POLICY.poll_seconds)
+    assert plan.reservation is None
     found = bought(IMAGES, late, found_request="r9")
     assert (found.status.phase, found.payment) == (Phase.PROCESSING, None)
+    assert found.reservation is None
 
 
 def test_a_person_may_ask_for_that_very_purchase_again() -> None:
@@ -752,7 +781,7 @@ def test_a_person_may_ask_for_that_very_purchase_again() -> None:
     plan = bought(IMAGES, lost, annotations={"contentgen.dev/resubmit": token})
     assert plan.status.run is not None
     assert plan.status.run.paid_attempt == 2
-    assert plan.payment is None, "the next look pays, under the next attempt's key"
+    assert not buys(plan), "the next look pays, under the next attempt's key"
     for wrong in ("1", "true", "", token.upper() + "x"):
         assert (
             bought(IMAGES, lost, annotations={"contentgen.dev/resubmit": wrong}).status.phase
@@ -774,19 +803,19 @@ def test_refused_for_good_fails_and_busy_is_asked_less_and_less() -> None:
         busy = purchase(IMAGES, PurchaseState.REFUSED, tries=tries, changed_at=NOW, error="slow down")
         plan = bought(IMAGES, busy)
         assert reason(plan) == (Phase.SUBMITTING, Reason.PROVIDER_UNAVAILABLE)
-        assert plan.payment is None
+        assert not buys(plan)
         pauses.append(plan.again_seconds)
     assert pauses == [10, 20, 40, 60, 60, 60]
-    assert bought(IMAGES, purchase(IMAGES, PurchaseState.REFUSED)).payment is not None
+    assert buys(bought(IMAGES, purchase(IMAGES, PurchaseState.REFUSED)))
 
 
 def test_a_refusal_of_a_gone_resource_is_not_the_new_ones() -> None:
     refused = purchase(IMAGES, PurchaseState.REFUSED, permanent=True, job_id="gone")
-    assert bought(IMAGES, refused).payment is not None
+    assert buys(bought(IMAGES, refused))
     unprepared = decide(
         resource(LORA), Observed(purchase=purchase(LORA, PurchaseState.REFUSED, job_id="gone")), NOW, POLICY
     )
-    assert unprepared.payment is None
+    assert not buys(unprepared)
     assert unprepared.job is not None
     assert unprepared.job.stage is Stage.PREPARE
 
@@ -802,6 +831,7 @@ def test_the_provider_is_asked_again_while_it_works(kind: Kind, state: RequestSt
     )
     assert reason(plan) == (Phase.PROCESSING, Reason.PROCESSING)
     assert (plan.again_seconds, plan.moves, plan.payment) == (POLICY.poll_seconds, (), None)
+    assert plan.reservation is None
     assert plan.finalizer
     assert 5 <= plan.status.progress < 85
     assert plan.status.estimated_completion_time == NOW + timedelta(seconds=60 + COLLECT_SECONDS)
@@ -815,9 +845,11 @@ def test_a_provider_that_does_not_answer_is_no_failure(kind: Kind) -> None:
     plan = bought(kind, purchase(kind, PurchaseState.SUBMITTED), provider_problem="503")
     assert reason(plan) == (Phase.PROCESSING, Reason.PROVIDER_UNAVAILABLE)
     assert (plan.moves, plan.payment, plan.again_seconds) == ((), None, POLICY.poll_seconds)
+    assert plan.reservation is None
     refused = bought(kind, purchase(kind, PurchaseState.SUBMITTED), provider_problem="401", access_refused=True)
     assert reason(refused) == (Phase.PROCESSING, Reason.PROVIDER_NOT_CONFIGURED), "somebody has to act"
     assert (refused.moves, refused.payment, refused.again_seconds) == ((), None, POLICY.poll_seconds)
+    assert refused.reservation is None
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -846,11 +878,13 @@ def test_a_result_that_is_too_large_ends_the_run_and_is_neither_lost_nor_paid_ag
     assert plan.status.cost is not None
     assert (plan.status.cost.actual, plan.status.cost.display) == ("", "~$2.00")
     assert (plan.store, plan.payment, plan.again_seconds, plan.job) == (None, None, None, None)
+    assert plan.reservation is None
     # After a crash between the ledger and the status, and for the same resource applied again:
     kept = purchase(kind, PurchaseState.SUCCEEDED, error=TOO_LARGE.message, result_key=None)
     again = bought(kind, kept, spec=spec)
     assert (reason(again), again.status.message) == (reason(plan), plan.status.message)
     assert (again.moves, again.payment, again.job) == ((), None, None)
+    assert again.reservation is None
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -880,7 +914,7 @@ def test_paid_attempts(allowed: int, end: Phase) -> None:
     assert [m.target for m in first.moves] == [PurchaseState.FAILED]
     plan = bought(IMAGES, purchase(IMAGES, PurchaseState.FAILED, error="out of memory"), spec=spec)
     assert plan.status.phase is end
-    assert plan.payment is None
+    assert not buys(plan)
     assert "out of memory" in (plan.status.message or "")
     assert plan.status.run is not None
     assert plan.status.run.paid_attempt == (2 if end is Phase.SUBMITTING else 1)
@@ -921,7 +955,7 @@ def test_fewer_unsafe_and_black_pictures_are_told(count: int, images: list[dict[
     assert (reason(plan), plan.status.message) == ((Phase.COMPLETED, Reason.COMPLETED), told)
     # After a crash between the ledger and the status:
     made = purchase(IMAGES, PurchaseState.COLLECTED, outputs=plan.moves[0].changes["outputs"])
-    again = decide(resource(IMAGES, status, spec=spec), Observed(purchase=made), NOW, POLICY)
+    again = decide(resource(IMAGES, status, spec=spec), Observed(purchase=made, outputs_stored=True), NOW, POLICY)
     assert again.status.message == told
 
 
@@ -986,7 +1020,7 @@ def test_all_paid_attempts_and_runs_are_in_the_cost() -> None:
     failed = purchase(IMAGES, PurchaseState.FAILED, **BILLED)
     made = purchase(IMAGES, PurchaseState.COLLECTED, outputs=STORED.model_dump(mode="json", by_alias=True), **BILLED)
     status = running(IMAGES, phase=Phase.COLLECTING, number=2, paid_attempt=3)
-    seen = Observed(purchase=made, earlier=(failed, failed), other_runs=(made, failed))
+    seen = Observed(purchase=made, outputs_stored=True, earlier=(failed, failed), other_runs=(made, failed))
     plan = decide(resource(IMAGES, status), seen, NOW, POLICY)
     assert spent(plan) == ("6.00", BY_UNITS, "$6.00", True)
     assert plan.status.cost is not None
@@ -1006,12 +1040,33 @@ def test_a_failed_attempt_stays_in_the_cost_while_the_next_one_is_prepared() -> 
     assert plan.status.cost.display == "~$2.04"
 
 
+def test_what_another_resource_has_tried_is_not_this_ones_cost() -> None:
+    """It goes on after an attempt of one that was deleted."""
+    failed = purchase(
+        IMAGES, PurchaseState.FAILED, billable_units=1, unit_micros=2_000_000, unit=Unit.RUN, billing=True
+    )
+    for job_id, shown in ((UID, "$4.00"), ("gone", "$2.00")):
+        made = purchase(IMAGES, PurchaseState.SUCCEEDED, error="gone", result_key=None, **BILLED)
+        earlier = failed.model_copy(update={"job_id": job_id})
+        status = running(IMAGES, paid_attempt=2)
+        plan = decide(resource(IMAGES, status), Observed(purchase=made, earlier=(earlier,)), NOW, POLICY)
+        assert plan.status.cost is not None
+        assert plan.status.cost.display == shown
+
+
+def test_a_request_that_the_ledger_has_lost_costs_what_nobody_knows() -> None:
+    plan = decide(resource(IMAGES, running(IMAGES, purchase_id="p1")), Observed(), NOW, POLICY)
+    assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
+    assert plan.status.cost is not None
+    assert (plan.status.cost.actual, plan.status.cost.display) == ("", "unknown")
+
+
 def test_a_model_without_a_price_costs_an_unknown_amount() -> None:
     spec = SPECS[IMAGES] | {"model": "some/model"}
     policy = Policy(models_allowed=("some/model",))
     plan = decide(resource(IMAGES, spec=spec), Observed(), NOW, policy)
-    assert plan.payment is not None
-    assert plan.payment.purchase.estimated_micros is None
+    assert plan.reservation is not None
+    assert plan.reservation.purchase.estimated_micros is None
     assert plan.status.cost is not None
     assert (plan.status.cost.estimated, plan.status.cost.actual, plan.status.cost.display) == ("", "", "unknown")
 
@@ -1041,12 +1096,12 @@ def test_the_price_is_the_administrators_then_the_providers_then_the_built_in_on
     policy: Policy, price: Price | None, micros: int
 ) -> None:
     plan = decide(resource(IMAGES), Observed(price=PriceLookup(price=price)), NOW, policy)
-    assert plan.payment is not None
-    assert plan.payment.purchase.estimated_micros == micros
-    assert plan.payment.purchase.billing is (not policy.own_prices), (
+    assert plan.reservation is not None
+    assert plan.reservation.purchase.estimated_micros == micros
+    assert plan.reservation.purchase.billing is (not policy.own_prices), (
         "the unit of a contract may be another than the bill's"
     )
-    assert plan.payment.purchase.price_source
+    assert plan.reservation.purchase.price_source
 
 
 def test_a_transcript_is_billed_at_the_rate_of_the_model_that_wrote_it() -> None:
@@ -1073,9 +1128,12 @@ STORED = VersionStatus(version=1, job_id=UID, completed_at=NOW, files=(), facts=
 def test_what_was_bought_before_is_adopted(kind: Kind) -> None:
     outputs = STORED.model_copy(update={"job_id": "gone"}).model_dump(mode="json", by_alias=True)
     made = purchase(kind, PurchaseState.COLLECTED, job_id="gone", outputs=outputs, actual_micros=2_000_000)
-    plan = decide(resource(kind), Observed(purchase=made), NOW, POLICY)
+    plan = decide(resource(kind), Observed(purchase=made, outputs_stored=True), NOW, POLICY)
+    assert plan.adoption is not None
+    assert (plan.adoption.purchase.job_id, plan.adoption.job_id) == ("gone", UID)
     assert reason(plan) == (Phase.COMPLETED, Reason.ADOPTED_FINISHED_RUN)
     assert (plan.payment, plan.job, plan.moves) == (None, None, ())
+    assert plan.reservation is None
     assert plan.status.versions[0].job_id == "gone"
     assert plan.status.cost is not None
     assert plan.status.cost.actual == "0.00"
@@ -1084,8 +1142,9 @@ def test_what_was_bought_before_is_adopted(kind: Kind) -> None:
 def test_a_crash_after_the_last_step_of_the_ledger_is_no_adoption() -> None:
     outputs = STORED.model_dump(mode="json", by_alias=True)
     made = purchase(LORA, PurchaseState.COLLECTED, outputs=outputs, **BILLED)
-    plan = decide(resource(LORA, running(LORA, phase=Phase.COLLECTING)), Observed(purchase=made), NOW, POLICY)
-    assert reason(plan) == (Phase.COMPLETED, Reason.COMPLETED)
+    seen = Observed(purchase=made, outputs_stored=True)
+    plan = decide(resource(LORA, running(LORA, phase=Phase.COLLECTING)), seen, NOW, POLICY)
+    assert (reason(plan), plan.adoption) == ((Phase.COMPLETED, Reason.COMPLETED), None)
     assert plan.status.cost is not None
     assert plan.status.cost.actual == "2.00"
 
@@ -1113,6 +1172,7 @@ def test_a_rename_of_a_lora_trains_nothing() -> None:
         renamed = resource(LORA, status, spec=SPECS[LORA] | {"loraName": "jesse_2"}, generation=2)
         plan = decide(renamed, Observed(), NOW, POLICY)
         assert (plan.status.run, plan.job, plan.payment) == (status.run, None, None)
+        assert plan.reservation is None
         assert plan.status.observed_generation == 2
         both = SPECS[LORA] | {"loraName": "jesse_2", "triggerWord": "x"}
         run = decide(resource(LORA, status, spec=both, generation=3), Observed(), NOW, POLICY).status.run
@@ -1126,6 +1186,7 @@ def test_an_edit_of_what_decides_nothing_starts_nothing(kind: Kind) -> None:
     spec = SPECS[kind] | {"metadata": {"tags": ["a"], "isPublic": True}, "paidAttempts": 3, "userId": "me"}
     plan = decide(resource(kind, status, spec=spec, generation=2), Observed(), NOW, POLICY)
     assert (plan.payment, plan.job, plan.notices) == (None, None, ())
+    assert plan.reservation is None
     assert plan.status.observed_generation == 2
     assert {each.observed_generation for each in plan.status.conditions} == {2}
     assert plan.status.phase is Phase.COMPLETED
@@ -1145,7 +1206,7 @@ def test_an_edit_of_inputs_is_the_next_run_and_a_rerun_too(kind: Kind) -> None:
         assert plan.status.completion_time is None
         assert [v.version for v in plan.status.versions] == [1]
         assert conditions(plan)["Ready"] == "False"
-        assert plan.job is not None or plan.payment is not None
+        assert plan.job is not None or buys(plan)
     failed = resource(kind, done(kind, Phase.FAILED, versions=()), annotations={"contentgen.dev/rerun": "x"})
     run = decide(failed, Observed(), NOW, POLICY).status.run
     assert run is not None
@@ -1256,6 +1317,7 @@ def test_an_invalid_spec_of_a_worker_ends_the_run(kind: Kind, stage: Stage) -> N
     for generation, spec in ((1, SPECS[kind]), (2, SPECS[kind] | {"metadata": {"tags": ["a"]}})):
         plan = decide(resource(kind, ended, generation=generation, spec=spec), Observed(), NOW, POLICY)
         assert (plan.status.run, plan.job, plan.payment) == (ended.run, None, None)
+        assert plan.reservation is None
     for edit in ({"generation": 2, "spec": ANOTHER[kind]}, {"annotations": {"contentgen.dev/rerun": "1"}}):
         run = decide(resource(kind, ended, **edit), Observed(), NOW, POLICY).status.run
         assert run is not None
@@ -1274,9 +1336,12 @@ def test_an_invalid_edit_that_an_older_release_told_of_is_mended() -> None:
     wrong = decide(resource(IMAGES, status, spec={"prompt": ""}, generation=2), Observed(), NOW, POLICY).status
     older = wrong.model_copy(update={"completion_time": status.completion_time})
     outputs = status.versions[0].model_dump(mode="json", by_alias=True)
-    seen = Observed(purchase=purchase(IMAGES, PurchaseState.COLLECTED, outputs=outputs, actual_micros=1))
+    seen = Observed(
+        purchase=purchase(IMAGES, PurchaseState.COLLECTED, outputs=outputs, actual_micros=1), outputs_stored=True
+    )
     back = decide(resource(IMAGES, older, generation=3), seen, NOW, POLICY)
     assert (back.status.phase, back.payment) == (Phase.COMPLETED, None)
+    assert back.reservation is None
 
 
 def test_a_training_set_below_the_least_size_is_not_paid() -> None:
@@ -1290,6 +1355,7 @@ def test_a_training_set_below_the_least_size_is_not_paid() -> None:
         found.model_copy(update={"outcome": found.outcome.model_copy(update={"facts": facts})}),
     )
     assert (plan.payment, plan.status.reason) == (None, "OutcomeInvalid")
+    assert plan.reservation is None
     assert "at least" in (plan.status.message or "")
 
 
@@ -1335,6 +1401,7 @@ def test_an_end_that_somebody_else_wrote_is_mended(kind: Kind, phase: Phase) -> 
     paid = purchase(kind, PurchaseState.SUCCEEDED)
     plan = decide(resource(kind, foreign), Observed(purchase=paid, job=job()), NOW, POLICY)
     assert (reason(plan), plan.payment) == ((Phase.COLLECTING, Reason.COLLECTING), None)
+    assert plan.reservation is None
     assert plan.status.run is not None
     assert plan.status.run.number == 1
     alone = ResourceStatus(phase=phase, observed_generation=1, completion_time=NOW)
@@ -1347,11 +1414,12 @@ def test_an_invalid_spec_is_said_once_and_mended() -> None:
     plan = decide(resource(IMAGES, spec=wrong), Observed(), NOW, POLICY)
     assert reason(plan) == (Phase.FAILED, Reason.INVALID_SPEC)
     assert (len(plan.notices), plan.payment) == (1, None)
+    assert plan.reservation is None
     assert conditions(plan)["Stalled"] == "True"
     again = decide(resource(IMAGES, plan.status, spec=wrong), Observed(), NOW, POLICY)
     assert again == Plan(status=plan.status)
     mended = decide(resource(IMAGES, plan.status, generation=2), Observed(), NOW, POLICY)
-    assert mended.payment is not None
+    assert buys(mended)
 
 
 def test_a_finished_run_survives_an_invalid_edit() -> None:
@@ -1359,9 +1427,12 @@ def test_a_finished_run_survives_an_invalid_edit() -> None:
     wrong = decide(resource(IMAGES, status, spec={"prompt": ""}, generation=2), Observed(), NOW, POLICY).status
     assert (wrong.phase, wrong.reason, wrong.versions) == (Phase.FAILED, Reason.INVALID_SPEC, status.versions)
     outputs = status.versions[0].model_dump(mode="json", by_alias=True)
-    seen = Observed(purchase=purchase(IMAGES, PurchaseState.COLLECTED, outputs=outputs, actual_micros=1))
+    seen = Observed(
+        purchase=purchase(IMAGES, PurchaseState.COLLECTED, outputs=outputs, actual_micros=1), outputs_stored=True
+    )
     back = decide(resource(IMAGES, wrong, generation=3), seen, NOW, POLICY)
     assert (back.status.phase, back.payment) == (Phase.COMPLETED, None)
+    assert back.reservation is None
     # A run under way does not care.
     frozen = decide(
         resource(LORA, running(LORA, Stage.PREPARE, prepared=False), spec={}, generation=2),
@@ -1394,10 +1465,10 @@ def test_a_refused_key_is_waited_for() -> None:
     refused = purchase(IMAGES, PurchaseState.REFUSED, changed_at=NOW, key_refused=True, error="401: put a valid key")
     plan = bought(IMAGES, refused)
     assert reason(plan) == (Phase.SUBMITTING, Reason.PROVIDER_NOT_CONFIGURED)
-    assert plan.payment is None
+    assert not buys(plan)
     assert plan.again_seconds
     later = bought(IMAGES, refused.model_copy(update={"changed_at": NOW - timedelta(minutes=2)}))
-    assert later.payment is not None
+    assert buys(later)
 
 
 @pytest.mark.parametrize(
@@ -1408,12 +1479,12 @@ def test_a_lora_that_nobody_may_fetch_is_refused_before_it_is_paid(path: str) ->
     spec = {"prompt": "a cat", "loras": [{"path": "https://example.com/a"}, {"path": path + "?X-Amz-Signature=1"}]}
     plan = decide(resource(IMAGES, spec=spec), Observed(), NOW, POLICY)
     assert reason(plan) == (Phase.FAILED, Reason.SOURCE_NOT_ALLOWED)
-    assert plan.payment is None
+    assert not buys(plan)
     assert f"spec.loras[1].path: {path}: " in (plan.status.message or "")
     assert "Signature" not in (plan.status.message or "")
     host = path.split("/")[2]
     allowed = Policy(allowed_hosts=(f"{host}:80",))
-    assert decide(resource(IMAGES, spec=spec), Observed(), NOW, allowed).payment is not None
+    assert buys(decide(resource(IMAGES, spec=spec), Observed(), NOW, allowed))
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -1426,7 +1497,7 @@ def test_a_result_that_cannot_be_had_says_that_it_was_paid(kind: Kind) -> None:
     for part in ("HTTP 404", "r1", "was paid", "apply it again", "contentgen.dev/rerun"):
         assert part in (plan.status.message or "")
     again = decide(resource(kind, uid="later"), Observed(purchase=purchase(kind, PurchaseState.SUCCEEDED)), NOW, POLICY)
-    assert again.payment is None
+    assert not buys(again)
     assert again.job is not None
     assert again.job.stage is Stage.COLLECT
 

@@ -41,10 +41,10 @@ def count(world: World, monkeypatch: pytest.MonkeyPatch, method: str, calls: lis
 async def test_one_reconcile_deletes_a_bounded_number_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await deleted_with(world, 5 * SLICE)
-    counts = [len(world.storage.objects)]
+    counts = [len(world.storage.files)]
     while world.there(IMAGES):
         await world.step(IMAGES)
-        counts.append(len(world.storage.objects))
+        counts.append(len(world.storage.files))
         assert counts[-2] - counts[-1] <= SLICE
         assert world.there(IMAGES) or not counts[-1], "the finalizer stays until nothing is left"
         assert len(counts) < 10
@@ -59,9 +59,9 @@ async def test_the_finalizer_stays_while_files_are_being_deleted_however_long(mo
         await world.step(IMAGES)
         if not world.there(IMAGES):
             break
-        assert world.storage.objects
+        assert world.storage.files
     assert world.now - before > timedelta(seconds=30), "the grace of a deletion is over before"
-    assert (world.there(IMAGES), world.storage.objects) == (False, {})
+    assert (world.there(IMAGES), world.storage.files) == (False, {})
 
 
 async def test_job_and_request_are_stopped_once_and_not_in_every_slice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ async def test_job_and_request_are_stopped_once_and_not_in_every_slice(monkeypat
     for method in ("get_job", "delete_job"):
         count(world, monkeypatch, method, asked)
     await world.until_gone(IMAGES)
-    assert world.storage.objects == {}
+    assert world.storage.files == {}
     assert world.provider.cancelled == ["request-1"]
     assert len(asked) <= 2
 

@@ -251,8 +251,8 @@ async def test_a_web_source_is_not_trusted(setting: Setting) -> None:
     assert (order.source.trusted, order.source.url) == (False, "https://h/talk.mp4")
 
 
-async def test_an_order_of_a_collect_stage(setting: Setting) -> None:
-    token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.COLLECT)
+async def bought(setting: Setting, job_id: str, result_key: str) -> None:
+    """A purchase of the LoraTraining "it", with its response."""
     now = datetime.now(UTC)
     spec = SPECS[Kind.LORA_TRAINING]
     key = PurchaseKey(
@@ -267,24 +267,41 @@ async def test_an_order_of_a_collect_stage(setting: Setting) -> None:
         key,
         Purchase(
             state=PurchaseState.SUCCEEDED,
-            job_id="j",
+            job_id=job_id,
             provider="fal",
             model="m",
             marker="k",
             created_at=now,
             changed_at=now,
-            result_key="runs/uid-ns-it/1/provider-1.json",
+            result_key=result_key,
         ),
     )
+
+
+@pytest.mark.parametrize(
+    "key", ["runs/uid-ns-it/1/provider-1.json", "runs/gone/2/provider-1.json", "purchases/p/response.json"]
+)
+async def test_an_order_of_a_collect_stage(setting: Setting, key: str) -> None:
+    """Exactly the key that the ledger names is signed, also that of an older release."""
+    token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.COLLECT)
+    await bought(setting, "uid-ns-it", key)
     order = WorkOrder.model_validate_json((await setting.get(token)).content)
     assert order.source is None
     assert order.result is not None
-    assert urlsplit(order.result.url).path == "/assets/runs/uid-ns-it/1/provider-1.json"
+    assert urlsplit(order.result.url).path == f"/assets/{key}"
     assert order.dataset is not None
     assert urlsplit(order.dataset.url).path == "/assets/datasets/ns/uid-ns-it/dataset.json"
     shown = [urlsplit(each.url).path.rpartition("/")[2] for each in order.dataset_previews]
     assert (len(shown), shown[0], shown == sorted(set(shown))) == (12, "0001.jpg", True)
     assert shown[-1] <= "0030.jpg"
+
+
+async def test_the_response_of_a_purchase_with_another_owner_is_not_signed(setting: Setting) -> None:
+    token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.COLLECT)
+    await bought(setting, "another", "purchases/p/response.json")
+    reply = await setting.get(token)
+    assert reply.status_code == 403
+    assert "response.json" not in reply.text
 
 
 # Uploads, reports

@@ -1,5 +1,8 @@
 """The ledger on mongomock: one payer, and every change names where it comes from."""
 
+import hashlib
+import time
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +12,7 @@ from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import Kind
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep, new_purchase_id
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 KEY = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="ab", rerun=None, attempt=1)
@@ -22,8 +25,18 @@ def ledger() -> Ledger:
 
 
 def purchase(**changes: Any) -> Purchase:
-    given = {"job_id": "j", "provider": "fal", "model": "m", "marker": "a/b", "created_at": NOW, "changed_at": NOW}
-    return Purchase(state=PurchaseState.INTENT, **(given | changes))
+    given = {
+        "state": PurchaseState.INTENT,
+        "purchase_id": "p",
+        "step": PurchaseStep.PLANNED,
+        "job_id": "j",
+        "provider": "fal",
+        "model": "m",
+        "marker": "a/b",
+        "created_at": NOW,
+        "changed_at": NOW,
+    }
+    return Purchase.model_validate(given | changes)
 
 
 def move(source: PurchaseState, target: PurchaseState, **changes: Any) -> Move:
@@ -35,6 +48,103 @@ async def test_one_of_many_pays(ledger: Ledger) -> None:
     won = [await ledger.intend(KEY, purchase()) for _ in range(8)]
     assert won == [True] + [False] * 7
     assert await ledger.get(KEY) == purchase()
+    sent = [await ledger.send(KEY, purchase(), NOW) for _ in range(8)]
+    assert [each is not None for each in sent] == [True] + [False] * 7
+    found = await ledger.get(KEY)
+    assert found is not None
+    assert (found.step, found.sent_by, found.sent_at) == (PurchaseStep.SENDING, sent[0], NOW)
+
+
+async def test_what_is_planned_for_another_resource_is_sent_by_nobody_else(ledger: Ledger) -> None:
+    await ledger.intend(KEY, purchase())
+    assert await ledger.send(KEY, purchase(job_id="k"), NOW) is None
+    assert await ledger.intend(KEY, purchase(job_id="k", purchase_id="another"))
+    found = await ledger.get(KEY)
+    assert found is not None
+    assert (found.job_id, found.former_owners, found.purchase_id) == ("k", ("j",), "p"), "the id is for ever"
+    assert await ledger.send(KEY, purchase(), NOW) is None
+    assert await ledger.send(KEY, purchase(job_id="k"), NOW) is not None
+    assert not await ledger.intend(KEY, purchase(job_id="l")), "it may have been sent"
+
+
+@pytest.mark.parametrize("step", [None, PurchaseStep.SENDING, PurchaseStep.ABANDONED])
+async def test_only_what_is_planned_is_sent(step: PurchaseStep | None, ledger: Ledger) -> None:
+    """An intent without a step is of an older release: it was sent, or may have been."""
+    await ledger.intend(KEY, purchase(step=step))
+    assert await ledger.send(KEY, purchase(), NOW) is None
+    assert not await ledger.intend(KEY, purchase(job_id="another"))
+
+
+async def test_a_purchase_has_one_owner(ledger: Ledger) -> None:
+    await ledger.intend(KEY, purchase(state=PurchaseState.COLLECTED))
+    seen = await ledger.get(KEY)
+    assert seen is not None
+    assert [await ledger.adopt(KEY, seen, each) for each in ("k", "l")] == [True, False]
+    assert await ledger.discard("j") == ()
+    now = await ledger.get(KEY)
+    assert now is not None
+    assert (now.state, now.job_id, now.former_owners) == (PurchaseState.COLLECTED, "k", ("j",))
+    assert await ledger.discard("k") == ("p",)
+    assert not await ledger.adopt(KEY, now, "l"), "the first compare-and-set wins"
+
+
+async def test_a_document_of_an_older_release_has_an_id_that_never_changes(ledger: Ledger) -> None:
+    old = purchase(state=PurchaseState.SUBMITTED).model_dump(by_alias=True)
+    for name in ("purchaseId", "step", "formerOwners", "sentBy", "sentAt"):
+        del old[name]
+    ledger._collection.insert_one({"_id": str(KEY), **old})
+    found, again = await ledger.get(KEY), await Ledger(ledger._collection).get(KEY)
+    assert found is not None
+    assert found == again
+    assert found.purchase_id == "legacy-" + hashlib.sha256(str(KEY).encode()).hexdigest()[:32]
+    assert await ledger.move(move(PurchaseState.SUBMITTED, PurchaseState.FAILED))
+    assert await ledger.discard("j") == (found.purchase_id,)
+
+
+async def test_a_request_id_is_claimed_once(ledger: Ledger) -> None:
+    one, other = purchase(purchase_id="p"), purchase(purchase_id="q")
+    assert [await ledger.claim(each, "r1", NOW) for each in (one, other, one)] == [True, False, True]
+    assert (await ledger.request_ids(other), await ledger.request_ids(one)) == ({"r1"}, frozenset())
+    assert await ledger.is_anothers(other, "r1")
+    assert not await ledger.is_anothers(one, "r1")
+    assert not await ledger.is_anothers(other, "r2")
+
+
+def test_purchase_ids_are_uuids_of_version_7() -> None:
+    made = [uuid.UUID(new_purchase_id()) for _ in range(100)]
+    assert {(each.version, each.variant) for each in made} == {(7, uuid.RFC_4122)}
+    assert len(set(made)) == 100
+    assert abs((made[0].int >> 80) / 1000 - time.time()) < 600
+
+
+async def test_what_is_sent_has_the_price_of_that_moment(ledger: Ledger) -> None:
+    await ledger.intend(KEY, purchase(estimated_micros=1, unit_micros=1, billing=False))
+    priced = {"estimated_micros": 9, "unit_micros": 7, "unit": "image", "billing": True, "price_source": "fal"}
+    await ledger.send(KEY, purchase(**priced), NOW)
+    found = await ledger.get(KEY)
+    assert found is not None
+    assert {name: getattr(found, name) for name in priced} == priced
+
+
+async def test_a_purchase_is_the_cost_of_one_resource(ledger: Ledger) -> None:
+    """Finished outputs that were adopted were paid by the resource that made them; a request that was adopted before
+    is its new owner's.
+    """
+    later = KEY.model_copy(update={"run_hash": "cd"})
+    for run_hash, made_by in (("finished", "j"), ("running", None), ("own", "k")):
+        key = KEY.model_copy(update={"run_hash": run_hash})
+        outputs = {"jobId": made_by} if made_by else None
+        await ledger.intend(key, purchase(purchase_id=run_hash, job_id="j" if run_hash != "own" else "k"))
+        there = await ledger.get(key)
+        assert there is not None
+        if run_hash != "own":
+            await ledger.adopt(key, there, "k")
+        await ledger.move(
+            Move(key=key, source=there.state, target=PurchaseState.COLLECTED, changes={"outputs": outputs})
+        )
+    _, runs = await ledger.others(later, "k")
+    assert {each.purchase_id for each in runs} == {"running", "own"}
+    assert await ledger.others(later, "j") == ((), ())
 
 
 async def test_a_change_names_where_it_comes_from(ledger: Ledger) -> None:
@@ -56,12 +166,13 @@ async def test_a_change_names_where_it_comes_from(ledger: Ledger) -> None:
 async def test_who_was_refused_may_try_again(ledger: Ledger) -> None:
     await ledger.intend(KEY, purchase(estimated_micros=1))
     await ledger.move(move(PurchaseState.INTENT, PurchaseState.REFUSED, error="busy", permanent=False))
-    later = purchase(marker="c/d", created_at=NOW + timedelta(hours=3), estimated_micros=2)
+    later = purchase(marker="c/d", created_at=NOW + timedelta(hours=3), estimated_micros=2, purchase_id="q")
     assert await ledger.intend(KEY, later)
     assert not await ledger.intend(KEY, later)
     found = await ledger.get(KEY)
     assert found is not None
     assert (found.tries, found.error, found.marker, found.created_at) == (2, "", "c/d", NOW + timedelta(hours=3))
+    assert found.purchase_id == "p"
 
 
 async def test_refused_for_good_is_said_to_that_resource(ledger: Ledger) -> None:
@@ -93,29 +204,25 @@ class LosesReplies:
         return lost
 
 
-@pytest.mark.parametrize("refused_before", [False, True])
-async def test_an_intent_whose_reply_was_lost_is_nobodys_payment(refused_before: bool) -> None:
+async def test_a_compare_and_set_whose_reply_was_lost_is_nobodys_payment() -> None:
     database = mongomock.MongoClient(tz_aware=True)["db"]
     collection = LosesReplies(database["ledger"])
     made: Any = collection
     ledger, other = Ledger(made), Ledger(database["ledger"])
-    if refused_before:
-        await other.intend(KEY, purchase())
-        await other.move(move(PurchaseState.INTENT, PurchaseState.REFUSED, permanent=False))
+    await other.intend(KEY, purchase())
     with pytest.raises(AutoReconnect):
-        await ledger.intend(KEY, purchase())
+        await ledger.send(KEY, purchase(), NOW)
     collection.loses = False
     kept = await other.get(KEY)
     assert kept is not None
-    assert kept.state is PurchaseState.INTENT, "another process can't know that nothing was sent"
+    assert kept.step is PurchaseStep.SENDING, "another process can't know that nothing was sent"
     found = await ledger.get(KEY)
     assert found is not None
-    assert (found.state, found.permanent) == (PurchaseState.REFUSED, False)
-    assert "nothing was paid" in found.error
-    assert await ledger.intend(KEY, purchase())
+    assert (found.planned, found.sent_by, found.sent_at) == (True, None, None)
+    assert await ledger.send(KEY, purchase(), NOW)
     mine = await ledger.get(KEY)
     assert mine is not None
-    assert mine.state is PurchaseState.INTENT, "this one was acknowledged: its POST may be sent"
+    assert mine.step is PurchaseStep.SENDING, "this one was acknowledged: its POST may be sent"
 
 
 async def test_the_rate_is_the_median_of_what_ended(ledger: Ledger) -> None:
@@ -128,10 +235,11 @@ async def test_the_rate_is_the_median_of_what_ended(ledger: Ledger) -> None:
 
 
 async def test_the_ids_of_a_marker(ledger: Ledger) -> None:
+    """Those of older releases have no claim."""
     for attempt, (marker, request) in enumerate([("a/b", "r1"), ("a/b", None), ("a/b", "r2"), ("c", "r3")]):
         key = KEY.model_copy(update={"attempt": attempt})
         await ledger.intend(key, purchase(marker=marker, request_id=request))
-    assert await ledger.request_ids("a/b") == {"r1", "r2"}
+    assert await ledger.request_ids(purchase()) == {"r1", "r2"}
 
 
 def test_no_rerun_token_imitates_another_key() -> None:

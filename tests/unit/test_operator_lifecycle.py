@@ -93,7 +93,7 @@ async def test_deleted_at_any_step_it_goes_and_what_is_applied_again_pays_at_mos
         record = world.database["jobs"].find_one({"jobId": UID})
         if policy == "Delete":
             assert record is None
-            assert world.storage.objects == {}, f"after {steps} steps"
+            assert world.storage.files == {}, f"after {steps} steps"
         elif phase is not None:
             assert record["status"] == ("completed" if phase is Phase.COMPLETED else "cancelled")
         world.kube.apply(kind, spec, uid="another-uid")
@@ -150,11 +150,11 @@ async def test_stores_that_are_away_hold_nothing_up_and_files_are_deleted_later(
     before = world.now
     await world.until_gone(IMAGES)
     assert world.now - before < timedelta(seconds=40)
-    assert world.storage.objects != {}
+    assert world.storage.files != {}
     monkeypatch.undo()
     assert len(await world.marks()) == 1
     await world.sweep()
-    assert (world.storage.objects, world.database["jobs"].count_documents({})) == ({}, 0)
+    assert (world.storage.files, world.database["jobs"].count_documents({})) == ({}, 0)
 
 
 async def test_one_prefix_that_cannot_be_deleted_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,10 +168,10 @@ async def test_one_prefix_that_cannot_be_deleted_holds_up_no_other(monkeypatch: 
     world.storage.objects = {f"{prefix}x": 1 for mark in marks for prefix in mark.prefixes}
     delete = world.storage.delete_prefix
 
-    async def kept(owner: Owner, prefix: str, most: int) -> DeletedPage:
+    async def kept(owner: Owner, prefix: str, most: int, keep: frozenset[str]) -> DeletedPage:
         if prefix == "images/ns/first/":
             raise NotDeleted("images/ns/first/x: AccessDenied")
-        return await delete(owner, prefix, most)
+        return await delete(owner, prefix, most, keep)
 
     monkeypatch.setattr(world.storage, "delete_prefix", kept)
     await world.sweep()
@@ -196,7 +196,7 @@ async def test_a_crash_at_any_write_of_a_deletion(policy: str, monkeypatch: pyte
         states = [each["state"] for each in world.database["ledger"].find()]
         assert states == ["cancelled"], world.writes.fired
         if policy == "Delete":
-            assert (world.storage.objects, world.database["jobs"].count_documents({})) == ({}, 0), world.writes.fired
+            assert (world.storage.files, world.database["jobs"].count_documents({})) == ({}, 0), world.writes.fired
 
 
 async def test_the_files_of_an_adopted_run_go_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,11 +204,11 @@ async def test_the_files_of_an_adopted_run_go_too(monkeypatch: pytest.MonkeyPatc
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
     await world.until_gone(IMAGES)
-    assert world.storage.objects != {}
+    assert world.storage.files != {}
     world.kube.apply(IMAGES, SPECS[IMAGES] | DELETE, uid="another-uid")
     assert (await world.finish(IMAGES)).reason == "AdoptedFinishedRun"
     await world.until_gone(IMAGES)
-    assert world.storage.objects == {}
+    assert world.storage.files == {}
     assert world.database["jobs"].count_documents({}) == 0, "the older record would lead to nothing"
 
 
@@ -219,7 +219,7 @@ async def test_a_neighbours_files_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     world.storage.objects[f"generated-images/ns/{UID}0/image_1.png"] = 7
     world.storage.objects["generated-images/ns/other/image_1.png"] = 7
     await world.until_gone(IMAGES)
-    assert set(world.storage.objects) == {
+    assert set(world.storage.files) == {
         f"generated-images/ns/{UID}0/image_1.png",
         "generated-images/ns/other/image_1.png",
     }

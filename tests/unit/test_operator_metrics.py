@@ -61,6 +61,10 @@ async def test_resources_are_counted_as_they_are_now() -> None:
     assert ("contentgen_resources", tuple(sorted(labels.items()))) not in scraped(), "no series is left behind"
 
 
+async def nothing() -> None:
+    """Nothing happens."""
+
+
 class Lossy:
     """A provider whose every reply is lost."""
 
@@ -73,13 +77,10 @@ class Lossy:
         return Found(request_id=None, complete=True)
 
 
-async def nothing() -> None:
-    """Before the request."""
-
-
 async def test_calls_are_counted_by_their_verdict() -> None:
     lossy: Any = Lossy()
     provider = CountedProvider("fal", lossy)
+    call = Call(provider="fal", model="m", arguments={}, marker="x")
     assert provider.configured
     call = Call(provider="fal", model="m", arguments={}, marker="x")
     with pytest.raises(MaybeAccepted):
@@ -112,7 +113,9 @@ async def test_a_dollar_is_counted_once_and_states_come_from_the_ledger() -> Non
         changes={"billable_units": 3600, "unit_micros": 1_250_000, "unit": Unit.HOUR, "billing": True},
     )
     asked = Move(key=KEY, source=PurchaseState.SUBMITTED, target=PurchaseState.SUBMITTED)
-    for move in (submitted, submitted, asked, done, done):
+    collected = Move(key=KEY, source=PurchaseState.SUCCEEDED, target=PurchaseState.COLLECTED)
+    again = Move(key=KEY, source=PurchaseState.COLLECTED, target=PurchaseState.SUCCEEDED)  # its files were gone
+    for move in (submitted, submitted, asked, done, done, collected, again):
         await ledger.move(move)
     labels = {"provider": "assemblyai", "model": model}
     assert value("contentgen_estimated_dollars_total", **labels) == 1.5

@@ -235,7 +235,7 @@ async def test_what_was_adopted_is_deleted_with_its_heir(kind: Kind, monkeypatch
     assert heir is not None
     assert UID in str(heir["versions"]), "the record leads to the files that were taken over"
     await world.until_gone(kind)
-    assert world.storage.objects == {}
+    assert world.storage.files == {}
 
 
 async def test_a_mark_of_deletion_deletes_no_other_jobs_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,15 +261,15 @@ async def test_a_deletion_that_is_tried_again_still_knows_what_was_adopted(monke
     await world.finish(IMAGES)
     delete, tries = world.storage.delete_prefix, list[str]()
 
-    async def away_at_first(owner: Any, prefix: str, most: int) -> DeletedPage:
+    async def away_at_first(owner: Any, prefix: str, most: int, keep: frozenset[str]) -> DeletedPage:
         tries.append(prefix)
         if len(tries) == 1:
             raise EndpointConnectionError(endpoint_url="http://s3")
-        return await delete(owner, prefix, most)
+        return await delete(owner, prefix, most, keep)
 
     monkeypatch.setattr(world.storage, "delete_prefix", away_at_first)
     await world.until_gone(IMAGES)
-    assert world.storage.objects == {}
+    assert world.storage.files == {}
 
 
 def _leave_files_as(world: World, user: str) -> None:

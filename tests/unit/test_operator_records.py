@@ -301,7 +301,7 @@ async def test_what_was_under_way_when_its_resource_went_is_cancelled(phase: Pha
 
 async def test_what_is_to_be_discarded_is_remembered_until_it_is_done() -> None:
     collection, records = collection_and_records()
-    discard = Discard(uid="abc", prefixes=("a/",), job_ids=("abc",))
+    discard = Discard(uid="abc", prefixes=("a/",), job_ids=("abc",), bought_under="ns/Transcription/it/")
     await records.write(*case(Kind.TRANSCRIPTION))
     mark = Mark(namespace="ns", uid="abc")
     assert (await records.marks(10), await records.discard_of(mark)) == ([], None)
@@ -328,7 +328,7 @@ async def test_the_records_of_those_whose_files_it_took_over_go_too() -> None:
     collection, records = collection_and_records()
     collection.insert_many([{"jobId": each, "status": "completed"} for each in ("older", "another")])
     await records.write(*case(Kind.TRANSCRIPTION))
-    discard = Discard(uid="abc", prefixes=("a/",), job_ids=("abc", "older"))
+    discard = Discard(uid="abc", prefixes=("a/",), job_ids=("abc", "older"), bought_under="ns/Transcription/it/")
     await records.mark_discarded(discard)
     marked = {each["jobId"] for each in collection.find({"discard.uid": "abc"})}
     assert marked == {"abc", "older"}

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from contentgen_contract import keys, ownership
 from contentgen_contract.orders import FileClaim
 from contentgen_contract.ownership import Owner
 from contentgen_contract.sources import Address
@@ -186,6 +188,38 @@ async def test_a_document_is_stored(storage: Storage) -> None:
     assert (await storage.stored(OWNER, "runs/", ["p.json"]))["p.json"].size_bytes == len(
         b'{"text": "gr\\u00fcezi", "n": null}'
     )
+
+
+async def test_a_marker_and_a_response_are_written_once(storage: Storage) -> None:
+    assert [await storage.put_marker("ns/Kind/it/hash/-/1", each) for each in ("one", "two")] == ["one", "one"]
+    assert await storage.put_marker("ns/Kind/it/hash/-/2", "two") == "two"
+    owner, key = ownership.of_purchase("one"), keys.purchase_response("one")
+    for answer in ({"n": 1}, {"n": 2}):
+        await storage.put_answer(StoredAnswer(owner=owner, key=key, answer=Answer.of(answer)))
+    assert json.loads(storage._read(key, 99) or b"") == {"n": 1}
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"purchaseId": "../x"}', b'{"purchaseId": 7}'])
+async def test_a_marker_that_cannot_be_read_is_that_of_another_purchase(storage: Storage, body: bytes) -> None:
+    storage._client.put_object(Bucket="assets", Key=keys.purchase_marker("k"), Body=body)
+    assert await storage.put_marker("k", "one") == "unreadable"
+
+
+async def test_files_to_keep_stay_where_a_prefix_is_deleted(storage: Storage) -> None:
+    folder = "loras/u/j/v1/"
+    for name in ("a", "b"):
+        storage._client.put_object(Bucket="assets", Key=folder + name, Body=b"x")
+    await storage.delete_prefix(Owner(folders=frozenset({folder})), folder, keep=frozenset({f"{folder}a"}))
+    assert [storage._read(folder + name, 9) for name in ("a", "b")] == [b"x", None]
+
+
+async def test_keys_to_keep_hide_no_other_however_many_they_are(storage: Storage) -> None:
+    for name in "abcdefg":
+        put(f"p/{name}", b"x")
+    keep = frozenset(f"p/{name}" for name in "abcdf")
+    pages = [await storage.delete_prefix(OWNER, "p/", 2, keep) for _ in range(3)]
+    assert [(page.count, page.more) for page in pages] == [(1, True), (1, False), (0, False)]
+    assert {name for name in "abcdefg" if storage._read(f"p/{name}", 9)} == set("abcdf")
 
 
 async def test_one_call_deletes_a_bounded_number_of_versions(storage: Storage) -> None:

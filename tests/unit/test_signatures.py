@@ -92,7 +92,10 @@ async def test_a_whole_run_stores_no_presigned_url(
     world.kube.apply(kind, spec)
     assert (await world.finish(kind)).phase is Phase.COMPLETED
     assert any(mark in repr(world.provider.posts[-1].arguments) for mark in MARKS), "the control: one was signed"
-    assert world.storage.objects[f"runs/{UID}/1/provider-1.json"]["id"] == "t", "the answer is kept"
+    bought = world.database["ledger"].find_one({"jobId": UID})
+    assert bought is not None
+    assert bought["resultKey"] == f"purchases/{bought['purchaseId']}/response.json"
+    assert world.storage.objects[bought["resultKey"]]["id"] == "t", "the answer is kept"
     left = everything(world, caplog)
     assert [mark for mark in MARKS if mark in left] == []
 

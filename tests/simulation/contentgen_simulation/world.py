@@ -22,7 +22,7 @@ from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, Kind, Phase, Stag
 from contentgen_contract.orders import Outcome
 from contentgen_contract.ownership import Owner, owned
 from contentgen_contract.status import ResourceStatus
-from contentgen_operator import reconcile
+from contentgen_operator import act, reconcile
 from contentgen_operator.act import Actor
 from contentgen_operator.cache import Cache
 from contentgen_operator.case import Policy
@@ -56,6 +56,7 @@ from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict
 
+_MARGIN = timedelta(minutes=2)  # as the providers', of their clock from ours
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
 SPECS: dict[Kind, dict[str, Any]] = {
     Kind.LORA_TRAINING: {
@@ -241,6 +242,11 @@ class MemoryStorage:
         self.objects: dict[str, Any] = {}
         self._writes = writes
 
+    @property
+    def files(self) -> dict[str, Any]:
+        """Everything that somebody owns: all but the markers of purchases."""
+        return {key: value for key, value in self.objects.items() if not key.startswith("purchases/by-key/")}
+
     async def require_bucket(self) -> None:
         """It is there."""
 
@@ -252,9 +258,14 @@ class MemoryStorage:
         there = {name: self.objects.get(owned(owner, prefix + name)) for name in names}
         return {name: found for name, found in there.items() if isinstance(found, Stored)}
 
-    async def delete_prefix(self, owner: Owner, prefix: str, most: int = 1000) -> DeletedPage:
+    async def exists(self, owner: Owner, key: str) -> bool:
+        return owned(owner, key) in self.objects
+
+    async def delete_prefix(
+        self, owner: Owner, prefix: str, most: int = 1000, keep: frozenset[str] = frozenset()
+    ) -> DeletedPage:
         checked = owned(owner, prefix)
-        found = [each for each in self.objects if each.startswith(checked)]
+        found = [each for each in self.objects if each.startswith(checked) and each not in keep]
 
         async def write() -> None:
             for key in found[:most]:
@@ -266,9 +277,16 @@ class MemoryStorage:
     async def put_answer(self, store: StoredAnswer) -> None:
         async def write() -> None:
             store.answer.cut_signatures(store.needed)
-            self.objects[owned(store.owner, store.key)] = json.loads(store.answer.read())
+            self.objects.setdefault(owned(store.owner, store.key), json.loads(store.answer.read()))
 
         await self._writes("document", write)
+
+    async def put_marker(self, buying_key: str, purchase_id: str) -> str:
+        async def write() -> str:
+            marker = self.objects.setdefault(keys.purchase_marker(buying_key), {"purchaseId": purchase_id})
+            return str(marker["purchaseId"])
+
+        return str(await self._writes("marker", write))
 
     def provider_get(self, owner: Owner, key: str) -> str:
         return f"http://s3.example/bucket/{owned(owner, key)}?X-Amz-Signature=secret"
@@ -282,21 +300,31 @@ class FakeProvider:
 
     configured = True
 
-    def __init__(self, writes: Writes) -> None:
+    def __init__(self, writes: Writes, clock: Callable[[], datetime]) -> None:
         self.posts: list[Call] = []
+        self.sent_at: list[datetime] = []
+        self.connected: Callable[[], Awaitable[None]] = nothing  # what happens once there is a connection
+        self.sending: Callable[[], Awaitable[None]] = nothing  # and between the compare-and-set and the POST
+        self._clock = clock
         self.cancelled: list[str] = []
         self.cancels = True  # whether a request ends when it is asked to
         self.fails: set[int] = set()
         self.lose_replies: set[int] = set()
+        self.refuses: Exception | None = None  # instead of taking a request
         self._writes = writes
         self._polls: dict[str, int] = {}
         self._looks = 0
 
     async def submit(self, call: Call, before_send: BeforeSend) -> str:
+        await self.connected()
         await before_send()
+        await self.sending()
+        if self.refuses is not None:
+            raise self.refuses
 
         async def write() -> str:
             self.posts.append(call)
+            self.sent_at.append(self._clock())
             if len(self.posts) in self.lose_replies:
                 raise MaybeAccepted("the reply was lost")
             return f"request-{len(self.posts)}"
@@ -309,7 +337,7 @@ class FakeProvider:
             return RequestView(state=RequestState.RUNNING, message="running")
         if int(request_id.removeprefix("request-")) in self.fails:
             return RequestView(state=RequestState.FAILED, message="out of memory")
-        return RequestView(state=RequestState.SUCCEEDED, result=Answer.of({"answer": 42}))
+        return RequestView(state=RequestState.SUCCEEDED, result=Answer.of({"answer": 42, "request": request_id}))
 
     async def cancel(self, model: str, request_id: str) -> bool:
         async def write() -> bool:
@@ -320,15 +348,21 @@ class FakeProvider:
 
     async def find(self, search: Search) -> Found:
         self._looks += 1
-        if len(self.posts) in self.lose_replies and self._looks < 3:
-            return self._find(self.posts[:-1], search)  # like fal's, which lists what has ended
-        return self._find(self.posts, search)
+        late = len(self.posts) in self.lose_replies and self._looks < 3  # like fal's, which lists what has ended
+        listed = self.posts[:-1] if late else self.posts
+        ids = [f"request-{i + 1}" for i, call in enumerate(listed) if self._matches(i, call, search)]
+        return Found(
+            request_id=next((each for each in reversed(ids) if each not in search.claimed), None), complete=True
+        )
 
-    def _find(self, posts: list[Call], search: Search) -> Found:
-        same = [i for i, call in enumerate(posts) if same_input(search.call.arguments, call.arguments)]
-        ids = [f"request-{i + 1}" for i in same]
-        found = next((each for each in reversed(ids) if each not in search.claimed), None)
-        return Found(request_id=found, complete=True)
+    def _matches(self, index: int, call: Call, search: Search) -> bool:
+        in_time = search.sent_after - _MARGIN <= self.sent_at[index] <= search.sent_before
+        same = same_input(search.call.arguments, call.arguments)
+        return in_time and same and search.call.model == call.model
+
+
+async def nothing() -> None:
+    """Nothing happens."""
 
 
 class TracedLedger(Ledger):
@@ -340,6 +374,19 @@ class TracedLedger(Ledger):
 
     async def intend(self, key: Any, purchase: Any) -> bool:
         return bool(await self._writes("intend", lambda: Ledger.intend(self, key, purchase)))
+
+    async def send(self, key: Any, purchase: Any, now: Any) -> str | None:
+        sent: str | None = await self._writes("sending", lambda: Ledger.send(self, key, purchase, now))
+        return sent
+
+    async def claim(self, purchase: Any, request_id: str, now: Any) -> bool:
+        return bool(await self._writes("claim", lambda: Ledger.claim(self, purchase, request_id, now)))
+
+    async def adopt(self, key: Any, purchase: Any, job_id: str) -> bool:
+        return bool(await self._writes("adopt", lambda: Ledger.adopt(self, key, purchase, job_id)))
+
+    async def drop_planned(self, key: Any, purchase_id: str) -> None:
+        await self._writes("drop", lambda: Ledger.drop_planned(self, key, purchase_id))
 
     async def move(self, move: Any) -> Purchase | None:
         moved: Purchase | None = await self._writes(f"move to {move.target}", lambda: Ledger.move(self, move))
@@ -376,14 +423,15 @@ class World:
         self.now = datetime(2026, 11, 21, tzinfo=UTC)
         self.kube = FakeKube(writes)
         self.storage = MemoryStorage(writes)
-        self.provider = FakeProvider(writes)
+        self.provider = FakeProvider(writes, lambda: self.now)
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
         self.policy = Policy(poll_seconds=300)
         self.prices: PriceSource = NoPrices()
         self.names = LoraNames()
         self.caches: list[Cache] = []
         self.delivers = True  # whether the watch tells of changes
-        monkeypatch.setattr(reconcile, "utc_now", lambda: self.now)
+        for module in (reconcile, act):
+            monkeypatch.setattr(module, "utc_now", lambda: self.now)
         self.restart()
 
     def restart(self) -> None:

@@ -129,9 +129,9 @@ def _keys(value: list[Any]) -> None:
         assert keys.run_of(key) == (user, job, version)
         assert keys.job_prefix_of(key) in folders
     _others_folder(kind, folders, (user, job), (other_user, other_job))
-    for internal in (keys.outcome(job, version, stage, 1), keys.provider_result(job, version, 1)):
-        assert internal.startswith(keys.internal_prefix(job))
-        assert internal.count("/") == 3
+    internal, response = keys.outcome(job, version, stage, 1), keys.purchase_response(job)
+    assert (internal.startswith(keys.internal_prefix(job)), internal.count("/")) == (True, 3)
+    assert (response.startswith(keys.purchase_prefix(job)), response.count("/")) == (True, 2)
 
 
 def _others_folder(kind: Kind, folders: set[str], owner: tuple[str, str], other: tuple[str, str]) -> None:
