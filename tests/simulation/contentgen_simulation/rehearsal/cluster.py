@@ -101,8 +101,12 @@ class Cluster(FakeKube):
         return copy.deepcopy(self.find(kind, namespace, name))
 
     async def put_status(self, kind: Kind, namespace: str, name: str, body: Body) -> Body:
-        kept = self._changed(kind, f"{namespace}/{name}", body["metadata"]["resourceVersion"])
-        before, kept["status"] = kept["status"], json.loads(json.dumps(body["status"]))
+        key, version, status = (kind, f"{namespace}/{name}"), body["metadata"]["resourceVersion"], body["status"]
+        there = self.resources.get(key)
+        if there is not None and (there["metadata"]["resourceVersion"], there["status"]) == (version, status):
+            return copy.deepcopy(there)  # the API server makes no new version of what is the same
+        kept = self._changed(*key, version)
+        before, kept["status"] = kept["status"], json.loads(json.dumps(status))
         ref = ref_of(kind, kept)
         self._told(ref, before, kept["status"])
         self._tell(ref, kept)

@@ -166,6 +166,8 @@ class Oracles:
         how = "is deleted" if after is None else "is overwritten"
         for kind, namespace, body in self.world.living():
             uid, name = body["metadata"]["uid"], body["metadata"]["name"]
+            if "deletionTimestamp" in body["metadata"]:
+                continue
             listed = {file["key"] for each in body["status"].get("versions") or () for file in each.get("files") or ()}
             if key in listed:
                 self.report("files of a Completed resource", f"a listed file {how}", f"{key} of {kind} {namespace}/{name}, {uid}")
@@ -178,6 +180,8 @@ class Oracles:
         request = self.world.provider.requests[before["made_by"]]
         for kind, namespace, body in self.world.living():
             run = body["status"].get("run") or {}
+            if "deletionTimestamp" in body["metadata"]:
+                continue
             if run.get("requestId") == request.id and body["status"].get("phase") not in ("Completed", "Failed"):
                 text = f"{key} with {request.id}, which {kind} {namespace}/{body['metadata']['name']} is to collect"
                 self.report("a paid answer is kept", f"it {how} before it is collected", text)
@@ -279,7 +283,11 @@ class Oracles:
 
     def unexpected(self, ref: ResourceRef) -> None:
         """A reconcile raised what nothing in the operator expects."""
-        self.report("a stopped resource has a reason", "unexpected exception", f"{ref.name}: {self.world.last_error()}")
+        body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
+        if body is None or body["metadata"]["uid"] != ref.uid:
+            return  # there is no status to say it in, and it is tried again
+        error = self.world.last_error()
+        self.report("a stopped resource has a reason", f"unexpected {error.partition(':')[0]}", f"{ref.name}: {error}")
 
     def at_the_end(self) -> None:
         """After the last event and a time in which everything could settle."""
