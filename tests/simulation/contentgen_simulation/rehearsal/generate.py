@@ -33,7 +33,7 @@ def generate(seed: int) -> Plan:
         options["paidAttempts"] = random.choice((2, 3))
     if random.random() < 0.3:
         options["deletionPolicy"] = "Delete"
-    takes = random.choice((2.0, 20.0, 20.0, 300.0, 1800.0, 9000.0))
+    takes = random.choice((2.0, 6.0, 6.0, 60.0, 1800.0, 9000.0))
     plan = Plan(seed, name, (Subject("ns", kind, "it", 0, options),), (), takes=takes, cancels=random.random() < 0.7)
     plan = GROUPS[name](random, plan)
     if random.random() < 0.35:
@@ -196,7 +196,7 @@ def recreated_namespace(random: Random, plan: Plan) -> Plan:
 @group
 def points(random: Random, plan: Plan) -> Plan:
     """An exception or a crash at one or two points between the ledger's insert and the stored request id."""
-    plan = replace(plan, takes=20.0)
+    plan = replace(plan, takes=6.0)
     for _ in range(random.choice((1, 1, 2))):
         args: dict[str, Any] = {
             "anchor": random.choice(("paying", "paying", "paying", "any")),
@@ -309,6 +309,8 @@ def people(random: Random, plan: Plan) -> Plan:
     plan = _with(plan, *_people(random, random.randint(2, 6)))
     if random.random() < 0.3:
         plan = _with(plan, Event("second", random.choice((0.0, 6.0, 30.0)), args={"seconds": 600.0}))
+    if random.random() < 0.3:
+        plan = _with(plan, Event("restart", _after(random), _moment(random)))
     if random.random() < 0.3:
         plan = replace(plan, results={"1": "fails"})
     return plan

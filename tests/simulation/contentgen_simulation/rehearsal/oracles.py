@@ -244,7 +244,8 @@ class Oracles:
 
     def _reason(self, ref: ResourceRef) -> str:
         body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
-        return str((body or {}).get("status", {}).get("reason", "no status")) if body else "gone"
+        reason = str(body["status"].get("reason", "no status")) if body else "gone"
+        return f"{reason}, two operators" if self.world.several_processes() else reason
 
     # Phases move forward
 

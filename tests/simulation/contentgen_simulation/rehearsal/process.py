@@ -94,6 +94,10 @@ class Process:
 
     async def sweep(self) -> None:
         """The garbage collector's turn."""
+        self.task = asyncio.create_task(self._sweep())
+        await self._until_done_or_held()
+
+    async def _sweep(self) -> None:
         ACTING.set(Acting(self.world, self, None))
         try:
             await self.reconciler._actor._janitor.sweep()

@@ -219,6 +219,12 @@ class ProviderWorld:
         given = json.loads(request.content)
         fal = urlsplit(str(request.url)).netloc.startswith("queue.")
         post = self._noted("fal" if fal else "assemblyai", given)
+        try:
+            return self._taken(request, post, path.strip("/") if fal else _TRANSCRIBER)
+        finally:
+            self.world.oracles.posted()
+
+    def _taken(self, request: httpx.Request, post: Post, model: str) -> tuple[int, Json]:
         reply = str(self.world.plan.replies.get(str(post.number), ""))
         if reply == "unreachable":
             post.maybe_paid = False
@@ -228,12 +234,12 @@ class ProviderWorld:
         if reply.isdigit():
             post.maybe_paid = int(reply) >= 500
             return int(reply), {"detail": f"the plan answers {reply}", "error": f"the plan answers {reply}"}
-        accepted = self._accepted(post, path.strip("/") if fal else _TRANSCRIBER)
+        accepted = self._accepted(post, model)
         if reply == "lost":
             raise httpx.ReadTimeout("the reply was lost", request=request)
-        if fal:
+        if post.provider == "fal":
             return 200, {"request_id": accepted.id, "status": "IN_QUEUE", "queue_position": 0}
-        return 200, {"id": accepted.id, "status": "queued", "audio_url": given.get("audio_url", "")}
+        return 200, {"id": accepted.id, "status": "queued", "audio_url": post.input.get("audio_url", "")}
 
     def _noted(self, provider: str, given: Json) -> Post:
         ref = ACTING.get().ref
