@@ -11,13 +11,14 @@ from contentgen_contract.names import Kind
 from contentgen_simulation.rehearsal import provider
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
 from contentgen_simulation.rehearsal.cluster import Cluster
+from contentgen_simulation.rehearsal.deeds import Deeds
 from contentgen_simulation.rehearsal.generate import GROUPS, generate
 from contentgen_simulation.rehearsal.known import KNOWN, reason_of
 from contentgen_simulation.rehearsal.plan import Event, Plan, Subject
 from contentgen_simulation.rehearsal.process import Process
 from contentgen_simulation.rehearsal.provider import Adapters, ProviderWorld
 from contentgen_simulation.rehearsal.run import Verdict, quiet, rehearse
-from contentgen_simulation.rehearsal.world import Deeds, RehearsalWorld
+from contentgen_simulation.rehearsal.world import RehearsalWorld
 
 # The SDK uses pydantic's older names.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")

@@ -12,7 +12,7 @@ from contentgen_simulation.rehearsal.oracles import Violation
 from contentgen_simulation.rehearsal.plan import Plan
 from contentgen_simulation.rehearsal.run import quiet, rehearse
 
-COMMAND = "python -m contentgen_simulation.rehearsal --replay {}"
+COMMAND = "make rehearse REPLAY={}"
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,12 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
     for index, subject in enumerate(plan.subjects):
         for option in subject.options:
             fewer = {each: value for each, value in subject.options.items() if each != option}
-            yield replace(plan, subjects=(*plan.subjects[:index], replace(subject, options=fewer), *plan.subjects[index + 1 :]))
+            yield replace(
+                plan, subjects=(*plan.subjects[:index], replace(subject, options=fewer), *plan.subjects[index + 1 :])
+            )
     for index, event in enumerate(plan.events):
         if event.at > 10 or 0 < event.at < 1:
-            yield replace(plan, events=(*plan.events[:index], replace(event, at=float(int(event.at / 2))), *plan.events[index + 1 :]))
+            yield replace(
+                plan,
+                events=(*plan.events[:index], replace(event, at=float(int(event.at / 2))), *plan.events[index + 1 :]),
+            )

@@ -139,12 +139,27 @@ def identical_inputs(random: Random, plan: Plan) -> Plan:
 @group
 def results(random: Random, plan: Plan) -> Plan:
     """Results that are gone, moved, expired, cut, too large or too few."""
-    fates = ("302", "404", "410", "403", "503", "expired", "partial", "oversized", "fewer", "fails", "files-gone", "files-expire")
+    fates = (
+        "302",
+        "404",
+        "410",
+        "403",
+        "503",
+        "expired",
+        "partial",
+        "oversized",
+        "fewer",
+        "fails",
+        "files-gone",
+        "files-expire",
+    )
     given = {str(number): random.choice(fates) for number in range(1, random.choice((1, 1, 2)) + 1)}
     plan = replace(plan, results=given)
     if "expired" in given.values() or random.random() < 0.2:
         seconds = random.choice((400.0, 2 * HOUR))
-        plan = _with(plan, Event("provider_down", 1, "state:submitted", args={"how": "unreachable", "seconds": seconds}))
+        plan = _with(
+            plan, Event("provider_down", 1, "state:submitted", args={"how": "unreachable", "seconds": seconds})
+        )
     if random.random() < 0.4:
         args = {"variant": plan.subjects[0].variant}
         plan = _with(plan, Event("delete", 30, "phase:Failed"), Event("apply", 80, "phase:Failed", args=args))
@@ -166,7 +181,9 @@ def history(random: Random, plan: Plan) -> Plan:
         store, seconds = random.choice((("kube", 26 * HOUR), ("mongo", 2 * DAY), ("kube", 3 * HOUR)))
         plan = _with(plan, Event("away", 0.1, "state:intent", args={"store": store, "seconds": seconds}))
     if random.random() < 0.2:
-        plan = _with(plan, Event("delete", random.choice((1.0, 600.0)), "state:intent"), Event("apply", HOUR, "state:intent"))
+        plan = _with(
+            plan, Event("delete", random.choice((1.0, 600.0)), "state:intent"), Event("apply", HOUR, "state:intent")
+        )
     if random.random() < 0.3:
         options = plan.subjects[0].options | {"deadlineSeconds": random.choice((60, 900, 3600))}
         plan = replace(plan, subjects=(replace(plan.subjects[0], options=options),))
@@ -176,7 +193,9 @@ def history(random: Random, plan: Plan) -> Plan:
 @group
 def rewound(random: Random, plan: Plan) -> Plan:
     """MongoDB, etcd and the bucket restored alone and in pairs, from any state to any later one."""
-    stores = random.choice((["mongo"], ["etcd"], ["bucket"], ["mongo", "etcd"], ["mongo", "bucket"], ["etcd", "bucket"]))
+    stores = random.choice(
+        (["mongo"], ["etcd"], ["bucket"], ["mongo", "etcd"], ["mongo", "bucket"], ["etcd", "bucket"])
+    )
     taken = random.choice((Event("snapshot", 0.03), Event("snapshot", 3.0), Event("snapshot", 0, _moment(random))))
     at = random.choice((0.0, 0.02, 2.0, 60.0, HOUR))
     restored = Event("rewind", at, _moment(random), args={"stores": stores})
@@ -268,20 +287,31 @@ def collecting(random: Random, plan: Plan) -> Plan:
         case "evict":
             made = Event("evict", 3, moment)
         case _:
-            made = Event("away", 0, moment, args={"store": random.choice(STORES), "seconds": random.choice((HOUR, DAY))})
+            made = Event(
+                "away", 0, moment, args={"store": random.choice(STORES), "seconds": random.choice((HOUR, DAY))}
+            )
     plan = _with(plan, made)
     if random.random() < 0.4:
-        plan = _with(plan, Event("edit", 20, "phase:Failed", args={"variant": 1}), Event("edit", 300, "phase:Failed", args={"variant": 0}))
+        plan = _with(
+            plan,
+            Event("edit", 20, "phase:Failed", args={"variant": 1}),
+            Event("edit", 300, "phase:Failed", args={"variant": 0}),
+        )
     return plan
 
 
 @group
 def providers(random: Random, plan: Plan) -> Plan:
     """A provider that is unreachable, locks the account, refuses or is busy."""
-    replies = {str(n): random.choice(("unreachable", "429", "403", "422", "500", "lost")) for n in range(1, random.randint(2, 4))}
+    replies = {
+        str(n): random.choice(("unreachable", "429", "403", "422", "500", "lost"))
+        for n in range(1, random.randint(2, 4))
+    }
     how, seconds = random.choice(("unreachable", "locked", "503", "429")), random.choice((30.0, HOUR, 3 * HOUR))
     plan = replace(plan, replies=replies if random.random() < 0.6 else {})
-    return _with(plan, Event("provider_down", 1, random.choice(("", "state:submitted")), args={"how": how, "seconds": seconds}))
+    return _with(
+        plan, Event("provider_down", 1, random.choice(("", "state:submitted")), args={"how": how, "seconds": seconds})
+    )
 
 
 @group
@@ -297,9 +327,14 @@ def stores(random: Random, plan: Plan) -> Plan:
 def deadlines(random: Random, plan: Plan) -> Plan:
     """spec.deadlineSeconds with a slow provider, and cancellations by a person."""
     options = plan.subjects[0].options | {"deadlineSeconds": random.choice((60, 300, 900))}
-    plan = replace(plan, subjects=(replace(plan.subjects[0], options=options),), takes=random.choice((50.0, 400.0, 9000.0)))
+    plan = replace(
+        plan, subjects=(replace(plan.subjects[0], options=options),), takes=random.choice((50.0, 400.0, 9000.0))
+    )
     if random.random() < 0.5:
-        plan = _with(plan, Event("cancel", random.choice((0.1, 5.0, 40.0)), random.choice(("state:submitted", "state:intent", ""))))
+        plan = _with(
+            plan,
+            Event("cancel", random.choice((0.1, 5.0, 40.0)), random.choice(("state:submitted", "state:intent", ""))),
+        )
     return _lost(random, plan) if random.random() < 0.4 else plan
 
 

@@ -61,7 +61,9 @@ class Oracles:
         provider, last = self.world.provider, self.world.provider.posts[-1]
         same = [each for each in provider.posts if each.group == last.group and each.maybe_paid]
         requests = [provider.requests[each.request_id] for each in same[:-1] if each.request_id]
-        failed = sum(not each.succeeds and not each.cancelled and each.ended_at <= self.world.seconds for each in requests)
+        failed = sum(
+            not each.succeeds and not each.cancelled and each.ended_at <= self.world.seconds for each in requests
+        )
         asked = len(self.world.asked[last.group])
         extra = self.world.paid_attempts(last.group) - 1
         allowed = max(asked, 1) + self.world.resubmitted[last.group] + min(failed, extra * max(asked, 1))
@@ -118,7 +120,9 @@ class Oracles:
                 continue
             difference = _difference(ref.kind, run.spec, request.input)
             if difference:
-                text = f"{ref.namespace}/{ref.name} run {run.number} is Completed with files of {request.id}: {difference}"
+                text = (
+                    f"{ref.namespace}/{ref.name} run {run.number} is Completed with files of {request.id}: {difference}"
+                )
                 how = self._how_delivered(ref, request, version.job_id)
                 self.report("the response matches the request", f"{difference.partition(' ')[0]} differs, {how}", text)
                 return
@@ -170,7 +174,11 @@ class Oracles:
                 continue
             listed = {file["key"] for each in body["status"].get("versions") or () for file in each.get("files") or ()}
             if key in listed:
-                self.report("files of a Completed resource", f"a listed file {how}", f"{key} of {kind} {namespace}/{name}, {uid}")
+                self.report(
+                    "files of a Completed resource",
+                    f"a listed file {how}",
+                    f"{key} of {kind} {namespace}/{name}, {uid}",
+                )
         if isinstance(before, dict) and "made_by" in before:
             self._answer_lost(key, before, after, how)
 
@@ -196,7 +204,9 @@ class Oracles:
         if run is None:
             return
         provider = self.world.provider
-        mine = [each for each in provider.posts if each.ref.uid == ref.uid and each.run == run.number and each.request_id]
+        mine = [
+            each for each in provider.posts if each.ref.uid == ref.uid and each.run == run.number and each.request_id
+        ]
         requests = [provider.requests[each.request_id or ""] for each in mine]
         own = {found.id: found for found in requests}
         if run.request_id in provider.requests and status.reason != Reason.ADOPTED_FINISHED_RUN:
@@ -253,7 +263,11 @@ class Oracles:
         """A status was replaced."""
         old, new = ResourceStatus.model_validate(before), ResourceStatus.model_validate(after)
         self._forward(ref, old, new)
-        if new.phase is not None and new.phase.terminal and (old.phase, old.reason, old.run) != (new.phase, new.reason, new.run):
+        if (
+            new.phase is not None
+            and new.phase.terminal
+            and (old.phase, old.reason, old.run) != (new.phase, new.reason, new.run)
+        ):
             body = self.world.cluster.find(ref.kind, ref.namespace, ref.name) or {}
             self._cost(ref, new)
             if new.phase is Phase.COMPLETED and old.phase is not Phase.COMPLETED:
@@ -300,7 +314,9 @@ class Oracles:
         status, meta = body["status"], body["metadata"]
         phase, name = status.get("phase"), f"{kind} {namespace}/{meta['name']}"
         if "deletionTimestamp" in meta:
-            self.report("a stopped resource has a reason", "a deletion does not end", f"{name}: {status.get('message')}")
+            self.report(
+                "a stopped resource has a reason", "a deletion does not end", f"{name}: {status.get('message')}"
+            )
         elif not status.get("reason") or not status.get("message"):
             self.report("a stopped resource has a reason", f"{phase} without a reason", name)
         elif phase not in _QUIET and not self.world.will_be_reconciled(meta["uid"]):
@@ -313,7 +329,11 @@ def _difference(kind: Kind, spec: Body, given: Body) -> str:
     image = spec.get("image") or {}
     wanted: dict[str, Any] = {
         Kind.LORA_TRAINING: {"steps": (spec.get("training") or {}).get("steps", 1000)},
-        Kind.IMAGE_GENERATION: {"prompt": spec.get("prompt"), "num_images": image.get("count", 1), "seed": image.get("seed")},
+        Kind.IMAGE_GENERATION: {
+            "prompt": spec.get("prompt"),
+            "num_images": image.get("count", 1),
+            "seed": image.get("seed"),
+        },
         Kind.TRANSCRIPTION: {"language_code": (spec.get("options") or {}).get("language")},
     }[kind]
     for name, value in wanted.items():

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import warnings
 from dataclasses import dataclass
 
 from contentgen_simulation.rehearsal.context import rehearsing
@@ -40,3 +41,5 @@ def quiet() -> None:
     log = logging.getLogger("contentgen_operator")
     log.propagate = False
     log.setLevel(logging.ERROR)
+    logging.getLogger("stamina").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)  # AssemblyAI's SDK uses pydantic's older names
