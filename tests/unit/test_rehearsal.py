@@ -130,6 +130,7 @@ def _posts_twice(patch: pytest.MonkeyPatch) -> Plan:
 def _one_id_for_all(patch: pytest.MonkeyPatch) -> Plan:
     def same(world: RehearsalWorld) -> None:
         world.database["ledger"].update_many({}, {"$set": {"requestId": "request-1"}})
+        world.ledger_changed()
 
     return _deed(patch, "phase:Completed", same, Plan(0, "test", TWO, ()))
 
@@ -181,6 +182,10 @@ def _answer_deleted(patch: pytest.MonkeyPatch) -> Plan:
                 del world.bucket.objects[key]
 
     return _deed(patch, "state:succeeded", loses)
+
+
+def _all_deleted(patch: pytest.MonkeyPatch) -> Plan:
+    return _deed(patch, "phase:Completed", lambda world: dict.clear(world.bucket.objects))
 
 
 def _other_bill(patch: pytest.MonkeyPatch) -> Plan:
@@ -238,7 +243,8 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "files of another input": ("the response matches the request: steps", _another_input),
     "a file that was never there": ("files of a Completed resource: Completed", _file_missing),
     "a file that is deleted later": ("files of a Completed resource: a listed file is deleted", _file_deleted),
-    "an answer that is deleted": ("a paid answer is kept", _answer_deleted),
+    "an answer that is deleted": ("a paid result is kept: it is deleted", _answer_deleted),
+    "a result that nobody fetches": ("a paid result is kept: collected", _all_deleted),
     "another bill": ("cost equals the bill", _other_bill),
     "no pause": ("reconciled once a second at most", _no_pause),
     "a phase that goes back": ("phases move forward: Processing to Pending", _backwards),

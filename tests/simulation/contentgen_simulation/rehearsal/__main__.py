@@ -29,11 +29,15 @@ def _replay(seed: int, *, smallest: bool) -> int:
 def _campaign(plans: int, seed: int, processes: int) -> int:
     began, report = time.monotonic(), Report()
     print(f"{plans} plans from seed {seed}, {processes} processes")
-    first = seed
+    first, seen = seed, set[str]()
     while len(report.findings) < plans:
         wanted = plans - len(report.findings)
         for finding in campaign(range(first, first + wanted), processes):
             report.add(finding)
+            for each in finding.violations:
+                if reason_of(each.signature) is None and each.signature not in seen:
+                    seen.add(each.signature)
+                    print(f"unknown: {each.signature}\n    {COMMAND.format(finding.seed)}", flush=True)
         first += wanted
         print(f"{len(report.findings)} distinct plans, {time.monotonic() - began:.0f} s", flush=True)
     _tell(report)

@@ -1,4 +1,4 @@
-"""Many plans: over processes, until so many distinct ones were carried out; what was violated, and the smallest plan."""
+"""Many plans over several processes: which violations were found, how often, and the smallest plan with one."""
 
 import multiprocessing
 from collections import Counter
@@ -9,7 +9,7 @@ from functools import partial
 from contentgen_simulation.rehearsal.generate import generate
 from contentgen_simulation.rehearsal.known import reason_of
 from contentgen_simulation.rehearsal.oracles import Violation
-from contentgen_simulation.rehearsal.plan import Plan
+from contentgen_simulation.rehearsal.plan import Args, Plan
 from contentgen_simulation.rehearsal.run import quiet, rehearse
 
 COMMAND = "make rehearse REPLAY={}"
@@ -106,17 +106,24 @@ def _violates(signature: str, plan: Plan) -> bool:
     return any(each.signature == signature for each in rehearse(plan).violations)
 
 
+def _without(given: Args, key: str) -> Args:
+    return {each: value for each, value in given.items() if each != key}
+
+
 def _smaller(plan: Plan) -> Iterator[Plan]:
     for index in range(len(plan.events)):
         yield replace(plan, events=plan.events[:index] + plan.events[index + 1 :])
-    for name in ("replies", "results", "history"):
-        for key in getattr(plan, name):
-            yield replace(plan, **{name: {each: value for each, value in getattr(plan, name).items() if each != key}})
+    for key in plan.replies:
+        yield replace(plan, replies=_without(plan.replies, key))
+    for key in plan.results:
+        yield replace(plan, results=_without(plan.results, key))
+    for key in plan.history:
+        yield replace(plan, history=_without(plan.history, key))
     if len(plan.subjects) > 1 and not any(each.who == len(plan.subjects) - 1 for each in plan.events):
         yield replace(plan, subjects=plan.subjects[:-1])
     for index, subject in enumerate(plan.subjects):
         for option in subject.options:
-            fewer = {each: value for each, value in subject.options.items() if each != option}
+            fewer = _without(subject.options, option)
             yield replace(
                 plan, subjects=(*plan.subjects[:index], replace(subject, options=fewer), *plan.subjects[index + 1 :])
             )

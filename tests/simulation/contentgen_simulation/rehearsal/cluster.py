@@ -1,5 +1,6 @@
 """The API server: several namespaces, optimistic locking, finalizers, garbage collection, snapshots of etcd."""
 
+# ruff: noqa: ARG002 - the methods have the signatures of what they stand for
 import copy
 import json
 from collections.abc import Callable
@@ -26,7 +27,7 @@ class Cluster(FakeKube):
     def __init__(
         self,
         now: Callable[[], datetime],
-        changed: Callable[[ResourceRef, Body | None], None],
+        changed: Callable[[ResourceRef], None],
         started: Callable[[Body], None],
         told: Callable[[ResourceRef, Body, Body], None],
     ) -> None:
@@ -55,7 +56,7 @@ class Cluster(FakeKube):
         if keep and "deletionTimestamp" in keep["metadata"]:
             meta["deletionTimestamp"] = keep["metadata"]["deletionTimestamp"]
         self.resources[key] = {"metadata": meta, "spec": spec, "status": keep["status"] if keep else {}}
-        self._tell(ref, self.resources[key])
+        self._tell(ref)
 
     def find(self, kind: Kind, namespace: str, name: str) -> Body | None:
         """The resource as it is, or None."""
@@ -69,7 +70,7 @@ class Cluster(FakeKube):
             self._gone(key, ref)
         elif "deletionTimestamp" not in meta:
             meta |= {"deletionTimestamp": self._stamp(), "resourceVersion": str(next(self._version))}
-            self._tell(ref, self.resources[key])
+            self._tell(ref)
 
     def _gone(self, key: tuple[Kind, str], ref: ResourceRef) -> None:
         del self.resources[key]
@@ -77,7 +78,7 @@ class Cluster(FakeKube):
             owner = owner_of(job)
             if owner is not None and owner.uid == ref.uid:
                 del self.jobs[name]
-        self._tell(ref, None)
+        self._tell(ref)
 
     def _stamp(self) -> str:
         return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -93,9 +94,8 @@ class Cluster(FakeKube):
         for body in [*self.resources.values(), *self.jobs.values()]:
             body["metadata"]["resourceVersion"] = str(next(self._version))
         for key in before | set(self.resources):
-            body = self.resources.get(key)
-            if body is not None:
-                self._tell(ref_of(key[0], body), body)
+            if (there := self.resources.get(key)) is not None:
+                self._tell(ref_of(key[0], there))
 
     async def get_resource(self, kind: Kind, namespace: str, name: str, **_: Any) -> Body | None:
         return copy.deepcopy(self.find(kind, namespace, name))
@@ -109,7 +109,7 @@ class Cluster(FakeKube):
         before, kept["status"] = kept["status"], json.loads(json.dumps(status))
         ref = ref_of(kind, kept)
         self._told(ref, before, kept["status"])
-        self._tell(ref, kept)
+        self._tell(ref)
         return copy.deepcopy(kept)
 
     async def put_finalizers(self, kind: Kind, namespace: str, name: str, version: str, finalizers: list[str]) -> Body:
@@ -119,7 +119,7 @@ class Cluster(FakeKube):
         if not finalizers and "deletionTimestamp" in kept["metadata"]:
             self._gone((kind, f"{namespace}/{name}"), ref_of(kind, kept))
         else:
-            self._tell(ref_of(kind, kept), kept)
+            self._tell(ref_of(kind, kept))
         return result
 
     async def create_job(self, namespace: str, manifest: Body) -> Body | None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import httpx
@@ -47,6 +48,10 @@ def _send(_: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
     return ACTING.get().world.provider.answer_now(request)
 
 
+def _now() -> datetime:
+    return ACTING.get().process.now()
+
+
 @contextmanager
 def rehearsing() -> Iterator[None]:
     """Simulated time, threads and HTTP for everything in this process. Retries do not sleep."""
@@ -62,7 +67,7 @@ def rehearsing() -> Iterator[None]:
     real = clock.utc_now
     for name, module in list(sys.modules.items()):
         if name.startswith("contentgen_operator") and getattr(module, "utc_now", None) is real:
-            put(module, "utc_now", lambda: ACTING.get().process.now())
+            put(module, "utc_now", _now)
     try:
         with stamina.set_testing(True, attempts=8):
             yield

@@ -77,7 +77,7 @@ class Deeds:
         if found is None:
             return
         if self._annotations[who].get(RESUBMIT_ANNOTATION) != found[1]:
-            self._world.resubmitted[self._group(who)] += 1
+            self._world.resubmitted[self._group_of(who, (body or {})["status"]["run"]["spec"])] += 1
         self._annotate(who, RESUBMIT_ANNOTATION, found[1])
 
     def delete(self, who: int) -> None:
@@ -125,7 +125,10 @@ class Deeds:
 
     def _group(self, who: int) -> tuple[str, ...]:
         subject = self._world.plan.subjects[who]
-        spec = spec_of(subject.kind, self._variant[who], subject.options)
+        return self._group_of(who, spec_of(subject.kind, self._variant[who], subject.options))
+
+    def _group_of(self, who: int, spec: Body) -> tuple[str, ...]:
+        subject = self._world.plan.subjects[who]
         image, options = spec.get("image") or {}, spec.get("options") or {}
         given: dict[Kind, Body] = {
             Kind.LORA_TRAINING: {"steps": (spec.get("training") or {}).get("steps")},

@@ -98,13 +98,15 @@ def _lost(random: Random, plan: Plan, count: int = 1) -> Plan:
 @group
 def three_uids(random: Random, plan: Plan) -> Plan:
     """Three successive uids, each Retain or Delete, in any purchase state, while a store may be unavailable."""
+    options = plan.subjects[0].options | {"deletionPolicy": random.choice(POLICIES)}
+    plan = replace(plan, subjects=(replace(plan.subjects[0], options=options),))
     events: list[Event] = []
     at = 0.0
     for _ in range(2):
         on = _moment(random) if not events else ""
         at += _after(random)
         if random.random() < 0.6:
-            seconds = random.choice((10.0, 40.0, 400.0))
+            seconds = random.choice((10.0, 40.0, 60.0, 400.0))
             events.append(Event("away", max(at - 1, 0), on, args={"store": random.choice(STORES), "seconds": seconds}))
         events.append(Event("delete", at, on))
         gap = random.choice((0.5, 5.0, 40.0, HOUR))
@@ -154,7 +156,8 @@ def results(random: Random, plan: Plan) -> Plan:
         "files-expire",
     )
     given = {str(number): random.choice(fates) for number in range(1, random.choice((1, 1, 2)) + 1)}
-    plan = replace(plan, results=given)
+    options = plan.subjects[0].options | ({"paidAttempts": 2} if random.random() < 0.5 else {})
+    plan = replace(plan, results=given, subjects=(replace(plan.subjects[0], options=options),))
     if "expired" in given.values() or random.random() < 0.2:
         seconds = random.choice((400.0, 2 * HOUR))
         plan = _with(
@@ -291,13 +294,20 @@ def collecting(random: Random, plan: Plan) -> Plan:
                 "away", 0, moment, args={"store": random.choice(STORES), "seconds": random.choice((HOUR, DAY))}
             )
     plan = _with(plan, made)
-    if random.random() < 0.4:
-        plan = _with(
-            plan,
-            Event("edit", 20, "phase:Failed", args={"variant": 1}),
-            Event("edit", 300, "phase:Failed", args={"variant": 0}),
-        )
+    if random.random() < 0.5:
+        plan = _with(plan, *_to_and_fro(random))
     return plan
+
+
+def _to_and_fro(random: Random) -> list[Event]:
+    """After a failure something else is bought, the resource is applied anew on the way, and the first is asked for."""
+    on, gone = "phase:Failed", random.choice((20.5, 24.0, 28.0, 60.0))
+    return [
+        Event("edit", 20, on, args={"variant": 1}),
+        Event("delete", gone, on),
+        Event("apply", gone + 2, on),
+        Event("edit", 20_000.0, on, args={"variant": 0}),
+    ]
 
 
 @group

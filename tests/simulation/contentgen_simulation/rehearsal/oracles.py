@@ -87,10 +87,10 @@ class Oracles:
 
     # One owner per request
 
-    def ledger_changed(self) -> None:
+    def ledger_changed(self, purchases: list[Body]) -> None:
         """Two purchases with one request id."""
         owners: dict[tuple[str, str], Body] = {}
-        for each in self.world.database["ledger"].find({"requestId": {"$ne": None}}):
+        for each in [each for each in purchases if each.get("requestId") is not None]:
             key = (each["provider"], each["requestId"])
             other = owners.setdefault(key, each)
             if other is each:
@@ -108,7 +108,7 @@ class Oracles:
             text = f"{purchase['_id']} has {purchase.get('requestId')}, and the answer stored for it is of {request.id}"
             self.report("the response matches the request", "another request's answer is stored", text)
 
-    def _delivered(self, ref: ResourceRef, status: ResourceStatus, body: Body) -> None:
+    def _delivered(self, ref: ResourceRef, status: ResourceStatus) -> None:
         run = status.run
         version = next((each for each in status.versions if run and each.version == run.version), None)
         if run is None or version is None:
@@ -192,10 +192,10 @@ class Oracles:
                 continue
             if run.get("requestId") == request.id and body["status"].get("phase") not in ("Completed", "Failed"):
                 text = f"{key} with {request.id}, which {kind} {namespace}/{body['metadata']['name']} is to collect"
-                self.report("a paid answer is kept", f"it {how} before it is collected", text)
+                self.report("a paid result is kept", f"it {how} before it is collected", text)
                 return
         if after is not None:
-            self.report("a paid answer is kept", f"it {how}", f"{key}: {request.id} becomes {after.get('made_by')}")
+            self.report("a paid result is kept", f"it {how}", f"{key}: {request.id} becomes {after.get('made_by')}")
 
     # Cost equals the bill or is unknown
 
@@ -268,11 +268,10 @@ class Oracles:
             and new.phase.terminal
             and (old.phase, old.reason, old.run) != (new.phase, new.reason, new.run)
         ):
-            body = self.world.cluster.find(ref.kind, ref.namespace, ref.name) or {}
             self._cost(ref, new)
             if new.phase is Phase.COMPLETED and old.phase is not Phase.COMPLETED:
                 self._complete(ref, new)
-                self._delivered(ref, new, body)
+                self._delivered(ref, new)
 
     def _forward(self, ref: ResourceRef, old: ResourceStatus, new: ResourceStatus) -> None:
         if old.run is None or new.run is None or old.phase is None or new.phase is None:
@@ -280,6 +279,8 @@ class Oracles:
         if (old.run.number, old.run.paid_attempt) != (new.run.number, new.run.paid_attempt):
             return
         phases = {old.phase, new.phase}
+        if new.phase is Phase.SUBMISSION_UNKNOWN and "mongo" in self.world.rewound:
+            return  # the evidence for more is gone
         if Phase.SUSPENDED not in phases and _ORDER.index(old.phase) > _ORDER.index(new.phase):
             detail = f"{old.phase} to {new.phase} ({new.reason})"
             self.report("phases move forward", detail, f"{ref.name} run {new.run.number}: {new.message}")
@@ -306,9 +307,31 @@ class Oracles:
 
     def at_the_end(self) -> None:
         """After the last event and a time in which everything could settle."""
-        self.ledger_changed()
+        self.ledger_changed(list(self.world.database["ledger"].find()))
+        for request in self.world.provider.requests.values():
+            if request.succeeds and request.fate in ("", "fewer") and "bucket" not in self.world.rewound:
+                self._kept(request)
         for kind, namespace, body in self.world.living():
             self._stopped(kind, namespace, body)
+
+    def _kept(self, request: "Request") -> None:
+        """A result that was paid is stored, or was given up by a person, or a resource still asks for it."""
+        objects = self.world.bucket.objects.values()
+        made = self.world.workers.made
+        if any(each.get("made_by") == request.id for each in objects if isinstance(each, dict)):
+            return
+        if any(made.get(each.sha256) == request.id for each in objects if isinstance(each, Stored)):
+            return
+        known = self.world.database["ledger"].find_one({"requestId": request.id})
+        state = known["state"] if known else "without its request id"
+        body = self.world.cluster.find(request.post.ref.kind, request.post.ref.namespace, request.post.ref.name)
+        status = body["status"] if body else {}
+        if state in ("discarded", "cancelled") or (body and status.get("phase") not in ("Completed", "Failed")):
+            return
+        text = (
+            f"{request.id} of {request.post.ref.name} succeeded and is billed; {status.get('message') or 'no resource'}"
+        )
+        self.report("a paid result is kept", f"{state} in the ledger, {status.get('reason') or 'no resource'}", text)
 
     def _stopped(self, kind: Kind, namespace: str, body: Body) -> None:
         status, meta = body["status"], body["metadata"]

@@ -23,7 +23,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happens `at` seconds after `on`, which is the start (""), `state:<purchase state>` or `phase:<phase>`.
+    """Something that happens `at` seconds after `on`: the start (""), `state:<purchase state>` or `phase:<phase>`.
 
     `who` is the index of a subject. `do` names a method of `world.Deeds`, `args` its arguments.
     """
@@ -42,7 +42,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Plan:
-    """One rehearsal. Keys of `replies` and `results` are the ordinals, from 1, of POSTs (as text: JSON has no others)."""
+    """One rehearsal. `replies` and `results` are by the ordinal of a POST, from 1, as text: JSON has no other keys."""
 
     seed: int
     group: str

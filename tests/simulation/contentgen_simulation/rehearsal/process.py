@@ -1,4 +1,4 @@
-"""One operator process: the operator as `World.operator` wires it, its queue on simulated time, and how it is held up."""
+"""One operator process, wired by `World.operator`: its queue on simulated time, and how it is frozen or ended."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -108,7 +108,7 @@ class Process:
         task = self.task
         if task is None:
             return
-        while not task.done() and not self.held:
+        while not task.done() and not self.held:  # noqa: ASYNC110 - nothing here takes real time
             await asyncio.sleep(0)
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             if not isinstance(error, Crash):

@@ -127,13 +127,13 @@ class Request:
 
 
 def _micros(request: Request) -> int:
-    price = PRICES[request.model].micros
+    price: int = PRICES[request.model].micros
     if request.provider == "assemblyai":
         return math.ceil(price * SOUND_SECONDS / 60)
     if "steps" in request.input:
         return price * int(request.input["steps"]) // 1000
-    size = request.input.get("image_size") or {}
-    return price * request.pictures * math.ceil(size.get("width", 1024) * size.get("height", 1024) / 1024**2)
+    size: dict[str, int] = request.input.get("image_size") or {}
+    return price * request.pictures * math.ceil(size.get("width", 1024) * size.get("height", 1024) / (1024 * 1024))
 
 
 class _Huge(bytes):
@@ -350,7 +350,7 @@ class ProviderWorld:
             if each.provider == "assemblyai" and not late and each.post.number not in history.get("missing", ()):
                 items.append(self._listed(each.id, str(each.input.get("audio_url", "")), each.sent_at))
         items += [
-            self._listed(f"other-{number}", f"http://s3.example/bucket/other/{number}", self.world.seconds - number * 5.0)
+            self._listed(f"other-{number}", f"http://s3.example/other/{number}", self.world.seconds - number * 5.0)
             for number in range(int(history.get("noise", 0)))
         ]  # fmt: skip
         items.sort(key=lambda item: str(item["created"]), reverse=True)

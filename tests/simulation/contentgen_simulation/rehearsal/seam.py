@@ -1,4 +1,4 @@
-"""Every I/O call of an operator process, as a point at which a plan's faults strike: before it, or after it was done."""
+"""I/O calls of an operator process: a plan's faults strike before a call, or after it was done."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -53,6 +53,10 @@ class Proxy:
         return call
 
 
+def _nothing() -> None:
+    """Nobody is told of other collections."""
+
+
 class CollectionProxy:
     """A collection of MongoDB whose commands are points."""
 
@@ -92,4 +96,4 @@ class DatabaseProxy:
         self._changed = changed
 
     def __getitem__(self, name: str) -> Any:
-        return CollectionProxy(self._database[name], self._changed)
+        return CollectionProxy(self._database[name], self._changed if name == "ledger" else _nothing)

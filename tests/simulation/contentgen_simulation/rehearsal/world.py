@@ -89,6 +89,7 @@ class RehearsalWorld:
         self._resume: list[tuple[Process, bool]] = []
         self._sweep = False
         self._stopped = False
+        self._states: dict[str, str] = {}  # of the newest purchase, by namespace/kind/name
         self._last_error = _LastError()
         self._deeds = Deeds(self)
 
@@ -243,7 +244,7 @@ class RehearsalWorld:
 
     # What the watches deliver
 
-    def resource_changed(self, ref: ResourceRef, body: Body | None) -> None:
+    def resource_changed(self, ref: ResourceRef) -> None:
         """A resource was created, changed or deleted."""
         self.later(_WATCH_SECONDS, lambda: self._deliver_to_all(ref))
         self._fire_triggers()
@@ -276,8 +277,10 @@ class RehearsalWorld:
         self.oracles.status_written(ref, before, after)
 
     def ledger_changed(self) -> None:
-        """A collection was written to."""
-        self.oracles.ledger_changed()
+        """The ledger was written to."""
+        found = sorted(self.database["ledger"].find(), key=lambda each: each["createdAt"])
+        self._states = {"/".join(each["_id"].split("/")[:3]): str(each["state"]) for each in found}
+        self.oracles.ledger_changed(found)
         self._fire_triggers()
 
     # Events
@@ -319,10 +322,7 @@ class RehearsalWorld:
     def state_of(self, who: int) -> str:
         """The state of a subject's newest purchase; empty where there is none."""
         subject = self.plan.subjects[who]
-        prefix = f"{subject.namespace}/{subject.kind}/{subject.name}/"
-        found = [each for each in self.database["ledger"].find() if each["_id"].startswith(prefix)]
-        found.sort(key=lambda each: each["createdAt"])
-        return str(found[-1]["state"]) if found else ""
+        return self._states.get(f"{subject.namespace}/{subject.kind}/{subject.name}", "")
 
     def run_of(self, ref: ResourceRef) -> int:
         """The number of the run that a resource is in."""
@@ -400,6 +400,7 @@ class RehearsalWorld:
                 self.database[name].delete_many({})
                 if mongo.get(name):
                     self.database[name].insert_many(copy.deepcopy(mongo[name]))
+            self.ledger_changed()
         if "bucket" in stores:
             self.bucket.restore(objects)
         if "etcd" in stores:
