@@ -9,10 +9,18 @@ KNOWN: dict[str, str] = {
     "cost equals the bill: ImageGeneration Completed": "money 5: another's request was adopted, with another count",
     "one owner per request: an earlier namespace's": "issue 15: a re-created namespace adopts",
     "one POST per purchase: after a restore of etcd and mongo": "issue 15: no marker in the bucket",
+    "one POST per purchase: after a restore of mongo": "money 4: the status says that it may be paid, the ledger forgot",
+    "one POST per purchase: after a restore of bucket and mongo": "money 4: likewise",
+    "a paid result is kept: submitted in the ledger, DeadlineExceeded": "money 12: a deadline abandons the result",
     "the response matches the request: num_images differs, bought": "money 5: adopted by seed and prompt alone",
     "files of a Completed resource: AdoptedFinishedRun": "money 3: no HEAD after adoption",
     "files of a Completed resource: Completed, after a restore": "money 3: no HEAD of what is collected",
     "reconciled once a second at most: history, LookingForRequest": "money 12: a deadline while the reply is lost",
+    "reconciled once a second at most: Processing": "found here: a clock set back polls every half second, to its time",
+    "reconciled once a second at most: Preparing, two operators": "found here: stale worker_jobs in two processes",
+    "reconciled once a second at most: Collecting, two operators": "found here: stale worker_jobs in two processes",
+    "one POST per purchase: the ledger has the first as failed": "money 6: gone is read as failed",
+    "a paid result is kept: without its request id in the ledger": "money 11: not looked for after a resubmission",
     "phases move forward: Submitting to Preparing": "found here: resubmission after a takeover prepares anew",
 }
 """Signature, or the beginning of one -> the finding in money.md or tenants.md."""

@@ -309,7 +309,8 @@ class Oracles:
         """After the last event and a time in which everything could settle."""
         self.ledger_changed(list(self.world.database["ledger"].find()))
         for request in self.world.provider.requests.values():
-            if request.succeeds and request.fate in ("", "fewer") and "bucket" not in self.world.rewound:
+            over = request.succeeds and request.ended_at < self.world.seconds
+            if over and request.fate in ("", "fewer") and "bucket" not in self.world.rewound:
                 self._kept(request)
         for kind, namespace, body in self.world.living():
             self._stopped(kind, namespace, body)
@@ -326,7 +327,9 @@ class Oracles:
         state = known["state"] if known else "without its request id"
         body = self.world.cluster.find(request.post.ref.kind, request.post.ref.namespace, request.post.ref.name)
         status = body["status"] if body else {}
-        if state in ("discarded", "cancelled") or (body and status.get("phase") not in ("Completed", "Failed")):
+        if state in ("discarded", "cancelled") or status.get("reason") == Reason.CANCELLED:
+            return
+        if body and status.get("phase") not in ("Completed", "Failed"):
             return
         text = (
             f"{request.id} of {request.post.ref.name} succeeded and is billed; {status.get('message') or 'no resource'}"
