@@ -9,7 +9,7 @@ KNOWN: dict[str, str] = {
     "cost equals the bill: ImageGeneration Completed": "money 5: another's request was adopted, with another count",
     "one owner per request: an earlier namespace's": "issue 15: a re-created namespace adopts",
     "one POST per purchase: after a restore of etcd and mongo": "issue 15: no marker in the bucket",
-    "one POST per purchase: after a restore of mongo": "money 4: the status says that it may be paid, the ledger forgot",
+    "one POST per purchase: after a restore of mongo": "money 4: the ledger forgot what may be paid",
     "one POST per purchase: after a restore of bucket and mongo": "money 4: likewise",
     "a paid result is kept: submitted in the ledger, DeadlineExceeded": "money 12: a deadline abandons the result",
     "the response matches the request: num_images differs, bought": "money 5: adopted by seed and prompt alone",
