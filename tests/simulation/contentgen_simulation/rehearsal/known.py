@@ -20,7 +20,14 @@ KNOWN: dict[str, str] = {
     "reconciled once a second at most: Preparing, two operators": "found here: stale worker_jobs in two processes",
     "reconciled once a second at most: Collecting, two operators": "found here: stale worker_jobs in two processes",
     "one POST per purchase: the ledger has the first as failed": "money 6: gone is read as failed",
+    "a paid result is kept: submitted in the ledger, no resource": "issue 15: orphans are not located",
+    "a paid result is kept: submitted in the ledger, Completed": "issue 15: orphans are not located",
+    "a paid result is kept: submitted in the ledger, AdoptedFinishedRun": "money 21: a POST after a freeze",
+    "a paid result is kept: it is overwritten": "money 1: the key of an answer has the resource's run number",
+    "cost equals the bill: billed is False, Cancelled": "money 23: an earlier attempt was billed",
+    "reconciled once a second at most: history, SubmissionUnknown": "money 12: likewise, with a deadline that is over",
     "a paid result is kept: without its request id in the ledger": "money 11: not looked for after a resubmission",
+    "phases move forward: Processing to Preparing": "money 4: found again, and the status has no request id yet",
     "phases move forward: Submitting to Preparing": "found here: resubmission after a takeover prepares anew",
 }
 """Signature, or the beginning of one -> the finding in money.md or tenants.md."""
