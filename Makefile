@@ -13,6 +13,9 @@ VIDEO ?=
 MINUTES ?= 20
 SMALL ?=
 PORT ?=
+PLANS ?= 3000
+SEED ?= 0
+REPLAY ?=
 
 .PHONY: help
 help: ## this list
@@ -65,6 +68,10 @@ test-hostile: .venv/.ready ## every hostile and broken file, both ways: about 10
 fuzz: .venv/.ready ## paths, keys, filters, URLs, owner references, cursors, decoders' answers: each for MINUTES=10, with new inputs
 	@PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.fuzz --minutes $(if $(filter file,$(origin MINUTES)),10,$(MINUTES))
 	@PYTHONPATH=tests/hostile $(PY) -m contentgen_hostile.child_protocol --minutes $(if $(filter file,$(origin MINUTES)),10,$(MINUTES))
+
+.PHONY: rehearse
+rehearse: .venv/.ready ## purchases: PLANS=3000 randomized plans from SEED=0 in the simulation, about 10 minutes; REPLAY=seed tells one
+	@PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.rehearsal $(if $(REPLAY),--replay $(REPLAY) --shrink,--plans $(PLANS) --seed $(SEED))
 
 .PHONY: test-api
 test-api: .venv/.ready ## the gateway: 100,000 hostile requests, 10,000 of schemathesis, every tenant: about 15 minutes

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from contentgen_operator.clock import utc_now
 from contentgen_operator.providers.base import Found, Search, is_request_id, same_input, short, unreadable
 from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, large
 
@@ -72,7 +73,7 @@ class FalHistory:
     async def find(self, search: Search) -> Found:
         """The unclaimed request with this input that was sent nearest to `sent_after`. Raises Unavailable."""
         complete = True
-        for time in _times(search, datetime.now(UTC)):
+        for time in _times(search, utc_now()):
             span = _Span(search, time)
             await self._list(span)
             found = await self._first_match(span)

@@ -1,0 +1,75 @@
+"""`python -m contentgen_simulation.rehearsal --plans 3000`: ends with 1 where an unknown violation was found."""
+
+import argparse
+import sys
+import time
+
+from contentgen_simulation.rehearsal.campaign import COMMAND, Report, campaign, shrink
+from contentgen_simulation.rehearsal.generate import generate
+from contentgen_simulation.rehearsal.known import KNOWN, reason_of
+from contentgen_simulation.rehearsal.run import quiet, rehearse
+
+_SHOWN = 3  # seeds of each violation
+
+
+def _replay(seed: int, *, smallest: bool) -> int:
+    plan = generate(seed)
+    verdict = rehearse(plan)
+    unknown = [each.signature for each in verdict.violations if reason_of(each.signature) is None]
+    if smallest and verdict.violations:
+        plan = shrink(plan, next(iter(unknown), verdict.violations[0].signature))
+        verdict = rehearse(plan)
+    print(plan)
+    print("\n".join(verdict.story))
+    for each in verdict.violations:
+        print(f"{each.signature}\n    {each.text}\n    known: {reason_of(each.signature) or 'no'}")
+    return 1 if unknown else 0
+
+
+def _campaign(plans: int, seed: int, processes: int) -> int:
+    began, report = time.monotonic(), Report()
+    print(f"{plans} plans from seed {seed}, {processes} processes")
+    first, seen = seed, set[str]()
+    while len(report.findings) < plans:
+        wanted = plans - len(report.findings)
+        for finding in campaign(range(first, first + wanted), processes):
+            report.add(finding)
+            for each in finding.violations:
+                if reason_of(each.signature) is None and each.signature not in seen:
+                    seen.add(each.signature)
+                    print(f"unknown: {each.signature}\n    {COMMAND.format(finding.seed)}", flush=True)
+        first += wanted
+        print(f"{len(report.findings)} distinct plans, {time.monotonic() - began:.0f} s", flush=True)
+    _tell(report)
+    return 1 if report.unknown else 0
+
+
+def _tell(report: Report) -> None:
+    print("plans by group:", ", ".join(f"{name} {count}" for name, count in sorted(report.groups.items())))
+    for title, found in (("known", report.known), ("UNKNOWN", report.unknown)):
+        for signature, findings in found.items():
+            seeds = [each.seed for each in sorted(findings, key=lambda each: each.reconciles)][:_SHOWN]
+            print(f"{title}: {len(findings)} x {signature} ({reason_of(signature) or 'no reason'})")
+            print(f"    {COMMAND.format(seeds[0])}    seeds {seeds}")
+    unseen = [start for start in KNOWN if not any(each.startswith(start) for each in report.known)]
+    for start in unseen:
+        print(f"not seen: {start} ({KNOWN[start]})")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plans", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=0, help="of the first plan; the others follow")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--replay", type=int, help="tell the story of one seed")
+    parser.add_argument("--shrink", action="store_true", help="with --replay: leave out what does not matter")
+    asked = parser.parse_args()
+    quiet()
+    if asked.replay is not None:
+        sys.exit(_replay(asked.replay, smallest=asked.shrink))
+    sys.exit(_campaign(asked.plans, asked.seed, asked.processes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Many plans over several processes: which violations were found, how often, and the smallest plan with one."""
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from contentgen_simulation.rehearsal.generate import generate
+from contentgen_simulation.rehearsal.known import reason_of
+from contentgen_simulation.rehearsal.oracles import Violation
+from contentgen_simulation.rehearsal.plan import Args, Plan
+from contentgen_simulation.rehearsal.run import quiet, rehearse
+
+COMMAND = "make rehearse REPLAY={}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one plan came to, without its story."""
+
+    seed: int
+    group: str
+    digest: str
+    violations: tuple[Violation, ...]
+    posts: int
+    reconciles: int
+    error: str = ""  # the rehearsal itself failed
+
+
+@dataclass
+class Report:
+    """The sum over all plans."""
+
+    findings: list[Finding] = field(default_factory=list)
+    distinct: set[str] = field(default_factory=set)
+
+    def add(self, finding: Finding) -> None:
+        """Count a plan; one that was seen before does not count."""
+        if finding.digest not in self.distinct:
+            self.distinct.add(finding.digest)
+            self.findings.append(finding)
+
+    @property
+    def groups(self) -> Counter[str]:
+        """Plans by group."""
+        return Counter(each.group for each in self.findings)
+
+    @property
+    def known(self) -> dict[str, list[Finding]]:
+        """Findings by the signature of a known violation."""
+        return self._by_signature(known=True)
+
+    @property
+    def unknown(self) -> dict[str, list[Finding]]:
+        """Findings by the signature of a violation that nobody has accounted for; a failed rehearsal is one."""
+        found = self._by_signature(known=False)
+        for each in self.findings:
+            if each.error:
+                found.setdefault(f"the rehearsal failed: {each.error[:100]}", []).append(each)
+        return found
+
+    def _by_signature(self, *, known: bool) -> dict[str, list[Finding]]:
+        found: dict[str, list[Finding]] = {}
+        for each in self.findings:
+            for violation in each.violations:
+                if (reason_of(violation.signature) is not None) == known:
+                    found.setdefault(violation.signature, []).append(each)
+        return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def find(seed: int) -> Finding:
+    """One plan."""
+    plan = generate(seed)
+    try:
+        verdict = rehearse(plan)
+    except Exception as error:  # noqa: BLE001 - a defect of the rehearsal is reported with its seed
+        return Finding(seed, plan.group, plan.digest, (), 0, 0, f"{type(error).__name__}: {error}")
+    return Finding(seed, plan.group, plan.digest, verdict.violations, verdict.posts, verdict.reconciles)
+
+
+def campaign(seeds: Iterable[int], processes: int = 1) -> Iterator[Finding]:
+    """The findings of these seeds, in no order."""
+    if processes == 1:
+        quiet()
+        yield from map(find, seeds)
+        return
+    with multiprocessing.get_context("spawn").Pool(processes, quiet) as pool:
+        yield from pool.imap_unordered(find, seeds, chunksize=8)
+
+
+def shrink(plan: Plan, signature: str) -> Plan:
+    """The smallest plan found by leaving out parts one at a time in which the same signature is violated."""
+    violated = partial(_violates, signature)
+    smaller = True
+    while smaller:
+        smaller = False
+        for candidate in _smaller(plan):
+            if violated(candidate):
+                plan, smaller = candidate, True
+                break
+    return plan
+
+
+def _violates(signature: str, plan: Plan) -> bool:
+    return any(each.signature == signature for each in rehearse(plan).violations)
+
+
+def _without(given: Args, key: str) -> Args:
+    return {each: value for each, value in given.items() if each != key}
+
+
+def _smaller(plan: Plan) -> Iterator[Plan]:
+    for index in range(len(plan.events)):
+        yield replace(plan, events=plan.events[:index] + plan.events[index + 1 :])
+    for key in plan.replies:
+        yield replace(plan, replies=_without(plan.replies, key))
+    for key in plan.results:
+        yield replace(plan, results=_without(plan.results, key))
+    for key in plan.history:
+        yield replace(plan, history=_without(plan.history, key))
+    if len(plan.subjects) > 1 and not any(each.who == len(plan.subjects) - 1 for each in plan.events):
+        yield replace(plan, subjects=plan.subjects[:-1])
+    for index, subject in enumerate(plan.subjects):
+        for option in subject.options:
+            fewer = _without(subject.options, option)
+            yield replace(
+                plan, subjects=(*plan.subjects[:index], replace(subject, options=fewer), *plan.subjects[index + 1 :])
+            )
+    for index, event in enumerate(plan.events):
+        if event.at > 10 or 0 < event.at < 1:
+            yield replace(
+                plan,
+                events=(*plan.events[:index], replace(event, at=float(int(event.at / 2))), *plan.events[index + 1 :]),
+            )

@@ -1,0 +1,128 @@
+"""One operator process, wired by `World.operator`: its queue on simulated time, and how it is frozen or ended."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from contentgen_operator.cache import Cache
+from contentgen_operator.lora_names import LoraNames
+from contentgen_operator.observed import ResourceRef
+from contentgen_operator.providers.pricing import NoPrices
+from contentgen_operator.reconcile import Reconciler
+from contentgen_simulation.rehearsal.context import ACTING, Acting
+from contentgen_simulation.rehearsal.seam import DatabaseProxy, Proxy, Seam
+from contentgen_simulation.world import Crash, World
+
+if TYPE_CHECKING:
+    from contentgen_simulation.rehearsal.faults import IoFault
+    from contentgen_simulation.rehearsal.world import RehearsalWorld
+
+SOON = 0.01  # seconds between a wake-up without delay and the reconcile
+
+
+class _Wiring(World):
+    """The attributes that `World.operator` reads."""
+
+    def __init__(self, world: "RehearsalWorld") -> None:
+        kube: Any = Proxy(world.cluster, "kube")
+        storage: Any = Proxy(world.bucket, "storage")
+        provider: Any = Proxy(world.adapters, "provider")
+        writes: Any = Seam()
+        self.kube, self.storage, self.provider, self.writes = kube, storage, provider, writes
+        self.database = DatabaseProxy(world.database, world.ledger_changed)
+        self.policy = world.policy
+        self.caches: list[Cache] = []
+        self.prices, self.names = NoPrices(), LoraNames()
+        self._world = world
+
+    def _seconds(self) -> float:
+        return self._world.seconds
+
+
+@dataclass
+class Process:
+    """A process of the operator. It is `held` while a fault freezes it or a SIGTERM drains it."""
+
+    world: "RehearsalWorld"
+    number: int
+    due: dict[ResourceRef, float] = field(default_factory=dict)
+    held: bool = False
+    draining: bool = False
+    gone: bool = False
+    task: "asyncio.Task[Any] | None" = None
+    _resumed: "asyncio.Event | None" = None
+
+    def __post_init__(self) -> None:
+        wiring = _Wiring(self.world)
+        self.reconciler: Reconciler = wiring.operator()
+        (self.cache,), self.names = wiring.caches, wiring.names
+
+    def now(self) -> datetime:
+        """The time by this process's clock."""
+        return self.world.now() + timedelta(seconds=self.world.skew)
+
+    def wake(self, ref: ResourceRef, delay: float = 0.0) -> None:
+        """Have a resource reconciled after a delay, or earlier where that is already asked for."""
+        at = self.world.seconds + max(delay, SOON)
+        self.due[ref] = min(at, self.due.get(ref, at))
+
+    async def hold(self, fault: "IoFault") -> None:
+        """Stop here until resumed; the world goes on meanwhile."""
+        self._resumed = asyncio.Event()
+        self.held = True
+        self.world.held(self, fault)
+        await self._resumed.wait()
+
+    async def resume(self) -> None:
+        """Go on where it was held up."""
+        if self._resumed is not None and not self.gone:
+            self.held = False
+            self._resumed.set()
+            await self._until_done_or_held()
+
+    async def reconcile(self, ref: ResourceRef) -> None:
+        """One reconcile, as far as it gets."""
+        self.task = asyncio.create_task(self._reconcile(ref))
+        await self._until_done_or_held()
+
+    async def _reconcile(self, ref: ResourceRef) -> None:
+        ACTING.set(Acting(self.world, self, ref))
+        self.world.oracles.reconciled(ref)
+        again, result = await self.reconciler._look(ref)
+        if result == "error":
+            self.world.oracles.unexpected(ref)
+        if again is not None and again >= 0:
+            self.wake(ref, again)
+
+    async def sweep(self) -> None:
+        """The garbage collector's turn."""
+        self.task = asyncio.create_task(self._sweep())
+        await self._until_done_or_held()
+
+    async def _sweep(self) -> None:
+        ACTING.set(Acting(self.world, self, None))
+        try:
+            janitor = self.reconciler._actor._janitor
+            for mark in await janitor._records.marks(1000):
+                await janitor.work(mark)
+        except Exception as error:  # noqa: BLE001 - as the janitor's loop does with a store that is unavailable
+            self.world.tell(f"the sweep failed: {type(error).__name__}")
+
+    async def _until_done_or_held(self) -> None:
+        task = self.task
+        if task is None:
+            return
+        while not task.done() and not self.held:  # noqa: ASYNC110 - nothing here takes real time
+            await asyncio.sleep(0)
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            if not isinstance(error, Crash):
+                raise error
+            self.world.crashed(self)
+
+    async def end(self) -> None:
+        """SIGKILL: what is held up never goes on."""
+        self.gone = True
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+            await asyncio.wait({self.task})

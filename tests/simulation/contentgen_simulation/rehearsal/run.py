@@ -1,0 +1,45 @@
+"""One plan, from its beginning to its verdict."""
+
+import asyncio
+import logging
+import warnings
+from dataclasses import dataclass
+
+from contentgen_simulation.rehearsal.context import rehearsing
+from contentgen_simulation.rehearsal.oracles import Violation
+from contentgen_simulation.rehearsal.plan import Plan
+from contentgen_simulation.rehearsal.world import RehearsalWorld
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a plan came to."""
+
+    plan: Plan
+    violations: tuple[Violation, ...]
+    story: tuple[str, ...]
+    posts: int
+    reconciles: int
+    fired: int  # faults at points of I/O that did strike
+
+
+def rehearse(plan: Plan) -> Verdict:
+    """Carry out a plan. Deterministic."""
+    with rehearsing():
+        return asyncio.run(_rehearse(plan))
+
+
+async def _rehearse(plan: Plan) -> Verdict:
+    world = RehearsalWorld(plan)
+    violations = await world.run()
+    fired = sum(bool(each.fired) for each in world.faults.io)
+    return Verdict(plan, tuple(violations), tuple(world.story), len(world.provider.posts), world.reconciles, fired)
+
+
+def quiet() -> None:
+    """The operator's log is not printed; its handlers still see it."""
+    log = logging.getLogger("contentgen_operator")
+    log.propagate = False
+    log.setLevel(logging.ERROR)
+    logging.getLogger("stamina").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)  # AssemblyAI's SDK uses pydantic's older names

@@ -1,0 +1,280 @@
+"""A sample of the randomized campaign (`make rehearse` runs thousands), and each of its oracles proven to see."""
+
+import copy
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import Kind
+from contentgen_simulation.rehearsal import provider
+from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
+from contentgen_simulation.rehearsal.cluster import Cluster
+from contentgen_simulation.rehearsal.deeds import Deeds
+from contentgen_simulation.rehearsal.generate import GROUPS, generate
+from contentgen_simulation.rehearsal.known import KNOWN, reason_of
+from contentgen_simulation.rehearsal.plan import Event, Plan, Subject
+from contentgen_simulation.rehearsal.process import Process
+from contentgen_simulation.rehearsal.provider import Adapters, ProviderWorld
+from contentgen_simulation.rehearsal.run import Verdict, quiet, rehearse
+from contentgen_simulation.rehearsal.world import RehearsalWorld
+
+# The SDK uses pydantic's older names.
+pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
+
+SAMPLE = 208
+IMAGES, LORA = Kind.IMAGE_GENERATION, Kind.LORA_TRAINING
+TWO = (Subject("ns", IMAGES, "one"), Subject("other", IMAGES, "two", 1))
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    quiet()
+
+
+def plan_of(kind: Kind = IMAGES, *events: Event, **changes: Any) -> Plan:
+    return Plan(0, "test", (Subject("ns", kind, "it"),), events, takes=2.0, **changes)
+
+
+# The sample
+
+
+def test_a_sample_of_the_campaign_finds_nothing_unknown() -> None:
+    report = Report()
+    for finding in campaign(range(SAMPLE + 16)):
+        report.add(finding)
+        if len(report.findings) == SAMPLE:
+            break
+    assert len(report.distinct) == SAMPLE
+    told = {signature: [each.seed for each in found] for signature, found in report.unknown.items()}
+    assert not told, "python -m contentgen_simulation.rehearsal --replay SEED --shrink"
+    assert set(report.groups) == set(GROUPS)
+    assert sum(each.posts for each in report.findings) > SAMPLE, "most plans buy something"
+
+
+def test_known_violations_name_their_finding() -> None:
+    assert all(reason.startswith(("money ", "tenants ", "issue 15", "found here")) for reason in KNOWN.values())
+    assert reason_of("no such violation: at all") is None
+
+
+def test_a_seed_always_tells_the_same_story() -> None:
+    for seed in (1, 7, 8):
+        first, second = rehearse(generate(seed)), rehearse(generate(seed))
+        assert first.story == second.story
+        assert first.plan.digest == second.plan.digest
+
+
+def test_plans_cover_what_they_should() -> None:
+    plans = [generate(seed) for seed in range(3000)]
+    assert len({each.digest for each in plans}) > 2900
+    deeds = Counter(event.do for each in plans for event in each.events)
+    assert deeds.keys() == {name for name in vars(Deeds) if not name.startswith("_")}
+    events = [event for each in plans for event in each.events]
+    three = {
+        (event.on, event.args.get("policy")) for each in plans if each.group == "three_uids" for event in each.events
+    }
+    assert {policy for _, policy in three} >= {"Retain", "Delete"}
+    assert len({on for on, _ in three}) >= 14
+    assert {event.args["store"] for event in events if event.do == "away"} == {"mongo", "storage", "kube"}
+    rewound = {tuple(event.args["stores"]) for event in events if event.do == "rewind"}
+    assert len(rewound) == 6, "alone and in pairs"
+    fates = {fate for each in plans for fate in each.results.values()}
+    assert fates >= {"302", "404", "410", "expired", "partial", "oversized", "fewer"}
+    assert {event.args["code"] for event in events if event.do == "refuse"} >= {403, 422, 429}
+    assert {event.args["action"] for event in events if event.do == "io"} == {"crash", "error", "freeze", "sigterm"}
+
+
+def test_most_faults_at_points_of_io_strike() -> None:
+    plans = [plan for seed in range(400) if (plan := generate(seed)).group in ("points", "frozen", "terminated")][:24]
+    struck = sum(rehearse(plan).fired > 0 for plan in plans)
+    assert struck > len(plans) / 2
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_nothing_is_violated_where_nothing_happens(kind: Kind) -> None:
+    verdict = rehearse(plan_of(kind))
+    assert verdict.violations == ()
+    assert verdict.posts == 1
+    assert any("-> Completed" in line for line in verdict.story)
+
+
+# The oracles: each sees a planted violation
+
+Plant = Callable[[pytest.MonkeyPatch], Plan]
+
+
+def _deed(patch: pytest.MonkeyPatch, on: str, deed: Callable[[RehearsalWorld], None], plan: Plan | None = None) -> Plan:
+    """A plan in which the world is damaged at a moment."""
+    patch.setattr(Deeds, "plant", lambda self, _who: deed(self._world), raising=False)
+    plan = plan or plan_of()
+    return Plan(0, "test", plan.subjects, (Event("plant", 0.5, on),), takes=2.0)
+
+
+def _posts_twice(patch: pytest.MonkeyPatch) -> Plan:
+    once = Adapters.__getattr__
+
+    def twice(self: Adapters, name: str) -> Any:
+        call = once(self, name)
+
+        async def ungated() -> None:
+            """No compare-and-set before the second one."""
+
+        async def both(*args: Any, **named: Any) -> Any:
+            await call(*args, **named)
+            return await call(args[0], ungated)
+
+        return both if name == "submit" else call
+
+    patch.setattr(Adapters, "__getattr__", twice)
+    return plan_of()
+
+
+def _one_id_for_all(patch: pytest.MonkeyPatch) -> Plan:
+    def same(world: RehearsalWorld) -> None:
+        world.database["ledger"].update_many({}, {"$set": {"requestId": "request-1"}})
+        world.ledger_changed()
+
+    return _deed(patch, "phase:Completed", same, Plan(0, "test", TWO, ()))
+
+
+def _another_answer(patch: pytest.MonkeyPatch) -> Plan:
+    def swap(world: RehearsalWorld) -> None:
+        for key, answer in list(world.bucket.objects.items()):
+            if isinstance(answer, dict) and answer.get("made_by") == "request-1":
+                dict.__setitem__(world.bucket.objects, key, answer | {"made_by": "request-2"})
+
+    return _deed(patch, "state:succeeded", swap, Plan(0, "test", TWO, ()))
+
+
+def _another_input(patch: pytest.MonkeyPatch) -> Plan:
+    accepted = ProviderWorld._accepted
+
+    def other(self: ProviderWorld, post: Any, model: str) -> Any:
+        made = accepted(self, post, model)
+        made.input = made.input | {"steps": 7}
+        return made
+
+    patch.setattr(ProviderWorld, "_accepted", other)
+    return plan_of(LORA)
+
+
+def _file_missing(patch: pytest.MonkeyPatch) -> Plan:
+    written = RehearsalWorld.status_written
+
+    def loses(self: RehearsalWorld, ref: Any, before: Any, after: Any) -> None:
+        if after["phase"] == "Completed":
+            dict.pop(self.bucket.objects, after["versions"][0]["files"][0]["key"], None)
+        written(self, ref, before, after)
+
+    patch.setattr(RehearsalWorld, "status_written", loses)
+    return plan_of()
+
+
+def _file_deleted(patch: pytest.MonkeyPatch) -> Plan:
+    def loses(world: RehearsalWorld) -> None:
+        del world.bucket.objects[next(key for key in world.bucket.objects if key.endswith(".png"))]
+
+    return _deed(patch, "phase:Completed", loses)
+
+
+def _answer_deleted(patch: pytest.MonkeyPatch) -> Plan:
+    def loses(world: RehearsalWorld) -> None:
+        for key, answer in list(world.bucket.objects.items()):
+            if isinstance(answer, dict):
+                del world.bucket.objects[key]
+
+    return _deed(patch, "state:succeeded", loses)
+
+
+def _all_deleted(patch: pytest.MonkeyPatch) -> Plan:
+    return _deed(patch, "phase:Completed", lambda world: dict.clear(world.bucket.objects))
+
+
+def _other_bill(patch: pytest.MonkeyPatch) -> Plan:
+    bill = provider._micros
+    patch.setattr(provider, "_micros", lambda request: 2 * bill(request))
+    return plan_of()
+
+
+def _no_pause(patch: pytest.MonkeyPatch) -> Plan:
+    wake = Process.wake
+    patch.setattr(Process, "wake", lambda self, ref, delay=0.0: wake(self, ref, min(delay, 0.1)))
+    return Plan(0, "test", (Subject("ns", IMAGES, "it"),), (), takes=600.0)
+
+
+def _rewritten(patch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], None]) -> Plan:
+    """The API server stores another status than it was given."""
+    put = Cluster.put_status
+
+    async def changed(self: Cluster, kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> Any:
+        body = copy.deepcopy(body)
+        change(body["status"])
+        return await put(self, kind, namespace, name, body)
+
+    patch.setattr(Cluster, "put_status", changed)
+    return plan_of()
+
+
+def _backwards(patch: pytest.MonkeyPatch) -> Plan:
+    def back(status: dict[str, Any]) -> None:
+        if status["phase"] == "Collecting":
+            status["phase"] = "Pending"
+
+    return _rewritten(patch, back)
+
+
+def _silent(patch: pytest.MonkeyPatch) -> Plan:
+    return _rewritten(patch, lambda status: status.update(message=""))
+
+
+def _forgets(patch: pytest.MonkeyPatch) -> Plan:
+    wake = Process.wake
+
+    def immediate_only(self: Process, ref: Any, delay: float = 0.0) -> None:
+        if delay == 0:
+            wake(self, ref)
+
+    patch.setattr(Process, "wake", immediate_only)
+    return plan_of()
+
+
+PLANTED: dict[str, tuple[str, Plant]] = {
+    "two POSTs": ("one POST per purchase", _posts_twice),
+    "one request id for two purchases": ("one owner per request: two namespaces", _one_id_for_all),
+    "the answer of another request": ("the response matches the request: another request's", _another_answer),
+    "files of another input": ("the response matches the request: steps", _another_input),
+    "a file that was never there": ("files of a Completed resource: Completed", _file_missing),
+    "a file that is deleted later": ("files of a Completed resource: a listed file is deleted", _file_deleted),
+    "an answer that is deleted": ("a paid result is kept: it is deleted", _answer_deleted),
+    "a result that nobody fetches": ("a paid result is kept: collected", _all_deleted),
+    "another bill": ("cost equals the bill", _other_bill),
+    "no pause": ("reconciled once a second at most", _no_pause),
+    "a phase that goes back": ("phases move forward: Processing to Pending", _backwards),
+    "no message": ("a stopped resource has a reason: Completed without a reason", _silent),
+    "timers that are lost": ("a stopped resource has a reason: Processing and never looked at again", _forgets),
+}
+
+
+@pytest.mark.parametrize(("signature", "plant"), PLANTED.values(), ids=PLANTED)
+def test_an_oracle_sees_a_planted_violation(signature: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict = rehearse(plant(monkeypatch))
+    assert [each for each in verdict.violations if each.signature.startswith(signature)], _told(verdict)
+
+
+def _told(verdict: Verdict) -> str:
+    return "\n".join([*verdict.story, *(each.signature for each in verdict.violations)])
+
+
+def test_a_plan_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    _other_bill(monkeypatch)
+    large = plan_of(
+        IMAGES,
+        Event("suspend", 0.0),
+        Event("unsuspend", 20.0),
+        Event("evict", 3.0, "state:succeeded"),
+        history={"noise": 10},
+    )
+    (violation,) = [each for each in rehearse(large).violations if each.oracle == "cost equals the bill"]
+    small = shrink(large, violation.signature)
+    assert (small.events, small.history) == ((), {})
