@@ -129,7 +129,7 @@ def _unbuyable(case: Case) -> Plan | None:
     if run is None:
         return waiting
     doing = Doing(phase=Phase.PENDING, reason=Reason(waiting.status.reason or ""), message="the changed spec is read")
-    return plan_of(case, doing, run=run, again=SOON)
+    return plan_of(case, doing, run=run, moves=withdrawal(case), again=SOON)
 
 
 def _prepare(case: Case) -> Plan:

@@ -687,6 +687,25 @@ def test_an_edit_replaces_a_run_that_waits_for_a_lora(seen: Observed) -> None:
     assert decide(wrong, seen, NOW, POLICY).status.run == waits.run
 
 
+def test_a_run_that_an_edit_replaces_takes_its_planned_purchase_back() -> None:
+    """Another process may be about to send it."""
+    spec = SPECS[IMAGES] | {"model": "some/new"}
+    waits = running(
+        IMAGES, spec=spec, prepared=False, phase=Phase.PENDING, reason=Reason.PROVIDER_UNAVAILABLE, purchase_id="p1"
+    )
+    planned = purchase(IMAGES, PurchaseState.INTENT, step=PurchaseStep.PLANNED)
+    seen = Observed(purchase=planned, price=PriceLookup(problem="fal's prices could not be read: 500"))
+    plan = decide(resource(IMAGES, waits, spec={"prompt": "jf"}, generation=2), seen, NOW, POLICY)
+    assert plan.status.run is not None
+    assert (plan.status.run.number, plan.status.run.purchase_id) == (2, None)
+    (move,) = plan.moves
+    assert (move.source, move.target, move.expected) == (
+        PurchaseState.INTENT,
+        PurchaseState.REFUSED,
+        {"step": "planned"},
+    )
+
+
 def test_a_ready_lora_is_drawn_with() -> None:
     ready = LoraView(name="jesse", phase=Phase.COMPLETED, model_key="loras/u/j/v1/model.safetensors")
     made = payment(IMAGES, with_lora(), Observed(loras=(ready,)))
