@@ -299,24 +299,30 @@ async def test_a_result_that_is_gone_is_taken_from_the_history(fal: Fal, server:
 
 
 LEFT = [
-    ("nothing", [], RequestState.GONE),
-    ("no output", [{"status_code": 200, "json_output": None}], RequestState.GONE),
-    ("another request", [{"request_id": "r2", "status_code": 200, "json_output": {"images": []}}], RequestState.GONE),
-    ("a failure", [{"status_code": 422, "json_output": {"detail": "bad zip"}}], RequestState.FAILED),
-    ("a failure of texts", [{"status_code": 500, "json_output": "oops"}], RequestState.FAILED),
+    ("nothing", [], RequestState.GONE, None),
+    ("no output", [{"status_code": 200, "json_output": None}], RequestState.GONE, None),
+    (
+        "another request",
+        [{"request_id": "r2", "status_code": 200, "json_output": {"images": []}}],
+        RequestState.GONE,
+        None,
+    ),
+    ("a failure", [{"status_code": 422, "json_output": {"detail": "bad zip"}}], RequestState.FAILED, None),
+    # fal bills no server error
+    ("a failure of texts", [{"status_code": 500, "json_output": "oops"}], RequestState.FAILED, 0),
 ]
 
 
-@pytest.mark.parametrize(("items", "state"), [each[1:] for each in LEFT], ids=[each[0] for each in LEFT])
+@pytest.mark.parametrize(("items", "state", "units"), [each[1:] for each in LEFT], ids=[each[0] for each in LEFT])
 @pytest.mark.parametrize("known", [True, False], ids=["completed", "unknown"])
 async def test_a_result_that_the_history_lacks_is_gone_and_not_failed(
-    fal: Fal, server: Server, items: list[Any], state: RequestState, known: bool
+    fal: Fal, server: Server, items: list[Any], state: RequestState, units: float | None, known: bool
 ) -> None:
     completed, unknown = (200, {"status": "COMPLETED", "logs": None}), (404, {"status": "NOT_FOUND"})
     server.replies |= {f"{ROOT}/status": completed if known else unknown, ROOT: (404, {"detail": "expired"})}
     server.replies[HISTORY] = (200, {"items": [entry("r1") | item for item in items]})
     view = await fal.poll(TRAINER, "r1")
-    assert (view.state, view.result) == (state, None)
+    assert (view.state, view.result, view.billable_units) == (state, None, units)
 
 
 async def test_while_the_history_cannot_be_read_a_result_is_not_gone(fal: Fal, server: Server) -> None:
