@@ -249,7 +249,7 @@ def _poll_after(case: Case, purchase: Purchase) -> float:
     view = case.observed.request
     if view is not None and view.state is RequestState.GONE:
         return _GONE_PAUSE_SECONDS
-    since = (case.now - (purchase.submitted_at or case.now)).total_seconds()
+    since = abs((case.now - (purchase.submitted_at or case.now)).total_seconds())  # the clock may have been set back
     return min(max(since / 10, min(0.5, case.policy.poll_seconds)), case.policy.poll_seconds)
 
 

@@ -41,8 +41,10 @@ def _in_time(case: Case, again: float | None) -> float | None:
     """A deadline is looked at when it is there, however long the wait would be otherwise."""
     if case.resource.deadline_seconds is None:
         return again
-    left = case.run.started_at + timedelta(seconds=case.resource.deadline_seconds) - case.now
-    seconds = max(left.total_seconds(), 1.0)
+    left = (case.run.started_at + timedelta(seconds=case.resource.deadline_seconds) - case.now).total_seconds()
+    if left <= 0:  # it is looked at now
+        return again
+    seconds = max(left, 1.0)
     return seconds if again is None else min(again, seconds)
 
 

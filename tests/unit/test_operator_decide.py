@@ -687,6 +687,24 @@ def test_an_edit_replaces_a_run_that_waits_for_a_lora(seen: Observed) -> None:
     assert decide(wrong, seen, NOW, POLICY).status.run == waits.run
 
 
+@pytest.mark.parametrize("late", [POLICY.adoption_seconds - 60, POLICY.adoption_seconds + 60])
+def test_after_the_deadline_a_lost_request_is_looked_for_no_oftener(late: int) -> None:
+    """Money 12: the history was asked every second without end."""
+    spec = SPECS[IMAGES] | {"deadlineSeconds": 60}
+    sent = NOW - timedelta(seconds=late)
+    lost = purchase(IMAGES, PurchaseState.INTENT, step=PurchaseStep.SENDING, created_at=sent, sent_at=sent)
+    assert bought(IMAGES, lost, spec=spec, provider_problem="503").again_seconds == POLICY.poll_seconds
+    shown = bought(IMAGES, lost, spec=spec).again_seconds
+    assert shown == (POLICY.poll_seconds if late < POLICY.adoption_seconds else None)
+
+
+def test_a_clock_that_was_set_back_does_not_have_the_provider_polled_twice_a_second() -> None:
+    """Money 28."""
+    made = purchase(IMAGES, PurchaseState.SUBMITTED, submitted_at=NOW + timedelta(hours=24))
+    view = RequestView(state=RequestState.RUNNING, message="running")
+    assert bought(IMAGES, made, request=view).again_seconds == POLICY.poll_seconds
+
+
 def test_a_run_that_an_edit_replaces_takes_its_planned_purchase_back() -> None:
     """Another process may be about to send it."""
     spec = SPECS[IMAGES] | {"model": "some/new"}
