@@ -316,7 +316,7 @@ LEFT = [
 @pytest.mark.parametrize(("items", "state", "units"), [each[1:] for each in LEFT], ids=[each[0] for each in LEFT])
 @pytest.mark.parametrize("known", [True, False], ids=["completed", "unknown"])
 async def test_a_result_that_the_history_lacks_is_gone_and_not_failed(
-    fal: Fal, server: Server, items: list[Any], state: RequestState, units: float | None, known: bool
+    fal: Fal, server: Server, *, items: list[Any], state: RequestState, units: float | None, known: bool
 ) -> None:
     completed, unknown = (200, {"status": "COMPLETED", "logs": None}), (404, {"status": "NOT_FOUND"})
     server.replies |= {f"{ROOT}/status": completed if known else unknown, ROOT: (404, {"detail": "expired"})}
