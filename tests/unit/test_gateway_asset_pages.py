@@ -201,7 +201,17 @@ def test_a_snippet_is_cut_at_its_marks() -> None:
 def test_days_without_spending_have_a_bar_too() -> None:
     from datetime import UTC, datetime  # noqa: PLC0415
 
-    day = Usage(key="2026-11-20", jobs=1, purchases=1, paid="2.0000", expected="0", storage_gb="0", storage_cost="0")
+    day = Usage(
+        key="2026-11-20",
+        jobs=1,
+        purchases=1,
+        paid="2.0000",
+        estimated="0",
+        unknown=0,
+        expected="0",
+        storage_gb="0",
+        storage_cost="0",
+    )
     made = bars([day], datetime(2026, 11, 21, tzinfo=UTC), 3)
     assert [bar.height for bar in made] == [1.0, 160.0, 1.0]
     assert [bar.y + bar.height for bar in made] == [160.0] * 3

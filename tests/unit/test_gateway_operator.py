@@ -169,7 +169,7 @@ async def test_deleted_nothing_is_left(both: Both, phase: Phase) -> None:
     for _ in range(20):
         await world.step(LORA)
     assert not world.there(LORA)
-    assert (world.kube.jobs, world.storage.objects, world.database["jobs"].count_documents({})) == ({}, {}, 0)
+    assert (world.kube.jobs, world.storage.files, world.database["jobs"].count_documents({})) == ({}, {}, 0)
     assert world.provider.cancelled == (["request-1"] if phase is Phase.PROCESSING else [])
 
 
@@ -177,10 +177,10 @@ async def test_deleted_after_its_resource_the_janitor_leaves_nothing(both: Both)
     world = both.operator
     await begun(both, LORA)
     await world.until_gone(LORA)
-    assert world.storage.objects != {}
+    assert world.storage.files != {}
     assert (await both.ask("DELETE", f"/api/jobs/{UID}")).status_code == 202
     await world.sweep()
-    assert (world.storage.objects, world.database["jobs"].count_documents({})) == ({}, 0)
+    assert (world.storage.files, world.database["jobs"].count_documents({})) == ({}, 0)
     world.kube.apply(LORA, copy.deepcopy(SPECS[LORA]), uid="another-uid")
     assert (await world.finish(LORA)).reason == "OutputsDeleted", "and nothing is bought again by itself"
     assert len(world.provider.posts) == 1
@@ -194,7 +194,7 @@ async def test_a_mark_that_cannot_be_read_holds_nobody_up(both: Both) -> None:
     await both.ask("DELETE", f"/api/jobs/{UID}")
     assert set(await world.marks()) == {"odd", UID}
     await world.sweep()
-    assert (world.storage.objects, await world.marks()) == ({}, ["odd"])
+    assert (world.storage.files, await world.marks()) == ({}, ["odd"])
 
 
 async def test_deleted_before_the_operator_has_seen_it_nothing_is_left(both: Both) -> None:

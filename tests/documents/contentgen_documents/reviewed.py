@@ -73,6 +73,7 @@ NOT_RUN = (
 
 NAMED_ONLY = (
     "contentgen backup",
+    "contentgen restore",
     "contentgen-worker prepare",
     "curl --location",
     "helm test",
@@ -238,6 +239,7 @@ FIGURES = (
     KnownFigure("docs/architecture.md", "prepare (Job) ──►", "a diagram"),
     KnownFigure("docs/architecture.md", "observe   reads", "a diagram"),
     KnownFigure("docs/concepts.md", "prepare (Job, free)", "a diagram"),
+    KnownFigure("docs/install.md", "proxy:\n  https:", "the chart's values; its tests render them"),
     KnownFigure("docs/media.md", "frames ──►", "a diagram"),
     KnownFigure("docs/reference/cli.md", "Usage: kubectl contentgen", "the plugin's help; `make verify` compares it"),
 )

@@ -165,5 +165,11 @@ def _problem(key: str, inner: Any) -> str:
         return "" if _FIELD.fullmatch(key) else f"the field {key!r}"
     if key in _COMPARE:
         compared = inner if isinstance(inner, list) else [inner]
-        return f"{key!r} compares with a document" if any(isinstance(each, dict) for each in compared) else ""
+        return f"{key!r} compares with a document" if any(map(_is_a_document, compared)) else ""
     return "" if key in _COMBINE or MARK not in repr(inner) else f"{key!r} takes a caller's text"
+
+
+def _is_a_document(compared: Any) -> bool:
+    """Whether it is one; the gateway's own $ifNull in an aggregation has no text of a caller's."""
+    ours = isinstance(compared, dict) and compared.keys() == {"$ifNull"} and MARK not in repr(compared)
+    return isinstance(compared, dict) and not ours
