@@ -11,6 +11,7 @@ KNOWN: dict[str, str] = {
     "a paid result is kept: submitted in the ledger, Completed": "issue 15: orphans are not located",
     "a paid result is kept: submitted in the ledger, AdoptedFinishedRun": "money 21: a POST after a freeze",
     "a paid result is kept: without its request id in the ledger": "money 11: not looked for after a resubmission",
+    "phases move forward: Submitting to Preparing": "found here: resubmission after a takeover prepares anew",
 }
 """Signature, or the beginning of one -> the finding in money.md or tenants.md."""
 
