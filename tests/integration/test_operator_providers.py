@@ -117,7 +117,7 @@ async def test_the_cost_by_the_provider_figures_is_the_bill(
 ) -> None:
     call = made() if made is generation else made(server)
     provider: Provider = fal if call.provider == "fal" else assemblyai
-    view = await ended(provider, call.model, await provider.submit(call))
+    view = await ended(provider, call.model, await provider.submit(call, nothing))
     prices = FalPrices(key, server.fal_api_url)
     if call.provider == "fal":
         price = (await prices.price(call.model)).price
