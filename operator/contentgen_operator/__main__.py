@@ -91,6 +91,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         providers=providers,
         reports=reports,
         witness=witness,
+        limits=settings.limits,
     )
     actor = Actor(
         kube=kube,
