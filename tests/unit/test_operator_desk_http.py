@@ -143,7 +143,7 @@ async def test_a_flood_of_reports_is_one_status_write_a_second(
     reports = Reports()
     world.process._observer._reports = reports
     looks = Looks(world)
-    for limit in ("REQUESTS", "JOB_REQUESTS"):
+    for limit in ("REQUESTS", "JOB_REQUESTS", "NAMESPACE_REQUESTS"):
         monkeypatch.setattr(f"contentgen_operator.desk.{limit}", RateLimit(burst=1e9, per_second=1e9))
     desk = desk_of(world, reports, storage, world.process.wake)
     queue = asyncio.create_task(world.process.queue.run())
