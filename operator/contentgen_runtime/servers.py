@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import ipaddress
 import ssl
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -12,7 +11,10 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from contentgen_runtime.connections import PlacedTls, Places
+
+PER_ADDRESS = 200
+PER_ADDRESS_OF_PEOPLE = 2000  # where no ingress in front is a trusted proxy, many people have its address
 # Our apps have nothing to do at start and end; waiting for it is logged as an error when the operator stops.
 _QUIET: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off"}
 
@@ -67,53 +69,20 @@ class HurriedProtocol(H11Protocol):
             self._deadline = None
 
 
-class PerAddress(H11Protocol):
-    """Connections counted by the client's address: one client cannot take all connections of a server."""
+class Placed(H11Protocol):
+    """HTTP on connections that each take one of `places`."""
 
-    most_per_address = 200
-    exempt: ClassVar[tuple[Network, ...]] = ()
-    """Proxies, each with the connections of many clients."""
-    _open: ClassVar[Counter[str]]  # of this process, by address
-    _address = ""
-
-    def __init_subclass__(cls) -> None:
-        """Each protocol counts by itself: who is at the limit of one port is not at that of another."""
-        super().__init_subclass__()
-        cls._open = Counter()
+    places: ClassVar[Places]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """One too many of an address is cut at once."""
+        """One without a place is cut at once."""
         super().connection_made(transport)
-        self._address = str((transport.get_extra_info("peername") or ("",))[0])
-        self._open[self._address] += 1
-        if self._open[self._address] > self.most_per_address and not _within(self._address, self.exempt):
-            transport.abort()
+        self.places.take(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Its place is free."""
         super().connection_lost(exc)
-        self._open[self._address] -= 1
-        if self._open[self._address] <= 0:
-            del self._open[self._address]
-
-
-def _within(address: str, networks: Sequence[Network]) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(parsed in network for network in networks)
-
-
-class FairProtocol(PerAddress, HurriedProtocol):
-    """`HurriedProtocol` for clients of which each has an address of its own.
-
-    The worker API has 1,000 connections; a node that hides its pods behind one address has 200 for all of them.
-    """
-
-
-class ProbeProtocol(PerAddress, HurriedProtocol):
-    """`FairProtocol` for the ports of probes and metrics, which have no limit of all connections together."""
+        self.places.leave(self.transport)
 
 
 class PatientProtocol(HurriedProtocol):
@@ -133,31 +102,36 @@ class PatientProtocol(HurriedProtocol):
         self._relax()
 
 
-class PeopleProtocol(PerAddress, PatientProtocol):
-    """`PatientProtocol` for the gateway: a quarter of its connections for one address that is no trusted proxy."""
-
-    most_per_address = 2000
-
-
 def plain_server(app: ASGIApp, port: int) -> Server:
     """An HTTP server for probes and metrics: it answers however many connections the other ports have."""
-    return Server(uvicorn.Config(app, host="0.0.0.0", port=port, **_QUIET, http=ProbeProtocol, ws="none"))  # noqa: S104 - a pod's port
+
+    class Protocol(Placed, HurriedProtocol):
+        places = Places(total=1000, per_address=PER_ADDRESS)
+
+    return Server(uvicorn.Config(app, host="0.0.0.0", port=port, **_QUIET, http=Protocol, ws="none"))  # noqa: S104 - a pod's port
 
 
 def tls_server(app: ASGIApp, port: int, context: ssl.SSLContext) -> Server:
-    """An HTTPS server. What `context` serves may change while it runs."""
+    """An HTTPS server for clients that have an address each. What `context` serves may change while it runs.
+
+    A node that hides its pods behind one address has 200 connections for all of them.
+    """
     config = uvicorn.Config(
         app,
         host="0.0.0.0",  # noqa: S104 - a pod's port
         port=port,
         **_QUIET,
-        http=FairProtocol,
+        http=HurriedProtocol,
         ws="none",
-        ssl_context_factory=lambda *_: context,
         timeout_keep_alive=30,
-        limit_concurrency=1000,
     )
     config.load()
+    places = Places(total=1000, per_address=PER_ADDRESS)
+
+    def connected(**given: Any) -> asyncio.BaseProtocol:
+        return PlacedTls(asyncio.get_running_loop(), HurriedProtocol(**given), context, places)
+
+    config.http_protocol_class = connected  # type: ignore[assignment]  # called like the class, once for each connection
     return Server(config)
 
 
@@ -165,9 +139,10 @@ def gateway_server(app: ASGIApp, port: int, *, trusted: Sequence[str], request_s
     """An HTTP server for people. `trusted` proxies say who asks, and may have any number of its connections; at the end
     what was begun is finished.
     """
+    proxies = tuple(ipaddress.ip_network(each, strict=False) for each in trusted)
 
-    class Protocol(PeopleProtocol):
-        exempt = tuple(ipaddress.ip_network(each, strict=False) for each in trusted)
+    class Protocol(Placed, PatientProtocol):
+        places = Places(total=8000, per_address=PER_ADDRESS_OF_PEOPLE, exempt=proxies)
 
     config = uvicorn.Config(
         app,
@@ -180,6 +155,5 @@ def gateway_server(app: ASGIApp, port: int, *, trusted: Sequence[str], request_s
         forwarded_allow_ips=list(trusted),
         timeout_keep_alive=75,  # longer than an ingress keeps its connections, which would meet one just closed
         timeout_graceful_shutdown=int(request_seconds) + 1,
-        limit_concurrency=8000,
     )
     return Server(config)

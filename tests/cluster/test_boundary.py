@@ -24,6 +24,7 @@ from contentgen_e2e.attempts import (
     beyond_operator,
     job_attempts,
     powers,
+    resource_attempts,
     secrets,
     spend_attempts,
     status_attempts,
@@ -120,7 +121,7 @@ def until(reached: Callable[[], bool], what: str, seconds: float = 30) -> None:
 @pytest.fixture(scope="module")
 def outcomes(place: Place) -> list[Outcome]:
     """Every attempt, with the policies and without."""
-    parts = (status_attempts, job_attempts, worker_attempts, spend_attempts)
+    parts = (status_attempts, resource_attempts, job_attempts, worker_attempts, spend_attempts)
     asked = [each for part in parts for each in part(place)]
     first = list({policy: (who, attempt) for policy, who, attempt in reversed(asked)}.values())
     enforced = [who(attempt) for _, who, attempt in asked]

@@ -26,7 +26,7 @@ from contentgen_e2e.boundary import (
     resource,
 )
 
-POLICY_NAMES = ("status", "jobs", "workers", "workers-deletion", "spend")
+POLICY_NAMES = ("status", "resources", "jobs", "workers", "workers-deletion", "spend")
 
 # What admission policies refuse: each attempt with whoever makes it. Asked twice, see `Outcome`.
 
@@ -47,6 +47,27 @@ def status_attempts(place: Place) -> Iterator[Asked]:
             ):
                 name = f"status of {kind.plural} by {who.name}, {how}"
                 yield "status", who, Attempt(name, "PATCH", path, body, "is written by the operator", how)
+
+
+def resource_attempts(place: Place) -> Iterator[Asked]:
+    """Changes with the operator's token, which its own work does not need."""
+    changes: dict[str, Body] = {
+        "suspend": {"spec": {"suspend": True}},
+        "user": {"spec": {"userId": place.namespace}},
+        "deletion policy": {"spec": {"deletionPolicy": "Delete"}},
+        "annotation": {"metadata": {"annotations": {"note": "a"}}},
+        "label": {"metadata": {"labels": {"note": "a"}}},
+        "owner": {
+            "metadata": {
+                "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "kube-root-ca.crt", "uid": "u"}]
+            }
+        },
+    }
+    for kind in Kind:
+        held = ours(kind, place.namespace, "held")
+        for name, body in changes.items():
+            says = f"changes the finalizers of {kind.plural}.contentgen.dev alone"
+            yield "resources", place.operator, patch(f"{name} of {kind.plural}", held, body, says)
 
 
 MARKS: dict[str, tuple[Body, str]] = {
@@ -310,7 +331,7 @@ def spend_attempts(place: Place) -> Iterator[Asked]:
                 about = f"{word} of {kind.plural}, {how}"
                 yield "spend", place.owner, Attempt(about, "PATCH", held, body, says, how)
     held = ours(Kind.IMAGE_GENERATION, place.namespace, "held")
-    for who in (place.admin, place.owner, place.editor, place.gateway, place.operator):
+    for who in (place.admin, place.owner, place.editor, place.gateway):
         for value in ("true", "2", "0", "", " 1", "01", "1.0", "latest"):
             body = {"metadata": {"annotations": {"contentgen.dev/cancel": value}}}
             says = f'"contentgen.dev/cancel" is "{value}"; expected "1", the number of the run under way'
