@@ -172,7 +172,7 @@ class Reconciler:
     def _pause_after_conflict(self, ref: ResourceRef) -> float:
         """Seconds until the next try: 0.1, 0.2, 0.4 … 30. The cause may stay, such as a Job that a finalizer holds."""
         before = self._conflicts.get(ref, 0)
-        pause = min(_FIRST_CONFLICT_SECONDS * 2**before, _LONGEST_CONFLICT_SECONDS)
+        pause = min(_FIRST_CONFLICT_SECONDS * 2.0**before, _LONGEST_CONFLICT_SECONDS)
         if pause < _LONGEST_CONFLICT_SECONDS:
             self._conflicts[ref] = before + 1
         return pause
