@@ -102,6 +102,17 @@ class Shares:
         """Whom a job is shared with."""
         return await asyncio.to_thread(self._find, {"jobId": {"$eq": job_id}})
 
+    async def of_all(self, job_ids: Iterable[str], grantees: Iterable[Grantee]) -> dict[str, list[Share]]:
+        """By job, whom some jobs are shared with: of these grantees, and of all namespaces."""
+        matching = {
+            "jobId": {"$in": sorted(job_ids)},
+            "$or": [{"to": {"$in": sorted(map(str, grantees))}}, _TO_NAMESPACES],
+        }
+        found: dict[str, list[Share]] = {}
+        for each in map(_share, await asyncio.to_thread(lambda: list(self._collection.find(matching)))):
+            found.setdefault(each.job_id, []).append(each)
+        return found
+
     async def given(self, grantees: Iterable[Grantee], owner: str | None = None) -> list[Share]:
         """What is shared with any of these, of one namespace's jobs or of all: the latest `MOST`."""
         matching: Document = {"to": {"$in": sorted(map(str, grantees))}}
