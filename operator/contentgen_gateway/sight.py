@@ -51,7 +51,8 @@ class Sight:
     async def jobs(self, caller: Caller, job_ids: Iterable[str]) -> dict[str, Record]:
         """Of these jobs, the records of those that the caller may see."""
         found = await self._records.some(job_ids)
-        mine, others = {}, {}
+        mine: dict[str, Record] = {}
+        others: dict[str, Record] = {}
         for job_id, record in found.items():
             kind = KINDS.get(str(record.get("type")))
             if kind is None:
