@@ -131,6 +131,7 @@ async def test_a_transcript_that_is_too_large_is_downloaded_instead(
 
     async def refused(files: Files, key: OwnedKey, most: int) -> bytes | None:
         assert key.rpartition("/")[2] not in large
+        assert files.parsing.locked(), "two at once would be more than the memory limit of the container"
         return await read(files, key, most)
 
     monkeypatch.setattr(Files, "size", told)

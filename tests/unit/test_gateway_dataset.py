@@ -1,6 +1,5 @@
 """`/api/jobs/{id}/dataset`: what a LoRA is trained with, and what was left out and why."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -9,6 +8,8 @@ from pydantic import ValidationError
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.dataset import Index
+from contentgen_gateway.files import Files
+from contentgen_gateway.verification import OwnedKey
 from contentgen_simulation.bucket import Bucket
 from contentgen_simulation.gateway import GatewayWorld
 
@@ -125,7 +126,11 @@ async def test_a_dataset_that_is_none_of_ours_is_refused(world: World, document:
     assert {key.rpartition("/")[2] for key in world.bucket.reached} == {"dataset.json"}
 
 
-async def test_a_dataset_that_is_too_large_is_downloaded_instead(world: World) -> None:
+async def test_a_dataset_that_is_too_large_is_downloaded_instead(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(*_: object) -> None:
+        raise AssertionError("it is read")
+
+    monkeypatch.setattr(Files, "read", refused)
     job = world.job(1)
     world.bucket.objects[f"datasets/ann/{job}/dataset.json"] = b'{"x": "' + b"x" * 2**22 + b'"}'
     told = (await get(world, job, 404))["detail"]
@@ -151,15 +156,19 @@ def test_a_dataset_has_so_many_shots_and_no_more() -> None:
         Index.model_validate({"shots": [shot] * 20_001})
 
 
-async def test_documents_are_parsed_one_at_a_time(world: World) -> None:
+async def test_documents_are_parsed_one_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two at once would be more than the memory limit of the container."""
+    held, read = [], Files.read
+
+    async def noted(files: Files, key: OwnedKey, limit: int) -> bytes | None:
+        held.append(files.parsing.locked())
+        return await read(files, key, limit)
+
+    monkeypatch.setattr(Files, "read", noted)
     job = world.job(1)
     world.leave(f"datasets/ann/{job}/", index())
-    async with world.parts.files.parsing:
-        asked = asyncio.create_task(get(world, job))
-        done, _ = await asyncio.wait({asked}, timeout=0.2)
-        assert not done
-    assert (await asked)["jobId"] == job
+    await get(world, job)
+    assert held == [True]
 
 
 async def test_what_has_no_dataset(world: World) -> None:

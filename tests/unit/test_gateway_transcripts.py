@@ -46,6 +46,7 @@ class Bucket(Files):
         self.reads: list[str] = []
 
     async def read(self, key: str, limit: int) -> bytes | None:
+        assert self.parsing.locked(), "two at once would be more than the memory limit of the container"
         self.reads.append(key)
         found = self.objects.get(key)
         return found if found is None or len(found) <= limit else None
