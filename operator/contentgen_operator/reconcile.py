@@ -87,7 +87,10 @@ class Reconciler:
             return ""
         what = f"{ref.kind.plural}.{GROUP}/{ref.name} --namespace {ref.namespace}"
         command = f"kubectl patch {what} --type merge --patch '{_NO_FINALIZERS}'"
-        return f"; without rights it holds its namespace (docs/install.md#uninstall): {command}"
+        return (
+            "; without rights it holds its namespace (docs/install.md#uninstall). This releases it, leaves its files "
+            f"and cancels no paid request: {command}"
+        )
 
     async def _once(self, ref: ResourceRef) -> float | None:
         body = self._cache.resource(ref) or await self._fresh(ref)
