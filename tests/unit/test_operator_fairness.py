@@ -16,7 +16,7 @@ from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.orders import Outcome
 from contentgen_contract.ownership import Owner
 from contentgen_operator import ledger, metrics
-from contentgen_operator.cache import Cache, without_managed_fields
+from contentgen_operator.cache import Cache, trimmed
 from contentgen_operator.intake import Intake
 from contentgen_operator.kube import Kube
 from contentgen_operator.observed import JobView, ResourceRef, Stored
@@ -170,7 +170,7 @@ def test_annotations_and_labels_that_nobody_reads_are_not_kept() -> None:
     labels = {f"label-{number}": "z" * 63 for number in range(10_000)}
     owners = [{"name": "o" * 200, "uid": str(number)} for number in range(1000)]
     meta = {"name": "a", "annotations": large | long, "labels": labels, "ownerReferences": owners}
-    kept = without_managed_fields({"metadata": meta, "spec": {"prompt": "a cat"}})
+    kept = trimmed({"metadata": meta, "spec": {"prompt": "a cat"}})
     assert len(json.dumps(kept)) < 5000
     assert len(kept["metadata"]["annotations"]["contentgen.dev/rerun"]) > 256, "too long a value is still refused"
 
