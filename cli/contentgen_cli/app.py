@@ -106,7 +106,7 @@ def logs(
     Of a pod that is gone the last lines are kept.
     """
     from contentgen_cli import logs as reading
-    from contentgen_contract.story import collapsed
+    from contentgen_contract.story import collapsed, printable
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
@@ -118,7 +118,7 @@ def logs(
             print(f"── {part.title}", file=sys.stderr, flush=True)
             lines = reading.lines(cluster, part, follow=follow, raw=raw)
             for line in lines if follow else collapsed(tuple(lines)):
-                print(line, flush=True)
+                print(printable(line), flush=True)
             printed = True
         if not printed:
             phase = item.status.phase or "not started"

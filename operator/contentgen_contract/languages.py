@@ -22,7 +22,7 @@ They stay valid, and stand in run hashes as they were written: a stored resource
 would not let its finalizer be removed.
 """
 SUGGESTIONS = {"en_gb": "en_uk", "nb": "no", "jv": "jw", "fil": "tl"}
-"""What AssemblyAI calls a language that BCP 47 names otherwise."""
+"""AssemblyAI's code by the BCP 47 code of the same language, where they differ."""
 
 
 def canonical(code: str) -> str:
@@ -31,7 +31,7 @@ def canonical(code: str) -> str:
 
 
 def unknown(code: str) -> str:
-    """What is wrong with a code that AssemblyAI does not have, with the nearest one; empty where it has it."""
+    """Error text for a code that AssemblyAI does not have, naming the nearest one; empty for a known code."""
     given = canonical(code)
     if given == AUTO or given in CODES:
         return ""

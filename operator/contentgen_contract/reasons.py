@@ -18,6 +18,7 @@ class Explanation:
 
 _NOTHING = "Nothing."
 _WAIT = "Nothing; it goes on by itself."
+_AGAIN = "After a payment the message says how to fetch the result for free; before one, set the rerun annotation."
 
 PHASES: dict[Phase, str] = {
     Phase.PENDING: "Waiting for something before the first work: a LoRA, a store, or the operator itself.",
@@ -120,11 +121,11 @@ REASONS: dict[Reason, Explanation] = {
     ),
     Reason.JOB_FAILED: Explanation(
         "A Job of this run failed in every attempt without saying why.",
-        "Look at its pods' logs and at the node's memory and disk; then set the rerun annotation.",
+        "Look at its pods' logs and at the node's memory and disk. " + _AGAIN,
     ),
     Reason.DEADLINE_EXCEEDED: Explanation(
         "A stage or the provider took longer than it may.",
-        "Use a shorter recording or find what is slow; then set the rerun annotation.",
+        "Use a shorter recording or find what is slow. " + _AGAIN,
     ),
     Reason.LORA_FAILED: Explanation(
         "A LoraTraining named in spec.loras failed; the ImageGeneration waits for it, unpaid.",
@@ -132,15 +133,15 @@ REASONS: dict[Reason, Explanation] = {
     ),
     Reason.OUTPUT_MISSING: Explanation(
         "A worker said that it stored a file, but the bucket has not got it as it said.",
-        "Check who else deletes from the bucket; then set the rerun annotation.",
+        "Check who else deletes from the bucket. " + _AGAIN,
     ),
     Reason.OUTPUT_CHANGED: Explanation(
         "A file in the bucket has other bytes than its worker stored: somebody else has written over it.",
-        "Check who else may write to the bucket; then set the rerun annotation.",
+        "Check who else may write to the bucket. " + _AGAIN,
     ),
     Reason.OUTCOME_INVALID: Explanation(
         "A worker's report could not be understood.",
-        "Check that the operator's and the worker's images are of one release.",
+        "Check that the operator's and the worker's images are of one release. " + _AGAIN,
     ),
     Reason.OUTPUTS_DELETED: Explanation(
         "The same inputs were bought before under this name, and their files are gone: deleted with deletionPolicy "
@@ -182,10 +183,12 @@ REASONS: dict[Reason, Explanation] = {
     ),
     Reason.RESULT_UNREACHABLE: Explanation(
         "The provider has finished and was paid, but its result could not be fetched.",
-        "Ask the provider. Deleted and applied again, the resource fetches the result once more and pays nothing.",
+        "Ask the provider. Deleted with deletionPolicy Retain and applied again, the resource fetches the result once "
+        "more and pays nothing.",
     ),
     Reason.RESULT_INVALID: Explanation(
         "The provider has finished and was paid, but its result is not what it should be.",
-        "Ask the provider. Deleted and applied again, the resource fetches the result once more and pays nothing.",
+        "Ask the provider. Deleted with deletionPolicy Retain and applied again, the resource fetches the result once "
+        "more and pays nothing.",
     ),
 }

@@ -21,6 +21,7 @@ _SECRETS = (
     (re.compile(r"\beyJ[\w-]{1,1024}+\.[\w-]++\.[\w-]*"), "***"),
 )
 _TRY = re.compile(r"^\S+ (again: .*), pause [0-9.]+, attempt \d+$")  # a line of the worker's retry hook
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _KILO = 1000
 
 
@@ -68,6 +69,11 @@ def scrubbed(text: str) -> str:
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
+
+
+def printable(text: str) -> str:
+    """Without control characters (C0 and C1, but newline and tab), which a terminal would obey."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def human_bytes(size: float) -> str:

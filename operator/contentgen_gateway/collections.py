@@ -125,7 +125,7 @@ async def put_assets(caller: Calling, parts: Using, collection_id: Name, wish: M
     given = await _checked(caller, parts, wish.assets)
     fresh = [each for each in given if each not in there.assets]
     if fresh and not await parts.collections.put(collection_id, fresh, _now()):
-        raise Problem(422, f"assets: a collection holds {MOST_ASSETS} jobs at most, and has {len(there.assets)}")
+        raise Problem(422, f"assets: a collection holds {MOST_ASSETS} jobs at most")
     return await _details(caller, parts, await _held(caller, parts, collection_id))
 
 

@@ -4,8 +4,10 @@ parses, 45 ms a megabyte, so a long recording's is parsed by a child.
 
 import asyncio
 import os
+import resource
 import subprocess
 import sys
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
@@ -13,6 +15,7 @@ from contentgen_gateway.passages import Passage, passages
 
 _SMALL = 500_000  # bytes: some twelve minutes of speech; a child takes longer than that to start
 _SECONDS = 60.0
+_MEMORY = 256 * 2**20  # bytes that the child may map beyond those that it starts with; ten hours need half of it
 _PASSAGES = TypeAdapter(list[Passage])
 
 
@@ -38,7 +41,15 @@ def _in_a_child(content: bytes) -> list[Passage]:
 
 def _main() -> None:
     os.nice(10)  # whoever waits for an answer comes first
+    _limit_memory()
     sys.stdout.buffer.write(_PASSAGES.dump_json(passages(sys.stdin.buffer.read())))
+
+
+def _limit_memory() -> None:
+    # The child shares the memory limit of the gateway's container: beyond it, both would be killed.
+    mapped = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + _MEMORY, mapped + _MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 if __name__ == "__main__":

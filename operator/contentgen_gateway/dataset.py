@@ -11,7 +11,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from contentgen_contract import keys
 from contentgen_contract.names import Kind, Stage
@@ -26,7 +26,9 @@ from contentgen_gateway.schemas import Body, Name, Parameters
 from contentgen_gateway.verification import owned_key, owner_of
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"], responses=RESPONSES)
-_LARGEST = 32 * 2**20  # bytes of a dataset.json
+_LARGEST = 4 * 2**20  # bytes of a dataset.json that is shown; one of 10,000 frames has as many
+_MOST = 20_000  # elements of each of its lists: each costs about 1 kB
+_MOST_FIGURES = 64  # of a face
 
 
 class Why(Body):
@@ -38,6 +40,16 @@ class Why(Body):
     like_seconds: float | None = Field(None, description="Of a duplicate: where the frame is that it is like.")
 
 
+def _few(value: object) -> object:
+    """Raises ValueError for a dict of many figures: pydantic keeps some 1.5 kB for each that is wrong."""
+    if isinstance(value, dict) and len(value) > _MOST_FIGURES:
+        raise ValueError(f"more than {_MOST_FIGURES} figures")
+    return value
+
+
+_Face = Annotated[dict[str, float], BeforeValidator(_few)]
+
+
 class Frame(Body):
     """A picture of the training set."""
 
@@ -47,7 +59,7 @@ class Frame(Body):
     height: int | None = None
     seconds: float | None = Field(None, description="Where in the video it is from.")
     shot: int | None = None
-    faces: list[dict[str, float]] = Field(default_factory=list)
+    faces: list[_Face] = Field(default_factory=list, fail_fast=True)
     last_resort: Why | None = Field(None, description="It was kept although, because there were too few others.")
 
 
@@ -69,9 +81,10 @@ class Shot(Body):
 class Index(BaseModel):
     """dataset.json."""
 
-    images: list[Frame] = []
-    rejected: list[Rejected] = []
-    shots: list[Shot] = []
+    # The first error is enough, see `_few`.
+    images: list[Frame] = Field([], max_length=_MOST, fail_fast=True)
+    rejected: list[Rejected] = Field([], max_length=_MOST, fail_fast=True)
+    shots: list[Shot] = Field([], max_length=_MOST, fail_fast=True)
 
 
 class ShownFrame(Frame):
@@ -110,11 +123,26 @@ async def get_dataset(caller: Calling, parts: Using, job_id: Name, window: Annot
     owner = owner_of(record, parts.files.key_of)
     for number, folder in _folders(parts, record, window.version):
         key = owned_key(owner, folder + "dataset.json")
-        text = await parts.files.read(key, _LARGEST) if key is not None else None
-        if text is not None:
+        size = await parts.files.size(key) if key is not None else None
+        if key is None or size is None:
+            continue
+        if size > _LARGEST:
+            raise _too_large(job_id)
+        async with parts.files.parsing:
+            text = await parts.files.read(key, _LARGEST)
+            if text is None:
+                raise _too_large(job_id)  # replaced since
             index = await asyncio.to_thread(read_index, text)
             return await asyncio.to_thread(_page, (job_id, number), index, window, partial(_url, parts, owner, folder))
     raise Problem(404, f"job {job_id!r} has no dataset: it is not prepared yet, could not be, or is deleted")
+
+
+def _too_large(job_id: str) -> Problem:
+    return Problem(
+        404,
+        f"there is no dataset that can be shown: dataset.json is larger than {_LARGEST // 2**20} MiB; download it from "
+        f"/api/assets/{job_id}/download/dataset.json",
+    )
 
 
 def _folders(parts: Parts, record: Record, wanted: int | None) -> Iterator[tuple[int, str]]:

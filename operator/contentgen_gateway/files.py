@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
@@ -40,6 +41,8 @@ class Files:
         session: boto3.session.Session | None = None,
     ) -> None:
         self.bucket = bucket
+        # A document of some MiB may cost some hundred to parse: one at a time in this process, and its child.
+        self.parsing = asyncio.Semaphore(1)
         session = session or boto3.session.Session()
         self._client = s3.connect(session, region, endpoint)
         self._credentials = session.get_credentials()
@@ -118,7 +121,8 @@ class Files:
             if s3.code(error) in s3.MISSING:
                 return None
             raise
-        return reply["Body"].read() if reply["ContentLength"] <= limit else None
+        with closing(reply["Body"]) as body:
+            return body.read() if reply["ContentLength"] <= limit else None
 
     async def size(self, key: OwnedKey) -> int | None:
         """How many bytes an object has; None where there is none."""

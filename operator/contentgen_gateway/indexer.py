@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure
 
 from contentgen_contract import keys
 from contentgen_contract.names import Kind
@@ -28,7 +27,6 @@ _LARGEST = 40_000_000  # bytes of a transcript.json; ten hours are 27 MB
 _LOOK_AFTER = (1.0, 5.0, 30.0)  # seconds after the end of a run: its record is written a little later
 _WALK_SECONDS = 600.0
 _PAGE = 200
-_AWAY = (PyMongoError, BotoCoreError, ClientError)
 _log = logging.getLogger(__name__)
 
 
@@ -95,14 +93,14 @@ class Indexer:
             self._pending.discard(job_id)
             try:
                 await self.look(job_id)
-            except _AWAY as error:
-                _log.warning("a transcript is not indexed yet: %s", type(error).__name__, extra={"jobId": job_id})
+            except Exception as error:  # noqa: BLE001 - tenants write records and transcripts: none ends the process
+                _not_indexed(job_id, error)
 
     async def _walk_now_and_then(self) -> None:
         while True:
             try:
                 await self.walk()
-            except _AWAY as error:
+            except Exception as error:  # noqa: BLE001 - the next walk may succeed
                 _log.warning("not all transcripts are looked at: %s", type(error).__name__)
             await asyncio.sleep(_WALK_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
 
@@ -118,10 +116,19 @@ class Indexer:
             last = max(page) if len(page) == _PAGE else None
             marks = await self._index.marks(after, last)
             for job_id in sorted({*page, *marks}):
-                await self._settle(job_id, page.get(job_id), marks.get(job_id))
+                await self._try(job_id, page.get(job_id), marks.get(job_id))
             if last is None:
                 return
             after = last
+
+    async def _try(self, job_id: str, record: Record | None, mark: Mapping[str, Any] | None) -> None:
+        """Raises ConnectionFailure alone, which would meet each further job as well."""
+        try:
+            await self._settle(job_id, record, mark)
+        except ConnectionFailure:
+            raise
+        except Exception as error:  # noqa: BLE001 - tenants write records and transcripts: none hides the later jobs
+            _not_indexed(job_id, error)
 
     async def _settle(self, job_id: str, record: Record | None, mark: Mapping[str, Any] | None) -> None:
         source = source_of(record, self._files.key_of) if record is not None else None
@@ -136,11 +143,16 @@ class Indexer:
 
     async def _said(self, job_id: str, key: OwnedKey) -> list[Passage]:
         """Nothing where it can't be read, which another look would not change."""
-        content = await self._files.read(key, _LARGEST)
         try:
-            if content is None:
-                raise ValueError(f"missing, or larger than {_LARGEST} bytes")
-            return await cut(content)
+            async with self._files.parsing:
+                content = await self._files.read(key, _LARGEST)
+                if content is None:
+                    raise ValueError(f"missing, or larger than {_LARGEST} bytes")
+                return await cut(content)
         except ValueError as error:
             _log.warning("a transcript can't be searched: %s", error, extra={"jobId": job_id, "key": key})
             return []
+
+
+def _not_indexed(job_id: str, error: Exception) -> None:
+    _log.warning("a transcript is not indexed yet: %s", type(error).__name__, extra={"jobId": job_id})

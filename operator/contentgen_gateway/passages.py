@@ -1,15 +1,19 @@
 """A transcript cut into passages of about a sentence, each with its time: what a search finds. Pure."""
 
-import textwrap
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, ValidationError
 
 MOST = 20_000  # passages of one transcript; ten hours have some thousands
 _SHORT, _LONG = 80, 300  # characters: a sentence that is shorter goes on with the next one; what is longer is cut
+_SPEAKER = 100  # characters of a speaker's name
 _PAUSE_MS = 2000
+# Up to `_LONG` characters that end with a word, or those of a longer word. Linear in the text, unlike textwrap.
+_PIECE = re.compile(rf"\S(?:.{{0,{_LONG - 2}}}\S)?(?!\S)|\S{{1,{_LONG}}}", re.DOTALL)
 _SENTENCE_END = (".", "!", "?", "…", "\u3002", "\uff01", "\uff1f")  # the last three are Chinese and Japanese
 
 
@@ -17,17 +21,18 @@ class _Part(BaseModel):
     """A word, or an utterance where there are no words. Times in milliseconds."""
 
     text: str
-    start: float | None = None
-    end: float | None = None
-    speaker: str | None = None
+    start: FiniteFloat | None = None
+    end: FiniteFloat | None = None
+    speaker: Annotated[str, AfterValidator(lambda name: name[:_SPEAKER])] | None = None
 
 
 class _Transcript(BaseModel):
     """What is read of the provider's answer."""
 
     text: str | None = None
-    words: list[_Part] | None = None
-    utterances: list[_Part] | None = None
+    # Pydantic keeps some 1.5 kB for each element that is wrong: the first one is enough.
+    words: Annotated[list[_Part], Field(fail_fast=True)] | None = None
+    utterances: Annotated[list[_Part], Field(fail_fast=True)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +53,24 @@ def passages(content: bytes) -> list[Passage]:
         raise ValueError(f"no transcript: {error.errors()[0]['msg']}") from None
     parts = transcript.words or transcript.utterances
     if parts is None:
-        parts = [_Part(text=line) for line in textwrap.wrap(transcript.text or "", _LONG)]
-    return [_passage(group) for group, _ in zip(_groups(parts), range(MOST), strict=False)]
+        parts = [_Part(text=transcript.text or "")]
+    pieces = (piece for part in parts for piece in _pieces(part))
+    return [_passage(group) for group, _ in zip(_groups(pieces), range(MOST), strict=False)]
+
+
+def _pieces(part: _Part) -> Iterator[_Part]:
+    """A part as parts of `_LONG` characters at most, with its times: a passage must fit into a document of MongoDB."""
+    for found in _PIECE.finditer(part.text):
+        # Composed, so that a letter and its accent are one place in the text; which can make it longer.
+        text = unicodedata.normalize("NFC", found.group())
+        for first in range(0, len(text), _LONG):
+            yield part.model_copy(update={"text": text[first : first + _LONG]})
 
 
 def _groups(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
     group: list[_Part] = []
     length = 0
     for part in parts:
-        if not part.text.strip():
-            continue
         if group and _ends(group[-1], part, length):
             yield group
             group, length = [], 0
@@ -78,8 +91,7 @@ def _ends(last: _Part, following: _Part, length: int) -> bool:
 
 
 def _passage(group: Sequence[_Part]) -> Passage:
-    # Composed, so that a letter and its accent are one place in the text.
-    text = unicodedata.normalize("NFC", " ".join(part.text.strip() for part in group))
+    text = " ".join(part.text for part in group)
     return Passage(text, _seconds(group[0].start), _seconds(group[-1].end), group[0].speaker)
 
 

@@ -1,7 +1,7 @@
 """Types of the fields of a record, for its import and for its readers. Pure.
 
-A record may hold values that no model and no page of ours can show: an import before 0.2 did not check `config`, and
-whoever writes to MongoDB checks nothing. `wrong_values` lists them, so that an import is refused; `readable` leaves
+A record may hold values that no model and no page of ours can show: earlier imports did not check `config`, and whoever
+writes to MongoDB checks nothing. `wrong_values` lists them, so that an import is refused; `readable` leaves
 them out of a record that is stored already, so that one record does not break a whole list.
 """
 
@@ -206,7 +206,7 @@ def _read_object(given: Mapping[str, Any], type_: Object) -> Record:
 
 
 def _plain(given: object, depth: int) -> Any:
-    """What JSON can say of a value of any type."""
+    """A value of an undescribed field, limited to JSON's types and 20 levels; None in place of anything else."""
     match given:
         case None | str() | bool() | int() | datetime():
             return given

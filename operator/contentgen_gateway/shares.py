@@ -102,13 +102,24 @@ class Shares:
         """Whom a job is shared with."""
         return await asyncio.to_thread(self._find, {"jobId": {"$eq": job_id}})
 
+    async def of_all(self, job_ids: Iterable[str], grantees: Iterable[Grantee]) -> dict[str, list[Share]]:
+        """Shares by job id, of these jobs: those with any of these grantees, and those with namespaces."""
+        matching = {
+            "jobId": {"$in": sorted(job_ids)},
+            "$or": [{"to": {"$in": sorted(map(str, grantees))}}, _TO_NAMESPACES],
+        }
+        found: dict[str, list[Share]] = {}
+        for each in map(_share, await asyncio.to_thread(lambda: list(self._collection.find(matching)))):
+            found.setdefault(each.job_id, []).append(each)
+        return found
+
     async def given(self, grantees: Iterable[Grantee], owner: str | None = None) -> list[Share]:
-        """What is shared with any of these, of one namespace's jobs or of all: the latest `MOST`."""
+        """Shares with any of these grantees, the latest `MOST`; `owner` limits them to one namespace's jobs."""
         matching: Document = {"to": {"$in": sorted(map(str, grantees))}}
         return await asyncio.to_thread(self._find, matching | ({"namespace": owner} if owner is not None else {}))
 
     async def grants(self, owner: str | None = None) -> list[Grant]:
-        """What jobs of one namespace, or of all, are shared with namespaces, each once."""
+        """Distinct grants to namespaces, sorted; `owner` limits them to one namespace's jobs."""
         matching = _TO_NAMESPACES | ({"namespace": {"$eq": owner}} if owner is not None else {})
         return await asyncio.to_thread(self._grants, matching)
 

@@ -43,7 +43,7 @@ class Sight:
         namespace = str((record or {}).get("namespace") or "default")
         allowed = await self._access.may(caller, verb, kind, namespace)
         if not allowed and verb is Verb.GET:
-            allowed = await self._shown(caller, job_id, record)
+            allowed = await self._shown(caller, await self._shares.of(job_id), record)
         if record is None or not allowed:
             raise NotFound("job", job_id)
         return record
@@ -51,19 +51,20 @@ class Sight:
     async def jobs(self, caller: Caller, job_ids: Iterable[str]) -> dict[str, Record]:
         """Of these jobs, the records of those that the caller may see."""
         found = await self._records.some(job_ids)
-        seen = {}
+        mine: dict[str, Record] = {}
+        others: dict[str, Record] = {}
         for job_id, record in found.items():
             kind = KINDS.get(str(record.get("type")))
             if kind is None:
                 continue
-            mine = await self._access.may(caller, Verb.GET, kind, str(record.get("namespace")))
-            if mine or await self._shown(caller, job_id, record):
-                seen[job_id] = record
-        return seen
+            allowed = await self._access.may(caller, Verb.GET, kind, str(record.get("namespace")))
+            (mine if allowed else others)[job_id] = record
+        shares = await self._shares.of_all(others, _at_home(caller)) if others else {}
+        shown = {each for each, record in others.items() if await self._shown(caller, shares.get(each, ()), record)}
+        return {job_id: record for job_id, record in found.items() if job_id in mine or job_id in shown}
 
-    async def _shown(self, caller: Caller, job_id: str, record: Record | None) -> bool:
+    async def _shown(self, caller: Caller, shares: Iterable[Share], record: Record | None) -> bool:
         """Whether it is public, or shared with the caller."""
-        shares = await self._shares.of(job_id)
         if {each.to for each in shares} & _at_home(caller):
             return True
         to = sorted({each.to.name for each in shares if each.to.kind == "namespace"})[:MOST_NAMESPACES]

@@ -7,8 +7,9 @@ the job is asked for again while the stream lasts.
 import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
@@ -123,19 +124,20 @@ class _Follower:
         job_id = self._record["jobId"]
         with self._parts.live.reader(job_id) as reader:  # from before the first look on: nothing is missed
             now = self._parts.live.get(job_id) or (None if _ended(self._record) else await self._read())
-            told = None
+            told, ask_at = None, monotonic() + _ASK_AGAIN_SECONDS
             while now is not None and not now.ended:
                 progress = progress_of(now)
                 # A write of what events don't tell, such as a condition, makes a new version as well.
                 if now.version != last and progress != told:
                     yield _event("progress", now.version, progress)
                 last, told = now.version, progress
-                try:
+                with suppress(TimeoutError):
                     # None is told where it was deleted, or the watch has missed how it went on.
-                    now = await reader.next(_ASK_AGAIN_SECONDS) or await self._read()
-                except TimeoutError:
+                    now = await reader.next(max(ask_at - monotonic(), 0)) or await self._read()
+                if monotonic() >= ask_at:  # also of a job that moves all the time
                     if not await self._seen():
                         return
+                    ask_at = monotonic() + _ASK_AGAIN_SECONDS
                     if _ended(self._record):
                         now = await self._read()
         if now is None:

@@ -21,7 +21,8 @@ from contentgen_gateway.schemas import Body, Incomplete, Moment, Name, Parameter
 
 router = APIRouter(prefix="/api/search", tags=["search"], responses=RESPONSES)
 
-_READ = 2000  # passages of one request
+_READ = 2000  # passages of one read, and about as many of one page
+_ROUNDS = 10  # reads of one page; several where passages are of jobs that the caller may not see any more
 _WORD = re.compile(r"\w+")
 _AROUND = 160  # characters of a snippet before and after its first hit
 
@@ -102,12 +103,24 @@ async def search(parts: Parts, scope: Scope, wanted: Wanted, hits: int) -> Found
     """A page of what is found where one may look."""
     if scope.nothing:
         return FoundTranscripts(transcripts=[], incomplete=scope.incomplete)
-    found, more = grouped(await parts.transcripts.find(listing(scope, wanted), _READ), wanted.limit)
-    records = {each["jobId"]: each for each in await parts.records.find(_still_seen(scope, found))} if found else {}
-    show = parts.files.shown
-    shown = [_shown(records[each.job_id], each, (wanted.terms, hits), show) for each in found if each.job_id in records]
-    following = cursor_after(found[-1].passages[0], wanted) if more else None
-    return FoundTranscripts(transcripts=shown, next_cursor=following, incomplete=scope.incomplete)
+    shown: list[FoundTranscript] = []
+    read, asked, incomplete, last = 0, wanted, scope.incomplete, None
+    for round_ in range(_ROUNDS):
+        found, cut = grouped(await parts.transcripts.find(listing(scope, asked), _READ))
+        records = {each["jobId"]: each for each in await parts.records.find(_still_seen(scope, found))} if found else {}
+        for each in found:
+            if each.job_id not in records:
+                continue
+            if len(shown) == wanted.limit or read >= _READ:
+                following = cursor_after(last, wanted) if last is not None else None
+                return FoundTranscripts(transcripts=shown, next_cursor=following, incomplete=incomplete)
+            shown.append(_shown(records[each.job_id], each, (wanted.terms, hits), parts.files.shown))
+            read, last = read + len(each.passages), each.passages[0]
+        if not cut:
+            break
+        asked = continued(wanted, cursor_after(found[-1].passages[0], wanted))
+        incomplete = scope.incomplete or round_ == _ROUNDS - 1
+    return FoundTranscripts(transcripts=shown, incomplete=incomplete)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +131,13 @@ class Group:
     passages: Sequence[dict[str, Any]]
 
 
-def grouped(passages: Sequence[dict[str, Any]], limit: int) -> tuple[list[Group], bool]:
-    """By job, in order, and whether there may be more jobs."""
+def grouped(passages: Sequence[dict[str, Any]]) -> tuple[list[Group], bool]:
+    """By job, in order, and whether there may be more that were not read."""
     found = [Group(job_id, list(each)) for job_id, each in groupby(passages, lambda each: str(each["jobId"]))]
     cut = len(passages) == _READ
-    if cut and 1 < len(found) <= limit:
-        found.pop()  # the rest of it was not read: it comes first on the next page
-    return found[:limit], cut or len(found) > limit
+    if cut and len(found) > 1:
+        found.pop()  # the rest of it was not read: it comes first in the next read
+    return found, cut
 
 
 def _still_seen(scope: Scope, found: Sequence[Group]) -> queries.Query:

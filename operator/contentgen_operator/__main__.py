@@ -97,6 +97,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         witness=witness,
         names=names,
         prices=FalPrices(KeyFile(settings.fal_key_file), settings.fal_api_url, tls=trusted_cas(settings.ca_file)),
+        limits=settings.limits,
     )
     actor = Actor(
         kube=kube,

@@ -45,7 +45,7 @@ class Cache:
     def note(self, ref: ResourceRef, body: Body) -> bool:
         """Keep a resource; whether that is news: the watch delivers our own writes as well."""
         _, known = self._resources.get(ref, (0.0, None))
-        self._resources[ref] = (self._clock(), without_managed_fields(body))
+        self._resources[ref] = (self._clock(), trimmed(body))
         return known is None or known["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]
 
     def drop(self, ref: ResourceRef) -> None:
@@ -89,7 +89,7 @@ class Cache:
         self._jobs_of[owner.uid].discard((owner.namespace, name))
 
 
-def without_managed_fields(body: Body) -> Body:
+def trimmed(body: Body) -> Body:
     """The object with those metadata only that the operator reads: a tenant can write more than a megabyte of others.
 
     A value that is cut here is too long to be valid, and stays so.

@@ -7,7 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
+from itertools import chain
 from typing import Annotated, Any
 
 import aiohttp
@@ -22,8 +24,9 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contentgen_contract import keys
-from contentgen_contract.orders import FileClaim, Progress, UploadGrants, UploadRequest, WorkOrder
+from contentgen_contract.orders import FileClaim, Progress, UploadGrant, UploadGrants, UploadRequest, WorkOrder
 from contentgen_operator.clock import utc_now
+from contentgen_operator.fair_pool import FairPool
 from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Refusal, Unauthenticated
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
@@ -32,9 +35,13 @@ from contentgen_operator.rate_limit import (
     JOB_FILES,
     JOB_ORDERS,
     JOB_REQUESTS,
+    NAMESPACE_FILES,
+    NAMESPACE_ORDERS,
+    NAMESPACE_REQUESTS,
     REQUESTS,
     Admission,
     Limited,
+    RateLimit,
     RateLimiter,
     TooManyRequests,
     address_of,
@@ -61,6 +68,7 @@ _MAX_BODY_BYTES = 256 * 1024
 _MOST_REMOVED = 20_000  # versions removed for one attempt; a stage has 4,096 files at most, each usually one version
 _ASKED_AGAIN = 32  # times that a file may be asked for on average: grants expire, and requests are repeated
 _UPLOADS_AT_ONCE = 4  # requests of a Job; a worker sends one, and another if it waits for the first in vain
+_SIGNED_AT_ONCE = 16  # uploads that a namespace has signed, some 10 ms of CPU time, before the next one has its turn
 _PROGRESS_SECONDS = 1.0  # a status is written at most once a second for what a worker says
 
 
@@ -95,19 +103,21 @@ class Desk:
         self._witness = witness
         self._admission = Admission(clock, (Unauthenticated, Forbidden))
         self.requests = RateLimiter(REQUESTS, clock)
-        self._job_requests = RateLimiter(JOB_REQUESTS, clock)
-        self._job_orders = RateLimiter(JOB_ORDERS, clock)
-        self._job_files = RateLimiter(JOB_FILES, clock)
+        self._request_rates = _Rates(JOB_REQUESTS, NAMESPACE_REQUESTS, clock)
+        self._order_rates = _Rates(JOB_ORDERS, NAMESPACE_ORDERS, clock)
+        self._file_rates = _Rates(JOB_FILES, NAMESPACE_FILES, clock)
+        self._signing = FairPool(1, 1, "sign")  # CPU time, of which more threads have no more
         self._uploading: Counter[str] = Counter()  # requests under way, by the uid of the Job
 
     async def assignment(self, token: str, address: str, asked: str) -> Assignment:
         """Whose token this is. Logs a refusal with who `asked` for what, such as "GET /v1/order".
 
-        Raises HTTPException, or TooManyRequests for too many requests or tokens of a Job, or bad tokens of an address.
+        Raises HTTPException, or TooManyRequests for too many requests or tokens of a Job, requests
+        of a namespace, or bad tokens of an address.
         """
         try:
             known = await self._admission.admit(token, address, self._gatekeeper.assignment, _job_uid)
-            _take(self._job_requests, known)
+            self._request_rates.take(known)
             return await self._witness.assignment(known)
         except Refusal as error:
             _log.warning("%s was refused %s: %s", error.who, asked, error)
@@ -115,11 +125,13 @@ class Desk:
 
     async def order(self, assignment: Assignment) -> WorkOrder:
         """The work order. Raises HTTPException, or TooManyRequests."""
-        _take(self._job_orders, assignment)
+        self._order_rates.take(assignment)
         await self._refuse_ended(assignment)
         purchase = await self._ledger.get(purchase_key(assignment.resource, assignment.run))
         try:
-            return work_order(assignment, purchase, self._storage, self._policy, utc_now())
+            return await self._signing.run(
+                _namespace(assignment), work_order, assignment, purchase, self._storage, self._policy, utc_now()
+            )
         except NotPurchased as error:
             _log.warning("a worker asks for a response: %s", error, extra=assignment.resource.ref.about)
             raise HTTPException(403, str(error)) from error
@@ -142,7 +154,7 @@ class Desk:
         try:
             for claim in request.files:
                 _check_claim(assignment, claim, limits)
-            _take(self._job_files, assignment, len(request.files))
+            self._file_rates.take(assignment, len(request.files))
             with self._turn(_job_uid(assignment)):
                 return await self._granted(assignment, request, limits)
         except HTTPException as error:
@@ -172,9 +184,19 @@ class Desk:
             self._count(assignment, request.files, limits)
             kept = await self._without_leftovers(assignment, request.files)
             good_for = upload_lifetime(assignment, self._policy, utc_now())
-            owner, prefix = assignment.owner, assignment.prefix
-            grants = [self._storage.grant(owner, prefix, claim, good_for) for claim in request.files]
+            grants = await self._signed(assignment, request.files, good_for)
         return UploadGrants(grants=tuple(each.model_copy(update={"stored": each.name in kept}) for each in grants))
+
+    async def _signed(
+        self, assignment: Assignment, claims: Sequence[FileClaim], good_for: timedelta
+    ) -> list[UploadGrant]:
+        owner, prefix = assignment.owner, assignment.prefix
+
+        def sign(batch: Sequence[FileClaim]) -> list[UploadGrant]:
+            return [self._storage.grant(owner, prefix, claim, good_for) for claim in batch]
+
+        batches = [claims[start : start + _SIGNED_AT_ONCE] for start in range(0, len(claims), _SIGNED_AT_ONCE)]
+        return list(chain.from_iterable(await self._signing.map(_namespace(assignment), sign, batches)))
 
     def _count(self, assignment: Assignment, claims: Sequence[FileClaim], limits: Sequence[FileLimit]) -> None:
         """Count files and bytes; raise HTTPException 409 beyond what all files of the stage can need."""
@@ -190,7 +212,7 @@ class Desk:
 
     async def _without_leftovers(self, assignment: Assignment, claims: Sequence[FileClaim]) -> frozenset[str]:
         """Names stored as claimed. Other files of the claimed names, left by an earlier PUT, are removed."""
-        found = await self._storage.leftovers(assignment.owner, assignment.prefix, claims)
+        found = await self._storage.leftovers(assignment.owner, assignment.prefix, claims, _namespace(assignment))
         if found.stale:
             removed = self._reports.note_removed(assignment.job.uid or "", len(found.stale))
             if removed > _MOST_REMOVED:
@@ -213,14 +235,29 @@ class Desk:
         await self._wake(assignment.resource.ref, 0 if news else _PROGRESS_SECONDS)
 
 
-def _take(limiter: RateLimiter, assignment: Assignment, amount: int = 1) -> None:
-    """Charge a Job. Raises TooManyRequests."""
-    if wait := limiter.take(_job_uid(assignment), amount):
-        raise TooManyRequests(wait)
+class _Rates:
+    """Limits of one cost, by Job and by namespace."""
+
+    def __init__(self, job: RateLimit, namespace: RateLimit, clock: Callable[[], float]) -> None:
+        self._job = RateLimiter(job, clock)
+        self._namespace = RateLimiter(namespace, clock)
+
+    def take(self, assignment: Assignment, amount: int = 1) -> None:
+        """Charge a Job and its namespace, or neither. Raises TooManyRequests."""
+        job_uid = _job_uid(assignment)
+        if wait := self._job.take(job_uid, amount):
+            raise TooManyRequests(wait)
+        if wait := self._namespace.take(_namespace(assignment), amount):
+            self._job.give_back(job_uid, amount)
+            raise TooManyRequests(wait)
 
 
 def _job_uid(assignment: Assignment) -> str:
     return assignment.job.uid or ""
+
+
+def _namespace(assignment: Assignment) -> str:
+    return assignment.resource.ref.namespace
 
 
 def _check_claim(assignment: Assignment, claim: FileClaim, limits: Sequence[FileLimit]) -> None:

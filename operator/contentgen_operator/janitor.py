@@ -88,7 +88,7 @@ class Janitor:
         return True
 
     async def _deleted(self, owner: Owner, prefix: str, most: int, keep: frozenset[str]) -> DeletedPage | Exception:
-        """What was deleted, or why this prefix could not be; raises the errors of a store that does not answer."""
+        """The deleted page, or the error of this prefix alone. Raises the errors of a store that does not answer."""
         try:
             return await self._storage.delete_prefix(owner, prefix, most, keep)
         except _OF_ONE_PREFIX as error:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from contentgen_contract import keys
 from contentgen_contract.models import model_of
 from contentgen_contract.names import Kind, Reason, Stage
-from contentgen_contract.orders import Outcome
+from contentgen_contract.orders import Limits
 from contentgen_contract.ownership import Owner, owns
 from contentgen_contract.prices import PriceLookup
 from contentgen_contract.spec import ImageGenerationSpec, Spec
@@ -27,6 +27,7 @@ from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.reports import Reports
 from contentgen_operator.runs import current_run, ended, frozen_spec, own_files, owner, purchase_key
 from contentgen_operator.storage import InvalidOutcome, Storage
+from contentgen_operator.upload_limits import file_limits, files_problem
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import explain
@@ -51,6 +52,7 @@ class Observer:
         providers: dict[str, Provider],
         reports: Reports,
         witness: Witness,
+        limits: Limits,
         prices: PriceSource = _NO_PRICES,
         names: LoraNames | None = None,
     ) -> None:
@@ -64,6 +66,7 @@ class Observer:
         self._providers = providers
         self._reports = reports
         self._witness = witness
+        self._limits = limits
 
     async def observe(self, resource: Resource, now: datetime) -> Observed:
         """Everything that a decision about this resource needs now. Raises ValidationError for a wrong spec."""
@@ -142,8 +145,9 @@ class Observer:
         if job is not None and not job.finished and not self._reports.finished(job.uid):
             trouble = await self._trouble(resource.ref.namespace, job, now)
             return {"job": job, "progress": self._reports.progress(job.uid), "trouble": trouble}
-        # Never by the uid in the status: it may be that of another tenant's Job.
-        uid = recorded.uid if recorded is not None else ""
+        # Never by the uid in the status: it may be that of another tenant's Job. Without a record there is no Job that
+        # is granted uploads; the resource's uid keeps its lock apart from those of other resources.
+        uid = recorded.uid if recorded is not None else resource.ref.uid
         if job is None or job.finished:
             self._reports.forget(uid)
         # The worker API replaces no file between the look at the outcome and the look at the files that it lists.
@@ -160,11 +164,14 @@ class Observer:
             outcome = await self._storage.outcome(own_files(resource, owner(resource, spec)), key)
         except InvalidOutcome as error:
             return {"job": job, "outcome_problem": str(error)}
+        files = outcome.files if outcome is not None and outcome.succeeded else ()
+        if problem := files_problem(resource.ref.kind, stage, files, file_limits(spec, stage, self._limits)):
+            return {"job": job, "outcome": outcome, "outcome_problem": problem}
         said = cause = ""
         if job is not None and job.finished and outcome is None:  # killed before it could say anything
             said = await self._kube.job_log(resource.ref.namespace, job.name, job.uid, MAX_LOG)
             cause = pods.end_cause(await self._pods(resource.ref.namespace, job))
-        stored = await self._stored(resource, run, spec, stage, outcome)
+        stored = await self._stored(resource, run, spec, stage, [file.name for file in files])
         progress = self._reports.progress(job.uid) if job else None
         return {"job": job, "outcome": outcome, "stored": stored, "log": said, "cause": cause, "progress": progress}
 
@@ -208,15 +215,13 @@ class Observer:
         return job
 
     async def _stored(
-        self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, outcome: Outcome | None
+        self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, names: list[str]
     ) -> dict[str, Stored]:
-        if outcome is None or not outcome.succeeded:
+        if not names:
             return {}
-        kind, user = resource.ref.kind, owner(resource, spec)
-        prefix = keys.prefix(kind, stage, user, resource.ref.uid, run.version)
-        names = [file.name for file in outcome.files]
-        allowed = all(keys.is_output(kind, stage, name) for name in names)  # if not, decide refuses them all
-        return await self._storage.stored(own_files(resource, user), prefix, names) if allowed else {}
+        ref, user = resource.ref, owner(resource, spec)
+        prefix = keys.prefix(ref.kind, stage, user, ref.uid, run.version)
+        return await self._storage.stored(own_files(resource, user), prefix, names, ref.namespace)
 
     async def _gate(self, resource: Resource, spec: Spec) -> dict[str, Any]:
         provider = self._providers[kinds.provider_of(resource.ref.kind)]

@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 _STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
 _MALFORMED_SECONDS = 300.0
 _DELETION_PAUSE_SECONDS = 4.0
+_FIRST_CONFLICT_SECONDS, _LONGEST_CONFLICT_SECONDS = 0.1, 30.0
 _FORBIDDEN = 403
 _NO_FINALIZERS = '{"metadata": {"finalizers": null}}'
 
@@ -45,6 +46,7 @@ class Reconciler:
         self._actor = actor
         self._policy = policy
         self._failures: dict[ResourceRef, int] = {}
+        self._conflicts: dict[ResourceRef, int] = {}  # in a row
         self.queue: WakeUps[ResourceRef] = WakeUps(self._reconcile, group=lambda ref: ref.namespace)
 
     async def wake(self, ref: ResourceRef, delay: float = 0) -> None:
@@ -61,10 +63,10 @@ class Reconciler:
     async def _look(self, ref: ResourceRef) -> tuple[float | None, str]:
         """Seconds until the next look, and the metric's word for what came of this one."""
         try:
-            return await self._once(ref), "done"
+            again = await self._once(ref)
         except Conflict:  # what was decided on is not the newest
             self._cache.drop(ref)
-            return 0.1, "conflict"
+            return self._pause_after_conflict(ref), "conflict"
         except API_ERRORS as error:
             again = self._pause(ref)
             advice = self._advice(ref, error)
@@ -75,6 +77,8 @@ class Reconciler:
             again = self._pause(ref)
             _log.exception("reconcile failed; again in %.0f s", again, extra=ref.about)
             return again, "error"
+        self._conflicts.pop(ref, None)
+        return again, "done"
 
     def _advice(self, ref: ResourceRef, error: Exception) -> str:
         """What helps where the operator may not release a deleted resource: its Role went with their namespace."""
@@ -83,7 +87,10 @@ class Reconciler:
             return ""
         what = f"{ref.kind.plural}.{GROUP}/{ref.name} --namespace {ref.namespace}"
         command = f"kubectl patch {what} --type merge --patch '{_NO_FINALIZERS}'"
-        return f"; without rights it holds its namespace (docs/install.md#uninstall): {command}"
+        return (
+            "; without rights it holds its namespace (docs/install.md#uninstall). This releases it, leaves its files "
+            f"and cancels no paid request: {command}"
+        )
 
     async def _once(self, ref: ResourceRef) -> float | None:
         body = self._cache.resource(ref) or await self._fresh(ref)
@@ -164,6 +171,14 @@ class Reconciler:
         failures = self._failures.get(ref, 0)
         self._failures[ref] = failures + 1
         return float(min(60, 2**failures))
+
+    def _pause_after_conflict(self, ref: ResourceRef) -> float:
+        """Seconds until the next try: 0.1, 0.2, 0.4 … 30. The cause may stay, such as a Job that a finalizer holds."""
+        before = self._conflicts.get(ref, 0)
+        pause = min(_FIRST_CONFLICT_SECONDS * 2.0**before, _LONGEST_CONFLICT_SECONDS)
+        if pause < _LONGEST_CONFLICT_SECONDS:
+            self._conflicts[ref] = before + 1
+        return pause
 
 
 def _short(error: Exception) -> str:

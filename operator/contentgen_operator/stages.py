@@ -24,7 +24,7 @@ def see_through(case: Case, stage: Stage, doing: Doing) -> Plan | Outcome:
     """The stage's outcome once it is there and its files are, else the plan that gets it there."""
     observed, job = case.observed, case.observed.job
     if observed.outcome_problem:
-        return fail(case, Reason.OUTCOME_INVALID, observed.outcome_problem)
+        return _failed(case, stage, Reason.OUTCOME_INVALID, observed.outcome_problem)
     if observed.outcome is not None:
         return _judge(case, stage, observed.outcome)
     if observed.unrecorded_job:
@@ -123,7 +123,7 @@ def _died(case: Case, stage: Stage, doing: Doing) -> Plan:
         return _out_of_time(case, stage, doing, job)
     why = (case.observed.cause or job.message or "it left no outcome") if job else "its Job was deleted"
     if attempt >= case.policy.stage_attempts:
-        return fail(case, Reason.JOB_FAILED, f"the {stage} stage failed {attempt} times, last: {why}")
+        return _failed(case, stage, Reason.JOB_FAILED, f"the {stage} stage failed {attempt} times, last: {why}")
     seconds = min(_FIRST_RETRY_SECONDS * 2.0 ** (attempt - 1), _LONGEST_RETRY_SECONDS)
     pause = {"job": None, "stage_attempt": attempt + 1, "retry_at": case.now + timedelta(seconds=seconds)}
     message = f"attempt {attempt} of the {stage} stage failed: {why}; attempt {attempt + 1} follows in {seconds:.0f} s"
@@ -139,21 +139,21 @@ def _out_of_time(case: Case, stage: Stage, doing: Doing, job: JobView) -> Plan:
         kept = doing.model_copy(update={"reason": Reason(last.reason), "message": last.message or doing.message})
         return plan_of(case, kept, run=run, again=SOON).model_copy(update={"stop_job": True})
     message = f"the {stage} stage ran out of time ({job.message}); it was at: {last.message or 'nothing that is known'}"
-    return fail(case, Reason.DEADLINE_EXCEEDED, message)
+    return _failed(case, stage, Reason.DEADLINE_EXCEEDED, message)
 
 
 def _judge(case: Case, stage: Stage, outcome: Outcome) -> Plan | Outcome:
     """A worker's words are checked: names against the stage's patterns, sizes and checksums against the bucket."""
     if not outcome.succeeded and outcome.reason not in VERDICTS:
-        return fail(case, Reason.OUTCOME_INVALID, f"a worker may not give the reason {outcome.reason}")
+        return _failed(case, stage, Reason.OUTCOME_INVALID, f"a worker may not give the reason {outcome.reason}")
     if not outcome.succeeded:
-        return fail(case, outcome.reason, outcome.message + (_paid(case) if stage is Stage.COLLECT else ""))
+        return _failed(case, stage, outcome.reason, outcome.message)
     if (wrong := _files_problem(case, stage, outcome)) is not None:
-        return fail(case, *wrong)
+        return _failed(case, stage, *wrong)
     if not isinstance(outcome.facts, kinds.FACTS[case.kind, stage]):
-        return fail(case, Reason.OUTCOME_INVALID, f"the {stage} stage does not say what it found")
+        return _failed(case, stage, Reason.OUTCOME_INVALID, f"the {stage} stage does not say what it found")
     problem = kinds.facts_problem(case.spec, outcome.facts, outcome.files, case.policy.recording_seconds)
-    return fail(case, Reason.OUTCOME_INVALID, problem) if problem else outcome
+    return _failed(case, stage, Reason.OUTCOME_INVALID, problem) if problem else outcome
 
 
 def _files_problem(case: Case, stage: Stage, outcome: Outcome) -> tuple[Reason, str] | None:
@@ -180,13 +180,19 @@ def _file_problem(case: Case, stage: Stage, file: StoredFile) -> tuple[Reason, s
     return None
 
 
+def _failed(case: Case, stage: Stage, reason: Reason, message: str) -> Plan:
+    """The end of a run by one of its stages. After a payment the message says how to get the result for free."""
+    return fail(case, reason, message + (_paid(case) if stage is Stage.COLLECT else ""))
+
+
 def _paid(case: Case) -> str:
-    """What a person can do about a result that was paid and can't be had."""
     purchase = case.observed.purchase
     if purchase is None:
         return ""
+    # A deletion with deletionPolicy Delete would discard the provider's response.
+    kept = "set spec.deletionPolicy to Retain, then " if case.resource.deletes_files else ""
     return (
-        f". Request {purchase.request_id} of {purchase.provider} was paid, and its answer is kept: delete this "
+        f". Request {purchase.request_id} of {purchase.provider} was paid, and its answer is kept: {kept}delete this "
         "resource and apply it again to fetch the result once more, which pays nothing; the annotation "
         "contentgen.dev/rerun pays for a new one"
     )

@@ -1,6 +1,7 @@
 """S3: presigned URLs of three classes, the outcomes of workers, the answers of providers.
 
-boto3 is synchronous: signing is arithmetic and needs no thread, everything else runs in one.
+boto3 is synchronous: requests run in threads. Signing sends nothing, but takes 0.7 ms of CPU time for each URL: who
+signs many does it in a thread (`desk.py`).
 """
 
 import asyncio
@@ -10,10 +11,10 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from os.path import commonprefix
 from typing import IO, TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.orders import FileClaim, Outcome, UploadGrant
 from contentgen_contract.ownership import NotOwned, Owner, owned
 from contentgen_contract.sources import Address, same_bucket
+from contentgen_operator.fair_pool import FairPool
 from contentgen_operator.observed import Stored
 from contentgen_operator.plan import StoredAnswer
 from contentgen_operator.providers.answers import Answer
@@ -41,6 +43,7 @@ _LONGEST_URL = timedelta(days=7)  # more than that S3 does not take
 _NOT_OURS_TO_SET = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
 _CHUNK = 1 << 20
 _MOST_LISTED = 10_000  # versions under the common prefix of one request's names, of which there are 256 at most
+_NAMESPACE_HEADS = s3.PARALLEL // 2  # requests of one namespace at a time: others find a thread free
 _MOST_DELETED = 1000  # keys in one DeleteObjects request
 _UNREADABLE = "unreadable"  # the id of a marker that is none of ours
 _EXISTS = {"412", "PreconditionFailed"}
@@ -97,7 +100,7 @@ class Storage:
         self._client = s3.connect(session, region, endpoint)
         same = self._public_endpoint == endpoint
         self._public = self._client if same else s3.connect(session, region, self._public_endpoint)
-        self._heads = ThreadPoolExecutor(s3.PARALLEL, thread_name_prefix="head")
+        self._heads = FairPool(s3.PARALLEL, _NAMESPACE_HEADS, "head")
 
     def ensure_bucket(self) -> None:
         """Create the bucket where it is missing, and keep versions of its objects. Idempotent.
@@ -203,14 +206,13 @@ class Storage:
         except ValidationError as error:
             raise InvalidOutcome(f"the worker's outcome is malformed: {error.errors()[0]['msg']}") from error
 
-    async def stored(self, owner: Owner, prefix: str, names: Iterable[str]) -> dict[str, Stored]:
+    async def stored(self, owner: Owner, prefix: str, names: Iterable[str], namespace: str = "") -> dict[str, Stored]:
         """What is really there under these names, relative to a prefix; a name that is missing is left out.
 
-        Raises NotOwned.
+        Namespaces share the threads. Raises NotOwned.
         """
-        loop, wanted = asyncio.get_running_loop(), sorted(set(names))
-        heads = (loop.run_in_executor(self._heads, self._stored, owned(owner, prefix + name)) for name in wanted)
-        found = await asyncio.gather(*heads)
+        wanted = sorted(set(names))
+        found = await self._heads.map(namespace, self._stored, [owned(owner, prefix + name) for name in wanted])
         return {name: each for name, each in zip(wanted, found, strict=True) if each is not None}
 
     async def exists(self, owner: Owner, key: str) -> bool:
@@ -226,20 +228,19 @@ class Storage:
             raise
         return True
 
-    async def leftovers(self, owner: Owner, prefix: str, claims: Sequence[FileClaim]) -> Leftovers:
+    async def leftovers(self, owner: Owner, prefix: str, claims: Sequence[FileClaim], namespace: str = "") -> Leftovers:
         """Files under the claimed keys: those with the same bytes and type, and the versions of all others.
 
         One listing finds them, so a first attempt costs one request. A store that does not list keeps nobody from
-        storing: a PUT creates only, so it cannot overwrite what was not found here. Raises NotOwned.
+        storing: a PUT creates only, so it cannot overwrite what was not found here. Namespaces share the threads.
+        Raises NotOwned.
         """
-        loop = asyncio.get_running_loop()
         for claim in claims:
             owned(owner, prefix + claim.name)
         try:
-            found = await loop.run_in_executor(self._heads, self._versions, {prefix + each.name for each in claims})
+            found = await self._heads.run(namespace, self._versions, {prefix + each.name for each in claims})
             likely = [each for each in claims if found.sizes.get(prefix + each.name) == each.size_bytes]
-            checks = (loop.run_in_executor(self._heads, self._keeps, prefix, claim) for claim in likely)
-            same = await asyncio.gather(*checks)
+            same = await self._heads.map(namespace, partial(self._keeps, prefix), likely)
         except (ClientError, BotoCoreError) as error:
             _log.warning("files of an earlier attempt are not looked for: %s", type(error).__name__)
             return Leftovers()

@@ -5,12 +5,13 @@ fails the attempt, also after a payment, so each limit is well above what is mad
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
+from contentgen_contract import keys
 from contentgen_contract.base import Value
-from contentgen_contract.names import Stage
-from contentgen_contract.orders import Limits
+from contentgen_contract.names import Kind, Stage
+from contentgen_contract.orders import Limits, StoredFile
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, TranscriptionSpec
 from contentgen_operator.providers.answers import ANSWER_BYTES
 
@@ -44,6 +45,20 @@ def limit_of(name: str, limits: Sequence[FileLimit]) -> FileLimit | None:
     if found is None or (number and not 1 <= int(number[0]) <= found.count):
         return None
     return found
+
+
+def files_problem(kind: Kind, stage: Stage, files: Collection[StoredFile], limits: Sequence[FileLimit]) -> str:
+    """What is wrong with the files that an outcome lists, before any of them is looked up; empty where nothing is."""
+    most = sum(each.count for each in limits)
+    if len(files) > most:
+        return f"the {stage} stage lists {len(files)} files; expected at most {most}"
+    for file in files:
+        limit = limit_of(file.name, limits) if keys.is_output(kind, stage, file.name) else None
+        if limit is None:
+            return f"the {stage} stage may not write {file.name!r}"
+        if file.size_bytes > limit.size_bytes:
+            return f"{file.name} has {file.size_bytes} bytes; expected at most {limit.size_bytes}"
+    return ""
 
 
 def file_limits(spec: Spec, stage: Stage, limits: Limits) -> tuple[FileLimit, ...]:

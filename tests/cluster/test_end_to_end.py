@@ -98,8 +98,11 @@ print(json.dumps({"api": answer, "secrets": secrets, "environment": dict(os.envi
 """
 
 
-def test_a_worker_holds_no_credential(world: World, film: str) -> None:
-    uid = world.apply("LoraTraining", "keyless", lora(film))
+def test_a_worker_holds_no_credential(world: World, tmp_path: Path) -> None:
+    # A film that comes down over 20 seconds keeps the worker there, whatever the machine's speed.
+    content = media.film(tmp_path, media.scenes(24, 2, (640, 360)), sound=False, streams=True)
+    world.sandbox.put("/media/keyless.mp4", content=content).raise_for_status()
+    uid = world.apply("LoraTraining", "keyless", lora(f"{release.SANDBOX}/media/keyless.mp4?seconds=20"))
     world.wait("LoraTraining", "keyless", lambda s: s.get("stage") in ("DetectingScenes", "ExtractingFrames"))
     (pod,) = world.worker_pods(uid)
     seen = json.loads(world.kubectl("exec", pod["metadata"]["name"], "--", "python3", "-c", _LOOK))

@@ -159,7 +159,8 @@ def test_a_worker_reaches_its_own_attempt_alone(
     attacker: Mallory, victim: Victim, running: tuple[str, Body], gateway: Gateway
 ) -> None:
     uid, job = running
-    token = attacker.token_of_pod("inside", [owner("x", job["metadata"]["uid"])])
+    # By the Job's own name: the garbage collector deletes the pod of an owner that it does not find.
+    token = attacker.token_of_pod("inside", [owner(job["metadata"]["name"], job["metadata"]["uid"])])
     foreign = f"../../images/{victim.world.namespace}/{victim.uids[1]}/image_1.png"
     names = ["image_1.png", "model.safetensors", "../x/audio.flac", "/audio.flac", "audio.flac/..", "audio.flac\x00"]
     names += [foreign, "audio.flac?versionId=1", "", "AUDIO.flac"]

@@ -396,6 +396,17 @@ def test_a_pods_own_log_precedes_what_is_kept(api: Api, cli: Callable[..., Said]
     assert cli("logs", "a", "--stage", "prepare", "--raw").out == f"{LINE}\nKilled\n"
 
 
+@pytest.mark.parametrize("raw", [(), ("--raw",)])
+def test_a_log_does_not_control_the_terminal(api: Api, cli: Callable[..., Said], raw: tuple[str, ...]) -> None:
+    """Whoever may exec into a worker's pod writes into its log."""
+    api.has(Kind.LORA_TRAINING, "a", status("Failed", run={"logs": KEPT[:1]}))
+    api.extra["/api/v1/namespaces/demo/pods"] = (200, {"items": [pod({"phase": "Failed"})]})
+    hostile = "a\x1b]0;title\x07b\x9b2Jc\x7f\td\u00e9"
+    api.extra["/api/v1/namespaces/demo/pods/j-r1-prepare-1-x/log"] = (200, f"{hostile}\n")
+    shown = "a\ufffd]0;title\ufffdb\ufffd2Jc\ufffd\td\u00e9"
+    assert cli("logs", "a", "--stage", "prepare", *raw).out == f"{shown}\n"
+
+
 def test_a_pod_without_a_log(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", status("Preparing"))
     pods, log = "/api/v1/namespaces/demo/pods", "/api/v1/namespaces/demo/pods/j-r1-prepare-1-x/log"

@@ -7,11 +7,14 @@ import httpx
 import pytest
 
 from contentgen_gateway import csrf
+from contentgen_gateway.files import Files
 from contentgen_gateway.pages.search import pieces
-from contentgen_gateway.pages.turns import turns
+from contentgen_gateway.pages.transcripts import _colours
+from contentgen_gateway.pages.turns import Turn, Word, turns
 from contentgen_gateway.pages.usage import bars
 from contentgen_gateway.transcripts import Mark
 from contentgen_gateway.usage import Usage
+from contentgen_gateway.verification import OwnedKey
 from contentgen_simulation.made_up import HOSTILE, job_id
 from contentgen_simulation.showcase import Showcase
 
@@ -111,6 +114,40 @@ async def test_a_transcript_has_each_word_with_its_time_and_a_link_for_each_form
     assert "audio.flac" in page
     assert text.status_code == 303
     assert "transcript.srt" in text.headers["location"]
+
+
+@pytest.mark.parametrize(("name", "limit"), [("transcript.json", 8 * 2**20), ("transcript.txt", 2**20)])
+async def test_a_transcript_that_is_too_large_is_downloaded_instead(
+    world: Showcase, monkeypatch: pytest.MonkeyPatch, name: str, limit: int
+) -> None:
+    """The JSON gives way to the plain text. Nothing of what is too large is read."""
+    size, read = Files.size, Files.read
+    large = {"transcript.json", name}
+
+    async def told(files: Files, key: OwnedKey) -> int | None:
+        return (
+            (limit if key.endswith(name) else 2**40) + 1 if key.rpartition("/")[2] in large else await size(files, key)
+        )
+
+    async def refused(files: Files, key: OwnedKey, most: int) -> bytes | None:
+        assert key.rpartition("/")[2] not in large
+        assert files.parsing.locked(), "two at once would be more than the memory limit of the container"
+        return await read(files, key, most)
+
+    monkeypatch.setattr(Files, "size", told)
+    monkeypatch.setattr(Files, "read", refused)
+    async with browser(world) as ann:
+        page = await ann.get(f"/transcripts/{TRANSCRIPT}")
+    assert page.status_code == 200
+    assert "too large to be shown" in page.text
+    assert 'class="w"' not in page.text
+    assert ('class="said-by plain"' in page.text) == (name == "transcript.json")
+
+
+async def test_many_speakers_do_not_hold_up_a_page() -> None:
+    said = [Turn(f"speaker {number}", (Word("a", 0, 1),)) for number in range(100)]
+    assert set(_colours(said).values()) == {1, 2, 3, 4, 5, 6}
+    assert len(_colours(said)) == 100
 
 
 async def test_what_is_said_is_found_with_its_place(world: Showcase) -> None:

@@ -75,6 +75,26 @@ async def test_who_may_not_see_a_job_is_not_told_of_it(world: ClusterWorld) -> N
         assert (await make(bob)).status_code == 403
 
 
+async def test_one_query_finds_the_shares_of_all_assets(world: ClusterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Carol may list collections of red, and sees of its LoRAs what is shared with her alone."""
+    jobs = [world.job(number) for number in range(5)]
+    async with world.client("ann") as ann, world.client("carol") as carol:
+        place = (await make(ann, assets=[{"jobId": each} for each in jobs])).headers["location"]
+        await ann.post(f"/api/assets/{jobs[2]}/share", json={"users": ["carol"]})
+        asked = []
+        find = type(world.parts.shares._collection).find
+
+        def counted(collection: Any, *given: Any, **options: Any) -> Any:
+            if collection.name == "shares":
+                asked.append(given)
+            return find(collection, *given, **options)
+
+        monkeypatch.setattr(type(world.parts.shares._collection), "find", counted)
+        seen = (await carol.get(place)).json()
+    assert [each["jobId"] for each in seen["assets"]] == [jobs[2]]
+    assert len(asked) == 1
+
+
 async def test_only_what_one_may_see_is_put_in(world: ClusterWorld) -> None:
     foreign = world.job(1, namespace="blue")
     mine = world.job(2)
@@ -121,6 +141,8 @@ async def test_one_holds_so_many_and_no_more(world: ClusterWorld) -> None:
     async with world.client("ann") as ann:
         place = (await make(ann, assets=[{"jobId": each} for each in jobs[:-1]])).headers["location"]
         assert (await ann.post(f"{place}/assets", json={"assets": [{"jobId": jobs[-1]}]})).status_code == 422
+        full = (await ann.post(f"{place}/assets", json={"assets": [{"jobId": jobs[-1]}]})).json()["detail"]
+        assert full == f"assets: a collection holds {MOST_ASSETS} jobs at most", "it may hold some that are not seen"
         assert (await ann.get(place)).json()["assetCount"] == MOST_ASSETS
 
 

@@ -4,8 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from contentgen_contract.names import Kind
+from contentgen_gateway.dataset import Index
+from contentgen_gateway.files import Files
+from contentgen_gateway.verification import OwnedKey
 from contentgen_simulation.bucket import Bucket
 from contentgen_simulation.gateway import GatewayWorld
 
@@ -120,6 +124,51 @@ async def test_a_dataset_that_is_none_of_ours_is_refused(world: World, document:
     world.leave(f"datasets/ann/{job}/", document)
     assert "dataset.json" in (await get(world, job, 404))["detail"]
     assert {key.rpartition("/")[2] for key in world.bucket.reached} == {"dataset.json"}
+
+
+async def test_a_dataset_that_is_too_large_is_downloaded_instead(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(*_: object) -> None:
+        raise AssertionError("it is read")
+
+    monkeypatch.setattr(Files, "read", refused)
+    job = world.job(1)
+    world.bucket.objects[f"datasets/ann/{job}/dataset.json"] = b'{"x": "' + b"x" * 2**22 + b'"}'
+    told = (await get(world, job, 404))["detail"]
+    assert "larger than 4 MiB" in told
+    assert f"/api/assets/{job}/download/dataset.json" in told
+
+
+@pytest.mark.parametrize(
+    "document",
+    [f'{{"{name}": [{"[]," * 99}[]]}}' for name in ("images", "rejected", "shots")]
+    + [json.dumps({"images": [{"file": "images/0001.jpg", "faces": [{str(n): [] for n in range(99)}]}]})]
+    + [json.dumps({"images": [{"file": "images/0001.jpg", "faces": [[]] * 99}]})],
+)
+def test_a_dataset_of_errors_does_not_cost_memory_for_each(document: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Index.model_validate_json(document)
+    assert caught.value.error_count() == 1
+
+
+def test_a_dataset_has_so_many_shots_and_no_more() -> None:
+    shot = {"number": 1, "start": 0, "end": 1}
+    with pytest.raises(ValidationError, match="too_long"):
+        Index.model_validate({"shots": [shot] * 20_001})
+
+
+async def test_documents_are_parsed_one_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at once would be more than the memory limit of the container."""
+    held, read = [], Files.read
+
+    async def noted(files: Files, key: OwnedKey, limit: int) -> bytes | None:
+        held.append(files.parsing.locked())
+        return await read(files, key, limit)
+
+    monkeypatch.setattr(Files, "read", noted)
+    job = world.job(1)
+    world.leave(f"datasets/ann/{job}/", index())
+    await get(world, job)
+    assert held == [True]
 
 
 async def test_what_has_no_dataset(world: World) -> None:

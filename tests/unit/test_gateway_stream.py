@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import itertools
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ import uvicorn
 from contentgen_contract.names import Kind
 from contentgen_gateway import live, stream
 from contentgen_gateway.now import Now
+from contentgen_gateway.problems import NotFound
 from contentgen_runtime.servers import Server
 from contentgen_runtime.watching import Changed, Deleted, Listed
 from contentgen_simulation.gateway import GatewayWorld, resource
@@ -214,6 +216,36 @@ async def test_a_right_that_is_taken_away_cuts_the_stream(world: Served, monkeyp
         world.api.rights.clear()
         world.parts.access._known.clear()
         assert await events.next() is None
+
+
+async def test_a_right_that_is_taken_away_cuts_the_stream_of_a_busy_job(
+    world: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is never a quiet minute: each event comes a second after the one before."""
+    clock = itertools.count()
+    monkeypatch.setattr(stream, "monotonic", lambda: float(next(clock)), raising=False)
+    versions = itertools.count(2)
+
+    async def tell(_: live.Reader, __: float) -> Now:
+        version = next(versions)
+        phase = "Completed" if version > 1000 else "Processing"
+        return Now.of(SOUND, resource(SOUND, "a", version=version, progress=version % 100, phase=phase))
+
+    monkeypatch.setattr(live.Reader, "next", tell)
+    seen, job = [], world.parts.sight.job
+
+    async def once(*given: Any) -> Any:
+        seen.append(given)
+        if len(seen) > 1:
+            raise NotFound("job", "a")
+        return await job(*given)
+
+    monkeypatch.setattr(world.parts.sight, "job", once)
+    world.now(1, progress=1)
+    async with world.events() as events:
+        told = [each["event"] async for each in events.all()]
+    assert len(seen) == 2
+    assert set(told) == {"progress"}
 
 
 async def test_a_stream_lasts_through_the_checks_and_learns_an_end_that_was_missed(

@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+import unicodedata
 from typing import Any
 
 import pytest
+from bson.errors import InvalidDocument
+from pydantic import ValidationError
+from pymongo.errors import AutoReconnect, BulkWriteError
 
 from contentgen_contract import keys
 from contentgen_contract.names import Kind, Stage
 from contentgen_gateway import cutting, transcripts
 from contentgen_gateway.files import Files
 from contentgen_gateway.indexer import Indexer
-from contentgen_gateway.passages import Passage, passages
+from contentgen_gateway.passages import Passage, _Transcript, passages
 from contentgen_gateway.queries import Query, Scope, Wanted, listing
 from contentgen_gateway.transcript_index import IN_ORDER, INDEXES, TranscriptIndex
 from contentgen_gateway.transcripts import marked
@@ -42,6 +46,7 @@ class Bucket(Files):
         self.reads: list[str] = []
 
     async def read(self, key: str, limit: int) -> bytes | None:
+        assert self.parsing.locked(), "two at once would be more than the memory limit of the container"
         self.reads.append(key)
         found = self.objects.get(key)
         return found if found is None or len(found) <= limit else None
@@ -117,6 +122,36 @@ async def test_the_newest_comes_first_and_pages_hold_each_once(world: World) -> 
         seen += [each["jobId"] for each in page["transcripts"]]
         cursor = page["nextCursor"]
     assert seen == made[::-1]
+
+
+async def test_passages_of_what_is_private_by_now_tell_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither that there is more, nor where: the index learns of it a while later."""
+    monkeypatch.setattr(transcripts, "_READ", 5)
+    made = [world.said(number, *[f"Trains {'and so on ' * 12}." for _ in range(3)], metadata={"isPublic": True})
+            for number in range(6)]  # fmt: skip
+    await world.indexer.walk()
+    private = {"$set": {"metadata.isPublic": False}}
+    world.database["jobs"].update_many({"jobId": {"$in": [*made[:3], made[5]]}}, private)
+    first = await world.search("bob", q="trains", public="true", limit=2)
+    assert [each["jobId"] for each in first["transcripts"]] == [made[4], made[3]]
+    assert first["nextCursor"] is None
+    one = await world.search("bob", q="trains", public="true", limit=1)
+    assert [each["jobId"] for each in one["transcripts"]] == [made[4]]
+    two = await world.search("bob", q="trains", public="true", limit=1, cursor=one["nextCursor"])
+    assert ([each["jobId"] for each in two["transcripts"]], two["nextCursor"]) == ([made[3]], None)
+
+
+async def test_a_search_gives_up_where_too_much_is_private_by_now(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcripts, "_READ", 2)
+    monkeypatch.setattr(transcripts, "_ROUNDS", 3)
+    for number in range(6):
+        world.said(number, "Trains.", metadata={"isPublic": True})
+    await world.indexer.walk()
+    world.database["jobs"].update_many({}, {"$set": {"metadata.isPublic": False}})
+    found = await world.search("bob", q="trains", public="true")
+    assert (found["transcripts"], found["nextCursor"], found["incomplete"]) == ([], None, True)
 
 
 async def test_where_there_is_more_than_is_read_the_next_page_goes_on(
@@ -243,6 +278,66 @@ async def test_only_a_jobs_own_output_is_read(world: World, url: object) -> None
     assert world.bucket.reads == []
 
 
+def breaks(world: World, monkeypatch: pytest.MonkeyPatch, hostile: str, error: Exception) -> None:
+    """One job's passages are refused by the database."""
+    replace = TranscriptIndex.replace
+
+    async def refused(index: TranscriptIndex, job_id: str, *rest: Any) -> None:
+        if job_id == hostile:
+            raise error
+        await replace(index, job_id, *rest)
+
+    monkeypatch.setattr(TranscriptIndex, "replace", refused)
+
+
+@pytest.mark.parametrize("error", [InvalidDocument("too large"), BulkWriteError({"writeErrors": []}), KeyError("x")])
+async def test_a_transcript_that_cannot_be_indexed_does_not_stop_the_walk(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    first, hostile, last = (world.said(number, "A walk.") for number in range(3))
+    breaks(world, monkeypatch, hostile, error)
+    await world.indexer.walk()
+    assert await world.jobs(q="walk") == [last, first]
+
+
+async def test_a_walk_stops_where_the_database_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each further job would wait for it as long."""
+    first, last = (world.said(number, "A walk.") for number in range(2))
+    breaks(world, monkeypatch, first, AutoReconnect())
+    with pytest.raises(AutoReconnect):
+        await world.indexer.walk()
+    assert await world.parts.transcripts.mark(last) is None
+
+
+async def test_a_transcript_that_cannot_be_indexed_does_not_end_the_process(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile, other = (world.said(number, "An end.") for number in range(2))
+    looked = asyncio.Event()
+    look = Indexer.look
+
+    async def broken(indexer: Indexer, job_id: str) -> None:
+        if job_id == hostile:
+            raise InvalidDocument("too large")
+        await look(indexer, job_id)
+        looked.set()
+
+    async def no_walk(_: Indexer) -> None:
+        raise InvalidDocument("too large")
+
+    monkeypatch.setattr(Indexer, "look", broken)
+    monkeypatch.setattr(Indexer, "walk", no_walk)
+    for each in (hostile, other):
+        world.indexer._noted.put_nowait(each)
+    running = asyncio.create_task(world.indexer.run())
+    seen = asyncio.create_task(looked.wait())
+    await asyncio.wait({running, seen}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    assert not running.done()
+    assert looked.is_set()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_an_end_and_a_deletion_are_looked_at_soon(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contentgen_gateway.indexer._LOOK_AFTER", (0.0,))
     monkeypatch.setattr("contentgen_gateway.indexer._WALK_SECONDS", 3600)
@@ -287,6 +382,39 @@ def test_passages_end_with_sentences_speakers_and_silences() -> None:
     assert len(passages(json.dumps({"words": silent}).encode())) == 2
     endless = passages(json.dumps({"words": [word("word", number) for number in range(1000)]}).encode())
     assert max(len(each.text) for each in endless) <= 300
+
+
+@pytest.mark.parametrize("text", ["x" * 1000, "\ufb2c" * 400, "one two " * 400], ids=["word", "expands", "utterance"])
+@pytest.mark.parametrize("where", ["words", "utterances", "text"])
+def test_a_passage_is_bounded_whatever_the_parts_are(where: str, text: str) -> None:
+    """\ufb2c is three characters when it is composed; a document of MongoDB has at most 16 MiB."""
+    said = text if where == "text" else [{"text": text, "start": 1000, "end": 2000, "speaker": "s" * 10_000}]
+    cut = passages(json.dumps({where: said}).encode())
+    assert max(len(each.text) for each in cut) <= 300
+    assert max(len(each.speaker or "") for each in cut) <= 100
+    whole = unicodedata.normalize("NFC", text)
+    assert "".join("".join(each.text.split()) for each in cut) == whole.replace(" ", "")
+    assert {each.start for each in cut} == ({None} if where == "text" else {1.0})
+
+
+@pytest.mark.parametrize("time", ["Infinity", "NaN", "1e999"])
+def test_a_time_that_is_no_number_is_refused(time: str) -> None:
+    """JSON has none: the answer of a search that found it could not be written."""
+    with pytest.raises(ValueError, match="no transcript"):
+        passages(f'{{"words": [{{"text": "a", "start": {time}}}]}}'.encode())
+
+
+@pytest.mark.parametrize("where", ["words", "utterances"])
+def test_a_transcript_of_errors_does_not_cost_memory_for_each(where: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        _Transcript.model_validate_json(f'{{"{where}": [{"[]," * 99}[]]}}')
+    assert caught.value.error_count() == 1
+
+
+async def test_a_child_that_needs_too_much_memory_fails_alone() -> None:
+    """Its limit is not the container's, which would end the gateway with it. Here 8 MB of JSON cost 0.5 GB."""
+    with pytest.raises(ValueError, match="more than its child could bear"):
+        await cutting.cut(b'{"words": [' + b'{"text":""},' * 600_000 + b'{"text":""}]}')
 
 
 async def test_a_long_one_is_cut_by_a_child_alike(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from contentgen_contract.names import FINALIZER, Kind
-from contentgen_operator.cache import Cache, without_managed_fields
+from contentgen_operator.cache import Cache, trimmed
 from contentgen_operator.intake import Intake
 from contentgen_operator.kube import Kube
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
@@ -212,4 +212,4 @@ def test_annotations_of_others_are_not_kept() -> None:
     theirs = {"x": "y" * 1000, "kubectl.kubernetes.io/last-applied-configuration": "{}"}
     ours = {"contentgen.dev/rerun": "1"}
     body = {"metadata": {"name": "a", "annotations": theirs | ours, "managedFields": [{}]}}
-    assert without_managed_fields(body) == {"metadata": {"name": "a", "annotations": ours}}
+    assert trimmed(body) == {"metadata": {"name": "a", "annotations": ours}}

@@ -1539,6 +1539,41 @@ def test_a_result_that_cannot_be_had_says_that_it_was_paid(kind: Kind) -> None:
     assert again.job.stage is Stage.COLLECT
 
 
+def _failed_outcomes(kind: Kind, stage: Stage) -> list[tuple[str, Observed, int]]:
+    """The ways in which a stage can end a run: name, observation, attempt."""
+    told = finished(kind, stage)
+    dead = {"finished": True, "reason": "BackoffLimitExceeded", "message": "evicted"}
+    return [
+        ("unreadable", Observed(outcome_problem="not JSON"), 1),
+        ("died in every attempt", Observed(job=job(**dead)), 3),
+        ("too slow", Observed(job=job(finished=True, reason="DeadlineExceeded", message="too slow")), 1),
+        ("a foreign reason", finished(kind, stage, outcome(kind, stage, reason="Cancelled", files=[], facts=None)), 1),
+        ("files missing", told.model_copy(update={"stored": {}}), 1),
+        ("no facts", finished(kind, stage, outcome(kind, stage, facts=None)), 1),
+    ]
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+@pytest.mark.parametrize(("kind", "stage"), STAGES)
+def test_every_failure_after_a_payment_says_how_to_fetch_the_result_for_free(
+    kind: Kind, stage: Stage, policy: str
+) -> None:
+    for name, seen, attempt in _failed_outcomes(kind, stage):
+        collecting = stage is Stage.COLLECT
+        phase = {"phase": Phase.COLLECTING} if collecting else {}
+        status = running(kind, stage, prepared=collecting, stage_attempt=attempt, **phase)
+        paid = purchase(kind, PurchaseState.SUCCEEDED) if collecting else None
+        spec = SPECS[kind] | {"deletionPolicy": policy}
+        plan = decide(resource(kind, status, spec=spec), seen.model_copy(update={"purchase": paid}), NOW, POLICY)
+        assert plan.status.phase is Phase.FAILED, name
+        message = plan.status.message or ""
+        assert ("delete this resource and apply it again" in message) is collecting, name
+        # With deletionPolicy Delete the deletion would discard the provider's response.
+        assert ("set spec.deletionPolicy to Retain, then delete" in message) is (collecting and policy == "Delete"), (
+            name
+        )
+
+
 def test_a_source_that_fails_says_nothing_of_payment() -> None:
     bad = outcome(TRANSCRIPT, Stage.PREPARE, reason="NoAudio", message="no sound", files=[], facts=None)
     status = running(TRANSCRIPT, Stage.PREPARE, prepared=False)

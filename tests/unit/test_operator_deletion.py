@@ -175,4 +175,5 @@ async def test_an_operator_that_lost_its_rights_says_what_helps(
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
     assert "imagegenerations.contentgen.dev/it --namespace ns" in caplog.text
     assert "docs/install.md" in caplog.text
+    assert "cancels no paid request" in caplog.text
     assert world.there(IMAGES)

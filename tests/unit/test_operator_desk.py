@@ -324,7 +324,7 @@ async def test_uploads_are_granted_under_the_own_prefix(setting: Setting) -> Non
 async def test_what_is_stored_already_is_said(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, list[str]]] = []
 
-    async def leftovers(_: Storage, _owner: object, prefix: str, claims: Sequence[FileClaim]) -> Leftovers:
+    async def leftovers(_: Storage, _owner: object, prefix: str, claims: Sequence[FileClaim], *_args: str) -> Leftovers:
         asked.append((prefix, [each.name for each in claims]))
         return Leftovers(kept=frozenset({"dataset.zip"}))
 

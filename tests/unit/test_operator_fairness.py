@@ -6,21 +6,24 @@ Costs are counted in reconciles and requests, not in seconds.
 import asyncio
 import contextlib
 import json
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from contentgen_contract.names import Kind, Phase
+from contentgen_contract.names import Kind, Phase, Reason
+from contentgen_contract.orders import Outcome
+from contentgen_contract.ownership import Owner
 from contentgen_operator import ledger, metrics
-from contentgen_operator.cache import Cache, without_managed_fields
+from contentgen_operator.cache import Cache, trimmed
 from contentgen_operator.intake import Intake
 from contentgen_operator.kube import Kube
-from contentgen_operator.observed import JobView, ResourceRef
+from contentgen_operator.observed import JobView, ResourceRef, Stored
 from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.reports import Reports
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, MemoryStorage, World, Writes
 
 IMAGES = Kind.IMAGE_GENERATION
 
@@ -167,7 +170,7 @@ def test_annotations_and_labels_that_nobody_reads_are_not_kept() -> None:
     labels = {f"label-{number}": "z" * 63 for number in range(10_000)}
     owners = [{"name": "o" * 200, "uid": str(number)} for number in range(1000)]
     meta = {"name": "a", "annotations": large | long, "labels": labels, "ownerReferences": owners}
-    kept = without_managed_fields({"metadata": meta, "spec": {"prompt": "a cat"}})
+    kept = trimmed({"metadata": meta, "spec": {"prompt": "a cat"}})
     assert len(json.dumps(kept)) < 5000
     assert len(kept["metadata"]["annotations"]["contentgen.dev/rerun"]) > 256, "too long a value is still refused"
 
@@ -232,3 +235,127 @@ async def test_refused_purchases_of_a_lora_are_not_read_by_those_who_draw_with_i
     witness = world.process._observer._witness
     assert len((await witness.models("ns", "it")).keys) == 2
     assert read == [bought["_id"]]
+
+
+# What a worker lists in its outcome
+
+
+class CountedStorage(MemoryStorage):
+    """A bucket that keeps who asked for how many files."""
+
+    def __init__(self, writes: Writes) -> None:
+        super().__init__(writes)
+        self.asked: list[tuple[str, int]] = []
+        self.listed: list[dict[str, Any]] | None = None
+
+    async def outcome(self, owner: Owner, key: str) -> Outcome | None:
+        found = await super().outcome(owner, key)
+        if found is None or self.listed is None:
+            return found
+        return Outcome.model_validate(found.model_dump(mode="json", by_alias=True) | {"files": self.listed})
+
+    async def stored(self, owner: Owner, prefix: str, names: Iterable[str], namespace: str = "") -> dict[str, Stored]:
+        names = list(names)
+        self.asked.append((namespace, len(names)))
+        return await super().stored(owner, prefix, names, namespace)
+
+
+def listed(name: str, size_bytes: int = 7) -> dict[str, Any]:
+    return {"name": name, "sizeBytes": size_bytes, "sha256": "0" * 64, "contentType": "image/jpeg"}
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[World, CountedStorage]:
+    world = World(monkeypatch, Writes())
+    world.storage = storage = CountedStorage(world.writes)
+    world.restart()
+    world.kube.apply(Kind.LORA_TRAINING, SPECS[Kind.LORA_TRAINING])
+    return world, storage
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ([listed(f"images/{number:04}.jpg") for number in range(4096)], "lists 4096 files; expected at most 303"),
+        ([listed("images/0001.jpg"), listed("images/0151.jpg")], "may not write 'images/0151.jpg'"),
+        ([listed("images/0000.jpg")], "may not write 'images/0000.jpg'"),
+        ([listed("dataset.json"), listed("../other")], "may not write '../other'"),
+        ([listed("images/0001.jpg", 2**30)], "images/0001.jpg has 1073741824 bytes; expected at most 4259840"),
+    ],
+    ids=["too many", "a number too high", "a number too low", "another name", "too large"],
+)
+async def test_files_of_an_outcome_are_judged_before_they_are_looked_up(
+    monkeypatch: pytest.MonkeyPatch, files: list[dict[str, Any]], said: str
+) -> None:
+    world, storage = counted(monkeypatch)
+    storage.listed = files
+    status = await world.finish(Kind.LORA_TRAINING)
+    assert storage.asked == []
+    assert (status.phase, status.reason) == (Phase.FAILED, Reason.OUTCOME_INVALID)
+    assert said in (status.message or "")
+
+
+async def test_files_of_an_outcome_are_looked_up_in_the_share_of_their_namespace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, storage = counted(monkeypatch)
+    assert (await world.finish(Kind.LORA_TRAINING)).phase is Phase.COMPLETED
+    assert storage.asked == [("ns", 2), ("ns", 2)]
+
+
+# A Job of the operator's name that stays
+
+
+async def test_conflicts_in_a_row_are_tried_again_ever_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finalizer holds an unrecorded Job that is deleted, so that the next one cannot be created."""
+    kind = Kind.LORA_TRAINING
+    reference = World(monkeypatch, Writes())
+    reference.kube.apply(kind, SPECS[kind])
+    await reference.step(kind)
+    (job,) = reference.kube.jobs.values()
+    world = World(monkeypatch, Writes())
+    world.kube.apply(kind, SPECS[kind])
+    deleted: list[str] = []
+
+    async def held(_namespace: str, _name: str, uid: str) -> None:
+        deleted.append(uid)
+
+    monkeypatch.setattr(world.kube, "delete_job", held)
+    this = ResourceRef(kind=kind, namespace="ns", name="it", uid=UID)
+
+    async def looks(count: int) -> list[tuple[float | None, str]]:
+        return [await world.process._look(this) for _ in range(count)]
+
+    name = job["metadata"]["name"]
+    world.kube.jobs[name] = job | {"metadata": job["metadata"] | {"uid": "theirs"}}
+    pauses = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0]
+    assert await looks(10) == [(pause, "conflict") for pause in pauses]
+    assert {world.process._pause_after_conflict(this) for _ in range(2000)} == {30.0}
+    assert set(deleted) == {"theirs"}
+    del world.kube.jobs[name]
+    ((_, result),) = await looks(1)
+    assert result == "done"
+    world.kube.jobs[name]["metadata"]["uid"] = "theirs"
+    world.database["worker_jobs"].delete_many({})
+    world.process._actor._jobs._known.clear()
+    assert await looks(1) == [(0.1, "conflict")], "counted anew after a success"
+
+
+async def test_resources_without_a_recorded_job_do_not_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = Kind.LORA_TRAINING
+    world = World(monkeypatch, Writes())
+    world.kube.apply(kind, SPECS[kind])
+    await world.step(kind)
+    world.storage.objects.clear()
+    world.database["worker_jobs"].delete_many({})
+    world.restart()
+    reports = world.process._observer._reports
+    locked: list[str] = []
+    real = reports.exclusive
+
+    def exclusive(uid: str) -> asyncio.Lock:
+        locked.append(uid)
+        return real(uid)
+
+    monkeypatch.setattr(reports, "exclusive", exclusive)
+    await world.step(kind)
+    assert locked == [UID]

@@ -322,3 +322,32 @@ async def test_a_result_that_is_paid_is_stored_after_the_deadline_too(monkeypatc
     world.now += timedelta(hours=1)
     world.kube.apply(LORA, SPECS[LORA] | {"deadlineSeconds": 60})
     assert (await world.finish(LORA)).phase is Phase.COMPLETED
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+@pytest.mark.parametrize("kind", Kind)
+async def test_following_the_advice_after_a_failed_collect_stage_pays_once(
+    kind: Kind, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message of a paid run whose files went missing: change the policy if it says so, delete, apply again."""
+    world = World(monkeypatch, Writes())
+    world.kube.apply(kind, SPECS[kind] | {"deletionPolicy": policy})
+    stored = world.storage.stored
+
+    async def lost(*_: object) -> dict[str, object]:
+        return {}
+
+    await world.finish(kind, Phase.COLLECTING)
+    monkeypatch.setattr(world.storage, "stored", lost)
+    failed = await world.finish(kind)
+    assert failed.reason == "OutputMissing"
+    message = failed.message or ""
+    assert ("set spec.deletionPolicy to Retain" in message) is (policy == "Delete")
+    monkeypatch.setattr(world.storage, "stored", stored)
+    if policy == "Delete":
+        world.kube.apply(kind, SPECS[kind] | {"deletionPolicy": "Retain"})
+        await world.step(kind)
+    await world.until_gone(kind)
+    world.kube.apply(kind, SPECS[kind], uid="another-uid")
+    status = await world.finish(kind)
+    assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, 1)

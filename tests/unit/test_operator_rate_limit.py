@@ -1,6 +1,7 @@
 """Rate limits of the worker API: token reviews that hostile pods can cause, and requests of honest workers."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -12,11 +13,12 @@ import mongomock
 import pytest
 
 from contentgen_contract.names import Kind
-from contentgen_operator.desk import Desk, create_app
+from contentgen_operator.desk import Desk, _Rates, create_app
 from contentgen_operator.identity import Forbidden, NotYet, Unauthenticated
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import Resource, ResourceRef
 from contentgen_operator.orders import Assignment, OrderPolicy
+from contentgen_operator.purchases import PurchaseKey
 from contentgen_operator.rate_limit import Admission, RateLimit, RateLimiter, TooManyRequests
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
@@ -38,7 +40,7 @@ class Clock:
 
 class Reviewer:
     """In the place of the API server: counts its reviews. Tokens that begin with `good` are workers', of the Job whose
-    uid follows an @, or else of one and the same."""
+    uid follows an @, or else of one and the same; its namespace follows a slash."""
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
@@ -58,15 +60,21 @@ class Reviewer:
             if not token.startswith("good"):
                 raise self.refusal or Unauthenticated("the token is not valid for this audience")
             job = self._assignment.job
-            uid = token.partition("@")[2] or job.uid
-            return self._assignment.model_copy(update={"job": job.model_copy(update={"uid": uid})})
+            uid, _, namespace = token.partition("@")[2].partition("/")
+            resource = self._assignment.resource
+            if namespace:
+                ref = resource.ref.model_copy(update={"namespace": namespace})
+                resource = resource.model_copy(update={"ref": ref})
+            changes = {"resource": resource, "job": job.model_copy(update={"uid": uid or job.uid})}
+            return self._assignment.model_copy(update=changes)
         finally:
             self.at_once -= 1
 
 
 class Setting:
-    def __init__(self, app: Any, reviewer: Reviewer, clock: Clock) -> None:
-        self._app = app
+    def __init__(self, desk: Desk, reviewer: Reviewer, clock: Clock) -> None:
+        self.desk = desk
+        self._app = create_app(desk)
         self.reviewer = reviewer
         self.clock = clock
 
@@ -117,7 +125,7 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
         wake=wake,
         clock=clock,
     )
-    return Setting(create_app(desk), reviewer, clock)
+    return Setting(desk, reviewer, clock)
 
 
 # Hostile pods
@@ -200,7 +208,7 @@ async def test_all_tokens_of_a_job_share_its_rate(setting: Setting) -> None:
 
 
 async def test_signatures_for_one_job_are_limited(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are calculated on the event loop that serves everybody; a request may ask for 256."""
+    """They cost CPU time of the operator, which serves everybody; a request may ask for 256."""
     monkeypatch.setattr("contentgen_operator.desk._ASKED_AGAIN", 1e6)
     signed = 0
 
@@ -231,6 +239,132 @@ async def test_signatures_for_one_job_are_limited(setting: Setting, monkeypatch:
         assert (await client.post("/v1/uploads", json={"files": 256 * [file]}, headers=headers)).status_code == 200
 
 
+def claims(count: int) -> dict[str, Any]:
+    file = {"name": "images/0001.jpg", "sizeBytes": 7, "sha256": "ab" * 32, "contentType": "image/jpeg"}
+    return {"files": count * [file]}
+
+
+async def upload(client: httpx.AsyncClient, token: str, count: int = 256) -> httpx.Response:
+    return await client.post("/v1/uploads", json=claims(count), headers={"Authorization": f"Bearer {token}"})
+
+
+def limited(setting: Setting, monkeypatch: pytest.MonkeyPatch, what: str, job: RateLimit, **namespace: float) -> None:
+    """Have a smaller limit for namespaces: requests take time."""
+    rates = _Rates(job, RateLimit.model_validate(namespace), setting.clock)
+    monkeypatch.setattr(setting.desk, f"_{what}_rates", rates)
+
+
+async def test_signatures_for_all_jobs_of_a_namespace_are_limited(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each Job has its own limit, and a namespace any number of Jobs."""
+    limited(setting, monkeypatch, "file", RateLimit(burst=16, per_second=0), burst=32, per_second=4)
+    async with setting.pod() as client:
+        codes = [(await upload(client, f"good@{job}", 8)).status_code for job in range(3) for _ in range(2)]
+        assert codes == 4 * [200] + 2 * [429]
+        refused = [await upload(client, "good@late", 8) for _ in range(20)]
+        assert {(each.status_code, each.headers["Retry-After"]) for each in refused} == {(429, "2")}
+        assert (await upload(client, "good@9/another", 8)).status_code == 200
+        setting.clock.now += 60
+        codes = [(await upload(client, "good@late", 8)).status_code for _ in range(2)]
+        assert codes == [200, 200], "what the namespace was refused is not charged to the Job"
+
+
+@pytest.mark.parametrize(("what", "path"), [("order", "/v1/order"), ("request", "/v1/progress")])
+async def test_requests_of_all_jobs_of_a_namespace_are_limited(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, what: str, path: str
+) -> None:
+    limited(setting, monkeypatch, what, RateLimit(burst=2, per_second=1), burst=3, per_second=1)
+
+    async def ask(token: str) -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        async with setting.pod() as client:
+            if path == "/v1/order":
+                return (await client.get(path, headers=headers)).status_code
+            return (await client.post(path, headers=headers, json=PROGRESS)).status_code
+
+    codes = [await ask(f"good@{job}") for job in range(5)]
+    assert ["429" if each == 429 else "let in" for each in codes] == ["let in"] * 3 + ["429"] * 2
+    assert await ask("good@9/another") in (200, 204)
+    setting.clock.now += 1
+    assert await ask("good@4") in (200, 204)
+
+
+async def test_signatures_are_calculated_in_a_thread(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes 0.7 ms of CPU time, in which the event loop would serve nobody."""
+    threads: list[threading.Thread] = []
+
+    def sign(*_: Any) -> str:
+        threads.append(threading.current_thread())
+        return "https://s3/"
+
+    monkeypatch.setattr(Storage, "_sign", sign)
+    async with setting.pod() as client:
+        assert (await upload(client, "good", 40)).status_code == 200
+        assert (await client.get("/v1/order", headers={"Authorization": "Bearer good"})).status_code == 200
+    assert len(threads) > 40
+    assert threading.main_thread() not in threads
+
+
+@pytest.mark.parametrize("what", ["order", "upload"])
+async def test_namespaces_take_turns_at_being_signed_for(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    signed: list[str] = []
+    asked, begun, goes_on = asyncio.Event(), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def sign(_: Storage, _client: object, _method: str, params: dict[str, Any], *_args: Any) -> str:
+        loop.call_soon_threadsafe(begun.set)
+        goes_on.wait(60)
+        signed.append(params["Key"])
+        return "https://s3/"
+
+    async def leftovers(_: Storage, _owner: object, prefix: str, *_args: object) -> Leftovers:
+        if "another" in prefix:
+            asked.set()
+        return Leftovers()
+
+    async def get(_: Ledger, key: PurchaseKey) -> None:
+        if key.namespace == "another":
+            asked.set()
+
+    monkeypatch.setattr(Storage, "_sign", sign)
+    monkeypatch.setattr(Storage, "leftovers", leftovers)
+    monkeypatch.setattr(Ledger, "get", get)
+    async with setting.pod() as client:
+        crowd = [asyncio.create_task(upload(client, f"good@{job}", 64)) for job in range(3)]
+        await begun.wait()
+        headers = {"Authorization": "Bearer good@9/another"}
+        order = client.get("/v1/order", headers=headers)
+        other = asyncio.create_task(upload(client, "good@9/another", 1) if what == "upload" else order)
+        if what == "upload":
+            order.close()
+        await asked.wait()
+        for _ in range(100):
+            await asyncio.sleep(0)
+        goes_on.set()
+        answers = await asyncio.gather(other, *crowd)
+    assert {each.status_code for each in answers} == {200}
+    first = next(index for index, key in enumerate(signed) if not key.startswith("datasets/ns/"))
+    assert first <= 2 * 16, "of 192"
+
+
+async def test_files_of_an_earlier_attempt_are_looked_for_in_the_namespaces_share(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[object] = []
+
+    async def leftovers(*args: Any) -> Leftovers:
+        shares.append(args[4])
+        return Leftovers()
+
+    monkeypatch.setattr(Storage, "leftovers", leftovers)
+    async with setting.pod() as client:
+        assert (await upload(client, "good@9/another", 1)).status_code == 200
+    assert shares == ["another"]
+
+
 async def test_few_upload_requests_of_a_job_wait_at_a_time(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are answered one after another, and each that waits holds its claims in memory."""
     goes_on = asyncio.Event()
@@ -240,14 +374,13 @@ async def test_few_upload_requests_of_a_job_wait_at_a_time(setting: Setting, mon
         return Leftovers()
 
     monkeypatch.setattr(Storage, "leftovers", slowly)
-    files = [{"name": "images/0001.jpg", "sizeBytes": 7, "sha256": "ab" * 32, "contentType": "image/jpeg"}]
 
-    async def upload(token: str) -> httpx.Response:
+    async def ask(token: str) -> httpx.Response:
         async with setting.pod() as client:
-            return await client.post("/v1/uploads", json={"files": files}, headers={"Authorization": f"Bearer {token}"})
+            return await upload(client, token, 1)
 
-    asking = [asyncio.create_task(upload("good")) for _ in range(30)]
-    asking.append(asyncio.create_task(upload("good@another")))
+    asking = [asyncio.create_task(ask("good")) for _ in range(30)]
+    asking.append(asyncio.create_task(ask("good@another")))
     for _ in range(5000):
         await asyncio.sleep(0)
     goes_on.set()
@@ -255,7 +388,7 @@ async def test_few_upload_requests_of_a_job_wait_at_a_time(setting: Setting, mon
     codes = [each.status_code for each in answers]
     assert (codes.count(200), codes.count(429), codes[-1]) == (5, 26, 200)
     assert {each.headers["Retry-After"] for each in answers if each.status_code == 429} == {"1"}
-    assert (await upload("good")).status_code == 200
+    assert (await ask("good")).status_code == 200
 
 
 async def test_a_flood_without_tokens_is_limited(setting: Setting) -> None:
@@ -282,6 +415,46 @@ async def test_an_honest_worker_at_full_speed_is_never_limited(setting: Setting)
             codes.append(answer.status_code)
         codes.append((await client.post("/v1/outcome", headers=headers)).status_code)
     assert set(codes) == {200, 204}
+
+
+async def test_fifty_workers_of_a_namespace_at_once_are_never_limited(setting: Setting) -> None:
+    """Each with an order, an outcome and a dataset of 150 pictures at once, and then progress once a second."""
+    desk = setting.desk
+    jobs = [await setting.reviewer.assignment(f"good@{job}") for job in range(50)]
+    for job in jobs:
+        desk._order_rates.take(job)
+        for files in (256, 2 * 150 + 3 - 256):
+            desk._request_rates.take(job)
+            desk._file_rates.take(job, files)
+        for _ in range(2):
+            desk._request_rates.take(job)
+    for _ in range(600):
+        setting.clock.now += 1
+        for job in jobs:
+            desk._request_rates.take(job)
+
+
+async def test_fifty_workers_with_large_datasets_are_limited_for_minutes(setting: Setting) -> None:
+    """Less than the ten minutes that a worker tries for; the last batch, whoever has it, is signed then."""
+    jobs = [await setting.reviewer.assignment(f"good@{job}") for job in range(50)]
+    batches = [(job, min(256, 2003 - start)) for job in jobs for start in range(0, 2003, 256)]
+    begun = setting.clock.now
+    for job, files in batches:
+        try:
+            setting.desk._file_rates.take(job, files)
+        except TooManyRequests as error:
+            setting.clock.now += error.retry_after
+            setting.desk._file_rates.take(job, files)
+    assert 60 < setting.clock.now - begun < 300
+
+
+async def test_a_namespace_has_less_than_all_its_jobs(setting: Setting) -> None:
+    """Where each of its Jobs asks for as much as it may."""
+    jobs = [await setting.reviewer.assignment(f"good@{number}") for number in range(9)]
+    for number in range(128):
+        setting.desk._file_rates.take(jobs[number // 16], 256)
+    with pytest.raises(TooManyRequests):
+        setting.desk._file_rates.take(jobs[8], 256)
 
 
 async def test_many_workers_behind_one_address_are_never_limited(setting: Setting) -> None:

@@ -1,6 +1,7 @@
 """Transcripts: all of them, and one with its player, its speakers and a search in it."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -11,7 +12,7 @@ from contentgen_gateway.downloads import located
 from contentgen_gateway.outputs import versions_of
 from contentgen_gateway.pages.forms import asking
 from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.turns import turns
+from contentgen_gateway.pages.turns import Turn, turns
 from contentgen_gateway.pages.views import card
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import NotFound, Problem
@@ -19,7 +20,9 @@ from contentgen_gateway.records import Record
 from contentgen_gateway.schemas import Name
 
 _SHOWN = 40
-_LARGEST = 64 * 2**20  # bytes of a transcript.json
+_COLOURS = 6  # of speakers, in the style sheet
+# Bytes of a file that a page shows; ten hours have 0.6 MiB of text.
+_LARGEST = {"transcript.json": 8 * 2**20, "transcript.txt": 2**20}
 _FORMS = ("txt", "srt", "vtt", "json")
 
 router = APIRouter()
@@ -45,21 +48,34 @@ async def one_transcript(
     if record.get("type") != Kind.TRANSCRIPTION.record_type:
         raise NotFound("job", job_id)
     version = next(iter(versions_of(record)), {})
-    text = await _file(parts, record, "transcript.json")
-    said = await asyncio.to_thread(turns, text) if text else None
-    return render(
-        request,
-        "transcript.html",
-        caller,
-        job=card(record),
-        version=version,
-        turns=said or (),
-        plain="" if said else ((await _file(parts, record, "transcript.txt")) or b"").decode(errors="replace"),
-        speakers=sorted({turn.speaker for turn in said or ()} - {""}),
-        sound=await _sound(parts, record),
-        forms=[each for each in _FORMS if _has(version, f"transcript.{each}")],
-        q=q,
-    )
+    sound = await _sound(parts, record)
+    async with parts.files.parsing:
+        document, cut = await _file(parts, record, "transcript.json")
+        said = await asyncio.to_thread(turns, document) if document else None
+        del document
+        text, shortened = (b"", False) if said else await _file(parts, record, "transcript.txt")
+        # In a thread: a page of ten hours takes a while.
+        return await asyncio.to_thread(
+            render,
+            request,
+            "transcript.html",
+            caller,
+            job=card(record),
+            version=version,
+            turns=said or (),
+            plain=text.decode(errors="replace"),
+            too_large=cut or shortened,
+            colours=_colours(said or ()),
+            sound=sound,
+            forms=[each for each in _FORMS if _has(version, f"transcript.{each}")],
+            q=q,
+        )
+
+
+def _colours(said: Iterable[Turn]) -> dict[str, int]:
+    """The number of each speaker's colour, from 1."""
+    speakers = sorted({turn.speaker for turn in said} - {""})
+    return {speaker: number % _COLOURS + 1 for number, speaker in enumerate(speakers)}
 
 
 def _has(version: dict[str, object], name: str) -> bool:
@@ -67,12 +83,15 @@ def _has(version: dict[str, object], name: str) -> bool:
     return bool(version.get(address))
 
 
-async def _file(parts: Parts, record: Record, name: str) -> bytes | None:
+async def _file(parts: Parts, record: Record, name: str) -> tuple[bytes, bool]:
+    """A file's bytes, empty where it is missing or too large; and whether it is too large."""
     try:
         _, _, key = located(parts, record, name, None)
     except Problem:
-        return None
-    return await parts.files.read(key, _LARGEST)
+        return b"", False
+    if (await parts.files.size(key) or 0) > _LARGEST[name]:
+        return b"", True
+    return await parts.files.read(key, _LARGEST[name]) or b"", False
 
 
 async def _sound(parts: Parts, record: Record) -> str:

@@ -52,7 +52,7 @@ def status_attempts(place: Place) -> Iterator[Asked]:
 def resource_attempts(place: Place) -> Iterator[Asked]:
     """Changes with the operator's token, which its own work does not need."""
     changes: dict[str, Body] = {
-        "suspend": {"spec": {"suspend": True}},
+        "suspend": {"spec": {"suspend": False}},
         "user": {"spec": {"userId": place.namespace}},
         "deletion policy": {"spec": {"deletionPolicy": "Delete"}},
         "annotation": {"metadata": {"annotations": {"note": "a"}}},

@@ -144,8 +144,10 @@ def open_world(root: Path, namespace: str) -> Iterator[World]:
         database = stack.enter_context(
             MongoClient[Body](f"mongodb://127.0.0.1:{forwarded['mongodb']}/?directConnection=true", tz_aware=True)
         )[DATABASE]
+        # A connection that was kept may be closed by the sandbox, after five idle seconds, as a request goes out on it.
+        fresh = httpx.Limits(max_keepalive_connections=0)
         sandbox = stack.enter_context(
-            httpx.Client(base_url=f"http://127.0.0.1:{forwarded['http']}", timeout=60, trust_env=False)
+            httpx.Client(base_url=f"http://127.0.0.1:{forwarded['http']}", timeout=60, trust_env=False, limits=fresh)
         )
         release.make_namespace(root, namespace)
         stack.callback(release.kubectl, root, "delete", "namespace", namespace, "--wait=false")

@@ -19,7 +19,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract import keys
 from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, Kind, Phase, Stage
-from contentgen_contract.orders import Outcome
+from contentgen_contract.orders import Limits, Outcome
 from contentgen_contract.ownership import Owner, owned
 from contentgen_contract.status import ResourceStatus
 from contentgen_operator import act, reconcile
@@ -254,7 +254,7 @@ class MemoryStorage:
         found = self.objects.get(owned(owner, key))
         return Outcome.model_validate_json(found) if found is not None else None
 
-    async def stored(self, owner: Owner, prefix: str, names: Iterable[str]) -> dict[str, Stored]:
+    async def stored(self, owner: Owner, prefix: str, names: Iterable[str], namespace: str = "") -> dict[str, Stored]:
         there = {name: self.objects.get(owned(owner, prefix + name)) for name in names}
         return {name: found for name, found in there.items() if isinstance(found, Stored)}
 
@@ -460,6 +460,7 @@ class World:
             witness=Witness(ledger=ledger, records=records),
             prices=self.prices,
             names=self.names,
+            limits=Limits(),
         )
         actor = Actor(
             kube=kube,
