@@ -1,16 +1,12 @@
 """Backup and restore on the real cluster, by the commands of docs/backup.md, with everything deleted in between."""
 
 import json
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from contentgen_cluster import release
-from contentgen_e2e.settings import ROOT
-from contentgen_e2e.world import BUCKET, World, wait_for_rollout
+from contentgen_e2e.admin import contentgen, stopped
+from contentgen_e2e.world import BUCKET, World
 
 KIND = "ImageGeneration"
 Spec = dict[str, Any]
@@ -18,34 +14,6 @@ Spec = dict[str, Any]
 
 def pictures(prompt: str) -> Spec:
     return {"model": "flux-dev", "prompt": prompt, "image": {"size": {"width": 512, "height": 384}}}
-
-
-def contentgen(*args: str, given: bytes = b"", status: int = 0) -> tuple[bytes, str]:
-    """The command in the gateway's pod: what it wrote, and what it said."""
-    kubectl = [str(ROOT / ".cluster/bin/kubectl"), "--kubeconfig", str(ROOT / ".cluster/kubeconfig")]
-    where = ["--namespace", release.NAMESPACE, "exec", "--stdin", "deployment/contentgen-gateway", "--"]
-    done = subprocess.run(
-        [*kubectl, *where, "contentgen", *args], input=given, capture_output=True, timeout=120, check=False
-    )
-    said = done.stderr.decode()
-    assert done.returncode == status, said
-    return done.stdout, said
-
-
-@contextmanager
-def stopped(world: World) -> Iterator[None]:
-    """No operator, as long as the context lasts."""
-    where = ("--namespace", release.NAMESPACE)
-    release.kubectl(ROOT, *where, "scale", "deployment/contentgen", "--replicas=0")
-    try:
-        release.kubectl(
-            ROOT, *where, "wait", "pods", "--for=delete", "--timeout=60s",
-            "--selector=app.kubernetes.io/component=operator",
-        )  # fmt: skip
-        yield
-    finally:
-        release.kubectl(ROOT, *where, "scale", "deployment/contentgen", "--replicas=1")
-        wait_for_rollout(ROOT, "contentgen")
 
 
 def delete_everything(world: World) -> None:
@@ -75,7 +43,7 @@ def test_everything_deleted_comes_back_and_nothing_is_paid_twice(world: World) -
     purchases = {each["_id"]: each["state"] for each in world.ledger_collection.find({})}
     archive, said = contentgen("backup", "-")
     assert "jobs: " in said
-    with stopped(world):
+    with stopped():
         delete_everything(world)
         assert world.jobs.count_documents({}) == world.ledger_collection.count_documents({}) == 0
         _, said = contentgen("restore", "-", given=archive)

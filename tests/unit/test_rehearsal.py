@@ -1,8 +1,9 @@
 """A sample of the randomized campaign (`make rehearse` runs thousands), and each of its oracles proven to see."""
 
 import copy
+import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -29,8 +30,15 @@ TWO = (Subject("ns", IMAGES, "one"), Subject("other", IMAGES, "two", 1))
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> None:
+def _quiet() -> Iterator[None]:
+    """Loggers as they were before, for the tests of other files in this process."""
+    loggers = [logging.getLogger(name) for name in ("contentgen_operator", "stamina")]
+    before = [(each, each.propagate, each.level) for each in loggers]
     quiet()
+    yield
+    for log, propagate, level in before:
+        log.propagate = propagate
+        log.setLevel(level)
 
 
 def plan_of(kind: Kind = IMAGES, *events: Event, **changes: Any) -> Plan:
