@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Error, Page, expect
 
 from contentgen_e2e.gateway import Gateway, Made, Tenant, new_token
 from contentgen_e2e.settings import ROOT
+from contentgen_e2e.world import World
 from contentgen_simulation import browser
 
 
@@ -83,8 +84,13 @@ def test_each_page_shows_what_was_made(page: Page, gateway: Gateway, made: Made,
         assert page.locator("main img").count() > 0
 
 
-def test_progress_moves_on_the_open_page_to_the_end(page: Page, gateway: Gateway, ann: Tenant, film: str) -> None:
+def test_progress_moves_on_the_open_page_to_the_end(
+    page: Page, gateway: Gateway, ann: Tenant, world: World, film: str
+) -> None:
     """Without anybody loading it anew; then it shows what was made."""
+    # A provider that takes its time: on a busy machine a page may miss what lasts a second.
+    slow = {"provider": "fal", "model": "fal-ai/flux-lora-fast-training", "fault": "slow_model", "delay_s": 10}
+    world.sandbox.put("/sandbox/faults", json=[slow]).raise_for_status()
     body = {"userId": "user123", "videoUrl": film, "loraName": "watched", "triggerWord": "wt", "steps": 300}
     more = {"dataset": {"minImages": 8}, "metadata": {"tags": ["watched"]}}
     job_id = ann.ask("/api/lora/train", body | more)["jobId"]
