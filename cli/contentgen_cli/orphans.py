@@ -56,7 +56,9 @@ def _get(url: str, token: str) -> dict[str, Any]:
 
 def _read(status: int, content: bytes) -> dict[str, Any]:
     if status in (401, 403):
-        raise Forbidden(f"the gateway does not take the token ({status}): it must be for the audience {GATEWAY_AUDIENCE}")
+        raise Forbidden(
+            f"the gateway does not take the token ({status}): it must be for the audience {GATEWAY_AUDIENCE}"
+        )
     try:
         body = json.loads(content)
     except ValueError:

@@ -156,7 +156,9 @@ def _advice(state: OrphanState, kind: Kind, name: str, *, discarded: bool) -> st
     if state is OrphanState.LOST:
         return "the provider has no result any more; look for the request at its dashboard"
     if discarded:
-        return f"it was deleted with deletionPolicy Delete, so its result is discarded when it comes; to have it, {again}"
+        return (
+            f"it was deleted with deletionPolicy Delete, so its result is discarded when it comes; to have it, {again}"
+        )
     if state is OrphanState.SEARCHED:
         return f"{again}: the request is looked for, and nothing is paid until you allow it"
     soon = "" if kind is Kind.TRANSCRIPTION else "; soon, because only the provider has the files"

@@ -144,7 +144,9 @@ def _billing(purchase: Purchase, view: RequestView, retention: Retention) -> dic
     """The cost, at the rate of the model that did it. What was asked for in addition is told by the rate so far."""
     rate: dict[str, Any] = {}
     if view.model_used and purchase.model not in retention.own_prices:
-        planned, used = (retention.prices.get(each) for each in (purchase.model, f"{purchase.provider}/{view.model_used}"))
+        planned, used = (
+            retention.prices.get(each) for each in (purchase.model, f"{purchase.provider}/{view.model_used}")
+        )
         rate = _rate(purchase, planned, used)
     return costs.finished(purchase, PurchaseState.SUCCEEDED, billable_units=view.billable_units, **rate)
 
