@@ -61,8 +61,8 @@ class Orphan(Body):
     model: str
     request_id: str | None = Field(description="The provider's id of the request; null while it is looked for.")
     state: OrphanState = Field(
-        description="`searched`: the reply to the request was lost. `unfinished`: the provider works on it. `kept`: the "
-        "provider's response is stored. `lost`: the provider had no result any more."
+        description="`searched`: the reply to the request was lost. `unfinished`: the provider works on it. `kept`: "
+        "the provider's response is stored. `lost`: the provider had no result any more."
     )
     cost: str | None = Field(description="In dollars; null: unknown.", examples=["0.0350"])
     cost_known: bool = Field(description="By the provider's figures; otherwise it is an estimate.")

@@ -32,7 +32,7 @@ from contentgen_operator.observed import Resource, ResourceRef
 from contentgen_operator.plan import StoredAnswer
 from contentgen_operator.providers.base import Call, Provider, RequestState, RequestView, Unavailable, arguments_of
 from contentgen_operator.purchases import Move, Purchase, PurchaseState, PurchaseStep, StoredKey
-from contentgen_operator.runs import current_run, purchase_key
+from contentgen_operator.runs import current_run, ended, purchase_key
 from contentgen_operator.storage import BucketMissing, NotDeleted, Storage
 from contentgen_runtime.kube import API_ERRORS, explain
 
@@ -45,6 +45,7 @@ _POST_TIME = timedelta(minutes=10)  # in which the process that sends it may sti
 _SEARCH_TIME = timedelta(days=1)  # after the provider's longest time
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=60), timedelta(hours=1)
 _PAUSE_WITH_RESOURCE = timedelta(minutes=15)
+_SEEN_EVERY, _WATCH_GAP = timedelta(days=1), timedelta(days=3)
 _STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
 
 
@@ -61,29 +62,48 @@ class Step(Enum):
     """What is to be done with an orphan."""
 
     NOTHING = auto()
-    NOTE = auto()  # write down since when its resource is gone
+    NOTE = auto()  # write down since when its resource is gone, or that it is not
     SEARCH = auto()  # in the provider's history: its reply was lost
     POLL = auto()
+    SEEN = auto()  # gone still: written down once a day
     DISCARD = auto()
-    DELETE = auto()  # the response of a discarded one
 
 
-def next_step(purchase: Purchase, now: datetime, retention: Retention) -> Step:
-    """The next step with a purchase whose resource is gone."""
-    if purchase.state is PurchaseState.DISCARDED:
-        return Step.DELETE if purchase.orphaned_at is not None else Step.NOTHING
-    if not may_be_orphan(purchase):
-        return Step.NOTHING
-    if purchase.orphaned_at is None:
+class Standing(Enum):
+    """Whether a resource follows a purchase."""
+
+    FOLLOWED = auto()
+    ENDED = auto()  # its run has ended before the request has: the result is located, and kept for it
+    GONE = auto()
+
+
+def next_step(purchase: Purchase, standing: Standing, now: datetime, retention: Retention) -> Step:
+    """The next step with an open purchase."""
+    is_gone, was_gone = standing is Standing.GONE, purchase.orphaned_at is not None
+    if was_gone and not is_gone:
         return Step.NOTE
-    match purchase.state:
-        case PurchaseState.INTENT:
-            return Step.SEARCH if _is_searched(purchase, now, retention) else Step.NOTHING
-        case PurchaseState.SUBMITTED:
-            return Step.POLL
-        case _:
-            over = now >= purchase.orphaned_at + retention.kept
-            return Step.DISCARD if over or purchase.discard_asked else Step.NOTHING
+    if standing is Standing.FOLLOWED or not may_be_orphan(purchase):
+        return Step.NOTHING
+    if is_gone and not was_gone:
+        return Step.NOTE
+    if purchase.state is PurchaseState.SUCCEEDED:
+        return _keeping(purchase, now, retention) if is_gone else Step.NOTHING
+    if purchase.state is PurchaseState.SUBMITTED:
+        return Step.POLL
+    return Step.SEARCH if _is_searched(purchase, now, retention) else Step.NOTHING
+
+
+def _keeping(purchase: Purchase, now: datetime, retention: Retention) -> Step:
+    """The next step with a result without a resource. Where it was not seen gone all the time, such as after a restore
+    of an old ledger or a stop of the operator, the time of the retention begins anew.
+    """
+    since = purchase.orphaned_at or now
+    seen = purchase.orphan_seen_at or since
+    if now - seen > _WATCH_GAP:
+        return Step.NOTE
+    if purchase.discard_asked or now >= since + retention.kept:
+        return Step.DISCARD
+    return Step.SEEN if now - seen >= _SEEN_EVERY else Step.NOTHING
 
 
 def may_be_orphan(purchase: Purchase) -> bool:
@@ -109,7 +129,7 @@ def pause(purchase: Purchase, now: datetime) -> timedelta:
 def noted(key: StoredKey, purchase: Purchase, at: datetime | None) -> Move:
     """Since when its resource is gone; None: it has one. A document of an older release gets its namespace and kind."""
     about = {"namespace": key.namespace, "type": key.kind.record_type}
-    return _move(key, purchase, purchase.state, orphaned_at=at, **about)
+    return _move(key, purchase, purchase.state, orphaned_at=at, orphan_seen_at=at, **about)
 
 
 def found_again(key: StoredKey, purchase: Purchase, request_id: str, now: datetime) -> Move:
@@ -196,14 +216,20 @@ def _move(key: StoredKey, purchase: Purchase, target: PurchaseState, **changes: 
     )
 
 
-def asks_for(body: Body, key: StoredKey, now: datetime) -> bool:
-    """Whether a resource, of another uid than the purchase's owner, asks for the same: it adopts it by itself."""
+def standing_of(body: Body | None, key: StoredKey, purchase: Purchase, now: datetime) -> Standing:
+    """By the resource that has the name now. Another uid that asks for the same adopts the purchase by itself."""
+    if body is None:
+        return Standing.GONE
+    is_owner = body["metadata"]["uid"] == purchase.job_id
     try:
         resource = Resource.parse(key.kind, body)
+        if ended(resource):
+            return Standing.ENDED if is_owner else Standing.GONE
         asked = str(purchase_key(resource, current_run(resource, now)))
     except (ValidationError, KeyError):
-        return False
-    return asked.rpartition("/")[0] == key.text.rpartition("/")[0]  # whichever attempt
+        return Standing.FOLLOWED if is_owner else Standing.GONE
+    same = asked.rpartition("/")[0] == key.text.rpartition("/")[0]  # whichever attempt
+    return Standing.FOLLOWED if is_owner or same else Standing.GONE
 
 
 class Orphans:
@@ -265,28 +291,29 @@ class Orphans:
 
     async def _look(self, key: StoredKey, purchase: Purchase, now: datetime) -> None:
         if now < self._due.get(key.text, now) or not may_be_orphan(purchase):
-            return
+            return  # planned ones are not paid
         # The ledger was read before: an owner that is not there now was deleted after it had bought this.
-        if not await self._is_gone(key, purchase, now):
-            self._due[key.text] = now + _PAUSE_WITH_RESOURCE
-            if purchase.orphaned_at is not None:
-                await self._moved(noted(key, purchase, None), now)
-            return
-        step = next_step(purchase, now, self._retention)
-        if step in (Step.NOTE, Step.DISCARD) and not await self._is_served(key):
-            return
+        standing = await self._standing(key, purchase, now)
+        step = next_step(purchase, standing, now, self._retention)
+        if standing is Standing.GONE and step in (Step.NOTE, Step.SEEN, Step.DISCARD):
+            await self._confirm_served(key)
         try:
-            await self._take(step, key, purchase, now)
+            await self._take(step, standing, key, purchase, now)
         except Unavailable as error:
             self._away.add(purchase.provider)
             _log.info("orphan %s waits: %s", key, error)
         if step is not Step.NOTE:
-            self._due[key.text] = now + pause(purchase, now)
+            followed = standing is Standing.FOLLOWED
+            self._due[key.text] = now + (_PAUSE_WITH_RESOURCE if followed else pause(purchase, now))
 
-    async def _take(self, step: Step, key: StoredKey, purchase: Purchase, now: datetime) -> None:
+    async def _take(self, step: Step, standing: Standing, key: StoredKey, purchase: Purchase, now: datetime) -> None:
         if step is Step.NOTE:
-            if await self._moved(noted(key, purchase, now), now):
-                _log.info("the resource of purchase %s (%s) is gone", key, purchase.state, extra=_about(purchase))
+            is_gone = standing is Standing.GONE
+            if await self._moved(noted(key, purchase, now if is_gone else None), now):
+                told = "the resource of purchase %s (%s) is %s"
+                _log.info(told, key, purchase.state, "gone" if is_gone else "there", extra=_about(purchase))
+        elif step is Step.SEEN:
+            await self._moved(_move(key, purchase, purchase.state, orphan_seen_at=now), now)
         elif step is Step.DISCARD:
             if await self._moved(discarded(key, purchase, now), now):
                 why = "with deletionPolicy Delete" if purchase.discard_asked else "and the retention is over"
@@ -299,21 +326,17 @@ class Orphans:
         provider = self._providers.get(purchase.provider)
         return provider if provider is not None and purchase.provider not in self._away else None
 
-    async def _is_gone(self, key: StoredKey, purchase: Purchase, now: datetime) -> bool:
-        """By the API server's word now, unless the cache has it. Raises one of API_ERRORS."""
+    async def _standing(self, key: StoredKey, purchase: Purchase, now: datetime) -> Standing:
+        """By the API server's word now, unless the cache has the owner. Raises one of API_ERRORS."""
         ref = ResourceRef(kind=key.kind, namespace=key.namespace, name=key.name, uid=purchase.job_id)
         if self._cache.resource(ref) is not None:
-            return False
-        body = await self._kube.get_resource(key.kind, key.namespace, key.name)
-        if body is None:
-            return True
-        return body["metadata"]["uid"] != purchase.job_id and not asks_for(body, key, now)
+            return Standing.FOLLOWED
+        return standing_of(await self._kube.get_resource(key.kind, key.namespace, key.name), key, purchase, now)
 
-    async def _is_served(self, key: StoredKey) -> bool:
-        """Whether the API server knows the kind: without its CRD everything would be gone. Raises one of API_ERRORS."""
+    async def _confirm_served(self, key: StoredKey) -> None:
+        """Raises one of API_ERRORS where the API server does not know the kind: then nothing of it is found."""
         async for _ in self._kube.every(key.kind, self._namespace, {"fieldSelector": f"metadata.name={key.name}"}):
             break
-        return True
 
     async def _search(self, key: StoredKey, purchase: Purchase, provider: Provider, now: datetime) -> None:
         try:

@@ -111,7 +111,8 @@ class Purchase(Value):
     cost_source: str | None = None  # of actual_micros; None on a finished purchase: actual_micros is an estimate
     actual_micros: int | None = None
     sent_input: str | None = None  # the call's arguments (JSON), only while the reply is lost
-    orphaned_at: datetime | None = None  # when the ledger first saw its resource gone; None: it has one
+    orphaned_at: datetime | None = None  # when its resource was first seen gone; None: it has one
+    orphan_seen_at: datetime | None = None  # when its resource was last seen gone, to the day
     discard_asked: bool = False  # its resource was deleted with deletionPolicy Delete before it was finished
     expired_at: datetime | None = None  # its response was deleted at the end of the orphans' retention
     result_key: str | None = None  # the provider's answer in S3

@@ -10,7 +10,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.prices import PRICES
-from contentgen_operator.orphans import Retention, Step, after_poll, asks_for, discarded, next_step, noted, pause
+from contentgen_operator.orphans import Retention, Standing, Step, after_poll, discarded, next_step, noted, pause
 from contentgen_operator.providers.answers import Answer
 from contentgen_operator.providers.base import (
     RequestState,
@@ -57,10 +57,18 @@ def purchase(state: PurchaseState = PurchaseState.SUBMITTED, **changes: Any) -> 
         ({"state": "submitted", "orphaned_at": NOW}, NOW, Step.POLL),
         ({"state": "succeeded"}, NOW + 400 * DAY, Step.NOTE),  # of a restored ledger: the time begins now
         ({"state": "succeeded", "discard_asked": True}, NOW, Step.NOTE),
-        ({"state": "succeeded", "orphaned_at": NOW}, NOW + 29.9 * DAY, Step.NOTHING),
-        ({"state": "succeeded", "orphaned_at": NOW}, NOW + 30 * DAY, Step.DISCARD),
+        ({"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 29 * DAY}, NOW + 29.9 * DAY, Step.NOTHING),
+        ({"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 28 * DAY}, NOW + 29.9 * DAY, Step.SEEN),
+        ({"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 29 * DAY}, NOW + 30 * DAY, Step.DISCARD),
+        # An old ledger was restored, or no operator ran: what became of the resource meanwhile is not known.
+        ({"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 26 * DAY}, NOW + 30 * DAY, Step.NOTE),
+        ({"state": "succeeded", "orphaned_at": NOW}, NOW + 30 * DAY, Step.NOTE),
         ({"state": "succeeded", "orphaned_at": NOW, "discard_asked": True}, NOW, Step.DISCARD),
-        ({"state": "submitted", "orphaned_at": NOW}, NOW + 400 * DAY, Step.POLL),  # what is not finished never expires
+        (
+            {"state": "submitted", "orphaned_at": NOW - 400 * DAY, "orphan_seen_at": NOW},
+            NOW,
+            Step.POLL,
+        ),  # never expires
         ({"state": "intent", "step": "planned"}, NOW + DAY, Step.NOTHING),
         ({"state": "intent", "step": "abandoned"}, NOW + DAY, Step.NOTHING),
         ({"state": "intent", "step": "sending"}, NOW, Step.NOTE),
@@ -73,12 +81,28 @@ def purchase(state: PurchaseState = PurchaseState.SUBMITTED, **changes: Any) -> 
         ({"state": "collected", "orphaned_at": NOW}, NOW + 400 * DAY, Step.NOTHING),
         ({"state": "cancelled", "orphaned_at": NOW}, NOW, Step.NOTHING),
         ({"state": "discarded"}, NOW, Step.NOTHING),
-        ({"state": "discarded", "orphaned_at": NOW}, NOW, Step.DELETE),
     ],
 )
 def test_the_next_step(given: dict[str, Any], at: datetime, step: Step) -> None:
     state = PurchaseState(given.pop("state"))
-    assert next_step(purchase(state, **given), at, Retention()) is step
+    assert next_step(purchase(state, **given), Standing.GONE, at, Retention()) is step
+
+
+@pytest.mark.parametrize(
+    ("given", "standing", "step"),
+    [
+        ({"state": "submitted"}, Standing.FOLLOWED, Step.NOTHING),
+        ({"state": "submitted"}, Standing.ENDED, Step.POLL),
+        ({"state": "succeeded", "discard_asked": True}, Standing.ENDED, Step.NOTHING),
+        ({"state": "succeeded", "orphaned_at": NOW}, Standing.ENDED, Step.NOTE),
+        ({"state": "succeeded", "orphaned_at": NOW}, Standing.FOLLOWED, Step.NOTE),
+        ({"state": "intent", "step": "sending", "sent_input": "{}"}, Standing.ENDED, Step.SEARCH),
+        ({"state": "intent", "step": "planned"}, Standing.ENDED, Step.NOTHING),
+    ],
+)
+def test_the_next_step_where_there_is_a_resource(given: dict[str, Any], standing: Standing, step: Step) -> None:
+    state = PurchaseState(given.pop("state"))
+    assert next_step(purchase(state, **given), standing, NOW + DAY, Retention()) is step
 
 
 def test_looks_grow_apart_and_never_end() -> None:
@@ -288,7 +312,7 @@ async def test_a_resource_that_is_there_is_no_orphan_whatever_the_cache_says(mon
     await submitted(world, IMAGES)
     for cache in world.caches:
         cache._resources.clear()
-    await rounds(world, 5, DAY * 40)
+    await rounds(world, 40, DAY)
     kept = the_purchase(world)
     assert (kept["state"], kept["orphanedAt"]) == ("submitted", None)
 
@@ -344,6 +368,28 @@ async def test_one_of_an_older_release_gets_its_namespace(monkeypatch: pytest.Mo
     assert (kept["namespace"], kept["type"], kept["state"]) == ("ns", "image-generation", "succeeded")
 
 
+async def test_a_result_that_comes_after_its_deadline_is_kept_for_who_applies_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The run is Failed, and the provider did not cancel: nobody else asks for the request any more."""
+    world = World(monkeypatch, Writes())
+    world.provider.cancels = False
+    await submitted(world, IMAGES, deadlineSeconds=60)
+    poll = world.provider.poll
+    monkeypatch.setattr(world.provider, "poll", still_running)
+    assert (await world.finish(IMAGES)).reason == Reason.DEADLINE_EXCEEDED
+    monkeypatch.setattr(world.provider, "poll", poll)
+    await rounds(world, 3)
+    kept = the_purchase(world)
+    assert (kept["state"], kept["orphanedAt"], len(responses(world))) == ("succeeded", None, 1)
+    await rounds(world, 40, DAY)
+    assert states(world) == ["succeeded"], "it has a resource"
+
+
+async def still_running(*_: Any) -> RequestView:
+    return RequestView(state=RequestState.RUNNING, message="running")
+
+
 Interference = Callable[[World], None]
 
 
@@ -381,6 +427,7 @@ async def test_an_adoption_during_the_expiry_wins_and_keeps_the_response(monkeyp
     await submitted(world, IMAGES)
     vanish(world, IMAGES)
     await rounds(world, 4)
+    await rounds(world, 28, DAY)
     get = world.kube.get_resource
 
     async def seen(*given: Any) -> Any:
@@ -388,7 +435,7 @@ async def test_an_adoption_during_the_expiry_wins_and_keeps_the_response(monkeyp
         return await get(*given)
 
     monkeypatch.setattr(world.kube, "get_resource", seen)
-    await rounds(world, 1, 40 * DAY)
+    await rounds(world, 1, 3 * DAY)
     assert (states(world), len(responses(world))) == (["succeeded"], 1)
 
 
@@ -399,12 +446,10 @@ async def test_it_does_not_expire_while_a_resource_asks_for_the_same(monkeypatch
     vanish(world, IMAGES)
     await rounds(world, 4)
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"suspend": True}, uid=LATER_UID)
-    body = world.kube.resources[IMAGES, "it"]
-    assert asks_for(body, StoredKey.parse(the_purchase(world)["_id"]), world.now)
-    await rounds(world, 3, 40 * DAY)
+    await rounds(world, 40, DAY)
     assert states(world) == ["succeeded"]
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"prompt": "a dog", "suspend": True}, uid=LATER_UID)
-    await rounds(world, 3, 40 * DAY)
+    await rounds(world, 32, DAY)
     assert states(world) == ["discarded"], "who asks for something else holds nothing up"
 
 
