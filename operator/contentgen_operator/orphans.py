@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
 from contentgen_contract import keys, ownership
+from contentgen_contract.api_paths import InvalidName, equals
 from contentgen_contract.base import Value
 from contentgen_contract.prices import PRICES, Price
 from contentgen_operator import costs, kinds
@@ -335,7 +336,11 @@ class Orphans:
 
     async def _confirm_served(self, key: StoredKey) -> None:
         """Raises one of API_ERRORS where the API server does not know the kind: then nothing of it is found."""
-        async for _ in self._kube.every(key.kind, self._namespace, {"fieldSelector": f"metadata.name={key.name}"}):
+        try:
+            selector = equals("metadata.name", key.name)
+        except InvalidName:  # no resource can have it
+            return
+        async for _ in self._kube.every(key.kind, self._namespace, {"fieldSelector": selector}):
             break
 
     async def _search(self, key: StoredKey, purchase: Purchase, provider: Provider, now: datetime) -> None:

@@ -90,7 +90,8 @@ async def test_who_may_not_list_the_jobs_of_a_namespace_sees_no_orphan_of_it(wor
 async def test_pages(world: World) -> None:
     for _ in range(5):
         world.buy()
-    names, cursor = [], None
+    names: list[list[str]] = []
+    cursor = None
     for _ in range(3):
         page = await listed(world, limit=2, **({"cursor": cursor} if cursor else {}))
         assert page["total"] == 5
