@@ -305,6 +305,46 @@ def cost(
 
 
 @app.command()
+def orphans(
+    *,
+    everywhere: Everywhere = False,
+    output: Annotated[TableOutput, typer.Option("--output", "-o", help="json is stable for scripts.")] = (
+        TableOutput.TABLE
+    ),
+    gateway: Annotated[
+        str, typer.Option("--gateway", envvar="CONTENTGEN_GATEWAY", help="The gateway's URL.")
+    ] = "http://localhost:5000",
+    token: Annotated[
+        str | None, typer.Option("--token", envvar="CONTENTGEN_TOKEN", help="A token for the gateway.")
+    ] = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
+) -> None:
+    """List what was paid and has no resource any more.
+
+    Purchases of resources that were deleted: applied again with the same spec they take the result and pay nothing.
+    The gateway is asked, with a token of its audience: of these there is nothing in Kubernetes.
+    """
+    import json
+
+    from contentgen_cli import orphans as listing
+    from contentgen_cli import show
+
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
+        place = None if everywhere else cluster.namespace
+    found = listing.every(gateway, token, place)
+    if output is TableOutput.JSON:
+        print(json.dumps({"orphans": found}, indent=2))
+    elif found:
+        show.put(show.console(), show.table(listing.HEADS, listing.rows(found), right=("COST",)))
+    else:
+        where = f"in namespace {place!r}" if place else "in any namespace that the token may list"
+        print(f"there is no orphan {where}", file=sys.stderr)
+
+
+@app.command()
 def suspend(
     names: Names,
     namespace: Namespace = None,

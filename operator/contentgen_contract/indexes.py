@@ -30,11 +30,16 @@ LEDGER: dict[str, Keys] = {
     "marker": (("marker", 1),),
     "job_id": (("jobId", 1),),
     "former_owners": (("formerOwners", 1),),
+    "state": (("state", 1), ("_id", 1)),
+    "orphaned": (("orphanedAt", -1), ("_id", 1)),
+    "namespace_orphaned": (("namespace", 1), ("orphanedAt", -1), ("_id", 1)),
     "created": (("createdAt", -1),),
     "user_created": (("userId", 1), ("createdAt", -1)),
     "namespace_created": (("namespace", 1), ("createdAt", -1)),
     "namespace_user_created": (("namespace", 1), ("userId", 1), ("createdAt", -1)),
 }
-"""The first four are the operator's own: how long a model takes, lost requests, owners. `formerOwners` is an array."""
+"""The first five are the operator's own: how long a model takes, lost requests, owners, orphans. `formerOwners` is an
+array.
+"""
 
 REQUEST_CLAIMS: dict[str, Keys] = {"marker": (("marker", 1),)}

@@ -181,6 +181,16 @@ class Purchases:
     def __init__(self, collection: Collection[Record]) -> None:
         self._collection = collection
 
+    async def find(self, query: Query) -> list[Record]:
+        """The purchases of a page, and one more where another page follows."""
+        return await asyncio.to_thread(
+            lambda: list(self._collection.find(query.filter).sort(list(query.sort)).limit(query.limit + 1))
+        )
+
+    async def count(self, matching: dict[str, Any]) -> int:
+        """How many there are."""
+        return await asyncio.to_thread(self._collection.count_documents, matching)
+
     async def tally(self, tally: Tally) -> list[Row]:
         """The groups of some purchases with their sums."""
         return await asyncio.to_thread(_rows, self._collection, tally)

@@ -46,4 +46,10 @@ class Settings(BaseSettings):
     gateway_trusted_proxies: tuple[str, ...] = Field(
         (), description="Addresses and networks whose word is taken for a client's address."
     )
+    orphan_retention_days: int = Field(
+        30,
+        ge=1,
+        le=3650,
+        description="As the operator's: how long the result of a purchase without a resource is kept.",
+    )
     gateway_storage_dollars_per_gb: float = Field(0.023, ge=0, description="What a GB costs in a month.")

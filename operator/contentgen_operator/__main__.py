@@ -28,6 +28,7 @@ from contentgen_operator.kube import Kube
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observe import Observer
 from contentgen_operator.orders import SLACK, OrderPolicy
+from contentgen_operator.orphans import Orphans, Retention
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.fal import Fal
@@ -111,6 +112,15 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         janitor=janitor,
     )
     reconciler = Reconciler(kube=kube, cache=cache, observer=observer, actor=actor, policy=_policy(settings))
+    orphans = Orphans(
+        kube=kube,
+        cache=cache,
+        storage=storage,
+        ledger=ledger,
+        providers=providers,
+        retention=_retention(settings),
+        namespace=settings.watch_namespace,
+    )
     desk = Desk(
         gatekeeper=Gatekeeper(kube, cache, jobs),
         storage=storage,
@@ -134,7 +144,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     ]
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     prepare = partial(prepare_stores, storage, ledger, records, jobs)
-    reconciling = asyncio.create_task(_reconcile(reconciler, janitor, health, prepare))
+    reconciling = asyncio.create_task(_reconcile(reconciler, janitor, orphans, health, prepare))
     intake = Intake(cache, reconciler.wake, reports, names)
     await intake.first_look(kube, settings.watch_namespace)
     watching = _watch(settings, build_registry(intake, watches), stop)
@@ -150,13 +160,18 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
 
 
 async def _reconcile(
-    reconciler: Reconciler, janitor: Janitor, health: Health, prepare: Callable[[], Awaitable[None]]
+    reconciler: Reconciler,
+    janitor: Janitor,
+    orphans: Orphans,
+    health: Health,
+    prepare: Callable[[], Awaitable[None]],
 ) -> None:
     # All at once, also where a store is away: then the resources say so.
     async with asyncio.TaskGroup() as group:
         group.create_task(_prepared(health, prepare))
         group.create_task(reconciler.queue.run())
         group.create_task(janitor.run())
+        group.create_task(orphans.run())
 
 
 async def _prepared(health: Health, prepare: Callable[[], Awaitable[None]]) -> None:
@@ -225,6 +240,15 @@ def _policy(settings: Settings) -> Policy:
         prices=PRICES | settings.prices,
         own_prices=frozenset(settings.prices),
         models_allowed=settings.models_allowed,
+    )
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(
+        kept=timedelta(days=settings.orphan_retention_days),
+        provider_seconds=settings.provider_deadline_seconds,
+        prices=PRICES | settings.prices,
+        own_prices=frozenset(settings.prices),
     )
 
 

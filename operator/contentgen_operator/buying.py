@@ -14,7 +14,7 @@ from contentgen_operator.observed import Observed, Resource
 from contentgen_operator.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
 from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_of, submitting
 from contentgen_operator.providers.answers import Answer
-from contentgen_operator.providers.base import Call, RequestState, RequestView
+from contentgen_operator.providers.base import Call, RequestState, RequestView, arguments_json
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.runs import owner
 from contentgen_operator.stages import start
@@ -53,6 +53,7 @@ def pay(case: Case) -> Plan:
         provider=call.provider,
         model=call.model,
         marker=call.marker,
+        sent_input=arguments_json(call.arguments),
         created_at=case.now,
         changed_at=case.now,
         units=kinds.work_units(case.spec, kinds.duration_seconds(case.run)),

@@ -340,8 +340,11 @@ def _cancelled(case: Case, _: Purchase) -> Plan:
     return fail(case, Reason.CANCELLED, message)
 
 
-def _discarded(case: Case, _: Purchase) -> Plan:
-    message = f"the same was bought before, and its files were deleted with deletionPolicy Delete; {_AGAIN}"
+def _discarded(case: Case, purchase: Purchase) -> Plan:
+    how = "its files were deleted with deletionPolicy Delete"
+    if purchase.expired_at is not None:
+        how = f"its resource was deleted; its result was kept until {purchase.expired_at:%Y-%m-%d}, and is deleted now"
+    message = f"the same was bought before, and {how}; {_AGAIN}"
     return fail(case, Reason.OUTPUTS_DELETED, message)
 
 

@@ -6,6 +6,7 @@ from (compare and set).
 """
 
 import asyncio
+import logging
 import secrets
 import socket
 import time
@@ -23,16 +24,19 @@ from contentgen_contract.discard import bought_under
 from contentgen_contract.ledger import legacy_id
 from contentgen_contract.names import Kind
 from contentgen_contract.signatures import unsigned
-from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep
+from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey
 
+_log = logging.getLogger(__name__)
 Document = dict[str, Any]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OPEN = [PurchaseState.INTENT.value, PurchaseState.SUBMITTED.value, PurchaseState.SUCCEEDED.value]
 _RATE_SECONDS = 60.0
 _INTENT, _PLANNED = PurchaseState.INTENT.value, PurchaseStep.PLANNED.value
 _PROCESS = f"{socket.gethostname()}/{secrets.token_hex(4)}"
 # Of a purchase that is taken over unpaid: what an earlier owner's try left stays, and its id for ever.
 _KEPT = {"tries", "purchaseId", "formerOwners"}
 # What a request is found again by: as it is when it is sent.
-_SENT_AS = ("user_id", "provider", "model", "marker", "loras", "units")
+_SENT_AS = ("user_id", "provider", "model", "marker", "loras", "units", "sent_input")
 # And what it costs: prices may have changed since it was planned.
 _PRICED_AS = ("estimated_micros", "unit_micros", "unit", "billing", "price_source")
 
@@ -53,11 +57,11 @@ class Ledger:
         for name, keys in indexes.REQUEST_CLAIMS.items():
             self._claims.create_index(list(keys), name=name)
 
-    async def get(self, key: PurchaseKey) -> Purchase | None:
+    async def get(self, key: PurchaseKey | StoredKey) -> Purchase | None:
         """The purchase, if it was ever intended."""
         return await asyncio.to_thread(self._get, key)
 
-    def _get(self, key: PurchaseKey) -> Purchase | None:
+    def _get(self, key: PurchaseKey | StoredKey) -> Purchase | None:
         found = self._collection.find_one({"_id": str(key)})
         if found and found["state"] == _INTENT and found.get("sentBy") in self._unsent:
             self._withdraw(found)
@@ -124,6 +128,8 @@ class Ledger:
         """Compare and set; the purchase as it is now, or None where it was not as the move expects."""
         # A provider's words may repeat the URL that was signed for it.
         update = {"state": move.target.value} | {_camel(name): unsigned(value) for name, value in move.changes.items()}
+        if move.target is not PurchaseState.INTENT:
+            update["sentInput"] = None  # a person's words, needed only to find a lost request
         where = {"_id": str(move.key), "state": move.source.value} | ({"jobId": move.owner} if move.owner else {})
         where |= {_camel(name): value for name, value in move.expected.items()}
         moved = await asyncio.to_thread(
@@ -160,7 +166,8 @@ class Ledger:
     async def adopt(self, key: PurchaseKey, purchase: Purchase, job_id: str) -> bool:
         """Compare and set the owner; False where the purchase, or its owner, is not as it was seen."""
         where = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}
-        change = {"$set": {"jobId": job_id}, "$addToSet": {"formerOwners": purchase.job_id}}
+        owned: Document = {"jobId": job_id, "orphanedAt": None, "discardAsked": False}
+        change = {"$set": owned, "$addToSet": {"formerOwners": purchase.job_id}}
         adopted = await asyncio.to_thread(self._collection.update_one, where, change)
         return adopted.modified_count == 1
 
@@ -215,12 +222,32 @@ class Ledger:
             change = {"$set": {"jobId": job_id}, "$addToSet": {"formerOwners": each["jobId"]}}
             self._collection.update_one(each, change)
 
+    async def open_purchases(self, namespace: str, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
+        """Purchases that may be paid and are not collected, of one namespace or (empty) of all, in the order of their
+        keys after `after`.
+        """
+        return await asyncio.to_thread(self._open_purchases, orphans_of(namespace), after, most)
+
+    def _open_purchases(self, where: Document, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
+        unfinished = where | {"state": {"$in": _OPEN}, "_id": where.get("_id", {}) | {"$gt": after}}
+        return _readable(self._collection.find(unfinished).sort("_id", 1).limit(most))
+
+    async def undeleted(self, namespace: str, most: int) -> list[tuple[StoredKey, Purchase]]:
+        """Discarded orphans whose response is still to be deleted."""
+        where = orphans_of(namespace) | {"orphanedAt": {"$gt": _EPOCH}, "state": PurchaseState.DISCARDED.value}
+        return await asyncio.to_thread(lambda: _readable(self._collection.find(where).limit(most)))
+
     async def discard(self, job_id: str) -> tuple[str, ...]:
-        """Discard what the resource owns, which cannot be adopted any more; the ids of purchases without a use."""
+        """Discard what the resource owns, which cannot be adopted any more; the ids of purchases without a use.
+
+        What is not finished is marked: its result is discarded once it is there.
+        """
         return await asyncio.to_thread(self._discard, job_id)
 
     def _discard(self, job_id: str) -> tuple[str, ...]:
         finished = [PurchaseState.SUCCEEDED.value, PurchaseState.COLLECTED.value]
+        unfinished = {"jobId": job_id, "state": {"$in": [_INTENT, PurchaseState.SUBMITTED.value]}}
+        self._collection.update_many(unfinished, {"$set": {"discardAsked": True}})
         gone = {"state": PurchaseState.DISCARDED.value, "outputs": None}
         self._collection.update_many({"jobId": job_id, "state": {"$in": finished}}, {"$set": gone})
         ended = [PurchaseState.DISCARDED.value, PurchaseState.CANCELLED.value, PurchaseState.FAILED.value]
@@ -256,6 +283,22 @@ class Ledger:
             if each.get("submittedAt") and each.get("units")
         ]
         return median(rates) if rates else None
+
+
+def orphans_of(namespace: str) -> Document:
+    """The filter of purchases that may be orphans of one namespace, or (empty) of all."""
+    return _under(f"{namespace}/") if namespace else {}
+
+
+def _readable(found: Iterable[Document]) -> list[tuple[StoredKey, Purchase]]:
+    """Keys and purchases; a document that cannot be read is left out, and holds up no other."""
+    read: list[tuple[StoredKey, Purchase]] = []
+    for each in found:
+        try:
+            read.append((StoredKey.parse(str(each["_id"])), _purchase(each)))
+        except ValueError as error:
+            _log.warning("purchase %r cannot be read: %s", each["_id"], str(error)[:200])
+    return read
 
 
 def _of_name(namespace: str, kind: Kind, name: str) -> Document:

@@ -21,7 +21,7 @@ from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored, is_stored
-from contentgen_operator.providers.base import AccessRefused, Provider, Search, Unavailable
+from contentgen_operator.providers.base import AccessRefused, Call, Found, Provider, Search, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.reports import Reports
@@ -265,19 +265,11 @@ class Observer:
 
     async def _search(self, key: PurchaseKey, spec: Spec, purchase: Purchase) -> dict[str, Any]:
         """Look for the request of a lost reply. One that another purchase has claimed is none of ours."""
-        sent = purchase.sent_at or purchase.created_at
-        search = Search(
-            call=kinds.sent_call(spec, key, purchase),
-            sent_after=sent,  # the nearest one is taken
-            sent_before=sent + _AFTER_SENT,
-            claimed=await self._ledger.request_ids(purchase),
-        )
+        call = kinds.sent_call(spec, key, purchase)
         try:
-            found = await self._providers[purchase.provider].find(search)
+            found = await find_lost(self._ledger, self._providers[purchase.provider], purchase, call)
         except Unavailable as error:
             return _problem(error)
-        if found.request_id is not None and await self._ledger.is_anothers(purchase, found.request_id):
-            return {"history_complete": False}
         return {"found_request": found.request_id, "history_complete": found.complete}
 
     async def _poll(self, purchase: Purchase) -> dict[str, Any]:
@@ -287,6 +279,21 @@ class Observer:
         except Unavailable as error:
             return _problem(error) | {"seconds_per_unit": rate}
         return {"request": view, "seconds_per_unit": rate}
+
+
+async def find_lost(ledger: Ledger, provider: Provider, purchase: Purchase, call: Call) -> Found:
+    """Search the provider's history once for the request of a lost reply. Raises Unavailable."""
+    sent = purchase.sent_at or purchase.created_at
+    search = Search(
+        call=call,
+        sent_after=sent,  # the nearest one is taken
+        sent_before=sent + _AFTER_SENT,
+        claimed=await ledger.request_ids(purchase),
+    )
+    found = await provider.find(search)
+    if found.request_id is not None and await ledger.is_anothers(purchase, found.request_id):
+        return Found(request_id=None, complete=False)
+    return found
 
 
 def _problem(error: Unavailable) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from contentgen_contract.ledger import PurchaseState, PurchaseStep
 from contentgen_contract.names import Kind
 from contentgen_contract.prices import Unit
 
-__all__ = ["Move", "Purchase", "PurchaseKey", "PurchaseState", "PurchaseStep", "new_purchase_id"]
+__all__ = ["Move", "Purchase", "PurchaseKey", "PurchaseState", "PurchaseStep", "StoredKey", "new_purchase_id"]
 
 
 def new_purchase_id() -> str:
@@ -52,6 +52,26 @@ class PurchaseKey(Value):
     def token(self) -> str:
         """A short name of this very purchase, for a person to repeat."""
         return hashlib.sha256(str(self).encode()).hexdigest()[:8]
+
+
+class StoredKey(Value):
+    """The key of a purchase that is already in the ledger: its `_id`, in which the rerun token is hashed."""
+
+    namespace: str
+    kind: Kind
+    name: str
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> "StoredKey":
+        """From `_id`. Raises ValueError."""
+        namespace, kind, name, *rest = text.split("/")
+        if not rest:
+            raise ValueError(f"no key of a purchase: {text!r}")
+        return cls(namespace=namespace, kind=Kind(kind), name=name, text=text)
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Purchase(Value):
@@ -90,6 +110,11 @@ class Purchase(Value):
     billable_units: float | None = None  # by the provider's word, seconds of sound where they are; 0: not billed
     cost_source: str | None = None  # of actual_micros; None on a finished purchase: actual_micros is an estimate
     actual_micros: int | None = None
+    sent_input: str | None = None  # the call's arguments (JSON), only while the reply is lost
+    orphaned_at: datetime | None = None  # when its resource was first seen gone; None: it has one
+    orphan_seen_at: datetime | None = None  # when its resource was last seen gone, to the day
+    discard_asked: bool = False  # its resource was deleted with deletionPolicy Delete before it was finished
+    expired_at: datetime | None = None  # its response was deleted at the end of the orphans' retention
     result_key: str | None = None  # the provider's answer in S3
     outputs: dict[str, Any] | None = None  # the finished VersionStatus, for a resource that is applied again
 
@@ -115,7 +140,7 @@ class Move(Value):
     `owner` and `expected` (fields by their Python names) must be the document's, or nothing is changed.
     """
 
-    key: PurchaseKey
+    key: PurchaseKey | StoredKey
     source: PurchaseState
     target: PurchaseState
     owner: str | None = None

@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     provider_deadline_seconds: int = Field(
         86400, gt=0, description="A request that the provider has not finished after this long is cancelled."
     )
+    orphan_retention_days: int = Field(
+        30, ge=1, le=3650, description="How long the result of a purchase is kept whose resource is gone."
+    )
     prices: dict[str, Price] = Field(default_factory=dict)
     models_allowed: tuple[str, ...] = Field((), description="fal models that may be bought; empty: those with a price.")
 

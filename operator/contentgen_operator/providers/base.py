@@ -10,6 +10,7 @@ ProviderError
     └── AccessRefused  because of the key or its account (401, 402, 403): somebody has to act
 """
 
+import json
 import re
 from datetime import datetime
 from enum import StrEnum
@@ -24,6 +25,7 @@ from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.sending import BeforeSend
 
 _QUERY = re.compile(r"(?<=[^\s?])\?(?=[^\s'\"<>]*=)[^\s'\"<>]*")  # of a URL, also of one without its scheme
+_STORED_OBJECT = "storedObject"
 _MOST_UNITS = 1e9  # of one request
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -98,6 +100,45 @@ class StoredObject(Value):
     """Stands in a call's arguments for a presigned URL of this key; signed at the last moment, never stored."""
 
     key: str
+
+
+def arguments_json(arguments: dict[str, Any]) -> str:
+    """A call's arguments as JSON that may be stored: of a URL with a query, which may be a secret, only the path."""
+    return json.dumps(_storable(arguments), sort_keys=True)
+
+
+def _storable(value: Any, name: str = "") -> Any:
+    match value:
+        case StoredObject(key=key):
+            return {_STORED_OBJECT: key}
+        case dict():
+            return {name: _storable(each, name) for name, each in value.items()}
+        case list() | tuple():
+            return [_storable(each) for each in value]
+        case str() if name == "path" and "?" in value:
+            return {_STORED_OBJECT: unquote(value.split("?", 1)[0].split("://", 1)[-1].partition("/")[2])}
+        case _:
+            return value
+
+
+def arguments_of(text: str) -> dict[str, Any]:
+    """The arguments from `arguments_json`, for `same_input`. Raises ValueError."""
+    found = _searchable(json.loads(text))
+    if not isinstance(found, dict):
+        raise ValueError("no arguments of a call")
+    return found
+
+
+def _searchable(value: Any) -> Any:
+    match value:
+        case {"storedObject": str(key), **rest} if not rest:
+            return StoredObject(key=key)
+        case dict():
+            return {name: _searchable(each) for name, each in value.items()}
+        case list():
+            return [_searchable(each) for each in value]
+        case _:
+            return value
 
 
 class Call(Value):

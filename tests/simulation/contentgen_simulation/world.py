@@ -33,6 +33,7 @@ from contentgen_operator.ledger import Ledger
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import JobView, ResourceRef, Stored, is_settled
+from contentgen_operator.orphans import Orphans, Retention
 from contentgen_operator.plan import StoredAnswer
 from contentgen_operator.providers.answers import Answer
 from contentgen_operator.providers.base import (
@@ -139,7 +140,7 @@ class FakeKube:
             "status": keep["status"] if keep else {},
         }
 
-    async def every(self, kind: Kind, namespace: str = "") -> AsyncIterator[dict[str, Any]]:
+    async def every(self, kind: Kind, namespace: str = "", asked: Any = None) -> AsyncIterator[dict[str, Any]]:
         for (kept, _), body in list(self.resources.items()):
             if kept is kind:
                 yield copy.deepcopy(body)
@@ -429,6 +430,7 @@ class World:
         self.prices: PriceSource = NoPrices()
         self.names = LoraNames()
         self.caches: list[Cache] = []
+        self.orphans: list[Orphans] = []
         self.delivers = True  # whether the watch tells of changes
         for module in (reconcile, act):
             monkeypatch.setattr(module, "utc_now", lambda: self.now)
@@ -461,6 +463,18 @@ class World:
             prices=self.prices,
             names=self.names,
             limits=Limits(),
+        )
+        retention = Retention(provider_seconds=self.policy.provider_seconds)
+        self.orphans.append(
+            Orphans(
+                kube=kube,
+                cache=cache,
+                storage=storage,
+                ledger=ledger,
+                providers=providers,
+                retention=retention,
+                namespace="",
+            )
         )
         actor = Actor(
             kube=kube,

@@ -100,7 +100,7 @@ class Cluster(FakeKube):
     async def get_resource(self, kind: Kind, namespace: str, name: str, **_: Any) -> Body | None:
         return copy.deepcopy(self.find(kind, namespace, name))
 
-    async def every(self, kind: Kind, namespace: str = "") -> AsyncIterator[Body]:
+    async def every(self, kind: Kind, namespace: str = "", asked: Any = None) -> AsyncIterator[Body]:
         for (kept, _), body in list(self.resources.items()):
             if kept is kind and namespace in ("", body["metadata"]["namespace"]):
                 yield copy.deepcopy(body)

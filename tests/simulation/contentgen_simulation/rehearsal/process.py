@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from contentgen_operator.cache import Cache
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observed import ResourceRef
+from contentgen_operator.orphans import Orphans
 from contentgen_operator.providers.pricing import NoPrices
 from contentgen_operator.reconcile import Reconciler
 from contentgen_simulation.rehearsal.context import ACTING, Acting
@@ -33,6 +34,7 @@ class _Wiring(World):
         self.database = DatabaseProxy(world.database, world.ledger_changed)
         self.policy = world.policy
         self.caches: list[Cache] = []
+        self.orphans: list[Orphans] = []
         self.prices, self.names = NoPrices(), LoraNames()
         self._world = world
 
@@ -56,7 +58,7 @@ class Process:
     def __post_init__(self) -> None:
         wiring = _Wiring(self.world)
         self.reconciler: Reconciler = wiring.operator()
-        (self.cache,), self.names = wiring.caches, wiring.names
+        (self.cache,), (self.orphans,), self.names = wiring.caches, wiring.orphans, wiring.names
 
     def now(self) -> datetime:
         """The time by this process's clock."""
@@ -96,7 +98,7 @@ class Process:
             self.wake(ref, again)
 
     async def sweep(self) -> None:
-        """The garbage collector's turn."""
+        """The garbage collector's turn, and a round of looking for orphans."""
         self.task = asyncio.create_task(self._sweep())
         await self._until_done_or_held()
 
@@ -108,6 +110,10 @@ class Process:
                 await janitor.work(mark)
         except Exception as error:  # noqa: BLE001 - as the janitor's loop does with a store that is unavailable
             self.world.tell(f"the sweep failed: {type(error).__name__}")
+        try:
+            await self.orphans.round(self.now())
+        except Exception as error:  # noqa: BLE001 - as the loop of the orphans does
+            self.world.tell(f"the round of the orphans failed: {type(error).__name__}: {error}")
 
     async def _until_done_or_held(self) -> None:
         task = self.task

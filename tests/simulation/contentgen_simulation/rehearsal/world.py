@@ -190,11 +190,15 @@ class RehearsalWorld:
 
     def _sweep_soon(self) -> None:
         self._sweep = True
-        if any(each.due for each in self._processes) or self._queue or self._marks():
+        if any(each.due for each in self._processes) or self._queue or self._marks() or self._unfinished():
             self.later(_SWEEP_SECONDS, self._sweep_soon)
 
     def _marks(self) -> bool:
         return self.database["jobs"].find_one({"discard.uid": {"$gt": ""}}) is not None and self.seconds < 86400
+
+    def _unfinished(self) -> bool:
+        """Whether a purchase may still be found, or its result fetched, without a resource."""
+        return any(state in ("intent", "submitted") for state in self._states.values())
 
     # Processes
 
