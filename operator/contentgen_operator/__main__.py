@@ -14,6 +14,7 @@ import kopf
 from contentgen_contract.prices import PRICES
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
+from contentgen_operator.bills import Bills
 from contentgen_operator.cache import Cache
 from contentgen_operator.case import Policy
 from contentgen_operator.desk import Desk, create_app
@@ -30,6 +31,7 @@ from contentgen_operator.observe import Observer
 from contentgen_operator.orders import SLACK, OrderPolicy
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Provider
+from contentgen_operator.providers.billing import FalBilling
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.pricing import FalPrices
@@ -38,6 +40,7 @@ from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
 from contentgen_operator.settings import Settings
+from contentgen_operator.settling import Settler
 from contentgen_operator.storage import Storage
 from contentgen_operator.stores import prepare_stores
 from contentgen_operator.watches import Watches
@@ -134,7 +137,8 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     ]
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     prepare = partial(prepare_stores, storage, ledger, records, jobs)
-    reconciling = asyncio.create_task(_reconcile(reconciler, janitor, health, prepare))
+    settler = Settler(Bills(database["ledger"]), _billing(settings))
+    reconciling = asyncio.create_task(_reconcile(reconciler, janitor, settler, health, prepare))
     intake = Intake(cache, reconciler.wake, reports, names)
     await intake.first_look(kube, settings.watch_namespace)
     watching = _watch(settings, build_registry(intake, watches), stop)
@@ -150,13 +154,18 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
 
 
 async def _reconcile(
-    reconciler: Reconciler, janitor: Janitor, health: Health, prepare: Callable[[], Awaitable[None]]
+    reconciler: Reconciler,
+    janitor: Janitor,
+    settler: Settler,
+    health: Health,
+    prepare: Callable[[], Awaitable[None]],
 ) -> None:
     # All at once, also where a store is away: then the resources say so.
     async with asyncio.TaskGroup() as group:
         group.create_task(_prepared(health, prepare))
         group.create_task(reconciler.queue.run())
         group.create_task(janitor.run())
+        group.create_task(settler.run())
 
 
 async def _prepared(health: Health, prepare: Callable[[], Awaitable[None]]) -> None:
@@ -210,6 +219,11 @@ def _providers(settings: Settings) -> dict[str, Provider]:
     fal = Fal(KeyFile(settings.fal_key_file), settings.fal_queue_url, settings.fal_api_url, tls=tls)
     assemblyai = AssemblyAI(KeyFile(settings.assemblyai_key_file), settings.assemblyai_url, tls=tls)
     return {each.name: CountedProvider(each.name, each) for each in (fal, assemblyai)}
+
+
+def _billing(settings: Settings) -> FalBilling:
+    keys = KeyFile(settings.fal_billing_key_file), KeyFile(settings.fal_key_file)
+    return FalBilling(keys, settings.fal_api_url, tls=trusted_cas(settings.ca_file))
 
 
 def _policy(settings: Settings) -> Policy:

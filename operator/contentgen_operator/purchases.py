@@ -23,7 +23,7 @@ from contentgen_contract.ledger import PurchaseState, PurchaseStep
 from contentgen_contract.names import Kind
 from contentgen_contract.prices import Unit
 
-__all__ = ["Move", "Purchase", "PurchaseKey", "PurchaseState", "PurchaseStep", "new_purchase_id"]
+__all__ = ["Move", "Purchase", "PurchaseKey", "PurchaseState", "PurchaseStep", "Unsettled", "new_purchase_id"]
 
 
 def new_purchase_id() -> str:
@@ -90,6 +90,8 @@ class Purchase(Value):
     billable_units: float | None = None  # by the provider's word, seconds of sound where they are; 0: not billed
     cost_source: str | None = None  # of actual_micros; None on a finished purchase: actual_micros is an estimate
     actual_micros: int | None = None
+    billed_micros: int | None = None  # the charge by the provider's billing events; also in actual_micros then
+    billing_due_at: datetime | None = None  # the billing events had no charge yet, and are read again then
     result_key: str | None = None  # the provider's answer in S3
     outputs: dict[str, Any] | None = None  # the finished VersionStatus, for a resource that is applied again
 
@@ -107,6 +109,18 @@ class Purchase(Value):
     def abandoned(self) -> bool:
         """Whether a person allowed the next attempt in its place."""
         return self.state is PurchaseState.INTENT and self.step is PurchaseStep.ABANDONED
+
+
+class Unsettled(Value):
+    """A finished purchase whose charge is not known from the provider's billing events."""
+
+    key: str  # `_id` of the document
+    purchase_id: str
+    request_id: str
+    model: str
+    created_at: datetime
+    ended_at: datetime
+    due_at: datetime | None = None  # None: not asked for yet
 
 
 class Move(Value):
