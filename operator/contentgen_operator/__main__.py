@@ -28,6 +28,7 @@ from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Kube
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observe import Observer
+from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orders import SLACK, OrderPolicy
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Provider
@@ -41,6 +42,7 @@ from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
 from contentgen_operator.settings import Settings
 from contentgen_operator.settling import Settler
+from contentgen_operator.showing import Showing
 from contentgen_operator.storage import Storage
 from contentgen_operator.stores import prepare_stores
 from contentgen_operator.watches import Watches
@@ -137,7 +139,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     ]
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     prepare = partial(prepare_stores, storage, ledger, records, jobs)
-    settler = Settler(Bills(database["ledger"]), _billing(settings))
+    settler = Settler(Bills(database["ledger"]), _billing(settings), show=_showing(kube, observer, reconciler).show)
     reconciling = asyncio.create_task(_reconcile(reconciler, janitor, settler, health, prepare))
     intake = Intake(cache, reconciler.wake, reports, names)
     await intake.first_look(kube, settings.watch_namespace)
@@ -224,6 +226,14 @@ def _providers(settings: Settings) -> dict[str, Provider]:
 def _billing(settings: Settings) -> FalBilling:
     keys = KeyFile(settings.fal_billing_key_file), KeyFile(settings.fal_key_file)
     return FalBilling(keys, settings.fal_api_url, tls=trusted_cas(settings.ca_file))
+
+
+def _showing(kube: Kube, observer: Observer, reconciler: Reconciler) -> Showing:
+    async def wake(ref: ResourceRef) -> None:
+        observer.note_settled(ref.uid)
+        await reconciler.wake(ref)
+
+    return Showing(kube, wake)
 
 
 def _policy(settings: Settings) -> Policy:

@@ -29,7 +29,8 @@ _STATES = (
     PurchaseState.CANCELLED,
 )
 _ENDED = {"$in": [each.value for each in _STATES]}
-_FIELDS = ("purchaseId", "requestId", "model", "createdAt", "changedAt", "finishedAt", "billingDueAt")
+_NAMES = ("namespace", "type", "jobId")
+_FIELDS = (*_NAMES, "purchaseId", "requestId", "model", "createdAt", "changedAt", "finishedAt", "billingDueAt")
 
 
 class Bills:
@@ -90,6 +91,7 @@ def _read(document: Document) -> Unsettled | None:
     times = {name: _aware(document.get(name)) for name in ("createdAt", "changedAt", "finishedAt", "billingDueAt")}
     key = str(document["_id"])
     given = {
+        **{name: document.get(name) or "" for name in _NAMES},
         "key": key,
         "purchase_id": document.get("purchaseId") or legacy_id(key),
         "request_id": document["requestId"],

@@ -115,6 +115,9 @@ class Unsettled(Value):
     """A finished purchase whose charge is not known from the provider's billing events."""
 
     key: str  # `_id` of the document
+    namespace: str = ""
+    type: str = ""  # the records' word for the kind
+    job_id: str = ""
     purchase_id: str
     request_id: str
     model: str

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from pymongo.errors import PyMongoError
@@ -55,8 +55,16 @@ def batches(found: Iterable[Unsettled], now: datetime) -> list[list[Unsettled]]:
 class Settler:
     """The rounds. A refused key is not used for a day, or until there is another one."""
 
-    def __init__(self, bills: Bills, billing: Billing, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        bills: Bills,
+        billing: Billing,
+        *,
+        show: Callable[[Unsettled], Awaitable[None]] | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._bills = bills
+        self._show = show
         self._billing = billing
         self._clock = clock
         self._refused: dict[str, datetime] = {}  # by a key's digest, the last one only: since when
@@ -96,6 +104,8 @@ class Settler:
     async def _note(self, asked: Unsettled, micros: int | None, now: datetime) -> None:
         if micros is None or not await self._bills.settle(asked, micros):
             await self._bills.put_off(asked, next_time(asked, now))
+        elif self._show is not None:
+            await self._show(asked)
 
     async def _put_off(self, batch: Sequence[Unsettled], due_at: datetime) -> None:
         # A batch that fal never answers must not keep the others waiting.
