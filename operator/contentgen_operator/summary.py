@@ -15,7 +15,7 @@ from contentgen_operator.conditions import State, conditions
 from contentgen_operator.costs import CostSource, PurchaseCost, cost_of, ended, total
 from contentgen_operator.observed import Observed, Resource
 from contentgen_operator.plan import Notice
-from contentgen_operator.purchases import Purchase
+from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.runs import generation_told
 
 _WARNINGS = (
@@ -26,6 +26,7 @@ _WARNINGS = (
     Reason.WAITING_FOR_LORA_NAME,
 )
 _AT_WORK = (Phase.PREPARING, Phase.SUBMITTING, Phase.PROCESSING, Phase.COLLECTING)
+_WITHOUT_RESULT = (PurchaseState.FAILED, PurchaseState.CANCELLED)  # nobody takes these over
 _SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature: it is never shown
 
 
@@ -108,6 +109,8 @@ def _costs(case: Case, doing: Doing, run: RunStatus) -> tuple[PurchaseCost, ...]
         earlier, purchase = (*earlier, purchase), None
     # Another resource's attempts are its own cost, however this one goes on after them.
     mine = [each for each in earlier if each.job_id == case.resource.ref.uid]
+    if purchase is not None and purchase.job_id != case.resource.ref.uid and purchase.state in _WITHOUT_RESULT:
+        return (*map(ended, mine), PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False))
     return (*map(ended, mine), *_cost_of_attempt(case, doing, purchase))
 
 

@@ -415,6 +415,7 @@ async def test_without_a_key_nothing_is_asked() -> None:
 async def test_no_error_ends_the_operator(error: Exception) -> None:
     class Broken(Bills):
         async def unsettled(self, now: datetime) -> tuple[Unsettled, ...]:
+            assert now == NOW
             raise error
 
     store = Store()
