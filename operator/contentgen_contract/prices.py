@@ -38,6 +38,7 @@ SECONDS = {Unit.SECOND: 1, Unit.MINUTE: 60, Unit.HOUR: 3600}
 class CostSource(StrEnum):
     """The source of an amount, in words for people."""
 
+    BILLING_EVENTS = "billing events"
     UNITS = "billable units × unit price"
     SECONDS = "seconds × rate"
     NOT_BILLED = "not billed"
@@ -45,7 +46,7 @@ class CostSource(StrEnum):
     UNKNOWN = "unknown"
 
 
-BILLED = (CostSource.UNITS, CostSource.SECONDS, CostSource.NOT_BILLED)
+BILLED = (CostSource.BILLING_EVENTS, CostSource.UNITS, CostSource.SECONDS, CostSource.NOT_BILLED)
 """Those by the provider's own figures."""
 
 

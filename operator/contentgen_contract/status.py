@@ -53,8 +53,8 @@ class Cost(Value):
     actual_source: str = Field(
         "",
         max_length=128,
-        description="Where the actual amount comes from: billable units × unit price, seconds × rate, not billed; "
-        "estimate or unknown where the provider has not reported it, and then there is no actual amount.",
+        description="Where the actual amount comes from: billing events, billable units × unit price, seconds × rate, "
+        "not billed; estimate or unknown where the provider has not reported it, and then there is no actual amount.",
     )
     total: str = Field(
         "", max_length=32, description="What all runs of the resource cost, as far as it is known; a decimal."

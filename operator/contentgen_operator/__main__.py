@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -14,6 +14,7 @@ import kopf
 from contentgen_contract.prices import PRICES
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
+from contentgen_operator.bills import Bills
 from contentgen_operator.cache import Cache
 from contentgen_operator.case import Policy
 from contentgen_operator.desk import Desk, create_app
@@ -27,10 +28,12 @@ from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Kube
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observe import Observer
+from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orders import SLACK, OrderPolicy
 from contentgen_operator.orphans import Orphans, Retention
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Provider
+from contentgen_operator.providers.billing import FalBilling
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.pricing import FalPrices
@@ -39,6 +42,8 @@ from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
 from contentgen_operator.settings import Settings
+from contentgen_operator.settling import Settler
+from contentgen_operator.showing import Showing
 from contentgen_operator.storage import Storage
 from contentgen_operator.stores import prepare_stores
 from contentgen_operator.watches import Watches
@@ -144,7 +149,9 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     ]
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     prepare = partial(prepare_stores, storage, ledger, records, jobs)
-    reconciling = asyncio.create_task(_reconcile(reconciler, janitor, orphans, health, prepare))
+    settler = Settler(Bills(database["ledger"]), _billing(settings), show=_showing(kube, observer, reconciler).show)
+    loops = (reconciler.queue.run, janitor.run, orphans.run, settler.run)
+    reconciling = asyncio.create_task(_reconcile(loops, health, prepare))
     intake = Intake(cache, reconciler.wake, reports, names)
     await intake.first_look(kube, settings.watch_namespace)
     watching = _watch(settings, build_registry(intake, watches), stop)
@@ -160,18 +167,15 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
 
 
 async def _reconcile(
-    reconciler: Reconciler,
-    janitor: Janitor,
-    orphans: Orphans,
+    loops: Iterable[Callable[[], Coroutine[Any, Any, None]]],
     health: Health,
     prepare: Callable[[], Awaitable[None]],
 ) -> None:
     # All at once, also where a store is away: then the resources say so.
     async with asyncio.TaskGroup() as group:
         group.create_task(_prepared(health, prepare))
-        group.create_task(reconciler.queue.run())
-        group.create_task(janitor.run())
-        group.create_task(orphans.run())
+        for each in loops:
+            group.create_task(each())
 
 
 async def _prepared(health: Health, prepare: Callable[[], Awaitable[None]]) -> None:
@@ -225,6 +229,19 @@ def _providers(settings: Settings) -> dict[str, Provider]:
     fal = Fal(KeyFile(settings.fal_key_file), settings.fal_queue_url, settings.fal_api_url, tls=tls)
     assemblyai = AssemblyAI(KeyFile(settings.assemblyai_key_file), settings.assemblyai_url, tls=tls)
     return {each.name: CountedProvider(each.name, each) for each in (fal, assemblyai)}
+
+
+def _billing(settings: Settings) -> FalBilling:
+    keys = KeyFile(settings.fal_billing_key_file), KeyFile(settings.fal_key_file)
+    return FalBilling(keys, settings.fal_api_url, tls=trusted_cas(settings.ca_file))
+
+
+def _showing(kube: Kube, observer: Observer, reconciler: Reconciler) -> Showing:
+    async def wake(ref: ResourceRef) -> None:
+        observer.note_settled(ref.uid)
+        await reconciler.wake(ref)
+
+    return Showing(kube, wake)
 
 
 def _policy(settings: Settings) -> Policy:

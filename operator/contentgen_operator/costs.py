@@ -32,6 +32,8 @@ class PurchaseCost(Value):
 
 def cost_of(purchase: Purchase) -> PurchaseCost:
     """The cost, from the best source that the purchase has."""
+    if (charge := purchase.billed_micros) is not None:
+        return PurchaseCost(source=CostSource.BILLING_EVENTS, micros=charge, billed=charge > 0)
     if purchase.unpaid or purchase.billable_units == 0:
         return PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False)
     if purchase.abandoned:  # it may have been paid, and nobody looks for it any more

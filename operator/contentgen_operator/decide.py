@@ -42,7 +42,7 @@ from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_o
 from contentgen_operator.purchases import Move, Purchase, PurchaseState
 from contentgen_operator.runs import current_run, ended, frozen_spec, replacing_run
 from contentgen_operator.stages import see_through, with_log
-from contentgen_operator.summary import invalid, notices_of, seen
+from contentgen_operator.summary import invalid, notices_of, resettled
 
 _WAIT_SECONDS = 30.0  # a LoRA's own events wake its users; this is for the event that never came
 _LONGEST_LORA_WAIT_SECONDS, _LONGEST_KEY_WAIT_SECONDS = 900.0, 300.0
@@ -60,7 +60,7 @@ def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy
         notices = notices_of(resource, status)
         return Plan(status=status, notices=notices, finalizer=resource.deletes_files)
     if run == resource.status.run and ended(resource):
-        return Plan(status=seen(resource), finalizer=resource.deletes_files)
+        return Plan(status=resettled(resource, observed), finalizer=resource.deletes_files)
     case = Case(resource=resource, run=run, spec=spec, observed=observed, now=now, policy=policy)
     plan = _suspended(case, _of_the_run(_with_said(case)))
     return plan.model_copy(update={"adoption": adoption(resource, case.key, observed.purchase)})

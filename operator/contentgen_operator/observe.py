@@ -67,6 +67,11 @@ class Observer:
         self._reports = reports
         self._witness = witness
         self._limits = limits
+        self._settled: set[str] = set()  # uids whose purchases got a charge, which their status does not show yet
+
+    def note_settled(self, uid: str) -> None:
+        """Read what the purchases of a resource cost at the next look, though its run is over."""
+        self._settled.add(uid)
 
     async def observe(self, resource: Resource, now: datetime) -> Observed:
         """Everything that a decision about this resource needs now. Raises ValidationError for a wrong spec."""
@@ -74,7 +79,7 @@ class Observer:
             return await self._of_the_deleted(resource)
         run = current_run(resource, now)
         if run == resource.status.run and ended(resource):
-            return Observed()
+            return await self._of_the_ended(resource, run)
         spec = frozen_spec(resource, run)
         purchase = await self._ledger.get(purchase_key(resource, run))
         seen: dict[str, Any] = {"purchase": purchase}
@@ -86,6 +91,15 @@ class Observer:
         elif not purchase.abandoned:
             seen |= await self._bought(resource, run, spec, purchase, now)
         return Observed(**seen)
+
+    async def _of_the_ended(self, resource: Resource, run: RunStatus) -> Observed:
+        if resource.ref.uid not in self._settled:
+            return Observed()
+        key = purchase_key(resource, run)
+        purchase = await self._ledger.get(key)
+        earlier, other_runs = await self._ledger.others(key, resource.ref.uid)
+        self._settled.discard(resource.ref.uid)
+        return Observed(purchase=purchase, earlier=earlier, other_runs=other_runs)
 
     async def _before_payment(self, resource: Resource, run: RunStatus, spec: Spec, now: datetime) -> dict[str, Any]:
         if not kinds.has_prepare(resource.ref.kind) or run.facts is not None:

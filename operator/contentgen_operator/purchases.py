@@ -23,7 +23,16 @@ from contentgen_contract.ledger import PurchaseState, PurchaseStep
 from contentgen_contract.names import Kind
 from contentgen_contract.prices import Unit
 
-__all__ = ["Move", "Purchase", "PurchaseKey", "PurchaseState", "PurchaseStep", "StoredKey", "new_purchase_id"]
+__all__ = [
+    "Move",
+    "Purchase",
+    "PurchaseKey",
+    "PurchaseState",
+    "PurchaseStep",
+    "StoredKey",
+    "Unsettled",
+    "new_purchase_id",
+]
 
 
 def new_purchase_id() -> str:
@@ -115,6 +124,8 @@ class Purchase(Value):
     orphan_seen_at: datetime | None = None  # when its resource was last seen gone, to the day
     discard_asked: bool = False  # its resource was deleted with deletionPolicy Delete before it was finished
     expired_at: datetime | None = None  # its response was deleted at the end of the orphans' retention
+    billed_micros: int | None = None  # the charge by the provider's billing events; also in actual_micros then
+    billing_due_at: datetime | None = None  # the billing events had no charge yet, and are read again then
     result_key: str | None = None  # the provider's answer in S3
     outputs: dict[str, Any] | None = None  # the finished VersionStatus, for a resource that is applied again
 
@@ -132,6 +143,21 @@ class Purchase(Value):
     def abandoned(self) -> bool:
         """Whether a person allowed the next attempt in its place."""
         return self.state is PurchaseState.INTENT and self.step is PurchaseStep.ABANDONED
+
+
+class Unsettled(Value):
+    """A finished purchase whose charge is not known from the provider's billing events."""
+
+    key: str  # `_id` of the document
+    namespace: str = ""
+    type: str = ""  # the records' word for the kind
+    job_id: str = ""
+    purchase_id: str
+    request_id: str
+    model: str
+    created_at: datetime
+    ended_at: datetime
+    due_at: datetime | None = None  # None: not asked for yet
 
 
 class Move(Value):

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     s3_bucket: str = "content-generation-assets"
 
     fal_key_file: str = "/etc/contentgen/providers/fal-key"
+    fal_billing_key_file: str = Field(
+        "/etc/contentgen/providers/fal-billing-key", description="Reads billing events in place of the fal key."
+    )
     fal_queue_url: str = "https://queue.fal.run"
     fal_api_url: str = "https://api.fal.ai"
     assemblyai_key_file: str = "/etc/contentgen/providers/assemblyai-key"

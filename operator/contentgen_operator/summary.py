@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime, timedelta
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -12,9 +13,9 @@ from contentgen_operator import kinds
 from contentgen_operator.case import Case, Doing
 from contentgen_operator.conditions import State, conditions
 from contentgen_operator.costs import CostSource, PurchaseCost, cost_of, ended, total
-from contentgen_operator.observed import Resource
+from contentgen_operator.observed import Observed, Resource
 from contentgen_operator.plan import Notice
-from contentgen_operator.purchases import Purchase
+from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_operator.runs import generation_told
 
 _WARNINGS = (
@@ -25,6 +26,7 @@ _WARNINGS = (
     Reason.WAITING_FOR_LORA_NAME,
 )
 _AT_WORK = (Phase.PREPARING, Phase.SUBMITTING, Phase.PROCESSING, Phase.COLLECTING)
+_WITHOUT_RESULT = (PurchaseState.FAILED, PurchaseState.CANCELLED)  # nobody takes these over
 _SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature: it is never shown
 
 
@@ -107,6 +109,8 @@ def _costs(case: Case, doing: Doing, run: RunStatus) -> tuple[PurchaseCost, ...]
         earlier, purchase = (*earlier, purchase), None
     # Another resource's attempts are its own cost, however this one goes on after them.
     mine = [each for each in earlier if each.job_id == case.resource.ref.uid]
+    if purchase is not None and purchase.job_id != case.resource.ref.uid and purchase.state in _WITHOUT_RESULT:
+        return (*map(ended, mine), PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False))
     return (*map(ended, mine), *_cost_of_attempt(case, doing, purchase))
 
 
@@ -129,20 +133,28 @@ def _is_over(doing: Doing) -> bool:
 def _cost(case: Case, doing: Doing, costs: tuple[PurchaseCost, ...]) -> Cost | None:
     if not costs:
         return None
-    purchase, price, run = case.observed.purchase, case.price, total(costs)
-    settled = [each for each in costs if each.settled or _is_over(doing)]
-    runs = total((*map(ended, case.observed.other_runs), *settled))
+    purchase, price = case.observed.purchase, case.price
     estimated = purchase.estimated_micros if purchase else case.estimated_micros
     return Cost(
         estimated="" if estimated is None else dollars(estimated),
-        actual=dollars(run.known) if run.exact else "",
         currency="USD",
         source=((purchase.price_source if purchase else "") or (price.source if price else ""))[:64],
-        actual_source=run.source[:128] if run.exact or _is_over(doing) else "",
-        total=dollars(runs.known) if settled or case.observed.other_runs else "",
-        unknown=runs.unknown + runs.estimates,
-        display=run.display[:32],
+        **_amounts(costs, case.observed.other_runs, over=_is_over(doing)),
     )
+
+
+def _amounts(costs: tuple[PurchaseCost, ...], other_runs: tuple[Purchase, ...], *, over: bool) -> dict[str, Any]:
+    """What a run, which may be over, and the other runs of its resource cost."""
+    run = total(costs)
+    settled = [each for each in costs if each.settled or over]
+    runs = total((*map(ended, other_runs), *settled))
+    return {
+        "actual": dollars(run.known) if run.exact else "",
+        "actual_source": run.source[:128] if run.exact or over else "",
+        "total": dollars(runs.known) if settled or other_runs else "",
+        "unknown": runs.unknown + runs.estimates,
+        "display": run.display[:32],
+    }
 
 
 def _billed(doing: Doing, run: RunStatus, costs: tuple[PurchaseCost, ...]) -> bool | None:
@@ -167,6 +179,24 @@ def seen(resource: Resource) -> ResourceStatus:
         return last
     noted = tuple(each.model_copy(update={"observed_generation": resource.generation}) for each in last.conditions)
     return last.model_copy(update={"observed_generation": resource.generation, "conditions": noted})
+
+
+def resettled(resource: Resource, observed: Observed) -> ResourceStatus:
+    """`seen`, with what the ledger knows since the end of the run about the cost of its purchases."""
+    status, uid = seen(resource), resource.ref.uid
+    purchase, cost, run = observed.purchase, status.cost, status.run
+    if purchase is None or purchase.job_id != uid or cost is None or run is None:
+        return status
+    if status.reason == Reason.ADOPTED_FINISHED_RUN:  # it was paid by the job that bought it
+        return status
+    mine = [each for each in (*observed.earlier, purchase) if each.job_id == uid]
+    costs = tuple(map(ended, mine))
+    billed = total(costs).billed
+    changes = {
+        "cost": cost.model_copy(update=_amounts(costs, observed.other_runs, over=True)),
+        "run": run.model_copy(update={"billed": run.billed if billed is None else billed}),
+    }
+    return status.model_copy(update=changes)
 
 
 def invalid(resource: Resource, error: ValidationError, now: datetime) -> ResourceStatus:

@@ -10,13 +10,15 @@ from contentgen_contract.prices import PRICES, USD
 from contentgen_sandbox.fal_models import MODELS
 from contentgen_sandbox.faults import status_fault
 from contentgen_sandbox.jobs import Job
-from contentgen_sandbox.ledger import usd
+from contentgen_sandbox.ledger import Entry, usd
 from contentgen_sandbox.sandbox import Purchase, of, read_object
 
 router = APIRouter(prefix="/fal")
 history = APIRouter(prefix="/fal-api")
 HISTORY_WINDOW = timedelta(hours=24)
 HISTORY_OF_ONE = timedelta(days=90)  # where a request is asked for by its id
+BILLING_WINDOW, BILLING_SPAN = timedelta(hours=24), timedelta(days=90)  # without a start; between start and end
+BILLING_KEY = "billing"  # what a key with the permission for billing begins with
 
 
 def authorise(request: Request) -> None:
@@ -24,6 +26,12 @@ def authorise(request: Request) -> None:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "key" or key.strip() in ("", "wrong"):
         raise HTTPException(401, "Authentication is required to access this application.")
+
+
+def _may_read_bills(request: Request) -> bool:
+    """As at fal, a key for requests does not permit it. Raises: HTTPException 401."""
+    authorise(request)
+    return request.headers["authorization"].partition(" ")[2].strip().startswith(BILLING_KEY)
 
 
 @router.post("/{owner}/{alias}")
@@ -144,6 +152,66 @@ async def pricing(request: Request, endpoint_id: Annotated[list[str], Query(max_
         if name in MODELS
     ]
     return JSONResponse({"prices": prices, "has_more": False, "next_cursor": None})
+
+
+@history.get("/v1/models/billing-events")
+async def billing_events(
+    request: Request,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    endpoint_id: Annotated[list[str] | None, Query(max_length=50)] = None,
+    request_id: Annotated[list[str] | None, Query(max_length=50)] = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 50,
+    cursor: str | None = None,
+) -> Response:
+    """Charges of finished requests, the newest first, by the sandbox's ledger."""
+    if not _may_read_bills(request):
+        return _error(403, "authorization_error", "The key has no permission for billing")
+    sandbox, now = of(request), datetime.now(UTC)
+    if sandbox.faults.take("billing", "fal", ""):
+        return _error(500, "server_error", "Internal server error")
+    until = _aware(end, now)
+    since = _aware(start, until - BILLING_WINDOW)
+    if until - since > BILLING_SPAN:
+        return _error(422, "validation_error", "start and end are more than 90 days apart")
+    models, ids = _named(endpoint_id), _named(request_id)
+    ended = {job.id: job for job in sandbox.jobs.all("fal") if job.ended_at and since <= job.ended_at < until}
+    found = [(ended[each.request_id], each) for each in sandbox.ledger.entries() if each.request_id in ended]
+    chosen = [
+        _billing_event(job, entry)
+        for job, entry in sorted(found, key=lambda pair: (pair[0].ended_at, pair[0].id), reverse=True)
+        if (models is None or job.model in models) and (ids is None or job.id in ids)
+    ]
+    after = next((i + 1 for i, each in enumerate(chosen) if each["request_id"] == cursor), 0)
+    page, more = chosen[after : after + limit], after + limit < len(chosen)
+    cursor = page[-1]["request_id"] if more else None
+    return JSONResponse({"billing_events": page, "has_more": more, "next_cursor": cursor})
+
+
+def _billing_event(job: Job, entry: Entry) -> dict[str, Any]:
+    charge = float(entry.amount_usd)
+    return {
+        "request_id": job.id,
+        "endpoint_id": job.model,
+        "timestamp": _time(job.ended_at),
+        "output_units": MODELS[job.model].quote(job.input).units,
+        "unit_price": PRICES[job.model].micros / USD,
+        "percent_discount": 0,
+        "cost_subtotal": charge,
+        "cost_discount": 0,
+        "cost_total": charge,
+        "cost_estimate_nano_usd": int(entry.amount_usd * 1_000_000_000),
+    }
+
+
+def _named(given: list[str] | None) -> set[str] | None:
+    """Names that are repeated or divided by commas; None: no such filter."""
+    return {name for item in given for name in item.split(",")} if given is not None else None
+
+
+def _error(status: int, kind: str, message: str) -> Response:
+    return JSONResponse({"error": {"type": kind, "message": message}}, status)
 
 
 @history.get("/v1/models/requests/by-endpoint")

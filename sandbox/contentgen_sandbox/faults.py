@@ -8,10 +8,11 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-Stage = Literal["refuse", "reply", "job", "result", "history", "status"]
+Stage = Literal["refuse", "reply", "job", "result", "history", "status", "billing"]
 
 #: Where each fault strikes. refuse: instead of accepting a paid POST. reply: after it was accepted and billed.
 #: job, result, history: mark the accepted request for its whole life, one of each. status: one answer to a status call.
+#: billing: one answer of fal's billing events.
 STAGES: dict[str, Stage] = {
     "refuse_429": "refuse",
     "refuse_503": "refuse",
@@ -35,6 +36,7 @@ STAGES: dict[str, Stage] = {
     "locked_account": "status",  # fal's 403 of an account without money
     "slow_status": "status",  # answers after `delay_s`
     "malformed_status": "status",  # answers 200 with something that isn't JSON
+    "billing_error": "billing",  # fal's billing events answer 500
 }
 #: The stages whose faults an accepted request keeps.
 KEPT: tuple[Stage, ...] = ("job", "result", "history")
@@ -68,6 +70,7 @@ class Fault(BaseModel):
         "locked_account",
         "slow_status",
         "malformed_status",
+        "billing_error",
     ]
     provider: Literal["fal", "assemblyai"] | None = None
     model: str | None = Field(default=None, max_length=200)

@@ -7,15 +7,18 @@ import secrets
 import wave
 import zipfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import mongomock
 import pytest
 from PIL import Image
 
 from contentgen_contract.prices import PRICES, USD, amount
+from contentgen_operator.bills import Bills
+from contentgen_operator.costs import CostSource, cost_of
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import (
     AccessRefused,
@@ -32,9 +35,12 @@ from contentgen_operator.providers.base import (
     StoredObject,
     seed_marker,
 )
+from contentgen_operator.providers.billing import FalBilling
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.pricing import FalPrices
+from contentgen_operator.purchases import Purchase, PurchaseState
+from contentgen_operator.settling import Settler
 from contentgen_sandbox.testing import SandboxServer, sandbox_server
 
 # The SDK of AssemblyAI uses pydantic's older names.
@@ -127,6 +133,38 @@ async def test_the_cost_by_the_provider_figures_is_the_bill(
         rate = (price.micros + price.speaker_labels_micros) / 3600
     await prices.close()
     assert amount(rate, view.billable_units or 0) == round(float(server.ledger()["total_usd"]) * USD)
+
+
+@pytest.mark.parametrize("named", ["billing-1", "plain"])
+async def test_the_billing_events_are_the_bill_where_the_key_permits(
+    fal: Fal, server: SandboxServer, tmp_path: Path, named: str
+) -> None:
+    """Through the ledger's compare-and-set; without the permission the cost by units stays."""
+    request_id = await fal.submit(generation(), nothing)
+    view = await ended(fal, PICTURES, request_id)
+    now = datetime.now(UTC)
+    stored = Purchase(
+        state=PurchaseState.COLLECTED, purchase_id="p", job_id="j", provider="fal", model=PICTURES, marker="m",
+        created_at=now, changed_at=now - timedelta(minutes=16), request_id=request_id, unit_micros=1,
+        billable_units=view.billable_units, billing=True,
+    )  # fmt: skip
+    collection: Any = mongomock.MongoClient()["db"]["ledger"]
+    collection.insert_one({"_id": "it", **stored.model_dump(mode="python", by_alias=True)})
+    (tmp_path / "fal-billing-key").write_text(named)
+    billing = FalBilling((KeyFile(str(tmp_path / "fal-billing-key")),), server.fal_api_url)
+    settler = Settler(Bills(collection), billing)
+    server.arm({"fault": "billing_error"})
+    await settler.round()
+    assert collection.find_one()["billedMicros"] is None
+    collection.update_one({}, {"$set": {"billingDueAt": None}})
+    await settler.round()
+    await billing.close()
+    cost = cost_of(Purchase.model_validate(collection.find_one() | {"createdAt": now, "changedAt": now}))
+    bill = round(float(server.ledger()["total_usd"]) * USD)
+    if named == "plain":
+        assert cost.source is CostSource.UNITS
+    else:
+        assert (cost.source, cost.micros, cost.billed) == (CostSource.BILLING_EVENTS, bill, True)
 
 
 def paid(server: SandboxServer) -> int:

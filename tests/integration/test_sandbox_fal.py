@@ -346,3 +346,31 @@ def test_prices_and_billable_units(server: SandboxServer, client: fal_client.Syn
     handle.get(interval=0.02)
     assert httpx.get(handle.response_url, headers=AUTH).headers["x-fal-billable-units"] == "2"
     assert server.ledger()["total_usd"] == "0.006000"
+
+
+def test_billing_events_need_a_key_with_the_permission(server: SandboxServer, client: fal_client.SyncClient) -> None:
+    def asked(key: str, **params: Any) -> httpx.Response:
+        url = f"{server.fal_api_url}/v1/models/billing-events"
+        return httpx.get(url, params=params, headers={"Authorization": f"Key {key}"})
+
+    handles = [client.submit("fal-ai/flux/schnell", {"prompt": "a cat", "image_size": "square"}) for _ in range(3)]
+    for each in handles:
+        each.get(interval=0.02)
+    ids = [each.request_id for each in handles]
+    assert asked("test", request_id=ids).status_code == 403
+    assert asked("wrong").status_code == 401
+    (event,) = asked("billing-1", request_id=[ids[1], "no-such-request"]).json()["billing_events"]
+    assert (event["request_id"], event["endpoint_id"]) == (ids[1], "fal-ai/flux/schnell")
+    assert (event["cost_total"], event["cost_estimate_nano_usd"]) == (0.003, 3_000_000)
+    assert (event["output_units"], event["unit_price"], event["percent_discount"]) == (1, 0.003, 0)
+    first = asked("billing-1", request_id=ids, limit=2).json()
+    assert (len(first["billing_events"]), first["has_more"]) == (2, True)
+    rest = asked("billing-1", request_id=ids, limit=2, cursor=first["next_cursor"]).json()
+    assert (len(rest["billing_events"]), rest["has_more"], rest["next_cursor"]) == (1, False, None)
+    assert {each["request_id"] for each in (*first["billing_events"], *rest["billing_events"])} == set(ids)
+    assert asked("billing-1", request_id=ids, end="2020-01-02", start="2020-01-01").json()["billing_events"] == []
+    assert asked("billing-1", start="2020-01-01").status_code == 422, "90 days at most"
+    assert asked("billing-1", request_id=["x"] * 51).status_code == 422
+    server.arm({"fault": "billing_error"})
+    assert asked("billing-1", request_id=ids).status_code == 500
+    assert asked("billing-1", request_id=ids).status_code == 200

@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind
+from contentgen_contract.prices import Unit
+from contentgen_operator.bills import Bills
+from contentgen_operator.costs import CostSource, cost_of, finished
 from contentgen_operator.purchases import Purchase, PurchaseState
 from contentgen_simulation.gateway import START, GatewayWorld
 
@@ -101,6 +104,12 @@ S = PurchaseState
         ({"cost_source": "seconds × rate"}, ("0.0350", "0.0000", "0.0000", 0)),
         ({"cost_source": "not billed", "actual_micros": 0, "state": S.FAILED}, ("0.0000", "0.0000", "0.0000", 0)),
         ({"cost_source": "estimate", "actual_micros": None}, ("0.0000", "0.0350", "0.0000", 0)),
+        ({"cost_source": "billing events", "actual_micros": 31_000}, ("0.0310", "0.0000", "0.0000", 0)),
+        ({"cost_source": "billing events", "actual_micros": 0}, ("0.0000", "0.0000", "0.0000", 0)),
+        (
+            {"cost_source": "billing events", "actual_micros": 31_000, "state": S.CANCELLED},
+            ("0.0310", "0.0000", "0.0000", 0),
+        ),
         # of an older release: the estimate was stored as the actual cost, and there was no source
         ({"cost_source": None, "actual_micros": 20_000}, ("0.0000", "0.0200", "0.0000", 0)),
         (
@@ -130,6 +139,40 @@ async def test_what_nobody_knows_is_told_apart_and_is_not_0(
     world.buy(Kind.IMAGE_GENERATION, "ann", **fields)
     total = (await usage(world))["total"]
     assert (total["paid"], total["estimated"], total["expected"], total["unknown"]) == told
+
+
+@pytest.mark.parametrize("state", [S.SUCCEEDED, S.COLLECTED, S.DISCARDED, S.FAILED, S.CANCELLED])
+@pytest.mark.parametrize("charge", [None, 0, 31_000])
+@pytest.mark.parametrize("units", [None, 0.0, 2.0])
+async def test_usage_and_the_cost_of_a_purchase_are_the_same(
+    state: PurchaseState, charge: int | None, units: float | None
+) -> None:
+    """As the operator writes it at the end of a request, and what billing events say later."""
+    world = World(("ann", "*", "*", "red"))
+    world.job(1, Kind.IMAGE_GENERATION)
+    priced = {"unit_micros": 25_000, "unit": Unit.MEGAPIXEL, "billing": True}
+    asked = Purchase(
+        state=S.SUBMITTED, job_id="j", provider="fal", model="m", marker="x", created_at=START, changed_at=START,
+        estimated_micros=35_000, **priced,
+    )  # fmt: skip
+    world.buy(
+        Kind.IMAGE_GENERATION,
+        "ann",
+        state=state,
+        request_id="r1",
+        **priced,
+        **finished(asked, state, billable_units=units),
+    )
+    if charge is not None:
+        bills = Bills(world.database["ledger"])
+        (one,) = await bills.unsettled(START + timedelta(days=1))
+        assert await bills.settle(one, charge)
+    document = world.database["ledger"].find_one()
+    cost = cost_of(Purchase.model_validate(document | {"createdAt": START, "changedAt": START}))
+    total = (await usage(world))["total"]
+    shown = cost.micros if cost.settled else 0, cost.micros if cost.source is CostSource.ESTIMATE else 0
+    assert (float(total["paid"]), float(total["estimated"])) == tuple((each or 0) / 1e6 for each in shown)
+    assert total["unknown"] == (cost.micros is None)
 
 
 async def test_the_page_says_what_is_unknown() -> None:

@@ -161,6 +161,27 @@ async def test_a_request_that_is_taken_over_and_fails_by_itself_is_no_cancellati
     assert (first["state"], first["costSource"], first["actualMicros"]) == ("failed", "unknown", None)
 
 
+@pytest.mark.parametrize(("units", "billed"), [(None, None), (0.0, False), (2.0, True)])
+async def test_a_request_that_was_taken_over_and_failed_is_billed_as_the_provider_says(
+    monkeypatch: pytest.MonkeyPatch, units: float | None, billed: bool | None
+) -> None:
+    """Money 23."""
+
+    async def fails(model: str, request_id: str) -> RequestView:
+        return RequestView(state=RequestState.FAILED, message="no", billable_units=units)
+
+    world = World(monkeypatch, Writes())
+    world.provider.cancels = False
+    world.provider.poll = running_for_ever  # type: ignore[method-assign]
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await world.finish(IMAGES, Phase.PROCESSING)
+    await world.until_gone(IMAGES)
+    world.provider.poll = fails  # type: ignore[method-assign]
+    world.kube.apply(IMAGES, SPECS[IMAGES], uid="another-uid")
+    assert ended(await world.finish(IMAGES)) == (Phase.FAILED, "ProviderFailed", billed)
+    assert len(world.provider.posts) == 1
+
+
 async def test_a_provider_that_is_away_is_asked_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     async def away(model: str, request_id: str) -> bool:
         raise Unavailable("503")

@@ -1091,6 +1091,13 @@ def test_what_another_resource_has_tried_is_not_this_ones_cost() -> None:
         assert plan.status.cost.display == shown
 
 
+@pytest.mark.parametrize("state", [PurchaseState.FAILED, PurchaseState.CANCELLED])
+def test_an_end_that_another_resource_has_paid_is_not_reported_as_billed(state: PurchaseState) -> None:
+    """Money 23: one that is applied again meets the failed request of the one before."""
+    theirs = purchase(IMAGES, state, **(BILLED | {"billable_units": 1})).model_copy(update={"job_id": "gone"})
+    assert spent(bought(IMAGES, theirs)) == ("0.00", "not billed", "$0.00", False)
+
+
 def test_a_request_that_the_ledger_has_lost_costs_what_nobody_knows() -> None:
     plan = decide(resource(IMAGES, running(IMAGES, purchase_id="p1")), Observed(), NOW, POLICY)
     assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)

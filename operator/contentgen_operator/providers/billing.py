@@ -1,0 +1,143 @@
+"""Charges from fal's platform API, `GET /v1/models/billing-events`, by request id.
+
+It needs a key with the permission for billing (fal's preset Billing, or an admin's key); any other is answered 403. A
+request without a row has no recorded charge yet, which is not a charge of 0. fal names no time until a row is there.
+"""
+
+import asyncio
+import json
+import ssl
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import httpx
+
+from contentgen_contract.prices import USD, amount
+from contentgen_operator.providers.base import Unavailable, short, unreadable
+from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.limits import HISTORY_BYTES, large, limited_async
+from contentgen_operator.providers.surroundings import trusted_cas
+from contentgen_operator.purchases import Unsettled
+
+_TIMEOUT_SECONDS = 30.0
+_ROUND_SECONDS = 120.0  # all pages of one batch
+_PAGES = 10
+_EARLIER = timedelta(days=1)  # than the first purchase: fal names no time that `start` filters by, and clocks differ
+_MOST_USD = 100_000.0  # of one request
+_NANO = 1_000_000_000
+_ERRORS = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, RecursionError)
+Row = dict[str, Any]
+
+
+class Billing(Protocol):
+    """Somebody who is asked what requests were charged."""
+
+    def key(self) -> str | None:
+        """The key that is used now; None: there is none."""
+        ...
+
+    async def charges(self, asked: Sequence[Unsettled]) -> Mapping[str, int]:
+        """Micro-dollars by request id, of those that have a charge. Raises Unavailable, AccessRefused."""
+        ...
+
+
+class FalBilling:
+    """fal's billing events; the first of `keys` that is there is used. `tls` has the CAs to trust."""
+
+    def __init__(
+        self,
+        keys: Sequence[KeyFile],
+        api_url: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._keys = keys
+        self._url = f"{api_url.rstrip('/')}/v1/models/billing-events"
+        client = httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, verify=tls or trusted_cas(), transport=transport)
+        self._client = limited_async(client)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    def key(self) -> str | None:
+        """As the protocol's."""
+        return next((key for each in self._keys if (key := each.read()) is not None), None)
+
+    async def charges(self, asked: Sequence[Unsettled]) -> Mapping[str, int]:
+        """As the protocol's; 50 requests at most."""
+        try:
+            async with asyncio.timeout(_ROUND_SECONDS):
+                rows = await self._rows(asked)
+        except _ERRORS as error:
+            code = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
+            raise unreadable("fal", f"fal's billing events could not be read: {short(error)}", code) from error
+        return charged(rows, {each.request_id: each.model for each in asked})
+
+    async def _rows(self, asked: Sequence[Unsettled]) -> list[Any]:
+        params: dict[str, Any] = {
+            "request_id": [each.request_id for each in asked],
+            "start": _time(min(each.created_at for each in asked) - _EARLIER),
+        }
+        rows, read = list[Any](), set[str]()
+        for _ in range(_PAGES):
+            page = await self._page(params)
+            rows += page["billing_events"]
+            cursor = page.get("next_cursor")
+            if cursor is None and not page.get("has_more"):
+                return rows
+            if not isinstance(cursor, str) or cursor in read:
+                break
+            read.add(cursor)
+            params["cursor"] = cursor
+        raise Unavailable("fal's billing events could be read only in part")
+
+    async def _page(self, params: Mapping[str, Any]) -> Row:
+        headers = {"Authorization": f"Key {self.key() or ''}"}
+        reply = await self._client.get(self._url, params=params, headers=headers, extensions=large(HISTORY_BYTES))
+        reply.raise_for_status()
+        page = json.loads(reply.content)
+        if not isinstance(page, dict) or not isinstance(page.get("billing_events"), list):
+            raise ValueError("the answer has no list of events")
+        return page
+
+
+def charged(rows: Iterable[Any], models: Mapping[str, str]) -> dict[str, int]:
+    """Micro-dollars, rounded up, by request id: the sum of a request's rows.
+
+    A request with a row that is malformed or of another app is left out: part of a sum would be a wrong charge. Rows of
+    requests that are not in `models`, and those that name none, are ignored.
+    """
+    sums, unreadable_ids = dict[str, float](), set[str]()
+    for row in rows:
+        request_id = row.get("request_id") if isinstance(row, dict) else None
+        if not isinstance(request_id, str) or request_id not in models:
+            continue
+        usd = _usd(row) if _same_app(row.get("endpoint_id"), models[request_id]) else None
+        if usd is None:
+            unreadable_ids.add(request_id)
+        else:
+            sums[request_id] = sums.get(request_id, 0.0) + usd
+    whole = {each: usd for each, usd in sums.items() if each not in unreadable_ids and usd <= _MOST_USD}
+    return {request_id: amount(USD, usd) for request_id, usd in whole.items()}
+
+
+def _usd(row: Row) -> float | None:
+    """The charge after discount; None where the row has no such number."""
+    given, scale = row.get("cost_total"), 1
+    if given is None:
+        given, scale = row.get("cost_estimate_nano_usd"), _NANO
+    if not isinstance(given, int | float) or isinstance(given, bool):
+        return None
+    return given / scale if 0 <= given <= _MOST_USD * scale else None  # NaN is not
+
+
+def _same_app(endpoint: object, model: str) -> bool:
+    """Whether both have the same owner and alias: fal may record an app without its sub-path."""
+    return isinstance(endpoint, str) and endpoint.split("/")[:2] == model.split("/")[:2]
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
