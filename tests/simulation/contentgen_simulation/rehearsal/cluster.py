@@ -37,6 +37,7 @@ class Cluster(FakeKube):
         self._tell = changed
         self._started = started
         self._told = told
+        self.namespaces: dict[str, tuple[str, str]] = {}  # uid and creation time by name, kube-system included
 
     def put(self, ref: ResourceRef, spec: Body, annotations: dict[str, str]) -> None:
         """Create a resource, or change the one of this uid."""
@@ -96,6 +97,18 @@ class Cluster(FakeKube):
         for key in before | set(self.resources):
             if (there := self.resources.get(key)) is not None:
                 self._tell(ref_of(key[0], there))
+
+    def create_namespace(self, name: str, uid: str) -> None:
+        """A namespace, in place of an earlier one of its name."""
+        self.namespaces[name] = (uid, self._stamp())
+
+    def empty(self) -> None:
+        """Another cluster in place of this one: nothing is deleted, it is just not there."""
+        self.resources, self.jobs, self.namespaces = {}, {}, {}
+
+    async def get_namespace(self, name: str) -> Body | None:
+        uid, created = self.namespaces.get(name, ("", ""))
+        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created}} if uid else None
 
     async def get_resource(self, kind: Kind, namespace: str, name: str, **_: Any) -> Body | None:
         return copy.deepcopy(self.find(kind, namespace, name))
