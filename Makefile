@@ -71,7 +71,7 @@ fuzz: .venv/.ready ## paths, keys, filters, URLs, owner references, cursors, dec
 	@PYTHONPATH=tests/hostile $(PY) -m contentgen_hostile.child_protocol --minutes $(if $(filter file,$(origin MINUTES)),10,$(MINUTES))
 
 .PHONY: rehearse
-rehearse: .venv/.ready ## purchases: PLANS=3000 randomized plans from SEED=0 in the simulation, about 10 minutes; REPLAY=seed tells one
+rehearse: .venv/.ready ## purchases: PLANS=3000 randomized plans from SEED=0 in the simulation, minutes; REPLAY=seed tells one
 	@PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.rehearsal $(if $(REPLAY),--replay $(REPLAY) --shrink,--plans $(PLANS) --seed $(SEED))
 
 .PHONY: mutants

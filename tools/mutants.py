@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +23,10 @@ _ON_PATH = ("operator", "tests/simulation", "tools", "worker-image", "sandbox", 
 _PRELOADED = (
     "pytest", "_pytest.assertion.rewrite", "pydantic", "pymongo", "mongomock", "boto3", "botocore.session",
     "kubernetes.aio", "httpx", "fal_client", "assemblyai", "stamina", "kopf", "fastapi", "uvicorn", "cryptography.x509",
-    "prometheus_client", "pytest_asyncio.plugin",
+    "prometheus_client",
 )  # fmt: skip
 _SECONDS = 600.0
+_NO_VERDICT = 70  # an exit status that pytest has not
 KILLED, SURVIVED, ENDLESS = "killed", "SURVIVED", "killed (endless)"
 
 
@@ -367,6 +369,15 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
+        "identity",
+        (
+            "the worker of another operator's Job is refused",
+            "newest(job.owner.uid, job.uid)",
+            "newest(job.owner.uid)",
+            "operator_desk.py::test_the_worker_of_another_operators_job_gets_its_order",
+        ),
+    ),
+    *_of(
         "orders",
         (
             "a response is read by who does not own the purchase",
@@ -474,6 +485,17 @@ def verdict(mutant: Mutant) -> str:
         return KILLED if child.exitcode == 1 else SURVIVED
 
 
+def check(tests: list[str]) -> None:
+    """Run the tests without a mutant. Raises RuntimeError where they do not pass in a copy of the tree."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        _copy(Path(folder))
+        child = multiprocessing.get_context("fork").Process(target=_test, args=(Path(folder), *tests))
+        child.start()
+        child.join()
+        if child.exitcode != 0:
+            raise RuntimeError(f"without a mutant, pytest ended with {child.exitcode}:\n{(Path(folder) / 'log').read_text()}")
+
+
 def _copy(tree: Path) -> None:
     """Copies of what may be changed or asserts; links to everything else."""
     for name in _COPIED:
@@ -487,16 +509,26 @@ def _copy(tree: Path) -> None:
                 target.symlink_to(each)
 
 
-def _test(tree: Path, test: str) -> None:
+def _test(tree: Path, *tests: str) -> None:
     """In the child: the modules come from the copy."""
     output = os.open(tree / "log", os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.chdir(tree)
     sys.path[:0] = [str(tree / each) for each in _ON_PATH]
-    import pytest  # noqa: PLC0415 - preloaded by the parent, which a unit test of this module is not
+    code = _NO_VERDICT
+    try:
+        import pytest  # noqa: PLC0415 - preloaded by the parent, which a unit test of this module is not
 
-    os._exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--rootdir", str(tree), test]))
+        # Preloaded modules of pytest plugins are not rewritten, which matters to no test.
+        quiet = ("-q", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+        code = pytest.main([*quiet, "--rootdir", str(tree), *tests])
+    except BaseException:  # noqa: BLE001 - whatever it is, it is no verdict
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def main() -> None:
@@ -506,6 +538,7 @@ def main() -> None:
     chosen = [each for each in MUTANTS if parser.parse_args().only in each.name]
     for module in _PRELOADED:
         importlib.import_module(module)
+    check(sorted({each.test for each in chosen}))
     survivors = []
     for mutant in chosen:
         began, found = time.monotonic(), verdict(mutant)

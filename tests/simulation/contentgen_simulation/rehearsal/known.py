@@ -8,6 +8,7 @@ KNOWN: dict[str, str] = {
     "a paid result is kept: submitted in the ledger, DeadlineExceeded": "money 12: a deadline abandons the result",
     "a paid result is kept: submitted in the ledger, no resource": "issue 15: orphans are not located",
     "a paid result is kept: submitted in the ledger, Completed": "issue 15: orphans are not located",
+    "a paid result is kept: submitted in the ledger, OutputsDeleted": "issue 15: orphans are not located",
     "a paid result is kept: submitted in the ledger, AdoptedFinishedRun": "money 21: a POST after a freeze",
     "a paid result is kept: without its request id in the ledger": "money 11: not looked for after a resubmission",
 }

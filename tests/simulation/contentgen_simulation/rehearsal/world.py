@@ -16,7 +16,7 @@ from contentgen_contract.names import Kind
 from contentgen_operator.case import Policy
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
 from contentgen_simulation.rehearsal.bucket import Bucket
-from contentgen_simulation.rehearsal.cluster import Cluster, Snapshot, ref_of
+from contentgen_simulation.rehearsal.cluster import Cluster, Snapshot, copied, ref_of
 from contentgen_simulation.rehearsal.deeds import Deeds
 from contentgen_simulation.rehearsal.faults import Faults, IoFault
 from contentgen_simulation.rehearsal.lines import Lines
@@ -265,13 +265,13 @@ class RehearsalWorld:
 
     def _deliver(self, process: Process, ref: ResourceRef, body: Body | None) -> None:
         if ref.kind is Kind.LORA_TRAINING:
-            for other in process.names.note(copy.deepcopy(body)) if body is not None else process.names.forget(ref.uid):
+            for other in process.names.note(copied(body)) if body is not None else process.names.forget(ref.uid):
                 process.wake(other)
         if body is None or is_settled(body):
             process.cache.forget(ref)
             if body is None:
                 process.wake(ref)
-        elif process.cache.note(ref, copy.deepcopy(body)):
+        elif process.cache.note(ref, copied(body)):
             process.wake(ref)
 
     def job_ended(self, owner: ResourceRef, job: JobView) -> None:
