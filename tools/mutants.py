@@ -297,7 +297,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "any resubmission allows this payment",
-            'if case.resource.resubmit == case.key.token:\n        moves = ',
+            "if case.resource.resubmit == case.key.token:\n        moves = ",
             "if case.resource.resubmit:\n        moves = ",
             f"{_DECIDE}_a_person_may_ask_for_that_very_purchase_again",
         ),
@@ -408,8 +408,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "providers/base",
         (
             "every input is the same",
-            'def same_input(',
-            'def same_input(*_: object) -> bool:\n    return True\n\n\ndef _same_input(',
+            "def same_input(",
+            "def same_input(*_: object) -> bool:\n    return True\n\n\ndef _same_input(",
             f"{_PROVIDERS}_inputs_are_compared_as_json",
         ),
     ),
@@ -459,8 +459,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "providers/sending",
         (
             "what is raised before the first byte stops nothing",
-            "        except Exception as error:\n            raise Stopped(error) from error\n        self.opened = True",
-            "        except Exception:\n            pass\n        self.opened = True",
+            "        except Exception as error:\n            raise Stopped(error) from error\n",
+            "        except Exception:\n            pass\n",
             f"{_PROVIDERS}_what_is_raised_before_the_request_stops_it",
         ),
     ),
@@ -493,7 +493,8 @@ def check(tests: list[str]) -> None:
         child.start()
         child.join()
         if child.exitcode != 0:
-            raise RuntimeError(f"without a mutant, pytest ended with {child.exitcode}:\n{(Path(folder) / 'log').read_text()}")
+            said = (Path(folder) / "log").read_text()
+            raise RuntimeError(f"without a mutant, pytest ended with {child.exitcode}:\n{said}")
 
 
 def _copy(tree: Path) -> None:
@@ -535,7 +536,8 @@ def main() -> None:
     """The command line: ends with 1 where a mutant survived."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="a part of the names")
-    chosen = [each for each in MUTANTS if parser.parse_args().only in each.name]
+    only = parser.parse_args().only
+    chosen = [each for each in MUTANTS if only in each.name]
     for module in _PRELOADED:
         importlib.import_module(module)
     check(sorted({each.test for each in chosen}))

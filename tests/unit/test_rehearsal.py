@@ -90,14 +90,12 @@ def test_every_combination_has_its_turn() -> None:
     )
     assert len(by_store) >= 2 * len({state for state, *_ in UIDS}), "each state, with and without a store"
     assert len(of("three_uids")) >= len(UIDS)
-    rewinds = {
-        (tuple(event.args["stores"]), event.on) for each in of("rewound") for event in each.events if event.do == "rewind"
-    }
+    rewound = [event for each in of("rewound") for event in each.events if event.do == "rewind"]
+    rewinds = {(tuple(event.args["stores"]), event.on) for event in rewound}
     assert {stores for stores, _ in rewinds} == set(REWOUND)
     assert {on for _, on in rewinds} >= {f"phase:{each}" for each in PHASES}
-    lines = {
-        (each.subjects[0].kind, event.args["action"], event.args["nth"]) for each in of("lines") for event in each.events
-    }
+    struck = [(each.subjects[0].kind, event.args) for each in of("lines") for event in each.events]
+    lines = {(kind, args["action"], args["nth"]) for kind, args in struck}
     assert lines == {(kind, action, nth) for kind in Kind for action in ("crash", "error") for nth in range(7 * LINES)}
 
 
@@ -293,7 +291,8 @@ def _pays_in_another_cluster(patch: pytest.MonkeyPatch) -> Plan:
 PLANTED: dict[str, tuple[str, Plant]] = {
     "two POSTs": ("one POST per purchase", _posts_twice),
     "a POST in a cluster that nobody confirmed": (
-        "one POST per purchase: in a cluster that the ledger does not know", _pays_in_another_cluster,
+        "one POST per purchase: in a cluster that the ledger does not know",
+        _pays_in_another_cluster,
     ),
     "one request id for two purchases": ("one owner per request: two namespaces", _one_id_for_all),
     "the answer of another request": ("the response matches the request: another request's", _another_answer),

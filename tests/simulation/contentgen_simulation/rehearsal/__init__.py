@@ -7,7 +7,7 @@ Plan classes (functions of `generate.py`), with the plans of each in a run of 3,
 
     three_uids 250            three successive uids × Retain or Delete × every purchase state × each store unavailable
     identical_inputs 125      several lost replies with identical inputs, also across namespaces
-    results 125               results with 3xx, 404, 410, 403, 5xx; expired, partial, oversized, fewer; files that are gone
+    results 125               results with 3xx, 404, 410, 403, 5xx; expired, partial, oversized, fewer; files gone
     history 125               1,000 entries, lagging, incomplete, asked two days later
     rewound 125               ledger, etcd and bucket rewound, alone and in pairs, in each phase
     rebuilt_cluster 125       a new cluster on the old stores, confirmed by an administrator or not

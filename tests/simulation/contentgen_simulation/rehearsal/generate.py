@@ -267,7 +267,7 @@ def _in_phase(random: Random, plan: Plan, phase: str) -> Plan:
 
 @group
 def rebuilt_cluster(random: Random, plan: Plan) -> Plan:
-    """A new cluster with the old stores, into which everything is applied; an administrator confirms it, or does not."""
+    """A new cluster with the old stores, into which everything is applied; an administrator may confirm it."""
     moment = random.choice(("state:planned", _moment(random), _moment(random)))
     plan = _with(plan, Event("rebuild", _after(random) if moment != "state:planned" else 0.0, moment))
     if random.random() < 0.7:
