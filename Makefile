@@ -16,6 +16,7 @@ PORT ?=
 PLANS ?= 3000
 SEED ?= 0
 REPLAY ?=
+ONLY ?=
 
 .PHONY: help
 help: ## this list
@@ -70,8 +71,12 @@ fuzz: .venv/.ready ## paths, keys, filters, URLs, owner references, cursors, dec
 	@PYTHONPATH=tests/hostile $(PY) -m contentgen_hostile.child_protocol --minutes $(if $(filter file,$(origin MINUTES)),10,$(MINUTES))
 
 .PHONY: rehearse
-rehearse: .venv/.ready ## purchases: PLANS=3000 randomized plans from SEED=0 in the simulation, about 10 minutes; REPLAY=seed tells one
+rehearse: .venv/.ready ## purchases: PLANS=3000 randomized plans from SEED=0 in the simulation, minutes; REPLAY=seed tells one
 	@PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.rehearsal $(if $(REPLAY),--replay $(REPLAY) --shrink,--plans $(PLANS) --seed $(SEED))
+
+.PHONY: mutants
+mutants: .venv/.ready ## defences around a purchase: each is taken out, and a test has to fail; ONLY=text for some, about 5 minutes
+	@$(PY) tools/mutants.py $(if $(ONLY),--only "$(ONLY)")
 
 .PHONY: test-api
 test-api: .venv/.ready ## the gateway: 100,000 hostile requests, 10,000 of schemathesis, every tenant: about 15 minutes

@@ -337,10 +337,11 @@ class Actor:
 
     async def _recorded_job(self, ref: ResourceRef, name: str) -> dict[str, Any]:
         """The Job of this name that the operator created. Any other one is deleted: raises Conflict, try again."""
-        recorded, found = await self._jobs.newest(ref.uid), await self._kube.get_job(ref.namespace, name)
+        found = await self._kube.get_job(ref.namespace, name)
         if found is None:
             raise Conflict(f"Job {name} was deleted")
         uid = found["metadata"]["uid"]
+        recorded = await self._jobs.newest(ref.uid, uid)
         if recorded is not None and recorded.uid == uid:
             return found
         # A crash before the Job was recorded, a restored MongoDB, or a tenant who knows the name.
@@ -352,7 +353,7 @@ class Actor:
         """Delete the recorded Job, and the one that a crash left unrecorded: its name is computed, never read."""
         run = plan.status.run
         try:
-            recorded = await self._jobs.newest(ref.uid)
+            recorded = await self._jobs.newest(ref.uid, run.job.uid if run and run.job else None)
         except PyMongoError:
             if not plan.last_chance:
                 raise

@@ -7,7 +7,7 @@ from typing import Any
 from contentgen_contract import keys, ownership
 from contentgen_contract.ledger import legacy_id
 from contentgen_contract.models import model_of
-from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Stage
+from contentgen_contract.names import MILESTONES, PROVIDER_STEP, Phase, Reason, Stage
 from contentgen_operator import costs, kinds
 from contentgen_operator.case import Case, Doing
 from contentgen_operator.observed import Observed, Resource
@@ -335,7 +335,13 @@ def next_attempt(case: Case, why: str) -> Plan:
         }
     )
     message = f"paid attempt {run.paid_attempt} follows: {why}"
-    return plan_of(case, submitting(case, Reason.SUBMITTING, message), run=run, again=SOON)
+    doing = submitting(case, Reason.SUBMITTING, message)
+    if kinds.has_prepare(case.kind) and run.facts is None:
+        # An adopted purchase was prepared by its former owner, whose dataset is not this resource's: phases go forward.
+        doing = doing.model_copy(
+            update={"phase": Phase.PREPARING, "reason": Reason.PREPARING, "step": next(iter(MILESTONES[case.kind]))}
+        )
+    return plan_of(case, doing, run=run, again=SOON)
 
 
 def pause_after_refusal(case: Case, purchase: Purchase, now: datetime) -> float:

@@ -80,7 +80,7 @@ class Gatekeeper:
         return who, job
 
     async def _current(self, who: str, job: RecordedJob) -> Assignment:
-        newest = await self._jobs.newest(job.owner.uid)
+        newest = await self._jobs.newest(job.owner.uid, job.uid)
         if newest is None or newest.uid != job.uid:
             raise Forbidden(f"Job {job.name} is not the newest of its resource", who)
         await self._check_that_it_runs(who, job)

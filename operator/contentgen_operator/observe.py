@@ -152,7 +152,7 @@ class Observer:
         if run.job is None or run.job.stage is not stage:
             return {}  # to be started; a Job that a crash has left behind is found by its name then
         attempt = run.stage_attempt
-        recorded = await self._jobs.newest(resource.ref.uid)
+        recorded = await self._jobs.newest(resource.ref.uid, run.job.uid)
         if recorded is not None and (recorded.run, recorded.stage, recorded.attempt) != (run.number, stage, attempt):
             recorded = None
         job = await self._job(recorded) if recorded is not None else None

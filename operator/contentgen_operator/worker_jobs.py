@@ -45,7 +45,8 @@ class RecordedJob(Value):
 class WorkerJobs:
     """Reads and writes the collection. pymongo is synchronous, so each call runs in a thread. Raises PyMongoError.
 
-    Documents that this process wrote or read are remembered: nobody else writes them.
+    Documents that this process wrote or read are remembered. Another operator process, started by mistake or frozen and
+    resumed, may have replaced them since, so a caller names the Job that it expects.
     """
 
     def __init__(self, collection: Collection[Document]) -> None:
@@ -66,10 +67,12 @@ class WorkerJobs:
         self._collection.replace_one({"_id": job.owner.uid}, document, upsert=True)
         self._remember(job)
 
-    async def newest(self, resource_uid: str) -> RecordedJob | None:
-        """The newest Job of a resource, or None."""
+    async def newest(self, resource_uid: str, job_uid: str | None = None) -> RecordedJob | None:
+        """The newest Job of a resource, or None. It is read anew where the remembered one has not the uid `job_uid`."""
         known = self._known.get(resource_uid)
-        return known or await self._find({"_id": resource_uid})
+        if known is not None and job_uid in (None, known.uid):
+            return known
+        return await self._find({"_id": resource_uid}, known)
 
     async def by_uid(self, job_uid: str) -> RecordedJob | None:
         """The record of a Job, or None for a Job that is not a resource's newest or not the operator's."""
@@ -84,7 +87,8 @@ class WorkerJobs:
         """Delete the records of Jobs created before a moment: those of resources deleted while no operator ran."""
         await asyncio.to_thread(self._collection.delete_many, {"createdAt": {"$lt": before}})
 
-    async def _find(self, where: Document) -> RecordedJob | None:
+    async def _find(self, where: Document, known: RecordedJob | None = None) -> RecordedJob | None:
+        """The document as a Job, remembered in place of `known`."""
         found = await asyncio.to_thread(self._collection.find_one, where)
         if found is None:
             return None
@@ -92,7 +96,7 @@ class WorkerJobs:
         times = {} if created_at.tzinfo else {"createdAt": created_at.replace(tzinfo=UTC)}
         job = RecordedJob.model_validate(found | times)
         # A newer Job may have been recorded while this document was read.
-        if job.owner.uid not in self._known:
+        if self._known.get(job.owner.uid) is known:
             self._remember(job)
         return job
 

@@ -832,6 +832,22 @@ def test_a_person_may_ask_for_that_very_purchase_again() -> None:
     assert again.status.phase is Phase.SUBMISSION_UNKNOWN
 
 
+@pytest.mark.parametrize("kind", [LORA, TRANSCRIPT])
+@pytest.mark.parametrize("prepared", [True, False])
+def test_another_attempt_without_the_facts_of_its_source_goes_on_with_preparing(kind: Kind, prepared: bool) -> None:
+    """The lost purchase was adopted: its former owner has prepared the source, under that one's own prefix."""
+    lost = purchase(kind, PurchaseState.INTENT, created_at=NOW - timedelta(hours=2))
+    unknown = running(kind, prepared=prepared, phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN)
+    seen = Observed(purchase=lost)
+    token = (decide(resource(kind, unknown), seen, NOW, POLICY).status.message or "").rpartition("=")[2]
+    asked = {"contentgen.dev/resubmit": token}
+    plan = decide(resource(kind, unknown, annotations=asked), seen, NOW, POLICY)
+    expected = (Phase.SUBMITTING, Reason.SUBMITTING) if prepared else (Phase.PREPARING, Reason.PREPARING)
+    assert reason(plan) == expected
+    following = decide(resource(kind, plan.status, annotations=asked), Observed(provider_configured=True), NOW, POLICY)
+    assert (following.status.phase, following.job is None) == (expected[0], prepared)
+
+
 def test_refused_for_good_fails_and_busy_is_asked_less_and_less() -> None:
     refused = purchase(IMAGES, PurchaseState.REFUSED, permanent=True, error="no credit")
     assert reason(bought(IMAGES, refused)) == (Phase.FAILED, Reason.PROVIDER_REFUSED)

@@ -537,6 +537,15 @@ async def test_a_worker_is_refused_once_the_next_attempt_is_recorded(setting: Se
     assert (await setting.get(token)).status_code == 403
 
 
+async def test_the_worker_of_another_operators_job_gets_its_order(setting: Setting) -> None:
+    """This process remembers the Job that the other one has replaced since."""
+    token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
+    recorded = await setting.jobs.newest("uid-ns-it")
+    assert recorded is not None
+    setting.jobs._remember(recorded.model_copy(update={"uid": "replaced"}))
+    assert (await setting.get(token)).status_code == 200
+
+
 async def test_stage_and_attempt_come_from_the_record(setting: Setting) -> None:
     """Not from the status, which others may be able to write."""
     token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.PREPARE)

@@ -35,6 +35,25 @@ async def test_a_record_survives_the_process(aware: bool) -> None:
     assert await later.by_uid("other") is None
 
 
+async def test_the_record_of_another_process_is_seen() -> None:
+    """Two operators by mistake, or one that was frozen and resumed."""
+    store = collection()
+    first, second = WorkerJobs(store), WorkerJobs(store)
+    await first.record(job("a"))
+    await second.record(job("b"))
+    assert await first.newest("r", "b") == job("b")
+    assert await first.newest("r") == job("b")
+    assert await first.newest("r", "forged") == job("b")
+
+
+async def test_the_expected_job_costs_no_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = collection()
+    jobs = WorkerJobs(store)
+    await jobs.record(job("a"))
+    monkeypatch.setattr(store, "find_one", None)
+    assert await jobs.newest("r", "a") == await jobs.newest("r") == job("a")
+
+
 async def test_only_the_newest_job_of_a_resource_is_listed() -> None:
     jobs = WorkerJobs(collection())
     await jobs.record(job("a"))
@@ -100,6 +119,36 @@ async def test_a_job_that_a_tenant_prepared_is_replaced(monkeypatch: pytest.Monk
     assert (await world.finish(LORA)).phase is Phase.COMPLETED
     assert "theirs" not in {each["metadata"]["uid"] for each in world.kube.jobs.values()}
     assert len(world.provider.posts) == 1
+
+
+@pytest.mark.parametrize("same_name", [True, False])
+async def test_two_operators_leave_the_job_of_the_other(monkeypatch: pytest.MonkeyPatch, same_name: bool) -> None:
+    """The first one remembers the Job that the second one has replaced, or whose attempt it has followed with another.
+
+    Without a fresh read each deletes the other's Job, as one that nobody recorded, and so on without end.
+    """
+    world = World(monkeypatch, Writes())
+    monkeypatch.setattr(world, "work", lambda: None)
+    world.kube.apply(LORA, SPECS[LORA])
+    await world.step(LORA)
+    first, before = world.process, only_job(world)
+    if same_name:
+        world.database["worker_jobs"].update_one({}, {"$set": {"attempt": 7, "uid": "older"}})
+    else:
+        before["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}
+    world.restart()
+    for _ in range(4):
+        await world.step(LORA)
+    (mine,) = [each["metadata"]["uid"] for each in world.kube.jobs.values() if "status" not in each]
+    assert mine != before["metadata"]["uid"]
+    world.process = first
+    for _ in range(4):
+        await world.step(LORA)
+    assert [each["metadata"]["uid"] for each in world.kube.jobs.values() if "status" not in each] == [mine]
+    status = world.status(LORA)
+    assert status.run is not None
+    assert status.run.job is not None
+    assert (status.run.job.uid, status.run.stage_attempt) == (mine, 1 if same_name else 2)
 
 
 async def test_a_job_that_only_the_status_names_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+import contentgen_simulation.rehearsal
 from contentgen_contract.names import Kind
 from contentgen_simulation.rehearsal import provider
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
 from contentgen_simulation.rehearsal.cluster import Cluster
 from contentgen_simulation.rehearsal.deeds import Deeds
-from contentgen_simulation.rehearsal.generate import GROUPS, generate
+from contentgen_simulation.rehearsal.generate import FATES, GROUPS, LINES, PHASES, REWOUND, TURNS, UIDS, generate
 from contentgen_simulation.rehearsal.known import KNOWN, reason_of
 from contentgen_simulation.rehearsal.plan import Event, Plan, Subject
 from contentgen_simulation.rehearsal.process import Process
@@ -79,24 +80,67 @@ def test_plans_cover_what_they_should() -> None:
     deeds = Counter(event.do for each in plans for event in each.events)
     assert deeds.keys() == {name for name in vars(Deeds) if not name.startswith("_")}
     events = [event for each in plans for event in each.events]
-    three = {
-        (event.on, event.args.get("policy")) for each in plans if each.group == "three_uids" for event in each.events
-    }
-    assert {policy for _, policy in three} >= {"Retain", "Delete"}
-    assert len({on for on, _ in three}) >= 14
     assert {event.args["store"] for event in events if event.do == "away"} == {"mongo", "storage", "kube"}
-    rewound = {tuple(event.args["stores"]) for event in events if event.do == "rewind"}
-    assert len(rewound) == 6, "alone and in pairs"
-    fates = {fate for each in plans for fate in each.results.values()}
-    assert fates >= {"302", "404", "410", "expired", "partial", "oversized", "fewer"}
+    fates = {each.results["1"] for each in plans if each.group == "results"}
+    assert fates == set(FATES)
     assert {event.args["code"] for event in events if event.do == "refuse"} >= {403, 422, 429}
     assert {event.args["action"] for event in events if event.do == "io"} == {"crash", "error", "freeze", "sigterm"}
 
 
-def test_most_faults_at_points_of_io_strike() -> None:
-    plans = [plan for seed in range(400) if (plan := generate(seed)).group in ("points", "frozen", "terminated")][:24]
+def test_every_combination_has_its_turn() -> None:
+    plans = [generate(seed) for seed in range(3000)]
+
+    def of(group: str) -> list[Plan]:
+        return [each for each in plans if each.group == group]
+
+    by_store = Counter(
+        (each.events[-1].on, any(event.do == "away" for event in each.events)) for each in of("three_uids")
+    )
+    assert len(by_store) >= 2 * len({state for state, *_ in UIDS}), "each state, with and without a store"
+    assert len(of("three_uids")) >= len(UIDS)
+    rewound = [event for each in of("rewound") for event in each.events if event.do == "rewind"]
+    rewinds = {(tuple(event.args["stores"]), event.on) for event in rewound}
+    assert {stores for stores, _ in rewinds} == set(REWOUND)
+    assert {on for _, on in rewinds} >= {f"phase:{each}" for each in PHASES}
+    struck = [(each.subjects[0].kind, event.args) for each in of("lines") for event in each.events]
+    lines = {(kind, args["action"], args["nth"]) for kind, args in struck}
+    assert lines == {(kind, action, nth) for kind in Kind for action in ("crash", "error") for nth in range(7 * LINES)}
+
+
+def test_the_table_of_plan_classes_is_that_of_the_code() -> None:
+    table = contentgen_simulation.rehearsal.__doc__ or ""
+    for name in GROUPS:
+        assert f"    {name} {3000 * TURNS.count(name) // len(TURNS)} " in table
+    for planted, (signature, _) in PLANTED.items():
+        assert planted in table
+        assert signature.partition(":")[0] in table
+
+
+def test_most_faults_strike() -> None:
+    groups = ("points", "frozen", "terminated", "lines")
+    plans = [plan for seed in range(400) if (plan := generate(seed)).group in groups][:30]
     struck = sum(rehearse(plan).fired > 0 for plan in plans)
     assert struck > len(plans) / 2
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("action", ["crash", "error"])
+def test_lines_between_the_plan_and_the_request_id_are_struck(kind: Kind, action: str) -> None:
+    """The window is as long as the plans are made for, and a strike late in it comes after the compare-and-set."""
+    strikes = [Event("line", args={"nth": nth, "action": action}) for nth in (0, 200, 400)]
+    verdict = rehearse(plan_of(kind, *strikes))
+    assert (verdict.violations, verdict.posts, verdict.fired) == ((), 1, 3)
+    late = rehearse(plan_of(kind, Event("line", args={"nth": 500, "action": action})))
+    assert (late.violations, late.posts, late.fired) == ((), 1, 1)
+    assert not rehearse(plan_of(kind, Event("line", args={"nth": 7 * LINES, "action": action}))).fired
+
+
+@pytest.mark.parametrize("state", sorted({state for state, *_ in UIDS}))
+def test_each_purchase_state_is_reached(state: str) -> None:
+    plans = (plan for seed in range(3000) if (plan := generate(seed)).group == "three_uids")
+    plan = next(each for each in plans if each.events[-1].on == f"state:{state}")
+    story = rehearse(plan).story
+    assert sum("event: apply" in line for line in story) >= 2, "\n".join([str(plan), *story])
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -247,8 +291,17 @@ def _forgets(patch: pytest.MonkeyPatch) -> Plan:
     return plan_of()
 
 
+def _pays_in_another_cluster(patch: pytest.MonkeyPatch) -> Plan:
+    patch.setattr(Deeds, "plant", lambda self, _who: setattr(self._world, "confirmed", False), raising=False)
+    return plan_of(IMAGES, Event("plant", 0.0))
+
+
 PLANTED: dict[str, tuple[str, Plant]] = {
     "two POSTs": ("one POST per purchase", _posts_twice),
+    "a POST in a cluster that nobody confirmed": (
+        "one POST per purchase: in a cluster that the ledger does not know",
+        _pays_in_another_cluster,
+    ),
     "one request id for two purchases": ("one owner per request: two namespaces", _one_id_for_all),
     "the answer of another request": ("the response matches the request: another request's", _another_answer),
     "files of another input": ("the response matches the request: steps", _another_input),

@@ -45,6 +45,7 @@ NOT_RUN = (
             "make docs-pictures",
             "make generate",
             "make lock",
+            "make mutants",
             "make rehearse",
             "make soak",
             "make test-hostile",

@@ -1,11 +1,10 @@
 """The API server: several namespaces, optimistic locking, finalizers, garbage collection, snapshots of etcd."""
 
 # ruff: noqa: ARG002 - the methods have the signatures of what they stand for
-import copy
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from contentgen_contract.names import Kind
 from contentgen_contract.status import ResourceStatus
@@ -13,8 +12,21 @@ from contentgen_operator.intake import owner_of
 from contentgen_operator.observed import ResourceRef
 from contentgen_simulation.world import FakeKube
 
+T = TypeVar("T")
 Body = dict[str, Any]
 Snapshot = tuple[dict[tuple[Kind, str], Body], dict[str, Body]]
+
+
+def copied(value: T) -> T:
+    """A deep copy of what JSON can say. copy.deepcopy took a sixth of the campaign's time."""
+    made: T = _copied(value)
+    return made
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copied(each) for name, each in value.items()}
+    return [_copied(each) for each in value] if isinstance(value, list) else value
 
 
 async def _done(_: str, call: Any) -> Any:
@@ -37,6 +49,7 @@ class Cluster(FakeKube):
         self._tell = changed
         self._started = started
         self._told = told
+        self.namespaces: dict[str, tuple[str, str]] = {}  # uid and creation time by name, kube-system included
 
     def put(self, ref: ResourceRef, spec: Body, annotations: dict[str, str]) -> None:
         """Create a resource, or change the one of this uid."""
@@ -85,42 +98,54 @@ class Cluster(FakeKube):
 
     def snapshot(self) -> Snapshot:
         """What etcd holds."""
-        return copy.deepcopy((self.resources, self.jobs))
+        return copied(self.resources), copied(self.jobs)
 
     def restore(self, snapshot: Snapshot) -> None:
         """An older etcd. Revisions go on from the newest, as `etcdutl snapshot restore --bump-revision` does it."""
         before = set(self.resources)
-        self.resources, self.jobs = copy.deepcopy(snapshot)
+        self.resources, self.jobs = copied(snapshot[0]), copied(snapshot[1])
         for body in [*self.resources.values(), *self.jobs.values()]:
             body["metadata"]["resourceVersion"] = str(next(self._version))
         for key in before | set(self.resources):
             if (there := self.resources.get(key)) is not None:
                 self._tell(ref_of(key[0], there))
 
+    def create_namespace(self, name: str, uid: str) -> None:
+        """A namespace, in place of an earlier one of its name."""
+        self.namespaces[name] = (uid, self._stamp())
+
+    def empty(self) -> None:
+        """Another cluster in place of this one: nothing is deleted, it is just not there."""
+        self.resources, self.jobs, self.namespaces = {}, {}, {}
+
+    async def get_namespace(self, name: str) -> Body | None:
+        uid, created = self.namespaces.get(name, ("", ""))
+        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created}} if uid else None
+
     async def get_resource(self, kind: Kind, namespace: str, name: str, **_: Any) -> Body | None:
-        return copy.deepcopy(self.find(kind, namespace, name))
+        return copied(self.find(kind, namespace, name))
 
     async def every(self, kind: Kind, namespace: str = "", asked: Any = None) -> AsyncIterator[Body]:
         for (kept, _), body in list(self.resources.items()):
             if kept is kind and namespace in ("", body["metadata"]["namespace"]):
-                yield copy.deepcopy(body)
+                yield copied(body)
 
     async def put_status(self, kind: Kind, namespace: str, name: str, body: Body) -> Body:
         key, version, status = (kind, f"{namespace}/{name}"), body["metadata"]["resourceVersion"], body["status"]
         there = self.resources.get(key)
         if there is not None and (there["metadata"]["resourceVersion"], there["status"]) == (version, status):
-            return copy.deepcopy(there)  # the API server makes no new version of what is the same
+            return copied(there)  # the API server makes no new version of what is the same
         kept = self._changed(*key, version)
         before, kept["status"] = kept["status"], json.loads(json.dumps(status))
         ref = ref_of(kind, kept)
         self._told(ref, before, kept["status"])
         self._tell(ref)
-        return copy.deepcopy(kept)
+        return copied(kept)
 
     async def put_finalizers(self, kind: Kind, namespace: str, name: str, version: str, finalizers: list[str]) -> Body:
         kept = self._changed(kind, f"{namespace}/{name}", version)
         kept["metadata"]["finalizers"] = finalizers
-        result = copy.deepcopy(kept)
+        result = copied(kept)
         if not finalizers and "deletionTimestamp" in kept["metadata"]:
             self._gone((kind, f"{namespace}/{name}"), ref_of(kind, kept))
         else:
@@ -131,12 +156,12 @@ class Cluster(FakeKube):
         name = manifest["metadata"]["name"]
         if name in self.jobs:
             return None
-        job = copy.deepcopy(manifest)
+        job = copied(manifest)
         version = next(self._version)
         job["metadata"] |= {"uid": f"uid-{version}-of-{name}", "creationTimestamp": self._stamp()}
         self.jobs[name] = job
         self._started(job)
-        return copy.deepcopy(job)
+        return copied(job)
 
     async def check_job(self, namespace: str, manifest: Body) -> None:
         """Admitted, unless a fault refuses it."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import httpx
 import stamina
 
-from contentgen_operator import clock
+from contentgen_operator import clock, ledger
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.providers.sending import ThreadGate
 
@@ -65,6 +65,14 @@ def _started(gate: ThreadGate) -> "Future[None]":
     return done
 
 
+class _Time:
+    """Stands for the module `time`, as far as the ledger's memory of rates uses it."""
+
+    @staticmethod
+    def monotonic() -> float:
+        return ACTING.get().world.seconds
+
+
 def _now() -> datetime:
     return ACTING.get().process.now()
 
@@ -82,6 +90,7 @@ def rehearsing() -> Iterator[None]:
     put(httpx.AsyncHTTPTransport, "handle_async_request", _send_async)
     put(httpx.HTTPTransport, "handle_request", _send)
     put(ThreadGate, "_start", _started)
+    put(ledger, "time", _Time)
     real = clock.utc_now
     for name, module in list(sys.modules.items()):
         if name.startswith("contentgen_operator") and getattr(module, "utc_now", None) is real:

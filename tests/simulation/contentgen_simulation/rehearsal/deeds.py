@@ -9,6 +9,7 @@ from contentgen_contract.names import CANCEL_ANNOTATION, RERUN_ANNOTATION, RESUB
 from contentgen_operator.observed import ResourceRef
 from contentgen_simulation.rehearsal.cluster import ref_of
 from contentgen_simulation.rehearsal.faults import IoFault
+from contentgen_simulation.rehearsal.lines import LineFault
 from contentgen_simulation.rehearsal.plan import spec_of
 
 if TYPE_CHECKING:
@@ -97,11 +98,28 @@ class Deeds:
             if any(self._world.body_of(each) is not None for each in inside):
                 self._world.later(60, again)
                 return
-            self._world.namespace_uid[namespace] = self._world.fresh_uid()
+            self._world.create_namespace(namespace)
             for each in inside:
                 self.apply(each)
 
         self._world.later(60, again)
+
+    def rebuild(self, who: int) -> None:
+        """The cluster is lost. A minute later there is a new one with the old MongoDB and bucket, and everything is
+        applied to it.
+        """
+        there = [index for index, _ in enumerate(self._world.plan.subjects) if self._exists(index)]
+        self._world.rebuild_cluster()
+
+        def again() -> None:
+            for each in there:
+                self.apply(each)
+
+        self._world.later(60, again)
+
+    def confirm(self, who: int) -> None:
+        """An administrator confirms all namespaces of the cluster, if it was rebuilt."""
+        self._world.confirm_cluster()
 
     def _annotate(self, who: int, name: str, value: str) -> None:
         if self._exists(who):
@@ -181,6 +199,10 @@ class Deeds:
     def io(self, who: int, *, anchor: str, nth: int, side: str, action: str, seconds: float = 30.0) -> None:
         """A fault at one point of I/O."""
         self._world.faults.io.append(IoFault(who, anchor, nth, side, action, seconds))
+
+    def line(self, who: int, nth: int, action: str) -> None:
+        """A fault at one line between the planned purchase and the stored request id."""
+        self._world.lines.faults.append(LineFault(who, nth, action))
 
     # Providers and workers
 

@@ -22,8 +22,8 @@ _PAYMENT_OVER = ("submitted", "succeeded", "collected", "failed", "refused", "ca
 
 @dataclass
 class IoFault:
-    """One strike at the `nth` point (from 0): of the whole plan, or (`paying`) after the ledger's first insert for a
-    subject until its purchase has a request id.
+    """One strike at the `nth` point (from 0): of the whole plan (`any`), of the subject's POSTs (`POST`), or (`paying`)
+    after the ledger's first insert for a subject until its purchase has a request id.
     """
 
     who: int
@@ -80,6 +80,8 @@ class Faults:
             return True
         if acting.ref is None or self.world.subject_of(acting.ref) != fault.who:
             return False
+        if fault.anchor == "POST":
+            return name.endswith(".POST")
         if fault.seen < 0:
             return name.startswith("mongo.ledger.insert")
         return self.world.state_of(fault.who) not in _PAYMENT_OVER

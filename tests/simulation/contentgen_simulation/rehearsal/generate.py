@@ -1,7 +1,11 @@
-"""A plan from a seed: one of the groups below, and sometimes what people do at random times besides."""
+"""A plan from a seed: one of the groups below, and sometimes what people do at random times besides.
+
+A group that has to cover combinations takes them in turn (`_number`), and chooses the rest at random.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from random import Random
 from typing import Any
 
@@ -10,23 +14,51 @@ from contentgen_simulation.rehearsal.plan import Event, Plan, Subject
 
 HOUR, DAY = 3600.0, 86400.0
 STATES = ("intent", "submitted", "succeeded", "collected", "failed", "refused", "cancelled")
+STEPS = ("planned", "sending", "abandoned")  # of an intent
 PHASES = ("Preparing", "Submitting", "Processing", "Collecting", "Completed", "Failed", "SubmissionUnknown")
 STORES = ("mongo", "storage", "kube")
 POLICIES = ("Retain", "Delete")
+REWOUND = (("mongo",), ("etcd",), ("bucket",), ("mongo", "etcd"), ("mongo", "bucket"), ("etcd", "bucket"))
+FATES = (
+    "301", "302", "303", "307", "308", "404", "410", "403", "503", "expired", "partial", "oversized", "fewer", "fails",
+    "files-gone", "files-expire",
+)  # fmt: skip
+LINES = 125  # between two faults of one plan; a plan has LINE_FAULTS of them
+LINE_FAULTS = 7
 Draft = Callable[[Random, Plan], Plan]
 GROUPS: dict[str, Draft] = {}
+TURNS: list[str] = []  # names of groups, in the order in which the seeds take them
+_EXACT: set[str] = set()  # groups without people and their moments: each plan has its place among the combinations
 
 
 def group(draft: Draft) -> Draft:
     """Enter a group of plans."""
+    return _entered(draft, 1)
+
+
+def often(turns: int, *, exact: bool = False) -> Callable[[Draft], Draft]:
+    """Enter a group that has several turns."""
+    return lambda draft: _entered(draft, turns, exact=exact)
+
+
+def _entered(draft: Draft, turns: int, *, exact: bool = False) -> Draft:
     GROUPS[draft.__name__] = draft
+    TURNS.extend([draft.__name__] * turns)
+    if exact:
+        _EXACT.add(draft.__name__)
     return draft
+
+
+def _number(plan: Plan) -> int:
+    """How many plans of this group have smaller seeds."""
+    rounds, turn = divmod(plan.seed, len(TURNS))
+    return rounds * TURNS.count(plan.group) + TURNS[:turn].count(plan.group)
 
 
 def generate(seed: int) -> Plan:
     """The plan of a seed. Groups take turns."""
     random = Random(seed)  # noqa: S311 - a plan is no secret
-    name = list(GROUPS)[seed % len(GROUPS)]
+    name = TURNS[seed % len(TURNS)]
     kind = random.choice(list(Kind))
     options: dict[str, Any] = {}
     if random.random() < 0.3:
@@ -36,6 +68,8 @@ def generate(seed: int) -> Plan:
     takes = random.choice((2.0, 6.0, 6.0, 60.0, 1800.0, 9000.0))
     plan = Plan(seed, name, (Subject("ns", kind, "it", 0, options),), (), takes=takes, cancels=random.random() < 0.7)
     plan = GROUPS[name](random, plan)
+    if name in _EXACT:
+        return plan
     if random.random() < 0.35:
         plan = _with(plan, *_people(random, random.randint(1, 3)))
     return _with(plan, *_advice(random, plan))
@@ -95,31 +129,51 @@ def _lost(random: Random, plan: Plan, count: int = 1) -> Plan:
     return replace(plan, replies=plan.replies | how)
 
 
-@group
+UIDS = tuple(product((*STATES[1:], *STEPS, "discarded"), POLICIES, POLICIES, ("", *STORES)))
+"""Purchase state, policies of the first and second uid, and the store that is unavailable at the deletion."""
+
+
+@often(2)
 def three_uids(random: Random, plan: Plan) -> Plan:
-    """Three successive uids, each Retain or Delete, in any purchase state, while a store may be unavailable."""
-    options = plan.subjects[0].options | {"deletionPolicy": random.choice(POLICIES)}
+    """Three successive uids × Retain or Delete × every purchase state × each store unavailable."""
+    state, first, second, store = UIDS[_number(plan) * 7 % len(UIDS)]  # 7: a sample has all states
+    options = plan.subjects[0].options | {"deletionPolicy": "Delete" if state == "discarded" else first}
     plan = replace(plan, subjects=(replace(plan.subjects[0], options=options),))
-    events: list[Event] = []
-    at = 0.0
-    for _ in range(2):
-        on = _moment(random) if not events else ""
-        at += _after(random)
-        if random.random() < 0.6:
-            seconds = random.choice((10.0, 40.0, 60.0, 400.0))
-            events.append(Event("away", max(at - 1, 0), on, args={"store": random.choice(STORES), "seconds": seconds}))
-        events.append(Event("delete", at, on))
+    plan = _towards(random, plan, state)
+    on, at = f"state:{state}", 0.0 if state == "planned" else _after(random)
+    made: list[Event] = []
+    for policy in (second, random.choice(POLICIES)):
+        if store:
+            args: dict[str, Any] = {"store": store, "seconds": random.choice((10.0, 40.0, 60.0, 400.0))}
+            made.append(Event("away", max(at - 1, 0), on, args=args))
+        made.append(Event("delete", at, on))
         gap = random.choice((0.5, 5.0, 40.0, HOUR))
-        args: dict[str, Any] = {"policy": random.choice(POLICIES)}
-        if random.random() < 0.3:
-            args["variant"] = random.choice((0, 1))
-        events.append(Event("apply", at + gap, on, args=args))
-        at += gap
-        if on:  # the second change follows the first
-            events = [replace(each, on=on) for each in events]
-    first = events[0].on
-    plan = replace(plan, events=tuple(replace(each, on=first) for each in events))
-    return _lost(random, plan) if random.random() < 0.3 else plan
+        args = {"policy": policy} | ({"variant": random.choice((0, 1))} if random.random() < 0.3 else {})
+        made.append(Event("apply", at + gap, on, args=args))
+        at += gap + _after(random)
+    return _with(plan, *made)
+
+
+def _towards(random: Random, plan: Plan, state: str) -> Plan:
+    """The plan with what brings a purchase into this state."""
+    match state:
+        case "failed":
+            return replace(plan, results={"1": "fails"})
+        case "refused":
+            return replace(plan, replies={"1": random.choice(("403", "422", "429", "unreachable"))})
+        case "sending" | "intent":
+            return replace(plan, replies={"1": random.choice(("lost", "lost", "dropped"))})
+        case "abandoned":
+            plan = replace(plan, replies={"1": random.choice(("lost", "dropped"))}, history={"missing": [1]})
+            return _with(plan, Event("resubmit", 60.0, "phase:SubmissionUnknown"))
+        case "cancelled":
+            kind = random.choice((Kind.IMAGE_GENERATION, Kind.LORA_TRAINING))  # AssemblyAI ends no request
+            plan = replace(plan, subjects=(replace(plan.subjects[0], kind=kind),), takes=1800.0, cancels=True)
+            return _with(plan, Event("cancel", 1.0, "state:submitted"))
+        case "discarded":
+            return _with(plan, Event("delete", 0.5, "state:collected"), Event("apply", 60.0, "state:collected"))
+        case _:
+            return plan
 
 
 @group
@@ -141,21 +195,9 @@ def identical_inputs(random: Random, plan: Plan) -> Plan:
 @group
 def results(random: Random, plan: Plan) -> Plan:
     """Results that are gone, moved, expired, cut, too large or too few."""
-    fates = (
-        "302",
-        "404",
-        "410",
-        "403",
-        "503",
-        "expired",
-        "partial",
-        "oversized",
-        "fewer",
-        "fails",
-        "files-gone",
-        "files-expire",
-    )
-    given = {str(number): random.choice(fates) for number in range(1, random.choice((1, 1, 2)) + 1)}
+    given = {"1": FATES[_number(plan) % len(FATES)]}
+    if random.random() < 0.3:
+        given["2"] = random.choice(FATES)
     options = plan.subjects[0].options | ({"paidAttempts": 2} if random.random() < 0.5 else {})
     plan = replace(plan, results=given, subjects=(replace(plan.subjects[0], options=options),))
     if "expired" in given.values() or random.random() < 0.2:
@@ -173,15 +215,16 @@ def results(random: Random, plan: Plan) -> Plan:
 def history(random: Random, plan: Plan) -> Plan:
     """A lost reply, and a history that is long, late, incomplete, or asked two days later."""
     given: dict[str, Any] = {}
-    if random.random() < 0.5:
-        given["noise"] = random.choice((50, 150, 1000))
-    if random.random() < 0.4:
+    what = ("long", "late", "incomplete", "old")[_number(plan) % 4]
+    if what == "long" or random.random() < 0.3:
+        given["noise"] = 1000 if what == "long" else random.choice((50, 150))
+    if what == "late" or random.random() < 0.2:
         given["lag"] = random.choice((60.0, 3 * HOUR, 30 * HOUR))
-    if random.random() < 0.2:
+    if what == "incomplete":
         given[random.choice(("missing", "without_payload"))] = [1]
     plan = replace(_lost(random, plan), history=given)
-    if random.random() < 0.4:
-        store, seconds = random.choice((("kube", 26 * HOUR), ("mongo", 2 * DAY), ("kube", 3 * HOUR)))
+    if what == "old" or random.random() < 0.2:
+        store, seconds = random.choice((("kube", 26 * HOUR), ("mongo", 2 * DAY), ("kube", 2 * DAY)))
         plan = _with(plan, Event("away", 0.1, "state:intent", args={"store": store, "seconds": seconds}))
     if random.random() < 0.2:
         plan = _with(
@@ -195,17 +238,41 @@ def history(random: Random, plan: Plan) -> Plan:
 
 @group
 def rewound(random: Random, plan: Plan) -> Plan:
-    """MongoDB, etcd and the bucket restored alone and in pairs, from any state to any later one."""
-    stores = random.choice(
-        (["mongo"], ["etcd"], ["bucket"], ["mongo", "etcd"], ["mongo", "bucket"], ["etcd", "bucket"])
-    )
+    """MongoDB, etcd and the bucket restored alone and in pairs, in each phase, to any moment before."""
+    number = _number(plan)
+    stores, phase = REWOUND[number % len(REWOUND)], PHASES[number // len(REWOUND) % len(PHASES)]
+    plan = _in_phase(random, plan, phase)
     taken = random.choice((Event("snapshot", 0.03), Event("snapshot", 3.0), Event("snapshot", 0, _moment(random))))
     at = random.choice((0.0, 0.02, 2.0, 60.0, HOUR))
-    restored = Event("rewind", at, _moment(random), args={"stores": stores})
-    plan = _with(plan, taken, restored)
+    restored = Event("rewind", at, random.choice((f"phase:{phase}", f"phase:{phase}", _moment(random))))
+    plan = _with(plan, taken, replace(restored, args={"stores": list(stores)}))
     if random.random() < 0.4:
         plan = _lost(random, plan)
     return plan
+
+
+def _in_phase(random: Random, plan: Plan, phase: str) -> Plan:
+    """The plan with what brings a resource into this phase."""
+    match phase:
+        case "Preparing" if plan.subjects[0].kind is Kind.IMAGE_GENERATION:
+            kind = random.choice((Kind.LORA_TRAINING, Kind.TRANSCRIPTION))
+            return replace(plan, subjects=(replace(plan.subjects[0], kind=kind),))
+        case "Failed":
+            return _towards(random, plan, "failed")
+        case "SubmissionUnknown":
+            return replace(plan, replies={"1": random.choice(("lost", "dropped"))}, history={"lag": 9 * DAY})
+        case _:
+            return plan
+
+
+@group
+def rebuilt_cluster(random: Random, plan: Plan) -> Plan:
+    """A new cluster with the old stores, into which everything is applied; an administrator may confirm it."""
+    moment = random.choice(("state:planned", _moment(random), _moment(random)))
+    plan = _with(plan, Event("rebuild", _after(random) if moment != "state:planned" else 0.0, moment))
+    if random.random() < 0.7:
+        plan = _with(plan, Event("confirm", random.choice((70.0, 600.0, DAY)), moment))
+    return _lost(random, plan) if random.random() < 0.3 else plan
 
 
 @group
@@ -232,16 +299,29 @@ def points(random: Random, plan: Plan) -> Plan:
     return plan
 
 
+@often(6, exact=True)
+def lines(_: Random, plan: Plan) -> Plan:
+    """A crash, or an exception, at each line from the planned purchase to its stored request id."""
+    number, kinds = _number(plan), tuple(Kind)
+    kind, action = kinds[number % len(kinds)], ("crash", "error")[number // len(kinds) % 2]
+    first = number // (2 * len(kinds)) % LINES
+    nths = [first + LINES * each for each in range(LINE_FAULTS)]
+    plan = replace(plan, subjects=(Subject("ns", kind, "it"),), takes=6.0)
+    return _with(plan, *(Event("line", args={"nth": nth, "action": action}) for nth in nths))
+
+
 @group
 def frozen(random: Random, plan: Plan) -> Plan:
     """A process frozen at a point while a second one goes on, and resumed."""
     args = {
-        "anchor": random.choice(("paying", "paying", "any")), "nth": random.randrange(14),
+        "anchor": random.choice(("paying", "paying", "any", "POST")), "nth": random.randrange(14),
         "side": random.choice(("before", "after")), "action": "freeze",
         "seconds": random.choice((10.0, 120.0, 3 * HOUR)),
     }  # fmt: skip
     if args["anchor"] == "any":
         args["nth"] = random.randrange(150)
+    if args["anchor"] == "POST":
+        args["nth"] = 0
     plan = _with(plan, Event("io", args=args))
     if random.random() < 0.5:
         plan = _with(plan, Event("resubmit", random.choice((1.0, 60.0)), "phase:SubmissionUnknown"))
@@ -251,9 +331,11 @@ def frozen(random: Random, plan: Plan) -> Plan:
 @group
 def terminated(random: Random, plan: Plan) -> Plan:
     """SIGTERM while the POST, or another call, is on its way."""
+    number = _number(plan)
+    anchor, nth = (("POST", 0), ("paying", number // 2 % 16))[number % 2]
     args = {
-        "anchor": "paying", "nth": random.randrange(12), "side": random.choice(("before", "after")),
-        "action": "sigterm", "seconds": random.choice((5.0, 25.0, 60.0)),
+        "anchor": anchor, "nth": nth, "side": ("before", "after")[number // 2 % 2], "action": "sigterm",
+        "seconds": random.choice((5.0, 25.0, 60.0)),
     }  # fmt: skip
     return _with(plan, Event("io", args=args))
 
@@ -261,7 +343,7 @@ def terminated(random: Random, plan: Plan) -> Plan:
 @group
 def clocks(random: Random, plan: Plan) -> Plan:
     """The operator's clock is a day off, for a time or for good."""
-    hours = random.choice((-24.0, 24.0, -1.0, 1.0))
+    hours = (-24.0, 24.0, -24.0, 24.0, -1.0, 1.0)[_number(plan) % 6]
     moment = random.choice(("", _moment(random)))
     plan = _with(plan, Event("clock", 0, moment, args={"hours": hours, "seconds": random.choice((60.0, HOUR, DAY))}))
     return _lost(random, plan) if random.random() < 0.5 else plan
@@ -270,11 +352,12 @@ def clocks(random: Random, plan: Plan) -> Plan:
 @group
 def refused(random: Random, plan: Plan) -> Plan:
     """The API server answers 403, 422 or 429, before and after the payment."""
+    number = _number(plan)
     args = {
-        "what": random.choice(("jobs", "jobs", "status", "all")), "code": random.choice((403, 422, 429, 500)),
+        "what": ("jobs", "status", "all")[number % 3], "code": (403, 422, 429, 500)[number // 3 % 4],
         "seconds": random.choice((30.0, 600.0, 2 * HOUR)),
     }  # fmt: skip
-    moment = random.choice(("state:submitted", "state:succeeded", "", _moment(random)))
+    moment = random.choice(("state:submitted", "state:submitted", "state:succeeded", "", _moment(random)))
     return _with(plan, Event("refuse", 0, moment, args=args))
 
 
@@ -282,9 +365,9 @@ def refused(random: Random, plan: Plan) -> Plan:
 def collecting(random: Random, plan: Plan) -> Plan:
     """Collecting fails for minutes or a day; workers that are lost write late."""
     moment = random.choice(("state:succeeded", "state:submitted", "state:submitted"))
-    match random.choice(("jobs_fail", "jobs_fail", "zombie", "evict", "away")):
+    match ("jobs_fail", "zombie", "jobs_fail", "evict", "jobs_fail", "zombie", "away")[_number(plan) % 7]:
         case "jobs_fail":
-            made = Event("jobs_fail", 0, moment, args={"seconds": random.choice((60.0, HOUR, DAY))})
+            made = Event("jobs_fail", 0, moment, args={"seconds": random.choice((60.0, HOUR, DAY, DAY))})
         case "zombie":
             made = Event("zombie", 0, random.choice(("", moment)), args={"seconds": random.choice((5.0, 30.0, 500.0))})
         case "evict":

@@ -64,6 +64,9 @@ class Oracles:
         failed = sum(
             not each.succeeds and not each.cancelled and each.ended_at <= self.world.seconds for each in requests
         )
+        if not self.world.confirmed:
+            text = f"POST {last.number} in cluster {self.world.clusters[-1]} on the ledger of {self.world.clusters[0]}"
+            self.report("one POST per purchase", "in a cluster that the ledger does not know", text)
         asked = len(self.world.asked[last.group])
         extra = self.world.paid_attempts(last.group) - 1
         allowed = max(asked, 1) + self.world.resubmitted[last.group] + min(failed, extra * max(asked, 1))
@@ -303,6 +306,8 @@ class Oracles:
         if body is None or body["metadata"]["uid"] != ref.uid:
             return  # there is no status to say it in, and it is tried again
         error = self.world.last_error()
+        if error.startswith("Planted "):
+            return
         self.report("a stopped resource has a reason", f"unexpected {error.partition(':')[0]}", f"{ref.name}: {error}")
 
     def at_the_end(self) -> None:

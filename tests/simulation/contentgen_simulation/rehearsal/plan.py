@@ -23,7 +23,8 @@ class Subject:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happens `at` seconds after `on`: the start (""), `state:<purchase state>` or `phase:<phase>`.
+    """Something that happens `at` seconds after `on`: the start (""), `state:<purchase state, or step of an intent>` or
+    `phase:<phase>`.
 
     `who` is the index of a subject. `do` names a method of `world.Deeds`, `args` its arguments.
     """
@@ -49,7 +50,7 @@ class Plan:
     subjects: tuple[Subject, ...]
     events: tuple[Event, ...]
     replies: Args = field(default_factory=dict)  # lost, dropped, unreachable, or an HTTP status
-    results: Args = field(default_factory=dict)  # fails, 302, 404, 410, expired, partial, oversized, fewer
+    results: Args = field(default_factory=dict)  # an entry of generate.FATES
     history: Args = field(default_factory=dict)  # noise, lag, missing, without_payload
     takes: float = 20.0  # seconds that the provider works on a request
     cancels: bool = True  # whether the provider ends a running request on demand

@@ -91,7 +91,8 @@ class Process:
     async def _reconcile(self, ref: ResourceRef) -> None:
         ACTING.set(Acting(self.world, self, ref))
         self.world.oracles.reconciled(ref)
-        again, result = await self.reconciler._look(ref)
+        with self.world.lines.traced(ACTING.get()):
+            again, result = await self.reconciler._look(ref)
         if result == "error":
             self.world.oracles.unexpected(ref)
         if again is not None and again >= 0:

@@ -16,9 +16,10 @@ from contentgen_contract.names import Kind
 from contentgen_operator.case import Policy
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
 from contentgen_simulation.rehearsal.bucket import Bucket
-from contentgen_simulation.rehearsal.cluster import Cluster, Snapshot, ref_of
+from contentgen_simulation.rehearsal.cluster import Cluster, Snapshot, copied, ref_of
 from contentgen_simulation.rehearsal.deeds import Deeds
 from contentgen_simulation.rehearsal.faults import Faults, IoFault
+from contentgen_simulation.rehearsal.lines import Lines
 from contentgen_simulation.rehearsal.oracles import Oracles, Violation
 from contentgen_simulation.rehearsal.plan import Event, Plan
 from contentgen_simulation.rehearsal.process import Process
@@ -67,6 +68,7 @@ class RehearsalWorld:
         self.story: list[str] = []
         self.policy = Policy(poll_seconds=300)
         self.faults = Faults(self)
+        self.lines = Lines(self)
         self.oracles = Oracles(self)
         self.provider = ProviderWorld(self)
         self.adapters = Adapters()
@@ -79,7 +81,12 @@ class RehearsalWorld:
         self.rewound: set[str] = set()
         namespaces = sorted({each.namespace for each in plan.subjects})
         self._uids = (f"{number:08x}-0000-4000-8000-000000000000" for number in itertools.count(1))
-        self.namespace_uid = {each: next(self._uids) for each in namespaces}
+        self.namespace_uid = dict[str, str]()  # by name: the tenant, whose purchases a namespace of this name may use
+        self.clusters: list[str] = []  # uids of kube-system, the newest last
+        self.confirmed = True  # whether the ledger's owner knows the newest cluster
+        self._create_cluster()
+        for each in namespaces:
+            self.create_namespace(each)
         self.reconciles = 0
         self._processes: list[Process] = []
         self._numbers = itertools.count(1)
@@ -90,6 +97,7 @@ class RehearsalWorld:
         self._sweep = False
         self._stopped = False
         self._states: dict[str, str] = {}  # of the newest purchase, by namespace/kind/name
+        self._steps: dict[str, str] = {}  # of an intent, likewise
         self._last_error = _LastError()
         self._deeds = Deeds(self)
 
@@ -261,13 +269,13 @@ class RehearsalWorld:
 
     def _deliver(self, process: Process, ref: ResourceRef, body: Body | None) -> None:
         if ref.kind is Kind.LORA_TRAINING:
-            for other in process.names.note(copy.deepcopy(body)) if body is not None else process.names.forget(ref.uid):
+            for other in process.names.note(copied(body)) if body is not None else process.names.forget(ref.uid):
                 process.wake(other)
         if body is None or is_settled(body):
             process.cache.forget(ref)
             if body is None:
                 process.wake(ref)
-        elif process.cache.note(ref, copy.deepcopy(body)):
+        elif process.cache.note(ref, copied(body)):
             process.wake(ref)
 
     def job_ended(self, owner: ResourceRef, job: JobView) -> None:
@@ -287,6 +295,10 @@ class RehearsalWorld:
         """The ledger was written to."""
         found = sorted(self.database["ledger"].find(), key=lambda each: each["createdAt"])
         self._states = {"/".join(each["_id"].split("/")[:3]): str(each["state"]) for each in found}
+        self._steps = {
+            "/".join(each["_id"].split("/")[:3]): str(each.get("step")) if each["state"] == "intent" else ""
+            for each in found
+        }
         self.oracles.ledger_changed(found)
         self._fire_triggers()
 
@@ -310,7 +322,7 @@ class RehearsalWorld:
     def _met(self, event: Event) -> bool:
         what, _, value = event.on.partition(":")
         if what == "state":
-            return self.state_of(event.who) == value
+            return value in (self.state_of(event.who), self.step_of(event.who))
         body = self.body_of(event.who)
         return body is not None and body["status"].get("phase") == value
 
@@ -330,6 +342,11 @@ class RehearsalWorld:
         """The state of a subject's newest purchase; empty where there is none."""
         subject = self.plan.subjects[who]
         return self._states.get(f"{subject.namespace}/{subject.kind}/{subject.name}", "")
+
+    def step_of(self, who: int) -> str:
+        """The step of a subject's newest purchase, where that is an intent."""
+        subject = self.plan.subjects[who]
+        return self._steps.get(f"{subject.namespace}/{subject.kind}/{subject.name}", "")
 
     def run_of(self, ref: ResourceRef) -> int:
         """The number of the run that a resource is in."""
@@ -390,6 +407,31 @@ class RehearsalWorld:
     def fresh_uid(self) -> str:
         """A uid that was never used."""
         return next(self._uids)
+
+    def create_namespace(self, name: str) -> None:
+        """A namespace without anything in it; what was bought in an earlier one of its name is another tenant's."""
+        self.namespace_uid[name] = self.fresh_uid()
+        self.cluster.create_namespace(name, self.namespace_uid[name])
+
+    def _create_cluster(self) -> None:
+        self.clusters.append(self.fresh_uid())
+        self.cluster.create_namespace("kube-system", self.clusters[-1])
+
+    def rebuild_cluster(self) -> None:
+        """Another cluster whose namespaces have the same names and stand for the same tenants."""
+        self.confirmed = False
+        self.cluster.empty()
+        self._create_cluster()
+        for each in self.namespace_uid:
+            self.cluster.create_namespace(each, self.fresh_uid())
+        self.restart()
+
+    def confirm_cluster(self) -> None:
+        """As `contentgen namespaces confirm` does it: this cluster takes over from the earlier ones."""
+        if not self.confirmed:
+            self.confirmed = True
+            known = {"confirmed": "confirmed-all", "takesOver": self.clusters[-2::-1]}
+            self.database["clusters"].update_one({"_id": self.clusters[-1]}, {"$set": known}, upsert=True)
 
     def snapshot(self) -> None:
         """A backup of etcd, MongoDB and the bucket at one moment."""
