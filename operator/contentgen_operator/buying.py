@@ -8,7 +8,7 @@ from contentgen_contract import keys, ownership
 from contentgen_contract.ledger import legacy_id
 from contentgen_contract.models import model_of
 from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Stage
-from contentgen_operator import costs, kinds
+from contentgen_operator import costs, kinds, searches
 from contentgen_operator.case import Case, Doing
 from contentgen_operator.observed import Observed, Resource
 from contentgen_operator.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
@@ -23,6 +23,7 @@ COLLECT_SECONDS = 15.0  # what a collect stage takes, for the ETA
 _GONE_SECONDS = 3600.0  # fal keeps a result for an hour; before that, and while its history lags, it is asked again
 _GONE_PAUSE_SECONDS = 60.0
 _LEDGER_WAIT_SECONDS = 60.0
+_LONGEST_PROBLEM = 400  # characters of a provider's words; what helps follows them in the message
 
 
 _ADOPTABLE = (PurchaseState.INTENT, PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
@@ -158,25 +159,31 @@ def lost(case: Case, purchase: Purchase) -> Plan:
         moves = (move_of(case, purchase, PurchaseState.INTENT, step=PurchaseStep.ABANDONED.value),)
         plan = next_attempt(case, "a person asked for another submission")
         return plan.model_copy(update={"moves": moves})
-    waited = (case.now - (purchase.sent_at or purchase.created_at)).total_seconds()
-    problem = case.observed.provider_problem
+    return _not_found(case, purchase)
+
+
+def _not_found(case: Case, purchase: Purchase) -> Plan:
+    """The search goes on. A run that may be paid does not end at its deadline."""
+    waited = (case.now - searches.sent_at(purchase)).total_seconds()
+    again = searches.next_search(purchase, case.now, case.policy)
+    problem = case.observed.provider_problem[:_LONGEST_PROBLEM]
+    late = f"; spec.deadlineSeconds ({case.resource.deadline_seconds}) is over" if deadline_passed(case) else ""
     if waited < case.policy.adoption_seconds:
         message = f"the reply of {purchase.provider} was lost; looking for the request in its history"
         message += f", which cannot be read: {problem}" if problem else ""
-        doing = submitting(case, Reason.LOOKING_FOR_REQUEST, message)
-        return plan_of(case, doing, again=case.policy.poll_seconds)
+        return plan_of(case, submitting(case, Reason.LOOKING_FOR_REQUEST, message + late), again=again)
     message = (
-        f"{purchase.provider} may have been paid, but its history "
-        f"{_not_shown(case.observed)}; look at its dashboard, then "
-        f"allow another payment with the annotation contentgen.dev/resubmit={case.key.token}"
+        f"{purchase.provider} may have been paid, but its history {_not_shown(case.observed)}; "
+        f"{searches.schedule_text(purchase, case.now, case.policy)}{late}; look at its dashboard, then allow another "
+        f"payment with the annotation contentgen.dev/resubmit={case.key.token}"
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
-    return plan_of(case, doing, again=case.policy.poll_seconds if problem else None)
+    return plan_of(case, doing, again=again)
 
 
 def _not_shown(observed: Observed) -> str:
     if observed.provider_problem:
-        return f"cannot be read ({observed.provider_problem})"
+        return f"cannot be read ({observed.provider_problem[:_LONGEST_PROBLEM]})"
     return "does not show the request" if observed.history_complete else "could be read only in part"
 
 
