@@ -135,6 +135,11 @@ class RunStatus(Value):
         description="Of a run that has ended: whether the provider bills any of its requests. Absent where nobody "
         "can tell.",
     )
+    request_open: bool | None = Field(
+        None,
+        description="Of a run that has ended: whether a paid request of it may still be found or finish. Its result "
+        "is stored then.",
+    )
     loras: tuple[Annotated[str, Field(max_length=1024, pattern=patterns.KEY)], ...] = Field(
         (), max_length=4, description="The keys of the trained LoRAs that the pictures are drawn with."
     )

@@ -403,7 +403,8 @@ class Actor:
                 _log.warning("an event was not posted: %s", explain(error), extra=resource.ref.about)
 
     async def _record(self, resource: Resource, status: ResourceStatus) -> None:
-        if self._recorded.get(resource.ref.uid) == status:
+        looked_at_again = status == resource.status and status.run is not None and status.run.request_open
+        if self._recorded.get(resource.ref.uid) == status or looked_at_again:
             return
         await self._records.write(resource, status)
         if is_end(dump_status(status)):  # a finished resource costs no memory

@@ -1,10 +1,11 @@
 """The paid call: sent once, found again when its reply was lost, polled, cancelled when it takes too long. Pure."""
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from contentgen_contract import keys, ownership
+from contentgen_contract.base import Value
 from contentgen_contract.ledger import legacy_id
 from contentgen_contract.models import model_of
 from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Stage
@@ -23,6 +24,10 @@ COLLECT_SECONDS = 15.0  # what a collect stage takes, for the ETA
 _GONE_SECONDS = 3600.0  # fal keeps a result for an hour; before that, and while its history lags, it is asked again
 _GONE_PAUSE_SECONDS = 60.0
 _LEDGER_WAIT_SECONDS = 60.0
+END_GRACE_SECONDS = 15.0  # in which a request that was asked to end may do so
+END_LOOK_SECONDS = 1.0
+_UNREACHABLE_SECONDS = 300.0  # after a deadline, in which a provider that is away is waited for
+_MAY_FINISH = "it may still finish and be billed, and its result is stored then"
 _LONGEST_PROBLEM = 400  # characters of a provider's words; what helps follows them in the message
 
 
@@ -202,11 +207,8 @@ def poll(case: Case, purchase: Purchase) -> Plan:
         return _store_result(case, purchase, view, view.result)
     if view is not None and (view.too_large or is_lost(case, purchase, view)):
         return _unstorable(case, purchase, view)
-    late = _too_late(case, purchase)
-    if late:
-        cancel = cancellation(case.key, purchase)
-        plan = fail(case, Reason.DEADLINE_EXCEEDED, late)
-        return plan.model_copy(update={"cancel": cancel, "last_chance": True})
+    if (late := too_late(case, purchase)) is not None:
+        return _ending(case, purchase, late)
     if view is None:
         doing = at_provider(case, purchase, _why_unread(case.observed), case.observed.provider_problem)
     else:
@@ -224,19 +226,50 @@ def cancellation(key: PurchaseKey, purchase: Purchase) -> Cancellation:
     return Cancellation(key=key, provider=purchase.provider, model=purchase.model, request_id=request_id)
 
 
-def _too_late(case: Case, purchase: Purchase) -> str:
-    since = (case.now - (purchase.submitted_at or purchase.created_at)).total_seconds()
-    if since > case.policy.provider_seconds:
-        return (
-            f"{purchase.provider} has not finished request {purchase.request_id} after "
-            f"{case.policy.provider_seconds} s, the operator's limit; it was cancelled{_said_last(case)}"
-        )
+class TooLate(Value):
+    """A request that takes longer than it may."""
+
+    since: datetime
+    text: str
+
+
+def too_late(case: Case, purchase: Purchase) -> TooLate | None:
+    """The limit that a request has passed; None: neither the operator's nor the run's."""
+    name = f"{purchase.provider} has not finished request {purchase.request_id}"
+    limit = timedelta(seconds=case.policy.provider_seconds)
+    end = (purchase.submitted_at or purchase.created_at) + limit
+    if case.now > end:
+        return TooLate(since=end, text=f"{name} after {case.policy.provider_seconds} s, the operator's limit")
     if deadline_passed(case):
-        return (
-            f"{purchase.provider} has not finished request {purchase.request_id} and spec.deadlineSeconds "
-            f"({case.resource.deadline_seconds}) is over; it was cancelled{_said_last(case)}"
-        )
-    return ""
+        seconds = case.resource.deadline_seconds or 0
+        since = case.run.started_at + timedelta(seconds=seconds)
+        return TooLate(since=since, text=f"{name} and spec.deadlineSeconds ({seconds}) is over")
+    return None
+
+
+def _ending(case: Case, purchase: Purchase, late: TooLate) -> Plan:
+    """The provider is asked to end the request. The run ends once the provider has said so, or has not in time."""
+    asked, view = purchase.cancel_asked_at, case.observed.request
+    cancel = {"cancel": cancellation(case.key, purchase), "last_chance": True}
+    if asked is None or asked < late.since:
+        if view is None and (case.now - late.since).total_seconds() >= _UNREACHABLE_SECONDS:
+            text = f"{late.text}; it could not be asked to cancel it{_said_last(case)}; {_MAY_FINISH}"
+            return fail(case, Reason.DEADLINE_EXCEEDED, text).model_copy(update=cancel)
+        doing = at_provider(case, purchase, Reason.PROCESSING, f"{late.text}; it is being cancelled")
+        again = END_LOOK_SECONDS if view is not None else case.policy.poll_seconds
+        return plan_of(case, doing, again=again).model_copy(update=cancel)
+    if (case.now - asked).total_seconds() < END_GRACE_SECONDS:
+        doing = at_provider(case, purchase, Reason.PROCESSING, f"{late.text}; it was asked to end it")
+        return plan_of(case, doing, again=END_LOOK_SECONDS)
+    text = f"{late.text}; it was asked to cancel it and has not{_said_last(case)}; {_MAY_FINISH}"
+    return fail(case, Reason.DEADLINE_EXCEEDED, text)
+
+
+def cancelled_in_time(case: Case, purchase: Purchase) -> Plan | None:
+    """The end of a run whose request the provider has cancelled at a deadline; None: it was cancelled otherwise."""
+    mine = purchase.job_id == case.resource.ref.uid and case.run.request_id == purchase.request_id
+    late = too_late(case, purchase) if mine and not case.cancelled else None
+    return fail(case, Reason.DEADLINE_EXCEEDED, f"{late.text}; it was cancelled") if late is not None else None
 
 
 def _said_last(case: Case) -> str:
@@ -280,7 +313,7 @@ def at_provider(case: Case, purchase: Purchase, reason: Reason, message: str) ->
 def _store_result(case: Case, purchase: Purchase, view: RequestView, result: Answer) -> Plan:
     """The provider deletes its answer within the hour: it is stored before anything else is done with it."""
     key = keys.purchase_response(purchase.purchase_id)
-    changes = {"result_key": key, "finished_at": case.now} | _billing(case, purchase, view)
+    changes = {"result_key": key, "finished_at": case.now} | billing_of(case, purchase, view)
     move = move_of(case, purchase, PurchaseState.SUCCEEDED, **changes)
     first = case.run.model_copy(update={"job": None})
     plan = start(case.model_copy(update={"run": first}), Stage.COLLECT, collecting("the provider has finished"), 1)
@@ -295,7 +328,7 @@ def is_lost(case: Case, purchase: Purchase, view: RequestView) -> bool:
     return view.state is RequestState.GONE and since >= _GONE_SECONDS
 
 
-def _billing(case: Case, purchase: Purchase, view: RequestView) -> dict[str, Any]:
+def billing_of(case: Case, purchase: Purchase, view: RequestView) -> dict[str, Any]:
     """What a finished request cost, at the rate of the model that did it."""
     rate: dict[str, Any] = {}
     if view.model_used and purchase.model not in case.policy.own_prices:
@@ -305,7 +338,7 @@ def _billing(case: Case, purchase: Purchase, view: RequestView) -> dict[str, Any
 
 def _unstorable(case: Case, purchase: Purchase, view: RequestView) -> Plan:
     """The request is paid and finished, and its result is too large or gone: it is not asked for again."""
-    changes = {"finished_at": case.now, "error": view.message} | _billing(case, purchase, view)
+    changes = {"finished_at": case.now, "error": view.message} | billing_of(case, purchase, view)
     move = move_of(case, purchase, PurchaseState.SUCCEEDED, **changes)
     bought = purchase.model_copy(update=changes | {"state": PurchaseState.SUCCEEDED})
     seen = case.observed.model_copy(update={"purchase": bought})

@@ -1,6 +1,7 @@
 """The reads. What is read depends on how far the run is; a fresh look at the purchase precedes everything paid."""
 
 import logging
+from collections import OrderedDict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,12 +16,12 @@ from contentgen_contract.ownership import Owner, owns
 from contentgen_contract.prices import PriceLookup
 from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus, VersionStatus
-from contentgen_operator import kinds, pods
+from contentgen_operator import kinds, pods, searches
 from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.lora_names import LoraNames
-from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored, is_stored
+from contentgen_operator.observed import JobView, LoraView, Observed, OpenRequest, PodTrouble, Resource, Stored, is_stored
 from contentgen_operator.providers.base import AccessRefused, Provider, Search, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
@@ -35,6 +36,7 @@ from contentgen_runtime.kube import explain
 _log = logging.getLogger(__name__)
 _AFTER_SENT = timedelta(minutes=20)  # the time of a POST, and of a provider's clock from ours
 _NO_PRICES = NoPrices()
+_MOST_FOLLOWED = 10_000  # open requests whose last look is remembered; others are looked at more often
 _STARTING_SECONDS = 3.0  # in which a pod is created, scheduled and started, at best
 
 
@@ -67,6 +69,7 @@ class Observer:
         self._reports = reports
         self._witness = witness
         self._limits = limits
+        self._followed_at: OrderedDict[tuple[str, PurchaseState], datetime] = OrderedDict()  # by purchase id
 
     async def observe(self, resource: Resource, now: datetime) -> Observed:
         """Everything that a decision about this resource needs now. Raises ValidationError for a wrong spec."""
@@ -74,18 +77,61 @@ class Observer:
             return await self._of_the_deleted(resource)
         run = current_run(resource, now)
         if run == resource.status.run and ended(resource):
-            return Observed()
+            return await self._after_end(resource, run, now) if run.request_open else Observed()
         spec = frozen_spec(resource, run)
         purchase = await self._ledger.get(purchase_key(resource, run))
         seen: dict[str, Any] = {"purchase": purchase}
         if run.number > 1 or run.paid_attempt > 1:
             key = purchase_key(resource, run)
             seen["earlier"], seen["other_runs"] = await self._ledger.others(key, resource.ref.uid)
+            seen["open_requests"] = await self._open_requests(resource, key, spec, purchase, now)
         if purchase is None or purchase.unpaid:
             seen |= await self._before_payment(resource, run, spec, now)
         elif not purchase.abandoned:
             seen |= await self._bought(resource, run, spec, purchase, now)
         return Observed(**seen)
+
+    async def _after_end(self, resource: Resource, run: RunStatus, now: datetime) -> Observed:
+        """What has come of requests that were open when the run ended."""
+        key, spec = purchase_key(resource, run), frozen_spec(resource, run)
+        purchase = await self._ledger.get(key)
+        earlier, other_runs = await self._ledger.others(key, resource.ref.uid)
+        opened = await self._open_requests(resource, key, spec, purchase, now)
+        if purchase is not None:
+            opened += (await self._followed(resource, spec, OpenRequest(key=key, purchase=purchase), None, now),)
+        return Observed(purchase=purchase, earlier=earlier, other_runs=other_runs, open_requests=opened)
+
+    async def _open_requests(
+        self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase | None, now: datetime
+    ) -> tuple[OpenRequest, ...]:
+        """The attempts before `key`, and what the provider says of those that are due."""
+        kept = await self._ledger.attempts(key)
+        opened = list[OpenRequest]()
+        for index, (at, each) in enumerate(kept):
+            following = kept[index + 1][1] if index + 1 < len(kept) else purchase
+            opened.append(await self._followed(resource, spec, OpenRequest(key=at, purchase=each), following, now))
+        return tuple(opened)
+
+    async def _followed(
+        self, resource: Resource, spec: Spec, each: OpenRequest, following: Purchase | None, now: datetime
+    ) -> OpenRequest:
+        """An attempt with the provider's word, if it is the resource's, open and due. One that is gone is not ours."""
+        purchase = each.purchase
+        if purchase.job_id != resource.ref.uid or not searches.is_open(purchase, now):
+            return each
+        at = self._followed_at.get((purchase.purchase_id, purchase.state))
+        if at is not None and timedelta(0) <= now - at < timedelta(seconds=searches.pause(purchase, now)):
+            return each
+        self._followed_at[purchase.purchase_id, purchase.state] = now
+        self._followed_at.move_to_end((purchase.purchase_id, purchase.state))
+        while len(self._followed_at) > _MOST_FOLLOWED:
+            self._followed_at.popitem(last=False)
+        if purchase.state is PurchaseState.SUBMITTED:
+            view = (await self._poll(purchase)).get("request")
+            return each.model_copy(update={"view": view})
+        before = following.sent_at if following is not None else None
+        found = (await self._search(each.key, spec, purchase, before)).get("found_request")
+        return each.model_copy(update={"found_request": found})
 
     async def _before_payment(self, resource: Resource, run: RunStatus, spec: Spec, now: datetime) -> dict[str, Any]:
         if not kinds.has_prepare(resource.ref.kind) or run.facts is not None:
@@ -263,13 +309,17 @@ class Observer:
         key = _model_key(status, await self._witness.models(namespace, name))
         return LoraView(name=name, phase=status.phase, model_key=key, message=(status.message or "")[:200])
 
-    async def _search(self, key: PurchaseKey, spec: Spec, purchase: Purchase) -> dict[str, Any]:
-        """Look for the request of a lost reply. One that another purchase has claimed is none of ours."""
-        sent = purchase.sent_at or purchase.created_at
+    async def _search(
+        self, key: PurchaseKey, spec: Spec, purchase: Purchase, before: datetime | None = None
+    ) -> dict[str, Any]:
+        """Look for the request of a lost reply. One that another purchase has claimed is none of ours, and neither is
+        one of the next attempt, which was sent at `before`.
+        """
+        sent = searches.sent_at(purchase)
         search = Search(
             call=kinds.sent_call(spec, key, purchase),
             sent_after=sent,  # the nearest one is taken
-            sent_before=sent + _AFTER_SENT,
+            sent_before=min(sent + _AFTER_SENT, before or sent + _AFTER_SENT),
             claimed=await self._ledger.request_ids(purchase),
         )
         try:

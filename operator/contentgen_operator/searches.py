@@ -7,11 +7,12 @@ as long as the history keeps it. A missing entry proves nothing.
 from datetime import datetime, timedelta
 
 from contentgen_operator.case import Policy
-from contentgen_operator.purchases import Purchase
+from contentgen_operator.purchases import Purchase, PurchaseState
 
 HISTORY = timedelta(days=30)  # fal keeps inputs and outputs for so long; AssemblyAI lists 90 days
 _LONGEST_SECONDS = 600.0  # between two searches while the request may run
-_HOUR = 3600.0
+_SHORTEST_SECONDS = 10.0
+_HOUR, _DAY_SECONDS = 3600.0, 86400.0
 
 
 def sent_at(purchase: Purchase) -> datetime:
@@ -42,3 +43,15 @@ def schedule_text(purchase: Purchase, now: datetime, policy: Policy) -> str:
     if now < last:
         return f"it is looked for once an hour until {last:%Y-%m-%d}"
     return f"it was looked for until {last:%Y-%m-%d}, and is at each start of the operator"
+
+
+def is_open(purchase: Purchase, now: datetime) -> bool:
+    """Whether the request may still be found or finish, and the provider keeps what comes of it."""
+    lost = purchase.state is PurchaseState.INTENT and not purchase.planned
+    return (lost or purchase.state is PurchaseState.SUBMITTED) and now - sent_at(purchase) < HISTORY
+
+
+def pause(purchase: Purchase, now: datetime) -> float:
+    """Seconds between two looks at an open request that no run waits for: a tenth of its age, then an hour."""
+    age = (now - sent_at(purchase)).total_seconds()
+    return min(max(age / 10, _SHORTEST_SECONDS), _LONGEST_SECONDS) if age < _DAY_SECONDS else _HOUR
