@@ -120,6 +120,8 @@ class Actor:
             await self._move(move, now)
         if plan.abandoned is not None:
             await self._ledger.intend(plan.abandoned.key, plan.abandoned.purchase)
+        if plan.restored is not None:
+            await self._restore(plan.restored, now)
         if plan.reservation is not None:
             plan = await self._reserved(plan, plan.reservation)
         if plan.payment is not None:
@@ -217,6 +219,14 @@ class Actor:
         if await self._ledger.move(move) is None:
             _log_failed(move, await self._ledger.get(move.key))
             raise Conflict(f"purchase {move.key} was changed")
+
+    async def _restore(self, restored: Reservation, now: datetime) -> None:
+        """Raises Conflict where the request is another purchase's, or the ledger has the purchase again."""
+        key, purchase = restored.key, restored.purchase
+        if not await self._ledger.claim(purchase, purchase.request_id or "", now):
+            raise Conflict(f"request {purchase.request_id} is another purchase's")
+        if not await self._ledger.intend(key, purchase):
+            raise Conflict(f"purchase {key} is in the ledger again")
 
     async def _with_finalizer(self, resource: Resource) -> Resource:
         return resource if resource.finalized else await self._finalizers(resource, [*resource.finalizers, FINALIZER])

@@ -7,17 +7,18 @@ from typing import Any
 from contentgen_contract import keys, ownership
 from contentgen_contract.base import Value
 from contentgen_contract.ledger import legacy_id
-from contentgen_contract.models import model_of
-from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Stage
+from contentgen_contract.names import ADOPT_ANNOTATION, PROVIDER_STEP, Phase, Reason, Stage
+from contentgen_contract.spec import ImageGenerationSpec, Spec
+from contentgen_contract.status import RunStatus
 from contentgen_operator import costs, kinds, searches
 from contentgen_operator.case import Case, Doing
-from contentgen_operator.observed import Observed, Resource
+from contentgen_operator.observed import LoraView, Observed, Resource
 from contentgen_operator.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
 from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_of, submitting
 from contentgen_operator.providers.answers import Answer
-from contentgen_operator.providers.base import Call, RequestState, RequestView
+from contentgen_operator.providers.base import Call, RequestState, RequestView, is_request_id
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep
-from contentgen_operator.runs import owner
+from contentgen_operator.runs import owner, purchase_key
 from contentgen_operator.stages import start
 
 COLLECT_SECONDS = 15.0  # what a collect stage takes, for the ETA
@@ -99,22 +100,93 @@ def was_rewound(case: Case) -> bool:
     return run.sent_at is not None and (purchase.sent_at is None or purchase.sent_at < run.sent_at)
 
 
+def is_remembered(resource: Resource, run: RunStatus) -> bool:
+    """Whether the status names a purchase, or says that one is looked for."""
+    told = resource.status.run is not None and resource.status.run.number == run.number
+    searched = told and resource.status.reason in _SEARCHED
+    return run.request_id is not None or run.purchase_id is not None or searched
+
+
+def remembered(resource: Resource, run: RunStatus, spec: Spec) -> Purchase:
+    """A purchase that the ledger has lost, as far as the status tells it."""
+    key, user = purchase_key(resource, run), owner(resource, spec)
+    names = [each.lora_ref.name for each in spec.loras if each.lora_ref] if isinstance(spec, ImageGenerationSpec) else []
+    loras = tuple(LoraView(name=name, model_key=at) for name, at in zip(names, run.loras, strict=False))
+    loras += tuple(LoraView(name=name) for name in names[len(loras) :])
+    call = kinds.call_of(spec, kinds.Job(user_id=user, job_id=resource.ref.uid, version=run.version), key, loras)
+    sent = run.sent_at or run.started_at
+    return Purchase(
+        purchase_id=run.purchase_id or legacy_id(str(key)),
+        state=PurchaseState.INTENT,
+        step=PurchaseStep.SENDING,
+        job_id=resource.ref.uid,
+        namespace=resource.ref.namespace,
+        type=resource.ref.kind.record_type,
+        user_id=user,
+        loras=tuple(each.model_key for each in loras if each.model_key),
+        provider=call.provider,
+        model=call.model,
+        marker=call.marker,
+        created_at=sent,
+        changed_at=sent,
+        sent_at=sent,
+        units=kinds.work_units(spec, kinds.duration_seconds(run)),
+    )
+
+
 def forgotten(case: Case) -> Plan:
     """The status, or the marker in the bucket, names a purchase that the ledger lacks, or knows it as it was before it
     was sent: a store was restored from a backup. Nothing is paid.
     """
     kept = case.observed.purchase
     blind = case.model_copy(update={"observed": case.observed.model_copy(update={"purchase": None})})
+    if case.observed.named is not None and case.observed.named.same and case.resource.adopt is not None:
+        return _restored(blind, kept, case.resource.adopt)
     if case.resource.resubmit == case.key.token:
         return _abandoned(case, next_attempt(blind, "a person asked for another submission"), kept)
     what = f"request {case.run.request_id}" if case.run.request_id else f"purchase {case.run.purchase_id or case.key}"
     message = (
-        f"{what} of {kinds.provider_of(case.kind)} was paid, or may have been, and the ledger in MongoDB has lost it: "
-        "restore the ledger and this goes on, or allow another payment with the annotation "
-        f"contentgen.dev/resubmit={case.key.token}"
+        f"{what} of {kinds.provider_of(case.kind)} was paid, or may have been, and the ledger in MongoDB has lost it"
+        f"{_named_text(case)}: restore the ledger and this goes on, {_adopt_advice(case.run.request_id)}, or allow "
+        f"another payment with the annotation contentgen.dev/resubmit={case.key.token}"
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
     return plan_of(blind, doing, again=_LEDGER_WAIT_SECONDS)
+
+
+def _adopt_advice(request_id: str | None = None) -> str:
+    return f"name the request with the annotation {ADOPT_ANNOTATION}={request_id or '<request id>'}, which pays nothing"
+
+
+def _named_text(case: Case) -> str:
+    """What is wrong with the request that a person has named. Its name is shown if it can be one."""
+    named, given = case.observed.named, case.resource.adopt
+    if named is None or named.same or given is None:
+        return ""
+    shown = f"={given}" if is_request_id(given) else ""
+    return f"; {ADOPT_ANNOTATION}{shown} is not adopted: {named.text[:_LONGEST_PROBLEM]}"
+
+
+def _restored(case: Case, kept: Purchase | None, request_id: str) -> Plan:
+    """The plan with a purchase that the ledger has lost back in it, for a request that a person has named."""
+    was = remembered(case.resource, case.run, case.spec)
+    doing = Doing(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the request that was named is the one")
+    plan = plan_of(case, doing, again=SOON).model_copy(update={"finalizer": True})
+    changes = {"request_id": request_id, "submitted_at": was.sent_at, "sent_at": was.sent_at, "step": None}
+    if kept is None:
+        update = {"state": PurchaseState.SUBMITTED, "changed_at": case.now, "estimated_micros": case.estimated_micros}
+        purchase = was.model_copy(update=changes | update | costs.priced(case.spec, case.price))
+        return plan.model_copy(update={"restored": Reservation(key=case.key, purchase=purchase)})
+    move = Move(
+        key=case.key,
+        source=kept.state,
+        target=PurchaseState.SUBMITTED,
+        owner=kept.job_id,
+        expected={"step": kept.step},
+        changes=changes | {"changed_at": case.now, "marker": was.marker, "loras": was.loras},
+        claimed_for=kept,
+    )
+    return plan.model_copy(update={"moves": (move,)})
 
 
 def _abandoned(case: Case, plan: Plan, kept: Purchase | None) -> Plan:
@@ -131,23 +203,15 @@ def _abandoned(case: Case, plan: Plan, kept: Purchase | None) -> Plan:
             changes={"step": PurchaseStep.ABANDONED.value, "changed_at": case.now},
         )
         return plan.model_copy(update={"moves": (step,)})
-    purchase = Purchase(
-        purchase_id=case.run.purchase_id or legacy_id(str(case.key)),
-        state=PurchaseState.INTENT,
-        step=PurchaseStep.ABANDONED,
-        job_id=case.resource.ref.uid,
-        namespace=case.resource.ref.namespace,
-        type=case.kind.record_type,
-        user_id=owner(case.resource, case.spec),
-        provider=kinds.provider_of(case.kind),
-        model=model_of(case.spec),
-        marker="",
-        created_at=case.now,
-        changed_at=case.now,
-        sent_at=case.run.sent_at,
-        error=f"the ledger had lost it; its request was {case.run.request_id}",
+    lost_one = remembered(case.resource, case.run, case.spec).model_copy(
+        update={
+            "step": PurchaseStep.ABANDONED,
+            "changed_at": case.now,
+            "sent_at": case.run.sent_at,
+            "error": f"the ledger had lost it; its request was {case.run.request_id}",
+        }
     )
-    return plan.model_copy(update={"abandoned": Reservation(key=case.key, purchase=purchase)})
+    return plan.model_copy(update={"abandoned": Reservation(key=case.key, purchase=lost_one)})
 
 
 def lost(case: Case, purchase: Purchase) -> Plan:
@@ -176,11 +240,12 @@ def _not_found(case: Case, purchase: Purchase) -> Plan:
     if waited < case.policy.adoption_seconds:
         message = f"the reply of {purchase.provider} was lost; looking for the request in its history"
         message += f", which cannot be read: {problem}" if problem else ""
-        return plan_of(case, submitting(case, Reason.LOOKING_FOR_REQUEST, message + late), again=again)
+        return plan_of(case, submitting(case, Reason.LOOKING_FOR_REQUEST, message + late + _named_text(case)), again=again)
     message = (
         f"{purchase.provider} may have been paid, but its history {_not_shown(case.observed)}; "
-        f"{searches.schedule_text(purchase, case.now, case.policy)}{late}; look at its dashboard, then allow another "
-        f"payment with the annotation contentgen.dev/resubmit={case.key.token}"
+        f"{searches.schedule_text(purchase, case.now, case.policy)}{late}{_named_text(case)}; look at its dashboard, "
+        f"then {_adopt_advice()}, or allow another payment with the annotation "
+        f"contentgen.dev/resubmit={case.key.token}"
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
     return plan_of(case, doing, again=again)

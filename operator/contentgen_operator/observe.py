@@ -17,12 +17,13 @@ from contentgen_contract.prices import PriceLookup
 from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator import kinds, pods, searches
+from contentgen_operator.buying import is_remembered, remembered
 from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observed import JobView, LoraView, Observed, OpenRequest, PodTrouble, Resource, Stored, is_stored
-from contentgen_operator.providers.base import AccessRefused, Provider, Search, Unavailable
+from contentgen_operator.providers.base import AccessRefused, Provider, Search, Unavailable, Verified, is_request_id
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.reports import Reports
@@ -86,6 +87,8 @@ class Observer:
             seen["earlier"], seen["other_runs"] = await self._ledger.others(key, resource.ref.uid)
             seen["open_requests"] = await self._open_requests(resource, key, spec, purchase, now)
         if purchase is None or purchase.unpaid:
+            if resource.adopt is not None and is_remembered(resource, run):
+                return Observed(**seen, named=await self._named_of_the_forgotten(resource, run, spec, now))
             seen |= await self._before_payment(resource, run, spec, now)
         elif not purchase.abandoned:
             seen |= await self._bought(resource, run, spec, purchase, now)
@@ -148,7 +151,7 @@ class Observer:
     ) -> dict[str, Any]:
         match purchase.state:
             case PurchaseState.INTENT:
-                return await self._search(purchase_key(resource, run), spec, purchase)
+                return await self._lost(resource, purchase_key(resource, run), spec, purchase)
             case PurchaseState.SUBMITTED:
                 return await self._poll(purchase)
             case PurchaseState.SUCCEEDED:
@@ -308,6 +311,45 @@ class Observer:
             return LoraView(name=name)
         key = _model_key(status, await self._witness.models(namespace, name))
         return LoraView(name=name, phase=status.phase, model_key=key, message=(status.message or "")[:200])
+
+    async def _lost(self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase) -> dict[str, Any]:
+        """The request that a person names, if it is the one; else what the history shows."""
+        sent = searches.sent_at(purchase)
+        named = await self._named(resource, key, spec, purchase, sent + _AFTER_SENT)
+        if named is not None and named.same:
+            return {"named": named, "found_request": resource.adopt}
+        return await self._search(key, spec, purchase) | {"named": named}
+
+    async def _named_of_the_forgotten(
+        self, resource: Resource, run: RunStatus, spec: Spec, now: datetime
+    ) -> Verified | None:
+        """Likewise for a purchase that the ledger has lost: the status says when it may have been sent."""
+        before = run.sent_at + _AFTER_SENT if run.sent_at is not None else now
+        return await self._named(resource, purchase_key(resource, run), spec, remembered(resource, run, spec), before)
+
+    async def _named(
+        self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase, before: datetime
+    ) -> Verified | None:
+        """The verdict on the request that the annotation names; None: there is none. Anybody may have written it."""
+        given = resource.adopt
+        if given is None:
+            return None
+        if not is_request_id(given):
+            return Verified(same=False, text="it is no id of a request")
+        if await self._ledger.is_anothers(purchase, given):
+            return Verified(same=False, text="it is another purchase's")
+        search = Search(
+            call=kinds.sent_call(spec, key, purchase),
+            sent_after=searches.sent_at(purchase),
+            sent_before=before,
+            claimed=await self._ledger.request_ids(purchase),
+        )
+        if given in search.claimed:
+            return Verified(same=False, text="it is another purchase's")
+        try:
+            return await self._providers[purchase.provider].verify(search, given)
+        except Unavailable as error:
+            return Verified(same=None, text=str(error))
 
     async def _search(
         self, key: PurchaseKey, spec: Spec, purchase: Purchase, before: datetime | None = None

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import (
+    ADOPT_ANNOTATION,
     CANCEL_ANNOTATION,
     FINALIZER,
     RERUN_ANNOTATION,
@@ -21,7 +22,7 @@ from contentgen_contract.orders import Outcome, Progress
 from contentgen_contract.prices import PriceLookup
 from contentgen_contract.spec import DeletionPolicy
 from contentgen_contract.status import OutputFile, ResourceStatus, VersionStatus
-from contentgen_operator.providers.base import RequestView
+from contentgen_operator.providers.base import RequestView, Verified
 from contentgen_operator.purchases import Purchase, PurchaseKey
 
 _FINAL = {Phase.COMPLETED.value: Condition.COMPLETE.value, Phase.FAILED.value: Condition.FAILED.value}
@@ -53,6 +54,7 @@ class Resource(Value):
     rerun: str | None
     resubmit: str | None
     cancel: str | None = None
+    adopt: str | None = None
     created_at: datetime
     spec: dict[str, Any]
     status: ResourceStatus
@@ -71,6 +73,7 @@ class Resource(Value):
             rerun=annotations.get(RERUN_ANNOTATION),
             resubmit=annotations.get(RESUBMIT_ANNOTATION),
             cancel=annotations.get(CANCEL_ANNOTATION),
+            adopt=annotations.get(ADOPT_ANNOTATION),
             created_at=meta["creationTimestamp"],
             spec=body.get("spec") or {},
             status=ResourceStatus.model_validate(body.get("status") or {}),
@@ -233,6 +236,7 @@ class Observed(Value):
     price: PriceLookup = PriceLookup()  # by the provider's word
     response_kept: bool = False  # of a collected purchase whose files are gone: whether its response is there
     found_request: str | None = None  # of a purchase whose reply was lost
+    named: Verified | None = None  # the request that a person names
     history_complete: bool = True  # whether all of the provider's history could be searched for it
     request: RequestView | None = None
     provider_problem: str = ""

@@ -84,6 +84,7 @@ class Plan(Value):
     reservation: Reservation | None = None
     payment: Payment | None = None
     abandoned: Reservation | None = None  # a purchase that the ledger has lost, and a person does not wait for
+    restored: Reservation | None = None  # likewise, with the request id that a person has named
     job: StageJob | None = None
     notices: tuple[Notice, ...] = ()
     finalizer: bool = False  # whether the resource is to have ours

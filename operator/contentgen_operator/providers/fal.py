@@ -32,6 +32,7 @@ from contentgen_operator.providers.base import (
     RequestView,
     Search,
     Unavailable,
+    Verified,
     billable_units,
     checked_request_id,
     is_request_id,
@@ -181,6 +182,10 @@ class Fal:
     async def find(self, search: Search) -> Found:
         """fal's history lists finished requests only, so a running one is found when it ends."""
         return await self._history.find(search)
+
+    async def verify(self, search: Search, request_id: str) -> Verified:
+        """The input of a running request is shown nowhere, so it is compared when it has ended."""
+        return await self._history.verify(search, checked_request_id(request_id))
 
     def _handle(self, model: str, request_id: str) -> AsyncRequestHandle:
         if not _is_model(model):
