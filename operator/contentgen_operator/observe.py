@@ -19,6 +19,7 @@ from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus, Versi
 from contentgen_operator import kinds, pods, searches
 from contentgen_operator.buying import is_remembered, remembered
 from contentgen_operator.cache import Cache
+from contentgen_operator.deletion import is_searched_at_deletion
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.lora_names import LoraNames
@@ -37,6 +38,7 @@ from contentgen_runtime.kube import explain
 _log = logging.getLogger(__name__)
 _AFTER_SENT = timedelta(minutes=20)  # the time of a POST, and of a provider's clock from ours
 _NO_PRICES = NoPrices()
+_AT_DELETION = "deletion"
 _MOST_FOLLOWED = 10_000  # open requests whose last look is remembered; others are looked at more often
 _STARTING_SECONDS = 3.0  # in which a pod is created, scheduled and started, at best
 
@@ -70,12 +72,12 @@ class Observer:
         self._reports = reports
         self._witness = witness
         self._limits = limits
-        self._followed_at: OrderedDict[tuple[str, PurchaseState], datetime] = OrderedDict()  # by purchase id
+        self._followed_at: OrderedDict[tuple[str, str], datetime] = OrderedDict()  # purchase id, state
 
     async def observe(self, resource: Resource, now: datetime) -> Observed:
         """Everything that a decision about this resource needs now. Raises ValidationError for a wrong spec."""
         if resource.deleting:
-            return await self._of_the_deleted(resource)
+            return await self._of_the_deleted(resource, now)
         run = current_run(resource, now)
         if run == resource.status.run and ended(resource):
             return await self._after_end(resource, run, now) if run.request_open else Observed()
@@ -125,16 +127,19 @@ class Observer:
         at = self._followed_at.get((purchase.purchase_id, purchase.state))
         if at is not None and timedelta(0) <= now - at < timedelta(seconds=searches.pause(purchase, now)):
             return each
-        self._followed_at[purchase.purchase_id, purchase.state] = now
-        self._followed_at.move_to_end((purchase.purchase_id, purchase.state))
-        while len(self._followed_at) > _MOST_FOLLOWED:
-            self._followed_at.popitem(last=False)
+        self._note_look(purchase.purchase_id, purchase.state, now)
         if purchase.state is PurchaseState.SUBMITTED:
             view = (await self._poll(purchase)).get("request")
             return each.model_copy(update={"view": view})
         before = following.sent_at if following is not None else None
         found = (await self._search(each.key, spec, purchase, before)).get("found_request")
         return each.model_copy(update={"found_request": found})
+
+    def _note_look(self, purchase_id: str, what: str, now: datetime) -> None:
+        self._followed_at[purchase_id, what] = now
+        self._followed_at.move_to_end((purchase_id, what))
+        while len(self._followed_at) > _MOST_FOLLOWED:
+            self._followed_at.popitem(last=False)
 
     async def _before_payment(self, resource: Resource, run: RunStatus, spec: Spec, now: datetime) -> dict[str, Any]:
         if not kinds.has_prepare(resource.ref.kind) or run.facts is not None:
@@ -175,11 +180,24 @@ class Observer:
         """The resource as far as its status is borne out. Raises PyMongoError."""
         return await self._witness.verified(resource)
 
-    async def _of_the_deleted(self, resource: Resource) -> Observed:
+    async def _of_the_deleted(self, resource: Resource, now: datetime) -> Observed:
         run = resource.status.run
         if run is None or not resource.finalized:
             return Observed()
-        return Observed(purchase=await self._ledger.get(purchase_key(resource, run)))
+        key = purchase_key(resource, run)
+        purchase = await self._ledger.get(key)
+        if purchase is None or not is_searched_at_deletion(resource, purchase):
+            return Observed(purchase=purchase)
+        try:
+            spec = frozen_spec(resource, run)
+        except ValidationError:
+            return Observed(purchase=purchase, provider_problem="the spec of its run cannot be read")
+        if (purchase.purchase_id, _AT_DELETION) in self._followed_at:  # files are deleted in many slices
+            return Observed(purchase=purchase)
+        seen = await self._lost(resource, key, spec, purchase)
+        if not seen.get("provider_problem") and seen.get("found_request") is None:
+            self._note_look(purchase.purchase_id, _AT_DELETION, now)
+        return Observed(purchase=purchase, **seen)
 
     async def _stage(
         self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, now: datetime

@@ -91,5 +91,6 @@ class Plan(Value):
     stop_job: bool = False  # the newest Job of the resource
     cancel: Cancellation | None = None
     discard: Discard | None = None
+    hold: bool = False  # a deleted resource keeps our finalizer
     last_chance: bool = False  # what cannot be done now is not tried again
     again_seconds: float | None = None  # when to look again; None: when something wakes us
