@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 from pydantic import ConfigDict
 
+from contentgen_contract import patterns
 from contentgen_contract.base import Value
 from contentgen_operator.providers.answers import ANSWER_BYTES, Answer
 from contentgen_operator.providers.keyfile import KeyFile
@@ -25,7 +26,7 @@ from contentgen_operator.providers.sending import BeforeSend
 
 _QUERY = re.compile(r"(?<=[^\s?])\?(?=[^\s'\"<>]*=)[^\s'\"<>]*")  # of a URL, also of one without its scheme
 _MOST_UNITS = 1e9  # of one request
-_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_REQUEST_ID = re.compile(patterns.REQUEST_ID)
 
 
 class ProviderError(Exception):
