@@ -26,6 +26,7 @@ def adopt(item: Item, request_id: str) -> Adopt:
         raise CliError(f"{item.shown} is being deleted")
     phase, reason = item.status.phase, item.status.reason
     if phase is not Phase.SUBMISSION_UNKNOWN and reason != Reason.LOOKING_FOR_REQUEST:
-        raise CliError(f"{item.shown}: no request is looked for: it is {phase or 'not started'} ({reason or 'no reason'})")
+        state = f"{phase or 'not started'} ({reason or 'no reason'})"
+        raise CliError(f"{item.shown}: no request is looked for: it is {state}")
     change = {"metadata": {"annotations": {ADOPT_ANNOTATION: request_id}}}
     return Adopt(change, "The operator compares the request's input and time with what was sent. Nothing is paid.")

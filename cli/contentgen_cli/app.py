@@ -270,6 +270,7 @@ def adopt(
     request_id: Annotated[
         str, typer.Argument(metavar="REQUEST_ID", help="The provider's id of the request, from its dashboard.")
     ],
+    *,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,

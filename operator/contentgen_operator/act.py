@@ -440,8 +440,8 @@ class _Sending:
         self._sent_by: str | None = None
 
     async def begin(self) -> None:
-        """Raises Conflict where the purchase is not planned for this resource any more, or the process ends: nothing may be
-        sent.
+        """Raises Conflict where nothing may be sent: the purchase is not planned for this resource any more, or the
+        process ends.
         """
         key = self._payment.key
         if self._ending():

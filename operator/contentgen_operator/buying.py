@@ -110,7 +110,8 @@ def is_remembered(resource: Resource, run: RunStatus) -> bool:
 def remembered(resource: Resource, run: RunStatus, spec: Spec) -> Purchase:
     """A purchase that the ledger has lost, as far as the status tells it."""
     key, user = purchase_key(resource, run), owner(resource, spec)
-    names = [each.lora_ref.name for each in spec.loras if each.lora_ref] if isinstance(spec, ImageGenerationSpec) else []
+    drawn_with = spec.loras if isinstance(spec, ImageGenerationSpec) else ()
+    names = [each.lora_ref.name for each in drawn_with if each.lora_ref]
     loras = tuple(LoraView(name=name, model_key=at) for name, at in zip(names, run.loras, strict=False))
     loras += tuple(LoraView(name=name) for name in names[len(loras) :])
     call = kinds.call_of(spec, kinds.Job(user_id=user, job_id=resource.ref.uid, version=run.version), key, loras)
@@ -240,7 +241,8 @@ def _not_found(case: Case, purchase: Purchase) -> Plan:
     if waited < case.policy.adoption_seconds:
         message = f"the reply of {purchase.provider} was lost; looking for the request in its history"
         message += f", which cannot be read: {problem}" if problem else ""
-        return plan_of(case, submitting(case, Reason.LOOKING_FOR_REQUEST, message + late + _named_text(case)), again=again)
+        doing = submitting(case, Reason.LOOKING_FOR_REQUEST, message + late + _named_text(case))
+        return plan_of(case, doing, again=again)
     message = (
         f"{purchase.provider} may have been paid, but its history {_not_shown(case.observed)}; "
         f"{searches.schedule_text(purchase, case.now, case.policy)}{late}{_named_text(case)}; look at its dashboard, "
@@ -317,11 +319,12 @@ def _ending(case: Case, purchase: Purchase, late: TooLate) -> Plan:
     asked, view = purchase.cancel_asked_at, case.observed.request
     cancel = {"cancel": cancellation(case.key, purchase), "last_chance": True}
     if asked is None or asked < late.since:
-        if view is None and (case.now - late.since).total_seconds() >= _UNREACHABLE_SECONDS:
+        long_over = (case.now - late.since).total_seconds() >= _UNREACHABLE_SECONDS
+        if view is None and long_over:
             text = f"{late.text}; it could not be asked to cancel it{_said_last(case)}; {_MAY_FINISH}"
             return fail(case, Reason.DEADLINE_EXCEEDED, text).model_copy(update=cancel)
         doing = at_provider(case, purchase, Reason.PROCESSING, f"{late.text}; it is being cancelled")
-        again = END_LOOK_SECONDS if view is not None else case.policy.poll_seconds
+        again = case.policy.poll_seconds if view is None or long_over else END_LOOK_SECONDS
         return plan_of(case, doing, again=again).model_copy(update=cancel)
     if (case.now - asked).total_seconds() < END_GRACE_SECONDS:
         doing = at_provider(case, purchase, Reason.PROCESSING, f"{late.text}; it was asked to end it")

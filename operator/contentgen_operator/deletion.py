@@ -36,7 +36,7 @@ def decide_deletion(resource: Resource, observed: Observed, now: datetime, polic
     again = _NEXT_SLICE_SECONDS if discard is not None else None
     changes: dict[str, object] = {"stop_job": True, "discard": discard, "again_seconds": again}
     if purchase is not None and is_searched_at_deletion(resource, purchase):
-        return plan.model_copy(update=changes | _lost(resource, run, observed, purchase, now, policy))
+        return plan.model_copy(update=changes | _lost(resource, observed, purchase, now, last_chance=plan.last_chance))
     if purchase is not None and (purchase.job_id == resource.ref.uid or _used(run, purchase)):
         changes |= _ended(resource, run, purchase, now)
     return plan.model_copy(update=changes)
@@ -49,10 +49,11 @@ def is_searched_at_deletion(resource: Resource, purchase: Purchase) -> bool:
 
 
 def _lost(
-    resource: Resource, run: RunStatus, observed: Observed, purchase: Purchase, now: datetime, policy: Policy
+    resource: Resource, observed: Observed, purchase: Purchase, now: datetime, *, last_chance: bool
 ) -> dict[str, object]:
-    """One search; again only while the history cannot be read, and until the deletion's time is over."""
-    if observed.found_request is not None:
+    """One search; again only while the history cannot be read."""
+    run = resource.status.run
+    if observed.found_request is not None and run is not None:
         changes = {"request_id": observed.found_request, "submitted_at": searches.sent_at(purchase)}
         move = Move(
             key=purchase_key(resource, run),
@@ -65,7 +66,7 @@ def _lost(
         )
         return {"moves": (move,), "hold": True, "again_seconds": 0.0}
     problem = observed.provider_problem
-    if problem and not grace_is_over(resource, now, policy):
+    if problem and not last_chance:
         return {"hold": True, "again_seconds": _SEARCH_AGAIN_SECONDS}
     why = f"its history cannot be read: {problem[:300]}" if problem else "its history does not show the request"
     message = (

@@ -56,13 +56,13 @@ def _is_taken(purchase: Purchase) -> bool:
 
 def _fresh(attempt: int) -> dict[str, object]:
     """The fields of a run that begins, or goes back to, a paid attempt."""
-    named: dict[str, object] = dict.fromkeys(("purchase_id", "sent_at", "request_id", "submitted_at"))
-    return {"paid_attempt": attempt, **named}
+    return {"paid_attempt": attempt, "purchase_id": None, "sent_at": None, "request_id": None, "submitted_at": None}
 
 
 def after_end(case: Case) -> Plan:
     """The plan of a run that has ended while a request of it was open. Its phase stays."""
-    seen = [each for each in case.observed.open_requests if _is_mine(case, each) and searches.is_open(each.purchase, case.now)]
+    mine = [each for each in case.observed.open_requests if _is_mine(case, each)]
+    seen = [each for each in mine if searches.is_open(each.purchase, case.now)]
     status = followed(case, request_open=bool(seen))
     plan = Plan(status=status, finalizer=case.resource.deletes_files)
     for each in seen:

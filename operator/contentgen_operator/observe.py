@@ -23,7 +23,16 @@ from contentgen_operator.deletion import is_searched_at_deletion
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.lora_names import LoraNames
-from contentgen_operator.observed import JobView, LoraView, Observed, OpenRequest, PodTrouble, Resource, Stored, is_stored
+from contentgen_operator.observed import (
+    JobView,
+    LoraView,
+    Observed,
+    OpenRequest,
+    PodTrouble,
+    Resource,
+    Stored,
+    is_stored,
+)
 from contentgen_operator.providers.base import AccessRefused, Provider, Search, Unavailable, Verified, is_request_id
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState

@@ -178,10 +178,9 @@ def followed(case: Case, *, request_open: bool) -> ResourceStatus:
     purchase = case.observed.purchase
     # What was said of a request that went on is settled once that has ended.
     run = case.run if purchase is None or purchase.state in _OPEN else case.run.model_copy(update={"billed": None})
-    run = last.run.model_copy(
-        update={"billed": _billed(doing, run, costs), "request_open": True if request_open else None}
-        | ({"request_id": purchase.request_id} if purchase is not None and purchase.request_id else {})
-    )
+    changes = {"billed": _billed(doing, run, costs), "request_open": True if request_open else None}
+    request_id = purchase.request_id if purchase is not None else None
+    run = last.run.model_copy(update={**changes, "request_id": request_id or last.run.request_id})
     return last.model_copy(update={"run": run, "cost": _cost(case, doing, costs)})
 
 

@@ -1,5 +1,6 @@
 """Requests whose reply was lost: how long and how often they are looked for, and what becomes of them."""
 
+import itertools
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -98,7 +99,7 @@ async def test_the_history_is_asked_ever_less_often_and_never_given_up_silently(
     monkeypatch.setattr(world.provider, "find", nothing_found)
     asked = searched(world)
     assert not await follow(world, IMAGES, lambda: False), "it ends where the provider keeps nothing older"
-    pauses = [later - at for at, later in zip(asked, asked[1:], strict=False)]
+    pauses = [later - at for at, later in itertools.pairwise(asked)]
     day = [pause for at, pause in zip(asked, pauses, strict=False) if at - sent < timedelta(days=1) - pauses[-1]]
     assert min(pauses) >= timedelta(seconds=5)
     assert max(day) == timedelta(minutes=10)
