@@ -136,9 +136,7 @@ class RunStatus(Value):
         "can tell.",
     )
     request_open: bool | None = Field(
-        None,
-        description="Of a run that has ended: whether a paid request of it may still be found or finish. Its result "
-        "is stored then.",
+        None, description="Whether a paid request of the ended run may still finish; its result is stored then."
     )
     loras: tuple[Annotated[str, Field(max_length=1024, pattern=patterns.KEY)], ...] = Field(
         (), max_length=4, description="The keys of the trained LoRAs that the pictures are drawn with."
