@@ -33,7 +33,16 @@ def with_open_requests(case: Case, plan: Plan) -> Plan:
         again = SOON if move is not None else searches.pause(each.purchase, case.now)
         soonest = again if plan.again_seconds is None else min(again, plan.again_seconds)
         plan = plan.model_copy(update={"again_seconds": soonest})
-    return plan
+    return _looked_at_again(plan)
+
+
+def _looked_at_again(plan: Plan) -> Plan:
+    """A run that ends with an open request is looked at again: no event wakes it."""
+    run, phase = plan.status.run, plan.status.phase
+    if run is None or not run.request_open or phase is None or not phase.terminal:
+        return plan
+    again = _SOON_SECONDS if plan.again_seconds is None else plan.again_seconds
+    return plan.model_copy(update={"again_seconds": again})
 
 
 def back_to_earlier(case: Case) -> Plan | None:

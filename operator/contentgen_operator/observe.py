@@ -98,9 +98,9 @@ class Observer:
             seen["earlier"], seen["other_runs"] = await self._ledger.others(key, resource.ref.uid)
             seen["open_requests"] = await self._open_requests(resource, key, spec, purchase, now)
         if purchase is None or purchase.unpaid:
-            if resource.adopt is not None and is_remembered(resource, run):
-                return Observed(**seen, named=await self._named_of_the_forgotten(resource, run, spec, now))
             seen |= await self._before_payment(resource, run, spec, now)
+            if resource.adopt is not None and is_remembered(resource, run):
+                seen["named"] = await self._named_of_the_forgotten(resource, run, spec, now)
         elif not purchase.abandoned:
             seen |= await self._bought(resource, run, spec, purchase, now)
         return Observed(**seen)

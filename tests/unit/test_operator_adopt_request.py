@@ -137,3 +137,14 @@ async def test_a_name_that_stays_does_not_stop_the_search(monkeypatch: pytest.Mo
     world.provider.lose_replies = {1}
     world.kube.apply(IMAGES, SPECS[IMAGES], **{ADOPT_ANNOTATION: "request-9"})
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+
+
+async def test_a_name_that_stays_skips_no_check_before_a_payment(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    world.kube.apply(IMAGES, SPECS[IMAGES], **{ADOPT_ANNOTATION: "request-9"})
+    while not purchases(world):
+        await world.step(IMAGES)
+    monkeypatch.setattr(world.provider, "configured", False)
+    for _ in range(3):
+        await world.step(IMAGES)
+    assert (world.provider.posts, world.status(IMAGES).reason) == ([], "ProviderNotConfigured")

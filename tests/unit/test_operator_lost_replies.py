@@ -200,6 +200,15 @@ async def test_a_result_that_comes_after_the_deadline_is_stored(kind: Kind, monk
     assert len(world.provider.posts) == 1
 
 
+async def test_a_run_that_ends_with_an_open_request_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No event of the cluster wakes it."""
+    world = World(monkeypatch, Writes())
+    runs_until(world, world.now + timedelta(hours=5))
+    await late(world, IMAGES, cancels=False)
+    assert await follow(world, IMAGES, lambda: purchases(world)[0]["state"] == "succeeded")
+    assert world.status(IMAGES).phase is Phase.FAILED
+
+
 async def test_an_operator_that_starts_follows_what_was_open(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     runs_until(world, world.now + timedelta(hours=5))
