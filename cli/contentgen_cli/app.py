@@ -265,6 +265,32 @@ def cancel(
 
 
 @app.command()
+def adopt(
+    names: Names,
+    request_id: Annotated[
+        str, typer.Argument(metavar="REQUEST_ID", help="The provider's id of the request, from its dashboard.")
+    ],
+    *,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
+) -> None:
+    """Name the provider's request of a run whose reply was lost.
+
+    The operator verifies it: model, complete input and time. Nothing is paid.
+    """
+    from contentgen_cli import adopting
+
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
+        item = _find(cluster, names)
+        plan = adopting.adopt(item, request_id)
+        cluster.patch(item, plan.change)
+        print(plan.tell)
+        print(f"See what comes of it: {cluster.command(f'contentgen why {item.shown}', item.namespace)}")
+
+
+@app.command()
 def cost(
     *,
     since: Annotated[

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from contentgen_cli.errors import CliError
 
-_COMMANDS = ("cancel", "cost", "get", "logs", "resume", "retry", "suspend", "version", "watch", "why")
-_NAMED = ("cancel", "logs", "resume", "retry", "suspend", "watch", "why")
+_COMMANDS = ("adopt", "cancel", "cost", "get", "logs", "resume", "retry", "suspend", "version", "watch", "why")
+_NAMED = ("adopt", "cancel", "logs", "resume", "retry", "suspend", "watch", "why")
 _NO_FILES = 4  # cobra's ShellCompDirectiveNoFileComp
 _VALUED = ("-n", "--namespace", "--context", "--kubeconfig", "--as", "--stage", "-o", "--output")
 

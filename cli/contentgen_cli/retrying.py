@@ -35,7 +35,9 @@ def retry(item: Item, now: datetime) -> Retry:
 
 _UNKNOWN = (
     "Nobody can tell whether the provider took the request: its reply was lost and its history does not show it.\n"
-    f"Look at the provider's dashboard first. To go on, the annotation {RESUBMIT_ANNOTATION} allows one more\n"
+    "Look at the provider's dashboard first. If the request is there, name it, which pays nothing:\n"
+    "kubectl contentgen adopt NAME REQUEST_ID\n"
+    f"If it is not, the annotation {RESUBMIT_ANNOTATION} allows one more\n"
     "payment; if the first request was taken, it will have been paid twice."
 )
 

@@ -246,7 +246,7 @@ def _commands(item: Item, around: Surroundings) -> tuple[str, ...]:
         case Phase.SUSPENDED:
             return (f"contentgen resume {name}",)
         case Phase.SUBMISSION_UNKNOWN:
-            return (f"contentgen retry {name}",)
+            return (f"contentgen adopt {name} REQUEST_ID", f"contentgen retry {name}")
         case _:
             return _after_failure(item)
 

@@ -17,6 +17,7 @@ LANGUAGE = r"^([Aa][Uu][Tt][Oo]|[A-Za-z]{2,3}([_-][A-Za-z]{2})?)$"
 JOB_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"  # DNS-1123
 UID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 KEY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"  # no empty segment, and none that is dots
+REQUEST_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"  # of a provider; one segment of a path
 SHA256 = r"^[0-9a-f]{64}$"
 
 _NAME = "letters, digits, dots, dashes or underscores, beginning with a letter or digit"

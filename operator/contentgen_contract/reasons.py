@@ -29,7 +29,8 @@ PHASES: dict[Phase, str] = {
     Phase.COLLECTING: "A Job fetches the provider's result and stores the outputs. Free.",
     Phase.COMPLETED: "The outputs are stored. Final for this run.",
     Phase.FAILED: "The run ended without outputs; the reason says why. Final for this run.",
-    Phase.SUBMISSION_UNKNOWN: "Nobody can tell whether the provider took the paid request; a person decides.",
+    Phase.SUBMISSION_UNKNOWN: "Nobody can tell whether the provider took the paid request. It is still looked for; a "
+    "person may name it, or allow another payment.",
 }
 
 CONDITIONS: dict[Condition, str] = {
@@ -74,7 +75,9 @@ REASONS: dict[Reason, Explanation] = {
         "Put a valid key into the Secret that the chart's providers.existingSecret names; work goes on by itself.",
     ),
     Reason.LOOKING_FOR_REQUEST: Explanation(
-        "The reply to the paid request was lost, so the provider is asked whether it has it.", _WAIT
+        "The reply to the paid request was lost, so the provider is asked whether it has it. A person may name it: "
+        "kubectl contentgen adopt NAME REQUEST_ID.",
+        _WAIT,
     ),
     Reason.JOB_REFUSED: Explanation(
         "The API server refuses the Job of a stage, or the Job's pod: a quota, a LimitRange, Pod Security or another "
@@ -102,8 +105,8 @@ REASONS: dict[Reason, Explanation] = {
     Reason.SUBMISSION_UNKNOWN: Explanation(
         "The provider may or may not have been paid: its reply was lost and it cannot find the request. Or it was "
         "paid, and the ledger has lost it.",
-        "Look at the provider's dashboard, or restore the ledger. To send it again, annotate the resource as its "
-        "message says.",
+        "Restore the ledger, or look at the provider's dashboard. If the request is there, name it: kubectl contentgen "
+        "adopt NAME REQUEST_ID, which pays nothing. If not, pay again: annotate the resource as its message says.",
     ),
     Reason.MODEL_NOT_ALLOWED: Explanation(
         "The model may not be bought: the operator's models.allowed does not list it, its price is not known, or it "

@@ -135,6 +135,9 @@ class RunStatus(Value):
         description="Of a run that has ended: whether the provider bills any of its requests. Absent where nobody "
         "can tell.",
     )
+    request_open: bool | None = Field(
+        None, description="Whether a paid request of the ended run may still finish; its result is stored then."
+    )
     loras: tuple[Annotated[str, Field(max_length=1024, pattern=patterns.KEY)], ...] = Field(
         (), max_length=4, description="The keys of the trained LoRAs that the pictures are drawn with."
     )

@@ -55,7 +55,6 @@ from contentgen_runtime.servers import plain_server, tls_server
 
 _log = logging.getLogger(__name__)
 _THREADS = 48
-_GRACE_SECONDS = 20  # for what is being worked on: a POST that was sent should be written down
 _GOODBYE_SECONDS = 1  # for connections
 
 
@@ -159,7 +158,8 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     tasks += [asyncio.create_task(tls.keep_fresh(refresh_in))]
     await _until(stop, tasks)
     asyncio.get_running_loop().set_exception_handler(_while_ending)
-    await reconciler.queue.drain(_GRACE_SECONDS)
+    actor.stop_paying()
+    await reconciler.queue.drain(settings.drain_seconds)
     for server in servers:
         server.should_exit = True
     reconciling.cancel()

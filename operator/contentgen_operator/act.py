@@ -77,7 +77,12 @@ class Actor:
         self._providers = providers
         self._template = template
         self._recorded: dict[str, ResourceStatus] = {}
+        self._ending = False  # the process: nothing more is sent
         self._stopped: set[str] = set()  # uids of deleted resources whose Job is stopped, until they are gone
+
+    def stop_paying(self) -> None:
+        """From now on no paid request is begun. One that is being sent goes on."""
+        self._ending = True
 
     async def act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
         """Carry out a plan; False where a Job of it is refused, which the status tells then.
@@ -98,7 +103,8 @@ class Actor:
             await self._stop_job(resource.ref, plan)
         if resource.deleting:
             self._stopped.add(resource.ref.uid)
-            await self._let_go(resource, plan)
+            if not plan.hold:
+                await self._let_go(resource, plan, now)
             return True
         plan, admitted = await self._started(resource, plan, now)
         if not plan.finalizer:
@@ -120,6 +126,8 @@ class Actor:
             await self._move(move, now)
         if plan.abandoned is not None:
             await self._ledger.intend(plan.abandoned.key, plan.abandoned.purchase)
+        if plan.restored is not None:
+            await self._restore(plan.restored, now)
         if plan.reservation is not None:
             plan = await self._reserved(plan, plan.reservation)
         if plan.payment is not None:
@@ -165,7 +173,7 @@ class Actor:
         await self._records.end(ref.uid)
         await self._jobs.forget(ref.uid)
 
-    async def _let_go(self, resource: Resource, plan: Plan) -> None:
+    async def _let_go(self, resource: Resource, plan: Plan, now: datetime) -> None:
         """Delete the next files of a deleted resource; once none is left, remove the finalizer."""
         try:
             if plan.discard is not None:
@@ -178,6 +186,7 @@ class Actor:
                 raise
             left = plan.discard.prefixes if plan.discard else ()
             _log.warning("a deleted resource goes, and %s stays: %s", left, error, extra=resource.ref.about)
+        await self._announce(resource, plan.notices, now)
         await self._without_finalizer(resource)
 
     async def _cancel(self, cancel: Cancellation, now: datetime, *, last_chance: bool) -> None:
@@ -218,6 +227,14 @@ class Actor:
             _log_failed(move, await self._ledger.get(move.key))
             raise Conflict(f"purchase {move.key} was changed")
 
+    async def _restore(self, restored: Reservation, now: datetime) -> None:
+        """Raises Conflict where the request is another purchase's, or the ledger has the purchase again."""
+        key, purchase = restored.key, restored.purchase
+        if not await self._ledger.claim(purchase, purchase.request_id or "", now):
+            raise Conflict(f"request {purchase.request_id} is another purchase's")
+        if not await self._ledger.intend(key, purchase):
+            raise Conflict(f"purchase {key} is in the ledger again")
+
     async def _with_finalizer(self, resource: Resource) -> Resource:
         return resource if resource.finalized else await self._finalizers(resource, [*resource.finalizers, FINALIZER])
 
@@ -255,7 +272,7 @@ class Actor:
         # Signed while it is planned: what cannot be signed was never sent.
         arguments = self._signed(inputs, payment.call.arguments)
         call = payment.call.model_copy(update={"arguments": arguments, "purchase_id": bought.purchase_id})
-        sending = _Sending(self._ledger, payment)
+        sending = _Sending(self._ledger, payment, lambda: self._ending)
         move = await self._send(payment, call, sending)
         try:
             await self._note(move)
@@ -404,7 +421,8 @@ class Actor:
                 _log.warning("an event was not posted: %s", explain(error), extra=resource.ref.about)
 
     async def _record(self, resource: Resource, status: ResourceStatus) -> None:
-        if self._recorded.get(resource.ref.uid) == status:
+        looked_at_again = status == resource.status and status.run is not None and status.run.request_open
+        if self._recorded.get(resource.ref.uid) == status or looked_at_again:
             return
         await self._records.write(resource, status)
         if is_end(dump_status(status)):  # a finished resource costs no memory
@@ -416,13 +434,22 @@ class Actor:
 class _Sending:
     """The compare-and-set of one payment, which its provider asks for once the connection is open."""
 
-    def __init__(self, ledger: Ledger, payment: Payment) -> None:
+    def __init__(self, ledger: Ledger, payment: Payment, ending: Callable[[], bool]) -> None:
+        self._ending = ending
         self._ledger = ledger
         self._payment = payment
         self._sent_by: str | None = None
 
     async def begin(self) -> None:
-        """Raises Conflict where the purchase is not planned for this resource any more: nothing may be sent."""
+        """Raises Conflict where nothing may be sent: the purchase is not planned for this resource any more, or the
+        process ends.
+        """
+        key = self._payment.key
+        if self._ending():
+            raise Conflict(f"the operator ends: purchase {key} stays planned")
+        await self._compare_and_set()
+
+    async def _compare_and_set(self) -> None:
         key = self._payment.key
         self._sent_by = await self._ledger.send(key, self._payment.purchase, utc_now())
         if self._sent_by is None:
@@ -431,7 +458,7 @@ class _Sending:
     async def begun(self) -> None:
         """As `begin`, where a provider has not asked although it may have sent the request."""
         if self._sent_by is None:
-            await self.begin()
+            await self._compare_and_set()
 
     @property
     def mine(self) -> dict[str, Any]:

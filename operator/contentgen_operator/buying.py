@@ -1,28 +1,35 @@
 """The paid call: sent once, found again when its reply was lost, polled, cancelled when it takes too long. Pure."""
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from contentgen_contract import keys, ownership
+from contentgen_contract.base import Value
 from contentgen_contract.ledger import legacy_id
-from contentgen_contract.models import model_of
-from contentgen_contract.names import MILESTONES, PROVIDER_STEP, Phase, Reason, Stage
-from contentgen_operator import costs, kinds
+from contentgen_contract.names import ADOPT_ANNOTATION, MILESTONES, PROVIDER_STEP, Phase, Reason, Stage
+from contentgen_contract.spec import ImageGenerationSpec, Spec
+from contentgen_contract.status import RunStatus
+from contentgen_operator import costs, kinds, searches
 from contentgen_operator.case import Case, Doing
-from contentgen_operator.observed import Observed, Resource
+from contentgen_operator.observed import LoraView, Observed, Resource
 from contentgen_operator.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
 from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_of, submitting
 from contentgen_operator.providers.answers import Answer
-from contentgen_operator.providers.base import Call, RequestState, RequestView, arguments_json
+from contentgen_operator.providers.base import Call, RequestState, RequestView, arguments_json, is_request_id
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep
-from contentgen_operator.runs import owner
+from contentgen_operator.runs import owner, purchase_key
 from contentgen_operator.stages import start
 
 COLLECT_SECONDS = 15.0  # what a collect stage takes, for the ETA
 _GONE_SECONDS = 3600.0  # fal keeps a result for an hour; before that, and while its history lags, it is asked again
 _GONE_PAUSE_SECONDS = 60.0
 _LEDGER_WAIT_SECONDS = 60.0
+END_GRACE_SECONDS = 15.0  # in which a request that was asked to end may do so
+END_LOOK_SECONDS = 1.0
+_UNREACHABLE_SECONDS = 300.0  # after a deadline, in which a provider that is away is waited for
+_MAY_FINISH = "it may still finish and be billed, and its result is stored then"
+_LONGEST_PROBLEM = 400  # characters of a provider's words; what helps follows them in the message
 
 
 _ADOPTABLE = (PurchaseState.INTENT, PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
@@ -94,22 +101,94 @@ def was_rewound(case: Case) -> bool:
     return run.sent_at is not None and (purchase.sent_at is None or purchase.sent_at < run.sent_at)
 
 
+def is_remembered(resource: Resource, run: RunStatus) -> bool:
+    """Whether the status names a purchase, or says that one is looked for."""
+    told = resource.status.run is not None and resource.status.run.number == run.number
+    searched = told and resource.status.reason in _SEARCHED
+    return run.request_id is not None or run.purchase_id is not None or searched
+
+
+def remembered(resource: Resource, run: RunStatus, spec: Spec) -> Purchase:
+    """A purchase that the ledger has lost, as far as the status tells it."""
+    key, user = purchase_key(resource, run), owner(resource, spec)
+    drawn_with = spec.loras if isinstance(spec, ImageGenerationSpec) else ()
+    names = [each.lora_ref.name for each in drawn_with if each.lora_ref]
+    loras = tuple(LoraView(name=name, model_key=at) for name, at in zip(names, run.loras, strict=False))
+    loras += tuple(LoraView(name=name) for name in names[len(loras) :])
+    call = kinds.call_of(spec, kinds.Job(user_id=user, job_id=resource.ref.uid, version=run.version), key, loras)
+    sent = run.sent_at or run.started_at
+    return Purchase(
+        purchase_id=run.purchase_id or legacy_id(str(key)),
+        state=PurchaseState.INTENT,
+        step=PurchaseStep.SENDING,
+        job_id=resource.ref.uid,
+        namespace=resource.ref.namespace,
+        type=resource.ref.kind.record_type,
+        user_id=user,
+        loras=tuple(each.model_key for each in loras if each.model_key),
+        provider=call.provider,
+        model=call.model,
+        marker=call.marker,
+        created_at=sent,
+        changed_at=sent,
+        sent_at=sent,
+        units=kinds.work_units(spec, kinds.duration_seconds(run)),
+    )
+
+
 def forgotten(case: Case) -> Plan:
     """The status, or the marker in the bucket, names a purchase that the ledger lacks, or knows it as it was before it
     was sent: a store was restored from a backup. Nothing is paid.
     """
     kept = case.observed.purchase
     blind = case.model_copy(update={"observed": case.observed.model_copy(update={"purchase": None})})
+    if case.observed.named is not None and case.observed.named.same and case.resource.adopt is not None:
+        return _restored(blind, kept, case.resource.adopt)
     if case.resource.resubmit == case.key.token:
         return _abandoned(case, next_attempt(blind, "a person asked for another submission"), kept)
     what = f"request {case.run.request_id}" if case.run.request_id else f"purchase {case.run.purchase_id or case.key}"
     message = (
-        f"{what} of {kinds.provider_of(case.kind)} was paid, or may have been, and the ledger in MongoDB has lost it: "
-        "restore the ledger and this goes on, or allow another payment with the annotation "
-        f"contentgen.dev/resubmit={case.key.token}"
+        f"{what} of {kinds.provider_of(case.kind)} was paid, or may have been, and the ledger in MongoDB has lost it"
+        f"{_named_text(case)}: restore the ledger and this goes on, {_adopt_advice(case.run.request_id)}, or allow "
+        f"another payment with the annotation contentgen.dev/resubmit={case.key.token}"
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
     return plan_of(blind, doing, again=_LEDGER_WAIT_SECONDS)
+
+
+def _adopt_advice(request_id: str | None = None) -> str:
+    return f"name the request with the annotation {ADOPT_ANNOTATION}={request_id or '<request id>'}, which pays nothing"
+
+
+def _named_text(case: Case) -> str:
+    """What is wrong with the request that a person has named. Its name is shown if it can be one."""
+    named, given = case.observed.named, case.resource.adopt
+    if named is None or named.same or given is None:
+        return ""
+    shown = f"={given}" if is_request_id(given) else ""
+    return f"; {ADOPT_ANNOTATION}{shown} is not adopted: {named.text[:_LONGEST_PROBLEM]}"
+
+
+def _restored(case: Case, kept: Purchase | None, request_id: str) -> Plan:
+    """The plan with a purchase that the ledger has lost back in it, for a request that a person has named."""
+    was = remembered(case.resource, case.run, case.spec)
+    doing = Doing(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the request that was named is the one")
+    plan = plan_of(case, doing, again=SOON).model_copy(update={"finalizer": True})
+    changes = {"request_id": request_id, "submitted_at": was.sent_at, "sent_at": was.sent_at, "step": None}
+    if kept is None:
+        update = {"state": PurchaseState.SUBMITTED, "changed_at": case.now, "estimated_micros": case.estimated_micros}
+        purchase = was.model_copy(update=changes | update | costs.priced(case.spec, case.price))
+        return plan.model_copy(update={"restored": Reservation(key=case.key, purchase=purchase)})
+    move = Move(
+        key=case.key,
+        source=kept.state,
+        target=PurchaseState.SUBMITTED,
+        owner=kept.job_id,
+        expected={"step": kept.step},
+        changes=changes | {"changed_at": case.now, "marker": was.marker, "loras": was.loras},
+        claimed_for=kept,
+    )
+    return plan.model_copy(update={"moves": (move,)})
 
 
 def _abandoned(case: Case, plan: Plan, kept: Purchase | None) -> Plan:
@@ -126,23 +205,15 @@ def _abandoned(case: Case, plan: Plan, kept: Purchase | None) -> Plan:
             changes={"step": PurchaseStep.ABANDONED.value, "changed_at": case.now},
         )
         return plan.model_copy(update={"moves": (step,)})
-    purchase = Purchase(
-        purchase_id=case.run.purchase_id or legacy_id(str(case.key)),
-        state=PurchaseState.INTENT,
-        step=PurchaseStep.ABANDONED,
-        job_id=case.resource.ref.uid,
-        namespace=case.resource.ref.namespace,
-        type=case.kind.record_type,
-        user_id=owner(case.resource, case.spec),
-        provider=kinds.provider_of(case.kind),
-        model=model_of(case.spec),
-        marker="",
-        created_at=case.now,
-        changed_at=case.now,
-        sent_at=case.run.sent_at,
-        error=f"the ledger had lost it; its request was {case.run.request_id}",
+    lost_one = remembered(case.resource, case.run, case.spec).model_copy(
+        update={
+            "step": PurchaseStep.ABANDONED,
+            "changed_at": case.now,
+            "sent_at": case.run.sent_at,
+            "error": f"the ledger had lost it; its request was {case.run.request_id}",
+        }
     )
-    return plan.model_copy(update={"abandoned": Reservation(key=case.key, purchase=purchase)})
+    return plan.model_copy(update={"abandoned": Reservation(key=case.key, purchase=lost_one)})
 
 
 def lost(case: Case, purchase: Purchase) -> Plan:
@@ -159,25 +230,33 @@ def lost(case: Case, purchase: Purchase) -> Plan:
         moves = (move_of(case, purchase, PurchaseState.INTENT, step=PurchaseStep.ABANDONED.value),)
         plan = next_attempt(case, "a person asked for another submission")
         return plan.model_copy(update={"moves": moves})
-    waited = (case.now - (purchase.sent_at or purchase.created_at)).total_seconds()
-    problem = case.observed.provider_problem
+    return _not_found(case, purchase)
+
+
+def _not_found(case: Case, purchase: Purchase) -> Plan:
+    """The search goes on. A run that may be paid does not end at its deadline."""
+    waited = (case.now - searches.sent_at(purchase)).total_seconds()
+    again = searches.next_search(purchase, case.now, case.policy)
+    problem = case.observed.provider_problem[:_LONGEST_PROBLEM]
+    late = f"; spec.deadlineSeconds ({case.resource.deadline_seconds}) is over" if deadline_passed(case) else ""
     if waited < case.policy.adoption_seconds:
         message = f"the reply of {purchase.provider} was lost; looking for the request in its history"
         message += f", which cannot be read: {problem}" if problem else ""
-        doing = submitting(case, Reason.LOOKING_FOR_REQUEST, message)
-        return plan_of(case, doing, again=case.policy.poll_seconds)
+        doing = submitting(case, Reason.LOOKING_FOR_REQUEST, message + late + _named_text(case))
+        return plan_of(case, doing, again=again)
     message = (
-        f"{purchase.provider} may have been paid, but its history "
-        f"{_not_shown(case.observed)}; look at its dashboard, then "
-        f"allow another payment with the annotation contentgen.dev/resubmit={case.key.token}"
+        f"{purchase.provider} may have been paid, but its history {_not_shown(case.observed)}; "
+        f"{searches.schedule_text(purchase, case.now, case.policy)}{late}{_named_text(case)}; look at its dashboard, "
+        f"then {_adopt_advice()}, or allow another payment with the annotation "
+        f"contentgen.dev/resubmit={case.key.token}"
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
-    return plan_of(case, doing, again=case.policy.poll_seconds if problem else None)
+    return plan_of(case, doing, again=again)
 
 
 def _not_shown(observed: Observed) -> str:
     if observed.provider_problem:
-        return f"cannot be read ({observed.provider_problem})"
+        return f"cannot be read ({observed.provider_problem[:_LONGEST_PROBLEM]})"
     return "does not show the request" if observed.history_complete else "could be read only in part"
 
 
@@ -196,11 +275,8 @@ def poll(case: Case, purchase: Purchase) -> Plan:
         return _store_result(case, purchase, view, view.result)
     if view is not None and (view.too_large or is_lost(case, purchase, view)):
         return _unstorable(case, purchase, view)
-    late = _too_late(case, purchase)
-    if late:
-        cancel = cancellation(case.key, purchase)
-        plan = fail(case, Reason.DEADLINE_EXCEEDED, late)
-        return plan.model_copy(update={"cancel": cancel, "last_chance": True})
+    if (late := too_late(case, purchase)) is not None:
+        return _ending(case, purchase, late)
     if view is None:
         doing = at_provider(case, purchase, _why_unread(case.observed), case.observed.provider_problem)
     else:
@@ -218,19 +294,51 @@ def cancellation(key: PurchaseKey, purchase: Purchase) -> Cancellation:
     return Cancellation(key=key, provider=purchase.provider, model=purchase.model, request_id=request_id)
 
 
-def _too_late(case: Case, purchase: Purchase) -> str:
-    since = (case.now - (purchase.submitted_at or purchase.created_at)).total_seconds()
-    if since > case.policy.provider_seconds:
-        return (
-            f"{purchase.provider} has not finished request {purchase.request_id} after "
-            f"{case.policy.provider_seconds} s, the operator's limit; it was cancelled{_said_last(case)}"
-        )
+class TooLate(Value):
+    """A request that takes longer than it may."""
+
+    since: datetime
+    text: str
+
+
+def too_late(case: Case, purchase: Purchase) -> TooLate | None:
+    """The limit that a request has passed; None: neither the operator's nor the run's."""
+    name = f"{purchase.provider} has not finished request {purchase.request_id}"
+    limit = timedelta(seconds=case.policy.provider_seconds)
+    end = (purchase.submitted_at or purchase.created_at) + limit
+    if case.now > end:
+        return TooLate(since=end, text=f"{name} after {case.policy.provider_seconds} s, the operator's limit")
     if deadline_passed(case):
-        return (
-            f"{purchase.provider} has not finished request {purchase.request_id} and spec.deadlineSeconds "
-            f"({case.resource.deadline_seconds}) is over; it was cancelled{_said_last(case)}"
-        )
-    return ""
+        seconds = case.resource.deadline_seconds or 0
+        since = case.run.started_at + timedelta(seconds=seconds)
+        return TooLate(since=since, text=f"{name} and spec.deadlineSeconds ({seconds}) is over")
+    return None
+
+
+def _ending(case: Case, purchase: Purchase, late: TooLate) -> Plan:
+    """The provider is asked to end the request. The run ends once the provider has said so, or has not in time."""
+    asked, view = purchase.cancel_asked_at, case.observed.request
+    cancel = {"cancel": cancellation(case.key, purchase), "last_chance": True}
+    if asked is None or asked < late.since:
+        long_over = (case.now - late.since).total_seconds() >= _UNREACHABLE_SECONDS
+        if view is None and long_over:
+            text = f"{late.text}; it could not be asked to cancel it{_said_last(case)}; {_MAY_FINISH}"
+            return fail(case, Reason.DEADLINE_EXCEEDED, text).model_copy(update=cancel)
+        doing = at_provider(case, purchase, Reason.PROCESSING, f"{late.text}; it is being cancelled")
+        again = case.policy.poll_seconds if view is None or long_over else END_LOOK_SECONDS
+        return plan_of(case, doing, again=again).model_copy(update=cancel)
+    if (case.now - asked).total_seconds() < END_GRACE_SECONDS:
+        doing = at_provider(case, purchase, Reason.PROCESSING, f"{late.text}; it was asked to end it")
+        return plan_of(case, doing, again=END_LOOK_SECONDS)
+    text = f"{late.text}; it was asked to cancel it and has not{_said_last(case)}; {_MAY_FINISH}"
+    return fail(case, Reason.DEADLINE_EXCEEDED, text)
+
+
+def cancelled_in_time(case: Case, purchase: Purchase) -> Plan | None:
+    """The end of a run whose request the provider has cancelled at a deadline; None: it was cancelled otherwise."""
+    mine = purchase.job_id == case.resource.ref.uid and case.run.request_id == purchase.request_id
+    late = too_late(case, purchase) if mine and not case.cancelled else None
+    return fail(case, Reason.DEADLINE_EXCEEDED, f"{late.text}; it was cancelled") if late is not None else None
 
 
 def _said_last(case: Case) -> str:
@@ -274,7 +382,7 @@ def at_provider(case: Case, purchase: Purchase, reason: Reason, message: str) ->
 def _store_result(case: Case, purchase: Purchase, view: RequestView, result: Answer) -> Plan:
     """The provider deletes its answer within the hour: it is stored before anything else is done with it."""
     key = keys.purchase_response(purchase.purchase_id)
-    changes = {"result_key": key, "finished_at": case.now} | _billing(case, purchase, view)
+    changes = {"result_key": key, "finished_at": case.now} | billing_of(case, purchase, view)
     move = move_of(case, purchase, PurchaseState.SUCCEEDED, **changes)
     first = case.run.model_copy(update={"job": None})
     plan = start(case.model_copy(update={"run": first}), Stage.COLLECT, collecting("the provider has finished"), 1)
@@ -289,7 +397,7 @@ def is_lost(case: Case, purchase: Purchase, view: RequestView) -> bool:
     return view.state is RequestState.GONE and since >= _GONE_SECONDS
 
 
-def _billing(case: Case, purchase: Purchase, view: RequestView) -> dict[str, Any]:
+def billing_of(case: Case, purchase: Purchase, view: RequestView) -> dict[str, Any]:
     """What a finished request cost, at the rate of the model that did it."""
     rate: dict[str, Any] = {}
     if view.model_used and purchase.model not in case.policy.own_prices:
@@ -299,7 +407,7 @@ def _billing(case: Case, purchase: Purchase, view: RequestView) -> dict[str, Any
 
 def _unstorable(case: Case, purchase: Purchase, view: RequestView) -> Plan:
     """The request is paid and finished, and its result is too large or gone: it is not asked for again."""
-    changes = {"finished_at": case.now, "error": view.message} | _billing(case, purchase, view)
+    changes = {"finished_at": case.now, "error": view.message} | billing_of(case, purchase, view)
     move = move_of(case, purchase, PurchaseState.SUCCEEDED, **changes)
     bought = purchase.model_copy(update=changes | {"state": PurchaseState.SUCCEEDED})
     seen = case.observed.model_copy(update={"purchase": bought})

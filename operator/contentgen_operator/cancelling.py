@@ -7,15 +7,21 @@ it bills the run all the same (`run.billed`). A result that is there already was
 from collections.abc import Callable
 
 from contentgen_contract.names import Reason
-from contentgen_operator.buying import at_provider, cancellation, is_lost, lost, poll
+from contentgen_operator.buying import (
+    END_GRACE_SECONDS,
+    END_LOOK_SECONDS,
+    at_provider,
+    cancellation,
+    is_lost,
+    lost,
+    poll,
+)
 from contentgen_operator.case import Case
 from contentgen_operator.plan import Plan
 from contentgen_operator.planning import fail, plan_of
 from contentgen_operator.providers.base import RequestState
 from contentgen_operator.purchases import Purchase, PurchaseState
 
-_GRACE_SECONDS = 15.0  # in which a request that was asked to end may do so
-_LOOK_SECONDS = 1.0  # somebody waits for the answer
 _ENDS = (RequestState.SUCCEEDED, RequestState.FAILED)
 _BY_A_PERSON = "cancelled on request"
 
@@ -71,11 +77,11 @@ def _submitted(case: Case, purchase: Purchase) -> Plan:
         doing = at_provider(case, purchase, Reason.PROCESSING, f"{name} is being cancelled")
         # A provider that is away is asked again at the next look; the run goes on until then.
         asking = {"cancel": cancellation(case.key, purchase), "last_chance": True}
-        again = _LOOK_SECONDS if view is not None else case.policy.poll_seconds
+        again = END_LOOK_SECONDS if view is not None else case.policy.poll_seconds
         return plan_of(case, doing, again=again).model_copy(update=asking)
-    if (case.now - purchase.cancel_asked_at).total_seconds() < _GRACE_SECONDS:
+    if (case.now - purchase.cancel_asked_at).total_seconds() < END_GRACE_SECONDS:
         doing = at_provider(case, purchase, Reason.PROCESSING, f"{name} was asked to end")
-        return plan_of(case, doing, again=_LOOK_SECONDS)
+        return plan_of(case, doing, again=END_LOOK_SECONDS)
     if view is None or view.state is RequestState.GONE:  # a queued one that was cancelled may be gone
         why = view.message if view is not None else case.observed.provider_problem
         message = f"{_BY_A_PERSON}; whether {name} ends, and is billed, is not known: {why}"

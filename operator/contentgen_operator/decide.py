@@ -22,6 +22,7 @@ from contentgen_operator.buyable import before_submission
 from contentgen_operator.buying import (
     COLLECT_SECONDS,
     adoption,
+    cancelled_in_time,
     deadline_passed,
     forgotten,
     lost,
@@ -36,6 +37,7 @@ from contentgen_operator.buying import (
 from contentgen_operator.cancelling import before_payment_stopped, cancelling
 from contentgen_operator.case import Case, Doing, Policy
 from contentgen_operator.deletion import decide_deletion
+from contentgen_operator.following import after_end, back_to_earlier, with_open_requests
 from contentgen_operator.observed import LoraView, Observed, Resource
 from contentgen_operator.plan import Plan
 from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_of, submitting, withdrawal
@@ -59,10 +61,13 @@ def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy
         status = invalid(resource, error, now)
         notices = notices_of(resource, status)
         return Plan(status=status, notices=notices, finalizer=resource.deletes_files)
-    if run == resource.status.run and ended(resource):
+    over = run == resource.status.run and ended(resource)
+    if over and not run.request_open:
         return Plan(status=resettled(resource, observed), finalizer=resource.deletes_files)
     case = Case(resource=resource, run=run, spec=spec, observed=observed, now=now, policy=policy)
-    plan = _suspended(case, _of_the_run(_with_said(case)))
+    if over:
+        return after_end(case)
+    plan = with_open_requests(case, _suspended(case, _of_the_run(_with_said(case))))
     return plan.model_copy(update={"adoption": adoption(resource, case.key, observed.purchase)})
 
 
@@ -77,6 +82,8 @@ def _of_the_run(case: Case) -> Plan:
     if was_rewound(case):
         return forgotten(case)
     if case.cancelled and (plan := cancelling(case, purchase)) is not None:
+        return plan
+    if (purchase is None or purchase.unpaid) and (plan := back_to_earlier(case)) is not None:
         return plan
     if purchase is None or purchase.planned:
         return _before_payment(case)
@@ -101,7 +108,8 @@ def _suspended(case: Case, plan: Plan) -> Plan:
 def _before_payment(case: Case) -> Plan:
     if deadline_passed(case):
         seconds, last = case.resource.deadline_seconds, case.resource.status
-        message = f"the run is not done after spec.deadlineSeconds ({seconds}); nothing was paid"
+        paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
+        message = f"the run is not done after spec.deadlineSeconds ({seconds}); {paid}"
         if last.run is not None and last.run.number == case.run.number and last.message:
             message += f"; it waited ({last.reason}): {last.message}"
         return before_payment_stopped(case, Reason.DEADLINE_EXCEEDED, message)
@@ -335,7 +343,9 @@ def _complete(case: Case, version: VersionStatus, reason: Reason, message: str, 
 _AGAIN = f"nothing is bought again by itself; to buy, {RERUN_ADVICE}"
 
 
-def _cancelled(case: Case, _: Purchase) -> Plan:
+def _cancelled(case: Case, purchase: Purchase) -> Plan:
+    if (plan := cancelled_in_time(case, purchase)) is not None:
+        return plan
     message = f"the paid request for the same was cancelled before it was finished; {_AGAIN}"
     return fail(case, Reason.CANCELLED, message)
 

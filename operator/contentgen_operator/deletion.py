@@ -10,18 +10,20 @@ from datetime import datetime
 
 from contentgen_contract import ownership
 from contentgen_contract.discard import Discard, bought_under
-from contentgen_contract.names import Kind
+from contentgen_contract.names import Kind, Reason
 from contentgen_contract.ownership import Owner
 from contentgen_contract.status import RunStatus, VersionStatus
+from contentgen_operator import searches
 from contentgen_operator.buying import adoption, cancellation
 from contentgen_operator.case import Policy
 from contentgen_operator.observed import Observed, Resource
-from contentgen_operator.plan import Plan
+from contentgen_operator.plan import Notice, Plan
 from contentgen_operator.planning import withdrawn
-from contentgen_operator.purchases import Purchase, PurchaseState
+from contentgen_operator.purchases import Move, Purchase, PurchaseState
 from contentgen_operator.runs import admitted_user, own_files, purchase_key
 
 _NEXT_SLICE_SECONDS = 0.5  # until the next files are deleted
+_SEARCH_AGAIN_SECONDS = 4.0
 
 
 def decide_deletion(resource: Resource, observed: Observed, now: datetime, policy: Policy) -> Plan:
@@ -33,9 +35,45 @@ def decide_deletion(resource: Resource, observed: Observed, now: datetime, polic
     discard = discard_of(resource) if resource.deletes_files else None
     again = _NEXT_SLICE_SECONDS if discard is not None else None
     changes: dict[str, object] = {"stop_job": True, "discard": discard, "again_seconds": again}
+    if purchase is not None and is_searched_at_deletion(resource, purchase):
+        return plan.model_copy(update=changes | _lost(resource, observed, purchase, now, last_chance=plan.last_chance))
     if purchase is not None and (purchase.job_id == resource.ref.uid or _used(run, purchase)):
         changes |= _ended(resource, run, purchase, now)
     return plan.model_copy(update=changes)
+
+
+def is_searched_at_deletion(resource: Resource, purchase: Purchase) -> bool:
+    """Whether the reply to a paid request of the resource is lost: what is found is cancelled before it goes."""
+    lost = purchase.state is PurchaseState.INTENT and not purchase.planned and not purchase.abandoned
+    return lost and purchase.job_id == resource.ref.uid
+
+
+def _lost(
+    resource: Resource, observed: Observed, purchase: Purchase, now: datetime, *, last_chance: bool
+) -> dict[str, object]:
+    """One search; again only while the history cannot be read."""
+    run = resource.status.run
+    if observed.found_request is not None and run is not None:
+        changes = {"request_id": observed.found_request, "submitted_at": searches.sent_at(purchase)}
+        move = Move(
+            key=purchase_key(resource, run),
+            source=PurchaseState.INTENT,
+            target=PurchaseState.SUBMITTED,
+            owner=purchase.job_id,
+            expected={"step": purchase.step},
+            changes=changes | {"changed_at": now, "step": None},
+            claimed_for=purchase,
+        )
+        return {"moves": (move,), "hold": True, "again_seconds": 0.0}
+    problem = observed.provider_problem
+    if problem and not last_chance:
+        return {"hold": True, "again_seconds": _SEARCH_AGAIN_SECONDS}
+    why = f"its history cannot be read: {problem[:300]}" if problem else "its history does not show the request"
+    message = (
+        f"deleted although {purchase.provider} may have been paid for purchase {purchase.purchase_id}: the reply was "
+        f"lost, and {why}; the ledger keeps the purchase, and what is applied again under this name looks for it"
+    )
+    return {"notices": (Notice(type="Warning", reason=Reason.SUBMISSION_UNKNOWN, message=message),)}
 
 
 def _used(run: RunStatus, purchase: Purchase) -> bool:

@@ -12,7 +12,7 @@ from contentgen_contract.prices import USD
 from contentgen_operator import metrics
 from contentgen_operator.costs import cost_of
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.providers.base import Call, Found, Provider, ProviderError, RequestView, Search
+from contentgen_operator.providers.base import Call, Found, Provider, ProviderError, RequestView, Search, Verified
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.purchases import Move, Purchase, PurchaseState, PurchaseStep
 
@@ -48,6 +48,10 @@ class CountedProvider:
     async def find(self, search: Search) -> Found:
         """As the provider's."""
         return await self._counted("find", lambda: self._provider.find(search))
+
+    async def verify(self, search: Search, request_id: str) -> Verified:
+        """As the provider's."""
+        return await self._counted("verify", lambda: self._provider.verify(search, request_id))
 
     async def _counted(self, call: str, request: Callable[[], Awaitable[T]]) -> T:
         verdict = "error"

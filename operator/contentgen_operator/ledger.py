@@ -163,6 +163,13 @@ class Ledger:
         runs = [each for each in found if each["_id"] not in attempts and _is_paid_by(each, job_id)]
         return tuple(map(_purchase, earlier)), tuple(map(_purchase, runs))
 
+    async def attempts(self, key: PurchaseKey) -> tuple[tuple[PurchaseKey, Purchase], ...]:
+        """The attempts of this run before `key` that are in the ledger, whoever owns them, in their order."""
+        earlier = [key.model_copy(update={"attempt": each}) for each in range(1, key.attempt)]
+        names = {"_id": {"$in": [str(each) for each in earlier]}}
+        kept = await asyncio.to_thread(lambda: {each["_id"]: _purchase(each) for each in self._collection.find(names)})
+        return tuple((each, kept[str(each)]) for each in earlier if str(each) in kept)
+
     async def adopt(self, key: PurchaseKey, purchase: Purchase, job_id: str) -> bool:
         """Compare and set the owner; False where the purchase, or its owner, is not as it was seen."""
         where = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}

@@ -1,6 +1,7 @@
 """The reads. What is read depends on how far the run is; a fresh look at the purchase precedes everything paid."""
 
 import logging
+from collections import OrderedDict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,13 +16,33 @@ from contentgen_contract.ownership import Owner, owns
 from contentgen_contract.prices import PriceLookup
 from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus, VersionStatus
-from contentgen_operator import kinds, pods
+from contentgen_operator import kinds, pods, searches
+from contentgen_operator.buying import is_remembered, remembered
 from contentgen_operator.cache import Cache
+from contentgen_operator.deletion import is_searched_at_deletion
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.lora_names import LoraNames
-from contentgen_operator.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored, is_stored
-from contentgen_operator.providers.base import AccessRefused, Call, Found, Provider, Search, Unavailable
+from contentgen_operator.observed import (
+    JobView,
+    LoraView,
+    Observed,
+    OpenRequest,
+    PodTrouble,
+    Resource,
+    Stored,
+    is_stored,
+)
+from contentgen_operator.providers.base import (
+    AccessRefused,
+    Call,
+    Found,
+    Provider,
+    Search,
+    Unavailable,
+    Verified,
+    is_request_id,
+)
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.reports import Reports
@@ -35,6 +56,8 @@ from contentgen_runtime.kube import explain
 _log = logging.getLogger(__name__)
 _AFTER_SENT = timedelta(minutes=20)  # the time of a POST, and of a provider's clock from ours
 _NO_PRICES = NoPrices()
+_AT_DELETION = "deletion"
+_MOST_FOLLOWED = 10_000  # open requests whose last look is remembered; others are looked at more often
 _STARTING_SECONDS = 3.0  # in which a pod is created, scheduled and started, at best
 
 
@@ -72,27 +95,35 @@ class Observer:
     def note_settled(self, uid: str) -> None:
         """Read what the purchases of a resource cost at the next look, though its run is over."""
         self._settled.add(uid)
+        self._followed_at: OrderedDict[tuple[str, str], datetime] = OrderedDict()  # purchase id, state
 
     async def observe(self, resource: Resource, now: datetime) -> Observed:
         """Everything that a decision about this resource needs now. Raises ValidationError for a wrong spec."""
         if resource.deleting:
-            return await self._of_the_deleted(resource)
+            return await self._of_the_deleted(resource, now)
         run = current_run(resource, now)
         if run == resource.status.run and ended(resource):
-            return await self._of_the_ended(resource, run)
+            return (
+                await self._after_end(resource, run, now)
+                if run.request_open
+                else await self._settled_run(resource, run)
+            )
         spec = frozen_spec(resource, run)
         purchase = await self._ledger.get(purchase_key(resource, run))
         seen: dict[str, Any] = {"purchase": purchase}
         if run.number > 1 or run.paid_attempt > 1:
             key = purchase_key(resource, run)
             seen["earlier"], seen["other_runs"] = await self._ledger.others(key, resource.ref.uid)
+            seen["open_requests"] = await self._open_requests(resource, key, spec, purchase, now)
         if purchase is None or purchase.unpaid:
             seen |= await self._before_payment(resource, run, spec, now)
+            if resource.adopt is not None and is_remembered(resource, run):
+                seen["named"] = await self._named_of_the_forgotten(resource, run, spec, now)
         elif not purchase.abandoned:
             seen |= await self._bought(resource, run, spec, purchase, now)
         return Observed(**seen)
 
-    async def _of_the_ended(self, resource: Resource, run: RunStatus) -> Observed:
+    async def _settled_run(self, resource: Resource, run: RunStatus) -> Observed:
         if resource.ref.uid not in self._settled:
             return Observed()
         key = purchase_key(resource, run)
@@ -100,6 +131,51 @@ class Observer:
         earlier, other_runs = await self._ledger.others(key, resource.ref.uid)
         self._settled.discard(resource.ref.uid)
         return Observed(purchase=purchase, earlier=earlier, other_runs=other_runs)
+
+    async def _after_end(self, resource: Resource, run: RunStatus, now: datetime) -> Observed:
+        """What has come of requests that were open when the run ended."""
+        key, spec = purchase_key(resource, run), frozen_spec(resource, run)
+        purchase = await self._ledger.get(key)
+        earlier, other_runs = await self._ledger.others(key, resource.ref.uid)
+        opened = await self._open_requests(resource, key, spec, purchase, now)
+        if purchase is not None:
+            opened += (await self._followed(resource, spec, OpenRequest(key=key, purchase=purchase), None, now),)
+        return Observed(purchase=purchase, earlier=earlier, other_runs=other_runs, open_requests=opened)
+
+    async def _open_requests(
+        self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase | None, now: datetime
+    ) -> tuple[OpenRequest, ...]:
+        """The attempts before `key`, and what the provider says of those that are due."""
+        kept = await self._ledger.attempts(key)
+        opened = list[OpenRequest]()
+        for index, (at, each) in enumerate(kept):
+            following = kept[index + 1][1] if index + 1 < len(kept) else purchase
+            opened.append(await self._followed(resource, spec, OpenRequest(key=at, purchase=each), following, now))
+        return tuple(opened)
+
+    async def _followed(
+        self, resource: Resource, spec: Spec, each: OpenRequest, following: Purchase | None, now: datetime
+    ) -> OpenRequest:
+        """An attempt with the provider's word, if it is the resource's, open and due. One that is gone is not ours."""
+        purchase = each.purchase
+        if purchase.job_id != resource.ref.uid or not searches.is_open(purchase, now):
+            return each
+        at = self._followed_at.get((purchase.purchase_id, purchase.state))
+        if at is not None and timedelta(0) <= now - at < timedelta(seconds=searches.pause(purchase, now)):
+            return each
+        self._note_look(purchase.purchase_id, purchase.state, now)
+        if purchase.state is PurchaseState.SUBMITTED:
+            view = (await self._poll(purchase)).get("request")
+            return each.model_copy(update={"view": view})
+        before = following.sent_at if following is not None else None
+        found = (await self._search(each.key, spec, purchase, before)).get("found_request")
+        return each.model_copy(update={"found_request": found})
+
+    def _note_look(self, purchase_id: str, what: str, now: datetime) -> None:
+        self._followed_at[purchase_id, what] = now
+        self._followed_at.move_to_end((purchase_id, what))
+        while len(self._followed_at) > _MOST_FOLLOWED:
+            self._followed_at.popitem(last=False)
 
     async def _before_payment(self, resource: Resource, run: RunStatus, spec: Spec, now: datetime) -> dict[str, Any]:
         if not kinds.has_prepare(resource.ref.kind) or run.facts is not None:
@@ -116,7 +192,7 @@ class Observer:
     ) -> dict[str, Any]:
         match purchase.state:
             case PurchaseState.INTENT:
-                return await self._search(purchase_key(resource, run), spec, purchase)
+                return await self._lost(resource, purchase_key(resource, run), spec, purchase)
             case PurchaseState.SUBMITTED:
                 return await self._poll(purchase)
             case PurchaseState.SUCCEEDED:
@@ -140,11 +216,24 @@ class Observer:
         """The resource as far as its status is borne out. Raises PyMongoError."""
         return await self._witness.verified(resource)
 
-    async def _of_the_deleted(self, resource: Resource) -> Observed:
+    async def _of_the_deleted(self, resource: Resource, now: datetime) -> Observed:
         run = resource.status.run
         if run is None or not resource.finalized:
             return Observed()
-        return Observed(purchase=await self._ledger.get(purchase_key(resource, run)))
+        key = purchase_key(resource, run)
+        purchase = await self._ledger.get(key)
+        if purchase is None or not is_searched_at_deletion(resource, purchase):
+            return Observed(purchase=purchase)
+        try:
+            spec = frozen_spec(resource, run)
+        except ValidationError:
+            return Observed(purchase=purchase, provider_problem="the spec of its run cannot be read")
+        if (purchase.purchase_id, _AT_DELETION) in self._followed_at:  # files are deleted in many slices
+            return Observed(purchase=purchase)
+        seen = await self._lost(resource, key, spec, purchase)
+        if not seen.get("provider_problem") and seen.get("found_request") is None:
+            self._note_look(purchase.purchase_id, _AT_DELETION, now)
+        return Observed(purchase=purchase, **seen)
 
     async def _stage(
         self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, now: datetime
@@ -277,11 +366,54 @@ class Observer:
         key = _model_key(status, await self._witness.models(namespace, name))
         return LoraView(name=name, phase=status.phase, model_key=key, message=(status.message or "")[:200])
 
-    async def _search(self, key: PurchaseKey, spec: Spec, purchase: Purchase) -> dict[str, Any]:
-        """Look for the request of a lost reply. One that another purchase has claimed is none of ours."""
+    async def _lost(self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase) -> dict[str, Any]:
+        """The request that a person names, if it is the one; else what the history shows."""
+        sent = searches.sent_at(purchase)
+        named = await self._named(resource, key, spec, purchase, sent + _AFTER_SENT)
+        if named is not None and named.same:
+            return {"named": named, "found_request": resource.adopt}
+        return await self._search(key, spec, purchase) | {"named": named}
+
+    async def _named_of_the_forgotten(
+        self, resource: Resource, run: RunStatus, spec: Spec, now: datetime
+    ) -> Verified | None:
+        """Likewise for a purchase that the ledger has lost: the status says when it may have been sent."""
+        before = run.sent_at + _AFTER_SENT if run.sent_at is not None else now
+        return await self._named(resource, purchase_key(resource, run), spec, remembered(resource, run, spec), before)
+
+    async def _named(
+        self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase, before: datetime
+    ) -> Verified | None:
+        """The verdict on the request that the annotation names; None: there is none. Anybody may have written it."""
+        given = resource.adopt
+        if given is None:
+            return None
+        if not is_request_id(given):
+            return Verified(same=False, text="it is no id of a request")
+        if await self._ledger.is_anothers(purchase, given):
+            return Verified(same=False, text="it is another purchase's")
+        search = Search(
+            call=kinds.sent_call(spec, key, purchase),
+            sent_after=searches.sent_at(purchase),
+            sent_before=before,
+            claimed=await self._ledger.request_ids(purchase),
+        )
+        if given in search.claimed:
+            return Verified(same=False, text="it is another purchase's")
+        try:
+            return await self._providers[purchase.provider].verify(search, given)
+        except Unavailable as error:
+            return Verified(same=None, text=str(error))
+
+    async def _search(
+        self, key: PurchaseKey, spec: Spec, purchase: Purchase, before: datetime | None = None
+    ) -> dict[str, Any]:
+        """Look for the request of a lost reply. One that another purchase has claimed is none of ours, and neither is
+        one of the next attempt, which was sent at `before`.
+        """
         call = kinds.sent_call(spec, key, purchase)
         try:
-            found = await find_lost(self._ledger, self._providers[purchase.provider], purchase, call)
+            found = await find_lost(self._ledger, self._providers[purchase.provider], purchase, call, before)
         except Unavailable as error:
             return _problem(error)
         return {"found_request": found.request_id, "history_complete": found.complete}
@@ -295,13 +427,17 @@ class Observer:
         return {"request": view, "seconds_per_unit": rate}
 
 
-async def find_lost(ledger: Ledger, provider: Provider, purchase: Purchase, call: Call) -> Found:
-    """Search the provider's history once for the request of a lost reply. Raises Unavailable."""
-    sent = purchase.sent_at or purchase.created_at
+async def find_lost(
+    ledger: Ledger, provider: Provider, purchase: Purchase, call: Call, before: datetime | None = None
+) -> Found:
+    """Search the provider's history once for the request of a lost reply, sent before the next attempt's (`before`).
+    Raises Unavailable.
+    """
+    sent = searches.sent_at(purchase)
     search = Search(
         call=call,
         sent_after=sent,  # the nearest one is taken
-        sent_before=sent + _AFTER_SENT,
+        sent_before=min(sent + _AFTER_SENT, before or sent + _AFTER_SENT),
         claimed=await ledger.request_ids(purchase),
     )
     found = await provider.find(search)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import (
+    ADOPT_ANNOTATION,
     CANCEL_ANNOTATION,
     FINALIZER,
     RERUN_ANNOTATION,
@@ -21,8 +22,8 @@ from contentgen_contract.orders import Outcome, Progress
 from contentgen_contract.prices import PriceLookup
 from contentgen_contract.spec import DeletionPolicy
 from contentgen_contract.status import OutputFile, ResourceStatus, VersionStatus
-from contentgen_operator.providers.base import RequestView
-from contentgen_operator.purchases import Purchase
+from contentgen_operator.providers.base import RequestView, Verified
+from contentgen_operator.purchases import Purchase, PurchaseKey
 
 _FINAL = {Phase.COMPLETED.value: Condition.COMPLETE.value, Phase.FAILED.value: Condition.FAILED.value}
 _WORDS = 500  # characters of a Job's reason or message
@@ -53,6 +54,7 @@ class Resource(Value):
     rerun: str | None
     resubmit: str | None
     cancel: str | None = None
+    adopt: str | None = None
     created_at: datetime
     spec: dict[str, Any]
     status: ResourceStatus
@@ -71,6 +73,7 @@ class Resource(Value):
             rerun=annotations.get(RERUN_ANNOTATION),
             resubmit=annotations.get(RESUBMIT_ANNOTATION),
             cancel=annotations.get(CANCEL_ANNOTATION),
+            adopt=annotations.get(ADOPT_ANNOTATION),
             created_at=meta["creationTimestamp"],
             spec=body.get("spec") or {},
             status=ResourceStatus.model_validate(body.get("status") or {}),
@@ -132,6 +135,8 @@ def is_settled(body: dict[str, Any]) -> bool:
     if not is_end(status):
         return False
     deletes = (body.get("spec") or {}).get("deletionPolicy") == DeletionPolicy.DELETE
+    if (status.get("run") or {}).get("requestOpen") is True:
+        return False
     return (
         "deletionTimestamp" not in meta
         and status.get("observedGeneration") == meta.get("generation", 1)
@@ -205,6 +210,15 @@ def _same(file: OutputFile, found: Stored | None) -> bool:
     return found is not None and found.size_bytes == file.size_bytes and file.sha256 in (None, found.sha256)
 
 
+class OpenRequest(Value):
+    """A paid attempt that no run waits for, with what the provider says of it, where it was asked."""
+
+    key: PurchaseKey
+    purchase: Purchase
+    found_request: str | None = None  # of one whose reply was lost
+    view: RequestView | None = None  # of one that the provider has
+
+
 class Observed(Value):
     """Everything around one resource, read just now; what was not needed was not read."""
 
@@ -217,10 +231,12 @@ class Observed(Value):
     purchase: Purchase | None = None
     earlier: tuple[Purchase, ...] = ()  # paid attempts of this run before that purchase
     other_runs: tuple[Purchase, ...] = ()  # purchases of the resource's other runs
+    open_requests: tuple[OpenRequest, ...] = ()  # earlier attempts, and the last one of a run that has ended
     same_lora_name: str | None = None  # an older LoraTraining that has the loraName too
     price: PriceLookup = PriceLookup()  # by the provider's word
     response_kept: bool = False  # of a collected purchase whose files are gone: whether its response is there
     found_request: str | None = None  # of a purchase whose reply was lost
+    named: Verified | None = None  # the request that a person names
     history_complete: bool = True  # whether all of the provider's history could be searched for it
     request: RequestView | None = None
     provider_problem: str = ""

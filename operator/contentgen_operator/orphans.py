@@ -225,7 +225,10 @@ def standing_of(body: Body | None, key: StoredKey, purchase: Purchase, now: date
     try:
         resource = Resource.parse(key.kind, body)
         if ended(resource):
-            return Standing.ENDED if is_owner else Standing.GONE
+            if not is_owner:
+                return Standing.GONE
+            # The reconciler follows the requests that a run left open, but for runs of older releases.
+            return Standing.FOLLOWED if resource.status.run and resource.status.run.request_open else Standing.ENDED
         asked = str(purchase_key(resource, current_run(resource, now)))
     except (ValidationError, KeyError):
         return Standing.FOLLOWED if is_owner else Standing.GONE

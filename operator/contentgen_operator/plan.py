@@ -84,11 +84,13 @@ class Plan(Value):
     reservation: Reservation | None = None
     payment: Payment | None = None
     abandoned: Reservation | None = None  # a purchase that the ledger has lost, and a person does not wait for
+    restored: Reservation | None = None  # likewise, with the request id that a person has named
     job: StageJob | None = None
     notices: tuple[Notice, ...] = ()
     finalizer: bool = False  # whether the resource is to have ours
     stop_job: bool = False  # the newest Job of the resource
     cancel: Cancellation | None = None
     discard: Discard | None = None
+    hold: bool = False  # a deleted resource keeps our finalizer
     last_chance: bool = False  # what cannot be done now is not tried again
     again_seconds: float | None = None  # when to look again; None: when something wakes us

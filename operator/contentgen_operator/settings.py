@@ -10,6 +10,7 @@ from contentgen_contract.orders import Limits
 from contentgen_contract.prices import Price
 from contentgen_contract.sources import SourceGrant
 from contentgen_operator.jobs import WorkerPod
+from contentgen_operator.providers.sending import POST_SECONDS
 
 _DAY = 86400
 
@@ -28,6 +29,9 @@ class Settings(BaseSettings):
     sentry_dsn: str = Field("", validation_alias="SENTRY_DSN", description="Where errors are told; empty for nowhere.")
     sentry_environment: str = Field("production", validation_alias="SENTRY_ENVIRONMENT")
 
+    drain_seconds: float = Field(
+        90, ge=POST_SECONDS, description="At the end: for a paid request that is under way, and its note in the ledger."
+    )
     watch_dead_seconds: float = Field(150, gt=0, description="A watch not opened anew for so long is dead.")
     queue_stuck_seconds: float = Field(180, gt=0, description="Work due, and none finished, for so long is stuck.")
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Reason, Step, progress_at
 from contentgen_contract.prices import dollars
 from contentgen_contract.status import Cost, ResourceStatus, RunStatus
-from contentgen_operator import kinds
+from contentgen_operator import kinds, searches
 from contentgen_operator.case import Case, Doing
 from contentgen_operator.conditions import State, conditions
 from contentgen_operator.costs import CostSource, PurchaseCost, cost_of, ended, total
@@ -25,6 +25,7 @@ _WARNINGS = (
     Reason.LORA_FAILED,
     Reason.WAITING_FOR_LORA_NAME,
 )
+_OPEN = (PurchaseState.INTENT, PurchaseState.SUBMITTED)
 _AT_WORK = (Phase.PREPARING, Phase.SUBMITTING, Phase.PROCESSING, Phase.COLLECTING)
 _WITHOUT_RESULT = (PurchaseState.FAILED, PurchaseState.CANCELLED)  # nobody takes these over
 _SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature: it is never shown
@@ -38,7 +39,7 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
     if purchase is not None and run.paid_attempt == case.run.paid_attempt:  # the next one has no request yet
         run = run.model_copy(update=_known(purchase))
     costs = _costs(case, doing, run)
-    run = run.model_copy(update={"billed": _billed(doing, run, costs)})
+    run = run.model_copy(update={"billed": _billed(doing, run, costs), "request_open": _is_open(case, doing)})
     state = State(
         kind=case.kind,
         phase=doing.phase,
@@ -66,6 +67,13 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
         run=run,
         versions=last.versions,
     )
+
+
+def _is_open(case: Case, doing: Doing) -> bool | None:
+    """Whether a request of the resource is still open as its run ends."""
+    listed = (*case.observed.earlier, case.observed.purchase) if doing.phase.terminal else ()
+    mine = [each for each in listed if each is not None and each.job_id == case.resource.ref.uid]
+    return True if any(searches.is_open(each, case.now) for each in mine) else None
 
 
 def _known(purchase: Purchase) -> dict[str, object]:
@@ -170,6 +178,22 @@ def notices_of(resource: Resource, status: ResourceStatus) -> tuple[Notice, ...]
         return ()
     bad = status.phase in (Phase.FAILED, Phase.SUBMISSION_UNKNOWN) or status.reason in _WARNINGS
     return (Notice(type="Warning" if bad else "Normal", reason=status.reason or "", message=status.message or ""),)
+
+
+def followed(case: Case, *, request_open: bool) -> ResourceStatus:
+    """The status of a run that has ended, with the cost of requests that were open then."""
+    last = seen(case.resource)
+    if last.run is None or last.phase is None or last.reason not in list(Reason):
+        return last
+    doing = Doing(phase=last.phase, reason=Reason(last.reason), message=last.message or "")
+    costs = _costs(case, doing, case.run)
+    purchase = case.observed.purchase
+    # What was said of a request that went on is settled once that has ended.
+    run = case.run if purchase is None or purchase.state in _OPEN else case.run.model_copy(update={"billed": None})
+    changes = {"billed": _billed(doing, run, costs), "request_open": True if request_open else None}
+    request_id = purchase.request_id if purchase is not None else None
+    run = last.run.model_copy(update={**changes, "request_id": request_id or last.run.request_id})
+    return last.model_copy(update={"run": run, "cost": _cost(case, doing, costs)})
 
 
 def seen(resource: Resource) -> ResourceStatus:

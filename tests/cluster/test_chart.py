@@ -406,7 +406,8 @@ def test_limits_and_deadlines_are_by_default_what_the_operator_takes_by_itself()
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     settings = Settings()
     assert values["limits"] == settings.limits.model_dump(mode="json")
-    for name in ("stage_deadline_seconds", "stage_attempts", "adoption_seconds", "provider_deadline_seconds"):
+    deadlines = ("stage_deadline_seconds", "adoption_seconds", "provider_deadline_seconds", "drain_seconds")
+    for name in ("stage_attempts", *deadlines):
         assert values[to_camel(name)] == getattr(settings, name)
     for name in ("certificate_seconds", "renew_before_seconds"):
         assert values["desk"][to_camel(name)] == getattr(settings, f"desk_{name}")

@@ -790,6 +790,35 @@ def test_what_is_not_to_be_cancelled(api: Api, cli: Callable[..., Said], state: 
     assert text in said.err
 
 
+# --- adopt
+
+
+@pytest.mark.parametrize("state", [status("SubmissionUnknown"), status("Submitting", "LookingForRequest")])
+def test_the_request_of_a_lost_reply_is_named(api: Api, cli: Callable[..., Said], state: Body) -> None:
+    api.has(Kind.LORA_TRAINING, "a", state)
+    said = cli("adopt", "lora", "a", "019f7096-aa.b_c")
+    assert said.code == 0, said.err
+    assert "Nothing is paid." in said.out
+    assert "kubectl contentgen why lora/a" in said.out
+    assert [each["metadata"]["annotations"] for each in api.patches] == [{"contentgen.dev/adopt": "019f7096-aa.b_c"}]
+
+
+@pytest.mark.parametrize(
+    ("state", "given", "text"),
+    [
+        (status("SubmissionUnknown"), "../x", "is no id of a request"),
+        (status("SubmissionUnknown"), "r" * 129, "is no id of a request"),
+        (status("Processing", run={"number": 1, "requestId": "r"}), "r1", "no request is looked for"),
+        (status("Failed", "Cancelled"), "r1", "no request is looked for: it is Failed (Cancelled)"),
+    ],
+)
+def test_what_is_not_to_be_adopted(api: Api, cli: Callable[..., Said], state: Body, given: str, text: str) -> None:
+    api.has(Kind.LORA_TRAINING, "a", state)
+    said = cli("adopt", "a", given)
+    assert (said.code, api.patches) == (1, [])
+    assert text in " ".join(said.err.split())
+
+
 # --- cost, suspend, version
 
 

@@ -49,8 +49,8 @@ def timeless(value: Any) -> Any:
 
 
 def payment_aside(status: dict[str, Any]) -> dict[str, Any]:
-    """Without what a person's resubmission changes: the cost of the first attempt is unknown then."""
-    run = {k: v for k, v in status["run"].items() if k not in ("paidAttempt", "requestId")}
+    """Without what a person's resubmission changes: the first attempt is of unknown cost, and looked for."""
+    run = {k: v for k, v in status["run"].items() if k not in ("paidAttempt", "requestId", "requestOpen")}
     return status | {"run": run, "cost": None}
 
 

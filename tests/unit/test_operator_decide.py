@@ -542,8 +542,10 @@ def test_a_deadline_names_the_lora_that_it_waited_for() -> None:
 def test_a_deadline_names_what_the_provider_said_last() -> None:
     slow = RequestView(state=RequestState.RUNNING, message="in the queue, position 9")
     since = purchase(IMAGES, PurchaseState.SUBMITTED, submitted_at=NOW - timedelta(days=2))
-    plan = bought(IMAGES, since, request=slow)
-    assert reason(plan) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
+    assert bought(IMAGES, since, request=slow).cancel is not None
+    asked = since.model_copy(update={"cancel_asked_at": NOW - timedelta(seconds=16)})
+    plan = bought(IMAGES, asked, request=slow)
+    assert (reason(plan), plan.cancel) == ((Phase.FAILED, Reason.DEADLINE_EXCEEDED), None)
     assert "in the queue, position 9" in (plan.status.message or "")
 
 
@@ -693,9 +695,8 @@ def test_after_the_deadline_a_lost_request_is_looked_for_no_oftener(late: int) -
     spec = SPECS[IMAGES] | {"deadlineSeconds": 60}
     sent = NOW - timedelta(seconds=late)
     lost = purchase(IMAGES, PurchaseState.INTENT, step=PurchaseStep.SENDING, created_at=sent, sent_at=sent)
-    assert bought(IMAGES, lost, spec=spec, provider_problem="503").again_seconds == POLICY.poll_seconds
-    shown = bought(IMAGES, lost, spec=spec).again_seconds
-    assert shown == (POLICY.poll_seconds if late < POLICY.adoption_seconds else None)
+    assert bought(IMAGES, lost, spec=spec, provider_problem="503").again_seconds == 600
+    assert bought(IMAGES, lost, spec=spec).again_seconds == 600
 
 
 def test_a_clock_that_was_set_back_does_not_have_the_provider_polled_twice_a_second() -> None:
@@ -792,7 +793,7 @@ def test_a_lost_request_is_looked_for_and_never_sent_again(kind: Kind) -> None:
     ]
     late = bought(kind, lost.model_copy(update={"created_at": NOW - timedelta(hours=2)}))
     assert reason(late) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
-    assert (late.payment, late.again_seconds) == (None, None)
+    assert (late.payment, late.again_seconds) == (None, 600)
     assert late.reservation is None
     assert conditions(late)["Stalled"] == "True"
 
@@ -804,8 +805,8 @@ def test_a_history_that_cannot_be_read_is_said_and_looked_at_for_as_long_as_it_t
     late = lost.model_copy(update={"created_at": NOW - timedelta(hours=2)})
     plan = bought(IMAGES, late, provider_problem="fal answered 401")
     assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
-    assert "cannot be read (fal answered 401); look at its dashboard, then allow" in (plan.status.message or "")
-    assert (plan.payment, plan.again_seconds) == (None, POLICY.poll_seconds)
+    assert "cannot be read (fal answered 401); it is looked for until" in (plan.status.message or "")
+    assert (plan.payment, plan.again_seconds) == (None, 600)
     assert plan.reservation is None
     found = bought(IMAGES, late, found_request="r9")
     assert (found.status.phase, found.payment) == (Phase.PROCESSING, None)

@@ -885,3 +885,53 @@ async def test_fal_is_told_the_purchase(fal: Fal, server: Server, purchase: str,
     server.replies[f"/{TRAINER}"] = (200, {"request_id": "r1"})
     await fal.submit(TRAINING.model_copy(update={"purchase_id": purchase}), nothing)
     assert server.seen[0][2].get("x-fal-tags") == tag
+
+
+# A request that a person names
+
+
+@pytest.mark.parametrize(
+    ("named", "same", "why"),
+    [
+        ("mine", True, ""),
+        ("other-steps", False, "its input is another one"),
+        ("too-old", False, "it was sent at 2024-11-22 11:57"),
+        ("too-new", False, "and not when this one was"),
+        ("bare", None, "shows neither its input nor when it was sent"),
+        ("nobody", None, "does not show it, or not yet"),
+    ],
+)
+async def test_fal_verifies_a_named_request_by_its_whole_input_and_its_time(
+    named: str, same: bool | None, why: str, fal: Fal, server: Server
+) -> None:
+    bare = entry("bare") | {"json_input": None}
+    others = [entry("other-steps", steps=6), entry("too-old", -121), entry("too-new", 61), bare]
+    History(server, [*others, entry("mine", 30, images_data_url=f"http://elsewhere:9000/b/{ZIP}?sig=2")])
+    verdict = await fal.verify(LOST_TRAINING, named)
+    assert verdict.same is same
+    assert why in verdict.text
+
+
+async def test_assemblyai_verifies_a_named_request_by_its_sound_options_and_time(
+    assemblyai: AssemblyAI, server: Server
+) -> None:
+    options = {"speaker_labels": True, "language_detection": True, "audio_url": "https://s3/a.flac"}
+    server.replies["/v2/transcript/mine"] = (200, options)
+    server.replies["/v2/transcript/other-options"] = (200, options | {"speaker_labels": False})
+    items = [made("too-new", 61), made("mine", 30), made("other-options", 2), made("other-sound", 2, "https://s3/b")]
+    server.replies["/v2/transcript"] = (200, transcripts([*items, made("too-old", -121)]))
+    verdicts = {name: await assemblyai.verify(LOST_TRANSCRIPT, name) for name in ("mine", "other-options", "too-new")}
+    assert [each.same for each in verdicts.values()] == [True, False, False]
+    assert (await assemblyai.verify(LOST_TRANSCRIPT, "other-sound")).same is False
+    server.replies["/v2/transcript"] = (200, transcripts([made("no-time") | {"created": "yesterday"}]))
+    assert (await assemblyai.verify(LOST_TRANSCRIPT, "no-time")).same is None
+
+
+@pytest.mark.parametrize("named", ["../../v1/keys", "a/b", "a?b", "", "x" * 129, "."])
+async def test_a_name_that_is_no_id_is_not_asked_for(
+    named: str, fal: Fal, assemblyai: AssemblyAI, server: Server
+) -> None:
+    for provider, search in ((fal, LOST_TRAINING), (assemblyai, LOST_TRANSCRIPT)):
+        with pytest.raises(Unavailable, match="is no id of a request"):
+            await provider.verify(search, named)
+    assert server.seen == []

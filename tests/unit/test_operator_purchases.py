@@ -414,6 +414,7 @@ async def test_a_ledger_rewound_to_before_the_post_pays_nothing_again(
             await world.step(IMAGES)
         assert len(world.provider.posts) == 1
         assert world.status(IMAGES).reason == "SubmissionUnknown"
+        monkeypatch.setattr(world.provider, "find", nothing_found)
         token = (world.status(IMAGES).message or "").rpartition("=")[2]
         world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: token})
         await world.step(IMAGES)
@@ -430,6 +431,7 @@ async def test_a_person_may_pay_again_for_what_the_ledger_has_lost_and_only_once
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES, Phase.PROCESSING)
     world.database["ledger"].delete_many({})
+    monkeypatch.setattr(world.provider, "find", nothing_found)
     status = await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN)
     token = (status.message or "").rpartition("=")[2]
     world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: token})

@@ -29,6 +29,7 @@ from contentgen_operator.providers.base import (
     RequestState,
     RequestView,
     Search,
+    Verified,
     billable_units,
     checked_request_id,
     is_request_id,
@@ -115,6 +116,11 @@ class AssemblyAI:
         """AssemblyAI lists requests from the moment it has them, newest first, without most of their input."""
         return await self._read(lambda http: _find(http, search))
 
+    async def verify(self, search: Search, request_id: str) -> Verified:
+        """By the list, which has the time, and the transcript itself."""
+        asked = checked_request_id(request_id)
+        return await self._read(lambda http: _verify(http, search, asked))
+
     async def _read(self, call: Callable[[httpx.Client], T]) -> T:
         try:
             return await self._in_thread(AccessRefused, call)
@@ -154,6 +160,17 @@ def _find(http: httpx.Client, search: Search) -> Found:
             return Found(request_id=request_id, complete=complete)
         complete = complete and same is not None
     return Found(request_id=None, complete=complete and len(made) <= _LOOKS)
+
+
+def _verify(http: httpx.Client, search: Search, request_id: str) -> Verified:
+    made, complete = _made_in_time(http, search)
+    if request_id in made:
+        same = _is_same(http, request_id, search.call.arguments)
+        text = "" if same else "its options are others" if same is False else "it is too large to be compared"
+        return Verified(same=same, text=text)
+    if complete:
+        return Verified(same=False, text="AssemblyAI lists none of this id with this sound at that time")
+    return Verified(same=None, text="AssemblyAI's list could be read only in part")
 
 
 def _made_in_time(http: httpx.Client, search: Search) -> tuple[dict[str, datetime], bool]:

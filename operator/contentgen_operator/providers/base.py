@@ -12,13 +12,14 @@ ProviderError
 
 import json
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol, TypeGuard
 from urllib.parse import unquote
 
 from pydantic import ConfigDict
 
+from contentgen_contract import patterns
 from contentgen_contract.base import Value
 from contentgen_operator.providers.answers import ANSWER_BYTES, Answer
 from contentgen_operator.providers.keyfile import KeyFile
@@ -27,7 +28,7 @@ from contentgen_operator.providers.sending import BeforeSend
 _QUERY = re.compile(r"(?<=[^\s?])\?(?=[^\s'\"<>]*=)[^\s'\"<>]*")  # of a URL, also of one without its scheme
 _STORED_OBJECT = "storedObject"
 _MOST_UNITS = 1e9  # of one request
-_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_REQUEST_ID = re.compile(patterns.REQUEST_ID)
 
 
 class ProviderError(Exception):
@@ -172,6 +173,13 @@ class Found(Value):
     complete: bool
 
 
+class Verified(Value):
+    """Whether a request that a person names is the one searched for; None: that cannot be told now."""
+
+    same: bool | None
+    text: str = ""  # why it is not, or cannot be told
+
+
 class RequestState(StrEnum):
     """What the provider says about a request."""
 
@@ -233,6 +241,10 @@ class Provider(Protocol):
         """Search the provider's history once. Raises Unavailable."""
         ...
 
+    async def verify(self, search: Search, request_id: str) -> Verified:
+        """Compare one request, by its id, with the input and the time of a search. Raises Unavailable."""
+        ...
+
 
 def is_request_id(given: object) -> TypeGuard[str]:
     """Whether a provider's id can stand in a URL's path as one segment: HTTP clients resolve `..`, `?` and `#`."""
@@ -275,6 +287,13 @@ def same_input(asked: Any, shown: Any) -> bool:
             return isinstance(shown, str) and asked == shown
         case _:
             return type(asked) is type(shown) and bool(asked == shown)
+
+
+def verified(search: Search, sent_at: datetime, margin: timedelta, *, same: bool) -> Verified:
+    """The verdict on a request whose input and time are known."""
+    if not search.sent_after - margin <= sent_at <= search.sent_before:
+        return Verified(same=False, text=f"it was sent at {sent_at:%Y-%m-%d %H:%M:%S %Z}, and not when this one was")
+    return Verified(same=same, text="" if same else "its input is another one")
 
 
 def seed_marker(arguments: dict[str, Any]) -> str:

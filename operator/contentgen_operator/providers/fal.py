@@ -5,6 +5,7 @@ fal-client's own `submit` retries the paid POST up to ten times on timeouts, 429
 is ours, one, on a plain httpx client; fal-client's request handle, whose calls are free, does the rest.
 """
 
+import asyncio
 import re
 import ssl
 from typing import Any
@@ -32,6 +33,7 @@ from contentgen_operator.providers.base import (
     RequestView,
     Search,
     Unavailable,
+    Verified,
     billable_units,
     checked_request_id,
     is_request_id,
@@ -42,7 +44,7 @@ from contentgen_operator.providers.base import (
 from contentgen_operator.providers.fal_history import FalHistory
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import ReplyTooLarge, large, limited_async, received
-from contentgen_operator.providers.sending import BeforeSend, Gate, Stopped
+from contentgen_operator.providers.sending import POST_SECONDS, BeforeSend, Gate, Stopped
 from contentgen_operator.providers.surroundings import trusted_cas
 
 # A reconcile looks again by itself; ten attempts with sleeps inside one look would only hold it up.
@@ -100,12 +102,16 @@ class Fal:
         """One POST, whatever happens; none to a model whose requests could not be asked for afterwards."""
         if not _is_model(call.model):
             raise Refused(_no_model(call.model))
-        gate = Gate(before_send)
+        limit = asyncio.timeout(None)
+        gate = Gate(before_send, limit)
         request = self._post(call, gate)
         try:
-            reply = await self._paying.send(request)
+            async with limit:
+                reply = await self._paying.send(request)
         except Stopped as stopped:
             raise stopped.cause from None
+        except TimeoutError as error:
+            raise MaybeAccepted(f"fal's reply was lost: it was not there after {POST_SECONDS:.0f} s") from error
         except httpx.HTTPError as error:
             text = str(error) or type(error).__name__
             if gate.opened:
@@ -181,6 +187,10 @@ class Fal:
     async def find(self, search: Search) -> Found:
         """fal's history lists finished requests only, so a running one is found when it ends."""
         return await self._history.find(search)
+
+    async def verify(self, search: Search, request_id: str) -> Verified:
+        """The input of a running request is shown nowhere, so it is compared when it has ended."""
+        return await self._history.verify(search, checked_request_id(request_id))
 
     def _handle(self, model: str, request_id: str) -> AsyncRequestHandle:
         if not _is_model(model):

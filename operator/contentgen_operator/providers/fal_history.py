@@ -13,7 +13,16 @@ from typing import Any
 import httpx
 
 from contentgen_operator.clock import utc_now
-from contentgen_operator.providers.base import Found, Search, is_request_id, same_input, short, unreadable
+from contentgen_operator.providers.base import (
+    Found,
+    Search,
+    Verified,
+    is_request_id,
+    same_input,
+    short,
+    unreadable,
+    verified,
+)
 from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, large
 
 MARGIN = timedelta(minutes=2)  # of fal's clock from ours
@@ -81,6 +90,17 @@ class FalHistory:
             if found is not None:
                 return Found(request_id=found, complete=complete)
         return Found(request_id=None, complete=complete)
+
+    async def verify(self, search: Search, request_id: str) -> Verified:
+        """Whether a request is of this model, input and time. Raises Unavailable."""
+        item = await self.entry(search.call.model, request_id)
+        if item is None:
+            text = f"fal's history of {search.call.model} does not show it, or not yet: fal lists what has ended"
+            return Verified(same=None, text=text)
+        sent_at, shown = _moment(item.get("sent_at")), item.get("json_input")
+        if sent_at is None or not shown:
+            return Verified(same=None, text="fal's history shows neither its input nor when it was sent")
+        return verified(search, sent_at, MARGIN, same=same_input(search.call.arguments, shown))
 
     async def entry(self, model: str, request_id: str) -> Item | None:
         """One request with its input and output; None where the history does not show it, or it is too large.

@@ -12,6 +12,7 @@ from typing import Any
 
 BeforeSend = Callable[[], Awaitable[None]]
 _WRITES_HEADERS = "send_request_headers.started"  # after "http11." or "http2."
+POST_SECONDS = 60.0  # from the first byte of a paid request to the end of its reply
 _SECONDS = 60.0  # for `before_send`, where a thread waits for it: a loop that has stopped never answers
 
 
@@ -26,12 +27,13 @@ class Stopped(Exception):
 class Gate:
     """Awaits `before_send` of one POST. `opened`: it has succeeded, so the request may have been sent."""
 
-    def __init__(self, before_send: BeforeSend) -> None:
+    def __init__(self, before_send: BeforeSend, limit: asyncio.Timeout | None = None) -> None:
         self._before_send = before_send
+        self._limit = limit
         self.opened = False
 
     async def trace(self, event: str, info: dict[str, Any]) -> None:
-        """For the `trace` extension of an async client. Raises Stopped."""
+        """For the `trace` extension of an async client; `limit` begins when the request does. Raises Stopped."""
         if not _is_the_post(event, info):
             return
         try:
@@ -39,6 +41,8 @@ class Gate:
         except Exception as error:
             raise Stopped(error) from error
         self.opened = True
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time() + POST_SECONDS)
 
 
 class ThreadGate:

@@ -44,6 +44,7 @@ from contentgen_operator.providers.base import (
     RequestView,
     Search,
     Unavailable,
+    Verified,
     same_input,
 )
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
@@ -355,6 +356,12 @@ class FakeProvider:
         return Found(
             request_id=next((each for each in reversed(ids) if each not in search.claimed), None), complete=True
         )
+
+    async def verify(self, search: Search, request_id: str) -> Verified:
+        number = int(request_id.removeprefix("request-")) - 1
+        if not 0 <= number < len(self.posts):
+            return Verified(same=None, text="it is not in the history")
+        return Verified(same=self._matches(number, self.posts[number], search), text="another input, or another time")
 
     def _matches(self, index: int, call: Call, search: Search) -> bool:
         in_time = search.sent_after - _MARGIN <= self.sent_at[index] <= search.sent_before

@@ -1,0 +1,32 @@
+"""Whether a person may name the provider's request of a lost reply. Pure."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from contentgen_cli.errors import CliError
+from contentgen_cli.item import Item
+from contentgen_contract import patterns
+from contentgen_contract.names import ADOPT_ANNOTATION, Phase, Reason
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """What to write, and what to tell."""
+
+    change: dict[str, Any]
+    tell: str
+
+
+def adopt(item: Item, request_id: str) -> Adopt:
+    """Name the request. Raises CliError where none is looked for, or the text is no id of a request."""
+    if not re.fullmatch(patterns.REQUEST_ID, request_id):
+        raise CliError(f"{request_id!r} is no id of a request: expected letters, digits, '.', '_' and '-', 128 at most")
+    if item.deleting:
+        raise CliError(f"{item.shown} is being deleted")
+    phase, reason = item.status.phase, item.status.reason
+    if phase is not Phase.SUBMISSION_UNKNOWN and reason != Reason.LOOKING_FOR_REQUEST:
+        state = f"{phase or 'not started'} ({reason or 'no reason'})"
+        raise CliError(f"{item.shown}: no request is looked for: it is {state}")
+    change = {"metadata": {"annotations": {ADOPT_ANNOTATION: request_id}}}
+    return Adopt(change, "The operator compares the request's input and time with what was sent. Nothing is paid.")

@@ -1,0 +1,150 @@
+"""contentgen.dev/adopt: a person names the request of a lost reply. It is verified, claimed, and pays nothing."""
+
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import ADOPT_ANNOTATION, Kind, Phase
+from contentgen_operator.providers.base import Found, Search
+from contentgen_simulation.world import SPECS, World, Writes
+
+IMAGES = Kind.IMAGE_GENERATION
+
+
+async def nothing_found(_: Search) -> Found:
+    return Found(request_id=None, complete=True)
+
+
+def purchases(world: World) -> list[dict[str, Any]]:
+    return list(world.database["ledger"].find().sort("_id", 1))
+
+
+async def unknown(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> World:
+    world = World(monkeypatch, Writes())
+    world.provider.lose_replies = {1}
+    monkeypatch.setattr(world.provider, "find", nothing_found)
+    world.kube.apply(kind, SPECS[kind])
+    await world.finish(kind, Phase.SUBMISSION_UNKNOWN)
+    return world
+
+
+def name(world: World, kind: Kind, request_id: str) -> None:
+    world.kube.apply(kind, world.kube.resources[kind, "it"]["spec"], **{ADOPT_ANNOTATION: request_id})
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_request_that_a_person_names_is_adopted(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await unknown(monkeypatch, kind)
+    name(world, kind, "request-1")
+    assert (await world.finish(kind)).phase is Phase.COMPLETED
+    assert (len(world.provider.posts), purchases(world)[0]["requestId"]) == (1, "request-1")
+    assert [each["_id"].partition("/")[2] for each in world.database["request_claims"].find()] == ["request-1"]
+    await world.settle(kind)
+
+
+async def test_it_may_be_named_while_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    world.provider.lose_replies = {1}
+    monkeypatch.setattr(world.provider, "find", nothing_found)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    while world.status(IMAGES).reason != "LookingForRequest":
+        await world.step(IMAGES)
+    name(world, IMAGES, "request-1")
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+
+
+@pytest.mark.parametrize("lost", ["all of it", "back to planned"])
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_purchase_that_the_ledger_has_lost_is_restored(
+    kind: Kind, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await unknown(monkeypatch, kind)
+    if lost == "all of it":
+        world.database["ledger"].delete_many({})
+    else:
+        back = {"step": "planned", "sentBy": None, "sentAt": None}
+        world.database["ledger"].update_one({}, {"$set": back})
+    for _ in range(3):
+        await world.step(kind)
+    message = world.status(kind).message or ""
+    assert "the ledger in MongoDB has lost it" in message
+    assert f"{ADOPT_ANNOTATION}=<request id>" in message
+    name(world, kind, "request-7")
+    for _ in range(3):
+        await world.step(kind)
+    assert "is not adopted: it is not in the history" in (world.status(kind).message or "")
+    name(world, kind, "request-1")
+    assert (await world.finish(kind)).phase is Phase.COMPLETED
+    assert (len(world.provider.posts), purchases(world)[0]["requestId"]) == (1, "request-1")
+    await world.settle(kind)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("request-2", "another input, or another time"),
+        ("../../v1/models", "it is no id of a request"),
+        ("request-1?x=1", "it is no id of a request"),
+        ("r" * 129, "it is no id of a request"),
+        ("", "it is no id of a request"),
+        ("x contentgen.dev/resubmit=0badcafe", "it is no id of a request"),
+        ("request-9", "it is not in the history"),
+    ],
+)
+async def test_what_does_not_match_is_told_and_nothing_is_adopted(
+    given: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await unknown(monkeypatch, IMAGES)
+    other = SPECS[IMAGES] | {"prompt": "a dog"}
+    world.kube.apply(IMAGES, other, uid="other-uid", name="other")
+    for _ in range(3):
+        await world.step(IMAGES, "other")
+    world.database["request_claims"].delete_many({})
+    asked = list[str]()
+    verify = world.provider.verify
+
+    async def noted(search: Search, request_id: str) -> Any:
+        asked.append(request_id)
+        return await verify(search, request_id)
+
+    monkeypatch.setattr(world.provider, "verify", noted)
+    token = (world.status(IMAGES).message or "").rpartition("=")[2]
+    name(world, IMAGES, given)
+    for _ in range(3):
+        await world.step(IMAGES)
+    status = world.status(IMAGES)
+    assert status.phase is Phase.SUBMISSION_UNKNOWN
+    assert f"is not adopted: {told}" in (status.message or "")
+    assert (status.message or "").rpartition("=")[2] == token
+    assert (status.message or "").count("contentgen.dev/resubmit=") == 1
+    assert purchases(world)[0].get("requestId") is None
+    assert len(world.provider.posts) == 2
+    assert asked == [] or "no id" not in told, "what is no id gets into no path"
+
+
+async def test_the_request_of_another_purchase_is_not_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await unknown(monkeypatch, IMAGES)
+    world.database["request_claims"].insert_one({"_id": "fal/request-1", "purchaseId": "another", "marker": "x"})
+    name(world, IMAGES, "request-1")
+    for _ in range(3):
+        await world.step(IMAGES)
+    assert "is not adopted: it is another purchase's" in (world.status(IMAGES).message or "")
+    assert purchases(world)[0].get("requestId") is None
+
+
+async def test_a_name_that_stays_does_not_stop_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    world.provider.lose_replies = {1}
+    world.kube.apply(IMAGES, SPECS[IMAGES], **{ADOPT_ANNOTATION: "request-9"})
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+
+
+async def test_a_name_that_stays_skips_no_check_before_a_payment(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    world.kube.apply(IMAGES, SPECS[IMAGES], **{ADOPT_ANNOTATION: "request-9"})
+    while not purchases(world):
+        await world.step(IMAGES)
+    monkeypatch.setattr(world.provider, "configured", False)
+    for _ in range(3):
+        await world.step(IMAGES)
+    assert (world.provider.posts, world.status(IMAGES).reason) == ([], "ProviderNotConfigured")

@@ -1,0 +1,110 @@
+"""Deletion of a resource while the reply to its paid request is lost: one search, then it goes."""
+
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import Kind, Phase
+from contentgen_operator.providers.base import Found, RequestState, RequestView, Search, Unavailable
+from contentgen_simulation.world import SPECS, UID, World, Writes
+
+
+async def nothing_found(_: Search) -> Found:
+    return Found(request_id=None, complete=True)
+
+
+async def running(model: str, request_id: str) -> RequestView:
+    return RequestView(state=RequestState.RUNNING, message="running")
+
+
+async def away(_: Any) -> Any:
+    raise Unavailable("503")
+
+
+async def lost(monkeypatch: pytest.MonkeyPatch, kind: Kind, **spec: Any) -> World:
+    world = World(monkeypatch, Writes())
+    world.provider.lose_replies = {1}
+    world.provider._looks = 3
+    world.kube.apply(kind, SPECS[kind] | spec)
+    for _ in range(20):
+        await world.step(kind)
+        if world.provider.posts:
+            return world
+    raise AssertionError("nothing is sent")
+
+
+def purchase(world: World) -> dict[str, Any]:
+    (only,) = world.database["ledger"].find()
+    return dict(only)
+
+
+WARNING = ("Warning", "SubmissionUnknown")
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+@pytest.mark.parametrize("kind", Kind)
+async def test_what_is_found_is_cancelled_before_it_goes(
+    kind: Kind, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await lost(monkeypatch, kind, deletionPolicy=policy)
+    world.provider.poll = running  # type: ignore[method-assign]
+    await world.until_gone(kind)
+    assert world.provider.cancelled == ["request-1"]
+    assert (purchase(world)["state"], purchase(world)["requestId"]) == ("cancelled", "request-1")
+    assert WARNING not in world.kube.events
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+async def test_what_is_not_found_stays_in_the_ledger_and_is_said(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await lost(monkeypatch, Kind.IMAGE_GENERATION, deletionPolicy=policy)
+    find = world.provider.find
+    monkeypatch.setattr(world.provider, "find", nothing_found)
+    before = world.now
+    await world.until_gone(Kind.IMAGE_GENERATION)
+    assert (world.now - before).total_seconds() < 10, "one search"
+    assert world.kube.events.count(WARNING) == 1
+    assert (purchase(world)["state"], purchase(world)["step"]) == ("intent", "sending")
+    monkeypatch.setattr(world.provider, "find", find)
+    world.kube.apply(Kind.IMAGE_GENERATION, SPECS[Kind.IMAGE_GENERATION], uid="second")
+    assert (await world.finish(Kind.IMAGE_GENERATION)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 1
+
+
+async def test_a_history_that_cannot_be_read_holds_it_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await lost(monkeypatch, Kind.TRANSCRIPTION)
+    monkeypatch.setattr(world.provider, "find", away)
+    before = world.now
+    await world.until_gone(Kind.TRANSCRIPTION)
+    waited = (world.now - before).total_seconds()
+    assert world.policy.deletion_seconds <= waited < 2 * world.policy.deletion_seconds
+    assert world.kube.events.count(WARNING) == 1
+
+
+async def test_a_history_that_is_readable_again_in_time_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await lost(monkeypatch, Kind.TRANSCRIPTION)
+    world.provider.poll = running  # type: ignore[method-assign]
+    find = world.provider.find
+    monkeypatch.setattr(world.provider, "find", away)
+    world.kube.delete(Kind.TRANSCRIPTION, world.now)
+    for _ in range(2):
+        await world.step(Kind.TRANSCRIPTION)
+    monkeypatch.setattr(world.provider, "find", find)
+    for _ in range(5):
+        await world.step(Kind.TRANSCRIPTION)
+    assert (world.there(Kind.TRANSCRIPTION), world.provider.cancelled) == (False, ["request-1"])
+
+
+async def test_the_history_is_asked_once_however_many_slices_of_files_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await lost(monkeypatch, Kind.IMAGE_GENERATION, deletionPolicy="Delete")
+    asked = list[Search]()
+
+    async def noted(search: Search) -> Found:
+        asked.append(search)
+        return await nothing_found(search)
+
+    monkeypatch.setattr(world.provider, "find", noted)
+    world.storage.objects |= {f"runs/{UID}/{number}": 1 for number in range(5000)}
+    await world.until_gone(Kind.IMAGE_GENERATION)
+    assert len(asked) == 1
