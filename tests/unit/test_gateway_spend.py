@@ -191,7 +191,7 @@ async def test_the_page_of_a_paid_run_that_failed_has_the_button(world: World) -
         assert answer.headers["location"] == f"/jobs/{job}?said=fetching"
         assert "nothing is paid" in (await eve.get(f"/jobs/{job}?said=fetching")).text
     assert annotations(world)[COLLECT_ANNOTATION] == "2"
-    paid(world, requestId=None)
+    world.api.resources[AT]["status"]["run"]["requestId"] = None
     async with browser(world, "eve") as eve:
         assert f"/jobs/{job}/fetch" not in (await eve.get(f"/jobs/{job}")).text
 
