@@ -222,7 +222,8 @@ def _again(case: Case, doing: Doing, reason: Reason, message: str) -> Plan:
 
 def _too_late(case: Case, reason: Reason, message: str) -> Plan:
     seconds = case.resource.collect_deadline_seconds
-    return _over(case, reason, f"spec.collectDeadlineSeconds ({seconds}) is over, and the last attempt failed: {message}")
+    said = f"spec.collectDeadlineSeconds ({seconds}) is over, and the last attempt failed: {message}"
+    return _over(case, reason, said)
 
 
 def _over(case: Case, reason: Reason, message: str) -> Plan:
