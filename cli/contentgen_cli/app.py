@@ -242,6 +242,29 @@ def retry(
 
 
 @app.command()
+def collect(
+    names: Names,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
+) -> None:
+    """Fetch the paid result of a failed run once more.
+
+    Nothing is paid: the provider's answer was kept when the run failed.
+    """
+    from contentgen_cli import collecting
+
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
+        item = _find(cluster, names)
+        change = collecting.collect(item)
+        if change is not None:
+            cluster.patch(item, change)
+        print(f"The result of {item.shown} is fetched once more, which pays nothing; see it: "
+              f"{cluster.command(f'contentgen watch {item.shown}', item.namespace)}")  # fmt: skip
+
+
+@app.command()
 def cancel(
     names: Names,
     namespace: Namespace = None,

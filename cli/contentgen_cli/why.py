@@ -8,7 +8,7 @@ from typing import Any
 
 from contentgen_cli.item import Item, age
 from contentgen_contract.cancelling import ignored
-from contentgen_contract.names import RESUBMIT_ANNOTATION, Kind, Phase, Reason
+from contentgen_contract.names import COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.reasons import PHASES, REASONS
 from contentgen_contract.story import human_bytes
 
@@ -266,6 +266,10 @@ def _after_failure(item: Item) -> tuple[str, ...]:
     edit = f"edit {item.kind.value.lower()} {item.name}"
     logs = (f"contentgen logs {item.shown}",) if item.status.run and item.status.run.logs else ()
     reason = _explained(item)
+    if f"the annotation {COLLECT_ANNOTATION}=" in (
+        item.status.message or ""
+    ):  # it was paid: to run it again pays once more
+        return (*logs, f"contentgen collect {item.shown}")
     if reason is Reason.LORA_FAILED:
         return (*(f"contentgen why lora/{name}" for name in loras_of(item)), f"contentgen retry {item.shown}")
     return (*logs, edit if reason in _EDIT else f"contentgen retry {item.shown}")

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from contentgen_contract.names import CANCEL_ANNOTATION, RESUBMIT_ANNOTATION, Phase
+from contentgen_contract.collecting_again import run_named
+from contentgen_contract.names import CANCEL_ANNOTATION, COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Phase
 
 
 class CannotCancel(ValueError):
@@ -46,6 +47,10 @@ def ignored(annotations: Mapping[str, str], phase: str | None, number: int, toke
     if resubmit is not None and token is not None and resubmit != token:
         right = f"the one that waits for another payment is {token}"
         found.append(f"{RESUBMIT_ANNOTATION}={resubmit[:_SHOWN]!r} is ignored: it names no purchase; {right}")
+    collect = annotations.get(COLLECT_ANNOTATION)
+    if collect is not None and not 1 <= (run_named(collect) or 0) <= max(number, 1):
+        right = f"the last one is {number}" if number else "none has begun"
+        found.append(f"{COLLECT_ANNOTATION}={collect[:_SHOWN]!r} is ignored: it names no run; {right}")
     return tuple(found)
 
 

@@ -17,6 +17,7 @@ RERUN_ANNOTATION = f"{GROUP}/rerun"  # any new value asks for one more paid run 
 RESUBMIT_ANNOTATION = f"{GROUP}/resubmit"  # a purchase's token: pay again although the last reply is lost
 RERUN_ADVICE = f"give the annotation {RERUN_ANNOTATION} a new value"  # the gateway tells it in terms of HTTP
 ADOPT_ANNOTATION = f"{GROUP}/adopt"  # the provider's id of the request whose reply was lost
+COLLECT_ANNOTATION = f"{GROUP}/collect"  # <run> or <run>-<anything>: the collect stage of that run once more, free
 CANCEL_ANNOTATION = f"{GROUP}/cancel"  # the number of a run (status.run.number): that run is to end
 CALLER_ANNOTATION = f"{GROUP}/caller"  # who asked the gateway for the resource
 CHANGED_BY_ANNOTATION = f"{GROUP}/changed-by"  # who last had the gateway change it
@@ -66,7 +67,7 @@ class Stage(StrEnum):
 
 
 class Phase(StrEnum):
-    """Where a run is; phases only go forward within a run, but for Suspended, from which a run goes on."""
+    """Where a run is; phases only go forward within a run, but from Suspended, or from Failed by a collect."""
 
     PENDING = "Pending"
     SUSPENDED = "Suspended"

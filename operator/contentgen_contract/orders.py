@@ -188,6 +188,7 @@ class Outcome(Value):
     attempt: int = Field(ge=1)
     reason: Reason
     message: str = Field("", max_length=1024)
+    passing: bool | None = None  # of a failure: whether a later attempt may succeed; None: an older worker's
     files: tuple[StoredFile, ...] = Field((), max_length=4096)
     facts: Facts | None = None
     seconds: dict[Word, Seconds] = Field(default_factory=dict, max_length=64)  # wall time by step

@@ -18,7 +18,10 @@ class Explanation:
 
 _NOTHING = "Nothing."
 _WAIT = "Nothing; it goes on by itself."
-_AGAIN = "After a payment the message says how to fetch the result for free; before one, set the rerun annotation."
+_AGAIN = (
+    "After a payment the annotation contentgen.dev/collect that the message names fetches the result and pays nothing; "
+    "before one, set the rerun annotation."
+)
 
 PHASES: dict[Phase, str] = {
     Phase.PENDING: "Waiting for something before the first work: a LoRA, a store, or the operator itself.",
@@ -28,7 +31,8 @@ PHASES: dict[Phase, str] = {
     Phase.PROCESSING: "The provider works. No pod of yours waits for it.",
     Phase.COLLECTING: "A Job fetches the provider's result and stores the outputs. Free.",
     Phase.COMPLETED: "The outputs are stored. Final for this run.",
-    Phase.FAILED: "The run ended without outputs; the reason says why. Final for this run.",
+    Phase.FAILED: "The run ended without outputs; the reason says why. Final for this run, but a paid result can be "
+    "fetched once more (contentgen.dev/collect).",
     Phase.SUBMISSION_UNKNOWN: "Nobody can tell whether the provider took the paid request. It is still looked for; a "
     "person may name it, or allow another payment.",
 }
@@ -89,7 +93,8 @@ REASONS: dict[Reason, Explanation] = {
         "Read the message; work goes on by itself once the pod can start.",
     ),
     Reason.RETRYING: Explanation(
-        "An attempt of a stage failed; the message has the cause. The next attempt follows after a pause, unpaid.",
+        "An attempt of a stage failed; the message has the cause. The next attempt follows after a pause, unpaid; "
+        "after a payment until spec.collectDeadlineSeconds.",
         "Nothing yet; where the cause is memory or disk, look at worker.resources and at the node.",
     ),
     Reason.COMPLETED: Explanation("The outputs are stored; status.versions lists them.", _NOTHING),
@@ -186,12 +191,12 @@ REASONS: dict[Reason, Explanation] = {
     ),
     Reason.RESULT_UNREACHABLE: Explanation(
         "The provider has finished and was paid, but its result could not be fetched.",
-        "Ask the provider. Deleted with deletionPolicy Retain and applied again, the resource fetches the result once "
-        "more and pays nothing.",
+        "Ask the provider. Where the message says that its answer is kept, the annotation contentgen.dev/collect that "
+        "it names fetches the result once more and pays nothing.",
     ),
     Reason.RESULT_INVALID: Explanation(
         "The provider has finished and was paid, but its result is not what it should be.",
-        "Ask the provider. Deleted with deletionPolicy Retain and applied again, the resource fetches the result once "
-        "more and pays nothing.",
+        "Ask the provider. Where the message says that its answer is kept, the annotation contentgen.dev/collect that "
+        "it names fetches the result once more and pays nothing.",
     ),
 }

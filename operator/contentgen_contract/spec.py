@@ -20,6 +20,7 @@ from contentgen_contract.names import Kind
 UserId = Annotated[str, StringConstraints(pattern=patterns.USER_ID, max_length=63)]
 Decimal = Annotated[str, StringConstraints(pattern=patterns.DECIMAL, max_length=15)]
 Seconds = Decimal  # from the recording's start
+COLLECT_DEADLINE_SECONDS = 86400
 Share = Annotated[str, StringConstraints(pattern=patterns.SHARE, max_length=10)]
 SignedShare = Annotated[str, StringConstraints(pattern=patterns.SIGNED_SHARE, max_length=11)]
 Tag = Annotated[str, StringConstraints(pattern=patterns.TAG, max_length=63)]
@@ -352,6 +353,14 @@ class JobSpec(Manifest):
         description="The run fails with DeadlineExceeded when it is not done this long after its start, waiting "
         "included; the request at the provider is cancelled. Without it only the operator's own limits hold.",
     )
+    # Without a default in the CRD: the API server would put it into each spec, and an older release refuses the field.
+    collect_deadline_seconds: int | None = Field(
+        None,
+        ge=60,
+        le=2592000,
+        description="How long after the provider has finished a failing collect stage is tried again, which costs "
+        f"nothing. The run fails then, and the paid result is kept. {COLLECT_DEADLINE_SECONDS} when left out.",
+    )
     deletion_policy: DeletionPolicy = Field(
         DeletionPolicy.RETAIN,
         description="Retain keeps files and records when the resource is deleted, and applied again it uses them "
@@ -492,7 +501,15 @@ SPECS: dict[Kind, type[LoraTrainingSpec] | type[ImageGenerationSpec] | type[Tran
     Kind.TRANSCRIPTION: TranscriptionSpec,
 }
 # Fields that do not decide the result: a change of these starts nothing and buys nothing.
-_NOT_INPUTS = {"user_id", "metadata", "paid_attempts", "suspend", "deadline_seconds", "deletion_policy"}
+_NOT_INPUTS = {
+    "user_id",
+    "metadata",
+    "paid_attempts",
+    "suspend",
+    "deadline_seconds",
+    "collect_deadline_seconds",
+    "deletion_policy",
+}
 
 
 def parse_spec(kind: Kind, spec: dict[str, Any]) -> Spec:

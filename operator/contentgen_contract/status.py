@@ -103,6 +103,19 @@ class StageLog(Value):
     text: str = Field("", max_length=MAX_LOG, description="The last lines of the worker's log.")
 
 
+class CollectStatus(Value):
+    """The retries of the collect stage."""
+
+    failure: str | None = Field(None, max_length=64, description="Why the last attempt failed, in one word.")
+    asked: str | None = Field(
+        None, max_length=64, description="The contentgen.dev/collect annotation that was carried out last."
+    )
+    asked_at: Instant | None = Field(
+        None, description="When the stage began anew; spec.collectDeadlineSeconds counts from then."
+    )
+    first_attempt: int = Field(1, description="The attempt of the stage with which it began, from 1.")
+
+
 class RunStatus(Value):
     """The run under way, or the last one. Its spec is frozen: an edit becomes the next run."""
 
@@ -116,6 +129,7 @@ class RunStatus(Value):
     paid_attempt: int = Field(1, description="Which paid attempt this is, from 1.")
     stage_attempt: int = Field(1, description="Which attempt of the current stage this is, from 1.")
     retry_at: Instant | None = Field(None, description="When the next attempt of the current stage may start.")
+    collect: CollectStatus | None = Field(None, description="The retries of the collect stage.")
     job: JobRef | None = Field(None, description="The Kubernetes Job that works for the run at the moment.")
     logs: tuple[StageLog, ...] = Field(
         (), max_length=MAX_LOGS, description="The last lines of the newest attempts' logs, by stage and attempt."

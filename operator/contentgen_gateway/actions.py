@@ -1,4 +1,5 @@
-"""Actions on a job that exists: cancel it, run it again, resume it. Approving and rejecting belong here too.
+"""Actions on a job that exists: cancel it, run it again, fetch its result again, resume it. Approving and rejecting
+belong here too.
 
 Each is an annotation or a field of the resource: the operator does what it says, and the status tells what came of it.
 """
@@ -17,6 +18,7 @@ from pydantic import Field
 from contentgen_contract.names import (
     CANCEL_ANNOTATION,
     CHANGED_BY_ANNOTATION,
+    COLLECT_ANNOTATION,
     GROUP,
     RERUN_ADVICE,
     RERUN_ANNOTATION,
@@ -38,6 +40,7 @@ from contentgen_gateway.standing import (
     is_suspended,
     require_token,
     to_cancel,
+    to_collect,
     to_retry,
     token_of,
 )
@@ -185,6 +188,23 @@ async def _payable(caller: Caller, parts: Parts, job_id: str) -> Held:
         )
         raise Problem(403, detail)
     return job
+
+
+@router.post("/{job_id}/collect", status_code=202)
+async def collect(caller: Calling, parts: Using, job_id: Name) -> Asked:
+    """Fetch the paid result of a failed run once more; it costs nothing. 409 where the run has not failed, or was not
+    paid for.
+    """
+    job = await held(caller, parts, job_id, Verb.PATCH)
+
+    def ask(body: Body) -> Body | None:
+        value = to_collect(Standing.of(body), body)
+        if value is None:
+            return None
+        return annotated(body, {COLLECT_ANNOTATION: value, CHANGED_BY_ANNOTATION: caller.name})
+
+    body = _there(job, await changed(parts, job, ask))
+    return Asked(job_id=job_id, status="processing", run=Standing.of(body).number)
 
 
 @router.post("/{job_id}/resume")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 
+from contentgen_contract import collecting_again
 from contentgen_contract.cancelling import CannotCancel, ignored, run_to_cancel
-from contentgen_contract.names import RERUN_ANNOTATION, Phase, Reason
+from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Phase, Reason
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body
 
@@ -115,6 +116,22 @@ def to_retry(standing: Standing, body: Body) -> None:
         raise Problem(409, f"it would fail again: {standing.message}")
     if not standing.ended and not standing.asked_again:
         raise Problem(409, f"it is under way ({standing.phase or 'not started'}): there is nothing to run again")
+
+
+def to_collect(standing: Standing, body: Body) -> str | None:
+    """The value of the annotation that has the last run's result fetched once more; None where that was asked for and
+    has not begun. Raises Problem 409 where there is nothing to fetch.
+    """
+    run = (body.get("status") or {}).get("run") or {}
+    if not standing.ended or standing.phase != Phase.FAILED:
+        raise Problem(409, f"it is {standing.phase or 'not started'}: only the result of a failed run is fetched again")
+    if not run.get("requestId"):
+        raise Problem(409, "nothing was paid for the run that has failed: there is no result to fetch")
+    given = (body["metadata"].get("annotations") or {}).get(COLLECT_ANNOTATION)
+    if collecting_again.asks(given, run):
+        return None
+    asked = (run.get("collect") or {}).get("asked")
+    return collecting_again.next_value(standing.number, run.get("stageAttempt", 1), asked)
 
 
 def ignored_annotations(body: Body) -> tuple[str, ...]:

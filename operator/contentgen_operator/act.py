@@ -500,9 +500,12 @@ def _log_failed(move: Move, kept: Purchase | None) -> None:
 
 
 def _check_crd(status: ResourceStatus, written: dict[str, Any]) -> None:
-    """Raises RuntimeError where the API server's schema has dropped the purchase's name: nothing may be paid then."""
-    named = status.run.purchase_id if status.run else None
-    if named and ((written.get("status") or {}).get("run") or {}).get("purchaseId") != named:
+    """Raises RuntimeError where the API server's schema has dropped the purchase's name, without which nothing may be
+    paid, or the retries of the collect stage, which would have no end then.
+    """
+    run, kept = status.run, (written.get("status") or {}).get("run") or {}
+    named = run.purchase_id if run else None
+    if (named and kept.get("purchaseId") != named) or (run and run.collect and "collect" not in kept):
         raise RuntimeError("the CRDs are of an older release than the operator: apply the ones of this release")
 
 

@@ -10,7 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from contentgen_contract.names import ADOPT_ANNOTATION, CANCEL_ANNOTATION, RERUN_ANNOTATION, RESUBMIT_ANNOTATION
+from contentgen_contract.names import (
+    ADOPT_ANNOTATION,
+    CANCEL_ANNOTATION,
+    COLLECT_ANNOTATION,
+    RERUN_ANNOTATION,
+    RESUBMIT_ANNOTATION,
+)
 from contentgen_operator.observed import JobView, ResourceRef
 
 Body = dict[str, Any]
@@ -20,7 +26,7 @@ _MOST_JOBS = 32  # of one resource
 _METADATA = (
     "name", "namespace", "uid", "generation", "resourceVersion", "creationTimestamp", "deletionTimestamp", "finalizers",
 )  # fmt: skip
-_ANNOTATIONS = (RERUN_ANNOTATION, RESUBMIT_ANNOTATION, CANCEL_ANNOTATION, ADOPT_ANNOTATION)
+_ANNOTATIONS = (RERUN_ANNOTATION, RESUBMIT_ANNOTATION, CANCEL_ANNOTATION, ADOPT_ANNOTATION, COLLECT_ANNOTATION)
 _LONGEST_VALUE = 1024  # characters of an annotation
 
 

@@ -17,7 +17,7 @@ from contentgen_contract.names import MILESTONES, RERUN_ADVICE, RERUN_ANNOTATION
 from contentgen_contract.orders import AudioFacts, DatasetFacts, Outcome
 from contentgen_contract.spec import ImageGenerationSpec, TranscriptionSpec
 from contentgen_contract.status import MAX_FILES, MAX_VERSIONS, OutputFile, VersionStatus
-from contentgen_operator import buyable, kinds
+from contentgen_operator import buyable, collect_retries, kinds
 from contentgen_operator.buyable import before_submission
 from contentgen_operator.buying import (
     COLLECT_SECONDS,
@@ -42,7 +42,7 @@ from contentgen_operator.observed import LoraView, Observed, Resource
 from contentgen_operator.plan import Plan
 from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_of, submitting, withdrawal
 from contentgen_operator.purchases import Move, Purchase, PurchaseState
-from contentgen_operator.runs import current_run, ended, frozen_spec, replacing_run
+from contentgen_operator.runs import collects_again, current_run, ended, frozen_spec, replacing_run
 from contentgen_operator.stages import see_through, with_log
 from contentgen_operator.summary import invalid, notices_of, resettled
 
@@ -62,11 +62,16 @@ def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy
         notices = notices_of(resource, status)
         return Plan(status=status, notices=notices, finalizer=resource.deletes_files)
     over = run == resource.status.run and ended(resource)
-    if over and not run.request_open:
+    again = over and collects_again(resource)
+    if over and not again and not run.request_open:
         return Plan(status=resettled(resource, observed), finalizer=resource.deletes_files)
     case = Case(resource=resource, run=run, spec=spec, observed=observed, now=now, policy=policy)
-    if over:
+    if over and not again:
         return after_end(case)
+    if again:
+        if why := collect_retries.missing(case):
+            return collect_retries.refused(case, why)
+        case = case.model_copy(update={"run": collect_retries.begun_anew(case, run, resource.collect)})
     plan = with_open_requests(case, _suspended(case, _of_the_run(_with_said(case))))
     return plan.model_copy(update={"adoption": adoption(resource, case.key, observed.purchase)})
 
@@ -318,8 +323,7 @@ def _files_gone(case: Case, purchase: Purchase) -> Plan:
     kept, which costs nothing.
     """
     if case.observed.response_kept:
-        # The outcome of an earlier attempt of this very run would be taken for that of the next.
-        run = case.run.model_copy(update={"job": None, "stage_attempt": case.run.stage_attempt + 1})
+        run = collect_retries.begun_anew(case, case.run, collect_retries.state_of(case.run).asked)
         doing = collecting("the stored files are gone or changed; they are made again from the provider's response")
         moves = (move_of(case, purchase, PurchaseState.SUCCEEDED, outputs=None),)
         return plan_of(case, doing, run=run, moves=moves, again=SOON)

@@ -46,7 +46,7 @@ from contentgen_operator.providers.base import (
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.reports import Reports
-from contentgen_operator.runs import current_run, ended, frozen_spec, own_files, owner, purchase_key
+from contentgen_operator.runs import collects_again, current_run, ended, frozen_spec, own_files, owner, purchase_key
 from contentgen_operator.storage import InvalidOutcome, Storage
 from contentgen_operator.upload_limits import file_limits, files_problem
 from contentgen_operator.witness import Witness
@@ -102,12 +102,11 @@ class Observer:
         if resource.deleting:
             return await self._of_the_deleted(resource, now)
         run = current_run(resource, now)
-        if run == resource.status.run and ended(resource):
-            return (
-                await self._after_end(resource, run, now)
-                if run.request_open
-                else await self._settled_run(resource, run)
-            )
+        over = run == resource.status.run and ended(resource)
+        if over and not collects_again(resource):
+            if run.request_open:
+                return await self._after_end(resource, run, now)
+            return await self._settled_run(resource, run)
         spec = frozen_spec(resource, run)
         purchase = await self._ledger.get(purchase_key(resource, run))
         seen: dict[str, Any] = {"purchase": purchase}
@@ -115,7 +114,9 @@ class Observer:
             key = purchase_key(resource, run)
             seen["earlier"], seen["other_runs"] = await self._ledger.others(key, resource.ref.uid)
             seen["open_requests"] = await self._open_requests(resource, key, spec, purchase, now)
-        if purchase is None or purchase.unpaid:
+        if over:
+            seen |= await self._kept(purchase)
+        elif purchase is None or purchase.unpaid:
             seen |= await self._before_payment(resource, run, spec, now)
             if resource.adopt is not None and is_remembered(resource, run):
                 seen["named"] = await self._named_of_the_forgotten(resource, run, spec, now)
@@ -209,8 +210,19 @@ class Observer:
         stored = await self._storage.stored(Owner(keys=frozenset(listed)), "", listed)
         if is_stored(outputs, stored):
             return {"outputs_stored": True}
+        return {"response_kept": await self._response_kept(purchase)}
+
+    async def _kept(self, purchase: Purchase | None) -> dict[str, Any]:
+        """What there is to collect for a run that has failed."""
+        if purchase is None:
+            return {}
+        if purchase.state is PurchaseState.COLLECTED:
+            return await self._collected(purchase)
+        return {"response_kept": await self._response_kept(purchase)}
+
+    async def _response_kept(self, purchase: Purchase) -> bool:
         key = purchase.result_key
-        return {"response_kept": key is not None and await self._storage.exists(Owner(keys=frozenset({key})), key)}
+        return key is not None and await self._storage.exists(Owner(keys=frozenset({key})), key)
 
     async def verified(self, resource: Resource) -> Resource:
         """The resource as far as its status is borne out. Raises PyMongoError."""

@@ -6,10 +6,12 @@ from typing import Any
 
 from pydantic import Field
 
+from contentgen_contract import collecting_again
 from contentgen_contract.base import Value
 from contentgen_contract.names import (
     ADOPT_ANNOTATION,
     CANCEL_ANNOTATION,
+    COLLECT_ANNOTATION,
     FINALIZER,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
@@ -20,7 +22,7 @@ from contentgen_contract.names import (
 )
 from contentgen_contract.orders import Outcome, Progress
 from contentgen_contract.prices import PriceLookup
-from contentgen_contract.spec import DeletionPolicy
+from contentgen_contract.spec import COLLECT_DEADLINE_SECONDS, DeletionPolicy
 from contentgen_contract.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_operator.providers.base import RequestView, Verified
 from contentgen_operator.purchases import Purchase, PurchaseKey
@@ -55,6 +57,7 @@ class Resource(Value):
     resubmit: str | None
     cancel: str | None = None
     adopt: str | None = None
+    collect: str | None = None
     created_at: datetime
     spec: dict[str, Any]
     status: ResourceStatus
@@ -74,6 +77,7 @@ class Resource(Value):
             resubmit=annotations.get(RESUBMIT_ANNOTATION),
             cancel=annotations.get(CANCEL_ANNOTATION),
             adopt=annotations.get(ADOPT_ANNOTATION),
+            collect=annotations.get(COLLECT_ANNOTATION),
             created_at=meta["creationTimestamp"],
             spec=body.get("spec") or {},
             status=ResourceStatus.model_validate(body.get("status") or {}),
@@ -107,6 +111,12 @@ class Resource(Value):
         given = self.spec.get("deadlineSeconds")
         return given if isinstance(given, int) else None
 
+    @property
+    def collect_deadline_seconds(self) -> int:
+        """How long after the provider has finished a failing collect stage is retried."""
+        given = self.spec.get("collectDeadlineSeconds")
+        return given if isinstance(given, int) else COLLECT_DEADLINE_SECONDS
+
 
 def is_end(status: dict[str, Any]) -> bool:
     """Whether a status (JSON) is the end of its run as the operator writes it: phase, conditions, completionTime and
@@ -127,6 +137,12 @@ def made_its_version(status: dict[str, Any]) -> bool:
     return version is not None and any(each.get("version") == version for each in status.get("versions") or ())
 
 
+def asks_to_collect(given: str | None, status: dict[str, Any]) -> bool:
+    """Whether the collect annotation asks for a retry of the run of a status (JSON), which has failed."""
+    failed = status.get("phase") == Phase.FAILED and is_end(status)
+    return failed and collecting_again.asks(given, status.get("run") or {})
+
+
 def is_settled(body: dict[str, Any]) -> bool:
     """Whether there is nothing to do about a resource until it is changed: told from the JSON object alone, because
     an operator that starts sees thousands of them.
@@ -137,10 +153,12 @@ def is_settled(body: dict[str, Any]) -> bool:
     deletes = (body.get("spec") or {}).get("deletionPolicy") == DeletionPolicy.DELETE
     if (status.get("run") or {}).get("requestOpen") is True:
         return False
+    annotations = meta.get("annotations") or {}
     return (
         "deletionTimestamp" not in meta
         and status.get("observedGeneration") == meta.get("generation", 1)
-        and (meta.get("annotations") or {}).get(RERUN_ANNOTATION) in (None, (status.get("run") or {}).get("rerun"))
+        and annotations.get(RERUN_ANNOTATION) in (None, (status.get("run") or {}).get("rerun"))
+        and not asks_to_collect(annotations.get(COLLECT_ANNOTATION), status)
         and (FINALIZER in (meta.get("finalizers") or ())) == deletes
     )
 

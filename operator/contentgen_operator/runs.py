@@ -9,7 +9,7 @@ from contentgen_contract.names import Phase, Reason
 from contentgen_contract.ownership import Owner
 from contentgen_contract.spec import LoraTrainingSpec, Spec, parse_spec, run_hash
 from contentgen_contract.status import ResourceStatus, RunStatus, dump_status
-from contentgen_operator.observed import Resource, is_end, made_its_version
+from contentgen_operator.observed import Resource, asks_to_collect, is_end, made_its_version
 from contentgen_operator.purchases import PurchaseKey
 
 
@@ -40,6 +40,11 @@ def _edit_was_invalid(status: ResourceStatus) -> bool:
     if (status.phase, status.reason) != (Phase.FAILED, Reason.INVALID_SPEC):
         return False
     return status.completion_time is None or made_its_version(dump_status(status))
+
+
+def collects_again(resource: Resource) -> bool:
+    """Whether a person asks for the collect stage of the last run, which has failed, once more."""
+    return asks_to_collect(resource.collect, dump_status(resource.status))
 
 
 def wants_another(resource: Resource, run: RunStatus) -> bool:

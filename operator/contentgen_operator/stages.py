@@ -6,8 +6,8 @@ from contentgen_contract import keys
 from contentgen_contract.names import VERDICTS, Reason, Stage
 from contentgen_contract.orders import Outcome, StoredFile
 from contentgen_contract.signatures import unsigned_text
-from contentgen_contract.status import MAX_LOGS, JobRef, RunStatus, StageLog
-from contentgen_operator import kinds
+from contentgen_contract.status import MAX_LOGS, MAX_MESSAGE, JobRef, RunStatus, StageLog
+from contentgen_operator import collect_retries, kinds
 from contentgen_operator.case import Case, Doing
 from contentgen_operator.observed import JobView, Resource
 from contentgen_operator.plan import Plan, StageJob
@@ -24,13 +24,14 @@ def see_through(case: Case, stage: Stage, doing: Doing) -> Plan | Outcome:
     """The stage's outcome once it is there and its files are, else the plan that gets it there."""
     observed, job = case.observed, case.observed.job
     if observed.outcome_problem:
-        return _failed(case, stage, Reason.OUTCOME_INVALID, observed.outcome_problem)
+        return _failed(case, stage, doing, Reason.OUTCOME_INVALID, observed.outcome_problem)
     if observed.outcome is not None:
-        return _judge(case, stage, observed.outcome)
+        return _judge(case, stage, doing, observed.outcome)
     if observed.unrecorded_job:
         return start(case, stage, doing, case.run.stage_attempt)
     if job is None and (case.run.job is None or case.run.job.stage is not stage):
-        return _pause(case, doing) or start(case, stage, doing, case.run.stage_attempt if case.run.job is None else 1)
+        attempt = case.run.stage_attempt if case.run.job is None else 1
+        return _pause(case, stage, doing) or _refused_for_long(case, stage) or start(case, stage, doing, attempt)
     if job is not None and not job.finished:
         attempt = case.run.stage_attempt
         ref = JobRef(name=job.name, uid=job.uid, stage=stage, attempt=attempt, started_at=job.started_at)
@@ -105,15 +106,26 @@ def without_job(resource: Resource, plan: Plan, words: str, now: datetime) -> Pl
     return plan.model_copy(update=changes | {"reservation": None, "payment": None, "job": None})
 
 
-def _pause(case: Case, doing: Doing) -> Plan | None:
+def _pause(case: Case, stage: Stage, doing: Doing) -> Plan | None:
     """The plan while the next attempt is not due: the time is in the status, so that a restart keeps it."""
     at, last = case.run.retry_at, case.resource.status
     left = (at - case.now).total_seconds() if at is not None else 0.0
-    if not 0 < left <= _LONGEST_RETRY_SECONDS:  # more was written by somebody else
+    longest = _LONGEST_RETRY_SECONDS
+    if stage is Stage.COLLECT:
+        left, longest = min(left, collect_retries.seconds_left(case)), collect_retries.LONGEST_PAUSE_SECONDS
+    if not 0 < left <= longest:  # more was written by somebody else
         return None
     told = last.message if last.reason == Reason.RETRYING else None
     message = told or f"attempt {case.run.stage_attempt} follows after a pause"
     return plan_of(case, doing.model_copy(update={"reason": Reason.RETRYING, "message": message}), again=left)
+
+
+def _refused_for_long(case: Case, stage: Stage) -> Plan | None:
+    """The end of a collect stage whose Job is still refused at the deadline of its retries."""
+    last = case.resource.status
+    if stage is not Stage.COLLECT or last.reason != Reason.JOB_REFUSED or collect_retries.seconds_left(case) > 0:
+        return None
+    return _too_late(case, Reason.DEADLINE_EXCEEDED, last.message or "its Job is refused")
 
 
 def _died(case: Case, stage: Stage, doing: Doing) -> Plan:
@@ -122,8 +134,10 @@ def _died(case: Case, stage: Stage, doing: Doing) -> Plan:
     if job is not None and job.reason == _OUT_OF_TIME:
         return _out_of_time(case, stage, doing, job)
     why = (case.observed.cause or job.message or "it left no outcome") if job else "its Job was deleted"
+    if stage is Stage.COLLECT:
+        return _failed(case, stage, doing, Reason.JOB_FAILED, why)
     if attempt >= case.policy.stage_attempts:
-        return _failed(case, stage, Reason.JOB_FAILED, f"the {stage} stage failed {attempt} times, last: {why}")
+        return fail(case, Reason.JOB_FAILED, f"the {stage} stage failed {attempt} times, last: {why}")
     seconds = min(_FIRST_RETRY_SECONDS * 2.0 ** (attempt - 1), _LONGEST_RETRY_SECONDS)
     pause = {"job": None, "stage_attempt": attempt + 1, "retry_at": case.now + timedelta(seconds=seconds)}
     message = f"attempt {attempt} of the {stage} stage failed: {why}; attempt {attempt + 1} follows in {seconds:.0f} s"
@@ -134,26 +148,30 @@ def _died(case: Case, stage: Stage, doing: Doing) -> Plan:
 def _out_of_time(case: Case, stage: Stage, doing: Doing, job: JobView) -> Plan:
     """The Job reached its deadline. Where its pod was refused until then, that was no attempt: it is made anew."""
     last = case.resource.status
-    if last.reason == Reason.JOB_REFUSED or (stage is Stage.COLLECT and last.reason == Reason.POD_NOT_STARTED):
+    in_time = stage is Stage.PREPARE or collect_retries.seconds_left(case) > 0
+    if in_time and (
+        last.reason == Reason.JOB_REFUSED or (stage is Stage.COLLECT and last.reason == Reason.POD_NOT_STARTED)
+    ):
         run = case.run.model_copy(update={"job": None})
         kept = doing.model_copy(update={"reason": Reason(last.reason), "message": last.message or doing.message})
         return plan_of(case, kept, run=run, again=SOON).model_copy(update={"stop_job": True})
     message = f"the {stage} stage ran out of time ({job.message}); it was at: {last.message or 'nothing that is known'}"
-    return _failed(case, stage, Reason.DEADLINE_EXCEEDED, message)
+    return _failed(case, stage, doing, Reason.DEADLINE_EXCEEDED, message)
 
 
-def _judge(case: Case, stage: Stage, outcome: Outcome) -> Plan | Outcome:
+def _judge(case: Case, stage: Stage, doing: Doing, outcome: Outcome) -> Plan | Outcome:
     """A worker's words are checked: names against the stage's patterns, sizes and checksums against the bucket."""
     if not outcome.succeeded and outcome.reason not in VERDICTS:
-        return _failed(case, stage, Reason.OUTCOME_INVALID, f"a worker may not give the reason {outcome.reason}")
+        message = f"a worker may not give the reason {outcome.reason}"
+        return _failed(case, stage, doing, Reason.OUTCOME_INVALID, message)
     if not outcome.succeeded:
-        return _failed(case, stage, outcome.reason, outcome.message)
+        return _failed(case, stage, doing, outcome.reason, outcome.message)
     if (wrong := _files_problem(case, stage, outcome)) is not None:
-        return _failed(case, stage, *wrong)
+        return _failed(case, stage, doing, *wrong)
     if not isinstance(outcome.facts, kinds.FACTS[case.kind, stage]):
-        return _failed(case, stage, Reason.OUTCOME_INVALID, f"the {stage} stage does not say what it found")
+        return _failed(case, stage, doing, Reason.OUTCOME_INVALID, f"the {stage} stage does not say what it found")
     problem = kinds.facts_problem(case.spec, outcome.facts, outcome.files, case.policy.recording_seconds)
-    return _failed(case, stage, Reason.OUTCOME_INVALID, problem) if problem else outcome
+    return _failed(case, stage, doing, Reason.OUTCOME_INVALID, problem) if problem else outcome
 
 
 def _files_problem(case: Case, stage: Stage, outcome: Outcome) -> tuple[Reason, str] | None:
@@ -180,22 +198,38 @@ def _file_problem(case: Case, stage: Stage, file: StoredFile) -> tuple[Reason, s
     return None
 
 
-def _failed(case: Case, stage: Stage, reason: Reason, message: str) -> Plan:
-    """The end of a run by one of its stages. After a payment the message says how to get the result for free."""
-    return fail(case, reason, message + (_paid(case) if stage is Stage.COLLECT else ""))
+def _failed(case: Case, stage: Stage, doing: Doing, reason: Reason, message: str) -> Plan:
+    """The plan after an attempt of a stage has failed: the end of the run, or after a payment another attempt."""
+    if stage is Stage.PREPARE:
+        return fail(case, reason, message)
+    if not collect_retries.may_pass(case, reason, case.observed.outcome):
+        return _over(case, reason, message)
+    if collect_retries.seconds_left(case) <= 0:
+        return _too_late(case, reason, message)
+    return _again(case, doing, reason, message)
 
 
-def _paid(case: Case) -> str:
-    purchase = case.observed.purchase
-    if purchase is None:
-        return ""
-    # A deletion with deletionPolicy Delete would discard the provider's response.
-    kept = "set spec.deletionPolicy to Retain, then " if case.resource.deletes_files else ""
-    return (
-        f". Request {purchase.request_id} of {purchase.provider} was paid, and its answer is kept: {kept}delete this "
-        "resource and apply it again to fetch the result once more, which pays nothing; the annotation "
-        "contentgen.dev/rerun pays for a new one"
-    )
+def _again(case: Case, doing: Doing, reason: Reason, message: str) -> Plan:
+    """Another attempt of the collect stage, after a pause."""
+    attempt, seconds = case.run.stage_attempt, collect_retries.pause_seconds(case)
+    said = f"; attempt {attempt + 1} follows in {seconds:.0f} s"
+    if case.observed.purchase is not None:
+        said += f"; {collect_retries.was_paid(case.observed.purchase)}"
+    text = f"attempt {attempt} of the collect stage failed: {message}"[: MAX_MESSAGE - len(said)] + said
+    retrying = doing.model_copy(update={"reason": Reason.RETRYING, "message": text})
+    return plan_of(case, retrying, run=collect_retries.next_run(case, reason, seconds), again=seconds)
+
+
+def _too_late(case: Case, reason: Reason, message: str) -> Plan:
+    seconds = case.resource.collect_deadline_seconds
+    said = f"spec.collectDeadlineSeconds ({seconds}) is over, and the last attempt failed: {message}"
+    return _over(case, reason, said)
+
+
+def _over(case: Case, reason: Reason, message: str) -> Plan:
+    """The end of a run after its payment; the message says how to get the result for free."""
+    advice = collect_retries.advice(case)
+    return fail(case, reason, message[: MAX_MESSAGE - len(advice)] + advice)
 
 
 def _with_progress(case: Case, doing: Doing) -> Doing:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Reason, Step, progress_at
 from contentgen_contract.prices import dollars
-from contentgen_contract.status import Cost, ResourceStatus, RunStatus
+from contentgen_contract.status import CollectStatus, Cost, ResourceStatus, RunStatus
 from contentgen_operator import kinds, searches
 from contentgen_operator.case import Case, Doing
 from contentgen_operator.conditions import State, conditions
@@ -26,6 +26,7 @@ _WARNINGS = (
     Reason.WAITING_FOR_LORA_NAME,
 )
 _OPEN = (PurchaseState.INTENT, PurchaseState.SUBMITTED)
+_EACH_ATTEMPT = (Reason.RETRYING, Reason.COLLECTING, Reason.POD_NOT_STARTED)
 _AT_WORK = (Phase.PREPARING, Phase.SUBMITTING, Phase.PROCESSING, Phase.COLLECTING)
 _WITHOUT_RESULT = (PurchaseState.FAILED, PurchaseState.CANCELLED)  # nobody takes these over
 _SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature: it is never shown
@@ -174,7 +175,7 @@ def notices_of(resource: Resource, status: ResourceStatus) -> tuple[Notice, ...]
     """Events are posted at transitions only: a new phase, or a new reason within it."""
     last = resource.status
     same_run = (last.run and last.run.number) == (status.run and status.run.number)
-    if same_run and (last.phase, last.reason) == (status.phase, status.reason):
+    if same_run and ((last.phase, last.reason) == (status.phase, status.reason) or not _is_news(status)):
         return ()
     bad = status.phase in (Phase.FAILED, Phase.SUBMISSION_UNKNOWN) or status.reason in _WARNINGS
     return (Notice(type="Warning" if bad else "Normal", reason=status.reason or "", message=status.message or ""),)
@@ -194,6 +195,19 @@ def followed(case: Case, *, request_open: bool) -> ResourceStatus:
     request_id = purchase.request_id if purchase is not None else None
     run = last.run.model_copy(update={**changes, "request_id": request_id or last.run.request_id})
     return last.model_copy(update={"run": run, "cost": _cost(case, doing, costs)})
+
+
+def _is_news(status: ResourceStatus) -> bool:
+    """Whether an attempt of the collect stage is worth an event: the first three, then each time they have doubled.
+
+    It may be tried a hundred times a day.
+    """
+    if status.phase is not Phase.COLLECTING or status.run is None or status.reason not in _EACH_ATTEMPT:
+        return True
+    failed = status.run.stage_attempt - (status.run.collect or CollectStatus()).first_attempt
+    if status.reason == Reason.RETRYING:
+        return failed <= 3 or failed.bit_count() == 1
+    return failed <= 0
 
 
 def seen(resource: Resource) -> ResourceStatus:

@@ -330,7 +330,7 @@ def test_results_that_are_dead_wrong_or_lead_inside_say_that_they_were_paid(
     for name, (_, reason, text) in {**expected, "cut-weights": ("", "ResultInvalid", "not a safetensors")}.items():
         status = found[name]["status"]
         assert (status["phase"], status["reason"]) == ("Failed", reason), told(status)
-        for part in (text, "was paid", "apply it again", status["run"]["requestId"]):
+        for part in (text, "was paid", "contentgen.dev/collect=1", status["run"]["requestId"]):
             assert part in status["message"], status["message"]
     assert {name: bills(small, marker) for name, marker in markers.items()} == dict.fromkeys(markers, 1)
     # What the message promises: once it can be had, the result that was paid is fetched, and nothing is paid again.

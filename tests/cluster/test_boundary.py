@@ -250,9 +250,24 @@ def test_a_resubmission_names_the_purchase(place: Place) -> None:
     assert "expected none" in annotated(place, "resubmit", "0a1b2c3d").message
 
 
+def test_a_collection_names_the_run_that_has_failed(place: Place) -> None:
+    put_status(place, phase="Failed")
+    for right in ("3", "3-again", "3-2026.11.22_x"):
+        assert annotated(place, "collect", right).allowed, "it pays nothing"
+    for wrong in ("true", "2", "4", "33", "3-", "3 ", "3-a b", "3-" + "a" * 49, ""):
+        answer = annotated(place, "collect", wrong)
+        assert not answer.allowed
+        assert f'"contentgen.dev/collect" is "{wrong}"; expected "3" or "3-ANYTHING"' in answer.message
+    for phase in ("Completed", "Collecting"):
+        put_status(place, phase=phase)
+        assert f'expected none: it names a run that has failed, and status.phase is "{phase}"' in (
+            annotated(place, "collect", "3").message
+        )
+
+
 def test_what_is_there_already_is_kept_and_taken_off_by_anybody(place: Place) -> None:
     """A GitOps tool that applies the same manifest again is asked nothing."""
-    words = {"rerun": "r", "resubmit": "0a1b2c3d", "adopt": "a", "collect": "c", "cancel": "7"}
+    words = {"rerun": "r", "resubmit": "0a1b2c3d", "adopt": "a", "collect": "7-again", "cancel": "7"}
     noted = {f"contentgen.dev/{word}": value for word, value in words.items()}
     body = resource(Kind.TRANSCRIPTION, place.namespace, "noted", annotations=noted)
     path = ours(Kind.TRANSCRIPTION, place.namespace)

@@ -721,6 +721,9 @@ def test_each_retry_is_another() -> None:
         ("cancel", "", status("Completed", run={"number": 2}), "names no run; none is under way"),
         ("cancel", "1", status("Processing", run={"number": 2}), None),
         ("cancel", "2", status("Processing", run={"number": 2}), None),
+        ("collect", "3", status("Failed", run={"number": 2}), "names no run; the last one is 2"),
+        ("collect", "yes", status("Failed", run={"number": 2}), "names no run; the last one is 2"),
+        ("collect", "2-x", status("Failed", run={"number": 2}), None),
         ("resubmit", "true", status("SubmissionUnknown", message="contentgen.dev/resubmit=1a2b3c4d"),
          "names no purchase; the one that waits for another payment is 1a2b3c4d"),
         ("resubmit", "1a2b3c4d", status("SubmissionUnknown", message="contentgen.dev/resubmit=1a2b3c4d"), None),
@@ -817,6 +820,59 @@ def test_what_is_not_to_be_adopted(api: Api, cli: Callable[..., Said], state: Bo
     said = cli("adopt", "a", given)
     assert (said.code, api.patches) == (1, [])
     assert text in " ".join(said.err.split())
+
+
+# --- collect
+
+
+PAID: Body = {"number": 2, "requestId": "r", "stageAttempt": 4}
+
+
+@pytest.mark.parametrize(
+    ("run", "annotations", "written"),
+    [
+        ({}, {}, ["2"]),
+        ({"collect": {"asked": "1"}}, {"contentgen.dev/collect": "1"}, ["2-4"]),
+        ({"collect": {"asked": "2"}}, {"contentgen.dev/collect": "2"}, ["2-4"]),
+        ({}, {"contentgen.dev/collect": "2-x"}, []),
+    ],
+)
+def test_a_paid_result_is_fetched_again_by_its_run(
+    api: Api, cli: Callable[..., Said], run: Body, annotations: dict[str, str], written: list[str]
+) -> None:
+    state = status("Failed", "ResultUnreachable", run=PAID | run)
+    api.has(Kind.LORA_TRAINING, "a", state, annotations=annotations)
+    said = cli("collect", "a")
+    assert said.code == 0, said.err
+    assert "which pays nothing" in said.out
+    assert [each["metadata"]["annotations"] for each in api.patches] == [
+        {"contentgen.dev/collect": value} for value in written
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (completed(), "lora/a is Completed: only the result of a failed run is fetched again"),
+        (status("Collecting", run=PAID), "lora/a is Collecting: only the result of a failed run is fetched again"),
+        (status("Failed", "NoVideo", run={"number": 1}), "lora/a: nothing was paid for the run that has failed"),
+    ],
+)
+def test_where_there_is_no_paid_result_nothing_is_fetched(
+    api: Api, cli: Callable[..., Said], state: Body, text: str
+) -> None:
+    api.has(Kind.LORA_TRAINING, "a", state)
+    said = cli("collect", "a")
+    assert (said.code, api.patches) == (1, [])
+    assert text in said.err
+
+
+def test_why_of_a_paid_run_that_failed_is_to_be_collected(api: Api, cli: Callable[..., Said]) -> None:
+    told = (
+        "HTTP 404. Request r of fal was paid, and its answer is kept: the annotation contentgen.dev/collect=2 fetches"
+    )
+    api.has(Kind.LORA_TRAINING, "a", status("Failed", "ResultUnreachable", message=told, run=PAID))
+    assert cli("why", "a").commands == ["kubectl contentgen collect lora/a"]
 
 
 # --- cost, suspend, version

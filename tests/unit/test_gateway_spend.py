@@ -6,7 +6,14 @@ from typing import Any
 import httpx
 import pytest
 
-from contentgen_contract.names import CHANGED_BY_ANNOTATION, GROUP, RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind
+from contentgen_contract.names import (
+    CHANGED_BY_ANNOTATION,
+    COLLECT_ANNOTATION,
+    GROUP,
+    RERUN_ANNOTATION,
+    RESUBMIT_ANNOTATION,
+    Kind,
+)
 from contentgen_contract.status import ResourceStatus
 from contentgen_gateway import csrf
 from contentgen_runtime.kube import Body
@@ -124,6 +131,69 @@ async def test_who_may_spend_and_not_change_may_not(world: World) -> None:
     async with world.client("ivy") as ivy:
         assert (await ivy.post(f"/api/jobs/{job}/retry")).status_code == 403
     assert world.api.written == []
+
+
+# The paid result of a failed run, once more
+
+
+def paid(world: World, phase: str = "Failed", reason: str = "ResultUnreachable", **run: Any) -> str:
+    """A job whose run was paid for."""
+    job = there(world, phase, reason)
+    world.api.resources[AT]["status"]["run"] |= {"number": 2, "requestId": "r1", "stageAttempt": 4} | run
+    return job
+
+
+async def test_a_paid_result_is_fetched_again_without_the_verb_spend(world: World) -> None:
+    job = paid(world)
+    async with world.client("eve") as eve:
+        answers = [await eve.post(f"/api/jobs/{job}/collect") for _ in range(2)]
+    assert [each.status_code for each in answers] == [202, 202]
+    assert answers[0].json() == {"jobId": job, "status": "processing", "run": 2}
+    assert world.api.written == [("PATCH", AT)], "asked for twice before it begins, it is one"
+    assert annotations(world) == {COLLECT_ANNOTATION: "2", CHANGED_BY_ANNOTATION: "eve"}
+
+
+async def test_another_try_has_a_value_that_was_not_used(world: World) -> None:
+    job = paid(world, collect={"asked": "2"})
+    world.api.resources[AT]["metadata"]["annotations"] = {COLLECT_ANNOTATION: "2"}
+    async with world.client("eve") as eve:
+        assert (await eve.post(f"/api/jobs/{job}/collect")).status_code == 202
+    assert annotations(world)[COLLECT_ANNOTATION] == "2-4"
+
+
+@pytest.mark.parametrize(
+    ("phase", "request_id", "said"),
+    [("Completed", "r1", "it is Completed"), ("Collecting", "r1", "it is Collecting"), ("Failed", None, "nothing was")],
+)
+async def test_where_there_is_no_such_result_nothing_is_asked(
+    world: World, phase: str, request_id: str | None, said: str
+) -> None:
+    job = paid(world, phase, requestId=request_id)
+    async with world.client("ann") as ann:
+        answer = await ann.post(f"/api/jobs/{job}/collect")
+    assert (answer.status_code, world.api.written) == (409, [])
+    assert said in answer.json()["detail"]
+
+
+async def test_who_may_not_change_a_job_may_not_have_its_result_fetched(world: World) -> None:
+    job = paid(world)
+    world.api.rights |= {("ivy", "get", "*", "red")}
+    async with world.client("ivy") as ivy:
+        assert (await ivy.post(f"/api/jobs/{job}/collect")).status_code == 403
+    assert world.api.written == []
+
+
+async def test_the_page_of_a_paid_run_that_failed_has_the_button(world: World) -> None:
+    job = paid(world)
+    async with browser(world, "eve") as eve:
+        form = fields(await eve.get(f"/jobs/{job}"), f"/jobs/{job}/fetch")
+        answer = await eve.post(f"/jobs/{job}/fetch", data=form)
+        assert answer.headers["location"] == f"/jobs/{job}?said=fetching"
+        assert "nothing is paid" in (await eve.get(f"/jobs/{job}?said=fetching")).text
+    assert annotations(world)[COLLECT_ANNOTATION] == "2"
+    world.api.resources[AT]["status"]["run"]["requestId"] = None
+    async with browser(world, "eve") as eve:
+        assert f"/jobs/{job}/fetch" not in (await eve.get(f"/jobs/{job}")).text
 
 
 # A word that names no purchase

@@ -164,14 +164,19 @@ def job(**changes: Any) -> JobView:
     return JobView(**(given | changes))
 
 
-def at(kind: Kind, stage: Stage, seen: Observed, *, attempt: int = 1, policy: Policy = POLICY) -> Plan:
-    """Decide in the middle of a stage."""
+def at(
+    kind: Kind, stage: Stage, seen: Observed, *, attempt: int = 1, policy: Policy = POLICY, late: bool = False
+) -> Plan:
+    """Decide in the middle of a stage. `late`: the deadline of the collect stage's retries is over."""
     collecting = stage is Stage.COLLECT
     status = running(kind, stage, prepared=collecting, stage_attempt=attempt)
     if collecting:
-        seen = seen.model_copy(update={"purchase": purchase(kind, PurchaseState.SUCCEEDED)})
+        finished_at = NOW - timedelta(minutes=2) if late else NOW
+        bought = purchase(kind, PurchaseState.SUCCEEDED, finished_at=finished_at)
+        seen = seen.model_copy(update={"purchase": bought})
         status = status.model_copy(update={"phase": Phase.COLLECTING, "reason": Reason.COLLECTING})
-    return decide(resource(kind, status), seen, NOW, policy)
+    spec = SPECS[kind] | ({"collectDeadlineSeconds": 60} if late else {})
+    return decide(resource(kind, status, spec=spec), seen, NOW, policy)
 
 
 def conditions(plan: Plan) -> dict[str, str]:
@@ -474,7 +479,7 @@ def test_each_file_that_is_needed_is_missed(kind: Kind, stage: Stage) -> None:
     needed |= {"image_1.png", "image_1_thumb.png"}
     for gone in names:
         files = [{"name": n, "sizeBytes": 7, "sha256": SHA, "contentType": "a/b"} for n in names if n != gone]
-        plan = at(kind, stage, finished(kind, stage, outcome(kind, stage, files=files)))
+        plan = at(kind, stage, finished(kind, stage, outcome(kind, stage, files=files)), late=True)
         assert (plan.status.phase is Phase.FAILED) is (gone in needed)
 
 
@@ -503,7 +508,7 @@ def test_a_job_that_died_is_replaced_so_many_times_after_a_pause(
         assert (plan.job.stage, plan.job.attempt) == (stage, attempt + 1)
         assert plan.status.run is not None
         assert plan.status.run.retry_at is None
-    last = at(kind, stage, Observed(job=seen), attempt=3)
+    last = at(kind, stage, Observed(job=seen), attempt=3, late=True)
     assert reason(last) == (Phase.FAILED, Reason.JOB_FAILED)
     assert (last.job, last.payment) == (None, None)
     assert last.reservation is None
@@ -1216,7 +1221,7 @@ def test_a_crash_after_the_last_step_of_the_ledger_is_no_adoption() -> None:
 def done(kind: Kind, phase: Phase = Phase.COMPLETED, **changes: Any) -> ResourceStatus:
     plan = at(kind, Stage.COLLECT, finished(kind, Stage.COLLECT))
     if phase is Phase.FAILED:
-        plan = at(kind, Stage.COLLECT, Observed(job=job(finished=True)), attempt=3)
+        plan = at(kind, Stage.COLLECT, Observed(job=job(finished=True)), attempt=3, late=True)
     return plan.status.model_copy(update=changes)
 
 
@@ -1427,7 +1432,10 @@ def test_an_outcome_that_lists_a_file_twice_is_invalid(kind: Kind) -> None:
     assert found.outcome is not None
     files = (*found.outcome.files[:1] * 64, *found.outcome.files)
     plan = at(
-        kind, Stage.COLLECT, found.model_copy(update={"outcome": found.outcome.model_copy(update={"files": files})})
+        kind,
+        Stage.COLLECT,
+        found.model_copy(update={"outcome": found.outcome.model_copy(update={"files": files})}),
+        late=True,
     )
     assert (plan.moves, plan.status.reason) == ((), "OutcomeInvalid")
 
@@ -1550,12 +1558,14 @@ def test_a_lora_that_nobody_may_fetch_is_refused_before_it_is_paid(path: str) ->
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_result_that_cannot_be_had_says_that_it_was_paid(kind: Kind) -> None:
-    lost = outcome(kind, Stage.COLLECT, reason="ResultUnreachable", message="HTTP 404", files=[], facts=None)
+    lost = outcome(
+        kind, Stage.COLLECT, reason="ResultUnreachable", message="HTTP 404", files=[], facts=None, passing=False
+    )
     status = running(kind, Stage.COLLECT, phase=Phase.COLLECTING)
     seen = finished(kind, Stage.COLLECT, lost, purchase=purchase(kind, PurchaseState.SUCCEEDED))
     plan = decide(resource(kind, status), seen, NOW, POLICY)
     assert reason(plan) == (Phase.FAILED, Reason.RESULT_UNREACHABLE)
-    for part in ("HTTP 404", "r1", "was paid", "apply it again", "contentgen.dev/rerun"):
+    for part in ("HTTP 404", "r1", "was paid", "contentgen.dev/collect=1 ", "contentgen.dev/rerun"):
         assert part in (plan.status.message or "")
     again = decide(resource(kind, uid="later"), Observed(purchase=purchase(kind, PurchaseState.SUCCEEDED)), NOW, POLICY)
     assert not buys(again)
@@ -1586,16 +1596,14 @@ def test_every_failure_after_a_payment_says_how_to_fetch_the_result_for_free(
         collecting = stage is Stage.COLLECT
         phase = {"phase": Phase.COLLECTING} if collecting else {}
         status = running(kind, stage, prepared=collecting, stage_attempt=attempt, **phase)
-        paid = purchase(kind, PurchaseState.SUCCEEDED) if collecting else None
-        spec = SPECS[kind] | {"deletionPolicy": policy}
+        long_ago = {"finished_at": NOW - timedelta(minutes=2)}
+        paid = purchase(kind, PurchaseState.SUCCEEDED, **long_ago) if collecting else None
+        spec = SPECS[kind] | {"deletionPolicy": policy, "collectDeadlineSeconds": 60}
         plan = decide(resource(kind, status, spec=spec), seen.model_copy(update={"purchase": paid}), NOW, POLICY)
         assert plan.status.phase is Phase.FAILED, name
         message = plan.status.message or ""
-        assert ("delete this resource and apply it again" in message) is collecting, name
-        # With deletionPolicy Delete the deletion would discard the provider's response.
-        assert ("set spec.deletionPolicy to Retain, then delete" in message) is (collecting and policy == "Delete"), (
-            name
-        )
+        said = "the annotation contentgen.dev/collect=1 fetches the result once more, which pays nothing"
+        assert (said in message) is collecting, name
 
 
 def test_a_source_that_fails_says_nothing_of_payment() -> None:

@@ -73,7 +73,13 @@ def collect_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
             return
         assert status.run is not None
         said = outcome_of(kind, stage, status.job_id or "").model_copy(
-            update={"reason": Reason.RESULT_UNREACHABLE, "message": "HTTP 404", "files": (), "facts": None}
+            update={
+                "reason": Reason.RESULT_UNREACHABLE,
+                "message": "HTTP 404",
+                "files": (),
+                "facts": None,
+                "passing": False,
+            }
         )
         key = f"runs/{status.job_id}/{status.run.number}/collect-{status.run.stage_attempt}.json"
         world.storage.objects[key] = said.model_dump_json(by_alias=True)

@@ -769,12 +769,32 @@ def test_a_dead_result_url(world: World) -> None:
     outcome = world.run()
     assert outcome.reason is Reason.RESULT_UNREACHABLE
     assert "HTTP 404" in outcome.message
+    assert outcome.passing is False
+
+
+@pytest.mark.parametrize(
+    ("code", "passing"),
+    [(401, False), (403, False), (410, False), (408, True), (429, True), (500, True), (503, True)],
+)
+def test_whether_a_result_may_be_reached_later(world: World, code: int, passing: bool) -> None:
+    collect_lora(world, WEIGHTS)
+    world.pages["lora"] = lambda handler: reply(handler, code)
+    outcome = world.run()
+    assert (outcome.reason, outcome.passing) == (Reason.RESULT_UNREACHABLE, passing)
+
+
+def test_a_result_that_breaks_off_may_be_whole_later(world: World) -> None:
+    collect_lora(world, WEIGHTS)
+    world.pages["lora"] = broken_off
+    outcome = world.run()
+    assert (outcome.reason, outcome.passing) == (Reason.RESULT_UNREACHABLE, True)
 
 
 def test_a_result_url_into_the_cluster(world: World) -> None:
     collect_lora(world, WEIGHTS)
     world.order["allowedHosts"] = []
-    assert world.run().reason is Reason.RESULT_UNREACHABLE
+    outcome = world.run()
+    assert (outcome.reason, outcome.passing) == (Reason.RESULT_UNREACHABLE, False)
 
 
 def test_what_we_lost_ourselves_is_not_the_providers_fault(world: World) -> None:

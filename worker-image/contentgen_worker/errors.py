@@ -36,7 +36,9 @@ class WorkerError(Exception):
 
 
 class FetchError(WorkerError):
-    """A download failed. `passing`: another try may succeed."""
+    """A download failed. `passing`: another try may succeed at once; `final`: none will, hours later either."""
+
+    final = True
 
     def __init__(self, message: str, *, passing: bool = False) -> None:
         super().__init__(message)
@@ -48,7 +50,11 @@ class NotAllowed(FetchError):
 
 
 class Unreachable(FetchError):
-    """Nothing usable came from the URL."""
+    """Nothing usable came from the URL. `final`: the server says that there is no such file for us (HTTP 4xx)."""
+
+    def __init__(self, message: str, *, passing: bool = False, final: bool = False) -> None:
+        super().__init__(message, passing=passing)
+        self.final = final
 
 
 class TooLarge(FetchError):
@@ -102,11 +108,12 @@ class TooFewFrames(BadMedia):
 
 
 class Verdict(WorkerError):
-    """The stage can never succeed, for this reason."""
+    """The stage cannot succeed, for this reason. `passing`: a later attempt may, such as once a server is back."""
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    def __init__(self, reason: Reason, message: str, *, passing: bool = False) -> None:
         super().__init__(message[:MESSAGE_LIMIT])
         self.reason = reason
+        self.passing = passing
 
 
 class NoVisionModel(Verdict):

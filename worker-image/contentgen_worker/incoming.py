@@ -341,7 +341,8 @@ def accept(response: httpx.Response, download: Download, wanted: tuple[int, ...]
         raise Retryable(f"{url}: the signed URL has expired; a new attempt gets a new one")
     if code not in wanted:
         text = f"{url}: HTTP {code}, expected {wanted[0]}; check the URL and who may read it"
-        raise Unreachable(text, passing=code >= 500 or code in _PASSING_CODES)
+        passing = code >= 500 or code in _PASSING_CODES
+        raise Unreachable(text, passing=passing, final=code >= 400 and not passing)
     if response.headers.get("content-encoding", "identity") != "identity":
         raise Unreachable(f"{url}: sent compressed although not asked to; serve the file as it is")
 

@@ -102,7 +102,8 @@ def _outcome(shop: Workshop, work: Callable[[Workshop], Result]) -> Outcome:
     try:
         result = work(shop)
     except Verdict as verdict:
-        return Outcome.model_validate({**common, "reason": verdict.reason, "message": str(verdict)[:MESSAGE_LIMIT]})
+        said = {"reason": verdict.reason, "message": str(verdict)[:MESSAGE_LIMIT], "passing": verdict.passing}
+        return Outcome.model_validate({**common, **said})
     except ValidationError as error:
         raise Retryable(f"the work order's spec can't be read ({error.title}); versions may differ") from None
     return Outcome(**common, reason=Reason.COMPLETED, files=result.files, facts=result.facts)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Form, Request, Response
 
 from contentgen_gateway import collections
 from contentgen_gateway.actions import cancel, question, resume, run_again
+from contentgen_gateway.actions import collect as fetch_again
 from contentgen_gateway.collection_shapes import AssetRef, MoreAssets
 from contentgen_gateway.deleting import delete_job
 from contentgen_gateway.downloads import asset_stats
@@ -51,6 +52,13 @@ async def pay_again(
         return to(f"/jobs/{job_id}/retry")
     await run_again(caller, parts, job_id, resubmit, run)
     return to(f"/jobs/{job_id}?said=again")
+
+
+@router.post("/jobs/{job_id}/fetch")
+async def fetch_it(caller: Calling, parts: Using, job_id: Name) -> Response:
+    """The paid result of a failed run once more; it costs nothing."""
+    await fetch_again(caller, parts, job_id)
+    return to(f"/jobs/{job_id}?said=fetching")
 
 
 @router.post("/jobs/{job_id}/resume")

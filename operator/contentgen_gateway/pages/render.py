@@ -23,6 +23,7 @@ _SAID = {
     "cancelling": "It is being cancelled.",
     "again": "It runs once more.",
     "resumed": "It goes on.",
+    "fetching": "The paid result is fetched once more; nothing is paid.",
     "deleted": "It is deleted, with its files.",
     "deleted-collection": "The collection is deleted; its jobs stay.",
     "shared": "It is shared.",

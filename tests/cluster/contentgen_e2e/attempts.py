@@ -314,7 +314,7 @@ def worker_attempts(place: Place) -> Iterator[Asked]:
     yield "workers-deletion", place.operator, theirs
 
 
-SPENT = ("rerun", "resubmit", "adopt", "collect")
+SPENT = ("rerun", "resubmit", "adopt")
 
 
 def spend_attempts(place: Place) -> Iterator[Asked]:

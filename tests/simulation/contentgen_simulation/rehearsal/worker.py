@@ -105,7 +105,7 @@ class Workers:
         return self._stored(kind, Stage.COLLECT, uid, request.id, request.pictures)
 
     def _failed(self, uid: str, reason: Reason, message: str) -> Outcome:
-        return Outcome(job_id=uid, stage=Stage.COLLECT, attempt=1, reason=reason, message=message)
+        return Outcome(job_id=uid, stage=Stage.COLLECT, attempt=1, reason=reason, message=message, passing=False)
 
     def _stored(self, kind: Kind, stage: Stage, uid: str, made_of: str, pictures: int) -> Outcome:
         outcome = outcome_of(kind, stage, uid)
