@@ -1,0 +1,107 @@
+"""States of a purchase that one release leaves and another one meets."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from contentgen_contract.names import Kind
+from contentgen_simulation.upgrade.driver import Deed
+from contentgen_simulation.world import SPECS
+
+Body = dict[str, Any]
+SECOND = "1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02"
+_EDITS: dict[Kind, Body] = {
+    Kind.LORA_TRAINING: {"training": {"steps": 500}},
+    Kind.IMAGE_GENERATION: {"prompt": "a dog"},
+    Kind.TRANSCRIPTION: {"options": {"speakerLabels": False}},
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """How a state is reached, and what the release that meets it must come to.
+
+    `before` is done by the first release and `after` by the second, which then works until the run has ended. `posts`
+    are all requests that may have been sent by then, each allowed by a person or by `paidAttempts`.
+    """
+
+    name: str
+    before: tuple[Deed, ...]
+    posts: int
+    phase: str = "Completed"
+    reason: str | None = None
+    after: tuple[Deed, ...] = ()
+
+
+def old_states(kind: Kind) -> tuple[State, ...]:
+    """What a5a1c84 may leave."""
+    spec = SPECS[kind]
+    edited, delete = spec | _EDITS[kind], spec | {"deletionPolicy": "Delete"}
+    twice = spec | {"paidAttempts": 2}
+    apply: Deed = ["apply", spec]
+    done: tuple[Deed, ...] = (apply, ["finish"])
+    unknown: tuple[Deed, ...] = (apply, ["lose", 1], ["hide", True], ["reason", "SubmissionUnknown"])
+    again: Deed = ["apply", spec, SECOND]
+    common = (
+        State("applied", (apply,), 1),
+        State("begun", (apply, ["step"]), 1),
+        State("refused for now", (apply, ["refuse", "Busy"], ["state", "refused"]), 1, after=(["refuse", None],)),
+        State("refused for good", (apply, ["refuse", "Refused"], ["finish"]), 0, "Failed", "ProviderRefused",
+              (["refuse", None],)),
+        State("refused for good, applied again", (apply, ["refuse", "Refused"], ["finish"], ["delete"]), 1,
+              after=(["refuse", None], again)),
+        State("the reply is lost", (apply, ["lose", 1], ["state", "intent"]), 1),
+        State("the reply is lost, and the history is empty", (apply, ["lose", 1], ["hide", True], ["state", "intent"]), 1,
+              "SubmissionUnknown"),
+        State("unknown", unknown, 1, "SubmissionUnknown"),
+        State("unknown, found later", unknown, 1, after=(["hide", False], ["step", 5])),
+        State("unknown, resubmitted before", (*unknown, ["resubmit"], ["state", "submitted", 2]), 2),
+        State("unknown, resubmitted after", unknown, 2, after=(["resubmit"], ["state", "submitted", 2])),
+        State("unknown, resubmitted, applied again", (*unknown, ["resubmit"], ["step"], ["finish"], ["delete"]), 2,
+              "SubmissionUnknown", after=(again,)),
+        State("unknown, resubmitted, applied again, resubmitted",
+              (*unknown, ["resubmit"], ["step"], ["finish"], ["delete"]), 2,
+              reason="AdoptedFinishedRun", after=(again, ["reason", "SubmissionUnknown"], ["resubmit"], ["step"])),
+        State("submitted", (apply, ["state", "submitted"]), 1),
+        State("submitted, deleted, applied again", (apply, ["state", "submitted"], ["delete"]), 1, "Failed", "Cancelled",
+              (again,)),
+        State("succeeded", (apply, ["state", "succeeded"]), 1),
+        State("succeeded, and the Job runs", (apply, ["state", "submitted"], ["idle", True], ["state", "succeeded"], ["step", 2]), 1,
+              after=(["idle", False],)),
+        State("collected", done, 1, reason="Completed"),
+        State("collected, deleted, applied again", (*done, ["delete"]), 1, reason="AdoptedFinishedRun", after=(again,)),
+        State("adopted", (*done, ["delete"], again, ["finish"]), 1, reason="AdoptedFinishedRun"),
+        State("adopted, deleted, applied a third time", (*done, ["delete"], again, ["finish"], ["delete"]), 1,
+              reason="AdoptedFinishedRun", after=(["apply", spec, SECOND.replace("1c8d", "2c8d")],)),
+        State("discarded", (["apply", delete], ["finish"], ["delete"]), 1, "Failed", "OutputsDeleted", (again,)),
+        State("failed", (apply, ["fail", 1], ["finish"]), 1, "Failed", "ProviderFailed"),
+        State("failed, another attempt", (["apply", twice], ["fail", 1], ["state", "failed"]), 2),
+        State("failed, the second is submitted", (["apply", twice], ["fail", 1], ["state", "submitted", 2]), 2),
+        State("cancelled", (apply, ["state", "submitted"], ["annotate", {"contentgen.dev/cancel": "1"}], ["finish"]), 1,
+              "Failed"),
+        State("two versions", (*done, ["apply", edited], ["step"], ["finish"]), 2, reason="Completed"),
+        State("two versions, back to the first", (*done, ["apply", edited], ["step"], ["finish"]), 2,
+              reason="AdoptedFinishedRun", after=(apply, ["step"])),
+        State("the second version is submitted", (*done, ["apply", edited], ["state", "submitted"]), 2),
+        State("rerun", (*done, ["annotate", {"contentgen.dev/rerun": "again"}], ["state", "submitted"]), 2),
+        State("suspended", (["apply", spec | {"suspend": True}], ["finish"]), 1, after=(apply, ["step"])),
+    )  # fmt: skip
+    crashes = tuple(
+        State(f"ended {point}", (apply, ["arm", point], ["struck"]), posts, phase)
+        for point, posts, phase in (
+            ("before intend", 1, "Completed"),
+            ("after intend", 0, "SubmissionUnknown"),
+            ("after POST", 1, "Completed"),
+            ("before move to succeeded", 1, "Completed"),
+            ("before move to collected", 1, "Completed"),
+            ("after move to collected", 1, "Completed"),
+        )
+    )
+    if kind is Kind.IMAGE_GENERATION:
+        return common + crashes
+    return (*common, *crashes, State("prepared", (apply, ["step", 3]), 1))
+
+
+def named(states: tuple[State, ...], name: str) -> State:
+    """One of them."""
+    return next(each for each in states if each.name == name)
+
