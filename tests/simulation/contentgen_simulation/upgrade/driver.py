@@ -150,6 +150,21 @@ class Driver:
         found: Any = getattr(base, "Found", None)
         return found(request_id=None, complete=True) if found else None
 
+    # What is lost
+
+    def lose_files(self) -> None:
+        """The outputs are gone from the bucket."""
+        status = ResourceStatus.model_validate(self.body["status"])
+        files = [file.key for version in status.versions for file in version.files]
+        purchases = self.world.database["ledger"].find({"outputs": {"$ne": None}})
+        files += [file["key"] for each in purchases for file in each["outputs"]["files"]]
+        for key in files:
+            self.world.storage.objects.pop(key, None)
+
+    def forget(self) -> None:
+        """The ledger is lost."""
+        self.world.database["ledger"].delete_many({})
+
     # What the operator does
 
     def arm(self, point: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from contentgen_contract.names import Kind
 from contentgen_simulation.upgrade.driver import Deed
-from contentgen_simulation.world import SPECS
+from contentgen_simulation.world import SPECS, UID
 
 Body = dict[str, Any]
 SECOND = "1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02"
@@ -21,7 +21,8 @@ class State:
     """How a state is reached, and what the release that meets it must come to.
 
     `before` is done by the first release and `after` by the second, which then works until the run has ended. `posts`
-    are all requests that may have been sent by then, each allowed by a person or by `paidAttempts`.
+    are all requests that may have been sent by then, each allowed by a person or by `paidAttempts`. `unprepared` are
+    those after a rollback without preparation. `resumed` is the end after the upgrade that follows a rollback.
     """
 
     name: str
@@ -30,10 +31,12 @@ class State:
     phase: str = "Completed"
     reason: str | None = None
     after: tuple[Deed, ...] = ()
+    unprepared: int | None = None
+    resumed: str | None = None
 
 
 def old_states(kind: Kind) -> tuple[State, ...]:
-    """What a5a1c84 may leave."""
+    """What any release may leave."""
     spec = SPECS[kind]
     edited, delete = spec | _EDITS[kind], spec | {"deletionPolicy": "Delete"}
     twice = spec | {"paidAttempts": 2}
@@ -57,7 +60,7 @@ def old_states(kind: Kind) -> tuple[State, ...]:
         State("unknown, resubmitted before", (*unknown, ["resubmit"], ["state", "submitted", 2]), 2),
         State("unknown, resubmitted after", unknown, 2, after=(["resubmit"], ["state", "submitted", 2])),
         State("unknown, resubmitted, applied again", (*unknown, ["resubmit"], ["step"], ["finish"], ["delete"]), 2,
-              "SubmissionUnknown", after=(again,)),
+              "SubmissionUnknown", after=(again,), resumed="Completed"),
         State("unknown, resubmitted, applied again, resubmitted",
               (*unknown, ["resubmit"], ["step"], ["finish"], ["delete"]), 2,
               reason="AdoptedFinishedRun", after=(again, ["reason", "SubmissionUnknown"], ["resubmit"], ["step"])),
@@ -99,6 +102,39 @@ def old_states(kind: Kind) -> tuple[State, ...]:
     if kind is Kind.IMAGE_GENERATION:
         return common + crashes
     return (*common, *crashes, State("prepared", (apply, ["step", 3]), 1))
+
+
+def new_states(kind: Kind) -> tuple[State, ...]:
+    """What this release may leave, and a5a1c84 does not know."""
+    spec = SPECS[kind]
+    edited, twice = spec | _EDITS[kind], spec | {"paidAttempts": 2}
+    apply: Deed = ["apply", spec]
+    again: Deed = ["apply", spec, SECOND]
+    done: tuple[Deed, ...] = (apply, ["finish"])
+    lost: tuple[Deed, ...] = (apply, ["lose", 1], ["hide", True], ["state", "intent"], ["step", 2])
+    unknown: tuple[Deed, ...] = (apply, ["lose", 1], ["hide", True], ["reason", "SubmissionUnknown"])
+    # The ledger is written without the archive's key, which a training or a recording is found by.
+    found = "Completed" if kind is Kind.IMAGE_GENERATION else None
+    return (
+        State("planned, not named", (apply, ["arm", "after intend"], ["struck"]), 1),
+        State("planned, named", (apply, ["arm", "before sending"], ["struck"]), 1),
+        State("planned, deleted, applied again", (apply, ["arm", "before sending"], ["struck"], ["delete"]), 1, after=(again,)),
+        State("sending, not sent", (apply, ["arm", "after sending"], ["struck"]), 0, "SubmissionUnknown"),
+        State("claimed", (apply, ["arm", "after claim"], ["struck"]), 1),
+        State("adopted before it was found", (*lost, ["delete"], again, ["step", 2]), 1, after=(["hide", False], ["step", 5])),
+        State("abandoned, the next is planned", (*unknown, ["resubmit"], ["arm", "before sending"], ["struck"]), 2),
+        State("collected again", (*done, ["delete"], again, ["lose_files"], ["state", "succeeded"]), 1),
+        State("the ledger is lost", (apply, ["state", "submitted"], ["forget"], ["reason", "SubmissionUnknown"]), 1,
+              "SubmissionUnknown", unprepared=2, resumed=found),
+        State("the ledger is lost, applied again", (*done, ["delete"], ["forget"], again), 1,
+              "SubmissionUnknown", unprepared=2, resumed=found),
+        State("the token of a rerun is taken off",
+              (*done, ["apply", edited, UID, {"contentgen.dev/rerun": "x"}], ["step"], ["finish"], ["apply", edited]), 2,
+              "Suspended", unprepared=3),
+        State("another attempt is allowed", (["apply", twice], ["state", "submitted"]), 1, after=(["fail", 1],),
+              phase="Suspended", unprepared=2),
+        State("another attempt is allowed, and not needed", (["apply", twice], ["state", "submitted"]), 1),
+    )  # fmt: skip
 
 
 def named(states: tuple[State, ...], name: str) -> State:
