@@ -73,6 +73,10 @@ fuzz: .venv/.ready ## paths, keys, filters, URLs, owner references, cursors, dec
 rehearse: .venv/.ready ## purchases: PLANS=3000 randomized plans from SEED=0 in the simulation, about 10 minutes; REPLAY=seed tells one
 	@PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.rehearsal $(if $(REPLAY),--replay $(REPLAY) --shrink,--plans $(PLANS) --seed $(SEED))
 
+.PHONY: test-upgrade
+test-upgrade: .venv/.ready ## upgrade from a5a1c84 and rollback, every state of a purchase with every kind: minutes (make test takes a sample)
+	@CONTENTGEN_UPGRADE=all $(PYTEST) tests/unit/test_upgrade.py tests/unit/test_rollback.py
+
 .PHONY: test-api
 test-api: .venv/.ready ## the gateway: 100,000 hostile requests, 10,000 of schemathesis, every tenant: about 15 minutes
 	@CONTENTGEN_API=all $(PYTEST) tests/unit/test_gateway_tenants.py tests/unit/test_gateway_hostile.py tests/unit/test_gateway_schema.py

@@ -1,7 +1,7 @@
 """Preparation of a rollback to a5a1c84: what that release would buy again, or lose, of what this one has left.
 
-It runs while the operator is stopped. What a5a1c84 would buy again is suspended; where the ledger alone misleads it, the
-ledger is written. Idempotent; `undo` takes the suspensions back after the next upgrade.
+It runs while the operator is stopped. What a5a1c84 would buy again is suspended; where only the ledger misleads it, the
+ledger is written. Idempotent; `undo` takes suspensions back after the next upgrade.
 """
 
 import hashlib

@@ -1,8 +1,10 @@
 """Upgrades from a5a1c84: that release leaves a purchase in each state, today's operator goes on with it."""
 
+import io
+import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,21 +13,20 @@ from contentgen_contract.names import Kind
 from contentgen_contract.status import ResourceStatus
 from contentgen_operator.ledger import _purchase
 from contentgen_simulation.upgrade.driver import Driver
-from contentgen_simulation.upgrade.release import Release
-from contentgen_simulation.upgrade.states import State, old_states
+from contentgen_simulation.upgrade.release import ARCHIVES, OLD, PARTS, Release
+from contentgen_simulation.upgrade.states import State, cases, ids, old_states
 
 Body = dict[str, Any]
-COMMIT = "a5a1c84"
-CASES = [(kind, state) for kind in Kind for state in old_states(kind)]
+CASES = cases(old_states)
 
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
-    with Release(COMMIT, tmp_path_factory.mktemp("release")) as release:
+    with Release(OLD, tmp_path_factory.mktemp("release")) as release:
         yield release
 
 
-@pytest.mark.parametrize(("kind", "state"), CASES, ids=[f"{kind.plural}: {state.name}" for kind, state in CASES])
+@pytest.mark.parametrize(("kind", "state"), CASES, ids=ids(CASES))
 async def test_an_upgrade_goes_on_and_buys_nothing_again(
     kind: Kind, state: State, old: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,4 +56,29 @@ def assert_kept(left: Body, driver: Driver) -> None:
         assert _purchase(each).purchase_id
     record = driver.world.database["jobs"].find_one({"jobId": driver.body["metadata"]["uid"]})
     assert record is not None
-    assert record["status"] == {"Completed": "completed", "Failed": record["status"]}.get(status.phase or "", "processing")
+    assert record["status"] == {"Completed": "completed", "Failed": record["status"]}.get(
+        status.phase or "", "processing"
+    )
+
+
+# The stored release
+
+
+def contents(archive: tarfile.TarFile) -> dict[str, bytes]:
+    files = ((each.name, archive.extractfile(each)) for each in archive if each.isfile())
+    return {name: file.read() for name, file in files if file is not None}
+
+
+def test_the_archive_is_the_commit() -> None:
+    """Where the checkout has the commit: a shallow one has not."""
+    git = shutil.which("git") or pytest.skip("there is no git")
+    made = subprocess.run(
+        [git, "archive", f"--prefix={OLD}/", OLD, *PARTS], cwd=ARCHIVES.parents[2], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip(f"this checkout has no commit {OLD}")
+    with (
+        tarfile.open(fileobj=io.BytesIO(made.stdout)) as commit,
+        tarfile.open(ARCHIVES / f"{OLD}.tar.xz") as archive,
+    ):
+        assert contents(archive) == contents(commit)

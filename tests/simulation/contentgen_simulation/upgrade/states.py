@@ -1,5 +1,8 @@
 """States of a purchase that one release leaves and another one meets."""
 
+import itertools
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +56,8 @@ def old_states(kind: Kind) -> tuple[State, ...]:
         State("refused for good, applied again", (apply, ["refuse", "Refused"], ["finish"], ["delete"]), 1,
               after=(["refuse", None], again)),
         State("the reply is lost", (apply, ["lose", 1], ["state", "intent"]), 1),
-        State("the reply is lost, and the history is empty", (apply, ["lose", 1], ["hide", True], ["state", "intent"]), 1,
-              "SubmissionUnknown"),
+        State("the reply is lost, and the history is empty",
+              (apply, ["lose", 1], ["hide", True], ["state", "intent"]), 1, "SubmissionUnknown"),
         State("unknown", unknown, 1, "SubmissionUnknown"),
         State("unknown, found later", unknown, 1, after=(["hide", False], ["step", 5])),
         State("unknown, resubmitted before", (*unknown, ["resubmit"], ["state", "submitted", 2]), 2),
@@ -65,10 +68,11 @@ def old_states(kind: Kind) -> tuple[State, ...]:
               (*unknown, ["resubmit"], ["step"], ["finish"], ["delete"]), 2,
               reason="AdoptedFinishedRun", after=(again, ["reason", "SubmissionUnknown"], ["resubmit"], ["step"])),
         State("submitted", (apply, ["state", "submitted"]), 1),
-        State("submitted, deleted, applied again", (apply, ["state", "submitted"], ["delete"]), 1, "Failed", "Cancelled",
-              (again,)),
+        State("submitted, deleted, applied again", (apply, ["state", "submitted"], ["delete"]), 1,
+              "Failed", "Cancelled", (again,)),
         State("succeeded", (apply, ["state", "succeeded"]), 1),
-        State("succeeded, and the Job runs", (apply, ["state", "submitted"], ["idle", True], ["state", "succeeded"], ["step", 2]), 1,
+        State("succeeded, and the Job runs",
+              (apply, ["state", "submitted"], ["idle", True], ["state", "succeeded"], ["step", 2]), 1,
               after=(["idle", False],)),
         State("collected", done, 1, reason="Completed"),
         State("collected, deleted, applied again", (*done, ["delete"]), 1, reason="AdoptedFinishedRun", after=(again,)),
@@ -118,10 +122,12 @@ def new_states(kind: Kind) -> tuple[State, ...]:
     return (
         State("planned, not named", (apply, ["arm", "after intend"], ["struck"]), 1),
         State("planned, named", (apply, ["arm", "before sending"], ["struck"]), 1),
-        State("planned, deleted, applied again", (apply, ["arm", "before sending"], ["struck"], ["delete"]), 1, after=(again,)),
+        State("planned, deleted, applied again", (apply, ["arm", "before sending"], ["struck"], ["delete"]), 1,
+              after=(again,)),
         State("sending, not sent", (apply, ["arm", "after sending"], ["struck"]), 0, "SubmissionUnknown"),
         State("claimed", (apply, ["arm", "after claim"], ["struck"]), 1),
-        State("adopted before it was found", (*lost, ["delete"], again, ["step", 2]), 1, after=(["hide", False], ["step", 5])),
+        State("adopted before it was found", (*lost, ["delete"], again, ["step", 2]), 1,
+              after=(["hide", False], ["step", 5])),
         State("abandoned, the next is planned", (*unknown, ["resubmit"], ["arm", "before sending"], ["struck"]), 2),
         State("collected again", (*done, ["delete"], again, ["lose_files"], ["state", "succeeded"]), 1),
         State("the ledger is lost", (apply, ["state", "submitted"], ["forget"], ["reason", "SubmissionUnknown"]), 1,
@@ -129,15 +135,25 @@ def new_states(kind: Kind) -> tuple[State, ...]:
         State("the ledger is lost, applied again", (*done, ["delete"], ["forget"], again), 1,
               "SubmissionUnknown", unprepared=2, resumed=found),
         State("the token of a rerun is taken off",
-              (*done, ["apply", edited, UID, {"contentgen.dev/rerun": "x"}], ["step"], ["finish"], ["apply", edited]), 2,
-              "Suspended", unprepared=3),
+              (*done, ["apply", edited, UID, {"contentgen.dev/rerun": "x"}], ["step"], ["finish"], ["apply", edited]),
+              2, "Suspended", unprepared=3),
         State("another attempt is allowed", (["apply", twice], ["state", "submitted"]), 1, after=(["fail", 1],),
               phase="Suspended", unprepared=2),
         State("another attempt is allowed, and not needed", (["apply", twice], ["state", "submitted"]), 1),
     )  # fmt: skip
 
 
-def named(states: tuple[State, ...], name: str) -> State:
-    """One of them."""
-    return next(each for each in states if each.name == name)
+def cases(states: Callable[[Kind], tuple[State, ...]]) -> list[tuple[Kind, State]]:
+    """Each state with each kind where CONTENTGEN_UPGRADE=all (`make test-upgrade`), else with one, in turn."""
+    every = [states(kind) for kind in Kind]
+    if os.environ.get("CONTENTGEN_UPGRADE") == "all":
+        return [(kind, state) for kind, of_kind in zip(Kind, every, strict=True) for state in of_kind]
+    kinds = itertools.cycle(Kind)
+    names = dict.fromkeys(state.name for of_kind in every for state in of_kind)
+    chosen = ((next(kinds), name) for name in names)
+    return [(kind, state) for kind, name in chosen for state in states(kind) if state.name == name]
 
+
+def ids(chosen: list[tuple[Kind, State]]) -> list[str]:
+    """Their names."""
+    return [f"{kind.plural}: {state.name}" for kind, state in chosen]
