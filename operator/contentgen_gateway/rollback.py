@@ -34,7 +34,17 @@ ANNOTATION = f"{GROUP}/suspended-for-rollback"  # the run at that time: number/r
 RUNNING_SECONDS = 60.0
 _PARKED = "discardAfterRollback"
 _SEARCHED = (Reason.LOOKING_FOR_REQUEST, Reason.SUBMISSION_UNKNOWN)
-_NEW_RULES = (Reason.MODEL_NOT_ALLOWED, Reason.WAITING_FOR_LORA_NAME)
+OLD_REASONS = frozenset(
+    {
+        "Preparing", "Submitting", "Processing", "Collecting", "Suspended", "WaitingForLora", "StoreUnavailable",
+        "ProviderUnavailable", "ProviderNotConfigured", "LookingForRequest", "Completed", "AdoptedFinishedRun",
+        "InvalidSpec", "SubmissionUnknown", "ProviderRefused", "ProviderFailed", "JobFailed", "DeadlineExceeded",
+        "LoraFailed", "OutputMissing", "OutputChanged", "OutcomeInvalid", "OutputsDeleted", "Cancelled",
+        "SourceNotAllowed", "SourceUnreachable", "SourceTooLarge", "SourceChecksumMismatch", "SourceEmpty",
+        "UnsupportedMedia", "NoVideo", "NoAudio", "InsufficientFrames", "ResultUnreachable", "ResultInvalid",
+    }
+)  # fmt: skip
+"""The reasons of a5a1c84. An unpaid resource that has another one waits for a rule that a5a1c84 does not know."""
 _OPEN = (PurchaseState.INTENT, PurchaseState.SUBMITTED)
 _ENDED = (PurchaseState.DISCARDED, PurchaseState.CANCELLED, PurchaseState.FAILED)
 _EARLIER_SCHEME = re.compile(r"[a-z0-9]+://")
@@ -139,7 +149,7 @@ def _unpaid_verdict(status: ResourceStatus, run: OldRun, seen: Seen) -> tuple[Ac
         return Action.LEDGER, "the status knows of a payment that the ledger has lost; written as possibly sent"
     if seen.marker is not None and (seen.purchase is None or _id_of(seen.purchase) != seen.marker):
         return Action.LEDGER, "the bucket knows of a purchase that the ledger has lost; written as possibly sent"
-    if status.reason in _NEW_RULES:
+    if status.reason is not None and status.reason not in OLD_REASONS:
         return Action.SUSPEND, f"a5a1c84 does not know the rule of {status.reason}, and would pay"
     if status.run is not None and not run.told:
         return Action.SUSPEND, "a5a1c84 would start and pay for another run"
@@ -158,9 +168,12 @@ def _is_rewound(status: ResourceStatus, run: RunStatus, purchase: Document | Non
     return run.sent_at is not None and (sent_at is None or _aware(sent_at) < run.sent_at)
 
 
-def lost_purchase(kind: Kind, body: Body, status: ResourceStatus, seen: Seen, now: datetime) -> Document:
-    """A document of the ledger for a purchase that may have been sent, and that the ledger has lost."""
-    meta, run = body["metadata"], status.run
+def lost_purchase(kind: Kind, body: Body, run: RunStatus | None, seen: Seen, now: datetime) -> Document:
+    """A document of the ledger for a purchase that may have been sent, and that the ledger has lost.
+
+    `run` is None where the status tells nothing of the run that it is for.
+    """
+    meta = body["metadata"]
     named = seen.marker or (run.purchase_id if run is not None else None) or legacy_id(seen.key)
     spec = run.spec if run is not None else body["spec"]
     return {
@@ -233,7 +246,7 @@ class Rollback:
             return None
         action, why = found
         if action is Action.LEDGER:
-            self._write_lost(kind, body, status, seen, now)
+            self._write_lost(lost_purchase(kind, body, status.run if run.told else None, seen, now), seen)
         if action in (Action.SUSPEND, Action.WAIT):
             await self._suspend(kind, body, status)
         return Finding(action, _about(kind, body), why)
@@ -246,10 +259,9 @@ class Rollback:
         scoped = self._ledger.find_one(within, {"_id": 1}) is not None
         return Seen(key, purchase, self._marker_of(key), scoped)
 
-    def _write_lost(self, kind: Kind, body: Body, status: ResourceStatus, seen: Seen, now: datetime) -> None:
+    def _write_lost(self, document: Document, seen: Seen) -> None:
         if self._dry:
             return
-        document = lost_purchase(kind, body, status, seen, now)
         if seen.purchase is None:
             self._ledger.insert_one(document)
             return

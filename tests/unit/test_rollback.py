@@ -1,9 +1,12 @@
 """Rollback to a5a1c84 after `contentgen prepare-rollback`, with a purchase in each state, and the upgrade after it."""
 
 import io
+import re
+import tarfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import mongomock
@@ -15,11 +18,20 @@ from contentgen_contract import keys
 from contentgen_contract.names import Kind
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_gateway import commands, rollback_stores
-from contentgen_gateway.rollback import ANNOTATION, Action, Finding, OldRun, Rollback, key_of, seems_to_run
+from contentgen_gateway.rollback import (
+    ANNOTATION,
+    OLD_REASONS,
+    Action,
+    Finding,
+    OldRun,
+    Rollback,
+    key_of,
+    seems_to_run,
+)
 from contentgen_operator.purchases import PurchaseKey
 from contentgen_runtime.kube import Page
 from contentgen_simulation.upgrade.driver import Driver
-from contentgen_simulation.upgrade.release import OLD, Release
+from contentgen_simulation.upgrade.release import ARCHIVES, OLD, Release
 from contentgen_simulation.upgrade.states import SECOND, State, cases, ids, new_states, old_states
 from contentgen_simulation.world import SPECS, UID
 
@@ -128,6 +140,11 @@ FOUND: dict[str, tuple[Kind, Body, Action | None]] = {
     "a loraName that another one has": (
         Kind.LORA_TRAINING,
         body_of(TRAINING, status_of(TRAINING, "Pending", "WaitingForLoraName")),
+        Action.SUSPEND,
+    ),
+    "a collect Job that would be refused": (
+        Kind.IMAGE_GENERATION,
+        body_of(PICTURE, status_of(PICTURE, "Pending", "JobRefused")),
         Action.SUSPEND,
     ),
     "another loraName": (
@@ -245,6 +262,14 @@ def test_the_key_is_the_one_of_the_operator() -> None:
     key = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="ab", rerun="x", attempt=2)
     run = OldRun(run_hash="ab", rerun="x", attempt=2, told=True)
     assert key_of(Kind.TRANSCRIPTION, {"namespace": "ns", "name": "it"}, run) == str(key)
+
+
+def test_the_reasons_are_those_of_a5a1c84(tmp_path: Path) -> None:
+    with tarfile.open(ARCHIVES / f"{OLD}.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    names = (tmp_path / OLD / "operator/contentgen_contract/names.py").read_text()
+    _, _, reasons = names.partition("class Reason(StrEnum):")
+    assert set(re.findall(r'^    [A-Z_]+ = "(\w+)"$', reasons, re.MULTILINE)) == OLD_REASONS
 
 
 def test_an_operator_that_has_written_a_moment_ago_is_noticed() -> None:
