@@ -78,6 +78,10 @@ rehearse: .venv/.ready ## purchases: PLANS=3000 randomized plans from SEED=0 in 
 mutants: .venv/.ready ## defences around a purchase: each is taken out, and a test has to fail; ONLY=text for some, about 5 minutes
 	@$(PY) tools/mutants.py $(if $(ONLY),--only "$(ONLY)")
 
+.PHONY: test-upgrade
+test-upgrade: .venv/.ready ## upgrade from a5a1c84 and rollback, every state of a purchase with every kind: minutes (make test takes a sample)
+	@CONTENTGEN_UPGRADE=all $(PYTEST) tests/unit/test_upgrade.py tests/unit/test_rollback.py
+
 .PHONY: test-api
 test-api: .venv/.ready ## the gateway: 100,000 hostile requests, 10,000 of schemathesis, every tenant: about 15 minutes
 	@CONTENTGEN_API=all $(PYTEST) tests/unit/test_gateway_tenants.py tests/unit/test_gateway_hostile.py tests/unit/test_gateway_schema.py

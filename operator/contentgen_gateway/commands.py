@@ -1,10 +1,12 @@
-"""`contentgen backup | restore | import`: for whoever runs the stores. It works on them directly, with the gateway's
-settings, so it is run where those are:
+"""`contentgen backup | restore | import | prepare-rollback`: for whoever runs the stores.
+
+It works on them directly, with the gateway's settings, so it is run where those are:
 
     kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen backup - > backup.tar
     kubectl --namespace contentgen exec -i deploy/contentgen-gateway -- contentgen restore - < backup.tar
 """
 
+import asyncio
 import json
 import sys
 from collections import Counter
@@ -21,13 +23,15 @@ from bson.errors import BSONError
 from pymongo.database import Database
 
 from contentgen_gateway import backup as backups
-from contentgen_gateway import listing
+from contentgen_gateway import listing, rollback_stores
 from contentgen_gateway.archive import BadArchive, reading, writing
 from contentgen_gateway.files import Files
 from contentgen_gateway.importing import Entry, Import, Outcome
+from contentgen_gateway.rollback import Action, Finding
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.takeover import Place
 from contentgen_runtime import mongo, s3
+from contentgen_runtime.kube import KubeApi
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -51,7 +55,7 @@ def main() -> None:
     """The console script `contentgen`."""
     try:
         app(prog_name="contentgen")
-    except BadArchive as error:
+    except (BadArchive, rollback_stores.OperatorRuns) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
 
@@ -146,6 +150,38 @@ def import_(
     _report(report, {"outcomes": counts, "jobs": [_told(each) for each in entries]})
     if counts[Outcome.REFUSED] or any(each.missing for each in entries):
         raise typer.Exit(2)
+
+
+@app.command()
+def prepare_rollback(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table, and change nothing.")] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="After the next upgrade: resume what was suspended for the rollback.")
+    ] = False,
+) -> None:
+    """Suspend what release a5a1c84 would buy again or lose, and write what it needs into the ledger.
+
+    Stop the operator first (replicas 0). Only an operator that has written a status within the last minute is noticed.
+    Doing it again changes nothing. Status 2: something needs a person.
+    """
+    settings = Settings()
+    with _database(settings) as database:
+        findings = asyncio.run(_rolled_back(settings, database, dry=dry_run, undo=undo))
+    rows = [("ACTION", "OBJECT", "WHY"), *((each.action.value, each.about, each.why) for each in findings)]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for action, about, why in rows:
+        typer.echo(f"{action:{widths[0]}}  {about:{widths[1]}}  {why}")
+    _say(f"{len(findings)} found{'; nothing was changed' if dry_run else ''}")
+    if any(each.action is Action.WAIT for each in findings):
+        raise typer.Exit(2)
+
+
+async def _rolled_back(settings: Settings, database: Database[Document], *, dry: bool, undo: bool) -> list[Finding]:
+    marker_of = rollback_stores.markers(_s3(settings), settings.s3_bucket)
+    work = rollback_stores.undo if undo else rollback_stores.prepare
+    async with KubeApi() as kube:
+        return await work(kube, settings.watch_namespace, database, marker_of, dry=dry)
 
 
 def _import(settings: Settings, database: Database[Document], namespace: str, from_bucket: str | None) -> Import:

@@ -56,7 +56,7 @@ def commands(text: str) -> list[list[str]]:
 
 KUBECTL = {"annotate", "apply", "create", "delete", "describe", "explain", "get", "logs", "patch", "plugin",
            "port-forward", "exec", "rollout", "scale", "wait", "contentgen", "auth", "label"}  # fmt: skip
-HELM = {"install", "upgrade", "uninstall", "test", "template"}
+HELM = {"install", "rollback", "upgrade", "uninstall", "test", "template"}
 
 
 @pytest.mark.parametrize("name", BY_HAND)

@@ -49,6 +49,7 @@ NOT_RUN = (
             "make rehearse",
             "make soak",
             "make test-hostile",
+            "make test-upgrade",
             "make vendor",
             "python -m contentgen_bench videos",
         ),
@@ -75,6 +76,14 @@ NOT_RUN = (
     NotRun("it restarts the operator under the other documents' commands", (
         "kubectl -n contentgen rollout restart deploy/contentgen",
     )),
+    NotRun("it stops the operator, or refuses beside one; tests/unit/test_rollback.py runs the command", (
+        "kubectl --namespace contentgen scale deploy/contentgen --replicas 0",
+        "kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen prepare-rollback --dry-run",
+        "kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen prepare-rollback",
+    )),
+    NotRun("there is no older revision of the release", (
+        "helm rollback contentgen --namespace contentgen",
+    )),
     NotRun("it asks for cert-manager's kind, which this cluster has not", (
         "kubectl -n contentgen describe certificate",
     )),
@@ -86,6 +95,7 @@ NOT_RUN = (
 
 NAMED_ONLY = (
     "contentgen backup",
+    "contentgen prepare-rollback",
     "contentgen restore",
     "contentgen-worker prepare",
     "curl --location",
