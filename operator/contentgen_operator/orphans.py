@@ -26,7 +26,7 @@ from contentgen_contract.prices import PRICES, Price
 from contentgen_operator import costs, kinds
 from contentgen_operator.cache import Cache
 from contentgen_operator.clock import utc_now
-from contentgen_operator.kube import Body, Kube
+from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observe import find_lost
 from contentgen_operator.observed import Resource, ResourceRef
@@ -35,7 +35,7 @@ from contentgen_operator.providers.base import Call, Provider, RequestState, Req
 from contentgen_operator.purchases import Move, Purchase, PurchaseState, PurchaseStep, StoredKey
 from contentgen_operator.runs import current_run, ended, purchase_key
 from contentgen_operator.storage import BucketMissing, NotDeleted, Storage
-from contentgen_runtime.kube import API_ERRORS, explain
+from contentgen_runtime.kube import API_ERRORS, Body, explain
 
 _log = logging.getLogger(__name__)
 _ROUND_SECONDS = 60.0

@@ -32,7 +32,7 @@ def rehearse(plan: Plan) -> Verdict:
 async def _rehearse(plan: Plan) -> Verdict:
     world = RehearsalWorld(plan)
     violations = await world.run()
-    fired = sum(bool(each.fired) for each in (*world.faults.io, *world.lines.faults))
+    fired = sum(bool(each.fired) for each in world.faults.io) + sum(bool(each.fired) for each in world.lines.faults)
     return Verdict(plan, tuple(violations), tuple(world.story), len(world.provider.posts), world.reconciles, fired)
 
 
