@@ -37,6 +37,7 @@ from contentgen_operator.providers.surroundings import reach_cluster_directly, t
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
+from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.settings import Settings
 from contentgen_operator.storage import Storage
 from contentgen_operator.stores import prepare_stores
@@ -84,8 +85,9 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     storage, database = _storage(settings), mongo.connect(settings.mongodb_uri, settings.mongodb_database)
     ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
-    cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs)
-    witness, names = Witness(ledger=ledger, records=records), LoraNames()
+    runs = RunDocuments(database["runs"])
+    cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs)
+    witness, names = Witness(ledger=ledger, records=records, runs=runs), LoraNames()
     observer = Observer(
         kube=kube,
         cache=cache,
@@ -105,6 +107,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         ledger=ledger,
         records=records,
         jobs=jobs,
+        runs=runs,
         providers=providers,
         template=partial(_template, settings, tls),
         cache=cache,

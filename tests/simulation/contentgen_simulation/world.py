@@ -49,8 +49,10 @@ from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
+from contentgen_operator.recorded_runs import RunDocument
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
+from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import DeletedPage
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
@@ -415,6 +417,18 @@ class TracedWorkerJobs(WorkerJobs):
         await self._writes("job record", lambda: WorkerJobs.record(self, job))
 
 
+class TracedRunDocuments(RunDocuments):
+    """Likewise."""
+
+    def __init__(self, collection: Any, writes: Writes) -> None:
+        super().__init__(collection)
+        self._writes = writes
+
+    async def put(self, document: RunDocument) -> RunDocument | None:
+        stored: RunDocument | None = await self._writes("run document", lambda: RunDocuments.put(self, document))
+        return stored
+
+
 class World:
     """Everything that outlives the process, and the process."""
 
@@ -449,6 +463,7 @@ class World:
         cache = Cache(clock=self._seconds)
         self.caches.append(cache)
         jobs = TracedWorkerJobs(self.database["worker_jobs"], self.writes)
+        runs = TracedRunDocuments(self.database["runs"], self.writes)
         observer = Observer(
             kube=kube,
             cache=cache,
@@ -457,7 +472,7 @@ class World:
             jobs=jobs,
             providers=providers,
             reports=Reports(),
-            witness=Witness(ledger=ledger, records=records),
+            witness=Witness(ledger=ledger, records=records, runs=runs),
             prices=self.prices,
             names=self.names,
             limits=Limits(),
@@ -468,10 +483,11 @@ class World:
             ledger=ledger,
             records=records,
             jobs=jobs,
+            runs=runs,
             providers=providers,
             template=lambda: TEMPLATE,
             cache=cache,
-            janitor=Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs),
+            janitor=Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs),
         )
         return Reconciler(kube=kube, cache=cache, observer=observer, actor=actor, policy=self.policy)
 
