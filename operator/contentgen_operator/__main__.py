@@ -39,6 +39,7 @@ from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
 from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.settings import Settings
+from contentgen_operator.settled import SettledCheck
 from contentgen_operator.storage import Storage
 from contentgen_operator.stores import prepare_stores
 from contentgen_operator.watches import Watches
@@ -137,8 +138,9 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     ]
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     prepare = partial(prepare_stores, storage, ledger, records, jobs)
-    reconciling = asyncio.create_task(_reconcile(reconciler, janitor, health, prepare))
-    intake = Intake(cache, reconciler.wake, reports, names)
+    settled = SettledCheck(runs, reconciler.wake)
+    reconciling = asyncio.create_task(_reconcile(reconciler, janitor, health, prepare, settled))
+    intake = Intake(cache, reconciler.wake, reports, names, settled)
     await intake.first_look(kube, settings.watch_namespace)
     watching = _watch(settings, build_registry(intake, watches), stop)
     tasks += [reconciling, asyncio.create_task(watching)]
@@ -153,13 +155,18 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
 
 
 async def _reconcile(
-    reconciler: Reconciler, janitor: Janitor, health: Health, prepare: Callable[[], Awaitable[None]]
+    reconciler: Reconciler,
+    janitor: Janitor,
+    health: Health,
+    prepare: Callable[[], Awaitable[None]],
+    settled: SettledCheck,
 ) -> None:
     # All at once, also where a store is away: then the resources say so.
     async with asyncio.TaskGroup() as group:
         group.create_task(_prepared(health, prepare))
         group.create_task(reconciler.queue.run())
         group.create_task(janitor.run())
+        group.create_task(settled.run())
 
 
 async def _prepared(health: Health, prepare: Callable[[], Awaitable[None]]) -> None:

@@ -53,6 +53,7 @@ from contentgen_operator.recorded_runs import RunDocument
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
 from contentgen_operator.run_documents import RunDocuments
+from contentgen_operator.settled import SettledCheck
 from contentgen_operator.storage import DeletedPage
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
@@ -554,12 +555,24 @@ class World:
                 cache.note(ref, copy.deepcopy(body))
         return not settled
 
+    async def is_behind(self, ref: ResourceRef) -> bool:
+        """Whether a finished status is not of the newest run."""
+        behind = list[ResourceRef]()
+
+        async def wake(found: ResourceRef) -> None:
+            behind.append(found)
+
+        check = SettledCheck(RunDocuments(self.database["runs"]), wake)
+        check.note(ref, self.kube.resources[ref.kind, ref.name]["status"])
+        await check.check()
+        return bool(behind)
+
     async def step(self, kind: Kind, name: str = "it") -> None:
         uid = self.kube.resources[kind, name]["metadata"]["uid"] if self.there(kind, name) else UID
         ref = ResourceRef(kind=kind, namespace="ns", name=name, uid=uid)
         again: float | None = 1
         try:
-            if self.watch(ref):
+            if self.watch(ref) or await self.is_behind(ref):
                 again = await self.process._once(ref)
         except Conflict:
             self.process._cache.drop(ref)
