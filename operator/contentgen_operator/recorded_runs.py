@@ -5,6 +5,8 @@ the status is its projection. Numbers in the document only grow.
 """
 
 import hashlib
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
@@ -157,15 +159,24 @@ def _versions(
     return tuple(merged[number] for number in sorted(merged))[-MAX_VERSIONS:]
 
 
-class Head(Value):
-    """What tells whether a finished status is the document's newest: its numbers."""
+def digest_of(document: RunDocument) -> str:
+    """What a status that is the document's projection has the same of, as `digest_of_status` gives it."""
+    run = document.run
+    return _digest(
+        run.model_dump(mode="json", by_alias=True) if run is not None else {},
+        [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in document.versions],
+    )
 
-    number: int
-    finished: frozenset[int]
+
+def digest_of_status(status: dict[str, Any]) -> str:
+    """The same of a status (JSON), which may have any content."""
+    return _digest(status.get("run") or {}, status.get("versions") or ())
 
 
-def agrees(head: Head, status: dict[str, Any]) -> bool:
-    """Whether a finished status (JSON) has the document's run, and as many versions."""
-    run = status.get("run") or {}
-    finished = {each.get("version") for each in status.get("versions") or ()}
-    return run.get("number") == head.number and finished == head.finished
+def _digest(run: dict[str, Any], versions: Sequence[Any]) -> str:
+    frozen = {name: run[name] for name in _ALIASES if run.get(name) is not None}
+    text = json.dumps([frozen, list(versions)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
+
+
+_ALIASES = tuple(each.alias or name for name, each in FrozenRun.model_fields.items())

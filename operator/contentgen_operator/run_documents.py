@@ -16,7 +16,7 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
 from contentgen_contract.status import VersionStatus
-from contentgen_operator.recorded_runs import FrozenRun, Head, RunDocument
+from contentgen_operator.recorded_runs import FrozenRun, RunDocument, digest_of
 
 Document = dict[str, Any]
 _REMEMBERED = 1024  # runs kept in memory for the worker API
@@ -65,16 +65,13 @@ class RunDocuments:
         """The current run of a resource as this process last read or wrote it."""
         return self._runs.get(uid)
 
-    async def heads(self, uids: Iterable[str]) -> dict[str, Head]:
-        """The numbers of these resources; one query."""
-        return await asyncio.to_thread(self._heads, list(uids))
+    async def digests(self, uids: Iterable[str]) -> dict[str, str]:
+        """The digests of these resources' documents (`digest_of`); one query."""
+        return await asyncio.to_thread(self._digests, list(uids))
 
-    def _heads(self, uids: list[str]) -> dict[str, Head]:
-        found = self._collection.find({"_id": {"$in": uids}}, {"current": True, "finished": True})
-        return {
-            str(each["_id"]): Head(number=each.get("current") or 0, finished=frozenset(each.get("finished") or ()))
-            for each in found
-        }
+    def _digests(self, uids: list[str]) -> dict[str, str]:
+        found = self._collection.find({"_id": {"$in": uids}}, {"digest": True})
+        return {str(each["_id"]): str(each.get("digest")) for each in found}
 
     async def forget(self, uids: Iterable[str]) -> None:
         """Delete the documents of resources whose records and files are gone."""
@@ -97,8 +94,7 @@ def _written(document: RunDocument) -> Document:
     return {
         "_id": document.uid,
         **plain,
-        "current": run.number if run else None,
-        "finished": [each.version for each in document.versions],
+        "digest": digest_of(document),
         "run": run.model_dump_json(by_alias=True) if run else None,
         "versions": _VERSIONS.dump_json(document.versions, by_alias=True).decode(),
     }

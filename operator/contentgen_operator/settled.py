@@ -12,7 +12,7 @@ from typing import Any
 from pymongo.errors import PyMongoError
 
 from contentgen_operator.observed import ResourceRef
-from contentgen_operator.recorded_runs import agrees
+from contentgen_operator.recorded_runs import digest_of_status
 from contentgen_operator.run_documents import RunDocuments
 
 _log = logging.getLogger(__name__)
@@ -26,14 +26,12 @@ class SettledCheck:
     def __init__(self, runs: RunDocuments, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
         self._runs = runs
         self._wake = wake
-        self._waiting: dict[ResourceRef, dict[str, Any]] = {}
+        self._waiting: dict[ResourceRef, str] = {}  # digests
         self._news = asyncio.Event()
 
     def note(self, ref: ResourceRef, status: dict[str, Any]) -> None:
         """A finished status (JSON) to compare."""
-        run, versions = status.get("run") or {}, status.get("versions") or ()
-        numbers = [{"version": each.get("version")} for each in versions]
-        self._waiting[ref] = {"run": {"number": run.get("number")}, "versions": numbers}
+        self._waiting[ref] = digest_of_status(status)
         self._news.set()
 
     def forget(self, ref: ResourceRef) -> None:
@@ -43,12 +41,12 @@ class SettledCheck:
     async def check(self) -> None:
         """Compare one batch. A resource without a document was finished by an older release. Raises PyMongoError."""
         batch = dict(list(self._waiting.items())[:_BATCH])
-        heads = await self._runs.heads(ref.uid for ref in batch)
-        for ref, status in batch.items():
-            if self._waiting.get(ref) is status:
+        documents = await self._runs.digests(ref.uid for ref in batch)
+        for ref, digest in batch.items():
+            if self._waiting.get(ref) == digest:
                 del self._waiting[ref]
-            if ref.uid in heads and not agrees(heads[ref.uid], status):
-                _log.warning("the status of %s is not of its newest run", ref.name, extra=ref.about)
+            if documents.get(ref.uid, digest) != digest:
+                _log.warning("the status of %s is not the one of its run", ref.name, extra=ref.about)
                 await self._wake(ref)
 
     async def run(self) -> None:
