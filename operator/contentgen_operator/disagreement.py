@@ -19,8 +19,8 @@ def held_back(case: Case) -> Plan | None:
     named += [f"request {claim.request_id}"] if claim.request_id else []
     message = (
         f"the status named {', '.join(named)}, and MongoDB does not have that: it was restored from an older backup, "
-        "or somebody else wrote the status. Nothing is paid until the newest backup of MongoDB is restored, or a person "
-        f"who has looked at the provider's dashboard allows it with the annotation {RESUBMIT_ANNOTATION}="
+        "or somebody else wrote the status. Nothing is paid until the newest backup of MongoDB is restored, or a "
+        f"person who has looked at the provider's dashboard allows it with the annotation {RESUBMIT_ANNOTATION}="
         f"{document.token}"
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.STORES_DISAGREE, message=message)

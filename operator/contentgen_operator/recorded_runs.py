@@ -39,7 +39,7 @@ class FrozenRun(Value):
 
 
 class Claim(Value):
-    """Run, version or purchase that a status named and MongoDB lacks: MongoDB is of a backup, or the status is forged."""
+    """Run or purchase that a status named and MongoDB lacks: MongoDB is of a backup, or the status is forged."""
 
     number: int
     version: int

@@ -26,8 +26,8 @@ from contentgen_operator.observed import JobView, ResourceRef
 from contentgen_operator.orders import OrderPolicy
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.records import Records
-from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.reports import Reports
+from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import Leftovers, Storage
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs

@@ -24,8 +24,8 @@ from contentgen_operator.observed import Resource, ResourceRef
 from contentgen_operator.orders import Assignment, OrderPolicy
 from contentgen_operator.rate_limit import RateLimit
 from contentgen_operator.records import Records
-from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.reports import Reports
+from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import Storage
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import WorkerJobs

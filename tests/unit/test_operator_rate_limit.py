@@ -21,8 +21,8 @@ from contentgen_operator.orders import Assignment, OrderPolicy
 from contentgen_operator.purchases import PurchaseKey
 from contentgen_operator.rate_limit import Admission, RateLimit, RateLimiter, TooManyRequests
 from contentgen_operator.records import Records
-from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.reports import Reports
+from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import Leftovers, Storage
 from contentgen_operator.witness import Witness
 from contentgen_simulation.world import SPECS, UID, World, Writes

@@ -21,8 +21,8 @@ from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, Resource, ResourceRef
 from contentgen_operator.orders import Assignment, OrderPolicy
 from contentgen_operator.records import Records
-from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.reports import Reports
+from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import Storage
 from contentgen_operator.upload_limits import FileLimit
 from contentgen_operator.witness import Witness
