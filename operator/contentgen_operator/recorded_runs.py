@@ -121,6 +121,9 @@ def projected_run(frozen: FrozenRun, told: RunStatus | None) -> RunStatus:
     values = {name: getattr(frozen, name) for name in FrozenRun.model_fields}
     if told is None or told.number != frozen.number:
         return RunStatus.model_validate(values)
+    for name in ("spec", "facts"):
+        if _canonical(values[name]) == _canonical(getattr(told, name)):
+            values[name] = getattr(told, name)  # as the API server writes it
     if told.paid_attempt != frozen.paid_attempt:
         values |= {"sent_at": None, "request_id": None, "submitted_at": None}
     elif frozen.purchase_id is None:  # a witness of its own where the ledger has lost the purchase
@@ -154,8 +157,9 @@ def _versions(
     kept: tuple[VersionStatus, ...], told: tuple[VersionStatus, ...], more: tuple[VersionStatus, ...]
 ) -> tuple[VersionStatus, ...]:
     merged = {each.version: each for each in (*more, *kept)}
-    if merged == {each.version: each for each in told} and len(told) == len(merged):
-        return told  # in the order in which they were finished
+    same = {each.version: _canonical(each.model_dump()) for each in told}
+    if len(told) == len(merged) and same == {n: _canonical(each.model_dump()) for n, each in merged.items()}:
+        return told  # in the order in which they were finished, as the API server writes them
     return tuple(merged[number] for number in sorted(merged))[-MAX_VERSIONS:]
 
 
@@ -173,9 +177,22 @@ def digest_of_status(status: dict[str, Any]) -> str:
     return _digest(status.get("run") or {}, status.get("versions") or ())
 
 
+def _canonical(value: Any) -> Any:
+    """JSON without nulls in objects and with whole numbers as integers: the API server may change either."""
+    match value:
+        case dict():
+            return {str(name): _canonical(each) for name, each in value.items() if each is not None}
+        case list() | tuple():
+            return [_canonical(each) for each in value]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
+
+
 def _digest(run: dict[str, Any], versions: Sequence[Any]) -> str:
     frozen = {name: run[name] for name in _ALIASES if run.get(name) is not None}
-    text = json.dumps([frozen, list(versions)], sort_keys=True, default=str)
+    text = json.dumps(_canonical([frozen, list(versions)]), sort_keys=True, default=str)
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
 
 
