@@ -2,17 +2,22 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import stamina
+from pymongo.errors import AutoReconnect
 
 from contentgen_contract import keys
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Stage
 from contentgen_contract.status import ResourceStatus
+from contentgen_operator.intake import Intake
 from contentgen_operator.observed import ResourceRef, Stored
+from contentgen_operator.reports import Reports
+from contentgen_operator.run_documents import RunDocuments
+from contentgen_operator.settled import SettledCheck
 from contentgen_runtime.kube import Conflict
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 
@@ -533,3 +538,66 @@ def _as_in_go(value: Any) -> Any:
     if isinstance(value, list):
         return [_as_in_go(each) for each in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# Finished resources at the start
+
+
+class _Counted(RunDocuments):
+    """Counts the queries, and may be away."""
+
+    queries = 0
+    away = False
+
+    async def digests(self, uids: Iterable[str]) -> dict[str, str]:
+        self.queries += 1
+        if self.away:
+            raise AutoReconnect("away")
+        return await super().digests(uids)
+
+
+async def test_finished_resources_are_compared_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,200 of them, one of which an etcd of the past has; one more is of an older release and has no document."""
+    world = world_of(monkeypatch)
+    await made(world, IMAGES, SPECS[IMAGES])
+    documents, woken = _Counted(world.database["runs"]), list[str]()
+
+    async def wake(ref: ResourceRef) -> None:
+        woken.append(ref.uid)
+
+    check = SettledCheck(documents, wake)
+    intake = Intake(world.process._cache, wake, Reports(), settled=check)
+    one = world.database["runs"].find_one()
+    body = world.kube.resources[IMAGES, "it"]
+    for number in range(1_200):
+        uid = f"uid-{number}"
+        if number:
+            world.database["runs"].insert_one(one | {"_id": uid, "digest": "later" if number == 700 else one["digest"]})
+        await intake.resource(IMAGES, body | {"metadata": body["metadata"] | {"uid": uid}}, deleted=False)
+    documents.away = True
+    with pytest.raises(AutoReconnect):
+        await check.check()
+    documents.away = False
+    for _ in range(4):
+        await check.check()
+    assert woken == ["uid-700"]
+    assert documents.queries == 5
+    assert not check._waiting
+
+
+async def test_a_resource_that_is_gone_or_changed_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch)
+    await made(world, IMAGES, SPECS[IMAGES])
+    body = world.kube.resources[IMAGES, "it"]
+
+    async def wake(ref: ResourceRef) -> None:
+        """Woken by the change itself."""
+
+    check = SettledCheck(RunDocuments(world.database["runs"]), wake)
+    intake = Intake(world.process._cache, wake, Reports(), settled=check)
+    for deleted, spec in ((True, {}), (False, {"suspend": True})):
+        await intake.resource(IMAGES, body, deleted=False)
+        assert check._waiting
+        meta = body["metadata"] | ({"generation": 9} if spec else {})
+        await intake.resource(IMAGES, body | {"metadata": meta}, deleted=deleted)
+        assert not check._waiting
