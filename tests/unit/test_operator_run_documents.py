@@ -529,7 +529,7 @@ async def test_what_the_api_server_writes_otherwise_is_repaired_by_no_write(
     before = len(world.writes.done)
     world.restart()
     await world.process._once(ref)
-    assert world.writes.done[before:] in ([], ["run document"])
+    assert set(world.writes.done[before:]) <= {"record", "run document"}, "a restart writes the record, no status"
 
 
 def _as_in_go(value: Any) -> Any:
