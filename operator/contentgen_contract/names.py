@@ -174,6 +174,7 @@ class Reason(StrEnum):
     ADOPTED_FINISHED_RUN = "AdoptedFinishedRun"
     INVALID_SPEC = "InvalidSpec"
     SUBMISSION_UNKNOWN = "SubmissionUnknown"
+    STORES_DISAGREE = "StoresDisagree"
     MODEL_NOT_ALLOWED = "ModelNotAllowed"
     PROVIDER_REFUSED = "ProviderRefused"
     PROVIDER_FAILED = "ProviderFailed"

@@ -113,6 +113,12 @@ REASONS: dict[Reason, Explanation] = {
         "Restore the ledger, or look at the provider's dashboard. If the request is there, name it: kubectl contentgen "
         "adopt NAME REQUEST_ID, which pays nothing. If not, pay again: annotate the resource as its message says.",
     ),
+    Reason.STORES_DISAGREE: Explanation(
+        "The status named a run or a paid attempt that MongoDB does not have: MongoDB was restored from an older "
+        "backup, or somebody else wrote the status. Nothing is paid meanwhile; free work goes on.",
+        "Restore the newest backup of MongoDB; it goes on by itself. Where nothing was paid in between, or the status "
+        "was wrong, allow payments by annotating the resource as its message says.",
+    ),
     Reason.MODEL_NOT_ALLOWED: Explanation(
         "The model may not be bought: the operator's models.allowed does not list it, its price is not known, or it "
         "makes something else than this kind asks for; nothing was paid.",

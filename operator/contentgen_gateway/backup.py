@@ -52,6 +52,24 @@ def missing_only(stored: Document | None, given: Document) -> Document | None:
     return given if stored is None else None
 
 
+def newest_runs(stored: Document | None, given: Document) -> Document | None:
+    """A run document's numbers only grow. One that holds payments back, because its resource knew of a run that the
+    database lacked, gives way to the backup that has that run.
+    """
+    if stored is None:
+        return given
+    claim = stored.get("claim")
+    newer = given["number"] >= claim["number"] if claim else _used(given) > _used(stored)
+    if not newer:
+        return None
+    highest = {name: max(stored[name], given[name]) for name in ("number", "version")}
+    return given | highest | {"revision": max(stored["revision"], given["revision"]) + 1}
+
+
+def _used(runs: Document) -> tuple[int, int, int]:
+    return runs["number"], runs["version"], runs["revision"]
+
+
 def _purchase(stored: Document | None, given: Document) -> Mapping[str, Any] | None:
     return restored(stored, given)
 
@@ -71,6 +89,7 @@ class Kept:
 KEPT = (
     Kept("ledger", _purchase),
     Kept("request_claims", missing_only),
+    Kept("runs", newest_runs),
     Kept("signed-out", missing_only),
     Kept("shares", missing_only, of_job=True),
     Kept("collections", missing_only),
@@ -148,11 +167,14 @@ def _insert(collection: Collection[Document], documents: list[Document]) -> int:
 _DUPLICATE = 11000
 
 
+_COMPARED = ("_id", "state", "changedAt", "status", "progress", "completedAt", "revision")
+
+
 def _replace(collection: Collection[Document], stored: Document, made: Mapping[str, Any] | None) -> bool:
     """Compare and set: whoever changed it since it was read knows more."""
     if made is None:
         return False
-    same = {name: stored.get(name) for name in ("_id", "state", "changedAt", "status", "progress", "completedAt")}
+    same = {name: stored.get(name) for name in _COMPARED}
     same = {name: value for name, value in same.items() if name in stored}
     content = {name: value for name, value in made.items() if name != "_id"}
     try:

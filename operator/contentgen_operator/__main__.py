@@ -41,7 +41,9 @@ from contentgen_operator.providers.surroundings import reach_cluster_directly, t
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
+from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.settings import Settings
+from contentgen_operator.settled import SettledCheck
 from contentgen_operator.settling import Settler
 from contentgen_operator.showing import Showing
 from contentgen_operator.storage import Storage
@@ -89,8 +91,9 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     storage, database = _storage(settings), mongo.connect(settings.mongodb_uri, settings.mongodb_database)
     ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
-    cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs)
-    witness, names = Witness(ledger=ledger, records=records), LoraNames()
+    runs = RunDocuments(database["runs"])
+    cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs)
+    witness, names = Witness(ledger=ledger, records=records, runs=runs), LoraNames()
     observer = Observer(
         kube=kube,
         cache=cache,
@@ -110,6 +113,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         ledger=ledger,
         records=records,
         jobs=jobs,
+        runs=runs,
         providers=providers,
         template=partial(_template, settings, tls),
         cache=cache,
@@ -149,9 +153,10 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     prepare = partial(prepare_stores, storage, ledger, records, jobs)
     settler = Settler(Bills(database["ledger"]), _billing(settings), show=_showing(kube, observer, reconciler).show)
-    loops = (reconciler.queue.run, janitor.run, orphans.run, settler.run)
+    settled = SettledCheck(runs, reconciler.wake)
+    loops = (reconciler.queue.run, janitor.run, orphans.run, settler.run, settled.run)
     reconciling = asyncio.create_task(_reconcile(loops, health, prepare))
-    intake = Intake(cache, reconciler.wake, reports, names)
+    intake = Intake(cache, reconciler.wake, reports, names, settled)
     await intake.first_look(kube, settings.watch_namespace)
     watching = _watch(settings, build_registry(intake, watches), stop)
     tasks += [reconciling, asyncio.create_task(watching)]

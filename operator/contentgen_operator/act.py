@@ -1,8 +1,8 @@
 """The writes, in the one order that survives a crash after each of them:
 
-could the result be collected? → finalizer wanted → adoption → response → cancellation → ledger moves → purchase
-planned and marked → payment of one that was planned before → files deleted → Job → finalizer not wanted → record →
-status → events.
+could the result be collected? → finalizer wanted → run document (a new run, facts, attempt) → adoption → response →
+cancellation → ledger moves → purchase planned and marked → payment of one that was planned before → files deleted →
+run document (purchase, finished version) → Job → finalizer not wanted → record → status → events.
 
 The record goes before the status: a resource whose status says that it is finished is not looked at again.
 """
@@ -41,7 +41,9 @@ from contentgen_operator.providers.base import (
     Unavailable,
 )
 from contentgen_operator.purchases import Move, Purchase, PurchaseState, PurchaseStep, new_purchase_id
+from contentgen_operator.recorded_runs import after
 from contentgen_operator.records import Records
+from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.stages import without_job
 from contentgen_operator.storage import NotDeleted, Storage
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
@@ -62,6 +64,7 @@ class Actor:
         ledger: Ledger,
         records: Records,
         jobs: WorkerJobs,
+        runs: RunDocuments,
         providers: dict[str, Provider],
         template: Callable[[], JobTemplate],
         cache: Cache,
@@ -74,6 +77,7 @@ class Actor:
         self._ledger = ledger
         self._records = records
         self._jobs = jobs
+        self._runs = runs
         self._providers = providers
         self._template = template
         self._recorded: dict[str, ResourceStatus] = {}
@@ -98,7 +102,10 @@ class Actor:
     async def _act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
         if plan.finalizer and not resource.deleting:
             resource = await self._with_finalizer(resource)
+        begun = resource.status.model_copy(update={"run": plan.status.run})
+        resource = await self._documented(resource, begun)
         plan = await self._with_purchase(plan, now)
+        resource = await self._documented(resource, plan.status)
         if plan.stop_job and resource.ref.uid not in self._stopped:
             await self._stop_job(resource.ref, plan)
         if resource.deleting:
@@ -113,6 +120,19 @@ class Actor:
         await self.write_status(resource, plan.status)
         await self._announce(resource, plan.notices, now)
         return admitted
+
+    async def _documented(self, resource: Resource, status: ResourceStatus) -> Resource:
+        """The resource with its run document written, where the status tells more than it. Raises Conflict."""
+        before = resource.document
+        if before is None or resource.deleting:
+            return resource
+        document = after(before, status, allowed=resource.payments_allowed)
+        if document == before:
+            return resource
+        stored = await self._runs.put(document)
+        if stored is None:
+            raise Conflict(f"the run document of {resource.ref.name} was changed")
+        return resource.model_copy(update={"document": stored})
 
     async def _with_purchase(self, plan: Plan, now: datetime) -> Plan:
         """Everything about the purchase; the plan, whose status names one that was reserved."""
@@ -385,7 +405,7 @@ class Actor:
 
     async def write_status(self, resource: Resource, status: ResourceStatus) -> None:
         """One write, refused with Conflict where the resource was changed since it was observed."""
-        if status == resource.status:
+        if status == resource.status and not resource.repaired:
             return
         ref = resource.ref
         body = {

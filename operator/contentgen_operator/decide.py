@@ -37,6 +37,7 @@ from contentgen_operator.buying import (
 from contentgen_operator.cancelling import before_payment_stopped, cancelling
 from contentgen_operator.case import Case, Doing, Policy
 from contentgen_operator.deletion import decide_deletion
+from contentgen_operator.disagreement import held_back
 from contentgen_operator.following import after_end, back_to_earlier, with_open_requests
 from contentgen_operator.observed import LoraView, Observed, Resource
 from contentgen_operator.plan import Plan
@@ -253,7 +254,9 @@ def _without_lora(case: Case, lora: LoraView) -> Doing:
 
 
 def _gate(case: Case) -> Plan:
-    """Between free and paid: nothing is bought that could not be collected."""
+    """Between free and paid: nothing is bought that could not be collected, or that MongoDB may have lost."""
+    if (plan := held_back(case)) is not None:
+        return plan
     if not case.observed.provider_configured:
         provider = kinds.provider_of(case.kind)
         message = (

@@ -30,7 +30,15 @@ from contentgen_operator.fair_pool import FairPool
 from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Refusal, Unauthenticated
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
-from contentgen_operator.orders import Assignment, NotPurchased, OrderPolicy, SourceRefused, upload_lifetime, work_order
+from contentgen_operator.orders import (
+    Assignment,
+    NotPurchased,
+    OrderPolicy,
+    RunOver,
+    SourceRefused,
+    upload_lifetime,
+    work_order,
+)
 from contentgen_operator.rate_limit import (
     JOB_FILES,
     JOB_ORDERS,
@@ -119,6 +127,9 @@ class Desk:
             known = await self._admission.admit(token, address, self._gatekeeper.assignment, _job_uid)
             self._request_rates.take(known)
             return await self._witness.assignment(known)
+        except RunOver as error:
+            _log.warning("a worker was refused %s: %s", asked, error)
+            raise HTTPException(403, str(error)) from error
         except Refusal as error:
             _log.warning("%s was refused %s: %s", error.who, asked, error)
             raise _REFUSALS[type(error)](str(error)) from error

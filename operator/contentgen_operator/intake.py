@@ -13,6 +13,7 @@ from contentgen_operator.kube import Kube
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
 from contentgen_operator.reports import Reports
+from contentgen_operator.settled import SettledCheck
 from contentgen_runtime.kube import API_ERRORS, explain
 
 Body = dict[str, Any]
@@ -51,7 +52,15 @@ class Dependents:
 class Intake:
     """The handlers of the watches, without kopf."""
 
-    def __init__(self, cache: Cache, wake: Wake, reports: Reports, names: LoraNames | None = None) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        wake: Wake,
+        reports: Reports,
+        names: LoraNames | None = None,
+        settled: SettledCheck | None = None,
+    ) -> None:
+        self._settled = settled
         self._names = names or LoraNames()
         self._cache = cache
         self._wake = wake
@@ -92,11 +101,22 @@ class Intake:
             self._dependents.forget(ref)
             if deleted:
                 await self._wake(ref)
+            self._compare_later(ref, None if deleted else status)
             return
+        self._compare_later(ref, None)
         if kind is Kind.IMAGE_GENERATION:
             self._dependents.note(ref, body.get("spec") or {})
         if self._cache.note(ref, body):
             await self._wake(ref)
+
+    def _compare_later(self, ref: ResourceRef, finished: dict[str, Any] | None) -> None:
+        """Have a finished status compared with its run document; None: there is none any more."""
+        if self._settled is None:
+            return
+        if finished is None:
+            self._settled.forget(ref)
+        else:
+            self._settled.note(ref, finished)
 
     async def job(self, body: Body, *, deleted: bool) -> None:
         """A Job that a resource may own. Its pods' comings and goings change nothing; its end does."""

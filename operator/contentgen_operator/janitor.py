@@ -18,6 +18,7 @@ from contentgen_contract.ownership import Owner, owns
 from contentgen_operator.clock import utc_now
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.records import Mark, Records
+from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import BucketMissing, DeletedPage, NotDeleted, Storage
 from contentgen_operator.wakeups import WakeUps
 from contentgen_operator.worker_jobs import WorkerJobs
@@ -37,11 +38,14 @@ _JOB_RECORDS_KEPT = timedelta(days=30)  # longer than any Job runs
 class Janitor:
     """The mark on the record comes first: whoever finds it goes on where another has stopped."""
 
-    def __init__(self, *, storage: Storage, ledger: Ledger, records: Records, jobs: WorkerJobs) -> None:
+    def __init__(
+        self, *, storage: Storage, ledger: Ledger, records: Records, jobs: WorkerJobs, runs: RunDocuments
+    ) -> None:
         self._storage = storage
         self._ledger = ledger
         self._records = records
         self._jobs = jobs
+        self._runs = runs
         self._failures: dict[Mark, int] = {}
         self.queue: WakeUps[Mark] = WakeUps(self.work, workers=_WORKERS, group=lambda mark: mark.namespace)
 
@@ -58,6 +62,7 @@ class Janitor:
         keep = await self._ledger.kept_files(discard.bought_under, discard.uid)
         if not await self._slice(discard, bought, keep):
             return False
+        await self._runs.forget((discard.uid, *discard.job_ids))
         await self._records.forget(discard)
         _log.info("deleted all files of a deleted resource", extra={"jobId": discard.uid})
         return True

@@ -152,6 +152,12 @@ class Ledger:
         found = self._collection.find(where, {"jobId": True, "formerOwners": True})
         return frozenset(str(job) for each in found for job in (each["jobId"], *(each.get("formerOwners") or ())))
 
+    async def highest_version(self, namespace: str, kind: Kind, name: str, uid: str) -> int:
+        """The highest version that a resource has finished, by the purchases under its name; 0: none."""
+        where = _of_name(namespace, kind, name) | {"outputs.jobId": uid}
+        found = await asyncio.to_thread(lambda: list(self._collection.find(where, {"outputs.version": True})))
+        return max((int(each["outputs"].get("version") or 0) for each in found), default=0)
+
     async def others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
         """The attempts of this run before `key`, whoever owns them, and what the job has bought in its other runs."""
         return await asyncio.to_thread(self._others, key, job_id)

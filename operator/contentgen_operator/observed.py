@@ -26,6 +26,7 @@ from contentgen_contract.spec import COLLECT_DEADLINE_SECONDS, DeletionPolicy
 from contentgen_contract.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_operator.providers.base import RequestView, Verified
 from contentgen_operator.purchases import Purchase, PurchaseKey
+from contentgen_operator.recorded_runs import RunDocument
 
 _FINAL = {Phase.COMPLETED.value: Condition.COMPLETE.value, Phase.FAILED.value: Condition.FAILED.value}
 _WORDS = 500  # characters of a Job's reason or message
@@ -61,6 +62,8 @@ class Resource(Value):
     created_at: datetime
     spec: dict[str, Any]
     status: ResourceStatus
+    document: RunDocument | None = None  # its runs, once the status was compared with them
+    repaired: bool = False  # whether `status` is not the one that the API server has
 
     @classmethod
     def parse(cls, kind: Kind, body: dict[str, Any]) -> "Resource":
@@ -94,6 +97,12 @@ class Resource(Value):
         return FINALIZER in self.finalizers
 
     # What does not decide the result holds as it is now, also for a run that has begun.
+
+    @property
+    def payments_allowed(self) -> bool:
+        """Whether a person has allowed payments although the status had named what MongoDB lacks."""
+        token = self.document.token if self.document is not None else None
+        return token is not None and self.resubmit == token
 
     @property
     def suspended(self) -> bool:

@@ -24,6 +24,10 @@ class SourceRefused(Exception):
     """The source is not granted to the namespace."""
 
 
+class RunOver(Exception):
+    """The run that a Job was created for is not its resource's current one."""
+
+
 class NotPurchased(Exception):
     """The purchase of the run belongs to another resource."""
 

@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -83,6 +84,14 @@ class Records:
         """The user that a job's record names; None where there is no record."""
         found = await asyncio.to_thread(self._collection.find_one, {"jobId": job_id}, {"userId": True})
         return str(found["userId"]) if found and found.get("userId") else None
+
+    async def started_at(self, job_id: str) -> datetime | None:
+        """When the run began that a job's record tells of; None where there is no record."""
+        found = await asyncio.to_thread(self._collection.find_one, {"jobId": job_id}, {"startedAt": True})
+        at = found.get("startedAt") if found else None
+        if not isinstance(at, datetime):
+            return None
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
 
     async def end(self, job_id: str) -> None:
         """The resource is gone: what was under way is cancelled, what was finished stays as it is."""

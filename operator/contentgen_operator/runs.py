@@ -62,7 +62,8 @@ def asks_for_else(resource: Resource, run: RunStatus) -> bool:
 
     Raises pydantic.ValidationError where the spec is wrong.
     """
-    if resource.generation == run.generation:
+    # An etcd that was restored counts generations anew.
+    if resource.generation == run.generation and resource.spec == run.spec:
         return False
     spec = parse_spec(resource.ref.kind, resource.spec)
     return run_hash(resource.ref.kind, _named_as_before(spec, run)) != run.run_hash
@@ -81,7 +82,9 @@ def replacing_run(resource: Resource, run: RunStatus, now: datetime) -> RunStatu
     other, or its spec is wrong.
     """
     try:
-        return _new_run(resource, run, now) if wants_another(resource, run) else None
+        if not wants_another(resource, run):
+            return None
+        return _new_run(resource, run, now).model_copy(update={"version": run.version})
     except ValidationError:
         return None
 
@@ -97,9 +100,11 @@ def generation_told(resource: Resource, run: RunStatus, *, ended: bool) -> int:
 
 def _new_run(resource: Resource, last: RunStatus | None, now: datetime) -> RunStatus:
     spec = parse_spec(resource.ref.kind, resource.spec)
+    used, document = resource.status.versions, resource.document
+    number, version = (document.number, document.version) if document is not None else (0, 0)
     return RunStatus(
-        number=last.number + 1 if last else 1,
-        version=max((v.version for v in resource.status.versions), default=0) + 1,
+        number=max(number, last.number if last else 0) + 1,
+        version=max(version, last.version if last else 0, *(each.version for each in used)) + 1,
         run_hash=run_hash(resource.ref.kind, spec),
         rerun=resource.rerun,
         generation=resource.generation,

@@ -1,7 +1,9 @@
-"""Verification of a resource's status against the ledger and the records, before anything is decided on it.
+"""Verification of a resource's status against MongoDB, before anything is decided on it.
 
-Whoever has rights on `*/status` in a namespace can write any key, job id, user and hash into it. The ledger and the
-records are written by the operator alone.
+Whoever has rights on `*/status` in a namespace can write any number, key, job id, user and hash into it, and an etcd
+that was restored has statuses of the past. The run document, the ledger and the records are written by the operator
+alone: the run of a status is the document's. Where there is no document, or the status knows of a later run, an older
+release wrote it (the record agrees then), MongoDB was restored, or somebody else wrote it.
 """
 
 import logging
@@ -13,39 +15,162 @@ from contentgen_contract import keys, ownership
 from contentgen_contract.names import Kind
 from contentgen_contract.ownership import Owner, owns
 from contentgen_contract.spec import run_hash
-from contentgen_contract.status import RunStatus, VersionStatus
+from contentgen_contract.status import ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import Resource
-from contentgen_operator.orders import Assignment
-from contentgen_operator.purchases import Purchase
+from contentgen_operator.orders import Assignment, RunOver
+from contentgen_operator.purchases import Purchase, PurchaseState
+from contentgen_operator.recorded_runs import (
+    FrozenRun,
+    RunDocument,
+    limited,
+    projected,
+    projected_run,
+    unknown_versions,
+)
 from contentgen_operator.records import Records
+from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.runs import admitted_user, ended, frozen_spec, owner, purchase_key
+from contentgen_runtime.kube import Conflict
 
 _log = logging.getLogger(__name__)
 
 
 class Witness:
-    """What the stores say about resources. A resource that agrees with itself costs no read."""
+    """What the stores say about resources. A resource that agrees with its run document costs one read."""
 
-    def __init__(self, *, ledger: Ledger, records: Records) -> None:
+    def __init__(self, *, ledger: Ledger, records: Records, runs: RunDocuments) -> None:
         self._ledger = ledger
         self._records = records
+        self._runs = runs
 
     async def verified(self, resource: Resource) -> Resource:
-        """The resource with only what its own uid, the ledger and the records bear out. Raises PyMongoError."""
-        run = resource.status.run
+        """The resource as its run document has it, which is made or raised where the status is ahead of it.
+
+        Raises PyMongoError; Conflict where another process changes the document.
+        """
+        document = await self._runs.get(resource.ref.uid)
+        if resource.deleting:
+            return await self._leaving(resource, document)
+        if document is None:
+            document = await self._first(resource)
+        elif (raised := await self._raised(resource, document)) != document:
+            document = await self._stored(raised)
+        return await self._projection(resource, document)
+
+    async def _projection(self, resource: Resource, document: RunDocument) -> Resource:
+        more = await self._owned(resource, unknown_versions(document, resource.status))
+        status = projected(document, resource.status, more)
+        if status.run is not None and status.run.loras and ended(resource.model_copy(update={"status": status})):
+            # While a run goes on, the ledger's word on the LoRAs is put into the status each time.
+            purchase = await self._ledger.get(purchase_key(resource, status.run))
+            loras = purchase.loras if purchase else ()
+            status = status.model_copy(update={"run": status.run.model_copy(update={"loras": loras})})
+        repaired = status != resource.status
+        if repaired:
+            _log.info("the status of %s is repaired", resource.ref.name, extra=resource.ref.about)
+        return resource.model_copy(update={"status": status, "document": document, "repaired": repaired})
+
+    async def _leaving(self, resource: Resource, document: RunDocument | None) -> Resource:
+        """A resource that is being deleted begins no run: its document is read only."""
+        if document is not None and document.run is not None:
+            return await self._projection(resource, document)
+        run, versions = resource.status.run, await self._owned(resource, resource.status.versions)
         if run is not None:
             run = await self._run(resource, run)
-            resource = resource.model_copy(update={"status": resource.status.model_copy(update={"run": run})})
-        if not _names_other_jobs(resource):
-            return resource
-        ref = resource.ref
-        return with_owned_versions(resource, await self._ledger.job_ids(ref.namespace, ref.kind, ref.name))
+        return _with_status(resource, resource.status.model_copy(update={"run": run, "versions": versions}))
+
+    async def _first(self, resource: Resource) -> RunDocument:
+        """The document of a resource without one: a new one, one of an older release, or one that MongoDB lost."""
+        ref, run = resource.ref, resource.status.run
+        document = RunDocument(
+            uid=ref.uid,
+            namespace=ref.namespace,
+            kind=ref.kind,
+            name=ref.name,
+            version=await self._ledger.highest_version(ref.namespace, ref.kind, ref.name, ref.uid),
+        )
+        if run is None:  # stored with its first run
+            return document
+        document = await self._of_older_release(resource, document, run) or await self._claimed(resource, document, run)
+        versions = await self._owned(resource, unknown_versions(document, resource.status))
+        return await self._stored(document.model_copy(update={"versions": versions}))
+
+    async def _raised(self, resource: Resource, document: RunDocument) -> RunDocument:
+        """The document with what the status knows of later runs."""
+        run, kept = resource.status.run, document.run
+        if document.claims_an_end and not ended(resource):
+            return document.without_run()
+        if run is None:
+            return document
+        if limited(run).number > document.number:
+            return await self._of_older_release(resource, document, run) or await self._claimed(resource, document, run)
+        if kept is not None and run.number == kept.number and limited(run).paid_attempt > kept.paid_attempt:
+            return await self._of_later_attempt(resource, document, kept, limited(run))
+        return document
+
+    async def _of_older_release(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument | None:
+        """The document with the run of a status that the operator has recorded; None where it has not.
+
+        An older release writes no document; each writes the record before the status.
+        """
+        known = document.run is None or document.run.started_at != run.started_at
+        if not known or run != limited(run) or await self._records.started_at(resource.ref.uid) != run.started_at:
+            return None
+        return document.begun(await self._run(resource, run))
+
+    async def _claimed(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument:
+        """The document with payments held back. A run that has ended stays; in place of another one a new one begins,
+        whose numbers nothing has used.
+        """
+        _warn(resource, f"run {run.number} is not in MongoDB, so nothing is paid; is MongoDB of a backup? If not,")
+        over = ended(resource) and run == limited(run)
+        document = document.claimed(run, over=over)
+        return document.begun(await self._run(resource, run)) if over else document.without_run()
+
+    async def _of_later_attempt(
+        self, resource: Resource, document: RunDocument, kept: FrozenRun, run: RunStatus
+    ) -> RunDocument:
+        """The document with the paid attempt of a status: an older release went on to it, or MongoDB is of a backup."""
+        mine = projected_run(kept, None)
+        later = mine.model_copy(update={"paid_attempt": run.paid_attempt})
+        if await self._ledger.get(purchase_key(resource, later)) is not None:
+            return document.begun(later)
+        last = await self._ledger.get(purchase_key(resource, mine))
+        if last is not None and (last.abandoned or last.state is PurchaseState.FAILED):
+            return document
+        _warn(resource, f"paid attempt {run.paid_attempt} is not in MongoDB, so nothing is paid")
+        return document.claimed(run, over=False)
+
+    async def _stored(self, document: RunDocument) -> RunDocument:
+        stored = await self._runs.put(document)
+        if stored is None:
+            raise Conflict(f"the run document of {document.name} was changed")
+        return stored
+
+    async def _owned(self, resource: Resource, versions: tuple[VersionStatus, ...]) -> tuple[VersionStatus, ...]:
+        """Those of a status' versions whose files the resource, or one of its name before, has made."""
+        if not versions:
+            return ()
+        checked = resource.model_copy(update={"status": ResourceStatus(run=resource.status.run, versions=versions)})
+        jobs: Iterable[str] = ()
+        if _names_other_jobs(checked):
+            ref = resource.ref
+            jobs = await self._ledger.job_ids(ref.namespace, ref.kind, ref.name)
+        return tuple(each for each in with_owned_versions(checked, jobs).status.versions if each in versions)
 
     async def assignment(self, assignment: Assignment) -> Assignment:
-        """A worker's assignment with its run verified."""
-        run = await self._run(assignment.resource, assignment.run)
-        return assignment.model_copy(update={"run": run})
+        """A worker's assignment with the run of the document. Raises RunOver where that is another one."""
+        uid, run = assignment.resource.ref.uid, assignment.run
+        known = self._runs.remembered(uid)
+        if known is not None and projected_run(known, run) == run:
+            return assignment
+        document = await self._runs.get(uid)
+        if document is None:  # of an older release, and not reconciled since
+            return assignment.model_copy(update={"run": await self._run(assignment.resource, run)})
+        if document.run is None or document.run.number != run.number:
+            raise RunOver(f"run {run.number} is not the current one")
+        return assignment.model_copy(update={"run": projected_run(document.run, run)})
 
     async def models(self, namespace: str, name: str) -> Owner:
         """The files that the ledger lists as collected for a LoraTraining."""
@@ -84,6 +209,10 @@ class Witness:
         if purchase is not None and (purchase.job_id, purchase.user_id) == (uid, user):
             return True
         return await self._records.user(uid) == user
+
+
+def _with_status(resource: Resource, status: ResourceStatus) -> Resource:
+    return resource.model_copy(update={"status": status, "repaired": status != resource.status})
 
 
 def with_owned_versions(resource: Resource, buyers: Iterable[str]) -> Resource:

@@ -15,9 +15,11 @@ from contentgen_contract.names import Kind
 from contentgen_gateway import backup as backups
 from contentgen_gateway import listing
 from contentgen_gateway.archive import BadArchive, reading, writing
-from contentgen_gateway.backup import KEPT, MADE_AGAIN, backup, newest_record, restore
+from contentgen_gateway.backup import KEPT, MADE_AGAIN, backup, newest_record, newest_runs, restore
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.purchases import Purchase, PurchaseKey
+from contentgen_operator.recorded_runs import RunDocument
+from contentgen_operator.run_documents import RunDocuments
 from contentgen_simulation.tenants import Tenants
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -79,6 +81,43 @@ def test_what_was_deleted_comes_back_as_it_was(tmp_path: Path, name: str) -> Non
     assert sorted(found.pop("ledger"), key=repr) == sorted(expected.pop("ledger"), key=repr)
     assert found == expected
     assert done["jobs"].added == len(expected["jobs"]) == 14
+
+
+def runs(number: int, revision: int, **fields: Any) -> dict[str, Any]:
+    return {"_id": "u", "number": number, "version": number, "revision": revision, "run": f"run {number}"} | fields
+
+
+@pytest.mark.parametrize(
+    ("stored", "given", "expected"),
+    [
+        (None, runs(1, 4), runs(1, 4)),
+        (runs(1, 4), runs(2, 8), runs(2, 9)),
+        (runs(2, 8), runs(1, 4), None),
+        (runs(1, 2), runs(1, 4), runs(1, 5)),
+        (runs(1, 4), runs(1, 2), None),
+        (runs(1, 9), runs(2, 3), runs(2, 10)),
+        # It began a third run without a payment, because the second one was lost.
+        (runs(3, 6, claim={"number": 2}), runs(2, 8), runs(2, 9) | {"number": 3, "version": 3}),
+        (runs(3, 6, claim={"number": 2}), runs(1, 8), None),
+    ],
+)
+def test_run_documents_only_go_forward(stored: Any, given: Any, expected: Any) -> None:
+    assert newest_runs(stored, given) == expected
+
+
+async def test_a_run_document_comes_back_into_an_older_database(tmp_path: Path) -> None:
+    """By compare-and-set, with numbers that only grow."""
+    database = full()
+    stored = RunDocuments(database["runs"])
+    made = RunDocument(uid="u", namespace="red", kind=Kind.TRANSCRIPTION, name="talk", number=2, version=2)
+    assert await stored.put(made)
+    source = saved(database, tmp_path / "b.tar")
+    database["runs"].delete_many({})
+    assert await stored.put(made.model_copy(update={"number": 1, "version": 1}))
+    assert put_back(database, source)["runs"].replaced == 1
+    found = await stored.get("u")
+    assert found is not None
+    assert (found.number, found.version, found.revision) == (2, 2, 2)
 
 
 def test_twice_changes_nothing(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from contentgen_operator.orders import OrderPolicy
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
+from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import Leftovers, Storage
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
@@ -216,7 +217,9 @@ async def setting(bucket: Storage) -> AsyncIterator[Setting]:
             ),
         ),
         wake=made.wake,
-        witness=Witness(ledger=made.ledger, records=Records(made.database["jobs"], bucket)),
+        witness=Witness(
+            ledger=made.ledger, records=Records(made.database["jobs"], bucket), runs=RunDocuments(made.database["runs"])
+        ),
     )
     transport = httpx.ASGITransport(create_app(desk))
     async with httpx.AsyncClient(transport=transport, base_url="https://desk") as client:

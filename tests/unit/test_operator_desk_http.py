@@ -25,6 +25,7 @@ from contentgen_operator.orders import Assignment, OrderPolicy
 from contentgen_operator.rate_limit import RateLimit
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
+from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import Storage
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import WorkerJobs
@@ -115,7 +116,9 @@ def desk_of(world: World, reports: Reports, storage: Storage, wake: Any) -> Desk
         reports=reports,
         policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
         wake=wake,
-        witness=Witness(ledger=ledger, records=Records(world.database["jobs"], storage)),
+        witness=Witness(
+            ledger=ledger, records=Records(world.database["jobs"], storage), runs=RunDocuments(world.database["runs"])
+        ),
     )
 
 

@@ -22,6 +22,7 @@ from contentgen_operator.purchases import PurchaseKey
 from contentgen_operator.rate_limit import Admission, RateLimit, RateLimiter, TooManyRequests
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
+from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import Leftovers, Storage
 from contentgen_operator.witness import Witness
 from contentgen_simulation.world import SPECS, UID, World, Writes
@@ -119,7 +120,7 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
         gatekeeper=door,
         storage=storage,
         ledger=ledger,
-        witness=Witness(ledger=ledger, records=Records(database["jobs"], storage)),
+        witness=Witness(ledger=ledger, records=Records(database["jobs"], storage), runs=RunDocuments(database["runs"])),
         reports=Reports(),
         policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
         wake=wake,

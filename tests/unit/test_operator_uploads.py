@@ -22,6 +22,7 @@ from contentgen_operator.observed import JobView, Resource, ResourceRef
 from contentgen_operator.orders import Assignment, OrderPolicy
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
+from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import Storage
 from contentgen_operator.upload_limits import FileLimit
 from contentgen_operator.witness import Witness
@@ -67,7 +68,11 @@ class Setting:
             reports=self.reports,
             policy=OrderPolicy(stage_deadline=timedelta(seconds=OUTCOME_URL_SECONDS)),
             wake=world.process.wake,
-            witness=Witness(ledger=ledger, records=Records(world.database["jobs"], storage)),
+            witness=Witness(
+                ledger=ledger,
+                records=Records(world.database["jobs"], storage),
+                runs=RunDocuments(world.database["runs"]),
+            ),
         )
         self.app = create_app(desk)
         self.client: Any = None

@@ -18,7 +18,12 @@ LABELS = {
 ICONS = {Kind.LORA_TRAINING: "layers", Kind.IMAGE_GENERATION: "images", Kind.TRANSCRIPTION: "audio-lines"}
 PATHS = {Kind.LORA_TRAINING: "loras", Kind.IMAGE_GENERATION: "pictures", Kind.TRANSCRIPTION: "transcripts"}
 _EXPLANATIONS = {reason.value: each for reason, each in REASONS.items()}
-_NEEDS_A_PERSON = (Reason.PROVIDER_NOT_CONFIGURED, Reason.SUBMISSION_UNKNOWN, Reason.STORE_UNAVAILABLE)
+_NEEDS_A_PERSON = (
+    Reason.PROVIDER_NOT_CONFIGURED,
+    Reason.SUBMISSION_UNKNOWN,
+    Reason.STORES_DISAGREE,
+    Reason.STORE_UNAVAILABLE,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,11 @@ from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
+from contentgen_operator.recorded_runs import RunDocument
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
+from contentgen_operator.run_documents import RunDocuments
+from contentgen_operator.settled import SettledCheck
 from contentgen_operator.storage import DeletedPage
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
@@ -423,6 +426,18 @@ class TracedWorkerJobs(WorkerJobs):
         await self._writes("job record", lambda: WorkerJobs.record(self, job))
 
 
+class TracedRunDocuments(RunDocuments):
+    """Likewise."""
+
+    def __init__(self, collection: Any, writes: Writes) -> None:
+        super().__init__(collection)
+        self._writes = writes
+
+    async def put(self, document: RunDocument) -> RunDocument | None:
+        stored: RunDocument | None = await self._writes("run document", lambda: RunDocuments.put(self, document))
+        return stored
+
+
 class World:
     """Everything that outlives the process, and the process."""
 
@@ -458,6 +473,7 @@ class World:
         cache = Cache(clock=self._seconds)
         self.caches.append(cache)
         jobs = TracedWorkerJobs(self.database["worker_jobs"], self.writes)
+        runs = TracedRunDocuments(self.database["runs"], self.writes)
         observer = Observer(
             kube=kube,
             cache=cache,
@@ -466,7 +482,7 @@ class World:
             jobs=jobs,
             providers=providers,
             reports=Reports(),
-            witness=Witness(ledger=ledger, records=records),
+            witness=Witness(ledger=ledger, records=records, runs=runs),
             prices=self.prices,
             names=self.names,
             limits=Limits(),
@@ -489,10 +505,11 @@ class World:
             ledger=ledger,
             records=records,
             jobs=jobs,
+            runs=runs,
             providers=providers,
             template=lambda: TEMPLATE,
             cache=cache,
-            janitor=Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs),
+            janitor=Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs),
         )
         return Reconciler(kube=kube, cache=cache, observer=observer, actor=actor, policy=self.policy)
 
@@ -559,12 +576,24 @@ class World:
                 cache.note(ref, copy.deepcopy(body))
         return not settled
 
+    async def is_behind(self, ref: ResourceRef) -> bool:
+        """Whether a finished status is not of the newest run."""
+        behind = list[ResourceRef]()
+
+        async def wake(found: ResourceRef) -> None:
+            behind.append(found)
+
+        check = SettledCheck(RunDocuments(self.database["runs"]), wake)
+        check.note(ref, self.kube.resources[ref.kind, ref.name]["status"])
+        await check.check()
+        return bool(behind)
+
     async def step(self, kind: Kind, name: str = "it") -> None:
         uid = self.kube.resources[kind, name]["metadata"]["uid"] if self.there(kind, name) else UID
         ref = ResourceRef(kind=kind, namespace="ns", name=name, uid=uid)
         again: float | None = 1
         try:
-            if self.watch(ref):
+            if self.watch(ref) or await self.is_behind(ref):
                 again = await self.process._once(ref)
         except Conflict:
             self.process._cache.drop(ref)

@@ -15,6 +15,7 @@ import mongomock
 from contentgen_contract.names import Kind
 from contentgen_operator.case import Policy
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
+from contentgen_operator.recorded_runs import digest_of_status
 from contentgen_simulation.rehearsal.bucket import Bucket
 from contentgen_simulation.rehearsal.cluster import Cluster, Snapshot, copied, ref_of
 from contentgen_simulation.rehearsal.deeds import Deeds
@@ -273,10 +274,15 @@ class RehearsalWorld:
                 process.wake(other)
         if body is None or is_settled(body):
             process.cache.forget(ref)
-            if body is None:
+            if body is None or self._is_behind(ref, body):
                 process.wake(ref)
         elif process.cache.note(ref, copied(body)):
             process.wake(ref)
+
+    def _is_behind(self, ref: ResourceRef, body: Body) -> bool:
+        """Whether a finished status is not of its newest run, as `SettledCheck` finds out."""
+        found = self.database["runs"].find_one({"_id": ref.uid})
+        return found is not None and found["digest"] != digest_of_status(body["status"])
 
     def job_ended(self, owner: ResourceRef, job: JobView) -> None:
         """A Job has ended."""

@@ -1,0 +1,27 @@
+"""Payments held back while MongoDB lacks what a status has named (`recorded_runs.Claim`). Pure."""
+
+from contentgen_contract.names import RESUBMIT_ANNOTATION, Phase, Reason
+from contentgen_operator.case import Case, Doing
+from contentgen_operator.plan import Plan
+from contentgen_operator.planning import plan_of
+
+_WAIT_SECONDS = 60.0  # until the run document is read again
+
+
+def held_back(case: Case) -> Plan | None:
+    """The wait of a run that may not pay; None: it may."""
+    document = case.resource.document
+    if document is None or document.claim is None or case.resource.payments_allowed:
+        return None
+    claim = document.claim
+    named = [f"run {claim.number}", f"paid attempt {claim.paid_attempt}", f"version {claim.version}"]
+    named += [f"purchase {claim.purchase_id}"] if claim.purchase_id else []
+    named += [f"request {claim.request_id}"] if claim.request_id else []
+    message = (
+        f"the status named {', '.join(named)}, and MongoDB does not have that: it was restored from an older backup, "
+        "or somebody else wrote the status. Nothing is paid until the newest backup of MongoDB is restored, or a "
+        f"person who has looked at the provider's dashboard allows it with the annotation {RESUBMIT_ANNOTATION}="
+        f"{document.token}"
+    )
+    doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.STORES_DISAGREE, message=message)
+    return plan_of(case, doing, again=_WAIT_SECONDS)
