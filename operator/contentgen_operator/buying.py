@@ -81,7 +81,7 @@ def _payment(case: Case, planned: Purchase, purchase: Purchase, call: Call) -> P
 def _is_reserved(case: Case, purchase: Purchase) -> bool:
     """Whether the purchase is planned for this resource, and its status names it: then it is marked in the bucket."""
     mine = purchase.planned and purchase.job_id == case.resource.ref.uid
-    return mine and case.run.purchase_id == purchase.purchase_id
+    return mine and case.run.purchase_id == purchase.purchase_id and case.resource.purchase_is_named
 
 
 def was_rewound(case: Case) -> bool:

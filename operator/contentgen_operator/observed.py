@@ -62,6 +62,7 @@ class Resource(Value):
     created_at: datetime
     spec: dict[str, Any]
     status: ResourceStatus
+    purchase_is_named: bool = True  # False: the API server's status lacks the purchase id that the run document has
     document: RunDocument | None = None  # its runs, once the status was compared with them
     repaired: bool = False  # whether `status` is not the one that the API server has
 
