@@ -291,7 +291,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "paid before the status names the purchase",
-            "return mine and case.run.purchase_id == purchase.purchase_id",
+            "return mine and case.run.purchase_id == purchase.purchase_id and case.resource.purchase_is_named",
             "return mine",
             f"{_DEFENCES}_what_the_status_does_not_name_is_reserved_again_and_not_paid",
         ),
@@ -319,10 +319,13 @@ MUTANTS: tuple[Mutant, ...] = (
             '            "sent_at": None,',
             f"{_PURCHASES}_applied_again_after_a_resubmission_it_goes_on_with_the_second_attempt",
         ),
+    ),
+    *_of(
+        "endings",
         (
             "a failure after a wish to cancel is a cancellation",
-            "end = PurchaseState.CANCELLED if asked and view.cancelled else PurchaseState.FAILED",
-            "end = PurchaseState.CANCELLED if asked else PurchaseState.FAILED",
+            "target = PurchaseState.CANCELLED if asked and view.cancelled else PurchaseState.FAILED",
+            "target = PurchaseState.CANCELLED if asked else PurchaseState.FAILED",
             "operator_cancelling.py::test_a_request_that_is_taken_over_and_fails_by_itself_is_no_cancellation",
         ),
     ),
@@ -354,7 +357,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "observe",
         (
             "a request that another purchase claimed is taken",
-            "if found.request_id is not None and await self._ledger.is_anothers(purchase, found.request_id):",
+            "if found.request_id is not None and await ledger.is_anothers(purchase, found.request_id):",
             "if False:",
             f"{_PURCHASES}_a_claim_of_another_purchase_is_not_taken",
         ),
@@ -390,8 +393,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "summary",
         (
             "an estimate is shown as the cost",
-            'actual=dollars(run.known) if run.exact else "",',
-            "actual=dollars(run.known + run.estimated),",
+            '"actual": dollars(run.known) if run.exact else "",',
+            '"actual": dollars(run.known + run.estimated),',
             f"{_DECIDE}_the_cost_of_a_finished_run_is_the_providers_and_never_the_estimate",
         ),
     ),
