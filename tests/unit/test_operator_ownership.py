@@ -169,8 +169,11 @@ async def test_the_loras_of_a_record_are_those_that_were_paid_with(monkeypatch: 
     assert MODEL not in str(record), "a LoRA that looks used cannot be deleted by its owner"
 
 
+@pytest.mark.parametrize("recorded", [True, False], ids=["run document", "older release"])
 @pytest.mark.parametrize("phase", [Phase.PREPARING, Phase.PROCESSING, Phase.COMPLETED])
-async def test_a_forged_user_in_the_frozen_spec_is_not_acted_for(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_forged_user_in_the_frozen_spec_is_not_acted_for(
+    phase: Phase, recorded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = World(monkeypatch, Writes())
     world.kube.apply(TRANSCRIPT, SPECS[TRANSCRIPT] | {"userId": "ann"})
     _leave_files_as(world, "ann")
@@ -180,6 +183,8 @@ async def test_a_forged_user_in_the_frozen_spec_is_not_acted_for(phase: Phase, m
         status["run"]["spec"]["userId"] = "victim"
         unsettled(status)
 
+    if not recorded:
+        world.database["runs"].delete_many({})
     forge(world, TRANSCRIPT, change)
     world.restart()
     status = await world.finish(TRANSCRIPT)
