@@ -1,8 +1,8 @@
 """Mutants of the defences around a purchase: `make mutants` shows that the named test fails for each.
 
-A mutant changes one line in a temporary copy of the tree. `--only TEXT` takes those whose name contains it. Four defences
-are not listed, because no test fails without one of them alone: the marker's purchase id in `act._reserved`, the claim in
-`act._note`, the other purchase id in `buying.was_rewound`, and the claim in `observe.find_lost`.
+A mutant changes one line in a temporary copy of the tree. `--only TEXT` takes those whose name contains it. Four
+defences are not listed, because no test fails without one of them alone: the marker's purchase id in `act._reserved`,
+the claim in `act._note`, the other purchase id in `buying.was_rewound`, and the claim in `observe.find_lost`.
 """
 
 import argparse
