@@ -12,7 +12,7 @@ from contentgen_contract.names import ADOPT_ANNOTATION, Phase, Reason
 
 @dataclass(frozen=True)
 class Adopt:
-    """What to write, and what to tell."""
+    """Patch of the resource, and the text to print."""
 
     change: dict[str, Any]
     tell: str

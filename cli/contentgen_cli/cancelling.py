@@ -12,7 +12,7 @@ from contentgen_contract.names import CANCEL_ANNOTATION, Phase
 
 @dataclass(frozen=True)
 class Cancel:
-    """What to write, and what to tell."""
+    """Patch of the resource, and the text to print."""
 
     change: dict[str, Any]
     tell: str

@@ -9,7 +9,9 @@ from contentgen_contract.names import COLLECT_ANNOTATION, Phase
 
 
 def collect(item: Item) -> dict[str, Any] | None:
-    """What to write; None where it was asked for and has not begun. Raises CliError where there is no such result."""
+    """Patch of the resource; None where the retry was asked for and has not begun. Raises CliError where there is no
+    paid result.
+    """
     status, run = item.status, item.status.run
     if item.deleting:
         raise CliError(f"{item.shown} is being deleted")
@@ -24,5 +26,5 @@ def collect(item: Item) -> dict[str, Any] | None:
         item.annotations.get(COLLECT_ANNOTATION), {"number": run.number, "collect": {"asked": asked}}
     ):
         return None
-    value = collecting_again.next_value(run.number, run.stage_attempt, asked)
+    value = collecting_again.next_value(run.number, asked)
     return {"metadata": {"annotations": {COLLECT_ANNOTATION: value}}}

@@ -7,13 +7,13 @@ from typing import Any
 
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
-from contentgen_cli.why import resubmit_token
+from contentgen_cli.why import collect_is_advised, resubmit_token
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Phase, Reason
 
 
 @dataclass(frozen=True)
 class Retry:
-    """What to write, and what to tell and ask before."""
+    """Patch of the resource, and the text to print before; `ask`: whether it needs a yes."""
 
     change: dict[str, Any]
     tell: str
@@ -25,12 +25,18 @@ def retry(item: Item, now: datetime) -> Retry:
     _refuse(item)
     token = resubmit_token(item)
     if token is not None:
-        return Retry(_annotation(RESUBMIT_ANNOTATION, token), f"{_UNKNOWN}\n{_price(item)}", ask=True)
+        text = _DISAGREE if item.status.reason == Reason.STORES_DISAGREE else _UNKNOWN
+        return Retry(_annotation(RESUBMIT_ANNOTATION, token), f"{text}\n{_price(item)}", ask=True)
     change = _annotation(RERUN_ANNOTATION, now.isoformat(timespec="microseconds"))
     if item.status.phase is Phase.COMPLETED:
         return Retry(change, f"It is Completed: one more run makes a further version.\n{_price(item)}", ask=True)
-    paid = "It was paid for before it failed." if was_paid(item) else "Nothing was paid for the run that failed."
-    return Retry(change, f"{paid}\n{_price(item)}", ask=was_paid(item))
+    return Retry(change, f"{_money(item)}\n{_price(item)}", ask=was_paid(item))
+
+
+def _money(item: Item) -> str:
+    if collect_is_advised(item):
+        return f"It was paid for, and its result can be fetched for free: kubectl contentgen collect {item.shown}"
+    return "It was paid for before it failed." if was_paid(item) else "Nothing was paid for the run that failed."
 
 
 _UNKNOWN = (
@@ -39,6 +45,13 @@ _UNKNOWN = (
     "kubectl contentgen adopt NAME REQUEST_ID\n"
     f"If it is not, the annotation {RESUBMIT_ANNOTATION} allows one more\n"
     "payment; if the first request was taken, it will have been paid twice."
+)
+
+
+_DISAGREE = (
+    "MongoDB does not have what the status had named: it was restored from an older backup, or somebody else wrote\n"
+    "the status. Restore its newest backup first: the resource goes on by itself then, and pays nothing again. If\n"
+    f"nothing was paid in between, or the status was wrong, the annotation {RESUBMIT_ANNOTATION} allows payments."
 )
 
 

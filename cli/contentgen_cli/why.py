@@ -246,7 +246,9 @@ def _commands(item: Item, around: Surroundings) -> tuple[str, ...]:
         case Phase.SUSPENDED:
             return (f"contentgen resume {name}",)
         case Phase.SUBMISSION_UNKNOWN:
-            return (f"contentgen adopt {name} REQUEST_ID", f"contentgen retry {name}")
+            # Where MongoDB is of a backup, no request is looked for: retry says first what restoring it does.
+            adopt = () if status.reason == Reason.STORES_DISAGREE else (f"contentgen adopt {name} REQUEST_ID",)
+            return (*adopt, f"contentgen retry {name}")
         case _:
             return _after_failure(item)
 
@@ -266,13 +268,16 @@ def _after_failure(item: Item) -> tuple[str, ...]:
     edit = f"edit {item.kind.value.lower()} {item.name}"
     logs = (f"contentgen logs {item.shown}",) if item.status.run and item.status.run.logs else ()
     reason = _explained(item)
-    if f"the annotation {COLLECT_ANNOTATION}=" in (
-        item.status.message or ""
-    ):  # it was paid: to run it again pays once more
+    if collect_is_advised(item):
         return (*logs, f"contentgen collect {item.shown}")
     if reason is Reason.LORA_FAILED:
         return (*(f"contentgen why lora/{name}" for name in loras_of(item)), f"contentgen retry {item.shown}")
     return (*logs, edit if reason in _EDIT else f"contentgen retry {item.shown}")
+
+
+def collect_is_advised(item: Item) -> bool:
+    """Whether the message names the annotation that fetches a paid result for free: another run would pay again."""
+    return f"the annotation {COLLECT_ANNOTATION}=" in (item.status.message or "")
 
 
 def resubmit_token(item: Item) -> str | None:

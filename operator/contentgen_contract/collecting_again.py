@@ -13,11 +13,12 @@ def run_named(value: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def next_value(number: int, attempt: int, asked: str | None) -> str:
-    """A value that was not used before. `attempt` is the run's stage attempt, which each retry raises; `asked` is the
-    value that was used last, None for none.
-    """
-    return str(number) if asked is None else f"{number}-{attempt}"
+def next_value(number: int, asked: str | None) -> str:
+    """A value other than `asked`, which was used last for this run; None: none was."""
+    if asked is None or run_named(asked) != number:
+        return str(number)
+    last = re.fullmatch(r"[0-9]+-([0-9]{1,9})", asked)
+    return f"{number}-{int(last[1]) + 1 if last else 2}"
 
 
 def asks(value: str | None, run: dict[str, Any]) -> bool:

@@ -21,7 +21,7 @@ class Discard(Value):
 
 
 def bought_under(namespace: object, kind: Kind, name: object) -> str:
-    """What the ledger's ids of all purchases of the resources of this name begin with."""
+    """Prefix of the ledger's `_id`s of all purchases under one name."""
     return f"{namespace}/{kind}/{name}/"
 
 

@@ -67,7 +67,7 @@ class Stage(StrEnum):
 
 
 class Phase(StrEnum):
-    """Where a run is; phases only go forward within a run, but from Suspended, or from Failed by a collect."""
+    """Phase of a run. Phases only go forward, except from Suspended, and from Failed by contentgen.dev/collect."""
 
     PENDING = "Pending"
     SUSPENDED = "Suspended"

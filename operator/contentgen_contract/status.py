@@ -42,7 +42,7 @@ Message = Annotated[str, BeforeValidator(_clip), Field(max_length=MAX_MESSAGE)]
 
 
 class Cost(Value):
-    """What the run costs, with all its paid attempts. Amounts are decimals in strings; empty ones are unknown."""
+    """Cost of the run with all its paid attempts. Amounts are decimal strings; an empty one is unknown."""
 
     estimated: str = Field("", max_length=32, description="What the run is expected to cost, a decimal.")
     actual: str = Field("", max_length=32, description="What it cost by what the provider reported, a decimal.")

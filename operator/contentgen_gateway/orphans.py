@@ -27,7 +27,7 @@ _OPEN = [PurchaseState.INTENT.value, PurchaseState.SUBMITTED.value, PurchaseStat
 
 
 class OrphanState(StrEnum):
-    """What is known of an orphan."""
+    """State of an orphan, as the list shows it."""
 
     SEARCHED = "searched"
     UNFINISHED = "unfinished"

@@ -100,18 +100,22 @@ def to_cancel(standing: Standing) -> int:
         raise Problem(409, str(error), **more) from None
 
 
+def _doubt(standing: Standing) -> str:
+    if standing.reason == Reason.STORES_DISAGREE:
+        return (
+            "MongoDB lacks what the status had named, so nothing is paid: restore its newest backup, and it goes on by "
+            "itself. To allow payments all the same"
+        )
+    return "nobody can tell whether the provider was paid; look at its dashboard first. To pay once more"
+
+
 def to_retry(standing: Standing, body: Body) -> None:
     """Raises Problem 409 where there is nothing to run again."""
     if is_suspended(body):
         job_id = body["metadata"]["uid"]
         raise Problem(409, f"it is suspended, and goes on by itself once it is resumed: POST /api/jobs/{job_id}/resume")
     if standing.phase == Phase.SUBMISSION_UNKNOWN:
-        token = token_of(standing)
-        raise Problem(
-            409,
-            "nobody can tell whether the provider was paid; look at its dashboard first. To pay once more, retry with "
-            f"resubmit={token}",
-        )
+        raise Problem(409, f"{_doubt(standing)}, retry with resubmit={token_of(standing)}")
     if standing.reason == Reason.INVALID_SPEC:
         raise Problem(409, f"it would fail again: {standing.message}")
     if not standing.ended and not standing.asked_again:
@@ -131,7 +135,7 @@ def to_collect(standing: Standing, body: Body) -> str | None:
     if collecting_again.asks(given, run):
         return None
     asked = (run.get("collect") or {}).get("asked")
-    return collecting_again.next_value(standing.number, run.get("stageAttempt", 1), asked)
+    return collecting_again.next_value(standing.number, asked)
 
 
 def ignored_annotations(body: Body) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import RunStatus
 from contentgen_operator import costs, kinds, searches
 from contentgen_operator.case import Case, Doing
+from contentgen_operator.collect_retries import open_advice
 from contentgen_operator.endings import Ending, ending_of
 from contentgen_operator.observed import LoraView, Observed, Resource
 from contentgen_operator.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
@@ -26,7 +27,6 @@ _LEDGER_WAIT_SECONDS = 60.0
 END_GRACE_SECONDS = 15.0  # in which a request that was asked to end may do so
 END_LOOK_SECONDS = 1.0
 _UNREACHABLE_SECONDS = 300.0  # after a deadline, in which a provider that is away is waited for
-_MAY_FINISH = "it may still finish and be billed, and its result is stored then"
 _LONGEST_PROBLEM = 400  # characters of a provider's words; what helps follows them in the message
 
 
@@ -338,7 +338,7 @@ def _ending(case: Case, purchase: Purchase, late: TooLate) -> Plan:
     if asked is None or asked < late.since:
         long_over = (case.now - late.since).total_seconds() >= _UNREACHABLE_SECONDS
         if view is None and long_over:
-            text = f"{late.text}; it could not be asked to cancel it{_said_last(case)}; {_MAY_FINISH}"
+            text = f"{late.text}; it could not be asked to cancel it{_open_text(case)}"
             return fail(case, Reason.DEADLINE_EXCEEDED, text).model_copy(update=cancel)
         doing = at_provider(case, purchase, Reason.PROCESSING, f"{late.text}; it is being cancelled")
         again = case.policy.poll_seconds if view is None or long_over else END_LOOK_SECONDS
@@ -346,7 +346,7 @@ def _ending(case: Case, purchase: Purchase, late: TooLate) -> Plan:
     if (case.now - asked).total_seconds() < END_GRACE_SECONDS:
         doing = at_provider(case, purchase, Reason.PROCESSING, f"{late.text}; it was asked to end it")
         return plan_of(case, doing, again=END_LOOK_SECONDS)
-    text = f"{late.text}; it was asked to cancel it and has not{_said_last(case)}; {_MAY_FINISH}"
+    text = f"{late.text}; it was asked to cancel it and has not{_open_text(case)}"
     return fail(case, Reason.DEADLINE_EXCEEDED, text)
 
 
@@ -357,10 +357,14 @@ def cancelled_in_time(case: Case, purchase: Purchase) -> Plan | None:
     return fail(case, Reason.DEADLINE_EXCEEDED, f"{late.text}; it was cancelled") if late is not None else None
 
 
+def _open_text(case: Case) -> str:
+    return f"{_said_last(case)}; it may still finish and be billed; {open_advice(case.run)}"
+
+
 def _said_last(case: Case) -> str:
     view = case.observed.request
     said = view.message if view is not None else case.observed.provider_problem
-    return f"; its last answer: {said}" if said else ""
+    return f"; its last answer: {said[:_LONGEST_PROBLEM]}" if said else ""
 
 
 def deadline_passed(case: Case) -> bool:

@@ -16,6 +16,7 @@ from contentgen_operator.buying import (
     poll,
 )
 from contentgen_operator.case import Case
+from contentgen_operator.collect_retries import open_advice
 from contentgen_operator.endings import is_gone
 from contentgen_operator.plan import Plan
 from contentgen_operator.planning import fail, plan_of
@@ -24,6 +25,7 @@ from contentgen_operator.purchases import Purchase, PurchaseState
 
 _ENDS = (RequestState.SUCCEEDED, RequestState.FAILED)
 _BY_A_PERSON = "cancelled on request"
+_LONGEST_WORDS = 400  # characters of a provider's; what helps follows them in the message
 
 
 def cancelling(case: Case, purchase: Purchase | None) -> Plan | None:
@@ -83,13 +85,11 @@ def _submitted(case: Case, purchase: Purchase) -> Plan:
         doing = at_provider(case, purchase, Reason.PROCESSING, f"{name} was asked to end")
         return plan_of(case, doing, again=END_LOOK_SECONDS)
     if view is None or view.state is RequestState.GONE:  # a queued one that was cancelled may be gone
-        why = view.message if view is not None else case.observed.provider_problem
-        message = f"{_BY_A_PERSON}; whether {name} ends, and is billed, is not known: {why}"
+        why = (view.message if view is not None else case.observed.provider_problem)[:_LONGEST_WORDS]
+        unknown = f"{_BY_A_PERSON}; whether {name} ends, and is billed, is not known: {why}"
+        message = f"{unknown}; {open_advice(case.run)}"
         return fail(case, Reason.CANCELLED, message)
-    message = (
-        f"{_BY_A_PERSON}; {name} goes on all the same and is billed; deleted and applied again, the resource takes its "
-        "result and pays nothing"
-    )
+    message = f"{_BY_A_PERSON}; {name} goes on all the same and is billed; {open_advice(case.run)}"
     case = case.model_copy(update={"run": case.run.model_copy(update={"billed": True})})
     return fail(case, Reason.CANCELLED, message)
 

@@ -17,6 +17,7 @@ from contentgen_operator.purchases import Purchase, PurchaseState
 LONGEST_PAUSE_SECONDS = 900.0
 _FIRST_PAUSE_SECONDS = 10.0
 _MOST_DOUBLINGS = 16
+_FREE = f"which pays nothing; the annotation {RERUN_ANNOTATION} pays for a new one"
 _DID_NOTHING = f" ({COLLECT_ANNOTATION}="
 _KEPT = (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
 # The worker may fail so because of its surroundings: a store, a node, the provider's server.
@@ -90,12 +91,18 @@ def advice(case: Case) -> str:
     """What helps after the stage has failed for good; empty where nothing was paid."""
     if (purchase := case.observed.purchase) is None:
         return ""
-    run, said = case.run, was_paid(purchase)
-    value = collecting_again.next_value(run.number, run.stage_attempt, state_of(run).asked)
-    return (
-        f". R{said[1:]}: the annotation {COLLECT_ANNOTATION}={value} fetches the result once more, which pays nothing; "
-        f"the annotation {RERUN_ANNOTATION} pays for a new one"
-    )
+    said = was_paid(purchase)
+    return f". R{said[1:]}: {fetches(case.run)} the result once more, {_FREE}"
+
+
+def open_advice(run: RunStatus) -> str:
+    """What helps after the end of a run whose request may still finish."""
+    return f"once it has finished, {fetches(run)} its result, {_FREE}"
+
+
+def fetches(run: RunStatus) -> str:
+    """The annotation that is to be set, as a sentence without its object."""
+    return f"the annotation {COLLECT_ANNOTATION}={collecting_again.next_value(run.number, state_of(run).asked)} fetches"
 
 
 def missing(case: Case) -> str:

@@ -689,6 +689,28 @@ def test_an_unknown_submission_is_explained_and_its_token_offered(api: Api, cli:
     assert api.patches[0]["metadata"]["annotations"] == {"contentgen.dev/resubmit": "1a2b3c4d"}
 
 
+def test_where_mongodb_was_restored_its_newest_backup_is_the_advice(api: Api, cli: Callable[..., Said]) -> None:
+    message = "MongoDB lacks purchase 7; the annotation contentgen.dev/resubmit=1a2b3c4d allows payments"
+    api.has(Kind.LORA_TRAINING, "a", status("SubmissionUnknown", "StoresDisagree", message=message, cost=COST))
+    assert cli("why", "a").commands == ["kubectl contentgen retry lora/a"]
+    said = cli("retry", "a")
+    assert (said.code, api.patches) == (1, [])
+    assert "Restore its newest backup first" in said.out
+    assert "adopt" not in said.out
+
+
+def test_a_paid_result_that_can_be_fetched_for_free_is_named_before_a_paid_retry(
+    api: Api, cli: Callable[..., Said]
+) -> None:
+    message = "the annotation contentgen.dev/collect=1 fetches the result once more, which pays nothing"
+    api.has(
+        Kind.LORA_TRAINING, "a", status("Failed", "CollectFailed", message=message, run={"requestId": "r"}, cost=COST)
+    )
+    said = cli("retry", "a")
+    assert (said.code, api.patches) == (1, [])
+    assert "its result can be fetched for free: kubectl contentgen collect lora/a" in said.out
+
+
 def test_a_retry_of_what_has_changed_meanwhile_is_refused(api: Api, cli: Callable[..., Said]) -> None:
     there = api.has(Kind.LORA_TRAINING, "a", status("Failed", "SourceUnreachable"))
     read = iter(range(100))
@@ -832,8 +854,10 @@ PAID: Body = {"number": 2, "requestId": "r", "stageAttempt": 4}
     ("run", "annotations", "written"),
     [
         ({}, {}, ["2"]),
-        ({"collect": {"asked": "1"}}, {"contentgen.dev/collect": "1"}, ["2-4"]),
-        ({"collect": {"asked": "2"}}, {"contentgen.dev/collect": "2"}, ["2-4"]),
+        ({"collect": {"asked": "1"}}, {"contentgen.dev/collect": "1"}, ["2"]),
+        ({"collect": {"asked": "2"}}, {"contentgen.dev/collect": "2"}, ["2-2"]),
+        ({"collect": {"asked": "2-2"}}, {"contentgen.dev/collect": "2-2"}, ["2-3"]),
+        ({"collect": {"asked": "2-again"}}, {"contentgen.dev/collect": "2-again"}, ["2-2"]),
         ({}, {"contentgen.dev/collect": "2-x"}, []),
     ],
 )

@@ -158,7 +158,7 @@ async def test_another_try_has_a_value_that_was_not_used(world: World) -> None:
     world.api.resources[AT]["metadata"]["annotations"] = {COLLECT_ANNOTATION: "2"}
     async with world.client("eve") as eve:
         assert (await eve.post(f"/api/jobs/{job}/collect")).status_code == 202
-    assert annotations(world)[COLLECT_ANNOTATION] == "2-4"
+    assert annotations(world)[COLLECT_ANNOTATION] == "2-2"
 
 
 @pytest.mark.parametrize(
@@ -207,6 +207,15 @@ async def test_a_resubmit_that_names_no_purchase_is_refused_with_the_right_one(w
     assert (answer.status_code, world.api.written) == (422, [])
     assert f"{given!r} names no purchase" in answer.json()["detail"]
     assert "resubmit=0a1b2c3d" in answer.json()["detail"]
+
+
+async def test_where_mongodb_was_restored_its_newest_backup_is_the_advice(world: World) -> None:
+    job = there(world, "SubmissionUnknown", "StoresDisagree", message=LOST)
+    async with world.client("ann") as ann:
+        answer = await ann.post(f"/api/jobs/{job}/retry")
+    assert (answer.status_code, world.api.written) == (409, [])
+    assert "restore its newest backup" in answer.json()["detail"]
+    assert "retry with resubmit=0a1b2c3d" in answer.json()["detail"]
 
 
 async def test_a_resubmit_where_nothing_waits_for_one_says_so(world: World) -> None:

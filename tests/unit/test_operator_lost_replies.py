@@ -1,13 +1,16 @@
 """Requests whose reply was lost: how long and how often they are looked for, and what becomes of them."""
 
 import itertools
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from contentgen_contract import collecting_again
 from contentgen_contract.names import RESUBMIT_ANNOTATION, Kind, Phase, Reason
+from contentgen_contract.status import ResourceStatus
 from contentgen_operator.observed import ResourceRef, is_settled
 from contentgen_operator.providers.base import Found, RequestState, RequestView, Search, Unavailable
 from contentgen_runtime.kube import Conflict
@@ -197,6 +200,44 @@ async def test_a_result_that_comes_after_the_deadline_is_stored(kind: Kind, monk
     await world.settle(kind)
     world.kube.apply(kind, SPECS[kind], uid="second")
     assert (await world.finish(kind)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 1
+
+
+def advised(status: ResourceStatus) -> dict[str, str]:
+    """The annotation that a message names as free."""
+    found = re.search(r"the annotation (contentgen\.dev/collect)=(\S+) fetches", status.message or "")
+    assert found, status.message
+    return {found[1]: found[2]}
+
+
+@pytest.mark.parametrize("end", ["DeadlineExceeded", "Cancelled"])
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+async def test_following_the_advice_after_an_end_with_an_open_request_pays_once(
+    policy: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too early, and then as `kubectl contentgen collect` would do it again."""
+    world = World(monkeypatch, Writes())
+    world.provider.cancels = False
+    runs_until(world, world.now + timedelta(hours=5))
+    spec = SPECS[IMAGES] | {"deletionPolicy": policy}
+    if end == "DeadlineExceeded":
+        spec |= {"deadlineSeconds": 600}
+    world.kube.apply(IMAGES, spec)
+    if end == "Cancelled":
+        await world.finish(IMAGES, Phase.PROCESSING)
+        world.kube.apply(IMAGES, spec, **{"contentgen.dev/cancel": "1"})
+    assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.FAILED)
+    assert world.status(IMAGES).reason == end
+    world.kube.apply(IMAGES, spec, **advised(world.status(IMAGES)))
+    await follow(world, IMAGES, lambda: "did nothing" in (world.status(IMAGES).message or ""))
+    assert await follow(world, IMAGES, lambda: purchases(world)[0]["state"] == "succeeded")
+    asked = world.status(IMAGES).run
+    assert asked is not None
+    assert asked.collect is not None
+    again = collecting_again.next_value(1, asked.collect.asked)
+    world.kube.apply(IMAGES, spec, **{"contentgen.dev/collect": again})
+    assert (await world.finish(IMAGES, Phase.COLLECTING)).phase is Phase.COLLECTING
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 1
 
 
