@@ -15,14 +15,6 @@ from contentgen_simulation.upgrade import driver
 Body = dict[str, Any]
 OLD = "a5a1c84"
 ARCHIVES = Path(__file__).parents[2] / "releases"
-PARTS = (
-    "operator/contentgen_contract",
-    "operator/contentgen_operator",
-    "operator/contentgen_runtime",
-    "tests/simulation/contentgen_simulation/__init__.py",
-    "tests/simulation/contentgen_simulation/world.py",
-)
-"""What an archive holds."""
 
 
 class ReleaseFailed(Exception):
