@@ -7,11 +7,16 @@ from typing import Any, Self
 
 from contentgen_contract import collecting_again
 from contentgen_contract.cancelling import CannotCancel, ignored, run_to_cancel
-from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Phase, Reason
+from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ADVICE, RERUN_ANNOTATION, Phase, Reason
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body
 
 _FINAL = {phase.value for phase in Phase if phase.terminal}
+_ACTIONS = (
+    (re.compile(re.escape(RERUN_ADVICE)), "retry"),
+    (re.compile(rf"the annotation {re.escape(RERUN_ANNOTATION)}"), "retry"),
+    (re.compile(rf"the annotation {re.escape(COLLECT_ANNOTATION)}=[0-9-]+"), "collect"),
+)
 _TOKEN = re.compile(r"contentgen\.dev/resubmit=([0-9a-f]+)")
 
 
@@ -136,6 +141,13 @@ def to_collect(standing: Standing, body: Body) -> str | None:
         return None
     asked = (run.get("collect") or {}).get("asked")
     return collecting_again.next_value(standing.number, asked)
+
+
+def in_http_terms(message: str, job_id: str) -> str:
+    """A message of the operator with requests to this API in place of annotations."""
+    for pattern, action in _ACTIONS:
+        message = pattern.sub(f"POST /api/jobs/{job_id}/{action}", message)
+    return message
 
 
 def ignored_annotations(body: Body) -> tuple[str, ...]:
