@@ -6,10 +6,11 @@ is an exception that nothing in the operator catches, and after it everything th
 """
 
 # ruff: noqa: ARG002 - the fakes have the signatures of what they stand for
-import copy
+import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -84,6 +85,26 @@ TEMPLATE = JobTemplate(
 )
 
 
+class InlineThreads(ThreadPoolExecutor):
+    """Executor whose calls run at once, in the caller's thread: calls of stores in memory wait for nothing."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done = Future[Any]()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - also a crash belongs to the caller of the future
+            done.set_exception(error)
+        return done
+
+
+INLINE = InlineThreads()
+
+
+def copied(body: Any) -> Any:
+    """Copy of plain JSON, as it goes over the wire: several times faster than deepcopy."""
+    return json.loads(json.dumps(body))
+
+
 class Crash(BaseException):
     """The process is gone."""
 
@@ -147,10 +168,10 @@ class FakeKube:
     async def every(self, kind: Kind, namespace: str = "", asked: Any = None) -> AsyncIterator[dict[str, Any]]:
         for (kept, _), body in list(self.resources.items()):
             if kept is kind:
-                yield copy.deepcopy(body)
+                yield copied(body)
 
     async def get_resource(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
-        return copy.deepcopy(self.resources.get((kind, name)))
+        return copied(self.resources.get((kind, name)))
 
     def delete(self, kind: Kind, now: datetime, name: str = "it") -> None:
         """As the API server does it: what has a finalizer stays, and is marked."""
@@ -172,9 +193,9 @@ class FakeKube:
         async def write() -> dict[str, Any]:
             kept = self._changed(kind, name, body["metadata"]["resourceVersion"])
             assert kept["metadata"]["uid"] == body["metadata"]["uid"]
-            kept["status"] = copy.deepcopy(body["status"])
+            kept["status"] = copied(body["status"])
             self.statuses.append(ResourceStatus.model_validate(body["status"]))
-            return copy.deepcopy(kept)
+            return copied(kept)
 
         return dict(await self._writes("status", write))
 
@@ -187,7 +208,7 @@ class FakeKube:
             if not finalizers and "deletionTimestamp" in kept["metadata"]:
                 del self.resources[kind, name]
                 self.jobs.clear()
-            return copy.deepcopy(kept)
+            return copied(kept)
 
         return dict(await self._writes("finalizers", write))
 
@@ -199,16 +220,16 @@ class FakeKube:
         return f"the last words of {job}"
 
     async def get_job(self, namespace: str, name: str) -> dict[str, Any] | None:
-        return copy.deepcopy(self.jobs.get(name))
+        return copied(self.jobs.get(name))
 
     async def job_pods(self, namespace: str, job: str) -> list[dict[str, Any]]:
-        return copy.deepcopy(self.pods)
+        return copied(self.pods)
 
     async def quotas(self, namespace: str) -> list[dict[str, Any]]:
-        return copy.deepcopy(self.full)
+        return copied(self.full)
 
     async def job_events(self, namespace: str, uid: str) -> list[dict[str, Any]]:
-        return copy.deepcopy(self.pod_refusals)
+        return copied(self.pod_refusals)
 
     async def check_job(self, namespace: str, manifest: dict[str, Any]) -> None:
         if self.refuses_jobs is not None:
@@ -224,11 +245,11 @@ class FakeKube:
             name = manifest["metadata"]["name"]
             if name in self.jobs:
                 return None
-            job = copy.deepcopy(manifest)
+            job = copied(manifest)
             made = next(self._version)
             job["metadata"] |= {"uid": f"uid-{made}-of-{name}", "creationTimestamp": "2026-11-21T00:00:00Z"}
             self.jobs[name] = job
-            return copy.deepcopy(job)
+            return copied(job)
 
         created: dict[str, Any] | None = await self._writes("job", write)
         return created
@@ -573,7 +594,7 @@ class World:
             if body is None or settled:
                 cache.forget(ref)
             elif self.delivers:
-                cache.note(ref, copy.deepcopy(body))
+                cache.note(ref, copied(body))
         return not settled
 
     async def is_behind(self, ref: ResourceRef) -> bool:
@@ -589,6 +610,7 @@ class World:
         return bool(behind)
 
     async def step(self, kind: Kind, name: str = "it") -> None:
+        asyncio.get_running_loop().set_default_executor(INLINE)
         uid = self.kube.resources[kind, name]["metadata"]["uid"] if self.there(kind, name) else UID
         ref = ResourceRef(kind=kind, namespace="ns", name=name, uid=uid)
         again: float | None = 1
