@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import mongomock
 import pytest
@@ -62,6 +62,7 @@ from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict
 
+J = TypeVar("J")
 _MARGIN = timedelta(minutes=2)  # as the providers', of their clock from ours
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
 SPECS: dict[Kind, dict[str, Any]] = {
@@ -100,9 +101,10 @@ class InlineThreads(ThreadPoolExecutor):
 INLINE = InlineThreads()
 
 
-def copied(body: Any) -> Any:
+def copied(body: J) -> J:
     """Copy of plain JSON, as it goes over the wire: several times faster than deepcopy."""
-    return json.loads(json.dumps(body))
+    copy: J = json.loads(json.dumps(body))
+    return copy
 
 
 class Crash(BaseException):
