@@ -90,10 +90,11 @@ class CountedLedger(Ledger):
         return moved
 
     async def count_states(self) -> None:
-        """Bring the gauge of the ledger's states up to date, at most twice a minute."""
+        """Bring the gauges of the ledger up to date, at most twice a minute."""
         if time.monotonic() - self._states_at >= _STATES_SECONDS:
             self._states_at = time.monotonic()
             metrics.gauges.ledger_states = await self.states()
+            metrics.gauges.orphans = await self.orphans()
 
 
 async def exposition(ledger: CountedLedger) -> tuple[bytes, str]:

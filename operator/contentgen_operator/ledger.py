@@ -199,10 +199,18 @@ class Ledger:
         return True
 
     async def states(self) -> dict[str, int]:
-        """How many purchases are in each state."""
-        groups = [{"$group": {"_id": "$state", "count": {"$sum": 1}}}]
-        found = await asyncio.to_thread(lambda: list(self._collection.aggregate(groups)))
-        return {state.value: 0 for state in PurchaseState} | {each["_id"]: each["count"] for each in found}
+        """Number of purchases by state."""
+        return dict.fromkeys(map(str, PurchaseState), 0) | await self._counts({})
+
+    async def orphans(self) -> dict[str, int]:
+        """Number of purchases whose resource is gone and that are still located or kept, by state."""
+        orphaned = {"orphanedAt": {"$gt": _EPOCH}, "state": {"$in": _OPEN}}
+        return dict.fromkeys(_OPEN, 0) | await self._counts(orphaned)
+
+    async def _counts(self, where: Document) -> dict[str, int]:
+        stages = [{"$match": where}, {"$group": {"_id": "$state", "count": {"$sum": 1}}}]
+        found = await asyncio.to_thread(lambda: list(self._collection.aggregate(stages)))
+        return {each["_id"]: each["count"] for each in found}
 
     async def is_anothers(self, purchase: Purchase, request_id: str) -> bool:
         """Whether another purchase has claimed the request."""

@@ -107,6 +107,7 @@ class Gauges(Collector):
         self.queue: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
         self.watch_ages: Callable[[], Mapping[str, float]] = dict
         self.ledger_states: Mapping[str, int] = {}
+        self.orphans: Mapping[str, int] = {}
         self.certificate_expiry: Callable[[], float] = lambda: 0.0
         self._resources: dict[str, tuple[str, str, str]] = {}
         self._tally: Tally[tuple[str, str, str]] = Tally()
@@ -147,6 +148,14 @@ class Gauges(Collector):
         for state, count in self.ledger_states.items():
             ledger.add_metric((state,), count)
         yield ledger
+        orphans = GaugeMetricFamily(
+            "contentgen_orphans",
+            "Purchases whose resource is gone and that are still looked for or kept, by their state.",
+            labels=("state",),
+        )
+        for state, count in self.orphans.items():
+            orphans.add_metric((state,), count)
+        yield orphans
         ages = GaugeMetricFamily(
             "contentgen_watch_age_seconds", "Since when each watch has been open; a minute at most.", labels=("watch",)
         )

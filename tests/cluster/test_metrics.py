@@ -68,6 +68,7 @@ def test_a_job_is_seen_in_every_metric_that_it_concerns(world: World) -> None:
     assert grown("contentgen_api_requests_total", method="POST", resource="jobs", code="201") == 2
     collected = world.ledger_collection.count_documents({"state": "collected"})
     assert eventually(lambda: total(scraped(), "contentgen_ledger_purchases", state="collected") == collected)
+    assert eventually(lambda: 'contentgen_orphans{state="submitted"}' in scraped())
     assert 0 < total(text, "contentgen_watch_age_seconds", watch="jobs") <= 75
     assert total(text, "contentgen_desk_certificate_expiry_timestamp_seconds") > time.time() + 86400
     ours = METRICS.read_text().partition("## The gateway's")[0]

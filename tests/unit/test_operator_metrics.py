@@ -126,6 +126,24 @@ async def test_a_dollar_is_counted_once_and_states_come_from_the_ledger() -> Non
     assert value("contentgen_ledger_purchases", state="intent") == 0
 
 
+async def test_purchases_without_a_resource_are_counted_by_their_state() -> None:
+    kept = mongomock.MongoClient(tz_aware=True)["db"]["ledger"]
+    kept.insert_many(
+        [
+            {"_id": "1", "state": "submitted", "orphanedAt": NOW},
+            {"_id": "2", "state": "submitted", "orphanedAt": None},
+            {"_id": "3", "state": "succeeded", "orphanedAt": NOW},
+            {"_id": "4", "state": "discarded", "orphanedAt": NOW},
+            {"_id": "5", "state": "succeeded"},
+        ]
+    )
+    await instruments.exposition(CountedLedger(kept))
+    assert value("contentgen_orphans", state="submitted") == 1
+    assert value("contentgen_orphans", state="succeeded") == 1
+    assert value("contentgen_orphans", state="intent") == 0
+    assert value("contentgen_ledger_purchases", state="succeeded") == 2
+
+
 async def test_a_cost_that_nobody_knows_is_counted_and_not_as_0_dollars() -> None:
     ledger = CountedLedger(mongomock.MongoClient(tz_aware=True)["db"]["ledger"])
     model = "fal-ai/flux/schnell"
