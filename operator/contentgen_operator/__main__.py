@@ -46,6 +46,7 @@ from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import WorkerJobs
 from contentgen_runtime import logs, mongo
 from contentgen_runtime.servers import plain_server, tls_server
+from contentgen_runtime.tenancy import Tenancy
 
 _log = logging.getLogger(__name__)
 _THREADS = 48
@@ -85,7 +86,8 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
     cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs)
-    witness, names = Witness(ledger=ledger, records=records), LoraNames()
+    witness = Witness(ledger=ledger, records=records, tenancy=Tenancy(kube, database))
+    names = LoraNames()
     observer = Observer(
         kube=kube,
         cache=cache,

@@ -46,7 +46,7 @@ def pay(case: Case) -> Plan:
         state=PurchaseState.INTENT,
         step=PurchaseStep.PLANNED,
         job_id=case.resource.ref.uid,
-        namespace=case.resource.ref.namespace,
+        **_place(case.resource),
         type=case.kind.record_type,
         user_id=job.user_id,
         loras=tuple(each.model_key for each in case.observed.loras if each.model_key),
@@ -66,6 +66,16 @@ def pay(case: Case) -> Plan:
         return plan.model_copy(update={"reservation": Reservation(key=case.key, purchase=purchase)})
     purchase = purchase.model_copy(update={"purchase_id": planned.purchase_id})
     return plan.model_copy(update={"payment": _payment(case, planned, purchase, call)})
+
+
+def _place(resource: Resource) -> dict[str, Any]:
+    tenant = resource.tenant
+    return {
+        "namespace": resource.ref.namespace,
+        "tenant": resource.scope or None,
+        "namespace_uid": tenant.uid or None,
+        "cluster_uid": tenant.cluster or None,
+    }
 
 
 def _payment(case: Case, planned: Purchase, purchase: Purchase, call: Call) -> Payment:
@@ -130,7 +140,7 @@ def _abandoned(case: Case, plan: Plan, kept: Purchase | None) -> Plan:
         state=PurchaseState.INTENT,
         step=PurchaseStep.ABANDONED,
         job_id=case.resource.ref.uid,
-        namespace=case.resource.ref.namespace,
+        **_place(case.resource),
         type=case.kind.record_type,
         user_id=owner(case.resource, case.spec),
         provider=kinds.provider_of(case.kind),

@@ -74,6 +74,8 @@ def _with_said(case: Case) -> Case:
 
 def _of_the_run(case: Case) -> Plan:
     purchase = case.observed.purchase
+    if case.resource.tenant.held:
+        return _held(case)
     if was_rewound(case):
         return forgotten(case)
     if case.cancelled and (plan := cancelling(case, purchase)) is not None:
@@ -83,6 +85,17 @@ def _of_the_run(case: Case) -> Plan:
     if purchase.abandoned:
         return next_attempt(case, "a person asked for another submission")
     return _BY_STATE[purchase.state](case, purchase)
+
+
+def _held(case: Case) -> Plan:
+    """Nothing is started for a tenant that is not known: its purchases may be under another scope."""
+    phase = case.resource.status.phase or Phase.PENDING
+    doing = Doing(
+        phase=Phase.PENDING if phase.terminal else phase,
+        reason=Reason.CLUSTER_NOT_CONFIRMED,
+        message=case.resource.tenant.held,
+    )
+    return plan_of(case, doing, again=_WAIT_SECONDS)
 
 
 def _suspended(case: Case, plan: Plan) -> Plan:

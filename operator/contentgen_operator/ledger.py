@@ -23,6 +23,7 @@ from contentgen_contract.discard import bought_under
 from contentgen_contract.ledger import legacy_id
 from contentgen_contract.names import Kind
 from contentgen_contract.signatures import unsigned
+from contentgen_contract.tenancy import Tenant
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 
 Document = dict[str, Any]
@@ -131,16 +132,16 @@ class Ledger:
         )
         return _purchase(moved) if moved else None
 
-    async def collected(self, namespace: str, kind: Kind, name: str) -> list[Purchase]:
+    async def collected(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> list[Purchase]:
         """The collected purchases of the resources that have had this name, in the order of their keys."""
-        where = _of_name(namespace, kind, name) | {"state": PurchaseState.COLLECTED.value}
+        where = _of_tenant(tenant, namespace, kind, name) | {"state": PurchaseState.COLLECTED.value}
         return await asyncio.to_thread(
             lambda: [_purchase(each) for each in self._collection.find(where).sort("_id", 1)]
         )
 
-    async def job_ids(self, namespace: str, kind: Kind, name: str) -> frozenset[str]:
+    async def job_ids(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> frozenset[str]:
         """The uids of the resources that have had this name and asked a provider for something."""
-        return await asyncio.to_thread(self._job_ids, _of_name(namespace, kind, name))
+        return await asyncio.to_thread(self._job_ids, _of_tenant(tenant, namespace, kind, name))
 
     def _job_ids(self, where: Document) -> frozenset[str]:
         found = self._collection.find(where, {"jobId": True, "formerOwners": True})
@@ -152,7 +153,7 @@ class Ledger:
 
     def _others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
         attempts = {str(key.model_copy(update={"attempt": each})) for each in range(1, key.attempt + 1)}
-        found = list(self._collection.find(_of_name(key.namespace, key.kind, key.name)).sort("_id", 1))
+        found = list(self._collection.find(_under(bought_under(key.namespace, key.kind, key.name, key.scope))).sort("_id", 1))
         earlier = [each for each in found if each["_id"] in attempts - {str(key)}]
         runs = [each for each in found if each["_id"] not in attempts and _is_paid_by(each, job_id)]
         return tuple(map(_purchase, earlier)), tuple(map(_purchase, runs))
@@ -258,8 +259,12 @@ class Ledger:
         return median(rates) if rates else None
 
 
-def _of_name(namespace: str, kind: Kind, name: str) -> Document:
-    return _under(bought_under(namespace, kind, name))
+def _of_tenant(tenant: Tenant, namespace: str, kind: Kind, name: str) -> Document:
+    """All purchases of a name that are the tenant's."""
+    mine = _under(bought_under(namespace, kind, name, tenant.scope))
+    if not tenant.scope or tenant.since is None:
+        return mine
+    return {"$or": [mine, _under(bought_under(namespace, kind, name)) | {"createdAt": {"$gte": tenant.since}}]}
 
 
 def _purchase(document: Document) -> Purchase:

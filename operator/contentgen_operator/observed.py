@@ -21,6 +21,7 @@ from contentgen_contract.orders import Outcome, Progress
 from contentgen_contract.prices import PriceLookup
 from contentgen_contract.spec import DeletionPolicy
 from contentgen_contract.status import OutputFile, ResourceStatus, VersionStatus
+from contentgen_contract.tenancy import Tenant
 from contentgen_operator.providers.base import RequestView
 from contentgen_operator.purchases import Purchase
 
@@ -56,6 +57,8 @@ class Resource(Value):
     created_at: datetime
     spec: dict[str, Any]
     status: ResourceStatus
+    tenant: Tenant = Tenant()  # this and the scope are put there by the witness
+    scope: str = ""  # of the run's buying key: the tenant's, unless the run began under a key of an older release
 
     @classmethod
     def parse(cls, kind: Kind, body: dict[str, Any]) -> "Resource":

@@ -22,6 +22,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.ledger import PurchaseState, PurchaseStep
 from contentgen_contract.names import Kind
 from contentgen_contract.prices import Unit
+from contentgen_contract.tenancy import scoped
 
 __all__ = ["Move", "Purchase", "PurchaseKey", "PurchaseState", "PurchaseStep", "new_purchase_id"]
 
@@ -42,11 +43,12 @@ class PurchaseKey(Value):
     run_hash: str
     rerun: str | None
     attempt: int
+    scope: str = ""  # the tenant's: a namespace that was created again buys under keys of its own
 
     def __str__(self) -> str:
         # The rerun token is a person's text: hashed, so that it cannot imitate another key.
         rerun = hashlib.sha256(self.rerun.encode()).hexdigest()[:16] if self.rerun is not None else "-"
-        return f"{self.namespace}/{self.kind}/{self.name}/{self.run_hash}/{rerun}/{self.attempt}"
+        return f"{scoped(self.namespace, self.scope)}/{self.kind}/{self.name}/{self.run_hash}/{rerun}/{self.attempt}"
 
     @property
     def token(self) -> str:
@@ -65,6 +67,9 @@ class Purchase(Value):
     sent_by: str | None = None  # the process and its try
     sent_at: datetime | None = None  # or may have been
     namespace: str = ""
+    tenant: str | None = None  # the scope of the namespace
+    namespace_uid: str | None = None
+    cluster_uid: str | None = None
     type: str = ""  # the records' word for the kind
     user_id: str = ""
     provider: str

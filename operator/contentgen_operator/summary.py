@@ -23,6 +23,7 @@ _WARNINGS = (
     Reason.RETRYING,
     Reason.LORA_FAILED,
     Reason.WAITING_FOR_LORA_NAME,
+    Reason.CLUSTER_NOT_CONFIRMED,
 )
 _AT_WORK = (Phase.PREPARING, Phase.SUBMITTING, Phase.PROCESSING, Phase.COLLECTING)
 _SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature: it is never shown

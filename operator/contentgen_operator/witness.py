@@ -14,12 +14,15 @@ from contentgen_contract.names import Kind
 from contentgen_contract.ownership import Owner, owns
 from contentgen_contract.spec import run_hash
 from contentgen_contract.status import RunStatus, VersionStatus
+from contentgen_contract.tenancy import UNSCOPED, Tenant
+from contentgen_operator.clock import utc_now
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import Resource
 from contentgen_operator.orders import Assignment
 from contentgen_operator.purchases import Purchase
 from contentgen_operator.records import Records
-from contentgen_operator.runs import admitted_user, ended, frozen_spec, owner, purchase_key
+from contentgen_operator.runs import admitted_user, current_run, ended, frozen_spec, owner, purchase_key
+from contentgen_runtime.tenancy import Tenancy
 
 _log = logging.getLogger(__name__)
 
@@ -27,12 +30,17 @@ _log = logging.getLogger(__name__)
 class Witness:
     """What the stores say about resources. A resource that agrees with itself costs no read."""
 
-    def __init__(self, *, ledger: Ledger, records: Records) -> None:
+    def __init__(self, *, ledger: Ledger, records: Records, tenancy: Tenancy | None = None) -> None:
+        self._tenancy = tenancy
         self._ledger = ledger
         self._records = records
 
     async def verified(self, resource: Resource) -> Resource:
-        """The resource with only what its own uid, the ledger and the records bear out. Raises PyMongoError."""
+        """The resource with its tenant, and only what its own uid, the ledger and the records bear out.
+
+        Raises PyMongoError, one of API_ERRORS, or Conflict where its namespace is gone.
+        """
+        resource = await self._placed(resource)
         run = resource.status.run
         if run is not None:
             run = await self._run(resource, run)
@@ -40,16 +48,40 @@ class Witness:
         if not _names_other_jobs(resource):
             return resource
         ref = resource.ref
-        return with_owned_versions(resource, await self._ledger.job_ids(ref.namespace, ref.kind, ref.name))
+        return with_owned_versions(resource, await self._ledger.job_ids(resource.tenant, ref.namespace, ref.kind, ref.name))
 
     async def assignment(self, assignment: Assignment) -> Assignment:
         """A worker's assignment with its run verified."""
-        run = await self._run(assignment.resource, assignment.run)
-        return assignment.model_copy(update={"run": run})
+        resource = await self._placed(assignment.resource)
+        run = await self._run(resource, assignment.run)
+        return assignment.model_copy(update={"resource": resource, "run": run})
 
-    async def models(self, namespace: str, name: str) -> Owner:
-        """The files that the ledger lists as collected for a LoraTraining."""
-        bought = await self._ledger.collected(namespace, Kind.LORA_TRAINING, name)
+    async def _placed(self, resource: Resource) -> Resource:
+        """The resource with its tenant and the scope of its run's key."""
+        ref = resource.ref
+        tenant = await self._tenancy.of_resource(ref.namespace, ref.uid) if self._tenancy else resource.tenant
+        placed = resource.model_copy(update={"tenant": tenant, "scope": tenant.scope})
+        if tenant.since is None or not await self._began_unscoped(resource, tenant):
+            return placed
+        return placed.model_copy(update={"scope": UNSCOPED})
+
+    async def _began_unscoped(self, resource: Resource, tenant: Tenant) -> bool:
+        """Whether the run was bought for this tenant by an older release, whose keys had no scope."""
+        try:
+            run = resource.status.run if resource.deleting else current_run(resource, utc_now())
+        except ValidationError:
+            return False
+        if run is None:
+            return False
+        first = await self._ledger.get(purchase_key(resource, run).model_copy(update={"attempt": 1}))
+        if first is None:
+            return False
+        mine = resource.ref.uid in (first.job_id, *first.former_owners)
+        return mine or (tenant.since is not None and first.created_at >= tenant.since)
+
+    async def models(self, tenant: Tenant, namespace: str, name: str) -> Owner:
+        """The files that the ledger lists as collected for a LoraTraining of the tenant."""
+        bought = await self._ledger.collected(tenant, namespace, Kind.LORA_TRAINING, name)
         outputs = [each.outputs for each in bought if each.outputs]
         return Owner(keys=frozenset(str(file.get("key")) for each in outputs for file in each.get("files") or ()))
 

@@ -55,8 +55,10 @@ from contentgen_operator.storage import DeletedPage
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.tenancy import SYSTEM, Tenancy
 
 _MARGIN = timedelta(minutes=2)  # as the providers', of their clock from ours
+CREATED = "2026-01-01T00:00:00Z"
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
 SPECS: dict[Kind, dict[str, Any]] = {
     Kind.LORA_TRAINING: {
@@ -118,6 +120,7 @@ class FakeKube:
         self.pods: list[dict[str, Any]] = []
         self.pod_refusals: list[dict[str, Any]] = []  # events of the Job controller
         self.statuses: list[ResourceStatus] = []
+        self.namespaces = {SYSTEM: ("a-cluster", CREATED), "ns": ("a-namespace", CREATED)}  # uid and time
         self._writes = writes
         self._version = itertools.count(1)
 
@@ -138,6 +141,10 @@ class FakeKube:
             "spec": spec,
             "status": keep["status"] if keep else {},
         }
+
+    async def get_namespace(self, name: str) -> dict[str, Any] | None:
+        uid, created = self.namespaces.get(name, (None, CREATED))
+        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created}} if uid else None
 
     async def every(self, kind: Kind, namespace: str = "") -> AsyncIterator[dict[str, Any]]:
         for (kept, _), body in list(self.resources.items()):
@@ -457,7 +464,7 @@ class World:
             jobs=jobs,
             providers=providers,
             reports=Reports(),
-            witness=Witness(ledger=ledger, records=records),
+            witness=Witness(ledger=ledger, records=records, tenancy=Tenancy(kube, self.database, lambda: self.now)),
             prices=self.prices,
             names=self.names,
             limits=Limits(),

@@ -97,7 +97,8 @@ class Deeds:
             if any(self._world.body_of(each) is not None for each in inside):
                 self._world.later(60, again)
                 return
-            self._world.namespace_uid[namespace] = self._world.fresh_uid()
+            uid = self._world.namespace_uid[namespace] = self._world.fresh_uid()
+            self._world.cluster.namespaces[namespace] = (uid, f"{self._world.now():%Y-%m-%dT%H:%M:%SZ}")
             for each in inside:
                 self.apply(each)
 

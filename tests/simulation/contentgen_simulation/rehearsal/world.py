@@ -24,6 +24,7 @@ from contentgen_simulation.rehearsal.plan import Event, Plan
 from contentgen_simulation.rehearsal.process import Process
 from contentgen_simulation.rehearsal.provider import Adapters, ProviderWorld
 from contentgen_simulation.rehearsal.worker import Workers
+from contentgen_simulation.world import CREATED
 
 Body = dict[str, Any]
 Group = tuple[str, ...]
@@ -80,6 +81,8 @@ class RehearsalWorld:
         namespaces = sorted({each.namespace for each in plan.subjects})
         self._uids = (f"{number:08x}-0000-4000-8000-000000000000" for number in itertools.count(1))
         self.namespace_uid = {each: next(self._uids) for each in namespaces}
+        for name, uid in self.namespace_uid.items():
+            self.cluster.namespaces[name] = (uid, CREATED)
         self.reconciles = 0
         self._processes: list[Process] = []
         self._numbers = itertools.count(1)
