@@ -75,11 +75,12 @@ class Sight:
 
     async def _shown(self, caller: Caller, shares: Iterable[Share], record: Record | None) -> bool:
         """Whether it is public, or shared with the caller."""
-        shares = await self._alive(shares)
-        if {each.to for each in shares} & _at_home(caller):
+        given, at_home = list(shares), _at_home(caller)
+        if await self._alive(each for each in given if each.to in at_home):
             return True
-        to = sorted({each.to.name for each in shares if each.to.kind == "namespace"})[:MOST_NAMESPACES]
-        kinds = frozenset(KINDS[each.type] for each in shares)
+        to = sorted({each.to.name for each in given if each.to.kind == "namespace"})[:MOST_NAMESPACES]
+        alive = await self._alive(each for each in given if each.to.kind == "namespace" and each.to.name in to)
+        to, kinds = sorted({each.to.name for each in alive}), frozenset(KINDS[each.type] for each in alive)
         if await self._access.which_of(caller, Verb.GET, dict.fromkeys(to, kinds)):
             return True
         return ((record or {}).get("metadata") or {}).get("isPublic") is True

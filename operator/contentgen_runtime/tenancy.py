@@ -1,7 +1,7 @@
 """Collections `clusters` and `namespaces`: which tenant a namespace is, by its uid and by that of its cluster.
 
 `clusters`: `first` names the cluster that the ledger belongs to (`cluster`: null where an unnamed earlier one used it);
-each other document is a cluster, `_id` = uid of its namespace kube-system, with `confirmed` (empty: not).
+each other document is a cluster, `_id` = uid of its namespace kube-system, with `confirmed` (by an administrator).
 `namespaces`: `_id` = cluster/name, the uid that the name has now with its scope, and those that it had before
 (`history`). Every change is a compare-and-set on `revision`. The scope of a uid never changes by itself.
 """
@@ -23,8 +23,8 @@ from contentgen_runtime.kube import Body, Conflict, explain
 
 Document = dict[str, Any]
 SYSTEM = "kube-system"
-REGISTERED, CONFIRMED_ALL = "registered", "confirmed-all"
-_FIRST = "first"
+CONFIRMED_ALL = "confirmed-all"
+FIRST = "first"
 _TRIES = 5
 _REMEMBERED = 20_000  # resources
 _FORBIDDEN = 403
@@ -140,7 +140,7 @@ class Tenancy:
     def _tenant_of(self, cluster: str, namespace: str, uid: str) -> Tenant | None:
         """As it is bound, also where another uid has the name by now."""
         known = self._bindings.find_one({"_id": binding_id(cluster, namespace)})
-        entry = _entry(known, uid) if known is not None else None
+        entry = entry_of(known, uid) if known is not None else None
         return _tenant(cluster, entry) if entry is not None else None
 
     def _unconfirmed(self, cluster: str, namespace: str, seen: Sighting) -> Tenant:
@@ -157,56 +157,55 @@ class Tenancy:
             self._told.add(what)
             _log.warning("%s", words)
 
-    def _confirmed(self, cluster: Sighting) -> tuple[str, ...] | None:
-        """The clusters whose namespaces this one takes over; None where it may not be used."""
+    def _confirmed(self, cluster: Sighting) -> Document | None:
+        """The cluster's document; None where an administrator has not confirmed it."""
+        first = self._clusters.find_one({"_id": FIRST}) or self._registered(cluster)
         kept = self._clusters.find_one({"_id": cluster.uid})
         if kept is None:
-            kept = self._registered(cluster)
-        return tuple(kept.get("takesOver") or ()) if kept.get("confirmed") else None
+            fresh = {"confirmed": "", "takesOver": [], "firstSeenAt": self._clock()}
+            self._clusters.update_one({"_id": cluster.uid}, {"$setOnInsert": fresh}, upsert=True)
+            kept = self._clusters.find_one({"_id": cluster.uid}) or fresh
+        return kept if kept.get("confirmed") == CONFIRMED_ALL or first["cluster"] == cluster.uid else None
 
     def _registered(self, cluster: Sighting) -> Document:
-        """Insert this cluster: confirmed where it is the first one. One document decides between two at once."""
-        now = self._clock()
+        """Make this cluster the first one, unless purchases are older than it. Of two at once one succeeds."""
         earlier = self._ledger.find_one({"createdAt": {"$lt": cluster.created_at}}, {"_id": True})
-        first = {"_id": _FIRST, "cluster": cluster.uid if earlier is None else None, "at": now}
+        first = {"_id": FIRST, "cluster": cluster.uid if earlier is None else None, "at": self._clock()}
         try:
             self._clusters.insert_one(first)
         except DuplicateKeyError:
-            first = self._clusters.find_one({"_id": _FIRST}) or first
-        confirmed = REGISTERED if first["cluster"] == cluster.uid else ""
-        fresh = {"confirmed": confirmed, "takesOver": [], "firstSeenAt": now}
-        self._clusters.update_one({"_id": cluster.uid}, {"$setOnInsert": fresh}, upsert=True)
-        return self._clusters.find_one({"_id": cluster.uid}) or fresh
+            return self._clusters.find_one({"_id": FIRST}) or first
+        return first
 
     def _bind(
-        self, cluster: str, namespace: str, known: Document | None, seen: Sighting, takes_over: tuple[str, ...]
+        self, cluster: str, namespace: str, known: Document | None, seen: Sighting, confirmed: Document
     ) -> bool:
         """Compare and set; False where another process was quicker."""
         if known is None:
-            entry = self._first(cluster, namespace, seen, takes_over)
+            entry = self._first(namespace, seen, confirmed)
             fresh = {"_id": binding_id(cluster, namespace), **entry, "history": [], "revision": 1}
             try:
                 self._bindings.insert_one(fresh)
             except DuplicateKeyError:
                 return False
             return True
-        entry = _entry(known, seen.uid) or {"uid": seen.uid, "scope": seen.uid, "since": None, "began": seen.created_at}
+        entry = entry_of(known, seen.uid) or {"uid": seen.uid, "scope": seen.uid, "since": None, "began": seen.created_at}
         return rebind(self._bindings, known, entry, by="", now=self._clock())
 
-    def _first(self, cluster: str, namespace: str, seen: Sighting, takes_over: tuple[str, ...]) -> Document:
-        """The binding of a name that this cluster has not had."""
+    def _first(self, namespace: str, seen: Sighting, confirmed: Document) -> Document:
+        """The binding of a name that this cluster has not had: of a confirmed one, as in the clusters before it."""
         entry = {"uid": seen.uid, "scope": UNSCOPED, "since": None, "began": None, "boundAt": self._clock()}
-        for each in takes_over:
+        for each in confirmed.get("takesOver") or ():
             if (kept := self._bindings.find_one({"_id": binding_id(each, namespace)})) is not None:
                 return entry | {name: kept.get(name) for name in ("scope", "since", "began")}
-        if not takes_over and self._has_earlier_documents(namespace, seen):
+        if confirmed["confirmed"] != CONFIRMED_ALL and self._has_earlier_documents(namespace, seen):
             return entry | {"scope": seen.uid, "since": seen.created_at, "began": seen.created_at}
         return entry
 
     def _has_earlier_documents(self, namespace: str, seen: Sighting) -> bool:
         """Whether purchases or records are older than the namespace: they are of an earlier one of its name."""
         before = {"createdAt": {"$lt": seen.created_at}}
-        unscoped, mine = _under(namespace), _under(scoped(namespace, seen.uid))
+        unscoped, mine = under(namespace), under(scoped(namespace, seen.uid))
         records = {"namespace": namespace, "tenant": None, "imported": None} | before
         found = (
             self._ledger.find_one(unscoped | before, {"_id": True}),
@@ -225,7 +224,7 @@ def rebind(bindings: Any, known: Document, entry: Document, *, by: str, now: dat
     return bool(bindings.update_one(where, update).modified_count == 1)
 
 
-def _entry(known: Document, uid: str) -> Document | None:
+def entry_of(known: Document, uid: str) -> Document | None:
     """What a binding says of a uid: as it is, or as it was last."""
     entries = [*known.get("history", ()), known]
     return next((each for each in reversed(entries) if each["uid"] == uid), None)
@@ -237,6 +236,6 @@ def _tenant(cluster: str, entry: Document) -> Tenant:
     )
 
 
-def _under(namespace: str) -> Document:
+def under(namespace: str) -> Document:
     """A range of the ledger's `_id`; "0" follows "/"."""
     return {"_id": {"$gte": f"{namespace}/", "$lt": f"{namespace}0"}}

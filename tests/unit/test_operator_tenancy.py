@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind, Phase, Reason
+from contentgen_gateway.backup import KEPT
+from contentgen_gateway.namespaces import Administration, Refused
 from contentgen_operator.purchases import PurchaseKey
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import SYSTEM, Tenancy
@@ -84,6 +86,7 @@ async def test_a_process_that_knows_the_earlier_namespace_does_not_use_its_uid(w
     await recreate(world)
     await finished(world, OTHER)
     assert world.process is process
+    assert len(ids(world)) == 2
     assert all(each.startswith("ns@") for each in ids(world)[1:])
 
 
@@ -269,7 +272,7 @@ async def test_of_two_clusters_that_begin_at_once_one_is_registered(world: World
     one, two = Tenancy(world.kube, world.database), Tenancy(Elsewhere(world), world.database)
     tenants = await asyncio.gather(one.of("ns"), two.of("ns"))
     assert sorted(bool(each.held) for each in tenants) == [False, True]
-    assert sorted(each.get("confirmed", "-") for each in world.database["clusters"].find()) == ["", "-", "registered"]
+    assert world.database["clusters"].count_documents({}) == 3
 
 
 class Elsewhere:
@@ -305,6 +308,107 @@ async def test_without_the_right_to_read_namespaces_nothing_is_paid(world: World
     assert world.status(IMAGE).reason == Reason.CLUSTER_NOT_CONFIRMED
     assert world.provider.posts == []
     assert sum("cannot be read" in each.message for each in caplog.records) == 1
+
+
+# An administrator's commands
+
+
+async def test_gitops_into_a_confirmed_cluster_adopts_everything_and_pays_nothing(world: World) -> None:
+    await finished(world, UID)
+    rebuild(world)
+    await held(world, OTHER)
+    assert Administration(world.database, "ann").confirm("another-cluster")
+    assert (await world.finish(IMAGE)).reason == Reason.ADOPTED_FINISHED_RUN
+    assert len(world.provider.posts) == 1
+    assert not Administration(world.database, "ann").confirm("another-cluster")
+    assert world.database["clusters"].find_one({"_id": "another-cluster"})["by"] == "ann"
+
+
+async def test_a_confirmed_cluster_takes_the_purchases_of_an_unnamed_one_over(world: World) -> None:
+    await finished(world, UID)
+    unbound(world)
+    rebuild(world)
+    await held(world, OTHER)
+    Administration(world.database, "ann").confirm("another-cluster")
+    assert (await world.finish(IMAGE)).reason == Reason.ADOPTED_FINISHED_RUN
+
+
+async def test_a_confirmed_cluster_takes_the_scope_of_a_recreated_namespace_over(world: World) -> None:
+    await finished(world, UID)
+    await recreate(world)
+    await finished(world, OTHER)
+    rebuild(world)
+    await held(world, THIRD)
+    Administration(world.database, "ann").confirm("another-cluster")
+    assert (await world.finish(IMAGE)).reason == Reason.ADOPTED_FINISHED_RUN
+    assert (await Tenancy(world.kube, world.database).of("ns")).scope == "another-namespace"
+
+
+async def test_a_namespace_of_an_unconfirmed_cluster_can_be_mapped_alone(world: World) -> None:
+    await finished(world, UID)
+    rebuild(world)
+    await held(world, OTHER)
+    assert Administration(world.database, "ann").map("another-cluster", "ns", "its-namespace", "a-namespace")
+    assert (await world.finish(IMAGE)).reason == Reason.ADOPTED_FINISHED_RUN
+    assert len(world.provider.posts) == 1
+
+
+async def test_a_backup_restored_into_a_new_cluster_waits_to_be_confirmed(world: World) -> None:
+    """Its operator started before the restore, over an empty database, and is the first one there."""
+    await finished(world, UID)
+    kept = {name: list(world.database[name].find()) for name in ("ledger", "jobs", "clusters", "namespaces")}
+    for name in kept:
+        world.database[name].delete_many({})
+    rebuild(world)
+    assert (await Tenancy(world.kube, world.database).of("ns")).held == ""
+    world.database["namespaces"].delete_many({})  # of another namespace, say
+    restored = {each["_id"]: each for each in kept["clusters"]}
+    for name in ("ledger", "jobs", "namespaces"):
+        world.database[name].insert_many(kept[name])
+    for given in restored.values():
+        stored = world.database["clusters"].find_one({"_id": given["_id"]})
+        if (made := next(each for each in KEPT if each.name == "clusters").merge(stored, given)) is not None:
+            world.database["clusters"].replace_one({"_id": given["_id"]}, dict(made), upsert=True)
+    await held(world, OTHER)
+    assert len(world.provider.posts) == 1
+
+
+async def test_a_recreated_namespace_that_is_mapped_adopts(world: World) -> None:
+    await finished(world, UID)
+    await recreate(world)
+    tenancy = Tenancy(world.kube, world.database)
+    assert (await tenancy.of("ns")).scope == "another-namespace"
+    known = Administration(world.database, "ann")
+    assert known.map("a-cluster", "ns", "another-namespace", "unscoped")
+    assert not known.map("a-cluster", "ns", "another-namespace", "unscoped")
+    assert await finished(world, OTHER) == Reason.ADOPTED_FINISHED_RUN
+    assert len(world.provider.posts) == 1
+    (binding,) = known.bindings()
+    assert (binding["by"], [each["uid"] for each in binding["history"]]) == ("ann", ["a-namespace", "another-namespace"])
+
+
+async def test_a_mapping_is_refused_while_purchases_are_under_way(world: World) -> None:
+    await finished(world, UID)
+    await recreate(world)
+    world.kube.apply(IMAGE, SPECS[IMAGE], uid=OTHER)
+    await world.finish(IMAGE, Phase.PROCESSING)
+    known = Administration(world.database, "ann")
+    with pytest.raises(Refused, match="1 purchases of ns are under way"):
+        known.map("a-cluster", "ns", "another-namespace", "unscoped")
+    with pytest.raises(Refused, match="had this uid"):
+        known.map("a-cluster", "ns", "another-namespace", "no-such-uid")
+    with pytest.raises(Refused, match="must be one of: a-cluster"):
+        known.cluster("no-such-cluster")
+    assert known.cluster(None) == "a-cluster"
+
+
+async def test_what_was_made_before_a_mapping_stays_visible(world: World) -> None:
+    await finished(world, UID)
+    await recreate(world)
+    await finished(world, OTHER)
+    Administration(world.database, "ann").map("a-cluster", "ns", "another-namespace", "a-namespace")
+    tenant = await Tenancy(world.kube, world.database).of("ns")
+    assert world.database["jobs"].count_documents(tenant.filter("ns")) == 2
 
 
 def test_a_scope_is_a_part_of_the_key_and_none_is_not() -> None:
