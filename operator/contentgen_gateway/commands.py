@@ -186,10 +186,10 @@ def _scope(binding: Document) -> str:
 def map_namespace(
     namespace: Annotated[str, typer.Argument(help="Its name.")],
     *,
-    uid: Annotated[str, typer.Option(help="The uid that it has now: kubectl get namespace NAME -o yaml.")],
+    uid: Annotated[str, typer.Option(help="The uid that it has now: metadata.uid.")],
     to: Annotated[
         str,
-        typer.Option(help="unscoped: the purchases of the first of the name. fresh: nothing earlier. Or an earlier uid."),
+        typer.Option(help="unscoped: what the first of the name bought. fresh: nothing earlier. Or an earlier uid."),
     ],
     cluster: Cluster = None,
     force: Annotated[bool, typer.Option(help="Also where purchases are under way.")] = False,

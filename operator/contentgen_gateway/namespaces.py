@@ -99,8 +99,8 @@ class Administration:
         )
         if count:
             raise Refused(
-                f"{count} purchases of {namespace} are under way, and would be left without a resource: wait for them, or "
-                "suspend the resources and give --force"
+                f"{count} purchases of {namespace} are under way, and would be left without a resource: wait for them, "
+                "or suspend the resources and give --force"
             )
 
     def _written(self, where: str, known: Document | None, wanted: Document) -> bool:
@@ -122,9 +122,7 @@ class Administration:
 
 def scope_of(database: Database[Document], namespace: str) -> str:
     """The scope of a namespace by its bindings alone. Raises Refused where clusters differ in it."""
-    found = {
-        str(each["scope"]) for each in database["namespaces"].find() if str(each["_id"]).endswith(f"/{namespace}")
-    }
+    found = {str(each["scope"]) for each in database["namespaces"].find() if str(each["_id"]).endswith(f"/{namespace}")}
     if len(found) > 1:
         raise Refused(f"clusters have different tenants of the name {namespace}: import over the API of one of them")
     return found.pop() if found else UNSCOPED

@@ -80,8 +80,8 @@ class Sight:
             return True
         to = sorted({each.to.name for each in given if each.to.kind == "namespace"})[:MOST_NAMESPACES]
         alive = await self._alive(each for each in given if each.to.kind == "namespace" and each.to.name in to)
-        to, kinds = sorted({each.to.name for each in alive}), frozenset(KINDS[each.type] for each in alive)
-        if await self._access.which_of(caller, Verb.GET, dict.fromkeys(to, kinds)):
+        kinds = frozenset(KINDS[each.type] for each in alive)
+        if await self._access.which_of(caller, Verb.GET, dict.fromkeys(sorted({e.to.name for e in alive}), kinds)):
             return True
         return ((record or {}).get("metadata") or {}).get("isPublic") is True
 
@@ -116,8 +116,8 @@ class Sight:
         there = await self._access.which_of(caller, Verb.LIST, kinds)
         at_home = _at_home(caller)
         found = await self._shares.given(at_home | {Grantee("namespace", each) for each in there}, owner)
-        seen = [each for each in await self._alive(found) if each.to in at_home or KINDS[each.type] in there.get(each.to.name, ())]
-        return seen, incomplete or len(found) >= MOST
+        seen = [each for each in found if each.to in at_home or KINDS[each.type] in there.get(each.to.name, ())]
+        return await self._alive(seen), incomplete or len(found) >= MOST
 
     async def _own(self, caller: Caller, namespace: str | None, user_id: str | None) -> Scope:
         """The named namespace, else those where a user has something, else a service account's own, else all."""

@@ -8,6 +8,8 @@ from typing import Any
 from contentgen_contract.api_paths import InvalidName
 from contentgen_contract.tenancy import Tenant
 from contentgen_gateway.access import EVERYWHERE
+from contentgen_gateway.problems import Problem
+from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import NamespaceGone, Tenancy
 
 REMEMBERED_SECONDS = 5.0
@@ -25,7 +27,10 @@ class Tenants:
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
     async def of(self, namespace: str) -> Tenant:
-        """The namespace's tenant; of a namespace that is gone, its last one. Raises one of API_ERRORS, PyMongoError."""
+        """The namespace's tenant; of a namespace that is gone, its last one.
+
+        Raises Problem 503, one of API_ERRORS, or PyMongoError.
+        """
         known = self._known.get(namespace)
         if known is not None and self._clock() - known[0] < REMEMBERED_SECONDS:
             return known[1]
@@ -39,9 +44,14 @@ class Tenants:
 
     async def _now(self, namespace: str) -> Tenant:
         try:
-            return await self._tenancy.of(namespace)
+            tenant = await self._tenancy.of(namespace)
         except (NamespaceGone, InvalidName):
             return await self._tenancy.last(namespace)
+        except Conflict as error:
+            raise Problem(503, str(error)) from error
+        if not tenant.uid:  # whose records they are cannot be told
+            raise Problem(503, tenant.held)
+        return tenant
 
     async def of_all(self, namespaces: Iterable[str]) -> dict[str, Tenant]:
         """By name; all namespaces together have none."""

@@ -25,7 +25,8 @@ async def users_of(parts: Parts, record: Record) -> list[Record]:
     earlier = adopted_from(record)
     found = await parts.records.using(job_id, *sorted(earlier))
     if record.get("type") == Kind.LORA_TRAINING.record_type:
-        found += await parts.records.drawing((await parts.tenants.of(namespace)).filter(namespace), str(record.get("name")))
+        place = (await parts.tenants.of(namespace)).filter(namespace)
+        found += await parts.records.drawing(place, str(record.get("name")))
     users = {str(each["jobId"]): each for each in found}
     return [each for each in users.values() if job_id in (each.get("uses") or ()) or each.get("namespace") == namespace]
 

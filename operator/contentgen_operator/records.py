@@ -75,7 +75,8 @@ class Records:
 
         The ids come from a status, which a tenant may have written: only records of the same namespace and kind count.
         """
-        mine = {name: document[name] for name in ("namespace", "tenant", "type")} | {"jobId": {"$ne": document["jobId"]}}
+        mine: Document = {name: document[name] for name in ("namespace", "tenant", "type")}
+        mine["jobId"] = {"$ne": document["jobId"]}
         earlier = {"$in": document["adoptedFrom"]}
         for same in ({"jobId": earlier | mine["jobId"]}, {"adoptedFrom": earlier}):
             self._collection.update_many(mine | same, {"$set": {"adoptedBy": document["jobId"]}})

@@ -48,7 +48,8 @@ class Witness:
         if not _names_other_jobs(resource):
             return resource
         ref = resource.ref
-        return with_owned_versions(resource, await self._ledger.job_ids(resource.tenant, ref.namespace, ref.kind, ref.name))
+        buyers = await self._ledger.job_ids(resource.tenant, ref.namespace, ref.kind, ref.name)
+        return with_owned_versions(resource, buyers)
 
     async def assignment(self, assignment: Assignment) -> Assignment:
         """A worker's assignment with its run verified."""

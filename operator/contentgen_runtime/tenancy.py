@@ -146,8 +146,8 @@ class Tenancy:
     def _unconfirmed(self, cluster: str, namespace: str, seen: Sighting) -> Tenant:
         held = (
             f"the ledger belongs to another cluster than this one ({cluster}), so nothing is paid or adopted: an "
-            f"administrator confirms all its namespaces with `contentgen namespaces confirm --cluster {cluster}`, or maps "
-            f"this one with `contentgen namespaces map {namespace} --cluster {cluster} --uid {seen.uid} --to unscoped`"
+            f"administrator confirms all namespaces with `contentgen namespaces confirm --cluster {cluster}`, or "
+            f"maps this one with `contentgen namespaces map {namespace} --cluster {cluster} --uid {seen.uid} --to unscoped`"
         )
         self._tell(cluster, held)
         return Tenant(cluster=cluster, uid=seen.uid, scope=seen.uid, held=held)
@@ -177,9 +177,7 @@ class Tenancy:
             return self._clusters.find_one({"_id": FIRST}) or first
         return first
 
-    def _bind(
-        self, cluster: str, namespace: str, known: Document | None, seen: Sighting, confirmed: Document
-    ) -> bool:
+    def _bind(self, cluster: str, namespace: str, known: Document | None, seen: Sighting, confirmed: Document) -> bool:
         """Compare and set; False where another process was quicker."""
         if known is None:
             entry = self._first(namespace, seen, confirmed)
@@ -189,8 +187,8 @@ class Tenancy:
             except DuplicateKeyError:
                 return False
             return True
-        entry = entry_of(known, seen.uid) or {"uid": seen.uid, "scope": seen.uid, "since": None, "began": seen.created_at}
-        return rebind(self._bindings, known, entry, by="", now=self._clock())
+        fresh = {"uid": seen.uid, "scope": seen.uid, "since": None, "began": seen.created_at}
+        return rebind(self._bindings, known, entry_of(known, seen.uid) or fresh, by="", now=self._clock())
 
     def _first(self, namespace: str, seen: Sighting, confirmed: Document) -> Document:
         """The binding of a name that this cluster has not had: of a confirmed one, as in the clusters before it."""

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind
 from contentgen_contract.tenancy import Tenant
@@ -150,6 +151,16 @@ async def test_the_records_of_a_namespace_that_is_gone_stay_for_those_with_right
 
     world.api.get_namespace = gone  # type: ignore[method-assign]
     assert await jobs(world, "root", "?namespace=red") == [old]
+
+
+async def test_without_the_right_to_read_namespaces_no_record_is_shown(world: ClusterWorld) -> None:
+    world.job(1)
+
+    async def forbidden(_: str) -> Any:
+        raise ApiException(status=403, reason="Forbidden")
+
+    world.api.get_namespace = forbidden  # type: ignore[method-assign]
+    assert await get(world, "ann", "/api/jobs?namespace=red") == 503
 
 
 async def test_a_recreated_namespace_is_noticed_after_some_seconds(world: ClusterWorld) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_gateway.backup import KEPT
@@ -296,8 +297,6 @@ async def test_a_resource_of_an_unconfirmed_cluster_can_be_deleted(world: World)
 
 
 async def test_without_the_right_to_read_namespaces_nothing_is_paid(world: World, caplog: Any) -> None:
-    from kubernetes.aio.client.exceptions import ApiException  # noqa: PLC0415
-
     async def forbidden(_: str) -> Any:
         raise ApiException(status=403, reason="Forbidden")
 
@@ -384,7 +383,8 @@ async def test_a_recreated_namespace_that_is_mapped_adopts(world: World) -> None
     assert await finished(world, OTHER) == Reason.ADOPTED_FINISHED_RUN
     assert len(world.provider.posts) == 1
     (binding,) = known.bindings()
-    assert (binding["by"], [each["uid"] for each in binding["history"]]) == ("ann", ["a-namespace", "another-namespace"])
+    assert binding["by"] == "ann"
+    assert [each["uid"] for each in binding["history"]] == ["a-namespace", "another-namespace"]
 
 
 async def test_a_mapping_is_refused_while_purchases_are_under_way(world: World) -> None:
@@ -415,5 +415,3 @@ def test_a_scope_is_a_part_of_the_key_and_none_is_not() -> None:
     key = PurchaseKey(namespace="ns", kind=IMAGE, name="it", run_hash="h", rerun=None, attempt=1)
     assert str(key) == "ns/ImageGeneration/it/h/-/1"
     assert str(key.model_copy(update={"scope": "u"})) == "ns@u/ImageGeneration/it/h/-/1"
-
-

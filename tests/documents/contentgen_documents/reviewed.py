@@ -66,6 +66,11 @@ NOT_RUN = (
     NotRun("it restarts the operator under the other documents' commands", (
         "kubectl -n contentgen rollout restart deploy/contentgen",
     )),
+    NotRun("it says whose purchases they are; tests/unit/test_operator_tenancy.py does it", (
+        "kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen namespaces confirm",
+        "kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen namespaces map marketing --uid UID "
+        "--to unscoped",
+    )),
     NotRun("it asks for cert-manager's kind, which this cluster has not", (
         "kubectl -n contentgen describe certificate",
     )),

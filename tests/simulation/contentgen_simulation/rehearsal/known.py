@@ -3,7 +3,6 @@ often each was seen, and fails for a signature that no entry matches.
 """
 
 KNOWN: dict[str, str] = {
-    "one owner per request: an earlier namespace's": "issue 15: a re-created namespace adopts",
     "a paid result is kept: submitted in the ledger, DeadlineExceeded": "money 12: a deadline abandons the result",
     "reconciled once a second at most: Preparing, two operators": "found here: stale worker_jobs in two processes",
     "reconciled once a second at most: Collecting, two operators": "found here: stale worker_jobs in two processes",
