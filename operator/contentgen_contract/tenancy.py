@@ -1,4 +1,4 @@
-"""The tenant: a namespace of a cluster with its uid, and the scope under which its purchases and records are kept. Pure.
+"""The tenant: a namespace of a cluster with its uid, and the scope of its purchases and records. Pure.
 
 The scope is a part of buying keys and a field of records. It is empty for the first namespace of a name, whose keys are
 those of older releases, and the uid of a namespace that was deleted and created again.

@@ -58,7 +58,7 @@ def _purchase(stored: Document | None, given: Document) -> Mapping[str, Any] | N
 
 
 def _cluster(stored: Document | None, given: Document) -> Document | None:
-    """Which cluster the ledger belongs to goes with the ledger: one that came to the empty database is confirmed then."""
+    """Which cluster the ledger belongs to goes with it: one that came to the empty database is to be confirmed."""
     return given if stored is None or given["_id"] == FIRST else None
 
 

@@ -1,5 +1,5 @@
-"""`contentgen backup | restore | import | namespaces`: for whoever runs the stores. It works on them directly, with the gateway's
-settings, so it is run where those are:
+"""`contentgen backup | restore | import | namespaces`: for whoever runs the stores. It works on them directly, with the
+gateway's settings, so it is run where those are:
 
     kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen backup - > backup.tar
     kubectl --namespace contentgen exec -i deploy/contentgen-gateway -- contentgen restore - < backup.tar

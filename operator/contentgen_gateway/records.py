@@ -156,7 +156,7 @@ class Records:
         await asyncio.to_thread(self._collection.update_many, earlier, {"$unset": {"adoptedBy": ""}})
 
     async def drawing(self, place: Filter, lora: str) -> list[Record]:
-        """The pictures under way at a place that name this LoraTraining: no version of them says yet what they are of."""
+        """The pictures under way at a place that name this LoraTraining: they have no version that says it yet."""
         wanted = place | {
             "status": {"$in": ["queued", "processing"]},
             "config.loras.loraRef.name": {"$eq": lora},

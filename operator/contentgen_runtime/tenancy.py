@@ -147,7 +147,8 @@ class Tenancy:
         held = (
             f"the ledger belongs to another cluster than this one ({cluster}), so nothing is paid or adopted: an "
             f"administrator confirms all namespaces with `contentgen namespaces confirm --cluster {cluster}`, or "
-            f"maps this one with `contentgen namespaces map {namespace} --cluster {cluster} --uid {seen.uid} --to unscoped`"
+            f"maps this one with `contentgen namespaces map {namespace} --cluster {cluster} "
+            f"--uid {seen.uid} --to unscoped`"
         )
         self._tell(cluster, held)
         return Tenant(cluster=cluster, uid=seen.uid, scope=seen.uid, held=held)

@@ -68,8 +68,7 @@ NOT_RUN = (
     )),
     NotRun("it says whose purchases they are; tests/unit/test_operator_tenancy.py does it", (
         "kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen namespaces confirm",
-        "kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen namespaces map marketing --uid UID "
-        "--to unscoped",
+        "kubectl -n contentgen exec deploy/contentgen-gateway -- contentgen namespaces map web --uid UID --to unscoped",
     )),
     NotRun("it asks for cert-manager's kind, which this cluster has not", (
         "kubectl -n contentgen describe certificate",
