@@ -58,13 +58,13 @@ async def test_a_record_of_the_earlier_namespace_looks_like_one_that_is_missing(
     assert (await get(world, "root", f"/api/jobs/{old}"))["jobId"] == old
 
 
-@pytest.mark.parametrize("method", ["DELETE", "PATCH"])
-async def test_a_record_of_the_earlier_namespace_is_not_changed(world: ClusterWorld, method: str) -> None:
+@pytest.mark.parametrize(("method", "where"), [("DELETE", "jobs"), ("PATCH", "assets")])
+async def test_a_record_of_the_earlier_namespace_is_not_changed(world: ClusterWorld, method: str, where: str) -> None:
     old = world.job(1)
     await recreate(world)
     async with world.client("ann") as client:
         body = {"json": {"description": "mine"}} if method == "PATCH" else {}
-        assert (await client.request(method, f"/api/assets/{old}", **body)).status_code == 404
+        assert (await client.request(method, f"/api/{where}/{old}", **body)).status_code == 404
     assert "discard" not in world.database["jobs"].find_one({"jobId": old})
 
 
