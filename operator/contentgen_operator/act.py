@@ -228,7 +228,7 @@ class Actor:
     async def _adopt(self, adoption: Adoption) -> None:
         """Raises Conflict where the purchase was adopted or discarded since it was looked at: the first one has it."""
         seen = adoption.purchase
-        if not await self._ledger.adopt(adoption.key, seen, adoption.job_id):
+        if not await self._ledger.adopt(adoption.key, seen, adoption.job_id, adoption.tenant):
             kept = await self._ledger.get(adoption.key)
             _log.warning("%s was not adopted: it was %s, and is %s", adoption.key, _state(seen), _state(kept))
             raise Conflict(f"purchase {adoption.key} was changed before it was adopted")

@@ -117,7 +117,7 @@ def discard_of(resource: Resource) -> Discard:
         uid=uid,
         prefixes=tuple(sorted(ownership.union([own, *earlier]).folders)),
         job_ids=tuple(sorted(jobs)),
-        bought_under=bought_under(resource.ref.namespace, resource.ref.kind, resource.ref.name),
+        bought_under=bought_under(resource.ref.namespace, resource.ref.kind, resource.ref.name, resource.scope),
     )
 
 

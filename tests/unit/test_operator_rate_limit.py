@@ -25,6 +25,7 @@ from contentgen_operator.reports import Reports
 from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import Leftovers, Storage
 from contentgen_operator.witness import Witness
+from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 KIND = Kind.LORA_TRAINING
@@ -120,7 +121,12 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
         gatekeeper=door,
         storage=storage,
         ledger=ledger,
-        witness=Witness(ledger=ledger, records=Records(database["jobs"], storage), runs=RunDocuments(database["runs"])),
+        witness=Witness(
+            ledger=ledger,
+            records=Records(database["jobs"], storage),
+            runs=RunDocuments(database["runs"]),
+            tenancy=Tenancy(world.kube, database),
+        ),
         reports=Reports(),
         policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
         wake=wake,

@@ -1,5 +1,6 @@
 """The world of one rehearsal: simulated time, what happens in it, and the operator processes."""
 
+import contextlib
 import copy
 import heapq
 import itertools
@@ -13,6 +14,7 @@ from typing import Any
 import mongomock
 
 from contentgen_contract.names import Kind
+from contentgen_gateway.namespaces import Administration, Refused
 from contentgen_operator.case import Policy
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
 from contentgen_operator.recorded_runs import digest_of_status
@@ -433,11 +435,11 @@ class RehearsalWorld:
         self.restart()
 
     def confirm_cluster(self) -> None:
-        """As `contentgen namespaces confirm` does it: this cluster takes over from the earlier ones."""
-        if not self.confirmed:
+        """`contentgen namespaces confirm`, where the cluster was rebuilt."""
+        known = Administration(self.database, "an administrator")
+        with contextlib.suppress(Refused):  # the operator has not seen the cluster yet
+            known.confirm(known.cluster(self.clusters[-1]))
             self.confirmed = True
-            known = {"confirmed": "confirmed-all", "takesOver": self.clusters[-2::-1]}
-            self.database["clusters"].update_one({"_id": self.clusters[-1]}, {"$set": known}, upsert=True)
 
     def snapshot(self) -> None:
         """A backup of etcd, MongoDB and the bucket at one moment."""
