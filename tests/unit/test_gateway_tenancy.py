@@ -7,6 +7,7 @@ import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind
+from contentgen_contract.prices import CostSource
 from contentgen_contract.tenancy import Tenant
 from contentgen_gateway.queries import in_namespaces
 from contentgen_gateway.tenants import Tenants
@@ -80,7 +81,7 @@ async def test_usage_is_of_the_present_namespace(world: ClusterWorld) -> None:
     await recreate(world)
     buy(world, f"red@{NEW}/LoraTraining/a/h/-/1", 2_000_000, created_at=AFTER, tenant=NEW)
     told = await get(world, "ann", "/api/usage?namespace=red&from=2026-10-01T00:00:00Z")
-    assert told["total"]["paid"] == 2.0
+    assert told["total"]["paid"] == "2.0000"
 
 
 def buy(world: ClusterWorld, key: str, micros: int, **fields: Any) -> None:
@@ -88,7 +89,7 @@ def buy(world: ClusterWorld, key: str, micros: int, **fields: Any) -> None:
         {
             "state": PurchaseState.COLLECTED, "job_id": "j", "namespace": "red", "type": "lora_training",
             "user_id": "ann", "provider": "fal", "model": "m", "marker": "m", "changed_at": START,
-            "actual_micros": micros, "cost_source": "units",
+            "actual_micros": micros, "cost_source": CostSource.UNITS,
         } | fields
     )  # fmt: skip
     world.database["ledger"].insert_one({"_id": key, **purchase.model_dump(mode="python", by_alias=True)})
