@@ -92,11 +92,11 @@ class Observer:
         self._witness = witness
         self._limits = limits
         self._settled: set[str] = set()  # uids whose purchases got a charge, which their status does not show yet
+        self._followed_at: OrderedDict[tuple[str, str], datetime] = OrderedDict()  # purchase id, state
 
     def note_settled(self, uid: str) -> None:
         """Read what the purchases of a resource cost at the next look, though its run is over."""
         self._settled.add(uid)
-        self._followed_at: OrderedDict[tuple[str, str], datetime] = OrderedDict()  # purchase id, state
 
     async def observe(self, resource: Resource, now: datetime) -> Observed:
         """Everything that a decision about this resource needs now. Raises ValidationError for a wrong spec."""

@@ -31,19 +31,23 @@ async def finished(world: World, uid: str) -> str | None:
     return (await world.finish(IMAGE)).reason
 
 
-async def recreate(world: World, uid: str = "another-namespace") -> None:
-    """Delete the namespace with the resource in it, and create it again a day later."""
+TWO_DAYS = timedelta(days=2)
+SOON = timedelta(hours=2)  # before the provider's longest time is over
+
+
+async def recreate(world: World, uid: str = "another-namespace", after: timedelta = TWO_DAYS) -> None:
+    """Delete the namespace with the resource in it, and create it again some time later."""
     if world.there(IMAGE):
         await world.until_gone(IMAGE)
-    world.now += timedelta(days=2)
+    world.now += after
     world.kube.namespaces["ns"] = (uid, f"{world.now:%Y-%m-%dT%H:%M:%SZ}")
 
 
-def rebuild(world: World, cluster: str = "another-cluster", namespace: str = "its-namespace") -> None:
+def rebuild(world: World, after: timedelta = TWO_DAYS) -> None:
     """Another cluster with the same stores; GitOps applies the same resources there."""
-    stamp = f"{world.now + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
-    world.now += timedelta(days=2)
-    world.kube.namespaces = {SYSTEM: (cluster, stamp), "ns": (namespace, stamp)}
+    stamp = f"{world.now + after / 2:%Y-%m-%dT%H:%M:%SZ}"
+    world.now += after
+    world.kube.namespaces = {SYSTEM: ("another-cluster", stamp), "ns": ("its-namespace", stamp)}
     world.kube.resources.clear()
     world.kube.jobs.clear()
     world.restart()
@@ -207,6 +211,102 @@ async def test_an_imported_record_is_no_evidence_of_an_earlier_namespace(world: 
     assert (await Tenancy(world.kube, world.database).of("ns")).scope == ""
 
 
+async def test_a_forged_status_does_not_take_the_scope_off_another_run(world: World) -> None:
+    """It names a run that this tenant has bought under a key without a scope; the run document has another one."""
+    cat, dog = SPECS[IMAGE], SPECS[IMAGE] | {"prompt": "a dog"}
+    await finished(world, UID)
+    await recreate(world, "a-namespace")  # the older release does not look at the uid
+    world.kube.apply(IMAGE, dog, uid=OTHER)
+    own = (await world.finish(IMAGE)).run
+    assert own is not None
+    await world.until_gone(IMAGE)
+    world.kube.namespaces["ns"] = ("another-namespace", world.kube.namespaces["ns"][1])
+    unbound(world)
+    world.kube.apply(IMAGE, cat, uid=THIRD)
+    await world.step(IMAGE)
+    run = world.kube.resources[IMAGE, "it"]["status"]["run"]
+    forged = run | {"runHash": own.run_hash, "spec": dog}
+    for _ in range(3):
+        world.kube.resources[IMAGE, "it"]["status"]["run"] = forged
+        await world.step(IMAGE)
+    assert [each["jobId"] for each in world.database["ledger"].find({"formerOwners": THIRD})] == []
+    assert {each["jobId"] for each in world.database["ledger"].find({"tenant": None})} == {UID, OTHER}
+
+
+# Orphans
+
+
+async def orphaned(world: World, uid: str) -> None:
+    """A request whose resource goes with its namespace, finalizer or not."""
+    world.kube.apply(IMAGE, SPECS[IMAGE], uid=uid)
+    while not [each for each in world.database["ledger"].find({"jobId": uid}) if each["state"] == "submitted"]:
+        await world.step(IMAGE)
+    world.kube.resources.clear()
+    world.kube.jobs.clear()
+
+
+async def rounds(world: World, count: int, every: timedelta = timedelta(minutes=10)) -> None:
+    for _ in range(count):
+        world.now += every
+        await world.orphans[-1].round(world.now)
+
+
+def bought(world: World, **where: Any) -> dict[str, Any]:
+    (found,) = world.database["ledger"].find(where)
+    return dict(found)
+
+
+async def test_an_orphan_of_the_earlier_namespace_stays_one_whatever_the_present_one_has(world: World) -> None:
+    await orphaned(world, UID)
+    await recreate(world, after=SOON)
+    assert await finished(world, OTHER) == Reason.COMPLETED
+    await rounds(world, 4)
+    earlier = bought(world, jobId=UID)
+    assert (earlier["state"], earlier["orphanedAt"] is not None) == ("succeeded", True)
+    await rounds(world, 32, timedelta(days=1))
+    assert bought(world, jobId=UID)["state"] == "discarded"
+    assert bought(world, jobId=OTHER)["state"] == "collected"
+    assert len(world.provider.posts) == 2
+
+
+@pytest.mark.parametrize("watched", ["", "ns"])
+async def test_an_orphan_of_a_recreated_namespace_is_kept_for_the_same_resource(world: World, watched: str) -> None:
+    await finished(world, UID)
+    await recreate(world)
+    await orphaned(world, OTHER)
+    world.orphans[-1]._namespace = watched
+    await rounds(world, 4)
+    kept = bought(world, jobId=OTHER)
+    assert (kept["state"], kept["orphanedAt"] is not None) == ("succeeded", True)
+    assert (kept["namespace"], kept["tenant"]) == ("ns", "another-namespace")
+    world.kube.apply(IMAGE, SPECS[IMAGE], uid=THIRD)
+    await rounds(world, 1)
+    assert bought(world, jobId=OTHER)["orphanedAt"] is None, "a resource of this namespace asks for it"
+    assert (await world.finish(IMAGE)).phase is Phase.COMPLETED
+    assert bought(world, jobId=THIRD)["state"] == "collected"
+    assert len(world.provider.posts) == 2
+
+
+async def test_a_cluster_that_is_not_confirmed_leaves_requests_of_the_others_alone(world: World) -> None:
+    await orphaned(world, UID)
+    rebuild(world, SOON)
+    await rounds(world, 4)
+    assert (bought(world)["state"], bought(world)["orphanedAt"]) == ("submitted", None)
+    Administration(world.database, "ann").confirm("another-cluster")
+    await rounds(world, 4)
+    assert bought(world)["state"] == "succeeded"
+
+
+async def test_a_cluster_that_is_not_confirmed_deletes_no_response_of_the_others(world: World) -> None:
+    await orphaned(world, UID)
+    await rounds(world, 4)
+    ended = {"state": "discarded", "orphanedAt": world.now}
+    world.database["ledger"].update_one({}, {"$set": ended})
+    rebuild(world)
+    await rounds(world, 1)
+    assert [key for key in world.storage.files if key.endswith("response.json")]
+
+
 # Lost bindings: the database is of a backup
 
 
@@ -296,16 +396,20 @@ async def test_a_resource_of_an_unconfirmed_cluster_can_be_deleted(world: World)
     assert world.database["ledger"].find_one()["state"] == "collected"
 
 
-async def test_without_the_right_to_read_namespaces_nothing_is_paid(world: World, caplog: Any) -> None:
+async def test_without_the_right_to_read_namespaces_nothing_is_paid_or_adopted(world: World, caplog: Any) -> None:
     async def forbidden(_: str) -> Any:
         raise ApiException(status=403, reason="Forbidden")
 
+    await finished(world, UID)
+    await world.until_gone(IMAGE)
+    world.restart()
     world.kube.get_namespace = forbidden  # type: ignore[method-assign]
-    world.kube.apply(IMAGE, SPECS[IMAGE])
+    world.kube.apply(IMAGE, SPECS[IMAGE], uid=OTHER)
     for _ in range(5):
         await world.step(IMAGE)
     assert world.status(IMAGE).reason == Reason.CLUSTER_NOT_CONFIRMED
-    assert world.provider.posts == []
+    assert len(world.provider.posts) == 1
+    assert bought(world)["jobId"] == UID, "and nothing is adopted"
     assert sum("cannot be read" in each.message for each in caplog.records) == 1
 
 
@@ -319,6 +423,7 @@ async def test_gitops_into_a_confirmed_cluster_adopts_everything_and_pays_nothin
     assert Administration(world.database, "ann").confirm("another-cluster")
     assert (await world.finish(IMAGE)).reason == Reason.ADOPTED_FINISHED_RUN
     assert len(world.provider.posts) == 1
+    assert (bought(world)["clusterUid"], bought(world)["namespaceUid"]) == ("another-cluster", "its-namespace")
     assert not Administration(world.database, "ann").confirm("another-cluster")
     assert world.database["clusters"].find_one({"_id": "another-cluster"})["by"] == "ann"
 
