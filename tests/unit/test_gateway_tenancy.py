@@ -189,7 +189,8 @@ def test_one_function_builds_the_filter_of_namespaces() -> None:
     ]
 
 
-async def test_an_import_goes_to_the_present_namespace(world: ClusterWorld) -> None:
+async def test_an_import_goes_to_the_present_namespace(world: ClusterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.parts.files, "sizes_now", lambda *_: {})
     await recreate(world)
     document = {
         "jobId": "job-1", "userId": "red", "type": Kind.TRANSCRIPTION.record_type, "status": "failed",

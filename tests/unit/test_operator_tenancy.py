@@ -152,7 +152,7 @@ async def test_a_resource_of_a_namespace_that_is_gone_is_a_conflict(world: World
 
 def unbound(world: World) -> None:
     """As an older release leaves the database: no bindings, and none of the new fields."""
-    for name in ("clusters", "namespaces"):
+    for name in ("clusters", "namespaces", "runs"):
         world.database[name].delete_many({})
     for name in ("ledger", "jobs"):
         world.database[name].update_many({}, {"$unset": {"tenant": "", "namespaceUid": "", "clusterUid": ""}})
