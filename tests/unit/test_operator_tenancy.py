@@ -10,6 +10,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_gateway.backup import KEPT
 from contentgen_gateway.namespaces import Administration, Refused
+from contentgen_operator.ledger import Ledger
 from contentgen_operator.purchases import PurchaseKey
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import SYSTEM, Tenancy
@@ -82,6 +83,23 @@ async def test_a_recreated_namespace_adopts_what_it_bought_itself(world: World) 
     await world.until_gone(IMAGE)
     assert await finished(world, THIRD) == Reason.ADOPTED_FINISHED_RUN
     assert len(world.provider.posts) == 2
+
+
+async def test_files_of_the_earlier_namespace_are_not_those_of_the_name(world: World) -> None:
+    await finished(world, UID)
+    first = await Tenancy(world.kube, world.database).of("ns")
+    await recreate(world)
+    present = await Tenancy(world.kube, world.database).of("ns")
+    ledger = Ledger(world.database["ledger"])
+    found = [
+        (
+            await ledger.job_ids(tenant, "ns", IMAGE, "it"),
+            len(await ledger.collected(tenant, "ns", IMAGE, "it")),
+            await ledger.highest_version(tenant, "ns", IMAGE, "it", UID),
+        )
+        for tenant in (first, present)
+    ]
+    assert found == [({UID}, 1, 1), (set(), 0, 0)]
 
 
 async def test_a_process_that_knows_the_earlier_namespace_does_not_use_its_uid(world: World) -> None:
