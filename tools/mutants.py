@@ -222,8 +222,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "an adoption that failed is gone on with",
-            "if not await self._ledger.adopt(adoption.key, seen, adoption.job_id):",
-            "if await self._ledger.adopt(adoption.key, seen, adoption.job_id) is None:",
+            "if not await self._ledger.adopt(adoption.key, seen, adoption.job_id, adoption.tenant):",
+            "if await self._ledger.adopt(adoption.key, seen, adoption.job_id, adoption.tenant) is None:",
             f"{_DEFENCES}_what_comes_too_late_changes_nothing",
         ),
         (
@@ -363,7 +363,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "observe",
         (
             "a request that another purchase claimed is taken",
-            "if found.request_id is not None and await self._ledger.is_anothers(purchase, found.request_id):",
+            "if found.request_id is not None and await ledger.is_anothers(purchase, found.request_id):",
             "if False:",
             f"{_PURCHASES}_a_claim_of_another_purchase_is_not_taken",
         ),
@@ -399,8 +399,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "summary",
         (
             "an estimate is shown as the cost",
-            'actual=dollars(run.known) if run.exact else "",',
-            "actual=dollars(run.known + run.estimated),",
+            '"actual": dollars(run.known) if run.exact else "",',
+            '"actual": dollars(run.known + run.estimated),',
             f"{_DECIDE}_the_cost_of_a_finished_run_is_the_providers_and_never_the_estimate",
         ),
     ),
@@ -488,6 +488,12 @@ MUTANTS: tuple[Mutant, ...] = (
             f"{_TENANCY}_a_run_under_way_at_the_upgrade_of_a_mixed_namespace_goes_on",
         ),
         (
+            "run documents: a run that MongoDB lacks is passed over",
+            "if limited(run).number > document.number:",
+            "if False:",
+            f"{_RUNS}_a_restored_mongodb_pays_nothing_and_the_message_says_what_helps",
+        ),
+        (
             "run documents: a forged hash where there is none",
             "if doubtful_hash and purchase is None:",
             "if False:",
@@ -527,7 +533,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "run documents: a claim holds no payment back",
             "if document is None or document.claim is None or case.resource.payments_allowed:",
             "if True:",
-            f"{_RUNS}_a_forged_status_neither_pays_twice_nor_stops_a_resource_for_ever",
+            f"{_RUNS}_a_restored_mongodb_pays_nothing_and_the_message_says_what_helps",
         ),
     ),
     *_of(

@@ -124,7 +124,8 @@ async def test_a_stale_uid_does_not_bind_the_namespace_again(world: World) -> No
     await Tenancy(world.kube, world.database).of("ns")
     kube.goes_on.set()
     assert (await reading).scope == "a-third-namespace"
-    assert world.database["namespaces"].find_one({"_id": "a-cluster/ns"})["uid"] == "a-third-namespace"
+    binding = world.database["namespaces"].find_one({"_id": "a-cluster/ns"})
+    assert (binding["uid"], [each["uid"] for each in binding["history"]]) == ("a-third-namespace", ["a-namespace"])
 
 
 class Frozen:
@@ -277,10 +278,12 @@ def bought(world: World, **where: Any) -> dict[str, Any]:
 async def test_an_orphan_of_the_earlier_namespace_stays_one_whatever_the_present_one_has(world: World) -> None:
     await orphaned(world, UID)
     await recreate(world, after=SOON)
-    assert await finished(world, OTHER) == Reason.COMPLETED
+    world.kube.apply(IMAGE, SPECS[IMAGE], uid=OTHER)
+    await world.finish(IMAGE, Phase.PROCESSING)
     await rounds(world, 4)
     earlier = bought(world, jobId=UID)
     assert (earlier["state"], earlier["orphanedAt"] is not None) == ("succeeded", True)
+    assert (await world.finish(IMAGE)).reason == Reason.COMPLETED
     await rounds(world, 32, timedelta(days=1))
     assert bought(world, jobId=UID)["state"] == "discarded"
     assert bought(world, jobId=OTHER)["state"] == "collected"
