@@ -14,6 +14,7 @@ from typing import Any
 import mongomock
 
 from contentgen_contract.names import Kind
+from contentgen_contract.tenancy import unscoped
 from contentgen_gateway.namespaces import Administration, Refused
 from contentgen_operator.case import Policy
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
@@ -41,6 +42,12 @@ _SETTLE_SECONDS = 4 * 86400.0  # after the last event
 _MOST_RECONCILES = 1500
 _NO_API_SECONDS = 600.0  # after which a person tries again
 _PERSONAL = ("apply", "edit", "suspend", "unsuspend", "rerun", "cancel", "resubmit", "delete", "recreate_namespace")
+
+
+def _named(purchase: Body) -> str:
+    """Namespace, kind and name of the resource that a purchase is for."""
+    place, kind, name, *_ = purchase["_id"].split("/")
+    return f"{unscoped(place)[0]}/{kind}/{name}"
 
 
 class _LastError(logging.Handler):
@@ -302,11 +309,8 @@ class RehearsalWorld:
     def ledger_changed(self) -> None:
         """The ledger was written to."""
         found = sorted(self.database["ledger"].find(), key=lambda each: each["createdAt"])
-        self._states = {"/".join(each["_id"].split("/")[:3]): str(each["state"]) for each in found}
-        self._steps = {
-            "/".join(each["_id"].split("/")[:3]): str(each.get("step")) if each["state"] == "intent" else ""
-            for each in found
-        }
+        self._states = {_named(each): str(each["state"]) for each in found}
+        self._steps = {_named(each): str(each.get("step")) if each["state"] == "intent" else "" for each in found}
         self.oracles.ledger_changed(found)
         self._fire_triggers()
 
