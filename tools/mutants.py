@@ -255,15 +255,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "reconcile",
         (
             "paid without a look at the newest resource",
-            "if plan.payment is not None and not await self._is_named(resource, plan.payment):",
+            "if plan.payment is not None and resource.finalized:",
             "if False:",
             f"{_DEFENCES}_a_suspension_that_the_watch_has_not_told_stops_the_payment",
-        ),
-        (
-            "paid although the API server's status does not name the purchase",
-            "return bool(named == payment.purchase.purchase_id)",
-            "return True",
-            f"{_PURCHASES}_a_crd_of_an_older_release_stops_the_payment",
         ),
     ),
     *_of(
@@ -300,7 +294,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "paid before the status names the purchase",
-            "return mine and case.run.purchase_id == purchase.purchase_id",
+            "return mine and case.run.purchase_id == purchase.purchase_id and case.resource.purchase_is_named",
             "return mine",
             f"{_DEFENCES}_what_the_status_does_not_name_is_reserved_again_and_not_paid",
         ),
@@ -328,10 +322,13 @@ MUTANTS: tuple[Mutant, ...] = (
             '            "sent_at": None,',
             f"{_PURCHASES}_applied_again_after_a_resubmission_it_goes_on_with_the_second_attempt",
         ),
+    ),
+    *_of(
+        "endings",
         (
             "a failure after a wish to cancel is a cancellation",
-            "end = PurchaseState.CANCELLED if asked and view.cancelled else PurchaseState.FAILED",
-            "end = PurchaseState.CANCELLED if asked else PurchaseState.FAILED",
+            "target = PurchaseState.CANCELLED if asked and view.cancelled else PurchaseState.FAILED",
+            "target = PurchaseState.CANCELLED if asked else PurchaseState.FAILED",
             "operator_cancelling.py::test_a_request_that_is_taken_over_and_fails_by_itself_is_no_cancellation",
         ),
     ),
@@ -510,6 +507,15 @@ MUTANTS: tuple[Mutant, ...] = (
             "if version.job_id in (None, *jobs) and all(owns(owner_of_all, each.key) for each in version.files):",
             "if True:",
             "operator_ownership.py::test_a_deletion_leaves_what_a_forged_status_names",
+        ),
+    ),
+    *_of(
+        "witness",
+        (
+            "paid although the API server's status does not name the purchase",
+            "named = _purchase_id(resource.status) == _purchase_id(status)",
+            "named = True",
+            f"{_PURCHASES}_a_crd_of_an_older_release_stops_the_payment",
         ),
     ),
     *_of(

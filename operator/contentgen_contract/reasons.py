@@ -115,8 +115,8 @@ REASONS: dict[Reason, Explanation] = {
     Reason.SUBMISSION_UNKNOWN: Explanation(
         "The provider may or may not have been paid: its reply was lost and it cannot find the request. Or it was "
         "paid, and the ledger has lost it.",
-        "Restore the ledger, or look at the provider's dashboard. If the request is there, name it: kubectl contentgen "
-        "adopt NAME REQUEST_ID, which pays nothing. If not, pay again: annotate the resource as its message says.",
+        "Restore the ledger, or look at the provider's dashboard. If the request is there, name it, which pays "
+        "nothing: contentgen.dev/adopt. If not, pay again: annotate the resource as its message says.",
     ),
     Reason.STORES_DISAGREE: Explanation(
         "The status named a run or a paid attempt that MongoDB does not have: MongoDB was restored from an older "

@@ -4,7 +4,6 @@ import math
 from datetime import datetime, timedelta
 from typing import Any
 
-from contentgen_contract import keys, ownership
 from contentgen_contract.base import Value
 from contentgen_contract.ledger import legacy_id
 from contentgen_contract.names import ADOPT_ANNOTATION, MILESTONES, PROVIDER_STEP, Phase, Reason, Stage
@@ -12,17 +11,16 @@ from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import RunStatus
 from contentgen_operator import costs, kinds, searches
 from contentgen_operator.case import Case, Doing
+from contentgen_operator.endings import Ending, ending_of
 from contentgen_operator.observed import LoraView, Observed, Resource
 from contentgen_operator.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
 from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_of, submitting
-from contentgen_operator.providers.answers import Answer
 from contentgen_operator.providers.base import Call, RequestState, RequestView, arguments_json, is_request_id
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.runs import owner, purchase_key
 from contentgen_operator.stages import start
 
 COLLECT_SECONDS = 15.0  # what a collect stage takes, for the ETA
-_GONE_SECONDS = 3600.0  # fal keeps a result for an hour; before that, and while its history lags, it is asked again
 _GONE_PAUSE_SECONDS = 60.0
 _LEDGER_WAIT_SECONDS = 60.0
 END_GRACE_SECONDS = 15.0  # in which a request that was asked to end may do so
@@ -95,7 +93,7 @@ def _payment(case: Case, planned: Purchase, purchase: Purchase, call: Call) -> P
 def _is_reserved(case: Case, purchase: Purchase) -> bool:
     """Whether the purchase is planned for this resource, and its status names it: then it is marked in the bucket."""
     mine = purchase.planned and purchase.job_id == case.resource.ref.uid
-    return mine and case.run.purchase_id == purchase.purchase_id
+    return mine and case.run.purchase_id == purchase.purchase_id and case.resource.purchase_is_named
 
 
 def was_rewound(case: Case) -> bool:
@@ -275,18 +273,8 @@ def _not_shown(observed: Observed) -> str:
 def poll(case: Case, purchase: Purchase) -> Plan:
     """The provider has the request."""
     view = case.observed.request
-    if view is not None and view.state is RequestState.FAILED:
-        # One that ended by itself has failed, also where somebody had asked for its end before.
-        asked = purchase.cancel_asked_at is not None
-        end = PurchaseState.CANCELLED if asked and view.cancelled else PurchaseState.FAILED
-        billing = costs.finished(purchase, end, billable_units=view.billable_units)
-        moves = (move_of(case, purchase, end, error=view.message, **billing),)
-        doing = at_provider(case, purchase, Reason.PROCESSING, f"{purchase.provider} says: {view.message}")
-        return plan_of(case, doing, moves=moves, again=SOON)
-    if view is not None and view.state is RequestState.SUCCEEDED and view.result is not None:
-        return _store_result(case, purchase, view, view.result)
-    if view is not None and (view.too_large or is_lost(case, purchase, view)):
-        return _unstorable(case, purchase, view)
+    if view is not None and (end := ending(case, purchase, view)) is not None:
+        return _ended(case, purchase, view, end)
     if (late := too_late(case, purchase)) is not None:
         return _ending(case, purchase, late)
     if view is None:
@@ -294,6 +282,33 @@ def poll(case: Case, purchase: Purchase) -> Plan:
     else:
         doing = at_provider(case, purchase, Reason.PROCESSING, view.message)
     return plan_of(case, doing, again=_poll_after(case, purchase))
+
+
+def ending(case: Case, purchase: Purchase, view: RequestView) -> Ending | None:
+    """The end of a purchase of the case's run, at the rate of the model that did it; None while it goes on."""
+    rate: dict[str, Any] = {}
+    if view.model_used and purchase.model not in case.policy.own_prices:
+        rate = costs.priced(case.spec, case.policy.prices.get(f"{purchase.provider}/{view.model_used}"))
+    return ending_of(case.kind, purchase, view, case.now, rate)
+
+
+def _ended(case: Case, purchase: Purchase, view: RequestView, end: Ending) -> Plan:
+    moves = (move_of(case, purchase, end.target, **end.changes),)
+    if end.answer is not None:
+        return _collecting(case, end.answer).model_copy(update={"moves": moves})
+    if end.target is PurchaseState.SUCCEEDED:  # too large, or gone: it is not asked for again
+        bought = purchase.model_copy(update=end.changes | {"state": end.target})
+        seen = case.observed.model_copy(update={"purchase": bought})
+        return unstored(case.model_copy(update={"observed": seen}), bought).model_copy(update={"moves": moves})
+    doing = at_provider(case, purchase, Reason.PROCESSING, f"{purchase.provider} says: {view.message}")
+    return plan_of(case, doing, moves=moves, again=SOON)
+
+
+def _collecting(case: Case, answer: StoredAnswer) -> Plan:
+    """The provider deletes its answer within the hour: it is stored before anything else is done with it."""
+    first = case.model_copy(update={"run": case.run.model_copy(update={"job": None})})
+    plan = start(first, Stage.COLLECT, collecting("the provider has finished"), 1)
+    return plan.model_copy(update={"store": answer, "finalizer": case.resource.deletes_files})
 
 
 def _why_unread(observed: Observed) -> Reason:
@@ -389,42 +404,6 @@ def at_provider(case: Case, purchase: Purchase, reason: Reason, message: str) ->
         fraction=fraction,
         remaining_seconds=max(expected - since, 1) + COLLECT_SECONDS,
     )
-
-
-def _store_result(case: Case, purchase: Purchase, view: RequestView, result: Answer) -> Plan:
-    """The provider deletes its answer within the hour: it is stored before anything else is done with it."""
-    key = keys.purchase_response(purchase.purchase_id)
-    changes = {"result_key": key, "finished_at": case.now} | billing_of(case, purchase, view)
-    move = move_of(case, purchase, PurchaseState.SUCCEEDED, **changes)
-    first = case.run.model_copy(update={"job": None})
-    plan = start(case.model_copy(update={"run": first}), Stage.COLLECT, collecting("the provider has finished"), 1)
-    kept_by = ownership.of_purchase(purchase.purchase_id)
-    store = StoredAnswer(owner=kept_by, key=key, answer=result, needed=kinds.fetched_under(case.kind))
-    return plan.model_copy(update={"moves": (move,), "store": store, "finalizer": case.resource.deletes_files})
-
-
-def is_lost(case: Case, purchase: Purchase, view: RequestView) -> bool:
-    """Whether a paid result is gone for good. A provider that has just taken a request may not know it everywhere."""
-    since = (case.now - (purchase.submitted_at or purchase.created_at)).total_seconds()
-    return view.state is RequestState.GONE and since >= _GONE_SECONDS
-
-
-def billing_of(case: Case, purchase: Purchase, view: RequestView) -> dict[str, Any]:
-    """What a finished request cost, at the rate of the model that did it."""
-    rate: dict[str, Any] = {}
-    if view.model_used and purchase.model not in case.policy.own_prices:
-        rate = costs.priced(case.spec, case.policy.prices.get(f"{purchase.provider}/{view.model_used}"))
-    return costs.finished(purchase, PurchaseState.SUCCEEDED, billable_units=view.billable_units, **rate)
-
-
-def _unstorable(case: Case, purchase: Purchase, view: RequestView) -> Plan:
-    """The request is paid and finished, and its result is too large or gone: it is not asked for again."""
-    changes = {"finished_at": case.now, "error": view.message} | billing_of(case, purchase, view)
-    move = move_of(case, purchase, PurchaseState.SUCCEEDED, **changes)
-    bought = purchase.model_copy(update=changes | {"state": PurchaseState.SUCCEEDED})
-    seen = case.observed.model_copy(update={"purchase": bought})
-    plan = unstored(case.model_copy(update={"observed": seen}), bought)
-    return plan.model_copy(update={"moves": (move,)})
 
 
 def unstored(case: Case, purchase: Purchase) -> Plan:

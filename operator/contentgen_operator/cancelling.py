@@ -12,11 +12,11 @@ from contentgen_operator.buying import (
     END_LOOK_SECONDS,
     at_provider,
     cancellation,
-    is_lost,
     lost,
     poll,
 )
 from contentgen_operator.case import Case
+from contentgen_operator.endings import is_gone
 from contentgen_operator.plan import Plan
 from contentgen_operator.planning import fail, plan_of
 from contentgen_operator.providers.base import RequestState
@@ -70,7 +70,7 @@ def _abandoned(case: Case, purchase: Purchase) -> Plan:
 
 def _submitted(case: Case, purchase: Purchase) -> Plan:
     view = case.observed.request
-    if view is not None and (view.state in _ENDS or is_lost(case, purchase, view)):
+    if view is not None and (view.state in _ENDS or is_gone(purchase, view, case.now)):
         return poll(case, purchase)
     name = f"request {purchase.request_id} of {purchase.provider}"
     if purchase.cancel_asked_at is None:

@@ -4,16 +4,14 @@ Each is looked for or polled for as long as the provider keeps it, and its resul
 earlier attempt that is found before the next one is sent takes that one's place.
 """
 
-from contentgen_contract import keys, ownership
 from contentgen_contract.names import Reason
-from contentgen_operator import costs, kinds, searches
-from contentgen_operator.buying import billing_of, cancellation, is_lost
+from contentgen_operator import searches
+from contentgen_operator.buying import cancellation, ending
 from contentgen_operator.case import Case
 from contentgen_operator.observed import OpenRequest
 from contentgen_operator.plan import Plan, StoredAnswer
 from contentgen_operator.planning import SOON, plan_of, submitting, withdrawal
-from contentgen_operator.providers.answers import Answer
-from contentgen_operator.providers.base import RequestState, RequestView
+from contentgen_operator.providers.base import RequestState
 from contentgen_operator.purchases import Move, Purchase, PurchaseState
 from contentgen_operator.summary import followed
 
@@ -94,36 +92,14 @@ def _step(case: Case, each: OpenRequest) -> tuple[Move | None, StoredAnswer | No
     purchase, view = each.purchase, each.view
     if purchase.state is PurchaseState.INTENT:
         return (_found(case, each, each.found_request), None) if each.found_request is not None else (None, None)
-    if view is None:
-        return None, None
-    if view.state is RequestState.FAILED:
-        asked = purchase.cancel_asked_at is not None
-        end = PurchaseState.CANCELLED if asked and view.cancelled else PurchaseState.FAILED
-        billing = costs.finished(purchase, end, billable_units=view.billable_units)
-        return _move(case, each, end, error=view.message, **billing), None
-    if view.state is RequestState.SUCCEEDED and view.result is not None:
-        return _succeeded(case, each, view, view.result)
-    if view.too_large or is_lost(case, purchase, view):
-        changes = {"finished_at": case.now, "error": view.message} | billing_of(case, purchase, view)
-        return _move(case, each, PurchaseState.SUCCEEDED, **changes), None
-    return None, None
+    end = ending(case, purchase, view) if view is not None else None
+    return (_move(case, each, end.target, **end.changes), end.answer) if end is not None else (None, None)
 
 
 def _found(case: Case, each: OpenRequest, request_id: str) -> Move:
     changes = {"request_id": request_id, "submitted_at": searches.sent_at(each.purchase)}
     move = _move(case, each, PurchaseState.SUBMITTED, **changes)
     return move.model_copy(update={"claimed_for": each.purchase})
-
-
-def _succeeded(
-    case: Case, each: OpenRequest, view: RequestView, result: Answer
-) -> tuple[Move | None, StoredAnswer | None]:
-    purchase = each.purchase
-    key = keys.purchase_response(purchase.purchase_id)
-    changes = {"result_key": key, "finished_at": case.now} | billing_of(case, purchase, view)
-    owner = ownership.of_purchase(purchase.purchase_id)
-    store = StoredAnswer(owner=owner, key=key, answer=result, needed=kinds.fetched_under(case.kind))
-    return _move(case, each, PurchaseState.SUCCEEDED, **changes), store
 
 
 def _move(case: Case, each: OpenRequest, target: PurchaseState, **changes: object) -> Move:

@@ -65,6 +65,7 @@ class Resource(Value):
     status: ResourceStatus
     tenant: Tenant = Tenant()  # this and the scope are put there by the witness
     scope: str = ""  # of the run's buying key: the tenant's, unless the run began under a key of an older release
+    purchase_is_named: bool = True  # False: the API server's status lacks the purchase id that the run document has
     document: RunDocument | None = None  # its runs, once the status was compared with them
     repaired: bool = False  # whether `status` is not the one that the API server has
 

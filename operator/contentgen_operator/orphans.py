@@ -24,15 +24,15 @@ from contentgen_contract.api_paths import InvalidName, equals
 from contentgen_contract.base import Value
 from contentgen_contract.prices import PRICES, Price
 from contentgen_contract.tenancy import Tenant
-from contentgen_operator import costs, kinds
 from contentgen_operator.cache import Cache
 from contentgen_operator.clock import utc_now
+from contentgen_operator.endings import ending_of
 from contentgen_operator.kube import Kube
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observe import find_lost
 from contentgen_operator.observed import Resource, ResourceRef
 from contentgen_operator.plan import StoredAnswer
-from contentgen_operator.providers.base import Call, Provider, RequestState, RequestView, Unavailable, arguments_of
+from contentgen_operator.providers.base import Call, Provider, RequestView, Unavailable, arguments_of
 from contentgen_operator.purchases import Move, Purchase, PurchaseState, PurchaseStep, StoredKey
 from contentgen_operator.runs import current_run, ended, purchase_key
 from contentgen_operator.storage import BucketMissing, NotDeleted, Storage
@@ -43,7 +43,6 @@ _log = logging.getLogger(__name__)
 _ROUND_SECONDS = 60.0
 _A_ROUND = 200  # purchases that one round reads, and asks the API server about
 _CALLS = 20  # of providers in one round
-_GONE_SECONDS = 3600.0  # fal keeps a result for an hour; before that, and while its history lags, it is asked again
 _POST_TIME = timedelta(minutes=10)  # in which the process that sends it may still write down its request id
 _SEARCH_TIME = timedelta(days=1)  # after the provider's longest time
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=60), timedelta(hours=1)
@@ -146,36 +145,17 @@ def after_poll(
     key: StoredKey, purchase: Purchase, view: RequestView, now: datetime, retention: Retention
 ) -> tuple[StoredAnswer | None, Move | None]:
     """The response to store and the move that follows it; None where the request goes on."""
-    if view.state is RequestState.FAILED:
-        asked = purchase.cancel_asked_at is not None
-        end = PurchaseState.CANCELLED if asked and view.cancelled else PurchaseState.FAILED
-        billing = costs.finished(purchase, end, billable_units=view.billable_units)
-        return None, _move(key, purchase, end, error=view.message, changed_at=now, **billing)
-    changes = {"finished_at": now, "changed_at": now} | _billing(purchase, view, retention)
-    if view.state is RequestState.SUCCEEDED and view.result is not None:
-        at = keys.purchase_response(purchase.purchase_id)
-        kept_by = ownership.of_purchase(purchase.purchase_id)
-        store = StoredAnswer(owner=kept_by, key=at, answer=view.result, needed=kinds.fetched_under(key.kind))
-        return store, _move(key, purchase, PurchaseState.SUCCEEDED, result_key=at, **changes)
-    since = (now - (purchase.submitted_at or purchase.created_at)).total_seconds()
-    if view.too_large or (view.state is RequestState.GONE and since >= _GONE_SECONDS):
-        return None, _move(key, purchase, PurchaseState.SUCCEEDED, error=view.message, **changes)
-    return None, None
+    end = ending_of(key.kind, purchase, view, now, _rate(purchase, view, retention))
+    return (end.answer, _move(key, purchase, end.target, changed_at=now, **end.changes)) if end else (None, None)
 
 
-def _billing(purchase: Purchase, view: RequestView, retention: Retention) -> dict[str, Any]:
-    """The cost, at the rate of the model that did it. What was asked for in addition is told by the rate so far."""
-    rate: dict[str, Any] = {}
-    if view.model_used and purchase.model not in retention.own_prices:
-        planned, used = (
-            retention.prices.get(each) for each in (purchase.model, f"{purchase.provider}/{view.model_used}")
-        )
-        rate = _rate(purchase, planned, used)
-    return costs.finished(purchase, PurchaseState.SUCCEEDED, billable_units=view.billable_units, **rate)
-
-
-def _rate(purchase: Purchase, planned: Price | None, used: Price | None) -> dict[str, Any]:
-    """The unit price of the model that was used; unknown where the price at which it was planned tells no extras."""
+def _rate(purchase: Purchase, view: RequestView, retention: Retention) -> dict[str, Any]:
+    """The unit price of the model that did it, where that is not the planned one. What was asked for in addition is
+    told by the price at which it was planned; unknown where that tells no extras.
+    """
+    if not view.model_used or purchase.model in retention.own_prices:
+        return {}
+    planned, used = (retention.prices.get(each) for each in (purchase.model, f"{purchase.provider}/{view.model_used}"))
     if planned is not None and used is not None:
         extras = {planned.micros + planned.speaker_labels_micros: used.speaker_labels_micros, planned.micros: 0.0}
         extra = extras.get(purchase.unit_micros or -1.0)

@@ -18,7 +18,7 @@ from contentgen_operator.deletion import grace_is_over
 from contentgen_operator.kube import Kube
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import Observed, Resource, ResourceRef
-from contentgen_operator.plan import Payment, Plan
+from contentgen_operator.plan import Plan
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.runs import has_valid_spec
 from contentgen_operator.storage import BucketMissing, NotDeleted
@@ -117,8 +117,9 @@ class Reconciler:
         try:
             resource = await self._verified(resource, now)
             plan = await self._plan(resource, now)
-            if plan.payment is not None and not await self._is_named(resource, plan.payment):
-                plan = plan.model_copy(update={"payment": None})  # the status is written first
+            if plan.payment is not None and resource.finalized:
+                # Where the finalizer is set now, that write is refused unless the resource is the newest.
+                await self._confirm(resource)
             admitted = await self._actor.act(resource, plan, now)
         except _STORE_ERRORS as error:
             return await self._store_down(resource, error, now)
@@ -148,15 +149,11 @@ class Reconciler:
             observed = Observed()  # it goes all the same
         return decide(resource, observed, now, self._policy)
 
-    async def _is_named(self, resource: Resource, payment: Payment) -> bool:
-        """Whether the status at the API server names the purchase: that of `resource` is the run document's. Raises
-        Conflict where the resource was changed or deleted since it was looked at.
-        """
+    async def _confirm(self, resource: Resource) -> None:
+        """Nothing is paid for a resource that was changed or deleted since it was looked at."""
         body = await self._fresh(resource.ref)
         if body is None or body["metadata"]["resourceVersion"] != resource.resource_version:
             raise Conflict("changed before it was paid")
-        named = ((body.get("status") or {}).get("run") or {}).get("purchaseId")
-        return bool(named == payment.purchase.purchase_id)
 
     async def _store_down(self, resource: Resource, error: Exception, now: datetime) -> float:
         again = self._pause(resource.ref)

@@ -61,7 +61,7 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
         stage=stage,
         reason=doing.reason,
         message=doing.message[:1024],
-        estimated_completion_time=_eta(case, doing, last),
+        estimated_completion_time=_eta(case, doing, last, progress),
         start_time=run.started_at,
         completion_time=case.now if doing.phase.terminal else None,
         cost=_cost(case, doing, costs),
@@ -101,13 +101,18 @@ def _progress(kind: Kind, doing: Doing, last: ResourceStatus | None) -> tuple[in
     return progress, doing.step
 
 
-def _eta(case: Case, doing: Doing, last: ResourceStatus) -> datetime | None:
-    """Recomputed at most by more than five seconds, so that a status does not change for a second's jitter."""
+def _eta(case: Case, doing: Doing, last: ResourceStatus, progress: int) -> datetime | None:
+    """The time of the end. It changes with the phase or the progress, by more than five seconds, or once it has passed:
+    two operators with different estimates would write one after the other without end.
+    """
     if doing.phase.terminal or doing.remaining_seconds is None:
         return None
     eta = case.now + timedelta(seconds=doing.remaining_seconds)
     before = last.estimated_completion_time
-    return before if before and abs((before - eta).total_seconds()) <= 5 else eta
+    if before is None or abs((before - eta).total_seconds()) <= 5:
+        return before or eta
+    unchanged = (last.phase, last.progress) == (doing.phase, progress)
+    return before if unchanged and before > case.now else eta
 
 
 def _costs(case: Case, doing: Doing, run: RunStatus) -> tuple[PurchaseCost, ...]:

@@ -75,7 +75,9 @@ class Witness:
         repaired = status != resource.status
         if repaired:
             _log.info("the status of %s is repaired", resource.ref.name, extra=resource.ref.about)
-        return resource.model_copy(update={"status": status, "document": document, "repaired": repaired})
+        named = _purchase_id(resource.status) == _purchase_id(status)
+        changes = {"status": status, "document": document, "repaired": repaired, "purchase_is_named": named}
+        return resource.model_copy(update=changes)
 
     async def _leaving(self, resource: Resource, document: RunDocument | None) -> Resource:
         """A resource that is being deleted begins no run: its document is read only."""
@@ -247,6 +249,10 @@ class Witness:
         if purchase is not None and (purchase.job_id, purchase.user_id) == (uid, user):
             return True
         return await self._records.user(uid) == user
+
+
+def _purchase_id(status: ResourceStatus) -> str | None:
+    return status.run.purchase_id if status.run else None
 
 
 def _with_status(resource: Resource, status: ResourceStatus) -> Resource:

@@ -146,7 +146,7 @@ class TestSteps:
         assert record.said == ["start a", "end a 1", "start b", "end b 2"]
 
     def test_steps_that_need_nothing_run_at_the_same_time(self) -> None:
-        both = threading.Barrier(2, timeout=10)
+        both = threading.Barrier(2, timeout=60)
 
         def meet() -> str:
             both.wait()

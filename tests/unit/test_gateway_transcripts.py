@@ -345,7 +345,7 @@ async def test_an_end_and_a_deletion_are_looked_at_soon(world: World, monkeypatc
     world.parts.live._over = world.indexer.note
 
     async def until(*, there: bool) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await index.mark(job) is not None) is not there:  # noqa: ASYNC110 - a database has no event
                 await asyncio.sleep(0.01)
 

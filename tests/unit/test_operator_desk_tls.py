@@ -229,7 +229,7 @@ async def served(tls: DeskTls) -> AsyncIterator[int]:
 
     server = tls_server(app, 0, tls.context)
     task = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
     try:

@@ -93,7 +93,7 @@ async def test_a_queue_that_stands_still_is_dead_and_a_long_one_that_moves_is_no
         (reason,) = subject.dead()
         assert "work is due" in reason
         gate.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(queue):  # noqa: ASYNC110 - the queue is not to know of the test
                 await asyncio.sleep(0.01)
         assert subject.dead() == []
@@ -214,7 +214,7 @@ async def operator(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncI
         kopf.operator(registry=registry, settings=settings, standalone=True, clusterwide=True, ready_flag=ready)
     )
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await ready.wait()
         yield watches, woken
     finally:
@@ -224,7 +224,7 @@ async def operator(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 
 
 async def until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not reached():  # noqa: ASYNC110 - kopf is not to know of the test
             await asyncio.sleep(0.02)
 

@@ -310,7 +310,7 @@ async def test_a_deadline_holds_while_it_waits_and_while_it_prepares(monkeypatch
     )
     assert (await world.finish(IMAGES)).reason == "DeadlineExceeded"
     monkeypatch.setattr(world, "work", lambda: None)  # the Job never ends
-    world.kube.apply(LORA, SPECS[LORA] | {"deadlineSeconds": 600})
+    world.kube.apply(LORA, SPECS[LORA] | {"deadlineSeconds": 600}, uid="another-uid")
     assert (await world.finish(LORA)).reason == "DeadlineExceeded"
     assert (world.kube.jobs, world.provider.posts) == ({}, [])
 

@@ -627,8 +627,8 @@ def as_before(world: World) -> None:
             world.database["ledger"].update_one({"_id": key}, {"$set": {"resultKey": old}})
     for key in [each for each in world.storage.objects if each.startswith("purchases/")]:
         del world.storage.objects[key]
-    for name in ("request_claims", "runs"):
-        world.database[name].delete_many({})
+    for each in ("request_claims", "runs"):
+        world.database[each].delete_many({})
     for body in world.kube.resources.values():
         for name in ("purchaseId", "sentAt"):
             body["status"].get("run", {}).pop(name, None)

@@ -365,7 +365,7 @@ def test_several_children_are_waited_for_together() -> None:
     with spawn(works.sleep, limits=LIMITS) as one, spawn(works.many, 3, 10, limits=LIMITS) as other:
         assert len(list(other.messages())) == 3
         children: list[Child] = [one]
-        assert multiprocessing.connection.wait(children, timeout=20) == children
+        assert multiprocessing.connection.wait(children, timeout=120) == children
 
 
 def test_large_messages_come_whole() -> None:

@@ -88,6 +88,7 @@ CASES: dict[str, Case] = {
     "POST /api/images/generate": Case(body=_order(inputs={"prompt": "a cat"})),
     "POST /api/transcribe": Case(body=_order(audioUrl="https://h/a.mp3")),
     "POST /api/jobs/{job_id}/cancel": Case(query={"wait": "0"}, success=range(409, 410)),  # they are all finished
+    "POST /api/jobs/{job_id}/collect": Case(success=range(409, 410)),  # likewise
     "PATCH /api/assets/{job_id}": Case(body=lambda _: {"tags": ["common"]}),
     "GET /api/search/transcripts": Case(query={"q": "common"}),
     "POST /api/collections": Case(body=_order(name="campaign")),
@@ -103,6 +104,7 @@ CASES: dict[str, Case] = {
     "GET /api/assets/{job_id}/download/{file:path}": Case(success=range(307, 308)),
     "GET /files/{job_id}": Case(success=_ON),
     "POST /jobs/{job_id}/cancel": Case(success=range(409, 410)),
+    "POST /jobs/{job_id}/fetch": Case(success=range(409, 410)),
     "POST /jobs/{job_id}/retry": Case(form=lambda _: {"run": "1"}, success=_ON),
     "POST /jobs/{job_id}/resume": Case(success=_ON),
     "POST /jobs/{job_id}/edit": Case(form=lambda _: {"tags": "common"}, success=_ON),

@@ -156,6 +156,7 @@ class Tenants(GatewayWorld):
         for job in self.jobs:
             if job.kind is Kind.IMAGE_GENERATION:
                 self._collect(job)
+                self._orphan(job)
         self.running = tuple(self._begin(number, namespace) for number, namespace in enumerate(OWNERS, 90))
         self._before = self.records()
 
@@ -166,6 +167,17 @@ class Tenants(GatewayWorld):
                 "collectionId": f"collection-{job.job_id}", "namespace": job.namespace, "userId": job.user,
                 "name": job.canary, "description": "", "createdBy": job.owner, "createdAt": START, "updatedAt": START,
                 "assets": [{"type": job.kind.record_type, "jobId": job.job_id}],
+            }
+        )  # fmt: skip
+
+    def _orphan(self, job: Planted) -> None:
+        """A paid request of a deleted resource, with the job's canary in its name."""
+        self.database["ledger"].insert_one(
+            {
+                "_id": f"{job.namespace}/{job.kind}/{job.canary}-gone/hash/-/1", "purchaseId": f"p-{job.job_id}",
+                "state": "succeeded", "jobId": f"gone-{job.job_id}", "namespace": job.namespace, "userId": job.user,
+                "type": job.kind.record_type, "provider": "fal", "model": "fal-ai/flux-lora", "requestId": "r",
+                "marker": "m", "resultKey": "k", "createdAt": START, "changedAt": START, "orphanedAt": START,
             }
         )  # fmt: skip
 
