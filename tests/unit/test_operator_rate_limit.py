@@ -26,7 +26,7 @@ from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import Leftovers, Storage
 from contentgen_operator.witness import Witness
 from contentgen_runtime.tenancy import Tenancy
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import CREATED, SPECS, UID, World, Writes
 
 KIND = Kind.LORA_TRAINING
 PROGRESS = {"step": "Downloading", "fraction": 0.5}
@@ -102,6 +102,7 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
     monkeypatch.setattr(Storage, "_exists", lambda *_: False)
     monkeypatch.setattr(Storage, "leftovers", nothing)
     world = World(monkeypatch, Writes())
+    world.kube.namespaces["another"] = ("another-uid", CREATED)
     world.kube.apply(KIND, SPECS[KIND])
     await world.process._once(ResourceRef(kind=KIND, namespace="ns", name="it", uid=UID))
     resource = Resource.parse(KIND, world.kube.resources[KIND, "it"])
