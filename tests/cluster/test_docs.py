@@ -311,7 +311,8 @@ def test_no_command_is_left_out(told: Told) -> None:
 @pytest.mark.parametrize("text", [text for text in NOT_RUN if re.search(r"^(kubectl(?! contentgen)|helm) ", text)])
 def test_the_words_of_a_command_that_is_not_run_are_known(text: str) -> None:
     for words in shell.calls(text):
-        assert helped.problems(words, asking(words[0])) == []
+        if words[0] in ("kubectl", "helm"):  # what runs in a pod: tests/unit/test_docs_commands.py
+            assert helped.problems(words, asking(words[0])) == []
 
 
 @pytest.mark.parametrize(

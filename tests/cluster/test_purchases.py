@@ -8,7 +8,7 @@ import pytest
 
 from contentgen_contract.names import Kind
 from contentgen_e2e.admin import contentgen, stopped
-from contentgen_e2e.oracle import check_completed
+from contentgen_e2e.oracle import check_completed, check_stored
 from contentgen_e2e.world import Body, World
 
 KIND = Kind.IMAGE_GENERATION
@@ -86,7 +86,11 @@ def test_a_collect_job_that_a_quota_refuses_after_the_payment_waits_and_says_wha
 @pytest.mark.parametrize("fault", ["result_expired", "result_deleted", "result_moved"])
 def test_a_result_that_fal_does_not_keep_any_more_comes_from_its_history(world: World, fault: str) -> None:
     arm(world, fault)
-    Picture(world, fault.replace("_", "-")).completes()
+    picture = Picture(world, fault.replace("_", "-"))
+    body = world.wait_for_end(KIND, picture.name)
+    assert (body["status"]["phase"], len(picture.paid())) == ("Completed", 1)
+    assert body["status"]["cost"]["display"].startswith("~"), "the history does not tell what was billed"
+    check_stored(world, KIND, body)
 
 
 def test_a_result_that_neither_queue_nor_history_has_is_asked_for_again_and_never_paid_again(world: World) -> None:
