@@ -144,8 +144,8 @@ class Actor:
             await self._cancel(plan.cancel, now, last_chance=plan.last_chance)
         for move in plan.moves:
             await self._move(move, now)
-        if plan.abandoned is not None:
-            await self._ledger.intend(plan.abandoned.key, plan.abandoned.purchase)
+        if plan.unrecorded is not None:
+            await self._ledger.intend(plan.unrecorded.key, plan.unrecorded.purchase)
         if plan.restored is not None:
             await self._restore(plan.restored, now)
         if plan.reservation is not None:

@@ -163,7 +163,8 @@ def forgotten(case: Case) -> Plan:
         f"another payment with the annotation contentgen.dev/resubmit={case.key.token}"
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
-    return plan_of(blind, doing, again=_LEDGER_WAIT_SECONDS)
+    # Held: a deletion writes into the ledger what only the status knows.
+    return plan_of(blind, doing, again=_LEDGER_WAIT_SECONDS).model_copy(update={"finalizer": True})
 
 
 def _adopt_advice(request_id: str | None = None) -> str:
@@ -223,7 +224,7 @@ def _abandoned(case: Case, plan: Plan, kept: Purchase | None) -> Plan:
             "error": f"the ledger had lost it; its request was {case.run.request_id}",
         }
     )
-    return plan.model_copy(update={"abandoned": Reservation(key=case.key, purchase=lost_one)})
+    return plan.model_copy(update={"unrecorded": Reservation(key=case.key, purchase=lost_one)})
 
 
 def lost(case: Case, purchase: Purchase) -> Plan:

@@ -8,19 +8,21 @@ away.
 
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from contentgen_contract import ownership
 from contentgen_contract.discard import Discard, bought_under
 from contentgen_contract.names import Kind, Reason
 from contentgen_contract.ownership import Owner
 from contentgen_contract.status import RunStatus, VersionStatus
 from contentgen_operator import searches
-from contentgen_operator.buying import adoption, cancellation
+from contentgen_operator.buying import adoption, cancellation, is_remembered, remembered
 from contentgen_operator.case import Policy
 from contentgen_operator.observed import Observed, Resource
-from contentgen_operator.plan import Notice, Plan
+from contentgen_operator.plan import Notice, Plan, Reservation
 from contentgen_operator.planning import withdrawn
 from contentgen_operator.purchases import Move, Purchase, PurchaseState
-from contentgen_operator.runs import admitted_user, own_files, purchase_key
+from contentgen_operator.runs import admitted_user, frozen_spec, own_files, purchase_key
 
 _NEXT_SLICE_SECONDS = 0.5  # until the next files are deleted
 _SEARCH_AGAIN_SECONDS = 4.0
@@ -35,11 +37,22 @@ def decide_deletion(resource: Resource, observed: Observed, now: datetime, polic
     discard = discard_of(resource) if resource.deletes_files else None
     again = _NEXT_SLICE_SECONDS if discard is not None else None
     changes: dict[str, object] = {"stop_job": True, "discard": discard, "again_seconds": again}
+    if purchase is None and is_remembered(resource, run) and (lost := _remembered(resource, run)) is not None:
+        return plan.model_copy(update=changes | {"unrecorded": lost})
     if purchase is not None and is_searched_at_deletion(resource, purchase):
         return plan.model_copy(update=changes | _lost(resource, observed, purchase, now, last_chance=plan.last_chance))
     if purchase is not None and (purchase.job_id == resource.ref.uid or _used(run, purchase)):
         changes |= _ended(resource, run, purchase, now)
     return plan.model_copy(update=changes)
+
+
+def _remembered(resource: Resource, run: RunStatus) -> Reservation | None:
+    """A purchase that the ledger has lost, for the ledger: the status is its only witness, and goes."""
+    try:
+        spec = frozen_spec(resource, run)
+    except ValidationError:
+        return None
+    return Reservation(key=purchase_key(resource, run), purchase=remembered(resource, run, spec))
 
 
 def is_searched_at_deletion(resource: Resource, purchase: Purchase) -> bool:

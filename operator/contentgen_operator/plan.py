@@ -85,7 +85,7 @@ class Plan(Value):
     moves: tuple[Move, ...] = ()
     reservation: Reservation | None = None
     payment: Payment | None = None
-    abandoned: Reservation | None = None  # a purchase that the ledger has lost, and a person does not wait for
+    unrecorded: Reservation | None = None  # a purchase that the ledger has lost, to be written there
     restored: Reservation | None = None  # likewise, with the request id that a person has named
     job: StageJob | None = None
     notices: tuple[Notice, ...] = ()

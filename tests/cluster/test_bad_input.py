@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from contentgen_cluster import release
+from contentgen_contract.names import RESUBMIT_ANNOTATION as RESUBMIT
 from contentgen_contract.names import Kind
 from contentgen_e2e import media
 from contentgen_e2e.oracle import check_completed
@@ -356,7 +357,7 @@ def test_a_person_decides_where_nobody_can_tell(small: World) -> None:
     """The two of the first test that were answered 503 and 500: after a while, not before, somebody is asked."""
     found = wait_for_all(small, {"e503", "e500"}, lambda status: status.get("phase") == "SubmissionUnknown", 120)
     for name, each in found.items():
-        annotation = next(word for word in each["status"]["message"].split() if word.startswith("contentgen.dev/"))
+        annotation = next(word for word in each["status"]["message"].split() if word.startswith(f"{RESUBMIT}="))
         small.kubectl("annotate", "imagegeneration", name, annotation)
     ends = wait_for_all(small, {"e503", "e500"})
     assert {each["status"]["phase"] for each in ends.values()} == {"Completed"}

@@ -329,7 +329,7 @@ def test_crds_are_those_of_the_repository() -> None:
         ("worker.runtimeClassName=gVisor!", "runtimeClassName"),
         ("affinity.podAfinity.x=y", "podAfinity"),
         ("prices.fal-ai/flux-lora.micros=1", "unit"),
-        ("prices.x.unit=second,prices.x.micros=1,prices.x.source=s", "unit"),
+        ("prices.x.unit=week,prices.x.micros=1,prices.x.source=s", "unit"),
         ("limits.downloadBytes=0", "downloadBytes"),
         ("limits.downloadByte=1", "downloadByte"),
         ("stageAttempts=0", "stageAttempts"),

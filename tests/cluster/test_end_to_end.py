@@ -102,7 +102,9 @@ def test_a_worker_holds_no_credential(world: World, tmp_path: Path) -> None:
     # A film that comes down over 20 seconds keeps the worker there, whatever the machine's speed.
     content = media.film(tmp_path, media.scenes(24, 2, (640, 360)), sound=False, streams=True)
     world.sandbox.put("/media/keyless.mp4", content=content).raise_for_status()
-    uid = world.apply("LoraTraining", "keyless", lora(f"{release.SANDBOX}/media/keyless.mp4?seconds=20"))
+    uid = world.apply(
+        "LoraTraining", "keyless", lora(f"{release.SANDBOX}/media/keyless.mp4?seconds=20") | {"loraName": "keyless"}
+    )
     world.wait("LoraTraining", "keyless", lambda s: s.get("stage") in ("DetectingScenes", "ExtractingFrames"))
     (pod,) = world.worker_pods(uid)
     seen = json.loads(world.kubectl("exec", pod["metadata"]["name"], "--", "python3", "-c", _LOOK))
@@ -260,7 +262,9 @@ def test_no_secret_and_no_traceback_was_logged_or_recorded(world: World) -> None
 )
 def test_the_oracle_goes_red_for_a_mutant(world: World, name: str, code: str, found: str) -> None:
     with sabotage.sabotaged(world, code):
-        world.apply("ImageGeneration", f"mutant-{name}", pictures(prompt=f"mutant {name}"))
+        world.apply(
+            "ImageGeneration", f"mutant-{name}", pictures(prompt=f"mutant {name}") | {"collectDeadlineSeconds": 60}
+        )
         world.wait_for_end("ImageGeneration", f"mutant-{name}")
         with pytest.raises(Violation, match=found):
             check_completed(world, Kind.IMAGE_GENERATION, f"mutant-{name}")

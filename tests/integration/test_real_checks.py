@@ -100,18 +100,18 @@ def test_consent_comes_after_the_price(more: dict[str, str], answer: str | None)
     said: list[str] = []
 
     def ask(_: str) -> str:
-        assert "Together about 0.0041 USD." in said[-1]
+        assert "Together about 0.0036 USD." in said[-1]
         return answer or ""
 
     consent.agreed({"REAL_API_TESTS": "true", **KEYS, **more}, said.append, ask if answer else None)
-    assert "Together about 0.0041 USD." in said[-1]
+    assert "Together about 0.0036 USD." in said[-1]
 
 
 def test_it_says_the_cost_and_takes_a_no(server: SandboxServer) -> None:
     code, text = asked(server, "y\n", REAL_API_TESTS="true", FAL_KEY="k")
     assert (code, sent(server)) == (2, [])
-    assert "picture    0.0030 USD  fal-ai/flux/schnell (built-in estimate of 2026-11); runs with FAL_KEY" in text
-    assert "sound      0.0011 USD  assemblyai/universal" in text
+    assert "picture    0.0030 USD  fal-ai/flux/schnell (built-in prices of 2026-11); runs with FAL_KEY" in text
+    assert "sound      0.0006 USD  assemblyai/universal" in text
     assert "left out: set ASSEMBLYAI_API_KEY\n" in text
     assert "left out: set REAL_API_TRAINING=true\n" in text
     assert "Together about 0.0030 USD." in text
@@ -121,7 +121,7 @@ def test_it_says_the_cost_and_takes_a_no(server: SandboxServer) -> None:
 def test_with_a_yes_each_is_bought_once(server: SandboxServer) -> None:
     code, text = asked(server, "yes\n", REAL_API_TESTS="true", REAL_API_TRAINING="true", **KEYS)
     assert code == 0, text
-    assert "Together about 2.0041 USD." in text
+    assert "Together about 0.2036 USD." in text
     assert "3 passed" in text
     assert sorted(entry["model"] for entry in sent(server)) == [
         "best", "fal-ai/flux-lora-fast-training", "fal-ai/flux/schnell",

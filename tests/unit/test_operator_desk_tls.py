@@ -267,8 +267,8 @@ async def test_it_is_renewed_in_a_running_desk_and_no_worker_is_cut_off(tmp_path
         keeping = asyncio.create_task(tls.keep_fresh(refresh_in))
         with old:
             await asyncio.to_thread(old.report, PROGRESS)  # it stays connected
-            started = utc_now()
-            while len(serials) < 4 and utc_now() - started < timedelta(seconds=15):
+            first_ends, deadline = tls.expires_at, utc_now() + timedelta(seconds=60)
+            while (len(serials) < 4 or utc_now() <= first_ends) and utc_now() < deadline:
                 serials.add(await serial_at(port, ca))
                 with WorkersDesk(f"https://localhost:{port}", ca, token) as new:
                     await asyncio.to_thread(new.report, PROGRESS)
@@ -276,8 +276,8 @@ async def test_it_is_renewed_in_a_running_desk_and_no_worker_is_cut_off(tmp_path
                 assert tls.expires_at > utc_now()
                 await asyncio.sleep(0.2)
         keeping.cancel()
-        assert utc_now() - started > timedelta(seconds=2), "the first certificate has ended meanwhile"
-    assert len(serials) == 4
+        assert utc_now() > first_ends, "the first certificate has ended meanwhile"
+    assert len(serials) >= 4
     assert tls.ca == ca
 
 

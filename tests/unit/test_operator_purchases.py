@@ -610,6 +610,28 @@ async def test_a_claim_of_another_purchase_is_not_taken(monkeypatch: pytest.Monk
     assert len(world.provider.posts) == 1
 
 
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+@pytest.mark.parametrize("kind", Kind)
+async def test_deleted_after_a_restore_of_ledger_and_bucket_it_is_remembered(
+    kind: Kind, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status was the only witness of the payment: applied again, nothing is paid."""
+    world = world_of(monkeypatch)
+    world.kube.apply(kind, SPECS[kind] | {"deletionPolicy": policy})
+    await world.finish(kind, Phase.PROCESSING)
+    for each in ("ledger", "runs", "request_claims"):
+        world.database[each].delete_many({})
+    for key in [each for each in world.storage.objects if each.startswith("purchases/")]:
+        del world.storage.objects[key]
+    world.restart()
+    await world.finish(kind, Phase.SUBMISSION_UNKNOWN)
+    await world.until_gone(kind)
+    world.kube.apply(kind, SPECS[kind], uid=SECOND)
+    for _ in range(30):
+        await world.step(kind)
+    assert len(world.provider.posts) == 1
+
+
 # Upgrades
 
 

@@ -44,9 +44,11 @@ Records.write = nothing
 PROVIDER_IS_CALLED_TWICE = """
 from contentgen_operator.providers.fal import Fal
 once = Fal.submit
-async def twice(self, call):
-    await once(self, call)
-    return await once(self, call)
+async def nothing():
+    return None
+async def twice(self, call, before_send):
+    await once(self, call, before_send)
+    return await once(self, call, nothing)
 Fal.submit = twice
 """
 
