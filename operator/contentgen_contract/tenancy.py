@@ -32,29 +32,34 @@ class Tenant(Value):
     cluster: str = ""  # the uid of its namespace kube-system
     uid: str = ""  # the namespace's
     scope: str = UNSCOPED
+    also: tuple[str, ...] = ()  # scopes whose documents are this tenant's as well: its own from before a mapping
     since: datetime | None = None  # documents without a scope, made from then on, are this tenant's as well
     began: datetime | None = None  # when a namespace without a predecessor's documents was created
     held: str = ""  # why nothing may be paid or adopted; empty: it may
 
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """All of its scopes, the one that it buys under first."""
+        return self.scope, *self.also
+
     def filter(self, namespace: str) -> dict[str, Any]:
         """The MongoDB filter of this tenant's documents: records, purchases, passages, collections."""
+        stored = [each or None for each in self.scopes]
+        mine = {"namespace": namespace, "tenant": {"$in": stored} if self.also else stored[0]}
+        if self.since is None or None in stored:
+            return mine
         unscoped = {"namespace": namespace, "tenant": None}
-        if not self.scope:
-            return unscoped
-        mine = {"namespace": namespace, "tenant": self.scope}
-        return {"$or": [mine, unscoped | {"createdAt": {"$gte": self.since}}]} if self.since else mine
+        return {"$or": [mine, unscoped | {"createdAt": {"$gte": self.since}}]}
 
     def has_bought(self, scope: str, created_at: datetime) -> bool:
         """Whether a purchase of the namespace's name is this tenant's, by the scope of its key and its time."""
-        return scope == self.scope or (not scope and self.since is not None and created_at >= self.since)
+        return scope in self.scopes or (not scope and self.since is not None and created_at >= self.since)
 
     def holds(self, document: Mapping[str, Any]) -> bool:
         """Whether a document of the namespace's name is this tenant's."""
         scope = document.get("tenant") or UNSCOPED
-        if scope == self.scope:
-            return True
         made = document.get("createdAt")
-        return not scope and self.since is not None and isinstance(made, datetime) and made >= self.since
+        return scope in self.scopes or (isinstance(made, datetime) and self.has_bought(scope, made))
 
     def began_before(self, time: datetime) -> bool:
         """Whether something granted to the namespace's name at this time was granted to this tenant."""

@@ -207,6 +207,7 @@ def list_namespaces() -> None:
         known = Administration(database, "")
         for each in known.clusters():
             standing = "the ledger's" if each["_id"] == known.first() else each.get("confirmed") or "not confirmed"
+            standing = f"taken over by {each['takenBy']}" if each.get("takenBy") else standing
             typer.echo(f"cluster {each['_id']}: {standing}, since {each['firstSeenAt']}")
         for binding in known.bindings():
             for each in (binding, *reversed(binding.get("history", []))):
@@ -215,7 +216,9 @@ def list_namespaces() -> None:
 
 
 def _scope(binding: Document) -> str:
-    return f"scope {binding['scope']}" if binding["scope"] else "unscoped"
+    also = "".join(f" and {each}" for each in binding.get("also") or ())
+    taken = f", taken over by cluster {binding['takenBy']}" if binding.get("takenBy") else ""
+    return (f"scope {binding['scope']}" if binding["scope"] else "unscoped") + also + taken
 
 
 @tenants.command("map")
@@ -228,7 +231,9 @@ def map_namespace(
         typer.Option(help="unscoped: what the first of the name bought. fresh: nothing earlier. Or an earlier uid."),
     ],
     cluster: Cluster = None,
-    force: Annotated[bool, typer.Option(help="Also where purchases are under way.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Also where purchases are under way, or another cluster's namespace has the scope.")
+    ] = False,
     by: By = _BY,
 ) -> None:
     """Let a namespace go on with what an earlier one of its name has bought and made."""
@@ -239,11 +244,17 @@ def map_namespace(
 
 
 @tenants.command()
-def confirm(cluster: Cluster = None, by: By = _BY) -> None:
-    """Let a rebuilt cluster, or a second one, go on with all namespaces of the others, by their names."""
+def confirm(
+    cluster: Cluster = None,
+    *,
+    fresh: Annotated[bool, typer.Option(help="Beside the others, with purchases and records of its own.")] = False,
+    force: Annotated[bool, typer.Option(help="Also where the operator of another cluster is at work.")] = False,
+    by: By = _BY,
+) -> None:
+    """Let a rebuilt cluster go on with all namespaces of the others, by their names; those pay nothing any more."""
     with _database(Settings()) as database:
         known = Administration(database, by)
-        done = known.confirm(known.cluster(cluster))
+        done = known.confirm(known.cluster(cluster), fresh=fresh, force=force)
     _say("confirmed" if done else "it is confirmed already")
 
 

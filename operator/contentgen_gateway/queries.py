@@ -56,7 +56,7 @@ class JobStatus(StrEnum):
 
 def in_namespaces(names: Iterable[str], tenants: Mapping[str, Tenant]) -> list[Filter]:
     """The alternatives of a filter: everything that is now of one of these namespaces."""
-    scoped = [name for name in sorted(names) if tenants.get(name, _UNSCOPED).scope]
+    scoped = [name for name in sorted(names) if tenants.get(name, _UNSCOPED).scopes != _UNSCOPED.scopes]
     unscoped = sorted(set(names).difference(scoped))
     # The embedded server scans, and a list of one takes it longer than one value.
     either: list[Filter] = []

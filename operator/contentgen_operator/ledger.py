@@ -24,7 +24,7 @@ from contentgen_contract.discard import bought_under
 from contentgen_contract.ledger import legacy_id
 from contentgen_contract.names import Kind
 from contentgen_contract.signatures import unsigned
-from contentgen_contract.tenancy import Tenant
+from contentgen_contract.tenancy import UNSCOPED, Tenant
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey
 
 _log = logging.getLogger(__name__)
@@ -324,10 +324,10 @@ def _readable(found: Iterable[Document]) -> list[tuple[StoredKey, Purchase]]:
 
 def _of_tenant(tenant: Tenant, namespace: str, kind: Kind, name: str) -> Document:
     """All purchases of a name that are the tenant's."""
-    mine = _under(bought_under(namespace, kind, name, tenant.scope))
-    if not tenant.scope or tenant.since is None:
-        return mine
-    return {"$or": [mine, _under(bought_under(namespace, kind, name)) | {"createdAt": {"$gte": tenant.since}}]}
+    mine = [_under(bought_under(namespace, kind, name, each)) for each in tenant.scopes]
+    if tenant.since is not None and UNSCOPED not in tenant.scopes:
+        mine.append(_under(bought_under(namespace, kind, name)) | {"createdAt": {"$gte": tenant.since}})
+    return mine[0] if len(mine) == 1 else {"$or": mine}
 
 
 def _purchase(document: Document) -> Purchase:

@@ -202,15 +202,22 @@ class Witness:
         return resource.model_copy(update={"scope": (await self._key(resource, run)).scope})
 
     async def _key(self, resource: Resource, run: RunStatus) -> PurchaseKey:
-        """The key of a run. One that was bought for this tenant by an older release goes on without a scope."""
-        tenant = resource.tenant
-        key = purchase_key(resource, run).model_copy(update={"scope": tenant.scope})
-        if tenant.since is None:
+        """The key of a run: where it was bought for this tenant under another of its scopes, with that one."""
+        tenant, key = resource.tenant, purchase_key(resource, run).model_copy(update={"scope": resource.tenant.scope})
+        others = set(tenant.also) | ({UNSCOPED} if tenant.scope else set())
+        adopted = None
+        for scope in sorted(others - {tenant.scope}):
+            other = key.model_copy(update={"scope": scope})
+            first = await self._ledger.get(other.model_copy(update={"attempt": 1}))
+            if first is None:
+                continue
+            if resource.ref.uid in (first.job_id, *first.former_owners):
+                return other
+            if (tenant.uid and first.namespace_uid == tenant.uid) or tenant.has_bought(scope, first.created_at):
+                adopted = adopted or other
+        if adopted is None or await self._ledger.get(key.model_copy(update={"attempt": 1})) is not None:
             return key
-        unscoped = key.model_copy(update={"scope": UNSCOPED})
-        first = await self._ledger.get(unscoped.model_copy(update={"attempt": 1}))
-        mine = first is not None and resource.ref.uid in (first.job_id, *first.former_owners)
-        return unscoped if mine or (first is not None and first.created_at >= tenant.since) else key
+        return adopted
 
     async def models(self, tenant: Tenant, namespace: str, name: str) -> Owner:
         """The files that the ledger lists as collected for a LoraTraining of the tenant."""

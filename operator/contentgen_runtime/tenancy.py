@@ -1,9 +1,11 @@
 """Collections `clusters` and `namespaces`: which tenant a namespace is, by its uid and by that of its cluster.
 
 `clusters`: `first` names the cluster that the ledger belongs to (`cluster`: null where an unnamed earlier one used it);
-each other document is a cluster, `_id` = uid of its namespace kube-system, with `confirmed` (by an administrator).
+each other document is a cluster, `_id` = uid of its namespace kube-system, with `confirmed` (by an administrator),
+`takenBy` (the cluster that has taken its namespaces over) and `seenAt` (by its operator, each minute).
 `namespaces`: `_id` = cluster/name, the uid that the name has now with its scope, and those that it had before
-(`history`). Every change is a compare-and-set on `revision`. The scope of a uid never changes by itself.
+(`history`). Every change is a compare-and-set on `revision`. The scope of a uid never changes by itself, and one
+namespace has it: `takenBy` is the cluster whose namespace of that name has it instead.
 """
 
 import asyncio
@@ -23,11 +25,13 @@ from contentgen_runtime.kube import Body, Conflict, explain
 
 Document = dict[str, Any]
 SYSTEM = "kube-system"
-CONFIRMED_ALL = "confirmed-all"
+CONFIRMED_ALL, CONFIRMED_FRESH = "confirmed-all", "confirmed-fresh"
 FIRST = "first"
 _TRIES = 5
 _REMEMBERED = 20_000  # resources
 _FORBIDDEN = 403
+# What a binding says of a uid.
+_ENTRY = ("uid", "scope", "also", "since", "began", "takenBy")
 _log = logging.getLogger(__name__)
 
 
@@ -95,7 +99,7 @@ class Tenancy:
         """The tenant that a namespace was, which is gone. Raises PyMongoError, or one of API_ERRORS."""
         cluster = await self._current_cluster()
         known = await asyncio.to_thread(self._bindings.find_one, {"_id": binding_id(cluster.uid, namespace)})
-        return _tenant(cluster.uid, known) if known else Tenant(cluster=cluster.uid)
+        return _tenant(cluster.uid, namespace, known) if known else Tenant(cluster=cluster.uid)
 
     async def clusters(self) -> frozenset[str | None]:
         """The uids of the clusters whose purchases are this one's to follow; None for those of older releases.
@@ -103,10 +107,21 @@ class Tenancy:
         Raises PyMongoError, Conflict, or one of API_ERRORS.
         """
         cluster = await self._current_cluster()
-        confirmed = await asyncio.to_thread(self._confirmed, cluster)
-        if confirmed is None:
+        return await asyncio.to_thread(self._followed, cluster)
+
+    def _followed(self, cluster: Sighting) -> frozenset[str | None]:
+        confirmed, kept = self._confirmed(cluster), self._seen(cluster)
+        if kept.get("takenBy"):
+            return frozenset()
+        if confirmed is None or confirmed.get("confirmed") == CONFIRMED_FRESH:
             return frozenset({cluster.uid})
         return frozenset({None, cluster.uid, *(confirmed.get("takesOver") or ())})
+
+    def _seen(self, cluster: Sighting) -> Document:
+        """The cluster's document, which says when its operator was last there."""
+        now = {"$set": {"seenAt": self._clock()}}
+        found = self._clusters.find_one_and_update({"_id": cluster.uid}, now)
+        return found or {}
 
     async def _allowed(self, namespace: str) -> Tenant:
         try:
@@ -132,10 +147,11 @@ class Tenancy:
                 raise NamespaceGone(f"namespace {namespace} is gone")
             seen = Sighting.parse(body)
             if known is not None and known["uid"] == seen.uid:
-                return _tenant(cluster.uid, known)
+                return _tenant(cluster.uid, namespace, known)
             confirmed = await asyncio.to_thread(self._confirmed, cluster)
             if confirmed is None:
-                return self._unconfirmed(cluster.uid, namespace, seen)
+                kept = await asyncio.to_thread(self._clusters.find_one, {"_id": cluster.uid}) or {}
+                return self._unconfirmed(cluster.uid, namespace, seen, kept.get("takenBy"))
             if await asyncio.to_thread(self._bind, cluster.uid, namespace, known, seen, confirmed):
                 _log.info("namespace %s (uid %s) was bound", namespace, seen.uid)
         raise Conflict(f"the binding of namespace {namespace} changes all the time")
@@ -152,11 +168,12 @@ class Tenancy:
         """As it is bound, also where another uid has the name by now."""
         known = self._bindings.find_one({"_id": binding_id(cluster, namespace)})
         entry = entry_of(known, uid) if known is not None else None
-        return _tenant(cluster, entry) if entry is not None else None
+        return _tenant(cluster, namespace, entry) if entry is not None else None
 
-    def _unconfirmed(self, cluster: str, namespace: str, seen: Sighting) -> Tenant:
+    def _unconfirmed(self, cluster: str, namespace: str, seen: Sighting, taken_by: str | None) -> Tenant:
+        why = f"cluster {taken_by} has taken over from" if taken_by else "the ledger belongs to another cluster than"
         held = (
-            f"the ledger belongs to another cluster than this one ({cluster}), so nothing is paid or adopted: an "
+            f"{why} this one ({cluster}), so nothing is paid or adopted: an "
             f"administrator confirms all namespaces with `contentgen namespaces confirm --cluster {cluster}`, or "
             f"maps this one with `contentgen namespaces map {namespace} --cluster {cluster} "
             f"--uid {seen.uid} --to unscoped`"
@@ -177,7 +194,8 @@ class Tenancy:
             fresh = {"confirmed": "", "takesOver": [], "firstSeenAt": self._clock()}
             self._clusters.update_one({"_id": cluster.uid}, {"$setOnInsert": fresh}, upsert=True)
             kept = self._clusters.find_one({"_id": cluster.uid}) or fresh
-        return kept if kept.get("confirmed") == CONFIRMED_ALL or first["cluster"] == cluster.uid else None
+        confirmed = kept.get("confirmed") or first["cluster"] == cluster.uid
+        return kept if confirmed and not kept.get("takenBy") else None
 
     def _registered(self, cluster: Sighting) -> Document:
         """Make this cluster the first one, unless purchases are older than it. Of two at once one succeeds."""
@@ -191,25 +209,38 @@ class Tenancy:
 
     def _bind(self, cluster: str, namespace: str, known: Document | None, seen: Sighting, confirmed: Document) -> bool:
         """Compare and set; False where another process was quicker."""
-        if known is None:
-            entry = self._first(namespace, seen, confirmed)
-            fresh = {"_id": binding_id(cluster, namespace), **entry, "history": [], "revision": 1}
-            try:
-                self._bindings.insert_one(fresh)
-            except DuplicateKeyError:
-                return False
-            return True
-        fresh = {"uid": seen.uid, "scope": seen.uid, "since": None, "began": seen.created_at}
-        return rebind(self._bindings, known, entry_of(known, seen.uid) or fresh, by="", now=self._clock())
+        if known is not None:
+            fresh = {"uid": seen.uid, "scope": seen.uid, "began": seen.created_at}
+            return rebind(self._bindings, known, entry_of(known, seen.uid) or fresh, by="", now=self._clock())
+        entry = self._first(namespace, seen, confirmed) | {"boundAt": self._clock()}
+        made = {"_id": binding_id(cluster, namespace), **entry, "history": [], "revision": 1}
+        try:
+            self._bindings.insert_one(made)
+        except DuplicateKeyError:
+            return False
+        # After the insertion: of two that bind the same at once, at least one sees the other.
+        self._give_way(cluster, namespace, made)
+        return True
+
+    def _give_way(self, cluster: str, namespace: str, made: Document) -> None:
+        """Mark a binding as taken whose scope another cluster's namespace has, or whose cluster was taken over."""
+        kept = self._clusters.find_one({"_id": cluster}) or {}
+        others = map(cluster_of, holding(self._bindings, self._clusters, cluster, namespace, made["scope"]))
+        holders = [each for each in others if each not in (kept.get("takesOver") or ())]
+        if taken_by := kept.get("takenBy") or next(iter(holders), None):
+            self._bindings.update_one({"_id": made["_id"]}, {"$set": {"takenBy": taken_by}, "$inc": {"revision": 1}})
 
     def _first(self, namespace: str, seen: Sighting, confirmed: Document) -> Document:
-        """The binding of a name that this cluster has not had: of a confirmed one, as in the clusters before it."""
-        entry = {"uid": seen.uid, "scope": UNSCOPED, "since": None, "began": None, "boundAt": self._clock()}
+        """What is said of a name that this cluster has not had: of a confirmed one, as in the clusters before it."""
+        entry = {"uid": seen.uid, "scope": UNSCOPED, "also": [], "since": None, "began": None}
+        fresh = entry | {"scope": seen.uid, "began": seen.created_at}
+        if confirmed["confirmed"] == CONFIRMED_FRESH:
+            return fresh
         for each in confirmed.get("takesOver") or ():
             if (kept := self._bindings.find_one({"_id": binding_id(each, namespace)})) is not None:
-                return entry | {name: kept.get(name) for name in ("scope", "since", "began")}
+                return entry | {name: kept.get(name) for name in ("scope", "also", "since", "began")}
         if confirmed["confirmed"] != CONFIRMED_ALL and self._has_earlier_documents(namespace, seen):
-            return entry | {"scope": seen.uid, "since": seen.created_at, "began": seen.created_at}
+            return fresh | {"since": seen.created_at}
         return entry
 
     def _has_earlier_documents(self, namespace: str, seen: Sighting) -> bool:
@@ -227,8 +258,8 @@ class Tenancy:
 
 def rebind(bindings: Any, known: Document, entry: Document, *, by: str, now: datetime) -> bool:
     """Compare and set a binding to another uid or scope; what it was goes into its history."""
-    before = {name: known.get(name) for name in ("uid", "scope", "since", "began", "boundAt", "by")}
-    change = {name: entry.get(name) for name in ("uid", "scope", "since", "began")} | {"boundAt": now, "by": by}
+    before = {name: known.get(name) for name in (*_ENTRY, "boundAt", "by")}
+    change = {name: entry.get(name) for name in _ENTRY} | {"boundAt": now, "by": by}
     where = {"_id": known["_id"], "revision": known["revision"]}
     update = {"$set": change, "$push": {"history": before | {"until": now}}, "$inc": {"revision": 1}}
     return bool(bindings.update_one(where, update).modified_count == 1)
@@ -240,9 +271,34 @@ def entry_of(known: Document, uid: str) -> Document | None:
     return next((each for each in reversed(entries) if each["uid"] == uid), None)
 
 
-def _tenant(cluster: str, entry: Document) -> Tenant:
+def holding(bindings: Any, clusters: Any, cluster: str, namespace: str, scope: str) -> list[Document]:
+    """The bindings of the name in other clusters that have a scope now."""
+    others = [str(each["_id"]) for each in clusters.find({"_id": {"$nin": [FIRST, cluster]}}, {"_id": True})]
+    names = {"_id": {"$in": [binding_id(each, namespace) for each in others]}}
+    return [*bindings.find(names | {"scope": scope, "takenBy": None})]
+
+
+def cluster_of(binding: Document) -> str:
+    """The uid of a binding's cluster."""
+    return str(binding["_id"]).partition("/")[0]
+
+
+def _tenant(cluster: str, namespace: str, entry: Document) -> Tenant:
+    taken_by, uid, scope = entry.get("takenBy"), entry["uid"], entry["scope"]
+    back = f"contentgen namespaces map {namespace} --cluster {cluster} --uid {uid} --to {scope or 'unscoped'}"
     return Tenant(
-        cluster=cluster, uid=entry["uid"], scope=entry["scope"], since=entry.get("since"), began=entry.get("began")
+        cluster=cluster,
+        uid=uid,
+        scope=scope,
+        also=tuple(entry.get("also") or ()),
+        since=entry.get("since"),
+        began=entry.get("began"),
+        held=(
+            f"cluster {taken_by} has taken over what this namespace has bought, so nothing is paid or adopted here; "
+            f"an administrator takes it back with `{back}`"
+        )
+        if taken_by
+        else "",
     )
 
 

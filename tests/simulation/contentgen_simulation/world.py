@@ -301,6 +301,10 @@ class MemoryStorage:
 
         return str(await self._writes("marker", write))
 
+    async def marker(self, buying_key: str) -> str | None:
+        found = self.objects.get(keys.purchase_marker(buying_key))
+        return str(found["purchaseId"]) if found else None
+
     def provider_get(self, owner: Owner, key: str) -> str:
         return f"http://s3.example/bucket/{owned(owner, key)}?X-Amz-Signature=secret"
 
