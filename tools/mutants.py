@@ -60,6 +60,7 @@ _DECIDE = "operator_decide.py::test"
 _PROVIDERS = "operator_providers.py::test"
 _DEFENCES = "purchase_defences.py::test"
 _TENANCY = "operator_tenancy.py::test"
+_TAKEOVER = "operator_tenant_takeover.py::test"
 _SIGHT = "gateway_tenancy.py::test"
 _RUNS = "operator_run_documents.py::test"
 
@@ -335,7 +336,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "deletion",
         (
             "whoever is deleted cancels",
-            "if purchase is not None and (purchase.job_id == resource.ref.uid or _used(run, purchase)):",
+            "if purchase is not None and (purchase.job_id == resource.ref.uid or _used(resource, run, purchase)):",
             "if purchase is not None:",
             f"{_DEFENCES}_a_deletion_cancels_only_what_the_resource_owns",
         ),
@@ -458,9 +459,27 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "tenants: a run that an older release has bought looks under another key",
-            "return unscoped if mine or (first is not None and first.created_at >= tenant.since) else key",
-            "return key",
-            f"{_TENANCY}_a_run_under_way_at_the_upgrade_of_a_mixed_namespace_goes_on",
+            "or tenant.has_bought(scope, first.created_at):",
+            "or False:",
+            f"{_TENANCY}_of_a_mixed_namespace_each_purchase_is_its_own_or_an_earlier_ones",
+        ),
+        (
+            "tenants: a run that is under way at a mapping looks under another key",
+            "if resource.ref.uid in (first.job_id, *first.former_owners):",
+            "if False:",
+            f"{_TAKEOVER}_what_is_under_way_at_a_forced_mapping_goes_on",
+        ),
+        (
+            "tenants: what was bought before a mapping is bought again",
+            "others = set(tenant.also) | ({UNSCOPED} if tenant.scope else set())",
+            "others = {UNSCOPED} if tenant.scope else set()",
+            f"{_TAKEOVER}_what_was_bought_before_a_mapping_is_adopted_after_it",
+        ),
+        (
+            "tenants: what was adopted under a lost mapping is bought again",
+            "(tenant.uid and first.namespace_uid == tenant.uid) or ",
+            "",
+            f"{_TAKEOVER}_a_mapping_that_a_restore_has_lost_buys_nothing_that_was_adopted_again",
         ),
         (
             "run documents: a run that MongoDB lacks is passed over",
@@ -572,8 +591,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "tenants: outputs under a name are those of all its namespaces",
-            "mine = _under(bought_under(namespace, kind, name, tenant.scope))",
-            "mine = _under(bought_under(namespace, kind, name))",
+            "mine = [_under(bought_under(namespace, kind, name, each)) for each in tenant.scopes]",
+            "mine = [_under(bought_under(namespace, kind, name))]",
             f"{_TENANCY}_files_of_the_earlier_namespace_are_not_those_of_the_name",
         ),
     ),
@@ -594,6 +613,79 @@ MUTANTS: tuple[Mutant, ...] = (
             "return _of_the_run(case)",
             f"{_TENANCY}_a_rebuilt_cluster_pays_and_adopts_nothing_until_it_is_confirmed",
         ),
+    ),
+    *_of(
+        "act",
+        (
+            "tenants: the marker of a re-created namespace is not read after a rewind",
+            "if planned.namespace_uid and not key.scope:",
+            "if False:",
+            f"{_TAKEOVER}_the_bucket_remembers_what_a_recreated_namespace_has_bought",
+        ),
+    ),
+    *_of(
+        "deletion",
+        (
+            "tenants: a deletion cancels what another cluster's resource has adopted",
+            "if resource.tenant.held or resource.ref.uid in purchase.former_owners:",
+            "if False:",
+            f"{_TAKEOVER}_a_deletion_in_the_earlier_cluster_spares_what_the_later_one_has_adopted",
+        ),
+        (
+            "tenants: a status of a backup writes a purchase of another cluster",
+            "is_remembered(resource, run) and not resource.tenant.held",
+            "is_remembered(resource, run)",
+            f"{_TAKEOVER}_a_status_of_a_backup_writes_no_purchase_for_a_cluster_that_is_not_confirmed",
+        ),
+    ),
+    Mutant(
+        "tenants: a namespace that was taken over pays and adopts",
+        "operator/contentgen_runtime/tenancy.py",
+        'taken_by, uid, scope = entry.get("takenBy"),',
+        "taken_by, uid, scope = None,",
+        f"tests/unit/test_{_TAKEOVER}_after_a_takeover_the_earlier_cluster_leaves_everything_alone",
+    ),
+    Mutant(
+        "tenants: a cluster that was taken over follows orphans",
+        "operator/contentgen_runtime/tenancy.py",
+        '        if kept.get("takenBy"):\n            return frozenset()',
+        "        if False:\n            return frozenset()",
+        f"tests/unit/test_{_TAKEOVER}_after_a_takeover_orphans_are_the_later_clusters",
+    ),
+    Mutant(
+        "tenants: two clusters bind one scope",
+        "operator/contentgen_runtime/tenancy.py",
+        'if taken_by := kept.get("takenBy") or next(iter(holders), None):',
+        "if taken_by := None:",
+        f"tests/unit/test_{_TAKEOVER}_of_one_scope_that_two_clusters_bind_at_once_neither_pays",
+    ),
+    Mutant(
+        "tenants: a second cluster that was confirmed afresh has the first one's purchases",
+        "operator/contentgen_runtime/tenancy.py",
+        'if confirmed["confirmed"] == CONFIRMED_FRESH:',
+        "if False:",
+        f"tests/unit/test_{_TAKEOVER}_a_second_cluster_can_go_on_beside_the_first",
+    ),
+    Mutant(
+        "tenants: a takeover from a cluster that is at work",
+        "operator/contentgen_gateway/namespaces.py",
+        "since = self._clock() - _ALIVE",
+        "since = self._clock() + _ALIVE",
+        f"tests/unit/test_{_TAKEOVER}_a_takeover_from_a_cluster_that_is_alive_is_refused",
+    ),
+    Mutant(
+        "tenants: a mapping leaves the scope with another cluster's namespace as well",
+        "operator/contentgen_gateway/namespaces.py",
+        "        for each in holders:\n            self._mark(each, cluster)",
+        "        for each in holders:\n            pass",
+        f"tests/unit/test_{_TAKEOVER}_a_mapping_to_a_scope_that_is_in_use_elsewhere_is_refused",
+    ),
+    Mutant(
+        "tenants: lists of a mapped namespace lack what it made before",
+        "operator/contentgen_gateway/queries.py",
+        "if tenants.get(name, _UNSCOPED).scopes != _UNSCOPED.scopes]",
+        "if tenants.get(name, _UNSCOPED).scope]",
+        f"tests/unit/test_{_SIGHT}_one_function_builds_the_filter_of_namespaces",
     ),
     Mutant(
         "tenants: a binding is not compared",

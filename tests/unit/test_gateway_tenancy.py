@@ -176,8 +176,8 @@ async def test_a_recreated_namespace_is_noticed_after_some_seconds(world: Cluste
 
 
 def test_one_function_builds_the_filter_of_namespaces() -> None:
-    tenants = {"b": Tenant(scope="u"), "c": Tenant(scope="v", since=BETWEEN)}
-    assert in_namespaces(["a", "b", "c", "d"], tenants) == [
+    tenants = {"b": Tenant(scope="u"), "c": Tenant(scope="v", since=BETWEEN), "e": Tenant(also=("w",))}
+    assert in_namespaces(["a", "b", "c", "d", "e"], tenants) == [
         {"namespace": {"$in": ["a", "d"]}, "tenant": None},
         {"namespace": "b", "tenant": "u"},
         {
@@ -186,6 +186,7 @@ def test_one_function_builds_the_filter_of_namespaces() -> None:
                 {"namespace": "c", "tenant": None, "createdAt": {"$gte": BETWEEN}},
             ]
         },
+        {"namespace": "e", "tenant": {"$in": [None, "w"]}},
     ]
 
 

@@ -112,6 +112,19 @@ async def test_after_a_takeover_the_earlier_cluster_leaves_everything_alone(worl
     assert len(world.provider.posts) == 1
 
 
+async def test_after_a_takeover_orphans_are_the_later_clusters(world: World) -> None:
+    """The later cluster has no such resource: the request is an orphan there, whatever the earlier one says."""
+    clusters = await two_clusters(world)
+    world.kube.resources.clear()
+    admin(world).confirm("cluster-b", force=True)
+    await rounds(world)
+    noted = bought(world)["orphanedAt"]
+    assert noted is not None
+    clusters.switch()
+    await rounds(world)
+    assert bought(world)["orphanedAt"] == noted
+
+
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
 async def test_a_deletion_in_the_earlier_cluster_spares_what_the_later_one_has_adopted(
     world: World, policy: str
