@@ -59,6 +59,10 @@ _PURCHASES = "operator_purchases.py::test"
 _DECIDE = "operator_decide.py::test"
 _PROVIDERS = "operator_providers.py::test"
 _DEFENCES = "purchase_defences.py::test"
+_TENANCY = "operator_tenancy.py::test"
+_TAKEOVER = "operator_tenant_takeover.py::test"
+_SIGHT = "gateway_tenancy.py::test"
+_RUNS = "operator_run_documents.py::test"
 
 MUTANTS: tuple[Mutant, ...] = (
     *_of(
@@ -209,8 +213,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "an adoption that failed is gone on with",
-            "if not await self._ledger.adopt(adoption.key, seen, adoption.job_id):",
-            "if await self._ledger.adopt(adoption.key, seen, adoption.job_id) is None:",
+            "if not await self._ledger.adopt(adoption.key, seen, adoption.job_id, adoption.tenant):",
+            "if await self._ledger.adopt(adoption.key, seen, adoption.job_id, adoption.tenant) is None:",
             f"{_DEFENCES}_what_comes_too_late_changes_nothing",
         ),
         (
@@ -332,7 +336,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "deletion",
         (
             "whoever is deleted cancels",
-            "if purchase is not None and (purchase.job_id == resource.ref.uid or _used(run, purchase)):",
+            "if purchase is not None and (purchase.job_id == resource.ref.uid or _used(resource, run, purchase)):",
             "if purchase is not None:",
             f"{_DEFENCES}_a_deletion_cancels_only_what_the_resource_owns",
         ),
@@ -444,6 +448,286 @@ MUTANTS: tuple[Mutant, ...] = (
             "        except Exception:\n            pass\n",
             f"{_PROVIDERS}_what_is_raised_before_the_request_stops_it",
         ),
+    ),
+    *_of(
+        "witness",
+        (
+            "tenants: a forged status takes the scope off another run",
+            "return await self._placed(await self._projection(resource, document))\n\n    async def _projection",
+            "return await self._projection(await self._placed(resource), document)\n\n    async def _projection",
+            f"{_TENANCY}_a_forged_status_does_not_take_the_scope_off_another_run",
+        ),
+        (
+            "tenants: a run that an older release has bought looks under another key",
+            "or tenant.has_bought(scope, first.created_at):",
+            "or False:",
+            f"{_TENANCY}_of_a_mixed_namespace_each_purchase_is_its_own_or_an_earlier_ones",
+        ),
+        (
+            "tenants: a run that is under way at a mapping looks under another key",
+            "if resource.ref.uid in (first.job_id, *first.former_owners):",
+            "if False:",
+            f"{_TAKEOVER}_what_is_under_way_at_a_forced_mapping_goes_on",
+        ),
+        (
+            "tenants: what was bought before a mapping is bought again",
+            "others = set(tenant.also) | ({UNSCOPED} if tenant.scope else set())",
+            "others = {UNSCOPED} if tenant.scope else set()",
+            f"{_TAKEOVER}_what_was_bought_before_a_mapping_is_adopted_after_it",
+        ),
+        (
+            "tenants: what was adopted under a lost mapping is bought again",
+            "(tenant.uid and first.namespace_uid == tenant.uid) or ",
+            "",
+            f"{_TAKEOVER}_a_mapping_that_a_restore_has_lost_buys_nothing_that_was_adopted_again",
+        ),
+        (
+            "run documents: a run that MongoDB lacks is passed over",
+            "if limited(run).number > document.number:",
+            "if False:",
+            f"{_RUNS}_a_restored_mongodb_pays_nothing_and_the_message_says_what_helps",
+        ),
+        (
+            "run documents: a forged hash where there is none",
+            "if doubtful_hash and purchase is None:",
+            "if False:",
+            "operator_ownership.py::test_a_forged_hash_buys_nothing_under_another_key",
+        ),
+        (
+            "run documents: a forged user where there is none",
+            "if not await self._user_is_known(resource, user, purchase):",
+            "if False:",
+            "operator_ownership.py::test_a_forged_user_in_the_frozen_spec_is_not_acted_for",
+        ),
+        (
+            "run documents: forged files of a version",
+            "if version.job_id in (None, *jobs) and all(owns(owner_of_all, each.key) for each in version.files):",
+            "if True:",
+            "operator_ownership.py::test_a_deletion_leaves_what_a_forged_status_names",
+        ),
+    ),
+    *_of(
+        "witness",
+        (
+            "paid although the API server's status does not name the purchase",
+            "named = _purchase_id(resource.status) == _purchase_id(status)",
+            "named = True",
+            f"{_PURCHASES}_a_crd_of_an_older_release_stops_the_payment",
+        ),
+    ),
+    *_of(
+        "recorded_runs",
+        (
+            "run documents: the status' run is projected",
+            "run = projected_run(document.run, told.run) if document.run is not None else None",
+            "run = told.run",
+            f"{_RUNS}_a_forged_status_neither_pays_twice_nor_stops_a_resource_for_ever",
+        ),
+        (
+            "run documents: the status' facts are projected",
+            "if _canonical(values[name]) == _canonical(getattr(told, name)):",
+            "if True:",
+            f"{_RUNS}_facts_that_somebody_else_wrote_skip_no_preparation",
+        ),
+    ),
+    *_of(
+        "disagreement",
+        (
+            "run documents: a claim holds no payment back",
+            "if document is None or document.claim is None or case.resource.payments_allowed:",
+            "if True:",
+            f"{_RUNS}_a_restored_mongodb_pays_nothing_and_the_message_says_what_helps",
+        ),
+    ),
+    *_of(
+        "purchases",
+        (
+            "tenants: the key without its scope",
+            'return f"{scoped(self.namespace, self.scope)}/',
+            'return f"{self.namespace}/',
+            f"{_TENANCY}_a_recreated_namespace_adopts_nothing",
+        ),
+        (
+            "tenants: the scope of a stored key is a part of the namespace's name",
+            "namespace, scope = unscoped(place)",
+            'namespace, scope = place, ""',
+            f"{_TENANCY}_an_orphan_of_a_recreated_namespace_is_kept_for_the_same_resource",
+        ),
+    ),
+    *_of(
+        "orphans",
+        (
+            "tenants: a resource of the present namespace is taken for the earlier one's",
+            "adopts = is_same and tenant.has_bought(key.scope, purchase.created_at)",
+            "adopts = is_same",
+            f"{_TENANCY}_an_orphan_of_the_earlier_namespace_stays_one_whatever_the_present_one_has",
+        ),
+        (
+            "tenants: another cluster's purchases are followed",
+            "if purchase.cluster_uid not in self._clusters:",
+            "if False:",
+            f"{_TENANCY}_a_cluster_that_is_not_confirmed_leaves_requests_of_the_others_alone",
+        ),
+        (
+            "tenants: another cluster's responses are deleted",
+            "if purchase.cluster_uid in self._clusters:",
+            "if True:",
+            f"{_TENANCY}_a_cluster_that_is_not_confirmed_deletes_no_response_of_the_others",
+        ),
+    ),
+    *_of(
+        "ledger",
+        (
+            "tenants: orphans of a re-created namespace are not followed where one namespace is watched",
+            'return {"$or": [_under(f"{namespace}/"), scoped_keys]}',
+            'return _under(f"{namespace}/")',
+            f"{_TENANCY}_an_orphan_of_a_recreated_namespace_is_kept_for_the_same_resource",
+        ),
+        (
+            "tenants: an adopted purchase stays the former cluster's",
+            "if tenant is not None and tenant.cluster:",
+            "if False:",
+            f"{_TENANCY}_gitops_into_a_confirmed_cluster_adopts_everything_and_pays_nothing",
+        ),
+        (
+            "tenants: outputs under a name are those of all its namespaces",
+            "mine = [_under(bought_under(namespace, kind, name, each)) for each in tenant.scopes]",
+            "mine = [_under(bought_under(namespace, kind, name))]",
+            f"{_TENANCY}_files_of_the_earlier_namespace_are_not_those_of_the_name",
+        ),
+    ),
+    *_of(
+        "buying",
+        (
+            "tenants: a tenant that is not known adopts",
+            "if resource.tenant.held:",
+            "if False:",
+            f"{_TENANCY}_without_the_right_to_read_namespaces_nothing_is_paid_or_adopted",
+        ),
+    ),
+    *_of(
+        "decide",
+        (
+            "tenants: a cluster that is not confirmed pays",
+            "return _held(case) if case.resource.tenant.held else _of_the_run(case)",
+            "return _of_the_run(case)",
+            f"{_TENANCY}_a_rebuilt_cluster_pays_and_adopts_nothing_until_it_is_confirmed",
+        ),
+    ),
+    *_of(
+        "act",
+        (
+            "tenants: the marker of a re-created namespace is not read after a rewind",
+            "if planned.namespace_uid and not key.scope:",
+            "if False:",
+            f"{_TAKEOVER}_the_bucket_remembers_what_a_recreated_namespace_has_bought",
+        ),
+    ),
+    *_of(
+        "deletion",
+        (
+            "tenants: a deletion cancels what another cluster's resource has adopted",
+            "if resource.tenant.held or resource.ref.uid in purchase.former_owners:",
+            "if False:",
+            f"{_TAKEOVER}_a_deletion_in_the_earlier_cluster_spares_what_the_later_one_has_adopted",
+        ),
+        (
+            "tenants: a status of a backup writes a purchase of another cluster",
+            "is_remembered(resource, run) and not resource.tenant.held",
+            "is_remembered(resource, run)",
+            f"{_TAKEOVER}_a_status_of_a_backup_writes_no_purchase_for_a_cluster_that_is_not_confirmed",
+        ),
+    ),
+    Mutant(
+        "tenants: a namespace that was taken over pays and adopts",
+        "operator/contentgen_runtime/tenancy.py",
+        'taken_by, uid, scope = entry.get("takenBy"),',
+        "taken_by, uid, scope = None,",
+        f"tests/unit/test_{_TAKEOVER}_after_a_takeover_the_earlier_cluster_leaves_everything_alone",
+    ),
+    Mutant(
+        "tenants: a cluster that was taken over follows orphans",
+        "operator/contentgen_runtime/tenancy.py",
+        '        if kept.get("takenBy"):\n            return frozenset()',
+        "        if False:\n            return frozenset()",
+        f"tests/unit/test_{_TAKEOVER}_after_a_takeover_orphans_are_the_later_clusters",
+    ),
+    Mutant(
+        "tenants: two clusters bind one scope",
+        "operator/contentgen_runtime/tenancy.py",
+        'if taken_by := kept.get("takenBy") or next(iter(holders), None):',
+        "if taken_by := None:",
+        f"tests/unit/test_{_TAKEOVER}_of_one_scope_that_two_clusters_bind_at_once_neither_pays",
+    ),
+    Mutant(
+        "tenants: a second cluster that was confirmed afresh has the first one's purchases",
+        "operator/contentgen_runtime/tenancy.py",
+        'if confirmed["confirmed"] == CONFIRMED_FRESH:',
+        "if False:",
+        f"tests/unit/test_{_TAKEOVER}_a_second_cluster_can_go_on_beside_the_first",
+    ),
+    Mutant(
+        "tenants: a takeover from a cluster that is at work",
+        "operator/contentgen_gateway/namespaces.py",
+        "since = self._clock() - _ALIVE",
+        "since = self._clock() + _ALIVE",
+        f"tests/unit/test_{_TAKEOVER}_a_takeover_from_a_cluster_that_is_alive_is_refused",
+    ),
+    Mutant(
+        "tenants: a mapping leaves the scope with another cluster's namespace as well",
+        "operator/contentgen_gateway/namespaces.py",
+        "        for each in holders:\n            self._mark(each, cluster)",
+        "        for each in holders:\n            pass",
+        f"tests/unit/test_{_TAKEOVER}_a_mapping_to_a_scope_that_is_in_use_elsewhere_is_refused",
+    ),
+    Mutant(
+        "tenants: lists of a mapped namespace lack what it made before",
+        "operator/contentgen_gateway/queries.py",
+        "if tenants.get(name, _UNSCOPED).scopes != _UNSCOPED.scopes]",
+        "if tenants.get(name, _UNSCOPED).scope]",
+        f"tests/unit/test_{_SIGHT}_one_function_builds_the_filter_of_namespaces",
+    ),
+    Mutant(
+        "tenants: a binding is not compared",
+        "operator/contentgen_runtime/tenancy.py",
+        'where = {"_id": known["_id"], "revision": known["revision"]}',
+        'where = {"_id": known["_id"]}',
+        f"tests/unit/test_{_TENANCY}_a_stale_uid_does_not_bind_the_namespace_again",
+    ),
+    Mutant(
+        "tenants: a restored ledger belongs to the cluster that it is restored into",
+        "operator/contentgen_gateway/backup.py",
+        'return given if stored is None or given["_id"] == FIRST else None',
+        "return given if stored is None else None",
+        f"tests/unit/test_{_TENANCY}_a_backup_restored_into_a_new_cluster_waits_to_be_confirmed",
+    ),
+    Mutant(
+        "tenants: a rollback after a namespace was created again, before it has bought anything",
+        "operator/contentgen_gateway/rollback.py",
+        ' or self._bindings.find_one(bound, {"_id": 1})',
+        "",
+        "tests/unit/test_rollback.py::test_a_namespace_that_was_created_again_is_suspended",
+    ),
+    Mutant(
+        "tenants: lists hold the earlier namespace's records",
+        "operator/contentgen_gateway/queries.py",
+        "return either + [tenants[name].filter(name) for name in scoped]",
+        'return either + [{"namespace": name} for name in scoped]',
+        f"tests/unit/test_{_SIGHT}_lists_hold_records_of_the_present_namespace_only",
+    ),
+    Mutant(
+        "tenants: a record of the earlier namespace needs the right to the present one",
+        "operator/contentgen_gateway/tenants.py",
+        "return namespace if (await self.of(namespace)).holds(record) else EVERYWHERE",
+        "return namespace",
+        f"tests/unit/test_{_SIGHT}_a_record_of_the_earlier_namespace_looks_like_one_that_is_missing",
+    ),
+    Mutant(
+        "tenants: a share outlives the namespace that it names",
+        "operator/contentgen_gateway/sight.py",
+        "return [each for each in given if all(tenants[name].began_before(each.shared_at) for name in each.places)]",
+        "return given",
+        f"tests/unit/test_{_SIGHT}_shares_with_the_earlier_namespace_end",
     ),
 )
 

@@ -6,6 +6,7 @@ from typing import Any
 from contentgen_contract import keys
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind
+from contentgen_contract.tenancy import scoped
 
 
 class Discard(Value):
@@ -20,9 +21,9 @@ class Discard(Value):
     bought_under: str = ""
 
 
-def bought_under(namespace: object, kind: Kind, name: object) -> str:
+def bought_under(namespace: object, kind: Kind, name: object, scope: str | None = None) -> str:
     """Prefix of the ledger's `_id`s of all purchases under one name."""
-    return f"{namespace}/{kind}/{name}/"
+    return f"{scoped(namespace, scope)}/{kind}/{name}/"
 
 
 def discard_of(kind: Kind, record: Mapping[str, Any]) -> Discard:
@@ -31,5 +32,5 @@ def discard_of(kind: Kind, record: Mapping[str, Any]) -> Discard:
     owners = {str(record[name]) for name in ("userId", "namespace") if record.get(name)}
     prefixes = {prefix for owner in owners for prefix in keys.job_prefixes(kind, owner, job_id)}
     prefixes.add(keys.internal_prefix(job_id))
-    place = bought_under(record["namespace"], kind, record["name"]) if record.get("name") else ""
+    place = bought_under(record["namespace"], kind, record["name"], record.get("tenant")) if record.get("name") else ""
     return Discard(uid=job_id, prefixes=tuple(sorted(prefixes)), job_ids=(job_id,), bought_under=place)

@@ -162,6 +162,7 @@ class Reason(StrEnum):
     SUSPENDED = "Suspended"
     WAITING_FOR_LORA = "WaitingForLora"
     WAITING_FOR_LORA_NAME = "WaitingForLoraName"
+    CLUSTER_NOT_CONFIRMED = "ClusterNotConfirmed"
     STORE_UNAVAILABLE = "StoreUnavailable"
     PROVIDER_UNAVAILABLE = "ProviderUnavailable"
     PROVIDER_NOT_CONFIGURED = "ProviderNotConfigured"

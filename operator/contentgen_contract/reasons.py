@@ -67,6 +67,12 @@ REASONS: dict[Reason, Explanation] = {
         "An older LoraTraining of the same user and namespace has the same spec.loraName; nothing is paid meanwhile.",
         "Give one of them another loraName, or delete the older one; the training goes on by itself then.",
     ),
+    Reason.CLUSTER_NOT_CONFIRMED: Explanation(
+        "The ledger belongs to another cluster (this one was rebuilt, or is a second one on the same database), another "
+        "one has taken this one over, or the operator may not read namespaces. Nothing is paid and nothing is adopted.",
+        "An administrator runs the command of the message "
+        "(docs/install.md#namespaces-and-clusters-that-were-created-again); work goes on by itself then.",
+    ),
     Reason.STORE_UNAVAILABLE: Explanation(
         "MongoDB or the S3 bucket does not answer, or the bucket does not exist.",
         "Check the store, its address and credentials; work goes on by itself once it answers.",

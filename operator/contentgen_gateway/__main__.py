@@ -21,10 +21,12 @@ from contentgen_gateway.settings import Settings
 from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
 from contentgen_gateway.signed_out import SignedOut
+from contentgen_gateway.tenants import Tenants
 from contentgen_gateway.transcript_index import TranscriptIndex
 from contentgen_runtime import logs, mongo
 from contentgen_runtime.kube import KubeApi
 from contentgen_runtime.servers import gateway_server, plain_server
+from contentgen_runtime.tenancy import Tenancy
 
 
 def main() -> None:
@@ -86,6 +88,7 @@ def assemble(settings: Settings, kube: KubeApi) -> Parts:
     transcripts = TranscriptIndex(database)
     indexer = Indexer(records, files, transcripts)
     live = Live(over=indexer.note)
+    tenants = Tenants(Tenancy(kube, database))
     return Parts(
         settings=settings,
         callers=Callers(kube, SignedOut(database["signed-out"])),
@@ -98,7 +101,8 @@ def assemble(settings: Settings, kube: KubeApi) -> Parts:
         transcripts=transcripts,
         indexer=indexer,
         files=files,
-        sight=Sight(records, access, live, shares),
+        sight=Sight(records, access, live, shares, tenants),
+        tenants=tenants,
         resources=Resources(kube),
     )
 

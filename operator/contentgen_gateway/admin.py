@@ -73,7 +73,7 @@ async def import_jobs(caller: Calling, parts: Using, asked: Takeover) -> TakenOv
     work = Import(
         jobs=parts.records.collection,
         ledger=parts.records.collection.database["ledger"],
-        place=place(parts, asked.namespace, asked.bucket),
+        place=await place(parts, asked.namespace, asked.bucket),
         sizes=parts.files.sizes_now,
         by=caller.name,
         may_name=users.__contains__,
@@ -101,7 +101,13 @@ async def _may_name(caller: Caller, parts: Parts, namespace: str, given: Iterabl
     return frozenset(user for user, allowed in zip(users, may, strict=True) if allowed)
 
 
-def place(parts: Parts, namespace: str, bucket: str | None) -> Place:
+async def place(parts: Parts, namespace: str, bucket: str | None) -> Place:
     """Where documents go."""
     files = parts.files
-    return Place(namespace=namespace, bucket=bucket or files.bucket, key_of=files.key_of, address=files.address)
+    return Place(
+        namespace=namespace,
+        bucket=bucket or files.bucket,
+        key_of=files.key_of,
+        address=files.address,
+        tenant=(await parts.tenants.of(namespace)).scope or None,
+    )

@@ -17,6 +17,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from contentgen_contract.ledger import restored
 from contentgen_gateway.archive import Reader, Writer
+from contentgen_runtime.tenancy import FIRST
 
 Document = dict[str, Any]
 Merge = Callable[[Document | None, Document], Mapping[str, Any] | None]
@@ -74,6 +75,11 @@ def _purchase(stored: Document | None, given: Document) -> Mapping[str, Any] | N
     return restored(stored, given)
 
 
+def _cluster(stored: Document | None, given: Document) -> Document | None:
+    """Which cluster the ledger belongs to goes with it: one that came to the empty database is to be confirmed."""
+    return given if stored is None or given["_id"] == FIRST else None
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """One collection."""
@@ -90,6 +96,8 @@ KEPT = (
     Kept("ledger", _purchase),
     Kept("request_claims", missing_only),
     Kept("runs", newest_runs),
+    Kept("clusters", _cluster),
+    Kept("namespaces", missing_only),
     Kept("signed-out", missing_only),
     Kept("shares", missing_only, of_job=True),
     Kept("collections", missing_only),

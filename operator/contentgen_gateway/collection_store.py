@@ -1,15 +1,16 @@
 """Collections as they are kept: named lists of jobs. What is in one is seen only by those who may see that very job."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from pymongo.collection import Collection as MongoCollection
 
 from contentgen_contract.indexes import Keys
-from contentgen_gateway.queries import MOST, Filter, Place
+from contentgen_contract.tenancy import Tenant
+from contentgen_gateway.queries import MOST, NOTHING, Filter, Place, in_namespaces
 
 Document = dict[str, Any]
 _NEWEST: Keys = (("createdAt", -1), ("collectionId", -1))
@@ -45,6 +46,7 @@ class Collection:
     created_by: str
     created_at: datetime
     updated_at: datetime
+    tenant: str | None = None  # the scope of the namespace
     assets: tuple[Asset, ...] = ()
 
 
@@ -55,13 +57,15 @@ class Asked:
     namespaces: tuple[str, ...] | None
     user_id: str | None = None
     limit: int = 50
+    tenants: Mapping[str, Tenant] = field(default_factory=dict)
     after: Place | None = None
 
     def filter(self) -> Filter:
         """Without the page."""
         found: Filter = {}
         if self.namespaces is not None:
-            found["namespace"] = {"$in": list(self.namespaces)}
+            either = in_namespaces(self.namespaces, self.tenants)
+            found |= _any(either)
         if self.user_id is not None:
             found["userId"] = {"$eq": self.user_id}
         return found
@@ -119,6 +123,7 @@ class Collections:
         document = {
             "collectionId": made.collection_id,
             "namespace": made.namespace,
+            "tenant": made.tenant,
             "userId": made.user_id,
             "name": made.name,
             "description": made.description,
@@ -157,6 +162,13 @@ class Collections:
         await asyncio.to_thread(self._collection.update_many, {"assets.jobId": {"$eq": job_id}}, change)
 
 
+def _any(either: list[Filter]) -> Filter:
+    """One of these, as a filter that an "$or" can be added to."""
+    if not either:
+        return NOTHING
+    return either[0] if len(either) == 1 and "$or" not in either[0] else {"$and": [{"$or": either}]}
+
+
 def _named(collection_id: str) -> Filter:
     return {"collectionId": {"$eq": collection_id}}
 
@@ -169,6 +181,7 @@ def _parsed(found: Document) -> Collection:
     return Collection(
         collection_id=found["collectionId"],
         namespace=found["namespace"],
+        tenant=found.get("tenant"),
         user_id=found["userId"],
         name=found["name"],
         description=found["description"],

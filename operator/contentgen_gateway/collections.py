@@ -41,7 +41,8 @@ async def list_collections(
     """Collections that the caller may see, with counts."""
     wanted = continued(Wanted(list_name="collections"), listed.cursor)
     namespaces = await _namespaces(caller, parts, listed.namespace, listed.user_id)
-    asked = Asked(namespaces, listed.user_id, listed.limit, wanted.after)
+    tenants = await parts.tenants.of_all(namespaces or ())
+    asked = Asked(namespaces, listed.user_id, listed.limit, tenants, wanted.after)
     found = await parts.collections.find(asked)
     page = found[: listed.limit]
     seen = await parts.sight.jobs(caller, {asset.job_id for each in page for asset in each.assets})
@@ -85,6 +86,7 @@ async def create_collection(
         created_by=caller.name,
         created_at=now,
         updated_at=now,
+        tenant=(await parts.tenants.of(namespace)).scope or None,
         assets=await _checked(caller, parts, wish.assets),
     )
     await parts.collections.add(made)
@@ -140,7 +142,8 @@ async def _held(caller: Caller, parts: Parts, collection_id: str, verb: Verb = V
     """Raises NotFound where the caller may not see it, Problem 403 where they may only see it."""
     found = await parts.collections.get(collection_id)
     # Kubernetes is asked in either case: how long an answer takes tells nothing.
-    namespace = found.namespace if found else "default"
+    place = {"namespace": found.namespace, "tenant": found.tenant, "createdAt": found.created_at} if found else {}
+    namespace = await parts.tenants.authority(place)
     if not await parts.access.which(caller, Verb.LIST, [namespace]) or found is None:
         raise NotFound("collection", collection_id)
     if not await parts.access.which(caller, verb, [namespace]):

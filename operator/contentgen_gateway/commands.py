@@ -1,4 +1,4 @@
-"""`contentgen backup | restore | import | prepare-rollback`: for whoever runs the stores.
+"""`contentgen backup | restore | import | namespaces | prepare-rollback`: for whoever runs the stores.
 
 It works on them directly, with the gateway's settings, so it is run where those are:
 
@@ -27,6 +27,7 @@ from contentgen_gateway import listing, rollback_stores
 from contentgen_gateway.archive import BadArchive, reading, writing
 from contentgen_gateway.files import Files
 from contentgen_gateway.importing import Entry, Import, Outcome
+from contentgen_gateway.namespaces import Administration, Refused, scope_of
 from contentgen_gateway.rollback import Action, Finding
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.takeover import Place
@@ -39,14 +40,22 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 _SHOWN = 20  # of what is missing or refused, on the terminal
 
+_OPTIONS = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
-    help="Back up, restore and take over what contentgen knows.",
+    help="Back up, restore and take over what contentgen knows, and say whose it is.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_OPTIONS,
 )
+tenants = typer.Typer(
+    help="Which namespace is which tenant, after it or its cluster was created again.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings=_OPTIONS,
+)
+app.add_typer(tenants, name="namespaces")
 
 Report = Annotated[Path | None, typer.Option("--report", help="Write everything that is told to this JSON file.")]
 
@@ -55,7 +64,7 @@ def main() -> None:
     """The console script `contentgen`."""
     try:
         app(prog_name="contentgen")
-    except (BadArchive, rollback_stores.OperatorRuns) as error:
+    except (BadArchive, Refused, rollback_stores.OperatorRuns) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
 
@@ -184,6 +193,71 @@ async def _rolled_back(settings: Settings, database: Database[Document], *, dry:
         return await work(kube, settings.watch_namespace, database, marker_of, dry=dry)
 
 
+Cluster = Annotated[
+    str | None, typer.Option(help="The uid of the cluster's namespace kube-system; not needed where there is one only.")
+]
+By = Annotated[str, typer.Option(help="Who decides; it stays in the history.")]
+_BY = "contentgen namespaces"
+
+
+@tenants.command("list")
+def list_namespaces() -> None:
+    """Write clusters, and namespaces with their uids and scopes, those that they had before included."""
+    with _database(Settings()) as database:
+        known = Administration(database, "")
+        for each in known.clusters():
+            standing = "the ledger's" if each["_id"] == known.first() else each.get("confirmed") or "not confirmed"
+            standing = f"taken over by {each['takenBy']}" if each.get("takenBy") else standing
+            typer.echo(f"cluster {each['_id']}: {standing}, since {each['firstSeenAt']}")
+        for binding in known.bindings():
+            for each in (binding, *reversed(binding.get("history", []))):
+                until = f", until {each['until']} ({each.get('by') or 'the operator'})" if "until" in each else ""
+                typer.echo(f"namespace {binding['_id']}: uid {each['uid']}, {_scope(each)}{until}")
+
+
+def _scope(binding: Document) -> str:
+    also = "".join(f" and {each}" for each in binding.get("also") or ())
+    taken = f", taken over by cluster {binding['takenBy']}" if binding.get("takenBy") else ""
+    return (f"scope {binding['scope']}" if binding["scope"] else "unscoped") + also + taken
+
+
+@tenants.command("map")
+def map_namespace(
+    namespace: Annotated[str, typer.Argument(help="Its name.")],
+    *,
+    uid: Annotated[str, typer.Option(help="The uid that it has now: metadata.uid.")],
+    to: Annotated[
+        str,
+        typer.Option(help="unscoped: what the first of the name bought. fresh: nothing earlier. Or an earlier uid."),
+    ],
+    cluster: Cluster = None,
+    force: Annotated[
+        bool, typer.Option(help="Also where purchases are under way, or another cluster's namespace has the scope.")
+    ] = False,
+    by: By = _BY,
+) -> None:
+    """Let a namespace go on with what an earlier one of its name has bought and made."""
+    with _database(Settings()) as database:
+        known = Administration(database, by)
+        done = known.map(known.cluster(cluster), namespace, uid, to, force=force)
+    _say("mapped" if done else "it is mapped so already")
+
+
+@tenants.command()
+def confirm(
+    cluster: Cluster = None,
+    *,
+    fresh: Annotated[bool, typer.Option(help="Beside the others, with purchases and records of its own.")] = False,
+    force: Annotated[bool, typer.Option(help="Also where the operator of another cluster is at work.")] = False,
+    by: By = _BY,
+) -> None:
+    """Let a rebuilt cluster go on with all namespaces of the others, by their names; those pay nothing any more."""
+    with _database(Settings()) as database:
+        known = Administration(database, by)
+        done = known.confirm(known.cluster(cluster), fresh=fresh, force=force)
+    _say("confirmed" if done else "it is confirmed already")
+
+
 def _import(settings: Settings, database: Database[Document], namespace: str, from_bucket: str | None) -> Import:
     client = _s3(settings)
     files = Files(
@@ -201,7 +275,13 @@ def _import(settings: Settings, database: Database[Document], namespace: str, fr
     return Import(
         jobs=database["jobs"],
         ledger=database["ledger"],
-        place=Place(namespace=namespace, bucket=source, key_of=files.key_of, address=files.address),
+        place=Place(
+            namespace=namespace,
+            bucket=source,
+            key_of=files.key_of,
+            address=files.address,
+            tenant=scope_of(database, namespace) or None,
+        ),
         sizes=files.sizes_now,
         by="contentgen import",
         may_name=lambda _: True,  # it runs with the keys of the stores, which know no callers

@@ -37,8 +37,7 @@ async def held(caller: Caller, parts: Parts, job_id: str, verb: Verb) -> Held:
     """Raises NotFound where the caller may not see it, Problem 403 where they may only see it."""
     record = await parts.sight.job(caller, job_id)
     found = Held(record, KINDS[str(record["type"])])
-    kind, namespace, _ = found.place
-    if not await parts.access.may(caller, verb, kind, namespace):
+    if not await parts.access.may(caller, verb, found.kind, await parts.sight.authority(record)):
         raise Problem(403, f"you may see the job {job_id!r}, but not {verb.value} it")
     return found
 

@@ -106,7 +106,8 @@ class Import:
 
     def _is_anothers(self, record: Document, stored: Document | None) -> bool:
         if stored is not None:
-            return not stored.get("imported") or stored.get("namespace") != record["namespace"] or "discard" in stored
+            same = all(stored.get(name) == record.get(name) for name in ("namespace", "tenant"))
+            return not stored.get("imported") or not same or "discard" in stored
         # Its record may be gone while its files are still there.
         asked = {"$eq": record["jobId"]}
         return self.ledger.find_one({"$or": [{"jobId": asked}, {"formerOwners": asked}]}) is not None

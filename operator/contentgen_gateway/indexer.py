@@ -55,6 +55,7 @@ def source_of(record: Record, key_of: KeyOf) -> Source | None:
     version = newest.get("version") or 1
     about = {
         "namespace": record.get("namespace"),
+        **({"tenant": record["tenant"]} if record.get("tenant") else {}),
         "type": record["type"],
         "userId": record.get("userId"),
         "createdAt": record.get("createdAt"),

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from contentgen_contract.ledger import PurchaseState, legacy_id
 from contentgen_contract.names import Kind
 from contentgen_contract.prices import BILLED
+from contentgen_contract.tenancy import unscoped
 from contentgen_gateway import queries, tallies
 from contentgen_gateway.parts import Calling, Using
 from contentgen_gateway.problems import RESPONSES
@@ -115,7 +116,8 @@ def orphan(document: Mapping[str, Any], kept: timedelta) -> Orphan | None:
 
 
 def _orphan(document: Mapping[str, Any], kept: timedelta) -> Orphan:
-    namespace, kind, name, *_ = str(document["_id"]).split("/")
+    place, kind, name, *_ = str(document["_id"]).split("/")
+    namespace, _ = unscoped(place)
     state = _state(document)
     at = document["orphanedAt"]
     known = document.get("costSource") in {each.value for each in BILLED} and document.get("actualMicros") is not None

@@ -22,6 +22,7 @@ from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
+from contentgen_gateway.tenants import Tenants
 from contentgen_gateway.transcript_index import TranscriptIndex
 
 
@@ -38,6 +39,7 @@ class Parts:
     shares: Shares
     collections: Collections
     sight: Sight
+    tenants: Tenants
     transcripts: TranscriptIndex
     indexer: Indexer
     resources: Resources

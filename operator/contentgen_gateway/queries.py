@@ -14,6 +14,7 @@ from typing import Any
 
 from contentgen_contract.models import names_of
 from contentgen_contract.names import Kind
+from contentgen_contract.tenancy import Tenant
 from contentgen_gateway.access import EVERYWHERE
 from contentgen_gateway.problems import BadRequest
 
@@ -22,6 +23,7 @@ Sort = tuple[tuple[str, int], ...]
 MOST = 200  # records of a page
 _LONGEST = 253  # characters of a jobId
 NOT_DISCARDED = {"discard": {"$exists": False}}
+NOTHING: Filter = {"namespace": {"$in": []}}
 
 
 class Sorted(StrEnum):
@@ -52,6 +54,20 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+def in_namespaces(names: Iterable[str], tenants: Mapping[str, Tenant]) -> list[Filter]:
+    """The alternatives of a filter: everything that is now of one of these namespaces."""
+    scoped = [name for name in sorted(names) if tenants.get(name, _UNSCOPED).scopes != _UNSCOPED.scopes]
+    unscoped = sorted(set(names).difference(scoped))
+    # The embedded server scans, and a list of one takes it longer than one value.
+    either: list[Filter] = []
+    if unscoped:
+        either.append({"namespace": unscoped[0] if len(unscoped) == 1 else {"$in": unscoped}, "tenant": None})
+    return either + [tenants[name].filter(name) for name in scoped]
+
+
+_UNSCOPED = Tenant()
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Where a caller may look: kinds by namespace, single jobs that were shared, and what is public."""
@@ -60,6 +76,7 @@ class Scope:
     jobs: tuple[str, ...] = ()
     public: bool = False
     only: str | None = None  # of what is public, this namespace's
+    tenants: Mapping[str, Tenant] = field(default_factory=dict)  # those that are missing have no scope
     incomplete: bool = False  # there is more that is shared than one list asks Kubernetes about
 
     @property
@@ -72,17 +89,19 @@ class Scope:
         whole = sorted(name for name, kinds in self.namespaces.items() if kinds == frozenset(Kind))
         if EVERYWHERE in whole:
             return {}
-        # The embedded server scans, and a list of one takes it longer than one value.
-        either: list[Filter] = [{"namespace": whole[0] if len(whole) == 1 else {"$in": whole}}] if whole else []
+        either = in_namespaces(whole, self.tenants)
         for name, kinds in sorted(self.namespaces.items()):
             if name not in whole:
                 types = sorted(kind.record_type for kind in kinds)
-                either.append(({"namespace": name} if name != EVERYWHERE else {}) | {"type": {"$in": types}})
+                either += [each | {"type": {"$in": types}} for each in self._within(name)]
         if self.jobs:
             either.append({"jobId": {"$in": list(self.jobs)}})
         if self.public:
-            either.append({"metadata.isPublic": True} | ({"namespace": self.only} if self.only else {}))
+            either += [each | {"metadata.isPublic": True} for each in self._within(self.only or EVERYWHERE)]
         return either[0] if len(either) == 1 else {"$or": either}
+
+    def _within(self, name: str) -> list[Filter]:
+        return in_namespaces([name], self.tenants) if name != EVERYWHERE else [{}]
 
 
 Place = tuple[datetime | str | int | None, str]

@@ -95,7 +95,7 @@ RECORD = Object(
     dict.fromkeys(
         (
             "jobId", "userId", "type", "namespace", "name", "status", "phase", "stage", "reason", "message", "error",
-            "importedBy", "adoptedBy",
+            "importedBy", "adoptedBy", "tenant",
         ),
         TEXT,
     )

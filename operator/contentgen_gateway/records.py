@@ -13,7 +13,7 @@ from pymongo.collection import Collection
 from contentgen_contract import derived
 from contentgen_contract.discard import Discard
 from contentgen_contract.names import Kind
-from contentgen_gateway.queries import NOT_DISCARDED, Query
+from contentgen_gateway.queries import NOT_DISCARDED, Filter, Query
 from contentgen_gateway.record_types import readable
 from contentgen_gateway.tallies import Row, Tally
 from contentgen_gateway.verification import KeyOf, other_jobs, purchase_prefix, verified
@@ -23,7 +23,7 @@ _HIDDEN = {"_id": False, "terms": False}
 _INDEXED = {
     "_id": False, "jobId": True, "userId": True, "namespace": True, "type": True, "createdAt": True,
     "metadata.isPublic": True, "versions.version": True, "versions.transcriptUrl": True, "name": True,
-    "imported": True, "status": True,
+    "imported": True, "status": True, "tenant": True,
 }  # fmt: skip
 
 
@@ -134,6 +134,7 @@ class Records:
         """Of these jobs, those that there are, by id: what tells who may see them, and no more."""
         wanted = {"jobId": {"$in": sorted(set(job_ids))}} | NOT_DISCARDED
         shown = {"_id": False, "jobId": True, "type": True, "namespace": True, "metadata.isPublic": True}
+        shown |= {"tenant": True, "createdAt": True}
         found = await asyncio.to_thread(lambda: list(self._collection.find(wanted, shown)))
         return {each["jobId"]: each for each in found}
 
@@ -154,10 +155,9 @@ class Records:
         earlier = {"jobId": {"$in": list(record.get("adoptedFrom") or ())}, "adoptedBy": {"$eq": record["jobId"]}}
         await asyncio.to_thread(self._collection.update_many, earlier, {"$unset": {"adoptedBy": ""}})
 
-    async def drawing(self, namespace: str, lora: str) -> list[Record]:
-        """The pictures under way that name this LoraTraining: they have no version yet that says what they are of."""
-        wanted = {
-            "namespace": {"$eq": namespace},
+    async def drawing(self, place: Filter, lora: str) -> list[Record]:
+        """The pictures under way at a place that name this LoraTraining: they have no version that says it yet."""
+        wanted = place | {
             "status": {"$in": ["queued", "processing"]},
             "config.loras.loraRef.name": {"$eq": lora},
         }

@@ -87,7 +87,7 @@ class Seen:
     key: str
     purchase: Document | None
     marker: str | None
-    scoped: bool = False  # this release has bought in the namespace under keys with the namespace's uid
+    scoped: bool = False  # this release buys, or has bought, in the namespace under keys with the namespace's uid
 
     @property
     def unpaid(self) -> bool:
@@ -201,6 +201,7 @@ class Rollback:
     def __init__(self, database: Database[Document], marker_of: MarkerOf, patch: Patch, *, dry: bool = False) -> None:
         self._ledger: Collection[Document] = database["ledger"]
         self._jobs: Collection[Document] = database["jobs"]
+        self._bindings: Collection[Document] = database["namespaces"]
         self._marker_of = marker_of
         self._patch = patch
         self._dry = dry
@@ -256,8 +257,9 @@ class Rollback:
         purchase = self._ledger.find_one({"_id": key})
         # "A" follows "@".
         within = {"_id": {"$gte": f"{meta['namespace']}@", "$lt": f"{meta['namespace']}A"}}
-        scoped = self._ledger.find_one(within, {"_id": 1}) is not None
-        return Seen(key, purchase, self._marker_of(key), scoped)
+        bound = {"_id": re.compile(f"/{re.escape(meta['namespace'])}$"), "scope": {"$gt": ""}}
+        scoped = self._ledger.find_one(within, {"_id": 1}) or self._bindings.find_one(bound, {"_id": 1})
+        return Seen(key, purchase, self._marker_of(key), scoped is not None)
 
     def _write_lost(self, document: Document, seen: Seen) -> None:
         if self._dry:

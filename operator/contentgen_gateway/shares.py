@@ -59,6 +59,15 @@ class Share:
     shared_by: str
     shared_at: datetime
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The namespaces between which it is: the job's, and the grantee's where that one is of a namespace."""
+        if self.to.kind == "namespace":
+            return self.namespace, self.to.name
+        parts = self.to.name.split(":")
+        service_account = len(parts) == 4 and parts[:2] == ["system", "serviceaccount"]
+        return (self.namespace, parts[2]) if service_account else (self.namespace,)
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Grant:

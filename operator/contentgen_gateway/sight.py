@@ -1,7 +1,8 @@
 """What a caller may see: asked of Kubernetes before a record is given. What is foreign looks like what is missing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.access import EVERYWHERE, Access, Verb
@@ -12,7 +13,9 @@ from contentgen_gateway.problems import NotFound
 from contentgen_gateway.queries import Scope
 from contentgen_gateway.records import Record, Records, discarded
 from contentgen_gateway.shares import MOST, MOST_NAMESPACES, Grantee, Share, Shares, bounded
+from contentgen_gateway.tenants import Tenants
 
+LIVE = "_live"  # in a record that was made of a resource which is there, and is not stored
 KINDS = {kind.record_type: kind for kind in Kind}
 
 
@@ -24,7 +27,8 @@ def _at_home(caller: Caller) -> set[Grantee]:
 class Sight:
     """Records through a caller's eyes."""
 
-    def __init__(self, records: Records, access: Access, live: Live, shares: Shares) -> None:
+    def __init__(self, records: Records, access: Access, live: Live, shares: Shares, tenants: Tenants) -> None:
+        self._tenants = tenants
         self._records = records
         self._access = access
         self._live = live
@@ -35,18 +39,24 @@ class Sight:
         record = await self._records.known(job_id)
         if record is None:
             now = self._live.get(job_id)
-            record = document(now) if now is not None else None
+            record = document(now) | {LIVE: True} if now is not None else None
         elif discarded(record):
             record = None
         # Kubernetes is asked in either case: how long an answer takes tells nothing.
         kind = KINDS.get(str((record or {}).get("type")), Kind.LORA_TRAINING)
-        namespace = str((record or {}).get("namespace") or "default")
+        namespace = await self.authority(record or {})
         allowed = await self._access.may(caller, verb, kind, namespace)
         if not allowed and verb is Verb.GET:
             allowed = await self._shown(caller, await self._shares.of(job_id), record)
         if record is None or not allowed:
             raise NotFound("job", job_id)
         return record
+
+    async def authority(self, record: Mapping[str, Any]) -> str:
+        """The namespace in which a caller needs the right to this record."""
+        if record.get(LIVE):  # of a resource that is there
+            return str(record["namespace"])
+        return await self._tenants.authority(record)
 
     async def jobs(self, caller: Caller, job_ids: Iterable[str]) -> dict[str, Record]:
         """Of these jobs, the records of those that the caller may see."""
@@ -57,7 +67,7 @@ class Sight:
             kind = KINDS.get(str(record.get("type")))
             if kind is None:
                 continue
-            allowed = await self._access.may(caller, Verb.GET, kind, str(record.get("namespace")))
+            allowed = await self._access.may(caller, Verb.GET, kind, await self.authority(record))
             (mine if allowed else others)[job_id] = record
         shares = await self._shares.of_all(others, _at_home(caller)) if others else {}
         shown = {each for each, record in others.items() if await self._shown(caller, shares.get(each, ()), record)}
@@ -65,13 +75,21 @@ class Sight:
 
     async def _shown(self, caller: Caller, shares: Iterable[Share], record: Record | None) -> bool:
         """Whether it is public, or shared with the caller."""
-        if {each.to for each in shares} & _at_home(caller):
+        given, at_home = list(shares), _at_home(caller)
+        if await self._alive(each for each in given if each.to in at_home):
             return True
-        to = sorted({each.to.name for each in shares if each.to.kind == "namespace"})[:MOST_NAMESPACES]
-        kinds = frozenset(KINDS[each.type] for each in shares)
-        if await self._access.which_of(caller, Verb.GET, dict.fromkeys(to, kinds)):
+        to = sorted({each.to.name for each in given if each.to.kind == "namespace"})[:MOST_NAMESPACES]
+        alive = await self._alive(each for each in given if each.to.kind == "namespace" and each.to.name in to)
+        kinds = frozenset(KINDS[each.type] for each in alive)
+        if await self._access.which_of(caller, Verb.GET, dict.fromkeys(sorted({e.to.name for e in alive}), kinds)):
             return True
         return ((record or {}).get("metadata") or {}).get("isPublic") is True
+
+    async def _alive(self, shares: Iterable[Share]) -> list[Share]:
+        """Shares of a namespace, and with one, end when it is created again."""
+        given = list(shares)
+        tenants = await self._tenants.of_all(name for each in given for name in each.places)
+        return [each for each in given if all(tenants[name].began_before(each.shared_at) for name in each.places)]
 
     async def scope(self, caller: Caller, namespace: str | None, user_id: str | None, *, public: bool = False) -> Scope:
         """What the caller may list: where they have the right to, and single jobs that were shared with them.
@@ -83,7 +101,10 @@ class Sight:
             return found
         shared, incomplete = await self._shared(caller, namespace)
         mine = tuple(each.job_id for each in shared)
-        return replace(found, jobs=mine, public=public, only=namespace, incomplete=incomplete)
+        tenants = found.tenants if namespace is None else await self._tenants.of_all([namespace])
+        return replace(
+            found, jobs=mine, public=public, only=namespace, incomplete=incomplete, tenants={**found.tenants, **tenants}
+        )
 
     async def _shared(self, caller: Caller, owner: str | None) -> tuple[list[Share], bool]:
         """A namespace's shares are for its service accounts, and for those who may see such jobs there.
@@ -96,15 +117,21 @@ class Sight:
         at_home = _at_home(caller)
         found = await self._shares.given(at_home | {Grantee("namespace", each) for each in there}, owner)
         seen = [each for each in found if each.to in at_home or KINDS[each.type] in there.get(each.to.name, ())]
-        return seen, incomplete or len(found) >= MOST
+        return await self._alive(seen), incomplete or len(found) >= MOST
 
     async def _own(self, caller: Caller, namespace: str | None, user_id: str | None) -> Scope:
         """The named namespace, else those where a user has something, else a service account's own, else all."""
+        found = await self._places(caller, namespace, user_id)
+        return Scope(found, tenants=await self._tenants.of_all(found))
+
+    async def _places(
+        self, caller: Caller, namespace: str | None, user_id: str | None
+    ) -> Mapping[str, frozenset[Kind]]:
         if namespace is not None:
-            return Scope(await self._access.which(caller, Verb.LIST, [namespace]))
+            return await self._access.which(caller, Verb.LIST, [namespace])
         everywhere = await self._access.which(caller, Verb.LIST, [EVERYWHERE])
         if everywhere.get(EVERYWHERE) == frozenset(Kind):
-            return Scope(everywhere)
+            return everywhere
         if user_id is None and caller.home is not None:
-            return Scope(await self._access.which(caller, Verb.LIST, [caller.home]))
-        return Scope(await self._access.which(caller, Verb.LIST, await self._records.namespaces(user_id)))
+            return await self._access.which(caller, Verb.LIST, [caller.home])
+        return await self._access.which(caller, Verb.LIST, await self._records.namespaces(user_id))

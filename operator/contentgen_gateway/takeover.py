@@ -46,6 +46,7 @@ class Place:
     bucket: str
     key_of: Callable[[str], str | None]  # of an address in that bucket
     address: Callable[[str], str]  # a key's, as our records have it
+    tenant: str | None = None  # the namespace's scope
 
 
 def take(document: Mapping[str, Any], place: Place) -> Taken | tuple[Problem, ...]:
@@ -193,6 +194,7 @@ def _record(old: Old, versions: list[Document], place: Place) -> Document:
         "userId": old.user_id,
         "type": old.type,
         "namespace": place.namespace,
+        "tenant": place.tenant,
         "name": None,
         "config": old.config,
         "metadata": old.metadata.model_dump(mode="json", by_alias=True),

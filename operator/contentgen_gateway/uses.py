@@ -25,7 +25,8 @@ async def users_of(parts: Parts, record: Record) -> list[Record]:
     earlier = adopted_from(record)
     found = await parts.records.using(job_id, *sorted(earlier))
     if record.get("type") == Kind.LORA_TRAINING.record_type:
-        found += await parts.records.drawing(namespace, str(record.get("name")))
+        place = (await parts.tenants.of(namespace)).filter(namespace)
+        found += await parts.records.drawing(place, str(record.get("name")))
     users = {str(each["jobId"]): each for each in found}
     return [each for each in users.values() if job_id in (each.get("uses") or ()) or each.get("namespace") == namespace]
 
@@ -37,4 +38,4 @@ async def visible(caller: Caller, parts: Parts, records: list[Record]) -> list[R
 
 async def _may_get(caller: Caller, parts: Parts, record: Record) -> bool:
     kind = KINDS.get(str(record.get("type")))
-    return kind is not None and await parts.access.may(caller, Verb.GET, kind, str(record.get("namespace")))
+    return kind is not None and await parts.access.may(caller, Verb.GET, kind, await parts.sight.authority(record))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NewType
 
 from contentgen_contract import keys, ownership
+from contentgen_contract.discard import bought_under
 from contentgen_contract.names import Kind
 from contentgen_contract.ownership import Owner, owns
 
@@ -29,7 +30,9 @@ def other_jobs(record: Record, key_of: KeyOf) -> set[str]:
 def purchase_prefix(record: Record) -> str:
     """What the ledger's ids of purchases under a record's name begin with."""
     kind = _KINDS.get(str(record.get("type")))
-    return f"{record.get('namespace')}/{kind}/{record.get('name')}/" if kind and record.get("name") else ""
+    if kind is None or not record.get("name"):
+        return ""
+    return bought_under(record.get("namespace"), kind, record["name"], record.get("tenant"))
 
 
 def verified(record: Record, key_of: KeyOf, bought: Collection[str] = ()) -> Record:

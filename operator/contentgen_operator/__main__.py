@@ -54,6 +54,7 @@ from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import WorkerJobs
 from contentgen_runtime import logs, mongo
 from contentgen_runtime.servers import plain_server, tls_server
+from contentgen_runtime.tenancy import Tenancy
 
 _log = logging.getLogger(__name__)
 _THREADS = 48
@@ -93,7 +94,9 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
     runs = RunDocuments(database["runs"])
     cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs)
-    witness, names = Witness(ledger=ledger, records=records, runs=runs), LoraNames()
+    tenancy = Tenancy(kube, database)
+    witness = Witness(ledger=ledger, records=records, runs=runs, tenancy=tenancy)
+    names = LoraNames()
     observer = Observer(
         kube=kube,
         cache=cache,
@@ -128,6 +131,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         providers=providers,
         retention=_retention(settings),
         namespace=settings.watch_namespace,
+        tenancy=tenancy,
     )
     desk = Desk(
         gatekeeper=Gatekeeper(kube, cache, jobs),

@@ -40,7 +40,7 @@ from contentgen_operator.providers.base import (
     StoredObject,
     Unavailable,
 )
-from contentgen_operator.purchases import Move, Purchase, PurchaseState, PurchaseStep, new_purchase_id
+from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep, new_purchase_id
 from contentgen_operator.recorded_runs import after
 from contentgen_operator.records import Records
 from contentgen_operator.run_documents import RunDocuments
@@ -228,7 +228,7 @@ class Actor:
     async def _adopt(self, adoption: Adoption) -> None:
         """Raises Conflict where the purchase was adopted or discarded since it was looked at: the first one has it."""
         seen = adoption.purchase
-        if not await self._ledger.adopt(adoption.key, seen, adoption.job_id):
+        if not await self._ledger.adopt(adoption.key, seen, adoption.job_id, adoption.tenant):
             kept = await self._ledger.get(adoption.key)
             _log.warning("%s was not adopted: it was %s, and is %s", adoption.key, _state(seen), _state(kept))
             raise Conflict(f"purchase {adoption.key} was changed before it was adopted")
@@ -276,7 +276,7 @@ class Actor:
         kept = await self._ledger.get(key)
         if kept is None or not kept.planned or kept.job_id != wanted.job_id:
             raise Conflict(f"purchase {key} was changed before it was planned")
-        named = await self._storage.put_marker(str(key), kept.purchase_id)
+        named = await self._marked(key, kept)
         if named != kept.purchase_id:
             # The ledger, and perhaps the resource, are of a backup; decide stops at the name.
             _log.error("the bucket knows purchase %s as %s, the ledger as %s: not paid", key, named, kept.purchase_id)
@@ -284,6 +284,16 @@ class Actor:
         assert plan.status.run is not None  # noqa: S101 - a plan with a purchase has a run
         run = plan.status.run.model_copy(update={"purchase_id": named})
         return plan.model_copy(update={"status": plan.status.model_copy(update={"run": run})})
+
+    async def _marked(self, key: PurchaseKey, planned: Purchase) -> str:
+        """The id that the bucket's marker of a purchase names. A namespace without a scope, of a database that was
+        rewound, may have bought the same under its uid.
+        """
+        if planned.namespace_uid and not key.scope:
+            mine = key.model_copy(update={"scope": planned.namespace_uid})
+            if (named := await self._storage.marker(str(mine))) is not None:
+                return named
+        return await self._storage.put_marker(str(key), planned.purchase_id)
 
     async def _pay(self, payment: Payment) -> None:
         """The only place that spends money: at most one POST, by whoever moves the purchase to `sending`."""

@@ -38,9 +38,11 @@ def adoption(resource: Resource, key: PurchaseKey, purchase: Purchase | None) ->
     """The change of owner of a purchase that a resource goes on with; None for its own, and for one without a use."""
     if purchase is None or purchase.job_id == resource.ref.uid or purchase.unpaid or purchase.abandoned:
         return None
+    if resource.tenant.held:  # whose purchases they are is not known
+        return None
     if purchase.state not in _ADOPTABLE:
         return None
-    return Adoption(key=key, purchase=purchase, job_id=resource.ref.uid)
+    return Adoption(key=key, purchase=purchase, job_id=resource.ref.uid, tenant=resource.tenant)
 
 
 def pay(case: Case) -> Plan:
@@ -51,7 +53,7 @@ def pay(case: Case) -> Plan:
         state=PurchaseState.INTENT,
         step=PurchaseStep.PLANNED,
         job_id=case.resource.ref.uid,
-        namespace=case.resource.ref.namespace,
+        **_place(case.resource),
         type=case.kind.record_type,
         user_id=job.user_id,
         loras=tuple(each.model_key for each in case.observed.loras if each.model_key),
@@ -72,6 +74,16 @@ def pay(case: Case) -> Plan:
         return plan.model_copy(update={"reservation": Reservation(key=case.key, purchase=purchase)})
     purchase = purchase.model_copy(update={"purchase_id": planned.purchase_id})
     return plan.model_copy(update={"payment": _payment(case, planned, purchase, call)})
+
+
+def _place(resource: Resource) -> dict[str, Any]:
+    tenant = resource.tenant
+    return {
+        "namespace": resource.ref.namespace,
+        "tenant": resource.scope or None,
+        "namespace_uid": tenant.uid or None,
+        "cluster_uid": tenant.cluster or None,
+    }
 
 
 def _payment(case: Case, planned: Purchase, purchase: Purchase, call: Call) -> Payment:
@@ -120,7 +132,7 @@ def remembered(resource: Resource, run: RunStatus, spec: Spec) -> Purchase:
         state=PurchaseState.INTENT,
         step=PurchaseStep.SENDING,
         job_id=resource.ref.uid,
-        namespace=resource.ref.namespace,
+        **_place(resource),
         type=resource.ref.kind.record_type,
         user_id=user,
         loras=tuple(each.model_key for each in loras if each.model_key),

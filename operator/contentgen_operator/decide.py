@@ -73,7 +73,7 @@ def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy
         if why := collect_retries.missing(case):
             return collect_retries.refused(case, why)
         case = case.model_copy(update={"run": collect_retries.begun_anew(case, run, resource.collect)})
-    plan = with_open_requests(case, _suspended(case, _of_the_run(_with_said(case))))
+    plan = with_open_requests(case, _suspended(case, _planned(_with_said(case))))
     return plan.model_copy(update={"adoption": adoption(resource, case.key, observed.purchase)})
 
 
@@ -81,6 +81,10 @@ def _with_said(case: Case) -> Case:
     """What a stage said last is kept, whatever is decided about it."""
     said = case.observed.outcome.log if case.observed.outcome else case.observed.log
     return case.model_copy(update={"run": with_log(case.run, case.stage, said)})
+
+
+def _planned(case: Case) -> Plan:
+    return _held(case) if case.resource.tenant.held else _of_the_run(case)
 
 
 def _of_the_run(case: Case) -> Plan:
@@ -96,6 +100,17 @@ def _of_the_run(case: Case) -> Plan:
     if purchase.abandoned:
         return next_attempt(case, "a person asked for another submission")
     return _BY_STATE[purchase.state](case, purchase)
+
+
+def _held(case: Case) -> Plan:
+    """Nothing is started for a tenant that is not known: its purchases may be under another scope."""
+    phase = case.resource.status.phase or Phase.PENDING
+    doing = Doing(
+        phase=Phase.PENDING if phase.terminal else phase,
+        reason=Reason.CLUSTER_NOT_CONFIRMED,
+        message=case.resource.tenant.held,
+    )
+    return plan_of(case, doing, again=_WAIT_SECONDS)
 
 
 def _suspended(case: Case, plan: Plan) -> Plan:

@@ -37,13 +37,18 @@ def decide_deletion(resource: Resource, observed: Observed, now: datetime, polic
     discard = discard_of(resource) if resource.deletes_files else None
     again = _NEXT_SLICE_SECONDS if discard is not None else None
     changes: dict[str, object] = {"stop_job": True, "discard": discard, "again_seconds": again}
-    if purchase is None and is_remembered(resource, run) and (lost := _remembered(resource, run)) is not None:
+    if _is_lost(resource, run, purchase) and (lost := _remembered(resource, run)) is not None:
         return plan.model_copy(update=changes | {"unrecorded": lost})
     if purchase is not None and is_searched_at_deletion(resource, purchase):
         return plan.model_copy(update=changes | _lost(resource, observed, purchase, now, last_chance=plan.last_chance))
-    if purchase is not None and (purchase.job_id == resource.ref.uid or _used(run, purchase)):
+    if purchase is not None and (purchase.job_id == resource.ref.uid or _used(resource, run, purchase)):
         changes |= _ended(resource, run, purchase, now)
     return plan.model_copy(update=changes)
+
+
+def _is_lost(resource: Resource, run: RunStatus, purchase: Purchase | None) -> bool:
+    """Whether the ledger lacks a purchase that the status names. Of a tenant that is not known it may be elsewhere."""
+    return purchase is None and is_remembered(resource, run) and not resource.tenant.held
 
 
 def _remembered(resource: Resource, run: RunStatus) -> Reservation | None:
@@ -89,8 +94,13 @@ def _lost(
     return {"notices": (Notice(type="Warning", reason=Reason.SUBMISSION_UNKNOWN, message=message),)}
 
 
-def _used(run: RunStatus, purchase: Purchase) -> bool:
-    """Whether the run went on with a purchase of an earlier resource: an older release did not change its owner."""
+def _used(resource: Resource, run: RunStatus, purchase: Purchase) -> bool:
+    """Whether the run went on with a purchase of an earlier resource: an older release did not change its owner.
+
+    One that another resource has adopted since is that one's.
+    """
+    if resource.tenant.held or resource.ref.uid in purchase.former_owners:
+        return False
     return purchase.request_id is not None and run.request_id == purchase.request_id
 
 
@@ -130,7 +140,7 @@ def discard_of(resource: Resource) -> Discard:
         uid=uid,
         prefixes=tuple(sorted(ownership.union([own, *earlier]).folders)),
         job_ids=tuple(sorted(jobs)),
-        bought_under=bought_under(resource.ref.namespace, resource.ref.kind, resource.ref.name),
+        bought_under=bought_under(resource.ref.namespace, resource.ref.kind, resource.ref.name, resource.scope),
     )
 
 

@@ -60,7 +60,7 @@ from contentgen_operator.runs import purchase_key
 from contentgen_operator.storage import NotDeleted, Storage
 from contentgen_operator.upload_limits import FileLimit, file_limits, limit_of
 from contentgen_operator.witness import Witness
-from contentgen_runtime.kube import explain
+from contentgen_runtime.kube import Conflict, explain
 
 _log = logging.getLogger(__name__)
 _AWAY = (
@@ -71,6 +71,7 @@ _AWAY = (
     ApiException,
     aiohttp.ClientError,
     TimeoutError,
+    Conflict,  # the namespace is gone
 )
 _MAX_BODY_BYTES = 256 * 1024
 _MOST_REMOVED = 20_000  # versions removed for one attempt; a stage has 4,096 files at most, each usually one version

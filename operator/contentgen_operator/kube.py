@@ -205,4 +205,4 @@ def _resource_of(path: str) -> str:
     """The plural that a path speaks of, for a metric: never a name."""
     parts = path.partition("?")[0].split("/")[3:]
     named = parts[parts.index("namespaces") + 2 :] if "namespaces" in parts else parts[-1:]
-    return "/".join([named[0], *named[2:]])
+    return "/".join([named[0], *named[2:]]) if named else "namespaces"

@@ -24,6 +24,7 @@ from contentgen_contract.discard import bought_under
 from contentgen_contract.ledger import legacy_id
 from contentgen_contract.names import Kind
 from contentgen_contract.signatures import unsigned
+from contentgen_contract.tenancy import UNSCOPED, Tenant
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey
 
 _log = logging.getLogger(__name__)
@@ -137,24 +138,24 @@ class Ledger:
         )
         return _purchase(moved) if moved else None
 
-    async def collected(self, namespace: str, kind: Kind, name: str) -> list[Purchase]:
+    async def collected(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> list[Purchase]:
         """The collected purchases of the resources that have had this name, in the order of their keys."""
-        where = _of_name(namespace, kind, name) | {"state": PurchaseState.COLLECTED.value}
+        where = _of_tenant(tenant, namespace, kind, name) | {"state": PurchaseState.COLLECTED.value}
         return await asyncio.to_thread(
             lambda: [_purchase(each) for each in self._collection.find(where).sort("_id", 1)]
         )
 
-    async def job_ids(self, namespace: str, kind: Kind, name: str) -> frozenset[str]:
+    async def job_ids(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> frozenset[str]:
         """The uids of the resources that have had this name and asked a provider for something."""
-        return await asyncio.to_thread(self._job_ids, _of_name(namespace, kind, name))
+        return await asyncio.to_thread(self._job_ids, _of_tenant(tenant, namespace, kind, name))
 
     def _job_ids(self, where: Document) -> frozenset[str]:
         found = self._collection.find(where, {"jobId": True, "formerOwners": True})
         return frozenset(str(job) for each in found for job in (each["jobId"], *(each.get("formerOwners") or ())))
 
-    async def highest_version(self, namespace: str, kind: Kind, name: str, uid: str) -> int:
+    async def highest_version(self, tenant: Tenant, namespace: str, kind: Kind, name: str, uid: str) -> int:
         """The highest version that a resource has finished, by the purchases under its name; 0: none."""
-        where = _of_name(namespace, kind, name) | {"outputs.jobId": uid}
+        where = _of_tenant(tenant, namespace, kind, name) | {"outputs.jobId": uid}
         found = await asyncio.to_thread(lambda: list(self._collection.find(where, {"outputs.version": True})))
         return max((int(each["outputs"].get("version") or 0) for each in found), default=0)
 
@@ -164,7 +165,9 @@ class Ledger:
 
     def _others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
         attempts = {str(key.model_copy(update={"attempt": each})) for each in range(1, key.attempt + 1)}
-        found = list(self._collection.find(_of_name(key.namespace, key.kind, key.name)).sort("_id", 1))
+        found = list(
+            self._collection.find(_under(bought_under(key.namespace, key.kind, key.name, key.scope))).sort("_id", 1)
+        )
         earlier = [each for each in found if each["_id"] in attempts - {str(key)}]
         runs = [each for each in found if each["_id"] not in attempts and _is_paid_by(each, job_id)]
         return tuple(map(_purchase, earlier)), tuple(map(_purchase, runs))
@@ -176,10 +179,12 @@ class Ledger:
         kept = await asyncio.to_thread(lambda: {each["_id"]: _purchase(each) for each in self._collection.find(names)})
         return tuple((each, kept[str(each)]) for each in earlier if str(each) in kept)
 
-    async def adopt(self, key: PurchaseKey, purchase: Purchase, job_id: str) -> bool:
+    async def adopt(self, key: PurchaseKey, purchase: Purchase, job_id: str, tenant: Tenant | None = None) -> bool:
         """Compare and set the owner; False where the purchase, or its owner, is not as it was seen."""
         where = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}
         owned: Document = {"jobId": job_id, "orphanedAt": None, "discardAsked": False}
+        if tenant is not None and tenant.cluster:  # of a purchase that another cluster has made
+            owned |= {"clusterUid": tenant.cluster, "namespaceUid": tenant.uid}
         change = {"$set": owned, "$addToSet": {"formerOwners": purchase.job_id}}
         adopted = await asyncio.to_thread(self._collection.update_one, where, change)
         return adopted.modified_count == 1
@@ -307,8 +312,11 @@ class Ledger:
 
 
 def orphans_of(namespace: str) -> Document:
-    """The filter of purchases that may be orphans of one namespace, or (empty) of all."""
-    return _under(f"{namespace}/") if namespace else {}
+    """The filter of purchases that may be orphans of the namespaces of one name, or (empty) of all."""
+    if not namespace:
+        return {}
+    scoped_keys = {"_id": {"$gte": f"{namespace}@", "$lt": f"{namespace}A"}}  # "A" follows "@"
+    return {"$or": [_under(f"{namespace}/"), scoped_keys]}
 
 
 def _readable(found: Iterable[Document]) -> list[tuple[StoredKey, Purchase]]:
@@ -322,8 +330,12 @@ def _readable(found: Iterable[Document]) -> list[tuple[StoredKey, Purchase]]:
     return read
 
 
-def _of_name(namespace: str, kind: Kind, name: str) -> Document:
-    return _under(bought_under(namespace, kind, name))
+def _of_tenant(tenant: Tenant, namespace: str, kind: Kind, name: str) -> Document:
+    """All purchases of a name that are the tenant's."""
+    mine = [_under(bought_under(namespace, kind, name, each)) for each in tenant.scopes]
+    if tenant.since is not None and UNSCOPED not in tenant.scopes:
+        mine.append(_under(bought_under(namespace, kind, name)) | {"createdAt": {"$gte": tenant.since}})
+    return mine[0] if len(mine) == 1 else {"$or": mine}
 
 
 def _purchase(document: Document) -> Purchase:

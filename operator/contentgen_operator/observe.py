@@ -16,6 +16,7 @@ from contentgen_contract.ownership import Owner, owns
 from contentgen_contract.prices import PriceLookup
 from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus, VersionStatus
+from contentgen_contract.tenancy import Tenant
 from contentgen_operator import kinds, pods, searches
 from contentgen_operator.buying import is_remembered, remembered
 from contentgen_operator.cache import Cache
@@ -344,7 +345,7 @@ class Observer:
         loras: tuple[LoraView, ...] = ()
         if isinstance(spec, ImageGenerationSpec):
             names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
-            loras = tuple([await self._lora(resource.ref.namespace, name) for name in names])
+            loras = tuple([await self._lora(resource.tenant, resource.ref.namespace, name) for name in names])
         price = await self._price(resource, spec)
         name = await self._same_name(resource)
         return {"provider_configured": provider.configured, "loras": loras, "price": price, "same_lora_name": name}
@@ -367,7 +368,7 @@ class Observer:
             return PriceLookup()
         return await self._prices.price(model_of(spec))
 
-    async def _lora(self, namespace: str, name: str) -> LoraView:
+    async def _lora(self, tenant: Tenant, namespace: str, name: str) -> LoraView:
         body = await self._kube.get_resource(Kind.LORA_TRAINING, namespace, name)
         if body is None:
             return LoraView(name=name)
@@ -375,7 +376,7 @@ class Observer:
             status = ResourceStatus.model_validate(body.get("status") or {})
         except ValidationError:  # a foreign hand in its status: not ready
             return LoraView(name=name)
-        key = _model_key(status, await self._witness.models(namespace, name))
+        key = _model_key(status, await self._witness.models(tenant, namespace, name))
         return LoraView(name=name, phase=status.phase, model_key=key, message=(status.message or "")[:200])
 
     async def _lost(self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from contentgen_contract.orders import Outcome, Progress
 from contentgen_contract.prices import PriceLookup
 from contentgen_contract.spec import COLLECT_DEADLINE_SECONDS, DeletionPolicy
 from contentgen_contract.status import OutputFile, ResourceStatus, VersionStatus
+from contentgen_contract.tenancy import Tenant
 from contentgen_operator.providers.base import RequestView, Verified
 from contentgen_operator.purchases import Purchase, PurchaseKey
 from contentgen_operator.recorded_runs import RunDocument
@@ -62,6 +63,8 @@ class Resource(Value):
     created_at: datetime
     spec: dict[str, Any]
     status: ResourceStatus
+    tenant: Tenant = Tenant()  # this and the scope are put there by the witness
+    scope: str = ""  # of the run's buying key: the tenant's, unless the run began under a key of an older release
     purchase_is_named: bool = True  # False: the API server's status lacks the purchase id that the run document has
     document: RunDocument | None = None  # its runs, once the status was compared with them
     repaired: bool = False  # whether `status` is not the one that the API server has

@@ -23,6 +23,7 @@ from contentgen_contract import keys, ownership
 from contentgen_contract.api_paths import InvalidName, equals
 from contentgen_contract.base import Value
 from contentgen_contract.prices import PRICES, Price
+from contentgen_contract.tenancy import Tenant
 from contentgen_operator.cache import Cache
 from contentgen_operator.clock import utc_now
 from contentgen_operator.endings import ending_of
@@ -36,6 +37,7 @@ from contentgen_operator.purchases import Move, Purchase, PurchaseState, Purchas
 from contentgen_operator.runs import current_run, ended, purchase_key
 from contentgen_operator.storage import BucketMissing, NotDeleted, Storage
 from contentgen_runtime.kube import API_ERRORS, Body, explain
+from contentgen_runtime.tenancy import NamespaceGone, Tenancy
 
 _log = logging.getLogger(__name__)
 _ROUND_SECONDS = 60.0
@@ -197,8 +199,10 @@ def _move(key: StoredKey, purchase: Purchase, target: PurchaseState, **changes: 
     )
 
 
-def standing_of(body: Body | None, key: StoredKey, purchase: Purchase, now: datetime) -> Standing:
-    """By the resource that has the name now. Another uid that asks for the same adopts the purchase by itself."""
+def standing_of(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Purchase, now: datetime) -> Standing:
+    """By the resource that has the name now, and its tenant. Another uid that asks for the same adopts the purchase by
+    itself, if its namespace is the one that bought it.
+    """
     if body is None:
         return Standing.GONE
     is_owner = body["metadata"]["uid"] == purchase.job_id
@@ -209,11 +213,12 @@ def standing_of(body: Body | None, key: StoredKey, purchase: Purchase, now: date
                 return Standing.GONE
             # The reconciler follows the requests that a run left open, but for runs of older releases.
             return Standing.FOLLOWED if resource.status.run and resource.status.run.request_open else Standing.ENDED
-        asked = str(purchase_key(resource, current_run(resource, now)))
+        asked = str(purchase_key(resource.model_copy(update={"scope": key.scope}), current_run(resource, now)))
     except (ValidationError, KeyError):
         return Standing.FOLLOWED if is_owner else Standing.GONE
-    same = asked.rpartition("/")[0] == key.text.rpartition("/")[0]  # whichever attempt
-    return Standing.FOLLOWED if is_owner or same else Standing.GONE
+    is_same = asked.rpartition("/")[0] == key.text.rpartition("/")[0]  # whichever attempt
+    adopts = is_same and tenant.has_bought(key.scope, purchase.created_at)
+    return Standing.FOLLOWED if is_owner or adopts else Standing.GONE
 
 
 class Orphans:
@@ -229,6 +234,7 @@ class Orphans:
         providers: Mapping[str, Provider],
         retention: Retention,
         namespace: str,
+        tenancy: Tenancy,
     ) -> None:
         """`namespace`: the only one that this release watches; empty: all."""
         self._kube = kube
@@ -238,11 +244,13 @@ class Orphans:
         self._providers = providers
         self._retention = retention
         self._namespace = namespace
+        self._tenancy = tenancy
         self._after = ""  # the key at which the last round stopped
         self._due: dict[str, datetime] = {}  # by key
         self._seen: set[str] = set()  # since the first key
         self._calls = 0
         self._away: set[str] = set()  # providers that did not answer in this round
+        self._clusters: frozenset[str | None] = frozenset()  # whose purchases are followed here
 
     async def run(self) -> None:
         """One round a minute, until cancelled."""
@@ -260,6 +268,7 @@ class Orphans:
     async def round(self, now: datetime) -> None:
         """Look at the next purchases. Raises the stores' errors and the API server's."""
         self._calls, self._away = 0, set()
+        self._clusters = await self._tenancy.clusters()
         found = await self._ledger.open_purchases(self._namespace, self._after, _A_ROUND)
         for key, purchase in found:
             if self._calls >= _CALLS:
@@ -271,13 +280,20 @@ class Orphans:
             self._due = {key: due for key, due in self._due.items() if key in self._seen}
             self._after, self._seen = "", set()
         for key, purchase in await self._ledger.undeleted(self._namespace, _A_ROUND):
-            await self._delete(key, purchase)
+            if purchase.cluster_uid in self._clusters:
+                await self._delete(key, purchase)
 
     async def _look(self, key: StoredKey, purchase: Purchase, now: datetime) -> None:
         if now < self._due.get(key.text, now) or not may_be_orphan(purchase):
             return  # planned ones are not paid
+        if purchase.cluster_uid not in self._clusters:
+            return  # another cluster's: whether its resource is gone is not told here
         # The ledger was read before: an owner that is not there now was deleted after it had bought this.
-        standing = await self._standing(key, purchase, now)
+        try:
+            standing = await self._standing(key, purchase, now)
+        except NamespaceGone as error:
+            _log.info("orphan %s waits: %s", key, error)
+            return
         step = next_step(purchase, standing, now, self._retention)
         if standing is Standing.GONE and step in (Step.NOTE, Step.SEEN, Step.DISCARD):
             await self._confirm_served(key)
@@ -315,7 +331,11 @@ class Orphans:
         ref = ResourceRef(kind=key.kind, namespace=key.namespace, name=key.name, uid=purchase.job_id)
         if self._cache.resource(ref) is not None:
             return Standing.FOLLOWED
-        return standing_of(await self._kube.get_resource(key.kind, key.namespace, key.name), key, purchase, now)
+        body = await self._kube.get_resource(key.kind, key.namespace, key.name)
+        if body is None:
+            return Standing.GONE
+        tenant = await self._tenancy.of_resource(key.namespace, body["metadata"]["uid"])
+        return standing_of(body, tenant, key, purchase, now)
 
     async def _confirm_served(self, key: StoredKey) -> None:
         """Raises one of API_ERRORS where the API server does not know the kind: then nothing of it is found."""

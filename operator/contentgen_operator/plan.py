@@ -10,6 +10,7 @@ from contentgen_contract.discard import Discard
 from contentgen_contract.names import Stage
 from contentgen_contract.ownership import Owner
 from contentgen_contract.status import ResourceStatus
+from contentgen_contract.tenancy import Tenant
 from contentgen_operator.providers.answers import Answer
 from contentgen_operator.providers.base import Call
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey
@@ -37,6 +38,7 @@ class Adoption(Value):
     key: PurchaseKey
     purchase: Purchase  # as it was seen
     job_id: str  # the new owner
+    tenant: Tenant = Tenant()  # its
 
 
 class StoredAnswer(Value):

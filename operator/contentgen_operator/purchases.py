@@ -22,6 +22,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.ledger import PurchaseState, PurchaseStep
 from contentgen_contract.names import Kind
 from contentgen_contract.prices import Unit
+from contentgen_contract.tenancy import scoped, unscoped
 
 __all__ = [
     "Move",
@@ -51,11 +52,12 @@ class PurchaseKey(Value):
     run_hash: str
     rerun: str | None
     attempt: int
+    scope: str = ""  # the tenant's: a namespace that was created again buys under keys of its own
 
     def __str__(self) -> str:
         # The rerun token is a person's text: hashed, so that it cannot imitate another key.
         rerun = hashlib.sha256(self.rerun.encode()).hexdigest()[:16] if self.rerun is not None else "-"
-        return f"{self.namespace}/{self.kind}/{self.name}/{self.run_hash}/{rerun}/{self.attempt}"
+        return f"{scoped(self.namespace, self.scope)}/{self.kind}/{self.name}/{self.run_hash}/{rerun}/{self.attempt}"
 
     @property
     def token(self) -> str:
@@ -69,15 +71,17 @@ class StoredKey(Value):
     namespace: str
     kind: Kind
     name: str
+    scope: str = ""  # the tenant's
     text: str
 
     @classmethod
     def parse(cls, text: str) -> "StoredKey":
         """From `_id`. Raises ValueError."""
-        namespace, kind, name, *rest = text.split("/")
+        place, kind, name, *rest = text.split("/")
         if not rest:
             raise ValueError(f"no key of a purchase: {text!r}")
-        return cls(namespace=namespace, kind=Kind(kind), name=name, text=text)
+        namespace, scope = unscoped(place)
+        return cls(namespace=namespace, kind=Kind(kind), name=name, scope=scope, text=text)
 
     def __str__(self) -> str:
         return self.text
@@ -94,6 +98,9 @@ class Purchase(Value):
     sent_by: str | None = None  # the process and its try
     sent_at: datetime | None = None  # or may have been
     namespace: str = ""
+    tenant: str | None = None  # the scope of the namespace
+    namespace_uid: str | None = None
+    cluster_uid: str | None = None
     type: str = ""  # the records' word for the kind
     user_id: str = ""
     provider: str

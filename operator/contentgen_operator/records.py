@@ -55,6 +55,7 @@ class Records:
         document = record(resource, status)
         if document is not None:
             document["adoptedFrom"] = _adopted_from(resource, status)
+            document["tenant"] = resource.scope or None
             await asyncio.to_thread(self._write, document, _newest_version(resource, status, self._storage.plain_url))
 
     def _write(self, document: Document, version: Document | None) -> None:
@@ -75,7 +76,8 @@ class Records:
 
         The ids come from a status, which a tenant may have written: only records of the same namespace and kind count.
         """
-        mine = {"namespace": document["namespace"], "type": document["type"], "jobId": {"$ne": document["jobId"]}}
+        mine: Document = {name: document[name] for name in ("namespace", "tenant", "type")}
+        mine["jobId"] = {"$ne": document["jobId"]}
         earlier = {"$in": document["adoptedFrom"]}
         for same in ({"jobId": earlier | mine["jobId"]}, {"adoptedFrom": earlier}):
             self._collection.update_many(mine | same, {"$set": {"adoptedBy": document["jobId"]}})
@@ -142,7 +144,9 @@ class Records:
 def _bought_under(document: Document) -> str:
     """What a mark of an older release lacks; empty where its record does not name the resource."""
     kind = next((kind for kind in Kind if kind.record_type == document.get("type")), None)
-    return bought_under(document["namespace"], kind, document["name"]) if kind and document.get("name") else ""
+    if kind is None or not document.get("name"):
+        return ""
+    return bought_under(document["namespace"], kind, document["name"], document.get("tenant"))
 
 
 def _adopted_from(resource: Resource, status: ResourceStatus) -> list[str]:

@@ -152,4 +152,5 @@ def purchase_key(resource: Resource, run: RunStatus) -> PurchaseKey:
         run_hash=run.run_hash,
         rerun=run.rerun,
         attempt=run.paid_attempt,
+        scope=resource.scope,
     )

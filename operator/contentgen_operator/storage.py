@@ -338,8 +338,18 @@ class Storage:
     def _put_marker(self, key: str, purchase_id: str) -> str:
         if self._create(key, json.dumps({"purchaseId": purchase_id}).encode()):
             return purchase_id
+        return self._marker(key) or _UNREADABLE
+
+    async def marker(self, buying_key: str) -> str | None:
+        """The id that the marker of a purchase names; None where there is no marker."""
+        return await asyncio.to_thread(self._marker, keys.purchase_marker(buying_key))
+
+    def _marker(self, key: str) -> str | None:
+        found = self._read(key, _MAX_OUTCOME_BYTES)
+        if found is None:
+            return None
         try:
-            named = json.loads(self._read(key, _MAX_OUTCOME_BYTES) or b"")["purchaseId"]
+            named = json.loads(found)["purchaseId"]
         except (ValueError, KeyError, TypeError):
             return _UNREADABLE
         return named if isinstance(named, str) and re.fullmatch(patterns.UID, named) else _UNREADABLE

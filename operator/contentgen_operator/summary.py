@@ -24,6 +24,7 @@ _WARNINGS = (
     Reason.RETRYING,
     Reason.LORA_FAILED,
     Reason.WAITING_FOR_LORA_NAME,
+    Reason.CLUSTER_NOT_CONFIRMED,
 )
 _OPEN = (PurchaseState.INTENT, PurchaseState.SUBMITTED)
 _EACH_ATTEMPT = (Reason.RETRYING, Reason.COLLECTING, Reason.POD_NOT_STARTED)

@@ -16,10 +16,12 @@ from contentgen_contract.names import Kind
 from contentgen_contract.ownership import Owner, owns
 from contentgen_contract.spec import run_hash
 from contentgen_contract.status import ResourceStatus, RunStatus, VersionStatus
+from contentgen_contract.tenancy import UNSCOPED, Tenant
+from contentgen_operator.clock import utc_now
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import Resource
 from contentgen_operator.orders import Assignment, RunOver
-from contentgen_operator.purchases import Purchase, PurchaseState
+from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.recorded_runs import (
     FrozenRun,
     RunDocument,
@@ -30,8 +32,9 @@ from contentgen_operator.recorded_runs import (
 )
 from contentgen_operator.records import Records
 from contentgen_operator.run_documents import RunDocuments
-from contentgen_operator.runs import admitted_user, ended, frozen_spec, owner, purchase_key
+from contentgen_operator.runs import admitted_user, current_run, ended, frozen_spec, owner, purchase_key
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.tenancy import Tenancy
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +42,8 @@ _log = logging.getLogger(__name__)
 class Witness:
     """What the stores say about resources. A resource that agrees with its run document costs one read."""
 
-    def __init__(self, *, ledger: Ledger, records: Records, runs: RunDocuments) -> None:
+    def __init__(self, *, ledger: Ledger, records: Records, runs: RunDocuments, tenancy: Tenancy) -> None:
+        self._tenancy = tenancy
         self._ledger = ledger
         self._records = records
         self._runs = runs
@@ -47,23 +51,25 @@ class Witness:
     async def verified(self, resource: Resource) -> Resource:
         """The resource as its run document has it, which is made or raised where the status is ahead of it.
 
-        Raises PyMongoError; Conflict where another process changes the document.
+        Raises PyMongoError, one of API_ERRORS; Conflict where another process changes the document, or the namespace is
+        gone.
         """
+        resource = await self._of_its_tenant(resource)
         document = await self._runs.get(resource.ref.uid)
         if resource.deleting:
-            return await self._leaving(resource, document)
+            return await self._placed(await self._leaving(resource, document))
         if document is None:
             document = await self._first(resource)
         elif (raised := await self._raised(resource, document)) != document:
             document = await self._stored(raised)
-        return await self._projection(resource, document)
+        return await self._placed(await self._projection(resource, document))
 
     async def _projection(self, resource: Resource, document: RunDocument) -> Resource:
         more = await self._owned(resource, unknown_versions(document, resource.status))
         status = projected(document, resource.status, more)
         if status.run is not None and status.run.loras and ended(resource.model_copy(update={"status": status})):
             # While a run goes on, the ledger's word on the LoRAs is put into the status each time.
-            purchase = await self._ledger.get(purchase_key(resource, status.run))
+            purchase = await self._ledger.get(await self._key(resource, status.run))
             loras = purchase.loras if purchase else ()
             status = status.model_copy(update={"run": status.run.model_copy(update={"loras": loras})})
         repaired = status != resource.status
@@ -90,7 +96,7 @@ class Witness:
             namespace=ref.namespace,
             kind=ref.kind,
             name=ref.name,
-            version=await self._ledger.highest_version(ref.namespace, ref.kind, ref.name, ref.uid),
+            version=await self._ledger.highest_version(resource.tenant, ref.namespace, ref.kind, ref.name, ref.uid),
         )
         if run is None:  # stored with its first run
             return document
@@ -136,9 +142,9 @@ class Witness:
         """The document with the paid attempt of a status: an older release went on to it, or MongoDB is of a backup."""
         mine = projected_run(kept, None)
         later = mine.model_copy(update={"paid_attempt": run.paid_attempt})
-        if await self._ledger.get(purchase_key(resource, later)) is not None:
+        if await self._ledger.get(await self._key(resource, later)) is not None:
             return document.begun(later)
-        last = await self._ledger.get(purchase_key(resource, mine))
+        last = await self._ledger.get(await self._key(resource, mine))
         if last is not None and (last.abandoned or last.state is PurchaseState.FAILED):
             return document
         _warn(resource, f"paid attempt {run.paid_attempt} is not in MongoDB, so nothing is paid")
@@ -158,25 +164,64 @@ class Witness:
         jobs: Iterable[str] = ()
         if _names_other_jobs(checked):
             ref = resource.ref
-            jobs = await self._ledger.job_ids(ref.namespace, ref.kind, ref.name)
+            jobs = await self._ledger.job_ids(resource.tenant, ref.namespace, ref.kind, ref.name)
         return tuple(each for each in with_owned_versions(checked, jobs).status.versions if each in versions)
 
     async def assignment(self, assignment: Assignment) -> Assignment:
-        """A worker's assignment with the run of the document. Raises RunOver where that is another one."""
-        uid, run = assignment.resource.ref.uid, assignment.run
-        known = self._runs.remembered(uid)
+        """A worker's assignment with its tenant and the run of the document. Raises RunOver where that is another one,
+        and as `verified`.
+        """
+        resource = await self._of_its_tenant(assignment.resource)
+        run = await self._assigned(resource, assignment.run)
+        scope = (await self._key(resource, run)).scope
+        return assignment.model_copy(update={"resource": resource.model_copy(update={"scope": scope}), "run": run})
+
+    async def _assigned(self, resource: Resource, run: RunStatus) -> RunStatus:
+        known = self._runs.remembered(resource.ref.uid)
         if known is not None and projected_run(known, run) == run:
-            return assignment
-        document = await self._runs.get(uid)
+            return run
+        document = await self._runs.get(resource.ref.uid)
         if document is None:  # of an older release, and not reconciled since
-            return assignment.model_copy(update={"run": await self._run(assignment.resource, run)})
+            return await self._run(resource, run)
         if document.run is None or document.run.number != run.number:
             raise RunOver(f"run {run.number} is not the current one")
-        return assignment.model_copy(update={"run": projected_run(document.run, run)})
+        return projected_run(document.run, run)
 
-    async def models(self, namespace: str, name: str) -> Owner:
-        """The files that the ledger lists as collected for a LoraTraining."""
-        bought = await self._ledger.collected(namespace, Kind.LORA_TRAINING, name)
+    async def _of_its_tenant(self, resource: Resource) -> Resource:
+        tenant = await self._tenancy.of_resource(resource.ref.namespace, resource.ref.uid)
+        return resource.model_copy(update={"tenant": tenant, "scope": tenant.scope})
+
+    async def _placed(self, resource: Resource) -> Resource:
+        """The resource, whose run is the document's, with the scope of that run's key."""
+        try:
+            run = resource.status.run if resource.deleting else current_run(resource, utc_now())
+        except ValidationError:
+            return resource
+        if run is None:
+            return resource
+        return resource.model_copy(update={"scope": (await self._key(resource, run)).scope})
+
+    async def _key(self, resource: Resource, run: RunStatus) -> PurchaseKey:
+        """The key of a run: where it was bought for this tenant under another of its scopes, with that one."""
+        tenant, key = resource.tenant, purchase_key(resource, run).model_copy(update={"scope": resource.tenant.scope})
+        others = set(tenant.also) | ({UNSCOPED} if tenant.scope else set())
+        adopted = None
+        for scope in sorted(others - {tenant.scope}):
+            other = key.model_copy(update={"scope": scope})
+            first = await self._ledger.get(other.model_copy(update={"attempt": 1}))
+            if first is None:
+                continue
+            if resource.ref.uid in (first.job_id, *first.former_owners):
+                return other
+            if (tenant.uid and first.namespace_uid == tenant.uid) or tenant.has_bought(scope, first.created_at):
+                adopted = adopted or other
+        if adopted is None or await self._ledger.get(key.model_copy(update={"attempt": 1})) is not None:
+            return key
+        return adopted
+
+    async def models(self, tenant: Tenant, namespace: str, name: str) -> Owner:
+        """The files that the ledger lists as collected for a LoraTraining of the tenant."""
+        bought = await self._ledger.collected(tenant, namespace, Kind.LORA_TRAINING, name)
         outputs = [each.outputs for each in bought if each.outputs]
         return Owner(keys=frozenset(str(file.get("key")) for each in outputs for file in each.get("files") or ()))
 
@@ -192,7 +237,7 @@ class Witness:
         doubtful_loras = bool(run.loras) and ended(resource)
         if user == admitted_user(resource) and not doubtful_hash and not doubtful_loras:
             return run
-        purchase = await self._ledger.get(purchase_key(resource, run))
+        purchase = await self._ledger.get(await self._key(resource, run))
         if doubtful_loras:
             run = run.model_copy(update={"loras": purchase.loras if purchase else ()})
         if doubtful_hash and purchase is None:

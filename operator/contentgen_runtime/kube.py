@@ -15,7 +15,7 @@ import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
-from contentgen_contract.api_paths import TOKEN_REVIEWS, ApiPath, ApiResource, InvalidName, Query, api_path
+from contentgen_contract.api_paths import NAMESPACES, TOKEN_REVIEWS, ApiPath, ApiResource, InvalidName, Query, api_path
 
 Body = dict[str, Any]
 Watch = Callable[[str, str, int], None]
@@ -47,7 +47,7 @@ class Lookup:
     """The object that was asked for, and who asked; any uid where it is None."""
 
     resource: ApiResource
-    namespace: str
+    namespace: str | None
     name: str
     uid: str | None
     asked_by: str
@@ -77,7 +77,7 @@ class KubeApi:
             await self._api.close()
 
     async def get(
-        self, resource: ApiResource, namespace: str, name: str, *, uid: str | None = None, asked_by: str
+        self, resource: ApiResource, namespace: str | None, name: str, *, uid: str | None = None, asked_by: str
     ) -> Body | None:
         """An object. None where there is none, where the name is no Kubernetes name, and where the answer is another
         object than the one asked for: that is logged with `asked_by`. Raises one of API_ERRORS.
@@ -92,6 +92,10 @@ class KubeApi:
             _log.error("%s: the answer is another object and is not used: %s", lookup, mismatch)
             return None
         return body
+
+    async def get_namespace(self, name: str) -> Body | None:
+        """A namespace, or None where it is gone. Raises one of API_ERRORS."""
+        return await self.get(NAMESPACES, None, name, asked_by="tenancy")
 
     async def pages(
         self, resource: ApiResource, namespace: str | None, query: Query | None = None

@@ -160,4 +160,4 @@ async def test_what_is_no_collection_is_refused(world: ClusterWorld, body: dict[
 @pytest.mark.parametrize("user", [None, "ann"])
 def test_each_list_is_served_by_an_index(namespaces: tuple[str, ...] | None, user: str | None) -> None:
     asked = Asked(namespaces, user)
-    assert [name for name, _ in INDEXES[asked.index][:-2]] == list(asked.filter())
+    assert [name for name, _ in INDEXES[asked.index][:-2]] == [each for each in asked.filter() if each != "tenant"]

@@ -15,7 +15,7 @@ import pytest
 
 from contentgen_contract.names import Kind
 from contentgen_simulation.endpoints import CASES, OPEN, Case, Endpoint, case_of, endpoints, suits
-from contentgen_simulation.tenants import CALLERS, MISSING, OWNERS, Planted, Tenants
+from contentgen_simulation.tenants import CALLERS, MISSING, OWNERS, Planted, Recreated, Tenants
 
 LEAST = 500  # cases: an endpoint, a caller and an id
 REPORT = Path(__file__).resolve().parents[2] / "build/test/tenants.json"
@@ -174,3 +174,41 @@ def _fetch(world: Tenants, answer: httpx.Response) -> httpx.Response:
 def _change(world: Tenants, answer: httpx.Response) -> httpx.Response:
     world.api.changed.append(("DELETE", Kind.LORA_TRAINING.plural, "red"))
     return answer
+
+
+# A namespace that was created again
+
+USERS = ("ann", "carol", "vera")
+"""Of the namespace, now as before."""
+
+
+@pytest.mark.parametrize("endpoint", NAMING, ids=str)
+async def test_an_id_of_the_earlier_namespace_is_as_good_as_a_missing_one(endpoint: Endpoint) -> None:
+    world, case = Recreated(), case_of(endpoint)
+    jobs = [job for job in world.jobs if suits(endpoint, job) and job.namespace == "red"]
+    ids = {job: await named(world, endpoint, case, job) for job in jobs}
+    await world.recreate()
+    for job, caller in itertools.product(jobs, USERS):
+        foreign = await ask(world, caller, endpoint, ids[job], job)
+        missing = await ask(world, caller, endpoint, MISSING, job)
+        assert foreign.status_code == missing.status_code == 404, f"{caller}: {endpoint} of {job}: {foreign.text}"
+        assert foreign.text.replace(ids[job], "X") == missing.text.replace(MISSING, "X")
+
+
+@pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method == "GET"], ids=str)
+async def test_a_list_shows_nothing_of_the_earlier_namespace(endpoint: Endpoint) -> None:
+    world = Recreated()
+    before = await ask(world, "ann", endpoint, "", world.jobs[0])
+    await world.recreate()
+    after = await ask(world, "ann", endpoint, "", world.jobs[0])
+    assert after.text != before.text, f"{endpoint} shows what it showed before"
+    for caller, (name, value) in itertools.product(USERS, narrowed(endpoint)):
+        await ask(world, caller, endpoint, "", world.jobs[0], **{name: value})
+
+
+@pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method != "GET"], ids=str)
+async def test_what_is_made_now_reaches_nothing_of_the_earlier_namespace(endpoint: Endpoint) -> None:
+    world = Recreated()
+    await world.recreate()
+    for job, caller in itertools.product([each for each in world.jobs if each.namespace == "red"], USERS):
+        await ask(world, caller, endpoint, "", job)

@@ -31,7 +31,8 @@ from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import Leftovers, Storage
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
-from contentgen_simulation.world import outcome_of
+from contentgen_runtime.tenancy import Tenancy
+from contentgen_simulation.world import CREATED, outcome_of
 
 SPECS: dict[Kind, dict[str, Any]] = {
     Kind.LORA_TRAINING: {"loraName": "jesse", "triggerWord": "jf", "source": {"url": "https://h/talk.mp4"}},
@@ -71,6 +72,9 @@ class Cluster:
     async def get_job(self, namespace: str, name: str) -> dict[str, Any] | None:
         self.asked.append(name)
         return self.jobs.get((namespace, name))
+
+    async def get_namespace(self, name: str) -> dict[str, Any]:
+        return {"metadata": {"name": name, "uid": f"namespace-{name}", "creationTimestamp": CREATED}}
 
     async def get_resource(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         self.asked.append(name)
@@ -218,7 +222,10 @@ async def setting(bucket: Storage) -> AsyncIterator[Setting]:
         ),
         wake=made.wake,
         witness=Witness(
-            ledger=made.ledger, records=Records(made.database["jobs"], bucket), runs=RunDocuments(made.database["runs"])
+            ledger=made.ledger,
+            records=Records(made.database["jobs"], bucket),
+            runs=RunDocuments(made.database["runs"]),
+            tenancy=Tenancy(kube, made.database),
         ),
     )
     transport = httpx.ASGITransport(create_app(desk))

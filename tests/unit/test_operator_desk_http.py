@@ -31,6 +31,7 @@ from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import WorkerJobs
 from contentgen_runtime import connections, servers
 from contentgen_runtime.servers import HurriedProtocol, tls_server
+from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 
@@ -117,7 +118,10 @@ def desk_of(world: World, reports: Reports, storage: Storage, wake: Any) -> Desk
         policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
         wake=wake,
         witness=Witness(
-            ledger=ledger, records=Records(world.database["jobs"], storage), runs=RunDocuments(world.database["runs"])
+            ledger=ledger,
+            records=Records(world.database["jobs"], storage),
+            runs=RunDocuments(world.database["runs"]),
+            tenancy=Tenancy(world.kube, world.database),
         ),
     )
 

@@ -15,6 +15,7 @@ import pytest
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.orders import Outcome
 from contentgen_contract.ownership import Owner
+from contentgen_contract.tenancy import Tenant
 from contentgen_operator import ledger, metrics
 from contentgen_operator.cache import Cache, trimmed
 from contentgen_operator.intake import Intake
@@ -233,7 +234,7 @@ async def test_refused_purchases_of_a_lora_are_not_read_by_those_who_draw_with_i
 
     monkeypatch.setattr(ledger, "_purchase", noted)
     witness = world.process._observer._witness
-    assert len((await witness.models("ns", "it")).keys) == 2
+    assert len((await witness.models(Tenant(), "ns", "it")).keys) == 2
     assert read == [bought["_id"]]
 
 

@@ -25,7 +25,8 @@ from contentgen_operator.reports import Reports
 from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import Leftovers, Storage
 from contentgen_operator.witness import Witness
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_runtime.tenancy import Tenancy
+from contentgen_simulation.world import CREATED, SPECS, UID, World, Writes
 
 KIND = Kind.LORA_TRAINING
 PROGRESS = {"step": "Downloading", "fraction": 0.5}
@@ -101,6 +102,7 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
     monkeypatch.setattr(Storage, "_exists", lambda *_: False)
     monkeypatch.setattr(Storage, "leftovers", nothing)
     world = World(monkeypatch, Writes())
+    world.kube.namespaces["another"] = ("another-uid", CREATED)
     world.kube.apply(KIND, SPECS[KIND])
     await world.process._once(ResourceRef(kind=KIND, namespace="ns", name="it", uid=UID))
     resource = Resource.parse(KIND, world.kube.resources[KIND, "it"])
@@ -120,7 +122,12 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
         gatekeeper=door,
         storage=storage,
         ledger=ledger,
-        witness=Witness(ledger=ledger, records=Records(database["jobs"], storage), runs=RunDocuments(database["runs"])),
+        witness=Witness(
+            ledger=ledger,
+            records=Records(database["jobs"], storage),
+            runs=RunDocuments(database["runs"]),
+            tenancy=Tenancy(world.kube, database),
+        ),
         reports=Reports(),
         policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
         wake=wake,

@@ -26,6 +26,7 @@ from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import Storage
 from contentgen_operator.upload_limits import FileLimit
 from contentgen_operator.witness import Witness
+from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 KIND = Kind.TRANSCRIPTION
@@ -72,6 +73,7 @@ class Setting:
                 ledger=ledger,
                 records=Records(world.database["jobs"], storage),
                 runs=RunDocuments(world.database["runs"]),
+                tenancy=Tenancy(world.kube, world.database),
             ),
         )
         self.app = create_app(desk)

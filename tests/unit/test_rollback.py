@@ -192,11 +192,28 @@ async def test_what_a5a1c84_cannot_read_while_it_is_paid_is_left_to_a_person(mon
     assert [each.action for each in await prepare(driver)] == [Action.WAIT]
 
 
-async def test_a_namespace_that_was_created_again_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("collection", "document"),
+    [
+        ("ledger", {"_id": "ns@1234/Transcription/x/ab/-/1", "state": "collected"}),
+        ("namespaces", {"_id": "a-cluster/ns", "uid": "1234", "scope": "1234"}),
+    ],
+)
+async def test_a_namespace_that_was_created_again_is_suspended(
+    collection: str, document: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
     driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
     driver.apply(PICTURE)
-    driver.world.database["ledger"].insert_one({"_id": "ns@1234/Transcription/x/ab/-/1", "state": "collected"})
+    driver.world.database[collection].insert_one(document)
     assert [each.action for each in await prepare(driver)] == [Action.SUSPEND]
+
+
+async def test_of_a_first_namespace_nothing_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
+    driver.apply(PICTURE)
+    bindings = [("a-cluster/ns", ""), ("a-cluster/another-ns", "1234"), ("a-cluster/ns-2", "1234")]
+    driver.world.database["namespaces"].insert_many({"_id": each, "scope": scope} for each, scope in bindings)
+    assert await prepare(driver) == []
 
 
 @pytest.mark.parametrize("owner", [UID, SECOND])

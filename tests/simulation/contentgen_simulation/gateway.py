@@ -1,6 +1,7 @@
 """The gateway's app in this process: a Kubernetes API that knows tokens and rights, and a MongoDB in memory."""
 
 import asyncio
+import itertools
 import sys
 from collections.abc import AsyncGenerator, Iterable
 from datetime import UTC, datetime, timedelta
@@ -30,9 +31,11 @@ from contentgen_gateway.settings import Settings
 from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
 from contentgen_gateway.signed_out import SignedOut
+from contentgen_gateway.tenants import REMEMBERED_SECONDS, Tenants
 from contentgen_gateway.transcript_index import TranscriptIndex
 from contentgen_gateway.verification import other_jobs, purchase_prefix
 from contentgen_runtime.kube import Body, KubeApi
+from contentgen_runtime.tenancy import Tenancy
 
 if find_spec("sniffio") is None:
     # httpx asks for it at each request to an app, and finding nothing takes as long as many a request.
@@ -53,6 +56,7 @@ class FakeApi(KubeApi):
         self.asked: list[tuple[str, str]] = []
         self.reviews: list[Body] = []
         self.applied: list[Body] = []
+        self.namespaces: dict[str, tuple[str, str]] = {}
         self._watches: list[tuple[str, asyncio.Queue[tuple[str, Body]]]] = []
 
     async def review_token(self, token: str, audience: str) -> Body:
@@ -61,6 +65,11 @@ class FakeApi(KubeApi):
             return {"authenticated": False}
         user = {"username": token.replace("~", ":"), "groups": []}
         return {"authenticated": True, "audiences": [audience], "user": user}
+
+    async def get_namespace(self, name: str) -> Body | None:
+        """Each is there since long ago; `namespaces` has the uid and the time of one that was created again."""
+        uid, created = self.namespaces.get(name, (f"namespace-{name}", "2000-01-01T00:00:00Z"))
+        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created}}
 
     async def call(self, method: str, path: str, body: Body | None = None) -> Body:
         """SubjectAccessReviews, and reads of resources; what else a test needs it overrides."""
@@ -175,6 +184,7 @@ class GatewayWorld:
         transcripts = TranscriptIndex(self.database)
         indexer = Indexer(records, files, transcripts)
         live = Live(over=indexer.note)
+        tenants = Tenants(Tenancy(self.api, self.database), clock=itertools.count(step=REMEMBERED_SECONDS).__next__)
         self.parts = Parts(
             settings=self.settings,
             callers=Callers(self.api, SignedOut(self.database["signed-out"])),
@@ -187,7 +197,8 @@ class GatewayWorld:
             transcripts=transcripts,
             indexer=indexer,
             files=files,
-            sight=Sight(records, access, live, shares),
+            sight=Sight(records, access, live, shares, tenants),
+            tenants=tenants,
             resources=Resources(self.api),
         )
         self.app = create_app(self.parts)

@@ -13,6 +13,7 @@ import httpx
 from contentgen_contract.names import GROUP, Kind
 from contentgen_contract.terms import terms
 from contentgen_runtime.kube import Body
+from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.bucket import Bucket
 from contentgen_simulation.gateway import START, FakeApi, GatewayWorld
 
@@ -30,6 +31,7 @@ CALLERS = ("ann", "bob", "carol", "vera", "dave", "root", None)
 OWNERS = {"red": "ann", "blue": "bob"}
 MISSING = "00000000-0000-4000-8000-999999999999"
 _OURS = f"/apis/{GROUP}/"
+_AGAIN = "2100-01-01T00:00:00Z"  # after everything that was planted
 _PATH = re.compile(r"/apis?(/[a-z0-9][a-z0-9.-]*)+(\?[a-zA-Z]+=[\w%.=,-]*(&[a-zA-Z]+=[\w%.=,-]*)*)?")
 _SEEING = {"downloads", "lastAccessed"}  # what a look at an asset changes of its record
 
@@ -304,6 +306,23 @@ class Tenants(GatewayWorld):
             if not self.may(caller, job, "patch", "delete", "create"):
                 assert now.get(job.job_id) == self._before.get(job.job_id), f"{what}: changed {job}"
         self._before = now
+
+
+class Recreated(Tenants):
+    """The namespace red was deleted with everything in it and created again; its users are the same."""
+
+    async def recreate(self) -> None:
+        """It is another tenant from now on; what was planted there is for those with rights everywhere."""
+        await Tenancy(self.api, self.database).of("red")
+        self.api.namespaces["red"] = ("another-namespace", _AGAIN)
+        self.api.objects = {path: each for path, each in self.api.objects.items() if "/namespaces/red/" not in path}
+        self._rights.clear()
+        self.settle()
+
+    def may(self, caller: str | None, job: Planted, *verbs: str) -> bool:
+        """As before, but for what was planted in red."""
+        place = "*" if job.namespace == "red" and "red" in self.api.namespaces else job.namespace
+        return self._may(caller, job.kind, place, verbs)
 
 
 _DOCUMENT = {"text": "", "words": [], "images": [], "files": [], "rejected": []}

@@ -23,6 +23,7 @@ from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, Kind, Phase, Stag
 from contentgen_contract.orders import Limits, Outcome
 from contentgen_contract.ownership import Owner, owned
 from contentgen_contract.status import ResourceStatus
+from contentgen_contract.tenancy import Tenant
 from contentgen_operator import act, reconcile
 from contentgen_operator.act import Actor
 from contentgen_operator.cache import Cache
@@ -61,9 +62,11 @@ from contentgen_operator.storage import DeletedPage
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.tenancy import SYSTEM, Tenancy
 
 J = TypeVar("J")
 _MARGIN = timedelta(minutes=2)  # as the providers', of their clock from ours
+CREATED = "2026-01-01T00:00:00Z"
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
 SPECS: dict[Kind, dict[str, Any]] = {
     Kind.LORA_TRAINING: {
@@ -146,6 +149,7 @@ class FakeKube:
         self.pods: list[dict[str, Any]] = []
         self.pod_refusals: list[dict[str, Any]] = []  # events of the Job controller
         self.statuses: list[ResourceStatus] = []
+        self.namespaces = {SYSTEM: ("a-cluster", CREATED), "ns": ("a-namespace", CREATED)}  # uid and time
         self._writes = writes
         self._version = itertools.count(1)
 
@@ -166,6 +170,10 @@ class FakeKube:
             "spec": spec,
             "status": keep["status"] if keep else {},
         }
+
+    async def get_namespace(self, name: str) -> dict[str, Any] | None:
+        uid, created = self.namespaces.get(name, (None, CREATED))
+        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created}} if uid else None
 
     async def every(self, kind: Kind, namespace: str = "", asked: Any = None) -> AsyncIterator[dict[str, Any]]:
         for (kept, _), body in list(self.resources.items()):
@@ -316,6 +324,10 @@ class MemoryStorage:
 
         return str(await self._writes("marker", write))
 
+    async def marker(self, buying_key: str) -> str | None:
+        found = self.objects.get(keys.purchase_marker(buying_key))
+        return str(found["purchaseId"]) if found else None
+
     def provider_get(self, owner: Owner, key: str) -> str:
         return f"http://s3.example/bucket/{owned(owner, key)}?X-Amz-Signature=secret"
 
@@ -416,8 +428,8 @@ class TracedLedger(Ledger):
     async def claim(self, purchase: Any, request_id: str, now: Any) -> bool:
         return bool(await self._writes("claim", lambda: Ledger.claim(self, purchase, request_id, now)))
 
-    async def adopt(self, key: Any, purchase: Any, job_id: str) -> bool:
-        return bool(await self._writes("adopt", lambda: Ledger.adopt(self, key, purchase, job_id)))
+    async def adopt(self, key: Any, purchase: Any, job_id: str, tenant: Tenant | None = None) -> bool:
+        return bool(await self._writes("adopt", lambda: Ledger.adopt(self, key, purchase, job_id, tenant)))
 
     async def drop_planned(self, key: Any, purchase_id: str) -> None:
         await self._writes("drop", lambda: Ledger.drop_planned(self, key, purchase_id))
@@ -497,6 +509,7 @@ class World:
         self.caches.append(cache)
         jobs = TracedWorkerJobs(self.database["worker_jobs"], self.writes)
         runs = TracedRunDocuments(self.database["runs"], self.writes)
+        tenancy = Tenancy(kube, self.database, lambda: self.now)
         observer = Observer(
             kube=kube,
             cache=cache,
@@ -505,7 +518,7 @@ class World:
             jobs=jobs,
             providers=providers,
             reports=Reports(),
-            witness=Witness(ledger=ledger, records=records, runs=runs),
+            witness=Witness(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
             prices=self.prices,
             names=self.names,
             limits=Limits(),
@@ -520,6 +533,7 @@ class World:
                 providers=providers,
                 retention=retention,
                 namespace="",
+                tenancy=tenancy,
             )
         )
         actor = Actor(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from contentgen_contract import keys
 from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, Kind, Reason, Stage
 from contentgen_contract.orders import Outcome
+from contentgen_contract.tenancy import UNSCOPED, binding_id
 from contentgen_operator.intake import owner_of
 from contentgen_operator.observed import JobView, Resource, Stored
 from contentgen_operator.runs import purchase_key
@@ -86,8 +87,16 @@ class Workers:
         if stage is Stage.PREPARE:
             made_of = f"source of {run.run_hash}"
             return key, prefix, self._stored(kind, stage, owner.uid, made_of, 1)
-        purchase = self._world.database["ledger"].find_one({"_id": str(purchase_key(resource, run))})
+        asked = [
+            purchase_key(resource, run).model_copy(update={"scope": each}) for each in self._scopes(owner.namespace)
+        ]
+        purchase = self._world.database["ledger"].find_one({"_id": {"$in": list(map(str, asked))}, "jobId": owner.uid})
         return key, prefix, self._collected(kind, owner.uid, purchase or {})
+
+    def _scopes(self, namespace: str) -> set[str]:
+        """Those of a namespace's keys."""
+        bound = self._world.database["namespaces"].find_one({"_id": binding_id(self._world.clusters[-1], namespace)})
+        return {UNSCOPED, str((bound or {}).get("scope") or UNSCOPED)}
 
     def _collected(self, kind: Kind, uid: str, purchase: Body) -> Outcome:
         answer = self._world.bucket.objects.get(purchase.get("resultKey") or "")

@@ -1,5 +1,6 @@
 """The world of one rehearsal: simulated time, what happens in it, and the operator processes."""
 
+import contextlib
 import copy
 import heapq
 import itertools
@@ -13,6 +14,8 @@ from typing import Any
 import mongomock
 
 from contentgen_contract.names import Kind
+from contentgen_contract.tenancy import unscoped
+from contentgen_gateway.namespaces import Administration, Refused
 from contentgen_operator.case import Policy
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
 from contentgen_operator.recorded_runs import digest_of_status
@@ -39,6 +42,12 @@ _SETTLE_SECONDS = 4 * 86400.0  # after the last event
 _MOST_RECONCILES = 1500
 _NO_API_SECONDS = 600.0  # after which a person tries again
 _PERSONAL = ("apply", "edit", "suspend", "unsuspend", "rerun", "cancel", "resubmit", "delete", "recreate_namespace")
+
+
+def _named(purchase: Body) -> str:
+    """Namespace, kind and name of the resource that a purchase is for."""
+    place, kind, name, *_ = purchase["_id"].split("/")
+    return f"{unscoped(place)[0]}/{kind}/{name}"
 
 
 class _LastError(logging.Handler):
@@ -300,11 +309,8 @@ class RehearsalWorld:
     def ledger_changed(self) -> None:
         """The ledger was written to."""
         found = sorted(self.database["ledger"].find(), key=lambda each: each["createdAt"])
-        self._states = {"/".join(each["_id"].split("/")[:3]): str(each["state"]) for each in found}
-        self._steps = {
-            "/".join(each["_id"].split("/")[:3]): str(each.get("step")) if each["state"] == "intent" else ""
-            for each in found
-        }
+        self._states = {_named(each): str(each["state"]) for each in found}
+        self._steps = {_named(each): str(each.get("step")) if each["state"] == "intent" else "" for each in found}
         self.oracles.ledger_changed(found)
         self._fire_triggers()
 
@@ -433,11 +439,11 @@ class RehearsalWorld:
         self.restart()
 
     def confirm_cluster(self) -> None:
-        """As `contentgen namespaces confirm` does it: this cluster takes over from the earlier ones."""
-        if not self.confirmed:
+        """`contentgen namespaces confirm`, where the cluster was rebuilt."""
+        known = Administration(self.database, "an administrator")
+        with contextlib.suppress(Refused):  # the operator has not seen the cluster yet
+            known.confirm(known.cluster(self.clusters[-1]))
             self.confirmed = True
-            known = {"confirmed": "confirmed-all", "takesOver": self.clusters[-2::-1]}
-            self.database["clusters"].update_one({"_id": self.clusters[-1]}, {"$set": known}, upsert=True)
 
     def snapshot(self) -> None:
         """A backup of etcd, MongoDB and the bucket at one moment."""

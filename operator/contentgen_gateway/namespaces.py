@@ -1,0 +1,207 @@
+"""`contentgen namespaces list | map | confirm`: which tenant a namespace is, decided by an administrator.
+
+The commands write to the collections `clusters` and `namespaces` by compare-and-set, as the operator does; doing one
+again changes nothing. What was, and who changed it, stays in a binding's history.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
+
+from contentgen_contract.ledger import PurchaseState
+from contentgen_contract.tenancy import UNSCOPED, binding_id, scoped
+from contentgen_runtime.tenancy import (
+    CONFIRMED_ALL,
+    CONFIRMED_FRESH,
+    FIRST,
+    cluster_of,
+    entry_of,
+    holding,
+    rebind,
+    under,
+)
+
+Document = dict[str, Any]
+FRESH, UNSCOPED_WORD = "fresh", "unscoped"
+_SCOPES = ("scope", "also", "since", "began")
+_ALIVE = timedelta(minutes=10)  # since the operator's last round, of which there is one a minute
+_HAS = {True: "with purchases of its own", False: "with those of the clusters before it"}
+_UNDER_WAY = [PurchaseState.INTENT.value, PurchaseState.SUBMITTED.value, PurchaseState.SUCCEEDED.value]
+
+
+class Refused(ValueError):
+    """The command changes nothing; the message says why."""
+
+
+class Administration:
+    """The two collections, for an administrator."""
+
+    def __init__(
+        self, database: Database[Document], by: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._clock = clock
+        self._database = database
+        self._clusters, self._bindings = database["clusters"], database["namespaces"]
+        self._by = by
+
+    def clusters(self) -> list[Document]:
+        """Those that used the ledger, the latest first."""
+        found = self._clusters.find({"_id": {"$ne": FIRST}})
+        return sorted(found, key=lambda each: str(each.get("firstSeenAt")), reverse=True)
+
+    def first(self) -> str | None:
+        """The uid of the cluster that the ledger belongs to."""
+        found = self._clusters.find_one({"_id": FIRST}) or {}
+        return found.get("cluster")
+
+    def bindings(self) -> Iterable[Document]:
+        """Those of all clusters."""
+        return self._bindings.find().sort("_id", 1)
+
+    def cluster(self, given: str | None) -> str:
+        """The uid of a cluster; the only one where none is given. Raises Refused."""
+        known = [str(each["_id"]) for each in self.clusters()]
+        if given is None and len(known) == 1:
+            return known[0]
+        if given not in known:
+            raise Refused(f"--cluster must be one of: {', '.join(known) or 'none has used this database yet'}")
+        return str(given)
+
+    def confirm(self, cluster: str, *, fresh: bool = False, force: bool = False) -> bool:
+        """Let a cluster take over all namespaces of the others by their names, which pay nothing any more; `fresh`:
+        let it begin with purchases and records of its own, beside them. False where it was confirmed so before.
+
+        Raises Refused where another cluster's operator was there a short while ago, unless `force`. Idempotent: what
+        was interrupted is done by the next call.
+        """
+        kept, first = self._clusters.find_one({"_id": cluster}) or {}, self.first()
+        confirmed = kept.get("confirmed") or (CONFIRMED_ALL if cluster == first else "")
+        if confirmed and not kept.get("takenBy"):
+            if fresh is not (confirmed == CONFIRMED_FRESH):
+                raise Refused(f"cluster {cluster} is confirmed, {_HAS[not fresh]}: map its namespaces one by one")
+            return False
+        if fresh:
+            self._refuse_bound(cluster)
+            return self._confirm(cluster, {"confirmed": CONFIRMED_FRESH, "takesOver": []})
+        others = [str(each["_id"]) for each in self.clusters() if each["_id"] != cluster]
+        if not force:
+            self._refuse_alive(others, "--fresh lets this cluster work beside it, with purchases of its own")
+        for each in others:
+            self._take(each, cluster)
+        self._take_back(cluster, others)
+        return self._confirm(cluster, {"confirmed": CONFIRMED_ALL, "takesOver": others})
+
+    def _confirm(self, cluster: str, change: Document) -> bool:
+        told = {"by": self._by, "confirmedAt": self._clock(), "takenBy": None}
+        return bool(self._clusters.update_one({"_id": cluster}, {"$set": change | told}).modified_count == 1)
+
+    def _refuse_bound(self, cluster: str) -> None:
+        """A cluster that was taken over, or some of whose namespaces were mapped, does not begin anew."""
+        bound = next((each["_id"] for each in self._bindings.find() if cluster_of(each) == cluster), None)
+        if bound is not None:
+            raise Refused(f"cluster {cluster} has bound {bound} already: map its namespaces one by one")
+
+    def _refuse_alive(self, clusters: Iterable[str], instead: str) -> None:
+        since = self._clock() - _ALIVE
+        for each in self._clusters.find({"_id": {"$in": list(clusters)}, "takenBy": None, "seenAt": {"$gte": since}}):
+            raise Refused(
+                f"the operator of cluster {each['_id']} used the database at {each['seenAt']:%H:%M:%S} UTC, and would "
+                f"pay and adopt nothing for them any more: stop it and wait {_ALIVE.seconds // 60} minutes, or give "
+                f"--force; {instead}"
+            )
+
+    def _take(self, cluster: str, by: str) -> None:
+        """First the cluster and then its bindings: one that is made meanwhile sees that it was taken over."""
+        self._clusters.update_one({"_id": cluster}, {"$set": {"takenBy": by}})
+        for each in self._bindings.find({"takenBy": None}):
+            if cluster_of(each) == cluster:
+                self._mark(each, by)
+
+    def _mark(self, binding: Document, taken_by: str) -> None:
+        self._bindings.update_one({"_id": binding["_id"]}, {"$set": {"takenBy": taken_by}, "$inc": {"revision": 1}})
+
+    def _take_back(self, cluster: str, others: Iterable[str]) -> None:
+        """What this cluster's namespaces had before they were taken, they have as those who took them have it now."""
+        for known in list(self._bindings.find({"takenBy": {"$in": list(others)}})):
+            if cluster_of(known) != cluster:
+                continue
+            _, _, namespace = str(known["_id"]).partition("/")
+            later = self._bindings.find_one({"_id": binding_id(known["takenBy"], namespace)}) or known
+            entry = known | {name: later.get(name) for name in _SCOPES} | {"takenBy": None}
+            if not rebind(self._bindings, known, entry, by=self._by, now=self._clock()):
+                raise Refused("somebody else has just changed a binding: give the command again")
+
+    def map(self, cluster: str, namespace: str, uid: str, to: str, *, force: bool = False) -> bool:
+        """Bind a namespace to a scope, which those of its name in other clusters lose; False where it is bound so.
+
+        Raises Refused where that would take purchases from under a resource, unless `force`.
+        """
+        where = binding_id(cluster, namespace)
+        known = self._bindings.find_one({"_id": where})
+        wanted = {"uid": uid, "takenBy": None} | self._scope(namespace, uid, to, known)
+        same = known is not None and (known["uid"], known["scope"]) == (uid, wanted["scope"])
+        if same and not (known or {}).get("takenBy"):
+            return False
+        holders = holding(self._bindings, self._clusters, cluster, namespace, wanted["scope"])
+        if not force:
+            self._refuse_alive(map(cluster_of, holders), f"--to {FRESH} begins with purchases of its own")
+            if known is not None and known["uid"] == uid and not same:
+                self._refuse_under_way(namespace, known["scope"])
+        for each in holders:
+            self._mark(each, cluster)
+        if not self._written(where, known, wanted):
+            raise Refused("somebody else has just changed the binding: look at it again")
+        return True
+
+    def _scope(self, namespace: str, uid: str, to: str, known: Document | None) -> Document:
+        """What the binding says then. What the uid has bought as a tenant of its own stays its own."""
+        mine = {uid} if known is not None and _had_own_scope(known, uid) else set[str]()
+        if to in (FRESH, uid):
+            return {"scope": uid, "also": [], "since": None, "began": self._clock()}
+        if to == UNSCOPED_WORD:
+            return {"scope": UNSCOPED, "also": sorted(mine), "since": None, "began": None}
+        for each in self._bindings.find():
+            found = entry_of(each, to) if str(each["_id"]).partition("/")[2] == namespace else None
+            if found is not None:
+                entry = {name: found.get(name) for name in _SCOPES}
+                return entry | {"also": sorted(mine.union(found.get("also") or ()) - {found["scope"]})}
+        raise Refused(
+            f"--to {to}: no namespace {namespace} had this uid; give {UNSCOPED_WORD} (the purchases of the first one), "
+            f"{FRESH} (nothing earlier), or a uid that `contentgen namespaces list` shows"
+        )
+
+    def _refuse_under_way(self, namespace: str, scope: str) -> None:
+        count = self._database["ledger"].count_documents(
+            under(scoped(namespace, scope)) | {"state": {"$in": _UNDER_WAY}}
+        )
+        if count:
+            raise Refused(
+                f"{count} purchases of {namespace} are under way: wait for them, or give --force; they go on as they "
+                "were begun"
+            )
+
+    def _written(self, where: str, known: Document | None, wanted: Document) -> bool:
+        if known is not None:
+            return rebind(self._bindings, known, wanted, by=self._by, now=self._clock())
+        fresh = {"_id": where, **wanted, "boundAt": self._clock(), "by": self._by, "history": [], "revision": 1}
+        try:
+            self._bindings.insert_one(fresh)
+        except DuplicateKeyError:
+            return False
+        return True
+
+
+def _had_own_scope(known: Document, uid: str) -> bool:
+    entries = (known, *known.get("history", ()))
+    return any(each["uid"] == uid and uid in (each["scope"], *(each.get("also") or ())) for each in entries)
+
+
+def scope_of(database: Database[Document], namespace: str) -> str:
+    """The scope of a namespace by its bindings alone. Raises Refused where clusters differ in it."""
+    found = {str(each["scope"]) for each in database["namespaces"].find() if str(each["_id"]).endswith(f"/{namespace}")}
+    if len(found) > 1:
+        raise Refused(f"clusters have different tenants of the name {namespace}: import over the API of one of them")
+    return found.pop() if found else UNSCOPED

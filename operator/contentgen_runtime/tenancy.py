@@ -1,0 +1,307 @@
+"""Collections `clusters` and `namespaces`: which tenant a namespace is, by its uid and by that of its cluster.
+
+`clusters`: `first` names the cluster that the ledger belongs to (`cluster`: null where an unnamed earlier one used it);
+each other document is a cluster, `_id` = uid of its namespace kube-system, with `confirmed` (by an administrator),
+`takenBy` (the cluster that has taken its namespaces over) and `seenAt` (by its operator, each minute).
+`namespaces`: `_id` = cluster/name, the uid that the name has now with its scope, and those that it had before
+(`history`). Every change is a compare-and-set on `revision`. The scope of a uid never changes by itself, and one
+namespace has it: `takenBy` is the cluster whose namespace of that name has it instead.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from kubernetes.aio.client.exceptions import ApiException
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
+
+from contentgen_contract.tenancy import UNSCOPED, Sighting, Tenant, binding_id, scoped
+from contentgen_runtime.kube import Body, Conflict, explain
+
+Document = dict[str, Any]
+SYSTEM = "kube-system"
+CONFIRMED_ALL, CONFIRMED_FRESH = "confirmed-all", "confirmed-fresh"
+FIRST = "first"
+_TRIES = 5
+_REMEMBERED = 20_000  # resources
+_FORBIDDEN = 403
+# What a binding says of a uid.
+_ENTRY = ("uid", "scope", "also", "since", "began", "takenBy")
+_log = logging.getLogger(__name__)
+
+
+class NamespaceGone(Conflict):
+    """The namespace of a resource is not there any more, and so the resource is not."""
+
+
+class Namespaces(Protocol):
+    """What is asked of the API server."""
+
+    async def get_namespace(self, name: str) -> Body | None:
+        """A namespace, or None."""
+
+
+class Tenancy:
+    """Binds each namespace that it meets; several processes may do so at once."""
+
+    def __init__(
+        self, kube: Namespaces, database: Database[Document], clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._ledger, self._jobs = database["ledger"], database["jobs"]
+        self._clusters, self._bindings = database["clusters"], database["namespaces"]
+        self._cluster: Sighting | None = None
+        self._uids: OrderedDict[str, str] = OrderedDict()  # of the namespace, by the uid of a resource in it
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._looks: dict[str, tuple[int, Tenant]] = {}
+        self._ticks = itertools.count()
+        self._told: set[str] = set()
+
+    async def of_resource(self, namespace: str, resource_uid: str) -> Tenant:
+        """The tenant whose resource this is. Raises NamespaceGone, PyMongoError, or one of API_ERRORS.
+
+        The namespace is read once, after the resource was: a resource never moves to another namespace, so that its
+        namespace's uid is not stale afterwards.
+        """
+        uid = self._uids.get(resource_uid)
+        if uid is not None and self._cluster is not None:
+            bound = await asyncio.to_thread(self._tenant_of, self._cluster.uid, namespace, uid)
+            if bound is not None:
+                return bound
+        tenant = await self.of(namespace)
+        if tenant.uid:
+            self._uids[resource_uid] = tenant.uid
+            while len(self._uids) > _REMEMBERED:
+                self._uids.popitem(last=False)
+        return tenant
+
+    async def of(self, namespace: str) -> Tenant:
+        """The tenant that the namespace is now. Those who ask meanwhile share the next look.
+
+        Raises NamespaceGone, PyMongoError, or one of API_ERRORS.
+        """
+        asked = next(self._ticks)
+        async with self._locks[namespace]:
+            begun, tenant = self._looks.get(namespace, (-1, Tenant()))
+            if begun < asked:
+                begun = next(self._ticks)
+                tenant = await self._allowed(namespace)
+                self._looks[namespace] = (begun, tenant)
+            return tenant
+
+    async def last(self, namespace: str) -> Tenant:
+        """The tenant that a namespace was, which is gone. Raises PyMongoError, or one of API_ERRORS."""
+        cluster = await self._current_cluster()
+        known = await asyncio.to_thread(self._bindings.find_one, {"_id": binding_id(cluster.uid, namespace)})
+        return _tenant(cluster.uid, namespace, known) if known else Tenant(cluster=cluster.uid)
+
+    async def clusters(self) -> frozenset[str | None]:
+        """The uids of the clusters whose purchases are this one's to follow; None for those of older releases.
+
+        Raises PyMongoError, Conflict, or one of API_ERRORS.
+        """
+        cluster = await self._current_cluster()
+        return await asyncio.to_thread(self._followed, cluster)
+
+    def _followed(self, cluster: Sighting) -> frozenset[str | None]:
+        confirmed, kept = self._confirmed(cluster), self._seen(cluster)
+        if kept.get("takenBy"):
+            return frozenset()
+        if confirmed is None or confirmed.get("confirmed") == CONFIRMED_FRESH:
+            return frozenset({cluster.uid})
+        return frozenset({None, cluster.uid, *(confirmed.get("takesOver") or ())})
+
+    def _seen(self, cluster: Sighting) -> Document:
+        """The cluster's document, which says when its operator was last there."""
+        now = {"$set": {"seenAt": self._clock()}}
+        found = self._clusters.find_one_and_update({"_id": cluster.uid}, now)
+        return found or {}
+
+    async def _allowed(self, namespace: str) -> Tenant:
+        try:
+            return await self._look(namespace)
+        except ApiException as error:
+            if error.status != _FORBIDDEN:
+                raise
+            held = (
+                f"the namespaces {SYSTEM} and {namespace} cannot be read ({explain(error)}), so nothing is paid or "
+                "adopted: this release's chart grants get on namespaces"
+            )
+            self._tell("rights", held)
+            return Tenant(held=held)
+
+    async def _look(self, namespace: str) -> Tenant:
+        cluster = await self._current_cluster()
+        where = binding_id(cluster.uid, namespace)
+        for _ in range(_TRIES):
+            # Read before the namespace is: a compare-and-set that succeeds then writes nothing older than there was.
+            known = await asyncio.to_thread(self._bindings.find_one, {"_id": where})
+            body = await self._kube.get_namespace(namespace)
+            if body is None:
+                raise NamespaceGone(f"namespace {namespace} is gone")
+            seen = Sighting.parse(body)
+            if known is not None and known["uid"] == seen.uid:
+                return _tenant(cluster.uid, namespace, known)
+            confirmed = await asyncio.to_thread(self._confirmed, cluster)
+            if confirmed is None:
+                kept = await asyncio.to_thread(self._clusters.find_one, {"_id": cluster.uid}) or {}
+                return self._unconfirmed(cluster.uid, namespace, seen, kept.get("takenBy"))
+            if await asyncio.to_thread(self._bind, cluster.uid, namespace, known, seen, confirmed):
+                _log.info("namespace %s (uid %s) was bound", namespace, seen.uid)
+        raise Conflict(f"the binding of namespace {namespace} changes all the time")
+
+    async def _current_cluster(self) -> Sighting:
+        if self._cluster is None:
+            body = await self._kube.get_namespace(SYSTEM)
+            if body is None:
+                raise Conflict(f"there is no namespace {SYSTEM}")
+            self._cluster = Sighting.parse(body)
+        return self._cluster
+
+    def _tenant_of(self, cluster: str, namespace: str, uid: str) -> Tenant | None:
+        """As it is bound, also where another uid has the name by now."""
+        known = self._bindings.find_one({"_id": binding_id(cluster, namespace)})
+        entry = entry_of(known, uid) if known is not None else None
+        return _tenant(cluster, namespace, entry) if entry is not None else None
+
+    def _unconfirmed(self, cluster: str, namespace: str, seen: Sighting, taken_by: str | None) -> Tenant:
+        why = f"cluster {taken_by} has taken over from" if taken_by else "the ledger belongs to another cluster than"
+        held = (
+            f"{why} this one ({cluster}), so nothing is paid or adopted: an "
+            f"administrator confirms all namespaces with `contentgen namespaces confirm --cluster {cluster}`, or "
+            f"maps this one with `contentgen namespaces map {namespace} --cluster {cluster} "
+            f"--uid {seen.uid} --to unscoped`"
+        )
+        self._tell(cluster, held)
+        return Tenant(cluster=cluster, uid=seen.uid, scope=seen.uid, held=held)
+
+    def _tell(self, what: str, words: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            _log.warning("%s", words)
+
+    def _confirmed(self, cluster: Sighting) -> Document | None:
+        """The cluster's document; None where an administrator has not confirmed it."""
+        first = self._clusters.find_one({"_id": FIRST}) or self._registered(cluster)
+        kept = self._clusters.find_one({"_id": cluster.uid})
+        if kept is None:
+            fresh = {"confirmed": "", "takesOver": [], "firstSeenAt": self._clock()}
+            self._clusters.update_one({"_id": cluster.uid}, {"$setOnInsert": fresh}, upsert=True)
+            kept = self._clusters.find_one({"_id": cluster.uid}) or fresh
+        confirmed = kept.get("confirmed") or first["cluster"] == cluster.uid
+        return kept if confirmed and not kept.get("takenBy") else None
+
+    def _registered(self, cluster: Sighting) -> Document:
+        """Make this cluster the first one, unless purchases are older than it. Of two at once one succeeds."""
+        earlier = self._ledger.find_one({"createdAt": {"$lt": cluster.created_at}}, {"_id": True})
+        first = {"_id": FIRST, "cluster": cluster.uid if earlier is None else None, "at": self._clock()}
+        try:
+            self._clusters.insert_one(first)
+        except DuplicateKeyError:
+            return self._clusters.find_one({"_id": FIRST}) or first
+        return first
+
+    def _bind(self, cluster: str, namespace: str, known: Document | None, seen: Sighting, confirmed: Document) -> bool:
+        """Compare and set; False where another process was quicker."""
+        if known is not None:
+            fresh = {"uid": seen.uid, "scope": seen.uid, "began": seen.created_at}
+            return rebind(self._bindings, known, entry_of(known, seen.uid) or fresh, by="", now=self._clock())
+        entry = self._first(namespace, seen, confirmed) | {"boundAt": self._clock()}
+        made = {"_id": binding_id(cluster, namespace), **entry, "history": [], "revision": 1}
+        try:
+            self._bindings.insert_one(made)
+        except DuplicateKeyError:
+            return False
+        # After the insertion: of two that bind the same at once, at least one sees the other.
+        self._give_way(cluster, namespace, made)
+        return True
+
+    def _give_way(self, cluster: str, namespace: str, made: Document) -> None:
+        """Mark a binding as taken whose scope another cluster's namespace has, or whose cluster was taken over."""
+        kept = self._clusters.find_one({"_id": cluster}) or {}
+        others = map(cluster_of, holding(self._bindings, self._clusters, cluster, namespace, made["scope"]))
+        holders = [each for each in others if each not in (kept.get("takesOver") or ())]
+        if taken_by := kept.get("takenBy") or next(iter(holders), None):
+            self._bindings.update_one({"_id": made["_id"]}, {"$set": {"takenBy": taken_by}, "$inc": {"revision": 1}})
+
+    def _first(self, namespace: str, seen: Sighting, confirmed: Document) -> Document:
+        """What is said of a name that this cluster has not had: of a confirmed one, as in the clusters before it."""
+        entry = {"uid": seen.uid, "scope": UNSCOPED, "also": [], "since": None, "began": None}
+        fresh = entry | {"scope": seen.uid, "began": seen.created_at}
+        if confirmed["confirmed"] == CONFIRMED_FRESH:
+            return fresh
+        for each in confirmed.get("takesOver") or ():
+            if (kept := self._bindings.find_one({"_id": binding_id(each, namespace)})) is not None:
+                return entry | {name: kept.get(name) for name in ("scope", "also", "since", "began")}
+        if confirmed["confirmed"] != CONFIRMED_ALL and self._has_earlier_documents(namespace, seen):
+            return fresh | {"since": seen.created_at}
+        return entry
+
+    def _has_earlier_documents(self, namespace: str, seen: Sighting) -> bool:
+        """Whether purchases or records are older than the namespace: they are of an earlier one of its name."""
+        before = {"createdAt": {"$lt": seen.created_at}}
+        unscoped, mine = under(namespace), under(scoped(namespace, seen.uid))
+        records = {"namespace": namespace, "tenant": None, "imported": None} | before
+        found = (
+            self._ledger.find_one(unscoped | before, {"_id": True}),
+            self._jobs.find_one(records, {"_id": True}),
+            self._ledger.find_one(mine, {"_id": True}),  # its binding was lost: the database is of a backup
+        )
+        return any(each is not None for each in found)
+
+
+def rebind(bindings: Any, known: Document, entry: Document, *, by: str, now: datetime) -> bool:
+    """Compare and set a binding to another uid or scope; what it was goes into its history."""
+    before = {name: known.get(name) for name in (*_ENTRY, "boundAt", "by")}
+    change = {name: entry.get(name) for name in _ENTRY} | {"boundAt": now, "by": by}
+    where = {"_id": known["_id"], "revision": known["revision"]}
+    update = {"$set": change, "$push": {"history": before | {"until": now}}, "$inc": {"revision": 1}}
+    return bool(bindings.update_one(where, update).modified_count == 1)
+
+
+def entry_of(known: Document, uid: str) -> Document | None:
+    """What a binding says of a uid: as it is, or as it was last."""
+    entries = [*known.get("history", ()), known]
+    return next((each for each in reversed(entries) if each["uid"] == uid), None)
+
+
+def holding(bindings: Any, clusters: Any, cluster: str, namespace: str, scope: str) -> list[Document]:
+    """The bindings of the name in other clusters that have a scope now."""
+    others = [str(each["_id"]) for each in clusters.find({"_id": {"$nin": [FIRST, cluster]}}, {"_id": True})]
+    names = {"_id": {"$in": [binding_id(each, namespace) for each in others]}}
+    return [*bindings.find(names | {"scope": scope, "takenBy": None})]
+
+
+def cluster_of(binding: Document) -> str:
+    """The uid of a binding's cluster."""
+    return str(binding["_id"]).partition("/")[0]
+
+
+def _tenant(cluster: str, namespace: str, entry: Document) -> Tenant:
+    taken_by, uid, scope = entry.get("takenBy"), entry["uid"], entry["scope"]
+    back = f"contentgen namespaces map {namespace} --cluster {cluster} --uid {uid} --to {scope or 'unscoped'}"
+    return Tenant(
+        cluster=cluster,
+        uid=uid,
+        scope=scope,
+        also=tuple(entry.get("also") or ()),
+        since=entry.get("since"),
+        began=entry.get("began"),
+        held=(
+            f"cluster {taken_by} has taken over what this namespace has bought, so nothing is paid or adopted here; "
+            f"an administrator takes it back with `{back}`"
+        )
+        if taken_by
+        else "",
+    )
+
+
+def under(namespace: str) -> Document:
+    """A range of the ledger's `_id`; "0" follows "/"."""
+    return {"_id": {"$gte": f"{namespace}/", "$lt": f"{namespace}0"}}
