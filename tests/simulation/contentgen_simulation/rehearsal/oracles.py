@@ -4,10 +4,11 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from contentgen_contract.names import Kind, Phase, Reason
+from contentgen_contract.names import ADOPT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.prices import dollars
-from contentgen_contract.status import ResourceStatus
-from contentgen_operator.observed import ResourceRef, Stored
+from contentgen_contract.status import ResourceStatus, RunStatus
+from contentgen_operator.observed import Resource, ResourceRef, Stored
+from contentgen_operator.runs import purchase_key
 
 if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.provider import Request
@@ -46,6 +47,8 @@ class Oracles:
     violations: dict[str, Violation] = field(default_factory=dict)
     _looks: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _files_of: dict[str, set[str]] = field(default_factory=dict)
+    _answers: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)  # by uid, the last that was used
+    _went_back: dict[str, int] = field(default_factory=dict)  # by uid, the restores that a phase went back for
 
     def report(self, oracle: str, detail: str, text: str) -> None:
         """Note a violation."""
@@ -211,6 +214,7 @@ class Oracles:
             each for each in provider.posts if each.ref.uid == ref.uid and each.run == run.number and each.request_id
         ]
         requests = [provider.requests[each.request_id or ""] for each in mine]
+        requests += [each for each in self._adopted_attempts(ref, run) if each not in requests]
         own = {found.id: found for found in requests}
         if run.request_id in provider.requests and status.reason != Reason.ADOPTED_FINISHED_RUN:
             own[run.request_id or ""] = provider.requests[run.request_id or ""]
@@ -225,6 +229,17 @@ class Oracles:
             if run.billed != billed and not unfinished:
                 text = f"{ref.name} run {run.number} says billed={run.billed}: {status.message}"
                 self.report("cost equals the bill", f"billed is {run.billed}, {status.reason}", text)
+
+    def _adopted_attempts(self, ref: ResourceRef, run: RunStatus) -> list["Request"]:
+        """Requests of earlier attempts of a run that another resource has sent, and that this one owns by the ledger."""
+        body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
+        if body is None or body["metadata"]["uid"] != ref.uid:
+            return []
+        key = purchase_key(Resource.parse(ref.kind, body), run)
+        earlier = [str(key.model_copy(update={"attempt": each})) for each in range(1, run.paid_attempt)]
+        found = self.world.database["ledger"].find({"_id": {"$in": earlier}, "jobId": ref.uid})
+        requests = [self.world.provider.requests.get(each.get("requestId") or "") for each in found]
+        return [each for each in requests if each is not None]
 
     def _cost_detail(self, kind: Kind, status: ResourceStatus, requests: list["Request"]) -> str:
         if len(requests) > 1:
@@ -281,12 +296,26 @@ class Oracles:
             return
         if (old.run.number, old.run.paid_attempt) != (new.run.number, new.run.paid_attempt):
             return
-        phases = {old.phase, new.phase}
-        if new.phase is Phase.SUBMISSION_UNKNOWN and "mongo" in self.world.rewound:
-            return  # the evidence for more is gone
-        if Phase.SUSPENDED not in phases and _ORDER.index(old.phase) > _ORDER.index(new.phase):
-            detail = f"{old.phase} to {new.phase} ({new.reason})"
-            self.report("phases move forward", detail, f"{ref.name} run {new.run.number}: {new.message}")
+        if Phase.SUSPENDED in (old.phase, new.phase):
+            return
+        answered = old.phase is Phase.SUBMISSION_UNKNOWN and new.phase is not old.phase and self._is_answered(ref)
+        if _ORDER.index(old.phase) <= _ORDER.index(new.phase) or answered or self._is_restored(ref):
+            return
+        detail = f"{old.phase} to {new.phase} ({new.reason})"
+        self.report("phases move forward", detail, f"{ref.name} run {new.run.number}: {new.message}")
+
+    def _is_answered(self, ref: ResourceRef) -> bool:
+        """Whether a person has answered since the resource last left SubmissionUnknown: each answer counts once."""
+        body = self.world.cluster.find(ref.kind, ref.namespace, ref.name) or {"metadata": {}}
+        given = body["metadata"].get("annotations") or {}
+        answer = (given.get(RESUBMIT_ANNOTATION), given.get(ADOPT_ANNOTATION))
+        before, self._answers[ref.uid] = self._answers.get(ref.uid, (None, None)), answer
+        return answer != before
+
+    def _is_restored(self, ref: ResourceRef) -> bool:
+        """Whether MongoDB, and with it the evidence for more, was restored since the phase went back last."""
+        before, self._went_back[ref.uid] = self._went_back.get(ref.uid, 0), self.world.mongo_restores
+        return self.world.mongo_restores > before
 
     # Every stopped resource has a reason
 
