@@ -231,7 +231,7 @@ class Oracles:
                 self.report("cost equals the bill", f"billed is {run.billed}, {status.reason}", text)
 
     def _adopted_attempts(self, ref: ResourceRef, run: RunStatus) -> list["Request"]:
-        """Requests of earlier attempts of a run that another resource has sent, and that this one owns by the ledger."""
+        """Requests of a run's earlier attempts that another resource has sent, and that this one owns by the ledger."""
         body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
         if body is None or body["metadata"]["uid"] != ref.uid:
             return []
