@@ -5,9 +5,6 @@ often each was seen, and fails for a signature that no entry matches.
 KNOWN: dict[str, str] = {
     "one owner per request: an earlier namespace's": "issue 15: a re-created namespace adopts",
     "one POST per purchase: in a cluster that": "issue 15: clusters are not told apart",
-    "a paid result is kept: submitted in the ledger, OutputsDeleted": "issue 15: orphans are not located",
-    "a paid result is kept: submitted in the ledger, AdoptedFinishedRun": "money 21: a POST after a freeze",
-    "a paid result is kept: without its request id in the ledger": "money 11: not looked for after a resubmission",
 }
 """Signature, or the beginning of one -> the finding in money.md or tenants.md."""
 

@@ -23,6 +23,7 @@ _BURST = 60  # reconciles at any rate
 _HISTORY_BURST, _HISTORY_SECONDS = 30, 5.0
 _QUIET = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
 _TOLD_SECONDS = 300.0
+_SEARCH_SECONDS = 7200.0
 
 
 @dataclass(frozen=True)
@@ -359,6 +360,8 @@ class Oracles:
             return
         known = self.world.database["ledger"].find_one({"requestId": request.id})
         state = known["state"] if known else "without its request id"
+        if known is None and not self._is_shown(request):
+            return
         body = self.world.cluster.find(request.post.ref.kind, request.post.ref.namespace, request.post.ref.name)
         status = body["status"] if body else {}
         if state in ("discarded", "cancelled") or status.get("reason") == Reason.CANCELLED:
@@ -369,6 +372,14 @@ class Oracles:
             f"{request.id} of {request.post.ref.name} succeeded and is billed; {status.get('message') or 'no resource'}"
         )
         self.report("a paid result is kept", f"{state} in the ledger, {status.get('reason') or 'no resource'}", text)
+
+    def _is_shown(self, request: "Request") -> bool:
+        """Whether a search can have found the request of a lost reply: whoever looks does so once in two hours."""
+        history, number = self.world.plan.history, request.post.number
+        hidden = number in history.get("missing", ())
+        hidden |= request.provider == "fal" and number in history.get("without_payload", ())
+        since = request.ended_at if request.provider == "fal" else request.sent_at
+        return not hidden and self.world.seconds > since + float(history.get("lag", 0)) + _SEARCH_SECONDS
 
     def _stopped(self, kind: Kind, namespace: str, body: Body) -> None:
         status, meta = body["status"], body["metadata"]
