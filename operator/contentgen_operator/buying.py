@@ -250,7 +250,9 @@ def _not_found(case: Case, purchase: Purchase) -> Plan:
     again = searches.next_search(purchase, case.now, case.policy)
     problem = case.observed.provider_problem[:_LONGEST_PROBLEM]
     late = f"; spec.deadlineSeconds ({case.resource.deadline_seconds}) is over" if deadline_passed(case) else ""
-    if waited < case.policy.adoption_seconds:
+    # A clock that is set back makes the wait shorter; what a person was told to do holds all the same.
+    told = case.resource.status.phase is Phase.SUBMISSION_UNKNOWN
+    if waited < case.policy.adoption_seconds and not told:
         message = f"the reply of {purchase.provider} was lost; looking for the request in its history"
         message += f", which cannot be read: {problem}" if problem else ""
         doing = submitting(case, Reason.LOOKING_FOR_REQUEST, message + late + _named_text(case))

@@ -803,6 +803,16 @@ def test_a_lost_request_is_looked_for_and_never_sent_again(kind: Kind) -> None:
     assert conditions(late)["Stalled"] == "True"
 
 
+@pytest.mark.parametrize("told", [Reason.SUBMISSION_UNKNOWN, Reason.STORE_UNAVAILABLE])
+def test_a_clock_that_was_set_back_does_not_take_submission_unknown_back(told: Reason) -> None:
+    """A person may be acting on it. The search goes on as often as the time since the POST says."""
+    unknown = running(IMAGES, phase=Phase.SUBMISSION_UNKNOWN, reason=told)
+    lost = purchase(IMAGES, PurchaseState.INTENT, created_at=NOW + timedelta(hours=24))
+    plan = decide(resource(IMAGES, unknown), Observed(purchase=lost), NOW, POLICY)
+    assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
+    assert plan.again_seconds == POLICY.poll_seconds
+
+
 def test_a_history_that_cannot_be_read_is_said_and_looked_at_for_as_long_as_it_takes() -> None:
     lost = purchase(IMAGES, PurchaseState.INTENT)
     soon = bought(IMAGES, lost, provider_problem="fal answered 401")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import contentgen_simulation.rehearsal
-from contentgen_contract.names import Kind
+from contentgen_contract.names import ADOPT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
 from contentgen_simulation.rehearsal import provider
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
-from contentgen_simulation.rehearsal.cluster import Cluster
+from contentgen_simulation.rehearsal.cluster import Cluster, ref_of
 from contentgen_simulation.rehearsal.deeds import Deeds
 from contentgen_simulation.rehearsal.generate import FATES, GROUPS, LINES, PHASES, REWOUND, TURNS, UIDS, generate
 from contentgen_simulation.rehearsal.known import KNOWN, reason_of
@@ -249,6 +249,22 @@ def _other_bill(patch: pytest.MonkeyPatch) -> Plan:
     return plan_of()
 
 
+def _other_bill_of_the_adopted(patch: pytest.MonkeyPatch) -> Plan:
+    """The lost request of a deleted resource, which the next one adopts, gives up and pays for."""
+    bill = provider._micros
+    patch.setattr(provider, "_micros", lambda request: bill(request) * (2 if request.id == "request-1" else 1))
+    return _adopted_and_abandoned()
+
+
+def _adopted_and_abandoned() -> Plan:
+    steps = (
+        Event("delete", 1.0, "state:intent"),
+        Event("apply", 3600.0, "state:intent"),
+        Event("resubmit", 86400.0, "phase:SubmissionUnknown"),
+    )
+    return plan_of(IMAGES, *steps, replies={"1": "lost"}, history={"lag": 108000.0})
+
+
 def _no_pause(patch: pytest.MonkeyPatch) -> Plan:
     wake = Process.wake
     patch.setattr(Process, "wake", lambda self, ref, delay=0.0: wake(self, ref, min(delay, 0.1)))
@@ -310,6 +326,7 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "an answer that is deleted": ("a paid result is kept: it is deleted", _answer_deleted),
     "a result that nobody fetches": ("a paid result is kept: collected", _all_deleted),
     "another bill": ("cost equals the bill", _other_bill),
+    "another bill for an adopted attempt": ("cost equals the bill", _other_bill_of_the_adopted),
     "no pause": ("reconciled once a second at most", _no_pause),
     "a phase that goes back": ("phases move forward: Processing to Pending", _backwards),
     "no message": ("a stopped resource has a reason: Completed without a reason", _silent),
@@ -321,6 +338,48 @@ PLANTED: dict[str, tuple[str, Plant]] = {
 def test_an_oracle_sees_a_planted_violation(signature: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = rehearse(plant(monkeypatch))
     assert [each for each in verdict.violations if each.signature.startswith(signature)], _told(verdict)
+
+
+def test_the_cost_of_an_adopted_attempt_is_its_new_owners() -> None:
+    verdict = rehearse(_adopted_and_abandoned())
+    assert (verdict.violations, verdict.posts) == ((), 2), _told(verdict)
+
+
+def _steps_back(world: RehearsalWorld, old: Phase, new: Phase) -> int:
+    """How many violations a status that goes from one phase to another adds."""
+    ref = ref_of(IMAGES, world.body_of(0) or {})
+    run = {"number": 1, "version": 1, "runHash": "h", "generation": 1, "spec": {}, "startedAt": world.now().isoformat()}
+    before, after = ({"phase": each, "reason": "x", "message": "x", "run": run} for each in (old, new))
+    world.oracles.violations.clear()
+    world.oracles.status_written(ref, before, after)
+    return len(world.oracles.violations)
+
+
+@pytest.mark.parametrize("answer", [ADOPT_ANNOTATION, RESUBMIT_ANNOTATION])
+def test_an_answer_takes_a_phase_back_once(answer: str) -> None:
+    world = RehearsalWorld(plan_of())
+    unknown, earlier = Phase.SUBMISSION_UNKNOWN, Phase.SUBMITTING
+    deeds = Deeds(world)
+    deeds.apply(0)
+    assert _steps_back(world, unknown, earlier) == 1
+    deeds._annotate(0, answer, "one")
+    assert _steps_back(world, Phase.PROCESSING, earlier) == 1, "it answers SubmissionUnknown"
+    assert _steps_back(world, unknown, earlier) == 0
+    assert _steps_back(world, unknown, earlier) == 1
+    deeds._annotate(0, answer, "two")
+    assert _steps_back(world, unknown, earlier) == 0
+
+
+def test_a_restore_of_mongodb_takes_a_phase_back_once() -> None:
+    world = RehearsalWorld(plan_of())
+    Deeds(world).apply(0)
+    collecting, processing = Phase.COLLECTING, Phase.PROCESSING
+    world.snapshot()
+    world.rewind(["bucket"])
+    assert _steps_back(world, collecting, processing) == 1, "the ledger knows as much as before"
+    world.rewind(["mongo"])
+    assert _steps_back(world, collecting, processing) == 0
+    assert _steps_back(world, collecting, processing) == 1
 
 
 def _told(verdict: Verdict) -> str:

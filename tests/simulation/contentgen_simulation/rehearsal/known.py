@@ -2,11 +2,7 @@
 often each was seen, and fails for a signature that no entry matches.
 """
 
-KNOWN: dict[str, str] = {
-    "a paid result is kept: submitted in the ledger, OutputsDeleted": "issue 15: orphans are not located",
-    "a paid result is kept: submitted in the ledger, AdoptedFinishedRun": "money 21: a POST after a freeze",
-    "a paid result is kept: without its request id in the ledger": "money 11: not looked for after a resubmission",
-}
+KNOWN: dict[str, str] = {}
 """Signature, or the beginning of one -> the finding in money.md or tenants.md."""
 
 

@@ -4,10 +4,11 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from contentgen_contract.names import Kind, Phase, Reason
+from contentgen_contract.names import ADOPT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.prices import dollars
-from contentgen_contract.status import ResourceStatus
-from contentgen_operator.observed import ResourceRef, Stored
+from contentgen_contract.status import ResourceStatus, RunStatus
+from contentgen_operator.observed import Resource, ResourceRef, Stored
+from contentgen_operator.runs import purchase_key
 
 if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.provider import Request
@@ -22,6 +23,7 @@ _BURST = 60  # reconciles at any rate
 _HISTORY_BURST, _HISTORY_SECONDS = 30, 5.0
 _QUIET = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
 _TOLD_SECONDS = 300.0
+_SEARCH_SECONDS = 7200.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Oracles:
     violations: dict[str, Violation] = field(default_factory=dict)
     _looks: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _files_of: dict[str, set[str]] = field(default_factory=dict)
+    _answers: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)  # by uid, the last that was used
+    _went_back: dict[str, int] = field(default_factory=dict)  # by uid, the restores that a phase went back for
 
     def report(self, oracle: str, detail: str, text: str) -> None:
         """Note a violation."""
@@ -211,6 +215,7 @@ class Oracles:
             each for each in provider.posts if each.ref.uid == ref.uid and each.run == run.number and each.request_id
         ]
         requests = [provider.requests[each.request_id or ""] for each in mine]
+        requests += [each for each in self._adopted_attempts(ref, run) if each not in requests]
         own = {found.id: found for found in requests}
         if run.request_id in provider.requests and status.reason != Reason.ADOPTED_FINISHED_RUN:
             own[run.request_id or ""] = provider.requests[run.request_id or ""]
@@ -225,6 +230,17 @@ class Oracles:
             if run.billed != billed and not unfinished:
                 text = f"{ref.name} run {run.number} says billed={run.billed}: {status.message}"
                 self.report("cost equals the bill", f"billed is {run.billed}, {status.reason}", text)
+
+    def _adopted_attempts(self, ref: ResourceRef, run: RunStatus) -> list["Request"]:
+        """Requests of a run's earlier attempts that another resource has sent, and that this one owns by the ledger."""
+        body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
+        if body is None or body["metadata"]["uid"] != ref.uid:
+            return []
+        key = purchase_key(Resource.parse(ref.kind, body), run)
+        earlier = [str(key.model_copy(update={"attempt": each})) for each in range(1, run.paid_attempt)]
+        found = self.world.database["ledger"].find({"_id": {"$in": earlier}, "jobId": ref.uid})
+        requests = [self.world.provider.requests.get(each.get("requestId") or "") for each in found]
+        return [each for each in requests if each is not None]
 
     def _cost_detail(self, kind: Kind, status: ResourceStatus, requests: list["Request"]) -> str:
         if len(requests) > 1:
@@ -281,12 +297,26 @@ class Oracles:
             return
         if (old.run.number, old.run.paid_attempt) != (new.run.number, new.run.paid_attempt):
             return
-        phases = {old.phase, new.phase}
-        if new.phase is Phase.SUBMISSION_UNKNOWN and "mongo" in self.world.rewound:
-            return  # the evidence for more is gone
-        if Phase.SUSPENDED not in phases and _ORDER.index(old.phase) > _ORDER.index(new.phase):
-            detail = f"{old.phase} to {new.phase} ({new.reason})"
-            self.report("phases move forward", detail, f"{ref.name} run {new.run.number}: {new.message}")
+        if Phase.SUSPENDED in (old.phase, new.phase):
+            return
+        answered = old.phase is Phase.SUBMISSION_UNKNOWN and new.phase is not old.phase and self._is_answered(ref)
+        if _ORDER.index(old.phase) <= _ORDER.index(new.phase) or answered or self._is_restored(ref):
+            return
+        detail = f"{old.phase} to {new.phase} ({new.reason})"
+        self.report("phases move forward", detail, f"{ref.name} run {new.run.number}: {new.message}")
+
+    def _is_answered(self, ref: ResourceRef) -> bool:
+        """Whether a person has answered since the resource last left SubmissionUnknown: each answer counts once."""
+        body = self.world.cluster.find(ref.kind, ref.namespace, ref.name) or {"metadata": {}}
+        given = body["metadata"].get("annotations") or {}
+        answer = (given.get(RESUBMIT_ANNOTATION), given.get(ADOPT_ANNOTATION))
+        before, self._answers[ref.uid] = self._answers.get(ref.uid, (None, None)), answer
+        return answer != before
+
+    def _is_restored(self, ref: ResourceRef) -> bool:
+        """Whether MongoDB, and with it the evidence for more, was restored since the phase went back last."""
+        before, self._went_back[ref.uid] = self._went_back.get(ref.uid, 0), self.world.mongo_restores
+        return self.world.mongo_restores > before
 
     # Every stopped resource has a reason
 
@@ -330,6 +360,8 @@ class Oracles:
             return
         known = self.world.database["ledger"].find_one({"requestId": request.id})
         state = known["state"] if known else "without its request id"
+        if known is None and not self._is_shown(request):
+            return
         body = self.world.cluster.find(request.post.ref.kind, request.post.ref.namespace, request.post.ref.name)
         status = body["status"] if body else {}
         if state in ("discarded", "cancelled") or status.get("reason") == Reason.CANCELLED:
@@ -340,6 +372,14 @@ class Oracles:
             f"{request.id} of {request.post.ref.name} succeeded and is billed; {status.get('message') or 'no resource'}"
         )
         self.report("a paid result is kept", f"{state} in the ledger, {status.get('reason') or 'no resource'}", text)
+
+    def _is_shown(self, request: "Request") -> bool:
+        """Whether a search can have found the request of a lost reply: whoever looks does so once in two hours."""
+        history, number = self.world.plan.history, request.post.number
+        hidden = number in history.get("missing", ())
+        hidden |= request.provider == "fal" and number in history.get("without_payload", ())
+        since = request.ended_at if request.provider == "fal" else request.sent_at
+        return not hidden and self.world.seconds > since + float(history.get("lag", 0)) + _SEARCH_SECONDS
 
     def _stopped(self, kind: Kind, namespace: str, body: Body) -> None:
         status, meta = body["status"], body["metadata"]

@@ -89,6 +89,7 @@ class RehearsalWorld:
         self.asked: defaultdict[Group, set[str | None]] = defaultdict(set)
         self.resubmitted: Counter[Group] = Counter()
         self.rewound: set[str] = set()
+        self.mongo_restores = 0
         namespaces = sorted({each.namespace for each in plan.subjects})
         self._uids = (f"{number:08x}-0000-4000-8000-000000000000" for number in itertools.count(1))
         self.namespace_uid = dict[str, str]()  # by name: the tenant, whose purchases a namespace of this name may use
@@ -216,7 +217,9 @@ class RehearsalWorld:
 
     def _unfinished(self) -> bool:
         """Whether a purchase may still be found, or its result fetched, without a resource."""
-        return any(state in ("intent", "submitted") for state in self._states.values())
+        lost = {"state": "intent", "step": {"$nin": ["planned", "abandoned"]}}
+        wanted = {"$or": [{"state": "submitted"}, lost]}
+        return self.database["ledger"].find_one(wanted) is not None
 
     # Processes
 
@@ -457,6 +460,7 @@ class RehearsalWorld:
         etcd, mongo, objects = self._snapshots[-1]
         self.rewound |= set(stores)
         if "mongo" in stores:
+            self.mongo_restores += 1
             for name in self.database.list_collection_names():
                 self.database[name].delete_many({})
                 if mongo.get(name):
