@@ -141,7 +141,7 @@ class Administration:
         """
         where = binding_id(cluster, namespace)
         known = self._bindings.find_one({"_id": where})
-        wanted = {"uid": uid, "takenBy": None} | self._scope(namespace, uid, to, known)
+        wanted: Document = {"uid": uid, "takenBy": None} | self._scope(namespace, uid, to, known)
         same = known is not None and (known["uid"], known["scope"]) == (uid, wanted["scope"])
         if same and not (known or {}).get("takenBy"):
             return False
@@ -158,7 +158,10 @@ class Administration:
 
     def _scope(self, namespace: str, uid: str, to: str, known: Document | None) -> Document:
         """What the binding says then. What the uid has bought as a tenant of its own stays its own."""
-        mine = {uid} if known is not None and _had_own_scope(known, uid) else set[str]()
+        own = _own_scope(known, uid) if known is not None else None
+        mine = {uid} if own is not None else set[str]()
+        if to == uid and own is not None:
+            return {name: own.get(name) for name in _SCOPES} | {"also": []}
         if to in (FRESH, uid):
             return {"scope": uid, "also": [], "since": None, "began": self._clock()}
         if to == UNSCOPED_WORD:
@@ -166,8 +169,10 @@ class Administration:
         for each in self._bindings.find():
             found = entry_of(each, to) if str(each["_id"]).partition("/")[2] == namespace else None
             if found is not None:
+                since = [each for each in (found.get("since"), (own or {}).get("since")) if each is not None]
+                also = sorted(mine.union(found.get("also") or ()) - {found["scope"]})
                 entry = {name: found.get(name) for name in _SCOPES}
-                return entry | {"also": sorted(mine.union(found.get("also") or ()) - {found["scope"]})}
+                return entry | {"also": also, "since": min(since, default=None)}
         raise Refused(
             f"--to {to}: no namespace {namespace} had this uid; give {UNSCOPED_WORD} (the purchases of the first one), "
             f"{FRESH} (nothing earlier), or a uid that `contentgen namespaces list` shows"
@@ -194,9 +199,10 @@ class Administration:
         return True
 
 
-def _had_own_scope(known: Document, uid: str) -> bool:
-    entries = (known, *known.get("history", ()))
-    return any(each["uid"] == uid and uid in (each["scope"], *(each.get("also") or ())) for each in entries)
+def _own_scope(known: Document, uid: str) -> Document | None:
+    """What a binding says, or said last, of a uid under its own scope."""
+    entries = [*known.get("history", ()), known]
+    return next((each for each in reversed(entries) if each["uid"] == each["scope"] == uid), None)
 
 
 def scope_of(database: Database[Document], namespace: str) -> str:

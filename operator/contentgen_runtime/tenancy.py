@@ -232,7 +232,7 @@ class Tenancy:
 
     def _first(self, namespace: str, seen: Sighting, confirmed: Document) -> Document:
         """What is said of a name that this cluster has not had: of a confirmed one, as in the clusters before it."""
-        entry = {"uid": seen.uid, "scope": UNSCOPED, "also": [], "since": None, "began": None}
+        entry: Document = {"uid": seen.uid, "scope": UNSCOPED, "also": [], "since": None, "began": None}
         fresh = entry | {"scope": seen.uid, "began": seen.created_at}
         if confirmed["confirmed"] == CONFIRMED_FRESH:
             return fresh

@@ -1,6 +1,6 @@
 """Two live clusters on one ledger, mappings with purchases under way, lost bindings: each purchase has one owner."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -260,6 +260,35 @@ async def test_an_orphan_from_before_a_mapping_is_kept_for_the_same_resource(wor
     await rounds(world, 1)
     assert bought(world, jobId=OTHER)["orphanedAt"] is None, "a resource of this namespace asks for it"
     assert (await world.finish(IMAGE)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 2
+
+
+async def mixed(world: World) -> datetime:
+    """A namespace that was created again before this release came, which bought a dog without a scope."""
+    await finished(world, UID)
+    await recreate(world, "a-namespace")
+    since = world.now
+    await finished(world, OTHER, DOG)
+    await world.until_gone(IMAGE)
+    world.kube.namespaces["ns"] = ("another-namespace", world.kube.namespaces["ns"][1])
+    for name in ("clusters", "namespaces", "runs"):
+        world.database[name].delete_many({})
+    gone = {"tenant": "", "namespaceUid": "", "clusterUid": ""}
+    for name in ("ledger", "jobs"):
+        world.database[name].update_many({}, {"$unset": gone})
+    world.restart()
+    await Tenancy(world.kube, world.database).of("ns")
+    return since
+
+
+@pytest.mark.parametrize("to", ["unscoped", "another-namespace"])
+async def test_a_mapping_keeps_what_an_older_release_bought_for_the_namespace(world: World, to: str) -> None:
+    since = await mixed(world)
+    admin(world).map("a-cluster", "ns", "another-namespace", "unscoped")
+    admin(world).map("a-cluster", "ns", "another-namespace", to)
+    tenant = await Tenancy(world.kube, world.database).of("ns")
+    assert (tenant.scope, tenant.since) == (("", None) if to == "unscoped" else (to, since.replace(microsecond=0)))
+    assert await finished(world, THIRD, DOG) == Reason.ADOPTED_FINISHED_RUN
     assert len(world.provider.posts) == 2
 
 
