@@ -125,6 +125,51 @@ async def test_after_a_takeover_orphans_are_the_later_clusters(world: World) -> 
     assert bought(world)["orphanedAt"] == noted
 
 
+async def test_orphans_of_a_mapped_namespace_are_the_later_clusters(world: World) -> None:
+    clusters = await two_clusters(world)
+    world.kube.resources.clear()
+    admin(world).map("cluster-b", "ns", "namespace-b", "unscoped", force=True)
+    await rounds(world)
+    noted = bought(world)["orphanedAt"]
+    assert noted is not None
+    clusters.switch()
+    await rounds(world)
+    assert bought(world)["orphanedAt"] == noted
+
+
+async def test_a_takeover_from_one_cluster_leaves_another_alone(world: World) -> None:
+    clusters = await two_clusters(world)
+    admin(world).confirm("cluster-b", fresh=True)
+    await world.finish(IMAGE)
+    clusters.switch()
+    world.kube.namespaces = {SYSTEM: ("cluster-c", OLD), "ns": ("namespace-c", OLD)}
+    world.kube.resources.clear()
+    world.kube.jobs.clear()
+    world.restart()
+    assert (await Tenancy(world.kube, world.database).of("ns")).held
+    assert admin(world).confirm("cluster-c", earlier=["a-cluster"], force=True)
+    assert await finished(world, THIRD) == Reason.COMPLETED
+    assert bought(world, jobId=THIRD)["_id"].startswith("ns/")
+    clusters.switch()
+    assert (await Tenancy(world.kube, world.database).of("ns")).held == ""
+    assert len(world.provider.posts) == 2
+
+
+async def test_etcd_of_an_earlier_time_does_not_bring_a_scope_back_that_was_mapped_elsewhere(world: World) -> None:
+    await finished(world, UID)
+    was = world.kube.namespaces["ns"]
+    await recreate(world)
+    await finished(world, OTHER)
+    clusters = Clusters(world)
+    clusters.switch()
+    await Tenancy(world.kube, world.database).of("ns")
+    admin(world).map("cluster-b", "ns", "namespace-b", "unscoped")
+    clusters.switch()
+    assert (await Tenancy(world.kube, world.database).of("ns")).held == ""
+    world.kube.namespaces["ns"] = was
+    assert (await Tenancy(world.kube, world.database).of("ns")).held
+
+
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
 async def test_a_deletion_in_the_earlier_cluster_spares_what_the_later_one_has_adopted(
     world: World, policy: str
