@@ -91,10 +91,8 @@ class Administration:
         others = [self.cluster(each) for each in earlier]
         others = others or [str(each["_id"]) for each in self.clusters() if each["_id"] != cluster]
         if not force:
-            self._refuse_alive(
-                others,
-                "--from takes over from others alone; --fresh lets this cluster work beside it, with purchases of its own",
-            )
+            instead = "--from takes over from others alone, and --fresh lets this cluster work beside them"
+            self._refuse_alive(others, instead)
         for each in others:
             self._take(each, cluster)
         self._take_back(cluster, others)

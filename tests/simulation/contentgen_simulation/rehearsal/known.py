@@ -3,6 +3,7 @@ often each was seen, and fails for a signature that no entry matches.
 """
 
 KNOWN: dict[str, str] = {
+    "one owner per request: another namespace's": "issue 15: of two lost, identical requests the provider took one",
     "a paid result is kept: submitted in the ledger, OutputsDeleted": "issue 15: orphans are not located",
     "a paid result is kept: submitted in the ledger, AdoptedFinishedRun": "money 21: a POST after a freeze",
     "a paid result is kept: without its request id in the ledger": "money 11: not looked for after a resubmission",
