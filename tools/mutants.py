@@ -564,13 +564,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "tenants: another cluster's purchases are followed",
-            "if purchase.cluster_uid not in self._clusters:",
-            "if False:",
+            "if not self._followed.includes(purchase.cluster_uid, key.namespace):\n            return  # another",
+            "if False:\n            return  # another",
             f"{_TENANCY}_a_cluster_that_is_not_confirmed_leaves_requests_of_the_others_alone",
         ),
         (
             "tenants: another cluster's responses are deleted",
-            "if purchase.cluster_uid in self._clusters:",
+            "if self._followed.includes(purchase.cluster_uid, key.namespace):",
             "if True:",
             f"{_TENANCY}_a_cluster_that_is_not_confirmed_deletes_no_response_of_the_others",
         ),
@@ -648,9 +648,23 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "tenants: a cluster that was taken over follows orphans",
         "operator/contentgen_runtime/tenancy.py",
-        '        if kept.get("takenBy"):\n            return frozenset()',
-        "        if False:\n            return frozenset()",
+        '        if kept.get("takenBy"):\n            return Followed()',
+        "        if False:\n            return Followed()",
         f"tests/unit/test_{_TAKEOVER}_after_a_takeover_orphans_are_the_later_clusters",
+    ),
+    Mutant(
+        "tenants: orphans of a namespace that was taken over are followed in both clusters",
+        "operator/contentgen_runtime/tenancy.py",
+        "(cluster in self.clusters and namespace not in self.lost)",
+        "(cluster in self.clusters)",
+        f"tests/unit/test_{_TAKEOVER}_orphans_of_a_mapped_namespace_are_the_later_clusters",
+    ),
+    Mutant(
+        "tenants: orphans of a namespace that was taken over are followed in neither cluster",
+        "operator/contentgen_runtime/tenancy.py",
+        "return (cluster, namespace) in self.taken or ",
+        "return ",
+        f"tests/unit/test_{_TAKEOVER}_orphans_of_a_mapped_namespace_are_the_later_clusters",
     ),
     Mutant(
         "tenants: two clusters bind one scope",

@@ -68,8 +68,8 @@ REASONS: dict[Reason, Explanation] = {
         "Give one of them another loraName, or delete the older one; the training goes on by itself then.",
     ),
     Reason.CLUSTER_NOT_CONFIRMED: Explanation(
-        "The ledger belongs to another cluster (this one was rebuilt, or is a second one on the same database), another "
-        "one has taken this one over, or the operator may not read namespaces. Nothing is paid and nothing is adopted.",
+        "The ledger belongs to another cluster (this one was rebuilt, or is a second one on the same database), "
+        "another one has taken this one over, or the operator may not read namespaces. Nothing is paid or adopted.",
         "An administrator runs the command of the message "
         "(docs/install.md#namespaces-and-clusters-that-were-created-again); work goes on by itself then.",
     ),

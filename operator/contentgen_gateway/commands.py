@@ -247,6 +247,9 @@ def map_namespace(
 def confirm(
     cluster: Cluster = None,
     *,
+    earlier: Annotated[
+        list[str] | None, typer.Option("--from", help="Take over from this cluster; from all others if not given.")
+    ] = None,
     fresh: Annotated[bool, typer.Option(help="Beside the others, with purchases and records of its own.")] = False,
     force: Annotated[bool, typer.Option(help="Also where the operator of another cluster is at work.")] = False,
     by: By = _BY,
@@ -254,7 +257,7 @@ def confirm(
     """Let a rebuilt cluster go on with all namespaces of the others, by their names; those pay nothing any more."""
     with _database(Settings()) as database:
         known = Administration(database, by)
-        done = known.confirm(known.cluster(cluster), fresh=fresh, force=force)
+        done = known.confirm(known.cluster(cluster), earlier=earlier or (), fresh=fresh, force=force)
     _say("confirmed" if done else "it is confirmed already")
 
 

@@ -20,6 +20,7 @@ from contentgen_runtime.tenancy import (
     cluster_of,
     entry_of,
     holding,
+    name_of,
     rebind,
     under,
 )
@@ -70,9 +71,10 @@ class Administration:
             raise Refused(f"--cluster must be one of: {', '.join(known) or 'none has used this database yet'}")
         return str(given)
 
-    def confirm(self, cluster: str, *, fresh: bool = False, force: bool = False) -> bool:
-        """Let a cluster take over all namespaces of the others by their names, which pay nothing any more; `fresh`:
-        let it begin with purchases and records of its own, beside them. False where it was confirmed so before.
+    def confirm(self, cluster: str, *, earlier: Iterable[str] = (), fresh: bool = False, force: bool = False) -> bool:
+        """Let a cluster take over all namespaces of `earlier` ones (empty: all others) by their names, which pay
+        nothing any more; `fresh`: let it begin with purchases and records of its own, beside them. False where it was
+        confirmed so before.
 
         Raises Refused where another cluster's operator was there a short while ago, unless `force`. Idempotent: what
         was interrupted is done by the next call.
@@ -86,9 +88,11 @@ class Administration:
         if fresh:
             self._refuse_bound(cluster)
             return self._confirm(cluster, {"confirmed": CONFIRMED_FRESH, "takesOver": []})
-        others = [str(each["_id"]) for each in self.clusters() if each["_id"] != cluster]
+        others = [self.cluster(each) for each in earlier]
+        others = others or [str(each["_id"]) for each in self.clusters() if each["_id"] != cluster]
         if not force:
-            self._refuse_alive(others, "--fresh lets this cluster work beside it, with purchases of its own")
+            instead = "--from takes over from others alone, and --fresh lets this cluster work beside them"
+            self._refuse_alive(others, instead)
         for each in others:
             self._take(each, cluster)
         self._take_back(cluster, others)
@@ -121,15 +125,16 @@ class Administration:
                 self._mark(each, by)
 
     def _mark(self, binding: Document, taken_by: str) -> None:
-        self._bindings.update_one({"_id": binding["_id"]}, {"$set": {"takenBy": taken_by}, "$inc": {"revision": 1}})
+        """If it has the scope still."""
+        same = {"_id": binding["_id"], "scope": binding["scope"]}
+        self._bindings.update_one(same, {"$set": {"takenBy": taken_by}, "$inc": {"revision": 1}})
 
     def _take_back(self, cluster: str, others: Iterable[str]) -> None:
         """What this cluster's namespaces had before they were taken, they have as those who took them have it now."""
         for known in list(self._bindings.find({"takenBy": {"$in": list(others)}})):
             if cluster_of(known) != cluster:
                 continue
-            _, _, namespace = str(known["_id"]).partition("/")
-            later = self._bindings.find_one({"_id": binding_id(known["takenBy"], namespace)}) or known
+            later = self._bindings.find_one({"_id": binding_id(known["takenBy"], name_of(known))}) or known
             entry = known | {name: later.get(name) for name in _SCOPES} | {"takenBy": None}
             if not rebind(self._bindings, known, entry, by=self._by, now=self._clock()):
                 raise Refused("somebody else has just changed a binding: give the command again")
@@ -141,7 +146,7 @@ class Administration:
         """
         where = binding_id(cluster, namespace)
         known = self._bindings.find_one({"_id": where})
-        wanted = {"uid": uid, "takenBy": None} | self._scope(namespace, uid, to, known)
+        wanted: Document = {"uid": uid, "takenBy": None} | self._scope(namespace, uid, to, known)
         same = known is not None and (known["uid"], known["scope"]) == (uid, wanted["scope"])
         if same and not (known or {}).get("takenBy"):
             return False
@@ -158,16 +163,21 @@ class Administration:
 
     def _scope(self, namespace: str, uid: str, to: str, known: Document | None) -> Document:
         """What the binding says then. What the uid has bought as a tenant of its own stays its own."""
-        mine = {uid} if known is not None and _had_own_scope(known, uid) else set[str]()
+        own = _own_scope(known, uid) if known is not None else None
+        mine = {uid} if own is not None else set[str]()
+        if to == uid and own is not None:
+            return {name: own.get(name) for name in _SCOPES} | {"also": []}
         if to in (FRESH, uid):
             return {"scope": uid, "also": [], "since": None, "began": self._clock()}
         if to == UNSCOPED_WORD:
             return {"scope": UNSCOPED, "also": sorted(mine), "since": None, "began": None}
         for each in self._bindings.find():
-            found = entry_of(each, to) if str(each["_id"]).partition("/")[2] == namespace else None
+            found = entry_of(each, to) if name_of(each) == namespace else None
             if found is not None:
+                since = [each for each in (found.get("since"), (own or {}).get("since")) if each is not None]
+                also = sorted(mine.union(found.get("also") or ()) - {found["scope"]})
                 entry = {name: found.get(name) for name in _SCOPES}
-                return entry | {"also": sorted(mine.union(found.get("also") or ()) - {found["scope"]})}
+                return entry | {"also": also, "since": min(since, default=None)}
         raise Refused(
             f"--to {to}: no namespace {namespace} had this uid; give {UNSCOPED_WORD} (the purchases of the first one), "
             f"{FRESH} (nothing earlier), or a uid that `contentgen namespaces list` shows"
@@ -194,14 +204,15 @@ class Administration:
         return True
 
 
-def _had_own_scope(known: Document, uid: str) -> bool:
-    entries = (known, *known.get("history", ()))
-    return any(each["uid"] == uid and uid in (each["scope"], *(each.get("also") or ())) for each in entries)
+def _own_scope(known: Document, uid: str) -> Document | None:
+    """What a binding says, or said last, of a uid under its own scope."""
+    entries = [*known.get("history", ()), known]
+    return next((each for each in reversed(entries) if each["uid"] == each["scope"] == uid), None)
 
 
 def scope_of(database: Database[Document], namespace: str) -> str:
     """The scope of a namespace by its bindings alone. Raises Refused where clusters differ in it."""
-    found = {str(each["scope"]) for each in database["namespaces"].find() if str(each["_id"]).endswith(f"/{namespace}")}
+    found = {str(each["scope"]) for each in database["namespaces"].find() if name_of(each) == namespace}
     if len(found) > 1:
         raise Refused(f"clusters have different tenants of the name {namespace}: import over the API of one of them")
     return found.pop() if found else UNSCOPED

@@ -37,7 +37,7 @@ from contentgen_operator.purchases import Move, Purchase, PurchaseState, Purchas
 from contentgen_operator.runs import current_run, ended, purchase_key
 from contentgen_operator.storage import BucketMissing, NotDeleted, Storage
 from contentgen_runtime.kube import API_ERRORS, Body, explain
-from contentgen_runtime.tenancy import NamespaceGone, Tenancy
+from contentgen_runtime.tenancy import Followed, NamespaceGone, Tenancy
 
 _log = logging.getLogger(__name__)
 _ROUND_SECONDS = 60.0
@@ -250,7 +250,7 @@ class Orphans:
         self._seen: set[str] = set()  # since the first key
         self._calls = 0
         self._away: set[str] = set()  # providers that did not answer in this round
-        self._clusters: frozenset[str | None] = frozenset()  # whose purchases are followed here
+        self._followed = Followed()
 
     async def run(self) -> None:
         """One round a minute, until cancelled."""
@@ -268,7 +268,7 @@ class Orphans:
     async def round(self, now: datetime) -> None:
         """Look at the next purchases. Raises the stores' errors and the API server's."""
         self._calls, self._away = 0, set()
-        self._clusters = await self._tenancy.clusters()
+        self._followed = await self._tenancy.followed()
         found = await self._ledger.open_purchases(self._namespace, self._after, _A_ROUND)
         for key, purchase in found:
             if self._calls >= _CALLS:
@@ -280,13 +280,13 @@ class Orphans:
             self._due = {key: due for key, due in self._due.items() if key in self._seen}
             self._after, self._seen = "", set()
         for key, purchase in await self._ledger.undeleted(self._namespace, _A_ROUND):
-            if purchase.cluster_uid in self._clusters:
+            if self._followed.includes(purchase.cluster_uid, key.namespace):
                 await self._delete(key, purchase)
 
     async def _look(self, key: StoredKey, purchase: Purchase, now: datetime) -> None:
         if now < self._due.get(key.text, now) or not may_be_orphan(purchase):
             return  # planned ones are not paid
-        if purchase.cluster_uid not in self._clusters:
+        if not self._followed.includes(purchase.cluster_uid, key.namespace):
             return  # another cluster's: whether its resource is gone is not told here
         # The ledger was read before: an owner that is not there now was deleted after it had bought this.
         try:

@@ -20,6 +20,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
+from contentgen_contract.base import Value
 from contentgen_contract.tenancy import UNSCOPED, Sighting, Tenant, binding_id, scoped
 from contentgen_runtime.kube import Body, Conflict, explain
 
@@ -37,6 +38,18 @@ _log = logging.getLogger(__name__)
 
 class NamespaceGone(Conflict):
     """The namespace of a resource is not there any more, and so the resource is not."""
+
+
+class Followed(Value):
+    """Whose purchases a cluster follows where they have no resource."""
+
+    clusters: frozenset[str | None] = frozenset()  # None: purchases of older releases
+    taken: frozenset[tuple[str | None, str]] = frozenset()  # clusters and namespaces that it has taken over
+    lost: frozenset[str] = frozenset()  # its namespaces that another cluster has taken over
+
+    def includes(self, cluster: str | None, namespace: str) -> bool:
+        """Whether purchases of a namespace of a cluster are followed."""
+        return (cluster, namespace) in self.taken or (cluster in self.clusters and namespace not in self.lost)
 
 
 class Namespaces(Protocol):
@@ -101,18 +114,26 @@ class Tenancy:
         known = await asyncio.to_thread(self._bindings.find_one, {"_id": binding_id(cluster.uid, namespace)})
         return _tenant(cluster.uid, namespace, known) if known else Tenant(cluster=cluster.uid)
 
-    async def clusters(self) -> frozenset[str | None]:
-        """The uids of the clusters whose purchases are this one's to follow; None for those of older releases.
+    async def followed(self) -> "Followed":
+        """Whose purchases this cluster follows where they have no resource. Notes that its operator is there.
 
         Raises PyMongoError, Conflict, or one of API_ERRORS.
         """
         cluster = await self._current_cluster()
         return await asyncio.to_thread(self._followed, cluster)
 
-    def _followed(self, cluster: Sighting) -> frozenset[str | None]:
+    def _followed(self, cluster: Sighting) -> "Followed":
         confirmed, kept = self._confirmed(cluster), self._seen(cluster)
         if kept.get("takenBy"):
-            return frozenset()
+            return Followed()
+        taken = [*self._bindings.find({"takenBy": {"$gt": ""}}, {"takenBy": True})]
+        return Followed(
+            clusters=self._own_clusters(cluster, confirmed),
+            taken=frozenset((cluster_of(each), name_of(each)) for each in taken if each["takenBy"] == cluster.uid),
+            lost=frozenset(name_of(each) for each in taken if cluster_of(each) == cluster.uid),
+        )
+
+    def _own_clusters(self, cluster: Sighting, confirmed: Document | None) -> frozenset[str | None]:
         if confirmed is None or confirmed.get("confirmed") == CONFIRMED_FRESH:
             return frozenset({cluster.uid})
         return frozenset({None, cluster.uid, *(confirmed.get("takesOver") or ())})
@@ -211,7 +232,11 @@ class Tenancy:
         """Compare and set; False where another process was quicker."""
         if known is not None:
             fresh = {"uid": seen.uid, "scope": seen.uid, "began": seen.created_at}
-            return rebind(self._bindings, known, entry_of(known, seen.uid) or fresh, by="", now=self._clock())
+            entry = entry_of(known, seen.uid) or fresh
+            bound = rebind(self._bindings, known, entry, by="", now=self._clock())
+            if bound:
+                self._give_way(cluster, namespace, {"_id": known["_id"], "scope": entry["scope"]})
+            return bound
         entry = self._first(namespace, seen, confirmed) | {"boundAt": self._clock()}
         made = {"_id": binding_id(cluster, namespace), **entry, "history": [], "revision": 1}
         try:
@@ -232,7 +257,7 @@ class Tenancy:
 
     def _first(self, namespace: str, seen: Sighting, confirmed: Document) -> Document:
         """What is said of a name that this cluster has not had: of a confirmed one, as in the clusters before it."""
-        entry = {"uid": seen.uid, "scope": UNSCOPED, "also": [], "since": None, "began": None}
+        entry: Document = {"uid": seen.uid, "scope": UNSCOPED, "also": [], "since": None, "began": None}
         fresh = entry | {"scope": seen.uid, "began": seen.created_at}
         if confirmed["confirmed"] == CONFIRMED_FRESH:
             return fresh
@@ -281,6 +306,11 @@ def holding(bindings: Any, clusters: Any, cluster: str, namespace: str, scope: s
 def cluster_of(binding: Document) -> str:
     """The uid of a binding's cluster."""
     return str(binding["_id"]).partition("/")[0]
+
+
+def name_of(binding: Document) -> str:
+    """The name of a binding's namespace."""
+    return str(binding["_id"]).partition("/")[2]
 
 
 def _tenant(cluster: str, namespace: str, entry: Document) -> Tenant:

@@ -1,6 +1,6 @@
 """Two live clusters on one ledger, mappings with purchases under way, lost bindings: each purchase has one owner."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -123,6 +123,51 @@ async def test_after_a_takeover_orphans_are_the_later_clusters(world: World) -> 
     clusters.switch()
     await rounds(world)
     assert bought(world)["orphanedAt"] == noted
+
+
+async def test_orphans_of_a_mapped_namespace_are_the_later_clusters(world: World) -> None:
+    clusters = await two_clusters(world)
+    world.kube.resources.clear()
+    admin(world).map("cluster-b", "ns", "namespace-b", "unscoped", force=True)
+    await rounds(world)
+    noted = bought(world)["orphanedAt"]
+    assert noted is not None
+    clusters.switch()
+    await rounds(world)
+    assert bought(world)["orphanedAt"] == noted
+
+
+async def test_a_takeover_from_one_cluster_leaves_another_alone(world: World) -> None:
+    clusters = await two_clusters(world)
+    admin(world).confirm("cluster-b", fresh=True)
+    await world.finish(IMAGE)
+    clusters.switch()
+    world.kube.namespaces = {SYSTEM: ("cluster-c", OLD), "ns": ("namespace-c", OLD)}
+    world.kube.resources.clear()
+    world.kube.jobs.clear()
+    world.restart()
+    assert (await Tenancy(world.kube, world.database).of("ns")).held
+    assert admin(world).confirm("cluster-c", earlier=["a-cluster"], force=True)
+    assert await finished(world, THIRD) == Reason.COMPLETED
+    assert bought(world, jobId=THIRD)["_id"].startswith("ns/")
+    clusters.switch()
+    assert (await Tenancy(world.kube, world.database).of("ns")).held == ""
+    assert len(world.provider.posts) == 2
+
+
+async def test_etcd_of_an_earlier_time_does_not_bring_a_scope_back_that_was_mapped_elsewhere(world: World) -> None:
+    await finished(world, UID)
+    was = world.kube.namespaces["ns"]
+    await recreate(world)
+    await finished(world, OTHER)
+    clusters = Clusters(world)
+    clusters.switch()
+    await Tenancy(world.kube, world.database).of("ns")
+    admin(world).map("cluster-b", "ns", "namespace-b", "unscoped")
+    clusters.switch()
+    assert (await Tenancy(world.kube, world.database).of("ns")).held == ""
+    world.kube.namespaces["ns"] = was
+    assert (await Tenancy(world.kube, world.database).of("ns")).held
 
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
@@ -260,6 +305,35 @@ async def test_an_orphan_from_before_a_mapping_is_kept_for_the_same_resource(wor
     await rounds(world, 1)
     assert bought(world, jobId=OTHER)["orphanedAt"] is None, "a resource of this namespace asks for it"
     assert (await world.finish(IMAGE)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 2
+
+
+async def mixed(world: World) -> datetime:
+    """A namespace that was created again before this release came, which bought a dog without a scope."""
+    await finished(world, UID)
+    await recreate(world, "a-namespace")
+    since = world.now
+    await finished(world, OTHER, DOG)
+    await world.until_gone(IMAGE)
+    world.kube.namespaces["ns"] = ("another-namespace", world.kube.namespaces["ns"][1])
+    for name in ("clusters", "namespaces", "runs"):
+        world.database[name].delete_many({})
+    gone = {"tenant": "", "namespaceUid": "", "clusterUid": ""}
+    for name in ("ledger", "jobs"):
+        world.database[name].update_many({}, {"$unset": gone})
+    world.restart()
+    await Tenancy(world.kube, world.database).of("ns")
+    return since
+
+
+@pytest.mark.parametrize("to", ["unscoped", "another-namespace"])
+async def test_a_mapping_keeps_what_an_older_release_bought_for_the_namespace(world: World, to: str) -> None:
+    since = await mixed(world)
+    admin(world).map("a-cluster", "ns", "another-namespace", "unscoped")
+    admin(world).map("a-cluster", "ns", "another-namespace", to)
+    tenant = await Tenancy(world.kube, world.database).of("ns")
+    assert (tenant.scope, tenant.since) == (("", None) if to == "unscoped" else (to, since.replace(microsecond=0)))
+    assert await finished(world, THIRD, DOG) == Reason.ADOPTED_FINISHED_RUN
     assert len(world.provider.posts) == 2
 
 

@@ -102,7 +102,7 @@ REACHES: dict[str, Callable[[Storage, str], Any]] = {
 """Each public method of Storage that takes a key of the bucket; `test_all_of_them_are_here` keeps the list whole."""
 
 WITHOUT_A_KEY = {"ensure_bucket", "require_bucket", "plain_url", "put_marker", "marker", "source_get"}
-"""`plain_url` signs nothing; `put_marker` and `marker` hash their key; `source_get` is of other buckets (test_sources.py)."""
+"""`plain_url` signs nothing; markers hash their keys; `source_get` is of other buckets (test_sources.py)."""
 
 
 @pytest.fixture

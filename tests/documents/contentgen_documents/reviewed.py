@@ -84,7 +84,7 @@ NOT_RUN = (
     NotRun("there is no older revision of the release", (
         "helm rollback contentgen --namespace contentgen",
     )),
-    NotRun("it says whose purchases they are; tests/unit/test_operator_tenancy.py and test_operator_tenant_takeover.py do it", (
+    NotRun("it says whose purchases they are; tests/unit/test_operator_tenan*.py do it", (
         "kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen namespaces confirm",
         "kubectl -n contentgen exec deploy/contentgen-gateway -- contentgen namespaces confirm --cluster UID --fresh",
         "kubectl -n contentgen exec deploy/contentgen-gateway -- contentgen namespaces map web --uid UID --to unscoped",

@@ -134,10 +134,10 @@ class Oracles:
                 self.report("the response matches the request", f"{difference.partition(' ')[0]} differs, {how}", text)
                 return
             if request.post.group[0] != self.world.namespace_uid[ref.namespace]:
-                self.report(
-                    "one owner per request", "an earlier namespace's",
-                    f"{ref.namespace}/{ref.name} has {request.id}, bought in the namespace before it was re-created",
-                )  # fmt: skip
+                whose = request.post.ref.namespace
+                earlier = "an earlier namespace's" if whose == ref.namespace else "another namespace's"
+                text = f"{ref.namespace}/{ref.name} has {request.id}, bought for {whose} ({request.post.group[0]})"
+                self.report("one owner per request", earlier, text)
 
     def _how_delivered(self, ref: ResourceRef, request: "Request", job_id: str | None) -> str:
         if request.post.ref.namespace != ref.namespace:

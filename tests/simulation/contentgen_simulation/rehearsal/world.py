@@ -443,9 +443,9 @@ class RehearsalWorld:
 
     def confirm_cluster(self) -> None:
         """`contentgen namespaces confirm`, where the cluster was rebuilt."""
-        known = Administration(self.database, "an administrator")
+        known = Administration(self.database, "an administrator", clock=self.now)
         with contextlib.suppress(Refused):  # the operator has not seen the cluster yet
-            known.confirm(known.cluster(self.clusters[-1]))
+            known.confirm(known.cluster(self.clusters[-1]), force=True)  # the earlier one is gone
             self.confirmed = True
 
     def snapshot(self) -> None:
