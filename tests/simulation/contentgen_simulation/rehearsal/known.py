@@ -5,6 +5,7 @@ often each was seen, and fails for a signature that no entry matches.
 KNOWN: dict[str, str] = {
     "one owner per request: an earlier namespace's": "issue 15: a re-created namespace adopts",
     "one POST per purchase: in a cluster that": "issue 15: clusters are not told apart",
+    "a paid result is kept: sent by a wrong clock": "money 28: the search's window is by the clock of the POST",
 }
 """Signature, or the beginning of one -> the finding in money.md or tenants.md."""
 

@@ -371,7 +371,10 @@ class Oracles:
         text = (
             f"{request.id} of {request.post.ref.name} succeeded and is billed; {status.get('message') or 'no resource'}"
         )
-        self.report("a paid result is kept", f"{state} in the ledger, {status.get('reason') or 'no resource'}", text)
+        detail = f"{state} in the ledger, {status.get('reason') or 'no resource'}"
+        if known is None and request.post.skew:
+            detail = f"sent by a wrong clock, {detail}"
+        self.report("a paid result is kept", detail, text)
 
     def _is_shown(self, request: "Request") -> bool:
         """Whether a search can have found the request of a lost reply: whoever looks does so once in two hours."""
