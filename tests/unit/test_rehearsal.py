@@ -4,6 +4,7 @@ import copy
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -380,6 +381,12 @@ def test_a_restore_of_mongodb_takes_a_phase_back_once() -> None:
     world.rewind(["mongo"])
     assert _steps_back(world, collecting, processing) == 0
     assert _steps_back(world, collecting, processing) == 1
+
+
+def test_two_operators_that_wake_each_other_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(_no_pause(monkeypatch), events=(Event("second", 1.0, args={"seconds": 500.0}),))
+    told = [each.signature for each in rehearse(plan).violations]
+    assert told == ["reconciled once a second at most: Processing, two operators"]
 
 
 def _told(verdict: Verdict) -> str:
