@@ -363,7 +363,7 @@ class Oracles:
             return
         known = self.world.database["ledger"].find_one({"requestId": request.id})
         state = known["state"] if known else "without its request id"
-        if known is None and not self._is_shown(request):
+        if known is None and (not self._is_shown(request) or self._is_given_up(request)):
             return
         body = self.world.cluster.find(request.post.ref.kind, request.post.ref.namespace, request.post.ref.name)
         status = body["status"] if body else {}
@@ -386,6 +386,10 @@ class Oracles:
         hidden |= request.provider == "fal" and number in history.get("without_payload", ())
         since = request.ended_at if request.provider == "fal" else request.sent_at
         return not hidden and self.world.seconds > since + float(history.get("lag", 0)) + _SEARCH_SECONDS
+
+    def _is_given_up(self, request: "Request") -> bool:
+        """Whether the ledger was restored from before the request, and a person has allowed another payment for it."""
+        return self.world.mongo_restores > 0 and self.world.resubmitted[request.post.group] > 0
 
     def _stopped(self, kind: Kind, namespace: str, body: Body) -> None:
         status, meta = body["status"], body["metadata"]
