@@ -4,12 +4,14 @@ import copy
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import contentgen_simulation.rehearsal
 from contentgen_contract.names import ADOPT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
+from contentgen_operator.orphans import Orphans
 from contentgen_simulation.rehearsal import provider
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
 from contentgen_simulation.rehearsal.cluster import Cluster, ref_of
@@ -243,6 +245,20 @@ def _all_deleted(patch: pytest.MonkeyPatch) -> Plan:
     return _deed(patch, "phase:Completed", lambda world: dict.clear(world.bucket.objects))
 
 
+def _nobody_searches(patch: pytest.MonkeyPatch) -> Plan:
+    async def nothing(*_: Any) -> None:
+        """A round that looks at no orphan."""
+
+    patch.setattr(Orphans, "round", nothing)
+    return _deleted_while_lost()
+
+
+def _deleted_while_lost() -> Plan:
+    """A lost request, which the history shows long after something else was bought under the same name."""
+    steps = (Event("delete", 5.0, "state:sending"), Event("apply", 45.0, "state:sending", args={"variant": 1}))
+    return replace(plan_of(IMAGES, *steps, replies={"1": "lost"}), takes=1800.0)
+
+
 def _other_bill(patch: pytest.MonkeyPatch) -> Plan:
     bill = provider._micros
     patch.setattr(provider, "_micros", lambda request: 2 * bill(request))
@@ -325,6 +341,10 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a file that is deleted later": ("files of a Completed resource: a listed file is deleted", _file_deleted),
     "an answer that is deleted": ("a paid result is kept: it is deleted", _answer_deleted),
     "a result that nobody fetches": ("a paid result is kept: collected", _all_deleted),
+    "a lost request that nobody searches for": (
+        "a paid result is kept: without its request id in the ledger",
+        _nobody_searches,
+    ),
     "another bill": ("cost equals the bill", _other_bill),
     "another bill for an adopted attempt": ("cost equals the bill", _other_bill_of_the_adopted),
     "no pause": ("reconciled once a second at most", _no_pause),
@@ -338,6 +358,11 @@ PLANTED: dict[str, tuple[str, Plant]] = {
 def test_an_oracle_sees_a_planted_violation(signature: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = rehearse(plant(monkeypatch))
     assert [each for each in verdict.violations if each.signature.startswith(signature)], _told(verdict)
+
+
+def test_an_orphan_of_an_earlier_spec_is_looked_for_until_its_result_is_stored() -> None:
+    verdict = rehearse(_deleted_while_lost())
+    assert (verdict.violations, verdict.posts) == ((), 2), _told(verdict)
 
 
 def test_the_cost_of_an_adopted_attempt_is_its_new_owners() -> None:
@@ -380,6 +405,12 @@ def test_a_restore_of_mongodb_takes_a_phase_back_once() -> None:
     world.rewind(["mongo"])
     assert _steps_back(world, collecting, processing) == 0
     assert _steps_back(world, collecting, processing) == 1
+
+
+def test_two_operators_that_wake_each_other_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(_no_pause(monkeypatch), events=(Event("second", 1.0, args={"seconds": 500.0}),))
+    told = [each.signature for each in rehearse(plan).violations]
+    assert told == ["reconciled once a second at most: Processing, two operators"]
 
 
 def _told(verdict: Verdict) -> str:

@@ -30,7 +30,8 @@ Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/un
     one owner per request               one request id for two purchases
     the response matches the request    the answer of another request; files of another input
     files of a Completed resource       a file that was never there; a file that is deleted later
-    a paid result is kept               an answer that is deleted; a result that nobody fetches
+    a paid result is kept               an answer that is deleted; a result that nobody fetches;
+                                        a lost request that nobody searches for
     cost equals the bill                another bill; another bill for an adopted attempt
     reconciled once a second at most    no pause
     phases move forward                 a phase that goes back; two steps back for one answer or restore

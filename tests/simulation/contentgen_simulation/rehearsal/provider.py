@@ -75,6 +75,7 @@ class Post:
     provider: str
     input: Json
     at: float
+    skew: float = 0.0  # seconds by which the operator's clock was off
     maybe_paid: bool = True
     request_id: str | None = None
 
@@ -267,7 +268,7 @@ class ProviderWorld:
         ref = ACTING.get().ref
         assert ref is not None, "nothing is paid outside of a reconcile"
         run, group = self.world.run_of(ref), self.world.group_of(ref, given)
-        post = Post(len(self.posts) + 1, ref, run, group, provider, given, self.world.seconds)
+        post = Post(len(self.posts) + 1, ref, run, group, provider, given, self.world.seconds, self.world.skew)
         self.posts.append(post)
         self.world.tell(f"POST {post.number} of {ref.namespace}/{ref.name}, run {run}: {group[-1]}")
         return post
