@@ -22,6 +22,7 @@ from pymongo.errors import PyMongoError
 from contentgen_contract import keys, ownership
 from contentgen_contract.api_paths import InvalidName, equals
 from contentgen_contract.base import Value
+from contentgen_contract.names import Reason
 from contentgen_contract.prices import PRICES, Price
 from contentgen_operator.cache import Cache
 from contentgen_operator.clock import utc_now
@@ -213,6 +214,8 @@ def standing_of(body: Body | None, key: StoredKey, purchase: Purchase, now: date
     except (ValidationError, KeyError):
         return Standing.FOLLOWED if is_owner else Standing.GONE
     same = asked.rpartition("/")[0] == key.text.rpartition("/")[0]  # whichever attempt
+    # One that waits for its LoRA may ask for another purchase than this one once the LoRA is there.
+    same = same and resource.status.reason not in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
     return Standing.FOLLOWED if is_owner or same else Standing.GONE
 
 
