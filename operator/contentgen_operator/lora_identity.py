@@ -29,7 +29,11 @@ def decides(resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase |
         return run.purchase_id in (None, purchase.purchase_id) and run.request_id is None
     if is_remembered(resource, run):
         return False
-    return purchase is None or purchase.job_id != resource.ref.uid or purchase.created_at < run.started_at
+    if purchase is None or purchase.job_id != resource.ref.uid:
+        return True
+    # Its own, of an earlier run; or of this one, where a process ended after the POST and before it wrote the status.
+    told = resource.status.run
+    return told is not None and purchase.created_at < told.started_at
 
 
 def wanted(
