@@ -46,8 +46,13 @@ from contentgen_simulation.world import SPECS, UID
 
 Body = dict[str, Any]
 # Where this release ends after its first write, nothing was sent: see "planned".
-CASES = [case for case in (*cases(new_states), *cases(old_states)) if case[1].name != "ended after intend"]
-CASES += [(Kind.IMAGE_GENERATION, each) for each in (*lora_states(new_states), *retrained_states())]
+BOTH = (*cases(new_states), *cases(old_states))
+LORA = (*lora_states(new_states), *lora_states(old_states), *retrained_states())
+CASES = [
+    (kind, state)
+    for kind, state in (*BOTH, *((Kind.IMAGE_GENERATION, each) for each in LORA))
+    if not state.name.startswith("ended after intend")
+]
 
 
 @pytest.fixture(scope="module")
