@@ -1,8 +1,6 @@
 """Mutants of the defences around a purchase: `make mutants` shows that the named test fails for each.
 
-A mutant changes one line in a temporary copy of the tree. `--only TEXT` takes those whose name contains it. Four
-defences are not listed, because no test fails without one of them alone: the marker's purchase id in `act._reserved`,
-the claim in `act._note`, the other purchase id in `buying.was_rewound`, and the claim in `observe.find_lost`.
+A mutant changes one line in a temporary copy of the tree. `--only TEXT` takes those whose name contains it.
 """
 
 import argparse
@@ -206,6 +204,18 @@ MUTANTS: tuple[Mutant, ...] = (
     *_of(
         "act",
         (
+            "the status does not name the marker's purchase",
+            'update={"purchase_id": named})',
+            'update={"purchase_id": kept.purchase_id})',
+            f"{_DEFENCES}_the_status_names_the_purchase_of_the_marker",
+        ),
+        (
+            "a request that another purchase has claimed is written down",
+            "if claim is not None and request_id and not await self._ledger.claim(claim, request_id, utc_now()):",
+            "if False:",
+            f"{_DEFENCES}_a_request_of_another_purchase_is_not_written_down",
+        ),
+        (
             "sent without the compare-and-set",
             '        if self._sent_by is None:\n            raise Conflict(f"purchase {key} is sent by',
             '        if False:\n            raise Conflict(f"purchase {key} is sent by',
@@ -270,6 +280,12 @@ MUTANTS: tuple[Mutant, ...] = (
             "return run.purchase_id is not None\n",
             "return False\n",
             f"{_PURCHASES}_stores_rewound_to_before_the_purchase_pay_nothing_again",
+        ),
+        (
+            "was_rewound: another purchase in the status is no evidence",
+            "if run.purchase_id not in (None, purchase.purchase_id):",
+            "if False:",
+            f"{_DEFENCES}_a_status_that_names_another_purchase_is_evidence_of_it",
         ),
         (
             "was_rewound: the time of sending is no evidence",
@@ -343,6 +359,12 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     *_of(
         "observe",
+        (
+            "a request that another purchase has claimed is found",
+            "if found.request_id is not None and await ledger.is_anothers(purchase, found.request_id):",
+            "if False:",
+            f"{_DEFENCES}_a_request_of_another_purchase_is_not_found",
+        ),
     ),
     *_of(
         "worker_jobs",

@@ -19,6 +19,7 @@ UID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 KEY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"  # no empty segment, and none that is dots
 REQUEST_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"  # of a provider; one segment of a path
 SHA256 = r"^[0-9a-f]{64}$"
+LORA_IDENTITY = r"^[0-9a-f]{16}$"
 
 _NAME = "letters, digits, dots, dashes or underscores, beginning with a letter or digit"
 WORDS = {

@@ -126,6 +126,13 @@ class RunStatus(Value):
     generation: int = Field(description="The resource's generation at the start.")
     spec: dict[str, Any] = Field(description="The spec as it was at the start.")
     started_at: Instant = Field(description="When the run started.")
+    lora_identity: str | None = Field(
+        None,
+        max_length=16,
+        pattern=patterns.LORA_IDENTITY,
+        description="Hash of the purchases of the trained LoRAs, where it is a part of the run's buying key: the same "
+        "spec was bought before with LoRAs of other trainings.",
+    )
     paid_attempt: int = Field(1, description="Which paid attempt this is, from 1.")
     stage_attempt: int = Field(1, description="Which attempt of the current stage this is, from 1.")
     retry_at: Instant | None = Field(None, description="When the next attempt of the current stage may start.")

@@ -78,6 +78,7 @@ class OldRun:
     rerun: str | None
     attempt: int
     told: bool  # the status has it
+    identity: str | None = None  # of the LoRAs, in the key under which this release buys
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Seen:
     purchase: Document | None
     marker: str | None
     scoped: bool = False  # this release buys, or has bought, in the namespace under keys with the namespace's uid
+    with_identity: Document | None = None  # the purchase under the key with the LoRAs' identity
 
     @property
     def unpaid(self) -> bool:
@@ -95,10 +97,11 @@ class Seen:
         return self.purchase is None or self.purchase["state"] == PurchaseState.REFUSED or _is_planned(self.purchase)
 
 
-def key_of(kind: Kind, meta: Body, run: OldRun) -> str:
-    """The `_id` under which a5a1c84 looks in the ledger."""
+def key_of(kind: Kind, meta: Body, run: OldRun, identity: str | None = None) -> str:
+    """The `_id` under which a5a1c84 looks in the ledger; with an identity of LoRAs, that of this release."""
     rerun = hashlib.sha256(run.rerun.encode()).hexdigest()[:16] if run.rerun is not None else "-"
-    return f"{meta['namespace']}/{kind}/{meta['name']}/{run.run_hash}/{rerun}/{run.attempt}"
+    bought = f"{run.run_hash}.{identity}" if identity else run.run_hash
+    return f"{meta['namespace']}/{kind}/{meta['name']}/{bought}/{rerun}/{run.attempt}"
 
 
 def old_run(kind: Kind, body: Body, status: ResourceStatus) -> OldRun | None:
@@ -108,7 +111,7 @@ def old_run(kind: Kind, body: Body, status: ResourceStatus) -> OldRun | None:
     if run is None:
         return OldRun(run_hash(kind, parse_spec(kind, body["spec"])), rerun, 1, told=False)
     if status.phase is None or not status.phase.terminal:
-        return OldRun(run.run_hash, run.rerun, run.paid_attempt, told=True)
+        return OldRun(run.run_hash, run.rerun, run.paid_attempt, told=True, identity=run.lora_identity)
     edited = meta.get("generation", 1) != run.generation
     asked = run_hash(kind, parse_spec(kind, body["spec"])) if edited else run.run_hash
     # As a5a1c84: an annotation that was taken off counts, and every InvalidSpec as that of an edit.
@@ -135,6 +138,8 @@ def verdict(kind: Kind, body: Body, status: ResourceStatus, run: OldRun, seen: S
         return Action.SUSPEND, "a5a1c84 cannot read this spec"
     if seen.scoped:
         return Action.SUSPEND, "the namespace was created again: a5a1c84 looks under another key, and would buy again"
+    if run.identity is not None:
+        return _identity_verdict(seen.with_identity)
     if seen.unpaid:
         return _unpaid_verdict(status, run, seen)
     attempts = spec.get("paidAttempts", 1)
@@ -142,6 +147,14 @@ def verdict(kind: Kind, body: Body, status: ResourceStatus, run: OldRun, seen: S
     if state in _OPEN and isinstance(attempts, int) and run.attempt < attempts:
         return Action.SUSPEND, "a5a1c84 takes a result that is gone for a failure, and would pay for the next attempt"
     return None
+
+
+def _identity_verdict(purchase: Document | None) -> tuple[Action, str]:
+    """Of a run whose key a5a1c84 does not know: under its own key it finds the pictures of an earlier training."""
+    state = purchase["state"] if purchase is not None and not _is_planned(purchase) else ""
+    if state in (*_OPEN, PurchaseState.SUCCEEDED):
+        return Action.WAIT, "a5a1c84 would neither poll nor collect what was paid since the LoRA was trained again"
+    return Action.SUSPEND, "a5a1c84 does not know that the LoRA was trained again, and goes on with what was bought before"
 
 
 def _unpaid_verdict(status: ResourceStatus, run: OldRun, seen: Seen) -> tuple[Action, str] | None:
@@ -259,7 +272,8 @@ class Rollback:
         within = {"_id": {"$gte": f"{meta['namespace']}@", "$lt": f"{meta['namespace']}A"}}
         bound = {"_id": re.compile(f"/{re.escape(meta['namespace'])}$"), "scope": {"$gt": ""}}
         scoped = self._ledger.find_one(within, {"_id": 1}) or self._bindings.find_one(bound, {"_id": 1})
-        return Seen(key, purchase, self._marker_of(key), scoped is not None)
+        with_identity = self._ledger.find_one({"_id": key_of(kind, meta, run, run.identity)}) if run.identity else None
+        return Seen(key, purchase, self._marker_of(key), scoped is not None, with_identity)
 
     def _write_lost(self, document: Document, seen: Seen) -> None:
         if self._dry:

@@ -73,6 +73,8 @@ def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy
         if why := collect_retries.missing(case):
             return collect_retries.refused(case, why)
         case = case.model_copy(update={"run": collect_retries.begun_anew(case, run, resource.collect)})
+    if (plan := _with_other_loras(case)) is not None:
+        return plan
     plan = with_open_requests(case, _suspended(case, _planned(_with_said(case))))
     return plan.model_copy(update={"adoption": adoption(resource, case.key, observed.purchase)})
 
@@ -85,6 +87,28 @@ def _with_said(case: Case) -> Case:
 
 def _planned(case: Case) -> Plan:
     return _held(case) if case.resource.tenant.held else _of_the_run(case)
+
+
+def _with_other_loras(case: Case) -> Plan | None:
+    """The plan in which the run asks for another purchase: what was bought under its key was drawn with LoRAs of other
+    trainings. None: it does not.
+    """
+    wanted = case.observed.wanted
+    if wanted is None or wanted.waits or wanted.identity == case.run.lora_identity:
+        return None
+    if was_rewound(case) or case.cancelled or case.resource.tenant.held:
+        return None
+    moves = withdrawal(case)
+    blind = case.model_copy(update={"observed": case.observed.model_copy(update={"purchase": None})})
+    run = case.run.model_copy(update={"lora_identity": wanted.identity})
+    named = case.run.purchase_id is not None or bool(moves)
+    if named:  # the status speaks of a planned purchase of the other key: that is another run's
+        document = case.resource.document
+        number = max(run.number, document.number if document is not None else 0) + 1
+        run = run.model_copy(update={"number": number, "purchase_id": None, "sent_at": None})
+    phase = Phase.PENDING if named else before_submission(case)
+    doing = Doing(phase=phase, reason=Reason.WAITING_FOR_LORA, message="the LoRAs are of another training than before")
+    return plan_of(blind, doing, run=run, moves=moves, again=SOON)
 
 
 def _of_the_run(case: Case) -> Plan:

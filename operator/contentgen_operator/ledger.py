@@ -179,6 +179,20 @@ class Ledger:
         kept = await asyncio.to_thread(lambda: {each["_id"]: _purchase(each) for each in self._collection.find(names)})
         return tuple((each, kept[str(each)]) for each in earlier if str(each) in kept)
 
+    async def variants(self, key: PurchaseKey) -> tuple[tuple[str, Purchase], ...]:
+        """The purchases, attempts of any number, of the same image with whichever LoRAs, each with the identity of the
+        LoRAs in its key; empty text: none.
+        """
+        return await asyncio.to_thread(self._variants, key)
+
+    def _variants(self, key: PurchaseKey) -> tuple[tuple[str, Purchase], ...]:
+        plain = key.model_copy(update={"run_hash": key.run_hash.partition(".")[0]})
+        place, rerun, _ = str(plain).rsplit("/", 2)
+        # "." and "/" follow the hash, and precede "0".
+        found = self._collection.find({"_id": {"$gte": place, "$lt": f"{place}0"}}).sort("_id", 1)
+        split = [(str(each["_id"]).rsplit("/", 2), each) for each in found]
+        return tuple((at[len(place) + 1 :], _purchase(each)) for (at, token, _), each in split if token == rerun)
+
     async def adopt(self, key: PurchaseKey, purchase: Purchase, job_id: str, tenant: Tenant | None = None) -> bool:
         """Compare and set the owner; False where the purchase, or its owner, is not as it was seen."""
         where = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}

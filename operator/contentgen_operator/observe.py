@@ -10,14 +10,14 @@ from pydantic import ValidationError
 
 from contentgen_contract import keys
 from contentgen_contract.models import model_of
-from contentgen_contract.names import Kind, Reason, Stage
+from contentgen_contract.names import Kind, Phase, Reason, Stage
 from contentgen_contract.orders import Limits
-from contentgen_contract.ownership import Owner, owns
+from contentgen_contract.ownership import Owner
 from contentgen_contract.prices import PriceLookup
 from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus, VersionStatus
 from contentgen_contract.tenancy import Tenant
-from contentgen_operator import kinds, pods, searches
+from contentgen_operator import kinds, lora_identity, pods, searches
 from contentgen_operator.buying import is_remembered, remembered
 from contentgen_operator.cache import Cache
 from contentgen_operator.deletion import is_searched_at_deletion
@@ -117,13 +117,28 @@ class Observer:
             seen["open_requests"] = await self._open_requests(resource, key, spec, purchase, now)
         if over:
             seen |= await self._kept(purchase)
+        elif lora_identity.decides(resource, run, spec, purchase):
+            seen |= await self._drawn(resource, run, spec, purchase, now)
         elif purchase is None or purchase.unpaid:
             seen |= await self._before_payment(resource, run, spec, now)
+            seen["loras"] = lora_identity.as_before(seen.get("loras", ()), seen.get("earlier", ()))
             if resource.adopt is not None and is_remembered(resource, run):
                 seen["named"] = await self._named_of_the_forgotten(resource, run, spec, now)
         elif not purchase.abandoned:
             seen |= await self._bought(resource, run, spec, purchase, now)
         return Observed(**seen)
+
+    async def _drawn(
+        self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase | None, now: datetime
+    ) -> dict[str, Any]:
+        """Likewise where it depends on the trainings of the LoRAs whether the purchase under the run's key is its own."""
+        key = purchase_key(resource, run)
+        seen = await self._before_payment(resource, run, spec, now)
+        wanted = lora_identity.wanted(run, seen["loras"], await self._ledger.variants(key), now)
+        seen["wanted"] = wanted
+        if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
+            return seen
+        return seen | ({"purchase": None} if wanted.waits else await self._bought(resource, run, spec, purchase, now))
 
     async def _settled_run(self, resource: Resource, run: RunStatus) -> Observed:
         if resource.ref.uid not in self._settled:
@@ -376,8 +391,11 @@ class Observer:
             status = ResourceStatus.model_validate(body.get("status") or {})
         except ValidationError:  # a foreign hand in its status: not ready
             return LoraView(name=name)
-        key = _model_key(status, await self._witness.models(tenant, namespace, name))
-        return LoraView(name=name, phase=status.phase, model_key=key, message=(status.message or "")[:200])
+        trainings = await self._witness.trainings(tenant, namespace, name)
+        key = _model_key(status, lora_identity.files_of(trainings))
+        message = (status.message or "")[:200]
+        phase = status.phase or Phase.PENDING
+        return LoraView(name=name, phase=phase, model_key=key, message=message, trainings=trainings)
 
     async def _lost(self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase) -> dict[str, Any]:
         """The request that a person names, if it is the one; else what the history shows."""
@@ -463,8 +481,8 @@ def _problem(error: Unavailable) -> dict[str, Any]:
     return {"provider_problem": str(error), "access_refused": isinstance(error, AccessRefused)}
 
 
-def _model_key(status: ResourceStatus, collected: Owner) -> str | None:
+def _model_key(status: ResourceStatus, collected: frozenset[str]) -> str | None:
     """The LoRA's file of the newest version that the ledger lists; also while a later one is made, or has failed."""
     versions = sorted(status.versions, key=lambda version: version.version, reverse=True)
     models = (file.key for each in versions for file in each.files if file.key.endswith("/model.safetensors"))
-    return next((key for key in models if owns(collected, key)), None)
+    return next((key for key in models if key in collected), None)

@@ -223,6 +223,7 @@ class LoraView(Value):
     phase: Phase | None = None  # None: there is none, or it has not started
     model_key: str | None = None  # of its newest version
     message: str = ""  # of its status
+    trainings: tuple[Purchase, ...] = ()  # collected ones under its name
 
 
 class Stored(Value):
@@ -248,6 +249,13 @@ class OpenRequest(Value):
     purchase: Purchase
     found_request: str | None = None  # of one whose reply was lost
     view: RequestView | None = None  # of one that the provider has
+
+
+class Wanted(Value):
+    """Which purchase of an image is asked for, by the trainings of its LoRAs."""
+
+    identity: str | None = None  # in the buying key; None: the key of older releases, which has the names alone
+    waits: bool = False  # a LoRA is not there yet, so it is not known: what was bought before may be of another training
 
 
 class Observed(Value):
@@ -277,5 +285,6 @@ class Observed(Value):
     cause: str = ""  # of the end of a Job that left no outcome
     log: str = ""  # of a Job that ended without an outcome: the last lines that its pod said
     loras: tuple[LoraView, ...] = ()
+    wanted: Wanted | None = None  # None: the run goes on with its purchase, or draws with no LoRA of ours
     progress: Progress | None = None
     seconds_per_unit: float | None = None  # of the provider's last requests of this model

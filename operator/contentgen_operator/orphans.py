@@ -22,6 +22,7 @@ from pymongo.errors import PyMongoError
 from contentgen_contract import keys, ownership
 from contentgen_contract.api_paths import InvalidName, equals
 from contentgen_contract.base import Value
+from contentgen_contract.names import Reason
 from contentgen_contract.prices import PRICES, Price
 from contentgen_contract.tenancy import Tenant
 from contentgen_operator.cache import Cache
@@ -217,6 +218,8 @@ def standing_of(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Pur
     except (ValidationError, KeyError):
         return Standing.FOLLOWED if is_owner else Standing.GONE
     is_same = asked.rpartition("/")[0] == key.text.rpartition("/")[0]  # whichever attempt
+    # One that waits for its LoRA may ask for another purchase than this one once the LoRA is there.
+    is_same = is_same and resource.status.reason not in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
     adopts = is_same and tenant.has_bought(key.scope, purchase.created_at)
     return Standing.FOLLOWED if is_owner or adopts else Standing.GONE
 

@@ -28,6 +28,7 @@ class FrozenRun(Value):
     generation: int
     spec: dict[str, Any]
     started_at: Instant
+    lora_identity: str | None = None
     facts: dict[str, Any] | None = None
     paid_attempt: int = 1
     purchase_id: str | None = None

@@ -149,7 +149,7 @@ def purchase_key(resource: Resource, run: RunStatus) -> PurchaseKey:
         namespace=resource.ref.namespace,
         kind=resource.ref.kind,
         name=resource.ref.name,
-        run_hash=run.run_hash,
+        run_hash=run.run_hash if run.lora_identity is None else f"{run.run_hash}.{run.lora_identity}",
         rerun=run.rerun,
         attempt=run.paid_attempt,
         scope=resource.scope,

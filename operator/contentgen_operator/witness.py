@@ -219,13 +219,24 @@ class Witness:
             return key
         return adopted
 
-    async def models(self, tenant: Tenant, namespace: str, name: str) -> Owner:
-        """The files that the ledger lists as collected for a LoraTraining of the tenant."""
-        bought = await self._ledger.collected(tenant, namespace, Kind.LORA_TRAINING, name)
-        outputs = [each.outputs for each in bought if each.outputs]
-        return Owner(keys=frozenset(str(file.get("key")) for each in outputs for file in each.get("files") or ()))
+    async def trainings(self, tenant: Tenant, namespace: str, name: str) -> tuple[Purchase, ...]:
+        """The purchases that the ledger lists as collected for a LoraTraining."""
+        return tuple(await self._ledger.collected(tenant, namespace, Kind.LORA_TRAINING, name))
 
     async def _run(self, resource: Resource, run: RunStatus) -> RunStatus:
+        return await self._checked(resource, await self._with_known_identity(resource, run))
+
+    async def _with_known_identity(self, resource: Resource, run: RunStatus) -> RunStatus:
+        """The run with the LoRAs' identity that a status gives it, only if the resource has bought under such a key."""
+        if run.lora_identity is None:
+            return run
+        purchase = await self._ledger.get(await self._key(resource, run))
+        if purchase is not None and purchase.job_id == resource.ref.uid:
+            return run
+        _warn(resource, "run.loraIdentity is of no purchase of the resource")
+        return run.model_copy(update={"lora_identity": None})
+
+    async def _checked(self, resource: Resource, run: RunStatus) -> RunStatus:
         try:
             spec = frozen_spec(resource, run)
         except ValidationError:  # decide says so on the resource, and nothing is done for such a run

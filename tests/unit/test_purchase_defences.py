@@ -11,8 +11,10 @@ from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_operator.case import Policy
 from contentgen_operator.decide import decide
 from contentgen_operator.ledger import Ledger
+from contentgen_operator.observe import find_lost
 from contentgen_operator.observed import Observed, Resource
 from contentgen_operator.plan import Adoption, Plan
+from contentgen_operator.providers.base import Call, Found, Search
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.runs import current_run, purchase_key
 from contentgen_runtime.kube import Conflict
@@ -116,6 +118,11 @@ def test_a_status_that_knows_when_it_was_sent_is_evidence_of_a_purchase(sent_at:
     assert decided(resource(purchaseId="p"), bought()).payment is not None
 
 
+def test_a_status_that_names_another_purchase_is_evidence_of_it() -> None:
+    """The ledger was restored, and another process planned the same anew."""
+    assert_forgotten(decided(resource(purchaseId="another"), bought()))
+
+
 def test_what_the_status_does_not_name_is_reserved_again_and_not_paid() -> None:
     """It may not be marked in the bucket: a crash followed the ledger's insert."""
     plan = decided(resource(), bought())
@@ -148,6 +155,58 @@ async def test_what_comes_too_late_changes_nothing(monkeypatch: pytest.MonkeyPat
     with pytest.raises(Conflict):
         await actor._move(Move(key=key, source=PurchaseState.SUBMITTED, target=PurchaseState.FAILED), NOW)
     assert await actor._ledger.get(key) == now
+
+
+async def test_the_status_names_the_purchase_of_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the one that was planned and dropped: a person looks for the marker's."""
+    world = World(monkeypatch, Writes())
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    subject = Resource.parse(IMAGES, world.kube.resources[IMAGES, "it"])
+    key = purchase_key(subject, current_run(subject, NOW))
+    await world.storage.put_marker(str(key), "earlier")
+    status = await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN)
+    assert status.run is not None
+    assert (status.run.purchase_id, world.provider.posts) == ("earlier", [])
+    assert "purchase earlier" in (status.message or "")
+
+
+async def test_a_request_of_another_purchase_is_not_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that answers two requests with one id: the first purchase has it."""
+    world = World(monkeypatch, Writes())
+    actor, purchase = world.process._actor, bought(step=SENDING)
+    await actor._ledger.claim(bought(purchase_id="another"), "r1", NOW)
+    await actor._ledger.intend(KEY, purchase)
+    move = Move(
+        key=KEY,
+        source=PurchaseState.INTENT,
+        target=PurchaseState.SUBMITTED,
+        changes={"request_id": "r1"},
+        claimed_for=purchase,
+    )
+    await actor._note(move)
+    assert await actor._ledger.get(KEY) == purchase
+    await actor._note(move.model_copy(update={"changes": {"request_id": "r2"}}))
+    kept = await actor._ledger.get(KEY)
+    assert kept is not None
+    assert (kept.state, kept.request_id) == (PurchaseState.SUBMITTED, "r2")
+
+
+class Finds:
+    """A provider whose history shows one request to whoever asks."""
+
+    async def find(self, _: Search) -> Found:
+        return Found(request_id="r1", complete=True)
+
+
+@pytest.mark.parametrize(("owner", "found"), [("another", None), ("p", "r1")])
+async def test_a_request_of_another_purchase_is_not_found(ledger: Ledger, owner: str, found: str | None) -> None:
+    """Also one with another marker, which the provider is not told of."""
+    await ledger.claim(bought(purchase_id=owner, marker="b"), "r1", NOW)
+    provider: Any = Finds()
+    call = Call(provider="fal", model="m", arguments={}, marker="a")
+    assert await find_lost(ledger, provider, bought(step=SENDING), call) == Found(
+        request_id=found, complete=found is not None
+    )
 
 
 async def test_a_suspension_that_the_watch_has_not_told_stops_the_payment(monkeypatch: pytest.MonkeyPatch) -> None:

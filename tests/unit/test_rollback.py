@@ -32,12 +32,27 @@ from contentgen_operator.purchases import PurchaseKey
 from contentgen_runtime.kube import Page
 from contentgen_simulation.upgrade.driver import Driver
 from contentgen_simulation.upgrade.release import ARCHIVES, OLD, Release
-from contentgen_simulation.upgrade.states import SECOND, State, cases, ids, new_states, old_states
+from contentgen_simulation.upgrade.states import (
+    SECOND,
+    State,
+    cases,
+    ids,
+    lora_states,
+    new_states,
+    old_states,
+    retrained_states,
+)
 from contentgen_simulation.world import SPECS, UID
 
 Body = dict[str, Any]
 # Where this release ends after its first write, nothing was sent: see "planned".
-CASES = [case for case in (*cases(new_states), *cases(old_states)) if case[1].name != "ended after intend"]
+BOTH = (*cases(new_states), *cases(old_states))
+LORA = (*lora_states(new_states), *lora_states(old_states), *retrained_states())
+CASES = [
+    (kind, state)
+    for kind, state in (*BOTH, *((Kind.IMAGE_GENERATION, each) for each in LORA))
+    if not state.name.startswith("ended after intend")
+]
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +90,12 @@ async def test_a_rollback_and_the_next_upgrade_buy_nothing_again(
     await prepare(new)
     left = new.dump()
     back = old.run(kind, left, [*state.after, ["step"], ["finish"]])
-    assert_end(back, state.phase, state.posts)
+    assert_end(kind, back, state.phase, state.posts)
     assert_kept(left, back)
     again = Driver(kind, monkeypatch, back)
     await rollback_of(again).undo(resources(again))
     await again.do([["step", 3], ["finish"]])
-    assert_end(again.dump(), state.resumed or state.phase, state.posts)
+    assert_end(kind, again.dump(), state.resumed or state.phase, state.posts)
     assert_kept(left, again.dump())
 
 
@@ -97,8 +112,8 @@ async def test_without_preparation_a5a1c84_buys_again(
     assert len(back["posts"]) == state.unprepared
 
 
-def assert_end(world: Body, phase: str, posts: int) -> None:
-    ((_, _, body),) = world["resources"]
+def assert_end(kind: Kind, world: Body, phase: str, posts: int) -> None:
+    (body,) = (body for of, _, body in world["resources"] if of == kind)
     assert (len(world["posts"]), body["status"]["phase"]) == (posts, phase), body["status"]
 
 

@@ -12,10 +12,10 @@ from contentgen_contract.status import ResourceStatus
 from contentgen_operator.ledger import _purchase
 from contentgen_simulation.upgrade.driver import Driver
 from contentgen_simulation.upgrade.release import ARCHIVES, OLD, Release
-from contentgen_simulation.upgrade.states import State, cases, ids, old_states
+from contentgen_simulation.upgrade.states import State, cases, ids, lora_states, old_states
 
 Body = dict[str, Any]
-CASES = cases(old_states)
+CASES = [*cases(old_states), *((Kind.IMAGE_GENERATION, each) for each in lora_states(old_states))]
 
 
 @pytest.fixture(scope="module")

@@ -213,7 +213,12 @@ def _is_model(model: str) -> bool:
 
 
 def _tags(purchase_id: str) -> dict[str, str]:
-    """fal reports these with its billing. It drops a tag that it does not take, and never the request."""
+    """fal reports these with its billing. It drops a tag that it does not take, and never the request.
+
+    No search for a lost reply uses them: fal documents neither a filter by tag nor tags in the entries of the request
+    history. Only the billing events have them (source=tagged-billed): late, of billed requests, and for accounts whose
+    reports by tag fal has switched on.
+    """
     return {"x-fal-tags": f"contentgen-purchase={purchase_id}"} if _TAG.fullmatch(purchase_id) else {}
 
 

@@ -81,6 +81,14 @@ class Driver:
         """`kubectl apply`."""
         self.world.kube.apply(self.kind, spec, uid, **(annotations or {}))
 
+    async def train(self, spec: Body, uid: str) -> None:
+        """A LoraTraining of the same name, trained to its end."""
+        kind, before = Kind.LORA_TRAINING, self.world.now
+        self.world.kube.apply(kind, spec, uid)
+        await self.world.step(kind)  # begins the run of an edit
+        await self.world.finish(kind)
+        self.sent_at += [before] * (len(self.world.provider.posts) - len(self.sent_at))
+
     def annotate(self, annotations: dict[str, str]) -> None:
         """`kubectl annotate`."""
         meta = self.body["metadata"]
@@ -207,7 +215,8 @@ class Driver:
 
     def _states(self, attempt: int) -> set[str]:
         found = self.world.database["ledger"].find()
-        return {str(each["state"]) for each in found if each["_id"].endswith(f"/{attempt}")}
+        mine = (each for each in found if each["_id"].split("/")[1] == self.kind)
+        return {str(each["state"]) for each in mine if each["_id"].endswith(f"/{attempt}")}
 
     @property
     def body(self) -> Body:

@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from contentgen_contract.names import Kind
@@ -11,6 +11,9 @@ from contentgen_simulation.upgrade.driver import Deed
 from contentgen_simulation.world import SPECS, UID
 
 Body = dict[str, Any]
+LORA_UID = "3c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a03"
+TRAINED = SPECS[Kind.LORA_TRAINING]
+RETRAINED = TRAINED | {"training": {"steps": 500}}
 SECOND = "1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02"
 _EDITS: dict[Kind, Body] = {
     Kind.LORA_TRAINING: {"training": {"steps": 500}},
@@ -141,6 +144,73 @@ def new_states(kind: Kind) -> tuple[State, ...]:
               phase="Suspended", unprepared=2),
         State("another attempt is allowed, and not needed", (["apply", twice], ["state", "submitted"]), 1),
     )  # fmt: skip
+
+
+def with_lora(state: State, *, retrained: bool = False) -> State:
+    """The state of an image that is drawn with a LoRA, which the first release trains before, and perhaps again after
+    it. A request of the provider is one number later, therefore.
+    """
+    again: tuple[Deed, ...] = (["train", RETRAINED, LORA_UID],) if retrained else ()
+    before = (["train", TRAINED, LORA_UID], *map(_with_lora, state.before), *again)
+    more = 2 if retrained else 1
+    return replace(
+        state,
+        name=f"{state.name}, LoRA trained again" if retrained else f"{state.name}, with a LoRA",
+        before=before,
+        after=tuple(map(_with_lora, state.after)),
+        posts=state.posts + more,
+        unprepared=None if state.unprepared is None else state.unprepared + more,
+        # The ledger is written without the LoRA's key, which the request is found by.
+        resumed=None if "the ledger is lost" in state.name else state.resumed,
+    )
+
+
+def _with_lora(deed: Deed) -> Deed:
+    name, *given = deed
+    if name == "apply":
+        return [name, given[0] | {"loras": [{"loraRef": {"name": "it"}}]}, *given[1:]]
+    return [name, *(each + 1 for each in given)] if name in ("lose", "fail") else deed
+
+
+def lora_states(states: Callable[[Kind], tuple[State, ...]]) -> tuple[State, ...]:
+    """Of images with a LoRA; and with one that was trained again while the image was under way, or after it."""
+    found = states(Kind.IMAGE_GENERATION)
+    if os.environ.get("CONTENTGEN_UPGRADE") != "all":
+        found = tuple(each for each in found if each.name in _WITH_LORA | _RETRAINED)
+    more = tuple(with_lora(each, retrained=True) for each in found if each.name in _RETRAINED)
+    return (*map(with_lora, found), *more)
+
+
+def retrained_states() -> tuple[State, ...]:
+    """What this release buys after a LoRA was trained again, under a key that a5a1c84 does not know: there it goes on
+    with the pictures that were bought before.
+    """
+    spec = SPECS[Kind.IMAGE_GENERATION] | {"loras": [{"loraRef": {"name": "it"}}]}
+    first: Deed = ["train", TRAINED, LORA_UID]
+    again: tuple[Deed, ...] = (["delete"], ["train", RETRAINED, LORA_UID], ["apply", spec, SECOND])
+    done: tuple[Deed, ...] = (first, ["apply", spec], ["finish"], *again)
+    failed: tuple[Deed, ...] = (first, ["apply", spec], ["fail", 2], ["finish"], *again)
+    return (
+        State("trained again, planned", (*done, ["arm", "before sending"], ["struck"]), 3, resumed="Completed"),
+        State("trained again, submitted", (*done, ["state", "submitted"]), 4),
+        State("trained again, collected", (*done, ["finish"]), 4),
+        State("trained again, collected, applied again",
+              (*done, ["finish"], ["delete"], ["apply", spec, SECOND.replace("1c8d", "2c8d")]), 4),
+        State("trained again after a failure",
+              (*failed, ["apply", spec | {"paidAttempts": 2}, SECOND.replace("1c8d", "2c8d")],
+               ["arm", "before sending"], ["struck"]), 3, "Suspended", unprepared=4),
+    )  # fmt: skip
+
+
+_WITH_LORA = {
+    "refused for now", "the reply is lost", "submitted", "succeeded", "collected, deleted, applied again", "discarded",
+    "failed, another attempt", "two versions, back to the first", "ended before intend", "planned, named",
+    "adopted before it was found", "the ledger is lost",
+}  # fmt: skip
+_RETRAINED = {
+    "the reply is lost", "unknown, resubmitted before", "submitted", "succeeded", "collected", "adopted", "cancelled",
+    "failed, the second is submitted", "rerun", "ended after POST", "ended before move to collected",
+}  # fmt: skip
 
 
 def cases(states: Callable[[Kind], tuple[State, ...]]) -> list[tuple[Kind, State]]:
