@@ -206,7 +206,7 @@ def test_one_namespace_and_no_more_rights_than_it_takes(namespaces: Callable[[st
     rights = granted()
     assert all(scope == ours for scope, group, *_ in rights if group in ("contentgen.dev", "batch"))
     everywhere = {right[1:] for right in rights if right[0] == ""}
-    assert everywhere == {("authentication.k8s.io", "tokenreviews", "create")}
+    assert everywhere == {("authentication.k8s.io", "tokenreviews", "create"), ("", "namespaces", "get")}
     # The API server of the bare cluster keeps an audit log; others do not show theirs.
     if (STATE / "logs/audit.log").exists():
         asked, refused = used(start)

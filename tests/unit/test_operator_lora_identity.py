@@ -10,6 +10,7 @@ from contentgen_contract.names import Kind, Phase
 from contentgen_contract.patterns import LORA_IDENTITY
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_contract.status import ResourceStatus, RunStatus, dump_status
+from contentgen_contract.tenancy import Tenant
 from contentgen_operator.lora_identity import identity, may_be_drawn_with, wanted
 from contentgen_operator.observed import LoraView, Resource, Wanted
 from contentgen_operator.orphans import Standing, standing_of
@@ -294,7 +295,8 @@ def test_what_an_image_that_waits_for_its_lora_may_ask_for_is_followed(reason: s
     run = run_of(body, "0" * 16).model_copy(update={"lora_identity": None})
     body["status"] = dump_status(ResourceStatus(phase=Phase.PENDING, reason=reason, run=run))
     key = StoredKey.parse(f"ns/ImageGeneration/it/{run.run_hash}/-/1")
-    assert standing_of(body, key, purchase("o", UID, state=PurchaseState.SUBMITTED), NOW) is standing
+    submitted = purchase("o", UID, state=PurchaseState.SUBMITTED)
+    assert standing_of(body, Tenant(), key, submitted, NOW) is standing
 
 
 # The decision
