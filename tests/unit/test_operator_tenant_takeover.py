@@ -71,6 +71,7 @@ async def under_way(world: World, uid: str = UID, spec: dict[str, Any] = CAT) ->
 async def two_clusters(world: World) -> Clusters:
     """A request of the first cluster is under way; the second one has been seen and works now."""
     await under_way(world)
+    await world.finish(IMAGE, Phase.PROCESSING)
     await world.orphans[-1].round(world.now)
     clusters = Clusters(world)
     clusters.switch()
@@ -176,7 +177,10 @@ async def test_a_deletion_in_the_earlier_cluster_spares_what_the_later_one_has_a
 ) -> None:
     clusters = await two_clusters(world)
     admin(world).confirm("cluster-b", force=True)
-    await world.finish(IMAGE, Phase.PROCESSING)
+    world.provider._polls.clear()  # it goes on for a while
+    while bought(world)["jobId"] != OTHER:
+        await world.step(IMAGE)
+    assert bought(world)["state"] == "submitted"
     clusters.switch()
     world.kube.resources[IMAGE, "it"]["spec"] = CAT | {"deletionPolicy": policy}
     await world.until_gone(IMAGE)
@@ -334,6 +338,25 @@ async def test_a_mapping_keeps_what_an_older_release_bought_for_the_namespace(wo
     tenant = await Tenancy(world.kube, world.database).of("ns")
     assert (tenant.scope, tenant.since) == (("", None) if to == "unscoped" else (to, since.replace(microsecond=0)))
     assert await finished(world, THIRD, DOG) == Reason.ADOPTED_FINISHED_RUN
+    assert len(world.provider.posts) == 2
+
+
+# The operator was down
+
+
+async def test_a_namespace_that_was_created_again_while_the_operator_was_down(world: World) -> None:
+    """Its resource is gone with its finalizer, and its Job is not yet; the same resource is there again."""
+    await under_way(world)
+    world.kube.resources.clear()
+    world.now += timedelta(hours=2)
+    world.kube.namespaces["ns"] = ("another-namespace", f"{world.now:%Y-%m-%dT%H:%M:%SZ}")
+    world.kube.apply(IMAGE, CAT, uid=OTHER)
+    world.restart()
+    assert (await world.finish(IMAGE)).reason == Reason.COMPLETED
+    await rounds(world)
+    earlier = bought(world, jobId=UID)
+    assert (earlier["state"], earlier["orphanedAt"] is not None) == ("succeeded", True)
+    assert bought(world, jobId=OTHER)["_id"].startswith("ns@another-namespace/")
     assert len(world.provider.posts) == 2
 
 
