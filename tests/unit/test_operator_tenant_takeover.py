@@ -7,6 +7,8 @@ import pytest
 
 from contentgen_contract.names import FINALIZER, Kind, Phase, Reason
 from contentgen_gateway.namespaces import Administration, Refused
+from contentgen_operator.ledger import Ledger
+from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_runtime.tenancy import SYSTEM, Tenancy
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -358,6 +360,37 @@ async def test_a_namespace_that_was_created_again_while_the_operator_was_down(wo
     assert (earlier["state"], earlier["orphanedAt"] is not None) == ("succeeded", True)
     assert bought(world, jobId=OTHER)["_id"].startswith("ns@another-namespace/")
     assert len(world.provider.posts) == 2
+
+
+async def test_a_deletion_keeps_files_that_a_purchase_under_another_scope_lists(world: World) -> None:
+    """The deleted resource has bought under two scopes, and another one has adopted its first purchase."""
+    ledger = Ledger(world.database["ledger"])
+    for name, scope, owner in (
+        ("it", "another-namespace", THIRD),
+        ("it2", "another-namespace", THIRD),
+        ("it", "", OTHER),
+    ):
+        key = PurchaseKey(namespace="ns", kind=IMAGE, name=name, run_hash="h", rerun=None, attempt=1, scope=scope)
+        purchase = Purchase(
+            state=PurchaseState.COLLECTED, job_id=owner, provider="p", model="m", marker=f"marker-{name}-{owner}",
+            created_at=world.now, changed_at=world.now, outputs={"files": [{"key": f"{name}-of-{owner}"}]},
+        )  # fmt: skip
+        await ledger.intend(key, purchase)
+    kept = await ledger.kept_files("ns/ImageGeneration/it/", OTHER)
+    assert {each for each in kept if "-of-" in each} == {f"it-of-{THIRD}"}
+
+
+async def test_the_record_of_a_mapped_namespace_names_its_scopes(world: World) -> None:
+    await finished(world, UID)
+    assert "scopes" not in (world.database["jobs"].find_one({"jobId": UID}) or {})
+    await recreate(world)
+    await finished(world, OTHER, DOG)
+    assert "scopes" not in (world.database["jobs"].find_one({"jobId": OTHER}) or {})
+    admin(world).map("a-cluster", "ns", "another-namespace", "unscoped")
+    await world.until_gone(IMAGE)
+    await finished(world, THIRD, DOG)
+    record = world.database["jobs"].find_one({"jobId": THIRD}) or {}
+    assert (record["tenant"], record["scopes"]) == ("another-namespace", ["", "another-namespace"])
 
 
 # Rewound stores
