@@ -51,8 +51,7 @@ class Records:
         records = [each for record in found if (each := readable(record)) is not None]
         others = {id(each): jobs for each in records if (jobs := other_jobs(each, self._key_of))}
         bought = self._bought(set().union(*others.values())) if others else {}
-        jobs = [set[str]().union(*(bought.get(prefix, ()) for prefix in purchase_prefixes(each))) for each in records]
-        return [verified(each, self._key_of, mine) for each, mine in zip(records, jobs, strict=True)]
+        return [verified(each, self._key_of, _of_name(each, bought)) for each in records]
 
     def _bought(self, job_ids: set[str]) -> dict[str, set[str]]:
         """Of these jobs, those that bought something, by what the ids of their purchases begin with."""
@@ -174,6 +173,11 @@ class Records:
     async def tally(self, tally: Tally) -> list[Row]:
         """The groups of some records with their sums."""
         return await asyncio.to_thread(_rows, self._collection, tally)
+
+
+def _of_name(record: Record, bought: dict[str, set[str]]) -> set[str]:
+    """The jobs that bought something under a record's name and one of its scopes."""
+    return set[str]().union(*(bought.get(each, ()) for each in purchase_prefixes(record)))
 
 
 class Purchases:
