@@ -668,13 +668,6 @@ MUTANTS: tuple[Mutant, ...] = (
         f"tests/unit/test_{_TAKEOVER}_after_a_takeover_the_earlier_cluster_leaves_everything_alone",
     ),
     Mutant(
-        "tenants: a cluster that was taken over follows orphans",
-        "operator/contentgen_runtime/tenancy.py",
-        '        if kept.get("takenBy"):\n            return Followed()',
-        "        if False:\n            return Followed()",
-        f"tests/unit/test_{_TAKEOVER}_after_a_takeover_orphans_are_the_later_clusters",
-    ),
-    Mutant(
         "tenants: orphans of a namespace that was taken over are followed in both clusters",
         "operator/contentgen_runtime/tenancy.py",
         "(cluster in self.clusters and namespace not in self.lost)",

@@ -42,6 +42,11 @@ class Tenant(Value):
         """All of its scopes, the one that it buys under first."""
         return self.scope, *self.also
 
+    @property
+    def bought_scopes(self) -> frozenset[str]:
+        """The scopes of all purchases that are this tenant's."""
+        return frozenset(self.scopes if self.since is None else (*self.scopes, UNSCOPED))
+
     def filter(self, namespace: str) -> dict[str, Any]:
         """The MongoDB filter of this tenant's documents: records, purchases, passages, collections."""
         stored = [each or None for each in self.scopes]

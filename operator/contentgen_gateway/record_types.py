@@ -108,6 +108,7 @@ RECORD = Object(
         "cost": _COST,
         "adoptedFrom": Many(TEXT),
         "uses": Many(TEXT),
+        "scopes": Many(TEXT),
         "versions": Many(_VERSION),
     }
 )  # fmt: skip

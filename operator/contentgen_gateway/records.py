@@ -16,14 +16,14 @@ from contentgen_contract.names import Kind
 from contentgen_gateway.queries import NOT_DISCARDED, Filter, Query
 from contentgen_gateway.record_types import readable
 from contentgen_gateway.tallies import Row, Tally
-from contentgen_gateway.verification import KeyOf, other_jobs, purchase_prefix, verified
+from contentgen_gateway.verification import KeyOf, other_jobs, purchase_prefixes, verified
 
 Record = dict[str, Any]
 _HIDDEN = {"_id": False, "terms": False}
 _INDEXED = {
     "_id": False, "jobId": True, "userId": True, "namespace": True, "type": True, "createdAt": True,
     "metadata.isPublic": True, "versions.version": True, "versions.transcriptUrl": True, "name": True,
-    "imported": True, "status": True, "tenant": True,
+    "imported": True, "status": True, "tenant": True, "scopes": True,
 }  # fmt: skip
 
 
@@ -51,7 +51,7 @@ class Records:
         records = [each for record in found if (each := readable(record)) is not None]
         others = {id(each): jobs for each in records if (jobs := other_jobs(each, self._key_of))}
         bought = self._bought(set().union(*others.values())) if others else {}
-        return [verified(each, self._key_of, bought.get(purchase_prefix(each), ())) for each in records]
+        return [verified(each, self._key_of, _of_name(each, bought)) for each in records]
 
     def _bought(self, job_ids: set[str]) -> dict[str, set[str]]:
         """Of these jobs, those that bought something, by what the ids of their purchases begin with."""
@@ -173,6 +173,11 @@ class Records:
     async def tally(self, tally: Tally) -> list[Row]:
         """The groups of some records with their sums."""
         return await asyncio.to_thread(_rows, self._collection, tally)
+
+
+def _of_name(record: Record, bought: dict[str, set[str]]) -> set[str]:
+    """The jobs that bought something under a record's name and one of its scopes."""
+    return set[str]().union(*(bought.get(each, ()) for each in purchase_prefixes(record)))
 
 
 class Purchases:

@@ -27,12 +27,13 @@ def other_jobs(record: Record, key_of: KeyOf) -> set[str]:
     return {run.job_id for run in runs if run is not None} - {str(record.get("jobId"))}
 
 
-def purchase_prefix(record: Record) -> str:
-    """What the ledger's ids of purchases under a record's name begin with."""
+def purchase_prefixes(record: Record) -> list[str]:
+    """What the ledger's ids of purchases under a record's name begin with: one for each scope of its tenant."""
     kind = _KINDS.get(str(record.get("type")))
     if kind is None or not record.get("name"):
-        return ""
-    return bought_under(record.get("namespace"), kind, record["name"], record.get("tenant"))
+        return []
+    scopes = record.get("scopes") or [record.get("tenant")]
+    return [bought_under(record.get("namespace"), kind, record["name"], each) for each in scopes]
 
 
 def verified(record: Record, key_of: KeyOf, bought: Collection[str] = ()) -> Record:

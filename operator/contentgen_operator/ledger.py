@@ -7,6 +7,7 @@ from (compare and set).
 
 import asyncio
 import logging
+import re
 import secrets
 import socket
 import time
@@ -24,7 +25,7 @@ from contentgen_contract.discard import bought_under
 from contentgen_contract.ledger import legacy_id
 from contentgen_contract.names import Kind
 from contentgen_contract.signatures import unsigned
-from contentgen_contract.tenancy import UNSCOPED, Tenant
+from contentgen_contract.tenancy import UNSCOPED, Tenant, unscoped
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey
 
 _log = logging.getLogger(__name__)
@@ -302,7 +303,9 @@ class Ledger:
         if not bought_under:
             return frozenset()
         ended = [PurchaseState.DISCARDED.value, PurchaseState.CANCELLED.value, PurchaseState.FAILED.value]
-        others = self._collection.find(_under(bought_under) | {"jobId": {"$ne": job_id}, "state": {"$nin": ended}})
+        others = self._collection.find(
+            _under_any_scope(bought_under) | {"jobId": {"$ne": job_id}, "state": {"$nin": ended}}
+        )
         return frozenset(key for each in others for key in _listed(each))
 
     async def seconds_per_unit(self, model: str) -> float | None:
@@ -365,6 +368,15 @@ def _purchase(document: Document) -> Purchase:
 def _under(prefix: str) -> Document:
     """A range of `_id`, which every server serves from its index; "0" follows "/"."""
     return {"_id": {"$gte": prefix, "$lt": f"{prefix[:-1]}0"}}
+
+
+def _under_any_scope(prefix: str) -> Document:
+    """The same under all scopes of the namespace: a job may have bought under several."""
+    place, _, rest = prefix.partition("/")
+    namespace, _ = unscoped(place)
+    named = {"$regex": f"^{re.escape(namespace)}@[^/]+/{re.escape(rest)}"}
+    scoped_keys = {"_id": {"$gte": f"{namespace}@", "$lt": f"{namespace}A"} | named}  # "A" follows "@"
+    return {"$or": [_under(f"{namespace}/{rest}"), scoped_keys]}
 
 
 def _is_paid_by(document: Document, job_id: str) -> bool:

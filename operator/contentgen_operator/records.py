@@ -56,11 +56,16 @@ class Records:
         if document is not None:
             document["adoptedFrom"] = _adopted_from(resource, status)
             document["tenant"] = resource.scope or None
+            if len(scopes := resource.tenant.bought_scopes) > 1:
+                document["scopes"] = sorted(scopes)
             await asyncio.to_thread(self._write, document, _newest_version(resource, status, self._storage.plain_url))
 
     def _write(self, document: Document, version: Document | None) -> None:
         mine = {"jobId": document["jobId"]}
-        self._collection.update_one(mine, {"$set": document, "$setOnInsert": {"versions": []}}, upsert=True)
+        update: Document = {"$set": document, "$setOnInsert": {"versions": []}}
+        if "scopes" not in document:
+            update["$unset"] = {"scopes": ""}
+        self._collection.update_one(mine, update, upsert=True)
         if version is not None:
             # Once written, a version says for ever how it was made: the spec may be another by now.
             missing = mine | {"versions.version": {"$ne": version["version"]}}

@@ -103,5 +103,7 @@ async def test_a_mapped_namespace_has_its_own_purchases_and_the_earlier_ones(wor
     assert await ledger.job_ids(tenant, "web", Kind.TRANSCRIPTION, "it") == {"first", "web-3"}
     found = world.database["ledger"].find(tenant.filter("web"))
     assert sorted(each["jobId"] for each in found) == ["first", "web-3"]
+    assert {each for each in await ledger.kept_files("web/Transcription/it/", "first") if each == "k"} == {"k"}
+    assert not await ledger.kept_files("web/Transcription/other/", "first")
     assert "namespace cluster-1/web: uid web-3, unscoped and web-3" in world.run("list")
     assert "had this uid" in world.run("map", "web", "--uid", "web-3", "--to", "nobody", status=1)

@@ -203,3 +203,17 @@ async def test_an_import_goes_to_the_present_namespace(world: ClusterWorld, monk
     found = world.database["jobs"].find_one({"namespace": "red"})
     assert found is None or found["tenant"] == NEW
     assert found is not None, answer.text
+
+
+async def test_files_that_were_adopted_under_another_scope_of_the_tenant_are_shown(world: ClusterWorld) -> None:
+    """A later run went under the mapped scope; the first version is of a job before it, bought under the uid."""
+    earlier, kind = "00000000-0000-4000-8000-000000000077", Kind.LORA_TRAINING
+    key = f"loras/ann/{earlier}/v1/model.safetensors"
+    version = {"version": 1, "modelUrl": f"http://s3.test/assets/{key}", "s3Key": key, "sizeBytes": 9, "config": {}}
+    world.lists_adopted = False
+    buy(world, f"red@{NEW}/{kind}/a/h/-/1", 1, created_at=AFTER, tenant=NEW, former_owners=(earlier,))
+    about = {"userId": "ann", "name": "a", "versions": [version]}
+    world.job(2, kind, scopes=["", NEW], **about)
+    world.job(3, kind, **about)
+    records = [await world.parts.records.get(f"00000000-0000-4000-8000-{number:012}") for number in (2, 3)]
+    assert [(each or {})["versions"][0]["s3Key"] for each in records] == [key, None]

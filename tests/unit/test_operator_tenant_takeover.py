@@ -7,6 +7,8 @@ import pytest
 
 from contentgen_contract.names import FINALIZER, Kind, Phase, Reason
 from contentgen_gateway.namespaces import Administration, Refused
+from contentgen_operator.ledger import Ledger
+from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_runtime.tenancy import SYSTEM, Tenancy
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -71,6 +73,7 @@ async def under_way(world: World, uid: str = UID, spec: dict[str, Any] = CAT) ->
 async def two_clusters(world: World) -> Clusters:
     """A request of the first cluster is under way; the second one has been seen and works now."""
     await under_way(world)
+    await world.finish(IMAGE, Phase.PROCESSING)
     await world.orphans[-1].round(world.now)
     clusters = Clusters(world)
     clusters.switch()
@@ -176,7 +179,10 @@ async def test_a_deletion_in_the_earlier_cluster_spares_what_the_later_one_has_a
 ) -> None:
     clusters = await two_clusters(world)
     admin(world).confirm("cluster-b", force=True)
-    await world.finish(IMAGE, Phase.PROCESSING)
+    world.provider._polls.clear()  # it goes on for a while
+    while bought(world)["jobId"] != OTHER:
+        await world.step(IMAGE)
+    assert bought(world)["state"] == "submitted"
     clusters.switch()
     world.kube.resources[IMAGE, "it"]["spec"] = CAT | {"deletionPolicy": policy}
     await world.until_gone(IMAGE)
@@ -335,6 +341,56 @@ async def test_a_mapping_keeps_what_an_older_release_bought_for_the_namespace(wo
     assert (tenant.scope, tenant.since) == (("", None) if to == "unscoped" else (to, since.replace(microsecond=0)))
     assert await finished(world, THIRD, DOG) == Reason.ADOPTED_FINISHED_RUN
     assert len(world.provider.posts) == 2
+
+
+# The operator was down
+
+
+async def test_a_namespace_that_was_created_again_while_the_operator_was_down(world: World) -> None:
+    """Its resource is gone with its finalizer, and its Job is not yet; the same resource is there again."""
+    await under_way(world)
+    world.kube.resources.clear()
+    world.now += timedelta(hours=2)
+    world.kube.namespaces["ns"] = ("another-namespace", f"{world.now:%Y-%m-%dT%H:%M:%SZ}")
+    world.kube.apply(IMAGE, CAT, uid=OTHER)
+    world.restart()
+    assert (await world.finish(IMAGE)).reason == Reason.COMPLETED
+    await rounds(world)
+    earlier = bought(world, jobId=UID)
+    assert (earlier["state"], earlier["orphanedAt"] is not None) == ("succeeded", True)
+    assert bought(world, jobId=OTHER)["_id"].startswith("ns@another-namespace/")
+    assert len(world.provider.posts) == 2
+
+
+async def test_a_deletion_keeps_files_that_a_purchase_under_another_scope_lists(world: World) -> None:
+    """The deleted resource has bought under two scopes, and another one has adopted its first purchase."""
+    ledger = Ledger(world.database["ledger"])
+    for name, scope, owner in (
+        ("it", "another-namespace", THIRD),
+        ("it2", "another-namespace", THIRD),
+        ("it", "", OTHER),
+    ):
+        key = PurchaseKey(namespace="ns", kind=IMAGE, name=name, run_hash="h", rerun=None, attempt=1, scope=scope)
+        purchase = Purchase(
+            state=PurchaseState.COLLECTED, job_id=owner, provider="p", model="m", marker=f"marker-{name}-{owner}",
+            created_at=world.now, changed_at=world.now, outputs={"files": [{"key": f"{name}-of-{owner}"}]},
+        )  # fmt: skip
+        await ledger.intend(key, purchase)
+    kept = await ledger.kept_files("ns/ImageGeneration/it/", OTHER)
+    assert {each for each in kept if "-of-" in each} == {f"it-of-{THIRD}"}
+
+
+async def test_the_record_of_a_mapped_namespace_names_its_scopes(world: World) -> None:
+    await finished(world, UID)
+    assert "scopes" not in (world.database["jobs"].find_one({"jobId": UID}) or {})
+    await recreate(world)
+    await finished(world, OTHER, DOG)
+    assert "scopes" not in (world.database["jobs"].find_one({"jobId": OTHER}) or {})
+    admin(world).map("a-cluster", "ns", "another-namespace", "unscoped")
+    await world.until_gone(IMAGE)
+    await finished(world, THIRD, DOG)
+    record = world.database["jobs"].find_one({"jobId": THIRD}) or {}
+    assert (record["tenant"], record["scopes"]) == ("another-namespace", ["", "another-namespace"])
 
 
 # Rewound stores

@@ -33,7 +33,7 @@ from contentgen_gateway.sight import Sight
 from contentgen_gateway.signed_out import SignedOut
 from contentgen_gateway.tenants import REMEMBERED_SECONDS, Tenants
 from contentgen_gateway.transcript_index import TranscriptIndex
-from contentgen_gateway.verification import other_jobs, purchase_prefix
+from contentgen_gateway.verification import other_jobs, purchase_prefixes
 from contentgen_runtime.kube import Body, KubeApi
 from contentgen_runtime.tenancy import Tenancy
 
@@ -228,5 +228,5 @@ class GatewayWorld:
     def _list_adopted(self, record: dict[str, Any]) -> None:
         """The purchases of other jobs whose files a record names, as the operator has them in the ledger."""
         for other in other_jobs(record, self.parts.files.key_of):
-            purchase = {"_id": f"{purchase_prefix(record)}hash/-/{other}", "jobId": other}
+            purchase = {"_id": f"{purchase_prefixes(record)[0]}hash/-/{other}", "jobId": other}
             self.database["ledger"].replace_one({"_id": purchase["_id"]}, purchase, upsert=True)
