@@ -36,7 +36,7 @@ _DRAIN_SECONDS = 20.0
 _SECOND_PROCESS_SECONDS = 3.0
 _SWEEP_SECONDS = 900.0
 _SETTLE_SECONDS = 4 * 86400.0  # after the last event
-_MOST_RECONCILES = 1500
+_MOST_RECONCILES = 9000  # a wait of a minute each for six days
 _NO_API_SECONDS = 600.0  # after which a person tries again
 _PERSONAL = ("apply", "edit", "suspend", "unsuspend", "rerun", "cancel", "resubmit", "delete", "recreate_namespace")
 
@@ -137,7 +137,9 @@ class RehearsalWorld:
             log.removeHandler(self._last_error)
             for process in list(self._processes):
                 await process.end()
-        if not self._stopped and self.reconciles < _MOST_RECONCILES:
+        if not self._stopped and self.reconciles >= _MOST_RECONCILES:
+            raise RuntimeError(f"the plan does not end after {_MOST_RECONCILES} reconciles")
+        if not self._stopped:
             self.oracles.at_the_end()
         return list(self.oracles.violations.values())
 
