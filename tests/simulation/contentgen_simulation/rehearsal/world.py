@@ -38,7 +38,10 @@ _SWEEP_SECONDS = 900.0
 _SETTLE_SECONDS = 4 * 86400.0  # after the last event
 _MOST_RECONCILES = 9000  # a wait of a minute each for six days
 _NO_API_SECONDS = 600.0  # after which a person tries again
-_PERSONAL = ("apply", "edit", "suspend", "unsuspend", "rerun", "cancel", "resubmit", "delete", "recreate_namespace")
+_PERSONAL = (
+    "apply", "edit", "suspend", "unsuspend", "rerun", "cancel", "resubmit", "adopt", "collect", "delete",
+    "recreate_namespace",
+)  # fmt: skip
 
 
 class _LastError(logging.Handler):
@@ -358,6 +361,10 @@ class RehearsalWorld:
         """The step of a subject's newest purchase, where that is an intent."""
         subject = self.plan.subjects[who]
         return self._steps.get(f"{subject.namespace}/{subject.kind}/{subject.name}", "")
+
+    def is_recorded(self, request_id: str) -> bool:
+        """Whether a purchase in the ledger has this request."""
+        return self.database["ledger"].find_one({"requestId": request_id}) is not None
 
     def run_of(self, ref: ResourceRef) -> int:
         """The number of the run that a resource is in."""
