@@ -30,7 +30,7 @@ class PurchaseStep(StrEnum):
 
     PLANNED = "planned"  # nothing is sent; whoever moves it to SENDING by compare-and-set may send it
     SENDING = "sending"  # it may have been sent
-    ABANDONED = "abandoned"  # a person allowed the next attempt: this one is never sent, and no longer looked for
+    ABANDONED = "abandoned"  # a person allowed the next attempt: this one is never sent, and still looked for
 
 
 def legacy_id(buying_key: str) -> str:

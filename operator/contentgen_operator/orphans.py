@@ -87,7 +87,8 @@ def next_step(purchase: Purchase, standing: Standing, now: datetime, retention: 
         return Step.NOTE
     if standing is Standing.FOLLOWED or not may_be_orphan(purchase):
         return Step.NOTHING
-    if is_gone and not was_gone:
+    # A person has paid for another attempt: before its request is found there is nothing to decide about it.
+    if is_gone and not was_gone and not purchase.abandoned:
         return Step.NOTE
     if purchase.state is PurchaseState.SUCCEEDED:
         return _keeping(purchase, now, retention) if is_gone else Step.NOTHING
@@ -112,7 +113,7 @@ def _keeping(purchase: Purchase, now: datetime, retention: Retention) -> Step:
 def may_be_orphan(purchase: Purchase) -> bool:
     """Whether it may be paid, and is not collected."""
     if purchase.state is PurchaseState.INTENT:
-        return purchase.step not in (PurchaseStep.PLANNED, PurchaseStep.ABANDONED)
+        return purchase.step is not PurchaseStep.PLANNED
     return purchase.state in (PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED)
 
 
@@ -356,12 +357,18 @@ class Orphans:
             _log.error("the stored input of purchase %s cannot be read: %s", key, error)
             return
         call = Call(provider=purchase.provider, model=purchase.model, arguments=arguments, marker=purchase.marker)
-        found = await find_lost(self._ledger, provider, purchase, call)
+        before = await self._next_sent_at(key) if purchase.abandoned else None
+        found = await find_lost(self._ledger, provider, purchase, call, before)
         if found.request_id is None:
             return
         move = found_again(key, purchase, found.request_id, now)
         if await self._moved(move, now):
             _log.info("request %s of orphan %s is found again", found.request_id, key, extra=_about(purchase))
+
+    async def _next_sent_at(self, key: StoredKey) -> datetime | None:
+        """When the next attempt was sent, whose request has the same input; None where it was not."""
+        following = await self._ledger.get(key.next_attempt)
+        return following.sent_at if following is not None else None
 
     async def _poll(self, key: StoredKey, purchase: Purchase, provider: Provider, now: datetime) -> None:
         view = await provider.poll(purchase.model, purchase.request_id or "")

@@ -83,6 +83,12 @@ class StoredKey(Value):
         namespace, scope = unscoped(place)
         return cls(namespace=namespace, kind=Kind(kind), name=name, scope=scope, text=text)
 
+    @property
+    def next_attempt(self) -> "StoredKey":
+        """The key of the attempt that follows. Raises ValueError."""
+        same, _, attempt = self.text.rpartition("/")
+        return self.model_copy(update={"text": f"{same}/{int(attempt) + 1}"})
+
     def __str__(self) -> str:
         return self.text
 

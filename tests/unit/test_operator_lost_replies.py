@@ -16,6 +16,7 @@ from contentgen_operator.providers.base import Found, RequestState, RequestView,
 from contentgen_runtime.kube import Conflict
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
+LATER_UID = "5d0b4c1e-3f66-4b7a-8f0d-6f2a8a1b0c02"
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
 
 
@@ -326,6 +327,42 @@ async def test_a_request_that_is_found_before_the_next_one_is_sent_takes_its_pla
     assert len(world.provider.posts) == 1
     assert purchases(world)[0]["state"] == "collected"
     await world.settle(kind)
+
+
+@pytest.mark.parametrize("also_lost", [False, True])
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_replaced_request_is_located_where_its_resource_is_gone(
+    kind: Kind, also_lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the request of the next attempt, whose reply is lost too, is not taken for it."""
+    world = World(monkeypatch, Writes())
+    await resubmitted(world, kind)
+    find, asked = world.provider.find, list[Search]()
+    world.provider.find = nothing_found  # type: ignore[method-assign]
+    world.provider.lose_replies = {2} if also_lost else set()
+    assert await follow(world, kind, lambda: len(world.provider.posts) == 2)
+    del world.kube.resources[kind, "it"]
+    world.kube.jobs.clear()
+
+    async def noted(search: Search) -> Found:
+        asked.append(search)
+        return await find(search)
+
+    world.provider.find = noted  # type: ignore[method-assign]
+    for _ in range(20):
+        world.now += timedelta(minutes=10)
+        await world.orphans[-1].round(world.now)
+    assert [(each["state"], each["requestId"]) for each in purchases(world)] == [
+        ("succeeded", "request-1"),
+        ("succeeded", "request-2"),
+    ]
+    sent = world.provider.sent_at
+    before = [each.sent_before for each in asked if each.sent_after == sent[0]]
+    assert before
+    assert all(each <= sent[1] for each in before)
+    world.kube.apply(kind, SPECS[kind], uid=LATER_UID)
+    assert (await world.finish(kind)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 2, "nothing more is paid"
 
 
 @pytest.mark.parametrize("hours", [1, 100])

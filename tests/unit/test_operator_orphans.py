@@ -71,6 +71,10 @@ def purchase(state: PurchaseState = PurchaseState.SUBMITTED, **changes: Any) -> 
         ),  # never expires
         ({"state": "intent", "step": "planned"}, NOW + DAY, Step.NOTHING),
         ({"state": "intent", "step": "abandoned"}, NOW + DAY, Step.NOTHING),
+        # A person has paid for another attempt: found, it is an orphan; it is not listed as one before.
+        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, NOW, Step.NOTHING),
+        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, NOW + DAY, Step.SEARCH),
+        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, NOW + 3 * DAY, Step.NOTHING),
         ({"state": "intent", "step": "sending"}, NOW, Step.NOTE),
         ({"state": "intent", "step": None}, NOW, Step.NOTE),
         ({"state": "intent", "step": "sending", "orphaned_at": NOW, "sent_input": "{}"}, NOW, Step.NOTHING),
@@ -98,6 +102,7 @@ def test_the_next_step(given: dict[str, Any], at: datetime, step: Step) -> None:
         ({"state": "succeeded", "orphaned_at": NOW}, Standing.FOLLOWED, Step.NOTE),
         ({"state": "intent", "step": "sending", "sent_input": "{}"}, Standing.ENDED, Step.SEARCH),
         ({"state": "intent", "step": "planned"}, Standing.ENDED, Step.NOTHING),
+        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, Standing.FOLLOWED, Step.NOTHING),
     ],
 )
 def test_the_next_step_where_there_is_a_resource(given: dict[str, Any], standing: Standing, step: Step) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 import contentgen_simulation.rehearsal
-from contentgen_contract.names import ADOPT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
+from contentgen_contract.names import ADOPT_ANNOTATION, COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
 from contentgen_operator.orphans import Orphans
 from contentgen_simulation.rehearsal import provider
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
 from contentgen_simulation.rehearsal.cluster import Cluster, ref_of
 from contentgen_simulation.rehearsal.deeds import Deeds
-from contentgen_simulation.rehearsal.generate import FATES, GROUPS, LINES, PHASES, REWOUND, TURNS, UIDS, generate
+from contentgen_simulation.rehearsal.generate import DAY, FATES, GROUPS, LINES, PHASES, REWOUND, TURNS, UIDS, generate
 from contentgen_simulation.rehearsal.known import KNOWN, reason_of
 from contentgen_simulation.rehearsal.plan import Event, Plan, Subject
 from contentgen_simulation.rehearsal.process import Process
@@ -380,19 +380,37 @@ def _steps_back(world: RehearsalWorld, old: Phase, new: Phase) -> int:
     return len(world.oracles.violations)
 
 
-@pytest.mark.parametrize("answer", [ADOPT_ANNOTATION, RESUBMIT_ANNOTATION])
-def test_an_answer_takes_a_phase_back_once(answer: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "asked", "earlier"),
+    [
+        (ADOPT_ANNOTATION, Phase.SUBMISSION_UNKNOWN, Phase.SUBMITTING),
+        (RESUBMIT_ANNOTATION, Phase.SUBMISSION_UNKNOWN, Phase.SUBMITTING),
+        (COLLECT_ANNOTATION, Phase.FAILED, Phase.COLLECTING),
+    ],
+)
+def test_an_answer_takes_a_phase_back_once(answer: str, asked: Phase, earlier: Phase) -> None:
     world = RehearsalWorld(plan_of())
-    unknown, earlier = Phase.SUBMISSION_UNKNOWN, Phase.SUBMITTING
     deeds = Deeds(world)
     deeds.apply(0)
-    assert _steps_back(world, unknown, earlier) == 1
+    assert _steps_back(world, asked, earlier) == 1
     deeds._annotate(0, answer, "one")
-    assert _steps_back(world, Phase.PROCESSING, earlier) == 1, "it answers SubmissionUnknown"
-    assert _steps_back(world, unknown, earlier) == 0
-    assert _steps_back(world, unknown, earlier) == 1
+    assert _steps_back(world, Phase.COMPLETED, earlier) == 1, "it answers another phase"
+    assert _steps_back(world, asked, earlier) == 0
+    assert _steps_back(world, asked, earlier) == 1
     deeds._annotate(0, answer, "two")
-    assert _steps_back(world, unknown, earlier) == 0
+    assert _steps_back(world, asked, earlier) == 0
+
+
+def test_a_person_names_a_lost_request_and_collects_a_failed_run() -> None:
+    unknown, failed = "phase:SubmissionUnknown", "phase:Failed"
+    named = plan_of(IMAGES, Event("adopt", 60.0, unknown), replies={"1": "lost"}, history={"without_payload": [1]})
+    shown = replace(named, history={"lag": 9000.0})
+    assert [rehearse(each).violations for each in (named, shown)] == [(), ()]
+    assert any("-> Completed" in line for line in rehearse(shown).story)
+    killed = (Event("jobs_fail", 0.0, "state:succeeded", args={"seconds": DAY + 60}), Event("collect", 600.0, failed))
+    story = rehearse(plan_of(IMAGES, *killed)).story
+    assert any("Failed/JobFailed -> Collecting" in line for line in story), story
+    assert any("-> Completed" in line for line in story), story
 
 
 def test_a_restore_of_mongodb_takes_a_phase_back_once() -> None:

@@ -5,7 +5,15 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from contentgen_contract.names import CANCEL_ANNOTATION, RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind
+from contentgen_contract.names import (
+    ADOPT_ANNOTATION,
+    CANCEL_ANNOTATION,
+    COLLECT_ANNOTATION,
+    RERUN_ANNOTATION,
+    RESUBMIT_ANNOTATION,
+    Kind,
+    Phase,
+)
 from contentgen_operator.observed import ResourceRef
 from contentgen_simulation.rehearsal.cluster import ref_of
 from contentgen_simulation.rehearsal.faults import IoFault
@@ -17,6 +25,7 @@ if TYPE_CHECKING:
 
 Body = dict[str, Any]
 _TOKEN = re.compile(r"contentgen\.dev/resubmit=([0-9a-f]+)")
+_COLLECT = re.compile(r"contentgen\.dev/collect=([1-9][0-9]*(?:-[0-9]+)?)")
 _TOLD = {"mongo": "StoreUnavailable", "storage": "StoreUnavailable"}
 _LONG_SECONDS = 300.0  # after which a resource says why it does not go on
 
@@ -80,6 +89,23 @@ class Deeds:
         if self._annotations[who].get(RESUBMIT_ANNOTATION) != found[1]:
             self._world.resubmitted[self._group_of(who, (body or {})["status"]["run"]["spec"])] += 1
         self._annotate(who, RESUBMIT_ANNOTATION, found[1])
+
+    def adopt(self, who: int) -> None:
+        """Name the lost request as the provider's dashboard shows it; where it shows none, the newest of the others."""
+        status = (self._world.body_of(who) or {}).get("status") or {}
+        if status.get("phase") != Phase.SUBMISSION_UNKNOWN or not status.get("run"):
+            return
+        group = self._group_of(who, status["run"]["spec"])
+        requests = list(self._world.provider.requests.values())
+        lost = [each.id for each in requests if each.post.group == group and not self._world.is_recorded(each.id)]
+        if requests:
+            self._annotate(who, ADOPT_ANNOTATION, lost[-1] if lost else requests[-1].id)
+
+    def collect(self, who: int) -> None:
+        """As the message of a failed collect stage says it."""
+        found = _COLLECT.search(str((self._world.body_of(who) or {}).get("status", {}).get("message")))
+        if found is not None:
+            self._annotate(who, COLLECT_ANNOTATION, found[1])
 
     def delete(self, who: int) -> None:
         """Delete the resource."""

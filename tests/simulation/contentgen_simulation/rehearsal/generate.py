@@ -72,7 +72,7 @@ def generate(seed: int) -> Plan:
         return plan
     if random.random() < 0.35:
         plan = _with(plan, *_people(random, random.randint(1, 3)))
-    return _with(plan, *_advice(random, plan))
+    return _with(plan, *_advice(random, plan), *_repairs(plan))
 
 
 def _with(plan: Plan, *events: Event) -> Plan:
@@ -121,6 +121,21 @@ def _advice(random: Random, plan: Plan) -> list[Event]:
         Event("resubmit", random.choice((60.0, HOUR, DAY)), "phase:SubmissionUnknown", each)
         for each in range(len(plan.subjects))
     ]
+
+
+def _repairs(plan: Plan) -> list[Event]:
+    """A person who names a lost request, or has a failed run collected once more, for some plans.
+
+    By random numbers of its own: the rest of each seed's plan is as it was before there were repairs.
+    """
+    random = Random(f"repairs of {plan.seed}")  # noqa: S311 - a plan is no secret
+    made: list[Event] = []
+    for who in range(len(plan.subjects)):
+        if random.random() < 0.3:
+            made.append(Event("adopt", random.choice((60.0, HOUR, 3 * HOUR)), "phase:SubmissionUnknown", who))
+        if random.random() < 0.3:
+            made.append(Event("collect", random.choice((1.0, 60.0, HOUR)), "phase:Failed", who))
+    return made
 
 
 def _lost(random: Random, plan: Plan, count: int = 1) -> Plan:

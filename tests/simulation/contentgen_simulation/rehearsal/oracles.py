@@ -4,7 +4,14 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from contentgen_contract.names import ADOPT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason
+from contentgen_contract.names import (
+    ADOPT_ANNOTATION,
+    COLLECT_ANNOTATION,
+    RESUBMIT_ANNOTATION,
+    Kind,
+    Phase,
+    Reason,
+)
 from contentgen_contract.prices import dollars
 from contentgen_contract.status import ResourceStatus, RunStatus
 from contentgen_operator.observed import Resource, ResourceRef, Stored
@@ -24,6 +31,7 @@ _HISTORY_BURST, _HISTORY_SECONDS = 30, 5.0
 _QUIET = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
 _TOLD_SECONDS = 300.0
 _SEARCH_SECONDS = 7200.0
+_ANSWERS = {Phase.SUBMISSION_UNKNOWN: (RESUBMIT_ANNOTATION, ADOPT_ANNOTATION), Phase.FAILED: (COLLECT_ANNOTATION,)}
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class Oracles:
     _looks: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _shared: set[str] = field(default_factory=set)  # uids that two operators have looked at: each has a burst
     _files_of: dict[str, set[str]] = field(default_factory=dict)
-    _answers: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)  # by uid, the last that was used
+    _answers: dict[tuple[str, Phase], tuple[str | None, ...]] = field(default_factory=dict)  # the last that were used
     _went_back: dict[str, int] = field(default_factory=dict)  # by uid, the restores that a phase went back for
 
     def report(self, oracle: str, detail: str, text: str) -> None:
@@ -302,18 +310,18 @@ class Oracles:
             return
         if Phase.SUSPENDED in (old.phase, new.phase):
             return
-        answered = old.phase is Phase.SUBMISSION_UNKNOWN and new.phase is not old.phase and self._is_answered(ref)
+        answered = new.phase is not old.phase and self._is_answered(ref, old.phase)
         if _ORDER.index(old.phase) <= _ORDER.index(new.phase) or answered or self._is_restored(ref):
             return
         detail = f"{old.phase} to {new.phase} ({new.reason})"
         self.report("phases move forward", detail, f"{ref.name} run {new.run.number}: {new.message}")
 
-    def _is_answered(self, ref: ResourceRef) -> bool:
-        """Whether a person has answered since the resource last left SubmissionUnknown: each answer counts once."""
+    def _is_answered(self, ref: ResourceRef, phase: Phase) -> bool:
+        """Whether a person has answered since the resource last left this phase: each answer counts once."""
         body = self.world.cluster.find(ref.kind, ref.namespace, ref.name) or {"metadata": {}}
         given = body["metadata"].get("annotations") or {}
-        answer = (given.get(RESUBMIT_ANNOTATION), given.get(ADOPT_ANNOTATION))
-        before, self._answers[ref.uid] = self._answers.get(ref.uid, (None, None)), answer
+        answer = tuple(given.get(each) for each in _ANSWERS.get(phase, ()))
+        before, self._answers[ref.uid, phase] = self._answers.get((ref.uid, phase), (None,) * len(answer)), answer
         return answer != before
 
     def _is_restored(self, ref: ResourceRef) -> bool:

@@ -39,9 +39,12 @@ _DRAIN_SECONDS = 20.0
 _SECOND_PROCESS_SECONDS = 3.0
 _SWEEP_SECONDS = 900.0
 _SETTLE_SECONDS = 4 * 86400.0  # after the last event
-_MOST_RECONCILES = 1500
+_MOST_RECONCILES = 9000  # a wait of a minute each for six days
 _NO_API_SECONDS = 600.0  # after which a person tries again
-_PERSONAL = ("apply", "edit", "suspend", "unsuspend", "rerun", "cancel", "resubmit", "delete", "recreate_namespace")
+_PERSONAL = (
+    "apply", "edit", "suspend", "unsuspend", "rerun", "cancel", "resubmit", "adopt", "collect", "delete",
+    "recreate_namespace",
+)  # fmt: skip
 
 
 def _named(purchase: Body) -> str:
@@ -146,7 +149,9 @@ class RehearsalWorld:
             log.removeHandler(self._last_error)
             for process in list(self._processes):
                 await process.end()
-        if not self._stopped and self.reconciles < _MOST_RECONCILES:
+        if not self._stopped and self.reconciles >= _MOST_RECONCILES:
+            raise RuntimeError(f"the plan does not end after {_MOST_RECONCILES} reconciles")
+        if not self._stopped:
             self.oracles.at_the_end()
         return list(self.oracles.violations.values())
 
@@ -362,6 +367,10 @@ class RehearsalWorld:
         """The step of a subject's newest purchase, where that is an intent."""
         subject = self.plan.subjects[who]
         return self._steps.get(f"{subject.namespace}/{subject.kind}/{subject.name}", "")
+
+    def is_recorded(self, request_id: str) -> bool:
+        """Whether a purchase in the ledger has this request."""
+        return self.database["ledger"].find_one({"requestId": request_id}) is not None
 
     def run_of(self, ref: ResourceRef) -> int:
         """The number of the run that a resource is in."""
