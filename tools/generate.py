@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "cli")]
 
 from contentgen_contract.crds import crd  # noqa: E402 - the tool also runs where nothing is installed
-from contentgen_contract.names import API_VERSION, GROUP, Kind  # noqa: E402
-from contentgen_contract.reasons import CONDITIONS, PHASES, REASONS  # noqa: E402
+from contentgen_contract.names import API_VERSION, GROUP, Kind, Reason  # noqa: E402
+from contentgen_contract.reasons import CONDITIONS, PHASES, REASONS, Explanation  # noqa: E402
 from contentgen_gateway import metrics as gateway_metrics  # noqa: E402
 from contentgen_gateway.app import document  # noqa: E402
 from contentgen_operator.metrics import described  # noqa: E402
@@ -112,12 +112,28 @@ def reasons_md() -> str:
         _table(("condition", "True means"), [(f"`{name}`", _cell(means)) for name, means in CONDITIONS.items()]),
         "## Reasons\n",
         "The REASON column, `status.reason`, and the reasons of conditions.\n",
-        _table(
-            ("reason", "what it means", "what to do"),
-            [(f"`{reason}`", _cell(text.means), _cell(text.do)) for reason, text in REASONS.items()],
-        ),
+        "What was paid, what outlives the end or the wait, what helps, and what that pays. What is free comes first.\n",
+        _reasons_table(list(REASONS)),
     ]
     return "\n".join(parts)
+
+
+def _reasons_table(reasons: Sequence[Reason]) -> str:
+    head = ("reason", "what it means", "what was paid", "what is kept", "what helps", "what that costs")
+    return _table(head, [_reason_row(each, REASONS[each]) for each in reasons])
+
+
+def _reason_row(reason: Reason, text: Explanation) -> tuple[str, ...]:
+    helps, costs = _numbered([help_ for help_, _ in text.helps]), _numbered([cost for _, cost in text.helps])
+    look = f"{_cell(text.look)}<br>" if text.look else ""
+    return (f"`{reason}`", _cell(text.means), text.paid.value, text.kept.value, look + helps, costs)
+
+
+def _numbered(texts: Sequence[str]) -> str:
+    """The texts of a cell, with numbers where there are several."""
+    if len(texts) == 1:
+        return _cell(texts[0])
+    return "<br>".join(f"{number}. {_cell(each)}" for number, each in enumerate(texts, 1))
 
 
 def cli_md() -> str:
