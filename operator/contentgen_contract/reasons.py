@@ -24,7 +24,7 @@ class Paid(StrEnum):
 
     NOTHING = "nothing"
     PAID = "the request"
-    UNKNOWN = "nobody knows: the request may have been paid"
+    UNKNOWN = "nobody knows; the request may have been paid"
     BY_STAGE = "the request, if status.run.requestId names it; else nothing"
     BILLED = "the request, unless status.run.billed is false; unknown where that is absent"
 
@@ -230,6 +230,7 @@ REASONS: dict[Reason, Explanation] = {
             Remedy(Action.REPAIR, Costs.ONCE, "Apply that LoraTraining, or wait for it; the generation starts then"),
             Remedy(Action.EDIT, Costs.ONCE, "Name another LoRA in spec.loras"),
         ),
+        "List the LoraTrainings of the same namespace: is the name right, is it Completed?",
     ),
     Reason.WAITING_FOR_LORA_NAME: Explanation(
         "An older LoraTraining of the same user and namespace has the same spec.loraName; nothing is paid meanwhile.",
@@ -244,18 +245,22 @@ REASONS: dict[Reason, Explanation] = {
                 "on by itself then",
             ),
         ),
+        "The message names the older one; both would be paid.",
     ),
     Reason.STORE_UNAVAILABLE: Explanation(
         "MongoDB or the S3 bucket does not answer, or the bucket does not exist.",
         Paid.BY_STAGE,
         Kept.RUN,
         _goes_on(Action.REPAIR, "Correct the store, its address or its credentials; work goes on by itself"),
+        "The message names the store. From the operator's pod: its address, DNS, credentials, the "
+        "bucket's name, network policies.",
     ),
     Reason.PROVIDER_UNAVAILABLE: Explanation(
         "The provider does not answer, or asks to slow down.",
         Paid.BY_STAGE,
         Kept.RUN,
         _goes_on(text="Wait; the provider is asked again, ever less often"),
+        "The provider's status page, DNS, the proxy, and the account's limits.",
     ),
     Reason.PROVIDER_NOT_CONFIGURED: Explanation(
         "The operator has no key for the provider that this resource needs, or the provider refuses that key.",
@@ -265,6 +270,7 @@ REASONS: dict[Reason, Explanation] = {
             Action.REPAIR,
             "Put a valid key into the Secret that the chart's providers.existingSecret names; work goes on by itself",
         ),
+        "The Secret's keys are fal-key and assemblyai-key; the message says whether the provider refuses them.",
     ),
     Reason.LOOKING_FOR_REQUEST: Explanation(
         "The reply to the paid request was lost, so the provider is asked whether it has it.",
@@ -278,13 +284,17 @@ REASONS: dict[Reason, Explanation] = {
         Paid.BY_STAGE,
         Kept.RUN,
         _goes_on(Action.REPAIR, "Make room for the Job, or allow it; work goes on by itself"),
-        "The message has the API server's words.",
+        "The message has the API server's words: a ResourceQuota, a LimitRange, Pod Security, an "
+        "admission policy or webhook. After the payment be quick, as providers delete files after a "
+        "while.",
     ),
     Reason.POD_NOT_STARTED: Explanation(
         "The Job's pod has not started: its image cannot be pulled, or no node can take it.",
         Paid.BY_STAGE,
         Kept.RUN,
         _goes_on(Action.REPAIR, "Remove the cause that the message names; work goes on by itself once the pod starts"),
+        "The message has the cause: the image, its name and pull secrets (ErrImagePull, "
+        "ImagePullBackOff), room on the nodes (Unschedulable), a queue that holds the Job.",
     ),
     Reason.RETRYING: Explanation(
         "An attempt of a stage failed; the message has the cause. The next attempt follows after a pause; after a "
@@ -292,7 +302,10 @@ REASONS: dict[Reason, Explanation] = {
         Paid.BY_STAGE,
         Kept.RUN,
         _WAIT,
-        "Where the cause is memory or disk, look at worker.resources and at the node.",
+        "The message has the cause of the attempt that failed: OOMKilled (worker.resources), Evicted (the"
+        " node's disk or memory), a deleted pod or a lost node. The next attempt follows after 10 s, then"
+        " 20 s; after a payment ever later, until spec.collectDeadlineSeconds. Lower that to end the run "
+        "now: the paid result stays.",
     ),
     Reason.COMPLETED: Explanation(
         "The outputs are stored; status.versions lists them.",
@@ -339,6 +352,7 @@ REASONS: dict[Reason, Explanation] = {
                 When.ENDED,
             ),
         ),
+        "The message names the field.",
     ),
     Reason.SUBMISSION_UNKNOWN: Explanation(
         "The provider may or may not have been paid: its reply was lost and it cannot find the request. Or it was "
@@ -356,6 +370,7 @@ REASONS: dict[Reason, Explanation] = {
             Remedy(Action.ADOPT, Costs.FREE),
             Remedy(Action.RESUBMIT, Costs.MAY_PAY_TWICE),
         ),
+        "The provider's dashboard: is there a request of that time and model? Meanwhile the operator looks for it.",
     ),
     Reason.STORES_DISAGREE: Explanation(
         "The status named a run or a paid attempt that MongoDB does not have: MongoDB was restored from an older "
@@ -386,12 +401,14 @@ REASONS: dict[Reason, Explanation] = {
                 f"{_AGAIN_BY}",
             ),
         ),
+        "The message has the reason, and the models that may be bought.",
     ),
     Reason.PROVIDER_REFUSED: Explanation(
         "The provider refused the request before it worked on it: an unknown model, a wrong option.",
         Paid.NOTHING,
         Kept.VERSIONS,
         _edit("Correct what the message names"),
+        "The message is the provider's: an unknown model, a wrong option, content rules.",
     ),
     Reason.PROVIDER_FAILED: Explanation(
         "The provider took the request and reported that it failed.",
@@ -401,14 +418,15 @@ REASONS: dict[Reason, Explanation] = {
             Remedy(Action.RERUN, Costs.PAYS),
             Remedy(Action.EDIT, Costs.PAYS, "Change what the message complains about; the edit starts the next run"),
         ),
-        "spec.paidAttempts lets later runs try again by themselves, paid each time.",
+        "The message is the provider's. spec.paidAttempts lets later runs try again by themselves, paid each time.",
     ),
     Reason.JOB_FAILED: Explanation(
         "A Job of this run failed in every attempt without saying why.",
         Paid.BY_STAGE,
         Kept.ANSWER,
         _AGAIN,
-        "Look at its pods' logs and at the node's memory and disk.",
+        "The message has the cause of the last attempt, and kubectl contentgen logs NAME what the worker "
+        "said; the node's memory and disk; worker.resources.",
     ),
     Reason.DEADLINE_EXCEEDED: Explanation(
         "A stage or the provider took longer than it may.",
@@ -419,7 +437,7 @@ REASONS: dict[Reason, Explanation] = {
             *_AGAIN,
             Remedy(Action.EDIT, Costs.ONCE, "Use a shorter recording; the edit starts the next run", When.UNSENT),
         ),
-        "Find what is slow; spec.deadlineSeconds and spec.collectDeadlineSeconds limit the next run too.",
+        "The message says which one; spec.deadlineSeconds and spec.collectDeadlineSeconds limit the next run too.",
     ),
     Reason.LORA_FAILED: Explanation(
         "A LoraTraining named in spec.loras failed; the ImageGeneration waits for it, unpaid.",
@@ -429,27 +447,28 @@ REASONS: dict[Reason, Explanation] = {
             Remedy(Action.REPAIR, Costs.ONCE, "Get that LoraTraining to finish; the generation goes on by itself"),
             Remedy(Action.EDIT, Costs.ONCE, "Name another LoRA in spec.loras"),
         ),
+        "The message has the LoraTraining's own; kubectl contentgen why of that one says more.",
     ),
     Reason.OUTPUT_MISSING: Explanation(
         "A worker said that it stored a file, but the bucket has not got it as it said.",
         Paid.BY_STAGE,
         Kept.ANSWER,
         _AGAIN,
-        "Check who else deletes from the bucket.",
+        "Who else deletes from the bucket: its access log, lifecycle rules, who has keys.",
     ),
     Reason.OUTPUT_CHANGED: Explanation(
         "A file in the bucket has other bytes than its worker stored: somebody else has written over it.",
         Paid.BY_STAGE,
         Kept.ANSWER,
         _AGAIN,
-        "Check who else may write to the bucket.",
+        "Who else writes to the bucket: its access log, who has keys.",
     ),
     Reason.OUTCOME_INVALID: Explanation(
         "A worker's report could not be understood.",
         Paid.BY_STAGE,
         Kept.ANSWER,
         _AGAIN,
-        "Check that the operator's and the worker's images are of one release.",
+        "Are the operator's and the worker's images of one release?",
     ),
     Reason.OUTPUTS_DELETED: Explanation(
         "The same inputs were bought before under this name, and their files are gone: deleted with deletionPolicy "
@@ -483,6 +502,8 @@ REASONS: dict[Reason, Explanation] = {
                 When.LOST,
             ),
         ),
+        "Somebody cancelled the run or deleted the resource that had asked for it, or its deadline "
+        "passed; the message says which.",
     ),
     Reason.SOURCE_NOT_ALLOWED: Explanation(
         "The source's address is private, internal or not a web address, or its bucket is not an allowed one.",
@@ -497,33 +518,44 @@ REASONS: dict[Reason, Explanation] = {
                 f"{_AGAIN_BY}",
             ),
         ),
+        "Private and cluster-internal addresses are refused, also behind redirects. An administrator "
+        "allows a host (allowedHosts), or grants a namespace a bucket or a prefix of one "
+        "(storage.sources).",
     ),
     Reason.SOURCE_UNREACHABLE: Explanation(
         "The source could not be fetched; the message has the answer.",
         Paid.NOTHING,
         Kept.VERSIONS,
         (*_UNSENT_RERUN, *_edit("Correct the URL, which must need no log-in")),
+        "Open the URL in a private window: does it want a log-in? Signed URLs expire.",
     ),
     Reason.SOURCE_TOO_LARGE: Explanation(
         "The source is larger or longer than a worker takes.",
         Paid.NOTHING,
         Kept.VERSIONS,
         _edit("Use a smaller or shorter file"),
+        "The chart's limits say what a worker takes.",
     ),
     Reason.SOURCE_CHECKSUM_MISMATCH: Explanation(
         "The file is not the one that spec.source.sha256 describes.",
         Paid.NOTHING,
         Kept.VERSIONS,
         _edit("Correct the sha256 or the URL"),
+        "Somebody may have changed the file.",
     ),
     Reason.SOURCE_EMPTY: Explanation(
-        "The source has no content.", Paid.NOTHING, Kept.VERSIONS, _edit("Correct the URL")
+        "The source has no content.",
+        Paid.NOTHING,
+        Kept.VERSIONS,
+        _edit("Correct the URL"),
+        "What is behind the URL (curl -sI URL) is often a web page.",
     ),
     Reason.UNSUPPORTED_MEDIA: Explanation(
         "The file is not a recording that can be decoded.",
         Paid.NOTHING,
         Kept.VERSIONS,
         _edit("Use a common format such as MP4, WebM, MP3 or WAV"),
+        "What is behind the URL (curl -sI URL) is often a web page.",
     ),
     Reason.NO_VIDEO: Explanation(
         "The file has no picture.", Paid.NOTHING, Kept.VERSIONS, _edit("Use a recording with video")
@@ -539,6 +571,7 @@ REASONS: dict[Reason, Explanation] = {
         Paid.NOTHING,
         Kept.VERSIONS,
         _edit("Use a longer or sharper video, raise spec.dataset.framesPerScene, or lower spec.dataset.minImages"),
+        "The message counts why frames were dropped: blurred, dark, alike.",
     ),
     Reason.RESULT_UNREACHABLE: Explanation(
         "The provider has finished and was paid, but its result could not be fetched.",
@@ -552,6 +585,6 @@ REASONS: dict[Reason, Explanation] = {
         Paid.PAID,
         Kept.ANSWER,
         (*_collect(), Remedy(Action.RERUN, Costs.PAYS)),
-        "Ask the provider; the message says whether its answer is kept.",
+        "Ask the provider. The message says whether its answer is kept.",
     ),
 }
