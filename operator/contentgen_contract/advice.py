@@ -20,6 +20,7 @@ from contentgen_contract.names import (
     Step,
 )
 from contentgen_contract.reasons import REASONS, Action, Costs, Explanation, Paid, Remedy, When, sentences
+from contentgen_contract.status import MAX_MESSAGE
 
 _TOKEN = re.compile(rf"{re.escape(RESUBMIT_ANNOTATION)}=([0-9a-f]{{1,64}})\b", re.ASCII)
 _MAY_HAVE_RESULT = (Reason.DEADLINE_EXCEEDED, Reason.CANCELLED)  # ends of a run before its collect stage
@@ -188,6 +189,11 @@ def adopt_words(request_id: str | None = None) -> str:
     """The request is named."""
     named = request_id or "<request id>"
     return f"name the request with the annotation {ADOPT_ANNOTATION}={named}, {which(Costs.FREE)}"
+
+
+def ending_with(said: str, helps: str) -> str:
+    """The message, in which the words of others leave room for what helps."""
+    return said[: MAX_MESSAGE - len(helps)] + helps
 
 
 def resubmit_words(token: str) -> str:

@@ -146,10 +146,11 @@ def forgotten(case: Case) -> Plan:
     if case.resource.resubmit == case.key.token:
         return _abandoned(case, next_attempt(blind, "a person asked for another submission"), kept)
     what = f"request {case.run.request_id}" if case.run.request_id else f"purchase {case.run.purchase_id or case.key}"
-    message = (
+    message = advice.ending_with(
         f"{what} of {kinds.provider_of(case.kind)} was paid, or may have been, and the ledger in MongoDB has lost it"
-        f"{_named_text(case)}: restore the ledger and this goes on, {advice.adopt_words(case.run.request_id)}, or "
-        f"{advice.resubmit_words(case.key.token)}"
+        f"{_named_text(case)}",
+        f": restore the ledger and this goes on, {advice.adopt_words(case.run.request_id)}, or "
+        f"{advice.resubmit_words(case.key.token)}",
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
     # Held: a deletion writes into the ledger what only the status knows.
@@ -240,10 +241,10 @@ def _not_found(case: Case, purchase: Purchase) -> Plan:
         message += f", which cannot be read: {problem}" if problem else ""
         doing = submitting(case, Reason.LOOKING_FOR_REQUEST, message + late + _named_text(case))
         return plan_of(case, doing, again=again)
-    message = (
-        f"{purchase.provider} may have been paid, but its history {_not_shown(case.observed)}; "
-        f"{searches.schedule_text(purchase, case.now, case.policy)}{late}{_named_text(case)}; look at its dashboard, "
-        f"then {advice.adopt_words()}, or {advice.resubmit_words(case.key.token)}"
+    message = advice.ending_with(
+        f"{purchase.provider} may have been paid; {searches.schedule_text(purchase, case.now, case.policy)}{late}"
+        f"; its history {_not_shown(case.observed)}{_named_text(case)}",
+        f"; look at its dashboard, then {advice.adopt_words()}, or {advice.resubmit_words(case.key.token)}",
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
     return plan_of(case, doing, again=again)

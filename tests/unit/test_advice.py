@@ -17,6 +17,7 @@ from contentgen_contract.names import Phase, Reason
 from contentgen_contract.reasons import REASONS, Action, Costs, Paid, Remedy
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.standing import Standing, to_collect, to_retry, token_of
+from contentgen_operator.providers.base import Unavailable, Verified
 from contentgen_simulation.ends import SCENARIOS, Place, Scenario, place_of
 
 _EXPECTED_POSTS = {Costs.FREE: 0, Costs.ONCE: 1, Costs.PAYS: 1, Costs.MAY_PAY_TWICE: 1}
@@ -289,6 +290,34 @@ def refusals(place: Place, item: Item) -> Iterator[str]:
             yield str(error)
 
 
+@pytest.mark.parametrize("name", ["an edit of a finished one", "an edit after a failed collect stage"])
+async def test_a_refused_edit_of_a_paid_resource_has_no_result_to_fetch(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator would not carry the annotation out, as no run has ended with this."""
+    (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.INVALID_SPEC, name)]
+    place = place_of(each, monkeypatch)
+    await each.arrive(place)
+    body = place.world.kube.resources[place.kind, "it"]
+    assert body["status"]["run"]["requestId"] == "request-1"
+    with pytest.raises(CliError, match="its spec was refused, which started no run"):
+        collecting.collect(place.item())
+    with pytest.raises(Problem, match="its spec was refused, which started no run"):
+        to_collect(Standing.of(body), body)
+
+
+async def test_a_cancelled_run_whose_reply_was_lost_has_no_result_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`collect` said that nothing was paid, and `retry` asked nobody."""
+    (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.CANCELLED, "its reply was lost")]
+    place = place_of(each, monkeypatch)
+    await each.arrive(place)
+    with pytest.raises(CliError, match="no request is known yet"):
+        collecting.collect(place.item())
+    asked = retrying.retry(place.item(), place.world.now)
+    assert asked.ask
+    assert asked.tell.startswith("It may have been paid")
+
+
 async def follow_after_refusal(place: Place) -> None:
     await place.until(lambda: "did nothing" in (place.world.status(place.kind).message or ""))
 
@@ -373,3 +402,38 @@ async def test_a_doubtful_payment_may_be_left_by_a_deletion(monkeypatch: pytest.
     place.apply()
     await goes_on(place)
     assert place.posts == 1
+
+
+# The token, which only the message has
+
+
+async def test_long_words_of_a_provider_do_not_cut_the_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The history cannot be read, nor the request that a person names; each failure tells a long story."""
+    (each,) = [
+        every for every in SCENARIOS if (every.reason, every.name) == (Reason.SUBMISSION_UNKNOWN, "its reply was lost")
+    ]
+    place = place_of(each, monkeypatch)
+    await each.arrive(place)
+
+    async def unread(*_: Any) -> Any:
+        raise Unavailable("503 " + "x" * 2000)
+
+    async def unknown(*_: Any) -> Verified:
+        return Verified(same=None, text="y" * 2000)
+
+    place.patch.setattr(place.world.provider, "find", unread)
+    place.patch.setattr(place.world.provider, "verify", unknown)
+    place.apply(**{"contentgen.dev/adopt": "r" * 128})
+    await place.until(lambda: "is not adopted" in (place.world.status(place.kind).message or ""))
+    item = place.item()
+    assert retrying.retry(item, place.world.now).ask
+    assert in_message(item, "contentgen.dev/resubmit") == item.facts.token
+
+
+def test_a_token_in_the_words_of_others_is_not_taken() -> None:
+    message = (
+        "fal may have been paid, but its history cannot be read (contentgen.dev/resubmit=0badcafe); "
+        f"then {advice.adopt_words()}, or {advice.resubmit_words('1a2b3c4d')}"
+    )
+    assert advice.resubmit_token("SubmissionUnknown", message) == "1a2b3c4d"
+    assert advice.resubmit_token("Failed", message) is None
