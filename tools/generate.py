@@ -6,6 +6,7 @@ python tools/generate.py --check    fail where a file is not what would be writt
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,8 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "cli")]
 
 from contentgen_contract.crds import crd  # noqa: E402 - the tool also runs where nothing is installed
-from contentgen_contract.names import API_VERSION, GROUP, Kind  # noqa: E402
-from contentgen_contract.reasons import CONDITIONS, PHASES, REASONS  # noqa: E402
+from contentgen_contract.names import API_VERSION, GROUP, Kind, Reason  # noqa: E402
+from contentgen_contract.reasons import CONDITIONS, PHASES, REASONS, Explanation, sentences  # noqa: E402
 from contentgen_gateway import metrics as gateway_metrics  # noqa: E402
 from contentgen_gateway.app import document  # noqa: E402
 from contentgen_operator.metrics import described  # noqa: E402
@@ -112,12 +113,78 @@ def reasons_md() -> str:
         _table(("condition", "True means"), [(f"`{name}`", _cell(means)) for name, means in CONDITIONS.items()]),
         "## Reasons\n",
         "The REASON column, `status.reason`, and the reasons of conditions.\n",
-        _table(
-            ("reason", "what it means", "what to do"),
-            [(f"`{reason}`", _cell(text.means), _cell(text.do)) for reason, text in REASONS.items()],
-        ),
+        "What was paid, what outlives the end or the wait, what helps, and what that pays. What is free comes first.\n",
+        _reasons_table(list(REASONS)),
     ]
     return "\n".join(parts)
+
+
+def _reasons_table(reasons: Sequence[Reason]) -> str:
+    head = ("reason", "what it means", "what was paid", "what is kept", "what helps", "what that costs")
+    return _table(head, [_reason_row(each, REASONS[each]) for each in reasons])
+
+
+def _reason_row(reason: Reason, text: Explanation) -> tuple[str, ...]:
+    helps, costs = _numbered([help_ for help_, _ in text.helps]), _numbered([cost for _, cost in text.helps])
+    look = f"{_marked(text.look)}<br>" if text.look else ""
+    return (f"`{reason}`", _cell(text.means), text.paid.value, text.kept.value, look + helps, costs)
+
+
+_BLOCK = re.compile(r"(<!-- reasons: ([\w ]+) -->\n).*?(<!-- end of reasons -->\n)", re.DOTALL)
+_LIST = re.compile(r"(<!-- advice: ([\w ]+) -->\n).*?(<!-- end of advice -->\n)", re.DOTALL)
+
+
+def with_advice(text: str) -> str:
+    """A hand-written document with its blocks between markers made of the advice table."""
+    text = _BLOCK.sub(lambda found: f"{found[1]}{_advice_table(found[2])}{found[3]}", text)
+    return _LIST.sub(lambda found: f"{found[1]}{_advice_list(found[2])}{found[3]}", text)
+
+
+def _advice_table(names: str) -> str:
+    rows = []
+    for reason in map(Reason, names.split()):
+        row = REASONS[reason]
+        helps = _numbered(list(sentences("", row.helps)))
+        rows.append((_linked(reason), row.paid.value, _marked(row.look), helps))
+    return _table(("reason", "paid", "look at", "what helps, and what that costs"), rows)
+
+
+def _linked(reason: Reason) -> str:
+    """The reason, with the page of its alert."""
+    page = f"runbooks/Contentgen{reason}.md"
+    return f"`{reason}` ([runbook]({page}))" if (ROOT / "docs" / page).exists() else f"`{reason}`"
+
+
+def _advice_list(names: str) -> str:
+    lines = []
+    for reason in map(Reason, names.split()):
+        row = REASONS[reason]
+        lines.append(f"- `{reason}`. Paid: {row.paid}. Kept: {row.kept}. {_marked(row.look)}".rstrip())
+        lines += [f"  {number}. {_marked(each)}" for number, each in enumerate(sentences("", row.helps), 1)]
+    return "\n".join(lines) + "\n"
+
+
+def _documents() -> Iterator[tuple[str, str]]:
+    """The hand-written documents that have such a block, with what it should be."""
+    for path in sorted((ROOT / "docs").rglob("*.md")):
+        text = path.read_text()
+        if _BLOCK.search(text) or _LIST.search(text):
+            yield str(path.relative_to(ROOT)), with_advice(text)
+
+
+_COMMAND = re.compile(r"kubectl contentgen [a-z]+(?: NAME(?: REQUEST_ID)?)?|curl -sI URL")
+
+
+def _marked(text: str) -> str:
+    """The text of a cell or a list with its commands as code."""
+    return _COMMAND.sub(r"`\g<0>`", _cell(text))
+
+
+def _numbered(texts: Sequence[str]) -> str:
+    """The texts of a cell, with numbers where there are several."""
+    if len(texts) == 1:
+        return _marked(texts[0])
+    return "<br>".join(f"{number}. {_marked(each)}" for number, each in enumerate(texts, 1))
 
 
 def cli_md() -> str:
@@ -232,6 +299,7 @@ def generated() -> dict[str, str]:
         "docs/reference/metrics.md": metrics_md(),
         "docs/reference/openapi.json": openapi_json(),
     }
+    files |= dict(_documents())
     for kind in Kind:
         name = f"{GROUP}_{kind.plural}.yaml"
         files[f"crds/{name}"] = files[f"{CHART}/files/crds/{name}"] = crd_yaml(kind)

@@ -7,9 +7,10 @@ from pydantic import Field, ValidationError
 
 from contentgen_cli import target
 from contentgen_cli.errors import CliError
+from contentgen_contract.advice import Facts
 from contentgen_contract.base import Value
 from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase
-from contentgen_contract.status import ResourceStatus
+from contentgen_contract.status import ResourceStatus, dump_status
 
 Body = dict[str, Any]
 _RESTING = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
@@ -62,6 +63,11 @@ class Item(Value):
     def shown(self) -> str:
         """`lora/avatar`."""
         return target.shown(self.kind, self.name)
+
+    @property
+    def facts(self) -> Facts:
+        """What the advice for it depends on."""
+        return Facts.of(dump_status(self.status))
 
     @property
     def resting(self) -> bool:

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from textwrap import TextWrapper
 from typing import Any
 
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
-from contentgen_cli.why import collect_is_advised, resubmit_token
+from contentgen_contract import advice
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Phase, Reason
+from contentgen_contract.reasons import Paid
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,9 @@ class Retry:
 def retry(item: Item, now: datetime) -> Retry:
     """The next run, or the resubmission. Raises CliError where nothing is to be retried."""
     _refuse(item)
-    token = resubmit_token(item)
+    token = item.facts.token
     if token is not None:
-        text = _DISAGREE if item.status.reason == Reason.STORES_DISAGREE else _UNKNOWN
-        return Retry(_annotation(RESUBMIT_ANNOTATION, token), f"{text}\n{_price(item)}", ask=True)
+        return Retry(_annotation(RESUBMIT_ANNOTATION, token), f"{_doubt(item)}\n{_price(item)}", ask=True)
     change = _annotation(RERUN_ANNOTATION, now.isoformat(timespec="microseconds"))
     if item.status.phase is Phase.COMPLETED:
         return Retry(change, f"It is Completed: one more run makes a further version.\n{_price(item)}", ask=True)
@@ -34,25 +35,27 @@ def retry(item: Item, now: datetime) -> Retry:
 
 
 def _money(item: Item) -> str:
-    if collect_is_advised(item):
-        return f"It was paid for, and its result can be fetched for free: kubectl contentgen collect {item.shown}"
-    return "It was paid for before it failed." if was_paid(item) else "Nothing was paid for the run that failed."
+    """What was paid, and what is free."""
+    facts = item.facts
+    free = [_WRAPPED.fill(each) for each in advice.free_lines(facts, item.shown)]
+    match advice.paid(facts):
+        case Paid.UNKNOWN:
+            said = "It may have been paid for before it failed: the reply to its request was lost."
+        case _ if was_paid(item):
+            said = "It was paid for before it failed."
+        case _:
+            said = "Nothing was paid for the run that failed."
+    return "\n".join([said, *free])
 
 
-_UNKNOWN = (
-    "Nobody can tell whether the provider took the request: its reply was lost and its history does not show it.\n"
-    "Look at the provider's dashboard first. If the request is there, name it, which pays nothing:\n"
-    "kubectl contentgen adopt NAME REQUEST_ID\n"
-    f"If it is not, the annotation {RESUBMIT_ANNOTATION} allows one more\n"
-    "payment; if the first request was taken, it will have been paid twice."
-)
+def _doubt(item: Item) -> str:
+    """What helps before another payment is allowed, and what that payment may cost."""
+    row, facts = advice.explained(item.facts), item.facts
+    means = (row.means,) if row is not None else ()
+    return "\n".join(_WRAPPED.fill(each) for each in (*means, *advice.lines(facts, item.shown)))
 
 
-_DISAGREE = (
-    "MongoDB does not have what the status had named: it was restored from an older backup, or somebody else wrote\n"
-    "the status. Restore its newest backup first: the resource goes on by itself then, and pays nothing again. If\n"
-    f"nothing was paid in between, or the status was wrong, the annotation {RESUBMIT_ANNOTATION} allows payments."
-)
+_WRAPPED = TextWrapper(width=110, break_long_words=False, break_on_hyphens=False)
 
 
 def _refuse(item: Item) -> None:
@@ -66,20 +69,20 @@ def _refuse(item: Item) -> None:
             f"{item.shown} is under way ({phase or 'not started'}, {item.status.progress} %): there is nothing to "
             f"retry. See what it does: kubectl contentgen why {item.shown}"
         )
-    if phase is Phase.SUBMISSION_UNKNOWN and resubmit_token(item) is None:
+    if phase is Phase.SUBMISSION_UNKNOWN and item.facts.token is None:
         raise CliError(f"{item.shown} is SubmissionUnknown, but its message names no {RESUBMIT_ANNOTATION} token")
     if item.status.reason == Reason.INVALID_SPEC:
+        free = "".join(f" {each}" for each in advice.free_lines(item.facts, item.shown))
         raise CliError(
-            f"{item.shown} would fail again: {item.status.message}. "
-            f"Correct it: kubectl edit {item.kind.value.lower()} {item.name}"
+            f"{item.shown} would fail again: {item.status.message}.{free} "
+            f"Correct it{', which pays once more' if free else ''}: kubectl edit {item.kind.value.lower()} {item.name}"
         )
 
 
 def was_paid(item: Item) -> bool:
-    """Whether the provider took a request of the last run."""
-    run, cost = item.status.run, item.status.cost
-    taken = run is not None and run.request_id is not None
-    return taken or (cost is not None and bool(cost.actual) and Decimal(cost.actual) > 0)
+    """Whether the provider took, or may have taken, a request of the last run."""
+    cost = item.status.cost
+    return item.facts.sent or (cost is not None and bool(cost.actual) and Decimal(cost.actual) > 0)
 
 
 def _price(item: Item) -> str:

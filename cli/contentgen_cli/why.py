@@ -1,15 +1,15 @@
 """Why a resource is where it is, and what to do about it. Pure: from what was read to lines of text."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from contentgen_cli.item import Item, age
+from contentgen_contract import advice
 from contentgen_contract.cancelling import ignored
-from contentgen_contract.names import COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason
-from contentgen_contract.reasons import PHASES, REASONS
+from contentgen_contract.names import Kind, Phase, Reason
+from contentgen_contract.reasons import PHASES, REASONS, Action, Costs, Remedy
 from contentgen_contract.story import human_bytes
 
 Body = dict[str, Any]
@@ -17,12 +17,6 @@ _SHOWN_EVENTS = 5
 _UNSEEN_SECONDS = 30  # an operator that runs has seen a resource long before
 _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _ENDED_JOB = ("Complete", "Failed")
-# The input is wrong: the same again would fail again, an edit starts a run by itself.
-_EDIT = (
-    Reason.INVALID_SPEC, Reason.SOURCE_NOT_ALLOWED, Reason.SOURCE_TOO_LARGE, Reason.SOURCE_CHECKSUM_MISMATCH,
-    Reason.SOURCE_EMPTY, Reason.UNSUPPORTED_MEDIA, Reason.NO_VIDEO, Reason.NO_AUDIO, Reason.INSUFFICIENT_FRAMES,
-    Reason.PROVIDER_REFUSED,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,18 +85,13 @@ _NEXT_RUN = "This is of the last run; what was changed since has not been taken 
 
 def _ignored(item: Item) -> tuple[str, ...]:
     number = item.status.run.number if item.status.run else 0
-    return ignored(item.annotations, item.status.phase, number, resubmit_token(item))
-
-
-def _explained(item: Item) -> Reason | None:
-    reason = item.status.reason
-    return Reason(reason) if reason in list(Reason) else None
+    return ignored(item.annotations, item.status.phase, number, item.facts.token)
 
 
 def _meaning(item: Item, now: datetime) -> tuple[str, ...]:
     if item.status.phase is None:
         return (f"It was applied {age(item.created_at, now)} ago.",)
-    reason = _explained(item)
+    reason = item.facts.reason
     return (REASONS[reason].means if reason else PHASES[item.status.phase],)
 
 
@@ -110,10 +99,9 @@ def _do(item: Item, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
     if item.status.phase is None:
         late = (now - item.created_at).total_seconds() > _UNSEEN_SECONDS
         return ("Check that the operator runs and watches this namespace.",) if late else ("Wait a moment.",)
-    reason = _explained(item)
     if any(": Pending: " in line or ": none: " in line for line in pods) and not item.resting:
         return ("Give the pod what it lacks (below); the run goes on by itself then.",)
-    return (REASONS[reason].do,) if reason else ()
+    return advice.lines(item.facts, item.shown)
 
 
 def _lora(name: str, lora: Item | None) -> str:
@@ -265,25 +253,25 @@ def _under_way(item: Item, around: Surroundings) -> tuple[str, ...]:
 
 
 def _after_failure(item: Item) -> tuple[str, ...]:
-    edit = f"edit {item.kind.value.lower()} {item.name}"
+    """The logs, and the commands of what is free; where nothing is, the first that pays."""
     logs = (f"contentgen logs {item.shown}",) if item.status.run and item.status.run.logs else ()
-    reason = _explained(item)
-    if collect_is_advised(item):
-        return (*logs, f"contentgen collect {item.shown}")
-    if reason is Reason.LORA_FAILED:
-        return (*(f"contentgen why lora/{name}" for name in loras_of(item)), f"contentgen retry {item.shown}")
-    return (*logs, edit if reason in _EDIT else f"contentgen retry {item.shown}")
+    if item.status.reason == Reason.LORA_FAILED:
+        return (*logs, *(f"contentgen why lora/{name}" for name in loras_of(item)))
+    remedies = [each for each in advice.advised(item.facts) if each.action in _COMMANDS]
+    free = [each for each in remedies if each.costs is Costs.FREE]
+    return (*logs, *dict.fromkeys(_command(each, item) for each in free or remedies[:1]))
 
 
-def collect_is_advised(item: Item) -> bool:
-    """Whether the message names the annotation that fetches a paid result for free: another run would pay again."""
-    return f"the annotation {COLLECT_ANNOTATION}=" in (item.status.message or "")
+_COMMANDS = {
+    Action.COLLECT: "contentgen collect {shown}",
+    Action.RESTORE: "contentgen collect {shown}",  # of a run that has failed: it takes what is restored
+    Action.EDIT: "edit {kind} {name}",
+    Action.RERUN: "contentgen retry {shown}",
+}
 
 
-def resubmit_token(item: Item) -> str | None:
-    """What the operator asks for before it would pay again for a request whose fate nobody knows."""
-    found = re.search(rf"{re.escape(RESUBMIT_ANNOTATION)}=(\w+)", item.status.message or "")
-    return found[1] if found and item.status.phase is Phase.SUBMISSION_UNKNOWN else None
+def _command(remedy: Remedy, item: Item) -> str:
+    return _COMMANDS[remedy.action].format(shown=item.shown, kind=item.kind.value.lower(), name=item.name)
 
 
 def needs_loras(item: Item) -> bool:

@@ -15,6 +15,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
+from contentgen_contract import advice
 from contentgen_contract.names import (
     CANCEL_ANNOTATION,
     CHANGED_BY_ANNOTATION,
@@ -88,6 +89,7 @@ class Question:
     run: int  # the number of the run that would begin, or that waits for another payment
     estimate: Estimate | None  # None: nobody knows the price
     resubmit: str | None  # the purchase whose reply was lost, and which may have been paid already
+    first: tuple[str, ...] = ()  # what helps and pays nothing, in sentences
 
 
 @router.post("/{job_id}/cancel", responses={202: {"model": Cancelled, "description": "The provider is being asked."}})
@@ -169,11 +171,12 @@ async def question(caller: Caller, parts: Parts, job_id: str) -> Question:
     """The run that `run_again` would begin, and its price; nothing is written. Raises Problem as `run_again` does."""
     body = _there(job := await _payable(caller, parts, job_id), await resource_of(parts, job))
     standing = Standing.of(body)
-    token = token_of(standing)
+    token, facts = token_of(standing), advice.Facts.of(body.get("status") or {})
+    free = advice.free_lines(facts, body["metadata"]["name"])
     if token is not None:
-        return Question(standing.number, estimate_of(body), token)
+        return Question(standing.number, estimate_of(body), token, free)
     to_retry(standing, body)
-    return Question(standing.number + 1, estimate_of(body), None)
+    return Question(standing.number + 1, estimate_of(body), None, free)
 
 
 async def _payable(caller: Caller, parts: Parts, job_id: str) -> Held:

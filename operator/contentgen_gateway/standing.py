@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 
-from contentgen_contract import collecting_again
+from contentgen_contract import advice, collecting_again
+from contentgen_contract.advice import Facts
 from contentgen_contract.cancelling import CannotCancel, ignored, run_to_cancel
 from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ADVICE, RERUN_ANNOTATION, Phase, Reason
+from contentgen_contract.reasons import Action
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body
 
@@ -17,7 +19,6 @@ _ACTIONS = (
     (re.compile(rf"the annotation {re.escape(RERUN_ANNOTATION)}"), "retry"),
     (re.compile(rf"the annotation {re.escape(COLLECT_ANNOTATION)}=[0-9-]+"), "collect"),
 )
-_TOKEN = re.compile(r"contentgen\.dev/resubmit=([0-9a-f]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +106,12 @@ def to_cancel(standing: Standing) -> int:
         raise Problem(409, str(error), **more) from None
 
 
-def _doubt(standing: Standing) -> str:
-    if standing.reason == Reason.STORES_DISAGREE:
-        return (
-            "MongoDB lacks what the status had named, so nothing is paid: restore its newest backup, and it goes on by "
-            "itself. To allow payments all the same"
-        )
-    return "nobody can tell whether the provider was paid; look at its dashboard first. To pay once more"
+def _doubt(facts: Facts, name: str) -> str:
+    """What is unknown, what helps for free, and what another payment costs."""
+    row, resubmit = advice.explained(facts), advice.helps(facts, Action.RESUBMIT)
+    means = (row.means,) if row is not None else ()
+    cost = f" ({resubmit.costs.value})" if resubmit is not None else ""
+    return " ".join([*means, *advice.free_lines(facts, name), f"To allow another payment{cost}"])
 
 
 def to_retry(standing: Standing, body: Body) -> None:
@@ -120,7 +120,8 @@ def to_retry(standing: Standing, body: Body) -> None:
         job_id = body["metadata"]["uid"]
         raise Problem(409, f"it is suspended, and goes on by itself once it is resumed: POST /api/jobs/{job_id}/resume")
     if standing.phase == Phase.SUBMISSION_UNKNOWN:
-        raise Problem(409, f"{_doubt(standing)}, retry with resubmit={token_of(standing)}")
+        facts = Facts.of(body.get("status") or {})
+        raise Problem(409, f"{_doubt(facts, body['metadata']['name'])}, retry with resubmit={facts.token}")
     if standing.reason == Reason.INVALID_SPEC:
         raise Problem(409, f"it would fail again: {standing.message}")
     if not standing.ended and not standing.asked_again:
@@ -131,16 +132,15 @@ def to_collect(standing: Standing, body: Body) -> str | None:
     """The value of the annotation that has the last run's result fetched once more; None where that was asked for and
     has not begun. Raises Problem 409 where there is nothing to fetch.
     """
-    run = (body.get("status") or {}).get("run") or {}
-    if not standing.ended or standing.phase != Phase.FAILED:
-        raise Problem(409, f"it is {standing.phase or 'not started'}: only the result of a failed run is fetched again")
-    if not run.get("requestId"):
-        raise Problem(409, "nothing was paid for the run that has failed: there is no result to fetch")
+    facts = Facts.of(body.get("status") or {})
+    if not standing.ended and standing.phase == Phase.FAILED:
+        raise Problem(409, "another run was asked for: only the result of a failed run is fetched again")
+    if why := advice.uncollectable(facts):
+        raise Problem(409, why)
     given = (body["metadata"].get("annotations") or {}).get(COLLECT_ANNOTATION)
-    if collecting_again.asks(given, run):
+    if collecting_again.asks(given, {"number": facts.number, "collect": {"asked": facts.asked}}):
         return None
-    asked = (run.get("collect") or {}).get("asked")
-    return collecting_again.next_value(standing.number, asked)
+    return advice.collect_value(facts)
 
 
 def in_http_terms(message: str, job_id: str) -> str:
@@ -173,8 +173,7 @@ def require_token(standing: Standing, given: str) -> None:
 
 def token_of(standing: Standing) -> str | None:
     """The word that allows one more payment for a request that nobody can find."""
-    found = _TOKEN.search(standing.message)
-    return found[1] if found and standing.phase == Phase.SUBMISSION_UNKNOWN else None
+    return advice.resubmit_token(standing.phase, standing.message)
 
 
 def annotated(body: Body, annotations: dict[str, str], **more: Any) -> Body:

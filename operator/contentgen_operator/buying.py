@@ -4,6 +4,7 @@ import math
 from datetime import datetime, timedelta
 from typing import Any
 
+from contentgen_contract import advice
 from contentgen_contract.base import Value
 from contentgen_contract.ledger import legacy_id
 from contentgen_contract.names import ADOPT_ANNOTATION, MILESTONES, PROVIDER_STEP, Phase, Reason, Stage
@@ -157,18 +158,15 @@ def forgotten(case: Case) -> Plan:
     if case.resource.resubmit == case.key.token:
         return _abandoned(case, next_attempt(blind, "a person asked for another submission"), kept)
     what = f"request {case.run.request_id}" if case.run.request_id else f"purchase {case.run.purchase_id or case.key}"
-    message = (
+    message = advice.ending_with(
         f"{what} of {kinds.provider_of(case.kind)} was paid, or may have been, and the ledger in MongoDB has lost it"
-        f"{_named_text(case)}: restore the ledger and this goes on, {_adopt_advice(case.run.request_id)}, or allow "
-        f"another payment with the annotation contentgen.dev/resubmit={case.key.token}"
+        f"{_named_text(case)}",
+        f": restore the ledger and this goes on, {advice.adopt_words(case.run.request_id)}, or "
+        f"{advice.resubmit_words(case.key.token)}",
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
     # Held: a deletion writes into the ledger what only the status knows.
     return plan_of(blind, doing, again=_LEDGER_WAIT_SECONDS).model_copy(update={"finalizer": True})
-
-
-def _adopt_advice(request_id: str | None = None) -> str:
-    return f"name the request with the annotation {ADOPT_ANNOTATION}={request_id or '<request id>'}, which pays nothing"
 
 
 def _named_text(case: Case) -> str:
@@ -257,11 +255,10 @@ def _not_found(case: Case, purchase: Purchase) -> Plan:
         message += f", which cannot be read: {problem}" if problem else ""
         doing = submitting(case, Reason.LOOKING_FOR_REQUEST, message + late + _named_text(case))
         return plan_of(case, doing, again=again)
-    message = (
-        f"{purchase.provider} may have been paid, but its history {_not_shown(case.observed)}; "
-        f"{searches.schedule_text(purchase, case.now, case.policy)}{late}{_named_text(case)}; look at its dashboard, "
-        f"then {_adopt_advice()}, or allow another payment with the annotation "
-        f"contentgen.dev/resubmit={case.key.token}"
+    message = advice.ending_with(
+        f"{purchase.provider} may have been paid; {searches.schedule_text(purchase, case.now, case.policy)}{late}"
+        f"; its history {_not_shown(case.observed)}{_named_text(case)}",
+        f"; look at its dashboard, then {advice.adopt_words()}, or {advice.resubmit_words(case.key.token)}",
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
     return plan_of(case, doing, again=again)
@@ -417,7 +414,7 @@ def unstored(case: Case, purchase: Purchase) -> Plan:
     """The end of a run whose paid result could not be stored."""
     message = (
         f"request {purchase.request_id} of {purchase.provider} was paid, but {purchase.error}, so nothing is "
-        "stored: look for it there by this id; the annotation contentgen.dev/rerun pays for a new one"
+        f"stored: look for it there by this id; {advice.rerun_words()}"
     )
     return fail(case, Reason.RESULT_INVALID, message)
 

@@ -6,8 +6,9 @@ contentgen.dev/collect begins anew. Neither pays anything: the provider's respon
 
 from datetime import datetime, timedelta
 
+from contentgen_contract import advice as words
 from contentgen_contract import collecting_again
-from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Reason
+from contentgen_contract.names import COLLECT_ANNOTATION, Reason
 from contentgen_contract.orders import Outcome
 from contentgen_contract.status import MAX_MESSAGE, CollectStatus, RunStatus
 from contentgen_operator.case import Case
@@ -17,7 +18,6 @@ from contentgen_operator.purchases import Purchase, PurchaseState
 LONGEST_PAUSE_SECONDS = 900.0
 _FIRST_PAUSE_SECONDS = 10.0
 _MOST_DOUBLINGS = 16
-_FREE = f"which pays nothing; the annotation {RERUN_ANNOTATION} pays for a new one"
 _DID_NOTHING = f" ({COLLECT_ANNOTATION}="
 _KEPT = (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
 # The worker may fail so because of its surroundings: a store, a node, the provider's server.
@@ -92,17 +92,17 @@ def advice(case: Case) -> str:
     if (purchase := case.observed.purchase) is None:
         return ""
     said = was_paid(purchase)
-    return f". R{said[1:]}: {fetches(case.run)} the result once more, {_FREE}"
+    return f". R{said[1:]}: {fetches(case.run, 'the result once more')}"
 
 
 def open_advice(run: RunStatus) -> str:
     """What helps after the end of a run whose request may still finish."""
-    return f"once it has finished, {fetches(run)} its result, {_FREE}"
+    return f"once it has finished, {fetches(run, 'its result')}"
 
 
-def fetches(run: RunStatus) -> str:
-    """The annotation that is to be set, as a sentence without its object."""
-    return f"the annotation {COLLECT_ANNOTATION}={collecting_again.next_value(run.number, state_of(run).asked)} fetches"
+def fetches(run: RunStatus, what: str) -> str:
+    """The annotation that is to be set for free, and what another run costs."""
+    return words.collect_words(run.number, state_of(run).asked, what)
 
 
 def missing(case: Case) -> str:
@@ -121,7 +121,13 @@ def refused(case: Case, why: str) -> Plan:
     """The plan for a request that cannot be carried out: the end stays as it is, and says so."""
     last, value = case.resource.status, case.resource.collect
     said = f"{_DID_NOTHING}{value} did nothing: {why}; nothing was paid)"
-    before = (last.message or "").partition(_DID_NOTHING)[0][: MAX_MESSAGE - len(said)]
+    before = _renewed(last.message or "", case.run, value).partition(_DID_NOTHING)[0][: MAX_MESSAGE - len(said)]
     run = case.run.model_copy(update={"collect": state_of(case.run).model_copy(update={"asked": value})})
     status = last.model_copy(update={"message": before + said, "run": run})
     return Plan(status=status, finalizer=case.resource.deletes_files)
+
+
+def _renewed(message: str, run: RunStatus, value: str | None) -> str:
+    """The message with the value that asks again: each value asks once, and `value` was used just now."""
+    named = f"{COLLECT_ANNOTATION}={collecting_again.next_value(run.number, state_of(run).asked)} "
+    return message.replace(named, f"{COLLECT_ANNOTATION}={collecting_again.next_value(run.number, value)} ", 1)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from contentgen_contract import languages, sources
 from contentgen_contract.addresses import literal_refusal, without_secrets
-from contentgen_contract.names import MILESTONES, RERUN_ADVICE, RERUN_ANNOTATION, Phase, Reason, Stage, Step
+from contentgen_contract.names import MILESTONES, RERUN_ADVICE, Phase, Reason, Stage, Step
 from contentgen_contract.orders import AudioFacts, DatasetFacts, Outcome
 from contentgen_contract.spec import ImageGenerationSpec, TranscriptionSpec
 from contentgen_contract.status import MAX_FILES, MAX_VERSIONS, OutputFile, VersionStatus
@@ -371,8 +371,8 @@ def _files_gone(case: Case, purchase: Purchase) -> Plan:
         return plan_of(case, doing, run=run, moves=moves, again=SOON)
     message = (
         f"request {purchase.request_id} of {purchase.provider} was paid, and its files were stored, but they are gone "
-        f"from the bucket, and so is the provider's response; the annotation {RERUN_ANNOTATION} with a new value pays "
-        "again"
+        "from the bucket, and so is the provider's response; once a backup of the bucket is restored, "
+        f"{collect_retries.fetches(case.run, 'them')}"
     )
     return fail(case, Reason.OUTPUTS_DELETED, message)
 

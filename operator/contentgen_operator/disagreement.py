@@ -1,6 +1,7 @@
 """Payments held back while MongoDB lacks what a status has named (`recorded_runs.Claim`). Pure."""
 
-from contentgen_contract.names import RESUBMIT_ANNOTATION, Phase, Reason
+from contentgen_contract import advice
+from contentgen_contract.names import Phase, Reason
 from contentgen_operator.case import Case, Doing
 from contentgen_operator.plan import Plan
 from contentgen_operator.planning import plan_of
@@ -19,9 +20,9 @@ def held_back(case: Case) -> Plan | None:
     named += [f"request {claim.request_id}"] if claim.request_id else []
     message = (
         f"the status named {', '.join(named)}, and MongoDB does not have that: it was restored from an older backup, "
-        "or somebody else wrote the status. Nothing is paid until the newest backup of MongoDB is restored, or a "
-        f"person who has looked at the provider's dashboard allows it with the annotation {RESUBMIT_ANNOTATION}="
-        f"{document.token}"
+        "or somebody else wrote the status, so nothing is paid. Restore the newest backup of MongoDB, and this goes "
+        "on; or, where the provider's dashboard shows that nothing was paid since, "
+        f"{advice.resubmit_words(document.token or '')}"
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.STORES_DISAGREE, message=message)
     return plan_of(case, doing, again=_WAIT_SECONDS)

@@ -214,7 +214,7 @@ async def test_where_mongodb_was_restored_its_newest_backup_is_the_advice(world:
     async with world.client("ann") as ann:
         answer = await ann.post(f"/api/jobs/{job}/retry")
     assert (answer.status_code, world.api.written) == (409, [])
-    assert "restore its newest backup" in answer.json()["detail"]
+    assert "Restore MongoDB's newest backup" in answer.json()["detail"]
     assert "retry with resubmit=0a1b2c3d" in answer.json()["detail"]
 
 
@@ -293,7 +293,7 @@ async def test_an_answer_to_an_old_question_pays_nothing(world: World) -> None:
 
 
 async def test_a_lost_request_is_asked_about_with_its_risk(world: World) -> None:
-    job = there(world, "SubmissionUnknown", message=LOST)
+    job = there(world, "SubmissionUnknown", "SubmissionUnknown", message=LOST)
     world.database["jobs"].update_one({"jobId": job}, {"$set": {"phase": "SubmissionUnknown", "status": "processing"}})
     async with browser(world) as ann:
         assert f'href="/jobs/{job}/retry"' in (await ann.get(f"/jobs/{job}")).text

@@ -321,7 +321,7 @@ async def test_files_and_response_that_are_gone_are_said_with_what_was_paid(
     world.kube.apply(kind, SPECS[kind], uid=SECOND)
     status = await world.finish(kind)
     assert (status.phase, status.reason, status.versions) == (Phase.FAILED, "OutputsDeleted", ())
-    for part in ("request-1", "was paid", RERUN_ANNOTATION, "pays again"):
+    for part in ("request-1", "was paid", RERUN_ANNOTATION, "pays once more", "contentgen.dev/collect=1 fetches them"):
         assert part in (status.message or ""), part
     assert len(world.provider.posts) == 1
     world.kube.apply(kind, SPECS[kind], uid=SECOND, **{RERUN_ANNOTATION: "again"})

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from contentgen_contract.advice import Facts, advised, lines
 from contentgen_contract.names import Kind
 from contentgen_contract.reasons import CONDITIONS, PHASES
 from contentgen_gateway.callers import Caller
@@ -61,6 +62,7 @@ async def one_job(request: Request, caller: Calling, parts: Using, job_id: Name)
     shown_card = card(record)
     resource = await _resource(parts, record)
     status = (resource or {}).get("status") or {}
+    facts = Facts.of(status)
     return render(
         request,
         "job.html",
@@ -69,6 +71,8 @@ async def one_job(request: Request, caller: Calling, parts: Using, job_id: Name)
         record=record,
         steps=steps(shown_card.kind, shown_card.phase, shown_card.progress),
         resource=resource,
+        actions={each.action.value for each in advised(facts)},
+        todo=" ".join(lines(facts, shown_card.name)),
         ignored=ignored_annotations(resource) if resource else (),
         conditions=[each | {"means": CONDITIONS.get(each.get("type"), "")} for each in status.get("conditions") or ()],
         phase_means=PHASES.get(shown_card.phase, ""),  # type: ignore[call-overload]  # a phase is its own name

@@ -1,0 +1,814 @@
+"""How each reason of a status comes about, and how a person follows what the advice table says about it."""
+
+import copy
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pymongo.errors import PyMongoError
+
+from contentgen_cli.item import Item
+from contentgen_contract import keys
+from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason, Stage
+from contentgen_contract.reasons import Action, Costs
+from contentgen_operator.intake import owner_of
+from contentgen_operator.ledger import Ledger
+from contentgen_operator.observed import JobView, Stored
+from contentgen_operator.providers.base import (
+    TOO_LARGE,
+    AccessRefused,
+    Busy,
+    Found,
+    Refused,
+    RequestState,
+    RequestView,
+    Search,
+    Unavailable,
+)
+from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
+
+LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
+FREE, ONCE, PAYS, TWICE = Costs
+_DONE = (Phase.COMPLETED, Phase.FAILED)
+_STEPS = 600
+
+Body = dict[str, Any]
+Deed = Callable[[], Awaitable[None]]
+Breaking = Callable[["Place", Body], None]
+
+
+async def nothing() -> None:
+    """Nothing is to be repaired."""
+
+
+@dataclass
+class Place:
+    """A resource in a world, and what a person can do about it."""
+
+    world: World
+    kind: Kind
+    patch: pytest.MonkeyPatch
+    uid: str = UID
+    spec: Body = field(default_factory=dict)
+    edit: Body | None = None  # the spec as the advice has it corrected
+    repair: Deed = nothing  # the cause is removed
+    restore: Deed | None = None
+    delete_other: Deed | None = None
+    annotations: dict[str, str] = field(default_factory=dict)
+    breaking: dict[Stage, Breaking] = field(default_factory=dict)  # what becomes of a stage's Jobs
+
+    def __post_init__(self) -> None:
+        self.spec = SPECS[self.kind] | {"deletionPolicy": "Delete"}
+        work = self.world.work
+
+        def worked() -> None:
+            for job in list(self.world.kube.jobs.values()):
+                how = self.breaking.get(Stage(job["metadata"]["labels"][STAGE_LABEL]))
+                if how is not None and "status" not in job and self._is_current(job):
+                    how(self, job)
+            work()
+
+        self.patch.setattr(self.world, "work", worked)
+
+    def _is_current(self, job: Body) -> bool:
+        run = self.world.status(self.kind).run
+        return run is not None and run.job is not None and run.job.uid == job["metadata"]["uid"]
+
+    def apply(self, spec: Body | None = None, **annotations: str) -> None:
+        """As `kubectl apply` and `kubectl annotate` do it: other annotations stay."""
+        self.spec = self.spec if spec is None else spec
+        self.annotations |= annotations
+        self.world.kube.apply(self.kind, self.spec, uid=self.uid, **self.annotations)
+
+    def item(self) -> Item:
+        """The resource as the plugin sees it."""
+        return Item.parse(self.kind, copy.deepcopy(self.world.kube.resources[self.kind, "it"]))
+
+    @property
+    def posts(self) -> int:
+        """How often this kind was paid."""
+        return len([each for each in self.world.provider.posts if ("train" in each.model) == (self.kind is LORA)])
+
+    @property
+    def purchases(self) -> list[Body]:
+        """The ledger's, without those that another kind made."""
+        found = self.world.database["ledger"].find().sort("_id", 1)
+        return [each for each in found if f"/{self.kind.value}/" in each["_id"]]
+
+    async def until(self, over: Callable[[], bool]) -> None:
+        """Reconcile until it is so."""
+        for _ in range(_STEPS):
+            if over():
+                return
+            await self.world.step(self.kind)
+        raise AssertionError(f"never: {self.world.status(self.kind)}")
+
+    async def until_reason(self, reason: Reason) -> None:
+        """Reconcile until the status says so."""
+        await self.until(lambda: self.world.status(self.kind).reason == reason)
+
+    async def until_over(self) -> None:
+        """Reconcile until the run has ended."""
+        await self.until(lambda: self.world.status(self.kind).phase in _DONE)
+
+    async def completed(self) -> None:
+        """A run that has ended well."""
+        self.apply()
+        await self.world.finish(self.kind)
+        assert self.world.status(self.kind).phase is Phase.COMPLETED
+
+    def breaks(self, stage: Stage, how: Breaking) -> None:
+        """From now on, until it is repaired."""
+        self.breaking[stage] = how
+        self.repair = self._mended
+
+    async def _mended(self) -> None:
+        self.breaking.clear()
+
+
+# What becomes of a Job
+
+
+def _end(place: Place, job: Body, kind: str, reason: str = "") -> None:
+    job["status"] = {"conditions": [{"type": kind, "status": "True", "reason": reason, "message": reason}]}
+    owner = owner_of(job)
+    for cache in place.world.caches:
+        if owner is not None and owner in cache:
+            cache.note_job(owner, JobView.parse(job))
+
+
+def died(place: Place, job: Body) -> None:
+    """Evicted, or out of memory."""
+    _end(place, job, "Failed", "BackoffLimitExceeded")
+
+
+def too_slow(place: Place, job: Body) -> None:
+    """The Job's own deadline."""
+    _end(place, job, "Failed", "DeadlineExceeded")
+
+
+def leaves(**said: Any) -> Breaking:
+    """A worker whose outcome differs so from a good one."""
+
+    def leave(place: Place, job: Body) -> None:
+        stage, status = Stage(job["metadata"]["labels"][STAGE_LABEL]), place.world.status(place.kind)
+        assert status.run is not None
+        good = outcome_of(place.kind, stage, status.job_id or "")
+        body = good.model_dump(mode="json", by_alias=True) | said
+        text = type(good).model_validate(body).model_dump_json(by_alias=True)
+        place.world.storage.objects[keys.outcome(place.uid, status.run.number, stage, status.run.stage_attempt)] = text
+        _end(place, job, "Complete")
+
+    return leave
+
+
+def verdict(reason: Reason, message: str = "its cause", **said: Any) -> Breaking:
+    """A worker that ends the run with a reason."""
+    return leaves(reason=reason.value, message=message, files=[], facts=None, **said)
+
+
+def with_other_bytes(place: Place, job: Body) -> None:
+    """Somebody writes over what the worker stored."""
+    leaves()(place, job)
+    stage, status = Stage(job["metadata"]["labels"][STAGE_LABEL]), place.world.status(place.kind)
+    assert status.run is not None
+    prefix = keys.prefix(place.kind, stage, "ns", place.uid, status.run.version)
+    for file in outcome_of(place.kind, stage, "x").files:
+        place.world.storage.objects[prefix + file.name] = Stored(size_bytes=7, sha256="1" * 64)
+
+
+# Scenarios
+
+Arrive = Callable[[Place], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A way to a reason, and which remedies of the table apply there. `skipped`: their text says that they don't help
+    in this case.
+    """
+
+    reason: Reason
+    name: str
+    kind: Kind
+    helps: dict[Action, Costs]
+    skipped: frozenset[Action]
+    arrive: Arrive
+    paid: int  # requests that the run has paid for, or may have
+
+
+SCENARIOS: list[Scenario] = []
+
+
+def scenario(
+    reason: Reason,
+    name: str,
+    kind: Kind,
+    helps: dict[Action, Costs],
+    *,
+    paid: int = 0,
+    skipped: tuple[Action, ...] = (),
+) -> Callable[[Arrive], Arrive]:
+    """Add a scenario."""
+
+    def add(arrive: Arrive) -> Arrive:
+        SCENARIOS.append(Scenario(reason, name, kind, helps, frozenset(skipped), arrive, paid))
+        return arrive
+
+    return add
+
+
+WAIT, REPAIR, EDIT, RERUN, COLLECT = Action.WAIT, Action.REPAIR, Action.EDIT, Action.RERUN, Action.COLLECT
+ADOPT, RESTORE, RESUBMIT = Action.ADOPT, Action.RESTORE, Action.RESUBMIT
+_PAID_END = {COLLECT: FREE, RERUN: PAYS}
+
+
+def _on_the_way(reason: Reason, kind: Kind, costs: Costs, paid: int) -> None:
+    @scenario(reason, "goes on", kind, {WAIT: costs}, paid=paid)
+    async def _(place: Place) -> None:
+        place.apply()
+        await place.until_reason(reason)
+
+
+_on_the_way(Reason.PREPARING, TRANSCRIPT, ONCE, 0)
+_on_the_way(Reason.SUBMITTING, IMAGES, ONCE, 0)
+_on_the_way(Reason.PROCESSING, IMAGES, FREE, 1)
+_on_the_way(Reason.COLLECTING, IMAGES, FREE, 1)
+
+
+@scenario(Reason.SUSPENDED, "before the payment", IMAGES, {Action.RESUME: ONCE})
+async def _(place: Place) -> None:
+    place.apply(place.spec | {"suspend": True})
+    await place.until_reason(Reason.SUSPENDED)
+
+
+def _draws(place: Place) -> None:
+    place.uid = "images-uid"
+    place.edit = place.spec | {"loras": [{"path": "https://example.com/other.safetensors"}]}
+    place.apply(place.spec | {"loras": [{"loraRef": {"name": "it"}}]})
+
+
+async def _trained(place: Place) -> None:
+    if not place.world.there(LORA):
+        place.world.kube.apply(LORA, SPECS[LORA])
+    kind, place.kind = place.kind, LORA
+    place.breaking.clear()
+    for _ in range(_STEPS):
+        await place.world.step(LORA)
+        if place.world.status(LORA).phase is Phase.COMPLETED:
+            break
+    place.kind = kind
+
+
+@scenario(Reason.WAITING_FOR_LORA, "there is none", IMAGES, {REPAIR: ONCE, EDIT: ONCE})
+async def _(place: Place) -> None:
+    _draws(place)
+    place.repair = lambda: _trained(place)
+    await place.until_reason(Reason.WAITING_FOR_LORA)
+
+
+@scenario(Reason.LORA_FAILED, "its training failed", IMAGES, {REPAIR: ONCE, EDIT: ONCE})
+async def _(place: Place) -> None:
+    place.world.kube.apply(LORA, SPECS[LORA])
+    place.kind = LORA
+    place.breaks(Stage.PREPARE, verdict(Reason.NO_VIDEO))
+    await place.until_over()
+    place.kind = IMAGES
+    _draws(place)
+
+    async def corrected() -> None:
+        place.world.kube.apply(LORA, SPECS[LORA] | {"source": {"url": "https://example.com/film.mp4"}})
+        await _trained(place)
+
+    place.repair = corrected
+    await place.until_reason(Reason.LORA_FAILED)
+
+
+@scenario(Reason.WAITING_FOR_LORA_NAME, "an older one", LORA, {EDIT: ONCE, Action.DELETE_OTHER: ONCE})
+async def _(place: Place) -> None:
+    meta = {"name": "first", "namespace": "ns", "uid": "u1", "creationTimestamp": "2026-11-20T00:00:00Z"}
+    place.world.names.note({"metadata": meta, "spec": {"loraName": "jesse"}, "status": {}})
+    place.edit = place.spec | {"loraName": "another"}
+
+    async def deleted() -> None:
+        place.world.names.forget("u1")
+
+    place.delete_other = deleted
+    place.apply()
+    await place.until_reason(Reason.WAITING_FOR_LORA_NAME)
+
+
+def _before_and_after(reason: Reason, action: Action, breaking: Callable[[Place], Deed], kind: Kind = IMAGES) -> None:
+    """The same trouble before the payment, and while the provider works. `breaking` returns its end."""
+
+    @scenario(reason, "before the payment", kind, {action: ONCE})
+    async def _(place: Place) -> None:
+        place.repair = breaking(place)
+        place.apply()
+        await place.until_reason(reason)
+
+    @scenario(reason, "after the payment", kind, {action: FREE}, paid=1)
+    async def _(place: Place) -> None:
+        place.apply()
+        await place.until_reason(Reason.PROCESSING)
+        place.repair = breaking(place)
+        await place.until_reason(reason)
+
+
+def _store_away(place: Place) -> Deed:
+    async def get(*_: Any) -> Any:
+        raise PyMongoError("down")
+
+    place.patch.setattr(Ledger, "get", get)
+
+    async def back() -> None:
+        place.patch.setattr(Ledger, "get", _LEDGER_GET)
+
+    return back
+
+
+_LEDGER_GET = Ledger.get
+
+
+def _provider_away(error: Callable[[], Exception], refusal: Callable[[], Exception]) -> Callable[[Place], Deed]:
+    def breaking(place: Place) -> Deed:
+        provider, poll = place.world.provider, place.world.provider.poll
+
+        async def away(*_: Any) -> Any:
+            raise error()
+
+        provider.refuses = refusal()
+        place.patch.setattr(provider, "poll", away)
+
+        async def back() -> None:
+            provider.refuses = None
+            place.patch.setattr(provider, "poll", poll)
+
+        return back
+
+    return breaking
+
+
+def _no_key(place: Place) -> Deed:
+    provider, back = place.world.provider, _provider_away(lambda: AccessRefused("fal", "401"), lambda: Busy("x"))(place)
+    provider.refuses, provider.configured = None, False
+
+    async def given() -> None:
+        provider.configured = True
+        await back()
+
+    return given
+
+
+def _job_refused(place: Place) -> Deed:
+    place.world.kube.refuses_jobs = (403, "exceeded quota: small")
+
+    async def room() -> None:
+        place.world.kube.refuses_jobs = None
+
+    return room
+
+
+def _pod_pending(place: Place) -> Deed:
+    """Its image cannot be pulled."""
+    waiting = {"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}]}
+
+    def pulls(_: Place, job: Body) -> None:
+        owner = {"kind": "Job", "uid": job["metadata"]["uid"], "controller": True}
+        limits: Body = {"containers": [{"resources": {}}]}
+        place.world.kube.pods = [
+            {"metadata": {"ownerReferences": [owner]}, "spec": limits, "status": {"phase": "Pending"} | waiting}
+        ]
+
+    for stage in Stage:
+        place.breaking[stage] = pulls
+    working = place.world.work
+
+    def idle() -> None:
+        for job in place.world.kube.jobs.values():
+            if "status" not in job:
+                pulls(place, job)
+
+    place.patch.setattr(place.world, "work", idle)
+
+    async def pulled() -> None:
+        place.world.kube.pods = []
+        place.breaking.clear()
+        place.patch.setattr(place.world, "work", working)
+        place.world.work()
+
+    return pulled
+
+
+def _attempt_dies(place: Place) -> Deed:
+    def once(place: Place, job: Body) -> None:
+        died(place, job)
+        place.breaking.clear()
+
+    for stage in Stage:
+        place.breaking[stage] = once
+    return nothing
+
+
+_before_and_after(Reason.STORE_UNAVAILABLE, REPAIR, _store_away)
+_before_and_after(Reason.PROVIDER_UNAVAILABLE, WAIT, _provider_away(lambda: Unavailable("503"), lambda: Busy("429")))
+_before_and_after(Reason.PROVIDER_NOT_CONFIGURED, REPAIR, _no_key)
+_before_and_after(Reason.JOB_REFUSED, REPAIR, _job_refused)
+_before_and_after(Reason.POD_NOT_STARTED, REPAIR, _pod_pending, TRANSCRIPT)
+_before_and_after(Reason.RETRYING, WAIT, _attempt_dies, TRANSCRIPT)
+
+
+# Good ends
+
+
+@scenario(Reason.COMPLETED, "bought", IMAGES, {Action.NONE: FREE, RERUN: PAYS}, paid=1)
+async def _(place: Place) -> None:
+    await place.completed()
+
+
+@scenario(Reason.ADOPTED_FINISHED_RUN, "bought before", IMAGES, {Action.NONE: FREE, RERUN: PAYS}, paid=1)
+async def _(place: Place) -> None:
+    place.spec |= {"deletionPolicy": "Retain"}
+    await place.completed()
+    await place.world.until_gone(place.kind)
+    place.uid = "second"
+    await place.completed()
+
+
+# Before the payment
+
+
+@scenario(Reason.INVALID_SPEC, "never valid", IMAGES, {EDIT: ONCE})
+async def _(place: Place) -> None:
+    place.edit = place.spec
+    place.apply(place.spec | {"prompt": ""})
+    await place.until_reason(Reason.INVALID_SPEC)
+
+
+@scenario(Reason.INVALID_SPEC, "an edit of a finished one", IMAGES, {EDIT: ONCE}, paid=0)
+async def _(place: Place) -> None:
+    await place.completed()
+    place.edit = place.spec | {"prompt": "a dog"}
+    place.apply(place.spec | {"prompt": ""})
+    await place.until_reason(Reason.INVALID_SPEC)
+
+
+@scenario(Reason.INVALID_SPEC, "an edit after a failed collect stage", IMAGES, {EDIT: ONCE}, paid=0)
+async def _(place: Place) -> None:
+    place.breaks(Stage.COLLECT, verdict(Reason.RESULT_INVALID))
+    place.apply()
+    await place.until_over()
+    place.breaking.clear()
+    place.edit = place.spec | {"prompt": "a dog"}
+    place.apply(place.spec | {"prompt": ""})
+    await place.until_reason(Reason.INVALID_SPEC)
+
+
+@scenario(Reason.INVALID_SPEC, "the worker image before the payment", TRANSCRIPT, {EDIT: ONCE, RERUN: ONCE})
+async def _(place: Place) -> None:
+    place.edit = place.spec | {"source": {"url": "https://example.com/other.mp3"}}
+    place.breaks(Stage.PREPARE, verdict(Reason.INVALID_SPEC))
+    place.apply()
+    await place.until_over()
+
+
+@scenario(Reason.INVALID_SPEC, "the worker image after the payment", IMAGES, {COLLECT: FREE, EDIT: PAYS}, paid=1)
+async def _(place: Place) -> None:
+    place.edit = place.spec | {"prompt": "a dog"}
+    place.breaks(Stage.COLLECT, verdict(Reason.INVALID_SPEC))
+    place.apply()
+    await place.until_over()
+
+
+@scenario(Reason.MODEL_NOT_ALLOWED, "not in the list", IMAGES, {EDIT: ONCE, RERUN: ONCE})
+async def _(place: Place) -> None:
+    place.edit = place.spec | {"model": "flux-dev"}
+
+    async def listed() -> None:
+        place.world.policy = place.world.policy.model_copy(update={"models_allowed": ("flux-lora", "flux-dev")})
+        place.world.restart()
+
+    place.world.policy = place.world.policy.model_copy(update={"models_allowed": ("flux-dev",)})
+    place.world.restart()
+    place.repair = listed
+    place.apply(place.spec | {"model": "flux-lora"})
+    await place.until_over()
+
+
+@scenario(Reason.PROVIDER_REFUSED, "an option", IMAGES, {EDIT: ONCE})
+async def _(place: Place) -> None:
+    submit = place.world.provider.submit
+
+    async def picky(call: Any, before_send: Any) -> str:
+        wrong = call.arguments["prompt"] == SPECS[IMAGES]["prompt"]
+        place.world.provider.refuses = Refused("prompt: not this") if wrong else None
+        return await submit(call, before_send)
+
+    place.patch.setattr(place.world.provider, "submit", picky)
+    place.edit = place.spec | {"prompt": "a dog"}
+    place.apply()
+    await place.until_over()
+
+
+_OTHER_SOURCE = {"source": {"url": "https://example.com/other.mp4"}}
+
+
+def _verdict_on_source(reason: Reason, kind: Kind, edit: Body, helps: dict[Action, Costs]) -> None:
+    @scenario(reason, "a worker's verdict", kind, helps)
+    async def _(place: Place) -> None:
+        place.edit = place.spec | edit
+        place.breaks(Stage.PREPARE, verdict(reason))
+        place.apply()
+        await place.until_over()
+
+
+_EDIT_ONLY = {EDIT: ONCE}
+_OR_AGAIN = {EDIT: ONCE, RERUN: ONCE}
+_RIGHT_SUM = {"source": {"url": "https://example.com/talk.mp3", "sha256": "f" * 64}}
+_verdict_on_source(Reason.SOURCE_NOT_ALLOWED, TRANSCRIPT, _OTHER_SOURCE, _OR_AGAIN)
+_verdict_on_source(Reason.SOURCE_UNREACHABLE, TRANSCRIPT, _OTHER_SOURCE, _OR_AGAIN)
+_verdict_on_source(Reason.SOURCE_TOO_LARGE, TRANSCRIPT, _OTHER_SOURCE, _EDIT_ONLY)
+_verdict_on_source(Reason.SOURCE_CHECKSUM_MISMATCH, TRANSCRIPT, _RIGHT_SUM, _EDIT_ONLY)
+_verdict_on_source(Reason.SOURCE_EMPTY, TRANSCRIPT, _OTHER_SOURCE, _EDIT_ONLY)
+_verdict_on_source(Reason.UNSUPPORTED_MEDIA, TRANSCRIPT, _OTHER_SOURCE, _EDIT_ONLY)
+_verdict_on_source(Reason.NO_VIDEO, LORA, _OTHER_SOURCE, _EDIT_ONLY)
+_verdict_on_source(Reason.NO_AUDIO, TRANSCRIPT, {"options": {"audioTrack": 2}}, _EDIT_ONLY)
+_verdict_on_source(Reason.INSUFFICIENT_FRAMES, LORA, {"dataset": {"minImages": 4}}, _EDIT_ONLY)
+
+
+@scenario(Reason.INSUFFICIENT_FRAMES, "more of each scene", LORA, _EDIT_ONLY)
+async def _(place: Place) -> None:
+    place.edit = place.spec | {"dataset": {"framesPerScene": 9}}
+    place.breaks(Stage.PREPARE, verdict(Reason.INSUFFICIENT_FRAMES))
+    place.apply()
+    await place.until_over()
+
+
+# Ends of a stage
+
+
+def _ends(reason: Reason, how: Breaking, before: dict[Action, Costs]) -> None:
+    @scenario(reason, "prepare", TRANSCRIPT, before)
+    async def _(place: Place) -> None:
+        place.edit = place.spec | {"source": {"url": "https://example.com/short.mp3"}}
+        place.breaks(Stage.PREPARE, how)
+        place.apply()
+        await place.until_over()
+
+    @scenario(reason, "collect", IMAGES, _PAID_END, paid=1)
+    async def _(place: Place) -> None:
+        place.breaks(Stage.COLLECT, how)
+        place.apply(place.spec | {"collectDeadlineSeconds": 60})
+        await place.until_over()
+
+
+_ends(Reason.JOB_FAILED, died, {RERUN: ONCE})
+_ends(Reason.DEADLINE_EXCEEDED, too_slow, {RERUN: ONCE, EDIT: ONCE})
+_ends(Reason.OUTPUT_MISSING, leaves(), {RERUN: ONCE})
+_ends(Reason.OUTPUT_CHANGED, with_other_bytes, {RERUN: ONCE})
+_ends(Reason.OUTCOME_INVALID, verdict(Reason.CANCELLED, "a foreign reason"), {RERUN: ONCE})
+
+
+def _result(reason: Reason, **said: Any) -> None:
+    @scenario(reason, "a worker's verdict", IMAGES, _PAID_END, paid=1)
+    async def _(place: Place) -> None:
+        place.breaks(Stage.COLLECT, verdict(reason, **said))
+        place.apply()
+        await place.until_over()
+
+
+_result(Reason.RESULT_UNREACHABLE, passing=False)
+_result(Reason.RESULT_INVALID)
+
+
+@scenario(Reason.RESULT_INVALID, "too large to be stored", IMAGES, {RERUN: PAYS}, paid=1)
+async def _(place: Place) -> None:
+    poll = place.world.provider.poll
+
+    async def large(*_: Any) -> RequestView:
+        return TOO_LARGE
+
+    async def smaller() -> None:
+        place.patch.setattr(place.world.provider, "poll", poll)
+
+    place.patch.setattr(place.world.provider, "poll", large)
+    place.repair = smaller
+    place.apply()
+    await place.until_over()
+
+
+@scenario(Reason.DEADLINE_EXCEEDED, "before the payment", IMAGES, {RERUN: ONCE, EDIT: ONCE}, skipped=(EDIT,))
+async def _(place: Place) -> None:
+    place.world.provider.configured = False
+    place.apply(place.spec | {"deadlineSeconds": 600})
+    await place.until_over()
+
+    async def given() -> None:
+        place.world.provider.configured = True
+
+    place.repair = given
+
+
+@scenario(Reason.DEADLINE_EXCEEDED, "the Job of the collect stage is refused", IMAGES, _PAID_END, paid=1)
+async def _(place: Place) -> None:
+    place.apply()
+    await place.until_reason(Reason.PROCESSING)
+    place.repair = _job_refused(place)
+    await place.until_reason(Reason.JOB_REFUSED)
+    place.world.now += timedelta(days=1)
+    await place.until_over()
+
+
+def _runs(place: Place) -> Deed:
+    """Requests go on until the returned deed."""
+    poll = place.world.provider.poll
+
+    async def running(*_: Any) -> RequestView:
+        if "request-1" in place.world.provider.cancelled and place.world.provider.cancels:
+            return RequestView(state=RequestState.FAILED, message="Request was cancelled", cancelled=True)
+        return RequestView(state=RequestState.RUNNING, message="running")
+
+    place.patch.setattr(place.world.provider, "poll", running)
+
+    async def finished() -> None:
+        place.patch.setattr(place.world.provider, "poll", poll)
+        await place.until(lambda: place.purchases[0]["state"] not in ("intent", "submitted"))
+        for _ in range(3):
+            await place.world.step(place.kind)
+
+    return finished
+
+
+async def _late(place: Place, *, cancels: bool) -> None:
+    place.world.provider.cancels = cancels
+    place.repair = _runs(place)
+    place.apply(place.spec | {"deadlineSeconds": 900})
+    await place.until_over()
+
+
+async def _cancelled(place: Place, *, cancels: bool) -> None:
+    place.world.provider.cancels = cancels
+    place.repair = _runs(place)
+    place.apply()
+    await place.until_reason(Reason.PROCESSING)
+    place.apply(None, **{"contentgen.dev/cancel": "1"})
+    await place.until_over()
+
+
+_ENDINGS = ((Reason.DEADLINE_EXCEEDED, _late), (Reason.CANCELLED, _cancelled))
+
+
+def _around_the_end(reason: Reason, end: Callable[..., Awaitable[None]]) -> None:
+    @scenario(reason, "the request goes on", IMAGES, _PAID_END, paid=1)
+    async def _(place: Place) -> None:
+        await end(place, cancels=False)
+
+    @scenario(reason, "the request has finished since", IMAGES, _PAID_END, paid=1)
+    async def _(place: Place) -> None:
+        await end(place, cancels=False)
+        await place.repair()
+        place.repair = nothing
+
+    @scenario(reason, "the provider has cancelled it", IMAGES, {RERUN: PAYS}, paid=1)
+    async def _(place: Place) -> None:
+        await end(place, cancels=True)
+
+
+for _reason, _way in _ENDINGS:
+    _around_the_end(_reason, _way)
+
+
+@scenario(Reason.CANCELLED, "before the payment", TRANSCRIPT, {RERUN: ONCE})
+async def _(place: Place) -> None:
+    place.apply()
+    await place.until_reason(Reason.PREPARING)
+    place.apply(None, **{"contentgen.dev/cancel": "1"})
+    await place.until_over()
+
+
+@scenario(Reason.PROVIDER_FAILED, "out of memory", IMAGES, {RERUN: PAYS, EDIT: PAYS}, paid=1)
+async def _(place: Place) -> None:
+    place.world.provider.fails = {1}
+    place.edit = place.spec | {"prompt": "a dog"}
+    place.apply()
+    await place.until_over()
+
+
+# Lost replies and restored stores
+
+
+async def _nothing_found(_: Search) -> Found:
+    return Found(request_id=None, complete=True)
+
+
+def _lost(place: Place) -> None:
+    """The reply is lost, and the history does not show the request until it is repaired."""
+    find = place.world.provider.find
+    place.world.provider.lose_replies = {1}
+    place.patch.setattr(place.world.provider, "find", _nothing_found)
+
+    async def shown() -> None:
+        place.patch.setattr(place.world.provider, "find", find)
+
+    place.repair = shown
+    place.apply()
+
+
+@scenario(Reason.LOOKING_FOR_REQUEST, "its reply was lost", IMAGES, {WAIT: FREE, ADOPT: FREE}, paid=1)
+async def _(place: Place) -> None:
+    _lost(place)
+    await place.until_reason(Reason.LOOKING_FOR_REQUEST)
+
+
+_UNKNOWN = {WAIT: FREE, RESTORE: FREE, ADOPT: FREE, RESUBMIT: TWICE}
+
+
+@scenario(Reason.SUBMISSION_UNKNOWN, "its reply was lost", IMAGES, _UNKNOWN, paid=1, skipped=(RESTORE,))
+async def _(place: Place) -> None:
+    _lost(place)
+    await place.until_reason(Reason.SUBMISSION_UNKNOWN)
+
+
+@scenario(Reason.SUBMISSION_UNKNOWN, "the ledger has lost it", IMAGES, _UNKNOWN, paid=1, skipped=(WAIT,))
+async def _(place: Place) -> None:
+    place.apply()
+    await place.until_reason(Reason.PROCESSING)
+    ledger = list(place.world.database["ledger"].find())
+    place.world.database["ledger"].delete_many({})
+    place.patch.setattr(place.world.provider, "find", _nothing_found)
+
+    async def restored() -> None:
+        place.world.database["ledger"].delete_many({})
+        place.world.database["ledger"].insert_many(ledger)
+
+    place.restore = restored
+    await place.until_reason(Reason.SUBMISSION_UNKNOWN)
+
+
+@scenario(Reason.CANCELLED, "its reply was lost", IMAGES, {RERUN: TWICE}, paid=1)
+async def _(place: Place) -> None:
+    _lost(place)
+    await place.until_reason(Reason.SUBMISSION_UNKNOWN)
+    place.apply(None, **{"contentgen.dev/cancel": "1"})
+    await place.until_over()
+
+
+@scenario(Reason.STORES_DISAGREE, "an older MongoDB", IMAGES, {RESTORE: FREE, RESUBMIT: TWICE}, paid=1)
+async def _(place: Place) -> None:
+    database = place.world.database
+    names = ("ledger", "runs", "jobs", "worker_jobs", "request_claims")
+    await place.completed()
+    older = {name: list(database[name].find()) for name in names}
+    place.apply(place.spec | {"prompt": "a dog"})
+    await place.until(lambda: place.posts == 2 and place.world.status(IMAGES).phase is Phase.PROCESSING)
+    newest = {name: list(database[name].find()) for name in names}
+
+    def put(content: dict[str, list[Body]]) -> None:
+        for name in names:
+            database[name].delete_many({})
+            if content[name]:
+                database[name].insert_many(copy.deepcopy(content[name]))
+        place.world.restart()
+
+    async def restored() -> None:
+        put(newest)
+
+    put(older)
+    for key in [each for each in place.world.storage.objects if each.startswith("purchases/by-key/")]:
+        del place.world.storage.objects[key]
+    place.restore = restored
+    await place.until_reason(Reason.STORES_DISAGREE)
+
+
+@scenario(Reason.OUTPUTS_DELETED, "gone from the bucket", IMAGES, {RESTORE: FREE, RERUN: PAYS}, paid=1)
+async def _(place: Place) -> None:
+    place.spec |= {"deletionPolicy": "Retain"}
+    await place.completed()
+    await place.world.until_gone(place.kind)
+    backup = dict(place.world.storage.objects)
+    place.world.storage.objects = {}
+
+    async def restored() -> None:
+        place.world.storage.objects |= backup
+
+    place.restore, place.uid = restored, "second"
+    place.apply()
+    await place.until_over()
+
+
+@scenario(
+    Reason.OUTPUTS_DELETED, "deleted", IMAGES, {RESTORE: FREE, RERUN: PAYS}, paid=1, skipped=(RESTORE,)
+)  # fmt: skip
+async def _(place: Place) -> None:
+    await place.completed()
+    await place.world.until_gone(place.kind)
+    place.uid = "second"
+    place.apply()
+    await place.until_over()
+
+
+def place_of(each: Scenario, patch: pytest.MonkeyPatch) -> Place:
+    """A world for a scenario."""
+    return Place(World(patch, Writes()), each.kind, patch)
