@@ -13,6 +13,7 @@ from contentgen_cli.item import Item
 from contentgen_contract import keys
 from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason, Stage
 from contentgen_contract.reasons import Action, Costs
+from contentgen_gateway.namespaces import Administration
 from contentgen_operator.intake import owner_of
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, Stored
@@ -27,6 +28,7 @@ from contentgen_operator.providers.base import (
     Search,
     Unavailable,
 )
+from contentgen_runtime.tenancy import FIRST, SYSTEM
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
@@ -317,6 +319,23 @@ def _before_and_after(reason: Reason, action: Action, breaking: Callable[[Place]
         await place.until_reason(reason)
 
 
+def _taken_over(place: Place) -> Deed:
+    ours = place.world.kube.namespaces[SYSTEM][0]
+    clusters = place.world.database["clusters"]
+    clusters.update_one({"_id": FIRST}, {"$setOnInsert": {"cluster": ours}}, upsert=True)
+    for each in (ours, "another"):
+        clusters.update_one(
+            {"_id": each}, {"$setOnInsert": {"confirmed": "", "firstSeenAt": place.world.now}}, upsert=True
+        )
+    administration = Administration(place.world.database, "ann")
+    administration.confirm("another", force=True)
+
+    async def confirmed() -> None:
+        administration.confirm(ours, force=True)
+
+    return confirmed
+
+
 def _store_away(place: Place) -> Deed:
     async def get(*_: Any) -> Any:
         raise PyMongoError("down")
@@ -413,6 +432,7 @@ def _attempt_dies(place: Place) -> Deed:
 
 
 _before_and_after(Reason.STORE_UNAVAILABLE, REPAIR, _store_away)
+_before_and_after(Reason.CLUSTER_NOT_CONFIRMED, REPAIR, _taken_over)
 _before_and_after(Reason.PROVIDER_UNAVAILABLE, WAIT, _provider_away(lambda: Unavailable("503"), lambda: Busy("429")))
 _before_and_after(Reason.PROVIDER_NOT_CONFIGURED, REPAIR, _no_key)
 _before_and_after(Reason.JOB_REFUSED, REPAIR, _job_refused)
