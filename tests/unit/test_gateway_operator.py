@@ -63,6 +63,7 @@ class Both:
 
         self.gateway = Gateway(("ann", "*", "*", "ns"), database=self.operator.database)
         self.gateway.api.world = self.operator
+        self.gateway.api.namespaces = self.operator.kube.namespaces
 
     async def ask(self, method: str, path: str) -> Any:
         async with self.gateway.client("ann") as ann:
