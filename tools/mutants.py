@@ -661,6 +661,20 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(
+        "tenants: a deletion takes files that a purchase under another scope lists",
+        "operator/contentgen_operator/ledger.py",
+        '_under_any_scope(bought_under) | {"jobId": {"$ne": job_id}',
+        '_under(bought_under) | {"jobId": {"$ne": job_id}',
+        f"tests/unit/test_{_TAKEOVER}_a_deletion_keeps_files_that_a_purchase_under_another_scope_lists",
+    ),
+    Mutant(
+        "tenants: files that were adopted under another scope are not shown",
+        "operator/contentgen_gateway/verification.py",
+        'scopes = record.get("scopes") or [record.get("tenant")]',
+        'scopes = [record.get("tenant")]',
+        f"tests/unit/test_{_SIGHT}_files_that_were_adopted_under_another_scope_of_the_tenant_are_shown",
+    ),
+    Mutant(
         "tenants: a namespace that was taken over pays and adopts",
         "operator/contentgen_runtime/tenancy.py",
         'taken_by, uid, scope = entry.get("takenBy"),',
