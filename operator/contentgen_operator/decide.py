@@ -74,7 +74,8 @@ def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy
             return collect_retries.refused(case, why)
         case = case.model_copy(update={"run": collect_retries.begun_anew(case, run, resource.collect)})
     plan = with_open_requests(case, _suspended(case, _of_the_run(_with_said(case))))
-    return plan.model_copy(update={"adoption": adoption(resource, case.key, observed.purchase)})
+    used = None if observed.superseded else observed.purchase
+    return plan.model_copy(update={"adoption": adoption(resource, case.key, used)})
 
 
 def _with_said(case: Case) -> Case:
@@ -95,6 +96,8 @@ def _of_the_run(case: Case) -> Plan:
         return _before_payment(case)
     if purchase.abandoned:
         return next_attempt(case, "a person asked for another submission")
+    if case.observed.superseded:
+        return next_attempt(case, "its files are stored")
     return _BY_STATE[purchase.state](case, purchase)
 
 

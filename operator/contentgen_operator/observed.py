@@ -257,6 +257,7 @@ class Observed(Value):
     stored: dict[str, Stored] = Field(default_factory=dict)  # of the files that an outcome names, by name
     outputs_stored: bool = False  # whether all files of a collected purchase are there as they were stored
     purchase: Purchase | None = None
+    superseded: bool = False  # that purchase is of a resource that is gone; the files of the next attempt are stored
     earlier: tuple[Purchase, ...] = ()  # paid attempts of this run before that purchase
     other_runs: tuple[Purchase, ...] = ()  # purchases of the resource's other runs
     open_requests: tuple[OpenRequest, ...] = ()  # earlier attempts, and the last one of a run that has ended
