@@ -94,10 +94,9 @@ def _of_the_run(case: Case) -> Plan:
         return plan
     if purchase is None or purchase.planned:
         return _before_payment(case)
-    if purchase.abandoned:
-        return next_attempt(case, "a person asked for another submission")
-    if case.observed.superseded:
-        return next_attempt(case, "its files are stored")
+    if purchase.abandoned or case.observed.superseded:
+        why = "a person asked for another submission" if purchase.abandoned else "its files are stored"
+        return next_attempt(case, why)
     return _BY_STATE[purchase.state](case, purchase)
 
 
