@@ -343,8 +343,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "an abandoned purchase is looked for",
-            "if purchase.abandoned:",
-            "if False:",
+            "if purchase.abandoned or case.observed.superseded:",
+            "if case.observed.superseded:",
             f"{_PURCHASES}_applied_again_after_a_resubmission_it_goes_on_with_the_second_attempt",
         ),
     ),

@@ -154,7 +154,10 @@ def _identity_verdict(purchase: Document | None) -> tuple[Action, str]:
     state = purchase["state"] if purchase is not None and not _is_planned(purchase) else ""
     if state in (*_OPEN, PurchaseState.SUCCEEDED):
         return Action.WAIT, "a5a1c84 would neither poll nor collect what was paid since the LoRA was trained again"
-    return Action.SUSPEND, "a5a1c84 does not know that the LoRA was trained again, and goes on with what was bought before"
+    return (
+        Action.SUSPEND,
+        "a5a1c84 does not know that the LoRA was trained again, and goes on with what was bought before",
+    )
 
 
 def _unpaid_verdict(status: ResourceStatus, run: OldRun, seen: Seen) -> tuple[Action, str] | None:

@@ -76,7 +76,8 @@ def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy
     if (plan := _with_other_loras(case)) is not None:
         return plan
     plan = with_open_requests(case, _suspended(case, _planned(_with_said(case))))
-    return plan.model_copy(update={"adoption": adoption(resource, case.key, observed.purchase)})
+    used = None if observed.superseded else observed.purchase
+    return plan.model_copy(update={"adoption": adoption(resource, case.key, used)})
 
 
 def _with_said(case: Case) -> Case:
@@ -121,8 +122,9 @@ def _of_the_run(case: Case) -> Plan:
         return plan
     if purchase is None or purchase.planned:
         return _before_payment(case)
-    if purchase.abandoned:
-        return next_attempt(case, "a person asked for another submission")
+    if purchase.abandoned or case.observed.superseded:
+        why = "a person asked for another submission" if purchase.abandoned else "its files are stored"
+        return next_attempt(case, why)
     return _BY_STATE[purchase.state](case, purchase)
 
 

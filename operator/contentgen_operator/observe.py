@@ -124,6 +124,8 @@ class Observer:
             seen["loras"] = lora_identity.as_before(seen.get("loras", ()), seen.get("earlier", ()))
             if resource.adopt is not None and is_remembered(resource, run):
                 seen["named"] = await self._named_of_the_forgotten(resource, run, spec, now)
+        elif await self._is_superseded(resource, run, purchase):
+            seen["superseded"] = True
         elif not purchase.abandoned:
             seen |= await self._bought(resource, run, spec, purchase, now)
         return Observed(**seen)
@@ -139,6 +141,17 @@ class Observer:
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
             return seen
         return seen | ({"purchase": None} if wanted.waits else await self._bought(resource, run, spec, purchase, now))
+
+    async def _is_superseded(self, resource: Resource, run: RunStatus, purchase: Purchase) -> bool:
+        """Whether the purchase is of a resource that is gone, and the files of the attempt after it are stored."""
+        located = purchase.state in (PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED)
+        if not located or purchase.job_id == resource.ref.uid:
+            return False
+        key = purchase_key(resource, run)
+        following = await self._ledger.get(key.model_copy(update={"attempt": key.attempt + 1}))
+        if following is None or following.state is not PurchaseState.COLLECTED:
+            return False
+        return bool((await self._collected(following)).get("outputs_stored"))
 
     async def _settled_run(self, resource: Resource, run: RunStatus) -> Observed:
         if resource.ref.uid not in self._settled:

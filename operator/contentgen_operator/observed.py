@@ -255,7 +255,9 @@ class Wanted(Value):
     """Which purchase of an image is asked for, by the trainings of its LoRAs."""
 
     identity: str | None = None  # in the buying key; None: the key of older releases, which has the names alone
-    waits: bool = False  # a LoRA is not there yet, so it is not known: what was bought before may be of another training
+    waits: bool = (
+        False  # a LoRA is not there yet, so it is not known: what was bought before may be of another training
+    )
 
 
 class Observed(Value):
@@ -268,6 +270,7 @@ class Observed(Value):
     stored: dict[str, Stored] = Field(default_factory=dict)  # of the files that an outcome names, by name
     outputs_stored: bool = False  # whether all files of a collected purchase are there as they were stored
     purchase: Purchase | None = None
+    superseded: bool = False  # that purchase is of a resource that is gone; the files of the next attempt are stored
     earlier: tuple[Purchase, ...] = ()  # paid attempts of this run before that purchase
     other_runs: tuple[Purchase, ...] = ()  # purchases of the resource's other runs
     open_requests: tuple[OpenRequest, ...] = ()  # earlier attempts, and the last one of a run that has ended

@@ -285,9 +285,7 @@ def run_of(body: dict[str, Any], identity: str) -> RunStatus:
 # A purchase whose resource is gone
 
 
-@pytest.mark.parametrize(
-    ("reason", "standing"), [("Submitting", Standing.FOLLOWED), ("WaitingForLora", Standing.GONE)]
-)
+@pytest.mark.parametrize(("reason", "standing"), [("Submitting", Standing.FOLLOWED), ("WaitingForLora", Standing.GONE)])
 def test_what_an_image_that_waits_for_its_lora_may_ask_for_is_followed(reason: str, standing: Standing) -> None:
     """It adopts the purchase only if it is of the training that it gets."""
     meta = {"name": "it", "namespace": "ns", "uid": OTHER_UID, "resourceVersion": "1", "creationTimestamp": NOW}

@@ -397,6 +397,26 @@ async def test_a_request_that_a_person_has_replaced_is_located_and_its_result_st
     await world.settle(kind)
 
 
+async def test_applied_again_the_files_of_the_later_attempt_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider's files of the replaced one, which was located since, may be gone by then."""
+    world = World(monkeypatch, Writes())
+    world.provider.cancels = False
+    await resubmitted(world, IMAGES)
+    shown_after(world, world.now + timedelta(hours=1))
+    assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.COMPLETED)
+    assert await follow(world, IMAGES, lambda: purchases(world)[0]["state"] == "succeeded")
+    del world.kube.resources[IMAGES, "it"]
+    world.kube.apply(IMAGES, SPECS[IMAGES], uid=LATER_UID)
+    status = await world.finish(IMAGES)
+    assert (status.phase, status.reason) == (Phase.COMPLETED, Reason.ADOPTED_FINISHED_RUN)
+    assert status.run is not None
+    assert (status.run.paid_attempt, len(world.provider.posts)) == (2, 2)
+    assert [(each["state"], each["jobId"]) for each in purchases(world)] == [
+        ("succeeded", UID),
+        ("collected", LATER_UID),
+    ]
+
+
 async def test_a_replaced_request_is_never_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both replies are lost, and both trainings have the same input."""
     world = World(monkeypatch, Writes())
