@@ -1,7 +1,7 @@
-"""LoRAs in the buying key of an image: which purchase is asked for once a LoRA of the same name was trained again. Pure.
+"""LoRAs in the buying key of an image: which purchase is asked for once a LoRA was trained again. Pure.
 
 The first purchase of a spec has the key of older releases, in which the LoRAs are by name alone. The ledger knows with
-which files it was drawn. A run whose LoRAs are of other trainings buys under a key with the identity of those trainings.
+which files it was drawn. A run whose LoRAs are of other trainings buys under a key with the identity of those.
 """
 
 import hashlib
@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from contentgen_contract import keys
-from contentgen_contract.names import Phase
 from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import RunStatus
 from contentgen_operator.buying import is_remembered

@@ -130,7 +130,7 @@ class Observer:
     async def _drawn(
         self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase | None, now: datetime
     ) -> dict[str, Any]:
-        """Likewise where it depends on the trainings of the LoRAs whether the purchase under the run's key is its own."""
+        """Likewise where the trainings of the LoRAs decide whether the purchase under the run's key is its own."""
         key = purchase_key(resource, run)
         seen = await self._before_payment(resource, run, spec, now)
         wanted = lora_identity.wanted(run, seen["loras"], await self._ledger.variants(key), now)

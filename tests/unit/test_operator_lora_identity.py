@@ -123,7 +123,7 @@ async def test_a_run_under_way_goes_on_with_its_purchase(world: World, lost: boo
     await trained(world, FIRST)
     world.kube.apply(IMAGES, PICTURE)
     world.provider.lose_replies = {2} if lost else set()
-    while not purchases(world) or purchases(world)[0]["state"] == "intent" and len(world.provider.posts) < 2:
+    while not purchases(world) or (purchases(world)[0]["state"] == "intent" and len(world.provider.posts) < 2):
         await world.step(IMAGES)
     await trained(world, SECOND)
     world.restart()
@@ -284,9 +284,7 @@ def run_of(body: dict[str, Any], identity: str) -> RunStatus:
 # A purchase whose resource is gone
 
 
-@pytest.mark.parametrize(
-    ("reason", "standing"), [("Submitting", Standing.FOLLOWED), ("WaitingForLora", Standing.GONE)]
-)
+@pytest.mark.parametrize(("reason", "standing"), [("Submitting", Standing.FOLLOWED), ("WaitingForLora", Standing.GONE)])
 def test_what_an_image_that_waits_for_its_lora_may_ask_for_is_followed(reason: str, standing: Standing) -> None:
     """It adopts the purchase only if it is of the training that it gets."""
     meta = {"name": "it", "namespace": "ns", "uid": OTHER_UID, "resourceVersion": "1", "creationTimestamp": NOW}
