@@ -19,6 +19,7 @@ from contentgen_operator import ledger, metrics
 from contentgen_operator.cache import Cache, trimmed
 from contentgen_operator.intake import Intake
 from contentgen_operator.kube import Kube
+from contentgen_operator.lora_identity import files_of
 from contentgen_operator.observed import JobView, ResourceRef, Stored
 from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
@@ -233,7 +234,7 @@ async def test_refused_purchases_of_a_lora_are_not_read_by_those_who_draw_with_i
 
     monkeypatch.setattr(ledger, "_purchase", noted)
     witness = world.process._observer._witness
-    assert len((await witness.models("ns", "it")).keys) == 2
+    assert len(files_of(await witness.trainings("ns", "it"))) == 2
     assert read == [bought["_id"]]
 
 
