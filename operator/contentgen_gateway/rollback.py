@@ -138,8 +138,6 @@ def verdict(kind: Kind, body: Body, status: ResourceStatus, run: OldRun, seen: S
         return Action.SUSPEND, "a5a1c84 cannot read this spec"
     if seen.scoped:
         return Action.SUSPEND, "the namespace was created again: a5a1c84 looks under another key, and would buy again"
-    if run.identity is not None:
-        return _identity_verdict(seen.with_identity)
     if seen.unpaid:
         return _unpaid_verdict(status, run, seen)
     attempts = spec.get("paidAttempts", 1)
@@ -149,14 +147,15 @@ def verdict(kind: Kind, body: Body, status: ResourceStatus, run: OldRun, seen: S
     return None
 
 
-def _identity_verdict(purchase: Document | None) -> tuple[Action, str]:
+def _identity_verdict(seen: Seen) -> tuple[Action, str]:
     """Of a run whose key a5a1c84 does not know: under its own key it finds the pictures of an earlier training."""
+    purchase = seen.with_identity
     state = purchase["state"] if purchase is not None and not _is_planned(purchase) else ""
     if state in (*_OPEN, PurchaseState.SUCCEEDED):
         return Action.WAIT, "a5a1c84 would neither poll nor collect what was paid since the LoRA was trained again"
     return (
         Action.SUSPEND,
-        "a5a1c84 does not know that the LoRA was trained again, and goes on with what was bought before",
+        "a5a1c84 does not know that the LoRA was trained again, and goes on with earlier pictures",
     )
 
 
@@ -258,7 +257,7 @@ class Rollback:
         if run is None:
             return None
         seen = self._seen(kind, meta, run)
-        found = verdict(kind, body, status, run, seen)
+        found = _identity_verdict(seen) if run.identity else verdict(kind, body, status, run, seen)
         if found is None:
             return None
         action, why = found

@@ -73,11 +73,13 @@ def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy
         if why := collect_retries.missing(case):
             return collect_retries.refused(case, why)
         case = case.model_copy(update={"run": collect_retries.begun_anew(case, run, resource.collect)})
-    if (plan := _with_other_loras(case)) is not None:
-        return plan
+    return _with_other_loras(case) or _of_its_purchase(case)
+
+
+def _of_its_purchase(case: Case) -> Plan:
     plan = with_open_requests(case, _suspended(case, _planned(_with_said(case))))
-    used = None if observed.superseded else observed.purchase
-    return plan.model_copy(update={"adoption": adoption(resource, case.key, used)})
+    used = None if case.observed.superseded else case.observed.purchase
+    return plan.model_copy(update={"adoption": adoption(case.resource, case.key, used)})
 
 
 def _with_said(case: Case) -> Case:

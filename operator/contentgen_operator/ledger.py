@@ -189,10 +189,10 @@ class Ledger:
     def _variants(self, key: PurchaseKey) -> tuple[tuple[str, Purchase], ...]:
         plain = key.model_copy(update={"run_hash": key.run_hash.partition(".")[0]})
         place, rerun, _ = str(plain).rsplit("/", 2)
-        # "." and "/" follow the hash, and precede "0".
-        found = self._collection.find({"_id": {"$gte": place, "$lt": f"{place}0"}}).sort("_id", 1)
-        split = [(str(each["_id"]).rsplit("/", 2), each) for each in found]
-        return tuple((at[len(place) + 1 :], _purchase(each)) for (at, token, _), each in split if token == rerun)
+        # "." and "/" follow the hash, and precede "0". Other reruns, of which there may be many, are not read.
+        mine = {"$gte": place, "$lt": f"{place}0", "$regex": f"/{re.escape(rerun)}/[0-9]+$"}
+        found = self._collection.find({"_id": mine}).sort("_id", 1)
+        return tuple((str(each["_id"]).rsplit("/", 2)[0][len(place) + 1 :], _purchase(each)) for each in found)
 
     async def adopt(self, key: PurchaseKey, purchase: Purchase, job_id: str, tenant: Tenant | None = None) -> bool:
         """Compare and set the owner; False where the purchase, or its owner, is not as it was seen."""

@@ -1,7 +1,7 @@
-"""LoRAs in the buying key of an image: which purchase is asked for once a LoRA of the same name was trained again. Pure.
+"""LoRAs in the buying key of an image: which purchase is asked for once a LoRA was trained again. Pure.
 
 The first purchase of a spec has the key of older releases, in which the LoRAs are by name alone. The ledger knows with
-which files it was drawn. A run whose LoRAs are of other trainings buys under a key with the identity of those trainings.
+which files it was drawn. A run whose LoRAs are of other trainings buys under a key with the identity of those.
 """
 
 import hashlib

@@ -124,16 +124,22 @@ class Observer:
             seen["loras"] = lora_identity.as_before(seen.get("loras", ()), seen.get("earlier", ()))
             if resource.adopt is not None and is_remembered(resource, run):
                 seen["named"] = await self._named_of_the_forgotten(resource, run, spec, now)
-        elif await self._is_superseded(resource, run, purchase):
-            seen["superseded"] = True
-        elif not purchase.abandoned:
-            seen |= await self._bought(resource, run, spec, purchase, now)
+        else:
+            seen |= await self._paid(resource, run, spec, purchase, now)
         return Observed(**seen)
+
+    async def _paid(
+        self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase, now: datetime
+    ) -> dict[str, Any]:
+        """Of a purchase that was sent, or may have been."""
+        if await self._is_superseded(resource, run, purchase):
+            return {"superseded": True}
+        return {} if purchase.abandoned else await self._bought(resource, run, spec, purchase, now)
 
     async def _drawn(
         self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase | None, now: datetime
     ) -> dict[str, Any]:
-        """Likewise where it depends on the trainings of the LoRAs whether the purchase under the run's key is its own."""
+        """Likewise where the trainings of the LoRAs decide whether the purchase under the run's key is its own."""
         key = purchase_key(resource, run)
         seen = await self._before_payment(resource, run, spec, now)
         wanted = lora_identity.wanted(run, seen["loras"], await self._ledger.variants(key), now)

@@ -15,7 +15,7 @@ from contentgen_operator.lora_identity import identity, may_be_drawn_with, wante
 from contentgen_operator.observed import LoraView, Resource, Wanted
 from contentgen_operator.orphans import Standing, standing_of
 from contentgen_operator.providers.base import Busy
-from contentgen_operator.purchases import Purchase, PurchaseState, PurchaseStep, StoredKey
+from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey
 from contentgen_operator.runs import purchase_key
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -280,6 +280,19 @@ def run_of(body: dict[str, Any], identity: str) -> RunStatus:
         started_at=datetime(2026, 11, 21, tzinfo=UTC),
         lora_identity=identity,
     )
+
+
+async def test_the_variants_of_an_image_are_its_attempts_with_whichever_loras(world: World) -> None:
+    ledger, documents = world.process._observer._ledger, world.database["ledger"]
+    key = PurchaseKey(namespace="ns", kind=IMAGES, name="it", run_hash="ab", rerun=None, attempt=1)
+    pinned = key.model_copy(update={"run_hash": f"ab.{'0' * 16}"})
+    later = key.model_copy(update={"attempt": 12})
+    others = [{"rerun": "x"}, {"run_hash": "abc"}, {"run_hash": "aa"}, {"name": "it2"}, {"namespace": "ns2"}]
+    for each in (pinned, later, key, *(key.model_copy(update=other) for other in others)):
+        documents.insert_one(purchase(str(each)).model_dump(by_alias=True) | {"_id": str(each)})
+    for asked in (key, pinned, later):
+        found = [(of, each.purchase_id) for of, each in await ledger.variants(asked)]
+        assert found == [("0" * 16, str(pinned)), ("", str(key)), ("", str(later))]
 
 
 # A purchase whose resource is gone
