@@ -418,7 +418,7 @@ async def test_long_words_of_a_provider_do_not_cut_the_advice(monkeypatch: pytes
     await each.arrive(place)
 
     async def unread(*_: Any) -> Any:
-        raise Unavailable("503 " + "x" * 2000)
+        raise Unavailable("503 contentgen.dev/resubmit=0badcafe " + "x" * 2000)
 
     async def unknown(*_: Any) -> Verified:
         return Verified(same=None, text="y" * 2000)
@@ -429,7 +429,7 @@ async def test_long_words_of_a_provider_do_not_cut_the_advice(monkeypatch: pytes
     await place.until(lambda: "is not adopted" in (place.world.status(place.kind).message or ""))
     item = place.item()
     assert retrying.retry(item, place.world.now).ask
-    assert in_message(item, "contentgen.dev/resubmit") == item.facts.token
+    assert in_message(item, "contentgen.dev/resubmit") == item.facts.token, "the admission policy takes the first"
 
 
 def test_a_token_in_the_words_of_others_is_not_taken() -> None:
