@@ -228,9 +228,6 @@ async def test_following_advice_pays_what_it_announces_and_loses_nothing(
         (listed, each.helps[listed]) for listed in remedies
     ], "one remedy of each kind"
     assert set(remedies) == set(each.helps)
-    assert_says_what_was_paid(place, each)
-    assert_messages_agree(place, remedies)
-    assert_everybody_advises_the_same(place, remedies)
     before, posts = kept(place), place.posts
     await FOLLOW[action](place, remedies[action])
     await goes_on(place)
@@ -254,14 +251,15 @@ def test_what_is_free_comes_first() -> None:
 
 
 @pytest.mark.parametrize("each", SCENARIOS, ids=name_of)
-async def test_a_refused_command_recommends_nothing_that_pays_unannounced(
-    each: Scenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`retry`, `collect` and `adopt` for each end: each works, or names a command of the table."""
+async def test_messages_plugin_and_gateway_advise_the_same(each: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a refused `retry`, `collect` or `adopt` recommends nothing that pays without saying so."""
     place = place_of(each, monkeypatch)
     await each.arrive(place)
     item = place.item()
     helps = {remedy.action: remedy for remedy in advice.advised(item.facts)}
+    assert_says_what_was_paid(place, each)
+    assert_messages_agree(place, helps)
+    assert_everybody_advises_the_same(place, helps)
     for refused in refusals(place, item):
         for command in re.findall(r"kubectl (?:contentgen )?(\w+)", refused):
             assert command == "why" or _BY_COMMAND[command] & set(helps), refused
