@@ -192,8 +192,10 @@ def adopt_words(request_id: str | None = None) -> str:
 
 
 def ending_with(said: str, helps: str) -> str:
-    """The message, in which the words of others leave room for what helps."""
-    return said[: MAX_MESSAGE - len(helps)] + helps
+    """The message, in which the words of others leave room for what helps, and name no token: the admission policy
+    and older plugins take the first one.
+    """
+    return said.replace(f"{RESUBMIT_ANNOTATION}=", f"{RESUBMIT_ANNOTATION} ")[: MAX_MESSAGE - len(helps)] + helps
 
 
 def resubmit_words(token: str) -> str:

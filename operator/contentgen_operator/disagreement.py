@@ -18,11 +18,11 @@ def held_back(case: Case) -> Plan | None:
     named = [f"run {claim.number}", f"paid attempt {claim.paid_attempt}", f"version {claim.version}"]
     named += [f"purchase {claim.purchase_id}"] if claim.purchase_id else []
     named += [f"request {claim.request_id}"] if claim.request_id else []
-    message = (
+    message = advice.ending_with(
         f"the status named {', '.join(named)}, and MongoDB does not have that: it was restored from an older backup, "
-        "or somebody else wrote the status, so nothing is paid. Restore the newest backup of MongoDB, and this goes "
-        "on; or, where the provider's dashboard shows that nothing was paid since, "
-        f"{advice.resubmit_words(document.token or '')}"
+        "or somebody else wrote the status, so nothing is paid. ",
+        "Restore the newest backup of MongoDB, and this goes on; or, where the provider's dashboard shows that nothing "
+        f"was paid since, {advice.resubmit_words(document.token or '')}",
     )
     doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.STORES_DISAGREE, message=message)
     return plan_of(case, doing, again=_WAIT_SECONDS)

@@ -13,12 +13,14 @@ from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
 from contentgen_cli.why import Surroundings, story
 from contentgen_contract import advice
-from contentgen_contract.names import Phase, Reason
+from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.reasons import REASONS, Action, Costs, Paid, Remedy
+from contentgen_gateway.orphans import orphan
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.standing import Standing, to_collect, to_retry, token_of
-from contentgen_operator.providers.base import Unavailable, Verified
+from contentgen_operator.providers.base import Found, RequestState, RequestView, Unavailable, Verified
 from contentgen_simulation.ends import SCENARIOS, Place, Scenario, place_of
+from contentgen_simulation.world import SPECS
 
 _EXPECTED_POSTS = {Costs.FREE: 0, Costs.ONCE: 1, Costs.PAYS: 1, Costs.MAY_PAY_TWICE: 1}
 _NAMED = re.compile(r"contentgen\.dev/(collect|adopt|resubmit)=")
@@ -226,9 +228,6 @@ async def test_following_advice_pays_what_it_announces_and_loses_nothing(
         (listed, each.helps[listed]) for listed in remedies
     ], "one remedy of each kind"
     assert set(remedies) == set(each.helps)
-    assert_says_what_was_paid(place, each)
-    assert_messages_agree(place, remedies)
-    assert_everybody_advises_the_same(place, remedies)
     before, posts = kept(place), place.posts
     await FOLLOW[action](place, remedies[action])
     await goes_on(place)
@@ -252,14 +251,15 @@ def test_what_is_free_comes_first() -> None:
 
 
 @pytest.mark.parametrize("each", SCENARIOS, ids=name_of)
-async def test_a_refused_command_recommends_nothing_that_pays_unannounced(
-    each: Scenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`retry`, `collect` and `adopt` for each end: each works, or names a command of the table."""
+async def test_messages_plugin_and_gateway_advise_the_same(each: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a refused `retry`, `collect` or `adopt` recommends nothing that pays without saying so."""
     place = place_of(each, monkeypatch)
     await each.arrive(place)
     item = place.item()
     helps = {remedy.action: remedy for remedy in advice.advised(item.facts)}
+    assert_says_what_was_paid(place, each)
+    assert_messages_agree(place, helps)
+    assert_everybody_advises_the_same(place, helps)
     for refused in refusals(place, item):
         for command in re.findall(r"kubectl (?:contentgen )?(\w+)", refused):
             assert command == "why" or _BY_COMMAND[command] & set(helps), refused
@@ -416,7 +416,7 @@ async def test_long_words_of_a_provider_do_not_cut_the_advice(monkeypatch: pytes
     await each.arrive(place)
 
     async def unread(*_: Any) -> Any:
-        raise Unavailable("503 " + "x" * 2000)
+        raise Unavailable("503 contentgen.dev/resubmit=0badcafe " + "x" * 2000)
 
     async def unknown(*_: Any) -> Verified:
         return Verified(same=None, text="y" * 2000)
@@ -427,7 +427,7 @@ async def test_long_words_of_a_provider_do_not_cut_the_advice(monkeypatch: pytes
     await place.until(lambda: "is not adopted" in (place.world.status(place.kind).message or ""))
     item = place.item()
     assert retrying.retry(item, place.world.now).ask
-    assert in_message(item, "contentgen.dev/resubmit") == item.facts.token
+    assert in_message(item, "contentgen.dev/resubmit") == item.facts.token, "the admission policy takes the first"
 
 
 def test_a_token_in_the_words_of_others_is_not_taken() -> None:
@@ -437,3 +437,80 @@ def test_a_token_in_the_words_of_others_is_not_taken() -> None:
     )
     assert advice.resubmit_token("SubmissionUnknown", message) == "1a2b3c4d"
     assert advice.resubmit_token("Failed", message) is None
+
+
+# Orphans: what their listing advises
+
+
+async def advice_for(place: Place, state: str) -> str:
+    """The listing's advice, once the only purchase is an orphan of that state."""
+    for _ in range(40):
+        (document,) = place.purchases
+        found = orphan(document, timedelta(days=30)) if document.get("orphanedAt") else None
+        if found is not None and found.state == state:
+            return found.advice
+        place.world.now += timedelta(minutes=1)
+        await place.world.orphans[-1].round(place.world.now)
+    raise AssertionError(place.purchases)
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+@pytest.mark.parametrize("state", ["searched", "unfinished", "kept"])
+async def test_an_orphan_that_is_applied_again_takes_what_was_paid(
+    state: str, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = place_of(SCENARIOS[0], monkeypatch)
+    place.kind = Kind.IMAGE_GENERATION
+    place.spec = SPECS[place.kind] | {"deletionPolicy": policy}
+    place.world.provider.cancels = False
+    find, poll = place.world.provider.find, place.world.provider.poll
+
+    async def nothing_found(_: Any) -> Found:
+        return Found(request_id=None, complete=True)
+
+    async def running(*_: Any) -> RequestView:
+        return RequestView(state=RequestState.RUNNING, message="running")
+
+    if state == "searched":
+        place.world.provider.lose_replies = {1}
+        place.patch.setattr(place.world.provider, "find", nothing_found)
+    if state != "kept":
+        place.patch.setattr(place.world.provider, "poll", running)
+    place.apply()
+    await place.until(lambda: place.posts == 1)
+    if state != "searched":
+        await place.until_reason(Reason.PROCESSING)
+    del place.world.kube.resources[place.kind, "it"]  # with its namespace, or its finalizer was removed by hand
+    place.world.kube.jobs.clear()
+    told = await advice_for(place, state)
+    assert "apply ImageGeneration it again with the same spec" in told
+    assert "nothing is paid until you allow it" in told or "pays nothing" in told
+    place.patch.setattr(place.world.provider, "find", find)
+    place.patch.setattr(place.world.provider, "poll", poll)
+    place.uid = "second"
+    place.apply()
+    await goes_on(place)
+    assert place.posts == 1
+
+
+async def test_an_orphan_that_is_to_be_discarded_is_kept_by_who_applies_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (each,) = [every for every in SCENARIOS if every.reason is Reason.PROCESSING]
+    place = place_of(each, monkeypatch)
+    place.world.provider.cancels = False
+    await each.arrive(place)
+    poll = place.world.provider.poll
+
+    async def running(*_: Any) -> RequestView:
+        return RequestView(state=RequestState.RUNNING, message="running")
+
+    place.patch.setattr(place.world.provider, "poll", running)
+    await place.world.until_gone(place.kind)
+    told = await advice_for(place, "unfinished")
+    assert "its result is discarded when it comes; to have it, apply ImageGeneration it again" in told
+    place.patch.setattr(place.world.provider, "poll", poll)
+    place.uid = "second"
+    place.apply()
+    await goes_on(place)
+    assert place.posts == 1

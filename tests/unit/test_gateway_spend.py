@@ -196,6 +196,30 @@ async def test_the_page_of_a_paid_run_that_failed_has_the_button(world: World) -
         assert f"/jobs/{job}/fetch" not in (await eve.get(f"/jobs/{job}")).text
 
 
+async def test_what_is_free_is_said_before_another_run_is_paid(world: World) -> None:
+    job = paid(world)
+    async with browser(world) as ann:
+        page = (await ann.get(f"/jobs/{job}/retry")).text
+    assert "Fetch the paid result once more: kubectl contentgen collect job-1" in page
+    assert "(pays nothing)" in page
+
+
+async def test_a_request_that_failed_at_the_provider_has_no_result_to_fetch(world: World) -> None:
+    job = paid(world, reason="ProviderFailed")
+    async with browser(world) as ann:
+        page = (await ann.get(f"/jobs/{job}")).text
+        assert f"/jobs/{job}/fetch" not in page
+        assert f'href="/jobs/{job}/retry"' in page
+
+
+async def test_the_question_after_a_restored_mongodb_is_not_that_of_a_lost_reply(world: World) -> None:
+    job = there(world, "SubmissionUnknown", "StoresDisagree", message=LOST)
+    async with browser(world) as ann:
+        page = (await ann.get(f"/jobs/{job}/retry")).text
+    assert "Restore MongoDB" in page
+    assert "reply was lost" not in page
+
+
 # A word that names no purchase
 
 
