@@ -142,11 +142,23 @@ class Oracles:
                 how = self._how_delivered(ref, request, version.job_id)
                 self.report("the response matches the request", f"{difference.partition(' ')[0]} differs, {how}", text)
                 return
-            if request.post.group[0] != self.world.namespace_uid[ref.namespace]:
-                whose = request.post.ref.namespace
-                earlier = "an earlier namespace's" if whose == ref.namespace else "another namespace's"
+            whose = request.post.ref.namespace
+            same_name = whose == ref.namespace
+            foreign = request.post.group[0] != self.world.namespace_uid[ref.namespace]
+            if foreign and (same_name or not self._cannot_be_told_apart(ref, request)):
+                earlier = "an earlier namespace's" if same_name else "another namespace's"
                 text = f"{ref.namespace}/{ref.name} has {request.id}, bought for {whose} ({request.post.group[0]})"
                 self.report("one owner per request", earlier, text)
+
+    def _cannot_be_told_apart(self, ref: ResourceRef, request: "Request") -> bool:
+        """Whether the resource sent exactly the same input and its reply was lost too: neither provider's history says
+        whose request is whose.
+        """
+        return any(
+            post.input == request.post.input and post.maybe_paid and str(post.number) in self.world.plan.replies
+            for post in self.world.provider.posts
+            if (post.ref.namespace, post.ref.name) == (ref.namespace, ref.name)
+        )
 
     def _how_delivered(self, ref: ResourceRef, request: "Request", job_id: str | None) -> str:
         if request.post.ref.namespace != ref.namespace:
