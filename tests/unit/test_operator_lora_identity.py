@@ -392,8 +392,8 @@ def test_a_lora_without_a_file(lora: LoraView, age: int, expected: Wanted) -> No
 
 def test_the_key_of_older_releases_is_unchanged() -> None:
     run = run_of({"spec": PICTURE}, "0" * 16)
-    body = {"metadata": {"name": "it", "namespace": "ns", "uid": UID, "resourceVersion": "1"}, "spec": PICTURE}
-    resource = Resource.parse(IMAGES, body | {"metadata": body["metadata"] | {"creationTimestamp": NOW.isoformat()}})
+    meta = {"name": "it", "namespace": "ns", "uid": UID, "resourceVersion": "1", "creationTimestamp": NOW}
+    resource = Resource.parse(IMAGES, {"metadata": meta, "spec": PICTURE})
     plain = purchase_key(resource, run.model_copy(update={"lora_identity": None}))
     assert str(plain) == "ns/ImageGeneration/it/2f9642154c368e50/-/1", "by a5a1c84"
     assert str(purchase_key(resource, run)) == "ns/ImageGeneration/it/2f9642154c368e50.0000000000000000/-/1"
