@@ -131,6 +131,20 @@ async def test_a_run_under_way_goes_on_with_its_purchase(world: World, lost: boo
     assert (status.phase, len(world.provider.posts), len(purchases(world))) == (Phase.COMPLETED, 3, 1)
 
 
+async def test_a_run_goes_on_with_a_purchase_that_it_has_adopted(world: World) -> None:
+    await trained(world, FIRST)
+    world.kube.apply(IMAGES, PICTURE)
+    while not purchases(world) or purchases(world)[0]["state"] != "submitted":
+        await world.step(IMAGES)
+    del world.kube.resources[IMAGES, "it"]
+    world.kube.apply(IMAGES, PICTURE, OTHER_UID)
+    while purchases(world)[0]["jobId"] != OTHER_UID:
+        await world.step(IMAGES)
+    await trained(world, SECOND)
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+    assert (len(world.provider.posts), len(purchases(world))) == (3, 1)
+
+
 async def test_the_next_attempt_of_a_run_has_the_lora_of_the_first(world: World) -> None:
     await trained(world, FIRST)
     world.provider.fails = {2}
