@@ -132,6 +132,20 @@ async def test_a_run_under_way_goes_on_with_its_purchase(world: World, lost: boo
     assert (status.phase, len(world.provider.posts), len(purchases(world))) == (Phase.COMPLETED, 3, 1)
 
 
+async def test_a_run_goes_on_with_a_purchase_that_it_has_adopted(world: World) -> None:
+    await trained(world, FIRST)
+    world.kube.apply(IMAGES, PICTURE)
+    while not purchases(world) or purchases(world)[0]["state"] != "submitted":
+        await world.step(IMAGES)
+    del world.kube.resources[IMAGES, "it"]
+    world.kube.apply(IMAGES, PICTURE, OTHER_UID)
+    while purchases(world)[0]["jobId"] != OTHER_UID:
+        await world.step(IMAGES)
+    await trained(world, SECOND)
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+    assert (len(world.provider.posts), len(purchases(world))) == (3, 1)
+
+
 async def test_the_next_attempt_of_a_run_has_the_lora_of_the_first(world: World) -> None:
     await trained(world, FIRST)
     world.provider.fails = {2}
@@ -394,8 +408,8 @@ def test_a_lora_without_a_file(lora: LoraView, age: int, expected: Wanted) -> No
 
 def test_the_key_of_older_releases_is_unchanged() -> None:
     run = run_of({"spec": PICTURE}, "0" * 16)
-    body = {"metadata": {"name": "it", "namespace": "ns", "uid": UID, "resourceVersion": "1"}, "spec": PICTURE}
-    resource = Resource.parse(IMAGES, body | {"metadata": body["metadata"] | {"creationTimestamp": NOW.isoformat()}})
+    meta = {"name": "it", "namespace": "ns", "uid": UID, "resourceVersion": "1", "creationTimestamp": NOW}
+    resource = Resource.parse(IMAGES, {"metadata": meta, "spec": PICTURE})
     plain = purchase_key(resource, run.model_copy(update={"lora_identity": None}))
     assert str(plain) == "ns/ImageGeneration/it/2f9642154c368e50/-/1", "by a5a1c84"
     assert str(purchase_key(resource, run)) == "ns/ImageGeneration/it/2f9642154c368e50.0000000000000000/-/1"
