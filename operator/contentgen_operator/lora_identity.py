@@ -36,19 +36,28 @@ def decides(resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase |
 
 
 def wanted(
-    run: RunStatus, loras: tuple[LoraView, ...], variants: Iterable[tuple[str, Purchase]], now: datetime
+    run: RunStatus,
+    loras: tuple[LoraView, ...],
+    variants: Iterable[tuple[str, Purchase]],
+    now: datetime,
+    cluster: str = "",
 ) -> Wanted:
-    """The purchase that a run asks for. `variants` are those of its spec (`Ledger.variants`)."""
+    """The purchase that a run asks for. `variants` are those of its spec (`Ledger.variants`).
+
+    `cluster` is the uid of the resource's. In one that was rebuilt, resources take what was bought for them before.
+    """
     bought = [(of, each) for of, each in variants if not each.unpaid]
+    newest = max(bought, key=lambda each: each[1].created_at, default=None)
     mine = identity(loras)
     if mine is None:
         if any(_is_coming(each, run, now) for each in loras):
             return Wanted(identity=run.lora_identity, waits=True)
         # None can be bought: what there is, is the best that can be had.
-        newest = max(bought, key=lambda each: each[1].created_at, default=None)
         return Wanted(identity=(newest[0] or None) if newest else run.lora_identity)
     if any(of == mine for of, _ in bought):
         return Wanted(identity=mine)
+    if newest is not None and all(each.cluster_uid not in (None, cluster) for _, each in bought):
+        return Wanted(identity=newest[0] or None)
     plain = [each for of, each in bought if not of]
     if not plain or any(may_be_drawn_with(each, loras) for each in plain):
         return Wanted()

@@ -142,7 +142,8 @@ class Observer:
         """Likewise where the trainings of the LoRAs decide whether the purchase under the run's key is its own."""
         key = purchase_key(resource, run)
         seen = await self._before_payment(resource, run, spec, now)
-        wanted = lora_identity.wanted(run, seen["loras"], await self._ledger.variants(key), now)
+        variants = await self._ledger.variants(key)
+        wanted = lora_identity.wanted(run, seen["loras"], variants, now, resource.tenant.cluster)
         seen["wanted"] = wanted
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
             return seen

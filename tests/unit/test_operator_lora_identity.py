@@ -11,12 +11,14 @@ from contentgen_contract.patterns import LORA_IDENTITY
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_contract.status import ResourceStatus, RunStatus, dump_status
 from contentgen_contract.tenancy import Tenant
+from contentgen_gateway.namespaces import Administration
 from contentgen_operator.lora_identity import identity, may_be_drawn_with, wanted
 from contentgen_operator.observed import LoraView, Resource, Wanted
 from contentgen_operator.orphans import Standing, standing_of
 from contentgen_operator.providers.base import Busy
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey
 from contentgen_operator.runs import purchase_key
+from contentgen_runtime.tenancy import SYSTEM
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
@@ -72,6 +74,25 @@ async def test_an_image_applied_again_is_drawn_with_the_lora_that_was_trained_si
     await world.until_gone(IMAGES)
     status = await drawn(world, THIRD_UID)
     assert (status.reason, len(world.provider.posts)) == ("AdoptedFinishedRun", 4)
+
+
+async def test_in_a_rebuilt_cluster_finished_images_are_adopted_whatever_was_trained_since(world: World) -> None:
+    await trained(world, FIRST)
+    await drawn(world)
+    await trained(world, SECOND)
+    stamp = f"{world.now:%Y-%m-%dT%H:%M:%SZ}"
+    world.kube.namespaces = {SYSTEM: ("rebuilt", stamp), "ns": ("its-namespace", stamp)}
+    world.kube.resources.clear()
+    world.kube.jobs.clear()
+    world.restart()
+    world.kube.apply(LORA, SECOND, OTHER_LORA_UID)
+    await world.step(LORA)
+    assert Administration(world.database, "ann").confirm("rebuilt", force=True)
+    assert (await ended(world, LORA)).reason == "AdoptedFinishedRun"
+    assert ((await drawn(world, OTHER_UID)).reason, len(world.provider.posts)) == ("AdoptedFinishedRun", 3)
+    await world.until_gone(IMAGES)
+    again = await drawn(world, THIRD_UID)
+    assert (again.reason, len(world.provider.posts), lora_of(world, 4)) == ("Completed", 4, f"{LORA_UID} v2")
 
 
 async def test_an_edit_and_its_reversal_buy_again_after_a_training(world: World) -> None:
