@@ -336,6 +336,8 @@ async def test_a_replaced_request_is_located_where_its_resource_is_gone(
 ) -> None:
     """And the request of the next attempt, whose reply is lost too, is not taken for it."""
     world = World(monkeypatch, Writes())
+    world.policy = world.policy.model_copy(update={"poll_seconds": 5, "adoption_seconds": 60})
+    world.restart()
     await resubmitted(world, kind)
     find, asked = world.provider.find, list[Search]()
     world.provider.find = nothing_found  # type: ignore[method-assign]
