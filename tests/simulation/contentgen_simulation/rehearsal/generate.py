@@ -175,7 +175,8 @@ def _towards(random: Random, plan: Plan, state: str) -> Plan:
         case "failed":
             return replace(plan, results={"1": "fails"})
         case "refused":
-            return replace(plan, replies={"1": random.choice(("403", "422", "429", "unreachable"))})
+            # "unreachable" breaks off after the connection is open, and counts as a lost reply.
+            return replace(plan, replies={"1": random.choice(("403", "422", "429", "422"))})
         case "sending" | "intent":
             return replace(plan, replies={"1": random.choice(("lost", "lost", "dropped"))})
         case "abandoned":
