@@ -6,6 +6,7 @@ KNOWN: dict[str, str] = {
     "one owner per request: an earlier namespace's": "issue 15: a re-created namespace adopts",
     "one POST per purchase: in a cluster that": "issue 15: clusters are not told apart",
     "a paid result is kept: sent by a wrong clock": "money 28: the search's window is by the clock of the POST",
+    "a paid result is kept: sent after a freeze and a": "money 21: the POST that no ledger expects any more",
 }
 """Signature, or the beginning of one -> the finding in money.md or tenants.md."""
 
