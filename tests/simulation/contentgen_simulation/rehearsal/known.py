@@ -4,6 +4,7 @@ often each was seen, and fails for a signature that no entry matches.
 
 KNOWN: dict[str, str] = {
     "a paid result is kept: sent by a wrong clock": "money 28: the search's window is by the clock of the POST",
+    "a paid result is kept: sent after a freeze and a": "money 21: the POST that no ledger expects any more",
 }
 """Signature, or the beginning of one -> the finding in money.md or tenants.md."""
 

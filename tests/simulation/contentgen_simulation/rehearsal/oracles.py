@@ -395,8 +395,11 @@ class Oracles:
             f"{request.id} of {request.post.ref.name} succeeded and is billed; {status.get('message') or 'no resource'}"
         )
         detail = f"{state} in the ledger, {status.get('reason') or 'no resource'}"
+        frozen = any(each.action == "freeze" and each.fired.endswith("POST") for each in self.world.faults.io)
         if known is None and request.post.skew:
             detail = f"sent by a wrong clock, {detail}"
+        elif known is None and frozen and self.world.resubmitted[request.post.group]:
+            detail = f"sent after a freeze and a resubmission, {detail}"
         self.report("a paid result is kept", detail, text)
 
     def _is_shown(self, request: "Request") -> bool:
