@@ -88,6 +88,8 @@ DECLARED = {
     "transcripts": transcript_index.INDEXES,
     "transcripts-indexed": {},
     "signed-out": {},
+    "clusters": {},
+    "namespaces": {},
 }
 METHODS = dict.fromkeys(
     ("find", "find_one", "count_documents", "aggregate", "update_one", "update_many", "replace_one", "delete_one",
@@ -167,7 +169,7 @@ async def test_all_that_the_index_of_transcripts_asks(asked: Asked) -> None:
     await world.parts.indexer.walk()
     async with world.client("ann") as ann:
         assert (await ann.get("/api/search/transcripts?q=a")).status_code == 200
-    names = {"jobs", "ledger", "shares", "transcripts", "transcripts-indexed", "signed-out"}
+    names = {"jobs", "ledger", "shares", "transcripts", "transcripts-indexed", "signed-out", "clusters", "namespaces"}
     assert {name for name, _ in asked} == names
     check(asked)
 

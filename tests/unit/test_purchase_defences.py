@@ -8,6 +8,7 @@ import pytest
 
 from contentgen_contract.names import FINALIZER, Kind, Phase, Reason
 from contentgen_contract.spec import parse_spec, run_hash
+from contentgen_contract.tenancy import Tenant
 from contentgen_operator.case import Policy
 from contentgen_operator.decide import decide
 from contentgen_operator.ledger import Ledger
@@ -68,10 +69,10 @@ async def test_the_jobs_of_a_name_are_its_owners_and_former_owners(ledger: Ledge
     for number, change in enumerate(others):
         await ledger.intend(KEY.model_copy(update=change), bought(job_id=f"other-{number}"))
     await ledger.intend(KEY, bought(PurchaseState.SUCCEEDED))
-    assert await ledger.job_ids("ns", IMAGES, "it") == {UID}
+    assert await ledger.job_ids(Tenant(), "ns", IMAGES, "it") == {UID}
     for before, after in ((UID, "second"), ("second", "third")):
         assert await ledger.adopt(KEY, bought(PurchaseState.SUCCEEDED, job_id=before), after)
-    assert await ledger.job_ids("ns", IMAGES, "it") == {UID, "second", "third"}
+    assert await ledger.job_ids(Tenant(), "ns", IMAGES, "it") == {UID, "second", "third"}
 
 
 # Decisions
