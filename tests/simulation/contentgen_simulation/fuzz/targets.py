@@ -159,7 +159,7 @@ KEYS = Target(
 _OPERATORS = {"$or", "$and", "$in", "$exists", "$eq", "$gte", "$lt", "$gt", "$ne", "$elemMatch"}
 _FIELDS = {
     "namespace", "type", "userId", "jobId", "config.model", "versions.0", "status", "createdAt", "startedAt",
-    "completedAt", "progress", "metadata.tags", "terms", "discard", "metadata.isPublic", "collectionId",
+    "completedAt", "progress", "metadata.tags", "terms", "discard", "metadata.isPublic", "collectionId", "tenant",
 }  # fmt: skip
 _SCOPE = Scope({"red": frozenset(Kind), "green": frozenset({Kind.TRANSCRIPTION})})
 
