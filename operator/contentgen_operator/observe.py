@@ -55,6 +55,7 @@ from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
+_CLOCK_ERROR = timedelta(hours=25)
 _AFTER_SENT = timedelta(minutes=20)  # the time of a POST, and of a provider's clock from ours
 _NO_PRICES = NoPrices()
 _AT_DELETION = "deletion"
@@ -435,7 +436,10 @@ class Observer:
     async def _named(
         self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase, before: datetime
     ) -> Verified | None:
-        """The verdict on the request that the annotation names; None: there is none. Anybody may have written it."""
+        """The verdict on the request that the annotation names; None: there is none. Anybody may have written it.
+
+        The time of the POST is this process's, whose clock may have been wrong: a person's word counts for a day more.
+        """
         given = resource.adopt
         if given is None:
             return None
@@ -445,8 +449,8 @@ class Observer:
             return Verified(same=False, text="it is another purchase's")
         search = Search(
             call=kinds.sent_call(spec, key, purchase),
-            sent_after=searches.sent_at(purchase),
-            sent_before=before,
+            sent_after=searches.sent_at(purchase) - _CLOCK_ERROR,
+            sent_before=before + _CLOCK_ERROR,
             claimed=await self._ledger.request_ids(purchase),
         )
         if given in search.claimed:

@@ -298,8 +298,8 @@ def entry_of(known: Document, uid: str) -> Document | None:
 
 def holding(bindings: Any, clusters: Any, cluster: str, namespace: str, scope: str) -> list[Document]:
     """The bindings of the name in other clusters that have a scope now."""
-    others = [str(each["_id"]) for each in clusters.find({"_id": {"$nin": [FIRST, cluster]}}, {"_id": True})]
-    names = {"_id": {"$in": [binding_id(each, namespace) for each in others]}}
+    others = {str(each["_id"]) for each in clusters.find({"_id": {"$gt": ""}}, {"_id": True})} - {FIRST, cluster}
+    names = {"_id": {"$in": [binding_id(each, namespace) for each in sorted(others)]}}
     return [*bindings.find(names | {"scope": scope, "takenBy": None})]
 
 

@@ -25,6 +25,10 @@ class SharedApi(FakeApi):
 
     world: World
 
+    async def get_namespace(self, name: str) -> Body | None:
+        """The same cluster."""
+        return await self.world.kube.get_namespace(name)
+
     async def call(self, method: str, path: str, body: Body | None = None) -> Body:
         """Reviews, and the operator's world."""
         if not path.startswith(f"/apis/{GROUP}/"):
@@ -63,7 +67,6 @@ class Both:
 
         self.gateway = Gateway(("ann", "*", "*", "ns"), database=self.operator.database)
         self.gateway.api.world = self.operator
-        self.gateway.api.namespaces = self.operator.kube.namespaces
 
     async def ask(self, method: str, path: str) -> Any:
         async with self.gateway.client("ann") as ann:

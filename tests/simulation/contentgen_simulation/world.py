@@ -390,10 +390,10 @@ class FakeProvider:
         self._looks += 1
         late = len(self.posts) in self.lose_replies and self._looks < 3  # like fal's, which lists what has ended
         listed = self.posts[:-1] if late else self.posts
-        ids = [f"request-{i + 1}" for i, call in enumerate(listed) if self._matches(i, call, search)]
-        return Found(
-            request_id=next((each for each in reversed(ids) if each not in search.claimed), None), complete=True
-        )
+        matching = [i for i, call in enumerate(listed) if self._matches(i, call, search)]
+        free = [i for i in matching if f"request-{i + 1}" not in search.claimed]
+        nearest = min(free, key=lambda i: abs(self.sent_at[i] - search.sent_after), default=None)
+        return Found(request_id=None if nearest is None else f"request-{nearest + 1}", complete=True)
 
     async def verify(self, search: Search, request_id: str) -> Verified:
         number = int(request_id.removeprefix("request-")) - 1
