@@ -21,7 +21,6 @@ from contentgen_contract.names import (
     CHANGED_BY_ANNOTATION,
     COLLECT_ANNOTATION,
     GROUP,
-    RERUN_ADVICE,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
     Phase,
@@ -38,6 +37,7 @@ from contentgen_gateway.standing import (
     Standing,
     annotated,
     estimate_of,
+    in_http_terms,
     is_suspended,
     require_token,
     to_cancel,
@@ -128,7 +128,7 @@ def _outcome(job: Held, standing: Standing) -> Cancelled:
         status=standing.word,
         phase=standing.phase,
         reason=standing.reason,
-        message=standing.message.replace(RERUN_ADVICE, f"POST /api/jobs/{job.job_id}/retry"),
+        message=in_http_terms(standing.message, job.job_id),
         billed=_billed(standing),
     )
 

@@ -1,5 +1,6 @@
 """Where a run is, as far as a person can do something about it: told from the resource's JSON object alone. Pure."""
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Self
@@ -7,12 +8,17 @@ from typing import Any, Self
 from contentgen_contract import advice, collecting_again
 from contentgen_contract.advice import Facts
 from contentgen_contract.cancelling import CannotCancel, ignored, run_to_cancel
-from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Phase, Reason
+from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ADVICE, RERUN_ANNOTATION, Phase, Reason
 from contentgen_contract.reasons import Action
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body
 
 _FINAL = {phase.value for phase in Phase if phase.terminal}
+_ACTIONS = (
+    (re.compile(re.escape(RERUN_ADVICE)), "retry"),
+    (re.compile(rf"the annotation {re.escape(RERUN_ANNOTATION)}(?: with a new value)?"), "retry"),
+    (re.compile(rf"the annotation {re.escape(COLLECT_ANNOTATION)}=[0-9-]+"), "collect"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +141,13 @@ def to_collect(standing: Standing, body: Body) -> str | None:
     if collecting_again.asks(given, {"number": facts.number, "collect": {"asked": facts.asked}}):
         return None
     return advice.collect_value(facts)
+
+
+def in_http_terms(message: str, job_id: str) -> str:
+    """A message of the operator with requests to this API in place of annotations."""
+    for pattern, action in _ACTIONS:
+        message = pattern.sub(f"POST /api/jobs/{job_id}/{action}", message)
+    return message
 
 
 def ignored_annotations(body: Body) -> tuple[str, ...]:

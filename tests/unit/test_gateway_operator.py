@@ -113,7 +113,8 @@ async def test_cancelled_at_the_provider_the_answer_is_the_providers(both: Both,
     answer = await both.cancel(IMAGES)
     assert (answer.json()["status"], answer.json()["billed"]) == ("cancelled", None if cancels else True)
     assert "annotation" not in answer.json()["message"]
-    assert (f"POST /api/jobs/{UID}/retry" in answer.json()["message"]) == cancels
+    assert f"POST /api/jobs/{UID}/retry" in answer.json()["message"]
+    assert (f"POST /api/jobs/{UID}/collect" in answer.json()["message"]) == (not cancels)
     assert both.operator.provider.cancelled == ["request-1"]
     again = await both.ask("POST", f"/api/jobs/{UID}/cancel")
     assert (again.status_code, again.json()) == (200, answer.json())
