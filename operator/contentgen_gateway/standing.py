@@ -16,7 +16,7 @@ from contentgen_runtime.kube import Body
 _FINAL = {phase.value for phase in Phase if phase.terminal}
 _ACTIONS = (
     (re.compile(re.escape(RERUN_ADVICE)), "retry"),
-    (re.compile(rf"the annotation {re.escape(RERUN_ANNOTATION)}"), "retry"),
+    (re.compile(rf"the annotation {re.escape(RERUN_ANNOTATION)}(?: with a new value)?"), "retry"),
     (re.compile(rf"the annotation {re.escape(COLLECT_ANNOTATION)}=[0-9-]+"), "collect"),
 )
 

@@ -14,7 +14,7 @@ from contentgen_cli.item import Item
 from contentgen_cli.why import Surroundings, story
 from contentgen_contract import advice
 from contentgen_contract.names import Kind, Phase, Reason
-from contentgen_contract.reasons import REASONS, Action, Costs, Paid, Remedy
+from contentgen_contract.reasons import REASONS, Action, Costs, Kept, Paid, Remedy
 from contentgen_gateway.orphans import orphan
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.standing import Standing, to_collect, to_retry, token_of
@@ -164,6 +164,26 @@ def assert_says_what_was_paid(place: Place, each: Scenario) -> None:
         assert said in (Paid.PAID, Paid.UNKNOWN, Paid.BILLED)
     if advice.has_result(facts):
         assert place.purchases[-1]["resultKey"] in place.world.storage.objects
+    assert_says_what_is_kept(place, REASONS[each.reason].kept)
+
+
+def assert_says_what_is_kept(place: Place, said: Kept) -> None:
+    """`purchases` are those that were sent; a response is that of the last one."""
+    status, objects = place.world.status(place.kind), place.world.storage.objects
+    sent = [every for every in place.purchases if every["state"] != "refused"]
+    purchases = [every for every in sent if every["state"] != "intent" or every["sentAt"]]
+    response = bool(purchases) and purchases[-1].get("resultKey") in objects
+    files = [file.key in objects for every in status.versions for file in every.files]
+    if said is Kept.OUTPUTS:
+        assert (response, bool(files), all(files)) == (True, True, True)
+    elif said is Kept.RECORD:
+        assert (len(purchases), response, files) == (1, False, [])
+    elif said is Kept.VERSIONS:
+        assert (purchases, all(files)) == ([], True)
+    else:
+        marked = any(key.startswith("purchases/by-key/") for key in objects)
+        assert purchases or marked or not place.item().facts.sent
+        assert all(files)
 
 
 def assert_messages_agree(place: Place, remedies: dict[Action, Remedy]) -> None:
