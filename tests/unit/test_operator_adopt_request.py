@@ -1,5 +1,6 @@
 """contentgen.dev/adopt: a person names the request of a lost reply. It is verified, claimed, and pays nothing."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -51,6 +52,18 @@ async def test_it_may_be_named_while_it_is_looked_for(monkeypatch: pytest.Monkey
         await world.step(IMAGES)
     name(world, IMAGES, "request-1")
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+
+
+@pytest.mark.parametrize("hours", [-24, 24])
+async def test_it_is_adopted_also_if_this_clock_was_a_day_off_at_the_post(
+    hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search does not find it then, as the time of the POST in the ledger is wrong."""
+    world = await unknown(monkeypatch, IMAGES)
+    world.provider.sent_at[0] += timedelta(hours=hours)
+    name(world, IMAGES, "request-1")
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 1
 
 
 @pytest.mark.parametrize("lost", ["all of it", "back to planned"])
