@@ -38,8 +38,9 @@ async def _rehearse(plan: Plan) -> Verdict:
 
 def quiet() -> None:
     """The operator's log is not printed; its handlers still see it."""
-    log = logging.getLogger("contentgen_operator")
-    log.propagate = False
-    log.setLevel(logging.ERROR)
+    for package in ("contentgen_operator", "contentgen_runtime"):
+        log = logging.getLogger(package)
+        log.propagate = False
+        log.setLevel(logging.ERROR)
     logging.getLogger("stamina").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # AssemblyAI's SDK uses pydantic's older names
