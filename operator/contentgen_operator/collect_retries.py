@@ -18,6 +18,7 @@ from contentgen_operator.purchases import Purchase, PurchaseState
 LONGEST_PAUSE_SECONDS = 900.0
 _FIRST_PAUSE_SECONDS = 10.0
 _MOST_DOUBLINGS = 16
+_SOON_SECONDS = 1.0
 _DID_NOTHING = f" ({COLLECT_ANNOTATION}="
 _KEPT = (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
 # The worker may fail so because of its surroundings: a store, a node, the provider's server.
@@ -124,7 +125,8 @@ def refused(case: Case, why: str) -> Plan:
     before = _renewed(last.message or "", case.run, value).partition(_DID_NOTHING)[0][: MAX_MESSAGE - len(said)]
     run = case.run.model_copy(update={"collect": state_of(case.run).model_copy(update={"asked": value})})
     status = last.model_copy(update={"message": before + said, "run": run})
-    return Plan(status=status, finalizer=case.resource.deletes_files)
+    again = _SOON_SECONDS if run.request_open else None  # its request is followed still
+    return Plan(status=status, finalizer=case.resource.deletes_files, again_seconds=again)
 
 
 def _renewed(message: str, run: RunStatus, value: str | None) -> str:

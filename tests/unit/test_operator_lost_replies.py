@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from contentgen_contract import collecting_again
-from contentgen_contract.names import RESUBMIT_ANNOTATION, Kind, Phase, Reason
+from contentgen_contract.names import COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.status import ResourceStatus
 from contentgen_operator.observed import ResourceRef, is_settled
 from contentgen_operator.providers.base import Found, RequestState, RequestView, Search, Unavailable
@@ -178,6 +178,18 @@ def runs_until(world: World, at: datetime) -> None:
         return await poll(model, request_id)
 
     world.provider.poll = slow  # type: ignore[method-assign]
+
+
+async def test_a_collect_that_comes_too_early_does_not_stop_following_the_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch, Writes())
+    runs_until(world, world.now + timedelta(hours=5))
+    await late(world, IMAGES, cancels=False)
+    assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.FAILED)
+    world.kube.apply(IMAGES, world.kube.resources[IMAGES, "it"]["spec"], **{COLLECT_ANNOTATION: "1"})
+    assert await follow(world, IMAGES, lambda: purchases(world)[0]["state"] == "succeeded")
+    assert "did nothing" in (world.status(IMAGES).message or "")
 
 
 @pytest.mark.parametrize("kind", Kind)
