@@ -155,12 +155,12 @@ OTHERS = {
     "origin": "no key",
 }
 S3_CALLS = {
-    "get_object", "head_object", "put_object", "delete_object", "delete_objects", "copy", "copy_object",
+    "get_object", "head", "head_object", "put_object", "delete_object", "delete_objects", "copy", "copy_object",
     "generate_presigned_url", "upload_file", "upload_fileobj", "download_file", "download_fileobj", "get_paginator",
     "list_objects_v2", "list_object_versions", "create_multipart_upload",
 }  # fmt: skip
 REACH = {
-    ("files.py", "get_object"), ("files.py", "head_object"), ("files.py", "get_paginator"),
+    ("files.py", "get_object"), ("files.py", "head"), ("files.py", "get_paginator"),
     # of `contentgen backup` and `contentgen import`, which run with the administrator's rights and sign nothing
     ("listing.py", "head_object"), ("listing.py", "get_paginator"), ("listing.py", "copy"),
     # of `contentgen prepare-rollback`: the marker of a buying key in the ledger

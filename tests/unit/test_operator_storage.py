@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from contentgen_contract import keys, ownership
@@ -49,6 +50,20 @@ def put(key: str, body: bytes) -> None:
 
 def signed(url: str) -> set[str]:
     return set(parse_qs(urlsplit(url).query)["X-Amz-SignedHeaders"][0].split(";"))
+
+
+async def test_a_file_is_missing_only_if_the_key_may_read(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A HEAD has no words: versitygw answers 404 to an access key that it does not know, such as a revoked one."""
+    assert not await storage.exists(OWNER, "p/a.png")
+
+    def refused(**_: Any) -> Any:
+        raise ClientError({"Error": {"Code": "InvalidAccessKeyId"}}, "GetObject")
+
+    monkeypatch.setattr(storage._client, "get_object", refused)
+    with pytest.raises(ClientError):
+        await storage.exists(OWNER, "p/a.png")
+    with pytest.raises(ClientError):
+        await storage.stored(OWNER, "p/", ["a.png"])
 
 
 def test_the_bucket_is_versioned_and_made_once(storage: Storage) -> None:
