@@ -1,0 +1,75 @@
+"""Attacks on which purchase of an image is adopted: failed newer ones, trainings that were collected again."""
+
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import CANCEL_ANNOTATION, Kind, Phase, Reason
+from contentgen_simulation.world import SPECS, UID, World, Writes
+
+LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
+FIRST, SECOND = SPECS[LORA], SPECS[LORA] | {"training": {"steps": 500}}
+PICTURE: dict[str, Any] = {"prompt": "jf on a bench", "loras": [{"loraRef": {"name": "it"}}]}
+LORA_UID, OTHER_LORA_UID, OTHER, THIRD = (f"1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a0{n}" for n in range(4))
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch, Writes())
+
+
+async def applied(world: World, uid: str, spec: dict[str, Any], kind: Kind = IMAGES, **annotations: str) -> Any:
+    world.kube.apply(kind, spec, uid, **annotations)
+    await world.step(kind)
+    for _ in range(200):
+        await world.step(kind)
+        if world.status(kind).phase in (Phase.COMPLETED, Phase.FAILED):
+            await world.step(kind)
+            return world.status(kind)
+    raise AssertionError(world.status(kind))
+
+
+async def test_without_its_lora_pictures_are_adopted_although_a_later_purchase_has_failed(world: World) -> None:
+    """decision 0021: where the LoRA stays missing, the newest purchase of the spec is adopted: none can be bought."""
+    await applied(world, LORA_UID, FIRST, LORA)
+    await applied(world, UID, PICTURE)
+    await world.until_gone(IMAGES)
+    await applied(world, LORA_UID, SECOND, LORA)
+    world.provider.fails = {4}
+    assert (await applied(world, OTHER, PICTURE)).reason == Reason.PROVIDER_FAILED
+    await world.until_gone(IMAGES)
+    await world.until_gone(LORA)
+    status = await applied(world, THIRD, PICTURE)
+    assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, 4)
+
+
+async def test_trainings_collected_again_are_told_apart(world: World) -> None:
+    """concepts.md, the table: applied again after a training, it is drawn with the newer one."""
+    await applied(world, LORA_UID, FIRST, LORA)
+    await applied(world, UID, PICTURE)
+    await applied(world, LORA_UID, SECOND, LORA)
+    for kind in (IMAGES, LORA):
+        await world.until_gone(kind)
+    for key in [each for each in world.storage.objects if each.startswith("loras/")]:
+        del world.storage.objects[key]
+    await applied(world, OTHER_LORA_UID, FIRST, LORA)
+    await applied(world, OTHER_LORA_UID, SECOND, LORA)
+    posts = len(world.provider.posts)
+    await applied(world, OTHER, PICTURE)
+    assert len(world.provider.posts) == posts + 1
+    assert "/v2/" in str(world.provider.posts[-1].arguments["loras"][0]["path"])
+
+
+async def test_a_cancelled_purchase_with_the_newer_lora_is_not_bought_again_by_itself(world: World) -> None:
+    """decision 0010."""
+    await applied(world, LORA_UID, FIRST, LORA)
+    await applied(world, UID, PICTURE)
+    await world.until_gone(IMAGES)
+    await applied(world, LORA_UID, SECOND, LORA)
+    world.kube.apply(IMAGES, PICTURE, OTHER)
+    while len(world.provider.posts) < 4:
+        await world.step(IMAGES)
+    await applied(world, OTHER, PICTURE, **{CANCEL_ANNOTATION: "1"})
+    await world.until_gone(IMAGES)
+    status = await applied(world, THIRD, PICTURE)
+    assert (status.reason, len(world.provider.posts)) == (Reason.CANCELLED, 4)

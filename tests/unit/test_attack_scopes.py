@@ -1,0 +1,287 @@
+"""Attacks: mappings, rebuilt clusters, lost bindings, orphans and retrained LoRAs. Each test is a promise of the documentation."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Kind, Phase, Reason
+from contentgen_contract.status import ResourceStatus
+from contentgen_gateway.namespaces import Administration
+from contentgen_operator.providers.base import Busy
+from contentgen_runtime.tenancy import SYSTEM
+from contentgen_simulation.world import SPECS, UID, World, Writes
+
+LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
+FIRST, SECOND = SPECS[LORA], SPECS[LORA] | {"training": {"steps": 500}}
+CAT: dict[str, Any] = SPECS[IMAGES]
+DOG = CAT | {"prompt": "a dog"}
+PICTURE: dict[str, Any] = {"prompt": "jf on a bench", "loras": [{"loraRef": {"name": "it"}}]}
+LORA_UID, OTHER_LORA_UID, OTHER, THIRD, FOURTH = (f"1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a0{n}" for n in range(5))
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch, Writes())
+
+
+async def ended(world: World, kind: Kind = IMAGES) -> ResourceStatus:
+    for _ in range(300):
+        await world.step(kind)
+        status = world.status(kind)
+        if status.phase in (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN):
+            await world.step(kind)
+            return world.status(kind)
+    status = world.status(kind)
+    raise AssertionError(f"never ends: {status.phase} {status.reason} {status.message}, run {status.run}")
+
+
+async def applied(world: World, uid: str, spec: dict[str, Any] = CAT, kind: Kind = IMAGES) -> ResourceStatus:
+    world.kube.apply(kind, spec, uid)
+    await world.step(kind)
+    return await ended(world, kind)
+
+
+async def gone(world: World) -> None:
+    for kind in (IMAGES, LORA):
+        if world.there(kind):
+            await world.until_gone(kind)
+
+
+async def recreated(world: World, uid: str = "another-namespace") -> None:
+    await gone(world)
+    world.now += timedelta(days=2)
+    world.kube.namespaces["ns"] = (uid, f"{world.now:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def admin(world: World) -> Administration:
+    return Administration(world.database, "ann", clock=lambda: world.now)
+
+
+def mapped(world: World) -> None:
+    assert admin(world).map("a-cluster", "ns", "another-namespace", "unscoped")
+
+
+def rebuilt(world: World, cluster: str = "another-cluster", uid: str = "its-namespace") -> None:
+    stamp = f"{world.now + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+    world.now += timedelta(days=2)
+    world.kube.namespaces = {SYSTEM: (cluster, stamp), "ns": (uid, stamp)}
+    world.kube.resources.clear()
+    world.kube.jobs.clear()
+    world.restart()
+
+
+async def rounds(world: World, count: int, every: timedelta = timedelta(minutes=10)) -> None:
+    for _ in range(count):
+        world.now += every
+        await world.orphans[-1].round(world.now)
+
+
+def states(world: World, **where: Any) -> list[str]:
+    return [each["state"] for each in world.database["ledger"].find(where).sort("_id", 1)]
+
+
+# Mapped namespaces: what was bought is adopted
+
+
+async def test_an_unpaid_purchase_of_the_earlier_namespace_hides_no_paid_one(world: World) -> None:
+    """install.md: what the namespace has bought since it was created again stays its own; decision 0023: is adopted."""
+    world.provider.refuses = Busy("too many requests")
+    world.kube.apply(IMAGES, CAT, UID)
+    for _ in range(6):
+        await world.step(IMAGES)
+    assert states(world) == ["refused"]
+    world.provider.refuses = None
+    await recreated(world)
+    await applied(world, OTHER)
+    assert len(world.provider.posts) == 1
+    mapped(world)
+    await gone(world)
+    status = await applied(world, THIRD)
+    assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, 1)
+
+
+async def test_an_unpaid_purchase_under_another_scope_hides_no_paid_one(world: World) -> None:
+    """The same where the mapping is to a uid: the marker of this namespace's own scope is not asked for then."""
+    await applied(world, FOURTH, DOG)  # of the first namespace
+    await recreated(world)
+    world.provider.refuses = Busy("too many requests")
+    world.kube.apply(IMAGES, CAT, UID)
+    for _ in range(6):
+        await world.step(IMAGES)
+    assert "refused" in states(world)
+    world.provider.refuses = None
+    await recreated(world, "third-namespace")
+    await applied(world, OTHER)
+    posts = len(world.provider.posts)
+    assert admin(world).map("a-cluster", "ns", "third-namespace", "another-namespace")
+    await gone(world)
+    status = await applied(world, THIRD)
+    assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, posts)
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_a_failed_purchase_of_the_earlier_namespace_hides_no_finished_one(world: World, attempts: int) -> None:
+    """The same; with paidAttempts 2 it is even paid again by itself."""
+    world.provider.fails = {1}
+    await applied(world, UID)
+    await recreated(world)
+    spec = CAT | {"paidAttempts": attempts}
+    await applied(world, OTHER, spec)
+    assert len(world.provider.posts) == 2
+    mapped(world)
+    await gone(world)
+    status = await applied(world, THIRD, spec)
+    assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, 2)
+
+
+async def test_after_a_mapping_a_deletion_with_all_files_leaves_no_purchase_behind(world: World) -> None:
+    """concepts.md, Deletion: all its files go, ... applied again it says OutputsDeleted."""
+    await applied(world, UID, DOG)
+    await recreated(world)
+    delete = {"deletionPolicy": "Delete"}
+    await applied(world, OTHER, CAT | delete)
+    mapped(world)
+    status = await applied(world, OTHER, CAT | delete | {"prompt": "a cow"})
+    assert status.reason == Reason.COMPLETED
+    await gone(world)
+    for spec in (CAT | delete, CAT | delete | {"prompt": "a cow"}):
+        status = await applied(world, THIRD, spec)
+        assert status.reason == Reason.OUTPUTS_DELETED
+    assert len(world.provider.posts) == 3
+    assert [key for key in world.storage.files if OTHER in key] == []
+
+
+# Rebuilt clusters
+
+
+async def test_the_command_in_the_message_keeps_a_namespace_its_own_tenant(world: World) -> None:
+    """reasons.md, ClusterNotConfirmed: run the command of the message; pays nothing. Here it takes what the earlier
+    namespace had, and buys again what this one has bought.
+    """
+    await applied(world, UID)  # the earlier namespace's cat
+    await recreated(world)
+    await applied(world, OTHER, DOG)
+    rebuilt(world)
+    world.kube.apply(IMAGES, DOG, THIRD)
+    for _ in range(5):
+        await world.step(IMAGES)
+    message = world.status(IMAGES).message or ""
+    found = re.search(r"namespaces map (\S+) --cluster (\S+) --uid (\S+) --to ([^\s`]+)", message)
+    assert found is not None, message
+    namespace, cluster, uid, to = found.groups()
+    assert admin(world).map(cluster, namespace, uid, to)
+    status = await ended(world)
+    assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, 2)
+
+
+async def test_a_cluster_that_takes_over_from_the_last_one_follows_what_that_one_had_taken_over(world: World) -> None:
+    """install.md: --from takes over from one cluster. concepts.md: an orphan is found, followed and stored."""
+    world.kube.apply(IMAGES, CAT, UID)
+    while states(world) != ["submitted"]:
+        await world.step(IMAGES)
+    rebuilt(world, "cluster-b", "namespace-b")
+    await rounds(world, 1)
+    assert admin(world).confirm("cluster-b")
+    rebuilt(world, "cluster-c", "namespace-c")
+    await rounds(world, 1)
+    assert admin(world).confirm("cluster-c", earlier=["cluster-b"])
+    await rounds(world, 6)
+    assert states(world) == ["succeeded"]
+
+
+# Restored stores
+
+
+async def test_an_empty_database_beside_the_markers_of_a_recreated_namespace_pays_nothing(world: World) -> None:
+    """decision 0019: a new installation over an old bucket with an empty database pays for nothing that the bucket
+    has markers of, until a person allows it.
+    """
+    await applied(world, UID, DOG)
+    await recreated(world)
+    await applied(world, OTHER)
+    for name in world.database.list_collection_names():
+        world.database[name].delete_many({})
+    rebuilt(world)
+    status = await applied(world, THIRD)
+    assert (status.phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, 2)
+
+
+async def test_what_was_bought_under_a_mapping_that_a_restore_has_lost_is_not_bought_again(world: World) -> None:
+    """backup.md: the ledger pays for nothing twice; the markers in the bucket tell of purchases since."""
+    await applied(world, UID, DOG)
+    await recreated(world)
+    await applied(world, OTHER, DOG)
+    kept = {name: list(world.database[name].find()) for name in world.database.list_collection_names()}
+    mapped(world)
+    await applied(world, OTHER, CAT)  # under the key without a scope
+    posts = len(world.provider.posts)
+    for name in world.database.list_collection_names():
+        world.database[name].delete_many({})
+        if kept.get(name):
+            world.database[name].insert_many(kept[name])
+    await gone(world)
+    world.restart()
+    status = await applied(world, THIRD, CAT)
+    assert (status.phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, posts)
+
+
+# LoRAs that are trained again
+
+
+async def test_an_orphan_that_is_applied_again_pays_nothing_whatever_was_trained_since(world: World) -> None:
+    """troubleshooting.md, It was deleted, and it was paid: apply it again; it takes the result and pays nothing."""
+    await applied(world, LORA_UID, FIRST, LORA)
+    world.kube.apply(IMAGES, PICTURE, UID)
+    while states(world, type=IMAGES.record_type) != ["submitted"]:
+        await world.step(IMAGES)
+    del world.kube.resources[IMAGES, "it"]
+    await rounds(world, 4)
+    assert states(world, type=IMAGES.record_type) == ["succeeded"]
+    await applied(world, LORA_UID, SECOND, LORA)
+    posts = len(world.provider.posts)
+    await applied(world, OTHER, PICTURE)
+    assert len(world.provider.posts) == posts
+
+
+async def test_a_collect_pays_nothing_whatever_was_trained_since(world: World) -> None:
+    """concepts.md: collect never pays."""
+    await applied(world, LORA_UID, FIRST, LORA)
+    await applied(world, UID, PICTURE)
+    await world.until_gone(IMAGES)
+    saved = dict(world.storage.objects)
+    for key in [each for each in saved if each.startswith(("generated", "purchases/")) and "by-key" not in each]:
+        del world.storage.objects[key]
+    failed = await applied(world, OTHER, PICTURE)
+    assert failed.reason == Reason.OUTPUTS_DELETED
+    await applied(world, LORA_UID, SECOND, LORA)
+    posts = len(world.provider.posts)
+    for key, value in saved.items():
+        world.storage.objects.setdefault(key, value)
+    world.kube.apply(IMAGES, PICTURE, OTHER, **{COLLECT_ANNOTATION: "1"})
+    await world.step(IMAGES)
+    status = await ended(world)
+    assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, posts)
+
+
+async def test_a_clock_that_was_set_back_adopts_no_pictures_of_an_earlier_training(world: World) -> None:
+    """concepts.md, the table: or edit it and take the edit back: it is drawn with the newer training."""
+    await applied(world, LORA_UID, FIRST, LORA)
+    await applied(world, UID, PICTURE)
+    await applied(world, UID, PICTURE | {"prompt": "jf and a dog"})
+    await applied(world, LORA_UID, SECOND, LORA)
+    world.now -= timedelta(hours=1)
+    posts = len(world.provider.posts)
+    await applied(world, UID, PICTURE)
+    assert len(world.provider.posts) == posts + 1
+
+
+async def test_a_rerun_that_stays_in_git_pays_once(world: World) -> None:
+    """Annotations set at creation: deleted and applied again with the same rerun."""
+    world.kube.apply(IMAGES, CAT, UID, **{RERUN_ANNOTATION: "x"})
+    await ended(world)
+    await gone(world)
+    world.kube.apply(IMAGES, CAT, OTHER, **{RERUN_ANNOTATION: "x"})
+    status = await ended(world)
+    assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, 1)
