@@ -26,7 +26,7 @@ from contentgen_contract.ledger import legacy_id
 from contentgen_contract.names import Kind
 from contentgen_contract.signatures import unsigned
 from contentgen_contract.tenancy import UNSCOPED, Tenant, unscoped
-from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey
+from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey, Variant
 
 _log = logging.getLogger(__name__)
 Document = dict[str, Any]
@@ -180,19 +180,18 @@ class Ledger:
         kept = await asyncio.to_thread(lambda: {each["_id"]: _purchase(each) for each in self._collection.find(names)})
         return tuple((each, kept[str(each)]) for each in earlier if str(each) in kept)
 
-    async def variants(self, key: PurchaseKey) -> tuple[tuple[str, Purchase], ...]:
-        """The purchases, attempts of any number, of the same image with whichever LoRAs, each with the identity of the
-        LoRAs in its key; empty text: none.
-        """
+    async def variants(self, key: PurchaseKey) -> tuple[Variant, ...]:
+        """The purchases, attempts of any number, of the same image with whichever LoRAs."""
         return await asyncio.to_thread(self._variants, key)
 
-    def _variants(self, key: PurchaseKey) -> tuple[tuple[str, Purchase], ...]:
+    def _variants(self, key: PurchaseKey) -> tuple[Variant, ...]:
         plain = key.model_copy(update={"run_hash": key.run_hash.partition(".")[0]})
         place, rerun, _ = str(plain).rsplit("/", 2)
         # "." and "/" follow the hash, and precede "0". Other reruns, of which there may be many, are not read.
         mine = {"$gte": place, "$lt": f"{place}0", "$regex": f"/{re.escape(rerun)}/[0-9]+$"}
         found = self._collection.find({"_id": mine}).sort("_id", 1)
-        return tuple((str(each["_id"]).rsplit("/", 2)[0][len(place) + 1 :], _purchase(each)) for each in found)
+        with_loras = ((str(each["_id"]).rsplit("/", 2)[0][len(place) + 1 :], _purchase(each)) for each in found)
+        return tuple(Variant(scope=key.scope, identity=of, purchase=each) for of, each in with_loras)
 
     async def adopt(self, key: PurchaseKey, purchase: Purchase, job_id: str, tenant: Tenant | None = None) -> bool:
         """Compare and set the owner; False where the purchase, or its owner, is not as it was seen."""

@@ -5,7 +5,7 @@ which files it was drawn. A run whose LoRAs are of other trainings buys under a 
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from contentgen_contract import keys
@@ -13,7 +13,7 @@ from contentgen_contract.spec import ImageGenerationSpec, Spec
 from contentgen_contract.status import RunStatus
 from contentgen_operator.buying import is_remembered
 from contentgen_operator.observed import LoraView, Resource, Wanted
-from contentgen_operator.purchases import Purchase
+from contentgen_operator.purchases import Purchase, Variant, worth
 
 _MISSING_PATIENCE = timedelta(seconds=60)  # an image and its LoRA are applied together, in any order
 
@@ -36,32 +36,41 @@ def decides(resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase |
 
 
 def wanted(
-    run: RunStatus,
-    loras: tuple[LoraView, ...],
-    variants: Iterable[tuple[str, Purchase]],
-    now: datetime,
-    cluster: str = "",
+    run: RunStatus, loras: tuple[LoraView, ...], variants: Sequence[Variant], now: datetime, cluster: str = ""
 ) -> Wanted:
-    """The purchase that a run asks for. `variants` are those of its spec (`Ledger.variants`).
+    """The purchase that a run asks for. `variants` are those of its spec (`Witness.variants`).
 
     `cluster` is the uid of the resource's. In one that was rebuilt, resources take what was bought for them before.
     """
-    bought = [(of, each) for of, each in variants if not each.unpaid]
-    newest = max(bought, key=lambda each: each[1].created_at, default=None)
+    bought = [each for each in variants if not each.purchase.unpaid]
     mine = identity(loras)
     if mine is None:
         if any(_is_coming(each, run, now) for each in loras):
             return Wanted(identity=run.lora_identity, waits=True)
         # None can be bought: what there is, is the best that can be had.
-        return Wanted(identity=(newest[0] or None) if newest else run.lora_identity)
-    if any(of == mine for of, _ in bought):
-        return Wanted(identity=mine)
-    if newest is not None and all(each.cluster_uid not in (None, cluster) for _, each in bought):
-        return Wanted(identity=newest[0] or None)
-    plain = [each for of, each in bought if not of]
-    if not plain or any(may_be_drawn_with(each, loras) for each in plain):
-        return Wanted()
-    return Wanted(identity=mine)
+        return _asks(newest) if (newest := _newest(bought)) else Wanted(identity=run.lora_identity)
+    if same := best([each for each in bought if each.identity == mine]):
+        return _asks(same)
+    if bought and all(each.purchase.cluster_uid not in (None, cluster) for each in bought):
+        return _asks(_newest(bought) or bought[0])
+    plain = [each for each in bought if not each.identity]
+    if drawn := best([each for each in plain if may_be_drawn_with(each.purchase, loras)]):
+        return _asks(drawn)
+    return Wanted(identity=mine) if plain else Wanted()
+
+
+def _asks(variant: Variant) -> Wanted:
+    return Wanted(identity=variant.identity or None, scope=variant.scope)
+
+
+def best(variants: Iterable[Variant]) -> Variant | None:
+    """The one that is nearest to a result, the first of several; None of none."""
+    return max(variants, key=lambda each: worth(each.purchase), default=None)
+
+
+def _newest(variants: Sequence[Variant]) -> Variant | None:
+    useful = [each for each in variants if worth(each.purchase) > 1] or variants
+    return max(useful, key=lambda each: each.purchase.created_at, default=None)
 
 
 def identity(loras: tuple[LoraView, ...]) -> str | None:

@@ -141,14 +141,16 @@ class Observer:
         self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase | None, now: datetime
     ) -> dict[str, Any]:
         """Likewise where the trainings of the LoRAs decide whether the purchase under the run's key is its own."""
-        key = purchase_key(resource, run)
         seen = await self._before_payment(resource, run, spec, now)
-        variants = await self._ledger.variants(key)
+        variants = await self._witness.variants(resource, run)
         wanted = lora_identity.wanted(run, seen["loras"], variants, now, resource.tenant.cluster)
         seen["wanted"] = wanted
+        if wanted.scope is not None and wanted.scope != resource.scope:
+            resource = resource.model_copy(update={"scope": wanted.scope})
+            seen["purchase"] = purchase = await self._ledger.get(purchase_key(resource, run))
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
             return seen
-        return seen | ({"purchase": None} if wanted.waits else await self._bought(resource, run, spec, purchase, now))
+        return seen | ({"purchase": None} if wanted.waits else await self._paid(resource, run, spec, purchase, now))
 
     async def _is_superseded(self, resource: Resource, run: RunStatus, purchase: Purchase) -> bool:
         """Whether the purchase is of a resource that is gone, and the files of the attempt after it are stored."""

@@ -255,6 +255,7 @@ class Wanted(Value):
     """Which purchase of an image is asked for, by the trainings of its LoRAs."""
 
     identity: str | None = None  # in the buying key; None: the key of older releases, which has the names alone
+    scope: str | None = None  # of the key under which it was bought; None: that of the resource
     waits: bool = False  # it is not known: a LoRA is not there yet, and what was bought may be of another training
 
 

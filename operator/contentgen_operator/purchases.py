@@ -158,6 +158,24 @@ class Purchase(Value):
         return self.state is PurchaseState.INTENT and self.step is PurchaseStep.ABANDONED
 
 
+_WORTH = {PurchaseState.COLLECTED: 4, PurchaseState.SUCCEEDED: 3, PurchaseState.SUBMITTED: 2}
+
+
+def worth(purchase: Purchase) -> int:
+    """How near a purchase is to a result: 4 collected, 3 succeeded, 2 it may be paid, 1 nothing comes of it."""
+    if purchase.state is PurchaseState.INTENT:
+        return 1 if purchase.planned or purchase.abandoned else 2
+    return _WORTH.get(purchase.state, 1)
+
+
+class Variant(Value):
+    """A purchase of an image: under which scope, and with which LoRAs in its key (empty: by their names alone)."""
+
+    scope: str
+    identity: str
+    purchase: Purchase
+
+
 class Unsettled(Value):
     """A finished purchase whose charge is not known from the provider's billing events."""
 

@@ -19,9 +19,10 @@ from contentgen_contract.status import ResourceStatus, RunStatus, VersionStatus
 from contentgen_contract.tenancy import UNSCOPED, Tenant
 from contentgen_operator.clock import utc_now
 from contentgen_operator.ledger import Ledger
+from contentgen_operator.lora_identity import best
 from contentgen_operator.observed import Resource
 from contentgen_operator.orders import Assignment, RunOver
-from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState, Variant
 from contentgen_operator.recorded_runs import (
     FrozenRun,
     RunDocument,
@@ -202,22 +203,28 @@ class Witness:
         return resource.model_copy(update={"scope": (await self._key(resource, run)).scope})
 
     async def _key(self, resource: Resource, run: RunStatus) -> PurchaseKey:
-        """The key of a run: where it was bought for this tenant under another of its scopes, with that one."""
-        tenant, key = resource.tenant, purchase_key(resource, run).model_copy(update={"scope": resource.tenant.scope})
-        others = set(tenant.also) | ({UNSCOPED} if tenant.scope else set())
-        adopted = None
-        for scope in sorted(others - {tenant.scope}):
-            other = key.model_copy(update={"scope": scope})
-            first = await self._ledger.get(other.model_copy(update={"attempt": 1}))
-            if first is None:
-                continue
-            if resource.ref.uid in (first.job_id, *first.former_owners):
-                return other
-            if (tenant.uid and first.namespace_uid == tenant.uid) or tenant.has_bought(scope, first.created_at):
-                adopted = adopted or other
-        if adopted is None or await self._ledger.get(key.model_copy(update={"attempt": 1})) is not None:
+        """The key of a run: under the scope of the tenant where it was bought for this resource, or else where a
+        purchase is nearest to a result; of several, and without one, the present scope.
+        """
+        key = purchase_key(resource, run).model_copy(update={"scope": resource.tenant.scope})
+        if not _other_scopes(resource.tenant):
             return key
-        return adopted
+        identity = run.lora_identity or ""
+        bought = [each for each in await self.variants(resource, run) if each.identity == identity]
+        uid, here = resource.ref.uid, key.scope
+        own = [each for each in bought if uid in (each.purchase.job_id, *each.purchase.former_owners)]
+        own.sort(key=lambda each: each.scope == here)  # a run goes on as it was begun, before a mapping
+        chosen = own[0] if own else best(bought)
+        return key if chosen is None else key.model_copy(update={"scope": chosen.scope})
+
+    async def variants(self, resource: Resource, run: RunStatus) -> tuple[Variant, ...]:
+        """The purchases of a run's inputs, by any LoRAs, under all scopes of its tenant, the present one first."""
+        tenant = resource.tenant
+        found = list[Variant]()
+        for scope in (tenant.scope, *_other_scopes(tenant)):
+            key = purchase_key(resource, run).model_copy(update={"scope": scope})
+            found += [each for each in await self._ledger.variants(key) if _is_of(tenant, resource, each)]
+        return tuple(found)
 
     async def trainings(self, tenant: Tenant, namespace: str, name: str) -> tuple[Purchase, ...]:
         """The purchases that the ledger lists as collected for a LoraTraining."""
@@ -312,3 +319,16 @@ def _names_other_jobs(resource: Resource) -> bool:
 
 def _warn(resource: Resource, what: str) -> None:
     _log.warning("the status of %s was written by somebody else: %s", resource.ref.name, what, extra=resource.ref.about)
+
+
+def _other_scopes(tenant: Tenant) -> tuple[str, ...]:
+    """The scopes beside the present one under which something may have been bought for a tenant."""
+    return tuple(sorted({*tenant.also, *((UNSCOPED,) if tenant.scope else ())} - {tenant.scope}))
+
+
+def _is_of(tenant: Tenant, resource: Resource, variant: Variant) -> bool:
+    purchase = variant.purchase
+    if variant.scope == tenant.scope or resource.ref.uid in (purchase.job_id, *purchase.former_owners):
+        return True
+    mine = bool(tenant.uid) and purchase.namespace_uid == tenant.uid
+    return mine or tenant.has_bought(variant.scope, purchase.created_at)

@@ -16,7 +16,7 @@ from contentgen_operator.lora_identity import identity, may_be_drawn_with, wante
 from contentgen_operator.observed import LoraView, Resource, Wanted
 from contentgen_operator.orphans import Standing, standing_of
 from contentgen_operator.providers.base import Busy
-from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey
+from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey, Variant
 from contentgen_operator.runs import purchase_key
 from contentgen_runtime.tenancy import SYSTEM
 from contentgen_simulation.world import SPECS, UID, World, Writes
@@ -326,7 +326,7 @@ async def test_the_variants_of_an_image_are_its_attempts_with_whichever_loras(wo
     for each in (pinned, later, key, *(key.model_copy(update=other) for other in others)):
         documents.insert_one(purchase(str(each)).model_dump(by_alias=True) | {"_id": str(each)})
     for asked in (key, pinned, later):
-        found = [(of, each.purchase_id) for of, each in await ledger.variants(asked)]
+        found = [(each.identity, each.purchase.purchase_id) for each in await ledger.variants(asked)]
         assert found == [("0" * 16, str(pinned)), ("", str(key)), ("", str(later))]
 
 
@@ -396,6 +396,10 @@ OLD, NEW = purchase("o", loras=(V1,)), purchase("n", loras=(V2,), created_at=NOW
 PLANNED = purchase("q", loras=(V1,), state=PurchaseState.INTENT, step=PurchaseStep.PLANNED)
 
 
+def as_variants(found: list[tuple[str, Purchase]]) -> list[Variant]:
+    return [Variant(scope="", identity=of, purchase=each) for of, each in found]
+
+
 @pytest.mark.parametrize(
     ("variants", "expected"),
     [
@@ -410,7 +414,7 @@ PLANNED = purchase("q", loras=(V1,), state=PurchaseState.INTENT, step=PurchaseSt
 )
 def test_the_purchase_that_is_asked_for(variants: list[tuple[str, Purchase]], expected: str | None) -> None:
     run = run_of({"spec": PICTURE}, "0" * 16)
-    assert wanted(run, (view(V2, ONE, TWO),), variants, NOW) == Wanted(identity=expected)
+    assert wanted(run, (view(V2, ONE, TWO),), as_variants(variants), NOW).identity == expected
 
 
 @pytest.mark.parametrize(
@@ -424,7 +428,8 @@ def test_the_purchase_that_is_asked_for(variants: list[tuple[str, Purchase]], ex
 )
 def test_a_lora_without_a_file(lora: LoraView, age: int, expected: Wanted) -> None:
     run = run_of({"spec": PICTURE}, "0" * 16)
-    assert wanted(run, (lora,), [("", OLD), (MINE, NEW)], run.started_at + timedelta(seconds=age)) == expected
+    found = wanted(run, (lora,), as_variants([("", OLD), (MINE, NEW)]), run.started_at + timedelta(seconds=age))
+    assert (found.identity, found.waits) == (expected.identity, expected.waits)
 
 
 def test_the_key_of_older_releases_is_unchanged() -> None:
