@@ -481,26 +481,26 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "tenants: a run that an older release has bought looks under another key",
-            "or tenant.has_bought(scope, first.created_at):",
-            "or False:",
+            "return mine or tenant.has_bought(variant.scope, purchase.created_at)",
+            "return mine",
             f"{_TENANCY}_of_a_mixed_namespace_each_purchase_is_its_own_or_an_earlier_ones",
         ),
         (
             "tenants: a run that is under way at a mapping looks under another key",
-            "if resource.ref.uid in (first.job_id, *first.former_owners):",
-            "if False:",
+            "chosen = own[0] if own else best(bought)",
+            "chosen = bought[0] if bought else None",
             f"{_TAKEOVER}_what_is_under_way_at_a_forced_mapping_goes_on",
         ),
         (
             "tenants: what was bought before a mapping is bought again",
-            "others = set(tenant.also) | ({UNSCOPED} if tenant.scope else set())",
-            "others = {UNSCOPED} if tenant.scope else set()",
+            "sorted({*tenant.also, *((UNSCOPED,) if tenant.scope else ())} - {tenant.scope})",
+            "sorted({*((UNSCOPED,) if tenant.scope else ())} - {tenant.scope})",
             f"{_TAKEOVER}_what_was_bought_before_a_mapping_is_adopted_after_it",
         ),
         (
             "tenants: what was adopted under a lost mapping is bought again",
-            "(tenant.uid and first.namespace_uid == tenant.uid) or ",
-            "",
+            "return mine or tenant.has_bought",
+            "return tenant.has_bought",
             f"{_TAKEOVER}_a_mapping_that_a_restore_has_lost_buys_nothing_that_was_adopted_again",
         ),
         (
@@ -640,9 +640,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "act",
         (
             "tenants: the marker of a re-created namespace is not read after a rewind",
-            "if planned.namespace_uid and not key.scope:",
+            "if uid and key.scope != uid:",
             "if False:",
             f"{_TAKEOVER}_the_bucket_remembers_what_a_recreated_namespace_has_bought",
+        ),
+        (
+            "tenants: the marker of a mapped namespace is not read after a rewind",
+            "if uid and key.scope:",
+            "if False:",
+            "attack_scopes.py::test_what_was_bought_under_a_mapping_that_a_restore_has_lost_is_not_bought_again",
+        ),
+        (
+            "tenants: the marker of an earlier namespace stops the payments of a later one",
+            "self._storage.marker(str(unscoped), uid)",
+            "self._storage.marker(str(unscoped))",
+            f"{_TENANCY}_a_recreated_namespace_adopts_nothing",
         ),
     ),
     *_of(

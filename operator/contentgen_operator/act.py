@@ -21,6 +21,7 @@ from contentgen_contract import ownership
 from contentgen_contract.names import API_VERSION, FINALIZER, Stage
 from contentgen_contract.ownership import Owner
 from contentgen_contract.status import JobRef, ResourceStatus, dump_status
+from contentgen_contract.tenancy import UNSCOPED
 from contentgen_operator.cache import Cache
 from contentgen_operator.clock import utc_now
 from contentgen_operator.janitor import Janitor
@@ -286,14 +287,19 @@ class Actor:
         return plan.model_copy(update={"status": plan.status.model_copy(update={"run": run})})
 
     async def _marked(self, key: PurchaseKey, planned: Purchase) -> str:
-        """The id that the bucket's marker of a purchase names. A namespace without a scope, of a database that was
-        rewound, may have bought the same under its uid.
+        """The id that the bucket's marker of a purchase names. A database that was rewound may have lost the binding
+        under which the namespace has bought the same: under its uid, or after a mapping without a scope.
         """
-        if planned.namespace_uid and not key.scope:
-            mine = key.model_copy(update={"scope": planned.namespace_uid})
+        uid = planned.namespace_uid
+        if uid and key.scope != uid:
+            mine = key.model_copy(update={"scope": uid})
             if (named := await self._storage.marker(str(mine))) is not None:
                 return named
-        return await self._storage.put_marker(str(key), planned.purchase_id)
+        if uid and key.scope:
+            unscoped = key.model_copy(update={"scope": UNSCOPED})
+            if (named := await self._storage.marker(str(unscoped), uid)) is not None:
+                return named
+        return await self._storage.put_marker(str(key), planned.purchase_id, uid)
 
     async def _pay(self, payment: Payment) -> None:
         """The only place that spends money: at most one POST, by whoever moves the purchase to `sending`."""

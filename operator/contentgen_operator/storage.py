@@ -319,27 +319,31 @@ class Storage:
         if errors := reply.get("Errors"):
             raise NotDeleted(f"{errors[0].get('Key')}: {errors[0].get('Code')}")
 
-    async def put_marker(self, buying_key: str, purchase_id: str) -> str:
+    async def put_marker(self, buying_key: str, purchase_id: str, namespace_uid: str | None = None) -> str:
         """Mark a purchase, once for ever; the id that the marker names, which may be an earlier one's."""
-        return await asyncio.to_thread(self._put_marker, keys.purchase_marker(buying_key), purchase_id)
+        body = {"purchaseId": purchase_id} | ({"namespaceUid": namespace_uid} if namespace_uid else {})
+        return await asyncio.to_thread(self._put_marker, keys.purchase_marker(buying_key), purchase_id, body)
 
-    def _put_marker(self, key: str, purchase_id: str) -> str:
-        if self._create(key, json.dumps({"purchaseId": purchase_id}).encode()):
+    def _put_marker(self, key: str, purchase_id: str, body: dict[str, str]) -> str:
+        if self._create(key, json.dumps(body).encode()):
             return purchase_id
-        return self._marker(key) or _UNREADABLE
+        return self._marker(key, None) or _UNREADABLE
 
-    async def marker(self, buying_key: str) -> str | None:
-        """The id that the marker of a purchase names; None where there is no marker."""
-        return await asyncio.to_thread(self._marker, keys.purchase_marker(buying_key))
+    async def marker(self, buying_key: str, namespace_uid: str | None = None) -> str | None:
+        """The id that the marker of a purchase names; None where there is no marker, or none of this namespace."""
+        return await asyncio.to_thread(self._marker, keys.purchase_marker(buying_key), namespace_uid)
 
-    def _marker(self, key: str) -> str | None:
+    def _marker(self, key: str, namespace_uid: str | None) -> str | None:
         found = self._read(key, _MAX_OUTCOME_BYTES)
         if found is None:
             return None
         try:
-            named = json.loads(found)["purchaseId"]
-        except (ValueError, KeyError, TypeError):
+            body = json.loads(found)
+            named, uid = body["purchaseId"], body.get("namespaceUid")
+        except (ValueError, KeyError, TypeError, AttributeError):
             return _UNREADABLE
+        if namespace_uid is not None and uid != namespace_uid:
+            return None
         return named if isinstance(named, str) and re.fullmatch(patterns.UID, named) else _UNREADABLE
 
     def _create(self, key: str, body: bytes | IO[bytes]) -> bool:

@@ -37,7 +37,7 @@ async def recreated(world: World, uid: str) -> None:
 
 
 async def test_what_was_bought_while_mapped_is_adopted_after_the_mapping_was_taken_back(world: World) -> None:
-    """install.md: `--to fresh` takes a mapping back: then nothing else of an earlier one is adopted. What this namespace
+    """install.md: `--to fresh` takes a mapping back: then nothing else of an earlier one is adopted. What this one
     itself has bought meanwhile stays its own.
     """
     known = Administration(world.database, "ann", clock=lambda: world.now)

@@ -1,4 +1,4 @@
-"""Attacks: LoRA identity × tenancy × resubmission. Each test is a promise of the documentation, as an outside reviewer reads it."""
+"""Attacks: LoRA identity x tenancy x resubmission. Each test is a promise of the documentation."""
 
 from datetime import timedelta
 from typing import Any

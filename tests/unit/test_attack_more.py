@@ -1,4 +1,4 @@
-"""Attacks: clusters that are confirmed at once, rewound stores with retrained LoRAs, deletions. Promises of the documentation."""
+"""Attacks: clusters confirmed at once, rewound stores with retrained LoRAs, deletions. Promises of the docs."""
 
 from datetime import timedelta
 from typing import Any
@@ -75,7 +75,7 @@ def elsewhere(world: World, cluster: str, uid: str) -> None:
 
 
 async def test_of_two_clusters_that_are_confirmed_at_once_one_has_the_scope(world: World) -> None:
-    """decision 0023: one namespace has a scope; two live clusters with the same would adopt from each other in turns."""
+    """decision 0022: one namespace has a scope: two live clusters with one would adopt from each other in turns."""
     await applied(world, UID)
     for cluster in ("cluster-b", "cluster-c"):
         elsewhere(world, cluster, f"ns-of-{cluster}")
@@ -91,7 +91,8 @@ async def test_of_two_clusters_that_are_confirmed_at_once_one_has_the_scope(worl
     one.confirm("cluster-b", force=True)
     tenants = []
     for cluster in ("cluster-b", "cluster-c", "cluster-b"):
-        world.kube.namespaces = {SYSTEM: (cluster, "2026-01-02T00:00:00Z"), "ns": (f"ns-of-{cluster}", "2026-01-02T00:00:00Z")}
+        stamp = "2026-01-02T00:00:00Z"
+        world.kube.namespaces = {SYSTEM: (cluster, stamp), "ns": (f"ns-of-{cluster}", stamp)}
         tenants.append(await Tenancy(world.kube, world.database).of("ns"))
     free = {each.cluster for each in tenants[1:] if not each.held}
     assert len(free) <= 1, [(each.cluster, each.scope) for each in tenants[1:]]
@@ -233,7 +234,7 @@ async def test_an_orphan_whose_image_waits_for_a_lora_at_the_end_of_the_retentio
 async def test_a_crash_while_a_lora_is_trained_again_under_a_planned_purchase(
     points: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Image planned and not sent, the LoRA changes, the process ends at each write: one more payment, the right LoRA."""
+    """Image planned and not sent, the LoRA changes, a crash at each write: one more payment, with the right LoRA."""
     world = World(monkeypatch, Writes())
     await applied(world, LORA_UID, FIRST, LORA)
     world.kube.apply(IMAGES, PICTURE, UID)

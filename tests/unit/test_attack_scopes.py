@@ -1,4 +1,4 @@
-"""Attacks: mappings, rebuilt clusters, lost bindings, orphans and retrained LoRAs. Each test is a promise of the documentation."""
+"""Attacks: mappings, rebuilt clusters, lost bindings, orphans, retrained LoRAs. Each is a promise of the docs."""
 
 import re
 from datetime import timedelta
@@ -86,7 +86,7 @@ def states(world: World, **where: Any) -> list[str]:
 
 
 async def test_an_unpaid_purchase_of_the_earlier_namespace_hides_no_paid_one(world: World) -> None:
-    """install.md: what the namespace has bought since it was created again stays its own; decision 0023: is adopted."""
+    """install.md: what the namespace has bought since it was created again stays its own; decision 0022: is adopted."""
     world.provider.refuses = Busy("too many requests")
     world.kube.apply(IMAGES, CAT, UID)
     for _ in range(6):
@@ -194,16 +194,17 @@ async def test_a_cluster_that_takes_over_from_the_last_one_follows_what_that_one
 # Restored stores
 
 
-async def test_an_empty_database_beside_the_markers_of_a_recreated_namespace_pays_nothing(world: World) -> None:
+async def test_an_empty_database_beside_the_markers_of_a_namespace_created_again_pays_nothing(world: World) -> None:
     """decision 0019: a new installation over an old bucket with an empty database pays for nothing that the bucket
-    has markers of, until a person allows it.
+    has markers of, until a person allows it. The namespace is the same.
     """
     await applied(world, UID, DOG)
     await recreated(world)
     await applied(world, OTHER)
     for name in world.database.list_collection_names():
         world.database[name].delete_many({})
-    rebuilt(world)
+    await gone(world)
+    world.restart()
     status = await applied(world, THIRD)
     assert (status.phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, 2)
 

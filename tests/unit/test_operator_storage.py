@@ -214,6 +214,13 @@ async def test_a_marker_and_a_response_are_written_once(storage: Storage) -> Non
     assert json.loads(storage._read(key, 99) or b"") == {"n": 1}
 
 
+async def test_a_marker_is_of_one_namespace(storage: Storage) -> None:
+    await storage.put_marker("k", "one", "a-namespace")
+    await storage.put_marker("of an older release", "two")
+    assert [await storage.marker("k", each) for each in (None, "a-namespace", "another")] == ["one", "one", None]
+    assert [await storage.marker("of an older release", each) for each in (None, "a-namespace")] == ["two", None]
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"purchaseId": "../x"}', b'{"purchaseId": 7}'])
 async def test_a_marker_that_cannot_be_read_is_that_of_another_purchase(storage: Storage, body: bytes) -> None:
     storage._client.put_object(Bucket="assets", Key=keys.purchase_marker("k"), Body=body)

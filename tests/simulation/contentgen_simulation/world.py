@@ -317,16 +317,19 @@ class MemoryStorage:
 
         await self._writes("document", write)
 
-    async def put_marker(self, buying_key: str, purchase_id: str) -> str:
+    async def put_marker(self, buying_key: str, purchase_id: str, namespace_uid: str | None = None) -> str:
         async def write() -> str:
-            marker = self.objects.setdefault(keys.purchase_marker(buying_key), {"purchaseId": purchase_id})
+            body = {"purchaseId": purchase_id, "namespaceUid": namespace_uid}
+            marker = self.objects.setdefault(keys.purchase_marker(buying_key), body)
             return str(marker["purchaseId"])
 
         return str(await self._writes("marker", write))
 
-    async def marker(self, buying_key: str) -> str | None:
+    async def marker(self, buying_key: str, namespace_uid: str | None = None) -> str | None:
         found = self.objects.get(keys.purchase_marker(buying_key))
-        return str(found["purchaseId"]) if found else None
+        if not found or (namespace_uid is not None and found["namespaceUid"] != namespace_uid):
+            return None
+        return str(found["purchaseId"])
 
     def provider_get(self, owner: Owner, key: str) -> str:
         return f"http://s3.example/bucket/{owned(owner, key)}?X-Amz-Signature=secret"
