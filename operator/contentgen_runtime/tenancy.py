@@ -2,7 +2,8 @@
 
 `clusters`: `first` names the cluster that the ledger belongs to (`cluster`: null where an unnamed earlier one used it);
 each other document is a cluster, `_id` = uid of its namespace kube-system, with `confirmed` (by an administrator),
-`takenBy` (the cluster that has taken its namespaces over) and `seenAt` (by its operator, each minute).
+`takenBy` (the cluster that has taken its namespaces over) and `seenAt` (by its operator, each minute); `command` is
+there while an administrator's command is under way.
 `namespaces`: `_id` = cluster/name, the uid that the name has now with its scope, and those that it had before
 (`history`). Every change is a compare-and-set on `revision`. The scope of a uid never changes by itself, and one
 namespace has it: `takenBy` is the cluster whose namespace of that name has it instead.
@@ -28,6 +29,7 @@ Document = dict[str, Any]
 SYSTEM = "kube-system"
 CONFIRMED_ALL, CONFIRMED_FRESH = "confirmed-all", "confirmed-fresh"
 FIRST = "first"
+COMMAND = "command"  # in `clusters` while an administrator's command is under way
 _TRIES = 5
 _REMEMBERED = 20_000  # resources
 _FORBIDDEN = 403
@@ -298,7 +300,8 @@ def entry_of(known: Document, uid: str) -> Document | None:
 
 def holding(bindings: Any, clusters: Any, cluster: str, namespace: str, scope: str) -> list[Document]:
     """The bindings of the name in other clusters that have a scope now."""
-    others = {str(each["_id"]) for each in clusters.find({"_id": {"$gt": ""}}, {"_id": True})} - {FIRST, cluster}
+    known = {str(each["_id"]) for each in clusters.find({"_id": {"$gt": ""}}, {"_id": True})}
+    others = known - {FIRST, COMMAND, cluster}
     names = {"_id": {"$in": [binding_id(each, namespace) for each in sorted(others)]}}
     return [*bindings.find(names | {"scope": scope, "takenBy": None})]
 
