@@ -127,8 +127,16 @@ class Administration:
             self._refuse_alive(others, instead)
         for each in others:
             self._take(each, cluster)
+        others = self._with_theirs(cluster, others)
         self._take_back(cluster, others)
         return self._confirm(cluster, {"confirmed": CONFIRMED_ALL, "takesOver": others})
+
+    def _with_theirs(self, cluster: str, others: list[str]) -> list[str]:
+        """Clusters that were taken over, with those that they have taken over themselves and have still."""
+        known, found = self.clusters(), [cluster, *others]
+        for each in found:  # which grows
+            found += [str(its["_id"]) for its in known if its.get("takenBy") == each and its["_id"] not in found]
+        return found[1:]
 
     def _confirm(self, cluster: str, change: Document) -> bool:
         told = {"by": self._by, "confirmedAt": self._clock(), "takenBy": None}
@@ -166,10 +174,18 @@ class Administration:
         for known in list(self._bindings.find({"takenBy": {"$in": list(others)}})):
             if cluster_of(known) != cluster:
                 continue
-            later = self._bindings.find_one({"_id": binding_id(known["takenBy"], name_of(known))}) or known
+            later = self._latest(cluster, known)
             entry = known | {name: later.get(name) for name in _SCOPES} | {"takenBy": None}
             if not rebind(self._bindings, known, entry, by=self._by, now=self._clock()):
                 raise Refused("somebody else has just changed a binding: give the command again")
+
+    def _latest(self, cluster: str, binding: Document) -> Document:
+        """The binding of the name in the cluster that has it after all takeovers."""
+        for _ in self.clusters():
+            if binding["takenBy"] in (None, cluster):
+                break
+            binding = self._bindings.find_one({"_id": binding_id(binding["takenBy"], name_of(binding))}) or binding
+        return binding
 
     def map(self, cluster: str, namespace: str, uid: str, to: str, *, force: bool = False) -> bool:
         """Bind a namespace to a scope, which those of its name in other clusters lose; False where it is bound so.
