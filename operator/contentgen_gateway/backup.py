@@ -17,7 +17,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from contentgen_contract.ledger import restored
 from contentgen_gateway.archive import Reader, Writer
-from contentgen_runtime.tenancy import FIRST
+from contentgen_runtime.tenancy import COMMAND, FIRST
 
 Document = dict[str, Any]
 Merge = Callable[[Document | None, Document], Mapping[str, Any] | None]
@@ -77,6 +77,8 @@ def _purchase(stored: Document | None, given: Document) -> Mapping[str, Any] | N
 
 def _cluster(stored: Document | None, given: Document) -> Document | None:
     """Which cluster the ledger belongs to goes with it: one that came to the empty database is to be confirmed."""
+    if given["_id"] == COMMAND:  # one that was under way when the backup was made
+        return None
     return given if stored is None or given["_id"] == FIRST else None
 
 

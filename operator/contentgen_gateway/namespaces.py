@@ -1,12 +1,15 @@
 """`contentgen namespaces list | map | confirm`: which tenant a namespace is, decided by an administrator.
 
 The commands write to the collections `clusters` and `namespaces` by compare-and-set, as the operator does; doing one
-again changes nothing. What was, and who changed it, stays in a binding's history.
+again changes nothing. What was, and who changed it, stays in a binding's history. One command changes something at a
+time: the document `command` of `clusters` is its lock.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
@@ -14,6 +17,7 @@ from pymongo.errors import DuplicateKeyError
 from contentgen_contract.ledger import PurchaseState
 from contentgen_contract.tenancy import UNSCOPED, binding_id, scoped
 from contentgen_runtime.tenancy import (
+    COMMAND,
     CONFIRMED_ALL,
     CONFIRMED_FRESH,
     FIRST,
@@ -29,6 +33,7 @@ Document = dict[str, Any]
 FRESH, UNSCOPED_WORD = "fresh", "unscoped"
 _SCOPES = ("scope", "also", "since", "began")
 _ALIVE = timedelta(minutes=10)  # since the operator's last round, of which there is one a minute
+_ABANDONED = timedelta(minutes=10)  # after which the lock of a command that was interrupted is taken over
 _HAS = {True: "with purchases of its own", False: "with those of the clusters before it"}
 _UNDER_WAY = [PurchaseState.INTENT.value, PurchaseState.SUBMITTED.value, PurchaseState.SUCCEEDED.value]
 
@@ -50,7 +55,7 @@ class Administration:
 
     def clusters(self) -> list[Document]:
         """Those that used the ledger, the latest first."""
-        found = self._clusters.find({"_id": {"$ne": FIRST}})
+        found = self._clusters.find({"_id": {"$nin": [FIRST, COMMAND]}})
         return sorted(found, key=lambda each: str(each.get("firstSeenAt")), reverse=True)
 
     def first(self) -> str | None:
@@ -71,14 +76,41 @@ class Administration:
             raise Refused(f"--cluster must be one of: {', '.join(known) or 'none has used this database yet'}")
         return str(given)
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Exclude other commands meanwhile. Raises Refused where one is under way."""
+        lock: Document = {"token": uuid4().hex, "at": self._clock(), "by": self._by}
+        abandoned = {"_id": COMMAND, "at": {"$lt": lock["at"] - _ABANDONED}}
+        try:
+            self._clusters.insert_one({"_id": COMMAND, **lock})
+        except DuplicateKeyError:
+            if self._clusters.update_one(abandoned, {"$set": lock}).modified_count != 1:
+                raise Refused(self._under_way()) from None
+        try:
+            yield
+        finally:
+            self._clusters.delete_one({"_id": COMMAND, "token": lock["token"]})
+
+    def _under_way(self) -> str:
+        other = self._clusters.find_one({"_id": COMMAND})
+        since = f" since {other['at']:%H:%M:%S} UTC ({other['by']})" if other else ""
+        return (
+            f"another administrator's command is under way{since}: wait for it; one that was interrupted gives way "
+            f"after {_ABANDONED.seconds // 60} minutes"
+        )
+
     def confirm(self, cluster: str, *, earlier: Iterable[str] = (), fresh: bool = False, force: bool = False) -> bool:
         """Let a cluster take over all namespaces of `earlier` ones (empty: all others) by their names, which pay
         nothing any more; `fresh`: let it begin with purchases and records of its own, beside them. False where it was
         confirmed so before.
 
-        Raises Refused where another cluster's operator was there a short while ago, unless `force`. Idempotent: what
-        was interrupted is done by the next call.
+        Raises Refused where another cluster's operator was there a short while ago, unless `force`, and while another
+        command is under way. Idempotent: what was interrupted is done by the next call.
         """
+        with self._alone():
+            return self._confirmed(cluster, list(earlier), fresh=fresh, force=force)
+
+    def _confirmed(self, cluster: str, earlier: list[str], *, fresh: bool, force: bool) -> bool:
         kept, first = self._clusters.find_one({"_id": cluster}) or {}, self.first()
         confirmed = kept.get("confirmed") or (CONFIRMED_ALL if cluster == first else "")
         if confirmed and not kept.get("takenBy"):
@@ -95,8 +127,16 @@ class Administration:
             self._refuse_alive(others, instead)
         for each in others:
             self._take(each, cluster)
+        others = self._with_theirs(cluster, others)
         self._take_back(cluster, others)
         return self._confirm(cluster, {"confirmed": CONFIRMED_ALL, "takesOver": others})
+
+    def _with_theirs(self, cluster: str, others: list[str]) -> list[str]:
+        """Clusters that were taken over, with those that they have taken over themselves and have still."""
+        known, found = self.clusters(), [cluster, *others]
+        for each in found:  # which grows
+            found += [str(its["_id"]) for its in known if its.get("takenBy") == each and its["_id"] not in found]
+        return found[1:]
 
     def _confirm(self, cluster: str, change: Document) -> bool:
         told = {"by": self._by, "confirmedAt": self._clock(), "takenBy": None}
@@ -134,16 +174,29 @@ class Administration:
         for known in list(self._bindings.find({"takenBy": {"$in": list(others)}})):
             if cluster_of(known) != cluster:
                 continue
-            later = self._bindings.find_one({"_id": binding_id(known["takenBy"], name_of(known))}) or known
+            later = self._latest(cluster, known)
             entry = known | {name: later.get(name) for name in _SCOPES} | {"takenBy": None}
             if not rebind(self._bindings, known, entry, by=self._by, now=self._clock()):
                 raise Refused("somebody else has just changed a binding: give the command again")
 
+    def _latest(self, cluster: str, binding: Document) -> Document:
+        """The binding of the name in the cluster that has it after all takeovers."""
+        for _ in self.clusters():
+            if binding["takenBy"] in (None, cluster):
+                break
+            binding = self._bindings.find_one({"_id": binding_id(binding["takenBy"], name_of(binding))}) or binding
+        return binding
+
     def map(self, cluster: str, namespace: str, uid: str, to: str, *, force: bool = False) -> bool:
         """Bind a namespace to a scope, which those of its name in other clusters lose; False where it is bound so.
 
-        Raises Refused where that would take purchases from under a resource, unless `force`.
+        Raises Refused where that would take purchases from under a resource, unless `force`, and while another command
+        is under way.
         """
+        with self._alone():
+            return self._mapped(cluster, namespace, uid, to, force=force)
+
+    def _mapped(self, cluster: str, namespace: str, uid: str, to: str, *, force: bool) -> bool:
         where = binding_id(cluster, namespace)
         known = self._bindings.find_one({"_id": where})
         wanted: Document = {"uid": uid, "takenBy": None} | self._scope(namespace, uid, to, known)

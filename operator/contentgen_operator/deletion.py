@@ -34,6 +34,8 @@ def decide_deletion(resource: Resource, observed: Observed, now: datetime, polic
     run, purchase = resource.status.run, observed.purchase
     if not resource.finalized or run is None:
         return plan
+    if resource.tenant.held:  # another cluster has, or may yet adopt, what was bought: only the finalizer goes
+        return plan.model_copy(update={"stop_job": True})
     discard = discard_of(resource) if resource.deletes_files else None
     again = _NEXT_SLICE_SECONDS if discard is not None else None
     changes: dict[str, object] = {"stop_job": True, "discard": discard, "again_seconds": again}
@@ -47,8 +49,8 @@ def decide_deletion(resource: Resource, observed: Observed, now: datetime, polic
 
 
 def _is_lost(resource: Resource, run: RunStatus, purchase: Purchase | None) -> bool:
-    """Whether the ledger lacks a purchase that the status names. Of a tenant that is not known it may be elsewhere."""
-    return purchase is None and is_remembered(resource, run) and not resource.tenant.held
+    """Whether the ledger lacks a purchase that the status names."""
+    return purchase is None and is_remembered(resource, run)
 
 
 def _remembered(resource: Resource, run: RunStatus) -> Reservation | None:
@@ -62,6 +64,8 @@ def _remembered(resource: Resource, run: RunStatus) -> Reservation | None:
 
 def is_searched_at_deletion(resource: Resource, purchase: Purchase) -> bool:
     """Whether the reply to a paid request of the resource is lost: what is found is cancelled before it goes."""
+    if resource.tenant.held:
+        return False
     lost = purchase.state is PurchaseState.INTENT and not purchase.planned and not purchase.abandoned
     return lost and purchase.job_id == resource.ref.uid
 
@@ -99,7 +103,7 @@ def _used(resource: Resource, run: RunStatus, purchase: Purchase) -> bool:
 
     One that another resource has adopted since is that one's.
     """
-    if resource.tenant.held or resource.ref.uid in purchase.former_owners:
+    if resource.ref.uid in purchase.former_owners:
         return False
     return purchase.request_id is not None and run.request_id == purchase.request_id
 

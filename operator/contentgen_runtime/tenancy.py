@@ -2,7 +2,8 @@
 
 `clusters`: `first` names the cluster that the ledger belongs to (`cluster`: null where an unnamed earlier one used it);
 each other document is a cluster, `_id` = uid of its namespace kube-system, with `confirmed` (by an administrator),
-`takenBy` (the cluster that has taken its namespaces over) and `seenAt` (by its operator, each minute).
+`takenBy` (the cluster that has taken its namespaces over) and `seenAt` (by its operator, each minute); `command` is
+there while an administrator's command is under way.
 `namespaces`: `_id` = cluster/name, the uid that the name has now with its scope, and those that it had before
 (`history`). Every change is a compare-and-set on `revision`. The scope of a uid never changes by itself, and one
 namespace has it: `takenBy` is the cluster whose namespace of that name has it instead.
@@ -28,6 +29,7 @@ Document = dict[str, Any]
 SYSTEM = "kube-system"
 CONFIRMED_ALL, CONFIRMED_FRESH = "confirmed-all", "confirmed-fresh"
 FIRST = "first"
+COMMAND = "command"  # in `clusters` while an administrator's command is under way
 _TRIES = 5
 _REMEMBERED = 20_000  # resources
 _FORBIDDEN = 403
@@ -46,9 +48,12 @@ class Followed(Value):
     clusters: frozenset[str | None] = frozenset()  # None: purchases of older releases
     taken: frozenset[tuple[str | None, str]] = frozenset()  # clusters and namespaces that it has taken over
     lost: frozenset[str] = frozenset()  # its namespaces that another cluster has taken over
+    elsewhere: frozenset[tuple[str | None, str]] = frozenset()  # clusters and namespaces that are another cluster's now
 
     def includes(self, cluster: str | None, namespace: str) -> bool:
         """Whether purchases of a namespace of a cluster are followed."""
+        if (cluster, namespace) in self.elsewhere:
+            return False
         return (cluster, namespace) in self.taken or (cluster in self.clusters and namespace not in self.lost)
 
 
@@ -124,13 +129,17 @@ class Tenancy:
 
     def _followed(self, cluster: Sighting) -> "Followed":
         confirmed, kept = self._confirmed(cluster), self._seen(cluster)
+        bound = {(cluster_of(each), name_of(each)): each.get("takenBy") for each in self._bindings.find()}
+        known = {each["_id"]: each.get("takenBy") for each in self._clusters.find()}
+        holders = {each: _holder(*each, bound, known) for each in bound}
+        taken = frozenset(each for each, holder in holders.items() if holder == cluster.uid)
         if kept.get("takenBy"):
-            return Followed()
-        taken = [*self._bindings.find({"takenBy": {"$gt": ""}}, {"takenBy": True})]
+            return Followed(taken=taken)  # what an administrator has mapped back
         return Followed(
             clusters=self._own_clusters(cluster, confirmed),
-            taken=frozenset((cluster_of(each), name_of(each)) for each in taken if each["takenBy"] == cluster.uid),
-            lost=frozenset(name_of(each) for each in taken if cluster_of(each) == cluster.uid),
+            taken=taken,
+            lost=frozenset(name for its, name in bound if its == cluster.uid and (its, name) not in taken),
+            elsewhere=frozenset(each for each in bound if each[0] != cluster.uid and each not in taken),
         )
 
     def _own_clusters(self, cluster: Sighting, confirmed: Document | None) -> frozenset[str | None]:
@@ -250,8 +259,9 @@ class Tenancy:
     def _give_way(self, cluster: str, namespace: str, made: Document) -> None:
         """Mark a binding as taken whose scope another cluster's namespace has, or whose cluster was taken over."""
         kept = self._clusters.find_one({"_id": cluster}) or {}
-        others = map(cluster_of, holding(self._bindings, self._clusters, cluster, namespace, made["scope"]))
-        holders = [each for each in others if each not in (kept.get("takesOver") or ())]
+        others = holding(self._bindings, self._clusters, cluster, namespace, made["scope"])
+        mine = kept.get("takesOver") or ()  # whose bindings are about to be marked, but for those mapped back since
+        holders = [cluster_of(each) for each in others if each.get("by") or cluster_of(each) not in mine]
         if taken_by := kept.get("takenBy") or next(iter(holders), None):
             self._bindings.update_one({"_id": made["_id"]}, {"$set": {"takenBy": taken_by}, "$inc": {"revision": 1}})
 
@@ -298,7 +308,8 @@ def entry_of(known: Document, uid: str) -> Document | None:
 
 def holding(bindings: Any, clusters: Any, cluster: str, namespace: str, scope: str) -> list[Document]:
     """The bindings of the name in other clusters that have a scope now."""
-    others = {str(each["_id"]) for each in clusters.find({"_id": {"$gt": ""}}, {"_id": True})} - {FIRST, cluster}
+    known = {str(each["_id"]) for each in clusters.find({"_id": {"$gt": ""}}, {"_id": True})}
+    others = known - {FIRST, COMMAND, cluster}
     names = {"_id": {"$in": [binding_id(each, namespace) for each in sorted(others)]}}
     return [*bindings.find(names | {"scope": scope, "takenBy": None})]
 
@@ -311,6 +322,16 @@ def cluster_of(binding: Document) -> str:
 def name_of(binding: Document) -> str:
     """The name of a binding's namespace."""
     return str(binding["_id"]).partition("/")[2]
+
+
+def _holder(cluster: str, namespace: str, bound: dict[tuple[str, str], str | None], clusters: Document) -> str:
+    """The cluster that has a namespace of a cluster after all takeovers, also of what was taken over before."""
+    for _ in range(len(clusters)):  # an interrupted command may leave a ring
+        later = bound[cluster, namespace] if (cluster, namespace) in bound else clusters.get(cluster)
+        if not later:
+            break
+        cluster = later
+    return cluster
 
 
 def _tenant(cluster: str, namespace: str, entry: Document) -> Tenant:

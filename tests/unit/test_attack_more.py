@@ -1,5 +1,6 @@
 """Attacks: clusters confirmed at once, rewound stores with retrained LoRAs, deletions. Promises of the docs."""
 
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 
 from contentgen_contract.names import ADOPT_ANNOTATION, CANCEL_ANNOTATION, COLLECT_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.status import ResourceStatus
-from contentgen_gateway.namespaces import Administration
+from contentgen_gateway.backup import KEPT
+from contentgen_gateway.namespaces import Administration, Refused
 from contentgen_runtime.tenancy import SYSTEM, Tenancy
 from contentgen_simulation.world import SPECS, UID, World, Writes, copied
 
@@ -75,7 +77,7 @@ def elsewhere(world: World, cluster: str, uid: str) -> None:
 
 
 async def test_of_two_clusters_that_are_confirmed_at_once_one_has_the_scope(world: World) -> None:
-    """decision 0022: one namespace has a scope: two live clusters with one would adopt from each other in turns."""
+    """decision 0022: one namespace has a scope; two live clusters with it would adopt from each other in turns."""
     await applied(world, UID)
     for cluster in ("cluster-b", "cluster-c"):
         elsewhere(world, cluster, f"ns-of-{cluster}")
@@ -84,18 +86,48 @@ async def test_of_two_clusters_that_are_confirmed_at_once_one_has_the_scope(worl
     confirm = one._confirm
 
     def late(*given: Any) -> bool:
-        assert two.confirm("cluster-c", force=True)
+        with pytest.raises(Refused, match="another administrator's command is under way since"):
+            two.confirm("cluster-c", force=True)
+        with pytest.raises(Refused, match="another administrator's command is under way since"):
+            two.map("cluster-c", "ns", "ns-of-cluster-c", "unscoped", force=True)
         return confirm(*given)
 
     one._confirm = late  # type: ignore[method-assign]
-    one.confirm("cluster-b", force=True)
+    assert one.confirm("cluster-b", force=True)
+    assert await unheld(world) == {"cluster-b"}
+    assert two.confirm("cluster-c", force=True)
+    assert await unheld(world) == {"cluster-c"}
+
+
+async def unheld(world: World) -> set[str]:
     tenants = []
     for cluster in ("cluster-b", "cluster-c", "cluster-b"):
-        stamp = "2026-01-02T00:00:00Z"
-        world.kube.namespaces = {SYSTEM: (cluster, stamp), "ns": (f"ns-of-{cluster}", stamp)}
+        created = "2026-01-02T00:00:00Z"
+        world.kube.namespaces = {SYSTEM: (cluster, created), "ns": (f"ns-of-{cluster}", created)}
         tenants.append(await Tenancy(world.kube, world.database).of("ns"))
-    free = {each.cluster for each in tenants[1:] if not each.held}
-    assert len(free) <= 1, [(each.cluster, each.scope) for each in tenants[1:]]
+    return {each.cluster for each in tenants[1:] if not each.held}
+
+
+async def test_a_command_that_was_interrupted_gives_way_after_ten_minutes(world: World) -> None:
+    await Tenancy(world.kube, world.database).of("ns")
+    elsewhere(world, "cluster-b", "ns-b")
+    assert (await Tenancy(world.kube, world.database).of("ns")).held
+    interrupted, at = ExitStack(), world.now
+    interrupted.enter_context(admin(world)._alone())
+    lock = world.database["clusters"].find_one({"_id": "command"})
+    assert lock is not None
+    assert next(each for each in KEPT if each.name == "clusters").merge(None, lock) is None, "no restore brings it back"
+    assert {each["_id"] for each in admin(world).clusters()} == {"a-cluster", "cluster-b"}
+    world.now += timedelta(minutes=10)
+    with pytest.raises(Refused, match=f"since {at:%H:%M:%S} UTC"):
+        admin(world).confirm("cluster-b", force=True)
+    world.now += timedelta(minutes=1)
+    with admin(world)._alone():
+        interrupted.close()  # it comes back, and leaves the lock of the other one alone
+        with pytest.raises(Refused, match="under way"):
+            admin(world).confirm("cluster-b", force=True)
+    assert admin(world).confirm("cluster-b", force=True)
+    assert world.database["clusters"].find_one({"_id": "command"}) is None
 
 
 async def test_commands_given_twice_and_in_the_wrong_order_pay_nothing(world: World) -> None:

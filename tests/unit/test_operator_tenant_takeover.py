@@ -1,15 +1,17 @@
 """Two live clusters on one ledger, mappings with purchases under way, lost bindings: each purchase has one owner."""
 
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from contentgen_contract.names import FINALIZER, Kind, Phase, Reason
+from contentgen_contract.tenancy import Tenant
 from contentgen_gateway.namespaces import Administration, Refused
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
-from contentgen_runtime.tenancy import SYSTEM, Tenancy
+from contentgen_runtime.tenancy import SYSTEM, Followed, Tenancy
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 IMAGE = Kind.IMAGE_GENERATION
@@ -156,6 +158,69 @@ async def test_a_takeover_from_one_cluster_leaves_another_alone(world: World) ->
     clusters.switch()
     assert (await Tenancy(world.kube, world.database).of("ns")).held == ""
     assert len(world.provider.posts) == 2
+
+
+async def seen_by(world: World, cluster: str) -> tuple[Tenant, Followed]:
+    """The namespace ns of a cluster, and whose purchases its operator follows."""
+    world.kube.namespaces = {SYSTEM: (cluster, OLD), "ns": (f"ns-of-{cluster}", OLD)}
+    tenancy = Tenancy(world.kube, world.database)
+    return await tenancy.of("ns"), await tenancy.followed()
+
+
+async def in_turns(world: World, *clusters: str) -> None:
+    """Each takes over from the one before it."""
+    for before, cluster in pairwise(clusters):
+        await seen_by(world, before)
+        assert (await seen_by(world, cluster))[0].held
+        world.now += timedelta(days=1)
+        assert admin(world).confirm(cluster, earlier=[before], force=True)
+
+
+async def test_a_takeover_is_of_everything_that_was_taken_over_before(world: World) -> None:
+    await in_turns(world, "a", "b", "c", "d")
+    for cluster, its in {"d": {"d", "c", "b", "a"}, "c": set(), "b": set(), "a": set[str]()}.items():
+        tenant, followed = await seen_by(world, cluster)
+        assert bool(tenant.held) is (cluster != "d")
+        assert {each for each in "abcd" if followed.includes(each, "ns")} == its
+        assert {each for each in "abcd" if followed.includes(each, "never-bound")} == its
+
+
+async def test_whoever_takes_itself_back_from_the_last_cluster_has_everything_again(world: World) -> None:
+    await in_turns(world, "a", "b", "c")
+    assert admin(world).map("c", "ns", "ns-of-c", "fresh")
+    assert admin(world).confirm("a", earlier=["c"], force=True)
+    tenant, followed = await seen_by(world, "a")
+    assert (tenant.held, tenant.scope) == ("", "ns-of-c"), "as the last one had it"
+    assert {each for each in "abc" if followed.includes(each, "ns")} == {"a", "b", "c"}
+    assert admin(world).confirm("b", earlier=["a"], force=True)
+    assert {each for each in "abc" if (await seen_by(world, each))[1].includes("c", "ns")} == {"b"}
+
+
+async def test_a_namespace_that_was_mapped_back_is_not_taken_over_with_the_cluster_that_had_it(world: World) -> None:
+    await seen_by(world, "a")
+    await in_turns(world, "a", "b")
+    assert admin(world).map("a", "ns", "ns-of-a", "unscoped", force=True)
+    assert (await seen_by(world, "b"))[0].held
+    assert not (await seen_by(world, "a"))[0].held
+    await in_turns(world, "b", "c")
+    unbound = await Tenancy(world.kube, world.database).followed()
+    assert not unbound.includes("a", "ns")
+    assert {each for each in "abc" if not (await seen_by(world, each))[0].held} == {"a"}
+    for cluster, its in {"a": {"a", "b", "c"}, "b": set(), "c": set[str]()}.items():
+        followed = (await seen_by(world, cluster))[1]
+        assert {each for each in "abc" if followed.includes(each, "ns")} == its, cluster
+        assert followed.includes("a", "another") is (cluster == "c")
+
+
+async def test_a_namespace_that_was_mapped_goes_with_the_cluster_that_has_it(world: World) -> None:
+    """Its cluster is not confirmed, and has this one only."""
+    await seen_by(world, "a")
+    await seen_by(world, "b")
+    assert admin(world).map("b", "ns", "ns-of-b", "unscoped", force=True)
+    await in_turns(world, "b", "c")
+    followed = (await seen_by(world, "c"))[1]
+    assert followed.includes("a", "ns")
+    assert not followed.includes("a", "another")
 
 
 async def test_etcd_of_an_earlier_time_does_not_bring_a_scope_back_that_was_mapped_elsewhere(world: World) -> None:
