@@ -248,6 +248,12 @@ class Ledger:
         claimed = {str(each["_id"]).partition("/")[2] for each in claims}
         return frozenset(claimed | {each["requestId"] for each in bought})
 
+    async def next_sent_at(self, purchase: Purchase) -> datetime | None:
+        """When the owner sent the next request with the same marker; None: it has not, or this one was not sent."""
+        where = {"jobId": purchase.job_id, "marker": purchase.marker, "sentAt": {"$gt": purchase.sent_at}}
+        found = await asyncio.to_thread(lambda: list(self._collection.find(where).sort("sentAt", 1).limit(1)))
+        return _purchase(found[0]).sent_at if found and purchase.sent_at is not None else None
+
     async def take_over(self, bought_under: str, job_ids: Iterable[str], job_id: str) -> None:
         """Make a resource the owner of finished purchases of its name whose owner or outputs are of these jobs.
 
