@@ -78,7 +78,8 @@ class Standing(Enum):
     """Whether a resource follows a purchase."""
 
     FOLLOWED = auto()
-    ENDED = auto()  # its run has ended before the request has: it is located, and its result is kept
+    ENDED = auto()  # its run has ended before the request has, or an image that waits for its LoRA may ask for it: it
+    # is located, and its result is kept
     GONE = auto()
 
 
@@ -216,12 +217,24 @@ def standing_of(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Pur
             return _standing_of_own(resource, key, now)
         if ended(resource):
             return Standing.GONE
-        is_same = _buys(resource, current_run(resource, now), key)
+        if not tenant.has_bought(key.scope, purchase.created_at):
+            return Standing.GONE
+        return _standing_for_another(resource, current_run(resource, now), key)
     except (ValidationError, KeyError):
         return Standing.FOLLOWED if is_owner else Standing.GONE
-    # One that waits for its LoRA may ask for another purchase than this one once the LoRA is there.
-    is_same = is_same and resource.status.reason not in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
-    return Standing.FOLLOWED if is_same and tenant.has_bought(key.scope, purchase.created_at) else Standing.GONE
+
+
+def _standing_for_another(resource: Resource, run: RunStatus, key: StoredKey) -> Standing:
+    """For a resource that has another uid than the owner: it may ask for the same purchase."""
+    if _buys(resource, run, key) and not _waits_for_lora(resource):
+        return Standing.FOLLOWED
+    is_undecided = run.purchase_id is None or _waits_for_lora(resource)
+    return Standing.ENDED if is_undecided and _buys_a_variant(resource, run, key) else Standing.GONE
+
+
+def _waits_for_lora(resource: Resource) -> bool:
+    """Whether it is open which purchase is asked for: the trainings of its LoRAs decide."""
+    return resource.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
 
 
 def _standing_of_own(resource: Resource, key: StoredKey, now: datetime) -> Standing:
@@ -230,7 +243,7 @@ def _standing_of_own(resource: Resource, key: StoredKey, now: datetime) -> Stand
     if run is None or not over:
         run = current_run(resource, now)
     # Runs of older releases have left requests open without telling so.
-    is_followed = _buys(resource, run, key) and (not over or run.request_open)
+    is_followed = _buys(resource, run, key) and (not _waits_for_lora(resource) if not over else run.request_open)
     return Standing.FOLLOWED if is_followed else Standing.ENDED
 
 
@@ -238,6 +251,12 @@ def _buys(resource: Resource, run: RunStatus, key: StoredKey) -> bool:
     """Whether a purchase is one of a run's attempts."""
     asked = str(purchase_key(resource.model_copy(update={"scope": key.scope}), run))
     return asked.rpartition("/")[0] == key.text.rpartition("/")[0]
+
+
+def _buys_a_variant(resource: Resource, run: RunStatus, key: StoredKey) -> bool:
+    """Whether a purchase is of the run's inputs, whichever trainings its LoRAs are of."""
+    identity = key.text.split("/")[3].partition(".")[2] or None
+    return _buys(resource, run.model_copy(update={"lora_identity": identity}), key)
 
 
 class Orphans:
