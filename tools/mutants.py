@@ -580,8 +580,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "orphans",
         (
             "tenants: a resource of the present namespace is taken for the earlier one's",
-            "adopts = is_same and tenant.has_bought(key.scope, purchase.created_at)",
-            "adopts = is_same",
+            "if not tenant.has_bought(key.scope, purchase.created_at):",
+            "if False:",
             f"{_TENANCY}_an_orphan_of_the_earlier_namespace_stays_one_whatever_the_present_one_has",
         ),
         (

@@ -139,7 +139,7 @@ def _orphan(document: Mapping[str, Any], kept: timedelta) -> Orphan:
         created_at=document["createdAt"],
         orphaned_at=at,
         kept_until=at + kept if state is OrphanState.KEPT else None,
-        advice=_advice(state, Kind(kind), name, discarded=document.get("discardAsked") is True),
+        advice=_advice(state, Kind(kind), name, discarded=document.get("discardAsked") is True) + _exception(document),
     )
 
 
@@ -151,6 +151,13 @@ def _state(document: Mapping[str, Any]) -> OrphanState:
             return OrphanState.UNFINISHED
         case _:
             return OrphanState.KEPT if document.get("resultKey") else OrphanState.LOST
+
+
+def _exception(document: Mapping[str, Any]) -> str:
+    """What the advice does not hold for: an image with LoRAs asks for another purchase after another training."""
+    if not document.get("loras") or _state(document) is OrphanState.LOST:
+        return ""
+    return "; if a LoRA of it was trained again since, it is drawn anew, and paid"
 
 
 def _advice(state: OrphanState, kind: Kind, name: str, *, discarded: bool) -> str:

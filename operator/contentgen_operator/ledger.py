@@ -166,9 +166,8 @@ class Ledger:
 
     def _others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
         attempts = {str(key.model_copy(update={"attempt": each})) for each in range(1, key.attempt + 1)}
-        found = list(
-            self._collection.find(_under(bought_under(key.namespace, key.kind, key.name, key.scope))).sort("_id", 1)
-        )
+        mine = _under_any_scope(bought_under(key.namespace, key.kind, key.name)) | {"jobId": job_id}
+        found = list(self._collection.find({"$or": [{"_id": {"$in": sorted(attempts)}}, mine]}).sort("_id", 1))
         earlier = [each for each in found if each["_id"] in attempts - {str(key)}]
         runs = [each for each in found if each["_id"] not in attempts and _is_paid_by(each, job_id)]
         return tuple(map(_purchase, earlier)), tuple(map(_purchase, runs))
@@ -246,6 +245,12 @@ class Ledger:
         claims = self._claims.find({"marker": purchase.marker, "purchaseId": {"$ne": purchase.purchase_id}}, {"_id": 1})
         claimed = {str(each["_id"]).partition("/")[2] for each in claims}
         return frozenset(claimed | {each["requestId"] for each in bought})
+
+    async def next_sent_at(self, purchase: Purchase) -> datetime | None:
+        """When the owner sent the next request with the same marker; None: it has not, or this one was not sent."""
+        where = {"jobId": purchase.job_id, "marker": purchase.marker, "sentAt": {"$gt": purchase.sent_at}}
+        found = await asyncio.to_thread(lambda: list(self._collection.find(where).sort("sentAt", 1).limit(1)))
+        return _purchase(found[0]).sent_at if found and purchase.sent_at is not None else None
 
     async def take_over(self, bought_under: str, job_ids: Iterable[str], job_id: str) -> None:
         """Make a resource the owner of finished purchases of its name whose owner or outputs are of these jobs.

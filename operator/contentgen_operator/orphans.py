@@ -24,6 +24,7 @@ from contentgen_contract.api_paths import InvalidName, equals
 from contentgen_contract.base import Value
 from contentgen_contract.names import Reason
 from contentgen_contract.prices import PRICES, Price
+from contentgen_contract.status import RunStatus
 from contentgen_contract.tenancy import Tenant
 from contentgen_operator.cache import Cache
 from contentgen_operator.clock import utc_now
@@ -46,6 +47,7 @@ _A_ROUND = 200  # purchases that one round reads, and asks the API server about
 _CALLS = 20  # of providers in one round
 _POST_TIME = timedelta(minutes=10)  # in which the process that sends it may still write down its request id
 _SEARCH_TIME = timedelta(days=1)  # after the provider's longest time
+_CLOCKS = timedelta(minutes=2)  # of a provider's clock from ours
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=60), timedelta(hours=1)
 _PAUSE_WITH_RESOURCE = timedelta(minutes=15)
 _SEEN_EVERY, _WATCH_GAP = timedelta(days=1), timedelta(days=3)
@@ -76,7 +78,8 @@ class Standing(Enum):
     """Whether a resource follows a purchase."""
 
     FOLLOWED = auto()
-    ENDED = auto()  # its run has ended before the request has: the result is located, and kept for it
+    ENDED = auto()  # its run has ended before the request has, or an image that waits for its LoRA may ask for it: it
+    # is located, and its result is kept
     GONE = auto()
 
 
@@ -210,19 +213,50 @@ def standing_of(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Pur
     is_owner = body["metadata"]["uid"] == purchase.job_id
     try:
         resource = Resource.parse(key.kind, body)
+        if is_owner:
+            return _standing_of_own(resource, key, now)
         if ended(resource):
-            if not is_owner:
-                return Standing.GONE
-            # The reconciler follows the requests that a run left open, but for runs of older releases.
-            return Standing.FOLLOWED if resource.status.run and resource.status.run.request_open else Standing.ENDED
-        asked = str(purchase_key(resource.model_copy(update={"scope": key.scope}), current_run(resource, now)))
+            return Standing.GONE
+        if not tenant.has_bought(key.scope, purchase.created_at):
+            return Standing.GONE
+        return _standing_for_another(resource, current_run(resource, now), key)
     except (ValidationError, KeyError):
         return Standing.FOLLOWED if is_owner else Standing.GONE
-    is_same = asked.rpartition("/")[0] == key.text.rpartition("/")[0]  # whichever attempt
-    # One that waits for its LoRA may ask for another purchase than this one once the LoRA is there.
-    is_same = is_same and resource.status.reason not in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
-    adopts = is_same and tenant.has_bought(key.scope, purchase.created_at)
-    return Standing.FOLLOWED if is_owner or adopts else Standing.GONE
+
+
+def _standing_for_another(resource: Resource, run: RunStatus, key: StoredKey) -> Standing:
+    """For a resource that has another uid than the owner: it may ask for the same purchase."""
+    if _buys(resource, run, key) and not _waits_for_lora(resource):
+        return Standing.FOLLOWED
+    is_undecided = run.purchase_id is None or _waits_for_lora(resource)
+    return Standing.ENDED if is_undecided and _buys_a_variant(resource, run, key) else Standing.GONE
+
+
+def _waits_for_lora(resource: Resource) -> bool:
+    """Whether it is open which purchase is asked for: the trainings of its LoRAs decide."""
+    return resource.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
+
+
+def _standing_of_own(resource: Resource, key: StoredKey, now: datetime) -> Standing:
+    """Of the owner's purchase: the reconciler follows those of its last run alone."""
+    run, over = resource.status.run, ended(resource)
+    if run is None or not over:
+        run = current_run(resource, now)
+    # Runs of older releases have left requests open without telling so.
+    is_followed = _buys(resource, run, key) and (not _waits_for_lora(resource) if not over else run.request_open)
+    return Standing.FOLLOWED if is_followed else Standing.ENDED
+
+
+def _buys(resource: Resource, run: RunStatus, key: StoredKey) -> bool:
+    """Whether a purchase is one of a run's attempts."""
+    asked = str(purchase_key(resource.model_copy(update={"scope": key.scope}), run))
+    return asked.rpartition("/")[0] == key.text.rpartition("/")[0]
+
+
+def _buys_a_variant(resource: Resource, run: RunStatus, key: StoredKey) -> bool:
+    """Whether a purchase is of the run's inputs, whichever trainings its LoRAs are of."""
+    identity = key.text.split("/")[3].partition(".")[2] or None
+    return _buys(resource, run.model_copy(update={"lora_identity": identity}), key)
 
 
 class Orphans:
@@ -333,8 +367,9 @@ class Orphans:
     async def _standing(self, key: StoredKey, purchase: Purchase, now: datetime) -> Standing:
         """By the API server's word now, unless the cache has the owner. Raises one of API_ERRORS."""
         ref = ResourceRef(kind=key.kind, namespace=key.namespace, name=key.name, uid=purchase.job_id)
-        if self._cache.resource(ref) is not None:
-            return Standing.FOLLOWED
+        cached = self._cache.resource(ref)
+        if cached is not None:
+            return standing_of(cached, Tenant(), key, purchase, now)
         body = await self._kube.get_resource(key.kind, key.namespace, key.name)
         if body is None:
             return Standing.GONE
@@ -357,7 +392,7 @@ class Orphans:
             _log.error("the stored input of purchase %s cannot be read: %s", key, error)
             return
         call = Call(provider=purchase.provider, model=purchase.model, arguments=arguments, marker=purchase.marker)
-        before = await self._next_sent_at(key) if purchase.abandoned else None
+        before = await (self._next_sent_at(key) if purchase.abandoned else self._before_next_run(purchase))
         found = await find_lost(self._ledger, provider, purchase, call, before)
         if found.request_id is None:
             return
@@ -369,6 +404,11 @@ class Orphans:
         """When the next attempt was sent, whose request has the same input; None where it was not."""
         following = await self._ledger.get(key.next_attempt)
         return following.sent_at if following is not None else None
+
+    async def _before_next_run(self, purchase: Purchase) -> datetime | None:
+        """Likewise for a later run of its owner that may have the same input."""
+        following = await self._ledger.next_sent_at(purchase)
+        return following - _CLOCKS if following is not None else None
 
     async def _poll(self, key: StoredKey, purchase: Purchase, provider: Provider, now: datetime) -> None:
         view = await provider.poll(purchase.model, purchase.request_id or "")

@@ -9,6 +9,7 @@ import pytest
 from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.status import ResourceStatus
 from contentgen_gateway.namespaces import Administration
+from contentgen_gateway.orphans import orphan
 from contentgen_operator.providers.base import Busy
 from contentgen_runtime.tenancy import SYSTEM
 from contentgen_simulation.world import SPECS, UID, World, Writes
@@ -232,8 +233,11 @@ async def test_what_was_bought_under_a_mapping_that_a_restore_has_lost_is_not_bo
 # LoRAs that are trained again
 
 
-async def test_an_orphan_that_is_applied_again_pays_nothing_whatever_was_trained_since(world: World) -> None:
-    """troubleshooting.md, It was deleted, and it was paid: apply it again; it takes the result and pays nothing."""
+@pytest.mark.parametrize("retrained", [False, True])
+async def test_an_orphan_that_is_applied_again_pays_only_what_its_advice_says(world: World, retrained: bool) -> None:
+    """troubleshooting.md, It was deleted, and it was paid: apply it again; it pays nothing, but for a LoRA that was
+    trained again.
+    """
     await applied(world, LORA_UID, FIRST, LORA)
     world.kube.apply(IMAGES, PICTURE, UID)
     while states(world, type=IMAGES.record_type) != ["submitted"]:
@@ -241,10 +245,15 @@ async def test_an_orphan_that_is_applied_again_pays_nothing_whatever_was_trained
     del world.kube.resources[IMAGES, "it"]
     await rounds(world, 4)
     assert states(world, type=IMAGES.record_type) == ["succeeded"]
-    await applied(world, LORA_UID, SECOND, LORA)
+    (document,) = world.database["ledger"].find({"type": IMAGES.record_type})
+    found = orphan(document, timedelta(days=30))
+    assert found is not None
+    assert found.advice.endswith("; if a LoRA of it was trained again since, it is drawn anew, and paid")
+    if retrained:
+        await applied(world, LORA_UID, SECOND, LORA)
     posts = len(world.provider.posts)
     await applied(world, OTHER, PICTURE)
-    assert len(world.provider.posts) == posts
+    assert len(world.provider.posts) == posts + retrained
 
 
 async def test_a_collect_pays_nothing_whatever_was_trained_since(world: World) -> None:

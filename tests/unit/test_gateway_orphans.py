@@ -68,6 +68,13 @@ async def test_states(world: World, fields: dict[str, Any], state: str, kept: bo
     assert words in told["advice"]
 
 
+@pytest.mark.parametrize(("loras", "lost", "told"), [([], False, False), (["l"], False, True), (["l"], True, False)])
+async def test_of_an_image_with_a_lora_the_exception_is_told(world: World, loras: Any, lost: bool, told: bool) -> None:
+    world.buy(state=PurchaseState.SUCCEEDED, result_key=None if lost else "r", loras=tuple(loras))
+    (orphan,) = (await listed(world))["orphans"]
+    assert ("trained again since, it is drawn anew, and paid" in orphan["advice"]) is told
+
+
 async def test_only_orphans_are_listed(world: World) -> None:
     world.buy(orphaned_at=None)
     for state in (PurchaseState.COLLECTED, PurchaseState.DISCARDED, PurchaseState.CANCELLED, PurchaseState.FAILED):

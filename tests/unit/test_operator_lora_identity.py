@@ -333,16 +333,41 @@ async def test_the_variants_of_an_image_are_its_attempts_with_whichever_loras(wo
 # A purchase whose resource is gone
 
 
-@pytest.mark.parametrize(("reason", "standing"), [("Submitting", Standing.FOLLOWED), ("WaitingForLora", Standing.GONE)])
-def test_what_an_image_that_waits_for_its_lora_may_ask_for_is_followed(reason: str, standing: Standing) -> None:
-    """It adopts the purchase only if it is of the training that it gets."""
+@pytest.mark.parametrize("owner", [UID, OTHER_UID])
+@pytest.mark.parametrize(
+    ("reason", "prompt", "identity", "standing"),
+    [
+        ("Submitting", "jf on a bench", "", Standing.FOLLOWED),
+        ("Submitting", "jf on a bench", ".0123456789abcdef", Standing.ENDED),
+        ("WaitingForLora", "jf on a bench", "", Standing.ENDED),
+        ("WaitingForLora", "jf on a bench", ".0123456789abcdef", Standing.ENDED),
+        ("LoraFailed", "jf on a bench", ".0123456789abcdef", Standing.ENDED),
+        ("WaitingForLora", "a dog", "", Standing.GONE),
+    ],
+)
+def test_what_an_image_that_waits_for_its_lora_may_ask_for_is_located(
+    reason: str, prompt: str, identity: str, standing: Standing, owner: str
+) -> None:
+    """It adopts the purchase only if it is of the training that it gets; until then nothing discards it."""
+    body = an_image(reason)
+    bought = run_of({"spec": PICTURE | {"prompt": prompt}}, "0" * 16).run_hash
+    key = StoredKey.parse(f"ns/ImageGeneration/it/{bought}{identity}/-/1")
+    submitted = purchase("o", owner, state=PurchaseState.SUBMITTED)
+    expected = Standing.ENDED if owner == OTHER_UID and standing is Standing.GONE else standing
+    assert standing_of(body, Tenant(), key, submitted, NOW) is expected
+
+
+def test_an_image_that_has_a_purchase_asks_for_no_other() -> None:
+    body = an_image("Submitting", purchase_id="its own")
+    key = StoredKey.parse(f"ns/ImageGeneration/it/{run_of(body, '0' * 16).run_hash}.0123456789abcdef/-/1")
+    assert standing_of(body, Tenant(), key, purchase("o", UID, state=PurchaseState.SUBMITTED), NOW) is Standing.GONE
+
+
+def an_image(reason: str, **run: Any) -> dict[str, Any]:
     meta = {"name": "it", "namespace": "ns", "uid": OTHER_UID, "resourceVersion": "1", "creationTimestamp": NOW}
     body: dict[str, Any] = {"metadata": meta, "spec": PICTURE}
-    run = run_of(body, "0" * 16).model_copy(update={"lora_identity": None})
-    body["status"] = dump_status(ResourceStatus(phase=Phase.PENDING, reason=reason, run=run))
-    key = StoredKey.parse(f"ns/ImageGeneration/it/{run.run_hash}/-/1")
-    submitted = purchase("o", UID, state=PurchaseState.SUBMITTED)
-    assert standing_of(body, Tenant(), key, submitted, NOW) is standing
+    last = run_of(body, "0" * 16).model_copy(update={"lora_identity": None} | run)
+    return body | {"status": dump_status(ResourceStatus(phase=Phase.PENDING, reason=reason, run=last))}
 
 
 # The decision

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
-from contentgen_contract.names import Kind, Phase, Reason
+from contentgen_contract.names import CANCEL_ANNOTATION, RERUN_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.prices import PRICES
+from contentgen_operator.case import Policy
 from contentgen_operator.orphans import Retention, Standing, Step, after_poll, discarded, next_step, noted, pause
 from contentgen_operator.providers.answers import Answer
 from contentgen_operator.providers.base import (
@@ -392,6 +393,29 @@ async def test_a_result_that_comes_after_its_deadline_is_kept_for_who_applies_it
     assert (kept["state"], kept["orphanedAt"], len(responses(world))) == ("succeeded", None, 1)
     await rounds(world, 40, DAY)
     assert states(world) == ["succeeded"], "it has a resource"
+
+
+async def test_of_an_earlier_run_no_request_of_the_next_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both replies were lost, the first request never arrived, and the inputs are the same."""
+    world = World(monkeypatch, Writes())
+    world.policy = Policy(poll_seconds=10, adoption_seconds=60)
+    world.restart()
+    world.provider.lose_replies = {1, 2}
+    arrived = world.provider._matches
+    monkeypatch.setattr(world.provider, "_matches", lambda number, *given: number > 0 and arrived(number, *given))
+    spec = SPECS[IMAGES] | {"image": {"seed": 7}}
+    world.kube.apply(IMAGES, spec)
+    while len(world.provider.posts) < 1:
+        await world.step(IMAGES)
+    world.kube.apply(IMAGES, spec, **{CANCEL_ANNOTATION: "1"})
+    assert (await world.finish(IMAGES)).reason == Reason.CANCELLED
+    world.kube.apply(IMAGES, spec, **{CANCEL_ANNOTATION: "1", RERUN_ANNOTATION: "x"})
+    while len(world.provider.posts) < 2:
+        await world.step(IMAGES)
+    await rounds(world, 6)
+    assert list(world.database["request_claims"].find()) == []
+    status = await world.finish(IMAGES)
+    assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, 2)
 
 
 async def still_running(*_: Any) -> RequestView:
