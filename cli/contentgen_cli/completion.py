@@ -8,8 +8,11 @@ from collections.abc import Sequence
 
 from contentgen_cli.errors import CliError
 
-_COMMANDS = ("adopt", "cancel", "cost", "get", "logs", "resume", "retry", "suspend", "version", "watch", "why")
-_NAMED = ("adopt", "cancel", "logs", "resume", "retry", "suspend", "watch", "why")
+_COMMANDS = (
+    "adopt", "cancel", "collect", "cost", "get", "logs", "orphans", "resume", "retry", "suspend", "version", "watch",
+    "why",
+)  # fmt: skip
+_NAMED = ("adopt", "cancel", "collect", "logs", "resume", "retry", "suspend", "watch", "why")
 _NO_FILES = 4  # cobra's ShellCompDirectiveNoFileComp
 _VALUED = ("-n", "--namespace", "--context", "--kubeconfig", "--as", "--stage", "-o", "--output")
 
