@@ -180,8 +180,7 @@ class Tenancy:
                 return _tenant(cluster.uid, namespace, known)
             confirmed = await asyncio.to_thread(self._confirmed, cluster)
             if confirmed is None:
-                kept = await asyncio.to_thread(self._clusters.find_one, {"_id": cluster.uid}) or {}
-                return self._unconfirmed(cluster.uid, namespace, seen, kept.get("takenBy"))
+                return await asyncio.to_thread(self._unconfirmed, cluster.uid, namespace, seen)
             if await asyncio.to_thread(self._bind, cluster.uid, namespace, known, seen, confirmed):
                 _log.info("namespace %s (uid %s) was bound", namespace, seen.uid)
         raise Conflict(f"the binding of namespace {namespace} changes all the time")
@@ -200,13 +199,18 @@ class Tenancy:
         entry = entry_of(known, uid) if known is not None else None
         return _tenant(cluster, namespace, entry) if entry is not None else None
 
-    def _unconfirmed(self, cluster: str, namespace: str, seen: Sighting, taken_by: str | None) -> Tenant:
+    def _unconfirmed(self, cluster: str, namespace: str, seen: Sighting) -> Tenant:
+        taken_by = (self._clusters.find_one({"_id": cluster}) or {}).get("takenBy")
         why = f"cluster {taken_by} has taken over from" if taken_by else "the ledger belongs to another cluster than"
+        to = _choices(elsewhere(self._bindings, self._clusters, cluster, namespace))
+        command = f"contentgen namespaces map {namespace} --cluster {cluster} --uid {seen.uid} --to"
+        choice = (
+            "` and one of the uids that `contentgen namespaces list` shows: clusters have different tenants of the name"
+        )
+        mapping = f"`{command} {to[0]}`" if len(to) == 1 else f"`{command}{choice}"
         held = (
-            f"{why} this one ({cluster}), so nothing is paid or adopted: an "
-            f"administrator confirms all namespaces with `contentgen namespaces confirm --cluster {cluster}`, or "
-            f"maps this one with `contentgen namespaces map {namespace} --cluster {cluster} "
-            f"--uid {seen.uid} --to unscoped`"
+            f"{why} this one ({cluster}), so nothing is paid or adopted: an administrator confirms all namespaces with "
+            f"`contentgen namespaces confirm --cluster {cluster}`, or maps this one with {mapping}"
         )
         self._tell(cluster, held)
         return Tenant(cluster=cluster, uid=seen.uid, scope=seen.uid, held=held)
@@ -306,12 +310,26 @@ def entry_of(known: Document, uid: str) -> Document | None:
     return next((each for each in reversed(entries) if each["uid"] == uid), None)
 
 
-def holding(bindings: Any, clusters: Any, cluster: str, namespace: str, scope: str) -> list[Document]:
-    """The bindings of the name in other clusters that have a scope now."""
+def elsewhere(bindings: Any, clusters: Any, cluster: str, namespace: str) -> list[Document]:
+    """The bindings of the name in other clusters."""
     known = {str(each["_id"]) for each in clusters.find({"_id": {"$gt": ""}}, {"_id": True})}
     others = known - {FIRST, COMMAND, cluster}
-    names = {"_id": {"$in": [binding_id(each, namespace) for each in sorted(others)]}}
-    return [*bindings.find(names | {"scope": scope, "takenBy": None})]
+    return [*bindings.find({"_id": {"$in": [binding_id(each, namespace) for each in sorted(others)]}})]
+
+
+def holding(bindings: Any, clusters: Any, cluster: str, namespace: str, scope: str) -> list[Document]:
+    """The bindings of the name in other clusters that have a scope now."""
+    found = elsewhere(bindings, clusters, cluster, namespace)
+    return [each for each in found if each["scope"] == scope and not each.get("takenBy")]
+
+
+def _choices(bindings: list[Document]) -> list[str]:
+    """What `namespaces map --to` takes for what the namespaces of a name have: one for each that has something else."""
+    found: dict[tuple[object, ...], str] = {}
+    for each in sorted(bindings, key=lambda each: str(each["_id"])):
+        has = (each["scope"], tuple(each.get("also") or ()), each.get("since"))
+        found.setdefault(has, str(each["uid"]) if any(has) else "unscoped")
+    return list(found.values()) or ["unscoped"]
 
 
 def cluster_of(binding: Document) -> str:

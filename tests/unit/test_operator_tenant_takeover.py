@@ -223,6 +223,46 @@ async def test_a_namespace_that_was_mapped_goes_with_the_cluster_that_has_it(wor
     assert not followed.includes("a", "another")
 
 
+@pytest.mark.parametrize("taken", [False, True])
+async def test_the_message_maps_to_what_the_namespace_had_in_the_clusters_before(world: World, taken: bool) -> None:
+    await seen_by(world, "a")
+    assert (await seen_by(world, "b"))[0].held.endswith("--uid ns-of-b --to unscoped`")
+    await recreate(world)
+    world.kube.namespaces |= {SYSTEM: ("a", OLD)}
+    assert (await Tenancy(world.kube, world.database).of("ns")).scope == "another-namespace"
+    assert (await seen_by(world, "b"))[0].held.endswith("--uid ns-of-b --to another-namespace`")
+    if taken:  # the next one has the same, under another uid
+        admin(world).confirm("b", earlier=["a"], force=True)
+        assert (await seen_by(world, "b"))[0].scope == "another-namespace"
+        held = (await seen_by(world, "c"))[0].held
+        assert held.endswith("--uid ns-of-c --to another-namespace`")
+        assert admin(world).map("c", "ns", "ns-of-c", "another-namespace", force=True)
+        assert (await seen_by(world, "c"))[0].scope == "another-namespace"
+
+
+async def test_the_message_names_no_scope_where_clusters_differ(world: World) -> None:
+    await seen_by(world, "a")
+    await seen_by(world, "b")
+    assert admin(world).confirm("b", fresh=True)
+    await seen_by(world, "b")
+    held = (await seen_by(world, "c"))[0].held
+    assert "--uid ns-of-c --to` and one of the uids that `contentgen namespaces list` shows" in held
+    for to, scope in (("ns-of-a", ""), ("ns-of-b", "ns-of-b")):
+        admin(world).map("c", "ns", "ns-of-c", to, force=True)
+        assert ((await seen_by(world, "c"))[0].scope, (await seen_by(world, "c"))[0].held) == (scope, "")
+
+
+async def test_the_message_keeps_what_was_bought_under_several_scopes(world: World) -> None:
+    await seen_by(world, "a")
+    await recreate(world)
+    world.kube.namespaces |= {SYSTEM: ("a", OLD)}
+    assert (await Tenancy(world.kube, world.database).of("ns")).scope == "another-namespace"
+    admin(world).map("a", "ns", "another-namespace", "unscoped")
+    assert (await seen_by(world, "b"))[0].held.endswith("--uid ns-of-b --to another-namespace`")
+    admin(world).map("b", "ns", "ns-of-b", "another-namespace", force=True)
+    assert (await seen_by(world, "b"))[0].scopes == ("", "another-namespace")
+
+
 async def test_etcd_of_an_earlier_time_does_not_bring_a_scope_back_that_was_mapped_elsewhere(world: World) -> None:
     await finished(world, UID)
     was = world.kube.namespaces["ns"]
