@@ -53,6 +53,9 @@ async def delete_job(
 ) -> Deleted:
     """Delete the job: its record, its resource and all files with their versions. A run under way is cancelled."""
     job = await held(caller, parts, job_id, Verb.DELETE)
+    tenant = await parts.tenants.of(str(job.record.get("namespace") or "default"))
+    if tenant.held:  # another cluster has, or may yet adopt, what was bought
+        raise Problem(409, tenant.held, usedInJobs=[])
     if not force:
         await _refuse_if_used(caller, parts, job)
     if await changed(parts, job, lambda body: _to_go(body, caller)) is not None:

@@ -9,6 +9,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.names import Kind
 from contentgen_contract.prices import CostSource
 from contentgen_contract.tenancy import Tenant
+from contentgen_gateway.namespaces import Administration
 from contentgen_gateway.queries import in_namespaces
 from contentgen_gateway.tenants import Tenants
 from contentgen_operator.purchases import Purchase, PurchaseState
@@ -67,6 +68,22 @@ async def test_a_record_of_the_earlier_namespace_is_not_changed(world: ClusterWo
         body = {"json": {"description": "mine"}} if method == "PATCH" else {}
         assert (await client.request(method, f"/api/{where}/{old}", **body)).status_code == 404
     assert "discard" not in world.database["jobs"].find_one({"jobId": old})
+
+
+async def test_a_record_that_another_cluster_has_taken_over_is_not_deleted(world: ClusterWorld) -> None:
+    """Its mark would have the janitor of either cluster discard purchases that are the other one's to adopt."""
+    old = world.job(1)
+    await Tenancy(world.api, world.database).of("red")
+    world.api.namespaces["kube-system"] = ("cluster-b", AGAIN)
+    assert (await Tenancy(world.api, world.database).of("red")).held
+    Administration(world.database, "ann").confirm("cluster-b", force=True)
+    del world.api.namespaces["kube-system"]
+    async with world.client("ann") as client:
+        answer = await client.delete(f"/api/jobs/{old}?force=true")
+    assert (answer.status_code, "cluster-b has taken over" in answer.text) == (409, True)
+    record = world.database["jobs"].find_one({"jobId": old})
+    assert record is not None
+    assert "discard" not in record
 
 
 async def test_before_the_operator_has_seen_it_a_recreated_namespace_is_another_tenant(world: ClusterWorld) -> None:
