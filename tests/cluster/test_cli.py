@@ -87,7 +87,7 @@ def test_a_failed_one(world: World) -> None:
     assert "Failed" in said(world, "watch", "transcript/plugin-failed", "--timeout", "120", code=1, seconds=150)
     story = said(world, "why", "plugin-failed")
     assert "is Failed (SourceUnreachable)" in story
-    assert "Check the URL" in story
+    assert "Correct the URL" in story
     assert "kubectl contentgen retry transcript/plugin-failed" in story
     assert "reason SourceUnreachable" in said(world, "logs", "plugin-failed")
     assert "no files yet: it is Failed" in said(world, "get", "files", "plugin-failed", code=1)

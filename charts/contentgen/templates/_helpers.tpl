@@ -250,3 +250,14 @@ spec:
         kubernetes.io/metadata.name: {{ . }}
   {{- end }}
 {{- end }}
+
+{{- define "contentgen.namespaceRule" -}}
+# A namespace and a cluster are known by their uids: one that was created again is another tenant. Namespaces are read
+# one by one, by name, and never listed.
+- apiGroups: [""]
+  resources: [namespaces]
+  {{- if .Values.watchNamespace }}
+  resourceNames: [kube-system, {{ .Values.watchNamespace }}]
+  {{- end }}
+  verbs: [get]
+{{- end -}}
