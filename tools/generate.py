@@ -114,7 +114,7 @@ def reasons_md() -> str:
         "## Reasons\n",
         "The REASON column, `status.reason`, and the reasons of conditions.\n",
         "What was paid, what outlives the end or the wait, what helps, and what that pays. What is free comes first.\n",
-        _reasons_table(list(REASONS)),
+        f"<!-- reasons: all -->\n{_reasons_table(list(REASONS))}<!-- end of reasons -->\n",
     ]
     return "\n".join(parts)
 
@@ -168,7 +168,8 @@ def _documents() -> Iterator[tuple[str, str]]:
     """The hand-written documents that have such a block, with what it should be."""
     for path in sorted((ROOT / "docs").rglob("*.md")):
         text = path.read_text()
-        if _BLOCK.search(text) or _LIST.search(text):
+        generated = text.startswith(_MARKDOWN_HEADER)
+        if not generated and (_BLOCK.search(text) or _LIST.search(text)):
             yield str(path.relative_to(ROOT)), with_advice(text)
 
 

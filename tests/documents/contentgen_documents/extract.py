@@ -18,6 +18,8 @@ _SPOKEN = re.compile(r"(?:make|helm|kubectl|curl|contentgen|contentgen-worker|py
 _FENCE = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<language>[\w-]*)")
 _INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _COMMENTED_FIELD = re.compile(r"^(\s*)# ([a-z]\w*:\s.*)$", re.MULTILINE)
+# Made of the advice table, whose every remedy tests/unit/test_advice.py follows where it applies.
+_ADVICE = re.compile(r"^<!-- (reasons|advice): .*?^<!-- end of \1 -->$", re.DOTALL | re.MULTILINE)
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 
 
@@ -69,6 +71,7 @@ class _Block:
 
 def markdown(file: str, text: str) -> list[Part]:
     """All parts of a page, in its order."""
+    text = _ADVICE.sub(lambda advice: "\n" * advice[0].count("\n"), text)
     blocks, prose = _split(text.splitlines())
     parts: list[Part] = [part for block in blocks for part in _block(file, block)]
     parts += spoken(file, prose)
