@@ -67,6 +67,7 @@ def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy
     if over and not again and not run.request_open:
         return Plan(status=resettled(resource, observed), finalizer=resource.deletes_files)
     if observed.wanted is not None and observed.wanted.scope is not None:
+        # The purchase with the LoRAs that the image gets is under this scope of its namespace.
         resource = resource.model_copy(update={"scope": observed.wanted.scope})
     case = Case(resource=resource, run=run, spec=spec, observed=observed, now=now, policy=policy)
     if over and not again:

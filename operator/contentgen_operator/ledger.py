@@ -166,8 +166,8 @@ class Ledger:
 
     def _others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
         attempts = {str(key.model_copy(update={"attempt": each})) for each in range(1, key.attempt + 1)}
-        mine = _under_any_scope(bought_under(key.namespace, key.kind, key.name)) | {"jobId": job_id}
-        found = list(self._collection.find({"$or": [{"_id": {"$in": sorted(attempts)}}, mine]}).sort("_id", 1))
+        either = [{"_id": {"$in": sorted(attempts)}}, {"jobId": job_id}]
+        found = list(self._collection.find({"$or": either}).sort("_id", 1))
         earlier = [each for each in found if each["_id"] in attempts - {str(key)}]
         runs = [each for each in found if each["_id"] not in attempts and _is_paid_by(each, job_id)]
         return tuple(map(_purchase, earlier)), tuple(map(_purchase, runs))

@@ -43,16 +43,16 @@ def wanted(
     `cluster` is the uid of the resource's. In one that was rebuilt, resources take what was bought for them before.
     """
     bought = [each for each in variants if not each.purchase.unpaid]
-    mine = identity(loras)
+    mine, newest = identity(loras), _newest(bought)
     if mine is None:
         if any(_is_coming(each, run, now) for each in loras):
             return Wanted(identity=run.lora_identity, waits=True)
         # None can be bought: what there is, is the best that can be had.
-        return _asks(newest) if (newest := _newest(bought)) else Wanted(identity=run.lora_identity)
+        return _asks(newest) if newest is not None else Wanted(identity=run.lora_identity)
     if same := best([each for each in bought if each.identity == mine]):
         return _asks(same)
-    if bought and all(each.purchase.cluster_uid not in (None, cluster) for each in bought):
-        return _asks(_newest(bought) or bought[0])
+    if newest is not None and all(each.purchase.cluster_uid not in (None, cluster) for each in bought):
+        return _asks(newest)
     plain = [each for each in bought if not each.identity]
     if drawn := best([each for each in plain if may_be_drawn_with(each.purchase, loras)]):
         return _asks(drawn)
@@ -64,7 +64,7 @@ def _asks(variant: Variant) -> Wanted:
 
 
 def best(variants: Iterable[Variant]) -> Variant | None:
-    """The one that is nearest to a result, the first of several; None of none."""
+    """The purchase that is nearest to a result, the first of several; None where there is none."""
     return max(variants, key=lambda each: worth(each.purchase), default=None)
 
 
