@@ -13,7 +13,7 @@ from contentgen_contract.base import Value
 UNSCOPED = ""
 
 
-class Sighting(Value):
+class NamespaceIdentity(Value):
     """A namespace as the API server gives it."""
 
     uid: str
@@ -27,7 +27,7 @@ class Sighting(Value):
 
 
 class Tenant(Value):
-    """What decides which purchases and records are a namespace's."""
+    """A namespace with its uid in a cluster, and the scopes of its purchases and records."""
 
     cluster: str = ""  # the uid of its namespace kube-system
     uid: str = ""  # the namespace's
@@ -39,7 +39,7 @@ class Tenant(Value):
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """All of its scopes, the one that it buys under first."""
+        """All of its scopes; it buys under the first."""
         return self.scope, *self.also
 
     @property

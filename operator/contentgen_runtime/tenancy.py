@@ -22,7 +22,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from contentgen_contract.base import Value
-from contentgen_contract.tenancy import UNSCOPED, Sighting, Tenant, binding_id, scoped
+from contentgen_contract.tenancy import UNSCOPED, NamespaceIdentity, Tenant, binding_id, scoped
 from contentgen_runtime.kube import Body, Conflict, explain
 
 Document = dict[str, Any]
@@ -43,7 +43,7 @@ class NamespaceGone(Conflict):
 
 
 class Followed(Value):
-    """Whose purchases a cluster follows where they have no resource."""
+    """Purchases without a resource that a cluster follows, by the cluster and namespace that bought them."""
 
     clusters: frozenset[str | None] = frozenset()  # None: purchases of older releases
     taken: frozenset[tuple[str | None, str]] = frozenset()  # clusters and namespaces that it has taken over
@@ -58,7 +58,7 @@ class Followed(Value):
 
 
 class Namespaces(Protocol):
-    """What is asked of the API server."""
+    """API server, as far as tenants need it."""
 
     async def get_namespace(self, name: str) -> Body | None:
         """A namespace, or None."""
@@ -74,7 +74,7 @@ class Tenancy:
         self._clock = clock
         self._ledger, self._jobs = database["ledger"], database["jobs"]
         self._clusters, self._bindings = database["clusters"], database["namespaces"]
-        self._cluster: Sighting | None = None
+        self._cluster: NamespaceIdentity | None = None
         self._uids: OrderedDict[str, str] = OrderedDict()  # of the namespace, by the uid of a resource in it
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._looks: dict[str, tuple[int, Tenant]] = {}
@@ -120,14 +120,14 @@ class Tenancy:
         return _tenant(cluster.uid, namespace, known) if known else Tenant(cluster=cluster.uid)
 
     async def followed(self) -> "Followed":
-        """Whose purchases this cluster follows where they have no resource. Notes that its operator is there.
+        """Purchases without a resource that this cluster follows. Writes the time at which its operator was there.
 
         Raises PyMongoError, Conflict, or one of API_ERRORS.
         """
         cluster = await self._current_cluster()
         return await asyncio.to_thread(self._followed, cluster)
 
-    def _followed(self, cluster: Sighting) -> "Followed":
+    def _followed(self, cluster: NamespaceIdentity) -> "Followed":
         confirmed, kept = self._confirmed(cluster), self._seen(cluster)
         bound = {(cluster_of(each), name_of(each)): each.get("takenBy") for each in self._bindings.find()}
         known = {each["_id"]: each.get("takenBy") for each in self._clusters.find()}
@@ -142,12 +142,12 @@ class Tenancy:
             elsewhere=frozenset(each for each in bound if each[0] != cluster.uid and each not in taken),
         )
 
-    def _own_clusters(self, cluster: Sighting, confirmed: Document | None) -> frozenset[str | None]:
+    def _own_clusters(self, cluster: NamespaceIdentity, confirmed: Document | None) -> frozenset[str | None]:
         if confirmed is None or confirmed.get("confirmed") == CONFIRMED_FRESH:
             return frozenset({cluster.uid})
         return frozenset({None, cluster.uid, *(confirmed.get("takesOver") or ())})
 
-    def _seen(self, cluster: Sighting) -> Document:
+    def _seen(self, cluster: NamespaceIdentity) -> Document:
         """The cluster's document, which says when its operator was last there."""
         now = {"$set": {"seenAt": self._clock()}}
         found = self._clusters.find_one_and_update({"_id": cluster.uid}, now)
@@ -175,7 +175,7 @@ class Tenancy:
             body = await self._kube.get_namespace(namespace)
             if body is None:
                 raise NamespaceGone(f"namespace {namespace} is gone")
-            seen = Sighting.parse(body)
+            seen = NamespaceIdentity.parse(body)
             if known is not None and known["uid"] == seen.uid:
                 return _tenant(cluster.uid, namespace, known)
             confirmed = await asyncio.to_thread(self._confirmed, cluster)
@@ -185,21 +185,21 @@ class Tenancy:
                 _log.info("namespace %s (uid %s) was bound", namespace, seen.uid)
         raise Conflict(f"the binding of namespace {namespace} changes all the time")
 
-    async def _current_cluster(self) -> Sighting:
+    async def _current_cluster(self) -> NamespaceIdentity:
         if self._cluster is None:
             body = await self._kube.get_namespace(SYSTEM)
             if body is None:
                 raise Conflict(f"there is no namespace {SYSTEM}")
-            self._cluster = Sighting.parse(body)
+            self._cluster = NamespaceIdentity.parse(body)
         return self._cluster
 
     def _tenant_of(self, cluster: str, namespace: str, uid: str) -> Tenant | None:
-        """As it is bound, also where another uid has the name by now."""
+        """Tenant of a uid by the binding of its name, also where another uid has the name now; None: unknown."""
         known = self._bindings.find_one({"_id": binding_id(cluster, namespace)})
         entry = entry_of(known, uid) if known is not None else None
         return _tenant(cluster, namespace, entry) if entry is not None else None
 
-    def _unconfirmed(self, cluster: str, namespace: str, seen: Sighting) -> Tenant:
+    def _unconfirmed(self, cluster: str, namespace: str, seen: NamespaceIdentity) -> Tenant:
         taken_by = (self._clusters.find_one({"_id": cluster}) or {}).get("takenBy")
         why = f"cluster {taken_by} has taken over from" if taken_by else "the ledger belongs to another cluster than"
         to = _choices(elsewhere(self._bindings, self._clusters, cluster, namespace))
@@ -220,7 +220,7 @@ class Tenancy:
             self._told.add(what)
             _log.warning("%s", words)
 
-    def _confirmed(self, cluster: Sighting) -> Document | None:
+    def _confirmed(self, cluster: NamespaceIdentity) -> Document | None:
         """The cluster's document; None where an administrator has not confirmed it."""
         first = self._clusters.find_one({"_id": FIRST}) or self._registered(cluster)
         kept = self._clusters.find_one({"_id": cluster.uid})
@@ -231,7 +231,7 @@ class Tenancy:
         confirmed = kept.get("confirmed") or first["cluster"] == cluster.uid
         return kept if confirmed and not kept.get("takenBy") else None
 
-    def _registered(self, cluster: Sighting) -> Document:
+    def _registered(self, cluster: NamespaceIdentity) -> Document:
         """Make this cluster the first one, unless purchases are older than it. Of two at once one succeeds."""
         earlier = self._ledger.find_one({"createdAt": {"$lt": cluster.created_at}}, {"_id": True})
         first = {"_id": FIRST, "cluster": cluster.uid if earlier is None else None, "at": self._clock()}
@@ -241,7 +241,9 @@ class Tenancy:
             return self._clusters.find_one({"_id": FIRST}) or first
         return first
 
-    def _bind(self, cluster: str, namespace: str, known: Document | None, seen: Sighting, confirmed: Document) -> bool:
+    def _bind(
+        self, cluster: str, namespace: str, known: Document | None, seen: NamespaceIdentity, confirmed: Document
+    ) -> bool:
         """Compare and set; False where another process was quicker."""
         if known is not None:
             fresh = {"uid": seen.uid, "scope": seen.uid, "began": seen.created_at}
@@ -269,8 +271,8 @@ class Tenancy:
         if taken_by := kept.get("takenBy") or next(iter(holders), None):
             self._bindings.update_one({"_id": made["_id"]}, {"$set": {"takenBy": taken_by}, "$inc": {"revision": 1}})
 
-    def _first(self, namespace: str, seen: Sighting, confirmed: Document) -> Document:
-        """What is said of a name that this cluster has not had: of a confirmed one, as in the clusters before it."""
+    def _first(self, namespace: str, seen: NamespaceIdentity, confirmed: Document) -> Document:
+        """First binding of a name in this cluster; in a confirmed one, with the scope of the clusters before."""
         entry: Document = {"uid": seen.uid, "scope": UNSCOPED, "also": [], "since": None, "began": None}
         fresh = entry | {"scope": seen.uid, "began": seen.created_at}
         if confirmed["confirmed"] == CONFIRMED_FRESH:
@@ -282,7 +284,7 @@ class Tenancy:
             return fresh | {"since": seen.created_at}
         return entry
 
-    def _has_earlier_documents(self, namespace: str, seen: Sighting) -> bool:
+    def _has_earlier_documents(self, namespace: str, seen: NamespaceIdentity) -> bool:
         """Whether purchases or records are older than the namespace: they are of an earlier one of its name."""
         before = {"createdAt": {"$lt": seen.created_at}}
         unscoped, mine = under(namespace), under(scoped(namespace, seen.uid))
@@ -305,7 +307,7 @@ def rebind(bindings: Any, known: Document, entry: Document, *, by: str, now: dat
 
 
 def entry_of(known: Document, uid: str) -> Document | None:
-    """What a binding says of a uid: as it is, or as it was last."""
+    """The latest entry of a uid in a binding or its history; None: it has none."""
     entries = [*known.get("history", ()), known]
     return next((each for each in reversed(entries) if each["uid"] == uid), None)
 
@@ -324,7 +326,7 @@ def holding(bindings: Any, clusters: Any, cluster: str, namespace: str, scope: s
 
 
 def _choices(bindings: list[Document]) -> list[str]:
-    """What `namespaces map --to` takes for what the namespaces of a name have: one for each that has something else."""
+    """Values of `namespaces map --to` for the scopes that other clusters' namespaces of a name have, each once."""
     found: dict[tuple[object, ...], str] = {}
     for each in sorted(bindings, key=lambda each: str(each["_id"])):
         has = (each["scope"], tuple(each.get("also") or ()), each.get("since"))

@@ -19,7 +19,7 @@ from contentgen_gateway.orphans import orphan
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.standing import Standing, to_collect, to_retry, token_of
 from contentgen_operator.providers.base import Found, RequestState, RequestView, Unavailable, Verified
-from contentgen_simulation.ends import SCENARIOS, Place, Scenario, place_of
+from contentgen_simulation.advice_scenarios import SCENARIOS, Place, Scenario, place_of
 from contentgen_simulation.world import SPECS
 
 _EXPECTED_POSTS = {Costs.FREE: 0, Costs.ONCE: 1, Costs.PAYS: 1, Costs.MAY_PAY_TWICE: 1}

@@ -5,16 +5,26 @@ from typing import Any
 
 import pytest
 
-from contentgen_contract.names import CANCEL_ANNOTATION, RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
+from contentgen_contract.names import CANCEL_ANNOTATION, RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Phase
 from contentgen_contract.status import ResourceStatus
-from contentgen_gateway.namespaces import Administration
+from contentgen_simulation.tenancy import (
+    FIRST,
+    IMAGES,
+    LORA,
+    LORA_UID,
+    OTHER,
+    OTHER_LORA_UID,
+    PICTURE,
+    SECOND,
+    THIRD,
+    applied,
+    mapped,
+    recreated,
+    states,
+)
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
-LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
-FIRST, SECOND = SPECS[LORA], SPECS[LORA] | {"training": {"steps": 500}}
-PICTURE: dict[str, Any] = {"prompt": "jf on a bench", "loras": [{"loraRef": {"name": "it"}}]}
 DOG = PICTURE | {"prompt": "jf and a dog"}
-LORA_UID, OTHER_LORA_UID, OTHER_UID, THIRD_UID = (f"1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a0{n}" for n in range(4))
 
 
 @pytest.fixture
@@ -22,39 +32,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch, Writes())
 
 
-async def ended(world: World, kind: Kind) -> ResourceStatus:
-    await world.step(kind)
-    for _ in range(300):
-        await world.step(kind)
-        status = world.status(kind)
-        if status.phase in (Phase.COMPLETED, Phase.FAILED):
-            return status
-    status = world.status(kind)
-    raise AssertionError(f"never ends: {status.phase} {status.reason} {status.message}, run {status.run}")
-
-
 async def trained(world: World, spec: dict[str, Any], uid: str = LORA_UID) -> ResourceStatus:
-    world.kube.apply(LORA, spec, uid)
-    return await ended(world, LORA)
+    return await applied(world, uid, spec, LORA)
 
 
 async def drawn(world: World, uid: str = UID, spec: dict[str, Any] = PICTURE, **annotations: str) -> ResourceStatus:
-    world.kube.apply(IMAGES, spec, uid, **annotations)
-    return await ended(world, IMAGES)
-
-
-async def recreated(world: World) -> None:
-    """The namespace is deleted and created again two days later."""
-    for kind in (IMAGES, LORA):
-        if world.there(kind):
-            await world.until_gone(kind)
-    world.now += timedelta(days=2)
-    world.kube.namespaces["ns"] = ("another-namespace", f"{world.now:%Y-%m-%dT%H:%M:%SZ}")
-
-
-def mapped(world: World, to: str = "unscoped") -> None:
-    admin = Administration(world.database, "ann", clock=lambda: world.now)
-    assert admin.map("a-cluster", "ns", "another-namespace", to)
+    return await applied(world, uid, spec, IMAGES, **annotations)
 
 
 async def test_pictures_bought_before_a_mapping_are_adopted_after_it(world: World) -> None:
@@ -63,11 +46,11 @@ async def test_pictures_bought_before_a_mapping_are_adopted_after_it(world: Worl
     await drawn(world)
     await recreated(world)
     await trained(world, FIRST, OTHER_LORA_UID)
-    assert (await drawn(world, OTHER_UID)).reason == "Completed"
+    assert (await drawn(world, OTHER)).reason == "Completed"
     assert len(world.provider.posts) == 4  # it buys for itself
     mapped(world)
     await world.until_gone(IMAGES)
-    status = await drawn(world, THIRD_UID)
+    status = await drawn(world, THIRD)
     assert (status.reason, len(world.provider.posts)) == ("AdoptedFinishedRun", 4)
 
 
@@ -76,11 +59,11 @@ async def test_an_image_of_a_mapped_namespace_is_drawn_with_a_later_training(wor
     await trained(world, FIRST)
     await recreated(world)
     await trained(world, FIRST, OTHER_LORA_UID)
-    await drawn(world, OTHER_UID)
+    await drawn(world, OTHER)
     mapped(world)
     await trained(world, SECOND, OTHER_LORA_UID)
     await world.until_gone(IMAGES)
-    status = await drawn(world, THIRD_UID)
+    status = await drawn(world, THIRD)
     assert status.phase is Phase.COMPLETED
 
 
@@ -91,7 +74,7 @@ async def test_an_image_of_a_mixed_namespace_is_drawn_with_a_later_training(worl
     born = world.kube.namespaces["ns"][1]
     world.kube.namespaces["ns"] = ("a-namespace", born)  # the older release does not look at the uid
     await trained(world, SECOND, OTHER_LORA_UID)
-    await drawn(world, OTHER_UID)
+    await drawn(world, OTHER)
     world.kube.namespaces["ns"] = ("another-namespace", born)
     for name in ("clusters", "namespaces", "runs"):
         world.database[name].delete_many({})
@@ -100,12 +83,8 @@ async def test_an_image_of_a_mixed_namespace_is_drawn_with_a_later_training(worl
     world.restart()
     await trained(world, SECOND | {"training": {"steps": 700}}, OTHER_LORA_UID)
     await world.until_gone(IMAGES)
-    status = await drawn(world, THIRD_UID)
+    status = await drawn(world, THIRD)
     assert status.phase is Phase.COMPLETED
-
-
-def state_of(world: World, **where: Any) -> list[str]:
-    return [each["state"] for each in world.database["ledger"].find(where).sort("_id", 1)]
 
 
 @pytest.mark.parametrize("spec", [{"prompt": "a cat", "image": {"count": 2}}, PICTURE], ids=["plain", "lora"])
@@ -134,8 +113,8 @@ async def test_after_a_resubmit_who_applies_again_gets_the_files_of_the_next_att
     for _ in range(12):  # it is an orphan, found and stored
         world.now += timedelta(minutes=10)
         await world.orphans[-1].round(world.now)
-    assert state_of(world, type=IMAGES.record_type) == ["succeeded", "collected"]
-    again = await drawn(world, OTHER_UID, spec)
+    assert states(world, type=IMAGES.record_type) == ["succeeded", "collected"]
+    again = await drawn(world, OTHER, spec)
     assert [each.key for each in again.versions[-1].files] == files
     assert len(world.provider.posts) == 3
 
@@ -145,7 +124,7 @@ async def test_a_request_of_a_cancelled_run_is_stored_while_the_next_run_waits(w
     spec = SPECS[IMAGES]
     world.provider.cancels = False
     world.kube.apply(IMAGES, spec)
-    while not state_of(world, state="submitted"):
+    while not states(world, state="submitted"):
         await world.step(IMAGES)
     poll = world.provider.poll
 
@@ -166,7 +145,7 @@ async def test_a_request_of_a_cancelled_run_is_stored_while_the_next_run_waits(w
         world.now += timedelta(hours=1)
         await world.step(IMAGES)
         await world.orphans[-1].round(world.now)
-    assert state_of(world) == ["succeeded"], "a week later the paid result of run 1 is in the bucket"
+    assert states(world) == ["succeeded"], "a week later the paid result of run 1 is in the bucket"
 
 
 async def test_the_total_cost_counts_runs_from_before_a_mapping(world: World) -> None:
@@ -174,10 +153,10 @@ async def test_the_total_cost_counts_runs_from_before_a_mapping(world: World) ->
     cat, dog = SPECS[IMAGES], SPECS[IMAGES] | {"prompt": "a dog"}
     await drawn(world, spec=cat)
     await recreated(world)
-    one = (await drawn(world, OTHER_UID, cat)).cost
-    two = (await drawn(world, OTHER_UID, dog)).cost
+    one = (await drawn(world, OTHER, cat)).cost
+    two = (await drawn(world, OTHER, dog)).cost
     mapped(world)
-    three = (await drawn(world, OTHER_UID, cat | {"prompt": "a cow"})).cost
+    three = (await drawn(world, OTHER, cat | {"prompt": "a cow"})).cost
     assert one is not None
     assert two is not None
     assert three is not None

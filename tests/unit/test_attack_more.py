@@ -6,71 +6,35 @@ from typing import Any
 
 import pytest
 
-from contentgen_contract.names import ADOPT_ANNOTATION, CANCEL_ANNOTATION, COLLECT_ANNOTATION, Kind, Phase, Reason
-from contentgen_contract.status import ResourceStatus
+from contentgen_contract.names import ADOPT_ANNOTATION, CANCEL_ANNOTATION, COLLECT_ANNOTATION, Phase, Reason
 from contentgen_gateway.backup import KEPT
-from contentgen_gateway.namespaces import Administration, Refused
+from contentgen_gateway.namespaces import Refused
 from contentgen_runtime.tenancy import SYSTEM, Tenancy
-from contentgen_simulation.world import SPECS, UID, World, Writes, copied
-
-LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
-FIRST, SECOND = SPECS[LORA], SPECS[LORA] | {"training": {"steps": 500}}
-CAT: dict[str, Any] = SPECS[IMAGES]
-PICTURE: dict[str, Any] = {"prompt": "jf on a bench", "loras": [{"loraRef": {"name": "it"}}]}
-LORA_UID, OTHER_LORA_UID, OTHER, THIRD, FOURTH = (f"1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a0{n}" for n in range(5))
+from contentgen_simulation.tenancy import (
+    CAT,
+    FIRST,
+    IMAGES,
+    LORA,
+    LORA_UID,
+    OTHER,
+    OTHER_LORA_UID,
+    PICTURE,
+    SECOND,
+    THIRD,
+    admin,
+    applied,
+    ended,
+    gone,
+    rebuilt,
+    rounds,
+    states,
+)
+from contentgen_simulation.world import UID, World, Writes, copied
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch, Writes())
-
-
-async def ended(world: World, kind: Kind = IMAGES) -> ResourceStatus:
-    for _ in range(300):
-        await world.step(kind)
-        status = world.status(kind)
-        if status.phase in (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN):
-            await world.step(kind)
-            return world.status(kind)
-    status = world.status(kind)
-    raise AssertionError(f"never ends: {status.phase} {status.reason} {status.message}, run {status.run}")
-
-
-async def applied(
-    world: World, uid: str, spec: dict[str, Any] = CAT, kind: Kind = IMAGES, **annotations: str
-) -> ResourceStatus:
-    world.kube.apply(kind, spec, uid, **annotations)
-    await world.step(kind)
-    return await ended(world, kind)
-
-
-async def gone(world: World, *kinds: Kind) -> None:
-    for kind in kinds or (IMAGES, LORA):
-        if world.there(kind):
-            await world.until_gone(kind)
-
-
-def admin(world: World) -> Administration:
-    return Administration(world.database, "ann", clock=lambda: world.now)
-
-
-def states(world: World, **where: Any) -> list[str]:
-    return [each["state"] for each in world.database["ledger"].find(where).sort("_id", 1)]
-
-
-async def rounds(world: World, count: int, every: timedelta = timedelta(minutes=10)) -> None:
-    for _ in range(count):
-        world.now += every
-        await world.orphans[-1].round(world.now)
-
-
-def elsewhere(world: World, cluster: str, uid: str) -> None:
-    stamp = f"{world.now + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
-    world.now += timedelta(days=2)
-    world.kube.namespaces = {SYSTEM: (cluster, stamp), "ns": (uid, stamp)}
-    world.kube.resources.clear()
-    world.kube.jobs.clear()
-    world.restart()
 
 
 # Clusters
@@ -80,7 +44,7 @@ async def test_of_two_clusters_that_are_confirmed_at_once_one_has_the_scope(worl
     """decision 0022: one namespace has a scope; two live clusters with it would adopt from each other in turns."""
     await applied(world, UID)
     for cluster in ("cluster-b", "cluster-c"):
-        elsewhere(world, cluster, f"ns-of-{cluster}")
+        rebuilt(world, cluster, f"ns-of-{cluster}")
         assert (await Tenancy(world.kube, world.database).of("ns")).held
     one, two = admin(world), admin(world)
     confirm = one._confirm
@@ -110,7 +74,7 @@ async def unheld(world: World) -> set[str]:
 
 async def test_a_command_that_was_interrupted_gives_way_after_ten_minutes(world: World) -> None:
     await Tenancy(world.kube, world.database).of("ns")
-    elsewhere(world, "cluster-b", "ns-b")
+    rebuilt(world, "cluster-b", "ns-b")
     assert (await Tenancy(world.kube, world.database).of("ns")).held
     interrupted, at = ExitStack(), world.now
     interrupted.enter_context(admin(world)._alone())
@@ -132,7 +96,7 @@ async def test_a_command_that_was_interrupted_gives_way_after_ten_minutes(world:
 
 async def test_commands_given_twice_and_in_the_wrong_order_pay_nothing(world: World) -> None:
     await applied(world, UID)
-    elsewhere(world, "cluster-b", "ns-b")
+    rebuilt(world, "cluster-b", "ns-b")
     world.kube.apply(IMAGES, CAT, OTHER)
     await world.step(IMAGES)
     known = admin(world)
@@ -149,7 +113,7 @@ async def test_a_cluster_that_takes_itself_back_has_what_the_other_bought(world:
     """install.md: `confirm --cluster` with the earlier one takes everything back."""
     await applied(world, UID)
     before, resources = dict(world.kube.namespaces), copied(list(world.kube.resources.values()))
-    elsewhere(world, "cluster-b", "ns-b")
+    rebuilt(world, "cluster-b", "ns-b")
     world.kube.apply(IMAGES, CAT, OTHER)
     await world.step(IMAGES)
     assert admin(world).confirm("cluster-b", force=True)

@@ -1,32 +1,26 @@
 """Attacks on which purchase of an image is adopted: failed newer ones, trainings that were collected again."""
 
-from typing import Any
-
 import pytest
 
-from contentgen_contract.names import CANCEL_ANNOTATION, Kind, Phase, Reason
-from contentgen_simulation.world import SPECS, UID, World, Writes
-
-LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
-FIRST, SECOND = SPECS[LORA], SPECS[LORA] | {"training": {"steps": 500}}
-PICTURE: dict[str, Any] = {"prompt": "jf on a bench", "loras": [{"loraRef": {"name": "it"}}]}
-LORA_UID, OTHER_LORA_UID, OTHER, THIRD = (f"1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a0{n}" for n in range(4))
+from contentgen_contract.names import CANCEL_ANNOTATION, Phase, Reason
+from contentgen_simulation.tenancy import (
+    FIRST,
+    IMAGES,
+    LORA,
+    LORA_UID,
+    OTHER,
+    OTHER_LORA_UID,
+    PICTURE,
+    SECOND,
+    THIRD,
+    applied,
+)
+from contentgen_simulation.world import UID, World, Writes
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch, Writes())
-
-
-async def applied(world: World, uid: str, spec: dict[str, Any], kind: Kind = IMAGES, **annotations: str) -> Any:
-    world.kube.apply(kind, spec, uid, **annotations)
-    await world.step(kind)
-    for _ in range(200):
-        await world.step(kind)
-        if world.status(kind).phase in (Phase.COMPLETED, Phase.FAILED):
-            await world.step(kind)
-            return world.status(kind)
-    raise AssertionError(world.status(kind))
 
 
 async def test_without_its_lora_pictures_are_adopted_although_a_later_purchase_has_failed(world: World) -> None:

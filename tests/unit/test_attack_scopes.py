@@ -2,85 +2,41 @@
 
 import re
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Kind, Phase, Reason
-from contentgen_contract.status import ResourceStatus
-from contentgen_gateway.namespaces import Administration
+from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Phase, Reason
 from contentgen_gateway.orphans import orphan
 from contentgen_operator.providers.base import Busy
-from contentgen_runtime.tenancy import SYSTEM
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.tenancy import (
+    CAT,
+    FIRST,
+    FOURTH,
+    IMAGES,
+    LORA,
+    LORA_UID,
+    OTHER,
+    PICTURE,
+    SECOND,
+    THIRD,
+    admin,
+    applied,
+    ended,
+    gone,
+    mapped,
+    rebuilt,
+    recreated,
+    rounds,
+    states,
+)
+from contentgen_simulation.world import UID, World, Writes
 
-LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
-FIRST, SECOND = SPECS[LORA], SPECS[LORA] | {"training": {"steps": 500}}
-CAT: dict[str, Any] = SPECS[IMAGES]
 DOG = CAT | {"prompt": "a dog"}
-PICTURE: dict[str, Any] = {"prompt": "jf on a bench", "loras": [{"loraRef": {"name": "it"}}]}
-LORA_UID, OTHER_LORA_UID, OTHER, THIRD, FOURTH = (f"1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a0{n}" for n in range(5))
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch, Writes())
-
-
-async def ended(world: World, kind: Kind = IMAGES) -> ResourceStatus:
-    for _ in range(300):
-        await world.step(kind)
-        status = world.status(kind)
-        if status.phase in (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN):
-            await world.step(kind)
-            return world.status(kind)
-    status = world.status(kind)
-    raise AssertionError(f"never ends: {status.phase} {status.reason} {status.message}, run {status.run}")
-
-
-async def applied(world: World, uid: str, spec: dict[str, Any] = CAT, kind: Kind = IMAGES) -> ResourceStatus:
-    world.kube.apply(kind, spec, uid)
-    await world.step(kind)
-    return await ended(world, kind)
-
-
-async def gone(world: World) -> None:
-    for kind in (IMAGES, LORA):
-        if world.there(kind):
-            await world.until_gone(kind)
-
-
-async def recreated(world: World, uid: str = "another-namespace") -> None:
-    await gone(world)
-    world.now += timedelta(days=2)
-    world.kube.namespaces["ns"] = (uid, f"{world.now:%Y-%m-%dT%H:%M:%SZ}")
-
-
-def admin(world: World) -> Administration:
-    return Administration(world.database, "ann", clock=lambda: world.now)
-
-
-def mapped(world: World) -> None:
-    assert admin(world).map("a-cluster", "ns", "another-namespace", "unscoped")
-
-
-def rebuilt(world: World, cluster: str = "another-cluster", uid: str = "its-namespace") -> None:
-    stamp = f"{world.now + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
-    world.now += timedelta(days=2)
-    world.kube.namespaces = {SYSTEM: (cluster, stamp), "ns": (uid, stamp)}
-    world.kube.resources.clear()
-    world.kube.jobs.clear()
-    world.restart()
-
-
-async def rounds(world: World, count: int, every: timedelta = timedelta(minutes=10)) -> None:
-    for _ in range(count):
-        world.now += every
-        await world.orphans[-1].round(world.now)
-
-
-def states(world: World, **where: Any) -> list[str]:
-    return [each["state"] for each in world.database["ledger"].find(where).sort("_id", 1)]
 
 
 # Mapped namespaces: what was bought is adopted

@@ -117,23 +117,15 @@ async def test_after_a_takeover_the_earlier_cluster_leaves_everything_alone(worl
     assert len(world.provider.posts) == 1
 
 
-async def test_after_a_takeover_orphans_are_the_later_clusters(world: World) -> None:
+@pytest.mark.parametrize("how", ["confirmed", "mapped"])
+async def test_after_a_takeover_orphans_are_the_later_clusters(world: World, how: str) -> None:
     """The later cluster has no such resource: the request is an orphan there, whatever the earlier one says."""
     clusters = await two_clusters(world)
     world.kube.resources.clear()
-    admin(world).confirm("cluster-b", force=True)
-    await rounds(world)
-    noted = bought(world)["orphanedAt"]
-    assert noted is not None
-    clusters.switch()
-    await rounds(world)
-    assert bought(world)["orphanedAt"] == noted
-
-
-async def test_orphans_of_a_mapped_namespace_are_the_later_clusters(world: World) -> None:
-    clusters = await two_clusters(world)
-    world.kube.resources.clear()
-    admin(world).map("cluster-b", "ns", "namespace-b", "unscoped", force=True)
+    if how == "confirmed":
+        admin(world).confirm("cluster-b", force=True)
+    else:
+        admin(world).map("cluster-b", "ns", "namespace-b", "unscoped", force=True)
     await rounds(world)
     noted = bought(world)["orphanedAt"]
     assert noted is not None

@@ -1,0 +1,83 @@
+"""Changes to resources, namespaces and clusters of a world, by people, administrators and the passing of time."""
+
+from datetime import timedelta
+from typing import Any
+
+from contentgen_contract.names import Kind, Phase
+from contentgen_contract.status import ResourceStatus
+from contentgen_gateway.namespaces import Administration
+from contentgen_runtime.tenancy import SYSTEM
+from contentgen_simulation.world import SPECS, World
+
+LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
+FIRST, SECOND = SPECS[LORA], SPECS[LORA] | {"training": {"steps": 500}}
+CAT: dict[str, Any] = SPECS[IMAGES]
+PICTURE: dict[str, Any] = {"prompt": "jf on a bench", "loras": [{"loraRef": {"name": "it"}}]}
+LORA_UID, OTHER_LORA_UID, OTHER, THIRD, FOURTH = (f"1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a0{n}" for n in range(5))
+_STEPS = 300
+
+
+async def ended(world: World, kind: Kind = IMAGES) -> ResourceStatus:
+    """The status at the end of a run, or where a person is asked."""
+    for _ in range(_STEPS):
+        await world.step(kind)
+        if world.status(kind).phase in (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN):
+            await world.step(kind)
+            return world.status(kind)
+    status = world.status(kind)
+    raise AssertionError(f"never ends: {status.phase} {status.reason} {status.message}, run {status.run}")
+
+
+async def applied(
+    world: World, uid: str, spec: dict[str, Any] = CAT, kind: Kind = IMAGES, **annotations: str
+) -> ResourceStatus:
+    """The status at the end of the run of a resource that is created, or edited."""
+    world.kube.apply(kind, spec, uid, **annotations)
+    await world.step(kind)
+    return await ended(world, kind)
+
+
+async def gone(world: World, *kinds: Kind) -> None:
+    """Delete resources; without kinds, the image and the LoRA."""
+    for kind in kinds or (IMAGES, LORA):
+        if world.there(kind):
+            await world.until_gone(kind)
+
+
+async def recreated(world: World, uid: str = "another-namespace") -> None:
+    """Delete the namespace, and create it again two days later."""
+    await gone(world)
+    world.now += timedelta(days=2)
+    world.kube.namespaces["ns"] = (uid, f"{world.now:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def rebuilt(world: World, cluster: str = "another-cluster", uid: str = "its-namespace") -> None:
+    """Replace the cluster by another one with the same stores."""
+    stamp = f"{world.now + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+    world.now += timedelta(days=2)
+    world.kube.namespaces = {SYSTEM: (cluster, stamp), "ns": (uid, stamp)}
+    world.kube.resources.clear()
+    world.kube.jobs.clear()
+    world.restart()
+
+
+def admin(world: World) -> Administration:
+    """An administrator, by the clock of the world."""
+    return Administration(world.database, "ann", clock=lambda: world.now)
+
+
+def mapped(world: World, to: str = "unscoped") -> None:
+    """Map the namespace that was created again."""
+    assert admin(world).map("a-cluster", "ns", "another-namespace", to)
+
+
+async def rounds(world: World, count: int, every: timedelta = timedelta(minutes=10)) -> None:
+    """Let the operator look for orphans so many times."""
+    for _ in range(count):
+        world.now += every
+        await world.orphans[-1].round(world.now)
+
+
+def states(world: World, **where: Any) -> list[str]:
+    """States of purchases, in the order of their keys."""
+    return [each["state"] for each in world.database["ledger"].find(where).sort("_id", 1)]
