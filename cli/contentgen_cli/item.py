@@ -66,7 +66,7 @@ class Item(Value):
 
     @property
     def facts(self) -> Facts:
-        """What the advice for it depends on."""
+        """Facts of the status on which advice depends."""
         return Facts.of(dump_status(self.status))
 
     @property

@@ -35,7 +35,7 @@ def retry(item: Item, now: datetime) -> Retry:
 
 
 def _money(item: Item) -> str:
-    """What was paid, and what is free."""
+    """Text printed before another run: the payment of the last one, and the remedies that are free."""
     facts = item.facts
     free = [_WRAPPED.fill(each) for each in advice.free_lines(facts, item.shown)]
     match advice.paid(facts):
@@ -49,7 +49,7 @@ def _money(item: Item) -> str:
 
 
 def _doubt(item: Item) -> str:
-    """What helps before another payment is allowed, and what that payment may cost."""
+    """Text printed before another payment is allowed: meaning of the reason, remedies and their costs."""
     row, facts = advice.explained(item.facts), item.facts
     means = (row.means,) if row is not None else ()
     return "\n".join(_WRAPPED.fill(each) for each in (*means, *advice.lines(facts, item.shown)))

@@ -234,7 +234,7 @@ def _commands(item: Item, around: Surroundings) -> tuple[str, ...]:
         case Phase.SUSPENDED:
             return (f"contentgen resume {name}",)
         case Phase.SUBMISSION_UNKNOWN:
-            # Where MongoDB is of a backup, no request is looked for: retry says first what restoring it does.
+            # With StoresDisagree no request is searched for; `retry` explains the restore of MongoDB.
             adopt = () if status.reason == Reason.STORES_DISAGREE else (f"contentgen adopt {name} REQUEST_ID",)
             return (*adopt, f"contentgen retry {name}")
         case _:

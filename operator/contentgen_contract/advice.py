@@ -1,4 +1,4 @@
-"""What helps one resource: the remedies of `reasons.REASONS` that apply to its status, and their words. Pure.
+"""Advice for one resource: selects the remedies of `reasons.REASONS` by its status, and formats them. Pure.
 
 The facts are fields of the status, not its message. The one exception is the token of contentgen.dev/resubmit, which
 only the message has.
@@ -44,7 +44,7 @@ class Facts:
 
     @classmethod
     def of(cls, status: Mapping[str, Any]) -> Self:
-        """Of a status (JSON)."""
+        """Facts of a status (JSON)."""
         run: Mapping[str, Any] = status.get("run") or {}
         reason, phase = status.get("reason"), status.get("phase")
         known = Reason(reason) if reason in list(Reason) else None
@@ -87,7 +87,7 @@ def has_result(facts: Facts) -> bool:
 
 
 def paid(facts: Facts) -> Paid:
-    """What was paid for the run of a resource."""
+    """Payment state of a resource's run."""
     said = REASONS[facts.reason].paid if facts.reason is not None else Paid.BY_STAGE
     if facts.edit_refused:
         return Paid.NOTHING
@@ -136,7 +136,7 @@ def collect_value(facts: Facts) -> str:
 
 
 def lines(facts: Facts, name: str = "NAME") -> tuple[str, ...]:
-    """What to do about a resource, and what it costs, in sentences. `name`: the resource's, in commands."""
+    """Remedies that apply to a resource with their costs, a sentence each. `name`: the resource's, in commands."""
     row = explained(facts)
     if row is None:
         return ()
@@ -144,7 +144,7 @@ def lines(facts: Facts, name: str = "NAME") -> tuple[str, ...]:
 
 
 def free_lines(facts: Facts, name: str = "NAME") -> tuple[str, ...]:
-    """What helps and pays nothing, in sentences."""
+    """Remedies that apply and pay nothing, a sentence each."""
     free = [each for each in advised(facts) if each.costs is Costs.FREE and each.action is not Action.NONE]
     return tuple(each.replace("NAME", name) for each in sentences("", _told(free)))
 

@@ -1,4 +1,4 @@
-"""What each phase, condition and reason means, and what helps: docs/reference/reasons.md is made of these tables.
+"""Meaning of each phase, condition and reason, and remedies: docs/reference/reasons.md is made of these tables.
 
 For each reason the table states what was paid, what is kept, what helps and what that costs. `advice.py` selects what
 applies to one resource; messages, the plugin, the gateway and the documents take it from here.
@@ -20,7 +20,7 @@ from contentgen_contract.names import (
 
 
 class Paid(StrEnum):
-    """What was paid for the run."""
+    """Payment state of a run."""
 
     NOTHING = "nothing"
     PAID = "the request"
@@ -30,7 +30,7 @@ class Paid(StrEnum):
 
 
 class Kept(StrEnum):
-    """What outlives the end or the wait."""
+    """Data that remains after the run has ended, or while it waits."""
 
     VERSIONS = "finished versions"
     RUN = "the run with what it has prepared, its purchase, finished versions"
@@ -41,7 +41,7 @@ class Kept(StrEnum):
 
 
 class Costs(StrEnum):
-    """What following a remedy pays."""
+    """Payment that a remedy leads to."""
 
     FREE = "pays nothing"
     ONCE = "pays for the run, once"
@@ -50,7 +50,7 @@ class Costs(StrEnum):
 
 
 class Action(StrEnum):
-    """What a person does."""
+    """Kind of a remedy: the action of a person."""
 
     NONE = "none"
     WAIT = "wait"
@@ -105,7 +105,7 @@ class Remedy:
 
     @property
     def sentence(self) -> str:
-        """What to do, without its end."""
+        """Sentence without its full stop."""
         return self.text or _TEXTS[self.action]
 
 
@@ -118,7 +118,7 @@ class Explanation:
     kept: Kept
     remedies: tuple[Remedy, ...]
     look: str = ""
-    """Where to find the cause; a sentence."""
+    """Sentence on where to find the cause."""
 
     @property
     def helps(self) -> tuple[tuple[str, str], ...]:
@@ -130,7 +130,7 @@ class Explanation:
 
     @property
     def do(self) -> str:
-        """What to do, and what it costs, in sentences."""
+        """All remedies with their costs, in sentences."""
         return " ".join(sentences(self.look, self.helps))
 
 

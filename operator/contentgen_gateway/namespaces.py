@@ -54,7 +54,7 @@ class Administration:
         self._by = by
 
     def clusters(self) -> list[Document]:
-        """Those that used the ledger, the latest first."""
+        """Clusters that used the ledger, the latest first."""
         found = self._clusters.find({"_id": {"$nin": [FIRST, COMMAND]}})
         return sorted(found, key=lambda each: str(each.get("firstSeenAt")), reverse=True)
 
@@ -64,7 +64,7 @@ class Administration:
         return found.get("cluster")
 
     def bindings(self) -> Iterable[Document]:
-        """Those of all clusters."""
+        """Bindings of all clusters."""
         return self._bindings.find().sort("_id", 1)
 
     def cluster(self, given: str | None) -> str:
@@ -165,12 +165,12 @@ class Administration:
                 self._mark(each, by)
 
     def _mark(self, binding: Document, taken_by: str) -> None:
-        """If it has the scope still."""
+        """Mark a binding as taken over, if it still has the scope."""
         same = {"_id": binding["_id"], "scope": binding["scope"]}
         self._bindings.update_one(same, {"$set": {"takenBy": taken_by}, "$inc": {"revision": 1}})
 
     def _take_back(self, cluster: str, others: Iterable[str]) -> None:
-        """What this cluster's namespaces had before they were taken, they have as those who took them have it now."""
+        """Rebind the namespaces that others have taken from this cluster, with the scopes that they have there now."""
         for known in list(self._bindings.find({"takenBy": {"$in": list(others)}})):
             if cluster_of(known) != cluster:
                 continue
@@ -215,7 +215,7 @@ class Administration:
         return True
 
     def _scope(self, namespace: str, uid: str, to: str, known: Document | None) -> Document:
-        """What the binding says then. What the uid has bought as a tenant of its own stays its own."""
+        """Scopes of the new binding. Purchases of the uid under its own scope remain its own. Raises Refused."""
         own = _own_scope(known, uid) if known is not None else None
         mine = {uid} if own is not None else set[str]()
         if to == uid and own is not None:
@@ -258,7 +258,7 @@ class Administration:
 
 
 def _own_scope(known: Document, uid: str) -> Document | None:
-    """What a binding says, or said last, of a uid under its own scope."""
+    """The latest entry of a binding, or of its history, in which a uid has its own scope."""
     entries = [*known.get("history", ()), known]
     return next((each for each in reversed(entries) if each["uid"] == each["scope"] == uid), None)
 

@@ -154,7 +154,7 @@ def _state(document: Mapping[str, Any]) -> OrphanState:
 
 
 def _exception(document: Mapping[str, Any]) -> str:
-    """What the advice does not hold for: an image with LoRAs asks for another purchase after another training."""
+    """Exception to the advice: an image asks for another purchase once a LoRA of it was trained again."""
     if not document.get("loras") or _state(document) is OrphanState.LOST:
         return ""
     return "; if a LoRA of it was trained again since, it is drawn anew, and paid"

@@ -148,7 +148,7 @@ def verdict(kind: Kind, body: Body, status: ResourceStatus, run: OldRun, seen: S
 
 
 def _identity_verdict(seen: Seen) -> tuple[Action, str]:
-    """Of a run whose key a5a1c84 does not know: under its own key it finds the pictures of an earlier training."""
+    """Verdict on a run whose key a5a1c84 does not know: under its own, it finds pictures of an earlier training."""
     purchase = seen.with_identity
     state = purchase["state"] if purchase is not None and not _is_planned(purchase) else ""
     if state in (*_OPEN, PurchaseState.SUCCEEDED):

@@ -107,7 +107,7 @@ def to_cancel(standing: Standing) -> int:
 
 
 def _doubt(facts: Facts, name: str) -> str:
-    """What is unknown, what helps for free, and what another payment costs."""
+    """Text of the refusal: meaning of the reason, free remedies, and the cost of another payment."""
     row, resubmit = advice.explained(facts), advice.helps(facts, Action.RESUBMIT)
     means = (row.means,) if row is not None else ()
     cost = f" ({resubmit.costs.value})" if resubmit is not None else ""

@@ -54,7 +54,7 @@ class Tenants:
         return tenant
 
     async def of_all(self, namespaces: Iterable[str]) -> dict[str, Tenant]:
-        """By name; all namespaces together have none."""
+        """Tenants by namespace; EVERYWHERE has none."""
         names = sorted(set(namespaces) - {EVERYWHERE})
         return dict(zip(names, await asyncio.gather(*map(self.of, names)), strict=True))
 

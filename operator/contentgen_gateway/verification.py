@@ -28,7 +28,7 @@ def other_jobs(record: Record, key_of: KeyOf) -> set[str]:
 
 
 def purchase_prefixes(record: Record) -> list[str]:
-    """What the ledger's ids of purchases under a record's name begin with: one for each scope of its tenant."""
+    """Prefixes of the ledger's ids of purchases under a record's name: one for each scope of its tenant."""
     kind = _KINDS.get(str(record.get("type")))
     if kind is None or not record.get("name"):
         return []

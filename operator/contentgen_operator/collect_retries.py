@@ -97,7 +97,7 @@ def advice(case: Case) -> str:
 
 
 def open_advice(run: RunStatus) -> str:
-    """What helps after the end of a run whose request may still finish."""
+    """Advice after the end of a run whose request may still finish."""
     return f"once it has finished, {fetches(run, 'its result')}"
 
 

@@ -132,7 +132,7 @@ class Observer:
     async def _paid(
         self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase, now: datetime
     ) -> dict[str, Any]:
-        """Of a purchase that was sent, or may have been."""
+        """Observations of a purchase that was sent, or may have been."""
         if await self._is_superseded(resource, run, purchase):
             return {"superseded": True}
         return {} if purchase.abandoned else await self._bought(resource, run, spec, purchase, now)
@@ -140,7 +140,7 @@ class Observer:
     async def _drawn(
         self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase | None, now: datetime
     ) -> dict[str, Any]:
-        """Likewise where the trainings of the LoRAs decide whether the purchase under the run's key is its own."""
+        """Observations of an image whose LoRAs' trainings decide which purchase it asks for."""
         seen = await self._before_payment(resource, run, spec, now)
         variants = await self._witness.variants(resource, run)
         wanted = lora_identity.wanted(run, seen["loras"], variants, now, resource.tenant.cluster)

@@ -205,8 +205,8 @@ def _move(key: StoredKey, purchase: Purchase, target: PurchaseState, **changes: 
 
 
 def standing_of(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Purchase, now: datetime) -> Standing:
-    """By the resource that has the name now, and its tenant. Another uid that asks for the same adopts the purchase by
-    itself, if its namespace is the one that bought it.
+    """Standing by the resource that has the name now. A resource with another uid that asks for the same adopts the
+    purchase by itself, if its namespace is the one that bought it.
     """
     if body is None:
         return Standing.GONE
@@ -225,7 +225,7 @@ def standing_of(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Pur
 
 
 def _standing_for_another(resource: Resource, run: RunStatus, key: StoredKey) -> Standing:
-    """For a resource that has another uid than the owner: it may ask for the same purchase."""
+    """Standing where the resource is not the owner: it may ask for the same purchase."""
     if _buys(resource, run, key) and not _waits_for_lora(resource):
         return Standing.FOLLOWED
     is_undecided = run.purchase_id is None or _waits_for_lora(resource)
@@ -238,7 +238,7 @@ def _waits_for_lora(resource: Resource) -> bool:
 
 
 def _standing_of_own(resource: Resource, key: StoredKey, now: datetime) -> Standing:
-    """Of the owner's purchase: the reconciler follows those of its last run alone."""
+    """Standing where the resource is the owner: the reconciler follows purchases of its last run alone."""
     run, over = resource.status.run, ended(resource)
     if run is None or not over:
         run = current_run(resource, now)
@@ -401,12 +401,12 @@ class Orphans:
             _log.info("request %s of orphan %s is found again", found.request_id, key, extra=_about(purchase))
 
     async def _next_sent_at(self, key: StoredKey) -> datetime | None:
-        """When the next attempt was sent, whose request has the same input; None where it was not."""
+        """Time at which the next attempt was sent, whose request has the same input; None where it was not."""
         following = await self._ledger.get(key.next_attempt)
         return following.sent_at if following is not None else None
 
     async def _before_next_run(self, purchase: Purchase) -> datetime | None:
-        """Likewise for a later run of its owner that may have the same input."""
+        """Time before the owner's next request with the same marker, less the clocks' margin; None: there is none."""
         following = await self._ledger.next_sent_at(purchase)
         return following - _CLOCKS if following is not None else None
 

@@ -162,7 +162,7 @@ _WORTH = {PurchaseState.COLLECTED: 4, PurchaseState.SUCCEEDED: 3, PurchaseState.
 
 
 def worth(purchase: Purchase) -> int:
-    """How near a purchase is to a result: 4 collected, 3 succeeded, 2 it may be paid, 1 nothing comes of it."""
+    """Rank of a purchase by its result: 4 collected, 3 succeeded, 2 it may be paid, 1 none will come."""
     if purchase.state is PurchaseState.INTENT:
         return 1 if purchase.planned or purchase.abandoned else 2
     return _WORTH.get(purchase.state, 1)
