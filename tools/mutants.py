@@ -698,14 +698,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "operator/contentgen_runtime/tenancy.py",
         "(cluster in self.clusters and namespace not in self.lost)",
         "(cluster in self.clusters)",
-        f"tests/unit/test_{_TAKEOVER}_orphans_of_a_mapped_namespace_are_the_later_clusters",
+        f"tests/unit/test_{_TAKEOVER}_after_a_takeover_orphans_are_the_later_clusters",
     ),
     Mutant(
         "tenants: orphans of a namespace that was taken over are followed in neither cluster",
         "operator/contentgen_runtime/tenancy.py",
         "return (cluster, namespace) in self.taken or ",
         "return ",
-        f"tests/unit/test_{_TAKEOVER}_orphans_of_a_mapped_namespace_are_the_later_clusters",
+        f"tests/unit/test_{_TAKEOVER}_after_a_takeover_orphans_are_the_later_clusters",
     ),
     Mutant(
         "tenants: two clusters bind one scope",
