@@ -52,20 +52,8 @@ LEASES = ApiResource("coordination.k8s.io/v1", "leases", "Lease")
 TOKEN_REVIEWS = ApiResource("authentication.k8s.io/v1", "tokenreviews", "TokenReview", namespaced=False)
 ACCESS_REVIEWS = ApiResource("authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
 _OURS = {kind: ApiResource(API_VERSION, kind.plural, kind.value, subresources=frozenset({"status"})) for kind in Kind}
-KNOWN = frozenset(
-    {
-        PODS,
-        EVENTS,
-        SECRETS,
-        RESOURCE_QUOTAS,
-        JOBS,
-        DEPLOYMENTS,
-        LEASES,
-        TOKEN_REVIEWS,
-        ACCESS_REVIEWS,
-        *_OURS.values(),
-    }  # fmt: skip
-)
+_CORE = frozenset({PODS, EVENTS, SECRETS, RESOURCE_QUOTAS, JOBS, DEPLOYMENTS, LEASES})
+KNOWN = _CORE | {TOKEN_REVIEWS, ACCESS_REVIEWS, *_OURS.values()}
 """Every collection that is requested; `api_path` refuses any other."""
 
 

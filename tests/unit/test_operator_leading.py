@@ -1,11 +1,11 @@
 """Leader election: the algorithm on values, and several electors against one Lease in simulated time."""
 
 import asyncio
-import random
 import selectors
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -27,6 +27,12 @@ from contentgen_operator.leading.election import (
 from contentgen_operator.leading.elector import Elector, Surroundings
 from contentgen_operator.leading.leadership import Leadership, NotLeading, boot_clock
 from contentgen_runtime.kube import Conflict
+
+
+def dice(seed: int) -> Random:
+    """Chance that repeats itself."""
+    return Random(seed)  # noqa: S311 - a simulation
+
 
 WALL = datetime(2026, 11, 23, tzinfo=UTC)
 TIMING = Timing()
@@ -244,17 +250,17 @@ def simulate(scene: Coroutine[Any, Any, None]) -> None:
 class ApiServer:
     """One Lease. `down`: it does not answer."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: Random) -> None:
         self.lease: Lease | None = None
         self.down = False
         self.lost_share = 0.0
-        self.longest_delay = 0.05
+        self.shortest_delay, self.longest_delay = 0.001, 0.05
         self.writes: list[tuple[float, Record]] = []
         self._chance = chance
         self._versions = 0
 
     async def _travel(self) -> None:
-        await asyncio.sleep(self._chance.uniform(0.001, self.longest_delay))
+        await asyncio.sleep(self._chance.uniform(self.shortest_delay, self.longest_delay))
         if self.down or self._chance.random() < self.lost_share:
             raise TimeoutError("no answer")
 
@@ -328,7 +334,7 @@ class Process:
             clock=self.clock,
             wall=lambda: WALL + timedelta(seconds=self.clock() * 0.5),
             sleep=self._sleep,
-            chance=random.Random(self.seed).random,
+            chance=dice(self.seed).random,
         )
         self.elector = Elector(self, self.leadership, self.name, self.timing, around=around)
         self.task = asyncio.create_task(self.elector.run())
@@ -398,7 +404,7 @@ async def leader_of(processes: list[Process], within: float) -> Process:
     """The process that leads, once one does."""
     try:
         async with asyncio.timeout(within):
-            while not (found := [each for each in processes if each.leads]):
+            while not (found := [each for each in processes if each.leads]):  # noqa: ASYNC110 - simulated time
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"nobody leads after {within} s") from None
@@ -423,7 +429,7 @@ TAKEOVER_SECONDS = TIMING.lease + TIMING.retry + 0.5  # for the requests
 @pytest.mark.parametrize("how", ["kill", "stop", "cut"])
 def test_another_process_leads_within_the_duration_and_a_retry(how: str, seed: int) -> None:
     async def scene() -> None:
-        api = ApiServer(random.Random(seed))
+        api = ApiServer(dice(seed))
         processes = two(api)
         first = await leader_of(processes, 20)
         await asyncio.sleep(30 + seed / 3)
@@ -448,7 +454,7 @@ def test_another_process_leads_within_the_duration_and_a_retry(how: str, seed: i
 
 def test_a_released_lease_is_taken_with_the_next_look() -> None:
     async def scene() -> None:
-        processes = two(ApiServer(random.Random(1)))
+        processes = two(ApiServer(dice(1)))
         first = await leader_of(processes, 20)
         await first.end()
         await leader_of([each for each in processes if each is not first], TIMING.retry + 0.5)
@@ -460,7 +466,7 @@ def test_a_released_lease_is_taken_with_the_next_look() -> None:
 
 def test_the_next_process_leads_at_once_after_a_rollout() -> None:
     async def scene() -> None:
-        api = ApiServer(random.Random(1))
+        api = ApiServer(dice(1))
         old = Process("old", api)
         await leader_of([old], 20)
         await old.end()
@@ -476,12 +482,12 @@ def test_the_next_process_leads_at_once_after_a_rollout() -> None:
 
 def test_a_release_while_a_renewal_is_under_way_is_a_release() -> None:
     async def scene() -> None:
-        api = ApiServer(random.Random(1))
+        api = ApiServer(dice(1))
         old = Process("old", api)
         await leader_of([old], 20)
         renewals = len(api.writes)
         api.longest_delay = 0.2
-        while len(api.writes) == renewals:
+        while len(api.writes) == renewals:  # noqa: ASYNC110 - simulated time
             await asyncio.sleep(0.001)
         await old.end()
         assert api.lease is not None
@@ -493,7 +499,7 @@ def test_a_release_while_a_renewal_is_under_way_is_a_release() -> None:
 
 def test_a_deleted_lease_gives_nobody_a_term_while_the_old_one_lasts() -> None:
     async def scene() -> None:
-        api = ApiServer(random.Random(1))
+        api = ApiServer(dice(1))
         processes = two(api)
         first = await leader_of(processes, 20)
         first.cut = True  # so that it does not hear of it
@@ -508,7 +514,7 @@ def test_a_deleted_lease_gives_nobody_a_term_while_the_old_one_lasts() -> None:
 
 def test_the_standby_leads_as_soon_as_the_api_server_is_back() -> None:
     async def scene() -> None:
-        api = ApiServer(random.Random(1))
+        api = ApiServer(dice(1))
         processes = two(api)
         first = await leader_of(processes, 20)
         await asyncio.sleep(5)
@@ -526,7 +532,7 @@ def test_the_standby_leads_as_soon_as_the_api_server_is_back() -> None:
 
 def test_a_short_outage_changes_no_leader() -> None:
     async def scene() -> None:
-        api = ApiServer(random.Random(1))
+        api = ApiServer(dice(1))
         processes = two(api)
         first = await leader_of(processes, 20)
         for _ in range(10):
@@ -541,9 +547,24 @@ def test_a_short_outage_changes_no_leader() -> None:
     simulate(scene())
 
 
+def test_the_deadline_counts_from_the_start_of_a_slow_renewal() -> None:
+    async def scene() -> None:
+        api = ApiServer(dice(1))
+        (process,) = processes = [Process("a", api, offset=7.0)]
+        await leader_of(processes, 20)
+        api.shortest_delay = api.longest_delay = 2.0  # each way
+        await asyncio.sleep(20)
+        ends = process.leadership.claims[-1].ends
+        starts = [stored - 2.0 for stored, _ in api.writes]
+        assert any(ends == pytest.approx(start + TIMING.renew) for start in starts)
+        await ended(processes)
+
+    simulate(scene())
+
+
 def test_a_request_that_hangs_does_not_hide_the_deadline() -> None:
     async def scene() -> None:
-        api = ApiServer(random.Random(1))
+        api = ApiServer(dice(1))
         processes = two(api)
         first = await leader_of(processes, 20)
         await asyncio.sleep(3)
@@ -560,7 +581,7 @@ def test_two_processes_never_lead_at_once(seed: int) -> None:
     """Clocks 40 % apart, lost requests and replies, slow ones, outages, deletions, processes that stop, and end."""
 
     async def scene() -> None:
-        chance = random.Random(seed)
+        chance = dice(seed)
         api = ApiServer(chance)
         processes = list[Process]()
 
@@ -589,7 +610,7 @@ def test_two_processes_never_lead_at_once(seed: int) -> None:
     simulate(scene())
 
 
-async def _disturb(chance: random.Random, api: ApiServer, processes: list[Process]) -> None:
+async def _disturb(chance: Random, api: ApiServer, processes: list[Process]) -> None:
     one = chance.choice(processes)
     match chance.randrange(8):
         case 0:
@@ -616,7 +637,7 @@ def test_the_simulation_finds_terms_that_overlap() -> None:
     """With clocks further apart than the durations allow, two lead."""
 
     async def scene() -> None:
-        api = ApiServer(random.Random(1))
+        api = ApiServer(dice(1))
         processes = [Process("slow", api, rate=0.3)]
         first = await leader_of(processes, 60)
         processes.append(Process("fast", api, rate=1.0))

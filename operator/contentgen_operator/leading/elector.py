@@ -158,9 +158,7 @@ class Elector:
                 self._candidate = election.stale(self._candidate)
 
     async def _tried(self, call: Awaitable[None]) -> bool:
-        """Whether a request has succeeded. After an error there was a pause; after a conflict a short one, and the Lease
-        is read again.
-        """
+        """Whether a request has succeeded; else there was a pause. After a conflict the Lease is read again."""
         try:
             async with asyncio.timeout(self._most(self._candidate.timing.request)):
                 await call

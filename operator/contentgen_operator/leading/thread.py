@@ -85,7 +85,7 @@ class ElectionThread:
     def _main(self) -> None:
         try:
             asyncio.run(self._elect())
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the operator is told below and ends
             _log.exception("the election has failed")
         finally:
             self._leadership.revoke("the election has failed")
