@@ -66,10 +66,9 @@ class ElectionThread:
             except TimeoutError:
                 continue
 
-    async def lost(self) -> str:
-        """Until this process will not lead any more; why."""
+    async def lost(self) -> None:
+        """Until this process will not lead any more."""
         await self._ended.wait()
-        return self._leadership.over
 
     async def release(self) -> None:
         """Give the Lease up, once nothing is sent any more; returns after a request's timeout at most."""
