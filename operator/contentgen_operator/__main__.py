@@ -1,6 +1,7 @@
 """The operator's process: its parts, put together once and run in one event loop until a signal."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
@@ -56,10 +57,12 @@ from contentgen_operator.wiring import build_registry
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import WorkerJobs
 from contentgen_runtime import logs, mongo
+from contentgen_runtime.kube import API_ERRORS, explain
 from contentgen_runtime.servers import plain_server, tls_server
 
 _log = logging.getLogger(__name__)
 _THREADS = 48
+_START_SECONDS = 2.0  # between two tries to reach the API server
 _GOODBYE_SECONDS = 1  # for connections
 
 
@@ -82,7 +85,28 @@ async def _run(settings: Settings) -> None:
     _on_signals(stop)
     async with Kube() as kube:
         tls = _desk_tls(settings, kube)
-        await _serve(settings, kube, tls, await tls.refresh(), stop)
+        refresh_in = await first_certificate(tls, stop)
+        if refresh_in is not None:
+            await _serve(settings, kube, tls, refresh_in, stop)
+
+
+async def first_certificate(tls: DeskTls, stop: asyncio.Event) -> float | None:
+    """Seconds until the desk's certificate is looked at again; None where the process is stopped before.
+
+    An API server that is away is waited for: the kubelet's back-off between new starts would be longer. Raises its
+    refusals.
+    """
+    while not stop.is_set():
+        try:
+            return await tls.refresh()
+        except API_ERRORS as error:
+            if (getattr(error, "status", None) or 500) < 500:
+                raise
+            _log.warning("the API server is waited for: %s", explain(error))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_START_SECONDS):
+                await stop.wait()
+    return None
 
 
 def _on_signals(stop: asyncio.Event) -> None:

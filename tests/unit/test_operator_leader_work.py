@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from aiohttp import ClientConnectionError
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.api_paths import LEASES
 from contentgen_contract.names import Kind
+from contentgen_operator import __main__ as program
+from contentgen_operator.desk_tls import DeskTls
 from contentgen_operator.leading.election import Lease, Record, Term, Timing
 from contentgen_operator.leading.elector import KubeLease, LeaseStore
 from contentgen_operator.leading.leadership import Leadership, NotLeading
@@ -272,6 +275,30 @@ async def test_a_write_over_another_version_or_none_is_a_conflict(code: int) -> 
 
 async def test_there_may_be_none() -> None:
     assert await KubeLease(Api(404), "ops", "contentgen").read() is None
+
+
+class Certificate:
+    """Fails as often as it was told to."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+
+    async def refresh(self) -> float:
+        if self.errors:
+            raise self.errors.pop(0)
+        return 7.0
+
+
+async def test_a_start_waits_for_the_api_server_and_a_stop_ends_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has lost its Lease while the API server was away is started anew while it still is."""
+    monkeypatch.setattr(program, "_START_SECONDS", 0.0)
+    stop = asyncio.Event()
+    away = (ClientConnectionError("away"), TimeoutError(), ApiException(status=503))
+    assert await program.first_certificate(cast("DeskTls", Certificate(*away)), stop) == 7.0
+    with pytest.raises(ApiException):
+        await program.first_certificate(cast("DeskTls", Certificate(ApiException(status=403))), stop)
+    stop.set()
+    assert await program.first_certificate(cast("DeskTls", Certificate(TimeoutError())), stop) is None
 
 
 def test_settings_with_unsafe_times_are_refused() -> None:
