@@ -104,12 +104,20 @@ class Actor:
             return False
         return await self._act(resource, plan, now)
 
+    def _must_lead(self) -> None:
+        """Raises Conflict where another process may lead: what was decided on is not the newest."""
+        if not self._leadership.is_leader:
+            raise Conflict("this process does not lead any more")
+
     async def _act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
+        self._must_lead()
         if plan.finalizer and not resource.deleting:
             resource = await self._with_finalizer(resource)
         begun = resource.status.model_copy(update={"run": plan.status.run})
         resource = await self._documented(resource, begun)
+        self._must_lead()
         plan = await self._with_purchase(plan, now)
+        self._must_lead()  # after a POST, whose request id is in the ledger now
         resource = await self._documented(resource, plan.status)
         if plan.stop_job and resource.ref.uid not in self._stopped:
             await self._stop_job(resource.ref, plan)
@@ -121,6 +129,7 @@ class Actor:
         plan, admitted = await self._started(resource, plan, now)
         if not plan.finalizer:
             resource = await self._without_finalizer(resource)
+        self._must_lead()  # the record has no version that could be compared
         await self._record(resource, plan.status)
         await self.write_status(resource, plan.status)
         await self._announce(resource, plan.notices, now)

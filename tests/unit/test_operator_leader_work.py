@@ -22,7 +22,7 @@ from contentgen_operator.observed import ResourceRef
 from contentgen_operator.settings import Settings
 from contentgen_operator.wakeups import WakeUps
 from contentgen_runtime.kube import Conflict, KubeApi
-from contentgen_simulation.world import SPECS, World, Writes
+from contentgen_simulation.world import SPECS, World, Writes, nothing
 
 IMAGES = Kind.IMAGE_GENERATION
 REF = ResourceRef(kind=IMAGES, namespace="ns", name="one", uid="u1")
@@ -30,7 +30,9 @@ FREE = Lease("u", "1", Record("", 1, "t", "t", 3))
 
 
 class Script(Leadership):
-    """Leads for as many questions as were given, then not any more."""
+    """Sure of its Lease for so many seconds at each question before a POST, then not any more."""
+
+    is_leader = True
 
     def __init__(self, *seconds_left: float) -> None:
         super().__init__()
@@ -87,6 +89,29 @@ async def test_a_purchase_that_was_changed_meanwhile_is_not_taken_back(monkeypat
             break
     assert ledger.find_one({})["step"] == "abandoned"
     assert world.provider.posts == []
+
+
+async def test_after_the_end_of_the_lease_a_post_is_noted_and_nothing_else_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch, Writes())
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+
+    async def lost() -> None:
+        world.leadership.revoke("the Lease is another's")
+        world.writes.done.clear()
+
+    world.provider.sending = lost
+    for _ in range(10):
+        await world.step(IMAGES)
+    assert world.writes.done == ["POST", "claim", "move to submitted"]
+    (kept,) = world.database["ledger"].find()
+    assert (kept["state"], kept["requestId"]) == ("submitted", "request-1")
+    world.leadership = Leadership.always()
+    world.restart()
+    world.provider.sending = nothing
+    await world.finish(IMAGES)
+    assert len(world.provider.posts) == 1
 
 
 # The work of the leader

@@ -49,6 +49,7 @@ class ElectionThread:
         self._ended = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._releasing = False
         # A daemon: a request that hangs in it must not keep the process.
         self._thread = threading.Thread(target=self._main, name="leader-election", daemon=True)
 
@@ -72,6 +73,7 @@ class ElectionThread:
 
     async def release(self) -> None:
         """Give the Lease up, once nothing is sent any more; returns after a request's timeout at most."""
+        self._releasing = True
         self._leadership.revoke("the Lease is released")
         if self._loop is not None and self._stop is not None and not self._ended.is_set():
             self._loop.call_soon_threadsafe(self._stop.set)
@@ -99,7 +101,7 @@ class ElectionThread:
             running, stopping = asyncio.create_task(elector.run()), asyncio.create_task(self._stop.wait())
             await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
-            if running.done():
+            if not self._releasing:  # lost
                 running.result()
                 return
             running.cancel()
