@@ -1,7 +1,7 @@
 """What the Lease bounds: payments, the work of a standby, and the thread that holds it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -110,6 +110,54 @@ async def test_after_the_end_of_the_lease_a_post_is_noted_and_nothing_else_is_wr
     world.leadership = Leadership.always()
     world.restart()
     world.provider.sending = nothing
+    await world.finish(IMAGES)
+    assert len(world.provider.posts) == 1
+
+
+async def test_a_process_that_does_not_lead_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    world.leadership = Leadership()
+    world.restart()
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await until_it_would_pay(world)
+    assert world.writes.done == []
+
+
+class Losing(Writes):
+    """The Lease is lost after the n-th write of the process."""
+
+    def __init__(self, after: int, lose: Callable[[], None]) -> None:
+        super().__init__()
+        self._after = after
+        self._lose = lose
+
+    async def __call__(self, name: str, write: Callable[[], Awaitable[Any]]) -> Any:
+        result = await super().__call__(name, write)
+        if len(self.done) == self._after:
+            self._lose()
+        return result
+
+
+@pytest.mark.parametrize("after", range(1, 40))
+async def test_a_lease_lost_after_any_write_is_followed_by_compared_writes_only(
+    after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the others, only the uid of a Job and the id of a request that are there already are still written down."""
+    world = World(monkeypatch, Losing(after, lambda: world.leadership.revoke("the Lease is another's")))
+    world.leadership = Leadership()
+    world.leadership.grant(Term(float("-inf"), float("inf")))
+    world.restart()
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    for _ in range(40):
+        if world.leadership.over:
+            break
+        await world.step(IMAGES)
+    compared = {"marker", "run document", "finalizers", "status", "event"}
+    noted = {"POST": {"claim"}, "job": {"job record"}}
+    last, *others = world.writes.done[after - 1 :] or ["none"]
+    assert {each for each in others if not each.startswith("move to ")} <= compared | noted.get(last, set())
+    world.leadership = Leadership.always()
+    world.restart()
     await world.finish(IMAGES)
     assert len(world.provider.posts) == 1
 
