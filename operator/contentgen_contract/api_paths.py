@@ -48,13 +48,14 @@ SECRETS = ApiResource("v1", "secrets", "Secret")
 RESOURCE_QUOTAS = ApiResource("v1", "resourcequotas", "ResourceQuota")
 JOBS = ApiResource("batch/v1", "jobs", "Job")
 DEPLOYMENTS = ApiResource("apps/v1", "deployments", "Deployment", subresources=frozenset({"scale"}))
+LEASES = ApiResource("coordination.k8s.io/v1", "leases", "Lease")
 NAMESPACES = ApiResource("v1", "namespaces", "Namespace", namespaced=False)
 TOKEN_REVIEWS = ApiResource("authentication.k8s.io/v1", "tokenreviews", "TokenReview", namespaced=False)
 ACCESS_REVIEWS = ApiResource("authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
 _OURS = {kind: ApiResource(API_VERSION, kind.plural, kind.value, subresources=frozenset({"status"})) for kind in Kind}
 KNOWN = frozenset(
     {
-        *(PODS, EVENTS, SECRETS, RESOURCE_QUOTAS, JOBS, DEPLOYMENTS, NAMESPACES, TOKEN_REVIEWS, ACCESS_REVIEWS),
+        *(PODS, EVENTS, SECRETS, RESOURCE_QUOTAS, JOBS, DEPLOYMENTS, NAMESPACES, LEASES, TOKEN_REVIEWS, ACCESS_REVIEWS),
         *_OURS.values(),
     }
 )

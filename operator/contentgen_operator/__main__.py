@@ -1,9 +1,10 @@
 """The operator's process: its parts, put together once and run in one event loop until a signal."""
 
 import asyncio
+import contextlib
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -26,6 +27,9 @@ from contentgen_operator.intake import Intake
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Kube
+from contentgen_operator.leading.leadership import Leadership
+from contentgen_operator.leading.tasks import LeaderTasks
+from contentgen_operator.leading.thread import ElectionThread, identity, kube_lease
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import ResourceRef
@@ -53,11 +57,13 @@ from contentgen_operator.wiring import build_registry
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import WorkerJobs
 from contentgen_runtime import logs, mongo
+from contentgen_runtime.kube import API_ERRORS, explain
 from contentgen_runtime.servers import plain_server, tls_server
 from contentgen_runtime.tenancy import Tenancy
 
 _log = logging.getLogger(__name__)
 _THREADS = 48
+_START_SECONDS = 2.0  # between two tries to reach the API server
 _GOODBYE_SECONDS = 1  # for connections
 
 
@@ -80,7 +86,28 @@ async def _run(settings: Settings) -> None:
     _on_signals(stop)
     async with Kube() as kube:
         tls = _desk_tls(settings, kube)
-        await _serve(settings, kube, tls, await tls.refresh(), stop)
+        refresh_in = await first_certificate(tls, stop)
+        if refresh_in is not None:
+            await _serve(settings, kube, tls, refresh_in, stop)
+
+
+async def first_certificate(tls: DeskTls, stop: asyncio.Event) -> float | None:
+    """Seconds until the desk's certificate is looked at again; None where the process is stopped before.
+
+    An API server that is away is waited for: the kubelet's back-off between new starts would be longer. Raises its
+    refusals.
+    """
+    while not stop.is_set():
+        try:
+            return await tls.refresh()
+        except API_ERRORS as error:
+            if (getattr(error, "status", None) or 500) < 500:
+                raise
+            _log.warning("the API server is waited for: %s", explain(error))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_START_SECONDS):
+                await stop.wait()
+    return None
 
 
 def _on_signals(stop: asyncio.Event) -> None:
@@ -93,6 +120,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
     runs = RunDocuments(database["runs"])
+    leadership, election = _leader_election(settings)
     cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs)
     tenancy = Tenancy(kube, database)
     witness = Witness(ledger=ledger, records=records, runs=runs, tenancy=tenancy)
@@ -121,6 +149,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         template=partial(_template, settings, tls),
         cache=cache,
         janitor=janitor,
+        leadership=leadership,
     )
     reconciler = Reconciler(kube=kube, cache=cache, observer=observer, actor=actor, policy=_policy(settings))
     orphans = Orphans(
@@ -144,47 +173,68 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     )
     watches = Watches()
     health = Health(
-        watches, reconciler.queue, watch_seconds=settings.watch_dead_seconds, stuck_seconds=settings.queue_stuck_seconds
+        watches,
+        reconciler.queue,
+        watch_seconds=settings.watch_dead_seconds,
+        stuck_seconds=settings.queue_stuck_seconds,
+        leads=lambda: leadership.is_leader,
     )
     metrics.priced_models.update(settings.prices)
     metrics.gauges.watch_ages = watches.ages
     metrics.gauges.certificate_expiry = lambda: tls.expires_at.timestamp()  # noqa: PLW0108 - it is renewed, so it is asked anew
+    metrics.gauges.leader = lambda: leadership.is_leader
     metrics.gauges.queue = lambda: (len(reconciler.queue), reconciler.queue.oldest_due_seconds)
-    servers = [
-        tls_server(counted_desk(create_app(desk)), settings.desk_port, tls.context),
-        plain_server(health_app(health, partial(exposition, ledger)), settings.health_port),
-    ]
-    tasks = [asyncio.create_task(server.serve()) for server in servers]
-    prepare = partial(prepare_stores, storage, ledger, records, jobs)
+    desk_server = tls_server(counted_desk(create_app(desk)), settings.desk_port, tls.context)
+    health_server = plain_server(health_app(health, partial(exposition, ledger)), settings.health_port)
     settler = Settler(Bills(database["ledger"]), _billing(settings), show=_showing(kube, observer, reconciler).show)
     settled = SettledCheck(runs, reconciler.wake)
-    loops = (reconciler.queue.run, janitor.run, orphans.run, settler.run, settled.run)
-    reconciling = asyncio.create_task(_reconcile(loops, health, prepare))
-    intake = Intake(cache, reconciler.wake, reports, names, settled)
+    elected = election.elected if election is not None else _at_once
+    leader_tasks = LeaderTasks(elected, reconciler.queue, cache.refs)
+    loops = (janitor.run, orphans.run, settler.run, settled.run)
+    prepared = _prepared(health, partial(prepare_stores, storage, ledger, records, jobs))
+    begun = (
+        health_server.serve(),
+        _together(prepared, tls.keep_fresh(refresh_in)),
+        leader_tasks.run(desk_server, loops),
+    )
+    tasks = [asyncio.create_task(each) for each in begun]
+    intake = Intake(cache, leader_tasks.wake, reports, names, settled)
     await intake.first_look(kube, settings.watch_namespace)
-    watching = _watch(settings, build_registry(intake, watches), stop)
-    tasks += [reconciling, asyncio.create_task(watching)]
-    tasks += [asyncio.create_task(tls.keep_fresh(refresh_in))]
+    tasks.append(asyncio.create_task(_watch(settings, build_registry(intake, watches), stop)))
+    if election is not None:
+        tasks.append(asyncio.create_task(election.lost()))
     await _until(stop, tasks)
     asyncio.get_running_loop().set_exception_handler(_while_ending)
     actor.stop_paying()
+    if leadership.over:
+        leader_tasks.stop_others()  # the next leader has begun them
     await reconciler.queue.drain(settings.drain_seconds)
-    for server in servers:
-        server.should_exit = True
-    reconciling.cancel()
-    await asyncio.wait(tasks, timeout=_GOODBYE_SECONDS)
+    health_server.should_exit = True
+    leader_tasks.stop()
+    await asyncio.wait([*tasks, *leader_tasks.tasks], timeout=_GOODBYE_SECONDS)
+    if election is not None:
+        await election.release()
 
 
-async def _reconcile(
-    loops: Iterable[Callable[[], Coroutine[Any, Any, None]]],
-    health: Health,
-    prepare: Callable[[], Awaitable[None]],
-) -> None:
-    # All at once, also where a store is away: then the resources say so.
+def _leader_election(settings: Settings) -> tuple[Leadership, ElectionThread | None]:
+    """The election has begun; None: this process leads without one."""
+    if not settings.leader_election:
+        return Leadership.always(), None
+    leadership = Leadership()
+    connect = kube_lease(settings.namespace, settings.lease_name)
+    election = ElectionThread(connect, leadership, identity(), settings.lease_timing)
+    election.start()
+    return leadership, election
+
+
+async def _at_once() -> None:
+    """Without an election."""
+
+
+async def _together(*works: Coroutine[Any, Any, None]) -> None:
     async with asyncio.TaskGroup() as group:
-        group.create_task(_prepared(health, prepare))
-        for each in loops:
-            group.create_task(each())
+        for each in works:
+            group.create_task(each)
 
 
 async def _prepared(health: Health, prepare: Callable[[], Awaitable[None]]) -> None:

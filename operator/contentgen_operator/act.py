@@ -27,6 +27,7 @@ from contentgen_operator.clock import utc_now
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate, job_manifest, job_name
 from contentgen_operator.kube import Kube
+from contentgen_operator.leading.leadership import Leadership, NotLeading
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, Resource, ResourceRef, is_end, is_settled
 from contentgen_operator.plan import Adoption, Cancellation, Notice, Payment, Plan, Reservation, StageJob
@@ -51,6 +52,8 @@ from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict, explain
 
 _log = logging.getLogger(__name__)
+_TO_WRITE_SECONDS = 2.0  # of the Lease, for the compare-and-set before a POST
+_TO_SEND_SECONDS = 1.0  # for the bytes of the request
 _CHECKED_SECONDS = 60.0  # for so long the API server's word on the collect Job is good
 
 
@@ -70,7 +73,9 @@ class Actor:
         template: Callable[[], JobTemplate],
         cache: Cache,
         janitor: Janitor,
+        leadership: Leadership,
     ) -> None:
+        self._leadership = leadership
         self._cache = cache
         self._janitor = janitor
         self._kube = kube
@@ -100,12 +105,20 @@ class Actor:
             return False
         return await self._act(resource, plan, now)
 
+    def _must_lead(self) -> None:
+        """Raises Conflict where another process may lead: what was decided on is not the newest."""
+        if not self._leadership.is_leader:
+            raise Conflict("this process does not lead any more")
+
     async def _act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
+        self._must_lead()
         if plan.finalizer and not resource.deleting:
             resource = await self._with_finalizer(resource)
         begun = resource.status.model_copy(update={"run": plan.status.run})
         resource = await self._documented(resource, begun)
+        self._must_lead()
         plan = await self._with_purchase(plan, now)
+        self._must_lead()  # after a POST, whose request id is in the ledger now
         resource = await self._documented(resource, plan.status)
         if plan.stop_job and resource.ref.uid not in self._stopped:
             await self._stop_job(resource.ref, plan)
@@ -117,6 +130,7 @@ class Actor:
         plan, admitted = await self._started(resource, plan, now)
         if not plan.finalizer:
             resource = await self._without_finalizer(resource)
+        self._must_lead()  # the record has no version that could be compared
         await self._record(resource, plan.status)
         await self.write_status(resource, plan.status)
         await self._announce(resource, plan.notices, now)
@@ -308,7 +322,7 @@ class Actor:
         # Signed while it is planned: what cannot be signed was never sent.
         arguments = self._signed(inputs, payment.call.arguments)
         call = payment.call.model_copy(update={"arguments": arguments, "purchase_id": bought.purchase_id})
-        sending = _Sending(self._ledger, payment, lambda: self._ending)
+        sending = _Sending(self._ledger, payment, self._leadership, lambda: self._ending)
         move = await self._send(payment, call, sending)
         try:
             await self._note(move)
@@ -470,26 +484,42 @@ class Actor:
 class _Sending:
     """The compare-and-set of one payment, which its provider asks for once the connection is open."""
 
-    def __init__(self, ledger: Ledger, payment: Payment, ending: Callable[[], bool]) -> None:
+    def __init__(self, ledger: Ledger, payment: Payment, leadership: Leadership, ending: Callable[[], bool]) -> None:
         self._ending = ending
+        self._leadership = leadership
         self._ledger = ledger
         self._payment = payment
         self._sent_by: str | None = None
 
     async def begin(self) -> None:
-        """Raises Conflict where nothing may be sent: the purchase is not planned for this resource any more, or the
-        process ends.
+        """Raises Conflict where nothing may be sent: the purchase is not planned for this resource any more, the
+        process ends, or it does not lead for long enough.
         """
         key = self._payment.key
         if self._ending():
             raise Conflict(f"the operator ends: purchase {key} stays planned")
-        await self._compare_and_set()
+        self._require(_TO_WRITE_SECONDS)
+        sent_by = await self._compare_and_set()
+        try:
+            self._require(_TO_SEND_SECONDS)
+        except Conflict:
+            self._sent_by = None
+            await self._ledger.withdraw(key, sent_by)
+            raise
 
-    async def _compare_and_set(self) -> None:
+    def _require(self, seconds: float) -> None:
+        """Raises Conflict where another process may lead in `seconds`."""
+        try:
+            self._leadership.require(seconds)
+        except NotLeading as error:
+            raise Conflict(f"purchase {self._payment.key} stays planned: {error}") from error
+
+    async def _compare_and_set(self) -> str:
         key = self._payment.key
         self._sent_by = await self._ledger.send(key, self._payment.purchase, utc_now())
         if self._sent_by is None:
             raise Conflict(f"purchase {key} is sent by somebody else, or is not to be sent")
+        return self._sent_by
 
     async def begun(self) -> None:
         """As `begin`, where a provider has not asked although it may have sent the request."""

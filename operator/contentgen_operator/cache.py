@@ -43,6 +43,10 @@ class Cache:
     def __contains__(self, ref: ResourceRef) -> bool:
         return ref in self._resources
 
+    def refs(self) -> tuple[ResourceRef, ...]:
+        """The unfinished resources."""
+        return tuple(self._resources)
+
     def resource(self, ref: ResourceRef) -> Body | None:
         """The newest that is known; None where that is old."""
         at, body = self._resources.get(ref, (0.0, None))

@@ -1,4 +1,5 @@
-"""Whether the operator is alive, and whether it is ready: what the kubelet asks, and what /metrics shows.
+"""Whether the operator is alive, and whether it is ready: what the kubelet asks, and what /metrics shows. A standby is
+ready, too.
 
 Alive: its watches deliver and its queue moves; if not, only a new process helps. Ready: the first lists are in and the
 stores are prepared. A store or a provider that is away is neither's business: a restart would not bring it back.
@@ -28,7 +29,9 @@ class Health:
         watch_seconds: float,
         stuck_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
+        self.leads = leads
         self._watches = watches
         self._queue = queue
         self._watch_seconds = watch_seconds
@@ -52,8 +55,8 @@ class Health:
         if not self._watching and since > self._watch_seconds:
             reasons.append(f"the watches are not open {since:.0f} s after the start")
         waited, idle = self._queue.oldest_due_seconds, self._queue.idle_seconds
-        # Before the stores are there nothing is begun; a restart would not bring them.
-        if self.stores_ready and min(waited, idle) > self._stuck_seconds:
+        # Before the stores are there, and on the standby, nothing is begun; a restart would not change that.
+        if self.stores_ready and self.leads() and min(waited, idle) > self._stuck_seconds:
             reasons.append(f"work is due since {waited:.0f} s and none was finished for {idle:.0f} s")
         return reasons
 
@@ -66,8 +69,8 @@ def health_app(health: Health, metrics: Callable[[], Awaitable[tuple[bytes, str]
     """GET /healthz, /readyz and /metrics."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
-    def answer(problems: list[str]) -> Response:
-        return Response("; ".join(problems) or "ok", 503 if problems else 200, media_type="text/plain")
+    def answer(problems: list[str], good: str = "ok") -> Response:
+        return Response("; ".join(problems) or good, 503 if problems else 200, media_type="text/plain")
 
     @app.get("/healthz")
     async def healthz() -> Response:
@@ -75,7 +78,7 @@ def health_app(health: Health, metrics: Callable[[], Awaitable[tuple[bytes, str]
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        return answer(health.unready())
+        return answer(health.unready(), f"ok; leader: {str(health.leads()).lower()}")
 
     @app.get("/metrics")
     async def exposition() -> Response:

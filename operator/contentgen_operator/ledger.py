@@ -126,6 +126,19 @@ class Ledger:
             raise
         return sent_by if sent else None
 
+    async def withdraw(self, key: PurchaseKey, sent_by: str) -> None:
+        """Compare and set from `sending` back to `planned`, for a try of which no byte was sent.
+
+        `sentAt` stays: another process may have put it into the status. Raises PyMongoError; `get` tries it again then.
+        """
+        self._unsent.add(sent_by)
+        await asyncio.to_thread(self._unsend, key, sent_by)
+
+    def _unsend(self, key: PurchaseKey, sent_by: str) -> None:
+        where = {"_id": str(key), "state": _INTENT, "step": PurchaseStep.SENDING.value, "sentBy": sent_by}
+        self._collection.update_one(where, {"$set": {"step": _PLANNED, "sentBy": None}})
+        self._unsent.discard(sent_by)
+
     async def move(self, move: Move) -> Purchase | None:
         """Compare and set; the purchase as it is now, or None where it was not as the move expects."""
         # A provider's words may repeat the URL that was signed for it.

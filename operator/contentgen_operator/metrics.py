@@ -108,6 +108,7 @@ class Gauges(Collector):
         self.watch_ages: Callable[[], Mapping[str, float]] = dict
         self.ledger_states: Mapping[str, int] = {}
         self.orphans: Mapping[str, int] = {}
+        self.leader: Callable[[], bool] = lambda: True
         self.certificate_expiry: Callable[[], float] = lambda: 0.0
         self._resources: dict[str, tuple[str, str, str]] = {}
         self._tally: Tally[tuple[str, str, str]] = Tally()
@@ -162,6 +163,9 @@ class Gauges(Collector):
         for name, age in self.watch_ages().items():
             ages.add_metric((name,), age)
         yield ages
+        yield GaugeMetricFamily(
+            "contentgen_leader", "1 where this process leads, and does the work; 0 on a standby.", self.leader()
+        )
         yield GaugeMetricFamily(
             "contentgen_desk_certificate_expiry_timestamp_seconds",
             "When the desk's certificate ends.",

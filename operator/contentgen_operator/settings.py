@@ -10,6 +10,7 @@ from contentgen_contract.orders import Limits
 from contentgen_contract.prices import Price
 from contentgen_contract.sources import SourceGrant
 from contentgen_operator.jobs import WorkerPod
+from contentgen_operator.leading.election import Timing
 from contentgen_operator.providers.sending import POST_SECONDS
 
 _DAY = 86400
@@ -22,6 +23,13 @@ class Settings(BaseSettings):
 
     namespace: str = "contentgen"
     watch_namespace: str = ""
+    leader_election: bool = Field(
+        False, description="Work only while the Lease is held. The chart sets it; without it there is one process."
+    )
+    lease_name: str = "contentgen"
+    lease_seconds: float = Field(15, le=300, description="A Lease that is not renewed for so long is taken over.")
+    lease_renew_seconds: float = Field(10, ge=5, description="The leader stops where it could not renew for so long.")
+    lease_retry_seconds: float = Field(2, gt=0, description="Longest time between two tries.")
     log_format: Literal["json", "plain"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     health_port: int = 8080
@@ -81,6 +89,16 @@ class Settings(BaseSettings):
     desk_tls_folder: Path | None = Field(None, description="Where somebody else's certificate is mounted.")
     desk_certificate_seconds: int = Field(90 * _DAY, gt=0, le=825 * _DAY)
     desk_renew_before_seconds: int = Field(30 * _DAY, ge=0)
+
+    @property
+    def lease_timing(self) -> Timing:
+        """Raises ValueError where the times are not safe."""
+        return Timing(self.lease_seconds, self.lease_renew_seconds, self.lease_retry_seconds)
+
+    @model_validator(mode="after")
+    def _has_a_safe_lease(self) -> "Settings":
+        assert self.lease_timing  # noqa: S101 - raises ValueError
+        return self
 
     @model_validator(mode="after")
     def _renews_in_time(self) -> "Settings":

@@ -45,7 +45,7 @@ class WakeUps(Generic[K]):
 
     @property
     def idle_seconds(self) -> float:
-        """Since when nothing was finished."""
+        """Since when nothing was finished, or since `run` was called."""
         return time.monotonic() - self._finished_at
 
     async def wake(self, key: K, delay: float = 0) -> None:
@@ -56,6 +56,7 @@ class WakeUps(Generic[K]):
 
     async def run(self) -> None:
         """Work until cancelled."""
+        self._finished_at = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for _ in range(self._workers):
                 group.create_task(self._worker())

@@ -126,7 +126,7 @@ async def test_what_the_kubelet_is_told() -> None:
         assert (unready.status_code, unready.text) == (503, "the stores; the watches")
         subject.stores_ready = True
         open_all(watches)
-        assert (await client.get("/readyz")).text == "ok"
+        assert (await client.get("/readyz")).text == "ok; leader: true"
         clock.now += 200
         for name in (kind.plural for kind in Kind):
             watches.opened(name)

@@ -31,6 +31,7 @@ from contentgen_operator.case import Policy
 from contentgen_operator.intake import owner_of
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
+from contentgen_operator.leading.leadership import Leadership
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observe import Observer
@@ -489,6 +490,7 @@ class World:
         self.policy = Policy(poll_seconds=300)
         self.prices: PriceSource = NoPrices()
         self.names = LoraNames()
+        self.leadership = Leadership.always()
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
         self.delivers = True  # whether the watch tells of changes
@@ -550,6 +552,7 @@ class World:
             template=lambda: TEMPLATE,
             cache=cache,
             janitor=Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs),
+            leadership=self.leadership,
         )
         return Reconciler(kube=kube, cache=cache, observer=observer, actor=actor, policy=self.policy)
 

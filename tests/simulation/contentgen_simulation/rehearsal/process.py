@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from contentgen_operator.cache import Cache
+from contentgen_operator.leading.leadership import Leadership
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orphans import Orphans
@@ -36,6 +37,7 @@ class _Wiring(World):
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
         self.prices, self.names = NoPrices(), LoraNames()
+        self.leadership = Leadership.always()  # the rehearsal's plans have no Lease: the ledger alone must hold
         self._world = world
 
     @property
