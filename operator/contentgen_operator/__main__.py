@@ -52,8 +52,10 @@ from contentgen_operator.watches import Watches
 from contentgen_operator.wiring import build_registry
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import WorkerJobs
-from contentgen_runtime import logs, mongo
+from contentgen_runtime import logs
+from contentgen_runtime.rotation import keep_fresh
 from contentgen_runtime.servers import plain_server, tls_server
+from contentgen_runtime.stores import Stores
 
 _log = logging.getLogger(__name__)
 _THREADS = 48
@@ -88,7 +90,8 @@ def _on_signals(stop: asyncio.Event) -> None:
 
 
 async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float, stop: asyncio.Event) -> None:
-    storage, database = _storage(settings), mongo.connect(settings.mongodb_uri, settings.mongodb_database)
+    stores = Stores.of(settings)
+    storage, database = _storage(settings, stores), stores.database
     ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
     runs = RunDocuments(database["runs"])
@@ -160,7 +163,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     await intake.first_look(kube, settings.watch_namespace)
     watching = _watch(settings, build_registry(intake, watches), stop)
     tasks += [reconciling, asyncio.create_task(watching)]
-    tasks += [asyncio.create_task(tls.keep_fresh(refresh_in))]
+    tasks += [asyncio.create_task(tls.keep_fresh(refresh_in)), asyncio.create_task(keep_fresh(stores.refreshed))]
     await _until(stop, tasks)
     asyncio.get_running_loop().set_exception_handler(_while_ending)
     actor.stop_paying()
@@ -219,13 +222,14 @@ def _while_ending(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
         loop.default_exception_handler(context)
 
 
-def _storage(settings: Settings) -> Storage:
+def _storage(settings: Settings, stores: Stores) -> Storage:
     return Storage(
         bucket=settings.s3_bucket,
         region=settings.s3_region,
         endpoint=settings.s3_endpoint,
         public_endpoint=settings.s3_public_endpoint,
         provider_lifetime=timedelta(seconds=settings.provider_deadline_seconds) + SLACK,
+        session=stores.session,
     )
 
 
