@@ -134,12 +134,8 @@ class Files:
         return await asyncio.to_thread(self._size, key)
 
     def _size(self, key: OwnedKey) -> int | None:
-        try:
-            return self._client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
-        except ClientError as error:
-            if s3.code(error) in s3.MISSING:
-                return None
-            raise
+        head = s3.head(self._client, self.bucket, key)
+        return head["ContentLength"] if head is not None else None
 
     async def sizes(self, prefixes: Iterable[str]) -> dict[str, int]:
         """The keys under some prefixes, with their sizes in bytes."""

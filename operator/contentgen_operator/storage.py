@@ -224,13 +224,7 @@ class Storage:
         return await asyncio.to_thread(self._exists, owned(owner, key))
 
     def _exists(self, key: str) -> bool:
-        try:
-            self._client.head_object(Bucket=self.bucket, Key=key)
-        except ClientError as error:
-            if s3.code(error) in s3.MISSING:
-                return False
-            raise
-        return True
+        return s3.head(self._client, self.bucket, key) is not None
 
     async def leftovers(self, owner: Owner, prefix: str, claims: Sequence[FileClaim], namespace: str = "") -> Leftovers:
         """Files under the claimed keys: those with the same bytes and type, and the versions of all others.
@@ -276,22 +270,16 @@ class Storage:
 
     def _keeps(self, prefix: str, claim: FileClaim) -> bool:
         """Where the store has no checksum of it, the answer is no: to send it again costs less than to read it."""
-        try:
-            head = self._client.head_object(Bucket=self.bucket, Key=prefix + claim.name, ChecksumMode="ENABLED")
-        except ClientError as error:
-            if s3.code(error) in s3.MISSING:
-                return False
-            raise
+        head = s3.head(self._client, self.bucket, prefix + claim.name)
+        if head is None:
+            return False
         found = (head["ContentLength"], head.get("ChecksumSHA256"), head.get("ContentType"))
         return found == (claim.size_bytes, _checksum(claim), keys.content_type(claim.name))
 
     def _stored(self, key: str) -> Stored | None:
-        try:
-            head = self._client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
-        except ClientError as error:
-            if s3.code(error) in s3.MISSING:
-                return None
-            raise
+        head = s3.head(self._client, self.bucket, key)
+        if head is None:
+            return None
         checksum = head.get("ChecksumSHA256")
         if not checksum:
             return self._hashed(key)

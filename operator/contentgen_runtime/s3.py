@@ -1,5 +1,6 @@
 """How we connect to S3."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from contentgen_runtime.rotation import Rotated, read_files
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 PARALLEL = 16  # requests at a time
 MISSING = {"404", "NoSuchKey", "NotFound"}
@@ -39,6 +41,27 @@ def connect(session: boto3.session.Session, region: str, endpoint: str | None) -
 def code(error: ClientError) -> str:
     """S3's own word for what went wrong."""
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def head(client: "S3Client", bucket: str, key: str) -> "HeadObjectOutputTypeDef | None":
+    """The metadata of an object, with its checksum; None where there is none. Raises what boto3 raises.
+
+    A HEAD has no body that says why: versitygw answers 404 to an access key that it does not know. So a GET confirms
+    that the object is missing.
+    """
+    try:
+        return client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+    except ClientError as error:
+        if code(error) not in MISSING:
+            raise
+    try:
+        with closing(client.get_object(Bucket=bucket, Key=key)["Body"]):
+            pass  # written since
+    except ClientError as error:
+        if code(error) in MISSING:
+            return None
+        raise
+    return client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
 
 
 class MountedKey(Credentials):
