@@ -5,6 +5,7 @@ label.
 """
 
 import hashlib
+from copy import deepcopy
 from typing import Any
 
 from pydantic import Field
@@ -165,7 +166,7 @@ def _container(stage: Stage, template: JobTemplate) -> dict[str, Any]:
             {"name": "TMPDIR", "value": _SCRATCH},
         ],
         "resources": template.resources,
-        "securityContext": template.pod.container_security_context,
+        "securityContext": deepcopy(template.pod.container_security_context),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": "scratch", "mountPath": _SCRATCH},

@@ -231,7 +231,7 @@ def test_a_new_credential_restarts_nothing() -> None:
     )
     for each in credentials:
         assert pods(each.format("a")) == pods(each.format("b"))
-    operator, gateway = (zip(*(pods(f"sentry.dsn=https://{key}@sentry.local/1") for key in "ab"), strict=True))
+    operator, gateway = zip(*(pods(f"sentry.dsn=https://{key}@sentry.local/1") for key in "ab"), strict=True)
     assert operator[0] != operator[1]
     assert gateway[0] == gateway[1]
 

@@ -249,7 +249,13 @@ async def test_another_ca_is_trusted_without_a_restart(
     ours, other = company.ca.read_bytes(), new_authority(datetime.now(UTC)).certificate
     company.ca.write_bytes(other)
     provider, call = company.providers(company.ca)[payer]
-    for content, trusted in ((other, False), (ours, True), (b"no certificate", True), (other + ours, True), (other, False)):
+    for content, trusted in (
+        (other, False),
+        (ours, True),
+        (b"no certificate", True),
+        (other + ours, True),
+        (other, False),
+    ):
         company.ca.write_bytes(content)
         if trusted:
             assert await provider.submit(call, nothing) == "r1"

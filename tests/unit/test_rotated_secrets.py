@@ -444,7 +444,9 @@ def test_files_win_over_the_environment(
     by_file = Stores.of(settings())
     try:
         assert [addresses(each) for each in (by_environment, by_file)] == [["of-the-environment"], ["of-the-file"]]
-        found = [each.session.get_credentials().get_frozen_credentials().access_key for each in (by_environment, by_file)]
+        found = [
+            each.session.get_credentials().get_frozen_credentials().access_key for each in (by_environment, by_file)
+        ]
         assert found == ["of-the-environment", "id-a"]
         assert (len(by_environment.refreshed), len(by_file.refreshed)) == (0, 2)
     finally:
