@@ -97,8 +97,8 @@ class Rotated(Generic[T]):
             # Without the error's text, which may have the value in it.
             if found != self._refused:
                 _log.warning(
-                    "%s: the Secret has a new value that does not work (%s); the one before stays in use, and the new one"
-                    " is tried again",
+                    "%s: the Secret has a new value that does not work (%s); the one before stays in use, and the new"
+                    " one is tried again",
                     self._name,
                     type(error).__name__,
                 )

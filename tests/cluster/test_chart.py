@@ -485,6 +485,8 @@ def test_limits_and_deadlines_are_by_default_what_the_operator_takes_by_itself()
         assert values[to_camel(name)] == getattr(settings, name)
     for name in ("certificate_seconds", "renew_before_seconds"):
         assert values["desk"][to_camel(name)] == getattr(settings, f"desk_{name}")
+    assert values["worker"]["podSecurityContext"] == settings.worker_pod.security_context
+    assert values["worker"]["securityContext"] == settings.worker_pod.container_security_context
     for name in ("watch_dead_seconds", "queue_stuck_seconds"):
         assert values["health"][to_camel(name)] == getattr(settings, name)
 

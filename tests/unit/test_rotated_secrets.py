@@ -189,7 +189,7 @@ class MongoServer:
         self.clients: list[_Database] = []
         self.data: Any = mongomock.MongoClient(tz_aware=True)["db"]
 
-    def connect(self, uri: str, name: str) -> Any:
+    def connect(self, uri: str, _name: str) -> Any:
         if not uri.startswith("mongodb://"):
             raise ValueError("Invalid URI scheme")
         self.clients.append(_Database(self, uri.removeprefix("mongodb://")))
@@ -360,9 +360,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """Nothing."""
 
 
