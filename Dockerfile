@@ -19,7 +19,8 @@ RUN /opt/venv/bin/python3 -m compileall -q /opt/contentgen
 RUN printf '#!/bin/sh\nexec python3 -m contentgen_gateway.commands "$@"\n' > /opt/venv/bin/contentgen \
     && chmod 755 /opt/venv/bin/contentgen
 
-# kopf asks for the name of its user, and uid 65532 has none.
+# The user may be any (OpenShift): files are readable by all, and nothing is written but in /tmp, a volume. kopf asks for
+# the name of its user, who has none.
 ENV LOGNAME=contentgen
 ENV PYTHONPATH=/opt/contentgen \
     PATH=/opt/venv/bin:$PATH \

@@ -234,6 +234,9 @@ def openapi_json() -> str:
     return json.dumps(document(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
+_WHOLE = {"podSecurityContext", "securityContext"}  # values with fields that have no default
+
+
 def _values(schema: Schema, values: Any, definitions: Schema, path: str = "") -> Iterator[tuple[str, str, str]]:
     """The leaves of the chart's values with their default and description."""
     for name, field in schema.get("properties", {}).items():
@@ -241,7 +244,7 @@ def _values(schema: Schema, values: Any, definitions: Schema, path: str = "") ->
             continue
         here = f"{path}.{name}" if path else name
         below = definitions[field["$ref"].rpartition("/")[2]] if "$ref" in field else field
-        if below.get("properties") and values[name]:
+        if below.get("properties") and values[name] and name not in _WHOLE:
             yield from _values(below, values[name], definitions, here)
         else:
             yield here, _cell(json.dumps(values[name])), field["description"]

@@ -23,9 +23,11 @@ from contentgen_gateway.sight import Sight
 from contentgen_gateway.signed_out import SignedOut
 from contentgen_gateway.tenants import Tenants
 from contentgen_gateway.transcript_index import TranscriptIndex
-from contentgen_runtime import logs, mongo
+from contentgen_runtime import logs
 from contentgen_runtime.kube import KubeApi
+from contentgen_runtime.rotation import keep_fresh
 from contentgen_runtime.servers import gateway_server, plain_server
+from contentgen_runtime.stores import Stores
 from contentgen_runtime.tenancy import Tenancy
 
 
@@ -44,7 +46,8 @@ def share_the_interpreter() -> None:
 
 async def _run(settings: Settings) -> None:
     async with KubeApi() as kube:
-        parts = assemble(settings, kube)
+        connected = Stores.of(settings)
+        parts = assemble(settings, kube, connected)
         server = gateway_server(
             create_app(parts),
             settings.gateway_port,
@@ -63,6 +66,7 @@ async def _run(settings: Settings) -> None:
             beside = [
                 tasks.create_task(parts.live.run(kube, settings.watch_namespace)),
                 tasks.create_task(parts.indexer.run()),
+                tasks.create_task(keep_fresh(connected.refreshed)),
                 tasks.create_task(
                     stores.prepare(each.create_indexes for each in (parts.shares, parts.collections, parts.transcripts))
                 ),
@@ -73,9 +77,9 @@ async def _run(settings: Settings) -> None:
                 task.cancel()
 
 
-def assemble(settings: Settings, kube: KubeApi) -> Parts:
+def assemble(settings: Settings, kube: KubeApi, connected: Stores) -> Parts:
     """The parts, each made once."""
-    database = mongo.connect(settings.mongodb_uri, settings.mongodb_database)
+    database = connected.database
     access = Access(kube, open_to_all=settings.gateway_sign_in == "None")
     files = Files(
         bucket=settings.s3_bucket,
@@ -83,6 +87,7 @@ def assemble(settings: Settings, kube: KubeApi) -> Parts:
         endpoint=settings.s3_endpoint,
         public_endpoint=settings.s3_public_endpoint,
         people_endpoint=settings.gateway_files_endpoint,
+        session=connected.session,
     )
     records, shares = Records(database["jobs"], files.key_of), Shares(database["shares"])
     transcripts = TranscriptIndex(database)

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import boto3
 import typer
 from bson import json_util
 from bson.errors import BSONError
@@ -33,6 +32,7 @@ from contentgen_gateway.settings import Settings
 from contentgen_gateway.takeover import Place
 from contentgen_runtime import mongo, s3
 from contentgen_runtime.kube import KubeApi
+from contentgen_runtime.stores import s3_session
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -320,13 +320,14 @@ def _told(entry: Entry) -> Document:
 
 @contextmanager
 def _database(settings: Settings) -> Iterator[Database[Document]]:
-    database = mongo.connect(settings.mongodb_uri, settings.mongodb_database)
+    uri = mongo.read_uri(settings.mongodb_uri, settings.mongodb_uri_file)
+    database = mongo.connect(uri, settings.mongodb_database)
     with closing(database.client):
         yield database
 
 
 def _s3(settings: Settings) -> "S3Client":
-    return s3.connect(boto3.session.Session(), settings.s3_region, settings.s3_endpoint)
+    return s3.connect(s3_session(settings)[0], settings.s3_region, settings.s3_endpoint)
 
 
 def _some(what: str, found: list[str]) -> None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 import boto3
+from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from contentgen_contract import keys
@@ -43,7 +44,7 @@ class Files:
         self.bucket = bucket
         # A document of some MiB may cost some hundred to parse: one at a time in this process, and its child.
         self.parsing = asyncio.Semaphore(1)
-        session = session or boto3.session.Session()
+        session = session or s3.session()
         self._client = s3.connect(session, region, endpoint)
         self._credentials = session.get_credentials()
         given = _base(public_endpoint or endpoint, bucket)
@@ -63,14 +64,18 @@ class Files:
         """A URL with which a person saves one object; never stored, never logged."""
         return self.presigned(key, datetime.now(UTC), min(lifetime, LONGEST), saved=True)
 
-    def presigned(self, key: OwnedKey, since: datetime, lifetime: timedelta, *, saved: bool) -> str:
-        """A URL that reads one object for so long, to be saved or to be shown. Raises NoCredentialsError."""
+    def _known(self) -> ReadOnlyCredentials:
+        """The credentials in use. Raises NoCredentialsError."""
         if self._credentials is None:
             raise NoCredentialsError
-        known, name = self._credentials.get_frozen_credentials(), key.rpartition("/")[2]
+        return self._credentials.get_frozen_credentials()
+
+    def presigned(self, key: OwnedKey, since: datetime, lifetime: timedelta, *, saved: bool) -> str:
+        """A URL that reads one object for so long, to be saved or to be shown. Raises NoCredentialsError."""
+        name = key.rpartition("/")[2]
         return self._presigner.get(
             key,
-            known,
+            self._known(),
             since=since,
             lifetime=lifetime,
             disposition=disposition_of(name, saved=saved),
@@ -94,7 +99,7 @@ class Files:
         """A URL that shows one object. It is good for ten minutes at least, and for some minutes the same from every
         replica: browsers keep what they got.
         """
-        return _signed(self, key, int(time.time() // _SAME_SECONDS))
+        return _signed(self, key, int(time.time() // _SAME_SECONDS), self._known().access_key)
 
     def key_of(self, address: str) -> str | None:
         """The key of an s3:// URL or an address of this bucket, as records hold it or people got it; else None."""
@@ -148,7 +153,8 @@ class Files:
 
 
 @lru_cache(_REMEMBERED)
-def _signed(files: Files, key: OwnedKey, window: int) -> str:
+def _signed(files: Files, key: OwnedKey, window: int, _access_key: str) -> str:
+    # By access key too: a URL signed with a key that was replaced may be refused.
     return files.presigned(key, datetime.fromtimestamp(window * _SAME_SECONDS, UTC), PERSON_URL_LIFETIME, saved=False)
 
 

@@ -1,5 +1,6 @@
 """The gateway's settings: environment variables with the prefix CONTENTGEN_, which the chart fills."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -16,12 +17,19 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     mongodb_uri: str = "mongodb://localhost:27017/"
+    mongodb_uri_file: Path | None = Field(
+        None, description="A file with the URI, in its place; read again when it changes."
+    )
     mongodb_database: str = "content-generation"
 
     s3_endpoint: str | None = None
     s3_public_endpoint: str | None = None
     s3_region: str = "us-east-1"
     s3_bucket: str = "content-generation-assets"
+    s3_key_folder: Path | None = Field(
+        None,
+        description="Files access-key-id and secret-access-key, in place of the environment's; read again likewise.",
+    )
 
     gateway_port: int = 8000
     gateway_metrics_port: int = Field(

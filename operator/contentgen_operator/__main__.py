@@ -56,9 +56,11 @@ from contentgen_operator.watches import Watches
 from contentgen_operator.wiring import build_registry
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import WorkerJobs
-from contentgen_runtime import logs, mongo
+from contentgen_runtime import logs
 from contentgen_runtime.kube import API_ERRORS, explain
+from contentgen_runtime.rotation import keep_fresh
 from contentgen_runtime.servers import plain_server, tls_server
+from contentgen_runtime.stores import Stores
 from contentgen_runtime.tenancy import Tenancy
 
 _log = logging.getLogger(__name__)
@@ -116,7 +118,8 @@ def _on_signals(stop: asyncio.Event) -> None:
 
 
 async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float, stop: asyncio.Event) -> None:
-    storage, database = _storage(settings), mongo.connect(settings.mongodb_uri, settings.mongodb_database)
+    stores = Stores.of(settings)
+    storage, database = _storage(settings, stores), stores.database
     ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
     runs = RunDocuments(database["runs"])
@@ -194,7 +197,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     prepared = _prepared(health, partial(prepare_stores, storage, ledger, records, jobs))
     begun = (
         health_server.serve(),
-        _together(prepared, tls.keep_fresh(refresh_in)),
+        _together(prepared, tls.keep_fresh(refresh_in), keep_fresh(stores.refreshed)),
         leader_tasks.run(desk_server, loops),
     )
     tasks = [asyncio.create_task(each) for each in begun]
@@ -273,13 +276,14 @@ def _while_ending(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
         loop.default_exception_handler(context)
 
 
-def _storage(settings: Settings) -> Storage:
+def _storage(settings: Settings, stores: Stores) -> Storage:
     return Storage(
         bucket=settings.s3_bucket,
         region=settings.s3_region,
         endpoint=settings.s3_endpoint,
         public_endpoint=settings.s3_public_endpoint,
         provider_lifetime=timedelta(seconds=settings.provider_deadline_seconds) + SLACK,
+        session=stores.session,
     )
 
 

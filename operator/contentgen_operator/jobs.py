@@ -1,9 +1,11 @@
 """The Jobs of a run, as manifests; pure. Jobs are created and never updated: a pod template is immutable.
 
-Nothing of a user's manifest reaches the pod but names and the uid: no image, environment, annotation or label.
+Nothing of a user's manifest reaches the Job or its pod but names and the uid: no image, environment, annotation or
+label.
 """
 
 import hashlib
+from copy import deepcopy
 from typing import Any
 
 from pydantic import Field
@@ -22,14 +24,30 @@ from contentgen_operator.observed import ResourceRef
 
 _SCRATCH = "/scratch"
 _USER = 65532
+_NOT_OF_THE_SPEC = {"job_labels", "job_annotations", "labels", "annotations", "container_security_context"}
 _FINISHED_JOB_SECONDS = 3600  # for `kubectl logs`; the outcome is in the bucket long before
 
 
-class WorkerPod(Manifest):
-    """Where worker pods may run and what they are called, as whoever runs the cluster says; never a user."""
+def _pod_context() -> dict[str, Any]:
+    ids = dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), _USER)
+    return {"runAsNonRoot": True, **ids, "seccompProfile": {"type": "RuntimeDefault"}}
 
+
+def _container_context() -> dict[str, Any]:
+    return {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+
+
+class WorkerPod(Manifest):
+    """Where worker pods may run, as whom, and what they and their Jobs are called, as whoever runs the cluster says;
+    never a user.
+    """
+
+    job_labels: dict[str, str] = Field(default_factory=dict)
+    job_annotations: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
+    security_context: dict[str, Any] = Field(default_factory=_pod_context)
+    container_security_context: dict[str, Any] = Field(default_factory=_container_context)
     image_pull_secrets: tuple[dict[str, str], ...] = ()
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: tuple[dict[str, Any], ...] = ()
@@ -39,7 +57,7 @@ class WorkerPod(Manifest):
 
     def spec(self) -> dict[str, Any]:
         """The fields of a pod's spec that are set."""
-        fields = self.model_dump(mode="json", exclude={"labels", "annotations"})
+        fields = self.model_dump(mode="json", exclude=_NOT_OF_THE_SPEC)
         return {name: value for name, value in fields.items() if value}
 
 
@@ -77,7 +95,8 @@ def job_manifest(ref: ResourceRef, run: int, stage: Stage, attempt: int, templat
         "metadata": {
             "name": job_name(ref.uid, run, stage, attempt),
             "namespace": ref.namespace,
-            "labels": labels,
+            "labels": template.pod.job_labels | labels,
+            "annotations": dict(template.pod.job_annotations),
             "ownerReferences": [_owner(ref)],
         },
         "spec": {
@@ -112,13 +131,6 @@ def _pod(stage: Stage, template: JobTemplate) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 5,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "fsGroup": _USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
         "containers": [_container(stage, template)],
         "volumes": [
             {"name": "scratch", "emptyDir": {}},
@@ -154,11 +166,7 @@ def _container(stage: Stage, template: JobTemplate) -> dict[str, Any]:
             {"name": "TMPDIR", "value": _SCRATCH},
         ],
         "resources": template.resources,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": deepcopy(template.pod.container_security_context),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": "scratch", "mountPath": _SCRATCH},

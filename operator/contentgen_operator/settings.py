@@ -44,12 +44,19 @@ class Settings(BaseSettings):
     queue_stuck_seconds: float = Field(180, gt=0, description="Work due, and none finished, for so long is stuck.")
 
     mongodb_uri: str = "mongodb://localhost:27017/"
+    mongodb_uri_file: Path | None = Field(
+        None, description="A file with the URI, in its place; read again when it changes."
+    )
     mongodb_database: str = "content-generation"
 
     s3_endpoint: str | None = None
     s3_public_endpoint: str | None = None
     s3_region: str = "us-east-1"
     s3_bucket: str = "content-generation-assets"
+    s3_key_folder: Path | None = Field(
+        None,
+        description="Files access-key-id and secret-access-key, in place of the environment's; read again likewise.",
+    )
 
     fal_key_file: str = "/etc/contentgen/providers/fal-key"
     fal_billing_key_file: str = Field(

@@ -80,7 +80,10 @@ class DeletedPage(Value):
 
 
 class Storage:
-    """One bucket. URLs for workers are signed for `endpoint`, those for providers and people for `public_endpoint`."""
+    """One bucket. URLs for workers are signed for `endpoint`, those for providers and people for `public_endpoint`.
+
+    `session` has the credentials; those of the environment if it is not given.
+    """
 
     def __init__(
         self,
@@ -90,13 +93,14 @@ class Storage:
         endpoint: str | None,
         public_endpoint: str | None,
         provider_lifetime: timedelta = timedelta(days=1),
+        session: boto3.session.Session | None = None,
     ) -> None:
         self.bucket = bucket
         self._provider_lifetime = provider_lifetime
         self._region = region
         self._endpoint = endpoint
         self._public_endpoint = public_endpoint or endpoint
-        session = boto3.session.Session()
+        session = session or s3.session()
         self._client = s3.connect(session, region, endpoint)
         same = self._public_endpoint == endpoint
         self._public = self._client if same else s3.connect(session, region, self._public_endpoint)

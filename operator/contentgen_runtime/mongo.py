@@ -1,12 +1,20 @@
 """How we connect to MongoDB."""
 
-from typing import Any
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
 
 from pymongo import MongoClient, ReadPreference, WriteConcern
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
+from contentgen_runtime.rotation import Rotated, read_files
+
 Document = dict[str, Any]
+Connect = Callable[[str, str], Database[Document]]
+_RETIRED_SECONDS = 600.0  # longer than any operation, and than a server keeps an idle cursor
 
 
 def connect(uri: str, name: str) -> Database[Document]:
@@ -23,3 +31,88 @@ def connect(uri: str, name: str) -> Database[Document]:
         read_concern=ReadConcern("majority"),
         write_concern=WriteConcern(w="majority", j=True),
     )
+
+
+def read_uri(uri: str, file: Path | None) -> str:
+    """The URI that a file has, if one is named, or else the given one. Raises ValueError."""
+    if file is None:
+        return uri
+    if (found := _of_file(file)) is None:
+        raise ValueError(f"CONTENTGEN_MONGODB_URI_FILE: {file} is missing, empty or unreadable")
+    return found
+
+
+def _of_file(file: Path) -> str | None:
+    found = read_files(file.parent, (file.name,))
+    return found[0] if found else None
+
+
+class RotatedDatabase:
+    """A database whose URI is in a file. `refresh` connects anew when the file has another URI that works.
+
+    An operation goes on with the client that it began with. Clients that were replaced are closed after ten minutes.
+    """
+
+    def __init__(
+        self, file: Path, name: str, connect: Connect = connect, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Raises ValueError, and what pymongo raises for a malformed URI; nothing is sent."""
+        self._name = name
+        self._connect = connect
+        self._clock = clock
+        self._retired: list[tuple[float, Database[Document]]] = []  # with when they are closed
+        uri = read_uri("", file)
+        self.newest = connect(uri, name)
+        self._rotated = Rotated("MongoDB", lambda: _of_file(file), self._use, in_use=uri, clock=clock)
+
+    @property
+    def database(self) -> Database[Document]:
+        """What stands for the newest database, and its collections for the newest collections."""
+        return cast("Database[Document]", _Newest(self))
+
+    def refresh(self) -> None:
+        """As `Refreshed`'s."""
+        self._rotated.refresh()
+        now = self._clock()
+        while self._retired and self._retired[0][0] <= now:
+            self._retired.pop(0)[1].client.close()
+
+    def _use(self, uri: str) -> None:
+        database = self._connect(uri, self._name)
+        try:
+            # A read by the primary: a ping would need no rights.
+            database["jobs"].find_one({}, {"_id": True})
+        except BaseException:
+            database.client.close()
+            raise
+        self._retired.append((self._clock() + _RETIRED_SECONDS, self.newest))
+        self.newest = database
+
+
+class _Newest:
+    """A database: each attribute is the newest one's when it is asked for."""
+
+    def __init__(self, rotated: RotatedDatabase) -> None:
+        self._rotated = rotated
+
+    def __getitem__(self, name: str) -> Collection[Document]:
+        return cast("Collection[Document]", _NewestCollection(self._rotated, name))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rotated.newest, name)
+
+
+class _NewestCollection:
+    """Likewise a collection."""
+
+    def __init__(self, rotated: RotatedDatabase, name: str) -> None:
+        self._rotated = rotated
+        self._name = name
+
+    @property
+    def database(self) -> Database[Document]:
+        """As pymongo's."""
+        return self._rotated.database
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rotated.newest[self._name], name)

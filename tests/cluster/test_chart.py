@@ -214,13 +214,86 @@ def _worker_spec(desk_url: str) -> Manifest:
     return spec
 
 
-def test_a_new_credential_restarts_the_operator() -> None:
-    def checksum(*values: str) -> str:
-        deployment = one(render(*values), "Deployment", "contentgen")
-        return str(deployment["spec"]["template"]["metadata"]["annotations"]["checksum/secrets"])
+def test_a_new_credential_restarts_nothing() -> None:
+    """Only the DSN of Sentry is in the environment."""
 
-    assert checksum("mongodb.uri=mongodb://a/") != checksum("mongodb.uri=mongodb://b/")
-    assert checksum() == checksum("logFormat=plain")
+    def pods(*values: str) -> list[Manifest]:
+        manifests = render("storage.accessKeyId=id", *values)
+        names = ("contentgen", "contentgen-gateway")
+        return [one(manifests, "Deployment", name)["spec"]["template"] for name in names]
+
+    credentials = (
+        "mongodb.uri=mongodb://{}/",
+        "storage.accessKeyId={}",
+        "storage.secretAccessKey={}",
+        "providers.fal.key={}",
+        "providers.assemblyai.key={}",
+    )
+    for each in credentials:
+        assert pods(each.format("a")) == pods(each.format("b"))
+    operator, gateway = zip(*(pods(f"sentry.dsn=https://{key}@sentry.local/1") for key in "ab"), strict=True)
+    assert operator[0] != operator[1]
+    assert gateway[0] == gateway[1]
+
+
+# As OpenShift's restricted-v2 wants it, which gives a pod the user and the group of its namespace.
+OPENSHIFT = tuple(
+    f"{where}podSecurityContext.{field}=null"
+    for where in ("", "gateway.", "worker.")
+    for field in ("runAsUser", "runAsGroup", "fsGroup")
+)
+
+
+@pytest.mark.parametrize("helm", MAJORS)
+def test_on_openshift_no_pod_names_its_user(helm: str) -> None:
+    manifests = render("sandbox.enabled=true", *OPENSHIFT, helm=helm)
+    pods = {m["metadata"]["name"]: pod for m in manifests if (pod := _pod_spec(m)) is not None}
+    assert len(pods) == 5
+    for name, pod in pods.items():
+        assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}, name
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+
+def _pod_spec(manifest: Manifest) -> Manifest | None:
+    if manifest["kind"] == "Pod":
+        return dict(manifest["spec"])
+    found = manifest.get("spec", {}).get("template", {}).get("spec")
+    return dict(found) if found else None
+
+
+CONTEXTS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "openshift": OPENSHIFT,
+    "none": ("worker.podSecurityContext=null", "worker.securityContext=null"),
+    "own": (
+        "worker.podSecurityContext.runAsUser=1000680000",
+        "worker.podSecurityContext.supplementalGroups={7,8}",
+        "worker.securityContext.readOnlyRootFilesystem=null",
+        r"worker.jobLabels.kueue\.x-k8s\.io/queue-name=media",
+        "worker.jobAnnotations.note=a<b",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONTEXTS)
+def test_the_policy_expects_what_the_operator_is_told_of_workers(case: str) -> None:
+    manifests = render(*CONTEXTS[case])
+    policy = one(manifests, "ValidatingAdmissionPolicy", "contentgen-contentgen-workers")["spec"]
+    variables = {each["name"]: each["expression"] for each in policy["variables"]}
+    told = json.loads(env_of(manifests, "contentgen")["CONTENTGEN_WORKER_POD"])
+    names = {
+        "podContextExpected": "securityContext",
+        "contextExpected": "containerSecurityContext",
+        "jobLabels": "jobLabels",
+        "jobAnnotations": "jobAnnotations",
+    }
+    for expected, name in names.items():
+        assert json.loads(re.sub(r"dyn\(|\)", "", variables[expected])) == told[name]
 
 
 def test_services_find_only_their_own_pods() -> None:
@@ -287,7 +360,8 @@ def test_every_setting_of_the_gateway_is_a_value() -> None:
     told = {
         name.removeprefix("CONTENTGEN_").lower() for name in env_of(render(*MODES["sandbox"]), "contentgen-gateway")
     }
-    assert GatewaySettings.model_fields.keys() - told == {"gateway_port", "gateway_metrics_port"}
+    by_hand = {"gateway_port", "gateway_metrics_port", "mongodb_uri"}
+    assert GatewaySettings.model_fields.keys() - told == by_hand
 
 
 def test_the_gateway_and_the_operator_work_on_the_same_stores() -> None:
@@ -411,6 +485,8 @@ def test_limits_and_deadlines_are_by_default_what_the_operator_takes_by_itself()
         assert values[to_camel(name)] == getattr(settings, name)
     for name in ("certificate_seconds", "renew_before_seconds"):
         assert values["desk"][to_camel(name)] == getattr(settings, f"desk_{name}")
+    assert values["worker"]["podSecurityContext"] == settings.worker_pod.security_context
+    assert values["worker"]["securityContext"] == settings.worker_pod.container_security_context
     for name in ("watch_dead_seconds", "queue_stuck_seconds"):
         assert values["health"][to_camel(name)] == getattr(settings, name)
 
@@ -420,4 +496,4 @@ def test_every_setting_is_a_value() -> None:
     given = ("desk.existingSecret=issued", "sentry.existingSecret=told", "caBundle.configMap=company-ca")
     manifests = render("sandbox.enabled=true", *given)
     told = {name.removeprefix("CONTENTGEN_").lower() for name in env_of(manifests, "contentgen")}
-    assert Settings.model_fields.keys() - told == {"health_port", "desk_port"}
+    assert Settings.model_fields.keys() - told == {"health_port", "desk_port", "mongodb_uri"}

@@ -122,8 +122,49 @@ def test_whoever_runs_the_cluster_says_where_workers_run() -> None:
 
 
 def test_a_worker_pods_settings_are_those_and_no_others() -> None:
-    with pytest.raises(ValidationError, match="securityContext"):
-        WorkerPod.model_validate({"securityContext": {"privileged": True}})
+    with pytest.raises(ValidationError, match="hostNetwork"):
+        WorkerPod.model_validate({"hostNetwork": True})
+
+
+def job_with(**pod: Any) -> dict[str, Any]:
+    ref = ResourceRef(kind=Kind.LORA_TRAINING, namespace="ns", name="it", uid=UID)
+    template = TEMPLATE.model_copy(update={"pod": WorkerPod.model_validate(pod)})
+    return job_manifest(ref, 1, Stage.PREPARE, 1, template)
+
+
+def test_labels_and_annotations_of_the_job_are_not_those_of_its_pod() -> None:
+    queue = {"kueue.x-k8s.io/queue-name": "media"}
+    job = job_with(jobLabels=queue | {UID_LABEL: "planted"}, jobAnnotations={"note": "7"}, labels={"team": "a"})
+    plain = manifest()
+    assert job["metadata"] == plain["metadata"] | {
+        "labels": plain["metadata"]["labels"] | queue,
+        "annotations": {"note": "7"},
+    }
+    metadata = job["spec"]["template"]["metadata"]
+    assert metadata["labels"] == plain["spec"]["template"]["metadata"]["labels"] | {"team": "a"}
+    assert metadata["annotations"] == {}
+
+
+def test_security_contexts_are_those_that_were_set() -> None:
+    pod, container = {"runAsNonRoot": True, "fsGroup": 7}, {"readOnlyRootFilesystem": True}
+    spec = job_with(securityContext=pod, containerSecurityContext=container)["spec"]["template"]["spec"]
+    assert spec["securityContext"] == pod
+    assert spec["containers"][0]["securityContext"] == container
+
+
+def test_security_contexts_may_be_left_to_the_cluster() -> None:
+    spec = job_with(securityContext={}, containerSecurityContext={})["spec"]["template"]["spec"]
+    assert "securityContext" not in spec
+    assert spec["containers"][0]["securityContext"] == {}
+
+
+def test_on_openshift_the_pod_is_restricted_without_a_user() -> None:
+    """As it is there once it has a user of the namespace's range: restricted-v2 adds it."""
+    context = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    job = job_with(securityContext=context)
+    assert violations(job) == []
+    assert "runAsUser" not in json.dumps(job)
+    assert "fsGroup" not in json.dumps(job)
 
 
 def test_names_are_deterministic_distinct_and_short() -> None:
@@ -182,5 +223,7 @@ def test_nothing_that_a_user_wrote_reaches_a_pod() -> None:
 def test_manifests_share_nothing() -> None:
     one, other = manifest(), manifest()
     one["spec"]["template"]["spec"]["containers"][0]["env"].append("x")
+    one["spec"]["template"]["spec"]["containers"][0]["securityContext"]["capabilities"]["add"] = ["SYS_ADMIN"]
+    assert "SYS_ADMIN" not in json.dumps(other)
     one["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] = "x"
     assert manifest() == other

@@ -242,6 +242,33 @@ def test_cas_of_a_file_are_added_to_the_public_ones(company: Company) -> None:
         trusted_cas(company.ca.with_name("none"))
 
 
+@pytest.mark.parametrize("payer", [0, 1], ids=["fal", "assemblyai"])
+async def test_another_ca_is_trusted_without_a_restart(
+    company: Company, payer: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, other = company.ca.read_bytes(), new_authority(datetime.now(UTC)).certificate
+    company.ca.write_bytes(other)
+    provider, call = company.providers(company.ca)[payer]
+    for content, trusted in (
+        (other, False),
+        (ours, True),
+        (b"no certificate", True),
+        (other + ours, True),
+        (other, False),
+    ):
+        company.ca.write_bytes(content)
+        if trusted:
+            assert await provider.submit(call, nothing) == "r1"
+        else:
+            with pytest.raises(Busy):
+                await provider.submit(call, nothing)
+    company.ca.write_bytes(ours)
+    assert await provider.submit(call, nothing) == "r1"
+    company.ca.unlink()
+    assert await provider.submit(call, nothing) == "r1"
+    assert all("the CAs read before stay in use" in record.getMessage() for record in caplog.records)
+
+
 @pytest.mark.parametrize("given", ["", "mine.example, 10.2.3.4"])
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY"])
 def test_the_cluster_is_reached_directly(name: str, given: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,31 +80,17 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{ default (ternary "sandbox" "" .Values.sandbox.enabled) .Values.providers.assemblyai.key }}
 {{- end }}
 
-{{- define "contentgen.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-seccompProfile:
-  type: RuntimeDefault
-{{- end }}
-
-{{- define "contentgen.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-{{- end }}
-
 {{/* The worker API's address, which workers are given. */}}
 {{- define "contentgen.deskUrl" -}}
 https://{{ include "contentgen.fullname" . }}-desk.{{ .Release.Namespace }}.svc:8443
 {{- end }}
 
-{{/* What the operator puts into the pods of Jobs, as JSON. */}}
+{{/* What the operator puts into Jobs and their pods, as JSON. */}}
 {{- define "contentgen.workerPod" -}}
-{{- $pod := pick .Values.worker "nodeSelector" "tolerations" "affinity" "priorityClassName" "runtimeClassName" "imagePullSecrets" -}}
-{{ merge (dict "labels" .Values.worker.podLabels "annotations" .Values.worker.podAnnotations) $pod | toJson }}
+{{- $worker := .Values.worker -}}
+{{- $pod := pick $worker "nodeSelector" "tolerations" "affinity" "priorityClassName" "runtimeClassName" "imagePullSecrets" "jobLabels" "jobAnnotations" -}}
+{{- $contexts := dict "securityContext" (default dict $worker.podSecurityContext) "containerSecurityContext" (default dict $worker.securityContext) -}}
+{{ merge (dict "labels" $worker.podLabels "annotations" $worker.podAnnotations) $contexts $pod | toJson }}
 {{- end }}
 
 {{/* Call with (list event weight deletePolicies). */}}
@@ -112,6 +98,20 @@ https://{{ include "contentgen.fullname" . }}-desk.{{ .Release.Namespace }}.svc:
 helm.sh/hook: {{ index . 0 }}
 helm.sh/hook-weight: {{ index . 1 | quote }}
 helm.sh/hook-delete-policy: {{ index . 2 }}
+{{- end }}
+
+{{/* A value as a literal of CEL, where the values of a map may have different types only as dyn. */}}
+{{- define "contentgen.cel" -}}
+{{- $parts := list -}}
+{{- if kindIs "map" . -}}
+{{- range $key, $value := . }}{{ $parts = append $parts (printf "%s: dyn(%s)" ($key | toJson) (include "contentgen.cel" $value)) }}{{ end -}}
+{{ printf "{%s}" (join ", " $parts) }}
+{{- else if kindIs "slice" . -}}
+{{- range . }}{{ $parts = append $parts (printf "dyn(%s)" (include "contentgen.cel" .)) }}{{ end -}}
+{{ printf "[%s]" (join ", " $parts) }}
+{{- else -}}
+{{ toJson . }}
+{{- end -}}
 {{- end }}
 
 {{/* Labels as a selector's text. */}}
@@ -130,8 +130,10 @@ enableServiceLinks: false
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with $root.Values.podSecurityContext }}
 securityContext:
-  {{- include "contentgen.podSecurityContext" $root | nindent 2 }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with $root.Values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -148,8 +150,10 @@ containers:
     image: {{ include "contentgen.image" (list $root $root.Values.image) }}
     imagePullPolicy: {{ $root.Values.image.pullPolicy }}
     command: [python3, -m, contentgen_operator.{{ index . 2 }}]
+    {{- with $root.Values.securityContext }}
     securityContext:
-      {{- include "contentgen.containerSecurityContext" $root | nindent 6 }}
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
     resources:
       {{- toYaml $root.Values.hooks.resources | nindent 6 }}
     volumeMounts:
@@ -175,16 +179,23 @@ WARNING: {{ index $ 1 }} names the Secret {{ $secret }}, which lacks the key {{ 
 {{- end -}}
 {{- end }}
 
+{{/* The Secrets with MongoDB's URI and the S3 key; empty where nobody named any. */}}
+{{- define "contentgen.mongodbSecret" -}}
+{{- $own := ternary (printf "%s-mongodb" (include "contentgen.fullname" .)) "" (ne (include "contentgen.mongodbUri" .) "") -}}
+{{ default $own .Values.mongodb.existingSecret }}
+{{- end }}
+
+{{- define "contentgen.storageSecret" -}}
+{{- $own := ternary (printf "%s-storage" (include "contentgen.fullname" .)) "" (ne (include "contentgen.accessKeyId" .) "") -}}
+{{ default $own .Values.storage.existingSecret }}
+{{- end }}
+
 {{/* Where records and files are, as environment variables; the operator and the gateway have the same. */}}
 {{- define "contentgen.storeEnv" -}}
-{{- $fullname := include "contentgen.fullname" . -}}
 {{- $s3Endpoint := include "contentgen.s3Endpoint" . -}}
-{{- if or .Values.mongodb.existingSecret (include "contentgen.mongodbUri" .) }}
-- name: CONTENTGEN_MONGODB_URI
-  valueFrom:
-    secretKeyRef:
-      name: {{ default (printf "%s-mongodb" $fullname) .Values.mongodb.existingSecret }}
-      key: {{ .Values.mongodb.existingSecretKey }}
+{{- if include "contentgen.mongodbSecret" . }}
+- name: CONTENTGEN_MONGODB_URI_FILE
+  value: /etc/contentgen/mongodb/uri
 {{- end }}
 - name: CONTENTGEN_MONGODB_DATABASE
   value: {{ .Values.mongodb.database | quote }}
@@ -196,18 +207,40 @@ WARNING: {{ index $ 1 }} names the Secret {{ $secret }}, which lacks the key {{ 
   value: {{ .Values.storage.region | quote }}
 - name: CONTENTGEN_S3_BUCKET
   value: {{ .Values.storage.bucket | quote }}
-{{- if or .Values.storage.existingSecret (include "contentgen.accessKeyId" .) }}
-{{- $storageSecret := default (printf "%s-storage" $fullname) .Values.storage.existingSecret }}
-- name: AWS_ACCESS_KEY_ID
-  valueFrom:
-    secretKeyRef:
-      name: {{ $storageSecret }}
-      key: access-key-id
-- name: AWS_SECRET_ACCESS_KEY
-  valueFrom:
-    secretKeyRef:
-      name: {{ $storageSecret }}
-      key: secret-access-key
+{{- if include "contentgen.storageSecret" . }}
+- name: CONTENTGEN_S3_KEY_FOLDER
+  value: /etc/contentgen/storage
+{{- end }}
+{{- end }}
+
+{{/* Their Secrets as files. Whole folders: a file that is mounted by subPath never changes. */}}
+{{- define "contentgen.storeMounts" -}}
+{{- if include "contentgen.mongodbSecret" . }}
+- name: mongodb
+  mountPath: /etc/contentgen/mongodb
+  readOnly: true
+{{- end }}
+{{- if include "contentgen.storageSecret" . }}
+- name: storage
+  mountPath: /etc/contentgen/storage
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "contentgen.storeVolumes" -}}
+{{- with include "contentgen.mongodbSecret" . }}
+- name: mongodb
+  secret:
+    secretName: {{ . }}
+    items: [{key: {{ $.Values.mongodb.existingSecretKey | quote }}, path: uri}]
+{{- end }}
+{{- with include "contentgen.storageSecret" . }}
+- name: storage
+  secret:
+    secretName: {{ . }}
+    items:
+      - {key: access-key-id, path: access-key-id}
+      - {key: secret-access-key, path: secret-access-key}
 {{- end }}
 {{- end }}
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from contentgen_runtime.rotation import read_files
+
 
 class KeyFile:
     """Reads the key anew for each use."""
@@ -10,8 +12,6 @@ class KeyFile:
         self._path = Path(path)
 
     def read(self) -> str | None:
-        """The key, or None where the Secret or its entry is missing."""
-        try:
-            return self._path.read_text().strip() or None
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        """The key, or None where the Secret or its entry is missing, empty or unreadable."""
+        found = read_files(self._path.parent, (self._path.name,))
+        return found[0] if found else None

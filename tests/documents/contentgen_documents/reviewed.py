@@ -73,9 +73,6 @@ NOT_RUN = (
     NotRun("PromQL, for Prometheus; promtool checks the same metrics in tests/cluster/monitoring", (
         "sum by (provider, model) (increase(contentgen_estimated_dollars_total[1h]))",
     )),
-    NotRun("it restarts the operator under the other documents' commands", (
-        "kubectl -n contentgen rollout restart deploy/contentgen",
-    )),
     NotRun("it stops the operator, or refuses beside one; tests/unit/test_rollback.py runs the command", (
         "kubectl --namespace contentgen scale deploy/contentgen --replicas 0",
         "kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen prepare-rollback --dry-run",

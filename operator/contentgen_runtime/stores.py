@@ -1,0 +1,64 @@
+"""MongoDB and S3 as a process's settings name them, with credentials from files or from the environment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import boto3
+from pymongo.database import Database
+
+from contentgen_runtime import mongo, s3
+from contentgen_runtime.rotation import Refreshed
+
+
+class StoreSettings(Protocol):
+    """The settings that the operator and the gateway share."""
+
+    @property
+    def mongodb_uri(self) -> str: ...
+    @property
+    def mongodb_uri_file(self) -> Path | None: ...
+    @property
+    def mongodb_database(self) -> str: ...
+    @property
+    def s3_endpoint(self) -> str | None: ...
+    @property
+    def s3_region(self) -> str: ...
+    @property
+    def s3_bucket(self) -> str: ...
+    @property
+    def s3_key_folder(self) -> Path | None: ...
+
+
+@dataclass(frozen=True)
+class Stores:
+    """A database, a session of boto3, and what is to be refreshed while they are used."""
+
+    database: Database[dict[str, Any]]
+    session: boto3.session.Session
+    refreshed: Sequence[Refreshed]
+
+    @classmethod
+    def of(cls, settings: StoreSettings) -> "Stores":
+        """Nothing is sent yet. Raises ValueError for a missing file, and what pymongo raises for a malformed URI."""
+        database, of_mongo = _database(settings)
+        session, of_s3 = s3_session(settings)
+        return cls(database, session, [*of_mongo, *of_s3])
+
+
+def _database(settings: StoreSettings) -> tuple[Database[dict[str, Any]], list[Refreshed]]:
+    if settings.mongodb_uri_file is None:
+        return mongo.connect(settings.mongodb_uri, settings.mongodb_database), []
+    rotated = mongo.RotatedDatabase(settings.mongodb_uri_file, settings.mongodb_database)
+    return rotated.database, [rotated]
+
+
+def s3_session(settings: StoreSettings) -> tuple[boto3.session.Session, list[Refreshed]]:
+    """A session, and its key where that is in files."""
+    if settings.s3_key_folder is None:
+        return s3.session(), []
+    key = s3.MountedKey(
+        settings.s3_key_folder, bucket=settings.s3_bucket, region=settings.s3_region, endpoint=settings.s3_endpoint
+    )
+    return s3.session(key), [key]
