@@ -16,6 +16,7 @@ from pydantic_core import core_schema, to_jsonable_python
 from contentgen_contract import languages, patterns, spec_checks
 from contentgen_contract.models import names_of
 from contentgen_contract.names import CATEGORY, GROUP, VERSION, Kind
+from contentgen_contract.operator_class import DEFAULT_CLASS, ENDED
 from contentgen_contract.prices import IMAGE_MODELS
 from contentgen_contract.spec import (
     DETECTORS_WITH,
@@ -208,6 +209,12 @@ _NAME_RULE = Rule(
     # Without the value: a name has no bound in the schema, so an expression with it exceeds the cost budget.
     message=f"metadata.name must have at most {MAX_NAME} characters",
 )
+_CLASS = "(has({0}.spec.operatorClass) ? {0}.spec.operatorClass : '" + DEFAULT_CLASS + "')"
+_MOVE_RULE = Rule(
+    holds=f"{_CLASS.format('self')} == {_CLASS.format('oldSelf')} || !has(oldSelf.status) || !has(oldSelf.status.run) "
+    f"|| (has(oldSelf.status.phase) && oldSelf.status.phase in {[str(each) for each in ENDED]})",
+    message="spec.operatorClass must not change during a run: wait until status.phase is Completed or Failed",
+)
 # Lists whose items have a key, so that server-side apply and patches meet the right item.
 _LIST_KEYS: dict[type[BaseModel], str] = {ConditionStatus: "type", VersionStatus: "version"}
 
@@ -392,7 +399,7 @@ def resource_schema(kind: Kind) -> Schema:
             "spec": {**spec, "description": "What to make. A change of what decides the result starts a new run."},
             "status": _status_schema(),
         },
-        "x-kubernetes-validations": [_NAME_RULE.as_schema()],
+        "x-kubernetes-validations": [_NAME_RULE.as_schema(), _MOVE_RULE.as_schema()],
     }
 
 

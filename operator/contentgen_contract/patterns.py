@@ -14,6 +14,7 @@ MODEL_NAME = r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$"
 LORA_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 TRIGGER_WORD = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
 LANGUAGE = r"^([Aa][Uu][Tt][Oo]|[A-Za-z]{2,3}([_-][A-Za-z]{2})?)$"
+OPERATOR_CLASS = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"  # a label of DNS
 JOB_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"  # DNS-1123
 UID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 KEY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"  # no empty segment, and none that is dots
@@ -40,6 +41,8 @@ WORDS = {
     MODEL_NAME: "must be an alias such as flux-dev, or a full fal model id such as fal-ai/flux/dev: "
     "lower-case letters, digits, dots, dashes, underscores, and single slashes between the parts",
     LANGUAGE: "must be auto or a language code such as en, en_us or pt",
+    OPERATOR_CLASS: "must be up to 63 lower-case letters, digits and dashes, with a letter or digit at both ends, "
+    "such as default",
     SHA256: "must be a sha256 in 64 lower-case hexadecimal digits",
 }
 """What is expected; whoever refuses a text adds the field and the value."""

@@ -17,6 +17,7 @@ from contentgen_contract.addresses import parts_of
 from contentgen_contract.base import Manifest, Sha256
 from contentgen_contract.names import Kind
 
+OperatorClass = Annotated[str, StringConstraints(pattern=patterns.OPERATOR_CLASS, max_length=63)]
 UserId = Annotated[str, StringConstraints(pattern=patterns.USER_ID, max_length=63)]
 Decimal = Annotated[str, StringConstraints(pattern=patterns.DECIMAL, max_length=15)]
 Seconds = Decimal  # from the recording's start
@@ -366,6 +367,12 @@ class JobSpec(Manifest):
         description="Retain keeps files and records when the resource is deleted, and applied again it uses them "
         "without paying. Delete removes all its files, their versions and its record.",
     )
+    # Without a default in the CRD, as collectDeadlineSeconds.
+    operator_class: OperatorClass | None = Field(
+        None,
+        description="The operator class that works on the resource: each installation serves one. It can be changed "
+        "before the first run and after a run has ended; nothing is bought again. The class default when left out.",
+    )
 
 
 class LoraTrainingSpec(JobSpec):
@@ -509,6 +516,7 @@ _NOT_INPUTS = {
     "deadline_seconds",
     "collect_deadline_seconds",
     "deletion_policy",
+    "operator_class",
 }
 
 

@@ -6,7 +6,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contentgen_contract.operator_class import DEFAULT_CLASS
 from contentgen_contract.orders import Limits
+from contentgen_contract.patterns import OPERATOR_CLASS
 from contentgen_contract.prices import Price
 from contentgen_contract.sources import SourceGrant
 from contentgen_operator.jobs import WorkerPod
@@ -23,6 +25,9 @@ class Settings(BaseSettings):
 
     namespace: str = "contentgen"
     watch_namespace: str = ""
+    operator_class: str = Field(
+        DEFAULT_CLASS, pattern=OPERATOR_CLASS, description="Resources of this class alone are worked on."
+    )
     leader_election: bool = Field(
         False, description="Work only while the Lease is held. The chart sets it; without it there is one process."
     )
