@@ -112,6 +112,7 @@ OWN = (
         "b",
         on_cluster("backup", "all deleted, and restored; the ledger knows no refusal yet", 60, "test_backup.py"),
         on_cluster("purchases", "a rewound ledger, a full quota and an expired result", 90, "test_purchases.py"),
+        on_cluster("rotation", "Secrets of the stores change under a running release", 90, "test_rotation.py"),
         on_cluster("bad input", "sources, results, providers, keys", 300, "test_bad_input.py"),
         on_cluster("gitops", "kstatus and Argo CD's Lua, over real watches", 60, "test_gitops.py"),
     ),

@@ -41,6 +41,7 @@ IN_TROUBLE = {
     ("", "events", "list"): "a Job that got no pod",
     ("batch", "jobs", "get"): "a Job that an operator made just before it died",
     ("batch", "jobs", "delete"): "a resource that is deleted or suspended while it works",
+    ("coordination.k8s.io", "leases", "create"): "the first start: the Lease of an earlier release stays",
     ("", "secrets", "patch"): "the first start, and a certificate that runs out",
     **{("contentgen.dev", f"{plural}/status", "update"): "a resource of the kind" for plural in PLURALS},
     **{("contentgen.dev", plural, "patch"): "the finalizer" for plural in PLURALS},
