@@ -1,18 +1,27 @@
 """Two replicas of the gateway over one API server, one MongoDB and one bucket, without session affinity."""
 
+import asyncio
+import itertools
 import json
+import re
 from typing import Any
 
+import aiohttp
 import httpx
 import mongomock.collection
 import pytest
-from pymongo.errors import AutoReconnect
+from kubernetes.aio.client.exceptions import ApiException
+from pymongo.errors import AutoReconnect, NetworkTimeout, NotPrimaryError
 
 from contentgen_contract.names import Kind
+from contentgen_contract.status import ResourceStatus
 from contentgen_gateway import recent_creations
+from contentgen_gateway.callers import Callers
 from contentgen_gateway.live import Reader
 from contentgen_gateway.now import Now
 from contentgen_gateway.passages import Passage
+from contentgen_gateway.problems import Problem
+from contentgen_gateway.signed_out import SignedOut
 from contentgen_gateway.transcript_index import TranscriptIndex
 from contentgen_runtime.watching import Changed
 from contentgen_simulation.cluster import ClusterWorld
@@ -237,3 +246,161 @@ def test_a_replica_that_is_at_an_older_version_has_the_job_indexed_again(
     monkeypatch.undo()
     brought_in(b, 2, "newer")
     assert searched(both) == [(2, "newer")]
+
+
+# One is told to stop
+
+
+async def test_a_replica_that_is_about_to_stop_sends_its_clients_to_the_other(both: Replicas) -> None:
+    """An open connection stays with its replica, whatever the Service knows of it by now."""
+    paths = ("/health", "/api/jobs", "/api/jobs?x=1", "/jobs", "/nowhere")
+    a, b = both.clients()
+    assert not [each for each in [await a.get(path) for path in paths] if "connection" in each.headers]
+    both.a.parts.lifecycle.draining = True
+    answers = [await a.get(path) for path in paths]
+    assert [each.headers["connection"] for each in answers] == ["close"] * len(paths)
+    assert [each.status_code for each in answers] == [200, 200, 422, 200, 404], "it serves on until then"
+    assert "connection" not in (await b.get("/api/jobs")).headers
+
+
+# The same request to both
+
+
+async def test_a_key_sent_to_both_at_a_time_makes_one_job(both: Replicas) -> None:
+    turns = itertools.cycle(both.clients())
+    answers = await asyncio.gather(*(made(next(turns), **{"Idempotency-Key": "order-7"}) for _ in range(20)))
+    assert [method for method, _ in both.api.written] == ["POST"]
+    assert {each.status_code for each in answers} == {202}
+    assert len({each.text for each in answers}) == 1
+    assert len({each.headers["location"] for each in answers}) == 1
+
+
+async def test_another_run_asked_for_at_both_at_a_time_is_one(both: Replicas) -> None:
+    job = both.a.job(1, SOUND)
+    run = {"number": 1, "version": 1, "runHash": "x", "generation": 1, "spec": {}, "startedAt": "2026-11-21T00:00:00Z"}
+    both.a.resource(SOUND, "job-1", job, ResourceStatus.model_validate({"phase": "Completed", "run": run}))
+    turns = itertools.cycle(both.clients())
+    answers = await asyncio.gather(*(next(turns).post(f"/api/jobs/{job}/retry") for _ in range(20)))
+    assert {(each.status_code, each.json()["run"]) for each in answers} == {(202, 2)}
+    assert [method for method, _ in both.api.written] == ["PATCH"]
+
+
+async def test_a_form_of_one_replica_is_taken_by_the_other(both: Replicas) -> None:
+    a, b = both.clients(None)
+    page = await a.get("/sign-in")
+    b.cookies.update(page.cookies)
+    found = re.search(r'name="csrf" value="(\w+)"', page.text)
+    assert found is not None
+    answer = await b.post("/sign-in", data={"csrf": found[1], "token": "ann"})
+    assert answer.status_code == 303
+
+
+async def test_a_page_goes_on_at_the_other_replica(both: Replicas) -> None:
+    jobs = [both.a.job(number, SOUND) for number in range(5)]
+    turns, cursor, found = itertools.cycle(both.clients()), None, []
+    while True:
+        page = (await next(turns).get("/api/jobs", params={"limit": 2} | ({"cursor": cursor} if cursor else {}))).json()
+        found += [each["jobId"] for each in page["jobs"]]
+        if (cursor := page["nextCursor"]) is None:
+            break
+    assert found == jobs[::-1]
+
+
+# Limits
+
+
+async def test_a_rate_is_that_of_one_replica() -> None:
+    """Never less than was promised, wherever a caller's connections lead; n times it at the most."""
+    both = Replicas(gateway_requests_per_second=0.1, gateway_burst=3)
+    a, b = both.clients()
+    for each in (a, b):
+        assert (await each.get("/api/jobs")).status_code == 200  # counted by its address, before the caller is known
+        assert [(await each.get("/api/jobs")).status_code for _ in range(4)] == [200, 200, 200, 429]
+
+
+async def test_a_token_that_was_signed_out_elsewhere_is_taken_for_a_minute_at_the_most(both: Replicas) -> None:
+    now = [0.0]
+    a, b = (Callers(both.api, SignedOut(both.database["signed-out"]), clock=lambda: now[0]) for _ in range(2))
+    await b.caller("ann")
+    now[0] = 30.0
+    await b.caller("ann")
+    await a.sign_out("ann")
+    with pytest.raises(Problem, match="signed out"):
+        await a.caller("ann")
+    now[0] = 60.0
+    with pytest.raises(Problem, match="signed out"):
+        await b.caller("ann")
+
+
+# While something is away
+
+
+REQUESTS = [
+    ("GET", "/api/jobs", None), ("GET", "/api/jobs/nobodys", None), ("GET", "/api/stream/job/nobodys", None),
+    ("POST", "/api/transcribe", ORDER), ("POST", "/api/jobs/nobodys/retry", None), ("GET", "/jobs", None),
+    ("GET", "/api/usage?by=user", None),
+]  # fmt: skip
+API_ERRORS = (
+    aiohttp.ClientConnectionError("refused"), aiohttp.ServerDisconnectedError(), TimeoutError(),
+    ApiException(status=500, reason="etcdserver: leader changed"), ApiException(status=503, reason="starting"),
+    ApiException(status=429, reason="too many"), ApiException(status=401, reason="its own token"),
+)  # fmt: skip
+
+
+def assert_away(answer: httpx.Response) -> None:
+    assert answer.status_code == 503, answer.text
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    assert "try again later" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("error", API_ERRORS, ids=lambda each: f"{type(each).__name__}{getattr(each, 'status', '')}")
+@pytest.mark.parametrize("known", [True, False])
+async def test_while_the_api_server_is_away_clients_are_told_to_come_again(
+    both: Replicas, monkeypatch: pytest.MonkeyPatch, *, known: bool, error: Exception
+) -> None:
+    """Whether the replica remembers the caller or not; and then it goes on by itself."""
+
+    async def away(*_: object) -> Any:
+        raise error
+
+    for client in both.clients():
+        if known:
+            await client.get("/api/jobs?type=none")  # a token that is remembered, and no right
+        with monkeypatch.context() as outage:
+            outage.setattr(both.api, "call", away)
+            outage.setattr(both.api, "review_token", away)
+            for method, path, body in REQUESTS:
+                assert_away(await client.request(method, path, json=body))
+            assert [(await client.get(path)).status_code for path in ("/health", "/ready")] == [200, 200]
+        assert (await client.get("/api/jobs")).status_code == 200
+        assert (await made(client)).status_code == 202
+
+
+@pytest.mark.parametrize("error", [NotPrimaryError("stepped down"), AutoReconnect("closed"), NetworkTimeout("late")])
+async def test_while_mongodb_elects_a_primary_clients_are_told_to_come_again(
+    both: Replicas, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def away(*_: object, **__: object) -> Any:
+        raise error
+
+    for client in both.clients():
+        assert (await client.get("/ready")).status_code == 200
+        with monkeypatch.context() as outage:
+            for name in ("find", "find_one", "count_documents", "aggregate", "distinct", "update_one"):
+                outage.setattr(mongomock.collection.Collection, name, away)
+            for method, path, body in REQUESTS:
+                if method == "GET":
+                    assert_away(await client.request(method, path, json=body))
+            assert [(await client.get(path)).status_code for path in ("/health", "/ready")] == [200, 200]
+        assert (await client.get("/api/jobs")).status_code == 200
+
+
+async def test_a_person_is_told_with_a_page_to_come_again(both: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: object) -> Any:
+        raise aiohttp.ClientConnectionError("refused")
+
+    monkeypatch.setattr(both.api, "review_token", away)
+    answer = await both.a.client("ann").get("/jobs", headers={"Accept": "text/html"})
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "text/html; charset=utf-8")
+    assert int(answer.headers["retry-after"]) > 0
