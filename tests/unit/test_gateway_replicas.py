@@ -263,6 +263,16 @@ async def test_a_replica_that_is_about_to_stop_sends_its_clients_to_the_other(bo
     assert "connection" not in (await b.get("/api/jobs")).headers
 
 
+async def test_a_stream_that_begins_as_the_others_end_ends_with_them(both: Replicas) -> None:
+    """By a connection that is open still. The process would wait for it as long as for a request."""
+    lifecycle, ended = both.a.parts.lifecycle, list[str]()
+    with lifecycle.endless(lambda: ended.append("before")):
+        assert not ended
+        await lifecycle.drain(0, lambda: None)
+    with lifecycle.endless(lambda: ended.append("after")):
+        assert ended == ["before", "after"]
+
+
 # The same request to both
 
 
