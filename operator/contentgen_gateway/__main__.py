@@ -15,6 +15,7 @@ from contentgen_gateway.health import probes_app
 from contentgen_gateway.indexer import Indexer
 from contentgen_gateway.live import Live
 from contentgen_gateway.parts import Parts
+from contentgen_gateway.recent_creations import RecentCreations
 from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
@@ -68,7 +69,10 @@ async def _run(settings: Settings) -> None:
                 tasks.create_task(parts.indexer.run()),
                 tasks.create_task(keep_fresh(connected.refreshed)),
                 tasks.create_task(
-                    stores.prepare(each.create_indexes for each in (parts.shares, parts.collections, parts.transcripts))
+                    stores.prepare(
+                        each.create_indexes
+                        for each in (parts.shares, parts.collections, parts.transcripts, parts.creations)
+                    )
                 ),
             ]
             await server.serve()
@@ -93,7 +97,8 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores) -> Parts:
     transcripts = TranscriptIndex(database)
     indexer = Indexer(records, files, transcripts)
     live = Live(over=indexer.note)
-    tenants = Tenants(Tenancy(kube, database))
+    tenants, resources = Tenants(Tenancy(kube, database)), Resources(kube)
+    creations = RecentCreations(database["recent-creations"], live, resources)
     return Parts(
         settings=settings,
         callers=Callers(kube, SignedOut(database["signed-out"])),
@@ -101,14 +106,15 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores) -> Parts:
         records=records,
         purchases=Purchases(database["ledger"]),
         live=live,
+        creations=creations,
         shares=shares,
         collections=Collections(database["collections"]),
         transcripts=transcripts,
         indexer=indexer,
         files=files,
-        sight=Sight(records, access, live, shares, tenants),
+        sight=Sight(records, access, creations, shares, tenants),
         tenants=tenants,
-        resources=Resources(kube),
+        resources=resources,
     )
 
 

@@ -70,7 +70,7 @@ async def transcribe(
 
 async def _made(caller: Caller, parts: Parts, order: Order, response: Response, key: str | None) -> Made:
     body = await make(caller, parts, order, key)
-    found = _told(parts.live.note(order.kind, body))
+    found = _told(await parts.creations.announce(order.kind, body))
     response.headers["Location"] = f"/api/jobs/{found.job_id}"
     return found
 

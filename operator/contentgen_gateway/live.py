@@ -57,9 +57,17 @@ class Live:
         return self._known.get(job_id)
 
     def note(self, kind: Kind, body: Body) -> Now:
-        """A resource that was just made or read: known from now on, without waiting for the watch."""
+        """A resource that was just made or read: known from now on, without waiting for the watch.
+
+        The later one of it and what the watch knows: the watch may be behind.
+        """
         now = Now.of(kind, body)
-        return now if now.ended else self._known.setdefault(now.job_id, now)
+        known = self._known.get(now.job_id)
+        if known is not None and not now.later_than(known.version):
+            return known
+        if not now.ended:
+            self._known[now.job_id] = now
+        return now
 
     @contextmanager
     def reader(self, job_id: str) -> Iterator[Reader]:

@@ -52,6 +52,8 @@ def install(root: Path, *values: str, seconds: int = 300, program: str = "helm",
     settings = [
         "sandbox.enabled=true",
         f"gateway.filesEndpoint={FILES_ENDPOINT}",
+        # Tests read the log and the counters of one gateway, and two cores are few.
+        "gateway.replicas=1",
         f"image.reference={images['operator']}",
         f"worker.image.reference={images['worker']}",
         f"sandbox.image.reference={images['sandbox']}",
