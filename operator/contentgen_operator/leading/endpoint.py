@@ -92,10 +92,11 @@ class EndpointWriter:
 
     async def run(self) -> None:
         """Write the slice once the worker API listens, and again whenever it was changed; until cancelled."""
-        while not self._listening():
+        while not self._listening():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(_LISTEN_SECONDS)
         while True:
-            await asyncio.sleep(_LOOK_SECONDS if await self._published() else _AGAIN_SECONDS)
+            pause = _LOOK_SECONDS if await self._published() else _AGAIN_SECONDS
+            await asyncio.sleep(pause)
 
     async def _published(self) -> bool:
         try:

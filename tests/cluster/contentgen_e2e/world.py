@@ -105,8 +105,8 @@ class World:
         return release.kubectl(self.root, *where, "--output", "jsonpath={.spec.holderIdentity}")
 
     def operator_pod(self) -> str:
-        """The pod of the operator that leads, or an empty text while none does."""
-        return self.leader().rpartition("_")[0]
+        """The pod of the operator that holds the Lease, once one does; after a kill that is the killed one for 15 s."""
+        return self.wait_for_leader().rpartition("_")[0]
 
     def wait_for_leader(self, other_than: str = "", seconds: float = 60) -> str:
         """Poll until the Lease is held, by another holder than that. Raises TookTooLong."""
@@ -170,15 +170,16 @@ def open_world(root: Path, namespace: str) -> Iterator[World]:
         yield World(
             root=root,
             namespace=namespace,
-            api=client.CustomObjectsApi(stack.enter_context(_connected(root))),
-            s3=_s3(root, forwarded["s3"]),
+            api=client.CustomObjectsApi(stack.enter_context(connected(root))),
+            s3=s3_client(root, f"http://127.0.0.1:{forwarded['s3']}"),
             jobs=database["jobs"],
             ledger_collection=database["ledger"],
             sandbox=sandbox,
         )
 
 
-def _s3(root: Path, port: int) -> Any:
+def s3_client(root: Path, endpoint: str) -> Any:
+    """With the release's key."""
     key = json.loads(
         release.kubectl(
             root, "--namespace", release.NAMESPACE, "get", "secret", "contentgen-storage", "--output", "json"
@@ -186,7 +187,7 @@ def _s3(root: Path, port: int) -> Any:
     )["data"]
     return boto3.client(
         "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
+        endpoint_url=endpoint,
         region_name="us-east-1",
         aws_access_key_id=base64.b64decode(key["access-key-id"]).decode(),
         aws_secret_access_key=base64.b64decode(key["secret-access-key"]).decode(),
@@ -194,7 +195,8 @@ def _s3(root: Path, port: int) -> Any:
     )
 
 
-def _connected(root: Path) -> Any:
+def connected(root: Path) -> Any:
+    """A client of the API server. Use as a context manager."""
     return config.new_client_from_config(str(root / ".cluster/kubeconfig"))
 
 
