@@ -203,7 +203,7 @@ async def test_it_waits_for_the_server_and_goes_on_after_errors(monkeypatch: pyt
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
-        if seconds == module._LISTEN_SECONDS:  # noqa: SLF001 - the pause that is not to come again
+        if seconds == module._LISTEN_SECONDS:
             assert api.writes == 0
         if len(slept) == 5:
             raise asyncio.CancelledError
