@@ -121,6 +121,7 @@ OWN = (
         on_cluster("end to end", "three kinds, killed operators, mutants", 300, "test_end_to_end.py"),
         on_cluster("worker API", "tokens, certificates, an operator that is away", 150, "test_desk.py"),
         on_cluster("soak", "a minute of jobs and killed operators", 120, "test_soak.py"),
+        on_cluster("takeovers", "the leader frozen, cut off and rolled out", 180, "test_takeovers.py"),
     ),
 )
 LANES = (LOCAL, WIDE, *OWN)
