@@ -329,7 +329,7 @@ class CutOff:
         )
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(create_app(desk)), base_url="https://desk")
 
-    async def _wake(self, ref: ResourceRef, delay: float = 0) -> None:
+    async def _wake(self, ref: ResourceRef, _delay: float = 0) -> None:
         self.woken.append(ref)
 
     async def _review(self, token: str, _audience: str) -> dict[str, Any]:
@@ -338,7 +338,7 @@ class CutOff:
         user = {"username": "system:serviceaccount:ns:default", "extra": extra}
         return {"authenticated": True, "audiences": ["contentgen"], "user": user}
 
-    async def _pod(self, namespace: str, name: str) -> dict[str, Any] | None:
+    async def _pod(self, _namespace: str, name: str) -> dict[str, Any] | None:
         return self.pods.get(name)
 
     def worker(self, job: dict[str, Any]) -> str:

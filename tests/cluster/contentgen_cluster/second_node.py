@@ -110,11 +110,13 @@ def power_off() -> None:
     """End the node as a loss of power does: nothing of it says another word, and its address does not answer."""
     cut_off()
     records = [record for name, record in components().items() if record is not None and name != "namespaces"]
-    for record in [*records, *_shims()]:
+    records += _shims()
+    for record in records:
         if processes.alive(record):
             with suppress(ProcessLookupError):
                 os.kill(record.pid, signal.SIGKILL)
     cgroups.take_down(SECOND.cgroup)
+    processes.stop(records)  # all are dead, or about to be
 
 
 def components() -> dict[str, processes.Started | None]:
