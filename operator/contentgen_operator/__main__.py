@@ -27,6 +27,7 @@ from contentgen_operator.intake import Intake
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Kube
+from contentgen_operator.leading.endpoint import EndpointWriter
 from contentgen_operator.leading.leadership import Leadership
 from contentgen_operator.leading.tasks import LeaderTasks
 from contentgen_operator.leading.thread import ElectionThread, identity, kube_lease
@@ -193,7 +194,9 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     settled = SettledCheck(runs, reconciler.wake)
     elected = election.elected if election is not None else _at_once
     leader_tasks = LeaderTasks(elected, reconciler.queue, cache.refs)
-    loops = (janitor.run, orphans.run, settler.run, settled.run)
+    loops = [janitor.run, orphans.run, settler.run, settled.run]
+    if settings.endpoint is not None:
+        loops.append(EndpointWriter(kube, settings.endpoint, leadership, lambda: desk_server.started).run)
     prepared = _prepared(health, partial(prepare_stores, storage, ledger, records, jobs))
     begun = (
         health_server.serve(),

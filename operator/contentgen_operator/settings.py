@@ -13,6 +13,7 @@ from contentgen_contract.prices import Price
 from contentgen_contract.sources import SourceGrant
 from contentgen_operator.jobs import WorkerPod
 from contentgen_operator.leading.election import Timing
+from contentgen_operator.leading.endpoint import Endpoint
 from contentgen_operator.providers.sending import POST_SECONDS
 
 _DAY = 86400
@@ -97,6 +98,10 @@ class Settings(BaseSettings):
 
     desk_url: str = "https://contentgen-desk.contentgen.svc:8443"
     desk_port: int = 8443
+    desk_service: str = Field("", description="The leader writes this Service's endpoint; empty: its selector does.")
+    pod_name: str = Field("", description="Of this process, as the next two.")
+    pod_uid: str = ""
+    pod_ip: str = ""
     desk_secret: str = "contentgen-desk-tls"  # noqa: S105 - a Secret's name
     desk_tls_folder: Path | None = Field(None, description="Where somebody else's certificate is mounted.")
     desk_certificate_seconds: int = Field(90 * _DAY, gt=0, le=825 * _DAY)
@@ -111,6 +116,20 @@ class Settings(BaseSettings):
     def _has_a_safe_lease(self) -> "Settings":
         assert self.lease_timing  # noqa: S101 - raises ValueError
         return self
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The worker API's own address; None where the Service's selector finds it."""
+        if not self.desk_service:
+            return None
+        return Endpoint(
+            service=self.desk_service,
+            port=self.desk_port,
+            namespace=self.namespace,
+            pod=self.pod_name,
+            pod_uid=self.pod_uid,
+            address=self.pod_ip,
+        )
 
     @model_validator(mode="after")
     def _renews_in_time(self) -> "Settings":

@@ -123,7 +123,8 @@ def _limited(root: Path, watched: str) -> tuple[str, ...]:
     for name in (NAMESPACE, watched):
         make_namespace(root, name)
     small = (f"{part}resources.requests.cpu=20m" for part in ("", "gateway.", "sandbox."))
-    return (f"watchNamespace={watched}", "crds.install=false", *small)
+    # One operator: with a standby for each lane two cores would mostly start processes.
+    return (f"watchNamespace={watched}", "crds.install=false", "replicas=1", *small)
 
 
 @contextlib.contextmanager

@@ -97,24 +97,38 @@ class World:
         body: bytes = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
         return body
 
+    def leader(self) -> str:
+        """Who holds the Lease: the pod's name, `_`, and a part that is unique per start of the process; empty where
+        nobody does.
+        """
+        where = ("--namespace", release.NAMESPACE, "get", "lease", "contentgen", "--ignore-not-found")
+        return release.kubectl(self.root, *where, "--output", "jsonpath={.spec.holderIdentity}")
+
     def operator_pod(self) -> str:
-        """The operator's pod, or an empty text while there is none."""
-        selector = "app.kubernetes.io/component=operator"
-        return release.kubectl(
-            self.root, "--namespace", release.NAMESPACE, "get", "pods", "--selector", selector,
-            "--field-selector", "status.phase=Running", "--output", "jsonpath={.items[0].metadata.name}",
-        )  # fmt: skip
+        """The pod of the operator that leads, or an empty text while none does."""
+        return self.leader().rpartition("_")[0]
+
+    def wait_for_leader(self, other_than: str = "", seconds: float = 60) -> str:
+        """Poll until the Lease is held, by another holder than that. Raises TookTooLong."""
+        deadline = time.monotonic() + seconds
+        while (leader := self.leader()) in ("", other_than):
+            if time.monotonic() > deadline:
+                raise TookTooLong(f"no operator but {other_than!r} leads after {seconds:.0f} s")
+            time.sleep(0.2)
+        return leader
 
     def kill_operator(self) -> None:
-        """As a lost node would: no signal, no goodbye."""
+        """The one that leads. As a lost node would: no signal, no goodbye."""
         release.kubectl(
             self.root, "--namespace", release.NAMESPACE, "delete", "pod", self.operator_pod(),
             "--grace-period=0", "--force", "--wait=false",
         )  # fmt: skip
 
     def operator_log(self) -> str:
-        """What the operator has said since its start."""
-        return release.kubectl(self.root, "--namespace", release.NAMESPACE, "logs", "deployment/contentgen")
+        """What the operators that run have said since their start."""
+        selector = "app.kubernetes.io/component=operator"
+        where = ("--namespace", release.NAMESPACE, "logs", "--selector", selector, "--tail=-1")
+        return release.kubectl(self.root, *where)
 
     def worker_pods(self, uid: str) -> list[Body]:
         """Pods that work for a resource."""
