@@ -138,7 +138,7 @@ class RunStatus(Value):
     lost_attempts: int = Field(
         0,
         ge=0,
-        description="How many attempts of the current stage don't count, because their node was gone; 5 at most.",
+        description="How many attempts of the current stage don't count, as their node was gone; 5 at most.",
     )
     retry_at: Instant | None = Field(None, description="When the next attempt of the current stage may start.")
     collect: CollectStatus | None = Field(None, description="The retries of the collect stage.")
