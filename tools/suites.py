@@ -123,6 +123,10 @@ OWN = (
         on_cluster("soak", "a minute of jobs and killed operators", 120, "test_soak.py"),
         on_cluster("takeovers", "the leader frozen, cut off and rolled out", 180, "test_takeovers.py"),
     ),
+    own_release(
+        "d",
+        on_cluster("dead node", "a second node, which dies with the leader and workers", 300, "test_dead_node.py"),
+    ),
 )
 LANES = (LOCAL, WIDE, *OWN)
 EXPLAIN = suite("explain", "your MongoDB (MONGODB_URI): how it would answer", 60, "explain")
