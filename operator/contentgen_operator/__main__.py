@@ -12,12 +12,14 @@ from typing import Any
 
 import kopf
 
+from contentgen_contract.operator_class import ClassOwner
 from contentgen_contract.prices import PRICES
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.bills import Bills
 from contentgen_operator.cache import Cache
 from contentgen_operator.case import Policy
+from contentgen_operator.clock import utc_now
 from contentgen_operator.desk import Desk, create_app
 from contentgen_operator.desk_tls import DeskTls, KeptSecret, MountedFolder, Term
 from contentgen_operator.health import Health, health_app
@@ -27,6 +29,7 @@ from contentgen_operator.intake import Intake
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Kube
+from contentgen_operator.leading.claim import Claim, KubeClass
 from contentgen_operator.leading.endpoint import EndpointWriter
 from contentgen_operator.leading.leadership import Leadership
 from contentgen_operator.leading.tasks import LeaderTasks
@@ -36,6 +39,7 @@ from contentgen_operator.observe import Observer
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orders import SLACK, OrderPolicy
 from contentgen_operator.orphans import Orphans, Retention
+from contentgen_operator.plan import Notice
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.billing import FalBilling
@@ -47,12 +51,14 @@ from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
 from contentgen_operator.run_documents import RunDocuments
+from contentgen_operator.selection import Selection
 from contentgen_operator.settings import Settings
 from contentgen_operator.settled import SettledCheck
 from contentgen_operator.settling import Settler
 from contentgen_operator.showing import Showing
 from contentgen_operator.storage import Storage
 from contentgen_operator.stores import prepare_stores
+from contentgen_operator.wakeups import WakeUps
 from contentgen_operator.watches import Watches
 from contentgen_operator.wiring import build_registry
 from contentgen_operator.witness import Witness
@@ -125,6 +131,9 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
     runs = RunDocuments(database["runs"])
     leadership, election = _leader_election(settings)
+    claim = _claim(settings, kube, leadership)
+    works = partial(_works, leadership, claim)
+    selection = Selection(operator_class=settings.operator_class)
     cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs)
     tenancy = Tenancy(kube, database)
     witness = Witness(ledger=ledger, records=records, runs=runs, tenancy=tenancy)
@@ -155,7 +164,9 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         janitor=janitor,
         leadership=leadership,
     )
-    reconciler = Reconciler(kube=kube, cache=cache, observer=observer, actor=actor, policy=_policy(settings))
+    reconciler = Reconciler(
+        kube=kube, cache=cache, observer=observer, actor=actor, policy=_policy(settings), selection=selection
+    )
     orphans = Orphans(
         kube=kube,
         cache=cache,
@@ -165,9 +176,10 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         retention=_retention(settings),
         namespace=settings.watch_namespace,
         tenancy=tenancy,
+        selection=selection,
     )
     desk = Desk(
-        gatekeeper=Gatekeeper(kube, cache, jobs),
+        gatekeeper=Gatekeeper(kube, cache, jobs, selection),
         storage=storage,
         ledger=ledger,
         reports=reports,
@@ -181,20 +193,20 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         reconciler.queue,
         watch_seconds=settings.watch_dead_seconds,
         stuck_seconds=settings.queue_stuck_seconds,
-        leads=lambda: leadership.is_leader,
+        leads=works,
+        claim=lambda: claim.problem if claim is not None else "",
     )
-    metrics.priced_models.update(settings.prices)
-    metrics.gauges.watch_ages = watches.ages
-    metrics.gauges.certificate_expiry = lambda: tls.expires_at.timestamp()  # noqa: PLW0108 - it is renewed, so it is asked anew
-    metrics.gauges.leader = lambda: leadership.is_leader
-    metrics.gauges.queue = lambda: (len(reconciler.queue), reconciler.queue.oldest_due_seconds)
+    _register_gauges(settings, tls, watches, works, reconciler.queue)
     desk_server = tls_server(counted_desk(create_app(desk)), settings.desk_port, tls.context)
     health_server = plain_server(health_app(health, partial(exposition, ledger)), settings.health_port)
-    settler = Settler(Bills(database["ledger"]), _billing(settings), show=_showing(kube, observer, reconciler).show)
+    settler = Settler(
+        Bills(database["ledger"]), _billing(settings), show=_showing(kube, observer, reconciler, selection).show
+    )
     settled = SettledCheck(runs, reconciler.wake)
-    elected = election.elected if election is not None else _at_once
-    leader_tasks = LeaderTasks(elected, reconciler.queue, cache.refs)
+    leader_tasks = LeaderTasks(partial(_may_begin, election, claim), reconciler.queue, cache.refs)
     loops = [janitor.run, orphans.run, settler.run, settled.run]
+    if claim is not None:
+        loops.append(claim.kept)
     if settings.endpoint is not None:
         loops.append(EndpointWriter(kube, settings.endpoint, leadership, lambda: desk_server.started).run)
     prepared = _prepared(health, partial(prepare_stores, storage, ledger, records, jobs))
@@ -204,7 +216,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         leader_tasks.run(desk_server, loops),
     )
     tasks = [asyncio.create_task(each) for each in begun]
-    intake = Intake(cache, leader_tasks.wake, reports, names, settled)
+    intake = Intake(cache, leader_tasks.wake, reports, names, settled, selection=selection)
     await intake.first_look(kube, settings.watch_namespace)
     tasks.append(asyncio.create_task(_watch(settings, build_registry(intake, watches), stop)))
     if election is not None:
@@ -233,8 +245,44 @@ def _leader_election(settings: Settings) -> tuple[Leadership, ElectionThread | N
     return leadership, election
 
 
-async def _at_once() -> None:
-    """Without an election."""
+def _claim(settings: Settings, kube: Kube, leadership: Leadership) -> Claim | None:
+    """The claim of the operator class; None: this process serves it without one."""
+    if not settings.service_account:
+        return None
+    me = ClassOwner(namespace=settings.namespace, service_account=settings.service_account, release=settings.release)
+
+    async def announce(problem: str) -> None:
+        if not settings.pod_uid:
+            return
+        notice = Notice(type="Warning", reason="OperatorClassNotClaimed", message=problem)
+        try:
+            await kube.post_pod_event(settings.namespace, settings.pod_name, settings.pod_uid, notice, utc_now())
+        except API_ERRORS as error:  # for people who look: the log and the readiness say the same
+            _log.warning("an event was not posted: %s", explain(error))
+
+    return Claim(KubeClass(kube, settings.operator_class), settings.operator_class, me, leadership, announce)
+
+
+def _works(leadership: Leadership, claim: Claim | None) -> bool:
+    return leadership.is_leader and (claim is None or claim.held)
+
+
+async def _may_begin(election: ElectionThread | None, claim: Claim | None) -> None:
+    """Until this process leads, and its installation owns the operator class."""
+    if election is not None:
+        await election.elected()
+    if claim is not None:
+        await claim.acquired()
+
+
+def _register_gauges(
+    settings: Settings, tls: DeskTls, watches: Watches, works: Callable[[], bool], queue: WakeUps[ResourceRef]
+) -> None:
+    metrics.priced_models.update(settings.prices)
+    metrics.gauges.watch_ages = watches.ages
+    metrics.gauges.certificate_expiry = lambda: tls.expires_at.timestamp()  # noqa: PLW0108 - it is renewed, so it is asked anew
+    metrics.gauges.leader = works
+    metrics.gauges.queue = lambda: (len(queue), queue.oldest_due_seconds)
 
 
 async def _together(*works: Coroutine[Any, Any, None]) -> None:
@@ -302,12 +350,12 @@ def _billing(settings: Settings) -> FalBilling:
     return FalBilling(keys, settings.fal_api_url, tls=trusted_cas(settings.ca_file))
 
 
-def _showing(kube: Kube, observer: Observer, reconciler: Reconciler) -> Showing:
+def _showing(kube: Kube, observer: Observer, reconciler: Reconciler, selection: Selection) -> Showing:
     async def wake(ref: ResourceRef) -> None:
         observer.note_settled(ref.uid)
         await reconciler.wake(ref)
 
-    return Showing(kube, wake)
+    return Showing(kube, wake, selection)
 
 
 def _policy(settings: Settings) -> Policy:
@@ -365,6 +413,7 @@ def _template(settings: Settings, tls: DeskTls) -> JobTemplate:
         desk_url=settings.desk_url,
         desk_ca=tls.ca,
         pod=settings.worker_pod,
+        operator_class=settings.operator_class,
     )
 
 

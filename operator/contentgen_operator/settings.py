@@ -29,6 +29,13 @@ class Settings(BaseSettings):
     operator_class: str = Field(
         DEFAULT_CLASS, pattern=OPERATOR_CLASS, description="Resources of this class alone are worked on."
     )
+    service_account: str = Field(
+        "", description="The operator's own, which owns the class. Empty: a process started by hand claims no class."
+    )
+    release: str = "contentgen"
+    pod_name: str = Field("", description="Of this process, as the next two.")
+    pod_uid: str = Field("", description="For events about the operator itself; none are posted where it is empty.")
+    pod_ip: str = ""
     leader_election: bool = Field(
         False, description="Work only while the Lease is held. The chart sets it; without it there is one process."
     )
@@ -99,9 +106,6 @@ class Settings(BaseSettings):
     desk_url: str = "https://contentgen-desk.contentgen.svc:8443"
     desk_port: int = 8443
     desk_service: str = Field("", description="The leader writes this Service's endpoint; empty: its selector does.")
-    pod_name: str = Field("", description="Of this process, as the next two.")
-    pod_uid: str = ""
-    pod_ip: str = ""
     desk_secret: str = "contentgen-desk-tls"  # noqa: S105 - a Secret's name
     desk_tls_folder: Path | None = Field(None, description="Where somebody else's certificate is mounted.")
     desk_certificate_seconds: int = Field(90 * _DAY, gt=0, le=825 * _DAY)
