@@ -92,7 +92,8 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores) -> Parts:
     records, shares = Records(database["jobs"], files.key_of), Shares(database["shares"])
     transcripts = TranscriptIndex(database)
     indexer = Indexer(records, files, transcripts)
-    live = Live(over=indexer.note)
+    resources = Resources(kube, settings.operator_class)
+    live = Live(over=indexer.note, serves=resources.serves)
     tenants = Tenants(Tenancy(kube, database))
     return Parts(
         settings=settings,
@@ -108,7 +109,7 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores) -> Parts:
         files=files,
         sight=Sight(records, access, live, shares, tenants),
         tenants=tenants,
-        resources=Resources(kube),
+        resources=resources,
     )
 
 

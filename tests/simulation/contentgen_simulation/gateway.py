@@ -183,7 +183,8 @@ class GatewayWorld:
         records, shares = Records(self.database["jobs"], files.key_of), Shares(self.database["shares"])
         transcripts = TranscriptIndex(self.database)
         indexer = Indexer(records, files, transcripts)
-        live = Live(over=indexer.note)
+        resources = Resources(self.api, self.settings.operator_class)
+        live = Live(over=indexer.note, serves=resources.serves)
         tenants = Tenants(Tenancy(self.api, self.database), clock=itertools.count(step=REMEMBERED_SECONDS).__next__)
         self.parts = Parts(
             settings=self.settings,
@@ -199,7 +200,7 @@ class GatewayWorld:
             files=files,
             sight=Sight(records, access, live, shares, tenants),
             tenants=tenants,
-            resources=Resources(self.api),
+            resources=resources,
         )
         self.app = create_app(self.parts)
         self.app.router.routes[:] = _routes()
