@@ -49,6 +49,7 @@ RESOURCE_QUOTAS = ApiResource("v1", "resourcequotas", "ResourceQuota")
 JOBS = ApiResource("batch/v1", "jobs", "Job")
 DEPLOYMENTS = ApiResource("apps/v1", "deployments", "Deployment", subresources=frozenset({"scale"}))
 LEASES = ApiResource("coordination.k8s.io/v1", "leases", "Lease")
+OPERATOR_CLASSES = ApiResource(API_VERSION, "operatorclasses", "OperatorClass", namespaced=False)
 NAMESPACES = ApiResource("v1", "namespaces", "Namespace", namespaced=False)
 TOKEN_REVIEWS = ApiResource("authentication.k8s.io/v1", "tokenreviews", "TokenReview", namespaced=False)
 ACCESS_REVIEWS = ApiResource("authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
@@ -57,6 +58,7 @@ KNOWN = frozenset(
     {
         *(PODS, EVENTS, SECRETS, RESOURCE_QUOTAS, JOBS, DEPLOYMENTS, NAMESPACES, LEASES, TOKEN_REVIEWS, ACCESS_REVIEWS),
         *_OURS.values(),
+        OPERATOR_CLASSES,
     }
 )
 """Every collection that is requested; `api_path` refuses any other."""
