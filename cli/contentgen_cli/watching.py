@@ -68,8 +68,6 @@ def _table(items: Sequence[Item], now: datetime, *, namespaces: bool, wide: bool
     for item in items:
         status = item.status
         row = (
-            item.shown,
-            *([item.operator_class] if classes else []),
             show.phase(status.phase),
             ProgressBar(completed=status.progress, width=10),
             str(status.progress),
@@ -77,7 +75,8 @@ def _table(items: Sequence[Item], now: datetime, *, namespaces: bool, wide: bool
             age(now, status.estimated_completion_time) if status.estimated_completion_time else "",
         )
         paid = status.cost.display if status.cost else ""
-        table.add_row(*([item.namespace] if namespaces else []), *row, *([paid] if wide else []))
+        named = ([item.namespace] if namespaces else []) + [item.shown] + ([item.operator_class] if classes else [])
+        table.add_row(*named, *row, *([paid] if wide else []))
     return table
 
 

@@ -107,9 +107,7 @@ def _class(item: Item, around: Surroundings) -> tuple[str, ...]:
 
 def _do(item: Item, around: Surroundings, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
     if around.served is False and not item.resting:
-        return (
-            "Install a release with this operatorClass, or start its operator; or, between runs, move the resource.",
-        )
+        return ("Install or start a release with this operatorClass, or, between runs, move the resource.",)
     if item.status.phase is None:
         late = (now - item.created_at).total_seconds() > _UNSEEN_SECONDS
         check = f"Check that an operator of the class {item.operator_class!r} runs and watches this namespace."
@@ -239,12 +237,8 @@ def _killed(pod: Body, ended: Body) -> str:
 
 def _commands(item: Item, around: Surroundings) -> tuple[str, ...]:
     name, status = item.shown, item.status
-    if not item.deleting and not item.resting and around.served is False:
-        return ("get operatorclasses", f"contentgen move {name} --to CLASS")
-    if status.phase is None and item.operator_class != DEFAULT_CLASS and around.served is None:
-        return (f"get operatorclass {item.operator_class}",)
-    if item.deleting or status.phase is None:
-        return ("get pods --all-namespaces --selector app.kubernetes.io/name=contentgen",)
+    if found := _unserved(item, around):
+        return found
     match status.phase:
         case _ if not item.resting:
             return _under_way(item, around)
@@ -258,6 +252,17 @@ def _commands(item: Item, around: Surroundings) -> tuple[str, ...]:
             return (*adopt, f"contentgen retry {name}")
         case _:
             return _after_failure(item)
+
+
+def _unserved(item: Item, around: Surroundings) -> tuple[str, ...]:
+    """Of a resource that no operator may be working on."""
+    if around.served is False and not item.resting and not item.deleting:
+        return ("get operatorclasses", f"contentgen move {item.shown} --to CLASS")
+    if around.served is None and item.status.phase is None and item.operator_class != DEFAULT_CLASS:
+        return (f"get operatorclass {item.operator_class}",)
+    if item.deleting or item.status.phase is None:
+        return ("get pods --all-namespaces --selector app.kubernetes.io/name=contentgen",)
+    return ()
 
 
 def _under_way(item: Item, around: Surroundings) -> tuple[str, ...]:
