@@ -208,7 +208,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         leader_tasks.run(desk_server, loops),
     )
     tasks = [asyncio.create_task(each) for each in begun]
-    intake = Intake(cache, leader_tasks.wake, reports, names, settled, selection)
+    intake = Intake(cache, leader_tasks.wake, reports, names, settled, selection=selection)
     await intake.first_look(kube, settings.watch_namespace)
     tasks.append(asyncio.create_task(_watch(settings, build_registry(intake, watches), stop)))
     if election is not None:

@@ -60,6 +60,7 @@ class Intake:
         reports: Reports,
         names: LoraNames | None = None,
         settled: SettledCheck | None = None,
+        *,
         selection: Selection = DEFAULT,
     ) -> None:
         self._selection = selection

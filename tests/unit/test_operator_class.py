@@ -63,9 +63,7 @@ class Woken:
         self.names: list[str] = []
         self.cache = Cache()
         self.settled = SettledCheck(cast("Any", None), self._wake)
-        self.intake = Intake(
-            self.cache, self._wake, Reports(), LoraNames(), self.settled, Selection(operator_class="default")
-        )
+        self.intake = Intake(self.cache, self._wake, Reports(), LoraNames(), self.settled, selection=Selection())
 
     async def _wake(self, ref: ResourceRef) -> None:
         self.names.append(ref.name)
