@@ -1,8 +1,9 @@
 """Whether the operator is alive, and whether it is ready: what the kubelet asks, and what /metrics shows. A standby is
 ready, too.
 
-Alive: its watches deliver and its queue moves; if not, only a new process helps. Ready: the first lists are in and the
-stores are prepared. A store or a provider that is away is neither's business: a restart would not bring it back.
+Alive: its watches deliver and its queue moves; if not, only a new process helps. Ready: the first lists are in, the
+stores are prepared, and no other installation owns the operator class. A store or a provider that is away is neither's
+business: a restart would not bring it back.
 """
 
 import time
@@ -30,8 +31,11 @@ class Health:
         stuck_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         leads: Callable[[], bool] = lambda: True,
+        claim: Callable[[], str] = lambda: "",
     ) -> None:
+        """`claim`: why nothing is worked on although this process leads; empty where there is no such cause."""
         self.leads = leads
+        self._claim = claim
         self._watches = watches
         self._queue = queue
         self._watch_seconds = watch_seconds
@@ -62,7 +66,9 @@ class Health:
 
     def unready(self) -> list[str]:
         """What it waits for."""
-        return ["the stores"] * (not self.stores_ready) + ["the watches"] * (not self._watching)
+        waits = ["the stores"] * (not self.stores_ready) + ["the watches"] * (not self._watching)
+        claim = self._claim()
+        return [*waits, claim] if claim else waits
 
 
 def health_app(health: Health, metrics: Callable[[], Awaitable[tuple[bytes, str]]]) -> FastAPI:

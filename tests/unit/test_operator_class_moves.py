@@ -1,4 +1,4 @@
-"""Resources that move between operator classes: two operators over one API server, with shared or with different stores.
+"""Resources that move between operator classes: two operators over one API server, with shared or different stores.
 
 Nothing is bought again by a move, in either direction, and what is Completed stays so.
 """

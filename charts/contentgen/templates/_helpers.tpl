@@ -264,7 +264,14 @@ WARNING: {{ index $ 1 }} names the Secret {{ $secret }}, which lacks the key {{ 
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "contentgen.serviceAccountName" . }}
 {{- end }}
 
-{{/* Call with (list . policy namespace): refuses what the policy does, in one namespace or, where that is empty, in all. */}}
+{{- define "contentgen.operatorClass" -}}
+{{ .Values.operatorClass }}
+{{- end }}
+
+{{/*
+Call with (list . policy namespace): refuses what the policy does, in one namespace or, where that is empty, in all. A
+fourth item names the policy's parameter; where there is none, the policy refuses nothing.
+*/}}
 {{- define "contentgen.policyBinding" -}}
 {{- $root := index . 0 -}}
 apiVersion: admissionregistration.k8s.io/v1
@@ -276,6 +283,11 @@ metadata:
 spec:
   policyName: {{ index . 1 }}
   validationActions: [Deny]
+  {{- if gt (len .) 3 }}
+  paramRef:
+    name: {{ index . 3 }}
+    parameterNotFoundAction: Allow
+  {{- end }}
   {{- with index . 2 }}
   matchResources:
     namespaceSelector:
