@@ -96,8 +96,9 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores) -> Parts:
     records, shares = Records(database["jobs"], files.key_of), Shares(database["shares"])
     transcripts = TranscriptIndex(database)
     indexer = Indexer(records, files, transcripts)
-    live = Live(over=indexer.note)
-    tenants, resources = Tenants(Tenancy(kube, database)), Resources(kube)
+    resources = Resources(kube, settings.operator_class)
+    live = Live(over=indexer.note, serves=resources.serves)
+    tenants = Tenants(Tenancy(kube, database))
     creations = RecentCreations(database["recent-creations"], live, resources)
     return Parts(
         settings=settings,

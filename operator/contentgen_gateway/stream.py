@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from contentgen_contract.names import Reason
 from contentgen_gateway.now import Now
 from contentgen_gateway.parts import Calling, Parts, Using, caller_of
-from contentgen_gateway.problems import RESPONSES, Problem
+from contentgen_gateway.problems import CONFLICT, RESPONSES, Problem
 from contentgen_gateway.queries import JobStatus
 from contentgen_gateway.records import Record
 from contentgen_gateway.schemas import Body, Name
@@ -70,7 +70,7 @@ _DESCRIBED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/stream/job/{job_id}", response_class=Response, responses=_DESCRIBED)
+@router.get("/stream/job/{job_id}", response_class=Response, responses=_DESCRIBED | CONFLICT)
 async def stream_job(
     request: Request,
     caller: Calling,
@@ -86,8 +86,10 @@ async def stream_job(
     async def again() -> Record:
         return await parts.sight.job(await caller_of(request, parts), job_id)
 
+    follower = _Follower(parts, record, again)
+    await follower.require_class()
     held = parts.streams.one(caller.counted_as, parts.settings.gateway_streams_per_caller)
-    return _Held(_Follower(parts, record, again).events(last_event_id), held)
+    return _Held(follower.events(last_event_id), held)
 
 
 class _Held(EventSourceResponse):
@@ -111,6 +113,11 @@ class _Follower:
         self._record = record
         self._again = again
 
+    async def require_class(self) -> None:
+        """Raises Problem 409 for a job under way whose resource is of another operator class."""
+        if self._parts.live.get(self._record["jobId"]) is None and not _ended(self._record):
+            await self._read()
+
     async def events(self, last: str | None) -> AsyncGenerator[ServerSentEvent]:
         """What follows on the event `last`."""
         # Clients that were cut off together should not come back together.
@@ -118,6 +125,8 @@ class _Follower:
         try:
             async for event in self._from(last or ""):
                 yield event
+        except Problem as problem:  # moved to another class: asked again, it is refused with a reason
+            _log.info("a stream is cut: %s", problem)
         except (PyMongoError, *API_ERRORS) as error:  # the client comes again
             _log.info("a stream is cut: %s", type(error).__name__)
 
@@ -159,11 +168,12 @@ class _Follower:
         return await self._read() if behind else known
 
     async def _read(self) -> Now | None:
-        """The resource itself, where it is still there."""
+        """The resource itself, where it is still there. Raises Problem 409 for one of another operator class."""
         kind, namespace, name = KINDS[self._record["type"]], self._record.get("namespace"), self._record.get("name")
         body = await self._parts.resources.get(kind, namespace, name) if namespace and name else None
         if body is None or body["metadata"]["uid"] != self._record["jobId"]:
             return None
+        self._parts.resources.require_class(body)
         return self._parts.live.note(kind, body)
 
     async def _seen(self) -> bool:
