@@ -46,6 +46,7 @@ from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
 from contentgen_operator.run_documents import RunDocuments
+from contentgen_operator.selection import Selection
 from contentgen_operator.settings import Settings
 from contentgen_operator.settled import SettledCheck
 from contentgen_operator.settling import Settler
@@ -124,6 +125,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
     runs = RunDocuments(database["runs"])
     leadership, election = _leader_election(settings)
+    selection = Selection(operator_class=settings.operator_class)
     cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs)
     tenancy = Tenancy(kube, database)
     witness = Witness(ledger=ledger, records=records, runs=runs, tenancy=tenancy)
@@ -154,7 +156,9 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         janitor=janitor,
         leadership=leadership,
     )
-    reconciler = Reconciler(kube=kube, cache=cache, observer=observer, actor=actor, policy=_policy(settings))
+    reconciler = Reconciler(
+        kube=kube, cache=cache, observer=observer, actor=actor, policy=_policy(settings), selection=selection
+    )
     orphans = Orphans(
         kube=kube,
         cache=cache,
@@ -164,9 +168,10 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         retention=_retention(settings),
         namespace=settings.watch_namespace,
         tenancy=tenancy,
+        selection=selection,
     )
     desk = Desk(
-        gatekeeper=Gatekeeper(kube, cache, jobs),
+        gatekeeper=Gatekeeper(kube, cache, jobs, selection),
         storage=storage,
         ledger=ledger,
         reports=reports,
@@ -189,7 +194,9 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     metrics.gauges.queue = lambda: (len(reconciler.queue), reconciler.queue.oldest_due_seconds)
     desk_server = tls_server(counted_desk(create_app(desk)), settings.desk_port, tls.context)
     health_server = plain_server(health_app(health, partial(exposition, ledger)), settings.health_port)
-    settler = Settler(Bills(database["ledger"]), _billing(settings), show=_showing(kube, observer, reconciler).show)
+    settler = Settler(
+        Bills(database["ledger"]), _billing(settings), show=_showing(kube, observer, reconciler, selection).show
+    )
     settled = SettledCheck(runs, reconciler.wake)
     elected = election.elected if election is not None else _at_once
     leader_tasks = LeaderTasks(elected, reconciler.queue, cache.refs)
@@ -201,7 +208,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         leader_tasks.run(desk_server, loops),
     )
     tasks = [asyncio.create_task(each) for each in begun]
-    intake = Intake(cache, leader_tasks.wake, reports, names, settled)
+    intake = Intake(cache, leader_tasks.wake, reports, names, settled, selection)
     await intake.first_look(kube, settings.watch_namespace)
     tasks.append(asyncio.create_task(_watch(settings, build_registry(intake, watches), stop)))
     if election is not None:
@@ -299,12 +306,12 @@ def _billing(settings: Settings) -> FalBilling:
     return FalBilling(keys, settings.fal_api_url, tls=trusted_cas(settings.ca_file))
 
 
-def _showing(kube: Kube, observer: Observer, reconciler: Reconciler) -> Showing:
+def _showing(kube: Kube, observer: Observer, reconciler: Reconciler, selection: Selection) -> Showing:
     async def wake(ref: ResourceRef) -> None:
         observer.note_settled(ref.uid)
         await reconciler.wake(ref)
 
-    return Showing(kube, wake)
+    return Showing(kube, wake, selection)
 
 
 def _policy(settings: Settings) -> Policy:

@@ -296,6 +296,11 @@ def _without_lora(case: Case, lora: LoraView) -> Doing:
         return Doing(phase=before_submission(case), reason=Reason.LORA_FAILED, message=message)
     state = lora.phase.value if lora.phase else "not there yet"
     message = f"waiting for LoraTraining {lora.name}, which is {state}"
+    if lora.phase is Phase.COMPLETED:
+        message += (
+            ", and whose file is not in this installation's ledger: it was trained with other stores (another operator "
+            "class); train it in this class, or give its address as path in spec.loras"
+        )
     return Doing(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA, message=message)
 
 

@@ -13,6 +13,7 @@ from contentgen_operator.cache import Cache
 from contentgen_operator.kube import Kube
 from contentgen_operator.observed import JobView, Resource
 from contentgen_operator.orders import Assignment
+from contentgen_operator.selection import DEFAULT, Selection
 from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
 
 _POD_NAME = "authentication.kubernetes.io/pod-name"
@@ -49,8 +50,9 @@ class Gatekeeper:
     is its resource's newest is checked on each call.
     """
 
-    def __init__(self, kube: Kube, cache: Cache, jobs: WorkerJobs) -> None:
+    def __init__(self, kube: Kube, cache: Cache, jobs: WorkerJobs, selection: Selection = DEFAULT) -> None:
         self._kube = kube
+        self._selection = selection
         self._cache = cache
         self._jobs = jobs
         self._known: dict[str, tuple[float, str, RecordedJob]] = {}
@@ -113,6 +115,8 @@ class Gatekeeper:
         body = self._cache.resource(ref) or await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
         if body is None or body["metadata"]["uid"] != ref.uid:
             raise Forbidden("the Job's resource is gone", who)
+        if not self._selection.serves(body):
+            raise Forbidden("another installation serves the Job's resource", who)
         return Resource.parse(ref.kind, body)
 
 

@@ -13,6 +13,7 @@ from contentgen_operator.kube import Kube
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
 from contentgen_operator.reports import Reports
+from contentgen_operator.selection import DEFAULT, Selection
 from contentgen_operator.settled import SettledCheck
 from contentgen_runtime.kube import API_ERRORS, explain
 
@@ -59,7 +60,9 @@ class Intake:
         reports: Reports,
         names: LoraNames | None = None,
         settled: SettledCheck | None = None,
+        selection: Selection = DEFAULT,
     ) -> None:
+        self._selection = selection
         self._settled = settled
         self._names = names or LoraNames()
         self._cache = cache
@@ -84,24 +87,25 @@ class Intake:
         """One of ours was listed, added, changed or deleted."""
         meta = body["metadata"]
         ref = ResourceRef(kind=kind, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
-        status = body.get("status") or {}
-        if deleted:
+        status, served = body.get("status") or {}, self._selection.serves(body)
+        if deleted or not served:
             metrics.gauges.forget_resource(ref.uid)
         else:
             metrics.gauges.note_resource(ref.uid, kind, status.get("phase") or "Pending", status.get("reason") or "")
         over = deleted or is_settled(body)
+        # A LoRA's name, and the LoRA that an image waits for, may be those of a resource that is not served.
         if kind is Kind.LORA_TRAINING:
-            for waiting in self._names.forget(ref.uid) if deleted else self._names.note(body):
+            for waiting in self._names.forget(ref.uid) if deleted else self._names.note(body, served=served):
                 await self._wake(waiting)
         if kind is Kind.LORA_TRAINING and over:
             for user in self._dependents.of(ref):
                 await self._wake(user)
-        if over:
+        if over or not served:
             self._cache.forget(ref)
             self._dependents.forget(ref)
-            if deleted:
+            if deleted:  # it may have been served before it moved: its record ends
                 await self._wake(ref)
-            self._compare_later(ref, None if deleted else status)
+            self._compare_later(ref, status if served and not deleted else None)
             return
         self._compare_later(ref, None)
         if kind is Kind.IMAGE_GENERATION:

@@ -16,6 +16,7 @@ class _Entry(Value):
     created_at: str
     ref: ResourceRef
     trains: bool  # whether it has trained, or will
+    served: bool
 
     @property
     def age(self) -> tuple[str, str]:
@@ -30,14 +31,14 @@ class LoraNames:
         self._keys: dict[str, Key] = {}  # by uid
         self._entries: defaultdict[Key, dict[str, _Entry]] = defaultdict(dict)
 
-    def note(self, body: Body) -> tuple[ResourceRef, ...]:
-        """Keep a LoraTraining as it is now; those that may go on since it gave a name up."""
+    def note(self, body: Body, *, served: bool = True) -> tuple[ResourceRef, ...]:
+        """Keep a LoraTraining as it is now; those served that may go on since it gave a name up."""
         meta, status = body["metadata"], body.get("status") or {}
         name = meta["name"]
         ref = ResourceRef(kind=Kind.LORA_TRAINING, namespace=meta["namespace"], name=name, uid=meta["uid"])
         failed = status.get("phase") == Phase.FAILED and not status.get("versions")
         trains = not failed and "deletionTimestamp" not in meta
-        entry = _Entry(created_at=str(meta.get("creationTimestamp", "")), ref=ref, trains=trains)
+        entry = _Entry(created_at=str(meta.get("creationTimestamp", "")), ref=ref, trains=trains, served=served)
         before, key = self._keys.get(ref.uid), _key(ref.namespace, body.get("spec") or {})
         if before is not None and before != key:
             self.forget(ref.uid)
@@ -47,7 +48,7 @@ class LoraNames:
         return self._with(freed, ref.uid)
 
     def forget(self, uid: str) -> tuple[ResourceRef, ...]:
-        """The LoraTraining is gone; those that may go on since."""
+        """The LoraTraining is gone; those served that may go on since."""
         key = self._keys.pop(uid, None)
         if key is None:
             return ()
@@ -66,7 +67,7 @@ class LoraNames:
 
     def _with(self, key: Key | None, uid: str) -> tuple[ResourceRef, ...]:
         entries: Iterable[_Entry] = self._entries.get(key, {}).values() if key is not None else ()
-        return tuple(each.ref for each in entries if each.ref.uid != uid)
+        return tuple(each.ref for each in entries if each.served and each.ref.uid != uid)
 
 
 def _key(namespace: str, spec: dict[str, Any]) -> Key:

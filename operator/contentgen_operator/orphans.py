@@ -37,6 +37,7 @@ from contentgen_operator.plan import StoredAnswer
 from contentgen_operator.providers.base import Call, Provider, RequestView, Unavailable, arguments_of
 from contentgen_operator.purchases import Move, Purchase, PurchaseState, PurchaseStep, StoredKey
 from contentgen_operator.runs import current_run, ended, purchase_key
+from contentgen_operator.selection import DEFAULT, Selection
 from contentgen_operator.storage import BucketMissing, NotDeleted, Storage
 from contentgen_runtime.kube import API_ERRORS, Body, explain
 from contentgen_runtime.tenancy import Followed, NamespaceGone, Tenancy
@@ -273,8 +274,10 @@ class Orphans:
         retention: Retention,
         namespace: str,
         tenancy: Tenancy,
+        selection: Selection = DEFAULT,
     ) -> None:
         """`namespace`: the only one that this release watches; empty: all."""
+        self._selection = selection
         self._kube = kube
         self._cache = cache
         self._storage = storage
@@ -374,7 +377,10 @@ class Orphans:
         if body is None:
             return Standing.GONE
         tenant = await self._tenancy.of_resource(key.namespace, body["metadata"]["uid"])
-        return standing_of(body, tenant, key, purchase, now)
+        standing = standing_of(body, tenant, key, purchase, now)
+        if standing is Standing.ENDED and not self._selection.serves(body):
+            return Standing.FOLLOWED  # by the installation that serves it, perhaps with another account of the provider
+        return standing
 
     async def _confirm_served(self, key: StoredKey) -> None:
         """Raises one of API_ERRORS where the API server does not know the kind: then nothing of it is found."""

@@ -21,6 +21,7 @@ from contentgen_operator.observed import Observed, Resource, ResourceRef
 from contentgen_operator.plan import Plan
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.runs import has_valid_spec
+from contentgen_operator.selection import DEFAULT, Selection
 from contentgen_operator.storage import BucketMissing, NotDeleted
 from contentgen_operator.summary import store_unavailable
 from contentgen_operator.wakeups import WakeUps
@@ -39,8 +40,18 @@ _NO_FINALIZERS = '{"metadata": {"finalizers": null}}'
 class Reconciler:
     """Owns the queue. `wake` may be called by anything, as often as it likes."""
 
-    def __init__(self, *, kube: Kube, cache: Cache, observer: Observer, actor: Actor, policy: Policy) -> None:
+    def __init__(
+        self,
+        *,
+        kube: Kube,
+        cache: Cache,
+        observer: Observer,
+        actor: Actor,
+        policy: Policy,
+        selection: Selection = DEFAULT,
+    ) -> None:
         self._kube = kube
+        self._selection = selection
         self._cache = cache
         self._observer = observer
         self._actor = actor
@@ -96,6 +107,10 @@ class Reconciler:
         body = self._cache.resource(ref) or await self._fresh(ref)
         if body is None:
             await self._actor.gone(ref)
+            self._failures.pop(ref, None)
+            return None
+        if not self._selection.serves(body):  # it has moved between the watch and this read
+            self._cache.forget(ref)
             self._failures.pop(ref, None)
             return None
         try:

@@ -9,6 +9,7 @@ from contentgen_contract.names import Kind
 from contentgen_operator.kube import Kube
 from contentgen_operator.observed import ResourceRef, is_settled
 from contentgen_operator.purchases import Unsettled
+from contentgen_operator.selection import DEFAULT, Selection
 from contentgen_runtime.kube import API_ERRORS, explain
 
 _log = logging.getLogger(__name__)
@@ -22,8 +23,11 @@ class Showing:
     must not be looked at for ever.
     """
 
-    def __init__(self, kube: Kube, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
+    def __init__(
+        self, kube: Kube, wake: Callable[[ResourceRef], Awaitable[None]], selection: Selection = DEFAULT
+    ) -> None:
         self._kube = kube
+        self._selection = selection
         self._wake = wake
 
     async def show(self, purchase: Unsettled) -> None:
@@ -36,7 +40,9 @@ class Showing:
         except API_ERRORS as error:
             _log.info("the charge of a purchase is not on its resource: %s", explain(error), extra=ref.about)
             return
-        if body is not None and body["metadata"]["uid"] == ref.uid and is_settled(body):
+        if body is None or body["metadata"]["uid"] != ref.uid or not self._selection.serves(body):
+            return
+        if is_settled(body):
             await self._wake(ref)
 
 

@@ -58,6 +58,7 @@ from contentgen_operator.recorded_runs import RunDocument
 from contentgen_operator.records import Records
 from contentgen_operator.reports import Reports
 from contentgen_operator.run_documents import RunDocuments
+from contentgen_operator.selection import DEFAULT
 from contentgen_operator.settled import SettledCheck
 from contentgen_operator.storage import DeletedPage
 from contentgen_operator.witness import Witness
@@ -491,6 +492,7 @@ class World:
         self.prices: PriceSource = NoPrices()
         self.names = LoraNames()
         self.leadership = Leadership.always()
+        self.selection = DEFAULT
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
         self.delivers = True  # whether the watch tells of changes
@@ -539,6 +541,7 @@ class World:
                 retention=retention,
                 namespace="",
                 tenancy=tenancy,
+                selection=self.selection,
             )
         )
         actor = Actor(
@@ -554,7 +557,9 @@ class World:
             janitor=Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs),
             leadership=self.leadership,
         )
-        return Reconciler(kube=kube, cache=cache, observer=observer, actor=actor, policy=self.policy)
+        return Reconciler(
+            kube=kube, cache=cache, observer=observer, actor=actor, policy=self.policy, selection=self.selection
+        )
 
     def work(self) -> None:
         """The workers do what their Jobs ask for."""
