@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Manifest
@@ -38,7 +38,7 @@ class Expression(Manifest):
 class LabelSelector(Manifest):
     """A Kubernetes LabelSelector of one term or more: without any it would select all."""
 
-    match_labels: dict[_Key, _Label] = {}
+    match_labels: dict[_Key, _Label] = Field(default_factory=dict)
     match_expressions: tuple[Expression, ...] = ()
 
     @model_validator(mode="after")

@@ -6,13 +6,16 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contentgen_contract.watched import LabelSelector, Namespace
+
 
 class Settings(BaseSettings):
     """Each field is documented in the chart's values."""
 
     model_config = SettingsConfigDict(env_prefix="CONTENTGEN_", env_ignore_empty=True, frozen=True)
 
-    watch_namespace: str = ""
+    watch_namespaces: tuple[Namespace, ...] = ()
+    watch_namespace_selector: LabelSelector | None = None
     log_format: Literal["json", "plain"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -30,6 +30,7 @@ from contentgen_operator.kube import Kube
 from contentgen_operator.leading.leadership import Leadership
 from contentgen_operator.leading.tasks import LeaderTasks
 from contentgen_operator.leading.thread import ElectionThread, identity, kube_lease
+from contentgen_operator.leaving import Leaving
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import ResourceRef
@@ -59,6 +60,7 @@ from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import WorkerJobs
 from contentgen_runtime import logs
 from contentgen_runtime.kube import API_ERRORS, explain
+from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.rotation import keep_fresh
 from contentgen_runtime.servers import plain_server, tls_server
 from contentgen_runtime.stores import Stores
@@ -125,7 +127,9 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
     runs = RunDocuments(database["runs"])
     leadership, election = _leader_election(settings)
-    selection = Selection(operator_class=settings.operator_class)
+    namespaces = Namespaces(settings.watch_namespaces, settings.watch_namespace_selector)
+    selection = Selection(operator_class=settings.operator_class, namespaces=namespaces)
+    leaving = Leaving(kube, selection)
     cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs)
     tenancy = Tenancy(kube, database)
     witness = Witness(ledger=ledger, records=records, runs=runs, tenancy=tenancy)
@@ -166,7 +170,6 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         ledger=ledger,
         providers=providers,
         retention=_retention(settings),
-        namespace=settings.watch_namespace,
         tenancy=tenancy,
         selection=selection,
     )
@@ -186,6 +189,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         watch_seconds=settings.watch_dead_seconds,
         stuck_seconds=settings.queue_stuck_seconds,
         leads=lambda: leadership.is_leader,
+        scopes=len(namespaces.scopes),
     )
     metrics.priced_models.update(settings.prices)
     metrics.gauges.watch_ages = watches.ages
@@ -200,7 +204,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     settled = SettledCheck(runs, reconciler.wake)
     elected = election.elected if election is not None else _at_once
     leader_tasks = LeaderTasks(elected, reconciler.queue, cache.refs)
-    loops = (janitor.run, orphans.run, settler.run, settled.run)
+    loops = (janitor.run, orphans.run, settler.run, settled.run, leaving.run)
     prepared = _prepared(health, partial(prepare_stores, storage, ledger, records, jobs))
     begun = (
         health_server.serve(),
@@ -208,9 +212,8 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         leader_tasks.run(desk_server, loops),
     )
     tasks = [asyncio.create_task(each) for each in begun]
-    intake = Intake(cache, leader_tasks.wake, reports, names, settled, selection)
-    await intake.first_look(kube, settings.watch_namespace)
-    tasks.append(asyncio.create_task(_watch(settings, build_registry(intake, watches), stop)))
+    intake = Intake(cache, leader_tasks.wake, reports, names, settled, selection, left=leaving.note)
+    tasks += await _begin_watching(kube, namespaces, intake, watches, stop)
     if election is not None:
         tasks.append(asyncio.create_task(election.lost()))
     await _until(stop, tasks)
@@ -252,10 +255,21 @@ async def _prepared(health: Health, prepare: Callable[[], Awaitable[None]]) -> N
     health.stores_ready = True
 
 
-async def _watch(settings: Settings, registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
-    where: dict[str, Any] = (
-        {"namespaces": [settings.watch_namespace]} if settings.watch_namespace else {"clusterwide": True}
-    )
+async def _begin_watching(
+    kube: Kube, namespaces: Namespaces, intake: Intake, watches: Watches, stop: asyncio.Event
+) -> list[asyncio.Task[None]]:
+    following = asyncio.create_task(namespaces.run(kube, partial(intake.look, kube)))
+    known, stopping = asyncio.create_task(namespaces.known.wait()), asyncio.create_task(stop.wait())
+    # Before the first list of the labels nothing is selected.
+    await asyncio.wait({following, known, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    known.cancel()
+    stopping.cancel()
+    await intake.first_look(kube, namespaces.scopes)
+    return [following, asyncio.create_task(_watch(namespaces, build_registry(intake, watches), stop))]
+
+
+async def _watch(namespaces: Namespaces, registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
+    where: dict[str, Any] = {"namespaces": list(namespaces.names)} if namespaces.names else {"clusterwide": True}
     ready = asyncio.Event()
     watching = asyncio.create_task(
         kopf.operator(registry=registry, standalone=True, stop_flag=stop, ready_flag=ready, **where)

@@ -15,7 +15,7 @@ from contentgen_contract.names import Kind
 from contentgen_operator.wakeups import WakeUps
 from contentgen_operator.watches import Watches
 
-_WATCHES = len(Kind) + 1  # our kinds and Jobs
+_WATCHES = len(Kind) + 1  # our kinds and Jobs, in each scope
 
 
 class Health:
@@ -30,7 +30,10 @@ class Health:
         stuck_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         leads: Callable[[], bool] = lambda: True,
+        scopes: int = 1,
     ) -> None:
+        """`scopes`: the namespaces that have watches of their own; 1 where all are watched at once."""
+        self._expected = _WATCHES * scopes
         self.leads = leads
         self._watches = watches
         self._queue = queue
@@ -42,7 +45,7 @@ class Health:
 
     @property
     def _watching(self) -> bool:
-        return len(self._watches.ages()) >= _WATCHES
+        return len(self._watches.ages()) + len(self._watches.refused) >= self._expected
 
     def dead(self) -> list[str]:
         """Why a new process is needed."""
@@ -62,7 +65,9 @@ class Health:
 
     def unready(self) -> list[str]:
         """What it waits for."""
-        return ["the stores"] * (not self.stores_ready) + ["the watches"] * (not self._watching)
+        refused = len(self._watches.refused) >= self._expected
+        waits = ["the stores"] * (not self.stores_ready) + ["the watches"] * (not self._watching)
+        return waits + ["the right to watch any of its namespaces (403)"] * refused
 
 
 def health_app(health: Health, metrics: Callable[[], Awaitable[tuple[bytes, str]]]) -> FastAPI:

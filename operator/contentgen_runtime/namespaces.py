@@ -43,33 +43,31 @@ class Namespaces:
         """What is listed and watched: each namespace of a list, or (the empty text) all at once."""
         return self.names or ("",)
 
-    async def run(self, kube: KubeApi, gained: Told = _nobody, lost: Told = _nobody) -> None:
-        """Follow the labels for ever, where there is a selector. `gained` and `lost` are told the names."""
+    async def run(self, kube: KubeApi, changed: Told = _nobody) -> None:
+        """Follow the labels for ever, where there is a selector. `changed` is told the name of each namespace that is
+        selected, or no longer, after the first list.
+        """
         if self.selector is None:
             await asyncio.Event().wait()
         async with aclosing(follow(kube, NAMESPACES, labels=str(self.selector))) as seen:
             async for each in seen:
-                await self._see(each, gained, lost)
+                for name in self._see(each):
+                    await changed(name)
 
-    async def _see(self, seen: Seen, gained: Told, lost: Told) -> None:
+    def _see(self, seen: Seen) -> tuple[str, ...]:
+        """The names of those that are selected now and were not, or the other way round."""
+        before = frozenset(self._uids)
         match seen:
             case Changed(body):
-                await self._gain(body["metadata"]["name"], body["metadata"]["uid"], gained)
+                self._uids[body["metadata"]["name"]] = body["metadata"]["uid"]
             case Deleted(body):
-                await self._lose(body["metadata"]["name"], lost)
+                self._uids.pop(body["metadata"]["name"], None)
             case Listed(uids):
-                for name in [name for name, uid in self._uids.items() if uid not in uids]:
-                    await self._lose(name, lost)
-                self.known.set()
-
-    async def _gain(self, name: str, uid: str, gained: Told) -> None:
-        is_new = name not in self._uids
-        self._uids[name] = uid
-        if is_new:
-            _log.info("the namespace %s has the labels of the selector", name)
-            await gained(name)
-
-    async def _lose(self, name: str, lost: Told) -> None:
-        if self._uids.pop(name, None) is not None:
-            _log.info("the namespace %s has the labels of the selector no longer", name)
-            await lost(name)
+                self._uids = {name: uid for name, uid in self._uids.items() if uid in uids}
+        names = tuple(sorted(before ^ self._uids.keys()))
+        for name in names:
+            _log.info("the namespace %s has the labels of the selector%s", name, " no longer" * (name in before))
+        was_known = self.known.is_set()
+        if isinstance(seen, Listed):
+            self.known.set()
+        return names if was_known else ()

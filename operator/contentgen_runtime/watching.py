@@ -63,9 +63,8 @@ async def follow(
     """
     version, pause = "", _FIRST_PAUSE
     path = api_path(resource, namespace=namespace)
-    query = {"fieldSelector": selector} if selector else {}
-    if labels:
-        query["labelSelector"] = labels
+    given = {"fieldSelector": selector, "labelSelector": labels}
+    query = {key: value for key, value in given.items() if value}
     while True:
         began = time.monotonic()
         try:
