@@ -11,6 +11,7 @@ from typing import NewType
 from urllib.parse import quote, urlencode
 
 from contentgen_contract.names import API_VERSION, Kind
+from contentgen_contract.operator_class import CLASS_KIND, CLASS_PLURAL
 
 ApiPath = NewType("ApiPath", str)
 """A request's path with its query, percent-encoded."""
@@ -52,11 +53,12 @@ LEASES = ApiResource("coordination.k8s.io/v1", "leases", "Lease")
 NAMESPACES = ApiResource("v1", "namespaces", "Namespace", namespaced=False)
 TOKEN_REVIEWS = ApiResource("authentication.k8s.io/v1", "tokenreviews", "TokenReview", namespaced=False)
 ACCESS_REVIEWS = ApiResource("authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
+OPERATOR_CLASSES = ApiResource(API_VERSION, CLASS_PLURAL, CLASS_KIND, namespaced=False)
 _OURS = {kind: ApiResource(API_VERSION, kind.plural, kind.value, subresources=frozenset({"status"})) for kind in Kind}
 KNOWN = frozenset(
     {
         *(PODS, EVENTS, SECRETS, RESOURCE_QUOTAS, JOBS, DEPLOYMENTS, NAMESPACES, LEASES, TOKEN_REVIEWS, ACCESS_REVIEWS),
-        *_OURS.values(),
+        *(OPERATOR_CLASSES, *_OURS.values()),
     }
 )
 """Every collection that is requested; `api_path` refuses any other."""

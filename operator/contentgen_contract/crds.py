@@ -16,7 +16,7 @@ from pydantic_core import core_schema, to_jsonable_python
 from contentgen_contract import languages, patterns, spec_checks
 from contentgen_contract.models import names_of
 from contentgen_contract.names import CATEGORY, GROUP, VERSION, Kind
-from contentgen_contract.operator_class import DEFAULT_CLASS, ENDED
+from contentgen_contract.operator_class import CLASS_KIND, CLASS_PLURAL, DEFAULT_CLASS, ENDED, OperatorClassSpec
 from contentgen_contract.prices import IMAGE_MODELS
 from contentgen_contract.spec import (
     DETECTORS_WITH,
@@ -215,6 +215,13 @@ _MOVE_RULE = Rule(
     f"|| (has(oldSelf.status.phase) && oldSelf.status.phase in {[str(each) for each in ENDED]})",
     message="spec.operatorClass must not change during a run: wait until status.phase is Completed or Failed",
 )
+_OWNER_RULE = Rule(
+    holds="self.owner == oldSelf.owner",
+    message="spec.owner must not change: delete the OperatorClass, and the installation that runs claims it",
+)
+_CLASS_NAME_RULE = Rule(
+    holds="self.metadata.name.size() <= 63", message="metadata.name must have at most 63 characters"
+)
 # Lists whose items have a key, so that server-side apply and patches meet the right item.
 _LIST_KEYS: dict[type[BaseModel], str] = {ConditionStatus: "type", VersionStatus: "version"}
 
@@ -231,6 +238,14 @@ _COLUMNS: list[Schema] = [
     {"name": "ETA", "type": "string", "jsonPath": ".status.estimatedCompletionTime"},
     {"name": "Cost", "type": "string", "jsonPath": ".status.cost.display"},
     {"name": "Reason", "type": "string", "jsonPath": ".status.reason"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+]
+
+
+_CLASS_COLUMNS: list[Schema] = [
+    {"name": "Namespace", "type": "string", "jsonPath": ".spec.owner.namespace"},
+    {"name": "Account", "type": "string", "jsonPath": ".spec.owner.serviceAccount"},
+    {"name": "Release", "type": "string", "jsonPath": ".spec.owner.release"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
 
@@ -405,31 +420,66 @@ def resource_schema(kind: Kind) -> Schema:
 
 def crd(kind: Kind) -> dict[str, Any]:
     """The CustomResourceDefinition of a kind, ready for the API server."""
+    names = {
+        "kind": kind.value,
+        "listKind": f"{kind.value}List",
+        "plural": kind.plural,
+        "singular": kind.value.lower(),
+        "shortNames": [kind.short_name],
+        "categories": [CATEGORY],
+    }
+    version = {
+        "schema": {"openAPIV3Schema": resource_schema(kind)},
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [dict(column) for column in _COLUMNS],
+        "selectableFields": [{"jsonPath": each} for each in _SELECTABLE],
+    }
+    return _definition("Namespaced", names, version)
+
+
+def operator_class_schema() -> Schema:
+    """The schema of a whole OperatorClass."""
+    spec = _in_words(model_schema(OperatorClassSpec))
+    return {
+        "type": "object",
+        "description": spec["description"],
+        "required": ["spec"],
+        "properties": {
+            **_STANDARD_FIELDS,
+            "spec": {
+                **spec,
+                "description": "The installation that serves the class.",
+                "x-kubernetes-validations": [_OWNER_RULE.as_schema()],
+            },
+        },
+        "x-kubernetes-validations": [_CLASS_NAME_RULE.as_schema()],
+    }
+
+
+def operator_class_crd() -> dict[str, Any]:
+    """The CustomResourceDefinition of OperatorClass, ready for the API server."""
+    names = {
+        "kind": CLASS_KIND,
+        "listKind": f"{CLASS_KIND}List",
+        "plural": CLASS_PLURAL,
+        "singular": CLASS_KIND.lower(),
+    }
+    version = {
+        "schema": {"openAPIV3Schema": operator_class_schema()},
+        "additionalPrinterColumns": [dict(column) for column in _CLASS_COLUMNS],
+    }
+    return _definition("Cluster", names, version)
+
+
+def _definition(scope: str, names: dict[str, Any], version: dict[str, Any]) -> dict[str, Any]:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{kind.plural}.{GROUP}"},
+        "metadata": {"name": f"{names['plural']}.{GROUP}"},
         "spec": {
             "group": GROUP,
-            "scope": "Namespaced",
-            "names": {
-                "kind": kind.value,
-                "listKind": f"{kind.value}List",
-                "plural": kind.plural,
-                "singular": kind.value.lower(),
-                "shortNames": [kind.short_name],
-                "categories": [CATEGORY],
-            },
-            "versions": [
-                {
-                    "name": VERSION,
-                    "served": True,
-                    "storage": True,
-                    "schema": {"openAPIV3Schema": resource_schema(kind)},
-                    "subresources": {"status": {}},
-                    "additionalPrinterColumns": [dict(column) for column in _COLUMNS],
-                    "selectableFields": [{"jsonPath": each} for each in _SELECTABLE],
-                }
-            ],
+            "scope": scope,
+            "names": names,
+            "versions": [{"name": VERSION, "served": True, "storage": True, **version}],
         },
     }

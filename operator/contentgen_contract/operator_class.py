@@ -1,12 +1,44 @@
 """Operator classes: each resource belongs to one, and each installation serves one."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from contentgen_contract.names import Phase
+from pydantic import Field, StringConstraints
+
+from contentgen_contract import patterns
+from contentgen_contract.base import Manifest
+from contentgen_contract.names import GROUP, Phase
 
 DEFAULT_CLASS = "default"
 ENDED = (Phase.COMPLETED, Phase.FAILED)
 """Phases in which a resource may move to another class."""
+CLASS_KIND, CLASS_PLURAL = "OperatorClass", "operatorclasses"
+CLASS_LABEL = f"{GROUP}/operator-class"
+"""Of a Job: the class of the operator that made it. It proves nothing by itself; the verb `serve` on the class does."""
+SERVE = "serve"
+"""The RBAC verb on an OperatorClass, by its name, that an operator's account has for its own class."""
+
+
+class ClassOwner(Manifest):
+    """The installation that serves the class."""
+
+    namespace: Annotated[str, StringConstraints(pattern=patterns.OBJECT_NAME, max_length=63)] = Field(
+        description="The operator's namespace."
+    )
+    service_account: Annotated[str, StringConstraints(pattern=patterns.OBJECT_NAME, max_length=253)] = Field(
+        description="The operator's service account. It alone writes the status of resources of the class."
+    )
+    release: Annotated[str, StringConstraints(pattern=patterns.OBJECT_NAME, max_length=63)] = Field(
+        description="The name of the Helm release."
+    )
+
+    def __str__(self) -> str:
+        return f"the release {self.release} in the namespace {self.namespace} (service account {self.service_account})"
+
+
+class OperatorClassSpec(Manifest):
+    """Who serves the operator class of the object's name. The operator creates it once it leads."""
+
+    owner: ClassOwner = Field(description="The installation that serves the class; immutable.")
 
 
 def class_of(body: dict[str, Any]) -> str:

@@ -12,12 +12,14 @@ from typing import Any
 
 import kopf
 
+from contentgen_contract.operator_class import ClassOwner
 from contentgen_contract.prices import PRICES
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.bills import Bills
 from contentgen_operator.cache import Cache
 from contentgen_operator.case import Policy
+from contentgen_operator.clock import utc_now
 from contentgen_operator.desk import Desk, create_app
 from contentgen_operator.desk_tls import DeskTls, KeptSecret, MountedFolder, Term
 from contentgen_operator.health import Health, health_app
@@ -27,6 +29,7 @@ from contentgen_operator.intake import Intake
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Kube
+from contentgen_operator.leading.claim import Claim, KubeClass
 from contentgen_operator.leading.leadership import Leadership
 from contentgen_operator.leading.tasks import LeaderTasks
 from contentgen_operator.leading.thread import ElectionThread, identity, kube_lease
@@ -36,6 +39,7 @@ from contentgen_operator.observe import Observer
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orders import SLACK, OrderPolicy
 from contentgen_operator.orphans import Orphans, Retention
+from contentgen_operator.plan import Notice
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.billing import FalBilling
@@ -127,8 +131,9 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
     runs = RunDocuments(database["runs"])
     leadership, election = _leader_election(settings)
-    namespaces = Namespaces(settings.watch_namespaces, settings.watch_namespace_selector)
-    selection = Selection(operator_class=settings.operator_class, namespaces=namespaces)
+    claim = _claim(settings, kube, leadership)
+    works = partial(_works, leadership, claim)
+    selection = _selection(settings)
     leaving = Leaving(kube, selection)
     cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs)
     tenancy = Tenancy(kube, database)
@@ -188,13 +193,14 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         reconciler.queue,
         watch_seconds=settings.watch_dead_seconds,
         stuck_seconds=settings.queue_stuck_seconds,
-        leads=lambda: leadership.is_leader,
-        scopes=len(namespaces.scopes),
+        leads=works,
+        claim=lambda: claim.problem if claim is not None else "",
+        scopes=len(selection.namespaces.scopes),
     )
     metrics.priced_models.update(settings.prices)
     metrics.gauges.watch_ages = watches.ages
     metrics.gauges.certificate_expiry = lambda: tls.expires_at.timestamp()  # noqa: PLW0108 - it is renewed, so it is asked anew
-    metrics.gauges.leader = lambda: leadership.is_leader
+    metrics.gauges.leader = works
     metrics.gauges.queue = lambda: (len(reconciler.queue), reconciler.queue.oldest_due_seconds)
     desk_server = tls_server(counted_desk(create_app(desk)), settings.desk_port, tls.context)
     health_server = plain_server(health_app(health, partial(exposition, ledger)), settings.health_port)
@@ -202,18 +208,17 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         Bills(database["ledger"]), _billing(settings), show=_showing(kube, observer, reconciler, selection).show
     )
     settled = SettledCheck(runs, reconciler.wake)
-    elected = election.elected if election is not None else _at_once
-    leader_tasks = LeaderTasks(elected, reconciler.queue, cache.refs)
-    loops = (janitor.run, orphans.run, settler.run, settled.run, leaving.run)
+    leader_tasks = LeaderTasks(partial(_may_begin, election, claim), reconciler.queue, cache.refs)
+    of_claim = [claim.kept] if claim is not None else []
     prepared = _prepared(health, partial(prepare_stores, storage, ledger, records, jobs))
     begun = (
         health_server.serve(),
         _together(prepared, tls.keep_fresh(refresh_in), keep_fresh(stores.refreshed)),
-        leader_tasks.run(desk_server, loops),
+        leader_tasks.run(desk_server, (janitor.run, orphans.run, settler.run, settled.run, leaving.run, *of_claim)),
     )
     tasks = [asyncio.create_task(each) for each in begun]
-    intake = Intake(cache, leader_tasks.wake, reports, names, settled, selection, left=leaving.note)
-    tasks += await _begin_watching(kube, namespaces, intake, watches, stop)
+    intake = Intake(cache, leader_tasks.wake, reports, names, settled, selection=selection, left=leaving.note)
+    tasks += await _begin_watching(kube, selection.namespaces, intake, watches, stop)
     if election is not None:
         tasks.append(asyncio.create_task(election.lost()))
     await _until(stop, tasks)
@@ -240,8 +245,39 @@ def _leader_election(settings: Settings) -> tuple[Leadership, ElectionThread | N
     return leadership, election
 
 
-async def _at_once() -> None:
-    """Without an election."""
+def _claim(settings: Settings, kube: Kube, leadership: Leadership) -> Claim | None:
+    """The claim of the operator class; None: this process serves it without one."""
+    if not settings.service_account:
+        return None
+    me = ClassOwner(namespace=settings.namespace, service_account=settings.service_account, release=settings.release)
+
+    async def announce(problem: str) -> None:
+        if not settings.pod_uid:
+            return
+        notice = Notice(type="Warning", reason="OperatorClassNotClaimed", message=problem)
+        try:
+            await kube.post_pod_event(settings.namespace, settings.pod_name, settings.pod_uid, notice, utc_now())
+        except API_ERRORS as error:  # for people who look: the log and the readiness say the same
+            _log.warning("an event was not posted: %s", explain(error))
+
+    return Claim(KubeClass(kube, settings.operator_class), settings.operator_class, me, leadership, announce)
+
+
+def _works(leadership: Leadership, claim: Claim | None) -> bool:
+    return leadership.is_leader and (claim is None or claim.held)
+
+
+async def _may_begin(election: ElectionThread | None, claim: Claim | None) -> None:
+    """Until this process leads, and its installation owns the operator class."""
+    if election is not None:
+        await election.elected()
+    if claim is not None:
+        await claim.acquired()
+
+
+def _selection(settings: Settings) -> Selection:
+    namespaces = Namespaces(settings.watch_namespaces, settings.watch_namespace_selector)
+    return Selection(operator_class=settings.operator_class, namespaces=namespaces)
 
 
 async def _together(*works: Coroutine[Any, Any, None]) -> None:

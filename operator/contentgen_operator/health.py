@@ -1,8 +1,9 @@
 """Whether the operator is alive, and whether it is ready: what the kubelet asks, and what /metrics shows. A standby is
 ready, too.
 
-Alive: its watches deliver and its queue moves; if not, only a new process helps. Ready: the first lists are in and the
-stores are prepared. A store or a provider that is away is neither's business: a restart would not bring it back.
+Alive: its watches deliver and its queue moves; if not, only a new process helps. Ready: the first lists are in, the
+stores are prepared, and no other installation owns the operator class. A store or a provider that is away is neither's
+business: a restart would not bring it back.
 """
 
 import time
@@ -30,11 +31,16 @@ class Health:
         stuck_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         leads: Callable[[], bool] = lambda: True,
+        claim: Callable[[], str] = lambda: "",
         scopes: int = 1,
     ) -> None:
-        """`scopes`: the namespaces that have watches of their own; 1 where all are watched at once."""
+        """`claim`: why nothing is worked on although this process leads; empty where there is no such cause.
+
+        `scopes`: the namespaces that have watches of their own; 1 where all are watched at once.
+        """
         self._expected = _WATCHES * scopes
         self.leads = leads
+        self._claim = claim
         self._watches = watches
         self._queue = queue
         self._watch_seconds = watch_seconds
@@ -65,9 +71,11 @@ class Health:
 
     def unready(self) -> list[str]:
         """What it waits for."""
-        refused = len(self._watches.refused) >= self._expected
         waits = ["the stores"] * (not self.stores_ready) + ["the watches"] * (not self._watching)
-        return waits + ["the right to watch any of its namespaces (403)"] * refused
+        refused = len(self._watches.refused) >= self._expected
+        waits += ["the right to watch any of its namespaces (403)"] * refused
+        claim = self._claim()
+        return [*waits, claim] if claim else waits
 
 
 def health_app(health: Health, metrics: Callable[[], Awaitable[tuple[bytes, str]]]) -> FastAPI:

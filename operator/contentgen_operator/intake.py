@@ -61,8 +61,8 @@ class Intake:
         reports: Reports,
         names: LoraNames | None = None,
         settled: SettledCheck | None = None,
-        selection: Selection = DEFAULT,
         *,
+        selection: Selection = DEFAULT,
         left: Callable[[ResourceRef, Body], None] = lambda *_: None,
     ) -> None:
         """`left` is told of each resource of our class in a namespace that is not selected."""

@@ -169,13 +169,26 @@ class Kube(KubeApi):
         await or_conflict(self.request("PATCH", SECRETS, namespace=namespace, name=name, body=body))
 
     async def post_event(self, ref: ResourceRef, notice: Notice, now: datetime) -> None:
-        """An Event on a resource.
+        """An Event on a resource."""
+        involved = {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": ref.kind.value,
+            "namespace": ref.namespace,
+            "name": ref.name,
+            "uid": ref.uid,
+        }
+        await self._post_event(involved, notice, now)
 
-        The core group's, not events.k8s.io's: `kubectl describe` sorts by lastTimestamp, which that one may not set.
-        """
+    async def post_pod_event(self, namespace: str, name: str, uid: str, notice: Notice, now: datetime) -> None:
+        """An Event on a pod."""
+        involved = {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": uid}
+        await self._post_event(involved, notice, now)
+
+    async def _post_event(self, involved: dict[str, str], notice: Notice, now: datetime) -> None:
+        """The core group's, not events.k8s.io's: that may set no lastTimestamp, by which `kubectl describe` sorts."""
         time = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         event = {
-            "metadata": {"generateName": f"{ref.name}-", "namespace": ref.namespace},
+            "metadata": {"generateName": f"{involved['name']}-", "namespace": involved["namespace"]},
             "type": notice.type,
             "reason": notice.reason,
             "message": notice.message.encode()[:1000].decode(errors="ignore"),  # the limit is in bytes
@@ -183,16 +196,10 @@ class Kube(KubeApi):
             "lastTimestamp": time,
             "count": 1,
             "source": {"component": _COMPONENT},
-            "involvedObject": {
-                "apiVersion": f"{GROUP}/{VERSION}",
-                "kind": ref.kind.value,
-                "namespace": ref.namespace,
-                "name": ref.name,
-                "uid": ref.uid,
-            },
+            "involvedObject": involved,
         }
         try:
-            await self.request("POST", EVENTS, namespace=ref.namespace, body=event)
+            await self.request("POST", EVENTS, namespace=involved["namespace"], body=event)
         except InvalidName as error:
             _log.warning("no Event is posted: %s", error)
 

@@ -34,6 +34,12 @@ class Settings(BaseSettings):
     operator_class: str = Field(
         DEFAULT_CLASS, pattern=OPERATOR_CLASS, description="Resources of this class alone are worked on."
     )
+    service_account: str = Field(
+        "", description="The operator's own, which owns the class. Empty: a process started by hand claims no class."
+    )
+    release: str = "contentgen"
+    pod_name: str = ""
+    pod_uid: str = Field("", description="For events about the operator itself; none are posted where it is empty.")
     leader_election: bool = Field(
         False, description="Work only while the Lease is held. The chart sets it; without it there is one process."
     )

@@ -197,6 +197,10 @@ WRONG: list[tuple[Kind, Edits, str]] = [
     (TRANSCRIPT, {"deadlineSeconds": "1h"}, "spec.deadlineSeconds"),
     (TRANSCRIPT, {"deletionPolicy": "delete"}, "spec.deletionPolicy"),
     (IMAGE, {"deletionPolicy": "Orphan"}, "spec.deletionPolicy"),
+    (IMAGE, {"operatorClass": ""}, "spec.operatorClass"),
+    (IMAGE, {"operatorClass": "Team"}, "spec.operatorClass"),
+    (IMAGE, {"operatorClass": "a.b"}, "spec.operatorClass"),
+    (IMAGE, {"operatorClass": "a" * 64}, "spec.operatorClass"),
 ]
 RIGHT: list[tuple[Kind, Edits]] = [
     (LORA, {}),
@@ -243,6 +247,8 @@ RIGHT: list[tuple[Kind, Edits]] = [
     (TRANSCRIPT, {"suspend": False, "deadlineSeconds": 60, "deletionPolicy": "Retain"}),
     (TRANSCRIPT, {"deadlineSeconds": 2592000, "deletionPolicy": "Delete"}),
     (TRANSCRIPT, {"userId": "A" * 63}),
+    (TRANSCRIPT, {"operatorClass": "a" * 63}),
+    (LORA, {"operatorClass": "default"}),
     (LORA, {"triggerWord": "J" + "_" * 31}),
     (LORA, {"loraName": "a.b-c_d"}),
     (LORA, {"training": {"steps": 10000}}),
@@ -282,7 +288,7 @@ def case_id(value: object) -> str:
 
 def stable(version: dict[str, Any]) -> dict[str, Any]:
     """The parts of a CRD's version that we write; the API server adds defaults to others."""
-    return {key: version[key] for key in ("schema", "additionalPrinterColumns", "selectableFields")}
+    return {key: version.get(key) for key in ("schema", "additionalPrinterColumns", "selectableFields")}
 
 
 @pytest.fixture(scope="module")
@@ -579,3 +585,80 @@ def test_fields_can_be_selected(objects: client.CustomObjectsApi, waiting: str) 
     assert names("spec.userId!=nobody") == [waiting]
     assert names("spec.userId=nobody") == []
     assert names("status.phase=Completed") == []
+
+
+MERGE = {"Content-Type": "application/merge-patch+json"}
+NO_RUN: dict[str, Any] = {"phase": "Pending"}
+
+
+def a_run(phase: str) -> dict[str, Any]:
+    return {"phase": phase, "run": {"number": 1, "startedAt": "2026-11-21T00:00:00Z"}}
+
+
+@pytest.fixture
+def unserved(objects: client.CustomObjectsApi) -> Iterator[str]:
+    """A resource of a class that no installation serves."""
+    name = "crd-test-unserved"
+    body = manifest(IMAGE, SPEC[IMAGE] | {"operatorClass": "crd-tests-a"}, name)
+    objects.create_namespaced_custom_object(GROUP, VERSION, NAMESPACE, IMAGE.plural, body)
+    yield name
+    objects.delete_namespaced_custom_object(GROUP, VERSION, NAMESPACE, IMAGE.plural, name)
+
+
+@pytest.mark.parametrize(
+    ("status", "moves"),
+    [
+        (None, True),
+        (NO_RUN, True),
+        (a_run("Pending"), False),
+        (a_run("Processing"), False),
+        (a_run("SubmissionUnknown"), False),
+        (a_run("Suspended"), False),
+        ({"run": {"number": 1, "startedAt": "2026-11-21T00:00:00Z"}}, False),  # without a phase
+        (a_run("Completed"), True),
+        (a_run("Failed"), True),
+    ],
+    ids=str,
+)
+def test_the_class_does_not_change_during_a_run(
+    api: client.ApiClient, unserved: str, status: dict[str, Any] | None, moves: bool
+) -> None:
+    path = f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/{IMAGE.plural}/{unserved}"
+    if status is not None:
+        raw(api, "PATCH", f"{path}/status", {"status": status}, **AS_OPERATOR, **MERGE)
+    for wanted in ("crd-tests-b", None):  # None: the class default
+        edit = {"spec": {"operatorClass": wanted}}
+        if moves:
+            moved = raw(api, "PATCH", f"{path}?dryRun=All", edit, **MERGE)
+            assert moved["spec"].get("operatorClass") == wanted
+        else:
+            with pytest.raises(ApiException) as caught:
+                raw(api, "PATCH", f"{path}?dryRun=All", edit, **MERGE)
+            assert "spec.operatorClass must not change during a run" in str(caught.value.body)
+    edit = {"spec": {"prompt": "another", "operatorClass": "crd-tests-a"}}
+    assert raw(api, "PATCH", f"{path}?dryRun=All", edit, **MERGE)["spec"]["prompt"] == "another"
+
+
+def test_the_owner_of_a_class_does_not_change(objects: client.CustomObjectsApi, api: client.ApiClient) -> None:
+    """By CEL; who may create one is an admission policy's rule."""
+    owner = {"namespace": "crd-tests", "serviceAccount": "crd-tests", "release": "crd-tests"}
+    name = f"crd-tests-{secrets.token_hex(3)}"
+    path = f"/apis/{API_VERSION}/operatorclasses"
+    body = {"apiVersion": API_VERSION, "kind": "OperatorClass", "metadata": {"name": name}, "spec": {"owner": owner}}
+    for wrong_owner in ({}, owner | {"namespace": "A"}, owner | {"serviceAccount": ""}, {"namespace": "a"}):
+        with pytest.raises(ApiException) as caught:
+            raw(api, "POST", f"{path}?dryRun=All", body | {"spec": {"owner": wrong_owner}}, **OWNER)
+        assert "spec.owner" in str(caught.value.body)
+    raw(api, "POST", path, body, **OWNER)
+    try:
+        for edit in ({"namespace": "another"}, {"serviceAccount": "another"}, {"release": "another"}):
+            with pytest.raises(ApiException) as caught:
+                raw(api, "PATCH", f"{path}/{name}", {"spec": {"owner": edit}}, **OWNER, **MERGE)
+            assert "spec.owner must not change" in str(caught.value.body)
+        raw(api, "PATCH", f"{path}/{name}", {"metadata": {"labels": {"a": "b"}}}, **OWNER, **MERGE)
+    finally:
+        raw(api, "DELETE", f"{path}/{name}")
+
+
+OWNER = {"Impersonate-User": "system:serviceaccount:crd-tests:crd-tests", "Impersonate-Group": "system:masters"}
+"""Whom the chart's admission policies let claim a class for this owner."""

@@ -15,8 +15,9 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field
 
-from contentgen_contract.crds import crd, model_schema, resource_schema
+from contentgen_contract.crds import crd, model_schema, operator_class_crd, operator_class_schema, resource_schema
 from contentgen_contract.names import Condition, Kind, Phase, Reason, Stage, Step
+from contentgen_contract.operator_class import ClassOwner, class_of
 from contentgen_contract.reasons import CONDITIONS, PHASES, REASONS
 from contentgen_contract.spec import SPECS, parse_spec
 from contentgen_contract.status import (
@@ -343,3 +344,32 @@ def test_the_api_server_repeats_no_password_and_no_query(kind: Kind) -> None:
         assert "reason" not in shown, "an address without secrets is repeated"
         for good in ("https://example.com/a.mp4", "https://example.com/a.mp4?signature=a%20b&user=a@b"):
             assert all(holds(rule["rule"], good) for rule in rules), good
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_class_is_optional_and_has_a_rule_of_its_own(kind: Kind) -> None:
+    """Without a default: a release that knows no classes refuses a field that it does not know."""
+    schema = resource_schema(kind)
+    field = schema["properties"]["spec"]["properties"]["operatorClass"]
+    assert "default" not in field
+    (rule,) = [each for each in schema["x-kubernetes-validations"] if "operatorClass" in each["rule"]]
+    assert "oldSelf.status.phase in ['Completed', 'Failed']" in rule["rule"]
+    assert "must not change during a run" in rule["message"]
+    given = MINIMAL[kind] | {"operatorClass": "team-a"}
+    assert parse_spec(kind, given).operator_class == "team-a"
+    assert (class_of({"spec": given}), class_of({"spec": MINIMAL[kind]})) == ("team-a", "default")
+
+
+def test_an_operator_class_has_an_immutable_owner_and_no_namespace() -> None:
+    definition = operator_class_crd()
+    assert definition["spec"]["scope"] == "Cluster"
+    schema = operator_class_schema()
+    (rule,) = schema["properties"]["spec"]["x-kubernetes-validations"]
+    assert rule["rule"] == "self.owner == oldSelf.owner"
+    owner = ClassOwner(namespace="a", service_account="b", release="c")
+    jsonschema.validate({"spec": {"owner": owner.model_dump(mode="json")}}, schema)
+    with pytest.raises(jsonschema.ValidationError, match="release"):
+        jsonschema.validate({"spec": {"owner": {"namespace": "a", "serviceAccount": "b"}}}, schema)
+    assert {each["jsonPath"] for each in definition["spec"]["versions"][0]["additionalPrinterColumns"]} == {
+        ".spec.owner.namespace", ".spec.owner.serviceAccount", ".spec.owner.release", ".metadata.creationTimestamp"
+    }  # fmt: skip

@@ -205,7 +205,7 @@ class Woken:
         self.left: list[str] = []
         self.cache = Cache()
         self.intake = Intake(
-            self.cache, self._wake, Reports(), None, None, Selection(namespaces=namespaces), left=self._leave
+            self.cache, self._wake, Reports(), selection=Selection(namespaces=namespaces), left=self._leave
         )
 
     async def _wake(self, ref: ResourceRef) -> None:

@@ -63,9 +63,7 @@ class Woken:
         self.names: list[str] = []
         self.cache = Cache()
         self.settled = SettledCheck(cast("Any", None), self._wake)
-        self.intake = Intake(
-            self.cache, self._wake, Reports(), LoraNames(), self.settled, Selection(operator_class="default")
-        )
+        self.intake = Intake(self.cache, self._wake, Reports(), LoraNames(), self.settled, selection=Selection())
 
     async def _wake(self, ref: ResourceRef) -> None:
         self.names.append(ref.name)
@@ -77,6 +75,7 @@ class Woken:
 
 
 async def test_a_resource_of_another_class_is_not_queued_and_not_counted() -> None:
+    metrics.gauges.forget_resource(REF.uid)  # of another test
     woken = Woken()
     before = dict(metrics.gauges._tally)
     assert await woken.sees(IMAGES, resource(**TEAM)) == []
