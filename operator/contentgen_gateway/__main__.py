@@ -26,6 +26,7 @@ from contentgen_gateway.tenants import Tenants
 from contentgen_gateway.transcript_index import TranscriptIndex
 from contentgen_runtime import logs
 from contentgen_runtime.kube import KubeApi
+from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.rotation import keep_fresh
 from contentgen_runtime.servers import gateway_server, plain_server
 from contentgen_runtime.stores import Stores
@@ -65,7 +66,8 @@ async def _run(settings: Settings) -> None:
                 )
             tasks.create_task(scraped.serve())
             beside = [
-                tasks.create_task(parts.live.run(kube, settings.watch_namespace)),
+                tasks.create_task(parts.live.run(kube, parts.namespaces.scopes)),
+                tasks.create_task(parts.namespaces.run(kube)),
                 tasks.create_task(parts.indexer.run()),
                 tasks.create_task(keep_fresh(connected.refreshed)),
                 tasks.create_task(
@@ -116,6 +118,7 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores) -> Parts:
         sight=Sight(records, access, creations, shares, tenants),
         tenants=tenants,
         resources=resources,
+        namespaces=Namespaces(settings.watch_namespaces, settings.watch_namespace_selector),
     )
 
 

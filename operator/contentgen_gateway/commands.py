@@ -190,7 +190,7 @@ async def _rolled_back(settings: Settings, database: Database[Document], *, dry:
     marker_of = rollback_stores.markers(_s3(settings), settings.s3_bucket)
     work = rollback_stores.undo if undo else rollback_stores.prepare
     async with KubeApi() as kube:
-        return await work(kube, settings.watch_namespace, database, marker_of, dry=dry)
+        return await work(kube, settings.watch_namespaces, database, marker_of, dry=dry)
 
 
 Cluster = Annotated[

@@ -1,7 +1,7 @@
 """`contentgen prepare-rollback` on the API server, MongoDB and the bucket."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,11 @@ class OperatorRuns(Exception):
 
 
 async def prepare(
-    kube: KubeApi, namespace: str, database: Database[dict[str, Any]], marker_of: MarkerOf, *, dry: bool
+    kube: KubeApi, namespaces: Sequence[str], database: Database[dict[str, Any]], marker_of: MarkerOf, *, dry: bool
 ) -> list[Finding]:
-    """Prepare a rollback in one namespace or (empty) in all. Raises OperatorRuns."""
+    """Prepare a rollback in these namespaces or (none) in all. Raises OperatorRuns."""
     now = datetime.now(UTC)
-    resources = await _resources(kube, namespace)
+    resources = await _resources(kube, namespaces)
     if seen := seems_to_run(resources, now):
         raise OperatorRuns(
             f"the operator has written the status of {seen}: scale its Deployment to 0, wait a minute, and try again"
@@ -39,14 +39,20 @@ async def prepare(
 
 
 async def undo(
-    kube: KubeApi, namespace: str, database: Database[dict[str, Any]], marker_of: MarkerOf, *, dry: bool
+    kube: KubeApi, namespaces: Sequence[str], database: Database[dict[str, Any]], marker_of: MarkerOf, *, dry: bool
 ) -> list[Finding]:
     """Take back what `prepare` has suspended."""
-    return await Rollback(database, marker_of, _patch(kube), dry=dry).undo(await _resources(kube, namespace))
+    return await Rollback(database, marker_of, _patch(kube), dry=dry).undo(await _resources(kube, namespaces))
 
 
-async def _resources(kube: KubeApi, namespace: str) -> list[tuple[Kind, Body]]:
-    pages = [(kind, page) for kind in Kind async for page in kube.pages(resource_of(kind), namespace or None)]
+async def _resources(kube: KubeApi, namespaces: Sequence[str]) -> list[tuple[Kind, Body]]:
+    """Those of these namespaces, or (none) of all."""
+    pages = [
+        (kind, page)
+        for namespace in namespaces or (None,)
+        for kind in Kind
+        async for page in kube.pages(resource_of(kind), namespace)
+    ]
     return [(kind, body) for kind, page in pages for body in page.items]
 
 

@@ -34,6 +34,7 @@ from contentgen_operator.leading.endpoint import EndpointWriter
 from contentgen_operator.leading.leadership import Leadership
 from contentgen_operator.leading.tasks import LeaderTasks
 from contentgen_operator.leading.thread import ElectionThread, identity, kube_lease
+from contentgen_operator.leaving import Leaving
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import ResourceRef
@@ -65,6 +66,7 @@ from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import WorkerJobs
 from contentgen_runtime import logs
 from contentgen_runtime.kube import API_ERRORS, explain
+from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.rotation import keep_fresh
 from contentgen_runtime.servers import plain_server, tls_server
 from contentgen_runtime.stores import Stores
@@ -133,7 +135,8 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     leadership, election = _leader_election(settings)
     claim = _claim(settings, kube, leadership)
     works = partial(_works, leadership, claim)
-    selection = Selection(operator_class=settings.operator_class)
+    selection = _selection(settings)
+    leaving = Leaving(kube, selection)
     cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs)
     tenancy = Tenancy(kube, database)
     witness = Witness(ledger=ledger, records=records, runs=runs, tenancy=tenancy)
@@ -174,7 +177,6 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         ledger=ledger,
         providers=providers,
         retention=_retention(settings),
-        namespace=settings.watch_namespace,
         tenancy=tenancy,
         selection=selection,
     )
@@ -195,6 +197,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         stuck_seconds=settings.queue_stuck_seconds,
         leads=works,
         claim=lambda: claim.problem if claim is not None else "",
+        scopes=len(selection.namespaces.scopes),
     )
     _register_gauges(settings, tls, watches, works, reconciler.queue)
     desk_server = tls_server(counted_desk(create_app(desk)), settings.desk_port, tls.context)
@@ -204,7 +207,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     )
     settled = SettledCheck(runs, reconciler.wake)
     leader_tasks = LeaderTasks(partial(_may_begin, election, claim), reconciler.queue, cache.refs)
-    loops = [janitor.run, orphans.run, settler.run, settled.run]
+    loops = [janitor.run, orphans.run, settler.run, settled.run, leaving.run]
     if claim is not None:
         loops.append(claim.kept)
     if settings.endpoint is not None:
@@ -216,9 +219,8 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         leader_tasks.run(desk_server, loops),
     )
     tasks = [asyncio.create_task(each) for each in begun]
-    intake = Intake(cache, leader_tasks.wake, reports, names, settled, selection=selection)
-    await intake.first_look(kube, settings.watch_namespace)
-    tasks.append(asyncio.create_task(_watch(settings, build_registry(intake, watches), stop)))
+    intake = Intake(cache, leader_tasks.wake, reports, names, settled, selection=selection, left=leaving.note)
+    tasks += await _begin_watching(kube, selection.namespaces, intake, watches, stop)
     if election is not None:
         tasks.append(asyncio.create_task(election.lost()))
     await _until(stop, tasks)
@@ -285,6 +287,11 @@ def _register_gauges(
     metrics.gauges.queue = lambda: (len(queue), queue.oldest_due_seconds)
 
 
+def _selection(settings: Settings) -> Selection:
+    namespaces = Namespaces(settings.watch_namespaces, settings.watch_namespace_selector)
+    return Selection(operator_class=settings.operator_class, namespaces=namespaces)
+
+
 async def _together(*works: Coroutine[Any, Any, None]) -> None:
     async with asyncio.TaskGroup() as group:
         for each in works:
@@ -296,10 +303,21 @@ async def _prepared(health: Health, prepare: Callable[[], Awaitable[None]]) -> N
     health.stores_ready = True
 
 
-async def _watch(settings: Settings, registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
-    where: dict[str, Any] = (
-        {"namespaces": [settings.watch_namespace]} if settings.watch_namespace else {"clusterwide": True}
-    )
+async def _begin_watching(
+    kube: Kube, namespaces: Namespaces, intake: Intake, watches: Watches, stop: asyncio.Event
+) -> list[asyncio.Task[None]]:
+    following = asyncio.create_task(namespaces.run(kube, partial(intake.look, kube)))
+    known, stopping = asyncio.create_task(namespaces.known.wait()), asyncio.create_task(stop.wait())
+    # Before the first list of the labels nothing is selected.
+    await asyncio.wait({following, known, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    known.cancel()
+    stopping.cancel()
+    await intake.first_look(kube, namespaces.scopes)
+    return [following, asyncio.create_task(_watch(namespaces, build_registry(intake, watches), stop))]
+
+
+async def _watch(namespaces: Namespaces, registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
+    where: dict[str, Any] = {"namespaces": list(namespaces.names)} if namespaces.names else {"clusterwide": True}
     ready = asyncio.Event()
     watching = asyncio.create_task(
         kopf.operator(registry=registry, standalone=True, stop_flag=stop, ready_flag=ready, **where)

@@ -11,7 +11,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -280,19 +280,21 @@ class Ledger:
             change = {"$set": {"jobId": job_id}, "$addToSet": {"formerOwners": each["jobId"]}}
             self._collection.update_one(each, change)
 
-    async def open_purchases(self, namespace: str, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
-        """Purchases that may be paid and are not collected, of one namespace or (empty) of all, in the order of their
+    async def open_purchases(
+        self, namespaces: Sequence[str], after: str, most: int
+    ) -> list[tuple[StoredKey, Purchase]]:
+        """Purchases that may be paid and are not collected, of these namespaces or (none) of all, in the order of their
         keys after `after`.
         """
-        return await asyncio.to_thread(self._open_purchases, orphans_of(namespace), after, most)
+        return await asyncio.to_thread(self._open_purchases, orphans_of(namespaces), after, most)
 
     def _open_purchases(self, where: Document, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
         unfinished = where | {"state": {"$in": _OPEN}, "_id": where.get("_id", {}) | {"$gt": after}}
         return _readable(self._collection.find(unfinished).sort("_id", 1).limit(most))
 
-    async def undeleted(self, namespace: str, most: int) -> list[tuple[StoredKey, Purchase]]:
+    async def undeleted(self, namespaces: Sequence[str], most: int) -> list[tuple[StoredKey, Purchase]]:
         """Discarded orphans whose response is still to be deleted."""
-        where = orphans_of(namespace) | {"orphanedAt": {"$gt": _EPOCH}, "state": PurchaseState.DISCARDED.value}
+        where = orphans_of(namespaces) | {"orphanedAt": {"$gt": _EPOCH}, "state": PurchaseState.DISCARDED.value}
         return await asyncio.to_thread(lambda: _readable(self._collection.find(where).limit(most)))
 
     async def discard(self, job_id: str) -> tuple[str, ...]:
@@ -345,12 +347,13 @@ class Ledger:
         return median(rates) if rates else None
 
 
-def orphans_of(namespace: str) -> Document:
-    """The filter of purchases that may be orphans of the namespaces of one name, or (empty) of all."""
-    if not namespace:
+def orphans_of(namespaces: Sequence[str]) -> Document:
+    """The filter of purchases that may be orphans of the namespaces of these names, or (none) of all."""
+    if not namespaces:
         return {}
-    scoped_keys = {"_id": {"$gte": f"{namespace}@", "$lt": f"{namespace}A"}}  # "A" follows "@"
-    return {"$or": [_under(f"{namespace}/"), scoped_keys]}
+    # "A" follows "@".
+    scoped_keys = ({"_id": {"$gte": f"{each}@", "$lt": f"{each}A"}} for each in namespaces)
+    return {"$or": [*(_under(f"{each}/") for each in namespaces), *scoped_keys]}
 
 
 def _readable(found: Iterable[Document]) -> list[tuple[StoredKey, Purchase]]:

@@ -16,6 +16,7 @@ from enum import Enum, auto
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from kubernetes.aio.client.exceptions import ApiException
 from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
@@ -52,6 +53,7 @@ _CLOCKS = timedelta(minutes=2)  # of a provider's clock from ours
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=60), timedelta(hours=1)
 _PAUSE_WITH_RESOURCE = timedelta(minutes=15)
 _SEEN_EVERY, _WATCH_GAP = timedelta(days=1), timedelta(days=3)
+_FORBIDDEN = 403
 _STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
 
 
@@ -272,11 +274,9 @@ class Orphans:
         ledger: Ledger,
         providers: Mapping[str, Provider],
         retention: Retention,
-        namespace: str,
         tenancy: Tenancy,
         selection: Selection = DEFAULT,
     ) -> None:
-        """`namespace`: the only one that this release watches; empty: all."""
         self._selection = selection
         self._kube = kube
         self._cache = cache
@@ -284,7 +284,6 @@ class Orphans:
         self._ledger = ledger
         self._providers = providers
         self._retention = retention
-        self._namespace = namespace
         self._tenancy = tenancy
         self._after = ""  # the key at which the last round stopped
         self._due: dict[str, datetime] = {}  # by key
@@ -310,7 +309,7 @@ class Orphans:
         """Look at the next purchases. Raises the stores' errors and the API server's."""
         self._calls, self._away = 0, set()
         self._followed = await self._tenancy.followed()
-        found = await self._ledger.open_purchases(self._namespace, self._after, _A_ROUND)
+        found = await self._ledger.open_purchases(self._selection.namespaces.names, self._after, _A_ROUND)
         for key, purchase in found:
             if self._calls >= _CALLS:
                 break
@@ -320,7 +319,7 @@ class Orphans:
         if len(found) < _A_ROUND and self._calls < _CALLS:
             self._due = {key: due for key, due in self._due.items() if key in self._seen}
             self._after, self._seen = "", set()
-        for key, purchase in await self._ledger.undeleted(self._namespace, _A_ROUND):
+        for key, purchase in await self._ledger.undeleted(self._selection.namespaces.names, _A_ROUND):
             if self._followed.includes(purchase.cluster_uid, key.namespace):
                 await self._delete(key, purchase)
 
@@ -334,6 +333,12 @@ class Orphans:
             standing = await self._standing(key, purchase, now)
         except NamespaceGone as error:
             _log.info("orphan %s waits: %s", key, error)
+            return
+        except ApiException as error:
+            if error.status != _FORBIDDEN:
+                raise
+            # In this namespace alone: the Role went with it, or is not there yet. The others' purchases go on.
+            _log.info("orphan %s waits: %s", key, explain(error))
             return
         step = next_step(purchase, standing, now, self._retention)
         if standing is Standing.GONE and step in (Step.NOTE, Step.SEEN, Step.DISCARD):
@@ -378,7 +383,9 @@ class Orphans:
             return Standing.GONE
         tenant = await self._tenancy.of_resource(key.namespace, body["metadata"]["uid"])
         standing = standing_of(body, tenant, key, purchase, now)
-        if standing is Standing.ENDED and not self._selection.serves(body):
+        if standing is Standing.FOLLOWED and self._selection.has_left(body):
+            return Standing.ENDED  # its run goes on when the namespace is selected again; until then nobody follows it
+        if standing is Standing.ENDED and not self._selection.serves(body) and not self._selection.has_left(body):
             return Standing.FOLLOWED  # by the installation that serves it, perhaps with another account of the provider
         return standing
 
@@ -388,7 +395,8 @@ class Orphans:
             selector = equals("metadata.name", key.name)
         except InvalidName:  # no resource can have it
             return
-        async for _ in self._kube.every(key.kind, self._namespace, {"fieldSelector": selector}):
+        scope = key.namespace if self._selection.namespaces.names else ""
+        async for _ in self._kube.every(key.kind, scope, {"fieldSelector": selector}):
             break
 
     async def _search(self, key: StoredKey, purchase: Purchase, provider: Provider, now: datetime) -> None:

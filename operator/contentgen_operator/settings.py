@@ -11,6 +11,7 @@ from contentgen_contract.orders import Limits
 from contentgen_contract.patterns import OPERATOR_CLASS
 from contentgen_contract.prices import Price
 from contentgen_contract.sources import SourceGrant
+from contentgen_contract.watched import LabelSelector, Namespace
 from contentgen_operator.jobs import WorkerPod
 from contentgen_operator.leading.election import Timing
 from contentgen_operator.leading.endpoint import Endpoint
@@ -25,7 +26,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CONTENTGEN_", env_ignore_empty=True, frozen=True)
 
     namespace: str = "contentgen"
-    watch_namespace: str = ""
+    watch_namespaces: tuple[Namespace, ...] = Field(
+        (), description="Resources of these namespaces alone are worked on; none: of all, or of those with the labels."
+    )
+    watch_namespace_selector: LabelSelector | None = Field(
+        None, description="Resources of namespaces with these labels alone are worked on."
+    )
     operator_class: str = Field(
         DEFAULT_CLASS, pattern=OPERATOR_CLASS, description="Resources of this class alone are worked on."
     )

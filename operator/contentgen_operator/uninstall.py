@@ -8,13 +8,14 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
-from contentgen_contract.api_paths import DEPLOYMENTS, PODS, ApiPath, api_path, resource_of
+from contentgen_contract.api_paths import DEPLOYMENTS, NAMESPACES, PODS, api_path, resource_of
 from contentgen_contract.names import FINALIZER, Kind
+from contentgen_contract.watched import LabelSelector
 from contentgen_runtime import logs
 from contentgen_runtime.kube_sync import JSON_PATCH, MERGE_PATCH, Body, call
 from kubernetes import client, config
@@ -31,7 +32,10 @@ class StillHeld(Exception):
 class Release:
     """The operator's Deployment, and the resources that it works on."""
 
-    def __init__(self, api: client.ApiClient, namespace: str, deployment: str, selector: str, watched: str) -> None:
+    def __init__(
+        self, api: client.ApiClient, namespace: str, deployment: str, selector: str, watched: Sequence[str] | None
+    ) -> None:
+        """`watched`: the namespaces of its resources; None: all."""
         self._api = api
         self._namespace, self._deployment, self._selector, self._watched = namespace, deployment, selector, watched
 
@@ -44,6 +48,26 @@ class Release:
         scale = {"spec": {"replicas": 0}}
         path = api_path(DEPLOYMENTS, namespace=self._namespace, name=self._deployment, subresource="scale")
         _unless(404, lambda: call(self._api, "PATCH", path, scale, MERGE_PATCH))
+
+    def remove_operator(self) -> None:
+        """Delete its Deployment, and with it its pods. One that is gone is stopped too."""
+        path = api_path(DEPLOYMENTS, namespace=self._namespace, name=self._deployment)
+        body = {"propagationPolicy": "Background"}
+        _unless(404, lambda: call(self._api, "DELETE", path, body))
+
+    def labelled(self, selector: LabelSelector) -> frozenset[str]:
+        """The names of the namespaces with these labels."""
+        page = self._labelled(selector, {})
+        names = {each["metadata"]["name"] for each in page["items"]}
+        while following := (page.get("metadata") or {}).get("continue"):
+            page = self._labelled(selector, {"continue": following})
+            names |= {each["metadata"]["name"] for each in page["items"]}
+        return frozenset(names)
+
+    def _labelled(self, selector: LabelSelector, more: dict[str, str]) -> Body:
+        return call(
+            self._api, "GET", api_path(NAMESPACES, query={"labelSelector": str(selector), "limit": _PAGE, **more})
+        )
 
     def operator_pods(self) -> list[str]:
         """Those that still run, or still end."""
@@ -66,20 +90,18 @@ class Release:
         _unless(404, lambda: call(self._api, "DELETE", path))
 
     def _resources(self, kind: Kind) -> Iterator[Body]:
-        page = self._page(kind, {})
-        yield from page.get("items", ())
-        while following := (page.get("metadata") or {}).get("continue"):
-            page = self._page(kind, {"continue": following})
+        for namespace in (None,) if self._watched is None else self._watched:
+            page = self._page(kind, namespace, {})
             yield from page.get("items", ())
+            while following := (page.get("metadata") or {}).get("continue"):
+                page = self._page(kind, namespace, {"continue": following})
+                yield from page.get("items", ())
 
-    def _page(self, kind: Kind, more: dict[str, str]) -> Body:
-        path = self._collection(kind, more)
+    def _page(self, kind: Kind, namespace: str | None, more: dict[str, str]) -> Body:
+        path = api_path(resource_of(kind), namespace=namespace, query={"limit": _PAGE, **more})
         page: Body = _unless(404, lambda: call(self._api, "GET", path)) or {}
         # Items of a list do not name their kind.
         return page | {"items": [item | {"kind": kind.value} for item in page.get("items", ())]}
-
-    def _collection(self, kind: Kind, more: dict[str, str]) -> ApiPath:
-        return api_path(resource_of(kind), namespace=self._watched or None, query={"limit": _PAGE, **more})
 
 
 def uninstall(release: Release, seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
@@ -88,18 +110,34 @@ def uninstall(release: Release, seconds: float, clock: Callable[[], float], slee
     while release.operator_pods() and _being_deleted(release.held()) and clock() < start + _GRACE_SECONDS:
         sleep(1)
     release.stop_operator()
+    release_until_none_is_held(release, release.held, start + seconds, clock, sleep)
+    release.remove_test_pod()
+
+
+def release_until_none_is_held(
+    release: Release,
+    find_held: Callable[[], list[Body]],
+    deadline: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> None:
+    """Release what is held until the operator's pods are gone and nothing is held. Raises StillHeld."""
     while True:
-        pods, held = release.operator_pods(), release.held()
+        pods, held = release.operator_pods(), find_held()
         for resource in held:
             release.release(resource)
         if not pods and not held:
             _log.info("the operator is stopped, and no resource has its finalizer")
-            break
-        if clock() > start + seconds:
-            _give_up(release.held(), pods)
-            break
+            return
+        if clock() > deadline:
+            _give_up(find_held(), pods)
+            return
         sleep(1)
-    release.remove_test_pod()
+
+
+def namespaces_of(given: str) -> Sequence[str] | None:
+    """From the command line: names with commas between them, none where it is empty, or * for all (None)."""
+    return None if given == "*" else tuple(filter(None, given.split(",")))
 
 
 def _give_up(held: list[Body], pods: list[str]) -> None:
@@ -138,13 +176,13 @@ def main() -> None:
     parser.add_argument("--namespace", required=True, help="where the operator is")
     parser.add_argument("--deployment", required=True, help="its Deployment")
     parser.add_argument("--selector", required=True, help="labels of its pods")
-    parser.add_argument("--watch-namespace", default="", help="where its resources are; empty for all namespaces")
+    parser.add_argument("--namespaces", required=True, help="where its resources are: a,b; * for all namespaces")
     parser.add_argument("--seconds", type=float, required=True, help="the longest that this may take")
     asked = parser.parse_args()
     logs.configure("plain")
     config.load_incluster_config()
     with client.ApiClient() as api:
-        release = Release(api, asked.namespace, asked.deployment, asked.selector, asked.watch_namespace)
+        release = Release(api, asked.namespace, asked.deployment, asked.selector, namespaces_of(asked.namespaces))
         try:
             uninstall(release, asked.seconds, time.monotonic, time.sleep)
         except StillHeld as error:

@@ -36,6 +36,7 @@ from contentgen_gateway.tenants import REMEMBERED_SECONDS, Tenants
 from contentgen_gateway.transcript_index import TranscriptIndex
 from contentgen_gateway.verification import other_jobs, purchase_prefixes
 from contentgen_runtime.kube import Body, KubeApi
+from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.tenancy import Tenancy
 
 if find_spec("sniffio") is None:
@@ -101,6 +102,7 @@ class FakeApi(KubeApi):
         resource: ApiResource,
         namespace: str | None,  # noqa: ARG002 - all are one
         version: str,  # noqa: ARG002 - all are one
+        labels: str = "",  # noqa: ARG002 - all are one
     ) -> AsyncGenerator[tuple[str, Body]]:
         """What `happens` from now on."""
         told: asyncio.Queue[tuple[str, Body]] = asyncio.Queue()
@@ -217,6 +219,7 @@ class GatewayWorld:
             sight=Sight(records, access, creations, shares, tenants),
             tenants=tenants,
             resources=resources,
+            namespaces=Namespaces(self.settings.watch_namespaces, self.settings.watch_namespace_selector),
         )
         self.app = create_app(self.parts)
         self.app.router.routes[:] = _routes()

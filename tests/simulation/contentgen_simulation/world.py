@@ -539,7 +539,6 @@ class World:
                 ledger=ledger,
                 providers=providers,
                 retention=retention,
-                namespace="",
                 tenancy=tenancy,
                 selection=self.selection,
             )
