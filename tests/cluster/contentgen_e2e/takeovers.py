@@ -606,16 +606,15 @@ class Takeovers:
 
     def _without_api_server(self, row: Takeover, leader: str) -> None:
         began = time.monotonic()
-        with self._stream.pausing():
-            # The controller manager goes with it, as on a node of its own: it would take our node for a dead one as
-            # soon as the API server is back, and take the endpoints of all Services away for a minute.
-            with killed("kube-controller-manager"):
-                with killed("kube-apiserver"):
-                    time.sleep(_API_AWAY_SECONDS)
-                until("the API server is back", self._operators.api_is_ready, 60)
-                back = time.monotonic()
-                self._api_away.append((began, back + _API_WARM_SECONDS))
-                self._succeeded(row, leader, back)
+        # The controller manager goes with it, as on a node of its own: it would take our node for a dead one as soon as
+        # the API server is back, and take the endpoints of all Services away for a minute.
+        with self._stream.pausing(), killed("kube-controller-manager"):
+            with killed("kube-apiserver"):
+                time.sleep(_API_AWAY_SECONDS)
+            until("the API server is back", self._operators.api_is_ready, 60)
+            back = time.monotonic()
+            self._api_away.append((began, back + _API_WARM_SECONDS))
+            self._succeeded(row, leader, back)
 
     # What holds afterwards
 
