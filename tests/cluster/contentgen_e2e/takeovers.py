@@ -48,6 +48,7 @@ SHORT = (("frozen", "sending"), ("cut off", "collecting"), ("rolled out", "submi
 """Of `make test`, where other suites need the API server."""
 LEAD_SECONDS = 30.0
 _API_AWAY_SECONDS = 60.0
+_API_WARM_SECONDS = 5.0  # after it says that it is ready
 _END_SECONDS = 180.0  # for all that was on its way: a person may have to answer after adoptionSeconds
 _THAW_SECONDS = 35.0  # the liveness probe ends a frozen process after 60 s, which is another story
 _EXIT_SECONDS = 30.0
@@ -124,6 +125,10 @@ class Operators:
         self._pods = client.CoreV1Api(api)
         self._leases = client.CoordinationV1Api(api)
         self._slices = client.DiscoveryV1Api(api)
+
+    def api_is_ready(self) -> bool:
+        """Whether the API server says so."""
+        return release.kubectl(self._world.root, "get", "--raw", "/readyz", "--request-timeout=3s") == "ok"
 
     def leader(self) -> str:
         """Who holds the Lease; empty for nobody."""
@@ -236,17 +241,18 @@ table ip {_TABLE} {{
 
 
 @contextmanager
-def no_api_server() -> Iterator[None]:
-    """The API server of the bare cluster does not run while the context lasts."""
-    pid_file = AT.pids / "kube-apiserver.json"
+def killed(component: str) -> Iterator[None]:
+    """A component of the bare cluster was killed, and is started again when the context ends."""
+    pid_file = AT.pids / f"{component}.json"
     record = processes.read_record(pid_file)
     assert record is not None
     command = _arguments(processes.PROC / str(record.pid)).decode().rstrip("\0").split("\0")
-    processes.stop([record])
+    _signal(record, signal.SIGKILL)
     try:
+        until(f"{component} has ended", lambda: not processes.alive(record), 10)
         yield
     finally:
-        processes.spawn(command, pid_file, AT.logs / "kube-apiserver.log")
+        processes.spawn(command, pid_file, AT.logs / f"{component}.log")
 
 
 # Observers
@@ -257,21 +263,28 @@ class Poller:
 
     def __init__(self, api: httpx.Client) -> None:
         self._api = api
-        self.answers: list[tuple[float, str]] = []
+        self.answers: list[tuple[float, float, str]] = []
+        """Begin and end of each request, and its answer's code."""
 
     def run(self, stop: threading.Event) -> None:
         while not stop.wait(0.3):
             began = time.monotonic()
             try:
-                answer = str(self._api.get("/api/jobs", timeout=15).status_code)
+                answer = str(self._api.get("/api/jobs", timeout=40).status_code)
             except httpx.TransportError as error:
                 answer = type(error).__name__
-            self.answers.append((began, answer))
+            self.answers.append((began, time.monotonic(), answer))
 
-    def others_than(self, allowed: Sequence[str], begin: float, end: float) -> list[str]:
-        """Answers within that time that are not allowed, with how often each came."""
-        seen = Counter(answer for began, answer in self.answers if begin <= began < end and answer not in allowed)
-        return [f"{number} answers {answer}" for answer, number in seen.items()]
+    def refused(self, since: float, away: Sequence[tuple[float, float]]) -> list[str]:
+        """Answers since then other than 200, and other than 503 to a request while the API server was `away`."""
+        seen = Counter(
+            answer
+            for began, ended, answer in self.answers
+            if ended >= since
+            and answer != "200"
+            and not (answer == "503" and any(began <= back and ended >= gone for gone, back in away))
+        )
+        return [f"gateway: {number} answers {answer}" for answer, number in seen.items()]
 
 
 class Holders:
@@ -426,7 +439,7 @@ class Takeovers:
                     self._one(row)
                 except (Missed, *_AWAY) as error:
                     row.missed.append(f"{type(error).__name__}: {error}"[:300])
-                row.missed += self._refused(poller, began)
+                row.missed += poller.refused(began, self._api_away)
                 row.missed += self._paid_twice()
                 say(line(row))
         return self.rows
@@ -593,13 +606,14 @@ class Takeovers:
 
     def _without_api_server(self, row: Takeover, leader: str) -> None:
         began = time.monotonic()
-        with self._stream.pausing():
-            with no_api_server():
+        # The controller manager goes with it, as on a node of its own: it would take our node for a dead one as soon as
+        # the API server is back, and take the endpoints of all Services away for a minute.
+        with self._stream.pausing(), killed("kube-controller-manager"):
+            with killed("kube-apiserver"):
                 time.sleep(_API_AWAY_SECONDS)
-            until("the API server is back", lambda: self._operators.pods() is not None, 60)
+            until("the API server is back", self._operators.api_is_ready, 60)
             back = time.monotonic()
-            # What it answers in its first seconds: its caches fill.
-            self._api_away.append((began, back + 5))
+            self._api_away.append((began, back + _API_WARM_SECONDS))
             self._succeeded(row, leader, back)
 
     # What holds afterwards
@@ -652,15 +666,6 @@ class Takeovers:
         """Requests with the same marker: there is one for each purchase."""
         markers = Counter((each["model"], each["marker"]) for each in self._world.billed() if each["marker"])
         return [f"{number} requests {marker} at {model}" for (model, marker), number in markers.items() if number > 1]
-
-    def _refused(self, poller: Poller, began: float) -> list[str]:
-        """Answers of the gateway other than 200, but 503 while the API server was away."""
-        found: list[str] = []
-        edges = [began, *(edge for away in self._api_away for edge in away if edge >= began), time.monotonic()]
-        for number, (begin, end) in enumerate(pairwise(edges)):
-            allowed = ("200", "503") if number % 2 else ("200",)
-            found += [f"gateway: {each}" for each in poller.others_than(allowed, begin, end)]
-        return found
 
 
 # The table
