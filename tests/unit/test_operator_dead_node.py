@@ -393,6 +393,7 @@ async def test_a_worker_that_was_cut_off_has_no_effect(world: World, storage: St
     world._leave_outcome(kind, Stage.PREPARE, with_attempt(world.status(kind), 1))  # by the URL that it was given
     left = {key for key in world.storage.objects if "/r1/" in key or "outcome" in key}
     assert await desk.says(token) <= {403, 425}, "between the attempts"
+    assert world.process._observer._reports.ended(old["metadata"]["uid"]), "nothing more is signed for it"
 
     works, world.work = world.work, lambda: None  # type: ignore[method-assign]
     while not world.kube.jobs:
