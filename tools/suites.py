@@ -125,7 +125,9 @@ OWN = (
     ),
     own_release(
         "d",
-        on_cluster("dead node", "a second node, which dies with the leader and workers", 300, "test_dead_node.py"),
+        on_cluster(
+            "dead node", "a second node is cut off or dies, leader and workers on it", 600, "test_dead_node.py"
+        ),
     ),
 )
 LANES = (LOCAL, WIDE, *OWN)

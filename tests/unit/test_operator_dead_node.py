@@ -215,11 +215,30 @@ async def test_a_conflict_at_the_status_counts_nothing_twice(world: World, monke
             world.kube.resources[kind, name]["metadata"]["resourceVersion"] = "changed"
         return await put(kind, namespace, name, body)
 
+    async def deleted(_namespace: str, name: str, _uid: str) -> None:
+        del world.kube.jobs[name]
+        world.caches[-1].drop_job(dead.refs[0], name)  # the watch says so
+
     monkeypatch.setattr(world.kube, "put_status", changed)
+    monkeypatch.setattr(world.kube, "delete_job", deleted)
     while run_of(world.status(LORA)) == (1, 0):
         await world.step(LORA)
     assert refused
     assert run_of(world.status(LORA)) == (2, 1)
+
+
+async def test_a_stage_that_ran_out_of_time_on_a_dead_node_ends(world: World) -> None:
+    """Where workers tolerate such a node for ever. The Job controller deletes the pod then, and waits for its end."""
+    dead = DeadNode(world, Stage.PREPARE, times=1)
+    world.kube.apply(LORA, SPECS[LORA])
+    while not dead.names:
+        await world.step(LORA)
+    (job,) = world.kube.jobs.values()
+    job["status"]["conditions"] = [{"type": "FailureTarget", "status": "True", "reason": "DeadlineExceeded"}]
+    world.caches[-1].note_job(dead_owner(job), JobView.parse(job))
+    status = await world.finish(LORA)
+    assert (status.phase, status.reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
+    assert not world.kube.jobs
 
 
 async def test_the_deletion_of_a_pod_wakes_its_resource(world: World) -> None:
@@ -374,6 +393,7 @@ async def test_a_worker_that_was_cut_off_has_no_effect(world: World, storage: St
     world._leave_outcome(kind, Stage.PREPARE, with_attempt(world.status(kind), 1))  # by the URL that it was given
     left = {key for key in world.storage.objects if "/r1/" in key or "outcome" in key}
     assert await desk.says(token) <= {403, 425}, "between the attempts"
+    assert world.process._observer._reports.ended(old["metadata"]["uid"]), "nothing more is signed for it"
 
     works, world.work = world.work, lambda: None  # type: ignore[method-assign]
     while not world.kube.jobs:
