@@ -1,7 +1,7 @@
-"""Two installations in one cluster: a class is served once, and resources that move between classes are not bought again.
+"""Several installations in one cluster: a class is served once, and what moves between classes is not bought again.
 
-Beside the main release (class `default`) are: `second`, with stores and a provider of its own; `near`, with those of the
-main release; `rival`, applied without Helm's checks, of the class of `near` and with the same stores.
+Beside the main release (class `default`) are: `second`, with stores and a provider of its own; `near`, with those of
+the main release; `rival`, applied without Helm's checks, of the class of `near` and with the same stores.
 """
 
 import json
@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from contentgen_cluster import release
-from contentgen_contract.names import FINALIZER, Kind
+from contentgen_contract.names import FINALIZER, UID_LABEL, Kind
 from contentgen_contract.operator_class import CLASS_LABEL, DEFAULT_CLASS, class_of
 from contentgen_e2e.settings import ROOT
 from contentgen_e2e.world import Body, World, open_world
@@ -181,6 +181,11 @@ def move(world: World, *words: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+def tell(text: str) -> None:
+    """A figure for people who read the log."""
+    sys.stdout.write(f"{text}\n")
+
+
 def jobs_of(world: World, uid: str) -> list[str]:
     """The classes of the operators that created Jobs for a resource, in order."""
     listed = json.loads(world.kubectl("get", "jobs", "--selector", f"contentgen.dev/uid={uid}", "--output", "json"))
@@ -196,11 +201,10 @@ def test_the_same_class_is_refused_at_the_install(world: World) -> None:
     again = Installation(RIVAL.namespace, DEFAULT_CLASS, STORES)
     with pytest.raises(release.CommandFailed, match="is served by the release contentgen in the namespace contentgen"):
         again.install(seconds=30)
-    # Without the OperatorClass, Helm's own check of who owns an object.
+    # Until the operator has created it again, Helm's own check of who owns an object decides.
     release.kubectl(ROOT, "delete", "operatorclass", DEFAULT_CLASS)
-    with suppress(AssertionError):
-        with pytest.raises(release.CommandFailed, match="contentgen-class-default"):
-            again.install(seconds=30)
+    with pytest.raises(release.CommandFailed, match=r"contentgen-class-default|is served by the release"):
+        again.install(seconds=30)
     until(lambda: "default" in release.kubectl(ROOT, "get", "operatorclasses", "--output", "name"), "claimed again")
     world.apply(KIND, "undisturbed", spec("undisturbed"))
     completed(world, "undisturbed")
@@ -229,7 +233,7 @@ def test_the_same_class_is_refused_at_run_time_and_taken_over_after_the_uninstal
         owner = json.loads(release.kubectl(ROOT, "get", "operatorclass", NEAR, "--output", "json"))["spec"]["owner"]
         assert owner["namespace"] == near.namespace
 
-        print(f"uninstalled in {near.uninstall():.1f} s")
+        tell(f"uninstalled in {near.uninstall():.1f} s")
         until(RIVAL.is_ready, "the takeover of the class")
         world.apply(KIND, "kept", spec("kept", NEAR, metadata={"tags": ["new"]}))
         world.apply(KIND, "after", spec("after", NEAR))
@@ -269,12 +273,9 @@ def test_two_classes_serve_a_hundred_resources_each_paid_once_by_its_own(world: 
     assert second.ledger_collection.count_documents({"jobId": {"$in": [uid(bodies[name]) for name in mine]}}) == 0
     listed = json.loads(world.kubectl("get", "jobs", "--output", "json"))["items"]
     classes = {uid(bodies[name]): class_of(bodies[name]) for name in both}
-    made = {
-        each["metadata"]["labels"]["contentgen.dev/uid"]: each["metadata"]["labels"][CLASS_LABEL] for each in listed
-    }
-    assert {each: made[each] for each in made if each in classes} == {
-        each: classes[each] for each in made if each in classes
-    }
+    labels = [each["metadata"]["labels"] for each in listed]
+    made = {(each[UID_LABEL], each[CLASS_LABEL]) for each in labels if each[UID_LABEL] in classes}
+    assert made <= set(classes.items())
 
 
 def uid(body: Body) -> str:
@@ -374,7 +375,7 @@ def test_an_uninstall_leaves_the_resources_of_the_other_alone(world: World, seco
     for name in ("held", "theirs"):
         world.wait(KIND, name, lambda s: s.get("phase") == "Processing")
     request = world.get(KIND, "held")["status"]["run"]["requestId"]
-    print(f"uninstalled beside another release in {OWN_STORES.uninstall():.1f} s")
+    tell(f"uninstalled beside another release in {OWN_STORES.uninstall():.1f} s")
     assert FINALIZER in world.get(KIND, "held")["metadata"]["finalizers"]
     assert FINALIZER not in world.get(KIND, "theirs")["metadata"].get("finalizers", [])
     classes = release.kubectl(ROOT, "get", "operatorclasses", "--output", "jsonpath={.items[*].metadata.name}").split()
