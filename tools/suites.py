@@ -2,8 +2,8 @@
 
 A lane is a queue: its steps run one after another, and lanes run at the same time. Suites that need the processors are
 in the lane `local`, at a low priority; suites on the cluster mostly wait. The lane `main release` shares one release,
-which works on all namespaces. The other lanes stop operators and stores, so each has a release of its own, limited to
-one namespace; they start when the lane `main release` has ended: until then that release works on every namespace.
+which works on all namespaces. The other lanes stop operators and stores, so each has a release of its own, of an
+operator class of its own and limited to one namespace; they start when the lane `main release` has ended.
 """
 
 from dataclasses import dataclass
@@ -98,6 +98,7 @@ WIDE = Lane(
         on_cluster("kubectl", "the plugin", 60, "test_cli.py"),
         on_cluster("tenants", "two hundred attempts to leave a namespace", 90, "test_tenants.py"),
         on_cluster("namespaces", "deleted with resources in them, and created again", 120, "test_namespaces.py"),
+        on_cluster("classes", "two installations, and resources that move", 180, "test_classes.py"),
         on_cluster("metrics", "a scrape through the Service", 60, "test_metrics.py"),
         on_cluster("chart installs", "helm 3 and 4", 180, "test_chart_install.py"),
     ),

@@ -46,8 +46,8 @@ class Release:
         selection: Selection = DEFAULT,
         owner: ClassOwner | None = None,
     ) -> None:
-        """`watched`: the namespaces of its resources; None: all. `owner`: who this release claims its class as; None: it
-        claims none.
+        """`watched`: the namespaces of its resources; None: all. `owner`: as whom this release claims its class;
+        None: it claims none.
         """
         self._api = api
         self._namespace, self._deployment, self._selector, self._watched = namespace, deployment, selector, watched

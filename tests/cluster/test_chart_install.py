@@ -266,7 +266,7 @@ def used(start: float) -> tuple[set[tuple[str, str, str]], set[tuple[str, str, s
 def test_a_secret_that_is_not_there_is_named() -> None:
     said = release.helm(
         ROOT, "install", "elsewhere", str(ROOT / "charts/contentgen"), "--namespace", "default", "--dry-run=server",
-        "--set", "crds.install=false,mongodb.existingSecret=none-such,storage.accessKeyId=id",
+        "--set", "operatorClass=elsewhere,crds.install=false,mongodb.existingSecret=none-such,storage.accessKeyId=id",
     )  # fmt: skip
     assert "WARNING: mongodb.existingSecret names the Secret none-such, which lacks the key uri" in said
 

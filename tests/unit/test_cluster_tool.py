@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import importlib.util
 import io
 import ipaddress
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from contentgen_cluster import golang, images, maven, mounts, network, processes, second_node, settings, wheels
+from contentgen_cluster import golang, images, maven, mounts, network, processes, release, second_node, settings, wheels
 from contentgen_cluster.buildah import pip_conf, pip_settings
 from contentgen_cluster.cache import KEPT, Cache, content_key
 from contentgen_cluster.certificates import Authority
@@ -497,3 +498,22 @@ class TestMaven:
         told = fails(self.ABSENT, known=1)
         assert "failed (1): mvn" in told
         assert "update-ca-certificates" not in told
+
+
+@pytest.mark.parametrize(
+    ("watched", "spec"), [("lane-a-1", {"operatorClass": "lane-a", "prompt": "x"}), ("", {"prompt": "x"})]
+)
+def test_a_lanes_release_and_its_resources_are_of_a_class_of_their_own(
+    watched: str, spec: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONTENTGEN_TEST_RELEASE", "lane-a" if watched else "")
+    monkeypatch.setenv("CONTENTGEN_TEST_WATCHED", watched)
+    loader = importlib.util.spec_from_file_location("a_lanes_release", release.__file__)
+    assert loader is not None
+    assert loader.loader is not None
+    lane = importlib.util.module_from_spec(loader)
+    loader.loader.exec_module(lane)
+    monkeypatch.setattr(lane, "kubectl", lambda *_, **__: "")
+    assert lane.of_class({"prompt": "x"}) == spec
+    if watched:
+        assert "operatorClass=lane-a" in lane._limited(Path(), watched)

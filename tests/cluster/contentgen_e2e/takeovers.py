@@ -392,7 +392,7 @@ def direct_world(root: Path, namespace: str) -> Iterator[World]:
             root=root,
             namespace=namespace,
             api=client.CustomObjectsApi(stack.enter_context(connected(root))),
-            s3=s3_client(root, f"http://{address}:7070"),
+            s3=s3_client(root, release.NAMESPACE, f"http://{address}:7070"),
             jobs=database["jobs"],
             ledger_collection=database["ledger"],
             sandbox=stack.enter_context(sandbox),

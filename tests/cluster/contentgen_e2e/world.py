@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from contentgen_cluster import release
-from contentgen_contract.names import GROUP, VERSION, Kind
+from contentgen_contract.names import API_VERSION, GROUP, VERSION, Kind
 from contentgen_e2e.settings import KEYS
 from kubernetes import client, config
 
@@ -49,7 +49,7 @@ class World:
     def apply(self, kind: str, name: str, spec: Body, annotations: dict[str, str] | None = None) -> str:
         """Apply a resource; its uid."""
         meta = {"name": name, "namespace": self.namespace, "annotations": annotations or {}}
-        body = {"apiVersion": "contentgen.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec}
+        body = {"apiVersion": API_VERSION, "kind": kind, "metadata": meta, "spec": release.of_class(spec)}
         applied = self.kubectl("apply", "--filename", "-", "--output", "json", stdin=json.dumps(body))
         return str(json.loads(applied)["metadata"]["uid"])
 
@@ -148,11 +148,11 @@ def installed(root: Path, suite: str, *values: str) -> Iterator[World]:
 
 
 @contextmanager
-def open_world(root: Path, namespace: str) -> Iterator[World]:
-    """Forward the ports, make the namespace, and take it away at the end."""
+def open_world(root: Path, namespace: str, of: str = release.NAMESPACE) -> Iterator[World]:
+    """Forward the ports of the release in the namespace `of`, make the namespace, and take it away at the end."""
     with ExitStack() as stack:
         forwarded = {
-            name: stack.enter_context(release.port_forward(root, release.NAMESPACE, "svc/contentgen-sandbox", name))
+            name: stack.enter_context(release.port_forward(root, of, "svc/contentgen-sandbox", name))
             for name in ("http", "s3", "mongodb")
         }
         database = stack.enter_context(
@@ -171,19 +171,17 @@ def open_world(root: Path, namespace: str) -> Iterator[World]:
             root=root,
             namespace=namespace,
             api=client.CustomObjectsApi(stack.enter_context(connected(root))),
-            s3=s3_client(root, f"http://127.0.0.1:{forwarded['s3']}"),
+            s3=s3_client(root, of, f"http://127.0.0.1:{forwarded['s3']}"),
             jobs=database["jobs"],
             ledger_collection=database["ledger"],
             sandbox=sandbox,
         )
 
 
-def s3_client(root: Path, endpoint: str) -> Any:
-    """With the release's key."""
+def s3_client(root: Path, of: str, endpoint: str) -> Any:
+    """With the key of the release in the namespace `of`."""
     key = json.loads(
-        release.kubectl(
-            root, "--namespace", release.NAMESPACE, "get", "secret", "contentgen-storage", "--output", "json"
-        )
+        release.kubectl(root, "--namespace", of, "get", "secret", "contentgen-storage", "--output", "json")
     )["data"]
     return boto3.client(
         "s3",
