@@ -419,6 +419,7 @@ def _template(settings: Settings, tls: DeskTls) -> JobTemplate:
         desk_url=settings.desk_url,
         desk_ca=tls.ca,
         pod=settings.worker_pod,
+        operator_class=settings.operator_class,
     )
 
 

@@ -20,6 +20,7 @@ from contentgen_contract.names import (
     UID_LABEL,
     Stage,
 )
+from contentgen_contract.operator_class import CLASS_LABEL, DEFAULT_CLASS
 from contentgen_operator.observed import ResourceRef
 
 _SCRATCH = "/scratch"
@@ -72,6 +73,7 @@ class JobTemplate(Value):
     desk_url: str
     desk_ca: str  # PEM; public
     pod: WorkerPod = WorkerPod()
+    operator_class: str = DEFAULT_CLASS
 
 
 def job_name(uid: str, run: int, stage: Stage, attempt: int) -> str:
@@ -88,6 +90,7 @@ def job_manifest(ref: ResourceRef, run: int, stage: Stage, attempt: int, templat
         UID_LABEL: ref.uid,
         KIND_LABEL: ref.kind.value,
         STAGE_LABEL: stage.value,
+        CLASS_LABEL: template.operator_class,
     }
     return {
         "apiVersion": "batch/v1",

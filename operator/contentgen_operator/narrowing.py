@@ -1,5 +1,7 @@
-"""What Helm runs before an upgrade or a rollback: resources of this operator's class in namespaces that the new values do
-not select are released, before the operator's rights there go. Afterwards they can be deleted without an operator.
+"""What Helm runs before an upgrade or a rollback to values that select fewer namespaces.
+
+Resources of this operator's class in the others are released before the operator's rights there go. Afterwards they can
+be deleted without an operator.
 
 Where there are any, the operator of the old values is stopped first, so that it puts no finalizer back.
 """
@@ -9,6 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Container
+from functools import partial
 from typing import Any
 
 from contentgen_contract.operator_class import class_of
@@ -23,13 +26,12 @@ Body = dict[str, Any]
 
 def release_the_rest(
     release: Release,
-    operator_class: str,
-    selected: Container[str],
+    leaves: Callable[[Body], bool],
     seconds: float,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> None:
-    """Release what is not selected; ends within `seconds`. Raises StillHeld.
+    """Release what leaves the selection; ends within `seconds`. Raises StillHeld.
 
     The Deployment is deleted, not scaled: Helm makes what is missing, while a number of replicas that somebody else has
     set is a conflict where Helm applies on the server (Helm 4).
@@ -37,8 +39,7 @@ def release_the_rest(
     start = clock()
 
     def held() -> list[Body]:
-        mine = (each for each in release.held() if class_of(each) == operator_class)
-        return [each for each in mine if each["metadata"]["namespace"] not in selected]
+        return [each for each in release.held() if leaves(each)]
 
     found = held()
     if not found:
@@ -48,6 +49,11 @@ def release_the_rest(
         _log.info("%s%s", _name(each), _in_flight(each))
     release.remove_operator()
     release_until_none_is_held(release, held, start + seconds, clock, sleep)
+
+
+def outside(body: Body, operator_class: str, selected: Container[str]) -> bool:
+    """Whether a resource of the class is in a namespace that is not selected."""
+    return class_of(body) == operator_class and body["metadata"]["namespace"] not in selected
 
 
 def _name(body: Body) -> str:
@@ -81,8 +87,9 @@ def main() -> None:
         selected: Container[str] = namespaces_of(asked.namespaces) or ()
         if asked.namespace_selector:
             selected = release.labelled(LabelSelector.model_validate_json(asked.namespace_selector))
+        leaves = partial(outside, operator_class=asked.operator_class, selected=selected)
         try:
-            release_the_rest(release, asked.operator_class, selected, asked.seconds, time.monotonic, time.sleep)
+            release_the_rest(release, leaves, asked.seconds, time.monotonic, time.sleep)
         except StillHeld as error:
             _log.error("%s; upgrade again: the operator is stopped until then", error)
             sys.exit(1)

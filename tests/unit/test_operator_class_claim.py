@@ -20,7 +20,7 @@ from contentgen_operator.observed import ResourceRef
 from contentgen_operator.wakeups import WakeUps
 from contentgen_operator.watches import Watches
 from contentgen_runtime.kube import Conflict, KubeApi
-from contentgen_simulation.world import SPECS, World, Writes, nothing
+from contentgen_simulation.world import SPECS, World, Writes
 
 IMAGES = Kind.IMAGE_GENERATION
 FIRST = ClassOwner(namespace="one", service_account="contentgen", release="contentgen")
@@ -84,6 +84,10 @@ def pause() -> None:
     """Nothing happens."""
 
 
+async def ignore(_: str) -> None:
+    """No work."""
+
+
 async def test_the_first_one_claims_the_class_and_finds_it_its_own_after_a_restart() -> None:
     classes = Classes()
     for _ in range(2):
@@ -118,15 +122,13 @@ async def test_another_one_waits_and_says_so_once_until_the_class_is_free(other:
 
 
 async def test_of_two_at_the_same_moment_one_has_it() -> None:
-    classes = Classes()
-    read = classes.read
+    class Slow(Classes):
+        async def read(self) -> dict[str, Any] | None:
+            found = await super().read()
+            await asyncio.sleep(0)  # both read before one of them creates
+            return found
 
-    async def late() -> Any:
-        found = await read()
-        await asyncio.sleep(0)
-        return found
-
-    classes.read = late  # type: ignore[method-assign] - both read before one of them creates
+    classes = Slow()
     one, two = Process(classes, FIRST, pause), Process(classes, SECOND, pause)
     results = await asyncio.gather(one.claim.acquired(), two.claim.acquired(), return_exceptions=True)
     assert [each.claim.held for each in (one, two)].count(True) == 1
@@ -239,8 +241,8 @@ async def test_work_begins_with_the_claim_and_ends_with_it() -> None:
 
 
 def test_the_readiness_names_the_owner() -> None:
-    problem = ""
-    health = Health(Watches(), WakeUps(nothing), watch_seconds=9, stuck_seconds=9, claim=lambda: problem)
+    problem, queue = "", WakeUps[str](ignore)
+    health = Health(Watches(), queue, watch_seconds=9, stuck_seconds=9, claim=lambda: problem)
     assert health.unready() == ["the stores", "the watches"]
     problem = "the class is another's"
     assert health.unready() == ["the stores", "the watches", "the class is another's"]
