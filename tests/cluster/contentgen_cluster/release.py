@@ -123,7 +123,7 @@ def _limited(root: Path, watched: str) -> tuple[str, ...]:
     for name in (NAMESPACE, watched):
         make_namespace(root, name)
     small = (f"{part}resources.requests.cpu=20m" for part in ("", "gateway.", "sandbox."))
-    return (f"watchNamespace={watched}", "crds.install=false", *small)
+    return (f"watchNamespaces={{{watched}}}", "crds.install=false", *small)
 
 
 @contextlib.contextmanager
