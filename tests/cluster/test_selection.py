@@ -1,5 +1,6 @@
-"""The namespaces of an installation changed on a cluster: all, a list, a shorter list, labels. What leaves is released, can
-be deleted without the operator, and is not paid again when it comes back.
+"""The namespaces of an installation changed on a cluster: all, a list, a shorter list, labels.
+
+What leaves is released, can be deleted without the operator, and is not paid again when it comes back.
 
 The main release gets other values while this runs, and loses them at the end.
 """
