@@ -1,5 +1,7 @@
-"""What Helm runs before an upgrade or a rollback: resources of this operator's class in namespaces that the new values do
-not select are released, before the operator's rights there go. Afterwards they can be deleted without an operator.
+"""What Helm runs before an upgrade or a rollback to values that select fewer namespaces.
+
+Resources of this operator's class in the others are released before the operator's rights there go. Afterwards they can
+be deleted without an operator.
 
 Where there are any, the operator of the old values is stopped first, so that it puts no finalizer back.
 """
@@ -11,9 +13,15 @@ import time
 from collections.abc import Callable, Container
 from typing import Any
 
-from contentgen_contract.operator_class import class_of
 from contentgen_contract.watched import LabelSelector
-from contentgen_operator.uninstall import Release, StillHeld, namespaces_of, release_until_none_is_held
+from contentgen_operator.uninstall import (
+    Release,
+    StillHeld,
+    add_class_arguments,
+    namespaces_of,
+    release_of,
+    release_until_none_is_held,
+)
 from contentgen_runtime import logs
 from kubernetes import client, config
 
@@ -23,13 +31,12 @@ Body = dict[str, Any]
 
 def release_the_rest(
     release: Release,
-    operator_class: str,
     selected: Container[str],
     seconds: float,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> None:
-    """Release what is not selected; ends within `seconds`. Raises StillHeld.
+    """Release what is in namespaces that are not selected; ends within `seconds`. Raises StillHeld.
 
     The Deployment is deleted, not scaled: Helm makes what is missing, while a number of replicas that somebody else has
     set is a conflict where Helm applies on the server (Helm 4).
@@ -37,8 +44,7 @@ def release_the_rest(
     start = clock()
 
     def held() -> list[Body]:
-        mine = (each for each in release.held() if class_of(each) == operator_class)
-        return [each for each in mine if each["metadata"]["namespace"] not in selected]
+        return [each for each in release.held() if each["metadata"]["namespace"] not in selected]
 
     found = held()
     if not found:
@@ -67,7 +73,7 @@ def main() -> None:
     parser.add_argument("--namespace", required=True, help="where the operator is")
     parser.add_argument("--deployment", required=True, help="its Deployment")
     parser.add_argument("--selector", required=True, help="labels of its pods")
-    parser.add_argument("--class", dest="operator_class", required=True, help="its operator class")
+    add_class_arguments(parser)
     parser.add_argument("--namespaces", default="", help="the namespaces that stay: a,b")
     parser.add_argument("--namespace-selector", default="", help="or a LabelSelector of them, as JSON")
     parser.add_argument("--seconds", type=float, required=True, help="the longest that this may take")
@@ -77,12 +83,12 @@ def main() -> None:
     logs.configure("plain")
     config.load_incluster_config()
     with client.ApiClient() as api:
-        release = Release(api, asked.namespace, asked.deployment, asked.selector, None)
+        release = release_of(api, asked, None)
         selected: Container[str] = namespaces_of(asked.namespaces) or ()
         if asked.namespace_selector:
             selected = release.labelled(LabelSelector.model_validate_json(asked.namespace_selector))
         try:
-            release_the_rest(release, asked.operator_class, selected, asked.seconds, time.monotonic, time.sleep)
+            release_the_rest(release, selected, asked.seconds, time.monotonic, time.sleep)
         except StillHeld as error:
             _log.error("%s; upgrade again: the operator is stopped until then", error)
             sys.exit(1)

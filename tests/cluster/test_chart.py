@@ -30,7 +30,8 @@ Manifest = dict[str, Any]
 MODES: dict[str, list[str]] = {
     "default": [],
     "sandbox": ["sandbox.enabled=true"],
-    "namespaced": ["watchNamespace=marketing"],
+    "namespaced": ["watchNamespaces={marketing,research}"],
+    "labelled": ["watchNamespaceSelector.matchLabels.team=a"],
     "inline": [
         "mongodb.uri=mongodb://db:27017/",
         "storage.accessKeyId=id",
@@ -417,6 +418,8 @@ def test_crds_are_those_of_the_repository() -> None:
         ("mongodb.uri=postgres://db", "uri"),
         ("allowedHosts={media.local}", "allowedHosts"),
         ("watchNamespace=Marketing", "watchNamespace"),
+        ("watchNamespaces={Marketing}", "watchNamespaces"),
+        ("watchNamespaceSelector.matchLabel.a=b", "matchLabel"),
         ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("resources.limit.memory=1Gi", "limit"),
         ("worker.serviceAccountName=x", "serviceAccountName"),

@@ -336,9 +336,26 @@ makes the release's own namespace after it has rendered.
   value: {{ include "contentgen.watchSelector" . | quote }}
 {{- end }}
 
+{{/* yes: the operator that is deployed works in no namespace that these values do not select. By its environment. */}}
+{{- define "contentgen.selectsNoLess" -}}
+{{- $names := include "contentgen.watchNamespaces" . | fromJsonArray -}}
+{{- $labels := include "contentgen.watchSelector" . -}}
+{{- $env := dict -}}
+{{- with lookup "apps/v1" "Deployment" .Release.Namespace (include "contentgen.fullname" .) -}}
+{{- range (first .spec.template.spec.containers).env }}{{ $_ := set $env .name (default "" .value) }}{{ end -}}
+{{- end -}}
+{{- $before := get $env "CONTENTGEN_WATCH_NAMESPACES" | default "[]" | fromJsonArray -}}
+{{- with get $env "CONTENTGEN_WATCH_NAMESPACE" }}{{ $before = list . }}{{ end -}}
+{{- $gone := list -}}
+{{- range $before }}{{ if not (has . $names) }}{{ $gone = append $gone . }}{{ end }}{{ end -}}
+{{- if or (and $before (not $gone)) (and $labels (eq $labels (get $env "CONTENTGEN_WATCH_NAMESPACE_SELECTOR"))) -}}
+yes
+{{- end -}}
+{{- end }}
+
 {{/*
-Call with (list . policy where): refuses what the policy does; where: watched, or empty for all namespaces. A fourth item names
-the policy's parameter; where there is none, the policy refuses nothing.
+Call with (list . policy where): refuses what the policy does; where: watched, or empty for all namespaces. A fourth item
+names the policy's parameter; where there is none, the policy refuses nothing.
 */}}
 {{- define "contentgen.policyBinding" -}}
 {{- $root := index . 0 -}}

@@ -145,7 +145,7 @@ def _limited(root: Path, watched: str) -> tuple[str, ...]:
         make_namespace(root, name)
     small = (f"{part}resources.requests.cpu=20m" for part in ("", "gateway.", "sandbox."))
     # One operator: with a standby for each lane two cores would mostly start processes.
-    return (f"watchNamespace={watched}", f"operatorClass={CLASS}", "crds.install=false", "replicas=1", *small)
+    return (f"watchNamespaces={{{watched}}}", f"operatorClass={CLASS}", "crds.install=false", "replicas=1", *small)
 
 
 @contextlib.contextmanager
