@@ -201,7 +201,6 @@ class GatewayWorld:
         resources = Resources(self.api, self.settings.operator_class)
         live = Live(over=indexer.note, serves=resources.serves)
         tenants = Tenants(Tenancy(self.api, self.database), clock=itertools.count(step=REMEMBERED_SECONDS).__next__)
-        resources = Resources(self.api)
         creations = RecentCreations(self.database["recent-creations"], live, resources)
         self.parts = Parts(
             settings=self.settings,
