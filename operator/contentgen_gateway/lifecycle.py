@@ -36,7 +36,7 @@ class Lifecycle:
 
     @contextmanager
     def endless(self, end: Callable[[], None]) -> Iterator[None]:
-        """Something goes on until its client leaves, or `end` is called: at once where the others have ended already."""
+        """Something goes on until its client leaves, or `end` is called: at once where the others have ended."""
         if self._over:
             end()
         self._endless.add(end)
