@@ -132,8 +132,8 @@ class Operators:
 
     def leader(self) -> str:
         """Who holds the Lease; empty for nobody."""
-        lease = self._leases.read_namespaced_lease("contentgen", release.NAMESPACE, _request_timeout=3)
-        return lease.spec.holder_identity or ""
+        lease: Any = self._leases.read_namespaced_lease("contentgen", release.NAMESPACE, _request_timeout=3)
+        return str(lease.spec.holder_identity or "")
 
     def pods(self) -> list[Any]:
         """Those that exist."""
@@ -148,8 +148,8 @@ class Operators:
     def led_to(self) -> str:
         """The pod that workers are led to."""
         name = "contentgen-desk-ipv4"
-        found = self._slices.read_namespaced_endpoint_slice(name, release.NAMESPACE, _request_timeout=3)
-        return found.endpoints[0].target_ref.name if found.endpoints else ""
+        found: Any = self._slices.read_namespaced_endpoint_slice(name, release.NAMESPACE, _request_timeout=3)
+        return str(found.endpoints[0].target_ref.name) if found.endpoints else ""
 
     def process(self, name: str) -> Started:
         """The operator's process in a pod, on this machine. Raises Missed."""
