@@ -19,6 +19,7 @@ from contentgen_cluster import release
 from contentgen_contract.names import Kind, Stage
 from contentgen_e2e.attempts import (
     POLICY_NAMES,
+    endpoint_attempts,
     annotating,
     beyond_gateway,
     beyond_operator,
@@ -121,7 +122,7 @@ def until(reached: Callable[[], bool], what: str, seconds: float = 30) -> None:
 @pytest.fixture(scope="module")
 def outcomes(place: Place) -> list[Outcome]:
     """Every attempt, with the policies and without."""
-    parts = (status_attempts, resource_attempts, job_attempts, worker_attempts, spend_attempts)
+    parts = (status_attempts, resource_attempts, job_attempts, worker_attempts, spend_attempts, endpoint_attempts)
     asked = [each for part in parts for each in part(place)]
     first = list({policy: (who, attempt) for policy, who, attempt in reversed(asked)}.values())
     enforced = [who(attempt) for _, who, attempt in asked]

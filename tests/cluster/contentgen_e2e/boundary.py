@@ -225,7 +225,7 @@ def caller(stack: ExitStack, world: World, namespace: str, account: str) -> Call
 def actions(world: World, action: str, *names: str) -> None:
     """What becomes of what the policies of these names, or all of them, refuse: Deny or Audit."""
     patch = json.dumps({"spec": {"validationActions": [action]}})
-    for name in names or ("status", "resources", "jobs", "workers", "workers-deletion", "spend"):
+    for name in names or ("status", "resources", "jobs", "workers", "workers-deletion", "spend", "endpoints"):
         binding = f"validatingadmissionpolicybinding/{POLICIES}-{name}"
         release.kubectl(world.root, "patch", binding, "--type=merge", "--patch", patch)
 
