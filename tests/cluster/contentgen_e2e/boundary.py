@@ -248,7 +248,17 @@ def caller(stack: ExitStack, world: World, namespace: str, account: str) -> Call
 def actions(world: World, action: str, *names: str) -> None:
     """What becomes of what the policies of these names, or all of them, refuse: Deny or Audit."""
     patch = json.dumps({"spec": {"validationActions": [action]}})
-    every = ("status", "status-owner", "classes", "resources", "jobs", "workers", "workers-deletion", "spend")
+    every = (
+        "status",
+        "status-owner",
+        "classes",
+        "resources",
+        "jobs",
+        "workers",
+        "workers-deletion",
+        "spend",
+        "endpoints",
+    )
     for name in names or every:
         binding = f"validatingadmissionpolicybinding/{POLICIES}-{name}"
         release.kubectl(world.root, "patch", binding, "--type=merge", "--patch", patch)
