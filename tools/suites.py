@@ -123,9 +123,7 @@ OWN = (
     ),
     own_release(
         "d",
-        on_cluster(
-            "dead node", "a second node is cut off or dies, leader and workers on it", 600, "test_dead_node.py"
-        ),
+        on_cluster("dead node", "a second node is cut off or dies, leader and workers on it", 600, "test_dead_node.py"),
     ),
 )
 LANES = (LOCAL, WIDE, *OWN)
