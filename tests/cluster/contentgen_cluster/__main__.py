@@ -1,4 +1,4 @@
-"""The commands: `python -m contentgen_cluster up`, `images`, `chart-tools`, `down`, `status`, `env`."""
+"""The commands: `python -m contentgen_cluster up`, `images`, `chart-tools`, `node-up`, `down`, `status`, `env`."""
 
 import fcntl
 import json
