@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, ValidationError
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Manifest
@@ -39,6 +39,15 @@ class OperatorClassSpec(Manifest):
     """Who serves the operator class of the object's name. The operator creates it once it leads."""
 
     owner: ClassOwner = Field(description="The installation that serves the class; immutable.")
+
+
+def owner_of(body: dict[str, Any]) -> ClassOwner | None:
+    """The owner that an OperatorClass (JSON) names; None where it cannot be read, such as one of a later release."""
+    spec = body.get("spec")
+    try:
+        return ClassOwner.model_validate(spec.get("owner") if isinstance(spec, dict) else None)
+    except ValidationError:
+        return None
 
 
 def class_of(body: dict[str, Any]) -> str:

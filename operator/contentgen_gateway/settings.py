@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contentgen_contract.operator_class import DEFAULT_CLASS
 from contentgen_contract.watched import LabelSelector, Namespace
 
 
@@ -16,6 +17,9 @@ class Settings(BaseSettings):
 
     watch_namespaces: tuple[Namespace, ...] = ()
     watch_namespace_selector: LabelSelector | None = None
+    operator_class: str = Field(
+        DEFAULT_CLASS, description="The class of the resources that it creates, shows and changes: the operator's own."
+    )
     log_format: Literal["json", "plain"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -14,8 +14,9 @@ from collections.abc import Callable, Container
 from functools import partial
 from typing import Any
 
-from contentgen_contract.operator_class import class_of
+from contentgen_contract.operator_class import ClassOwner
 from contentgen_contract.watched import LabelSelector
+from contentgen_operator.selection import Selection
 from contentgen_operator.uninstall import Release, StillHeld, namespaces_of, release_until_none_is_held
 from contentgen_runtime import logs
 from kubernetes import client, config
@@ -51,9 +52,9 @@ def release_the_rest(
     release_until_none_is_held(release, held, start + seconds, clock, sleep)
 
 
-def outside(body: Body, operator_class: str, selected: Container[str]) -> bool:
-    """Whether a resource of the class is in a namespace that is not selected."""
-    return class_of(body) == operator_class and body["metadata"]["namespace"] not in selected
+def outside(body: Body, selected: Container[str]) -> bool:
+    """Whether a resource is in a namespace that is not selected."""
+    return body["metadata"]["namespace"] not in selected
 
 
 def _name(body: Body) -> str:
@@ -73,7 +74,9 @@ def main() -> None:
     parser.add_argument("--namespace", required=True, help="where the operator is")
     parser.add_argument("--deployment", required=True, help="its Deployment")
     parser.add_argument("--selector", required=True, help="labels of its pods")
-    parser.add_argument("--class", dest="operator_class", required=True, help="its operator class")
+    parser.add_argument("--operator-class", required=True, help="of the resources that it works on")
+    parser.add_argument("--service-account", required=True, help="the operator's, which owns the class")
+    parser.add_argument("--release", required=True, help="the name of the Helm release")
     parser.add_argument("--namespaces", default="", help="the namespaces that stay: a,b")
     parser.add_argument("--namespace-selector", default="", help="or a LabelSelector of them, as JSON")
     parser.add_argument("--seconds", type=float, required=True, help="the longest that this may take")
@@ -83,11 +86,19 @@ def main() -> None:
     logs.configure("plain")
     config.load_incluster_config()
     with client.ApiClient() as api:
-        release = Release(api, asked.namespace, asked.deployment, asked.selector, None)
+        release = Release(
+            api,
+            asked.namespace,
+            asked.deployment,
+            asked.selector,
+            None,
+            selection=Selection(operator_class=asked.operator_class),
+            owner=ClassOwner(namespace=asked.namespace, service_account=asked.service_account, release=asked.release),
+        )
         selected: Container[str] = namespaces_of(asked.namespaces) or ()
         if asked.namespace_selector:
             selected = release.labelled(LabelSelector.model_validate_json(asked.namespace_selector))
-        leaves = partial(outside, operator_class=asked.operator_class, selected=selected)
+        leaves = partial(outside, selected=selected)
         try:
             release_the_rest(release, leaves, asked.seconds, time.monotonic, time.sleep)
         except StillHeld as error:

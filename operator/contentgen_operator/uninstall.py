@@ -1,7 +1,8 @@
 """What Helm runs before it uninstalls: without an operator nobody would take its finalizers off, and resources, or a
 namespace of them, could never be deleted.
 
-The operator is stopped first, so that it puts none back; then every resource is released.
+The operator is stopped first, so that it puts none back; then every resource that it served is released, and then its
+operator class. Resources of other classes, and those of a class that another installation owns, stay as they are.
 """
 
 import argparse
@@ -13,9 +14,11 @@ from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
-from contentgen_contract.api_paths import DEPLOYMENTS, NAMESPACES, PODS, api_path, resource_of
+from contentgen_contract.api_paths import DEPLOYMENTS, NAMESPACES, OPERATOR_CLASSES, PODS, api_path, resource_of
 from contentgen_contract.names import FINALIZER, Kind
+from contentgen_contract.operator_class import DEFAULT_CLASS, ClassOwner, owner_of
 from contentgen_contract.watched import LabelSelector
+from contentgen_operator.selection import DEFAULT, Selection
 from contentgen_runtime import logs
 from contentgen_runtime.kube_sync import JSON_PATCH, MERGE_PATCH, Body, call
 from kubernetes import client, config
@@ -33,15 +36,55 @@ class Release:
     """The operator's Deployment, and the resources that it works on."""
 
     def __init__(
-        self, api: client.ApiClient, namespace: str, deployment: str, selector: str, watched: Sequence[str] | None
+        self,
+        api: client.ApiClient,
+        namespace: str,
+        deployment: str,
+        selector: str,
+        watched: Sequence[str] | None,
+        *,
+        selection: Selection = DEFAULT,
+        owner: ClassOwner | None = None,
     ) -> None:
-        """`watched`: the namespaces of its resources; None: all."""
+        """`watched`: the namespaces of its resources; None: all.
+
+        `owner` of the class, as this release claims it; None: it claims none.
+        """
         self._api = api
         self._namespace, self._deployment, self._selector, self._watched = namespace, deployment, selector, watched
+        self._selection = selection
+        self._owner = owner
 
     def held(self) -> list[Body]:
-        """Every resource with our finalizer, of every kind that is served."""
-        return [item for kind in Kind for item in self._resources(kind) if _finalizers(item)]
+        """Every resource with our finalizer that this release serves."""
+        if self._claimed_by_another():
+            return []
+        found = [item for kind in Kind for item in self._resources(kind) if _finalizers(item)]
+        return [item for item in found if self._selection.serves(item)]
+
+    def _operator_class(self) -> Body | None:
+        path = api_path(OPERATOR_CLASSES, name=self._selection.operator_class)
+        found: Body | None = _unless(404, lambda: call(self._api, "GET", path))
+        return found
+
+    def _claimed_by_another(self) -> bool:
+        found = self._operator_class() if self._owner is not None else None
+        return found is not None and owner_of(found) != self._owner
+
+    def release_class(self) -> None:
+        """Delete the OperatorClass, if it is this release's."""
+        found = self._operator_class() if self._owner is not None else None
+        if found is None:
+            return
+        name = self._selection.operator_class
+        if owner_of(found) != self._owner:
+            _log.info("the operator class %s is served by %s, and stays", name, owner_of(found))
+            return
+        # One that another installation has claimed in between has another uid.
+        options = {"preconditions": {"uid": found["metadata"]["uid"]}}
+        path = api_path(OPERATOR_CLASSES, name=name)
+        _unless((404, 409), lambda: call(self._api, "DELETE", path, options))
+        _log.info("the operator class %s is free", name)
 
     def stop_operator(self) -> None:
         """Scale it to nothing; a Deployment that is gone is stopped too."""
@@ -111,6 +154,7 @@ def uninstall(release: Release, seconds: float, clock: Callable[[], float], slee
         sleep(1)
     release.stop_operator()
     release_until_none_is_held(release, release.held, start + seconds, clock, sleep)
+    release.release_class()
     release.remove_test_pod()
 
 
@@ -177,12 +221,27 @@ def main() -> None:
     parser.add_argument("--deployment", required=True, help="its Deployment")
     parser.add_argument("--selector", required=True, help="labels of its pods")
     parser.add_argument("--namespaces", required=True, help="where its resources are: a,b; * for all namespaces")
+    parser.add_argument("--operator-class", default=DEFAULT_CLASS, help="of the resources that it works on")
+    parser.add_argument("--service-account", default="", help="the operator's, which owns the class")
+    parser.add_argument("--release", default="contentgen", help="the name of the Helm release")
     parser.add_argument("--seconds", type=float, required=True, help="the longest that this may take")
     asked = parser.parse_args()
     logs.configure("plain")
     config.load_incluster_config()
     with client.ApiClient() as api:
-        release = Release(api, asked.namespace, asked.deployment, asked.selector, namespaces_of(asked.namespaces))
+        account = asked.service_account
+        owner = (
+            ClassOwner(namespace=asked.namespace, service_account=account, release=asked.release) if account else None
+        )
+        release = Release(
+            api,
+            asked.namespace,
+            asked.deployment,
+            asked.selector,
+            namespaces_of(asked.namespaces),
+            selection=Selection(operator_class=asked.operator_class),
+            owner=owner,
+        )
         try:
             uninstall(release, asked.seconds, time.monotonic, time.sleep)
         except StillHeld as error:

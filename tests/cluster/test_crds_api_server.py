@@ -595,14 +595,29 @@ def a_run(phase: str) -> dict[str, Any]:
     return {"phase": phase, "run": {"number": 1, "startedAt": "2026-11-21T00:00:00Z"}}
 
 
+AS_SERVER = {"Impersonate-User": "crd-tests"}
+"""Somebody with the verb serve on the class crd-tests-a."""
+
+
 @pytest.fixture
-def unserved(objects: client.CustomObjectsApi) -> Iterator[str]:
+def unserved(objects: client.CustomObjectsApi, api: client.ApiClient) -> Iterator[str]:
     """A resource of a class that no installation serves."""
-    name = "crd-test-unserved"
+    name, rbac = "crd-test-unserved", "/apis/rbac.authorization.k8s.io/v1"
+    rules = [
+        {"apiGroups": [GROUP], "resources": ["operatorclasses"], "resourceNames": ["crd-tests-a"], "verbs": ["serve"]},
+        {"apiGroups": [GROUP], "resources": ["imagegenerations/status"], "verbs": ["patch"]},
+    ]
+    role = {"metadata": {"name": NAMESPACE}, "rules": rules}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": NAMESPACE}
+    bound = {"roleRef": reference, "subjects": [{"kind": "User", "name": "crd-tests"}]}
+    raw(api, "POST", f"{rbac}/clusterroles", role)
+    raw(api, "POST", f"{rbac}/clusterrolebindings", {"metadata": {"name": NAMESPACE}} | bound)
     body = manifest(IMAGE, SPEC[IMAGE] | {"operatorClass": "crd-tests-a"}, name)
     objects.create_namespaced_custom_object(GROUP, VERSION, NAMESPACE, IMAGE.plural, body)
     yield name
     objects.delete_namespaced_custom_object(GROUP, VERSION, NAMESPACE, IMAGE.plural, name)
+    raw(api, "DELETE", f"{rbac}/clusterrolebindings/{NAMESPACE}")
+    raw(api, "DELETE", f"{rbac}/clusterroles/{NAMESPACE}")
 
 
 @pytest.mark.parametrize(
@@ -625,7 +640,7 @@ def test_the_class_does_not_change_during_a_run(
 ) -> None:
     path = f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/{IMAGE.plural}/{unserved}"
     if status is not None:
-        raw(api, "PATCH", f"{path}/status", {"status": status}, **AS_OPERATOR, **MERGE)
+        raw(api, "PATCH", f"{path}/status", {"status": status}, **AS_SERVER, **MERGE)
     for wanted in ("crd-tests-b", None):  # None: the class default
         edit = {"spec": {"operatorClass": wanted}}
         if moves:

@@ -11,9 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from contentgen_contract.names import FINALIZER
+from contentgen_contract.operator_class import ClassOwner
 from contentgen_contract.watched import LabelSelector
 from contentgen_operator import narrowing
 from contentgen_operator.narrowing import release_the_rest
+from contentgen_operator.selection import Selection
 from contentgen_operator.uninstall import Release, StillHeld, namespaces_of, uninstall
 from kubernetes import client
 
@@ -37,10 +39,12 @@ class Cluster:
         self.puts_back = False  # finalizers, with the last that its pod does
         self.locked = False  # every change comes too late
         self.deleted_pods: list[str] = []
+        self.classes: dict[str, Body] = {}
+        self.freed: list[tuple[str, str]] = []  # OperatorClasses: name, and the uid that the deletion names
 
     def add(self, plural: str, name: str, *finalizers: str, **meta: Any) -> Body:
-        namespace = meta.pop("namespace", "marketing")
-        body = {"metadata": {"name": name, "namespace": namespace, "finalizers": list(finalizers)} | meta, "spec": {}}
+        namespace, spec = meta.pop("namespace", "marketing"), meta.pop("spec", {})
+        body = {"metadata": {"name": name, "namespace": namespace, "finalizers": list(finalizers)} | meta, "spec": spec}
         self.resources[f"{GROUP}/namespaces/{namespace}/{plural}/{name}"] = body
         return body
 
@@ -63,6 +67,8 @@ class Cluster:
             more = {"continue": str(start + PAGE)} if len(self.labelled) > start + PAGE else {}
             items = [{"metadata": {"name": name}} for name in self.labelled[start : start + PAGE]]
             return 200, {"metadata": more, "items": items}
+        if path.startswith(f"{GROUP}/operatorclasses/"):
+            return self._operator_class(method, path.rpartition("/")[2], body)
         if method == "DELETE":
             self.deleted_pods.append(path)
             return 404, {}
@@ -71,6 +77,14 @@ class Cluster:
             return self._patch(path, body)
         assert method == "GET", (method, path)
         return self._list(path, query)
+
+    def _operator_class(self, method: str, name: str, body: Any) -> tuple[int, Body]:
+        if name not in self.classes:
+            return 404, {}
+        if method == "DELETE":
+            self.freed.append((name, body["preconditions"]["uid"]))
+            del self.classes[name]
+        return 200, self.classes.get(name, {})
 
     def _pods(self) -> list[Body]:
         if self.replicas == 0:
@@ -148,9 +162,20 @@ def cluster() -> Iterator[tuple[Cluster, client.ApiClient]]:
     server.server_close()
 
 
-def run(api: client.ApiClient, watched: Sequence[str] | None = None, seconds: float = 60) -> Clock:
+MINE = ClassOwner(namespace="contentgen", service_account="contentgen", release="contentgen")
+THEIRS = ClassOwner(namespace="other", service_account="contentgen", release="contentgen")
+
+
+def claimed(owner: ClassOwner) -> Body:
+    return {"metadata": {"uid": f"of-{owner.namespace}"}, "spec": {"owner": owner.model_dump(mode="json")}}
+
+
+def run(
+    api: client.ApiClient, watched: Sequence[str] | None = None, seconds: float = 60, served: str = "default"
+) -> Clock:
     clock = Clock()
-    release = Release(api, "contentgen", "contentgen", "app=operator", watched)
+    selection = Selection(operator_class=served)
+    release = Release(api, "contentgen", "contentgen", "app=operator", watched, selection=selection, owner=MINE)
     uninstall(release, seconds, clock, clock.sleep)
     return clock
 
@@ -253,8 +278,8 @@ def test_namespaces_of_a_command_line() -> None:
 
 def narrow(api: client.ApiClient, *selected: str, seconds: float = 60) -> Clock:
     clock = Clock()
-    release = Release(api, "contentgen", "contentgen", "app=operator", None)
-    leaves = partial(narrowing.outside, operator_class="default", selected=selected)
+    release = Release(api, "contentgen", "contentgen", "app=operator", None, owner=MINE)
+    leaves = partial(narrowing.outside, selected=selected)
     release_the_rest(release, leaves, seconds, clock, clock.sleep)
     return clock
 
@@ -307,7 +332,15 @@ def test_namespaces_are_selected_by_the_api_server(cluster: tuple[Cluster, clien
 @pytest.mark.parametrize("given", [[], ["--namespaces=a", "--namespace-selector={}"], ["--namespaces="]])
 def test_a_hook_that_knows_no_namespaces_releases_nothing(given: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything would leave."""
-    where = ["--namespace=contentgen", "--deployment=contentgen", "--selector=a=b", "--class=default", "--seconds=1"]
+    where = [
+        "--namespace=contentgen",
+        "--deployment=contentgen",
+        "--selector=a=b",
+        "--operator-class=a",
+        "--service-account=b",
+        "--release=c",
+        "--seconds=1",
+    ]
     monkeypatch.setattr("sys.argv", ["narrowing", *where, *given])
     with pytest.raises(SystemExit):
         narrowing.main()
@@ -318,3 +351,43 @@ def test_kinds_that_are_not_served_any_more_hold_nothing(cluster: tuple[Cluster,
     server.served = set()
     run(api)
     assert server.replicas == 0
+
+
+def test_resources_of_other_classes_keep_their_finalizers(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    server, api = cluster
+    plain = server.add("transcriptions", "plain", FINALIZER)
+    named = server.add("transcriptions", "named", FINALIZER, spec={"operatorClass": "team-a"})
+    server.classes = {"default": claimed(THEIRS), "team-a": claimed(MINE)}
+    clock = run(api, served="team-a")
+    assert (plain["metadata"]["finalizers"], named["metadata"]["finalizers"]) == ([FINALIZER], [])
+    assert (server.freed, list(server.classes)) == ([("team-a", "of-contentgen")], ["default"])
+    assert clock.now <= 3
+
+
+def test_a_release_that_waits_for_its_class_releases_nothing(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    """Such as a second one of the class, which Argo CD has made: the first one works on these resources."""
+    server, api = cluster
+    theirs = server.add("transcriptions", "it", FINALIZER, deletionTimestamp="2026-11-21T00:00:00Z")
+    server.classes = {"default": claimed(THEIRS)}
+    clock = run(api)
+    assert (theirs["metadata"]["finalizers"], server.freed, server.replicas) == ([FINALIZER], [], 0)
+    assert clock.now <= 3
+
+
+def test_a_class_that_cannot_be_read_is_another_installations(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    server, api = cluster
+    theirs = server.add("transcriptions", "it", FINALIZER)
+    server.classes = {"default": {"metadata": {"uid": "u"}, "spec": {"owner": "a later release's"}}}
+    run(api)
+    assert (theirs["metadata"]["finalizers"], server.freed) == ([FINALIZER], [])
+
+
+def test_a_class_is_freed_after_the_resources(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    """Else an installation that waits could begin while the old operator still runs."""
+    server, api = cluster
+    server.classes = {"default": claimed(MINE)}
+    server.add("transcriptions", "it", FINALIZER)
+    server.locked = True
+    with pytest.raises(StillHeld):
+        run(api)
+    assert (server.freed, list(server.classes)) == ([], ["default"])

@@ -10,13 +10,12 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Protocol
 
 from kubernetes.aio.client.exceptions import ApiException
-from pydantic import ValidationError
 
 from contentgen_contract.api_paths import OPERATOR_CLASSES
-from contentgen_contract.operator_class import ClassOwner
+from contentgen_contract.operator_class import ClassOwner, owner_of
 from contentgen_operator.leading.leadership import Leadership
 from contentgen_runtime.kube import API_ERRORS, Body, Conflict, KubeApi, explain
 
@@ -147,7 +146,7 @@ class Claim:
             return Held.UNCERTAIN, f"the operator class {self._name} is not claimed yet: {error}"
         except API_ERRORS as error:
             return Held.UNCERTAIN, self._failure(error)
-        owner = _owner(body)
+        owner = owner_of(body)
         if owner == self._me:
             return Held.MINE, ""
         return Held.ANOTHERS, self._of_another(owner)
@@ -164,12 +163,3 @@ class Claim:
             "installation does nothing. Set another operatorClass in its values, or uninstall the other one; if that "
             f"is gone already: kubectl delete operatorclass {self._name}"
         )
-
-
-def _owner(body: Body) -> ClassOwner | None:
-    """None where the object cannot be read, such as one of a later release."""
-    spec: Any = body.get("spec")
-    try:
-        return ClassOwner.model_validate(spec.get("owner") if isinstance(spec, dict) else None)
-    except ValidationError:
-        return None

@@ -1,6 +1,7 @@
 """The attempts at the boundary, as tables: what admission policies refuse, and what RBAC does."""
 
 import copy
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,22 +12,25 @@ from contentgen_e2e.boundary import (
     GATEWAY,
     JSON_PATCH,
     MERGE,
+    NOBODYS,
     OPERATOR,
     PLURALS,
     POLICIES,
     RBAC,
+    RIVAL,
     Attempt,
     Body,
     Caller,
     Place,
     jobs,
+    operator_class,
     ours,
     patch,
     plain_job,
     resource,
 )
 
-POLICY_NAMES = ("status", "resources", "jobs", "workers", "workers-deletion", "spend")
+POLICY_NAMES = ("status", "status-owner", "classes", "resources", "jobs", "workers", "workers-deletion", "spend")
 
 # What admission policies refuse: each attempt with whoever makes it. Asked twice, see `Outcome`.
 
@@ -47,6 +51,31 @@ def status_attempts(place: Place) -> Iterator[Asked]:
             ):
                 name = f"status of {kind.plural} by {who.name}, {how}"
                 yield "status", who, Attempt(name, "PATCH", path, body, "is written by the operator", how)
+
+
+def class_attempts(place: Place) -> Iterator[Asked]:
+    """Operators in classes that they do not serve, or do not own, and claims of those."""
+    forged, kind = {"status": {"phase": "Completed"}}, Kind.IMAGE_GENERATION
+    for who, name in ((place.operator, NOBODYS), (place.operator, RIVAL), (place.rival, NOBODYS)):
+        path = f"{ours(kind, place.namespace, name)}/status"
+        found = json.loads(place.world.kubectl("get", "imagegeneration", name, "--output", "json"))
+        says = f'by the operator of its class ("{name}") alone'
+        yield "status", who, Attempt(f"status in {name} by {who.name}", "PUT", path, found | forged, says)
+    path = f"{ours(kind, place.namespace, 'held')}/status"
+    says = f"default is served by {OPERATOR}"
+    yield "status-owner", place.rival, patch("status in the class default by a rival", path, forged, says)
+    everywhere = f"/apis/{GROUP}/{VERSION}/operatorclasses"
+    operators, rivals = (release.NAMESPACE, "contentgen"), (place.namespace, "rival")
+    for who, name, owner in (
+        (place.operator, NOBODYS, operators),
+        (place.operator, RIVAL, operators),
+        (place.rival, NOBODYS, rivals),
+        (place.rival, RIVAL, operators),
+        (place.admin, NOBODYS, operators),
+    ):
+        body = operator_class(name, *owner)
+        made = Attempt(f"{name} for {owner} by {who.name}", "POST", everywhere, body, "may not claim it for")
+        yield "classes", who, made
 
 
 def resource_attempts(place: Place) -> Iterator[Asked]:
@@ -74,6 +103,7 @@ MARKS: dict[str, tuple[Body, str]] = {
     "uid label": ({"labels": {"contentgen.dev/uid": "u"}}, '"contentgen.dev/uid"'),
     "kind label": ({"labels": {"contentgen.dev/kind": "Transcription"}}, '"contentgen.dev/kind"'),
     "stage label": ({"labels": {"contentgen.dev/stage": "collect"}}, '"contentgen.dev/stage"'),
+    "class label": ({"labels": {"contentgen.dev/operator-class": "default"}}, '"contentgen.dev/operator-class"'),
     "any label of ours": ({"labels": {"contentgen.dev/anything": ""}}, '"contentgen.dev/anything"'),
     "managed-by label": ({"labels": {"app.kubernetes.io/managed-by": "contentgen"}}, "app.kubernetes.io/managed-by"),
 }
@@ -299,6 +329,7 @@ MUTANTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "a label of ours that is none": (("metadata", "labels", "contentgen.dev/x"), "1", "worker.jobLabels"),
     "another name of the part": (("metadata", "labels", "app.kubernetes.io/name"), "x", "worker.jobLabels"),
     "an annotation of the Job": (("metadata", "annotations"), {"example.com/x": "1"}, "worker.jobAnnotations"),
+    "another class": (("metadata", "labels", "contentgen.dev/operator-class"), "rival", "worker.jobLabels"),
     "another's uid": (("metadata", "labels", "contentgen.dev/uid"), "another", "contentgen.dev/uid"),
     "no uid": (("metadata", "labels", "contentgen.dev/uid"), None, "contentgen.dev/uid"),
 }  # fmt: skip

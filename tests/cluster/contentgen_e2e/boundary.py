@@ -22,6 +22,8 @@ CONTROLLERS = [f"system:serviceaccount:kube-system:{name}-controller" for name i
 POLICIES = f"{release.NAMESPACE}-contentgen"
 MERGE, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
 PLURALS = [kind.plural for kind in Kind]
+RIVAL, NOBODYS = "rival", "nobodys"
+"""Classes of resources in the namespace: one that another account serves, and one that none does."""
 RBAC = "rbac.authorization.k8s.io"
 SPECS: dict[Kind, Body] = {
     Kind.LORA_TRAINING: {"loraName": "a", "triggerWord": "jf", "source": {"url": "https://example.com/a.mp4"}},
@@ -94,6 +96,12 @@ def resource(kind: Kind, namespace: str, name: str, **meta: Any) -> Body:
     return {"apiVersion": API_VERSION, "kind": kind.value, "metadata": about, "spec": SPECS[kind] | {"suspend": True}}
 
 
+def operator_class(name: str, namespace: str, account: str) -> Body:
+    owner = {"namespace": namespace, "serviceAccount": account, "release": "contentgen"}
+    about = {"apiVersion": API_VERSION, "kind": "OperatorClass", "metadata": {"name": name}}
+    return about | {"spec": {"owner": owner}}
+
+
 def ours(kind: Kind, namespace: str, name: str = "") -> str:
     path = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{kind.plural}"
     return f"{path}/{name}" if name else path
@@ -120,6 +128,8 @@ class Place:
     editor: Caller
     owner: Caller
     """May do everything with contentgen.dev and with Jobs, their status among it, but has not the verb spend."""
+    rival: Caller
+    """Has the verb serve on the class `default`, which it does not own, and on a class of its own, RIVAL."""
     template: JobTemplate
     uids: dict[Kind, str]
 
@@ -158,6 +168,7 @@ def template_of(world: World) -> JobTemplate:
         desk_url=env["DESK_URL"],
         desk_ca="PEM",
         pod=WorkerPod.model_validate_json(env["WORKER_POD"]),
+        operator_class=env["OPERATOR_CLASS"],
     )
 
 
@@ -186,8 +197,17 @@ def tenants(namespace: str) -> list[Body]:
     role = {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": {"name": "owner", "namespace": namespace}}
     accounts = [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
-        for name in ("viewer", "editor", "owner")
+        for name in ("viewer", "editor", "owner", "rival")
     ]
+    classes: Body = {"apiGroups": [GROUP], "resources": ["operatorclasses"]}
+    serving = {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": f"{namespace}-rival"},
+        "rules": [classes | {"resourceNames": ["default", RIVAL], "verbs": ["serve"]}, classes | {"verbs": ["create"]}],
+    }
+    bound_everywhere = bound(namespace, "rival", "ClusterRole", f"{namespace}-rival")
+    bound_everywhere |= {"kind": "ClusterRoleBinding", "metadata": {"name": f"{namespace}-rival"}}
     return [
         *accounts,
         *documented_role(namespace),
@@ -195,6 +215,9 @@ def tenants(namespace: str) -> list[Body]:
         bound(namespace, "editor", "ClusterRole", "edit"),
         role | {"rules": kinds + batch},
         bound(namespace, "owner", "Role", "owner"),
+        bound(namespace, "rival", "Role", "owner"),
+        serving,
+        bound_everywhere,
     ]
 
 
@@ -225,7 +248,8 @@ def caller(stack: ExitStack, world: World, namespace: str, account: str) -> Call
 def actions(world: World, action: str, *names: str) -> None:
     """What becomes of what the policies of these names, or all of them, refuse: Deny or Audit."""
     patch = json.dumps({"spec": {"validationActions": [action]}})
-    for name in names or ("status", "resources", "jobs", "workers", "workers-deletion", "spend"):
+    every = ("status", "status-owner", "classes", "resources", "jobs", "workers", "workers-deletion", "spend")
+    for name in names or every:
         binding = f"validatingadmissionpolicybinding/{POLICIES}-{name}"
         release.kubectl(world.root, "patch", binding, "--type=merge", "--patch", patch)
 
