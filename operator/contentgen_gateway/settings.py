@@ -6,6 +6,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contentgen_contract.operator_class import DEFAULT_CLASS
+
 
 class Settings(BaseSettings):
     """Each field is documented in the chart's values."""
@@ -13,6 +15,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CONTENTGEN_", env_ignore_empty=True, frozen=True)
 
     watch_namespace: str = ""
+    operator_class: str = Field(
+        DEFAULT_CLASS, description="The class of the resources that it creates, shows and changes: the operator's own."
+    )
     log_format: Literal["json", "plain"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
