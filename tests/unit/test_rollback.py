@@ -403,7 +403,7 @@ async def test_a_resource_of_another_class_is_suspended_and_left_to_a_person(mon
     driver = Driver(kind, monkeypatch)
     await driver.do([["apply", PICTURE]])
     ((_, body),) = resources(driver)
-    body["spec"] = body["spec"] | {"operatorClass": "team-a"}  # a copy: the tests share PICTURE
+    body["spec"] = body["spec"] | {"operatorClass": "team-a"}
     (found,) = await prepare(driver)
     assert (found.action, "class team-a" in found.why) == (Action.WAIT, True)
     assert driver.world.kube.resources[kind, "it"]["spec"]["suspend"] is True
@@ -418,6 +418,6 @@ async def test_a_finished_resource_of_another_class_is_left_as_it_is(monkeypatch
     await driver.do(finished.before)
     ((_, body),) = resources(driver)
     assert body["status"]["phase"] == "Failed"
-    body["spec"] = body["spec"] | {"operatorClass": "team-a"}  # a copy: the tests share PICTURE
+    body["spec"] = body["spec"] | {"operatorClass": "team-a"}
     assert await prepare(driver) == []
     assert "suspend" not in body["spec"]
