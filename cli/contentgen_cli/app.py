@@ -13,6 +13,7 @@ from contentgen_contract.names import Kind, Stage
 if TYPE_CHECKING:
     from contentgen_cli.cluster import Cluster
     from contentgen_cli.item import Item
+    from contentgen_cli.moving import Plan
     from contentgen_cli.tables import Files
     from contentgen_cli.why import Surroundings
 
@@ -421,6 +422,59 @@ def resume(
 
 
 @app.command()
+def move(
+    names: OptionalNames = None,
+    *,
+    to: Annotated[str, typer.Option("--to", help="The operator class; default is the one of most installations.")],
+    every: Annotated[bool, typer.Option("--all", help="All resources of the namespace.")] = False,
+    kind: Annotated[str | None, typer.Option("--kind", help="With --all: of this kind only.")] = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
+) -> None:
+    """Move resources to another operator class.
+
+    Nothing is bought again. The API server is asked about all of them first: if one is in a run, none is moved.
+    """
+    from contentgen_cli import moving, target
+
+    if bool(names) is every:
+        raise CliError("name the resources to move, or give --all for those of the namespace")
+    if kind and not every:
+        raise CliError("--kind goes with --all; a named resource has its kind before its name, as in lora/avatar")
+    kinds = (target.kind_of(kind),) if kind else tuple(Kind)
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
+        if names:
+            items = [cluster.find(each) for each in target.parse_all(names)]
+        else:
+            items = [item for each in kinds for item in cluster.all_of(each)]
+        chosen = moving.plan(items, to)
+        moving.refused([(item, why) for item in chosen.moved if (why := cluster.refusal(item, chosen.change))])
+        for line in moving.meaning(chosen, to, served=cluster.served(to)) if chosen.moved else ():
+            print(line)
+        for item in chosen.there:
+            print(f"{item.shown} is of the class {to!r} already")
+        _move(cluster, chosen, to)
+
+
+def _move(cluster: "Cluster", chosen: "Plan", to: str) -> None:
+    """Exit status 1 where one was changed by somebody else in between: the others are moved all the same."""
+    left = 0
+    for item in chosen.moved:
+        try:
+            cluster.patch(item, chosen.change)
+            print(f"{item.shown} moved from the class {item.operator_class!r} to {to!r}")
+        except Unreachable:
+            raise
+        except CliError as error:
+            left += 1
+            print(f"error: {item.shown} was not moved: {error}", file=sys.stderr)
+    if left:
+        raise typer.Exit(1)
+
+
+@app.command()
 def version() -> None:
     """Print the plugin's version."""
     from importlib.metadata import version as installed
@@ -456,6 +510,7 @@ def _surroundings(cluster: "Cluster", item: "Item") -> "Surroundings":
         jobs=jobs,
         job_events=_if_allowed(lambda: cluster.events(jobs[-1]["metadata"]["uid"])) if jobs else (),
         pods=_if_allowed(lambda: cluster.pods(item.uid)),
+        served=cluster.served(item.operator_class),
         loras={name: cluster.lora(name) for name in loras_of(item)} if needs_loras(item) else {},
     )
 

@@ -16,6 +16,7 @@ from contentgen_cli.target import Target
 from contentgen_contract.api_paths import (
     EVENTS,
     JOBS,
+    OPERATOR_CLASSES,
     PODS,
     ApiPath,
     ApiResource,
@@ -115,11 +116,36 @@ class Cluster:
 
     def patch(self, item: Item, change: Body) -> Item:
         """Merge `change` into a resource that must still be as it was read. Raises Changed."""
+        return Item.parse(item.kind, self._patch(item, change))
+
+    def refusal(self, item: Item, change: Body) -> str:
+        """The API server's reason to refuse a change; empty where it would take it. Nothing is written."""
+        try:
+            self._patch(item, change, {"dryRun": "All"})
+        except Unreachable:
+            raise
+        except CliError as error:
+            return str(error)
+        return ""
+
+    def _patch(self, item: Item, change: Body, query: Query | None = None) -> Body:
         meta = change.get("metadata", {}) | {"resourceVersion": item.resource_version}
-        path = _path(resource_of(item.kind), item.namespace, item.name)
-        return Item.parse(item.kind, self._json("PATCH", path, item.shown, body=change | {"metadata": meta}))
+        path = _path(resource_of(item.kind), item.namespace, item.name, query=query)
+        return self._json("PATCH", path, item.shown, body=change | {"metadata": meta})
 
     # --- what is around them
+
+    def served(self, operator_class: str) -> bool | None:
+        """Whether an operator serves a class; None where the user may not read that, or the cluster has no classes."""
+        try:
+            self._json("GET", _path(OPERATOR_CLASSES, None, operator_class), f"OperatorClass {operator_class}")
+        except NotFound:
+            return False
+        except Unreachable:
+            raise
+        except CliError:
+            return None
+        return True
 
     def lora(self, name: str) -> Item | None:
         """A LoraTraining that an ImageGeneration names."""

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from contentgen_cli.errors import CliError
 
 _COMMANDS = (
-    "adopt", "cancel", "collect", "cost", "get", "logs", "orphans", "resume", "retry", "suspend", "version", "watch",
-    "why",
+    "adopt", "cancel", "collect", "cost", "get", "logs", "move", "orphans", "resume", "retry", "suspend", "version",
+    "watch", "why",
 )  # fmt: skip
-_NAMED = ("adopt", "cancel", "collect", "logs", "resume", "retry", "suspend", "watch", "why")
+_NAMED = ("adopt", "cancel", "collect", "logs", "move", "resume", "retry", "suspend", "watch", "why")
 _NO_FILES = 4  # cobra's ShellCompDirectiveNoFileComp
-_VALUED = ("-n", "--namespace", "--context", "--kubeconfig", "--as", "--stage", "-o", "--output")
+_VALUED = ("-n", "--namespace", "--context", "--kubeconfig", "--as", "--stage", "-o", "--output", "--to",
+           "--kind")  # fmt: skip
 
 
 def candidates(words: Sequence[str]) -> list[str]:

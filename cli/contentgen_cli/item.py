@@ -10,6 +10,7 @@ from contentgen_cli.errors import CliError
 from contentgen_contract.advice import Facts
 from contentgen_contract.base import Value
 from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase
+from contentgen_contract.operator_class import class_of
 from contentgen_contract.status import ResourceStatus, dump_status
 
 Body = dict[str, Any]
@@ -63,6 +64,11 @@ class Item(Value):
     def shown(self) -> str:
         """`lora/avatar`."""
         return target.shown(self.kind, self.name)
+
+    @property
+    def operator_class(self) -> str:
+        """The operator class that it belongs to."""
+        return class_of({"spec": self.spec})
 
     @property
     def facts(self) -> Facts:

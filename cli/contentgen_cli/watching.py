@@ -12,6 +12,7 @@ from rich.table import Table
 from contentgen_cli import show
 from contentgen_cli.errors import CliError, Unreachable
 from contentgen_cli.item import Item, age, utc_now
+from contentgen_contract.operator_class import DEFAULT_CLASS
 
 Read = Callable[[], Sequence[Item]]
 _PAUSE = 1.0
@@ -60,13 +61,13 @@ def _views(read: Read, timeout: float | None, pause: float) -> Iterator[Sequence
 
 def _table(items: Sequence[Item], now: datetime, *, namespaces: bool, wide: bool) -> Table:
     place, price = (["NAMESPACE"] if namespaces else []), (["COST"] if wide else [])
-    heads = (*place, "NAME", "PHASE", "", "%", "STAGE", "ETA", *price)
+    classes = ["CLASS"] if any(item.operator_class != DEFAULT_CLASS for item in items) else []
+    heads = (*place, "NAME", *classes, "PHASE", "", "%", "STAGE", "ETA", *price)
     table = show.table(heads, [], right=("%", "COST"))
     table.padding = (0, 2, 0, 0)
     for item in items:
         status = item.status
         row = (
-            item.shown,
             show.phase(status.phase),
             ProgressBar(completed=status.progress, width=10),
             str(status.progress),
@@ -74,7 +75,8 @@ def _table(items: Sequence[Item], now: datetime, *, namespaces: bool, wide: bool
             age(now, status.estimated_completion_time) if status.estimated_completion_time else "",
         )
         paid = status.cost.display if status.cost else ""
-        table.add_row(*([item.namespace] if namespaces else []), *row, *([paid] if wide else []))
+        named = ([item.namespace] if namespaces else []) + [item.shown] + ([item.operator_class] if classes else [])
+        table.add_row(*named, *row, *([paid] if wide else []))
     return table
 
 
@@ -89,4 +91,5 @@ def _doing(item: Item) -> str:
 def _line(item: Item, *, namespaces: bool) -> str:
     status = item.status
     place = f"{item.namespace}/" if namespaces else ""
-    return f"{place}{item.shown} {status.phase or 'Unseen'} {status.progress} % {_doing(item)}".rstrip()
+    of_class = "" if item.operator_class == DEFAULT_CLASS else f" (class {item.operator_class})"
+    return f"{place}{item.shown}{of_class} {status.phase or 'Unseen'} {status.progress} % {_doing(item)}".rstrip()

@@ -9,6 +9,7 @@ from contentgen_cli.item import Item, age
 from contentgen_contract import advice
 from contentgen_contract.cancelling import ignored
 from contentgen_contract.names import Kind, Phase, Reason
+from contentgen_contract.operator_class import DEFAULT_CLASS
 from contentgen_contract.reasons import PHASES, REASONS, Action, Costs, Remedy
 from contentgen_contract.story import human_bytes
 
@@ -28,6 +29,7 @@ class Surroundings:
     job_events: Sequence[Body] = ()
     pods: Sequence[Body] = ()
     loras: dict[str, Item | None] = field(default_factory=dict)
+    served: bool | None = None  # whether an operator serves the resource's class; None: it is not known
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def story(item: Item, around: Surroundings, now: datetime) -> Story:
         ("Message", _message(item)),
         ("Ignored", _ignored(item)),
         ("Meaning", _meaning(item, now)),
-        ("Do", _do(item, pods, now)),
+        ("Class", _class(item, around)),
+        ("Do", _do(item, around, pods, now)),
         ("LoRAs", tuple(_lora(name, lora) for name, lora in around.loras.items())),
         ("Pods", pods),
         ("Files", _files(item)),
@@ -95,10 +98,20 @@ def _meaning(item: Item, now: datetime) -> tuple[str, ...]:
     return (REASONS[reason].means if reason else PHASES[item.status.phase],)
 
 
-def _do(item: Item, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
+def _class(item: Item, around: Surroundings) -> tuple[str, ...]:
+    """The operator class, where it is not the default one or nobody serves it."""
+    if around.served is False:
+        return (f"{item.operator_class}: no operator serves it, so nothing is done for this resource.",)
+    return () if item.operator_class == DEFAULT_CLASS else (item.operator_class,)
+
+
+def _do(item: Item, around: Surroundings, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
+    if around.served is False and not item.resting:
+        return ("Install or start a release with this operatorClass, or, between runs, move the resource.",)
     if item.status.phase is None:
         late = (now - item.created_at).total_seconds() > _UNSEEN_SECONDS
-        return ("Check that the operator runs and watches this namespace.",) if late else ("Wait a moment.",)
+        check = f"Check that an operator of the class {item.operator_class!r} runs and watches this namespace."
+        return (check if late else "Wait a moment.",)
     if any(": Pending: " in line or ": none: " in line for line in pods) and not item.resting:
         return ("Give the pod what it lacks (below); the run goes on by itself then.",)
     return advice.lines(item.facts, item.shown)
@@ -224,8 +237,8 @@ def _killed(pod: Body, ended: Body) -> str:
 
 def _commands(item: Item, around: Surroundings) -> tuple[str, ...]:
     name, status = item.shown, item.status
-    if item.deleting or status.phase is None:
-        return ("get pods --all-namespaces --selector app.kubernetes.io/name=contentgen",)
+    if found := _unserved(item, around):
+        return found
     match status.phase:
         case _ if not item.resting:
             return _under_way(item, around)
@@ -239,6 +252,17 @@ def _commands(item: Item, around: Surroundings) -> tuple[str, ...]:
             return (*adopt, f"contentgen retry {name}")
         case _:
             return _after_failure(item)
+
+
+def _unserved(item: Item, around: Surroundings) -> tuple[str, ...]:
+    """Of a resource that no operator may be working on."""
+    if around.served is False and not item.resting and not item.deleting:
+        return ("get operatorclasses", f"contentgen move {item.shown} --to CLASS")
+    if around.served is None and item.status.phase is None and item.operator_class != DEFAULT_CLASS:
+        return (f"get operatorclass {item.operator_class}",)
+    if item.deleting or item.status.phase is None:
+        return ("get pods --all-namespaces --selector app.kubernetes.io/name=contentgen",)
+    return ()
 
 
 def _under_way(item: Item, around: Surroundings) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from contentgen_gateway.health import probes_app
 from contentgen_gateway.indexer import Indexer
 from contentgen_gateway.live import Live
 from contentgen_gateway.parts import Parts
+from contentgen_gateway.recent_creations import RecentCreations
 from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
@@ -70,7 +71,10 @@ async def _run(settings: Settings) -> None:
                 tasks.create_task(parts.indexer.run()),
                 tasks.create_task(keep_fresh(connected.refreshed)),
                 tasks.create_task(
-                    stores.prepare(each.create_indexes for each in (parts.shares, parts.collections, parts.transcripts))
+                    stores.prepare(
+                        each.create_indexes
+                        for each in (parts.shares, parts.collections, parts.transcripts, parts.creations)
+                    )
                 ),
             ]
             await server.serve()
@@ -94,8 +98,10 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores) -> Parts:
     records, shares = Records(database["jobs"], files.key_of), Shares(database["shares"])
     transcripts = TranscriptIndex(database)
     indexer = Indexer(records, files, transcripts)
-    live = Live(over=indexer.note)
+    resources = Resources(kube, settings.operator_class)
+    live = Live(over=indexer.note, serves=resources.serves)
     tenants = Tenants(Tenancy(kube, database))
+    creations = RecentCreations(database["recent-creations"], live, resources)
     return Parts(
         settings=settings,
         callers=Callers(kube, SignedOut(database["signed-out"])),
@@ -103,14 +109,15 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores) -> Parts:
         records=records,
         purchases=Purchases(database["ledger"]),
         live=live,
+        creations=creations,
         shares=shares,
         collections=Collections(database["collections"]),
         transcripts=transcripts,
         indexer=indexer,
         files=files,
-        sight=Sight(records, access, live, shares, tenants),
+        sight=Sight(records, access, creations, shares, tenants),
         tenants=tenants,
-        resources=Resources(kube),
+        resources=resources,
         namespaces=Namespaces(settings.watch_namespaces, settings.watch_namespace_selector),
     )
 

@@ -27,7 +27,7 @@ from contentgen_contract.names import (
 )
 from contentgen_gateway.access import Verb
 from contentgen_gateway.callers import Caller
-from contentgen_gateway.held import Held, changed, held, resource_of
+from contentgen_gateway.held import Held, changed, held, served
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import CONFLICT, RESPONSES, Problem
 from contentgen_gateway.schemas import Body as Shape
@@ -116,7 +116,7 @@ async def cancel(
     until = time.monotonic() + wait
     while not (standing.ended and standing.number == number) and time.monotonic() < until:
         await asyncio.sleep(_LOOK_SECONDS)
-        standing = Standing.of(_there(job, await resource_of(parts, job)))
+        standing = Standing.of(_there(job, await served(parts, job)))
     if not standing.ended:
         response.status_code = 202
     return _outcome(job, standing)
@@ -169,7 +169,7 @@ async def run_again(
 
 async def question(caller: Caller, parts: Parts, job_id: str) -> Question:
     """The run that `run_again` would begin, and its price; nothing is written. Raises Problem as `run_again` does."""
-    body = _there(job := await _payable(caller, parts, job_id), await resource_of(parts, job))
+    body = _there(job := await _payable(caller, parts, job_id), await served(parts, job))
     standing = Standing.of(body)
     token, facts = token_of(standing), advice.Facts.of(body.get("status") or {})
     free = advice.free_lines(facts, body["metadata"]["name"])

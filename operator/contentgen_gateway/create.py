@@ -71,7 +71,7 @@ async def transcribe(
 
 async def _made(caller: Caller, parts: Parts, order: Order, response: Response, key: str | None) -> Made:
     body = await make(caller, parts, order, key)
-    found = _told(parts.live.note(order.kind, body))
+    found = _told(await parts.creations.announce(order.kind, body))
     response.headers["Location"] = f"/api/jobs/{found.job_id}"
     return found
 
@@ -91,6 +91,7 @@ async def make(caller: Caller, parts: Parts, order: Order, key: str | None = Non
 async def _spec(caller: Caller, parts: Parts, order: Order, namespace: str) -> dict[str, Any]:
     """What was asked for, as far as the caller may ask for it."""
     spec = order.spec()
+    parts.resources.require_own_class(order.operator_class)
     if isinstance(order, GenerateOrder):
         spec |= await resolved(caller, parts, order, namespace)
     await require_may_name(caller, parts, spec.get("userId"), namespace)
@@ -108,6 +109,7 @@ async def _once(caller: Caller, parts: Parts, order: Order, namespace: str, key:
     for _ in range(_TRIES):
         there = await parts.resources.get(kind, namespace, name)
         if there is not None:
+            parts.resources.require_class(there)
             return _same(there, request, key)
         spec = await _spec(caller, parts, order, namespace)
         annotations = {CALLER_ANNOTATION: caller.name, REQUEST_ANNOTATION: request}

@@ -11,13 +11,13 @@ from contentgen_gateway.access import Verb
 from contentgen_gateway.held import changed, held
 from contentgen_gateway.jobs import one
 from contentgen_gateway.parts import Calling, Using
-from contentgen_gateway.problems import RESPONSES
+from contentgen_gateway.problems import CONFLICT, RESPONSES
 from contentgen_gateway.schemas import Body as Shape
 from contentgen_gateway.schemas import Job, Name
 from contentgen_gateway.standing import annotated
 from contentgen_runtime.kube import Body
 
-router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONSES)
+router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONSES | CONFLICT)
 
 
 class Edit(Shape):

@@ -48,6 +48,14 @@ async def resource_of(parts: Parts, job: Held) -> Body | None:
     return body if body is not None and body["metadata"]["uid"] == job.job_id else None
 
 
+async def served(parts: Parts, job: Held) -> Body | None:
+    """The same. Raises Problem 409 for one of another operator class."""
+    body = await resource_of(parts, job)
+    if body is not None:
+        parts.resources.require_class(body)
+    return body
+
+
 async def namesake(parts: Parts, job: Held) -> Body | None:
     """What has the name of the job's resource: it, or a later one."""
     return await parts.resources.get(*job.place)
@@ -59,7 +67,7 @@ async def changed(parts: Parts, job: Held, change: Callable[[Body], Body | None]
     Raises Problem.
     """
     for left in reversed(range(_TRIES)):
-        body = await resource_of(parts, job)
+        body = await served(parts, job)
         patch = change(body) if body is not None else None
         if body is None or patch is None:
             return body

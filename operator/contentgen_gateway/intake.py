@@ -25,6 +25,7 @@ from contentgen_contract.spec import (
     Metadata,
     ModelName,
     ObjectName,
+    OperatorClass,
     Source,
     SourceUrl,
     Spec,
@@ -67,6 +68,9 @@ class Order(JobSpec):
     name: ObjectName | None = Field(None, description="The resource's name; one is made up if left out.")
     user_id: UserId | None = Field(None, description="Whose asset it is; the namespace when left out.")
     metadata: Metadata = Field(default_factory=Metadata, description="What people search by.")
+    operator_class: OperatorClass | None = Field(
+        None, description="The operator class of this installation, which it also is when left out; no other is taken."
+    )
 
     @property
     def kind(self) -> Kind:

@@ -45,9 +45,17 @@ class Reader:
 class Live:
     """Jobs under way by their ids (the resources' uids), and who follows them."""
 
-    def __init__(self, most: int = MOST, over: Callable[[Kind, str], None] = lambda *_: None) -> None:
-        """`over` is told of each run that has ended, and of each resource that is gone."""
+    def __init__(
+        self,
+        most: int = MOST,
+        over: Callable[[Kind, str], None] = lambda *_: None,
+        serves: Callable[[Body], bool] = lambda _: True,
+    ) -> None:
+        """`over` is told of each run that has ended, and of each resource that is gone; `serves` tells whether a
+        resource is of our operator class: one of another class is as one that is not there.
+        """
         self._most = most
+        self._serves = serves
         self._over = over
         self._known: dict[str, Now] = {}
         self._readers: dict[str, set[Reader]] = {}
@@ -57,9 +65,17 @@ class Live:
         return self._known.get(job_id)
 
     def note(self, kind: Kind, body: Body) -> Now:
-        """A resource that was just made or read: known from now on, without waiting for the watch."""
+        """A resource that was just made or read: known from now on, without waiting for the watch.
+
+        The later one of it and what the watch knows: the watch may be behind.
+        """
         now = Now.of(kind, body)
-        return now if now.ended else self._known.setdefault(now.job_id, now)
+        known = self._known.get(now.job_id)
+        if known is not None and not now.later_than(known.version):
+            return known
+        if not now.ended:
+            self._known[now.job_id] = now
+        return now
 
     @contextmanager
     def reader(self, job_id: str) -> Iterator[Reader]:
@@ -93,6 +109,8 @@ class Live:
     def see(self, kind: Kind, seen: Seen, namespace: str = "") -> None:
         """Something of this kind has happened, in one namespace or (empty) in any."""
         match seen:
+            case Changed(body) if not self._serves(body):
+                self._leave(body["metadata"]["uid"])
             case Changed(body):
                 self._change(Now.of(kind, body))
             case Deleted(body):
@@ -117,6 +135,11 @@ class Live:
         self._known.pop(job_id, None)
         self._over(kind, job_id)
         self._tell(job_id, None)
+
+    def _leave(self, job_id: str) -> None:
+        """It is of another operator class; its end, and its transcript, are told to another gateway."""
+        if self._known.pop(job_id, None) is not None:
+            self._tell(job_id, None)
 
     def _tell(self, job_id: str, now: Now | None) -> None:
         for reader in self._readers.get(job_id, ()):

@@ -17,6 +17,7 @@ from contentgen_gateway.indexer import Indexer
 from contentgen_gateway.lifecycle import Lifecycle
 from contentgen_gateway.live import Live
 from contentgen_gateway.open_streams import OpenStreams
+from contentgen_gateway.recent_creations import RecentCreations
 from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
@@ -37,6 +38,7 @@ class Parts:
     records: Records
     purchases: Purchases
     live: Live
+    creations: RecentCreations
     shares: Shares
     collections: Collections
     sight: Sight

@@ -9,21 +9,44 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.api_paths import EVENTS, InvalidName, Query, equals, resource_of
 from contentgen_contract.names import API_VERSION, Kind
+from contentgen_contract.operator_class import DEFAULT_CLASS, class_of
 from contentgen_contract.story import scrubbed
-from contentgen_gateway.problems import Problem
+from contentgen_gateway.problems import BadRequest, Problem
 from contentgen_runtime.kube import Body, KubeApi, explain, lies_in
 
 _REFUSALS = (400, 403, 404, 409, 422)
 
 
 class Resources:
-    """LoraTrainings, ImageGenerations and Transcriptions."""
+    """LoraTrainings, ImageGenerations and Transcriptions of the installation's operator class.
 
-    def __init__(self, kube: KubeApi) -> None:
+    Those of another class are read, so that names are not taken twice, and are neither shown nor changed.
+    """
+
+    def __init__(self, kube: KubeApi, operator_class: str = DEFAULT_CLASS) -> None:
         self._kube = kube
+        self._class = operator_class
+
+    def serves(self, body: Body) -> bool:
+        """Whether a resource belongs to the installation's class."""
+        return class_of(body) == self._class
+
+    def require_class(self, body: Body) -> None:
+        """Raises Problem 409 for a resource of another class, whose status and actions are another gateway's."""
+        if not self.serves(body):
+            raise other_class(body, self._class)
+
+    def require_own_class(self, given: str | None) -> None:
+        """Raises BadRequest where a caller asks for another class than the installation's."""
+        if given not in (None, self._class):
+            expected = f"{self._class!r}, the operator class of this installation; leave it out"
+            raise BadRequest("operatorClass", given, expected)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Body | None:
-        """A resource, or None: a record that was taken over from elsewhere may name what no resource can be called."""
+        """A resource of any class, or None.
+
+        A record that was taken over from elsewhere may name what no resource can be called.
+        """
         return await self._kube.get(resource_of(kind), namespace, name, asked_by="the gateway")
 
     async def events(self, namespace: str, uid: str) -> list[Body]:
@@ -43,14 +66,21 @@ class Resources:
     async def create(
         self, kind: Kind, namespace: str, name: str, spec: dict[str, Any], annotations: dict[str, str]
     ) -> Body:
-        """A new resource. Raises Problem with the API server's own words where it refuses, 409 where there is one."""
+        """A new resource of our class. Raises Problem with the API server's own words where it refuses, 409 where
+        there is one.
+        """
         body = {
             "apiVersion": API_VERSION,
             "kind": kind.value,
             "metadata": {"name": name, "namespace": namespace, "annotations": annotations},
-            "spec": spec,
+            "spec": self._classed(spec),
         }
         return await _or_problem(self._kube.request("POST", resource_of(kind), namespace=namespace, body=body))
+
+    def _classed(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """With the class, unless that is the default one: a release before operator classes refuses the field."""
+        rest = {name: value for name, value in spec.items() if name != "operatorClass"}
+        return rest if self._class == DEFAULT_CLASS else rest | {"operatorClass": self._class}
 
     async def patch(self, kind: Kind, namespace: str, name: str, patch: Body) -> Body:
         """Merge into a resource. Raises Problem as above."""
@@ -67,6 +97,16 @@ class Resources:
         except ApiException as error:
             if error.status not in (404, 409):
                 raise
+
+
+def other_class(body: Body, own: str) -> Problem:
+    """The refusal for a resource of another class than the gateway's."""
+    name, theirs = body["metadata"]["name"], class_of(body)
+    detail = (
+        f"{name!r} belongs to the operator class {theirs!r}, and this gateway serves {own!r}: ask the gateway of the "
+        f"installation that serves {theirs!r}, or set spec.operatorClass to {own!r} once the run has ended"
+    )
+    return Problem(409, detail, operatorClass=theirs)
 
 
 async def _or_problem(call: Awaitable[Body]) -> Body:

@@ -30,6 +30,7 @@ from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Kube
 from contentgen_operator.leading.claim import Claim, KubeClass
+from contentgen_operator.leading.endpoint import EndpointWriter
 from contentgen_operator.leading.leadership import Leadership
 from contentgen_operator.leading.tasks import LeaderTasks
 from contentgen_operator.leading.thread import ElectionThread, identity, kube_lease
@@ -58,6 +59,7 @@ from contentgen_operator.settling import Settler
 from contentgen_operator.showing import Showing
 from contentgen_operator.storage import Storage
 from contentgen_operator.stores import prepare_stores
+from contentgen_operator.wakeups import WakeUps
 from contentgen_operator.watches import Watches
 from contentgen_operator.wiring import build_registry
 from contentgen_operator.witness import Witness
@@ -197,11 +199,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         claim=lambda: claim.problem if claim is not None else "",
         scopes=len(selection.namespaces.scopes),
     )
-    metrics.priced_models.update(settings.prices)
-    metrics.gauges.watch_ages = watches.ages
-    metrics.gauges.certificate_expiry = lambda: tls.expires_at.timestamp()  # noqa: PLW0108 - it is renewed, so it is asked anew
-    metrics.gauges.leader = works
-    metrics.gauges.queue = lambda: (len(reconciler.queue), reconciler.queue.oldest_due_seconds)
+    _register_gauges(settings, tls, watches, works, reconciler.queue)
     desk_server = tls_server(counted_desk(create_app(desk)), settings.desk_port, tls.context)
     health_server = plain_server(health_app(health, partial(exposition, ledger)), settings.health_port)
     settler = Settler(
@@ -209,12 +207,16 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     )
     settled = SettledCheck(runs, reconciler.wake)
     leader_tasks = LeaderTasks(partial(_may_begin, election, claim), reconciler.queue, cache.refs)
-    of_claim = [claim.kept] if claim is not None else []
+    loops = [janitor.run, orphans.run, settler.run, settled.run, leaving.run]
+    if claim is not None:
+        loops.append(claim.kept)
+    if settings.endpoint is not None:
+        loops.append(EndpointWriter(kube, settings.endpoint, leadership, lambda: desk_server.started).run)
     prepared = _prepared(health, partial(prepare_stores, storage, ledger, records, jobs))
     begun = (
         health_server.serve(),
         _together(prepared, tls.keep_fresh(refresh_in), keep_fresh(stores.refreshed)),
-        leader_tasks.run(desk_server, (janitor.run, orphans.run, settler.run, settled.run, leaving.run, *of_claim)),
+        leader_tasks.run(desk_server, loops),
     )
     tasks = [asyncio.create_task(each) for each in begun]
     intake = Intake(cache, leader_tasks.wake, reports, names, settled, selection=selection, left=leaving.note)
@@ -273,6 +275,16 @@ async def _may_begin(election: ElectionThread | None, claim: Claim | None) -> No
         await election.elected()
     if claim is not None:
         await claim.acquired()
+
+
+def _register_gauges(
+    settings: Settings, tls: DeskTls, watches: Watches, works: Callable[[], bool], queue: WakeUps[ResourceRef]
+) -> None:
+    metrics.priced_models.update(settings.prices)
+    metrics.gauges.watch_ages = watches.ages
+    metrics.gauges.certificate_expiry = lambda: tls.expires_at.timestamp()  # noqa: PLW0108 - it is renewed, so it is asked anew
+    metrics.gauges.leader = works
+    metrics.gauges.queue = lambda: (len(queue), queue.oldest_due_seconds)
 
 
 def _selection(settings: Settings) -> Selection:

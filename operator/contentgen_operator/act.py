@@ -2,7 +2,7 @@
 
 could the result be collected? → finalizer wanted → run document (a new run, facts, attempt) → adoption → response →
 cancellation → ledger moves → purchase planned and marked → payment of one that was planned before → files deleted →
-run document (purchase, finished version) → Job → finalizer not wanted → record → status → events.
+run document (purchase, finished version) → Job → finalizer not wanted → record → status → events → lost Job deleted.
 
 The record goes before the status: a resource whose status says that it is finished is not looked at again.
 """
@@ -134,6 +134,8 @@ class Actor:
         await self._record(resource, plan.status)
         await self.write_status(resource, plan.status)
         await self._announce(resource, plan.notices, now)
+        if plan.lost_job is not None:  # after the status: one that it names, and that is gone, counts as a failure
+            await self._kube.delete_job(resource.ref.namespace, plan.lost_job.name, plan.lost_job.uid)
         return admitted
 
     async def _documented(self, resource: Resource, status: ResourceStatus) -> Resource:

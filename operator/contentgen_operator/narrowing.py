@@ -11,13 +11,17 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Container
-from functools import partial
 from typing import Any
 
-from contentgen_contract.operator_class import ClassOwner
 from contentgen_contract.watched import LabelSelector
-from contentgen_operator.selection import Selection
-from contentgen_operator.uninstall import Release, StillHeld, namespaces_of, release_until_none_is_held
+from contentgen_operator.uninstall import (
+    Release,
+    StillHeld,
+    add_class_arguments,
+    namespaces_of,
+    release_of,
+    release_until_none_is_held,
+)
 from contentgen_runtime import logs
 from kubernetes import client, config
 
@@ -27,12 +31,12 @@ Body = dict[str, Any]
 
 def release_the_rest(
     release: Release,
-    leaves: Callable[[Body], bool],
+    selected: Container[str],
     seconds: float,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> None:
-    """Release what leaves the selection; ends within `seconds`. Raises StillHeld.
+    """Release what is in namespaces that are not selected; ends within `seconds`. Raises StillHeld.
 
     The Deployment is deleted, not scaled: Helm makes what is missing, while a number of replicas that somebody else has
     set is a conflict where Helm applies on the server (Helm 4).
@@ -40,7 +44,7 @@ def release_the_rest(
     start = clock()
 
     def held() -> list[Body]:
-        return [each for each in release.held() if leaves(each)]
+        return [each for each in release.held() if each["metadata"]["namespace"] not in selected]
 
     found = held()
     if not found:
@@ -50,11 +54,6 @@ def release_the_rest(
         _log.info("%s%s", _name(each), _in_flight(each))
     release.remove_operator()
     release_until_none_is_held(release, held, start + seconds, clock, sleep)
-
-
-def outside(body: Body, selected: Container[str]) -> bool:
-    """Whether a resource is in a namespace that is not selected."""
-    return body["metadata"]["namespace"] not in selected
 
 
 def _name(body: Body) -> str:
@@ -74,9 +73,7 @@ def main() -> None:
     parser.add_argument("--namespace", required=True, help="where the operator is")
     parser.add_argument("--deployment", required=True, help="its Deployment")
     parser.add_argument("--selector", required=True, help="labels of its pods")
-    parser.add_argument("--operator-class", required=True, help="of the resources that it works on")
-    parser.add_argument("--service-account", required=True, help="the operator's, which owns the class")
-    parser.add_argument("--release", required=True, help="the name of the Helm release")
+    add_class_arguments(parser)
     parser.add_argument("--namespaces", default="", help="the namespaces that stay: a,b")
     parser.add_argument("--namespace-selector", default="", help="or a LabelSelector of them, as JSON")
     parser.add_argument("--seconds", type=float, required=True, help="the longest that this may take")
@@ -86,21 +83,12 @@ def main() -> None:
     logs.configure("plain")
     config.load_incluster_config()
     with client.ApiClient() as api:
-        release = Release(
-            api,
-            asked.namespace,
-            asked.deployment,
-            asked.selector,
-            None,
-            selection=Selection(operator_class=asked.operator_class),
-            owner=ClassOwner(namespace=asked.namespace, service_account=asked.service_account, release=asked.release),
-        )
+        release = release_of(api, asked, None)
         selected: Container[str] = namespaces_of(asked.namespaces) or ()
         if asked.namespace_selector:
             selected = release.labelled(LabelSelector.model_validate_json(asked.namespace_selector))
-        leaves = partial(outside, selected=selected)
         try:
-            release_the_rest(release, leaves, asked.seconds, time.monotonic, time.sleep)
+            release_the_rest(release, selected, asked.seconds, time.monotonic, time.sleep)
         except StillHeld as error:
             _log.error("%s; upgrade again: the operator is stopped until then", error)
             sys.exit(1)

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from contentgen_contract import ownership
 from contentgen_contract.names import Phase, Reason
+from contentgen_contract.operator_class import class_of
 from contentgen_contract.ownership import Owner
 from contentgen_contract.spec import LoraTrainingSpec, Spec, parse_spec, run_hash
 from contentgen_contract.status import ResourceStatus, RunStatus, dump_status
@@ -40,6 +41,11 @@ def _edit_was_invalid(status: ResourceStatus) -> bool:
     if (status.phase, status.reason) != (Phase.FAILED, Reason.INVALID_SPEC):
         return False
     return status.completion_time is None or made_its_version(dump_status(status))
+
+
+def is_of_another_class(resource: Resource, run: RunStatus) -> bool:
+    """Whether a run was done by the installation of another operator class: the class does not change during a run."""
+    return class_of({"spec": run.spec}) != class_of({"spec": resource.spec})
 
 
 def collects_again(resource: Resource) -> bool:

@@ -12,6 +12,7 @@ from kubernetes.client.exceptions import ApiException
 
 from contentgen_contract.api_paths import DEPLOYMENTS, ApiPath, api_path, resource_of
 from contentgen_contract.names import API_VERSION, Kind
+from contentgen_contract.operator_class import DEFAULT_CLASS
 from contentgen_runtime import logs
 from contentgen_runtime.kube_sync import Body, call
 from kubernetes import client, config
@@ -42,8 +43,9 @@ class Failed(Exception):
 class Check:
     """The checks, in the order in which they make sense."""
 
-    def __init__(self, api: client.ApiClient, namespace: str) -> None:
+    def __init__(self, api: client.ApiClient, namespace: str, operator_class: str = DEFAULT_CLASS) -> None:
         self._api = api
+        self._class = {} if operator_class == DEFAULT_CLASS else {"operatorClass": operator_class}
         self._namespace = namespace
         self._name = f"helm-test-{secrets.token_hex(3)}"
 
@@ -98,7 +100,7 @@ class Check:
 
     def _create(self, kind: Kind, **how: str) -> None:
         meta = {"name": self._name, "namespace": self._namespace}
-        body = {"apiVersion": API_VERSION, "kind": kind.value, "metadata": meta, "spec": TINY[kind]}
+        body = {"apiVersion": API_VERSION, "kind": kind.value, "metadata": meta, "spec": TINY[kind] | self._class}
         path = api_path(resource_of(kind), namespace=self._namespace, query={"fieldValidation": "Strict"} | how)
         call(self._api, "POST", path, body)
 
@@ -114,13 +116,14 @@ def main() -> None:
     parser.add_argument("--namespace", required=True, help="where the operator is")
     parser.add_argument("--deployment", required=True, help="its Deployment")
     parser.add_argument("--in", dest="place", required=True, help="the namespace for the resources")
+    parser.add_argument("--operator-class", default=DEFAULT_CLASS, help="the class that the operator serves")
     parser.add_argument("--job", action="store_true", help="run a job; only where the provider is the sandbox")
     parser.add_argument("--seconds", type=float, default=180, help="the longest that the job may take")
     asked = parser.parse_args()
     logs.configure("plain")
     config.load_incluster_config()
     with client.ApiClient() as api:
-        check = Check(api, asked.place)
+        check = Check(api, asked.place, asked.operator_class)
         try:
             check.operator(asked.namespace, asked.deployment)
             check.kinds()

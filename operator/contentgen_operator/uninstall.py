@@ -46,9 +46,8 @@ class Release:
         selection: Selection = DEFAULT,
         owner: ClassOwner | None = None,
     ) -> None:
-        """`watched`: the namespaces of its resources; None: all.
-
-        `owner` of the class, as this release claims it; None: it claims none.
+        """`watched`: the namespaces of its resources; None: all. `owner`: as whom this release claims its class;
+        None: it claims none.
         """
         self._api = api
         self._namespace, self._deployment, self._selector, self._watched = namespace, deployment, selector, watched
@@ -214,6 +213,21 @@ def _unless(codes: int | tuple[int, ...], call: Callable[[], Any]) -> Any:
         return None
 
 
+def add_class_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which resources are this release's; `release_of` reads them."""
+    parser.add_argument("--operator-class", default=DEFAULT_CLASS, help="of the resources that it works on")
+    parser.add_argument("--service-account", default="", help="the operator's, which owns the class")
+    parser.add_argument("--release", default="contentgen", help="the name of the Helm release")
+
+
+def release_of(api: client.ApiClient, asked: argparse.Namespace, watched: Sequence[str] | None) -> Release:
+    """The release that the command line names."""
+    account = asked.service_account
+    owner = ClassOwner(namespace=asked.namespace, service_account=account, release=asked.release) if account else None
+    selection = Selection(operator_class=asked.operator_class)
+    return Release(api, asked.namespace, asked.deployment, asked.selector, watched, selection=selection, owner=owner)
+
+
 def main() -> None:
     """`python -m contentgen_operator.uninstall`, in the cluster."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -221,27 +235,13 @@ def main() -> None:
     parser.add_argument("--deployment", required=True, help="its Deployment")
     parser.add_argument("--selector", required=True, help="labels of its pods")
     parser.add_argument("--namespaces", required=True, help="where its resources are: a,b; * for all namespaces")
-    parser.add_argument("--operator-class", default=DEFAULT_CLASS, help="of the resources that it works on")
-    parser.add_argument("--service-account", default="", help="the operator's, which owns the class")
-    parser.add_argument("--release", default="contentgen", help="the name of the Helm release")
+    add_class_arguments(parser)
     parser.add_argument("--seconds", type=float, required=True, help="the longest that this may take")
     asked = parser.parse_args()
     logs.configure("plain")
     config.load_incluster_config()
     with client.ApiClient() as api:
-        account = asked.service_account
-        owner = (
-            ClassOwner(namespace=asked.namespace, service_account=account, release=asked.release) if account else None
-        )
-        release = Release(
-            api,
-            asked.namespace,
-            asked.deployment,
-            asked.selector,
-            namespaces_of(asked.namespaces),
-            selection=Selection(operator_class=asked.operator_class),
-            owner=owner,
-        )
+        release = release_of(api, asked, namespaces_of(asked.namespaces))
         try:
             uninstall(release, asked.seconds, time.monotonic, time.sleep)
         except StillHeld as error:

@@ -33,7 +33,15 @@ from contentgen_operator.recorded_runs import (
 )
 from contentgen_operator.records import Records
 from contentgen_operator.run_documents import RunDocuments
-from contentgen_operator.runs import admitted_user, current_run, ended, frozen_spec, owner, purchase_key
+from contentgen_operator.runs import (
+    admitted_user,
+    current_run,
+    ended,
+    frozen_spec,
+    is_of_another_class,
+    owner,
+    purchase_key,
+)
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import Tenancy
 
@@ -131,9 +139,15 @@ class Witness:
     async def _claimed(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument:
         """The document with payments held back. A run that has ended stays; in place of another one a new one begins,
         whose numbers nothing has used.
+
+        Payments are not held back after a run of another operator class that has ended: another installation has done
+        it, whose MongoDB may be another one, and this one has lost nothing.
         """
-        _warn(resource, f"run {run.number} is not in MongoDB, so nothing is paid; is MongoDB of a backup? If not,")
         over = ended(resource) and run == limited(run)
+        if over and is_of_another_class(resource, run):
+            _log.info("%s was moved to this operator class", resource.ref.name, extra=resource.ref.about)
+            return document.begun(await self._run(resource, run))
+        _warn(resource, f"run {run.number} is not in MongoDB, so nothing is paid; is MongoDB of a backup? If not,")
         document = document.claimed(run, over=over)
         return document.begun(await self._run(resource, run)) if over else document.without_run()
 
@@ -158,7 +172,11 @@ class Witness:
         return stored
 
     async def _owned(self, resource: Resource, versions: tuple[VersionStatus, ...]) -> tuple[VersionStatus, ...]:
-        """Those of a status' versions whose files the resource, or one of its name before, has made."""
+        """Those of a status' versions whose files the resource, or one of its name before, has made.
+
+        Where another operator class has done the last run, the others stay too, without files: what this installation
+        cannot verify, it must neither show nor buy again.
+        """
         if not versions:
             return ()
         checked = resource.model_copy(update={"status": ResourceStatus(run=resource.status.run, versions=versions)})
@@ -166,7 +184,10 @@ class Witness:
         if _names_other_jobs(checked):
             ref = resource.ref
             jobs = await self._ledger.job_ids(resource.tenant, ref.namespace, ref.kind, ref.name)
-        return tuple(each for each in with_owned_versions(checked, jobs).status.versions if each in versions)
+        run, known = resource.status.run, with_owned_versions(checked, jobs).status.versions
+        if run is not None and ended(resource) and is_of_another_class(resource, run):
+            return tuple(each if each in versions else _without_outputs(each) for each in known)
+        return tuple(each for each in known if each in versions)
 
     async def assignment(self, assignment: Assignment) -> Assignment:
         """A worker's assignment with its tenant and the run of the document. Raises RunOver where that is another one,
@@ -300,6 +321,10 @@ def _owned(resource: Resource, version: VersionStatus, jobs: Iterable[str]) -> V
         return version
     _warn(resource, f"version {version.version} names files or a job of others")
     return version.model_copy(update={"job_id": None, "files": ()})
+
+
+def _without_outputs(version: VersionStatus) -> VersionStatus:
+    return version.model_copy(update={"job_id": None, "bucket": None, "files": (), "facts": {}})
 
 
 def files_of(resource: Resource, version: VersionStatus, jobs: Iterable[str]) -> Owner:

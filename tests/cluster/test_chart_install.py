@@ -41,6 +41,10 @@ IN_TROUBLE = {
     ("", "events", "list"): "a Job that got no pod",
     ("batch", "jobs", "get"): "a Job that an operator made just before it died",
     ("batch", "jobs", "delete"): "a resource that is deleted or suspended while it works",
+    ("coordination.k8s.io", "leases", "create"): "the first start; it stays when the release goes",
+    ("discovery.k8s.io", "endpointslices", "create"): "the first leader, and one whose predecessor's pod is gone",
+    ("discovery.k8s.io", "endpointslices", "patch"): "another leader",
+    ("discovery.k8s.io", "endpointslices/restricted", "create"): "OpenShift, which asks for it at each create",
     ("", "secrets", "patch"): "the first start, and a certificate that runs out",
     **{("contentgen.dev", f"{plural}/status", "update"): "a resource of the kind" for plural in PLURALS},
     **{("contentgen.dev", plural, "patch"): "the finalizer" for plural in PLURALS},
@@ -66,7 +70,7 @@ def get(kind: str, namespace: str, name: str) -> Body:
 
 def left_in(namespace: str) -> list[str]:
     """What there is, but what Kubernetes puts into every namespace by itself."""
-    kinds = "all,serviceaccounts,roles,rolebindings,secrets,networkpolicies"
+    kinds = "all,serviceaccounts,roles,rolebindings,secrets,networkpolicies,endpointslices,poddisruptionbudgets"
     listed = kubectl("--namespace", namespace, "get", kinds, "--output", "name").splitlines()
     return [name for name in listed if name != "serviceaccount/default"]
 
@@ -262,7 +266,7 @@ def used(start: float) -> tuple[set[tuple[str, str, str]], set[tuple[str, str, s
 def test_a_secret_that_is_not_there_is_named() -> None:
     said = release.helm(
         ROOT, "install", "elsewhere", str(ROOT / "charts/contentgen"), "--namespace", "default", "--dry-run=server",
-        "--set", "crds.install=false,mongodb.existingSecret=none-such,storage.accessKeyId=id",
+        "--set", "operatorClass=elsewhere,crds.install=false,mongodb.existingSecret=none-such,storage.accessKeyId=id",
     )  # fmt: skip
     assert "WARNING: mongodb.existingSecret names the Secret none-such, which lacks the key uri" in said
 

@@ -36,6 +36,9 @@ class Api:
         self.resources: dict[tuple[str, str, str], Body] = {}
         self.extra: dict[str, tuple[int, Any]] = {}
         self.patches: list[Body] = []
+        self.tried: list[Body] = []  # with dryRun=All
+        self.refuses: dict[str, str] = {}  # by name of the resource: the API server's reason to refuse a change
+        self.classes = {"default"}  # that an operator serves
         self.asked: list[str] = []
         self.users: list[str | None] = []  # impersonated, by request
         self.before_get: Callable[[], None] = lambda: None
@@ -50,6 +53,8 @@ class Api:
             selector = parse_qs(parts.query).get("fieldSelector", [""])[0]
             return self.extra.get(f"{parts.path}?{selector}", (200, {"items": []}))
         namespace, plural, name = found.groups()
+        if plural == "operatorclasses":
+            return (200, {}) if name in self.classes else (404, {"kind": "Status", "message": f"{name!r} not found"})
         self.before_get()
         if name is None:
             listed = [b for (ns, p, _), b in self.resources.items() if p == plural and namespace in (None, ns)]
@@ -60,7 +65,10 @@ class Api:
         if method == "PATCH" and body is not None:
             if body["metadata"]["resourceVersion"] != there["metadata"]["resourceVersion"]:
                 return 409, {"kind": "Status", "message": "the object has been modified"}
-            self.patches.append(body)
+            if name in self.refuses:
+                return 422, {"kind": "Status", "message": self.refuses[name]}
+            tried = parse_qs(parts.query).get("dryRun") == ["All"]
+            (self.tried if tried else self.patches).append(body)
         return 200, there
 
     def has(self, kind: Kind, name: str, status: Body, *, namespace: str = "demo", **more: Any) -> Body:
@@ -295,7 +303,7 @@ def test_why_of_one_that_nobody_looks_at(api: Api, cli: Callable[..., Said]) -> 
     api.has(Kind.LORA_TRAINING, "a", {}, namespace="other")
     said = cli("why", "a", "-n", "other")
     assert "has not been looked at by the operator" in said.out
-    assert "Check that the operator runs and watches this namespace.\n" in said.out
+    assert "Check that an operator of the class 'default' runs and watches this namespace.\n" in said.out
     assert said.commands == ["kubectl get pods --all-namespaces --selector app.kubernetes.io/name=contentgen"]
 
 
@@ -1074,3 +1082,162 @@ def test_every_phase_has_a_colour_or_the_common_one() -> None:
     from contentgen_cli import show  # noqa: PLC0415 - rich, for this test only
 
     assert all(show.phase(phase).plain == phase for phase in Phase)
+
+
+# --- operator classes
+
+
+RUN: Body = status("Completed")["run"]
+
+
+def to_class(name: str | None) -> Body:
+    return {"spec": {"operatorClass": name}, "metadata": {"resourceVersion": "7"}}
+
+
+def three(api: Api) -> None:
+    """One of each kind: Completed, Failed, never begun."""
+    api.has(Kind.LORA_TRAINING, "a", completed(), annotations={})
+    api.has(Kind.IMAGE_GENERATION, "b", status("Failed", "ProviderFailed"))
+    api.has(Kind.TRANSCRIPTION, "c", {})
+
+
+def test_idle_resources_move_after_all_were_tried(api: Api, cli: Callable[..., Said]) -> None:
+    three(api)
+    api.classes.add("batch")
+    said = cli("move", "lora/a", "b", "transcript/c", "--to", "batch")
+    assert said.code == 0, said.err
+    assert api.patches == [to_class("batch")] * 3
+    writes = [each for each in api.asked if each.startswith("PATCH")]
+    assert ["dryRun=All" in each for each in writes] == [True] * 3 + [False] * 3
+    assert "Nothing is bought again" in said.out
+    assert "A run that was not begun begins there, and is paid for: transcript/c." in said.out
+    assert "nothing is done for them" not in said.out
+    assert "lora/a moved from the class 'default' to 'batch'" in said.out
+
+
+@pytest.mark.parametrize(("words", "moved"), [(("--all",), "abc"), (("--all", "--kind", "lora"), "a")])
+def test_an_idle_namespace_moves(api: Api, cli: Callable[..., Said], words: tuple[str, ...], moved: str) -> None:
+    three(api)
+    api.has(Kind.LORA_TRAINING, "z", completed(), namespace="other")
+    assert cli("move", *words, "--to", "batch").code == 0
+    changed = [each for each in api.asked if each.startswith("PATCH") and "dryRun" not in each]
+    assert "".join(each[-1] for each in changed) == moved
+    assert all("/namespaces/demo/" in each for each in changed)
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Preparing", "Submitting", "SubmissionUnknown", "Suspended"])
+def test_nothing_moves_where_one_is_in_a_run(api: Api, cli: Callable[..., Said], phase: str) -> None:
+    three(api)
+    api.has(Kind.LORA_TRAINING, "d", status(phase))
+    api.has(Kind.LORA_TRAINING, "e", completed())["metadata"]["deletionTimestamp"] = "2026-11-21T07:00:00Z"
+    api.has(Kind.LORA_TRAINING, "f", completed(run={"number": 1, "requestOpen": True} | RUN))
+    said = cli("move", "--all", "--to", "batch")
+    assert (said.code, api.patches, api.tried) == (1, [], [])
+    assert "nothing was moved" in said.err
+    assert f"lora/d: its run 1 is under way ({phase}, 40 %)" in said.err
+    assert "lora/e: it is being deleted" in said.err
+    assert "lora/f: a request of its run 1 is open" in said.err
+    assert "lora/a" not in said.err
+
+
+def test_nothing_moves_where_the_api_server_refuses_one(api: Api, cli: Callable[..., Said]) -> None:
+    """A run may have begun since the list was read, or the user may lack the right to one."""
+    three(api)
+    api.refuses["c"] = "spec.operatorClass must not change during a run"
+    said = cli("move", "--all", "--to", "batch")
+    assert (said.code, api.patches, len(api.tried)) == (1, [], 2)
+    assert "transcript/c" in said.err
+    assert "must not change during a run" in said.err
+    assert "imagegen/b" not in said.err
+
+
+def test_back_to_the_default_class_the_field_is_removed(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", completed(), spec={"operatorClass": "batch"})
+    api.has(Kind.LORA_TRAINING, "b", completed())
+    said = cli("move", "lora", "a", "b", "--to", "default")
+    assert (said.code, api.patches) == (0, [to_class(None)])
+    assert "lora/b is of the class 'default' already" in said.out
+
+
+def test_one_that_was_changed_in_between_is_named_and_the_others_move(api: Api, cli: Callable[..., Said]) -> None:
+    three(api)
+    moves = api.answer
+
+    def answer(method: str, url: str, body: Body | None) -> tuple[int, Any]:
+        answered = moves(method, url, body)
+        if method == "PATCH" and "dryRun" in url and url.endswith("transcriptions/c?dryRun=All"):
+            api.resources["demo", "loratrainings", "a"]["metadata"]["resourceVersion"] = "8"
+        return answered
+
+    api.answer = answer  # type: ignore[method-assign]
+    said = cli("move", "--all", "--to", "batch")
+    assert (said.code, len(api.patches)) == (1, 2)
+    assert "lora/a was not moved" in said.err
+    assert "imagegen/b moved" in said.out
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "text"),
+    [(False, "No operator serves the class 'batch' now"), (True, "is there one?")],
+)
+def test_a_class_that_nobody_serves_is_told_at_the_move(
+    api: Api, cli: Callable[..., Said], forbidden: bool, text: str
+) -> None:
+    three(api)
+    if forbidden:
+        api.extra["/apis/contentgen.dev/v1alpha1/operatorclasses/batch"] = (403, {"message": "forbidden"})
+    said = cli("move", "lora/a", "--to", "batch")
+    assert (said.code, len(api.patches)) == (0, 1)
+    assert text in said.out
+    assert "kubectl get operatorclass batch" in said.out
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--to", "batch"), "--all"),
+        (("a", "--all", "--to", "batch"), "--all"),
+        (("a", "--kind", "lora", "--to", "batch"), "--kind goes with --all"),
+        (("a", "--to", "No/Class"), "is no operator class"),
+    ],
+)
+def test_moves_that_make_no_sense(api: Api, cli: Callable[..., Said], words: tuple[str, ...], text: str) -> None:
+    three(api)
+    said = cli("move", *words)
+    assert (said.code, api.patches) == (1, [])
+    assert text in said.err
+
+
+def test_why_of_one_whose_class_nobody_serves(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", {}, spec={"operatorClass": "batch"})
+    api.has(Kind.LORA_TRAINING, "b", completed(), spec={"operatorClass": "batch"})
+    said = cli("why", "a")
+    assert "batch: no operator serves it, so nothing is done for this resource." in said.out
+    assert said.commands == ["kubectl get operatorclasses", "kubectl contentgen move lora/a --to CLASS"]
+    done = cli("why", "b")
+    assert "no operator serves it" in done.out
+    assert done.commands == ["kubectl contentgen get files lora/b"], "it lacks nothing"
+
+
+def test_why_says_how_to_see_the_class_where_it_may_not_be_read(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", {}, spec={"operatorClass": "batch"})
+    api.extra["/apis/contentgen.dev/v1alpha1/operatorclasses/batch"] = (403, {"message": "forbidden"})
+    said = cli("why", "a")
+    assert "Check that an operator of the class 'batch' runs" in said.out
+    assert said.commands == ["kubectl get operatorclass batch"]
+
+
+def test_the_class_is_shown_where_it_is_not_the_default_one(api: Api, cli: Callable[..., Said]) -> None:
+    api.classes.add("batch")
+    api.has(Kind.LORA_TRAINING, "a", completed(), spec={"operatorClass": "batch"})
+    api.has(Kind.LORA_TRAINING, "b", completed())
+    told = cli("watch").out
+    assert "lora/a (class batch) Completed" in told
+    assert "lora/b Completed" in told
+    assert "Class" in cli("why", "a").out
+    assert "Class" not in cli("why", "b").out
+    items = [Item.parse(Kind.LORA_TRAINING, api.resources["demo", "loratrainings", each]) for each in "ab"]
+    for chosen, shown in ((items, True), (items[1:], False)):
+        out = Console(file=io.StringIO(), width=100)
+        out.print(watching._table(chosen, NOW, namespaces=False, wide=False))
+        assert ("CLASS" in str(out.file.getvalue())) is shown  # type: ignore[attr-defined]

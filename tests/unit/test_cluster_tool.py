@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import importlib.util
 import io
 import ipaddress
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from contentgen_cluster import golang, images, maven, mounts, network, processes, settings, wheels
+from contentgen_cluster import golang, images, maven, mounts, network, processes, release, second_node, settings, wheels
 from contentgen_cluster.buildah import pip_conf, pip_settings
 from contentgen_cluster.cache import KEPT, Cache, content_key
 from contentgen_cluster.certificates import Authority
@@ -345,6 +346,44 @@ class TestSettings:
         assert str(next(services.hosts())) == network.API_SERVICE_ADDRESS
 
 
+class TestSecondNode:
+    def test_its_addresses_are_its_own(self) -> None:
+        first, second = (ipaddress.ip_network(each.pods) for each in (settings.FIRST, settings.SECOND))
+        everything = ipaddress.ip_network(network.CLUSTER_RANGE)
+        assert not first.overlaps(second)
+        assert first.subnet_of(everything)
+        assert second.subnet_of(everything)
+        assert ipaddress.ip_address(settings.SECOND.address) in second
+        assert not everything.overlaps(ipaddress.ip_network(network.SERVICE_RANGE))
+
+    def test_it_shares_no_folder_and_no_cgroup_with_the_first(self, tmp_path: Path) -> None:
+        pair = Authority(tmp_path, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)).issue("x", "x")
+        at = second_node.AT
+        assert at.state.is_relative_to(second_node.FIRST_AT.state), "it goes with the cluster"
+        assert at.run.is_relative_to(second_node.FIRST_AT.run)
+        config = tomllib.loads(settings.containerd_config(at, may_lower_oom_score=True))
+        assert {config["root"], config["state"], config["grpc"]["address"]} == {
+            str(at.state / "containerd"),
+            str(at.run / "containerd"),
+            str(at.run / "containerd.sock"),
+        }
+        kubelet = settings.kubelet_config(at, tmp_path, pair, settings.SECOND)
+        assert kubelet["cgroupRoot"] == settings.SECOND.cgroup != settings.FIRST.cgroup
+        assert kubelet["address"] == settings.SECOND.address
+        assert kubelet["registerWithTaints"] == [{"key": settings.SECOND_TAINT, "effect": "NoSchedule"}]
+        assert settings.kubelet_config(at, tmp_path, pair)["registerWithTaints"] == []
+        assert f"--hostname-override={settings.SECOND.node}" in settings.kubelet(at, settings.SECOND)
+        assert settings.kube_proxy_config(at, settings.SECOND)["bindAddress"] == settings.SECOND.address
+
+    def test_its_certificates_are_of_its_own_name(self, tmp_path: Path) -> None:
+        second_node.issue(Authority(tmp_path, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)))
+        user = x509.load_pem_x509_certificate((tmp_path / "kubelet-2.crt").read_bytes())
+        assert user.subject.rfc4514_string() == f"CN=system:node:{settings.SECOND.node},O=system:nodes"
+        server = x509.load_pem_x509_certificate((tmp_path / "kubelet-2-server.crt").read_bytes())
+        names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert ipaddress.ip_address(settings.SECOND.address) in names.get_values_for_type(x509.IPAddress)
+
+
 class TestTools:
     def test_a_requirement_comes_with_its_hashes(self) -> None:
         text = "# why\na==1 \\\n    --hash=sha256:11 \\\n    --hash=sha256:22\nb==2 \\\n    --hash=sha256:33\n"
@@ -459,3 +498,22 @@ class TestMaven:
         told = fails(self.ABSENT, known=1)
         assert "failed (1): mvn" in told
         assert "update-ca-certificates" not in told
+
+
+@pytest.mark.parametrize(
+    ("watched", "spec"), [("lane-a-1", {"operatorClass": "lane-a", "prompt": "x"}), ("", {"prompt": "x"})]
+)
+def test_a_lanes_release_and_its_resources_are_of_a_class_of_their_own(
+    watched: str, spec: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONTENTGEN_TEST_RELEASE", "lane-a" if watched else "")
+    monkeypatch.setenv("CONTENTGEN_TEST_WATCHED", watched)
+    loader = importlib.util.spec_from_file_location("a_lanes_release", release.__file__)
+    assert loader is not None
+    assert loader.loader is not None
+    lane = importlib.util.module_from_spec(loader)
+    loader.loader.exec_module(lane)
+    monkeypatch.setattr(lane, "kubectl", lambda *_, **__: "")
+    assert lane.of_class({"prompt": "x"}) == spec
+    if watched:
+        assert "operatorClass=lane-a" in lane._limited(Path(), watched)

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from contentgen_contract.names import Kind
+from contentgen_contract.operator_class import class_of
 from contentgen_contract.spec import parse_spec
 from contentgen_operator.selftest import TINY, Check, Failed
 from kubernetes import client
@@ -27,6 +28,7 @@ class Cluster:
         self.refused: str | None = None
         self.statuses: list[Body] = []
         self.created: list[tuple[str, bool]] = []
+        self.specs: list[Body] = []
         self.deleted: list[str] = []
         self.looks = 0
 
@@ -36,6 +38,7 @@ class Cluster:
         if method == "POST":
             assert query["fieldValidation"] == ["Strict"]
             self.created.append((body["kind"], query.get("dryRun") == ["All"]))
+            self.specs.append(body["spec"])
             return (422, {"message": "no"}) if body["kind"] == self.refused else (201, body)
         if method == "DELETE":
             self.deleted.append(path)
@@ -100,6 +103,14 @@ def test_the_kinds_are_tried_in_a_dry_run_only(cluster: tuple[Cluster, Check]) -
     server, check = cluster
     check.kinds()
     assert server.created == [(kind.value, True) for kind in Kind]
+
+
+@pytest.mark.parametrize("chosen", ["default", "batch"])
+def test_its_resources_are_of_the_class_that_the_release_serves(cluster: tuple[Cluster, Check], chosen: str) -> None:
+    server, check = cluster
+    Check(check._api, "marketing", chosen).kinds()
+    assert [class_of({"spec": each}) for each in server.specs] == [chosen] * len(Kind)
+    assert ["operatorClass" in each for each in server.specs] == [chosen != "default"] * len(Kind)
 
 
 def test_a_kind_that_is_not_taken_is_named(cluster: tuple[Cluster, Check]) -> None:

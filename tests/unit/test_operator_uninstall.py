@@ -3,7 +3,6 @@
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -56,6 +55,8 @@ class Cluster:
         if (method, path) == ("GET", PODS):
             assert query["labelSelector"] == ["app=operator"]
             return 200, {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": self._pods()}
+        if path.startswith(f"{GROUP}/operatorclasses/"):
+            return self._operator_class(method, path.rpartition("/")[2], body)
         if (method, path) == ("DELETE", DEPLOYMENT.removesuffix("/scale")):
             assert body == {"propagationPolicy": "Background"}
             code = 200 if self.deployed else 404
@@ -67,8 +68,6 @@ class Cluster:
             more = {"continue": str(start + PAGE)} if len(self.labelled) > start + PAGE else {}
             items = [{"metadata": {"name": name}} for name in self.labelled[start : start + PAGE]]
             return 200, {"metadata": more, "items": items}
-        if path.startswith(f"{GROUP}/operatorclasses/"):
-            return self._operator_class(method, path.rpartition("/")[2], body)
         if method == "DELETE":
             self.deleted_pods.append(path)
             return 404, {}
@@ -276,11 +275,11 @@ def test_namespaces_of_a_command_line() -> None:
 # Before an upgrade to fewer namespaces
 
 
-def narrow(api: client.ApiClient, *selected: str, seconds: float = 60) -> Clock:
+def narrow(api: client.ApiClient, *selected: str, seconds: float = 60, served: str = "default") -> Clock:
     clock = Clock()
-    release = Release(api, "contentgen", "contentgen", "app=operator", None, owner=MINE)
-    leaves = partial(narrowing.outside, selected=selected)
-    release_the_rest(release, leaves, seconds, clock, clock.sleep)
+    selection = Selection(operator_class=served)
+    release = Release(api, "contentgen", "contentgen", "app=operator", None, selection=selection, owner=MINE)
+    release_the_rest(release, selected, seconds, clock, clock.sleep)
     return clock
 
 
@@ -311,6 +310,20 @@ def test_an_operator_that_holds_nothing_outside_is_left_alone(cluster: tuple[Clu
     assert (server.deployed, server.replicas, stays["metadata"]["finalizers"]) == (True, 1, [FINALIZER])
 
 
+def test_another_class_is_narrowed_by_its_own_release_unless_it_belongs_to_another(
+    cluster: tuple[Cluster, client.ApiClient],
+) -> None:
+    server, api = cluster
+    leaves = server.add("transcriptions", "other", FINALIZER, namespace="research")
+    leaves["spec"] = {"operatorClass": "team-a"}
+    server.classes = {"team-a": claimed(THEIRS)}
+    narrow(api, "marketing", served="team-a")
+    assert (server.deployed, leaves["metadata"]["finalizers"]) == (True, [FINALIZER])
+    server.classes = {"team-a": claimed(MINE)}
+    narrow(api, "marketing", served="team-a")
+    assert (server.deployed, leaves["metadata"]["finalizers"]) == (False, [])
+
+
 def test_a_second_try_releases_what_the_first_could_not(cluster: tuple[Cluster, client.ApiClient]) -> None:
     server, api = cluster
     server.locked = True
@@ -332,15 +345,7 @@ def test_namespaces_are_selected_by_the_api_server(cluster: tuple[Cluster, clien
 @pytest.mark.parametrize("given", [[], ["--namespaces=a", "--namespace-selector={}"], ["--namespaces="]])
 def test_a_hook_that_knows_no_namespaces_releases_nothing(given: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything would leave."""
-    where = [
-        "--namespace=contentgen",
-        "--deployment=contentgen",
-        "--selector=a=b",
-        "--operator-class=a",
-        "--service-account=b",
-        "--release=c",
-        "--seconds=1",
-    ]
+    where = ["--namespace=contentgen", "--deployment=contentgen", "--selector=a=b", "--seconds=1"]
     monkeypatch.setattr("sys.argv", ["narrowing", *where, *given])
     with pytest.raises(SystemExit):
         narrowing.main()

@@ -93,6 +93,17 @@ https://{{ include "contentgen.fullname" . }}-desk.{{ .Release.Namespace }}.svc:
 {{ merge (dict "labels" $worker.podLabels "annotations" $worker.podAnnotations) $contexts $pod | toJson }}
 {{- end }}
 
+{{/* The given tolerations, and short ones for a node that is gone unless they have their own: Kubernetes' are 300 s. */}}
+{{- define "contentgen.tolerations" -}}
+{{- $all := default list . -}}
+{{- range $taint := list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" -}}
+{{- $given := false -}}
+{{- range $all }}{{ if and (eq (default $taint .key) $taint) (eq (default "NoExecute" .effect) "NoExecute") }}{{ $given = true }}{{ end }}{{ end -}}
+{{- if not $given }}{{ $all = append $all (dict "key" $taint "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" 30) }}{{ end -}}
+{{- end -}}
+{{ toYaml $all }}
+{{- end }}
+
 {{/* Call with (list event weight deletePolicies). */}}
 {{- define "contentgen.hook" -}}
 helm.sh/hook: {{ index . 0 }}

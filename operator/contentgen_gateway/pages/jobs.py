@@ -60,7 +60,8 @@ async def one_job(request: Request, caller: Calling, parts: Using, job_id: Name)
     """One job."""
     record = await parts.sight.job(caller, job_id)
     shown_card = card(record)
-    resource = await _resource(parts, record)
+    found = await _resource(parts, record)
+    resource = found if found is not None and parts.resources.serves(found) else None
     status = (resource or {}).get("status") or {}
     facts = Facts.of(status)
     return render(
@@ -73,7 +74,7 @@ async def one_job(request: Request, caller: Calling, parts: Using, job_id: Name)
         resource=resource,
         actions={each.action.value for each in advised(facts)},
         todo=" ".join(lines(facts, shown_card.name)),
-        ignored=ignored_annotations(resource) if resource else (),
+        ignored=ignored_annotations(resource) if resource else _of_another_class(parts, found),
         conditions=[each | {"means": CONDITIONS.get(each.get("type"), "")} for each in status.get("conditions") or ()],
         phase_means=PHASES.get(shown_card.phase, ""),  # type: ignore[call-overload]  # a phase is its own name
         sheet=await _sheet(parts, record),
@@ -91,6 +92,16 @@ async def _resource(parts: Parts, record: Record) -> dict[str, Any] | None:
         return None
     found = await parts.resources.get(kind, namespace, name)
     return found if found and (found.get("metadata") or {}).get("uid") == record["jobId"] else None
+
+
+def _of_another_class(parts: Parts, found: dict[str, Any] | None) -> tuple[str, ...]:
+    """A note on a resource whose status and actions are another gateway's."""
+    try:
+        if found is not None:
+            parts.resources.require_class(found)
+    except Problem as problem:
+        return (problem.detail,)
+    return ()
 
 
 async def _events(parts: Parts, resource: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -14,11 +14,14 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 RELEASE = "contentgen"
 NAMESPACE = os.environ.get("CONTENTGEN_TEST_RELEASE") or "contentgen"
 WATCHED = os.environ.get("CONTENTGEN_TEST_WATCHED") or None
 """The only namespace that the release works on; None for all of them."""
+CLASS = NAMESPACE if WATCHED else "default"
+"""The operator class that the release serves: a cluster has one release of each."""
 LANE_LABEL = "contentgen.dev/test-lane"
 """On the namespaces of a test lane: that of its release, and those that it works on. Its value is the former."""
 SANDBOX = f"http://contentgen-sandbox.{NAMESPACE}.svc"
@@ -48,13 +51,12 @@ def install(root: Path, *values: str, seconds: int = 300, program: str = "helm",
 
     `values` are more `--set`s; `chart` is another one than the clone's.
     """
-    images: dict[str, str] = json.loads((root / ".cluster/images.json").read_text())
     settings = [
         "sandbox.enabled=true",
         f"gateway.filesEndpoint={FILES_ENDPOINT}",
-        f"image.reference={images['operator']}",
-        f"worker.image.reference={images['worker']}",
-        f"sandbox.image.reference={images['sandbox']}",
+        # Tests read the log and the counters of one gateway, and two cores are few.
+        "gateway.replicas=1",
+        *images(root),
         *(_limited(root, WATCHED) if WATCHED else ()),
         *values,
     ]
@@ -68,6 +70,18 @@ def install(root: Path, *values: str, seconds: int = 300, program: str = "helm",
     # kubectl renews what it knows of the server for a kind that it does not find, but not for a category.
     kubectl(root, "api-resources", "--output", "name")
     return said
+
+
+def images(root: Path) -> list[str]:
+    """The values that name the loaded images."""
+    loaded: dict[str, str] = json.loads((root / ".cluster/images.json").read_text())
+    parts = {"image": "operator", "worker.image": "worker", "sandbox.image": "sandbox"}
+    return [f"{value}.reference={loaded[name]}" for value, name in parts.items()]
+
+
+def of_class(spec: dict[str, Any]) -> dict[str, Any]:
+    """The spec of a resource that the release is to work on."""
+    return spec if CLASS == "default" else {"operatorClass": CLASS} | spec
 
 
 def uninstall(root: Path, seconds: int = 150, program: str = "helm") -> str:
@@ -89,11 +103,18 @@ def lanes_down(root: Path, names: Sequence[str] = ()) -> list[str]:
     releases = [each["namespace"] for each in installed if each["name"] == RELEASE and each["namespace"] in found]
     for lane in releases:
         helm(root, "uninstall", RELEASE, "--namespace", lane, "--no-hooks", "--wait", "--timeout", "60s")
+        _release_class(root, lane)
     for namespace in found:
         drop_finalizers(root, namespace)
     if found:
         kubectl(root, "delete", "namespaces", *found, "--ignore-not-found", "--timeout=90s")
     return releases
+
+
+def _release_class(root: Path, lane: str) -> None:
+    """What the hook does too. An older release has no classes."""
+    if kubectl(root, "get", "crd", "operatorclasses.contentgen.dev", "--ignore-not-found", "--output", "name"):
+        kubectl(root, "delete", "operatorclass", lane, "--ignore-not-found")
 
 
 def drop_finalizers(root: Path, namespace: str) -> None:
@@ -123,7 +144,8 @@ def _limited(root: Path, watched: str) -> tuple[str, ...]:
     for name in (NAMESPACE, watched):
         make_namespace(root, name)
     small = (f"{part}resources.requests.cpu=20m" for part in ("", "gateway.", "sandbox."))
-    return (f"watchNamespaces={{{watched}}}", "crds.install=false", *small)
+    # One operator: with a standby for each lane two cores would mostly start processes.
+    return (f"watchNamespaces={{{watched}}}", f"operatorClass={CLASS}", "crds.install=false", "replicas=1", *small)
 
 
 @contextlib.contextmanager

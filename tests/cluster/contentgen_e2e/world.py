@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from contentgen_cluster import release
-from contentgen_contract.names import GROUP, VERSION, Kind
+from contentgen_contract.names import API_VERSION, GROUP, VERSION, Kind
 from contentgen_e2e.settings import KEYS
 from kubernetes import client, config
 
@@ -49,7 +49,7 @@ class World:
     def apply(self, kind: str, name: str, spec: Body, annotations: dict[str, str] | None = None) -> str:
         """Apply a resource; its uid."""
         meta = {"name": name, "namespace": self.namespace, "annotations": annotations or {}}
-        body = {"apiVersion": "contentgen.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec}
+        body = {"apiVersion": API_VERSION, "kind": kind, "metadata": meta, "spec": release.of_class(spec)}
         applied = self.kubectl("apply", "--filename", "-", "--output", "json", stdin=json.dumps(body))
         return str(json.loads(applied)["metadata"]["uid"])
 
@@ -97,24 +97,38 @@ class World:
         body: bytes = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
         return body
 
+    def leader(self) -> str:
+        """Who holds the Lease: the pod's name, `_`, and a part that is unique per start of the process; empty where
+        nobody does.
+        """
+        where = ("--namespace", release.NAMESPACE, "get", "lease", "contentgen", "--ignore-not-found")
+        return release.kubectl(self.root, *where, "--output", "jsonpath={.spec.holderIdentity}")
+
     def operator_pod(self) -> str:
-        """The operator's pod, or an empty text while there is none."""
-        selector = "app.kubernetes.io/component=operator"
-        return release.kubectl(
-            self.root, "--namespace", release.NAMESPACE, "get", "pods", "--selector", selector,
-            "--field-selector", "status.phase=Running", "--output", "jsonpath={.items[0].metadata.name}",
-        )  # fmt: skip
+        """The pod of the operator that holds the Lease, once one does; after a kill that is the killed one for 15 s."""
+        return self.wait_for_leader().rpartition("_")[0]
+
+    def wait_for_leader(self, other_than: str = "", seconds: float = 60) -> str:
+        """Poll until the Lease is held, by another holder than that. Raises TookTooLong."""
+        deadline = time.monotonic() + seconds
+        while (leader := self.leader()) in ("", other_than):
+            if time.monotonic() > deadline:
+                raise TookTooLong(f"no operator but {other_than!r} leads after {seconds:.0f} s")
+            time.sleep(0.2)
+        return leader
 
     def kill_operator(self) -> None:
-        """As a lost node would: no signal, no goodbye."""
+        """The one that leads. As a lost node would: no signal, no goodbye."""
         release.kubectl(
             self.root, "--namespace", release.NAMESPACE, "delete", "pod", self.operator_pod(),
             "--grace-period=0", "--force", "--wait=false",
         )  # fmt: skip
 
     def operator_log(self) -> str:
-        """What the operator has said since its start."""
-        return release.kubectl(self.root, "--namespace", release.NAMESPACE, "logs", "deployment/contentgen")
+        """What the operators that run have said since their start."""
+        selector = "app.kubernetes.io/component=operator"
+        where = ("--namespace", release.NAMESPACE, "logs", "--selector", selector, "--tail=-1")
+        return release.kubectl(self.root, *where)
 
     def worker_pods(self, uid: str) -> list[Body]:
         """Pods that work for a resource."""
@@ -134,11 +148,11 @@ def installed(root: Path, suite: str, *values: str) -> Iterator[World]:
 
 
 @contextmanager
-def open_world(root: Path, namespace: str) -> Iterator[World]:
-    """Forward the ports, make the namespace, and take it away at the end."""
+def open_world(root: Path, namespace: str, of: str = release.NAMESPACE) -> Iterator[World]:
+    """Forward the ports of the release in the namespace `of`, make the namespace, and take it away at the end."""
     with ExitStack() as stack:
         forwarded = {
-            name: stack.enter_context(release.port_forward(root, release.NAMESPACE, "svc/contentgen-sandbox", name))
+            name: stack.enter_context(release.port_forward(root, of, "svc/contentgen-sandbox", name))
             for name in ("http", "s3", "mongodb")
         }
         database = stack.enter_context(
@@ -156,23 +170,22 @@ def open_world(root: Path, namespace: str) -> Iterator[World]:
         yield World(
             root=root,
             namespace=namespace,
-            api=client.CustomObjectsApi(stack.enter_context(_connected(root))),
-            s3=_s3(root, forwarded["s3"]),
+            api=client.CustomObjectsApi(stack.enter_context(connected(root))),
+            s3=s3_client(root, of, f"http://127.0.0.1:{forwarded['s3']}"),
             jobs=database["jobs"],
             ledger_collection=database["ledger"],
             sandbox=sandbox,
         )
 
 
-def _s3(root: Path, port: int) -> Any:
+def s3_client(root: Path, of: str, endpoint: str) -> Any:
+    """With the key of the release in the namespace `of`."""
     key = json.loads(
-        release.kubectl(
-            root, "--namespace", release.NAMESPACE, "get", "secret", "contentgen-storage", "--output", "json"
-        )
+        release.kubectl(root, "--namespace", of, "get", "secret", "contentgen-storage", "--output", "json")
     )["data"]
     return boto3.client(
         "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
+        endpoint_url=endpoint,
         region_name="us-east-1",
         aws_access_key_id=base64.b64decode(key["access-key-id"]).decode(),
         aws_secret_access_key=base64.b64decode(key["secret-access-key"]).decode(),
@@ -180,7 +193,8 @@ def _s3(root: Path, port: int) -> Any:
     )
 
 
-def _connected(root: Path) -> Any:
+def connected(root: Path) -> Any:
+    """A client of the API server. Use as a context manager."""
     return config.new_client_from_config(str(root / ".cluster/kubeconfig"))
 
 

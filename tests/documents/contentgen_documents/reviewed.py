@@ -62,6 +62,11 @@ NOT_RUN = (
         "it names a request whose reply was lost, and a healthy release has none; test_cli.py has it",
         ("kubectl contentgen adopt NAME REQUEST_ID", "kubectl contentgen adopt avatar REQUEST_ID"),
     ),
+    NotRun("the release of this cluster would not serve it any more; tests/cluster/test_classes.py moves resources", (
+        "kubectl contentgen move avatar --to batch",
+        "kubectl contentgen move avatar transcript/talk --to batch",
+        "kubectl contentgen move --all --to batch -n media",
+    )),
     NotRun("it needs a Docker engine and a registry", (
         "docker build --tag REGISTRY/contentgen-operator:0.1.0 .",
         "docker build --tag REGISTRY/contentgen-worker:0.1.0 --file worker-image/Dockerfile .",

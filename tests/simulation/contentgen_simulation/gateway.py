@@ -25,6 +25,7 @@ from contentgen_gateway.files import Files
 from contentgen_gateway.indexer import Indexer
 from contentgen_gateway.live import Live
 from contentgen_gateway.parts import Parts
+from contentgen_gateway.recent_creations import RecentCreations
 from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
@@ -167,15 +168,27 @@ def _routes() -> tuple[BaseRoute, ...]:
 
 
 class GatewayWorld:
-    """The app and what lies behind it; `database` and `files` of real stores, where a test has them."""
+    """The app and what lies behind it; `database` and `files` of real stores, where a test has them.
+
+    `beside` is a world whose API server, database and bucket this one shares: another replica of the same gateway.
+    """
 
     api_class = FakeApi
     lists_adopted = True
+    api: FakeApi
+    parts: Parts
 
     def __init__(
-        self, *rights: tuple[str, str, str, str], database: Any = None, files: Files | None = None, **settings: Any
+        self,
+        *rights: tuple[str, str, str, str],
+        database: Any = None,
+        files: Files | None = None,
+        beside: "GatewayWorld | None" = None,
+        **settings: Any,
     ) -> None:
-        self.api = self.api_class(rights)
+        if beside is not None:
+            database, files = beside.database, beside.parts.files
+        self.api = self.api_class(rights) if beside is None else beside.api
         memory: Any = mongomock.MongoClient(tz_aware=True)["content-generation"]
         self.database: Any = memory if database is None else database
         # A test that is about something else asks as fast as it can.
@@ -185,8 +198,11 @@ class GatewayWorld:
         records, shares = Records(self.database["jobs"], files.key_of), Shares(self.database["shares"])
         transcripts = TranscriptIndex(self.database)
         indexer = Indexer(records, files, transcripts)
-        live = Live(over=indexer.note)
+        resources = Resources(self.api, self.settings.operator_class)
+        live = Live(over=indexer.note, serves=resources.serves)
         tenants = Tenants(Tenancy(self.api, self.database), clock=itertools.count(step=REMEMBERED_SECONDS).__next__)
+        resources = Resources(self.api)
+        creations = RecentCreations(self.database["recent-creations"], live, resources)
         self.parts = Parts(
             settings=self.settings,
             callers=Callers(self.api, SignedOut(self.database["signed-out"])),
@@ -194,14 +210,15 @@ class GatewayWorld:
             records=records,
             purchases=Purchases(self.database["ledger"]),
             live=live,
+            creations=creations,
             shares=shares,
             collections=Collections(self.database["collections"]),
             transcripts=transcripts,
             indexer=indexer,
             files=files,
-            sight=Sight(records, access, live, shares, tenants),
+            sight=Sight(records, access, creations, shares, tenants),
             tenants=tenants,
-            resources=Resources(self.api),
+            resources=resources,
             namespaces=Namespaces(self.settings.watch_namespaces, self.settings.watch_namespace_selector),
         )
         self.app = create_app(self.parts)

@@ -561,9 +561,9 @@ class World:
         )
 
     def work(self) -> None:
-        """The workers do what their Jobs ask for."""
+        """The workers of this installation do what their Jobs ask for."""
         for job in self.kube.jobs.values():
-            if "status" in job:
+            if "status" in job or not self._serves(job):
                 continue
             kind, stage = Kind(job["metadata"]["labels"][KIND_LABEL]), Stage(job["metadata"]["labels"][STAGE_LABEL])
             status = self.status(kind)
@@ -575,6 +575,11 @@ class World:
             for cache in self.caches:  # what the watch delivers
                 if owner is not None and owner in cache:
                     cache.note_job(owner, JobView.parse(job))
+
+    def _serves(self, job: dict[str, Any]) -> bool:
+        owner = owner_of(job)
+        body = self.kube.resources.get((owner.kind, owner.name)) if owner is not None else None
+        return body is None or self.selection.serves(body)
 
     def _leave_outcome(self, kind: Kind, stage: Stage, status: ResourceStatus) -> None:
         assert status.run is not None
@@ -616,6 +621,7 @@ class World:
         """What the watch delivers; whether there is something to do about it."""
         body = self.kube.resources.get((ref.kind, ref.name))
         settled = body is not None and body["metadata"]["uid"] == ref.uid and is_settled(body)
+        settled = settled or (body is not None and not self.selection.serves(body))
         for cache in self.caches:
             if body is None or settled:
                 cache.forget(ref)
@@ -625,6 +631,8 @@ class World:
 
     async def is_behind(self, ref: ResourceRef) -> bool:
         """Whether a finished status is not of the newest run."""
+        if not self.selection.serves(self.kube.resources[ref.kind, ref.name]):
+            return False
         behind = list[ResourceRef]()
 
         async def wake(found: ResourceRef) -> None:

@@ -1,0 +1,329 @@
+"""Resources that move between operator classes: two operators over one API server, with shared or different stores.
+
+Nothing is bought again by a move, in either direction, and what is Completed stays so.
+"""
+
+import copy
+from typing import Any
+
+import mongomock
+import pytest
+import stamina
+
+from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Kind, Phase, Reason
+from contentgen_contract.operator_class import DEFAULT_CLASS
+from contentgen_contract.status import ResourceStatus
+from contentgen_operator import act, reconcile
+from contentgen_operator.providers.base import Call
+from contentgen_operator.providers.sending import BeforeSend
+from contentgen_operator.selection import Selection
+from contentgen_simulation.world import SPECS, UID, FakeProvider, World, Writes, copied
+
+IMAGE = Kind.IMAGE_GENERATION
+BATCH = "batch"
+STORES = pytest.mark.parametrize("shared", [True, False], ids=["shared stores", "different stores"])
+KINDS = pytest.mark.parametrize("kind", list(Kind))
+
+
+class AnotherAccount(FakeProvider):
+    """A provider's account whose requests have ids of their own."""
+
+    async def submit(self, call: Call, before_send: BeforeSend) -> str:
+        request_id = await super().submit(call, before_send)
+        return f"request-{1000 + int(request_id.removeprefix('request-'))}"
+
+
+class Installations:
+    """Two releases over one API server; `shared`: with one database and one bucket."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, shared: bool) -> None:
+        self.first, self.second = World(monkeypatch, Writes()), World(monkeypatch, Writes())
+        self.second.kube = self.first.kube
+        self.second.selection = Selection(BATCH)
+        self.second.provider = AnotherAccount(self.second.writes, lambda: self.first.now)
+        if shared:
+            self.second.database, self.second.storage = self.first.database, self.first.storage
+        for module in (reconcile, act):
+            monkeypatch.setattr(module, "utc_now", lambda: self.first.now)
+        for each in self.all:
+            each.restart()
+
+    @property
+    def all(self) -> tuple[World, World]:
+        return self.first, self.second
+
+    @property
+    def paid(self) -> tuple[int, int]:
+        """POSTs of the first and of the second installation."""
+        return len(self.first.provider.posts), len(self.second.provider.posts)
+
+    def body(self, kind: Kind) -> dict[str, Any]:
+        return self.first.kube.resources[kind, "it"]
+
+    def status(self, kind: Kind) -> ResourceStatus:
+        return self.first.status(kind)
+
+    def apply(self, kind: Kind, to: str = DEFAULT_CLASS, uid: str = UID, **spec: Any) -> None:
+        """Edit a resource, or create it, in a class; annotations stay."""
+        known = self.first.kube.resources.get((kind, "it"))
+        annotations = known["metadata"]["annotations"] if known and known["metadata"]["uid"] == uid else {}
+        wanted = copy.deepcopy(SPECS[kind]) | spec | ({} if to == DEFAULT_CLASS else {"operatorClass": to})
+        self.first.kube.apply(kind, wanted, uid=uid, **annotations)
+
+    async def go_on(self, kind: Kind, steps: int = 60, *, restart: bool = True) -> ResourceStatus:
+        """Both operators work; at first each is started again, and lists everything."""
+        for each in self.all if restart else ():
+            each.restart()
+        for _ in range(steps):
+            for each in self.all:
+                each.now = max(world.now for world in self.all)
+                await each.step(kind)
+        return self.status(kind)
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch, shared: bool) -> Any:
+    with stamina.set_testing(True, attempts=8):
+        yield Installations(monkeypatch, shared=shared)
+
+
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> Any:
+    with stamina.set_testing(True, attempts=8):
+        yield Installations(monkeypatch, shared=False)
+
+
+def another(kind: Kind, text: str = "b") -> dict[str, Any]:
+    """Inputs that were not bought before."""
+    if kind is IMAGE:
+        return {"prompt": f"a cat, {text}"}
+    source = {"url": f"https://example.com/{text}.mp4"}
+    return {"source": source}
+
+
+@STORES
+@KINDS
+async def test_a_move_buys_nothing_and_an_edit_buys_once_where_it_is(two: Installations, kind: Kind) -> None:
+    two.apply(kind)
+    assert (await two.go_on(kind)).phase is Phase.COMPLETED
+    assert two.paid == (1, 0)
+    before = copied(two.body(kind)["status"])
+
+    two.apply(kind, BATCH)
+    moved = await two.go_on(kind)
+    assert (two.paid, moved.phase, len(moved.versions)) == ((1, 0), Phase.COMPLETED, 1)
+    assert two.body(kind)["status"]["versions"] == before["versions"]
+
+    two.apply(kind, BATCH, **another(kind))
+    edited = await two.go_on(kind)
+    assert (two.paid, edited.phase, edited.reason) == ((1, 1), Phase.COMPLETED, "Completed")
+    assert [each.version for each in edited.versions] == [1, 2]
+
+    two.apply(kind, **another(kind))
+    back = await two.go_on(kind)
+    assert (two.paid, back.phase) == ((1, 1), Phase.COMPLETED)
+    assert [each.version for each in back.versions] == [1, 2]
+
+    two.apply(kind, **another(kind, "c"))
+    last = await two.go_on(kind)
+    assert (two.paid, last.phase, last.reason) == ((2, 1), Phase.COMPLETED, "Completed")
+    assert [each.version for each in last.versions] == [1, 2, 3]
+
+
+@STORES
+async def test_moved_before_its_first_run_it_is_bought_by_the_second_alone(two: Installations) -> None:
+    two.apply(IMAGE)
+    two.apply(IMAGE, BATCH)
+    assert (await two.go_on(IMAGE)).phase is Phase.COMPLETED
+    assert two.paid == (0, 1)
+
+
+@STORES
+async def test_a_class_that_nobody_serves_is_left_alone(two: Installations) -> None:
+    two.apply(IMAGE, "night")
+    await two.go_on(IMAGE, 5)
+    assert (two.body(IMAGE)["status"], two.paid) == ({}, (0, 0))
+    assert two.first.writes.done + two.second.writes.done == []
+    assert two.body(IMAGE)["metadata"]["finalizers"] == []
+
+
+@STORES
+async def test_a_rerun_asked_for_after_the_move_is_paid_by_the_second(two: Installations) -> None:
+    two.apply(IMAGE)
+    await two.go_on(IMAGE)
+    two.apply(IMAGE, BATCH)
+    two.body(IMAGE)["metadata"]["annotations"] = {RERUN_ANNOTATION: "again"}
+    again = await two.go_on(IMAGE)
+    assert (two.paid, again.phase, again.reason) == ((1, 1), Phase.COMPLETED, "Completed")
+
+
+@STORES
+async def test_failed_after_it_was_paid_a_moved_resource_is_not_tried_again(two: Installations) -> None:
+    two.apply(IMAGE)
+    await two.go_on(IMAGE)
+    end(two, "Failed", "CollectFailed")
+    two.apply(IMAGE, BATCH, metadata={"tags": ["new"]})
+    await two.go_on(IMAGE)
+    assert two.paid == (1, 0)
+
+
+@STORES
+@pytest.mark.parametrize("edit", [{"metadata": {"tags": ["new"]}}, another(IMAGE)], ids=["tags", "inputs"])
+async def test_outputs_that_were_adopted_before_the_move_are_not_bought_again(
+    two: Installations, edit: dict[str, Any]
+) -> None:
+    """Their files are of an earlier resource, which a MongoDB that lacks the purchase cannot confirm."""
+    two.apply(IMAGE)
+    await two.go_on(IMAGE)
+    await two.first.until_gone(IMAGE)
+    heir = "1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02"
+    two.apply(IMAGE, uid=heir)
+    assert (await two.go_on(IMAGE)).reason == "AdoptedFinishedRun"
+    two.apply(IMAGE, BATCH, uid=heir, **edit)
+    moved = await two.go_on(IMAGE)
+    bought = int("prompt" in edit)
+    assert (two.paid, moved.phase) == ((1, bought), Phase.COMPLETED)
+    assert [each.version for each in moved.versions] == [1, 2][: 1 + bought]
+    two.apply(IMAGE, uid=heir, **edit)
+    back = await two.go_on(IMAGE)
+    assert (two.paid, back.phase) == ((1, bought), Phase.COMPLETED)
+    assert back.versions[0].files, "the first knows them"
+
+
+async def test_outputs_that_were_adopted_before_the_move_back_are_not_bought_again(apart: Installations) -> None:
+    apart.apply(IMAGE)
+    await apart.go_on(IMAGE)
+    apart.apply(IMAGE, BATCH, **another(IMAGE))
+    await apart.go_on(IMAGE)
+    body = apart.body(IMAGE)["status"]["versions"][1]
+    other = "9c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a99"
+    body |= {"jobId": other, "files": [each | {"key": each["key"].replace(UID, other)} for each in body["files"]]}
+    apart.apply(IMAGE, **another(IMAGE), metadata={"tags": ["new"]})
+    back = await apart.go_on(IMAGE)
+    assert (apart.paid, back.phase) == ((1, 1), Phase.COMPLETED)
+    assert [(each.version, bool(each.files)) for each in back.versions] == [(1, True), (2, False)]
+
+
+@STORES
+async def test_a_failed_run_whose_result_is_to_be_fetched_again_pays_nothing(two: Installations) -> None:
+    two.apply(IMAGE)
+    await two.go_on(IMAGE)
+    end(two, "Failed", "CollectFailed")
+    two.apply(IMAGE, BATCH)
+    two.body(IMAGE)["metadata"]["annotations"] = {COLLECT_ANNOTATION: "1"}
+    await two.go_on(IMAGE)
+    assert two.paid == (1, 0)
+
+
+@STORES
+async def test_a_request_that_was_open_at_the_move_is_not_sent_again(two: Installations) -> None:
+    """`kubectl contentgen move` refuses it; the API server does not."""
+    two.apply(IMAGE)
+    await two.go_on(IMAGE)
+    two.body(IMAGE)["status"]["run"]["requestOpen"] = True
+    two.apply(IMAGE, BATCH)
+    moved = await two.go_on(IMAGE)
+    assert (two.paid, moved.phase) == ((1, 0), Phase.COMPLETED)
+
+
+def end(two: Installations, phase: str, reason: str) -> None:
+    """Let the run have ended so, without a version, in the status and in MongoDB."""
+    status = two.body(IMAGE)["status"]
+    status |= {"phase": phase, "reason": reason, "versions": []}
+    status["conditions"] = [
+        each | {"type": phase} if each["type"] == "Complete" else each for each in status["conditions"]
+    ]
+    for world in two.all:
+        world.database["runs"].update_many({}, {"$set": {"versions": []}})
+
+
+# A status that may be forged, or of another time
+
+
+async def test_a_run_under_way_that_the_second_does_not_know_pays_nothing(apart: Installations) -> None:
+    """The API server refuses such a move; it is a status that somebody else wrote, or a rule that is missing."""
+    apart.apply(IMAGE)
+    await apart.first.finish(IMAGE, Phase.PROCESSING)
+    assert apart.paid == (1, 0)
+    apart.apply(IMAGE, BATCH)
+    await apart.go_on(IMAGE)
+    assert apart.paid == (1, 0)
+    assert apart.status(IMAGE).reason == Reason.STORES_DISAGREE
+
+
+async def test_a_status_forged_in_an_unserved_class_names_no_files_of_others(apart: Installations) -> None:
+    """Somebody wrote the end of a run, with a file of another job, where no operator would repair it."""
+    apart.apply(IMAGE, "night")
+    other = "9c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a99"
+    key = f"images/ns/{other}/v1/image_1.png"
+    spec = copied(apart.body(IMAGE)["spec"])
+    apart.body(IMAGE)["status"] = {
+        "observedGeneration": 1, "jobId": UID, "phase": "Completed", "reason": "Completed", "progress": 100,
+        "completionTime": "2026-11-20T00:00:00Z",
+        "conditions": [{"type": "Complete", "status": "True", "reason": "Completed", "message": "",
+                        "lastTransitionTime": "2026-11-20T00:00:00Z", "observedGeneration": 1}],
+        "run": {"number": 1, "version": 1, "runHash": "0" * 16, "generation": 1, "spec": spec,
+                "startedAt": "2026-11-20T00:00:00Z"},
+        "versions": [{"version": 1, "jobId": other, "runHash": "0" * 16, "files": [{"key": key, "sizeBytes": 1}]}],
+    }  # fmt: skip
+    apart.apply(IMAGE, BATCH, **another(IMAGE))
+    await apart.go_on(IMAGE)
+    assert apart.paid == (0, 1)
+    assert key not in str(apart.body(IMAGE)["status"])
+    assert other not in str(list(apart.second.database["runs"].find()))
+
+
+async def test_a_restored_database_of_the_second_pays_for_nothing_that_it_lost(apart: Installations) -> None:
+    apart.apply(IMAGE)
+    await apart.go_on(IMAGE)
+    apart.apply(IMAGE, BATCH, **another(IMAGE))
+    await apart.go_on(IMAGE)
+    assert apart.paid == (1, 1)
+    apart.second.database = mongomock.MongoClient(tz_aware=True)["of-a-backup"]
+    apart.apply(IMAGE, BATCH, **another(IMAGE, "c"))
+    held = await apart.go_on(IMAGE)
+    assert (apart.paid, held.reason) == ((1, 1), Reason.STORES_DISAGREE), "run 2 was its own"
+
+
+async def test_a_restored_database_of_the_first_pays_nothing_for_a_resource_that_came_back(
+    apart: Installations,
+) -> None:
+    """The run of the second is no reason to trust a status more than before: the first has lost its own run."""
+    apart.apply(IMAGE)
+    await apart.go_on(IMAGE)
+    apart.first.database = mongomock.MongoClient(tz_aware=True)["of-a-backup"]
+    apart.apply(IMAGE, BATCH)
+    await apart.go_on(IMAGE)
+    apart.apply(IMAGE)
+    assert (await apart.go_on(IMAGE)).phase is Phase.COMPLETED
+    apart.apply(IMAGE, **another(IMAGE))
+    held = await apart.go_on(IMAGE)
+    assert (apart.paid, held.reason) == ((1, 0), Reason.STORES_DISAGREE)
+
+
+@STORES
+async def test_deleted_and_applied_again_in_the_other_class_it_adopts_where_stores_are_shared(
+    two: Installations, shared: bool
+) -> None:
+    two.apply(IMAGE)
+    await two.go_on(IMAGE)
+    await two.first.until_gone(IMAGE)
+    two.apply(IMAGE, BATCH, uid="1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02")
+    again = await two.go_on(IMAGE)
+    assert again.phase is Phase.COMPLETED
+    assert two.paid == ((1, 0) if shared else (1, 1))
+
+
+@STORES
+async def test_in_a_namespace_that_was_created_again_the_second_takes_nothing_of_the_first(
+    two: Installations, shared: bool
+) -> None:
+    """Another tenant: what the one before had bought is not theirs, whichever class it was bought in."""
+    two.apply(IMAGE)
+    await two.go_on(IMAGE)
+    await two.first.until_gone(IMAGE)
+    two.first.kube.namespaces["ns"] = ("another-namespace", "2026-11-21T01:00:00Z")
+    two.apply(IMAGE, BATCH, uid="1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02")
+    again = await two.go_on(IMAGE)
+    assert (two.paid, again.phase) == ((1, 1), Phase.COMPLETED)
+    assert UID not in str(again.versions)
