@@ -67,13 +67,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "ledger",
         (
             "send: the step is not compared",
-            'where = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}',
+            'where: Document = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}',
             'where = {"_id": str(key), "state": _INTENT, "jobId": purchase.job_id}',
             f"{_LEDGER}_one_of_many_pays",
         ),
         (
             "send: the owner is not compared",
-            'where = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}',
+            'where: Document = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}',
             'where = {"_id": str(key), "state": _INTENT, "step": _PLANNED}',
             f"{_LEDGER}_what_is_planned_for_another_resource_is_sent_by_nobody_else",
         ),
@@ -133,13 +133,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "adopt: the owner is not compared",
-            'where = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}',
+            'where: Document = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}',
             'where = {"_id": str(key), "state": purchase.state.value}',
             f"{_LEDGER}_a_purchase_has_one_owner",
         ),
         (
             "adopt: the state is not compared",
-            'where = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}',
+            'where: Document = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}',
             'where = {"_id": str(key), "jobId": purchase.job_id}',
             f"{_LEDGER}_a_purchase_has_one_owner",
         ),

@@ -120,11 +120,12 @@ def _on_signals(stop: asyncio.Event) -> None:
 async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float, stop: asyncio.Event) -> None:
     stores = Stores.of(settings)
     storage, database = _storage(settings, stores), stores.database
-    ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
-    providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
-    runs = RunDocuments(database["runs"])
     leadership, election = _leader_election(settings)
-    cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs)
+    check = leadership.check
+    ledger, records = CountedLedger(database["ledger"], check), Records(database["jobs"], storage, check)
+    providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"], check)
+    runs, reports, cache = RunDocuments(database["runs"], check), Reports(), Cache()
+    janitor = Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check)
     tenancy = Tenancy(kube, database)
     witness = Witness(ledger=ledger, records=records, runs=runs, tenancy=tenancy)
     names = LoraNames()
@@ -164,6 +165,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         retention=_retention(settings),
         namespace=settings.watch_namespace,
         tenancy=tenancy,
+        check=check,
     )
     desk = Desk(
         gatekeeper=Gatekeeper(kube, cache, jobs),
@@ -173,6 +175,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         policy=_order_policy(settings),
         wake=reconciler.wake,
         witness=witness,
+        check=check,
     )
     watches = Watches()
     health = Health(
@@ -189,7 +192,8 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     metrics.gauges.queue = lambda: (len(reconciler.queue), reconciler.queue.oldest_due_seconds)
     desk_server = tls_server(counted_desk(create_app(desk)), settings.desk_port, tls.context)
     health_server = plain_server(health_app(health, partial(exposition, ledger)), settings.health_port)
-    settler = Settler(Bills(database["ledger"]), _billing(settings), show=_showing(kube, observer, reconciler).show)
+    showing = _showing(kube, observer, reconciler)
+    settler = Settler(Bills(database["ledger"]), _billing(settings), show=showing.show, check=check)
     settled = SettledCheck(runs, reconciler.wake)
     elected = election.elected if election is not None else _at_once
     leader_tasks = LeaderTasks(elected, reconciler.queue, cache.refs)

@@ -28,6 +28,7 @@ from contentgen_contract.orders import FileClaim, Progress, UploadGrant, UploadG
 from contentgen_operator.clock import utc_now
 from contentgen_operator.fair_pool import FairPool
 from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Refusal, Unauthenticated
+from contentgen_operator.leading.leadership import Check, unchecked
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orders import (
@@ -71,7 +72,7 @@ _AWAY = (
     ApiException,
     aiohttp.ClientError,
     TimeoutError,
-    Conflict,  # the namespace is gone
+    Conflict,  # the namespace is gone, or another process leads
 )
 _MAX_BODY_BYTES = 256 * 1024
 _MOST_REMOVED = 20_000  # versions removed for one attempt; a stage has 4,096 files at most, each usually one version
@@ -102,7 +103,10 @@ class Desk:
         wake: Callable[[ResourceRef, float], Awaitable[None]],
         witness: Witness,
         clock: Callable[[], float] = time.monotonic,
+        check: Check = unchecked,
     ) -> None:
+        """`check` raises Conflict where this process does not lead."""
+        self._check = check
         self._gatekeeper = gatekeeper
         self._storage = storage
         self._ledger = ledger
@@ -124,6 +128,7 @@ class Desk:
         Raises HTTPException, or TooManyRequests for too many requests or tokens of a Job, requests
         of a namespace, or bad tokens of an address.
         """
+        self._check()
         try:
             known = await self._admission.admit(token, address, self._gatekeeper.assignment, _job_uid)
             self._request_rates.take(known)
@@ -229,6 +234,7 @@ class Desk:
             removed = self._reports.note_removed(assignment.job.uid or "", len(found.stale))
             if removed > _MOST_REMOVED:
                 raise HTTPException(409, f"more than {_MOST_REMOVED} objects were removed for this attempt")
+            self._check()  # after they were listed: what workers of the next leader store has other versions
             await self._storage.remove(assignment.owner, found.stale)
         return found.kept
 
