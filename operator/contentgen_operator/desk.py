@@ -146,15 +146,17 @@ class Desk:
         await self._refuse_ended(assignment)
         purchase = await self._ledger.get(purchase_key(assignment.resource, assignment.run))
         try:
-            return await self._signing.run(
+            order = await self._signing.run(
                 _namespace(assignment), work_order, assignment, purchase, self._storage, self._policy, utc_now()
             )
+            self._check()
         except NotPurchased as error:
             _log.warning("a worker asks for a response: %s", error, extra=assignment.resource.ref.about)
             raise HTTPException(403, str(error)) from error
         except SourceRefused as error:
             _log.warning("a source is refused: %s", error, extra=assignment.resource.ref.about)
             raise HTTPException(403, str(error)) from error
+        return order
 
     async def progress(self, assignment: Assignment, progress: Progress) -> None:
         """Keep the newest; the queue joins what comes within a second."""
@@ -202,6 +204,7 @@ class Desk:
             kept = await self._without_leftovers(assignment, request.files)
             good_for = upload_lifetime(assignment, self._policy, utc_now())
             grants = await self._signed(assignment, request.files, good_for)
+            self._check()
         return UploadGrants(grants=tuple(each.model_copy(update={"stored": each.name in kept}) for each in grants))
 
     async def _signed(
