@@ -112,7 +112,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "a Job is stopped late",
             "        self._leadership.check()  # after the uid was read: a Job of the next leader has another one\n",
             "",
-            f"{_FENCING}_a_former_leader_changes_nothing",
+            f"{_FENCING}_a_job_of_the_next_leader_is_not_stopped_late",
         ),
         (
             "a Job that another process has not recorded is replaced late",

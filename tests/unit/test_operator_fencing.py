@@ -18,6 +18,7 @@ from contentgen_operator.desk import Desk, create_app
 from contentgen_operator.leading.leadership import Leadership, NotLeading, unchecked
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import JobView, Resource, ResourceRef
+from contentgen_operator.plan import Plan
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep, Unsettled
 from contentgen_operator.recorded_runs import RunDocument
 from contentgen_operator.records import Records
@@ -308,6 +309,34 @@ async def test_a_former_leader_changes_nothing(
             break
     assert at > 2, "the process has done something"
     assert not found
+
+
+@pytest.mark.parametrize("unrecorded", [False, True])
+async def test_a_job_of_the_next_leader_is_not_stopped_late(unrecorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose uid a former leader reads, in MongoDB or in Kubernetes, is not deleted by it."""
+    asyncio.get_running_loop().set_default_executor(INLINE)
+    case = Case(monkeypatch, TALKS, "Retain", 10_000, goes_on)
+    while not case.world.kube.jobs:
+        await case.look(case.world)
+    (job,) = case.world.kube.jobs.values()
+    former = FormerLeader(case.world, case.freezer)
+    actor, lost = former.process._actor, former.leadership
+
+    async def newest(*_: Any) -> RecordedJob | None:
+        if unrecorded:
+            return None
+        lost.revoke("the Lease is another's")
+        return await case.world.process._actor._jobs.by_uid(job["metadata"]["uid"])
+
+    async def get_job(*_: Any) -> Any:
+        lost.revoke("the Lease is another's")
+        return job
+
+    monkeypatch.setattr(actor._jobs, "newest", newest)
+    monkeypatch.setattr(case.world.kube, "get_job", get_job)
+    with pytest.raises(NotLeading):
+        await actor._stop_job(case.ref, Plan(status=case.world.status(TALKS)))
+    assert list(case.world.kube.jobs.values()) == [job]
 
 
 # What is compared, with another process at work between what was read and the write
