@@ -129,15 +129,16 @@ def _on_signals(stop: asyncio.Event) -> None:
 async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float, stop: asyncio.Event) -> None:
     stores = Stores.of(settings)
     storage, database = _storage(settings, stores), stores.database
-    ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
-    providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
-    runs = RunDocuments(database["runs"])
     leadership, election = _leader_election(settings)
     claim = _claim(settings, kube, leadership)
     works = partial(_works, leadership, claim)
     selection = _selection(settings)
     leaving = Leaving(kube, selection)
-    cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs)
+    check = leadership.check
+    ledger, records = CountedLedger(database["ledger"], check), Records(database["jobs"], storage, check)
+    providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"], check)
+    runs, reports, cache = RunDocuments(database["runs"], check), Reports(), Cache()
+    janitor = Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check)
     tenancy = Tenancy(kube, database)
     witness = Witness(ledger=ledger, records=records, runs=runs, tenancy=tenancy)
     names = LoraNames()
@@ -179,6 +180,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         retention=_retention(settings),
         tenancy=tenancy,
         selection=selection,
+        check=check,
     )
     desk = Desk(
         gatekeeper=Gatekeeper(kube, cache, jobs, selection),
@@ -188,6 +190,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         policy=_order_policy(settings),
         wake=reconciler.wake,
         witness=witness,
+        check=check,
     )
     watches = Watches()
     health = Health(
@@ -202,9 +205,8 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     _register_gauges(settings, tls, watches, works, reconciler.queue)
     desk_server = tls_server(counted_desk(create_app(desk)), settings.desk_port, tls.context)
     health_server = plain_server(health_app(health, partial(exposition, ledger)), settings.health_port)
-    settler = Settler(
-        Bills(database["ledger"]), _billing(settings), show=_showing(kube, observer, reconciler, selection).show
-    )
+    showing = _showing(kube, observer, reconciler, selection)
+    settler = Settler(Bills(database["ledger"]), _billing(settings), show=showing.show, check=check)
     settled = SettledCheck(runs, reconciler.wake)
     leader_tasks = LeaderTasks(partial(_may_begin, election, claim), reconciler.queue, cache.refs)
     loops = [janitor.run, orphans.run, settler.run, settled.run, leaving.run]
@@ -225,10 +227,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         tasks.append(asyncio.create_task(election.lost()))
     await _until(stop, tasks)
     asyncio.get_running_loop().set_exception_handler(_while_ending)
-    actor.stop_paying()
-    if leadership.over:
-        leader_tasks.stop_others()  # the next leader has begun them
-    await reconciler.queue.drain(settings.drain_seconds)
+    await _drain(actor, leader_tasks, reconciler.queue, settings.drain_seconds, lost=bool(leadership.over))
     health_server.should_exit = True
     leader_tasks.stop()
     await asyncio.wait([*tasks, *leader_tasks.tasks], timeout=_GOODBYE_SECONDS)
@@ -275,6 +274,16 @@ async def _may_begin(election: ElectionThread | None, claim: Claim | None) -> No
         await election.elected()
     if claim is not None:
         await claim.acquired()
+
+
+async def _drain(
+    actor: Actor, leader_tasks: LeaderTasks, queue: WakeUps[ResourceRef], seconds: float, *, lost: bool
+) -> None:
+    """Pay nothing more and let the queue's work end."""
+    actor.stop_paying()
+    if lost:
+        leader_tasks.stop_others()  # the next leader has begun them
+    await queue.drain(seconds)
 
 
 def _register_gauges(

@@ -31,6 +31,7 @@ from contentgen_operator.cache import Cache
 from contentgen_operator.clock import utc_now
 from contentgen_operator.endings import ending_of
 from contentgen_operator.kube import Kube
+from contentgen_operator.leading.leadership import Check, NotLeading, unchecked
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observe import find_lost
 from contentgen_operator.observed import Resource, ResourceRef
@@ -201,7 +202,8 @@ def deleted(key: StoredKey, purchase: Purchase) -> Move:
 
 
 def _move(key: StoredKey, purchase: Purchase, target: PurchaseState, **changes: Any) -> Move:
-    expected = {"step": purchase.step, "orphaned_at": purchase.orphaned_at}
+    unchanged = ("step", "orphaned_at", "orphan_seen_at", "request_id", "cancel_asked_at")
+    expected = {name: getattr(purchase, name) for name in unchanged}
     return Move(
         key=key, source=purchase.state, target=target, owner=purchase.job_id, expected=expected, changes=changes
     )
@@ -276,8 +278,11 @@ class Orphans:
         retention: Retention,
         tenancy: Tenancy,
         selection: Selection = DEFAULT,
+        check: Check = unchecked,
     ) -> None:
+        """`check` raises Conflict where this process does not lead."""
         self._selection = selection
+        self._check = check
         self._kube = kube
         self._cache = cache
         self._storage = storage
@@ -299,6 +304,8 @@ class Orphans:
                 await self.round(utc_now())
             except _STORE_ERRORS as error:
                 _log.warning("orphans wait for a store: %s", str(error).split("?", maxsplit=1)[0][:200])
+            except NotLeading as error:
+                _log.info("orphans wait for the next leader: %s", error)
             except API_ERRORS as error:
                 _log.warning("orphans wait for the API server: %s", explain(error))
             except Exception:  # noqa: BLE001 - the operator's other work goes on
@@ -428,8 +435,10 @@ class Orphans:
         view = await provider.poll(purchase.model, purchase.request_id or "")
         store, move = after_poll(key, purchase, view, now, self._retention)
         if store is not None:
+            self._check()
             await self._storage.put_answer(store)
         if move is None and is_to_be_cancelled(purchase, now, self._retention):
+            self._check()
             ended = await provider.cancel(purchase.model, purchase.request_id or "")
             move = after_cancel(key, purchase, ended, now)
         if move is not None and await self._moved(move, now):
@@ -439,17 +448,20 @@ class Orphans:
     async def _delete(self, key: StoredKey, purchase: Purchase) -> None:
         """One page of the files of a discarded one; the next round goes on."""
         owner = ownership.of_purchase(purchase.purchase_id)
+        self._check()
         try:
             page = await self._storage.delete_prefix(owner, keys.purchase_prefix(purchase.purchase_id))
         except (ClientError, NotDeleted) as error:  # of this one alone
             _log.warning("the response of orphan %s waits to be deleted: %s", key, error, extra=_about(purchase))
             return
         if not page.more:
+            self._check()
             await self._ledger.move(deleted(key, purchase))
 
     async def _moved(self, move: Move, now: datetime) -> bool:
         """Whether the compare-and-set succeeded; if not, somebody else came first, and the next look sees it."""
         request_id, claim = move.changes.get("request_id"), move.claimed_for
+        self._check()
         if claim is not None and request_id and not await self._ledger.claim(claim, request_id, now):
             _log.warning("request %s is another purchase's, not that of orphan %s", request_id, move.key)
             return False

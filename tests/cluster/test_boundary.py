@@ -18,7 +18,6 @@ import pytest
 from contentgen_cluster import release
 from contentgen_contract.names import Kind, Stage
 from contentgen_e2e.attempts import (
-    POLICY_NAMES,
     annotating,
     beyond_gateway,
     beyond_operator,
@@ -37,6 +36,7 @@ from contentgen_e2e.boundary import (
     CONTROLLERS,
     NOBODYS,
     POLICIES,
+    POLICY_NAMES,
     RIVAL,
     Answer,
     Attempt,

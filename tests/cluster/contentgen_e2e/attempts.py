@@ -16,6 +16,7 @@ from contentgen_e2e.boundary import (
     OPERATOR,
     PLURALS,
     POLICIES,
+    POLICY_NAMES,
     RBAC,
     RIVAL,
     Attempt,
@@ -28,18 +29,6 @@ from contentgen_e2e.boundary import (
     patch,
     plain_job,
     resource,
-)
-
-POLICY_NAMES = (
-    "status",
-    "status-owner",
-    "classes",
-    "resources",
-    "jobs",
-    "workers",
-    "workers-deletion",
-    "spend",
-    "endpoints",
 )
 
 # What admission policies refuse: each attempt with whoever makes it. Asked twice, see `Outcome`.
