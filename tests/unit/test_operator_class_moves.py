@@ -217,7 +217,7 @@ async def test_a_failed_run_whose_result_is_to_be_fetched_again_pays_nothing(two
 
 @STORES
 async def test_a_request_that_was_open_at_the_move_is_not_sent_again(two: Installations) -> None:
-    """`kubectl contentgen move` refuses it; the API server does not."""
+    """The API server refuses such a move, by a rule that an older CRD lacks."""
     two.apply(IMAGE)
     await two.go_on(IMAGE)
     two.body(IMAGE)["status"]["run"]["requestOpen"] = True
