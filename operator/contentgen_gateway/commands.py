@@ -188,9 +188,12 @@ def prepare_rollback(
 
 async def _rolled_back(settings: Settings, database: Database[Document], *, dry: bool, undo: bool) -> list[Finding]:
     marker_of = rollback_stores.markers(_s3(settings), settings.s3_bucket)
-    work = rollback_stores.undo if undo else rollback_stores.prepare
+    where = settings.watch_namespace
     async with KubeApi() as kube:
-        return await work(kube, settings.watch_namespace, database, marker_of, dry=dry)
+        if undo:
+            return await rollback_stores.undo(kube, where, database, marker_of, dry=dry)
+        mine = settings.operator_class
+        return await rollback_stores.prepare(kube, where, database, marker_of, dry=dry, operator_class=mine)
 
 
 Cluster = Annotated[

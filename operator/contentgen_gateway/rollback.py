@@ -20,6 +20,7 @@ from contentgen_contract import languages
 from contentgen_contract.ledger import PurchaseState, PurchaseStep, legacy_id
 from contentgen_contract.models import model_of
 from contentgen_contract.names import GROUP, Kind, Reason
+from contentgen_contract.operator_class import DEFAULT_CLASS, class_of
 from contentgen_contract.spec import parse_spec, run_hash
 from contentgen_contract.status import ResourceStatus, RunStatus
 
@@ -213,7 +214,17 @@ def lost_purchase(kind: Kind, body: Body, run: RunStatus | None, seen: Seen, now
 class Rollback:
     """The stores and the resources. `patch` and the ledger are not written where `dry` is set."""
 
-    def __init__(self, database: Database[Document], marker_of: MarkerOf, patch: Patch, *, dry: bool = False) -> None:
+    def __init__(
+        self,
+        database: Database[Document],
+        marker_of: MarkerOf,
+        patch: Patch,
+        *,
+        dry: bool = False,
+        operator_class: str = DEFAULT_CLASS,
+    ) -> None:
+        """`operator_class`: the one that the operator serves which is rolled back."""
+        self._class = operator_class
         self._ledger: Collection[Document] = database["ledger"]
         self._jobs: Collection[Document] = database["jobs"]
         self._bindings: Collection[Document] = database["namespaces"]
@@ -256,6 +267,10 @@ class Rollback:
             return None  # a5a1c84 says InvalidSpec as well
         if run is None:
             return None
+        if class_of(body) != self._class:
+            await self._suspend(kind, body, status)
+            why = "a5a1c84 knows no operator classes: it would work on it, too, and buy what another installation buys"
+            return Finding(Action.WAIT, _about(kind, body), f"{why} (class {class_of(body)})")
         seen = self._seen(kind, meta, run)
         found = _identity_verdict(seen) if run.identity else verdict(kind, body, status, run, seen)
         if found is None:

@@ -11,6 +11,7 @@ from pymongo.database import Database
 from contentgen_contract import keys
 from contentgen_contract.api_paths import resource_of
 from contentgen_contract.names import Kind
+from contentgen_contract.operator_class import DEFAULT_CLASS, class_of
 from contentgen_gateway.rollback import Finding, MarkerOf, Rollback, seems_to_run
 from contentgen_runtime import s3
 from contentgen_runtime.kube import Body, KubeApi
@@ -26,16 +27,24 @@ class OperatorRuns(Exception):
 
 
 async def prepare(
-    kube: KubeApi, namespace: str, database: Database[dict[str, Any]], marker_of: MarkerOf, *, dry: bool
+    kube: KubeApi,
+    namespace: str,
+    database: Database[dict[str, Any]],
+    marker_of: MarkerOf,
+    *,
+    dry: bool,
+    operator_class: str = DEFAULT_CLASS,
 ) -> list[Finding]:
     """Prepare a rollback in one namespace or (empty) in all. Raises OperatorRuns."""
     now = datetime.now(UTC)
     resources = await _resources(kube, namespace)
-    if seen := seems_to_run(resources, now):
+    mine = [(kind, body) for kind, body in resources if class_of(body) == operator_class]
+    if seen := seems_to_run(mine, now):
         raise OperatorRuns(
             f"the operator has written the status of {seen}: scale its Deployment to 0, wait a minute, and try again"
         )
-    return await Rollback(database, marker_of, _patch(kube), dry=dry).prepare(resources, now)
+    rollback = Rollback(database, marker_of, _patch(kube), dry=dry, operator_class=operator_class)
+    return await rollback.prepare(resources, now)
 
 
 async def undo(

@@ -395,3 +395,29 @@ def test_markers_are_read_from_the_bucket() -> None:
     client: Any = Client()
     read = rollback_stores.markers(client, "assets")
     assert (read("ns/key"), read("odd"), read("none")) == ("p-1", "unreadable", None)
+
+
+async def test_a_resource_of_another_class_is_suspended_and_left_to_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """a5a1c84 reads no class: it would buy what the other installation buys. What has ended is left as it is."""
+    kind = Kind.IMAGE_GENERATION
+    driver = Driver(kind, monkeypatch)
+    await driver.do([["apply", PICTURE]])
+    ((_, body),) = resources(driver)
+    body["spec"] = body["spec"] | {"operatorClass": "team-a"}
+    (found,) = await prepare(driver)
+    assert (found.action, "class team-a" in found.why) == (Action.WAIT, True)
+    assert driver.world.kube.resources[kind, "it"]["spec"]["suspend"] is True
+    (resumed,) = await rollback_of(driver).undo(resources(driver))
+    assert resumed.action is Action.RESUME
+
+
+async def test_a_finished_resource_of_another_class_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = Kind.IMAGE_GENERATION
+    (finished,) = [state for each, state in CASES if (each, state.name) == (kind, "cancelled")]
+    driver = Driver(kind, monkeypatch)
+    await driver.do(finished.before)
+    ((_, body),) = resources(driver)
+    assert body["status"]["phase"] == "Failed"
+    body["spec"] = body["spec"] | {"operatorClass": "team-a"}
+    assert await prepare(driver) == []
+    assert "suspend" not in body["spec"]
