@@ -33,7 +33,7 @@ def plan(items: Sequence[Item], to: str) -> Plan:
 
 
 def obstacle(item: Item) -> str:
-    """Why a resource cannot move now; empty where it can. Of runs, the API server has the same rule."""
+    """Why a resource cannot move now; empty where it can. The API server has the same rules for runs."""
     status = item.status
     if item.deleting:
         return "it is being deleted"

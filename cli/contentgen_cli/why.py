@@ -101,7 +101,8 @@ def _meaning(item: Item, now: datetime) -> tuple[str, ...]:
 def _class(item: Item, around: Surroundings) -> tuple[str, ...]:
     """The operator class, where it is not the default one or nobody serves it."""
     if around.served is False:
-        return (f"{item.operator_class}: no operator serves it, so nothing is done for this resource.",)
+        done = "its deletion waits" if item.deleting else "nothing is done for this resource"
+        return (f"{item.operator_class}: no operator serves it, so {done}.",)
     return () if item.operator_class == DEFAULT_CLASS else (item.operator_class,)
 
 
@@ -256,7 +257,9 @@ def _commands(item: Item, around: Surroundings) -> tuple[str, ...]:
 
 def _unserved(item: Item, around: Surroundings) -> tuple[str, ...]:
     """Of a resource that no operator may be working on."""
-    if around.served is False and not item.resting and not item.deleting:
+    if around.served is False and item.deleting:
+        return ("get operatorclasses",)
+    if around.served is False and not item.resting:
         return ("get operatorclasses", f"contentgen move {item.shown} --to CLASS")
     if around.served is None and item.status.phase is None and item.operator_class != DEFAULT_CLASS:
         return (f"get operatorclass {item.operator_class}",)

@@ -212,8 +212,11 @@ _NAME_RULE = Rule(
 _CLASS = "(has({0}.spec.operatorClass) ? {0}.spec.operatorClass : '" + DEFAULT_CLASS + "')"
 _MOVE_RULE = Rule(
     holds=f"{_CLASS.format('self')} == {_CLASS.format('oldSelf')} || !has(oldSelf.status) || !has(oldSelf.status.run) "
-    f"|| (has(oldSelf.status.phase) && oldSelf.status.phase in {[str(each) for each in ENDED]})",
-    message="spec.operatorClass must not change during a run: wait until status.phase is Completed or Failed",
+    f"|| (has(oldSelf.status.phase) && oldSelf.status.phase in {[str(each) for each in ENDED]} "
+    # Another installation, with other stores, would neither follow the request nor store its result.
+    "&& !(has(oldSelf.status.run.requestOpen) && oldSelf.status.run.requestOpen))",
+    message="spec.operatorClass must not change during a run: wait until status.phase is Completed or Failed, and "
+    "status.run.requestOpen is not true",
 )
 _OWNER_RULE = Rule(
     holds="self.owner == oldSelf.owner",

@@ -591,8 +591,8 @@ MERGE = {"Content-Type": "application/merge-patch+json"}
 NO_RUN: dict[str, Any] = {"phase": "Pending"}
 
 
-def a_run(phase: str) -> dict[str, Any]:
-    return {"phase": phase, "run": {"number": 1, "startedAt": "2026-11-21T00:00:00Z"}}
+def a_run(phase: str, **more: Any) -> dict[str, Any]:
+    return {"phase": phase, "run": {"number": 1, "startedAt": "2026-11-21T00:00:00Z"} | more}
 
 
 AS_SERVER = {"Impersonate-User": "crd-tests"}
@@ -632,6 +632,9 @@ def unserved(objects: client.CustomObjectsApi, api: client.ApiClient) -> Iterato
         ({"run": {"number": 1, "startedAt": "2026-11-21T00:00:00Z"}}, False),  # without a phase
         (a_run("Completed"), True),
         (a_run("Failed"), True),
+        (a_run("Completed", requestOpen=False), True),
+        (a_run("Completed", requestOpen=True), False),
+        (a_run("Failed", requestOpen=True), False),
     ],
     ids=str,
 )

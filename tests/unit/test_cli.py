@@ -1214,6 +1214,12 @@ def test_why_of_one_whose_class_nobody_serves(api: Api, cli: Callable[..., Said]
     said = cli("why", "a")
     assert "batch: no operator serves it, so nothing is done for this resource." in said.out
     assert said.commands == ["kubectl get operatorclasses", "kubectl contentgen move lora/a --to CLASS"]
+    api.has(Kind.LORA_TRAINING, "c", completed(), spec={"operatorClass": "batch"})["metadata"] |= {
+        "deletionTimestamp": "2026-11-21T07:00:00Z"
+    }
+    waits = cli("why", "c")
+    assert "batch: no operator serves it, so its deletion waits." in waits.out
+    assert waits.commands == ["kubectl get operatorclasses"]
     done = cli("why", "b")
     assert "no operator serves it" in done.out
     assert done.commands == ["kubectl contentgen get files lora/b"], "it lacks nothing"

@@ -354,6 +354,7 @@ def test_the_class_is_optional_and_has_a_rule_of_its_own(kind: Kind) -> None:
     assert "default" not in field
     (rule,) = [each for each in schema["x-kubernetes-validations"] if "operatorClass" in each["rule"]]
     assert "oldSelf.status.phase in ['Completed', 'Failed']" in rule["rule"]
+    assert "&& !(has(oldSelf.status.run.requestOpen) && oldSelf.status.run.requestOpen)" in rule["rule"]
     assert "must not change during a run" in rule["message"]
     given = MINIMAL[kind] | {"operatorClass": "team-a"}
     assert parse_spec(kind, given).operator_class == "team-a"

@@ -217,7 +217,7 @@ async def test_a_failed_run_whose_result_is_to_be_fetched_again_pays_nothing(two
 
 @STORES
 async def test_a_request_that_was_open_at_the_move_is_not_sent_again(two: Installations) -> None:
-    """`kubectl contentgen move` refuses it; the API server does not."""
+    """The API server refuses such a move, by a rule that an older CRD lacks."""
     two.apply(IMAGE)
     await two.go_on(IMAGE)
     two.body(IMAGE)["status"]["run"]["requestOpen"] = True
@@ -264,12 +264,14 @@ async def test_a_status_forged_in_an_unserved_class_names_no_files_of_others(apa
                         "lastTransitionTime": "2026-11-20T00:00:00Z", "observedGeneration": 1}],
         "run": {"number": 1, "version": 1, "runHash": "0" * 16, "generation": 1, "spec": spec,
                 "startedAt": "2026-11-20T00:00:00Z"},
-        "versions": [{"version": 1, "jobId": other, "runHash": "0" * 16, "files": [{"key": key, "sizeBytes": 1}]}],
+        "versions": [{"version": 1, "jobId": other, "runHash": "0" * 16, "files": [{"key": key, "sizeBytes": 1}],
+                      "bucket": "of-others", "facts": {"note": "forged"}}],
     }  # fmt: skip
     apart.apply(IMAGE, BATCH, **another(IMAGE))
     await apart.go_on(IMAGE)
     assert apart.paid == (0, 1)
-    assert key not in str(apart.body(IMAGE)["status"])
+    for told in (key, "of-others", "forged"):
+        assert told not in str(apart.body(IMAGE)["status"])
     assert other not in str(list(apart.second.database["runs"].find()))
 
 

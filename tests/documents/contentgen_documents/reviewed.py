@@ -111,6 +111,7 @@ NAMED_ONLY = (
     "helm upgrade",
     "kubectl apply",
     "kubectl contentgen",
+    "kubectl contentgen move",
     "kubectl create token",
     "kubectl wait",
     "kubectl wait --for=condition=Complete",
