@@ -166,9 +166,7 @@ def open_world(root: Path, namespace: str, of: str = release.NAMESPACE) -> Itera
 
 def _s3(root: Path, of: str, port: int) -> Any:
     key = json.loads(
-        release.kubectl(
-            root, "--namespace", of, "get", "secret", "contentgen-storage", "--output", "json"
-        )
+        release.kubectl(root, "--namespace", of, "get", "secret", "contentgen-storage", "--output", "json")
     )["data"]
     return boto3.client(
         "s3",
