@@ -268,7 +268,12 @@ def _works(leadership: Leadership, claim: Claim | None) -> bool:
 async def _may_begin(election: ElectionThread | None, claim: Claim | None) -> None:
     """Until this process leads, and its installation owns the operator class."""
     if election is not None:
-        await election.elected()
+        watching = asyncio.create_task(claim.watched()) if claim is not None else None
+        try:
+            await election.elected()
+        finally:
+            if watching is not None:
+                watching.cancel()
     if claim is not None:
         await claim.acquired()
 

@@ -27,7 +27,7 @@ from kubernetes import client, config
 Body = dict[str, Any]
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 PLURALS = [kind.plural for kind in Kind]
-CRDS = [f"crd/{plural}.contentgen.dev" for plural in PLURALS]
+CRDS = [f"crd/{plural}.contentgen.dev" for plural in (*PLURALS, "operatorclasses")]
 FREE_PICTURE = {"model": "flux-schnell", "prompt": "A grey square", "image": {"size": {"width": 256, "height": 256}}}
 NO_SOUND = {"source": {"url": f"{release.SANDBOX}/media/none.mp3"}}
 SUSPENDED = NO_SOUND | {"deletionPolicy": "Delete", "suspend": True}
@@ -42,6 +42,7 @@ IN_TROUBLE = {
     ("batch", "jobs", "get"): "a Job that an operator made just before it died",
     ("batch", "jobs", "delete"): "a resource that is deleted or suspended while it works",
     ("", "secrets", "patch"): "the first start, and a certificate that runs out",
+    ("contentgen.dev", "operatorclasses", "serve"): "admission policies ask for it",
     **{("contentgen.dev", f"{plural}/status", "update"): "a resource of the kind" for plural in PLURALS},
     **{("contentgen.dev", plural, "patch"): "the finalizer" for plural in PLURALS},
     **{("contentgen.dev", plural, "get"): "before something is paid" for plural in PLURALS},
@@ -169,7 +170,8 @@ def test_a_release_from_install_to_uninstall(
     assert left_in(release.NAMESPACE) == []
     cluster_wide = kubectl("get", "clusterroles,clusterrolebindings", "--output", "name").splitlines()
     assert [name for name in cluster_wide if "contentgen" in name] == []
-    assert kubectl("get", *CRDS, "--output", "name").count("\n") == 3, "crds.keep"
+    assert kubectl("get", *CRDS, "--output", "name").count("\n") == 4, "crds.keep"
+    assert kubectl("get", "operatorclasses", "--output", "name") == "", "the class is free"
 
 
 @pytest.mark.usefixtures("cluster")
@@ -204,9 +206,13 @@ def test_one_namespace_and_no_more_rights_than_it_takes(namespaces: Callable[[st
     log = kubectl(*where, "logs", "deployment/contentgen")
     assert "forbidden" not in log.lower()
     rights = granted()
-    assert all(scope == ours for scope, group, *_ in rights if group in ("contentgen.dev", "batch"))
     everywhere = {right[1:] for right in rights if right[0] == ""}
-    assert everywhere == {("authentication.k8s.io", "tokenreviews", "create"), ("", "namespaces", "get")}
+    assert everywhere == {
+        ("authentication.k8s.io", "tokenreviews", "create"),
+        ("", "namespaces", "get"),
+        *(("contentgen.dev", "operatorclasses", verb) for verb in ("get", "create", "serve")),
+    }
+    assert all(scope in ("", ours) for scope, group, *_ in rights if group in ("contentgen.dev", "batch"))
     # The API server of the bare cluster keeps an audit log; others do not show theirs.
     if (STATE / "logs/audit.log").exists():
         asked, refused = used(start)

@@ -13,6 +13,7 @@ from contentgen_operator.intake import Intake
 from contentgen_operator.kube import Kube
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observed import ResourceRef
+from contentgen_operator.providers.base import RequestState, RequestView
 from contentgen_operator.purchases import Unsettled
 from contentgen_operator.reports import Reports
 from contentgen_operator.selection import Selection
@@ -150,7 +151,7 @@ async def test_a_finished_resource_that_moves_to_another_class_is_not_bought_aga
 
 
 async def submitted(world: World) -> None:
-    world.kube.apply(IMAGES, SPECS[IMAGES])
+    world.kube.apply(IMAGES, SPECS[IMAGES] | {"deadlineSeconds": 60})
     for _ in range(40):
         if [each["state"] for each in world.database["ledger"].find()] == ["submitted"]:
             return
@@ -158,27 +159,40 @@ async def submitted(world: World) -> None:
     raise AssertionError("it does not submit")
 
 
-@pytest.mark.parametrize("ended", [False, True])
+async def running(*_: Any) -> RequestView:
+    return RequestView(state=RequestState.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("ended", "served", "polls"), [(False, "team-a", 0), (True, "team-a", 0), (True, "default", 1)]
+)
 async def test_a_resource_of_another_class_counts_as_existing_for_its_purchase(
-    ended: bool, monkeypatch: pytest.MonkeyPatch
+    ended: bool, served: str, polls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing of another account is polled, searched or discarded, also where an ended run has left a request open."""
+    """Nothing of another account is polled, searched or discarded, also where an ended run of an older release has left
+    a request open.
+    """
     world = World(monkeypatch, Writes())
+    world.provider.cancels = False
     await submitted(world)
+    monkeypatch.setattr(world.provider, "poll", running)
     if ended:
-        world.kube.resources[IMAGES, "it"]["status"] |= {"phase": "Failed", "reason": "DeadlineExceeded"}
-    world.selection = Selection(operator_class="team-a")
+        assert (await world.finish(IMAGES)).reason == Reason.DEADLINE_EXCEEDED
+        del world.kube.resources[IMAGES, "it"]["status"]["run"]["requestOpen"]
+    world.selection = Selection(operator_class=served)
     world.restart()
+    polled = list[Any]()
 
-    async def polled(*_: Any) -> Any:
-        raise AssertionError("another account would not know the request")
+    async def poll(*asked: Any) -> RequestView:
+        polled.append(asked)
+        return await running()
 
-    monkeypatch.setattr(world.provider, "poll", polled)
+    monkeypatch.setattr(world.provider, "poll", poll)
     for _ in range(40):
         world.now += timedelta(days=1)
         await world.orphans[-1].round(world.now)
     (kept,) = world.database["ledger"].find()
-    assert (kept["state"], kept["orphanedAt"]) == ("submitted", None)
+    assert (kept["state"], kept["orphanedAt"], min(len(polled), 1)) == ("submitted", None, polls)
 
 
 async def test_an_image_waits_for_a_lora_of_another_class_and_says_where_its_file_is_not(

@@ -136,6 +136,21 @@ async def test_of_two_at_the_same_moment_one_has_it() -> None:
     assert classes.created == 1
 
 
+async def test_a_standby_says_whose_the_class_is_and_claims_nothing() -> None:
+    classes = Classes()
+
+    def claimed() -> None:
+        classes.spec = {"owner": SECOND.model_dump(mode="json")}
+
+    def free() -> None:
+        classes.spec = None
+
+    process = Process(classes, FIRST, claimed, free)
+    await until_cancelled(process.claim.watched())
+    assert ["namespace two" in each for each in process.problems] == [False, True, False]
+    assert (classes.created, process.claim.held, process.slept) == (0, False, [10.0] * 3)
+
+
 @pytest.mark.parametrize("spec", [{}, {"owner": None}, {"owner": {"namespace": "one"}}, "text", {"owner": {"x": 1}}])
 async def test_an_owner_that_cannot_be_read_is_another(spec: Any) -> None:
     classes = Classes()
@@ -204,14 +219,24 @@ async def test_work_begins_with_the_claim_and_ends_with_it() -> None:
 
     class Held:
         held = False
+        watching = False
+
+        async def watched(self) -> None:
+            self.watching = True
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.watching = False
 
         async def acquired(self) -> None:
+            standby.append(self.watching)
             await claimed.wait()
             self.held = True
 
     class Elected:
         async def elected(self) -> None:
-            return
+            await asyncio.sleep(0)
+            standby.append(claim.watching)
 
     async def work(found: ResourceRef) -> None:
         worked.append(found)
@@ -226,13 +251,15 @@ async def test_work_begins_with_the_claim_and_ends_with_it() -> None:
         async def serve(self) -> None:
             await asyncio.Event().wait()
 
-    begin = program._may_begin(cast("ElectionThread", Elected()), cast("Claim", Held()))
+    claim, standby = Held(), list[bool]()
+    begin = program._may_begin(cast("ElectionThread", Elected()), cast("Claim", claim))
     tasks = LeaderTasks(lambda: begin, WakeUps(work), lambda: [ref])
     running = asyncio.create_task(tasks.run(Server(), [kept]))
     for _ in range(5):
         await asyncio.sleep(0)
     await tasks.wake(ref)
     assert (worked, tasks.tasks) == ([], [])
+    assert (standby, claim.watching) == ([True, True], False), "it ends at its next turn"
     claimed.set()
     await began.wait()
     lost.set()

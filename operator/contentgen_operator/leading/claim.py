@@ -105,9 +105,17 @@ class Claim:
         """Why nothing is worked on, for the readiness; empty while the class is held."""
         return "" if self._held else self._problem
 
+    async def watched(self) -> None:
+        """For a standby, until cancelled: a class of another installation is a problem of its readiness, too. It claims
+        nothing.
+        """
+        while True:
+            await self._look(self._store.read)
+            await self._sleep(_WAITING_SECONDS)
+
     async def acquired(self) -> None:
         """Until this installation owns the class."""
-        while await self._look() is not Held.MINE:
+        while await self._look(self._read_or_created) is not Held.MINE:
             await self._sleep(_WAITING_SECONDS)
         self._held = True
         _log.info("the operator class %s is served by this installation", self._name)
@@ -117,14 +125,17 @@ class Claim:
 
         While the API server does not answer, the Lease decides.
         """
-        while await self._look() is not Held.ANOTHERS:
+        while await self._look(self._read_or_created) is not Held.ANOTHERS:
             await self._sleep(_WORKING_SECONDS)
         self._held = False
         self._leadership.revoke(self._problem)
         _log.error("this process does not lead any more: %s", self._problem)
 
-    async def _look(self) -> Held:
-        held, problem = await self._found()
+    async def _read_or_created(self) -> Body | None:
+        return await self._store.read() or await self._store.create(self._me)
+
+    async def _look(self, ask: Callable[[], Awaitable[Body | None]]) -> Held:
+        held, problem = await self._found(ask)
         if problem != self._problem:
             self._problem = problem
             if problem:
@@ -137,15 +148,17 @@ class Claim:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 await self._announce(problem)
 
-    async def _found(self) -> tuple[Held, str]:
+    async def _found(self, ask: Callable[[], Awaitable[Body | None]]) -> tuple[Held, str]:
         """What the API server says, and the problem in words."""
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
-                body = await self._store.read() or await self._store.create(self._me)
+                body = await ask()
         except Conflict as error:
             return Held.UNCERTAIN, f"the operator class {self._name} is not claimed yet: {error}"
         except API_ERRORS as error:
             return Held.UNCERTAIN, self._failure(error)
+        if body is None:
+            return Held.UNCERTAIN, ""
         owner = owner_of(body)
         if owner == self._me:
             return Held.MINE, ""
