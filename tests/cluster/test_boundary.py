@@ -19,10 +19,10 @@ from contentgen_cluster import release
 from contentgen_contract.names import Kind, Stage
 from contentgen_e2e.attempts import (
     POLICY_NAMES,
-    endpoint_attempts,
     annotating,
     beyond_gateway,
     beyond_operator,
+    endpoint_attempts,
     job_attempts,
     powers,
     resource_attempts,
