@@ -199,5 +199,13 @@ def connected(root: Path) -> Any:
 
 
 def wait_for_rollout(root: Path, name: str) -> None:
-    """Until the newest version of a deployment runs."""
-    release.kubectl(root, "--namespace", release.NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=120s")
+    """Until the newest version of a deployment runs, and no pod of an older one, which may still lead while it ends."""
+    where = ("--namespace", release.NAMESPACE)
+    release.kubectl(root, *where, "rollout", "status", f"deployment/{name}", "--timeout=120s")
+    selector = f"app.kubernetes.io/component={name.removeprefix('contentgen').removeprefix('-') or 'operator'}"
+    ending = "jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}"
+    deadline = time.monotonic() + 120
+    while left := release.kubectl(root, *where, "get", "pods", "--selector", selector, "--output", ending):
+        if time.monotonic() > deadline:
+            raise TookTooLong(f"pods of an older {name} still end: {left}")
+        time.sleep(0.3)
