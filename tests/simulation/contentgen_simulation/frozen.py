@@ -137,16 +137,18 @@ class FormerLeader(World):
         return self._world.now
 
 
-def contents(world: World) -> dict[str, Any]:
+def contents(world: Any) -> dict[str, Any]:
     """Everything in Kubernetes, MongoDB and the bucket by name, but for events, which are late at worst."""
     found: dict[str, Any] = {}
     for collection in world.database.list_collection_names():
         for each in world.database[collection].find():
             found[f"{collection} {each['_id']}"] = {key: each[key] for key in each if key not in _TIMES}
-    found |= {f"resource {key}": value for key, value in world.kube.resources.items()}
-    found |= {f"job {key}": value for key, value in world.kube.jobs.items()}
-    found |= {f"object {key}": value for key, value in world.storage.objects.items()}
-    found |= {"posts": len(world.provider.posts), "cancelled": list(world.provider.cancelled)}
+    cluster, bucket = getattr(world, "cluster", None) or world.kube, getattr(world, "bucket", None) or world.storage
+    found |= {f"resource {key}": value for key, value in cluster.resources.items()}
+    found |= {f"job {key}": value for key, value in cluster.jobs.items()}
+    found |= {f"object {key}": value for key, value in bucket.objects.items()}
+    if isinstance(world, World):
+        found |= {"posts": len(world.provider.posts), "cancelled": list(world.provider.cancelled)}
     return copy.deepcopy(found)
 
 
