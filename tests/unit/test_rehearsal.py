@@ -37,7 +37,7 @@ TWO = (Subject("ns", IMAGES, "one"), Subject("other", IMAGES, "two", 1))
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     """Loggers as they were before, for the tests of other files in this process."""
-    loggers = [logging.getLogger(name) for name in ("contentgen_operator", "stamina")]
+    loggers = [logging.getLogger(name) for name in ("contentgen_operator", "contentgen_runtime", "stamina")]
     before = [(each, each.propagate, each.level) for each in loggers]
     quiet()
     yield

@@ -13,6 +13,7 @@ from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orphans import Orphans
 from contentgen_operator.providers.pricing import NoPrices
 from contentgen_operator.reconcile import Reconciler
+from contentgen_operator.selection import DEFAULT
 from contentgen_simulation.frozen import contents
 from contentgen_simulation.rehearsal.context import ACTING, Acting
 from contentgen_simulation.rehearsal.seam import DatabaseProxy, Proxy, Seam
@@ -38,7 +39,7 @@ class _Wiring(World):
         self.policy = world.policy
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
-        self.prices, self.names = NoPrices(), LoraNames()
+        self.prices, self.names, self.selection = NoPrices(), LoraNames(), DEFAULT
         self.leadership = leadership
         self._world = world
 
