@@ -392,3 +392,26 @@ spec:
   {{- end }}
   verbs: [get{{ if include "contentgen.watchSelector" . }}, list, watch{{ end }}]
 {{- end -}}
+
+{{/*
+Call with (list . component constraints): over nodes where there are several, and the user's constraints. The API server
+refuses two constraints with the same key and the same whenUnsatisfiable: then the user's is the only one.
+*/}}
+{{- define "contentgen.spread" -}}
+{{- $given := false -}}
+{{- range index . 2 }}
+{{- if and (eq .topologyKey "kubernetes.io/hostname") (eq .whenUnsatisfiable "ScheduleAnyway") }}{{ $given = true }}{{ end -}}
+{{- end -}}
+{{- if not $given }}
+- maxSkew: 1
+  topologyKey: kubernetes.io/hostname
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels:
+      {{- include "contentgen.selectorLabels" (list (index . 0) (index . 1)) | nindent 6 }}
+  matchLabelKeys: [pod-template-hash]
+{{- end }}
+{{- with index . 2 }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
