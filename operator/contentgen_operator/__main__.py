@@ -135,7 +135,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs)
     tenancy = Tenancy(kube, database)
     witness = Witness(ledger=ledger, records=records, runs=runs, tenancy=tenancy)
-    names = LoraNames()
+    names = LoraNames(selection)
     observer = Observer(
         kube=kube,
         cache=cache,

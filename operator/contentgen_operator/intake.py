@@ -96,7 +96,7 @@ class Intake:
         over = deleted or is_settled(body)
         # A LoRA's name, and the LoRA that an image waits for, may be those of a resource that is not served.
         if kind is Kind.LORA_TRAINING:
-            for waiting in self._names.forget(ref.uid) if deleted else self._names.note(body, served=served):
+            for waiting in self._names.forget(ref.uid) if deleted else self._names.note(body):
                 await self._wake(waiting)
         if kind is Kind.LORA_TRAINING and over:
             for user in self._dependents.of(ref):

@@ -7,6 +7,7 @@ from typing import Any
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Phase
 from contentgen_operator.observed import Resource, ResourceRef
+from contentgen_operator.selection import DEFAULT, Selection
 
 Body = dict[str, Any]
 Key = tuple[str, str, str]  # namespace, user, loraName
@@ -27,17 +28,19 @@ class _Entry(Value):
 class LoraNames:
     """A LoraTraining that has failed without a version holds no name: it is not trained any more by itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, selection: Selection = DEFAULT) -> None:
+        self._selection = selection
         self._keys: dict[str, Key] = {}  # by uid
         self._entries: defaultdict[Key, dict[str, _Entry]] = defaultdict(dict)
 
-    def note(self, body: Body, *, served: bool = True) -> tuple[ResourceRef, ...]:
+    def note(self, body: Body) -> tuple[ResourceRef, ...]:
         """Keep a LoraTraining as it is now; those served that may go on since it gave a name up."""
         meta, status = body["metadata"], body.get("status") or {}
         name = meta["name"]
         ref = ResourceRef(kind=Kind.LORA_TRAINING, namespace=meta["namespace"], name=name, uid=meta["uid"])
         failed = status.get("phase") == Phase.FAILED and not status.get("versions")
         trains = not failed and "deletionTimestamp" not in meta
+        served = self._selection.serves(body)
         entry = _Entry(created_at=str(meta.get("creationTimestamp", "")), ref=ref, trains=trains, served=served)
         before, key = self._keys.get(ref.uid), _key(ref.namespace, body.get("spec") or {})
         if before is not None and before != key:
