@@ -98,7 +98,7 @@ WIDE = Lane(
         on_cluster("kubectl", "the plugin", 60, "test_cli.py"),
         on_cluster("tenants", "two hundred attempts to leave a namespace", 90, "test_tenants.py"),
         on_cluster("namespaces", "deleted with resources in them, and created again", 120, "test_namespaces.py"),
-        on_cluster("classes", "two installations, and resources that move", 180, "test_classes.py"),
+        on_cluster("classes", "several installations, and resources that move", 300, "test_classes.py"),
         on_cluster("metrics", "a scrape through the Service", 60, "test_metrics.py"),
         on_cluster("chart installs", "helm 3 and 4", 180, "test_chart_install.py"),
     ),

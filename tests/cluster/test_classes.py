@@ -83,8 +83,10 @@ class Installation:
         return ready == wanted
 
     def log(self) -> str:
-        """What the operators have said."""
-        return self.kubectl("logs", "--selector", "app.kubernetes.io/component=operator", "--tail=-1")
+        """What the operators have said; nothing before their containers have started."""
+        with suppress(release.CommandFailed):
+            return self.kubectl("logs", "--selector", "app.kubernetes.io/component=operator", "--tail=-1")
+        return ""
 
 
 def shared(sandbox: str) -> tuple[str, ...]:
@@ -240,9 +242,9 @@ def test_the_same_class_is_refused_at_run_time_and_taken_over_after_the_uninstal
         claimed = f"the operator class {NEAR} is served by"
         until(lambda: claimed in RIVAL.log(), "the refusal in the log")
         assert near.namespace in RIVAL.log()
-        events = RIVAL.kubectl("get", "events", "--output", "jsonpath={.items[*].message}")
-        assert claimed in events
-        assert not RIVAL.is_ready()
+        messages = ("get", "events", "--output", "jsonpath={.items[*].message}")
+        until(lambda: claimed in RIVAL.kubectl(*messages), "the refusal in an event")
+        until(lambda: not RIVAL.is_ready(), "the refusal in the readiness")
         world.apply(KIND, "beside", spec("beside", NEAR))
         completed(world, "beside")
         assert paid(world, "kept", "beside") == [1, 1]
