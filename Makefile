@@ -15,6 +15,7 @@ SMALL ?=
 PORT ?=
 PLANS ?= 3000
 SEED ?= 0
+COUNT ?= 50
 REPLAY ?=
 ONLY ?=
 
@@ -123,6 +124,10 @@ docs-pictures: .venv/.ready ## the pictures of docs/media.md, from a generated v
 .PHONY: soak
 soak: cluster ## jobs of all kinds while the operator is killed every 30 s: build/bench/soak.json (MINUTES=20)
 	@$(PY) -m contentgen_bench soak --minutes $(MINUTES)
+
+.PHONY: takeovers
+takeovers: cluster ## the leader frozen, killed, cut off, rolled out, without an API server: COUNT=50 times, choices by SEED=0
+	@CONTENTGEN_TAKEOVERS=$(COUNT) CONTENTGEN_SEED=$(SEED) $(PYTEST) -q tests/cluster/test_takeovers.py
 
 .PHONY: bench-media
 bench-media: .venv/.ready ## figures of the media engine: build/bench/media.json and docs/benchmarks.md (SMALL=1: 3 minutes)

@@ -61,19 +61,95 @@ _TENANCY = "operator_tenancy.py::test"
 _TAKEOVER = "operator_tenant_takeover.py::test"
 _SIGHT = "gateway_tenancy.py::test"
 _RUNS = "operator_run_documents.py::test"
+_FENCING = "operator_fencing.py::test"
 
 MUTANTS: tuple[Mutant, ...] = (
+    *_of(
+        "records",
+        (
+            "record: the revision is not compared",
+            '    "revision", "status", "phase",',
+            '    "status", "phase",',
+            f"{_FENCING}_a_record_that_another_process_has_written_is_not_overwritten",
+        ),
+        (
+            "record: what a former leader creates stays",
+            '            self._collection.delete_one({"_id": made, "revision": 1})\n',
+            "",
+            f"{_FENCING}_a_record_that_a_former_leader_creates_is_taken_back",
+        ),
+    ),
+    *_of(
+        "ledger",
+        (
+            "intend: another process's plan is taken over late",
+            '            change["$addToSet"] = {"formerOwners": before["jobId"]}\n        self._check()\n',
+            '            change["$addToSet"] = {"formerOwners": before["jobId"]}\n',
+            f"{_FENCING}_what_another_process_has_planned_is_not_taken_over",
+        ),
+        (
+            "take_over: without the question who leads",
+            '        seen = list(self._collection.find(others, {"jobId": 1, "state": 1}))\n        self._check()\n',
+            '        seen = list(self._collection.find(others, {"jobId": 1, "state": 1}))\n',
+            f"{_FENCING}_finished_purchases_are_not_taken_over_late",
+        ),
+        (
+            "adopt: what became of an orphan is not compared",
+            'where |= {"orphanedAt": purchase.orphaned_at, ',
+            "where |= {",
+            f"{_FENCING}_an_adoption_is_compared_with_what_became_of_an_orphan",
+        ),
+        (
+            "send: the plan is not compared",
+            'where |= {"changedAt": planned_at} if planned_at is not None else {}',
+            "where |= {}",
+            f"{_FENCING}_a_purchase_that_was_planned_anew_is_not_sent_by_who_saw_the_earlier_plan",
+        ),
+    ),
+    *_of(
+        "act",
+        (
+            "a Job is stopped late",
+            "        self._leadership.check()  # after the uid was read: a Job of the next leader has another one\n",
+            "",
+            f"{_FENCING}_a_job_of_the_next_leader_is_not_stopped_late",
+        ),
+        (
+            "a Job that another process has not recorded is replaced late",
+            "        self._leadership.check()  # else it may be one that the leader is about to record\n",
+            "",
+            f"{_FENCING}_a_former_leader_changes_nothing",
+        ),
+    ),
+    *_of(
+        "worker_jobs",
+        (
+            "the record of a Job is replaced whatever it is",
+            'replace_one({"_id": before["_id"], "uid": before["uid"]}, document)',
+            'replace_one({"_id": before["_id"]}, document)',
+            f"{_FENCING}_the_job_of_the_next_leader_stays_its_resources_newest",
+        ),
+    ),
+    *_of(
+        "desk",
+        (
+            "a former leader serves workers",
+            "        self._check()\n        try:\n            known =",
+            "        try:\n            known =",
+            f"{_FENCING}_a_former_leader_serves_no_worker",
+        ),
+    ),
     *_of(
         "ledger",
         (
             "send: the step is not compared",
-            'where = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}',
+            'where: Document = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}',
             'where = {"_id": str(key), "state": _INTENT, "jobId": purchase.job_id}',
             f"{_LEDGER}_one_of_many_pays",
         ),
         (
             "send: the owner is not compared",
-            'where = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}',
+            'where: Document = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}',
             'where = {"_id": str(key), "state": _INTENT, "step": _PLANNED}',
             f"{_LEDGER}_what_is_planned_for_another_resource_is_sent_by_nobody_else",
         ),
@@ -133,13 +209,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "adopt: the owner is not compared",
-            'where = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}',
+            'where: Document = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}',
             'where = {"_id": str(key), "state": purchase.state.value}',
             f"{_LEDGER}_a_purchase_has_one_owner",
         ),
         (
             "adopt: the state is not compared",
-            'where = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}',
+            'where: Document = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}',
             'where = {"_id": str(key), "jobId": purchase.job_id}',
             f"{_LEDGER}_a_purchase_has_one_owner",
         ),

@@ -99,6 +99,9 @@ WIDE = Lane(
         on_cluster("tenants", "two hundred attempts to leave a namespace", 90, "test_tenants.py"),
         on_cluster("namespaces", "deleted with resources in them, and created again", 120, "test_namespaces.py"),
         on_cluster("classes", "several installations, and resources that move", 300, "test_classes.py"),
+        on_cluster(
+            "selection", "namespaces of a list and with labels, which leave and come back", 180, "test_selection.py"
+        ),
         on_cluster("metrics", "a scrape through the Service", 60, "test_metrics.py"),
         on_cluster("chart installs", "helm 3 and 4", 180, "test_chart_install.py"),
     ),
@@ -113,6 +116,7 @@ OWN = (
         "b",
         on_cluster("backup", "all deleted, and restored; the ledger knows no refusal yet", 60, "test_backup.py"),
         on_cluster("purchases", "a rewound ledger, a full quota and an expired result", 90, "test_purchases.py"),
+        on_cluster("rotation", "Secrets of the stores change under a running release", 90, "test_rotation.py"),
         on_cluster("bad input", "sources, results, providers, keys", 300, "test_bad_input.py"),
         on_cluster("gitops", "kstatus and Argo CD's Lua, over real watches", 60, "test_gitops.py"),
     ),
@@ -121,6 +125,11 @@ OWN = (
         on_cluster("end to end", "three kinds, killed operators, mutants", 300, "test_end_to_end.py"),
         on_cluster("worker API", "tokens, certificates, an operator that is away", 150, "test_desk.py"),
         on_cluster("soak", "a minute of jobs and killed operators", 120, "test_soak.py"),
+        on_cluster("takeovers", "the leader frozen, cut off and rolled out", 180, "test_takeovers.py"),
+    ),
+    own_release(
+        "d",
+        on_cluster("dead node", "a second node is cut off or dies, leader and workers on it", 600, "test_dead_node.py"),
     ),
 )
 LANES = (LOCAL, WIDE, *OWN)

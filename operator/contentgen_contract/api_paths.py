@@ -50,6 +50,7 @@ RESOURCE_QUOTAS = ApiResource("v1", "resourcequotas", "ResourceQuota")
 JOBS = ApiResource("batch/v1", "jobs", "Job")
 DEPLOYMENTS = ApiResource("apps/v1", "deployments", "Deployment", subresources=frozenset({"scale"}))
 LEASES = ApiResource("coordination.k8s.io/v1", "leases", "Lease")
+ENDPOINT_SLICES = ApiResource("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
 NAMESPACES = ApiResource("v1", "namespaces", "Namespace", namespaced=False)
 TOKEN_REVIEWS = ApiResource("authentication.k8s.io/v1", "tokenreviews", "TokenReview", namespaced=False)
 ACCESS_REVIEWS = ApiResource("authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
@@ -58,7 +59,7 @@ _OURS = {kind: ApiResource(API_VERSION, kind.plural, kind.value, subresources=fr
 KNOWN = frozenset(
     {
         *(PODS, EVENTS, SECRETS, RESOURCE_QUOTAS, JOBS, DEPLOYMENTS, NAMESPACES, LEASES, TOKEN_REVIEWS, ACCESS_REVIEWS),
-        *(OPERATOR_CLASSES, *_OURS.values()),
+        *(ENDPOINT_SLICES, OPERATOR_CLASSES, *_OURS.values()),
     }
 )
 """Every collection that is requested; `api_path` refuses any other."""

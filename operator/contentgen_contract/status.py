@@ -135,6 +135,11 @@ class RunStatus(Value):
     )
     paid_attempt: int = Field(1, description="Which paid attempt this is, from 1.")
     stage_attempt: int = Field(1, description="Which attempt of the current stage this is, from 1.")
+    lost_attempts: int = Field(
+        0,
+        ge=0,
+        description="How many attempts of the current stage don't count, as their node was gone; 5 at most.",
+    )
     retry_at: Instant | None = Field(None, description="When the next attempt of the current stage may start.")
     collect: CollectStatus | None = Field(None, description="The retries of the collect stage.")
     job: JobRef | None = Field(None, description="The Kubernetes Job that works for the run at the moment.")

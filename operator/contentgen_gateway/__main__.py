@@ -15,6 +15,7 @@ from contentgen_gateway.health import probes_app
 from contentgen_gateway.indexer import Indexer
 from contentgen_gateway.live import Live
 from contentgen_gateway.parts import Parts
+from contentgen_gateway.recent_creations import RecentCreations
 from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
@@ -25,6 +26,7 @@ from contentgen_gateway.tenants import Tenants
 from contentgen_gateway.transcript_index import TranscriptIndex
 from contentgen_runtime import logs
 from contentgen_runtime.kube import KubeApi
+from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.rotation import keep_fresh
 from contentgen_runtime.servers import gateway_server, plain_server
 from contentgen_runtime.stores import Stores
@@ -64,11 +66,15 @@ async def _run(settings: Settings) -> None:
                 )
             tasks.create_task(scraped.serve())
             beside = [
-                tasks.create_task(parts.live.run(kube, settings.watch_namespace)),
+                tasks.create_task(parts.live.run(kube, parts.namespaces.scopes)),
+                tasks.create_task(parts.namespaces.run(kube)),
                 tasks.create_task(parts.indexer.run()),
                 tasks.create_task(keep_fresh(connected.refreshed)),
                 tasks.create_task(
-                    stores.prepare(each.create_indexes for each in (parts.shares, parts.collections, parts.transcripts))
+                    stores.prepare(
+                        each.create_indexes
+                        for each in (parts.shares, parts.collections, parts.transcripts, parts.creations)
+                    )
                 ),
             ]
             await server.serve()
@@ -95,6 +101,7 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores) -> Parts:
     resources = Resources(kube, settings.operator_class)
     live = Live(over=indexer.note, serves=resources.serves)
     tenants = Tenants(Tenancy(kube, database))
+    creations = RecentCreations(database["recent-creations"], live, resources)
     return Parts(
         settings=settings,
         callers=Callers(kube, SignedOut(database["signed-out"])),
@@ -102,14 +109,16 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores) -> Parts:
         records=records,
         purchases=Purchases(database["ledger"]),
         live=live,
+        creations=creations,
         shares=shares,
         collections=Collections(database["collections"]),
         transcripts=transcripts,
         indexer=indexer,
         files=files,
-        sight=Sight(records, access, live, shares, tenants),
+        sight=Sight(records, access, creations, shares, tenants),
         tenants=tenants,
         resources=resources,
+        namespaces=Namespaces(settings.watch_namespaces, settings.watch_namespace_selector),
     )
 
 

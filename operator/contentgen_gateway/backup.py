@@ -107,7 +107,7 @@ KEPT = (
 )
 """In the order in which they are put back; they are read the other way round."""
 
-MADE_AGAIN = frozenset({"transcripts", "transcripts-indexed", "worker_jobs"})
+MADE_AGAIN = frozenset({"recent-creations", "transcripts", "transcripts-indexed", "worker_jobs"})
 """Collections that follow from others, or that a run replaces."""
 
 COLLECTION = re.compile(r"""(?:database|database\(settings\))\[["']([\w-]+)["']\]""")

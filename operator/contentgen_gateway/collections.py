@@ -72,7 +72,7 @@ async def create_collection(
     caller: Calling, parts: Using, wish: NewCollection, response: Response
 ) -> CollectionDetails:
     """A new collection."""
-    namespace = namespace_of(caller, wish.namespace, parts.settings.watch_namespace)
+    namespace = namespace_of(caller, wish.namespace, parts.namespaces)
     if not await parts.access.which(caller, Verb.CREATE, [namespace]):
         raise Problem(403, f"you may not create anything in the namespace {namespace!r}")
     await require_may_name(caller, parts, wish.user_id, namespace)

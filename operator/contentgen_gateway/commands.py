@@ -188,7 +188,7 @@ def prepare_rollback(
 
 async def _rolled_back(settings: Settings, database: Database[Document], *, dry: bool, undo: bool) -> list[Finding]:
     marker_of = rollback_stores.markers(_s3(settings), settings.s3_bucket)
-    where = settings.watch_namespace
+    where = settings.watch_namespaces
     async with KubeApi() as kube:
         if undo:
             return await rollback_stores.undo(kube, where, database, marker_of, dry=dry)

@@ -21,6 +21,7 @@ from contentgen_gateway.refusals import PRINTABLE
 from contentgen_gateway.schemas import Body as Shape
 from contentgen_gateway.schemas import JobType
 from contentgen_runtime.kube import Body
+from contentgen_runtime.namespaces import Namespaces
 
 router = APIRouter(prefix="/api", tags=["make"], responses=RESPONSES | CONFLICT)
 _TRIES = 3
@@ -70,14 +71,14 @@ async def transcribe(
 
 async def _made(caller: Caller, parts: Parts, order: Order, response: Response, key: str | None) -> Made:
     body = await make(caller, parts, order, key)
-    found = _told(parts.live.note(order.kind, body))
+    found = _told(await parts.creations.announce(order.kind, body))
     response.headers["Location"] = f"/api/jobs/{found.job_id}"
     return found
 
 
 async def make(caller: Caller, parts: Parts, order: Order, key: str | None = None) -> Body:
     """The resource. Raises Problem where the caller may not, or the API server does not."""
-    namespace = namespace_of(caller, order.namespace, parts.settings.watch_namespace)
+    namespace = namespace_of(caller, order.namespace, parts.namespaces)
     if not await parts.access.may(caller, Verb.CREATE, order.kind, namespace):
         raise Problem(403, f"you may not create {order.kind.plural} in the namespace {namespace!r}")
     if key is not None:
@@ -128,18 +129,21 @@ def _same(there: Body, request: str, key: str) -> Body:
     raise Problem(422, f"Idempotency-Key: {key!r} was used for another request, which made {name!r}; take a new key")
 
 
-def namespace_of(caller: Caller, given: str | None, only: str) -> str:
+def namespace_of(caller: Caller, given: str | None, selected: Namespaces) -> str:
     """Where to: as it is said, else the one namespace of the installation, else a service account's own.
 
-    Raises BadRequest.
+    Raises BadRequest, also where the installation does not work: a resource there would wait for ever.
     """
-    if only and given not in (None, only):
-        raise BadRequest("namespace", given, f"{only!r}, the one namespace that this installation works in")
+    only = selected.names[0] if len(selected.names) == 1 else None
     namespace = given or only or caller.home
     if namespace is None:
         raise BadRequest(
             "namespace", None, "a namespace: you are no service account that has one of its own, so name it"
         )
+    if namespace not in selected:
+        expected = f"{only!r}, the one namespace that" if only else "a namespace that"
+        hint = "" if only else "; an administrator adds it by the chart's watchNamespaces or its labels"
+        raise BadRequest("namespace", namespace, f"{expected} this installation works in{hint}")
     return namespace
 
 

@@ -19,6 +19,7 @@ class Lifecycle:
     def __init__(self) -> None:
         self.draining = False
         self._reached = False
+        self._over = False
         self._endless: set[Callable[[], None]] = set()
 
     async def unready(self, ping: Callable[[], Awaitable[None]]) -> str:
@@ -35,7 +36,9 @@ class Lifecycle:
 
     @contextmanager
     def endless(self, end: Callable[[], None]) -> Iterator[None]:
-        """Something goes on until its client leaves, or `end` is called."""
+        """Something goes on until its client leaves, or `end` is called: at once after the others have ended."""
+        if self._over:
+            end()
         self._endless.add(end)
         try:
             yield
@@ -46,6 +49,7 @@ class Lifecycle:
         """Serve for so long while the others learn of it; then end what is endless, and stop."""
         self.draining = True
         await asyncio.sleep(seconds)
+        self._over = True
         for end in tuple(self._endless):
             end()
         stop()

@@ -6,7 +6,7 @@ It may be behind, and it forgets what is finished: the record has that. Nothing 
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 
 from contentgen_contract.api_paths import resource_of
@@ -65,9 +65,17 @@ class Live:
         return self._known.get(job_id)
 
     def note(self, kind: Kind, body: Body) -> Now:
-        """A resource that was just made or read: known from now on, without waiting for the watch."""
+        """A resource that was just made or read: known from now on, without waiting for the watch.
+
+        The later one of it and what the watch knows: the watch may be behind.
+        """
         now = Now.of(kind, body)
-        return now if now.ended else self._known.setdefault(now.job_id, now)
+        known = self._known.get(now.job_id)
+        if known is not None and not now.later_than(known.version):
+            return known
+        if not now.ended:
+            self._known[now.job_id] = now
+        return now
 
     @contextmanager
     def reader(self, job_id: str) -> Iterator[Reader]:
@@ -82,23 +90,24 @@ class Live:
             if not left:
                 del self._readers[job_id]
 
-    async def run(self, kube: KubeApi, namespace: str) -> None:
-        """Follow all kinds in one namespace, or (empty) in all, for ever."""
+    async def run(self, kube: KubeApi, namespaces: Iterable[str]) -> None:
+        """Follow all kinds in these namespaces, or (the empty name) in all, for ever."""
         async with asyncio.TaskGroup() as tasks:
-            for kind in Kind:
-                tasks.create_task(self._follow(kube, kind, namespace))
+            for namespace in namespaces:
+                for kind in Kind:
+                    tasks.create_task(self._follow(kube, kind, namespace))
 
     async def _follow(self, kube: KubeApi, kind: Kind, namespace: str) -> None:
         # The watch itself selects nothing: one that did would tell of an end as of a deletion.
         async with aclosing(follow(kube, resource_of(kind), namespace or None, selector=_UNFINISHED)) as seen:
             async for each in seen:
                 try:
-                    self.see(kind, each)
+                    self.see(kind, each, namespace)
                 except (ValueError, KeyError, TypeError) as error:  # one odd resource is not to hide the others
                     _log.warning("a %s can't be read: %s", kind.value, error)
 
-    def see(self, kind: Kind, seen: Seen) -> None:
-        """Something of this kind has happened."""
+    def see(self, kind: Kind, seen: Seen, namespace: str = "") -> None:
+        """Something of this kind has happened, in one namespace or (empty) in any."""
         match seen:
             case Changed(body) if not self._serves(body):
                 self._leave(body["metadata"]["uid"])
@@ -107,9 +116,10 @@ class Live:
             case Deleted(body):
                 self._lose(kind, body["metadata"]["uid"])
             case Listed(uids):
-                for job_id in [each.job_id for each in self._known.values() if each.kind is kind]:
-                    if job_id not in uids:
-                        self._lose(kind, job_id)
+                listed = [each for each in self._known.values() if each.kind is kind]
+                for each in listed:
+                    if each.job_id not in uids and namespace in ("", each.meta.namespace):
+                        self._lose(kind, each.job_id)
 
     def _change(self, now: Now) -> None:
         self._known.pop(now.job_id, None)

@@ -78,6 +78,19 @@ class Now:
         """The resourceVersion: another whenever anything has changed."""
         return self.meta.resource_version
 
+    def later_than(self, version: str) -> bool:
+        """Whether this is a later state than one with a resourceVersion; False where that is no number.
+
+        The API server numbers the writes to a kind of resource in their order.
+        """
+        numbers = (self.version, version)
+        return all(map(_is_number, numbers)) and int(self.version) > int(version)
+
+    def earlier_than(self, version: str) -> bool:
+        """Likewise."""
+        numbers = (self.version, version)
+        return all(map(_is_number, numbers)) and int(self.version) < int(version)
+
     @property
     def ended(self) -> bool:
         """Whether the run is over."""
@@ -118,6 +131,10 @@ def document(now: Now) -> dict[str, Any]:
         "startedAt": status.start_time,
         "completedAt": status.completion_time,
     } | (record.source(spec, status.facts.model_dump()) if spec else {})
+
+
+def _is_number(version: str) -> bool:
+    return version.isascii() and version.isdecimal()
 
 
 def _kept(spec: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from contentgen_gateway.indexer import Indexer
 from contentgen_gateway.lifecycle import Lifecycle
 from contentgen_gateway.live import Live
 from contentgen_gateway.open_streams import OpenStreams
+from contentgen_gateway.recent_creations import RecentCreations
 from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
@@ -24,6 +25,7 @@ from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
 from contentgen_gateway.tenants import Tenants
 from contentgen_gateway.transcript_index import TranscriptIndex
+from contentgen_runtime.namespaces import Namespaces
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Parts:
     records: Records
     purchases: Purchases
     live: Live
+    creations: RecentCreations
     shares: Shares
     collections: Collections
     sight: Sight
@@ -44,6 +47,7 @@ class Parts:
     indexer: Indexer
     resources: Resources
     files: Files
+    namespaces: Namespaces = field(default_factory=Namespaces)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     streams: OpenStreams = field(default_factory=OpenStreams)
 

@@ -14,7 +14,19 @@ from contentgen_contract.story import scrubbed
 from contentgen_gateway.problems import BadRequest, Problem
 from contentgen_runtime.kube import Body, KubeApi, explain, lies_in
 
+_FORBIDDEN = 403
 _REFUSALS = (400, 403, 404, 409, 422)
+
+
+class Unreadable(Problem):
+    """The gateway has no rights in a namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(
+            409,
+            f"this gateway may not read resources in {namespace!r}, which is none of the namespaces of this "
+            "installation: an administrator adds it by the chart's watchNamespaces",
+        )
 
 
 class Resources:
@@ -45,9 +57,15 @@ class Resources:
     async def get(self, kind: Kind, namespace: str, name: str) -> Body | None:
         """A resource of any class, or None.
 
-        A record that was taken over from elsewhere may name what no resource can be called.
+        A record that was taken over from elsewhere may name what no resource can be called. Raises Unreadable where the
+        namespace is none of the installation's any more: whether there is a resource cannot be told.
         """
-        return await self._kube.get(resource_of(kind), namespace, name, asked_by="the gateway")
+        try:
+            return await self._kube.get(resource_of(kind), namespace, name, asked_by="the gateway")
+        except ApiException as error:
+            if error.status == _FORBIDDEN:
+                raise Unreadable(namespace) from None
+            raise
 
     async def events(self, namespace: str, uid: str) -> list[Body]:
         """What was noted of a resource lately, the newest first; nothing where we may not read it."""

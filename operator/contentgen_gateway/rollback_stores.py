@@ -1,7 +1,7 @@
 """`contentgen prepare-rollback` on the API server, MongoDB and the bucket."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,16 +28,16 @@ class OperatorRuns(Exception):
 
 async def prepare(
     kube: KubeApi,
-    namespace: str,
+    namespaces: Sequence[str],
     database: Database[dict[str, Any]],
     marker_of: MarkerOf,
     *,
     dry: bool,
     operator_class: str = DEFAULT_CLASS,
 ) -> list[Finding]:
-    """Prepare a rollback in one namespace or (empty) in all. Raises OperatorRuns."""
+    """Prepare a rollback in these namespaces or (none) in all. Raises OperatorRuns."""
     now = datetime.now(UTC)
-    resources = await _resources(kube, namespace)
+    resources = await _resources(kube, namespaces)
     mine = [(kind, body) for kind, body in resources if class_of(body) == operator_class]
     if seen := seems_to_run(mine, now):
         raise OperatorRuns(
@@ -48,14 +48,20 @@ async def prepare(
 
 
 async def undo(
-    kube: KubeApi, namespace: str, database: Database[dict[str, Any]], marker_of: MarkerOf, *, dry: bool
+    kube: KubeApi, namespaces: Sequence[str], database: Database[dict[str, Any]], marker_of: MarkerOf, *, dry: bool
 ) -> list[Finding]:
     """Take back what `prepare` has suspended."""
-    return await Rollback(database, marker_of, _patch(kube), dry=dry).undo(await _resources(kube, namespace))
+    return await Rollback(database, marker_of, _patch(kube), dry=dry).undo(await _resources(kube, namespaces))
 
 
-async def _resources(kube: KubeApi, namespace: str) -> list[tuple[Kind, Body]]:
-    pages = [(kind, page) for kind in Kind async for page in kube.pages(resource_of(kind), namespace or None)]
+async def _resources(kube: KubeApi, namespaces: Sequence[str]) -> list[tuple[Kind, Body]]:
+    """Those of these namespaces, or (none) of all."""
+    pages = [
+        (kind, page)
+        for namespace in namespaces or (None,)
+        for kind in Kind
+        async for page in kube.pages(resource_of(kind), namespace)
+    ]
     return [(kind, body) for kind, page in pages for body in page.items]
 
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contentgen_contract.operator_class import DEFAULT_CLASS
+from contentgen_contract.watched import LabelSelector, Namespace
 
 
 class Settings(BaseSettings):
@@ -14,7 +15,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CONTENTGEN_", env_ignore_empty=True, frozen=True)
 
-    watch_namespace: str = ""
+    watch_namespaces: tuple[Namespace, ...] = ()
+    watch_namespace_selector: LabelSelector | None = None
     operator_class: str = Field(
         DEFAULT_CLASS, description="The class of the resources that it creates, shows and changes: the operator's own."
     )

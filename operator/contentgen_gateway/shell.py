@@ -64,7 +64,8 @@ def install(app: FastAPI, parts: Parts) -> None:
         hops=not settings.gateway_trusted_proxies,
     )
     app.add_middleware(Watched)
-    app.add_middleware(Headed, tls=settings.gateway_external_tls or settings.gateway_url.startswith("https://"))
+    tls = settings.gateway_external_tls or settings.gateway_url.startswith("https://")
+    app.add_middleware(Headed, lifecycle=parts.lifecycle, tls=tls)
 
 
 class Watched:
@@ -257,10 +258,15 @@ class Timed:
 
 
 class Headed:
-    """What browsers may do with an answer: nothing, unless the answer says otherwise."""
+    """What browsers may do with an answer: nothing, unless the answer says otherwise.
 
-    def __init__(self, app: ASGIApp, *, tls: bool) -> None:
+    While the replica is about to stop, each answer closes its connection: no new one leads here by then, and a client
+    that keeps this one would send the next request at the moment when it is cut.
+    """
+
+    def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, tls: bool) -> None:
         self._app = app
+        self._lifecycle = lifecycle
         self._tls = tls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -276,6 +282,8 @@ class Headed:
                 headers = MutableHeaders(raw=message["headers"])
                 for name, value in added.items():
                     headers.setdefault(name, value)
+                if self._lifecycle.draining:
+                    headers["Connection"] = "close"
             await send(message)
 
         await self._app(scope, receive, headed)

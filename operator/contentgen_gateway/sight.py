@@ -7,10 +7,10 @@ from typing import Any
 from contentgen_contract.names import Kind
 from contentgen_gateway.access import EVERYWHERE, Access, Verb
 from contentgen_gateway.callers import Caller
-from contentgen_gateway.live import Live
 from contentgen_gateway.now import document
 from contentgen_gateway.problems import NotFound
 from contentgen_gateway.queries import Scope
+from contentgen_gateway.recent_creations import RecentCreations
 from contentgen_gateway.records import Record, Records, discarded
 from contentgen_gateway.shares import MOST, MOST_NAMESPACES, Grantee, Share, Shares, bounded
 from contentgen_gateway.tenants import Tenants
@@ -27,18 +27,20 @@ def _at_home(caller: Caller) -> set[Grantee]:
 class Sight:
     """Records through a caller's eyes."""
 
-    def __init__(self, records: Records, access: Access, live: Live, shares: Shares, tenants: Tenants) -> None:
+    def __init__(
+        self, records: Records, access: Access, creations: RecentCreations, shares: Shares, tenants: Tenants
+    ) -> None:
         self._tenants = tenants
         self._records = records
         self._access = access
-        self._live = live
+        self._creations = creations
         self._shares = shares
 
     async def job(self, caller: Caller, job_id: str, verb: Verb = Verb.GET) -> Record:
         """A job's record, or what will be its record, for one who may do this with it. Raises NotFound."""
         record = await self._records.known(job_id)
         if record is None:
-            now = self._live.get(job_id)
+            now = await self._creations.find(job_id)
             record = document(now) | {LIVE: True} if now is not None else None
         elif discarded(record):
             record = None

@@ -28,6 +28,7 @@ from contentgen_gateway.sight import KINDS
 from contentgen_runtime.kube import API_ERRORS
 
 _ASK_AGAIN_SECONDS = 60.0
+_END = "end"  # what the ids of `end` events begin with
 _UNFINISHED = (JobStatus.QUEUED, JobStatus.PROCESSING)
 _log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
@@ -122,24 +123,27 @@ class _Follower:
         # Clients that were cut off together should not come back together.
         yield ServerSentEvent(retry=random.randint(1000, 5000))  # noqa: S311 - no secret
         try:
-            async for event in self._from(last):
+            async for event in self._from(last or ""):
                 yield event
         except Problem as problem:  # moved to another class: asked again, it is refused with a reason
             _log.info("a stream is cut: %s", problem)
         except (PyMongoError, *API_ERRORS) as error:  # the client comes again
             _log.info("a stream is cut: %s", type(error).__name__)
 
-    async def _from(self, last: str | None) -> AsyncGenerator[ServerSentEvent]:
-        job_id = self._record["jobId"]
-        with self._parts.live.reader(job_id) as reader:  # from before the first look on: nothing is missed
-            now = self._parts.live.get(job_id) or (None if _ended(self._record) else await self._read())
+    async def _from(self, last: str) -> AsyncGenerator[ServerSentEvent]:
+        # From before the first look on: nothing is missed.
+        with self._parts.live.reader(self._record["jobId"]) as reader:
+            now = await self._first(last)
+            if now is not None and now.earlier_than(last):
+                last = ""  # the API server has no such version: it was restored, or the client made the id up
             told, ask_at = None, monotonic() + _ASK_AGAIN_SECONDS
             while now is not None and not now.ended:
                 progress = progress_of(now)
-                # A write of what events don't tell, such as a condition, makes a new version as well.
-                if now.version != last and progress != told:
-                    yield _event("progress", now.version, progress)
-                last, told = now.version, progress
+                if not now.earlier_than(last):
+                    # A write of what events don't tell, such as a condition, makes a new version as well.
+                    if now.version != last and progress != told:
+                        yield _event("progress", now.version, progress)
+                    last, told = now.version, progress
                 with suppress(TimeoutError):
                     # None is told where it was deleted, or the watch has missed how it went on.
                     now = await reader.next(max(ask_at - monotonic(), 0)) or await self._read()
@@ -152,6 +156,16 @@ class _Follower:
         if now is None:
             await self._seen()
         yield end_of(now) if now is not None else end_of_record(self._record)
+
+    async def _first(self, last: str) -> Now | None:
+        """The state to begin with; the API server's, where the event `last` of another replica is later than what this
+        one knows from its watch.
+        """
+        known = self._parts.live.get(self._record["jobId"])
+        if known is None and _ended(self._record):
+            return None
+        behind = known is None or known.earlier_than(last) or last.startswith(_END)
+        return await self._read() if behind else known
 
     async def _read(self) -> Now | None:
         """The resource itself, where it is still there. Raises Problem 409 for one of another operator class."""
@@ -205,7 +219,7 @@ def end_of_record(record: Record) -> ServerSentEvent:
 
 def _end_id(completed_at: datetime | None) -> str:
     # A record knows no resourceVersion, and a job that runs again has another end.
-    return f"end {completed_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if completed_at else "end"
+    return f"{_END} {completed_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if completed_at else _END
 
 
 def _event(name: str, id_: str, told: Body) -> ServerSentEvent:

@@ -62,26 +62,36 @@ class TranscriptIndex:
     async def replace(
         self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any], said: Sequence[Passage]
     ) -> None:
-        """These are the passages of a job now, each with what is known `about` the job. Idempotent."""
+        """These are the passages of a job now, each with what is known `about` the job. Idempotent.
+
+        Several replicas may do so at the same time, and each may be ended in between: each stores all passages before
+        it deletes any other, and sets the mark last.
+        """
         await asyncio.to_thread(self._replace, job_id, about, mark, said)
 
     def _replace(self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any], said: Sequence[Passage]) -> None:
         version = about["version"]
-        self._passages.delete_many({"jobId": job_id, "version": version})  # of a try that was interrupted
         for first in range(0, len(said), _BATCH):
             numbered = enumerate(said[first : first + _BATCH], first)
-            self._insert([_document(job_id, number, each, about) for number, each in numbered])
-        self._passages.delete_many({"jobId": job_id, "version": {"$ne": version}})
+            self._store([_document(job_id, number, each, about) for number, each in numbered])
+        others = [{"version": {"$ne": version}}, {"number": {"$gte": len(said)}}]
+        self._passages.delete_many({"jobId": job_id, "$or": others})
         # Last: what was interrupted has the mark of before, or none, and is done again.
         self._marks.replace_one({"_id": job_id}, {"_id": job_id, **mark}, upsert=True)
+        if self._passages.count_documents({"jobId": job_id, "version": version}) < len(said):
+            # Another replica had read an older record, and has deleted what it did not know.
+            self._marks.delete_one({"_id": job_id})
 
-    def _insert(self, documents: list[Document]) -> None:
+    def _store(self, documents: list[Document]) -> None:
         try:
             self._passages.insert_many(documents, ordered=False)
         except BulkWriteError as error:
-            if any(each["code"] != _DUPLICATE for each in error.details["writeErrors"]):
+            failed = error.details["writeErrors"]
+            if any(each["code"] != _DUPLICATE for each in failed):
                 raise
-            # Another gateway does the same at this moment: what is there already is the same.
+            # Stored at this moment by another replica, or by a try that was interrupted, perhaps of another file.
+            for each in (documents[each["index"]] for each in failed):
+                self._passages.replace_one({"_id": each["_id"]}, each, upsert=True)
 
     async def amend(self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any]) -> None:
         """What is known about the job has changed, and not what is said in it."""

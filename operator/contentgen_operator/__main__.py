@@ -30,9 +30,11 @@ from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
 from contentgen_operator.kube import Kube
 from contentgen_operator.leading.claim import Claim, KubeClass
+from contentgen_operator.leading.endpoint import EndpointWriter
 from contentgen_operator.leading.leadership import Leadership
 from contentgen_operator.leading.tasks import LeaderTasks
 from contentgen_operator.leading.thread import ElectionThread, identity, kube_lease
+from contentgen_operator.leaving import Leaving
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observe import Observer
 from contentgen_operator.observed import ResourceRef
@@ -57,12 +59,14 @@ from contentgen_operator.settling import Settler
 from contentgen_operator.showing import Showing
 from contentgen_operator.storage import Storage
 from contentgen_operator.stores import prepare_stores
+from contentgen_operator.wakeups import WakeUps
 from contentgen_operator.watches import Watches
 from contentgen_operator.wiring import build_registry
 from contentgen_operator.witness import Witness
 from contentgen_operator.worker_jobs import WorkerJobs
 from contentgen_runtime import logs
 from contentgen_runtime.kube import API_ERRORS, explain
+from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.rotation import keep_fresh
 from contentgen_runtime.servers import plain_server, tls_server
 from contentgen_runtime.stores import Stores
@@ -125,14 +129,16 @@ def _on_signals(stop: asyncio.Event) -> None:
 async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float, stop: asyncio.Event) -> None:
     stores = Stores.of(settings)
     storage, database = _storage(settings, stores), stores.database
-    ledger, records, reports = CountedLedger(database["ledger"]), Records(database["jobs"], storage), Reports()
-    providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"])
-    runs = RunDocuments(database["runs"])
     leadership, election = _leader_election(settings)
     claim = _claim(settings, kube, leadership)
     works = partial(_works, leadership, claim)
-    selection = Selection(operator_class=settings.operator_class)
-    cache, janitor = Cache(), Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs)
+    selection = _selection(settings)
+    leaving = Leaving(kube, selection)
+    check = leadership.check
+    ledger, records = CountedLedger(database["ledger"], check), Records(database["jobs"], storage, check)
+    providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"], check)
+    runs, reports, cache = RunDocuments(database["runs"], check), Reports(), Cache()
+    janitor = Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check)
     tenancy = Tenancy(kube, database)
     witness = Witness(ledger=ledger, records=records, runs=runs, tenancy=tenancy)
     names = LoraNames(selection)
@@ -172,9 +178,9 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         ledger=ledger,
         providers=providers,
         retention=_retention(settings),
-        namespace=settings.watch_namespace,
         tenancy=tenancy,
         selection=selection,
+        check=check,
     )
     desk = Desk(
         gatekeeper=Gatekeeper(kube, cache, jobs, selection),
@@ -184,6 +190,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         policy=_order_policy(settings),
         wake=reconciler.wake,
         witness=witness,
+        check=check,
     )
     watches = Watches()
     health = Health(
@@ -193,20 +200,20 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         stuck_seconds=settings.queue_stuck_seconds,
         leads=works,
         claim=lambda: claim.problem if claim is not None else "",
+        scopes=len(selection.namespaces.scopes),
     )
-    metrics.priced_models.update(settings.prices)
-    metrics.gauges.watch_ages = watches.ages
-    metrics.gauges.certificate_expiry = lambda: tls.expires_at.timestamp()  # noqa: PLW0108 - it is renewed, so it is asked anew
-    metrics.gauges.leader = works
-    metrics.gauges.queue = lambda: (len(reconciler.queue), reconciler.queue.oldest_due_seconds)
+    _register_gauges(settings, tls, watches, works, reconciler.queue)
     desk_server = tls_server(counted_desk(create_app(desk)), settings.desk_port, tls.context)
     health_server = plain_server(health_app(health, partial(exposition, ledger)), settings.health_port)
-    settler = Settler(
-        Bills(database["ledger"]), _billing(settings), show=_showing(kube, observer, reconciler, selection).show
-    )
+    showing = _showing(kube, observer, reconciler, selection)
+    settler = Settler(Bills(database["ledger"]), _billing(settings), show=showing.show, check=check)
     settled = SettledCheck(runs, reconciler.wake)
     leader_tasks = LeaderTasks(partial(_may_begin, election, claim), reconciler.queue, cache.refs)
-    loops = (janitor.run, orphans.run, settler.run, settled.run, *([claim.kept] if claim is not None else []))
+    loops = [janitor.run, orphans.run, settler.run, settled.run, leaving.run]
+    if claim is not None:
+        loops.append(claim.kept)
+    if settings.endpoint is not None:
+        loops.append(EndpointWriter(kube, settings.endpoint, leadership, lambda: desk_server.started).run)
     prepared = _prepared(health, partial(prepare_stores, storage, ledger, records, jobs))
     begun = (
         health_server.serve(),
@@ -214,17 +221,13 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         leader_tasks.run(desk_server, loops),
     )
     tasks = [asyncio.create_task(each) for each in begun]
-    intake = Intake(cache, leader_tasks.wake, reports, names, settled, selection=selection)
-    await intake.first_look(kube, settings.watch_namespace)
-    tasks.append(asyncio.create_task(_watch(settings, build_registry(intake, watches), stop)))
+    intake = Intake(cache, leader_tasks.wake, reports, names, settled, selection=selection, left=leaving.note)
+    tasks += await _begin_watching(kube, selection.namespaces, intake, watches, stop)
     if election is not None:
         tasks.append(asyncio.create_task(election.lost()))
     await _until(stop, tasks)
     asyncio.get_running_loop().set_exception_handler(_while_ending)
-    actor.stop_paying()
-    if leadership.over:
-        leader_tasks.stop_others()  # the next leader has begun them
-    await reconciler.queue.drain(settings.drain_seconds)
+    await _drain(actor, leader_tasks, reconciler.queue, settings.drain_seconds, lost=bool(leadership.over))
     health_server.should_exit = True
     leader_tasks.stop()
     await asyncio.wait([*tasks, *leader_tasks.tasks], timeout=_GOODBYE_SECONDS)
@@ -278,6 +281,31 @@ async def _may_begin(election: ElectionThread | None, claim: Claim | None) -> No
         await claim.acquired()
 
 
+async def _drain(
+    actor: Actor, leader_tasks: LeaderTasks, queue: WakeUps[ResourceRef], seconds: float, *, lost: bool
+) -> None:
+    """Pay nothing more and let the queue's work end."""
+    actor.stop_paying()
+    if lost:
+        leader_tasks.stop_others()  # the next leader has begun them
+    await queue.drain(seconds)
+
+
+def _register_gauges(
+    settings: Settings, tls: DeskTls, watches: Watches, works: Callable[[], bool], queue: WakeUps[ResourceRef]
+) -> None:
+    metrics.priced_models.update(settings.prices)
+    metrics.gauges.watch_ages = watches.ages
+    metrics.gauges.certificate_expiry = lambda: tls.expires_at.timestamp()  # noqa: PLW0108 - it is renewed, so it is asked anew
+    metrics.gauges.leader = works
+    metrics.gauges.queue = lambda: (len(queue), queue.oldest_due_seconds)
+
+
+def _selection(settings: Settings) -> Selection:
+    namespaces = Namespaces(settings.watch_namespaces, settings.watch_namespace_selector)
+    return Selection(operator_class=settings.operator_class, namespaces=namespaces)
+
+
 async def _together(*works: Coroutine[Any, Any, None]) -> None:
     async with asyncio.TaskGroup() as group:
         for each in works:
@@ -289,10 +317,21 @@ async def _prepared(health: Health, prepare: Callable[[], Awaitable[None]]) -> N
     health.stores_ready = True
 
 
-async def _watch(settings: Settings, registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
-    where: dict[str, Any] = (
-        {"namespaces": [settings.watch_namespace]} if settings.watch_namespace else {"clusterwide": True}
-    )
+async def _begin_watching(
+    kube: Kube, namespaces: Namespaces, intake: Intake, watches: Watches, stop: asyncio.Event
+) -> list[asyncio.Task[None]]:
+    following = asyncio.create_task(namespaces.run(kube, partial(intake.look, kube)))
+    known, stopping = asyncio.create_task(namespaces.known.wait()), asyncio.create_task(stop.wait())
+    # Before the first list of the labels nothing is selected.
+    await asyncio.wait({following, known, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    known.cancel()
+    stopping.cancel()
+    await intake.first_look(kube, namespaces.scopes)
+    return [following, asyncio.create_task(_watch(namespaces, build_registry(intake, watches), stop))]
+
+
+async def _watch(namespaces: Namespaces, registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
+    where: dict[str, Any] = {"namespaces": list(namespaces.names)} if namespaces.names else {"clusterwide": True}
     ready = asyncio.Event()
     watching = asyncio.create_task(
         kopf.operator(registry=registry, standalone=True, stop_flag=stop, ready_flag=ready, **where)

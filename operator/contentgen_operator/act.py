@@ -2,7 +2,7 @@
 
 could the result be collected? → finalizer wanted → run document (a new run, facts, attempt) → adoption → response →
 cancellation → ledger moves → purchase planned and marked → payment of one that was planned before → files deleted →
-run document (purchase, finished version) → Job → finalizer not wanted → record → status → events.
+run document (purchase, finished version) → Job → finalizer not wanted → record → status → events → lost Job deleted.
 
 The record goes before the status: a resource whose status says that it is finished is not looked at again.
 """
@@ -105,20 +105,15 @@ class Actor:
             return False
         return await self._act(resource, plan, now)
 
-    def _must_lead(self) -> None:
-        """Raises Conflict where another process may lead: what was decided on is not the newest."""
-        if not self._leadership.is_leader:
-            raise Conflict("this process does not lead any more")
-
     async def _act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
-        self._must_lead()
+        self._leadership.check()
         if plan.finalizer and not resource.deleting:
             resource = await self._with_finalizer(resource)
         begun = resource.status.model_copy(update={"run": plan.status.run})
         resource = await self._documented(resource, begun)
-        self._must_lead()
+        self._leadership.check()
         plan = await self._with_purchase(plan, now)
-        self._must_lead()  # after a POST, whose request id is in the ledger now
+        self._leadership.check()  # after a POST, whose request id is in the ledger now
         resource = await self._documented(resource, plan.status)
         if plan.stop_job and resource.ref.uid not in self._stopped:
             await self._stop_job(resource.ref, plan)
@@ -130,10 +125,12 @@ class Actor:
         plan, admitted = await self._started(resource, plan, now)
         if not plan.finalizer:
             resource = await self._without_finalizer(resource)
-        self._must_lead()  # the record has no version that could be compared
+        self._leadership.check()
         await self._record(resource, plan.status)
         await self.write_status(resource, plan.status)
         await self._announce(resource, plan.notices, now)
+        if plan.lost_job is not None:  # after the status: one that it names, and that is gone, counts as a failure
+            await self._kube.delete_job(resource.ref.namespace, plan.lost_job.name, plan.lost_job.uid)
         return admitted
 
     async def _documented(self, resource: Resource, status: ResourceStatus) -> Resource:
@@ -203,6 +200,7 @@ class Actor:
 
     async def gone(self, ref: ResourceRef) -> None:
         """The resource is not there any more."""
+        self._leadership.check()
         self._recorded.pop(ref.uid, None)
         self._stopped.discard(ref.uid)
         await self._records.end(ref.uid)
@@ -225,6 +223,7 @@ class Actor:
         await self._without_finalizer(resource)
 
     async def _cancel(self, cancel: Cancellation, now: datetime, *, last_chance: bool) -> None:
+        self._leadership.check()  # a provider compares nothing
         try:
             ended = await self._providers[cancel.provider].cancel(cancel.model, cancel.request_id)
         except Unavailable as error:
@@ -232,12 +231,13 @@ class Actor:
                 raise
             _log.warning("a request was not cancelled: %s", error, extra={"purchase": str(cancel.key)})
             return
-        source = PurchaseState.SUBMITTED
+        source, mine = PurchaseState.SUBMITTED, {"request_id": cancel.request_id}
         if ended:
             changes = {"error": "cancelled", "finished_at": None, "changed_at": now}
-            move = Move(key=cancel.key, source=source, target=PurchaseState.CANCELLED, changes=changes)
+            move = Move(key=cancel.key, source=source, target=PurchaseState.CANCELLED, expected=mine, changes=changes)
         else:
-            move = Move(key=cancel.key, source=source, target=source, changes={"cancel_asked_at": now})
+            changes = {"cancel_asked_at": now}
+            move = Move(key=cancel.key, source=source, target=source, expected=mine, changes=changes)
         await self._move(move, now)
 
     async def _adopt(self, adoption: Adoption) -> None:
@@ -256,6 +256,7 @@ class Actor:
         """Raises Conflict where the purchase is not as it was when that was decided."""
         request_id = move.changes.get("request_id")
         claim = move.claimed_for
+        self._leadership.check()
         if claim is not None and request_id and not await self._ledger.claim(claim, request_id, now):
             raise Conflict(f"request {request_id} is another purchase's")
         if await self._ledger.move(move) is None:
@@ -313,6 +314,7 @@ class Actor:
             unscoped = key.model_copy(update={"scope": UNSCOPED})
             if (named := await self._storage.marker(str(unscoped), uid)) is not None:
                 return named
+        self._leadership.check()
         return await self._storage.put_marker(str(key), planned.purchase_id, uid)
 
     async def _pay(self, payment: Payment) -> None:
@@ -387,6 +389,7 @@ class Actor:
         assert status.run is not None  # noqa: S101 - a plan with a Job has a run
         run = status.run
         manifest = job_manifest(resource.ref, run.number, job.stage, job.attempt, self._template())
+        self._leadership.check()
         try:
             body = await self._kube.create_job(resource.ref.namespace, manifest)
         except ApiException as error:
@@ -396,11 +399,21 @@ class Actor:
         if body is None:
             body = await self._recorded_job(resource.ref, manifest["metadata"]["name"])
         else:
-            await self._jobs.record(_recorded(resource.ref, run.number, job, body))
+            await self._recorded_or_deleted(_recorded(resource.ref, run.number, job, body))
         view = JobView.parse(body)
         self._cache.note_job(resource.ref, view)
         ref = JobRef(name=view.name, uid=view.uid, stage=job.stage, attempt=job.attempt, started_at=now)
         return status.model_copy(update={"run": run.model_copy(update={"job": ref})})
+
+    async def _recorded_or_deleted(self, job: RecordedJob) -> None:
+        """Record a Job that was created just now. Raises Conflict where another process leads or has recorded one: no
+        process knows this one then.
+        """
+        try:
+            await self._jobs.record(job)
+        except Conflict:
+            await self._kube.delete_job(job.owner.namespace, job.name, job.uid)
+            raise
 
     async def _recorded_job(self, ref: ResourceRef, name: str) -> dict[str, Any]:
         """The Job of this name that the operator created. Any other one is deleted: raises Conflict, try again."""
@@ -412,6 +425,7 @@ class Actor:
         if recorded is not None and recorded.uid == uid:
             return found
         # A crash before the Job was recorded, a restored MongoDB, or a tenant who knows the name.
+        self._leadership.check()  # else it may be one that the leader is about to record
         _log.warning("Job %s/%s (uid %s) is not recorded: it is replaced", ref.namespace, name, uid, extra=ref.about)
         await self._kube.delete_job(ref.namespace, name, uid)
         raise Conflict(f"Job {name} is replaced")
@@ -425,11 +439,13 @@ class Actor:
             if not plan.last_chance:
                 raise
             recorded = None  # the garbage collector deletes the Job with its resource
+        self._leadership.check()  # after the uid was read: a Job of the next leader has another one
         if recorded is not None:
             await self._kube.delete_job(ref.namespace, recorded.name, recorded.uid)
         name = job_name(ref.uid, run.number, Stage.PREPARE, run.stage_attempt) if run else ""
         if name and (recorded is None or recorded.name != name):
             found = await self._kube.get_job(ref.namespace, name)
+            self._leadership.check()
             if found is not None:
                 await self._kube.delete_job(ref.namespace, name, found["metadata"]["uid"])
 
@@ -516,7 +532,8 @@ class _Sending:
 
     async def _compare_and_set(self) -> str:
         key = self._payment.key
-        self._sent_by = await self._ledger.send(key, self._payment.purchase, utc_now())
+        payment = self._payment
+        self._sent_by = await self._ledger.send(key, payment.purchase, utc_now(), payment.planned_at)
         if self._sent_by is None:
             raise Conflict(f"purchase {key} is sent by somebody else, or is not to be sent")
         return self._sent_by

@@ -78,9 +78,10 @@ class Bills:
         return self._collection.update_one(_same(asked), {"$set": change}).modified_count == 1
 
     async def put_off(self, asked: Unsettled, due_at: datetime) -> None:
-        """Write when to ask again."""
+        """Write when to ask again, unless somebody has since it was read."""
         change = {"$set": {"billingDueAt": due_at}}
-        await asyncio.to_thread(self._collection.update_one, _same(asked), change)
+        same = _same(asked) | {"billingDueAt": asked.due_at}
+        await asyncio.to_thread(self._collection.update_one, same, change)
 
 
 def _same(asked: Unsettled) -> Document:

@@ -80,7 +80,7 @@ class Cache:
         return (owner, self._jobs[namespace, name][1]) if owner is not None else None
 
     def note_job(self, owner: ResourceRef, job: JobView) -> bool:
-        """Keep a Job; whether it has finished since it was last seen.
+        """Keep a Job; whether it has finished, or its pod was deleted, since it was last seen.
 
         Anybody may claim that a Job is of a resource: beyond 32 none is kept, and those are read from the API server.
         """
@@ -90,7 +90,9 @@ class Cache:
             self._jobs[name] = (self._clock(), job)
             self._owners[name] = owner
             self._jobs_of[owner.uid].add(name)
-        return job.finished and not (known is not None and known.finished)
+        return (job.finished and not (known is not None and known.finished)) or (
+            job.terminating and not (known is not None and known.terminating)
+        )
 
     def drop_job(self, owner: ResourceRef, name: str) -> None:
         """The Job was deleted."""

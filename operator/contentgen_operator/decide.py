@@ -44,7 +44,7 @@ from contentgen_operator.plan import Plan
 from contentgen_operator.planning import SOON, collecting, fail, move_of, plan_of, submitting, withdrawal
 from contentgen_operator.purchases import Move, Purchase, PurchaseState
 from contentgen_operator.runs import collects_again, current_run, ended, frozen_spec, replacing_run
-from contentgen_operator.stages import see_through, with_log
+from contentgen_operator.stages import lost_job, see_through, with_log
 from contentgen_operator.summary import invalid, notices_of, resettled
 
 _WAIT_SECONDS = 30.0  # a LoRA's own events wake its users; this is for the event that never came
@@ -82,7 +82,8 @@ def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy
 def _of_its_purchase(case: Case) -> Plan:
     plan = with_open_requests(case, _suspended(case, _planned(_with_said(case))))
     used = None if case.observed.superseded else case.observed.purchase
-    return plan.model_copy(update={"adoption": adoption(case.resource, case.key, used)})
+    changes = {"adoption": adoption(case.resource, case.key, used), "lost_job": lost_job(case, plan.status)}
+    return plan.model_copy(update=changes)
 
 
 def _with_said(case: Case) -> Case:
@@ -211,7 +212,7 @@ def _prepare(case: Case) -> Plan:
         return ended
     facts = ended.facts.model_dump(mode="json", by_alias=True) if ended.facts else {}
     facts["storedBytes"] = sum(each.size_bytes for each in ended.files)
-    run = case.run.model_copy(update={"facts": facts, "job": None, "stage_attempt": 1})
+    run = case.run.model_copy(update={"facts": facts, "job": None, "stage_attempt": 1, "lost_attempts": 0})
     return plan_of(case, submitting(case, Reason.SUBMITTING, _prepared_text(ended)), run=run, again=SOON)
 
 

@@ -28,6 +28,7 @@ from contentgen_contract.orders import FileClaim, Progress, UploadGrant, UploadG
 from contentgen_operator.clock import utc_now
 from contentgen_operator.fair_pool import FairPool
 from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Refusal, Unauthenticated
+from contentgen_operator.leading.leadership import Check, unchecked
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orders import (
@@ -71,7 +72,7 @@ _AWAY = (
     ApiException,
     aiohttp.ClientError,
     TimeoutError,
-    Conflict,  # the namespace is gone
+    Conflict,  # the namespace is gone, or another process leads
 )
 _MAX_BODY_BYTES = 256 * 1024
 _MOST_REMOVED = 20_000  # versions removed for one attempt; a stage has 4,096 files at most, each usually one version
@@ -102,7 +103,10 @@ class Desk:
         wake: Callable[[ResourceRef, float], Awaitable[None]],
         witness: Witness,
         clock: Callable[[], float] = time.monotonic,
+        check: Check = unchecked,
     ) -> None:
+        """`check` raises Conflict where this process does not lead."""
+        self._check = check
         self._gatekeeper = gatekeeper
         self._storage = storage
         self._ledger = ledger
@@ -124,6 +128,7 @@ class Desk:
         Raises HTTPException, or TooManyRequests for too many requests or tokens of a Job, requests
         of a namespace, or bad tokens of an address.
         """
+        self._check()
         try:
             known = await self._admission.admit(token, address, self._gatekeeper.assignment, _job_uid)
             self._request_rates.take(known)
@@ -141,15 +146,17 @@ class Desk:
         await self._refuse_ended(assignment)
         purchase = await self._ledger.get(purchase_key(assignment.resource, assignment.run))
         try:
-            return await self._signing.run(
+            order = await self._signing.run(
                 _namespace(assignment), work_order, assignment, purchase, self._storage, self._policy, utc_now()
             )
+            self._check()
         except NotPurchased as error:
             _log.warning("a worker asks for a response: %s", error, extra=assignment.resource.ref.about)
             raise HTTPException(403, str(error)) from error
         except SourceRefused as error:
             _log.warning("a source is refused: %s", error, extra=assignment.resource.ref.about)
             raise HTTPException(403, str(error)) from error
+        return order
 
     async def progress(self, assignment: Assignment, progress: Progress) -> None:
         """Keep the newest; the queue joins what comes within a second."""
@@ -197,6 +204,7 @@ class Desk:
             kept = await self._without_leftovers(assignment, request.files)
             good_for = upload_lifetime(assignment, self._policy, utc_now())
             grants = await self._signed(assignment, request.files, good_for)
+            self._check()
         return UploadGrants(grants=tuple(each.model_copy(update={"stored": each.name in kept}) for each in grants))
 
     async def _signed(
@@ -229,6 +237,7 @@ class Desk:
             removed = self._reports.note_removed(assignment.job.uid or "", len(found.stale))
             if removed > _MOST_REMOVED:
                 raise HTTPException(409, f"more than {_MOST_REMOVED} objects were removed for this attempt")
+            self._check()  # after they were listed: what workers of the next leader store has other versions
             await self._storage.remove(assignment.owner, found.stale)
         return found.kept
 

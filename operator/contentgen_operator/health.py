@@ -16,7 +16,7 @@ from contentgen_contract.names import Kind
 from contentgen_operator.wakeups import WakeUps
 from contentgen_operator.watches import Watches
 
-_WATCHES = len(Kind) + 1  # our kinds and Jobs
+_WATCHES = len(Kind) + 1  # our kinds and Jobs, in each scope
 
 
 class Health:
@@ -32,8 +32,13 @@ class Health:
         clock: Callable[[], float] = time.monotonic,
         leads: Callable[[], bool] = lambda: True,
         claim: Callable[[], str] = lambda: "",
+        scopes: int = 1,
     ) -> None:
-        """`claim`: why nothing is worked on although this process leads; empty where there is no such cause."""
+        """`claim`: why nothing is worked on although this process leads; empty where there is no such cause.
+
+        `scopes`: the namespaces that have watches of their own; 1 where all are watched at once.
+        """
+        self._expected = _WATCHES * scopes
         self.leads = leads
         self._claim = claim
         self._watches = watches
@@ -46,7 +51,7 @@ class Health:
 
     @property
     def _watching(self) -> bool:
-        return len(self._watches.ages()) >= _WATCHES
+        return len(self._watches.ages()) + len(self._watches.refused) >= self._expected
 
     def dead(self) -> list[str]:
         """Why a new process is needed."""
@@ -67,6 +72,8 @@ class Health:
     def unready(self) -> list[str]:
         """What it waits for."""
         waits = ["the stores"] * (not self.stores_ready) + ["the watches"] * (not self._watching)
+        refused = len(self._watches.refused) >= self._expected
+        waits += ["the right to watch any of its namespaces (403)"] * refused
         claim = self._claim()
         return [*waits, claim] if claim else waits
 

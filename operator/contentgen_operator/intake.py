@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from contentgen_contract.names import GROUP, Kind
@@ -19,6 +19,7 @@ from contentgen_runtime.kube import API_ERRORS, explain
 
 Body = dict[str, Any]
 _FIRST_LOOK_SECONDS = 10.0
+_AGAIN_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 Wake = Callable[[ResourceRef], Awaitable[None]]
 
@@ -62,8 +63,11 @@ class Intake:
         settled: SettledCheck | None = None,
         *,
         selection: Selection = DEFAULT,
+        left: Callable[[ResourceRef, Body], None] = lambda *_: None,
     ) -> None:
+        """`left` is told of each resource of our class in a namespace that is not selected."""
         self._selection = selection
+        self._left = left
         self._settled = settled
         self._names = names or LoraNames()
         self._cache = cache
@@ -71,18 +75,34 @@ class Intake:
         self._reports = reports
         self._dependents = Dependents()
 
-    async def first_look(self, kube: Kube, namespace: str = "") -> None:
+    async def first_look(self, kube: Kube, namespaces: Iterable[str] = ("",)) -> None:
         """What is not finished, before the watches list everything: thousands of finished resources hold up nobody.
 
-        It only saves time. What is not found here, the watches deliver.
+        The empty name stands for all namespaces. It only saves time. What is not found here, the watches deliver.
         """
-        try:
-            async with asyncio.timeout(_FIRST_LOOK_SECONDS):
+        for namespace in namespaces:
+            try:
+                async with asyncio.timeout(_FIRST_LOOK_SECONDS):
+                    for kind in Kind:
+                        async for body in kube.unfinished(kind, namespace):
+                            await self.resource(kind, body, deleted=False)
+            except API_ERRORS as error:
+                _log.info("the first look ended early%s: %s", f" in {namespace}" * bool(namespace), explain(error))
+
+    async def look(self, kube: Kube, namespace: str) -> None:
+        """Look at all resources of a namespace that is selected from now on, or no longer.
+
+        An API server that is away is waited for.
+        """
+        while True:
+            try:
                 for kind in Kind:
-                    async for body in kube.unfinished(kind, namespace):
+                    async for body in kube.every(kind, namespace):
                         await self.resource(kind, body, deleted=False)
-        except API_ERRORS as error:
-            _log.info("the first look ended early: %s", explain(error))
+                return
+            except API_ERRORS as error:
+                _log.warning("the resources of %s are listed later: %s", namespace, explain(error))
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def resource(self, kind: Kind, body: Body, *, deleted: bool) -> None:
         """One of ours was listed, added, changed or deleted."""
@@ -90,7 +110,7 @@ class Intake:
         ref = ResourceRef(kind=kind, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
         status, served = body.get("status") or {}, self._selection.serves(body)
         if deleted or not served:
-            metrics.gauges.forget_resource(ref.uid)
+            self._not_served(ref, body, deleted=deleted)
         else:
             metrics.gauges.note_resource(ref.uid, kind, status.get("phase") or "Pending", status.get("reason") or "")
         over = deleted or is_settled(body)
@@ -113,6 +133,11 @@ class Intake:
             self._dependents.note(ref, body.get("spec") or {})
         if self._cache.note(ref, body):
             await self._wake(ref)
+
+    def _not_served(self, ref: ResourceRef, body: Body, *, deleted: bool) -> None:
+        metrics.gauges.forget_resource(ref.uid)
+        if not deleted and self._selection.has_left(body):
+            self._left(ref, body)
 
     def _compare_later(self, ref: ResourceRef, finished: dict[str, Any] | None) -> None:
         """Have a finished status compared with its run document; None: there is none any more."""

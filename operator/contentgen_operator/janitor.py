@@ -16,12 +16,14 @@ from contentgen_contract import keys, ownership
 from contentgen_contract.discard import Discard
 from contentgen_contract.ownership import Owner, owns
 from contentgen_operator.clock import utc_now
+from contentgen_operator.leading.leadership import Check, unchecked
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.records import Mark, Records
 from contentgen_operator.run_documents import RunDocuments
 from contentgen_operator.storage import BucketMissing, DeletedPage, NotDeleted, Storage
 from contentgen_operator.wakeups import WakeUps
 from contentgen_operator.worker_jobs import WorkerJobs
+from contentgen_runtime.kube import Conflict
 
 _log = logging.getLogger(__name__)
 _SWEEP_SECONDS = 60
@@ -39,8 +41,17 @@ class Janitor:
     """The mark on the record comes first: whoever finds it goes on where another has stopped."""
 
     def __init__(
-        self, *, storage: Storage, ledger: Ledger, records: Records, jobs: WorkerJobs, runs: RunDocuments
+        self,
+        *,
+        storage: Storage,
+        ledger: Ledger,
+        records: Records,
+        jobs: WorkerJobs,
+        runs: RunDocuments,
+        check: Check = unchecked,
     ) -> None:
+        """`check` raises Conflict where this process does not lead."""
+        self._check = check
         self._storage = storage
         self._ledger = ledger
         self._records = records
@@ -53,9 +64,11 @@ class Janitor:
         """Delete one slice of the files; whether all of them, and the records, are deleted now.
 
         `held`: our finalizer is on the resource, so that no other one can have its name. Idempotent. Raises the stores'
-        errors; what is not done then is done by a later sweep.
+        errors, and Conflict; what is not done then is done by a later sweep. A former leader is stopped by the
+        compare-and-set of the mark. What a mark names is deleted for ever, whoever deletes it: no later resource has
+        its uid, and no later purchase has the id of a discarded one.
         """
-        await self._records.mark_discarded(discard)
+        await self._records.mark_discarded(discard, new=held)
         if held and discard.bought_under:
             await self._ledger.take_over(discard.bought_under, discard.job_ids, discard.uid)
         bought = await self._ledger.discard(discard.uid)
@@ -94,6 +107,7 @@ class Janitor:
 
     async def _deleted(self, owner: Owner, prefix: str, most: int, keep: frozenset[str]) -> DeletedPage | Exception:
         """The deleted page, or the error of this prefix alone. Raises the errors of a store that does not answer."""
+        self._check()
         try:
             return await self._storage.delete_prefix(owner, prefix, most, keep)
         except _OF_ONE_PREFIX as error:
@@ -104,6 +118,10 @@ class Janitor:
         try:
             discard = await self._records.discard_of(mark)
             done = discard is None or await self.discard(discard)
+        except Conflict as error:
+            _log.info("files of a deleted resource wait: %s", error, extra={"jobId": mark.uid})
+            await self.queue.wake(mark, _FIRST_PAUSE_SECONDS)
+            return
         except (*_STORE_ERRORS, ValidationError) as error:  # the gateway writes marks too: one may be unreadable
             again = self._pause(mark)
             what = "files of a deleted resource wait, again in %.0f s: %s"

@@ -26,6 +26,8 @@ from contentgen_operator.observed import ResourceRef
 _SCRATCH = "/scratch"
 _USER = 65532
 _NOT_OF_THE_SPEC = {"job_labels", "job_annotations", "labels", "annotations", "container_security_context"}
+_NODE_GONE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")  # taints of a node
+_NODE_GONE_SECONDS = 30  # after which a worker's pod is deleted from it; Kubernetes' default is 300
 _FINISHED_JOB_SECONDS = 3600  # for `kubectl logs`; the outcome is in the bucket long before
 
 
@@ -59,7 +61,19 @@ class WorkerPod(Manifest):
     def spec(self) -> dict[str, Any]:
         """The fields of a pod's spec that are set."""
         fields = self.model_dump(mode="json", exclude=_NOT_OF_THE_SPEC)
-        return {name: value for name, value in fields.items() if value}
+        tolerations = [*self.tolerations, *(_brief(taint) for taint in _NODE_GONE if not self._tolerates(taint))]
+        return {name: value for name, value in (fields | {"tolerations": tolerations}).items() if value}
+
+    def _tolerates(self, taint: str) -> bool:
+        """Whether a toleration is for this taint of a node that is gone, by the rule of DefaultTolerationSeconds."""
+        return any(
+            (each.get("key") or taint) == taint and (each.get("effect") or "NoExecute") == "NoExecute"
+            for each in self.tolerations
+        )
+
+
+def _brief(taint: str) -> dict[str, Any]:
+    return {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _NODE_GONE_SECONDS}
 
 
 class JobTemplate(Value):

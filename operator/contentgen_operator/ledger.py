@@ -11,7 +11,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -26,7 +26,9 @@ from contentgen_contract.ledger import legacy_id
 from contentgen_contract.names import Kind
 from contentgen_contract.signatures import unsigned
 from contentgen_contract.tenancy import UNSCOPED, Tenant, unscoped
+from contentgen_operator.leading.leadership import Check, unchecked
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey, Variant
+from contentgen_runtime.kube import Conflict
 
 _log = logging.getLogger(__name__)
 Document = dict[str, Any]
@@ -46,8 +48,10 @@ _PRICED_AS = ("estimated_micros", "unit_micros", "unit", "billing", "price_sourc
 class Ledger:
     """The collections `ledger` and `request_claims`. pymongo is synchronous here, so each call runs in a thread."""
 
-    def __init__(self, collection: Collection[Document]) -> None:
+    def __init__(self, collection: Collection[Document], check: Check = unchecked) -> None:
+        """`check` raises Conflict where this process does not lead."""
         self._collection = collection
+        self._check = check
         self._claims: Collection[Document] = collection.database["request_claims"]
         self._unsent: set[str] = set()  # tries whose compare-and-set was not acknowledged: no POST follows
         self._rates: dict[str, tuple[float, float | None]] = {}
@@ -87,6 +91,13 @@ class Ledger:
             self._collection.insert_one({"_id": str(key), **fresh})
         except DuplicateKeyError:
             return self._planned_again(key, purchase.job_id, fresh)
+        try:
+            self._check()  # there was nothing to compare with
+        except Conflict:
+            mine = ("purchaseId", "jobId", "changedAt")
+            planned = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "sentAt": None}
+            self._collection.delete_one(planned | {name: fresh[name] for name in mine})
+            raise
         return True
 
     def _planned_again(self, key: PurchaseKey, job_id: str, fresh: Document) -> bool:
@@ -103,6 +114,7 @@ class Ledger:
             change["$inc"] = {"tries": 1}
         if before["jobId"] != job_id:
             change["$addToSet"] = {"formerOwners": before["jobId"]}
+        self._check()
         return self._collection.update_one(same, change).modified_count == 1
 
     async def drop_planned(self, key: PurchaseKey, purchase_id: str) -> None:
@@ -110,13 +122,19 @@ class Ledger:
         where = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "purchaseId": purchase_id}
         await asyncio.to_thread(self._collection.delete_one, where)
 
-    async def send(self, key: PurchaseKey, purchase: Purchase, now: datetime) -> str | None:
-        """Compare and set from `planned` to `sending`: the try's name for the caller who must now send the POST."""
-        return await asyncio.to_thread(self._send, key, purchase, now)
+    async def send(
+        self, key: PurchaseKey, purchase: Purchase, now: datetime, planned_at: datetime | None = None
+    ) -> str | None:
+        """Compare and set from `planned` to `sending`: the try's name for the caller who must now send the POST.
 
-    def _send(self, key: PurchaseKey, purchase: Purchase, now: datetime) -> str | None:
+        `planned_at`: `changed_at` of the purchase as it was seen; None: any.
+        """
+        return await asyncio.to_thread(self._send, key, purchase, now, planned_at)
+
+    def _send(self, key: PurchaseKey, purchase: Purchase, now: datetime, planned_at: datetime | None) -> str | None:
         sent_by = f"{_PROCESS}/{secrets.token_hex(8)}"
-        where = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}
+        where: Document = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}
+        where |= {"changedAt": planned_at} if planned_at is not None else {}
         change = {"step": PurchaseStep.SENDING.value, "sentBy": sent_by, "sentAt": now, "changedAt": now}
         change |= purchase.model_dump(mode="python", by_alias=True, include={*_SENT_AS, *_PRICED_AS})
         try:
@@ -207,7 +225,8 @@ class Ledger:
 
     async def adopt(self, key: PurchaseKey, purchase: Purchase, job_id: str, tenant: Tenant | None = None) -> bool:
         """Compare and set the owner; False where the purchase, or its owner, is not as it was seen."""
-        where = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}
+        where: Document = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}
+        where |= {"orphanedAt": purchase.orphaned_at, "discardAsked": True if purchase.discard_asked else {"$ne": True}}
         owned: Document = {"jobId": job_id, "orphanedAt": None, "discardAsked": False}
         if tenant is not None and tenant.cluster:  # of a purchase that another cluster has made
             owned |= {"clusterUid": tenant.cluster, "namespaceUid": tenant.uid}
@@ -276,23 +295,27 @@ class Ledger:
         states = [PurchaseState.SUCCEEDED.value, PurchaseState.COLLECTED.value]
         used = [{"jobId": {"$in": job_ids}}, {"outputs.jobId": {"$in": job_ids}}]
         others = _under(bought_under) | {"state": {"$in": states}, "jobId": {"$ne": job_id}, "$or": used}
-        for each in list(self._collection.find(others, {"jobId": 1, "state": 1})):
+        seen = list(self._collection.find(others, {"jobId": 1, "state": 1}))
+        self._check()
+        for each in seen:
             change = {"$set": {"jobId": job_id}, "$addToSet": {"formerOwners": each["jobId"]}}
             self._collection.update_one(each, change)
 
-    async def open_purchases(self, namespace: str, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
-        """Purchases that may be paid and are not collected, of one namespace or (empty) of all, in the order of their
+    async def open_purchases(
+        self, namespaces: Sequence[str], after: str, most: int
+    ) -> list[tuple[StoredKey, Purchase]]:
+        """Purchases that may be paid and are not collected, of these namespaces or (none) of all, in the order of their
         keys after `after`.
         """
-        return await asyncio.to_thread(self._open_purchases, orphans_of(namespace), after, most)
+        return await asyncio.to_thread(self._open_purchases, orphans_of(namespaces), after, most)
 
     def _open_purchases(self, where: Document, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
         unfinished = where | {"state": {"$in": _OPEN}, "_id": where.get("_id", {}) | {"$gt": after}}
         return _readable(self._collection.find(unfinished).sort("_id", 1).limit(most))
 
-    async def undeleted(self, namespace: str, most: int) -> list[tuple[StoredKey, Purchase]]:
+    async def undeleted(self, namespaces: Sequence[str], most: int) -> list[tuple[StoredKey, Purchase]]:
         """Discarded orphans whose response is still to be deleted."""
-        where = orphans_of(namespace) | {"orphanedAt": {"$gt": _EPOCH}, "state": PurchaseState.DISCARDED.value}
+        where = orphans_of(namespaces) | {"orphanedAt": {"$gt": _EPOCH}, "state": PurchaseState.DISCARDED.value}
         return await asyncio.to_thread(lambda: _readable(self._collection.find(where).limit(most)))
 
     async def discard(self, job_id: str) -> tuple[str, ...]:
@@ -303,6 +326,7 @@ class Ledger:
         return await asyncio.to_thread(self._discard, job_id)
 
     def _discard(self, job_id: str) -> tuple[str, ...]:
+        self._check()
         finished = [PurchaseState.SUCCEEDED.value, PurchaseState.COLLECTED.value]
         unfinished = {"jobId": job_id, "state": {"$in": [_INTENT, PurchaseState.SUBMITTED.value]}}
         self._collection.update_many(unfinished, {"$set": {"discardAsked": True}})
@@ -345,12 +369,13 @@ class Ledger:
         return median(rates) if rates else None
 
 
-def orphans_of(namespace: str) -> Document:
-    """The filter of purchases that may be orphans of the namespaces of one name, or (empty) of all."""
-    if not namespace:
+def orphans_of(namespaces: Sequence[str]) -> Document:
+    """The filter of purchases that may be orphans of the namespaces of these names, or (none) of all."""
+    if not namespaces:
         return {}
-    scoped_keys = {"_id": {"$gte": f"{namespace}@", "$lt": f"{namespace}A"}}  # "A" follows "@"
-    return {"$or": [_under(f"{namespace}/"), scoped_keys]}
+    # "A" follows "@".
+    scoped_keys = ({"_id": {"$gte": f"{each}@", "$lt": f"{each}A"}} for each in namespaces)
+    return {"$or": [*(_under(f"{each}/") for each in namespaces), *scoped_keys]}
 
 
 def _readable(found: Iterable[Document]) -> list[tuple[StoredKey, Purchase]]:

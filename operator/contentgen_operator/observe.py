@@ -296,18 +296,19 @@ class Observer:
         if recorded is not None and (recorded.run, recorded.stage, recorded.attempt) != (run.number, stage, attempt):
             recorded = None
         job = await self._job(recorded) if recorded is not None else None
-        if job is not None and not job.finished and not self._reports.finished(job.uid):
+        lost = await self._ending(resource.ref.namespace, job, now)
+        if job is not None and not job.finished and not lost.get("node_gone") and not self._reports.finished(job.uid):
             trouble = await self._trouble(resource.ref.namespace, job, now)
-            return {"job": job, "progress": self._reports.progress(job.uid), "trouble": trouble}
+            return {"job": job, "progress": self._reports.progress(job.uid), "trouble": trouble} | lost
         # Never by the uid in the status: it may be that of another tenant's Job. Without a record there is no Job that
         # is granted uploads; the resource's uid keeps its lock apart from those of other resources.
         uid = recorded.uid if recorded is not None else resource.ref.uid
-        if job is None or job.finished:
+        if job is None or job.finished or lost.get("node_gone"):
             self._reports.forget(uid)
         # The worker API replaces no file between the look at the outcome and the look at the files that it lists.
         async with self._reports.exclusive(uid):
             left = await self._left(resource, run, spec, stage, job)
-        return left | {"unrecorded_job": recorded is None}
+        return left | lost | {"unrecorded_job": recorded is None}
 
     async def _left(
         self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, job: JobView | None
@@ -321,13 +322,25 @@ class Observer:
         files = outcome.files if outcome is not None and outcome.succeeded else ()
         if problem := files_problem(resource.ref.kind, stage, files, file_limits(spec, stage, self._limits)):
             return {"job": job, "outcome": outcome, "outcome_problem": problem}
-        said = cause = ""
+        said, cause, gone = "", "", False
         if job is not None and job.finished and outcome is None:  # killed before it could say anything
             said = await self._kube.job_log(resource.ref.namespace, job.name, job.uid, MAX_LOG)
-            cause = pods.end_cause(await self._pods(resource.ref.namespace, job))
+            ended = await self._pods(resource.ref.namespace, job)
+            cause, gone = pods.end_cause(ended), pods.node_is_gone(ended)
         stored = await self._stored(resource, run, spec, stage, [file.name for file in files])
         progress = self._reports.progress(job.uid) if job else None
-        return {"job": job, "outcome": outcome, "stored": stored, "log": said, "cause": cause, "progress": progress}
+        seen = {"log": said, "cause": cause, "node_gone": gone, "progress": progress}
+        return {"job": job, "outcome": outcome, "stored": stored} | seen
+
+    async def _ending(self, namespace: str, job: JobView | None, now: datetime) -> dict[str, Any]:
+        """Observations of a Job whose pod was deleted and is not ended; what the node would say cannot be read."""
+        if job is None or job.finished or not job.terminating:
+            return {}
+        mine = await self._pods(namespace, job)
+        seconds = pods.lost_in(mine, now)
+        if seconds is None or seconds > 0:
+            return {"lost_in": seconds}
+        return {"node_gone": True, "cause": pods.lost_cause(mine)}
 
     async def _trouble(self, namespace: str, job: JobView, now: datetime) -> PodTrouble | None:
         """Asked only for a Job whose worker should have started: a pod that runs costs no request."""

@@ -188,14 +188,16 @@ class JobView(Value):
     message: str = ""
     ready: bool = False  # its pod runs
     suspended: bool = False  # by a queue, such as Kueue
+    terminating: bool = False  # its pod was deleted and has not ended; no other one runs
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> "JobView":
         """From the JSON object of the API server."""
         status = body.get("status") or {}
         conditions = status.get("conditions") or []
-        ends = {c["type"]: c for c in conditions if c["status"] == "True" and c["type"] in ("Complete", "Failed")}
-        end = ends.get("Failed") or ends.get("Complete") or {}
+        true = {c["type"]: c for c in conditions if c["status"] == "True"}
+        ends = {name: c for name, c in true.items() if name in ("Complete", "Failed")}
+        end = ends.get("Failed") or ends.get("Complete") or true.get("FailureTarget") or {}
         return cls(
             name=body["metadata"]["name"],
             uid=body["metadata"]["uid"],
@@ -206,6 +208,7 @@ class JobView(Value):
             message=end.get("message", "")[:_WORDS],
             ready=bool(status.get("ready")),
             suspended=(body.get("spec") or {}).get("suspend") is True,
+            terminating=not ends and bool(status.get("terminating")) and not status.get("active"),
         )
 
 
@@ -285,6 +288,8 @@ class Observed(Value):
     provider_configured: bool = True
     trouble: PodTrouble | None = None
     cause: str = ""  # of the end of a Job that left no outcome
+    node_gone: bool = False  # that end is the end of its node, which may not have ended the pod
+    lost_in: float | None = None  # seconds until a pod that was deleted, and that its node has not ended, is lost
     log: str = ""  # of a Job that ended without an outcome: the last lines that its pod said
     loras: tuple[LoraView, ...] = ()
     wanted: Wanted | None = None  # None: the run goes on with its purchase, or draws with no LoRA of ours

@@ -16,6 +16,7 @@ from enum import Enum, auto
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from kubernetes.aio.client.exceptions import ApiException
 from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
@@ -30,6 +31,7 @@ from contentgen_operator.cache import Cache
 from contentgen_operator.clock import utc_now
 from contentgen_operator.endings import ending_of
 from contentgen_operator.kube import Kube
+from contentgen_operator.leading.leadership import Check, NotLeading, unchecked
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.observe import find_lost
 from contentgen_operator.observed import Resource, ResourceRef
@@ -52,6 +54,7 @@ _CLOCKS = timedelta(minutes=2)  # of a provider's clock from ours
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=60), timedelta(hours=1)
 _PAUSE_WITH_RESOURCE = timedelta(minutes=15)
 _SEEN_EVERY, _WATCH_GAP = timedelta(days=1), timedelta(days=3)
+_FORBIDDEN = 403
 _STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
 
 
@@ -199,7 +202,8 @@ def deleted(key: StoredKey, purchase: Purchase) -> Move:
 
 
 def _move(key: StoredKey, purchase: Purchase, target: PurchaseState, **changes: Any) -> Move:
-    expected = {"step": purchase.step, "orphaned_at": purchase.orphaned_at}
+    unchanged = ("step", "orphaned_at", "orphan_seen_at", "request_id", "cancel_asked_at")
+    expected = {name: getattr(purchase, name) for name in unchanged}
     return Move(
         key=key, source=purchase.state, target=target, owner=purchase.job_id, expected=expected, changes=changes
     )
@@ -272,19 +276,19 @@ class Orphans:
         ledger: Ledger,
         providers: Mapping[str, Provider],
         retention: Retention,
-        namespace: str,
         tenancy: Tenancy,
         selection: Selection = DEFAULT,
+        check: Check = unchecked,
     ) -> None:
-        """`namespace`: the only one that this release watches; empty: all."""
+        """`check` raises Conflict where this process does not lead."""
         self._selection = selection
+        self._check = check
         self._kube = kube
         self._cache = cache
         self._storage = storage
         self._ledger = ledger
         self._providers = providers
         self._retention = retention
-        self._namespace = namespace
         self._tenancy = tenancy
         self._after = ""  # the key at which the last round stopped
         self._due: dict[str, datetime] = {}  # by key
@@ -300,6 +304,8 @@ class Orphans:
                 await self.round(utc_now())
             except _STORE_ERRORS as error:
                 _log.warning("orphans wait for a store: %s", str(error).split("?", maxsplit=1)[0][:200])
+            except NotLeading as error:
+                _log.info("orphans wait for the next leader: %s", error)
             except API_ERRORS as error:
                 _log.warning("orphans wait for the API server: %s", explain(error))
             except Exception:  # noqa: BLE001 - the operator's other work goes on
@@ -310,7 +316,7 @@ class Orphans:
         """Look at the next purchases. Raises the stores' errors and the API server's."""
         self._calls, self._away = 0, set()
         self._followed = await self._tenancy.followed()
-        found = await self._ledger.open_purchases(self._namespace, self._after, _A_ROUND)
+        found = await self._ledger.open_purchases(self._selection.namespaces.names, self._after, _A_ROUND)
         for key, purchase in found:
             if self._calls >= _CALLS:
                 break
@@ -320,7 +326,7 @@ class Orphans:
         if len(found) < _A_ROUND and self._calls < _CALLS:
             self._due = {key: due for key, due in self._due.items() if key in self._seen}
             self._after, self._seen = "", set()
-        for key, purchase in await self._ledger.undeleted(self._namespace, _A_ROUND):
+        for key, purchase in await self._ledger.undeleted(self._selection.namespaces.names, _A_ROUND):
             if self._followed.includes(purchase.cluster_uid, key.namespace):
                 await self._delete(key, purchase)
 
@@ -334,6 +340,12 @@ class Orphans:
             standing = await self._standing(key, purchase, now)
         except NamespaceGone as error:
             _log.info("orphan %s waits: %s", key, error)
+            return
+        except ApiException as error:
+            if error.status != _FORBIDDEN:
+                raise
+            # In this namespace alone: the Role went with it, or is not there yet. The others' purchases go on.
+            _log.info("orphan %s waits: %s", key, explain(error))
             return
         step = next_step(purchase, standing, now, self._retention)
         if standing is Standing.GONE and step in (Step.NOTE, Step.SEEN, Step.DISCARD):
@@ -378,7 +390,9 @@ class Orphans:
             return Standing.GONE
         tenant = await self._tenancy.of_resource(key.namespace, body["metadata"]["uid"])
         standing = standing_of(body, tenant, key, purchase, now)
-        if standing is Standing.ENDED and not self._selection.serves(body):
+        if standing is Standing.FOLLOWED and self._selection.has_left(body):
+            return Standing.ENDED  # its run goes on when the namespace is selected again; until then nobody follows it
+        if standing is Standing.ENDED and not self._selection.serves(body) and not self._selection.has_left(body):
             return Standing.FOLLOWED  # by the installation that serves it, perhaps with another account of the provider
         return standing
 
@@ -388,7 +402,8 @@ class Orphans:
             selector = equals("metadata.name", key.name)
         except InvalidName:  # no resource can have it
             return
-        async for _ in self._kube.every(key.kind, self._namespace, {"fieldSelector": selector}):
+        scope = key.namespace if self._selection.namespaces.names else ""
+        async for _ in self._kube.every(key.kind, scope, {"fieldSelector": selector}):
             break
 
     async def _search(self, key: StoredKey, purchase: Purchase, provider: Provider, now: datetime) -> None:
@@ -420,8 +435,10 @@ class Orphans:
         view = await provider.poll(purchase.model, purchase.request_id or "")
         store, move = after_poll(key, purchase, view, now, self._retention)
         if store is not None:
+            self._check()
             await self._storage.put_answer(store)
         if move is None and is_to_be_cancelled(purchase, now, self._retention):
+            self._check()
             ended = await provider.cancel(purchase.model, purchase.request_id or "")
             move = after_cancel(key, purchase, ended, now)
         if move is not None and await self._moved(move, now):
@@ -431,17 +448,20 @@ class Orphans:
     async def _delete(self, key: StoredKey, purchase: Purchase) -> None:
         """One page of the files of a discarded one; the next round goes on."""
         owner = ownership.of_purchase(purchase.purchase_id)
+        self._check()
         try:
             page = await self._storage.delete_prefix(owner, keys.purchase_prefix(purchase.purchase_id))
         except (ClientError, NotDeleted) as error:  # of this one alone
             _log.warning("the response of orphan %s waits to be deleted: %s", key, error, extra=_about(purchase))
             return
         if not page.more:
+            self._check()
             await self._ledger.move(deleted(key, purchase))
 
     async def _moved(self, move: Move, now: datetime) -> bool:
         """Whether the compare-and-set succeeded; if not, somebody else came first, and the next look sees it."""
         request_id, claim = move.changes.get("request_id"), move.claimed_for
+        self._check()
         if claim is not None and request_id and not await self._ledger.claim(claim, request_id, now):
             _log.warning("request %s is another purchase's, not that of orphan %s", request_id, move.key)
             return False

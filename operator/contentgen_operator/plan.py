@@ -11,6 +11,7 @@ from contentgen_contract.names import Stage
 from contentgen_contract.ownership import Owner
 from contentgen_contract.status import ResourceStatus
 from contentgen_contract.tenancy import Tenant
+from contentgen_operator.observed import JobView
 from contentgen_operator.providers.answers import Answer
 from contentgen_operator.providers.base import Call
 from contentgen_operator.purchases import Move, Purchase, PurchaseKey
@@ -91,6 +92,7 @@ class Plan(Value):
     notices: tuple[Notice, ...] = ()
     finalizer: bool = False  # whether the resource is to have ours
     stop_job: bool = False  # the newest Job of the resource
+    lost_job: JobView | None = None  # one whose node is gone, deleted once the status does not name it any more
     cancel: Cancellation | None = None
     discard: Discard | None = None
     hold: bool = False  # a deleted resource keeps our finalizer

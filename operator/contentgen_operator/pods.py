@@ -5,6 +5,7 @@ LimitRange, Pod Security): the Job controller tells of it in events with the rea
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from kubernetes.aio.client.exceptions import ApiException
@@ -12,12 +13,15 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_runtime.kube import explain
 
 Body = dict[str, Any]
+LOST_SECONDS = 20.0  # after a deleted pod's grace period, in which a node that runs ends it and says so
 SCHEDULING_SECONDS = 30.0  # for which a pod without a node, or a Job without a pod, is no news
 _WORDS = 300  # characters of a cause
 _BAD_REQUEST = 400
 _INTERNAL = 500  # a validating webhook that cannot be called
 _UNDECIDED = (401, 404, 408, 409, 410, 429)  # our credentials, a namespace that is gone, load: no word on the Job
 _NO_DRY_RUN = "does not support dry run"
+_ENDED = ("Succeeded", "Failed")
+_NODE_GONE = ("DeletionByTaintManager", "DeletionByPodGC")
 _STARTING = ("", "ContainerCreating", "PodInitializing")
 
 
@@ -70,12 +74,43 @@ def end_cause(pods: Sequence[Body]) -> str:
         return f"OOMKilled: the worker needed more than its memory limit ({_memory_limit(pod)})"
     if status.get("reason"):
         return _words(str(status["reason"]), status.get("message"))
-    for condition in status.get("conditions") or ():
-        if (condition.get("type"), condition.get("status")) == ("DisruptionTarget", "True"):
-            return _words(str(condition.get("reason", "")), condition.get("message"))
+    if why := _disruption(status):
+        return why
     if ended is not None:
         return f"{ended.get('reason') or 'Error'}: the worker ended with exit code {ended.get('exitCode', '?')}"
     return waiting_cause(pod, SCHEDULING_SECONDS) or "its pod was deleted"
+
+
+def lost_in(pods: Sequence[Body], now: datetime) -> float | None:
+    """Seconds until the pods of a Job are lost, 0 or less where they are: they were deleted, their grace period is
+    over, and their nodes have not ended them. None where one was not deleted, or where each has ended.
+
+    A Job is not finished while its pod is being deleted, and so for ever where the node is dead: only the node's
+    kubelet, or an administrator, ends such a pod.
+    """
+    left = [pod for pod in pods if (pod.get("status") or {}).get("phase") not in _ENDED]
+    times = [_deleted_at(pod) for pod in left]
+    known = [each for each in times if each is not None]
+    if not known or len(known) < len(times):
+        return None
+    return (max(known) - now).total_seconds() + LOST_SECONDS
+
+
+def lost_cause(pods: Sequence[Body]) -> str:
+    """Why the last pod of a Job is lost."""
+    pod = pods[-1]
+    node = str((pod.get("spec") or {}).get("nodeName") or "its node")
+    why = _disruption(pod.get("status") or {})
+    return f"its pod was deleted, and {node} has not ended it{f' ({why})' if why else ''}"[:_WORDS]
+
+
+def node_is_gone(pods: Sequence[Body]) -> bool:
+    """Whether the last pod of a Job was ended because its node did not answer, or is gone."""
+    return bool(pods) and any(
+        (condition.get("type"), condition.get("status")) == ("DisruptionTarget", "True")
+        and condition.get("reason") in _NODE_GONE
+        for condition in (pods[-1].get("status") or {}).get("conditions") or ()
+    )
 
 
 def no_room(quotas: Sequence[Body]) -> str:
@@ -108,6 +143,22 @@ def _time(event: Body) -> str:
     series = event.get("series") or {}
     times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
     return str(next((each for each in times if each), ""))
+
+
+def _disruption(status: Body) -> str:
+    for condition in status.get("conditions") or ():
+        if (condition.get("type"), condition.get("status")) == ("DisruptionTarget", "True"):
+            return _words(str(condition.get("reason", "")), condition.get("message"))
+    return ""
+
+
+def _deleted_at(pod: Body) -> datetime | None:
+    """The end of a deleted pod's grace period."""
+    try:
+        at = datetime.fromisoformat(str(pod["metadata"].get("deletionTimestamp")))
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _states(status: Body) -> list[Body]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
 
 from contentgen_contract import derived, indexes
 from contentgen_contract.base import Value
@@ -22,13 +23,21 @@ from contentgen_contract.names import Kind, Phase
 from contentgen_contract.record import config, source, status_word
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, parse_spec
 from contentgen_contract.status import ResourceStatus, VersionStatus
+from contentgen_operator.leading.leadership import Check, unchecked
 from contentgen_operator.observed import Resource
 from contentgen_operator.runs import frozen_spec, owner
 from contentgen_operator.storage import Storage
+from contentgen_runtime.kube import Conflict
 
 _log = logging.getLogger(__name__)
 Document = dict[str, Any]
 _DISCARDED = {"discard.uid": {"$gt": ""}}  # in this form an index serves it
+# What a write is compared with. Each write counts `revision`; an older release, which a rollback may have brought back,
+# does not, and changes one of the others. It leaves `revision` as it is, and documents of older releases have none.
+_COMPARED = (
+    "revision", "status", "phase", "reason", "progress", "message", "startedAt", "completedAt", "adoptedBy",
+    "discard.uid",
+)  # fmt: skip
 
 
 class Mark(Value):
@@ -39,10 +48,13 @@ class Mark(Value):
 
 
 class Records:
-    """The `jobs` collection."""
+    """The `jobs` collection. Each change of the operator is a compare-and-set with what was read before `check`, which
+    raises Conflict where this process does not lead.
+    """
 
-    def __init__(self, collection: Collection[Document], storage: Storage) -> None:
+    def __init__(self, collection: Collection[Document], storage: Storage, check: Check = unchecked) -> None:
         self._collection = collection
+        self._check = check
         self._storage = storage
 
     def create_indexes(self) -> None:
@@ -51,7 +63,7 @@ class Records:
             self._collection.create_index(list(keys), name=name, unique=name == "job_id")
 
     async def write(self, resource: Resource, status: ResourceStatus) -> None:
-        """Make the record say what the status says."""
+        """Make the record say what the status says. Raises Conflict where another process changes it, or leads."""
         document = record(resource, status)
         if document is not None:
             document["adoptedFrom"] = _adopted_from(resource, status)
@@ -61,31 +73,66 @@ class Records:
             await asyncio.to_thread(self._write, document, _newest_version(resource, status, self._storage.plain_url))
 
     def _write(self, document: Document, version: Document | None) -> None:
-        mine = {"jobId": document["jobId"]}
-        update: Document = {"$set": document, "$setOnInsert": {"versions": []}}
-        if "scopes" not in document:
-            update["$unset"] = {"scopes": ""}
-        self._collection.update_one(mine, update, upsert=True)
-        if version is not None:
-            # Once written, a version says for ever how it was made: the spec may be another by now.
-            missing = mine | {"versions.version": {"$ne": version["version"]}}
-            self._collection.update_one(missing, {"$push": {"versions": version}})
-            # Each time, and not only after a push: a crash between the two is made good.
-            whole = self._collection.find_one(mine, {"versions": True}) or {}
-            self._collection.update_one(mine, {"$set": derived.counted(whole.get("versions") or ())})
-        if document["adoptedFrom"]:
-            self._supersede(document)
+        kept, earlier = self._read({"jobId": document["jobId"]}, version), self._superseded(document)
+        self._check()
+        versions = list(kept[0].get("versions") or ()) if kept else []
+        # Once written, a version says for ever how it was made: the spec may be another by now.
+        if version is not None and version["version"] not in {each.get("version") for each in versions}:
+            versions.append(version)
+        counted = {} if version is None else {"versions": versions, **derived.counted(versions)}
+        if kept:
+            self._change(kept[0], document | counted, () if "scopes" in document else ("scopes",))
+        else:
+            self._insert({"versions": []} | document | counted)
+        for each in earlier:
+            self._change(each, {"adoptedBy": document["jobId"]})
 
-    def _supersede(self, document: Document) -> None:
-        """Mark the records of earlier resources whose outputs this one has adopted: lists of assets leave them out.
+    def _read(self, where: Document, version: Document | None = None) -> list[Document]:
+        """Records with what a change of them is compared with, and with their versions where one is to be added."""
+        fields = (*_COMPARED, "jobId", *(("versions",) if version is not None else ()))
+        return list(self._collection.find(where, dict.fromkeys(fields, True)))
+
+    def _change(self, read: Document, change: Document, unset: tuple[str, ...] = ()) -> None:
+        """Compare and set. Raises Conflict."""
+        same: Document = {name: read.get(name) for name in _COMPARED if "." not in name}
+        same |= {"_id": read["_id"], "discard.uid": (read.get("discard") or {}).get("uid")}
+        update: Document = {"$inc": {"revision": 1}}
+        if change:
+            update["$set"] = change
+        if unset:
+            update["$unset"] = dict.fromkeys(unset, "")
+        if self._collection.update_one(same, update).matched_count != 1:
+            raise Conflict(f"the record of {read['jobId']} was changed")
+
+    def _insert(self, document: Document) -> None:
+        """Create a record. Raises Conflict where there is one. There is nothing to compare with, so the question who
+        leads is asked once more, and what a former leader has created is taken back.
+        """
+        new = {"$setOnInsert": document | {"revision": 1}}
+        try:
+            made = self._collection.update_one({"jobId": document["jobId"]}, new, upsert=True).upserted_id
+        except DuplicateKeyError:
+            made = None
+        if made is None:
+            raise Conflict(f"the record of {document['jobId']} was created")
+        try:
+            self._check()
+        except Conflict:
+            self._collection.delete_one({"_id": made, "revision": 1})
+            raise
+
+    def _superseded(self, document: Document) -> list[Document]:
+        """The records of earlier resources whose outputs this one has adopted, to be marked: lists of assets leave them
+        out.
 
         The ids come from a status, which a tenant may have written: only records of the same namespace and kind count.
         """
+        if not document["adoptedFrom"]:
+            return []
         mine: Document = {name: document[name] for name in ("namespace", "tenant", "type")}
-        mine["jobId"] = {"$ne": document["jobId"]}
+        mine |= {"jobId": {"$ne": document["jobId"]}, "adoptedBy": {"$ne": document["jobId"]}}
         earlier = {"$in": document["adoptedFrom"]}
-        for same in ({"jobId": earlier | mine["jobId"]}, {"adoptedFrom": earlier}):
-            self._collection.update_many(mine | same, {"$set": {"adoptedBy": document["jobId"]}})
+        return self._read({"$or": [mine | {"jobId": earlier | mine["jobId"]}, mine | {"adoptedFrom": earlier}]})
 
     async def user(self, job_id: str) -> str | None:
         """The user that a job's record names; None where there is no record."""
@@ -101,21 +148,36 @@ class Records:
         return at if at.tzinfo else at.replace(tzinfo=UTC)
 
     async def end(self, job_id: str) -> None:
-        """The resource is gone: what was under way is cancelled, what was finished stays as it is."""
-        unfinished = {"jobId": job_id, "status": {"$in": ["queued", "processing"]}}
-        await asyncio.to_thread(self._collection.update_one, unfinished, {"$set": {"status": "cancelled"}})
+        """The resource is gone: what was under way is cancelled, what was finished stays as it is.
 
-    async def mark_discarded(self, discard: Discard) -> None:
-        """Its files are to be deleted: what `marks` finds until `forget`, should it take more than one try."""
-        await asyncio.to_thread(self._mark_discarded, discard)
+        Raises Conflict where another process changes the record, or leads.
+        """
+        await asyncio.to_thread(self._end, job_id)
 
-    def _mark_discarded(self, discard: Discard) -> None:
-        change = {"$set": {"status": "cancelled", "discard": discard.model_dump(mode="json")}}
-        self._collection.update_one({"jobId": discard.uid}, change, upsert=True)
+    def _end(self, job_id: str) -> None:
+        found = self._read({"jobId": job_id})
+        self._check()
+        for each in found:
+            # The revision is counted in any case: what a former leader writes about it is too late then.
+            self._change(each, {"status": "cancelled"} if each.get("status") in ("queued", "processing") else {})
+
+    async def mark_discarded(self, discard: Discard, *, new: bool = True) -> None:
+        """Its files are to be deleted: what `marks` finds until `forget`, should it take more than one try.
+
+        `new`: also where the resource has no record. Raises Conflict where another process changes a record, or leads.
+        """
+        await asyncio.to_thread(self._mark_discarded, discard, new)
+
+    def _mark_discarded(self, discard: Discard, new: bool) -> None:
         # The records of jobs whose files it took over would lead to nothing.
-        earlier = [each for each in discard.job_ids if each != discard.uid]
-        if earlier:
-            self._collection.update_many({"jobId": {"$in": earlier}}, change)
+        found = self._read({"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}})
+        self._check()
+        change = {"status": "cancelled", "discard": discard.model_dump(mode="json")}
+        for each in sorted(found, key=lambda each: each["jobId"] != discard.uid):
+            if (each.get("discard") or {}).get("uid") != discard.uid or each.get("status") != "cancelled":
+                self._change(each, change)
+        if new and discard.uid not in {each["jobId"] for each in found}:
+            self._insert({"jobId": discard.uid} | change)
 
     async def marks(self, most: int, known: Callable[[Mark], bool] = lambda _: False) -> list[Mark]:
         """Up to `most` marks that are not known yet, of each namespace in turn."""
@@ -141,8 +203,9 @@ class Records:
         return discard if discard.bought_under else discard.model_copy(update={"bought_under": _bought_under(found)})
 
     async def forget(self, discard: Discard) -> None:
-        """Delete the records."""
-        mine = {"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}}
+        """Delete the records that have its mark."""
+        mine = {"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}, "discard.uid": discard.uid}
+        self._check()
         await asyncio.to_thread(self._collection.delete_many, mine)
 
 

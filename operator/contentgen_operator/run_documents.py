@@ -16,7 +16,9 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
 from contentgen_contract.status import VersionStatus
+from contentgen_operator.leading.leadership import Check, unchecked
 from contentgen_operator.recorded_runs import FrozenRun, RunDocument, digest_of
+from contentgen_runtime.kube import Conflict
 
 Document = dict[str, Any]
 _REMEMBERED = 1024  # runs kept in memory for the worker API
@@ -27,8 +29,10 @@ _PLAIN = {"uid", "run", "versions"}  # fields that are stored otherwise than `mo
 class RunDocuments:
     """Reads and writes the collection. pymongo is synchronous, so each call runs in a thread. Raises PyMongoError."""
 
-    def __init__(self, collection: Collection[Document]) -> None:
+    def __init__(self, collection: Collection[Document], check: Check = unchecked) -> None:
+        """`check` raises Conflict where this process does not lead."""
         self._collection = collection
+        self._check = check
         self._runs: OrderedDict[str, FrozenRun] = OrderedDict()
 
     async def get(self, uid: str) -> RunDocument | None:
@@ -55,6 +59,11 @@ class RunDocuments:
             self._collection.insert_one(_written(document))
         except DuplicateKeyError:
             return False
+        try:
+            self._check()  # there was nothing to compare with
+        except Conflict:
+            self._collection.delete_one({"_id": document.uid, "revision": document.revision})
+            raise
         return True
 
     def _replace(self, document: RunDocument) -> bool:
@@ -78,7 +87,13 @@ class RunDocuments:
         gone = sorted(set(uids))
         for uid in gone:
             self._runs.pop(uid, None)
-        await asyncio.to_thread(self._collection.delete_many, {"_id": {"$in": gone}})
+        await asyncio.to_thread(self._forget, gone)
+
+    def _forget(self, uids: list[str]) -> None:
+        found = list(self._collection.find({"_id": {"$in": uids}}, {"revision": True}))
+        self._check()
+        for each in found:
+            self._collection.delete_one(each)
 
     def _remember(self, document: RunDocument) -> None:
         self._runs.pop(document.uid, None)

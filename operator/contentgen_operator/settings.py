@@ -11,8 +11,10 @@ from contentgen_contract.orders import Limits
 from contentgen_contract.patterns import OPERATOR_CLASS
 from contentgen_contract.prices import Price
 from contentgen_contract.sources import SourceGrant
+from contentgen_contract.watched import LabelSelector, Namespace
 from contentgen_operator.jobs import WorkerPod
 from contentgen_operator.leading.election import Timing
+from contentgen_operator.leading.endpoint import Endpoint
 from contentgen_operator.providers.sending import POST_SECONDS
 
 _DAY = 86400
@@ -24,7 +26,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CONTENTGEN_", env_ignore_empty=True, frozen=True)
 
     namespace: str = "contentgen"
-    watch_namespace: str = ""
+    watch_namespaces: tuple[Namespace, ...] = Field(
+        (), description="Resources of these namespaces alone are worked on; none: of all, or of those with the labels."
+    )
+    watch_namespace_selector: LabelSelector | None = Field(
+        None, description="Resources of namespaces with these labels alone are worked on."
+    )
     operator_class: str = Field(
         DEFAULT_CLASS, pattern=OPERATOR_CLASS, description="Resources of this class alone are worked on."
     )
@@ -32,8 +39,9 @@ class Settings(BaseSettings):
         "", description="The operator's own, which owns the class. Empty: a process started by hand claims no class."
     )
     release: str = "contentgen"
-    pod_name: str = ""
+    pod_name: str = Field("", description="Of this process, as the next two.")
     pod_uid: str = Field("", description="For events about the operator itself; none are posted where it is empty.")
+    pod_ip: str = ""
     leader_election: bool = Field(
         False, description="Work only while the Lease is held. The chart sets it; without it there is one process."
     )
@@ -103,6 +111,7 @@ class Settings(BaseSettings):
 
     desk_url: str = "https://contentgen-desk.contentgen.svc:8443"
     desk_port: int = 8443
+    desk_service: str = Field("", description="The leader writes this Service's endpoint; empty: its selector does.")
     desk_secret: str = "contentgen-desk-tls"  # noqa: S105 - a Secret's name
     desk_tls_folder: Path | None = Field(None, description="Where somebody else's certificate is mounted.")
     desk_certificate_seconds: int = Field(90 * _DAY, gt=0, le=825 * _DAY)
@@ -117,6 +126,20 @@ class Settings(BaseSettings):
     def _has_a_safe_lease(self) -> "Settings":
         assert self.lease_timing  # noqa: S101 - raises ValueError
         return self
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The worker API's own address; None where the Service's selector finds it."""
+        if not self.desk_service:
+            return None
+        return Endpoint(
+            service=self.desk_service,
+            port=self.desk_port,
+            namespace=self.namespace,
+            pod=self.pod_name,
+            pod_uid=self.pod_uid,
+            address=self.pod_ip,
+        )
 
     @model_validator(mode="after")
     def _renews_in_time(self) -> "Settings":

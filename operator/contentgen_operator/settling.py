@@ -15,6 +15,7 @@ from pymongo.errors import PyMongoError
 
 from contentgen_operator.bills import Bills
 from contentgen_operator.clock import utc_now
+from contentgen_operator.leading.leadership import Check, NotLeading, unchecked
 from contentgen_operator.providers.base import AccessRefused, Unavailable, is_request_id
 from contentgen_operator.providers.billing import Billing
 from contentgen_operator.purchases import Unsettled
@@ -62,7 +63,10 @@ class Settler:
         *,
         show: Callable[[Unsettled], Awaitable[None]] | None = None,
         clock: Callable[[], datetime] = utc_now,
+        check: Check = unchecked,
     ) -> None:
+        """`check` raises Conflict where this process does not lead."""
+        self._check = check
         self._bills = bills
         self._show = show
         self._billing = billing
@@ -79,6 +83,8 @@ class Settler:
         """One round. Raises nothing: whatever goes wrong, paying and collecting go on."""
         try:
             await self._round(self._clock())
+        except NotLeading as error:
+            _log.info("charges are settled by the next leader: %s", error)
         except PyMongoError as error:
             _log.warning("charges cannot be settled: %s", str(error).split("?", maxsplit=1)[0][:200])
         except Exception:  # noqa: BLE001 - an error here must not end the process that pays and collects
@@ -102,6 +108,7 @@ class Settler:
                 await self._note(each, charges.get(each.request_id), now)
 
     async def _note(self, asked: Unsettled, micros: int | None, now: datetime) -> None:
+        self._check()
         if micros is None or not await self._bills.settle(asked, micros):
             await self._bills.put_off(asked, next_time(asked, now))
         elif self._show is not None:
@@ -110,6 +117,7 @@ class Settler:
     async def _put_off(self, batch: Sequence[Unsettled], due_at: datetime) -> None:
         # A batch that fal never answers must not keep the others waiting.
         for each in batch:
+            self._check()
             await self._bills.put_off(each, due_at)
 
     def _is_refused(self, key: str, now: datetime) -> bool:

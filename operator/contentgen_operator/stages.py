@@ -6,7 +6,7 @@ from contentgen_contract import keys
 from contentgen_contract.names import VERDICTS, Reason, Stage
 from contentgen_contract.orders import Outcome, StoredFile
 from contentgen_contract.signatures import unsigned_text
-from contentgen_contract.status import MAX_LOGS, MAX_MESSAGE, JobRef, RunStatus, StageLog
+from contentgen_contract.status import MAX_LOGS, MAX_MESSAGE, JobRef, ResourceStatus, RunStatus, StageLog
 from contentgen_operator import collect_retries, kinds
 from contentgen_operator.case import Case, Doing
 from contentgen_operator.observed import JobView, Resource
@@ -17,6 +17,7 @@ from contentgen_operator.summary import job_refused, notices_of
 _JOB_WAIT_SECONDS = 60.0  # a Job's own events wake us; this is for the event that never came
 _START_SECONDS = 4.0  # after which a Job without a running pod is looked at, and then ever less often
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 10.0, 300.0
+_MOST_LOST = 5  # attempts that are not counted, as their node was gone
 _OUT_OF_TIME = "DeadlineExceeded"  # Kubernetes' reason on a Job
 
 
@@ -32,7 +33,7 @@ def see_through(case: Case, stage: Stage, doing: Doing) -> Plan | Outcome:
     if job is None and (case.run.job is None or case.run.job.stage is not stage):
         attempt = case.run.stage_attempt if case.run.job is None else 1
         return _pause(case, stage, doing) or _refused_for_long(case, stage) or start(case, stage, doing, attempt)
-    if job is not None and not job.finished:
+    if job is not None and not job.finished and not observed.node_gone:
         attempt = case.run.stage_attempt
         ref = JobRef(name=job.name, uid=job.uid, stage=stage, attempt=attempt, started_at=job.started_at)
         run = case.run.model_copy(update={"job": ref})
@@ -57,7 +58,18 @@ def with_log(run: RunStatus, stage: Stage, text: str) -> RunStatus:
     return run.model_copy(update={"logs": tuple([*others, said][-MAX_LOGS:])})
 
 
+def lost_job(case: Case, planned: ResourceStatus) -> JobView | None:
+    """The Job whose node is gone, once a planned status does not need it: it would never be finished."""
+    job, run = case.observed.job, planned.run
+    if job is None or job.finished or not case.observed.node_gone:
+        return None
+    over = planned.phase is not None and planned.phase.terminal
+    return job if over or run is None or run.job is None or run.job.uid != job.uid else None
+
+
 def _look_again(case: Case, job: JobView) -> float:
+    if (seconds := case.observed.lost_in) is not None:
+        return min(max(seconds, 1.0), _JOB_WAIT_SECONDS)
     if job.ready or case.observed.progress is not None:
         return _JOB_WAIT_SECONDS
     return min(max((case.now - job.started_at).total_seconds(), _START_SECONDS), _JOB_WAIT_SECONDS)
@@ -129,17 +141,25 @@ def _refused_for_long(case: Case, stage: Stage) -> Plan | None:
 
 
 def _died(case: Case, stage: Stage, doing: Doing) -> Plan:
-    """The Job ended, or was deleted, and left no outcome: evicted, out of memory, or the stores were away for long."""
+    """The Job ended, was deleted or lost its node, and left no outcome: evicted, out of memory, or the stores were away
+    for long.
+    """
     job, attempt = case.observed.job, case.run.stage_attempt
     if job is not None and job.reason == _OUT_OF_TIME:
         return _out_of_time(case, stage, doing, job)
     why = (case.observed.cause or job.message or "it left no outcome") if job else "its Job was deleted"
     if stage is Stage.COLLECT:
         return _failed(case, stage, doing, Reason.JOB_FAILED, why)
-    if attempt >= case.policy.stage_attempts:
+    lost = min(case.run.lost_attempts + case.observed.node_gone, _MOST_LOST)
+    if attempt - lost >= case.policy.stage_attempts:
         return fail(case, Reason.JOB_FAILED, f"the {stage} stage failed {attempt} times, last: {why}")
     seconds = min(_FIRST_RETRY_SECONDS * 2.0 ** (attempt - 1), _LONGEST_RETRY_SECONDS)
-    pause = {"job": None, "stage_attempt": attempt + 1, "retry_at": case.now + timedelta(seconds=seconds)}
+    pause = {
+        "job": None,
+        "stage_attempt": attempt + 1,
+        "lost_attempts": lost,
+        "retry_at": case.now + timedelta(seconds=seconds),
+    }
     message = f"attempt {attempt} of the {stage} stage failed: {why}; attempt {attempt + 1} follows in {seconds:.0f} s"
     again = doing.model_copy(update={"reason": Reason.RETRYING, "message": message})
     return plan_of(case, again, run=case.run.model_copy(update=pause), again=seconds)

@@ -9,14 +9,15 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
-from contentgen_contract.api_paths import DEPLOYMENTS, OPERATOR_CLASSES, PODS, ApiPath, api_path, resource_of
+from contentgen_contract.api_paths import DEPLOYMENTS, NAMESPACES, OPERATOR_CLASSES, PODS, api_path, resource_of
 from contentgen_contract.names import FINALIZER, Kind
 from contentgen_contract.operator_class import DEFAULT_CLASS, ClassOwner, owner_of
+from contentgen_contract.watched import LabelSelector
 from contentgen_operator.selection import DEFAULT, Selection
 from contentgen_runtime import logs
 from contentgen_runtime.kube_sync import JSON_PATCH, MERGE_PATCH, Body, call
@@ -40,12 +41,14 @@ class Release:
         namespace: str,
         deployment: str,
         selector: str,
-        watched: str,
+        watched: Sequence[str] | None,
         *,
         selection: Selection = DEFAULT,
         owner: ClassOwner | None = None,
     ) -> None:
-        """`owner` of the class, as this release claims it; None: it claims none."""
+        """`watched`: the namespaces of its resources; None: all. `owner`: as whom this release claims its class;
+        None: it claims none.
+        """
         self._api = api
         self._namespace, self._deployment, self._selector, self._watched = namespace, deployment, selector, watched
         self._selection = selection
@@ -88,6 +91,26 @@ class Release:
         path = api_path(DEPLOYMENTS, namespace=self._namespace, name=self._deployment, subresource="scale")
         _unless(404, lambda: call(self._api, "PATCH", path, scale, MERGE_PATCH))
 
+    def remove_operator(self) -> None:
+        """Delete its Deployment, and with it its pods. One that is gone is stopped too."""
+        path = api_path(DEPLOYMENTS, namespace=self._namespace, name=self._deployment)
+        body = {"propagationPolicy": "Background"}
+        _unless(404, lambda: call(self._api, "DELETE", path, body))
+
+    def labelled(self, selector: LabelSelector) -> frozenset[str]:
+        """The names of the namespaces with these labels."""
+        page = self._labelled(selector, {})
+        names = {each["metadata"]["name"] for each in page["items"]}
+        while following := (page.get("metadata") or {}).get("continue"):
+            page = self._labelled(selector, {"continue": following})
+            names |= {each["metadata"]["name"] for each in page["items"]}
+        return frozenset(names)
+
+    def _labelled(self, selector: LabelSelector, more: dict[str, str]) -> Body:
+        return call(
+            self._api, "GET", api_path(NAMESPACES, query={"labelSelector": str(selector), "limit": _PAGE, **more})
+        )
+
     def operator_pods(self) -> list[str]:
         """Those that still run, or still end."""
         path = api_path(PODS, namespace=self._namespace, query={"labelSelector": self._selector})
@@ -109,20 +132,18 @@ class Release:
         _unless(404, lambda: call(self._api, "DELETE", path))
 
     def _resources(self, kind: Kind) -> Iterator[Body]:
-        page = self._page(kind, {})
-        yield from page.get("items", ())
-        while following := (page.get("metadata") or {}).get("continue"):
-            page = self._page(kind, {"continue": following})
+        for namespace in (None,) if self._watched is None else self._watched:
+            page = self._page(kind, namespace, {})
             yield from page.get("items", ())
+            while following := (page.get("metadata") or {}).get("continue"):
+                page = self._page(kind, namespace, {"continue": following})
+                yield from page.get("items", ())
 
-    def _page(self, kind: Kind, more: dict[str, str]) -> Body:
-        path = self._collection(kind, more)
+    def _page(self, kind: Kind, namespace: str | None, more: dict[str, str]) -> Body:
+        path = api_path(resource_of(kind), namespace=namespace, query={"limit": _PAGE, **more})
         page: Body = _unless(404, lambda: call(self._api, "GET", path)) or {}
         # Items of a list do not name their kind.
         return page | {"items": [item | {"kind": kind.value} for item in page.get("items", ())]}
-
-    def _collection(self, kind: Kind, more: dict[str, str]) -> ApiPath:
-        return api_path(resource_of(kind), namespace=self._watched or None, query={"limit": _PAGE, **more})
 
 
 def uninstall(release: Release, seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
@@ -131,19 +152,35 @@ def uninstall(release: Release, seconds: float, clock: Callable[[], float], slee
     while release.operator_pods() and _being_deleted(release.held()) and clock() < start + _GRACE_SECONDS:
         sleep(1)
     release.stop_operator()
+    release_until_none_is_held(release, release.held, start + seconds, clock, sleep)
+    release.release_class()
+    release.remove_test_pod()
+
+
+def release_until_none_is_held(
+    release: Release,
+    find_held: Callable[[], list[Body]],
+    deadline: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> None:
+    """Release what is held until the operator's pods are gone and nothing is held. Raises StillHeld."""
     while True:
-        pods, held = release.operator_pods(), release.held()
+        pods, held = release.operator_pods(), find_held()
         for resource in held:
             release.release(resource)
         if not pods and not held:
             _log.info("the operator is stopped, and no resource has its finalizer")
-            break
-        if clock() > start + seconds:
-            _give_up(release.held(), pods)
-            break
+            return
+        if clock() > deadline:
+            _give_up(find_held(), pods)
+            return
         sleep(1)
-    release.release_class()
-    release.remove_test_pod()
+
+
+def namespaces_of(given: str) -> Sequence[str] | None:
+    """From the command line: names with commas between them, none where it is empty, or * for all (None)."""
+    return None if given == "*" else tuple(filter(None, given.split(",")))
 
 
 def _give_up(held: list[Body], pods: list[str]) -> None:
@@ -176,34 +213,35 @@ def _unless(codes: int | tuple[int, ...], call: Callable[[], Any]) -> Any:
         return None
 
 
+def add_class_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which resources are this release's; `release_of` reads them."""
+    parser.add_argument("--operator-class", default=DEFAULT_CLASS, help="of the resources that it works on")
+    parser.add_argument("--service-account", default="", help="the operator's, which owns the class")
+    parser.add_argument("--release", default="contentgen", help="the name of the Helm release")
+
+
+def release_of(api: client.ApiClient, asked: argparse.Namespace, watched: Sequence[str] | None) -> Release:
+    """The release that the command line names."""
+    account = asked.service_account
+    owner = ClassOwner(namespace=asked.namespace, service_account=account, release=asked.release) if account else None
+    selection = Selection(operator_class=asked.operator_class)
+    return Release(api, asked.namespace, asked.deployment, asked.selector, watched, selection=selection, owner=owner)
+
+
 def main() -> None:
     """`python -m contentgen_operator.uninstall`, in the cluster."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--namespace", required=True, help="where the operator is")
     parser.add_argument("--deployment", required=True, help="its Deployment")
     parser.add_argument("--selector", required=True, help="labels of its pods")
-    parser.add_argument("--watch-namespace", default="", help="where its resources are; empty for all namespaces")
-    parser.add_argument("--operator-class", default=DEFAULT_CLASS, help="of the resources that it works on")
-    parser.add_argument("--service-account", default="", help="the operator's, which owns the class")
-    parser.add_argument("--release", default="contentgen", help="the name of the Helm release")
+    parser.add_argument("--namespaces", required=True, help="where its resources are: a,b; * for all namespaces")
+    add_class_arguments(parser)
     parser.add_argument("--seconds", type=float, required=True, help="the longest that this may take")
     asked = parser.parse_args()
     logs.configure("plain")
     config.load_incluster_config()
     with client.ApiClient() as api:
-        account = asked.service_account
-        owner = (
-            ClassOwner(namespace=asked.namespace, service_account=account, release=asked.release) if account else None
-        )
-        release = Release(
-            api,
-            asked.namespace,
-            asked.deployment,
-            asked.selector,
-            asked.watch_namespace,
-            selection=Selection(operator_class=asked.operator_class),
-            owner=owner,
-        )
+        release = release_of(api, asked, namespaces_of(asked.namespaces))
         try:
             uninstall(release, asked.seconds, time.monotonic, time.sleep)
         except StillHeld as error:

@@ -14,12 +14,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
 
 from contentgen_contract import indexes
 from contentgen_contract.base import Value
 from contentgen_contract.names import Stage
 from contentgen_contract.status import JobRef
+from contentgen_operator.leading.leadership import Check, unchecked
 from contentgen_operator.observed import ResourceRef
+from contentgen_runtime.kube import Conflict
 
 Document = dict[str, Any]
 _REMEMBERED = 4096  # documents kept in memory
@@ -49,8 +52,10 @@ class WorkerJobs:
     resumed, may have replaced them since, so a caller names the Job that it expects.
     """
 
-    def __init__(self, collection: Collection[Document]) -> None:
+    def __init__(self, collection: Collection[Document], check: Check = unchecked) -> None:
+        """`check` raises Conflict where this process does not lead."""
         self._collection = collection
+        self._check = check
         self._known: OrderedDict[str, RecordedJob] = OrderedDict()
 
     def create_indexes(self) -> None:
@@ -59,13 +64,29 @@ class WorkerJobs:
             self._collection.create_index(list(keys), name=name)
 
     async def record(self, job: RecordedJob) -> None:
-        """Make a Job its resource's newest."""
+        """Make a Job its resource's newest. Raises Conflict where another process has done so, or leads."""
         await asyncio.to_thread(self._record, job)
 
     def _record(self, job: RecordedJob) -> None:
         document = {"_id": job.owner.uid, **job.model_dump(mode="python", by_alias=True)}
-        self._collection.replace_one({"_id": job.owner.uid}, document, upsert=True)
+        before = self._collection.find_one({"_id": job.owner.uid})
+        self._check()
+        if before is None:
+            self._insert(document)
+        elif self._collection.replace_one({"_id": before["_id"], "uid": before["uid"]}, document).matched_count != 1:
+            raise Conflict(f"another Job of {job.owner.name} was recorded")
         self._remember(job)
+
+    def _insert(self, document: Document) -> None:
+        try:
+            self._collection.insert_one(document)
+        except DuplicateKeyError as error:
+            raise Conflict(f"another Job of {document['_id']} was recorded") from error
+        try:
+            self._check()  # there was nothing to compare with
+        except Conflict:
+            self._collection.delete_one({"_id": document["_id"], "uid": document["uid"]})
+            raise
 
     async def newest(self, resource_uid: str, job_uid: str | None = None) -> RecordedJob | None:
         """The newest Job of a resource, or None. It is read anew where the remembered one has not the uid `job_uid`."""

@@ -150,7 +150,7 @@ class KubeApi:
         return content
 
     async def watch(
-        self, resource: ApiResource, namespace: str | None, version: str
+        self, resource: ApiResource, namespace: str | None, version: str, labels: str = ""
     ) -> AsyncGenerator[tuple[str, Body]]:
         """What becomes of a collection, in one namespace or (None) in all, after a version: ADDED, MODIFIED, DELETED or
         BOOKMARK, and the object.
@@ -159,7 +159,8 @@ class KubeApi:
         Raises InvalidName, or one of API_ERRORS; ApiException with status 410 where the version is too old: list again.
         """
         how: Query = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": WATCH_SECONDS}
-        path = api_path(resource, namespace=namespace, query={**how, "resourceVersion": version})
+        how = {**how, "resourceVersion": version} | ({"labelSelector": labels} if labels else {})
+        path = api_path(resource, namespace=namespace, query=how)
         async with self._open(path) as stream, aclosing(_lines(stream)) as lines:
             async for line in lines:
                 event = json.loads(line)

@@ -250,7 +250,8 @@ class Tenancy:
             entry = entry_of(known, seen.uid) or fresh
             bound = rebind(self._bindings, known, entry, by="", now=self._clock())
             if bound:
-                self._give_way(cluster, namespace, {"_id": known["_id"], "scope": entry["scope"]})
+                made = {"_id": known["_id"], "scope": entry["scope"], "revision": known["revision"] + 1}
+                self._give_way(cluster, namespace, made)
             return bound
         entry = self._first(namespace, seen, confirmed) | {"boundAt": self._clock()}
         made = {"_id": binding_id(cluster, namespace), **entry, "history": [], "revision": 1}
@@ -269,7 +270,8 @@ class Tenancy:
         mine = kept.get("takesOver") or ()  # whose bindings are about to be marked, but for those mapped back since
         holders = [cluster_of(each) for each in others if each.get("by") or cluster_of(each) not in mine]
         if taken_by := kept.get("takenBy") or next(iter(holders), None):
-            self._bindings.update_one({"_id": made["_id"]}, {"$set": {"takenBy": taken_by}, "$inc": {"revision": 1}})
+            mine = {"_id": made["_id"], "revision": made["revision"]}  # an administrator's later word stays
+            self._bindings.update_one(mine, {"$set": {"takenBy": taken_by}, "$inc": {"revision": 1}})
 
     def _first(self, namespace: str, seen: NamespaceIdentity, confirmed: Document) -> Document:
         """First binding of a name in this cluster; in a confirmed one, with the scope of the clusters before."""

@@ -52,16 +52,19 @@ async def follow(
     namespace: str | None = None,
     *,
     selector: str = "",
+    labels: str = "",
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncGenerator[Seen]:
     """What happens in a collection, in one namespace or (None) in all, for ever: errors are logged, and tried again
     after a pause. Raises InvalidName.
 
     `selector` (of fields) is for the lists alone: what stops to match it is told as Changed, not as Deleted.
+    `labels` selects by labels: what stops to match it is told as Deleted.
     """
     version, pause = "", _FIRST_PAUSE
     path = api_path(resource, namespace=namespace)
-    query = {"fieldSelector": selector} if selector else {}
+    given = {"fieldSelector": selector, "labelSelector": labels}
+    query = {key: value for key, value in given.items() if value}
     while True:
         began = time.monotonic()
         try:
@@ -73,7 +76,7 @@ async def follow(
                             uids.add(body["metadata"]["uid"])
                             yield Changed(body)
                 yield Listed(frozenset(uids))
-            async with aclosing(kube.watch(resource, namespace, version)) as events:
+            async with aclosing(kube.watch(resource, namespace, version, labels)) as events:
                 async for kind, body in events:
                     version, pause = body["metadata"]["resourceVersion"], _FIRST_PAUSE
                     if kind != "BOOKMARK":

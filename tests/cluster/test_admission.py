@@ -66,3 +66,11 @@ def test_who_may_name_another_user(world: World, writer: str) -> None:
 def test_an_administrator_may(world: World) -> None:
     world.apply("ImageGeneration", "by-admin", WAITS | {"userId": "user-123"})
     world.kubectl("delete", "imagegeneration", "by-admin")
+
+
+def test_a_user_named_in_another_class_is_looked_at_when_the_resource_moves(world: World, writer: str) -> None:
+    """No policy holds for a class that nobody serves."""
+    apply(world, writer, "user-9", operatorClass="nobodys")
+    refused(world, writer, "user-9", operatorClass="default")
+    apply(world, writer, world.namespace, operatorClass="default")
+    world.kubectl("delete", "imagegeneration", "owned")

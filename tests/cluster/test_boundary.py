@@ -18,11 +18,11 @@ import pytest
 from contentgen_cluster import release
 from contentgen_contract.names import Kind, Stage
 from contentgen_e2e.attempts import (
-    POLICY_NAMES,
     annotating,
     beyond_gateway,
     beyond_operator,
     class_attempts,
+    endpoint_attempts,
     job_attempts,
     powers,
     resource_attempts,
@@ -36,6 +36,7 @@ from contentgen_e2e.boundary import (
     CONTROLLERS,
     NOBODYS,
     POLICIES,
+    POLICY_NAMES,
     RIVAL,
     Answer,
     Attempt,
@@ -133,7 +134,15 @@ def until(reached: Callable[[], bool], what: str, seconds: float = 30) -> None:
 @pytest.fixture(scope="module")
 def outcomes(place: Place) -> list[Outcome]:
     """Every attempt, with the policies and without."""
-    parts = (status_attempts, class_attempts, resource_attempts, job_attempts, worker_attempts, spend_attempts)
+    parts = (
+        status_attempts,
+        class_attempts,
+        resource_attempts,
+        job_attempts,
+        worker_attempts,
+        spend_attempts,
+        endpoint_attempts,
+    )
     asked = [each for part in parts for each in part(place)]
     first = list({policy: (who, attempt) for policy, who, attempt in reversed(asked)}.values())
     enforced = [who(attempt) for _, who, attempt in asked]

@@ -18,6 +18,7 @@ from pydantic.alias_generators import to_camel
 from contentgen_contract.names import Kind, Stage
 from contentgen_gateway.settings import Settings as GatewaySettings
 from contentgen_operator.jobs import JobTemplate, job_manifest
+from contentgen_operator.leading.endpoint import Endpoint, wanted
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.settings import Settings
 
@@ -29,7 +30,8 @@ Manifest = dict[str, Any]
 MODES: dict[str, list[str]] = {
     "default": [],
     "sandbox": ["sandbox.enabled=true"],
-    "namespaced": ["watchNamespace=marketing"],
+    "namespaced": ["watchNamespaces={marketing,research}"],
+    "labelled": ["watchNamespaceSelector.matchLabels.team=a"],
     "inline": [
         "mongodb.uri=mongodb://db:27017/",
         "storage.accessKeyId=id",
@@ -59,6 +61,7 @@ MODES: dict[str, list[str]] = {
         "monitoring.rules.runbookUrl=https://docs.local/runbooks/",
         "monitoring.dashboard.enabled=true",
     ],
+    "alone": ["replicas=1", "leaderElection.enabled=false"],
 }
 
 
@@ -304,7 +307,6 @@ def test_services_find_only_their_own_pods() -> None:
         if m["kind"] == "Deployment"
     }
     found = {
-        "desk": "contentgen",
         "metrics": "contentgen",
         "sandbox": "contentgen-sandbox",
         "gateway": "contentgen-gateway",
@@ -313,6 +315,26 @@ def test_services_find_only_their_own_pods() -> None:
     for service, deployment in ((f"contentgen-{name}", found[name]) for name in found):
         selector = one(manifests, "Service", service)["spec"]["selector"]
         assert [name for name, labels in pods.items() if selector.items() <= labels.items()] == [deployment]
+    # The leader's own EndpointSlice has its endpoint; a selector that found pods would add the standbys.
+    selector = one(manifests, "Service", "contentgen-desk")["spec"]["selector"]
+    assert selector
+    assert not [name for name, labels in pods.items() if selector.items() <= labels.items()]
+
+
+def test_the_leader_may_write_the_endpoint_that_it_writes() -> None:
+    """By the names of the chart, in its namespace; of both address families."""
+    manifests = render()
+    env = env_of(manifests, "contentgen")
+    rules = one(manifests, "Role", "contentgen-leader-election")["rules"]
+    (named,) = (rule for rule in rules if "endpointslices" in rule["resources"] and "resourceNames" in rule)
+    slices = {
+        Endpoint(str(env["CONTENTGEN_DESK_SERVICE"]), 8443, "contentgen", "pod", "uid", address).name
+        for address in ("10.0.0.1", "fd00::1")
+    }
+    assert set(named["resourceNames"]) == slices
+    body = wanted(Endpoint(str(env["CONTENTGEN_DESK_SERVICE"]), 8443, "contentgen", "pod", "uid", "10.0.0.1"))
+    service = one(manifests, "Service", body["metadata"]["labels"]["kubernetes.io/service-name"])
+    assert [port["name"] for port in service["spec"]["ports"]] == [port["name"] for port in body["ports"]]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -396,6 +418,8 @@ def test_crds_are_those_of_the_repository() -> None:
         ("mongodb.uri=postgres://db", "uri"),
         ("allowedHosts={media.local}", "allowedHosts"),
         ("watchNamespace=Marketing", "watchNamespace"),
+        ("watchNamespaces={Marketing}", "watchNamespaces"),
+        ("watchNamespaceSelector.matchLabel.a=b", "matchLabel"),
         ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("resources.limit.memory=1Gi", "limit"),
         ("worker.serviceAccountName=x", "serviceAccountName"),

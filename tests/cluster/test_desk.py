@@ -67,7 +67,7 @@ def away(place: World) -> Iterator[None]:
     finally:
         operator("scale", "deployment/contentgen", "--replicas=1")
         operator("rollout", "status", "deployment/contentgen", "--timeout=120s")
-    assert place.operator_pod()
+    place.wait_for_leader()
 
 
 def jobs_of(place: World, uid: str) -> list[dict[str, Any]]:
@@ -124,7 +124,7 @@ def test_while_the_operator_is_away_work_goes_on_and_none_is_lost(place: World, 
 
 def test_the_running_desk_serves_each_new_certificate_and_new_jobs_get_a_new_authority(place: World) -> None:
     pod = place.operator_pod()
-    with release.port_forward(ROOT, release.NAMESPACE, "svc/contentgen-desk", "https") as port:
+    with release.port_forward(ROOT, release.NAMESPACE, f"pod/{place.operator_pod()}", 8443) as port:
         authority, _ = kept()
         seen: set[int] = set()
 
@@ -206,7 +206,7 @@ def test_only_a_running_workers_own_token_opens_the_desk(place: World, film: str
         "none": ("", 401),
     }
     place.kubectl("delete", "pod", "deleted", "--grace-period=0", "--force")
-    with release.port_forward(ROOT, release.NAMESPACE, "svc/contentgen-desk", "https") as port:
+    with release.port_forward(ROOT, release.NAMESPACE, f"pod/{place.operator_pod()}", 8443) as port:
         context = ssl.create_default_context(cadata=kept()[0])
         with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, timeout=30) as client:
 

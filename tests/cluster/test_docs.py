@@ -190,7 +190,7 @@ def play(desk: Desk, file: str) -> str:
 def notes() -> list[Command]:
     """Of the release as it is installed, and what those of other installations say besides."""
     texts = [release.helm(ROOT, "get", "notes", release.RELEASE, "--namespace", release.NAMESPACE)]
-    for settings in ((), ("--set", "watchNamespace=marketing")):
+    for settings in ((), ("--set", "watchNamespaces={marketing}")):
         rendered = release.helm(
             ROOT,
             "install",

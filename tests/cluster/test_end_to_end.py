@@ -121,7 +121,7 @@ def test_a_worker_holds_no_credential(world: World, tmp_path: Path) -> None:
     # The control: the operator does hold them, so the search would find them.
     held = release.kubectl(
         ROOT, "--namespace", release.NAMESPACE, "exec", "deployment/contentgen", "--", "python3", "-c",
-        "import os,glob;print(dict(os.environ), [open(f).read() for f in glob.glob('/etc/contentgen/providers/*')])",
+        "import os,glob;print(dict(os.environ), [open(f).read() for f in glob.glob('/etc/contentgen/*/*')])",
     )  # fmt: skip
     for canary in (FAL_CANARY, ASSEMBLYAI_CANARY, "contentgen-sandbox-secret", "mongodb://"):
         assert canary in held

@@ -10,15 +10,33 @@ from contentgen_cluster import release
 from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
 from contentgen_e2e.world import World
 
-SERVICE = f"/api/v1/namespaces/{release.NAMESPACE}/services/contentgen-metrics:metrics/proxy"
 METRICS = Path(ROOT) / "docs/reference/metrics.md"
 KIND = "ImageGeneration"
 NAME = "canary-name"
 SPEC = {"model": "flux-dev", "prompt": "canary prompt", "image": {"size": {"width": 512, "height": 384}}}
 
 
+def asked(pod: str, path: str) -> str:
+    """What the health server of an operator's pod answers."""
+    return release.kubectl(ROOT, "get", "--raw", f"/api/v1/namespaces/{release.NAMESPACE}/pods/{pod}:8080/proxy/{path}")
+
+
+def operators() -> list[str]:
+    """Their pods; through the Service each is asked in turn."""
+    where = ("--namespace", release.NAMESPACE, "get", "endpointslices", "--output")
+    shown = "jsonpath={.items[*].endpoints[*].targetRef.name}"
+    return release.kubectl(ROOT, *where, shown, "--selector=kubernetes.io/service-name=contentgen-metrics").split()
+
+
+def leader() -> str:
+    shown = "jsonpath={.spec.holderIdentity}"
+    where = ("--namespace", release.NAMESPACE, "get", "lease", "contentgen", "--output")
+    return release.kubectl(ROOT, *where, shown).rpartition("_")[0]
+
+
 def scraped() -> str:
-    return release.kubectl(ROOT, "get", "--raw", f"{SERVICE}/metrics")
+    """The leader's metrics."""
+    return asked(leader(), "metrics")
 
 
 def total(text: str, name: str, **labels: str) -> float:
@@ -85,15 +103,29 @@ def test_resources_are_counted_right_after_a_restart_and_a_deletion(world: World
     world.apply(KIND, "goes", SPEC)
     for name in ("stays", "goes"):
         world.wait_for_end(KIND, name)
+    before = world.leader()
     world.kill_operator()
     release.kubectl(
         ROOT, "--namespace", release.NAMESPACE, "rollout", "status", "deployment/contentgen", "--timeout=120s"
     )
+    world.wait_for_leader(before)
     assert eventually(counted_right)
     world.kubectl("delete", KIND.lower(), "goes")
     assert eventually(counted_right)
 
 
 def test_the_kubelets_questions_are_answered(world: World) -> None:
-    assert release.kubectl(ROOT, "get", "--raw", f"{SERVICE}/healthz") == "ok"
-    assert release.kubectl(ROOT, "get", "--raw", f"{SERVICE}/readyz") == "ok"
+    world.wait_for_leader()
+    pods = operators()
+    assert len(pods) == 2
+    assert [asked(pod, "healthz") for pod in pods] == ["ok", "ok"]
+    assert sorted(asked(pod, "readyz") for pod in pods) == ["ok; leader: false", "ok; leader: true"]
+    leads = [total(asked(pod, "metrics"), "contentgen_leader") for pod in pods]
+    assert sorted(leads) == [0, 1]
+
+
+def test_a_standby_shows_all_resources_and_has_no_work(world: World) -> None:
+    (standby,) = (pod for pod in operators() if pod != leader())
+    text = asked(standby, "metrics")
+    assert total(text, "contentgen_resources", kind=KIND) == total(scraped(), "contentgen_resources", kind=KIND) > 0
+    assert total(text, "contentgen_reconciles_total") == total(text, "contentgen_queue_depth") == 0

@@ -41,7 +41,7 @@ class World(GatewayWorld):
         files = Files(bucket="assets", region="us-east-1", endpoint=endpoint, public_endpoint=None)
         records, index = Records(database["jobs"], files.key_of), TranscriptIndex(database)
         index.create_indexes()
-        sight = Sight(records, self.parts.access, self.parts.live, self.parts.shares, self.parts.tenants)
+        sight = Sight(records, self.parts.access, self.parts.creations, self.parts.shares, self.parts.tenants)
         self.parts = replace(self.parts, records=records, files=files, transcripts=index, sight=sight)
         self.app = create_app(self.parts)
         self.indexers = [Indexer(records, files, index) for _ in range(2)]

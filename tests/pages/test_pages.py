@@ -1,5 +1,6 @@
 """A browser goes through every page: none breaks its policy, none is wider than the screen, keys and forms work."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Route, expect
 
 from contentgen_gateway import csrf
 from contentgen_simulation import browser
@@ -123,6 +124,30 @@ def test_the_keyboard_reaches_the_content_the_search_and_neighbours(signed_in: B
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(r"/search\?q=harbour"))
     expect(page.get_by_role("main")).to_contain_text("harbour_style")
+
+
+def test_a_job_is_followed_again_after_a_refusal(signed_in: BrowserContext, gateway: str) -> None:
+    """A browser comes back by itself after a cut, but never after an answer other than 200."""
+    page, asked = signed_in.new_page(), list[str]()
+    event = json.dumps({"jobId": RUNNING, "status": "processing", "progress": 77})
+    stream = f"retry: 600000\n\nevent: progress\nid: 9\ndata: {event}\n\n"
+
+    def answered(route: Route) -> None:
+        asked.append(route.request.url)
+        if len(asked) <= 2:
+            route.fulfill(status=503, headers={"Retry-After": "5"}, content_type="application/problem+json")
+        else:
+            route.fulfill(content_type="text/event-stream", body=stream)
+
+    page.route("**/api/stream/job/*", answered)
+    page.clock.install()
+    page.goto(f"{gateway}/jobs/{RUNNING}")
+    for _ in range(300):  # the page learns of a refusal a little after it was given
+        if len(asked) == 3:
+            break
+        page.clock.fast_forward(60_000)
+    expect(page.locator(f'[data-progress-text="{RUNNING}"]')).to_have_text("77 %", timeout=10_000)
+    assert len(asked) == 3
 
 
 def test_filters_work_without_loading_the_page_anew(signed_in: BrowserContext, gateway: str) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from contentgen_cluster import golang, images, maven, mounts, network, processes, release, settings, wheels
+from contentgen_cluster import golang, images, maven, mounts, network, processes, release, second_node, settings, wheels
 from contentgen_cluster.buildah import pip_conf, pip_settings
 from contentgen_cluster.cache import KEPT, Cache, content_key
 from contentgen_cluster.certificates import Authority
@@ -344,6 +344,44 @@ class TestSettings:
         assert ipaddress.ip_address(network.NODE_ADDRESS) in pods
         assert {ipaddress.ip_address(network.DNS_SERVICE_ADDRESS)} <= set(services)
         assert str(next(services.hosts())) == network.API_SERVICE_ADDRESS
+
+
+class TestSecondNode:
+    def test_its_addresses_are_its_own(self) -> None:
+        first, second = (ipaddress.ip_network(each.pods) for each in (settings.FIRST, settings.SECOND))
+        everything = ipaddress.ip_network(network.CLUSTER_RANGE)
+        assert not first.overlaps(second)
+        assert first.subnet_of(everything)
+        assert second.subnet_of(everything)
+        assert ipaddress.ip_address(settings.SECOND.address) in second
+        assert not everything.overlaps(ipaddress.ip_network(network.SERVICE_RANGE))
+
+    def test_it_shares_no_folder_and_no_cgroup_with_the_first(self, tmp_path: Path) -> None:
+        pair = Authority(tmp_path, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)).issue("x", "x")
+        at = second_node.AT
+        assert at.state.is_relative_to(second_node.FIRST_AT.state), "it goes with the cluster"
+        assert at.run.is_relative_to(second_node.FIRST_AT.run)
+        config = tomllib.loads(settings.containerd_config(at, may_lower_oom_score=True))
+        assert {config["root"], config["state"], config["grpc"]["address"]} == {
+            str(at.state / "containerd"),
+            str(at.run / "containerd"),
+            str(at.run / "containerd.sock"),
+        }
+        kubelet = settings.kubelet_config(at, tmp_path, pair, settings.SECOND)
+        assert kubelet["cgroupRoot"] == settings.SECOND.cgroup != settings.FIRST.cgroup
+        assert kubelet["address"] == settings.SECOND.address
+        assert kubelet["registerWithTaints"] == [{"key": settings.SECOND_TAINT, "effect": "NoSchedule"}]
+        assert settings.kubelet_config(at, tmp_path, pair)["registerWithTaints"] == []
+        assert f"--hostname-override={settings.SECOND.node}" in settings.kubelet(at, settings.SECOND)
+        assert settings.kube_proxy_config(at, settings.SECOND)["bindAddress"] == settings.SECOND.address
+
+    def test_its_certificates_are_of_its_own_name(self, tmp_path: Path) -> None:
+        second_node.issue(Authority(tmp_path, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)))
+        user = x509.load_pem_x509_certificate((tmp_path / "kubelet-2.crt").read_bytes())
+        assert user.subject.rfc4514_string() == f"CN=system:node:{settings.SECOND.node},O=system:nodes"
+        server = x509.load_pem_x509_certificate((tmp_path / "kubelet-2-server.crt").read_bytes())
+        names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert ipaddress.ip_address(settings.SECOND.address) in names.get_values_for_type(x509.IPAddress)
 
 
 class TestTools:

@@ -8,6 +8,7 @@ import pytest
 from contentgen_contract.names import CALLER_ANNOTATION, Kind
 from contentgen_contract.spec import SPECS, parse_spec
 from contentgen_contract.status import OutputFile, ResourceStatus, VersionStatus
+from contentgen_contract.watched import LabelSelector
 from contentgen_gateway import intake
 from contentgen_simulation.cluster import ClusterWorld, refused
 from contentgen_simulation.questions import NO_URLS
@@ -177,10 +178,34 @@ async def test_it_is_made_where_it_is_said_or_where_a_service_account_is_at_home
 
 
 async def test_in_an_installation_for_one_namespace_it_is_that_one() -> None:
-    world = ClusterWorld(ANN, (ROBOT, "*", "*", "red"), watch_namespace="red")
+    world = ClusterWorld(ANN, (ROBOT, "*", "*", "red"), watch_namespaces=("red",))
     assert (await sent(world, {"namespace": None} | TRAIN | {"namespace": None})).json()["namespace"] == "red"
     async with world.client(ROBOT) as robot:
         assert (await robot.post("/api/transcribe", json=TRANSCRIBE)).json()["namespace"] == "red"
+    assert (await sent(world, TRAIN | {"namespace": "blue"})).status_code == 422
+
+
+async def test_in_an_installation_for_some_namespaces_it_is_one_of_them() -> None:
+    """A resource elsewhere would wait for ever. The answer does not name other tenants' namespaces."""
+    rights = [("ann", "*", "*", each) for each in ("red", "blue", "green")]
+    world = ClusterWorld(*rights, (ROBOT, "*", "*", "green"), watch_namespaces=("red", "blue"))
+    for namespace in ("red", "blue"):
+        assert (await sent(world, TRAIN | {"namespace": namespace})).json()["namespace"] == namespace
+    refused = await sent(world, TRAIN | {"namespace": "green"})
+    assert refused.status_code == 422
+    assert "watchNamespaces" in refused.json()["detail"]
+    assert "blue" not in refused.text
+    async with world.client(ROBOT) as robot:
+        assert (await robot.post("/api/transcribe", json=TRANSCRIBE)).status_code == 422, "it is at home elsewhere"
+    assert {place[0] for place in world.api.resources} == {"red", "blue"}
+
+
+async def test_in_an_installation_for_labels_it_is_where_these_are() -> None:
+    selector = LabelSelector(match_labels={"a": "b"})
+    world = ClusterWorld(ANN, ("ann", "*", "*", "blue"), watch_namespace_selector=selector)
+    assert (await sent(world, TRAIN | {"namespace": "red"})).status_code == 422
+    world.parts.namespaces._uids["red"] = "u"
+    assert (await sent(world, TRAIN | {"namespace": "red"})).status_code == 202
     assert (await sent(world, TRAIN | {"namespace": "blue"})).status_code == 422
 
 

@@ -14,7 +14,7 @@ from mongomock.collection import Collection
 
 from contentgen_contract import indexes
 from contentgen_contract.names import Kind
-from contentgen_gateway import collection_store, shares, tallies, transcript_index
+from contentgen_gateway import collection_store, recent_creations, shares, tallies, transcript_index
 from contentgen_gateway.queries import Scope, counting, listing
 from contentgen_gateway.tallies import By
 from contentgen_operator.records import Mark, Records
@@ -88,6 +88,7 @@ DECLARED = {
     "transcripts": transcript_index.INDEXES,
     "transcripts-indexed": {},
     "signed-out": {},
+    "recent-creations": recent_creations.INDEXES,
     "namespaces": {},
 }
 METHODS = dict.fromkeys(

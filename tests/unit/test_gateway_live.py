@@ -136,6 +136,16 @@ async def test_readers_learn_of_the_end_and_of_what_vanished() -> None:
         assert await reader.next(1) is None
 
 
+async def test_the_list_of_one_namespace_says_nothing_about_another() -> None:
+    live = Live()
+    for number, namespace in enumerate(("red", "blue")):
+        live.see(SOUND, Changed(resource(SOUND, f"{number}", namespace=namespace)), namespace)
+    live.see(SOUND, Listed(frozenset()), "red")
+    assert (live.get("0"), live.get("1") is not None) == (None, True)
+    live.see(SOUND, Listed(frozenset()))
+    assert live.get("1") is None
+
+
 async def test_all_kinds_are_followed_and_an_odd_resource_hides_no_other() -> None:
     world = GatewayWorld()
     live = world.parts.live
@@ -144,7 +154,7 @@ async def test_all_kinds_are_followed_and_an_odd_resource_hides_no_other() -> No
         *(resource(kind, kind.value) for kind in Kind),
         resource(SOUND, "done", phase="Completed"),
     ]
-    running = asyncio.create_task(live.run(world.api, ""))
+    running = asyncio.create_task(live.run(world.api, [""]))
     with live.reader(SOUND.value) as sound, live.reader(Kind.LORA_TRAINING.value) as lora:
         assert [await reader.next(5) for reader in (sound, lora)] == [live.get(SOUND.value), live.get("LoraTraining")]
         world.api.happens("MODIFIED", resource(SOUND, SOUND.value, version=2, progress=40))

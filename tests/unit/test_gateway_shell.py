@@ -585,6 +585,18 @@ async def test_at_the_end_streams_end_whole_and_what_was_begun_is_finished(runni
     assert value("contentgen_gateway_streams_open") == before
 
 
+def test_a_connection_is_closed_after_the_answer_while_the_replica_drains(running: Running) -> None:
+    request = b"GET /health HTTP/1.1\r\nHost: gateway\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
+        connection.sendall(request)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        running.world.parts.lifecycle.draining = True
+        connection.sendall(request)
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))  # to its end: a timeout where it is kept open
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in answer.lower()
+
+
 async def test_a_stream_outlasts_the_time_of_a_request(hasty: GatewayWorld) -> None:
     async with asyncio.timeout(60), hasty.client("ann") as ann:
         send = asyncio.create_task(ann.get("/test/stream"))

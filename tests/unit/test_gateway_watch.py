@@ -115,6 +115,14 @@ async def test_a_list_and_what_follows_it(api: Api) -> None:
     assert all(each == ("GET", each[1], 200) for each in api.counted)
 
 
+async def test_labels_select_in_the_list_and_in_the_watch(api: Api) -> None:
+    """Without them in the watch an object that loses its labels is not told as deleted."""
+    api.lists = [listed(5)]
+    api.watches = [[event("DELETED", thing("a", 6))]]
+    assert await first(api, 2, labels="a=b") == [Listed(frozenset()), Deleted(thing("a", 6))]
+    assert [each.get("labelSelector") for each in api.asked] == ["a=b"] * 2
+
+
 async def test_a_watch_that_ends_goes_on_where_it_was(api: Api) -> None:
     """After a bookmark too, and after an answer that broke off in the middle of an object."""
     api.lists = [listed(5)]

@@ -76,6 +76,7 @@ class Woken:
 
 
 async def test_a_resource_of_another_class_is_not_queued_and_not_counted() -> None:
+    metrics.gauges.forget_resource(REF.uid)  # of another test
     woken = Woken()
     before = dict(metrics.gauges._tally)
     assert await woken.sees(IMAGES, resource(**TEAM)) == []

@@ -35,14 +35,15 @@ MILESTONES = ("SourceReady", "DatasetReady", "Submitted", "Stored")
 
 
 def timeless(value: Any) -> Any:
-    """Without times, resource versions and purchase ids, which differ between runs of the same story.
+    """Without times, resource versions, revisions and purchase ids, which differ between runs of the same story.
 
     A milestone's condition keeps the words of its moment, which a crash may change: "the request was found again".
     """
     if isinstance(value, dict) and value.get("type") in MILESTONES:
         return {k: value[k] for k in ("type", "status", "observedGeneration")}
     if isinstance(value, dict):
-        return {k: timeless(v) for k, v in value.items() if not k.lower().endswith(("time", "at", "purchaseid"))}
+        differ = ("time", "at", "purchaseid", "revision")
+        return {k: timeless(v) for k, v in value.items() if not k.lower().endswith(differ)}
     if isinstance(value, list):
         return [timeless(each) for each in value]
     return value

@@ -143,11 +143,15 @@ class ApiServer:
         self.watches: list[str] = []
         self.refused: list[str] = []
         self.refuses = False
+        self.forbidden = ""  # a namespace without a Role
         self.silent = False
         self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         name = request.path.rstrip("/").rpartition("/")[2]
+        if self.forbidden and f"/namespaces/{self.forbidden}/" in request.path:
+            self.refused.append(name)
+            return web.json_response({"code": 403, "kind": "Status"}, status=403)
         if "watch" not in request.query:
             listed = {"metadata": {"resourceVersion": "1"}, "items": []}
             return web.json_response(discovery(request.path) or listed)
@@ -189,7 +193,12 @@ def discovery(path: str) -> dict[str, Any] | None:
 
 
 @contextlib.asynccontextmanager
-async def operator(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Watches, list[str]]]:
+async def operator(
+    server: ApiServer,
+    monkeypatch: pytest.MonkeyPatch,
+    *namespaces: str,
+    backoffs: Sequence[float] = (0.05,) * 1000,
+) -> AsyncIterator[tuple[Watches, list[str]]]:
     """kopf with our handlers, against that server; the watches, and the names of whom it woke."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", server.answer)
@@ -201,7 +210,7 @@ async def operator(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     info = kopf.ConnectionInfo(server=f"http://127.0.0.1:{port}")
     monkeypatch.setattr(kopf, "login_with_service_account", lambda **_: info)
     monkeypatch.setattr(kopf.ConnectionInfo, "as_ssl_context", lambda _: ssl.create_default_context())
-    watches, woken = Watches(), list[str]()
+    watches, woken = Watches(refused_seconds=0.05), list[str]()
 
     async def wake(ref: Any) -> None:
         woken.append(ref.name)
@@ -209,9 +218,10 @@ async def operator(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     ready = asyncio.Event()
     registry = build_registry(Intake(Cache(), wake, Reports()), watches)
     settings = kopf.OperatorSettings()
-    settings.networking.error_backoffs = [0.05] * 1000
+    settings.networking.error_backoffs = backoffs
+    where: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
     running = asyncio.create_task(
-        kopf.operator(registry=registry, settings=settings, standalone=True, clusterwide=True, ready_flag=ready)
+        kopf.operator(registry=registry, settings=settings, standalone=True, ready_flag=ready, **where)
     )
     try:
         async with asyncio.timeout(60):
@@ -261,3 +271,41 @@ async def test_a_watch_that_died_in_silence_is_opened_anew_and_until_then_grows_
         server.refuses = True
         await until(lambda: each_of_four(server.refused, 6))
         assert min(watches.ages().values()) > 0.25, "what cannot be opened is not young"
+
+
+async def test_a_namespace_without_a_role_ends_no_other_watch_and_is_watched_once_it_has_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """kopf ends at a 403 that stays, the process with it, and the work in all other namespaces."""
+    monkeypatch.setattr("contentgen_operator.wiring.SERVER_SECONDS", 0.2)
+    server = ApiServer()
+    server.forbidden = "red"
+    async with operator(server, monkeypatch, "red", "blue", backoffs=(0.01,)) as (watches, woken):
+        subject = Health(watches, WakeUps(nothing), watch_seconds=150, stuck_seconds=0.2, scopes=2)
+        subject.stores_ready = True
+        assert subject.unready() == ["the watches"]
+        await until(lambda: each_of_four(server.refused, 4))  # more often than kopf tries
+        await until(lambda: len(watches.ages()) == 4)
+        assert {name.split("/")[1] for name in watches.refused} == {"red"}
+        assert (subject.unready(), len(watches.refused)) == ([], 4)
+        server.forbidden = ""
+        await until(lambda: len(watches.ages()) == 8)
+        assert watches.refused == set()
+        meta = {"namespace": "red", "name": "it", "uid": "u1", "resourceVersion": "2"}
+        await server.events.put({"type": "ADDED", "object": {"metadata": meta, "spec": {}}})
+        await until(lambda: woken == ["it"])
+        opened = len(server.watches)
+        server.forbidden = "red"  # and its Role goes again: no watch is old, and no new process is wanted
+        await until(lambda: len(watches.refused) == 4)
+        await until(lambda: len(server.watches) > opened + 8)
+        assert len(watches.ages()) == 4
+
+
+def test_without_any_rights_it_is_not_ready() -> None:
+    subject, watches = health(Clock())
+    subject.stores_ready = True
+    for kind in ("jobs", *(kind.plural for kind in Kind)):
+        watches.refused.add(f"namespaces/red/{kind}")
+    assert subject.unready() == ["the right to watch any of its namespaces (403)"]
+    watches.opened("namespaces/red/jobs")
+    assert subject.unready() == []

@@ -22,6 +22,8 @@ from contentgen_operator.providers.base import (
     arguments_of,
 )
 from contentgen_operator.purchases import Purchase, PurchaseState, StoredKey
+from contentgen_operator.selection import Selection
+from contentgen_runtime.namespaces import Namespaces
 from contentgen_simulation.world import SPECS, UID, Crash, World, Writes
 
 IMAGES, LORA = Kind.IMAGE_GENERATION, Kind.LORA_TRAINING
@@ -356,10 +358,10 @@ async def test_only_the_watched_namespace_is_looked_at(monkeypatch: pytest.Monke
     world = World(monkeypatch, Writes())
     await submitted(world, IMAGES)
     vanish(world, IMAGES)
-    world.orphans[-1]._namespace = "n"
+    world.orphans[-1]._selection = Selection(namespaces=Namespaces(("n",)))
     await rounds(world, 3)
     assert the_purchase(world)["orphanedAt"] is None
-    world.orphans[-1]._namespace = "ns"
+    world.orphans[-1]._selection = Selection(namespaces=Namespaces(("other", "ns")))
     await rounds(world, 3)
     assert states(world) == ["succeeded"]
 

@@ -12,7 +12,9 @@ from contentgen_gateway.backup import KEPT
 from contentgen_gateway.namespaces import Administration, Refused
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.purchases import PurchaseKey
+from contentgen_operator.selection import Selection
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.tenancy import SYSTEM, Tenancy
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -295,7 +297,7 @@ async def test_an_orphan_of_a_recreated_namespace_is_kept_for_the_same_resource(
     await finished(world, UID)
     await recreate(world)
     await orphaned(world, OTHER)
-    world.orphans[-1]._namespace = watched
+    world.orphans[-1]._selection = Selection(namespaces=Namespaces((watched,) if watched else ()))
     await rounds(world, 4)
     kept = bought(world, jobId=OTHER)
     assert (kept["state"], kept["orphanedAt"] is not None) == ("succeeded", True)

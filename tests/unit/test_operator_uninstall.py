@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,8 +11,11 @@ import pytest
 
 from contentgen_contract.names import FINALIZER
 from contentgen_contract.operator_class import ClassOwner
+from contentgen_contract.watched import LabelSelector
+from contentgen_operator import narrowing
+from contentgen_operator.narrowing import release_the_rest
 from contentgen_operator.selection import Selection
-from contentgen_operator.uninstall import Release, StillHeld, uninstall
+from contentgen_operator.uninstall import Release, StillHeld, namespaces_of, uninstall
 from kubernetes import client
 
 Body = dict[str, Any]
@@ -29,6 +32,8 @@ class Cluster:
         self.resources: dict[str, Body] = {}
         self.served = {"loratrainings", "imagegenerations", "transcriptions"}
         self.replicas = 1
+        self.deployed = True
+        self.labelled: list[str] = []
         self.rounds_to_end = 1  # of its pods, after it was scaled to nothing
         self.puts_back = False  # finalizers, with the last that its pod does
         self.locked = False  # every change comes too late
@@ -52,6 +57,17 @@ class Cluster:
             return 200, {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": self._pods()}
         if path.startswith(f"{GROUP}/operatorclasses/"):
             return self._operator_class(method, path.rpartition("/")[2], body)
+        if (method, path) == ("DELETE", DEPLOYMENT.removesuffix("/scale")):
+            assert body == {"propagationPolicy": "Background"}
+            code = 200 if self.deployed else 404
+            self.deployed, self.replicas = False, 0
+            return code, {}
+        if (method, path) == ("GET", "/api/v1/namespaces"):
+            assert query["labelSelector"] == ["team=1"]
+            start = int(query.get("continue", ["0"])[0])
+            more = {"continue": str(start + PAGE)} if len(self.labelled) > start + PAGE else {}
+            items = [{"metadata": {"name": name}} for name in self.labelled[start : start + PAGE]]
+            return 200, {"metadata": more, "items": items}
         if method == "DELETE":
             self.deleted_pods.append(path)
             return 404, {}
@@ -153,7 +169,9 @@ def claimed(owner: ClassOwner) -> Body:
     return {"metadata": {"uid": f"of-{owner.namespace}"}, "spec": {"owner": owner.model_dump(mode="json")}}
 
 
-def run(api: client.ApiClient, watched: str = "", seconds: float = 60, served: str = "default") -> Clock:
+def run(
+    api: client.ApiClient, watched: Sequence[str] | None = None, seconds: float = 60, served: str = "default"
+) -> Clock:
     clock = Clock()
     selection = Selection(operator_class=served)
     release = Release(api, "contentgen", "contentgen", "app=operator", watched, selection=selection, owner=MINE)
@@ -214,7 +232,7 @@ def test_a_well_operator_may_first_finish_what_is_being_deleted(cluster: tuple[C
         if clock.now == 5:
             server.resources.clear()
 
-    uninstall(Release(api, "contentgen", "contentgen", "app=operator", ""), 60, clock, operator_finishes)
+    uninstall(Release(api, "contentgen", "contentgen", "app=operator", None), 60, clock, operator_finishes)
     assert seen[:5] == [1] * 5, "not stopped while it had something to finish"
     assert server.replicas == 0
 
@@ -237,8 +255,100 @@ def test_another_namespace_is_not_touched(cluster: tuple[Cluster, client.ApiClie
     server, api = cluster
     ours = server.add("transcriptions", "it", FINALIZER)
     theirs = server.add("transcriptions", "it", FINALIZER, namespace="research")
-    run(api, watched="marketing")
+    other = server.add("transcriptions", "it", FINALIZER, namespace="other")
+    run(api, watched=("other", "marketing"))
     assert (ours["metadata"]["finalizers"], theirs["metadata"]["finalizers"]) == ([], [FINALIZER])
+    assert other["metadata"]["finalizers"] == []
+
+
+def test_without_a_namespace_that_exists_nothing_is_touched(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    server, api = cluster
+    theirs = server.add("transcriptions", "it", FINALIZER)
+    run(api, watched=namespaces_of(""))
+    assert (theirs["metadata"]["finalizers"], server.replicas) == ([FINALIZER], 0)
+
+
+def test_namespaces_of_a_command_line() -> None:
+    assert [namespaces_of(each) for each in ("*", "", "a", "a,b")] == [None, (), ("a",), ("a", "b")]
+
+
+# Before an upgrade to fewer namespaces
+
+
+def narrow(api: client.ApiClient, *selected: str, seconds: float = 60, served: str = "default") -> Clock:
+    clock = Clock()
+    selection = Selection(operator_class=served)
+    release = Release(api, "contentgen", "contentgen", "app=operator", None, selection=selection, owner=MINE)
+    release_the_rest(release, selected, seconds, clock, clock.sleep)
+    return clock
+
+
+def test_what_leaves_the_selection_is_released_after_the_operator_was_removed(
+    cluster: tuple[Cluster, client.ApiClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    server, api = cluster
+    server.puts_back, server.rounds_to_end = True, 4
+    stays = server.add("transcriptions", "it", FINALIZER)
+    leaves = server.add("loratrainings", "it", "somebody.else/needs-it", FINALIZER, namespace="research")
+    leaves["status"] = {"phase": "Submitted", "run": {"requestId": "request-1"}}
+    other = server.add("transcriptions", "other", FINALIZER, namespace="research")
+    other["spec"] = {"operatorClass": "team-a"}
+    with caplog.at_level("INFO"):
+        narrow(api, "marketing")
+    assert (server.deployed, server.replicas) == (False, 0)
+    assert leaves["metadata"]["finalizers"] == ["somebody.else/needs-it"]
+    assert FINALIZER in stays["metadata"]["finalizers"]
+    assert FINALIZER in other["metadata"]["finalizers"], "another installation's"
+    assert "LoraTraining research/it leaves the selection with request 'request-1' under way" in caplog.text
+
+
+def test_an_operator_that_holds_nothing_outside_is_left_alone(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    server, api = cluster
+    stays = server.add("transcriptions", "it", FINALIZER)
+    server.add("transcriptions", "free", "somebody.else/needs-it", namespace="research")
+    assert narrow(api, "marketing").now == 0
+    assert (server.deployed, server.replicas, stays["metadata"]["finalizers"]) == (True, 1, [FINALIZER])
+
+
+def test_another_class_is_narrowed_by_its_own_release_unless_it_belongs_to_another(
+    cluster: tuple[Cluster, client.ApiClient],
+) -> None:
+    server, api = cluster
+    leaves = server.add("transcriptions", "other", FINALIZER, namespace="research")
+    leaves["spec"] = {"operatorClass": "team-a"}
+    server.classes = {"team-a": claimed(THEIRS)}
+    narrow(api, "marketing", served="team-a")
+    assert (server.deployed, leaves["metadata"]["finalizers"]) == (True, [FINALIZER])
+    server.classes = {"team-a": claimed(MINE)}
+    narrow(api, "marketing", served="team-a")
+    assert (server.deployed, leaves["metadata"]["finalizers"]) == (False, [])
+
+
+def test_a_second_try_releases_what_the_first_could_not(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    server, api = cluster
+    server.locked = True
+    leaves = server.add("transcriptions", "it", FINALIZER)
+    with pytest.raises(StillHeld, match="Transcription marketing/it"):
+        narrow(api, "research", seconds=10)
+    server.locked = False
+    narrow(api, "research")
+    assert leaves["metadata"]["finalizers"] == []
+
+
+def test_namespaces_are_selected_by_the_api_server(cluster: tuple[Cluster, client.ApiClient]) -> None:
+    server, api = cluster
+    server.labelled = ["a", "b", "c", "d", "e"]
+    release = Release(api, "contentgen", "contentgen", "app=operator", None)
+    assert release.labelled(LabelSelector(match_labels={"team": "1"})) == set("abcde")
+
+
+@pytest.mark.parametrize("given", [[], ["--namespaces=a", "--namespace-selector={}"], ["--namespaces="]])
+def test_a_hook_that_knows_no_namespaces_releases_nothing(given: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything would leave."""
+    where = ["--namespace=contentgen", "--deployment=contentgen", "--selector=a=b", "--seconds=1"]
+    monkeypatch.setattr("sys.argv", ["narrowing", *where, *given])
+    with pytest.raises(SystemExit):
+        narrowing.main()
 
 
 def test_kinds_that_are_not_served_any_more_hold_nothing(cluster: tuple[Cluster, client.ApiClient]) -> None:

@@ -92,6 +92,7 @@ async def test_a_slow_read_does_not_bring_an_older_job_back(monkeypatch: pytest.
 
     def meanwhile(where: dict[str, Any]) -> Any:
         found = read(where)
+        monkeypatch.setattr(store, "find_one", read)
         jobs._record(job("b"))
         return found
 

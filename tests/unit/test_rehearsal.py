@@ -17,6 +17,7 @@ from contentgen_simulation.rehearsal import provider
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
 from contentgen_simulation.rehearsal.cluster import Cluster, ref_of
 from contentgen_simulation.rehearsal.deeds import Deeds
+from contentgen_simulation.rehearsal.faults import Faults
 from contentgen_simulation.rehearsal.generate import DAY, FATES, GROUPS, LINES, PHASES, REWOUND, TURNS, UIDS, generate
 from contentgen_simulation.rehearsal.known import KNOWN, reason_of
 from contentgen_simulation.rehearsal.plan import Event, Plan, Subject
@@ -36,7 +37,7 @@ TWO = (Subject("ns", IMAGES, "one"), Subject("other", IMAGES, "two", 1))
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     """Loggers as they were before, for the tests of other files in this process."""
-    loggers = [logging.getLogger(name) for name in ("contentgen_operator", "stamina")]
+    loggers = [logging.getLogger(name) for name in ("contentgen_operator", "contentgen_runtime", "stamina")]
     before = [(each, each.propagate, each.level) for each in loggers]
     quiet()
     yield
@@ -329,7 +330,21 @@ def _pays_in_another_cluster(patch: pytest.MonkeyPatch) -> Plan:
     return plan_of(IMAGES, Event("plant", 0.0))
 
 
+def _status_not_compared(patch: pytest.MonkeyPatch) -> Plan:
+    changed = Cluster._changed
+
+    def whatever_it_is(self: Cluster, kind: Kind, name: str, version: str) -> dict[str, Any]:
+        there = self.resources.get((kind, name))
+        return changed(self, kind, name, there["metadata"]["resourceVersion"] if there else version)
+
+    patch.setattr(Cluster, "_changed", whatever_it_is)
+    patch.setattr(Faults, "_counts", lambda _, _fault, _acting, name: name == "kube.put_status")
+    frozen = {"anchor": "any", "nth": 2, "side": "before", "action": "freeze", "seconds": 120.0}
+    return plan_of(IMAGES, Event("election"), Event("io", args=frozen))
+
+
 PLANTED: dict[str, tuple[str, Plant]] = {
+    "a status that is not compared": ("a former leader changes nothing: resource", _status_not_compared),
     "two POSTs": ("one POST per purchase", _posts_twice),
     "a POST in a cluster that nobody confirmed": (
         "one POST per purchase: in a cluster that the ledger does not know",

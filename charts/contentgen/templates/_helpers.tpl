@@ -93,6 +93,17 @@ https://{{ include "contentgen.fullname" . }}-desk.{{ .Release.Namespace }}.svc:
 {{ merge (dict "labels" $worker.podLabels "annotations" $worker.podAnnotations) $contexts $pod | toJson }}
 {{- end }}
 
+{{/* The given tolerations, and short ones for a node that is gone unless they have their own: Kubernetes' are 300 s. */}}
+{{- define "contentgen.tolerations" -}}
+{{- $all := default list . -}}
+{{- range $taint := list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" -}}
+{{- $given := false -}}
+{{- range $all }}{{ if and (eq (default $taint .key) $taint) (eq (default "NoExecute" .effect) "NoExecute") }}{{ $given = true }}{{ end }}{{ end -}}
+{{- if not $given }}{{ $all = append $all (dict "key" $taint "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" 30) }}{{ end -}}
+{{- end -}}
+{{ toYaml $all }}
+{{- end }}
+
 {{/* Call with (list event weight deletePolicies). */}}
 {{- define "contentgen.hook" -}}
 helm.sh/hook: {{ index . 0 }}
@@ -268,9 +279,83 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "contentgen.serviceAcc
 {{ .Values.operatorClass }}
 {{- end }}
 
+{{/* The namespaces of the list, as JSON; none: all, or those of the selector. */}}
+{{- define "contentgen.watchNamespaces" -}}
+{{- $names := default list .Values.watchNamespaces -}}
+{{- if .Values.watchNamespace -}}
+{{- if and $names (ne ($names | toJson) (list .Values.watchNamespace | toJson)) -}}
+{{- fail (printf "watchNamespace is replaced by watchNamespaces, and both are set: leave watchNamespace out, and add %s to watchNamespaces if its resources are to be worked on" .Values.watchNamespace) -}}
+{{- end -}}
+{{- $names = list .Values.watchNamespace -}}
+{{- end -}}
+{{- if and $names (include "contentgen.watchSelector" .) -}}
+{{- fail "watchNamespaces (or watchNamespace) and watchNamespaceSelector are set: expected one of them" -}}
+{{- end -}}
+{{ $names | toJson }}
+{{- end }}
+
+{{/* The selector of namespaces, as JSON; empty where there is none. */}}
+{{- define "contentgen.watchSelector" -}}
+{{- with .Values.watchNamespaceSelector -}}
+{{- if not (or .matchLabels .matchExpressions) -}}
+{{- fail "watchNamespaceSelector: expected matchLabels or matchExpressions with one term or more; without any it would select all namespaces" -}}
+{{- end -}}
+{{ . | toJson }}
+{{- end -}}
+{{- end }}
+
 {{/*
-Call with (list . policy namespace): refuses what the policy does, in one namespace or, where that is empty, in all. A
-fourth item names the policy's parameter; where there is none, the policy refuses nothing.
+The namespaces of the list where this release has Roles, as JSON. One that does not exist is left out, because a Role in it
+would make the upgrade of all others fail; NOTES names it. Rendered without a cluster nothing can be looked up: all. Helm
+makes the release's own namespace after it has rendered.
+*/}}
+{{- define "contentgen.roleNamespaces" -}}
+{{- $there := list -}}
+{{- $unseen := not (lookup "v1" "Namespace" "" "kube-system") -}}
+{{- range include "contentgen.watchNamespaces" . | fromJsonArray -}}
+{{- if or $unseen (eq . $.Release.Namespace) (lookup "v1" "Namespace" "" .) }}{{ $there = append $there . }}{{ end -}}
+{{- end -}}
+{{ $there | toJson }}
+{{- end }}
+
+{{/* The namespaces that are worked in, as a LabelSelector; {} for all. */}}
+{{- define "contentgen.namespaceSelector" -}}
+{{- $names := include "contentgen.watchNamespaces" . | fromJsonArray -}}
+{{- if $names -}}
+{{ dict "matchExpressions" (list (dict "key" "kubernetes.io/metadata.name" "operator" "In" "values" $names)) | toYaml }}
+{{- else -}}
+{{ default dict .Values.watchNamespaceSelector | toYaml }}
+{{- end -}}
+{{- end }}
+
+{{/* The same for operator and gateway, as environment variables. */}}
+{{- define "contentgen.watchEnv" -}}
+- name: CONTENTGEN_WATCH_NAMESPACES
+  value: {{ include "contentgen.watchNamespaces" . | quote }}
+- name: CONTENTGEN_WATCH_NAMESPACE_SELECTOR
+  value: {{ include "contentgen.watchSelector" . | quote }}
+{{- end }}
+
+{{/* yes: the operator that is deployed works in no namespace that these values do not select. By its environment. */}}
+{{- define "contentgen.selectsNoLess" -}}
+{{- $names := include "contentgen.watchNamespaces" . | fromJsonArray -}}
+{{- $labels := include "contentgen.watchSelector" . -}}
+{{- $env := dict -}}
+{{- with lookup "apps/v1" "Deployment" .Release.Namespace (include "contentgen.fullname" .) -}}
+{{- range (first .spec.template.spec.containers).env }}{{ $_ := set $env .name (default "" .value) }}{{ end -}}
+{{- end -}}
+{{- $before := get $env "CONTENTGEN_WATCH_NAMESPACES" | default "[]" | fromJsonArray -}}
+{{- with get $env "CONTENTGEN_WATCH_NAMESPACE" }}{{ $before = list . }}{{ end -}}
+{{- $gone := list -}}
+{{- range $before }}{{ if not (has . $names) }}{{ $gone = append $gone . }}{{ end }}{{ end -}}
+{{- if or (and $before (not $gone)) (and $labels (eq $labels (get $env "CONTENTGEN_WATCH_NAMESPACE_SELECTOR"))) -}}
+yes
+{{- end -}}
+{{- end }}
+
+{{/*
+Call with (list . policy where): refuses what the policy does; where: watched, or empty for all namespaces. A fourth item
+names the policy's parameter; where there is none, the policy refuses nothing.
 */}}
 {{- define "contentgen.policyBinding" -}}
 {{- $root := index . 0 -}}
@@ -288,21 +373,22 @@ spec:
     name: {{ index . 3 }}
     parameterNotFoundAction: Allow
   {{- end }}
-  {{- with index . 2 }}
+  {{- $selector := include "contentgen.namespaceSelector" $root }}
+  {{- if and (index . 2) (ne $selector "{}") }}
   matchResources:
     namespaceSelector:
-      matchLabels:
-        kubernetes.io/metadata.name: {{ . }}
+      {{- $selector | nindent 6 }}
   {{- end }}
 {{- end }}
 
 {{- define "contentgen.namespaceRule" -}}
+{{- $names := include "contentgen.watchNamespaces" . | fromJsonArray -}}
 # A namespace and a cluster are known by their uids: one that was created again is another tenant. Namespaces are read
-# one by one, by name, and never listed.
+# one by one, by name; they are listed only where a selector asks for their labels.
 - apiGroups: [""]
   resources: [namespaces]
-  {{- if .Values.watchNamespace }}
-  resourceNames: [kube-system, {{ .Values.watchNamespace }}]
+  {{- if $names }}
+  resourceNames: {{ prepend $names "kube-system" | uniq | toJson }}
   {{- end }}
-  verbs: [get]
+  verbs: [get{{ if include "contentgen.watchSelector" . }}, list, watch{{ end }}]
 {{- end -}}

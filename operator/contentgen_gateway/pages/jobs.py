@@ -20,6 +20,7 @@ from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.queries import JobStatus, Order
 from contentgen_gateway.records import Record
+from contentgen_gateway.resources import Unreadable
 from contentgen_gateway.schemas import Listing, Name
 from contentgen_gateway.sharing import SharedWith, list_shares
 from contentgen_gateway.sight import KINDS
@@ -90,7 +91,10 @@ async def _resource(parts: Parts, record: Record) -> dict[str, Any] | None:
     kind, namespace, name = KINDS.get(str(record.get("type"))), record.get("namespace"), record.get("name")
     if kind is None or not isinstance(namespace, str) or not isinstance(name, str):
         return None
-    found = await parts.resources.get(kind, namespace, name)
+    try:
+        found = await parts.resources.get(kind, namespace, name)
+    except Unreadable:  # the record is shown all the same
+        return None
     return found if found and (found.get("metadata") or {}).get("uid") == record["jobId"] else None
 
 

@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable
 
 from contentgen_operator.leading.election import Term
+from contentgen_runtime.kube import Conflict
 
 Clock = Callable[[], float]
+Check = Callable[[], None]  # raises Conflict where this process does not lead
 # Of the machine since its boot, and also while this process or the machine was stopped.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -15,8 +17,12 @@ def boot_clock() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-class NotLeading(Exception):
+class NotLeading(Conflict):
     """The Lease is not held, or not for long enough."""
+
+
+def unchecked() -> None:
+    """Without an election: stands for `Leadership.check`."""
 
 
 class Leadership:
@@ -65,6 +71,15 @@ class Leadership:
         left = self.seconds_left
         if left <= 0 or left < seconds:
             raise NotLeading(self._over or f"the Lease is sure for {left:.1f} s, and {seconds:.1f} s are needed")
+
+    def check(self) -> None:
+        """Raises NotLeading unless this process leads now: between what a write is compared with and the write.
+
+        A process that was frozen before this question learns here that its term is over; one that is frozen after it
+        finds that its compare-and-set fails.
+        """
+        if not self.is_leader:
+            raise NotLeading(self._over or "this process does not lead any more")
 
     def grant(self, term: Term) -> None:
         """The Lease was written. Without effect after `revoke`."""

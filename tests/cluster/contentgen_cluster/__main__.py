@@ -1,4 +1,4 @@
-"""The commands: `python -m contentgen_cluster up`, `images`, `chart-tools`, `down`, `status`, `env`."""
+"""The commands: `python -m contentgen_cluster up`, `images`, `chart-tools`, `node-up`, `down`, `status`, `env`."""
 
 import fcntl
 import json
@@ -79,6 +79,20 @@ def lanes_down(namespaces: list[str] = _LANES) -> None:
         _console.print(f"{lane}: uninstalled")
 
 
+@app.command("node-up")
+def node_up() -> None:
+    """Add a second node to the bare cluster, for tests of a node that dies. Pods need a toleration to run there."""
+    with _alone():
+        _console.print(f"{_bare().second_node_up()}: ready")
+
+
+@app.command("node-down")
+def node_down() -> None:
+    """Remove the second node, and all that it left on this machine."""
+    with _alone():
+        _bare().second_node_down()
+
+
 @app.command()
 def down() -> None:
     """Remove the cluster, and all that it left on this machine."""
@@ -111,6 +125,13 @@ def _cache() -> Cache:
     root = paths.cache_root()
     root.mkdir(parents=True, exist_ok=True)
     return Cache(root)
+
+
+def _bare() -> Bare:
+    kind, provider = _provider(_cache())
+    if not isinstance(provider, Bare):
+        raise ClusterError(f"{kind.value}: only the bare cluster has a second node")
+    return provider
 
 
 def _provider(cache: Cache) -> tuple[Kind, Provider]:

@@ -1,14 +1,18 @@
 """The provider for a machine that has nothing: our own processes, as root on Linux."""
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 from contentgen_cluster import buildah, golang, node, packages, processes, sandbox_inputs, settings, wheels
 from contentgen_cluster.cache import Cache, size
+from contentgen_cluster.commands import ClusterError
 from contentgen_cluster.images import SANDBOX, Image, tag
 from contentgen_cluster.layout import Layout
-from contentgen_cluster.paths import KUBECONFIG, REPO
+from contentgen_cluster.paths import IMAGES, KUBECONFIG, REPO
 from contentgen_cluster.providers import loaded_step
+from contentgen_cluster.second_node import SecondNode
+from contentgen_cluster.settings import SECOND
 from contentgen_cluster.steps import Step
 
 _KEPT = 4  # builds of each image
@@ -53,6 +57,20 @@ class Bare:
         if not node.anything_left():
             return {"cluster": "none"}
         return {name: _about(record) for name, record in node.components().items()}
+
+    def second_node_up(self) -> str:
+        """Add the second node, with the images that `up` loaded."""
+        if not node.whole():
+            raise ClusterError("no cluster runs here: `make cluster` first")
+        kubectl = wheels.kubectl_and_helm(self._cache) / "kubectl"
+        images = list(json.loads(IMAGES.read_text()).values()) if IMAGES.exists() else []
+        second = SecondNode(golang.kubernetes(self._cache), kubectl)
+        second.start(self._layout, images, may_lower_oom_score=node.may_lower_oom_score())
+        return SECOND.node
+
+    def second_node_down(self) -> None:
+        """Remove it from the cluster and from this machine."""
+        SecondNode(golang.kubernetes(self._cache), wheels.kubectl_and_helm(self._cache) / "kubectl").stop()
 
     def down(self) -> str:
         node.take_down()

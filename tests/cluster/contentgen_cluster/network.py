@@ -14,6 +14,7 @@ from contentgen_cluster.commands import CommandError, run
 INTERFACE = "contentgen0"
 NODE_ADDRESS = "10.244.0.1"
 POD_RANGE = "10.244.0.0/24"
+CLUSTER_RANGE = "10.244.0.0/16"  # of the pods of all nodes
 SERVICE_RANGE = "10.96.0.0/16"
 API_SERVICE_ADDRESS = "10.96.0.1"
 DNS_SERVICE_ADDRESS = "10.96.0.10"
@@ -42,23 +43,23 @@ delete table ip contentgen
 table ip contentgen {{
   chain postrouting {{
     type nat hook postrouting priority srcnat;
-    ip saddr {POD_RANGE} ip daddr != {{ {POD_RANGE}, {SERVICE_RANGE} }} masquerade
+    ip saddr {CLUSTER_RANGE} ip daddr != {{ {CLUSTER_RANGE}, {SERVICE_RANGE} }} masquerade
   }}
 }}
 """
 _TABLES = (("ip", "contentgen"), ("ip", "kube-proxy"), ("ip6", "kube-proxy"))
 
 
-def cni_config(state: Path) -> str:
-    """The pods' network, for containerd. Host ports are not supported."""
+def cni_config(state: Path, pods: str = POD_RANGE) -> str:
+    """The network of a node's pods, for containerd. Host ports are not supported."""
     ipam = {
         "type": "host-local",
-        "ranges": [[{"subnet": POD_RANGE}]],
+        "ranges": [[{"subnet": pods}]],
         "routes": [{"dst": "0.0.0.0/0"}],
         "dataDir": str(state / "cni"),
     }
-    pods = {"type": "ptp", "ipMasq": False, "ipam": ipam}
-    return json.dumps({"cniVersion": "1.0.0", "name": CNI_NETWORK, "plugins": [pods]}, indent=2)
+    plugin = {"type": "ptp", "ipMasq": False, "ipam": ipam}
+    return json.dumps({"cniVersion": "1.0.0", "name": CNI_NETWORK, "plugins": [plugin]}, indent=2)
 
 
 def set_up(saved: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from contentgen_cluster import cgroups, mounts, network, processes, settings
+from contentgen_cluster import cgroups, mounts, network, processes, second_node, settings
 from contentgen_cluster.certificates import Authority
 from contentgen_cluster.commands import Argument, ClusterError, CommandError, feed, run, succeeds
 from contentgen_cluster.layout import Layout
@@ -64,7 +64,7 @@ class Node:
         AT.state.chmod(0o711)  # its keys are root's alone; containers' volumes are below it
         AT.certificates.mkdir(mode=0o700)
         who = _identities()
-        for name, text in settings.config_files(AT, who, may_lower_oom_score=_may_lower_oom_score()).items():
+        for name, text in settings.config_files(AT, who, may_lower_oom_score=may_lower_oom_score()).items():
             _write_private(AT.config / name, text)
         _write_private(AT.config / "cni/10-contentgen.conflist", network.cni_config(AT.state))
         network.set_up(_SAVED)
@@ -150,6 +150,7 @@ def anything_left() -> bool:
 
 def take_down() -> None:
     """End all that runs, and remove all that is left: also after a crash, or a reboot."""
+    second_node.take_down()
     records = [record for record in components().values() if record is not None]
     containerd = [record for name, record in components().items() if name == "containerd" and record is not None]
     processes.stop([record for record in records if record not in containerd])
@@ -219,6 +220,7 @@ def _identities() -> Identities:
         "kubelet": authority.issue("kubelet", node_user, groups=["system:nodes"]),
         "kube-proxy": authority.issue("kube-proxy", "system:kube-proxy"),
     }
+    second_node.issue(authority)
     return Identities(
         authority=authority.certificate,
         etcd=authority.issue("etcd", "etcd", hosts=here),
@@ -233,7 +235,7 @@ def _identities() -> Identities:
     )
 
 
-def _may_lower_oom_score() -> bool:
+def may_lower_oom_score() -> bool:
     status = Path("/proc/self/status").read_text().splitlines()
     effective = next(line for line in status if line.startswith("CapEff:")).split()[1]
     return bool(int(effective, 16) >> _CAP_SYS_RESOURCE & 1)

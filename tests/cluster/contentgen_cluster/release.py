@@ -54,6 +54,8 @@ def install(root: Path, *values: str, seconds: int = 300, program: str = "helm",
     settings = [
         "sandbox.enabled=true",
         f"gateway.filesEndpoint={FILES_ENDPOINT}",
+        # Tests read the log and the counters of one gateway, and two cores are few.
+        "gateway.replicas=1",
         *images(root),
         *(_limited(root, WATCHED) if WATCHED else ()),
         *values,
@@ -142,7 +144,8 @@ def _limited(root: Path, watched: str) -> tuple[str, ...]:
     for name in (NAMESPACE, watched):
         make_namespace(root, name)
     small = (f"{part}resources.requests.cpu=20m" for part in ("", "gateway.", "sandbox."))
-    return (f"watchNamespace={watched}", f"operatorClass={CLASS}", "crds.install=false", *small)
+    # One operator: with a standby for each lane two cores would mostly start processes.
+    return (f"watchNamespaces={{{watched}}}", f"operatorClass={CLASS}", "crds.install=false", "replicas=1", *small)
 
 
 @contextlib.contextmanager

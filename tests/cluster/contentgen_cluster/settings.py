@@ -16,12 +16,29 @@ DNS_PORT = 1053  # 53 may be the machine's own resolver's
 NODE_NAME = "contentgen"
 PAUSE_IMAGE = "localhost/contentgen-pause:1"
 CGROUP = "/contentgen"
+SECOND_TAINT = "contentgen.dev/second-node"
+"""Key of the second node's taint: pods of other suites don't run there."""
 _ETCD = f"https://{NODE_ADDRESS}:2379"
 
 
 @dataclass(frozen=True)
+class Names:
+    """What tells a node of the bare cluster from the other."""
+
+    node: str
+    address: str
+    pods: str
+    cgroup: str
+    taints: tuple[str, ...] = ()
+
+
+FIRST = Names(NODE_NAME, NODE_ADDRESS, network.POD_RANGE, CGROUP)
+SECOND = Names("contentgen-2", "10.244.1.1", "10.244.1.0/24", "/contentgen-2", (SECOND_TAINT,))
+
+
+@dataclass(frozen=True)
 class Folders:
-    """Where a bare cluster lies."""
+    """Where a bare cluster, or its second node, lies."""
 
     state: Path
     run: Path
@@ -133,27 +150,27 @@ def scheduler(at: Folders) -> list[str]:
     ]
 
 
-def kubelet(at: Folders) -> list[str]:
+def kubelet(at: Folders, names: Names = FIRST) -> list[str]:
     return [
         f"--kubeconfig={at.config / 'kubelet.kubeconfig'}",
         f"--config={at.config / 'kubelet.json'}",
         f"--root-dir={at.state / 'kubelet'}",
-        f"--hostname-override={NODE_NAME}",
-        f"--node-ip={NODE_ADDRESS}",
+        f"--hostname-override={names.node}",
+        f"--node-ip={names.address}",
         f"--containerd={at.containerd_socket}",  # for its statistics of containers
     ]
 
 
-def kube_proxy(at: Folders) -> list[str]:
-    return [f"--config={at.config / 'kube-proxy.json'}", f"--hostname-override={NODE_NAME}"]
+def kube_proxy(at: Folders, names: Names = FIRST) -> list[str]:
+    return [f"--config={at.config / 'kube-proxy.json'}", f"--hostname-override={names.node}"]
 
 
 def config_files(at: Folders, who: Identities, *, may_lower_oom_score: bool) -> dict[str, str]:
     """Content of the files in the configuration folder, by name."""
     files = {
         "containerd.toml": containerd_config(at, may_lower_oom_score=may_lower_oom_score),
-        "kubelet.json": json.dumps(kubelet_config(at, who), indent=2),
-        "kube-proxy.json": json.dumps(_kube_proxy_config(at), indent=2),
+        "kubelet.json": json.dumps(kubelet_config(at, who.authority, who.kubelet_server), indent=2),
+        "kube-proxy.json": json.dumps(kube_proxy_config(at), indent=2),
         "audit.json": json.dumps(_AUDIT_POLICY, indent=2),
         "Corefile": corefile(at, has_resolver=_machine_has_resolver()),
     }
@@ -185,23 +202,23 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
 """
 
 
-def kubelet_config(at: Folders, who: Identities) -> dict[str, object]:
+def kubelet_config(at: Folders, authority: Path, server: Pair, names: Names = FIRST) -> dict[str, object]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "address": NODE_ADDRESS,
+        "address": names.address,
         "healthzBindAddress": "127.0.0.1",
         "authentication": {
             "anonymous": {"enabled": False},
             "webhook": {"enabled": True},
-            "x509": {"clientCAFile": str(who.authority)},
+            "x509": {"clientCAFile": str(authority)},
         },
         "authorization": {"mode": "Webhook"},
-        "tlsCertFile": str(who.kubelet_server.certificate),
-        "tlsPrivateKeyFile": str(who.kubelet_server.key),
+        "tlsCertFile": str(server.certificate),
+        "tlsPrivateKeyFile": str(server.key),
         "containerRuntimeEndpoint": f"unix://{at.containerd_socket}",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": CGROUP,
+        "cgroupRoot": names.cgroup,
         "failCgroupV1": False,
         "failSwapOn": False,
         "enforceNodeAllocatable": [],
@@ -214,20 +231,20 @@ def kubelet_config(at: Folders, who: Identities) -> dict[str, object]:
         "serializeImagePulls": False,
         "imageGCHighThresholdPercent": 100,  # an image that is collected could not be pulled again
         "evictionHard": {"memory.available": "64Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
-        "registerWithTaints": [],
+        "registerWithTaints": [{"key": each, "effect": "NoSchedule"} for each in names.taints],
         "nodeStatusUpdateFrequency": "5s",
         "shutdownGracePeriod": "0s",
     }
 
 
-def _kube_proxy_config(at: Folders) -> dict[str, object]:
+def kube_proxy_config(at: Folders, names: Names = FIRST) -> dict[str, object]:
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "nftables",
         "clientConnection": {"kubeconfig": str(at.config / "kube-proxy.kubeconfig")},
-        "clusterCIDR": network.POD_RANGE,
-        "bindAddress": NODE_ADDRESS,
+        "clusterCIDR": network.CLUSTER_RANGE,
+        "bindAddress": names.address,
         "healthzBindAddress": "127.0.0.1:10256",
         "metricsBindAddress": "127.0.0.1:10249",
         "oomScoreAdj": 0,
@@ -240,7 +257,7 @@ _AUDIT_POLICY = {
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
     "rules": [
-        {"level": "None", "users": ["system:apiserver", f"system:node:{NODE_NAME}"]},
+        {"level": "None", "users": ["system:apiserver", *(f"system:node:{each.node}" for each in (FIRST, SECOND))]},
         {"level": "None", "verbs": ["get", "list", "watch"], "userGroups": ["system:serviceaccounts:kube-system"]},
         {"level": "None", "nonResourceURLs": ["/healthz*", "/readyz*", "/livez*", "/version"]},
         {"level": "Metadata"},

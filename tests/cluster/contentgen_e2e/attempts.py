@@ -16,6 +16,7 @@ from contentgen_e2e.boundary import (
     OPERATOR,
     PLURALS,
     POLICIES,
+    POLICY_NAMES,
     RBAC,
     RIVAL,
     Attempt,
@@ -29,8 +30,6 @@ from contentgen_e2e.boundary import (
     plain_job,
     resource,
 )
-
-POLICY_NAMES = ("status", "status-owner", "classes", "resources", "jobs", "workers", "workers-deletion", "spend")
 
 # What admission policies refuse: each attempt with whoever makes it. Asked twice, see `Outcome`.
 
@@ -353,6 +352,27 @@ def worker_attempts(place: Place) -> Iterator[Asked]:
 
 
 SPENT = ("rerun", "resubmit", "adopt")
+
+
+def endpoint_attempts(place: Place) -> Iterator[Asked]:
+    """The operator's token leads a Service of its namespace elsewhere."""
+    here = f"/apis/discovery.k8s.io/v1/namespaces/{release.NAMESPACE}/endpointslices"
+    for name, service in (
+        ("contentgen-gateway-evil", "contentgen-gateway"),
+        ("contentgen-desk-ipv6", "contentgen-gateway"),
+        ("contentgen-desk-ipv6", None),
+        ("contentgen-desk-evil", "contentgen-desk"),
+    ):
+        labels = {"kubernetes.io/service-name": service} if service else {}
+        body = {
+            "metadata": {"name": name, "labels": labels},
+            "addressType": "IPv6",
+            "endpoints": [{"addresses": ["fd00::1"]}],
+            "ports": [{"name": "https", "port": 8443}],
+        }
+        about = f"slice {name} of {service}"
+        says = "the operator writes the EndpointSlices of the Service contentgen-desk alone"
+        yield "endpoints", place.operator, Attempt(about, "POST", here, body, says)
 
 
 def spend_attempts(place: Place) -> Iterator[Asked]:

@@ -20,6 +20,17 @@ OPERATOR = f"system:serviceaccount:{release.NAMESPACE}:contentgen"
 GATEWAY = f"system:serviceaccount:{release.NAMESPACE}:contentgen-gateway"
 CONTROLLERS = [f"system:serviceaccount:kube-system:{name}-controller" for name in ("job", "cronjob", "replicaset")]
 POLICIES = f"{release.NAMESPACE}-contentgen"
+POLICY_NAMES = (
+    "status",
+    "status-owner",
+    "classes",
+    "resources",
+    "jobs",
+    "workers",
+    "workers-deletion",
+    "spend",
+    "endpoints",
+)
 MERGE, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
 PLURALS = [kind.plural for kind in Kind]
 RIVAL, NOBODYS = "rival", "nobodys"
@@ -248,8 +259,7 @@ def caller(stack: ExitStack, world: World, namespace: str, account: str) -> Call
 def actions(world: World, action: str, *names: str) -> None:
     """What becomes of what the policies of these names, or all of them, refuse: Deny or Audit."""
     patch = json.dumps({"spec": {"validationActions": [action]}})
-    every = ("status", "status-owner", "classes", "resources", "jobs", "workers", "workers-deletion", "spend")
-    for name in names or every:
+    for name in names or POLICY_NAMES:
         binding = f"validatingadmissionpolicybinding/{POLICIES}-{name}"
         release.kubectl(world.root, "patch", binding, "--type=merge", "--patch", patch)
 

@@ -113,7 +113,7 @@ def mallory(world: World, authority: str) -> Iterator[Mallory]:
     release.kubectl(world.root, "apply", "--filename", "-", stdin=json.dumps(listed))
     context = ssl.create_default_context(cadata=authority)
     api = client.ApiClient(world.api.api_client.configuration)
-    with release.port_forward(world.root, release.NAMESPACE, "svc/contentgen-desk", "https") as port:
+    with release.port_forward(world.root, release.NAMESPACE, f"pod/{world.operator_pod()}", 8443) as port:
         desk = httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, timeout=30, trust_env=False)
         with api, desk:
             yield Mallory(world, namespace, api, desk)

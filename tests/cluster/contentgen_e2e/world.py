@@ -97,24 +97,38 @@ class World:
         body: bytes = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
         return body
 
+    def leader(self) -> str:
+        """Who holds the Lease: the pod's name, `_`, and a part that is unique per start of the process; empty where
+        nobody does.
+        """
+        where = ("--namespace", release.NAMESPACE, "get", "lease", "contentgen", "--ignore-not-found")
+        return release.kubectl(self.root, *where, "--output", "jsonpath={.spec.holderIdentity}")
+
     def operator_pod(self) -> str:
-        """The operator's pod, or an empty text while there is none."""
-        selector = "app.kubernetes.io/component=operator"
-        return release.kubectl(
-            self.root, "--namespace", release.NAMESPACE, "get", "pods", "--selector", selector,
-            "--field-selector", "status.phase=Running", "--output", "jsonpath={.items[0].metadata.name}",
-        )  # fmt: skip
+        """The pod of the operator that holds the Lease, once one does; after a kill that is the killed one for 15 s."""
+        return self.wait_for_leader().rpartition("_")[0]
+
+    def wait_for_leader(self, other_than: str = "", seconds: float = 60) -> str:
+        """Poll until the Lease is held, by another holder than that. Raises TookTooLong."""
+        deadline = time.monotonic() + seconds
+        while (leader := self.leader()) in ("", other_than):
+            if time.monotonic() > deadline:
+                raise TookTooLong(f"no operator but {other_than!r} leads after {seconds:.0f} s")
+            time.sleep(0.2)
+        return leader
 
     def kill_operator(self) -> None:
-        """As a lost node would: no signal, no goodbye."""
+        """The one that leads. As a lost node would: no signal, no goodbye."""
         release.kubectl(
             self.root, "--namespace", release.NAMESPACE, "delete", "pod", self.operator_pod(),
             "--grace-period=0", "--force", "--wait=false",
         )  # fmt: skip
 
     def operator_log(self) -> str:
-        """What the operator has said since its start."""
-        return release.kubectl(self.root, "--namespace", release.NAMESPACE, "logs", "deployment/contentgen")
+        """What the operators that run have said since their start."""
+        selector = "app.kubernetes.io/component=operator"
+        where = ("--namespace", release.NAMESPACE, "logs", "--selector", selector, "--tail=-1")
+        return release.kubectl(self.root, *where)
 
     def worker_pods(self, uid: str) -> list[Body]:
         """Pods that work for a resource."""
@@ -156,21 +170,22 @@ def open_world(root: Path, namespace: str, of: str = release.NAMESPACE) -> Itera
         yield World(
             root=root,
             namespace=namespace,
-            api=client.CustomObjectsApi(stack.enter_context(_connected(root))),
-            s3=_s3(root, of, forwarded["s3"]),
+            api=client.CustomObjectsApi(stack.enter_context(connected(root))),
+            s3=s3_client(root, of, f"http://127.0.0.1:{forwarded['s3']}"),
             jobs=database["jobs"],
             ledger_collection=database["ledger"],
             sandbox=sandbox,
         )
 
 
-def _s3(root: Path, of: str, port: int) -> Any:
+def s3_client(root: Path, of: str, endpoint: str) -> Any:
+    """With the key of the release in the namespace `of`."""
     key = json.loads(
         release.kubectl(root, "--namespace", of, "get", "secret", "contentgen-storage", "--output", "json")
     )["data"]
     return boto3.client(
         "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
+        endpoint_url=endpoint,
         region_name="us-east-1",
         aws_access_key_id=base64.b64decode(key["access-key-id"]).decode(),
         aws_secret_access_key=base64.b64decode(key["secret-access-key"]).decode(),
@@ -178,10 +193,19 @@ def _s3(root: Path, of: str, port: int) -> Any:
     )
 
 
-def _connected(root: Path) -> Any:
+def connected(root: Path) -> Any:
+    """A client of the API server. Use as a context manager."""
     return config.new_client_from_config(str(root / ".cluster/kubeconfig"))
 
 
 def wait_for_rollout(root: Path, name: str) -> None:
-    """Until the newest version of a deployment runs."""
-    release.kubectl(root, "--namespace", release.NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=120s")
+    """Until the newest version of a deployment runs, and no pod of an older one, which may still lead while it ends."""
+    where = ("--namespace", release.NAMESPACE)
+    release.kubectl(root, *where, "rollout", "status", f"deployment/{name}", "--timeout=120s")
+    selector = f"app.kubernetes.io/component={name.removeprefix('contentgen').removeprefix('-') or 'operator'}"
+    ending = "jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}"
+    deadline = time.monotonic() + 120
+    while left := release.kubectl(root, *where, "get", "pods", "--selector", selector, "--output", ending):
+        if time.monotonic() > deadline:
+            raise TookTooLong(f"pods of an older {name} still end: {left}")
+        time.sleep(0.3)

@@ -25,6 +25,7 @@ from contentgen_gateway.files import Files
 from contentgen_gateway.indexer import Indexer
 from contentgen_gateway.live import Live
 from contentgen_gateway.parts import Parts
+from contentgen_gateway.recent_creations import RecentCreations
 from contentgen_gateway.records import Purchases, Records
 from contentgen_gateway.resources import Resources
 from contentgen_gateway.settings import Settings
@@ -35,6 +36,7 @@ from contentgen_gateway.tenants import REMEMBERED_SECONDS, Tenants
 from contentgen_gateway.transcript_index import TranscriptIndex
 from contentgen_gateway.verification import other_jobs, purchase_prefixes
 from contentgen_runtime.kube import Body, KubeApi
+from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.tenancy import Tenancy
 
 if find_spec("sniffio") is None:
@@ -100,6 +102,7 @@ class FakeApi(KubeApi):
         resource: ApiResource,
         namespace: str | None,  # noqa: ARG002 - all are one
         version: str,  # noqa: ARG002 - all are one
+        labels: str = "",  # noqa: ARG002 - all are one
     ) -> AsyncGenerator[tuple[str, Body]]:
         """What `happens` from now on."""
         told: asyncio.Queue[tuple[str, Body]] = asyncio.Queue()
@@ -165,15 +168,27 @@ def _routes() -> tuple[BaseRoute, ...]:
 
 
 class GatewayWorld:
-    """The app and what lies behind it; `database` and `files` of real stores, where a test has them."""
+    """The app and what lies behind it; `database` and `files` of real stores, where a test has them.
+
+    `beside` is a world whose API server, database and bucket this one shares: another replica of the same gateway.
+    """
 
     api_class = FakeApi
     lists_adopted = True
+    api: FakeApi
+    parts: Parts
 
     def __init__(
-        self, *rights: tuple[str, str, str, str], database: Any = None, files: Files | None = None, **settings: Any
+        self,
+        *rights: tuple[str, str, str, str],
+        database: Any = None,
+        files: Files | None = None,
+        beside: "GatewayWorld | None" = None,
+        **settings: Any,
     ) -> None:
-        self.api = self.api_class(rights)
+        if beside is not None:
+            database, files = beside.database, beside.parts.files
+        self.api = self.api_class(rights) if beside is None else beside.api
         memory: Any = mongomock.MongoClient(tz_aware=True)["content-generation"]
         self.database: Any = memory if database is None else database
         # A test that is about something else asks as fast as it can.
@@ -186,6 +201,7 @@ class GatewayWorld:
         resources = Resources(self.api, self.settings.operator_class)
         live = Live(over=indexer.note, serves=resources.serves)
         tenants = Tenants(Tenancy(self.api, self.database), clock=itertools.count(step=REMEMBERED_SECONDS).__next__)
+        creations = RecentCreations(self.database["recent-creations"], live, resources)
         self.parts = Parts(
             settings=self.settings,
             callers=Callers(self.api, SignedOut(self.database["signed-out"])),
@@ -193,14 +209,16 @@ class GatewayWorld:
             records=records,
             purchases=Purchases(self.database["ledger"]),
             live=live,
+            creations=creations,
             shares=shares,
             collections=Collections(self.database["collections"]),
             transcripts=transcripts,
             indexer=indexer,
             files=files,
-            sight=Sight(records, access, live, shares, tenants),
+            sight=Sight(records, access, creations, shares, tenants),
             tenants=tenants,
             resources=resources,
+            namespaces=Namespaces(self.settings.watch_namespaces, self.settings.watch_namespace_selector),
         )
         self.app = create_app(self.parts)
         self.app.router.routes[:] = _routes()

@@ -31,7 +31,7 @@ from contentgen_operator.case import Policy
 from contentgen_operator.intake import owner_of
 from contentgen_operator.janitor import Janitor
 from contentgen_operator.jobs import JobTemplate
-from contentgen_operator.leading.leadership import Leadership
+from contentgen_operator.leading.leadership import Check, Leadership, unchecked
 from contentgen_operator.ledger import Ledger
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observe import Observer
@@ -419,15 +419,15 @@ async def nothing() -> None:
 class TracedLedger(Ledger):
     """The operator's own, each write a crash point."""
 
-    def __init__(self, collection: Any, writes: Writes) -> None:
-        super().__init__(collection)
+    def __init__(self, collection: Any, writes: Writes, check: Check = unchecked) -> None:
+        super().__init__(collection, check)
         self._writes = writes
 
     async def intend(self, key: Any, purchase: Any) -> bool:
         return bool(await self._writes("intend", lambda: Ledger.intend(self, key, purchase)))
 
-    async def send(self, key: Any, purchase: Any, now: Any) -> str | None:
-        sent: str | None = await self._writes("sending", lambda: Ledger.send(self, key, purchase, now))
+    async def send(self, key: Any, purchase: Any, now: Any, planned_at: Any = None) -> str | None:
+        sent: str | None = await self._writes("sending", lambda: Ledger.send(self, key, purchase, now, planned_at))
         return sent
 
     async def claim(self, purchase: Any, request_id: str, now: Any) -> bool:
@@ -447,8 +447,8 @@ class TracedLedger(Ledger):
 class TracedRecords(Records):
     """Likewise."""
 
-    def __init__(self, collection: Any, storage: Any, writes: Writes) -> None:
-        super().__init__(collection, storage)
+    def __init__(self, collection: Any, storage: Any, writes: Writes, check: Check = unchecked) -> None:
+        super().__init__(collection, storage, check)
         self._writes = writes
 
     async def write(self, resource: Any, status: Any) -> None:
@@ -458,8 +458,8 @@ class TracedRecords(Records):
 class TracedWorkerJobs(WorkerJobs):
     """Likewise."""
 
-    def __init__(self, collection: Any, writes: Writes) -> None:
-        super().__init__(collection)
+    def __init__(self, collection: Any, writes: Writes, check: Check = unchecked) -> None:
+        super().__init__(collection, check)
         self._writes = writes
 
     async def record(self, job: RecordedJob) -> None:
@@ -469,8 +469,8 @@ class TracedWorkerJobs(WorkerJobs):
 class TracedRunDocuments(RunDocuments):
     """Likewise."""
 
-    def __init__(self, collection: Any, writes: Writes) -> None:
-        super().__init__(collection)
+    def __init__(self, collection: Any, writes: Writes, check: Check = unchecked) -> None:
+        super().__init__(collection, check)
         self._writes = writes
 
     async def put(self, document: RunDocument) -> RunDocument | None:
@@ -509,13 +509,14 @@ class World:
     def operator(self) -> Reconciler:
         kube: Any = self.kube
         storage: Any = self.storage
-        ledger = TracedLedger(self.database["ledger"], self.writes)
+        check = self.leadership.check
+        ledger = TracedLedger(self.database["ledger"], self.writes, check)
         providers: Any = {"fal": self.provider, "assemblyai": self.provider}
-        records = TracedRecords(self.database["jobs"], storage, self.writes)
+        records = TracedRecords(self.database["jobs"], storage, self.writes, check)
         cache = Cache(clock=self._seconds)
         self.caches.append(cache)
-        jobs = TracedWorkerJobs(self.database["worker_jobs"], self.writes)
-        runs = TracedRunDocuments(self.database["runs"], self.writes)
+        jobs = TracedWorkerJobs(self.database["worker_jobs"], self.writes, check)
+        runs = TracedRunDocuments(self.database["runs"], self.writes, check)
         tenancy = Tenancy(kube, self.database, lambda: self.now)
         observer = Observer(
             kube=kube,
@@ -539,9 +540,9 @@ class World:
                 ledger=ledger,
                 providers=providers,
                 retention=retention,
-                namespace="",
                 tenancy=tenancy,
                 selection=self.selection,
+                check=check,
             )
         )
         actor = Actor(
@@ -554,7 +555,7 @@ class World:
             providers=providers,
             template=lambda: TEMPLATE,
             cache=cache,
-            janitor=Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs),
+            janitor=Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check),
             leadership=self.leadership,
         )
         return Reconciler(

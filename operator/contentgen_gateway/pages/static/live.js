@@ -1,6 +1,8 @@
 // A job's progress as it happens, over Server-Sent Events; when the run ends, the page is loaded anew.
 "use strict";
 
+const FIRST_PAUSE_MS = 5000;
+const LONGEST_PAUSE_MS = 60000;
 const live = document.querySelector("[data-live]");
 
 function follow(jobId) {
@@ -32,11 +34,31 @@ function show(jobId, now) {
   if (current && !current.classList.contains("step-now")) location.reload();
 }
 
+// A browser comes back by itself after a cut, but gives up after an answer such as 503 (the API server is away) or 429.
+function followAgain(jobId) {
+  let source, timer, pause = FIRST_PAUSE_MS;
+  const start = () => {
+    source = follow(jobId);
+    source.addEventListener("open", () => { pause = FIRST_PAUSE_MS; });
+    source.addEventListener("error", () => {
+      if (source.readyState !== EventSource.CLOSED) return;
+      timer = setTimeout(start, pause * (0.5 + Math.random() / 2));
+      pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
+    });
+  };
+  const stop = () => {
+    clearTimeout(timer);
+    source.close();
+  };
+  start();
+  return { start, stop };
+}
+
 // A browser has few connections to one host: a page that nobody looks at gives its one back.
 if (live) {
-  let source = follow(live.dataset.live);
+  const following = followAgain(live.dataset.live);
   document.addEventListener("visibilitychange", () => {
-    source.close();
-    if (document.visibilityState === "visible") source = follow(live.dataset.live);
+    following.stop();
+    if (document.visibilityState === "visible") following.start();
   });
 }

@@ -14,7 +14,8 @@ Plan classes (functions of `generate.py`), with the plans of each in a run of 3,
     recreated_namespace 125   a namespace deleted and created again
     lines 750                 a crash, and an exception, at each line from `planned` to the stored request id, by kind
     points 125                a crash or an error at one or two calls of a store, the API server or the provider
-    frozen 125                a process frozen at a call, also between compare-and-set and POST, and resumed
+    frozen 125                a process frozen at a call, also between compare-and-set and POST, and resumed; in two of
+                              three plans with a Lease, which another process has meanwhile
     terminated 125            SIGTERM during the POST, and during the calls around it
     clocks 125                the operator's clock 24 h or 1 h off
     refused 125               API server: 403, 422, 429, 500 to Jobs, statuses or everything, mostly after the payment
@@ -26,6 +27,7 @@ Plan classes (functions of `generate.py`), with the plans of each in a run of 3,
 
 Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/unit/test_rehearsal.py):
 
+    a former leader changes nothing     a status that is not compared
     one POST per purchase               two POSTs; a POST in a cluster that nobody confirmed
     one owner per request               one request id for two purchases
     the response matches the request    the answer of another request; files of another input

@@ -207,6 +207,10 @@ class Deeds:
 
     # Processes
 
+    def election(self, who: int) -> None:
+        """A Lease says which process works."""
+        self._world.elect()
+
     def restart(self, who: int) -> None:
         """SIGKILL."""
         self._world.restart()

@@ -72,7 +72,7 @@ def generate(seed: int) -> Plan:
         return plan
     if random.random() < 0.35:
         plan = _with(plan, *_people(random, random.randint(1, 3)))
-    return _with(plan, *_advice(random, plan), *_repairs(plan))
+    return _with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan))
 
 
 def _with(plan: Plan, *events: Event) -> Plan:
@@ -136,6 +136,16 @@ def _repairs(plan: Plan) -> list[Event]:
         if random.random() < 0.3:
             made.append(Event("collect", random.choice((1.0, 60.0, HOUR)), "phase:Failed", who))
     return made
+
+
+def _election(plan: Plan) -> list[Event]:
+    """A Lease, for two of three plans in which several processes are at work: in the others the ledger alone must hold.
+
+    By random numbers of its own, as the repairs.
+    """
+    several = any(each.do == "second" or each.args.get("action") == "freeze" for each in plan.events)
+    random = Random(f"election of {plan.seed}")  # noqa: S311 - a plan is no secret
+    return [Event("election")] if several and random.random() < 2 / 3 else []
 
 
 def _lost(random: Random, plan: Plan, count: int = 1) -> Plan:

@@ -16,6 +16,7 @@ from contentgen_contract.prices import dollars
 from contentgen_contract.status import ResourceStatus, RunStatus
 from contentgen_operator.observed import Resource, ResourceRef, Stored
 from contentgen_operator.runs import purchase_key
+from contentgen_simulation.frozen import effects
 
 if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.provider import Request
@@ -32,6 +33,12 @@ _QUIET = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPEND
 _TOLD_SECONDS = 300.0
 _SEARCH_SECONDS = 7200.0
 _ANSWERS = {Phase.SUBMISSION_UNKNOWN: (RESUBMIT_ANNOTATION, ADOPT_ANNOTATION), Phase.FAILED: (COLLECT_ANNOTATION,)}
+
+
+def _is_harmless(what: str, met: Any, before: Any) -> bool:
+    """Whether a former leader has changed what nobody else has, or created what is the same whoever creates it."""
+    created = before is None and what.startswith(("request_claims ", "namespaces ", "clusters ", "object purchases/"))
+    return met == before or created
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,15 @@ class Oracles:
         if found.signature not in self.violations:
             self.violations[found.signature] = found
             self.world.tell(f"VIOLATION {found.signature}: {text}")
+
+    # A former leader changes nothing
+
+    def former_leader(self, met: Body, left: Body, now: Body) -> None:
+        """A process that went on after its term, and what it met, found and left in the stores."""
+        for what, (before, after) in effects(left, now).items():
+            if not _is_harmless(what, met.get(what), before):
+                text = f"{what}: {before} is now {after}"
+                self.report("a former leader changes nothing", what.partition(" ")[0], text[:600])
 
     # One POST per purchase
 

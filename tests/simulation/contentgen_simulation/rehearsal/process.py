@@ -6,12 +6,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from contentgen_operator.cache import Cache
+from contentgen_operator.leading.election import Term
 from contentgen_operator.leading.leadership import Leadership
 from contentgen_operator.lora_names import LoraNames
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.orphans import Orphans
 from contentgen_operator.providers.pricing import NoPrices
 from contentgen_operator.reconcile import Reconciler
+from contentgen_operator.selection import DEFAULT
+from contentgen_simulation.frozen import contents
 from contentgen_simulation.rehearsal.context import ACTING, Acting
 from contentgen_simulation.rehearsal.seam import DatabaseProxy, Proxy, Seam
 from contentgen_simulation.world import Crash, World
@@ -26,7 +29,7 @@ SOON = 0.01  # seconds between a wake-up without delay and the reconcile
 class _Wiring(World):
     """The attributes that `World.operator` reads."""
 
-    def __init__(self, world: "RehearsalWorld") -> None:
+    def __init__(self, world: "RehearsalWorld", leadership: Leadership) -> None:
         kube: Any = Proxy(world.cluster, "kube")
         storage: Any = Proxy(world.bucket, "storage")
         provider: Any = Proxy(world.adapters, "provider")
@@ -36,8 +39,8 @@ class _Wiring(World):
         self.policy = world.policy
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
-        self.prices, self.names = NoPrices(), LoraNames()
-        self.leadership = Leadership.always()  # the rehearsal's plans have no Lease: the ledger alone must hold
+        self.prices, self.names, self.selection = NoPrices(), LoraNames(), DEFAULT
+        self.leadership = leadership
         self._world = world
 
     @property
@@ -62,13 +65,19 @@ class Process:
     _resumed: "asyncio.Event | None" = None
 
     def __post_init__(self) -> None:
-        wiring = _Wiring(self.world)
+        self.leadership = Leadership(lambda: self.world.seconds)
+        self.met: dict[str, Any] | None = None  # the stores as it left them when it was frozen
+        wiring = _Wiring(self.world, self.leadership)
         self.reconciler: Reconciler = wiring.operator()
         (self.cache,), (self.orphans,), self.names = wiring.caches, wiring.orphans, wiring.names
 
     def now(self) -> datetime:
         """The time by this process's clock."""
         return self.world.now() + timedelta(seconds=self.world.skew)
+
+    def lead(self) -> None:
+        """It is elected."""
+        self.leadership.grant(Term(float("-inf"), float("inf")))
 
     def wake(self, ref: ResourceRef, delay: float = 0.0) -> None:
         """Have a resource reconciled after a delay, or earlier where that is already asked for."""
@@ -83,11 +92,15 @@ class Process:
         await self._resumed.wait()
 
     async def resume(self) -> None:
-        """Go on where it was held up."""
+        """Go on where it was held up. A former leader is compared with what it found."""
         if self._resumed is not None and not self.gone:
+            former = self.met is not None and bool(self.leadership.over)  # then another one leads, or nobody
+            left = contents(self.world) if former else {}
             self.held = False
             self._resumed.set()
             await self._until_done_or_held()
+            if former:
+                self.world.oracles.former_leader(self.met or {}, left, contents(self.world))
 
     async def reconcile(self, ref: ResourceRef) -> None:
         """One reconcile, as far as it gets."""

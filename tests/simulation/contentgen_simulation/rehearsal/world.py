@@ -19,6 +19,7 @@ from contentgen_gateway.namespaces import Administration, Refused
 from contentgen_operator.case import Policy
 from contentgen_operator.observed import JobView, ResourceRef, is_settled
 from contentgen_operator.recorded_runs import digest_of_status
+from contentgen_simulation.frozen import contents
 from contentgen_simulation.rehearsal.bucket import Bucket
 from contentgen_simulation.rehearsal.cluster import Cluster, Snapshot, copied, ref_of
 from contentgen_simulation.rehearsal.deeds import Deeds
@@ -37,6 +38,7 @@ _WATCH_SECONDS = 0.05
 _RESTART_SECONDS = 5.0
 _DRAIN_SECONDS = 20.0
 _SECOND_PROCESS_SECONDS = 3.0
+_RENEW_DEADLINE_SECONDS, _TAKEOVER_SECONDS = 10.0, 17.0
 _SWEEP_SECONDS = 900.0
 _SETTLE_SECONDS = 4 * 86400.0  # after the last event
 _MOST_RECONCILES = 9000  # a wait of a minute each for six days
@@ -103,6 +105,7 @@ class RehearsalWorld:
             self.create_namespace(each)
         self.reconciles = 0
         self._processes: list[Process] = []
+        self.elects = False  # whether a Lease says who works; without one the comparisons alone must hold
         self._numbers = itertools.count(1)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._pending: list[Event] = []
@@ -155,6 +158,7 @@ class RehearsalWorld:
 
     async def _run(self) -> None:
         self._processes = [Process(self, 1)]
+        self._elect()
         for index, _ in enumerate(self.plan.subjects):
             self.later(0, lambda who=index: self._deeds.apply(who))  # type: ignore[misc]  # a default binds the index
         for event in self.plan.events:
@@ -188,7 +192,7 @@ class RehearsalWorld:
     def _due(self) -> tuple[Process | None, ResourceRef | None, float]:
         found: tuple[Process | None, ResourceRef | None, float] = (None, None, float("inf"))
         for process in self._processes:
-            if process.held or process.draining or process.gone:
+            if process.held or process.draining or process.gone or not process.leadership.is_leader:
                 continue
             for ref, at in process.due.items():
                 if at < found[2]:
@@ -202,12 +206,12 @@ class RehearsalWorld:
                 continue
             if not kill:
                 await process.resume()
-            if kill or process.draining:
+            if kill or process.draining or process.leadership.over:
                 await process.end()
                 self._remove(process)
         if self._sweep:
             self._sweep = False
-            for process in [each for each in self._processes if not each.held and not each.gone]:
+            for process in [each for each in self._processes if not each.held and each.leadership.is_leader]:
                 await process.sweep()
 
     def _sweep_soon(self) -> None:
@@ -230,8 +234,35 @@ class RehearsalWorld:
         """A new operator process, whose watches list everything."""
         process = Process(self, next(self._numbers))
         self._processes.append(process)
+        self._elect()
+        self._list(process)
+
+    def _list(self, process: Process) -> None:
         for (kind, _), body in self.cluster.resources.items():
             self._deliver(process, ref_of(kind, body), body)
+
+    def elect(self) -> None:
+        """From now on a Lease says who works."""
+        self.elects = True
+
+    def _elect(self) -> None:
+        """Without an election, every process leads; with one, the first that was started, if nobody does."""
+        there = [each for each in self._processes if not each.gone and not each.leadership.over]
+        if self.elects and any(each.leadership.is_leader for each in there):
+            return
+        for each in there[:1] if self.elects else there:
+            each.lead()
+
+    def _lose(self, process: Process) -> None:
+        """A process that is still frozen has not renewed its Lease."""
+        if process.held and self.elects:
+            process.leadership.revoke("the Lease is another's")
+
+    def _take_over(self) -> None:
+        led = {each.number for each in self._processes if each.leadership.is_leader}
+        self._elect()
+        for each in [each for each in self._processes if each.leadership.is_leader and each.number not in led]:
+            self._list(each)
 
     def crashed(self, process: Process) -> None:
         """The process is gone; another is started soon."""
@@ -247,6 +278,7 @@ class RehearsalWorld:
     def _remove(self, process: Process) -> None:
         if process in self._processes:
             self._processes.remove(process)
+        self._take_over()
         if not self._processes:
             self.later(_RESTART_SECONDS, self._start_if_none)
 
@@ -263,6 +295,10 @@ class RehearsalWorld:
             self.later(min(fault.seconds, _DRAIN_SECONDS), lambda: self._resume.append((process, cut)))
             return
         self.later(_SECOND_PROCESS_SECONDS, self.start_process)
+        if self.elects:
+            process.met = contents(self)
+            self.later(_RENEW_DEADLINE_SECONDS, lambda: self._lose(process))
+            self.later(_TAKEOVER_SECONDS, self._take_over)
         self.later(fault.seconds, lambda: self._resume.append((process, False)))
         self.later(fault.seconds + 60, lambda: self._resume.append((process, True)))
 

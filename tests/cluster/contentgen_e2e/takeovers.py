@@ -1,0 +1,697 @@
+"""Takeovers on the bare cluster: the operator that leads is frozen, killed, cut off, rolled out, or has no API server,
+while resources of the three kinds are on their way and one of them is in a chosen state.
+
+After each: another process leads (its identity is unique per start), every resource that was on its way is Completed,
+no request was posted twice, no stage took a second Job, and a former leader that goes on changes nothing and ends.
+
+Only processes of our own containers are signalled, each by its pid, start time and boot; the network is cut by an nft
+table of our own. Whatever happens, processes are continued, the table is deleted and the API server started again.
+"""
+
+import json
+import os
+import signal
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count, pairwise
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import httpx
+from kubernetes.client.exceptions import ApiException
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+from urllib3.exceptions import HTTPError
+
+from contentgen_cluster import processes, release
+from contentgen_cluster.commands import CommandError, run
+from contentgen_cluster.node import AT
+from contentgen_cluster.processes import Started
+from contentgen_contract.names import RESUBMIT_ANNOTATION, Kind
+from contentgen_e2e import tiny
+from contentgen_e2e.gateway import Gateway, tenant
+from contentgen_e2e.oracle import Violation, check_completed
+from contentgen_e2e.world import DATABASE, World, connected, s3_client
+from kubernetes import client
+
+Body = dict[str, Any]
+T = TypeVar("T")
+FAULTS = ("frozen", "killed", "cut off", "rolled out", "API server down")
+STATES = ("preparing", "planned", "sending", "submitted", "collecting")
+SHORT = (("frozen", "sending"), ("cut off", "collecting"), ("rolled out", "submitted"))
+"""Of `make test`, where other suites need the API server."""
+LEAD_SECONDS = 30.0
+_API_AWAY_SECONDS = 60.0
+_API_WARM_SECONDS = 5.0  # after it says that it is ready
+_END_SECONDS = 180.0  # for all that was on its way: a person may have to answer after adoptionSeconds
+_THAW_SECONDS = 35.0  # the liveness probe ends a frozen process after 60 s, which is another story
+_EXIT_SECONDS = 30.0
+_READY_SECONDS = 180.0
+_HELD_SECONDS = 12.0  # the provider keeps a reply or a result back for so long
+_FRESH_RESTARTS = 2  # then the pod is replaced: the kubelet's back-off would be measured, not the takeover
+_ARRIVAL_SECONDS = 4.0
+_IN_FLIGHT = 3
+_TABLE = "contentgen_takeovers"
+_MODEL = "fal-ai/flux/schnell"  # of the resources that are looked at; the stream takes another one
+_AWAY = (ApiException, HTTPError, release.CommandFailed, httpx.TransportError, PyMongoError, OSError)
+
+
+class Missed(AssertionError):
+    """Something that must hold after a takeover does not."""
+
+
+@dataclass
+class Takeover:
+    """One row of the table."""
+
+    number: int
+    fault: str
+    state: str
+    found: str = ""
+    """The step of the purchase when the fault struck."""
+    seconds: float = 0.0
+    """Without a leader, from the fault on; from the API server's return where that was away."""
+    served: float = 0.0
+    """Until workers were led to it."""
+    in_flight: int = 0
+    asked: int = 0
+    missed: list[str] = field(default_factory=list)
+
+
+def plan(times: int, seed: int) -> list[tuple[str, str]]:
+    """Which faults strike in which states: every pair before one comes again, but the API server is down at a tenth."""
+    dice = Random(seed)  # noqa: S311 - a choice of tests
+    if times <= len(SHORT):
+        return list(SHORT[:times])
+    pairs = [("frozen", state) for state in STATES] * 2
+    pairs += [(fault, state) for fault in FAULTS[1:4] for state in STATES]
+    chosen: list[tuple[str, str]] = []
+    while len(chosen) < times:
+        chosen += dice.sample(pairs, len(pairs))
+        chosen += [("API server down", dice.choice(STATES)) for _ in range(3)]
+    chosen = chosen[:times]
+    if not any(fault == "API server down" for fault, _ in chosen):
+        chosen[-1] = ("API server down", "submitted")
+    return chosen
+
+
+def until(what: str, reached: Callable[[], T], seconds: float, pause: float = 0.2) -> T:
+    """The first true answer; errors of an API server or a store that is away are no answer. Raises Missed."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(*_AWAY):
+            if found := reached():
+                return found
+        if time.monotonic() > deadline:
+            raise Missed(f"{what}: not within {seconds:.0f} s")
+        time.sleep(pause)
+
+
+# The release
+
+
+class Operators:
+    """The pods of the operator, the Lease, and the endpoint of the worker API."""
+
+    def __init__(self, world: World) -> None:
+        api = world.api.api_client
+        self._world = world
+        self._pods = client.CoreV1Api(api)
+        self._leases = client.CoordinationV1Api(api)
+        self._slices = client.DiscoveryV1Api(api)
+
+    def api_is_ready(self) -> bool:
+        """Whether the API server says so."""
+        return release.kubectl(self._world.root, "get", "--raw", "/readyz", "--request-timeout=3s") == "ok"
+
+    def leader(self) -> str:
+        """Who holds the Lease; empty for nobody."""
+        lease: Any = self._leases.read_namespaced_lease("contentgen", release.NAMESPACE, _request_timeout=3)
+        return str(lease.spec.holder_identity or "")
+
+    def pods(self) -> list[Any]:
+        """Those that exist."""
+        selector = "app.kubernetes.io/component=operator"
+        listed = self._pods.list_namespaced_pod(release.NAMESPACE, label_selector=selector, _request_timeout=3)
+        return list(listed.items)
+
+    def pod(self, name: str) -> Any:
+        """One of them; None where it is gone."""
+        return next((pod for pod in self.pods() if pod.metadata.name == name), None)
+
+    def led_to(self) -> str:
+        """The pod that workers are led to."""
+        name = "contentgen-desk-ipv4"
+        found: Any = self._slices.read_namespaced_endpoint_slice(name, release.NAMESPACE, _request_timeout=3)
+        return str(found.endpoints[0].target_ref.name) if found.endpoints else ""
+
+    def process(self, name: str) -> Started:
+        """The operator's process in a pod, on this machine. Raises Missed."""
+        pod = self.pod(name)
+        container = pod.status.container_statuses[0].container_id.rpartition("/")[2]
+        found = [
+            int(folder.name)
+            for folder in processes.PROC.iterdir()
+            if folder.name.isdigit()
+            and container in _text(folder / "cgroup")
+            and b"contentgen_operator" in _arguments(folder)
+        ]
+        record = processes.observe(min(found)) if found else None
+        if record is None:
+            raise Missed(f"{name} has no process here")
+        return record
+
+    def settled(self) -> bool:
+        """Whether there are a leader, whom workers are led to, and a standby, both ready, and nobody else."""
+        pods = self.pods()
+        ready = [pod for pod in pods if not pod.metadata.deletion_timestamp and _ready(pod)]
+        leader = self.leader().rpartition("_")[0]
+        return len(pods) == len(ready) == 2 and leader in {p.metadata.name for p in pods} and self.led_to() == leader
+
+    def replace_worn(self) -> None:
+        """Delete standbys that were started anew so often that the kubelet lets them wait."""
+        leader = self.leader().rpartition("_")[0]
+        for pod in self.pods():
+            name = pod.metadata.name
+            if name != leader and pod.status.container_statuses[0].restart_count >= _FRESH_RESTARTS:
+                release.kubectl(self._world.root, "--namespace", release.NAMESPACE, "delete", "pod", name)
+
+
+def _ready(pod: Any) -> bool:
+    return any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())
+
+
+def _text(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text()
+    return ""
+
+
+def _arguments(folder: Path) -> bytes:
+    with suppress(OSError):
+        return (folder / "cmdline").read_bytes()
+    return b""
+
+
+# Faults
+
+
+@contextmanager
+def frozen(process: Started) -> Iterator[None]:
+    """A process of ours is stopped while the context lasts."""
+    _signal(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal(process, signal.SIGCONT)
+
+
+def _signal(process: Started, number: signal.Signals) -> None:
+    if processes.alive(process):
+        os.kill(process.pid, number)
+
+
+@contextmanager
+def cut_off(address: str) -> Iterator[None]:
+    """What a pod sends and what it is sent is dropped on the way, while the context lasts."""
+    run(
+        "nft",
+        "-f",
+        "-",
+        stdin=f"""
+table ip {_TABLE}
+delete table ip {_TABLE}
+table ip {_TABLE} {{
+  chain sent {{ type filter hook prerouting priority raw; ip saddr {address} drop; }}
+  chain received {{ type filter hook postrouting priority raw; ip daddr {address} drop; }}
+}}
+""",
+    )
+    try:
+        yield
+    finally:
+        with suppress(CommandError):
+            run("nft", "delete", "table", "ip", _TABLE)
+
+
+@contextmanager
+def killed(component: str) -> Iterator[None]:
+    """A component of the bare cluster was killed, and is started again when the context ends."""
+    pid_file = AT.pids / f"{component}.json"
+    record = processes.read_record(pid_file)
+    assert record is not None
+    command = _arguments(processes.PROC / str(record.pid)).decode().rstrip("\0").split("\0")
+    _signal(record, signal.SIGKILL)
+    try:
+        until(f"{component} has ended", lambda: not processes.alive(record), 10)
+        yield
+    finally:
+        processes.spawn(command, pid_file, AT.logs / f"{component}.log")
+
+
+# Observers
+
+
+class Poller:
+    """A client of the gateway that asks for its jobs all the time."""
+
+    def __init__(self, api: httpx.Client) -> None:
+        self._api = api
+        self.answers: list[tuple[float, float, str]] = []
+        """Begin and end of each request, and its answer's code."""
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.wait(0.3):
+            began = time.monotonic()
+            try:
+                answer = str(self._api.get("/api/jobs", timeout=40).status_code)
+            except httpx.TransportError as error:
+                answer = type(error).__name__
+            self.answers.append((began, time.monotonic(), answer))
+
+    def refused(self, since: float, away: Sequence[tuple[float, float]]) -> list[str]:
+        """Answers since then other than 200, and other than 503 to a request while the API server was `away`."""
+        seen = Counter(
+            answer
+            for began, ended, answer in self.answers
+            if ended >= since
+            and answer != "200"
+            and not (answer == "503" and any(began <= back and ended >= gone for gone, back in away))
+        )
+        return [f"gateway: {number} answers {answer}" for answer, number in seen.items()]
+
+
+class Holders:
+    """Who held the Lease, and when that was seen."""
+
+    def __init__(self, operators: Operators) -> None:
+        self._operators = operators
+        self.seen: list[tuple[float, str]] = []
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.wait(0.1):
+            with suppress(*_AWAY):
+                self.seen.append((time.monotonic(), self._operators.leader()))
+
+    def longest_gap(self, begin: float) -> float:
+        """The longest time from the last sight of one holder to the first of another one, since `begin`."""
+        held = [(at, who) for at, who in self.seen if at >= begin - 1 and who]
+        return max((later - before for (before, one), (later, other) in pairwise(held) if one != other), default=0.0)
+
+
+# Resources
+
+
+class Stream:
+    """Tiny resources of the three kinds, a few at a time."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._numbers = count()
+        self._films = [self._film(number) for number in range(3)]
+        self._lock = threading.Lock()
+        self.open: dict[str, Kind] = {}
+        self.paused = threading.Event()
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.wait(_ARRIVAL_SECONDS):
+            with self._lock, suppress(*_AWAY):
+                if not self.paused.is_set() and len(self.open) < _IN_FLIGHT:
+                    self._apply_next()
+
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """No arrivals, and none under way."""
+        self.paused.set()
+        with self._lock:
+            pass
+        try:
+            yield
+        finally:
+            self.paused.clear()
+
+    def _apply_next(self) -> None:
+        number = next(self._numbers)
+        kind = list(Kind)[number % len(Kind)]
+        name = f"{kind.short_name}-{number}"
+        self._world.apply(kind, name, spec(kind, name, self._films[number % len(self._films)]))
+        self.open[name] = kind
+
+    def _film(self, number: int) -> str:
+        name = f"takeovers-{number}.mp4"
+        self._world.sandbox.put(f"/media/{name}", content=tiny.film(number)).raise_for_status()
+        return f"{release.SANDBOX}/media/{name}"
+
+    @property
+    def slow_film(self) -> str:
+        """One that comes down over some seconds."""
+        return f"{self._films[0]}?seconds=8"
+
+
+def spec(kind: Kind, name: str, film: str, model: str = "flux-dev") -> Body:
+    """Of a tiny resource; no two buy the same."""
+    match kind:
+        case Kind.LORA_TRAINING:
+            return {
+                "loraName": name.replace("-", "_"),
+                "triggerWord": "jf",
+                "source": {"url": film},
+                "dataset": {"minImages": 4},
+                "training": {"steps": 500},
+            }
+        case Kind.IMAGE_GENERATION:
+            size = {"width": 256, "height": 256}
+            return {"model": model, "prompt": f"a lighthouse at dusk, {name}", "image": {"size": size}}
+        case Kind.TRANSCRIPTION:
+            return {"source": {"url": film}}
+
+
+@contextmanager
+def direct_world(root: Path, namespace: str) -> Iterator[World]:
+    """A world that asks Services by their addresses, without the API server in between: the bare cluster's are this
+    machine's. It is empty at the end.
+    """
+    with ExitStack() as stack:
+        address = service_address(root, "contentgen-sandbox")
+        database = stack.enter_context(
+            MongoClient[Body](f"mongodb://{address}:27017/?directConnection=true", tz_aware=True)
+        )[DATABASE]
+        limits = httpx.Limits(max_keepalive_connections=0)
+        sandbox = httpx.Client(base_url=f"http://{address}", timeout=60, trust_env=False, limits=limits)
+        release.make_namespace(root, namespace)
+        stack.callback(release.kubectl, root, "delete", "namespace", namespace, "--wait=false")
+        if release.WATCHED:
+            stack.callback(release.drop_finalizers, root, namespace)
+        yield World(
+            root=root,
+            namespace=namespace,
+            api=client.CustomObjectsApi(stack.enter_context(connected(root))),
+            s3=s3_client(root, release.NAMESPACE, f"http://{address}:7070"),
+            jobs=database["jobs"],
+            ledger_collection=database["ledger"],
+            sandbox=stack.enter_context(sandbox),
+        )
+
+
+def service_address(root: Path, name: str) -> str:
+    """The ClusterIP of a Service of the release."""
+    where = ("--namespace", release.NAMESPACE, "get", "service", name)
+    return release.kubectl(root, *where, "--output", "jsonpath={.spec.clusterIP}")
+
+
+# Takeovers
+
+
+class Takeovers:
+    """All takeovers of one run."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._operators = Operators(world)
+        self._holders = Holders(self._operators)
+        self._stream = Stream(world)
+        self._numbers = count(1)
+        self._api_away: list[tuple[float, float]] = []
+        self._asked = 0
+        self._billed_before = {each["request_id"] for each in world.billed()}  # by mutants of other suites, too
+        self.rows: list[Takeover] = []
+
+    def run(self, chosen: Sequence[tuple[str, str]], say: Callable[[str], None] = lambda _: None) -> list[Takeover]:
+        """One after the other; a row for each, with what was missed."""
+        gateway = Gateway(self._world.root, f"http://{service_address(self._world.root, 'contentgen-gateway')}", 0)
+        with tenant(gateway, self._world.namespace, "user123") as person, ExitStack() as stack:
+            poller, stop = Poller(person.api), threading.Event()
+            for work in (self._holders.run, self._stream.run, poller.run):
+                thread = threading.Thread(target=work, args=(stop,), daemon=True)
+                thread.start()
+                stack.callback(thread.join, 20)
+            stack.callback(stop.set)
+            for fault, state in chosen:
+                row = Takeover(next(self._numbers), fault, state)
+                self.rows.append(row)
+                began = time.monotonic()
+                try:
+                    self._one(row)
+                except (Missed, *_AWAY) as error:
+                    row.missed.append(f"{type(error).__name__}: {error}"[:300])
+                row.missed += poller.refused(began, self._api_away)
+                row.missed += self._paid_twice()
+                say(line(row))
+        return self.rows
+
+    def _one(self, row: Takeover) -> None:
+        until("a leader and a standby, both ready", self._operators.settled, _READY_SECONDS, 0.5)
+        self._operators.replace_worn()
+        until("a leader and a standby, both ready", self._operators.settled, _READY_SECONDS, 0.5)
+        self._asked = 0
+        name, kind = self._begin(row)
+        leader = self._operators.leader()
+        match row.fault:
+            case "frozen":
+                self._freeze(row, leader, name, kind)
+            case "killed":
+                process = self._at(row, leader, name)
+                self._strike(row, leader, lambda: _signal(process, signal.SIGKILL))
+            case "cut off":
+                self._cut(row, leader, name, kind)
+            case "rolled out":
+                self._at(row, leader, name)
+                self._roll_out(row)
+            case "API server down":
+                self._at(row, leader, name)
+                self._without_api_server(row, leader)
+        row.in_flight = len(self._on_their_way(name, kind))
+        self._all_end(row, self._on_their_way(name, kind))
+
+    def _on_their_way(self, name: str, kind: Kind) -> dict[str, Kind]:
+        return {**self._stream.open, name: kind}
+
+    # The state
+
+    def _begin(self, row: Takeover) -> tuple[str, Kind]:
+        """A resource that will be in the state."""
+        name = f"{row.state}-{row.number}"
+        held = {"sending": "slow_accept", "submitted": "slow_model"}.get(row.state)
+        if held is not None:
+            fault = {"provider": "fal", "model": _MODEL, "fault": held, "count": 1, "delay_s": _HELD_SECONDS}
+            self._world.sandbox.put("/sandbox/faults", json=[fault]).raise_for_status()
+        kind = Kind.LORA_TRAINING if row.state == "preparing" else Kind.IMAGE_GENERATION
+        self._world.apply(kind, name, spec(kind, name, self._stream.slow_film, "flux-schnell"))
+        return name, kind
+
+    def _at(self, row: Takeover, leader: str, name: str) -> Started:
+        """The leader's process, once the resource is in the state."""
+        process = self._operators.process(leader.rpartition("_")[0])
+        until(f"{name} is {row.state}", lambda: self._reached(row.state, name), 60, 0.002)
+        row.found = self._step(name)
+        return process
+
+    def _reached(self, state: str, name: str) -> bool:
+        if state in ("preparing", "collecting"):
+            kind = "LoraTraining" if state == "preparing" else "ImageGeneration"
+            phase = (self._world.get(kind, name).get("status") or {}).get("phase")
+            return bool(phase == state.capitalize())
+        step = self._step(name)
+        return step == state or (state == "planned" and step != "")
+
+    def _step(self, name: str) -> str:
+        """Of the resource's purchase: planned, sending, or what became of it; empty before it."""
+        found = self._world.ledger_collection.find_one({"_id": {"$regex": f"^{self._world.namespace}/.*/{name}/"}})
+        if found is None:
+            return ""
+        return str(found["step"] if found["state"] == "intent" else found["state"])
+
+    # Faults
+
+    def _strike(self, row: Takeover, leader: str, strike: Callable[[], None]) -> None:
+        began = time.monotonic()
+        strike()
+        self._succeeded(row, leader, began)
+
+    def _succeeded(self, row: Takeover, leader: str, began: float) -> str:
+        """Another process leads, and workers are led to it."""
+        other = until("another process leads", lambda: self._other_than(leader), 2 * LEAD_SECONDS, 0.1)
+        row.seconds = time.monotonic() - began
+        pod = other.rpartition("_")[0]
+        until("workers are led to the leader", lambda: self._operators.led_to() == pod, LEAD_SECONDS, 0.1)
+        row.served = time.monotonic() - began
+        return other
+
+    def _other_than(self, leader: str) -> str:
+        found = self._operators.leader()
+        return found if found != leader else ""
+
+    def _freeze(self, row: Takeover, leader: str, name: str, kind: Kind) -> None:
+        process = self._at(row, leader, name)
+        began = time.monotonic()
+        with frozen(process):
+            row.found = self._step(name)
+            successor = self._succeeded(row, leader, began)
+            with self._stream.pausing():
+                self._go_on(name, kind, began + _THAW_SECONDS)
+                before = self._finished()
+        self._ended(row, leader, process)
+        after = self._finished()
+        row.missed += [f"{each} was changed by the former leader" for each in before if after.get(each) != before[each]]
+        if self._operators.leader() != successor:
+            row.missed.append("the former leader took the Lease back")
+
+    def _cut(self, row: Takeover, leader: str, name: str, kind: Kind) -> None:
+        process = self._at(row, leader, name)
+        pod = self._operators.pod(leader.rpartition("_")[0])
+        began = time.monotonic()
+        with cut_off(pod.status.pod_ip):
+            self._succeeded(row, leader, began)
+            with self._stream.pausing():
+                self._go_on(name, kind, began + _THAW_SECONDS)
+        self._ended(row, leader, process)
+
+    def _go_on(self, name: str, kind: Kind, deadline: float) -> None:
+        """The successor alone works; until the resource has ended, or that time."""
+        while time.monotonic() < deadline:
+            status = self._world.get(kind, name).get("status") or {}
+            if status.get("phase") in ("Completed", "Failed"):
+                time.sleep(2)  # the record is written after the status
+                return
+            time.sleep(0.3)
+
+    def _ended(self, row: Takeover, leader: str, process: Started) -> None:
+        """The former leader's process ends, and its pod comes back as a standby."""
+        try:
+            until("the former leader's process ends", lambda: not processes.alive(process), _EXIT_SECONDS)
+        except Missed as error:
+            row.missed.append(str(error))
+        until("a leader and a standby, both ready", self._operators.settled, _READY_SECONDS, 0.5)
+        if self._operators.leader() == leader:
+            row.missed.append("the same process leads again")
+
+    def _finished(self) -> dict[str, Any]:
+        """Resources, records and purchases that are at their end, as they are stored."""
+        found: dict[str, Any] = {}
+        for body in self._world.resources():
+            if (body.get("status") or {}).get("phase") == "Completed":
+                uid = body["metadata"]["uid"]
+                name = body["metadata"]["name"]
+                found[f"resource {name}"] = (
+                    body["metadata"]["resourceVersion"],
+                    json.dumps(body["status"], sort_keys=True),
+                )
+                found[f"record of {name}"] = str(
+                    self._world.jobs.find_one({"_id": uid}) or self._world.jobs.find_one({"jobId": uid})
+                )
+        for purchase in self._world.ledger_collection.find({"_id": {"$regex": f"^{self._world.namespace}/"}}):
+            if purchase["state"] == "collected":
+                found[f"purchase {purchase['_id']}"] = str(purchase)
+        return found
+
+    def _roll_out(self, row: Takeover) -> None:
+        where = ("--namespace", release.NAMESPACE, "rollout")
+        old = {pod.metadata.name for pod in self._operators.pods()}
+        began = time.monotonic()
+        release.kubectl(self._world.root, *where, "restart", "deployment/contentgen")
+        release.kubectl(self._world.root, *where, "status", "deployment/contentgen", "--timeout=170s")
+        until("a new pod leads", lambda: self._other_pod(old), _READY_SECONDS)
+        row.seconds = self._holders.longest_gap(began)
+        until("a leader and a standby, both ready", self._operators.settled, _READY_SECONDS, 0.5)
+        row.served = row.seconds
+
+    def _other_pod(self, old: set[str]) -> bool:
+        leader = self._operators.leader()
+        return bool(leader) and leader.rpartition("_")[0] not in old
+
+    def _without_api_server(self, row: Takeover, leader: str) -> None:
+        began = time.monotonic()
+        # The controller manager goes with it, as on a node of its own: it would take our node for a dead one as soon as
+        # the API server is back, and take the endpoints of all Services away for a minute.
+        with self._stream.pausing(), killed("kube-controller-manager"):
+            with killed("kube-apiserver"):
+                time.sleep(_API_AWAY_SECONDS)
+            until("the API server is back", self._operators.api_is_ready, 60)
+            back = time.monotonic()
+            self._api_away.append((began, back + _API_WARM_SECONDS))
+            self._succeeded(row, leader, back)
+
+    # What holds afterwards
+
+    def _all_end(self, row: Takeover, on_their_way: dict[str, Kind]) -> None:
+        deadline = time.monotonic() + _END_SECONDS
+        for name, kind in on_their_way.items():
+            try:
+                self._completed(name, kind, deadline)
+            except (Missed, Violation, *_AWAY) as error:
+                row.missed.append(f"{name}: {error}"[:300])
+            self._stream.open.pop(name, None)
+        row.asked = self._asked
+        if row.seconds > LEAD_SECONDS:
+            row.missed.append(f"{row.seconds:.1f} s without a leader")
+
+    def _completed(self, name: str, kind: Kind, deadline: float) -> None:
+        ended = ("Completed", "Failed")
+        until(
+            f"{name} ends",
+            lambda: (
+                self._answered(name, kind) or (self._world.get(kind, name).get("status") or {}).get("phase") in ended
+            ),
+            max(deadline - time.monotonic(), 1),
+            0.5,
+        )
+        time.sleep(1.5)  # the record is written after the status
+        body = check_completed(self._world, kind, name)
+        self._once_each(body["metadata"]["uid"])
+
+    def _answered(self, name: str, kind: Kind) -> bool:
+        """What a person does who is asked whether something was paid: look at the bills."""
+        status = self._world.get(kind, name).get("status") or {}
+        if status.get("phase") != "SubmissionUnknown":
+            return False
+        word = next(each for each in status["message"].split() if each.startswith(RESUBMIT_ANNOTATION))
+        body = self._world.get(kind, name)
+        if word.partition("=")[2] != (body["metadata"].get("annotations") or {}).get(RESUBMIT_ANNOTATION):
+            self._asked += 1
+            self._world.kubectl("annotate", kind.lower(), name, word)
+        return False
+
+    def _once_each(self, uid: str) -> None:
+        listed = self._world.kubectl("get", "jobs", "--selector", f"contentgen.dev/uid={uid}", "--output", "json")
+        for job in json.loads(listed)["items"]:
+            if (job.get("status") or {}).get("failed") or not job["metadata"]["name"].endswith("-1"):
+                raise Missed(f"work was lost: {job['metadata']['name']}: {job.get('status')}")
+
+    def _paid_twice(self) -> list[str]:
+        """Requests with the same marker: there is one for each purchase."""
+        fresh = [
+            each for each in self._world.billed() if each["marker"] and each["request_id"] not in self._billed_before
+        ]
+        markers = Counter((each["model"], each["marker"]) for each in fresh)
+        return [f"{number} requests {marker} at {model}" for (model, marker), number in markers.items() if number > 1]
+
+
+# The table
+
+
+def line(row: Takeover) -> str:
+    """One takeover."""
+    verdict = "; ".join(row.missed) or "ok"
+    asked = f", a person asked {row.asked}×" if row.asked else ""
+    return (
+        f"| {row.number} | {row.fault} | {row.state} ({row.found or '-'}) | {row.seconds:.1f} | {row.served:.1f} "
+        f"| {row.in_flight} | {verdict}{asked} |"
+    )
+
+
+def table(rows: Sequence[Takeover]) -> str:
+    """All of them, then median and worst by fault."""
+    head = "| | fault | state (purchase) | s without a leader | s until workers reach it | in flight | verdict |"
+    lines = [head, "| --- | --- | --- | --- | --- | --- | --- |", *(line(row) for row in rows), ""]
+    for fault in FAULTS:
+        seconds = [row.seconds for row in rows if row.fault == fault]
+        if seconds:
+            middle, worst = statistics.median(seconds), max(seconds)
+            lines.append(f"{fault}: {len(seconds)} times, median {middle:.1f} s, worst {worst:.1f} s")
+    return "\n".join(lines)

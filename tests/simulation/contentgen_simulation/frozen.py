@@ -1,0 +1,161 @@
+"""An operator process that is frozen before one of its I/O operations, while another one leads and works.
+
+A frozen process is a call that does not return: the other process runs in a thread with an event loop of its own
+meanwhile. The former leader has a `Leadership` whose term is over when it goes on, as CLOCK_BOOTTIME tells it.
+"""
+
+import asyncio
+import copy
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+from contentgen_operator.leading.election import Term
+from contentgen_operator.leading.leadership import Leadership
+from contentgen_simulation.world import INLINE, World
+
+Meanwhile = Callable[[], Awaitable[None]]
+_COMMANDS = frozenset(
+    {
+        "find_one", "find", "insert_one", "update_one", "update_many", "find_one_and_update", "replace_one",
+        "delete_one", "delete_many", "aggregate", "count_documents",
+    }
+)  # fmt: skip
+_NO_IO = ("provider_get", "plain_url", "worker_get", "configured")
+# Of no resource: when the operator of a cluster was last there.
+_TIMES = ("seenAt",)
+
+
+class Freezer:
+    """Freezes a process before its I/O operation `at` (from 0). `done`: the names of its operations."""
+
+    def __init__(self, at: int, meanwhile: Meanwhile, world: World) -> None:
+        self.done: list[str] = []
+        self.met: dict[str, Any] = {}  # what the other process met in the stores
+        self.left: dict[str, Any] | None = None  # and has left there
+        self._at = at
+        self._meanwhile = meanwhile
+        self._world = world
+        self.leadership = Leadership()
+        self.leadership.grant(Term(float("-inf"), float("inf")))
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the process was."""
+        return len(self.done) > self._at
+
+    def point(self, name: str) -> None:
+        """Before an operation."""
+        self.done.append(name)
+        if len(self.done) == self._at + 1:
+            self.leadership.revoke("the Lease is another's")
+            self.met = contents(self._world)
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(lambda: asyncio.run(self._other())).result()
+            self.left = contents(self._world)
+
+    async def _other(self) -> None:
+        asyncio.get_running_loop().set_default_executor(INLINE)
+        await self._meanwhile()
+
+
+class _Calls:
+    """An object whose coroutine methods are operations, named after `store`."""
+
+    def __init__(self, target: Any, store: str, freezer: Freezer) -> None:
+        self._target = target
+        self._store = store
+        self._freezer = freezer
+
+    def __getattr__(self, name: str) -> Any:
+        value, label = getattr(self._target, name), f"{self._store}.{name}"
+        if inspect.isasyncgenfunction(value):
+
+            async def each(*args: Any, **named: Any) -> AsyncIterator[Any]:
+                self._freezer.point(label)
+                async for found in value(*args, **named):
+                    yield found
+
+            return each
+        if not inspect.iscoroutinefunction(value) or name in _NO_IO:
+            return value
+
+        async def call(*args: Any, **named: Any) -> Any:
+            self._freezer.point(label)
+            return await value(*args, **named)
+
+        return call
+
+
+class _Collection:
+    def __init__(self, collection: Any, freezer: Freezer) -> None:
+        self._collection = collection
+        self._freezer = freezer
+
+    @property
+    def database(self) -> "_Database":
+        return _Database(self._collection.database, self._freezer)
+
+    def __getattr__(self, name: str) -> Any:
+        value, label = getattr(self._collection, name), f"mongo.{self._collection.name}.{name}"
+        if name not in _COMMANDS:
+            return value
+
+        def call(*args: Any, **named: Any) -> Any:
+            self._freezer.point(label)
+            return value(*args, **named)
+
+        return call
+
+
+class _Database:
+    def __init__(self, database: Any, freezer: Freezer) -> None:
+        self._database = database
+        self._freezer = freezer
+
+    def __getitem__(self, name: str) -> Any:
+        return _Collection(self._database[name], self._freezer)
+
+
+class FormerLeader(World):
+    """A process in a world, which `freezer` stops; the world's time is its own."""
+
+    def __init__(self, world: World, freezer: Freezer) -> None:
+        self.__dict__.update({name: value for name, value in world.__dict__.items() if name != "now"})
+        self._world = world
+        self.kube: Any = _Calls(world.kube, "kube", freezer)
+        self.storage: Any = _Calls(world.storage, "storage", freezer)
+        self.provider: Any = _Calls(world.provider, "provider", freezer)
+        self.database = _Database(world.database, freezer)
+        self.leadership = freezer.leadership
+        self.restart()
+
+    @property
+    def now(self) -> datetime:  # type: ignore[override]  # of the world
+        return self._world.now
+
+
+def contents(world: Any) -> dict[str, Any]:
+    """Everything in Kubernetes, MongoDB and the bucket by name, but for events, which are late at worst."""
+    found: dict[str, Any] = {}
+    for collection in world.database.list_collection_names():
+        for each in world.database[collection].find():
+            found[f"{collection} {each['_id']}"] = {key: each[key] for key in each if key not in _TIMES}
+    cluster, bucket = getattr(world, "cluster", None) or world.kube, getattr(world, "bucket", None) or world.storage
+    found |= {f"resource {key}": value for key, value in cluster.resources.items()}
+    found |= {f"job {key}": value for key, value in cluster.jobs.items()}
+    found |= {f"object {key}": value for key, value in bucket.objects.items()}
+    if isinstance(world, World):
+        found |= {"posts": len(world.provider.posts), "cancelled": list(world.provider.cancelled)}
+    return copy.deepcopy(found)
+
+
+def effects(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What differs: before and after, None where there is nothing."""
+    return {
+        name: (before.get(name), after.get(name))
+        for name in before.keys() | after.keys()
+        if before.get(name) != after.get(name)
+    }
