@@ -51,7 +51,7 @@ class Installation:
     def sets(self) -> list[str]:
         """Helm's flags."""
         values = (
-            f"operatorClass={self.operator_class}", "crds.install=false", "gateway.enabled=false", *SMALL,
+            f"operatorClass={self.operator_class}", "crds.install=false", "gateway.enabled=false", "replicas=1", *SMALL,
             *release.images(ROOT), *self.values,
         )  # fmt: skip
         return [part for value in values for part in ("--set", value)]
