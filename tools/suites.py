@@ -98,7 +98,7 @@ WIDE = Lane(
         on_cluster("kubectl", "the plugin", 60, "test_cli.py"),
         on_cluster("tenants", "two hundred attempts to leave a namespace", 90, "test_tenants.py"),
         on_cluster("namespaces", "deleted with resources in them, and created again", 120, "test_namespaces.py"),
-        on_cluster("classes", "two installations, and resources that move", 180, "test_classes.py"),
+        on_cluster("classes", "several installations, and resources that move", 300, "test_classes.py"),
         on_cluster(
             "selection", "namespaces of a list and with labels, which leave and come back", 180, "test_selection.py"
         ),
