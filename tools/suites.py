@@ -99,7 +99,7 @@ WIDE = Lane(
         on_cluster("tenants", "two hundred attempts to leave a namespace", 90, "test_tenants.py"),
         on_cluster("namespaces", "deleted with resources in them, and created again", 120, "test_namespaces.py"),
         on_cluster("metrics", "a scrape through the Service", 60, "test_metrics.py"),
-        on_cluster("chart installs", "helm 3 and 4", 180, "test_chart_install.py"),
+        on_cluster("chart installs", "helm 3 and 4", 240, "test_chart_install.py"),
     ),
 )
 OWN = (
