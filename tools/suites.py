@@ -103,7 +103,7 @@ WIDE = Lane(
             "selection", "namespaces of a list and with labels, which leave and come back", 180, "test_selection.py"
         ),
         on_cluster("metrics", "a scrape through the Service", 60, "test_metrics.py"),
-        on_cluster("chart installs", "helm 3 and 4", 180, "test_chart_install.py"),
+        on_cluster("chart installs", "helm 3 and 4", 240, "test_chart_install.py"),
     ),
 )
 OWN = (
