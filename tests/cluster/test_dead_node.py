@@ -69,7 +69,7 @@ def film(world: World, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A film that takes a while to come down."""
     content = media.film(tmp_path_factory.mktemp("media"), media.scenes(12), sound=False, streams=True)
     world.sandbox.put("/media/dead-node.mp4", content=content).raise_for_status()
-    return f"{release.SANDBOX}/media/dead-node.mp4?seconds=20"
+    return f"{release.SANDBOX}/media/dead-node.mp4?seconds=40"
 
 
 def until(what: str, holds: Callable[[], Any], seconds: float) -> float:
