@@ -677,8 +677,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "ledger",
         (
             "tenants: orphans of a re-created namespace are not followed where one namespace is watched",
-            'return {"$or": [_under(f"{namespace}/"), scoped_keys]}',
-            'return _under(f"{namespace}/")',
+            'return {"$or": [*(_under(f"{each}/") for each in namespaces), *scoped_keys]}',
+            'return {"$or": [_under(f"{each}/") for each in namespaces]}',
             f"{_TENANCY}_an_orphan_of_a_recreated_namespace_is_kept_for_the_same_resource",
         ),
         (

@@ -29,6 +29,7 @@ NOT_RUN = (
             "make demo CONTEXT=name IMAGE_PREFIX=registry/path",
             "make demo VIDEO=path-or-url",
             "python -m contentgen_cluster up",
+            "python -m contentgen_cluster node-up",
         ),
     ),
     NotRun("it ends the cluster", ("make cluster-down",)),
