@@ -192,6 +192,7 @@ STAND_INS = (
     StandIn("kubectl contentgen cancel NAME", _CANCEL, _UNDER_WAY),
     StandIn("retry avatar", _RETRY, _NOBODY),
     StandIn("retry NAME", _RETRY, _NOBODY, PLAY),
+    StandIn("operatorclass CLASS", "operatorclass default", "a class that is there"),
     StandIn("NAME", "imagegen/avatar", _THERE, PLAY),
     StandIn("NAME", "lora/avatar", _THERE),
     StandIn("annotate …", "annotate lora avatar", _THERE),
