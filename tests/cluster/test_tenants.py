@@ -345,7 +345,7 @@ def test_without_policies_a_forged_status_leads_nowhere(attacker: Mallory, victi
         answer = attacker.call("POST", f"{base}/{kind.plural}", body | {"spec": spec | {"suspend": True}})
         assert answer.status == 201, answer
         uids[kind] = json.loads(answer.text)["metadata"]["uid"]
-    actions(victim.world, "Audit", "status")
+    actions(victim.world, "Audit", "status", "status-owner")
     try:
         probe = f"{base}/{Kind.LORA_TRAINING.plural}/forged/status"
         deadline = time.monotonic() + 30
@@ -380,7 +380,7 @@ def test_without_policies_a_forged_status_leads_nowhere(attacker: Mallory, victi
             assert time.monotonic() < deadline + 120, "a forged resource does not go"
             time.sleep(0.5)
     finally:
-        actions(victim.world, "Deny", "status")
+        actions(victim.world, "Deny", "status", "status-owner")
 
 
 def test_the_oracle_sees_a_change(victim: Victim) -> None:
