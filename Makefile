@@ -16,6 +16,7 @@ PORT ?=
 PLANS ?= 3000
 SEED ?= 0
 COUNT ?= 50
+EACH ?= 50
 REPLAY ?=
 ONLY ?=
 
@@ -128,6 +129,10 @@ soak: cluster ## jobs of all kinds while the operator is killed every 30 s: buil
 .PHONY: takeovers
 takeovers: cluster ## the leader frozen, killed, cut off, rolled out, without an API server: COUNT=50 times, choices by SEED=0
 	@CONTENTGEN_TAKEOVERS=$(COUNT) CONTENTGEN_SEED=$(SEED) $(PYTEST) -q tests/cluster/test_takeovers.py
+
+.PHONY: installations
+installations: cluster ## two operator classes side by side, EACH=50 resources; moves between them, and an uninstall
+	@CONTENTGEN_EACH=$(EACH) $(PYTEST) -q tests/cluster/test_classes.py
 
 .PHONY: bench-media
 bench-media: .venv/.ready ## figures of the media engine: build/bench/media.json and docs/benchmarks.md (SMALL=1: 3 minutes)
