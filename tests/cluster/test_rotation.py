@@ -24,10 +24,14 @@ def kubectl(*args: str, stdin: str | None = None) -> str:
 
 
 def pods() -> dict[str, Body]:
-    """The running pods of operator and gateway by name."""
+    """The running pods of operator and gateway by name, but for those of an earlier rollout that still end."""
     chosen = f"app.kubernetes.io/component in ({', '.join(PROCESSES)})"
     listed = json.loads(kubectl("get", "pods", "--selector", chosen, "--output", "json"))["items"]
-    return {each["metadata"]["name"]: each for each in listed if each["status"]["phase"] == "Running"}
+    return {each["metadata"]["name"]: each for each in listed if _stays(each)}
+
+
+def _stays(pod: Body) -> bool:
+    return pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]
 
 
 def restarts() -> dict[str, list[int]]:
