@@ -1,0 +1,63 @@
+"""Attacks on several installations, two replicas and selected namespaces: found by reading the documents alone."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import stamina
+
+from contentgen_contract.names import Kind, Phase
+from contentgen_simulation.installations import BATCH, Installations
+
+IMAGE = Kind.IMAGE_GENERATION
+HEIR = "1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02"
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch, shared: bool) -> Iterator[Installations]:
+    with stamina.set_testing(True, attempts=8):
+        installations = Installations(monkeypatch, shared=shared)
+        if shared:  # and with them the provider's account
+            installations.second.provider = installations.first.provider
+            installations.second.restart()
+        yield installations
+
+
+async def rounds(two: Installations, count: int, *, every: timedelta = timedelta(minutes=20)) -> None:
+    """Both installations look for orphans."""
+    for _ in range(count):
+        two.first.now = max(world.now for world in two.all) + every
+        for each in two.all:
+            each.now = two.first.now
+            await each.orphans[-1].round(each.now)
+
+
+def states(two: Installations) -> list[str]:
+    return [str(each["state"]) for each in two.first.database["ledger"].find()]
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["shared stores", "different stores"])
+@pytest.mark.parametrize("to", [BATCH, "night"], ids=["another class", "a class that nobody serves"])
+@pytest.mark.parametrize("lost", [False, True], ids=["submitted", "reply lost"])
+async def test_a_request_is_followed_whose_resource_was_applied_again_in_another_class(
+    two: Installations, to: str, shared: bool, lost: bool
+) -> None:
+    """A provider that does not cancel goes on after the deletion; the one that has paid stores its answer."""
+    two.first.provider.cancels = False
+    if lost:
+        two.first.provider.lose_replies = {1}
+    two.apply(IMAGE)
+    for _ in range(40):
+        if states(two) == (["intent"] if lost else ["submitted"]) and two.first.provider.posts:
+            break
+        await two.first.step(IMAGE)
+    two.body(IMAGE)["metadata"]["finalizers"] = []  # taken off by hand, or by the grace period
+    del two.first.kube.resources[IMAGE, "it"]
+    two.apply(IMAGE, to, uid=HEIR)
+    await rounds(two, 40)
+    assert set(states(two)) <= {"succeeded", "collected"}, "its answer is stored"
+    await two.go_on(IMAGE)
+    await rounds(two, 4, every=timedelta(days=40))
+    assert set(states(two)) <= {"succeeded", "collected"}, "and kept"
+    if to == BATCH and shared:
+        assert (len(two.first.provider.posts), two.status(IMAGE).phase) == (1, Phase.COMPLETED)
