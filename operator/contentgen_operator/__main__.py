@@ -221,7 +221,16 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         leader_tasks.run(desk_server, loops),
     )
     tasks = [asyncio.create_task(each) for each in begun]
-    intake = Intake(cache, leader_tasks.wake, reports, names, settled, selection=selection, left=leaving.note)
+    intake = Intake(
+        cache,
+        leader_tasks.wake,
+        reports,
+        names,
+        settled,
+        selection=selection,
+        left=leaving.note,
+        gone=leader_tasks.deleted,
+    )
     tasks += await _begin_watching(kube, selection.namespaces, intake, watches, stop)
     if election is not None:
         tasks.append(asyncio.create_task(election.lost()))

@@ -1,5 +1,6 @@
 """Attacks on several installations, two replicas and selected namespaces: found by reading the documents alone."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -7,6 +8,13 @@ import pytest
 import stamina
 
 from contentgen_contract.names import Kind, Phase
+from contentgen_operator.cache import Cache
+from contentgen_operator.intake import Intake
+from contentgen_operator.leading import tasks
+from contentgen_operator.leading.tasks import LeaderTasks
+from contentgen_operator.observed import ResourceRef
+from contentgen_operator.reports import Reports
+from contentgen_operator.wakeups import WakeUps
 from contentgen_simulation.installations import BATCH, Installations
 
 IMAGE = Kind.IMAGE_GENERATION
@@ -61,3 +69,69 @@ async def test_a_request_is_followed_whose_resource_was_applied_again_in_another
     assert set(states(two)) <= {"succeeded", "collected"}, "and kept"
     if to == BATCH and shared:
         assert (len(two.first.provider.posts), two.status(IMAGE).phase) == (1, Phase.COMPLETED)
+
+
+# Two replicas
+
+
+class Idle:
+    """A server that serves nobody."""
+
+    should_exit = False
+
+    async def serve(self) -> None:
+        await asyncio.Event().wait()
+
+
+class Standby:
+    """A process that sees what the watches deliver, and begins to lead when it is told to."""
+
+    def __init__(self) -> None:
+        self.worked: list[str] = []
+        self.elected = asyncio.Event()
+        self.queue: WakeUps[ResourceRef] = WakeUps(self._work)
+        cache = Cache()
+        self.tasks = LeaderTasks(self.elected.wait, self.queue, cache.refs)
+        self.intake = Intake(cache, self.tasks.wake, Reports(), gone=self.tasks.deleted)
+
+    async def _work(self, ref: ResourceRef) -> None:
+        self.worked.append(ref.name)
+
+    async def sees(self, name: str, *, deleted: bool) -> None:
+        meta = {"namespace": "ns", "name": name, "uid": f"uid-of-{name}", "resourceVersion": "1", "generation": 1}
+        body = {"metadata": meta, "spec": {}, "status": {"phase": "Preparing"}}
+        await self.intake.resource(IMAGE, body, deleted=deleted)
+
+    async def leads(self) -> list[str]:
+        """What it has looked at once it leads."""
+        running = asyncio.create_task(self.tasks.run(Idle(), []))
+        self.elected.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        running.cancel()
+        self.tasks.stop()
+        return sorted(self.worked)
+
+
+async def test_what_is_deleted_while_nobody_leads_is_seen_to_by_the_next_leader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its record would be `processing` for ever: nobody tells of the deletion again."""
+    clock = [1000.0]
+    monkeypatch.setattr(tasks, "monotonic", lambda: clock[0])
+    standby = Standby()
+    for name in ("long-ago", "one", "two"):
+        await standby.sees(name, deleted=False)
+    await standby.sees("long-ago", deleted=True)  # the leader of then has seen to it
+    clock[0] += 3600
+    await standby.sees("one", deleted=True)
+    clock[0] += 20
+    assert await standby.leads() == ["one", "two"]
+
+
+async def test_a_standby_remembers_a_bounded_number_of_deletions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_MOST_RECENT", 2)
+    standby = Standby()
+    for name in ("one", "two", "three"):
+        await standby.sees(name, deleted=True)
+    assert await standby.leads() == ["three", "two"]
