@@ -133,8 +133,8 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     claim = _claim(settings, kube, leadership)
     works = partial(_works, leadership, claim)
     selection = _selection(settings)
-    leaving = Leaving(kube, selection)
     check = leadership.check
+    leaving = Leaving(kube, selection, check)
     ledger, records = CountedLedger(database["ledger"], check), Records(database["jobs"], storage, check)
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"], check)
     runs, reports, cache = RunDocuments(database["runs"], check), Reports(), Cache()

@@ -3,19 +3,27 @@
 import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 import stamina
 
-from contentgen_contract.names import Kind, Phase
+from contentgen_contract.names import FINALIZER, Kind, Phase
+from contentgen_contract.watched import LabelSelector
 from contentgen_operator.cache import Cache
 from contentgen_operator.intake import Intake
+from contentgen_operator.kube import Kube
 from contentgen_operator.leading import tasks
+from contentgen_operator.leading.leadership import Leadership
 from contentgen_operator.leading.tasks import LeaderTasks
+from contentgen_operator.leaving import Leaving
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.reports import Reports
+from contentgen_operator.selection import Selection
 from contentgen_operator.wakeups import WakeUps
+from contentgen_runtime.namespaces import Namespaces
 from contentgen_simulation.installations import BATCH, Installations
+from contentgen_simulation.world import SPECS, UID, World, Writes
 
 IMAGE = Kind.IMAGE_GENERATION
 HEIR = "1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02"
@@ -135,3 +143,28 @@ async def test_a_standby_remembers_a_bounded_number_of_deletions(monkeypatch: py
     for name in ("one", "two", "three"):
         await standby.sees(name, deleted=True)
     assert await standby.leads() == ["three", "two"]
+
+
+async def test_a_former_leader_releases_nothing_in_a_namespace_that_has_the_labels_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Frozen after the labels were lost, it knows nothing of their return; the next leader has a request in flight."""
+    world = World(monkeypatch, Writes())
+    world.kube.apply(IMAGE, SPECS[IMAGE])
+    await world.finish(IMAGE, Phase.PROCESSING)
+    body = world.kube.resources[IMAGE, "it"]
+    assert body["metadata"]["finalizers"] == [FINALIZER]
+    stale = Namespaces(selector=LabelSelector(match_labels={"a": "b"}))
+    stale.known.set()
+    former = Leadership.always()
+    leaving = Leaving(cast("Kube", world.kube), Selection(namespaces=stale), former.check)
+    leaving.note(ResourceRef(kind=IMAGE, namespace="ns", name="it", uid=UID), body)
+    read = world.kube.get_resource
+
+    async def thawed(*asked: Any) -> Any:
+        former.revoke("the Lease is another's")
+        return await read(*asked)
+
+    monkeypatch.setattr(world.kube, "get_resource", thawed)
+    await leaving.release()
+    assert body["metadata"]["finalizers"] == [FINALIZER]
