@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 import stamina
 
-from contentgen_contract.names import FINALIZER, Kind, Phase
+from contentgen_contract.names import FINALIZER, Kind, Phase, Reason
+from contentgen_contract.reasons import REASONS
 from contentgen_contract.watched import LabelSelector
 from contentgen_operator.cache import Cache
 from contentgen_operator.intake import Intake
@@ -168,3 +169,25 @@ async def test_a_former_leader_releases_nothing_in_a_namespace_that_has_the_labe
     monkeypatch.setattr(world.kube, "get_resource", thawed)
     await leaving.release()
     assert body["metadata"]["finalizers"] == [FINALIZER]
+
+
+# A class that changes hands
+
+
+async def test_a_run_of_another_installation_is_told_as_one_of_the_causes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who reads of backups alone restores one, or pays again, instead of giving the class back."""
+    first, second = World(monkeypatch, Writes()), World(monkeypatch, Writes())
+    second.kube = first.kube
+    second.restart()
+    first.kube.apply(IMAGE, SPECS[IMAGE])
+    await first.finish(IMAGE, Phase.PROCESSING)
+    second.now = first.now
+    for _ in range(5):
+        await second.step(IMAGE)
+    told = second.status(IMAGE)
+    assert (told.reason, len(first.provider.posts), second.provider.posts) == (Reason.STORES_DISAGREE, 1, [])
+    assert "another installation, with another MongoDB, began the run" in (told.message or "")
+    assert "kubectl get operatorclasses" in REASONS[Reason.STORES_DISAGREE].look
+    first.now = second.now
+    first.restart()
+    assert ((await first.finish(IMAGE)).phase, len(first.provider.posts)) == (Phase.COMPLETED, 1), "given back"
