@@ -382,7 +382,8 @@ REASONS: dict[Reason, Explanation] = {
     ),
     Reason.STORES_DISAGREE: Explanation(
         "The status named a run or a paid attempt that MongoDB does not have: MongoDB was restored from an older "
-        "backup, or somebody else wrote the status. Nothing is paid meanwhile; free work goes on.",
+        "backup, another installation, with another MongoDB, began the run, or somebody else wrote the status. Nothing "
+        "is paid meanwhile; free work goes on.",
         Paid.UNKNOWN,
         Kept.RUN,
         (
@@ -394,6 +395,8 @@ REASONS: dict[Reason, Explanation] = {
                 f"wrong, allow payments: {_ALLOW_BY}",
             ),
         ),
+        "Which installation has the resource's operator class: `kubectl get operatorclasses`. If another one had it "
+        "before, with another MongoDB, give the class back to that one: a request that it has sent goes on there.",
     ),
     Reason.MODEL_NOT_ALLOWED: Explanation(
         "The model may not be bought: the operator's models.allowed does not list it, its price is not known, or it "

@@ -133,8 +133,8 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     claim = _claim(settings, kube, leadership)
     works = partial(_works, leadership, claim)
     selection = _selection(settings)
-    leaving = Leaving(kube, selection)
     check = leadership.check
+    leaving = Leaving(kube, selection, check)
     ledger, records = CountedLedger(database["ledger"], check), Records(database["jobs"], storage, check)
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"], check)
     runs, reports, cache = RunDocuments(database["runs"], check), Reports(), Cache()
@@ -221,7 +221,16 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         leader_tasks.run(desk_server, loops),
     )
     tasks = [asyncio.create_task(each) for each in begun]
-    intake = Intake(cache, leader_tasks.wake, reports, names, settled, selection=selection, left=leaving.note)
+    intake = Intake(
+        cache,
+        leader_tasks.wake,
+        reports,
+        names,
+        settled,
+        selection=selection,
+        left=leaving.note,
+        gone=leader_tasks.deleted,
+    )
     tasks += await _begin_watching(kube, selection.namespaces, intake, watches, stop)
     if election is not None:
         tasks.append(asyncio.create_task(election.lost()))

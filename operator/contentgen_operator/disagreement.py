@@ -20,7 +20,8 @@ def held_back(case: Case) -> Plan | None:
     named += [f"request {claim.request_id}"] if claim.request_id else []
     message = advice.ending_with(
         f"the status named {', '.join(named)}, and MongoDB does not have that: it was restored from an older backup, "
-        "or somebody else wrote the status, so nothing is paid. ",
+        "another installation, with another MongoDB, began the run, or somebody else wrote the status, so nothing is "
+        "paid. ",
         "Restore the newest backup of MongoDB, and this goes on; or, where the provider's dashboard shows that nothing "
         f"was paid since, {advice.resubmit_words(document.token or '')}",
     )

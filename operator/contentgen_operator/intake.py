@@ -64,8 +64,12 @@ class Intake:
         *,
         selection: Selection = DEFAULT,
         left: Callable[[ResourceRef, Body], None] = lambda *_: None,
+        gone: Wake | None = None,
     ) -> None:
-        """`left` is told of each resource of our class in a namespace that is not selected."""
+        """`left` is told of each resource of our class in a namespace that is not selected; `gone` of each that was
+        deleted (None: `wake` is).
+        """
+        self._gone = gone or wake
         self._selection = selection
         self._left = left
         self._settled = settled
@@ -125,7 +129,7 @@ class Intake:
             self._cache.forget(ref)
             self._dependents.forget(ref)
             if deleted:  # it may have been served before it moved: its record ends
-                await self._wake(ref)
+                await self._gone(ref)
             self._compare_later(ref, status if served and not deleted else None)
             return
         self._compare_later(ref, None)

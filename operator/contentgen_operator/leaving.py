@@ -10,6 +10,7 @@ from typing import Any
 
 from contentgen_contract.names import FINALIZER
 from contentgen_operator.kube import Kube
+from contentgen_operator.leading.leadership import Check, unchecked
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.selection import Selection
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
@@ -22,9 +23,11 @@ _log = logging.getLogger(__name__)
 class Leaving:
     """Collects them as the watches deliver them, on the standby as well."""
 
-    def __init__(self, kube: Kube, selection: Selection) -> None:
+    def __init__(self, kube: Kube, selection: Selection, check: Check = unchecked) -> None:
+        """`check` raises Conflict where this process does not lead."""
         self._kube = kube
         self._selection = selection
+        self._check = check
         self._waiting: dict[ResourceRef, None] = {}
         self._news = asyncio.Event()
 
@@ -65,6 +68,7 @@ class Leaving:
             return
         meta = body["metadata"]
         others = [each for each in meta["finalizers"] if each != FINALIZER]
+        self._check()  # the labels that a former leader knows may be old, although the resource was read now
         await self._kube.put_finalizers(ref.kind, ref.namespace, ref.name, meta["resourceVersion"], others)
         _log.info("%s left the selection: released %s %s", ref.namespace, ref.kind.value, ref.name, extra=ref.about)
 

@@ -390,11 +390,15 @@ class Orphans:
             return Standing.GONE
         tenant = await self._tenancy.of_resource(key.namespace, body["metadata"]["uid"])
         standing = standing_of(body, tenant, key, purchase, now)
-        if standing is Standing.FOLLOWED and self._selection.has_left(body):
-            return Standing.ENDED  # its run goes on when the namespace is selected again; until then nobody follows it
-        if standing is Standing.ENDED and not self._selection.serves(body) and not self._selection.has_left(body):
-            return Standing.FOLLOWED  # by the installation that serves it, perhaps with another account of the provider
-        return standing
+        if self._selection.has_left(body):
+            # Its run goes on when the namespace is selected again; until then nobody follows it.
+            return Standing.ENDED if standing is Standing.FOLLOWED else standing
+        if standing is Standing.GONE or self._selection.serves(body):
+            return standing
+        # Of another class. The installation that serves it, if there is one, may have other stores than these: it
+        # follows what its resource has bought here before a move, perhaps with another account of the provider, but
+        # it may never learn of what an earlier resource of this name has bought.
+        return Standing.FOLLOWED if body["metadata"]["uid"] == purchase.job_id else Standing.ENDED
 
     async def _confirm_served(self, key: StoredKey) -> None:
         """Raises one of API_ERRORS where the API server does not know the kind: then nothing of it is found."""

@@ -1,17 +1,20 @@
 """Work that only the leader does: reconciles, the worker API, and the loops in the background.
 
 A standby keeps what its watches deliver in the cache and queues nothing: when it begins to lead, every unfinished
-resource is looked at.
+resource is looked at, and those that were deleted lately: nobody may have led then, and no watch tells of them again.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from time import monotonic
 from typing import Any, Protocol
 
 from contentgen_operator.observed import ResourceRef
 from contentgen_operator.wakeups import WakeUps
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
+_RECENT_SECONDS = 300.0  # longer than a takeover with its requests, also by a process that waits for its class
+_MOST_RECENT = 10_000
 
 
 class Server(Protocol):
@@ -36,6 +39,7 @@ class LeaderTasks:
         self._elected = elected
         self._queue = queue
         self._unfinished = unfinished
+        self._deleted: dict[ResourceRef, float] = {}  # by a standby: seen at, the oldest first
         self._server: Server | None = None
         self._begun = False
         self._queue_task: asyncio.Task[None] | None = None
@@ -51,11 +55,28 @@ class LeaderTasks:
         if self._begun:
             await self._queue.wake(ref)
 
+    async def deleted(self, ref: ResourceRef) -> None:
+        """For the watches: have a resource looked at that is gone; on a standby once it begins to lead."""
+        if self._begun:
+            await self._queue.wake(ref)
+            return
+        now = monotonic()
+        self._deleted.pop(ref, None)
+        self._deleted[ref] = now
+        while len(self._deleted) > _MOST_RECENT or now - next(iter(self._deleted.values())) > _RECENT_SECONDS:
+            del self._deleted[next(iter(self._deleted))]
+
+    def _deleted_lately(self) -> tuple[ResourceRef, ...]:
+        oldest = monotonic() - _RECENT_SECONDS
+        lately = tuple(ref for ref, at in self._deleted.items() if at >= oldest)
+        self._deleted.clear()
+        return lately
+
     async def run(self, server: Server, loops: Iterable[Loop]) -> None:
         """Until the first of them ends, which none should; raises what it raised."""
         await self._elected()
         self._begun, self._server = True, server
-        for ref in self._unfinished():
+        for ref in (*self._unfinished(), *self._deleted_lately()):
             await self._queue.wake(ref)
         self._queue_task = asyncio.create_task(self._queue.run())
         self._others = [asyncio.create_task(server.serve()), *(asyncio.create_task(each()) for each in loops)]
