@@ -309,13 +309,14 @@ class Ledger:
     async def open_purchases(
         self, namespaces: Sequence[str], after: str, most: int
     ) -> list[tuple[StoredKey, Purchase]]:
-        """Purchases that may be paid and are not collected, of these namespaces or (none) of all, in the order of their
-        keys after `after`.
+        """Purchases that may be paid and are not collected: those of this installation's class, and those without a
+        class of these namespaces or (none) of all. In the order of their keys after `after`.
         """
-        return await asyncio.to_thread(self._open_purchases, orphans_of(namespaces), after, most)
+        where: Document = {"$or": [self._class, {"operatorClass": None} | orphans_of(namespaces)]}
+        return await asyncio.to_thread(self._open_purchases, where, after, most)
 
     def _open_purchases(self, where: Document, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
-        unfinished = where | {"state": {"$in": _OPEN}, "_id": where.get("_id", {}) | {"$gt": after}}
+        unfinished = where | {"state": {"$in": _OPEN}, "_id": {"$gt": after}}
         return _readable(self._collection.find(unfinished).sort("_id", 1).limit(most))
 
     async def undeleted(self, namespaces: Sequence[str], most: int) -> list[tuple[StoredKey, Purchase]]:
