@@ -157,13 +157,16 @@ async def test_the_class_changes_with_the_owner_and_with_who_sends() -> None:
 async def test_a_document_of_an_older_release_has_none_and_is_read() -> None:
     collection = mongomock.MongoClient(tz_aware=True)["db"]["ledger"]
     ledger = Ledger(collection)
-    await ledger.intend(KEY, planned())
+    recreated = KEY.model_copy(update={"scope": "a-uid"})
+    for key in (KEY, recreated):
+        await ledger.intend(key, planned())
     collection.update_many({}, {"$unset": {"operatorClass": ""}})
     kept = await ledger.get(KEY)
     assert kept is not None
     assert kept.operator_class is None
-    assert [key.text for key, _ in await ledger.open_purchases((), "", 9)] == [str(KEY)]
-    assert [key.text for key, _ in await ledger.open_purchases(("ns",), "", 9)] == [str(KEY)]
+    both = [str(KEY), str(recreated)]
+    assert [key.text for key, _ in await ledger.open_purchases((), "", 9)] == both
+    assert [key.text for key, _ in await ledger.open_purchases(("ns",), "", 9)] == both
     assert await ledger.open_purchases(("other",), "", 9) == []
 
 
