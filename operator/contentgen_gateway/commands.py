@@ -271,6 +271,7 @@ def _import(settings: Settings, database: Database[Document], namespace: str, fr
         region=settings.s3_region,
         endpoint=settings.s3_endpoint,
         public_endpoint=settings.s3_public_endpoint,
+        session=s3_session(settings)[0],
     )
     source = from_bucket or settings.s3_bucket
 

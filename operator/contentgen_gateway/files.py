@@ -27,8 +27,7 @@ _REMEMBERED = 8192  # some megabytes: who watches a page asks for the same addre
 
 class Files:
     """One bucket. `endpoint` is for us, `public_endpoint` is in the addresses of records, and `people_endpoint` in the
-    URLs that people get; each is the one before it where it is not given. `session` knows the credentials: those of the
-    environment, where it is not given.
+    URLs that people get; each is the one before it where it is not given. `session` knows the credentials.
     """
 
     def __init__(
@@ -39,12 +38,11 @@ class Files:
         endpoint: str | None,
         public_endpoint: str | None,
         people_endpoint: str | None = None,
-        session: boto3.session.Session | None = None,
+        session: boto3.session.Session,
     ) -> None:
         self.bucket = bucket
         # A document of some MiB may cost some hundred to parse: one at a time in this process, and its child.
         self.parsing = asyncio.Semaphore(1)
-        session = session or s3.session()
         self._client = s3.connect(session, region, endpoint)
         self._credentials = session.get_credentials()
         given = _base(public_endpoint or endpoint, bucket)

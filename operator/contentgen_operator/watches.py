@@ -66,7 +66,7 @@ class Watches:
         namespace goes with it, and may come later.
         """
         answer = await handler(request)
-        if answer.status != _FORBIDDEN or "/namespaces/" not in request.url.path:
+        if answer.status != _FORBIDDEN or "namespaces" not in request.url.parts:
             return answer
         name = _name_of(request.url.path)
         answer.release()

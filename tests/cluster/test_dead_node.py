@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 GOES_ON_SECONDS, RETRIED_SECONDS, END_SECONDS = 90.0, 240.0, 240.0
 _PREFERS = "worker.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0]"
 VALUES = (
+    "replicas=2",  # beside other lanes a release has one
     f"tolerations[0].key={SECOND_TAINT}",
     "tolerations[0].operator=Exists",
     f"worker.tolerations[0].key={SECOND_TAINT}",

@@ -16,6 +16,7 @@ from contentgen_gateway.records import Records
 from contentgen_gateway.sight import Sight
 from contentgen_gateway.transcript_index import INDEXES, TranscriptIndex
 from contentgen_operator.storage import Storage
+from contentgen_runtime import s3
 from contentgen_sandbox import transcript
 from contentgen_sandbox.testing import S3Server
 from contentgen_simulation.gateway import GatewayWorld
@@ -38,7 +39,9 @@ class World(GatewayWorld):
         self.database = database
         self.client_of_s3 = storage._client
         endpoint = storage._client.meta.endpoint_url
-        files = Files(bucket="assets", region="us-east-1", endpoint=endpoint, public_endpoint=None)
+        files = Files(
+            bucket="assets", region="us-east-1", endpoint=endpoint, public_endpoint=None, session=s3.session()
+        )
         records, index = Records(database["jobs"], files.key_of), TranscriptIndex(database)
         index.create_indexes()
         sight = Sight(records, self.parts.access, self.parts.creations, self.parts.shares, self.parts.tenants)

@@ -61,7 +61,7 @@ def test_it_is_what_boto3_would_sign(place: str, key: str, token: str | None, mo
 
 
 def test_what_is_shown_is_the_same_for_five_minutes_from_every_replica(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = PLACES["an endpoint"] | {"session": None}
+    own = PLACES["an endpoint"]
     replicas, now = [made(own), made(own)], 1_000_000_200.0
     monkeypatch.setattr(files_module.time, "time", lambda: now)
     address = "http://s3.test:7070/content/" + KEYS[0]

@@ -14,6 +14,7 @@ from contentgen_operator.observed import Resource
 from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.records import Records
 from contentgen_operator.storage import Storage
+from contentgen_runtime import s3
 from contentgen_simulation.cluster import ClusterWorld
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -50,7 +51,7 @@ class StoredWorld(ClusterWorld):
 
     def __init__(self, database: Database[dict[str, Any]], endpoint: str) -> None:
         where = {"bucket": "assets", "region": "us-east-1", "endpoint": endpoint, "public_endpoint": None}
-        files = Files(**where)  # type: ignore[arg-type]  # strings, and one None
+        files = Files(session=s3.session(), **where)  # type: ignore[arg-type]  # strings, and one None
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"), database=database, files=files)
         self.storage = Storage(**where)  # type: ignore[arg-type]  # as above
         self.storage.ensure_bucket()
