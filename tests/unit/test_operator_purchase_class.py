@@ -315,23 +315,26 @@ def test_without_its_resource_a_purchase_is_searched_or_polled_and_nothing_else(
 # Back again
 
 
-@pytest.mark.parametrize("attempts", [1, 2, 3])
 @pytest.mark.parametrize("uid", [UID, HEIR], ids=["the same resource", "applied again"])
+@pytest.mark.parametrize(
+    "told",
+    [
+        (GONE, Reason.RESULT_INVALID),
+        (Unavailable("404"), Reason.DEADLINE_EXCEEDED),
+        (AccessRefused("fal", "401"), Reason.DEADLINE_EXCEEDED),
+    ],
+    ids=["gone", "404", "401"],
+)
 async def test_unknown_at_the_provider_and_not_stored_it_is_not_paid_again(
-    world: World, account: Account, monkeypatch: pytest.MonkeyPatch, attempts: int, uid: str
+    world: World, left: Roles, account: Account, uid: str, told: tuple[Any, Reason]
 ) -> None:
-    roles = Roles(world, monkeypatch, listed=("ns",))
-    await submitted(world, paidAttempts=attempts)
-    roles.listed("other")
-    account.says = GONE
+    account.says, reason = told
     await rounds(world, 4, DAY)
-    if uid is HEIR:
-        del world.kube.resources[IMAGES, "it"]
-    roles.listed("ns")
-    world.kube.apply(IMAGES, SPECS[IMAGES] | {"paidAttempts": attempts}, uid=uid)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | {"paidAttempts": 3}, uid=uid)
+    left.listed("ns")
     ended = await world.finish(IMAGES)
-    assert (ended.reason, len(world.provider.posts)) == (Reason.RESULT_INVALID, 1)
-    assert "request request-1 of fal was paid" in (ended.message or "")
+    assert (ended.reason, len(world.provider.posts)) == (reason, 1)
+    assert "request request-1" in (ended.message or "")
 
 
 SAYS = pytest.mark.parametrize(
