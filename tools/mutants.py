@@ -62,6 +62,7 @@ _TAKEOVER = "operator_tenant_takeover.py::test"
 _SIGHT = "gateway_tenancy.py::test"
 _RUNS = "operator_run_documents.py::test"
 _FENCING = "operator_fencing.py::test"
+_CLASS = "operator_purchase_class.py::test"
 
 MUTANTS: tuple[Mutant, ...] = (
     *_of(
@@ -104,6 +105,57 @@ MUTANTS: tuple[Mutant, ...] = (
             'where |= {"changedAt": planned_at} if planned_at is not None else {}',
             "where |= {}",
             f"{_FENCING}_a_purchase_that_was_planned_anew_is_not_sent_by_who_saw_the_earlier_plan",
+        ),
+    ),
+    *_of(
+        "ledger",
+        (
+            "adopt: the class stays the former owner's",
+            '"discardAsked": False} | self._class',
+            '"discardAsked": False}',
+            f"{_CLASS}_the_class_changes_with_the_owner_and_with_who_sends",
+        ),
+        (
+            "open purchases: also those of other classes",
+            '{"$or": [self._class, {"operatorClass": None} | orphans_of(namespaces)]}',
+            '{"$or": [self._class, orphans_of(namespaces)]}',
+            f"{_CLASS}_the_ledger_gives_a_class_its_own_in_all_namespaces_and_never_anothers",
+        ),
+    ),
+    *_of(
+        "orphans",
+        (
+            "unseen: gone at the provider is the end of what nobody may read",
+            "if view.state is RequestState.GONE and not seen:",
+            "if False:",
+            f"{_CLASS}_a_provider_that_does_not_know_a_request_ends_nothing_that_cannot_be_seen",
+        ),
+        (
+            "unseen: cancelled although nobody may read its resource",
+            "if move is None and seen and is_to_be_cancelled(",
+            "if move is None and is_to_be_cancelled(",
+            f"{_CLASS}_what_cannot_be_seen_is_neither_cancelled_nor_discarded_nor_called_gone",
+        ),
+        (
+            "unseen: a 403 is read as gone",
+            "return Standing.UNSEEN if is_ours else None\n\n    async def _take",
+            "return Standing.GONE if is_ours else None\n\n    async def _take",
+            f"{_CLASS}_the_result_is_stored_where_the_resource_cannot_be_read",
+        ),
+    ),
+    *_of(
+        "observe",
+        (
+            "poll: a stored response does not outlive the provider's",
+            "return STORED if has_none and await _is_stored(storage, purchase) else view",
+            "return view",
+            f"{_CLASS}_a_stored_response_that_the_ledger_does_not_name_is_used_by_its_resource",
+        ),
+        (
+            "poll: another account's ignorance ends a request",
+            "                self._confirm_bought_here(purchase)\n",
+            "                pass\n",
+            f"{_CLASS}_moved_with_its_request_open_the_other_account_does_not_end_it",
         ),
     ),
     *_of(
@@ -679,7 +731,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "tenants: orphans of a re-created namespace are not followed where one namespace is watched",
             'return {"$or": [*(_under(f"{each}/") for each in namespaces), *scoped_keys]}',
             'return {"$or": [_under(f"{each}/") for each in namespaces]}',
-            f"{_TENANCY}_an_orphan_of_a_recreated_namespace_is_kept_for_the_same_resource",
+            f"{_CLASS}_a_document_of_an_older_release_has_none_and_is_read",
         ),
         (
             "tenants: an adopted purchase stays the former cluster's",

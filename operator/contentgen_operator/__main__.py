@@ -135,7 +135,8 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     selection = _selection(settings)
     check = leadership.check
     leaving = Leaving(kube, selection, check)
-    ledger, records = CountedLedger(database["ledger"], check), Records(database["jobs"], storage, check)
+    ledger = CountedLedger(database["ledger"], check, settings.operator_class)
+    records = Records(database["jobs"], storage, check)
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"], check)
     runs, reports, cache = RunDocuments(database["runs"], check), Reports(), Cache()
     janitor = Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check)

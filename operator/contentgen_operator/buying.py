@@ -294,7 +294,7 @@ def ending(case: Case, purchase: Purchase, view: RequestView) -> Ending | None:
 
 def _ended(case: Case, purchase: Purchase, view: RequestView, end: Ending) -> Plan:
     moves = (move_of(case, purchase, end.target, **end.changes),)
-    if end.answer is not None:
+    if "result_key" in end.changes:
         return _collecting(case, end.answer).model_copy(update={"moves": moves})
     if end.target is PurchaseState.SUCCEEDED:  # too large, or gone: it is not asked for again
         bought = purchase.model_copy(update=end.changes | {"state": end.target})
@@ -304,8 +304,10 @@ def _ended(case: Case, purchase: Purchase, view: RequestView, end: Ending) -> Pl
     return plan_of(case, doing, moves=moves, again=SOON)
 
 
-def _collecting(case: Case, answer: StoredAnswer) -> Plan:
-    """The provider deletes its answer within the hour: it is stored before anything else is done with it."""
+def _collecting(case: Case, answer: StoredAnswer | None) -> Plan:
+    """The provider deletes its answer within the hour: it is stored before anything else is done with it. None: it is
+    stored.
+    """
     first = case.model_copy(update={"run": case.run.model_copy(update={"job": None})})
     plan = start(first, Stage.COLLECT, collecting("the provider has finished"), 1)
     return plan.model_copy(update={"store": answer, "finalizer": case.resource.deletes_files})

@@ -17,7 +17,7 @@ _GONE_SECONDS = 3600.0  # fal keeps a result for an hour; before that, and while
 
 
 class Ending(Value):
-    """The move of a submitted purchase. `answer` is stored before it; None: there is nothing to store."""
+    """The move of a submitted purchase. `answer` is stored before it; None: there is none, or it is stored already."""
 
     target: PurchaseState
     changes: dict[str, Any]
@@ -42,6 +42,8 @@ def ending_of(
     if view.state is RequestState.SUCCEEDED and view.result is not None:
         answer = _answer(kind, purchase, view.result)
         return Ending(target=target, changes=changes | {"result_key": answer.key}, answer=answer)
+    if view.stored:
+        return Ending(target=target, changes=changes | {"result_key": keys.purchase_response(purchase.purchase_id)})
     if view.too_large or is_gone(purchase, view, now):
         return Ending(target=target, changes=changes | {"error": view.message})
     return None

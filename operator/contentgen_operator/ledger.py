@@ -24,6 +24,7 @@ from contentgen_contract import indexes
 from contentgen_contract.discard import bought_under
 from contentgen_contract.ledger import legacy_id
 from contentgen_contract.names import Kind
+from contentgen_contract.operator_class import DEFAULT_CLASS
 from contentgen_contract.signatures import unsigned
 from contentgen_contract.tenancy import UNSCOPED, Tenant, unscoped
 from contentgen_operator.leading.leadership import Check, unchecked
@@ -48,8 +49,12 @@ _PRICED_AS = ("estimated_micros", "unit_micros", "unit", "billing", "price_sourc
 class Ledger:
     """The collections `ledger` and `request_claims`. pymongo is synchronous here, so each call runs in a thread."""
 
-    def __init__(self, collection: Collection[Document], check: Check = unchecked) -> None:
-        """`check` raises Conflict where this process does not lead."""
+    def __init__(
+        self, collection: Collection[Document], check: Check = unchecked, operator_class: str = DEFAULT_CLASS
+    ) -> None:
+        """`check` raises Conflict where this process does not lead. `operator_class` is this installation's."""
+        self.operator_class = operator_class
+        self._class: Document = {"operatorClass": operator_class}
         self._collection = collection
         self._check = check
         self._claims: Collection[Document] = collection.database["request_claims"]
@@ -86,7 +91,7 @@ class Ledger:
         return await asyncio.to_thread(self._intend, key, purchase)
 
     def _intend(self, key: PurchaseKey, purchase: Purchase) -> bool:
-        fresh = purchase.model_dump(mode="python", by_alias=True)
+        fresh = purchase.model_dump(mode="python", by_alias=True) | self._class
         try:
             self._collection.insert_one({"_id": str(key), **fresh})
         except DuplicateKeyError:
@@ -136,7 +141,7 @@ class Ledger:
         where: Document = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}
         where |= {"changedAt": planned_at} if planned_at is not None else {}
         change = {"step": PurchaseStep.SENDING.value, "sentBy": sent_by, "sentAt": now, "changedAt": now}
-        change |= purchase.model_dump(mode="python", by_alias=True, include={*_SENT_AS, *_PRICED_AS})
+        change |= purchase.model_dump(mode="python", by_alias=True, include={*_SENT_AS, *_PRICED_AS}) | self._class
         try:
             sent = self._collection.update_one(where, {"$set": change}).modified_count == 1
         except PyMongoError:
@@ -227,7 +232,7 @@ class Ledger:
         """Compare and set the owner; False where the purchase, or its owner, is not as it was seen."""
         where: Document = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}
         where |= {"orphanedAt": purchase.orphaned_at, "discardAsked": True if purchase.discard_asked else {"$ne": True}}
-        owned: Document = {"jobId": job_id, "orphanedAt": None, "discardAsked": False}
+        owned: Document = {"jobId": job_id, "orphanedAt": None, "discardAsked": False} | self._class
         if tenant is not None and tenant.cluster:  # of a purchase that another cluster has made
             owned |= {"clusterUid": tenant.cluster, "namespaceUid": tenant.uid}
         change = {"$set": owned, "$addToSet": {"formerOwners": purchase.job_id}}
@@ -298,19 +303,20 @@ class Ledger:
         seen = list(self._collection.find(others, {"jobId": 1, "state": 1}))
         self._check()
         for each in seen:
-            change = {"$set": {"jobId": job_id}, "$addToSet": {"formerOwners": each["jobId"]}}
+            change = {"$set": {"jobId": job_id} | self._class, "$addToSet": {"formerOwners": each["jobId"]}}
             self._collection.update_one(each, change)
 
     async def open_purchases(
         self, namespaces: Sequence[str], after: str, most: int
     ) -> list[tuple[StoredKey, Purchase]]:
-        """Purchases that may be paid and are not collected, of these namespaces or (none) of all, in the order of their
-        keys after `after`.
+        """Purchases that may be paid and are not collected: those of this installation's class, and those without a
+        class of these namespaces or (none) of all. In the order of their keys after `after`.
         """
-        return await asyncio.to_thread(self._open_purchases, orphans_of(namespaces), after, most)
+        where: Document = {"$or": [self._class, {"operatorClass": None} | orphans_of(namespaces)]}
+        return await asyncio.to_thread(self._open_purchases, where, after, most)
 
     def _open_purchases(self, where: Document, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
-        unfinished = where | {"state": {"$in": _OPEN}, "_id": where.get("_id", {}) | {"$gt": after}}
+        unfinished = where | {"state": {"$in": _OPEN}, "_id": {"$gt": after}}
         return _readable(self._collection.find(unfinished).sort("_id", 1).limit(most))
 
     async def undeleted(self, namespaces: Sequence[str], most: int) -> list[tuple[StoredKey, Purchase]]:

@@ -8,7 +8,7 @@ from typing import Any
 from kubernetes.aio.client.exceptions import ApiException
 from pydantic import ValidationError
 
-from contentgen_contract import keys
+from contentgen_contract import keys, ownership
 from contentgen_contract.models import model_of
 from contentgen_contract.names import Kind, Phase, Reason, Stage
 from contentgen_contract.orders import Limits
@@ -35,10 +35,13 @@ from contentgen_operator.observed import (
     is_stored,
 )
 from contentgen_operator.providers.base import (
+    STORED,
     AccessRefused,
     Call,
     Found,
     Provider,
+    RequestState,
+    RequestView,
     Search,
     Unavailable,
     Verified,
@@ -491,10 +494,40 @@ class Observer:
     async def _poll(self, purchase: Purchase) -> dict[str, Any]:
         rate = await self._ledger.seconds_per_unit(purchase.model)
         try:
-            view = await self._providers[purchase.provider].poll(purchase.model, purchase.request_id or "")
+            view = await poll_or_stored(self._storage, self._providers[purchase.provider], purchase)
+            if view.state is RequestState.GONE:
+                self._confirm_bought_here(purchase)
         except Unavailable as error:
             return _problem(error) | {"seconds_per_unit": rate}
         return {"request": view, "seconds_per_unit": rate}
+
+    def _confirm_bought_here(self, purchase: Purchase) -> None:
+        """Raises Unavailable where another class bought it: its provider's account, not ours, knows the request."""
+        bought_by = purchase.operator_class
+        if bought_by not in (None, self._ledger.operator_class):
+            raise Unavailable(
+                f"{purchase.provider} does not know the request by the key of the operator class "
+                f"{self._ledger.operator_class}; the class {bought_by} has bought it, and asks for it"
+            )
+
+
+async def poll_or_stored(storage: Storage, provider: Provider, purchase: Purchase) -> RequestView:
+    """One look at a request. Where the provider has no result: STORED, if an earlier look has stored it and ended
+    before the ledger said so. Raises Unavailable.
+    """
+    try:
+        view = await provider.poll(purchase.model, purchase.request_id or "")
+    except Unavailable:
+        if await _is_stored(storage, purchase):
+            return STORED
+        raise
+    has_none = view.state in (RequestState.GONE, RequestState.FAILED)
+    return STORED if has_none and await _is_stored(storage, purchase) else view
+
+
+async def _is_stored(storage: Storage, purchase: Purchase) -> bool:
+    key = keys.purchase_response(purchase.purchase_id)
+    return await storage.exists(ownership.of_purchase(purchase.purchase_id), key)
 
 
 async def find_lost(

@@ -5,6 +5,9 @@ Each is located (a lost reply, an unfinished request), its response is stored un
 once. A resource that is applied again adopts it: each step here is a compare-and-set naming state, owner and step, and
 whoever comes first has it.
 
+Where nobody may read the resource, as its namespace has left the list, a purchase of this installation's class is
+located as well, and nothing else is done with it. Purchases of other classes are left to their installations.
+
 Only the response is stored. The provider's files that it names are fetched by a worker, which needs a resource.
 """
 
@@ -27,16 +30,17 @@ from contentgen_contract.names import Reason
 from contentgen_contract.prices import PRICES, Price
 from contentgen_contract.status import RunStatus
 from contentgen_contract.tenancy import Tenant
+from contentgen_operator import searches
 from contentgen_operator.cache import Cache
 from contentgen_operator.clock import utc_now
 from contentgen_operator.endings import ending_of
 from contentgen_operator.kube import Kube
 from contentgen_operator.leading.leadership import Check, NotLeading, unchecked
 from contentgen_operator.ledger import Ledger
-from contentgen_operator.observe import find_lost
+from contentgen_operator.observe import find_lost, poll_or_stored
 from contentgen_operator.observed import Resource, ResourceRef
 from contentgen_operator.plan import StoredAnswer
-from contentgen_operator.providers.base import Call, Provider, RequestView, Unavailable, arguments_of
+from contentgen_operator.providers.base import Call, Provider, RequestState, RequestView, Unavailable, arguments_of
 from contentgen_operator.purchases import Move, Purchase, PurchaseState, PurchaseStep, StoredKey
 from contentgen_operator.runs import current_run, ended, purchase_key
 from contentgen_operator.selection import DEFAULT, Selection
@@ -85,10 +89,13 @@ class Standing(Enum):
     ENDED = auto()  # its run has ended before the request has, or an image that waits for its LoRA may ask for it: it
     # is located, and its result is kept
     GONE = auto()
+    UNSEEN = auto()  # its namespace has no Role: nobody may read whether there is one. It is located, and nothing else
 
 
 def next_step(purchase: Purchase, standing: Standing, now: datetime, retention: Retention) -> Step:
     """The next step with an open purchase."""
+    if standing is Standing.UNSEEN:  # located for as long as the provider keeps a result
+        return _locating(purchase, now, retention) if searches.is_open(purchase, now) else Step.NOTHING
     is_gone, was_gone = standing is Standing.GONE, purchase.orphaned_at is not None
     if was_gone and not is_gone:
         return Step.NOTE
@@ -99,6 +106,10 @@ def next_step(purchase: Purchase, standing: Standing, now: datetime, retention: 
         return Step.NOTE
     if purchase.state is PurchaseState.SUCCEEDED:
         return _keeping(purchase, now, retention) if is_gone else Step.NOTHING
+    return _locating(purchase, now, retention)
+
+
+def _locating(purchase: Purchase, now: datetime, retention: Retention) -> Step:
     if purchase.state is PurchaseState.SUBMITTED:
         return Step.POLL
     return Step.SEARCH if _is_searched(purchase, now, retention) else Step.NOTHING
@@ -335,21 +346,14 @@ class Orphans:
             return  # planned ones are not paid
         if not self._followed.includes(purchase.cluster_uid, key.namespace):
             return  # another cluster's: whether its resource is gone is not told here
-        # The ledger was read before: an owner that is not there now was deleted after it had bought this.
-        try:
-            standing = await self._standing(key, purchase, now)
-        except NamespaceGone as error:
-            _log.info("orphan %s waits: %s", key, error)
-            return
-        except ApiException as error:
-            if error.status != _FORBIDDEN:
-                raise
-            # In this namespace alone: the Role went with it, or is not there yet. The others' purchases go on.
-            _log.info("orphan %s waits: %s", key, explain(error))
+        standing = await self._standing_if_told(key, purchase, now)
+        if standing is None:
             return
         step = next_step(purchase, standing, now, self._retention)
         if standing is Standing.GONE and step in (Step.NOTE, Step.SEEN, Step.DISCARD):
             await self._confirm_served(key)
+        if step in (Step.SEARCH, Step.POLL) and purchase.provider in self._away:
+            return  # in the next round: one request that is never shown must not hold up all others
         try:
             await self._take(step, standing, key, purchase, now)
         except Unavailable as error:
@@ -358,6 +362,25 @@ class Orphans:
         if step is not Step.NOTE:
             followed = standing is Standing.FOLLOWED
             self._due[key.text] = now + (_PAUSE_WITH_RESOURCE if followed else pause(purchase, now))
+
+    async def _standing_if_told(self, key: StoredKey, purchase: Purchase, now: datetime) -> Standing | None:
+        """The standing; None where it cannot be told, and the purchase waits. Raises one of API_ERRORS."""
+        names = self._selection.namespaces.names
+        is_ours = purchase.operator_class == self._selection.operator_class
+        if names and key.namespace not in names:
+            return Standing.UNSEEN if is_ours else None
+        # The ledger was read before: an owner that is not there now was deleted after it had bought this.
+        try:
+            return await self._standing(key, purchase, now)
+        except NamespaceGone as error:
+            _log.info("orphan %s waits: %s", key, error)
+            return None
+        except ApiException as error:
+            if error.status != _FORBIDDEN:
+                raise
+            # In this namespace alone: the Role went with it, or is not there yet. The others' purchases go on.
+            _log.info("the resource of purchase %s cannot be read: %s", key, explain(error))
+            return Standing.UNSEEN if is_ours else None
 
     async def _take(self, step: Step, standing: Standing, key: StoredKey, purchase: Purchase, now: datetime) -> None:
         if step is Step.NOTE:
@@ -373,11 +396,13 @@ class Orphans:
                 _log.info("orphan %s is discarded: deleted %s", key, why, extra=_about(purchase))
         elif step in (Step.SEARCH, Step.POLL) and (provider := self._provider(purchase)) is not None:
             self._calls += 1
-            await (self._search if step is Step.SEARCH else self._poll)(key, purchase, provider, now)
+            if step is Step.SEARCH:
+                await self._search(key, purchase, provider, now)
+            else:
+                await self._poll(key, purchase, provider, now, seen=standing is not Standing.UNSEEN)
 
     def _provider(self, purchase: Purchase) -> Provider | None:
-        provider = self._providers.get(purchase.provider)
-        return provider if provider is not None and purchase.provider not in self._away else None
+        return self._providers.get(purchase.provider)
 
     async def _standing(self, key: StoredKey, purchase: Purchase, now: datetime) -> Standing:
         """By the API server's word now, unless the cache has the owner. Raises one of API_ERRORS."""
@@ -395,9 +420,11 @@ class Orphans:
             return Standing.ENDED if standing is Standing.FOLLOWED else standing
         if standing is Standing.GONE or self._selection.serves(body):
             return standing
-        # Of another class. The installation that serves it, if there is one, may have other stores than these: it
-        # follows what its resource has bought here before a move, perhaps with another account of the provider, but
-        # it may never learn of what an earlier resource of this name has bought.
+        # Of another class now. Its installation may have another account of the provider, which does not know what was
+        # sent here; and it may never learn of what an earlier resource of this name has bought.
+        if purchase.operator_class is not None:
+            is_ours = purchase.operator_class == self._selection.operator_class
+            return Standing.ENDED if is_ours else Standing.FOLLOWED
         return Standing.FOLLOWED if body["metadata"]["uid"] == purchase.job_id else Standing.ENDED
 
     async def _confirm_served(self, key: StoredKey) -> None:
@@ -435,13 +462,16 @@ class Orphans:
         following = await self._ledger.next_sent_at(purchase)
         return following - _CLOCKS if following is not None else None
 
-    async def _poll(self, key: StoredKey, purchase: Purchase, provider: Provider, now: datetime) -> None:
-        view = await provider.poll(purchase.model, purchase.request_id or "")
+    async def _poll(self, key: StoredKey, purchase: Purchase, provider: Provider, now: datetime, *, seen: bool) -> None:
+        """`seen`: whether what became of its resource is known; else nothing is cancelled, nor given up as lost."""
+        view = await poll_or_stored(self._storage, provider, purchase)
+        if view.state is RequestState.GONE and not seen:
+            return
         store, move = after_poll(key, purchase, view, now, self._retention)
         if store is not None:
             self._check()
             await self._storage.put_answer(store)
-        if move is None and is_to_be_cancelled(purchase, now, self._retention):
+        if move is None and seen and is_to_be_cancelled(purchase, now, self._retention):
             self._check()
             ended = await provider.cancel(purchase.model, purchase.request_id or "")
             move = after_cancel(key, purchase, ended, now)

@@ -107,6 +107,7 @@ class Purchase(Value):
     tenant: str | None = None  # the scope of the namespace
     namespace_uid: str | None = None
     cluster_uid: str | None = None
+    operator_class: str | None = None  # of the installation that plans, sends or adopts it; None: of an older release
     type: str = ""  # the records' word for the kind
     user_id: str = ""
     provider: str

@@ -401,7 +401,8 @@ async def test_a_namespace_without_a_role_holds_up_no_other_purchase(monkeypatch
     await until(world, lambda: states(world) == ["submitted"])
     (mine,) = world.database["ledger"].find()
     key = mine["_id"].replace("ns/", "first/", 1)
-    world.database["ledger"].insert_one(mine | {"_id": key, "namespace": "first", "jobId": "u0", "purchaseId": "p0"})
+    other = {"_id": key, "namespace": "first", "jobId": "u0", "purchaseId": "p0", "operatorClass": None}
+    world.database["ledger"].insert_one(mine | other)
     del world.kube.resources[IMAGES, "it"]
     world.caches[-1].forget(REF)
     read = world.kube.get_resource
@@ -421,10 +422,11 @@ async def test_a_namespace_without_a_role_holds_up_no_other_purchase(monkeypatch
 
 
 async def test_purchases_of_namespaces_outside_the_list_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They may be another installation's, and nobody here may read their resources."""
+    """Without a class they may be another installation's, and nobody here may read their resources."""
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await until(world, lambda: states(world) == ["submitted"])
+    world.database["ledger"].update_many({}, {"$unset": {"operatorClass": ""}})
     del world.kube.resources[IMAGES, "it"]
     world.caches[-1].forget(REF)
     world.selection = Selection(namespaces=Namespaces(("n", "n2")))

@@ -359,6 +359,7 @@ async def test_only_the_watched_namespace_is_looked_at(monkeypatch: pytest.Monke
     world = World(monkeypatch, Writes())
     await submitted(world, IMAGES)
     vanish(world, IMAGES)
+    world.database["ledger"].update_many({}, {"$unset": {"operatorClass": ""}})  # of an older release
     world.orphans[-1]._selection = Selection(namespaces=Namespaces(("n",)))
     await rounds(world, 3)
     assert the_purchase(world)["orphanedAt"] is None

@@ -199,6 +199,7 @@ class RequestView(Value):
     message: str = ""
     result: Answer | None = None
     too_large: bool = False
+    stored: bool = False  # SUCCEEDED by an earlier look, whose result is in our bucket
     billable_units: float | None = None  # that the provider bills, seconds of sound where they are; None: not told
     model_used: str = ""  # of the provider's models the one that did it; empty: not told
     cancelled: bool = False  # FAILED because somebody asked for its end
@@ -207,6 +208,8 @@ class RequestView(Value):
 TOO_LARGE = RequestView(
     state=RequestState.SUCCEEDED, message=f"its result has more than {ANSWER_BYTES >> 20} MiB", too_large=True
 )
+
+STORED = RequestView(state=RequestState.SUCCEEDED, message="its result is stored", stored=True)
 
 GONE = RequestView(state=RequestState.GONE, message="its result is no longer kept there")
 

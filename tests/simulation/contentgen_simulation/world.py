@@ -20,6 +20,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract import keys
 from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, Kind, Phase, Stage
+from contentgen_contract.operator_class import DEFAULT_CLASS
 from contentgen_contract.orders import Limits, Outcome
 from contentgen_contract.ownership import Owner, owned
 from contentgen_contract.status import ResourceStatus
@@ -419,8 +420,10 @@ async def nothing() -> None:
 class TracedLedger(Ledger):
     """The operator's own, each write a crash point."""
 
-    def __init__(self, collection: Any, writes: Writes, check: Check = unchecked) -> None:
-        super().__init__(collection, check)
+    def __init__(
+        self, collection: Any, writes: Writes, check: Check = unchecked, operator_class: str = DEFAULT_CLASS
+    ) -> None:
+        super().__init__(collection, check, operator_class)
         self._writes = writes
 
     async def intend(self, key: Any, purchase: Any) -> bool:
@@ -510,7 +513,7 @@ class World:
         kube: Any = self.kube
         storage: Any = self.storage
         check = self.leadership.check
-        ledger = TracedLedger(self.database["ledger"], self.writes, check)
+        ledger = TracedLedger(self.database["ledger"], self.writes, check, self.selection.operator_class)
         providers: Any = {"fal": self.provider, "assemblyai": self.provider}
         records = TracedRecords(self.database["jobs"], storage, self.writes, check)
         cache = Cache(clock=self._seconds)
