@@ -16,7 +16,7 @@ from contentgen_contract.indexes import Keys
 from contentgen_contract.names import Kind
 from contentgen_gateway.live import Live
 from contentgen_gateway.now import Now
-from contentgen_gateway.resources import Resources
+from contentgen_gateway.resources import Resources, Unreadable
 from contentgen_runtime.kube import Body
 
 Document = dict[str, Any]
@@ -71,7 +71,10 @@ class RecentCreations:
         if place is None:
             return None
         kind = Kind(place["kind"])
-        body = await self._resources.get(kind, place["namespace"], place["name"])
-        if body is None or body["metadata"]["uid"] != job_id:
+        try:
+            body = await self._resources.get(kind, place["namespace"], place["name"])
+        except Unreadable:  # of another installation; whether the caller may know its namespace is not asked yet
+            return None
+        if body is None or body["metadata"]["uid"] != job_id or not self._resources.serves(body):
             return None
         return self._live.note(kind, body)
