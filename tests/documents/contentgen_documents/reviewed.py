@@ -67,6 +67,7 @@ NOT_RUN = (
         "kubectl contentgen move avatar --to batch",
         "kubectl contentgen move avatar transcript/talk --to batch",
         "kubectl contentgen move --all --to batch -n media",
+        "kubectl contentgen move --all --to marketing -n marketing",
     )),
     NotRun("it needs a Docker engine and a registry", (
         "docker build --tag REGISTRY/contentgen-operator:0.1.0 .",
