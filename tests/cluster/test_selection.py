@@ -19,7 +19,7 @@ from contentgen_e2e.world import Body, World
 KIND = Kind.IMAGE_GENERATION
 LABEL = "contentgen.dev/test-selection"
 MODEL = "fal-ai/flux/dev"
-SLOW = {"provider": "fal", "model": MODEL, "fault": "slow_model", "count": 1, "delay_s": 240}
+SLOW = {"provider": "fal", "model": MODEL, "fault": "slow_model", "count": 1, "delay_s": 180}
 """The next request is still under way while the values change."""
 
 
