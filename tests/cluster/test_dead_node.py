@@ -67,8 +67,9 @@ def world(second: None) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def film(world: World, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A film that takes a while to come down."""
-    content = media.film(tmp_path_factory.mktemp("media"), media.scenes(12), sound=False, streams=True)
+    """A film that takes a while to come down, by more than the 16 KiB/s that a worker asks of a host."""
+    scenes = media.scenes(40, 2, (640, 360))
+    content = media.film(tmp_path_factory.mktemp("media"), scenes, sound=False, streams=True)
     world.sandbox.put("/media/dead-node.mp4", content=content).raise_for_status()
     return f"{release.SANDBOX}/media/dead-node.mp4?seconds=40"
 
@@ -107,7 +108,7 @@ def _kubectl(*args: str) -> str:
 def lead_from_the_second_node() -> str:
     """Have the leader on the second node, and its standby on the first; the leader's pod."""
     for _ in range(6):
-        until("two operators are ready", lambda: len(operators()) == 2, 90)
+        until("two operators are ready, and one leads", lambda: len(operators()) == 2 and leader(), 90)
         where, leads = operators(), leader()
         if sorted(where.values()) == sorted([SECOND.node, "contentgen"]) and where.get(leads) == SECOND.node:
             return leads
