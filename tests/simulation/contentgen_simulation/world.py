@@ -159,6 +159,7 @@ class FakeKube:
     def apply(self, kind: Kind, spec: dict[str, Any], uid: str = UID, name: str = "it", **annotations: str) -> None:
         before = self.resources.get((kind, name))
         keep = before if before is not None and before["metadata"]["uid"] == uid else None
+        deletion = keep["metadata"].get("deletionTimestamp") if keep else None
         self.resources[kind, name] = {
             "metadata": {
                 "name": name,
@@ -169,6 +170,7 @@ class FakeKube:
                 "creationTimestamp": "2026-11-21T00:00:00Z",
                 "annotations": annotations,
                 "finalizers": keep["metadata"]["finalizers"] if keep else [],
+                **({"deletionTimestamp": deletion} if deletion else {}),
             },
             "spec": spec,
             "status": keep["status"] if keep else {},
