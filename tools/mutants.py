@@ -393,15 +393,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "buying",
         (
             "was_rewound: a request id in the status is no evidence",
-            "if run.request_id is not None or (told and last.reason in _SEARCHED):",
-            "if told and last.reason in _SEARCHED:",
+            "if run.request_id is not None:\n        return True\n    if told",
+            "if told",
             f"{_DECIDE}_what_was_submitted_is_not_paid_again_where_the_ledger_has_lost_it",
         ),
         (
             "was_rewound: a search in the status is no evidence",
-            "if run.request_id is not None or (told and last.reason in _SEARCHED):",
-            "if run.request_id is not None:",
+            "if told and last.reason in _SEARCHED and not",
+            "if False and not",
             f"{_DEFENCES}_a_status_that_was_searching_is_evidence_of_a_purchase",
+        ),
+        (
+            "was_rewound: any planned purchase was withdrawn",
+            "return purchase.sent_at is not None and purchase.sent_at.replace(microsecond=0) == run.sent_at",
+            "return True",
+            f"{_DEFENCES}_a_search_in_the_status_is_over_only_where_that_very_send_was_taken_back",
         ),
         (
             "was_rewound: a purchase that only the status names is no evidence",

@@ -103,13 +103,25 @@ def was_rewound(case: Case) -> bool:
     if purchase is not None and not purchase.unpaid:
         return False
     told = last.run is not None and (last.run.number, last.run.paid_attempt) == (run.number, run.paid_attempt)
-    if run.request_id is not None or (told and last.reason in _SEARCHED):
+    if run.request_id is not None:
+        return True
+    if told and last.reason in _SEARCHED and not _was_withdrawn(run, purchase):
         return True
     if purchase is None:
         return run.purchase_id is not None
     if run.purchase_id not in (None, purchase.purchase_id):
         return True
     return run.sent_at is not None and (purchase.sent_at is None or purchase.sent_at < run.sent_at)
+
+
+def _was_withdrawn(run: RunStatus, purchase: Purchase | None) -> bool:
+    """Whether the ledger says that the send in the status was taken back before its first byte (`Ledger.withdraw`).
+
+    Nothing else leaves a planned purchase with the time of that send: a backup has an earlier time, or none.
+    """
+    if purchase is None or not purchase.planned or purchase.purchase_id != run.purchase_id:
+        return False
+    return purchase.sent_at is not None and purchase.sent_at.replace(microsecond=0) == run.sent_at
 
 
 def is_remembered(resource: Resource, run: RunStatus) -> bool:

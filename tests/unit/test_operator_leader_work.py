@@ -10,7 +10,7 @@ from aiohttp import ClientConnectionError
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.api_paths import LEASES
-from contentgen_contract.names import Kind
+from contentgen_contract.names import Kind, Phase
 from contentgen_operator import __main__ as program
 from contentgen_operator.desk_tls import DeskTls
 from contentgen_operator.leading.election import Lease, Record, Term, Timing
@@ -18,7 +18,9 @@ from contentgen_operator.leading.elector import KubeLease, LeaseStore
 from contentgen_operator.leading.leadership import Leadership, NotLeading
 from contentgen_operator.leading.tasks import LeaderTasks
 from contentgen_operator.leading.thread import ElectionThread, identity
+from contentgen_operator.ledger import Ledger
 from contentgen_operator.observed import ResourceRef
+from contentgen_operator.purchases import PurchaseKey
 from contentgen_operator.settings import Settings
 from contentgen_operator.wakeups import WakeUps
 from contentgen_runtime.kube import Conflict, KubeApi
@@ -66,6 +68,29 @@ async def test_nothing_is_sent_without_the_lease_and_the_next_leader_pays_once(
     assert (world.provider.posts, kept["state"], kept["step"], kept["sentBy"]) == ([], "intent", "planned", None)
     world.leadership = Leadership.always()
     world.restart()
+    await world.finish(IMAGES)
+    assert len(world.provider.posts) == 1
+
+
+async def test_a_send_that_a_frozen_leader_takes_back_goes_on_without_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next leader has said meanwhile that it looks for the request."""
+    world = World(monkeypatch, Writes())
+    world.leadership = Script()
+    world.restart()
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await until_it_would_pay(world)
+    former = Ledger(world.database["ledger"])
+    (document,) = world.database["ledger"].find()
+    run_hash = document["_id"].split("/")[3]
+    key = PurchaseKey(namespace="ns", kind=IMAGES, name="it", run_hash=run_hash, rerun=None, attempt=1)
+    purchase = await former.get(key)
+    assert purchase is not None
+    sent_by = await former.send(key, purchase, world.now)
+    assert sent_by is not None
+    world.leadership = Leadership.always()
+    world.restart()
+    await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN)
+    await former.withdraw(key, sent_by)
     await world.finish(IMAGES)
     assert len(world.provider.posts) == 1
 

@@ -111,6 +111,20 @@ def test_a_status_that_was_searching_is_evidence_of_a_purchase(reason: Reason) -
     assert_forgotten(decided(resource(reason=reason), None))
 
 
+@pytest.mark.parametrize("reason", [Reason.LOOKING_FOR_REQUEST, Reason.SUBMISSION_UNKNOWN])
+def test_a_search_in_the_status_is_over_only_where_that_very_send_was_taken_back(reason: Reason) -> None:
+    """Only `Ledger.withdraw` leaves a planned purchase with the time of the send that the status tells of."""
+    subject = resource(reason=reason, purchaseId="p", sentAt=NOW.isoformat())
+    sent_at = NOW.replace(microsecond=345000)
+    assert decided(subject, bought(sent_at=sent_at)).payment is not None
+    for other in (None, NOW - timedelta(hours=1), NOW + timedelta(seconds=1)):
+        assert_forgotten(decided(subject, bought(sent_at=other)))
+    assert_forgotten(
+        decided(resource(reason=reason, purchaseId="another", sentAt=NOW.isoformat()), bought(sent_at=sent_at))
+    )
+    assert_forgotten(decided(resource(reason=reason, purchaseId="p"), bought(sent_at=sent_at)))
+
+
 @pytest.mark.parametrize("sent_at", [None, NOW - timedelta(hours=1)])
 def test_a_status_that_knows_when_it_was_sent_is_evidence_of_a_purchase(sent_at: datetime | None) -> None:
     """The ledger was restored from a backup in which the purchase was planned, or refused at an earlier try."""
