@@ -49,6 +49,8 @@ def body(uid: str, **status: Any) -> dict[str, Any]:
 
 
 async def test_resources_are_counted_as_they_are_now() -> None:
+    for uid in list(metrics.gauges._resources):  # of other tests in this process
+        metrics.gauges.forget_resource(uid)
     intake, kind = Intake(Cache(), ignore, Reports()), Kind.LORA_TRAINING
     await intake.resource(kind, body("m1"), deleted=False)
     await intake.resource(kind, body("m1", phase="Failed", reason="NoVideo"), deleted=False)
