@@ -75,16 +75,9 @@ class Ledger:
     def _get(self, key: PurchaseKey | StoredKey) -> Purchase | None:
         found = self._collection.find_one({"_id": str(key)})
         if found and found["state"] == _INTENT and found.get("sentBy") in self._unsent:
-            self._withdraw(found)
+            self._unsend(key, found["sentBy"])  # the acknowledgement of our own compare-and-set was lost
             found = self._collection.find_one({"_id": str(key)})
         return _purchase(found) if found else None
-
-    def _withdraw(self, sending: Document) -> None:
-        """Back to planned: the acknowledgement of our own compare-and-set was lost, so no POST followed it."""
-        where = {name: sending[name] for name in ("_id", "state", "step", "sentBy")}
-        if sending["step"] == PurchaseStep.SENDING:
-            self._collection.update_one(where, {"$set": {"step": _PLANNED, "sentBy": None, "sentAt": None}})
-        self._unsent.discard(sending["sentBy"])
 
     async def intend(self, key: PurchaseKey, purchase: Purchase) -> bool:
         """Plan a purchase. True where it is in the ledger as given, but for the id of one that was unpaid before."""
@@ -157,7 +150,7 @@ class Ledger:
         self._unsent.add(sent_by)
         await asyncio.to_thread(self._unsend, key, sent_by)
 
-    def _unsend(self, key: PurchaseKey, sent_by: str) -> None:
+    def _unsend(self, key: PurchaseKey | StoredKey, sent_by: str) -> None:
         where = {"_id": str(key), "state": _INTENT, "step": PurchaseStep.SENDING.value, "sentBy": sent_by}
         self._collection.update_one(where, {"$set": {"step": _PLANNED, "sentBy": None}})
         self._unsent.discard(sent_by)
