@@ -74,3 +74,23 @@ def test_a_user_named_in_another_class_is_looked_at_when_the_resource_moves(worl
     refused(world, writer, "user-9", operatorClass="default")
     apply(world, writer, world.namespace, operatorClass="default")
     world.kubectl("delete", "imagegeneration", "owned")
+
+
+def test_a_paid_annotation_of_another_class_needs_the_verb_spend_when_the_resource_moves(world: World) -> None:
+    """Its first class had no policy: whoever may edit could have put it there."""
+    editor = "editor@example.com"
+    verbs = ["get", "create", "update", "patch", "delete"]
+    grant(world, "editor", editor, {"resources": ["imagegenerations"], "verbs": verbs})
+    meta = {"name": "moved", "namespace": world.namespace, "annotations": {"contentgen.dev/rerun": "1"}}
+    body = {"apiVersion": "contentgen.dev/v1alpha1", "kind": "ImageGeneration", "metadata": meta}
+    elsewhere = json.dumps(body | {"spec": WAITS | {"operatorClass": "nobodys"}})
+    here = json.dumps(body | {"spec": WAITS | {"operatorClass": "default"}})
+    world.kubectl("apply", f"--as={editor}", "--filename", "-", stdin=elsewhere)
+    with pytest.raises(CommandFailed, match="has not the verb spend"):
+        world.kubectl("apply", f"--as={editor}", "--filename", "-", stdin=here)
+    world.kubectl("annotate", f"--as={editor}", "imagegeneration", "moved", "contentgen.dev/rerun-")
+    del meta["annotations"]
+    here = json.dumps(body | {"spec": WAITS | {"operatorClass": "default"}})
+    world.kubectl("apply", f"--as={editor}", "--filename", "-", stdin=here)
+    world.kubectl("delete", "imagegeneration", "moved")
+    world.kubectl("delete", "role,rolebinding", "editor")

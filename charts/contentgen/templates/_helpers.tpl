@@ -279,6 +279,11 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "contentgen.serviceAcc
 {{ .Values.operatorClass }}
 {{- end }}
 
+{{/* The operator class of a resource as an expression of CEL; call with object or oldObject. */}}
+{{- define "contentgen.classOf" -}}
+(has({{ . }}.spec.operatorClass) ? {{ . }}.spec.operatorClass : 'default')
+{{- end }}
+
 {{/* The namespaces of the list, as JSON; none: all, or those of the selector. */}}
 {{- define "contentgen.watchNamespaces" -}}
 {{- $names := default list .Values.watchNamespaces -}}
