@@ -169,7 +169,7 @@ class Soak:
         with self._lock:
             self._open[name] = kind
         self.found.applied.append((kind, name))
-        self._world.apply(kind, name, _spec(kind, name, films[number % len(films)]))
+        self._world.apply(kind, name, tiny.spec(kind, name, films[number % len(films)]))
 
     def _check_finished(self) -> None:
         for name in [name for name in self._open if self._ended(name)]:
@@ -310,23 +310,6 @@ def _growth_row(when: str, samples: Sequence[float]) -> Row:
 
 def _row(figure: str, value: float, unit: str, goal: float, note: str = "") -> Row:
     return Row(figure=f"soak: {figure}", value=value, unit=unit, goal=goal, note=note)
-
-
-def _spec(kind: Kind, name: str, film: str) -> Body:
-    match kind:
-        case Kind.LORA_TRAINING:
-            return {
-                "loraName": name.replace("-", "_"),
-                "triggerWord": "jf",
-                "source": {"url": film},
-                "dataset": {"minImages": 4},
-                "training": {"steps": 500},
-            }
-        case Kind.IMAGE_GENERATION:
-            size = {"width": 256, "height": 256}
-            return {"model": "flux-dev", "prompt": f"a lighthouse at dusk, {name}", "image": {"size": size}}
-        case Kind.TRANSCRIPTION:
-            return {"source": {"url": film}}
 
 
 @contextmanager

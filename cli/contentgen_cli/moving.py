@@ -52,7 +52,7 @@ def refused(reasons: Sequence[tuple[Item, str]]) -> None:
 
 
 def meaning(chosen: Plan, to: str, *, served: bool | None) -> tuple[str, ...]:
-    """What the move means; `served`: whether an installation serves the class, None where that is not known."""
+    """Consequences of a move, for people. `served`: whether an installation serves the class; None: not known."""
     begin = tuple(item.shown for item in chosen.moved if not item.resting)
     lines = (
         "Nothing is bought again: what is Completed stays Completed, and files stay in the bucket where they are.",

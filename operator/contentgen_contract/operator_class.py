@@ -36,7 +36,7 @@ class ClassOwner(Manifest):
 
 
 class OperatorClassSpec(Manifest):
-    """Who serves the operator class of the object's name. The operator creates it once it leads."""
+    """Owner of an operator class: the installation that serves it. The operator creates the object once it leads."""
 
     owner: ClassOwner = Field(description="The installation that serves the class; immutable.")
 

@@ -258,10 +258,10 @@ class Timed:
 
 
 class Headed:
-    """What browsers may do with an answer: nothing, unless the answer says otherwise.
+    """Response headers: for security, and `connection: close` while the replica is about to stop.
 
-    While the replica is about to stop, each answer closes its connection: no new one leads here by then, and a client
-    that keeps this one would send the next request at the moment when it is cut.
+    By default browsers may do nothing with an answer. No new connection leads to a replica that is about to stop, and a
+    client that keeps one would send its next request at the moment when it is cut.
     """
 
     def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, tls: bool) -> None:

@@ -41,8 +41,8 @@ def _container_context() -> dict[str, Any]:
 
 
 class WorkerPod(Manifest):
-    """Where worker pods may run, as whom, and what they and their Jobs are called, as whoever runs the cluster says;
-    never a user.
+    """Settings of worker Jobs and pods: labels, annotations, nodes and security contexts. The chart's values set them,
+    and never a user's manifest.
     """
 
     job_labels: dict[str, str] = Field(default_factory=dict)

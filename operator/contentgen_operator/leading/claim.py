@@ -27,7 +27,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class Held(Enum):
-    """What one look has found."""
+    """Owner of the operator class, as the API server has told it."""
 
     MINE = auto()
     ANOTHERS = auto()
@@ -149,7 +149,7 @@ class Claim:
                 await self._announce(problem)
 
     async def _found(self, ask: Callable[[], Awaitable[Body | None]]) -> tuple[Held, str]:
-        """What the API server says, and the problem in words."""
+        """The owner, and the problem as a message for people; empty where there is none."""
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 body = await ask()

@@ -25,7 +25,6 @@ from typing import Any, TypeVar
 
 import httpx
 from kubernetes.client.exceptions import ApiException
-from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from urllib3.exceptions import HTTPError
 
@@ -37,7 +36,7 @@ from contentgen_contract.names import RESUBMIT_ANNOTATION, Kind
 from contentgen_e2e import tiny
 from contentgen_e2e.gateway import Gateway, tenant
 from contentgen_e2e.oracle import Violation, check_completed
-from contentgen_e2e.world import DATABASE, World, connected, s3_client
+from contentgen_e2e.world import Addresses, World, world_at
 from kubernetes import client
 
 Body = dict[str, Any]
@@ -340,7 +339,7 @@ class Stream:
         number = next(self._numbers)
         kind = list(Kind)[number % len(Kind)]
         name = f"{kind.short_name}-{number}"
-        self._world.apply(kind, name, spec(kind, name, self._films[number % len(self._films)]))
+        self._world.apply(kind, name, tiny.spec(kind, name, self._films[number % len(self._films)]))
         self.open[name] = kind
 
     def _film(self, number: int) -> str:
@@ -354,49 +353,15 @@ class Stream:
         return f"{self._films[0]}?seconds=8"
 
 
-def spec(kind: Kind, name: str, film: str, model: str = "flux-dev") -> Body:
-    """Of a tiny resource; no two buy the same."""
-    match kind:
-        case Kind.LORA_TRAINING:
-            return {
-                "loraName": name.replace("-", "_"),
-                "triggerWord": "jf",
-                "source": {"url": film},
-                "dataset": {"minImages": 4},
-                "training": {"steps": 500},
-            }
-        case Kind.IMAGE_GENERATION:
-            size = {"width": 256, "height": 256}
-            return {"model": model, "prompt": f"a lighthouse at dusk, {name}", "image": {"size": size}}
-        case Kind.TRANSCRIPTION:
-            return {"source": {"url": film}}
-
-
 @contextmanager
 def direct_world(root: Path, namespace: str) -> Iterator[World]:
     """A world that asks Services by their addresses, without the API server in between: the bare cluster's are this
     machine's. It is empty at the end.
     """
-    with ExitStack() as stack:
-        address = service_address(root, "contentgen-sandbox")
-        database = stack.enter_context(
-            MongoClient[Body](f"mongodb://{address}:27017/?directConnection=true", tz_aware=True)
-        )[DATABASE]
-        limits = httpx.Limits(max_keepalive_connections=0)
-        sandbox = httpx.Client(base_url=f"http://{address}", timeout=60, trust_env=False, limits=limits)
-        release.make_namespace(root, namespace)
-        stack.callback(release.kubectl, root, "delete", "namespace", namespace, "--wait=false")
-        if release.WATCHED:
-            stack.callback(release.drop_finalizers, root, namespace)
-        yield World(
-            root=root,
-            namespace=namespace,
-            api=client.CustomObjectsApi(stack.enter_context(connected(root))),
-            s3=s3_client(root, release.NAMESPACE, f"http://{address}:7070"),
-            jobs=database["jobs"],
-            ledger_collection=database["ledger"],
-            sandbox=stack.enter_context(sandbox),
-        )
+    address = service_address(root, "contentgen-sandbox")
+    at = Addresses(http=f"{address}:80", s3=f"{address}:7070", mongodb=f"{address}:27017")
+    with world_at(root, namespace, release.NAMESPACE, at) as world:
+        yield world
 
 
 def service_address(root: Path, name: str) -> str:
@@ -482,7 +447,7 @@ class Takeovers:
             fault = {"provider": "fal", "model": _MODEL, "fault": held, "count": 1, "delay_s": _HELD_SECONDS}
             self._world.sandbox.put("/sandbox/faults", json=[fault]).raise_for_status()
         kind = Kind.LORA_TRAINING if row.state == "preparing" else Kind.IMAGE_GENERATION
-        self._world.apply(kind, name, spec(kind, name, self._stream.slow_film, "flux-schnell"))
+        self._world.apply(kind, name, tiny.spec(kind, name, self._stream.slow_film, "flux-schnell"))
         return name, kind
 
     def _at(self, row: Takeover, leader: str, name: str) -> Started:

@@ -1,16 +1,37 @@
-"""A film of a few seconds that a worker takes little time over: shots that differ, sharp enough, and a tone."""
+"""Tiny resources, and a film of a few seconds for them: shots that differ, sharp enough, and a tone."""
 
 import io
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
+
+from contentgen_contract.names import Kind
 
 _FPS = 8
 _SHOTS = 5
 _SHOT_FRAMES = 18
 _WIDTH, _HEIGHT = 320, 192
 _RATE = 16_000
+
+
+def spec(kind: Kind, name: str, film: str, model: str = "flux-dev") -> dict[str, Any]:
+    """The spec of a resource that takes little time; two names buy different things."""
+    match kind:
+        case Kind.LORA_TRAINING:
+            return {
+                "loraName": name.replace("-", "_"),
+                "triggerWord": "jf",
+                "source": {"url": film},
+                "dataset": {"minImages": 4},
+                "training": {"steps": 500},
+            }
+        case Kind.IMAGE_GENERATION:
+            size = {"width": 256, "height": 256}
+            return {"model": model, "prompt": f"a lighthouse at dusk, {name}", "image": {"size": size}}
+        case Kind.TRANSCRIPTION:
+            return {"source": {"url": film}}
 
 
 def film(seed: int = 0) -> bytes:

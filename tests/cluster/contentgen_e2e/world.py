@@ -147,21 +147,37 @@ def installed(root: Path, suite: str, *values: str) -> Iterator[World]:
         release.install(root, *KEYS)
 
 
+@dataclass(frozen=True)
+class Addresses:
+    """Host and port of each of the sandbox's servers."""
+
+    http: str
+    s3: str
+    mongodb: str
+
+
 @contextmanager
 def open_world(root: Path, namespace: str, of: str = release.NAMESPACE) -> Iterator[World]:
     """Forward the ports of the release in the namespace `of`, make the namespace, and take it away at the end."""
     with ExitStack() as stack:
-        forwarded = {
-            name: stack.enter_context(release.port_forward(root, of, "svc/contentgen-sandbox", name))
+        http, s3, mongodb = (
+            f"127.0.0.1:{stack.enter_context(release.port_forward(root, of, 'svc/contentgen-sandbox', name))}"
             for name in ("http", "s3", "mongodb")
-        }
+        )
+        yield stack.enter_context(world_at(root, namespace, of, Addresses(http=http, s3=s3, mongodb=mongodb)))
+
+
+@contextmanager
+def world_at(root: Path, namespace: str, of: str, at: Addresses) -> Iterator[World]:
+    """Make the namespace, and take it away at the end. `of`: the namespace of the release whose sandbox is there."""
+    with ExitStack() as stack:
         database = stack.enter_context(
-            MongoClient[Body](f"mongodb://127.0.0.1:{forwarded['mongodb']}/?directConnection=true", tz_aware=True)
+            MongoClient[Body](f"mongodb://{at.mongodb}/?directConnection=true", tz_aware=True)
         )[DATABASE]
         # A connection that was kept may be closed by the sandbox, after five idle seconds, as a request goes out on it.
         fresh = httpx.Limits(max_keepalive_connections=0)
         sandbox = stack.enter_context(
-            httpx.Client(base_url=f"http://127.0.0.1:{forwarded['http']}", timeout=60, trust_env=False, limits=fresh)
+            httpx.Client(base_url=f"http://{at.http}", timeout=60, trust_env=False, limits=fresh)
         )
         release.make_namespace(root, namespace)
         stack.callback(release.kubectl, root, "delete", "namespace", namespace, "--wait=false")
@@ -171,7 +187,7 @@ def open_world(root: Path, namespace: str, of: str = release.NAMESPACE) -> Itera
             root=root,
             namespace=namespace,
             api=client.CustomObjectsApi(stack.enter_context(connected(root))),
-            s3=s3_client(root, of, f"http://127.0.0.1:{forwarded['s3']}"),
+            s3=s3_client(root, of, f"http://{at.s3}"),
             jobs=database["jobs"],
             ledger_collection=database["ledger"],
             sandbox=sandbox,
