@@ -323,6 +323,8 @@ def objects(api: client.ApiClient) -> Iterator[client.CustomObjectsApi]:
     finally:
         for name in made:  # else a later helm install finds CRDs that are not its own
             extensions.delete_custom_resource_definition(name)
+        if len(made) == len(crds):
+            wait_until_gone(api)
 
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -355,6 +357,18 @@ def wait_until_served(api: client.ApiClient, names: list[str]) -> None:
             return
         time.sleep(0.3)
     pytest.fail(f"the API server does not serve {names}")
+
+
+def wait_until_gone(api: client.ApiClient) -> None:
+    """Poll until discovery no longer lists the API group: for seconds after the CRDs it lists what the API server does
+    not serve, and Helm's `lookup` fails then.
+    """
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if GROUP not in {group["name"] for group in raw(api, "GET", "/apis")["groups"]}:
+            return
+        time.sleep(0.3)
+    pytest.fail(f"discovery still lists {GROUP}")
 
 
 def dry_run(objects: client.CustomObjectsApi, kind: Kind, body: dict[str, Any]) -> dict[str, Any]:
