@@ -1,7 +1,7 @@
 """The indexes of our collections. The operator creates them; each query of the gateway has one.
 
-Plain indexes only (../shared/stores.md): what a query asks for equality comes first, what it sorts by last; `jobId`
-makes the order total, so that a cursor can go on after any record.
+Plain indexes only (no text, partial or TTL index), which every MongoDB-compatible server has: what a query asks for
+equality comes first, what it sorts by last; `jobId` makes the order total, so that a cursor can go on after any record.
 """
 
 Keys = tuple[tuple[str, int], ...]

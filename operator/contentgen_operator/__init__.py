@@ -1,7 +1,7 @@
 """The operator: whatever wakes it, it observes one resource, decides (pure), and acts.
 
     wiring (kopf) → queue → observe → decide → act
-                               │         │        └ Jobs, ledger and provider, one status write, events, the record
+                               │         │        └ ledger and provider, Job, record, one status write, events
                                │         └ pure: resource + observation + now → plan
                                └ reads: Job, outcome, ledger, provider, LoRAs
 

@@ -1,4 +1,4 @@
-"""The old service's documents, as shared/seeds shows them, become records; what is not theirs is refused, with why."""
+"""Documents of the old service become records; others are refused, with the reason."""
 
 import json
 import threading
