@@ -28,7 +28,6 @@ from contentgen_e2e.oracle import Violation, check_completed
 from contentgen_e2e.settings import KEYS
 from contentgen_e2e.world import World
 
-Body = dict[str, Any]
 _IN_FLIGHT = 6
 _ARRIVAL_SECONDS = 2.0
 _KILL_SECONDS = 30.0

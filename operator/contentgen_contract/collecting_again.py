@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 _VALUE = re.compile(r"([1-9][0-9]{0,8})(?:-[A-Za-z0-9._-]{1,48})?", re.ASCII)
-MAX_VALUE = 64  # characters
 
 
 def run_named(value: str) -> int | None:

@@ -14,8 +14,6 @@ ENDED = (Phase.COMPLETED, Phase.FAILED)
 CLASS_KIND, CLASS_PLURAL = "OperatorClass", "operatorclasses"
 CLASS_LABEL = f"{GROUP}/operator-class"
 """Of a Job: the class of the operator that made it. It proves nothing by itself; the verb `serve` on the class does."""
-SERVE = "serve"
-"""The RBAC verb on an OperatorClass, by its name, that an operator's account has for its own class."""
 
 
 class ClassOwner(Manifest):

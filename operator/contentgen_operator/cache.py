@@ -37,7 +37,6 @@ class Cache:
         self._clock = clock
         self._resources: dict[ResourceRef, tuple[float, Body]] = {}
         self._jobs: dict[tuple[str, str], tuple[float, JobView]] = {}
-        self._owners: dict[tuple[str, str], ResourceRef] = {}
         self._jobs_of: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
 
     def __contains__(self, ref: ResourceRef) -> bool:
@@ -67,17 +66,11 @@ class Cache:
         self.drop(ref)
         for name in self._jobs_of.pop(ref.uid, ()):
             self._jobs.pop(name, None)
-            self._owners.pop(name, None)
 
     def job(self, namespace: str, name: str) -> JobView | None:
         """A Job as it was last seen; None where that is long ago and it has not finished."""
         at, job = self._jobs.get((namespace, name), (0.0, None))
         return job if job is not None and (job.finished or self._clock() - at < _JOB_SECONDS) else None
-
-    def owned_job(self, namespace: str, name: str) -> tuple[ResourceRef, JobView] | None:
-        """A Job, however long ago it was seen, and the resource that it works for."""
-        owner = self._owners.get((namespace, name))
-        return (owner, self._jobs[namespace, name][1]) if owner is not None else None
 
     def note_job(self, owner: ResourceRef, job: JobView) -> bool:
         """Keep a Job; whether it has finished, or its pod was deleted, since it was last seen.
@@ -88,7 +81,6 @@ class Cache:
         _, known = self._jobs.get(name, (0.0, None))
         if name in self._jobs_of[owner.uid] or len(self._jobs_of[owner.uid]) < _MOST_JOBS:
             self._jobs[name] = (self._clock(), job)
-            self._owners[name] = owner
             self._jobs_of[owner.uid].add(name)
         return (job.finished and not (known is not None and known.finished)) or (
             job.terminating and not (known is not None and known.terminating)
@@ -97,7 +89,6 @@ class Cache:
     def drop_job(self, owner: ResourceRef, name: str) -> None:
         """The Job was deleted."""
         self._jobs.pop((owner.namespace, name), None)
-        self._owners.pop((owner.namespace, name), None)
         self._jobs_of[owner.uid].discard((owner.namespace, name))
 
 

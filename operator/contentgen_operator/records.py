@@ -5,7 +5,6 @@ The resource is the truth while it exists; the record outlives it.
 
 import asyncio
 import itertools
-import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -29,7 +28,6 @@ from contentgen_operator.runs import frozen_spec, owner
 from contentgen_operator.storage import Storage
 from contentgen_runtime.kube import Conflict
 
-_log = logging.getLogger(__name__)
 Document = dict[str, Any]
 _DISCARDED = {"discard.uid": {"$gt": ""}}  # in this form an index serves it
 # What a write is compared with. Each write counts `revision`; an older release, which a rollback may have brought back,

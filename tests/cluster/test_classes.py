@@ -106,7 +106,6 @@ def shared(sandbox: str) -> tuple[str, ...]:
 
 
 STORES = shared(f"contentgen-sandbox.{release.NAMESPACE}.svc")
-MAIN = Installation(release.NAMESPACE, DEFAULT_CLASS, ())
 OWN_STORES = Installation("contentgen-second", SECOND, ("sandbox.enabled=true",))
 SAME_STORES = Installation("contentgen-near", NEAR, STORES)
 RIVAL = Installation("contentgen-rival", NEAR, STORES)

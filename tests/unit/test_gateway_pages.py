@@ -26,7 +26,6 @@ from contentgen_simulation.tenants import TenantApi
 ANN = ("ann", "*", "*", "red")
 HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
 VENDORED = Path(pages.__file__).parent / "vendored"
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 class World(GatewayWorld):

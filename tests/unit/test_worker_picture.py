@@ -1,5 +1,6 @@
 """From a frame to a picture: its size, colours, direction and crop, and the figures that are taken of it."""
 
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from contentgen_contract.spec import Crop, Dataset
 from contentgen_worker.errors import Unsupported
-from contentgen_worker.media import borders, quality
-from contentgen_worker.media.borders import Borders
+from contentgen_worker.media import quality
+from contentgen_worker.media.borders import BorderFinder, Borders
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.decode import WHOLE, frames
 from contentgen_worker.media.faces import FaceBox, FaceSettings, HaarFaces
@@ -273,10 +274,17 @@ def small_luma(rgb: np.ndarray) -> Plane:
     return np.asarray(cv2.resize(y.astype(np.uint8), (256, 144), interpolation=cv2.INTER_AREA), np.uint8)
 
 
+def borders_of(luma: Iterable[Plane]) -> Borders | None:
+    finder = BorderFinder()
+    for y in luma:
+        finder.push(y)
+    return finder.found()
+
+
 def test_letterbox_and_pillarbox_are_found_and_cropped() -> None:
     for top, side in ((92, 0), (0, 160), (60, 120)):
         video = [boxed(photo(seed, (1280, 720)), top, side) for seed in range(6)]
-        found = borders.find(small_luma(each) for each in video)
+        found = borders_of(small_luma(each) for each in video)
         assert found is not None
         assert found.top == pytest.approx(top / 720, abs=0.01)
         assert found.right == pytest.approx(side / 1280, abs=0.01)
@@ -291,19 +299,19 @@ def test_dark_scenes_have_no_say_in_borders() -> None:
     bright = [boxed(photo(seed, (1280, 720)), 92) for seed in range(4)]
     night = [(each * 0.06).astype(np.uint8) for each in bright]
     planes = [small_luma(each) for each in night * 5 + bright]
-    found = borders.find(planes)
+    found = borders_of(planes)
     assert found is not None
     assert found.top == pytest.approx(92 / 720, abs=0.01)
-    assert borders.find(small_luma(each) for each in night) is None
+    assert borders_of(small_luma(each) for each in night) is None
     spot = np.zeros((720, 1280, 3), np.uint8)
     cv2.circle(spot, (640, 360), 60, (40, 40, 40), -1)
-    assert borders.find([small_luma(spot)] * 9) is None, "a spot in the dark"
+    assert borders_of([small_luma(spot)] * 9) is None, "a spot in the dark"
 
 
 def test_subtitles_in_a_border_do_not_keep_it() -> None:
     video = [boxed(photo(seed, (1280, 720)), 92) for seed in range(20)]
     cv2.putText(video[3], "I'll be back", (500, 690), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (255, 255, 255), 3)
-    found = borders.find(small_luma(each) for each in video)
+    found = borders_of(small_luma(each) for each in video)
     assert found is not None
     assert found.bottom == pytest.approx(92 / 720, abs=0.01)
     assert finish(frame(video[3]), found, PictureSettings(longest_side=2048)).height <= 536
@@ -316,8 +324,8 @@ def test_a_frame_with_a_picture_in_the_border_keeps_it() -> None:
 
 
 def test_a_video_without_borders() -> None:
-    assert borders.find(small_luma(photo(seed, (1280, 720))) for seed in range(6)) is None
-    assert borders.find([]) is None
+    assert borders_of(small_luma(photo(seed, (1280, 720))) for seed in range(6)) is None
+    assert borders_of([]) is None
 
 
 def test_borders_of_a_turned_video(tmp_path: Path) -> None:
@@ -343,7 +351,7 @@ def test_a_border_on_one_side_of_a_video_upside_down(tmp_path: Path) -> None:
 def test_what_fades_into_black_is_no_border() -> None:
     ramp = np.clip(np.abs(np.linspace(-1, 1, 720)) * -1.6 + 1.3, 0, 1)[:, None, None]
     video = [(photo(seed, (1280, 720)) * ramp).astype(np.uint8) for seed in range(6)]
-    assert borders.find(small_luma(each) for each in video) is None
+    assert borders_of(small_luma(each) for each in video) is None
     assert finish(frame(video[0]), None, PictureSettings()).scores.border == 0
 
 

@@ -5,7 +5,7 @@
 
 import json
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -157,6 +157,3 @@ def owner(name: str, uid: str, kind: str = "Job", api: str = "batch/v1") -> Body
 def resource(kind: Kind, name: str, uid: str) -> Body:
     """One that names a resource of ours."""
     return owner(name, uid, kind.value, f"{GROUP}/{VERSION}")
-
-
-Check = Callable[[Answer], bool]

@@ -39,7 +39,6 @@ from contentgen_e2e.oracle import Violation, check_completed
 from contentgen_e2e.world import Addresses, World, world_at
 from kubernetes import client
 
-Body = dict[str, Any]
 T = TypeVar("T")
 FAULTS = ("frozen", "killed", "cut off", "rolled out", "API server down")
 STATES = ("preparing", "planned", "sending", "submitted", "collecting")

@@ -104,14 +104,6 @@ def allocate(send: Send, size: int) -> None:
     send(int(np.ones(size, np.uint8)[::4096].sum()))
 
 
-def allocate_natively(send: Send, size: int) -> None:
-    """Use memory as a library does that does not check what it gets."""
-    libc = ctypes.CDLL(None)
-    libc.malloc.restype = ctypes.c_void_p
-    ctypes.memset(libc.malloc(ctypes.c_size_t(size)), 1, size)
-    send("had it")
-
-
 def map_memory(send: Send, size: int) -> None:
     """Use private memory straight from the kernel."""
     tried(send, lambda: len(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)))

@@ -58,7 +58,6 @@ LINES = (
 """Whatever reads and answers with JSON. `X` for a user's name is user123 here."""
 
 FILE_LINE = "GET /api/assets/{transcriptJobId}/download/transcript.txt"
-STREAM_LINE = 'curl -N "http://localhost:5000/api/stream/job/{jobId}"'
 DELETE_LINE = "DELETE /api/jobs/{jobId}"
 
 TRAIN = {

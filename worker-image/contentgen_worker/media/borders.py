@@ -5,7 +5,6 @@ nine of ten clear ones agree on is the border. Before it is cropped from a frame
 it has a picture there, it keeps it.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,14 +47,6 @@ class BorderFinder:
         """What the frames so far agree on; None: no border."""
         sides = [_agreed(votes) for votes in self._votes]
         return Borders(*sides) if any(sides) else None
-
-
-def find(luma: Iterable[Plane]) -> Borders | None:
-    """The borders of a video, from some of its frames."""
-    finder = BorderFinder()
-    for y in luma:
-        finder.push(y)
-    return finder.found()
 
 
 def inside(y: Plane, borders: Borders | None) -> tuple[int, int, int, int]:

@@ -29,8 +29,6 @@ from contentgen_worker.media.codec import Malformed, decode, encode
 from contentgen_worker.media.confinement import ChildLimits, Confinement, confine
 from contentgen_worker.media.nursery import ENDED, REQUEST_BYTES, STARTED
 
-Send = Callable[[object], None]
-
 _MESSAGE_BYTES = 256 << 20  # of one message; a JPEG has less than one
 _ANSWER_BYTES = 8 << 30  # of all messages of a child
 _TRACEBACK_LENGTH = 8000  # characters that are logged

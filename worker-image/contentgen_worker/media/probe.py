@@ -15,7 +15,7 @@ import av
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
-from contentgen_worker.errors import DecoderCrashed, NoAudioTrack, NoVideoTrack, Unsupported
+from contentgen_worker.errors import DecoderCrashed, NoVideoTrack, Unsupported
 from contentgen_worker.media.bounds import Bounds
 from contentgen_worker.media.codec import crosses
 from contentgen_worker.media.isolation import spawn
@@ -58,13 +58,6 @@ class Recording:
             raise Unsupported(f"video codec {self.video_codec!r}; expected one of {', '.join(sorted(VIDEO_CODECS))}")
         if not self.width:
             raise Unsupported("its video track holds no picture that can be decoded; it may be damaged or cut off")
-
-    def require_audio(self) -> None:
-        """Raises unless there is sound that we decode."""
-        if not self.audio_codec:
-            raise NoAudioTrack("there is no sound track in the file; give a recording with sound")
-        if self.audio_codec not in AUDIO_CODECS:
-            raise Unsupported(f"audio codec {self.audio_codec!r}; expected one of {', '.join(sorted(AUDIO_CODECS))}")
 
 
 @contextmanager
