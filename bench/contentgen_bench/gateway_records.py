@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from contentgen_contract import derived, keys
+from contentgen_contract import keys
 from contentgen_contract.names import Kind, Stage
+from contentgen_contract.record import counted, terms_of
 
 RECORDS = 20_000
 USERS = 200
@@ -56,7 +57,7 @@ def records(count: int) -> Iterator[Document]:
             "completedAt": made + timedelta(minutes=9), "stage": None, "message": "done",
             "estimatedCompletionTime": None,
         } | ({} if kind is Kind.IMAGE_GENERATION else {"sourceVideo": _source(words)})  # fmt: skip
-        yield document | derived.counted(versions) | {"terms": derived.terms_of(document)}
+        yield document | counted(versions) | {"terms": terms_of(document)}
 
 
 def _config(kind: Kind, words: list[str]) -> Document:

@@ -1,19 +1,26 @@
-"""Parts of a job's record that follow from its resource alone: the seeds' words and fields. Pure.
+"""Fields of a job's record that follow from its resource or from its other fields, and its search terms. Pure.
 
-The operator writes the record; the gateway shows one that the operator has not written yet.
+The operator and the gateway write records; the gateway also shows one that the operator has not written yet.
 """
 
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from contentgen_contract import keys
 from contentgen_contract.models import model_of
 from contentgen_contract.names import Phase, Reason
 from contentgen_contract.signatures import unsigned
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, TranscriptionSpec
 
 Document = dict[str, Any]
+MAX_TERMS = 256  # of one record
+_WORD = re.compile(r"\w+")
+_LONGEST_WORD = 40  # characters
+_SEARCHED_CONFIG = ("loraName", "trigger", "prompt", "model")
 
 
 def status_word(phase: str | None, reason: str | None = None) -> str:
@@ -60,3 +67,41 @@ def config(spec: Spec) -> Document:
             } | spec.image.model_dump(mode="json", by_alias=True)
         case TranscriptionSpec():
             return {"model": model_of(spec)} | spec.options.model_dump(mode="json", by_alias=True)
+
+
+def terms_of(document: Mapping[str, Any]) -> list[str]:
+    """The words of a record that a search finds it by."""
+    return terms(each for each in _texts(document) if isinstance(each, str))
+
+
+def _texts(document: Mapping[str, Any]) -> Iterator[object]:
+    config, metadata = document.get("config") or {}, document.get("metadata") or {}
+    yield document.get("name")
+    yield from (config.get(name) for name in _SEARCHED_CONFIG)
+    yield from metadata.get("tags") or ()
+    yield metadata.get("description")
+    yield (document.get("sourceVideo") or {}).get("filename")
+
+
+def counted(versions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of all versions of a job: `bytes` that they take in the bucket, how many `pictures` they are, and `uses`, the
+    jobIds of the LoRAs that they were drawn with.
+    """
+    used = (key for version in versions for key in version.get("loras") or ())
+    return {
+        "bytes": sum(version.get("bytes") or 0 for version in versions),
+        "pictures": sum(len(version.get("images") or ()) for version in versions),
+        "uses": sorted({run.job_id for key in used if (run := keys.run_of(key)) is not None}),
+    }
+
+
+def words(text: str) -> list[str]:
+    """The words of a text as they are compared: without case and accents, in order, each as often as it comes."""
+    plain = "".join(each for each in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(each))
+    return [word[:_LONGEST_WORD] for word in _WORD.findall(plain.replace("_", " "))]
+
+
+def terms(texts: Iterable[str]) -> list[str]:
+    """Each word of some texts once, in the order in which they first come; at most `MAX_TERMS`."""
+    found = dict.fromkeys(word for text in texts for word in words(text))
+    return list(found)[:MAX_TERMS]

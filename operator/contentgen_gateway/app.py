@@ -29,7 +29,7 @@ from contentgen_gateway import (
     transcripts,
     usage,
 )
-from contentgen_gateway.once import each_once
+from contentgen_gateway.leniency import each_once
 from contentgen_gateway.parts import Parts
 
 _ROUTERS = (

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 
 from contentgen_contract import patterns
 from contentgen_contract.names import Kind
-from contentgen_contract.terms import words
+from contentgen_contract.record import words
 from contentgen_gateway import asset_shapes, tallies
 from contentgen_gateway.asset_shapes import LoraList, PictureList, TranscriptList
 from contentgen_gateway.callers import Caller

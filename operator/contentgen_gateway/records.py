@@ -10,9 +10,9 @@ from typing import Any
 
 from pymongo.collection import Collection
 
-from contentgen_contract import derived
 from contentgen_contract.discard import Discard
 from contentgen_contract.names import Kind
+from contentgen_contract.record import terms_of
 from contentgen_gateway.queries import NOT_DISCARDED, Filter, Query
 from contentgen_gateway.record_types import readable
 from contentgen_gateway.tallies import Row, Tally
@@ -140,7 +140,7 @@ class Records:
 
     async def describe(self, record: Record) -> None:
         """What people find it by has changed."""
-        change = {"metadata": record["metadata"], "terms": derived.terms_of(record)}
+        change = {"metadata": record["metadata"], "terms": terms_of(record)}
         mine = _of(record["jobId"])
         await asyncio.to_thread(self._collection.update_one, mine, {"$set": change})
 

@@ -20,11 +20,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contentgen_gateway import metrics, problems
 from contentgen_gateway.callers import Callers
+from contentgen_gateway.leniency import Untyped
 from contentgen_gateway.lifecycle import Lifecycle
 from contentgen_gateway.parts import Parts, token_of
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.rates import Buckets, network_of
-from contentgen_gateway.untyped import Untyped
 
 CLIENTS_OF_A_PEER = 10
 """Before sign-in the clients of one peer, such as an ingress, together have the rate of so many."""

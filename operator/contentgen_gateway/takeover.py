@@ -12,9 +12,10 @@ from urllib.parse import unquote
 
 from pydantic import ValidationError
 
-from contentgen_contract import derived, keys
+from contentgen_contract import keys
 from contentgen_contract.addresses import parts_of, without_secrets
 from contentgen_contract.names import Kind, Stage
+from contentgen_contract.record import counted, terms_of
 from contentgen_gateway.old_service import Old, Picture, Version
 from contentgen_gateway.record_types import wrong_values
 
@@ -210,13 +211,13 @@ def _record(old: Old, versions: list[Document], place: Place) -> Document:
         "completedAt": old.completed_at,
         "imported": True,
     } | source
-    return document | derived.counted(versions) | {"terms": derived.terms_of(document)}
+    return document | counted(versions) | {"terms": terms_of(document)}
 
 
 def with_sizes(record: Document, sizes: Mapping[str, int], key_of: Callable[[str], str | None]) -> Document:
     """The record with what its files really take; `sizes` are those in the job's folders, by key."""
     versions = [each | {"bytes": _bytes(each, sizes, key_of) or each["bytes"]} for each in record["versions"]]
-    return record | {"versions": versions} | derived.counted(versions)
+    return record | {"versions": versions} | counted(versions)
 
 
 def _bytes(version: Document, sizes: Mapping[str, int], key_of: Callable[[str], str | None]) -> int:

@@ -13,7 +13,7 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
 from contentgen_contract.indexes import NEWEST_FIRST, Keys
-from contentgen_contract.terms import terms
+from contentgen_contract.record import terms
 from contentgen_gateway.passages import Passage
 from contentgen_gateway.queries import Query
 

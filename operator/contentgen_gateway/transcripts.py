@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from contentgen_contract.names import Kind
-from contentgen_contract.terms import words
+from contentgen_contract.record import words
 from contentgen_gateway import asset_shapes, queries
 from contentgen_gateway.assets import asked_words
 from contentgen_gateway.parts import Calling, Parts, Using

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from contentgen_contract import derived, indexes
+from contentgen_contract import indexes
 from contentgen_contract.base import Value
 from contentgen_contract.discard import Discard, bought_under
 from contentgen_contract.models import model_of
 from contentgen_contract.names import Kind, Phase
-from contentgen_contract.record import config, source, status_word
+from contentgen_contract.record import config, counted, source, status_word, terms_of
 from contentgen_contract.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, parse_spec
 from contentgen_contract.status import ResourceStatus, VersionStatus
 from contentgen_operator.leading.leadership import Check, unchecked
@@ -77,11 +77,11 @@ class Records:
         # Once written, a version says for ever how it was made: the spec may be another by now.
         if version is not None and version["version"] not in {each.get("version") for each in versions}:
             versions.append(version)
-        counted = {} if version is None else {"versions": versions, **derived.counted(versions)}
+        counts = {} if version is None else {"versions": versions, **counted(versions)}
         if kept:
-            self._change(kept[0], document | counted, () if "scopes" in document else ("scopes",))
+            self._change(kept[0], document | counts, () if "scopes" in document else ("scopes",))
         else:
-            self._insert({"versions": []} | document | counted)
+            self._insert({"versions": []} | document | counts)
         for each in earlier:
             self._change(each, {"adoptedBy": document["jobId"]})
 
@@ -247,7 +247,7 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
         "message": status.message,
         "estimatedCompletionTime": status.estimated_completion_time,
     } | source(spec, (status.run.facts or {}))
-    return document | {"terms": derived.terms_of(document)}
+    return document | {"terms": terms_of(document)}
 
 
 def _metadata(resource: Resource, spec: Spec) -> Metadata:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from contentgen_contract import derived
 from contentgen_contract.names import Kind
+from contentgen_contract.record import counted, terms_of
 from contentgen_gateway.stats import told
 from contentgen_simulation.bucket import Bucket
 from contentgen_simulation.gateway import START, GatewayWorld
@@ -87,8 +87,8 @@ def transcript(world: GatewayWorld, number: int, **fields: Any) -> str:
 
 def put(world: GatewayWorld, number: int, kind: Kind, fields: dict[str, Any]) -> str:
     """As the operator and the import do it: what is derived is derived from the rest."""
-    found = derived.terms_of({"name": f"job-{number}", "metadata": {}} | fields)
-    return world.job(number, kind, **(fields | {"terms": found} | derived.counted(fields.get("versions", ()))))
+    found = terms_of({"name": f"job-{number}", "metadata": {}} | fields)
+    return world.job(number, kind, **(fields | {"terms": found} | counted(fields.get("versions", ()))))
 
 
 async def get(world: GatewayWorld, path: str, caller: str = "ann", **params: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from contentgen_contract.names import Step
 from contentgen_contract.orders import Progress
 from contentgen_worker.errors import BeyondLimits, Unsupported
 from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.moments import evenly
+from contentgen_worker.media.choose import evenly
 from contentgen_worker.media.probe import probe
 from contentgen_worker.progress import Reporter, Steps
 from contentgen_worker.subtitles import LINE, LINES, Word, cues, srt, vtt

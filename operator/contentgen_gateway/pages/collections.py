@@ -6,10 +6,9 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 
 from contentgen_gateway import collections as api
 from contentgen_gateway.collection_shapes import AssetRef, CollectionListing, MoreAssets, NewCollection
-from contentgen_gateway.pages.addresses import shown
 from contentgen_gateway.pages.forms import asking, to, validated
 from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.views import card
+from contentgen_gateway.pages.views import card, shown
 from contentgen_gateway.parts import Calling, Using
 from contentgen_gateway.schemas import Name
 

@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 from fastapi import APIRouter, Request, Response
 
 from contentgen_gateway.jobs import page
-from contentgen_gateway.pages.addresses import shown
 from contentgen_gateway.pages.render import render
 from contentgen_gateway.pages.usage import spending
-from contentgen_gateway.pages.views import Card, card
+from contentgen_gateway.pages.views import Card, card, shown
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.queries import JobStatus, Scope, Wanted
 

@@ -12,10 +12,9 @@ from contentgen_gateway.collection_shapes import CollectionListing
 from contentgen_gateway.collections import list_collections
 from contentgen_gateway.downloads import located
 from contentgen_gateway.jobs import page
-from contentgen_gateway.pages.addresses import shown
 from contentgen_gateway.pages.forms import asking
 from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.views import LABELS, card, steps
+from contentgen_gateway.pages.views import LABELS, card, shown, steps
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.queries import JobStatus, Order

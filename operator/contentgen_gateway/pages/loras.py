@@ -10,10 +10,9 @@ from contentgen_gateway.dataset import Dataset, Window, get_dataset
 from contentgen_gateway.downloads import asset_stats
 from contentgen_gateway.lora import training
 from contentgen_gateway.outputs import versions_of
-from contentgen_gateway.pages.addresses import shown
 from contentgen_gateway.pages.forms import asking
 from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.views import card
+from contentgen_gateway.pages.views import card, shown
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.schemas import Name

@@ -11,10 +11,9 @@ from contentgen_gateway.assets import PictureListing, list_images
 from contentgen_gateway.callers import Caller
 from contentgen_gateway.downloads import Wish, download
 from contentgen_gateway.outputs import versions_of
-from contentgen_gateway.pages.addresses import shown
 from contentgen_gateway.pages.forms import asking, to
 from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.views import Card, card
+from contentgen_gateway.pages.views import Card, card, shown
 from contentgen_gateway.parts import Calling, Parts, Using
 from contentgen_gateway.problems import NotFound
 from contentgen_gateway.records import Record

@@ -7,10 +7,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from contentgen_contract.names import Kind
 from contentgen_gateway.assets import SearchListing
 from contentgen_gateway.jobs import page
-from contentgen_gateway.pages.addresses import shown
 from contentgen_gateway.pages.forms import asking
 from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.views import LABELS, card
+from contentgen_gateway.pages.views import LABELS, card, shown
 from contentgen_gateway.parts import Calling, Using
 from contentgen_gateway.transcripts import Mark, TranscriptSearch, search_transcripts
 

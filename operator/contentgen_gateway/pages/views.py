@@ -7,6 +7,7 @@ from typing import Any
 
 from contentgen_contract.names import MILESTONES, Kind, Phase, Reason, Step
 from contentgen_contract.reasons import REASONS, Explanation
+from contentgen_gateway.files import Files
 from contentgen_gateway.records import Record
 from contentgen_gateway.sight import KINDS
 
@@ -191,3 +192,9 @@ def steps(kind: Kind, phase: str, progress: int) -> tuple[StepView, ...]:
             state = "failed" if phase == Phase.FAILED else "now"
         found.append(StepView(step, state))
     return tuple(found)
+
+
+def shown(files: Files, address: object) -> str:
+    """A signed URL for the address of our own file in a record; empty for any other address."""
+    ours = isinstance(address, str) and files.key_of(address) is not None
+    return (files.shown(address) or "") if ours else ""

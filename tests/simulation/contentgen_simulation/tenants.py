@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import httpx
 
 from contentgen_contract.names import GROUP, Kind
-from contentgen_contract.terms import terms
+from contentgen_contract.record import terms
 from contentgen_runtime.kube import Body
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.bucket import Bucket

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ import numpy.typing as npt
 from contentgen_contract.spec import Dataset, FacesMode
 from contentgen_worker.media.hashes import BITS, distances
 from contentgen_worker.media.quality import Scores
+
+T = TypeVar("T")
 
 
 class Rejection(StrEnum):
@@ -340,3 +343,10 @@ def _take_back(candidates: Sequence[Candidate], ranked: Sequence[int], rules: Ru
 
 def _usable(candidate: Candidate, rules: Rules) -> bool:
     return _shows_something(candidate.scores) and _faces(candidate, rules).kept
+
+
+def evenly(items: Sequence[T], count: int) -> tuple[T, ...]:
+    """At most `count` of the items, spread over all of them."""
+    if len(items) <= count:
+        return tuple(items)
+    return tuple(items[int((index + 0.5) * len(items) / count)] for index in range(count))

@@ -12,8 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from contentgen_worker.files import JPEG, JSON, TEXT, Output
-from contentgen_worker.media.choose import Candidate, Rejection, Verdict, tally
-from contentgen_worker.media.moments import evenly
+from contentgen_worker.media.choose import Candidate, Rejection, Verdict, evenly, tally
 from contentgen_worker.media.sheet import Cell, LeftOut, clock, contact_sheet, picture_width
 from contentgen_worker.media.shots import Shot
 from contentgen_worker.media.stills import decoded

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageOps
 
+from contentgen_worker.media.choose import evenly
 from contentgen_worker.media.lettering import fitted, width, wrapped, write
-from contentgen_worker.media.moments import evenly
 
 _WIDTH, _MARGIN, _GAP, _RADIUS = 1680, 48, 16, 8
 _INSIDE = _WIDTH - 2 * _MARGIN
