@@ -25,6 +25,7 @@ from contentgen_gateway.signed_out import SignedOut
 from contentgen_gateway.tenants import Tenants
 from contentgen_gateway.transcript_index import TranscriptIndex
 from contentgen_runtime import logs
+from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import KubeApi
 from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.rotation import keep_fresh
@@ -83,8 +84,8 @@ async def _run(settings: Settings) -> None:
                 task.cancel()
 
 
-def assemble(settings: Settings, kube: KubeApi, connected: Stores) -> Parts:
-    """The parts, each made once."""
+def assemble(settings: Settings, kube: KubeApi, connected: Stores, clock: Clock = utc_now) -> Parts:
+    """The parts, each made once, with one clock."""
     database = connected.database
     access = Access(kube, open_to_all=settings.gateway_sign_in == "None")
     files = Files(
@@ -94,17 +95,18 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores) -> Parts:
         public_endpoint=settings.s3_public_endpoint,
         people_endpoint=settings.gateway_files_endpoint,
         session=connected.session,
+        clock=clock,
     )
     records, shares = Records(database["jobs"], files.key_of), Shares(database["shares"])
     transcripts = TranscriptIndex(database)
     indexer = Indexer(records, files, transcripts)
     resources = Resources(kube, settings.operator_class)
     live = Live(over=indexer.note, serves=resources.serves)
-    tenants = Tenants(Tenancy(kube, database))
-    creations = RecentCreations(database["recent-creations"], live, resources)
+    tenants = Tenants(Tenancy(kube, database, clock))
+    creations = RecentCreations(database["recent-creations"], live, resources, clock)
     return Parts(
         settings=settings,
-        callers=Callers(kube, SignedOut(database["signed-out"])),
+        callers=Callers(kube, SignedOut(database["signed-out"], clock), wall=clock),
         access=access,
         records=records,
         purchases=Purchases(database["ledger"]),
@@ -115,6 +117,7 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores) -> Parts:
         transcripts=transcripts,
         indexer=indexer,
         files=files,
+        clock=clock,
         sight=Sight(records, access, creations, shares, tenants),
         tenants=tenants,
         resources=resources,

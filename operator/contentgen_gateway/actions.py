@@ -9,7 +9,6 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -45,6 +44,7 @@ from contentgen_gateway.standing import (
     to_retry,
     token_of,
 )
+from contentgen_runtime.clock import Clock
 from contentgen_runtime.kube import Body
 
 router = APIRouter(
@@ -162,7 +162,7 @@ async def run_again(
 ) -> Asked:
     """Write the annotation that pays. `run`: only if that is the number of the run that begins. Raises Problem."""
     job = await _payable(caller, parts, job_id)
-    ask = _resubmission(caller, resubmit) if resubmit is not None else _rerun(caller, run)
+    ask = _resubmission(caller, resubmit) if resubmit is not None else _rerun(caller, run, parts.clock)
     body = _there(job, await changed(parts, job, ask))
     return Asked(job_id=job_id, status="queued", run=Standing.of(body).current)
 
@@ -232,7 +232,7 @@ def _there(job: Held, body: Body | None) -> Body:
     return body
 
 
-def _rerun(caller: Caller, run: int | None) -> Callable[[Body], Body | None]:
+def _rerun(caller: Caller, run: int | None, clock: Clock) -> Callable[[Body], Body | None]:
     def ask(body: Body) -> Body | None:
         standing = Standing.of(body)
         to_retry(standing, body)
@@ -240,7 +240,7 @@ def _rerun(caller: Caller, run: int | None) -> Callable[[Body], Body | None]:
             raise Problem(409, f"run {standing.number} has begun since the price was shown; open the job's page again")
         if standing.asked_again:  # two who ask at a time pay for one
             return None
-        token = f"{datetime.now(UTC).isoformat(timespec='seconds')}-{secrets.token_hex(4)}"
+        token = f"{clock().isoformat(timespec='seconds')}-{secrets.token_hex(4)}"
         return annotated(body, {RERUN_ANNOTATION: token, CHANGED_BY_ANNOTATION: caller.name})
 
     return ask

@@ -7,12 +7,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from contentgen_contract.names import GATEWAY_AUDIENCE
 from contentgen_gateway import metrics
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.signed_out import SignedOut, expiry
+from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import KubeApi
 
 _REMEMBERED_SECONDS = 60.0
@@ -50,8 +50,16 @@ ANYBODY = Caller("anybody")
 class Callers:
     """Tokens to callers, remembered for a minute; of too many, the one used longest ago is forgotten."""
 
-    def __init__(self, kube: KubeApi, signed_out: SignedOut, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        kube: KubeApi,
+        signed_out: SignedOut,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Clock = utc_now,
+    ) -> None:
         self._kube = kube
+        self._wall = wall
         self._signed_out = signed_out
         self._clock = clock
         self._known: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
@@ -88,7 +96,7 @@ class Callers:
             await self.caller(token)
         except Problem:
             return
-        await self._signed_out.add(_claims_digest(token), expiry(token, datetime.now(UTC)))
+        await self._signed_out.add(_claims_digest(token), expiry(token, self._wall()))
         self._known.pop(_digest(token), None)
 
     def _remember(self, digest: str, caller: Caller) -> None:

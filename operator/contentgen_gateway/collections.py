@@ -7,7 +7,7 @@ very job.
 
 import uuid
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -76,7 +76,7 @@ async def create_collection(
     if not await parts.access.which(caller, Verb.CREATE, [namespace]):
         raise Problem(403, f"you may not create anything in the namespace {namespace!r}")
     await require_may_name(caller, parts, wish.user_id, namespace)
-    now = _now()
+    now = _now(parts)
     made = Collection(
         collection_id=str(uuid.uuid4()),
         namespace=namespace,
@@ -109,7 +109,7 @@ async def edit_collection(
     fields: dict[str, Any] = wish.model_dump(include={"name", "description"}, exclude_none=True)
     if wish.assets is not None:
         fields["assets"] = await _checked(caller, parts, wish.assets)
-    await parts.collections.change(collection_id, fields, _now())
+    await parts.collections.change(collection_id, fields, _now(parts))
     return await _details(caller, parts, await _held(caller, parts, collection_id))
 
 
@@ -126,7 +126,7 @@ async def put_assets(caller: Calling, parts: Using, collection_id: Name, wish: M
     there = await _held(caller, parts, collection_id, Verb.PATCH)
     given = await _checked(caller, parts, wish.assets)
     fresh = [each for each in given if each not in there.assets]
-    if fresh and not await parts.collections.put(collection_id, fresh, _now()):
+    if fresh and not await parts.collections.put(collection_id, fresh, _now(parts)):
         raise Problem(422, f"assets: a collection holds {MOST_ASSETS} jobs at most")
     return await _details(caller, parts, await _held(caller, parts, collection_id))
 
@@ -135,7 +135,7 @@ async def put_assets(caller: Calling, parts: Using, collection_id: Name, wish: M
 async def take_asset(caller: Calling, parts: Using, collection_id: Name, job_id: Name) -> None:
     """Take a job out; the job stays."""
     await _held(caller, parts, collection_id, Verb.PATCH)
-    await parts.collections.take(collection_id, job_id, _now())
+    await parts.collections.take(collection_id, job_id, _now(parts))
 
 
 async def _held(caller: Caller, parts: Parts, collection_id: str, verb: Verb = Verb.LIST) -> Collection:
@@ -187,7 +187,7 @@ def _told(found: Collection, seen: Any) -> dict[str, Any]:
     }
 
 
-def _now() -> datetime:
+def _now(parts: Parts) -> datetime:
     """As MongoDB keeps it: in milliseconds."""
-    now = datetime.now(UTC)
+    now = parts.clock()
     return now.replace(microsecond=now.microsecond // 1000 * 1000)

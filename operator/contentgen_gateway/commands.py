@@ -12,7 +12,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +30,7 @@ from contentgen_gateway.rollback import Action, Finding
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.takeover import Place
 from contentgen_runtime import mongo, s3
+from contentgen_runtime.clock import utc_now
 from contentgen_runtime.kube import KubeApi
 from contentgen_runtime.stores import s3_session
 
@@ -85,7 +85,7 @@ def backup(
     with _database(settings) as database, writing(target) as writer:
         assets = listing.assets(_s3(settings), settings.s3_bucket, checksums=checksums)
         counts = backups.backup(database, writer, assets)
-        writer.close(datetime.now(UTC), settings.s3_bucket)
+        writer.close(utc_now(), settings.s3_bucket)
     for name, count in counts.items():
         _say(f"{name}: {count}")
 
@@ -193,7 +193,7 @@ async def _rolled_back(settings: Settings, database: Database[Document], *, dry:
         if undo:
             return await rollback_stores.undo(kube, where, database, marker_of, dry=dry)
         mine = settings.operator_class
-        return await rollback_stores.prepare(kube, where, database, marker_of, dry=dry, operator_class=mine)
+        return await rollback_stores.prepare(kube, where, database, marker_of, utc_now(), dry=dry, operator_class=mine)
 
 
 Cluster = Annotated[

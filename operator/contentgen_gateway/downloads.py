@@ -1,6 +1,6 @@
 """`/api/assets/{jobId}/download` and `/stats`: a file of a job for a while, and what became of the asset."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -71,7 +71,7 @@ async def download(
     size = await parts.files.size(key)
     if size is None:
         raise _nothing(job_id, file)
-    now = datetime.now(UTC)
+    now = parts.clock()
     await parts.records.note_download(job_id, now)
     response.headers["Cache-Control"] = "no-store"
     lifetime = timedelta(seconds=wish.expires)

@@ -1,7 +1,6 @@
 """The bucket, as the gateway reads it: URLs for people, and the few documents that it shows."""
 
 import asyncio
-import time
 from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from contentgen_contract.content_types import content_type_of, disposition_of
 from contentgen_gateway.presigning import Presigner
 from contentgen_gateway.verification import OwnedKey
 from contentgen_runtime import s3
+from contentgen_runtime.clock import Clock, utc_now
 
 PERSON_URL_LIFETIME = timedelta(minutes=15)
 LONGEST = timedelta(hours=24)
@@ -39,7 +39,9 @@ class Files:
         public_endpoint: str | None,
         people_endpoint: str | None = None,
         session: boto3.session.Session,
+        clock: Clock = utc_now,
     ) -> None:
+        self._clock = clock
         self.bucket = bucket
         # A document of some MiB may cost some hundred to parse: one at a time in this process, and its child.
         self.parsing = asyncio.Semaphore(1)
@@ -60,7 +62,7 @@ class Files:
 
     def url(self, key: OwnedKey, lifetime: timedelta = PERSON_URL_LIFETIME) -> str:
         """A URL with which a person saves one object; never stored, never logged."""
-        return self.presigned(key, datetime.now(UTC), min(lifetime, LONGEST), saved=True)
+        return self.presigned(key, self._clock(), min(lifetime, LONGEST), saved=True)
 
     def _known(self) -> ReadOnlyCredentials:
         """The credentials in use. Raises NoCredentialsError."""
@@ -97,7 +99,7 @@ class Files:
         """A URL that shows one object. It is good for ten minutes at least, and for some minutes the same from every
         replica: browsers keep what they got.
         """
-        return _signed(self, key, int(time.time() // _SAME_SECONDS), self._known().access_key)
+        return _signed(self, key, int(self._clock().timestamp() // _SAME_SECONDS), self._known().access_key)
 
     def key_of(self, address: str) -> str | None:
         """The key of an s3:// URL or an address of this bucket, as records hold it or people got it; else None."""

@@ -5,9 +5,9 @@ again changes nothing. What was, and who changed it, stays in a binding's histor
 time: the document `command` of `clusters` is its lock.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +16,7 @@ from pymongo.errors import DuplicateKeyError
 
 from contentgen_contract.ledger import PurchaseState
 from contentgen_contract.tenancy import UNSCOPED, binding_id, scoped
+from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.tenancy import (
     COMMAND,
     CONFIRMED_ALL,
@@ -45,9 +46,7 @@ class Refused(ValueError):
 class Administration:
     """The two collections, for an administrator."""
 
-    def __init__(
-        self, database: Database[Document], by: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, database: Database[Document], by: str, clock: Clock = utc_now) -> None:
         self._clock = clock
         self._database = database
         self._clusters, self._bindings = database["clusters"], database["namespaces"]

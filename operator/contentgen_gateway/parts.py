@@ -25,6 +25,7 @@ from contentgen_gateway.shares import Shares
 from contentgen_gateway.sight import Sight
 from contentgen_gateway.tenants import Tenants
 from contentgen_gateway.transcript_index import TranscriptIndex
+from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.namespaces import Namespaces
 
 
@@ -47,6 +48,7 @@ class Parts:
     indexer: Indexer
     resources: Resources
     files: Files
+    clock: Clock = utc_now
     namespaces: Namespaces = field(default_factory=Namespaces)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     streams: OpenStreams = field(default_factory=OpenStreams)

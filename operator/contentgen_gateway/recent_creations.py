@@ -6,7 +6,7 @@ client that was answered 202 by one replica would be answered 404 by the next on
 
 import asyncio
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from pymongo.collection import Collection
@@ -17,6 +17,7 @@ from contentgen_contract.names import Kind
 from contentgen_gateway.live import Live
 from contentgen_gateway.now import Now
 from contentgen_gateway.resources import Resources, Unreadable
+from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import Body
 
 Document = dict[str, Any]
@@ -32,7 +33,10 @@ class RecentCreations:
     run in a thread.
     """
 
-    def __init__(self, collection: Collection[Document], live: Live, resources: Resources) -> None:
+    def __init__(
+        self, collection: Collection[Document], live: Live, resources: Resources, clock: Clock = utc_now
+    ) -> None:
+        self._clock = clock
         self._collection = collection
         self._live = live
         self._resources = resources
@@ -55,7 +59,7 @@ class RecentCreations:
         return now
 
     def _add(self, now: Now) -> None:
-        at = datetime.now(UTC)
+        at = self._clock()
         place = {"kind": now.kind.value, "namespace": now.meta.namespace, "name": now.meta.name}
         self._collection.update_one({"_id": {"$eq": now.job_id}}, {"$set": place | {"until": at + KEPT}}, upsert=True)
         self._collection.delete_many({"until": {"$lt": at}})

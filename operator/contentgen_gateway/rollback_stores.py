@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -31,12 +31,12 @@ async def prepare(
     namespaces: Sequence[str],
     database: Database[dict[str, Any]],
     marker_of: MarkerOf,
+    now: datetime,
     *,
     dry: bool,
     operator_class: str = DEFAULT_CLASS,
 ) -> list[Finding]:
     """Prepare a rollback in these namespaces or (none) in all. Raises OperatorRuns."""
-    now = datetime.now(UTC)
     resources = await _resources(kube, namespaces)
     mine = [(kind, body) for kind, body in resources if class_of(body) == operator_class]
     if seen := seems_to_run(mine, now):

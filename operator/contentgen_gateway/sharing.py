@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query
@@ -101,7 +101,7 @@ async def share(caller: Calling, parts: Using, job_id: Name, wish: Wish) -> Shar
     if len(there) + len(fresh) > MOST:
         raise Problem(422, f"a job can be shared with {MOST} at most; share it with a namespace, or make it public")
     await _refuse_too_many(parts, namespace, fresh)
-    now = datetime.now(UTC)
+    now = parts.clock()
     made = [Share(job_id, namespace, kind.record_type, to, caller.name, now) for to in fresh]
     await parts.shares.add(made)
     return await _told(parts, job_id)

@@ -8,6 +8,8 @@ from typing import Any
 
 from pymongo.collection import Collection
 
+from contentgen_runtime.clock import Clock, utc_now
+
 _LONGEST = timedelta(days=3650)
 _UNKNOWN = timedelta(days=366)
 
@@ -15,8 +17,9 @@ _UNKNOWN = timedelta(days=366)
 class SignedOut:
     """The collection `signed-out`: digests of tokens until they expire. Synchronous calls run in a thread."""
 
-    def __init__(self, collection: Collection[dict[str, Any]]) -> None:
+    def __init__(self, collection: Collection[dict[str, Any]], clock: Clock = utc_now) -> None:
         self._collection = collection
+        self._clock = clock
 
     async def has(self, digest: str) -> bool:
         """Whether somebody signed out with the token of this digest."""
@@ -28,7 +31,7 @@ class SignedOut:
 
     def _add(self, digest: str, until: datetime) -> None:
         self._collection.update_one({"_id": {"$eq": digest}}, {"$set": {"until": until}}, upsert=True)
-        self._collection.delete_many({"until": {"$lt": datetime.now(UTC)}})
+        self._collection.delete_many({"until": {"$lt": self._clock()}})
 
 
 def expiry(token: str, now: datetime) -> datetime:

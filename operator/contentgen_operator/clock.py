@@ -1,8 +1,10 @@
 """Time as it is passed in: UTC, whole seconds where Kubernetes stores no more."""
 
-from datetime import UTC, datetime
+from datetime import datetime
+
+from contentgen_runtime import clock
 
 
 def utc_now() -> datetime:
-    """Now, to the second."""
-    return datetime.now(UTC).replace(microsecond=0)
+    """Current time in UTC, to the second."""
+    return clock.utc_now().replace(microsecond=0)

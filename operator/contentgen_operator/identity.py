@@ -6,6 +6,7 @@ controller's uid is only looked up among the Jobs that the operator recorded, an
 
 import hashlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 from contentgen_contract.names import TOKEN_AUDIENCE
@@ -50,7 +51,15 @@ class Gatekeeper:
     is its resource's newest is checked on each call.
     """
 
-    def __init__(self, kube: Kube, cache: Cache, jobs: WorkerJobs, selection: Selection = DEFAULT) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        cache: Cache,
+        jobs: WorkerJobs,
+        selection: Selection = DEFAULT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._kube = kube
         self._selection = selection
         self._cache = cache
@@ -61,9 +70,9 @@ class Gatekeeper:
         """What the bearer of this token works on. Raises Unauthenticated, Forbidden or NotYet."""
         digest = hashlib.sha256(token.encode()).hexdigest()
         known = self._known.get(digest)
-        if known is None or time.monotonic() - known[0] >= _REMEMBERED_SECONDS:
+        if known is None or self._clock() - known[0] >= _REMEMBERED_SECONDS:
             who, job = await self._authenticated(token)
-            known = (time.monotonic(), who, job)
+            known = (self._clock(), who, job)
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[digest] = known

@@ -24,13 +24,15 @@ class WakeUps(Generic[K]):
         work: Callable[[K], Awaitable[None]],
         workers: int = 24,
         group: Callable[[K], Hashable] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._work = work
         self._workers = workers
         self._queue: FairQueue[K] = FairQueue(workers, group)
         self._changed = asyncio.Condition()
         self._draining = False
-        self._finished_at = time.monotonic()
+        self._finished_at = self._clock()
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -41,22 +43,22 @@ class WakeUps(Generic[K]):
     @property
     def oldest_due_seconds(self) -> float:
         """For how long the oldest work has been due; 0 where none is."""
-        return max(time.monotonic() - self._queue.first_due, 0.0)
+        return max(self._clock() - self._queue.first_due, 0.0)
 
     @property
     def idle_seconds(self) -> float:
         """Since when nothing was finished, or since `run` was called."""
-        return time.monotonic() - self._finished_at
+        return self._clock() - self._finished_at
 
     async def wake(self, key: K, delay: float = 0) -> None:
         """Have `key` worked on in `delay` seconds, or earlier where that is already asked for."""
         async with self._changed:
-            if self._queue.put(key, time.monotonic() + max(delay, 0)):
+            if self._queue.put(key, self._clock() + max(delay, 0)):
                 self._changed.notify_all()
 
     async def run(self) -> None:
         """Work until cancelled."""
-        self._finished_at = time.monotonic()
+        self._finished_at = self._clock()
         async with asyncio.TaskGroup() as group:
             for _ in range(self._workers):
                 group.create_task(self._worker())
@@ -77,7 +79,7 @@ class WakeUps(Generic[K]):
             except Exception:  # noqa: BLE001 - the work handles its errors; what still comes out must not end the operator
                 _log.exception("reconcile failed", extra={"key": str(key)})
             finally:
-                self._finished_at = time.monotonic()
+                self._finished_at = self._clock()
                 async with self._changed:
                     self._queue.done(key)
                     self._changed.notify_all()
@@ -85,7 +87,7 @@ class WakeUps(Generic[K]):
     async def _next(self) -> K:
         async with self._changed:
             while True:
-                key = None if self._draining else self._queue.take(time.monotonic())
+                key = None if self._draining else self._queue.take(self._clock())
                 if key is not None:
                     return key
                 try:
@@ -97,4 +99,4 @@ class WakeUps(Generic[K]):
     def _seconds_left(self) -> float | None:
         """Seconds until the next key becomes due; None: until something changes."""
         at = None if self._draining else self._queue.next_time
-        return None if at is None else max(at - time.monotonic(), 0)
+        return None if at is None else max(at - self._clock(), 0)

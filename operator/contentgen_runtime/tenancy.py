@@ -13,8 +13,7 @@ import asyncio
 import itertools
 import logging
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 
 from kubernetes.aio.client.exceptions import ApiException
@@ -23,6 +22,7 @@ from pymongo.errors import DuplicateKeyError
 
 from contentgen_contract.base import Value
 from contentgen_contract.tenancy import UNSCOPED, NamespaceIdentity, Tenant, binding_id, scoped
+from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import Body, Conflict, explain
 
 Document = dict[str, Any]
@@ -67,9 +67,7 @@ class Namespaces(Protocol):
 class Tenancy:
     """Binds each namespace that it meets; several processes may do so at once."""
 
-    def __init__(
-        self, kube: Namespaces, database: Database[Document], clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, kube: Namespaces, database: Database[Document], clock: Clock = utc_now) -> None:
         self._kube = kube
         self._clock = clock
         self._ledger, self._jobs = database["ledger"], database["jobs"]

@@ -8,7 +8,6 @@ import pytest
 from botocore.credentials import Credentials
 
 from contentgen_contract.content_types import content_type_of
-from contentgen_gateway import files as files_module
 from contentgen_gateway.files import Files
 from contentgen_simulation.gateway import session
 
@@ -60,10 +59,10 @@ def test_it_is_what_boto3_would_sign(place: str, key: str, token: str | None, mo
     assert abs(datetime.now(UTC) - now) < timedelta(minutes=5)
 
 
-def test_what_is_shown_is_the_same_for_five_minutes_from_every_replica(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = PLACES["an endpoint"]
-    replicas, now = [made(own), made(own)], 1_000_000_200.0
-    monkeypatch.setattr(files_module.time, "time", lambda: now)
+def test_what_is_shown_is_the_same_for_five_minutes_from_every_replica() -> None:
+    now = 1_000_000_200.0
+    own = PLACES["an endpoint"] | {"clock": lambda: datetime.fromtimestamp(now, UTC)}
+    replicas = [made(own), made(own)]
     address = "http://s3.test:7070/content/" + KEYS[0]
     first = {each.shown(address) for each in replicas}
     now += 299

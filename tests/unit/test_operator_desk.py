@@ -17,7 +17,6 @@ from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, UID_LABEL, Kind, 
 from contentgen_contract.orders import FileClaim, Outcome, WorkOrder
 from contentgen_contract.sources import SourceGrant
 from contentgen_contract.spec import parse_spec, run_hash
-from contentgen_operator import identity
 from contentgen_operator.cache import Cache
 from contentgen_operator.desk import Desk, create_app
 from contentgen_operator.identity import Gatekeeper
@@ -182,6 +181,7 @@ class Setting:
         self.woken: list[tuple[ResourceRef, float]] = []
         self.ledger = Ledger(self.database["ledger"])
         self.client: Any = None
+        self.seconds = 1000.0
 
     async def wake(self, ref: ResourceRef, delay: float) -> None:
         self.woken.append((ref, delay))
@@ -207,7 +207,7 @@ async def setting(bucket: Storage) -> AsyncIterator[Setting]:
     made = Setting()
     kube: Any = made.cluster
     desk = Desk(
-        gatekeeper=Gatekeeper(kube, made.cache, made.jobs),
+        gatekeeper=Gatekeeper(kube, made.cache, made.jobs, clock=lambda: made.seconds),
         storage=bucket,
         ledger=made.ledger,
         reports=made.reports,
@@ -627,14 +627,12 @@ async def test_nobody_gets_anothers(setting: Setting) -> None:
     assert foreign == 0
 
 
-async def test_an_assignment_is_remembered_for_a_while(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = 1000.0
-    monkeypatch.setattr(identity.time, "monotonic", lambda: clock)
+async def test_an_assignment_is_remembered_for_a_while(setting: Setting) -> None:
     token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
     assert (await setting.get(token)).status_code == 200
     setting.cluster.reviews.clear()
     assert (await setting.get(token)).status_code == 200
-    clock += 301
+    setting.seconds += 301
     assert (await setting.get(token)).status_code == 401
 
 

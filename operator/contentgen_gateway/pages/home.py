@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 
@@ -34,7 +34,7 @@ class Queue:
 async def dashboard(request: Request, caller: Calling, parts: Using) -> Response:
     """The first page."""
     scope = await parts.sight.scope(caller, None, None)
-    lately = datetime.now(UTC) - _LATELY
+    lately = parts.clock() - _LATELY
     queue, failed, made = await asyncio.gather(
         _queue(parts, scope),
         page(parts, scope, Wanted(status=JobStatus.FAILED, since=lately, limit=_FAILED)),

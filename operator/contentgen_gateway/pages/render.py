@@ -1,7 +1,6 @@
 """A page from its template: what each has, and the headers that each goes with."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -88,7 +87,7 @@ def render(
         "caller": caller,
         "csrf": csrf.token(request),
         "here": request.url.path,
-        "now": datetime.now(UTC),
+        "now": parts.clock(),
         "open_to_all": parts.settings.gateway_sign_in == "None",
         "query": request.url.query,
         "find": find,

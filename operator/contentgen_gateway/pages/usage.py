@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -42,14 +42,14 @@ async def usage(
 
 
 async def _report(caller: Caller, parts: Parts, by: By, days: int) -> UsageReport:
-    since = (datetime.now(UTC) - timedelta(days=days - 1)).date()
+    since = (parts.clock() - timedelta(days=days - 1)).date()
     return await get_usage(caller, parts, UsageOf.model_validate({"by": by, "from": since}))
 
 
 async def spending(caller: Caller, parts: Parts, days: int) -> tuple[Usage, tuple[Bar, ...]]:
     """In all, and a bar for each day up to today."""
     report = await _report(caller, parts, By.DAY, days)
-    return report.total, bars(report.usage, datetime.now(UTC), days)
+    return report.total, bars(report.usage, parts.clock(), days)
 
 
 def bars(found: list[Usage], now: datetime, days: int) -> tuple[Bar, ...]:

@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 
 from contentgen_contract.api_paths import LEASES
@@ -24,6 +24,7 @@ from contentgen_operator.leading.election import (
     Wait,
 )
 from contentgen_operator.leading.leadership import Clock, Leadership, boot_clock
+from contentgen_runtime.clock import utc_now
 from contentgen_runtime.kube import Conflict, KubeApi, explain, or_conflict
 
 _log = logging.getLogger(__name__)
@@ -74,16 +75,12 @@ def _lease(body: dict[str, Any]) -> Lease:
     return Lease(uid=meta["uid"], version=meta["resourceVersion"], record=election.record_of(body.get("spec") or {}))
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True)
 class Surroundings:
     """Clocks, sleep and chance, which tests replace."""
 
     clock: Clock = boot_clock
-    wall: Callable[[], datetime] = _utc_now
+    wall: Callable[[], datetime] = utc_now
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = field(default=random.random)
 

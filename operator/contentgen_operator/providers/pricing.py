@@ -10,7 +10,7 @@ import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 
 import httpx
@@ -19,6 +19,7 @@ from contentgen_contract.prices import PRICES, USD, Price, PriceLookup, Unit
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import limited_async
 from contentgen_operator.providers.surroundings import trusted_cas
+from contentgen_runtime.clock import Clock, utc_now
 
 _log = logging.getLogger(__name__)
 _FRESH_SECONDS = 3600.0
@@ -56,12 +57,14 @@ class FalPrices:
         api_url: str,
         *,
         clock: Callable[[], float] = time.monotonic,
+        wall: Clock = utc_now,
         timeout: float = _LOOKUP_SECONDS,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._key = key
         self._url = f"{api_url.rstrip('/')}/v1/models/pricing"
         self._clock = clock
+        self._wall = wall
         self._timeout = timeout
         self._client = limited_async(httpx.AsyncClient(timeout=timeout, verify=tls or trusted_cas()))
         self._known: OrderedDict[str, tuple[float, PriceLookup]] = OrderedDict()  # valid until, answer
@@ -99,7 +102,7 @@ class FalPrices:
             if reply.status_code == httpx.codes.NOT_FOUND:
                 return PriceLookup()
             reply.raise_for_status()
-            return PriceLookup(price=parsed(reply.json(), model, datetime.now(UTC)))
+            return PriceLookup(price=parsed(reply.json(), model, self._wall()))
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
             problem = f"fal's prices could not be read: {(str(error) or type(error).__name__).split('?')[0][:200]}"
             _log.info("%s", problem, extra={"model": model})

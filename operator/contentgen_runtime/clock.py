@@ -1,0 +1,12 @@
+"""The wall clock of operator and gateway, passed in where time is read, so that tests can replace it."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], datetime]
+"""Current time, with a time zone."""
+
+
+def utc_now() -> datetime:
+    """Current time in UTC, to the microsecond."""
+    return datetime.now(UTC)
