@@ -12,10 +12,10 @@ from contentgen_contract.names import Kind, Stage
 
 if TYPE_CHECKING:
     from contentgen_cli.cluster import Cluster
+    from contentgen_cli.commands.moving import Plan
+    from contentgen_cli.commands.why import Surroundings
     from contentgen_cli.item import Item
-    from contentgen_cli.moving import Plan
     from contentgen_cli.tables import Files
-    from contentgen_cli.why import Surroundings
 
 app = typer.Typer(
     help="Ask what becomes of your content: LoRA trainings, pictures and transcripts.",
@@ -79,9 +79,9 @@ def why(
 
     Or, when it is done, where its files are; and what to do next.
     """
-    from contentgen_cli import show
+    from contentgen_cli.commands import show
+    from contentgen_cli.commands.why import story
     from contentgen_cli.item import utc_now
-    from contentgen_cli.why import story
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
@@ -106,8 +106,8 @@ def logs(
 
     Of a pod that is gone the last lines are kept.
     """
-    from contentgen_cli import logs as reading
-    from contentgen_contract.story import collapsed, printable
+    from contentgen_cli.commands import logs as reading
+    from contentgen_contract.worker.log import collapsed, printable
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
@@ -165,7 +165,8 @@ def get_files(
 
 
 def _print_files(listed: Sequence["Files"], output: FilesOutput, *, several: bool) -> None:
-    from contentgen_cli import show, tables
+    from contentgen_cli import tables
+    from contentgen_cli.commands import show
 
     match output:
         case FilesOutput.JSON:
@@ -195,7 +196,7 @@ def watch(
 
     Exit status 0 when all are Completed, else 1.
     """
-    from contentgen_cli import show, watching
+    from contentgen_cli.commands import show, watching
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         if names:
@@ -229,7 +230,7 @@ def retry(
 
     Shows what that costs, and asks where the run before was paid for.
     """
-    from contentgen_cli import retrying
+    from contentgen_cli.commands import retrying
     from contentgen_cli.item import utc_now
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
@@ -254,7 +255,7 @@ def collect(
 
     Nothing is paid: the provider's answer was kept when the run failed.
     """
-    from contentgen_cli import collecting
+    from contentgen_cli.commands import collecting
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
@@ -277,7 +278,7 @@ def cancel(
 
     Before the provider has the request that is free; after it the provider is asked to stop, and may bill it.
     """
-    from contentgen_cli import cancelling
+    from contentgen_cli.commands import cancelling
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
@@ -304,7 +305,7 @@ def adopt(
 
     The operator verifies it: model, complete input and time. Nothing is paid.
     """
-    from contentgen_cli import adopting
+    from contentgen_cli.commands import adopting
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
@@ -333,7 +334,8 @@ def cost(
 
     What the last run of each resource that is there was expected to cost, and did cost.
     """
-    from contentgen_cli import show, tables
+    from contentgen_cli import tables
+    from contentgen_cli.commands import show
     from contentgen_cli.item import utc_now
 
     start = utc_now() - tables.period(since) if since else None
@@ -379,8 +381,8 @@ def orphans(
     """
     import json
 
-    from contentgen_cli import orphans as listing
-    from contentgen_cli import show
+    from contentgen_cli.commands import orphans as listing
+    from contentgen_cli.commands import show
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         place = None if everywhere else cluster.namespace
@@ -437,7 +439,8 @@ def move(
 
     Nothing is bought again. The API server is asked about all of them first: if one is in a run, none is moved.
     """
-    from contentgen_cli import moving, target
+    from contentgen_cli import target
+    from contentgen_cli.commands import moving
 
     if bool(names) is every:
         raise CliError("name the resources to move, or give --all for those of the namespace")
@@ -502,7 +505,7 @@ def _all(cluster: "Cluster", everywhere: bool) -> list["Item"]:
 
 
 def _surroundings(cluster: "Cluster", item: "Item") -> "Surroundings":
-    from contentgen_cli.why import Surroundings, loras_of, needs_loras
+    from contentgen_cli.commands.why import Surroundings, loras_of, needs_loras
 
     jobs = _if_allowed(lambda: cluster.jobs(item.uid))
     return Surroundings(

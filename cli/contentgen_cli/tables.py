@@ -11,8 +11,8 @@ from typing import Any
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
 from contentgen_contract.names import Kind
-from contentgen_contract.status import OutputFile, VersionStatus
-from contentgen_contract.story import human_bytes
+from contentgen_contract.resources.status import OutputFile, VersionStatus
+from contentgen_contract.worker.log import human_bytes
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 

@@ -14,11 +14,12 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from contentgen_demo import media, samples, video
+from contentgen_demo import media, samples
 from contentgen_demo.cluster import NAMESPACE, SANDBOX_ADDRESS, SANDBOX_PATH, Cluster
 from contentgen_demo.errors import DemoError
+from contentgen_demo.film import video
+from contentgen_demo.film.video import Film
 from contentgen_demo.samples import Manifest
-from contentgen_demo.video import Film
 from contentgen_demo.watch import watch
 
 LEDGER_PATH = f"{SANDBOX_PATH}/sandbox/ledger"

@@ -11,8 +11,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pymongo.errors import PyMongoError
 
-from contentgen_contract import keys
 from contentgen_contract.names import Kind, Stage
+from contentgen_contract.records import keys
 from contentgen_demo.errors import DemoError
 from contentgen_demo.report import StoredFile
 

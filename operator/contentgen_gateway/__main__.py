@@ -5,25 +5,25 @@ import signal
 import sys
 from functools import partial
 
-from contentgen_gateway import stores
-from contentgen_gateway.access import Access
 from contentgen_gateway.app import create_app
-from contentgen_gateway.callers import Callers
-from contentgen_gateway.collection_store import Collections
-from contentgen_gateway.files import Files
+from contentgen_gateway.auth.authentication import Callers
+from contentgen_gateway.auth.authorization import Access
+from contentgen_gateway.auth.sign_outs import SignedOut
+from contentgen_gateway.auth.tenants import Tenants
+from contentgen_gateway.auth.visibility import Sight
 from contentgen_gateway.health import probes_app
-from contentgen_gateway.indexer import Indexer
-from contentgen_gateway.live import Live
-from contentgen_gateway.parts import Parts
-from contentgen_gateway.recent_creations import RecentCreations
-from contentgen_gateway.records import Purchases, Records
-from contentgen_gateway.resources import Resources
+from contentgen_gateway.live.jobs import Live
+from contentgen_gateway.live.recent_creations import RecentCreations
+from contentgen_gateway.live.resources import Resources
+from contentgen_gateway.services.dependencies import Parts
 from contentgen_gateway.settings import Settings
-from contentgen_gateway.shares import Shares
-from contentgen_gateway.sight import Sight
-from contentgen_gateway.signed_out import SignedOut
-from contentgen_gateway.tenants import Tenants
-from contentgen_gateway.transcript_index import TranscriptIndex
+from contentgen_gateway.stores import preparation
+from contentgen_gateway.stores.collections import Collections
+from contentgen_gateway.stores.files import Files
+from contentgen_gateway.stores.records import Purchases, Records
+from contentgen_gateway.stores.shares import Shares
+from contentgen_gateway.transcripts.index import TranscriptIndex
+from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_runtime import logs
 from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import KubeApi
@@ -72,7 +72,7 @@ async def _run(settings: Settings) -> None:
                 tasks.create_task(parts.indexer.run()),
                 tasks.create_task(keep_fresh(connected.refreshed)),
                 tasks.create_task(
-                    stores.prepare(
+                    preparation.prepare(
                         each.create_indexes
                         for each in (parts.shares, parts.collections, parts.transcripts, parts.creations)
                     )

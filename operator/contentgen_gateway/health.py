@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from contentgen_gateway import metrics
-from contentgen_gateway.parts import Parts, Using
 from contentgen_gateway.problems import RESPONSES, Problem
+from contentgen_gateway.services.dependencies import Parts, Using
 
 router = APIRouter(tags=["health"])
 

@@ -12,35 +12,24 @@ from typing import Any
 
 import kopf
 
-from contentgen_contract.operator_class import ClassOwner
-from contentgen_contract.prices import PRICES
+from contentgen_contract.resources.operator_class import ClassOwner
+from contentgen_contract.resources.prices import PRICES
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
-from contentgen_operator.bills import Bills
-from contentgen_operator.cache import Cache
-from contentgen_operator.case import Policy
+from contentgen_operator.background.charge_display import Showing
+from contentgen_operator.background.orphans import Orphans, Retention
+from contentgen_operator.background.releases import Leaving
+from contentgen_operator.background.settlement import Settler
 from contentgen_operator.clock import utc_now
-from contentgen_operator.desk import Desk, create_app
-from contentgen_operator.desk_tls import DeskTls, KeptSecret, MountedFolder, Term
-from contentgen_operator.health import Health, health_app
-from contentgen_operator.identity import Gatekeeper
-from contentgen_operator.instruments import CountedLedger, CountedProvider, counted_desk, exposition
-from contentgen_operator.intake import Intake
-from contentgen_operator.janitor import Janitor
-from contentgen_operator.jobs import JobTemplate
-from contentgen_operator.kube import Kube
-from contentgen_operator.leading.claim import Claim, KubeClass
-from contentgen_operator.leading.endpoint import EndpointWriter
-from contentgen_operator.leading.leadership import Leadership
-from contentgen_operator.leading.tasks import LeaderTasks
-from contentgen_operator.leading.thread import ElectionThread, identity, kube_lease
-from contentgen_operator.leaving import Leaving
-from contentgen_operator.lora_names import LoraNames
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.cache import Cache
+from contentgen_operator.kube.job_manifests import JobTemplate
+from contentgen_operator.leader.class_claim import Claim, KubeClass
+from contentgen_operator.leader.endpoint import EndpointWriter
+from contentgen_operator.leader.leadership import Leadership
+from contentgen_operator.leader.tasks import LeaderTasks
+from contentgen_operator.leader.thread import ElectionThread, identity, kube_lease
 from contentgen_operator.observe import Observer
-from contentgen_operator.observed import ResourceRef
-from contentgen_operator.orders import SLACK, OrderPolicy
-from contentgen_operator.orphans import Orphans, Retention
-from contentgen_operator.plan import Notice
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.billing import FalBilling
@@ -48,22 +37,33 @@ from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.pricing import FalPrices
 from contentgen_operator.providers.surroundings import reach_cluster_directly, trusted_cas
+from contentgen_operator.queues.work_queue import WakeUps
 from contentgen_operator.reconcile import Reconciler
-from contentgen_operator.records import Records
-from contentgen_operator.reports import Reports
-from contentgen_operator.run_documents import RunDocuments
-from contentgen_operator.selection import Selection
 from contentgen_operator.settings import Settings
-from contentgen_operator.settled import SettledCheck
-from contentgen_operator.settling import Settler
-from contentgen_operator.showing import Showing
-from contentgen_operator.storage import Storage
-from contentgen_operator.stores import prepare_stores
-from contentgen_operator.wakeups import WakeUps
-from contentgen_operator.watches import Watches
-from contentgen_operator.wiring import build_registry
-from contentgen_operator.witness import Witness
-from contentgen_operator.worker_jobs import WorkerJobs
+from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.plan import Notice
+from contentgen_operator.state.selection import Selection
+from contentgen_operator.stores.charges import Bills
+from contentgen_operator.stores.garbage_collector import Janitor
+from contentgen_operator.stores.preparation import prepare_stores
+from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.run_documents import RunDocuments
+from contentgen_operator.stores.s3 import Storage
+from contentgen_operator.stores.status_verification import Witness
+from contentgen_operator.stores.worker_jobs import WorkerJobs
+from contentgen_operator.telemetry.health import Health, health_app
+from contentgen_operator.telemetry.instrumented import CountedLedger, CountedProvider, counted_desk, exposition
+from contentgen_operator.watch.event_handlers import Intake
+from contentgen_operator.watch.kopf_handlers import build_registry
+from contentgen_operator.watch.liveness import Watches
+from contentgen_operator.watch.lora_names import LoraNames
+from contentgen_operator.watch.settled import SettledCheck
+from contentgen_operator.worker_api.authentication import Gatekeeper
+from contentgen_operator.worker_api.reports import Reports
+from contentgen_operator.worker_api.server import Desk, create_app
+from contentgen_operator.worker_api.tls import DeskTls, KeptSecret, MountedFolder, Term
+from contentgen_operator.worker_api.work_orders import SLACK, OrderPolicy
 from contentgen_runtime import logs
 from contentgen_runtime.kube import API_ERRORS, explain
 from contentgen_runtime.namespaces import Namespaces
@@ -84,9 +84,9 @@ def main() -> None:
     reach_cluster_directly()
     logs.configure(settings.log_format, settings.log_level)
     if settings.sentry_dsn:
-        from contentgen_operator import reporting  # noqa: PLC0415 - the SDK takes memory, and few have a DSN
+        from contentgen_operator.telemetry import sentry  # noqa: PLC0415 - the SDK takes memory, and few have a DSN
 
-        reporting.start(settings.sentry_dsn, settings.sentry_environment)
+        sentry.start(settings.sentry_dsn, settings.sentry_environment)
     asyncio.run(_run(settings))
 
 

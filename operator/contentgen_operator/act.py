@@ -17,21 +17,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kubernetes.aio.client.exceptions import ApiException
 from pymongo.errors import PyMongoError
 
-from contentgen_contract import ownership
 from contentgen_contract.names import API_VERSION, FINALIZER, Stage
-from contentgen_contract.ownership import Owner
-from contentgen_contract.status import JobRef, ResourceStatus, dump_status
-from contentgen_contract.tenancy import UNSCOPED
-from contentgen_operator.cache import Cache
+from contentgen_contract.records import ownership
+from contentgen_contract.records.ownership import Owner
+from contentgen_contract.records.tenancy import UNSCOPED
+from contentgen_contract.resources.status import JobRef, ResourceStatus, dump_status
 from contentgen_operator.clock import utc_now
-from contentgen_operator.janitor import Janitor
-from contentgen_operator.jobs import JobTemplate, job_manifest, job_name
-from contentgen_operator.kube import Kube
-from contentgen_operator.leading.leadership import Leadership, NotLeading
-from contentgen_operator.ledger import Ledger
-from contentgen_operator.observed import JobView, Resource, ResourceRef, is_end, is_settled
-from contentgen_operator.plan import Adoption, Cancellation, Notice, Payment, Plan, Reservation, StageJob
-from contentgen_operator.pods import JobRefused, no_dry_run, no_room, refusal_of
+from contentgen_operator.decide.stages import without_job
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.cache import Cache
+from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, job_name
+from contentgen_operator.kube.pods import JobRefused, no_dry_run, no_room, refusal_of
+from contentgen_operator.leader.leadership import Leadership, NotLeading
 from contentgen_operator.providers.base import (
     Call,
     KeyRefused,
@@ -42,13 +39,23 @@ from contentgen_operator.providers.base import (
     StoredObject,
     Unavailable,
 )
-from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep, new_purchase_id
-from contentgen_operator.recorded_runs import after
-from contentgen_operator.records import Records
-from contentgen_operator.run_documents import RunDocuments
-from contentgen_operator.stages import without_job
-from contentgen_operator.storage import NotDeleted, Storage
-from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
+from contentgen_operator.state.plan import Adoption, Cancellation, Notice, Payment, Plan, Reservation, StageJob
+from contentgen_operator.state.purchases import (
+    Move,
+    Purchase,
+    PurchaseKey,
+    PurchaseState,
+    PurchaseStep,
+    new_purchase_id,
+)
+from contentgen_operator.state.run_document import after
+from contentgen_operator.stores.garbage_collector import Janitor
+from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.run_documents import RunDocuments
+from contentgen_operator.stores.s3 import NotDeleted, Storage
+from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict, explain
 
 _log = logging.getLogger(__name__)

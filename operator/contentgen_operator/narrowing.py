@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Container
 from typing import Any
 
-from contentgen_contract.watched import LabelSelector
+from contentgen_contract.resources.namespaces import LabelSelector
 from contentgen_operator.uninstall import (
     Release,
     StillHeld,

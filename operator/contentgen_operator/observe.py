@@ -8,32 +8,21 @@ from typing import Any
 from kubernetes.aio.client.exceptions import ApiException
 from pydantic import ValidationError
 
-from contentgen_contract import keys, ownership
-from contentgen_contract.models import model_of
 from contentgen_contract.names import Kind, Phase, Reason, Stage
-from contentgen_contract.orders import Limits
-from contentgen_contract.ownership import Owner
-from contentgen_contract.prices import PriceLookup
-from contentgen_contract.spec import ImageGenerationSpec, Spec
-from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus, VersionStatus
-from contentgen_contract.tenancy import Tenant
-from contentgen_operator import kinds, lora_identity, pods, searches
-from contentgen_operator.buying import is_remembered, remembered
-from contentgen_operator.cache import Cache
-from contentgen_operator.deletion import is_searched_at_deletion
-from contentgen_operator.kube import Kube
-from contentgen_operator.ledger import Ledger
-from contentgen_operator.lora_names import LoraNames
-from contentgen_operator.observed import (
-    JobView,
-    LoraView,
-    Observed,
-    OpenRequest,
-    PodTrouble,
-    Resource,
-    Stored,
-    is_stored,
-)
+from contentgen_contract.records import keys, ownership
+from contentgen_contract.records.ownership import Owner
+from contentgen_contract.records.tenancy import Tenant
+from contentgen_contract.resources.models import model_of
+from contentgen_contract.resources.prices import PriceLookup
+from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
+from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, RunStatus, VersionStatus
+from contentgen_contract.worker.orders import Limits
+from contentgen_operator.decide import history_searches, lora_identity
+from contentgen_operator.decide.deletion import is_searched_at_deletion
+from contentgen_operator.decide.payment import is_remembered, remembered
+from contentgen_operator.kube import pods
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.cache import Cache
 from contentgen_operator.providers.base import (
     STORED,
     AccessRefused,
@@ -48,13 +37,34 @@ from contentgen_operator.providers.base import (
     is_request_id,
 )
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
-from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
-from contentgen_operator.reports import Reports
-from contentgen_operator.runs import collects_again, current_run, ended, frozen_spec, own_files, owner, purchase_key
-from contentgen_operator.storage import InvalidOutcome, Storage
-from contentgen_operator.upload_limits import file_limits, files_problem
-from contentgen_operator.witness import Witness
-from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_operator.state import kinds
+from contentgen_operator.state.observed import (
+    JobView,
+    LoraView,
+    Observed,
+    OpenRequest,
+    PodTrouble,
+    Resource,
+    Stored,
+    is_stored,
+)
+from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.state.runs import (
+    collects_again,
+    current_run,
+    ended,
+    frozen_spec,
+    own_files,
+    owner,
+    purchase_key,
+)
+from contentgen_operator.state.upload_limits import file_limits, files_problem
+from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.s3 import InvalidOutcome, Storage
+from contentgen_operator.stores.status_verification import Witness
+from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_operator.watch.lora_names import LoraNames
+from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
@@ -201,10 +211,10 @@ class Observer:
     ) -> OpenRequest:
         """An attempt with the provider's word, if it is the resource's, open and due. One that is gone is not ours."""
         purchase = each.purchase
-        if purchase.job_id != resource.ref.uid or not searches.is_open(purchase, now):
+        if purchase.job_id != resource.ref.uid or not history_searches.is_open(purchase, now):
             return each
         at = self._followed_at.get((purchase.purchase_id, purchase.state))
-        if at is not None and timedelta(0) <= now - at < timedelta(seconds=searches.pause(purchase, now)):
+        if at is not None and timedelta(0) <= now - at < timedelta(seconds=history_searches.pause(purchase, now)):
             return each
         self._note_look(purchase.purchase_id, purchase.state, now)
         if purchase.state is PurchaseState.SUBMITTED:
@@ -438,7 +448,7 @@ class Observer:
 
     async def _lost(self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase) -> dict[str, Any]:
         """The request that a person names, if it is the one; else what the history shows."""
-        sent = searches.sent_at(purchase)
+        sent = history_searches.sent_at(purchase)
         named = await self._named(resource, key, spec, purchase, sent + _AFTER_SENT)
         if named is not None and named.same:
             return {"named": named, "found_request": resource.adopt}
@@ -467,7 +477,7 @@ class Observer:
             return Verified(same=False, text="it is another purchase's")
         search = Search(
             call=kinds.sent_call(spec, key, purchase),
-            sent_after=searches.sent_at(purchase) - _CLOCK_ERROR,
+            sent_after=history_searches.sent_at(purchase) - _CLOCK_ERROR,
             sent_before=before + _CLOCK_ERROR,
             claimed=await self._ledger.request_ids(purchase),
         )
@@ -536,7 +546,7 @@ async def find_lost(
     """Search the provider's history once for the request of a lost reply, sent before the next attempt's (`before`).
     Raises Unavailable.
     """
-    sent = searches.sent_at(purchase)
+    sent = history_searches.sent_at(purchase)
     search = Search(
         call=call,
         sent_after=sent,  # the nearest one is taken

@@ -10,22 +10,22 @@ from pymongo.errors import PyMongoError
 from contentgen_contract.names import GROUP
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
-from contentgen_operator.cache import Body, Cache
-from contentgen_operator.case import Policy
 from contentgen_operator.clock import utc_now
-from contentgen_operator.decide import decide
-from contentgen_operator.deletion import grace_is_over
-from contentgen_operator.kube import Kube
+from contentgen_operator.decide.decision import decide
+from contentgen_operator.decide.deletion import grace_is_over
+from contentgen_operator.decide.status import store_unavailable
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.cache import Body, Cache
 from contentgen_operator.observe import Observer
-from contentgen_operator.observed import Observed, Resource, ResourceRef
-from contentgen_operator.plan import Plan
 from contentgen_operator.providers.base import Unavailable
-from contentgen_operator.runs import has_valid_spec
-from contentgen_operator.selection import DEFAULT, Selection
-from contentgen_operator.storage import BucketMissing, NotDeleted
-from contentgen_operator.summary import store_unavailable
-from contentgen_operator.wakeups import WakeUps
-from contentgen_operator.witness import with_owned_versions
+from contentgen_operator.queues.work_queue import WakeUps
+from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.observed import Observed, Resource, ResourceRef
+from contentgen_operator.state.plan import Plan
+from contentgen_operator.state.runs import has_valid_spec
+from contentgen_operator.state.selection import DEFAULT, Selection
+from contentgen_operator.stores.s3 import BucketMissing, NotDeleted
+from contentgen_operator.stores.status_verification import with_owned_versions
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from kubernetes.client.exceptions import ApiException
 
 from contentgen_contract.api_paths import DEPLOYMENTS, ApiPath, api_path, resource_of
 from contentgen_contract.names import API_VERSION, Kind
-from contentgen_contract.operator_class import DEFAULT_CLASS
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_runtime import logs
 from contentgen_runtime.kube_sync import Body, call
 from kubernetes import client, config

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing
 
 from contentgen_contract.api_paths import NAMESPACES
-from contentgen_contract.watched import LabelSelector
+from contentgen_contract.resources.namespaces import LabelSelector
 from contentgen_runtime.kube import KubeApi
 from contentgen_runtime.watching import Changed, Deleted, Listed, Seen, follow
 

@@ -21,7 +21,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from contentgen_contract.base import Value
-from contentgen_contract.tenancy import UNSCOPED, NamespaceIdentity, Tenant, binding_id, scoped
+from contentgen_contract.records.tenancy import UNSCOPED, NamespaceIdentity, Tenant, binding_id, scoped
 from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import Body, Conflict, explain
 

@@ -4,9 +4,9 @@ import argparse
 import os
 import sys
 
+from contentgen_sandbox.control.switches import Switches
 from contentgen_sandbox.settings import StoreSettings
 from contentgen_sandbox.stores import Child, mongo, s3, supervise
-from contentgen_sandbox.switches import Switches
 
 PROVIDERS = (sys.executable, "-m", "contentgen_sandbox.serve")
 

@@ -8,8 +8,11 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from contentgen_sandbox import assemblyai, control, fal, hostile, media
-from contentgen_sandbox.fal_models import MODELS, Shop
+from contentgen_sandbox import hostile, media
+from contentgen_sandbox.assemblyai import assemblyai
+from contentgen_sandbox.control import control
+from contentgen_sandbox.fal import fal
+from contentgen_sandbox.fal.models import MODELS, Shop
 from contentgen_sandbox.faults import Faults
 from contentgen_sandbox.jobs import Job, Jobs, Progress, Runner
 from contentgen_sandbox.ledger import Ledger

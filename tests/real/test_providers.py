@@ -20,11 +20,11 @@ import pytest
 from PIL import Image
 
 from contentgen_contract.names import Kind
-from contentgen_operator import kinds
-from contentgen_operator.ledger import Ledger
 from contentgen_operator.providers.base import Call, Provider, RequestState, RequestView, Search, StoredObject
 from contentgen_operator.providers.fal import Fal
-from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.state import kinds
+from contentgen_operator.state.purchases import Move, Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.stores.ledger import Ledger
 from contentgen_real.consent import LORA, PICTURE, SOUND, SOUND_SECONDS, Check
 from contentgen_real.inputs import tone, training_set
 from contentgen_real.providers import Place

@@ -24,8 +24,8 @@ Their texts are read by users: they name the thing, the value, what was expected
 signed URL.
 """
 
-from contentgen_contract.addresses import without_secrets
 from contentgen_contract.names import Reason
+from contentgen_contract.resources.addresses import without_secrets
 
 MESSAGE_LIMIT = 1024  # Outcome.message
 _SHOWN = 300

@@ -10,18 +10,18 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from contentgen_contract.names import Kind, Reason, Stage
-from contentgen_contract.orders import Outcome, WorkOrder
-from contentgen_contract.signatures import unsigned_text
+from contentgen_contract.records.signatures import unsigned_text
+from contentgen_contract.worker.orders import Outcome, WorkOrder
 from contentgen_worker import log
-from contentgen_worker.desk import Desk
+from contentgen_worker.download.address_guard import Guard
+from contentgen_worker.download.fetch import Fetcher
 from contentgen_worker.errors import MESSAGE_LIMIT, Retryable, Verdict
-from contentgen_worker.fetch import Fetcher
-from contentgen_worker.guard import Guard
 from contentgen_worker.progress import Reporter, Steps
 from contentgen_worker.retry import DESK, DESK_REFUSAL_SECONDS, SOURCE, STORE
 from contentgen_worker.settings import Settings
+from contentgen_worker.stage_context import Result, Workshop
 from contentgen_worker.upload import Uploader
-from contentgen_worker.workshop import Result, Workshop
+from contentgen_worker.worker_api import Desk
 
 # Imported when they are needed: OpenCV and the decoders take longer to load than a small stage takes to run.
 _STAGES = {

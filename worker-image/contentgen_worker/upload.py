@@ -13,10 +13,10 @@ from time import monotonic
 
 import httpx
 
-from contentgen_contract.orders import FileClaim, Outcome, StoredFile, UploadGrant
+from contentgen_contract.worker.orders import FileClaim, Outcome, StoredFile, UploadGrant
+from contentgen_worker.download.connection import system_tls
 from contentgen_worker.errors import Retryable, shown
 from contentgen_worker.files import JSON, Output
-from contentgen_worker.lane import system_tls
 from contentgen_worker.log import event
 from contentgen_worker.progress import Fraction
 from contentgen_worker.retry import STORE, Patience

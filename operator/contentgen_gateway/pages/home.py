@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 
-from contentgen_gateway.jobs import page
-from contentgen_gateway.pages.render import render
+from contentgen_gateway.api.jobs import page
+from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.pages.rendering.views import Card, card, shown
 from contentgen_gateway.pages.usage import spending
-from contentgen_gateway.pages.views import Card, card, shown
-from contentgen_gateway.parts import Calling, Parts, Using
-from contentgen_gateway.queries import JobStatus, Scope, Wanted
+from contentgen_gateway.services.dependencies import Calling, Parts, Using
+from contentgen_gateway.stores.queries import JobStatus, Scope, Wanted
 
 _RUNNING, _FAILED, _MADE = 8, 4, 8
 _CHART_DAYS = 14

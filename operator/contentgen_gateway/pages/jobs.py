@@ -4,26 +4,26 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from contentgen_contract.advice import Facts, advised, lines
+from contentgen_contract.advice.reasons import CONDITIONS, PHASES
+from contentgen_contract.advice.remedies import Facts, advised, lines
 from contentgen_contract.names import Kind
-from contentgen_contract.reasons import CONDITIONS, PHASES
-from contentgen_gateway.callers import Caller
-from contentgen_gateway.collection_shapes import CollectionListing
-from contentgen_gateway.collections import list_collections
-from contentgen_gateway.downloads import located
-from contentgen_gateway.jobs import page
-from contentgen_gateway.pages.forms import asking
-from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.views import LABELS, card, shown, steps
-from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_gateway.api.collections import list_collections
+from contentgen_gateway.api.downloads import located
+from contentgen_gateway.api.jobs import page
+from contentgen_gateway.api.sharing import SharedWith, list_shares
+from contentgen_gateway.auth.authentication import Caller
+from contentgen_gateway.auth.visibility import KINDS
+from contentgen_gateway.live.resources import Unreadable
+from contentgen_gateway.pages.rendering.forms import asking
+from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.pages.rendering.views import LABELS, card, shown, steps
 from contentgen_gateway.problems import Problem
-from contentgen_gateway.queries import JobStatus, Order
-from contentgen_gateway.records import Record
-from contentgen_gateway.resources import Unreadable
-from contentgen_gateway.schemas import Listing, Name
-from contentgen_gateway.sharing import SharedWith, list_shares
-from contentgen_gateway.sight import KINDS
-from contentgen_gateway.standing import ignored_annotations
+from contentgen_gateway.schemas.bodies import Listing, Name
+from contentgen_gateway.schemas.collections import CollectionListing
+from contentgen_gateway.services.dependencies import Calling, Parts, Using
+from contentgen_gateway.services.run_state import ignored_annotations
+from contentgen_gateway.stores.queries import JobStatus, Order
+from contentgen_gateway.stores.records import Record
 
 _SHOWN = 30
 

@@ -7,17 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.assets import TranscriptListing, list_transcripts
-from contentgen_gateway.downloads import located
-from contentgen_gateway.outputs import versions_of
-from contentgen_gateway.pages.forms import asking
-from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.turns import Turn, turns
-from contentgen_gateway.pages.views import card
-from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_gateway.api.assets import TranscriptListing, list_transcripts
+from contentgen_gateway.api.downloads import located
+from contentgen_gateway.pages.rendering.forms import asking
+from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.pages.rendering.turns import Turn, turns
+from contentgen_gateway.pages.rendering.views import card
 from contentgen_gateway.problems import NotFound, Problem
-from contentgen_gateway.records import Record
-from contentgen_gateway.schemas import Name
+from contentgen_gateway.schemas.bodies import Name
+from contentgen_gateway.services.dependencies import Calling, Parts, Using
+from contentgen_gateway.stores.outputs import versions_of
+from contentgen_gateway.stores.records import Record
 
 _SHOWN = 40
 _COLOURS = 6  # of speakers, in the style sheet

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from contentgen_gateway.callers import Caller
-from contentgen_gateway.pages.render import render
-from contentgen_gateway.parts import Calling, Parts, Using
-from contentgen_gateway.tallies import By
-from contentgen_gateway.usage import Usage, UsageOf, UsageReport, get_usage
+from contentgen_gateway.api.usage import Usage, UsageOf, UsageReport, get_usage
+from contentgen_gateway.auth.authentication import Caller
+from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.services.dependencies import Calling, Parts, Using
+from contentgen_gateway.stores.aggregations import By
 
 _WIDTH, _HEIGHT = 1000.0, 160.0
 PERIODS = (7, 30, 90)

@@ -16,8 +16,7 @@ from fal_client import AsyncRequestHandle, Completed, InProgress, Queued
 from fal_client.client import AppId, FalClientError, FalClientHTTPError
 
 from contentgen_contract import patterns
-from contentgen_contract.models import not_found
-from contentgen_operator.providers.answers import ANSWER_BYTES, Answer, TooManyAnswers
+from contentgen_contract.resources.models import not_found
 from contentgen_operator.providers.base import (
     GONE,
     REFUSES_KEY,
@@ -46,6 +45,7 @@ from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import ReplyTooLarge, large, limited_async, received
 from contentgen_operator.providers.sending import POST_SECONDS, BeforeSend, Gate, Stopped
 from contentgen_operator.providers.surroundings import trusted_cas
+from contentgen_operator.state.provider_answers import ANSWER_BYTES, Answer, TooManyAnswers
 
 # A reconcile looks again by itself; ten attempts with sleeps inside one look would only hold it up.
 fal_client.client.MAX_ATTEMPTS = 1

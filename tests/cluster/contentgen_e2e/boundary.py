@@ -11,8 +11,8 @@ from contentgen_cluster.paths import KUBECONFIG
 from contentgen_contract.names import API_VERSION, GROUP, VERSION, Kind, Stage
 from contentgen_documents import pages
 from contentgen_e2e.world import World
-from contentgen_operator.jobs import JobTemplate, WorkerPod, job_manifest
-from contentgen_operator.observed import ResourceRef
+from contentgen_operator.kube.job_manifests import JobTemplate, WorkerPod, job_manifest
+from contentgen_operator.state.observed import ResourceRef
 from kubernetes import client, config
 
 Body = dict[str, Any]

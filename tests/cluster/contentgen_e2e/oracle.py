@@ -14,8 +14,8 @@ from typing import Any
 import webvtt
 from PIL import Image
 
-from contentgen_contract.keys import prefix
 from contentgen_contract.names import Kind, Stage
+from contentgen_contract.records.keys import prefix
 from contentgen_e2e.world import BUCKET, World
 
 Body = dict[str, Any]

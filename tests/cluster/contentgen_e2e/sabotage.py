@@ -36,7 +36,7 @@ else:
     jobs._container, jobs._pod = sabotaged, with_volume
 """
 RECORD_IS_NOT_WRITTEN = """
-from contentgen_operator.records import Records
+from contentgen_operator.stores.records import Records
 async def nothing(self, resource, status):
     return None
 Records.write = nothing

@@ -28,10 +28,11 @@ from kubernetes.client.exceptions import ApiException
 from pymongo.errors import PyMongoError
 from urllib3.exceptions import HTTPError
 
-from contentgen_cluster import processes, release
+from contentgen_cluster import release
 from contentgen_cluster.commands import CommandError, run
-from contentgen_cluster.node import AT
-from contentgen_cluster.processes import Started
+from contentgen_cluster.node import processes
+from contentgen_cluster.node.node import AT
+from contentgen_cluster.node.processes import Started
 from contentgen_contract.names import RESUBMIT_ANNOTATION, Kind
 from contentgen_e2e import tiny
 from contentgen_e2e.gateway import Gateway, tenant

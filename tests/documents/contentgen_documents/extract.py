@@ -18,7 +18,7 @@ _SPOKEN = re.compile(r"(?:make|helm|kubectl|curl|contentgen|contentgen-worker|py
 _FENCE = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<language>[\w-]*)")
 _INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _COMMENTED_FIELD = re.compile(r"^(\s*)# ([a-z]\w*:\s.*)$", re.MULTILINE)
-# Made of the advice table, whose every remedy tests/unit/test_advice.py follows where it applies.
+# Made of the advice table, whose every remedy tests/unit/contract/test_advice.py follows where it applies.
 _ADVICE = re.compile(r"^<!-- (reasons|advice): .*?^<!-- end of \1 -->$", re.DOTALL | re.MULTILINE)
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 

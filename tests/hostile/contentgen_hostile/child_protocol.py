@@ -14,24 +14,24 @@ from typing import Any
 
 import numpy as np
 
-from contentgen_contract.spec import SceneDetection
+from contentgen_contract.resources.spec import SceneDetection
 from contentgen_worker.errors import WorkerError
-from contentgen_worker.media.analysis import Ended, Reached, Sample, Task
-from contentgen_worker.media.audio import Sound
-from contentgen_worker.media.best import Wanted
-from contentgen_worker.media.boundaries import Boundary, BoundaryKind, Strip
-from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.audio.extract import Sound
+from contentgen_worker.media.audio.loudness import Loudness
+from contentgen_worker.media.audio.tracks import Track
 from contentgen_worker.media.codec import Malformed, decode, encode
-from contentgen_worker.media.confinement import Confinement
-from contentgen_worker.media.decode import Segment
+from contentgen_worker.media.decode.bounds import Bounds
+from contentgen_worker.media.decode.decode import Segment
+from contentgen_worker.media.decode.probe import Recording
 from contentgen_worker.media.engine import _Crew
-from contentgen_worker.media.faces import FaceBox
-from contentgen_worker.media.isolation import _message
-from contentgen_worker.media.loudness import Loudness
-from contentgen_worker.media.picture import Finished, PictureSettings
-from contentgen_worker.media.probe import Recording
-from contentgen_worker.media.quality import Scores
-from contentgen_worker.media.tracks import Track
+from contentgen_worker.media.sandbox.confinement import Confinement
+from contentgen_worker.media.sandbox.isolation import _message
+from contentgen_worker.media.select.faces import FaceBox
+from contentgen_worker.media.select.picture import Finished, PictureSettings
+from contentgen_worker.media.select.quality import Scores
+from contentgen_worker.media.shots.analysis import Ended, Reached, Sample, Task
+from contentgen_worker.media.shots.best import Wanted
+from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind, Strip
 
 CORPUS = Path(__file__).resolve().parents[1] / "corpora/child_protocol"
 _BATCH = 2_000

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from contentgen_contract.names import Kind, Reason, Stage
-from contentgen_contract.orders import Download, Limits, StoredFile, WorkOrder
+from contentgen_contract.worker.orders import Download, Limits, StoredFile, WorkOrder
+from contentgen_worker.download.fetch import Bounds, Fetched, Fetcher, Watch
 from contentgen_worker.errors import Verdict
-from contentgen_worker.fetch import Bounds, Fetched, Fetcher, Watch
 from contentgen_worker.files import Output
-from contentgen_worker.media import isolation
-from contentgen_worker.media.bounds import Bounds as MediaBounds
-from contentgen_worker.media.source import Growth
+from contentgen_worker.media.decode.bounds import Bounds as MediaBounds
+from contentgen_worker.media.decode.source import Growth
+from contentgen_worker.media.sandbox import isolation
 from contentgen_worker.prepare import lora, transcription
 from contentgen_worker.progress import Fraction, Steps
+from contentgen_worker.stage_context import Result, Workshop
 from contentgen_worker.upload import Uploader
-from contentgen_worker.workshop import Result, Workshop
 
 LIMITS = Limits(pixels=1920 * 1088, duration_seconds=600, frames=5000, cpu_seconds=8)
 MEMORY = 1 << 30  # of the pod

@@ -3,7 +3,7 @@
 import hashlib
 
 from contentgen_hostile.works import Send
-from contentgen_worker.media.source import Source
+from contentgen_worker.media.decode.source import Source
 
 
 def digest(send: Send, source: Source, start: int, end: int) -> None:

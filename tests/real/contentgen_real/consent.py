@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from contentgen_contract.models import model_of
-from contentgen_contract.prices import PRICES, estimate
-from contentgen_contract.spec import (
+from contentgen_contract.resources.models import model_of
+from contentgen_contract.resources.prices import PRICES, estimate
+from contentgen_contract.resources.spec import (
     Image,
     ImageGenerationSpec,
     ImageSize,

@@ -10,13 +10,10 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from contentgen_cli.item import Item
-from contentgen_contract import keys
+from contentgen_contract.advice.reasons import Action, Costs
 from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason, Stage
-from contentgen_contract.reasons import Action, Costs
-from contentgen_gateway.namespaces import Administration
-from contentgen_operator.intake import owner_of
-from contentgen_operator.ledger import Ledger
-from contentgen_operator.observed import JobView, Stored
+from contentgen_contract.records import keys
+from contentgen_gateway.migration.namespaces import Administration
 from contentgen_operator.providers.base import (
     TOO_LARGE,
     AccessRefused,
@@ -28,6 +25,9 @@ from contentgen_operator.providers.base import (
     Search,
     Unavailable,
 )
+from contentgen_operator.state.observed import JobView, Stored
+from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_runtime.tenancy import FIRST, SYSTEM
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
-from contentgen_operator.leading.election import Term
-from contentgen_operator.leading.leadership import Leadership
+from contentgen_operator.leader.election import Term
+from contentgen_operator.leader.leadership import Leadership
 from contentgen_simulation.world import INLINE, World
 
 Meanwhile = Callable[[], Awaitable[None]]

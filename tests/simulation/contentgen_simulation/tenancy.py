@@ -4,8 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 from contentgen_contract.names import Kind, Phase
-from contentgen_contract.status import ResourceStatus
-from contentgen_gateway.namespaces import Administration
+from contentgen_contract.resources.status import ResourceStatus
+from contentgen_gateway.migration.namespaces import Administration
 from contentgen_runtime.tenancy import SYSTEM
 from contentgen_simulation.world import SPECS, World
 

@@ -18,28 +18,20 @@ import mongomock
 import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
-from contentgen_contract import keys
 from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, Kind, Phase, Stage
-from contentgen_contract.operator_class import DEFAULT_CLASS
-from contentgen_contract.orders import Limits, Outcome
-from contentgen_contract.ownership import Owner, owned
-from contentgen_contract.status import ResourceStatus
-from contentgen_contract.tenancy import Tenant
+from contentgen_contract.records import keys
+from contentgen_contract.records.ownership import Owner, owned
+from contentgen_contract.records.tenancy import Tenant
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
+from contentgen_contract.resources.status import ResourceStatus
+from contentgen_contract.worker.orders import Limits, Outcome
 from contentgen_operator import act, reconcile
 from contentgen_operator.act import Actor
-from contentgen_operator.cache import Cache
-from contentgen_operator.case import Policy
-from contentgen_operator.intake import owner_of
-from contentgen_operator.janitor import Janitor
-from contentgen_operator.jobs import JobTemplate
-from contentgen_operator.leading.leadership import Check, Leadership, unchecked
-from contentgen_operator.ledger import Ledger
-from contentgen_operator.lora_names import LoraNames
+from contentgen_operator.background.orphans import Orphans, Retention
+from contentgen_operator.kube.cache import Cache
+from contentgen_operator.kube.job_manifests import JobTemplate
+from contentgen_operator.leader.leadership import Check, Leadership, unchecked
 from contentgen_operator.observe import Observer
-from contentgen_operator.observed import JobView, ResourceRef, Stored, is_settled
-from contentgen_operator.orphans import Orphans, Retention
-from contentgen_operator.plan import StoredAnswer
-from contentgen_operator.providers.answers import Answer
 from contentgen_operator.providers.base import (
     Call,
     Found,
@@ -53,17 +45,25 @@ from contentgen_operator.providers.base import (
 )
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
-from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
-from contentgen_operator.recorded_runs import RunDocument
-from contentgen_operator.records import Records
-from contentgen_operator.reports import Reports
-from contentgen_operator.run_documents import RunDocuments
-from contentgen_operator.selection import DEFAULT
-from contentgen_operator.settled import SettledCheck
-from contentgen_operator.storage import DeletedPage
-from contentgen_operator.witness import Witness
-from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.observed import JobView, ResourceRef, Stored, is_settled
+from contentgen_operator.state.plan import StoredAnswer
+from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.purchases import Purchase
+from contentgen_operator.state.run_document import RunDocument
+from contentgen_operator.state.selection import DEFAULT
+from contentgen_operator.stores.garbage_collector import Janitor
+from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.run_documents import RunDocuments
+from contentgen_operator.stores.s3 import DeletedPage
+from contentgen_operator.stores.status_verification import Witness
+from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_operator.watch.event_handlers import owner_of
+from contentgen_operator.watch.lora_names import LoraNames
+from contentgen_operator.watch.settled import SettledCheck
+from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import SYSTEM, Tenancy
 

@@ -8,14 +8,14 @@ from pydantic import Field, ValidationError
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Reason, Step
-from contentgen_contract.orders import ImageFact, ImageFacts
-from contentgen_contract.spec import ImageFormat, ImageGenerationSpec
+from contentgen_contract.resources.spec import ImageFormat, ImageGenerationSpec
+from contentgen_contract.worker.orders import ImageFact, ImageFacts
 from contentgen_worker.errors import BadMedia, Verdict, shown
 from contentgen_worker.files import JPEG, PNG, Output
-from contentgen_worker.media.isolation import preload
-from contentgen_worker.media.stills import Conversion, convert
+from contentgen_worker.media.decode.stills import Conversion, convert
+from contentgen_worker.media.sandbox.isolation import preload
 from contentgen_worker.progress import Fraction
-from contentgen_worker.workshop import Result, Workshop
+from contentgen_worker.stage_context import Result, Workshop
 
 _CPU_SECONDS = 120  # for one picture
 _SUFFIX = {ImageFormat.PNG: "png", ImageFormat.JPEG: "jpg"}

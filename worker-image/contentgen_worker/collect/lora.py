@@ -10,17 +10,17 @@ from pydantic import ValidationError
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Reason, Step
-from contentgen_contract.orders import Download, LoraFacts
-from contentgen_contract.spec import LoraTrainingSpec
-from contentgen_worker import safetensors
+from contentgen_contract.resources.spec import LoraTrainingSpec
+from contentgen_contract.worker.orders import Download, LoraFacts
+from contentgen_worker.collect import safetensors
+from contentgen_worker.download.fetch import Fetched
 from contentgen_worker.errors import BadMedia, OwnFileMissing, Verdict, shown
-from contentgen_worker.fetch import Fetched
 from contentgen_worker.files import JSON, PNG, Output
 from contentgen_worker.log import event
-from contentgen_worker.media.isolation import preload
-from contentgen_worker.media.sheet import Cell, contact_sheet
-from contentgen_worker.media.stills import decoded
-from contentgen_worker.workshop import Result, Workshop
+from contentgen_worker.media.dataset.contact_sheet import Cell, contact_sheet
+from contentgen_worker.media.decode.stills import decoded
+from contentgen_worker.media.sandbox.isolation import preload
+from contentgen_worker.stage_context import Result, Workshop
 
 _CONFIG_BYTES = 4 << 20
 _PREVIEW_WIDTH = 480  # pixels, about

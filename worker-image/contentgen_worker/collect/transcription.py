@@ -7,13 +7,13 @@ from pydantic import ValidationError
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Reason, Step
-from contentgen_contract.orders import TranscriptFacts
-from contentgen_contract.signatures import unsigned
-from contentgen_contract.spec import TranscriptFormat, TranscriptionSpec
+from contentgen_contract.records.signatures import unsigned
+from contentgen_contract.resources.spec import TranscriptFormat, TranscriptionSpec
+from contentgen_contract.worker.orders import TranscriptFacts
+from contentgen_worker.collect.subtitles import Word, cues, srt, vtt
 from contentgen_worker.errors import Verdict
 from contentgen_worker.files import JSON, TEXT, Output
-from contentgen_worker.subtitles import Word, cues, srt, vtt
-from contentgen_worker.workshop import Result, Workshop
+from contentgen_worker.stage_context import Result, Workshop
 
 
 class _Word(Value):

@@ -17,18 +17,18 @@ from typing import Any, cast
 
 import cv2
 
-from contentgen_contract.spec import Dataset
+from contentgen_contract.resources.spec import Dataset
 from contentgen_worker.errors import Unsupported
-from contentgen_worker.media.analysis import Ended, Reached, Sample, Task, analyse, tell_plan
-from contentgen_worker.media.best import SLOT, Wanted, part_of
-from contentgen_worker.media.boundaries import REACH, Boundary, BoundaryKind, Strip
-from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.choose import Candidate
-from contentgen_worker.media.decode import Segment
-from contentgen_worker.media.isolation import Child, nonsense, spawn
-from contentgen_worker.media.picture import PictureSettings
-from contentgen_worker.media.shots import Shot, apart, shots
-from contentgen_worker.media.source import Source
+from contentgen_worker.media.decode.bounds import Bounds
+from contentgen_worker.media.decode.decode import Segment
+from contentgen_worker.media.decode.source import Source
+from contentgen_worker.media.sandbox.isolation import Child, nonsense, spawn
+from contentgen_worker.media.select.choose import Candidate
+from contentgen_worker.media.select.picture import PictureSettings
+from contentgen_worker.media.shots.analysis import Ended, Reached, Sample, Task, analyse, tell_plan
+from contentgen_worker.media.shots.best import SLOT, Wanted, part_of
+from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryKind, Strip
+from contentgen_worker.media.shots.shots import Shot, apart, shots
 
 _TAKEN_PER_KEPT = 4  # frames finished for each that may be kept; more only cost time
 _SPARE = 2  # frames for each that must be there, where shots are few

@@ -6,23 +6,24 @@ from functools import partial
 from pathlib import Path
 
 from contentgen_contract.names import Step
-from contentgen_contract.orders import DatasetFacts
-from contentgen_contract.spec import LoraTrainingSpec
-from contentgen_worker.blame import SOURCE, verdicts
+from contentgen_contract.resources.spec import LoraTrainingSpec
+from contentgen_contract.worker.orders import DatasetFacts
+from contentgen_worker.error_mapping import SOURCE, verdicts
 from contentgen_worker.errors import TooFewFrames
 from contentgen_worker.files import Output
-from contentgen_worker.media import dataset, engine
-from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.captions import Describer, written
-from contentgen_worker.media.choose import Candidate, Rules, choose
+from contentgen_worker.media import engine
+from contentgen_worker.media.dataset import dataset
+from contentgen_worker.media.dataset.captions import Describer, written
+from contentgen_worker.media.dataset.vision import describer_for
+from contentgen_worker.media.decode.bounds import Bounds
+from contentgen_worker.media.decode.probe import Recording, probe
+from contentgen_worker.media.decode.source import Source, files_of
 from contentgen_worker.media.engine import Analysis
-from contentgen_worker.media.probe import Recording, probe
-from contentgen_worker.media.segments import cores
-from contentgen_worker.media.shots import Shot
-from contentgen_worker.media.source import Source, files_of
-from contentgen_worker.media.vision import describer_for
+from contentgen_worker.media.select.choose import Candidate, Rules, choose
+from contentgen_worker.media.shots.segments import cores
+from contentgen_worker.media.shots.shots import Shot
 from contentgen_worker.progress import Steps
-from contentgen_worker.workshop import Result, Workshop
+from contentgen_worker.stage_context import Result, Workshop
 
 _USUAL_FPS = 25.0  # where a file says nothing
 

@@ -4,18 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from contentgen_contract.names import Step
-from contentgen_contract.orders import AudioFacts
-from contentgen_contract.spec import TranscriptionOptions, TranscriptionSpec
-from contentgen_worker.blame import SOURCE, verdicts
+from contentgen_contract.resources.spec import TranscriptionOptions, TranscriptionSpec
+from contentgen_contract.worker.orders import AudioFacts
+from contentgen_worker.download.fetch import Fetched
+from contentgen_worker.error_mapping import SOURCE, verdicts
 from contentgen_worker.errors import DecoderCrashed
-from contentgen_worker.fetch import Fetched
 from contentgen_worker.files import Output
-from contentgen_worker.media.audio import RATE, Sound, tell_sound
-from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.isolation import spawn
-from contentgen_worker.media.source import Source
+from contentgen_worker.media.audio.extract import RATE, Sound, tell_sound
+from contentgen_worker.media.decode.bounds import Bounds
+from contentgen_worker.media.decode.source import Source
+from contentgen_worker.media.sandbox.isolation import spawn
 from contentgen_worker.progress import Fraction
-from contentgen_worker.workshop import Result, Workshop
+from contentgen_worker.stage_context import Result, Workshop
 
 _NAME = "audio.flac"
 _HEADERS = 1 << 20  # bytes of a FLAC file that are no sound, at the most

@@ -16,22 +16,22 @@ from hypothesis import strategies as st
 from urllib3.util import parse_url
 from yarl import URL
 
-from contentgen_contract import keys
 from contentgen_contract.api_paths import KNOWN, InvalidName, api_path
 from contentgen_contract.names import API_VERSION, Kind, Stage
-from contentgen_gateway.collection_store import Asked
+from contentgen_contract.records import keys
 from contentgen_gateway.problems import BadRequest
-from contentgen_gateway.queries import Query, Scope, Sorted, Wanted, continued, listing
-from contentgen_gateway.tallies import By, of_jobs, of_purchases
-from contentgen_operator.cache import Cache
-from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Unauthenticated
-from contentgen_operator.kube import Kube
-from contentgen_operator.observed import ResourceRef
+from contentgen_gateway.stores.aggregations import By, of_jobs, of_purchases
+from contentgen_gateway.stores.collections import Asked
+from contentgen_gateway.stores.queries import Query, Scope, Sorted, Wanted, continued, listing
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.cache import Cache
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Call, MaybeAccepted, ProviderError
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_operator.worker_api.authentication import Forbidden, Gatekeeper, NotYet, Unauthenticated
 from contentgen_runtime.kube import Body
 from contentgen_simulation.fuzz import Target
 

@@ -8,9 +8,9 @@ from functools import partial
 
 from contentgen_simulation.rehearsal.generate import generate
 from contentgen_simulation.rehearsal.known import reason_of
-from contentgen_simulation.rehearsal.oracles import Violation
-from contentgen_simulation.rehearsal.plan import Args, Plan
 from contentgen_simulation.rehearsal.run import quiet, rehearse
+from contentgen_simulation.rehearsal.world.oracles import Violation
+from contentgen_simulation.rehearsal.world.plan import Args, Plan
 
 COMMAND = "make rehearse REPLAY={}"
 

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from contentgen_contract.names import Kind
-from contentgen_simulation.rehearsal.plan import Event, Plan, Subject
+from contentgen_simulation.rehearsal.world.plan import Event, Plan, Subject
 
 HOUR, DAY = 3600.0, 86400.0
 STATES = ("intent", "submitted", "succeeded", "collected", "failed", "refused", "cancelled")

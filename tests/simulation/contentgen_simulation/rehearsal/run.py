@@ -5,10 +5,10 @@ import logging
 import warnings
 from dataclasses import dataclass
 
-from contentgen_simulation.rehearsal.context import rehearsing
-from contentgen_simulation.rehearsal.oracles import Violation
-from contentgen_simulation.rehearsal.plan import Plan
-from contentgen_simulation.rehearsal.world import RehearsalWorld
+from contentgen_simulation.rehearsal.world.context import rehearsing
+from contentgen_simulation.rehearsal.world.oracles import Violation
+from contentgen_simulation.rehearsal.world.plan import Plan
+from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
 
 @dataclass(frozen=True)
