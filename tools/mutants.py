@@ -138,7 +138,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "unseen: a 403 is read as gone",
-            "return Standing.UNSEEN if is_ours else None\n\n    async def _take",
+            "return FollowState.UNSEEN if is_ours else None\n\n    async def _take",
             "return Standing.GONE if is_ours else None\n\n    async def _take",
             f"{_CLASS}_the_result_is_stored_where_the_resource_cannot_be_read",
         ),
@@ -600,7 +600,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "providers/sending",
         (
             "what is raised before the first byte stops nothing",
-            "        except Exception as error:\n            raise Stopped(error) from error\n",
+            "        except Exception as error:\n            raise SendStopped(error) from error\n",
             "        except Exception:\n            pass\n",
             f"{_PROVIDERS}_what_is_raised_before_the_request_stops_it",
         ),

@@ -12,7 +12,7 @@ PYTEST = ("-m", "pytest", "-q")
 
 
 @dataclass(frozen=True)
-class Step:
+class SuiteStep:
     """A command that is part of the run; it counts as one test unless it writes a JUnit report.
 
     `python` are the arguments of our Python, `make` a target. `budget` is in seconds, where the cluster stands already.
@@ -29,51 +29,53 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Lane:
+class SuiteLane:
     """Steps that run one after another; it starts when the lane `after` has ended, whatever came of it.
 
     `release` is the namespace of the lane's own release; None for suites of the main release, or of none.
     """
 
     name: str
-    steps: tuple[Step, ...]
+    steps: tuple[SuiteStep, ...]
     after: str | None = None
     release: str | None = None
     nice: int = 0
 
 
-def suite(name: str, about: str, budget: int, *paths: str, needs: tuple[str, ...] = (), processes: int = 1) -> Step:
+def suite(
+    name: str, about: str, budget: int, *paths: str, needs: tuple[str, ...] = (), processes: int = 1
+) -> SuiteStep:
     """One pytest run over these paths of tests/."""
     # By file: the campaigns check their size where one process has run them whole.
     spread = ("-n", str(processes), "--dist", "loadfile") if processes > 1 else ()
-    return Step(name, about, budget, (*PYTEST, *spread, *(f"tests/{path}" for path in paths)), "", needs, True)
+    return SuiteStep(name, about, budget, (*PYTEST, *spread, *(f"tests/{path}" for path in paths)), "", needs, True)
 
 
-def on_cluster(name: str, about: str, budget: int, *files: str) -> Step:
+def on_cluster(name: str, about: str, budget: int, *files: str) -> SuiteStep:
     """A suite that needs the cluster, and programs such as helm beside it."""
     return suite(name, about, budget, *(f"cluster/{file}" for file in files), needs=("cluster", "chart tools"))
 
 
-def own_release(letter: str, *steps: Step) -> Lane:
+def own_release(letter: str, *steps: SuiteStep) -> SuiteLane:
     """A lane on the cluster with a release of its own, which is uninstalled at the end."""
     namespace = f"lane-{letter}"
-    down = Step(
+    down = SuiteStep(
         f"{namespace} down", "its release uninstalled", 30, ("-m", "contentgen_cluster", "lanes-down", namespace)
     )
-    return Lane(namespace, (*steps, down), after=WIDE.name, release=namespace)
+    return SuiteLane(namespace, (*steps, down), after=WIDE.name, release=namespace)
 
 
-VERIFY = Step("verify", "ruff, mypy, import contracts, generated files", 120, make="verify")
-CLUSTER = Step("cluster", "brought up or found running", 60, ("-m", "contentgen_cluster", "up"))
-CHART_TOOLS = Step(
+VERIFY = SuiteStep("verify", "ruff, mypy, import contracts, generated files", 120, make="verify")
+CLUSTER = SuiteStep("cluster", "brought up or found running", 60, ("-m", "contentgen_cluster", "up"))
+CHART_TOOLS = SuiteStep(
     "chart tools", "helm 3, helm-unittest, kstatus, promtool", 10, ("-m", "contentgen_cluster", "chart-tools"),
     needs=("cluster",),
 )  # fmt: skip
-LANES_DOWN = Step(
+LANES_DOWN = SuiteStep(
     "releases", "those that an interrupted run left", 10, ("-m", "contentgen_cluster", "lanes-down"), needs=("cluster",)
 )
 
-LOCAL = Lane(
+LOCAL = SuiteLane(
     "local",
     (
         suite("pages", "Chromium goes through every page, over made-up jobs", 90, "pages"),
@@ -85,7 +87,7 @@ LOCAL = Lane(
     ),
     nice=10,
 )
-WIDE = Lane(
+WIDE = SuiteLane(
     "main release",
     (
         CLUSTER,

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contentgen_cli.errors import CliError, Forbidden, Unreachable
+from contentgen_cli.errors import ApiUnreachable, CliError, NotPermitted
 from contentgen_contract.names import Kind, Stage
 
 if TYPE_CHECKING:
-    from contentgen_cli.cluster import Cluster
-    from contentgen_cli.commands.moving import Plan
-    from contentgen_cli.commands.why import Surroundings
+    from contentgen_cli.cluster import ClusterClient
+    from contentgen_cli.commands.moving import MovePlan
+    from contentgen_cli.commands.why import ResourceContext
     from contentgen_cli.item import Item
-    from contentgen_cli.tables import Files
+    from contentgen_cli.tables import VersionFiles
 
 app = typer.Typer(
     help="Ask what becomes of your content: LoRA trainings, pictures and transcripts.",
@@ -148,12 +148,12 @@ def get_files(
     from contentgen_cli import tables, target
 
     targets = target.parse_all(names)
-    listed: list[tables.Files] = []
+    listed: list[tables.VersionFiles] = []
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         for wanted in targets:
             try:
                 listed.append(tables.files_of(cluster.find(wanted), version))
-            except Unreachable:
+            except ApiUnreachable:
                 raise
             except CliError as error:
                 if len(targets) == 1:
@@ -164,7 +164,7 @@ def get_files(
         raise typer.Exit(1)
 
 
-def _print_files(listed: Sequence["Files"], output: FilesOutput, *, several: bool) -> None:
+def _print_files(listed: Sequence["VersionFiles"], output: FilesOutput, *, several: bool) -> None:
     from contentgen_cli import tables
     from contentgen_cli.commands import show
 
@@ -461,14 +461,14 @@ def move(
         _move(cluster, chosen, to)
 
 
-def _move(cluster: "Cluster", chosen: "Plan", to: str) -> None:
+def _move(cluster: "ClusterClient", chosen: "MovePlan", to: str) -> None:
     """Exit status 1 where one was changed by somebody else in between: the others are moved all the same."""
     left = 0
     for item in chosen.moved:
         try:
             cluster.patch(item, chosen.change)
             print(f"{item.shown} moved from the class {item.operator_class!r} to {to!r}")
-        except Unreachable:
+        except ApiUnreachable:
             raise
         except CliError as error:
             left += 1
@@ -487,28 +487,28 @@ def version() -> None:
     print(f"kubectl-contentgen {installed('contentgen')} ({API_VERSION})")
 
 
-def _cluster(namespace: str | None, context: str | None, kubeconfig: str | None, user: str | None) -> "Cluster":
-    from contentgen_cli.cluster import Access, connect
+def _cluster(namespace: str | None, context: str | None, kubeconfig: str | None, user: str | None) -> "ClusterClient":
+    from contentgen_cli.cluster import ClusterFlags, connect
 
-    return connect(Access(kubeconfig, context, namespace, user))
+    return connect(ClusterFlags(kubeconfig, context, namespace, user))
 
 
-def _find(cluster: "Cluster", names: Sequence[str]) -> "Item":
+def _find(cluster: "ClusterClient", names: Sequence[str]) -> "Item":
     from contentgen_cli import target
 
     return cluster.find(target.parse(names))
 
 
-def _all(cluster: "Cluster", everywhere: bool) -> list["Item"]:
+def _all(cluster: "ClusterClient", everywhere: bool) -> list["Item"]:
     found = [item for kind in Kind for item in cluster.all_of(kind, everywhere=everywhere)]
     return sorted(found, key=lambda item: (item.namespace, item.created_at, item.shown))
 
 
-def _surroundings(cluster: "Cluster", item: "Item") -> "Surroundings":
-    from contentgen_cli.commands.why import Surroundings, loras_of, needs_loras
+def _surroundings(cluster: "ClusterClient", item: "Item") -> "ResourceContext":
+    from contentgen_cli.commands.why import ResourceContext, loras_of, needs_loras
 
     jobs = _if_allowed(lambda: cluster.jobs(item.uid))
-    return Surroundings(
+    return ResourceContext(
         events=_if_allowed(lambda: cluster.events(item.uid)),
         jobs=jobs,
         job_events=_if_allowed(lambda: cluster.events(jobs[-1]["metadata"]["uid"])) if jobs else (),
@@ -522,7 +522,7 @@ def _if_allowed(read: Callable[[], Sequence[dict[str, Any]]]) -> Sequence[dict[s
     """Whoever may see the resource but not its pods or events is told what the resource says."""
     try:
         return read()
-    except Forbidden:
+    except NotPermitted:
         return ()
 
 
@@ -533,7 +533,7 @@ def _confirm(question: str) -> None:
         raise CliError("nothing was changed")
 
 
-def _set_suspend(names: Sequence[str], wanted: bool, cluster: "Cluster") -> None:
+def _set_suspend(names: Sequence[str], wanted: bool, cluster: "ClusterClient") -> None:
     with cluster:
         item = _find(cluster, names)
         if bool(item.spec.get("suspend")) is wanted:

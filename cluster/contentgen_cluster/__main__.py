@@ -16,13 +16,13 @@ from rich.markup import escape
 
 from contentgen_cluster import paths, prometheus, release
 from contentgen_cluster.bare import Bare
-from contentgen_cluster.cache import Cache
+from contentgen_cluster.cache import ContentCache
 from contentgen_cluster.commands import ClusterError
 from contentgen_cluster.docker import KindCluster, NamedContext, engine_answers
 from contentgen_cluster.images import golang, references, sandbox_inputs, wheels
 from contentgen_cluster.progress import Display
-from contentgen_cluster.providers import Kind, Machine, Provider, choose, loaded_step
-from contentgen_cluster.steps import Step, run_steps
+from contentgen_cluster.providers import ClusterKind, ClusterProvider, Machine, choose, loaded_step
+from contentgen_cluster.steps import BuildStep, run_steps
 
 app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 _console = Console(stderr=True)
@@ -126,10 +126,10 @@ def env() -> None:
     print(f"export PATH='{paths.BIN}':\"$PATH\":'{Path(sys.executable).parent}'")
 
 
-def _cache() -> Cache:
+def _cache() -> ContentCache:
     root = paths.cache_root()
     root.mkdir(parents=True, exist_ok=True)
-    return Cache(root)
+    return ContentCache(root)
 
 
 def _bare() -> Bare:
@@ -139,15 +139,15 @@ def _bare() -> Bare:
     return provider
 
 
-def _provider(cache: Cache) -> tuple[Kind, Provider]:
+def _provider(cache: ContentCache) -> tuple[ClusterKind, ClusterProvider]:
     machine = Machine(platform.system(), is_root=os.geteuid() == 0, docker_answers=engine_answers)
     kind = choose(os.environ, machine)
-    if kind is Kind.NAMED:
+    if kind is ClusterKind.NAMED:
         return kind, NamedContext(cache, os.environ["CONTEXT"], os.environ["IMAGE_PREFIX"])
-    return kind, KindCluster(cache) if kind is Kind.DOCKER else Bare(cache)
+    return kind, KindCluster(cache) if kind is ClusterKind.DOCKER else Bare(cache)
 
 
-def _tools(make: Callable[[Cache], Path], cache: Cache, name: str = "tools") -> Step:
+def _tools(make: Callable[[ContentCache], Path], cache: ContentCache, name: str = "tools") -> BuildStep:
     """Have a folder of programs, and put links to them into the clone's."""
 
     def link() -> str:
@@ -159,10 +159,10 @@ def _tools(make: Callable[[Cache], Path], cache: Cache, name: str = "tools") -> 
             link.symlink_to(program)
         return " ".join(sorted(program.name for program in folder.iterdir()))
 
-    return Step(name, link)
+    return BuildStep(name, link)
 
 
-def _write_images(provider: Provider, done: Collection[str]) -> None:
+def _write_images(provider: ClusterProvider, done: Collection[str]) -> None:
     """The images that the cluster has now; one that could not be built is not named by its last build."""
     loaded = [image for image in references.ALL if loaded_step(image) in done]
     paths.CLONE.mkdir(exist_ok=True)

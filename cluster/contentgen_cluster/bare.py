@@ -4,17 +4,17 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from contentgen_cluster.cache import Cache, size
+from contentgen_cluster.cache import ContentCache, size
 from contentgen_cluster.commands import ClusterError
 from contentgen_cluster.images import buildah, golang, packages, sandbox_inputs, wheels
-from contentgen_cluster.images.references import SANDBOX, Image, tag
+from contentgen_cluster.images.references import SANDBOX, ImageRecipe, tag
 from contentgen_cluster.layout import Layout
 from contentgen_cluster.node import node, processes, settings
 from contentgen_cluster.node.second_node import SecondNode
 from contentgen_cluster.node.settings import SECOND
 from contentgen_cluster.paths import IMAGES, KUBECONFIG, REPO
 from contentgen_cluster.providers import loaded_step
-from contentgen_cluster.steps import Step
+from contentgen_cluster.steps import BuildStep
 
 _KEPT = 4  # builds of each image
 
@@ -22,24 +22,24 @@ _KEPT = 4  # builds of each image
 class Bare:
     """The cluster of this machine, which all clones of the repository share."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: ContentCache) -> None:
         self._cache = cache
         self._layout = Layout(cache.root / "layout")
         self._buildah = buildah.Buildah(cache, self._layout)
         self._references: dict[str, str] = {}
 
-    def cluster_steps(self) -> Sequence[Step]:
+    def cluster_steps(self) -> Sequence[BuildStep]:
         return [
-            Step("packages", lambda: packages.ensure(packages.NODE)),
-            Step("kubernetes", lambda: size(golang.kubernetes(self._cache))),
-            Step("pause image", self._pause),
-            Step("cluster", self._up, after=("packages", "kubernetes", "pause image", "tools")),
+            BuildStep("packages", lambda: packages.ensure(packages.NODE)),
+            BuildStep("kubernetes", lambda: size(golang.kubernetes(self._cache))),
+            BuildStep("pause image", self._pause),
+            BuildStep("cluster", self._up, after=("packages", "kubernetes", "pause image", "tools")),
         ]
 
-    def image_steps(self, images: Sequence[Image]) -> Sequence[Step]:
+    def image_steps(self, images: Sequence[ImageRecipe]) -> Sequence[BuildStep]:
         steps = [
-            Step("image packages", lambda: packages.ensure(packages.IMAGES)),
-            Step("base image", self._buildah.base, after=("image packages",)),
+            BuildStep("image packages", lambda: packages.ensure(packages.IMAGES)),
+            BuildStep("base image", self._buildah.base, after=("image packages",)),
             *sandbox_inputs.steps(self._cache),
         ]
         references = self.references(images)
@@ -48,7 +48,7 @@ class Bare:
             steps += self._steps_of(image, references[image.name], needs)
         return steps
 
-    def references(self, images: Sequence[Image]) -> Mapping[str, str]:
+    def references(self, images: Sequence[ImageRecipe]) -> Mapping[str, str]:
         # Once: files may change while a build runs, and the next `up` is for those.
         for image in images:
             self._references.setdefault(image.name, _reference(image))
@@ -87,7 +87,7 @@ class Bare:
 
     def _up(self) -> str:
         kubectl = wheels.kubectl_and_helm(self._cache) / "kubectl"
-        cluster = node.Node(golang.kubernetes(self._cache), kubectl)
+        cluster = node.BareNode(golang.kubernetes(self._cache), kubectl)
         note = "runs already"
         if not (node.whole() and cluster.answers()):
             note = "started anew" if node.anything_left() else "started"
@@ -99,14 +99,14 @@ class Bare:
         KUBECONFIG.write_text(node.admin_kubeconfig().read_text())
         return note
 
-    def _steps_of(self, image: Image, reference: str, needs: tuple[str, ...]) -> list[Step]:
+    def _steps_of(self, image: ImageRecipe, reference: str, needs: tuple[str, ...]) -> list[BuildStep]:
         build = f"{image.name} image"
         return [
-            Step(build, partial(self._build, image, reference), after=needs),
-            Step(loaded_step(image), partial(self._load, reference), after=(build, "cluster")),
+            BuildStep(build, partial(self._build, image, reference), after=needs),
+            BuildStep(loaded_step(image), partial(self._load, reference), after=(build, "cluster")),
         ]
 
-    def _build(self, image: Image, reference: str) -> str:
+    def _build(self, image: ImageRecipe, reference: str) -> str:
         if self._layout.has(reference):
             return "cached"
         self._buildah.build(image, reference)
@@ -119,7 +119,7 @@ class Bare:
         return f"sent {node.import_image(self._layout, reference) / 2**20:.1f} MB"
 
 
-def _reference(image: Image) -> str:
+def _reference(image: ImageRecipe) -> str:
     others = [buildah.BASE_IMAGE, *([sandbox_inputs.key()] if image is SANDBOX else [])]
     return f"{image.repository('localhost')}:{tag(image, REPO, *others)}"
 

@@ -43,7 +43,7 @@ def size(path: Path) -> str:
     return f"{sum(each.stat().st_size for each in files_of(path)) / 2**20:.1f} MB"
 
 
-class Cache:
+class ContentCache:
     """The content cache: `entry` makes what is missing, whole or not at all."""
 
     def __init__(self, root: Path) -> None:

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from contentgen_cluster.cache import Cache
+from contentgen_cluster.cache import ContentCache
 from contentgen_cluster.commands import ClusterError, CommandError, run, succeeds
 from contentgen_cluster.images import golang, sandbox_inputs, wheels
-from contentgen_cluster.images.references import SANDBOX, Image, tag
+from contentgen_cluster.images.references import SANDBOX, ImageRecipe, tag
 from contentgen_cluster.paths import KUBECONFIG, REPO
 from contentgen_cluster.providers import loaded_step
-from contentgen_cluster.steps import Step
+from contentgen_cluster.steps import BuildStep
 
 _CLUSTER = "contentgen"
 
@@ -24,19 +24,19 @@ def engine_answers() -> bool:
 class KindCluster:
     """A cluster named `contentgen` in the machine's Docker engine."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: ContentCache) -> None:
         self._cache = cache
 
-    def cluster_steps(self) -> Sequence[Step]:
+    def cluster_steps(self) -> Sequence[BuildStep]:
         return [
-            Step("kind", lambda: str(self._kind().name)),
-            Step("cluster", self._up, after=("kind", "tools")),
+            BuildStep("kind", lambda: str(self._kind().name)),
+            BuildStep("cluster", self._up, after=("kind", "tools")),
         ]
 
-    def image_steps(self, images: Sequence[Image]) -> Sequence[Step]:
+    def image_steps(self, images: Sequence[ImageRecipe]) -> Sequence[BuildStep]:
         return _image_steps(self._cache, self.references(images), images, self._load)
 
-    def references(self, images: Sequence[Image]) -> Mapping[str, str]:
+    def references(self, images: Sequence[ImageRecipe]) -> Mapping[str, str]:
         return _references(images, "localhost")
 
     def status(self) -> Mapping[str, str]:
@@ -71,20 +71,20 @@ class KindCluster:
 class NamedContext:
     """A cluster of the user's: nothing is changed in it here, and nothing is removed from it."""
 
-    def __init__(self, cache: Cache, context: str, prefix: str) -> None:
+    def __init__(self, cache: ContentCache, context: str, prefix: str) -> None:
         self._cache = cache
         self._context = context
         self._prefix = prefix
 
-    def cluster_steps(self) -> Sequence[Step]:
-        return [Step("cluster", self._export, after=("tools",))]
+    def cluster_steps(self) -> Sequence[BuildStep]:
+        return [BuildStep("cluster", self._export, after=("tools",))]
 
-    def image_steps(self, images: Sequence[Image]) -> Sequence[Step]:
+    def image_steps(self, images: Sequence[ImageRecipe]) -> Sequence[BuildStep]:
         if not engine_answers():
             raise ClusterError("building images for the cluster of CONTEXT needs a Docker engine that answers")
         return _image_steps(self._cache, self.references(images), images, _push)
 
-    def references(self, images: Sequence[Image]) -> Mapping[str, str]:
+    def references(self, images: Sequence[ImageRecipe]) -> Mapping[str, str]:
         return _references(images, self._prefix)
 
     def status(self) -> Mapping[str, str]:
@@ -107,28 +107,28 @@ class NamedContext:
         return f"{self._context} answers"
 
 
-def _references(images: Sequence[Image], prefix: str) -> dict[str, str]:
+def _references(images: Sequence[ImageRecipe], prefix: str) -> dict[str, str]:
     return {image.name: f"{image.repository(prefix)}:{tag(image, REPO, *_other_inputs(image))}" for image in images}
 
 
-def _other_inputs(image: Image) -> list[str]:
+def _other_inputs(image: ImageRecipe) -> list[str]:
     return [sandbox_inputs.key()] if image is SANDBOX else []
 
 
 def _image_steps(
-    cache: Cache, references: Mapping[str, str], images: Sequence[Image], deliver: Callable[[str], str]
-) -> list[Step]:
+    cache: ContentCache, references: Mapping[str, str], images: Sequence[ImageRecipe], deliver: Callable[[str], str]
+) -> list[BuildStep]:
     steps = sandbox_inputs.steps(cache)
     for image in images:
         build = f"{image.name} image"
         steps += [
-            Step(build, partial(_build, image, references[image.name]), after=("sandbox inputs",)),
-            Step(loaded_step(image), partial(deliver, references[image.name]), after=(build, "cluster")),
+            BuildStep(build, partial(_build, image, references[image.name]), after=("sandbox inputs",)),
+            BuildStep(loaded_step(image), partial(deliver, references[image.name]), after=(build, "cluster")),
         ]
     return steps
 
 
-def _build(image: Image, reference: str) -> str:
+def _build(image: ImageRecipe, reference: str) -> str:
     if succeeds("docker", "image", "inspect", reference):
         return "cached"
     run("docker", "build", f"--file={REPO / image.dockerfile}", f"--tag={reference}", REPO)

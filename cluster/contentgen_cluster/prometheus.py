@@ -4,11 +4,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from contentgen_cluster.cache import Cache, content_key
+from contentgen_cluster.cache import ContentCache, content_key
 from contentgen_cluster.commands import ClusterError, CommandError, run
 
 
-def promtool(cache: Cache) -> Path:
+def promtool(cache: ContentCache) -> Path:
     """A folder with promtool."""
 
     def unpack(target: Path) -> None:

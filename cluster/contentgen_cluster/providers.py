@@ -6,25 +6,25 @@ from enum import Enum
 from typing import Protocol
 
 from contentgen_cluster.commands import ClusterError
-from contentgen_cluster.images.references import Image
-from contentgen_cluster.steps import Step
+from contentgen_cluster.images.references import ImageRecipe
+from contentgen_cluster.steps import BuildStep
 
 
-class Provider(Protocol):
+class ClusterProvider(Protocol):
     """A place to run a cluster in."""
 
-    def cluster_steps(self) -> Sequence[Step]:
+    def cluster_steps(self) -> Sequence[BuildStep]:
         """Bring up the cluster; the last step is named `cluster` and leaves the clone's kubeconfig."""
         ...
 
-    def image_steps(self, images: Sequence[Image]) -> Sequence[Step]:
+    def image_steps(self, images: Sequence[ImageRecipe]) -> Sequence[BuildStep]:
         """Build the images and give them to the cluster that the step named `cluster` brings up.
 
         The last step of each image is named by `loaded_step`.
         """
         ...
 
-    def references(self, images: Sequence[Image]) -> Mapping[str, str]:
+    def references(self, images: Sequence[ImageRecipe]) -> Mapping[str, str]:
         """What the images are called in the cluster, by their short names."""
         ...
 
@@ -37,12 +37,12 @@ class Provider(Protocol):
         ...
 
 
-def loaded_step(image: Image) -> str:
+def loaded_step(image: ImageRecipe) -> str:
     """The name of the step after which the cluster has an image."""
     return f"{image.name} loaded"
 
 
-class Kind(Enum):
+class ClusterKind(Enum):
     """The providers, in the order of preference."""
 
     NAMED = "the context that CONTEXT names"
@@ -59,7 +59,7 @@ class Machine:
     docker_answers: Callable[[], bool]
 
 
-def choose(environment: Mapping[str, str], machine: Machine) -> Kind:
+def choose(environment: Mapping[str, str], machine: Machine) -> ClusterKind:
     """The provider. A context is used only if the user names it: never the current one of a kubeconfig."""
     if environment.get("CONTEXT"):
         if not environment.get("IMAGE_PREFIX"):
@@ -67,11 +67,11 @@ def choose(environment: Mapping[str, str], machine: Machine) -> Kind:
                 "CONTEXT names a cluster, so its nodes have to pull our images:\n"
                 "set IMAGE_PREFIX=registry/path, which you can push to and which the cluster can pull from."
             )
-        return Kind.NAMED
+        return ClusterKind.NAMED
     if machine.docker_answers():
-        return Kind.DOCKER
+        return ClusterKind.DOCKER
     if machine.system == "Linux" and machine.is_root:
-        return Kind.BARE
+        return ClusterKind.BARE
     raise ClusterError(
         "there is no way to a cluster from here. One of these is needed:\n"
         "  CONTEXT=… IMAGE_PREFIX=…, a cluster of yours and a registry;\n"

@@ -14,7 +14,7 @@ from contentgen_cluster.commands import ClusterError
 
 
 @dataclass(frozen=True)
-class Step:
+class BuildStep:
     """One named part of the work; `action` returns a short note for people, or an empty text."""
 
     name: str
@@ -22,7 +22,7 @@ class Step:
     after: tuple[str, ...] = ()
 
 
-class Observer(Protocol):
+class StepObserver(Protocol):
     """Who is told what happens."""
 
     def started(self, name: str) -> None: ...
@@ -38,9 +38,9 @@ class StepsError(ClusterError):
         self.failures = tuple(failures)
 
 
-def plan(steps: Iterable[Step]) -> dict[str, Step]:
+def plan(steps: Iterable[BuildStep]) -> dict[str, BuildStep]:
     """The steps by name; ValueError for a name given twice, an unknown need or a circle."""
-    by_name: dict[str, Step] = {}
+    by_name: dict[str, BuildStep] = {}
     for step in steps:
         if step.name in by_name:
             raise ValueError(f"two steps are named {step.name}")
@@ -55,7 +55,7 @@ def plan(steps: Iterable[Step]) -> dict[str, Step]:
     return by_name
 
 
-def run_steps(steps: Iterable[Step], observer: Observer, clock: Callable[[], float] = time.monotonic) -> None:
+def run_steps(steps: Iterable[BuildStep], observer: StepObserver, clock: Callable[[], float] = time.monotonic) -> None:
     """Run every step after those it needs. Where one fails, all that can do without it is still done; then all
     failures are raised as one."""
     by_name = plan(steps)

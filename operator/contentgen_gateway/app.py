@@ -28,7 +28,7 @@ from contentgen_gateway.api import (
 from contentgen_gateway.middleware import stack
 from contentgen_gateway.middleware.leniency import each_once
 from contentgen_gateway.schemas import refusals
-from contentgen_gateway.services.dependencies import Parts
+from contentgen_gateway.services.dependencies import Dependencies
 
 _ROUTERS = (
     health.router,
@@ -54,7 +54,7 @@ _ROUTERS = (
 )
 
 
-def create_app(parts: Parts) -> FastAPI:
+def create_app(parts: Dependencies) -> FastAPI:
     """The app over its parts."""
     app = endpoints()
     app.state.parts = parts

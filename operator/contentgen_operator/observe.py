@@ -39,13 +39,13 @@ from contentgen_operator.providers.base import (
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.state import kinds
 from contentgen_operator.state.observed import (
+    BucketFile,
     JobView,
     LoraView,
-    Observed,
+    Observation,
     OpenRequest,
     PodTrouble,
     Resource,
-    Stored,
     is_stored,
 )
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
@@ -61,7 +61,7 @@ from contentgen_operator.state.runs import (
 from contentgen_operator.state.upload_limits import file_limits, files_problem
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.s3 import InvalidOutcome, Storage
-from contentgen_operator.stores.status_verification import Witness
+from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.worker_api.reports import Reports
@@ -89,7 +89,7 @@ class Observer:
         jobs: WorkerJobs,
         providers: dict[str, Provider],
         reports: Reports,
-        witness: Witness,
+        witness: StatusVerifier,
         limits: Limits,
         prices: PriceSource = _NO_PRICES,
         names: LoraNames | None = None,
@@ -112,7 +112,7 @@ class Observer:
         """Read what the purchases of a resource cost at the next look, though its run is over."""
         self._settled.add(uid)
 
-    async def observe(self, resource: Resource, now: datetime) -> Observed:
+    async def observe(self, resource: Resource, now: datetime) -> Observation:
         """Everything that a decision about this resource needs now. Raises ValidationError for a wrong spec."""
         if resource.deleting:
             return await self._of_the_deleted(resource, now)
@@ -140,7 +140,7 @@ class Observer:
                 seen["named"] = await self._named_of_the_forgotten(resource, run, spec, now)
         else:
             seen |= await self._paid(resource, run, spec, purchase, now)
-        return Observed(**seen)
+        return Observation(**seen)
 
     async def _paid(
         self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase, now: datetime
@@ -176,16 +176,16 @@ class Observer:
             return False
         return bool((await self._collected(following)).get("outputs_stored"))
 
-    async def _settled_run(self, resource: Resource, run: RunStatus) -> Observed:
+    async def _settled_run(self, resource: Resource, run: RunStatus) -> Observation:
         if resource.ref.uid not in self._settled:
-            return Observed()
+            return Observation()
         key = purchase_key(resource, run)
         purchase = await self._ledger.get(key)
         earlier, other_runs = await self._ledger.others(key, resource.ref.uid)
         self._settled.discard(resource.ref.uid)
-        return Observed(purchase=purchase, earlier=earlier, other_runs=other_runs)
+        return Observation(purchase=purchase, earlier=earlier, other_runs=other_runs)
 
-    async def _after_end(self, resource: Resource, run: RunStatus, now: datetime) -> Observed:
+    async def _after_end(self, resource: Resource, run: RunStatus, now: datetime) -> Observation:
         """What has come of requests that were open when the run ended."""
         key, spec = purchase_key(resource, run), frozen_spec(resource, run)
         purchase = await self._ledger.get(key)
@@ -193,7 +193,7 @@ class Observer:
         opened = await self._open_requests(resource, key, spec, purchase, now)
         if purchase is not None:
             opened += (await self._followed(resource, spec, OpenRequest(key=key, purchase=purchase), None, now),)
-        return Observed(purchase=purchase, earlier=earlier, other_runs=other_runs, open_requests=opened)
+        return Observation(purchase=purchase, earlier=earlier, other_runs=other_runs, open_requests=opened)
 
     async def _open_requests(
         self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase | None, now: datetime
@@ -280,24 +280,24 @@ class Observer:
         """The resource as far as its status is borne out. Raises PyMongoError."""
         return await self._witness.verified(resource)
 
-    async def _of_the_deleted(self, resource: Resource, now: datetime) -> Observed:
+    async def _of_the_deleted(self, resource: Resource, now: datetime) -> Observation:
         run = resource.status.run
         if run is None or not resource.finalized:
-            return Observed()
+            return Observation()
         key = purchase_key(resource, run)
         purchase = await self._ledger.get(key)
         if purchase is None or not is_searched_at_deletion(resource, purchase):
-            return Observed(purchase=purchase)
+            return Observation(purchase=purchase)
         try:
             spec = frozen_spec(resource, run)
         except ValidationError:
-            return Observed(purchase=purchase, provider_problem="the spec of its run cannot be read")
+            return Observation(purchase=purchase, provider_problem="the spec of its run cannot be read")
         if (purchase.purchase_id, _AT_DELETION) in self._followed_at:  # files are deleted in many slices
-            return Observed(purchase=purchase)
+            return Observation(purchase=purchase)
         seen = await self._lost(resource, key, spec, purchase)
         if not seen.get("provider_problem") and seen.get("found_request") is None:
             self._note_look(purchase.purchase_id, _AT_DELETION, now)
-        return Observed(purchase=purchase, **seen)
+        return Observation(purchase=purchase, **seen)
 
     async def _stage(
         self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, now: datetime
@@ -396,7 +396,7 @@ class Observer:
 
     async def _stored(
         self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, names: list[str]
-    ) -> dict[str, Stored]:
+    ) -> dict[str, BucketFile]:
         if not names:
             return {}
         ref, user = resource.ref, owner(resource, spec)

@@ -17,7 +17,7 @@ from contentgen_contract.names import Kind
 from contentgen_contract.records import indexes
 from contentgen_gateway.stores import aggregations
 from contentgen_gateway.stores.queries import counting, listing
-from contentgen_simulation.gateway.bucket import Bucket
+from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.query_plans import Commands, explained, single
 from contentgen_simulation.gateway.questions import CHANGES, EVERYTHING, PATHS, SCOPES, WANTED
 from contentgen_simulation.gateway.server import GatewayWorld
@@ -84,7 +84,7 @@ async def test_all_that_changes_ask(database: Database[dict[str, Any]], sent: Co
 
 async def _asked(database: Database[dict[str, Any]], sent: Commands, requests: Any) -> None:
     world = GatewayWorld(("ann", "*", "*", "red"), database=database)
-    bucket = Bucket()
+    bucket = RecordingBucket()
     bucket.behind(world.parts.files)
     key = "loras/ann/j/v1/model.safetensors"
     number = database["jobs"].count_documents({})

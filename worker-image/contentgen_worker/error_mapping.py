@@ -11,9 +11,9 @@ from contentgen_worker.errors import (
     Empty,
     FetchError,
     NotAllowed,
+    StageFailed,
     TooLarge,
     Unreachable,
-    Verdict,
 )
 
 Blame = Mapping[type[FetchError], Reason]
@@ -40,6 +40,6 @@ def verdicts(blame: Blame, what: str) -> Iterator[None]:
     try:
         yield
     except FetchError as error:
-        raise Verdict(blame[type(error)], f"{what}: {error}", passing=not error.final) from None
+        raise StageFailed(blame[type(error)], f"{what}: {error}", passing=not error.final) from None
     except BadMedia as error:
-        raise Verdict(error.reason, f"{what}: {error}") from None
+        raise StageFailed(error.reason, f"{what}: {error}") from None

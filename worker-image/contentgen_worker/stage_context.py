@@ -8,12 +8,11 @@ from typing import Any
 
 from contentgen_contract.names import Reason
 from contentgen_contract.worker.orders import Download, Facts, StoredFile, WorkOrder
-from contentgen_worker.download.fetch import Bounds, Fetched, Fetcher, Incoming, Watch, no_watch
+from contentgen_worker.download.fetch import DownloadLimits, Fetched, Fetcher, Incoming, Watch, no_watch
 from contentgen_worker.error_mapping import RESULT, SOURCE, verdicts
-from contentgen_worker.errors import FetchError, OwnFileMissing, Retryable, Verdict
+from contentgen_worker.errors import FetchError, OwnFileMissing, Retryable, StageFailed
 from contentgen_worker.files import Output
-from contentgen_worker.media.decode.bounds import Bounds as MediaBounds
-from contentgen_worker.media.decode.bounds import pod_memory
+from contentgen_worker.media.decode.bounds import MediaLimits, pod_memory
 from contentgen_worker.progress import Fraction, Steps
 from contentgen_worker.upload import Uploader
 
@@ -21,7 +20,7 @@ _ANSWER_BYTES = 256 << 20  # of a provider's JSON; 12 hours of words are about 3
 
 
 @dataclass(frozen=True)
-class Result:
+class StageResult:
     """What a stage stored and found out."""
 
     files: tuple[StoredFile, ...]
@@ -29,7 +28,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class StageContext:
     """The order, and the tools to carry it out. `scratch` is this run's own folder."""
 
     order: WorkOrder
@@ -40,10 +39,10 @@ class Workshop:
     vision_model: Path
 
     @property
-    def media_bounds(self) -> MediaBounds:
+    def media_bounds(self) -> MediaLimits:
         """What a decoder is let near."""
         limits = self.order.limits
-        return MediaBounds(limits.pixels, limits.duration_seconds, limits.frames, limits.cpu_seconds, pod_memory())
+        return MediaLimits(limits.pixels, limits.duration_seconds, limits.frames, limits.cpu_seconds, pod_memory())
 
     def begin_source(self, watch: Watch) -> Incoming:
         """The user's recording, which may still be coming; a context manager. Nothing may be stored before it is all
@@ -51,19 +50,19 @@ class Workshop:
         if self.order.source is None:
             raise Retryable("the work order names no source; operator and worker may differ in version")
         limits = self.order.limits
-        bounds = Bounds(limits.download_bytes, limits.download_seconds)
+        bounds = DownloadLimits(limits.download_bytes, limits.download_seconds)
         with verdicts(SOURCE, "spec.source.url"):
             return self.fetcher.begin(self.order.source, self.scratch / "source", bounds, watch)
 
     def fetch_result(self, url: str, name: str, most: int | None = None, watch: Watch = no_watch) -> Fetched:
         """A file that the provider's answer names: as untrusted as a user's."""
-        bounds = Bounds(most or self.order.limits.result_bytes, self.order.limits.download_seconds)
+        bounds = DownloadLimits(most or self.order.limits.result_bytes, self.order.limits.download_seconds)
         with verdicts(RESULT, f"the provider's {name}"):
             return self.fetcher.fetch(Download(url=url), self.scratch / name, bounds, watch)
 
     def fetch_own(self, download: Download, name: str) -> Fetched:
         """A file of an earlier stage, from our own store. Raises OwnFileMissing: it is nobody else's fault."""
-        bounds = Bounds(self.order.limits.result_bytes, self.order.limits.download_seconds)
+        bounds = DownloadLimits(self.order.limits.result_bytes, self.order.limits.download_seconds)
         try:
             return self.fetcher.fetch(download, self.scratch / name, bounds)
         except FetchError as error:
@@ -75,13 +74,13 @@ class Workshop:
             raise Retryable("the work order names no result; operator and worker may differ in version")
         fetched = self.fetch_own(self.order.result, "answer.json")
         if fetched.size_bytes > _ANSWER_BYTES:
-            raise Verdict(Reason.RESULT_INVALID, f"the provider's answer has more than {_ANSWER_BYTES} bytes")
+            raise StageFailed(Reason.RESULT_INVALID, f"the provider's answer has more than {_ANSWER_BYTES} bytes")
         try:
             answer = json.loads(fetched.path.read_bytes())
         except (ValueError, RecursionError) as error:
-            raise Verdict(Reason.RESULT_INVALID, f"the provider's answer is not JSON ({error})") from None
+            raise StageFailed(Reason.RESULT_INVALID, f"the provider's answer is not JSON ({error})") from None
         if not isinstance(answer, dict):
-            raise Verdict(Reason.RESULT_INVALID, "the provider's answer is not a JSON object")
+            raise StageFailed(Reason.RESULT_INVALID, "the provider's answer is not a JSON object")
         return answer
 
     def store(

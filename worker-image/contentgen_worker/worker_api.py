@@ -15,16 +15,16 @@ from pydantic import ValidationError
 
 from contentgen_contract.base import Value
 from contentgen_contract.worker.orders import FileClaim, Progress, UploadGrant, UploadGrants, UploadRequest, WorkOrder
-from contentgen_worker.errors import DeskRefused, Retryable
+from contentgen_worker.errors import Retryable, WorkerApiRefused
 from contentgen_worker.log import event
-from contentgen_worker.retry import DESK, DESK_REFUSAL_SECONDS, DESK_SHARE, Patience
+from contentgen_worker.retry import DESK, DESK_REFUSAL_SECONDS, DESK_SHARE, RetryPolicy
 
 _PASSING_CODES = (425,)
 _LONGEST_RETRY_AFTER = 60.0  # seconds; whatever the header says
 M = TypeVar("M", bound=Value)
 
 
-class _DeskAway(Retryable):
+class _WorkerApiUnavailable(Retryable):
     """The desk can't be reached, or says that it can't answer now.
 
     `retry_after`: seconds until it may be asked again, where it has limited our rate; else None.
@@ -35,7 +35,7 @@ class _DeskAway(Retryable):
         self.retry_after = retry_after
 
 
-class Desk:
+class WorkerApiClient:
     """A client of the desk. Use as a context manager.
 
     `ends_at` is when the Job is ended, as `time.monotonic()` counts: until shortly before, an absent desk is waited
@@ -48,7 +48,7 @@ class Desk:
         ca: str,
         token_file: Path,
         *,
-        patience: Patience = DESK,
+        patience: RetryPolicy = DESK,
         refusal_seconds: float = DESK_REFUSAL_SECONDS,
         timeout: float = 30,
         ends_at: float = 0,
@@ -63,7 +63,7 @@ class Desk:
         self._ends_at = ends_at
         self._quiet_until = 0.0
 
-    def __enter__(self) -> "Desk":
+    def __enter__(self) -> "WorkerApiClient":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -84,7 +84,7 @@ class Desk:
     def report(self, progress: Progress) -> None:
         """Tell the progress, once. Raises where nobody listens, and without a request while our rate is limited."""
         if time.monotonic() < self._quiet_until:
-            raise _DeskAway("the desk has limited our rate")
+            raise _WorkerApiUnavailable("the desk has limited our rate")
         self._once("POST", "/v1/progress", progress)
 
     def wake(self) -> None:
@@ -106,10 +106,12 @@ class Desk:
         try:
             response = self._client.request(method, path, content=content, headers=headers)
         except httpx.TransportError as error:
-            raise _DeskAway(f"desk {method} {path}: {type(error).__name__} {error}; is the operator up?") from None
+            raise _WorkerApiUnavailable(
+                f"desk {method} {path}: {type(error).__name__} {error}; is the operator up?"
+            ) from None
         try:
             _raise_for(response, f"desk {method} {path}")
-        except _DeskAway as error:
+        except _WorkerApiUnavailable as error:
             self._quiet_until = time.monotonic() + (error.retry_after or 0)
             raise
         return response
@@ -118,7 +120,9 @@ class Desk:
         try:
             return self._token_file.read_text("ascii").strip()
         except (OSError, ValueError) as error:
-            raise DeskRefused(f"token file {self._token_file}: {error}; the pod needs its projected token") from None
+            raise WorkerApiRefused(
+                f"token file {self._token_file}: {error}; the pod needs its projected token"
+            ) from None
 
 
 class _Again:
@@ -130,9 +134,9 @@ class _Again:
 
     def __call__(self, error: Exception) -> bool | float:
         """Whether to try again, or after how many seconds."""
-        if not isinstance(error, DeskRefused):
+        if not isinstance(error, WorkerApiRefused):
             self._refused_since = None
-            return (error.retry_after or True) if isinstance(error, _DeskAway) else False
+            return (error.retry_after or True) if isinstance(error, _WorkerApiUnavailable) else False
         now = time.monotonic()
         self._refused_since = self._refused_since or now
         return now - self._refused_since < self._refusal_seconds
@@ -142,11 +146,11 @@ def _raise_for(response: httpx.Response, what: str) -> None:
     code = response.status_code
     text = f"{what}: HTTP {code} {response.text[:200]}".rstrip()
     if code in (401, 403):
-        raise DeskRefused(f"{text}; the desk does not know this pod's token")
+        raise WorkerApiRefused(f"{text}; the desk does not know this pod's token")
     if code == 429:
-        raise _DeskAway(text, _retry_after(response))
+        raise _WorkerApiUnavailable(text, _retry_after(response))
     if code in _PASSING_CODES or code >= 500:
-        raise _DeskAway(text)
+        raise _WorkerApiUnavailable(text)
     if not response.is_success:
         raise Retryable(f"{text}; expected 2xx")
 

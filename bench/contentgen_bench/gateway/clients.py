@@ -20,7 +20,7 @@ STREAMED = tuple(f"20000000-0000-4000-8000-{number:012}" for number in range(100
 
 
 @dataclass(frozen=True)
-class Answer:
+class TimedAnswer:
     """One request: from when it was due, in milliseconds; and of it the gateway's own part, and the store's."""
 
     what: str
@@ -32,7 +32,7 @@ class Answer:
 
 async def open_loop(
     url: str, seconds: float, per_second: float, kinds: Sequence[str], count: int = RECORDS
-) -> list[Answer]:
+) -> list[TimedAnswer]:
     """Requests of all users over so many records, each at its time; a slow answer makes none of them later."""
     rng, tasks = random.Random(2), []  # noqa: S311
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
@@ -50,7 +50,7 @@ async def open_loop(
         return list(await asyncio.gather(*tasks))
 
 
-async def _ask(client: httpx.AsyncClient, what: str, user: int, number: int, due: float) -> Answer:
+async def _ask(client: httpx.AsyncClient, what: str, user: int, number: int, due: float) -> TimedAnswer:
     mine = {"userId": user_of(user), "namespace": namespace_of(user)}
     word = WORDS[number // USERS % len(WORDS)]
     path, params = {
@@ -63,10 +63,10 @@ async def _ask(client: httpx.AsyncClient, what: str, user: int, number: int, due
     try:
         answer = await client.get(path, params=params, headers={"Authorization": f"Bearer {user_of(user)}"})
     except httpx.TransportError:  # it took longer than half a minute
-        return Answer(what, math.inf, math.inf, math.inf, 0)
+        return TimedAnswer(what, math.inf, math.inf, math.inf, 0)
     took = (time.perf_counter() - due) * 1000
     own, stored = map(float, _TIMING.findall(answer.headers["server-timing"]))
-    return Answer(what, took, own, stored, answer.status_code)
+    return TimedAnswer(what, took, own, stored, answer.status_code)
 
 
 async def streams(url: str, seconds: float, opened: asyncio.Event) -> list[float]:

@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from contentgen_bench import report
 from contentgen_bench.gateway import clients as load
 from contentgen_bench.gateway import job_records
-from contentgen_bench.processes import Process
+from contentgen_bench.processes import MeasuredProcess
 from contentgen_bench.report import Row
 from contentgen_contract.records import indexes
 from contentgen_sandbox.stores import LARGE_JVM
@@ -30,18 +30,18 @@ _KEYS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "of the benchmar
 
 
 @dataclass(frozen=True)
-class Size:
+class LoadSize:
     """How much of it."""
 
     records: int
     seconds: float
 
 
-FULL = Size(job_records.RECORDS, 60)
-SMALL = Size(2_000, 5)
+FULL = LoadSize(job_records.RECORDS, 60)
+SMALL = LoadSize(2_000, 5)
 
 
-def run(size: Size) -> list[Row]:
+def run(size: LoadSize) -> list[Row]:
     """The figures of the issue; each is measured at the client, whose own cost stands beside it."""
     with mongo_server(jvm=LARGE_JVM) as uri:
         _fill(uri, size.records)
@@ -87,7 +87,7 @@ def run(size: Size) -> list[Row]:
     return [*rows, *streaming]
 
 
-async def _streams(url: str, process: Process, seconds: float) -> list[Row]:
+async def _streams(url: str, process: MeasuredProcess, seconds: float) -> list[Row]:
     before = process.resident_mb()
     opened = asyncio.Event()
     following = asyncio.create_task(load.streams(url, seconds, opened))
@@ -124,7 +124,7 @@ def _fill(uri: str, count: int) -> None:
 
 
 @contextmanager
-def _gateway(uri: str) -> Iterator[tuple[str, Process]]:
+def _gateway(uri: str) -> Iterator[tuple[str, MeasuredProcess]]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     paths = os.pathsep.join([str(report.ROOT / "tests/simulation"), os.environ.get("PYTHONPATH", "")])
@@ -132,7 +132,7 @@ def _gateway(uri: str) -> Iterator[tuple[str, Process]]:
     with subprocess.Popen(command, env=os.environ | _KEYS | {"PYTHONPATH": paths}) as child:
         try:
             _wait(url)
-            yield url, Process(child.pid)
+            yield url, MeasuredProcess(child.pid)
         finally:
             child.kill()
 

@@ -39,7 +39,7 @@ class Store(monitoring.CommandListener):
         """Nothing: the benchmark ends with an error."""
 
 
-class Timed:
+class TimedApp:
     """Says what of a request was the gateway's own, and what the store's."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -71,7 +71,7 @@ async def serve(uri: str, port: int) -> None:
     world = GatewayWorld(*rights, database=client[DATABASE], gateway_streams_per_caller=len(STREAMED))
     jobs = [resource(Kind.TRANSCRIPTION, uid, namespace=namespace_of(0), progress=0) for uid in STREAMED]
     world.api.applied.extend(jobs)
-    server = gateway_server(Timed(world.app), port, trusted=(), request_seconds=30)
+    server = gateway_server(TimedApp(world.app), port, trusted=(), request_seconds=30)
     async with asyncio.TaskGroup() as tasks:
         beside = [tasks.create_task(world.parts.live.run(world.api, "")), tasks.create_task(move(world))]
         await server.serve()

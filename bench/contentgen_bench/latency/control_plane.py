@@ -18,10 +18,10 @@ from pathlib import Path
 import httpx
 
 from contentgen_bench.latency.api import Api, from_kubeconfig
-from contentgen_bench.processes import Process
-from contentgen_cluster.cache import Cache
+from contentgen_bench.processes import MeasuredProcess
+from contentgen_cluster.cache import ContentCache
 from contentgen_cluster.images import golang
-from contentgen_cluster.node.certificates import Authority, Pair
+from contentgen_cluster.node.certificates import ClusterAuthority, Pair
 from contentgen_cluster.paths import cache_root
 from contentgen_sandbox.testing import free_port
 
@@ -44,7 +44,7 @@ class ControlPlane:
     authority: Path
     admin: Pair
     operator: Pair
-    processes: dict[str, Process] = field(default_factory=dict)
+    processes: dict[str, MeasuredProcess] = field(default_factory=dict)
 
     @property
     def api(self) -> Api:
@@ -85,8 +85,8 @@ class ControlPlane:
 @contextmanager
 def control_plane(folder: Path) -> Iterator[ControlPlane]:
     """Start it in `folder`, and end it with the context."""
-    program = golang.kubernetes(Cache(cache_root()))
-    authority = Authority(folder / "certificates", datetime.now(UTC))
+    program = golang.kubernetes(ContentCache(cache_root()))
+    authority = ClusterAuthority(folder / "certificates", datetime.now(UTC))
     here = ["127.0.0.1", "localhost"]
     etcd_port, peer_port, port = free_port(), free_port(), free_port()
     server = authority.issue("api", "kube-apiserver", hosts=[*here, "10.97.0.1", "kubernetes.default.svc"])
@@ -124,7 +124,7 @@ def control_plane(folder: Path) -> Iterator[ControlPlane]:
         yield plane
 
 
-def _etcd(folder: Path, authority: Authority, pair: Pair, port: int, peer_port: int) -> list[str]:
+def _etcd(folder: Path, authority: ClusterAuthority, pair: Pair, port: int, peer_port: int) -> list[str]:
     client, peer = f"https://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
     return [
         "--name=bench",
@@ -144,7 +144,14 @@ def _etcd(folder: Path, authority: Authority, pair: Pair, port: int, peer_port: 
 
 
 def _api_server(
-    folder: Path, authority: Authority, *, pair: Pair, etcd: Pair, service_accounts: Path, port: int, etcd_port: int
+    folder: Path,
+    authority: ClusterAuthority,
+    *,
+    pair: Pair,
+    etcd: Pair,
+    service_accounts: Path,
+    port: int,
+    etcd_port: int,
 ) -> list[str]:
     return [
         "--bind-address=127.0.0.1",
@@ -168,7 +175,7 @@ def _api_server(
     ]
 
 
-def _controller_manager(kubeconfig: Path, authority: Authority, service_accounts: Path) -> list[str]:
+def _controller_manager(kubeconfig: Path, authority: ClusterAuthority, service_accounts: Path) -> list[str]:
     return [
         f"--kubeconfig={kubeconfig}",
         f"--root-ca-file={authority.certificate}",
@@ -185,11 +192,11 @@ def _controller_manager(kubeconfig: Path, authority: Authority, service_accounts
 
 
 @contextmanager
-def _running(program: Path, folder: Path, component: str, flags: list[str]) -> Iterator[Process]:
+def _running(program: Path, folder: Path, component: str, flags: list[str]) -> Iterator[MeasuredProcess]:
     with (folder / f"{component}.log").open("wb") as log:
         process = subprocess.Popen([str(program), component, *flags], stdout=log, stderr=subprocess.STDOUT, cwd=folder)
     try:
-        yield Process(process.pid)
+        yield MeasuredProcess(process.pid)
         if process.poll() is not None:
             raise RuntimeError(f"{component} ended with {process.returncode}; see {folder / component}.log")
     finally:

@@ -17,9 +17,9 @@ import httpx
 
 from contentgen_bench.latency import surroundings
 from contentgen_bench.latency.control_plane import ControlPlane, control_plane
-from contentgen_bench.latency.resources import Body, Resources, Watcher
-from contentgen_bench.latency.surroundings import Stores
-from contentgen_bench.processes import Process
+from contentgen_bench.latency.resources import BenchResources, Body, Watcher
+from contentgen_bench.latency.surroundings import BenchStores
+from contentgen_bench.processes import MeasuredProcess
 from contentgen_bench.report import Row, load
 from contentgen_contract.names import Kind
 
@@ -28,7 +28,7 @@ _MEMORY_SAMPLES_A_SECOND = 2
 
 
 @dataclass(frozen=True)
-class Size:
+class OperatorBenchSize:
     """How much of everything; the figures' goals are for `FULL`."""
 
     jobs: int
@@ -38,19 +38,21 @@ class Size:
     minute: float
 
 
-FULL = Size(jobs=500, finished=2000, running=200, starts=3, minute=60)
-SMALL = Size(jobs=50, finished=100, running=10, starts=1, minute=5)
+FULL = OperatorBenchSize(jobs=500, finished=2000, running=200, starts=3, minute=60)
+SMALL = OperatorBenchSize(jobs=50, finished=100, running=10, starts=1, minute=5)
 
 
-class Bench:
+class OperatorBench:
     """One run. `profile` is a command before `-m contentgen_operator`, such as a profiler."""
 
-    def __init__(self, size: Size, plane: ControlPlane, at: Stores, profile: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, size: OperatorBenchSize, plane: ControlPlane, at: BenchStores, profile: tuple[str, ...] = ()
+    ) -> None:
         self._size = size
         self._plane = plane
         self._at = at
         self._profile = profile
-        self._resources = Resources(plane.api)
+        self._resources = BenchResources(plane.api)
         self._made = 0
         self.details: dict[str, object] = {}
         self.cpu: dict[str, int] = {}
@@ -69,7 +71,7 @@ class Bench:
             )
             self._complete(watcher, _named(kinds, f"{name}-warm", _WARM))
             asked = self._plane.operator_requests()
-            processes = {"operator": process, "stand-in": standing_in, "this": Process(os.getpid())}
+            processes = {"operator": process, "stand-in": standing_in, "this": MeasuredProcess(os.getpid())}
             processes |= self._plane.processes | {each.name(): each for each in self._at.process.children()}
             cpu, begun = _cpu(processes), time.time()
             wanted = _named(kinds, name, jobs)
@@ -146,7 +148,7 @@ class Bench:
                 watcher.wait(lambda w: w.first(name) is not None, 120, f"a status of {name}")
                 return (watcher.first(name) or 0) - begun
 
-    def _settle(self, process: Process) -> None:
+    def _settle(self, process: MeasuredProcess) -> None:
         """Until the work of the start is done: less than 2 % of a core for three seconds."""
         deadline = time.monotonic() + 120
         quiet = 0
@@ -155,7 +157,7 @@ class Bench:
             time.sleep(1)
             quiet = quiet + 1 if process.cpu_seconds() - before < 0.02 else 0
 
-    def _memory(self, process: Process) -> float:
+    def _memory(self, process: MeasuredProcess) -> float:
         """The most that was resident in a minute: half of the running ones at a provider, half in Jobs."""
         half = self._size.running // 2
         httpx.put(f"{self._at.url}/sandbox/faults", json=[{"fault": "stuck", "count": half}]).raise_for_status()
@@ -179,14 +181,16 @@ class Bench:
         watcher.wait(lambda w: w.counts(names).get(phase, 0) == len(names), 30 + len(names), f"all {phase}")
 
 
-def run(size: Size, folder: Path, profile: tuple[str, ...] = (), *, standing: bool = True) -> tuple[list[Row], Body]:
+def run(
+    size: OperatorBenchSize, folder: Path, profile: tuple[str, ...] = (), *, standing: bool = True
+) -> tuple[list[Row], Body]:
     """All figures that need no node."""
     with ExitStack() as stack:
         plane = stack.enter_context(control_plane(folder))
         at = stack.enter_context(surroundings.stores(folder))
         with plane.api.client() as client:
             surroundings.prepare(client)
-        bench = Bench(size, plane, at, profile)
+        bench = OperatorBench(size, plane, at, profile)
         stack.callback(bench.close)
         rate, requests = bench.throughput(list(Kind), "mixed", size.jobs)
         rows = [
@@ -221,7 +225,7 @@ def _named(kinds: Sequence[Kind], prefix: str, count: int) -> list[tuple[Kind, s
     return [(kind, f"{prefix}-{number}") for number, kind in enumerate(islice(cycle(kinds), count))]
 
 
-def _cpu(processes: dict[str, Process]) -> dict[str, float]:
+def _cpu(processes: dict[str, MeasuredProcess]) -> dict[str, float]:
     return {name: process.cpu_seconds() for name, process in processes.items()}
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 
 from contentgen_bench.latency.api import Api, from_kubeconfig
-from contentgen_bench.latency.resources import Body, Resources, Watcher
+from contentgen_bench.latency.resources import BenchResources, Body, Watcher
 from contentgen_bench.latency.surroundings import NAMESPACE
 from contentgen_bench.report import Row, load
 from contentgen_cluster import release
@@ -35,7 +35,7 @@ _OPERATOR = "system:serviceaccount:contentgen:contentgen"
 
 
 @dataclass(frozen=True)
-class Run:
+class OneJob:
     """One job's seconds."""
 
     total: float
@@ -93,9 +93,9 @@ class Latency:
         self._film = film
         self._client = api.client()
 
-    def job(self, kind: Kind, name: str) -> Run:
+    def job(self, kind: Kind, name: str) -> OneJob:
         """One job of ours."""
-        resources = Resources(self._api)
+        resources = BenchResources(self._api)
         with Watcher(self._api) as watcher, Pods(self._api) as pods:
             time.sleep(0.5)  # until both watches run
             begun = time.time()
@@ -104,7 +104,7 @@ class Latency:
             ended = watcher.at(name, "Completed") or 0
             return self._run(pods, f"{UID_LABEL}={body['metadata']['uid']}", begun, ended)
 
-    def bare(self, name: str, image: str) -> Run:
+    def bare(self, name: str, image: str) -> OneJob:
         """The floor: a Job of the same image that does nothing."""
         with Pods(self._api) as pods:
             time.sleep(0.5)
@@ -119,7 +119,7 @@ class Latency:
                 time.sleep(0.05)
             return self._run(pods, f"{_POD_LABEL}={name}", begun, time.time())
 
-    def _run(self, pods: Pods, selector: str, begun: float, ended: float) -> Run:
+    def _run(self, pods: Pods, selector: str, begun: float, ended: float) -> OneJob:
         own, start = 0.0, 0.0
         time.sleep(1.5)  # until the kubelet has said that they ended
         listed = self._client.get(_PODS, params={"labelSelector": selector}).json()["items"]
@@ -127,7 +127,7 @@ class Latency:
             started, finished = _times(pod)
             own += min(finished, ended) - started
             start += started - pods.seen[pod["metadata"]["uid"]]
-        return Run(total=ended - begun, pods=own, start=start)
+        return OneJob(total=ended - begun, pods=own, start=start)
 
 
 def _times(pod: Body) -> tuple[float, float]:
@@ -224,7 +224,7 @@ def operator_requests() -> int | None:
     return count
 
 
-def medians(runs: Sequence[Run]) -> dict[str, float]:
+def medians(runs: Sequence[OneJob]) -> dict[str, float]:
     """For the details."""
     return {
         "total": round(statistics.median(each.total for each in runs), 2),
@@ -241,7 +241,7 @@ def run(root: Path, rounds: int) -> tuple[list[Row], Body]:
     api = from_kubeconfig(root / ".cluster/kubeconfig")
     image = json.loads((root / ".cluster/images.json").read_text())["worker"]
     names: list[Kind | None] = [*Kind, None]
-    runs: dict[Kind | None, list[Run]] = {name: [] for name in names}
+    runs: dict[Kind | None, list[OneJob]] = {name: [] for name in names}
     with prompt_provider(root), namespace(api):
         latency = Latency(api, _upload(root))
         latency.bare("warm", image)

@@ -42,7 +42,7 @@ def path_of(kind: Kind) -> str:
     return f"/apis/{GROUP}/{VERSION}/namespaces/{NAMESPACE}/{kind.plural}"
 
 
-class Resources:
+class BenchResources:
     """Applies, reads and removes resources, eight requests at a time."""
 
     def __init__(self, api: Api) -> None:

@@ -24,9 +24,9 @@ from contentgen_bench.report import Row, load
 from contentgen_cluster import release
 from contentgen_contract.names import RESUBMIT_ANNOTATION, Kind, Phase
 from contentgen_e2e import tiny
-from contentgen_e2e.oracle import Violation, check_completed
+from contentgen_e2e.oracle import OracleViolation, check_completed
 from contentgen_e2e.settings import KEYS
-from contentgen_e2e.world import World
+from contentgen_e2e.world import ClusterWorld
 
 _IN_FLIGHT = 6
 _ARRIVAL_SECONDS = 2.0
@@ -106,7 +106,7 @@ class Findings:
 class Soak:
     """One run in one namespace."""
 
-    def __init__(self, world: World, *, kill_seconds: float = _KILL_SECONDS) -> None:
+    def __init__(self, world: ClusterWorld, *, kill_seconds: float = _KILL_SECONDS) -> None:
         self._world = world
         self._kill_seconds = kill_seconds
         self._open: dict[str, Kind] = {}
@@ -177,7 +177,7 @@ class Soak:
                 body = check_completed(self._world, kind, name)
                 self._worker_logs(body["metadata"]["uid"])
                 self.found.completed += 1
-            except Violation as violation:
+            except OracleViolation as violation:
                 self.found.violations.append(f"{kind} {name}: {violation}")
             self._world.kubectl("delete", kind.lower(), name, "--wait=false")
             with self._lock:
@@ -322,7 +322,7 @@ def _thread(work: Any, *arguments: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _kubectl(world: World, namespace: str, *arguments: str) -> "Iterator[subprocess.Popen[str]]":
+def _kubectl(world: ClusterWorld, namespace: str, *arguments: str) -> "Iterator[subprocess.Popen[str]]":
     tool, config = world.root / ".cluster/bin/kubectl", world.root / ".cluster/kubeconfig"
     command = [str(tool), "--kubeconfig", str(config), "--namespace", namespace, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:

@@ -14,7 +14,7 @@ import httpx
 import yaml
 
 from contentgen_bench.latency.control_plane import ControlPlane
-from contentgen_bench.processes import Process
+from contentgen_bench.processes import MeasuredProcess
 from contentgen_bench.report import ROOT
 from contentgen_sandbox.stores import minimal_environment
 from contentgen_sandbox.testing import BUILT, free_port
@@ -26,14 +26,14 @@ _PROVIDER_KEY = "bench"
 
 
 @dataclass(frozen=True)
-class Stores:
+class BenchStores:
     """The sandbox's ports."""
 
     folder: Path
     http: int
     s3: int
     mongo: int
-    process: Process
+    process: MeasuredProcess
 
     @property
     def url(self) -> str:
@@ -42,7 +42,7 @@ class Stores:
 
 
 @contextmanager
-def stores(folder: Path) -> Iterator[Stores]:
+def stores(folder: Path) -> Iterator[BenchStores]:
     """The sandbox: S3, MongoDB, and providers that answer at once."""
     http, s3, mongo = free_port(), free_port(), free_port()
     environment = minimal_environment() | {
@@ -62,15 +62,15 @@ def stores(folder: Path) -> Iterator[Stores]:
     }
     (folder / "sandbox").mkdir()
     with running([sys.executable, "-m", "contentgen_sandbox", "all"], environment, folder / "sandbox.log") as process:
-        at = Stores(folder=folder, http=http, s3=s3, mongo=mongo, process=process)
+        at = BenchStores(folder=folder, http=http, s3=s3, mongo=mongo, process=process)
         _until_answers(f"{at.url}/healthz", 60)
         yield at
 
 
 @contextmanager
 def operator(
-    plane: ControlPlane, at: Stores, *, log: str = "operator", wrapper: tuple[str, ...] = ()
-) -> Iterator[Process]:
+    plane: ControlPlane, at: BenchStores, *, log: str = "operator", wrapper: tuple[str, ...] = ()
+) -> Iterator[MeasuredProcess]:
     """The real operator, as a process of this machine."""
     keys = at.folder / "keys"
     keys.mkdir(exist_ok=True)
@@ -102,7 +102,7 @@ def operator(
 
 
 @contextmanager
-def stand_in(plane: ControlPlane, folder: Path) -> Iterator[Process]:
+def stand_in(plane: ControlPlane, folder: Path) -> Iterator[MeasuredProcess]:
     """The stand-in for kubelet and worker."""
     command = [
         sys.executable,
@@ -115,12 +115,12 @@ def stand_in(plane: ControlPlane, folder: Path) -> Iterator[Process]:
 
 
 @contextmanager
-def running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[Process]:
+def running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[MeasuredProcess]:
     """A program until the end of the context; that it ended before is an error."""
     with log.open("ab") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
-        yield Process(process.pid)
+        yield MeasuredProcess(process.pid)
         if process.poll() is not None:
             raise RuntimeError(f"{' '.join(command[-2:])} ended with {process.returncode}; see {log}")
     finally:

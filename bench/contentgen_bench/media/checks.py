@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contentgen_bench.media import scoring, usual_way
-from contentgen_bench.media.scoring import Chosen, Faults, Score
+from contentgen_bench.media.scoring import Chosen, DetectionErrors, Score
 from contentgen_bench.media.videos import Video
 
 
@@ -34,7 +34,7 @@ def pyscenedetect(video: Video) -> dict[str, Score]:
     return {name: scoring.score(video.truth, [(cut, cut) for cut in kept[name]]) for name in names}
 
 
-def faults(video: Video, out: Path) -> Faults:
+def faults(video: Video, out: Path) -> DetectionErrors:
     """The chosen pictures of a dataset against the truth, by figures of our own."""
     clock, sharp = np.array(video.truth.seconds), sharpness(video)
     best = [

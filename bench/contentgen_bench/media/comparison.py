@@ -38,7 +38,7 @@ _SPEC: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Size:
+class MediaBenchSize:
     """Which videos, and how often."""
 
     main: str
@@ -50,8 +50,8 @@ class Size:
     rounds: int
 
 
-FULL = Size("report-main", "report-main-fixed", "report-hd", ("report-main-vfr",), 240, 6, 3)
-SMALL = Size("report-small", "report-small-fixed", "report-small", (), 30, 2, 1)
+FULL = MediaBenchSize("report-main", "report-main-fixed", "report-hd", ("report-main-vfr",), 240, 6, 3)
+SMALL = MediaBenchSize("report-small", "report-small-fixed", "report-small", (), 30, 2, 1)
 
 
 @dataclass
@@ -84,10 +84,10 @@ class Rounds:
         return f"{name} {self.seconds(name):.1f} s" + (f", {times} rounds" if times > 1 else "")
 
 
-class Bench:
+class MediaBench:
     """One run of all contestants. `folder` takes what they write."""
 
-    def __init__(self, size: Size, folder: Path, store: FarStore) -> None:
+    def __init__(self, size: MediaBenchSize, folder: Path, store: FarStore) -> None:
         self._size = size
         self._folder = folder
         self._store = store
@@ -362,11 +362,13 @@ class Bench:
         return scoring.score(video.truth, checks.boundaries(self._out(name)))
 
 
-def run(size: Size, keep: Path | None = None, seconds: float | None = None) -> tuple[list[Row], dict[str, Any]]:
+def run(
+    size: MediaBenchSize, keep: Path | None = None, seconds: float | None = None
+) -> tuple[list[Row], dict[str, Any]]:
     """All figures, and what they were made from; in about so many seconds."""
     with ExitStack() as stack:
         folder = keep or Path(stack.enter_context(TemporaryDirectory(prefix="contentgen-bench-")))
-        bench = Bench(size, folder, stack.enter_context(far_store(folder)))
+        bench = MediaBench(size, folder, stack.enter_context(far_store(folder)))
         rows = bench.run(seconds)
         return rows, bench.details()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from contentgen_bench.media import checks, videos
-from contentgen_bench.media.videos import TUNE, Recipe
+from contentgen_bench.media.videos import TUNE, VideoRecipe
 from contentgen_bench.processes import measured
 from contentgen_bench.report import ROOT
 
@@ -23,7 +23,7 @@ _BITS = 6  # of 64
 _SHARE = 0.15  # of a picture's sharpness
 # Cartoon, flash, fade, dissolve, shot and reverse shot, text card, within twenty seconds.
 _CONTENT = replace(TUNE, seed=9, shot_seconds=(1.5, 0.25), gradual=0.45, grain=(0,), dialogue=0.15, jumps=0.0)
-RECIPE = Recipe(_CONTENT, 320, 180, 24, 20, 62_000, preset="slow")
+RECIPE = VideoRecipe(_CONTENT, 320, 180, 24, 20, 62_000, preset="slow")
 Summary = dict[str, list[dict[str, Any]]]
 
 

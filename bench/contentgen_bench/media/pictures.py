@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from contentgen_bench.media import videos
 from contentgen_contract.resources.spec import LoraTrainingSpec
 from contentgen_contract.worker.orders import Limits
-from contentgen_worker.media.decode.bounds import Bounds, pod_memory
+from contentgen_worker.media.decode.bounds import MediaLimits, pod_memory
 from contentgen_worker.media.decode.decode import WHOLE, frames
 from contentgen_worker.media.decode.planes import Shape
 from contentgen_worker.media.decode.probe import opened
@@ -41,7 +41,7 @@ _SAME = 1e-3  # seconds; dataset.json rounds them
 
 
 @dataclass(frozen=True)
-class Seen:
+class DetectorView:
     """What each frame of a video looks like to detection. `change`: to the frame before; `detail`: of its luma."""
 
     seconds: list[float]
@@ -76,18 +76,18 @@ def _made(video: Path, scratch: Path) -> dict[str, Any]:
     )
     scratch.mkdir()
     limits = Limits()
-    bounds = Bounds(limits.pixels, limits.duration_seconds, memory_bytes=pod_memory())
+    bounds = MediaLimits(limits.pixels, limits.duration_seconds, memory_bytes=pod_memory())
     made = training_set(spec, video, bounds, Steps(lambda _: None), scratch)
     return {each.name: each.content for each in (*made.outputs, *made.bundle())}
 
 
-def _seen(video: Path) -> Seen:
+def _seen(video: Path) -> DetectorView:
     """Every frame, and small pictures of the part that is shown."""
     limits, detector = Limits(), auto.Auto()
-    seen = Seen([], [], [], [], [])
+    seen = DetectorView([], [], [], [], [])
     last = None
     with opened(video) as container:
-        for frame in frames(container, WHOLE, Bounds(limits.pixels, limits.duration_seconds)):
+        for frame in frames(container, WHOLE, MediaLimits(limits.pixels, limits.duration_seconds)):
             planes = Shape.of(frame.image.width, frame.image.height).shrink(frame.image)
             thumb = auto.thumb(planes).astype(np.float32)
             seen.seconds.append(frame.seconds)
@@ -100,7 +100,7 @@ def _seen(video: Path) -> Seen:
     return seen
 
 
-def _curves(seen: Seen, index: dict[str, Any]) -> Image.Image:
+def _curves(seen: DetectorView, index: dict[str, Any]) -> Image.Image:
     """A strip of film, the change from frame to frame with the boundaries, and detail with the frames taken."""
     sheet = Image.new("RGB", (_WIDTH, 540), _PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -137,7 +137,7 @@ def _curves(seen: Seen, index: dict[str, Any]) -> Image.Image:
     return sheet
 
 
-def _examples(video: Path, index: dict[str, Any], seen: Seen) -> Image.Image:
+def _examples(video: Path, index: dict[str, Any], seen: DetectorView) -> Image.Image:
     """Pairs: above a frame that is not in the set, and why; below the one that is, of the same shot or like it."""
     pairs = [*_smeared(index, seen)[:_SMEARED], *_left_out(index)][:_EXAMPLES]
     pictures = _frames(video, [each for _, second, kept in pairs for each in (second, kept["seconds"])])
@@ -160,7 +160,7 @@ Pair = tuple[str, float, dict[str, Any]]
 """Why a frame is not in the set, its second, and the entry of the one that is."""
 
 
-def _smeared(index: dict[str, Any], seen: Seen) -> list[Pair]:
+def _smeared(index: dict[str, Any], seen: DetectorView) -> list[Pair]:
     """The shots whose frames differ most in detail: the worst of each against the one that was taken."""
     found: list[tuple[float, Pair]] = []
     for kept in index["images"]:
@@ -201,7 +201,7 @@ def _frames(video: Path, seconds: Sequence[float]) -> dict[float, Image.Image]:
     """The frame at each of these seconds."""
     found: dict[float, Image.Image] = {}
     with opened(video) as container:
-        for frame in frames(container, WHOLE, Bounds(10**9, 1e9)):
+        for frame in frames(container, WHOLE, MediaLimits(10**9, 1e9)):
             for second in seconds:
                 if abs(frame.seconds - second) < _SAME:
                     found[second] = _image(frame.image)

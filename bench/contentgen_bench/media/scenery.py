@@ -18,7 +18,7 @@ _AROUND = 1.4  # how much larger than the frame a canvas is; beyond it the canva
 _GRAINS = 6
 
 
-class Look(StrEnum):
+class CameraLook(StrEnum):
     """What is filmed."""
 
     LANDSCAPE = "landscape"
@@ -66,7 +66,7 @@ class Cast(StrEnum):
 class Setup:
     """One shot. `place` is the canvas's seed, which several shots may share; `offset` and `scale` are its framing."""
 
-    look: Look
+    look: CameraLook
     motion: Motion
     light: Light
     cast: Cast
@@ -81,7 +81,7 @@ class Setup:
     rate: float = 0.0  # pictures a second of a cartoon drawn "on twos"; 0 is every frame
 
 
-class Picture:
+class Canvas:
     """One frame, its height a multiple of 4: `whole` is h*3/2 x w as yuv420p is; the planes are views of it."""
 
     def __init__(self, width: int, height: int) -> None:
@@ -115,7 +115,7 @@ class Picture:
         self.ellipse(centre, axes, colour)
 
 
-def mixed(old: Picture, new: Picture, share: float, out: Picture) -> None:
+def mixed(old: Canvas, new: Canvas, share: float, out: Canvas) -> None:
     """`share` of the new one over the old one."""
     cv2.addWeighted(old.whole, 1 - share, new.whole, share, 0, out.whole)
 
@@ -131,12 +131,12 @@ class Take:
         self._phases = rng.uniform(0, 2 * math.pi, 12)
         self._direction = rng.uniform(0, 2 * math.pi) if setup.motion is not Motion.WHIP else rng.choice([0, math.pi])
         self._event = float(rng.uniform(0.9, 2.2))  # the second of a flash, a switch, a whip or a crossing
-        self._cast: Callable[[Picture, float], None] = _cast(setup, rng, width, height)
+        self._cast: Callable[[Canvas, float], None] = _cast(setup, rng, width, height)
         self._grain = _grain(setup.grain, width, height)
         self._rng = rng
         self._still: tuple[tuple[float, float, float, float], Plane] | None = None
 
-    def paint(self, seconds: float, out: Picture) -> None:
+    def paint(self, seconds: float, out: Canvas) -> None:
         """The frame at a second of the shot."""
         setup = self._setup
         drawn = math.floor(seconds * setup.rate) / setup.rate if setup.rate else seconds
@@ -179,7 +179,7 @@ class Take:
                 pass
         return x, y, zoom, angle
 
-    def _warp(self, x: float, y: float, zoom: float, angle: float, out: Picture) -> None:
+    def _warp(self, x: float, y: float, zoom: float, angle: float, out: Canvas) -> None:
         width, height = self._size
         turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, zoom)
         margin = ((_AROUND - 1) / 2) * np.array([width, height])
@@ -196,7 +196,7 @@ class Take:
                 cv2.BORDER_REFLECT_101,
             )
 
-    def _blur(self, out: Picture, across: float, down: float, defocus: float) -> None:
+    def _blur(self, out: Canvas, across: float, down: float, defocus: float) -> None:
         """Motion and focus, in pixels."""
         kernel = (max(1, round(across + defocus)), max(1, round(down + defocus)))
         if kernel == (1, 1):
@@ -211,7 +211,7 @@ class Take:
             return 0.0
         return 0.02 * max(0.0, math.cos(seconds * 1.3 + self._phases[0]))
 
-    def _illuminate(self, out: Picture, seconds: float) -> None:
+    def _illuminate(self, out: Canvas, seconds: float) -> None:
         since = seconds - self._event
         match self._setup.light:
             case Light.FLASH if 0 <= since < 0.16:
@@ -232,20 +232,20 @@ def canvas(setup: Setup, width: int, height: int) -> npt.NDArray[np.uint8]:
     """The whole place in BGR, height x width x 3."""
     rng = np.random.default_rng([setup.place, 0])
     hue = float(rng.uniform(0, 180))
-    painters: dict[Look, Callable[..., npt.NDArray[np.uint8]]] = {
-        Look.LANDSCAPE: _landscape,
-        Look.ROOM: _room,
-        Look.STREET: _street,
-        Look.CROWD: _crowd,
-        Look.STUDIO: _studio,
-        Look.NIGHT: _street,
-        Look.CARTOON: _cartoon,
-        Look.CARD: _card,
+    painters: dict[CameraLook, Callable[..., npt.NDArray[np.uint8]]] = {
+        CameraLook.LANDSCAPE: _landscape,
+        CameraLook.ROOM: _room,
+        CameraLook.STREET: _street,
+        CameraLook.CROWD: _crowd,
+        CameraLook.STUDIO: _studio,
+        CameraLook.NIGHT: _street,
+        CameraLook.CARTOON: _cartoon,
+        CameraLook.CARD: _card,
     }
     image = painters[setup.look](rng, hue, setup.saturation, width, height)
-    if setup.look not in {Look.CARTOON, Look.CARD}:
-        image = _textured(rng, image, setup.detail * (0.3 if setup.look is Look.STUDIO else 1.0))
-    if setup.look is Look.NIGHT:
+    if setup.look not in {CameraLook.CARTOON, CameraLook.CARD}:
+        image = _textured(rng, image, setup.detail * (0.3 if setup.look is CameraLook.STUDIO else 1.0))
+    if setup.look is CameraLook.NIGHT:
         image = np.asarray(cv2.convertScaleAbs(image, alpha=0.28, beta=4), np.uint8)
     return image
 
@@ -265,7 +265,7 @@ def _yuv(colour: tuple[int, int, int]) -> Colour:
 
 def _planes(image: npt.NDArray[np.uint8]) -> tuple[Plane, Plane, Plane]:
     height, width = image.shape[:2]
-    picture = Picture(width, height)
+    picture = Canvas(width, height)
     picture.whole[:] = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
     return picture.planes
 
@@ -439,7 +439,7 @@ def _grain(amount: int, width: int, height: int) -> list[tuple[Plane, Plane]]:
     return [(np.maximum(noise, 0).astype(np.uint8), np.maximum(-noise, 0).astype(np.uint8)) for noise in noises]
 
 
-def _cast(setup: Setup, rng: np.random.Generator, width: int, height: int) -> Callable[[Picture, float], None]:
+def _cast(setup: Setup, rng: np.random.Generator, width: int, height: int) -> Callable[[Canvas, float], None]:
     match setup.cast:
         case Cast.TALKER:
             # Who talks belongs to the place: after a jump cut it is still the same one.
@@ -454,13 +454,13 @@ def _cast(setup: Setup, rng: np.random.Generator, width: int, height: int) -> Ca
             return lambda _picture, _seconds: None
 
 
-def _talker(rng: np.random.Generator, setup: Setup, width: int, height: int) -> Callable[[Picture, float], None]:
+def _talker(rng: np.random.Generator, setup: Setup, width: int, height: int) -> Callable[[Canvas, float], None]:
     skin = _yuv(_hsv(rng.uniform(6, 16), rng.uniform(0.3, 0.55), rng.uniform(0.5, 0.95)))
     hair, shirt = (_yuv(_hsv(rng.uniform(0, 180), rng.uniform(0.2, 0.8), rng.uniform(0.1, 0.8))) for _ in range(2))
     left, large, slow = rng.uniform(0.35, 0.65), rng.uniform(0.14, 0.24), rng.uniform(0.5, 1.0)
     shift, scale = setup.offset, setup.scale
 
-    def draw(picture: Picture, seconds: float) -> None:
+    def draw(picture: Canvas, seconds: float) -> None:
         size = large * height * scale
         sway = math.sin(seconds * 0.9 * slow)
         x = (left * width - width / 2) * scale + width / 2 - shift[0] * height + 0.04 * size * sway
@@ -481,7 +481,7 @@ def _talker(rng: np.random.Generator, setup: Setup, width: int, height: int) -> 
     return draw
 
 
-def _walkers(rng: np.random.Generator, setup: Setup, width: int, height: int) -> Callable[[Picture, float], None]:
+def _walkers(rng: np.random.Generator, setup: Setup, width: int, height: int) -> Callable[[Canvas, float], None]:
     people = [
         (
             rng.uniform(0, width),
@@ -493,7 +493,7 @@ def _walkers(rng: np.random.Generator, setup: Setup, width: int, height: int) ->
         for _ in range(int(rng.integers(2, 7)))
     ]
 
-    def draw(picture: Picture, seconds: float) -> None:
+    def draw(picture: Canvas, seconds: float) -> None:
         for x, y, size, speed, shirt in people:
             at = (x + speed * seconds) % (width + 4 * size) - 2 * size
             step = math.sin(seconds * 7 + x)
@@ -506,12 +506,12 @@ def _walkers(rng: np.random.Generator, setup: Setup, width: int, height: int) ->
     return draw
 
 
-def _crossing(rng: np.random.Generator, width: int, height: int) -> Callable[[Picture, float], None]:
+def _crossing(rng: np.random.Generator, width: int, height: int) -> Callable[[Canvas, float], None]:
     """Something large passes close to the camera: nearly all of the picture changes, and nothing is cut."""
     begins, lasts = rng.uniform(0.8, 1.8), rng.uniform(0.35, 0.8)
     colour = _yuv(_hsv(rng.uniform(0, 180), 0.4, rng.uniform(0.1, 0.6)))
 
-    def draw(picture: Picture, seconds: float) -> None:
+    def draw(picture: Canvas, seconds: float) -> None:
         share = (seconds - begins) / lasts
         if -0.2 < share < 1.2:
             x = width * (-0.6 + 2.2 * share)
@@ -521,7 +521,7 @@ def _crossing(rng: np.random.Generator, width: int, height: int) -> Callable[[Pi
     return draw
 
 
-def _toons(rng: np.random.Generator, setup: Setup, width: int, height: int) -> Callable[[Picture, float], None]:
+def _toons(rng: np.random.Generator, setup: Setup, width: int, height: int) -> Callable[[Canvas, float], None]:
     line = max(2, height // 240)
     figures = [
         (
@@ -535,7 +535,7 @@ def _toons(rng: np.random.Generator, setup: Setup, width: int, height: int) -> C
     ]
     shift, scale = setup.offset, setup.scale
 
-    def draw(picture: Picture, seconds: float) -> None:
+    def draw(picture: Canvas, seconds: float) -> None:
         for left, base, wide, tempo, (body, head) in figures:
             hop = abs(math.sin(seconds * tempo))
             x = (left - width / 2) * scale + width / 2 - shift[0] * height + math.sin(seconds * tempo / 3) * wide

@@ -110,7 +110,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Faults:
+class DetectionErrors:
     """How many of the chosen are no good, and in which way."""
 
     chosen: int
@@ -119,11 +119,11 @@ class Faults:
     duplicates: int
 
 
-def faults(truth: Truth, chosen: Sequence[Chosen], best: Sequence[float]) -> Faults:
+def faults(truth: Truth, chosen: Sequence[Chosen], best: Sequence[float]) -> DetectionErrors:
     """`best` is the sharpest frame of each shot of the truth."""
     inside = [any(gap.start < each.seconds < gap.end for gap in truth.gaps) for each in chosen]
     homes = [_shot(truth, each.seconds) for each in chosen]
-    return Faults(
+    return DetectionErrors(
         chosen=len(chosen),
         in_transition=sum(inside),
         blurred=sum(

@@ -40,7 +40,7 @@ BEST = "adaptive"  # of the four at their defaults, on the videos of both sets
 
 
 @dataclass(frozen=True)
-class Taken:
+class UsualPicture:
     """One picture of a shot, and its figures."""
 
     pixels: Pixels
@@ -89,10 +89,10 @@ def shots(path: Path) -> list[tuple[float, float]]:
     return [(start.seconds, end.seconds) for start, end in manager.get_scene_list(start_in_scene=True)]
 
 
-def best_of_three(path: Path, found: Sequence[tuple[float, float]]) -> list[Taken]:
+def best_of_three(path: Path, found: Sequence[tuple[float, float]]) -> list[UsualPicture]:
     """Seek and decode again."""
     capture = cv2.VideoCapture(str(path))
-    best: list[Taken] = []
+    best: list[UsualPicture] = []
     for start, end in found:
         frames = [_at(capture, start + (end - start) * share) for share in _SEEKS]
         taken = [_measured(frame) for frame in frames if frame is not None]
@@ -108,7 +108,7 @@ def _at(capture: cv2.VideoCapture, seconds: float) -> Pixels | None:
     return np.asarray(frame, np.uint8) if read else None
 
 
-def _measured(frame: Pixels) -> Taken:
+def _measured(frame: Pixels) -> UsualPicture:
     height, width = frame.shape[:2]
     factor = min(1.0, _LONGEST_SIDE / max(width, height))
     pixels = np.asarray(
@@ -118,13 +118,13 @@ def _measured(frame: Pixels) -> Taken:
     low = cv2.dct(cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32))[:8, :8].flatten()[1:]
     bits = "".join("1" if bit else "0" for bit in low > np.median(low))
     sharpness = float(cv2.Laplacian(gray, cv2.CV_64F).var())
-    return Taken(pixels, float(gray.mean()), float(gray.std()), sharpness, int(bits, 2))
+    return UsualPicture(pixels, float(gray.mean()), float(gray.std()), sharpness, int(bits, 2))
 
 
-def chosen(taken: Sequence[Taken]) -> list[Taken]:
+def chosen(taken: Sequence[UsualPicture]) -> list[UsualPicture]:
     """Neither dark nor bright nor flat nor blurred nor there already; spread over the video."""
     median = float(np.median([each.sharpness for each in taken])) if taken else 0.0
-    kept: list[Taken] = []
+    kept: list[UsualPicture] = []
     for each in taken:
         fine = _DARK <= each.luma <= _BRIGHT and each.contrast >= _FLAT and each.sharpness >= _BLURRED * median
         if fine and not any((each.fingerprint ^ other.fingerprint).bit_count() <= _SAME for other in kept):
@@ -134,7 +134,7 @@ def chosen(taken: Sequence[Taken]) -> list[Taken]:
     return [kept[int((index + 0.5) * len(kept) / _MOST)] for index in range(_MOST)]
 
 
-def store(pictures: Sequence[Taken], folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
+def store(pictures: Sequence[UsualPicture], folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
     """One file after the other, as a loop over `put_object` does it. Keys come from the environment."""
     style = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2})
     client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=style)

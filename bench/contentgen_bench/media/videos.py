@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
 
-from contentgen_bench.media.scenery import Cast, Light, Look, Motion, Picture, Setup, Take, mixed
+from contentgen_bench.media.scenery import CameraLook, Canvas, Cast, Light, Motion, Setup, Take, mixed
 from contentgen_contract.base import Value
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class Content:
     gradual: float  # share of the joins
     dissolve_frames: tuple[int, int]
     fade_frames: tuple[int, int]  # of one half
-    looks: dict[Look, float]
+    looks: dict[CameraLook, float]
     motions: dict[Motion, float]
     events: float  # share of shots whose light changes
     speed: tuple[float, float]
@@ -73,8 +73,15 @@ TUNE = Content(
     gradual=0.26,
     dissolve_frames=(10, 30),
     fade_frames=(8, 18),
-    looks={Look.LANDSCAPE: 4, Look.ROOM: 4, Look.STREET: 3, Look.CROWD: 1, Look.STUDIO: 2, Look.NIGHT: 2}
-    | {Look.CARTOON: 3, Look.CARD: 0.6},
+    looks={
+        CameraLook.LANDSCAPE: 4,
+        CameraLook.ROOM: 4,
+        CameraLook.STREET: 3,
+        CameraLook.CROWD: 1,
+        CameraLook.STUDIO: 2,
+        CameraLook.NIGHT: 2,
+    }
+    | {CameraLook.CARTOON: 3, CameraLook.CARD: 0.6},
     motions={Motion.STILL: 4, Motion.PAN: 3, Motion.ZOOM: 2, Motion.HAND_HELD: 3, Motion.WHIP: 1, Motion.FOCUS: 0.7},
     events=0.18,
     speed=(0.03, 0.35),
@@ -92,8 +99,15 @@ REPORT = Content(
     gradual=0.30,
     dissolve_frames=(8, 38),
     fade_frames=(6, 24),
-    looks={Look.LANDSCAPE: 3, Look.ROOM: 3, Look.STREET: 4, Look.CROWD: 2, Look.STUDIO: 2, Look.NIGHT: 3}
-    | {Look.CARTOON: 3, Look.CARD: 0.8},
+    looks={
+        CameraLook.LANDSCAPE: 3,
+        CameraLook.ROOM: 3,
+        CameraLook.STREET: 4,
+        CameraLook.CROWD: 2,
+        CameraLook.STUDIO: 2,
+        CameraLook.NIGHT: 3,
+    }
+    | {CameraLook.CARTOON: 3, CameraLook.CARD: 0.8},
     motions={Motion.STILL: 3, Motion.PAN: 3, Motion.ZOOM: 2, Motion.HAND_HELD: 4, Motion.WHIP: 1.4, Motion.FOCUS: 1},
     events=0.24,
     speed=(0.05, 0.5),
@@ -107,7 +121,7 @@ REPORT = Content(
 
 
 @dataclass(frozen=True)
-class Recipe:
+class VideoRecipe:
     """All that a video is made from; `bits` a second."""
 
     content: Content
@@ -140,7 +154,7 @@ class Filmed(Value):
 
     start: float
     end: float
-    look: Look
+    look: CameraLook
     motion: Motion
     light: Light
     cast: Cast
@@ -197,15 +211,15 @@ _SIZES = {
 }
 
 
-def recipes() -> dict[str, Recipe]:
+def recipes() -> dict[str, VideoRecipe]:
     """By name: SET-SIZE[-fixed|-vfr]."""
-    found: dict[str, Recipe] = {}
+    found: dict[str, VideoRecipe] = {}
     for name, content in (("tune", TUNE), ("report", REPORT)):
         second = replace(content, seed=content.seed + 1)
         dense = replace(second, gradual=0.4, shot_seconds=(2.4, 0.5))  # two minutes have something of everything
         about = {"small": dense, "main": content, "hd": second}
         for size, (width, height, seconds, bits) in _SIZES.items():
-            recipe = Recipe(about[size], width, height, content.fps, seconds, bits)
+            recipe = VideoRecipe(about[size], width, height, content.fps, seconds, bits)
             found[f"{name}-{size}"] = recipe
             found[f"{name}-{size}-fixed"] = replace(recipe, keyframes=Keyframes.FIXED, seconds=min(seconds, 180))
         varied = replace(dense, seed=content.seed + 2)
@@ -306,7 +320,7 @@ class _Part:
     tone: int = _BLACK
 
 
-def _script(recipe: Recipe) -> list[_Part]:
+def _script(recipe: VideoRecipe) -> list[_Part]:
     """Shots until the video is full."""
     rng = np.random.default_rng(recipe.content.seed)
     parts: list[_Part] = []
@@ -325,7 +339,7 @@ def _script(recipe: Recipe) -> list[_Part]:
     return parts
 
 
-def _scene(rng: np.random.Generator, recipe: Recipe, *, first: bool) -> list[_Part]:
+def _scene(rng: np.random.Generator, recipe: VideoRecipe, *, first: bool) -> list[_Part]:
     """One shot, or a row of them that belong together."""
     content = recipe.content
     kind = rng.random()
@@ -348,12 +362,12 @@ def _scene(rng: np.random.Generator, recipe: Recipe, *, first: bool) -> list[_Pa
     return [replace(parts[0], join=join.join, join_frames=join.join_frames, tone=join.tone), *parts[1:]]
 
 
-_INDOORS = {Look.ROOM: 3.0, Look.STUDIO: 2.0, Look.NIGHT: 0.5}
+_INDOORS = {CameraLook.ROOM: 3.0, CameraLook.STUDIO: 2.0, CameraLook.NIGHT: 0.5}
 
 
-def _joined(rng: np.random.Generator, recipe: Recipe, *, first: bool) -> _Part:
+def _joined(rng: np.random.Generator, recipe: VideoRecipe, *, first: bool) -> _Part:
     content = recipe.content
-    setup = Setup(Look.CARD, Motion.STILL, Light.STEADY, Cast.NOBODY, 0, 0)
+    setup = Setup(CameraLook.CARD, Motion.STILL, Light.STEADY, Cast.NOBODY, 0, 0)
     kind, gradual, long, half = rng.random(), rng.random(), rng.random(), rng.random()
     if first or gradual >= content.gradual:
         return _Part(Join.CUT, 0, 0, setup)
@@ -365,20 +379,22 @@ def _joined(rng: np.random.Generator, recipe: Recipe, *, first: bool) -> _Part:
     return _Part(Join.FADE, frames, 0, setup, _WHITE if kind > 0.92 else _BLACK)
 
 
-def _frames(rng: np.random.Generator, recipe: Recipe) -> int:
+def _frames(rng: np.random.Generator, recipe: VideoRecipe) -> int:
     median, sigma = recipe.content.shot_seconds
     return round(recipe.fps * min(14.0, max(0.8, median * float(np.exp(rng.normal(0, sigma))))))
 
 
-def _setup(rng: np.random.Generator, content: Content, cast: Cast | None = None, look: Look | None = None) -> Setup:
+def _setup(
+    rng: np.random.Generator, content: Content, cast: Cast | None = None, look: CameraLook | None = None
+) -> Setup:
     look = look or _pick(rng, content.looks)
     motion = _pick(rng, content.motions)
     cast = cast or _cast_for(rng, look)
     light = Light.STEADY
     if rng.random() < content.events:
         light = _pick(rng, {Light.FLASH: 4, Light.LIGHTNING: 2, Light.SWITCH: 2, Light.FLICKER: 2})
-    toon = look is Look.CARTOON
-    if look is Look.CARD:
+    toon = look is CameraLook.CARTOON
+    if look is CameraLook.CARD:
         motion, light = Motion.STILL, Light.STEADY
     return Setup(
         look=look,
@@ -395,13 +411,13 @@ def _setup(rng: np.random.Generator, content: Content, cast: Cast | None = None,
     )
 
 
-def _cast_for(rng: np.random.Generator, look: Look) -> Cast:
+def _cast_for(rng: np.random.Generator, look: CameraLook) -> Cast:
     match look:
-        case Look.CARTOON:
+        case CameraLook.CARTOON:
             return Cast.TOONS
-        case Look.CARD | Look.CROWD:
+        case CameraLook.CARD | CameraLook.CROWD:
             return Cast.NOBODY
-        case Look.STUDIO:
+        case CameraLook.STUDIO:
             return Cast.TALKER
         case _:
             return _pick(rng, {Cast.NOBODY: 3, Cast.TALKER: 3, Cast.WALKERS: 3, Cast.CROSSING: 1})
@@ -413,7 +429,7 @@ def _pick(rng: np.random.Generator, weights: Mapping[T, float]) -> T:
     return kinds[int(rng.choice(len(kinds), p=share / share.sum()))]
 
 
-def _clock(recipe: Recipe, frames: int) -> npt.NDArray[np.float64]:
+def _clock(recipe: VideoRecipe, frames: int) -> npt.NDArray[np.float64]:
     """The second of each frame. Where it varies: rows of frames at another rate each, none of them quite even."""
     if not recipe.variable:
         return np.arange(frames) / recipe.fps
@@ -450,10 +466,10 @@ def _truth(parts: list[_Part], seconds: npt.NDArray[np.float64]) -> Truth:
     return Truth(gaps=tuple(gaps), shots=tuple(shots), seconds=tuple(at))
 
 
-def _pictures(recipe: Recipe, parts: list[_Part], seconds: npt.NDArray[np.float64]) -> Iterator[Picture]:
+def _pictures(recipe: VideoRecipe, parts: list[_Part], seconds: npt.NDArray[np.float64]) -> Iterator[Canvas]:
     """Every frame. The one that is yielded is painted over by the next."""
     size = recipe.width, recipe.height
-    here, there, out = Picture(*size), Picture(*size), Picture(*size)
+    here, there, out = Canvas(*size), Canvas(*size), Canvas(*size)
     old, old_from, first = None, 0.0, 0
     for part in parts:
         take, begins = Take(part.setup, *size), float(seconds[first])
@@ -477,7 +493,7 @@ def _pictures(recipe: Recipe, parts: list[_Part], seconds: npt.NDArray[np.float6
         old, old_from = take, begins
 
 
-def make(recipe: Recipe, path: Path) -> Truth:
+def make(recipe: VideoRecipe, path: Path) -> Truth:
     """Paint and encode."""
     parts = _script(recipe)
     frames = sum(part.join_frames + part.frames for part in parts)
@@ -495,7 +511,7 @@ def make(recipe: Recipe, path: Path) -> Truth:
     return _truth(parts, seconds)
 
 
-def _options(recipe: Recipe) -> dict[str, str]:
+def _options(recipe: VideoRecipe) -> dict[str, str]:
     interval = 2 * recipe.fps
     parameters = {
         Keyframes.ADAPTIVE: f"keyint={10 * recipe.fps}",

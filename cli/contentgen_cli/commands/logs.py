@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from contentgen_cli.cluster import Cluster
+from contentgen_cli.cluster import ClusterClient
 from contentgen_cli.commands.why import pod_story
-from contentgen_cli.errors import NotFound, Waiting
+from contentgen_cli.errors import ResourceNotFound, Waiting
 from contentgen_cli.item import Item
 from contentgen_contract.names import Stage
 from contentgen_contract.worker.log import told
@@ -19,7 +19,7 @@ _PAUSE = 1.0
 
 
 @dataclass(frozen=True)
-class Part:
+class AttemptLog:
     """One attempt of one stage."""
 
     stage: Stage
@@ -39,24 +39,24 @@ class Part:
         return self.pod is None or (self.pod["status"].get("phase") or "Pending") != "Pending"
 
 
-def parts(item: Item, pods: list[Body], stage: Stage | None) -> tuple[Part, ...]:
+def parts(item: Item, pods: list[Body], stage: Stage | None) -> tuple[AttemptLog, ...]:
     """The attempts of the run, oldest first: prepare before collect."""
     run = item.status.run
     if run is None:
         return ()
-    found = {(log.stage, log.attempt): Part(log.stage, log.attempt, kept=log.text) for log in run.logs}
+    found = {(log.stage, log.attempt): AttemptLog(log.stage, log.attempt, kept=log.text) for log in run.logs}
     for pod in pods:
         named = _NAME.search(str((pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name", "")))
         if named and int(named[1]) == run.number:
             key = (Stage(named[2]), int(named[3]))
-            found[key] = Part(*key, pod=pod, kept=found[key].kept if key in found else "")
+            found[key] = AttemptLog(*key, pod=pod, kept=found[key].kept if key in found else "")
     order = list(Stage)
     return tuple(
         found[key] for key in sorted(found, key=lambda key: (order.index(key[0]), key[1])) if stage in (None, key[0])
     )
 
 
-def lines(cluster: Cluster, part: Part, *, follow: bool, raw: bool) -> Iterator[str]:
+def lines(cluster: ClusterClient, part: AttemptLog, *, follow: bool, raw: bool) -> Iterator[str]:
     """The log of one attempt."""
     if part.pod is None or not part.started:  # the API server returns an empty log for a pod without a node
         yield from _without_pod(part)
@@ -66,19 +66,19 @@ def lines(cluster: Cluster, part: Part, *, follow: bool, raw: bool) -> Iterator[
             yield line if raw else told(line)
     except Waiting:
         yield from _without_pod(part)
-    except NotFound:  # the pod was deleted after it was listed
+    except ResourceNotFound:  # the pod was deleted after it was listed
         yield from part.kept.splitlines()
 
 
-def _without_pod(part: Part) -> Iterator[str]:
+def _without_pod(part: AttemptLog) -> Iterator[str]:
     if part.pod is not None and not part.kept:
         yield f"(no log yet; the pod is {pod_story(part.pod)})"
     yield from part.kept.splitlines()
 
 
 def followed(
-    cluster: Cluster, item: Item, stage: Stage | None, sleep: Callable[[float], None] = time.sleep
-) -> Iterator[Part]:
+    cluster: ClusterClient, item: Item, stage: Stage | None, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[AttemptLog]:
     """The attempts as they come, until the run is over; each once, and not before its container has started."""
     seen: set[tuple[Stage, int]] = set()
     while True:

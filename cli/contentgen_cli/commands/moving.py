@@ -11,7 +11,7 @@ from contentgen_contract.resources.operator_class import DEFAULT_CLASS, ENDED
 
 
 @dataclass(frozen=True)
-class Plan:
+class MovePlan:
     """The resources that move, and those that are of the class already."""
 
     moved: tuple[Item, ...]
@@ -19,7 +19,7 @@ class Plan:
     change: dict[str, Any]
 
 
-def plan(items: Sequence[Item], to: str) -> Plan:
+def plan(items: Sequence[Item], to: str) -> MovePlan:
     """The resources to be moved to a class. Raises CliError where one cannot move: then none does."""
     try:
         checked_namespace(to)
@@ -29,7 +29,7 @@ def plan(items: Sequence[Item], to: str) -> Plan:
     refused(tuple((item, why) for item in moved if (why := obstacle(item))))
     # Without the field, an older release reads the resource too.
     change = {"spec": {"operatorClass": None if to == DEFAULT_CLASS else to}}
-    return Plan(moved, tuple(item for item in items if item.operator_class == to), change)
+    return MovePlan(moved, tuple(item for item in items if item.operator_class == to), change)
 
 
 def obstacle(item: Item) -> str:
@@ -51,7 +51,7 @@ def refused(reasons: Sequence[tuple[Item, str]]) -> None:
         raise CliError(f"nothing was moved, because these cannot be:{lines}")
 
 
-def meaning(chosen: Plan, to: str, *, served: bool | None) -> tuple[str, ...]:
+def meaning(chosen: MovePlan, to: str, *, served: bool | None) -> tuple[str, ...]:
     """Consequences of a move, for people. `served`: whether an installation serves the class; None: not known."""
     begin = tuple(item.shown for item in chosen.moved if not item.resting)
     lines = (

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from contentgen_cli.errors import CliError, Forbidden, Unreachable
+from contentgen_cli.errors import ApiUnreachable, CliError, NotPermitted
 from contentgen_contract.names import GATEWAY_AUDIENCE
 from contentgen_contract.worker.log import printable
 
@@ -47,7 +47,7 @@ def _get(url: str, token: str) -> dict[str, Any]:
         with urllib3.PoolManager(retries=False, timeout=_SECONDS) as pool:
             answer = pool.request("GET", url, headers=headers, redirect=False)
     except (HTTPError, UnicodeError) as error:
-        raise Unreachable(
+        raise ApiUnreachable(
             f"the gateway does not answer at {url.partition('?')[0]}: {type(error).__name__}; forward it, or give its "
             "URL by --gateway: kubectl port-forward --namespace contentgen service/contentgen-gateway 5000:80"
         ) from error
@@ -56,7 +56,7 @@ def _get(url: str, token: str) -> dict[str, Any]:
 
 def _read(status: int, content: bytes) -> dict[str, Any]:
     if status in (401, 403):
-        raise Forbidden(
+        raise NotPermitted(
             f"the gateway does not take the token ({status}): it must be for the audience {GATEWAY_AUDIENCE}"
         )
     try:

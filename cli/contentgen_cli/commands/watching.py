@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from contentgen_cli.commands import show
-from contentgen_cli.errors import CliError, Unreachable
+from contentgen_cli.errors import ApiUnreachable, CliError
 from contentgen_cli.item import Item, age, utc_now
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 
@@ -50,7 +50,7 @@ def _views(read: Read, timeout: float | None, pause: float) -> Iterator[Sequence
             yield items
             if all(item.resting for item in items):
                 return
-        except Unreachable:
+        except ApiUnreachable:
             unanswered += 1
             if unanswered == _UNANSWERED:
                 raise

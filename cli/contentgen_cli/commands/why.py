@@ -21,7 +21,7 @@ _ENDED_JOB = ("Complete", "Failed")
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ResourceContext:
     """What was read around a resource."""
 
     events: Sequence[Body] = ()
@@ -47,7 +47,7 @@ def loras_of(item: Item) -> tuple[str, ...]:
     return tuple(each["loraRef"]["name"] for each in given if each.get("loraRef"))
 
 
-def story(item: Item, around: Surroundings, now: datetime) -> Story:
+def story(item: Item, around: ResourceContext, now: datetime) -> Story:
     """Why, and what to do."""
     pods = _pods(item, around)
     parts = (
@@ -98,7 +98,7 @@ def _meaning(item: Item, now: datetime) -> tuple[str, ...]:
     return (REASONS[reason].means if reason else PHASES[item.status.phase],)
 
 
-def _class(item: Item, around: Surroundings) -> tuple[str, ...]:
+def _class(item: Item, around: ResourceContext) -> tuple[str, ...]:
     """The operator class, where it is not the default one or nobody serves it."""
     if around.served is False:
         done = "its deletion waits" if item.deleting else "nothing is done for this resource"
@@ -106,7 +106,7 @@ def _class(item: Item, around: Surroundings) -> tuple[str, ...]:
     return () if item.operator_class == DEFAULT_CLASS else (item.operator_class,)
 
 
-def _do(item: Item, around: Surroundings, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
+def _do(item: Item, around: ResourceContext, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
     if around.served is False and not item.resting:
         return ("Install or start a release with this operatorClass, or, between runs, move the resource.",)
     if item.status.phase is None:
@@ -157,7 +157,7 @@ def _event(event: Body, now: datetime) -> str:
 # --- pods
 
 
-def _pods(item: Item, around: Surroundings) -> tuple[str, ...]:
+def _pods(item: Item, around: ResourceContext) -> tuple[str, ...]:
     """The current Job's pods in words; once the run is over only those that say why it failed."""
     mine = _current(item, around)
     if item.resting:
@@ -170,7 +170,7 @@ def _told(pods: Sequence[Body]) -> tuple[str, ...]:
     return tuple(f"{pod['metadata']['name']}: {pod_story(pod)}" for pod in pods)
 
 
-def _current(item: Item, around: Surroundings) -> list[Body]:
+def _current(item: Item, around: ResourceContext) -> list[Body]:
     run = item.status.run
     job = run.job.name if run and run.job else None
     return [pod for pod in around.pods if job in (None, _job_of(pod))]
@@ -180,7 +180,7 @@ def _job_of(pod: Body) -> str:
     return str((pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name", ""))
 
 
-def _without_pod(around: Surroundings) -> tuple[str, ...]:
+def _without_pod(around: ResourceContext) -> tuple[str, ...]:
     """A Job whose pod may not be made: a quota, a missing service account, Pod Security."""
     open_jobs = [job for job in around.jobs if not _ended(job)]
     said = [event for event in around.job_events if event.get("reason") == "FailedCreate"]
@@ -236,7 +236,7 @@ def _killed(pod: Body, ended: Body) -> str:
 # --- what to type next
 
 
-def _commands(item: Item, around: Surroundings) -> tuple[str, ...]:
+def _commands(item: Item, around: ResourceContext) -> tuple[str, ...]:
     name, status = item.shown, item.status
     if found := _unserved(item, around):
         return found
@@ -255,7 +255,7 @@ def _commands(item: Item, around: Surroundings) -> tuple[str, ...]:
             return _after_failure(item)
 
 
-def _unserved(item: Item, around: Surroundings) -> tuple[str, ...]:
+def _unserved(item: Item, around: ResourceContext) -> tuple[str, ...]:
     """Of a resource that no operator may be working on."""
     if around.served is False and item.deleting:
         return ("get operatorclasses",)
@@ -268,7 +268,7 @@ def _unserved(item: Item, around: Surroundings) -> tuple[str, ...]:
     return ()
 
 
-def _under_way(item: Item, around: Surroundings) -> tuple[str, ...]:
+def _under_way(item: Item, around: ResourceContext) -> tuple[str, ...]:
     pending = [pod for pod in _current(item, around) if (pod["status"].get("phase") or "Pending") == "Pending"]
     if pending:
         return (f"describe pod {pending[-1]['metadata']['name']}",)

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from contentgen_cluster import mounts
-from contentgen_cluster.cache import Cache, content_key
+from contentgen_cluster.cache import ContentCache, content_key
 from contentgen_cluster.commands import Argument, CommandError, run, succeeds
-from contentgen_cluster.images.references import Image
+from contentgen_cluster.images.references import ImageRecipe
 from contentgen_cluster.layout import Layout, folder_tar
 from contentgen_cluster.paths import REPO
 
@@ -56,7 +56,7 @@ _IN_PIP_CONF = {
 class Buildah:
     """buildah with a storage of its own in the content cache, so that layers outlive the cluster."""
 
-    def __init__(self, cache: Cache, layout: Layout) -> None:
+    def __init__(self, cache: ContentCache, layout: Layout) -> None:
         self._cache = cache
         self._layout = layout
         self._pulling = threading.Lock()
@@ -81,7 +81,7 @@ class Buildah:
         size = self._layout.size(BASE_IMAGE)
         return f"{size >> 20} MB"
 
-    def build(self, image: Image, reference: str) -> None:
+    def build(self, image: ImageRecipe, reference: str) -> None:
         """Build one image from the repository, into the layout."""
         self._pull_base()
         with tempfile.TemporaryDirectory() as scratch:

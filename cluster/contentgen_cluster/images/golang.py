@@ -5,7 +5,7 @@ import shutil
 import threading
 from pathlib import Path
 
-from contentgen_cluster.cache import Cache, content_key
+from contentgen_cluster.cache import ContentCache, content_key
 from contentgen_cluster.commands import run
 from contentgen_cluster.images import wheels
 from contentgen_cluster.paths import GO_MODULE, HELM_UNITTEST, KSTATUS
@@ -37,7 +37,7 @@ def kubernetes_key() -> str:
     return content_key(*_sources(GO_MODULE), _ldflags())
 
 
-def kubernetes(cache: Cache) -> Path:
+def kubernetes(cache: ContentCache) -> Path:
     """The program that is every component of the cluster."""
 
     def build(target: Path) -> None:
@@ -48,7 +48,7 @@ def kubernetes(cache: Cache) -> Path:
     return cache.entry("kubernetes", kubernetes_key(), build)
 
 
-def pause(cache: Cache) -> Path:
+def pause(cache: ContentCache) -> Path:
     """The program that holds a pod's namespaces."""
 
     def build(target: Path) -> None:
@@ -57,17 +57,17 @@ def pause(cache: Cache) -> Path:
     return cache.entry("pause", content_key(GO_MODULE / "pause"), build)
 
 
-def versitygw(cache: Cache) -> Path:
+def versitygw(cache: ContentCache) -> Path:
     """The object store of the sandbox image."""
     return _installed(cache, VERSITYGW, "versitygw")
 
 
-def kind(cache: Cache) -> Path:
+def kind(cache: ContentCache) -> Path:
     """kind, for machines with a Docker engine."""
     return _installed(cache, KIND, "kind")
 
 
-def helm_unittest(cache: Cache) -> Path:
+def helm_unittest(cache: ContentCache) -> Path:
     """A folder with the runner of the chart's own tests."""
 
     def build(target: Path) -> None:
@@ -78,7 +78,7 @@ def helm_unittest(cache: Cache) -> Path:
     return cache.entry("helm-unittest", content_key(HELM_UNITTEST), build)
 
 
-def kstatus(cache: Cache) -> Path:
+def kstatus(cache: ContentCache) -> Path:
     """A folder with the program that tells what kstatus makes of an object."""
 
     def build(target: Path) -> None:
@@ -87,7 +87,7 @@ def kstatus(cache: Cache) -> Path:
     return cache.entry("kstatus", content_key(*_sources(KSTATUS)), build)
 
 
-def _installed(cache: Cache, module: str, program: str) -> Path:
+def _installed(cache: ContentCache, module: str, program: str) -> Path:
     def install(target: Path) -> None:
         folder = target.with_name(target.name + ".bin")
         run(_go(cache), "install", "-ldflags", "-s -w", module, env={**_ENV, "GOBIN": str(folder)})
@@ -97,7 +97,7 @@ def _installed(cache: Cache, module: str, program: str) -> Path:
     return cache.entry(program, content_key(module), install)
 
 
-def _go(cache: Cache) -> Path:
+def _go(cache: ContentCache) -> Path:
     with _toolchain_guard:
         found = shutil.which("go")
         if found and recent_enough(run(found, "env", "GOVERSION", env={"GOTOOLCHAIN": "local"})):

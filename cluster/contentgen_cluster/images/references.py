@@ -7,7 +7,7 @@ from contentgen_cluster.cache import content_key, files_of
 
 
 @dataclass(frozen=True)
-class Image:
+class ImageRecipe:
     """An image of ours; `sources` are what its Dockerfile copies, relative to the repository."""
 
     name: str
@@ -20,17 +20,17 @@ class Image:
 
 _CONTRACT = "operator/contentgen_contract"
 _OPERATOR = tuple(f"operator/contentgen_{name}" for name in ("runtime", "operator", "gateway"))
-OPERATOR = Image(
+OPERATOR = ImageRecipe(
     "operator",
     "Dockerfile",
     (".dockerignore", "requirements/operator.txt", _CONTRACT, *_OPERATOR),
 )
-WORKER = Image(
+WORKER = ImageRecipe(
     "worker",
     "worker-image/Dockerfile",
     (".dockerignore", "requirements/worker.txt", _CONTRACT, "worker-image/contentgen_worker"),
 )
-SANDBOX = Image(
+SANDBOX = ImageRecipe(
     "sandbox",
     "sandbox/Dockerfile",
     (".dockerignore", "requirements/sandbox.txt", _CONTRACT, "sandbox/contentgen_sandbox"),
@@ -38,7 +38,7 @@ SANDBOX = Image(
 ALL = (OPERATOR, WORKER, SANDBOX)
 
 
-def tag(image: Image, repo: Path, *others: str) -> str:
+def tag(image: ImageRecipe, repo: Path, *others: str) -> str:
     """Hash of the image's files, by content, and of other inputs (its base, programs it is given)."""
     paths = [repo / each for each in (image.dockerfile, *image.sources)]
     files = sorted({file for path in paths if path.exists() for file in files_of(path)})

@@ -6,20 +6,20 @@ Both are made outside of the image's build, so that every way of building it fin
 import shutil
 from pathlib import Path
 
-from contentgen_cluster.cache import Cache, content_key, size
+from contentgen_cluster.cache import ContentCache, content_key, size
 from contentgen_cluster.images import golang, maven, packages
 from contentgen_cluster.paths import REPO, SANDBOX_BUILD
-from contentgen_cluster.steps import Step
+from contentgen_cluster.steps import BuildStep
 
 MONGO = REPO / "sandbox/mongo"
 
 
-def steps(cache: Cache) -> list[Step]:
+def steps(cache: ContentCache) -> list[BuildStep]:
     """Make both, at the same time, and put them in place: the last step is named `sandbox inputs`."""
     return [
-        Step("versitygw", lambda: size(golang.versitygw(cache))),
-        Step("mongo jars", lambda: size(jars(cache))),
-        Step("sandbox inputs", lambda: place(cache), after=("versitygw", "mongo jars")),
+        BuildStep("versitygw", lambda: size(golang.versitygw(cache))),
+        BuildStep("mongo jars", lambda: size(jars(cache))),
+        BuildStep("sandbox inputs", lambda: place(cache), after=("versitygw", "mongo jars")),
     ]
 
 
@@ -28,7 +28,7 @@ def key() -> str:
     return content_key(MONGO, golang.VERSITYGW)
 
 
-def jars(cache: Cache) -> Path:
+def jars(cache: ContentCache) -> Path:
     """A folder with every jar that the MongoDB stand-in runs with."""
 
     def build(target: Path) -> None:
@@ -43,7 +43,7 @@ def jars(cache: Cache) -> Path:
     return cache.entry("mongo", content_key(MONGO), build)
 
 
-def place(cache: Cache) -> str:
+def place(cache: ContentCache) -> str:
     """Put both where the Dockerfile copies them from."""
     SANDBOX_BUILD.mkdir(parents=True, exist_ok=True)
     mark = SANDBOX_BUILD / ".key"

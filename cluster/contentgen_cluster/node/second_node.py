@@ -17,7 +17,7 @@ from pathlib import Path
 from contentgen_cluster.commands import Argument, ClusterError, CommandError, feed, run, succeeds
 from contentgen_cluster.layout import Layout
 from contentgen_cluster.node import cgroups, network, processes, settings
-from contentgen_cluster.node.certificates import Authority, Pair
+from contentgen_cluster.node.certificates import ClusterAuthority, Pair
 from contentgen_cluster.node.settings import SECOND, Folders
 from contentgen_cluster.paths import RUN, STATE
 
@@ -48,7 +48,7 @@ table ip contentgen-cut {{
 """
 
 
-def issue(authority: Authority) -> None:
+def issue(authority: ClusterAuthority) -> None:
     """The node's certificates. The authority's key is gone once the cluster has started."""
     user = f"system:node:{SECOND.node}"
     authority.issue("kubelet-2", user, groups=["system:nodes"])

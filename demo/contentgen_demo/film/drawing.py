@@ -9,7 +9,7 @@ import numpy as np
 from cv2.typing import MatLike
 from PIL import Image, ImageDraw, ImageFont
 
-from contentgen_demo.film.film import Scene, Shot
+from contentgen_demo.film.film import FilmScene, FilmShot
 from contentgen_demo.film.paint import SCALE, bgr, box, disc, mix, polygon
 from contentgen_demo.film.paint import SPACE_HEIGHT as HEIGHT
 from contentgen_demo.film.paint import SPACE_WIDTH as WIDTH
@@ -32,7 +32,7 @@ class Moment:
 class ShotPainter:
     """Paints the frames of one shot; what does not move is drawn once."""
 
-    def __init__(self, shot: Shot, seed: int) -> None:
+    def __init__(self, shot: FilmShot, seed: int) -> None:
         self._shot = shot
         random = np.random.default_rng(seed)
         self._chance = random.random((200, 4))
@@ -60,7 +60,7 @@ class ShotPainter:
         place[:] = (place * (1 - weight) + colour * weight).astype(np.uint8)
 
 
-def _wall(shot: Shot, random: np.random.Generator) -> MatLike:
+def _wall(shot: FilmShot, random: np.random.Generator) -> MatLike:
     """A gradient with the grain of plaster: coarse spots and fine speckles."""
     height, width = FILM_HEIGHT + 2 * _MARGIN, FILM_WIDTH + 2 * _MARGIN
     down = np.linspace(0, 1, height)[:, None, None] * 0.8 + np.linspace(0, 0.2, width)[None, :, None]
@@ -73,7 +73,7 @@ def _wall(shot: Shot, random: np.random.Generator) -> MatLike:
     return np.clip(wall, 0, 255).astype(np.uint8)
 
 
-def _title(shot: Shot) -> tuple[MatLike, MatLike]:
+def _title(shot: FilmShot) -> tuple[MatLike, MatLike]:
     """The title's colour and its opacity (0-1), a little shadow included; by the font that comes with Pillow."""
     font = ImageFont.load_default(50)
     lines = _lines(shot.title)
@@ -91,7 +91,7 @@ def _title(shot: Shot) -> tuple[MatLike, MatLike]:
     return colour, alpha
 
 
-def _is_light(shot: Shot) -> bool:
+def _is_light(shot: FilmShot) -> bool:
     """Whether white letters would be lost on this wall, by ITU-R BT.601's luma."""
     red, green, blue = shot.palette.top
     return 0.299 * red + 0.587 * green + 0.114 * blue > 185
@@ -108,7 +108,7 @@ def _lines(title: str) -> list[str]:
     return lines
 
 
-def _rays(frame: MatLike, shot: Shot, now: Moment) -> None:
+def _rays(frame: MatLike, shot: FilmShot, now: Moment) -> None:
     x, y, far = WIDTH * shot.x, HEIGHT * 0.55, 1500
     for index in range(14):
         turn = now.seconds * 0.25 + index * math.tau / 14
@@ -117,7 +117,7 @@ def _rays(frame: MatLike, shot: Shot, now: Moment) -> None:
     disc(frame, x, y, 300 + 12 * math.sin(now.seconds * 2), mix(shot.palette.accent, shot.palette.shape, 0.4))
 
 
-def _bubbles(frame: MatLike, shot: Shot, now: Moment) -> None:
+def _bubbles(frame: MatLike, shot: FilmShot, now: Moment) -> None:
     for x, y, size, tone in now.chance[:60]:
         radius = 10 + 60 * size**3
         height = HEIGHT + 80 - (y * 900 + now.seconds * (60 + 90 * size)) % (HEIGHT + 160)
@@ -127,7 +127,7 @@ def _bubbles(frame: MatLike, shot: Shot, now: Moment) -> None:
         disc(frame, across - radius * 0.35, height - radius * 0.35, radius * 0.16, shot.palette.accent)
 
 
-def _hills(frame: MatLike, shot: Shot, now: Moment) -> None:
+def _hills(frame: MatLike, shot: FilmShot, now: Moment) -> None:
     disc(frame, 330 + 14 * now.seconds, 330 - 12 * now.seconds, 96, shot.palette.accent)
     across = np.arange(0, WIDTH + 16, 16)
     for layer in range(4):
@@ -144,7 +144,7 @@ def _hills(frame: MatLike, shot: Shot, now: Moment) -> None:
             polygon(frame, [(x - tall * 0.3, y), (x, y - tall), (x + tall * 0.3, y)], dark)
 
 
-def _city(frame: MatLike, shot: Shot, now: Moment) -> None:
+def _city(frame: MatLike, shot: FilmShot, now: Moment) -> None:
     disc(frame, 250, 210 - 6 * now.seconds, 74, mix(shot.palette.accent, (255, 255, 255), 0.3))
     for layer, width in ((0, 86), (1, 120)):
         colour = mix(shot.palette.bottom, shot.palette.shape, 0.55 + 0.4 * layer)
@@ -161,7 +161,7 @@ def _city(frame: MatLike, shot: Shot, now: Moment) -> None:
                         box(frame, (left, row), (9, 15), lit)
 
 
-def _waves(frame: MatLike, shot: Shot, now: Moment) -> None:
+def _waves(frame: MatLike, shot: FilmShot, now: Moment) -> None:
     across = np.arange(0, WIDTH + 16, 16)
     for layer in range(9):
         moved = across / (110 + 9 * layer) + now.seconds * (0.8 + 0.15 * layer) + layer * 1.7
@@ -173,7 +173,7 @@ def _waves(frame: MatLike, shot: Shot, now: Moment) -> None:
     disc(frame, 250, 470 + 22 * math.sin(now.seconds * 1.6), 40, shot.palette.accent)
 
 
-def _dots(frame: MatLike, shot: Shot, now: Moment) -> None:
+def _dots(frame: MatLike, shot: FilmShot, now: Moment) -> None:
     for row in range(13):
         for column in range(23):
             x, y = column * 58 + (row % 2) * 29, row * 58
@@ -182,7 +182,7 @@ def _dots(frame: MatLike, shot: Shot, now: Moment) -> None:
             disc(frame, x, y, 6 + 17 * tone, mix(shot.palette.shape, shot.palette.accent, tone))
 
 
-def _stripes(frame: MatLike, shot: Shot, now: Moment) -> None:
+def _stripes(frame: MatLike, shot: FilmShot, now: Moment) -> None:
     for number in range(-6, 14):
         x = number * 150 + (now.seconds * 60) % 300
         tone = 0.15 + 0.5 * (number % 2)
@@ -194,7 +194,7 @@ def _stripes(frame: MatLike, shot: Shot, now: Moment) -> None:
         polygon(frame, [(x - 30, y), (x, y - 30), (x + 30, y), (x, y + 30)], shot.palette.accent)
 
 
-def _rings(frame: MatLike, shot: Shot, now: Moment) -> None:
+def _rings(frame: MatLike, shot: FilmShot, now: Moment) -> None:
     x, y = WIDTH * shot.x, HEIGHT * 0.5
     for number in range(15, -1, -1):
         radius = number * 62 + (now.seconds * 70) % 62
@@ -205,7 +205,7 @@ def _rings(frame: MatLike, shot: Shot, now: Moment) -> None:
         disc(frame, 300 + 170 * math.cos(turn), 470 + 120 * math.sin(turn), 22, shot.palette.accent)
 
 
-def _stars(frame: MatLike, shot: Shot, now: Moment) -> None:
+def _stars(frame: MatLike, shot: FilmShot, now: Moment) -> None:
     for x, y, size, tone in now.chance:
         across = (x * WIDTH - now.seconds * 46 * size) % WIDTH
         bright = 0.5 + 0.5 * math.sin(now.seconds * 3 + tone * 9)
@@ -217,7 +217,7 @@ def _stars(frame: MatLike, shot: Shot, now: Moment) -> None:
     polygon(frame, [(x, 200 + x / 8), (x - 190, 168 + x / 8), (x - 4, 206 + x / 8)], shot.palette.shape)
 
 
-def _confetti(frame: MatLike, shot: Shot, now: Moment) -> None:
+def _confetti(frame: MatLike, shot: FilmShot, now: Moment) -> None:
     colours = (shot.palette.shape, shot.palette.accent, shot.palette.suit, (250, 176, 5))
     for number, (x, y, size, tone) in enumerate(now.chance[:110]):
         side = 8 + 20 * size
@@ -233,15 +233,15 @@ def _confetti(frame: MatLike, shot: Shot, now: Moment) -> None:
         )
 
 
-_SCENES: dict[Scene, Callable[[MatLike, Shot, Moment], None]] = {
-    Scene.RAYS: _rays,
-    Scene.BUBBLES: _bubbles,
-    Scene.HILLS: _hills,
-    Scene.CITY: _city,
-    Scene.WAVES: _waves,
-    Scene.DOTS: _dots,
-    Scene.STRIPES: _stripes,
-    Scene.RINGS: _rings,
-    Scene.STARS: _stars,
-    Scene.CONFETTI: _confetti,
+_SCENES: dict[FilmScene, Callable[[MatLike, FilmShot, Moment], None]] = {
+    FilmScene.RAYS: _rays,
+    FilmScene.BUBBLES: _bubbles,
+    FilmScene.HILLS: _hills,
+    FilmScene.CITY: _city,
+    FilmScene.WAVES: _waves,
+    FilmScene.DOTS: _dots,
+    FilmScene.STRIPES: _stripes,
+    FilmScene.RINGS: _rings,
+    FilmScene.STARS: _stars,
+    FilmScene.CONFETTI: _confetti,
 }

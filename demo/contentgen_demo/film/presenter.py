@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from cv2.typing import MatLike
 
-from contentgen_demo.film.film import Colour, Shot
+from contentgen_demo.film.film import Colour, FilmShot
 from contentgen_demo.film.paint import SPACE_HEIGHT, SPACE_WIDTH, Points, mix, polygon
 
 _SKIN: Colour = (232, 178, 140)
@@ -42,7 +42,7 @@ def _arc(x: float, y: float, wide: float, high: float, angles: tuple[float, floa
     return [(x + wide * math.cos(turn), y + high * math.sin(turn)) for turn in turns]
 
 
-def draw_presenter(frame: MatLike, shot: Shot, seconds: float, loudness: float) -> None:
+def draw_presenter(frame: MatLike, shot: FilmShot, seconds: float, loudness: float) -> None:
     """Breathes, sways, blinks, and speaks as loud as is heard (`loudness` 0-1)."""
     sway = math.sin(seconds * 1.1)
     unit = _UNIT * shot.size
@@ -62,7 +62,7 @@ def _back_hair(pen: _Pen) -> None:
     pen.oval(0, -0.28, 0.98, 1.02, mix(_HAIR, (0, 0, 0), 0.3))
 
 
-def _suit(pen: _Pen, shot: Shot) -> None:
+def _suit(pen: _Pen, shot: FilmShot) -> None:
     suit, light = shot.palette.suit, mix(shot.palette.suit, _WHITE, 0.16)
     pen.fill(
         [*_arc(-1.05, 2.55, 0.95, 0.85, (180, 270)), *_arc(1.05, 2.55, 0.95, 0.85, (270, 360)), (2.1, 6), (-2.1, 6)],

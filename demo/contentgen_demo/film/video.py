@@ -17,7 +17,7 @@ from cv2.typing import MatLike
 
 from contentgen_demo.errors import DemoError
 from contentgen_demo.film import drawing, film, paint, presenter, speech
-from contentgen_demo.film.film import SHOTS, Join, Shot
+from contentgen_demo.film.film import SHOTS, FilmJoin, FilmShot
 
 FPS = 16
 DISSOLVE_SECONDS = 0.7
@@ -121,9 +121,9 @@ def _pictures(lengths: Sequence[float], loud: Sequence[float]) -> Iterator[MatLi
             first += count
 
 
-def _old_share(shot: Shot, seconds: float) -> float:
+def _old_share(shot: FilmShot, seconds: float) -> float:
     """How much of the shot before is still seen."""
-    return max(0.0, 1 - seconds / DISSOLVE_SECONDS) if shot.join is Join.DISSOLVE else 0.0
+    return max(0.0, 1 - seconds / DISSOLVE_SECONDS) if shot.join is FilmJoin.DISSOLVE else 0.0
 
 
 def _sound_frames(track: speech.Sound) -> Iterator[av.AudioFrame]:

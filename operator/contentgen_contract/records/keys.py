@@ -70,7 +70,7 @@ def job_prefix_of(key: str) -> str:
     return f"{_part(top)}/{_part(user_id)}/{_part(job_id)}/"
 
 
-class Run(NamedTuple):
+class RunKeys(NamedTuple):
     """Where the files of one run of one job lie: `prefix` takes these."""
 
     user_id: str
@@ -78,10 +78,10 @@ class Run(NamedTuple):
     version: int
 
 
-def run_of(key: str) -> Run | None:
+def run_of(key: str) -> RunKeys | None:
     """The run that a stored file is of; None for what no stage stores."""
     found = _STORED.fullmatch(key)
-    return Run(found["user"], found["job"], int(found["version"] or 1)) if found else None
+    return RunKeys(found["user"], found["job"], int(found["version"] or 1)) if found else None
 
 
 def internal_prefix(job_id: str) -> str:

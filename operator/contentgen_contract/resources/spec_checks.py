@@ -33,7 +33,7 @@ NO_TRAINER = "must be a model that makes pictures, such as flux-dev, and this on
 NO_IMAGE_MODEL = "must be a trainer, such as flux-lora-fast-training, and this model makes pictures"
 
 
-class Wrong(Value):
+class SpecProblem(Value):
     """A field that is wrong, by its path below the spec."""
 
     field: tuple[str | int, ...]
@@ -49,12 +49,12 @@ class Wrong(Value):
         return f"{self.path}: {f'{self.value!r} ' if self.value else ''}{self.expected}"
 
 
-def wrong(spec: Spec) -> Wrong | None:
+def wrong(spec: Spec) -> SpecProblem | None:
     """The first field that is wrong; None: nothing."""
     return next(_found(spec), None)
 
 
-def _found(spec: Spec) -> Iterator[Wrong]:
+def _found(spec: Spec) -> Iterator[SpecProblem]:
     match spec:
         case LoraTrainingSpec():
             yield from _of_training(spec)
@@ -64,27 +64,27 @@ def _found(spec: Spec) -> Iterator[Wrong]:
             return
 
 
-def _of_training(spec: LoraTrainingSpec) -> Iterator[Wrong]:
+def _of_training(spec: LoraTrainingSpec) -> Iterator[SpecProblem]:
     if wrong_kind(Kind.LORA_TRAINING, spec.training.model):
-        yield Wrong(field=("training", "model"), value=spec.training.model, expected=NO_IMAGE_MODEL)
+        yield SpecProblem(field=("training", "model"), value=spec.training.model, expected=NO_IMAGE_MODEL)
     given = spec.training.learning_rate
     if given is not None and not 0 < float(given) <= 1:
-        yield Wrong(field=("training", "learningRate"), value=given, expected=RATE)
+        yield SpecProblem(field=("training", "learningRate"), value=given, expected=RATE)
 
 
-def _of_pictures(spec: ImageGenerationSpec) -> Iterator[Wrong]:
+def _of_pictures(spec: ImageGenerationSpec) -> Iterator[SpecProblem]:
     if wrong_kind(Kind.IMAGE_GENERATION, spec.model):
-        yield Wrong(field=("model",), value=spec.model, expected=NO_TRAINER)
+        yield SpecProblem(field=("model",), value=spec.model, expected=NO_TRAINER)
     if not spec.prompt.strip():
-        yield Wrong(field=("prompt",), value=spec.prompt[:_LONGEST_VALUE], expected=BLANK)
+        yield SpecProblem(field=("prompt",), value=spec.prompt[:_LONGEST_VALUE], expected=BLANK)
     if found := _REFUSED_PATTERN.search(spec.prompt):
-        yield Wrong(field=("prompt",), value="", expected=f"has U+{ord(found[0]):04X}; it {CONTROLS}")
+        yield SpecProblem(field=("prompt",), value="", expected=f"has U+{ord(found[0]):04X}; it {CONTROLS}")
     for index, lora in enumerate(spec.loras):
         if float(lora.scale) == 0:
-            yield Wrong(field=("loras", index, "scale"), value=lora.scale, expected=SCALE)
+            yield SpecProblem(field=("loras", index, "scale"), value=lora.scale, expected=SCALE)
         if _name(lora) in map(_name, spec.loras[:index]):
             # Not its value: an address may hold a signature.
-            yield Wrong(field=("loras", index), value=lora.lora_ref.name if lora.lora_ref else "", expected=TWICE)
+            yield SpecProblem(field=("loras", index), value=lora.lora_ref.name if lora.lora_ref else "", expected=TWICE)
 
 
 def _name(lora: Lora) -> tuple[str, str]:

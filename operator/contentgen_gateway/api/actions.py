@@ -29,11 +29,11 @@ from contentgen_gateway.auth.authorization import Verb
 from contentgen_gateway.problems import CONFLICT, RESPONSES, Problem
 from contentgen_gateway.schemas.bodies import Body as Shape
 from contentgen_gateway.schemas.bodies import Name
-from contentgen_gateway.services.dependencies import Calling, Parts, Using
-from contentgen_gateway.services.editable_job import Held, changed, held, served
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
+from contentgen_gateway.services.editable_job import EditableJob, changed, held, served
 from contentgen_gateway.services.run_state import (
     Estimate,
-    Standing,
+    JobRunState,
     annotated,
     estimate_of,
     in_http_terms,
@@ -106,23 +106,23 @@ async def cancel(
 
     def ask(body: Body) -> Body | None:
         nonlocal number
-        standing = Standing.of(body)
+        standing = JobRunState.of(body)
         number = standing.number if standing.cancelled else to_cancel(standing)
         if standing.cancelled:
             return None
         return annotated(body, {CANCEL_ANNOTATION: str(number), CHANGED_BY_ANNOTATION: caller.name})
 
-    standing = Standing.of(_there(job, await changed(parts, job, ask)))
+    standing = JobRunState.of(_there(job, await changed(parts, job, ask)))
     until = time.monotonic() + wait
     while not (standing.ended and standing.number == number) and time.monotonic() < until:
         await asyncio.sleep(_LOOK_SECONDS)
-        standing = Standing.of(_there(job, await served(parts, job)))
+        standing = JobRunState.of(_there(job, await served(parts, job)))
     if not standing.ended:
         response.status_code = 202
     return _outcome(job, standing)
 
 
-def _outcome(job: Held, standing: Standing) -> Cancelled:
+def _outcome(job: EditableJob, standing: JobRunState) -> Cancelled:
     return Cancelled(
         job_id=job.job_id,
         status=standing.word,
@@ -133,7 +133,7 @@ def _outcome(job: Held, standing: Standing) -> Cancelled:
     )
 
 
-def _billed(standing: Standing) -> bool | None:
+def _billed(standing: JobRunState) -> bool | None:
     """A run of an older release says so only where it was cancelled."""
     if not standing.ended:
         return None
@@ -158,19 +158,19 @@ async def retry(
 
 
 async def run_again(
-    caller: Caller, parts: Parts, job_id: str, resubmit: str | None = None, run: int | None = None
+    caller: Caller, parts: Dependencies, job_id: str, resubmit: str | None = None, run: int | None = None
 ) -> Asked:
     """Write the annotation that pays. `run`: only if that is the number of the run that begins. Raises Problem."""
     job = await _payable(caller, parts, job_id)
     ask = _resubmission(caller, resubmit) if resubmit is not None else _rerun(caller, run, parts.clock)
     body = _there(job, await changed(parts, job, ask))
-    return Asked(job_id=job_id, status="queued", run=Standing.of(body).current)
+    return Asked(job_id=job_id, status="queued", run=JobRunState.of(body).current)
 
 
-async def question(caller: Caller, parts: Parts, job_id: str) -> Question:
+async def question(caller: Caller, parts: Dependencies, job_id: str) -> Question:
     """The run that `run_again` would begin, and its price; nothing is written. Raises Problem as `run_again` does."""
     body = _there(job := await _payable(caller, parts, job_id), await served(parts, job))
-    standing = Standing.of(body)
+    standing = JobRunState.of(body)
     token, facts = token_of(standing), remedies.Facts.of(body.get("status") or {})
     free = remedies.free_lines(facts, body["metadata"]["name"])
     if token is not None:
@@ -179,7 +179,7 @@ async def question(caller: Caller, parts: Parts, job_id: str) -> Question:
     return Question(standing.number + 1, estimate_of(body), None, free)
 
 
-async def _payable(caller: Caller, parts: Parts, job_id: str) -> Held:
+async def _payable(caller: Caller, parts: Dependencies, job_id: str) -> EditableJob:
     """The job, for a caller who may change it and spend on it. Raises Problem 403 with the rule that a Role lacks."""
     job = await held(caller, parts, job_id, Verb.PATCH)
     kind, namespace, name = job.place
@@ -201,13 +201,13 @@ async def collect(caller: Calling, parts: Using, job_id: Name) -> Asked:
     job = await held(caller, parts, job_id, Verb.PATCH)
 
     def ask(body: Body) -> Body | None:
-        value = to_collect(Standing.of(body), body)
+        value = to_collect(JobRunState.of(body), body)
         if value is None:
             return None
         return annotated(body, {COLLECT_ANNOTATION: value, CHANGED_BY_ANNOTATION: caller.name})
 
     body = _there(job, await changed(parts, job, ask))
-    return Asked(job_id=job_id, status="processing", run=Standing.of(body).number)
+    return Asked(job_id=job_id, status="processing", run=JobRunState.of(body).number)
 
 
 @router.post("/{job_id}/resume")
@@ -220,11 +220,11 @@ async def resume(caller: Calling, parts: Using, job_id: Name) -> Resumed:
             return None
         return annotated(body, {CHANGED_BY_ANNOTATION: caller.name}) | {"spec": {"suspend": False}}
 
-    standing = Standing.of(_there(job, await changed(parts, job, ask)))
+    standing = JobRunState.of(_there(job, await changed(parts, job, ask)))
     return Resumed(job_id=job_id, status=standing.word, phase=standing.phase)
 
 
-def _there(job: Held, body: Body | None) -> Body:
+def _there(job: EditableJob, body: Body | None) -> Body:
     if body is None:
         raise Problem(
             409, f"the resource of the job {job.job_id!r} is gone: nothing is under way, and nothing can be run"
@@ -234,7 +234,7 @@ def _there(job: Held, body: Body | None) -> Body:
 
 def _rerun(caller: Caller, run: int | None, clock: Clock) -> Callable[[Body], Body | None]:
     def ask(body: Body) -> Body | None:
-        standing = Standing.of(body)
+        standing = JobRunState.of(body)
         to_retry(standing, body)
         if run is not None and run != standing.number + 1:
             raise Problem(409, f"run {standing.number} has begun since the price was shown; open the job's page again")
@@ -248,7 +248,7 @@ def _rerun(caller: Caller, run: int | None, clock: Clock) -> Callable[[Body], Bo
 
 def _resubmission(caller: Caller, given: str) -> Callable[[Body], Body | None]:
     def ask(body: Body) -> Body | None:
-        require_token(Standing.of(body), given)
+        require_token(JobRunState.of(body), given)
         return annotated(body, {RESUBMIT_ANNOTATION: given, CHANGED_BY_ANNOTATION: caller.name})
 
     return ask

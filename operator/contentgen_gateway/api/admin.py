@@ -13,11 +13,11 @@ from contentgen_contract import patterns
 from contentgen_contract.names import Kind
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.authorization import Verb
-from contentgen_gateway.migration.legacy_import import Import, Outcome
-from contentgen_gateway.migration.legacy_record import Place
+from contentgen_gateway.migration.legacy_import import LegacyImport, Outcome
+from contentgen_gateway.migration.legacy_record import ImportTarget
 from contentgen_gateway.problems import RESPONSES, Problem
 from contentgen_gateway.schemas.bodies import Body, Name
-from contentgen_gateway.services.dependencies import Calling, Parts, Using
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
 
 router = APIRouter(prefix="/api/admin", tags=["admin"], responses=RESPONSES)
 MOST = 200
@@ -70,7 +70,7 @@ async def import_jobs(caller: Calling, parts: Using, asked: Takeover) -> TakenOv
         raise Problem(403, f"to import into namespace {asked.namespace!r} you need the verb import on {kinds} there")
     users = await _may_name(caller, parts, asked.namespace, (each.get("userId") for each in asked.jobs))
     # The files are not copied: over HTTP it is our own bucket that they lie in, whatever it was called.
-    work = Import(
+    work = LegacyImport(
         jobs=parts.records.collection,
         ledger=parts.records.collection.database["ledger"],
         place=await place(parts, asked.namespace, asked.bucket),
@@ -94,17 +94,17 @@ async def import_jobs(caller: Calling, parts: Using, asked: Takeover) -> TakenOv
     return TakenOver(total=len(jobs), outcomes={outcome: outcomes[outcome] for outcome in Outcome}, jobs=jobs)
 
 
-async def _may_name(caller: Caller, parts: Parts, namespace: str, given: Iterable[object]) -> frozenset[str]:
+async def _may_name(caller: Caller, parts: Dependencies, namespace: str, given: Iterable[object]) -> frozenset[str]:
     """Those of the given user ids that the caller may name there; what is no user id is left out."""
     users = sorted({each for each in given if isinstance(each, str) and re.fullmatch(patterns.USER_ID, each)})
     may = await asyncio.gather(*(parts.access.may_name(caller, each, namespace) for each in users))
     return frozenset(user for user, allowed in zip(users, may, strict=True) if allowed)
 
 
-async def place(parts: Parts, namespace: str, bucket: str | None) -> Place:
+async def place(parts: Dependencies, namespace: str, bucket: str | None) -> ImportTarget:
     """Where documents go."""
     files = parts.files
-    return Place(
+    return ImportTarget(
         namespace=namespace,
         bucket=bucket or files.bucket,
         key_of=files.key_of,

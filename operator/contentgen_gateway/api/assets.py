@@ -16,9 +16,9 @@ from contentgen_gateway.problems import RESPONSES, BadRequest
 from contentgen_gateway.schemas import assets
 from contentgen_gateway.schemas.assets import LoraList, PictureList, TranscriptList
 from contentgen_gateway.schemas.bodies import JobList, Listing, Paging
-from contentgen_gateway.services.dependencies import Calling, Parts, Using
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
 from contentgen_gateway.stores import aggregations
-from contentgen_gateway.stores.queries import Scope, Wanted
+from contentgen_gateway.stores.queries import JobFilter, Scope
 from contentgen_gateway.stores.records import Record
 
 router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONSES)
@@ -47,7 +47,7 @@ class PictureListing(Paging):
     list_name = "images"
     model: Model | None = Field(None, description="Made by this model: an alias, or the provider's name.")
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> JobFilter:
         """As a value. Raises BadRequest."""
         return replace(super().wanted(), model=self.model)
 
@@ -65,7 +65,7 @@ class SearchListing(Listing):
         str | None, Field(max_length=512, description="Tags, with commas between them.", examples=["avatar,headshot"])
     ] = None
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> JobFilter:
         """As a value. Raises BadRequest."""
         return replace(super().wanted(), terms=asked_words(self.q), tags=_tags(self.tags))
 
@@ -111,11 +111,11 @@ async def list_images(caller: Calling, parts: Using, listed: Annotated[PictureLi
     )
 
 
-def _shown(parts: Parts, records: list[Record]) -> list[assets.Picture]:
+def _shown(parts: Dependencies, records: list[Record]) -> list[assets.Picture]:
     return [picture for each in records for picture in assets.pictures(each, parts.files.shown)]
 
 
-async def _pictures(parts: Parts, scope: Scope, wanted: Wanted) -> int:
+async def _pictures(parts: Dependencies, scope: Scope, wanted: JobFilter) -> int:
     if scope.nothing:
         return 0
     rows = await parts.records.tally(aggregations.of_jobs(scope, wanted, None))
@@ -143,7 +143,7 @@ async def search_assets(caller: Calling, parts: Using, listed: Annotated[SearchL
     return JobList(jobs=await shown(parts, records), total=total, next_cursor=following, incomplete=scope.incomplete)
 
 
-async def asked(caller: Caller, parts: Parts, listed: Paging, kind: Kind) -> tuple[Scope, Wanted]:
+async def asked(caller: Caller, parts: Dependencies, listed: Paging, kind: Kind) -> tuple[Scope, JobFilter]:
     """Where to look for finished assets of a kind, and for which."""
     wanted = replace(listed.wanted(), type=kind.record_type, made=True)
     return await parts.sight.scope(caller, listed.namespace, listed.user_id, public=listed.public), wanted

@@ -27,9 +27,9 @@ from contentgen_gateway.schemas.collections import (
     MoreAssets,
     NewCollection,
 )
-from contentgen_gateway.services.dependencies import Calling, Parts, Using
-from contentgen_gateway.stores.collections import MOST_ASSETS, Asked, Asset, Collection
-from contentgen_gateway.stores.queries import Wanted, continued, cursor_after
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
+from contentgen_gateway.stores.collections import MOST_ASSETS, Collection, CollectionFilter, CollectionItem
+from contentgen_gateway.stores.queries import JobFilter, continued, cursor_after
 
 router = APIRouter(prefix="/api/collections", tags=["collections"], responses=RESPONSES)
 
@@ -39,10 +39,10 @@ async def list_collections(
     caller: Calling, parts: Using, listed: Annotated[CollectionListing, Query()]
 ) -> CollectionList:
     """Collections that the caller may see, with counts."""
-    wanted = continued(Wanted(list_name="collections"), listed.cursor)
+    wanted = continued(JobFilter(list_name="collections"), listed.cursor)
     namespaces = await _namespaces(caller, parts, listed.namespace, listed.user_id)
     tenants = await parts.tenants.of_all(namespaces or ())
-    asked = Asked(namespaces, listed.user_id, listed.limit, tenants, wanted.after)
+    asked = CollectionFilter(namespaces, listed.user_id, listed.limit, tenants, wanted.after)
     found = await parts.collections.find(asked)
     page = found[: listed.limit]
     seen = await parts.sight.jobs(caller, {asset.job_id for each in page for asset in each.assets})
@@ -55,7 +55,7 @@ async def list_collections(
 
 
 async def _namespaces(
-    caller: Caller, parts: Parts, namespace: str | None, user_id: str | None
+    caller: Caller, parts: Dependencies, namespace: str | None, user_id: str | None
 ) -> tuple[str, ...] | None:
     """Where to look, as for jobs, and where collections lie beside no job; None: everywhere."""
     found = set((await parts.sight.scope(caller, namespace, user_id)).namespaces)
@@ -138,7 +138,7 @@ async def take_asset(caller: Calling, parts: Using, collection_id: Name, job_id:
     await parts.collections.take(collection_id, job_id, _now(parts))
 
 
-async def _held(caller: Caller, parts: Parts, collection_id: str, verb: Verb = Verb.LIST) -> Collection:
+async def _held(caller: Caller, parts: Dependencies, collection_id: str, verb: Verb = Verb.LIST) -> Collection:
     """Raises NotFound where the caller may not see it, Problem 403 where they may only see it."""
     found = await parts.collections.get(collection_id)
     # Kubernetes is asked in either case: how long an answer takes tells nothing.
@@ -151,21 +151,21 @@ async def _held(caller: Caller, parts: Parts, collection_id: str, verb: Verb = V
     return found
 
 
-async def _checked(caller: Caller, parts: Parts, given: list[AssetRef]) -> tuple[Asset, ...]:
+async def _checked(caller: Caller, parts: Dependencies, given: list[AssetRef]) -> tuple[CollectionItem, ...]:
     """Each once, as the records have them. Raises BadRequest for one that the caller may not see."""
     seen = await parts.sight.jobs(caller, {each.job_id for each in given})
-    found: dict[str, Asset] = {}
+    found: dict[str, CollectionItem] = {}
     for index, each in enumerate(given):
         record = seen.get(each.job_id)
         if record is None:
             raise BadRequest(f"assets.{index}.jobId", each.job_id, "a job that you may see")
         if each.type not in (None, record["type"]):
             raise BadRequest(f"assets.{index}.type", each.type, f"what the job is: {record['type']}")
-        found[each.job_id] = Asset(record["type"], each.job_id)
+        found[each.job_id] = CollectionItem(record["type"], each.job_id)
     return tuple(found.values())
 
 
-async def _details(caller: Caller, parts: Parts, found: Collection) -> CollectionDetails:
+async def _details(caller: Caller, parts: Dependencies, found: Collection) -> CollectionDetails:
     seen = await parts.sight.jobs(caller, {each.job_id for each in found.assets})
     assets = [AssetRef.model_validate({"type": e.type, "jobId": e.job_id}) for e in found.assets if e.job_id in seen]
     return CollectionDetails.model_validate(_told(found, seen.keys()) | {"assets": assets})
@@ -187,7 +187,7 @@ def _told(found: Collection, seen: Any) -> dict[str, Any]:
     }
 
 
-def _now(parts: Parts) -> datetime:
+def _now(parts: Dependencies) -> datetime:
     """As MongoDB keeps it: in milliseconds."""
     now = parts.clock()
     return now.replace(microsecond=now.microsecond // 1000 * 1000)

@@ -12,13 +12,13 @@ from fastapi import APIRouter, Header, Response
 from contentgen_contract.names import CALLER_ANNOTATION, REQUEST_ANNOTATION
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.authorization import Verb
-from contentgen_gateway.live.job_snapshot import Now, document
+from contentgen_gateway.live.job_snapshot import JobSnapshot, document
 from contentgen_gateway.problems import CONFLICT, RESPONSES, BadRequest, Problem
 from contentgen_gateway.schemas.bodies import Body as Shape
 from contentgen_gateway.schemas.bodies import JobType
 from contentgen_gateway.schemas.refusals import PRINTABLE
 from contentgen_gateway.schemas.requests import GenerateOrder, Order, TrainOrder, TranscribeOrder, checked
-from contentgen_gateway.services.dependencies import Calling, Parts, Using
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
 from contentgen_gateway.services.lora_references import resolved, said
 from contentgen_runtime.kube import Body
 from contentgen_runtime.namespaces import Namespaces
@@ -69,14 +69,14 @@ async def transcribe(
     return await _made(caller, parts, order, response, key)
 
 
-async def _made(caller: Caller, parts: Parts, order: Order, response: Response, key: str | None) -> Made:
+async def _made(caller: Caller, parts: Dependencies, order: Order, response: Response, key: str | None) -> Made:
     body = await make(caller, parts, order, key)
     found = _told(await parts.creations.announce(order.kind, body))
     response.headers["Location"] = f"/api/jobs/{found.job_id}"
     return found
 
 
-async def make(caller: Caller, parts: Parts, order: Order, key: str | None = None) -> Body:
+async def make(caller: Caller, parts: Dependencies, order: Order, key: str | None = None) -> Body:
     """The resource. Raises Problem where the caller may not, or the API server does not."""
     namespace = namespace_of(caller, order.namespace, parts.namespaces)
     if not await parts.access.may(caller, Verb.CREATE, order.kind, namespace):
@@ -88,7 +88,7 @@ async def make(caller: Caller, parts: Parts, order: Order, key: str | None = Non
     return await parts.resources.create(order.kind, namespace, name, spec, {CALLER_ANNOTATION: caller.name})
 
 
-async def _spec(caller: Caller, parts: Parts, order: Order, namespace: str) -> dict[str, Any]:
+async def _spec(caller: Caller, parts: Dependencies, order: Order, namespace: str) -> dict[str, Any]:
     """What was asked for, as far as the caller may ask for it."""
     spec = order.spec()
     parts.resources.require_own_class(order.operator_class)
@@ -98,7 +98,7 @@ async def _spec(caller: Caller, parts: Parts, order: Order, namespace: str) -> d
     return checked(order.kind, spec)
 
 
-async def _once(caller: Caller, parts: Parts, order: Order, namespace: str, key: str) -> Body:
+async def _once(caller: Caller, parts: Dependencies, order: Order, namespace: str, key: str) -> Body:
     """The name follows from the key, so that the API server itself makes it once, however many ask at a time."""
     if order.name is not None:
         raise BadRequest("name", order.name, "left out: with an Idempotency-Key the name follows from the key")
@@ -147,7 +147,7 @@ def namespace_of(caller: Caller, given: str | None, selected: Namespaces) -> str
     return namespace
 
 
-async def require_may_name(caller: Caller, parts: Parts, user_id: str | None, namespace: str) -> None:
+async def require_may_name(caller: Caller, parts: Dependencies, user_id: str | None, namespace: str) -> None:
     """Raises Problem 403 where the caller may not make assets of this user."""
     if user_id is None or await parts.access.may_name(caller, user_id, namespace):
         return
@@ -158,7 +158,7 @@ async def require_may_name(caller: Caller, parts: Parts, user_id: str | None, na
     raise Problem(403, detail, errors=[{"loc": ["body", "userId"], "msg": "you may not name this user"}])
 
 
-def _told(now: Now) -> Made:
+def _told(now: JobSnapshot) -> Made:
     return Made.model_validate(document(now))
 
 

@@ -19,7 +19,7 @@ from contentgen_contract.records.ownership import Owner
 from contentgen_gateway.api.lora import training
 from contentgen_gateway.problems import RESPONSES, Problem
 from contentgen_gateway.schemas.bodies import Body, Name, Parameters
-from contentgen_gateway.services.dependencies import Calling, Parts, Using
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
 from contentgen_gateway.stores import outputs
 from contentgen_gateway.stores.queries import MOST
 from contentgen_gateway.stores.records import Record
@@ -145,7 +145,7 @@ def _too_large(job_id: str) -> Problem:
     )
 
 
-def _folders(parts: Parts, record: Record, wanted: int | None) -> Iterator[tuple[int, str]]:
+def _folders(parts: Dependencies, record: Record, wanted: int | None) -> Iterator[tuple[int, str]]:
     """Where the dataset may lie: that of the run under way comes before those that have ended."""
     made = outputs.versions_of(record)
     coming = max((each.get("version") or 1 for each in made), default=0) + 1
@@ -159,7 +159,7 @@ def _folders(parts: Parts, record: Record, wanted: int | None) -> Iterator[tuple
             yield number, folder
 
 
-def _url(parts: Parts, owner: Owner, folder: str, name: str) -> str:
+def _url(parts: Dependencies, owner: Owner, folder: str, name: str) -> str:
     key = owned_key(owner, folder + name)
     if key is None:
         raise Problem(404, "there is no dataset that can be shown: dataset.json names files that are none of it")

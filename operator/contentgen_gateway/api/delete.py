@@ -17,8 +17,8 @@ from contentgen_gateway.auth.authorization import Verb
 from contentgen_gateway.problems import MEDIA_TYPE, RESPONSES, Problem, ProblemDetails
 from contentgen_gateway.schemas.bodies import Body as Shape
 from contentgen_gateway.schemas.bodies import Name
-from contentgen_gateway.services.dependencies import Calling, Parts, Using
-from contentgen_gateway.services.editable_job import Held, changed, held, namesake
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
+from contentgen_gateway.services.editable_job import EditableJob, changed, held, namesake
 from contentgen_gateway.services.run_state import annotated
 from contentgen_gateway.services.uses import users_of, visible
 from contentgen_runtime.kube import Body
@@ -78,7 +78,7 @@ def _to_go(body: Body, caller: Caller) -> Body | None:
     return patch | {"spec": {"deletionPolicy": DeletionPolicy.DELETE.value}}
 
 
-async def _refuse_if_used(caller: Caller, parts: Parts, job: Held) -> None:
+async def _refuse_if_used(caller: Caller, parts: Dependencies, job: EditableJob) -> None:
     users = await users_of(parts, job.record)
     later = await namesake(parts, job)
     heir = _heir(later, job.job_id) if later is not None else None

@@ -12,7 +12,7 @@ from contentgen_contract.records import keys
 from contentgen_gateway.auth.visibility import KINDS
 from contentgen_gateway.problems import RESPONSES, BadRequest, Problem
 from contentgen_gateway.schemas.bodies import Body, Name, Parameters
-from contentgen_gateway.services.dependencies import Calling, Parts, Using
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
 from contentgen_gateway.services.uses import users_of, visible
 from contentgen_gateway.stores import outputs
 from contentgen_gateway.stores.files import LONGEST, PERSON_URL_LIFETIME
@@ -88,7 +88,7 @@ async def fetch(
     return RedirectResponse(there.url, headers={"Cache-Control": "no-store"})
 
 
-def located(parts: Parts, record: Record, file: str | None, number: int | None) -> tuple[str, int, OwnedKey]:
+def located(parts: Dependencies, record: Record, file: str | None, number: int | None) -> tuple[str, int, OwnedKey]:
     """The name, version and key of a job's file. Raises BadRequest, or Problem 404."""
     kind = KINDS[str(record["type"])]
     version = outputs.version_of(record, number)

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query
 
 from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.schemas.bodies import Job, JobList, Listing, Name
-from contentgen_gateway.services.dependencies import Calling, Parts, Using
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
 from contentgen_gateway.stores.outputs import with_addresses
-from contentgen_gateway.stores.queries import Scope, Wanted, counting, cursor_after, listing
+from contentgen_gateway.stores.queries import JobFilter, Scope, counting, cursor_after, listing
 from contentgen_gateway.stores.records import Record
 
 router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
@@ -32,7 +32,7 @@ async def get_job(caller: Calling, parts: Using, job_id: Name) -> Job:
     return one(parts, await parts.sight.job(caller, job_id))
 
 
-async def page(parts: Parts, scope: Scope, wanted: Wanted) -> tuple[list[Record], int, str | None]:
+async def page(parts: Dependencies, scope: Scope, wanted: JobFilter) -> tuple[list[Record], int, str | None]:
     """A page of records, how many there are in all, and the cursor of the next page."""
     if scope.nothing:
         return [], 0, None
@@ -49,11 +49,11 @@ async def page(parts: Parts, scope: Scope, wanted: Wanted) -> tuple[list[Record]
     return listed, total, cursor_after(listed[-1], wanted) if more and listed else None
 
 
-def one(parts: Parts, record: Record) -> Job:
+def one(parts: Dependencies, record: Record) -> Job:
     """A record as the API shows it: what it has made can be fetched from the addresses."""
     return Job.model_validate(with_addresses(record, parts.files.shown))
 
 
-async def shown(parts: Parts, records: Sequence[Record]) -> list[Job]:
+async def shown(parts: Dependencies, records: Sequence[Record]) -> list[Job]:
     """The same of a page of records, which may have hundreds of addresses to be signed: not in the loop."""
     return await asyncio.to_thread(lambda: [one(parts, each) for each in records])

@@ -11,14 +11,14 @@ from contentgen_gateway.api.jobs import one, page, shown
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.problems import RESPONSES, NotFound
 from contentgen_gateway.schemas.bodies import Body, Job, JobList, Name, Paging
-from contentgen_gateway.services.dependencies import Calling, Parts, Using
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
 from contentgen_gateway.stores.queries import JobStatus
 from contentgen_gateway.stores.records import Record
 
 router = APIRouter(prefix="/api/lora", tags=["lora"], responses=RESPONSES)
 
 
-class LoraListing(Paging):
+class TrainingListing(Paging):
     """Which trainings."""
 
     list_name = "trainings"
@@ -43,7 +43,7 @@ class LoraStatus(Body):
 
 
 @router.get("/list")
-async def list_trainings(caller: Calling, parts: Using, listed: Annotated[LoraListing, Query()]) -> JobList:
+async def list_trainings(caller: Calling, parts: Using, listed: Annotated[TrainingListing, Query()]) -> JobList:
     """Trainings in any state."""
     wanted = replace(listed.wanted(), type=Kind.LORA_TRAINING.record_type, status=listed.status)
     scope = await parts.sight.scope(caller, listed.namespace, listed.user_id, public=listed.public)
@@ -63,7 +63,7 @@ async def get_training(caller: Calling, parts: Using, job_id: Name) -> Job:
     return one(parts, await training(caller, parts, job_id))
 
 
-async def training(caller: Caller, parts: Parts, job_id: str) -> Record:
+async def training(caller: Caller, parts: Dependencies, job_id: str) -> Record:
     """The record of a training. Raises NotFound, in the same words for a job of another kind."""
     record = await parts.sight.job(caller, job_id)
     if record.get("type") != Kind.LORA_TRAINING.record_type:

@@ -19,7 +19,7 @@ from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.schemas.bodies import Body, JobType, Name, Parameters
 from contentgen_gateway.services.dependencies import Calling, Using
 from contentgen_gateway.stores import aggregations, queries
-from contentgen_gateway.stores.queries import MOST, Filter, Scope, Wanted, continued, cursor_after, every
+from contentgen_gateway.stores.queries import MOST, Filter, JobFilter, Scope, continued, cursor_after, every
 
 router = APIRouter(prefix="/api", tags=["orphans"], responses=RESPONSES)
 _MICROS = 1_000_000
@@ -36,16 +36,16 @@ class OrphanState(StrEnum):
     LOST = "lost"
 
 
-class Listed(Parameters):
+class OrphanListing(Parameters):
     """What a list of orphans should hold."""
 
     namespace: Name | None = Field(None, description="Of this namespace alone.")
     limit: int = Field(MOST, ge=1, le=MOST, description="Entries of a page; without it as many as a page may have.")
     cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> JobFilter:
         """As a value. Raises BadRequest."""
-        return continued(Wanted(list_name="orphans", limit=self.limit), self.cursor)
+        return continued(JobFilter(list_name="orphans", limit=self.limit), self.cursor)
 
 
 class Orphan(Body):
@@ -82,7 +82,7 @@ class OrphanList(Body):
 
 
 @router.get("/orphans")
-async def list_orphans(caller: Calling, parts: Using, listed: Annotated[Listed, Query()]) -> OrphanList:
+async def list_orphans(caller: Calling, parts: Using, listed: Annotated[OrphanListing, Query()]) -> OrphanList:
     """What was paid, or may have been, and has no resource any more: of all that the caller may list."""
     wanted = listed.wanted()
     scope = aggregations.own(await parts.sight.scope(caller, listed.namespace, None))
@@ -90,7 +90,7 @@ async def list_orphans(caller: Calling, parts: Using, listed: Annotated[Listed, 
         return OrphanList(orphans=[], total=0)
     query = orphans_of(scope, wanted)
     found = await parts.purchases.find(query)
-    total = await parts.purchases.count(orphans_of(scope, Wanted(list_name="orphans")).filter)
+    total = await parts.purchases.count(orphans_of(scope, JobFilter(list_name="orphans")).filter)
     page = found[: query.limit]
     kept = timedelta(days=parts.settings.orphan_retention_days)
     return OrphanList(
@@ -100,7 +100,7 @@ async def list_orphans(caller: Calling, parts: Using, listed: Annotated[Listed, 
     )
 
 
-def orphans_of(scope: Scope, wanted: Wanted) -> queries.Query:
+def orphans_of(scope: Scope, wanted: JobFilter) -> queries.Query:
     """The query for orphans that may be seen."""
     noted: Filter = {"orphanedAt": {"$gt": _EPOCH}, "state": {"$in": _OPEN}}
     query = queries.listing(scope, wanted)

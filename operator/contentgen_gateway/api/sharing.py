@@ -13,7 +13,7 @@ from contentgen_gateway.problems import RESPONSES, Problem
 from contentgen_gateway.schemas.bodies import Body as Shape
 from contentgen_gateway.schemas.bodies import Name
 from contentgen_gateway.schemas.refusals import PRINTABLE
-from contentgen_gateway.services.dependencies import Calling, Parts, Using
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
 from contentgen_gateway.services.editable_job import held
 from contentgen_gateway.stores.shares import MOST, MOST_NAMESPACES, MOST_OF_A_NAMESPACE, Grantee, Share
 
@@ -107,7 +107,7 @@ async def share(caller: Calling, parts: Using, job_id: Name, wish: Wish) -> Shar
     return await _told(parts, job_id)
 
 
-async def _refuse_too_many(parts: Parts, owner: str, fresh: Sequence[Grantee]) -> None:
+async def _refuse_too_many(parts: Dependencies, owner: str, fresh: Sequence[Grantee]) -> None:
     """Raises Problem 422 for more shares than the jobs of one namespace may have together.
 
     Requests at the same time can exceed a limit together; lists take no more into account than it allows (`bounded`).
@@ -146,7 +146,7 @@ async def unshare(caller: Calling, parts: Using, job_id: Name, whom: Annotated[G
     return await _told(parts, job_id)
 
 
-async def _told(parts: Parts, job_id: str) -> ShareList:
+async def _told(parts: Dependencies, job_id: str) -> ShareList:
     shares = sorted(await parts.shares.of(job_id), key=lambda each: each.to)
     told = [
         SharedWith.model_validate({each.to.kind: each.to.name, "sharedBy": each.shared_by, "sharedAt": each.shared_at})

@@ -11,7 +11,7 @@ from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.schemas.bodies import Body, JobType, Name, Parameters, UserId
 from contentgen_gateway.services.dependencies import Calling, Using
 from contentgen_gateway.stores import aggregations
-from contentgen_gateway.stores.queries import Wanted
+from contentgen_gateway.stores.queries import JobFilter
 
 router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONSES)
 
@@ -36,7 +36,7 @@ class Stats(Body):
 async def stats(caller: Calling, parts: Using, whose: Annotated[Whose, Query()]) -> Stats:
     """Jobs by type, what they take in the bucket, and what that costs a month."""
     scope = aggregations.own(await parts.sight.scope(caller, whose.namespace, whose.user_id))
-    tally = aggregations.of_jobs(scope, Wanted(user_id=whose.user_id), aggregations.By.KIND)
+    tally = aggregations.of_jobs(scope, JobFilter(user_id=whose.user_id), aggregations.By.KIND)
     rows = [] if scope.nothing else await parts.records.tally(tally)
     return told(rows, parts.settings.gateway_storage_dollars_per_gb)
 

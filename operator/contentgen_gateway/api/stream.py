@@ -19,10 +19,10 @@ from starlette.types import Receive, Scope, Send
 
 from contentgen_contract.names import Reason
 from contentgen_gateway.auth.visibility import KINDS
-from contentgen_gateway.live.job_snapshot import Now
+from contentgen_gateway.live.job_snapshot import JobSnapshot
 from contentgen_gateway.problems import CONFLICT, RESPONSES, Problem
 from contentgen_gateway.schemas.bodies import Body, Name
-from contentgen_gateway.services.dependencies import Calling, Parts, Using, caller_of
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using, caller_of
 from contentgen_gateway.stores.queries import JobStatus
 from contentgen_gateway.stores.records import Record
 from contentgen_runtime.kube import API_ERRORS
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
 
 
-class Progress(Body):
+class StreamProgress(Body):
     """What a `progress` event holds."""
 
     job_id: str
@@ -108,7 +108,7 @@ class _Held(EventSourceResponse):
 class _Follower:
     """One client's way along a job."""
 
-    def __init__(self, parts: Parts, record: Record, again: Callable[[], Awaitable[Record]]) -> None:
+    def __init__(self, parts: Dependencies, record: Record, again: Callable[[], Awaitable[Record]]) -> None:
         self._parts = parts
         self._record = record
         self._again = again
@@ -157,7 +157,7 @@ class _Follower:
             await self._seen()
         yield end_of(now) if now is not None else end_of_record(self._record)
 
-    async def _first(self, last: str) -> Now | None:
+    async def _first(self, last: str) -> JobSnapshot | None:
         """The state to begin with; the API server's, where the event `last` of another replica is later than what this
         one knows from its watch.
         """
@@ -167,7 +167,7 @@ class _Follower:
         behind = known is None or known.earlier_than(last) or last.startswith(_END)
         return await self._read() if behind else known
 
-    async def _read(self) -> Now | None:
+    async def _read(self) -> JobSnapshot | None:
         """The resource itself, where it is still there. Raises Problem 409 for one of another operator class."""
         kind, namespace, name = KINDS[self._record["type"]], self._record.get("namespace"), self._record.get("name")
         body = await self._parts.resources.get(kind, namespace, name) if namespace and name else None
@@ -185,10 +185,10 @@ class _Follower:
         return True
 
 
-def progress_of(now: Now) -> Progress:
+def progress_of(now: JobSnapshot) -> StreamProgress:
     """How far it is."""
     status = now.status
-    return Progress(
+    return StreamProgress(
         job_id=now.job_id,
         status=now.word,
         phase=status.phase,
@@ -199,7 +199,7 @@ def progress_of(now: Now) -> Progress:
     )
 
 
-def end_of(now: Now) -> ServerSentEvent:
+def end_of(now: JobSnapshot) -> ServerSentEvent:
     """How it ended."""
     status = now.status
     told = End(job_id=now.job_id, status=now.word, reason=status.reason, message=status.message)

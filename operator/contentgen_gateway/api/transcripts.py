@@ -15,9 +15,9 @@ from contentgen_gateway.api.assets import asked_words
 from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.schemas import assets
 from contentgen_gateway.schemas.bodies import Body, Incomplete, Moment, Name, Parameters, UserId, instant
-from contentgen_gateway.services.dependencies import Calling, Parts, Using
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
 from contentgen_gateway.stores import queries
-from contentgen_gateway.stores.queries import NOT_DISCARDED, Scope, Wanted, continued, cursor_after, listing
+from contentgen_gateway.stores.queries import NOT_DISCARDED, JobFilter, Scope, continued, cursor_after, listing
 from contentgen_gateway.stores.records import Record
 
 router = APIRouter(prefix="/api/search", tags=["search"], responses=RESPONSES)
@@ -41,9 +41,9 @@ class TranscriptSearch(Parameters):
     limit: int = Field(20, ge=1, le=100, description="How many transcripts.")
     cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> JobFilter:
         """As a value. Raises BadRequest."""
-        wanted = Wanted(
+        wanted = JobFilter(
             list_name="passages",
             user_id=self.user_id,
             type=Kind.TRANSCRIPTION.record_type,
@@ -100,7 +100,7 @@ async def search_transcripts(
     return await search(parts, scope, sought.wanted(), sought.hits)
 
 
-async def search(parts: Parts, scope: Scope, wanted: Wanted, hits: int) -> FoundTranscripts:
+async def search(parts: Dependencies, scope: Scope, wanted: JobFilter, hits: int) -> FoundTranscripts:
     """A page of what is found where one may look."""
     if scope.nothing:
         return FoundTranscripts(transcripts=[], incomplete=scope.incomplete)
@@ -125,23 +125,23 @@ async def search(parts: Parts, scope: Scope, wanted: Wanted, hits: int) -> Found
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class PassageGroup:
     """The passages of one job."""
 
     job_id: str
     passages: Sequence[dict[str, Any]]
 
 
-def grouped(passages: Sequence[dict[str, Any]]) -> tuple[list[Group], bool]:
+def grouped(passages: Sequence[dict[str, Any]]) -> tuple[list[PassageGroup], bool]:
     """By job, in order, and whether there may be more that were not read."""
-    found = [Group(job_id, list(each)) for job_id, each in groupby(passages, lambda each: str(each["jobId"]))]
+    found = [PassageGroup(job_id, list(each)) for job_id, each in groupby(passages, lambda each: str(each["jobId"]))]
     cut = len(passages) == _READ
     if cut and len(found) > 1:
         found.pop()  # the rest of it was not read: it comes first in the next read
     return found, cut
 
 
-def _still_seen(scope: Scope, found: Sequence[Group]) -> queries.Query:
+def _still_seen(scope: Scope, found: Sequence[PassageGroup]) -> queries.Query:
     """The records say what is deleted or private by now, which the index learns a little later."""
     jobs = {"jobId": {"$in": [each.job_id for each in found]}}
     return queries.Query(
@@ -149,7 +149,9 @@ def _still_seen(scope: Scope, found: Sequence[Group]) -> queries.Query:
     )
 
 
-def _shown(record: Record, group: Group, sought: tuple[Sequence[str], int], show: assets.Shown) -> FoundTranscript:
+def _shown(
+    record: Record, group: PassageGroup, sought: tuple[Sequence[str], int], show: assets.Shown
+) -> FoundTranscript:
     terms, hits = sought
     return FoundTranscript(
         **assets.transcript(record, show).model_dump(),

@@ -19,7 +19,7 @@ from contentgen_gateway.schemas.bodies import Body, JobType, Moment, instant
 from contentgen_gateway.services.dependencies import Calling, Using
 from contentgen_gateway.stores import aggregations
 from contentgen_gateway.stores.aggregations import By, Row
-from contentgen_gateway.stores.queries import Wanted
+from contentgen_gateway.stores.queries import JobFilter
 
 router = APIRouter(prefix="/api", tags=["usage"], responses=RESPONSES)
 _MICROS = 1_000_000
@@ -36,9 +36,9 @@ class UsageOf(Whose):
     since: Moment | None = Field(None, alias="from", description="Made at this time or later.")
     until: Moment | None = Field(None, alias="to", description="Made before this time.")
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> JobFilter:
         """As a value."""
-        return Wanted(user_id=self.user_id, type=self.type, since=instant(self.since), until=instant(self.until))
+        return JobFilter(user_id=self.user_id, type=self.type, since=instant(self.since), until=instant(self.until))
 
 
 class Usage(Body):

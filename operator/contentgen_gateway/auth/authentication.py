@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from contentgen_contract.names import GATEWAY_AUDIENCE
 from contentgen_gateway import metrics
-from contentgen_gateway.auth.sign_outs import SignedOut, expiry
+from contentgen_gateway.auth.sign_outs import SignOuts, expiry
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import KubeApi
@@ -47,13 +47,13 @@ ANYBODY = Caller("anybody")
 """Who asks where there is no sign-in."""
 
 
-class Callers:
+class Authenticator:
     """Tokens to callers, remembered for a minute; of too many, the one used longest ago is forgotten."""
 
     def __init__(
         self,
         kube: KubeApi,
-        signed_out: SignedOut,
+        signed_out: SignOuts,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Clock = utc_now,

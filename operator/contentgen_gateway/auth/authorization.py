@@ -37,7 +37,7 @@ class Verb(StrEnum):
     SPEND = "spend"
 
 
-class Access:
+class Authorizer:
     """SubjectAccessReviews, remembered for some seconds: a right that is taken away is gone then."""
 
     def __init__(

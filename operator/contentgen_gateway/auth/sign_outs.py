@@ -14,7 +14,7 @@ _LONGEST = timedelta(days=3650)
 _UNKNOWN = timedelta(days=366)
 
 
-class SignedOut:
+class SignOuts:
     """The collection `signed-out`: digests of tokens until they expire. Synchronous calls run in a thread."""
 
     def __init__(self, collection: Collection[dict[str, Any]], clock: Clock = utc_now) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.auth.authentication import Caller
-from contentgen_gateway.auth.authorization import EVERYWHERE, Access, Verb
+from contentgen_gateway.auth.authorization import EVERYWHERE, Authorizer, Verb
 from contentgen_gateway.auth.tenants import Tenants
 from contentgen_gateway.live.job_snapshot import document
 from contentgen_gateway.live.recent_creations import RecentCreations
@@ -24,11 +24,11 @@ def _at_home(caller: Caller) -> set[Grantee]:
     return {Grantee("user", caller.name), *([Grantee("namespace", caller.home)] if caller.home else ())}
 
 
-class Sight:
+class Visibility:
     """Records through a caller's eyes."""
 
     def __init__(
-        self, records: Records, access: Access, creations: RecentCreations, shares: Shares, tenants: Tenants
+        self, records: Records, access: Authorizer, creations: RecentCreations, shares: Shares, tenants: Tenants
     ) -> None:
         self._tenants = tenants
         self._records = records

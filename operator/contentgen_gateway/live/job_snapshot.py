@@ -43,7 +43,7 @@ class _Meta(Value):
 
 
 @dataclass(frozen=True, slots=True)
-class Now:
+class JobSnapshot:
     """A resource as it was last told of, without what may be large: thousands of them are known at a time."""
 
     kind: Kind
@@ -102,7 +102,7 @@ class Now:
         return record.status_word(self.status.phase, self.status.reason)
 
 
-def document(now: Now) -> dict[str, Any]:
+def document(now: JobSnapshot) -> dict[str, Any]:
     """The record that the operator is about to write, in the same shape, without versions."""
     status = now.status
     try:

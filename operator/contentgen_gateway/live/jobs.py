@@ -11,9 +11,9 @@ from contextlib import aclosing, contextmanager
 
 from contentgen_contract.api_paths import resource_of
 from contentgen_contract.names import Kind, Phase
-from contentgen_gateway.live.job_snapshot import Now
+from contentgen_gateway.live.job_snapshot import JobSnapshot
 from contentgen_runtime.kube import Body, KubeApi
-from contentgen_runtime.watching import Changed, Deleted, Listed, Seen, follow
+from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
 
 MOST = 20_000
 """Jobs under way that are known at a time, some kilobytes each at most; of more, the quietest are left out."""
@@ -22,19 +22,19 @@ _UNFINISHED = ",".join(f"status.phase!={phase.value}" for phase in Phase if phas
 _log = logging.getLogger(__name__)
 
 
-class Reader:
+class JobFollower:
     """One who follows a job, at their own pace: what is newest is what they get, and nobody waits for them."""
 
     def __init__(self) -> None:
         self._news = asyncio.Event()
-        self._newest: Now | None = None
+        self._newest: JobSnapshot | None = None
 
-    def tell(self, now: Now | None) -> None:
+    def tell(self, now: JobSnapshot | None) -> None:
         """What there is to know; None where it can't be known here any more: it was deleted, or the end was missed."""
         self._newest = now
         self._news.set()
 
-    async def next(self, seconds: float) -> Now | None:
+    async def next(self, seconds: float) -> JobSnapshot | None:
         """What is new, as soon as something is. Raises TimeoutError after so many seconds."""
         async with asyncio.timeout(seconds):
             await self._news.wait()
@@ -42,7 +42,7 @@ class Reader:
         return self._newest
 
 
-class Live:
+class LiveJobs:
     """Jobs under way by their ids (the resources' uids), and who follows them."""
 
     def __init__(
@@ -57,19 +57,19 @@ class Live:
         self._most = most
         self._serves = serves
         self._over = over
-        self._known: dict[str, Now] = {}
-        self._readers: dict[str, set[Reader]] = {}
+        self._known: dict[str, JobSnapshot] = {}
+        self._readers: dict[str, set[JobFollower]] = {}
 
-    def get(self, job_id: str) -> Now | None:
+    def get(self, job_id: str) -> JobSnapshot | None:
         """What is known of a job under way."""
         return self._known.get(job_id)
 
-    def note(self, kind: Kind, body: Body) -> Now:
+    def note(self, kind: Kind, body: Body) -> JobSnapshot:
         """A resource that was just made or read: known from now on, without waiting for the watch.
 
         The later one of it and what the watch knows: the watch may be behind.
         """
-        now = Now.of(kind, body)
+        now = JobSnapshot.of(kind, body)
         known = self._known.get(now.job_id)
         if known is not None and not now.later_than(known.version):
             return known
@@ -78,9 +78,9 @@ class Live:
         return now
 
     @contextmanager
-    def reader(self, job_id: str) -> Iterator[Reader]:
+    def reader(self, job_id: str) -> Iterator[JobFollower]:
         """Follow a job."""
-        reader = Reader()
+        reader = JobFollower()
         self._readers.setdefault(job_id, set()).add(reader)
         try:
             yield reader
@@ -109,19 +109,19 @@ class Live:
     def see(self, kind: Kind, seen: Seen, namespace: str = "") -> None:
         """Something of this kind has happened, in one namespace or (empty) in any."""
         match seen:
-            case Changed(body) if not self._serves(body):
+            case ObjectChanged(body) if not self._serves(body):
                 self._leave(body["metadata"]["uid"])
-            case Changed(body):
-                self._change(Now.of(kind, body))
-            case Deleted(body):
+            case ObjectChanged(body):
+                self._change(JobSnapshot.of(kind, body))
+            case ObjectDeleted(body):
                 self._lose(kind, body["metadata"]["uid"])
-            case Listed(uids):
+            case ListComplete(uids):
                 listed = [each for each in self._known.values() if each.kind is kind]
                 for each in listed:
                     if each.job_id not in uids and namespace in ("", each.meta.namespace):
                         self._lose(kind, each.job_id)
 
-    def _change(self, now: Now) -> None:
+    def _change(self, now: JobSnapshot) -> None:
         self._known.pop(now.job_id, None)
         if not now.ended:
             self._known[now.job_id] = now  # the newest last
@@ -141,6 +141,6 @@ class Live:
         if self._known.pop(job_id, None) is not None:
             self._tell(job_id, None)
 
-    def _tell(self, job_id: str, now: Now | None) -> None:
+    def _tell(self, job_id: str, now: JobSnapshot | None) -> None:
         for reader in self._readers.get(job_id, ()):
             reader.tell(now)

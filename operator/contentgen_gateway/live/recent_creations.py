@@ -14,9 +14,9 @@ from pymongo.errors import PyMongoError
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records.indexes import Keys
-from contentgen_gateway.live.job_snapshot import Now
-from contentgen_gateway.live.jobs import Live
-from contentgen_gateway.live.resources import Resources, Unreadable
+from contentgen_gateway.live.job_snapshot import JobSnapshot
+from contentgen_gateway.live.jobs import LiveJobs
+from contentgen_gateway.live.resources import JobResources, Unreadable
 from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import Body
 
@@ -34,7 +34,7 @@ class RecentCreations:
     """
 
     def __init__(
-        self, collection: Collection[Document], live: Live, resources: Resources, clock: Clock = utc_now
+        self, collection: Collection[Document], live: LiveJobs, resources: JobResources, clock: Clock = utc_now
     ) -> None:
         self._clock = clock
         self._collection = collection
@@ -46,7 +46,7 @@ class RecentCreations:
         for name, keys in INDEXES.items():
             self._collection.create_index(list(keys), name=name)
 
-    async def announce(self, kind: Kind, body: Body) -> Now:
+    async def announce(self, kind: Kind, body: Body) -> JobSnapshot:
         """A resource that this replica has created: known here at once, and to the others when this returns.
 
         Where MongoDB does not answer, the others know it as soon as their watches tell of it.
@@ -58,13 +58,13 @@ class RecentCreations:
             _log.warning("other replicas are not told of a new job: %s", type(error).__name__)
         return now
 
-    def _add(self, now: Now) -> None:
+    def _add(self, now: JobSnapshot) -> None:
         at = self._clock()
         place = {"kind": now.kind.value, "namespace": now.meta.namespace, "name": now.meta.name}
         self._collection.update_one({"_id": {"$eq": now.job_id}}, {"$set": place | {"until": at + KEPT}}, upsert=True)
         self._collection.delete_many({"until": {"$lt": at}})
 
-    async def find(self, job_id: str) -> Now | None:
+    async def find(self, job_id: str) -> JobSnapshot | None:
         """A job under way, or one that was created a short while ago and whose resource is there.
 
         Raises PyMongoError, or one of API_ERRORS.

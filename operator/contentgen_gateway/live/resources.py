@@ -29,7 +29,7 @@ class Unreadable(Problem):
         )
 
 
-class Resources:
+class JobResources:
     """LoraTrainings, ImageGenerations and Transcriptions of the installation's operator class.
 
     Those of another class are read, so that names are not taken twice, and are neither shown nor changed.

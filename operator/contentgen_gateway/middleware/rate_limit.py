@@ -8,7 +8,7 @@ from collections.abc import Callable
 _MOST = 65536  # buckets
 
 
-class Buckets:
+class TokenBuckets:
     """Token buckets by name. One that is full is not kept; of too many, the one used longest ago is full again."""
 
     def __init__(

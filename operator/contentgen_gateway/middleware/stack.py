@@ -19,12 +19,12 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contentgen_gateway import metrics, problems
-from contentgen_gateway.auth.authentication import Callers
+from contentgen_gateway.auth.authentication import Authenticator
 from contentgen_gateway.lifecycle import Lifecycle
 from contentgen_gateway.middleware.leniency import Untyped
-from contentgen_gateway.middleware.rate_limit import Buckets, network_of
+from contentgen_gateway.middleware.rate_limit import TokenBuckets, network_of
 from contentgen_gateway.problems import Problem
-from contentgen_gateway.services.dependencies import Parts, token_of
+from contentgen_gateway.services.dependencies import Dependencies, token_of
 
 CLIENTS_OF_A_PEER = 10
 """Before sign-in the clients of one peer, such as an ingress, together have the rate of so many."""
@@ -46,29 +46,29 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
-def install(app: FastAPI, parts: Parts) -> None:
+def install(app: FastAPI, parts: Dependencies) -> None:
     """Put the shell around an app. What is added last is outermost."""
     settings = parts.settings
     app.add_middleware(Untyped)
-    app.add_middleware(Bounded, limit=settings.gateway_body_bytes)
-    app.add_middleware(Timed, seconds=settings.gateway_request_seconds, lifecycle=parts.lifecycle)
-    buckets = Buckets(settings.gateway_requests_per_second, settings.gateway_burst)
+    app.add_middleware(MaxBody, limit=settings.gateway_body_bytes)
+    app.add_middleware(RequestTimeout, seconds=settings.gateway_request_seconds, lifecycle=parts.lifecycle)
+    buckets = TokenBuckets(settings.gateway_requests_per_second, settings.gateway_burst)
     known = None if settings.gateway_sign_in == "None" else parts.callers
     app.add_middleware(
-        Metered,
+        RateLimitByCaller,
         buckets=buckets,
-        peers=Buckets(
+        peers=TokenBuckets(
             settings.gateway_requests_per_second * CLIENTS_OF_A_PEER, settings.gateway_burst * CLIENTS_OF_A_PEER
         ),
         callers=known,
         hops=not settings.gateway_trusted_proxies,
     )
-    app.add_middleware(Watched)
+    app.add_middleware(AccessLog)
     tls = settings.gateway_external_tls or settings.gateway_url.startswith("https://")
-    app.add_middleware(Headed, lifecycle=parts.lifecycle, tls=tls)
+    app.add_middleware(ResponseHeaders, lifecycle=parts.lifecycle, tls=tls)
 
 
-class Watched:
+class AccessLog:
     """Counts and logs each request, and answers where something broke. No query, no header and no body is logged."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -140,7 +140,7 @@ def _shown(path: str) -> str:
     return quote(path, safe="/:@-._~")[:200]
 
 
-class Metered:
+class RateLimitByCaller:
     """Rate limit: by the caller (`Caller.counted_as`), and before sign-in by the client's address.
 
     Without trusted proxies the client of an ingress is the last hop of X-Forwarded-For, which the ingress appends. A
@@ -148,7 +148,9 @@ class Metered:
     `callers` is None where there is no sign-in.
     """
 
-    def __init__(self, app: ASGIApp, buckets: Buckets, peers: Buckets, callers: Callers | None, *, hops: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, buckets: TokenBuckets, peers: TokenBuckets, callers: Authenticator | None, *, hops: bool
+    ) -> None:
         self._app = app
         self._buckets = buckets
         self._peers = peers
@@ -187,7 +189,7 @@ def _too_many(scope: Scope, wait: float) -> ASGIApp:
     return problems.answer(scope, Problem(429, detail, headers={"Retry-After": str(seconds)}))
 
 
-class Bounded:
+class MaxBody:
     """A body has so many bytes at most. Starlette's own limit answers in plain text."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
@@ -217,7 +219,7 @@ class Bounded:
         await self._app(scope, counted, send)
 
 
-class Timed:
+class RequestTimeout:
     """A request has so many seconds, its body's arrival among them. A stream has until its client leaves, or we do."""
 
     def __init__(self, app: ASGIApp, seconds: float, lifecycle: Lifecycle) -> None:
@@ -257,7 +259,7 @@ class Timed:
             await problems.answer(scope, late)(scope, receive, answer.send)
 
 
-class Headed:
+class ResponseHeaders:
     """Response headers: for security, and `connection: close` while the replica is about to stop.
 
     By default browsers may do nothing with an answer. No new connection leads to a replica that is about to stop, and a

@@ -37,19 +37,19 @@ class BadArchive(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ArchivePart:
     """What the manifest says of one file."""
 
     documents: int
     sha256: str
 
 
-class Writer:
+class ArchiveWriter:
     """Writes parts into a folder or a tar; the manifest comes last, so what has one is whole."""
 
     def __init__(self, folder: Path | None, tar: tarfile.TarFile | None) -> None:
         self._folder, self._tar = folder, tar
-        self.parts: dict[str, Part] = {}
+        self.parts: dict[str, ArchivePart] = {}
 
     def write(self, name: str, documents: Iterable[Mapping[str, Any]]) -> int:
         """One part; how many documents it has."""
@@ -61,7 +61,7 @@ class Writer:
                 spooled.write(line)
                 count += 1
             self._store(f"{name}.jsonl", spooled)
-        self.parts[name] = Part(count, digest.hexdigest())
+        self.parts[name] = ArchivePart(count, digest.hexdigest())
         return count
 
     def close(self, created_at: datetime, bucket: str) -> None:
@@ -84,27 +84,29 @@ class Writer:
 
 
 @contextmanager
-def writing(target: str) -> Iterator[Writer]:
+def writing(target: str) -> Iterator[ArchiveWriter]:
     """A new archive: a tar for `-` and names with `.tar` in them (`.gz`: compressed), else a folder that is new."""
     if target == STANDARD:
         with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as tar:
-            yield Writer(None, tar)
+            yield ArchiveWriter(None, tar)
     elif ".tar" in Path(target).suffixes or target.endswith(".tgz"):
         with tarfile.open(target, "w:gz" if target.endswith("gz") else "w") as tar:
-            yield Writer(None, tar)
+            yield ArchiveWriter(None, tar)
     else:
         folder = Path(target)
         folder.mkdir(mode=0o700, parents=True)
-        yield Writer(folder, None)
+        yield ArchiveWriter(folder, None)
 
 
-class Reader:
+class ArchiveReader:
     """A whole archive: everything in it has been compared with its manifest."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.manifest = _manifest(folder)
-        self.parts = {name: Part(each["documents"], each["sha256"]) for name, each in self.manifest["parts"].items()}
+        self.parts = {
+            name: ArchivePart(each["documents"], each["sha256"]) for name, each in self.manifest["parts"].items()
+        }
         for name, part in self.parts.items():
             _verify(folder / f"{name}.jsonl", part)
 
@@ -117,10 +119,10 @@ class Reader:
 
 
 @contextmanager
-def reading(source: str) -> Iterator[Reader]:
+def reading(source: str) -> Iterator[ArchiveReader]:
     """An archive as `writing` makes them. Raises BadArchive."""
     if source != STANDARD and Path(source).is_dir():
-        yield Reader(Path(source))
+        yield ArchiveReader(Path(source))
         return
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -131,7 +133,7 @@ def reading(source: str) -> Iterator[Reader]:
                     _unpack(file, Path(folder))
         except (tarfile.TarError, EOFError, OSError) as error:
             raise BadArchive(f"{source}: {error}") from error
-        yield Reader(Path(folder))
+        yield ArchiveReader(Path(folder))
 
 
 def _unpack(stream: IO[bytes], folder: Path) -> None:
@@ -162,7 +164,7 @@ def _manifest(folder: Path) -> Document:
     return manifest
 
 
-def _verify(path: Path, part: Part) -> None:
+def _verify(path: Path, part: ArchivePart) -> None:
     try:
         digest, lines = hashlib.sha256(), 0
         with path.open("rb") as file:

@@ -16,7 +16,7 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from contentgen_contract.records.ledger import restored
-from contentgen_gateway.migration.archive import Reader, Writer
+from contentgen_gateway.migration.archive import ArchiveReader, ArchiveWriter
 from contentgen_runtime.tenancy import COMMAND, FIRST
 
 Document = dict[str, Any]
@@ -83,7 +83,7 @@ def _cluster(stored: Document | None, given: Document) -> Document | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptCollection:
     """One collection."""
 
     name: str
@@ -95,15 +95,15 @@ class Kept:
 
 
 KEPT = (
-    Kept("ledger", _purchase),
-    Kept("request_claims", missing_only),
-    Kept("runs", newest_runs),
-    Kept("clusters", _cluster),
-    Kept("namespaces", missing_only),
-    Kept("signed-out", missing_only),
-    Kept("shares", missing_only, of_job=True),
-    Kept("collections", missing_only),
-    Kept("jobs", newest_record, key="jobId"),
+    KeptCollection("ledger", _purchase),
+    KeptCollection("request_claims", missing_only),
+    KeptCollection("runs", newest_runs),
+    KeptCollection("clusters", _cluster),
+    KeptCollection("namespaces", missing_only),
+    KeptCollection("signed-out", missing_only),
+    KeptCollection("shares", missing_only, of_job=True),
+    KeptCollection("collections", missing_only),
+    KeptCollection("jobs", newest_record, key="jobId"),
 )
 """In the order in which they are put back; they are read the other way round."""
 
@@ -114,7 +114,7 @@ COLLECTION = re.compile(r"""(?:database|database\(settings\))\[["']([\w-]+)["']\
 """Pattern of a collection's name in our sources; tests/unit/gateway/migration/test_backup.py compares the lists."""
 
 
-def backup(database: Database[Document], writer: Writer, assets: Iterable[Document]) -> dict[str, int]:
+def backup(database: Database[Document], writer: ArchiveWriter, assets: Iterable[Document]) -> dict[str, int]:
     """Write everything; how many documents each part has."""
     counts = {ASSETS: writer.write(ASSETS, assets)}
     for kept in reversed(KEPT):
@@ -132,12 +132,12 @@ class Restored:
     left: int = 0
 
 
-def restore(database: Database[Document], reader: Reader) -> dict[str, Restored]:
+def restore(database: Database[Document], reader: ArchiveReader) -> dict[str, Restored]:
     """Put back what is missing or older. Idempotent, and whatever was done when it stops is right."""
     return {kept.name: _restore(database, kept, reader.read(kept.name)) for kept in KEPT}
 
 
-def _restore(database: Database[Document], kept: Kept, documents: Iterator[Document]) -> Restored:
+def _restore(database: Database[Document], kept: KeptCollection, documents: Iterator[Document]) -> Restored:
     done, collection = Restored(), database[kept.name]
     while batch := list(islice(documents, _AT_ONCE)):
         wanted = _without_records(database, batch) if kept.of_job else batch

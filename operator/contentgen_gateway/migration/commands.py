@@ -23,12 +23,12 @@ from pymongo.database import Database
 from contentgen_gateway.migration import asset_listing, rollback_stores
 from contentgen_gateway.migration import backup as backups
 from contentgen_gateway.migration.archive import BadArchive, reading, writing
-from contentgen_gateway.migration.legacy_import import Entry, Import, Outcome
-from contentgen_gateway.migration.legacy_record import Place
-from contentgen_gateway.migration.namespaces import Administration, Refused, scope_of
-from contentgen_gateway.migration.rollback import Action, Finding
+from contentgen_gateway.migration.legacy_import import ImportEntry, LegacyImport, Outcome
+from contentgen_gateway.migration.legacy_record import ImportTarget
+from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration, scope_of
+from contentgen_gateway.migration.rollback import Finding, FindingAction
 from contentgen_gateway.settings import Settings
-from contentgen_gateway.stores.files import Files
+from contentgen_gateway.stores.files import BucketFiles
 from contentgen_runtime import mongo, s3
 from contentgen_runtime.clock import utc_now
 from contentgen_runtime.kube import KubeApi
@@ -64,7 +64,7 @@ def main() -> None:
     """The console script `contentgen`."""
     try:
         app(prog_name="contentgen")
-    except (BadArchive, Refused, rollback_stores.OperatorRuns) as error:
+    except (BadArchive, CommandRefused, rollback_stores.OperatorRuns) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
 
@@ -182,7 +182,7 @@ def prepare_rollback(
     for action, about, why in rows:
         typer.echo(f"{action:{widths[0]}}  {about:{widths[1]}}  {why}")
     _say(f"{len(findings)} found{'; nothing was changed' if dry_run else ''}")
-    if any(each.action is Action.WAIT for each in findings):
+    if any(each.action is FindingAction.WAIT for each in findings):
         raise typer.Exit(2)
 
 
@@ -207,7 +207,7 @@ _BY = "contentgen namespaces"
 def list_namespaces() -> None:
     """Write clusters, and namespaces with their uids and scopes, those that they had before included."""
     with _database(Settings()) as database:
-        known = Administration(database, "")
+        known = TenantAdministration(database, "")
         for each in known.clusters():
             standing = "the ledger's" if each["_id"] == known.first() else each.get("confirmed") or "not confirmed"
             standing = f"taken over by {each['takenBy']}" if each.get("takenBy") else standing
@@ -241,7 +241,7 @@ def map_namespace(
 ) -> None:
     """Let a namespace go on with what an earlier one of its name has bought and made."""
     with _database(Settings()) as database:
-        known = Administration(database, by)
+        known = TenantAdministration(database, by)
         done = known.map(known.cluster(cluster), namespace, uid, to, force=force)
     _say("mapped" if done else "it is mapped so already")
 
@@ -259,14 +259,14 @@ def confirm(
 ) -> None:
     """Let a rebuilt cluster go on with all namespaces of the others, by their names; those pay nothing any more."""
     with _database(Settings()) as database:
-        known = Administration(database, by)
+        known = TenantAdministration(database, by)
         done = known.confirm(known.cluster(cluster), earlier=earlier or (), fresh=fresh, force=force)
     _say("confirmed" if done else "it is confirmed already")
 
 
-def _import(settings: Settings, database: Database[Document], namespace: str, from_bucket: str | None) -> Import:
+def _import(settings: Settings, database: Database[Document], namespace: str, from_bucket: str | None) -> LegacyImport:
     client = _s3(settings)
-    files = Files(
+    files = BucketFiles(
         bucket=settings.s3_bucket,
         region=settings.s3_region,
         endpoint=settings.s3_endpoint,
@@ -279,10 +279,10 @@ def _import(settings: Settings, database: Database[Document], namespace: str, fr
         if source != settings.s3_bucket:
             asset_listing.bring(client, source, settings.s3_bucket, prefixes)
 
-    return Import(
+    return LegacyImport(
         jobs=database["jobs"],
         ledger=database["ledger"],
-        place=Place(
+        place=ImportTarget(
             namespace=namespace,
             bucket=source,
             key_of=files.key_of,
@@ -311,12 +311,12 @@ def _documents(file: Path) -> Iterator[Document]:
         yield document if isinstance(document, dict) else {}
 
 
-def _refusal(entry: Entry) -> str:
+def _refusal(entry: ImportEntry) -> str:
     why = "; ".join(f"{each.field}: {each.why}" for each in entry.problems)
     return f"{entry.job_id or f'document {entry.document}'}: {why}"
 
 
-def _told(entry: Entry) -> Document:
+def _told(entry: ImportEntry) -> Document:
     problems = [{"field": each.field, "why": each.why} for each in entry.problems]
     told = {"document": entry.document, "jobId": entry.job_id, "outcome": entry.outcome.value, "note": entry.note}
     return told | {"problems": problems, "missing": list(entry.missing)}

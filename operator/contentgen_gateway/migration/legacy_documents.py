@@ -65,7 +65,7 @@ class _Strict(Body):
     model_config = ConfigDict(extra="forbid", validate_by_name=False)
 
 
-class Source(_Strict):
+class LegacySource(_Strict):
     """What was worked on."""
 
     url: Address
@@ -73,7 +73,7 @@ class Source(_Strict):
     size_bytes: Bytes | None = None
 
 
-class Picture(_Strict):
+class LegacyPicture(_Strict):
     """One picture."""
 
     url: Address
@@ -84,7 +84,7 @@ class Picture(_Strict):
     size_bytes: Bytes | None = None
 
 
-class Version(_Strict):
+class LegacyVersion(_Strict):
     """One version of the outputs."""
 
     version: int = Field(1, ge=1, le=9999)
@@ -94,7 +94,7 @@ class Version(_Strict):
     size_bytes: Bytes | None = None
     preview_url: Address | None = None
     config: Plain | None = None
-    images: list[Picture] = Field(default_factory=list, max_length=64)
+    images: list[LegacyPicture] = Field(default_factory=list, max_length=64)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     transcript_url: Address | None = None
     text_url: Address | None = None
@@ -104,7 +104,7 @@ class Version(_Strict):
     language: Annotated[str, Field(max_length=16)] | None = None
 
 
-class Old(_Strict):
+class LegacyDocument(_Strict):
     """A document of the old service; what mongoose adds is let be."""
 
     id: Any = Field(None, alias="_id")
@@ -112,10 +112,10 @@ class Old(_Strict):
     job_id: Name
     user_id: UserId
     type: JobType
-    source_video: Source | None = None
+    source_video: LegacySource | None = None
     config: Plain = Field(default_factory=dict)
     metadata: Metadata = Field(default_factory=Metadata)
-    versions: list[Version] = Field(default_factory=list, max_length=50)
+    versions: list[LegacyVersion] = Field(default_factory=list, max_length=50)
     status: Literal["queued", "processing", "completed", "failed", "cancelled"]
     progress: int = Field(0, ge=0, le=100)
     error: Text | None = None

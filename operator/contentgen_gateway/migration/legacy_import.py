@@ -16,7 +16,7 @@ from contentgen_contract.records import keys
 from contentgen_gateway.auth.visibility import KINDS
 from contentgen_gateway.migration import legacy_record
 from contentgen_gateway.migration.backup import newest_record
-from contentgen_gateway.migration.legacy_record import Place, Problem, Taken
+from contentgen_gateway.migration.legacy_record import ConvertedRecord, FieldProblem, ImportTarget
 
 Document = dict[str, Any]
 Sizes = Callable[[Iterable[str]], Mapping[str, int]]
@@ -37,25 +37,25 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ImportEntry:
     """One document of the report."""
 
     document: int  # its place among those given, from 0
     job_id: str | None
     outcome: Outcome
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[FieldProblem, ...] = ()
     missing: tuple[str, ...] = ()
     """Keys that the record names and the bucket does not have."""
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Import:
+class LegacyImport:
     """What it takes."""
 
     jobs: Collection[Document]
     ledger: Collection[Document]
-    place: Place
+    place: ImportTarget
     sizes: Sizes
     by: str
     may_name: Callable[[str], bool]
@@ -63,11 +63,11 @@ class Import:
     fetch: Callable[[Iterable[str]], None] = field(default=lambda _: None)
     """Brings the files under some prefixes into our bucket, where they lie in another."""
 
-    def run(self, documents: Iterable[Mapping[str, Any]]) -> list[Entry]:
+    def run(self, documents: Iterable[Mapping[str, Any]]) -> list[ImportEntry]:
         """One entry for each document, in their order; several documents at a time, as it is the bucket that they wait
         for. Those of one job come one after the other.
         """
-        numbered, found = enumerate(documents), list[Entry]()
+        numbered, found = enumerate(documents), list[ImportEntry]()
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             while batch := list(islice(numbered, _BATCH)):
                 alike: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
@@ -77,20 +77,20 @@ class Import:
                 found += sorted(chain.from_iterable(done), key=lambda entry: entry.document)
         return found
 
-    def _one(self, number: int, document: Mapping[str, Any]) -> Entry:
+    def _one(self, number: int, document: Mapping[str, Any]) -> ImportEntry:
         told = document.get("jobId")
         job_id = told[:253] if isinstance(told, str) else None
         taken = legacy_record.take(document, self.place)
-        if not isinstance(taken, Taken):
-            return Entry(number, job_id, Outcome.REFUSED, taken)
+        if not isinstance(taken, ConvertedRecord):
+            return ImportEntry(number, job_id, Outcome.REFUSED, taken)
         user = taken.record["userId"]
         if not self.may_name(user):
-            return Entry(number, job_id, Outcome.REFUSED, (_not_yours(user, self.place.namespace),))
+            return ImportEntry(number, job_id, Outcome.REFUSED, (_not_yours(user, self.place.namespace),))
         stored = self.jobs.find_one({"jobId": {"$eq": taken.record["jobId"]}})
         if self._is_anothers(taken.record, stored):
-            return Entry(number, job_id, Outcome.REFUSED, (_TAKEN,))
+            return ImportEntry(number, job_id, Outcome.REFUSED, (_TAKEN,))
         if stored is not None and stored.get("userId") != user:
-            return Entry(number, job_id, Outcome.REFUSED, (_ANOTHER_USERS,))
+            return ImportEntry(number, job_id, Outcome.REFUSED, (_ANOTHER_USERS,))
         folders = _folders(taken.record)
         self.fetch(folders)
         sizes = self.sizes(folders)
@@ -98,11 +98,11 @@ class Import:
         try:
             outcome = self._store(record, stored)
         except DuplicateKeyError:
-            return Entry(number, job_id, Outcome.REFUSED, (_TAKEN,))
+            return ImportEntry(number, job_id, Outcome.REFUSED, (_TAKEN,))
         missing = tuple(key for key in taken.files if key not in sizes)
         cancelled = record["status"] != document.get("status")
         note = f"it was {document.get('status')} there, and nobody goes on with it" if cancelled else ""
-        return Entry(number, job_id, outcome, missing=missing, note=note)
+        return ImportEntry(number, job_id, outcome, missing=missing, note=note)
 
     def _is_anothers(self, record: Document, stored: Document | None) -> bool:
         if stored is not None:
@@ -124,12 +124,12 @@ class Import:
         return Outcome.UPDATED
 
 
-_TAKEN = Problem("jobId", "there is another job with this id")
-_ANOTHER_USERS = Problem("userId", "the job was imported for another user, and an import does not change that")
+_TAKEN = FieldProblem("jobId", "there is another job with this id")
+_ANOTHER_USERS = FieldProblem("userId", "the job was imported for another user, and an import does not change that")
 
 
-def _not_yours(user_id: str, namespace: str) -> Problem:
-    return Problem(
+def _not_yours(user_id: str, namespace: str) -> FieldProblem:
+    return FieldProblem(
         "userId",
         f"{user_id!r} must be the namespace ({namespace!r}) or a user id for which you have the verb use on "
         "userids.contentgen.dev; a Role with that resource name grants it",

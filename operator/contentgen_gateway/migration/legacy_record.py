@@ -16,7 +16,7 @@ from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys
 from contentgen_contract.records.record import counted, terms_of
 from contentgen_contract.resources.addresses import parts_of, without_secrets
-from contentgen_gateway.migration.legacy_documents import Old, Picture, Version
+from contentgen_gateway.migration.legacy_documents import LegacyDocument, LegacyPicture, LegacyVersion
 from contentgen_gateway.stores.record_types import wrong_values
 
 Document = dict[str, Any]
@@ -24,7 +24,7 @@ _KINDS = {kind.record_type: kind for kind in Kind}
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class FieldProblem:
     """Why a document is refused."""
 
     field: str
@@ -32,7 +32,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class ConvertedRecord:
     """A record, and the keys of the files that it names."""
 
     record: Document
@@ -40,7 +40,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ImportTarget:
     """Where old documents go, and where their files lie."""
 
     namespace: str
@@ -50,27 +50,29 @@ class Place:
     tenant: str | None = None  # the namespace's scope
 
 
-def take(document: Mapping[str, Any], place: Place) -> Taken | tuple[Problem, ...]:
+def take(document: Mapping[str, Any], place: ImportTarget) -> ConvertedRecord | tuple[FieldProblem, ...]:
     """The record, or everything that is wrong with the document."""
     try:
-        old = Old.model_validate(dict(document))
+        old = LegacyDocument.model_validate(dict(document))
     except ValidationError as error:
-        return tuple(Problem(".".join(map(str, each["loc"])) or "document", each["msg"]) for each in error.errors())
+        return tuple(
+            FieldProblem(".".join(map(str, each["loc"])) or "document", each["msg"]) for each in error.errors()
+        )
     files = _Files(old, place)
     versions = [_version(old, each, f"versions.{index}", files) for index, each in enumerate(old.versions)]
     if len({each["version"] for each in versions}) != len(versions):
-        files.problems.append(Problem("versions", "two have the same number"))
+        files.problems.append(FieldProblem("versions", "two have the same number"))
     record = _record(old, versions, place)
-    problems = (*files.problems, *(Problem(each.path, str(each)) for each in wrong_values(record)))
-    return problems or Taken(record, tuple(sorted(files.found)))
+    problems = (*files.problems, *(FieldProblem(each.path, str(each)) for each in wrong_values(record)))
+    return problems or ConvertedRecord(record, tuple(sorted(files.found)))
 
 
 class _Files:
     """The addresses of one document, as they are gone through."""
 
-    def __init__(self, old: Old, place: Place) -> None:
+    def __init__(self, old: LegacyDocument, place: ImportTarget) -> None:
         self._old, self._place = old, place
-        self.problems: list[Problem] = []
+        self.problems: list[FieldProblem] = []
         self.found: set[str] = set()
 
     def key(self, field: str, given: str | None, version: int) -> str | None:
@@ -85,7 +87,9 @@ class _Files:
         name = (key or "").rpartition("/")[2]
         if key is None or key.removesuffix(name) not in folders or not keys.is_output(kind, Stage.COLLECT, name):
             self.problems.append(
-                Problem(field, f"{without_secrets(given)[:200]!r} is no file of this job; it would be under {folder!r}")
+                FieldProblem(
+                    field, f"{without_secrets(given)[:200]!r} is no file of this job; it would be under {folder!r}"
+                )
             )
             return None
         self.found.add(key)
@@ -117,7 +121,7 @@ def _key_of(address: str, bucket: str) -> str | None:
     return None
 
 
-def _version(old: Old, version: Version, at: str, files: _Files) -> Document:
+def _version(old: LegacyDocument, version: LegacyVersion, at: str, files: _Files) -> Document:
     common: Document = {
         "version": version.version,
         "createdAt": version.created_at or old.completed_at,
@@ -133,7 +137,7 @@ def _version(old: Old, version: Version, at: str, files: _Files) -> Document:
             return common | _transcript(version, at, files)
 
 
-def _model(version: Version, at: str, files: _Files) -> Document:
+def _model(version: LegacyVersion, at: str, files: _Files) -> Document:
     named = files.key(f"{at}.s3Key", version.s3_key, version.version)
     key = files.key(f"{at}.modelUrl", version.model_url, version.version) or named
     return {
@@ -146,7 +150,7 @@ def _model(version: Version, at: str, files: _Files) -> Document:
     }
 
 
-def _pictures(old: Old, version: Version, at: str, files: _Files) -> Document:
+def _pictures(old: LegacyDocument, version: LegacyVersion, at: str, files: _Files) -> Document:
     images = [
         _picture(each, f"{at}.images.{place}", version.version, files) for place, each in enumerate(version.images)
     ]
@@ -155,7 +159,7 @@ def _pictures(old: Old, version: Version, at: str, files: _Files) -> Document:
     return {"images": images, "seed": version.seed, "bytes": size} | named
 
 
-def _transcript(version: Version, at: str, files: _Files) -> Document:
+def _transcript(version: LegacyVersion, at: str, files: _Files) -> Document:
     return {
         "transcriptUrl": files.address(f"{at}.transcriptUrl", version.transcript_url, version.version),
         "textUrl": files.address(f"{at}.textUrl", version.text_url, version.version),
@@ -169,10 +173,10 @@ def _transcript(version: Version, at: str, files: _Files) -> Document:
     }
 
 
-def _picture(picture: Picture, at: str, number: int, files: _Files) -> Document:
+def _picture(picture: LegacyPicture, at: str, number: int, files: _Files) -> Document:
     key = files.key(f"{at}.url", picture.url, number)
     if picture.s3_key is not None and files.key(f"{at}.s3Key", picture.s3_key, number) not in (key, None):
-        files.problems.append(Problem(f"{at}.s3Key", "it is not the file of url"))
+        files.problems.append(FieldProblem(f"{at}.s3Key", "it is not the file of url"))
     return {
         "url": files.plain(key),
         "s3Key": key,
@@ -183,7 +187,7 @@ def _picture(picture: Picture, at: str, number: int, files: _Files) -> Document:
     }
 
 
-def _record(old: Old, versions: list[Document], place: Place) -> Document:
+def _record(old: LegacyDocument, versions: list[Document], place: ImportTarget) -> Document:
     """Nothing goes on with what was under way at the old service: it is over."""
     over = old.status in ("completed", "failed", "cancelled")
     source = {"sourceVideo": old.source_video.model_dump(by_alias=True)} if old.source_video else {}

@@ -39,11 +39,11 @@ _HAS = {True: "with purchases of its own", False: "with those of the clusters be
 _UNDER_WAY = [PurchaseState.INTENT.value, PurchaseState.SUBMITTED.value, PurchaseState.SUCCEEDED.value]
 
 
-class Refused(ValueError):
+class CommandRefused(ValueError):
     """The command changes nothing; the message says why."""
 
 
-class Administration:
+class TenantAdministration:
     """The two collections, for an administrator."""
 
     def __init__(self, database: Database[Document], by: str, clock: Clock = utc_now) -> None:
@@ -72,7 +72,7 @@ class Administration:
         if given is None and len(known) == 1:
             return known[0]
         if given not in known:
-            raise Refused(f"--cluster must be one of: {', '.join(known) or 'none has used this database yet'}")
+            raise CommandRefused(f"--cluster must be one of: {', '.join(known) or 'none has used this database yet'}")
         return str(given)
 
     @contextmanager
@@ -84,7 +84,7 @@ class Administration:
             self._clusters.insert_one({"_id": COMMAND, **lock})
         except DuplicateKeyError:
             if self._clusters.update_one(abandoned, {"$set": lock}).modified_count != 1:
-                raise Refused(self._under_way()) from None
+                raise CommandRefused(self._under_way()) from None
         try:
             yield
         finally:
@@ -114,7 +114,9 @@ class Administration:
         confirmed = kept.get("confirmed") or (CONFIRMED_ALL if cluster == first else "")
         if confirmed and not kept.get("takenBy"):
             if fresh is not (confirmed == CONFIRMED_FRESH):
-                raise Refused(f"cluster {cluster} is confirmed, {_HAS[not fresh]}: map its namespaces one by one")
+                raise CommandRefused(
+                    f"cluster {cluster} is confirmed, {_HAS[not fresh]}: map its namespaces one by one"
+                )
             return False
         if fresh:
             self._refuse_bound(cluster)
@@ -145,12 +147,12 @@ class Administration:
         """A cluster that was taken over, or some of whose namespaces were mapped, does not begin anew."""
         bound = next((each["_id"] for each in self._bindings.find() if cluster_of(each) == cluster), None)
         if bound is not None:
-            raise Refused(f"cluster {cluster} has bound {bound} already: map its namespaces one by one")
+            raise CommandRefused(f"cluster {cluster} has bound {bound} already: map its namespaces one by one")
 
     def _refuse_alive(self, clusters: Iterable[str], instead: str) -> None:
         since = self._clock() - _ALIVE
         for each in self._clusters.find({"_id": {"$in": list(clusters)}, "takenBy": None, "seenAt": {"$gte": since}}):
-            raise Refused(
+            raise CommandRefused(
                 f"the operator of cluster {each['_id']} used the database at {each['seenAt']:%H:%M:%S} UTC, and would "
                 f"pay and adopt nothing for them any more: stop it and wait {_ALIVE.seconds // 60} minutes, or give "
                 f"--force; {instead}"
@@ -176,7 +178,7 @@ class Administration:
             later = self._latest(cluster, known)
             entry = known | {name: later.get(name) for name in _SCOPES} | {"takenBy": None}
             if not rebind(self._bindings, known, entry, by=self._by, now=self._clock()):
-                raise Refused("somebody else has just changed a binding: give the command again")
+                raise CommandRefused("somebody else has just changed a binding: give the command again")
 
     def _latest(self, cluster: str, binding: Document) -> Document:
         """The binding of the name in the cluster that has it after all takeovers."""
@@ -210,7 +212,7 @@ class Administration:
         for each in holders:
             self._mark(each, cluster)
         if not self._written(where, known, wanted):
-            raise Refused("somebody else has just changed the binding: look at it again")
+            raise CommandRefused("somebody else has just changed the binding: look at it again")
         return True
 
     def _scope(self, namespace: str, uid: str, to: str, known: Document | None) -> Document:
@@ -230,7 +232,7 @@ class Administration:
                 also = sorted(mine.union(found.get("also") or ()) - {found["scope"]})
                 entry = {name: found.get(name) for name in _SCOPES}
                 return entry | {"also": also, "since": min(since, default=None)}
-        raise Refused(
+        raise CommandRefused(
             f"--to {to}: no namespace {namespace} had this uid; give {UNSCOPED_WORD} (the purchases of the first one), "
             f"{FRESH} (nothing earlier), or a uid that `contentgen namespaces list` shows"
         )
@@ -240,7 +242,7 @@ class Administration:
             under(scoped(namespace, scope)) | {"state": {"$in": _UNDER_WAY}}
         )
         if count:
-            raise Refused(
+            raise CommandRefused(
                 f"{count} purchases of {namespace} are under way: wait for them, or give --force; they go on as they "
                 "were begun"
             )
@@ -266,5 +268,7 @@ def scope_of(database: Database[Document], namespace: str) -> str:
     """The scope of a namespace by its bindings alone. Raises Refused where clusters differ in it."""
     found = {str(each["scope"]) for each in database["namespaces"].find() if name_of(each) == namespace}
     if len(found) > 1:
-        raise Refused(f"clusters have different tenants of the name {namespace}: import over the API of one of them")
+        raise CommandRefused(
+            f"clusters have different tenants of the name {namespace}: import over the API of one of them"
+        )
     return found.pop() if found else UNSCOPED

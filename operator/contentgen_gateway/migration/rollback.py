@@ -52,7 +52,7 @@ _EARLIER_SCHEME = re.compile(r"[a-z0-9]+://")
 _NOBODYS = "lost/"  # a marker that no provider's history has
 
 
-class Action(StrEnum):
+class FindingAction(StrEnum):
     """What is done about a finding."""
 
     SUSPEND = "suspend"
@@ -66,7 +66,7 @@ class Action(StrEnum):
 class Finding:
     """One line of the table."""
 
-    action: Action
+    action: FindingAction
     about: str
     why: str
 
@@ -83,7 +83,7 @@ class OldRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class KnownPurchase:
     """What the stores know of the purchase that a5a1c84 would make: under its key, and in the bucket."""
 
     key: str
@@ -129,46 +129,57 @@ def is_unreadable(kind: Kind, spec: Body) -> bool:
     return bool(schemes) or (isinstance(language, str) and not re.search(languages.EARLIER, language))
 
 
-def verdict(kind: Kind, body: Body, status: ResourceStatus, run: OldRun, seen: Seen) -> tuple[Action, str] | None:
+def verdict(
+    kind: Kind, body: Body, status: ResourceStatus, run: OldRun, seen: KnownPurchase
+) -> tuple[FindingAction, str] | None:
     """What a5a1c84 would do wrong with a resource, and the remedy; None where nothing."""
     spec = body.get("spec") or {}
     frozen = status.run.spec if status.run is not None and run.told else {}
     if is_unreadable(kind, spec) or is_unreadable(kind, frozen):
         if seen.purchase is not None and not seen.unpaid:
-            return Action.WAIT, "a5a1c84 cannot read this spec, and would neither poll nor collect what was paid"
-        return Action.SUSPEND, "a5a1c84 cannot read this spec"
+            return FindingAction.WAIT, "a5a1c84 cannot read this spec, and would neither poll nor collect what was paid"
+        return FindingAction.SUSPEND, "a5a1c84 cannot read this spec"
     if seen.scoped:
-        return Action.SUSPEND, "the namespace was created again: a5a1c84 looks under another key, and would buy again"
+        return (
+            FindingAction.SUSPEND,
+            "the namespace was created again: a5a1c84 looks under another key, and would buy again",
+        )
     if seen.unpaid:
         return _unpaid_verdict(status, run, seen)
     attempts = spec.get("paidAttempts", 1)
     state = seen.purchase["state"] if seen.purchase is not None else ""
     if state in _OPEN and isinstance(attempts, int) and run.attempt < attempts:
-        return Action.SUSPEND, "a5a1c84 takes a result that is gone for a failure, and would pay for the next attempt"
+        return (
+            FindingAction.SUSPEND,
+            "a5a1c84 takes a result that is gone for a failure, and would pay for the next attempt",
+        )
     return None
 
 
-def _identity_verdict(seen: Seen) -> tuple[Action, str]:
+def _identity_verdict(seen: KnownPurchase) -> tuple[FindingAction, str]:
     """Verdict on a run whose key a5a1c84 does not know: under its own, it finds pictures of an earlier training."""
     purchase = seen.with_identity
     state = purchase["state"] if purchase is not None and not _is_planned(purchase) else ""
     if state in (*_OPEN, PurchaseState.SUCCEEDED):
-        return Action.WAIT, "a5a1c84 would neither poll nor collect what was paid since the LoRA was trained again"
+        return (
+            FindingAction.WAIT,
+            "a5a1c84 would neither poll nor collect what was paid since the LoRA was trained again",
+        )
     return (
-        Action.SUSPEND,
+        FindingAction.SUSPEND,
         "a5a1c84 does not know that the LoRA was trained again, and goes on with earlier pictures",
     )
 
 
-def _unpaid_verdict(status: ResourceStatus, run: OldRun, seen: Seen) -> tuple[Action, str] | None:
+def _unpaid_verdict(status: ResourceStatus, run: OldRun, seen: KnownPurchase) -> tuple[FindingAction, str] | None:
     if run.told and status.run is not None and _is_rewound(status, status.run, seen.purchase):
-        return Action.LEDGER, "the status knows of a payment that the ledger has lost; written as possibly sent"
+        return FindingAction.LEDGER, "the status knows of a payment that the ledger has lost; written as possibly sent"
     if seen.marker is not None and (seen.purchase is None or _id_of(seen.purchase) != seen.marker):
-        return Action.LEDGER, "the bucket knows of a purchase that the ledger has lost; written as possibly sent"
+        return FindingAction.LEDGER, "the bucket knows of a purchase that the ledger has lost; written as possibly sent"
     if status.reason is not None and status.reason not in OLD_REASONS:
-        return Action.SUSPEND, f"a5a1c84 does not know the rule of {status.reason}, and would pay"
+        return FindingAction.SUSPEND, f"a5a1c84 does not know the rule of {status.reason}, and would pay"
     if status.run is not None and not run.told:
-        return Action.SUSPEND, "a5a1c84 would start and pay for another run"
+        return FindingAction.SUSPEND, "a5a1c84 would start and pay for another run"
     return None
 
 
@@ -184,7 +195,7 @@ def _is_rewound(status: ResourceStatus, run: RunStatus, purchase: Document | Non
     return run.sent_at is not None and (sent_at is None or _aware(sent_at) < run.sent_at)
 
 
-def lost_purchase(kind: Kind, body: Body, run: RunStatus | None, seen: Seen, now: datetime) -> Document:
+def lost_purchase(kind: Kind, body: Body, run: RunStatus | None, seen: KnownPurchase, now: datetime) -> Document:
     """A document of the ledger for a purchase that may have been sent, and that the ledger has lost.
 
     `run` is None where the status tells nothing of the run that it is for.
@@ -252,9 +263,9 @@ class Rollback:
         about, now = _about(kind, body), _noted(ResourceStatus.model_validate(body.get("status") or {}))
         if noted not in (now, "-") or (noted == "-" and not now.startswith(("-", "1/"))):
             why = f"it was in run {noted} and is in {now}: resumed, that run may be paid; set spec.suspend yourself"
-            return Finding(Action.WAIT, about, why)
+            return Finding(FindingAction.WAIT, about, why)
         await self._write(kind, body, {"spec": {"suspend": None}, "metadata": {"annotations": {ANNOTATION: None}}})
-        return Finding(Action.RESUME, about, "no other run was begun")
+        return Finding(FindingAction.RESUME, about, "no other run was begun")
 
     async def _of_resource(self, kind: Kind, body: Body, now: datetime) -> Finding | None:
         meta = body["metadata"]
@@ -270,19 +281,19 @@ class Rollback:
         if class_of(body) != self._class:
             await self._suspend(kind, body, status)
             why = "a5a1c84 knows no operator classes: it would work on it, too, and buy what another installation buys"
-            return Finding(Action.WAIT, _about(kind, body), f"{why} (class {class_of(body)})")
+            return Finding(FindingAction.WAIT, _about(kind, body), f"{why} (class {class_of(body)})")
         seen = self._seen(kind, meta, run)
         found = _identity_verdict(seen) if run.identity else verdict(kind, body, status, run, seen)
         if found is None:
             return None
         action, why = found
-        if action is Action.LEDGER:
+        if action is FindingAction.LEDGER:
             self._write_lost(lost_purchase(kind, body, status.run if run.told else None, seen, now), seen)
-        if action in (Action.SUSPEND, Action.WAIT):
+        if action in (FindingAction.SUSPEND, FindingAction.WAIT):
             await self._suspend(kind, body, status)
         return Finding(action, _about(kind, body), why)
 
-    def _seen(self, kind: Kind, meta: Body, run: OldRun) -> Seen:
+    def _seen(self, kind: Kind, meta: Body, run: OldRun) -> KnownPurchase:
         key = key_of(kind, meta, run)
         purchase = self._ledger.find_one({"_id": key})
         # "A" follows "@".
@@ -290,9 +301,9 @@ class Rollback:
         bound = {"_id": re.compile(f"/{re.escape(meta['namespace'])}$"), "scope": {"$gt": ""}}
         scoped = self._ledger.find_one(within, {"_id": 1}) or self._bindings.find_one(bound, {"_id": 1})
         with_identity = self._ledger.find_one({"_id": key_of(kind, meta, run, run.identity)}) if run.identity else None
-        return Seen(key, purchase, self._marker_of(key), scoped is not None, with_identity)
+        return KnownPurchase(key, purchase, self._marker_of(key), scoped is not None, with_identity)
 
-    def _write_lost(self, document: Document, seen: Seen) -> None:
+    def _write_lost(self, document: Document, seen: KnownPurchase) -> None:
         if self._dry:
             return
         if seen.purchase is None:
@@ -327,7 +338,7 @@ class Rollback:
         for each in list(self._ledger.find(planned, {"jobId": 1})):
             if not self._dry:
                 self._ledger.update_one(each | planned, {"$set": refused})
-            yield Finding(Action.LEDGER, f"purchase {each['_id']}", "it was not sent: a5a1c84 may send it, once")
+            yield Finding(FindingAction.LEDGER, f"purchase {each['_id']}", "it was not sent: a5a1c84 may send it, once")
         # a5a1c84 leaves `step` as it is when it sends a refused purchase, and this release would read "not sent".
         if not self._dry:
             steps = {"state": PurchaseState.REFUSED.value, "step": {"$ne": None}}
@@ -338,7 +349,9 @@ class Rollback:
         for each in list(self._ledger.find({"state": PurchaseState.INTENT.value, "marker": ""})):
             if not self._dry:
                 self._ledger.update_one({"_id": each["_id"]}, {"$set": {"marker": _NOBODYS + _id_of(each)}})
-            yield Finding(Action.LEDGER, f"purchase {each['_id']}", "without a marker a5a1c84 takes any request for it")
+            yield Finding(
+                FindingAction.LEDGER, f"purchase {each['_id']}", "without a marker a5a1c84 takes any request for it"
+            )
 
     def _parked(self) -> Iterator[Finding]:
         """Deletions that a5a1c84 would extend to files of a purchase with another owner."""
@@ -347,7 +360,9 @@ class Rollback:
                 continue
             if not self._dry:
                 self._jobs.update_one({"_id": each["_id"]}, {"$rename": {"discard": _PARKED}})
-            yield Finding(Action.PARK, f"job {each['jobId']}", "a5a1c84 would delete files that another resource has")
+            yield Finding(
+                FindingAction.PARK, f"job {each['jobId']}", "a5a1c84 would delete files that another resource has"
+            )
 
     def _takes_anothers(self, discard: Document) -> bool:
         place = discard.get("boughtUnder") or discard.get("bought_under") or ""

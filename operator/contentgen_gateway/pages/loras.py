@@ -14,7 +14,7 @@ from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import card, shown
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.schemas.bodies import Name
-from contentgen_gateway.services.dependencies import Calling, Parts, Using
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
 from contentgen_gateway.stores.outputs import versions_of
 
 _SHOWN = 48
@@ -61,7 +61,7 @@ async def one_lora(
     )
 
 
-async def _dataset(caller: Caller, parts: Parts, job_id: str, window: Window) -> Dataset | None:
+async def _dataset(caller: Caller, parts: Dependencies, job_id: str, window: Window) -> Dataset | None:
     """None where there is none, or none any more."""
     try:
         return await get_dataset(caller, parts, job_id, window)

@@ -15,7 +15,7 @@ from contentgen_gateway.pages.rendering.views import Card, card, shown
 from contentgen_gateway.problems import NotFound
 from contentgen_gateway.schemas.assets import pictures
 from contentgen_gateway.schemas.bodies import Name
-from contentgen_gateway.services.dependencies import Calling, Parts, Using
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
 from contentgen_gateway.stores.outputs import versions_of
 from contentgen_gateway.stores.records import Record
 
@@ -66,7 +66,7 @@ async def one_picture(
     )
 
 
-async def loras_of(caller: Caller, parts: Parts, record: Record) -> list[Card]:
+async def loras_of(caller: Caller, parts: Dependencies, record: Record) -> list[Card]:
     """The LoRAs that pictures were drawn with, of those that the caller may see."""
     used = (keys.run_of(key) for each in versions_of(record) for key in each.get("loras") or ())
     seen = await parts.sight.jobs(caller, {run.job_id for run in used if run is not None})

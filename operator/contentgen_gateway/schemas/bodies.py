@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from contentgen_contract import patterns
 from contentgen_gateway.schemas.refusals import NAME, nearest
-from contentgen_gateway.stores.queries import MOST, JobStatus, Order, Sorted, Wanted, continued
+from contentgen_gateway.stores.queries import MOST, JobFilter, JobStatus, Order, Sorted, continued
 
 JobType = Literal["lora-training", "image-generation", "transcription"]
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=253)]
@@ -133,9 +133,9 @@ class Paging(Parameters):
     limit: int = Field(MOST, ge=1, le=MOST, description="Entries of a page; without it as many as a page may have.")
     cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> JobFilter:
         """As a value. Raises BadRequest."""
-        wanted = Wanted(
+        wanted = JobFilter(
             list_name=self.list_name,
             user_id=self.user_id,
             since=instant(self.since),
@@ -153,7 +153,7 @@ class Listing(Paging):
     type: JobType | None = None
     status: JobStatus | None = None
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> JobFilter:
         """As a value. Raises BadRequest."""
         return replace(super().wanted(), type=self.type, status=self.status)
 

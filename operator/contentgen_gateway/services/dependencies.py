@@ -9,18 +9,18 @@ from starlette.requests import HTTPConnection
 
 from contentgen_contract.names import GATEWAY_AUDIENCE
 from contentgen_gateway.auth import csrf
-from contentgen_gateway.auth.authentication import ANYBODY, Caller, Callers, unauthenticated
-from contentgen_gateway.auth.authorization import Access
+from contentgen_gateway.auth.authentication import ANYBODY, Authenticator, Caller, unauthenticated
+from contentgen_gateway.auth.authorization import Authorizer
 from contentgen_gateway.auth.tenants import Tenants
-from contentgen_gateway.auth.visibility import Sight
+from contentgen_gateway.auth.visibility import Visibility
 from contentgen_gateway.lifecycle import Lifecycle
-from contentgen_gateway.live.jobs import Live
+from contentgen_gateway.live.jobs import LiveJobs
 from contentgen_gateway.live.open_streams import OpenStreams
 from contentgen_gateway.live.recent_creations import RecentCreations
-from contentgen_gateway.live.resources import Resources
+from contentgen_gateway.live.resources import JobResources
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.stores.collections import Collections
-from contentgen_gateway.stores.files import Files
+from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.records import Purchases, Records
 from contentgen_gateway.stores.shares import Shares
 from contentgen_gateway.transcripts.index import TranscriptIndex
@@ -30,36 +30,36 @@ from contentgen_runtime.namespaces import Namespaces
 
 
 @dataclass(frozen=True)
-class Parts:
+class Dependencies:
     """Everything behind the HTTP API."""
 
     settings: Settings
-    callers: Callers
-    access: Access
+    callers: Authenticator
+    access: Authorizer
     records: Records
     purchases: Purchases
-    live: Live
+    live: LiveJobs
     creations: RecentCreations
     shares: Shares
     collections: Collections
-    sight: Sight
+    sight: Visibility
     tenants: Tenants
     transcripts: TranscriptIndex
     indexer: Indexer
-    resources: Resources
-    files: Files
+    resources: JobResources
+    files: BucketFiles
     clock: Clock = utc_now
     namespaces: Namespaces = field(default_factory=Namespaces)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     streams: OpenStreams = field(default_factory=OpenStreams)
 
 
-def parts_of(request: Request) -> Parts:
+def parts_of(request: Request) -> Dependencies:
     """The parts of the app that serves a request."""
-    return cast("Parts", request.app.state.parts)
+    return cast("Dependencies", request.app.state.parts)
 
 
-async def _parts(request: Request) -> Parts:
+async def _parts(request: Request) -> Dependencies:
     """The same, for endpoints: FastAPI runs what is no coroutine in a thread."""
     return parts_of(request)
 
@@ -80,7 +80,7 @@ _BEARER = HTTPBearer(
 
 
 async def caller_of(
-    request: Request, parts: Annotated[Parts, Depends(_parts)], _: Annotated[object, Depends(_BEARER)] = None
+    request: Request, parts: Annotated[Dependencies, Depends(_parts)], _: Annotated[object, Depends(_BEARER)] = None
 ) -> Caller:
     """Who asks. Raises Problem 401."""
     caller = await _who(request, parts)
@@ -88,7 +88,7 @@ async def caller_of(
     return caller
 
 
-async def _who(request: Request, parts: Parts) -> Caller:
+async def _who(request: Request, parts: Dependencies) -> Caller:
     if parts.settings.gateway_sign_in == "None":
         csrf.refuse_foreign(request)
         return ANYBODY
@@ -100,5 +100,5 @@ async def _who(request: Request, parts: Parts) -> Caller:
     raise unauthenticated("a bearer token is needed")
 
 
-Using = Annotated[Parts, Depends(_parts)]
+Using = Annotated[Dependencies, Depends(_parts)]
 Calling = Annotated[Caller, Depends(caller_of)]

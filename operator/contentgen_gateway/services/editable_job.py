@@ -8,7 +8,7 @@ from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.authorization import Verb
 from contentgen_gateway.auth.visibility import KINDS
 from contentgen_gateway.problems import Problem
-from contentgen_gateway.services.dependencies import Parts
+from contentgen_gateway.services.dependencies import Dependencies
 from contentgen_gateway.stores.records import Record
 from contentgen_runtime.kube import Body
 
@@ -16,7 +16,7 @@ _TRIES = 5  # others write to a resource at the same time: the operator above al
 
 
 @dataclass(frozen=True)
-class Held:
+class EditableJob:
     """A job's record, and where its resource is."""
 
     record: Record
@@ -33,22 +33,22 @@ class Held:
         return self.kind, str(self.record.get("namespace")), str(self.record.get("name"))
 
 
-async def held(caller: Caller, parts: Parts, job_id: str, verb: Verb) -> Held:
+async def held(caller: Caller, parts: Dependencies, job_id: str, verb: Verb) -> EditableJob:
     """Raises NotFound where the caller may not see it, Problem 403 where they may only see it."""
     record = await parts.sight.job(caller, job_id)
-    found = Held(record, KINDS[str(record["type"])])
+    found = EditableJob(record, KINDS[str(record["type"])])
     if not await parts.access.may(caller, verb, found.kind, await parts.sight.authority(record)):
         raise Problem(403, f"you may see the job {job_id!r}, but not {verb.value} it")
     return found
 
 
-async def resource_of(parts: Parts, job: Held) -> Body | None:
+async def resource_of(parts: Dependencies, job: EditableJob) -> Body | None:
     """The resource of the job; None where it is gone, also where another has its name by now."""
     body = await namesake(parts, job)
     return body if body is not None and body["metadata"]["uid"] == job.job_id else None
 
 
-async def served(parts: Parts, job: Held) -> Body | None:
+async def served(parts: Dependencies, job: EditableJob) -> Body | None:
     """The same. Raises Problem 409 for one of another operator class."""
     body = await resource_of(parts, job)
     if body is not None:
@@ -56,12 +56,12 @@ async def served(parts: Parts, job: Held) -> Body | None:
     return body
 
 
-async def namesake(parts: Parts, job: Held) -> Body | None:
+async def namesake(parts: Dependencies, job: EditableJob) -> Body | None:
     """What has the name of the job's resource: it, or a later one."""
     return await parts.resources.get(*job.place)
 
 
-async def changed(parts: Parts, job: Held, change: Callable[[Body], Body | None]) -> Body | None:
+async def changed(parts: Dependencies, job: EditableJob, change: Callable[[Body], Body | None]) -> Body | None:
     """The resource after `change` has made a patch of it, with its version, or none; None where it is gone.
 
     Raises Problem.

@@ -11,14 +11,14 @@ from contentgen_contract.resources.status import ResourceStatus
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.problems import BadRequest, NotFound
 from contentgen_gateway.schemas.requests import GenerateOrder
-from contentgen_gateway.services.dependencies import Parts
-from contentgen_gateway.stores.files import Files
+from contentgen_gateway.services.dependencies import Dependencies
+from contentgen_gateway.stores.files import BucketFiles
 from contentgen_runtime.kube import Body
 
 _MODEL = re.compile(r"loras/[^/]+/(?P<job>[^/]+)/v\d+/model\.safetensors")
 
 
-async def resolved(caller: Caller, parts: Parts, order: GenerateOrder, namespace: str) -> dict[str, Any]:
+async def resolved(caller: Caller, parts: Dependencies, order: GenerateOrder, namespace: str) -> dict[str, Any]:
     """The `loras` of the spec. Raises BadRequest for one of ours that can't be used."""
     loras = order.spec().get("loras", [])
     for index, lora in enumerate(loras):
@@ -31,7 +31,7 @@ async def resolved(caller: Caller, parts: Parts, order: GenerateOrder, namespace
     return {"loras": loras} if loras else {}
 
 
-def said(spec: dict[str, Any], files: Files) -> dict[str, Any]:
+def said(spec: dict[str, Any], files: BucketFiles) -> dict[str, Any]:
     """The spec with the address of each model of ours without its signature, which is another one a while later."""
     loras = [
         each | {"path": files.key_of(path)} if (path := each.get("path")) and files.key_of(path) else each
@@ -53,7 +53,7 @@ class _Given:
         return BadRequest(self.where, self.shown, expected)
 
 
-async def _trained(caller: Caller, parts: Parts, namespace: str, given: _Given) -> str:
+async def _trained(caller: Caller, parts: Dependencies, namespace: str, given: _Given) -> str:
     """The name of the LoraTraining whose newest model this is."""
     found = _MODEL.fullmatch(given.key)
     if found is None:

@@ -23,7 +23,7 @@ _ACTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class JobRunState:
     """The run under way, or the last one."""
 
     phase: str | None
@@ -98,7 +98,7 @@ def is_suspended(body: Body) -> bool:
     return (body.get("spec") or {}).get("suspend") is True
 
 
-def to_cancel(standing: Standing) -> int:
+def to_cancel(standing: JobRunState) -> int:
     """The number of the run that is to end. Raises Problem 409 where it is too late."""
     try:
         return run_to_cancel(standing.phase, standing.reason, standing.number, asked_again=standing.asked_again)
@@ -115,7 +115,7 @@ def _doubt(facts: Facts, name: str) -> str:
     return " ".join([*means, *remedies.free_lines(facts, name), f"To allow another payment{cost}"])
 
 
-def to_retry(standing: Standing, body: Body) -> None:
+def to_retry(standing: JobRunState, body: Body) -> None:
     """Raises Problem 409 where there is nothing to run again."""
     if is_suspended(body):
         job_id = body["metadata"]["uid"]
@@ -129,7 +129,7 @@ def to_retry(standing: Standing, body: Body) -> None:
         raise Problem(409, f"it is under way ({standing.phase or 'not started'}): there is nothing to run again")
 
 
-def to_collect(standing: Standing, body: Body) -> str | None:
+def to_collect(standing: JobRunState, body: Body) -> str | None:
     """The value of the annotation that has the last run's result fetched once more; None where that was asked for and
     has not begun. Raises Problem 409 where there is nothing to fetch.
     """
@@ -153,11 +153,11 @@ def in_http_terms(message: str, job_id: str) -> str:
 
 def ignored_annotations(body: Body) -> tuple[str, ...]:
     """A sentence for each of a person's annotations that names no run or purchase, with what it should name."""
-    standing = Standing.of(body)
+    standing = JobRunState.of(body)
     return ignored(body["metadata"].get("annotations") or {}, standing.phase, standing.number, token_of(standing))
 
 
-def require_token(standing: Standing, given: str) -> None:
+def require_token(standing: JobRunState, given: str) -> None:
     """Raises Problem 422 where `resubmit` names no purchase that waits for another payment."""
     token = token_of(standing)
     if given == token:
@@ -172,7 +172,7 @@ def require_token(standing: Standing, given: str) -> None:
     raise Problem(422, detail, errors=[{"loc": ["query", "resubmit"], "msg": expected}])
 
 
-def token_of(standing: Standing) -> str | None:
+def token_of(standing: JobRunState) -> str | None:
     """The word that allows one more payment for a request that nobody can find."""
     return remedies.resubmit_token(standing.phase, standing.message)
 

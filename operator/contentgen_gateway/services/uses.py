@@ -5,7 +5,7 @@ from contentgen_contract.records import keys
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.authorization import Verb
 from contentgen_gateway.auth.visibility import KINDS
-from contentgen_gateway.services.dependencies import Parts
+from contentgen_gateway.services.dependencies import Dependencies
 from contentgen_gateway.stores import outputs
 from contentgen_gateway.stores.records import Record
 
@@ -16,7 +16,7 @@ def adopted_from(record: Record) -> frozenset[str]:
     return frozenset(run.job_id for run in made if run is not None) - {str(record["jobId"])}
 
 
-async def users_of(parts: Parts, record: Record) -> list[Record]:
+async def users_of(parts: Dependencies, record: Record) -> list[Record]:
     """The records of jobs that were made, or are being made, with the outputs of this one; 200 at most.
 
     A LoRA is used in its own namespace only. Keys of another namespace in a record, whoever wrote them, name no user.
@@ -31,11 +31,11 @@ async def users_of(parts: Parts, record: Record) -> list[Record]:
     return [each for each in users.values() if job_id in (each.get("uses") or ()) or each.get("namespace") == namespace]
 
 
-async def visible(caller: Caller, parts: Parts, records: list[Record]) -> list[Record]:
+async def visible(caller: Caller, parts: Dependencies, records: list[Record]) -> list[Record]:
     """Of these records, those of jobs that the caller may get."""
     return [each for each in records if await _may_get(caller, parts, each)]
 
 
-async def _may_get(caller: Caller, parts: Parts, record: Record) -> bool:
+async def _may_get(caller: Caller, parts: Dependencies, record: Record) -> bool:
     kind = KINDS.get(str(record.get("type")))
     return kind is not None and await parts.access.may(caller, Verb.GET, kind, await parts.sight.authority(record))

@@ -11,7 +11,7 @@ from typing import Any
 
 from contentgen_contract.records.ledger import PurchaseState, PurchaseStep
 from contentgen_contract.resources.prices import BILLED
-from contentgen_gateway.stores.queries import Filter, Scope, Wanted, counting
+from contentgen_gateway.stores.queries import Filter, JobFilter, Scope, counting
 
 Row = dict[str, Any]
 
@@ -26,7 +26,7 @@ class By(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class Aggregation:
     """One aggregation: `$match`, then one `$group`. `index` serves the match."""
 
     match: Filter
@@ -57,13 +57,13 @@ _ABANDONED = {"$and": [_IS["intent"], {"$eq": [_STEP, PurchaseStep.ABANDONED.val
 _ASKED = {"$or": [_SENDING, _IS["submitted"]]}
 
 
-def of_jobs(scope: Scope, wanted: Wanted, by: By | None) -> Tally:
+def of_jobs(scope: Scope, wanted: JobFilter, by: By | None) -> Aggregation:
     """Jobs, their bytes and pictures."""
     sums = {"jobs": 1, "bytes": "$bytes", "pictures": "$pictures"}
-    return Tally(counting(scope, wanted), _OF_JOBS[by] if by else None, sums, _index(scope, wanted))
+    return Aggregation(counting(scope, wanted), _OF_JOBS[by] if by else None, sums, _index(scope, wanted))
 
 
-def of_purchases(scope: Scope, wanted: Wanted, by: By) -> Tally:
+def of_purchases(scope: Scope, wanted: JobFilter, by: By) -> Aggregation:
     """In micro-dollars: what was paid by the providers' figures, estimates of what else was finished, and estimates of
     requests that have not ended. Besides, how many there are whose cost nobody knows.
     """
@@ -78,7 +78,7 @@ def of_purchases(scope: Scope, wanted: Wanted, by: By) -> Tally:
         "asked": {"$cond": [_ASKED, "$estimatedMicros", 0]},
         "unknown": {"$cond": [_BILLED, 0, {"$cond": [unknown, 1, 0]}]},
     }
-    return Tally(counting(scope, wanted), _OF_PURCHASES[by], sums, _index(scope, wanted))
+    return Aggregation(counting(scope, wanted), _OF_PURCHASES[by], sums, _index(scope, wanted))
 
 
 def own(scope: Scope) -> Scope:
@@ -91,7 +91,7 @@ def whole(value: object) -> int:
     return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
-def _index(scope: Scope, wanted: Wanted) -> str:
+def _index(scope: Scope, wanted: JobFilter) -> str:
     """Both collections have these."""
     if not scope.filter():
         return "user_created" if wanted.user_id else "created"

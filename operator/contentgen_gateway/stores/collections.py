@@ -27,7 +27,7 @@ MOST_ASSETS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Asset:
+class CollectionItem:
     """One job in a collection."""
 
     type: str
@@ -47,11 +47,11 @@ class Collection:
     created_at: datetime
     updated_at: datetime
     tenant: str | None = None  # the scope of the namespace
-    assets: tuple[Asset, ...] = ()
+    assets: tuple[CollectionItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CollectionFilter:
     """Which collections a list should hold; `namespaces` None: of all."""
 
     namespaces: tuple[str, ...] | None
@@ -101,11 +101,11 @@ class Collections:
         found = await asyncio.to_thread(self._collection.find_one, _named(collection_id))
         return _parsed(found) if found else None
 
-    async def find(self, asked: Asked) -> list[Collection]:
+    async def find(self, asked: CollectionFilter) -> list[Collection]:
         """Those of a page, and one more where another page follows."""
         return await asyncio.to_thread(self._find, asked)
 
-    def _find(self, asked: Asked) -> list[Collection]:
+    def _find(self, asked: CollectionFilter) -> list[Collection]:
         found = self._collection.find(asked.page()).sort(list(_NEWEST)).limit(min(asked.limit, MOST) + 1)
         return [_parsed(each) for each in found]
 
@@ -114,7 +114,7 @@ class Collections:
         matching = {"userId": {"$eq": user_id}} if user_id else {}
         return sorted(await asyncio.to_thread(self._collection.distinct, "namespace", matching))
 
-    async def count(self, asked: Asked) -> int:
+    async def count(self, asked: CollectionFilter) -> int:
         """How many there are on all pages."""
         return await asyncio.to_thread(self._collection.count_documents, asked.filter())
 
@@ -135,12 +135,12 @@ class Collections:
         await asyncio.to_thread(self._collection.insert_one, document)
 
     async def change(self, collection_id: str, fields: Document, now: datetime) -> None:
-        """Other values; `assets` are a tuple of `Asset`."""
+        """Other values; `assets` are a tuple of `CollectionItem`."""
         values = {key: _documents(value) if key == "assets" else value for key, value in fields.items()}
         change = {"$set": values | {"updatedAt": now}}
         await asyncio.to_thread(self._collection.update_one, _named(collection_id), change)
 
-    async def put(self, collection_id: str, assets: Sequence[Asset], now: datetime) -> bool:
+    async def put(self, collection_id: str, assets: Sequence[CollectionItem], now: datetime) -> bool:
         """Put these in, each once; False where there would be more than `MOST_ASSETS`, and then none is."""
         room = _named(collection_id) | {f"assets.{MOST_ASSETS - len(assets)}": {"$exists": False}}
         change = {"$addToSet": {"assets": {"$each": _documents(assets)}}, "$set": {"updatedAt": now}}
@@ -173,7 +173,7 @@ def _named(collection_id: str) -> Filter:
     return {"collectionId": {"$eq": collection_id}}
 
 
-def _documents(assets: Iterable[Asset]) -> list[Document]:
+def _documents(assets: Iterable[CollectionItem]) -> list[Document]:
     return [{"type": each.type, "jobId": each.job_id} for each in assets]
 
 
@@ -188,5 +188,5 @@ def _parsed(found: Document) -> Collection:
         created_by=found["createdBy"],
         created_at=found["createdAt"],
         updated_at=found["updatedAt"],
-        assets=tuple(Asset(each["type"], each["jobId"]) for each in found["assets"]),
+        assets=tuple(CollectionItem(each["type"], each["jobId"]) for each in found["assets"]),
     )

@@ -25,7 +25,7 @@ _SAME_SECONDS = 300  # a third of a URL's life: who gets it last can still use i
 _REMEMBERED = 8192  # some megabytes: who watches a page asks for the same addresses again every few seconds
 
 
-class Files:
+class BucketFiles:
     """One bucket. `endpoint` is for us, `public_endpoint` is in the addresses of records, and `people_endpoint` in the
     URLs that people get; each is the one before it where it is not given. `session` knows the credentials.
     """
@@ -153,7 +153,7 @@ class Files:
 
 
 @lru_cache(_REMEMBERED)
-def _signed(files: Files, key: OwnedKey, window: int, _access_key: str) -> str:
+def _signed(files: BucketFiles, key: OwnedKey, window: int, _access_key: str) -> str:
     # By access key too: a URL signed with a key that was replaced may be refused.
     return files.presigned(key, datetime.fromtimestamp(window * _SAME_SECONDS, UTC), PERSON_URL_LIFETIME, saved=False)
 

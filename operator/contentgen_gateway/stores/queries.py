@@ -109,7 +109,7 @@ Place = tuple[datetime | str | int | None, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class JobFilter:
     """What a list should hold."""
 
     list_name: str = "jobs"  # a cursor is good for the list that gave it
@@ -138,7 +138,7 @@ class Query:
     index: str
 
 
-def listing(scope: Scope, wanted: Wanted) -> Query:
+def listing(scope: Scope, wanted: JobFilter) -> Query:
     """The query for a page of a list."""
     conditions: list[Filter] = [scope.filter(), NOT_DISCARDED, *_conditions(wanted)]
     direction = -1 if wanted.order is Order.NEWEST else 1
@@ -148,7 +148,7 @@ def listing(scope: Scope, wanted: Wanted) -> Query:
     return Query(every(conditions), sort, min(wanted.limit, MOST), _index(scope, wanted))
 
 
-def counting(scope: Scope, wanted: Wanted) -> Filter:
+def counting(scope: Scope, wanted: JobFilter) -> Filter:
     """All that the pages of a list hold together."""
     return every([scope.filter(), NOT_DISCARDED, *_conditions(wanted)])
 
@@ -165,7 +165,7 @@ def every(conditions: Iterable[Filter]) -> Filter:
     return flat | ({"$and": rest} if rest else {})
 
 
-def _conditions(wanted: Wanted) -> list[Filter]:
+def _conditions(wanted: JobFilter) -> list[Filter]:
     found: list[Filter] = []
     for key, value in (("userId", wanted.user_id), ("type", wanted.type)):
         if value is not None:
@@ -189,7 +189,7 @@ def _conditions(wanted: Wanted) -> list[Filter]:
     return found
 
 
-def _index(scope: Scope, wanted: Wanted) -> str:
+def _index(scope: Scope, wanted: JobFilter) -> str:
     """Which of the indexes serves it: what selects most comes first."""
     if wanted.terms:
         return "terms_created"
@@ -207,7 +207,7 @@ def _index(scope: Scope, wanted: Wanted) -> str:
 # Cursors: the list, its order, and where the last page ended. They hold nothing secret, and each is checked when read.
 
 
-def cursor_after(record: Mapping[str, Any], wanted: Wanted) -> str:
+def cursor_after(record: Mapping[str, Any], wanted: JobFilter) -> str:
     """Of the page that follows on a record."""
     value = record.get(wanted.sort.value)
     told = value.isoformat() if isinstance(value, datetime) else value
@@ -216,7 +216,7 @@ def cursor_after(record: Mapping[str, Any], wanted: Wanted) -> str:
     )
 
 
-def _beyond(wanted: Wanted, place: Place) -> Filter:
+def _beyond(wanted: JobFilter, place: Place) -> Filter:
     key, than = wanted.sort.value, "$lt" if wanted.order is Order.NEWEST else "$gt"
     value, job = place
     same = {key: {"$eq": value}, "jobId": {than: job}}
@@ -229,12 +229,12 @@ def _beyond(wanted: Wanted, place: Place) -> Filter:
     return {"$or": either}
 
 
-def continued(wanted: Wanted, cursor: str | None) -> Wanted:
+def continued(wanted: JobFilter, cursor: str | None) -> JobFilter:
     """What follows on the page before; the first page where there is no cursor. Raises BadRequest."""
     return wanted if cursor is None else replace(wanted, after=_place(cursor, wanted))
 
 
-def _place(given: str, wanted: Wanted) -> Place:
+def _place(given: str, wanted: JobFilter) -> Place:
     """Where a page ended. Raises BadRequest for the cursor of another list or order, which would skip entries."""
     try:
         padded = given + "=" * (-len(given) % 4)
@@ -247,7 +247,7 @@ def _place(given: str, wanted: Wanted) -> Place:
         raise BadRequest("cursor", given[:80], expected) from None
 
 
-def _ordering(wanted: Wanted) -> str:
+def _ordering(wanted: JobFilter) -> str:
     return f"{wanted.list_name}.{wanted.sort.value}.{wanted.order.value}"
 
 

@@ -118,7 +118,7 @@ _TYPES = frozenset(kind.record_type for kind in Kind)
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
+class WrongType:
     """A value of another type than its field's."""
 
     path: str  # with dots: versions.0.config.steps
@@ -129,12 +129,12 @@ class Wrong:
         return f"{_shown(self.given)}: expected {self.expected}"
 
 
-def wrong_values(record: Mapping[str, Any]) -> tuple[Wrong, ...]:
+def wrong_values(record: Mapping[str, Any]) -> tuple[WrongType, ...]:
     """Everything in a record that its readers could not show."""
     return tuple(_wrong(record, RECORD, ()))
 
 
-def _wrong(given: object, type_: Type, at: tuple[str, ...]) -> Iterator[Wrong]:
+def _wrong(given: object, type_: Type, at: tuple[str, ...]) -> Iterator[WrongType]:
     match type_, given:
         case _, None:
             return
@@ -148,7 +148,7 @@ def _wrong(given: object, type_: Type, at: tuple[str, ...]) -> Iterator[Wrong]:
         case Scalar(), _ if type_.fits(given):
             return
         case _:
-            yield Wrong(".".join(at), given, _expected(type_))
+            yield WrongType(".".join(at), given, _expected(type_))
 
 
 def _expected(type_: Type) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 from pymongo.collection import Collection
 
 from contentgen_contract.names import Kind
-from contentgen_contract.records.deletion_tombstone import Discard
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.record import terms_of
-from contentgen_gateway.stores.aggregations import Row, Tally
+from contentgen_gateway.stores.aggregations import Aggregation, Row
 from contentgen_gateway.stores.queries import NOT_DISCARDED, Filter, Query
 from contentgen_gateway.stores.record_types import readable
 from contentgen_gateway.stores.verification import KeyOf, other_jobs, purchase_prefixes, verified
@@ -144,7 +144,7 @@ class Records:
         mine = _of(record["jobId"])
         await asyncio.to_thread(self._collection.update_one, mine, {"$set": change})
 
-    async def mark_discarded(self, discard: Discard) -> None:
+    async def mark_discarded(self, discard: DeletionTombstone) -> None:
         """It is not to be seen any more; the operator's janitor deletes the files, and the record last."""
         change = {"discard": discard.model_dump(mode="json")}
         mine = _of(discard.uid)
@@ -170,7 +170,7 @@ class Records:
         change = {"$inc": {"downloads": 1}, "$set": {"lastAccessed": now}}
         await asyncio.to_thread(self._collection.update_one, _of(job_id), change)
 
-    async def tally(self, tally: Tally) -> list[Row]:
+    async def tally(self, tally: Aggregation) -> list[Row]:
         """The groups of some records with their sums."""
         return await asyncio.to_thread(_rows, self._collection, tally)
 
@@ -196,10 +196,10 @@ class Purchases:
         """How many there are."""
         return await asyncio.to_thread(self._collection.count_documents, matching)
 
-    async def tally(self, tally: Tally) -> list[Row]:
+    async def tally(self, tally: Aggregation) -> list[Row]:
         """The groups of some purchases with their sums."""
         return await asyncio.to_thread(_rows, self._collection, tally)
 
 
-def _rows(collection: Collection[Record], tally: Tally) -> list[Row]:
+def _rows(collection: Collection[Record], tally: Aggregation) -> list[Row]:
     return list(collection.aggregate(list(tally.pipeline)))

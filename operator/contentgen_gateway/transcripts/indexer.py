@@ -15,7 +15,7 @@ from pymongo.errors import ConnectionFailure
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records import keys
-from contentgen_gateway.stores.files import Files
+from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.outputs import KeyOf, versions_of
 from contentgen_gateway.stores.records import Record, Records
 from contentgen_gateway.stores.verification import OwnedKey, owned_key, owner_of
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class IndexSource:
     """What a job's passages are made of, and what each says about the job."""
 
     key: OwnedKey
@@ -44,7 +44,7 @@ class Source:
         return {"key": self.key, "version": self.version, "about": dict(self.about)}
 
 
-def source_of(record: Record, key_of: KeyOf) -> Source | None:
+def source_of(record: Record, key_of: KeyOf) -> IndexSource | None:
     """The newest transcript of a record, where there is one in our bucket."""
     newest = next(iter(versions_of(record)), None)
     address = (newest or {}).get("transcriptUrl")
@@ -62,13 +62,13 @@ def source_of(record: Record, key_of: KeyOf) -> Source | None:
         "version": version,
         "metadata": {"isPublic": (record.get("metadata") or {}).get("isPublic") is True},
     }
-    return Source(key, version, about)
+    return IndexSource(key, version, about)
 
 
 class Indexer:
     """Keeps the index as the records are."""
 
-    def __init__(self, records: Records, files: Files, index: TranscriptIndex) -> None:
+    def __init__(self, records: Records, files: BucketFiles, index: TranscriptIndex) -> None:
         self._records = records
         self._files = files
         self._index = index

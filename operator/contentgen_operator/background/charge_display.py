@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 _KINDS = {kind.record_type: kind for kind in Kind}
 
 
-class Showing:
+class ChargeDisplay:
     """Wakes the resource that owns a purchase, if its run is over: one that is at work reads the ledger anyway.
 
     Best effort: the ledger has the charge, and a resource that is gone, or of a namespace that is not watched any more,

@@ -40,7 +40,7 @@ from contentgen_operator.observe import find_lost, poll_or_stored
 from contentgen_operator.providers.base import Call, Provider, RequestState, RequestView, Unavailable, arguments_of
 from contentgen_operator.state.observed import Resource, ResourceRef
 from contentgen_operator.state.plan import StoredAnswer
-from contentgen_operator.state.purchases import Move, Purchase, PurchaseState, PurchaseStep, StoredKey
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState, PurchaseStep, StoredKey
 from contentgen_operator.state.runs import current_run, ended, purchase_key
 from contentgen_operator.state.selection import DEFAULT, Selection
 from contentgen_operator.stores.ledger import Ledger
@@ -71,7 +71,7 @@ class Retention(Value):
     own_prices: frozenset[str] = frozenset()
 
 
-class Step(Enum):
+class OrphanStep(Enum):
     """What is to be done with an orphan."""
 
     NOTHING = auto()
@@ -82,7 +82,7 @@ class Step(Enum):
     DISCARD = auto()
 
 
-class Standing(Enum):
+class FollowState(Enum):
     """Whether a resource follows a purchase."""
 
     FOLLOWED = auto()
@@ -92,40 +92,40 @@ class Standing(Enum):
     UNSEEN = auto()  # its namespace has no Role: nobody may read whether there is one. It is located, and nothing else
 
 
-def next_step(purchase: Purchase, standing: Standing, now: datetime, retention: Retention) -> Step:
+def next_step(purchase: Purchase, standing: FollowState, now: datetime, retention: Retention) -> OrphanStep:
     """The next step with an open purchase."""
-    if standing is Standing.UNSEEN:  # located for as long as the provider keeps a result
-        return _locating(purchase, now, retention) if history_searches.is_open(purchase, now) else Step.NOTHING
-    is_gone, was_gone = standing is Standing.GONE, purchase.orphaned_at is not None
+    if standing is FollowState.UNSEEN:  # located for as long as the provider keeps a result
+        return _locating(purchase, now, retention) if history_searches.is_open(purchase, now) else OrphanStep.NOTHING
+    is_gone, was_gone = standing is FollowState.GONE, purchase.orphaned_at is not None
     if was_gone and not is_gone:
-        return Step.NOTE
-    if standing is Standing.FOLLOWED or not may_be_orphan(purchase):
-        return Step.NOTHING
+        return OrphanStep.NOTE
+    if standing is FollowState.FOLLOWED or not may_be_orphan(purchase):
+        return OrphanStep.NOTHING
     # A person has paid for another attempt: before its request is found there is nothing to decide about it.
     if is_gone and not was_gone and not purchase.abandoned:
-        return Step.NOTE
+        return OrphanStep.NOTE
     if purchase.state is PurchaseState.SUCCEEDED:
-        return _keeping(purchase, now, retention) if is_gone else Step.NOTHING
+        return _keeping(purchase, now, retention) if is_gone else OrphanStep.NOTHING
     return _locating(purchase, now, retention)
 
 
-def _locating(purchase: Purchase, now: datetime, retention: Retention) -> Step:
+def _locating(purchase: Purchase, now: datetime, retention: Retention) -> OrphanStep:
     if purchase.state is PurchaseState.SUBMITTED:
-        return Step.POLL
-    return Step.SEARCH if _is_searched(purchase, now, retention) else Step.NOTHING
+        return OrphanStep.POLL
+    return OrphanStep.SEARCH if _is_searched(purchase, now, retention) else OrphanStep.NOTHING
 
 
-def _keeping(purchase: Purchase, now: datetime, retention: Retention) -> Step:
+def _keeping(purchase: Purchase, now: datetime, retention: Retention) -> OrphanStep:
     """The next step with a result without a resource. Where it was not seen gone all the time, such as after a restore
     of an old ledger or a stop of the operator, the time of the retention begins anew.
     """
     since = purchase.orphaned_at or now
     seen = purchase.orphan_seen_at or since
     if now - seen > _WATCH_GAP:
-        return Step.NOTE
+        return OrphanStep.NOTE
     if purchase.discard_asked or now >= since + retention.kept:
-        return Step.DISCARD
-    return Step.SEEN if now - seen >= _SEEN_EVERY else Step.NOTHING
+        return OrphanStep.DISCARD
+    return OrphanStep.SEEN if now - seen >= _SEEN_EVERY else OrphanStep.NOTHING
 
 
 def may_be_orphan(purchase: Purchase) -> bool:
@@ -148,13 +148,13 @@ def pause(purchase: Purchase, now: datetime) -> timedelta:
     return min(max(abs(now - since) / 10, _FIRST_PAUSE), _LONGEST_PAUSE)
 
 
-def noted(key: StoredKey, purchase: Purchase, at: datetime | None) -> Move:
+def noted(key: StoredKey, purchase: Purchase, at: datetime | None) -> LedgerTransition:
     """Since when its resource is gone; None: it has one. A document of an older release gets its namespace and kind."""
     about = {"namespace": key.namespace, "type": key.kind.record_type}
     return _move(key, purchase, purchase.state, orphaned_at=at, orphan_seen_at=at, **about)
 
 
-def found_again(key: StoredKey, purchase: Purchase, request_id: str, now: datetime) -> Move:
+def found_again(key: StoredKey, purchase: Purchase, request_id: str, now: datetime) -> LedgerTransition:
     """The request of a lost reply."""
     changes = {"request_id": request_id, "submitted_at": purchase.sent_at or purchase.created_at, "step": None}
     move = _move(key, purchase, PurchaseState.SUBMITTED, changed_at=now, **changes)
@@ -163,7 +163,7 @@ def found_again(key: StoredKey, purchase: Purchase, request_id: str, now: dateti
 
 def after_poll(
     key: StoredKey, purchase: Purchase, view: RequestView, now: datetime, retention: Retention
-) -> tuple[StoredAnswer | None, Move | None]:
+) -> tuple[StoredAnswer | None, LedgerTransition | None]:
     """The response to store and the move that follows it; None where the request goes on."""
     end = ending_of(key.kind, purchase, view, now, _rate(purchase, view, retention))
     return (end.answer, _move(key, purchase, end.target, changed_at=now, **end.changes)) if end else (None, None)
@@ -194,58 +194,58 @@ def is_to_be_cancelled(purchase: Purchase, now: datetime, retention: Retention) 
     return purchase.cancel_asked_at is None and (purchase.discard_asked or late)
 
 
-def after_cancel(key: StoredKey, purchase: Purchase, ended: bool, now: datetime) -> Move:
+def after_cancel(key: StoredKey, purchase: Purchase, ended: bool, now: datetime) -> LedgerTransition:
     """Cancelled, by the provider's word, or asked for."""
     if ended:
         return _move(key, purchase, PurchaseState.CANCELLED, error="cancelled", finished_at=None, changed_at=now)
     return _move(key, purchase, PurchaseState.SUBMITTED, cancel_asked_at=now)
 
 
-def discarded(key: StoredKey, purchase: Purchase, now: datetime) -> Move:
+def discarded(key: StoredKey, purchase: Purchase, now: datetime) -> LedgerTransition:
     """The end of an orphan: nobody can adopt it any more. `orphaned_at` stays until its response is deleted."""
     expired = None if purchase.discard_asked else now
     return _move(key, purchase, PurchaseState.DISCARDED, outputs=None, expired_at=expired, changed_at=now)
 
 
-def deleted(key: StoredKey, purchase: Purchase) -> Move:
+def deleted(key: StoredKey, purchase: Purchase) -> LedgerTransition:
     """The response of a discarded one is deleted."""
     return _move(key, purchase, PurchaseState.DISCARDED, orphaned_at=None, result_key=None)
 
 
-def _move(key: StoredKey, purchase: Purchase, target: PurchaseState, **changes: Any) -> Move:
+def _move(key: StoredKey, purchase: Purchase, target: PurchaseState, **changes: Any) -> LedgerTransition:
     unchanged = ("step", "orphaned_at", "orphan_seen_at", "request_id", "cancel_asked_at")
     expected = {name: getattr(purchase, name) for name in unchanged}
-    return Move(
+    return LedgerTransition(
         key=key, source=purchase.state, target=target, owner=purchase.job_id, expected=expected, changes=changes
     )
 
 
-def standing_of(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Purchase, now: datetime) -> Standing:
+def standing_of(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState:
     """Standing by the resource that has the name now. A resource with another uid that asks for the same adopts the
     purchase by itself, if its namespace is the one that bought it.
     """
     if body is None:
-        return Standing.GONE
+        return FollowState.GONE
     is_owner = body["metadata"]["uid"] == purchase.job_id
     try:
         resource = Resource.parse(key.kind, body)
         if is_owner:
             return _standing_of_own(resource, key, now)
         if ended(resource):
-            return Standing.GONE
+            return FollowState.GONE
         if not tenant.has_bought(key.scope, purchase.created_at):
-            return Standing.GONE
+            return FollowState.GONE
         return _standing_for_another(resource, current_run(resource, now), key)
     except (ValidationError, KeyError):
-        return Standing.FOLLOWED if is_owner else Standing.GONE
+        return FollowState.FOLLOWED if is_owner else FollowState.GONE
 
 
-def _standing_for_another(resource: Resource, run: RunStatus, key: StoredKey) -> Standing:
+def _standing_for_another(resource: Resource, run: RunStatus, key: StoredKey) -> FollowState:
     """Standing where the resource is not the owner: it may ask for the same purchase."""
     if _buys(resource, run, key) and not _waits_for_lora(resource):
-        return Standing.FOLLOWED
+        return FollowState.FOLLOWED
     is_undecided = run.purchase_id is None or _waits_for_lora(resource)
-    return Standing.ENDED if is_undecided and _buys_a_variant(resource, run, key) else Standing.GONE
+    return FollowState.ENDED if is_undecided and _buys_a_variant(resource, run, key) else FollowState.GONE
 
 
 def _waits_for_lora(resource: Resource) -> bool:
@@ -253,14 +253,14 @@ def _waits_for_lora(resource: Resource) -> bool:
     return resource.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
 
 
-def _standing_of_own(resource: Resource, key: StoredKey, now: datetime) -> Standing:
+def _standing_of_own(resource: Resource, key: StoredKey, now: datetime) -> FollowState:
     """Standing where the resource is the owner: the reconciler follows purchases of its last run alone."""
     run, over = resource.status.run, ended(resource)
     if run is None or not over:
         run = current_run(resource, now)
     # Runs of older releases have left requests open without telling so.
     is_followed = _buys(resource, run, key) and (not _waits_for_lora(resource) if not over else run.request_open)
-    return Standing.FOLLOWED if is_followed else Standing.ENDED
+    return FollowState.FOLLOWED if is_followed else FollowState.ENDED
 
 
 def _buys(resource: Resource, run: RunStatus, key: StoredKey) -> bool:
@@ -350,25 +350,25 @@ class Orphans:
         if standing is None:
             return
         step = next_step(purchase, standing, now, self._retention)
-        if standing is Standing.GONE and step in (Step.NOTE, Step.SEEN, Step.DISCARD):
+        if standing is FollowState.GONE and step in (OrphanStep.NOTE, OrphanStep.SEEN, OrphanStep.DISCARD):
             await self._confirm_served(key)
-        if step in (Step.SEARCH, Step.POLL) and purchase.provider in self._away:
+        if step in (OrphanStep.SEARCH, OrphanStep.POLL) and purchase.provider in self._away:
             return  # in the next round: one request that is never shown must not hold up all others
         try:
             await self._take(step, standing, key, purchase, now)
         except Unavailable as error:
             self._away.add(purchase.provider)
             _log.info("orphan %s waits: %s", key, error)
-        if step is not Step.NOTE:
-            followed = standing is Standing.FOLLOWED
+        if step is not OrphanStep.NOTE:
+            followed = standing is FollowState.FOLLOWED
             self._due[key.text] = now + (_PAUSE_WITH_RESOURCE if followed else pause(purchase, now))
 
-    async def _standing_if_told(self, key: StoredKey, purchase: Purchase, now: datetime) -> Standing | None:
+    async def _standing_if_told(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState | None:
         """The standing; None where it cannot be told, and the purchase waits. Raises one of API_ERRORS."""
         names = self._selection.namespaces.names
         is_ours = purchase.operator_class == self._selection.operator_class
         if names and key.namespace not in names:
-            return Standing.UNSEEN if is_ours else None
+            return FollowState.UNSEEN if is_ours else None
         # The ledger was read before: an owner that is not there now was deleted after it had bought this.
         try:
             return await self._standing(key, purchase, now)
@@ -380,31 +380,33 @@ class Orphans:
                 raise
             # In this namespace alone: the Role went with it, or is not there yet. The others' purchases go on.
             _log.info("the resource of purchase %s cannot be read: %s", key, explain(error))
-            return Standing.UNSEEN if is_ours else None
+            return FollowState.UNSEEN if is_ours else None
 
-    async def _take(self, step: Step, standing: Standing, key: StoredKey, purchase: Purchase, now: datetime) -> None:
-        if step is Step.NOTE:
-            is_gone = standing is Standing.GONE
+    async def _take(
+        self, step: OrphanStep, standing: FollowState, key: StoredKey, purchase: Purchase, now: datetime
+    ) -> None:
+        if step is OrphanStep.NOTE:
+            is_gone = standing is FollowState.GONE
             if await self._moved(noted(key, purchase, now if is_gone else None), now):
                 told = "the resource of purchase %s (%s) is %s"
                 _log.info(told, key, purchase.state, "gone" if is_gone else "there", extra=_about(purchase))
-        elif step is Step.SEEN:
+        elif step is OrphanStep.SEEN:
             await self._moved(_move(key, purchase, purchase.state, orphan_seen_at=now), now)
-        elif step is Step.DISCARD:
+        elif step is OrphanStep.DISCARD:
             if await self._moved(discarded(key, purchase, now), now):
                 why = "with deletionPolicy Delete" if purchase.discard_asked else "and the retention is over"
                 _log.info("orphan %s is discarded: deleted %s", key, why, extra=_about(purchase))
-        elif step in (Step.SEARCH, Step.POLL) and (provider := self._provider(purchase)) is not None:
+        elif step in (OrphanStep.SEARCH, OrphanStep.POLL) and (provider := self._provider(purchase)) is not None:
             self._calls += 1
-            if step is Step.SEARCH:
+            if step is OrphanStep.SEARCH:
                 await self._search(key, purchase, provider, now)
             else:
-                await self._poll(key, purchase, provider, now, seen=standing is not Standing.UNSEEN)
+                await self._poll(key, purchase, provider, now, seen=standing is not FollowState.UNSEEN)
 
     def _provider(self, purchase: Purchase) -> Provider | None:
         return self._providers.get(purchase.provider)
 
-    async def _standing(self, key: StoredKey, purchase: Purchase, now: datetime) -> Standing:
+    async def _standing(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState:
         """By the API server's word now, unless the cache has the owner. Raises one of API_ERRORS."""
         ref = ResourceRef(kind=key.kind, namespace=key.namespace, name=key.name, uid=purchase.job_id)
         cached = self._cache.resource(ref)
@@ -412,20 +414,20 @@ class Orphans:
             return standing_of(cached, Tenant(), key, purchase, now)
         body = await self._kube.get_resource(key.kind, key.namespace, key.name)
         if body is None:
-            return Standing.GONE
+            return FollowState.GONE
         tenant = await self._tenancy.of_resource(key.namespace, body["metadata"]["uid"])
         standing = standing_of(body, tenant, key, purchase, now)
         if self._selection.has_left(body):
             # Its run goes on when the namespace is selected again; until then nobody follows it.
-            return Standing.ENDED if standing is Standing.FOLLOWED else standing
-        if standing is Standing.GONE or self._selection.serves(body):
+            return FollowState.ENDED if standing is FollowState.FOLLOWED else standing
+        if standing is FollowState.GONE or self._selection.serves(body):
             return standing
         # Of another class now. Its installation may have another account of the provider, which does not know what was
         # sent here; and it may never learn of what an earlier resource of this name has bought.
         if purchase.operator_class is not None:
             is_ours = purchase.operator_class == self._selection.operator_class
-            return Standing.ENDED if is_ours else Standing.FOLLOWED
-        return Standing.FOLLOWED if body["metadata"]["uid"] == purchase.job_id else Standing.ENDED
+            return FollowState.ENDED if is_ours else FollowState.FOLLOWED
+        return FollowState.FOLLOWED if body["metadata"]["uid"] == purchase.job_id else FollowState.ENDED
 
     async def _confirm_served(self, key: StoredKey) -> None:
         """Raises one of API_ERRORS where the API server does not know the kind: then nothing of it is found."""
@@ -492,7 +494,7 @@ class Orphans:
             self._check()
             await self._ledger.move(deleted(key, purchase))
 
-    async def _moved(self, move: Move, now: datetime) -> bool:
+    async def _moved(self, move: LedgerTransition, now: datetime) -> bool:
         """Whether the compare-and-set succeeded; if not, somebody else came first, and the next look sees it."""
         request_id, claim = move.changes.get("request_id"), move.claimed_for
         self._check()

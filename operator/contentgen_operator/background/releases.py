@@ -20,7 +20,7 @@ _AGAIN_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
-class Leaving:
+class NamespaceReleases:
     """Collects them as the watches deliver them, on the standby as well."""
 
     def __init__(self, kube: Kube, selection: Selection, check: Check = unchecked) -> None:

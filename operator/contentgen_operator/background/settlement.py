@@ -18,7 +18,7 @@ from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
 from contentgen_operator.providers.base import AccessRefused, Unavailable, is_request_id
 from contentgen_operator.providers.billing import Billing
 from contentgen_operator.state.purchases import Unsettled
-from contentgen_operator.stores.charges import Bills
+from contentgen_operator.stores.charges import Charges
 
 _log = logging.getLogger(__name__)
 BATCH = 50  # request ids of one question: as many as fal takes
@@ -53,12 +53,12 @@ def batches(found: Iterable[Unsettled], now: datetime) -> list[list[Unsettled]]:
     return [chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH)]
 
 
-class Settler:
+class ChargeSettlement:
     """The rounds. A refused key is not used for a day, or until there is another one."""
 
     def __init__(
         self,
-        bills: Bills,
+        bills: Charges,
         billing: Billing,
         *,
         show: Callable[[Unsettled], Awaitable[None]] | None = None,

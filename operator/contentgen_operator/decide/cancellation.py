@@ -19,7 +19,7 @@ from contentgen_operator.decide.payment import (
 from contentgen_operator.decide.planning import fail, plan_of
 from contentgen_operator.decide.request_endings import is_gone
 from contentgen_operator.providers.base import RequestState
-from contentgen_operator.state.decision_input import Case
+from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 
@@ -28,7 +28,7 @@ _BY_A_PERSON = "cancelled on request"
 _LONGEST_WORDS = 400  # characters of a provider's; what helps follows them in the message
 
 
-def cancelling(case: Case, purchase: Purchase | None) -> Plan | None:
+def cancelling(case: DecisionInput, purchase: Purchase | None) -> Plan | None:
     """The plan for a run that is to end; None where it has what was paid for, or ends by itself."""
     if purchase is None:
         return _free(case)
@@ -40,17 +40,17 @@ def cancelling(case: Case, purchase: Purchase | None) -> Plan | None:
     return step(case, purchase) if step is not None else None
 
 
-def before_payment_stopped(case: Case, reason: Reason, message: str) -> Plan:
+def before_payment_stopped(case: DecisionInput, reason: Reason, message: str) -> Plan:
     """The run ends before anything is bought, and its Job with it."""
     return fail(case, reason, message).model_copy(update={"stop_job": True})
 
 
-def _free(case: Case, _: Purchase | None = None) -> Plan:
+def _free(case: DecisionInput, _: Purchase | None = None) -> Plan:
     paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
     return before_payment_stopped(case, Reason.CANCELLED, f"{_BY_A_PERSON}; {paid}")
 
 
-def _lost(case: Case, purchase: Purchase) -> Plan:
+def _lost(case: DecisionInput, purchase: Purchase) -> Plan:
     """It can only be cancelled once it is found; meanwhile nothing is sent again, whatever was allowed before."""
     unasked = case.model_copy(update={"resource": case.resource.model_copy(update={"resubmit": None})})
     plan = lost(unasked, purchase)
@@ -63,14 +63,14 @@ def _lost(case: Case, purchase: Purchase) -> Plan:
     return fail(case, Reason.CANCELLED, message)
 
 
-def _abandoned(case: Case, purchase: Purchase) -> Plan:
+def _abandoned(case: DecisionInput, purchase: Purchase) -> Plan:
     message = (
         f"{_BY_A_PERSON}; the reply of {purchase.provider} was lost, it may have been paid; no other attempt is made"
     )
     return fail(case, Reason.CANCELLED, message)
 
 
-def _submitted(case: Case, purchase: Purchase) -> Plan:
+def _submitted(case: DecisionInput, purchase: Purchase) -> Plan:
     view = case.observed.request
     if view is not None and (view.state in _ENDS or is_gone(purchase, view, case.now)):
         return poll(case, purchase)
@@ -94,12 +94,12 @@ def _submitted(case: Case, purchase: Purchase) -> Plan:
     return fail(case, Reason.CANCELLED, message)
 
 
-def _failed(case: Case, purchase: Purchase) -> Plan:
+def _failed(case: DecisionInput, purchase: Purchase) -> Plan:
     message = f"{_BY_A_PERSON}; {purchase.provider} had failed: {purchase.error}; no other attempt is made"
     return fail(case, Reason.CANCELLED, message)
 
 
-_BY_STATE: dict[PurchaseState, Callable[[Case, Purchase], Plan]] = {
+_BY_STATE: dict[PurchaseState, Callable[[DecisionInput, Purchase], Plan]] = {
     PurchaseState.REFUSED: _free,
     PurchaseState.INTENT: _lost,
     PurchaseState.SUBMITTED: _submitted,

@@ -11,7 +11,7 @@ from contentgen_contract.annotations import collect_again
 from contentgen_contract.names import COLLECT_ANNOTATION, Reason
 from contentgen_contract.resources.status import MAX_MESSAGE, CollectStatus, RunStatus
 from contentgen_contract.worker.orders import Outcome
-from contentgen_operator.state.decision_input import Case
+from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 
@@ -30,13 +30,13 @@ def state_of(run: RunStatus) -> CollectStatus:
     return run.collect or CollectStatus()
 
 
-def seconds_left(case: Case) -> float:
+def seconds_left(case: DecisionInput) -> float:
     """Seconds until the deadline of the retries; negative after it."""
     deadline = _since(case) + timedelta(seconds=case.resource.collect_deadline_seconds)
     return (deadline - case.now).total_seconds()
 
 
-def _since(case: Case) -> datetime:
+def _since(case: DecisionInput) -> datetime:
     """When the stage began: for a resource that adopts an older purchase, with its run."""
     purchase, asked_at = case.observed.purchase, state_of(case.run).asked_at
     finished = (purchase.finished_at or purchase.changed_at) if purchase is not None else case.now
@@ -49,13 +49,13 @@ def failures(run: RunStatus) -> int:
     return max(run.stage_attempt - state_of(run).first_attempt + 1, 1)
 
 
-def pause_seconds(case: Case) -> float:
+def pause_seconds(case: DecisionInput) -> float:
     """Seconds until the next attempt: 10, 20, 40 … 900, and the last attempt at the deadline."""
     pause = _FIRST_PAUSE_SECONDS * 2.0 ** min(failures(case.run) - 1, _MOST_DOUBLINGS)
     return max(min(pause, LONGEST_PAUSE_SECONDS, seconds_left(case)), 1.0)
 
 
-def may_pass(case: Case, reason: Reason, outcome: Outcome | None = None) -> bool:
+def may_pass(case: DecisionInput, reason: Reason, outcome: Outcome | None = None) -> bool:
     """Whether a later attempt may succeed. What cannot be understood may be so once, as of a broken upload."""
     if reason is Reason.OUTCOME_INVALID:
         return state_of(case.run).failure != Reason.OUTCOME_INVALID
@@ -64,7 +64,7 @@ def may_pass(case: Case, reason: Reason, outcome: Outcome | None = None) -> bool
     return reason in _PASSING
 
 
-def next_run(case: Case, reason: Reason, pause: float) -> RunStatus:
+def next_run(case: DecisionInput, reason: Reason, pause: float) -> RunStatus:
     """The run that waits for the next attempt."""
     return case.run.model_copy(
         update={
@@ -76,7 +76,7 @@ def next_run(case: Case, reason: Reason, pause: float) -> RunStatus:
     )
 
 
-def begun_anew(case: Case, run: RunStatus, asked: str | None) -> RunStatus:
+def begun_anew(case: DecisionInput, run: RunStatus, asked: str | None) -> RunStatus:
     """The run with the next attempt of its collect stage due, and the whole deadline before it."""
     attempt = run.stage_attempt + 1  # the outcome of an earlier attempt must not be taken for that of the next
     collect = CollectStatus(asked=asked, asked_at=case.now, first_attempt=attempt)
@@ -88,7 +88,7 @@ def was_paid(purchase: Purchase) -> str:
     return f"request {purchase.request_id} of {purchase.provider} was paid, and its answer is kept"
 
 
-def advice(case: Case) -> str:
+def advice(case: DecisionInput) -> str:
     """What helps after the stage has failed for good; empty where nothing was paid."""
     if (purchase := case.observed.purchase) is None:
         return ""
@@ -106,7 +106,7 @@ def fetches(run: RunStatus, what: str) -> str:
     return words.collect_words(run.number, state_of(run).asked, what)
 
 
-def missing(case: Case) -> str:
+def missing(case: DecisionInput) -> str:
     """Why there is nothing to collect for a run that has failed; empty where the paid result is kept."""
     purchase, observed = case.observed.purchase, case.observed
     if purchase is None:
@@ -118,7 +118,7 @@ def missing(case: Case) -> str:
     return ""
 
 
-def refused(case: Case, why: str) -> Plan:
+def refused(case: DecisionInput, why: str) -> Plan:
     """The plan for a request that cannot be carried out: the end stays as it is, and says so."""
     last, value = case.resource.status, case.resource.collect
     said = f"{_DID_NOTHING}{value} did nothing: {why}; nothing was paid)"

@@ -13,7 +13,7 @@ _MILESTONES = (Condition.SOURCE_READY, Condition.DATASET_READY, Condition.SUBMIT
 _STUCK = (Phase.FAILED, Phase.SUBMISSION_UNKNOWN)
 
 
-class State(Value):
+class ConditionInput(Value):
     """What the conditions speak of."""
 
     kind: Kind
@@ -25,13 +25,13 @@ class State(Value):
     generation: int
 
 
-def conditions(state: State, last: ResourceStatus, now: datetime) -> tuple[ConditionStatus, ...]:
+def conditions(state: ConditionInput, last: ResourceStatus, now: datetime) -> tuple[ConditionStatus, ...]:
     """All conditions of a resource; the time of one changes only when its status does."""
     before = {each.type: each for each in last.conditions}
     return tuple(_condition(type_, value, state, before.get(type_), now) for type_, value in _values(state).items())
 
 
-def _values(state: State) -> dict[Condition, bool]:
+def _values(state: ConditionInput) -> dict[Condition, bool]:
     done, suspended = state.phase is Phase.COMPLETED, state.phase is Phase.SUSPENDED
     stuck = state.phase in _STUCK or state.reason is Reason.LORA_FAILED
     values = {
@@ -52,7 +52,7 @@ def _values(state: State) -> dict[Condition, bool]:
 
 
 def _condition(
-    type_: Condition, value: bool, state: State, before: ConditionStatus | None, now: datetime
+    type_: Condition, value: bool, state: ConditionInput, before: ConditionStatus | None, now: datetime
 ) -> ConditionStatus:
     status = "True" if value else "False"
     unchanged = before is not None and before.status == status

@@ -42,17 +42,17 @@ from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.decide.stages import lost_job, see_through, with_log
 from contentgen_operator.decide.status import invalid, notices_of, resettled
 from contentgen_operator.state import kinds
-from contentgen_operator.state.decision_input import Case, Doing, Policy
-from contentgen_operator.state.observed import LoraView, Observed, Resource
+from contentgen_operator.state.decision_input import DecisionInput, Policy, RunState
+from contentgen_operator.state.observed import LoraView, Observation, Resource
 from contentgen_operator.state.plan import Plan
-from contentgen_operator.state.purchases import Move, Purchase, PurchaseState
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
 from contentgen_operator.state.runs import collects_again, current_run, ended, frozen_spec, replacing_run
 
 _WAIT_SECONDS = 30.0  # a LoRA's own events wake its users; this is for the event that never came
 _LONGEST_LORA_WAIT_SECONDS, _LONGEST_KEY_WAIT_SECONDS = 900.0, 300.0
 
 
-def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy) -> Plan:
+def decide(resource: Resource, observed: Observation, now: datetime, policy: Policy) -> Plan:
     """The plan for a resource."""
     if resource.deleting:
         return decide_deletion(resource, observed, now, policy)
@@ -70,7 +70,7 @@ def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy
     if observed.wanted is not None and observed.wanted.scope is not None:
         # The purchase with the LoRAs that the image gets is under this scope of its namespace.
         resource = resource.model_copy(update={"scope": observed.wanted.scope})
-    case = Case(resource=resource, run=run, spec=spec, observed=observed, now=now, policy=policy)
+    case = DecisionInput(resource=resource, run=run, spec=spec, observed=observed, now=now, policy=policy)
     if over and not again:
         return after_end(case)
     if again:
@@ -80,24 +80,24 @@ def decide(resource: Resource, observed: Observed, now: datetime, policy: Policy
     return _with_other_loras(case) or _of_its_purchase(case)
 
 
-def _of_its_purchase(case: Case) -> Plan:
+def _of_its_purchase(case: DecisionInput) -> Plan:
     plan = with_open_requests(case, _suspended(case, _planned(_with_said(case))))
     used = None if case.observed.superseded else case.observed.purchase
     changes = {"adoption": adoption(case.resource, case.key, used), "lost_job": lost_job(case, plan.status)}
     return plan.model_copy(update=changes)
 
 
-def _with_said(case: Case) -> Case:
+def _with_said(case: DecisionInput) -> DecisionInput:
     """What a stage said last is kept, whatever is decided about it."""
     said = case.observed.outcome.log if case.observed.outcome else case.observed.log
     return case.model_copy(update={"run": with_log(case.run, case.stage, said)})
 
 
-def _planned(case: Case) -> Plan:
+def _planned(case: DecisionInput) -> Plan:
     return _held(case) if case.resource.tenant.held else _of_the_run(case)
 
 
-def _with_other_loras(case: Case) -> Plan | None:
+def _with_other_loras(case: DecisionInput) -> Plan | None:
     """The plan in which the run asks for another purchase: what was bought under its key was drawn with LoRAs of other
     trainings. None: it does not.
     """
@@ -115,11 +115,13 @@ def _with_other_loras(case: Case) -> Plan | None:
         number = max(run.number, document.number if document is not None else 0) + 1
         run = run.model_copy(update={"number": number, "purchase_id": None, "sent_at": None})
     phase = Phase.PENDING if named else before_submission(case)
-    doing = Doing(phase=phase, reason=Reason.WAITING_FOR_LORA, message="the LoRAs are of another training than before")
+    doing = RunState(
+        phase=phase, reason=Reason.WAITING_FOR_LORA, message="the LoRAs are of another training than before"
+    )
     return plan_of(blind, doing, run=run, moves=moves, again=SOON)
 
 
-def _of_the_run(case: Case) -> Plan:
+def _of_the_run(case: DecisionInput) -> Plan:
     purchase = case.observed.purchase
     if was_rewound(case):
         return forgotten(case)
@@ -135,10 +137,10 @@ def _of_the_run(case: Case) -> Plan:
     return _BY_STATE[purchase.state](case, purchase)
 
 
-def _held(case: Case) -> Plan:
+def _held(case: DecisionInput) -> Plan:
     """Nothing is started for a tenant that is not known: its purchases may be under another scope."""
     phase = case.resource.status.phase or Phase.PENDING
-    doing = Doing(
+    doing = RunState(
         phase=Phase.PENDING if phase.terminal else phase,
         reason=Reason.CLUSTER_NOT_CONFIRMED,
         message=case.resource.tenant.held,
@@ -146,7 +148,7 @@ def _held(case: Case) -> Plan:
     return plan_of(case, doing, again=_WAIT_SECONDS)
 
 
-def _suspended(case: Case, plan: Plan) -> Plan:
+def _suspended(case: DecisionInput, plan: Plan) -> Plan:
     """While suspended nothing is started or bought; a Job that runs is let finish, what was paid is seen through."""
     purchase, job = case.observed.purchase, case.observed.job
     bought = purchase is not None and not purchase.unpaid
@@ -154,12 +156,12 @@ def _suspended(case: Case, plan: Plan) -> Plan:
     if not case.resource.suspended or bought or at_work or plan.status.phase in (None, Phase.FAILED):
         return plan
     message = "spec.suspend is true: nothing is started and nothing is bought until it is false"
-    doing = Doing(phase=Phase.SUSPENDED, reason=Reason.SUSPENDED, message=message)
+    doing = RunState(phase=Phase.SUSPENDED, reason=Reason.SUSPENDED, message=message)
     run = plan.status.run if plan.job is None else case.run  # what prepare found out is kept
     return plan_of(case, doing, run=run)
 
 
-def _before_payment(case: Case) -> Plan:
+def _before_payment(case: DecisionInput) -> Plan:
     if deadline_passed(case):
         seconds, last = case.resource.deadline_seconds, case.resource.status
         paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
@@ -177,7 +179,7 @@ def _before_payment(case: Case) -> Plan:
     return _waits_for_lora(case) or _gate(case)
 
 
-def _unbuyable(case: Case) -> Plan | None:
+def _unbuyable(case: DecisionInput) -> Plan | None:
     """The end or the wait of a run that may not buy; a Job that runs is let finish before it waits."""
     if (plan := purchasable.refused(case)) is not None:
         return plan
@@ -190,18 +192,20 @@ def _unbuyable(case: Case) -> Plan | None:
     run = replacing_run(case.resource, case.run, case.now) if case.run.facts is None else None
     if run is None:
         return waiting
-    doing = Doing(phase=Phase.PENDING, reason=Reason(waiting.status.reason or ""), message="the changed spec is read")
+    doing = RunState(
+        phase=Phase.PENDING, reason=Reason(waiting.status.reason or ""), message="the changed spec is read"
+    )
     return plan_of(case, doing, run=run, moves=withdrawal(case), again=SOON)
 
 
-def _prepare(case: Case) -> Plan:
+def _prepare(case: DecisionInput) -> Plan:
     refusal = _source_refused(case)
     if refusal is not None:
         return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
     refusal = _language_refused(case)
     if refusal is not None:
         return fail(case, Reason.INVALID_SPEC, refusal)
-    doing = Doing(
+    doing = RunState(
         phase=Phase.PREPARING,
         reason=Reason.PREPARING,
         message="the recording is being prepared",
@@ -217,7 +221,7 @@ def _prepare(case: Case) -> Plan:
     return plan_of(case, submitting(case, Reason.SUBMITTING, _prepared_text(ended)), run=run, again=SOON)
 
 
-def _source_refused(case: Case) -> str | None:
+def _source_refused(case: DecisionInput) -> str | None:
     """Why an s3:// source may not be read; the operator would sign it with its own rights."""
     if isinstance(case.spec, ImageGenerationSpec) or not case.spec.source.url.startswith("s3://"):
         return None
@@ -226,7 +230,7 @@ def _source_refused(case: Case) -> str | None:
     return f"spec.source.url: {why}" if why else None
 
 
-def _language_refused(case: Case) -> str | None:
+def _language_refused(case: DecisionInput) -> str | None:
     """Why the provider would refuse the language; the CRD admits some codes that AssemblyAI does not have."""
     if not isinstance(case.spec, TranscriptionSpec):
         return None
@@ -234,7 +238,7 @@ def _language_refused(case: Case) -> str | None:
     return f"spec.options.language: {why}; nothing was paid" if why else None
 
 
-def _lora_refused(case: Case) -> str | None:
+def _lora_refused(case: DecisionInput) -> str | None:
     """The provider fetches these, so only what is written in them can be seen here; it is seen before it is paid."""
     if not isinstance(case.spec, ImageGenerationSpec):
         return None
@@ -268,7 +272,7 @@ def _sound_text(facts: AudioFacts) -> str:
     return "; ".join([text, *facts.notes])
 
 
-def _waits_for_lora(case: Case) -> Plan | None:
+def _waits_for_lora(case: DecisionInput) -> Plan | None:
     if not isinstance(case.spec, ImageGenerationSpec):
         return None
     unready = next((lora for lora in case.observed.loras if lora.model_key is None), None)
@@ -277,25 +281,25 @@ def _waits_for_lora(case: Case) -> Plan | None:
     # Nothing was started or paid, so an edit, such as another LoRA's name, need not wait for the end of this run.
     run = replacing_run(case.resource, case.run, case.now)
     if run is not None:
-        doing = Doing(phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA, message="the changed spec is read")
+        doing = RunState(phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA, message="the changed spec is read")
         return plan_of(case, doing, run=run, moves=withdrawal(case), again=SOON)
     return plan_of(case, _without_lora(case, unready), again=_patience(case, _LONGEST_LORA_WAIT_SECONDS))
 
 
-def _patience(case: Case, longest: float) -> float:
+def _patience(case: DecisionInput, longest: float) -> float:
     """Seconds until the next look at what may never change: a tenth of the run's age."""
     age = (case.now - case.run.started_at).total_seconds()
     return min(max(age / 10, _WAIT_SECONDS), longest)
 
 
-def _without_lora(case: Case, lora: LoraView) -> Doing:
+def _without_lora(case: DecisionInput, lora: LoraView) -> RunState:
     """The state of an ImageGeneration that lacks a LoRA: it goes on when the LoraTraining has a version."""
     if lora.phase is Phase.FAILED:
         message = (
             f"LoraTraining {lora.name} has failed: {lora.message or 'it gives no cause'}; nothing was paid here, and "
             "it goes on by itself once that LoraTraining has a version, or with another LoRA in spec.loras"
         )
-        return Doing(phase=before_submission(case), reason=Reason.LORA_FAILED, message=message)
+        return RunState(phase=before_submission(case), reason=Reason.LORA_FAILED, message=message)
     state = lora.phase.value if lora.phase else "not there yet"
     message = f"waiting for LoraTraining {lora.name}, which is {state}"
     if lora.phase is Phase.COMPLETED:
@@ -303,10 +307,10 @@ def _without_lora(case: Case, lora: LoraView) -> Doing:
             ", and whose file is not in this installation's ledger: it was trained with other stores (another operator "
             "class); train it in this class, or give its address as path in spec.loras"
         )
-    return Doing(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA, message=message)
+    return RunState(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA, message=message)
 
 
-def _gate(case: Case) -> Plan:
+def _gate(case: DecisionInput) -> Plan:
     """Between free and paid: nothing is bought that could not be collected, or that MongoDB may have lost."""
     if (plan := held_back(case)) is not None:
         return plan
@@ -315,12 +319,12 @@ def _gate(case: Case) -> Plan:
         message = (
             f"there is no key for {provider}; put {provider}-key into the providers' Secret, see the chart's values"
         )
-        doing = Doing(phase=before_submission(case), reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
+        doing = RunState(phase=before_submission(case), reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
         return plan_of(case, doing, again=_patience(case, _LONGEST_KEY_WAIT_SECONDS))
     return pay(case)
 
 
-def _refused(case: Case, purchase: Purchase) -> Plan:
+def _refused(case: DecisionInput, purchase: Purchase) -> Plan:
     if purchase.job_id != case.resource.ref.uid:
         # Said to a resource that is gone, and nothing was paid: who applies it again may have mended the cause.
         return _before_payment(case)
@@ -333,7 +337,7 @@ def _refused(case: Case, purchase: Purchase) -> Plan:
     return plan_of(case, submitting(case, reason, purchase.error), again=left)
 
 
-def _collect(case: Case, purchase: Purchase) -> Plan:
+def _collect(case: DecisionInput, purchase: Purchase) -> Plan:
     if purchase.result_key is None and purchase.error:
         return unstored(case, purchase)
     ended = see_through(case, Stage.COLLECT, collecting("the outputs are being stored"))
@@ -357,11 +361,11 @@ def _collect(case: Case, purchase: Purchase) -> Plan:
     return _complete(case, version, Reason.COMPLETED, _stored_text(case, version), moves)
 
 
-def _stored_text(case: Case, version: VersionStatus) -> str:
+def _stored_text(case: DecisionInput, version: VersionStatus) -> str:
     return "; ".join([f"version {version.version} is stored", *kinds.shortfalls(case.spec, version.facts)])
 
 
-def _adopt(case: Case, purchase: Purchase) -> Plan:
+def _adopt(case: DecisionInput, purchase: Purchase) -> Plan:
     """What is asked for was bought and collected before: by a crashed reconcile of ours, or by a deleted resource."""
     if not case.observed.outputs_stored:
         return _files_gone(case, purchase)
@@ -374,7 +378,7 @@ def _adopt(case: Case, purchase: Purchase) -> Plan:
     return _complete(case, version, Reason.ADOPTED_FINISHED_RUN, message, ())
 
 
-def _files_gone(case: Case, purchase: Purchase) -> Plan:
+def _files_gone(case: DecisionInput, purchase: Purchase) -> Plan:
     """The outputs were collected, and are not in the bucket as they were stored: collected again where the response is
     kept, which costs nothing.
     """
@@ -391,8 +395,10 @@ def _files_gone(case: Case, purchase: Purchase) -> Plan:
     return fail(case, Reason.OUTPUTS_DELETED, message)
 
 
-def _complete(case: Case, version: VersionStatus, reason: Reason, message: str, moves: tuple[Move, ...]) -> Plan:
-    doing = Doing(phase=Phase.COMPLETED, reason=reason, message=message, step=Step.DONE)
+def _complete(
+    case: DecisionInput, version: VersionStatus, reason: Reason, message: str, moves: tuple[LedgerTransition, ...]
+) -> Plan:
+    doing = RunState(phase=Phase.COMPLETED, reason=reason, message=message, step=Step.DONE)
     run = case.run.model_copy(update={"job": None})
     plan = plan_of(case, doing, run=run, moves=moves)
     others = [each for each in case.resource.status.versions if each.version != version.version]
@@ -403,14 +409,14 @@ def _complete(case: Case, version: VersionStatus, reason: Reason, message: str, 
 _AGAIN = f"nothing is bought again by itself; to buy, {RERUN_ADVICE}"
 
 
-def _cancelled(case: Case, purchase: Purchase) -> Plan:
+def _cancelled(case: DecisionInput, purchase: Purchase) -> Plan:
     if (plan := cancelled_in_time(case, purchase)) is not None:
         return plan
     message = f"the paid request for the same was cancelled before it was finished; {_AGAIN}"
     return fail(case, Reason.CANCELLED, message)
 
 
-def _discarded(case: Case, purchase: Purchase) -> Plan:
+def _discarded(case: DecisionInput, purchase: Purchase) -> Plan:
     how = "its files were deleted with deletionPolicy Delete"
     if purchase.expired_at is not None:
         how = f"its resource was deleted; its result was kept until {purchase.expired_at:%Y-%m-%d}, and is deleted now"
@@ -418,7 +424,7 @@ def _discarded(case: Case, purchase: Purchase) -> Plan:
     return fail(case, Reason.OUTPUTS_DELETED, message)
 
 
-_BY_STATE: dict[PurchaseState, Callable[[Case, Purchase], Plan]] = {
+_BY_STATE: dict[PurchaseState, Callable[[DecisionInput, Purchase], Plan]] = {
     PurchaseState.INTENT: lost,
     PurchaseState.REFUSED: _refused,
     PurchaseState.SUBMITTED: poll,

@@ -12,23 +12,23 @@ from pydantic import ValidationError
 
 from contentgen_contract.names import Kind, Reason
 from contentgen_contract.records import ownership
-from contentgen_contract.records.deletion_tombstone import Discard, bought_under
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone, bought_under
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.status import RunStatus, VersionStatus
 from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.payment import adoption, cancellation, is_remembered, remembered
 from contentgen_operator.decide.planning import withdrawn
 from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.observed import Observed, Resource
-from contentgen_operator.state.plan import Notice, Plan, Reservation
-from contentgen_operator.state.purchases import Move, Purchase, PurchaseState
+from contentgen_operator.state.observed import Observation, Resource
+from contentgen_operator.state.plan import Event, Plan, Reservation
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
 from contentgen_operator.state.runs import admitted_user, frozen_spec, own_files, purchase_key
 
 _NEXT_SLICE_SECONDS = 0.5  # until the next files are deleted
 _SEARCH_AGAIN_SECONDS = 4.0
 
 
-def decide_deletion(resource: Resource, observed: Observed, now: datetime, policy: Policy) -> Plan:
+def decide_deletion(resource: Resource, observed: Observation, now: datetime, policy: Policy) -> Plan:
     """The plan for a resource that is being deleted; without our finalizer it is gone as soon as others agree."""
     plan = Plan(status=resource.status, last_chance=grace_is_over(resource, now, policy))
     run, purchase = resource.status.run, observed.purchase
@@ -71,13 +71,13 @@ def is_searched_at_deletion(resource: Resource, purchase: Purchase) -> bool:
 
 
 def _lost(
-    resource: Resource, observed: Observed, purchase: Purchase, now: datetime, *, last_chance: bool
+    resource: Resource, observed: Observation, purchase: Purchase, now: datetime, *, last_chance: bool
 ) -> dict[str, object]:
     """One search; again only while the history cannot be read."""
     run = resource.status.run
     if observed.found_request is not None and run is not None:
         changes = {"request_id": observed.found_request, "submitted_at": history_searches.sent_at(purchase)}
-        move = Move(
+        move = LedgerTransition(
             key=purchase_key(resource, run),
             source=PurchaseState.INTENT,
             target=PurchaseState.SUBMITTED,
@@ -95,7 +95,7 @@ def _lost(
         f"deleted although {purchase.provider} may have been paid for purchase {purchase.purchase_id}: the reply was "
         f"lost, and {why}; the ledger keeps the purchase, and what is applied again under this name looks for it"
     )
-    return {"notices": (Notice(type="Warning", reason=Reason.SUBMISSION_UNKNOWN, message=message),)}
+    return {"notices": (Event(type="Warning", reason=Reason.SUBMISSION_UNKNOWN, message=message),)}
 
 
 def _used(resource: Resource, run: RunStatus, purchase: Purchase) -> bool:
@@ -129,7 +129,7 @@ def grace_is_over(resource: Resource, now: datetime, policy: Policy) -> bool:
     return resource.deleted_at is not None and (now - resource.deleted_at).total_seconds() >= policy.deletion_seconds
 
 
-def discard_of(resource: Resource) -> Discard:
+def discard_of(resource: Resource) -> DeletionTombstone:
     """Everything that was stored for the resource, also what it took over from one that was deleted before it.
 
     The versions of its status have been verified (`witness.py`).
@@ -140,7 +140,7 @@ def discard_of(resource: Resource) -> Discard:
     own = own_files(resource, *users)
     earlier = [_files_of(resource.ref.kind, version) for version in resource.status.versions]
     jobs = {uid, *(version.job_id for version in resource.status.versions if version.job_id)}
-    return Discard(
+    return DeletionTombstone(
         uid=uid,
         prefixes=tuple(sorted(ownership.union([own, *earlier]).folders)),
         job_ids=tuple(sorted(jobs)),

@@ -12,7 +12,7 @@ from contentgen_contract.records import keys
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import RunStatus
 from contentgen_operator.decide.payment import is_remembered
-from contentgen_operator.state.observed import LoraView, Resource, Wanted
+from contentgen_operator.state.observed import LoraView, Resource, WantedPurchase
 from contentgen_operator.state.purchases import Purchase, Variant, worth
 
 _MISSING_PATIENCE = timedelta(seconds=60)  # an image and its LoRA are applied together, in any order
@@ -37,7 +37,7 @@ def decides(resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase |
 
 def wanted(
     run: RunStatus, loras: tuple[LoraView, ...], variants: Sequence[Variant], now: datetime, cluster: str = ""
-) -> Wanted:
+) -> WantedPurchase:
     """The purchase that a run asks for. `variants` are those of its spec (`Witness.variants`).
 
     `cluster` is the uid of the resource's. In one that was rebuilt, resources take what was bought for them before.
@@ -46,9 +46,9 @@ def wanted(
     mine, newest = identity(loras), _newest(bought)
     if mine is None:
         if any(_is_coming(each, run, now) for each in loras):
-            return Wanted(identity=run.lora_identity, waits=True)
+            return WantedPurchase(identity=run.lora_identity, waits=True)
         # None can be bought: what there is, is the best that can be had.
-        return _asks(newest) if newest is not None else Wanted(identity=run.lora_identity)
+        return _asks(newest) if newest is not None else WantedPurchase(identity=run.lora_identity)
     if same := best([each for each in bought if each.identity == mine]):
         return _asks(same)
     if newest is not None and all(each.purchase.cluster_uid not in (None, cluster) for each in bought):
@@ -56,11 +56,11 @@ def wanted(
     plain = [each for each in bought if not each.identity]
     if drawn := best([each for each in plain if may_be_drawn_with(each.purchase, loras)]):
         return _asks(drawn)
-    return Wanted(identity=mine) if plain else Wanted()
+    return WantedPurchase(identity=mine) if plain else WantedPurchase()
 
 
-def _asks(variant: Variant) -> Wanted:
-    return Wanted(identity=variant.identity or None, scope=variant.scope)
+def _asks(variant: Variant) -> WantedPurchase:
+    return WantedPurchase(identity=variant.identity or None, scope=variant.scope)
 
 
 def best(variants: Iterable[Variant]) -> Variant | None:

@@ -10,17 +10,17 @@ from contentgen_operator.decide.payment import cancellation, ending
 from contentgen_operator.decide.planning import SOON, plan_of, submitting, withdrawal
 from contentgen_operator.decide.status import followed
 from contentgen_operator.providers.base import RequestState
-from contentgen_operator.state.decision_input import Case
+from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.observed import OpenRequest
 from contentgen_operator.state.plan import Plan, StoredAnswer
-from contentgen_operator.state.purchases import Move, Purchase, PurchaseState
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
 
 _SOON_SECONDS = 10.0  # until a request that was asked to end is looked at
 _GOES_ON = (RequestState.QUEUED, RequestState.RUNNING)
 _TAKEN = (PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
 
 
-def with_open_requests(case: Case, plan: Plan) -> Plan:
+def with_open_requests(case: DecisionInput, plan: Plan) -> Plan:
     """The plan of a run that goes on, with what was found of its earlier attempts."""
     for each in case.observed.open_requests:
         if not _is_mine(case, each) or not history_searches.is_open(each.purchase, case.now):
@@ -43,7 +43,7 @@ def _looked_at_again(plan: Plan) -> Plan:
     return plan.model_copy(update={"again_seconds": again})
 
 
-def back_to_earlier(case: Case) -> Plan | None:
+def back_to_earlier(case: DecisionInput) -> Plan | None:
     """An earlier attempt exists at the provider after all, and the next one was not sent: nothing more is paid."""
     for each in case.observed.open_requests:
         if each.found_request is not None or _is_taken(each.purchase):
@@ -66,7 +66,7 @@ def _fresh(attempt: int) -> dict[str, object]:
     return {"paid_attempt": attempt, "purchase_id": None, "sent_at": None, "request_id": None, "submitted_at": None}
 
 
-def after_end(case: Case) -> Plan:
+def after_end(case: DecisionInput) -> Plan:
     """The plan of a run that has ended while a request of it was open. Its phase stays."""
     mine = [each for each in case.observed.open_requests if _is_mine(case, each)]
     seen = [each for each in mine if history_searches.is_open(each.purchase, case.now)]
@@ -84,11 +84,11 @@ def after_end(case: Case) -> Plan:
     return plan.model_copy(update={"again_seconds": min(pauses, default=None)})
 
 
-def _is_mine(case: Case, each: OpenRequest) -> bool:
+def _is_mine(case: DecisionInput, each: OpenRequest) -> bool:
     return each.purchase.job_id == case.resource.ref.uid
 
 
-def _step(case: Case, each: OpenRequest) -> tuple[Move | None, StoredAnswer | None]:
+def _step(case: DecisionInput, each: OpenRequest) -> tuple[LedgerTransition | None, StoredAnswer | None]:
     purchase, view = each.purchase, each.view
     if purchase.state is PurchaseState.INTENT:
         return (_found(case, each, each.found_request), None) if each.found_request is not None else (None, None)
@@ -96,15 +96,15 @@ def _step(case: Case, each: OpenRequest) -> tuple[Move | None, StoredAnswer | No
     return (_move(case, each, end.target, **end.changes), end.answer) if end is not None else (None, None)
 
 
-def _found(case: Case, each: OpenRequest, request_id: str) -> Move:
+def _found(case: DecisionInput, each: OpenRequest, request_id: str) -> LedgerTransition:
     changes = {"request_id": request_id, "submitted_at": history_searches.sent_at(each.purchase)}
     move = _move(case, each, PurchaseState.SUBMITTED, **changes)
     return move.model_copy(update={"claimed_for": each.purchase})
 
 
-def _move(case: Case, each: OpenRequest, target: PurchaseState, **changes: object) -> Move:
+def _move(case: DecisionInput, each: OpenRequest, target: PurchaseState, **changes: object) -> LedgerTransition:
     purchase = each.purchase
-    return Move(
+    return LedgerTransition(
         key=each.key,
         source=purchase.state,
         target=target,

@@ -17,10 +17,10 @@ from contentgen_operator.decide.request_endings import Ending, ending_of
 from contentgen_operator.decide.stages import start
 from contentgen_operator.providers.base import Call, RequestState, RequestView, arguments_json, is_request_id
 from contentgen_operator.state import costs, kinds
-from contentgen_operator.state.decision_input import Case, Doing
-from contentgen_operator.state.observed import LoraView, Observed, Resource
+from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.state.observed import LoraView, Observation, Resource
 from contentgen_operator.state.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
-from contentgen_operator.state.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.state.runs import owner, purchase_key
 
 COLLECT_SECONDS = 15.0  # what a collect stage takes, for the ETA
@@ -47,9 +47,11 @@ def adoption(resource: Resource, key: PurchaseKey, purchase: Purchase | None) ->
     return Adoption(key=key, purchase=purchase, job_id=resource.ref.uid, tenant=resource.tenant)
 
 
-def pay(case: Case) -> Plan:
+def pay(case: DecisionInput) -> Plan:
     """Everything is there: plan the purchase, and at the next look send the planned one."""
-    job = kinds.Job(user_id=owner(case.resource, case.spec), job_id=case.resource.ref.uid, version=case.run.version)
+    job = kinds.CallContext(
+        user_id=owner(case.resource, case.spec), job_id=case.resource.ref.uid, version=case.run.version
+    )
     call = kinds.call_of(case.spec, job, case.key, case.observed.loras)
     purchase = Purchase(
         state=PurchaseState.INTENT,
@@ -88,17 +90,17 @@ def _place(resource: Resource) -> dict[str, Any]:
     }
 
 
-def _payment(case: Case, planned: Purchase, purchase: Purchase, call: Call) -> Payment:
+def _payment(case: DecisionInput, planned: Purchase, purchase: Purchase, call: Call) -> Payment:
     return Payment(key=case.key, purchase=purchase, call=call, planned_at=planned.changed_at)
 
 
-def _is_reserved(case: Case, purchase: Purchase) -> bool:
+def _is_reserved(case: DecisionInput, purchase: Purchase) -> bool:
     """Whether the purchase is planned for this resource, and its status names it: then it is marked in the bucket."""
     mine = purchase.planned and purchase.job_id == case.resource.ref.uid
     return mine and case.run.purchase_id == purchase.purchase_id and case.resource.purchase_is_named
 
 
-def was_rewound(case: Case) -> bool:
+def was_rewound(case: DecisionInput) -> bool:
     """Whether the status knows more of a purchase than a ledger that would allow the payment: it may have been sent."""
     run, last, purchase = case.run, case.resource.status, case.observed.purchase
     if purchase is not None and not purchase.unpaid:
@@ -139,7 +141,9 @@ def remembered(resource: Resource, run: RunStatus, spec: Spec) -> Purchase:
     names = [each.lora_ref.name for each in drawn_with if each.lora_ref]
     loras = tuple(LoraView(name=name, model_key=at) for name, at in zip(names, run.loras, strict=False))
     loras += tuple(LoraView(name=name) for name in names[len(loras) :])
-    call = kinds.call_of(spec, kinds.Job(user_id=user, job_id=resource.ref.uid, version=run.version), key, loras)
+    call = kinds.call_of(
+        spec, kinds.CallContext(user_id=user, job_id=resource.ref.uid, version=run.version), key, loras
+    )
     sent = run.sent_at or run.started_at
     return Purchase(
         purchase_id=run.purchase_id or legacy_id(str(key)),
@@ -160,7 +164,7 @@ def remembered(resource: Resource, run: RunStatus, spec: Spec) -> Purchase:
     )
 
 
-def forgotten(case: Case) -> Plan:
+def forgotten(case: DecisionInput) -> Plan:
     """The status, or the marker in the bucket, names a purchase that the ledger lacks, or knows it as it was before it
     was sent: a store was restored from a backup. Nothing is paid.
     """
@@ -177,12 +181,12 @@ def forgotten(case: Case) -> Plan:
         f": restore the ledger and this goes on, {remedies.adopt_words(case.run.request_id)}, or "
         f"{remedies.resubmit_words(case.key.token)}",
     )
-    doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
+    doing = RunState(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
     # Held: a deletion writes into the ledger what only the status knows.
     return plan_of(blind, doing, again=_LEDGER_WAIT_SECONDS).model_copy(update={"finalizer": True})
 
 
-def _named_text(case: Case) -> str:
+def _named_text(case: DecisionInput) -> str:
     """What is wrong with the request that a person has named. Its name is shown if it can be one."""
     named, given = case.observed.named, case.resource.adopt
     if named is None or named.same or given is None:
@@ -191,17 +195,17 @@ def _named_text(case: Case) -> str:
     return f"; {ADOPT_ANNOTATION}{shown} is not adopted: {named.text[:_LONGEST_PROBLEM]}"
 
 
-def _restored(case: Case, kept: Purchase | None, request_id: str) -> Plan:
+def _restored(case: DecisionInput, kept: Purchase | None, request_id: str) -> Plan:
     """The plan with a purchase that the ledger has lost back in it, for a request that a person has named."""
     was = remembered(case.resource, case.run, case.spec)
-    doing = Doing(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the request that was named is the one")
+    doing = RunState(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the request that was named is the one")
     plan = plan_of(case, doing, again=SOON).model_copy(update={"finalizer": True})
     changes = {"request_id": request_id, "submitted_at": was.sent_at, "sent_at": was.sent_at, "step": None}
     if kept is None:
         update = {"state": PurchaseState.SUBMITTED, "changed_at": case.now, "estimated_micros": case.estimated_micros}
         purchase = was.model_copy(update=changes | update | costs.priced(case.spec, case.price))
         return plan.model_copy(update={"restored": Reservation(key=case.key, purchase=purchase)})
-    move = Move(
+    move = LedgerTransition(
         key=case.key,
         source=kept.state,
         target=PurchaseState.SUBMITTED,
@@ -213,12 +217,12 @@ def _restored(case: Case, kept: Purchase | None, request_id: str) -> Plan:
     return plan.model_copy(update={"moves": (move,)})
 
 
-def _abandoned(case: Case, plan: Plan, kept: Purchase | None) -> Plan:
+def _abandoned(case: DecisionInput, plan: Plan, kept: Purchase | None) -> Plan:
     """The plan with a purchase that the ledger has lost marked as abandoned: whoever asks for it again goes on with
     the next attempt.
     """
     if kept is not None:
-        step = Move(
+        step = LedgerTransition(
             key=case.key,
             source=kept.state,
             target=PurchaseState.INTENT,
@@ -238,12 +242,12 @@ def _abandoned(case: Case, plan: Plan, kept: Purchase | None) -> Plan:
     return plan.model_copy(update={"unrecorded": Reservation(key=case.key, purchase=lost_one)})
 
 
-def lost(case: Case, purchase: Purchase) -> Plan:
+def lost(case: DecisionInput, purchase: Purchase) -> Plan:
     """There is an intent and no request id: it may be paid, so it is looked for and never sent again."""
     if case.observed.found_request is not None:
         sent = purchase.sent_at or purchase.created_at
         changes = {"request_id": case.observed.found_request, "submitted_at": sent}
-        doing = Doing(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the request was found again")
+        doing = RunState(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the request was found again")
         move = move_of(case, purchase, PurchaseState.SUBMITTED, **changes)
         moves = (move.model_copy(update={"claimed_for": purchase}),)
         return plan_of(case, doing, moves=moves, again=SOON)
@@ -255,7 +259,7 @@ def lost(case: Case, purchase: Purchase) -> Plan:
     return _not_found(case, purchase)
 
 
-def _not_found(case: Case, purchase: Purchase) -> Plan:
+def _not_found(case: DecisionInput, purchase: Purchase) -> Plan:
     """The search goes on. A run that may be paid does not end at its deadline."""
     waited = (case.now - history_searches.sent_at(purchase)).total_seconds()
     again = history_searches.next_search(purchase, case.now, case.policy)
@@ -274,17 +278,17 @@ def _not_found(case: Case, purchase: Purchase) -> Plan:
         f"; its history {_not_shown(case.observed)}{_named_text(case)}",
         f"; look at its dashboard, then {remedies.adopt_words()}, or {remedies.resubmit_words(case.key.token)}",
     )
-    doing = Doing(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
+    doing = RunState(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
     return plan_of(case, doing, again=again)
 
 
-def _not_shown(observed: Observed) -> str:
+def _not_shown(observed: Observation) -> str:
     if observed.provider_problem:
         return f"cannot be read ({observed.provider_problem[:_LONGEST_PROBLEM]})"
     return "does not show the request" if observed.history_complete else "could be read only in part"
 
 
-def poll(case: Case, purchase: Purchase) -> Plan:
+def poll(case: DecisionInput, purchase: Purchase) -> Plan:
     """The provider has the request."""
     view = case.observed.request
     if view is not None and (end := ending(case, purchase, view)) is not None:
@@ -298,7 +302,7 @@ def poll(case: Case, purchase: Purchase) -> Plan:
     return plan_of(case, doing, again=_poll_after(case, purchase))
 
 
-def ending(case: Case, purchase: Purchase, view: RequestView) -> Ending | None:
+def ending(case: DecisionInput, purchase: Purchase, view: RequestView) -> Ending | None:
     """The end of a purchase of the case's run, at the rate of the model that did it; None while it goes on."""
     rate: dict[str, Any] = {}
     if view.model_used and purchase.model not in case.policy.own_prices:
@@ -306,7 +310,7 @@ def ending(case: Case, purchase: Purchase, view: RequestView) -> Ending | None:
     return ending_of(case.kind, purchase, view, case.now, rate)
 
 
-def _ended(case: Case, purchase: Purchase, view: RequestView, end: Ending) -> Plan:
+def _ended(case: DecisionInput, purchase: Purchase, view: RequestView, end: Ending) -> Plan:
     moves = (move_of(case, purchase, end.target, **end.changes),)
     if "result_key" in end.changes:
         return _collecting(case, end.answer).model_copy(update={"moves": moves})
@@ -318,7 +322,7 @@ def _ended(case: Case, purchase: Purchase, view: RequestView, end: Ending) -> Pl
     return plan_of(case, doing, moves=moves, again=SOON)
 
 
-def _collecting(case: Case, answer: StoredAnswer | None) -> Plan:
+def _collecting(case: DecisionInput, answer: StoredAnswer | None) -> Plan:
     """The provider deletes its answer within the hour: it is stored before anything else is done with it. None: it is
     stored.
     """
@@ -327,7 +331,7 @@ def _collecting(case: Case, answer: StoredAnswer | None) -> Plan:
     return plan.model_copy(update={"store": answer, "finalizer": case.resource.deletes_files})
 
 
-def _why_unread(observed: Observed) -> Reason:
+def _why_unread(observed: Observation) -> Reason:
     return Reason.PROVIDER_NOT_CONFIGURED if observed.access_refused else Reason.PROVIDER_UNAVAILABLE
 
 
@@ -344,7 +348,7 @@ class TooLate(Value):
     text: str
 
 
-def too_late(case: Case, purchase: Purchase) -> TooLate | None:
+def too_late(case: DecisionInput, purchase: Purchase) -> TooLate | None:
     """The limit that a request has passed; None: neither the operator's nor the run's."""
     name = f"{purchase.provider} has not finished request {purchase.request_id}"
     limit = timedelta(seconds=case.policy.provider_seconds)
@@ -358,7 +362,7 @@ def too_late(case: Case, purchase: Purchase) -> TooLate | None:
     return None
 
 
-def _ending(case: Case, purchase: Purchase, late: TooLate) -> Plan:
+def _ending(case: DecisionInput, purchase: Purchase, late: TooLate) -> Plan:
     """The provider is asked to end the request. The run ends once the provider has said so, or has not in time."""
     asked, view = purchase.cancel_asked_at, case.observed.request
     cancel = {"cancel": cancellation(case.key, purchase), "last_chance": True}
@@ -377,30 +381,30 @@ def _ending(case: Case, purchase: Purchase, late: TooLate) -> Plan:
     return fail(case, Reason.DEADLINE_EXCEEDED, text)
 
 
-def cancelled_in_time(case: Case, purchase: Purchase) -> Plan | None:
+def cancelled_in_time(case: DecisionInput, purchase: Purchase) -> Plan | None:
     """The end of a run whose request the provider has cancelled at a deadline; None: it was cancelled otherwise."""
     mine = purchase.job_id == case.resource.ref.uid and case.run.request_id == purchase.request_id
     late = too_late(case, purchase) if mine and not case.cancelled else None
     return fail(case, Reason.DEADLINE_EXCEEDED, f"{late.text}; it was cancelled") if late is not None else None
 
 
-def _open_text(case: Case) -> str:
+def _open_text(case: DecisionInput) -> str:
     return f"{_said_last(case)}; it may still finish and be billed; {open_advice(case.run)}"
 
 
-def _said_last(case: Case) -> str:
+def _said_last(case: DecisionInput) -> str:
     view = case.observed.request
     said = view.message if view is not None else case.observed.provider_problem
     return f"; its last answer: {said[:_LONGEST_PROBLEM]}" if said else ""
 
 
-def deadline_passed(case: Case) -> bool:
+def deadline_passed(case: DecisionInput) -> bool:
     """Whether the run takes longer than its spec allows."""
     seconds = case.resource.deadline_seconds
     return seconds is not None and (case.now - case.run.started_at).total_seconds() >= seconds
 
 
-def _poll_after(case: Case, purchase: Purchase) -> float:
+def _poll_after(case: DecisionInput, purchase: Purchase) -> float:
     """Often at first, for what takes seconds; ever less often for what takes minutes."""
     view = case.observed.request
     if view is not None and view.state is RequestState.GONE:
@@ -409,14 +413,14 @@ def _poll_after(case: Case, purchase: Purchase) -> float:
     return min(max(since / 10, min(0.5, case.policy.poll_seconds)), case.policy.poll_seconds)
 
 
-def at_provider(case: Case, purchase: Purchase, reason: Reason, message: str) -> Doing:
+def at_provider(case: DecisionInput, purchase: Purchase, reason: Reason, message: str) -> RunState:
     """The state while the provider works."""
     expected = case.provider_seconds
     since = (case.now - (purchase.submitted_at or case.now)).total_seconds()
     # Without a figure from the provider, time is the measure; it never claims to be done. In fifths, because each
     # figure is a write of the status.
     fraction = math.floor(5 * min(since / max(expected, 1), 0.95)) / 5
-    return Doing(
+    return RunState(
         phase=Phase.PROCESSING,
         reason=reason,
         message=message,
@@ -426,7 +430,7 @@ def at_provider(case: Case, purchase: Purchase, reason: Reason, message: str) ->
     )
 
 
-def unstored(case: Case, purchase: Purchase) -> Plan:
+def unstored(case: DecisionInput, purchase: Purchase) -> Plan:
     """The end of a run whose paid result could not be stored."""
     message = (
         f"request {purchase.request_id} of {purchase.provider} was paid, but {purchase.error}, so nothing is "
@@ -435,14 +439,14 @@ def unstored(case: Case, purchase: Purchase) -> Plan:
     return fail(case, Reason.RESULT_INVALID, message)
 
 
-def provider_failed(case: Case, purchase: Purchase) -> Plan:
+def provider_failed(case: DecisionInput, purchase: Purchase) -> Plan:
     """The provider has said so: another attempt where the spec allows it."""
     if case.run.paid_attempt < case.spec.paid_attempts:
         return next_attempt(case, purchase.error)
     return fail(case, Reason.PROVIDER_FAILED, f"{purchase.provider} failed: {purchase.error}")
 
 
-def next_attempt(case: Case, why: str) -> Plan:
+def next_attempt(case: DecisionInput, why: str) -> Plan:
     """Another purchase of the same."""
     run = case.run.model_copy(
         update={
@@ -463,7 +467,7 @@ def next_attempt(case: Case, why: str) -> Plan:
     return plan_of(case, doing, run=run, again=SOON)
 
 
-def pause_after_refusal(case: Case, purchase: Purchase, now: datetime) -> float:
+def pause_after_refusal(case: DecisionInput, purchase: Purchase, now: datetime) -> float:
     """Seconds until the provider is asked again, after it was busy: ever longer, at most a minute."""
     pause = min(60.0, case.policy.poll_seconds * 2.0 ** min(purchase.tries, 10))
     return pause - (now - purchase.changed_at).total_seconds()

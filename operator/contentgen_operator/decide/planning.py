@@ -5,19 +5,19 @@ from datetime import datetime, timedelta
 from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Step
 from contentgen_contract.resources.status import RunStatus
 from contentgen_operator.decide.status import notices_of, status_of
-from contentgen_operator.state.decision_input import Case, Doing
+from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
-from contentgen_operator.state.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 
 SOON = 0.0
 
 
 def plan_of(
-    case: Case,
-    doing: Doing,
+    case: DecisionInput,
+    doing: RunState,
     *,
     run: RunStatus | None = None,
-    moves: tuple[Move, ...] = (),
+    moves: tuple[LedgerTransition, ...] = (),
     again: float | None = None,
 ) -> Plan:
     """A plan that only tells, moves the ledger and looks again; `model_copy` adds what else is to be done."""
@@ -31,13 +31,13 @@ def plan_of(
     )
 
 
-def needs_finalizer(case: Case, moves: tuple[Move, ...] = ()) -> bool:
+def needs_finalizer(case: DecisionInput, moves: tuple[LedgerTransition, ...] = ()) -> bool:
     """While a paid request is in flight a deletion has to wait for it to be cancelled."""
     state = moves[-1].target if moves else case.observed.purchase and case.observed.purchase.state
     return state in (PurchaseState.INTENT, PurchaseState.SUBMITTED)
 
 
-def _in_time(case: Case, again: float | None) -> float | None:
+def _in_time(case: DecisionInput, again: float | None) -> float | None:
     """A deadline is looked at when it is there, however long the wait would be otherwise."""
     if case.resource.deadline_seconds is None:
         return again
@@ -48,12 +48,12 @@ def _in_time(case: Case, again: float | None) -> float | None:
     return seconds if again is None else min(again, seconds)
 
 
-def fail(case: Case, reason: Reason, message: str) -> Plan:
+def fail(case: DecisionInput, reason: Reason, message: str) -> Plan:
     """The run is over without outputs, and what it had planned to buy is not bought."""
-    return plan_of(case, Doing(phase=Phase.FAILED, reason=reason, message=message), moves=withdrawal(case))
+    return plan_of(case, RunState(phase=Phase.FAILED, reason=reason, message=message), moves=withdrawal(case))
 
 
-def withdrawal(case: Case) -> tuple[Move, ...]:
+def withdrawal(case: DecisionInput) -> tuple[LedgerTransition, ...]:
     """A planned purchase of the run taken back: a process that is about to send it does not."""
     purchase = case.observed.purchase
     if purchase is None or not purchase.planned or purchase.job_id != case.resource.ref.uid:
@@ -61,9 +61,9 @@ def withdrawal(case: Case) -> tuple[Move, ...]:
     return (withdrawn(case.key, purchase, case.now),)
 
 
-def withdrawn(key: PurchaseKey, purchase: Purchase, now: datetime) -> Move:
+def withdrawn(key: PurchaseKey, purchase: Purchase, now: datetime) -> LedgerTransition:
     """Planned to refused: nothing was sent, and whoever asks for the same may plan it again."""
-    return Move(
+    return LedgerTransition(
         key=key,
         source=PurchaseState.INTENT,
         target=PurchaseState.REFUSED,
@@ -73,11 +73,11 @@ def withdrawn(key: PurchaseKey, purchase: Purchase, now: datetime) -> Move:
     )
 
 
-def move_of(case: Case, purchase: Purchase, target: PurchaseState, **changes: object) -> Move:
+def move_of(case: DecisionInput, purchase: Purchase, target: PurchaseState, **changes: object) -> LedgerTransition:
     """A step of the run's purchase, which the resource owns by then (`Plan.adoption`)."""
     changes = {"changed_at": case.now, "step": None} | changes
     expected = {"step": purchase.step}
-    return Move(
+    return LedgerTransition(
         key=case.key,
         source=purchase.state,
         target=target,
@@ -87,11 +87,11 @@ def move_of(case: Case, purchase: Purchase, target: PurchaseState, **changes: ob
     )
 
 
-def submitting(case: Case, reason: Reason, message: str) -> Doing:
+def submitting(case: DecisionInput, reason: Reason, message: str) -> RunState:
     """The state between free and paid."""
-    return Doing(phase=Phase.SUBMITTING, reason=reason, message=message, step=PROVIDER_STEP[case.kind])
+    return RunState(phase=Phase.SUBMITTING, reason=reason, message=message, step=PROVIDER_STEP[case.kind])
 
 
-def collecting(message: str) -> Doing:
+def collecting(message: str) -> RunState:
     """The state after the provider has finished."""
-    return Doing(phase=Phase.COLLECTING, reason=Reason.COLLECTING, message=message, step=Step.STORING)
+    return RunState(phase=Phase.COLLECTING, reason=Reason.COLLECTING, message=message, step=Step.STORING)

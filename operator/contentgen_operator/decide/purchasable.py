@@ -9,7 +9,7 @@ from contentgen_contract.resources.spec import TranscriptionSpec
 from contentgen_contract.resources.spec_checks import wrong, wrong_kind
 from contentgen_operator.decide.cancellation import before_payment_stopped
 from contentgen_operator.decide.planning import plan_of
-from contentgen_operator.state.decision_input import Case, Doing
+from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 
 _MOST_ALTERNATIVES = 5
@@ -17,7 +17,7 @@ _PRICE_WAIT_SECONDS = 60.0
 _NAME_WAIT_SECONDS = 30.0  # its own events wake it; this is for the event that never came
 
 
-def refused(case: Case) -> Plan | None:
+def refused(case: DecisionInput) -> Plan | None:
     """The end of a run that must not buy what its spec asks for; None: it may."""
     if (found := wrong(case.spec)) is not None:
         reason = Reason.MODEL_NOT_ALLOWED if found.field[-1] == "model" else Reason.INVALID_SPEC
@@ -27,16 +27,16 @@ def refused(case: Case) -> Plan | None:
     return None
 
 
-def waits(case: Case) -> Plan | None:
+def waits(case: DecisionInput) -> Plan | None:
     """The wait of a run that may not buy yet; None: it may."""
     if message := _model_refused(case):
         text = f"{message}, because {case.observed.price.problem}; it is asked again, and nothing is paid until then"
-        doing = Doing(phase=before_submission(case), reason=Reason.PROVIDER_UNAVAILABLE, message=text)
+        doing = RunState(phase=before_submission(case), reason=Reason.PROVIDER_UNAVAILABLE, message=text)
         return plan_of(case, doing, again=_PRICE_WAIT_SECONDS)
     return _waits_for_name(case)
 
 
-def _waits_for_name(case: Case) -> Plan | None:
+def _waits_for_name(case: DecisionInput) -> Plan | None:
     other = case.observed.same_lora_name
     if other is None:
         return None
@@ -44,11 +44,11 @@ def _waits_for_name(case: Case) -> Plan | None:
         f"spec.loraName is also that of LoraTraining {other}, which is older: both would be paid; nothing is paid here "
         "until that one is deleted or has another loraName"
     )
-    doing = Doing(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA_NAME, message=message)
+    doing = RunState(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA_NAME, message=message)
     return plan_of(case, doing, again=_NAME_WAIT_SECONDS)
 
 
-def before_submission(case: Case) -> Phase:
+def before_submission(case: DecisionInput) -> Phase:
     """Pending, unless the run was further already: phases only go forward."""
     last = case.resource.status
     unstarted = last.phase in (None, Phase.PENDING, Phase.SUSPENDED) or last.reason == Reason.LORA_FAILED
@@ -57,7 +57,7 @@ def before_submission(case: Case) -> Phase:
     return Phase.SUBMITTING if begun else Phase.PENDING
 
 
-def _model_refused(case: Case) -> str:
+def _model_refused(case: DecisionInput) -> str:
     """Why the model may not be bought, with the nearest that may; empty: it may."""
     if isinstance(case.spec, TranscriptionSpec):  # which names no model
         return ""
@@ -68,7 +68,7 @@ def _model_refused(case: Case) -> str:
     return f"{_FIELDS[case.kind]}: {model[:128]!r} may not be bought: {why}; {alternatives(case)}"
 
 
-def alternatives(case: Case) -> str:
+def alternatives(case: DecisionInput) -> str:
     """The models of this kind that may be bought, the nearest name first."""
     listed = case.policy.models_allowed or tuple(case.policy.prices)
     fitting = {full_name(each) for each in listed if _fits(case.kind, each)}

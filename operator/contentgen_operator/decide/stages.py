@@ -11,7 +11,7 @@ from contentgen_operator.decide import collect_retries
 from contentgen_operator.decide.planning import SOON, fail, plan_of
 from contentgen_operator.decide.status import job_refused, notices_of
 from contentgen_operator.state import kinds
-from contentgen_operator.state.decision_input import Case, Doing
+from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.observed import JobView, Resource
 from contentgen_operator.state.plan import Plan, StageJob
 
@@ -22,7 +22,7 @@ _MOST_LOST = 5  # attempts that are not counted, as their node was gone
 _OUT_OF_TIME = "DeadlineExceeded"  # Kubernetes' reason on a Job
 
 
-def see_through(case: Case, stage: Stage, doing: Doing) -> Plan | Outcome:
+def see_through(case: DecisionInput, stage: Stage, doing: RunState) -> Plan | Outcome:
     """The stage's outcome once it is there and its files are, else the plan that gets it there."""
     observed, job = case.observed, case.observed.job
     if observed.outcome_problem:
@@ -43,7 +43,7 @@ def see_through(case: Case, stage: Stage, doing: Doing) -> Plan | Outcome:
     return _died(case, stage, doing)
 
 
-def start(case: Case, stage: Stage, doing: Doing, attempt: int) -> Plan:
+def start(case: DecisionInput, stage: Stage, doing: RunState, attempt: int) -> Plan:
     """Have the Job of one attempt."""
     run = case.run.model_copy(update={"stage_attempt": attempt, "retry_at": None})
     plan = plan_of(case, doing, run=run, again=_START_SECONDS)
@@ -59,7 +59,7 @@ def with_log(run: RunStatus, stage: Stage, text: str) -> RunStatus:
     return run.model_copy(update={"logs": tuple([*others, said][-MAX_LOGS:])})
 
 
-def lost_job(case: Case, planned: ResourceStatus) -> JobView | None:
+def lost_job(case: DecisionInput, planned: ResourceStatus) -> JobView | None:
     """The Job whose node is gone, once a planned status does not need it: it would never be finished."""
     job, run = case.observed.job, planned.run
     if job is None or job.finished or not case.observed.node_gone:
@@ -68,7 +68,7 @@ def lost_job(case: Case, planned: ResourceStatus) -> JobView | None:
     return job if over or run is None or run.job is None or run.job.uid != job.uid else None
 
 
-def _look_again(case: Case, job: JobView) -> float:
+def _look_again(case: DecisionInput, job: JobView) -> float:
     if (seconds := case.observed.lost_in) is not None:
         return min(max(seconds, 1.0), _JOB_WAIT_SECONDS)
     if job.ready or case.observed.progress is not None:
@@ -76,7 +76,7 @@ def _look_again(case: Case, job: JobView) -> float:
     return min(max((case.now - job.started_at).total_seconds(), _START_SECONDS), _JOB_WAIT_SECONDS)
 
 
-def _with_trouble(case: Case, stage: Stage, doing: Doing) -> Doing:
+def _with_trouble(case: DecisionInput, stage: Stage, doing: RunState) -> RunState:
     """The state with the reason for which the Job has no running pod. The Job controller tries again by itself."""
     trouble = case.observed.trouble
     if trouble is None:
@@ -119,7 +119,7 @@ def without_job(resource: Resource, plan: Plan, words: str, now: datetime) -> Pl
     return plan.model_copy(update=changes | {"reservation": None, "payment": None, "job": None})
 
 
-def _pause(case: Case, stage: Stage, doing: Doing) -> Plan | None:
+def _pause(case: DecisionInput, stage: Stage, doing: RunState) -> Plan | None:
     """The plan while the next attempt is not due: the time is in the status, so that a restart keeps it."""
     at, last = case.run.retry_at, case.resource.status
     left = (at - case.now).total_seconds() if at is not None else 0.0
@@ -133,7 +133,7 @@ def _pause(case: Case, stage: Stage, doing: Doing) -> Plan | None:
     return plan_of(case, doing.model_copy(update={"reason": Reason.RETRYING, "message": message}), again=left)
 
 
-def _refused_for_long(case: Case, stage: Stage) -> Plan | None:
+def _refused_for_long(case: DecisionInput, stage: Stage) -> Plan | None:
     """The end of a collect stage whose Job is still refused at the deadline of its retries."""
     last = case.resource.status
     if stage is not Stage.COLLECT or last.reason != Reason.JOB_REFUSED or collect_retries.seconds_left(case) > 0:
@@ -141,7 +141,7 @@ def _refused_for_long(case: Case, stage: Stage) -> Plan | None:
     return _too_late(case, Reason.DEADLINE_EXCEEDED, last.message or "its Job is refused")
 
 
-def _died(case: Case, stage: Stage, doing: Doing) -> Plan:
+def _died(case: DecisionInput, stage: Stage, doing: RunState) -> Plan:
     """The Job ended, was deleted or lost its node, and left no outcome: evicted, out of memory, or the stores were away
     for long.
     """
@@ -166,7 +166,7 @@ def _died(case: Case, stage: Stage, doing: Doing) -> Plan:
     return plan_of(case, again, run=case.run.model_copy(update=pause), again=seconds)
 
 
-def _out_of_time(case: Case, stage: Stage, doing: Doing, job: JobView) -> Plan:
+def _out_of_time(case: DecisionInput, stage: Stage, doing: RunState, job: JobView) -> Plan:
     """The Job reached its deadline. Where its pod was refused until then, that was no attempt: it is made anew."""
     last = case.resource.status
     in_time = stage is Stage.PREPARE or collect_retries.seconds_left(case) > 0
@@ -180,7 +180,7 @@ def _out_of_time(case: Case, stage: Stage, doing: Doing, job: JobView) -> Plan:
     return _failed(case, stage, doing, Reason.DEADLINE_EXCEEDED, message)
 
 
-def _judge(case: Case, stage: Stage, doing: Doing, outcome: Outcome) -> Plan | Outcome:
+def _judge(case: DecisionInput, stage: Stage, doing: RunState, outcome: Outcome) -> Plan | Outcome:
     """A worker's words are checked: names against the stage's patterns, sizes and checksums against the bucket."""
     if not outcome.succeeded and outcome.reason not in VERDICTS:
         message = f"a worker may not give the reason {outcome.reason}"
@@ -195,7 +195,7 @@ def _judge(case: Case, stage: Stage, doing: Doing, outcome: Outcome) -> Plan | O
     return _failed(case, stage, doing, Reason.OUTCOME_INVALID, problem) if problem else outcome
 
 
-def _files_problem(case: Case, stage: Stage, outcome: Outcome) -> tuple[Reason, str] | None:
+def _files_problem(case: DecisionInput, stage: Stage, outcome: Outcome) -> tuple[Reason, str] | None:
     names = {file.name for file in outcome.files}
     if len(names) < len(outcome.files):
         return Reason.OUTCOME_INVALID, f"the {stage} stage lists a file twice"
@@ -208,7 +208,7 @@ def _files_problem(case: Case, stage: Stage, outcome: Outcome) -> tuple[Reason, 
     return None
 
 
-def _file_problem(case: Case, stage: Stage, file: StoredFile) -> tuple[Reason, str] | None:
+def _file_problem(case: DecisionInput, stage: Stage, file: StoredFile) -> tuple[Reason, str] | None:
     if not keys.is_output(case.kind, stage, file.name):
         return Reason.OUTCOME_INVALID, f"the {stage} stage may not write {file.name!r}"
     found = case.observed.stored.get(file.name)
@@ -219,7 +219,7 @@ def _file_problem(case: Case, stage: Stage, file: StoredFile) -> tuple[Reason, s
     return None
 
 
-def _failed(case: Case, stage: Stage, doing: Doing, reason: Reason, message: str) -> Plan:
+def _failed(case: DecisionInput, stage: Stage, doing: RunState, reason: Reason, message: str) -> Plan:
     """The plan after an attempt of a stage has failed: the end of the run, or after a payment another attempt."""
     if stage is Stage.PREPARE:
         return fail(case, reason, message)
@@ -230,7 +230,7 @@ def _failed(case: Case, stage: Stage, doing: Doing, reason: Reason, message: str
     return _again(case, doing, reason, message)
 
 
-def _again(case: Case, doing: Doing, reason: Reason, message: str) -> Plan:
+def _again(case: DecisionInput, doing: RunState, reason: Reason, message: str) -> Plan:
     """Another attempt of the collect stage, after a pause."""
     attempt, seconds = case.run.stage_attempt, collect_retries.pause_seconds(case)
     said = f"; attempt {attempt + 1} follows in {seconds:.0f} s"
@@ -241,19 +241,19 @@ def _again(case: Case, doing: Doing, reason: Reason, message: str) -> Plan:
     return plan_of(case, retrying, run=collect_retries.next_run(case, reason, seconds), again=seconds)
 
 
-def _too_late(case: Case, reason: Reason, message: str) -> Plan:
+def _too_late(case: DecisionInput, reason: Reason, message: str) -> Plan:
     seconds = case.resource.collect_deadline_seconds
     said = f"spec.collectDeadlineSeconds ({seconds}) is over, and the last attempt failed: {message}"
     return _over(case, reason, said)
 
 
-def _over(case: Case, reason: Reason, message: str) -> Plan:
+def _over(case: DecisionInput, reason: Reason, message: str) -> Plan:
     """The end of a run after its payment; the message says how to get the result for free."""
     advice = collect_retries.advice(case)
     return fail(case, reason, message[: MAX_MESSAGE - len(advice)] + advice)
 
 
-def _with_progress(case: Case, doing: Doing) -> Doing:
+def _with_progress(case: DecisionInput, doing: RunState) -> RunState:
     report = case.observed.progress
     if report is None:
         return doing

@@ -10,12 +10,12 @@ from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Reason, Ste
 from contentgen_contract.resources.prices import dollars
 from contentgen_contract.resources.status import CollectStatus, Cost, ResourceStatus, RunStatus
 from contentgen_operator.decide import history_searches
-from contentgen_operator.decide.conditions import State, conditions
+from contentgen_operator.decide.conditions import ConditionInput, conditions
 from contentgen_operator.state import kinds
 from contentgen_operator.state.costs import CostSource, PurchaseCost, cost_of, ended, total
-from contentgen_operator.state.decision_input import Case, Doing
-from contentgen_operator.state.observed import Observed, Resource
-from contentgen_operator.state.plan import Notice
+from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.state.observed import Observation, Resource
+from contentgen_operator.state.plan import Event
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 from contentgen_operator.state.runs import generation_told
 
@@ -34,7 +34,7 @@ _WITHOUT_RESULT = (PurchaseState.FAILED, PurchaseState.CANCELLED)  # nobody take
 _SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature: it is never shown
 
 
-def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
+def status_of(case: DecisionInput, doing: RunState, run: RunStatus) -> ResourceStatus:
     doing = doing.model_copy(update={"message": _SIGNED.sub(r"\1", doing.message)})
     last = case.resource.status
     fresh = last.run is None or last.run.number != run.number
@@ -43,7 +43,7 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
         run = run.model_copy(update=_known(purchase))
     costs = _costs(case, doing, run)
     run = run.model_copy(update={"billed": _billed(doing, run, costs), "request_open": _is_open(case, doing)})
-    state = State(
+    state = ConditionInput(
         kind=case.kind,
         phase=doing.phase,
         reason=doing.reason,
@@ -72,7 +72,7 @@ def status_of(case: Case, doing: Doing, run: RunStatus) -> ResourceStatus:
     )
 
 
-def _is_open(case: Case, doing: Doing) -> bool | None:
+def _is_open(case: DecisionInput, doing: RunState) -> bool | None:
     """Whether a request of the resource is still open as its run ends."""
     listed = (*case.observed.earlier, case.observed.purchase) if doing.phase.terminal else ()
     mine = [each for each in listed if each is not None and each.job_id == case.resource.ref.uid]
@@ -92,7 +92,7 @@ def _known(purchase: Purchase) -> dict[str, object]:
     }
 
 
-def _progress(kind: Kind, doing: Doing, last: ResourceStatus | None) -> tuple[int, Step | None]:
+def _progress(kind: Kind, doing: RunState, last: ResourceStatus | None) -> tuple[int, Step | None]:
     """Progress and stage; neither goes back within a run, also where a restart has forgotten what a worker said."""
     if doing.phase is Phase.COMPLETED:
         return 100, doing.step
@@ -102,7 +102,7 @@ def _progress(kind: Kind, doing: Doing, last: ResourceStatus | None) -> tuple[in
     return progress, doing.step
 
 
-def _eta(case: Case, doing: Doing, last: ResourceStatus, progress: int) -> datetime | None:
+def _eta(case: DecisionInput, doing: RunState, last: ResourceStatus, progress: int) -> datetime | None:
     """The time of the end. It changes with the phase or the progress, by more than five seconds, or once it has passed:
     two operators with different estimates would write one after the other without end.
     """
@@ -116,7 +116,7 @@ def _eta(case: Case, doing: Doing, last: ResourceStatus, progress: int) -> datet
     return before if unchanged and before > case.now else eta
 
 
-def _costs(case: Case, doing: Doing, run: RunStatus) -> tuple[PurchaseCost, ...]:
+def _costs(case: DecisionInput, doing: RunState, run: RunStatus) -> tuple[PurchaseCost, ...]:
     """Cost of each paid attempt of the run; the next one's, where it is not bought yet, is the estimate."""
     if doing.reason is Reason.ADOPTED_FINISHED_RUN:  # it was paid by the job that bought it
         return (PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False),)
@@ -130,7 +130,7 @@ def _costs(case: Case, doing: Doing, run: RunStatus) -> tuple[PurchaseCost, ...]
     return (*map(ended, mine), *_cost_of_attempt(case, doing, purchase))
 
 
-def _cost_of_attempt(case: Case, doing: Doing, purchase: Purchase | None) -> tuple[PurchaseCost, ...]:
+def _cost_of_attempt(case: DecisionInput, doing: RunState, purchase: Purchase | None) -> tuple[PurchaseCost, ...]:
     over = _is_over(doing)
     if purchase is not None and (over or not purchase.unpaid):
         return (ended(purchase) if over else cost_of(purchase),)
@@ -142,11 +142,11 @@ def _cost_of_attempt(case: Case, doing: Doing, purchase: Purchase | None) -> tup
     return (PurchaseCost(source=CostSource.ESTIMATE, micros=micros),)
 
 
-def _is_over(doing: Doing) -> bool:
+def _is_over(doing: RunState) -> bool:
     return doing.phase.terminal or doing.phase is Phase.SUBMISSION_UNKNOWN
 
 
-def _cost(case: Case, doing: Doing, costs: tuple[PurchaseCost, ...]) -> Cost | None:
+def _cost(case: DecisionInput, doing: RunState, costs: tuple[PurchaseCost, ...]) -> Cost | None:
     if not costs:
         return None
     purchase, price = case.observed.purchase, case.price
@@ -173,27 +173,27 @@ def _amounts(costs: tuple[PurchaseCost, ...], other_runs: tuple[Purchase, ...], 
     }
 
 
-def _billed(doing: Doing, run: RunStatus, costs: tuple[PurchaseCost, ...]) -> bool | None:
+def _billed(doing: RunState, run: RunStatus, costs: tuple[PurchaseCost, ...]) -> bool | None:
     """Whether the provider bills an ended run; `run.billed` is True where it said so of a request that goes on."""
     return (True if run.billed else total(costs).billed) if doing.phase.terminal else run.billed
 
 
-def notices_of(resource: Resource, status: ResourceStatus) -> tuple[Notice, ...]:
+def notices_of(resource: Resource, status: ResourceStatus) -> tuple[Event, ...]:
     """Events are posted at transitions only: a new phase, or a new reason within it."""
     last = resource.status
     same_run = (last.run and last.run.number) == (status.run and status.run.number)
     if same_run and ((last.phase, last.reason) == (status.phase, status.reason) or not _is_news(status)):
         return ()
     bad = status.phase in (Phase.FAILED, Phase.SUBMISSION_UNKNOWN) or status.reason in _WARNINGS
-    return (Notice(type="Warning" if bad else "Normal", reason=status.reason or "", message=status.message or ""),)
+    return (Event(type="Warning" if bad else "Normal", reason=status.reason or "", message=status.message or ""),)
 
 
-def followed(case: Case, *, request_open: bool) -> ResourceStatus:
+def followed(case: DecisionInput, *, request_open: bool) -> ResourceStatus:
     """The status of a run that has ended, with the cost of requests that were open then."""
     last = seen(case.resource)
     if last.run is None or last.phase is None or last.reason not in list(Reason):
         return last
-    doing = Doing(phase=last.phase, reason=Reason(last.reason), message=last.message or "")
+    doing = RunState(phase=last.phase, reason=Reason(last.reason), message=last.message or "")
     costs = _costs(case, doing, case.run)
     purchase = case.observed.purchase
     # What was said of a request that went on is settled once that has ended.
@@ -226,7 +226,7 @@ def seen(resource: Resource) -> ResourceStatus:
     return last.model_copy(update={"observed_generation": resource.generation, "conditions": noted})
 
 
-def resettled(resource: Resource, observed: Observed) -> ResourceStatus:
+def resettled(resource: Resource, observed: Observation) -> ResourceStatus:
     """`seen`, with what the ledger knows since the end of the run about the cost of its purchases."""
     status, uid = seen(resource), resource.ref.uid
     purchase, cost, run = observed.purchase, status.cost, status.run
@@ -248,7 +248,7 @@ def invalid(resource: Resource, error: ValidationError, now: datetime) -> Resour
     """The API server refuses most wrong specs; this is for what its schema cannot say, or an older schema let in."""
     first = error.errors()[0]
     message = f"{_field(first['loc'])}: {first['msg']}"
-    state = State(
+    state = ConditionInput(
         kind=resource.ref.kind,
         phase=Phase.FAILED,
         reason=Reason.INVALID_SPEC,
@@ -276,7 +276,7 @@ def job_refused(resource: Resource, planned: ResourceStatus, message: str, now: 
     begun = last.phase in _AT_WORK and last.run is not None and run is not None and last.run.number == run.number
     paid = planned.phase is Phase.COLLECTING
     phase = planned.phase if paid or begun else Phase.PENDING
-    state = State(
+    state = ConditionInput(
         kind=resource.ref.kind,
         phase=phase or Phase.PENDING,
         reason=Reason.JOB_REFUSED,
@@ -309,7 +309,7 @@ def store_unavailable(resource: Resource, message: str, now: datetime) -> Resour
     if last.phase is not None and last.phase.terminal:
         return last
     phase = last.phase or Phase.PENDING
-    state = State(
+    state = ConditionInput(
         kind=resource.ref.kind,
         phase=phase,
         reason=Reason.STORE_UNAVAILABLE,

@@ -27,7 +27,7 @@ from contentgen_contract.worker import log
 from contentgen_operator import metrics
 from contentgen_operator.kube import pods
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.plan import Notice
+from contentgen_operator.state.plan import Event
 from contentgen_runtime.kube import Body, Conflict, KubeApi, explain, or_conflict
 
 _COMPONENT = "contentgen"
@@ -169,7 +169,7 @@ class Kube(KubeApi):
         }
         await or_conflict(self.request("PATCH", SECRETS, namespace=namespace, name=name, body=body))
 
-    async def post_event(self, ref: ResourceRef, notice: Notice, now: datetime) -> None:
+    async def post_event(self, ref: ResourceRef, notice: Event, now: datetime) -> None:
         """An Event on a resource."""
         involved = {
             "apiVersion": f"{GROUP}/{VERSION}",
@@ -180,12 +180,12 @@ class Kube(KubeApi):
         }
         await self._post_event(involved, notice, now)
 
-    async def post_pod_event(self, namespace: str, name: str, uid: str, notice: Notice, now: datetime) -> None:
+    async def post_pod_event(self, namespace: str, name: str, uid: str, notice: Event, now: datetime) -> None:
         """An Event on a pod."""
         involved = {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": uid}
         await self._post_event(involved, notice, now)
 
-    async def _post_event(self, involved: dict[str, str], notice: Notice, now: datetime) -> None:
+    async def _post_event(self, involved: dict[str, str], notice: Event, now: datetime) -> None:
         """The core group's, not events.k8s.io's: that may set no lastTimestamp, by which `kubectl describe` sorts."""
         time = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         event = {

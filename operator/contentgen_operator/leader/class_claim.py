@@ -26,7 +26,7 @@ _REQUEST_SECONDS = 5.0
 Sleep = Callable[[float], Awaitable[None]]
 
 
-class Held(Enum):
+class ClassOwnership(Enum):
     """Owner of the operator class, as the API server has told it."""
 
     MINE = auto()
@@ -73,7 +73,7 @@ class KubeClass:
             raise
 
 
-class Claim:
+class ClassClaim:
     """Of one class, for one installation. `announce` is given each new problem, for people."""
 
     def __init__(
@@ -115,7 +115,7 @@ class Claim:
 
     async def acquired(self) -> None:
         """Until this installation owns the class."""
-        while await self._look(self._read_or_created) is not Held.MINE:
+        while await self._look(self._read_or_created) is not ClassOwnership.MINE:
             await self._sleep(_WAITING_SECONDS)
         self._held = True
         _log.info("the operator class %s is served by this installation", self._name)
@@ -125,7 +125,7 @@ class Claim:
 
         While the API server does not answer, the Lease decides.
         """
-        while await self._look(self._read_or_created) is not Held.ANOTHERS:
+        while await self._look(self._read_or_created) is not ClassOwnership.ANOTHERS:
             await self._sleep(_WORKING_SECONDS)
         self._held = False
         self._leadership.revoke(self._problem)
@@ -134,7 +134,7 @@ class Claim:
     async def _read_or_created(self) -> Body | None:
         return await self._store.read() or await self._store.create(self._me)
 
-    async def _look(self, ask: Callable[[], Awaitable[Body | None]]) -> Held:
+    async def _look(self, ask: Callable[[], Awaitable[Body | None]]) -> ClassOwnership:
         held, problem = await self._found(ask)
         if problem != self._problem:
             self._problem = problem
@@ -148,21 +148,21 @@ class Claim:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 await self._announce(problem)
 
-    async def _found(self, ask: Callable[[], Awaitable[Body | None]]) -> tuple[Held, str]:
+    async def _found(self, ask: Callable[[], Awaitable[Body | None]]) -> tuple[ClassOwnership, str]:
         """The owner, and the problem as a message for people; empty where there is none."""
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 body = await ask()
         except Conflict as error:
-            return Held.UNCERTAIN, f"the operator class {self._name} is not claimed yet: {error}"
+            return ClassOwnership.UNCERTAIN, f"the operator class {self._name} is not claimed yet: {error}"
         except API_ERRORS as error:
-            return Held.UNCERTAIN, self._failure(error)
+            return ClassOwnership.UNCERTAIN, self._failure(error)
         if body is None:
-            return Held.UNCERTAIN, ""
+            return ClassOwnership.UNCERTAIN, ""
         owner = owner_of(body)
         if owner == self._me:
-            return Held.MINE, ""
-        return Held.ANOTHERS, self._of_another(owner)
+            return ClassOwnership.MINE, ""
+        return ClassOwnership.ANOTHERS, self._of_another(owner)
 
     def _failure(self, error: Exception) -> str:
         cause = explain(error)

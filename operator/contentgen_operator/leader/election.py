@@ -3,7 +3,8 @@
 Times are seconds of the process's own clock, which counts while the process is stopped. Times in the Lease are never
 compared: a record is expired once this process has seen it unchanged for the lease duration.
 
-A leader may send from `Term.begins` to `Term.ends` = start of its last successful write + renew deadline. The server
+A leader may send from `LeaderTerm.begins` to `LeaderTerm.ends` = start of its last successful write + renew deadline.
+The server
 stores that write later than its start, a follower sees it later still, and then waits for the longer lease duration:
 two terms never overlap as long as no clock runs faster than another by more than lease duration / renew deadline (1.5).
 """
@@ -55,7 +56,7 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class LeaderTerm:
     """When the process may act as the leader."""
 
     begins: float
@@ -75,11 +76,11 @@ class Candidate:
     lease: Lease | None = None
     current: bool = False  # whether `lease` is to be decided on; else it is read first
     seen_at: float = 0.0  # when this record was first seen
-    term: Term | None = None
+    term: LeaderTerm | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ReadLease:
     """Read the Lease."""
 
 
@@ -111,7 +112,7 @@ class Lost:
     why: str
 
 
-Move = Look | Acquire | Renew | Wait | Lost
+Move = ReadLease | Acquire | Renew | Wait | Lost
 
 
 def next_move(candidate: Candidate, now: float) -> Move:
@@ -120,7 +121,7 @@ def next_move(candidate: Candidate, now: float) -> Move:
     if term is not None and now >= term.ends:
         return Lost(f"the Lease was not renewed for {candidate.timing.renew:g} s")
     if not candidate.current:
-        return Look()
+        return ReadLease()
     if lease is not None and lease.record.holder == candidate.me:
         return Renew(lease)
     if term is not None:
@@ -152,7 +153,7 @@ def after_write(candidate: Candidate, lease: Lease, started: float, now: float) 
     begins = now if lease.record.transitions else now + candidate.timing.lease
     if candidate.term is not None:
         begins = candidate.term.begins
-    term = Term(begins, started + candidate.timing.renew)
+    term = LeaderTerm(begins, started + candidate.timing.renew)
     return replace(candidate, lease=lease, current=True, seen_at=now, term=term)
 
 

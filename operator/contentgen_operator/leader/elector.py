@@ -14,12 +14,12 @@ from contentgen_operator.leader import election
 from contentgen_operator.leader.election import (
     Acquire,
     Candidate,
+    LeaderTerm,
     Lease,
-    Look,
     Lost,
+    ReadLease,
     Record,
     Renew,
-    Term,
     Timing,
     Wait,
 )
@@ -76,7 +76,7 @@ def _lease(body: dict[str, Any]) -> Lease:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ElectionEnvironment:
     """Clocks, sleep and chance, which tests replace."""
 
     clock: Clock = boot_clock
@@ -95,12 +95,12 @@ class Elector:
         me: str,
         timing: Timing,
         *,
-        around: Surroundings | None = None,
+        around: ElectionEnvironment | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._leadership = leadership
-        self._around = around or Surroundings()
+        self._around = around or ElectionEnvironment()
         self._changed = changed
         self._candidate = Candidate(me=me, timing=timing)
         self._holder = ""  # as it was last logged
@@ -145,7 +145,7 @@ class Elector:
             case Lost(why=why):
                 _log.error("this process does not lead any more: %s", why)
                 self._end(why)
-            case Look():
+            case ReadLease():
                 await self._tried(self._look())
             case Acquire() | Renew() as move:
                 if await self._tried(self._write(move)):
@@ -190,7 +190,7 @@ class Elector:
             self._say_elected(term)
         self._changed()
 
-    def _say_elected(self, term: Term) -> None:
+    def _say_elected(self, term: LeaderTerm) -> None:
         wait = max(term.begins - self._around.clock(), 0.0)
         late = f" in {wait:.0f} s: there was no Lease, and a leader may have had one that was deleted" if wait else ""
         _log.info("%r leads%s", self._candidate.me, late)

@@ -26,7 +26,7 @@ _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class WorkerEndpoint:
     """The worker API of this process: the Service's name, and the address of the pod."""
 
     service: str
@@ -46,7 +46,7 @@ def _family(address: str) -> str:
     return f"IPv{ipaddress.ip_address(address).version}"
 
 
-def wanted(endpoint: Endpoint) -> Body:
+def wanted(endpoint: WorkerEndpoint) -> Body:
     """The slice that leads to this process."""
     pod = {"kind": "Pod", "name": endpoint.pod, "uid": endpoint.pod_uid}
     return {
@@ -83,7 +83,7 @@ class EndpointWriter:
     """Run by the leader. `listening`: whether the worker API accepts connections."""
 
     def __init__(
-        self, kube: KubeApi, endpoint: Endpoint, leadership: Leadership, listening: Callable[[], bool]
+        self, kube: KubeApi, endpoint: WorkerEndpoint, leadership: Leadership, listening: Callable[[], bool]
     ) -> None:
         self._kube = kube
         self._endpoint = endpoint

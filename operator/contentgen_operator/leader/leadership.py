@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from contentgen_operator.leader.election import Term
+from contentgen_operator.leader.election import LeaderTerm
 from contentgen_runtime.kube import Conflict
 
 Clock = Callable[[], float]
@@ -30,14 +30,14 @@ class Leadership:
 
     def __init__(self, clock: Clock = boot_clock) -> None:
         self._clock = clock
-        self._term: Term | None = None  # replaced whole, so that threads need no lock
+        self._term: LeaderTerm | None = None  # replaced whole, so that threads need no lock
         self._over = ""
 
     @classmethod
     def always(cls) -> "Leadership":
         """Without an election."""
         alone = cls(lambda: 0.0)
-        alone.grant(Term(0.0, float("inf")))
+        alone.grant(LeaderTerm(0.0, float("inf")))
         return alone
 
     @property
@@ -81,7 +81,7 @@ class Leadership:
         if not self.is_leader:
             raise NotLeading(self._over or "this process does not lead any more")
 
-    def grant(self, term: Term) -> None:
+    def grant(self, term: LeaderTerm) -> None:
         """The Lease was written. Without effect after `revoke`."""
         self._term = term
 

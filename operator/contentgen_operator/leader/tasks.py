@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from time import monotonic
 from typing import Any, Protocol
 
-from contentgen_operator.queues.work_queue import WakeUps
+from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.state.observed import ResourceRef
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
@@ -17,7 +17,7 @@ _RECENT_SECONDS = 300.0  # longer than a takeover with its requests, also by a p
 _MOST_RECENT = 10_000
 
 
-class Server(Protocol):
+class WebServer(Protocol):
     """uvicorn's."""
 
     should_exit: bool
@@ -33,14 +33,14 @@ class LeaderTasks:
     def __init__(
         self,
         elected: Callable[[], Awaitable[None]],
-        queue: WakeUps[ResourceRef],
+        queue: WorkQueue[ResourceRef],
         unfinished: Callable[[], Iterable[ResourceRef]],
     ) -> None:
         self._elected = elected
         self._queue = queue
         self._unfinished = unfinished
         self._deleted: dict[ResourceRef, float] = {}  # by a standby: seen at, the oldest first
-        self._server: Server | None = None
+        self._server: WebServer | None = None
         self._begun = False
         self._queue_task: asyncio.Task[None] | None = None
         self._others: list[asyncio.Task[None]] = []
@@ -72,7 +72,7 @@ class LeaderTasks:
         self._deleted.clear()
         return lately
 
-    async def run(self, server: Server, loops: Iterable[Loop]) -> None:
+    async def run(self, server: WebServer, loops: Iterable[Loop]) -> None:
         """Until the first of them ends, which none should; raises what it raised."""
         await self._elected()
         self._begun, self._server = True, server

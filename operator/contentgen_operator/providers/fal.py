@@ -43,7 +43,7 @@ from contentgen_operator.providers.base import (
 from contentgen_operator.providers.fal_history import FalHistory
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import ReplyTooLarge, large, limited_async, received
-from contentgen_operator.providers.sending import POST_SECONDS, BeforeSend, Gate, Stopped
+from contentgen_operator.providers.sending import POST_SECONDS, BeforeSend, Gate, SendStopped
 from contentgen_operator.providers.surroundings import trusted_cas
 from contentgen_operator.state.provider_answers import ANSWER_BYTES, Answer, TooManyAnswers
 
@@ -108,7 +108,7 @@ class Fal:
         try:
             async with limit:
                 reply = await self._paying.send(request)
-        except Stopped as stopped:
+        except SendStopped as stopped:
             raise stopped.cause from None
         except TimeoutError as error:
             raise MaybeAccepted(f"fal's reply was lost: it was not there after {POST_SECONDS:.0f} s") from error

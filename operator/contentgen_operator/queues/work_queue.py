@@ -13,7 +13,7 @@ K = TypeVar("K", bound=Hashable)
 _log = logging.getLogger(__name__)
 
 
-class WakeUps(Generic[K]):
+class WorkQueue(Generic[K]):
     """Runs `work(key)` for each key that is due; a key woken while it is worked on runs once more afterwards.
 
     Keys of different groups (namespaces) take turns, see `fair_queue.py`.

@@ -12,7 +12,7 @@ from contentgen_contract.resources.spec import Spec
 from contentgen_contract.resources.status import RunStatus
 from contentgen_contract.worker.orders import Limits
 from contentgen_operator.state import kinds
-from contentgen_operator.state.observed import Observed, Resource
+from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.purchases import PurchaseKey
 from contentgen_operator.state.runs import owner, purchase_key
 
@@ -34,13 +34,13 @@ class Policy(Value):
     models_allowed: tuple[str, ...] = ()  # empty: those with a known price
 
 
-class Case(Value):
+class DecisionInput(Value):
     """One decision's input."""
 
     resource: Resource
     run: RunStatus
     spec: Spec
-    observed: Observed
+    observed: Observation
     now: datetime
     policy: Policy
 
@@ -98,7 +98,7 @@ class Case(Value):
         return keys.prefix(self.kind, self.stage, user, self.resource.ref.uid, self.run.version)
 
 
-class Doing(Value):
+class RunState(Value):
     """A state of the run in words, from which the status is made."""
 
     phase: Phase

@@ -38,7 +38,7 @@ _SOUND_HEADERS = 1 << 20  # bytes of a file that are no sound
 _SOUND_SLACK = 60.0  # seconds
 
 
-class Job(Value):
+class CallContext(Value):
     """What a call is made for: whose, which, which version."""
 
     user_id: str
@@ -169,7 +169,7 @@ def _sound_problem(seconds: float, size: int) -> str:
     return f"{_SOUND} has {size} bytes, which are {max(least, 0):.0f} to {most:.0f} s of sound, and not {seconds:.0f} s"
 
 
-def call_of(spec: Spec, job: Job, key: PurchaseKey, loras: tuple[LoraView, ...]) -> Call:
+def call_of(spec: Spec, job: CallContext, key: PurchaseKey, loras: tuple[LoraView, ...]) -> Call:
     """The paid call. Inputs are `StoredObject`s; `act` signs their URLs when it sends."""
     match spec:
         case LoraTrainingSpec():
@@ -182,7 +182,7 @@ def call_of(spec: Spec, job: Job, key: PurchaseKey, loras: tuple[LoraView, ...])
 
 def sent_call(spec: Spec, key: PurchaseKey, purchase: Purchase) -> Call:
     """The call of a purchase as it was sent, perhaps for another resource: the ledger has its inputs."""
-    job = Job(user_id=purchase.user_id or key.namespace, job_id=purchase.job_id, version=1)
+    job = CallContext(user_id=purchase.user_id or key.namespace, job_id=purchase.job_id, version=1)
     loras: tuple[LoraView, ...] = ()
     if isinstance(spec, ImageGenerationSpec):
         names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
@@ -196,7 +196,7 @@ def sent_call(spec: Spec, key: PurchaseKey, purchase: Purchase) -> Call:
     return call.model_copy(update={"arguments": call.arguments | archive, "marker": purchase.marker})
 
 
-def _training(spec: LoraTrainingSpec, job: Job) -> Call:
+def _training(spec: LoraTrainingSpec, job: CallContext) -> Call:
     model = model_of(spec)
     archive = _prepared(Kind.LORA_TRAINING, job) + "dataset.zip"
     arguments: dict[str, Any] = {
@@ -234,7 +234,7 @@ def _generation(spec: ImageGenerationSpec, key: PurchaseKey, loras: tuple[LoraVi
     return Call(provider="fal", model=model_of(spec), arguments=arguments, marker=seed_marker(arguments))
 
 
-def _transcription(spec: TranscriptionSpec, job: Job) -> Call:
+def _transcription(spec: TranscriptionSpec, job: CallContext) -> Call:
     sound = _prepared(Kind.TRANSCRIPTION, job) + "audio.flac"
     language = spec.options.language
     arguments: dict[str, Any] = {
@@ -244,7 +244,7 @@ def _transcription(spec: TranscriptionSpec, job: Job) -> Call:
     return Call(provider="assemblyai", model=TRANSCRIBER, arguments=arguments, marker=sound)
 
 
-def _prepared(kind: Kind, job: Job) -> str:
+def _prepared(kind: Kind, job: CallContext) -> str:
     return keys.prefix(kind, Stage.PREPARE, job.user_id, job.job_id, job.version)
 
 

@@ -229,19 +229,19 @@ class LoraView(Value):
     trainings: tuple[Purchase, ...] = ()  # collected ones under its name
 
 
-class Stored(Value):
+class BucketFile(Value):
     """A file that the bucket has."""
 
     size_bytes: int
     sha256: str
 
 
-def is_stored(outputs: VersionStatus, stored: Mapping[str, Stored]) -> bool:
+def is_stored(outputs: VersionStatus, stored: Mapping[str, BucketFile]) -> bool:
     """Whether all files of a finished version are in the bucket (`stored`, by key) with their sizes and SHA-256."""
     return bool(outputs.files) and all(_same(each, stored.get(each.key)) for each in outputs.files)
 
 
-def _same(file: OutputFile, found: Stored | None) -> bool:
+def _same(file: OutputFile, found: BucketFile | None) -> bool:
     return found is not None and found.size_bytes == file.size_bytes and file.sha256 in (None, found.sha256)
 
 
@@ -254,7 +254,7 @@ class OpenRequest(Value):
     view: RequestView | None = None  # of one that the provider has
 
 
-class Wanted(Value):
+class WantedPurchase(Value):
     """Which purchase of an image is asked for, by the trainings of its LoRAs."""
 
     identity: str | None = None  # in the buying key; None: the key of older releases, which has the names alone
@@ -262,14 +262,14 @@ class Wanted(Value):
     waits: bool = False  # it is not known: a LoRA is not there yet, and what was bought may be of another training
 
 
-class Observed(Value):
+class Observation(Value):
     """Everything around one resource, read just now; what was not needed was not read."""
 
     job: JobView | None = None
     unrecorded_job: bool = False  # the status names a Job that the operator has not recorded: it is replaced
     outcome: Outcome | None = None
     outcome_problem: str = ""
-    stored: dict[str, Stored] = Field(default_factory=dict)  # of the files that an outcome names, by name
+    stored: dict[str, BucketFile] = Field(default_factory=dict)  # of the files that an outcome names, by name
     outputs_stored: bool = False  # whether all files of a collected purchase are there as they were stored
     purchase: Purchase | None = None
     superseded: bool = False  # that purchase is of a resource that is gone; the files of the next attempt are stored
@@ -292,6 +292,6 @@ class Observed(Value):
     lost_in: float | None = None  # seconds until a pod that was deleted, and that its node has not ended, is lost
     log: str = ""  # of a Job that ended without an outcome: the last lines that its pod said
     loras: tuple[LoraView, ...] = ()
-    wanted: Wanted | None = None  # None: the run goes on with its purchase, or draws with no LoRA of ours
+    wanted: WantedPurchase | None = None  # None: the run goes on with its purchase, or draws with no LoRA of ours
     progress: Progress | None = None
     seconds_per_unit: float | None = None  # of the provider's last requests of this model

@@ -7,14 +7,14 @@ from pydantic import ConfigDict
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Stage
-from contentgen_contract.records.deletion_tombstone import Discard
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.providers.base import Call
 from contentgen_operator.state.observed import JobView
 from contentgen_operator.state.provider_answers import Answer
-from contentgen_operator.state.purchases import Move, Purchase, PurchaseKey
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey
 
 
 class Reservation(Value):
@@ -69,7 +69,7 @@ class Cancellation(Value):
     request_id: str
 
 
-class Notice(Value):
+class Event(Value):
     """A Kubernetes Event."""
 
     type: Literal["Normal", "Warning"]
@@ -83,18 +83,18 @@ class Plan(Value):
     status: ResourceStatus
     adoption: Adoption | None = None
     store: StoredAnswer | None = None
-    moves: tuple[Move, ...] = ()
+    moves: tuple[LedgerTransition, ...] = ()
     reservation: Reservation | None = None
     payment: Payment | None = None
     unrecorded: Reservation | None = None  # a purchase that the ledger has lost, to be written there
     restored: Reservation | None = None  # likewise, with the request id that a person has named
     job: StageJob | None = None
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[Event, ...] = ()
     finalizer: bool = False  # whether the resource is to have ours
     stop_job: bool = False  # the newest Job of the resource
     lost_job: JobView | None = None  # one whose node is gone, deleted once the status does not name it any more
     cancel: Cancellation | None = None
-    discard: Discard | None = None
+    discard: DeletionTombstone | None = None
     hold: bool = False  # a deleted resource keeps our finalizer
     last_chance: bool = False  # what cannot be done now is not tried again
     again_seconds: float | None = None  # when to look again; None: when something wakes us

@@ -25,7 +25,7 @@ from contentgen_contract.records.tenancy import scoped, unscoped
 from contentgen_contract.resources.prices import Unit
 
 __all__ = [
-    "Move",
+    "LedgerTransition",
     "Purchase",
     "PurchaseKey",
     "PurchaseState",
@@ -192,7 +192,7 @@ class Unsettled(Value):
     due_at: datetime | None = None  # None: not asked for yet
 
 
-class Move(Value):
+class LedgerTransition(Value):
     """A step of a purchase from one state to another, with the fields (by their Python names) that change.
 
     `owner` and `expected` (fields by their Python names) must be the document's, or nothing is changed.

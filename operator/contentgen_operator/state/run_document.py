@@ -39,7 +39,7 @@ class FrozenRun(Value):
         return cls.model_validate({name: getattr(run, name) for name in cls.model_fields})
 
 
-class Claim(Value):
+class UnrecordedRun(Value):
     """Run or purchase that a status named and MongoDB lacks: MongoDB is of a backup, or the status is forged."""
 
     number: int
@@ -62,7 +62,7 @@ class RunDocument(Value):
     version: int = 0  # the highest version number that is used
     run: FrozenRun | None = None  # the run under way, or the last one
     versions: tuple[VersionStatus, ...] = Field((), max_length=MAX_VERSIONS)
-    claim: Claim | None = None  # nothing is paid until a person allows it
+    claim: UnrecordedRun | None = None  # nothing is paid until a person allows it
 
     @property
     def token(self) -> str | None:
@@ -90,8 +90,8 @@ class RunDocument(Value):
 
     def claimed(self, run: RunStatus, *, over: bool) -> "RunDocument":
         """The document with the numbers of a run that MongoDB lacks as used, and payments held back."""
-        run, last = limited(run), self.claim or Claim(number=0, version=0)
-        claim = Claim(
+        run, last = limited(run), self.claim or UnrecordedRun(number=0, version=0)
+        claim = UnrecordedRun(
             number=max(run.number, last.number),
             version=max(run.version, last.version),
             paid_attempt=max(run.paid_attempt, last.paid_attempt),

@@ -33,7 +33,7 @@ _NAMES = ("namespace", "type", "jobId")
 _FIELDS = (*_NAMES, "purchaseId", "requestId", "model", "createdAt", "changedAt", "finishedAt", "billingDueAt")
 
 
-class Bills:
+class Charges:
     """The charges of the collection `ledger`. pymongo is synchronous here, so each call runs in a thread."""
 
     def __init__(self, collection: Collection[Document]) -> None:

@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
 from contentgen_contract.records import keys, ownership
-from contentgen_contract.records.deletion_tombstone import Discard
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.ownership import Owner, owns
 from contentgen_operator.clock import utc_now
 from contentgen_operator.leader.leadership import Check, unchecked
-from contentgen_operator.queues.work_queue import WakeUps
+from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.records import Mark, Records
+from contentgen_operator.stores.records import DeletionMark, RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import BucketMissing, DeletedPage, NotDeleted, Storage
 from contentgen_operator.stores.worker_jobs import WorkerJobs
@@ -37,7 +37,7 @@ _STORE_ERRORS = (PyMongoError, BotoCoreError, BucketMissing, *_OF_ONE_PREFIX)
 _JOB_RECORDS_KEPT = timedelta(days=30)  # longer than any Job runs
 
 
-class Janitor:
+class GarbageCollector:
     """The mark on the record comes first: whoever finds it goes on where another has stopped."""
 
     def __init__(
@@ -45,7 +45,7 @@ class Janitor:
         *,
         storage: Storage,
         ledger: Ledger,
-        records: Records,
+        records: RecordStore,
         jobs: WorkerJobs,
         runs: RunDocuments,
         check: Check = unchecked,
@@ -57,10 +57,10 @@ class Janitor:
         self._records = records
         self._jobs = jobs
         self._runs = runs
-        self._failures: dict[Mark, int] = {}
-        self.queue: WakeUps[Mark] = WakeUps(self.work, workers=_WORKERS, group=lambda mark: mark.namespace)
+        self._failures: dict[DeletionMark, int] = {}
+        self.queue: WorkQueue[DeletionMark] = WorkQueue(self.work, workers=_WORKERS, group=lambda mark: mark.namespace)
 
-    async def discard(self, discard: Discard, *, held: bool = False) -> bool:
+    async def discard(self, discard: DeletionTombstone, *, held: bool = False) -> bool:
         """Delete one slice of the files; whether all of them, and the records, are deleted now.
 
         `held`: our finalizer is on the resource, so that no other one can have its name. Idempotent. Raises the stores'
@@ -80,7 +80,7 @@ class Janitor:
         _log.info("deleted all files of a deleted resource", extra={"jobId": discard.uid})
         return True
 
-    async def _slice(self, discard: Discard, bought: tuple[str, ...], keep: frozenset[str]) -> bool:
+    async def _slice(self, discard: DeletionTombstone, bought: tuple[str, ...], keep: frozenset[str]) -> bool:
         """Whether nothing is left but `keep`, of the discard's prefixes and of the purchases that were `bought`.
 
         A prefix that cannot be deleted keeps no other; its error is raised at the end.
@@ -113,7 +113,7 @@ class Janitor:
         except _OF_ONE_PREFIX as error:
             return error
 
-    async def work(self, mark: Mark) -> None:
+    async def work(self, mark: DeletionMark) -> None:
         """One slice of a mark, and when the next is due."""
         try:
             discard = await self._records.discard_of(mark)
@@ -152,7 +152,7 @@ class Janitor:
                 _log.warning("files of deleted resources wait: %s", _short(error))
             await asyncio.sleep(_SWEEP_SECONDS)
 
-    def _pause(self, mark: Mark) -> float:
+    def _pause(self, mark: DeletionMark) -> float:
         """Seconds until the next try: 30, 60, 120 … 1800."""
         failures = min(self._failures.get(mark, 0), 10)
         self._failures[mark] = failures + 1

@@ -29,7 +29,7 @@ from contentgen_contract.records.tenancy import UNSCOPED, Tenant, unscoped
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.purchases import (
-    Move,
+    LedgerTransition,
     Purchase,
     PurchaseKey,
     PurchaseState,
@@ -163,7 +163,7 @@ class Ledger:
         self._collection.update_one(where, {"$set": {"step": _PLANNED, "sentBy": None}})
         self._unsent.discard(sent_by)
 
-    async def move(self, move: Move) -> Purchase | None:
+    async def move(self, move: LedgerTransition) -> Purchase | None:
         """Compare and set; the purchase as it is now, or None where it was not as the move expects."""
         # A provider's words may repeat the URL that was signed for it.
         update = {"state": move.target.value} | {_camel(name): unsigned(value) for name, value in move.changes.items()}

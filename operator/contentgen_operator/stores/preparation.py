@@ -8,7 +8,7 @@ from pymongo.errors import PyMongoError
 
 from contentgen_operator import metrics
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.s3 import Storage
 from contentgen_operator.stores.worker_jobs import WorkerJobs
 
@@ -17,7 +17,7 @@ _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
 
 
-async def prepare_stores(storage: Storage, ledger: Ledger, records: Records, jobs: WorkerJobs) -> None:
+async def prepare_stores(storage: Storage, ledger: Ledger, records: RecordStore, jobs: WorkerJobs) -> None:
     """Idempotent; returns when all of it is there."""
     for prepare in (storage.ensure_bucket, ledger.create_indexes, records.create_indexes, jobs.create_indexes):
         pause = _FIRST_PAUSE_SECONDS

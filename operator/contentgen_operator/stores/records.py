@@ -17,7 +17,7 @@ from pymongo.errors import DuplicateKeyError
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.records import indexes
-from contentgen_contract.records.deletion_tombstone import Discard, bought_under
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone, bought_under
 from contentgen_contract.records.record import config, counted, source, status_word, terms_of
 from contentgen_contract.resources.models import model_of
 from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, parse_spec
@@ -38,14 +38,14 @@ _COMPARED = (
 )  # fmt: skip
 
 
-class Mark(Value):
+class DeletionMark(Value):
     """The record of a job whose files are to be deleted: its uid, and its namespace where the record has one."""
 
     namespace: str
     uid: str
 
 
-class Records:
+class RecordStore:
     """The `jobs` collection. Each change of the operator is a compare-and-set with what was read before `check`, which
     raises Conflict where this process does not lead.
     """
@@ -159,14 +159,14 @@ class Records:
             # The revision is counted in any case: what a former leader writes about it is too late then.
             self._change(each, {"status": "cancelled"} if each.get("status") in ("queued", "processing") else {})
 
-    async def mark_discarded(self, discard: Discard, *, new: bool = True) -> None:
+    async def mark_discarded(self, discard: DeletionTombstone, *, new: bool = True) -> None:
         """Its files are to be deleted: what `marks` finds until `forget`, should it take more than one try.
 
         `new`: also where the resource has no record. Raises Conflict where another process changes a record, or leads.
         """
         await asyncio.to_thread(self._mark_discarded, discard, new)
 
-    def _mark_discarded(self, discard: Discard, new: bool) -> None:
+    def _mark_discarded(self, discard: DeletionTombstone, new: bool) -> None:
         # The records of jobs whose files it took over would lead to nothing.
         found = self._read({"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}})
         self._check()
@@ -177,30 +177,30 @@ class Records:
         if new and discard.uid not in {each["jobId"] for each in found}:
             self._insert({"jobId": discard.uid} | change)
 
-    async def marks(self, most: int, known: Callable[[Mark], bool] = lambda _: False) -> list[Mark]:
+    async def marks(self, most: int, known: Callable[[DeletionMark], bool] = lambda _: False) -> list[DeletionMark]:
         """Up to `most` marks that are not known yet, of each namespace in turn."""
         return await asyncio.to_thread(self._marks, most, known)
 
-    def _marks(self, most: int, known: Callable[[Mark], bool]) -> list[Mark]:
-        lines: dict[str, dict[Mark, None]] = {}
+    def _marks(self, most: int, known: Callable[[DeletionMark], bool]) -> list[DeletionMark]:
+        lines: dict[str, dict[DeletionMark, None]] = {}
         for each in self._collection.find(_DISCARDED, {"_id": False, "namespace": True, "discard.uid": True}):
-            mark = Mark(namespace=str(each.get("namespace") or ""), uid=str(each["discard"]["uid"]))
+            mark = DeletionMark(namespace=str(each.get("namespace") or ""), uid=str(each["discard"]["uid"]))
             line = lines.setdefault(mark.namespace, {})
             if len(line) < most and not known(mark):
                 line[mark] = None
         turns = itertools.chain.from_iterable(itertools.zip_longest(*lines.values()))
         return [mark for mark in turns if mark is not None][:most]
 
-    async def discard_of(self, mark: Mark) -> Discard | None:
+    async def discard_of(self, mark: DeletionMark) -> DeletionTombstone | None:
         """What is to be deleted for a mark; None where it is done. Raises ValidationError for an unreadable one."""
         found = await asyncio.to_thread(self._collection.find_one, {"discard.uid": mark.uid, "jobId": mark.uid})
         found = found or await asyncio.to_thread(self._collection.find_one, {"discard.uid": mark.uid})
         if found is None:
             return None
-        discard = Discard.model_validate(found["discard"])
+        discard = DeletionTombstone.model_validate(found["discard"])
         return discard if discard.bought_under else discard.model_copy(update={"bought_under": _bought_under(found)})
 
-    async def forget(self, discard: Discard) -> None:
+    async def forget(self, discard: DeletionTombstone) -> None:
         """Delete the records that have its mark."""
         mine = {"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}, "discard.uid": discard.uid}
         self._check()

@@ -29,7 +29,7 @@ from contentgen_contract.records.ownership import NotOwned, Owner, owned
 from contentgen_contract.resources.sources import Address, same_bucket
 from contentgen_contract.worker.orders import FileClaim, Outcome, UploadGrant
 from contentgen_operator.queues.fair_pool import FairPool
-from contentgen_operator.state.observed import Stored
+from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_answers import Answer
 from contentgen_runtime import s3
@@ -211,7 +211,9 @@ class Storage:
         except ValidationError as error:
             raise InvalidOutcome(f"the worker's outcome is malformed: {error.errors()[0]['msg']}") from error
 
-    async def stored(self, owner: Owner, prefix: str, names: Iterable[str], namespace: str = "") -> dict[str, Stored]:
+    async def stored(
+        self, owner: Owner, prefix: str, names: Iterable[str], namespace: str = ""
+    ) -> dict[str, BucketFile]:
         """What is really there under these names, relative to a prefix; a name that is missing is left out.
 
         Namespaces share the threads. Raises NotOwned.
@@ -277,22 +279,22 @@ class Storage:
         found = (head["ContentLength"], head.get("ChecksumSHA256"), head.get("ContentType"))
         return found == (claim.size_bytes, _checksum(claim), keys.content_type(claim.name))
 
-    def _stored(self, key: str) -> Stored | None:
+    def _stored(self, key: str) -> BucketFile | None:
         head = s3.head(self._client, self.bucket, key)
         if head is None:
             return None
         checksum = head.get("ChecksumSHA256")
         if not checksum:
             return self._hashed(key)
-        return Stored(size_bytes=head["ContentLength"], sha256=base64.b64decode(checksum).hex())
+        return BucketFile(size_bytes=head["ContentLength"], sha256=base64.b64decode(checksum).hex())
 
-    def _hashed(self, key: str) -> Stored:
+    def _hashed(self, key: str) -> BucketFile:
         """Not every S3 keeps checksums, and not every writer sends one: then it takes a look at the bytes."""
         digest, size = hashlib.sha256(), 0
         for chunk in self._client.get_object(Bucket=self.bucket, Key=key)["Body"].iter_chunks(_CHUNK):
             digest.update(chunk)
             size += len(chunk)
-        return Stored(size_bytes=size, sha256=digest.hexdigest())
+        return BucketFile(size_bytes=size, sha256=digest.hexdigest())
 
     async def delete_prefix(
         self, owner: Owner, prefix: str, most: int = _MOST_DELETED, keep: frozenset[str] = frozenset()

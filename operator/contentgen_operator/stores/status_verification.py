@@ -39,7 +39,7 @@ from contentgen_operator.state.runs import (
     purchase_key,
 )
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.worker_api.work_orders import Assignment, RunOver
 from contentgen_runtime.kube import Conflict
@@ -48,10 +48,10 @@ from contentgen_runtime.tenancy import Tenancy
 _log = logging.getLogger(__name__)
 
 
-class Witness:
+class StatusVerifier:
     """What the stores say about resources. A resource that agrees with its run document costs one read."""
 
-    def __init__(self, *, ledger: Ledger, records: Records, runs: RunDocuments, tenancy: Tenancy) -> None:
+    def __init__(self, *, ledger: Ledger, records: RecordStore, runs: RunDocuments, tenancy: Tenancy) -> None:
         self._tenancy = tenancy
         self._ledger = ledger
         self._records = records

@@ -13,19 +13,19 @@ from typing import Any
 from fastapi import FastAPI, Response
 
 from contentgen_contract.names import Kind
-from contentgen_operator.queues.work_queue import WakeUps
-from contentgen_operator.watch.liveness import Watches
+from contentgen_operator.queues.work_queue import WorkQueue
+from contentgen_operator.watch.liveness import WatchLiveness
 
 _WATCHES = len(Kind) + 1  # our kinds and Jobs, in each scope
 
 
-class Health:
+class OperatorHealth:
     """Reasons why not, in words; none is good."""
 
     def __init__(
         self,
-        watches: Watches,
-        queue: WakeUps[Any],
+        watches: WatchLiveness,
+        queue: WorkQueue[Any],
         *,
         watch_seconds: float,
         stuck_seconds: float,
@@ -78,7 +78,7 @@ class Health:
         return [*waits, claim] if claim else waits
 
 
-def health_app(health: Health, metrics: Callable[[], Awaitable[tuple[bytes, str]]]) -> FastAPI:
+def health_app(health: OperatorHealth, metrics: Callable[[], Awaitable[tuple[bytes, str]]]) -> FastAPI:
     """GET /healthz, /readyz and /metrics."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 

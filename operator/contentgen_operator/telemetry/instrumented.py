@@ -13,7 +13,7 @@ from contentgen_operator import metrics
 from contentgen_operator.providers.base import Call, Found, Provider, ProviderError, RequestView, Search, Verified
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.state.costs import cost_of
-from contentgen_operator.state.purchases import Move, Purchase, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState, PurchaseStep
 from contentgen_operator.stores.ledger import Ledger
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ _STATES_SECONDS = 30.0
 _BILLED = (PurchaseState.SUCCEEDED, PurchaseState.FAILED, PurchaseState.CANCELLED)
 
 
-class CountedProvider:
+class InstrumentedProvider:
     """A provider whose calls are counted and timed."""
 
     def __init__(self, name: str, provider: Provider) -> None:
@@ -68,12 +68,12 @@ class CountedProvider:
             metrics.provider_seconds.labels(self._name, call).observe(time.monotonic() - start)
 
 
-class CountedLedger(Ledger):
+class InstrumentedLedger(Ledger):
     """The ledger, with its dollars counted: once each, because only one compare-and-set succeeds."""
 
     _states_at = float("-inf")
 
-    async def move(self, move: Move) -> Purchase | None:
+    async def move(self, move: LedgerTransition) -> Purchase | None:
         """As the ledger's."""
         moved = await super().move(move)
         if moved is not None:
@@ -97,7 +97,7 @@ class CountedLedger(Ledger):
             metrics.gauges.orphans = await self.orphans()
 
 
-async def exposition(ledger: CountedLedger) -> tuple[bytes, str]:
+async def exposition(ledger: InstrumentedLedger) -> tuple[bytes, str]:
     """What a scrape is answered, and its media type. A database that is away costs its own gauge alone."""
     with contextlib.suppress(PyMongoError):
         await ledger.count_states()

@@ -51,7 +51,7 @@ class Dependents:
         return tuple(self._users.get((lora.namespace, lora.name), ()))
 
 
-class Intake:
+class EventHandlers:
     """The handlers of the watches, without kopf."""
 
     def __init__(

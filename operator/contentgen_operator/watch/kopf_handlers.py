@@ -5,8 +5,8 @@ from typing import Any
 import kopf
 
 from contentgen_contract.names import GROUP, UID_LABEL, VERSION, Kind
-from contentgen_operator.watch.event_handlers import Intake
-from contentgen_operator.watch.liveness import CLIENT_SECONDS, SERVER_SECONDS, Watches
+from contentgen_operator.watch.event_handlers import EventHandlers
+from contentgen_operator.watch.liveness import CLIENT_SECONDS, SERVER_SECONDS, WatchLiveness
 
 
 class NoMemory(kopf.DiffBaseStorage):
@@ -24,7 +24,7 @@ class NoMemory(kopf.DiffBaseStorage):
         """Nothing."""
 
 
-def build_registry(intake: Intake, watches: Watches) -> kopf.OperatorRegistry:
+def build_registry(intake: EventHandlers, watches: WatchLiveness) -> kopf.OperatorRegistry:
     """Handlers for our resources and the Jobs that they own."""
     registry = kopf.OperatorRegistry()
 
@@ -55,7 +55,7 @@ def build_registry(intake: Intake, watches: Watches) -> kopf.OperatorRegistry:
     return registry
 
 
-def _watch_kind(registry: kopf.OperatorRegistry, kind: Kind, intake: Intake) -> None:
+def _watch_kind(registry: kopf.OperatorRegistry, kind: Kind, intake: EventHandlers) -> None:
     @kopf.on.event(GROUP, VERSION, kind.plural, id=f"wake-{kind.plural}", registry=registry)
     async def on_resource(event: Any, **_: Any) -> None:
         await intake.resource(kind, event["object"], deleted=event["type"] == "DELETED")

@@ -19,7 +19,7 @@ _FORBIDDEN = 403
 _log = logging.getLogger(__name__)
 
 
-class Watches:
+class WatchLiveness:
     """By the plural of what is watched, and its namespace where there is one."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, *, refused_seconds: float = 15) -> None:

@@ -38,15 +38,15 @@ class Unauthenticated(Refusal):
     """The token is not one of ours."""
 
 
-class Forbidden(Refusal):
+class NotAWorker(Refusal):
     """The pod is no worker of a current Job."""
 
 
-class NotYet(Refusal):
+class NotYetRecorded(Refusal):
     """The Job is recorded, and the status that names it is about to be written."""
 
 
-class Gatekeeper:
+class WorkerAuthenticator:
     """Turns tokens into assignments. Which Job a token belongs to is remembered for minutes; whether that Job runs and
     is its resource's newest is checked on each call.
     """
@@ -87,22 +87,22 @@ class Gatekeeper:
             raise Unauthenticated("the pod is gone", who)
         job = await self._jobs.by_uid(_controlling_job(pod, who))
         if job is None or job.owner.namespace != namespace:
-            raise Forbidden("the pod's controller is no Job that the operator recorded", who)
+            raise NotAWorker("the pod's controller is no Job that the operator recorded", who)
         return who, job
 
     async def _current(self, who: str, job: RecordedJob) -> Assignment:
         newest = await self._jobs.newest(job.owner.uid, job.uid)
         if newest is None or newest.uid != job.uid:
-            raise Forbidden(f"Job {job.name} is not the newest of its resource", who)
+            raise NotAWorker(f"Job {job.name} is not the newest of its resource", who)
         await self._check_that_it_runs(who, job)
         resource = await self._resource(who, job)
         run = resource.status.run
         if run is None or run.number < job.run:
-            raise NotYet("the status does not have this run yet", who)
+            raise NotYetRecorded("the status does not have this run yet", who)
         if run.number > job.run or (resource.status.phase is not None and resource.status.phase.terminal):
-            raise Forbidden(f"run {job.run} is over", who)
+            raise NotAWorker(f"run {job.run} is over", who)
         if run.job is None or run.job.uid != job.uid:
-            raise NotYet("the status does not name this Job yet", who)
+            raise NotYetRecorded("the status does not name this Job yet", who)
         return Assignment(resource=resource, run=run, job=job.ref)
 
     async def _check_that_it_runs(self, who: str, job: RecordedJob) -> None:
@@ -112,20 +112,20 @@ class Gatekeeper:
         if view is None or view.uid != job.uid:
             body = await self._kube.get_job(ref.namespace, job.name)
             if body is None or body["metadata"]["uid"] != job.uid:
-                raise Forbidden(f"Job {job.name} was deleted", who)
+                raise NotAWorker(f"Job {job.name} was deleted", who)
             view = JobView.parse(body)
             if ref in self._cache:
                 self._cache.note_job(ref, view)
         if view.finished:
-            raise Forbidden(f"Job {job.name} has ended", who)
+            raise NotAWorker(f"Job {job.name} has ended", who)
 
     async def _resource(self, who: str, job: RecordedJob) -> Resource:
         ref = job.owner
         body = self._cache.resource(ref) or await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
         if body is None or body["metadata"]["uid"] != ref.uid:
-            raise Forbidden("the Job's resource is gone", who)
+            raise NotAWorker("the Job's resource is gone", who)
         if not self._selection.serves(body):
-            raise Forbidden("another installation serves the Job's resource", who)
+            raise NotAWorker("another installation serves the Job's resource", who)
         return Resource.parse(ref.kind, body)
 
 
@@ -146,4 +146,4 @@ def _controlling_job(pod: dict[str, Any], who: str) -> str:
     for owner in pod["metadata"].get("ownerReferences") or []:
         if owner.get("controller") and owner.get("kind") == "Job" and str(owner.get("apiVersion", "")) == "batch/v1":
             return str(owner["uid"])
-    raise Forbidden("the pod has no Job as its controller", who)
+    raise NotAWorker("the pod has no Job as its controller", who)

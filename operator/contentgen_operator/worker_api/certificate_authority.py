@@ -19,7 +19,7 @@ _AUTHORITY_LIFETIME = timedelta(days=3650)
 _CLOCKS_DIFFER = timedelta(hours=1)
 
 
-class Authority(Value):
+class CertificateAuthority(Value):
     """PEM texts: a certificate that may sign others, and its key."""
 
     certificate: bytes
@@ -40,7 +40,7 @@ class Authority(Value):
         return certificate.public_key() == key.public_key()
 
 
-class Issued(Value):
+class IssuedCertificate(Value):
     """PEM texts: a certificate with what lies between it and an authority, and its key."""
 
     chain: bytes
@@ -61,7 +61,7 @@ class Issued(Value):
         names = self.leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return host in names.get_values_for_type(x509.DNSName)
 
-    def is_of(self, authority: Authority) -> bool:
+    def is_of(self, authority: CertificateAuthority) -> bool:
         """Whether certificate and key can be read and belong together, and this authority signed them."""
         try:
             leaf, key = _pair(self.chain, self.key)
@@ -71,16 +71,16 @@ class Issued(Value):
         return leaf.public_key() == key.public_key()
 
 
-def new_authority(now: datetime) -> Authority:
+def new_authority(now: datetime) -> CertificateAuthority:
     """One that nobody knows yet."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(f"contentgen desk CA {now:%Y-%m-%d}")
     certificate = _signing(name, key.public_key(), now, now + _AUTHORITY_LIFETIME, below=1)
     signed = certificate.issuer_name(name).sign(key, hashes.SHA256())
-    return Authority(certificate=_pem(signed), key=_key_pem(key))
+    return CertificateAuthority(certificate=_pem(signed), key=_key_pem(key))
 
 
-def vouch(old: Authority, new: Authority, now: datetime) -> bytes:
+def vouch(old: CertificateAuthority, new: CertificateAuthority, now: datetime) -> bytes:
     """The new authority's certificate as the old one signs it."""
     issuer, key = _pair(old.certificate, old.key)
     subject = x509.load_pem_x509_certificate(new.certificate)
@@ -91,7 +91,9 @@ def vouch(old: Authority, new: Authority, now: datetime) -> bytes:
     return _pem(certificate.sign(key, hashes.SHA256()))
 
 
-def issue(authority: Authority, host: str, now: datetime, lifetime: timedelta, between: bytes = b"") -> Issued:
+def issue(
+    authority: CertificateAuthority, host: str, now: datetime, lifetime: timedelta, between: bytes = b""
+) -> IssuedCertificate:
     """A certificate for a host; `between` is served with it."""
     issuer, issuer_key = _pair(authority.certificate, authority.key)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -105,7 +107,7 @@ def issue(authority: Authority, host: str, now: datetime, lifetime: timedelta, b
         .add_extension(_by(issuer), critical=False)
         .sign(issuer_key, hashes.SHA256())
     )
-    return Issued(chain=_pem(certificate) + between, key=_key_pem(key))
+    return IssuedCertificate(chain=_pem(certificate) + between, key=_key_pem(key))
 
 
 def between_of(chain: bytes, now: datetime) -> bytes:

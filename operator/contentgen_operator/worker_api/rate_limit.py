@@ -175,7 +175,7 @@ class Admission:
             raise known[1](*known[2])
 
 
-class Limited:
+class RateLimitMiddleware:
     """ASGI middleware: requests by bearer token, or by address where there is none. Answers 429 with Retry-After."""
 
     def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:

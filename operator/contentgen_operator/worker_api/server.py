@@ -33,8 +33,14 @@ from contentgen_operator.state.runs import purchase_key
 from contentgen_operator.state.upload_limits import FileLimit, file_limits, limit_of
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.s3 import NotDeleted, Storage
-from contentgen_operator.stores.status_verification import Witness
-from contentgen_operator.worker_api.authentication import Forbidden, Gatekeeper, NotYet, Refusal, Unauthenticated
+from contentgen_operator.stores.status_verification import StatusVerifier
+from contentgen_operator.worker_api.authentication import (
+    NotAWorker,
+    NotYetRecorded,
+    Refusal,
+    Unauthenticated,
+    WorkerAuthenticator,
+)
 from contentgen_operator.worker_api.rate_limit import (
     JOB_FILES,
     JOB_ORDERS,
@@ -44,9 +50,9 @@ from contentgen_operator.worker_api.rate_limit import (
     NAMESPACE_REQUESTS,
     REQUESTS,
     Admission,
-    Limited,
     RateLimit,
     RateLimiter,
+    RateLimitMiddleware,
     TooManyRequests,
     address_of,
     too_many,
@@ -84,24 +90,24 @@ _PROGRESS_SECONDS = 1.0  # a status is written at most once a second for what a 
 
 _REFUSALS: dict[type[Refusal], Callable[[str], HTTPException]] = {
     Unauthenticated: partial(HTTPException, 401),
-    Forbidden: partial(HTTPException, 403),
-    NotYet: partial(HTTPException, 425, headers={"Retry-After": "1"}),
+    NotAWorker: partial(HTTPException, 403),
+    NotYetRecorded: partial(HTTPException, 425, headers={"Retry-After": "1"}),
 }
 
 
-class Desk:
+class WorkerApi:
     """What the endpoints need."""
 
     def __init__(
         self,
         *,
-        gatekeeper: Gatekeeper,
+        gatekeeper: WorkerAuthenticator,
         storage: Storage,
         ledger: Ledger,
         reports: Reports,
         policy: OrderPolicy,
         wake: Callable[[ResourceRef, float], Awaitable[None]],
-        witness: Witness,
+        witness: StatusVerifier,
         clock: Callable[[], float] = time.monotonic,
         check: Check = unchecked,
     ) -> None:
@@ -114,7 +120,7 @@ class Desk:
         self._policy = policy
         self._wake = wake
         self._witness = witness
-        self._admission = Admission(clock, (Unauthenticated, Forbidden))
+        self._admission = Admission(clock, (Unauthenticated, NotAWorker))
         self.requests = RateLimiter(REQUESTS, clock)
         self._request_rates = _Rates(JOB_REQUESTS, NAMESPACE_REQUESTS, clock)
         self._order_rates = _Rates(JOB_ORDERS, NAMESPACE_ORDERS, clock)
@@ -298,7 +304,7 @@ def _check_claim(assignment: Assignment, claim: FileClaim, limits: Sequence[File
         raise HTTPException(422, f"{claim.name} has {claim.size_bytes} bytes; expected at most {limit.size_bytes}")
 
 
-class Bounded:
+class BodyLimit:
     """ASGI middleware: bodies have a length, which is bounded. A plain function's would cost more than the work."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
@@ -326,7 +332,7 @@ async def _too_many(_request: Request, error: TooManyRequests) -> Response:
     return too_many(error)
 
 
-def create_app(desk: Desk) -> FastAPI:
+def create_app(desk: WorkerApi) -> FastAPI:
     """The HTTP face of the desk."""
     handlers: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
         TooManyRequests: _too_many,
@@ -338,8 +344,8 @@ def create_app(desk: Desk) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         middleware=[
-            Middleware(Limited, limiter=desk.requests),
-            Middleware(Bounded, limit=_MAX_BODY_BYTES),
+            Middleware(RateLimitMiddleware, limiter=desk.requests),
+            Middleware(BodyLimit, limit=_MAX_BODY_BYTES),
         ],
         exception_handlers=handlers,
     )

@@ -21,8 +21,8 @@ from contentgen_contract.base import Value
 from contentgen_operator.clock import utc_now
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.worker_api.certificate_authority import (
-    Authority,
-    Issued,
+    CertificateAuthority,
+    IssuedCertificate,
     between_of,
     issue,
     new_authority,
@@ -40,11 +40,11 @@ class UnusableCertificate(Exception):
     """What was found can't be served; the message says what is wrong."""
 
 
-class DeskCertificate(Value):
+class ServingCertificate(Value):
     """What is served, and the PEM text of the authority that workers are given."""
 
     ca: bytes
-    issued: Issued
+    issued: IssuedCertificate
 
     @property
     def expires_at(self) -> datetime:
@@ -52,17 +52,17 @@ class DeskCertificate(Value):
         return self.issued.expires_at
 
 
-class Term(Value):
+class CertificateTerm(Value):
     """How long a certificate of ours is good, and how long before its end the next one is made."""
 
     lifetime: timedelta = timedelta(days=90)
     renew_before: timedelta = timedelta(days=30)
 
 
-class Source(Protocol):
+class CertificateSource(Protocol):
     """Where the certificate comes from."""
 
-    async def current(self) -> tuple[DeskCertificate, datetime]:
+    async def current(self) -> tuple[ServingCertificate, datetime]:
         """The one to serve, and when the next one is due at the latest."""
         ...
 
@@ -70,14 +70,14 @@ class Source(Protocol):
 class KeptSecret:
     """A Secret of our own, in which a certificate is made and renewed."""
 
-    def __init__(self, kube: Kube, namespace: str, name: str, desk_url: str, term: Term) -> None:
+    def __init__(self, kube: Kube, namespace: str, name: str, desk_url: str, term: CertificateTerm) -> None:
         self._kube = kube
         self._namespace = namespace
         self._name = name
         self._host = _host(desk_url)
         self._term = term
 
-    async def current(self) -> tuple[DeskCertificate, datetime]:
+    async def current(self) -> tuple[ServingCertificate, datetime]:
         """The kept certificate, or a new one where there is none that serves. Two operators agree on one."""
         for _ in range(5):
             version, data = await self._kube.get_secret_data(self._namespace, self._name)
@@ -88,7 +88,7 @@ class KeptSecret:
                     await self._kube.patch_secret_data(self._namespace, self._name, version, wanted)
             except Conflict:
                 continue
-            kept = DeskCertificate(ca=wanted[CA], issued=Issued(chain=wanted[CHAIN], key=wanted[KEY]))
+            kept = ServingCertificate(ca=wanted[CA], issued=IssuedCertificate(chain=wanted[CHAIN], key=wanted[KEY]))
             return kept, kept.expires_at - self._term.renew_before
         raise Conflict(f"Secret {self._namespace}/{self._name} keeps changing")
 
@@ -100,12 +100,12 @@ class MountedFolder:
         self._folder = folder
         self._host = _host(desk_url)
 
-    async def current(self) -> tuple[DeskCertificate, datetime]:
+    async def current(self) -> tuple[ServingCertificate, datetime]:
         """What is there now. Raises UnusableCertificate."""
         try:
             ca, chain, key = ((self._folder / name).read_bytes() for name in (CA, CHAIN, KEY))
             x509.load_pem_x509_certificates(ca)
-            found = DeskCertificate(ca=ca, issued=Issued(chain=chain, key=key))
+            found = ServingCertificate(ca=ca, issued=IssuedCertificate(chain=chain, key=key))
             if not found.issued.is_for(self._host):
                 raise UnusableCertificate(f"{self._folder / CHAIN} is not for {self._host}; add it to its dnsNames")
         except (OSError, ValueError) as error:
@@ -116,16 +116,16 @@ class MountedFolder:
         return found, found.expires_at
 
 
-class DeskTls:
+class WorkerApiTls:
     """The certificate that is served now. One SSL context lives as long as the desk: a change concerns the
     handshakes after it, and no connection.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: CertificateSource) -> None:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._source = source
-        self._served: DeskCertificate | None = None
+        self._served: ServingCertificate | None = None
 
     @property
     def ca(self) -> str:
@@ -138,7 +138,7 @@ class DeskTls:
         return self._known.expires_at
 
     @property
-    def _known(self) -> DeskCertificate:
+    def _known(self) -> ServingCertificate:
         assert self._served is not None, "refresh() comes first"  # noqa: S101 - an order of calls, not a state
         return self._served
 
@@ -165,10 +165,10 @@ class DeskTls:
                 )
 
 
-def renewed(data: dict[str, bytes], host: str, now: datetime, term: Term) -> dict[str, bytes]:
+def renewed(data: dict[str, bytes], host: str, now: datetime, term: CertificateTerm) -> dict[str, bytes]:
     """What the Secret should hold: itself, as long as its certificate serves."""
-    authority = Authority(certificate=data.get(CA, b""), key=data.get(CA_KEY, b""))
-    issued = Issued(chain=data.get(CHAIN, b""), key=data.get(KEY, b""))
+    authority = CertificateAuthority(certificate=data.get(CA, b""), key=data.get(CA_KEY, b""))
+    issued = IssuedCertificate(chain=data.get(CHAIN, b""), key=data.get(KEY, b""))
     if not authority.is_whole:
         return _kept(new_authority(now), host, now, term)
     known = issued.is_of(authority)
@@ -182,12 +182,14 @@ def renewed(data: dict[str, bytes], host: str, now: datetime, term: Term) -> dic
     return _kept(younger, host, now, term, vouch(authority, younger, now) + between)
 
 
-def _kept(authority: Authority, host: str, now: datetime, term: Term, between: bytes = b"") -> dict[str, bytes]:
+def _kept(
+    authority: CertificateAuthority, host: str, now: datetime, term: CertificateTerm, between: bytes = b""
+) -> dict[str, bytes]:
     made = issue(authority, host, now, term.lifetime, between)
     return {CA: authority.certificate, CA_KEY: authority.key, CHAIN: made.chain, KEY: made.key}
 
 
-def _load(context: ssl.SSLContext, issued: Issued) -> None:
+def _load(context: ssl.SSLContext, issued: IssuedCertificate) -> None:
     """Python's ssl reads certificates from files only, so they exist for a moment."""
     with tempfile.TemporaryDirectory() as folder:
         chain, key = Path(folder, CHAIN), Path(folder, KEY)

@@ -11,11 +11,11 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from contentgen_sandbox.assemblyai import transcript
 from contentgen_sandbox.faults import status_fault
-from contentgen_sandbox.fetch import FetchError, fetch
-from contentgen_sandbox.jobs import Job, ModelError, Progress
-from contentgen_sandbox.ledger import SPEECH_MODEL, Ledger, transcription_usd
+from contentgen_sandbox.fetch import SandboxFetchError, fetch
+from contentgen_sandbox.jobs import JobProgress, ModelError, SandboxJob
+from contentgen_sandbox.ledger import SPEECH_MODEL, SandboxLedger, transcription_usd
 from contentgen_sandbox.media import receive_file, uploads_folder
-from contentgen_sandbox.sandbox import Purchase, new_id, of, read_object, url_marker
+from contentgen_sandbox.sandbox import SandboxPurchase, new_id, of, read_object, url_marker
 from contentgen_sandbox.settings import Settings
 
 router = APIRouter(prefix="/assemblyai/v2")
@@ -25,14 +25,14 @@ ECHOED = ("speaker_labels", "punctuate", "format_text", "language_detection", "w
 DELETED = "Deleted by user."
 
 
-class Refused(HTTPException):
+class RequestRefused(HTTPException):
     """An error in AssemblyAI's shape, `{"error": …}`; app.py writes it."""
 
 
 def authorise(request: Request) -> None:
     """Raises: Refused 401. The key stands alone in the header; any is good but none and the word `wrong`."""
     if request.headers.get("authorization", "").strip() in ("", "wrong"):
-        raise Refused(401, "Authentication error, API token missing/invalid")
+        raise RequestRefused(401, "Authentication error, API token missing/invalid")
 
 
 @router.post("/upload")
@@ -52,9 +52,9 @@ async def create(request: Request) -> Response:
     arguments = await read_object(request)
     audio_url = (arguments or {}).get("audio_url")
     if arguments is None or not isinstance(audio_url, str) or not 0 < len(audio_url) <= 8192:
-        raise Refused(400, "'audio_url' is a required field.")
+        raise RequestRefused(400, "'audio_url' is a required field.")
     amount = Decimal(0)  # settled when the length is known
-    purchase = Purchase("assemblyai", MODEL, arguments, "transcription", amount, url_marker(audio_url))
+    purchase = SandboxPurchase("assemblyai", MODEL, arguments, "transcription", amount, url_marker(audio_url))
     return JSONResponse(_shape(await sandbox.accept(purchase, request)))
 
 
@@ -92,11 +92,11 @@ async def listed(
     return JSONResponse({"page_details": details, "transcripts": items})
 
 
-def _job(request: Request, transcript_id: str) -> Job:
+def _job(request: Request, transcript_id: str) -> SandboxJob:
     authorise(request)
     job = of(request).jobs.get(transcript_id)
     if job is None or job.provider != "assemblyai":
-        raise Refused(400, "Transcript lookup error, transcript id not found")
+        raise RequestRefused(400, "Transcript lookup error, transcript id not found")
     return job
 
 
@@ -112,7 +112,7 @@ async def delete(request: Request, transcript_id: str) -> Response:
     """Clears what was said; the entry stays in the list."""
     job = _job(request, transcript_id)
     if job.phase != "done":
-        raise Refused(400, "Only completed or failed transcripts can be deleted")
+        raise RequestRefused(400, "Only completed or failed transcripts can be deleted")
     gone = {"text": DELETED, "audio_duration": (job.output or {}).get("audio_duration")}
     cleared = of(request).jobs.change(job.id, input={"audio_url": "http://deleted_by_user"}, output=gone)
     return JSONResponse(_shape(cleared))
@@ -121,7 +121,7 @@ async def delete(request: Request, transcript_id: str) -> Response:
 def _said(request: Request, transcript_id: str) -> dict[str, Any]:
     job = _job(request, transcript_id)
     if not job.output or not job.output.get("words"):
-        raise Refused(400, f"This transcript has a status of '{_status(job)}': it has no words to give.")
+        raise RequestRefused(400, f"This transcript has a status of '{_status(job)}': it has no words to give.")
     return job.output
 
 
@@ -162,11 +162,11 @@ def _passages(said: dict[str, Any], transcript_id: str, name: str) -> Response:
     )
 
 
-def _status(job: Job) -> str:
+def _status(job: SandboxJob) -> str:
     return "error" if job.failure else STATUS.get(job.phase, "completed")
 
 
-def _item(job: Job, base_url: str) -> dict[str, Any]:
+def _item(job: SandboxJob, base_url: str) -> dict[str, Any]:
     return {
         "id": job.id,
         "resource_url": f"{base_url}assemblyai/v2/transcript/{job.id}",
@@ -178,7 +178,7 @@ def _item(job: Job, base_url: str) -> dict[str, Any]:
     }
 
 
-def _shape(job: Job) -> dict[str, Any]:
+def _shape(job: SandboxJob) -> dict[str, Any]:
     said = {key: value for key, value in (job.output or {}).items() if key not in ("sentences", "paragraphs")}
     echoed = {key: job.input[key] for key in ECHOED if key in job.input}
     return {
@@ -197,7 +197,7 @@ def _shape(job: Job) -> dict[str, Any]:
     }
 
 
-def transcribe(job: Job, progress: Progress, settings: Settings, ledger: Ledger) -> dict[str, Any]:
+def transcribe(job: SandboxJob, progress: JobProgress, settings: Settings, ledger: SandboxLedger) -> dict[str, Any]:
     """Fetches the recording, measures it, and says something as long. Raises: ModelError, Interrupted."""
     url = job.input["audio_url"]
     with tempfile.TemporaryDirectory() as folder:
@@ -205,7 +205,7 @@ def transcribe(job: Job, progress: Progress, settings: Settings, ledger: Ledger)
         try:
             fetch(url, path, max_bytes=settings.download_bytes, max_seconds=settings.download_seconds)
             milliseconds = transcript.duration_ms(path)
-        except FetchError as error:
+        except SandboxFetchError as error:
             message = f"Download error, unable to download {url_marker(url)}: {error}"
             raise ModelError(message, kind="download_error") from error
         except transcript.NoSpeechError as error:
@@ -222,7 +222,7 @@ def whole_seconds(milliseconds: int) -> int:
     return max(1, round(milliseconds / 1000))
 
 
-def _output(words: tuple[transcript.Word, ...], milliseconds: int, wanted: dict[str, Any]) -> dict[str, Any]:
+def _output(words: tuple[transcript.ScriptWord, ...], milliseconds: int, wanted: dict[str, Any]) -> dict[str, Any]:
     speakers = wanted.get("speaker_labels") is True
 
     def passages(by: str) -> list[dict[str, Any]]:

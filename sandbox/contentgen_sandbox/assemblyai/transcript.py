@@ -39,7 +39,7 @@ class NoSpeechError(Exception):
 
 
 @dataclass(frozen=True)
-class Word:
+class ScriptWord:
     text: str
     start: int
     end: int
@@ -87,23 +87,25 @@ def _length(container: av.container.InputContainer) -> int:
     return end
 
 
-def speak(milliseconds: int, seed: str) -> tuple[Word, ...]:
+def speak(milliseconds: int, seed: str) -> tuple[ScriptWord, ...]:
     """Words from the first to the last millisecond; the same seed says the same."""
     chance = random.Random(seed)  # noqa: S311 - made-up speech, not a secret
     words = list(_stream(milliseconds, chance))
     last = words[-1]
     text = last.text.rstrip(".,?") + "."
-    words[-1] = Word(text, last.start, milliseconds, last.confidence, last.speaker, last.sentence)
+    words[-1] = ScriptWord(text, last.start, milliseconds, last.confidence, last.speaker, last.sentence)
     return tuple(words)
 
 
-def _stream(milliseconds: int, chance: random.Random) -> Iterator[Word]:
+def _stream(milliseconds: int, chance: random.Random) -> Iterator[ScriptWord]:
     clock = min(PAUSE_MS, milliseconds // 8)
     sentence, speaker, turn = 0, "A", chance.randint(1, 3)
     while True:
         for text in chance.choice(SENTENCES).split():
             end = clock + max(150, MS_PER_CHARACTER * len(text))
-            yield Word(text, clock, min(end, milliseconds), round(chance.uniform(0.86, 0.995), 3), speaker, sentence)
+            yield ScriptWord(
+                text, clock, min(end, milliseconds), round(chance.uniform(0.86, 0.995), 3), speaker, sentence
+            )
             clock = end + GAP_MS
             if clock + 150 >= milliseconds:
                 return
@@ -115,9 +117,9 @@ def _stream(milliseconds: int, chance: random.Random) -> Iterator[Word]:
             speaker, turn = ("B" if speaker == "A" else "A"), chance.randint(1, 3)
 
 
-def groups(words: tuple[Word, ...], by: str) -> list[tuple[Word, ...]]:
+def groups(words: tuple[ScriptWord, ...], by: str) -> list[tuple[ScriptWord, ...]]:
     """Runs of words of one sentence, one speaker's turn, or a paragraph of up to four sentences."""
-    found: list[list[Word]] = []
+    found: list[list[ScriptWord]] = []
     for word in words:
         if found and _belongs(found[-1], word, by):
             found[-1].append(word)
@@ -126,7 +128,7 @@ def groups(words: tuple[Word, ...], by: str) -> list[tuple[Word, ...]]:
     return [tuple(group) for group in found]
 
 
-def _belongs(group: list[Word], word: Word, by: str) -> bool:
+def _belongs(group: list[ScriptWord], word: ScriptWord, by: str) -> bool:
     if by == "sentence":
         return group[0].sentence == word.sentence
     if by == "speaker":
@@ -134,7 +136,7 @@ def _belongs(group: list[Word], word: Word, by: str) -> bool:
     return word.sentence - group[0].sentence < 4
 
 
-def passage(words: tuple[Word, ...], speakers: bool) -> dict[str, Any]:
+def passage(words: tuple[ScriptWord, ...], speakers: bool) -> dict[str, Any]:
     """One utterance, sentence or paragraph in AssemblyAI's shape."""
     return {
         "text": " ".join(word.text for word in words),
@@ -146,7 +148,7 @@ def passage(words: tuple[Word, ...], speakers: bool) -> dict[str, Any]:
     }
 
 
-def confidence(words: tuple[Word, ...]) -> float:
+def confidence(words: tuple[ScriptWord, ...]) -> float:
     return round(sum(word.confidence for word in words) / len(words), 4)
 
 

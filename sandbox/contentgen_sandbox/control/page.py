@@ -5,7 +5,7 @@ from decimal import Decimal
 from html import escape
 
 from contentgen_sandbox.faults import Fault
-from contentgen_sandbox.ledger import Entry
+from contentgen_sandbox.ledger import LedgerEntry
 
 SHOWN = 200
 STYLE = """
@@ -29,7 +29,7 @@ LINKS = (
 )
 
 
-def page(entries: Sequence[Entry], faults: Sequence[Fault]) -> str:
+def page(entries: Sequence[LedgerEntry], faults: Sequence[Fault]) -> str:
     total = sum((entry.amount_usd for entry in entries), Decimal(0))
     links = " · ".join(f'<a href="{path}">{text}</a>' for path, text in LINKS)
     return f"""<!doctype html>
@@ -44,7 +44,7 @@ def page(entries: Sequence[Entry], faults: Sequence[Fault]) -> str:
 </body></html>"""
 
 
-def _table(entries: Sequence[Entry]) -> str:
+def _table(entries: Sequence[LedgerEntry]) -> str:
     if not entries:
         return "<p>No paid request yet.</p>"
     rows = "".join(_row(entry) for entry in list(reversed(entries))[:SHOWN])
@@ -52,7 +52,7 @@ def _table(entries: Sequence[Entry]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _row(entry: Entry) -> str:
+def _row(entry: LedgerEntry) -> str:
     return (
         f"<tr><td>{entry.created_at:%Y-%m-%d %H:%M:%S}</td>"
         f"<td>{escape(entry.provider)}<br><code>{escape(entry.model)}</code></td>"

@@ -9,9 +9,9 @@ from fastapi.responses import JSONResponse, Response
 from contentgen_contract.resources.prices import PRICES, USD
 from contentgen_sandbox.fal.models import MODELS
 from contentgen_sandbox.faults import status_fault
-from contentgen_sandbox.jobs import Job
-from contentgen_sandbox.ledger import Entry, usd
-from contentgen_sandbox.sandbox import Purchase, of, read_object
+from contentgen_sandbox.jobs import SandboxJob
+from contentgen_sandbox.ledger import LedgerEntry, usd
+from contentgen_sandbox.sandbox import SandboxPurchase, of, read_object
 
 router = APIRouter(prefix="/fal")
 history = APIRouter(prefix="/fal-api")
@@ -49,7 +49,7 @@ async def submit(request: Request, owner: str, alias: str, path: str = "") -> Re
     if arguments is None:
         return JSONResponse({"detail": [{"loc": ["body"], "msg": "JSON decode error", "type": "json_invalid"}]}, 422)
     quote = model.quote(arguments)
-    purchase = Purchase("fal", endpoint, arguments, quote.what, usd(endpoint, quote.units), quote.marker)
+    purchase = SandboxPurchase("fal", endpoint, arguments, quote.what, usd(endpoint, quote.units), quote.marker)
     job = await sandbox.accept(purchase, request)
     url = f"{request.base_url}fal/{owner}/{alias}/requests/{job.id}"  # without the sub-path, as fal's are
     reply = {
@@ -63,7 +63,7 @@ async def submit(request: Request, owner: str, alias: str, path: str = "") -> Re
     return JSONResponse(reply)
 
 
-def _job(request: Request, owner: str, alias: str, request_id: str) -> Job | None:
+def _job(request: Request, owner: str, alias: str, request_id: str) -> SandboxJob | None:
     authorise(request)
     job = of(request).jobs.get(request_id)
     return job if job and job.provider == "fal" and job.model.split("/")[:2] == [owner, alias] else None
@@ -113,7 +113,7 @@ async def result(request: Request, owner: str, alias: str, request_id: str) -> R
     return _no_longer(job) or JSONResponse(job.output, headers={"x-fal-billable-units": f"{units:g}"})
 
 
-def _no_longer(job: Job) -> Response | None:
+def _no_longer(job: SandboxJob) -> Response | None:
     """The reply for a result that the queue does not keep any more: fal keeps it for an hour at most."""
     if "result_moved" in job.faults:
         return Response(status_code=302, headers={"location": f"{job.base_url}/files/{job.id}/moved.json"})
@@ -189,7 +189,7 @@ async def billing_events(
     return JSONResponse({"billing_events": page, "has_more": more, "next_cursor": cursor})
 
 
-def _billing_event(job: Job, entry: Entry) -> dict[str, Any]:
+def _billing_event(job: SandboxJob, entry: LedgerEntry) -> dict[str, Any]:
     charge = float(entry.amount_usd)
     return {
         "request_id": job.id,
@@ -251,7 +251,7 @@ async def requests_by_endpoint(
     return JSONResponse({"items": items, "has_more": more, "next_cursor": page[-1].id if more else None})
 
 
-def _history_item(job: Job, payloads: bool) -> dict[str, Any]:
+def _history_item(job: SandboxJob, payloads: bool) -> dict[str, Any]:
     item: dict[str, Any] = {
         "request_id": job.id,
         "endpoint_id": job.model,
@@ -278,7 +278,7 @@ def _time(moment: datetime | None) -> str | None:
     return moment.isoformat().replace("+00:00", "Z") if moment else None
 
 
-def _seconds(job: Job) -> float:
+def _seconds(job: SandboxJob) -> float:
     if job.started_at is None or job.ended_at is None:
         return 0.0
     return (job.ended_at - job.started_at).total_seconds()

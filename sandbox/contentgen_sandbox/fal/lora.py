@@ -27,14 +27,14 @@ LAYERS = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
 
 
 @dataclass(frozen=True)
-class Dataset:
+class LoraDataset:
     images: int
     captions: int
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class LoraRecipe:
     """What a training is asked for."""
 
     trigger_word: str | None
@@ -42,7 +42,7 @@ class Recipe:
     is_style: bool
 
 
-def read_dataset(archive: Path, trigger_word: str | None) -> Dataset:
+def read_dataset(archive: Path, trigger_word: str | None) -> LoraDataset:
     """Opens every picture and reads every caption. Raises: ModelError, as the trainer would."""
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -51,7 +51,7 @@ def read_dataset(archive: Path, trigger_word: str | None) -> Dataset:
         raise _refused(f"The archive can't be read: {error}") from error
 
 
-def _read(archive: zipfile.ZipFile, trigger_word: str | None) -> Dataset:
+def _read(archive: zipfile.ZipFile, trigger_word: str | None) -> LoraDataset:
     entries = [entry for entry in archive.infolist() if _wanted(entry)]
     if len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > MAX_TOTAL_BYTES:
         raise _refused("The archive is too large")
@@ -61,7 +61,7 @@ def _read(archive: zipfile.ZipFile, trigger_word: str | None) -> Dataset:
     for entry in images:
         _open(archive, entry)
     captions = {_stem(entry): _caption(archive, entry) for entry in entries if _suffix(entry) == ".txt"}
-    return Dataset(len(images), len(captions), _warnings(images, captions, trigger_word))
+    return LoraDataset(len(images), len(captions), _warnings(images, captions, trigger_word))
 
 
 def _wanted(entry: zipfile.ZipInfo) -> bool:
@@ -128,7 +128,7 @@ def _refused(message: str) -> ModelError:
     return ModelError(message, loc=("body", "images_data_url"))
 
 
-def write(folder: Path, recipe: Recipe, dataset: Dataset, seed: int) -> tuple[Path, Path]:
+def write(folder: Path, recipe: LoraRecipe, dataset: LoraDataset, seed: int) -> tuple[Path, Path]:
     """The LoRA and its configuration; the same input gives the same bytes."""
     weights = folder / "pytorch_lora_weights.safetensors"
     config = folder / "config.json"

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contentgen_sandbox.fal import lora, pictures
-from contentgen_sandbox.fetch import FetchError, fetch
-from contentgen_sandbox.jobs import Job, Jobs, ModelError, Progress
+from contentgen_sandbox.fetch import SandboxFetchError, fetch
+from contentgen_sandbox.jobs import JobProgress, Jobs, ModelError, SandboxJob
 from contentgen_sandbox.ledger import megapixels
 from contentgen_sandbox.sandbox import url_marker
 from contentgen_sandbox.settings import MIB, Settings
@@ -44,7 +44,7 @@ class TrainingInput(BaseModel):
     data_archive_format: str | None = Field(default=None, max_length=20)
 
 
-class Size(BaseModel):
+class PictureSize(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     width: int = Field(default=512, ge=64, le=4096)
@@ -63,7 +63,7 @@ class PictureInput(BaseModel):
 
     prompt: str = Field(min_length=1, max_length=10_000)
     image_size: (
-        Size | Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
+        PictureSize | Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
     ) = "landscape_4_3"
     num_inference_steps: int = Field(default=28, ge=1, le=50)
     guidance_scale: float = Field(default=3.5, ge=0, le=35)
@@ -75,7 +75,7 @@ class PictureInput(BaseModel):
 
     @property
     def pixels(self) -> tuple[int, int]:
-        if isinstance(self.image_size, Size):
+        if isinstance(self.image_size, PictureSize):
             return self.image_size.width, self.image_size.height
         return SIZES[self.image_size]
 
@@ -98,7 +98,7 @@ class Shop:
 @dataclass(frozen=True)
 class Model:
     quote: Callable[[Mapping[str, Any]], Quote]
-    run: Callable[[Job, Progress, Shop], dict[str, Any]]
+    run: Callable[[SandboxJob, JobProgress, Shop], dict[str, Any]]
     seconds: Callable[[Settings], float]
 
 
@@ -132,7 +132,7 @@ def _quote_pictures(arguments: Mapping[str, Any]) -> Quote:
     return Quote(what, megapixels(width, height, wanted.num_images), marker)
 
 
-def _train(job: Job, progress: Progress, shop: Shop) -> dict[str, Any]:
+def _train(job: SandboxJob, progress: JobProgress, shop: Shop) -> dict[str, Any]:
     wanted = _parsed(TrainingInput, job.input)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "images.zip")
@@ -143,7 +143,7 @@ def _train(job: Job, progress: Progress, shop: Shop) -> dict[str, Any]:
                 max_bytes=shop.settings.download_bytes,
                 max_seconds=shop.settings.download_seconds,
             )
-        except FetchError as error:
+        except SandboxFetchError as error:
             message = f"Failed to download the file: {error}"
             raise ModelError(message, loc=("body", "images_data_url"), kind="file_download_error") from error
         dataset = lora.read_dataset(archive, wanted.trigger_word)
@@ -153,7 +153,7 @@ def _train(job: Job, progress: Progress, shop: Shop) -> dict[str, Any]:
     for report in range(1, REPORTS + 1):
         progress.wait(shop.settings.training_seconds / REPORTS)
         progress.log(f"Training: step {wanted.steps * report // REPORTS}/{wanted.steps}")
-    recipe = lora.Recipe(wanted.trigger_word, wanted.steps, wanted.is_style)
+    recipe = lora.LoraRecipe(wanted.trigger_word, wanted.steps, wanted.is_style)
     weights, config = lora.write(shop.jobs.files(job.id), recipe, dataset, zlib.crc32(job.id.encode()))
     return {
         "diffusers_lora_file": _file(job, weights, "application/octet-stream"),
@@ -161,7 +161,7 @@ def _train(job: Job, progress: Progress, shop: Shop) -> dict[str, Any]:
     }
 
 
-def _file(job: Job, path: Path, content_type: str) -> dict[str, Any]:
+def _file(job: SandboxJob, path: Path, content_type: str) -> dict[str, Any]:
     return {
         "url": f"{job.base_url}/files/{job.id}/{path.name}",
         "content_type": content_type,
@@ -170,7 +170,7 @@ def _file(job: Job, path: Path, content_type: str) -> dict[str, Any]:
     }
 
 
-def _draw(job: Job, progress: Progress, shop: Shop) -> dict[str, Any]:
+def _draw(job: SandboxJob, progress: JobProgress, shop: Shop) -> dict[str, Any]:
     wanted = _parsed(PictureInput, job.input)
     loras = tuple(_load(weight, index, shop) for index, weight in enumerate(wanted.loras))
     seed = zlib.crc32(job.id.encode()) if wanted.seed is None else wanted.seed
@@ -179,7 +179,7 @@ def _draw(job: Job, progress: Progress, shop: Shop) -> dict[str, Any]:
     for index in range(wanted.num_images):
         progress.wait(shop.settings.image_seconds / wanted.num_images)
         path = shop.jobs.files(job.id) / f"{index}.{wanted.output_format}"
-        scene = pictures.Scene(wanted.prompt, width, height, seed + index, job.model, loras)
+        scene = pictures.DrawnScene(wanted.prompt, width, height, seed + index, job.model, loras)
         pictures.encode(pictures.draw(scene), str(path), wanted.output_format)
         entry = _file(job, path, f"image/{wanted.output_format}")
         images.append({"url": entry["url"], "width": width, "height": height, "content_type": entry["content_type"]})
@@ -200,7 +200,7 @@ def _load(weight: LoraWeight, index: int, shop: Shop) -> str:
         try:
             fetch(weight.path, path, max_bytes=LORA_BYTES, max_seconds=shop.settings.download_seconds)
             trigger = lora.read_trigger(path)
-        except FetchError as error:
+        except SandboxFetchError as error:
             raise ModelError(f"Failed to load the LoRA: {error}", loc=loc, kind="file_download_error") from error
         except ModelError as error:
             raise ModelError(str(error), loc=loc) from error

@@ -21,7 +21,7 @@ MAX_LINES = 7
 
 
 @dataclass(frozen=True)
-class Scene:
+class DrawnScene:
     prompt: str
     width: int
     height: int
@@ -30,7 +30,7 @@ class Scene:
     loras: tuple[str, ...] = ()
 
 
-def draw(scene: Scene) -> Image.Image:
+def draw(scene: DrawnScene) -> Image.Image:
     """The same scene always gives the same pixels."""
     canvas = _background(scene).convert("RGBA")
     overlay = Image.new("RGBA", canvas.size, (0, 0, 0, 0))
@@ -38,7 +38,7 @@ def draw(scene: Scene) -> Image.Image:
     return Image.alpha_composite(canvas, overlay).convert("RGB")
 
 
-def _background(scene: Scene) -> Image.Image:
+def _background(scene: DrawnScene) -> Image.Image:
     """A mesh gradient with fine contour lines and grain."""
     random = np.random.default_rng(scene.seed)
     x, y = _grid(scene.width, scene.height, _coarse(scene))
@@ -52,7 +52,7 @@ def _background(scene: Scene) -> Image.Image:
     return Image.fromarray(np.clip(np.asarray(picture, dtype=np.float32) + noise, 0, 255).astype(np.uint8))
 
 
-def _coarse(scene: Scene) -> int:
+def _coarse(scene: DrawnScene) -> int:
     """Pixels of the picture to one of the gradient: lines stay smooth at 2, large pictures stay cheap at more."""
     return 2 if scene.width * scene.height <= 2048 * 2048 else 4
 
@@ -99,7 +99,7 @@ def _contours(x: Floats, y: Floats, random: np.random.Generator) -> Floats:
     return lines
 
 
-def _words(pen: ImageDraw.ImageDraw, scene: Scene) -> None:
+def _words(pen: ImageDraw.ImageDraw, scene: DrawnScene) -> None:
     unit = min(scene.width, scene.height)
     margin = max(4, unit // 18)
     _label(pen, margin, unit)
@@ -125,7 +125,7 @@ def _label(pen: ImageDraw.ImageDraw, margin: int, unit: int) -> None:
     pen.text((margin * 1.6, margin * 1.5), text, font=font, fill=INK)
 
 
-def _footer(scene: Scene) -> str:
+def _footer(scene: DrawnScene) -> str:
     parts = [scene.model, f"seed {scene.seed}"]
     if scene.loras:
         parts.append("LoRA " + ", ".join(scene.loras))

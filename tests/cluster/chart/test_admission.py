@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from contentgen_cluster.release import CommandFailed
-from contentgen_e2e.world import World
+from contentgen_e2e.world import ClusterWorld
 
 WRITER = "somebody@example.com"
 WAITS = {"prompt": "x", "model": "flux-lora", "loras": [{"loraRef": {"name": "none"}}], "suspend": True}
 
 
-def grant(world: World, name: str, to: str, rule: dict[str, list[str]]) -> None:
+def grant(world: ClusterWorld, name: str, to: str, rule: dict[str, list[str]]) -> None:
     """A Role and its binding. From a manifest: `kubectl create role` knows only verbs and resources that are served."""
     common = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": name}}
     role = common | {"kind": "Role", "rules": [{"apiGroups": ["contentgen.dev"]} | rule]}
@@ -25,21 +25,21 @@ def grant(world: World, name: str, to: str, rule: dict[str, list[str]]) -> None:
 
 
 @pytest.fixture(scope="module")
-def writer(world: World) -> Iterator[str]:
+def writer(world: ClusterWorld) -> Iterator[str]:
     """Somebody who may write our resources in the test's namespace."""
     grant(world, "writer", WRITER, {"resources": ["imagegenerations"], "verbs": ["*"]})
     yield WRITER
     world.kubectl("delete", "role,rolebinding", "--all")
 
 
-def apply(world: World, writer: str, user_id: str | None, **more: Any) -> None:
+def apply(world: ClusterWorld, writer: str, user_id: str | None, **more: Any) -> None:
     spec = WAITS | more | ({"userId": user_id} if user_id is not None else {})
     meta = {"name": "owned", "namespace": world.namespace}
     body = {"apiVersion": "contentgen.dev/v1alpha1", "kind": "ImageGeneration", "metadata": meta, "spec": spec}
     world.kubectl("apply", f"--as={writer}", "--filename", "-", stdin=json.dumps(body))
 
 
-def refused(world: World, writer: str, user_id: str, **more: Any) -> None:
+def refused(world: ClusterWorld, writer: str, user_id: str, **more: Any) -> None:
     with pytest.raises(CommandFailed) as caught:
         apply(world, writer, user_id, **more)
     message = str(caught.value)
@@ -47,7 +47,7 @@ def refused(world: World, writer: str, user_id: str, **more: Any) -> None:
     assert f"{writer} has the verb use on userids.contentgen.dev" in message
 
 
-def test_who_may_name_another_user(world: World, writer: str) -> None:
+def test_who_may_name_another_user(world: ClusterWorld, writer: str) -> None:
     refused(world, writer, "user-123")
     apply(world, writer, None)
     refused(world, writer, "user-123")
@@ -63,12 +63,12 @@ def test_who_may_name_another_user(world: World, writer: str) -> None:
     world.kubectl("delete", "imagegeneration", "owned")
 
 
-def test_an_administrator_may(world: World) -> None:
+def test_an_administrator_may(world: ClusterWorld) -> None:
     world.apply("ImageGeneration", "by-admin", WAITS | {"userId": "user-123"})
     world.kubectl("delete", "imagegeneration", "by-admin")
 
 
-def test_a_user_named_in_another_class_is_looked_at_when_the_resource_moves(world: World, writer: str) -> None:
+def test_a_user_named_in_another_class_is_looked_at_when_the_resource_moves(world: ClusterWorld, writer: str) -> None:
     """No policy holds for a class that nobody serves."""
     apply(world, writer, "user-9", operatorClass="nobodys")
     refused(world, writer, "user-9", operatorClass="default")
@@ -76,7 +76,7 @@ def test_a_user_named_in_another_class_is_looked_at_when_the_resource_moves(worl
     world.kubectl("delete", "imagegeneration", "owned")
 
 
-def test_a_paid_annotation_of_another_class_needs_the_verb_spend_when_the_resource_moves(world: World) -> None:
+def test_a_paid_annotation_of_another_class_needs_the_verb_spend_when_the_resource_moves(world: ClusterWorld) -> None:
     """Its first class had no policy: whoever may edit could have put it there."""
     editor = "editor@example.com"
     verbs = ["get", "create", "update", "patch", "delete"]

@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_camel
 from contentgen_contract.names import Kind, Stage
 from contentgen_gateway.settings import Settings as GatewaySettings
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest
-from contentgen_operator.leader.endpoint import Endpoint, wanted
+from contentgen_operator.leader.endpoint import WorkerEndpoint, wanted
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.observed import ResourceRef
 
@@ -330,11 +330,11 @@ def test_the_leader_may_write_the_endpoint_that_it_writes() -> None:
     rules = one(manifests, "Role", "contentgen-leader-election")["rules"]
     (named,) = (rule for rule in rules if "endpointslices" in rule["resources"] and "resourceNames" in rule)
     slices = {
-        Endpoint(str(env["CONTENTGEN_DESK_SERVICE"]), 8443, "contentgen", "pod", "uid", address).name
+        WorkerEndpoint(str(env["CONTENTGEN_DESK_SERVICE"]), 8443, "contentgen", "pod", "uid", address).name
         for address in ("10.0.0.1", "fd00::1")
     }
     assert set(named["resourceNames"]) == slices
-    body = wanted(Endpoint(str(env["CONTENTGEN_DESK_SERVICE"]), 8443, "contentgen", "pod", "uid", "10.0.0.1"))
+    body = wanted(WorkerEndpoint(str(env["CONTENTGEN_DESK_SERVICE"]), 8443, "contentgen", "pod", "uid", "10.0.0.1"))
     service = one(manifests, "Service", body["metadata"]["labels"]["kubernetes.io/service-name"])
     assert [port["name"] for port in service["spec"]["ports"]] == [port["name"] for port in body["ports"]]
 

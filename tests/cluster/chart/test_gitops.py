@@ -16,8 +16,8 @@ from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.status import ResourceStatus, dump_status
 from contentgen_e2e import verdicts
 from contentgen_e2e.settings import ROOT
-from contentgen_e2e.world import World
-from contentgen_operator.decide.conditions import State, conditions
+from contentgen_e2e.world import ClusterWorld
+from contentgen_operator.decide.conditions import ConditionInput, conditions
 
 ARGOCD = ROOT / "charts/contentgen/gitops/argocd"
 KSTATUS = ROOT / ".cluster/bin/kstatus"
@@ -33,7 +33,7 @@ def resource(kind: Kind, status: Body, generation: int = 1, **spec: Any) -> Body
 
 
 def in_phase(kind: Kind, phase: Phase) -> Body:
-    state = State(
+    state = ConditionInput(
         kind=kind, phase=phase, reason=Reason.PROCESSING, message="m", prepared=True, submitted=True, generation=1
     )
     told = conditions(state, ResourceStatus(), NOW)
@@ -91,7 +91,7 @@ def test_what_the_actions_do() -> None:
 class Watched:
     """Every version of one kind's resources that a watch delivers while the context lasts."""
 
-    def __init__(self, world: World, kind: str) -> None:
+    def __init__(self, world: ClusterWorld, kind: str) -> None:
         self.versions: list[Body] = []
         tools = world.root / ".cluster"
         self._command = [
@@ -141,7 +141,7 @@ def story(words: list[str]) -> list[str]:
     return [word for index, word in enumerate(words) if index == 0 or words[index - 1] != word]
 
 
-def test_each_version_of_a_training_and_a_transcription(world: World, film: str) -> None:
+def test_each_version_of_a_training_and_a_transcription(world: ClusterWorld, film: str) -> None:
     with Watched(world, "loratraining") as loras, Watched(world, "transcription") as transcripts:
         spec = {"loraName": "ops", "triggerWord": "jf", "source": {"url": film}, "dataset": {"minImages": 8}}
         world.apply("LoraTraining", "ops", spec)
@@ -156,7 +156,7 @@ def test_each_version_of_a_training_and_a_transcription(world: World, film: str)
     assert story(verdicts_of(transcripts.of("ops-bad"))) == ["Progressing", "Degraded"]
 
 
-def test_each_version_of_pictures_that_are_held_edited_and_run_again(world: World) -> None:
+def test_each_version_of_pictures_that_are_held_edited_and_run_again(world: ClusterWorld) -> None:
     spec: Body = {"model": "flux-dev", "prompt": "ops one", "image": {"size": {"width": 512, "height": 384}}}
     with Watched(world, "imagegeneration") as watched:
         world.apply("ImageGeneration", "ops-held", spec | {"suspend": True})

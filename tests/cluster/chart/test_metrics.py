@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from contentgen_cluster import release
 from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
-from contentgen_e2e.world import World
+from contentgen_e2e.world import ClusterWorld
 
 METRICS = Path(ROOT) / "docs/reference/metrics.md"
 KIND = "ImageGeneration"
@@ -65,7 +65,7 @@ def counted_right() -> bool:
     return total(text, "contentgen_resources", kind=KIND, phase="Completed") == phases.count("Completed")
 
 
-def test_a_job_is_seen_in_every_metric_that_it_concerns(world: World) -> None:
+def test_a_job_is_seen_in_every_metric_that_it_concerns(world: ClusterWorld) -> None:
     before = scraped()
     uid = world.apply(KIND, NAME, SPEC)
     world.wait_for_end(KIND, NAME)
@@ -98,7 +98,7 @@ def test_a_job_is_seen_in_every_metric_that_it_concerns(world: World) -> None:
         assert private not in text
 
 
-def test_resources_are_counted_right_after_a_restart_and_a_deletion(world: World) -> None:
+def test_resources_are_counted_right_after_a_restart_and_a_deletion(world: ClusterWorld) -> None:
     world.apply(KIND, "stays", SPEC)
     world.apply(KIND, "goes", SPEC)
     for name in ("stays", "goes"):
@@ -114,7 +114,7 @@ def test_resources_are_counted_right_after_a_restart_and_a_deletion(world: World
     assert eventually(counted_right)
 
 
-def test_the_kubelets_questions_are_answered(world: World) -> None:
+def test_the_kubelets_questions_are_answered(world: ClusterWorld) -> None:
     world.wait_for_leader()
     pods = operators()
     assert len(pods) == 2
@@ -124,7 +124,7 @@ def test_the_kubelets_questions_are_answered(world: World) -> None:
     assert sorted(leads) == [0, 1]
 
 
-def test_a_standby_shows_all_resources_and_has_no_work(world: World) -> None:
+def test_a_standby_shows_all_resources_and_has_no_work(world: ClusterWorld) -> None:
     (standby,) = (pod for pod in operators() if pod != leader())
     text = asked(standby, "metrics")
     assert total(text, "contentgen_resources", kind=KIND) == total(scraped(), "contentgen_resources", kind=KIND) > 0

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from contentgen_cluster import release
-from contentgen_e2e.world import World
+from contentgen_e2e.world import ClusterWorld
 
 Spec = dict[str, Any]
 PICTURE: Spec = {"model": "flux-dev", "prompt": "a kubectl plugin", "image": {"size": {"width": 512, "height": 384}}}
 
 
-def contentgen(world: World, *words: str, seconds: int = 60) -> subprocess.CompletedProcess[str]:
+def contentgen(world: ClusterWorld, *words: str, seconds: int = 60) -> subprocess.CompletedProcess[str]:
     """`kubectl contentgen …`, as a user would type it, with both on the PATH."""
     path = os.pathsep.join([str(Path(sys.executable).parent), str(world.root / ".cluster/bin"), os.environ["PATH"]])
     environment = os.environ | {"PATH": path, "KUBECONFIG": str(world.root / ".cluster/kubeconfig")}
@@ -28,7 +28,7 @@ def contentgen(world: World, *words: str, seconds: int = 60) -> subprocess.Compl
     )
 
 
-def said(world: World, *words: str, code: int = 0, seconds: int = 60) -> str:
+def said(world: ClusterWorld, *words: str, code: int = 0, seconds: int = 60) -> str:
     done = contentgen(world, *words, seconds=seconds)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -43,14 +43,14 @@ def _wait_until(reached: Callable[[], bool], seconds: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def talk(world: World, film: str) -> str:
+def talk(world: ClusterWorld, film: str) -> str:
     """A Transcription that is done."""
     world.apply("Transcription", "plugin", {"source": {"url": film}})
     assert "Completed" in said(world, "watch", "plugin", "--timeout", "240", seconds=300)
     return "plugin"
 
 
-def test_a_completed_one(world: World, talk: str) -> None:
+def test_a_completed_one(world: ClusterWorld, talk: str) -> None:
     story = said(world, "why", talk)
     assert f"Transcription {world.namespace}/{talk} is Completed" in story
     assert f"kubectl contentgen get files transcript/{talk} -n {world.namespace}" in story
@@ -65,7 +65,7 @@ def test_a_completed_one(world: World, talk: str) -> None:
     assert "this pays, and nobody can be asked here: give --yes" in said(world, "retry", talk, code=1)
 
 
-def test_logs_outlive_their_pods(world: World, talk: str) -> None:
+def test_logs_outlive_their_pods(world: ClusterWorld, talk: str) -> None:
     uid = world.get("Transcription", talk)["metadata"]["uid"]
     assert world.worker_pods(uid)
     before = said(world, "logs", talk)
@@ -81,7 +81,7 @@ def test_logs_outlive_their_pods(world: World, talk: str) -> None:
     assert "Downloading" not in said(world, "logs", talk, "--stage", "collect")
 
 
-def test_a_failed_one(world: World) -> None:
+def test_a_failed_one(world: ClusterWorld) -> None:
     none = f"{release.SANDBOX}/media/no-such-film.mp4"
     world.apply("Transcription", "plugin-failed", {"source": {"url": none}})
     assert "Failed" in said(world, "watch", "transcript/plugin-failed", "--timeout", "120", code=1, seconds=150)
@@ -95,7 +95,7 @@ def test_a_failed_one(world: World) -> None:
     world.wait("Transcription", "plugin-failed", lambda s: (s.get("run") or {}).get("number") == 2)
 
 
-def test_one_that_waits_for_a_lora(world: World) -> None:
+def test_one_that_waits_for_a_lora(world: ClusterWorld) -> None:
     spec = PICTURE | {"model": "flux-lora", "loras": [{"loraRef": {"name": "not-there"}}]}
     world.apply("ImageGeneration", "plugin-waits", spec)
     world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "WaitingForLora")
@@ -115,7 +115,7 @@ def test_one_that_waits_for_a_lora(world: World) -> None:
     world.kubectl("delete", "imagegeneration", "plugin-waits")
 
 
-def test_a_pod_that_may_not_be_made(world: World, film: str) -> None:
+def test_a_pod_that_may_not_be_made(world: ClusterWorld, film: str) -> None:
     """A quota that is used up."""
     quota = {
         "apiVersion": "v1",
@@ -132,7 +132,7 @@ def test_a_pod_that_may_not_be_made(world: World, film: str) -> None:
     world.kubectl("delete", "resourcequota", "no-pods")
 
 
-def test_an_unschedulable_one(world: World, film: str) -> None:
+def test_an_unschedulable_one(world: ClusterWorld, film: str) -> None:
     """Its node is cordoned while the pod is made."""
     node = world.kubectl("get", "nodes", "--output", "jsonpath={.items[0].metadata.name}")
     world.kubectl("cordon", node)
@@ -148,7 +148,7 @@ def test_an_unschedulable_one(world: World, film: str) -> None:
     assert "Completed" in said(world, "watch", "plugin-stuck", "--timeout", "240", seconds=300)
 
 
-def test_names_and_refusals(world: World, talk: str) -> None:
+def test_names_and_refusals(world: ClusterWorld, talk: str) -> None:
     world.apply("ImageGeneration", talk, PICTURE)
     assert f"imagegen/{talk} or transcript/{talk}" in said(world, "why", talk, code=1)
     mistaken = contentgen(world, "why", talk, "--context", "nowhere")

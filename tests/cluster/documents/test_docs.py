@@ -26,11 +26,11 @@ from contentgen_contract.names import GATEWAY_AUDIENCE
 from contentgen_demo import media
 from contentgen_demo.film import video
 from contentgen_documents import extract, helped, pages, reviewed, shell
-from contentgen_documents.extract import Command, Manifest
+from contentgen_documents.extract import Command, DocumentedManifest
 from contentgen_documents.session import Said, open_session
 from contentgen_e2e.gateway import Gateway
 from contentgen_e2e.settings import ROOT
-from contentgen_e2e.world import World
+from contentgen_e2e.world import ClusterWorld
 from contentgen_sandbox.testing import free_port
 
 NOTES = "NOTES.txt"
@@ -104,7 +104,7 @@ class Told:
 class Desk:
     """A working folder that looks like the repository, with the files that readers write."""
 
-    def __init__(self, world: World, gateway: Gateway, folder: Path) -> None:
+    def __init__(self, world: ClusterWorld, gateway: Gateway, folder: Path) -> None:
         self.folder = folder
         self.namespace = f"docs-{int(time.time())}"
         self._environment = os.environ | {
@@ -213,7 +213,7 @@ def resource_versions(namespace: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def desk(world: World, gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def desk(world: ClusterWorld, gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """The film is where `make demo` puts it."""
     desk = Desk(world, gateway, tmp_path_factory.mktemp("reader"))
     desk.lay_out()
@@ -338,12 +338,12 @@ def asking(program: str) -> Callable[..., str]:
 # All manifests
 
 
-def name_of(manifest: Manifest) -> str:
+def name_of(manifest: DocumentedManifest) -> str:
     return f"{manifest.file} {manifest.kind}"
 
 
 @pytest.mark.parametrize("manifest", GIVEN, ids=name_of)
-def test_the_server_takes_every_manifest(desk: Desk, manifest: Manifest) -> None:
+def test_the_server_takes_every_manifest(desk: Desk, manifest: DocumentedManifest) -> None:
     text = desk.for_this_release(yaml.safe_dump(manifest.document))
     path = desk.folder / "given.yaml"
     path.write_text(text)

@@ -18,9 +18,9 @@ import pytest
 
 from contentgen_cluster import release
 from contentgen_cluster.paths import STATE
-from contentgen_e2e.gateway import Gateway, Made, Tenant, eventually
+from contentgen_e2e.gateway import Gateway, GatewayTenant, MadeJobs, eventually
 from contentgen_e2e.settings import ROOT
-from contentgen_e2e.world import World
+from contentgen_e2e.world import ClusterWorld
 from contentgen_simulation.gateway import legacy_clients
 
 Body = dict[str, Any]
@@ -35,24 +35,24 @@ def commanded(line: str) -> str:
 
 
 @pytest.mark.parametrize("line", legacy_clients.LINES)
-def test_the_seeds_line_works(gateway: Gateway, ann: Tenant, made: Made, line: str, tmp_path: Path) -> None:
+def test_the_seeds_line_works(gateway: Gateway, ann: GatewayTenant, made: MadeJobs, line: str, tmp_path: Path) -> None:
     filled = legacy_clients.Ids(*made.all).filled(line)
     given = json.loads(gateway.curl(commanded(filled), ann, tmp_path))
     legacy_clients.assert_as_promised(legacy_clients.path_of(filled), given)
 
 
-def test_the_seeds_pages_of_the_api_are_there(gateway: Gateway, ann: Tenant, tmp_path: Path) -> None:
+def test_the_seeds_pages_of_the_api_are_there(gateway: Gateway, ann: GatewayTenant, tmp_path: Path) -> None:
     assert "swagger" in gateway.curl(f"curl {legacy_clients.HOST}/api-docs", ann, tmp_path).lower()
 
 
-def test_a_file_by_its_path_is_fetched(gateway: Gateway, ann: Tenant, made: Made) -> None:
+def test_a_file_by_its_path_is_fetched(gateway: Gateway, ann: GatewayTenant, made: MadeJobs) -> None:
     """What `curl -L` does; that the bucket's host leads elsewhere from here is `fetch`'s to know."""
     answer = ann.api.get(legacy_clients.path_of(legacy_clients.Ids(*made.all).filled(legacy_clients.FILE_LINE)))
     assert answer.status_code == 307, answer.text
     assert gateway.fetch(answer.headers["location"]).text.strip()
 
 
-def test_the_seeds_example_reads_a_transcript(gateway: Gateway, ann: Tenant, made: Made) -> None:
+def test_the_seeds_example_reads_a_transcript(gateway: Gateway, ann: GatewayTenant, made: MadeJobs) -> None:
     podcast = ann.get("/api/assets/transcripts", userId="user123")["transcripts"][0]
     text = gateway.fetch(podcast["textUrl"])
     assert (text.status_code, bool(text.text.strip())) == (200, True)
@@ -61,7 +61,7 @@ def test_the_seeds_example_reads_a_transcript(gateway: Gateway, ann: Tenant, mad
     assert gateway.fetch(podcast["textUrl"].partition("?")[0]).status_code == 403, "the bucket is private"
 
 
-def test_the_seeds_example_draws_with_a_lora(gateway: Gateway, ann: Tenant, made: Made) -> None:
+def test_the_seeds_example_draws_with_a_lora(gateway: Gateway, ann: GatewayTenant, made: MadeJobs) -> None:
     """As a browser sends it: the body is a string, and called plain text."""
     loras = ann.get("/api/assets/loras", userId="user123")["loras"]
     address = next(each for each in loras if each["name"] == "jesse_avatar")["latestVersion"]["modelUrl"]
@@ -79,7 +79,7 @@ def test_the_seeds_example_draws_with_a_lora(gateway: Gateway, ann: Tenant, made
 
 @pytest.mark.parametrize("path", ["jobs", "loras", "images", "transcripts"])
 def test_every_address_of_a_list_is_fetched_without_a_token(
-    gateway: Gateway, ann: Tenant, made: Made, path: str
+    gateway: Gateway, ann: GatewayTenant, made: MadeJobs, path: str
 ) -> None:
     given = re.findall(r'"[a-zA-Z]*[uU]rl": "([^"]*X-Amz-Signature=[^"]*)"', json.dumps(ann.get(f"/api/{path}")))
     assert given
@@ -96,21 +96,21 @@ QUERIES = {
 
 @pytest.mark.usefixtures("made")
 @pytest.mark.parametrize("kind", QUERIES)
-def test_the_seeds_queries_with_jq_work(gateway: Gateway, ann: Tenant, tmp_path: Path, kind: str) -> None:
+def test_the_seeds_queries_with_jq_work(gateway: Gateway, ann: GatewayTenant, tmp_path: Path, kind: str) -> None:
     address = f"http://localhost:5000/api/jobs?userId=user123&type={kind}&status=completed"
     found = json.loads(gateway.curl(f"curl \"{address}\" | jq '[{QUERIES[kind]}]'", ann, tmp_path))
     assert found
     assert all(all(each.values()) for each in found), found
 
 
-def test_the_seeds_count_by_type_works(gateway: Gateway, ann: Tenant, made: Made, tmp_path: Path) -> None:
+def test_the_seeds_count_by_type_works(gateway: Gateway, ann: GatewayTenant, made: MadeJobs, tmp_path: Path) -> None:
     count = "[.jobs[] | .type] | group_by(.) | map({type: .[0], count: length})"
     line = f"curl \"http://localhost:5000/api/jobs?userId=user123\" | jq '{count}'"
     counted = {each["type"]: each["count"] for each in json.loads(gateway.curl(line, ann, tmp_path))}
     assert all(counted[kind] >= 1 for kind in ("lora-training", "image-generation", "transcription"))
 
 
-def test_a_stream_tells_progress_and_the_end(made: Made) -> None:
+def test_a_stream_tells_progress_and_the_end(made: MadeJobs) -> None:
     events = [part for part in made.stream.replace("\r\n", "\n").split("\n\n") if "event:" in part]
     names = [line.partition(":")[2].strip() for part in events for line in part.split("\n") if line.startswith("event")]
     assert names[-1] == "end"
@@ -124,7 +124,9 @@ def test_a_stream_tells_progress_and_the_end(made: Made) -> None:
     assert data[-1]["status"] == "completed"
 
 
-def test_files_are_fetched_by_the_addresses_that_are_given(gateway: Gateway, ann: Tenant, made: Made) -> None:
+def test_files_are_fetched_by_the_addresses_that_are_given(
+    gateway: Gateway, ann: GatewayTenant, made: MadeJobs
+) -> None:
     before = ann.get(f"/api/assets/{made.pictures}/stats")["downloads"]
     told = ann.get(f"/api/assets/{made.pictures}/download")
     assert gateway.fetch(told["url"]).content[:4] == b"\x89PNG"
@@ -141,12 +143,14 @@ def test_files_are_fetched_by_the_addresses_that_are_given(gateway: Gateway, ann
     assert gateway.fetch(pictures[0]["thumbnailUrl"]).is_success
 
 
-def test_the_dataset_is_shown(ann: Tenant, made: Made) -> None:
+def test_the_dataset_is_shown(ann: GatewayTenant, made: MadeJobs) -> None:
     shown = ann.get(f"/api/jobs/{made.lora}/dataset")
     assert json.dumps(shown).count("thumbnailUrl") >= 8
 
 
-def test_words_are_found_with_their_time(ann: Tenant, bob: Tenant, made: Made, gateway: Gateway) -> None:
+def test_words_are_found_with_their_time(
+    ann: GatewayTenant, bob: GatewayTenant, made: MadeJobs, gateway: Gateway
+) -> None:
     url = ann.get(f"/api/assets/{made.transcript}/download", file="transcript.txt")["url"]
     word = max(gateway.fetch(url).text.lower().replace(".", " ").replace(",", " ").split(), key=len)
     found: list[Body] = []
@@ -159,7 +163,7 @@ def test_words_are_found_with_their_time(ann: Tenant, bob: Tenant, made: Made, g
     assert made.transcript not in json.dumps(bob.get("/api/search/transcripts", q=word))
 
 
-def test_nothing_of_a_tenant_is_seen_by_another(ann: Tenant, bob: Tenant, made: Made) -> None:
+def test_nothing_of_a_tenant_is_seen_by_another(ann: GatewayTenant, bob: GatewayTenant, made: MadeJobs) -> None:
     missing = "00000000-0000-4000-8000-000000000000"
     for path in ("/api/jobs/{}", "/api/assets/{}/download", "/api/assets/{}/stats", "/api/stream/job/{}"):
         for job_id in made.all:
@@ -174,7 +178,7 @@ def test_nothing_of_a_tenant_is_seen_by_another(ann: Tenant, bob: Tenant, made: 
     assert ann.finished(made.lora)["status"] == "completed"
 
 
-def test_nobody_names_a_user_without_the_right_to(ann: Tenant, bob: Tenant) -> None:
+def test_nobody_names_a_user_without_the_right_to(ann: GatewayTenant, bob: GatewayTenant) -> None:
     order = {"model": "flux-schnell", "inputs": {"prompt": "x"}, "userId": "user123"}
     refused = bob.api.post("/api/images/generate", json=order)
     assert refused.status_code == 403
@@ -188,7 +192,7 @@ def test_nobody_comes_in_without_a_token(gateway: Gateway, headers: dict[str, st
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_a_token_for_somebody_else_is_worth_nothing(gateway: Gateway, ann: Tenant) -> None:
+def test_a_token_for_somebody_else_is_worth_nothing(gateway: Gateway, ann: GatewayTenant) -> None:
     """Such as a worker's, or the API server's own."""
     for audience in ("contentgen", "https://kubernetes.default.svc"):
         token = release.kubectl(
@@ -198,7 +202,7 @@ def test_a_token_for_somebody_else_is_worth_nothing(gateway: Gateway, ann: Tenan
         assert answer.status_code == 401
 
 
-def test_what_is_shared_is_seen_until_it_is_not(ann: Tenant, bob: Tenant, made: Made) -> None:
+def test_what_is_shared_is_seen_until_it_is_not(ann: GatewayTenant, bob: GatewayTenant, made: MadeJobs) -> None:
     ann.ask(f"/api/assets/{made.pictures}/share", {"namespaces": [bob.namespace]}, code=200)
     assert bob.get(f"/api/jobs/{made.pictures}")["jobId"] == made.pictures
     assert bob.api.delete(f"/api/jobs/{made.pictures}").status_code in (403, 404)
@@ -206,7 +210,7 @@ def test_what_is_shared_is_seen_until_it_is_not(ann: Tenant, bob: Tenant, made: 
     assert bob.api.get(f"/api/jobs/{made.pictures}").status_code == 404
 
 
-def test_tags_descriptions_and_collections(ann: Tenant, made: Made) -> None:
+def test_tags_descriptions_and_collections(ann: GatewayTenant, made: MadeJobs) -> None:
     edited = ann.api.patch(f"/api/assets/{made.pictures}", json={"tags": ["suit"], "description": "for the workshop"})
     assert edited.is_success, edited.text
     assert eventually(lambda: ann.get("/api/assets/search", tags="suit")["total"] == 1)
@@ -214,13 +218,13 @@ def test_tags_descriptions_and_collections(ann: Tenant, made: Made) -> None:
     assert "SEO Workshop Campaign" in json.dumps(ann.get("/api/collections", userId="user123"))
 
 
-def test_usage_says_what_was_paid(ann: Tenant, made: Made) -> None:
+def test_usage_says_what_was_paid(ann: GatewayTenant, made: MadeJobs) -> None:
     for by in ("user", "kind", "model", "day"):
         usage = ann.get("/api/usage", by=by)
         assert float(usage["total"]["paid"]) > 0
 
 
-def test_a_run_is_cancelled_and_a_job_deleted(ann: Tenant, world: World, made: Made) -> None:
+def test_a_run_is_cancelled_and_a_job_deleted(ann: GatewayTenant, world: ClusterWorld, made: MadeJobs) -> None:
     missing = f"{release.SANDBOX}/media/none.mp3"
     failed = ann.ask("/api/transcribe", {"audioUrl": missing})["jobId"]
     assert ann.finished(failed)["status"] == "failed"
@@ -235,7 +239,7 @@ def test_a_run_is_cancelled_and_a_job_deleted(ann: Tenant, world: World, made: M
     assert ann.api.get(f"/api/jobs/{made.pictures}").status_code == 404
 
 
-def test_metrics_count_by_route_and_name_nobody(gateway: Gateway, ann: Tenant, made: Made) -> None:
+def test_metrics_count_by_route_and_name_nobody(gateway: Gateway, ann: GatewayTenant, made: MadeJobs) -> None:
     assert httpx.get(f"{gateway.url}/metrics", trust_env=False).status_code == 404
     service = f"/api/v1/namespaces/{release.NAMESPACE}/services/contentgen-gateway-metrics:metrics/proxy"
     text = release.kubectl(ROOT, "get", "--raw", f"{service}/metrics")
@@ -244,7 +248,9 @@ def test_metrics_count_by_route_and_name_nobody(gateway: Gateway, ann: Tenant, m
         assert private not in text
 
 
-def test_no_secret_and_no_traceback_is_in_the_log(gateway: Gateway, ann: Tenant, bob: Tenant, made: Made) -> None:
+def test_no_secret_and_no_traceback_is_in_the_log(
+    gateway: Gateway, ann: GatewayTenant, bob: GatewayTenant, made: MadeJobs
+) -> None:
     log = gateway.log()
     assert f"system:serviceaccount:{ann.namespace}:person" in log
     assert "Traceback" not in log
@@ -252,7 +258,7 @@ def test_no_secret_and_no_traceback_is_in_the_log(gateway: Gateway, ann: Tenant,
         assert secret not in log
 
 
-def test_it_is_refused_nothing_and_asks_for_no_secret(gateway: Gateway, made: Made) -> None:
+def test_it_is_refused_nothing_and_asks_for_no_secret(gateway: Gateway, made: MadeJobs) -> None:
     """What it did up to here, by the API server's audit log, which only the bare cluster shows."""
     logs = sorted((STATE / "logs").glob("audit*.log"))
     if not logs:
@@ -269,7 +275,7 @@ def test_it_is_refused_nothing_and_asks_for_no_secret(gateway: Gateway, made: Ma
     assert [event for event in events if (event.get("responseStatus") or {}).get("code") == 403] == []
 
 
-def test_a_rollout_is_not_noticed(gateway: Gateway, ann: Tenant) -> None:
+def test_a_rollout_is_not_noticed(gateway: Gateway, ann: GatewayTenant) -> None:
     """From inside the cluster, through the Service: a new replica is ready before the old one stops."""
     ask = (
         "import time,urllib.request as u\n"
@@ -292,7 +298,7 @@ def test_a_rollout_is_not_noticed(gateway: Gateway, ann: Tenant) -> None:
     assert int(said.split()[1]) > 50
 
 
-def test_whoever_asks_too_often_waits(gateway: Gateway, ann: Tenant, bob: Tenant) -> None:
+def test_whoever_asks_too_often_waits(gateway: Gateway, ann: GatewayTenant, bob: GatewayTenant) -> None:
     """Last: it uses the caller's rate up."""
     assert eventually(gateway.answers)
     ann.get("/api/jobs"), bob.get("/api/jobs")  # before a token is known its requests are its address's

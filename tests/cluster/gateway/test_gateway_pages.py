@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect
 
-from contentgen_e2e.gateway import Gateway, Made, Tenant, new_token
+from contentgen_e2e.gateway import Gateway, GatewayTenant, MadeJobs, new_token
 from contentgen_e2e.settings import ROOT
-from contentgen_e2e.world import World
+from contentgen_e2e.world import ClusterWorld
 from contentgen_simulation.gateway import browser
 
 
 @pytest.fixture(scope="module")
-def chromium(gateway: Gateway, ann: Tenant, made: Made) -> Iterator[Browser]:
+def chromium(gateway: Gateway, ann: GatewayTenant, made: MadeJobs) -> Iterator[Browser]:
     """It finds the bucket where the signed addresses say that it is: the port is forwarded to another one here."""
     pictures = ann.get("/api/assets/images", userId="user123")["images"]
     host = urlsplit(pictures[0]["thumbnailUrl"]).netloc
@@ -29,7 +29,7 @@ def chromium(gateway: Gateway, ann: Tenant, made: Made) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def token(ann: Tenant) -> str:
+def token(ann: GatewayTenant) -> str:
     """One of its own: the last test signs out with it."""
     return new_token(ROOT, ann.namespace)
 
@@ -64,7 +64,7 @@ PAGES = {
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_each_page_shows_what_was_made(page: Page, gateway: Gateway, made: Made, name: str) -> None:
+def test_each_page_shows_what_was_made(page: Page, gateway: Gateway, made: MadeJobs, name: str) -> None:
     path, words = PAGES[name]
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -85,7 +85,7 @@ def test_each_page_shows_what_was_made(page: Page, gateway: Gateway, made: Made,
 
 
 def test_progress_moves_on_the_open_page_to_the_end(
-    page: Page, gateway: Gateway, ann: Tenant, world: World, film: str
+    page: Page, gateway: Gateway, ann: GatewayTenant, world: ClusterWorld, film: str
 ) -> None:
     """Without anybody loading it anew; then it shows what was made."""
     # A provider that takes its time: on a busy machine a page may miss what lasts a second.
@@ -108,7 +108,7 @@ def test_progress_moves_on_the_open_page_to_the_end(
     assert len(seen) > 2, seen  # more where the machine is idle
 
 
-def test_a_file_is_downloaded_and_the_transcript_is_played(page: Page, gateway: Gateway, made: Made) -> None:
+def test_a_file_is_downloaded_and_the_transcript_is_played(page: Page, gateway: Gateway, made: MadeJobs) -> None:
     page.goto(f"{gateway.url}/transcripts/{made.transcript}")
     with page.expect_download() as downloading:
         page.get_by_role("link", name="Download as SRT").click()
@@ -118,7 +118,9 @@ def test_a_file_is_downloaded_and_the_transcript_is_played(page: Page, gateway: 
     expect(page.locator(".w.now")).to_have_count(1)
 
 
-def test_who_signs_out_sees_nothing(page: Page, gateway: Gateway, ann: Tenant, made: Made, token: str) -> None:
+def test_who_signs_out_sees_nothing(
+    page: Page, gateway: Gateway, ann: GatewayTenant, made: MadeJobs, token: str
+) -> None:
     """Last. The token is refused from then on, and the tenant's other one is not."""
     page.goto(gateway.url)
     page.get_by_role("button", name="Sign out").click()

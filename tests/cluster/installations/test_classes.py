@@ -23,7 +23,7 @@ from contentgen_cluster import release
 from contentgen_contract.names import FINALIZER, UID_LABEL, Kind
 from contentgen_contract.resources.operator_class import CLASS_LABEL, DEFAULT_CLASS, class_of
 from contentgen_e2e.settings import ROOT
-from contentgen_e2e.world import Body, World, open_world
+from contentgen_e2e.world import Body, ClusterWorld, open_world
 
 KIND = Kind.IMAGE_GENERATION
 CHART = str(ROOT / "charts/contentgen")
@@ -117,7 +117,7 @@ def make_namespace(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def near(world: World) -> Iterator[Installation]:
+def near(world: ClusterWorld) -> Iterator[Installation]:
     """A second release with the stores of the first."""
     make_namespace(SAME_STORES.namespace)
     SAME_STORES.install()
@@ -128,7 +128,7 @@ def near(world: World) -> Iterator[Installation]:
 
 
 @pytest.fixture(scope="module")
-def second(world: World) -> Iterator[World]:
+def second(world: ClusterWorld) -> Iterator[ClusterWorld]:
     """A second release with stores of its own, seen through the first one's namespace."""
     make_namespace(OWN_STORES.namespace)
     OWN_STORES.install()
@@ -150,13 +150,13 @@ def seed(name: str) -> int:
     return zlib.crc32(name.encode()) >> 1
 
 
-def paid(world: World, *names: str) -> list[int]:
+def paid(world: ClusterWorld, *names: str) -> list[int]:
     """How often each picture was paid, at this installation's provider."""
     markers = [each["marker"] for each in world.billed()]
     return [markers.count(f"seed:{seed(name)}") for name in names]
 
 
-def apply_all(world: World, namespace: str, specs: dict[str, Body]) -> None:
+def apply_all(world: ClusterWorld, namespace: str, specs: dict[str, Body]) -> None:
     items = [
         {"apiVersion": "contentgen.dev/v1alpha1", "kind": KIND.value, "spec": each,
          "metadata": {"name": name, "namespace": namespace}}
@@ -173,13 +173,13 @@ def until(reached: Callable[[], bool], what: str, seconds: float = 90) -> None:
         time.sleep(0.5)
 
 
-def completed(world: World, name: str) -> Body:
+def completed(world: ClusterWorld, name: str) -> Body:
     body = world.wait_for_end(KIND, name)
     assert body["status"]["phase"] == "Completed", body["status"]
     return body
 
 
-def move(world: World, *words: str, code: int = 0) -> str:
+def move(world: ClusterWorld, *words: str, code: int = 0) -> str:
     """`kubectl contentgen move …` in the namespace of the test."""
     path = os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / ".cluster/bin"), os.environ["PATH"]])
     environment = os.environ | {"PATH": path, "KUBECONFIG": str(ROOT / ".cluster/kubeconfig")}
@@ -202,7 +202,7 @@ def classes() -> list[str]:
     return release.kubectl(ROOT, "get", "operatorclasses", "--output", path).split()
 
 
-def jobs_of(world: World, uid: str) -> list[str]:
+def jobs_of(world: ClusterWorld, uid: str) -> list[str]:
     """The classes of the operators that created Jobs for a resource, in order."""
     listed = json.loads(world.kubectl("get", "jobs", "--selector", f"contentgen.dev/uid={uid}", "--output", "json"))
     made = sorted(listed["items"], key=lambda each: str(each["metadata"]["creationTimestamp"]))
@@ -212,7 +212,7 @@ def jobs_of(world: World, uid: str) -> list[str]:
 # One class, one installation
 
 
-def test_the_same_class_is_refused_at_the_install(world: World) -> None:
+def test_the_same_class_is_refused_at_the_install(world: ClusterWorld) -> None:
     make_namespace(RIVAL.namespace)
     until(lambda: DEFAULT_CLASS in classes(), "the claim of the main release")
     again = Installation(RIVAL.namespace, DEFAULT_CLASS, STORES)
@@ -229,7 +229,7 @@ def test_the_same_class_is_refused_at_the_install(world: World) -> None:
 
 
 def test_the_same_class_is_refused_at_run_time_and_taken_over_after_the_uninstall(
-    world: World, near: Installation
+    world: ClusterWorld, near: Installation
 ) -> None:
     uid = world.apply(KIND, "kept", spec("kept", NEAR))
     completed(world, "kept")
@@ -269,7 +269,7 @@ def test_the_same_class_is_refused_at_run_time_and_taken_over_after_the_uninstal
 # Two classes side by side
 
 
-def test_two_classes_serve_their_resources_each_paid_once_by_its_own(world: World, second: World) -> None:
+def test_two_classes_serve_their_resources_each_paid_once_by_its_own(world: ClusterWorld, second: ClusterWorld) -> None:
     mine, theirs = ([f"{name}-{number}" for number in range(EACH)] for name in ("first", "second"))
     both = {name: spec(name) for name in mine} | {name: spec(name, SECOND) for name in theirs}
     apply_all(world, world.namespace, {name: both[name] for pair in zip(mine, theirs, strict=True) for name in pair})
@@ -302,7 +302,7 @@ def uid(body: Body) -> str:
 # Moves
 
 
-def test_an_idle_resource_moves_where_stores_are_shared(world: World, near: Installation) -> None:
+def test_an_idle_resource_moves_where_stores_are_shared(world: ClusterWorld, near: Installation) -> None:
     job = world.apply(KIND, "shared", spec("shared"))
     before = completed(world, "shared")["status"]["versions"]
     move(world, "shared", "--to", NEAR)
@@ -319,7 +319,7 @@ def test_an_idle_resource_moves_where_stores_are_shared(world: World, near: Inst
     assert (completed(world, "shared")["status"]["phase"], paid(world, "shared")) == ("Completed", [2])
 
 
-def test_an_idle_resource_moves_to_other_stores_and_back(world: World, second: World) -> None:
+def test_an_idle_resource_moves_to_other_stores_and_back(world: ClusterWorld, second: ClusterWorld) -> None:
     world.apply(KIND, "apart", spec("apart"))
     before = completed(world, "apart")["status"]["versions"]
     move(world, "apart", "--to", SECOND)
@@ -339,12 +339,12 @@ def test_an_idle_resource_moves_to_other_stores_and_back(world: World, second: W
     assert (paid(world, "apart"), paid(second, "apart")) == ([2], [1])
 
 
-def seen(world: World, name: str) -> bool:
+def seen(world: ClusterWorld, name: str) -> bool:
     body = world.get(KIND, name)
     return bool(body["status"]["observedGeneration"] == body["metadata"]["generation"])
 
 
-def test_nothing_moves_during_a_run(world: World, near: Installation) -> None:
+def test_nothing_moves_during_a_run(world: ClusterWorld, near: Installation) -> None:
     fault = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "stuck", "count": 1}
     world.sandbox.put("/sandbox/faults", json=[fault]).raise_for_status()
     world.apply(KIND, "busy", spec("busy"))
@@ -361,7 +361,7 @@ def test_nothing_moves_during_a_run(world: World, near: Installation) -> None:
     assert paid(world, "busy") == [1]
 
 
-def test_an_idle_namespace_moves_and_buys_nothing(world: World, second: World) -> None:
+def test_an_idle_namespace_moves_and_buys_nothing(world: ClusterWorld, second: ClusterWorld) -> None:
     """To other stores: the second installation knows none of these, and its provider was paid for its own alone."""
     before = (len(world.billed()), len(second.billed()))
     states = {each["metadata"]["name"]: each["status"]["phase"] for each in world.resources()}
@@ -381,7 +381,7 @@ def test_an_idle_namespace_moves_and_buys_nothing(world: World, second: World) -
 # The end of one
 
 
-def test_an_uninstall_leaves_the_resources_of_the_other_alone(world: World, second: World) -> None:
+def test_an_uninstall_leaves_the_resources_of_the_other_alone(world: ClusterWorld, second: ClusterWorld) -> None:
     """With finalizers of both: one whose files go with it, of each class."""
     fault = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "stuck", "count": 1}
     for each in (world, second):

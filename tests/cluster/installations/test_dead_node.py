@@ -23,7 +23,7 @@ from contentgen_contract.names import Kind
 from contentgen_e2e import media
 from contentgen_e2e.oracle import check_completed
 from contentgen_e2e.settings import ROOT
-from contentgen_e2e.world import Body, TookTooLong, World, installed
+from contentgen_e2e.world import Body, ClusterWorld, TookTooLong, installed
 
 _log = logging.getLogger(__name__)
 # The goals are 60 s and 3 min, and are measured; a machine that does other work as well may be slower.
@@ -59,7 +59,7 @@ def second() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def world(second: None) -> Iterator[World]:
+def world(second: None) -> Iterator[ClusterWorld]:
     """The release, whose operator and workers may run on the second node; its workers prefer it."""
     with installed(ROOT, "dead-node", *VALUES) as opened:
         yield opened
@@ -67,7 +67,7 @@ def world(second: None) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def film(world: World, tmp_path_factory: pytest.TempPathFactory) -> str:
+def film(world: ClusterWorld, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A film that takes a while to come down, by more than the 16 KiB/s that a worker asks of a host."""
     scenes = media.scenes(40, 2, (640, 360))
     content = media.film(tmp_path_factory.mktemp("media"), scenes, sound=False, streams=True)
@@ -136,7 +136,7 @@ def _lora(film: str, name: str) -> Body:
     return {"loraName": name, "triggerWord": "jf", "source": {"url": film}, "dataset": {"minImages": 4}}
 
 
-def _picture(world: World, name: str, model: str) -> None:
+def _picture(world: ClusterWorld, name: str, model: str) -> None:
     seed = zlib.crc32(f"{world.namespace}{name}".encode()) >> 1
     image = {"size": {"width": 256, "height": 256}, "seed": seed}
     world.apply("ImageGeneration", name, {"model": model, "prompt": name, "image": image})
@@ -147,12 +147,12 @@ def _node_is_ready() -> bool:
     return release.kubectl(ROOT, "get", "node", SECOND.node, "--output", f"jsonpath={ready}") == "True"
 
 
-def _job_of(world: World, name: str) -> str:
+def _job_of(world: ClusterWorld, name: str) -> str:
     run = (world.get("LoraTraining", name).get("status") or {}).get("run") or {}
     return str((run.get("job") or {}).get("name") or "")
 
 
-def _runs_on_the_second_node(world: World, name: str) -> bool:
+def _runs_on_the_second_node(world: ClusterWorld, name: str) -> bool:
     body = world.get("LoraTraining", name)
     pods = world.worker_pods(body["metadata"]["uid"])
     status = body.get("status") or {}
@@ -161,7 +161,7 @@ def _runs_on_the_second_node(world: World, name: str) -> bool:
 
 
 @pytest.mark.parametrize("how", ["cut-off", "powered-off"])
-def test_the_work_of_a_dead_node_goes_on(how: str, world: World, film: str) -> None:
+def test_the_work_of_a_dead_node_goes_on(how: str, world: ClusterWorld, film: str) -> None:
     """Cut off, its leader and its workers go on, and are back once the work was begun anew elsewhere."""
     polled, submitted, *loras = (f"{how}-{each}" for each in ("polled", "submitted", "first", "second"))
     stuck = {"provider": "fal", "model": "fal-ai/flux/schnell", "fault": "stuck"}

@@ -11,7 +11,7 @@ from contentgen_cluster import release
 from contentgen_contract.names import Kind
 from contentgen_e2e.oracle import check_completed
 from contentgen_e2e.settings import ROOT
-from contentgen_e2e.world import Body, World
+from contentgen_e2e.world import Body, ClusterWorld
 
 PROCESSES = ("operator", "gateway")
 SECONDS = 120  # the kubelet writes the files, and a process looks every ten seconds
@@ -77,7 +77,7 @@ def all_say(text: str) -> None:
 
 
 def test_rotated_store_secrets_are_taken_up_and_a_wrong_one_is_not(
-    world: World, restored: Callable[[str], Secret]
+    world: ClusterWorld, restored: Callable[[str], Secret]
 ) -> None:
     before = restarts()
     mongodb, storage = restored("contentgen-mongodb"), restored("contentgen-storage")

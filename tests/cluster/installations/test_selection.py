@@ -14,7 +14,7 @@ import pytest
 from contentgen_cluster import release
 from contentgen_contract.names import FINALIZER, Kind
 from contentgen_e2e.settings import KEYS, ROOT
-from contentgen_e2e.world import Body, World
+from contentgen_e2e.world import Body, ClusterWorld
 
 KIND = Kind.IMAGE_GENERATION
 LABEL = "contentgen.dev/test-selection"
@@ -57,7 +57,7 @@ class Place:
 
 
 @pytest.fixture
-def place(world: World) -> Iterator[Place]:
+def place(world: ClusterWorld) -> Iterator[Place]:
     made = Place(f"{world.namespace}-leaves")
     yield made
     release.install(ROOT, *KEYS)
@@ -79,11 +79,11 @@ def pod_uids() -> set[str]:
     return {each["uid"] for each in found if "deletionTimestamp" not in each}
 
 
-def paid(world: World, place: Place) -> int:
+def paid(world: ClusterWorld, place: Place) -> int:
     return world.ledger_collection.count_documents({"namespace": place.name, "requestId": {"$ne": None}})
 
 
-def test_namespaces_leave_are_released_and_come_back(world: World, place: Place) -> None:
+def test_namespaces_leave_are_released_and_come_back(world: ClusterWorld, place: Place) -> None:
     place.apply("idle", "Delete")
     place.until("idle", "Completed")
     place.apply("gone", "Delete")

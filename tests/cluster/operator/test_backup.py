@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contentgen_e2e.admin import contentgen, stopped
-from contentgen_e2e.world import BUCKET, World
+from contentgen_e2e.world import BUCKET, ClusterWorld
 
 KIND = "ImageGeneration"
 Spec = dict[str, Any]
@@ -16,7 +16,7 @@ def pictures(prompt: str) -> Spec:
     return {"model": "flux-dev", "prompt": prompt, "image": {"size": {"width": 512, "height": 384}}}
 
 
-def delete_everything(world: World) -> None:
+def delete_everything(world: ClusterWorld) -> None:
     """The database, and the resources with whatever would hold them."""
     world.jobs.database.client.drop_database(world.jobs.database.name)
     for each in json.loads(world.kubectl("get", "contentgen", "--output", "json"))["items"]:
@@ -26,14 +26,14 @@ def delete_everything(world: World) -> None:
 
 
 @pytest.fixture
-def stuck(world: World) -> None:
+def stuck(world: ClusterWorld) -> None:
     """The next request never ends."""
     fault = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "stuck", "count": 1}
     world.sandbox.put("/sandbox/faults", json=[fault]).raise_for_status()
 
 
 @pytest.mark.usefixtures("stuck")
-def test_everything_deleted_comes_back_and_nothing_is_paid_twice(world: World) -> None:
+def test_everything_deleted_comes_back_and_nothing_is_paid_twice(world: ClusterWorld) -> None:
     world.apply(KIND, "flying", pictures("under way while the backup is made"))
     flying = world.wait(KIND, "flying", lambda s: s.get("phase") == "Processing")["status"]["run"]["requestId"]
     uid = world.apply(KIND, "kept", pictures("made before the backup"))
@@ -63,7 +63,7 @@ def test_everything_deleted_comes_back_and_nothing_is_paid_twice(world: World) -
     world.kubectl("delete", KIND.lower(), "flying", "--timeout=60s")
 
 
-def test_a_file_that_is_gone_is_named(world: World) -> None:
+def test_a_file_that_is_gone_is_named(world: ClusterWorld) -> None:
     uid = world.apply(KIND, "lost", pictures("a file of this is lost"))
     world.wait_for_end(KIND, "lost")
     archive, _ = contentgen("backup", "-")

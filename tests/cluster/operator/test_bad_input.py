@@ -18,7 +18,7 @@ from contentgen_contract.names import Kind
 from contentgen_e2e import media
 from contentgen_e2e.oracle import check_completed
 from contentgen_e2e.settings import ROOT
-from contentgen_e2e.world import Body, TookTooLong, World, installed
+from contentgen_e2e.world import Body, ClusterWorld, TookTooLong, installed
 
 Spec = dict[str, Any]
 HOST = release.SANDBOX
@@ -105,7 +105,7 @@ HOSTILE = {
 
 
 @pytest.fixture(scope="module")
-def small() -> Iterator[World]:
+def small() -> Iterator[ClusterWorld]:
     """The release with limits that a test can reach."""
     with installed(ROOT, "bad-input", *SMALL) as opened:
         yield opened
@@ -113,7 +113,7 @@ def small() -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def files(small: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def files(small: ClusterWorld, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Addresses of recordings that are good, or wrong in one way."""
     folder = tmp_path_factory.mktemp("media")
     good = media.film(folder, media.scenes(6))
@@ -129,13 +129,13 @@ def files(small: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     return {name: _served(small, f"bad-input-{name}", content) for name, content in made.items()}
 
 
-def _served(world: World, name: str, content: bytes) -> str:
+def _served(world: ClusterWorld, name: str, content: bytes) -> str:
     world.sandbox.put(f"/media/{name}", content=content).raise_for_status()
     return f"{HOST}/media/{name}"
 
 
 @pytest.fixture(scope="module")
-def stuck(small: World) -> str:
+def stuck(small: ClusterWorld) -> str:
     """A request that never ends, sent before all else; its deadline is the shortest that there is."""
     arm(small, flux_dev={"fault": "stuck"})
     marker = asked(small, "stuck", "flux-dev", deadlineSeconds=60)
@@ -160,7 +160,9 @@ def ended(status: Body) -> bool:
     return status.get("phase") in ("Completed", "Failed")
 
 
-def wait_for_all(world: World, names: set[str], reached: Callable[[Body], bool] = ended, seconds: float = 280) -> Body:
+def wait_for_all(
+    world: ClusterWorld, names: set[str], reached: Callable[[Body], bool] = ended, seconds: float = 280
+) -> Body:
     """All resources of these names once each is there; one look at all of them at a time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -179,7 +181,7 @@ def told(status: Body) -> str:
 
 
 @pytest.mark.usefixtures("stuck")
-def test_each_bad_input_fails_for_its_reason_and_costs_nothing(small: World, files: dict[str, str]) -> None:
+def test_each_bad_input_fails_for_its_reason_and_costs_nothing(small: ClusterWorld, files: dict[str, str]) -> None:
     cases = HOSTILE | of_files(files)
     before = len(small.billed())
     for name, case in cases.items():
@@ -208,7 +210,7 @@ def test_each_bad_input_fails_for_its_reason_and_costs_nothing(small: World, fil
     assert SECRET not in json.dumps([each.get("error") for each in small.jobs.find({"namespace": small.namespace})])
 
 
-def test_too_few_frames_are_counted_by_reason(small: World) -> None:
+def test_too_few_frames_are_counted_by_reason(small: ClusterWorld) -> None:
     """After the one before."""
     message = small.get("LoraTraining", "dark")["status"]["message"]
     assert "spec.dataset.minImages is 12" in message
@@ -219,7 +221,7 @@ def test_too_few_frames_are_counted_by_reason(small: World) -> None:
 
 
 @pytest.mark.parametrize("word", ["two words", "", "-jf", "x" * 33, "jf;rm"])
-def test_a_bad_trigger_word_is_refused_at_admission(small: World, word: str) -> None:
+def test_a_bad_trigger_word_is_refused_at_admission(small: ClusterWorld, word: str) -> None:
     with pytest.raises(release.CommandFailed, match=r"spec\.triggerWord"):
         small.apply("LoraTraining", "bad-word", lora("https://example.com/a.mp4") | {"triggerWord": word})
 
@@ -234,13 +236,13 @@ MODELS = {
 }
 
 
-def arm(world: World, **faults: Spec) -> None:
+def arm(world: ClusterWorld, **faults: Spec) -> None:
     """One fault for each model, by its alias."""
     armed = [{"provider": "fal", "model": MODELS[alias.replace("_", "-")]} | fault for alias, fault in faults.items()]
     world.sandbox.put("/sandbox/faults", json=armed).raise_for_status()
 
 
-def asked(world: World, name: str, model: str, **more: Any) -> str:
+def asked(world: ClusterWorld, name: str, model: str, **more: Any) -> str:
     """A generation whose seed tells what it was billed."""
     seed = seed_of(world, name)
     spec = picture(name, model, **more)
@@ -248,21 +250,21 @@ def asked(world: World, name: str, model: str, **more: Any) -> str:
     return f"seed:{seed}"
 
 
-def seed_of(world: World, name: str) -> int:
+def seed_of(world: ClusterWorld, name: str) -> int:
     return zlib.crc32(f"{world.namespace}/{name}".encode()) & 0x7FFFFFFF
 
 
-def bills(world: World, marker: str) -> int:
+def bills(world: ClusterWorld, marker: str) -> int:
     return sum(1 for each in world.billed() if each["marker"] == marker)
 
 
-def saw(world: World, name: str, reason: str) -> bool:
+def saw(world: ClusterWorld, name: str, reason: str) -> bool:
     """Whether an event of that reason was posted."""
     selector = f"involvedObject.name={name},reason={reason}"
     return world.kubectl("get", "events", "--field-selector", selector, "--output", "name") != ""
 
 
-def test_a_provider_that_is_busy_or_loses_its_reply_is_paid_once(small: World) -> None:
+def test_a_provider_that_is_busy_or_loses_its_reply_is_paid_once(small: ClusterWorld) -> None:
     arm(
         small,
         flux_dev={"fault": "refuse_429", "count": 3},  # the first may be over before anybody has looked
@@ -281,7 +283,7 @@ def test_a_provider_that_is_busy_or_loses_its_reply_is_paid_once(small: World) -
     assert [bills(small, each) for each in markers + unclear] == [1, 1, 0, 0]
 
 
-def test_a_provider_that_answers_badly_is_asked_again(small: World) -> None:
+def test_a_provider_that_answers_badly_is_asked_again(small: ClusterWorld) -> None:
     arm(
         small,
         flux_dev={"fault": "timeout", "delay_s": 3},
@@ -307,7 +309,7 @@ def test_a_provider_that_answers_badly_is_asked_again(small: World) -> None:
 
 
 def test_results_that_are_dead_wrong_or_lead_inside_say_that_they_were_paid(
-    small: World, files: dict[str, str]
+    small: ClusterWorld, files: dict[str, str]
 ) -> None:
     trainer = {"provider": "fal", "model": "fal-ai/flux-lora-fast-training", "fault": "result_truncated"}
     small.sandbox.put("/sandbox/faults", json=[trainer]).raise_for_status()
@@ -343,7 +345,7 @@ def test_results_that_are_dead_wrong_or_lead_inside_say_that_they_were_paid(
     assert (body["status"]["phase"], bills(small, markers["dead"])) == ("Completed", 1), told(body["status"])
 
 
-def test_a_provider_that_never_ends_is_cancelled(small: World, stuck: str) -> None:
+def test_a_provider_that_never_ends_is_cancelled(small: ClusterWorld, stuck: str) -> None:
     status = small.wait_for_end("ImageGeneration", "stuck", 120)["status"]
     assert (status["phase"], status["reason"]) == ("Failed", "DeadlineExceeded"), told(status)
     assert "cancelled" in status["message"]
@@ -353,7 +355,7 @@ def test_a_provider_that_never_ends_is_cancelled(small: World, stuck: str) -> No
     assert bills(small, stuck) == 1
 
 
-def test_a_person_decides_where_nobody_can_tell(small: World) -> None:
+def test_a_person_decides_where_nobody_can_tell(small: ClusterWorld) -> None:
     """The two of the first test that were answered 503 and 500: after a while, not before, somebody is asked."""
     found = wait_for_all(small, {"e503", "e500"}, lambda status: status.get("phase") == "SubmissionUnknown", 120)
     for name, each in found.items():
@@ -369,7 +371,7 @@ def test_a_person_decides_where_nobody_can_tell(small: World) -> None:
 # --- keys ----------------------------------------------------------------------------------------------------------
 
 
-def put_secret(world: World, secret: Body | None) -> None:
+def put_secret(world: ClusterWorld, secret: Body | None) -> None:
     """The providers' Secret as given, or none; a change of the pod makes the kubelet look now, not in a minute."""
     where = ("--namespace", release.NAMESPACE)
     if secret is None:
@@ -381,7 +383,7 @@ def put_secret(world: World, secret: Body | None) -> None:
     )
 
 
-def test_missing_and_wrong_keys_are_waited_for(small: World) -> None:
+def test_missing_and_wrong_keys_are_waited_for(small: ClusterWorld) -> None:
     where = ("--namespace", release.NAMESPACE)
     secret = json.loads(release.kubectl(ROOT, *where, "get", "secret", "contentgen-providers", "--output", "json"))
     for name in ("resourceVersion", "uid", "creationTimestamp", "managedFields"):
@@ -400,7 +402,7 @@ def test_missing_and_wrong_keys_are_waited_for(small: World) -> None:
     assert small.operator_pod() == operator, "nobody restarted it"
 
 
-def _until_not_configured(world: World, name: str, text: str) -> str:
+def _until_not_configured(world: ClusterWorld, name: str, text: str) -> str:
     """A generation that says so. The kubelet may be late with the files: then the first ones meet the key before."""
     deadline = time.monotonic() + 120
     for attempt in range(60):
@@ -422,5 +424,5 @@ def _until_not_configured(world: World, name: str, text: str) -> str:
     return marker
 
 
-def test_no_traceback_was_logged(small: World) -> None:
+def test_no_traceback_was_logged(small: ClusterWorld) -> None:
     assert "Traceback" not in small.operator_log()

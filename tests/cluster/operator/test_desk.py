@@ -18,20 +18,20 @@ from contentgen_contract.names import Kind
 from contentgen_demo.film import video
 from contentgen_e2e.oracle import check_completed
 from contentgen_e2e.settings import ROOT
-from contentgen_e2e.world import BUCKET, World, installed
+from contentgen_e2e.world import BUCKET, ClusterWorld, installed
 
 DESK = f"contentgen-desk.{release.NAMESPACE}.svc"
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[World]:
+def place() -> Iterator[ClusterWorld]:
     """The release with certificates of thirty seconds, and a fresh namespace."""
     with installed(ROOT, "desk", "desk.certificateSeconds=30", "desk.renewBeforeSeconds=20") as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def film(place: World) -> str:
+def film(place: ClusterWorld) -> str:
     path = video.ensure_film().path
     with path.open("rb") as content:
         place.sandbox.put("/media/desk.mp4", content=content).raise_for_status()
@@ -57,7 +57,7 @@ def until(reached: Callable[[], bool], what: str, seconds: float = 120) -> None:
 
 
 @contextmanager
-def away(place: World) -> Iterator[None]:
+def away(place: ClusterWorld) -> Iterator[None]:
     """No operator, as long as the context lasts."""
     operator("scale", "deployment/contentgen", "--replicas=0")
     try:
@@ -70,13 +70,13 @@ def away(place: World) -> Iterator[None]:
     place.wait_for_leader()
 
 
-def jobs_of(place: World, uid: str) -> list[dict[str, Any]]:
+def jobs_of(place: ClusterWorld, uid: str) -> list[dict[str, Any]]:
     listed = place.kubectl("get", "jobs", "--selector", f"contentgen.dev/uid={uid}", "--output", "json")
     jobs: list[dict[str, Any]] = json.loads(listed)["items"]
     return jobs
 
 
-def log_of(place: World, uid: str) -> str:
+def log_of(place: ClusterWorld, uid: str) -> str:
     """What the newest worker has said; nothing where there is none yet."""
     try:
         return place.kubectl("logs", "--selector", f"contentgen.dev/uid={uid}", "--tail=-1")
@@ -84,7 +84,7 @@ def log_of(place: World, uid: str) -> str:
         return ""
 
 
-def test_while_the_operator_is_away_work_goes_on_and_none_is_lost(place: World, film: str) -> None:
+def test_while_the_operator_is_away_work_goes_on_and_none_is_lost(place: ClusterWorld, film: str) -> None:
     """Three workers: one leaves its outcome, one waits with its files, one starts and waits for its order. Meanwhile
     the desk's certificate ends; what the operator makes at its return is under the authority that they know.
     """
@@ -122,7 +122,7 @@ def test_while_the_operator_is_away_work_goes_on_and_none_is_lost(place: World, 
     assert last.serial_number != first.serial_number
 
 
-def test_the_running_desk_serves_each_new_certificate_and_new_jobs_get_a_new_authority(place: World) -> None:
+def test_the_running_desk_serves_each_new_certificate_and_new_jobs_get_a_new_authority(place: ClusterWorld) -> None:
     pod = place.operator_pod()
     with release.port_forward(ROOT, release.NAMESPACE, f"pod/{place.operator_pod()}", 8443) as port:
         authority, _ = kept()
@@ -167,7 +167,7 @@ def trusted(port: int, authority: str) -> bool:
         return False
 
 
-def idle_pod(place: World, name: str) -> dict[str, Any]:
+def idle_pod(place: ClusterWorld, name: str) -> dict[str, Any]:
     """The metadata of a pod that is none of ours; it never starts, since its image is nowhere."""
     safe = {
         "allowPrivilegeEscalation": False,
@@ -182,7 +182,7 @@ def idle_pod(place: World, name: str) -> dict[str, Any]:
     return metadata
 
 
-def test_only_a_running_workers_own_token_opens_the_desk(place: World, film: str) -> None:
+def test_only_a_running_workers_own_token_opens_the_desk(place: ClusterWorld, film: str) -> None:
     spec = {"loraName": "tokens", "triggerWord": "jf", "source": {"url": film}, "dataset": {"minImages": 8}}
     uid = place.apply("LoraTraining", "tokens", spec)
     until(lambda: '"order"' in log_of(place, uid), "the worker has its order")

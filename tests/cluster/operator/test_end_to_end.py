@@ -12,9 +12,9 @@ import pytest
 from contentgen_cluster import release
 from contentgen_contract.names import MILESTONES, Kind, Step
 from contentgen_e2e import media, sabotage
-from contentgen_e2e.oracle import Violation, check_completed
+from contentgen_e2e.oracle import OracleViolation, check_completed
 from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
-from contentgen_e2e.world import World
+from contentgen_e2e.world import ClusterWorld
 
 Spec = dict[str, Any]
 
@@ -41,7 +41,7 @@ def transcription(film: str) -> Spec:
     return {"source": {"url": film}}
 
 
-def test_three_kinds_complete(world: World, film: str) -> None:
+def test_three_kinds_complete(world: ClusterWorld, film: str) -> None:
     before = len(world.billed())
     world.apply("ImageGeneration", "three", pictures(model="flux-lora", loras=[{"loraRef": {"name": "three"}}]))
     waiting = world.wait("ImageGeneration", "three", lambda s: s.get("reason") == "WaitingForLora")
@@ -54,7 +54,7 @@ def test_three_kinds_complete(world: World, film: str) -> None:
     assert len(world.billed()) == before + 3
 
 
-def test_it_reads_well(world: World) -> None:
+def test_it_reads_well(world: ClusterWorld) -> None:
     """After test_three_kinds_complete: what kubectl shows of its resources."""
     table = world.kubectl("get", "contentgen")
     for column in ("PHASE", "PROGRESS", "STAGE", "ETA", "COST", "REASON", "AGE"):
@@ -71,7 +71,7 @@ def test_it_reads_well(world: World) -> None:
     assert len(json.loads(world.kubectl("get", "--raw", raw))["entries"]) >= 3
 
 
-def test_applied_again_it_adopts_the_finished_run(world: World) -> None:
+def test_applied_again_it_adopts_the_finished_run(world: ClusterWorld) -> None:
     before = len(world.billed())
     world.apply("ImageGeneration", "again", pictures())
     first = world.wait_for_end("ImageGeneration", "again")
@@ -98,7 +98,7 @@ print(json.dumps({"api": answer, "secrets": secrets, "environment": dict(os.envi
 """
 
 
-def test_a_worker_holds_no_credential(world: World, tmp_path: Path) -> None:
+def test_a_worker_holds_no_credential(world: ClusterWorld, tmp_path: Path) -> None:
     # A film that comes down over 20 seconds keeps the worker there, whatever the machine's speed.
     content = media.film(tmp_path, media.scenes(24, 2, (640, 360)), sound=False, streams=True)
     world.sandbox.put("/media/keyless.mp4", content=content).raise_for_status()
@@ -130,7 +130,9 @@ def test_a_worker_holds_no_credential(world: World, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("phase", ["Preparing", "Processing", "Collecting"])
-def test_an_operator_that_is_killed_delays_a_job_and_changes_nothing_else(world: World, film: str, phase: str) -> None:
+def test_an_operator_that_is_killed_delays_a_job_and_changes_nothing_else(
+    world: ClusterWorld, film: str, phase: str
+) -> None:
     name = f"killed-{phase.lower()}"
     reference = world.get("LoraTraining", "three")
     spec = lora(film) | {"loraName": name}  # something else is bought than before
@@ -150,14 +152,14 @@ def test_an_operator_that_is_killed_delays_a_job_and_changes_nothing_else(world:
     assert body["status"]["run"]["paidAttempt"] == 1
 
 
-def relative_keys(world: World, uid: str) -> set[str]:
+def relative_keys(world: ClusterWorld, uid: str) -> set[str]:
     return {key.replace(uid, "UID") for key in world.objects(uid)}
 
 
 class Watch:
     """Everything that a watch delivers of a resource while the context lasts, each once: `shown` by JSONPath."""
 
-    def __init__(self, world: World, kind: str, name: str, shown: str = "{.status.phase}") -> None:
+    def __init__(self, world: ClusterWorld, kind: str, name: str, shown: str = "{.status.phase}") -> None:
         self.seen: list[str] = []
         self._command = [
             str(world.root / ".cluster/bin/kubectl"), "--kubeconfig", str(world.root / ".cluster/kubeconfig"),
@@ -187,7 +189,7 @@ class Watch:
         self._process.stdout.close()
 
 
-def test_progress_is_that_of_the_decoded_time(world: World, tmp_path: Path) -> None:
+def test_progress_is_that_of_the_decoded_time(world: ClusterWorld, tmp_path: Path) -> None:
     """A film of 96 seconds that comes down over 48 is decoded as it comes; sound would lie behind all pictures."""
     content = media.film(tmp_path, media.scenes(48, 2, (640, 360)), sound=False, streams=True)
     world.sandbox.put("/media/paced.mp4", content=content).raise_for_status()
@@ -202,7 +204,7 @@ def test_progress_is_that_of_the_decoded_time(world: World, tmp_path: Path) -> N
     assert len({each for each in decoding if first < each < last}) >= 4, watch.seen
 
 
-def test_a_lost_reply_is_found_again_and_not_paid_again(world: World) -> None:
+def test_a_lost_reply_is_found_again_and_not_paid_again(world: ClusterWorld) -> None:
     before = len(world.billed())
     fault = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "reply_lost", "count": 1}
     world.sandbox.put("/sandbox/faults", json=[fault]).raise_for_status()
@@ -227,7 +229,7 @@ def test_a_lost_reply_is_found_again_and_not_paid_again(world: World) -> None:
         ("text", {"source": {"url": f"{release.SANDBOX}/media/words.mp4"}}, "UnsupportedMedia"),
     ],
 )
-def test_bad_input_costs_nothing_and_says_why(world: World, name: str, spec: Spec, reason: str) -> None:
+def test_bad_input_costs_nothing_and_says_why(world: ClusterWorld, name: str, spec: Spec, reason: str) -> None:
     world.sandbox.put("/media/words.mp4", content=b"these are words and no film\n" * 100).raise_for_status()
     before = len(world.billed())
     world.apply("Transcription", f"bad-{name}", spec)
@@ -238,7 +240,7 @@ def test_bad_input_costs_nothing_and_says_why(world: World, name: str, spec: Spe
     assert len(world.billed()) == before
 
 
-def test_no_secret_and_no_traceback_was_logged_or_recorded(world: World) -> None:
+def test_no_secret_and_no_traceback_was_logged_or_recorded(world: ClusterWorld) -> None:
     """Over all that the tests before it have caused; the mutants come after it."""
     log = world.operator_log()
     records = str(list(world.jobs.find())) + str(list(world.ledger_collection.find()))
@@ -260,11 +262,11 @@ def test_no_secret_and_no_traceback_was_logged_or_recorded(world: World) -> None
         ("payment", sabotage.PROVIDER_IS_CALLED_TWICE, "2 ledger lines with the marker"),
     ],
 )
-def test_the_oracle_goes_red_for_a_mutant(world: World, name: str, code: str, found: str) -> None:
+def test_the_oracle_goes_red_for_a_mutant(world: ClusterWorld, name: str, code: str, found: str) -> None:
     with sabotage.sabotaged(world, code):
         world.apply(
             "ImageGeneration", f"mutant-{name}", pictures(prompt=f"mutant {name}") | {"collectDeadlineSeconds": 60}
         )
         world.wait_for_end("ImageGeneration", f"mutant-{name}")
-        with pytest.raises(Violation, match=found):
+        with pytest.raises(OracleViolation, match=found):
             check_completed(world, Kind.IMAGE_GENERATION, f"mutant-{name}")

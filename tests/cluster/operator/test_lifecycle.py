@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from contentgen_e2e.world import BUCKET, World
+from contentgen_e2e.world import BUCKET, ClusterWorld
 
 Spec = dict[str, Any]
 KIND = "ImageGeneration"
@@ -14,31 +14,31 @@ def pictures(prompt: str, **more: Any) -> Spec:
     return {"model": "flux-dev", "prompt": prompt, "image": size} | more
 
 
-def stuck(world: World, count: int = 1) -> None:
+def stuck(world: ClusterWorld, count: int = 1) -> None:
     """The next requests never end."""
     fault = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "stuck", "count": count}
     world.sandbox.put("/sandbox/faults", json=[fault]).raise_for_status()
 
 
-def versions_of(world: World, uid: str) -> int:
+def versions_of(world: ClusterWorld, uid: str) -> int:
     """Objects, their older versions and delete markers that lie in the bucket for a job."""
     pages = world.s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET)
     listed = (each for page in pages for name in ("Versions", "DeleteMarkers") for each in page.get(name, ()))
     return sum(f"/{uid}/" in each["Key"] for each in listed)
 
 
-def gone(world: World, name: str, seconds: float = 30) -> float:
+def gone(world: ClusterWorld, name: str, seconds: float = 30) -> float:
     """Seconds until a deleted resource is not there any more."""
     start = time.monotonic()
     world.kubectl("delete", KIND.lower(), name, f"--timeout={seconds:.0f}s")
     return time.monotonic() - start
 
 
-def state_of(world: World, uid: str) -> list[str]:
+def state_of(world: ClusterWorld, uid: str) -> list[str]:
     return [each["state"] for each in world.ledger_collection.find({"jobId": uid})]
 
 
-def test_an_edit_during_a_run_is_the_next_version_and_both_stay(world: World) -> None:
+def test_an_edit_during_a_run_is_the_next_version_and_both_stay(world: ClusterWorld) -> None:
     before = len(world.billed())
     uid = world.apply(KIND, "edited", pictures("version one"))
     world.wait(KIND, "edited", lambda s: s.get("phase") not in (None, "Pending"))
@@ -73,7 +73,7 @@ def test_an_edit_during_a_run_is_the_next_version_and_both_stay(world: World) ->
     assert len(world.billed()) == before + 3
 
 
-def test_a_deletion_cancels_what_is_in_flight_and_files_stay(world: World) -> None:
+def test_a_deletion_cancels_what_is_in_flight_and_files_stay(world: ClusterWorld) -> None:
     stuck(world)
     uid = world.apply(KIND, "flying", pictures("never finished"))
     world.wait(KIND, "flying", lambda s: s.get("phase") == "Processing")
@@ -90,7 +90,7 @@ def test_a_deletion_cancels_what_is_in_flight_and_files_stay(world: World) -> No
     assert len(world.billed()) == before
 
 
-def test_deleted_while_it_prepares_its_job_goes_too(world: World, film: str) -> None:
+def test_deleted_while_it_prepares_its_job_goes_too(world: ClusterWorld, film: str) -> None:
     uid = world.apply("Transcription", "early", {"source": {"url": film}})
     world.wait("Transcription", "early", lambda s: s.get("phase") == "Preparing" and s["run"].get("job"))
     assert "finalizers" not in world.get("Transcription", "early")["metadata"], "nothing is paid yet"
@@ -105,7 +105,7 @@ def test_deleted_while_it_prepares_its_job_goes_too(world: World, film: str) -> 
     assert state_of(world, uid) == []
 
 
-def test_with_policy_delete_all_files_and_their_versions_go(world: World) -> None:
+def test_with_policy_delete_all_files_and_their_versions_go(world: ClusterWorld) -> None:
     keep = world.apply(KIND, "kept", pictures("kept"))
     uid = world.apply(KIND, "doomed", pictures("doomed", deletionPolicy="Delete"))
     world.wait_for_end(KIND, "doomed")
@@ -125,7 +125,7 @@ def test_with_policy_delete_all_files_and_their_versions_go(world: World) -> Non
     assert len(world.billed()) == before
 
 
-def test_suspended_it_waits_before_it_pays_and_then_goes_on(world: World) -> None:
+def test_suspended_it_waits_before_it_pays_and_then_goes_on(world: ClusterWorld) -> None:
     before = len(world.billed())
     world.apply(KIND, "held", pictures("held", suspend=True))
     world.kubectl("wait", f"{KIND.lower()}/held", "--for=condition=Suspended", "--timeout=60s")
@@ -136,7 +136,7 @@ def test_suspended_it_waits_before_it_pays_and_then_goes_on(world: World) -> Non
     assert len(world.billed()) == before + 1
 
 
-def test_a_stuck_provider_is_cancelled_at_the_deadline(world: World) -> None:
+def test_a_stuck_provider_is_cancelled_at_the_deadline(world: ClusterWorld) -> None:
     stuck(world)
     before = len(world.billed())
     world.apply(KIND, "late", pictures("late", deadlineSeconds=60))

@@ -17,7 +17,7 @@ from contentgen_contract.names import Kind
 from contentgen_e2e import media
 from contentgen_e2e.oracle import check_completed
 from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
-from contentgen_e2e.world import BUCKET, Body, TookTooLong, World, installed
+from contentgen_e2e.world import BUCKET, Body, ClusterWorld, TookTooLong, installed
 
 Spec = dict[str, Any]
 HOST = release.SANDBOX
@@ -27,7 +27,7 @@ LIGHT = ("worker.resources.requests.cpu=20m", "worker.resources.requests.memory=
 
 
 @pytest.fixture(scope="module")
-def light() -> Iterator[World]:
+def light() -> Iterator[ClusterWorld]:
     """The release, with workers that do not wait for one another's share of the node."""
     with installed(ROOT, "outages", *LIGHT) as opened:
         yield opened
@@ -35,7 +35,7 @@ def light() -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def long_film(light: World, tmp_path_factory: pytest.TempPathFactory) -> str:
+def long_film(light: ClusterWorld, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A film that takes longer to come down than the others take to get to their stages."""
     content = media.film(tmp_path_factory.mktemp("media"), media.scenes(48, 2, (640, 360)), sound=False, streams=True)
     light.sandbox.put("/media/outage.mp4", content=content).raise_for_status()
@@ -43,18 +43,18 @@ def long_film(light: World, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def sound(light: World, tmp_path_factory: pytest.TempPathFactory) -> str:
+def sound(light: ClusterWorld, tmp_path_factory: pytest.TempPathFactory) -> str:
     content = media.recording(tmp_path_factory.mktemp("media"), 3)
     light.sandbox.put("/media/outage.wav", content=content).raise_for_status()
     return f"{HOST}/media/outage.wav"
 
 
-def switch(world: World, store: str, state: str) -> None:
+def switch(world: ClusterWorld, store: str, state: str) -> None:
     world.sandbox.put(f"/sandbox/stores/{store}", json={"state": state}).raise_for_status()
 
 
 @contextmanager
-def store_away(world: World, store: str, state: str) -> Iterator[None]:
+def store_away(world: ClusterWorld, store: str, state: str) -> Iterator[None]:
     """S3 or MongoDB stopped, or taking connections and not answering."""
     switch(world, store, state)
     try:
@@ -64,7 +64,7 @@ def store_away(world: World, store: str, state: str) -> Iterator[None]:
 
 
 @contextmanager
-def bucket_away(world: World) -> Iterator[None]:
+def bucket_away(world: ClusterWorld) -> Iterator[None]:
     """The bucket is not there; what was in it comes back with it (to the embedded S3 a bucket is a folder)."""
     move = "import os, sys; os.rename(*(f'/data/s3/objects/{each}' for each in sys.argv[1:]))"
     where = ("--namespace", release.NAMESPACE, "exec", "deployment/contentgen-sandbox", "--", "python3", "-c", move)
@@ -80,7 +80,7 @@ class Five:
     pod starts while the namespace's quota is used up. The picture that is being paid has an answer that takes its time.
     """
 
-    def __init__(self, world: World, tag: str) -> None:
+    def __init__(self, world: ClusterWorld, tag: str) -> None:
         self.world, self.tag = world, tag
         self.names = {stage: f"{tag}-{stage}" for stage in ("prepare", "gate", "paying", "provider", "collect")}
         self.seeds = {stage: zlib.crc32(f"{world.namespace}{name}".encode()) >> 1 for stage, name in self.names.items()}
@@ -169,7 +169,7 @@ class Five:
                 assert self.billed(stage) == 1
 
 
-AWAY: dict[str, tuple[Callable[[World], Any], str, set[str]]] = {
+AWAY: dict[str, tuple[Callable[[ClusterWorld], Any], str, set[str]]] = {
     # who must have said so: those that needed the store before it was back
     "s3-stopped": (lambda world: store_away(world, "s3", "stopped"), "S3 is not available", {"paying"}),
     "s3-hung": (lambda world: store_away(world, "s3", "hung"), "S3 is not available", {"paying"}),
@@ -181,7 +181,7 @@ AWAY: dict[str, tuple[Callable[[World], Any], str, set[str]]] = {
 
 @pytest.mark.parametrize("outage", list(AWAY))
 def test_a_store_that_is_away_is_waited_for_at_every_stage(
-    light: World, long_film: str, sound: str, outage: str
+    light: ClusterWorld, long_film: str, sound: str, outage: str
 ) -> None:
     away, text, needed = AWAY[outage]
     five = Five(light, outage)
@@ -200,7 +200,7 @@ def test_a_store_that_is_away_is_waited_for_at_every_stage(
     five.finish()
 
 
-def test_no_secret_and_no_traceback_was_logged(light: World) -> None:
+def test_no_secret_and_no_traceback_was_logged(light: ClusterWorld) -> None:
     log = light.operator_log()
     assert "Traceback" not in log
     for secret in (FAL_CANARY, ASSEMBLYAI_CANARY, "contentgen-sandbox-secret", "X-Amz-Signature"):

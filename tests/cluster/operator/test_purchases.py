@@ -9,7 +9,7 @@ import pytest
 from contentgen_contract.names import Kind
 from contentgen_e2e.admin import contentgen, stopped
 from contentgen_e2e.oracle import check_completed, check_stored
-from contentgen_e2e.world import Body, World
+from contentgen_e2e.world import Body, ClusterWorld
 
 KIND = Kind.IMAGE_GENERATION
 MODEL = {"provider": "fal", "model": "fal-ai/flux/dev"}
@@ -19,7 +19,7 @@ UNPAID_SECONDS = 10  # in which a second POST would have been seen: several reco
 class Picture:
     """An ImageGeneration whose requests the sandbox's ledger tells by its seed."""
 
-    def __init__(self, world: World, name: str, **spec: Any) -> None:
+    def __init__(self, world: ClusterWorld, name: str, **spec: Any) -> None:
         self.world, self.name = world, name
         self.seed = zlib.crc32(f"{world.namespace}{name}".encode()) >> 1
         image = {"size": {"width": 256, "height": 256}, "seed": self.seed}
@@ -41,16 +41,16 @@ class Picture:
         return check_completed(self.world, KIND, self.name)
 
 
-def arm(world: World, *faults: str) -> None:
+def arm(world: ClusterWorld, *faults: str) -> None:
     armed = [MODEL | {"fault": fault, "count": 1} for fault in faults]
     world.sandbox.put("/sandbox/faults", json=armed).raise_for_status()
 
 
-def let_finish(world: World, request: str) -> None:
+def let_finish(world: ClusterWorld, request: str) -> None:
     world.sandbox.delete(f"/sandbox/jobs/{request}/faults").raise_for_status()
 
 
-def test_a_backup_from_before_a_lost_reply_pays_nothing_and_the_newer_one_goes_on(world: World) -> None:
+def test_a_backup_from_before_a_lost_reply_pays_nothing_and_the_newer_one_goes_on(world: ClusterWorld) -> None:
     before, _ = contentgen("backup", "-")
     arm(world, "stuck", "reply_lost")  # one request: without a reply, and in no history while it runs
     picture = Picture(world, "rewound")
@@ -70,7 +70,7 @@ def test_a_backup_from_before_a_lost_reply_pays_nothing_and_the_newer_one_goes_o
     assert picture.completes()["status"]["run"]["requestId"] == request
 
 
-def test_a_collect_job_that_a_quota_refuses_after_the_payment_waits_and_says_what_was_paid(world: World) -> None:
+def test_a_collect_job_that_a_quota_refuses_after_the_payment_waits_and_says_what_was_paid(world: ClusterWorld) -> None:
     arm(world, "stuck")
     picture = Picture(world, "refused")
     request = world.wait(KIND, picture.name, lambda s: s.get("phase") == "Processing")["status"]["run"]["requestId"]
@@ -84,7 +84,7 @@ def test_a_collect_job_that_a_quota_refuses_after_the_payment_waits_and_says_wha
 
 
 @pytest.mark.parametrize("fault", ["result_expired", "result_deleted", "result_moved"])
-def test_a_result_that_fal_does_not_keep_any_more_comes_from_its_history(world: World, fault: str) -> None:
+def test_a_result_that_fal_does_not_keep_any_more_comes_from_its_history(world: ClusterWorld, fault: str) -> None:
     arm(world, fault)
     picture = Picture(world, fault.replace("_", "-"))
     body = world.wait_for_end(KIND, picture.name)
@@ -93,7 +93,9 @@ def test_a_result_that_fal_does_not_keep_any_more_comes_from_its_history(world: 
     check_stored(world, KIND, body)
 
 
-def test_a_result_that_neither_queue_nor_history_has_is_asked_for_again_and_never_paid_again(world: World) -> None:
+def test_a_result_that_neither_queue_nor_history_has_is_asked_for_again_and_never_paid_again(
+    world: ClusterWorld,
+) -> None:
     """fal's history may lag, so the run goes on for an hour before it ends; tests/unit has that end."""
     arm(world, "result_expired", "history_bare")
     picture = Picture(world, "nowhere", paidAttempts=3)

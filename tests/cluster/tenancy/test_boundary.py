@@ -38,10 +38,10 @@ from contentgen_e2e.boundary import (
     POLICIES,
     POLICY_NAMES,
     RIVAL,
-    Answer,
     Attempt,
-    Caller,
-    Place,
+    AttemptPlace,
+    BoundaryAnswer,
+    BoundaryCaller,
     actions,
     caller,
     connected,
@@ -54,30 +54,30 @@ from contentgen_e2e.boundary import (
     template_of,
     tenants,
 )
-from contentgen_e2e.world import World
+from contentgen_e2e.world import ClusterWorld
 from contentgen_operator.kube.job_manifests import WorkerPod, job_manifest
 from contentgen_operator.state.observed import ResourceRef
 
 
-def no_operator(world: World) -> None:
+def no_operator(world: ClusterWorld) -> None:
     where = ("--namespace", release.NAMESPACE)
     release.kubectl(world.root, *where, "scale", "deployment/contentgen", "--replicas=0")
     selector = "app.kubernetes.io/component=operator"
     release.kubectl(world.root, *where, "wait", "pods", "--selector", selector, "--for=delete", "--timeout=60s")
 
 
-def operator_again(world: World) -> None:
+def operator_again(world: ClusterWorld) -> None:
     where = ("--namespace", release.NAMESPACE)
     release.kubectl(world.root, *where, "scale", "deployment/contentgen", "--replicas=1")
     release.kubectl(world.root, *where, "rollout", "status", "deployment/contentgen", "--timeout=120s")
 
 
 @pytest.fixture(scope="module")
-def place(world: World) -> Iterator[Place]:
+def place(world: ClusterWorld) -> Iterator[AttemptPlace]:
     no_operator(world)
     with ExitStack() as stack:
         stack.callback(operator_again, world)
-        admin = Caller("admin", stack.enter_context(connected()))
+        admin = BoundaryCaller("admin", stack.enter_context(connected()))
         items = {"apiVersion": "v1", "kind": "List", "items": tenants(world.namespace)}
         world.kubectl("apply", "--filename", "-", stdin=json.dumps(items))
         uids = {}
@@ -92,7 +92,7 @@ def place(world: World) -> Iterator[Place]:
             spec = resource(Kind.IMAGE_GENERATION, world.namespace, name)["spec"] | {"operatorClass": name}
             world.apply(Kind.IMAGE_GENERATION.value, name, spec)
             stack.callback(world.kubectl, "delete", "imagegeneration", name, "--ignore-not-found")
-        made = Place(
+        made = AttemptPlace(
             world=world,
             admin=admin,
             operator=caller(stack, world, release.NAMESPACE, "contentgen"),
@@ -120,8 +120,8 @@ class Outcome:
     policy: str
     caller: str
     attempt: Attempt
-    enforced: Answer
-    audited: Answer
+    enforced: BoundaryAnswer
+    audited: BoundaryAnswer
 
 
 def until(reached: Callable[[], bool], what: str, seconds: float = 30) -> None:
@@ -132,7 +132,7 @@ def until(reached: Callable[[], bool], what: str, seconds: float = 30) -> None:
 
 
 @pytest.fixture(scope="module")
-def outcomes(place: Place) -> list[Outcome]:
+def outcomes(place: AttemptPlace) -> list[Outcome]:
     """Every attempt, with the policies and without."""
     parts = (
         status_attempts,
@@ -184,7 +184,7 @@ def test_every_refusal_by_a_policy_is_the_policys_own(outcomes: list[Outcome]) -
     assert len(outcomes) >= 340
 
 
-def test_the_operators_own_work_is_admitted(place: Place) -> None:
+def test_the_operators_own_work_is_admitted(place: AttemptPlace) -> None:
     kind = Kind.IMAGE_GENERATION
     held = ours(kind, place.namespace, "held")
     for stage in Stage:
@@ -210,7 +210,7 @@ def test_the_operators_own_work_is_admitted(place: Place) -> None:
         assert place.operator(attempt).allowed, (attempt.name, place.operator(attempt))
 
 
-def test_another_installation_works_in_its_own_class(place: Place) -> None:
+def test_another_installation_works_in_its_own_class(place: AttemptPlace) -> None:
     """What an account with the verb serve on a class does there: its claim, statuses and Jobs."""
     kind = Kind.IMAGE_GENERATION
     held = ours(kind, place.namespace, RIVAL)
@@ -225,7 +225,7 @@ def test_another_installation_works_in_its_own_class(place: Place) -> None:
         assert place.rival(attempt).allowed, (attempt.name, place.rival(attempt))
 
 
-def test_kubernetes_own_controllers_may_work_on_the_operators_jobs(place: Place) -> None:
+def test_kubernetes_own_controllers_may_work_on_the_operators_jobs(place: AttemptPlace) -> None:
     """They keep labels and owners, or take them off; whoever may edit Jobs may do so too."""
     mine = jobs(place.namespace, place.ours_job)
     collector = place.as_user("system:serviceaccount:kube-system:generic-garbage-collector")
@@ -246,7 +246,7 @@ def test_kubernetes_own_controllers_may_work_on_the_operators_jobs(place: Place)
 # The number of a run, and the name of a purchase
 
 
-def put_status(place: Place, **status: Any) -> None:
+def put_status(place: AttemptPlace, **status: Any) -> None:
     """The status of the held ImageGeneration, as the operator would write it."""
     held = place.world.get("ImageGeneration", "held")
     run = {"number": 3, "version": 3, "runHash": "00", "generation": held["metadata"]["generation"], "spec": {}}
@@ -257,14 +257,14 @@ def put_status(place: Place, **status: Any) -> None:
     assert answer.allowed, answer
 
 
-def annotated(place: Place, word: str, value: str | None) -> Answer:
+def annotated(place: AttemptPlace, word: str, value: str | None) -> BoundaryAnswer:
     """What the editor of the namespace is told who sets an annotation."""
     body = {"metadata": {"annotations": {f"contentgen.dev/{word}": value}}}
     path = ours(Kind.IMAGE_GENERATION, place.namespace, "held")
     return place.editor(patch(word, path, body))
 
 
-def test_a_cancellation_names_the_run_under_way(place: Place) -> None:
+def test_a_cancellation_names_the_run_under_way(place: AttemptPlace) -> None:
     put_status(place, phase="Processing")
     assert annotated(place, "cancel", "3").allowed
     for wrong in ("true", "1", "2", "4"):
@@ -279,7 +279,7 @@ def test_a_cancellation_names_the_run_under_way(place: Place) -> None:
     )
 
 
-def test_a_resubmission_names_the_purchase(place: Place) -> None:
+def test_a_resubmission_names_the_purchase(place: AttemptPlace) -> None:
     told = "look at its dashboard, then allow another payment with the annotation contentgen.dev/resubmit=0a1b2c3d"
     put_status(place, phase="SubmissionUnknown", message=told)
     assert annotated(place, "resubmit", "0a1b2c3d").allowed
@@ -291,7 +291,7 @@ def test_a_resubmission_names_the_purchase(place: Place) -> None:
     assert "expected none" in annotated(place, "resubmit", "0a1b2c3d").message
 
 
-def test_a_collection_names_the_run_that_has_failed(place: Place) -> None:
+def test_a_collection_names_the_run_that_has_failed(place: AttemptPlace) -> None:
     put_status(place, phase="Failed")
     for right in ("3", "3-again", "3-2026.11.22_x"):
         assert annotated(place, "collect", right).allowed, "it pays nothing"
@@ -306,7 +306,7 @@ def test_a_collection_names_the_run_that_has_failed(place: Place) -> None:
         )
 
 
-def test_what_is_there_already_is_kept_and_taken_off_by_anybody(place: Place) -> None:
+def test_what_is_there_already_is_kept_and_taken_off_by_anybody(place: AttemptPlace) -> None:
     """A GitOps tool that applies the same manifest again is asked nothing."""
     words = {"rerun": "r", "resubmit": "0a1b2c3d", "adopt": "a", "collect": "7-again", "cancel": "7"}
     noted = {f"contentgen.dev/{word}": value for word, value in words.items()}
@@ -329,7 +329,9 @@ def test_what_is_there_already_is_kept_and_taken_off_by_anybody(place: Place) ->
 # What RBAC refuses
 
 
-def refused_by_rbac(who: Caller, admin: Caller, attempts: Sequence[Attempt]) -> list[tuple[str, Answer, Answer]]:
+def refused_by_rbac(
+    who: BoundaryCaller, admin: BoundaryCaller, attempts: Sequence[Attempt]
+) -> list[tuple[str, BoundaryAnswer, BoundaryAnswer]]:
     """Those that are not refused for want of a right, or that an administrator is refused too."""
     answers = [(attempt.name, who(attempt), admin(attempt)) for attempt in attempts]
     return [
@@ -339,19 +341,19 @@ def refused_by_rbac(who: Caller, admin: Caller, attempts: Sequence[Attempt]) -> 
     ]
 
 
-def test_the_operators_token_gives_no_other_rights(place: Place) -> None:
+def test_the_operators_token_gives_no_other_rights(place: AttemptPlace) -> None:
     attempts = [*secrets(place), *workloads(place), *powers(place), *beyond_operator(place)]
     assert refused_by_rbac(place.operator, place.admin, attempts) == []
     assert len(attempts) > 50
 
 
-def test_the_gateways_token_gives_no_other_rights(place: Place) -> None:
+def test_the_gateways_token_gives_no_other_rights(place: AttemptPlace) -> None:
     attempts = [*secrets(place), *workloads(place), *powers(place), *beyond_gateway(place)]
     assert refused_by_rbac(place.gateway, place.admin, attempts) == []
     assert len(attempts) > 50
 
 
-def test_neither_enters_pods(place: Place) -> None:
+def test_neither_enters_pods(place: AttemptPlace) -> None:
     """An administrator is let through to a pod, which is the sandbox's; a connection to it is no dry run."""
     selector = "app.kubernetes.io/component=sandbox"
     listed = release.kubectl(
@@ -376,7 +378,7 @@ def test_neither_enters_pods(place: Place) -> None:
 # What people may
 
 
-def test_the_documented_role_is_what_a_user_needs(place: Place) -> None:
+def test_the_documented_role_is_what_a_user_needs(place: AttemptPlace) -> None:
     """docs/gateway.md's YAML as it is: everything with resources, nothing else."""
     for kind in Kind:
         held = ours(kind, place.namespace, "held")
@@ -396,7 +398,7 @@ def test_the_documented_role_is_what_a_user_needs(place: Place) -> None:
     assert refused_by_rbac(place.maker, place.admin, beyond) == []
 
 
-def test_view_and_edit_have_the_kinds_and_no_status(place: Place) -> None:
+def test_view_and_edit_have_the_kinds_and_no_status(place: AttemptPlace) -> None:
     for kind in Kind:
         held, everything = ours(kind, place.namespace, "held"), ours(kind, place.namespace)
         for who in (place.viewer, place.editor):

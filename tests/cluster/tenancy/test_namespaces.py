@@ -9,9 +9,9 @@ import pytest
 from contentgen_cluster import release
 from contentgen_contract.names import Kind
 from contentgen_e2e.admin import contentgen
-from contentgen_e2e.gateway import Gateway, Tenant, eventually, tenant
+from contentgen_e2e.gateway import Gateway, GatewayTenant, eventually, tenant
 from contentgen_e2e.settings import ROOT
-from contentgen_e2e.world import Body, World
+from contentgen_e2e.world import Body, ClusterWorld
 
 KIND = Kind.IMAGE_GENERATION
 SIZE = {"width": 512, "height": 384}
@@ -19,7 +19,7 @@ STUCK = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "stuck", "count
 """The next request never ends."""
 
 
-def test_a_terminating_namespace_is_never_stuck(world: World) -> None:
+def test_a_terminating_namespace_is_never_stuck(world: ClusterWorld) -> None:
     name = f"{world.namespace}-leaving"
     release.kubectl(ROOT, "create", "namespace", name)
     world.sandbox.put("/sandbox/faults", json=[STUCK]).raise_for_status()
@@ -54,7 +54,7 @@ def test_only_namespaces_of_test_lanes_are_taken_down() -> None:
 class Again:
     """A namespace that is deleted and created again, and a picture in it whose requests are told by its seed."""
 
-    def __init__(self, world: World, gateway: Gateway) -> None:
+    def __init__(self, world: ClusterWorld, gateway: Gateway) -> None:
         self.world, self.gateway = world, gateway
         self.name = f"{world.namespace}-again"
         self.seed = zlib.crc32(self.name.encode()) >> 1
@@ -84,7 +84,7 @@ class Again:
         """The ids of its requests that were billed, of all namespaces of its name."""
         return [each["request_id"] for each in self.world.billed() if each["marker"] == f"seed:{self.seed}"]
 
-    def shown(self, person: Tenant) -> list[str]:
+    def shown(self, person: GatewayTenant) -> list[str]:
         """The jobs of the namespace that somebody sees."""
         return [each["jobId"] for each in person.get("/api/jobs", namespace=self.name)["jobs"]]
 
@@ -93,7 +93,7 @@ class Again:
 
 
 @pytest.fixture
-def again(world: World, gateway: Gateway) -> Iterator[Again]:
+def again(world: ClusterWorld, gateway: Gateway) -> Iterator[Again]:
     made = Again(world, gateway)
     yield made
     release.kubectl(ROOT, "delete", "namespace", made.name, "--ignore-not-found", "--wait=false")

@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 
 from contentgen_contract.names import Phase, Reason
 from contentgen_documents import shell
-from contentgen_documents.extract import Command, Manifest
+from contentgen_documents.extract import Command, DocumentedManifest
 from contentgen_documents.pages import ROOT
 
 CHART = ROOT / "charts/contentgen"
@@ -260,7 +260,7 @@ def _closed(schema: Any) -> Any:
     return closed
 
 
-def manifest_problems(manifest: Manifest) -> list[str]:
+def manifest_problems(manifest: DocumentedManifest) -> list[str]:
     """The faults of a manifest: by the CRD for our kinds, by the schema for values, by its shape for other kinds."""
     document = manifest.document
     if schema := _kinds().get(manifest.kind):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from contentgen_documents.extract import Command, Figure, Manifest
+from contentgen_documents.extract import Command, DocumentedManifest, Figure
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ STAND_INS = (
 
 
 @dataclass(frozen=True)
-class File:
+class ReviewedFile:
     """A file that a document has its reader write: the manifests of a page, by their kinds."""
 
     name: str
@@ -243,10 +243,10 @@ class File:
 
 
 FILES = (
-    File("avatar.yaml", "README.md", ("LoraTraining",)),
-    File("values.yaml", "docs/install.md", ("",)),
-    File("content-maker.yaml", "docs/gateway.md", ("Role", "RoleBinding")),
-    File("importer.yaml", "docs/backup.md", ("Role", "RoleBinding")),
+    ReviewedFile("avatar.yaml", "README.md", ("LoraTraining",)),
+    ReviewedFile("values.yaml", "docs/install.md", ("",)),
+    ReviewedFile("content-maker.yaml", "docs/gateway.md", ("Role", "RoleBinding")),
+    ReviewedFile("importer.yaml", "docs/backup.md", ("Role", "RoleBinding")),
 )
 
 IN_MANIFESTS = (
@@ -308,7 +308,7 @@ def typed(command: Command) -> str:
     return text
 
 
-def not_applied(manifest: Manifest) -> str:
+def not_applied(manifest: DocumentedManifest) -> str:
     """Why the cluster is not given it; an empty text for those that it is given."""
     matching = (each for each in NOT_APPLIED if (each.file, each.kind) == (manifest.file, manifest.kind))
     return next((each.reason for each in matching), "")
@@ -318,7 +318,9 @@ def is_known(figure: Figure) -> bool:
     return any(each.file == figure.file and figure.text.startswith(each.begins) for each in FIGURES)
 
 
-def dead_entries(commands: Iterable[Command], manifests: Iterable[Manifest], figures: Iterable[Figure]) -> list[str]:
+def dead_entries(
+    commands: Iterable[Command], manifests: Iterable[DocumentedManifest], figures: Iterable[Figure]
+) -> list[str]:
     """Entries of these tables that match nothing any more."""
     commands, manifests, figures = tuple(commands), tuple(manifests), tuple(figures)
     texts = {command.text for command in commands}

@@ -10,8 +10,8 @@ from pymongo.database import Database
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.app import create_app
-from contentgen_gateway.auth.visibility import Sight
-from contentgen_gateway.stores.files import Files
+from contentgen_gateway.auth.visibility import Visibility
+from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.records import Records
 from contentgen_gateway.transcripts.index import INDEXES, TranscriptIndex
 from contentgen_gateway.transcripts.indexer import Indexer
@@ -39,17 +39,17 @@ class World(GatewayWorld):
         self.database = database
         self.client_of_s3 = storage._client
         endpoint = storage._client.meta.endpoint_url
-        files = Files(
+        files = BucketFiles(
             bucket="assets", region="us-east-1", endpoint=endpoint, public_endpoint=None, session=s3.session()
         )
         records, index = Records(database["jobs"], files.key_of), TranscriptIndex(database)
         index.create_indexes()
-        sight = Sight(records, self.parts.access, self.parts.creations, self.parts.shares, self.parts.tenants)
+        sight = Visibility(records, self.parts.access, self.parts.creations, self.parts.shares, self.parts.tenants)
         self.parts = replace(self.parts, records=records, files=files, transcripts=index, sight=sight)
         self.app = create_app(self.parts)
         self.indexers = [Indexer(records, files, index) for _ in range(2)]
 
-    def said(self, number: int, seed: str, version: int = 1, minutes: int = 60) -> list[transcript.Word]:
+    def said(self, number: int, seed: str, version: int = 1, minutes: int = 60) -> list[transcript.ScriptWord]:
         """Made-up speech, as the provider answers it and a worker stores it."""
         words = list(transcript.speak(minutes * MINUTE_MS, seed))
         key = f"transcripts/ann/00000000-0000-4000-8000-{number:012}/{'v2/' if version > 1 else ''}transcript.json"

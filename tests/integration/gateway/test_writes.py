@@ -7,7 +7,7 @@ from pymongo.database import Database
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.stores.collections import INDEXES, MOST_ASSETS
-from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.records import RecordStore
 from contentgen_simulation.gateway.cluster import ClusterWorld
 
 ANN = ("ann", "*", "*", "red")
@@ -77,4 +77,4 @@ async def test_a_deleted_job_is_marked_for_the_janitor(world: ClusterWorld) -> N
         assert (await ann.get(f"/api/jobs/{job}")).status_code == 404
         assert (await ann.get("/api/jobs")).json()["total"] == 0
     storage: Any = None
-    assert [each.uid for each in await Records(world.database["jobs"], storage).marks(10)] == [job]
+    assert [each.uid for each in await RecordStore(world.database["jobs"], storage).marks(10)] == [job]

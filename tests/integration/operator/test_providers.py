@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from contentgen_contract.resources.prices import PRICES, USD, amount
-from contentgen_operator.background.settlement import Settler
+from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import (
     AccessRefused,
@@ -40,7 +40,7 @@ from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.pricing import FalPrices
 from contentgen_operator.state.costs import CostSource, cost_of
 from contentgen_operator.state.purchases import Purchase, PurchaseState
-from contentgen_operator.stores.charges import Bills
+from contentgen_operator.stores.charges import Charges
 from contentgen_sandbox.testing import SandboxServer, sandbox_server
 
 # The SDK of AssemblyAI uses pydantic's older names.
@@ -152,7 +152,7 @@ async def test_the_billing_events_are_the_bill_where_the_key_permits(
     collection.insert_one({"_id": "it", **stored.model_dump(mode="python", by_alias=True)})
     (tmp_path / "fal-billing-key").write_text(named)
     billing = FalBilling((KeyFile(str(tmp_path / "fal-billing-key")),), server.fal_api_url)
-    settler = Settler(Bills(collection), billing)
+    settler = ChargeSettlement(Charges(collection), billing)
     server.arm({"fault": "billing_error"})
     await settler.round()
     assert collection.find_one()["billedMicros"] is None

@@ -13,7 +13,7 @@ from contentgen_contract.records.ownership import Owner
 from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime import s3
 from contentgen_runtime.mongo import RotatedDatabase
-from contentgen_sandbox.settings import StoreSettings
+from contentgen_sandbox.settings import SandboxStoreSettings
 from contentgen_sandbox.stores import s3 as s3_child
 from contentgen_sandbox.stores import start, stop
 from contentgen_sandbox.testing import BUILT, free_port
@@ -70,7 +70,7 @@ def test_a_server_that_is_not_there_and_a_user_that_is_none_replace_nothing(
 
 @pytest.mark.skipif("S3_ENDPOINT" in os.environ, reason="changes the key of the embedded server")
 async def test_an_access_key_is_replaced_while_objects_are_read_and_written(tmp_path: Path) -> None:
-    settings = StoreSettings(
+    settings = SandboxStoreSettings(
         data=tmp_path / "data",
         host="127.0.0.1",
         s3_port=free_port(),
@@ -119,7 +119,7 @@ def fetched(storage: Storage) -> int:
 class served:  # noqa: N801 - read as a verb
     """A server, until the end of the block."""
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: SandboxStoreSettings) -> None:
         self.settings = settings
 
     def __enter__(self) -> None:

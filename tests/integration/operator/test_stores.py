@@ -24,13 +24,13 @@ from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.sources import Address
 from contentgen_contract.worker.orders import FileClaim, StoredFile
-from contentgen_operator.state.observed import JobView, ResourceRef, Stored
+from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_answers import Answer
-from contentgen_operator.state.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.preparation import prepare_stores
-from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.s3 import BucketMissing, InvalidOutcome, Storage
 from contentgen_operator.stores.worker_jobs import WorkerJobs
 from contentgen_sandbox.testing import S3Server
@@ -83,7 +83,9 @@ def test_one_of_sixteen_that_intend_at_once_may_pay(database: Database[dict[str,
 async def test_one_of_sixteen_may_try_a_refused_one_again(database: Database[dict[str, Any]]) -> None:
     ledger = Ledger(database["ledger"])
     assert await ledger.intend(KEY, purchase())
-    refuse = Move(key=KEY, source=PurchaseState.INTENT, target=PurchaseState.REFUSED, changes={"error": "busy"})
+    refuse = LedgerTransition(
+        key=KEY, source=PurchaseState.INTENT, target=PurchaseState.REFUSED, changes={"error": "busy"}
+    )
     assert await ledger.move(refuse)
     won = await asyncio.gather(*(ledger.intend(KEY, purchase()) for _ in range(16)))
     assert won.count(True) == 1
@@ -124,7 +126,7 @@ async def test_one_of_sixteen_adopts_and_one_claims(database: Database[dict[str,
 
 
 async def test_stores_are_prepared_twice(database: Database[dict[str, Any]], storage: Storage) -> None:
-    ledger, records = Ledger(database["ledger"]), Records(database["jobs"], storage)
+    ledger, records = Ledger(database["ledger"]), RecordStore(database["jobs"], storage)
     for _ in range(2):
         await prepare_stores(storage, ledger, records, WorkerJobs(database["worker_jobs"]))
     assert "uid" in database["worker_jobs"].index_information()
@@ -159,7 +161,7 @@ def put(storage: Storage, prefix: str, content: bytes, signed_before: int = 0, *
     return httpx.put(grant.url, content=content, headers=headers).status_code
 
 
-async def stored(storage: Storage, prefix: str) -> dict[str, Stored]:
+async def stored(storage: Storage, prefix: str) -> dict[str, BucketFile]:
     return await storage.stored(OWNER, prefix, [CLAIM.name])
 
 
@@ -169,7 +171,7 @@ def checksum(content: bytes) -> str:
 
 async def test_a_grant_is_for_exactly_these_bytes(storage: Storage) -> None:
     assert put(storage, "right/", CONTENT, signed_before=4 * 60) == 200
-    assert await stored(storage, "right/") == {"image_1.png": Stored(size_bytes=len(CONTENT), sha256=CLAIM.sha256)}
+    assert await stored(storage, "right/") == {"image_1.png": BucketFile(size_bytes=len(CONTENT), sha256=CLAIM.sha256)}
     forged = CONTENT[::-1]
     refusals = {
         "other bytes": put(storage, "wrong/", forged),
@@ -216,7 +218,7 @@ async def test_a_file_that_somebody_else_has_put_there_shows(storage: Storage, a
     more: dict[str, Any] = {"ChecksumAlgorithm": algorithm} if algorithm else {}
     storage._client.put_object(Bucket=storage.bucket, Key=f"{prefix}image_1.png", Body=forged, **more)
     (found,) = (await stored(storage, prefix)).values()
-    assert found == Stored(size_bytes=len(CONTENT), sha256=hashlib.sha256(forged).hexdigest())
+    assert found == BucketFile(size_bytes=len(CONTENT), sha256=hashlib.sha256(forged).hexdigest())
 
 
 async def test_a_whole_dataset_is_looked_at_in_one_request_a_file(

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.worker.orders import FileClaim, UploadGrant
-from contentgen_operator.state.observed import Stored
+from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.stores.s3 import Storage
 from contentgen_sandbox.testing import S3Server
 from contentgen_worker.files import JPEG, Output
@@ -101,7 +101,7 @@ async def test_a_copy_is_no_create_only_write(storage: Storage) -> None:
         client.copy_object(Bucket=storage.bucket, Key="copied/" + NAME, CopySource=source, IfNoneMatch="*")
     content = read(storage, "copied/" + NAME)
     assert content in (CONTENT, b"other")
-    shows = {NAME: Stored(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())}
+    shows = {NAME: BucketFile(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())}
     assert await storage.stored(OWNER, "copied/", [NAME]) == shows, "verification sees the copy"
 
 

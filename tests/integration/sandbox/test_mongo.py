@@ -12,7 +12,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from contentgen_sandbox.settings import StoreSettings
+from contentgen_sandbox.settings import SandboxStoreSettings
 from contentgen_sandbox.stores import mongo, start
 from contentgen_sandbox.testing import BUILT, free_port, mongo_server
 
@@ -77,7 +77,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 
 
 def _write_and_kill(data: Path, number: int, acknowledged: list[str]) -> None:
-    settings = StoreSettings(
+    settings = SandboxStoreSettings(
         data=data,
         host="127.0.0.1",
         mongo_port=free_port(),

@@ -163,7 +163,7 @@ def test_a_bare_pytest_collects_none_of_it(server: SandboxServer) -> None:
 
 
 def test_real_means_where_the_operator_goes_by_itself() -> None:
-    place = providers.Place.of({"FAL_KEY": "k"})
+    place = providers.BuildPlace.of({"FAL_KEY": "k"})
     hosts = {httpx.URL(url).host for url in (place.fal_url, place.fal_api_url, place.assemblyai_url)}
     assert hosts == {"queue.fal.run", "api.fal.ai", "api.assemblyai.com"}
     assert not place.stand_in

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from contentgen_contract.worker.orders import Download
 from contentgen_worker.download import address_guard as guard_module
-from contentgen_worker.download.address_guard import Guard, Resolver
+from contentgen_worker.download.address_guard import AddressGuard, Resolver
 from contentgen_worker.download.fetch import Bounds, Fetcher
 from contentgen_worker.errors import FetchError, NotAllowed
 from contentgen_worker.retry import SOURCE, STORE
@@ -120,7 +120,7 @@ class Rebinding:
         return self.answers.pop() if self.answers else [self._second]
 
 
-def tried(guard: Guard, url: str, folder: Path) -> str:
+def tried(guard: AddressGuard, url: str, folder: Path) -> str:
     """What became of a download."""
     fetcher = Fetcher(guard, source=SOURCE.scaled(0.0001), store=STORE.scaled(0.0001))
     try:
@@ -136,9 +136,9 @@ def main() -> None:
     """Bring the addresses up, try every URL with the guard, and with the guard taken out."""
     _raise_addresses()
     folder, canaries = Path(sys.argv[1]), Canaries()
-    said: dict[str, object] = {"door": tried(Guard(), f"http://{DOOR}/", folder), "addresses": [*V4, *V6]}
+    said: dict[str, object] = {"door": tried(AddressGuard(), f"http://{DOOR}/", folder), "addresses": [*V4, *V6]}
     said["guarded"] = all_tried(folder)
-    said["rebound"] = [tried(Guard(resolve=Rebinding(each)), NAME, folder) for each in REBINDING]
+    said["rebound"] = [tried(AddressGuard(resolve=Rebinding(each)), NAME, folder) for each in REBINDING]
     said["rang"] = list(canaries.rang)
     # The control: without the guard's verdict on addresses, the canaries ring.
     guard_module.refusal = lambda _: ""  # type: ignore[assignment]
@@ -149,11 +149,11 @@ def main() -> None:
 
 def all_tried(folder: Path) -> dict[str, str]:
     """Every URL, every forbidden address behind a name, and every one behind a name beside a public one."""
-    found = {url: tried(Guard(), url, folder) for url in urls()}
+    found = {url: tried(AddressGuard(), url, folder) for url in urls()}
     for address in (*V4, *V6):
-        found[f"{NAME} is {address}"] = tried(Guard(resolve=named(address)), NAME, folder)
+        found[f"{NAME} is {address}"] = tried(AddressGuard(resolve=named(address)), NAME, folder)
     for address in REBINDING:
-        both = tried(Guard(resolve=lambda *_, at=address: [at, DOOR]), NAME, folder)
+        both = tried(AddressGuard(resolve=lambda *_, at=address: [at, DOOR]), NAME, folder)
         found[f"{NAME} is {address} and public"] = both
     return found
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from contentgen_bench.media import checks, scoring, usual_way, videos
-from contentgen_bench.media.scenery import Cast, Light, Look, Motion, Picture, Setup, Take
+from contentgen_bench.media.scenery import CameraLook, Canvas, Cast, Light, Motion, Setup, Take
 from contentgen_bench.media.scoring import Chosen
-from contentgen_bench.media.videos import REPORT, TUNE, Filmed, Gap, Join, Keyframes, Recipe, Truth
-from contentgen_bench.processes import Failed, measured
+from contentgen_bench.media.videos import REPORT, TUNE, Filmed, Gap, Join, Keyframes, Truth, VideoRecipe
+from contentgen_bench.processes import ProcessFailed, measured
 
 FPS = 25
 
@@ -25,7 +25,7 @@ def truth(*gaps: tuple[int, int]) -> Truth:
     )
     ends = [0.0, *(each for gap in made for each in (gap.start, gap.end)), 399 / FPS]
     shots = tuple(
-        Filmed(start=a, end=b, look=Look.ROOM, motion=Motion.STILL, light=Light.STEADY, cast=Cast.NOBODY)
+        Filmed(start=a, end=b, look=CameraLook.ROOM, motion=Motion.STILL, light=Light.STEADY, cast=Cast.NOBODY)
         for a, b in zip(ends[::2], ends[1::2], strict=True)
     )
     return Truth(gaps=made, shots=shots, seconds=tuple(frame / FPS for frame in range(400)))
@@ -82,7 +82,7 @@ def test_the_big_video_has_shots_and_joints_of_all_kinds() -> None:
     parts = videos._script(videos.recipes()["report-main"])
     assert len(parts) >= 120
     assert {part.join for part in parts} == set(Join)
-    assert {part.setup.look for part in parts} == set(Look)
+    assert {part.setup.look for part in parts} == set(CameraLook)
     assert {part.setup.motion for part in parts} == set(Motion)
     assert {part.setup.light for part in parts} == set(Light)
     assert sum(part.join_frames + part.frames for part in parts) == 600 * REPORT.fps
@@ -90,7 +90,7 @@ def test_the_big_video_has_shots_and_joints_of_all_kinds() -> None:
 
 @pytest.mark.parametrize("variable", [False, True])
 def test_a_video_is_what_its_truth_says(variable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = Recipe(REPORT, 160, 96, FPS, 14, 200_000, variable=variable, keyframes=Keyframes.FIXED)
+    recipe = VideoRecipe(REPORT, 160, 96, FPS, 14, 200_000, variable=variable, keyframes=Keyframes.FIXED)
     monkeypatch.setattr(videos, "recipes", lambda: {"tiny": recipe})
     monkeypatch.setenv("CONTENTGEN_CACHE", str(tmp_path))
     video = videos.ensure("tiny")
@@ -107,8 +107,8 @@ def test_a_video_is_what_its_truth_says(variable: bool, tmp_path: Path, monkeypa
 
 
 def test_the_same_setup_paints_the_same_frame() -> None:
-    setup = Setup(Look.STREET, Motion.HAND_HELD, Light.FLASH, Cast.WALKERS, 3, 4, grain=5)
-    first, second = Picture(160, 96), Picture(160, 96)
+    setup = Setup(CameraLook.STREET, Motion.HAND_HELD, Light.FLASH, Cast.WALKERS, 3, 4, grain=5)
+    first, second = Canvas(160, 96), Canvas(160, 96)
     for picture in (first, second):
         Take(setup, 160, 96).paint(1.5, picture)
     assert np.array_equal(first.whole, second.whole)
@@ -139,5 +139,5 @@ def test_a_measured_program_counts_what_it_started(tmp_path: Path) -> None:
     assert ran.output == "done\n"
     assert ran.seconds >= 0.5
     assert 110 < ran.peak_mb < 250
-    with pytest.raises(Failed, match="ended with 3: why"):
+    with pytest.raises(ProcessFailed, match="ended with 3: why"):
         measured(["sh", "-c", "echo why; exit 3"])

@@ -208,7 +208,7 @@ def completed(**more: Any) -> Body:
     ],
 )
 def test_names(words: list[str], kind: Kind | None, name: str) -> None:
-    assert target.parse(words) == target.Target(name, kind)
+    assert target.parse(words) == target.ResourceName(name, kind)
 
 
 @pytest.mark.parametrize(

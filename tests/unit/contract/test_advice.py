@@ -9,7 +9,7 @@ import pytest
 import stamina
 
 from contentgen_cli.commands import adopting, collecting, retrying
-from contentgen_cli.commands.why import Surroundings, story
+from contentgen_cli.commands.why import ResourceContext, story
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
 from contentgen_contract.advice import remedies as advice
@@ -17,9 +17,9 @@ from contentgen_contract.advice.reasons import REASONS, Action, Costs, Kept, Pai
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_gateway.api.orphans import orphan
 from contentgen_gateway.problems import Problem
-from contentgen_gateway.services.run_state import Standing, to_collect, to_retry, token_of
+from contentgen_gateway.services.run_state import JobRunState, to_collect, to_retry, token_of
 from contentgen_operator.providers.base import Found, RequestState, RequestView, Unavailable, Verified
-from contentgen_simulation.advice_scenarios import SCENARIOS, Place, Scenario, place_of
+from contentgen_simulation.advice_scenarios import SCENARIOS, Scenario, ScenarioPlace, place_of
 from contentgen_simulation.world import SPECS
 
 _EXPECTED_POSTS = {Costs.FREE: 0, Costs.ONCE: 1, Costs.PAYS: 1, Costs.MAY_PAY_TWICE: 1}
@@ -53,11 +53,11 @@ def in_message(item: Item, name: str) -> str:
     return found[1].rstrip(",;.")
 
 
-async def repair(place: Place, _: Remedy) -> None:
+async def repair(place: ScenarioPlace, _: Remedy) -> None:
     await place.repair()
 
 
-async def fetch(place: Place, _: Remedy) -> None:
+async def fetch(place: ScenarioPlace, _: Remedy) -> None:
     await place.repair()
     item = place.item()
     change = collecting.collect(item)
@@ -67,7 +67,7 @@ async def fetch(place: Place, _: Remedy) -> None:
     place.apply(**{name: value})
 
 
-async def run_again(place: Place, remedy: Remedy) -> None:
+async def run_again(place: ScenarioPlace, remedy: Remedy) -> None:
     await place.repair()
     try:
         asked = retrying.retry(place.item(), place.world.now)
@@ -80,11 +80,11 @@ async def run_again(place: Place, remedy: Remedy) -> None:
     return place.apply(**annotations(asked.change))
 
 
-async def name_it(place: Place, _: Remedy) -> None:
+async def name_it(place: ScenarioPlace, _: Remedy) -> None:
     place.apply(**annotations(adopting.adopt(place.item(), "request-1").change))
 
 
-async def allow(place: Place, _: Remedy) -> None:
+async def allow(place: ScenarioPlace, _: Remedy) -> None:
     item = place.item()
     asked = retrying.retry(item, place.world.now)
     ((name, value),) = annotations(asked.change).items()
@@ -93,29 +93,29 @@ async def allow(place: Place, _: Remedy) -> None:
     place.apply(**{name: value})
 
 
-async def edit(place: Place, _: Remedy) -> None:
+async def edit(place: ScenarioPlace, _: Remedy) -> None:
     assert place.edit is not None
     place.breaking.clear()
     place.apply(place.edit)
 
 
-async def resume(place: Place, _: Remedy) -> None:
+async def resume(place: ScenarioPlace, _: Remedy) -> None:
     place.apply(place.spec | {"suspend": False})
 
 
-async def restore(place: Place, _: Remedy) -> None:
+async def restore(place: ScenarioPlace, _: Remedy) -> None:
     assert place.restore is not None
     await place.restore()
     if place.world.status(place.kind).phase is Phase.FAILED:
         await fetch(place, _)
 
 
-async def delete_other(place: Place, _: Remedy) -> None:
+async def delete_other(place: ScenarioPlace, _: Remedy) -> None:
     assert place.delete_other is not None
     await place.delete_other()
 
 
-FOLLOW: dict[Action, Callable[[Place, Remedy], Awaitable[None]]] = {
+FOLLOW: dict[Action, Callable[[ScenarioPlace, Remedy], Awaitable[None]]] = {
     Action.NONE: repair,
     Action.WAIT: repair,
     Action.REPAIR: repair,
@@ -133,7 +133,7 @@ FOLLOW: dict[Action, Callable[[Place, Remedy], Awaitable[None]]] = {
 # What is kept
 
 
-def kept(place: Place) -> tuple[dict[str, Any], dict[str, Any]]:
+def kept(place: ScenarioPlace) -> tuple[dict[str, Any], dict[str, Any]]:
     """Objects and purchases. A file of a version that is not finished may be written again."""
     finished = {file.key for each in place.world.status(place.kind).versions for file in each.files}
     objects = place.world.storage.objects
@@ -142,7 +142,7 @@ def kept(place: Place) -> tuple[dict[str, Any], dict[str, Any]]:
     return dict.fromkeys(objects) | fixed, {each["_id"]: each for each in sent}
 
 
-def assert_kept(place: Place, before: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def assert_kept(place: ScenarioPlace, before: tuple[dict[str, Any], dict[str, Any]]) -> None:
     objects, purchases = (
         place.world.storage.objects,
         {each["_id"]: each for each in place.world.database["ledger"].find()},
@@ -155,7 +155,7 @@ def assert_kept(place: Place, before: tuple[dict[str, Any], dict[str, Any]]) -> 
         assert now["state"] == was["state"] or now["state"] not in ("discarded", "cancelled", "refused"), key
 
 
-def assert_says_what_was_paid(place: Place, each: Scenario) -> None:
+def assert_says_what_was_paid(place: ScenarioPlace, each: Scenario) -> None:
     facts = place.item().facts
     said = advice.paid(facts)
     if each.reason is Reason.ADOPTED_FINISHED_RUN or each.paid == 0:
@@ -167,7 +167,7 @@ def assert_says_what_was_paid(place: Place, each: Scenario) -> None:
     assert_says_what_is_kept(place, REASONS[each.reason].kept)
 
 
-def assert_says_what_is_kept(place: Place, said: Kept) -> None:
+def assert_says_what_is_kept(place: ScenarioPlace, said: Kept) -> None:
     """`purchases` are those that were sent; a response is that of the last one."""
     status, objects = place.world.status(place.kind), place.world.storage.objects
     sent = [every for every in place.purchases if every["state"] != "refused"]
@@ -186,7 +186,7 @@ def assert_says_what_is_kept(place: Place, said: Kept) -> None:
         assert all(files)
 
 
-def assert_messages_agree(place: Place, remedies: dict[Action, Remedy]) -> None:
+def assert_messages_agree(place: ScenarioPlace, remedies: dict[Action, Remedy]) -> None:
     """The message names the annotation of each remedy that has one with a value, and of no other."""
     item = place.item()
     named = {Action(each) for each in _NAMED.findall(item.status.message or "")}
@@ -198,10 +198,10 @@ def assert_messages_agree(place: Place, remedies: dict[Action, Remedy]) -> None:
         assert (Action.ADOPT in named) == (Action.ADOPT in remedies)
 
 
-def assert_everybody_advises_the_same(place: Place, remedies: dict[Action, Remedy]) -> None:
+def assert_everybody_advises_the_same(place: ScenarioPlace, remedies: dict[Action, Remedy]) -> None:
     """The plugin's `why`, and the gateway's refusals."""
     item, body = place.item(), place.world.kube.resources[place.kind, "it"]
-    told = story(item, Surroundings(), place.world.now)
+    told = story(item, ResourceContext(), place.world.now)
     do = dict(told.parts).get("Do", ())
     assert list(do)[-len(remedies) :] == [
         f"{each.sentence.replace('NAME', item.shown)} ({each.costs.value})." for each in remedies.values()
@@ -211,7 +211,7 @@ def assert_everybody_advises_the_same(place: Place, remedies: dict[Action, Remed
         assert f"contentgen collect {item.shown}" in told.commands
     if free and item.status.phase is Phase.FAILED:
         assert not any("retry" in each or each.startswith("edit") for each in told.commands)
-    standing = Standing.of(body)
+    standing = JobRunState.of(body)
     assert (token_of(standing) is not None) == (Action.RESUBMIT in remedies)
     if Action.RESUBMIT in remedies:
         with pytest.raises(Problem, match=f"resubmit={token_of(standing)}") as refused:
@@ -222,7 +222,7 @@ def assert_everybody_advises_the_same(place: Place, remedies: dict[Action, Remed
         assert to_collect(standing, body) == advice.collect_value(item.facts)
 
 
-async def goes_on(place: Place) -> None:
+async def goes_on(place: ScenarioPlace) -> None:
     for _ in range(_STEPS):
         await place.world.step(place.kind)
         if place.world.status(place.kind).phase is Phase.COMPLETED:
@@ -297,7 +297,7 @@ _BY_COMMAND = {
 }
 
 
-def refusals(place: Place, item: Item) -> Iterator[str]:
+def refusals(place: ScenarioPlace, item: Item) -> Iterator[str]:
     """What the plugin says instead of what it is asked for."""
     for attempt in (
         lambda: retrying.retry(item, place.world.now),
@@ -323,7 +323,7 @@ async def test_a_refused_edit_of_a_paid_resource_has_no_result_to_fetch(
     with pytest.raises(CliError, match="its spec was refused, which started no run"):
         collecting.collect(place.item())
     with pytest.raises(Problem, match="its spec was refused, which started no run"):
-        to_collect(Standing.of(body), body)
+        to_collect(JobRunState.of(body), body)
 
 
 async def test_a_cancelled_run_whose_reply_was_lost_has_no_result_yet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,7 +338,7 @@ async def test_a_cancelled_run_whose_reply_was_lost_has_no_result_yet(monkeypatc
     assert asked.tell.startswith("It may have been paid")
 
 
-async def follow_after_refusal(place: Place) -> None:
+async def follow_after_refusal(place: ScenarioPlace) -> None:
     await place.until(lambda: "did nothing" in (place.world.status(place.kind).message or ""))
 
 
@@ -462,7 +462,7 @@ def test_a_token_in_the_words_of_others_is_not_taken() -> None:
 # Orphans: what their listing advises
 
 
-async def advice_for(place: Place, state: str) -> str:
+async def advice_for(place: ScenarioPlace, state: str) -> str:
     """The listing's advice, once the only purchase is an orphan of that state."""
     for _ in range(40):
         (document,) = place.purchases

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from contentgen_contract.names import Kind
 from contentgen_contract.resources import languages
 from contentgen_contract.resources.spec import ImageGenerationSpec, TranscriptionSpec, parse_spec, run_hash
-from contentgen_operator.state.kinds import Job, call_of
+from contentgen_operator.state.kinds import CallContext, call_of
 from contentgen_operator.state.purchases import PurchaseKey
 
 IMAGE, TRANSCRIPT = Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
@@ -72,7 +72,7 @@ def test_the_canonical_spelling_is_what_others_are_given() -> None:
     spec = parse_spec(TRANSCRIPT, recording("HTTPS://example.com/a.mp3", language="en-US"))
     assert isinstance(spec, TranscriptionSpec)
     assert spec.source.url == WEB, "worker, record and source grants compare it"
-    assert call_of(spec, Job(user_id="u", job_id="j", version=1), KEY, ()).arguments["language_code"] == "en_us"
+    assert call_of(spec, CallContext(user_id="u", job_id="j", version=1), KEY, ()).arguments["language_code"] == "en_us"
     drawn = parse_spec(IMAGE, picture("HTTPS://example.com/a.safetensors"))
     assert isinstance(drawn, ImageGenerationSpec)
     assert drawn.loras[0].path == "https://example.com/a.safetensors"

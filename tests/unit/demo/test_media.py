@@ -11,7 +11,7 @@ import yaml
 from rich.console import Console
 
 from contentgen_demo import media, run
-from contentgen_demo.cluster import SANDBOX_ADDRESS, Cluster
+from contentgen_demo.cluster import SANDBOX_ADDRESS, DemoCluster
 from contentgen_demo.errors import DemoError
 from contentgen_demo.film.video import Film
 from contentgen_sandbox.testing import SandboxServer, sandbox_server
@@ -49,7 +49,7 @@ def film(tmp_path: Path) -> "Future[Film]":
 def source(server: SandboxServer, chosen: str | None, film: "Future[Film]", console: Console | None = None) -> str:
     """The address that the demo's manifests get."""
     console = console or Console(quiet=True)
-    return run._source(cast("Cluster", Sandbox(server.url)), console, run._Steps(console), chosen, film)
+    return run._source(cast("DemoCluster", Sandbox(server.url)), console, run._Steps(console), chosen, film)
 
 
 def served(server: SandboxServer, url: str) -> bytes:

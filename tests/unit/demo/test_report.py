@@ -9,9 +9,9 @@ import pytest
 from contentgen_contract.names import Kind
 from contentgen_demo.progress import view
 from contentgen_demo.report import (
-    Job,
+    DemoJob,
     Line,
-    StoredFile,
+    ReportedFile,
     checks,
     condition_lines,
     document_essence,
@@ -30,14 +30,14 @@ DATASET = "datasets/u/j/"
 LORA = "loras/u/j/v1/"
 
 
-def files(*names: str) -> tuple[StoredFile, ...]:
-    return tuple(StoredFile(name, 1000) for name in names)
+def files(*names: str) -> tuple[ReportedFile, ...]:
+    return tuple(ReportedFile(name, 1000) for name in names)
 
 
-def training(**changes: Any) -> Job:
+def training(**changes: Any) -> DemoJob:
     names = [*(f"images/{n:04}.jpg" for n in range(1, 15)), "dataset.json", "dataset.zip", "preview.jpg"]
     resource = {"kind": "LoraTraining", "metadata": {"name": "a"}, "status": {"phase": "Completed", "progress": 100}}
-    job = Job(
+    job = DemoJob(
         view=view(resource),
         job_id="j",
         user_id="u",
@@ -109,7 +109,7 @@ def test_everything_held() -> None:
     ],
     ids=["unpaid", "paid twice", "somebody else's", "a line twice", "no document", "not done", "no files", "failed"],
 )
-def test_each_check_can_fail(job: Job, entries: list[dict[str, Any]]) -> None:
+def test_each_check_can_fail(job: DemoJob, entries: list[dict[str, Any]]) -> None:
     assert not all(check.held for check in checks([job], entries))
 
 
@@ -134,7 +134,7 @@ def test_a_second_payment_shows_on_a_busy_cluster_too() -> None:
 
 def test_an_empty_file_is_a_missing_one() -> None:
     whole = training()
-    emptied = tuple(StoredFile(f.key, 0) if f.key.endswith("model.safetensors") else f for f in whole.files)
+    emptied = tuple(ReportedFile(f.key, 0) if f.key.endswith("model.safetensors") else f for f in whole.files)
     assert missing_files(replace(whole, files=emptied)) == (r"/model\.safetensors",)
 
 
@@ -196,9 +196,9 @@ def test_the_archive_and_the_weights_are_not_copied() -> None:
         DATASET + "captions/0001.txt",
         "transcripts/u/j/audio.flac",
     ]
-    assert not any(is_for_looking(StoredFile(name, 10)) for name in names)
+    assert not any(is_for_looking(ReportedFile(name, 10)) for name in names)
     assert all(
-        is_for_looking(StoredFile(name, 10)) for name in (LORA + "preview.png", "transcripts/u/j/transcript.srt")
+        is_for_looking(ReportedFile(name, 10)) for name in (LORA + "preview.png", "transcripts/u/j/transcript.srt")
     )
 
 

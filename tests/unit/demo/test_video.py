@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from contentgen_demo.film.drawing import FILM_HEIGHT, FILM_WIDTH, ShotPainter
-from contentgen_demo.film.film import SHOTS, Join, Scene
+from contentgen_demo.film.film import SHOTS, FilmJoin, FilmScene
 from contentgen_demo.film.speech import RATE, loudness, mix
 from contentgen_demo.film.video import FPS, SHORTEST_SECONDS, cache_folder, shot_lengths
 from contentgen_demo.media import is_url, media_name
@@ -14,9 +14,9 @@ from contentgen_demo.media import is_url, media_name
 
 def test_enough_shots_with_cuts_and_dissolves_each_in_its_own_colours() -> None:
     assert len(SHOTS) >= 12
-    assert {shot.join for shot in SHOTS} == {Join.CUT, Join.DISSOLVE}
+    assert {shot.join for shot in SHOTS} == {FilmJoin.CUT, FilmJoin.DISSOLVE}
     assert len({shot.palette for shot in SHOTS}) == len(SHOTS)
-    assert {shot.scene for shot in SHOTS} == set(Scene)
+    assert {shot.scene for shot in SHOTS} == set(FilmScene)
 
 
 @pytest.mark.parametrize("spoken", [[1.0] * 14, [4.0] * 14, [9.0] * 14])

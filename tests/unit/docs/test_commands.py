@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from contentgen_documents import checks, extract, pages, reviewed, shell
-from contentgen_documents.extract import Command, Figure, Manifest
+from contentgen_documents.extract import Command, DocumentedManifest, Figure
 
 COMMANDS = pages.commands()
 MANIFESTS = pages.manifests()
@@ -181,15 +181,15 @@ def test_a_field_that_a_kind_does_not_have_is_told(old: str, new: str) -> None:
     (text,) = [each for each in samples() if "kind: LoraTraining" in each]
     assert old in text
     parts = extract.sample("sample.yaml", text.replace(old, new))
-    assert any(checks.manifest_problems(part) for part in parts if isinstance(part, Manifest))
+    assert any(checks.manifest_problems(part) for part in parts if isinstance(part, DocumentedManifest))
 
 
 def test_other_documents_are_looked_at_too() -> None:
     values = {"storage": {"bucket": "mine", "region": 1}}
-    assert checks.manifest_problems(Manifest("page.md", 1, values))
+    assert checks.manifest_problems(DocumentedManifest("page.md", 1, values))
     policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource": "*", "Action": ["s3:Fetch"]}]}
-    assert checks.manifest_problems(Manifest("page.md", 1, policy))
-    assert checks.manifest_problems(Manifest("page.md", 1, {"kind": "Role", "metadata": {"name": "a"}}))
+    assert checks.manifest_problems(DocumentedManifest("page.md", 1, policy))
+    assert checks.manifest_problems(DocumentedManifest("page.md", 1, {"kind": "Role", "metadata": {"name": "a"}}))
 
 
 def test_an_entry_that_matches_nothing_is_told() -> None:
@@ -259,7 +259,7 @@ def test_a_page_is_read() -> None:
         (19, 'kubectl apply -f a.yaml && echo "# no comment"'),
         (20, "curl -d '{\n  \"a\": 1}' http://localhost"),
     ]
-    documents = [part.document for part in found if isinstance(part, Manifest)]
+    documents = [part.document for part in found if isinstance(part, DocumentedManifest)]
     assert documents == [
         {"kind": "A", "metadata": {"name": "a"}},
         {"kind": "B"},
@@ -282,7 +282,7 @@ def test_the_comments_of_a_sample_are_read() -> None:
         (3, "kubectl apply -f a.yaml"),
         (6, "make demo"),
     ]
-    assert [p.document["spec"] for p in found if isinstance(p, Manifest)] == [{"c": 2}, {"b": 1, "c": 2}]
+    assert [p.document["spec"] for p in found if isinstance(p, DocumentedManifest)] == [{"c": 2}, {"b": 1, "c": 2}]
 
 
 def test_the_notes_of_the_chart_are_read() -> None:

@@ -20,7 +20,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.records.ownership import Owner
 from contentgen_gateway.settings import Settings as GatewaySettings
-from contentgen_gateway.stores.files import Files
+from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.verification import OwnedKey
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.settings import Settings
@@ -394,7 +394,9 @@ async def test_a_new_access_key_signs_every_request_and_url(s3_keys: S3Keys, tmp
     mounted = s3.MountedKey(volume.folder, bucket="b", region="us-east-1", endpoint=s3_keys.endpoint)
     session = s3.session(mounted)
     storage = storage_at(s3_keys, session)
-    files = Files(bucket="b", region="us-east-1", endpoint=s3_keys.endpoint, public_endpoint=None, session=session)
+    files = BucketFiles(
+        bucket="b", region="us-east-1", endpoint=s3_keys.endpoint, public_endpoint=None, session=session
+    )
     for name in ("a", "b"):
         s3_keys.known.add(f"id-{name}")
         volume.write(key_files(name))

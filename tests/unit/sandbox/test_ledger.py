@@ -7,14 +7,14 @@ from typing import Any
 
 from contentgen_sandbox.fal.models import MODELS
 from contentgen_sandbox.faults import Fault, Faults
-from contentgen_sandbox.jobs import Job, Jobs
-from contentgen_sandbox.ledger import Entry, Ledger, megapixels, transcription_usd, usd
+from contentgen_sandbox.jobs import Jobs, SandboxJob
+from contentgen_sandbox.ledger import LedgerEntry, SandboxLedger, megapixels, transcription_usd, usd
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
-def entry(entry_id: str) -> Entry:
-    return Entry(
+def entry(entry_id: str) -> LedgerEntry:
+    return LedgerEntry(
         id=entry_id,
         provider="fal",
         model="fal-ai/flux/dev",
@@ -28,23 +28,23 @@ def entry(entry_id: str) -> Entry:
 
 def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
-    ledger = Ledger(path)
+    ledger = SandboxLedger(path)
     ledger.write(entry("a"))
     ledger.write(entry("b"))
     ledger.settle("b", Decimal("1.5"), "settled")
     with path.open("a") as file:
         file.write('{"id": "torn')
-    report = Ledger(path).report()
+    report = SandboxLedger(path).report()
     assert report["total_usd"] == "1.535"
     assert [item["what"] for item in report["entries"]] == ["1 x 512x512", "settled"]
 
 
 def test_cleared(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger = SandboxLedger(tmp_path / "ledger.jsonl")
     ledger.write(entry("a"))
     ledger.clear()
     ledger.settle("a", Decimal(9), "too late")
-    assert ledger.report() == Ledger(tmp_path / "ledger.jsonl").report() == {"total_usd": "0", "entries": []}
+    assert ledger.report() == SandboxLedger(tmp_path / "ledger.jsonl").report() == {"total_usd": "0", "entries": []}
 
 
 def test_prices_are_those_of_the_operators_table() -> None:
@@ -71,9 +71,9 @@ def test_faults_fire_where_and_as_often_as_armed() -> None:
     assert [fault.fault for fault in faults.armed()] == ["slow_status"]
 
 
-def job(number: int, *, done: bool) -> Job:
+def job(number: int, *, done: bool) -> SandboxJob:
     when = NOW + timedelta(seconds=number)
-    return Job(
+    return SandboxJob(
         id=f"job-{number}",
         provider="fal",
         model="m",

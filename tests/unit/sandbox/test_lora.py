@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from contentgen_sandbox.fal.lora import Dataset, Recipe, read_dataset, read_trigger, write
+from contentgen_sandbox.fal.lora import LoraDataset, LoraRecipe, read_dataset, read_trigger, write
 from contentgen_sandbox.jobs import ModelError
 
 
@@ -31,7 +31,7 @@ def captioned(text: bytes, count: int = 4) -> dict[str, bytes]:
 
 
 def test_captions_with_the_trigger_are_good(tmp_path: Path) -> None:
-    assert read_dataset(archive(tmp_path, captioned(b"a photo of jf")), "jf") == Dataset(4, 4, ())
+    assert read_dataset(archive(tmp_path, captioned(b"a photo of jf")), "jf") == LoraDataset(4, 4, ())
 
 
 def test_captions_without_the_trigger_are_warned_about(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_something_that_is_no_zip(tmp_path: Path) -> None:
 
 
 def test_the_weights_are_a_safetensors_file(tmp_path: Path) -> None:
-    weights, config = write(tmp_path, Recipe("jf", 1000, is_style=False), Dataset(4, 4, ()), 7)
+    weights, config = write(tmp_path, LoraRecipe("jf", 1000, is_style=False), LoraDataset(4, 4, ()), 7)
     assert read_trigger(weights) == "jf"
     with pytest.raises(ModelError, match="no safetensors file"):
         read_trigger(config)

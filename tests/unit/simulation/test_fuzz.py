@@ -11,7 +11,7 @@ from contentgen_contract.records import keys
 from contentgen_gateway.stores import queries
 from contentgen_operator.providers import base, fal
 from contentgen_operator.worker_api import authentication
-from contentgen_simulation.fuzz import CORPORA, Target, fuzz
+from contentgen_simulation.fuzz import CORPORA, FuzzTarget, fuzz
 from contentgen_simulation.fuzz.targets import CURSORS, FILTERS, KEYS, OWNERS, PATHS, PROVIDERS, TARGETS
 
 # The SDK uses pydantic's older names.
@@ -21,7 +21,7 @@ EXAMPLES = 250
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-def test_what_was_once_found_stays_mended(target: Target) -> None:
+def test_what_was_once_found_stays_mended(target: FuzzTarget) -> None:
     kept = target.corpus()
     assert kept
     for value in kept:
@@ -29,7 +29,7 @@ def test_what_was_once_found_stays_mended(target: Target) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-def test_no_input_is_a_finding(target: Target) -> None:
+def test_no_input_is_a_finding(target: FuzzTarget) -> None:
     fuzz(target, EXAMPLES)
 
 
@@ -38,7 +38,7 @@ def test_corpora_are_small() -> None:
 
 
 ANYTHING = re.compile(r".*", re.DOTALL)
-HOLES: dict[str, tuple[Target, tuple[object, str, Any]]] = {
+HOLES: dict[str, tuple[FuzzTarget, tuple[object, str, Any]]] = {
     "any name in a path": (PATHS, (api_paths, "_SUBDOMAIN", ANYTHING)),
     "any namespace in a path": (PATHS, (api_paths, "_LABEL", ANYTHING)),
     "a query as it is": (PATHS, (api_paths, "_encoded", lambda query: "&".join(f"{k}={v}" for k, v in query.items()))),
@@ -54,14 +54,14 @@ HOLES: dict[str, tuple[Target, tuple[object, str, Any]]] = {
 
 @pytest.mark.parametrize(("target", "hole"), HOLES.values(), ids=HOLES)
 def test_a_planted_hole_is_found(
-    monkeypatch: pytest.MonkeyPatch, target: Target, hole: tuple[object, str, Any]
+    monkeypatch: pytest.MonkeyPatch, target: FuzzTarget, hole: tuple[object, str, Any]
 ) -> None:
     monkeypatch.setattr(*hole)
     with pytest.raises((AssertionError, IndexError, KeyError, OverflowError, ValueError, httpx.InvalidURL)):
         _short_run(target)
 
 
-def _short_run(target: Target) -> None:
+def _short_run(target: FuzzTarget) -> None:
     for value in target.corpus():
         target.check(value)
     fuzz(target, EXAMPLES, shrink=False)

@@ -16,13 +16,13 @@ from contentgen_operator.background.orphans import Orphans
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
 from contentgen_simulation.rehearsal.generate import DAY, FATES, GROUPS, LINES, PHASES, REWOUND, TURNS, UIDS, generate
 from contentgen_simulation.rehearsal.known import KNOWN, reason_of
-from contentgen_simulation.rehearsal.run import Verdict, quiet, rehearse
+from contentgen_simulation.rehearsal.run import RehearsalVerdict, quiet, rehearse
 from contentgen_simulation.rehearsal.world import provider
-from contentgen_simulation.rehearsal.world.cluster import Cluster, ref_of
+from contentgen_simulation.rehearsal.world.cluster import RehearsalCluster, ref_of
 from contentgen_simulation.rehearsal.world.deeds import Deeds
-from contentgen_simulation.rehearsal.world.faults import Faults
-from contentgen_simulation.rehearsal.world.plan import Event, Plan, Subject
-from contentgen_simulation.rehearsal.world.process import Process
+from contentgen_simulation.rehearsal.world.faults import FaultInjector
+from contentgen_simulation.rehearsal.world.plan import Event, RehearsalPlan, Subject
+from contentgen_simulation.rehearsal.world.process import RehearsalProcess
 from contentgen_simulation.rehearsal.world.provider import Adapters, ProviderWorld
 from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
@@ -46,8 +46,8 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def plan_of(kind: Kind = IMAGES, *events: Event, **changes: Any) -> Plan:
-    return Plan(0, "test", (Subject("ns", kind, "it"),), events, takes=2.0, **changes)
+def plan_of(kind: Kind = IMAGES, *events: Event, **changes: Any) -> RehearsalPlan:
+    return RehearsalPlan(0, "test", (Subject("ns", kind, "it"),), events, takes=2.0, **changes)
 
 
 # The sample
@@ -94,7 +94,7 @@ def test_plans_cover_what_they_should() -> None:
 def test_every_combination_has_its_turn() -> None:
     plans = [generate(seed) for seed in range(3000)]
 
-    def of(group: str) -> list[Plan]:
+    def of(group: str) -> list[RehearsalPlan]:
         return [each for each in plans if each.group == group]
 
     by_store = Counter(
@@ -157,17 +157,19 @@ def test_nothing_is_violated_where_nothing_happens(kind: Kind) -> None:
 
 # The oracles: each sees a planted violation
 
-Plant = Callable[[pytest.MonkeyPatch], Plan]
+Plant = Callable[[pytest.MonkeyPatch], RehearsalPlan]
 
 
-def _deed(patch: pytest.MonkeyPatch, on: str, deed: Callable[[RehearsalWorld], None], plan: Plan | None = None) -> Plan:
+def _deed(
+    patch: pytest.MonkeyPatch, on: str, deed: Callable[[RehearsalWorld], None], plan: RehearsalPlan | None = None
+) -> RehearsalPlan:
     """A plan in which the world is damaged at a moment."""
     patch.setattr(Deeds, "plant", lambda self, _who: deed(self._world), raising=False)
     plan = plan or plan_of()
-    return Plan(0, "test", plan.subjects, (Event("plant", 0.5, on),), takes=2.0)
+    return RehearsalPlan(0, "test", plan.subjects, (Event("plant", 0.5, on),), takes=2.0)
 
 
-def _posts_twice(patch: pytest.MonkeyPatch) -> Plan:
+def _posts_twice(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     once = Adapters.__getattr__
 
     def twice(self: Adapters, name: str) -> Any:
@@ -186,24 +188,24 @@ def _posts_twice(patch: pytest.MonkeyPatch) -> Plan:
     return plan_of()
 
 
-def _one_id_for_all(patch: pytest.MonkeyPatch) -> Plan:
+def _one_id_for_all(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     def same(world: RehearsalWorld) -> None:
         world.database["ledger"].update_many({}, {"$set": {"requestId": "request-1"}})
         world.ledger_changed()
 
-    return _deed(patch, "phase:Completed", same, Plan(0, "test", TWO, ()))
+    return _deed(patch, "phase:Completed", same, RehearsalPlan(0, "test", TWO, ()))
 
 
-def _another_answer(patch: pytest.MonkeyPatch) -> Plan:
+def _another_answer(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     def swap(world: RehearsalWorld) -> None:
         for key, answer in list(world.bucket.objects.items()):
             if isinstance(answer, dict) and answer.get("made_by") == "request-1":
                 dict.__setitem__(world.bucket.objects, key, answer | {"made_by": "request-2"})
 
-    return _deed(patch, "state:succeeded", swap, Plan(0, "test", TWO, ()))
+    return _deed(patch, "state:succeeded", swap, RehearsalPlan(0, "test", TWO, ()))
 
 
-def _another_input(patch: pytest.MonkeyPatch) -> Plan:
+def _another_input(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     accepted = ProviderWorld._accepted
 
     def other(self: ProviderWorld, post: Any, model: str) -> Any:
@@ -215,7 +217,7 @@ def _another_input(patch: pytest.MonkeyPatch) -> Plan:
     return plan_of(LORA)
 
 
-def _file_missing(patch: pytest.MonkeyPatch) -> Plan:
+def _file_missing(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     written = RehearsalWorld.status_written
 
     def loses(self: RehearsalWorld, ref: Any, before: Any, after: Any) -> None:
@@ -227,14 +229,14 @@ def _file_missing(patch: pytest.MonkeyPatch) -> Plan:
     return plan_of()
 
 
-def _file_deleted(patch: pytest.MonkeyPatch) -> Plan:
+def _file_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     def loses(world: RehearsalWorld) -> None:
         del world.bucket.objects[next(key for key in world.bucket.objects if key.endswith(".png"))]
 
     return _deed(patch, "phase:Completed", loses)
 
 
-def _answer_deleted(patch: pytest.MonkeyPatch) -> Plan:
+def _answer_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     def loses(world: RehearsalWorld) -> None:
         for key, answer in list(world.bucket.objects.items()):
             if isinstance(answer, dict):
@@ -243,11 +245,11 @@ def _answer_deleted(patch: pytest.MonkeyPatch) -> Plan:
     return _deed(patch, "state:succeeded", loses)
 
 
-def _all_deleted(patch: pytest.MonkeyPatch) -> Plan:
+def _all_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     return _deed(patch, "phase:Completed", lambda world: dict.clear(world.bucket.objects))
 
 
-def _nobody_searches(patch: pytest.MonkeyPatch) -> Plan:
+def _nobody_searches(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     async def nothing(*_: Any) -> None:
         """A round that looks at no orphan."""
 
@@ -255,26 +257,26 @@ def _nobody_searches(patch: pytest.MonkeyPatch) -> Plan:
     return _deleted_while_lost()
 
 
-def _deleted_while_lost() -> Plan:
+def _deleted_while_lost() -> RehearsalPlan:
     """A lost request, which the history shows long after something else was bought under the same name."""
     steps = (Event("delete", 5.0, "state:sending"), Event("apply", 45.0, "state:sending", args={"variant": 1}))
     return replace(plan_of(IMAGES, *steps, replies={"1": "lost"}), takes=1800.0)
 
 
-def _other_bill(patch: pytest.MonkeyPatch) -> Plan:
+def _other_bill(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     bill = provider._micros
     patch.setattr(provider, "_micros", lambda request: 2 * bill(request))
     return plan_of()
 
 
-def _other_bill_of_the_adopted(patch: pytest.MonkeyPatch) -> Plan:
+def _other_bill_of_the_adopted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     """The lost request of a deleted resource, which the next one adopts, gives up and pays for."""
     bill = provider._micros
     patch.setattr(provider, "_micros", lambda request: bill(request) * (2 if request.id == "request-1" else 1))
     return _adopted_and_abandoned()
 
 
-def _adopted_and_abandoned() -> Plan:
+def _adopted_and_abandoned() -> RehearsalPlan:
     steps = (
         Event("delete", 1.0, "state:intent"),
         Event("apply", 3600.0, "state:intent"),
@@ -283,26 +285,26 @@ def _adopted_and_abandoned() -> Plan:
     return plan_of(IMAGES, *steps, replies={"1": "lost"}, history={"lag": 108000.0})
 
 
-def _no_pause(patch: pytest.MonkeyPatch) -> Plan:
-    wake = Process.wake
-    patch.setattr(Process, "wake", lambda self, ref, delay=0.0: wake(self, ref, min(delay, 0.1)))
-    return Plan(0, "test", (Subject("ns", IMAGES, "it"),), (), takes=600.0)
+def _no_pause(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    wake = RehearsalProcess.wake
+    patch.setattr(RehearsalProcess, "wake", lambda self, ref, delay=0.0: wake(self, ref, min(delay, 0.1)))
+    return RehearsalPlan(0, "test", (Subject("ns", IMAGES, "it"),), (), takes=600.0)
 
 
-def _rewritten(patch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], None]) -> Plan:
+def _rewritten(patch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], None]) -> RehearsalPlan:
     """The API server stores another status than it was given."""
-    put = Cluster.put_status
+    put = RehearsalCluster.put_status
 
-    async def changed(self: Cluster, kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> Any:
+    async def changed(self: RehearsalCluster, kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> Any:
         body = copy.deepcopy(body)
         change(body["status"])
         return await put(self, kind, namespace, name, body)
 
-    patch.setattr(Cluster, "put_status", changed)
+    patch.setattr(RehearsalCluster, "put_status", changed)
     return plan_of()
 
 
-def _backwards(patch: pytest.MonkeyPatch) -> Plan:
+def _backwards(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     def back(status: dict[str, Any]) -> None:
         if status["phase"] == "Collecting":
             status["phase"] = "Pending"
@@ -310,35 +312,35 @@ def _backwards(patch: pytest.MonkeyPatch) -> Plan:
     return _rewritten(patch, back)
 
 
-def _silent(patch: pytest.MonkeyPatch) -> Plan:
+def _silent(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     return _rewritten(patch, lambda status: status.update(message=""))
 
 
-def _forgets(patch: pytest.MonkeyPatch) -> Plan:
-    wake = Process.wake
+def _forgets(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    wake = RehearsalProcess.wake
 
-    def immediate_only(self: Process, ref: Any, delay: float = 0.0) -> None:
+    def immediate_only(self: RehearsalProcess, ref: Any, delay: float = 0.0) -> None:
         if delay == 0:
             wake(self, ref)
 
-    patch.setattr(Process, "wake", immediate_only)
+    patch.setattr(RehearsalProcess, "wake", immediate_only)
     return plan_of()
 
 
-def _pays_in_another_cluster(patch: pytest.MonkeyPatch) -> Plan:
+def _pays_in_another_cluster(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     patch.setattr(Deeds, "plant", lambda self, _who: setattr(self._world, "confirmed", False), raising=False)
     return plan_of(IMAGES, Event("plant", 0.0))
 
 
-def _status_not_compared(patch: pytest.MonkeyPatch) -> Plan:
-    changed = Cluster._changed
+def _status_not_compared(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    changed = RehearsalCluster._changed
 
-    def whatever_it_is(self: Cluster, kind: Kind, name: str, version: str) -> dict[str, Any]:
+    def whatever_it_is(self: RehearsalCluster, kind: Kind, name: str, version: str) -> dict[str, Any]:
         there = self.resources.get((kind, name))
         return changed(self, kind, name, there["metadata"]["resourceVersion"] if there else version)
 
-    patch.setattr(Cluster, "_changed", whatever_it_is)
-    patch.setattr(Faults, "_counts", lambda _, _fault, _acting, name: name == "kube.put_status")
+    patch.setattr(RehearsalCluster, "_changed", whatever_it_is)
+    patch.setattr(FaultInjector, "_counts", lambda _, _fault, _acting, name: name == "kube.put_status")
     frozen = {"anchor": "any", "nth": 2, "side": "before", "action": "freeze", "seconds": 120.0}
     return plan_of(IMAGES, Event("election"), Event("io", args=frozen))
 
@@ -447,7 +449,7 @@ def test_two_operators_that_wake_each_other_are_seen(monkeypatch: pytest.MonkeyP
     assert told == ["reconciled once a second at most: Processing, two operators"]
 
 
-def _told(verdict: Verdict) -> str:
+def _told(verdict: RehearsalVerdict) -> str:
     return "\n".join([*verdict.story, *(each.signature for each in verdict.violations)])
 
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from contentgen_e2e.takeovers import FAULTS, SHORT, STATES, Holders, Poller, Takeover, line, plan, table
+from contentgen_e2e.takeovers import FAULTS, SHORT, STATES, Holders, LeaderTakeover, Poller, line, plan, table
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -45,7 +45,10 @@ def test_503_is_an_answer_while_the_api_server_is_away_alone() -> None:
 
 
 def test_the_table_has_medians_and_the_worst_of_each_fault() -> None:
-    rows = [Takeover(n, "frozen", "sending", "sending", seconds, seconds + 1) for n, seconds in enumerate((15, 17, 40))]
+    rows = [
+        LeaderTakeover(n, "frozen", "sending", "sending", seconds, seconds + 1)
+        for n, seconds in enumerate((15, 17, 40))
+    ]
     rows[2].missed.append("40.0 s without a leader")
     text = table(rows)
     assert "frozen: 3 times, median 17.0 s, worst 40.0 s" in text

@@ -11,22 +11,22 @@ from contentgen_contract.names import Kind
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.stores.ledger import _purchase
 from contentgen_simulation.upgrade.driver import Driver
-from contentgen_simulation.upgrade.release import ARCHIVES, OLD, Release
-from contentgen_simulation.upgrade.states import State, cases, ids, lora_states, old_states
+from contentgen_simulation.upgrade.release import ARCHIVES, OLD, OldRelease
+from contentgen_simulation.upgrade.states import StateCase, cases, ids, lora_states, old_states
 
 Body = dict[str, Any]
 CASES = [*cases(old_states), *((Kind.IMAGE_GENERATION, each) for each in lora_states(old_states))]
 
 
 @pytest.fixture(scope="module")
-def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
-    with Release(OLD, tmp_path_factory.mktemp("release")) as release:
+def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldRelease]:
+    with OldRelease(OLD, tmp_path_factory.mktemp("release")) as release:
         yield release
 
 
 @pytest.mark.parametrize(("kind", "state"), CASES, ids=ids(CASES))
 async def test_an_upgrade_goes_on_and_buys_nothing_again(
-    kind: Kind, state: State, old: Release, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, state: StateCase, old: OldRelease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = old.run(kind, None, [*state.before])
     new = Driver(kind, monkeypatch, left)
@@ -35,7 +35,7 @@ async def test_an_upgrade_goes_on_and_buys_nothing_again(
     assert_kept(left, new)
 
 
-def assert_ends(driver: Driver, state: State) -> None:
+def assert_ends(driver: Driver, state: StateCase) -> None:
     status = driver.body["status"]
     assert len(driver.world.provider.posts) == state.posts, driver.world.database["ledger"].find_one()
     assert status["phase"] == state.phase, status

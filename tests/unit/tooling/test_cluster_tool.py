@@ -19,16 +19,16 @@ import pytest
 from cryptography import x509
 
 from contentgen_cluster import mounts, release
-from contentgen_cluster.cache import KEPT, Cache, content_key
+from contentgen_cluster.cache import KEPT, ContentCache, content_key
 from contentgen_cluster.commands import ClusterError, CommandError, feed, run
 from contentgen_cluster.images import golang, maven, references, wheels
 from contentgen_cluster.images.buildah import pip_conf, pip_settings
 from contentgen_cluster.layout import Layout, folder_tar
 from contentgen_cluster.node import network, processes, second_node, settings
-from contentgen_cluster.node.certificates import Authority
+from contentgen_cluster.node.certificates import ClusterAuthority
 from contentgen_cluster.paths import GO_MODULE
-from contentgen_cluster.providers import Kind, Machine, choose
-from contentgen_cluster.steps import Step, StepsError, plan, run_steps
+from contentgen_cluster.providers import ClusterKind, Machine, choose
+from contentgen_cluster.steps import BuildStep, StepsError, plan, run_steps
 
 
 class TestContentKey:
@@ -76,7 +76,7 @@ class TestCache:
             made.append(path)
             path.write_text("x")
 
-        cache = Cache(tmp_path)
+        cache = ContentCache(tmp_path)
         assert cache.entry("tool", "k", make) == cache.entry("tool", "k", make) == tmp_path / "tool/k"
         assert len(made) == 1
 
@@ -85,14 +85,14 @@ class TestCache:
             path.write_text("half")
             raise ClusterError("disk full")
 
-        cache = Cache(tmp_path)
+        cache = ContentCache(tmp_path)
         with pytest.raises(ClusterError):
             cache.entry("tool", "k", fail)
         assert not cache.path("tool", "k").exists()
         assert cache.entry("tool", "k", lambda path: path.write_text("whole")).read_text() == "whole"
 
     def test_the_newest_entries_are_kept(self, tmp_path: Path) -> None:
-        cache = Cache(tmp_path)
+        cache = ContentCache(tmp_path)
         for number in range(KEPT + 2):
             os.utime(cache.entry("tool", str(number), lambda path: path.write_text("x")), (number, number))
         assert {path.name for path in (tmp_path / "tool").iterdir()} == {str(n) for n in range(2, KEPT + 2)}
@@ -105,7 +105,7 @@ class TestChoice:
 
     def test_a_named_context_comes_first(self) -> None:
         named = {"CONTEXT": "mine", "IMAGE_PREFIX": "registry.example/me"}
-        assert choose(named, self.machine(docker=True)) is Kind.NAMED
+        assert choose(named, self.machine(docker=True)) is ClusterKind.NAMED
 
     def test_a_named_context_needs_a_place_for_the_images(self) -> None:
         with pytest.raises(ClusterError, match="IMAGE_PREFIX"):
@@ -113,10 +113,10 @@ class TestChoice:
 
     def test_no_context_is_used_that_is_not_named(self) -> None:
         kubeconfig = {"KUBECONFIG": "/home/me/.kube/config", "CONTEXT": "", "IMAGE_PREFIX": "registry.example/me"}
-        assert choose(kubeconfig, self.machine()) is Kind.BARE
+        assert choose(kubeconfig, self.machine()) is ClusterKind.BARE
 
     def test_an_engine_comes_before_a_bare_cluster(self) -> None:
-        assert choose({}, self.machine(docker=True)) is Kind.DOCKER
+        assert choose({}, self.machine(docker=True)) is ClusterKind.DOCKER
 
     @pytest.mark.parametrize(("root", "system"), [(False, "Linux"), (True, "Darwin")])
     def test_a_bare_cluster_needs_root_on_linux(self, root: bool, system: str) -> None:
@@ -145,7 +145,7 @@ class Record:
 class TestSteps:
     def test_a_step_runs_after_those_it_needs(self) -> None:
         record = Record()
-        run_steps([Step("b", lambda: "2", after=("a",)), Step("a", lambda: "1")], record)
+        run_steps([BuildStep("b", lambda: "2", after=("a",)), BuildStep("a", lambda: "1")], record)
         assert record.said == ["start a", "end a 1", "start b", "end b 2"]
 
     def test_steps_that_need_nothing_run_at_the_same_time(self) -> None:
@@ -155,14 +155,19 @@ class TestSteps:
             both.wait()
             return ""
 
-        run_steps([Step("a", meet), Step("b", meet)], Record())
+        run_steps([BuildStep("a", meet), BuildStep("b", meet)], Record())
 
     def test_a_failure_stops_only_what_needs_it(self) -> None:
         def fail() -> str:
             raise ClusterError("no")
 
         record = Record()
-        steps = [Step("a", fail), Step("b", lambda: "", after=("a",)), Step("c", lambda: ""), Step("d", fail)]
+        steps = [
+            BuildStep("a", fail),
+            BuildStep("b", lambda: "", after=("a",)),
+            BuildStep("c", lambda: ""),
+            BuildStep("d", fail),
+        ]
         with pytest.raises(StepsError) as raised:
             run_steps(steps, record)
         assert len(raised.value.failures) == 2
@@ -179,7 +184,7 @@ class TestSteps:
     )
     def test_a_wrong_plan_is_refused(self, steps: list[tuple[str, tuple[str, ...]]], complaint: str) -> None:
         with pytest.raises(ValueError, match=complaint):
-            plan(Step(name, lambda: "", after) for name, after in steps)
+            plan(BuildStep(name, lambda: "", after) for name, after in steps)
 
 
 class TestProcesses:
@@ -309,7 +314,7 @@ class TestSettings:
 
     @pytest.fixture
     def identities(self, tmp_path: Path) -> settings.Identities:
-        authority = Authority(tmp_path, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+        authority = ClusterAuthority(tmp_path, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
         pair = authority.issue("x", "x", groups=["system:masters"], hosts=["10.244.0.1", "name"])
         return settings.Identities(authority.certificate, pair, pair, pair, pair, pair, pair.key, {"admin": pair})
 
@@ -361,7 +366,7 @@ class TestSecondNode:
         assert not everything.overlaps(ipaddress.ip_network(network.SERVICE_RANGE))
 
     def test_it_shares_no_folder_and_no_cgroup_with_the_first(self, tmp_path: Path) -> None:
-        pair = Authority(tmp_path, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)).issue("x", "x")
+        pair = ClusterAuthority(tmp_path, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)).issue("x", "x")
         at = second_node.AT
         assert at.state.is_relative_to(second_node.FIRST_AT.state), "it goes with the cluster"
         assert at.run.is_relative_to(second_node.FIRST_AT.run)
@@ -380,7 +385,7 @@ class TestSecondNode:
         assert settings.kube_proxy_config(at, settings.SECOND)["bindAddress"] == settings.SECOND.address
 
     def test_its_certificates_are_of_its_own_name(self, tmp_path: Path) -> None:
-        second_node.issue(Authority(tmp_path, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)))
+        second_node.issue(ClusterAuthority(tmp_path, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)))
         user = x509.load_pem_x509_certificate((tmp_path / "kubelet-2.crt").read_bytes())
         assert user.subject.rfc4514_string() == f"CN=system:node:{settings.SECOND.node},O=system:nodes"
         server = x509.load_pem_x509_certificate((tmp_path / "kubelet-2-server.crt").read_bytes())
@@ -463,7 +468,9 @@ class TestMaven:
     @pytest.fixture
     def fails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         """A Maven that says something and fails; what our error then says."""
-        pems = [Authority(tmp_path / n, datetime.datetime.now(datetime.UTC)).certificate.read_text() for n in "ab"]
+        pems = [
+            ClusterAuthority(tmp_path / n, datetime.datetime.now(datetime.UTC)).certificate.read_text() for n in "ab"
+        ]
         bundle, keystore = tmp_path / "certs.crt", tmp_path / "cacerts"
         bundle.write_text("# a\n" + "\n".join(pems))
         monkeypatch.setattr(maven, "BUNDLE", bundle)

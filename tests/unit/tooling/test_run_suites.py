@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import run_suites
-from run_suites import Result, Run, read_result, report, with_explain
-from suites import LANES, Lane, Step
+from run_suites import StepResult, SuiteRun, read_result, report, with_explain
+from suites import LANES, SuiteLane, SuiteStep
 
 ROOT = Path(__file__).parents[3]
 STEPS = [step for lane in with_explain(LANES) for step in lane.steps]
@@ -23,8 +23,8 @@ def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def script(name: str, code: str = "", **more: object) -> Step:
-    return Step(name, "a script", 10, ("-c", code), **more)  # type: ignore[arg-type]
+def script(name: str, code: str = "", **more: object) -> SuiteStep:
+    return SuiteStep(name, "a script", 10, ("-c", code), **more)  # type: ignore[arg-type]
 
 
 def test_every_test_file_is_in_one_suite() -> None:
@@ -52,15 +52,17 @@ def test_a_lane_waits_for_the_one_before_it_and_gets_its_release(reports: Path) 
     written = reports / "written"
     line = f"import os; print(os.environ.get('CONTENTGEN_TEST_RELEASE'), file=open({str(written)!r}, 'a'))"
     waits = f"import time; time.sleep(0.3); {line}"
-    after = Lane("late", (script("second", line),), after="early", release="lane-x")
-    results = Run((after, Lane("early", (script("first", waits),)))).all()
+    after = SuiteLane("late", (script("second", line),), after="early", release="lane-x")
+    results = SuiteRun((after, SuiteLane("early", (script("first", waits),)))).all()
     assert [(each.name, each.passed, each.failed) for each in results] == [("second", 1, 0), ("first", 1, 0)]
     assert written.read_text().split() == ["None", "lane-x"]
 
 
 def test_what_needs_a_step_that_failed_is_not_run_and_is_red(reports: Path) -> None:
-    lane = Lane("one", (script("broken", "raise SystemExit(3)"), script("next", needs=("broken",)), script("other")))
-    results = Run((lane,)).all()
+    lane = SuiteLane(
+        "one", (script("broken", "raise SystemExit(3)"), script("next", needs=("broken",)), script("other"))
+    )
+    results = SuiteRun((lane,)).all()
     assert [(each.name, each.passed, each.failed) for each in results] == [
         ("broken", 0, 1), ("next", 0, 1), ("other", 1, 0),
     ]  # fmt: skip
@@ -73,7 +75,7 @@ def test_the_output_of_a_failed_step_is_printed(capsys: pytest.CaptureFixture[st
         script("bad", "print('the cause'); print('end'); raise SystemExit(1)"),
         script("good", "print('quiet\\nend')"),
     )
-    Run((Lane("one", steps),)).all()
+    SuiteRun((SuiteLane("one", steps),)).all()
     said = capsys.readouterr().out
     assert "the cause" in said
     assert "quiet" not in said
@@ -98,22 +100,22 @@ JUNIT = """<testsuites><testsuite>
 def test_a_report_is_counted(reports: Path, text: str | None, code: int, counted: tuple[int, int, tuple[str]]) -> None:
     if text:
         (reports / "it.xml").write_text(text)
-    result = read_result(Step("it", "", 10, reports=True), code, 1.0)
+    result = read_result(SuiteStep("it", "", 10, reports=True), code, 1.0)
     assert (result.passed, result.failed, result.skipped) == counted
 
 
 @pytest.mark.parametrize(
     ("result", "seconds", "code", "said"),
     [
-        (Result("it", "", 10, 1, 0, seconds=20), 3599, 0, "1 passed, 0 failed, 0 skipped"),
-        (Result("it", "", 10, 1, 0, seconds=21), 3599, 0, "OVER TWICE ITS BUDGET"),
-        (Result("it", "", 10, 1, 0), 3601, 1, "TOO LONG"),
-        (Result("it", "", 10, 0, 1), 10, 1, "FAILED"),
-        (Result("it", "", 10, 1, 0, skipped=("this",)), 10, 1, "skipped: this"),
+        (StepResult("it", "", 10, 1, 0, seconds=20), 3599, 0, "1 passed, 0 failed, 0 skipped"),
+        (StepResult("it", "", 10, 1, 0, seconds=21), 3599, 0, "OVER TWICE ITS BUDGET"),
+        (StepResult("it", "", 10, 1, 0), 3601, 1, "TOO LONG"),
+        (StepResult("it", "", 10, 0, 1), 10, 1, "FAILED"),
+        (StepResult("it", "", 10, 1, 0, skipped=("this",)), 10, 1, "skipped: this"),
     ],
 )
 def test_the_closing_report(
-    capsys: pytest.CaptureFixture[str], result: Result, seconds: float, code: int, said: str
+    capsys: pytest.CaptureFixture[str], result: StepResult, seconds: float, code: int, said: str
 ) -> None:
     assert report([result], seconds) == code
     assert said in capsys.readouterr().out
@@ -121,11 +123,11 @@ def test_the_closing_report(
 
 def test_the_slowest_tests_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     times = tuple((float(number), f"test {number}") for number in range(30))
-    report([Result("it", "", 10, 30, 0, times=times)], 10)
+    report([StepResult("it", "", 10, 30, 0, times=times)], 10)
     slowest = [line.split("s  ")[1] for line in capsys.readouterr().out.splitlines() if "s  test " in line]
     assert slowest == [f"test {number}" for number in range(29, 9, -1)]
 
 
 def test_commands_run_in_our_python() -> None:
-    assert run_suites.command(Lane("l", (), nice=5), script("a"))[:4] == ["nice", "-n", "5", run_suites.PYTHON]
+    assert run_suites.command(SuiteLane("l", (), nice=5), script("a"))[:4] == ["nice", "-n", "5", run_suites.PYTHON]
     assert Path(sys.prefix) == Path(run_suites.PYTHON).parents[1]

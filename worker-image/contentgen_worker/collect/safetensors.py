@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from contentgen_worker.errors import Unsupported
-from contentgen_worker.media.decode.bounds import Bounds
+from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.sandbox.isolation import nonsense, spawn
 
 _MAX_HEADER = 100 << 20  # the reference implementation's bound
@@ -20,7 +20,7 @@ class NotSafetensors(ValueError):
     """What is wrong with the file."""
 
 
-def counted(path: Path, bounds: Bounds) -> int:
+def counted(path: Path, bounds: MediaLimits) -> int:
     """The number of tensors, found by a confined child: 100 MiB of JSON may be a hundred times as much in memory.
     Raises BadMedia."""
     limits = replace(bounds.child_limits(path), cpu_seconds=min(_CPU_SECONDS, bounds.cpu_seconds))

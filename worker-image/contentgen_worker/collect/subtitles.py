@@ -18,7 +18,7 @@ _SENTENCE_MIN = 28  # characters; shorter sentences share a cue
 
 
 @dataclass(frozen=True)
-class Word:
+class TimedWord:
     """One word; times in milliseconds from the start. `speaker` is empty where speakers are not told apart."""
 
     text: str
@@ -38,7 +38,7 @@ class Cue:
     turn: bool
 
 
-def cues(words: Iterable[Word]) -> tuple[Cue, ...]:
+def cues(words: Iterable[TimedWord]) -> tuple[Cue, ...]:
     """Cut words into cues: at a new speaker, a silence, the end of a sentence, or where the lines are full."""
     made: list[Cue] = []
     for group in _groups(words):
@@ -50,8 +50,8 @@ def cues(words: Iterable[Word]) -> tuple[Cue, ...]:
     return tuple(made)
 
 
-def _groups(words: Iterable[Word]) -> Iterator[list[Word]]:
-    group: list[Word] = []
+def _groups(words: Iterable[TimedWord]) -> Iterator[list[TimedWord]]:
+    group: list[TimedWord] = []
     before = ""
     for word in words:
         if not word.text.strip():
@@ -65,7 +65,7 @@ def _groups(words: Iterable[Word]) -> Iterator[list[Word]]:
         yield group
 
 
-def _break(group: list[Word], word: Word, before: str) -> bool:
+def _break(group: list[TimedWord], word: TimedWord, before: str) -> bool:
     text = " ".join(each.text for each in group)
     label = _label(group[0].speaker) if group[0].speaker != before else ""
     return (

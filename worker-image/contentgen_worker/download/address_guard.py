@@ -20,7 +20,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
-class Target:
+class CheckedUrl:
     """A checked URL and the addresses that it may be fetched from, in the order to try them."""
 
     url: httpx.URL
@@ -33,14 +33,14 @@ def system_resolver(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
-class Guard:
+class AddressGuard:
     """Checks URLs. `allowed_hosts` are exact host:port pairs that may be anywhere."""
 
     def __init__(self, allowed_hosts: Sequence[str] = (), resolve: Resolver = system_resolver) -> None:
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
         self._resolve = resolve
 
-    def check(self, address: str | httpx.URL) -> Target:
+    def check(self, address: str | httpx.URL) -> CheckedUrl:
         """The target of a URL. Raises NotAllowed, or Unreachable where the name has no address."""
         url = _parse(address)
         host = url.raw_host.decode("ascii")
@@ -48,7 +48,7 @@ class Guard:
         addresses = self._addresses(host, port, url)
         if pair(host, port) not in self._allowed:
             _refuse_any(addresses, url)
-        return Target(url, addresses)
+        return CheckedUrl(url, addresses)
 
     def _addresses(self, host: str, port: int, url: httpx.URL) -> tuple[IPAddress, ...]:
         try:

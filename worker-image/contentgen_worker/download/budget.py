@@ -8,7 +8,7 @@ from contentgen_worker.errors import TooLarge, Unreachable, shown
 
 
 @dataclass(frozen=True)
-class Bounds:
+class DownloadLimits:
     """What one download may cost."""
 
     max_bytes: int
@@ -18,10 +18,10 @@ class Bounds:
     answer_seconds: float = 60.0  # until an answer begins
 
 
-class Meter:
+class DownloadBudget:
     """Bytes, time and rate of one download. `deadline` counts all its tries."""
 
-    def __init__(self, url: object, bounds: Bounds) -> None:
+    def __init__(self, url: object, bounds: DownloadLimits) -> None:
         self.bounds = bounds
         self._url = shown(url)
         self._deadline = time.monotonic() + bounds.seconds

@@ -17,8 +17,8 @@ from typing import Any
 import certifi
 import httpx
 
-from contentgen_worker.download.address_guard import Guard, Target
-from contentgen_worker.download.budget import Meter
+from contentgen_worker.download.address_guard import AddressGuard, CheckedUrl
+from contentgen_worker.download.budget import DownloadBudget
 from contentgen_worker.errors import NotAllowed, Unreachable, shown
 
 REDIRECTS = 5
@@ -34,15 +34,15 @@ def system_tls() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
 
 
-class Lane:
+class Connection:
     """One connection at a time. `guard` None: our own store's URL, which is taken as it is and redirects nowhere."""
 
-    def __init__(self, url: str, guard: Guard | None, meter: Meter) -> None:
+    def __init__(self, url: str, guard: AddressGuard | None, meter: DownloadBudget) -> None:
         self._url = url
         self._guard = guard
         self._meter = meter
         self._client: httpx.Client | None = None
-        self._target: Target | None = None
+        self._target: CheckedUrl | None = None
         self._socket: socket.socket | None = None
         self._ended = False
 
@@ -75,7 +75,7 @@ class Lane:
 
     def _anew(self, headers: Mapping[str, str]) -> httpx.Response:
         if self._guard is None:
-            return self._ask(Target(httpx.URL(self._url), ()), headers)
+            return self._ask(CheckedUrl(httpx.URL(self._url), ()), headers)
         address: str | httpx.URL = self._url
         for _ in range(REDIRECTS + 1):
             target = self._guard.check(address)
@@ -87,7 +87,7 @@ class Lane:
             self.close()  # a client of its own for each hop: a kept connection was verified for another name
         raise Unreachable(f"{shown(self._url)}: more than {REDIRECTS} redirects; use the file's own URL")
 
-    def _ask(self, target: Target, headers: Mapping[str, str]) -> httpx.Response:
+    def _ask(self, target: CheckedUrl, headers: Mapping[str, str]) -> httpx.Response:
         """Of the first address that answers; the next request goes to it again."""
         if self._ended:
             raise Unreachable(f"{shown(target.url)}: given up")
@@ -106,7 +106,7 @@ class Lane:
                     error = failed
         raise transport(target.url, error)
 
-    def _request(self, client: httpx.Client, target: Target, headers: Mapping[str, str]) -> httpx.Request:
+    def _request(self, client: httpx.Client, target: CheckedUrl, headers: Mapping[str, str]) -> httpx.Request:
         """Name, certificate and Host stay those of the URL, whatever the address is."""
         pinned = target.url.copy_with(host=str(target.addresses[0])) if target.addresses else target.url
         return client.build_request(
@@ -127,7 +127,7 @@ class Lane:
 class _Patience:
     """Ends a connection whose answer has not begun in time: httpx bounds each read, and a byte a second passes all."""
 
-    def __init__(self, lane: Lane, seconds: float) -> None:
+    def __init__(self, lane: Connection, seconds: float) -> None:
         self.over = False
         self._lane = lane
         self._timer = threading.Timer(max(seconds, 0), self._end)

@@ -12,15 +12,15 @@ from pathlib import Path
 import httpx
 
 from contentgen_contract.worker.orders import Download
-from contentgen_worker.download.address_guard import Guard
-from contentgen_worker.download.budget import Bounds, Meter
-from contentgen_worker.download.connection import Lane, system_tls
+from contentgen_worker.download.address_guard import AddressGuard
+from contentgen_worker.download.budget import DownloadBudget, DownloadLimits
+from contentgen_worker.download.connection import Connection, system_tls
 from contentgen_worker.download.incoming import (
     RUN,
+    CompletedDownload,
     Fetched,
-    Growing,
     Incoming,
-    Landed,
+    InProgressDownload,
     Opened,
     Watch,
     accept,
@@ -31,33 +31,33 @@ from contentgen_worker.download.incoming import (
     is_passing,
     no_watch,
 )
-from contentgen_worker.download.ranges import Part, part
+from contentgen_worker.download.ranges import ByteRange, part
 from contentgen_worker.errors import Empty, FetchError, shown
 from contentgen_worker.media.decode.source import PIECE
-from contentgen_worker.retry import SOURCE, STORE, Patience
+from contentgen_worker.retry import SOURCE, STORE, RetryPolicy
 
-__all__ = ["Bounds", "Fetched", "Fetcher", "Incoming", "Watch", "no_watch", "system_tls"]
+__all__ = ["DownloadLimits", "Fetched", "Fetcher", "Incoming", "Watch", "no_watch", "system_tls"]
 
 
 class Fetcher:
     """Fetches files into the scratch folder."""
 
-    def __init__(self, guard: Guard, *, source: Patience = SOURCE, store: Patience = STORE) -> None:
+    def __init__(self, guard: AddressGuard, *, source: RetryPolicy = SOURCE, store: RetryPolicy = STORE) -> None:
         self._guard = guard
         self._source = source
         self._store = store
 
-    def fetch(self, download: Download, to: Path, bounds: Bounds, watch: Watch = no_watch) -> Fetched:
+    def fetch(self, download: Download, to: Path, bounds: DownloadLimits, watch: Watch = no_watch) -> Fetched:
         """The file at a URL. Raises a FetchError, or Retryable where our own store is away."""
         with self.begin(download, to, bounds, watch) as incoming:
             return incoming.finish(watch)
 
-    def begin(self, download: Download, to: Path, bounds: Bounds, watch: Watch = no_watch) -> Incoming:
+    def begin(self, download: Download, to: Path, bounds: DownloadLimits, watch: Watch = no_watch) -> Incoming:
         """The file, as soon as it can be read: at the first answer, or when all is here, which `watch` then sees.
         Raises as `fetch` does."""
         patience = self._store if download.trusted else self._source
         guard = None if download.trusted else self._guard
-        start = _Start(download, to, Meter(download.url, bounds), patience, guard, watch)
+        start = _Start(download, to, DownloadBudget(download.url, bounds), patience, guard, watch)
         try:
             return patience.run(start, is_passing)
         except FetchError as error:
@@ -70,30 +70,30 @@ class _Start:
 
     download: Download
     to: Path
-    meter: Meter
-    patience: Patience
-    guard: Guard | None
+    meter: DownloadBudget
+    patience: RetryPolicy
+    guard: AddressGuard | None
     watch: Watch
 
     def __call__(self) -> Incoming:
         self.meter.restart()
         with ExitStack() as stack:
-            lane = Lane(self.download.url, self.guard, self.meter)
+            lane = Connection(self.download.url, self.guard, self.meter)
             stack.callback(lane.close)
             response = lane.get({"Range": f"bytes=0-{RUN * PIECE - 1}"})
             if first := self._first(response):
                 opened = Opened(lane, response, first)
-                growing = Growing(
+                growing = InProgressDownload(
                     self.download, self.to, opened, meter=self.meter, patience=self.patience, more=self._another_lane
                 )
                 stack.pop_all()
                 return growing
             return self._landed(self._all(lane, response))
 
-    def _another_lane(self) -> Lane:
-        return Lane(self.download.url, self.guard, self.meter)
+    def _another_lane(self) -> Connection:
+        return Connection(self.download.url, self.guard, self.meter)
 
-    def _first(self, response: httpx.Response) -> Part | None:
+    def _first(self, response: httpx.Response) -> ByteRange | None:
         """Where the file begins, and whose parts can be told from those of another."""
         found = part(response.status_code, response.headers)
         if found is None or found.start or not found.end or not found.identity.validator:
@@ -102,7 +102,7 @@ class _Start:
         self.meter.fits(found.identity.size)
         return found
 
-    def _all(self, lane: Lane, response: httpx.Response) -> httpx.Response:
+    def _all(self, lane: Connection, response: httpx.Response) -> httpx.Response:
         """The answer to a plain GET, where the one to a range is of no use."""
         if response.status_code not in (206, 416):
             return response
@@ -114,7 +114,7 @@ class _Start:
     def _landed(self, response: httpx.Response) -> Incoming:
         with closing(response):
             accept(response, self.download)
-            return Landed(self.download, check(self._saved(response), self.download))
+            return CompletedDownload(self.download, check(self._saved(response), self.download))
 
     def _saved(self, response: httpx.Response) -> Fetched:
         expected = int(response.headers.get("content-length") or 0)

@@ -17,12 +17,12 @@ from types import TracebackType
 import httpx
 
 from contentgen_contract.worker.orders import Download
-from contentgen_worker.download.budget import Meter
-from contentgen_worker.download.connection import Lane
-from contentgen_worker.download.ranges import Part, next_run, part
+from contentgen_worker.download.budget import DownloadBudget
+from contentgen_worker.download.connection import Connection
+from contentgen_worker.download.ranges import ByteRange, next_run, part
 from contentgen_worker.errors import BadMedia, ChecksumMismatch, FetchError, Retryable, Unreachable, WorkerError, shown
-from contentgen_worker.media.decode.source import PIECE, Growth, Source
-from contentgen_worker.retry import Patience
+from contentgen_worker.media.decode.source import PIECE, Growth, MediaSource
+from contentgen_worker.retry import RetryPolicy
 
 RUN = 2  # pieces that are asked for at once: what a reader waits for begins when the first lane is through with its own
 LANES = 4
@@ -50,9 +50,9 @@ class Fetched:
 class Opened:
     """A lane with the first answer, whose body is still to be read: of all the file, or of its first run."""
 
-    lane: Lane
+    lane: Connection
     response: httpx.Response
-    part: Part
+    part: ByteRange
 
     @property
     def ranged(self) -> bool:
@@ -64,7 +64,9 @@ class Incoming:
     """A file that is coming. `source` can be read at once. As a context manager it ends the download with the block;
     where the download has failed, that is what is raised: a decoder's troubles follow from it."""
 
-    def __init__(self, download: Download, source: Path | Source, size: int, fetched: Fetched | None = None) -> None:
+    def __init__(
+        self, download: Download, source: Path | MediaSource, size: int, fetched: Fetched | None = None
+    ) -> None:
         self.source = source
         self.size = size
         self._download = download
@@ -100,14 +102,14 @@ class Incoming:
         """The first reason counts. Nothing, where the file is here."""
 
 
-class Landed(Incoming):
+class CompletedDownload(Incoming):
     """A file that has come already."""
 
     def __init__(self, download: Download, fetched: Fetched) -> None:
         super().__init__(download, fetched.path, fetched.size_bytes, fetched)
 
 
-class Growing(Incoming):
+class InProgressDownload(Incoming):
     """A file of which parts are here."""
 
     def __init__(
@@ -116,9 +118,9 @@ class Growing(Incoming):
         path: Path,
         opened: Opened,
         *,
-        meter: Meter,
-        patience: Patience,
-        more: Callable[[], Lane],
+        meter: DownloadBudget,
+        patience: RetryPolicy,
+        more: Callable[[], Connection],
     ) -> None:
         self.growth = Growth(path, opened.part.identity.size)
         super().__init__(download, self.growth.source, opened.part.identity.size)
@@ -151,11 +153,11 @@ class Growing(Incoming):
         self._free[run.start : run.stop] = bytes(len(run))
         return run
 
-    def _work(self, lane: Lane, run: range | None, answer: httpx.Response | None) -> None:
+    def _work(self, lane: Connection, run: range | None, answer: httpx.Response | None) -> None:
         """A lane's life: run after run, until none is free."""
         try:
             while (run := run or self._next()) is not None and self._error is None:
-                errand = _Errand(lane, run, answer, self)
+                errand = _RangeTask(lane, run, answer, self)
                 self._patience.run(errand, lambda error: self._error is None and is_passing(error))
                 run, answer = None, None
         except OSError as error:
@@ -232,7 +234,7 @@ class Growing(Incoming):
         last = str(end - 1) if self._ranged else ""
         return {"Range": f"bytes={at}-{last}", "If-Range": self._identity.validator}
 
-    def answered(self, response: httpx.Response, at: int) -> Part:
+    def answered(self, response: httpx.Response, at: int) -> ByteRange:
         """What came for bytes from `at` on. Raises where it is of another file, or of no use."""
         url = self._download.url
         accept(response, self._download, (200, 206))
@@ -271,10 +273,10 @@ class Growing(Incoming):
         return None
 
 
-class _Errand:
+class _RangeTask:
     """Bringing one run. Called again, it continues where it broke off."""
 
-    def __init__(self, lane: Lane, run: range, answer: httpx.Response | None, file: Growing) -> None:
+    def __init__(self, lane: Connection, run: range, answer: httpx.Response | None, file: InProgressDownload) -> None:
         self._lane = lane
         self._run = run
         self._answer = answer
@@ -302,7 +304,7 @@ class _Errand:
             found = self._file.answered(response, at)
             self._read(response, found, at, min(end, found.end))
 
-    def _read(self, response: httpx.Response, found: Part, at: int, end: int) -> None:
+    def _read(self, response: httpx.Response, found: ByteRange, at: int, end: int) -> None:
         """Keep what lies from `at` to `end`: an answer may hold more on both sides."""
         here = found.start
         try:

@@ -11,7 +11,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.IGNORE
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class FileIdentity:
     """Which file it is; `etag` and `modified` are empty where the server does not say."""
 
     size: int
@@ -23,22 +23,22 @@ class Identity:
         """For If-Range: a strong ETag, else when it was changed; empty where parts can't be told to be of one file."""
         return self.etag if self.etag.startswith('"') else self.modified
 
-    def is_of(self, other: "Identity") -> bool:
+    def is_of(self, other: "FileIdentity") -> bool:
         """Whether both are the same file. What one of them does not say is no difference."""
         pairs = ((self.etag, other.etag), (self.modified, other.modified))
         return self.size == other.size and all(a == b or not a or not b for a, b in pairs)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ByteRange:
     """The bytes from `start` up to `end` of a file."""
 
     start: int
     end: int
-    identity: Identity
+    identity: FileIdentity
 
 
-def part(status: int, headers: Mapping[str, str]) -> Part | None:
+def part(status: int, headers: Mapping[str, str]) -> ByteRange | None:
     """What an answer with 200 or 206 holds; None where it does not say, or says nothing that can be."""
     if status == 200:
         return _whole(headers)
@@ -49,16 +49,16 @@ def part(status: int, headers: Mapping[str, str]) -> Part | None:
     length = headers.get("content-length", str(last + 1 - start))
     if not start <= last < size or length != str(last + 1 - start):
         return None
-    return Part(start, last + 1, _identity(size, headers))
+    return ByteRange(start, last + 1, _identity(size, headers))
 
 
-def _whole(headers: Mapping[str, str]) -> Part | None:
+def _whole(headers: Mapping[str, str]) -> ByteRange | None:
     length = headers.get("content-length", "")
-    return Part(0, int(length), _identity(int(length), headers)) if length.isdigit() and len(length) < 19 else None
+    return ByteRange(0, int(length), _identity(int(length), headers)) if length.isdigit() and len(length) < 19 else None
 
 
-def _identity(size: int, headers: Mapping[str, str]) -> Identity:
-    return Identity(size, headers.get("etag", ""), headers.get("last-modified", ""))
+def _identity(size: int, headers: Mapping[str, str]) -> FileIdentity:
+    return FileIdentity(size, headers.get("etag", ""), headers.get("last-modified", ""))
 
 
 def next_run(free: bytearray, readers: Iterable[int], most: int) -> range | None:

@@ -11,17 +11,17 @@ from contentgen_worker.error_mapping import SOURCE, verdicts
 from contentgen_worker.errors import DecoderCrashed
 from contentgen_worker.files import Output
 from contentgen_worker.media.audio.extract import RATE, Sound, tell_sound
-from contentgen_worker.media.decode.bounds import Bounds
-from contentgen_worker.media.decode.source import Source
+from contentgen_worker.media.decode.bounds import MediaLimits
+from contentgen_worker.media.decode.source import MediaSource
 from contentgen_worker.media.sandbox.isolation import spawn
 from contentgen_worker.progress import Fraction
-from contentgen_worker.stage_context import Result, Workshop
+from contentgen_worker.stage_context import StageContext, StageResult
 
 _NAME = "audio.flac"
 _HEADERS = 1 << 20  # bytes of a FLAC file that are no sound, at the most
 
 
-def prepare(shop: Workshop) -> Result:
+def prepare(shop: StageContext) -> StageResult:
     """Download, check, sound only."""
     options = TranscriptionSpec.model_validate(shop.order.spec).options
     with shop.steps(Step.DOWNLOADING) as fraction:
@@ -36,11 +36,11 @@ def prepare(shop: Workshop) -> Result:
         source = incoming.finish()
     with shop.steps(Step.UPLOADING_AUDIO) as fraction:
         files = shop.store([Output.of_path(_NAME, "audio/flac", target)], fraction)
-    return Result(files, _facts(sound, source))
+    return StageResult(files, _facts(sound, source))
 
 
 def _extracted(
-    source: Path | Source, target: Path, options: TranscriptionOptions, bounds: Bounds, fraction: Fraction
+    source: Path | MediaSource, target: Path, options: TranscriptionOptions, bounds: MediaLimits, fraction: Fraction
 ) -> Sound:
     most = int(bounds.seconds) * RATE * 2 + _HEADERS
     limits = replace(bounds.child_limits(source), folder=target.parent, file_bytes=most)

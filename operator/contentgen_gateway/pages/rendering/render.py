@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from contentgen_gateway.auth import csrf
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.pages.rendering import static_files, words
-from contentgen_gateway.services.dependencies import Parts, parts_of
+from contentgen_gateway.services.dependencies import Dependencies, parts_of
 
 THEME = "contentgen-theme"
 THEMES = ("auto", "light", "dark")
@@ -34,7 +34,7 @@ _SAID = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NavigationEntry:
     """An entry of the navigation."""
 
     path: str
@@ -43,13 +43,13 @@ class Place:
 
 
 PLACES = (
-    Place("/", "Dashboard", "layout-dashboard"),
-    Place("/jobs", "Jobs", "list"),
-    Place("/pictures", "Pictures", "images"),
-    Place("/loras", "LoRAs", "layers"),
-    Place("/transcripts", "Transcripts", "audio-lines"),
-    Place("/collections", "Collections", "folders"),
-    Place("/usage", "Usage", "wallet"),
+    NavigationEntry("/", "Dashboard", "layout-dashboard"),
+    NavigationEntry("/jobs", "Jobs", "list"),
+    NavigationEntry("/pictures", "Pictures", "images"),
+    NavigationEntry("/loras", "LoRAs", "layers"),
+    NavigationEntry("/transcripts", "Transcripts", "audio-lines"),
+    NavigationEntry("/collections", "Collections", "folders"),
+    NavigationEntry("/usage", "Usage", "wallet"),
 )
 
 
@@ -106,7 +106,7 @@ def theme(request: Request) -> str:
     return chosen if chosen in THEMES else THEMES[0]
 
 
-def protection(parts: Parts) -> dict[str, str]:
+def protection(parts: Dependencies) -> dict[str, str]:
     """The headers of a page: only our own scripts and styles, pictures and sound from the bucket, no frames."""
     bucket = parts.files.origin
     policy = {

@@ -29,7 +29,7 @@ router = APIRouter()
 
 
 @dataclass(frozen=True, slots=True)
-class Asset:
+class StaticFile:
     """A file as it is sent."""
 
     content: bytes
@@ -38,15 +38,15 @@ class Asset:
 
 
 @cache
-def all_assets() -> dict[str, Asset]:
+def all_assets() -> dict[str, StaticFile]:
     """By name."""
     paths = [each for folder in (_HERE / "static", _VENDORED) for each in sorted(folder.iterdir())]
     return {path.name: _asset(path) for path in paths if path.suffix in _TYPES}
 
 
-def _asset(path: Path) -> Asset:
+def _asset(path: Path) -> StaticFile:
     content = path.read_bytes()
-    return Asset(content, gzip.compress(content, mtime=0), _TYPES[path.suffix])
+    return StaticFile(content, gzip.compress(content, mtime=0), _TYPES[path.suffix])
 
 
 @cache

@@ -12,7 +12,7 @@ MOST = 200_000  # words of a page: twenty hours
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class SpokenWord:
     """In seconds from the start."""
 
     text: str
@@ -21,11 +21,11 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class SpeakerTurn:
     """What one speaker says until another does."""
 
     speaker: str
-    words: tuple[Word, ...]
+    words: tuple[SpokenWord, ...]
 
     @property
     def start(self) -> float:
@@ -33,7 +33,7 @@ class Turn:
         return self.words[0].start
 
 
-def turns(document: bytes) -> tuple[Turn, ...] | None:
+def turns(document: bytes) -> tuple[SpeakerTurn, ...] | None:
     """Of a transcript.json; None where it can't be read as one with times."""
     try:
         words = json.loads(document)["words"]
@@ -43,23 +43,23 @@ def turns(document: bytes) -> tuple[Turn, ...] | None:
     return tuple(_turns(said)) or None
 
 
-def _word(given: dict[str, Any]) -> Word:
+def _word(given: dict[str, Any]) -> SpokenWord:
     start, end = float(given["start"]), float(given["end"])
     if not (math.isfinite(start) and math.isfinite(end)):  # JSON has neither, Python's reader takes both
         raise ValueError("a time that is no number")
-    return Word(str(given["text"]), start / 1000, end / 1000)
+    return SpokenWord(str(given["text"]), start / 1000, end / 1000)
 
 
-def _turns(said: Iterable[tuple[str, Word]]) -> Iterator[Turn]:
+def _turns(said: Iterable[tuple[str, SpokenWord]]) -> Iterator[SpeakerTurn]:
     for speaker, group in groupby(said, lambda each: each[0]):
         words = [word for _, word in group]
         for part in [words] if speaker else _paragraphs(words):
-            yield Turn(speaker, tuple(part))
+            yield SpeakerTurn(speaker, tuple(part))
 
 
-def _paragraphs(words: list[Word]) -> Iterator[list[Word]]:
+def _paragraphs(words: list[SpokenWord]) -> Iterator[list[SpokenWord]]:
     """Each ends with a sentence."""
-    part: list[Word] = []
+    part: list[SpokenWord] = []
     for word in words:
         part.append(word)
         if len(part) >= _SENTENCES and word.text.endswith((".", "?", "!")):

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from botocore.credentials import Credentials
 
-from contentgen_gateway.stores.files import Files
+from contentgen_gateway.stores.files import BucketFiles
 
 _LISTING = "<ListBucketResult><IsTruncated>false</IsTruncated>{}</ListBucketResult>"
 _LISTED = (
@@ -28,13 +28,13 @@ class _Raw(io.BytesIO):
 
 
 @dataclass
-class Bucket:
+class RecordingBucket:
     """Objects by key; `reached` holds each key and prefix that was asked for or signed."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
     reached: set[str] = field(default_factory=set)
 
-    def behind(self, files: Files) -> None:
+    def behind(self, files: BucketFiles) -> None:
         """Answer for its client, and see what it signs, from now on."""
         credentials = Credentials("nobody", "nothing")  # there are none in a test's environment
         files._credentials = credentials

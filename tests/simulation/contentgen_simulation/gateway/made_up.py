@@ -170,7 +170,7 @@ def _put(made: MadeUp, bucket: str, folder: str, name: str, content: bytes) -> s
 def _picture(prompt: str, width: int, height: int, seed: int, form: str = "JPEG") -> bytes:
     """Drawn once, and compressed little: the large ones take most of the time."""
     target = io.BytesIO()
-    pictures.draw(pictures.Scene(prompt, width, height, seed, "flux-lora")).save(target, form, compress_level=1)
+    pictures.draw(pictures.DrawnScene(prompt, width, height, seed, "flux-lora")).save(target, form, compress_level=1)
     return target.getvalue()
 
 
@@ -268,7 +268,7 @@ def _recording(made: MadeUp, bucket: str, number: int, created: datetime, name: 
     made.records.append(record)
 
 
-def _sound(said: tuple[transcript.Word, ...], seconds: int) -> bytes:
+def _sound(said: tuple[transcript.ScriptWord, ...], seconds: int) -> bytes:
     """A hum for each word, higher for one speaker than for the other."""
     sound = np.zeros(seconds * _RATE, dtype=np.float32)
     for word in said:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.stores.queries import JobStatus, Scope, Wanted
+from contentgen_gateway.stores.queries import JobFilter, JobStatus, Scope
 
 ALL = frozenset(Kind)
 LORAS = frozenset({Kind.LORA_TRAINING})
@@ -22,7 +22,7 @@ SCOPES = {
 }
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 WANTED = [
-    Wanted(user_id=user, type=type_, status=status, tags=tags, terms=terms, since=since, model=model, made=made)
+    JobFilter(user_id=user, type=type_, status=status, tags=tags, terms=terms, since=since, model=model, made=made)
     for user in (None, "ann")
     for type_ in (None, "lora-training")
     for status in (None, JobStatus.FAILED)

@@ -18,18 +18,18 @@ from starlette.routing import BaseRoute
 from contentgen_contract.api_paths import ApiResource
 from contentgen_contract.names import GROUP, VERSION, Kind
 from contentgen_gateway.app import create_app, endpoints
-from contentgen_gateway.auth.authentication import Callers
-from contentgen_gateway.auth.authorization import Access
-from contentgen_gateway.auth.sign_outs import SignedOut
+from contentgen_gateway.auth.authentication import Authenticator
+from contentgen_gateway.auth.authorization import Authorizer
+from contentgen_gateway.auth.sign_outs import SignOuts
 from contentgen_gateway.auth.tenants import REMEMBERED_SECONDS, Tenants
-from contentgen_gateway.auth.visibility import Sight
-from contentgen_gateway.live.jobs import Live
+from contentgen_gateway.auth.visibility import Visibility
+from contentgen_gateway.live.jobs import LiveJobs
 from contentgen_gateway.live.recent_creations import RecentCreations
-from contentgen_gateway.live.resources import Resources
-from contentgen_gateway.services.dependencies import Parts
+from contentgen_gateway.live.resources import JobResources
+from contentgen_gateway.services.dependencies import Dependencies
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.stores.collections import Collections
-from contentgen_gateway.stores.files import Files
+from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.records import Purchases, Records
 from contentgen_gateway.stores.shares import Shares
 from contentgen_gateway.stores.verification import other_jobs, purchase_prefixes
@@ -147,9 +147,9 @@ def _fits(right: tuple[str, ...], asked: tuple[str, ...]) -> bool:
     return all(mine in ("*", theirs) for mine, theirs in zip(right, asked, strict=True))
 
 
-def files_at(endpoint: str, bucket: str) -> Files:
+def files_at(endpoint: str, bucket: str) -> BucketFiles:
     """A bucket that is not there, with credentials that nobody knows."""
-    return Files(bucket=bucket, region="us-east-1", endpoint=endpoint, public_endpoint=None, session=session())
+    return BucketFiles(bucket=bucket, region="us-east-1", endpoint=endpoint, public_endpoint=None, session=session())
 
 
 @cache
@@ -176,13 +176,13 @@ class GatewayWorld:
     api_class = FakeApi
     lists_adopted = True
     api: FakeApi
-    parts: Parts
+    parts: Dependencies
 
     def __init__(
         self,
         *rights: tuple[str, str, str, str],
         database: Any = None,
-        files: Files | None = None,
+        files: BucketFiles | None = None,
         beside: "GatewayWorld | None" = None,
         **settings: Any,
     ) -> None:
@@ -193,18 +193,18 @@ class GatewayWorld:
         self.database: Any = memory if database is None else database
         # A test that is about something else asks as fast as it can.
         self.settings = Settings(**({"gateway_requests_per_second": 1e6, "gateway_burst": 1_000_000} | settings))
-        access = Access(self.api)
+        access = Authorizer(self.api)
         files = files or files_at("http://s3.test", "assets")
         records, shares = Records(self.database["jobs"], files.key_of), Shares(self.database["shares"])
         transcripts = TranscriptIndex(self.database)
         indexer = Indexer(records, files, transcripts)
-        resources = Resources(self.api, self.settings.operator_class)
-        live = Live(over=indexer.note, serves=resources.serves)
+        resources = JobResources(self.api, self.settings.operator_class)
+        live = LiveJobs(over=indexer.note, serves=resources.serves)
         tenants = Tenants(Tenancy(self.api, self.database), clock=itertools.count(step=REMEMBERED_SECONDS).__next__)
         creations = RecentCreations(self.database["recent-creations"], live, resources)
-        self.parts = Parts(
+        self.parts = Dependencies(
             settings=self.settings,
-            callers=Callers(self.api, SignedOut(self.database["signed-out"])),
+            callers=Authenticator(self.api, SignOuts(self.database["signed-out"])),
             access=access,
             records=records,
             purchases=Purchases(self.database["ledger"]),
@@ -215,7 +215,7 @@ class GatewayWorld:
             transcripts=transcripts,
             indexer=indexer,
             files=files,
-            sight=Sight(records, access, creations, shares, tenants),
+            sight=Visibility(records, access, creations, shares, tenants),
             tenants=tenants,
             resources=resources,
             namespaces=Namespaces(self.settings.watch_namespaces, self.settings.watch_namespace_selector),

@@ -8,11 +8,11 @@ from pymongo.database import Database
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, RunStatus, VersionStatus
-from contentgen_gateway.stores.files import Files
+from contentgen_gateway.stores.files import BucketFiles
 from contentgen_operator.state.observed import Resource
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime import s3
 from contentgen_simulation.gateway.cluster import ClusterWorld
@@ -51,11 +51,11 @@ class StoredWorld(ClusterWorld):
 
     def __init__(self, database: Database[dict[str, Any]], endpoint: str) -> None:
         where = {"bucket": "assets", "region": "us-east-1", "endpoint": endpoint, "public_endpoint": None}
-        files = Files(session=s3.session(), **where)  # type: ignore[arg-type]  # strings, and one None
+        files = BucketFiles(session=s3.session(), **where)  # type: ignore[arg-type]  # strings, and one None
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"), database=database, files=files)
         self.storage = Storage(**where)  # type: ignore[arg-type]  # as above
         self.storage.ensure_bucket()
-        self.written = Records(database["jobs"], self.storage)
+        self.written = RecordStore(database["jobs"], self.storage)
         self.ledger = Ledger(database["ledger"])
         self.written.create_indexes()
         self.ledger.create_indexes()

@@ -14,7 +14,7 @@ from contentgen_contract.names import GROUP, Kind
 from contentgen_contract.records.record import terms
 from contentgen_runtime.kube import Body
 from contentgen_runtime.tenancy import Tenancy
-from contentgen_simulation.gateway.bucket import Bucket
+from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.server import START, FakeApi, GatewayWorld
 
 RIGHTS = (
@@ -37,7 +37,7 @@ _SEEING = {"downloads", "lastAccessed"}  # what a look at an asset changes of it
 
 
 @dataclass(frozen=True)
-class Planted:
+class PlantedJobs:
     """A job of a tenant; its canary is in everything that can be read of it, and is never sent by anybody."""
 
     job_id: str
@@ -138,7 +138,7 @@ def _merge(into: Body, patch: Body) -> None:
             into[key] = value
 
 
-class Tenants(GatewayWorld):
+class TenantWorld(GatewayWorld):
     """Two namespaces with jobs of all kinds, for each of two users; and the judge."""
 
     api_class = TenantApi
@@ -147,7 +147,7 @@ class Tenants(GatewayWorld):
     def __init__(self, **settings: Any) -> None:
         super().__init__(*RIGHTS, **settings)
         self._rights: dict[tuple[str | None, Kind, str, tuple[str, ...]], bool] = {}
-        self.bucket = Bucket()
+        self.bucket = RecordingBucket()
         self.bucket.behind(self.parts.files)
         self.jobs = tuple(
             self._plant(number, kind, namespace, user)
@@ -162,7 +162,7 @@ class Tenants(GatewayWorld):
         self.running = tuple(self._begin(number, namespace) for number, namespace in enumerate(OWNERS, 90))
         self._before = self.records()
 
-    def _collect(self, job: Planted) -> None:
+    def _collect(self, job: PlantedJobs) -> None:
         """A collection beside a job, and with its canary."""
         self.database["collections"].insert_one(
             {
@@ -172,7 +172,7 @@ class Tenants(GatewayWorld):
             }
         )  # fmt: skip
 
-    def _orphan(self, job: Planted) -> None:
+    def _orphan(self, job: PlantedJobs) -> None:
         """A paid request of a deleted resource, with the job's canary in its name."""
         self.database["ledger"].insert_one(
             {
@@ -183,7 +183,7 @@ class Tenants(GatewayWorld):
             }
         )  # fmt: skip
 
-    def _begin(self, number: int, namespace: str) -> Planted:
+    def _begin(self, number: int, namespace: str) -> PlantedJobs:
         """A job under way, for the lists alone."""
         kind, user, canary = Kind.TRANSCRIPTION, OWNERS[namespace], f"canary{namespace}{number:02}x"
         source = {"sourceVideo": {"url": f"https://h/{canary}.mp3", "filename": f"{canary}.mp3", "sizeBytes": 5}}
@@ -191,12 +191,12 @@ class Tenants(GatewayWorld):
             number, kind, namespace=namespace, userId=user, name=f"{canary}-job", status="processing",
             phase="Transcribing", progress=40, terms=terms([canary]), uses=[], **source,
         )  # fmt: skip
-        return Planted(job_id, kind, namespace, user, canary)
+        return PlantedJobs(job_id, kind, namespace, user, canary)
 
-    def _plant(self, number: int, kind: Kind, namespace: str, user: str) -> Planted:
+    def _plant(self, number: int, kind: Kind, namespace: str, user: str) -> PlantedJobs:
         canary = f"canary{namespace}{number:02}x"
         job_id = f"00000000-0000-4000-8000-{number:012}"
-        planted = Planted(job_id, kind, namespace, user, canary)
+        planted = PlantedJobs(job_id, kind, namespace, user, canary)
         versions, config = _made(planted)
         words = [canary, "common", user]
         metadata = {"tags": ["common", canary], "description": f"common {canary}", "isPublic": False}
@@ -226,7 +226,7 @@ class Tenants(GatewayWorld):
                 self.bucket.objects[folder + name] = json.dumps(_DOCUMENT | {"text": canary}).encode()
         return planted
 
-    def _say(self, job: Planted) -> None:
+    def _say(self, job: PlantedJobs) -> None:
         """What is said in a transcript, as the indexer has it."""
         text = f"common {job.canary}"
         self.database["transcripts"].insert_one(
@@ -249,7 +249,7 @@ class Tenants(GatewayWorld):
         self.api.changed.clear()
         self.api.looked.clear()
 
-    def may(self, caller: str | None, job: Planted, *verbs: str) -> bool:
+    def may(self, caller: str | None, job: PlantedJobs, *verbs: str) -> bool:
         """Whether the caller may do one of these with a job; remembered, for it is asked at every request."""
         asked = (caller, job.kind, job.namespace, verbs)
         if asked not in self._rights:
@@ -308,7 +308,7 @@ class Tenants(GatewayWorld):
         self._before = now
 
 
-class Recreated(Tenants):
+class Recreated(TenantWorld):
     """The namespace red was deleted with everything in it and created again; its users are the same."""
 
     async def recreate(self) -> None:
@@ -319,7 +319,7 @@ class Recreated(Tenants):
         self._rights.clear()
         self.settle()
 
-    def may(self, caller: str | None, job: Planted, *verbs: str) -> bool:
+    def may(self, caller: str | None, job: PlantedJobs, *verbs: str) -> bool:
         """As before, but for what was planted in red."""
         place = "*" if job.namespace == "red" and "red" in self.api.namespaces else job.namespace
         return self._may(caller, job.kind, place, verbs)
@@ -333,7 +333,7 @@ _FILES = {
 }
 
 
-def _made(job: Planted) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _made(job: PlantedJobs) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Versions and config as the operator writes them."""
     base = "http://s3.test/assets/"
     common = {"version": 1, "createdAt": None}

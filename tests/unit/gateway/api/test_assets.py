@@ -8,7 +8,7 @@ import pytest
 from contentgen_contract.names import Kind
 from contentgen_contract.records.record import counted, terms_of
 from contentgen_gateway.api.stats import told
-from contentgen_simulation.gateway.bucket import Bucket
+from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.server import START, GatewayWorld
 
 BASE = "http://s3.test/assets/"
@@ -18,7 +18,7 @@ LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANS
 @pytest.fixture
 def world() -> GatewayWorld:
     made = GatewayWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"), ("carol", "*", "loratrainings", "red"))
-    bucket = Bucket()
+    bucket = RecordingBucket()
     bucket.behind(made.parts.files)
     return made
 

@@ -15,7 +15,7 @@ from contentgen_contract.names import (
 )
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_gateway.api import actions
-from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.records import RecordStore
 from contentgen_simulation.gateway.cluster import ClusterWorld, Place
 
 ANN = ("ann", "*", "*", "red")
@@ -227,7 +227,7 @@ async def test_a_resource_that_is_gone_leaves_the_mark_that_the_operators_janito
     assert (await delete(world, job)).status_code == 202
     assert world.api.written == [], "the later one of the same name is nobody's business"
     storage: Any = None
-    records = Records(world.database["jobs"], storage)
+    records = RecordStore(world.database["jobs"], storage)
     (mark,) = await records.marks(10)
     left = await records.discard_of(mark)
     assert left is not None

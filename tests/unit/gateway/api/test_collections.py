@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.stores.collections import INDEXES, MOST_ASSETS, Asked
+from contentgen_gateway.stores.collections import INDEXES, MOST_ASSETS, CollectionFilter
 from contentgen_simulation.gateway.cluster import ClusterWorld
 
 ANN = ("ann", "*", "*", "red")
@@ -159,5 +159,5 @@ async def test_what_is_no_collection_is_refused(world: ClusterWorld, body: dict[
 @pytest.mark.parametrize("namespaces", [None, ("red",)])
 @pytest.mark.parametrize("user", [None, "ann"])
 def test_each_list_is_served_by_an_index(namespaces: tuple[str, ...] | None, user: str | None) -> None:
-    asked = Asked(namespaces, user)
+    asked = CollectionFilter(namespaces, user)
     assert [name for name, _ in INDEXES[asked.index][:-2]] == [each for each in asked.filter() if each != "tenant"]

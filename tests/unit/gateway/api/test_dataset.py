@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.api.dataset import Index
-from contentgen_gateway.stores.files import Files
+from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.verification import OwnedKey
-from contentgen_simulation.gateway.bucket import Bucket
+from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.server import GatewayWorld
 
 # What contentgen_worker/media/dataset/dataset.py writes.
@@ -38,7 +38,7 @@ class World(GatewayWorld):
 
     def __init__(self) -> None:
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
-        self.bucket = Bucket()
+        self.bucket = RecordingBucket()
         self.bucket.behind(self.parts.files)
 
     def leave(self, folder: str, document: object) -> None:
@@ -130,7 +130,7 @@ async def test_a_dataset_that_is_too_large_is_downloaded_instead(world: World, m
     async def refused(*_: object) -> None:
         raise AssertionError("it is read")
 
-    monkeypatch.setattr(Files, "read", refused)
+    monkeypatch.setattr(BucketFiles, "read", refused)
     job = world.job(1)
     world.bucket.objects[f"datasets/ann/{job}/dataset.json"] = b'{"x": "' + b"x" * 2**22 + b'"}'
     told = (await get(world, job, 404))["detail"]
@@ -158,13 +158,13 @@ def test_a_dataset_has_so_many_shots_and_no_more() -> None:
 
 async def test_documents_are_parsed_one_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two at once would be more than the memory limit of the container."""
-    held, read = [], Files.read
+    held, read = [], BucketFiles.read
 
-    async def noted(files: Files, key: OwnedKey, limit: int) -> bytes | None:
+    async def noted(files: BucketFiles, key: OwnedKey, limit: int) -> bytes | None:
         held.append(files.parsing.locked())
         return await read(files, key, limit)
 
-    monkeypatch.setattr(Files, "read", noted)
+    monkeypatch.setattr(BucketFiles, "read", noted)
     job = world.job(1)
     world.leave(f"datasets/ann/{job}/", index())
     await get(world, job)

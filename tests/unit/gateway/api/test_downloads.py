@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from contentgen_contract.names import Kind
 from contentgen_gateway.stores.outputs import FILES, stage_of
 from contentgen_runtime.logs import JsonFormatter, PlainFormatter
-from contentgen_simulation.gateway.bucket import Bucket
+from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.server import GatewayWorld
 
 BASE = "http://s3.test/assets/"
@@ -23,7 +23,7 @@ class World(GatewayWorld):
 
     def __init__(self) -> None:
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"), ("carol", "*", "loratrainings", "red"))
-        self.bucket = Bucket()
+        self.bucket = RecordingBucket()
         self.bucket.behind(self.parts.files)
 
     def lora(self, number: int = 1, folder: str = "j1", **fields: Any) -> str:

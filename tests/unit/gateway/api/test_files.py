@@ -8,7 +8,7 @@ import pytest
 from botocore.credentials import Credentials
 
 from contentgen_contract.records.content_types import content_type_of
-from contentgen_gateway.stores.files import Files
+from contentgen_gateway.stores.files import BucketFiles
 from contentgen_simulation.gateway.server import session
 
 KEYS = ("loras/ann/j1/v2/model.safetensors", "transcripts/ann/j 1/v1/transcript.txt", "loras/a+b/j~1/v1/config.json")
@@ -27,8 +27,8 @@ PLACES: dict[str, dict[str, Any]] = {
 }
 
 
-def made(place: dict[str, Any], token: str | None = None) -> Files:
-    files = Files(**({"bucket": "content", "region": "us-east-1", "session": session()} | place))
+def made(place: dict[str, Any], token: str | None = None) -> BucketFiles:
+    files = BucketFiles(**({"bucket": "content", "region": "us-east-1", "session": session()} | place))
     files._credentials = Credentials("AKIA", "secret", token)
     return files
 

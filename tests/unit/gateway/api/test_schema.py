@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import CHECKS
 
-from contentgen_simulation.gateway.endpoints import MAIN_FILES, Endpoint, endpoints, suits
-from contentgen_simulation.gateway.tenants import Tenants
+from contentgen_simulation.gateway.endpoints import MAIN_FILES, GatewayEndpoint, endpoints, suits
+from contentgen_simulation.gateway.tenants import TenantWorld
 
 CASES = 10_000 if os.environ.get("CONTENTGEN_API") == "all" else 120
 MORE = 1.3  # some operations have fewer cases than their share
@@ -36,12 +36,12 @@ class Current:
 
     def __init__(self) -> None:
         self.asked = 0
-        self.world = Tenants()
+        self.world = TenantWorld()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             if self.asked and self.asked % A_WORLD == 0:
-                self.world = Tenants()
+                self.world = TenantWorld()
             self.asked += 1
         await self.world.app(scope, receive, send)
 
@@ -102,7 +102,7 @@ def test_the_document_is_kept(label: str, mode: GenerationMode) -> None:
     one()
 
 
-def meant(case: Case, endpoint: Endpoint, number: int) -> None:
+def meant(case: Case, endpoint: GatewayEndpoint, number: int) -> None:
     """Names what is there: an id that is made up leads nowhere but to 404."""
     jobs = [job for job in CURRENT.world.jobs if job.namespace == "red" and suits(endpoint, job)]
     job = jobs[number % len(jobs)]

@@ -18,10 +18,10 @@ from starlette.responses import StreamingResponse
 
 from contentgen_gateway import metrics
 from contentgen_gateway.app import document
-from contentgen_gateway.auth.authentication import Caller, Callers
-from contentgen_gateway.auth.sign_outs import SignedOut
+from contentgen_gateway.auth.authentication import Authenticator, Caller
+from contentgen_gateway.auth.sign_outs import SignOuts
 from contentgen_gateway.health import probes_app
-from contentgen_gateway.middleware.rate_limit import Buckets, network_of
+from contentgen_gateway.middleware.rate_limit import TokenBuckets, network_of
 from contentgen_gateway.middleware.stack import CLIENTS_OF_A_PEER
 from contentgen_runtime import servers
 from contentgen_runtime.connections import Places
@@ -50,7 +50,7 @@ class Clock:
 
 def test_a_bucket_gives_its_burst_at_once_and_then_its_rate() -> None:
     clock = Clock()
-    buckets = Buckets(2, 5, clock=clock)
+    buckets = TokenBuckets(2, 5, clock=clock)
     assert [buckets.take("ann") for _ in range(5)] == [0] * 5
     assert buckets.take("ann") == pytest.approx(0.5)
     assert buckets.take("bob") == 0, "another's is another"
@@ -62,7 +62,7 @@ def test_a_bucket_gives_its_burst_at_once_and_then_its_rate() -> None:
 
 def test_buckets_stay_few_and_who_is_refused_stays_so() -> None:
     clock = Clock()
-    buckets = Buckets(1, 1, most=100, clock=clock)
+    buckets = TokenBuckets(1, 1, most=100, clock=clock)
     for number in range(1000):
         buckets.take(f"caller {number}")
     assert len(buckets) == 100
@@ -150,7 +150,7 @@ async def test_who_is_signed_in_stays_so_while_the_kubernetes_api_is_away() -> N
     """Counted by name, not with all who are unknown, when the minute is over and the review does not come."""
     world = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=30)
     clock = Clock()
-    callers = Callers(world.api, SignedOut(world.database["signed-out"]), clock=clock)
+    callers = Authenticator(world.api, SignOuts(world.database["signed-out"]), clock=clock)
     await callers.caller("ann")
     clock.now += 61
     world.api.review_token = away  # type: ignore[method-assign]
@@ -167,7 +167,7 @@ async def test_of_too_many_tokens_those_used_longest_ago_are_forgotten(monkeypat
     """Not all of them at once: nobody is counted with the unknown because somebody else has many tokens."""
     monkeypatch.setattr("contentgen_gateway.auth.authentication._REMEMBERED", 10)
     world = GatewayWorld(ANN)
-    callers = Callers(world.api, SignedOut(world.database["signed-out"]))
+    callers = Authenticator(world.api, SignOuts(world.database["signed-out"]))
     await callers.caller("ann")
     for number in range(50):
         await callers.caller(f"token-{number}")

@@ -17,10 +17,10 @@ import uvicorn
 from contentgen_contract.names import Kind
 from contentgen_gateway.api import stream
 from contentgen_gateway.live import jobs
-from contentgen_gateway.live.job_snapshot import Now
+from contentgen_gateway.live.job_snapshot import JobSnapshot
 from contentgen_gateway.problems import NotFound
 from contentgen_runtime.servers import Server
-from contentgen_runtime.watching import Changed, Deleted, Listed
+from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted
 from contentgen_simulation.gateway.server import GatewayWorld, resource
 
 SOUND = Kind.TRANSCRIPTION
@@ -59,7 +59,7 @@ class Served(GatewayWorld):
 
     def now(self, version: int, job: str = "a", **status: Any) -> None:
         """The watch tells of a job."""
-        self.parts.live.see(SOUND, Changed(resource(SOUND, job, version=version, **status)))
+        self.parts.live.see(SOUND, ObjectChanged(resource(SOUND, job, version=version, **status)))
 
     @asynccontextmanager
     async def events(self, job: str = "a", who: str = "ann", last: str | None = None) -> AsyncIterator[Events]:
@@ -117,11 +117,11 @@ async def test_a_change_that_an_event_does_not_tell_makes_no_event(
     """Each write makes a new version, also one of a condition or an annotation alone."""
     ways = iter([(2, 10, "Preparing"), (3, 11, "Preparing"), (4, 11, "Preparing"), (5, 100, "Completed")])
 
-    async def tell(_: jobs.Reader, __: float) -> Now:
+    async def tell(_: jobs.JobFollower, __: float) -> JobSnapshot:
         version, progress, phase = next(ways)
-        return Now.of(SOUND, resource(SOUND, "a", version=version, progress=progress, phase=phase))
+        return JobSnapshot.of(SOUND, resource(SOUND, "a", version=version, progress=progress, phase=phase))
 
-    monkeypatch.setattr(jobs.Reader, "next", tell)
+    monkeypatch.setattr(jobs.JobFollower, "next", tell)
     world.now(1, phase="Preparing", progress=10)
     async with world.events() as events:
         told = [each async for each in events.all()]
@@ -170,7 +170,7 @@ async def test_a_job_that_was_deleted_is_cancelled(world: Served, *, known: bool
     async with world.events(job) as events:
         if known:
             assert await events.next()
-            world.parts.live.see(SOUND, Deleted(resource(SOUND, job)))
+            world.parts.live.see(SOUND, ObjectDeleted(resource(SOUND, job)))
         end = await events.next()
     assert end is not None
     assert (end["event"], end["data"]["status"], end["data"]["reason"]) == ("end", "cancelled", "Cancelled")
@@ -181,7 +181,7 @@ async def test_an_end_that_the_watch_missed_is_read(world: Served) -> None:
     async with world.events() as events:
         assert await events.next()
         world.api.applied = [resource(SOUND, "a", version=9, phase="Failed", reason="NoAudio")]
-        world.parts.live.see(SOUND, Listed(frozenset()))
+        world.parts.live.see(SOUND, ListComplete(frozenset()))
         end = await events.next()
     assert end is not None
     assert (end["event"], end["data"]["reason"]) == ("end", "NoAudio")
@@ -192,7 +192,7 @@ async def test_a_job_that_vanished_and_is_still_there_is_followed_on(world: Serv
     async with world.events() as events:
         assert await events.next()
         world.api.applied = [resource(SOUND, "a", version=2, progress=50)]
-        world.parts.live.see(SOUND, Listed(frozenset()))
+        world.parts.live.see(SOUND, ListComplete(frozenset()))
         told = await events.next()
     assert told is not None
     assert told["data"]["progress"] == 50
@@ -227,12 +227,12 @@ async def test_a_right_that_is_taken_away_cuts_the_stream_of_a_busy_job(
     monkeypatch.setattr(stream, "monotonic", lambda: float(next(clock)), raising=False)
     versions = itertools.count(2)
 
-    async def tell(_: jobs.Reader, __: float) -> Now:
+    async def tell(_: jobs.JobFollower, __: float) -> JobSnapshot:
         version = next(versions)
         phase = "Completed" if version > 1000 else "Processing"
-        return Now.of(SOUND, resource(SOUND, "a", version=version, progress=version % 100, phase=phase))
+        return JobSnapshot.of(SOUND, resource(SOUND, "a", version=version, progress=version % 100, phase=phase))
 
-    monkeypatch.setattr(jobs.Reader, "next", tell)
+    monkeypatch.setattr(jobs.JobFollower, "next", tell)
     seen, job = [], world.parts.sight.job
 
     async def once(*given: Any) -> Any:

@@ -14,13 +14,13 @@ from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys
 from contentgen_gateway.api import transcripts
 from contentgen_gateway.api.transcripts import marked
-from contentgen_gateway.stores.files import Files
-from contentgen_gateway.stores.queries import Query, Scope, Wanted, listing
+from contentgen_gateway.stores.files import BucketFiles
+from contentgen_gateway.stores.queries import JobFilter, Query, Scope, listing
 from contentgen_gateway.transcripts import cutting
 from contentgen_gateway.transcripts.index import IN_ORDER, INDEXES, TranscriptIndex
 from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_gateway.transcripts.passages import Passage, _Transcript, passages
-from contentgen_runtime.watching import Changed, Deleted
+from contentgen_runtime.watching import ObjectChanged, ObjectDeleted
 from contentgen_simulation.gateway.server import GatewayWorld, resource, session
 
 SOUND = Kind.TRANSCRIPTION
@@ -37,7 +37,7 @@ def answer(*sentences: str, speaker: str | None = "A") -> bytes:
     return json.dumps({"id": "x", "status": "completed", "text": " ".join(sentences), "words": words}).encode()
 
 
-class Bucket(Files):
+class Bucket(BucketFiles):
     """In memory."""
 
     def __init__(self) -> None:
@@ -353,10 +353,10 @@ async def test_an_end_and_a_deletion_are_looked_at_soon(world: World, monkeypatc
     running = asyncio.create_task(world.indexer.run())
     await asyncio.sleep(0.05)
     job = world.said(1, "Soon.")
-    world.parts.live.see(SOUND, Changed(resource(SOUND, job, phase="Completed")))
+    world.parts.live.see(SOUND, ObjectChanged(resource(SOUND, job, phase="Completed")))
     await until(there=True)
     world.database["jobs"].delete_one({"jobId": job})
-    world.parts.live.see(SOUND, Deleted(resource(SOUND, job)))
+    world.parts.live.see(SOUND, ObjectDeleted(resource(SOUND, job)))
     await until(there=False)
     running.cancel()
 
@@ -456,7 +456,7 @@ def test_a_snippet_marks_the_words(text: str, terms: tuple[str, ...], shown: lis
 
 @pytest.mark.parametrize("scope", [Scope({"": frozenset(Kind)}), Scope({"red": frozenset(Kind)}, ("j",), public=True)])
 def test_a_search_is_served_by_an_index(scope: Scope) -> None:
-    query = listing(scope, Wanted(type=SOUND.record_type, terms=("a", "b")))
+    query = listing(scope, JobFilter(type=SOUND.record_type, terms=("a", "b")))
     index = INDEXES[query.index]
     compared = query.filter.keys() | {key for each in query.filter.get("$and", ()) for key in each}
     assert {name for name, _ in index[: -len(IN_ORDER)]} <= compared

@@ -9,7 +9,7 @@ from contentgen_contract.names import Kind
 from contentgen_contract.resources.prices import Unit
 from contentgen_operator.state.costs import CostSource, cost_of, finished
 from contentgen_operator.state.purchases import Purchase, PurchaseState
-from contentgen_operator.stores.charges import Bills
+from contentgen_operator.stores.charges import Charges
 from contentgen_simulation.gateway.server import START, GatewayWorld
 
 
@@ -164,7 +164,7 @@ async def test_usage_and_the_cost_of_a_purchase_are_the_same(
         **finished(asked, state, billable_units=units),
     )
     if charge is not None:
-        bills = Bills(world.database["ledger"])
+        bills = Charges(world.database["ledger"])
         (one,) = await bills.unsettled(START + timedelta(days=1))
         assert await bills.settle(one, charge)
     document = world.database["ledger"].find_one()

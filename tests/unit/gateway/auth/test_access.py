@@ -6,7 +6,7 @@ import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.auth.authorization import REMEMBERED_SECONDS, Access
+from contentgen_gateway.auth.authorization import REMEMBERED_SECONDS, Authorizer
 from contentgen_simulation.gateway.cluster import ClusterWorld
 
 ANN = ("ann", "*", "*", "red")
@@ -99,4 +99,4 @@ async def test_without_an_answer_nothing_that_was_remembered_is_allowed(world: C
 
 def test_the_clock_is_the_monotonic_one() -> None:
     """The wall clock can be set back."""
-    assert Access.__init__.__kwdefaults__["clock"].__name__ == "monotonic"
+    assert Authorizer.__init__.__kwdefaults__["clock"].__name__ == "monotonic"

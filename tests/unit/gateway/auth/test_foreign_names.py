@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.live.resources import Resources
+from contentgen_gateway.live.resources import JobResources
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body
 from contentgen_simulation.gateway.cluster import ClusterWorld
@@ -30,7 +30,7 @@ class Answering(FakeApi):
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_name_that_is_none_is_not_asked_for(name: str) -> None:
     api = Answering({"metadata": {"namespace": "red", "name": name}})
-    resources = Resources(api)
+    resources = JobResources(api)
     assert await resources.get(KIND, "red", name) is None
     assert await resources.get(KIND, name, "it") is None
     assert await resources.events(name, "uid") == []
@@ -50,18 +50,18 @@ async def test_a_name_that_is_none_is_not_asked_for(name: str) -> None:
 @pytest.mark.parametrize("uid", ["", "a,involvedObject.name=b", "a=b", "a b", "a\\", "x" * 64, "\ud800"])
 async def test_a_uid_adds_no_term_to_a_selector(uid: str) -> None:
     api = Answering({"items": []})
-    assert await Resources(api).events("red", uid) == []
+    assert await JobResources(api).events("red", uid) == []
     assert api.asked == []
 
 
 async def test_another_object_than_the_one_asked_for_is_none(caplog: pytest.LogCaptureFixture) -> None:
     for meta in ({"namespace": "blue", "name": "it"}, {"namespace": "red", "name": "other"}, {}):
-        assert await Resources(Answering({"metadata": meta})).get(KIND, "red", "it") is None
+        assert await JobResources(Answering({"metadata": meta})).get(KIND, "red", "it") is None
     assert len(caplog.messages) == 3
     assert all("asked for by the gateway" in each for each in caplog.messages)
     event = {"metadata": {"namespace": "red"}}
     foreign = {"metadata": {"namespace": "blue"}}
-    assert await Resources(Answering({"items": [foreign, event]})).events("red", "uid") == [event]
+    assert await JobResources(Answering({"items": [foreign, event]})).events("red", "uid") == [event]
 
 
 @pytest.mark.parametrize("name", NAMES)

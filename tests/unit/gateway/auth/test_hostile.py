@@ -20,18 +20,20 @@ from fastapi import Request
 from contentgen_contract.names import Kind
 from contentgen_gateway.services.dependencies import Calling, Using
 from contentgen_simulation import hostile_input
-from contentgen_simulation.gateway.endpoints import Endpoint, case_of, endpoints, suits
-from contentgen_simulation.gateway.tenants import Tenants
+from contentgen_simulation.gateway.endpoints import GatewayEndpoint, case_of, endpoints, suits
+from contentgen_simulation.gateway.tenants import TenantWorld
 from contentgen_simulation.hostile_input import MARK, OperatorReached, look, watched
 
 SENT = 100_000 if os.environ.get("CONTENTGEN_API") == "all" else 2_000
 REPORT = Path(__file__).resolve().parents[4] / "build/test/hostile-requests.json"
 A_WORLD = 1_000  # requests until everything is as it was: some of them delete
 HEADERS = ("Idempotency-Key", "Last-Event-ID", "If-Match", "X-Request-Id")
-GUARDED = [each for each in endpoints(Tenants().app) if each.signed_in]
+GUARDED = [each for each in endpoints(TenantWorld().app) if each.signed_in]
 
 
-def request(rng: random.Random, world: Tenants, client: httpx.AsyncClient, endpoint: Endpoint) -> httpx.Request:
+def request(
+    rng: random.Random, world: TenantWorld, client: httpx.AsyncClient, endpoint: GatewayEndpoint
+) -> httpx.Request:
     """One with something hostile in it, or, each fifth, one that is as it should be."""
     case, known = case_of(endpoint), tuple(job.job_id for job in world.jobs)
     job = rng.choice([each for each in world.jobs if suits(endpoint, each)])
@@ -81,7 +83,7 @@ def _enough_is_sent() -> Iterator[None]:
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_hostile_input_reaches_nothing(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311 - the same cases each time
-    world, asked = Tenants(), list[str]()
+    world, asked = TenantWorld(), list[str]()
     answers: Counter[int] = Counter()
     counted = Counter[str]()
     async with world.client("ann") as ann, world.client("bob") as bob:
@@ -128,7 +130,7 @@ def cursors(real: str | None) -> list[str]:
     return found
 
 
-async def queries(client: httpx.AsyncClient, endpoint: Endpoint, path: str) -> list[dict[str, str]]:
+async def queries(client: httpx.AsyncClient, endpoint: GatewayEndpoint, path: str) -> list[dict[str, str]]:
     """Each parameter of an endpoint with each value that is hostile for it."""
     usual = dict(case_of(endpoint).query)
     found = [
@@ -151,9 +153,9 @@ ASKING = [each for each in GUARDED if each.method == "GET" and (each.query or ea
 
 
 @pytest.mark.parametrize("endpoint", ASKING, ids=str)
-async def test_no_query_breaks_an_endpoint(endpoint: Endpoint) -> None:
+async def test_no_query_breaks_an_endpoint(endpoint: GatewayEndpoint) -> None:
     """Never 500, and a refusal names the field. What is asked of MongoDB is what its driver can send."""
-    world, refused = Tenants(), 0
+    world, refused = TenantWorld(), 0
     job = next(each for each in world.jobs if suits(endpoint, each) and each.namespace == "red")
     path = endpoint.at(job.job_id, job)
     async with world.client("root") as root:
@@ -181,7 +183,7 @@ async def test_a_careless_endpoint_is_found() -> None:
                 await parts.resources.get(Kind.TRANSCRIPTION, given["namespace"], "x")
         return {}
 
-    world = Tenants()
+    world = TenantWorld()
     world.app.post("/careless")(careless)
     async with world.client("ann") as ann:
         with pytest.raises(OperatorReached), watched([]):

@@ -12,11 +12,11 @@ import pytest
 import contentgen_gateway
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, VersionStatus
-from contentgen_gateway.live.job_snapshot import Now, document
-from contentgen_gateway.stores.files import Files
+from contentgen_gateway.live.job_snapshot import JobSnapshot, document
+from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.verification import OwnedKey, owned_key, owner_of
 from contentgen_operator.state.purchases import PurchaseState
-from contentgen_simulation.gateway.bucket import Bucket
+from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.cluster import ClusterWorld
 
 VICTIM = "7d0f1c5e-0000-4a1c-9f3e-2f3c7c1b9a99"
@@ -48,9 +48,9 @@ def version(kind: Kind, address: Any, user: str, job: str) -> dict[str, Any]:
     return common | {"transcriptUrl": address(told), "textUrl": address(text), "srtUrl": None, "vttUrl": None}
 
 
-def world_of(user: str, job: str | None, **fields: Any) -> tuple[ClusterWorld, Bucket]:
+def world_of(user: str, job: str | None, **fields: Any) -> tuple[ClusterWorld, RecordingBucket]:
     """Ann's three jobs in red, whose versions name the files of a job (None: of each itself)."""
-    world, bucket = ClusterWorld(("ann", "*", "*", "red")), Bucket()
+    world, bucket = ClusterWorld(("ann", "*", "*", "red")), RecordingBucket()
     bucket.behind(world.parts.files)
     world.lists_adopted = False
     for number, kind in enumerate(Kind, 1):
@@ -139,13 +139,13 @@ def test_a_job_under_way_is_of_the_user_that_was_admitted(kind: Kind) -> None:
     }  # fmt: skip
     forged = status.model_dump(mode="json", by_alias=True) | {"run": {"spec": {"userId": "victim"}}}
     for spec, user in (({"userId": "ann"}, "ann"), ({}, "red")):
-        assert document(Now.of(kind, {"metadata": meta, "spec": spec, "status": forged}))["userId"] == user
+        assert document(JobSnapshot.of(kind, {"metadata": meta, "spec": spec, "status": forged}))["userId"] == user
 
 
 # All signers, readers and deleters
 
 TAKES_OWNED_KEYS = {"url", "presigned", "signed", "read", "size"}
-"""Methods of `Files` that sign or read a key: mypy refuses every key that `owned_key` did not make."""
+"""Methods of `BucketFiles` that sign or read a key: mypy refuses every key that `owned_key` did not make."""
 OTHERS = {
     "shown": "an address of a record, which Records has verified",
     "sizes": "prefixes of an imported document: Import makes them of its own jobId and userId",
@@ -171,10 +171,10 @@ GATEWAY = Path(contentgen_gateway.__file__).parent
 
 
 def test_each_method_of_files_takes_owned_keys_or_says_why_not() -> None:
-    public = {name for name in vars(Files) if not name.startswith("_")}
+    public = {name for name in vars(BucketFiles) if not name.startswith("_")}
     assert public == TAKES_OWNED_KEYS | OTHERS.keys()
     for name in TAKES_OWNED_KEYS:
-        assert get_type_hints(getattr(Files, name))["key"] is OwnedKey, name
+        assert get_type_hints(getattr(BucketFiles, name))["key"] is OwnedKey, name
 
 
 def nodes() -> Iterator[tuple[str, ast.AST]]:

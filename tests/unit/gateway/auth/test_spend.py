@@ -17,7 +17,7 @@ from contentgen_contract.names import (
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_gateway.auth import csrf
 from contentgen_runtime.kube import Body
-from contentgen_simulation.gateway.bucket import Bucket
+from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.cluster import ClusterApi, ClusterWorld, Place
 
 LORA = Kind.LORA_TRAINING
@@ -39,7 +39,7 @@ class World(ClusterWorld):
 
     def __init__(self, *rights: tuple[str, str, str, str]) -> None:
         super().__init__(*rights)
-        Bucket().behind(self.parts.files)
+        RecordingBucket().behind(self.parts.files)
 
 
 @pytest.fixture

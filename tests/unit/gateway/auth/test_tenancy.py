@@ -10,7 +10,7 @@ from contentgen_contract.names import Kind
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.prices import CostSource
 from contentgen_gateway.auth.tenants import Tenants
-from contentgen_gateway.migration.namespaces import Administration
+from contentgen_gateway.migration.namespaces import TenantAdministration
 from contentgen_gateway.stores.queries import in_namespaces
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 from contentgen_runtime.tenancy import Tenancy
@@ -76,7 +76,7 @@ async def test_a_record_that_another_cluster_has_taken_over_is_not_deleted(world
     await Tenancy(world.api, world.database).of("red")
     world.api.namespaces["kube-system"] = ("cluster-b", AGAIN)
     assert (await Tenancy(world.api, world.database).of("red")).held
-    Administration(world.database, "ann").confirm("cluster-b", force=True)
+    TenantAdministration(world.database, "ann").confirm("cluster-b", force=True)
     del world.api.namespaces["kube-system"]
     async with world.client("ann") as client:
         answer = await client.delete(f"/api/jobs/{old}?force=true")

@@ -1,7 +1,8 @@
 """Nobody reads, changes or reaches what is another's: each endpoint, caller and id, with its owner's success beside.
 
 The matrix is made from the app's own routes: an endpoint that nobody thought of here is in it, and where its owner
-cannot succeed without a body, the test says that it needs a `Case` in contentgen_simulation/gateway/endpoints.py.
+cannot succeed without a body, the test says that it needs an `EndpointCase`
+in contentgen_simulation/gateway/endpoints.py.
 """
 
 import itertools
@@ -14,8 +15,16 @@ import httpx
 import pytest
 
 from contentgen_contract.names import Kind
-from contentgen_simulation.gateway.endpoints import CASES, OPEN, Case, Endpoint, case_of, endpoints, suits
-from contentgen_simulation.gateway.tenants import CALLERS, MISSING, OWNERS, Planted, Recreated, Tenants
+from contentgen_simulation.gateway.endpoints import (
+    CASES,
+    OPEN,
+    EndpointCase,
+    GatewayEndpoint,
+    case_of,
+    endpoints,
+    suits,
+)
+from contentgen_simulation.gateway.tenants import CALLERS, MISSING, OWNERS, PlantedJobs, Recreated, TenantWorld
 
 LEAST = 500  # cases: an endpoint, a caller and an id
 REPORT = Path(__file__).resolve().parents[4] / "build/test/tenants.json"
@@ -23,8 +32,8 @@ WORDS = (*OWNERS, *OWNERS.values(), "common")  # what leads to another's, where 
 
 
 @cache
-def everything() -> tuple[Endpoint, ...]:
-    return endpoints(Tenants().app)
+def everything() -> tuple[GatewayEndpoint, ...]:
+    return endpoints(TenantWorld().app)
 
 
 GUARDED = [each for each in everything() if each.signed_in]
@@ -45,7 +54,7 @@ def _every_case_is_counted() -> Iterator[None]:
 
 
 async def ask(
-    world: Tenants, caller: str | None, endpoint: Endpoint, identity: str, job: Planted, **query: str
+    world: TenantWorld, caller: str | None, endpoint: GatewayEndpoint, identity: str, job: PlantedJobs, **query: str
 ) -> httpx.Response:
     """One request, judged."""
     case = case_of(endpoint)
@@ -61,7 +70,7 @@ async def ask(
     return answer
 
 
-async def named(world: Tenants, endpoint: Endpoint, case: Case, job: Planted) -> str:
+async def named(world: TenantWorld, endpoint: GatewayEndpoint, case: EndpointCase, job: PlantedJobs) -> str:
     """The id of what the path names."""
     if case.named is None:
         return job.job_id
@@ -79,8 +88,8 @@ def test_each_case_has_its_endpoint() -> None:
 
 
 @pytest.mark.parametrize("endpoint", NAMING, ids=str)
-async def test_a_foreign_id_is_as_good_as_a_missing_one(endpoint: Endpoint) -> None:
-    world, case = Tenants(), case_of(endpoint)
+async def test_a_foreign_id_is_as_good_as_a_missing_one(endpoint: GatewayEndpoint) -> None:
+    world, case = TenantWorld(), case_of(endpoint)
     jobs = [job for job in world.jobs if suits(endpoint, job)]
     cases, ids = 0, {job: await named(world, endpoint, case, job) for job in jobs}
     world.settle()
@@ -100,9 +109,9 @@ async def test_a_foreign_id_is_as_good_as_a_missing_one(endpoint: Endpoint) -> N
 
 
 @pytest.mark.parametrize("endpoint", [each for each in NAMING if each.method != "GET"], ids=str)
-async def test_who_may_only_look_changes_nothing(endpoint: Endpoint) -> None:
+async def test_who_may_only_look_changes_nothing(endpoint: GatewayEndpoint) -> None:
     """The judge sees to what was changed; that nothing was is said by the answer too."""
-    world, case = Tenants(), case_of(endpoint)
+    world, case = TenantWorld(), case_of(endpoint)
     if case.named is not None:
         return
     for job in world.jobs:
@@ -112,9 +121,9 @@ async def test_who_may_only_look_changes_nothing(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method == "GET"], ids=str)
-async def test_a_list_shows_nobody_what_is_foreign(endpoint: Endpoint) -> None:
+async def test_a_list_shows_nobody_what_is_foreign(endpoint: GatewayEndpoint) -> None:
     """Whatever it is narrowed to; and its owner sees something."""
-    world, case = Tenants(), case_of(endpoint)
+    world, case = TenantWorld(), case_of(endpoint)
     given: dict[str | None, str] = {}
     for caller in CALLERS:
         answer = await ask(world, caller, endpoint, "", world.jobs[0])
@@ -128,14 +137,14 @@ async def test_a_list_shows_nobody_what_is_foreign(endpoint: Endpoint) -> None:
         assert mine.text != given["dave"], f"{endpoint} shows its owner no more than somebody else"
 
 
-def narrowed(endpoint: Endpoint) -> list[tuple[str, str]]:
+def narrowed(endpoint: GatewayEndpoint) -> list[tuple[str, str]]:
     """Each parameter with the values that could lead to another's."""
     return list(itertools.product(endpoint.query, WORDS))
 
 
 @pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method != "GET"], ids=str)
-async def test_nothing_is_made_where_the_caller_may_not(endpoint: Endpoint) -> None:
-    world, case = Tenants(), case_of(endpoint)
+async def test_nothing_is_made_where_the_caller_may_not(endpoint: GatewayEndpoint) -> None:
+    world, case = TenantWorld(), case_of(endpoint)
     for caller, job in itertools.product(CALLERS, world.jobs):
         if caller not in (job.owner, "root"):
             for query in ({}, {"namespace": job.namespace}) if "namespace" in endpoint.query else ({},):
@@ -149,7 +158,7 @@ async def test_nothing_is_made_where_the_caller_may_not(endpoint: Endpoint) -> N
 async def test_the_judge_sees_what_is_foreign() -> None:
     """The control of all of these: each way of reaching another's, and it speaks."""
     for reach in (_read, _write, _fetch, _change):
-        world = Tenants()
+        world = TenantWorld()
         async with world.client("bob") as bob:
             answer = await bob.get("/api/jobs")
         world.judge("bob", answer)
@@ -157,21 +166,21 @@ async def test_the_judge_sees_what_is_foreign() -> None:
             world.judge("bob", reach(world, answer))
 
 
-def _read(world: Tenants, answer: httpx.Response) -> httpx.Response:
+def _read(world: TenantWorld, answer: httpx.Response) -> httpx.Response:
     return httpx.Response(200, text=world.jobs[0].canary, request=answer.request)
 
 
-def _write(world: Tenants, answer: httpx.Response) -> httpx.Response:
+def _write(world: TenantWorld, answer: httpx.Response) -> httpx.Response:
     world.database["jobs"].update_one({"jobId": world.jobs[0].job_id}, {"$set": {"status": "failed"}})
     return answer
 
 
-def _fetch(world: Tenants, answer: httpx.Response) -> httpx.Response:
+def _fetch(world: TenantWorld, answer: httpx.Response) -> httpx.Response:
     world.parts.files.url(world.jobs[0].prefixes[0] + "model.safetensors")
     return answer
 
 
-def _change(world: Tenants, answer: httpx.Response) -> httpx.Response:
+def _change(world: TenantWorld, answer: httpx.Response) -> httpx.Response:
     world.api.changed.append(("DELETE", Kind.LORA_TRAINING.plural, "red"))
     return answer
 
@@ -183,7 +192,7 @@ USERS = ("ann", "carol", "vera")
 
 
 @pytest.mark.parametrize("endpoint", NAMING, ids=str)
-async def test_an_id_of_the_earlier_namespace_is_as_good_as_a_missing_one(endpoint: Endpoint) -> None:
+async def test_an_id_of_the_earlier_namespace_is_as_good_as_a_missing_one(endpoint: GatewayEndpoint) -> None:
     world, case = Recreated(), case_of(endpoint)
     jobs = [job for job in world.jobs if suits(endpoint, job) and job.namespace == "red"]
     ids = {job: await named(world, endpoint, case, job) for job in jobs}
@@ -196,7 +205,7 @@ async def test_an_id_of_the_earlier_namespace_is_as_good_as_a_missing_one(endpoi
 
 
 @pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method == "GET"], ids=str)
-async def test_a_list_shows_nothing_of_the_earlier_namespace(endpoint: Endpoint) -> None:
+async def test_a_list_shows_nothing_of_the_earlier_namespace(endpoint: GatewayEndpoint) -> None:
     world = Recreated()
     before = await ask(world, "ann", endpoint, "", world.jobs[0])
     await world.recreate()
@@ -207,7 +216,7 @@ async def test_a_list_shows_nothing_of_the_earlier_namespace(endpoint: Endpoint)
 
 
 @pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method != "GET"], ids=str)
-async def test_what_is_made_now_reaches_nothing_of_the_earlier_namespace(endpoint: Endpoint) -> None:
+async def test_what_is_made_now_reaches_nothing_of_the_earlier_namespace(endpoint: GatewayEndpoint) -> None:
     world = Recreated()
     await world.recreate()
     for job, caller in itertools.product([each for each in world.jobs if each.namespace == "red"], USERS):

@@ -20,7 +20,7 @@ from contentgen_operator.state.purchases import Purchase, PurchaseKey
 from contentgen_operator.state.run_document import RunDocument
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.run_documents import RunDocuments
-from contentgen_simulation.gateway.tenants import Tenants
+from contentgen_simulation.gateway.tenants import TenantWorld
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KEY = PurchaseKey(
@@ -38,7 +38,7 @@ def empty() -> Any:
 
 
 def full() -> Any:
-    world = Tenants()
+    world = TenantWorld()
     database = world.database
     for state in PurchaseState:
         database["ledger"].insert_one({"_id": f"p-{state}", **purchase(state).model_dump(by_alias=True)})
@@ -282,7 +282,7 @@ def test_each_collection_is_kept_or_made_again() -> None:
 
 
 def test_the_list_of_assets_says_what_is_missing_and_what_is_another_file() -> None:
-    world = Tenants()
+    world = TenantWorld()
     bucket, client = world.bucket, world.parts.files._client
     bucket.objects = {"loras/ann/a/v1/model.safetensors": b"one", "runs/a/x": b"two", "transcripts/a/b/t": b"three"}
     listed = list(asset_listing.assets(client, "assets", checksums=True))

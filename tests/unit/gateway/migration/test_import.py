@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from contentgen_contract.names import Kind
-from contentgen_simulation.gateway.tenants import Tenants
+from contentgen_simulation.gateway.tenants import TenantWorld
 
 LORA, PICTURE, TALK = (f"40000000-0000-4000-8000-{number:012}" for number in range(3))
 AWS = "https://content-generation-assets.s3.amazonaws.com/"
@@ -80,7 +80,7 @@ SEEDS: list[dict[str, Any]] = [
 ]
 
 
-async def send(world: Tenants, jobs: list[Any], caller: str = "ann", namespace: str = "red") -> httpx.Response:
+async def send(world: TenantWorld, jobs: list[Any], caller: str = "ann", namespace: str = "red") -> httpx.Response:
     async with world.client(caller) as client:
         body = {"namespace": namespace, "bucket": "content-generation-assets", "jobs": jobs}
         return await client.post("/api/admin/import", json=body)
@@ -91,8 +91,8 @@ def copy(document: dict[str, Any], **changed: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def world() -> Tenants:
-    world = Tenants()
+def world() -> TenantWorld:
+    world = TenantWorld()
     world.bucket.objects |= {
         f"loras/user-456/{LORA}/v1/model.safetensors": b"x" * 125,
         f"transcripts/test-transcribe-2/{TALK}/transcript.json": b"{}",
@@ -101,7 +101,7 @@ def world() -> Tenants:
     return world
 
 
-async def test_the_seeds_documents_are_found_as_if_they_were_made_here(world: Tenants) -> None:
+async def test_the_seeds_documents_are_found_as_if_they_were_made_here(world: TenantWorld) -> None:
     told = (await send(world, SEEDS)).json()
     assert told["outcomes"] == {"imported": 3, "updated": 0, "unchanged": 0, "refused": 0}
     assert [each["missing"] for each in told["jobs"]] == [[], [f"generated-images/user-456/{PICTURE}/image_1.png"], []]
@@ -121,14 +121,14 @@ async def test_the_seeds_documents_are_found_as_if_they_were_made_here(world: Te
     assert f"/assets/loras/user-456/{LORA}/v1/model.safetensors?" in file.json()["url"]
 
 
-async def test_nothing_signed_is_taken_over(world: Tenants) -> None:
+async def test_nothing_signed_is_taken_over(world: TenantWorld) -> None:
     await send(world, SEEDS)
     kept = repr(list(world.database["jobs"].find({"imported": True})))
     assert "X-Amz" not in kept
     assert "token=" not in kept
 
 
-async def test_twice_changes_nothing(world: Tenants) -> None:
+async def test_twice_changes_nothing(world: TenantWorld) -> None:
     await send(world, SEEDS)
     async with world.client("ann"):
         world.database["jobs"].update_one({"jobId": LORA}, {"$set": {"metadata.tags": ["mine"]}})
@@ -138,7 +138,7 @@ async def test_twice_changes_nothing(world: Tenants) -> None:
     assert list(world.database["jobs"].find()) == before
 
 
-async def test_what_the_old_service_has_finished_since_comes_along(world: Tenants) -> None:
+async def test_what_the_old_service_has_finished_since_comes_along(world: TenantWorld) -> None:
     under_way = copy(SEEDS[0], versions=[], status="processing", progress=20, completedAt=None)
     told = (await send(world, [under_way])).json()
     assert "processing" in told["jobs"][0]["note"]
@@ -186,7 +186,7 @@ WRONG = {
     ("field", "change"), [(f, c) for f, cs in WRONG.items() for c in cs], ids=lambda each: str(each)[:60]
 )
 async def test_a_version_that_is_not_the_jobs_own_refuses_the_document(
-    world: Tenants, field: str, change: dict[str, Any]
+    world: TenantWorld, field: str, change: dict[str, Any]
 ) -> None:
     wrong = copy(SEEDS[0])
     wrong["versions"][0] |= change
@@ -220,21 +220,23 @@ async def test_a_version_that_is_not_the_jobs_own_refuses_the_document(
     ],
     ids=str,
 )
-async def test_a_document_outside_of_the_seeds_shape_is_refused_whole(world: Tenants, change: dict[str, Any]) -> None:
+async def test_a_document_outside_of_the_seeds_shape_is_refused_whole(
+    world: TenantWorld, change: dict[str, Any]
+) -> None:
     told = (await send(world, [copy(SEEDS[0], **change)])).json()
     assert told["outcomes"]["refused"] == 1
     assert any(each["field"].split(".")[0] in change for each in told["jobs"][0]["problems"]), told["jobs"][0]
     assert world.database["jobs"].find_one({"imported": True}) is None
 
 
-async def test_everything_that_is_wrong_is_said_at_once(world: Tenants) -> None:
+async def test_everything_that_is_wrong_is_said_at_once(world: TenantWorld) -> None:
     wrong = copy(SEEDS[1])
     wrong["versions"][0]["images"][0] |= {"s3Key": "a", "url": "https://h/b"}
     problems = (await send(world, [wrong])).json()["jobs"][0]["problems"]
     assert {each["field"] for each in problems} == {"versions.0.images.0.s3Key", "versions.0.images.0.url"}
 
 
-async def test_nobody_takes_a_job_that_is_there(world: Tenants) -> None:
+async def test_nobody_takes_a_job_that_is_there(world: TenantWorld) -> None:
     """Neither one that was made here, nor one that another namespace has taken over, nor one that was paid here."""
     await send(world, SEEDS[:1])
     world.database["ledger"].insert_one({"_id": "p", "jobId": PICTURE})
@@ -247,29 +249,29 @@ async def test_nobody_takes_a_job_that_is_there(world: Tenants) -> None:
 
 
 @pytest.mark.parametrize(("caller", "namespace"), [("bob", "red"), ("carol", "red"), ("vera", "red"), ("dave", "x")])
-async def test_it_needs_the_verb_import_on_all_kinds(world: Tenants, caller: str, namespace: str) -> None:
+async def test_it_needs_the_verb_import_on_all_kinds(world: TenantWorld, caller: str, namespace: str) -> None:
     answer = await send(world, SEEDS, caller, namespace)
     assert answer.status_code == 403
     assert "verb import on loratrainings" in answer.json()["detail"]
     assert world.database["jobs"].find_one({"imported": True}) is None
 
 
-async def test_the_right_to_create_all_kinds_is_no_right_to_import(world: Tenants) -> None:
+async def test_the_right_to_create_all_kinds_is_no_right_to_import(world: TenantWorld) -> None:
     world.api.rights |= {("dave", verb, "*", "x") for verb in ("create", "get", "list", "patch", "delete", "use")}
     assert (await send(world, SEEDS, "dave", "x")).status_code == 403
 
 
-async def test_the_verb_import_is_enough(world: Tenants) -> None:
+async def test_the_verb_import_is_enough(world: TenantWorld) -> None:
     world.api.rights |= {("dave", "import", kind.plural, "x") for kind in Kind} | {("dave", "use", "userids", "x")}
     assert (await send(world, SEEDS, "dave", "x")).json()["outcomes"]["imported"] == 3
 
 
-async def test_one_kind_is_not_all(world: Tenants) -> None:
+async def test_one_kind_is_not_all(world: TenantWorld) -> None:
     world.api.rights.add(("dave", "import", "transcriptions", "x"))
     assert (await send(world, SEEDS[2:], "dave", "x")).status_code == 403
 
 
-async def test_documents_of_users_whom_the_caller_may_not_name_are_refused(world: Tenants) -> None:
+async def test_documents_of_users_whom_the_caller_may_not_name_are_refused(world: TenantWorld) -> None:
     """user-456 is a stranger to dave, test-transcribe-2 is not; a namespace may always name itself."""
     world.api.rights |= {("dave", "import", "*", "x"), ("dave", "use", "userids/test-transcribe-2", "x")}
     own = copy(SEEDS[0], jobId=LORA[:-1] + "9", userId="x", versions=[])
@@ -283,7 +285,7 @@ async def test_documents_of_users_whom_the_caller_may_not_name_are_refused(world
     assert not [key for key in world.bucket.reached if "user-456" in key], "the bucket was not asked for their files"
 
 
-async def test_an_import_does_not_give_a_job_to_another_user(world: Tenants) -> None:
+async def test_an_import_does_not_give_a_job_to_another_user(world: TenantWorld) -> None:
     """carol may import for mallory alone; the job was taken over for user-456 and has finished since."""
     await send(world, [copy(SEEDS[0], versions=[], status="processing", completedAt=None)])
     world.api.rights |= {("carol", "import", "*", "red"), ("carol", "use", "userids/mallory", "red")}
@@ -294,14 +296,16 @@ async def test_an_import_does_not_give_a_job_to_another_user(world: Tenants) -> 
     assert list(world.database["jobs"].find()) == before
 
 
-async def test_times_are_times(world: Tenants) -> None:
+async def test_times_are_times(world: TenantWorld) -> None:
     await send(world, SEEDS)
     record = world.database["jobs"].find_one({"jobId": LORA})
     assert record["createdAt"] == datetime(2025, 11, 27, 20, 50, 9, 651000, UTC)
     assert record["bytes"] == 125
 
 
-async def test_several_documents_wait_for_the_bucket_at_a_time(world: Tenants, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_several_documents_wait_for_the_bucket_at_a_time(
+    world: TenantWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody is let go before two are there; the report keeps the order."""
     together, sizes = threading.Barrier(2), world.parts.files.sizes_now
 
@@ -318,14 +322,14 @@ async def test_several_documents_wait_for_the_bucket_at_a_time(world: Tenants, m
     assert told["outcomes"]["imported"] == 4
 
 
-async def test_a_job_that_comes_twice_is_taken_over_once(world: Tenants) -> None:
+async def test_a_job_that_comes_twice_is_taken_over_once(world: TenantWorld) -> None:
     told = (await send(world, [SEEDS[0], SEEDS[2], SEEDS[0], SEEDS[0]])).json()
     assert [each["outcome"] for each in told["jobs"]] == ["imported", "imported", "unchanged", "unchanged"]
     assert world.database["jobs"].count_documents({"jobId": LORA}) == 1
 
 
 @pytest.mark.parametrize("url", ["https://u:hunter2@h/a?x=hunter2", "https://u:hun/ter2@h/a#hunter2", "u:hunter2@h/a"])
-async def test_a_refusal_repeats_no_password_and_no_query(world: Tenants, url: str) -> None:
+async def test_a_refusal_repeats_no_password_and_no_query(world: TenantWorld, url: str) -> None:
     document = copy(SEEDS[0])
     document["versions"][0]["modelUrl"] = url
     answer = await send(world, [document])
@@ -334,7 +338,7 @@ async def test_a_refusal_repeats_no_password_and_no_query(world: Tenants, url: s
     assert "ter2" not in answer.text
 
 
-async def test_no_password_of_a_source_is_taken_over(world: Tenants) -> None:
+async def test_no_password_of_a_source_is_taken_over(world: TenantWorld) -> None:
     source = {"url": "https://u:hunter2@h/podcast.mp3?token=hunter2#hunter2", "filename": "podcast.mp3"}
     told = (await send(world, [copy(SEEDS[2], sourceVideo=source)])).json()
     assert told["outcomes"]["imported"] == 1

@@ -21,8 +21,8 @@ from contentgen_gateway.migration import commands, rollback_stores
 from contentgen_gateway.migration.rollback import (
     ANNOTATION,
     OLD_REASONS,
-    Action,
     Finding,
+    FindingAction,
     OldRun,
     Rollback,
     key_of,
@@ -31,10 +31,10 @@ from contentgen_gateway.migration.rollback import (
 from contentgen_operator.state.purchases import PurchaseKey
 from contentgen_runtime.kube import Page
 from contentgen_simulation.upgrade.driver import Driver
-from contentgen_simulation.upgrade.release import ARCHIVES, OLD, Release
+from contentgen_simulation.upgrade.release import ARCHIVES, OLD, OldRelease
 from contentgen_simulation.upgrade.states import (
     SECOND,
-    State,
+    StateCase,
     cases,
     ids,
     lora_states,
@@ -56,8 +56,8 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
-    with Release(OLD, tmp_path_factory.mktemp("release")) as release:
+def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldRelease]:
+    with OldRelease(OLD, tmp_path_factory.mktemp("release")) as release:
         yield release
 
 
@@ -83,7 +83,7 @@ async def prepare(driver: Driver) -> list[Finding]:
 
 @pytest.mark.parametrize(("kind", "state"), CASES, ids=ids(CASES))
 async def test_a_rollback_and_the_next_upgrade_buy_nothing_again(
-    kind: Kind, state: State, old: Release, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, state: StateCase, old: OldRelease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new = Driver(kind, monkeypatch)
     await new.do(state.before)
@@ -104,7 +104,7 @@ HARMED = [(kind, state) for kind, state in CASES if state.unprepared is not None
 
 @pytest.mark.parametrize(("kind", "state"), HARMED, ids=ids(HARMED))
 async def test_without_preparation_a5a1c84_buys_again(
-    kind: Kind, state: State, old: Release, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, state: StateCase, old: OldRelease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new = Driver(kind, monkeypatch)
     await new.do(state.before)
@@ -139,7 +139,7 @@ def status_of(spec: Body, phase: str, reason: str, **run: Any) -> Body:
 
 PICTURE, TRAINING, SOUND = (SPECS[kind] for kind in (Kind.IMAGE_GENERATION, Kind.LORA_TRAINING, Kind.TRANSCRIPTION))
 CAPITALS = {"source": {"url": "HTTPS://example.com/talk.mp3"}}
-FOUND: dict[str, tuple[Kind, Body, Action | None]] = {
+FOUND: dict[str, tuple[Kind, Body, FindingAction | None]] = {
     "not begun": (Kind.IMAGE_GENERATION, body_of(PICTURE), None),
     "ended": (Kind.IMAGE_GENERATION, body_of(PICTURE, status_of(PICTURE, "Completed", "Completed")), None),
     "deleted": (
@@ -150,22 +150,22 @@ FOUND: dict[str, tuple[Kind, Body, Action | None]] = {
     "a model that is not allowed": (
         Kind.IMAGE_GENERATION,
         body_of(PICTURE, status_of(PICTURE, "Pending", "ModelNotAllowed")),
-        Action.SUSPEND,
+        FindingAction.SUSPEND,
     ),
     "a loraName that another one has": (
         Kind.LORA_TRAINING,
         body_of(TRAINING, status_of(TRAINING, "Pending", "WaitingForLoraName")),
-        Action.SUSPEND,
+        FindingAction.SUSPEND,
     ),
     "a collect Job that would be refused": (
         Kind.IMAGE_GENERATION,
         body_of(PICTURE, status_of(PICTURE, "Pending", "JobRefused")),
-        Action.SUSPEND,
+        FindingAction.SUSPEND,
     ),
     "another loraName": (
         Kind.LORA_TRAINING,
         body_of(TRAINING | {"loraName": "mary"}, status_of(TRAINING, "Completed", "Completed"), generation=2),
-        Action.SUSPEND,
+        FindingAction.SUSPEND,
     ),
     "tags were edited": (
         Kind.LORA_TRAINING,
@@ -175,18 +175,18 @@ FOUND: dict[str, tuple[Kind, Body, Action | None]] = {
     "a worker said InvalidSpec": (
         Kind.TRANSCRIPTION,
         body_of(SOUND, status_of(SOUND, "Failed", "InvalidSpec")),
-        Action.SUSPEND,
+        FindingAction.SUSPEND,
     ),
-    "a spec that a5a1c84 refuses": (Kind.TRANSCRIPTION, body_of(CAPITALS), Action.SUSPEND),
+    "a spec that a5a1c84 refuses": (Kind.TRANSCRIPTION, body_of(CAPITALS), FindingAction.SUSPEND),
     "a language that a5a1c84 refuses": (
         Kind.TRANSCRIPTION,
         body_of(SOUND | {"options": {"language": "en-US"}}),
-        Action.SUSPEND,
+        FindingAction.SUSPEND,
     ),
     "a purchase that the status names, and nobody has": (
         Kind.IMAGE_GENERATION,
         body_of(PICTURE, status_of(PICTURE, "Submitting", "Submitting", purchaseId="0190a")),
-        Action.LEDGER,
+        FindingAction.LEDGER,
     ),
 }
 
@@ -198,13 +198,13 @@ async def test_findings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     driver.world.kube.resources[kind, "it"] = body
     findings = await prepare(driver)
     assert [each.action for each in findings] == ([action] if action else [])
-    assert (body["spec"].get("suspend") is True) is (action is Action.SUSPEND)
+    assert (body["spec"].get("suspend") is True) is (action is FindingAction.SUSPEND)
 
 
 async def test_what_a5a1c84_cannot_read_while_it_is_paid_is_left_to_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver(Kind.TRANSCRIPTION, monkeypatch)
     await driver.do([["apply", CAPITALS], ["state", "submitted"]])
-    assert [each.action for each in await prepare(driver)] == [Action.WAIT]
+    assert [each.action for each in await prepare(driver)] == [FindingAction.WAIT]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ async def test_a_namespace_that_was_created_again_is_suspended(
     driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
     driver.apply(PICTURE)
     driver.world.database[collection].insert_one(document)
-    assert [each.action for each in await prepare(driver)] == [Action.SUSPEND]
+    assert [each.action for each in await prepare(driver)] == [FindingAction.SUSPEND]
 
 
 async def test_of_a_first_namespace_nothing_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +241,7 @@ async def test_a_deletion_that_would_take_anothers_files_waits(owner: str, monke
     mark = {"uid": UID, "prefixes": prefixes, "jobIds": [UID], "boughtUnder": "ns/ImageGeneration/it/"}
     database["jobs"].update_one({"jobId": UID}, {"$set": {"discard": mark}})
     findings = await prepare(driver)
-    assert [each.action for each in findings] == ([Action.PARK] if owner == SECOND else [])
+    assert [each.action for each in findings] == ([FindingAction.PARK] if owner == SECOND else [])
     assert ("discard" in database["jobs"].find_one({"jobId": UID})) is (owner == UID)
     await rollback_of(driver).undo(resources(driver))
     assert database["jobs"].find_one({"jobId": UID})["discard"] == mark
@@ -258,7 +258,7 @@ async def test_no_intent_is_left_without_a_marker(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("state", new_states(Kind.IMAGE_GENERATION), ids=lambda state: state.name)
 async def test_dry_runs_change_nothing_and_so_does_the_second_run(
-    state: State, monkeypatch: pytest.MonkeyPatch
+    state: StateCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
     await driver.do(state.before)
@@ -405,10 +405,10 @@ async def test_a_resource_of_another_class_is_suspended_and_left_to_a_person(mon
     ((_, body),) = resources(driver)
     body["spec"] = body["spec"] | {"operatorClass": "team-a"}
     (found,) = await prepare(driver)
-    assert (found.action, "class team-a" in found.why) == (Action.WAIT, True)
+    assert (found.action, "class team-a" in found.why) == (FindingAction.WAIT, True)
     assert driver.world.kube.resources[kind, "it"]["spec"]["suspend"] is True
     (resumed,) = await rollback_of(driver).undo(resources(driver))
-    assert resumed.action is Action.RESUME
+    assert resumed.action is FindingAction.RESUME
 
 
 async def test_a_finished_resource_of_another_class_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,11 @@ import pytest
 from contentgen_gateway.api.transcripts import Mark
 from contentgen_gateway.api.usage import Usage
 from contentgen_gateway.auth import csrf
-from contentgen_gateway.pages.rendering.turns import Turn, Word, turns
+from contentgen_gateway.pages.rendering.turns import SpeakerTurn, SpokenWord, turns
 from contentgen_gateway.pages.search import pieces
 from contentgen_gateway.pages.transcripts import _colours
 from contentgen_gateway.pages.usage import bars
-from contentgen_gateway.stores.files import Files
+from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.verification import OwnedKey
 from contentgen_simulation.gateway.made_up import HOSTILE, job_id
 from contentgen_simulation.showcase import Showcase
@@ -121,21 +121,21 @@ async def test_a_transcript_that_is_too_large_is_downloaded_instead(
     world: Showcase, monkeypatch: pytest.MonkeyPatch, name: str, limit: int
 ) -> None:
     """The JSON gives way to the plain text. Nothing of what is too large is read."""
-    size, read = Files.size, Files.read
+    size, read = BucketFiles.size, BucketFiles.read
     large = {"transcript.json", name}
 
-    async def told(files: Files, key: OwnedKey) -> int | None:
+    async def told(files: BucketFiles, key: OwnedKey) -> int | None:
         return (
             (limit if key.endswith(name) else 2**40) + 1 if key.rpartition("/")[2] in large else await size(files, key)
         )
 
-    async def refused(files: Files, key: OwnedKey, most: int) -> bytes | None:
+    async def refused(files: BucketFiles, key: OwnedKey, most: int) -> bytes | None:
         assert key.rpartition("/")[2] not in large
         assert files.parsing.locked(), "two at once would be more than the memory limit of the container"
         return await read(files, key, most)
 
-    monkeypatch.setattr(Files, "size", told)
-    monkeypatch.setattr(Files, "read", refused)
+    monkeypatch.setattr(BucketFiles, "size", told)
+    monkeypatch.setattr(BucketFiles, "read", refused)
     async with browser(world) as ann:
         page = await ann.get(f"/transcripts/{TRANSCRIPT}")
     assert page.status_code == 200
@@ -145,7 +145,7 @@ async def test_a_transcript_that_is_too_large_is_downloaded_instead(
 
 
 async def test_many_speakers_do_not_hold_up_a_page() -> None:
-    said = [Turn(f"speaker {number}", (Word("a", 0, 1),)) for number in range(100)]
+    said = [SpeakerTurn(f"speaker {number}", (SpokenWord("a", 0, 1),)) for number in range(100)]
     assert set(_colours(said).values()) == {1, 2, 3, 4, 5, 6}
     assert len(_colours(said)) == 100
 

@@ -20,7 +20,7 @@ from contentgen_gateway import pages
 from contentgen_gateway.auth import csrf
 from contentgen_gateway.pages.rendering import render, static_files
 from contentgen_gateway.stores.queries import JobStatus
-from contentgen_simulation.gateway.bucket import Bucket
+from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.server import GatewayWorld
 from contentgen_simulation.gateway.tenants import TenantApi
 
@@ -36,7 +36,7 @@ class World(GatewayWorld):
 
     def __init__(self, *rights: tuple[str, str, str, str], **settings: Any) -> None:
         super().__init__(*rights, **settings)
-        Bucket().behind(self.parts.files)
+        RecordingBucket().behind(self.parts.files)
 
 
 @pytest.fixture

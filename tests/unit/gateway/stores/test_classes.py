@@ -7,10 +7,10 @@ import pytest
 
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
-from contentgen_gateway.live.jobs import Live
-from contentgen_gateway.live.resources import Resources
+from contentgen_gateway.live.jobs import LiveJobs
+from contentgen_gateway.live.resources import JobResources
 from contentgen_runtime.kube import KubeApi
-from contentgen_runtime.watching import Changed, Deleted
+from contentgen_runtime.watching import ObjectChanged, ObjectDeleted
 from contentgen_simulation.gateway.cluster import ClusterWorld
 from contentgen_simulation.gateway.server import GatewayWorld, resource
 
@@ -120,7 +120,7 @@ async def test_a_jobs_page_shows_no_conditions_of_another_class_and_names_it(mon
     async def events(*_: str) -> list[Any]:
         return []
 
-    monkeypatch.setattr(Resources, "events", events)
+    monkeypatch.setattr(JobResources, "events", events)
     for theirs, shown in (("night", False), (None, True)):
         world, job = shared_with(DEFAULT_CLASS, theirs)
         kept = world.api.resources["red", Kind.IMAGE_GENERATION.plural, "job-1"]
@@ -143,26 +143,26 @@ async def test_a_stream_of_another_class_is_refused_with_the_class(own: str, the
 # What the watch delivers
 
 
-def live(own: str) -> Live:
-    return Live(serves=Resources(KubeApi(), own).serves)
+def live(own: str) -> LiveJobs:
+    return LiveJobs(serves=JobResources(KubeApi(), own).serves)
 
 
 @OTHERS
 def test_jobs_of_another_class_are_not_known(own: str, theirs: str | None) -> None:
     known = live(own)
-    known.see(TRANSCRIPT, Changed(of_class(theirs, "a")))
-    known.see(TRANSCRIPT, Changed(of_class(own, "b")))
+    known.see(TRANSCRIPT, ObjectChanged(of_class(theirs, "a")))
+    known.see(TRANSCRIPT, ObjectChanged(of_class(own, "b")))
     assert (known.get("a"), known.get("b") is not None) == (None, True)
 
 
 async def test_a_job_that_leaves_the_class_is_lost_for_its_readers() -> None:
     known = live(DEFAULT_CLASS)
-    known.see(TRANSCRIPT, Changed(of_class(None)))
+    known.see(TRANSCRIPT, ObjectChanged(of_class(None)))
     with known.reader("a") as reader:
-        known.see(TRANSCRIPT, Changed(of_class("night", version=2)))
+        known.see(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
         assert await reader.next(1) is None
-        known.see(TRANSCRIPT, Changed(of_class("night", version=3)))
-        known.see(TRANSCRIPT, Changed(of_class(None, version=4)))
+        known.see(TRANSCRIPT, ObjectChanged(of_class("night", version=3)))
+        known.see(TRANSCRIPT, ObjectChanged(of_class(None, version=4)))
         now = await reader.next(1)
     assert now is not None
     assert now.version == "4"
@@ -171,21 +171,21 @@ async def test_a_job_that_leaves_the_class_is_lost_for_its_readers() -> None:
 async def test_a_stream_ends_without_an_end_event_when_its_job_leaves_the_class() -> None:
     world = GatewayWorld(ANN)
     world.job(1, TRANSCRIPT, jobId="a", name="job-a", status="processing", phase="Processing")
-    world.parts.live.see(TRANSCRIPT, Changed(of_class(None)))
+    world.parts.live.see(TRANSCRIPT, ObjectChanged(of_class(None)))
     world.api.applied = [of_class("night", version=2)]
     async with world.client("ann") as ann:
         following = asyncio.create_task(ann.get("/api/stream/job/a"))
         while not world.parts.live._readers:  # noqa: ASYNC110 - the stream tells nobody that it has begun
             await asyncio.sleep(0)
-        world.parts.live.see(TRANSCRIPT, Changed(world.api.applied[0]))
+        world.parts.live.see(TRANSCRIPT, ObjectChanged(world.api.applied[0]))
         told = (await asyncio.wait_for(following, 10)).text
     assert "event: end" not in told, "the job goes on, in another class"
 
 
 def test_the_end_of_a_resource_of_any_class_is_told_once_it_is_gone() -> None:
     over: list[str] = []
-    known = Live(over=lambda _, job: over.append(job), serves=Resources(KubeApi(), DEFAULT_CLASS).serves)
-    known.see(TRANSCRIPT, Changed(of_class("night", phase="Completed")))
+    known = LiveJobs(over=lambda _, job: over.append(job), serves=JobResources(KubeApi(), DEFAULT_CLASS).serves)
+    known.see(TRANSCRIPT, ObjectChanged(of_class("night", phase="Completed")))
     assert over == []
-    known.see(TRANSCRIPT, Deleted(of_class("night", phase="Completed")))
+    known.see(TRANSCRIPT, ObjectDeleted(of_class("night", phase="Completed")))
     assert over == ["a"]

@@ -19,8 +19,8 @@ from contentgen_gateway.stores import aggregations, collections, shares
 from contentgen_gateway.stores.aggregations import By
 from contentgen_gateway.stores.queries import Scope, counting, listing
 from contentgen_gateway.transcripts import index
-from contentgen_operator.stores.records import Mark, Records
-from contentgen_simulation.gateway.bucket import Bucket
+from contentgen_operator.stores.records import DeletionMark, RecordStore
+from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.questions import CHANGES, EVERYTHING, PATHS, SCOPES, WANTED
 from contentgen_simulation.gateway.server import GatewayWorld
 
@@ -136,7 +136,7 @@ def check(asked: Asked) -> None:
 @pytest.mark.parametrize("path", PATHS)
 async def test_all_that_a_request_asks(path: str, asked: Asked) -> None:
     world = GatewayWorld(("ann", "*", "*", "red"))
-    bucket = Bucket()
+    bucket = RecordingBucket()
     bucket.behind(world.parts.files)
     key = "loras/ann/j/v1/model.safetensors"
     job = world.job(1, versions=[{"version": 1, "s3Key": key}])
@@ -149,7 +149,7 @@ async def test_all_that_a_request_asks(path: str, asked: Asked) -> None:
 
 async def test_all_that_changes_ask(asked: Asked) -> None:
     world = GatewayWorld(("ann", "*", "*", "red"))
-    Bucket().behind(world.parts.files)
+    RecordingBucket().behind(world.parts.files)
     job = world.job(1)
     async with world.client("ann") as ann:
         for method, path, body in CHANGES:
@@ -160,7 +160,7 @@ async def test_all_that_changes_ask(asked: Asked) -> None:
 
 async def test_all_that_the_index_of_transcripts_asks(asked: Asked) -> None:
     world = GatewayWorld(("ann", "*", "*", "red"))
-    bucket = Bucket()
+    bucket = RecordingBucket()
     bucket.behind(world.parts.files)
     key = "transcripts/ann/j/transcript.json"
     bucket.objects[key] = b"{}"
@@ -180,7 +180,7 @@ async def test_all_that_the_index_of_transcripts_asks(asked: Asked) -> None:
 
 async def test_what_the_operator_looks_for(asked: Asked) -> None:
     """Its janitor, each time it looks around."""
-    records = Records(GatewayWorld().database["jobs"], storage=None)  # type: ignore[arg-type]  # none is used
+    records = RecordStore(GatewayWorld().database["jobs"], storage=None)  # type: ignore[arg-type]  # none is used
     assert await records.marks(10) == []
-    assert await records.discard_of(Mark(namespace="red", uid="u")) is None
+    assert await records.discard_of(DeletionMark(namespace="red", uid="u")) is None
     check(asked)

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import RERUN_ANNOTATION, Kind
-from contentgen_gateway.live.job_snapshot import Now, document
-from contentgen_gateway.live.jobs import Live
-from contentgen_runtime.watching import Changed, Deleted, Listed
+from contentgen_gateway.live.job_snapshot import JobSnapshot, document
+from contentgen_gateway.live.jobs import LiveJobs
+from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted
 from contentgen_simulation.gateway.server import GatewayWorld, resource
 
 SOUND = Kind.TRANSCRIPTION
 
 
-def changed(job: str, version: int = 1, **status: Any) -> Changed:
-    return Changed(resource(SOUND, job, version=version, **status))
+def changed(job: str, version: int = 1, **status: Any) -> ObjectChanged:
+    return ObjectChanged(resource(SOUND, job, version=version, **status))
 
 
 async def test_a_job_is_found_before_it_has_a_record() -> None:
@@ -40,7 +40,9 @@ async def test_a_record_that_is_there_is_the_answer() -> None:
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_document_says_what_the_operator_will_write(kind: Kind) -> None:
-    now = Now.of(kind, resource(kind, "it", phase="Processing", stage="Training", progress=70, reason="Processing"))
+    now = JobSnapshot.of(
+        kind, resource(kind, "it", phase="Processing", stage="Training", progress=70, reason="Processing")
+    )
     made = document(now)
     assert (made["type"], made["status"], made["progress"], made["userId"]) == (
         kind.record_type,
@@ -54,7 +56,7 @@ def test_a_document_says_what_the_operator_will_write(kind: Kind) -> None:
 
 @pytest.mark.parametrize("phase", ["Completed", "Failed"])
 def test_what_has_ended_is_forgotten(phase: str) -> None:
-    live = Live()
+    live = LiveJobs()
     live.see(SOUND, changed("a"))
     assert live.get("a") is not None
     live.see(SOUND, changed("a", 2, phase=phase))
@@ -67,48 +69,48 @@ def test_what_is_known_of_a_job_is_small() -> None:
     body = resource(SOUND, "a", run={"rerun": None, "spec": {"x": "y" * 65_000}, "facts": {"x": "y" * 65_000}})
     body["metadata"] |= {"annotations": {"x": "y" * 262_000}, "managedFields": ["y" * 65_000]}
     body["spec"] |= {"x": "y" * 65_000}
-    now = Now.of(SOUND, body)
+    now = JobSnapshot.of(SOUND, body)
     assert len(repr(now)) < 2000
-    made = document(Now.of(SOUND, body | {"status": {}}))
+    made = document(JobSnapshot.of(SOUND, body | {"status": {}}))
     assert (made["userId"], made["config"], made["status"]) == ("ann", {}, "queued")
 
 
 def test_what_was_made_here_does_not_hide_what_the_watch_knows() -> None:
-    live = Live()
+    live = LiveJobs()
     live.see(SOUND, changed("a", 7, progress=20))
     assert live.note(SOUND, resource(SOUND, "a", version=5)).version == "7"
 
 
 def test_an_ended_job_that_is_to_run_again_is_under_way() -> None:
-    live = Live()
+    live = LiveJobs()
     body = resource(SOUND, "a", phase="Completed", progress=100, run={"rerun": None, "spec": {}})
     body["metadata"]["annotations"] = {RERUN_ANNOTATION: "once more"}
-    live.see(SOUND, Changed(body))
+    live.see(SOUND, ObjectChanged(body))
     now = live.get("a")
     assert now is not None
     assert (now.word, now.status.progress) == ("queued", 0)
 
 
 def test_a_list_ends_what_it_lacks_of_its_kind() -> None:
-    live = Live()
+    live = LiveJobs()
     for job in "abc":
         live.see(SOUND, changed(job))
-    live.see(Kind.LORA_TRAINING, Changed(resource(Kind.LORA_TRAINING, "d")))
-    live.see(SOUND, Listed(frozenset("ac")))
+    live.see(Kind.LORA_TRAINING, ObjectChanged(resource(Kind.LORA_TRAINING, "d")))
+    live.see(SOUND, ListComplete(frozenset("ac")))
     assert [job for job in "abcd" if live.get(job)] == ["a", "c", "d"]
-    live.see(SOUND, Deleted(resource(SOUND, "a")))
+    live.see(SOUND, ObjectDeleted(resource(SOUND, "a")))
     assert [job for job in "abcd" if live.get(job)] == ["c", "d"]
 
 
 def test_of_more_than_can_be_known_the_quietest_are_left_out() -> None:
-    live = Live(most=2)
+    live = LiveJobs(most=2)
     for version, job in enumerate("abac"):
         live.see(SOUND, changed(job, version))
     assert [job for job in "abc" if live.get(job)] == ["a", "c"]
 
 
 async def test_a_slow_reader_gets_what_is_newest_and_holds_nobody_up() -> None:
-    live = Live()
+    live = LiveJobs()
     with live.reader("a") as slow, live.reader("a") as quick, live.reader("b") as other:
         got = []
         for version in range(1, 101):
@@ -125,24 +127,24 @@ async def test_a_slow_reader_gets_what_is_newest_and_holds_nobody_up() -> None:
 
 
 async def test_readers_learn_of_the_end_and_of_what_vanished() -> None:
-    live = Live()
+    live = LiveJobs()
     with live.reader("a") as reader:
         live.see(SOUND, changed("a"))
         live.see(SOUND, changed("a", 2, phase="Completed"))
         now = await reader.next(1)
         assert now is not None
         assert now.ended
-        live.see(SOUND, Deleted(resource(SOUND, "a")))
+        live.see(SOUND, ObjectDeleted(resource(SOUND, "a")))
         assert await reader.next(1) is None
 
 
 async def test_the_list_of_one_namespace_says_nothing_about_another() -> None:
-    live = Live()
+    live = LiveJobs()
     for number, namespace in enumerate(("red", "blue")):
-        live.see(SOUND, Changed(resource(SOUND, f"{number}", namespace=namespace)), namespace)
-    live.see(SOUND, Listed(frozenset()), "red")
+        live.see(SOUND, ObjectChanged(resource(SOUND, f"{number}", namespace=namespace)), namespace)
+    live.see(SOUND, ListComplete(frozenset()), "red")
     assert (live.get("0"), live.get("1") is not None) == (None, True)
-    live.see(SOUND, Listed(frozenset()))
+    live.see(SOUND, ListComplete(frozenset()))
     assert live.get("1") is None
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from contentgen_contract.names import Kind
 from contentgen_simulation.gateway.server import START, GatewayWorld
-from contentgen_simulation.gateway.tenants import Tenants
+from contentgen_simulation.gateway.tenants import TenantWorld
 
 ANN = ("ann", "*", "*", "red")
 JOB = "50000000-0000-4000-8000-000000000001"
@@ -208,7 +208,7 @@ DOCUMENT = {
     ],
 )
 async def test_an_import_refuses_a_field_of_a_wrong_type(config: dict[str, Any], field: str, told: str) -> None:
-    world = Tenants()
+    world = TenantWorld()
     version = {"version": 1, "config": config}
     for document, where in (
         (DOCUMENT | {"config": config}, field),
@@ -232,7 +232,7 @@ async def test_an_import_refuses_a_field_of_a_wrong_type(config: dict[str, Any],
     ],
 )
 async def test_an_import_refuses_numbers_that_no_answer_could_have(document: str) -> None:
-    world = Tenants()
+    world = TenantWorld()
     content = f'{{"namespace": "red", "jobs": [{json.dumps(DOCUMENT)[:-1]}, {document[1:]}]}}'
     async with world.client("ann") as ann:
         headers = {"content-type": "application/json"}

@@ -15,15 +15,15 @@ from pymongo.errors import AutoReconnect, NetworkTimeout, NotPrimaryError
 
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_gateway.auth.authentication import Callers
-from contentgen_gateway.auth.sign_outs import SignedOut
+from contentgen_gateway.auth.authentication import Authenticator
+from contentgen_gateway.auth.sign_outs import SignOuts
 from contentgen_gateway.live import recent_creations
-from contentgen_gateway.live.job_snapshot import Now
-from contentgen_gateway.live.jobs import Reader
+from contentgen_gateway.live.job_snapshot import JobSnapshot
+from contentgen_gateway.live.jobs import JobFollower
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.transcripts.index import TranscriptIndex
 from contentgen_gateway.transcripts.passages import Passage
-from contentgen_runtime.watching import Changed
+from contentgen_runtime.watching import ObjectChanged
 from contentgen_simulation.gateway.cluster import ClusterWorld
 from contentgen_simulation.gateway.server import resource
 
@@ -118,7 +118,7 @@ JOB = "a"
 def at_version(replica: ClusterWorld, version: int, **status: Any) -> dict[str, Any]:
     """A job's state, as the watch of one replica tells it."""
     body = resource(SOUND, JOB, version=version, **status)
-    replica.parts.live.see(SOUND, Changed(body))
+    replica.parts.live.see(SOUND, ObjectChanged(body))
     return body
 
 
@@ -146,11 +146,11 @@ def late(both: Replicas, monkeypatch: pytest.MonkeyPatch) -> Replicas:
     """The watch of replica b is behind: it tells of version 8, and then of the end, when a reader waits for it."""
     coming = iter([(8, 20, "Preparing"), (9, 40, "Preparing"), (10, 100, "Completed")])
 
-    async def tell(_: Reader, __: float) -> Now:
+    async def tell(_: JobFollower, __: float) -> JobSnapshot:
         version, progress, phase = next(coming)
-        return Now.of(SOUND, resource(SOUND, JOB, version=version, progress=progress, phase=phase))
+        return JobSnapshot.of(SOUND, resource(SOUND, JOB, version=version, progress=progress, phase=phase))
 
-    monkeypatch.setattr(Reader, "next", tell)
+    monkeypatch.setattr(JobFollower, "next", tell)
     at_version(both.b, 7, progress=10)
     return both
 
@@ -330,7 +330,7 @@ async def test_a_rate_is_that_of_one_replica() -> None:
 
 async def test_a_token_that_was_signed_out_elsewhere_is_taken_for_a_minute_at_the_most(both: Replicas) -> None:
     now = [0.0]
-    a, b = (Callers(both.api, SignedOut(both.database["signed-out"]), clock=lambda: now[0]) for _ in range(2))
+    a, b = (Authenticator(both.api, SignOuts(both.database["signed-out"]), clock=lambda: now[0]) for _ in range(2))
     await b.caller("ann")
     now[0] = 30.0
     await b.caller("ann")

@@ -15,7 +15,7 @@ from contentgen_contract.api_paths import resource_of
 from contentgen_contract.names import Kind
 from contentgen_runtime import kube as runtime
 from contentgen_runtime.kube import KubeApi
-from contentgen_runtime.watching import Changed, Deleted, Listed, Seen, follow
+from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
 
 TRANSCRIPTIONS = resource_of(Kind.TRANSCRIPTION)
 
@@ -102,12 +102,12 @@ async def test_a_list_and_what_follows_it(api: Api) -> None:
     api.watches = [[whole[at : at + 1_000_003] for at in range(0, len(whole), 1_000_003)]]
     seen = await first(api, 6, selector="status.phase!=Completed")
     assert seen == [
-        Changed(thing("a", 1)),
-        Changed(thing("b", 2)),
-        Listed(frozenset("ab")),
-        Changed(long),
-        Changed(thing("a", 7)),
-        Deleted(thing("b", 9)),
+        ObjectChanged(thing("a", 1)),
+        ObjectChanged(thing("b", 2)),
+        ListComplete(frozenset("ab")),
+        ObjectChanged(long),
+        ObjectChanged(thing("a", 7)),
+        ObjectDeleted(thing("b", 9)),
     ]
     assert api.asked[1]["continue"] == "next page"
     assert [each.get("fieldSelector") for each in api.asked] == ["status.phase!=Completed"] * 2 + [None]
@@ -119,7 +119,7 @@ async def test_labels_select_in_the_list_and_in_the_watch(api: Api) -> None:
     """Without them in the watch an object that loses its labels is not told as deleted."""
     api.lists = [listed(5)]
     api.watches = [[event("DELETED", thing("a", 6))]]
-    assert await first(api, 2, labels="a=b") == [Listed(frozenset()), Deleted(thing("a", 6))]
+    assert await first(api, 2, labels="a=b") == [ListComplete(frozenset()), ObjectDeleted(thing("a", 6))]
     assert [each.get("labelSelector") for each in api.asked] == ["a=b"] * 2
 
 
@@ -131,7 +131,11 @@ async def test_a_watch_that_ends_goes_on_where_it_was(api: Api) -> None:
         [event("ADDED", thing("a", 9)), event("ADDED", thing("b", 10))[:-9]],
         [event("ADDED", thing("b", 10))],
     ]
-    assert await first(api, 3) == [Listed(frozenset()), Changed(thing("a", 9)), Changed(thing("b", 10))]
+    assert await first(api, 3) == [
+        ListComplete(frozenset()),
+        ObjectChanged(thing("a", 9)),
+        ObjectChanged(thing("b", 10)),
+    ]
     assert [each["resourceVersion"] for each in api.asked[1:]] == ["5", "8", "9"]
 
 
@@ -140,7 +144,7 @@ async def test_a_version_that_is_gone_is_listed_again(api: Api, refusal: Any) ->
     api.lists = [listed(5, thing("a", 1)), listed(50, thing("b", 40))]
     api.watches = [refusal, [event("MODIFIED", thing("b", 51))]]
     seen = await first(api, 5)
-    assert seen[2:] == [Changed(thing("b", 40)), Listed(frozenset("b")), Changed(thing("b", 51))]
+    assert seen[2:] == [ObjectChanged(thing("b", 40)), ListComplete(frozenset("b")), ObjectChanged(thing("b", 51))]
     assert api.asked[-1]["resourceVersion"] == "50"
 
 
@@ -150,7 +154,7 @@ async def test_a_watch_that_died_silently_is_noticed(api: Api, monkeypatch: pyte
     monkeypatch.setattr(runtime, "_SILENT_SECONDS", 0.2)
     api.lists = [listed(5)]
     api.watches = [None, [event("ADDED", thing("a", 6))]]
-    assert (await first(api, 2))[1] == Changed(thing("a", 6))
+    assert (await first(api, 2))[1] == ObjectChanged(thing("a", 6))
     assert api.asked[1]["timeoutSeconds"] == str(runtime.WATCH_SECONDS)
     assert [each["resourceVersion"] for each in api.asked[1:]] == ["5", "5"]
 

@@ -13,16 +13,16 @@ import stamina
 from contentgen_contract.advice.reasons import REASONS
 from contentgen_contract.names import FINALIZER, GROUP, RESUBMIT_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.resources.namespaces import LabelSelector
-from contentgen_operator.background.releases import Leaving
+from contentgen_operator.background.releases import NamespaceReleases
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.leader import tasks
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.leader.tasks import LeaderTasks
-from contentgen_operator.queues.work_queue import WakeUps
+from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.selection import Selection
-from contentgen_operator.watch.event_handlers import Intake
+from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.namespaces import Namespaces
 from contentgen_simulation.gateway.cluster import ClusterWorld, refused
@@ -101,10 +101,10 @@ class Standby:
     def __init__(self) -> None:
         self.worked: list[str] = []
         self.elected = asyncio.Event()
-        self.queue: WakeUps[ResourceRef] = WakeUps(self._work)
+        self.queue: WorkQueue[ResourceRef] = WorkQueue(self._work)
         cache = Cache()
         self.tasks = LeaderTasks(self.elected.wait, self.queue, cache.refs)
-        self.intake = Intake(cache, self.tasks.wake, Reports(), gone=self.tasks.deleted)
+        self.intake = EventHandlers(cache, self.tasks.wake, Reports(), gone=self.tasks.deleted)
 
     async def _work(self, ref: ResourceRef) -> None:
         self.worked.append(ref.name)
@@ -161,7 +161,7 @@ async def test_a_former_leader_releases_nothing_in_a_namespace_that_has_the_labe
     stale = Namespaces(selector=LabelSelector(match_labels={"a": "b"}))
     stale.known.set()
     former = Leadership.always()
-    leaving = Leaving(cast("Kube", world.kube), Selection(namespaces=stale), former.check)
+    leaving = NamespaceReleases(cast("Kube", world.kube), Selection(namespaces=stale), former.check)
     leaving.note(ResourceRef(kind=IMAGE, namespace="ns", name="it", uid=UID), body)
     read = world.kube.get_resource
 

@@ -7,7 +7,7 @@ import pytest
 
 from contentgen_contract.names import Kind, Phase, Reason, Stage
 from contentgen_operator import metrics
-from contentgen_operator.background.charge_display import Showing
+from contentgen_operator.background.charge_display import ChargeDisplay
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.providers.base import RequestState, RequestView
@@ -15,10 +15,10 @@ from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.purchases import Unsettled
 from contentgen_operator.state.selection import Selection
 from contentgen_operator.stores.worker_jobs import RecordedJob
-from contentgen_operator.watch.event_handlers import Intake
+from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.watch.settled import SettledCheck
-from contentgen_operator.worker_api.authentication import Forbidden, Gatekeeper
+from contentgen_operator.worker_api.authentication import NotAWorker, WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -64,7 +64,7 @@ class Woken:
         self.names: list[str] = []
         self.cache = Cache()
         self.settled = SettledCheck(cast("Any", None), self._wake)
-        self.intake = Intake(self.cache, self._wake, Reports(), LoraNames(), self.settled, selection=Selection())
+        self.intake = EventHandlers(self.cache, self._wake, Reports(), LoraNames(), self.settled, selection=Selection())
 
     async def _wake(self, ref: ResourceRef) -> None:
         self.names.append(ref.name)
@@ -237,7 +237,7 @@ async def test_the_charge_of_another_class_is_not_shown_by_this_one() -> None:
         key="ns/ImageGeneration/it/h/-/1", type="image-generation", namespace="ns", job_id="u1", purchase_id="p",
         request_id="r", model="m", created_at=at, ended_at=at,
     )  # fmt: skip
-    showing = Showing(cast("Kube", api), wake, Selection())
+    showing = ChargeDisplay(cast("Kube", api), wake, Selection())
     api.body = resource(**TEAM) | {"status": END}
     await showing.show(bought)
     assert woken == []
@@ -253,6 +253,6 @@ async def test_a_worker_of_a_resource_of_another_class_is_refused() -> None:
 
     at = datetime(2026, 11, 21, tzinfo=UTC)
     job = RecordedJob(uid="j", name="job", owner=REF, run=1, stage=Stage.PREPARE, attempt=1, created_at=at)
-    gatekeeper = Gatekeeper(cast("Kube", Api()), Cache(), cast("Any", None))
-    with pytest.raises(Forbidden, match="another installation serves"):
+    gatekeeper = WorkerAuthenticator(cast("Kube", Api()), Cache(), cast("Any", None))
+    with pytest.raises(NotAWorker, match="another installation serves"):
         await gatekeeper._resource("pod ns/p", job)

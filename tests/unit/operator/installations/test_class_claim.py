@@ -11,14 +11,14 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.resources.operator_class import ClassOwner
 from contentgen_operator import __main__ as program
-from contentgen_operator.leader.class_claim import Claim, KubeClass
+from contentgen_operator.leader.class_claim import ClassClaim, KubeClass
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.leader.tasks import LeaderTasks
 from contentgen_operator.leader.thread import ElectionThread
-from contentgen_operator.queues.work_queue import WakeUps
+from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.telemetry.health import Health
-from contentgen_operator.watch.liveness import Watches
+from contentgen_operator.telemetry.health import OperatorHealth
+from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_runtime.kube import Conflict, KubeApi
 from contentgen_simulation.world import SPECS, World, Writes
 
@@ -62,7 +62,7 @@ class Process:
         self.pauses = list(meanwhile)
         self.slept: list[float] = []
         self.leadership = Leadership.always()
-        self.claim = Claim(classes, "team-a", me, self.leadership, self._announce, sleep=self._sleep)
+        self.claim = ClassClaim(classes, "team-a", me, self.leadership, self._announce, sleep=self._sleep)
 
     async def _announce(self, problem: str) -> None:
         self.said.append(problem)
@@ -252,8 +252,8 @@ async def test_work_begins_with_the_claim_and_ends_with_it() -> None:
             await asyncio.Event().wait()
 
     claim, standby = Held(), list[bool]()
-    begin = program._may_begin(cast("ElectionThread", Elected()), cast("Claim", claim))
-    tasks = LeaderTasks(lambda: begin, WakeUps(work), lambda: [ref])
+    begin = program._may_begin(cast("ElectionThread", Elected()), cast("ClassClaim", claim))
+    tasks = LeaderTasks(lambda: begin, WorkQueue(work), lambda: [ref])
     running = asyncio.create_task(tasks.run(Server(), [kept]))
     for _ in range(5):
         await asyncio.sleep(0)
@@ -268,8 +268,8 @@ async def test_work_begins_with_the_claim_and_ends_with_it() -> None:
 
 
 def test_the_readiness_names_the_owner() -> None:
-    problem, queue = "", WakeUps[str](ignore)
-    health = Health(Watches(), queue, watch_seconds=9, stuck_seconds=9, claim=lambda: problem)
+    problem, queue = "", WorkQueue[str](ignore)
+    health = OperatorHealth(WatchLiveness(), queue, watch_seconds=9, stuck_seconds=9, claim=lambda: problem)
     assert health.unready() == ["the stores", "the watches"]
     problem = "the class is another's"
     assert health.unready() == ["the stores", "the watches", "the class is another's"]

@@ -10,13 +10,13 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.api_paths import ENDPOINT_SLICES, ApiResource
 from contentgen_operator.leader import endpoint as module
-from contentgen_operator.leader.endpoint import Endpoint, EndpointWriter, leads_here, wanted
+from contentgen_operator.leader.endpoint import EndpointWriter, WorkerEndpoint, leads_here, wanted
 from contentgen_operator.leader.leadership import Leadership, NotLeading
 from contentgen_operator.settings import Settings
 from contentgen_runtime.kube import Body, Conflict, KubeApi
 
-HERE = Endpoint("contentgen-desk", 8443, "ops", "contentgen-1", "uid-1", "10.244.0.7")
-THERE = Endpoint("contentgen-desk", 8443, "ops", "contentgen-2", "uid-2", "10.244.0.8")
+HERE = WorkerEndpoint("contentgen-desk", 8443, "ops", "contentgen-1", "uid-1", "10.244.0.7")
+THERE = WorkerEndpoint("contentgen-desk", 8443, "ops", "contentgen-2", "uid-2", "10.244.0.8")
 
 
 class Api(KubeApi):
@@ -74,7 +74,7 @@ class Api(KubeApi):
         return copy.deepcopy(self.slices[name])
 
 
-def writer(api: Api, endpoint: Endpoint = HERE, leadership: Leadership | None = None) -> EndpointWriter:
+def writer(api: Api, endpoint: WorkerEndpoint = HERE, leadership: Leadership | None = None) -> EndpointWriter:
     return EndpointWriter(api, endpoint, leadership or Leadership.always(), lambda: True)
 
 
@@ -107,7 +107,7 @@ def test_the_slice_is_the_services_and_goes_with_the_pod() -> None:
 
 
 def test_an_ipv6_pod_has_a_slice_of_its_own() -> None:
-    found = wanted(Endpoint("contentgen-desk", 8443, "ops", "contentgen-1", "uid-1", "FD00:0::7"))
+    found = wanted(WorkerEndpoint("contentgen-desk", 8443, "ops", "contentgen-1", "uid-1", "FD00:0::7"))
     assert (found["metadata"]["name"], found["addressType"]) == ("contentgen-desk-ipv6", "IPv6")
     assert found["endpoints"][0]["addresses"] == ["fd00::7"]
 
@@ -177,7 +177,7 @@ async def test_a_former_leader_overwrites_no_successors(there: bool) -> None:
 
     def succeed() -> None:
         api.after_read = lambda: None
-        successor = Endpoint("contentgen-desk", 8443, "ops", "contentgen-3", "uid-3", "10.244.0.9")
+        successor = WorkerEndpoint("contentgen-desk", 8443, "ops", "contentgen-3", "uid-3", "10.244.0.9")
         version = str(int(api.slices.get("contentgen-desk-ipv4", {"metadata": {"resourceVersion": "0"}})
                           ["metadata"]["resourceVersion"]) + 1)  # fmt: skip
         body = wanted(successor)

@@ -12,21 +12,21 @@ import pytest
 import stamina
 
 from contentgen_contract.names import Kind, Phase, Stage
-from contentgen_contract.records.deletion_tombstone import Discard
-from contentgen_operator.background.settlement import Settler
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone
+from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.leader.leadership import Leadership, NotLeading, unchecked
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep, Unsettled
 from contentgen_operator.state.run_document import RunDocument
-from contentgen_operator.stores.charges import Bills
+from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Leftovers, NotDeleted
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_operator.worker_api.reports import Reports
-from contentgen_operator.worker_api.server import Desk, create_app
+from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.frozen import FormerLeader, Freezer, contents, effects
@@ -359,7 +359,7 @@ class Meanwhile:
             raise NotLeading("the Lease is another's")
 
 
-DISCARD = Discard(uid=UID, prefixes=(), job_ids=(UID,))
+DISCARD = DeletionTombstone(uid=UID, prefixes=(), job_ids=(UID,))
 
 
 class Plain:
@@ -370,9 +370,9 @@ def database() -> Any:
     return mongomock.MongoClient(tz_aware=True)["db"]
 
 
-def records(jobs: Any, check: Callable[[], None]) -> Records:
+def records(jobs: Any, check: Callable[[], None]) -> RecordStore:
     storage: Any = Plain()
-    return Records(jobs, storage, check)
+    return RecordStore(jobs, storage, check)
 
 
 async def completed(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Resource]:
@@ -565,14 +565,14 @@ async def test_charges_are_not_written_late() -> None:
             return {each.request_id: 7 for each in batch}
 
     memory: Any = Memory()
-    await Settler(memory, memory, clock=lambda: NOW, check=_raises).round()
+    await ChargeSettlement(memory, memory, clock=lambda: NOW, check=_raises).round()
     assert done == []
-    await Settler(memory, memory, clock=lambda: NOW).round()
+    await ChargeSettlement(memory, memory, clock=lambda: NOW).round()
     assert done == ["settle"]
     store = database()["ledger"]
     mine = {"_id": str(KEY), "requestId": asked.request_id, "state": "collected", "billedMicros": None}
     store.insert_one(mine | {"billingDueAt": NOW})
-    await Bills(store).put_off(asked, NOW - timedelta(hours=1))
+    await Charges(store).put_off(asked, NOW - timedelta(hours=1))
     assert store.find_one()["billingDueAt"] == NOW, "it was put off since"
 
 
@@ -591,10 +591,10 @@ def test_an_administrators_word_on_a_binding_stays() -> None:
 # Workers
 
 
-def desk(check: Callable[[], None], storage: Any = None) -> Desk:
+def desk(check: Callable[[], None], storage: Any = None) -> WorkerApi:
     """A worker API without anything behind it: whoever asks that fails."""
     none = cast("Any", None)
-    return Desk(
+    return WorkerApi(
         gatekeeper=none, storage=storage, ledger=none, reports=Reports(), policy=none, wake=none, witness=none,
         check=check,
     )  # fmt: skip

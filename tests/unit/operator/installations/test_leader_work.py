@@ -12,17 +12,17 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.api_paths import LEASES
 from contentgen_contract.names import Kind, Phase
 from contentgen_operator import __main__ as program
-from contentgen_operator.leader.election import Lease, Record, Term, Timing
+from contentgen_operator.leader.election import LeaderTerm, Lease, Record, Timing
 from contentgen_operator.leader.elector import KubeLease, LeaseStore
 from contentgen_operator.leader.leadership import Leadership, NotLeading
 from contentgen_operator.leader.tasks import LeaderTasks
 from contentgen_operator.leader.thread import ElectionThread, identity
-from contentgen_operator.queues.work_queue import WakeUps
+from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.purchases import PurchaseKey
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.worker_api.tls import DeskTls
+from contentgen_operator.worker_api.tls import WorkerApiTls
 from contentgen_runtime.kube import Conflict, KubeApi
 from contentgen_simulation.world import SPECS, World, Writes, nothing
 
@@ -170,7 +170,7 @@ async def test_a_lease_lost_after_any_write_is_followed_by_compared_writes_only(
     """Of the others, only the uid of a Job and the id of a request that are there already are still written down."""
     world = World(monkeypatch, Losing(after, lambda: world.leadership.revoke("the Lease is another's")))
     world.leadership = Leadership()
-    world.leadership.grant(Term(float("-inf"), float("inf")))
+    world.leadership.grant(LeaderTerm(float("-inf"), float("inf")))
     world.restart()
     world.kube.apply(IMAGES, SPECS[IMAGES])
     for _ in range(40):
@@ -217,7 +217,7 @@ async def test_a_standby_does_nothing_and_a_new_leader_looks_at_what_is_unfinish
         looped.set()
         await asyncio.Event().wait()
 
-    queue = WakeUps(look)
+    queue = WorkQueue(look)
     subject = LeaderTasks(wait, queue, lambda: (REF,))
     running = asyncio.create_task(subject.run(server, (loop,)))
     await subject.wake(REF.model_copy(update={"name": "finished meanwhile"}))
@@ -244,7 +244,7 @@ async def test_an_end_that_nobody_asked_for_is_the_end_of_the_process() -> None:
     async def broken() -> None:
         raise ZeroDivisionError
 
-    subject = LeaderTasks(now, WakeUps(lambda _: now()), lambda: ())
+    subject = LeaderTasks(now, WorkQueue(lambda _: now()), lambda: ())
     with pytest.raises(ZeroDivisionError):
         await subject.run(Served(), (broken,))
     subject.stop()
@@ -392,11 +392,11 @@ async def test_a_start_waits_for_the_api_server_and_a_stop_ends_that(monkeypatch
     monkeypatch.setattr(program, "_START_SECONDS", 0.0)
     stop = asyncio.Event()
     away = (ClientConnectionError("away"), TimeoutError(), ApiException(status=503))
-    assert await program.first_certificate(cast("DeskTls", Certificate(*away)), stop) == 7.0
+    assert await program.first_certificate(cast("WorkerApiTls", Certificate(*away)), stop) == 7.0
     with pytest.raises(ApiException):
-        await program.first_certificate(cast("DeskTls", Certificate(ApiException(status=403))), stop)
+        await program.first_certificate(cast("WorkerApiTls", Certificate(ApiException(status=403))), stop)
     stop.set()
-    assert await program.first_certificate(cast("DeskTls", Certificate(TimeoutError())), stop) is None
+    assert await program.first_certificate(cast("WorkerApiTls", Certificate(TimeoutError())), stop) is None
 
 
 def test_settings_with_unsafe_times_are_refused() -> None:
@@ -406,5 +406,5 @@ def test_settings_with_unsafe_times_are_refused() -> None:
 
 
 def test_a_term_covers_its_beginning_and_not_its_end() -> None:
-    term = Term(1.0, 2.0)
+    term = LeaderTerm(1.0, 2.0)
     assert [term.covers(at) for at in (0.9, 1.0, 1.9, 2.0)] == [False, True, True, False]

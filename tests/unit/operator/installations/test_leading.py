@@ -14,17 +14,17 @@ from contentgen_operator.leader import election
 from contentgen_operator.leader.election import (
     Acquire,
     Candidate,
+    LeaderTerm,
     Lease,
-    Look,
     Lost,
+    ReadLease,
     Record,
     Renew,
-    Term,
     Timing,
     Wait,
     next_move,
 )
-from contentgen_operator.leader.elector import Elector, Surroundings
+from contentgen_operator.leader.elector import ElectionEnvironment, Elector
 from contentgen_operator.leader.leadership import Leadership, NotLeading, boot_clock
 from contentgen_runtime.kube import Conflict
 
@@ -45,7 +45,7 @@ MINE = Lease("u", "8", Record("me", 15, "t0", "t1", 3))
 
 
 def test_the_lease_is_read_first() -> None:
-    assert next_move(ME, 0) == Look()
+    assert next_move(ME, 0) == ReadLease()
 
 
 def test_a_lease_of_another_is_taken_once_it_was_seen_unchanged_for_its_duration() -> None:
@@ -84,7 +84,7 @@ def test_a_released_lease_is_taken_at_once_and_one_transition_more() -> None:
     record = election.claim(move, seen, WALL)
     assert (record.holder, record.seconds, record.transitions) == ("me", 15, 4)
     held = election.after_write(seen, replace(free, record=record), 0.0, 0.5)
-    assert held.term == Term(0.5, 10.0)
+    assert held.term == LeaderTerm(0.5, 10.0)
 
 
 @pytest.mark.parametrize("lease", [None, Lease("u", "1", Record())])
@@ -96,9 +96,9 @@ def test_the_term_of_a_first_record_begins_after_the_duration(lease: Lease | Non
     record = election.claim(move, seen, WALL)
     assert record.transitions == 0
     held = election.after_write(seen, Lease("u", "2", record), 0.0, 0.5)
-    assert held.term == Term(15.5, 10.0)
+    assert held.term == LeaderTerm(15.5, 10.0)
     again = election.after_write(held, Lease("u", "3", replace(record, renewed="t")), 9.0, 9.5)
-    assert again.term == Term(15.5, 19.0)
+    assert again.term == LeaderTerm(15.5, 19.0)
 
 
 def test_a_leader_renews_without_reading_and_its_term_counts_from_the_requests_start() -> None:
@@ -107,7 +107,7 @@ def test_a_leader_renews_without_reading_and_its_term_counts_from_the_requests_s
     assert move == Renew(MINE)
     record = election.claim(move, held, WALL)
     assert (record.acquired, record.transitions) == ("t0", 3)
-    assert held.term == Term(103.0, 110.0)
+    assert held.term == LeaderTerm(103.0, 110.0)
 
 
 def test_each_renewal_differs_from_the_last_one_where_the_clock_stands_still() -> None:
@@ -178,7 +178,7 @@ def test_who_leads_may_send_until_the_deadline() -> None:
     leadership = Leadership(clock)
     with pytest.raises(NotLeading):
         leadership.require()
-    leadership.grant(Term(105.0, 110.0))
+    leadership.grant(LeaderTerm(105.0, 110.0))
     assert (leadership.is_leader, leadership.granted) == (False, True)
     clock.now = 105.0
     leadership.require(5.0)
@@ -193,7 +193,7 @@ def test_who_leads_may_send_until_the_deadline() -> None:
 def test_what_is_lost_is_lost() -> None:
     leadership = Leadership(lambda: 1.0)
     leadership.revoke("deleted")
-    leadership.grant(Term(0.0, 10.0))
+    leadership.grant(LeaderTerm(0.0, 10.0))
     leadership.revoke("later")
     assert (leadership.is_leader, leadership.over) == (False, "deleted")
     with pytest.raises(NotLeading, match="deleted"):
@@ -300,7 +300,7 @@ class Watched(Leadership):
         self.process = process
         self.claims: list[Claim] = []
 
-    def grant(self, term: Term) -> None:
+    def grant(self, term: LeaderTerm) -> None:
         super().grant(term)
         now = asyncio.get_running_loop().time()
         begins, ends = max(self.process.true(term.begins), now), self.process.true(term.ends)
@@ -330,7 +330,7 @@ class Process:
     def __post_init__(self) -> None:
         self._runs.set()
         self.leadership = Watched(self)
-        around = Surroundings(
+        around = ElectionEnvironment(
             clock=self.clock,
             wall=lambda: WALL + timedelta(seconds=self.clock() * 0.5),
             sleep=self._sleep,

@@ -14,7 +14,7 @@ from contentgen_contract.api_paths import NAMESPACES
 from contentgen_contract.names import FINALIZER, Kind, Phase
 from contentgen_contract.resources.namespaces import LabelSelector
 from contentgen_gateway.settings import Settings as GatewaySettings
-from contentgen_operator.background.releases import Leaving
+from contentgen_operator.background.releases import NamespaceReleases
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.settings import Settings
@@ -22,12 +22,12 @@ from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.selection import Selection
 from contentgen_operator.stores.ledger import orphans_of
 from contentgen_operator.watch import event_handlers as intake_module
-from contentgen_operator.watch.event_handlers import Intake
+from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime import namespaces as module
 from contentgen_runtime.kube import KubeApi
 from contentgen_runtime.namespaces import Namespaces
-from contentgen_runtime.watching import Changed, Deleted, Listed, Seen, follow
+from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 IMAGES = Kind.IMAGE_GENERATION
@@ -139,14 +139,18 @@ async def test_labels_select_and_their_loss_deselects(monkeypatch: pytest.Monkey
     selected = labels.namespaces
     assert "a" not in selected
     assert not selected.known.is_set(), "nothing is selected, and nothing left, before the first list"
-    first = (Changed(namespace("a")), Changed(namespace("b")), Listed(frozenset({"uid-of-a", "uid-of-b"})))
+    first = (
+        ObjectChanged(namespace("a")),
+        ObjectChanged(namespace("b")),
+        ListComplete(frozenset({"uid-of-a", "uid-of-b"})),
+    )
     assert await labels.tell(*first) == [], "the watches of all resources begin after it"
     assert (selected.known.is_set(), "a" in selected, "c" in selected) == (True, True, False)
     assert labels.asked == ["namespaces?contentgen.dev/enabled=true"]
-    changes = (Changed(namespace("c")), Changed(namespace("c")), Deleted(namespace("a")))
+    changes = (ObjectChanged(namespace("c")), ObjectChanged(namespace("c")), ObjectDeleted(namespace("a")))
     assert await labels.tell(*changes) == ["c", "a"]
     assert ("a" in selected, "c" in selected) == (False, True)
-    assert await labels.tell(Listed(frozenset({"uid-of-c"}))) == ["b"], "it lost them while the watch was broken"
+    assert await labels.tell(ListComplete(frozenset({"uid-of-c"}))) == ["b"], "it lost them while the watch was broken"
     assert "b" not in selected
 
 
@@ -204,7 +208,7 @@ class Woken:
         self.names: list[str] = []
         self.left: list[str] = []
         self.cache = Cache()
-        self.intake = Intake(
+        self.intake = EventHandlers(
             self.cache, self._wake, Reports(), selection=Selection(namespaces=namespaces), left=self._leave
         )
 
@@ -271,7 +275,7 @@ def states(world: World) -> list[str]:
 
 async def release(world: World) -> None:
     """What the watch delivers of it, to the leader."""
-    leaving = Leaving(cast("Kube", world.kube), world.selection)
+    leaving = NamespaceReleases(cast("Kube", world.kube), world.selection)
     leaving.note(REF, world.kube.resources[IMAGES, "it"])
     await leaving.release()
 
@@ -349,7 +353,7 @@ async def test_what_is_selected_of_another_class_or_another_resource_is_not_rele
     world.kube.apply(IMAGES, SPECS[IMAGES])
     held = world.kube.resources[IMAGES, "it"]
     held["metadata"]["finalizers"] = [FINALIZER]
-    leaving = Leaving(cast("Kube", world.kube), world.selection)
+    leaving = NamespaceReleases(cast("Kube", world.kube), world.selection)
     leaving.note(REF, held)
     await leaving.release()
     assert held["metadata"]["finalizers"] == [FINALIZER], "the namespace was selected again meanwhile"
@@ -382,7 +386,7 @@ async def test_a_release_is_tried_again_after_an_error(monkeypatch: pytest.Monke
         return await put(*asked)
 
     monkeypatch.setattr(world.kube, "put_finalizers", away)
-    leaving = Leaving(cast("Kube", world.kube), world.selection)
+    leaving = NamespaceReleases(cast("Kube", world.kube), world.selection)
     leaving.note(REF, held)
     await leaving.release()
     assert held["metadata"]["finalizers"] == [FINALIZER]
@@ -460,5 +464,5 @@ async def test_a_collection_is_followed_by_labels() -> None:
             seen.append(each)
             if len(seen) == 3:
                 break
-    assert seen[1:] == [Listed(frozenset({"uid-of-a"})), Deleted(namespace("a"))]
+    assert seen[1:] == [ListComplete(frozenset({"uid-of-a"})), ObjectDeleted(namespace("a"))]
     assert asked == [("list", {"labelSelector": "a=b"}), ("watch", "a=b")]

@@ -15,7 +15,7 @@ from contentgen_contract.resources.operator_class import ClassOwner
 from contentgen_operator import narrowing
 from contentgen_operator.narrowing import release_the_rest
 from contentgen_operator.state.selection import Selection
-from contentgen_operator.uninstall import Release, StillHeld, namespaces_of, uninstall
+from contentgen_operator.uninstall import InstalledRelease, StillHeld, namespaces_of, uninstall
 from kubernetes import client
 
 Body = dict[str, Any]
@@ -174,7 +174,9 @@ def run(
 ) -> Clock:
     clock = Clock()
     selection = Selection(operator_class=served)
-    release = Release(api, "contentgen", "contentgen", "app=operator", watched, selection=selection, owner=MINE)
+    release = InstalledRelease(
+        api, "contentgen", "contentgen", "app=operator", watched, selection=selection, owner=MINE
+    )
     uninstall(release, seconds, clock, clock.sleep)
     return clock
 
@@ -232,7 +234,7 @@ def test_a_well_operator_may_first_finish_what_is_being_deleted(cluster: tuple[C
         if clock.now == 5:
             server.resources.clear()
 
-    uninstall(Release(api, "contentgen", "contentgen", "app=operator", None), 60, clock, operator_finishes)
+    uninstall(InstalledRelease(api, "contentgen", "contentgen", "app=operator", None), 60, clock, operator_finishes)
     assert seen[:5] == [1] * 5, "not stopped while it had something to finish"
     assert server.replicas == 0
 
@@ -278,7 +280,7 @@ def test_namespaces_of_a_command_line() -> None:
 def narrow(api: client.ApiClient, *selected: str, seconds: float = 60, served: str = "default") -> Clock:
     clock = Clock()
     selection = Selection(operator_class=served)
-    release = Release(api, "contentgen", "contentgen", "app=operator", None, selection=selection, owner=MINE)
+    release = InstalledRelease(api, "contentgen", "contentgen", "app=operator", None, selection=selection, owner=MINE)
     release_the_rest(release, selected, seconds, clock, clock.sleep)
     return clock
 
@@ -338,7 +340,7 @@ def test_a_second_try_releases_what_the_first_could_not(cluster: tuple[Cluster, 
 def test_namespaces_are_selected_by_the_api_server(cluster: tuple[Cluster, client.ApiClient]) -> None:
     server, api = cluster
     server.labelled = ["a", "b", "c", "d", "e"]
-    release = Release(api, "contentgen", "contentgen", "app=operator", None)
+    release = InstalledRelease(api, "contentgen", "contentgen", "app=operator", None)
     assert release.labelled(LabelSelector(match_labels={"team": "1"})) == set("abcde")
 
 

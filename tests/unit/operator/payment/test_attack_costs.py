@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Reason
-from contentgen_gateway.migration.namespaces import Administration
+from contentgen_gateway.migration.namespaces import TenantAdministration
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 IMAGES, LORA = Kind.IMAGE_GENERATION, Kind.LORA_TRAINING
@@ -40,7 +40,7 @@ async def test_what_was_bought_while_mapped_is_adopted_after_the_mapping_was_tak
     """install.md: `--to fresh` takes a mapping back: then nothing else of an earlier one is adopted. What this one
     itself has bought meanwhile stays its own.
     """
-    known = Administration(world.database, "ann", clock=lambda: world.now)
+    known = TenantAdministration(world.database, "ann", clock=lambda: world.now)
     await finished(world, UID, CAT | {"prompt": "a dog"})
     await recreated(world, "two")
     await finished(world, OTHER, CAT | {"prompt": "a cow"})
@@ -56,7 +56,7 @@ async def test_what_was_bought_while_mapped_is_adopted_after_the_mapping_was_tak
 
 
 async def test_a_rerun_is_paid_once_across_a_mapping(world: World) -> None:
-    known = Administration(world.database, "ann", clock=lambda: world.now)
+    known = TenantAdministration(world.database, "ann", clock=lambda: world.now)
     await finished(world, UID)
     await recreated(world, "two")
     await finished(world, OTHER, **{RERUN_ANNOTATION: "x"})
@@ -67,7 +67,7 @@ async def test_a_rerun_is_paid_once_across_a_mapping(world: World) -> None:
 
 
 async def test_a_mapping_between_the_attempts_of_a_run_pays_no_third(world: World) -> None:
-    known = Administration(world.database, "ann", clock=lambda: world.now)
+    known = TenantAdministration(world.database, "ann", clock=lambda: world.now)
     await finished(world, UID)
     await recreated(world, "two")
     world.provider.fails = {2}

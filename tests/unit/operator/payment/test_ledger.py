@@ -12,7 +12,7 @@ from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import Kind
 from contentgen_operator.state.purchases import (
-    Move,
+    LedgerTransition,
     Purchase,
     PurchaseKey,
     PurchaseState,
@@ -46,8 +46,8 @@ def purchase(**changes: Any) -> Purchase:
     return Purchase.model_validate(given | changes)
 
 
-def move(source: PurchaseState, target: PurchaseState, **changes: Any) -> Move:
-    return Move(key=KEY, source=source, target=target, changes=changes)
+def move(source: PurchaseState, target: PurchaseState, **changes: Any) -> LedgerTransition:
+    return LedgerTransition(key=KEY, source=source, target=target, changes=changes)
 
 
 async def test_one_of_many_pays(ledger: Ledger) -> None:
@@ -147,7 +147,7 @@ async def test_a_purchase_is_the_cost_of_one_resource(ledger: Ledger) -> None:
         if run_hash != "own":
             await ledger.adopt(key, there, "k")
         await ledger.move(
-            Move(key=key, source=there.state, target=PurchaseState.COLLECTED, changes={"outputs": outputs})
+            LedgerTransition(key=key, source=there.state, target=PurchaseState.COLLECTED, changes={"outputs": outputs})
         )
     _, runs = await ledger.others(later, "k")
     assert {each.purchase_id for each in runs} == {"running", "own"}

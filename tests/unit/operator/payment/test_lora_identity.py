@@ -11,11 +11,11 @@ from contentgen_contract.patterns import LORA_IDENTITY
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, dump_status
-from contentgen_gateway.migration.namespaces import Administration
-from contentgen_operator.background.orphans import Standing, standing_of
+from contentgen_gateway.migration.namespaces import TenantAdministration
+from contentgen_operator.background.orphans import FollowState, standing_of
 from contentgen_operator.decide.lora_identity import identity, may_be_drawn_with, wanted
 from contentgen_operator.providers.base import Busy
-from contentgen_operator.state.observed import LoraView, Resource, Wanted
+from contentgen_operator.state.observed import LoraView, Resource, WantedPurchase
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey, Variant
 from contentgen_operator.state.runs import purchase_key
 from contentgen_runtime.tenancy import SYSTEM
@@ -87,7 +87,7 @@ async def test_in_a_rebuilt_cluster_finished_images_are_adopted_whatever_was_tra
     world.restart()
     world.kube.apply(LORA, SECOND, OTHER_LORA_UID)
     await world.step(LORA)
-    assert Administration(world.database, "ann").confirm("rebuilt", force=True)
+    assert TenantAdministration(world.database, "ann").confirm("rebuilt", force=True)
     assert (await ended(world, LORA)).reason == "AdoptedFinishedRun"
     assert ((await drawn(world, OTHER_UID)).reason, len(world.provider.posts)) == ("AdoptedFinishedRun", 3)
     await world.until_gone(IMAGES)
@@ -337,30 +337,30 @@ async def test_the_variants_of_an_image_are_its_attempts_with_whichever_loras(wo
 @pytest.mark.parametrize(
     ("reason", "prompt", "identity", "standing"),
     [
-        ("Submitting", "jf on a bench", "", Standing.FOLLOWED),
-        ("Submitting", "jf on a bench", ".0123456789abcdef", Standing.ENDED),
-        ("WaitingForLora", "jf on a bench", "", Standing.ENDED),
-        ("WaitingForLora", "jf on a bench", ".0123456789abcdef", Standing.ENDED),
-        ("LoraFailed", "jf on a bench", ".0123456789abcdef", Standing.ENDED),
-        ("WaitingForLora", "a dog", "", Standing.GONE),
+        ("Submitting", "jf on a bench", "", FollowState.FOLLOWED),
+        ("Submitting", "jf on a bench", ".0123456789abcdef", FollowState.ENDED),
+        ("WaitingForLora", "jf on a bench", "", FollowState.ENDED),
+        ("WaitingForLora", "jf on a bench", ".0123456789abcdef", FollowState.ENDED),
+        ("LoraFailed", "jf on a bench", ".0123456789abcdef", FollowState.ENDED),
+        ("WaitingForLora", "a dog", "", FollowState.GONE),
     ],
 )
 def test_what_an_image_that_waits_for_its_lora_may_ask_for_is_located(
-    reason: str, prompt: str, identity: str, standing: Standing, owner: str
+    reason: str, prompt: str, identity: str, standing: FollowState, owner: str
 ) -> None:
     """It adopts the purchase only if it is of the training that it gets; until then nothing discards it."""
     body = an_image(reason)
     bought = run_of({"spec": PICTURE | {"prompt": prompt}}, "0" * 16).run_hash
     key = StoredKey.parse(f"ns/ImageGeneration/it/{bought}{identity}/-/1")
     submitted = purchase("o", owner, state=PurchaseState.SUBMITTED)
-    expected = Standing.ENDED if owner == OTHER_UID and standing is Standing.GONE else standing
+    expected = FollowState.ENDED if owner == OTHER_UID and standing is FollowState.GONE else standing
     assert standing_of(body, Tenant(), key, submitted, NOW) is expected
 
 
 def test_an_image_that_has_a_purchase_asks_for_no_other() -> None:
     body = an_image("Submitting", purchase_id="its own")
     key = StoredKey.parse(f"ns/ImageGeneration/it/{run_of(body, '0' * 16).run_hash}.0123456789abcdef/-/1")
-    assert standing_of(body, Tenant(), key, purchase("o", UID, state=PurchaseState.SUBMITTED), NOW) is Standing.GONE
+    assert standing_of(body, Tenant(), key, purchase("o", UID, state=PurchaseState.SUBMITTED), NOW) is FollowState.GONE
 
 
 def an_image(reason: str, **run: Any) -> dict[str, Any]:
@@ -445,13 +445,13 @@ def test_the_purchase_that_is_asked_for(variants: list[tuple[str, Purchase]], ex
 @pytest.mark.parametrize(
     ("lora", "age", "expected"),
     [
-        (view(None, phase=None), 59, Wanted(identity="0" * 16, waits=True)),
-        (view(None, phase=None), 61, Wanted(identity=MINE)),
-        (view(None, phase=Phase.PROCESSING), 9000, Wanted(identity="0" * 16, waits=True)),
-        (view(None, phase=Phase.FAILED), 1, Wanted(identity=MINE)),
+        (view(None, phase=None), 59, WantedPurchase(identity="0" * 16, waits=True)),
+        (view(None, phase=None), 61, WantedPurchase(identity=MINE)),
+        (view(None, phase=Phase.PROCESSING), 9000, WantedPurchase(identity="0" * 16, waits=True)),
+        (view(None, phase=Phase.FAILED), 1, WantedPurchase(identity=MINE)),
     ],
 )
-def test_a_lora_without_a_file(lora: LoraView, age: int, expected: Wanted) -> None:
+def test_a_lora_without_a_file(lora: LoraView, age: int, expected: WantedPurchase) -> None:
     run = run_of({"spec": PICTURE}, "0" * 16)
     found = wanted(run, (lora,), as_variants([("", OLD), (MINE, NEW)]), run.started_at + timedelta(seconds=age))
     assert (found.identity, found.waits) == (expected.identity, expected.waits)

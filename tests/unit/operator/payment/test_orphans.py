@@ -11,9 +11,9 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.names import CANCEL_ANNOTATION, RERUN_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.resources.prices import PRICES
 from contentgen_operator.background.orphans import (
+    FollowState,
+    OrphanStep,
     Retention,
-    Standing,
-    Step,
     after_poll,
     discarded,
     next_step,
@@ -65,59 +65,77 @@ def purchase(state: PurchaseState = PurchaseState.SUBMITTED, **changes: Any) -> 
 @pytest.mark.parametrize(
     ("given", "at", "step"),
     [
-        ({"state": "submitted"}, NOW, Step.NOTE),
-        ({"state": "submitted", "orphaned_at": NOW}, NOW, Step.POLL),
-        ({"state": "succeeded"}, NOW + 400 * DAY, Step.NOTE),  # of a restored ledger: the time begins now
-        ({"state": "succeeded", "discard_asked": True}, NOW, Step.NOTE),
-        ({"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 29 * DAY}, NOW + 29.9 * DAY, Step.NOTHING),
-        ({"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 28 * DAY}, NOW + 29.9 * DAY, Step.SEEN),
-        ({"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 29 * DAY}, NOW + 30 * DAY, Step.DISCARD),
+        ({"state": "submitted"}, NOW, OrphanStep.NOTE),
+        ({"state": "submitted", "orphaned_at": NOW}, NOW, OrphanStep.POLL),
+        ({"state": "succeeded"}, NOW + 400 * DAY, OrphanStep.NOTE),  # of a restored ledger: the time begins now
+        ({"state": "succeeded", "discard_asked": True}, NOW, OrphanStep.NOTE),
+        (
+            {"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 29 * DAY},
+            NOW + 29.9 * DAY,
+            OrphanStep.NOTHING,
+        ),
+        (
+            {"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 28 * DAY},
+            NOW + 29.9 * DAY,
+            OrphanStep.SEEN,
+        ),
+        (
+            {"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 29 * DAY},
+            NOW + 30 * DAY,
+            OrphanStep.DISCARD,
+        ),
         # An old ledger was restored, or no operator ran: what became of the resource meanwhile is not known.
-        ({"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 26 * DAY}, NOW + 30 * DAY, Step.NOTE),
-        ({"state": "succeeded", "orphaned_at": NOW}, NOW + 30 * DAY, Step.NOTE),
-        ({"state": "succeeded", "orphaned_at": NOW, "discard_asked": True}, NOW, Step.DISCARD),
+        ({"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 26 * DAY}, NOW + 30 * DAY, OrphanStep.NOTE),
+        ({"state": "succeeded", "orphaned_at": NOW}, NOW + 30 * DAY, OrphanStep.NOTE),
+        ({"state": "succeeded", "orphaned_at": NOW, "discard_asked": True}, NOW, OrphanStep.DISCARD),
         (
             {"state": "submitted", "orphaned_at": NOW - 400 * DAY, "orphan_seen_at": NOW},
             NOW,
-            Step.POLL,
+            OrphanStep.POLL,
         ),  # never expires
-        ({"state": "intent", "step": "planned"}, NOW + DAY, Step.NOTHING),
-        ({"state": "intent", "step": "abandoned"}, NOW + DAY, Step.NOTHING),
+        ({"state": "intent", "step": "planned"}, NOW + DAY, OrphanStep.NOTHING),
+        ({"state": "intent", "step": "abandoned"}, NOW + DAY, OrphanStep.NOTHING),
         # A person has paid for another attempt: found, it is an orphan; it is not listed as one before.
-        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, NOW, Step.NOTHING),
-        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, NOW + DAY, Step.SEARCH),
-        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, NOW + 3 * DAY, Step.NOTHING),
-        ({"state": "intent", "step": "sending"}, NOW, Step.NOTE),
-        ({"state": "intent", "step": None}, NOW, Step.NOTE),
-        ({"state": "intent", "step": "sending", "orphaned_at": NOW, "sent_input": "{}"}, NOW, Step.NOTHING),
-        ({"state": "intent", "step": "sending", "orphaned_at": NOW, "sent_input": "{}"}, NOW + DAY, Step.SEARCH),
-        ({"state": "intent", "step": "sending", "orphaned_at": NOW}, NOW + DAY, Step.NOTHING),
-        ({"state": "intent", "step": "sending", "orphaned_at": NOW, "sent_input": "{}"}, NOW + 3 * DAY, Step.NOTHING),
-        ({"state": "collected"}, NOW + 400 * DAY, Step.NOTHING),
-        ({"state": "collected", "orphaned_at": NOW}, NOW + 400 * DAY, Step.NOTHING),
-        ({"state": "cancelled", "orphaned_at": NOW}, NOW, Step.NOTHING),
-        ({"state": "discarded"}, NOW, Step.NOTHING),
+        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, NOW, OrphanStep.NOTHING),
+        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, NOW + DAY, OrphanStep.SEARCH),
+        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, NOW + 3 * DAY, OrphanStep.NOTHING),
+        ({"state": "intent", "step": "sending"}, NOW, OrphanStep.NOTE),
+        ({"state": "intent", "step": None}, NOW, OrphanStep.NOTE),
+        ({"state": "intent", "step": "sending", "orphaned_at": NOW, "sent_input": "{}"}, NOW, OrphanStep.NOTHING),
+        ({"state": "intent", "step": "sending", "orphaned_at": NOW, "sent_input": "{}"}, NOW + DAY, OrphanStep.SEARCH),
+        ({"state": "intent", "step": "sending", "orphaned_at": NOW}, NOW + DAY, OrphanStep.NOTHING),
+        (
+            {"state": "intent", "step": "sending", "orphaned_at": NOW, "sent_input": "{}"},
+            NOW + 3 * DAY,
+            OrphanStep.NOTHING,
+        ),
+        ({"state": "collected"}, NOW + 400 * DAY, OrphanStep.NOTHING),
+        ({"state": "collected", "orphaned_at": NOW}, NOW + 400 * DAY, OrphanStep.NOTHING),
+        ({"state": "cancelled", "orphaned_at": NOW}, NOW, OrphanStep.NOTHING),
+        ({"state": "discarded"}, NOW, OrphanStep.NOTHING),
     ],
 )
-def test_the_next_step(given: dict[str, Any], at: datetime, step: Step) -> None:
+def test_the_next_step(given: dict[str, Any], at: datetime, step: OrphanStep) -> None:
     state = PurchaseState(given.pop("state"))
-    assert next_step(purchase(state, **given), Standing.GONE, at, Retention()) is step
+    assert next_step(purchase(state, **given), FollowState.GONE, at, Retention()) is step
 
 
 @pytest.mark.parametrize(
     ("given", "standing", "step"),
     [
-        ({"state": "submitted"}, Standing.FOLLOWED, Step.NOTHING),
-        ({"state": "submitted"}, Standing.ENDED, Step.POLL),
-        ({"state": "succeeded", "discard_asked": True}, Standing.ENDED, Step.NOTHING),
-        ({"state": "succeeded", "orphaned_at": NOW}, Standing.ENDED, Step.NOTE),
-        ({"state": "succeeded", "orphaned_at": NOW}, Standing.FOLLOWED, Step.NOTE),
-        ({"state": "intent", "step": "sending", "sent_input": "{}"}, Standing.ENDED, Step.SEARCH),
-        ({"state": "intent", "step": "planned"}, Standing.ENDED, Step.NOTHING),
-        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, Standing.FOLLOWED, Step.NOTHING),
+        ({"state": "submitted"}, FollowState.FOLLOWED, OrphanStep.NOTHING),
+        ({"state": "submitted"}, FollowState.ENDED, OrphanStep.POLL),
+        ({"state": "succeeded", "discard_asked": True}, FollowState.ENDED, OrphanStep.NOTHING),
+        ({"state": "succeeded", "orphaned_at": NOW}, FollowState.ENDED, OrphanStep.NOTE),
+        ({"state": "succeeded", "orphaned_at": NOW}, FollowState.FOLLOWED, OrphanStep.NOTE),
+        ({"state": "intent", "step": "sending", "sent_input": "{}"}, FollowState.ENDED, OrphanStep.SEARCH),
+        ({"state": "intent", "step": "planned"}, FollowState.ENDED, OrphanStep.NOTHING),
+        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, FollowState.FOLLOWED, OrphanStep.NOTHING),
     ],
 )
-def test_the_next_step_where_there_is_a_resource(given: dict[str, Any], standing: Standing, step: Step) -> None:
+def test_the_next_step_where_there_is_a_resource(
+    given: dict[str, Any], standing: FollowState, step: OrphanStep
+) -> None:
     state = PurchaseState(given.pop("state"))
     assert next_step(purchase(state, **given), standing, NOW + DAY, Retention()) is step
 

@@ -8,7 +8,7 @@ import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind, Phase, Reason
-from contentgen_operator.background.orphans import Retention, Standing, Step, next_step
+from contentgen_operator.background.orphans import FollowState, OrphanStep, Retention, next_step
 from contentgen_operator.providers.base import (
     GONE,
     AccessRefused,
@@ -308,8 +308,8 @@ def test_without_its_resource_a_purchase_is_searched_or_polled_and_nothing_else(
             given = {"state": state, "step": step, "sent_input": "{}", "orphaned_at": orphaned}
             seen = planned().model_copy(update=given)
             for days in (0.5, 40.0):
-                taken = next_step(seen, Standing.UNSEEN, NOW + days * DAY, Retention())
-                assert taken in (Step.NOTHING, Step.SEARCH, Step.POLL)
+                taken = next_step(seen, FollowState.UNSEEN, NOW + days * DAY, Retention())
+                assert taken in (OrphanStep.NOTHING, OrphanStep.SEARCH, OrphanStep.POLL)
 
 
 # Back again

@@ -13,9 +13,9 @@ from contentgen_operator.decide.decision import decide
 from contentgen_operator.observe import find_lost
 from contentgen_operator.providers.base import Call, Found, Search
 from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.observed import Observed, Resource
+from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.plan import Adoption, Plan
-from contentgen_operator.state.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.state.runs import current_run, purchase_key
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_runtime.kube import Conflict
@@ -47,9 +47,9 @@ def bought(state: PurchaseState = PurchaseState.INTENT, **changes: Any) -> Purch
 async def test_a_move_names_the_owner_and_the_step(ledger: Ledger) -> None:
     await ledger.intend(KEY, bought())
     end = {"key": KEY, "source": PurchaseState.INTENT, "target": PurchaseState.REFUSED}
-    assert await ledger.move(Move(**end, owner="another", expected={"step": PLANNED.value})) is None
-    assert await ledger.move(Move(**end, owner=UID, expected={"step": SENDING.value})) is None
-    assert await ledger.move(Move(**end, owner=UID, expected={"step": PLANNED.value})) is not None
+    assert await ledger.move(LedgerTransition(**end, owner="another", expected={"step": PLANNED.value})) is None
+    assert await ledger.move(LedgerTransition(**end, owner=UID, expected={"step": SENDING.value})) is None
+    assert await ledger.move(LedgerTransition(**end, owner=UID, expected={"step": PLANNED.value})) is not None
 
 
 async def test_only_this_planned_purchase_is_dropped(ledger: Ledger) -> None:
@@ -97,7 +97,7 @@ def resource(*, deleting: bool = False, reason: Reason = Reason.SUBMITTING, **ru
 
 
 def decided(subject: Resource, purchase: Purchase | None) -> Plan:
-    return decide(subject, Observed(purchase=purchase, provider_configured=True), NOW, Policy())
+    return decide(subject, Observation(purchase=purchase, provider_configured=True), NOW, Policy())
 
 
 def assert_forgotten(plan: Plan) -> None:
@@ -168,7 +168,7 @@ async def test_what_comes_too_late_changes_nothing(monkeypatch: pytest.MonkeyPat
     with pytest.raises(Conflict):
         await actor._adopt(Adoption(key=key, purchase=stale, job_id="late"))
     with pytest.raises(Conflict):
-        await actor._move(Move(key=key, source=PurchaseState.SUBMITTED, target=PurchaseState.FAILED), NOW)
+        await actor._move(LedgerTransition(key=key, source=PurchaseState.SUBMITTED, target=PurchaseState.FAILED), NOW)
     assert await actor._ledger.get(key) == now
 
 
@@ -191,7 +191,7 @@ async def test_a_request_of_another_purchase_is_not_written_down(monkeypatch: py
     actor, purchase = world.process._actor, bought(step=SENDING)
     await actor._ledger.claim(bought(purchase_id="another"), "r1", NOW)
     await actor._ledger.intend(KEY, purchase)
-    move = Move(
+    move = LedgerTransition(
         key=KEY,
         source=PurchaseState.INTENT,
         target=PurchaseState.SUBMITTED,

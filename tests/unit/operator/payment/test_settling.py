@@ -12,13 +12,13 @@ import mongomock
 import pytest
 from pymongo.errors import AutoReconnect
 
-from contentgen_operator.background.settlement import BATCH, BATCHES, Settler, batches, next_time, wanted
+from contentgen_operator.background.settlement import BATCH, BATCHES, ChargeSettlement, batches, next_time, wanted
 from contentgen_operator.providers.base import AccessRefused, Unavailable
 from contentgen_operator.providers.billing import FalBilling, charged
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.state.costs import CostSource, cost_of
 from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep, Unsettled
-from contentgen_operator.stores.charges import Bills
+from contentgen_operator.stores.charges import Charges
 
 S = PurchaseState
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -256,7 +256,7 @@ class Store:
         self.database: Any = mongomock.MongoClient()["db"]
         for each in documents:
             self.database["ledger"].insert_one(each)
-        self.bills = Bills(self.database["ledger"])
+        self.bills = Charges(self.database["ledger"])
 
     def stored(self, key: str = f"ns/k/n/{R1}") -> dict[str, Any]:
         found: dict[str, Any] = self.database["ledger"].find_one({"_id": key})
@@ -365,7 +365,7 @@ class Clock:
 
 async def test_a_round_settles_what_has_rows_and_puts_off_what_has_none() -> None:
     store, bill, clock = Store(document(), document(R2)), Bill({R1: 45_000, "foreign": 9}), Clock()
-    settler = Settler(store.bills, bill, clock=clock)
+    settler = ChargeSettlement(store.bills, bill, clock=clock)
     await settler.round()
     assert sorted(bill.asked[0]) == [R1, R2]
     assert store.stored()["billedMicros"] == 45_000
@@ -384,7 +384,7 @@ async def test_without_a_permission_it_is_silent_for_a_day_or_until_another_key(
     caplog.set_level("INFO")
     store, clock = Store(document()), Clock()
     bill = Bill(AccessRefused("fal", "fal answered 403"))
-    settler = Settler(store.bills, bill, clock=clock)
+    settler = ChargeSettlement(store.bills, bill, clock=clock)
     for clock.now in (NOW, NOW + HOUR, NOW + DAY + MINUTES):
         await settler.round()
     assert len(bill.asked) == 2
@@ -397,7 +397,7 @@ async def test_without_a_permission_it_is_silent_for_a_day_or_until_another_key(
 async def test_an_error_puts_the_batch_off_and_ends_the_round() -> None:
     many = [document(f"{each:04}") for each in range(BATCH + 1)]
     store, bill, clock = Store(*many), Bill(Unavailable("fal answered 500")), Clock()
-    settler = Settler(store.bills, bill, clock=clock)
+    settler = ChargeSettlement(store.bills, bill, clock=clock)
     await settler.round()
     assert len(bill.asked) == 1
     bill.replies = [{}]
@@ -407,16 +407,16 @@ async def test_an_error_puts_the_batch_off_and_ends_the_round() -> None:
 
 async def test_without_a_key_nothing_is_asked() -> None:
     store, bill = Store(document()), Bill({}, key=None)
-    await Settler(store.bills, bill, clock=Clock()).round()
+    await ChargeSettlement(store.bills, bill, clock=Clock()).round()
     assert bill.asked == []
 
 
 @pytest.mark.parametrize("error", [AutoReconnect("away"), RuntimeError("bug")])
 async def test_no_error_ends_the_operator(error: Exception) -> None:
-    class Broken(Bills):
+    class Broken(Charges):
         async def unsettled(self, now: datetime) -> tuple[Unsettled, ...]:
             assert now == NOW
             raise error
 
     store = Store()
-    await Settler(Broken(store.database["ledger"]), Bill({}), clock=Clock()).round()
+    await ChargeSettlement(Broken(store.database["ledger"]), Bill({}), clock=Clock()).round()

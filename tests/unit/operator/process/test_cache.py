@@ -9,7 +9,7 @@ from contentgen_contract.names import FINALIZER, Kind
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache, trimmed
 from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
-from contentgen_operator.watch.event_handlers import Intake
+from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.worker_api.reports import Reports
 
 REF = ResourceRef(kind=Kind.IMAGE_GENERATION, namespace="ns", name="it", uid="u1")
@@ -126,7 +126,7 @@ class Woken:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.reports = Reports()
-        self.intake = Intake(Cache(), self._wake, self.reports)
+        self.intake = EventHandlers(Cache(), self._wake, self.reports)
 
     async def _wake(self, ref: ResourceRef) -> None:
         self.names.append(ref.name)
@@ -202,7 +202,7 @@ async def test_the_first_look_wakes_what_waits_and_a_failed_one_only_costs_time(
         woken.append(ref)
 
     cache = Cache()
-    await Intake(cache, wake, Reports()).first_look(cast("Kube", Lists()))
+    await EventHandlers(cache, wake, Reports()).first_look(cast("Kube", Lists()))
     assert [ref.kind for ref in woken] == [Kind.LORA_TRAINING, Kind.IMAGE_GENERATION]
     assert all(cache.resource(ref) is not None for ref in woken)
 

@@ -21,10 +21,10 @@ from contentgen_operator.decide.lora_identity import files_of
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache, trimmed
 from contentgen_operator.reconcile import Reconciler
-from contentgen_operator.state.observed import JobView, ResourceRef, Stored
+from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef
 from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.stores import ledger
-from contentgen_operator.watch.event_handlers import Intake
+from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_simulation.world import SPECS, UID, MemoryStorage, World, Writes
 
@@ -141,7 +141,7 @@ async def test_an_object_that_is_listed_again_unchanged_wakes_nobody() -> None:
     async def wake(each: ResourceRef) -> None:
         woken.append(each)
 
-    intake = Intake(Cache(), wake, Reports())
+    intake = EventHandlers(Cache(), wake, Reports())
     meta = {"namespace": "ns", "name": "it", "uid": UID, "resourceVersion": "7"}
     for _ in range(3):
         await intake.resource(IMAGES, {"metadata": meta, "spec": {"suspend": True}}, deleted=False)
@@ -257,7 +257,9 @@ class CountedStorage(MemoryStorage):
             return found
         return Outcome.model_validate(found.model_dump(mode="json", by_alias=True) | {"files": self.listed})
 
-    async def stored(self, owner: Owner, prefix: str, names: Iterable[str], namespace: str = "") -> dict[str, Stored]:
+    async def stored(
+        self, owner: Owner, prefix: str, names: Iterable[str], namespace: str = ""
+    ) -> dict[str, BucketFile]:
         names = list(names)
         self.asked.append((namespace, len(names)))
         return await super().stored(owner, prefix, names, namespace)

@@ -15,12 +15,12 @@ from aiohttp import web
 
 from contentgen_contract.names import Kind
 from contentgen_operator.kube.cache import Cache
-from contentgen_operator.queues.work_queue import WakeUps
-from contentgen_operator.telemetry.health import Health, health_app
+from contentgen_operator.queues.work_queue import WorkQueue
+from contentgen_operator.telemetry.health import OperatorHealth, health_app
 from contentgen_operator.watch import liveness as module
-from contentgen_operator.watch.event_handlers import Intake
+from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.watch.kopf_handlers import build_registry
-from contentgen_operator.watch.liveness import Watches
+from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_operator.worker_api.reports import Reports
 
 
@@ -38,13 +38,13 @@ async def nothing(key: str) -> None:
     """Work that is done at once."""
 
 
-def health(clock: Clock, queue: WakeUps[str] | None = None) -> tuple[Health, Watches]:
-    watches = Watches(clock)
-    queue = WakeUps(nothing) if queue is None else queue
-    return Health(watches, queue, watch_seconds=150, stuck_seconds=0.2, clock=clock), watches
+def health(clock: Clock, queue: WorkQueue[str] | None = None) -> tuple[OperatorHealth, WatchLiveness]:
+    watches = WatchLiveness(clock)
+    queue = WorkQueue(nothing) if queue is None else queue
+    return OperatorHealth(watches, queue, watch_seconds=150, stuck_seconds=0.2, clock=clock), watches
 
 
-def open_all(watches: Watches) -> None:
+def open_all(watches: WatchLiveness) -> None:
     for name in ("jobs", *(kind.plural for kind in Kind)):
         watches.opened(name)
 
@@ -79,7 +79,7 @@ async def test_a_queue_that_stands_still_is_dead_and_a_long_one_that_moves_is_no
     async def work(key: str) -> None:
         await gate.wait()
 
-    queue: WakeUps[str] = WakeUps(work, workers=1)
+    queue: WorkQueue[str] = WorkQueue(work, workers=1)
     subject, _ = health(Clock(), queue)
     subject.stores_ready = True
     running = asyncio.create_task(queue.run())
@@ -103,7 +103,7 @@ async def test_a_queue_that_stands_still_is_dead_and_a_long_one_that_moves_is_no
 
 
 async def test_work_that_waits_for_a_store_at_the_start_is_not_stuck() -> None:
-    queue: WakeUps[str] = WakeUps(nothing)
+    queue: WorkQueue[str] = WorkQueue(nothing)
     subject, _ = health(Clock(), queue)
     await queue.wake("one")
     await asyncio.sleep(0.3)
@@ -198,7 +198,7 @@ async def operator(
     monkeypatch: pytest.MonkeyPatch,
     *namespaces: str,
     backoffs: Sequence[float] = (0.05,) * 1000,
-) -> AsyncIterator[tuple[Watches, list[str]]]:
+) -> AsyncIterator[tuple[WatchLiveness, list[str]]]:
     """kopf with our handlers, against that server; the watches, and the names of whom it woke."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", server.answer)
@@ -210,13 +210,13 @@ async def operator(
     info = kopf.ConnectionInfo(server=f"http://127.0.0.1:{port}")
     monkeypatch.setattr(kopf, "login_with_service_account", lambda **_: info)
     monkeypatch.setattr(kopf.ConnectionInfo, "as_ssl_context", lambda _: ssl.create_default_context())
-    watches, woken = Watches(refused_seconds=0.05), list[str]()
+    watches, woken = WatchLiveness(refused_seconds=0.05), list[str]()
 
     async def wake(ref: Any) -> None:
         woken.append(ref.name)
 
     ready = asyncio.Event()
-    registry = build_registry(Intake(Cache(), wake, Reports()), watches)
+    registry = build_registry(EventHandlers(Cache(), wake, Reports()), watches)
     settings = kopf.OperatorSettings()
     settings.networking.error_backoffs = backoffs
     where: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
@@ -281,7 +281,7 @@ async def test_a_namespace_without_a_role_ends_no_other_watch_and_is_watched_onc
     server = ApiServer()
     server.forbidden = "red"
     async with operator(server, monkeypatch, "red", "blue", backoffs=(0.01,)) as (watches, woken):
-        subject = Health(watches, WakeUps(nothing), watch_seconds=150, stuck_seconds=0.2, scopes=2)
+        subject = OperatorHealth(watches, WorkQueue(nothing), watch_seconds=150, stuck_seconds=0.2, scopes=2)
         subject.stores_ready = True
         assert subject.unready() == ["the watches"]
         await until(lambda: each_of_four(server.refused, 4))  # more often than kopf tries

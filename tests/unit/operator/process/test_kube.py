@@ -14,7 +14,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.names import Kind
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.plan import Notice
+from contentgen_operator.state.plan import Event
 from contentgen_runtime.kube import Conflict
 
 REF = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid="u")
@@ -166,7 +166,7 @@ async def test_an_event_fits_its_limits(api: tuple[Api, Kube]) -> None:
     server, kube = api
     server.replies["POST", "/api/v1/namespaces/ns/events"] = (201, {"metadata": {}, "involvedObject": {}})
     await kube.post_event(
-        REF, Notice(type="Warning", reason="Failed", message="é" * 900), datetime(2026, 11, 21, tzinfo=UTC)
+        REF, Event(type="Warning", reason="Failed", message="é" * 900), datetime(2026, 11, 21, tzinfo=UTC)
     )
     event = server.seen[-1][3]
     assert len(event["message"].encode()) <= 1024

@@ -21,11 +21,11 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.providers.base import Call, Found, MaybeAccepted, Search
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.purchases import Move, Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.stores import preparation
 from contentgen_operator.telemetry import instrumented
-from contentgen_operator.telemetry.instrumented import CountedLedger, CountedProvider, counted_desk
-from contentgen_operator.watch.event_handlers import Intake
+from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider, counted_desk
+from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.logs import JsonFormatter
 
@@ -53,7 +53,7 @@ def body(uid: str, **status: Any) -> dict[str, Any]:
 async def test_resources_are_counted_as_they_are_now() -> None:
     for uid in list(metrics.gauges._resources):  # of other tests in this process
         metrics.gauges.forget_resource(uid)
-    intake, kind = Intake(Cache(), ignore, Reports()), Kind.LORA_TRAINING
+    intake, kind = EventHandlers(Cache(), ignore, Reports()), Kind.LORA_TRAINING
     await intake.resource(kind, body("m1"), deleted=False)
     await intake.resource(kind, body("m1", phase="Failed", reason="NoVideo"), deleted=False)
     await intake.resource(kind, body("m2", phase="Failed", reason="NoVideo"), deleted=False)
@@ -83,7 +83,7 @@ class Lossy:
 
 async def test_calls_are_counted_by_their_verdict() -> None:
     lossy: Any = Lossy()
-    provider = CountedProvider("fal", lossy)
+    provider = InstrumentedProvider("fal", lossy)
     call = Call(provider="fal", model="m", arguments={}, marker="x")
     assert provider.configured
     call = Call(provider="fal", model="m", arguments={}, marker="x")
@@ -96,7 +96,7 @@ async def test_calls_are_counted_by_their_verdict() -> None:
 
 
 async def test_a_dollar_is_counted_once_and_states_come_from_the_ledger() -> None:
-    ledger = CountedLedger(mongomock.MongoClient(tz_aware=True)["db"]["ledger"])
+    ledger = InstrumentedLedger(mongomock.MongoClient(tz_aware=True)["db"]["ledger"])
     model = "assemblyai/universal"
     purchase = Purchase(
         state=PurchaseState.INTENT,
@@ -109,16 +109,18 @@ async def test_a_dollar_is_counted_once_and_states_come_from_the_ledger() -> Non
         estimated_micros=1_500_000,
     )
     await ledger.intend(KEY, purchase)
-    submitted = Move(key=KEY, source=PurchaseState.INTENT, target=PurchaseState.SUBMITTED)
-    done = Move(
+    submitted = LedgerTransition(key=KEY, source=PurchaseState.INTENT, target=PurchaseState.SUBMITTED)
+    done = LedgerTransition(
         key=KEY,
         source=PurchaseState.SUBMITTED,
         target=PurchaseState.SUCCEEDED,
         changes={"billable_units": 3600, "unit_micros": 1_250_000, "unit": Unit.HOUR, "billing": True},
     )
-    asked = Move(key=KEY, source=PurchaseState.SUBMITTED, target=PurchaseState.SUBMITTED)
-    collected = Move(key=KEY, source=PurchaseState.SUCCEEDED, target=PurchaseState.COLLECTED)
-    again = Move(key=KEY, source=PurchaseState.COLLECTED, target=PurchaseState.SUCCEEDED)  # its files were gone
+    asked = LedgerTransition(key=KEY, source=PurchaseState.SUBMITTED, target=PurchaseState.SUBMITTED)
+    collected = LedgerTransition(key=KEY, source=PurchaseState.SUCCEEDED, target=PurchaseState.COLLECTED)
+    again = LedgerTransition(
+        key=KEY, source=PurchaseState.COLLECTED, target=PurchaseState.SUCCEEDED
+    )  # its files were gone
     for move in (submitted, submitted, asked, done, done, collected, again):
         await ledger.move(move)
     labels = {"provider": "assemblyai", "model": model}
@@ -141,7 +143,7 @@ async def test_purchases_without_a_resource_are_counted_by_their_state() -> None
             {"_id": "5", "state": "succeeded"},
         ]
     )
-    await instrumented.exposition(CountedLedger(kept))
+    await instrumented.exposition(InstrumentedLedger(kept))
     assert value("contentgen_orphans", state="submitted") == 1
     assert value("contentgen_orphans", state="succeeded") == 1
     assert value("contentgen_orphans", state="intent") == 0
@@ -149,12 +151,12 @@ async def test_purchases_without_a_resource_are_counted_by_their_state() -> None
 
 
 async def test_a_cost_that_nobody_knows_is_counted_and_not_as_0_dollars() -> None:
-    ledger = CountedLedger(mongomock.MongoClient(tz_aware=True)["db"]["ledger"])
+    ledger = InstrumentedLedger(mongomock.MongoClient(tz_aware=True)["db"]["ledger"])
     model = "fal-ai/flux/schnell"
     fields = {"job_id": "j", "provider": "fal", "model": model, "marker": "m", "created_at": NOW, "changed_at": NOW}
     await ledger.intend(KEY, Purchase(state=PurchaseState.INTENT, **fields))
-    await ledger.move(Move(key=KEY, source=PurchaseState.INTENT, target=PurchaseState.SUBMITTED))
-    await ledger.move(Move(key=KEY, source=PurchaseState.SUBMITTED, target=PurchaseState.CANCELLED))
+    await ledger.move(LedgerTransition(key=KEY, source=PurchaseState.INTENT, target=PurchaseState.SUBMITTED))
+    await ledger.move(LedgerTransition(key=KEY, source=PurchaseState.SUBMITTED, target=PurchaseState.CANCELLED))
     labels = {"provider": "fal", "model": model}
     assert value("contentgen_unpriced_requests_total", **labels) == 1
     assert value("contentgen_unbilled_requests_total", **labels) == 1

@@ -12,7 +12,7 @@ import pytest
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.operator_class import class_of
 from contentgen_contract.resources.spec import parse_spec
-from contentgen_operator.selftest import TINY, Check, Failed
+from contentgen_operator.selftest import TINY, SelftestChecks, SelftestFailed
 from kubernetes import client
 
 Body = dict[str, Any]
@@ -49,7 +49,7 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster() -> Iterator[tuple[Cluster, Check]]:
+def cluster() -> Iterator[tuple[Cluster, SelftestChecks]]:
     made = Cluster()
 
     class Handler(BaseHTTPRequestHandler):
@@ -73,7 +73,7 @@ def cluster() -> Iterator[tuple[Cluster, Check]]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     with client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{server.server_port}")) as api:
-        yield made, Check(api, "marketing")
+        yield made, SelftestChecks(api, "marketing")
     server.shutdown()
     thread.join()
     server.server_close()
@@ -88,39 +88,41 @@ def test_what_it_applies_is_right(kind: Kind) -> None:
     parse_spec(kind, TINY[kind])
 
 
-def test_a_ready_operator_passes(cluster: tuple[Cluster, Check]) -> None:
+def test_a_ready_operator_passes(cluster: tuple[Cluster, SelftestChecks]) -> None:
     cluster[1].operator("contentgen", "contentgen", 0)
 
 
-def test_an_operator_that_is_not_ready_does_not(cluster: tuple[Cluster, Check]) -> None:
+def test_an_operator_that_is_not_ready_does_not(cluster: tuple[Cluster, SelftestChecks]) -> None:
     server, check = cluster
     server.ready = 0
-    with pytest.raises(Failed, match="no pod of deployment contentgen/contentgen is ready"):
+    with pytest.raises(SelftestFailed, match="no pod of deployment contentgen/contentgen is ready"):
         check.operator("contentgen", "contentgen", 0)
 
 
-def test_the_kinds_are_tried_in_a_dry_run_only(cluster: tuple[Cluster, Check]) -> None:
+def test_the_kinds_are_tried_in_a_dry_run_only(cluster: tuple[Cluster, SelftestChecks]) -> None:
     server, check = cluster
     check.kinds()
     assert server.created == [(kind.value, True) for kind in Kind]
 
 
 @pytest.mark.parametrize("chosen", ["default", "batch"])
-def test_its_resources_are_of_the_class_that_the_release_serves(cluster: tuple[Cluster, Check], chosen: str) -> None:
+def test_its_resources_are_of_the_class_that_the_release_serves(
+    cluster: tuple[Cluster, SelftestChecks], chosen: str
+) -> None:
     server, check = cluster
-    Check(check._api, "marketing", chosen).kinds()
+    SelftestChecks(check._api, "marketing", chosen).kinds()
     assert [class_of({"spec": each}) for each in server.specs] == [chosen] * len(Kind)
     assert ["operatorClass" in each for each in server.specs] == [chosen != "default"] * len(Kind)
 
 
-def test_a_kind_that_is_not_taken_is_named(cluster: tuple[Cluster, Check]) -> None:
+def test_a_kind_that_is_not_taken_is_named(cluster: tuple[Cluster, SelftestChecks]) -> None:
     server, check = cluster
     server.refused = "Transcription"
-    with pytest.raises(Failed, match="Transcription is not taken, in a dry run: 422"):
+    with pytest.raises(SelftestFailed, match="Transcription is not taken, in a dry run: 422"):
         check.kinds()
 
 
-def test_a_job_that_completes_leaves_nothing(cluster: tuple[Cluster, Check]) -> None:
+def test_a_job_that_completes_leaves_nothing(cluster: tuple[Cluster, SelftestChecks]) -> None:
     server, check = cluster
     server.statuses = [{}, {"phase": "Processing"}, ended("Complete")]
     check.job(10)
@@ -134,11 +136,11 @@ def test_a_job_that_completes_leaves_nothing(cluster: tuple[Cluster, Check]) -> 
     [(ended("Failed"), 2, "Failed R: said"), ({"phase": "Pending"}, 0, "Pending : nothing happened")],
 )
 def test_a_job_that_does_not_complete_fails_and_leaves_nothing(
-    cluster: tuple[Cluster, Check], status: Body, seconds: float, said: str
+    cluster: tuple[Cluster, SelftestChecks], status: Body, seconds: float, said: str
 ) -> None:
     server, check = cluster
     server.statuses = [status]
-    with pytest.raises(Failed, match=said):
+    with pytest.raises(SelftestFailed, match=said):
         check.job(seconds)
     assert server.looks == 1
     assert len(server.deleted) == 1

@@ -17,7 +17,7 @@ from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.sources import Address
 from contentgen_contract.worker.orders import FileClaim
-from contentgen_operator.state.observed import Stored
+from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.stores.s3 import InvalidOutcome, Leftovers, NotDeleted, Storage
@@ -133,7 +133,7 @@ async def test_what_is_stored_is_looked_at(storage: Storage) -> None:
     put("p/other.txt", b"not asked for")
     found = await storage.stored(OWNER, "p/", [*contents, "none.txt"])
     assert found == {
-        name: Stored(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        name: BucketFile(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         for name, content in contents.items()
     }
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from contentgen_operator.queues.work_queue import WakeUps
+from contentgen_operator.queues.work_queue import WorkQueue
 
 
 class Work:
@@ -34,8 +34,8 @@ class Work:
 
 
 @contextlib.asynccontextmanager
-async def running(work: Work, workers: int = 4) -> AsyncIterator[WakeUps[str]]:
-    queue = WakeUps(work, workers=workers)
+async def running(work: Work, workers: int = 4) -> AsyncIterator[WorkQueue[str]]:
+    queue = WorkQueue(work, workers=workers)
     task = asyncio.create_task(queue.run())
     yield queue
     task.cancel()

@@ -12,7 +12,7 @@ from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason, Stage
 from contentgen_contract.records import keys
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.state.observed import JobView, Stored, is_settled
+from contentgen_operator.state.observed import BucketFile, JobView, is_settled
 from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_simulation.world import SPECS, World, Writes, outcome_of
 
@@ -88,7 +88,7 @@ def _with_other_files(world: World, kind: Kind, job: dict[str, Any]) -> None:
     assert status.run is not None
     prefix = keys.prefix(kind, Stage.COLLECT, "ns", status.job_id or "", status.run.version)
     for file in outcome_of(kind, Stage.COLLECT, "x").files:
-        world.storage.objects[prefix + file.name] = Stored(size_bytes=7, sha256="1" * 64)
+        world.storage.objects[prefix + file.name] = BucketFile(size_bytes=7, sha256="1" * 64)
 
 
 Fail = Callable[[World, Kind, dict[str, Any]], None]

@@ -15,14 +15,14 @@ from contentgen_operator.kube import pods
 from contentgen_operator.kube.job_manifests import WorkerPod
 from contentgen_operator.state.observed import JobView, ResourceRef
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
-from contentgen_operator.stores.status_verification import Witness
-from contentgen_operator.watch.event_handlers import Intake, owner_of
-from contentgen_operator.worker_api.authentication import Gatekeeper
+from contentgen_operator.stores.status_verification import StatusVerifier
+from contentgen_operator.watch.event_handlers import EventHandlers, owner_of
+from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
-from contentgen_operator.worker_api.server import Desk, create_app
+from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.world import SPECS, World, Writes
@@ -252,7 +252,7 @@ async def test_the_deletion_of_a_pod_wakes_its_resource(world: World) -> None:
     world.work = lambda: None  # type: ignore[method-assign]
     await world.step(LORA)
     (job,) = world.kube.jobs.values()
-    intake = Intake(world.caches[-1], wake, Reports())
+    intake = EventHandlers(world.caches[-1], wake, Reports())
     for status in ({"active": 1, "ready": 1}, {"active": 1, "ready": 0}, {"terminating": 1, "active": 1}):
         await intake.job(job | {"status": status}, deleted=False)
     assert woken == []
@@ -332,16 +332,16 @@ class CutOff:
         self.pods: dict[str, dict[str, Any]] = {}
         ledger = Ledger(world.database["ledger"])
         self.woken = list[ResourceRef]()
-        desk = Desk(
-            gatekeeper=Gatekeeper(kube, world.caches[-1], world.process._actor._jobs),
+        desk = WorkerApi(
+            gatekeeper=WorkerAuthenticator(kube, world.caches[-1], world.process._actor._jobs),
             storage=storage,
             ledger=ledger,
             reports=world.process._observer._reports,
             policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
             wake=self._wake,
-            witness=Witness(
+            witness=StatusVerifier(
                 ledger=ledger,
-                records=Records(world.database["jobs"], storage),
+                records=RecordStore(world.database["jobs"], storage),
                 runs=RunDocuments(world.database["runs"]),
                 tenancy=Tenancy(kube, world.database, lambda: world.now),
             ),

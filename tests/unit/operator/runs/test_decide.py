@@ -19,7 +19,15 @@ from contentgen_operator.decide.status import store_unavailable
 from contentgen_operator.providers.base import GONE, TOO_LARGE, RequestState, RequestView
 from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.observed import JobView, LoraView, Observed, PodTrouble, Resource, Stored, is_settled
+from contentgen_operator.state.observed import (
+    BucketFile,
+    JobView,
+    LoraView,
+    Observation,
+    PodTrouble,
+    Resource,
+    is_settled,
+)
 from contentgen_operator.state.plan import Payment, Plan
 from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
@@ -152,11 +160,11 @@ def outcome(kind: Kind, stage: Stage, **changes: Any) -> Outcome:
     )
 
 
-def finished(kind: Kind, stage: Stage, done: Outcome | None = None, **changes: Any) -> Observed:
+def finished(kind: Kind, stage: Stage, done: Outcome | None = None, **changes: Any) -> Observation:
     done = done or outcome(kind, stage)
-    there = {file.name: Stored(size_bytes=file.size_bytes, sha256=file.sha256) for file in done.files}
+    there = {file.name: BucketFile(size_bytes=file.size_bytes, sha256=file.sha256) for file in done.files}
     stored = changes.pop("stored", there)
-    return Observed(job=job(finished=True), outcome=done, stored=stored, **changes)
+    return Observation(job=job(finished=True), outcome=done, stored=stored, **changes)
 
 
 def job(**changes: Any) -> JobView:
@@ -165,7 +173,7 @@ def job(**changes: Any) -> JobView:
 
 
 def at(
-    kind: Kind, stage: Stage, seen: Observed, *, attempt: int = 1, policy: Policy = POLICY, late: bool = False
+    kind: Kind, stage: Stage, seen: Observation, *, attempt: int = 1, policy: Policy = POLICY, late: bool = False
 ) -> Plan:
     """Decide in the middle of a stage. `late`: the deadline of the collect stage's retries is over."""
     collecting = stage is Stage.COLLECT
@@ -188,7 +196,7 @@ def buys(plan: Plan) -> bool:
     return plan.reservation is not None or plan.payment is not None
 
 
-def payment(kind: Kind, subject: Resource, seen: Observed = Observed(), now: datetime = NOW) -> Payment:  # noqa: B008 - frozen
+def payment(kind: Kind, subject: Resource, seen: Observation = Observation(), now: datetime = NOW) -> Payment:  # noqa: B008 - frozen
     """What is sent: at the look after the one that plans it, once the status names it."""
     first = decide(subject, seen, now, POLICY)
     assert first.payment is None
@@ -213,7 +221,7 @@ def reason(plan: Plan) -> tuple[Phase | None, str | None]:
 
 @pytest.mark.parametrize("kind", [LORA, TRANSCRIPT])
 def test_a_new_resource_gets_a_job_that_prepares(kind: Kind) -> None:
-    plan = decide(resource(kind), Observed(), NOW, POLICY)
+    plan = decide(resource(kind), Observation(), NOW, POLICY)
     assert reason(plan) == (Phase.PREPARING, Reason.PREPARING)
     assert plan.job is not None
     assert (plan.job.stage, plan.job.attempt) == (Stage.PREPARE, 1)
@@ -227,7 +235,7 @@ def test_a_new_resource_gets_a_job_that_prepares(kind: Kind) -> None:
 
 
 def test_pictures_need_no_preparation() -> None:
-    plan = decide(resource(IMAGES), Observed(), NOW, POLICY)
+    plan = decide(resource(IMAGES), Observation(), NOW, POLICY)
     assert plan.job is None
     assert reason(plan) == (Phase.SUBMITTING, Reason.SUBMITTING)
     call = payment(IMAGES, resource(IMAGES)).call
@@ -237,7 +245,7 @@ def test_pictures_need_no_preparation() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_the_first_write_already_says_that_it_is_not_ready(kind: Kind) -> None:
-    seen = conditions(decide(resource(kind), Observed(), NOW, POLICY))
+    seen = conditions(decide(resource(kind), Observation(), NOW, POLICY))
     assert (seen["Ready"], seen["Reconciling"], seen["Stalled"]) == ("False", "True", "False")
 
 
@@ -258,7 +266,7 @@ def test_the_first_write_already_says_that_it_is_not_ready(kind: Kind) -> None:
 def test_only_granted_sources_are_read(url: str, namespaces: tuple[str, ...], allowed: bool) -> None:
     grants = tuple(SourceGrant(bucket=each, prefix="team/", namespaces=namespaces) for each in ("recordings", "assets"))
     policy = Policy(sources=grants, bucket="assets")
-    plan = decide(resource(TRANSCRIPT, spec={"source": {"url": url}}), Observed(), NOW, policy)
+    plan = decide(resource(TRANSCRIPT, spec={"source": {"url": url}}), Observation(), NOW, policy)
     assert (plan.job is not None) is allowed
     if not allowed:
         assert reason(plan) == (Phase.FAILED, Reason.SOURCE_NOT_ALLOWED)
@@ -269,7 +277,7 @@ def test_only_granted_sources_are_read(url: str, namespaces: tuple[str, ...], al
 def test_a_language_that_the_provider_does_not_have_ends_the_run_before_any_work(code: str, meant: str) -> None:
     """The CRD has always admitted these spellings; AssemblyAI answers 400, but after the recording was prepared."""
     spec = SPECS[TRANSCRIPT] | {"options": {"language": code}}
-    plan = decide(resource(TRANSCRIPT, spec=spec), Observed(), NOW, POLICY)
+    plan = decide(resource(TRANSCRIPT, spec=spec), Observation(), NOW, POLICY)
     assert reason(plan) == (Phase.FAILED, Reason.INVALID_SPEC)
     assert (plan.job, plan.payment) == (None, None)
     message = plan.status.message or ""
@@ -293,7 +301,7 @@ def test_an_owner_that_the_schema_takes_is_no_trouble() -> None:
 
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
 def test_a_running_job_is_waited_for(kind: Kind, stage: Stage) -> None:
-    plan = at(kind, stage, Observed(job=job()))
+    plan = at(kind, stage, Observation(job=job()))
     assert (plan.job, plan.payment, plan.moves) == (None, None, ())
     assert plan.reservation is None
     assert plan.status.phase in (Phase.PREPARING, Phase.COLLECTING)
@@ -304,7 +312,7 @@ def test_a_running_job_is_waited_for(kind: Kind, stage: Stage) -> None:
 
 def test_a_workers_progress_is_shown() -> None:
     report = Progress(step=Step.EXTRACTING_FRAMES, fraction=0.5, message="frame 7", remaining_seconds=30)
-    plan = at(LORA, Stage.PREPARE, Observed(job=job(), progress=report, seconds_per_unit=0.5))
+    plan = at(LORA, Stage.PREPARE, Observation(job=job(), progress=report, seconds_per_unit=0.5))
     assert (plan.status.stage, plan.status.progress, plan.status.message) == (Step.EXTRACTING_FRAMES, 27, "frame 7")
     # The worker knows of its own stage; 1000 steps at the provider and the collect stage follow.
     assert plan.status.estimated_completion_time == NOW + timedelta(seconds=30 + 500 + COLLECT_SECONDS)
@@ -358,7 +366,7 @@ def test_a_finished_stage_leads_on(kind: Kind, stage: Stage) -> None:
         assert plan.status.cost.actual == "2.00"
 
 
-BAD: list[tuple[str, dict[str, Any], dict[str, Stored] | None, Reason]] = [
+BAD: list[tuple[str, dict[str, Any], dict[str, BucketFile] | None, Reason]] = [
     (
         "a bad verdict",
         {"reason": "NoVideo", "message": "no picture", "files": [], "facts": None},
@@ -369,13 +377,13 @@ BAD: list[tuple[str, dict[str, Any], dict[str, Stored] | None, Reason]] = [
     ("no facts", {"facts": None}, None, Reason.OUTCOME_INVALID),
     ("another's facts", {"facts": {"type": "lora", "sizeBytes": 1}}, None, Reason.OUTCOME_INVALID),
     ("nothing stored", {}, {}, Reason.OUTPUT_MISSING),
-    ("one byte less stored", {}, {"audio.flac": Stored(size_bytes=6, sha256=SHA)}, Reason.OUTPUT_MISSING),
-    ("other bytes stored", {}, {"audio.flac": Stored(size_bytes=7, sha256="f" * 64)}, Reason.OUTPUT_CHANGED),
+    ("one byte less stored", {}, {"audio.flac": BucketFile(size_bytes=6, sha256=SHA)}, Reason.OUTPUT_MISSING),
+    ("other bytes stored", {}, {"audio.flac": BucketFile(size_bytes=7, sha256="f" * 64)}, Reason.OUTPUT_CHANGED),
     *[
         (
             f"file {name}",
             {"files": [{"name": name, "sizeBytes": 7, "sha256": SHA, "contentType": "a/b"}]},
-            {name: Stored(size_bytes=7, sha256=SHA)},
+            {name: BucketFile(size_bytes=7, sha256=SHA)},
             Reason.OUTCOME_INVALID,
         )
         for name in ("../audio.flac", "transcript.json", "audio.flac/x", "x/audio.flac", "audio.flac\n", "Audio.flac")
@@ -457,7 +465,9 @@ def test_a_length_that_somebody_wrote_into_the_status_reaches_no_price(seconds: 
 
 
 @pytest.mark.parametrize(("changes", "stored", "why"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
-def test_a_workers_words_are_checked(changes: dict[str, Any], stored: dict[str, Stored] | None, why: Reason) -> None:
+def test_a_workers_words_are_checked(
+    changes: dict[str, Any], stored: dict[str, BucketFile] | None, why: Reason
+) -> None:
     done = outcome(TRANSCRIPT, Stage.PREPARE, **changes)
     seen = finished(TRANSCRIPT, Stage.PREPARE, done, **({} if stored is None else {"stored": stored}))
     plan = at(TRANSCRIPT, Stage.PREPARE, seen)
@@ -484,7 +494,7 @@ def test_each_file_that_is_needed_is_missed(kind: Kind, stage: Stage) -> None:
 
 
 def test_an_outcome_that_cannot_be_read_fails() -> None:
-    plan = at(TRANSCRIPT, Stage.PREPARE, Observed(job=job(finished=True), outcome_problem="malformed"))
+    plan = at(TRANSCRIPT, Stage.PREPARE, Observation(job=job(finished=True), outcome_problem="malformed"))
     assert reason(plan) == (Phase.FAILED, Reason.OUTCOME_INVALID)
 
 
@@ -495,20 +505,22 @@ def test_a_job_that_died_is_replaced_so_many_times_after_a_pause(
 ) -> None:
     paid = purchase(kind, PurchaseState.SUCCEEDED) if stage is Stage.COLLECT else None
     for attempt, pause in ((1, 10), (2, 20)):
-        died = at(kind, stage, Observed(job=seen), attempt=attempt)
+        died = at(kind, stage, Observation(job=seen), attempt=attempt)
         assert (died.job, died.status.reason, died.again_seconds) == (None, Reason.RETRYING, pause)
         assert "evicted" in died.status.message if seen else "deleted" in died.status.message  # type: ignore[operator]
         assert [(each.type, each.reason) for each in died.notices] == [("Warning", Reason.RETRYING)]
         # Nobody remembers anything but the status.
-        waits = decide(resource(kind, died.status), Observed(purchase=paid), NOW + timedelta(seconds=pause - 1), POLICY)
+        waits = decide(
+            resource(kind, died.status), Observation(purchase=paid), NOW + timedelta(seconds=pause - 1), POLICY
+        )
         assert (waits.job, waits.again_seconds, waits.notices) == (None, 1, ())
         assert waits.status == died.status
-        plan = decide(resource(kind, died.status), Observed(purchase=paid), NOW + timedelta(seconds=pause), POLICY)
+        plan = decide(resource(kind, died.status), Observation(purchase=paid), NOW + timedelta(seconds=pause), POLICY)
         assert plan.job is not None
         assert (plan.job.stage, plan.job.attempt) == (stage, attempt + 1)
         assert plan.status.run is not None
         assert plan.status.run.retry_at is None
-    last = at(kind, stage, Observed(job=seen), attempt=3, late=True)
+    last = at(kind, stage, Observation(job=seen), attempt=3, late=True)
     assert reason(last) == (Phase.FAILED, Reason.JOB_FAILED)
     assert (last.job, last.payment) == (None, None)
     assert last.reservation is None
@@ -516,13 +528,13 @@ def test_a_job_that_died_is_replaced_so_many_times_after_a_pause(
 
 def test_a_pause_that_somebody_else_wrote_holds_nothing_up() -> None:
     status = running(LORA, prepared=False, stage_attempt=2, retry_at=NOW + timedelta(days=9))
-    assert decide(resource(LORA, status), Observed(), NOW, POLICY).job is not None
+    assert decide(resource(LORA, status), Observation(), NOW, POLICY).job is not None
 
 
 def test_the_cause_of_an_end_is_told_and_not_only_the_jobs_word() -> None:
     seen = job(finished=True, reason="BackoffLimitExceeded", message="Job has reached the specified backoff limit")
     for attempt in (1, 3):
-        plan = at(LORA, Stage.PREPARE, Observed(job=seen, cause="OOMKilled: limit 1Gi"), attempt=attempt)
+        plan = at(LORA, Stage.PREPARE, Observation(job=seen, cause="OOMKilled: limit 1Gi"), attempt=attempt)
         assert "OOMKilled: limit 1Gi" in (plan.status.message or "")
         assert "backoff limit" not in (plan.status.message or "")
 
@@ -531,7 +543,7 @@ def test_a_deadline_is_not_tried_again_and_names_what_it_waited_for() -> None:
     seen = job(finished=True, reason="DeadlineExceeded", message="too slow")
     status = running(LORA, Stage.PREPARE, prepared=False, reason=Reason.POD_NOT_STARTED)
     status = status.model_copy(update={"message": "ImagePullBackOff: no such image"})
-    plan = decide(resource(LORA, status), Observed(job=seen), NOW, POLICY)
+    plan = decide(resource(LORA, status), Observation(job=seen), NOW, POLICY)
     assert reason(plan) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
     assert "ImagePullBackOff: no such image" in (plan.status.message or "")
 
@@ -559,7 +571,7 @@ def test_a_deadline_names_what_the_provider_said_last() -> None:
 
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
 def test_a_pod_that_is_refused_is_told_and_waited_for(kind: Kind, stage: Stage) -> None:
-    seen = Observed(job=job(), trouble=PodTrouble(refused=True, words='pods "x" is forbidden: exceeded quota: q'))
+    seen = Observation(job=job(), trouble=PodTrouble(refused=True, words='pods "x" is forbidden: exceeded quota: q'))
     plan = at(kind, stage, seen)
     assert plan.status.reason == Reason.JOB_REFUSED
     assert plan.status.phase is (Phase.COLLECTING if stage is Stage.COLLECT else Phase.PREPARING)
@@ -570,8 +582,8 @@ def test_a_pod_that_is_refused_is_told_and_waited_for(kind: Kind, stage: Stage) 
     assert {each.reason for each in plan.status.conditions if each.status == "False"} == {Reason.JOB_REFUSED}
     assert plan.again_seconds
     assert plan.again_seconds <= 5
-    assert at(kind, stage, Observed(job=job(ready=True))).again_seconds == 60
-    older = Observed(job=job(started_at=NOW - timedelta(seconds=30)), trouble=seen.trouble)
+    assert at(kind, stage, Observation(job=job(ready=True))).again_seconds == 60
+    older = Observation(job=job(started_at=NOW - timedelta(seconds=30)), trouble=seen.trouble)
     assert at(kind, stage, older).again_seconds == 30, "ever less often"
 
 
@@ -583,7 +595,7 @@ def test_a_job_whose_pod_never_was_is_made_anew_at_its_deadline(kind: Kind, stag
     status = running(kind, stage, prepared=paid_for, phase=phase, reason=why, stage_attempt=3)
     over = job(finished=True, reason="DeadlineExceeded", message="too slow")
     paid = purchase(kind, PurchaseState.SUCCEEDED) if paid_for else None
-    plan = decide(resource(kind, status), Observed(job=over, purchase=paid), NOW, POLICY)
+    plan = decide(resource(kind, status), Observation(job=over, purchase=paid), NOW, POLICY)
     if stage is Stage.PREPARE and why is Reason.POD_NOT_STARTED:
         assert plan.status.phase is Phase.FAILED
         return
@@ -594,7 +606,7 @@ def test_a_job_whose_pod_never_was_is_made_anew_at_its_deadline(kind: Kind, stag
 
 def test_a_pod_that_has_not_started_is_told() -> None:
     words = "ImagePullBackOff: Back-off pulling image"
-    plan = at(LORA, Stage.PREPARE, Observed(job=job(), trouble=PodTrouble(refused=False, words=words)))
+    plan = at(LORA, Stage.PREPARE, Observation(job=job(), trouble=PodTrouble(refused=False, words=words)))
     assert reason(plan) == (Phase.PREPARING, Reason.POD_NOT_STARTED)
     assert words in (plan.status.message or "")
 
@@ -606,7 +618,7 @@ def test_a_job_that_left_its_outcome_and_was_deleted_has_done_its_work() -> None
 
 def test_a_job_of_the_collect_stage_starts_at_attempt_one() -> None:
     status = running(LORA, phase=Phase.COLLECTING)
-    plan = decide(resource(LORA, status), Observed(purchase=purchase(LORA, PurchaseState.SUCCEEDED)), NOW, POLICY)
+    plan = decide(resource(LORA, status), Observation(purchase=purchase(LORA, PurchaseState.SUCCEEDED)), NOW, POLICY)
     assert plan.job is not None
     assert (plan.job.stage, plan.job.attempt) == (Stage.COLLECT, 1)
 
@@ -621,7 +633,7 @@ def with_lora(**changes: Any) -> Resource:
 
 @pytest.mark.parametrize("phase", [None, Phase.PENDING, Phase.PREPARING, Phase.PROCESSING, Phase.SUBMISSION_UNKNOWN])
 def test_pictures_wait_for_their_lora(phase: Phase | None) -> None:
-    plan = decide(with_lora(), Observed(loras=(LoraView(name="jesse", phase=phase),)), NOW, POLICY)
+    plan = decide(with_lora(), Observation(loras=(LoraView(name="jesse", phase=phase),)), NOW, POLICY)
     assert reason(plan) == (Phase.PENDING, Reason.WAITING_FOR_LORA)
     assert not buys(plan)
     assert plan.again_seconds is not None
@@ -631,14 +643,14 @@ def test_pictures_wait_for_their_lora(phase: Phase | None) -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_what_was_submitted_is_not_paid_again_where_the_ledger_has_lost_it(kind: Kind) -> None:
     status = running(kind, phase=Phase.PROCESSING, reason=Reason.PROCESSING, request_id="r1", submitted_at=NOW)
-    seen = Observed(provider_configured=True)
+    seen = Observation(provider_configured=True)
     plan = decide(resource(kind, status), seen, NOW, POLICY)
     assert not buys(plan)
     assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
     message = plan.status.message or ""
     assert "request r1" in message
     assert plan.again_seconds
-    restored = Observed(provider_configured=True, purchase=purchase(kind, PurchaseState.SUBMITTED))
+    restored = Observation(provider_configured=True, purchase=purchase(kind, PurchaseState.SUBMITTED))
     assert decide(resource(kind, plan.status), restored, NOW, POLICY).status.phase is Phase.PROCESSING
     allowed = {"contentgen.dev/resubmit": message.rpartition("=")[2]}
     again = decide(resource(kind, plan.status, annotations=allowed), seen, NOW, POLICY)
@@ -646,8 +658,8 @@ def test_what_was_submitted_is_not_paid_again_where_the_ledger_has_lost_it(kind:
     assert (again.status.run.paid_attempt, again.status.run.request_id) == (2, None)
 
 
-FAILED_LORA = Observed(loras=(LoraView(name="jesse", phase=Phase.FAILED, message="no picture"),))
-READY_LORA = Observed(
+FAILED_LORA = Observation(loras=(LoraView(name="jesse", phase=Phase.FAILED, message="no picture"),))
+READY_LORA = Observation(
     loras=(LoraView(name="jesse", phase=Phase.COMPLETED, model_key="loras/u/j/v1/model.safetensors"),)
 )
 
@@ -682,8 +694,8 @@ def test_pictures_that_an_older_release_failed_with_their_lora_wait_too() -> Non
     assert buys(decide(with_lora(status=status), READY_LORA, NOW, POLICY))
 
 
-@pytest.mark.parametrize("seen", [FAILED_LORA, Observed(loras=(LoraView(name="jesse"),))])
-def test_an_edit_replaces_a_run_that_waits_for_a_lora(seen: Observed) -> None:
+@pytest.mark.parametrize("seen", [FAILED_LORA, Observation(loras=(LoraView(name="jesse"),))])
+def test_an_edit_replaces_a_run_that_waits_for_a_lora(seen: Observation) -> None:
     waits = decide(with_lora(), seen, NOW, POLICY).status
     assert waits.run is not None
     edited = resource(IMAGES, waits, spec={"prompt": "jf"}, generation=2)
@@ -718,7 +730,7 @@ def test_a_run_that_an_edit_replaces_takes_its_planned_purchase_back() -> None:
         IMAGES, spec=spec, prepared=False, phase=Phase.PENDING, reason=Reason.PROVIDER_UNAVAILABLE, purchase_id="p1"
     )
     planned = purchase(IMAGES, PurchaseState.INTENT, step=PurchaseStep.PLANNED)
-    seen = Observed(purchase=planned, price=PriceLookup(problem="fal's prices could not be read: 500"))
+    seen = Observation(purchase=planned, price=PriceLookup(problem="fal's prices could not be read: 500"))
     plan = decide(resource(IMAGES, waits, spec={"prompt": "jf"}, generation=2), seen, NOW, POLICY)
     assert plan.status.run is not None
     assert (plan.status.run.number, plan.status.run.purchase_id) == (2, None)
@@ -732,12 +744,12 @@ def test_a_run_that_an_edit_replaces_takes_its_planned_purchase_back() -> None:
 
 def test_a_ready_lora_is_drawn_with() -> None:
     ready = LoraView(name="jesse", phase=Phase.COMPLETED, model_key="loras/u/j/v1/model.safetensors")
-    made = payment(IMAGES, with_lora(), Observed(loras=(ready,)))
+    made = payment(IMAGES, with_lora(), Observation(loras=(ready,)))
     (lora,) = made.call.arguments["loras"]
     assert (lora["path"].key, lora["scale"]) == ("loras/u/j/v1/model.safetensors", 0.8)
     bought = made.purchase.model_copy(update={"step": PurchaseStep.SENDING})
     assert (bought.loras, bought.namespace, bought.type) == ((lora["path"].key,), "ns", "image-generation")
-    later = decide(with_lora(), Observed(purchase=bought), NOW, POLICY)
+    later = decide(with_lora(), Observation(purchase=bought), NOW, POLICY)
     assert later.status.run is not None
     assert later.status.run.loras == bought.loras, "the purchase says it, also when the LoRA has a newer version"
 
@@ -747,7 +759,7 @@ def test_a_lora_that_went_away_while_the_provider_was_busy_is_waited_for() -> No
     status = running(IMAGES, spec=spec, phase=Phase.SUBMITTING, reason=Reason.PROVIDER_UNAVAILABLE)
     refused = purchase(IMAGES, PurchaseState.REFUSED)
     plan = decide(
-        resource(IMAGES, status, spec=spec), Observed(purchase=refused, loras=(LoraView(name="jesse"),)), NOW, POLICY
+        resource(IMAGES, status, spec=spec), Observation(purchase=refused, loras=(LoraView(name="jesse"),)), NOW, POLICY
     )
     assert not buys(plan)
     assert reason(plan) == (Phase.SUBMITTING, Reason.WAITING_FOR_LORA), "phases only go forward"
@@ -756,7 +768,7 @@ def test_a_lora_that_went_away_while_the_provider_was_busy_is_waited_for() -> No
 @pytest.mark.parametrize("kind", Kind)
 def test_without_a_key_nothing_is_bought(kind: Kind) -> None:
     status = running(kind, phase=Phase.SUBMITTING) if kind is not IMAGES else None
-    plan = decide(resource(kind, status), Observed(provider_configured=False), NOW, POLICY)
+    plan = decide(resource(kind, status), Observation(provider_configured=False), NOW, POLICY)
     assert not buys(plan)
     assert plan.status.reason == Reason.PROVIDER_NOT_CONFIGURED
     assert plan.status.phase is (Phase.PENDING if kind is IMAGES else Phase.SUBMITTING)
@@ -781,7 +793,7 @@ def bought(
     spec = spec or SPECS[kind]
     status = running(kind, phase=Phase.SUBMITTING, reason=Reason.SUBMITTING, spec=spec)
     subject = resource(kind, status, annotations=annotations or {}, spec=spec)
-    return decide(subject, Observed(purchase=made, **seen), NOW, POLICY)
+    return decide(subject, Observation(purchase=made, **seen), NOW, POLICY)
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -808,7 +820,7 @@ def test_a_clock_that_was_set_back_does_not_take_submission_unknown_back(told: R
     """A person may be acting on it. The search goes on as often as the time since the POST says."""
     unknown = running(IMAGES, phase=Phase.SUBMISSION_UNKNOWN, reason=told)
     lost = purchase(IMAGES, PurchaseState.INTENT, created_at=NOW + timedelta(hours=24))
-    plan = decide(resource(IMAGES, unknown), Observed(purchase=lost), NOW, POLICY)
+    plan = decide(resource(IMAGES, unknown), Observation(purchase=lost), NOW, POLICY)
     assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
     assert plan.again_seconds == POLICY.poll_seconds
 
@@ -844,7 +856,10 @@ def test_a_person_may_ask_for_that_very_purchase_again() -> None:
     # The next attempt has another name, so the annotation that stays pays for nothing more.
     status = running(IMAGES, phase=Phase.SUBMITTING, paid_attempt=2)
     again = decide(
-        resource(IMAGES, status, annotations={"contentgen.dev/resubmit": token}), Observed(purchase=lost), NOW, POLICY
+        resource(IMAGES, status, annotations={"contentgen.dev/resubmit": token}),
+        Observation(purchase=lost),
+        NOW,
+        POLICY,
     )
     assert again.status.phase is Phase.SUBMISSION_UNKNOWN
 
@@ -855,13 +870,15 @@ def test_another_attempt_without_the_facts_of_its_source_goes_on_with_preparing(
     """The lost purchase was adopted: its former owner has prepared the source, under that one's own prefix."""
     lost = purchase(kind, PurchaseState.INTENT, created_at=NOW - timedelta(hours=2))
     unknown = running(kind, prepared=prepared, phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN)
-    seen = Observed(purchase=lost)
+    seen = Observation(purchase=lost)
     token = (decide(resource(kind, unknown), seen, NOW, POLICY).status.message or "").rpartition("=")[2]
     asked = {"contentgen.dev/resubmit": token}
     plan = decide(resource(kind, unknown, annotations=asked), seen, NOW, POLICY)
     expected = (Phase.SUBMITTING, Reason.SUBMITTING) if prepared else (Phase.PREPARING, Reason.PREPARING)
     assert reason(plan) == expected
-    following = decide(resource(kind, plan.status, annotations=asked), Observed(provider_configured=True), NOW, POLICY)
+    following = decide(
+        resource(kind, plan.status, annotations=asked), Observation(provider_configured=True), NOW, POLICY
+    )
     assert (following.status.phase, following.job is None) == (expected[0], prepared)
 
 
@@ -883,7 +900,7 @@ def test_a_refusal_of_a_gone_resource_is_not_the_new_ones() -> None:
     refused = purchase(IMAGES, PurchaseState.REFUSED, permanent=True, job_id="gone")
     assert buys(bought(IMAGES, refused))
     unprepared = decide(
-        resource(LORA), Observed(purchase=purchase(LORA, PurchaseState.REFUSED, job_id="gone")), NOW, POLICY
+        resource(LORA), Observation(purchase=purchase(LORA, PurchaseState.REFUSED, job_id="gone")), NOW, POLICY
     )
     assert not buys(unprepared)
     assert unprepared.job is not None
@@ -1025,7 +1042,7 @@ def test_fewer_unsafe_and_black_pictures_are_told(count: int, images: list[dict[
     assert (reason(plan), plan.status.message) == ((Phase.COMPLETED, Reason.COMPLETED), told)
     # After a crash between the ledger and the status:
     made = purchase(IMAGES, PurchaseState.COLLECTED, outputs=plan.moves[0].changes["outputs"])
-    again = decide(resource(IMAGES, status, spec=spec), Observed(purchase=made, outputs_stored=True), NOW, POLICY)
+    again = decide(resource(IMAGES, status, spec=spec), Observation(purchase=made, outputs_stored=True), NOW, POLICY)
     assert again.status.message == told
 
 
@@ -1058,7 +1075,7 @@ def test_the_cost_of_a_finished_run_is_the_providers_and_never_the_estimate(
 ) -> None:
     outputs = STORED.model_dump(mode="json", by_alias=True)
     made = purchase(IMAGES, PurchaseState.COLLECTED, outputs=outputs, **changes)
-    plan = decide(resource(IMAGES, running(IMAGES, phase=Phase.COLLECTING)), Observed(purchase=made), NOW, POLICY)
+    plan = decide(resource(IMAGES, running(IMAGES, phase=Phase.COLLECTING)), Observation(purchase=made), NOW, POLICY)
     assert spent(plan) == expected
 
 
@@ -1090,7 +1107,7 @@ def test_all_paid_attempts_and_runs_are_in_the_cost() -> None:
     failed = purchase(IMAGES, PurchaseState.FAILED, **BILLED)
     made = purchase(IMAGES, PurchaseState.COLLECTED, outputs=STORED.model_dump(mode="json", by_alias=True), **BILLED)
     status = running(IMAGES, phase=Phase.COLLECTING, number=2, paid_attempt=3)
-    seen = Observed(purchase=made, outputs_stored=True, earlier=(failed, failed), other_runs=(made, failed))
+    seen = Observation(purchase=made, outputs_stored=True, earlier=(failed, failed), other_runs=(made, failed))
     plan = decide(resource(IMAGES, status), seen, NOW, POLICY)
     assert spent(plan) == ("6.00", BY_UNITS, "$6.00", True)
     assert plan.status.cost is not None
@@ -1119,7 +1136,7 @@ def test_what_another_resource_has_tried_is_not_this_ones_cost() -> None:
         made = purchase(IMAGES, PurchaseState.SUCCEEDED, error="gone", result_key=None, **BILLED)
         earlier = failed.model_copy(update={"job_id": job_id})
         status = running(IMAGES, paid_attempt=2)
-        plan = decide(resource(IMAGES, status), Observed(purchase=made, earlier=(earlier,)), NOW, POLICY)
+        plan = decide(resource(IMAGES, status), Observation(purchase=made, earlier=(earlier,)), NOW, POLICY)
         assert plan.status.cost is not None
         assert plan.status.cost.display == shown
 
@@ -1132,7 +1149,7 @@ def test_an_end_that_another_resource_has_paid_is_not_reported_as_billed(state: 
 
 
 def test_a_request_that_the_ledger_has_lost_costs_what_nobody_knows() -> None:
-    plan = decide(resource(IMAGES, running(IMAGES, purchase_id="p1")), Observed(), NOW, POLICY)
+    plan = decide(resource(IMAGES, running(IMAGES, purchase_id="p1")), Observation(), NOW, POLICY)
     assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
     assert plan.status.cost is not None
     assert (plan.status.cost.actual, plan.status.cost.display) == ("", "unknown")
@@ -1141,7 +1158,7 @@ def test_a_request_that_the_ledger_has_lost_costs_what_nobody_knows() -> None:
 def test_a_model_without_a_price_costs_an_unknown_amount() -> None:
     spec = SPECS[IMAGES] | {"model": "some/model"}
     policy = Policy(models_allowed=("some/model",))
-    plan = decide(resource(IMAGES, spec=spec), Observed(), NOW, policy)
+    plan = decide(resource(IMAGES, spec=spec), Observation(), NOW, policy)
     assert plan.reservation is not None
     assert plan.reservation.purchase.estimated_micros is None
     assert plan.status.cost is not None
@@ -1172,7 +1189,7 @@ FAL_PRICE = Price(micros=10_000, unit=Unit.MEGAPIXEL, source="fal's pricing endp
 def test_the_price_is_the_administrators_then_the_providers_then_the_built_in_one(
     policy: Policy, price: Price | None, micros: int
 ) -> None:
-    plan = decide(resource(IMAGES), Observed(price=PriceLookup(price=price)), NOW, policy)
+    plan = decide(resource(IMAGES), Observation(price=PriceLookup(price=price)), NOW, policy)
     assert plan.reservation is not None
     assert plan.reservation.purchase.estimated_micros == micros
     assert plan.reservation.purchase.billing is (not policy.own_prices), (
@@ -1205,7 +1222,7 @@ STORED = VersionStatus(version=1, job_id=UID, completed_at=NOW, files=(), facts=
 def test_what_was_bought_before_is_adopted(kind: Kind) -> None:
     outputs = STORED.model_copy(update={"job_id": "gone"}).model_dump(mode="json", by_alias=True)
     made = purchase(kind, PurchaseState.COLLECTED, job_id="gone", outputs=outputs, actual_micros=2_000_000)
-    plan = decide(resource(kind), Observed(purchase=made, outputs_stored=True), NOW, POLICY)
+    plan = decide(resource(kind), Observation(purchase=made, outputs_stored=True), NOW, POLICY)
     assert plan.adoption is not None
     assert (plan.adoption.purchase.job_id, plan.adoption.job_id) == ("gone", UID)
     assert reason(plan) == (Phase.COMPLETED, Reason.ADOPTED_FINISHED_RUN)
@@ -1219,7 +1236,7 @@ def test_what_was_bought_before_is_adopted(kind: Kind) -> None:
 def test_a_crash_after_the_last_step_of_the_ledger_is_no_adoption() -> None:
     outputs = STORED.model_dump(mode="json", by_alias=True)
     made = purchase(LORA, PurchaseState.COLLECTED, outputs=outputs, **BILLED)
-    seen = Observed(purchase=made, outputs_stored=True)
+    seen = Observation(purchase=made, outputs_stored=True)
     plan = decide(resource(LORA, running(LORA, phase=Phase.COLLECTING)), seen, NOW, POLICY)
     assert (reason(plan), plan.adoption) == ((Phase.COMPLETED, Reason.COMPLETED), None)
     assert plan.status.cost is not None
@@ -1232,7 +1249,7 @@ def test_a_crash_after_the_last_step_of_the_ledger_is_no_adoption() -> None:
 def done(kind: Kind, phase: Phase = Phase.COMPLETED, **changes: Any) -> ResourceStatus:
     plan = at(kind, Stage.COLLECT, finished(kind, Stage.COLLECT))
     if phase is Phase.FAILED:
-        plan = at(kind, Stage.COLLECT, Observed(job=job(finished=True)), attempt=3, late=True)
+        plan = at(kind, Stage.COLLECT, Observation(job=job(finished=True)), attempt=3, late=True)
     return plan.status.model_copy(update=changes)
 
 
@@ -1240,19 +1257,19 @@ def done(kind: Kind, phase: Phase = Phase.COMPLETED, **changes: Any) -> Resource
 @pytest.mark.parametrize("phase", [Phase.COMPLETED, Phase.FAILED])
 def test_the_end_is_final_and_quiet(kind: Kind, phase: Phase) -> None:
     status = done(kind, phase)
-    plan = decide(resource(kind, status), Observed(), NOW + timedelta(days=1), POLICY)
+    plan = decide(resource(kind, status), Observation(), NOW + timedelta(days=1), POLICY)
     assert plan == Plan(status=status)
 
 
 def test_a_rename_of_a_lora_trains_nothing() -> None:
     for status in (done(LORA), done(LORA, Phase.FAILED)):
         renamed = resource(LORA, status, spec=SPECS[LORA] | {"loraName": "jesse_2"}, generation=2)
-        plan = decide(renamed, Observed(), NOW, POLICY)
+        plan = decide(renamed, Observation(), NOW, POLICY)
         assert (plan.status.run, plan.job, plan.payment) == (status.run, None, None)
         assert plan.reservation is None
         assert plan.status.observed_generation == 2
         both = SPECS[LORA] | {"loraName": "jesse_2", "triggerWord": "x"}
-        run = decide(resource(LORA, status, spec=both, generation=3), Observed(), NOW, POLICY).status.run
+        run = decide(resource(LORA, status, spec=both, generation=3), Observation(), NOW, POLICY).status.run
         assert run is not None
         assert run.run_hash == run_hash(LORA, parse_spec(LORA, both)), "the hash of a run holds its name, as before"
 
@@ -1261,13 +1278,13 @@ def test_a_rename_of_a_lora_trains_nothing() -> None:
 def test_an_edit_of_what_decides_nothing_starts_nothing(kind: Kind) -> None:
     status = done(kind)
     spec = SPECS[kind] | {"metadata": {"tags": ["a"], "isPublic": True}, "paidAttempts": 3, "userId": "me"}
-    plan = decide(resource(kind, status, spec=spec, generation=2), Observed(), NOW, POLICY)
+    plan = decide(resource(kind, status, spec=spec, generation=2), Observation(), NOW, POLICY)
     assert (plan.payment, plan.job, plan.notices) == (None, None, ())
     assert plan.reservation is None
     assert plan.status.observed_generation == 2
     assert {each.observed_generation for each in plan.status.conditions} == {2}
     assert plan.status.phase is Phase.COMPLETED
-    again = decide(resource(kind, plan.status, spec=spec, generation=2), Observed(), NOW, POLICY)
+    again = decide(resource(kind, plan.status, spec=spec, generation=2), Observation(), NOW, POLICY)
     assert again == Plan(status=plan.status)
 
 
@@ -1276,7 +1293,7 @@ def test_an_edit_of_inputs_is_the_next_run_and_a_rerun_too(kind: Kind) -> None:
     edited = resource(kind, done(kind), spec=ANOTHER[kind], generation=2)
     rerun = resource(kind, done(kind), annotations={"contentgen.dev/rerun": "x"})
     for subject in (edited, rerun):
-        plan = decide(subject, Observed(), NOW, POLICY)
+        plan = decide(subject, Observation(), NOW, POLICY)
         assert plan.status.run is not None
         assert (plan.status.run.number, plan.status.run.version) == (2, 2)
         assert plan.status.progress <= 10
@@ -1285,7 +1302,7 @@ def test_an_edit_of_inputs_is_the_next_run_and_a_rerun_too(kind: Kind) -> None:
         assert conditions(plan)["Ready"] == "False"
         assert plan.job is not None or buys(plan)
     failed = resource(kind, done(kind, Phase.FAILED, versions=()), annotations={"contentgen.dev/rerun": "x"})
-    run = decide(failed, Observed(), NOW, POLICY).status.run
+    run = decide(failed, Observation(), NOW, POLICY).status.run
     assert run is not None
     assert (run.number, run.version) == (2, 2), "each run has a version number of its own"
 
@@ -1300,7 +1317,7 @@ def test_a_run_is_frozen(kind: Kind) -> None:
         generation=5,
         annotations={"contentgen.dev/rerun": "x"},
     )
-    plan = decide(subject, Observed(job=job()), NOW, POLICY)
+    plan = decide(subject, Observation(job=job()), NOW, POLICY)
     assert plan.status.run is not None
     assert plan.status.run.spec == SPECS[kind]
     assert (plan.status.run.number, plan.status.run.rerun, plan.status.observed_generation) == (1, None, 5)
@@ -1309,26 +1326,26 @@ def test_a_run_is_frozen(kind: Kind) -> None:
 def test_progress_never_goes_back_in_a_run() -> None:
     status = running(LORA, Stage.PREPARE, prepared=False, progress=48)
     report = Progress(step=Step.DOWNLOADING, fraction=0.1)
-    plan = decide(resource(LORA, status), Observed(job=job(), progress=report), NOW, POLICY)
+    plan = decide(resource(LORA, status), Observation(job=job(), progress=report), NOW, POLICY)
     assert plan.status.progress == 48
 
 
 def test_a_resource_that_is_deleted_is_left_alone() -> None:
     for kind in Kind:
         status = running(kind)
-        assert decide(resource(kind, status, deleting=True), Observed(), NOW, POLICY) == Plan(status=status)
+        assert decide(resource(kind, status, deleting=True), Observation(), NOW, POLICY) == Plan(status=status)
 
 
 # Conditions, events, messages
 
 
 def test_the_time_of_a_condition_moves_with_its_status_alone() -> None:
-    first = decide(resource(LORA), Observed(), NOW, POLICY).status
+    first = decide(resource(LORA), Observation(), NOW, POLICY).status
     later = NOW + timedelta(minutes=5)
-    second = decide(resource(LORA, first), Observed(job=job(finished=True, message="evicted")), later, POLICY).status
+    second = decide(resource(LORA, first), Observation(job=job(finished=True, message="evicted")), later, POLICY).status
     assert {each.last_transition_time for each in second.conditions} == {NOW}
     failed = decide(
-        resource(LORA, second), Observed(job=job(finished=True, reason="DeadlineExceeded")), later, POLICY
+        resource(LORA, second), Observation(job=job(finished=True, reason="DeadlineExceeded")), later, POLICY
     ).status
     moved = {each.type for each in failed.conditions if each.last_transition_time == later}
     assert moved == {"Reconciling", "Stalled", "Failed"}
@@ -1336,13 +1353,13 @@ def test_the_time_of_a_condition_moves_with_its_status_alone() -> None:
 
 def test_events_are_posted_at_transitions_only() -> None:
     subject = resource(IMAGES)
-    waiting = Observed(provider_configured=False)
+    waiting = Observation(provider_configured=False)
     first = decide(subject, waiting, NOW, POLICY)
     assert [(n.type, n.reason) for n in first.notices] == [("Normal", Reason.PROVIDER_NOT_CONFIGURED)]
     again = decide(resource(IMAGES, first.status), waiting, NOW, POLICY)
     assert again.notices == ()
     assert again.status == first.status
-    refused = Observed(purchase=purchase(IMAGES, PurchaseState.REFUSED, permanent=True, error="no"))
+    refused = Observation(purchase=purchase(IMAGES, PurchaseState.REFUSED, permanent=True, error="no"))
     end = decide(resource(IMAGES, first.status), refused, NOW, POLICY)
     assert [(n.type, n.reason) for n in end.notices] == [("Warning", Reason.PROVIDER_REFUSED)]
 
@@ -1354,7 +1371,7 @@ def test_deciding_twice_about_the_same_changes_nothing(kind: Kind) -> None:
         purchase(kind, PurchaseState.SUBMITTED),
         request=RequestView(state=RequestState.RUNNING, message="m"),
     ).status
-    seen = Observed(
+    seen = Observation(
         purchase=purchase(kind, PurchaseState.SUBMITTED), request=RequestView(state=RequestState.RUNNING, message="m")
     )
     second = decide(resource(kind, first), seen, NOW, POLICY)
@@ -1392,11 +1409,11 @@ def test_an_invalid_spec_of_a_worker_ends_the_run(kind: Kind, stage: Stage) -> N
     assert (ended.phase, ended.reason) == (Phase.FAILED, Reason.INVALID_SPEC)
     assert settled(ended)
     for generation, spec in ((1, SPECS[kind]), (2, SPECS[kind] | {"metadata": {"tags": ["a"]}})):
-        plan = decide(resource(kind, ended, generation=generation, spec=spec), Observed(), NOW, POLICY)
+        plan = decide(resource(kind, ended, generation=generation, spec=spec), Observation(), NOW, POLICY)
         assert (plan.status.run, plan.job, plan.payment) == (ended.run, None, None)
         assert plan.reservation is None
     for edit in ({"generation": 2, "spec": ANOTHER[kind]}, {"annotations": {"contentgen.dev/rerun": "1"}}):
-        run = decide(resource(kind, ended, **edit), Observed(), NOW, POLICY).status.run
+        run = decide(resource(kind, ended, **edit), Observation(), NOW, POLICY).status.run
         assert run is not None
         assert run.number == 2
 
@@ -1410,10 +1427,10 @@ def test_a_worker_may_give_verdicts_only(said: str) -> None:
 
 def test_an_invalid_edit_that_an_older_release_told_of_is_mended() -> None:
     status = done(IMAGES)
-    wrong = decide(resource(IMAGES, status, spec={"prompt": ""}, generation=2), Observed(), NOW, POLICY).status
+    wrong = decide(resource(IMAGES, status, spec={"prompt": ""}, generation=2), Observation(), NOW, POLICY).status
     older = wrong.model_copy(update={"completion_time": status.completion_time})
     outputs = status.versions[0].model_dump(mode="json", by_alias=True)
-    seen = Observed(
+    seen = Observation(
         purchase=purchase(IMAGES, PurchaseState.COLLECTED, outputs=outputs, actual_micros=1), outputs_stored=True
     )
     back = decide(resource(IMAGES, older, generation=3), seen, NOW, POLICY)
@@ -1464,7 +1481,7 @@ def test_a_rerun_annotation_that_is_taken_off_starts_nothing(kind: Kind) -> None
 
 def test_a_rerun_annotation_that_is_too_long_is_named() -> None:
     long = {"contentgen.dev/rerun": "x" * 257}
-    plan = decide(resource(IMAGES, annotations=long), Observed(), NOW, POLICY)
+    plan = decide(resource(IMAGES, annotations=long), Observation(), NOW, POLICY)
     assert reason(plan) == (Phase.FAILED, Reason.INVALID_SPEC)
     assert (plan.status.message or "").startswith("metadata.annotations[contentgen.dev/rerun]: ")
 
@@ -1475,39 +1492,39 @@ def test_a_rerun_annotation_that_is_too_long_is_named() -> None:
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("phase", [Phase.COMPLETED, Phase.FAILED])
 def test_an_end_that_somebody_else_wrote_is_mended(kind: Kind, phase: Phase) -> None:
-    under_way = at(kind, Stage.COLLECT, Observed(job=job())).status
+    under_way = at(kind, Stage.COLLECT, Observation(job=job())).status
     foreign = under_way.model_copy(update={"phase": phase, "completion_time": NOW, "reason": "Whatever"})
     assert not settled(foreign)
     paid = purchase(kind, PurchaseState.SUCCEEDED)
-    plan = decide(resource(kind, foreign), Observed(purchase=paid, job=job()), NOW, POLICY)
+    plan = decide(resource(kind, foreign), Observation(purchase=paid, job=job()), NOW, POLICY)
     assert (reason(plan), plan.payment) == ((Phase.COLLECTING, Reason.COLLECTING), None)
     assert plan.reservation is None
     assert plan.status.run is not None
     assert plan.status.run.number == 1
     alone = ResourceStatus(phase=phase, observed_generation=1, completion_time=NOW)
     assert not settled(alone)
-    assert decide(resource(kind, alone), Observed(purchase=paid, job=job()), NOW, POLICY).status.run is not None
+    assert decide(resource(kind, alone), Observation(purchase=paid, job=job()), NOW, POLICY).status.run is not None
 
 
 def test_an_invalid_spec_is_said_once_and_mended() -> None:
     wrong = {"prompt": "jf", "model": "flux-dev", "loras": [{"path": "https://h/l.safetensors"}]}
-    plan = decide(resource(IMAGES, spec=wrong), Observed(), NOW, POLICY)
+    plan = decide(resource(IMAGES, spec=wrong), Observation(), NOW, POLICY)
     assert reason(plan) == (Phase.FAILED, Reason.INVALID_SPEC)
     assert (len(plan.notices), plan.payment) == (1, None)
     assert plan.reservation is None
     assert conditions(plan)["Stalled"] == "True"
-    again = decide(resource(IMAGES, plan.status, spec=wrong), Observed(), NOW, POLICY)
+    again = decide(resource(IMAGES, plan.status, spec=wrong), Observation(), NOW, POLICY)
     assert again == Plan(status=plan.status)
-    mended = decide(resource(IMAGES, plan.status, generation=2), Observed(), NOW, POLICY)
+    mended = decide(resource(IMAGES, plan.status, generation=2), Observation(), NOW, POLICY)
     assert buys(mended)
 
 
 def test_a_finished_run_survives_an_invalid_edit() -> None:
     status = done(IMAGES)
-    wrong = decide(resource(IMAGES, status, spec={"prompt": ""}, generation=2), Observed(), NOW, POLICY).status
+    wrong = decide(resource(IMAGES, status, spec={"prompt": ""}, generation=2), Observation(), NOW, POLICY).status
     assert (wrong.phase, wrong.reason, wrong.versions) == (Phase.FAILED, Reason.INVALID_SPEC, status.versions)
     outputs = status.versions[0].model_dump(mode="json", by_alias=True)
-    seen = Observed(
+    seen = Observation(
         purchase=purchase(IMAGES, PurchaseState.COLLECTED, outputs=outputs, actual_micros=1), outputs_stored=True
     )
     back = decide(resource(IMAGES, wrong, generation=3), seen, NOW, POLICY)
@@ -1516,7 +1533,7 @@ def test_a_finished_run_survives_an_invalid_edit() -> None:
     # A run under way does not care.
     frozen = decide(
         resource(LORA, running(LORA, Stage.PREPARE, prepared=False), spec={}, generation=2),
-        Observed(job=job()),
+        Observation(job=job()),
         NOW,
         POLICY,
     )
@@ -1537,7 +1554,7 @@ def test_a_store_that_is_away_is_said_and_nothing_else_changes() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_status_survives_the_api_server(kind: Kind) -> None:
-    for status in (decide(resource(kind), Observed(), NOW, POLICY).status, done(kind)):
+    for status in (decide(resource(kind), Observation(), NOW, POLICY).status, done(kind)):
         assert ResourceStatus.model_validate(dump_status(status)) == status
 
 
@@ -1557,14 +1574,14 @@ def test_a_refused_key_is_waited_for() -> None:
 )
 def test_a_lora_that_nobody_may_fetch_is_refused_before_it_is_paid(path: str) -> None:
     spec = {"prompt": "a cat", "loras": [{"path": "https://example.com/a"}, {"path": path + "?X-Amz-Signature=1"}]}
-    plan = decide(resource(IMAGES, spec=spec), Observed(), NOW, POLICY)
+    plan = decide(resource(IMAGES, spec=spec), Observation(), NOW, POLICY)
     assert reason(plan) == (Phase.FAILED, Reason.SOURCE_NOT_ALLOWED)
     assert not buys(plan)
     assert f"spec.loras[1].path: {path}: " in (plan.status.message or "")
     assert "Signature" not in (plan.status.message or "")
     host = path.split("/")[2]
     allowed = Policy(allowed_hosts=(f"{host}:80",))
-    assert buys(decide(resource(IMAGES, spec=spec), Observed(), NOW, allowed))
+    assert buys(decide(resource(IMAGES, spec=spec), Observation(), NOW, allowed))
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -1578,20 +1595,22 @@ def test_a_result_that_cannot_be_had_says_that_it_was_paid(kind: Kind) -> None:
     assert reason(plan) == (Phase.FAILED, Reason.RESULT_UNREACHABLE)
     for part in ("HTTP 404", "r1", "was paid", "contentgen.dev/collect=1 ", "contentgen.dev/rerun"):
         assert part in (plan.status.message or "")
-    again = decide(resource(kind, uid="later"), Observed(purchase=purchase(kind, PurchaseState.SUCCEEDED)), NOW, POLICY)
+    again = decide(
+        resource(kind, uid="later"), Observation(purchase=purchase(kind, PurchaseState.SUCCEEDED)), NOW, POLICY
+    )
     assert not buys(again)
     assert again.job is not None
     assert again.job.stage is Stage.COLLECT
 
 
-def _failed_outcomes(kind: Kind, stage: Stage) -> list[tuple[str, Observed, int]]:
+def _failed_outcomes(kind: Kind, stage: Stage) -> list[tuple[str, Observation, int]]:
     """The ways in which a stage can end a run: name, observation, attempt."""
     told = finished(kind, stage)
     dead = {"finished": True, "reason": "BackoffLimitExceeded", "message": "evicted"}
     return [
-        ("unreadable", Observed(outcome_problem="not JSON"), 1),
-        ("died in every attempt", Observed(job=job(**dead)), 3),
-        ("too slow", Observed(job=job(finished=True, reason="DeadlineExceeded", message="too slow")), 1),
+        ("unreadable", Observation(outcome_problem="not JSON"), 1),
+        ("died in every attempt", Observation(job=job(**dead)), 3),
+        ("too slow", Observation(job=job(finished=True, reason="DeadlineExceeded", message="too slow")), 1),
         ("a foreign reason", finished(kind, stage, outcome(kind, stage, reason="Cancelled", files=[], facts=None)), 1),
         ("files missing", told.model_copy(update={"stored": {}}), 1),
         ("no facts", finished(kind, stage, outcome(kind, stage, facts=None)), 1),

@@ -10,7 +10,7 @@ import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind, Phase
-from contentgen_contract.records.deletion_tombstone import Discard
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.ownership import Owner
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.stores.s3 import NotDeleted
@@ -79,12 +79,12 @@ async def test_job_and_request_are_stopped_once_and_not_in_every_slice(monkeypat
     assert len(asked) <= 2
 
 
-def marks(namespace: str, count: int) -> list[tuple[str, Discard]]:
+def marks(namespace: str, count: int) -> list[tuple[str, DeletionTombstone]]:
     uids = [f"{namespace}-{number}" for number in range(count)]
-    return [(namespace, Discard(uid=uid, prefixes=(f"runs/{uid}/",), job_ids=(uid,))) for uid in uids]
+    return [(namespace, DeletionTombstone(uid=uid, prefixes=(f"runs/{uid}/",), job_ids=(uid,))) for uid in uids]
 
 
-async def marked(world: World, wanted: list[tuple[str, Discard]], files: int = 1) -> None:
+async def marked(world: World, wanted: list[tuple[str, DeletionTombstone]], files: int = 1) -> None:
     for namespace, mark in wanted:
         world.database["jobs"].insert_one({"jobId": mark.uid, "namespace": namespace})
         await world.process._actor._janitor._records.mark_discarded(mark)

@@ -10,7 +10,7 @@ from botocore.exceptions import EndpointConnectionError
 from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import FINALIZER, Kind, Phase
-from contentgen_contract.records.deletion_tombstone import Discard
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.ownership import Owner
 from contentgen_operator.providers.base import RequestState, RequestView, Unavailable
 from contentgen_operator.state.purchases import PurchaseState
@@ -161,7 +161,8 @@ async def test_one_prefix_that_cannot_be_deleted_holds_up_no_other(monkeypatch: 
     world = World(monkeypatch, Writes())
     janitor = world.process._actor._janitor
     marks = [
-        Discard(uid=uid, prefixes=(f"images/ns/{uid}/", f"runs/{uid}/"), job_ids=(uid,)) for uid in ("first", "second")
+        DeletionTombstone(uid=uid, prefixes=(f"images/ns/{uid}/", f"runs/{uid}/"), job_ids=(uid,))
+        for uid in ("first", "second")
     ]
     for mark in marks:
         await janitor._records.mark_discarded(mark)

@@ -8,12 +8,12 @@ import pytest
 
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.records import keys
-from contentgen_contract.records.deletion_tombstone import Discard
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.record import status_word
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator.state.observed import Resource
-from contentgen_operator.stores.records import Mark, Records
+from contentgen_operator.stores.records import DeletionMark, RecordStore
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 BASE = "https://content-generation-assets.s3.amazonaws.com"
@@ -102,10 +102,10 @@ class Plain:
     plain_url = staticmethod(url)
 
 
-def collection_and_records() -> tuple[Any, Records]:
+def collection_and_records() -> tuple[Any, RecordStore]:
     collection: Any = mongomock.MongoClient(tz_aware=True)["db"]["jobs"]
     storage: Any = Plain()
-    return collection, Records(collection, storage)
+    return collection, RecordStore(collection, storage)
 
 
 async def made(kind: Kind, phase: Phase = Phase.COMPLETED) -> dict[str, Any]:
@@ -301,9 +301,9 @@ async def test_what_was_under_way_when_its_resource_went_is_cancelled(phase: Pha
 
 async def test_what_is_to_be_discarded_is_remembered_until_it_is_done() -> None:
     collection, records = collection_and_records()
-    discard = Discard(uid="abc", prefixes=("a/",), job_ids=("abc",), bought_under="ns/Transcription/it/")
+    discard = DeletionTombstone(uid="abc", prefixes=("a/",), job_ids=("abc",), bought_under="ns/Transcription/it/")
     await records.write(*case(Kind.TRANSCRIPTION))
-    mark = Mark(namespace="ns", uid="abc")
+    mark = DeletionMark(namespace="ns", uid="abc")
     assert (await records.marks(10), await records.discard_of(mark)) == ([], None)
     await records.mark_discarded(discard)
     assert (await records.marks(10), await records.discard_of(mark)) == ([mark], discard)
@@ -317,7 +317,7 @@ async def test_marks_of_each_namespace_come_in_turn_and_in_a_bounded_number() ->
         for number in range(count):
             uid = f"{namespace}-{number}"
             collection.insert_one({"jobId": uid, "namespace": namespace})
-            await records.mark_discarded(Discard(uid=uid, prefixes=(), job_ids=(uid,)))
+            await records.mark_discarded(DeletionTombstone(uid=uid, prefixes=(), job_ids=(uid,)))
     first = await records.marks(5)
     assert [each.namespace for each in first] == ["crowd", "pair", "single", "crowd", "pair"]
     more = await records.marks(5, first.__contains__)
@@ -328,11 +328,13 @@ async def test_the_records_of_those_whose_files_it_took_over_go_too() -> None:
     collection, records = collection_and_records()
     collection.insert_many([{"jobId": each, "status": "completed"} for each in ("older", "another")])
     await records.write(*case(Kind.TRANSCRIPTION))
-    discard = Discard(uid="abc", prefixes=("a/",), job_ids=("abc", "older"), bought_under="ns/Transcription/it/")
+    discard = DeletionTombstone(
+        uid="abc", prefixes=("a/",), job_ids=("abc", "older"), bought_under="ns/Transcription/it/"
+    )
     await records.mark_discarded(discard)
     marked = {each["jobId"] for each in collection.find({"discard.uid": "abc"})}
     assert marked == {"abc", "older"}
-    assert await records.discard_of(Mark(namespace="", uid="abc")) == discard
+    assert await records.discard_of(DeletionMark(namespace="", uid="abc")) == discard
     await records.forget(discard)
     assert [each["jobId"] for each in collection.find()] == ["another"]
 

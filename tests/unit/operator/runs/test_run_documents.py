@@ -13,9 +13,9 @@ from pymongo.errors import AutoReconnect
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Stage
 from contentgen_contract.records import keys
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.state.observed import ResourceRef, Stored
+from contentgen_operator.state.observed import BucketFile, ResourceRef
 from contentgen_operator.stores.run_documents import RunDocuments
-from contentgen_operator.watch.event_handlers import Intake
+from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.kube import Conflict
@@ -52,7 +52,7 @@ def world_of(monkeypatch: pytest.MonkeyPatch, writes: Writes | None = None) -> W
         files = tuple(each.model_copy(update={"sha256": f"{next(numbers):064x}"}) for each in made.files)
         prefix = keys.prefix(kind, stage, "ns", status.job_id, status.run.version)
         for file in files:
-            world.storage.objects[prefix + file.name] = Stored(size_bytes=file.size_bytes, sha256=file.sha256)
+            world.storage.objects[prefix + file.name] = BucketFile(size_bytes=file.size_bytes, sha256=file.sha256)
         key = keys.outcome(status.job_id, status.run.number, stage, status.run.stage_attempt)
         world.storage.objects[key] = made.model_copy(update={"files": files}).model_dump_json(by_alias=True)
 
@@ -566,7 +566,7 @@ async def test_finished_resources_are_compared_in_batches(monkeypatch: pytest.Mo
         woken.append(ref.uid)
 
     check = SettledCheck(documents, wake)
-    intake = Intake(world.process._cache, wake, Reports(), settled=check)
+    intake = EventHandlers(world.process._cache, wake, Reports(), settled=check)
     one = world.database["runs"].find_one()
     body = world.kube.resources[IMAGES, "it"]
     for number in range(1_200):
@@ -594,7 +594,7 @@ async def test_a_resource_that_is_gone_or_changed_is_not_compared(monkeypatch: p
         """Woken by the change itself."""
 
     check = SettledCheck(RunDocuments(world.database["runs"]), wake)
-    intake = Intake(world.process._cache, wake, Reports(), settled=check)
+    intake = EventHandlers(world.process._cache, wake, Reports(), settled=check)
     for deleted, spec in ((True, {}), (False, {"suspend": True})):
         await intake.resource(IMAGES, body, deleted=False)
         assert check._waiting

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind, Phase
-from contentgen_operator.background.charge_display import Showing
-from contentgen_operator.background.settlement import Settler
+from contentgen_operator.background.charge_display import ChargeDisplay
+from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.stores.charges import Bills
+from contentgen_operator.stores.charges import Charges
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 IMAGES = Kind.IMAGE_GENERATION
@@ -31,9 +31,9 @@ async def settled(world: World, micros: int) -> None:
         await world.process._once(ref)
 
     kube: Any = world.kube
-    showing = Showing(kube, wake)
-    bills = Bills(world.database["ledger"])
-    await Settler(bills, Bill(), clock=lambda: world.now + timedelta(hours=1), show=showing.show).round()
+    showing = ChargeDisplay(kube, wake)
+    bills = Charges(world.database["ledger"])
+    await ChargeSettlement(bills, Bill(), clock=lambda: world.now + timedelta(hours=1), show=showing.show).round()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from contentgen_contract.names import ADOPT_ANNOTATION, CANCEL_ANNOTATION, COLLECT_ANNOTATION, Phase, Reason
 from contentgen_gateway.migration.backup import KEPT
-from contentgen_gateway.migration.namespaces import Refused
+from contentgen_gateway.migration.namespaces import CommandRefused
 from contentgen_runtime.tenancy import SYSTEM, Tenancy
 from contentgen_simulation.tenancy import (
     CAT,
@@ -50,9 +50,9 @@ async def test_of_two_clusters_that_are_confirmed_at_once_one_has_the_scope(worl
     confirm = one._confirm
 
     def late(*given: Any) -> bool:
-        with pytest.raises(Refused, match="another administrator's command is under way since"):
+        with pytest.raises(CommandRefused, match="another administrator's command is under way since"):
             two.confirm("cluster-c", force=True)
-        with pytest.raises(Refused, match="another administrator's command is under way since"):
+        with pytest.raises(CommandRefused, match="another administrator's command is under way since"):
             two.map("cluster-c", "ns", "ns-of-cluster-c", "unscoped", force=True)
         return confirm(*given)
 
@@ -83,12 +83,12 @@ async def test_a_command_that_was_interrupted_gives_way_after_ten_minutes(world:
     assert next(each for each in KEPT if each.name == "clusters").merge(None, lock) is None, "no restore brings it back"
     assert {each["_id"] for each in admin(world).clusters()} == {"a-cluster", "cluster-b"}
     world.now += timedelta(minutes=10)
-    with pytest.raises(Refused, match=f"since {at:%H:%M:%S} UTC"):
+    with pytest.raises(CommandRefused, match=f"since {at:%H:%M:%S} UTC"):
         admin(world).confirm("cluster-b", force=True)
     world.now += timedelta(minutes=1)
     with admin(world)._alone():
         interrupted.close()  # it comes back, and leaves the lock of the other one alone
-        with pytest.raises(Refused, match="under way"):
+        with pytest.raises(CommandRefused, match="under way"):
             admin(world).confirm("cluster-b", force=True)
     assert admin(world).confirm("cluster-b", force=True)
     assert world.database["clusters"].find_one({"_id": "command"}) is None

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind, Phase
-from contentgen_gateway.migration.namespaces import Administration
+from contentgen_gateway.migration.namespaces import TenantAdministration
 from contentgen_runtime.tenancy import SYSTEM
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -36,7 +36,7 @@ async def test_clearing_up_the_earlier_cluster_spares_what_was_taken_over(
     kube.namespaces, kube.resources, kube.jobs = {SYSTEM: ("cluster-b", OLD), "ns": ("namespace-b", OLD)}, {}, {}
     world.restart()
     await world.orphans[-1].round(world.now)
-    assert Administration(world.database, "ann", clock=lambda: world.now).confirm("cluster-b", force=True)
+    assert TenantAdministration(world.database, "ann", clock=lambda: world.now).confirm("cluster-b", force=True)
     its = (kube.namespaces, kube.resources, kube.jobs)
     kube.namespaces, kube.resources, kube.jobs = mine
     world.restart()

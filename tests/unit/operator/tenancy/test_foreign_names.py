@@ -19,9 +19,9 @@ from contentgen_contract.names import GROUP, Kind
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.plan import Notice
+from contentgen_operator.state.plan import Event
 from contentgen_operator.stores.worker_jobs import WorkerJobs
-from contentgen_operator.worker_api.authentication import Forbidden, Gatekeeper, Unauthenticated
+from contentgen_operator.worker_api.authentication import NotAWorker, Unauthenticated, WorkerAuthenticator
 from contentgen_runtime.kube import Conflict
 
 UP = "../../../../../../"
@@ -128,8 +128,8 @@ async def test_a_pods_log_never_stands_for_its_job(cluster: tuple[Server, Kube])
             "ownerReferences": [owner("batch/v1", "Job", NAMES[0], "forged")],
         },
     }  # fmt: skip
-    with pytest.raises((Forbidden, Unauthenticated)):
-        await Gatekeeper(
+    with pytest.raises((NotAWorker, Unauthenticated)):
+        await WorkerAuthenticator(
             kube, Cache(), WorkerJobs(mongomock.MongoClient(tz_aware=True)["db"]["worker_jobs"])
         ).assignment("token")
     assert LOG not in server.asked
@@ -168,7 +168,7 @@ async def test_a_namespace_that_is_none_reaches_no_path(cluster: tuple[Server, K
     with pytest.raises(Conflict):
         await kube.put_status(kind, namespace, "it", {})
     ref = ResourceRef(kind=kind, namespace=namespace, name="it", uid="u")
-    await kube.post_event(ref, Notice(type="Normal", reason="R", message="m"), datetime(2026, 11, 21, tzinfo=UTC))
+    await kube.post_event(ref, Event(type="Normal", reason="R", message="m"), datetime(2026, 11, 21, tzinfo=UTC))
     assert server.asked == []
 
 

@@ -9,7 +9,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_gateway.migration.backup import KEPT
-from contentgen_gateway.migration.namespaces import Administration, Refused
+from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
 from contentgen_operator.state.purchases import PurchaseKey
 from contentgen_operator.state.selection import Selection
 from contentgen_operator.stores.ledger import Ledger
@@ -315,7 +315,7 @@ async def test_a_cluster_that_is_not_confirmed_leaves_requests_of_the_others_alo
     rebuild(world, SOON)
     await rounds(world, 4)
     assert (bought(world)["state"], bought(world)["orphanedAt"]) == ("submitted", None)
-    Administration(world.database, "ann").confirm("another-cluster")
+    TenantAdministration(world.database, "ann").confirm("another-cluster")
     await rounds(world, 4)
     assert bought(world)["state"] == "succeeded"
 
@@ -443,11 +443,11 @@ async def test_gitops_into_a_confirmed_cluster_adopts_everything_and_pays_nothin
     await finished(world, UID)
     rebuild(world)
     await held(world, OTHER)
-    assert Administration(world.database, "ann").confirm("another-cluster")
+    assert TenantAdministration(world.database, "ann").confirm("another-cluster")
     assert (await world.finish(IMAGE)).reason == Reason.ADOPTED_FINISHED_RUN
     assert len(world.provider.posts) == 1
     assert (bought(world)["clusterUid"], bought(world)["namespaceUid"]) == ("another-cluster", "its-namespace")
-    assert not Administration(world.database, "ann").confirm("another-cluster")
+    assert not TenantAdministration(world.database, "ann").confirm("another-cluster")
     assert world.database["clusters"].find_one({"_id": "another-cluster"})["by"] == "ann"
 
 
@@ -456,7 +456,7 @@ async def test_a_confirmed_cluster_takes_the_purchases_of_an_unnamed_one_over(wo
     unbound(world)
     rebuild(world)
     await held(world, OTHER)
-    Administration(world.database, "ann").confirm("another-cluster")
+    TenantAdministration(world.database, "ann").confirm("another-cluster")
     assert (await world.finish(IMAGE)).reason == Reason.ADOPTED_FINISHED_RUN
 
 
@@ -466,7 +466,7 @@ async def test_a_confirmed_cluster_takes_the_scope_of_a_recreated_namespace_over
     await finished(world, OTHER)
     rebuild(world)
     await held(world, THIRD)
-    Administration(world.database, "ann").confirm("another-cluster")
+    TenantAdministration(world.database, "ann").confirm("another-cluster")
     assert (await world.finish(IMAGE)).reason == Reason.ADOPTED_FINISHED_RUN
     assert (await Tenancy(world.kube, world.database).of("ns")).scope == "another-namespace"
 
@@ -475,7 +475,7 @@ async def test_a_namespace_of_an_unconfirmed_cluster_can_be_mapped_alone(world: 
     await finished(world, UID)
     rebuild(world)
     await held(world, OTHER)
-    assert Administration(world.database, "ann").map("another-cluster", "ns", "its-namespace", "a-namespace")
+    assert TenantAdministration(world.database, "ann").map("another-cluster", "ns", "its-namespace", "a-namespace")
     assert (await world.finish(IMAGE)).reason == Reason.ADOPTED_FINISHED_RUN
     assert len(world.provider.posts) == 1
 
@@ -505,7 +505,7 @@ async def test_a_recreated_namespace_that_is_mapped_adopts(world: World) -> None
     await recreate(world)
     tenancy = Tenancy(world.kube, world.database)
     assert (await tenancy.of("ns")).scope == "another-namespace"
-    known = Administration(world.database, "ann")
+    known = TenantAdministration(world.database, "ann")
     assert known.map("a-cluster", "ns", "another-namespace", "unscoped")
     assert not known.map("a-cluster", "ns", "another-namespace", "unscoped")
     assert await finished(world, OTHER) == Reason.ADOPTED_FINISHED_RUN
@@ -520,12 +520,12 @@ async def test_a_mapping_is_refused_while_purchases_are_under_way(world: World) 
     await recreate(world)
     world.kube.apply(IMAGE, SPECS[IMAGE], uid=OTHER)
     await world.finish(IMAGE, Phase.PROCESSING)
-    known = Administration(world.database, "ann")
-    with pytest.raises(Refused, match="1 purchases of ns are under way"):
+    known = TenantAdministration(world.database, "ann")
+    with pytest.raises(CommandRefused, match="1 purchases of ns are under way"):
         known.map("a-cluster", "ns", "another-namespace", "unscoped")
-    with pytest.raises(Refused, match="had this uid"):
+    with pytest.raises(CommandRefused, match="had this uid"):
         known.map("a-cluster", "ns", "another-namespace", "no-such-uid")
-    with pytest.raises(Refused, match="must be one of: a-cluster"):
+    with pytest.raises(CommandRefused, match="must be one of: a-cluster"):
         known.cluster("no-such-cluster")
     assert known.cluster(None) == "a-cluster"
 
@@ -534,7 +534,7 @@ async def test_what_was_made_before_a_mapping_stays_visible(world: World) -> Non
     await finished(world, UID)
     await recreate(world)
     await finished(world, OTHER)
-    Administration(world.database, "ann").map("a-cluster", "ns", "another-namespace", "a-namespace")
+    TenantAdministration(world.database, "ann").map("a-cluster", "ns", "another-namespace", "a-namespace")
     tenant = await Tenancy(world.kube, world.database).of("ns")
     assert world.database["jobs"].count_documents(tenant.filter("ns")) == 2
 

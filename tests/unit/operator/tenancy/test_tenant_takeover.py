@@ -8,7 +8,7 @@ import pytest
 
 from contentgen_contract.names import FINALIZER, Kind, Phase, Reason
 from contentgen_contract.records.tenancy import Tenant
-from contentgen_gateway.migration.namespaces import Administration, Refused
+from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_runtime.tenancy import SYSTEM, Followed, Tenancy
@@ -46,8 +46,8 @@ class Clusters:
         self._world.restart()
 
 
-def admin(world: World) -> Administration:
-    return Administration(world.database, "ann", clock=lambda: world.now)
+def admin(world: World) -> TenantAdministration:
+    return TenantAdministration(world.database, "ann", clock=lambda: world.now)
 
 
 def bought(world: World, **where: Any) -> dict[str, Any]:
@@ -94,7 +94,7 @@ async def test_a_takeover_from_a_cluster_that_is_alive_is_refused(world: World) 
     await rounds(world, 1)
     clusters.switch()
     await rounds(world, 1)
-    with pytest.raises(Refused, match="a-cluster used the database"):
+    with pytest.raises(CommandRefused, match="a-cluster used the database"):
         admin(world).confirm("cluster-b")
     world.now += timedelta(hours=1)
     assert admin(world).confirm("cluster-b")
@@ -323,7 +323,7 @@ async def test_a_second_cluster_can_go_on_beside_the_first(world: World) -> None
     clusters.switch()
     assert (await world.finish(IMAGE)).reason == Reason.COMPLETED
     assert len(world.provider.posts) == 2
-    with pytest.raises(Refused, match="with purchases of its own"):
+    with pytest.raises(CommandRefused, match="with purchases of its own"):
         admin(world).confirm("cluster-b")
 
 
@@ -344,7 +344,7 @@ async def test_of_one_scope_that_two_clusters_bind_at_once_neither_pays(world: W
 
 async def test_a_mapping_to_a_scope_that_is_in_use_elsewhere_is_refused(world: World) -> None:
     clusters = await two_clusters(world)
-    with pytest.raises(Refused, match="a-cluster used the database"):
+    with pytest.raises(CommandRefused, match="a-cluster used the database"):
         admin(world).map("cluster-b", "ns", "namespace-b", "unscoped")
     assert admin(world).map("cluster-b", "ns", "namespace-b", "unscoped", force=True)
     assert not admin(world).map("cluster-b", "ns", "namespace-b", "unscoped")

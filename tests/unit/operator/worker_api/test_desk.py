@@ -21,14 +21,14 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.state.observed import JobView, ResourceRef
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Leftovers, Storage
-from contentgen_operator.stores.status_verification import Witness
+from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
-from contentgen_operator.worker_api.authentication import Gatekeeper
+from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
-from contentgen_operator.worker_api.server import Desk, create_app
+from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.world import CREATED, outcome_of
@@ -206,8 +206,8 @@ def bucket() -> Iterator[Storage]:
 async def setting(bucket: Storage) -> AsyncIterator[Setting]:
     made = Setting()
     kube: Any = made.cluster
-    desk = Desk(
-        gatekeeper=Gatekeeper(kube, made.cache, made.jobs, clock=lambda: made.seconds),
+    desk = WorkerApi(
+        gatekeeper=WorkerAuthenticator(kube, made.cache, made.jobs, clock=lambda: made.seconds),
         storage=bucket,
         ledger=made.ledger,
         reports=made.reports,
@@ -221,9 +221,9 @@ async def setting(bucket: Storage) -> AsyncIterator[Setting]:
             ),
         ),
         wake=made.wake,
-        witness=Witness(
+        witness=StatusVerifier(
             ledger=made.ledger,
-            records=Records(made.database["jobs"], bucket),
+            records=RecordStore(made.database["jobs"], bucket),
             runs=RunDocuments(made.database["runs"]),
             tenancy=Tenancy(kube, made.database),
         ),

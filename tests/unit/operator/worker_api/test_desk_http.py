@@ -18,16 +18,16 @@ from contentgen_contract.worker.orders import Progress
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.state.observed import Resource, ResourceRef
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
-from contentgen_operator.stores.status_verification import Witness
+from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.stores.worker_jobs import WorkerJobs
-from contentgen_operator.worker_api.authentication import Gatekeeper
+from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.rate_limit import RateLimit
 from contentgen_operator.worker_api.reports import Reports
-from contentgen_operator.worker_api.server import Desk, create_app
-from contentgen_operator.worker_api.tls import DeskTls, KeptSecret, Term
+from contentgen_operator.worker_api.server import WorkerApi, create_app
+from contentgen_operator.worker_api.tls import CertificateTerm, KeptSecret, WorkerApiTls
 from contentgen_operator.worker_api.work_orders import Assignment, OrderPolicy
 from contentgen_runtime import connections, servers
 from contentgen_runtime.servers import HurriedProtocol, tls_server
@@ -69,7 +69,7 @@ class EmptySecret:
 @contextlib.asynccontextmanager
 async def listening(app: FastAPI) -> AsyncIterator[Place]:
     kube: Any = EmptySecret()
-    tls = DeskTls(KeptSecret(kube, "ns", "tls", "https://localhost", Term()))
+    tls = WorkerApiTls(KeptSecret(kube, "ns", "tls", "https://localhost", CertificateTerm()))
     await tls.refresh()
     server = tls_server(app, 0, tls.context)
     task = asyncio.create_task(server.serve())
@@ -107,19 +107,19 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Storage:
     return Storage(bucket="assets", region="us-east-1", endpoint="http://s3:9000", public_endpoint=None)
 
 
-def desk_of(world: World, reports: Reports, storage: Storage, wake: Any) -> Desk:
+def desk_of(world: World, reports: Reports, storage: Storage, wake: Any) -> WorkerApi:
     door: Any = Door(world, Kind.TRANSCRIPTION)
     ledger = Ledger(world.database["ledger"])
-    return Desk(
+    return WorkerApi(
         gatekeeper=door,
         storage=storage,
         ledger=ledger,
         reports=reports,
         policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
         wake=wake,
-        witness=Witness(
+        witness=StatusVerifier(
             ledger=ledger,
-            records=Records(world.database["jobs"], storage),
+            records=RecordStore(world.database["jobs"], storage),
             runs=RunDocuments(world.database["runs"]),
             tenancy=Tenancy(world.kube, world.database),
         ),
@@ -338,7 +338,7 @@ async def test_an_api_server_that_is_away_is_no_reason_to_refuse(
     world = World(monkeypatch, Writes())
     desk = desk_of(world, Reports(), storage, world.process.wake)
     kube: Any = Away()
-    desk._gatekeeper = Gatekeeper(kube, Cache(), WorkerJobs(world.database["worker_jobs"]))
+    desk._gatekeeper = WorkerAuthenticator(kube, Cache(), WorkerJobs(world.database["worker_jobs"]))
     async with listening(create_app(desk)) as place, place.client() as client:
         assert (await client.get("/v1/order")).status_code == 503
 

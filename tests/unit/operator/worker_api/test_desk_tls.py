@@ -21,18 +21,18 @@ from contentgen_contract.names import Step
 from contentgen_contract.worker.orders import Progress
 from contentgen_operator.clock import utc_now
 from contentgen_operator.settings import Settings
-from contentgen_operator.worker_api.certificate_authority import Issued, issue, new_authority
+from contentgen_operator.worker_api.certificate_authority import IssuedCertificate, issue, new_authority
 from contentgen_operator.worker_api.tls import (
-    DeskCertificate,
-    DeskTls,
+    CertificateTerm,
     KeptSecret,
     MountedFolder,
-    Term,
+    ServingCertificate,
     UnusableCertificate,
+    WorkerApiTls,
 )
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.servers import tls_server
-from contentgen_worker.worker_api import Desk as WorkersDesk
+from contentgen_worker.worker_api import WorkerApiClient as WorkersDesk
 
 HOST = "localhost"
 URL = f"https://{HOST}:8443"
@@ -69,14 +69,14 @@ class Secret:
 
 def kept(secret: Secret, url: str = URL, **term: timedelta) -> KeptSecret:
     kube: Any = secret
-    return KeptSecret(kube, "ns", "tls", url, Term(**term))
+    return KeptSecret(kube, "ns", "tls", url, CertificateTerm(**term))
 
 
-async def got(secret: Secret, url: str = URL, **term: timedelta) -> DeskCertificate:
+async def got(secret: Secret, url: str = URL, **term: timedelta) -> ServingCertificate:
     return (await kept(secret, url, **term).current())[0]
 
 
-def handshake(tmp_path: Path, issued: Issued, ca: bytes, name: str = HOST) -> str:
+def handshake(tmp_path: Path, issued: IssuedCertificate, ca: bytes, name: str = HOST) -> str:
     """What a worker that was given this authority says of the certificate."""
     chain, key = tmp_path / "tls.crt", tmp_path / "tls.key"
     chain.write_bytes(issued.chain)
@@ -159,7 +159,7 @@ async def test_a_new_authority_is_trusted_by_workers_that_know_the_old_one(
     third = await got(secret)
     assert (third.ca, third.issued != second.issued) == (second.ca, True)
 
-    def trusts(issued: Issued, ca: bytes, when: Any) -> bool:
+    def trusts(issued: IssuedCertificate, ca: bytes, when: Any) -> bool:
         leaf, *between = x509.load_pem_x509_certificates(issued.chain)
         store = x509.verification.Store(x509.load_pem_x509_certificates(ca))
         verifier = x509.verification.PolicyBuilder().store(store).time(when)
@@ -226,7 +226,7 @@ async def test_a_secret_that_keeps_changing_is_given_up() -> None:
 
 
 @asynccontextmanager
-async def served(tls: DeskTls) -> AsyncIterator[int]:
+async def served(tls: WorkerApiTls) -> AsyncIterator[int]:
     """A server with this certificate; its port."""
     app = FastAPI()
 
@@ -263,7 +263,7 @@ PROGRESS = Progress(step=Step.DOWNLOADING, fraction=0.5)
 
 async def test_it_is_renewed_in_a_running_desk_and_no_worker_is_cut_off(tmp_path: Path) -> None:
     secret = Secret()
-    tls = DeskTls(kept(secret, lifetime=timedelta(seconds=3), renew_before=timedelta(seconds=2)))
+    tls = WorkerApiTls(kept(secret, lifetime=timedelta(seconds=3), renew_before=timedelta(seconds=2)))
     refresh_in = await tls.refresh()
     token = tmp_path / "token"
     token.write_text("x")
@@ -293,7 +293,9 @@ async def test_trouble_with_the_next_keeps_the_one_that_is_served(
 ) -> None:
     monkeypatch.setattr("contentgen_operator.worker_api.tls._LOOK_SECONDS", 0.2)
     secret = Secret()
-    tls = DeskTls(kept(secret, lifetime=timedelta(seconds=30), renew_before=timedelta(seconds=29, milliseconds=500)))
+    tls = WorkerApiTls(
+        kept(secret, lifetime=timedelta(seconds=30), renew_before=timedelta(seconds=29, milliseconds=500))
+    )
     refresh_in = await tls.refresh()
     first = tls.expires_at
     secret.away = True
@@ -311,7 +313,7 @@ async def test_trouble_with_the_next_keeps_the_one_that_is_served(
 @pytest.mark.parametrize(("version", "fine"), [(ssl.TLSVersion.TLSv1_1, False), (ssl.TLSVersion.TLSv1_2, True)])
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")  # that it is deprecated is the point
 async def test_older_tls_is_refused(version: ssl.TLSVersion, *, fine: bool) -> None:
-    tls = DeskTls(kept(Secret()))
+    tls = WorkerApiTls(kept(Secret()))
     await tls.refresh()
     context = ssl.create_default_context(cadata=tls.ca)
     context.set_ciphers("ALL:@SECLEVEL=0")  # or OpenSSL would not even offer it
@@ -325,7 +327,7 @@ async def test_older_tls_is_refused(version: ssl.TLSVersion, *, fine: bool) -> N
 # Somebody else's
 
 
-def mount(folder: Path, ca: bytes, issued: Issued) -> None:
+def mount(folder: Path, ca: bytes, issued: IssuedCertificate) -> None:
     folder.mkdir(exist_ok=True)
     for name, content in (("ca.crt", ca), ("tls.crt", issued.chain), ("tls.key", issued.key)):
         (folder / name).write_bytes(content)
@@ -335,7 +337,7 @@ async def test_a_mounted_certificate_is_followed(tmp_path: Path) -> None:
     authority = new_authority(NOW)
     one, two = (issue(authority, HOST, NOW, timedelta(days=n)) for n in (1, 2))
     mount(tmp_path / "tls", authority.certificate, one)
-    tls = DeskTls(MountedFolder(tmp_path / "tls", URL))
+    tls = WorkerApiTls(MountedFolder(tmp_path / "tls", URL))
     assert await tls.refresh() <= 60
     async with served(tls) as port:
         assert await serial_at(port, tls.ca) == one.leaf.serial_number
@@ -365,7 +367,7 @@ async def test_a_mounted_certificate_that_is_wrong_is_named(tmp_path: Path) -> N
 
 async def test_a_worker_of_another_authority_is_told(tmp_path: Path) -> None:
     """The control of all of the above: what is not trusted is refused."""
-    tls = DeskTls(kept(Secret()))
+    tls = WorkerApiTls(kept(Secret()))
     await tls.refresh()
     context = ssl.create_default_context(cadata=new_authority(NOW).certificate.decode())
     async with served(tls) as port, httpx.AsyncClient(verify=context) as client:

@@ -11,11 +11,11 @@ from botocore.exceptions import ClientError
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.worker.orders import FileClaim
 from contentgen_operator.queues.fair_pool import FairPool
-from contentgen_operator.state.observed import Stored
+from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.stores.s3 import Storage, _Versions
 
 OWNER = Owner(folders=frozenset({"crowd/", "single/"}))
-STORED = Stored(size_bytes=7, sha256="ab" * 32)
+STORED = BucketFile(size_bytes=7, sha256="ab" * 32)
 SHARE = 8
 
 
@@ -31,7 +31,7 @@ class Held:
         if key.startswith("crowd/"):
             self.go_on.wait(60)
 
-    def stored(self, key: str) -> Stored | None:
+    def stored(self, key: str) -> BucketFile | None:
         self._wait(key)
         return STORED
 
@@ -53,7 +53,7 @@ def bucket() -> Storage:
     return Storage(bucket="assets", region="us-east-1", endpoint="http://s3:9000", public_endpoint=None)
 
 
-async def looks(storage: Storage, namespace: str, count: int = 1) -> dict[str, Stored]:
+async def looks(storage: Storage, namespace: str, count: int = 1) -> dict[str, BucketFile]:
     return await storage.stored(OWNER, f"{namespace}/", [f"{n:04}.jpg" for n in range(count)], namespace)
 
 

@@ -16,14 +16,14 @@ from contentgen_contract.names import Kind
 from contentgen_operator.state.observed import Resource, ResourceRef
 from contentgen_operator.state.purchases import PurchaseKey
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Leftovers, Storage
-from contentgen_operator.stores.status_verification import Witness
-from contentgen_operator.worker_api.authentication import Forbidden, NotYet, Unauthenticated
+from contentgen_operator.stores.status_verification import StatusVerifier
+from contentgen_operator.worker_api.authentication import NotAWorker, NotYetRecorded, Unauthenticated
 from contentgen_operator.worker_api.rate_limit import Admission, RateLimit, RateLimiter, TooManyRequests
 from contentgen_operator.worker_api.reports import Reports
-from contentgen_operator.worker_api.server import Desk, _Rates, create_app
+from contentgen_operator.worker_api.server import WorkerApi, _Rates, create_app
 from contentgen_operator.worker_api.work_orders import Assignment, OrderPolicy
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.world import CREATED, SPECS, UID, World, Writes
@@ -74,7 +74,7 @@ class Reviewer:
 
 
 class Setting:
-    def __init__(self, desk: Desk, reviewer: Reviewer, clock: Clock) -> None:
+    def __init__(self, desk: WorkerApi, reviewer: Reviewer, clock: Clock) -> None:
         self.desk = desk
         self._app = create_app(desk)
         self.reviewer = reviewer
@@ -118,13 +118,13 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
         return
 
     storage = Storage(bucket="assets", region="us-east-1", endpoint="http://s3:9000", public_endpoint=None)
-    desk = Desk(
+    desk = WorkerApi(
         gatekeeper=door,
         storage=storage,
         ledger=ledger,
-        witness=Witness(
+        witness=StatusVerifier(
             ledger=ledger,
-            records=Records(database["jobs"], storage),
+            records=RecordStore(database["jobs"], storage),
             runs=RunDocuments(database["runs"]),
             tenancy=Tenancy(world.kube, database),
         ),
@@ -149,7 +149,7 @@ async def test_a_bad_token_is_reviewed_once_in_a_while(setting: Setting) -> None
 
 async def test_a_refused_pod_is_looked_up_once_in_a_while(setting: Setting) -> None:
     """A valid token of a pod that is no worker costs a review, and looks at its pod and its Job."""
-    setting.reviewer.refusal = Forbidden("not made by contentgen")
+    setting.reviewer.refusal = NotAWorker("not made by contentgen")
     codes = [(await setting.say("stranger")).status_code for _ in range(30)]
     assert (set(codes), setting.reviewer.reviews) == ({403}, 1)
 
@@ -473,7 +473,7 @@ async def test_many_workers_behind_one_address_are_never_limited(setting: Settin
 
 
 async def test_a_worker_whose_status_is_not_written_yet_is_no_stranger(setting: Setting) -> None:
-    setting.reviewer.refusal = NotYet("the resource records no Job yet")
+    setting.reviewer.refusal = NotYetRecorded("the resource records no Job yet")
     codes = [(await setting.say("early")).status_code for _ in range(30)]
     assert set(codes) == {425}
     assert setting.reviewer.reviews == 30, "the answer may be another one each time"

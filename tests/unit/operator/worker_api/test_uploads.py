@@ -18,13 +18,13 @@ from contentgen_contract.records import keys
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef
 from contentgen_operator.state.upload_limits import FileLimit
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
-from contentgen_operator.stores.status_verification import Witness
+from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.worker_api import server as desk_module
 from contentgen_operator.worker_api.reports import Reports
-from contentgen_operator.worker_api.server import Desk, create_app
+from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.work_orders import Assignment, OrderPolicy
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.world import SPECS, UID, World, Writes
@@ -62,16 +62,16 @@ class Setting:
         door: Any = Door(world)
         self.job_uid, self.job_name = door.answer.job.uid, door.answer.job.name
         ledger = Ledger(world.database["ledger"])
-        desk = Desk(
+        desk = WorkerApi(
             gatekeeper=door,
             storage=storage,
             ledger=ledger,
             reports=self.reports,
             policy=OrderPolicy(stage_deadline=timedelta(seconds=OUTCOME_URL_SECONDS)),
             wake=world.process.wake,
-            witness=Witness(
+            witness=StatusVerifier(
                 ledger=ledger,
-                records=Records(world.database["jobs"], storage),
+                records=RecordStore(world.database["jobs"], storage),
                 runs=RunDocuments(world.database["runs"]),
                 tenancy=Tenancy(world.kube, world.database),
             ),

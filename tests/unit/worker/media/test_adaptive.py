@@ -16,16 +16,16 @@ from av.container import InputContainer
 
 from contentgen_contract.resources.spec import Dataset, Speed
 from contentgen_worker.media import engine
-from contentgen_worker.media.decode.bounds import Bounds
+from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import WHOLE, Segment
 from contentgen_worker.media.decode.probe import opened
 from contentgen_worker.media.shots import adaptive, groups
-from contentgen_worker.media.shots.adaptive import Adaptive, Glimpse, Rest, Seen, between, clearest, settled
-from contentgen_worker.media.shots.groups import Group, anchors, stamp
+from contentgen_worker.media.shots.adaptive import Adaptive, Glimpse, Rest, SampledSecond, between, clearest, settled
+from contentgen_worker.media.shots.groups import PacketGroup, anchors, stamp
 from contentgen_worker.media.shots.segments import plan
 
 Picture = npt.NDArray[np.uint8]
-BOUNDS = Bounds(10**7, 3600, memory_bytes=4 << 30)
+BOUNDS = MediaLimits(10**7, 3600, memory_bytes=4 << 30)
 FPS = 12
 
 
@@ -64,12 +64,12 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return film(tmp_path_factory.mktemp("talk") / "talk.mp4", shown, STRICT)
 
 
-def watched(path: Path, segment: Segment = WHOLE) -> list[Seen]:
+def watched(path: Path, segment: Segment = WHOLE) -> list[SampledSecond]:
     with opened(path) as container:
         return list(Adaptive(container, segment, BOUNDS).watch())
 
 
-def decoded(seen: Sequence[Seen]) -> list[float]:
+def decoded(seen: Sequence[SampledSecond]) -> list[float]:
     return [each.seconds for each in seen if each.planes]
 
 
@@ -119,7 +119,7 @@ def test_what_is_not_looked_at_goes_evenly_or_stays_until_the_cut() -> None:
     assert [int(look[0]) for look in between(rest(50, None), [0.5])] == [50]
 
 
-def packets(path: Path) -> list[Group]:
+def packets(path: Path) -> list[PacketGroup]:
     with opened(path) as container:
         return list(groups.groups(container, WHOLE))
 

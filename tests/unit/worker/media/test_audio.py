@@ -12,13 +12,13 @@ from av.stream import Disposition
 
 from contentgen_worker.errors import BeyondLimits, NoAudioTrack, Unsupported
 from contentgen_worker.media.audio.extract import Sound, extract
-from contentgen_worker.media.audio.loudness import Loudness, Meter
+from contentgen_worker.media.audio.loudness import LevelMeter, Loudness
 from contentgen_worker.media.audio.timeline import Timeline
-from contentgen_worker.media.audio.tracks import Track, choose
-from contentgen_worker.media.decode.bounds import Bounds
+from contentgen_worker.media.audio.tracks import AudioTrack, choose
+from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.probe import opened
 
-BOUNDS = Bounds(pixels=10**7, seconds=600)
+BOUNDS = MediaLimits(pixels=10**7, seconds=600)
 BEEP = 0.2  # seconds
 
 
@@ -72,7 +72,7 @@ def record(
 
 
 def taken(
-    path: Path, *, bounds: Bounds = BOUNDS, wanted: int | None = None, language: str = "auto"
+    path: Path, *, bounds: MediaLimits = BOUNDS, wanted: int | None = None, language: str = "auto"
 ) -> tuple[Sound, np.ndarray]:
     """What was extracted, and its samples."""
     file = io.BytesIO()
@@ -158,7 +158,7 @@ def test_the_longest_gap_that_is_filled(start: float, expected: float) -> None:
 def test_the_bound_holds_with_silence(tmp_path: Path) -> None:
     path = record(tmp_path / "a.mkv", [(0, beeps([1], 2)), (30, beeps([1], 2))])
     with pytest.raises(BeyondLimits, match="at most 20 s"):
-        taken(path, bounds=Bounds(10**7, 20))
+        taken(path, bounds=MediaLimits(10**7, 20))
 
 
 # --- shapes --------------------------------------------------------------------------------------------------------
@@ -290,7 +290,7 @@ def test_no_track(tmp_path: Path) -> None:
 
 
 def test_a_track_that_we_do_not_read_is_passed_over() -> None:
-    tracks = [Track(1, "dts", default=True, readable=False), Track(2, "aac")]
+    tracks = [AudioTrack(1, "dts", default=True, readable=False), AudioTrack(2, "aac")]
     assert choose(tracks, None, "auto").number == 2
     with pytest.raises(Unsupported, match="'dts'"):
         choose(tracks, 1, "auto")
@@ -323,7 +323,7 @@ def test_a_recording_that_ends_early_says_so(tmp_path: Path) -> None:
 
 def loudness(*parts: tuple[float, float]) -> Loudness:
     """Of noise: (seconds, dBFS) one after another."""
-    meter, random = Meter(), np.random.default_rng(0)
+    meter, random = LevelMeter(), np.random.default_rng(0)
     for seconds, level in parts:
         for second in np.split(random.normal(0, 32768 * 10 ** (level / 20), round(seconds) * 16000), round(seconds)):
             meter.hear(np.clip(second, -32768, 32767).astype(np.int16), 16000)
@@ -346,10 +346,10 @@ def test_audible_seconds(parts: list[tuple[float, float]], audible: float) -> No
 
 
 def test_a_bang_is_not_the_level() -> None:
-    meter = Meter()
+    meter = LevelMeter()
     meter.hear(np.r_[np.full(800, 30000, np.int16), np.zeros(16000 * 60, np.int16)], 16000)
     assert meter.loudness(60).level == -96
 
 
 def test_nothing_was_heard() -> None:
-    assert Meter().loudness(0) == Loudness(-96.0, 0.0, silent=True)
+    assert LevelMeter().loudness(0) == Loudness(-96.0, 0.0, silent=True)

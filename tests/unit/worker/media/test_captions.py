@@ -14,13 +14,13 @@ from PIL import Image
 from contentgen_contract.names import Reason
 from contentgen_contract.resources.spec import CaptionFact, Captions
 from contentgen_worker.errors import NoVisionModel
-from contentgen_worker.media.dataset.captions import Look, caption, written
+from contentgen_worker.media.dataset.captions import PictureFacts, caption, written
 from contentgen_worker.media.dataset.vision import VisionModel
-from contentgen_worker.media.select.choose import Candidate
+from contentgen_worker.media.select.choose import PictureCandidate
 from contentgen_worker.media.select.faces import FaceBox
 from contentgen_worker.media.select.quality import Scores
 
-PLAIN = Look(luma=120, motion=2, position=0.5)
+PLAIN = PictureFacts(luma=120, motion=2, position=0.5)
 ALL = tuple(CaptionFact)
 TEMPLATE = Captions().template
 
@@ -31,7 +31,7 @@ def test_the_template_alone() -> None:
 
 
 def test_facts_come_in_one_order_and_only_those_asked_for() -> None:
-    look = Look(luma=30, motion=9, position=0.9, face=0.4)
+    look = PictureFacts(luma=30, motion=9, position=0.9, face=0.4)
     assert caption(TEMPLATE, "jf", ALL[::-1], look) == "a photo of jf, close-up, dark, in motion, end of the video"
     assert caption(TEMPLATE, "jf", (CaptionFact.MOTION,), look) == "a photo of jf, in motion"
 
@@ -39,17 +39,17 @@ def test_facts_come_in_one_order_and_only_those_asked_for() -> None:
 @pytest.mark.parametrize(
     ("look", "expected"),
     [
-        (Look(120, 2, 0.5, face=0.34), "close-up, middle of the video"),
-        (Look(120, 2, 0.5, face=0.32), "medium shot, middle of the video"),
-        (Look(120, 2, 0.5, face=0.05), "wide shot, middle of the video"),
-        (Look(120, 2, 0.0), "beginning of the video"),
-        (Look(120, 2, 1.0), "end of the video"),
-        (Look(59, 2, 0.5), "dark, middle of the video"),
-        (Look(186, 2, 0.5), "bright, middle of the video"),
-        (Look(120, 0.2, 0.5), "still, middle of the video"),
+        (PictureFacts(120, 2, 0.5, face=0.34), "close-up, middle of the video"),
+        (PictureFacts(120, 2, 0.5, face=0.32), "medium shot, middle of the video"),
+        (PictureFacts(120, 2, 0.5, face=0.05), "wide shot, middle of the video"),
+        (PictureFacts(120, 2, 0.0), "beginning of the video"),
+        (PictureFacts(120, 2, 1.0), "end of the video"),
+        (PictureFacts(59, 2, 0.5), "dark, middle of the video"),
+        (PictureFacts(186, 2, 0.5), "bright, middle of the video"),
+        (PictureFacts(120, 0.2, 0.5), "still, middle of the video"),
     ],
 )
-def test_what_the_figures_say(look: Look, expected: str) -> None:
+def test_what_the_figures_say(look: PictureFacts, expected: str) -> None:
     assert caption("[trigger]", "jf", ALL, look) == f"jf, {expected}"
 
 
@@ -77,7 +77,7 @@ def test_captions_of_a_training_set(tmp_path: Path) -> None:
         Image.new("RGB", (32, 16), (level,) * 3).save(path)
     scores = [Scores(40, 50, 10, 0, faces=(FaceBox(0, 0, 0.2, 0.2), FaceBox(0, 0, 0.3, 0.5))), Scores(200, 50, 10, 0)]
     kept = [
-        Candidate(number, 30.0 * number, path, 32, 16, each, motion=2)
+        PictureCandidate(number, 30.0 * number, path, 32, 16, each, motion=2)
         for number, (path, each) in enumerate(zip(paths, scores, strict=True))
     ]
     asked = Captions(facts=list(CaptionFact))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from contentgen_contract.resources.spec import Dataset, FacesMode
-from contentgen_worker.media.select.choose import Candidate, Rejection, Rules, Verdict, choose, tally
+from contentgen_worker.media.select.choose import PictureCandidate, PictureVerdict, Rejection, Rules, choose, tally
 from contentgen_worker.media.select.faces import FaceBox
 from contentgen_worker.media.select.hashes import distances
 from contentgen_worker.media.select.quality import Scores
@@ -24,17 +24,21 @@ def scores(number: int, **figures: object) -> Scores:
     return replace(usual, **figures)  # type: ignore[arg-type]
 
 
-def candidate(number: int, *, shot: int | None = None, seconds: float | None = None, **figures: object) -> Candidate:
+def candidate(
+    number: int, *, shot: int | None = None, seconds: float | None = None, **figures: object
+) -> PictureCandidate:
     at = float(number) if seconds is None else seconds
-    return Candidate(number if shot is None else shot, at, Path(f"{number}.jpg"), 320, 180, scores(number, **figures))
+    return PictureCandidate(
+        number if shot is None else shot, at, Path(f"{number}.jpg"), 320, 180, scores(number, **figures)
+    )
 
 
-def video(*last: Candidate, count: int = 10) -> list[Candidate]:
+def video(*last: PictureCandidate, count: int = 10) -> list[PictureCandidate]:
     """Usual pictures of as many shots, then these."""
     return [candidate(number) for number in range(count)] + list(last)
 
 
-def reasons(verdicts: tuple[Verdict, ...]) -> list[Rejection | None]:
+def reasons(verdicts: tuple[PictureVerdict, ...]) -> list[Rejection | None]:
     return [verdict.reason for verdict in verdicts]
 
 
@@ -57,7 +61,7 @@ def test_a_bad_picture_among_good_ones(figures: dict[str, float], reason: str, f
 
 
 def test_good_pictures_are_kept() -> None:
-    assert choose(video(), RULES) == (Verdict(kept=True),) * 10
+    assert choose(video(), RULES) == (PictureVerdict(kept=True),) * 10
     assert choose([], RULES) == ()
 
 
@@ -105,7 +109,7 @@ def test_near_duplicates_over_the_whole_video() -> None:
     other = candidate(901, fingerprint=HASHES[4] ^ 0b1111111, seconds=901.0)
     verdicts = choose(video(again, other), RULES)
     assert verdicts[-2].kept, "the sharper one"
-    assert verdicts[3] == Verdict(False, Rejection.DUPLICATE, 6, 6, like=10)
+    assert verdicts[3] == PictureVerdict(False, Rejection.DUPLICATE, 6, 6, like=10)
     assert verdicts[-1].kept, "7 bits are not 6"
     assert choose(video(again, other), replace(RULES, duplicate=5))[3].kept
     assert choose(video(again, other), replace(RULES, duplicate=7))[-1].like == 4

@@ -15,7 +15,7 @@ from contentgen_worker.media.codec import MAX_DEPTH, MAX_VALUES, Malformed, cros
 from contentgen_worker.media.decode.decode import Segment
 from contentgen_worker.media.select.quality import Scores
 from contentgen_worker.media.shots.analysis import Ended
-from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind, Strip
+from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind, ThumbnailBuffer
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind, Str
         ((1, ("a", b"b")), None),
         Segment(3, None, 5, None),
         Boundary(1.0, 1.5, BoundaryKind.CUT),
-        Strip((2, 2), (1.0, 2.0), bytes(8)),
+        ThumbnailBuffer((2, 2), (1.0, 2.0), bytes(8)),
         Scores(1.0, 2.0, 3.0, (1 << 64) - 1),
     ],
 )
@@ -134,7 +134,7 @@ def test_an_integer_stands_for_a_float() -> None:
 
 def test_an_end_without_frames_is_malformed() -> None:
     with pytest.raises(ValueError, match="0 frames"):
-        Ended(0, 0, 0.0, 1.0, (), Strip(), Strip())
+        Ended(0, 0, 0.0, 1.0, (), ThumbnailBuffer(), ThumbnailBuffer())
 
 
 def test_damaged_answers_end_in_a_message_or_in_malformed() -> None:
@@ -151,7 +151,7 @@ def test_what_the_fuzzer_starts_from_is_read(tmp_path: Path) -> None:
 
 
 def test_the_fuzzer_finds_a_reader_that_checks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Strip, "__post_init__", lambda _: None)
+    monkeypatch.setattr(ThumbnailBuffer, "__post_init__", lambda _: None)
     monkeypatch.setattr("contentgen_worker.media.codec._checked", lambda value, *_: value)
     with pytest.raises(Exception, match=r".") as found:
         child_protocol.fuzz(seed=14, count=3000)

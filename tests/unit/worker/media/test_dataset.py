@@ -15,7 +15,7 @@ from contentgen_worker.files import Output
 from contentgen_worker.media.dataset.contact_sheet import Cell, LeftOut, clock, contact_sheet, picture_width
 from contentgen_worker.media.dataset.dataset import Heading, Judged, build, bundle, index_of, preview_of
 from contentgen_worker.media.dataset.lettering import fitted, width, wrapped
-from contentgen_worker.media.select.choose import Candidate, Rejection, Verdict
+from contentgen_worker.media.select.choose import PictureCandidate, PictureVerdict, Rejection
 from contentgen_worker.media.select.faces import FaceBox
 from contentgen_worker.media.select.quality import Scores
 from contentgen_worker.media.shots.shots import Shot
@@ -30,20 +30,20 @@ def picture(number: int) -> np.ndarray:
     return cv2.resize(cells, (320, 180), interpolation=cv2.INTER_CUBIC)
 
 
-def candidate(folder: Path, number: int, scores: Scores = SCORES) -> Candidate:
+def candidate(folder: Path, number: int, scores: Scores = SCORES) -> PictureCandidate:
     path = folder / f"taken-{number}.jpg"
     path.write_bytes(simplejpeg.encode_jpeg(picture(number), 92))
-    return Candidate(number + 1, 10.0 * number, path, 320, 180, scores, motion=1.5)
+    return PictureCandidate(number + 1, 10.0 * number, path, 320, 180, scores, motion=1.5)
 
 
 @pytest.fixture
 def judged(tmp_path: Path) -> Judged:
     verdicts = (
-        Verdict(kept=True),
-        Verdict(False, Rejection.BLURRED, 5.06789, 12.0),
-        Verdict(True, Rejection.TOO_DARK, 15.0, 18.0),
-        Verdict(False, Rejection.DUPLICATE, 3, 6, like=0),
-        Verdict(kept=True),
+        PictureVerdict(kept=True),
+        PictureVerdict(False, Rejection.BLURRED, 5.06789, 12.0),
+        PictureVerdict(True, Rejection.TOO_DARK, 15.0, 18.0),
+        PictureVerdict(False, Rejection.DUPLICATE, 3, 6, like=0),
+        PictureVerdict(kept=True),
     )
     return Judged(tuple(candidate(tmp_path, number) for number in range(5)), verdicts)
 
@@ -135,7 +135,9 @@ def marks(judged: Judged) -> int:
 
 
 def test_a_last_resort_is_marked(judged: Judged) -> None:
-    usual = Judged(judged.candidates, tuple(Verdict(kept=True) if each.kept else each for each in judged.verdicts))
+    usual = Judged(
+        judged.candidates, tuple(PictureVerdict(kept=True) if each.kept else each for each in judged.verdicts)
+    )
     assert marks(judged) > marks(usual) + 500
 
 

@@ -21,19 +21,19 @@ from contentgen_contract.resources.spec import Dataset, Speed
 from contentgen_worker import dataset_command
 from contentgen_worker.errors import BeyondLimits
 from contentgen_worker.media import engine
-from contentgen_worker.media.decode.bounds import Bounds
+from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import WHOLE, Segment, frames
 from contentgen_worker.media.decode.planes import Shape
 from contentgen_worker.media.decode.probe import opened
-from contentgen_worker.media.select.choose import KEPT, Candidate, Rules, Verdict, choose, tally
+from contentgen_worker.media.select.choose import KEPT, PictureCandidate, PictureVerdict, Rules, choose, tally
 from contentgen_worker.media.shots import segments
 from contentgen_worker.media.shots.analysis import Ended, analyse, tell_plan
-from contentgen_worker.media.shots.best import BestFrames, Wanted
-from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryKind, Strip
+from contentgen_worker.media.shots.best import BestFrames, FrameQuota
+from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryKind, ThumbnailBuffer
 from contentgen_worker.media.shots.shots import apart, shots
 
 Picture = npt.NDArray[np.uint8]
-BOUNDS = Bounds(10**7, 3600, memory_bytes=4 << 30)
+BOUNDS = MediaLimits(10**7, 3600, memory_bytes=4 << 30)
 FPS = 12
 SMALL = (32, 18)  # where only the keyframes' times matter
 
@@ -188,7 +188,7 @@ def test_the_best_frames_are_sharp_and_away_from_transitions(tmp_path: Path) -> 
     pictures = [sharp if 30 <= index < 36 else blurred for index in range(60)]
     pictures += [np.asarray(cv2.addWeighted(sharp, 1 - share, other, share, 0)) for share in np.linspace(0, 1, 12)]
     path = film(tmp_path / "a.mp4", pictures, keyint=6)
-    best = BestFrames(Wanted(1))
+    best = BestFrames(FrameQuota(1))
     with opened(path) as container:
         for frame in frames(container, WHOLE, BOUNDS):
             best.offer(frame, Shape(256, 144).shrink(frame.image))
@@ -200,7 +200,7 @@ def test_the_best_frames_are_sharp_and_away_from_transitions(tmp_path: Path) -> 
 def test_a_long_shot_does_not_hold_more_frames(tmp_path: Path, flickers: bool) -> None:
     lit = [scene(1), scene(1) // 2 if flickers else scene(1)]
     path = film(tmp_path / "a.mp4", [lit[index // 3 % 2] for index in range(1200)])
-    best = BestFrames(Wanted(2, every=4.0, most=6))
+    best = BestFrames(FrameQuota(2, every=4.0, most=6))
     most = 0
     with opened(path) as container:
         for frame in frames(container, WHOLE, BOUNDS):
@@ -214,7 +214,7 @@ def test_a_long_shot_does_not_hold_more_frames(tmp_path: Path, flickers: bool) -
 
 def test_a_shot_that_a_slot_reaches_beyond_gives_what_there_is_of_the_transition(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", mixed(soft(1), scene(1), 4))
-    best = BestFrames(Wanted(1))
+    best = BestFrames(FrameQuota(1))
     with opened(path) as container:
         for frame in frames(container, WHOLE, BOUNDS):
             best.offer(frame, Shape(256, 144).shrink(frame.image))
@@ -231,7 +231,9 @@ def drawn(seed: int, frame: int) -> Picture:
     return np.asarray(cv2.circle(ground, (40 + 2 * frame, 60 + 15 * seed), 30, (250, 60, 60), -1), np.uint8)
 
 
-def judged(pictures: list[Picture], folder: Path, **dataset: object) -> tuple[tuple[Candidate, ...], list[Verdict]]:
+def judged(
+    pictures: list[Picture], folder: Path, **dataset: object
+) -> tuple[tuple[PictureCandidate, ...], list[PictureVerdict]]:
     path = film(folder / "a.mp4", pictures)
     spec = Dataset.model_validate({"minImages": 4, **dataset})
     asked = engine.task(path, BOUNDS, spec, len(pictures) / FPS)
@@ -361,8 +363,8 @@ def test_what_lies_at_a_joint_is_seen_as_if_there_were_none(tmp_path: Path) -> N
 
 def test_what_was_not_decoded_divides_shots(reel: Path) -> None:
     asked = engine.task(reel, BOUNDS, Dataset(), 60)
-    one = Ended(0, 100, 0.0, 10.0, (cut(1), cut(9)), Strip(), Strip())
-    other = Ended(3, 100, 30.0, 40.0, (cut(31), cut(39)), Strip(), Strip())
+    one = Ended(0, 100, 0.0, 10.0, (cut(1), cut(9)), ThumbnailBuffer(), ThumbnailBuffer())
+    other = Ended(3, 100, 30.0, 40.0, (cut(31), cut(39)), ThumbnailBuffer(), ThumbnailBuffer())
     gap = Boundary(10.0, 30.0, BoundaryKind.CUT)
     assert engine.merged([one, other], [engine.joint(one, other, asked)]) == [cut(1), cut(9), gap, cut(31), cut(39)]
 
@@ -380,7 +382,7 @@ def test_memory_does_not_grow_with_a_segment(tmp_path: Path) -> None:
 
 
 def test_pictures_are_kept_on_disk_and_not_in_memory(reel: Path, tmp_path: Path) -> None:
-    crew = engine._Crew(engine.task(reel, BOUNDS, Dataset(), 60), tmp_path / "frames", lambda _: None)
+    crew = engine._WorkerPool(engine.task(reel, BOUNDS, Dataset(), 60), tmp_path / "frames", lambda _: None)
     (tmp_path / "frames").mkdir()
     crew.run(2)
     assert len(crew.samples) >= 17
@@ -422,12 +424,12 @@ def test_what_lies_outside_the_time_ranges_is_not_decoded(
 
 def test_a_strip_is_what_was_put_in() -> None:
     looks = [(1.5, np.arange(6, dtype=np.uint8).reshape(2, 3)), (2.0, np.full((2, 3), 9, np.uint8))]
-    again = list(Strip.of(looks).looks())
+    again = list(ThumbnailBuffer.of(looks).looks())
     assert [(seconds, look.tolist()) for seconds, look in again] == [
         (1.5, [[0, 1, 2], [3, 4, 5]]),
         (2.0, [[9] * 3] * 2),
     ]
-    assert list(Strip.of([]).looks()) == []
+    assert list(ThumbnailBuffer.of([]).looks()) == []
 
 
 def test_a_dataset_from_a_local_file(reel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

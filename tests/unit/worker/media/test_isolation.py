@@ -24,7 +24,7 @@ from contentgen_worker.media.codec import encode
 from contentgen_worker.media.decode.probe import Recording
 from contentgen_worker.media.sandbox import isolation
 from contentgen_worker.media.sandbox.confinement import ChildLimits, Confinement
-from contentgen_worker.media.sandbox.isolation import Child, spawn
+from contentgen_worker.media.sandbox.isolation import ConfinedChild, spawn
 
 ROOT = Path(__file__).resolve().parents[4]
 pytestmark = pytest.mark.usefixtures("bounded")
@@ -288,7 +288,7 @@ def test_a_child_ends_with_its_parent(how: signal.Signals) -> None:
 
 
 def test_a_server_that_is_gone_is_a_reason_to_try_again() -> None:
-    nursery = isolation._Nursery()
+    nursery = isolation._ForkServer()
     nursery._process.kill()
     nursery._process.wait()
     (words, theirs), (end, told) = multiprocessing.Pipe(duplex=False), multiprocessing.Pipe(duplex=False)
@@ -297,7 +297,7 @@ def test_a_server_that_is_gone_is_a_reason_to_try_again() -> None:
         theirs.close()
         told.close()
         with pytest.raises(Retryable, match="forked from is gone"):
-            Child(words, end, LIMITS)
+            ConfinedChild(words, end, LIMITS)
 
 
 class Trap:
@@ -364,7 +364,7 @@ def test_the_length_of_an_answer_is_limited(monkeypatch: pytest.MonkeyPatch) -> 
 def test_several_children_are_waited_for_together() -> None:
     with spawn(works.sleep, limits=LIMITS) as one, spawn(works.many, 3, 10, limits=LIMITS) as other:
         assert len(list(other.messages())) == 3
-        children: list[Child] = [one]
+        children: list[ConfinedChild] = [one]
         assert multiprocessing.connection.wait(children, timeout=120) == children
 
 

@@ -10,14 +10,14 @@ import webvtt
 
 from contentgen_contract.names import Step
 from contentgen_contract.worker.orders import Progress
-from contentgen_worker.collect.subtitles import LINE, LINES, Word, cues, srt, vtt
+from contentgen_worker.collect.subtitles import LINE, LINES, TimedWord, cues, srt, vtt
 from contentgen_worker.errors import BeyondLimits, Unsupported
-from contentgen_worker.media.decode.bounds import Bounds
+from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.probe import probe
 from contentgen_worker.media.select.choose import evenly
 from contentgen_worker.progress import Reporter, Steps
 
-BOUNDS = Bounds(pixels=10**7, seconds=3600)
+BOUNDS = MediaLimits(pixels=10**7, seconds=3600)
 
 
 @pytest.mark.parametrize(("count", "expected"), [(10, list(range(10))), (20, list(range(10))), (2, [2, 7]), (1, [5])])
@@ -44,7 +44,7 @@ def test_a_recording_is_known_by_its_content(tmp_path: Path) -> None:
     assert found.seconds == pytest.approx(1, abs=0.1)
     assert found.fps == 12
     with pytest.raises(BeyondLimits, match=r"at most 0\.5 s"):
-        probe(path, Bounds(pixels=10**7, seconds=0.5))
+        probe(path, MediaLimits(pixels=10**7, seconds=0.5))
 
 
 def test_a_codec_that_is_not_on_the_list(tmp_path: Path) -> None:
@@ -80,12 +80,12 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
         probe(playlist, BOUNDS)
 
 
-def spoken(text: str, speaker: str = "", start: int = 0) -> list[Word]:
-    return [Word(word, start + i * 300, start + i * 300 + 250, speaker) for i, word in enumerate(text.split())]
+def spoken(text: str, speaker: str = "", start: int = 0) -> list[TimedWord]:
+    return [TimedWord(word, start + i * 300, start + i * 300 + 250, speaker) for i, word in enumerate(text.split())]
 
 
 def test_subtitles_fit_their_lines() -> None:
-    words = [*spoken("every good boy deserves fruit and " * 60, "A"), Word("x" * 130, 10**6, 10**6 + 100, "B")]
+    words = [*spoken("every good boy deserves fruit and " * 60, "A"), TimedWord("x" * 130, 10**6, 10**6 + 100, "B")]
     text = srt(cues(words))
     blocks = [block.split("\n")[2:] for block in text.strip().split("\n\n")]
     assert all(len(line) <= LINE for block in blocks for line in block)
@@ -94,12 +94,19 @@ def test_subtitles_fit_their_lines() -> None:
 
 
 def test_cues_do_not_overlap_and_end_after_they_start() -> None:
-    made = cues([Word("a", 0, 5000, "A"), Word("b", 4000, 4500, "B"), Word(" ", 5000, 5000), Word("c", 9000, 9000)])
+    made = cues(
+        [
+            TimedWord("a", 0, 5000, "A"),
+            TimedWord("b", 4000, 4500, "B"),
+            TimedWord(" ", 5000, 5000),
+            TimedWord("c", 9000, 9000),
+        ]
+    )
     assert [(cue.start, cue.end, cue.text) for cue in made] == [(0, 5000, "a"), (5000, 5001, "b"), (9000, 9001, "c")]
 
 
 def test_a_silence_of_more_than_its_limit_ends_a_cue() -> None:
-    made = cues([Word("a", 0, 300), Word("b", 1500, 1800), Word("c", 3001, 3300)])
+    made = cues([TimedWord("a", 0, 300), TimedWord("b", 1500, 1800), TimedWord("c", 3001, 3300)])
     assert [cue.text for cue in made] == ["a b", "c"]
 
 

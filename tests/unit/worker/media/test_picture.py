@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from contentgen_contract.resources.spec import Crop, Dataset
 from contentgen_worker.errors import Unsupported
-from contentgen_worker.media.decode.bounds import Bounds
+from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import WHOLE, frames
 from contentgen_worker.media.decode.planes import Plane
 from contentgen_worker.media.decode.probe import opened
@@ -24,7 +24,7 @@ from contentgen_worker.media.select import quality
 from contentgen_worker.media.select.borders import BorderFinder, Borders
 from contentgen_worker.media.select.faces import FaceBox, FaceSettings, HaarFaces
 from contentgen_worker.media.select.hashes import distances, perceptual_hash
-from contentgen_worker.media.select.picture import PictureSettings, Turn, finish, pixel_aspect
+from contentgen_worker.media.select.picture import Orientation, PictureSettings, finish, pixel_aspect
 
 WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 LIMITED, FULL = int(ColorRange.MPEG), int(ColorRange.JPEG)
@@ -192,7 +192,10 @@ def test_all_ways_to_turn_a_frame(numbers: tuple[int, ...], shape: tuple[int, in
     a, b, c, d = (number * 0x10000 for number in numbers)
     matrix = np.array([a, b, 0, c, d, 0, 0, 0, 0x40000000], np.int32).tobytes()
     stub: Any = SimpleNamespace(side_data={"DISPLAYMATRIX": matrix})
-    seen = Turn.of(stub).shown(marked()[..., 0]), *(Turn.of(stub).shown(marked()[..., each]) for each in (1, 2))
+    seen = (
+        Orientation.of(stub).shown(marked()[..., 0]),
+        *(Orientation.of(stub).shown(marked()[..., each]) for each in (1, 2)),
+    )
     assert seen[0].shape == shape
     found = ""
     for row, column in ((10, 10), (10, -10), (-10, 10), (-10, -10)):
@@ -221,7 +224,9 @@ def test_a_turned_and_squeezed_video_gives_upright_pictures(tmp_path: Path) -> N
     path = turned(tmp_path / "a.mp4", marked())
     with opened(path) as container:
         aspect = pixel_aspect(container.streams.video[0])
-        result = finish(next(frames(container, WHOLE, Bounds(10**7, 60))).image, None, PictureSettings(), aspect=aspect)
+        result = finish(
+            next(frames(container, WHOLE, MediaLimits(10**7, 60))).image, None, PictureSettings(), aspect=aspect
+        )
     assert aspect == 0.5
     assert (result.width, result.height) == (120, 100)
     pixels = shown(result.jpeg)
@@ -331,7 +336,7 @@ def test_a_video_without_borders() -> None:
 def test_borders_of_a_turned_video(tmp_path: Path) -> None:
     path = turned(tmp_path / "a.mp4", boxed(np.full((120, 200, 3), 200, np.uint8), 20))
     with opened(path) as container:
-        image = next(frames(container, WHOLE, Bounds(10**7, 60))).image
+        image = next(frames(container, WHOLE, MediaLimits(10**7, 60))).image
     result = finish(image, Borders(top=1 / 6, bottom=1 / 6), PictureSettings())
     assert result.height == 200
     assert 74 <= result.width <= 80
@@ -341,7 +346,7 @@ def test_a_border_on_one_side_of_a_video_upside_down(tmp_path: Path) -> None:
     rgb = photo(1, (320, 180))
     rgb[:30] = 0
     with opened(turned(tmp_path / "a.mp4", rgb, (-1, 0, 0, -1))) as container:
-        image = next(frames(container, WHOLE, Bounds(10**7, 60))).image
+        image = next(frames(container, WHOLE, MediaLimits(10**7, 60))).image
     result = finish(image, Borders(top=1 / 6), PictureSettings())
     assert 146 <= result.height <= 150
     assert np.abs(shown(result.jpeg)[-5:]).mean() > 20, "what is left is picture"

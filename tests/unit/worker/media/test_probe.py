@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from contentgen_worker.errors import BeyondLimits, Unsupported
-from contentgen_worker.media.decode.bounds import Bounds, pod_memory
+from contentgen_worker.media.decode.bounds import MediaLimits, pod_memory
 from contentgen_worker.media.decode.decode import WHOLE, frames
 from contentgen_worker.media.decode.probe import opened, probe
 
-BOUNDS = Bounds(pixels=10**7, seconds=3600)
+BOUNDS = MediaLimits(pixels=10**7, seconds=3600)
 GIB = 1 << 30
 
 

@@ -46,13 +46,13 @@ from contentgen_contract.worker.orders import (
     UploadRequest,
 )
 from contentgen_worker import log
-from contentgen_worker.download.address_guard import Guard
+from contentgen_worker.download.address_guard import AddressGuard
 from contentgen_worker.download.fetch import Bounds, Fetcher, system_tls
-from contentgen_worker.errors import DeskRefused, OwnFileMissing, Retryable, Unreachable
+from contentgen_worker.errors import OwnFileMissing, Retryable, Unreachable, WorkerApiRefused
 from contentgen_worker.retry import SOURCE
 from contentgen_worker.run import run
 from contentgen_worker.settings import Settings
-from contentgen_worker.worker_api import Desk
+from contentgen_worker.worker_api import WorkerApiClient
 
 TOKEN = "pod-token"
 SIGNED = "X-Amz-Signature=0123456789abcdef"
@@ -999,7 +999,7 @@ def test_progress_is_silent_while_the_rate_is_limited(world: World, clock: Clock
     world.progress_codes, world.desk_headers = [429], {"Retry_After": "7"}
     settings = world.settings()
     progress = Progress(step=Step.STORING, fraction=0.5)
-    with Desk(settings.desk_url, settings.desk_ca, settings.token_file) as desk:
+    with WorkerApiClient(settings.desk_url, settings.desk_ca, settings.token_file) as desk:
         for _ in range(3):
             with pytest.raises(Retryable, match=r"429|limited our rate"):
                 desk.report(progress)
@@ -1015,7 +1015,7 @@ def test_a_desk_that_refuses(world: World) -> None:
     settings = world.settings()
     (world.folder / "token").write_text(TOKEN)
     (world.folder / "old").write_text("old")
-    with pytest.raises(DeskRefused):
+    with pytest.raises(WorkerApiRefused):
         run(Stage.COLLECT, settings.model_copy(update={"token_file": world.folder / "old"}))
     assert world.requests.count("GET /v1/order") > 2
 
@@ -1056,7 +1056,7 @@ def test_the_certificate_is_checked_for_the_name_not_the_address(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     system_tls.cache_clear()
     port = server.host.rpartition(":")[2]
-    guard = Guard([f"localhost:{port}", f"files.example:{port}"], resolve=lambda *_: ["127.0.0.1"])
+    guard = AddressGuard([f"localhost:{port}", f"files.example:{port}"], resolve=lambda *_: ["127.0.0.1"])
     fetcher = Fetcher(guard, source=SOURCE)
     try:
         url = f"https://localhost:{port}/"

@@ -14,10 +14,10 @@ import pytest
 
 from contentgen_contract.worker.orders import Download
 from contentgen_hostile import readers, works
-from contentgen_worker.download.address_guard import Guard
+from contentgen_worker.download.address_guard import AddressGuard
 from contentgen_worker.download.fetch import Bounds, Fetcher
-from contentgen_worker.download.incoming import LANES, Growing
-from contentgen_worker.download.ranges import Identity, next_run, part
+from contentgen_worker.download.incoming import LANES, InProgressDownload
+from contentgen_worker.download.ranges import FileIdentity, next_run, part
 from contentgen_worker.errors import (
     BadMedia,
     ChecksumMismatch,
@@ -28,9 +28,9 @@ from contentgen_worker.errors import (
     Unreachable,
     Unsupported,
 )
-from contentgen_worker.media.decode.source import PIECE, Growth, Source
+from contentgen_worker.media.decode.source import PIECE, Growth, MediaSource
 from contentgen_worker.media.sandbox.confinement import ChildLimits
-from contentgen_worker.media.sandbox.isolation import Child, spawn
+from contentgen_worker.media.sandbox.isolation import ConfinedChild, spawn
 from contentgen_worker.retry import SOURCE, STORE
 
 pytestmark = pytest.mark.usefixtures("bounded")
@@ -135,7 +135,7 @@ def running(made: Server) -> Iterator[Server]:
 
 
 def fetcher(*servers: Server) -> Fetcher:
-    guard = Guard([server.host for server in servers])
+    guard = AddressGuard([server.host for server in servers])
     return Fetcher(guard, source=PATIENT, store=STORE.scaled(0.001))
 
 
@@ -440,12 +440,12 @@ def test_a_name_that_is_rebound_between_parts_is_refused(server: Server, tmp_pat
         asked.append(host)
         return ["127.0.0.1"] if len(asked) == 1 else ["169.254.169.254"]
 
-    class Rebinding(Guard):
+    class Rebinding(AddressGuard):
         """Lets loopback through, as if it were public."""
 
         def check(self, address: object) -> object:  # type: ignore[override]
             first = not asked
-            return Guard([f"files.example:{port}"] if first else [], resolve=resolve).check(str(address))
+            return AddressGuard([f"files.example:{port}"] if first else [], resolve=resolve).check(str(address))
 
     made = Fetcher(Rebinding(), source=PATIENT)
     with pytest.raises(NotAllowed, match=r"169\.254\.169\.254"):
@@ -501,23 +501,27 @@ def test_answers_that_are_of_no_use(status: int, headers: dict[str, str]) -> Non
 
 
 def test_which_file_it_is() -> None:
-    one = Identity(10, '"a"', "Mon")
-    assert one.is_of(Identity(10, '"a"', ""))
-    assert not one.is_of(Identity(10, '"b"', "Mon"))
-    assert not one.is_of(Identity(10, '"a"', "Tue"))
-    assert not one.is_of(Identity(11, '"a"', "Mon"))
-    assert (one.validator, Identity(10, 'W/"a"', "Mon").validator, Identity(10, "", "").validator) == ('"a"', "Mon", "")
+    one = FileIdentity(10, '"a"', "Mon")
+    assert one.is_of(FileIdentity(10, '"a"', ""))
+    assert not one.is_of(FileIdentity(10, '"b"', "Mon"))
+    assert not one.is_of(FileIdentity(10, '"a"', "Tue"))
+    assert not one.is_of(FileIdentity(11, '"a"', "Mon"))
+    assert (one.validator, FileIdentity(10, 'W/"a"', "Mon").validator, FileIdentity(10, "", "").validator) == (
+        '"a"',
+        "Mon",
+        "",
+    )
 
 
 # --- a file that is read while it comes ----------------------------------------------------------------------------
 
 
-def reader(source: Source, start: int = 0, end: int = len(CONTENT)) -> Child:
+def reader(source: MediaSource, start: int = 0, end: int = len(CONTENT)) -> ConfinedChild:
     """A confined process that reads, and may do nothing else."""
     return spawn(readers.digest, source, start, end, limits=ChildLimits(256 << 20, 20, files=source.files))
 
 
-def said(child: Child) -> object:
+def said(child: ConfinedChild) -> object:
     with child:
         return next(child.messages())
 
@@ -589,7 +593,7 @@ def test_what_a_reader_waits_for_comes_before_the_rest(server: Server, tmp_path:
     server.behave = slow
     wanted = 24  # in order it would not come for a long time
     with fetcher(server).begin(Download(url=server.url), tmp_path / "file", Bounds(10**9, 20)) as incoming:
-        assert isinstance(incoming, Growing)
+        assert isinstance(incoming, InProgressDownload)
         until(lambda: len(server.ranges) == 1 + LANES)  # the first is through, and each lane waits
         with reader(incoming.source, wanted * PIECE + 77, wanted * PIECE + 99) as child:
             until(lambda: incoming.growth.readers() == [wanted])
@@ -605,7 +609,7 @@ def test_at_first_nothing_is_read_ahead(server: Server, tmp_path: Path, monkeypa
     monkeypatch.setattr("contentgen_worker.download.incoming._FIRST", 60)
     server.content = CONTENT * 6
     with fetcher(server).begin(Download(url=server.url), tmp_path / "file", Bounds(10**9, 20)) as incoming:
-        assert isinstance(incoming.source, Source)
+        assert isinstance(incoming.source, MediaSource)
         with incoming.source.open() as file:
             for wanted in (24, 7):
                 file.seek(wanted * PIECE + 77)
@@ -641,7 +645,7 @@ def test_why_the_download_failed_is_said_and_not_what_followed(server: Server, t
     server.behave = gone
     incoming = fetcher(server).begin(Download(url=server.url), tmp_path / "file", BOUNDS)
     with pytest.raises(Unreachable, match="HTTP 404"), incoming:  # noqa: PT012 - as a stage does it
-        assert isinstance(incoming.source, Source)
+        assert isinstance(incoming.source, MediaSource)
         with pytest.raises(Unreachable, match="has failed"):
             said(reader(incoming.source))
         raise Unsupported("nothing that can be read")

@@ -14,7 +14,7 @@ import pytest
 from contentgen_contract.resources.addresses import refusal
 from contentgen_contract.worker.orders import Download
 from contentgen_worker.download import connection as lane
-from contentgen_worker.download.address_guard import Guard
+from contentgen_worker.download.address_guard import AddressGuard
 from contentgen_worker.download.fetch import Bounds, Fetcher
 from contentgen_worker.errors import FetchError, NotAllowed, Unreachable, shown
 from contentgen_worker.retry import SOURCE, STORE
@@ -133,13 +133,13 @@ LOOPBACK_URLS = [
 def test_addresses_off_limits(text: str) -> None:
     assert refusal(ipaddress.ip_address(text))
     with pytest.raises(NotAllowed, match="only public addresses"):
-        Guard(resolve=lambda *_: [text]).check("https://files.example/video.mp4")
+        AddressGuard(resolve=lambda *_: [text]).check("https://files.example/video.mp4")
 
 
 @pytest.mark.parametrize("text", ALLOWED)
 def test_public_addresses(text: str) -> None:
     assert refusal(ipaddress.ip_address(text)) == ""
-    target = Guard(resolve=lambda *_: [text]).check("https://files.example/video.mp4")
+    target = AddressGuard(resolve=lambda *_: [text]).check("https://files.example/video.mp4")
     assert target.addresses == (ipaddress.ip_address(text),)
 
 
@@ -149,22 +149,22 @@ def test_urls_that_are_never_resolved(url: str) -> None:
         raise AssertionError(f"resolved {host}:{port}")
 
     with pytest.raises(NotAllowed):
-        Guard(resolve=resolve).check(url)
+        AddressGuard(resolve=resolve).check(url)
 
 
 @pytest.mark.parametrize("url", LOOPBACK_URLS)
 def test_other_ways_to_write_a_local_address(url: str) -> None:
     with pytest.raises((NotAllowed, Unreachable)):  # Unreachable: this machine's resolver can't read it
-        Guard().check(url)
+        AddressGuard().check(url)
 
 
 def test_one_bad_address_among_good_ones() -> None:
     with pytest.raises(NotAllowed, match=r"10\.0\.0\.1"):
-        Guard(resolve=lambda *_: ["8.8.8.8", "10.0.0.1"]).check("http://files.example/")
+        AddressGuard(resolve=lambda *_: ["8.8.8.8", "10.0.0.1"]).check("http://files.example/")
 
 
 def test_permission_is_for_exactly_one_host_and_port() -> None:
-    guard = Guard(["files.example:8080", "[::1]:9"], resolve=lambda *_: ["10.0.0.1"])
+    guard = AddressGuard(["files.example:8080", "[::1]:9"], resolve=lambda *_: ["10.0.0.1"])
     assert guard.check("http://FILES.example:8080/a").addresses
     for url in ("http://files.example/", "http://files.example:8081/", "http://a.files.example:8080/"):
         with pytest.raises(NotAllowed):
@@ -174,7 +174,7 @@ def test_permission_is_for_exactly_one_host_and_port() -> None:
 
 def test_a_name_without_address_may_have_one_later() -> None:
     with pytest.raises(Unreachable) as caught:
-        Guard(resolve=lambda *_: []).check("http://files.example/")
+        AddressGuard(resolve=lambda *_: []).check("http://files.example/")
     assert caught.value.passing
 
 
@@ -204,7 +204,7 @@ def test_no_refusal_repeats_a_password_or_a_query(url: str) -> None:
     assert "hunter" not in shown(url)
     assert "ter2" not in shown(url)
     with pytest.raises(FetchError) as refused:
-        Guard(resolve=lambda *_: ["127.0.0.1"]).check(url)
+        AddressGuard(resolve=lambda *_: ["127.0.0.1"]).check(url)
     assert "hunter" not in str(refused.value)
     assert "ter2" not in str(refused.value)
 
@@ -257,7 +257,7 @@ def canary() -> Iterator[Canary]:
     made.close()
 
 
-def fetcher(guard: Guard) -> Fetcher:
+def fetcher(guard: AddressGuard) -> Fetcher:
     return Fetcher(guard, source=SOURCE.scaled(0.001), store=STORE.scaled(0.001))
 
 
@@ -265,9 +265,9 @@ def test_the_canary_hears_nothing_until_it_is_allowed(canary: Canary, tmp_path: 
     hosts = ["127.0.0.1", "localhost", "127.1", "2130706433", "[::ffff:127.0.0.1]", "0x7f.0.0.1", "0"]
     for host in hosts:
         with pytest.raises(FetchError):
-            fetcher(Guard()).fetch(Download(url=f"http://{host}:{canary.port}/"), tmp_path / "f", BOUNDS)
+            fetcher(AddressGuard()).fetch(Download(url=f"http://{host}:{canary.port}/"), tmp_path / "f", BOUNDS)
     assert canary.calls == 0
-    allowed = Guard([f"127.0.0.1:{canary.port}"])  # the control: it does ring
+    allowed = AddressGuard([f"127.0.0.1:{canary.port}"])  # the control: it does ring
     fetcher(allowed).fetch(Download(url=f"http://127.0.0.1:{canary.port}/"), tmp_path / "f", BOUNDS)
     assert canary.calls == 1
 
@@ -280,7 +280,7 @@ def test_a_name_server_that_changes_its_mind_changes_nothing(canary: Canary, tmp
         asked.append((host, port))
         return answers.pop(0)
 
-    guard = Guard([f"files.example:{canary.port}"], resolve=resolve)
+    guard = AddressGuard([f"files.example:{canary.port}"], resolve=resolve)
     url = f"http://files.example:{canary.port}/video?a=1"
     assert fetcher(guard).fetch(Download(url=url), tmp_path / "f", BOUNDS).size_bytes == 2
     assert asked == [("files.example", canary.port)]
@@ -296,7 +296,7 @@ def test_a_redirect_is_checked_like_the_first_url(canary: Canary, tmp_path: Path
         try:
             first = Download(url=f"http://127.0.0.1:{other.port}/")
             with pytest.raises(NotAllowed):
-                fetcher(Guard([f"127.0.0.1:{other.port}"])).fetch(first, tmp_path / "f", BOUNDS)
+                fetcher(AddressGuard([f"127.0.0.1:{other.port}"])).fetch(first, tmp_path / "f", BOUNDS)
             assert other.calls == 1
         finally:
             other.close()
@@ -306,7 +306,7 @@ def test_a_redirect_is_checked_like_the_first_url(canary: Canary, tmp_path: Path
 def test_no_proxy_of_the_environment(canary: Canary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{canary.port}")
-    guard = Guard(["files.example:9"], resolve=lambda *_: ["127.0.0.1"])
+    guard = AddressGuard(["files.example:9"], resolve=lambda *_: ["127.0.0.1"])
     with pytest.raises(Unreachable):
         fetcher(guard).fetch(Download(url="http://files.example:9/"), tmp_path / "f", BOUNDS)
     assert canary.calls == 0
@@ -349,7 +349,7 @@ def trickle(request: pytest.FixtureRequest) -> Iterator[str]:
 def test_a_slow_sender_is_given_up(trickle: str, tmp_path: Path, bounds: Bounds, text: str) -> None:
     started = time.monotonic()
     with pytest.raises(Unreachable, match=text):
-        fetcher(Guard([trickle])).fetch(Download(url=f"http://{trickle}/"), tmp_path / "f", bounds)
+        fetcher(AddressGuard([trickle])).fetch(Download(url=f"http://{trickle}/"), tmp_path / "f", bounds)
     assert time.monotonic() - started < 2
 
 
@@ -369,6 +369,6 @@ def test_an_answer_that_never_begins_is_given_up(trickle: str, tmp_path: Path) -
     started = time.monotonic()
     bounds = Bounds(1000, 20, answer_seconds=0.3)
     with pytest.raises(Unreachable, match="no answer began") as caught:
-        fetcher(Guard([trickle])).fetch(Download(url=f"http://{trickle}/"), tmp_path / "f", bounds)
+        fetcher(AddressGuard([trickle])).fetch(Download(url=f"http://{trickle}/"), tmp_path / "f", bounds)
     assert not caught.value.passing
     assert time.monotonic() - started < 2

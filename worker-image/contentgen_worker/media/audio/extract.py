@@ -18,13 +18,13 @@ from av.stream import Discard, Disposition
 
 from contentgen_contract.resources.spec import TranscriptionOptions
 from contentgen_worker.errors import NoAudioTrack, Unsupported
-from contentgen_worker.media.audio.loudness import Loudness, Meter
+from contentgen_worker.media.audio.loudness import LevelMeter, Loudness
 from contentgen_worker.media.audio.timeline import Timeline
-from contentgen_worker.media.audio.tracks import Track, choose
+from contentgen_worker.media.audio.tracks import AudioTrack, choose
 from contentgen_worker.media.codec import crosses
-from contentgen_worker.media.decode.bounds import Bounds
+from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.probe import AUDIO_CODECS, codec_name, opened, stated_seconds
-from contentgen_worker.media.decode.source import Source
+from contentgen_worker.media.decode.source import MediaSource
 
 RATE = 16_000  # samples a second
 _BLOCK = RATE  # samples that are written at once
@@ -43,7 +43,7 @@ class Sound:
     """What was written: its length in seconds, the track it came from, how loud it is, and what to know about it."""
 
     seconds: float
-    track: Track
+    track: AudioTrack
     tracks: int
     loudness: Loudness
     notes: tuple[str, ...]
@@ -57,10 +57,10 @@ class Sound:
 
 def tell_sound(
     send: Callable[[object], None],
-    source: Path | Source,
+    source: Path | MediaSource,
     target: Path,
     options: TranscriptionOptions,
-    bounds: Bounds,
+    bounds: MediaLimits,
 ) -> None:
     """Child: the sound to `target`; sends the share that is done, then the Sound."""
     with opened(source) as container, target.open("wb") as file:
@@ -77,7 +77,7 @@ def tell_sound(
 def extract(
     container: InputContainer,
     target: IO[bytes],
-    bounds: Bounds,
+    bounds: MediaLimits,
     watch: Callable[[float], None],
     *,
     wanted: int | None = None,
@@ -89,7 +89,7 @@ def extract(
     """
     tracks = tuple(_track(number, stream) for number, stream in enumerate(container.streams.audio, 1))
     track = choose(tracks, wanted, language)
-    timeline, meter = Timeline((container.duration or 0) / av.time_base), Meter()
+    timeline, meter = Timeline((container.duration or 0) / av.time_base), LevelMeter()
     with av.open(target, "w", format="flac") as flac:
         stream = flac.add_stream("flac", rate=RATE, layout="mono", options={"compression_level": "5"})
         stream.format = "s16"
@@ -110,7 +110,7 @@ def extract(
     return Sound(seconds, track, len(tracks), loudness, tuple(_notes(seconds, loudness, timeline)))
 
 
-def _other(tracks: tuple[Track, ...]) -> str:
+def _other(tracks: tuple[AudioTrack, ...]) -> str:
     return "; name another one in spec.options.audioTrack" if len(tracks) > 1 else ""
 
 
@@ -125,9 +125,9 @@ def _notes(seconds: float, loudness: Loudness, timeline: Timeline) -> Iterator[s
         yield f"the sound ends at {seconds:.0f} s of {timeline.length:.0f} s"
 
 
-def _track(number: int, stream: AudioStream) -> Track:
+def _track(number: int, stream: AudioStream) -> AudioTrack:
     codec = codec_name(stream)
-    return Track(
+    return AudioTrack(
         number,
         codec,
         "" if stream.language in (None, "und") else stream.language,

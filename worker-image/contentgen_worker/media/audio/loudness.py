@@ -20,7 +20,7 @@ _DISTINCT = 15  # dB between background and sound, or they can't be told apart
 _FULL_SCALE = 32768.0
 
 
-class Meter:
+class LevelMeter:
     """Counts windows by their level, in constant memory."""
 
     def __init__(self) -> None:

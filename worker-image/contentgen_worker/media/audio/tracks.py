@@ -18,7 +18,7 @@ _SAME_LANGUAGE = 10  # of langcodes' distances: dialects are nearer
 
 @crosses
 @dataclass(frozen=True, slots=True)
-class Track:
+class AudioTrack:
     """A sound track: its number from 1, and what the file says of it."""
 
     number: int
@@ -32,7 +32,7 @@ class Track:
         return f"{self.number}{f' ({self.language})' if self.language else ''}"
 
 
-def choose(tracks: Sequence[Track], wanted: int | None, language: str) -> Track:
+def choose(tracks: Sequence[AudioTrack], wanted: int | None, language: str) -> AudioTrack:
     """The track to transcribe. `language`: a code, or `auto`. Raises NoAudioTrack, or Unsupported."""
     if not tracks:
         raise NoAudioTrack("there is no sound track in the file; give a recording with sound")
@@ -48,7 +48,7 @@ def choose(tracks: Sequence[Track], wanted: int | None, language: str) -> Track:
     return min(readable, key=lambda track: (track.aside, not _speaks(track, language), not track.default, track.number))
 
 
-def _speaks(track: Track, language: str) -> bool:
+def _speaks(track: AudioTrack, language: str) -> bool:
     try:
         return tag_distance(language, track.language) < _SAME_LANGUAGE
     except LanguageTagError:  # `auto` is none, nor is what some files say

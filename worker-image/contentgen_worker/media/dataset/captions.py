@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from contentgen_contract.resources.spec import CaptionFact, Captions
 from contentgen_worker.media.decode.stills import decoded
-from contentgen_worker.media.select.choose import Candidate
+from contentgen_worker.media.select.choose import PictureCandidate
 
 _TRIGGER = "[trigger]"
 _LONGEST = 300  # characters of what a model says; some repeat themselves for ever
@@ -26,7 +26,7 @@ _THIRDS = ("beginning", "middle", "end")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PictureFacts:
     """What is known of a picture: mean luma (0-255), motion (mean change of luma to the frame before), where in the
     video it is (0-1), and the height of its largest face in the picture's (0: there is none, or nobody looked)."""
 
@@ -36,7 +36,7 @@ class Look:
     face: float = 0.0
 
     @classmethod
-    def of(cls, candidate: Candidate, seconds: float) -> "Look":
+    def of(cls, candidate: PictureCandidate, seconds: float) -> "PictureFacts":
         """Of a picture from a video of so many seconds."""
         scores = candidate.scores
         face = max((face.height for face in scores.faces), default=0.0)
@@ -50,7 +50,7 @@ class Describer(Protocol):
         """What is in it, in a few words. `picture`: height x width x RGB."""
 
 
-def caption(template: str, trigger: str, facts: Sequence[CaptionFact], look: Look, seen: str = "") -> str:
+def caption(template: str, trigger: str, facts: Sequence[CaptionFact], look: PictureFacts, seen: str = "") -> str:
     """One line. `seen`: what a Describer said."""
     text = _plain(template.replace(_TRIGGER, trigger))
     if trigger not in text:  # the spec asks for [trigger] in the template; a training without it would be for nothing
@@ -60,34 +60,34 @@ def caption(template: str, trigger: str, facts: Sequence[CaptionFact], look: Loo
 
 
 def written(
-    kept: Sequence[Candidate], captions: Captions, trigger: str, seconds: float, describer: Describer | None
+    kept: Sequence[PictureCandidate], captions: Captions, trigger: str, seconds: float, describer: Describer | None
 ) -> tuple[str, ...]:
     """The captions of pictures from a video of so many seconds."""
     paths = [each.path for each in kept]
     seen = map(describer.describe, decoded(paths)) if describer else repeat("", len(paths))
     return tuple(
-        caption(captions.template, trigger, captions.facts, Look.of(each, seconds), said)
+        caption(captions.template, trigger, captions.facts, PictureFacts.of(each, seconds), said)
         for each, said in zip(kept, seen, strict=True)
     )
 
 
-def _framing(look: Look) -> str:
+def _framing(look: PictureFacts) -> str:
     return next((name for least, name in _FRAMINGS if look.face > least), "")
 
 
-def _brightness(look: Look) -> str:
+def _brightness(look: PictureFacts) -> str:
     if look.luma < _DARK:
         return "dark"
     return "bright" if look.luma > _BRIGHT else ""
 
 
-def _motion(look: Look) -> str:
+def _motion(look: PictureFacts) -> str:
     if look.motion > _MOVING:
         return "in motion"
     return "still" if look.motion < _STEADY else ""
 
 
-def _position(look: Look) -> str:
+def _position(look: PictureFacts) -> str:
     return f"{_THIRDS[min(int(look.position * 3), 2)]} of the video"
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from contentgen_worker.files import JPEG, JSON, TEXT, Output
 from contentgen_worker.media.dataset.contact_sheet import Cell, LeftOut, clock, contact_sheet, picture_width
 from contentgen_worker.media.decode.stills import decoded
-from contentgen_worker.media.select.choose import Candidate, Rejection, Verdict, evenly, tally
+from contentgen_worker.media.select.choose import PictureCandidate, PictureVerdict, Rejection, evenly, tally
 from contentgen_worker.media.shots.shots import Shot
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same pictures make the same zip
@@ -47,11 +47,11 @@ _MEASURED = {
 class Judged:
     """All pictures that were taken, in order of time, and what became of each."""
 
-    candidates: tuple[Candidate, ...]
-    verdicts: tuple[Verdict, ...]
+    candidates: tuple[PictureCandidate, ...]
+    verdicts: tuple[PictureVerdict, ...]
 
     @property
-    def kept(self) -> tuple[Candidate, ...]:
+    def kept(self) -> tuple[PictureCandidate, ...]:
         """The pictures to train with, in order of time."""
         return tuple(candidate for candidate, verdict in self.pairs() if verdict.kept)
 
@@ -65,7 +65,7 @@ class Judged:
         """How many were kept only because there were too few others."""
         return sum(verdict.last_resort for verdict in self.verdicts)
 
-    def pairs(self) -> Iterator[tuple[Candidate, Verdict]]:
+    def pairs(self) -> Iterator[tuple[PictureCandidate, PictureVerdict]]:
         """Each picture with what became of it."""
         return zip(self.candidates, self.verdicts, strict=True)
 
@@ -98,7 +98,7 @@ def bundle(judged: Judged, captions: Sequence[str], heading: Heading, scratch: P
     return archive, Output.of_path("preview.jpg", JPEG, sheet)
 
 
-def _numbered(judged: Judged) -> list[tuple[str, Candidate]]:
+def _numbered(judged: Judged) -> list[tuple[str, PictureCandidate]]:
     return [(f"{number:04}", candidate) for number, candidate in enumerate(judged.kept, 1)]
 
 
@@ -119,13 +119,13 @@ def index_of(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> 
     return json.dumps({"images": images, "rejected": rejected, "shots": taken}, indent=1, ensure_ascii=False)
 
 
-def _why(verdict: Verdict, judged: Judged) -> dict[str, object]:
+def _why(verdict: PictureVerdict, judged: Judged) -> dict[str, object]:
     figures = {"figure": verdict.figure, "limit": verdict.limit}
     like = {"likeSeconds": round(judged.candidates[verdict.like].seconds, 3)} if verdict.like is not None else {}
     return {"reason": verdict.reason, **{k: round(v, 3) for k, v in figures.items() if v is not None}, **like}
 
 
-def _figures(candidate: Candidate) -> dict[str, object]:
+def _figures(candidate: PictureCandidate) -> dict[str, object]:
     scores = candidate.scores
     return {
         "seconds": round(candidate.seconds, 3),
@@ -146,7 +146,7 @@ def _figures(candidate: Candidate) -> dict[str, object]:
     }
 
 
-def _zip(numbered: Sequence[tuple[str, Candidate]], captions: Sequence[bytes], path: Path) -> Path:
+def _zip(numbered: Sequence[tuple[str, PictureCandidate]], captions: Sequence[bytes], path: Path) -> Path:
     """Picture and caption side by side, as trainers want them; stored, since JPEG does not shrink."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for (number, candidate), caption in zip(numbered, captions, strict=True):
@@ -194,7 +194,7 @@ def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _when(judged: Judged, candidate: Candidate, verdict: Verdict) -> str:
+def _when(judged: Judged, candidate: PictureCandidate, verdict: PictureVerdict) -> str:
     if verdict.like is not None:
         return f"{clock(candidate.seconds)} as {clock(judged.candidates[verdict.like].seconds)}"
     unit = _MEASURED.get(verdict.reason) if verdict.reason else None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contentgen_worker.errors import BeyondLimits
-from contentgen_worker.media.decode.source import Source, files_of
+from contentgen_worker.media.decode.source import MediaSource, files_of
 from contentgen_worker.media.sandbox.confinement import ChildLimits
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -14,7 +14,7 @@ _LEAST, _MOST = 512 << 20, 8 << 30  # of one child
 
 
 @dataclass(frozen=True)
-class Bounds:
+class MediaLimits:
     """Pixels of one frame, seconds and frames of a recording, CPU seconds of one process that decodes, and memory."""
 
     pixels: int
@@ -38,7 +38,7 @@ class Bounds:
         if count > self.frames:
             raise BeyondLimits(f"it has more than {self.frames} frames; cut it, or lower its frame rate")
 
-    def child_limits(self, *files: Path | Source, beside: int = 1) -> ChildLimits:
+    def child_limits(self, *files: Path | MediaSource, beside: int = 1) -> ChildLimits:
         """Of a child that reads these files and writes none, where so many of them are at work at once: the pod's
         memory is shared among them, so that one that wants too much ends alone."""
         share = (self.memory_bytes - _RESERVE) // beside

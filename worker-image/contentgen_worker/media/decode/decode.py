@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from contentgen_worker.errors import Unsupported
 from contentgen_worker.media.codec import crosses
-from contentgen_worker.media.decode.bounds import Bounds
+from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.probe import is_cover
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _FRAME = 1 / 25  # seconds; where the file names no rate
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class DecodedFrame:
     """A decoded frame, full size, and its second from the recording's start. `key`: nothing else is needed to see it;
     `reference`: other frames build on it, so the encoder took more care."""
 
@@ -113,10 +113,10 @@ class Skip(StrEnum):
 def frames(
     container: InputContainer,
     segment: Segment,
-    bounds: Bounds,
+    bounds: MediaLimits,
     threads: int = 1,
     skip: Skip = Skip.NOTHING,
-) -> Iterator[Frame]:
+) -> Iterator[DecodedFrame]:
     """The frames of a segment in order of time. Broken packets are left out, as a player does.
 
     Raises BeyondLimits, or Unsupported for a stream that is broken throughout."""
@@ -130,7 +130,7 @@ def frames(
         bounds.check_pixels(image.width, image.height)
         seconds = clock.seconds(image.pts)
         bounds.check_duration(seconds)
-        yield Frame(seconds, image.key_frame, image.pict_type in _REFERENCES, image)
+        yield DecodedFrame(seconds, image.key_frame, image.pict_type in _REFERENCES, image)
 
 
 _REFERENCES = frozenset({1, 2})  # AV_PICTURE_TYPE_I and _P

@@ -17,8 +17,8 @@ from av.stream import Disposition, Stream
 
 from contentgen_worker.errors import DecoderCrashed, NoVideoTrack, Unsupported
 from contentgen_worker.media.codec import crosses
-from contentgen_worker.media.decode.bounds import Bounds
-from contentgen_worker.media.decode.source import Source, SourceFile
+from contentgen_worker.media.decode.bounds import MediaLimits
+from contentgen_worker.media.decode.source import MediaSource, SourceFile
 from contentgen_worker.media.sandbox.isolation import spawn
 
 FORMATS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "mpegts", "ogg", "wav", "mp3", "flac", "aac")
@@ -61,7 +61,7 @@ class Recording:
 
 
 @contextmanager
-def opened(source: Path | Source) -> Iterator[InputContainer]:
+def opened(source: Path | MediaSource) -> Iterator[InputContainer]:
     """The file, opened; one that is still coming is read as it comes. Raises Unsupported where it is nothing on the
     list, or breaks while it is read."""
     options = {
@@ -78,12 +78,12 @@ def opened(source: Path | Source) -> Iterator[InputContainer]:
 
 
 @contextmanager
-def _readable(source: Path | Source) -> Iterator[str | SourceFile]:
-    if isinstance(source, Source) and not source.whole:
+def _readable(source: Path | MediaSource) -> Iterator[str | SourceFile]:
+    if isinstance(source, MediaSource) and not source.whole:
         with source.open() as file:
             yield file
     else:
-        yield str(source.path if isinstance(source, Source) else source)
+        yield str(source.path if isinstance(source, MediaSource) else source)
 
 
 _GUESSES = tuple(
@@ -104,9 +104,9 @@ _GUESSES = tuple(
 )
 
 
-def _guess(source: Path | Source) -> str:
+def _guess(source: Path | MediaSource) -> str:
     """What a file that can't be opened looks like; none of its content is shown."""
-    with source.open() if isinstance(source, Source) else source.open("rb") as file:
+    with source.open() if isinstance(source, MediaSource) else source.open("rb") as file:
         start = file.read(512)
     for pattern, guess in _GUESSES:
         if pattern.match(start):
@@ -120,7 +120,7 @@ def _text(error: Exception) -> str:
     return str(getattr(error, "strerror", "") or type(error).__name__)
 
 
-def probe(source: Path | Source, bounds: Bounds) -> Recording:
+def probe(source: Path | MediaSource, bounds: MediaLimits) -> Recording:
     """What the file is. Raises Unsupported, BeyondLimits, or DecoderCrashed."""
     limits = replace(bounds.child_limits(source), cpu_seconds=min(_LOOKING_SECONDS, bounds.cpu_seconds))
     with spawn(look, source, bounds, limits=limits) as child:
@@ -130,7 +130,7 @@ def probe(source: Path | Source, bounds: Bounds) -> Recording:
     raise DecoderCrashed("the decoder ended without a word")
 
 
-def look(send: Callable[[object], None], source: Path | Source, bounds: Bounds) -> None:
+def look(send: Callable[[object], None], source: Path | MediaSource, bounds: MediaLimits) -> None:
     """Child: sends the Recording."""
     with opened(source) as container:
         video = next((stream for stream in container.streams.video if not is_cover(stream.disposition)), None)
@@ -146,7 +146,7 @@ def look(send: Callable[[object], None], source: Path | Source, bounds: Bounds) 
     send(_within(recording, bounds))
 
 
-def _within(recording: Recording, bounds: Bounds) -> Recording:
+def _within(recording: Recording, bounds: MediaLimits) -> Recording:
     """The same. Raises BeyondLimits; both the child and its parent ask, since the child may have been broken into."""
     bounds.check_duration(recording.seconds)
     bounds.check_pixels(recording.width, recording.height)

@@ -29,7 +29,7 @@ _FLOCK = struct.Struct("@hhqqi0q")  # struct flock of fcntl(2): type, whence, st
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class MediaSource:
     """A file of `size` bytes that is coming, or came. Goes to other processes as it is."""
 
     path: Path
@@ -56,15 +56,15 @@ class Source:
         return SourceFile(self)
 
 
-def files_of(source: Path | Source) -> tuple[Path, ...]:
+def files_of(source: Path | MediaSource) -> tuple[Path, ...]:
     """What a process must be allowed to read to open it."""
-    return source.files if isinstance(source, Source) else (source,)
+    return source.files if isinstance(source, MediaSource) else (source,)
 
 
 class SourceFile(io.RawIOBase):
     """One reader."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: MediaSource) -> None:
         self._size = source.size
         self._at = 0
         self._piece = -1
@@ -134,7 +134,7 @@ class Growth:
     """The downloader's side. Pieces may be filled in any order, and by several threads, one a piece."""
 
     def __init__(self, path: Path, size: int) -> None:
-        self.source = Source(path, size)
+        self.source = MediaSource(path, size)
         self.pieces = -(-size // PIECE)
         self._size = size
         self._changes = threading.Lock()

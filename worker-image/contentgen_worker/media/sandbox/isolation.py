@@ -43,22 +43,22 @@ _said: set[Confinement] = set()
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class ChildUsage:
     """What children that have ended used: the largest peak of one (shared pages included), the CPU time of all."""
 
     peak_bytes: int = 0
     cpu_seconds: float = 0.0
 
 
-_used = Usage()
+_used = ChildUsage()
 
 
-def usage() -> Usage:
+def usage() -> ChildUsage:
     """Of all children of this process so far."""
     return _used
 
 
-class _Word(enum.Enum):
+class _Message(enum.Enum):
     CONFINED = "Confined"
     MESSAGE = "Message"
     REFUSED = "Refused"  # the work raised one of our errors
@@ -66,7 +66,7 @@ class _Word(enum.Enum):
     FINISHED = "Finished"
 
 
-class _Nursery:
+class _ForkServer:
     """The server's process, and our end of its socket."""
 
     def __init__(self) -> None:
@@ -95,8 +95,8 @@ class _Nursery:
 
 
 @functools.cache
-def _nursery() -> _Nursery:
-    return _Nursery()
+def _nursery() -> _ForkServer:
+    return _ForkServer()
 
 
 def preload() -> None:
@@ -104,7 +104,7 @@ def preload() -> None:
     _nursery()
 
 
-def spawn(work: Callable[..., None], *args: Any, limits: ChildLimits) -> "Child":
+def spawn(work: Callable[..., None], *args: Any, limits: ChildLimits) -> "ConfinedChild":
     """Run `work(send, *args)`, a function of a module, in a confined child. `send` takes plain values, arrays and the
     dataclasses that cross (`codec.py`). Waits until the server has imported what it imports."""
     request = pickle.dumps((limits, pickle.dumps((work, args))))
@@ -114,10 +114,10 @@ def spawn(work: Callable[..., None], *args: Any, limits: ChildLimits) -> "Child"
     with theirs, told:
         fcntl.fcntl(words.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         _nursery().fork(request, theirs.fileno(), told.fileno())
-    return Child(words, end, limits)
+    return ConfinedChild(words, end, limits)
 
 
-class Child:
+class ConfinedChild:
     """A confined process. As a context manager it ends with the block; `multiprocessing.connection.wait` takes it."""
 
     def __init__(self, words: "Connection[Any, Any]", end: "Connection[Any, Any]", limits: ChildLimits) -> None:
@@ -130,7 +130,7 @@ class Child:
             raise Retryable("the server that decoders are forked from is gone")
         (self.pid,) = STARTED.unpack(said)  # its process id
 
-    def __enter__(self) -> "Child":
+    def __enter__(self) -> "ConfinedChild":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -145,9 +145,9 @@ class Child:
         DecoderCrashed or BeyondLimits where it died. May be called again for the next ones."""
         while not self._over:
             word, value = self._next()
-            if word is _Word.MESSAGE:
+            if word is _Message.MESSAGE:
                 yield value
-            elif word is _Word.CONFINED:
+            elif word is _Message.CONFINED:
                 _say_once(value)
             else:
                 self._over = True
@@ -161,7 +161,7 @@ class Child:
             self._end.close()
             self._words.close()
 
-    def _next(self) -> tuple[_Word, Any]:
+    def _next(self) -> tuple[_Message, Any]:
         try:
             content = self._words.recv_bytes(_MESSAGE_BYTES)
         except (EOFError, OSError) as error:
@@ -191,10 +191,10 @@ class Child:
         _count(peak, seconds)
         return int(code)
 
-    def _raise(self, word: _Word, value: Any) -> None:
-        if word is _Word.REFUSED:
+    def _raise(self, word: _Message, value: Any) -> None:
+        if word is _Message.REFUSED:
             raise value
-        if word is _Word.FAILED:
+        if word is _Message.FAILED:
             log.failure("decoder failed", traceback=value[-_TRACEBACK_LENGTH:])
             last = value.strip().rpartition("\n")[2]
             raise DecoderCrashed(f"decoding failed ({last[:200]}); {_MAKE_ANEW}")
@@ -205,20 +205,20 @@ def nonsense(why: str) -> DecoderCrashed:
     return DecoderCrashed(f"the decoder sent a malformed answer ({why[:200]}); {_MAKE_ANEW}")
 
 
-def _message(content: bytes) -> tuple[_Word, Any]:
+def _message(content: bytes) -> tuple[_Message, Any]:
     """Word and value. Raises Malformed."""
     match decode(content):
         # `str()` first: an array in the word's place cannot be compared with one.
-        case (str(_Word.CONFINED.value), Confinement() as value):
-            return _Word.CONFINED, value
-        case (str(_Word.MESSAGE.value), value):
-            return _Word.MESSAGE, value
-        case (str(_Word.REFUSED.value), (str(name), str(text))):
-            return _Word.REFUSED, _error(name, text)
-        case (str(_Word.FAILED.value), str(value)):
-            return _Word.FAILED, value
-        case (str(_Word.FINISHED.value), None):
-            return _Word.FINISHED, None
+        case (str(_Message.CONFINED.value), Confinement() as value):
+            return _Message.CONFINED, value
+        case (str(_Message.MESSAGE.value), value):
+            return _Message.MESSAGE, value
+        case (str(_Message.REFUSED.value), (str(name), str(text))):
+            return _Message.REFUSED, _error(name, text)
+        case (str(_Message.FAILED.value), str(value)):
+            return _Message.FAILED, value
+        case (str(_Message.FINISHED.value), None):
+            return _Message.FINISHED, None
     raise Malformed("no word and value")
 
 
@@ -242,7 +242,7 @@ def _death(code: int, limits: ChildLimits) -> WorkerError:
 
 def _count(peak: int, seconds: float) -> None:
     global _used  # noqa: PLW0603 - as a process's own usage is
-    _used = Usage(max(_used.peak_bytes, peak), _used.cpu_seconds + seconds)
+    _used = ChildUsage(max(_used.peak_bytes, peak), _used.cpu_seconds + seconds)
 
 
 def _say_once(confinement: Confinement) -> None:
@@ -262,21 +262,21 @@ def live(words: "Connection[Any, Any]", request: bytes) -> None:
     limits, wanted = pickle.loads(request)  # noqa: S301 - from the process that we belong to
     try:
         work, args = pickle.loads(wanted)  # noqa: S301
-        _tell(words, _Word.CONFINED, confine(limits))
-        work(lambda message: _tell(words, _Word.MESSAGE, message), *args)
+        _tell(words, _Message.CONFINED, confine(limits))
+        work(lambda message: _tell(words, _Message.MESSAGE, message), *args)
     except WorkerError as error:
-        _tell(words, _Word.REFUSED, (type(error).__name__, str(error)))
+        _tell(words, _Message.REFUSED, (type(error).__name__, str(error)))
     except MemoryError:
-        _tell(words, _Word.REFUSED, (BeyondLimits.__name__, _out_of_memory(limits)))
+        _tell(words, _Message.REFUSED, (BeyondLimits.__name__, _out_of_memory(limits)))
     except BrokenPipeError:
         return  # nobody listens any more
     except Exception:  # noqa: BLE001 - whatever a broken file makes a library raise is told, not lost
-        _tell(words, _Word.FAILED, traceback.format_exc())
+        _tell(words, _Message.FAILED, traceback.format_exc())
     else:
-        _tell(words, _Word.FINISHED, None)
+        _tell(words, _Message.FINISHED, None)
 
 
-def _tell(words: "Connection[Any, Any]", word: _Word, value: object) -> None:
+def _tell(words: "Connection[Any, Any]", word: _Message, value: object) -> None:
     words.send_bytes(encode((word.value, value)))
 
 

@@ -41,7 +41,7 @@ class Rejection(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class PictureCandidate:
     """A finished picture, on disk as JPEG. `motion`: of the camera, mean change of luma to the frame before."""
 
     shot: int
@@ -82,7 +82,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PictureVerdict:
     """What became of a candidate. Kept with a `reason`: taken back as a last resort.
 
     `figure` is what was measured and `limit` what it should have been at least, or at most; `like`: the index of the
@@ -101,7 +101,7 @@ class Verdict:
         return self.kept and self.reason is not None
 
 
-KEPT = Verdict(kept=True)
+KEPT = PictureVerdict(kept=True)
 
 _NOTHING = 4.0  # luma, and contrast: a black, white or empty frame
 _DARK, _BRIGHT = 18.0, 240.0  # luma, where the video is usual
@@ -126,7 +126,7 @@ _BACK = (  # what is taken back, in this order
 )
 
 
-def choose(candidates: Sequence[Candidate], rules: Rules) -> tuple[Verdict, ...]:
+def choose(candidates: Sequence[PictureCandidate], rules: Rules) -> tuple[PictureVerdict, ...]:
     """A verdict for each candidate, in their order, which must be that of time."""
     if not candidates:
         return ()
@@ -139,7 +139,7 @@ def choose(candidates: Sequence[Candidate], rules: Rules) -> tuple[Verdict, ...]
     return tuple(verdicts)
 
 
-def tally(verdicts: Iterable[Verdict]) -> dict[str, int]:
+def tally(verdicts: Iterable[PictureVerdict]) -> dict[str, int]:
     """How many were left out, by reason."""
     return dict(Counter(str(each.reason) for each in verdicts if not each.kept))
 
@@ -189,11 +189,11 @@ def _crispness(scores: Scores) -> float:
     return scores.sharpness / max(scores.contrast, 1.0) ** 2
 
 
-def _alone(candidate: Candidate, rules: Rules, limits: _Limits) -> Verdict:
+def _alone(candidate: PictureCandidate, rules: Rules, limits: _Limits) -> PictureVerdict:
     """What is wrong with a picture by itself."""
     scores = candidate.scores
     if candidate.in_transition:
-        return Verdict(False, Rejection.IN_TRANSITION)
+        return PictureVerdict(False, Rejection.IN_TRANSITION)
     below = (
         (Rejection.TOO_DARK, scores.luma, max(limits.dark, _NOTHING)),
         (Rejection.LOW_CONTRAST, scores.contrast, max(limits.flat, _NOTHING)),
@@ -205,32 +205,32 @@ def _alone(candidate: Candidate, rules: Rules, limits: _Limits) -> Verdict:
     )
     for reason, figure, limit in below:
         if figure < limit:
-            return Verdict(False, reason, figure, limit)
+            return PictureVerdict(False, reason, figure, limit)
     for reason, figure, limit in above:
         if figure > limit:
-            return Verdict(False, reason, figure, limit)
+            return PictureVerdict(False, reason, figure, limit)
     if scores.sharpness < limits.blurred and _crispness(scores) < limits.soft:
-        return Verdict(False, Rejection.BLURRED, scores.sharpness, limits.blurred)
+        return PictureVerdict(False, Rejection.BLURRED, scores.sharpness, limits.blurred)
     return _faces(candidate, rules)
 
 
-def _faces(candidate: Candidate, rules: Rules) -> Verdict:
+def _faces(candidate: PictureCandidate, rules: Rules) -> PictureVerdict:
     if rules.faces is not FacesMode.REQUIRE:
         return KEPT
     count = _counting(candidate, rules)
     if count == 0:
         largest = max((face.height for face in candidate.scores.faces), default=0.0)
-        return Verdict(False, Rejection.NO_FACE, largest, rules.smallest_face)
+        return PictureVerdict(False, Rejection.NO_FACE, largest, rules.smallest_face)
     if rules.single and count > 1:
-        return Verdict(False, Rejection.SEVERAL_FACES, count, 1)
+        return PictureVerdict(False, Rejection.SEVERAL_FACES, count, 1)
     return KEPT
 
 
-def _counting(candidate: Candidate, rules: Rules) -> int:
+def _counting(candidate: PictureCandidate, rules: Rules) -> int:
     return sum(face.height >= rules.smallest_face for face in candidate.scores.faces)
 
 
-def _preferred(candidate: Candidate, rules: Rules) -> bool:
+def _preferred(candidate: PictureCandidate, rules: Rules) -> bool:
     """Whether it has the faces that are asked for."""
     if rules.faces is FacesMode.IGNORE:
         return True
@@ -238,7 +238,7 @@ def _preferred(candidate: Candidate, rules: Rules) -> bool:
     return count == 1 if rules.single else count > 0
 
 
-def _rank(candidates: Sequence[Candidate], rules: Rules) -> Callable[[int], tuple[float, ...]]:
+def _rank(candidates: Sequence[PictureCandidate], rules: Rules) -> Callable[[int], tuple[float, ...]]:
     """Best first: with the faces asked for, then by sharpness, then by time."""
 
     def key(index: int) -> tuple[float, ...]:
@@ -248,7 +248,9 @@ def _rank(candidates: Sequence[Candidate], rules: Rules) -> Callable[[int], tupl
     return key
 
 
-def _select(candidates: Sequence[Candidate], ranked: Sequence[int], rules: Rules, verdicts: list[Verdict]) -> None:
+def _select(
+    candidates: Sequence[PictureCandidate], ranked: Sequence[int], rules: Rules, verdicts: list[PictureVerdict]
+) -> None:
     """Take the best of each shot, leaving out what looks like one that is taken already."""
     taken = _Taken(len(candidates))
     of_shot: dict[int, list[float]] = defaultdict(list)  # sharpness
@@ -258,9 +260,9 @@ def _select(candidates: Sequence[Candidate], ranked: Sequence[int], rules: Rules
             continue
         like, bits = taken.nearest(candidate.scores)
         if like is not None and bits <= rules.duplicate:
-            verdicts[index] = Verdict(False, Rejection.DUPLICATE, bits, rules.duplicate, like)
+            verdicts[index] = PictureVerdict(False, Rejection.DUPLICATE, bits, rules.duplicate, like)
         elif len(better := of_shot[candidate.shot]) >= rules.per_shot:
-            verdicts[index] = Verdict(False, Rejection.BETTER_IN_SHOT, candidate.scores.sharpness, better[-1])
+            verdicts[index] = PictureVerdict(False, Rejection.BETTER_IN_SHOT, candidate.scores.sharpness, better[-1])
         else:
             taken.add(index, candidate.scores)
             better.append(candidate.scores.sharpness)
@@ -297,7 +299,7 @@ def _colour(scores: Scores) -> tuple[float, float, float]:
     return scores.luma, *scores.chroma
 
 
-def _thin(candidates: Sequence[Candidate], rules: Rules, verdicts: list[Verdict]) -> None:
+def _thin(candidates: Sequence[PictureCandidate], rules: Rules, verdicts: list[PictureVerdict]) -> None:
     """Down to the maximum: those without the faces preferred go first, then of the two nearest in time the worse."""
     kept = [index for index, verdict in enumerate(verdicts) if verdict.kept]
     others = [index for index in kept if not _preferred(candidates[index], rules)]
@@ -305,10 +307,10 @@ def _thin(candidates: Sequence[Candidate], rules: Rules, verdicts: list[Verdict]
     room = max(0, rules.most - len(preferred))
     chosen = {*_spread(candidates, preferred, rules.most), *_spread(candidates, others, room)}
     for index in set(kept) - chosen:
-        verdicts[index] = Verdict(False, Rejection.OVER_MAXIMUM, len(kept), rules.most)
+        verdicts[index] = PictureVerdict(False, Rejection.OVER_MAXIMUM, len(kept), rules.most)
 
 
-def _spread(candidates: Sequence[Candidate], indices: list[int], most: int) -> list[int]:
+def _spread(candidates: Sequence[PictureCandidate], indices: list[int], most: int) -> list[int]:
     """At most so many of them, as evenly over time as they lie."""
     if most <= 1:
         return indices[:most]
@@ -322,7 +324,9 @@ def _spread(candidates: Sequence[Candidate], indices: list[int], most: int) -> l
     return [int(index) for index in left]
 
 
-def _take_back(candidates: Sequence[Candidate], ranked: Sequence[int], rules: Rules, verdicts: list[Verdict]) -> None:
+def _take_back(
+    candidates: Sequence[PictureCandidate], ranked: Sequence[int], rules: Rules, verdicts: list[PictureVerdict]
+) -> None:
     """Where there are too few: the best of those left out, none of which shows nothing or a picture once more."""
     missing = rules.least - sum(verdict.kept for verdict in verdicts)
     if missing <= 0:
@@ -341,7 +345,7 @@ def _take_back(candidates: Sequence[Candidate], ranked: Sequence[int], rules: Ru
                     missing -= 1
 
 
-def _usable(candidate: Candidate, rules: Rules) -> bool:
+def _usable(candidate: PictureCandidate, rules: Rules) -> bool:
     return _shows_something(candidate.scores) and _faces(candidate, rules).kept
 
 

@@ -69,7 +69,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Orientation:
     """How a frame as decoded is to be shown: first transposed, then mirrored across and down."""
 
     transposed: bool = False
@@ -77,7 +77,7 @@ class Turn:
     down: bool = False
 
     @classmethod
-    def of(cls, image: av.VideoFrame) -> "Turn":
+    def of(cls, image: av.VideoFrame) -> "Orientation":
         """From its display matrix (ISO 14496-12: nine numbers, of which the upper left four turn)."""
         data: Any = image.side_data.get("DISPLAYMATRIX")
         if data is None:
@@ -154,7 +154,7 @@ def _field(image: av.VideoFrame) -> av.VideoFrame:
     return half
 
 
-def _shown(planes: Sequence[Plane], turn: Turn) -> tuple[Plane, ...]:
+def _shown(planes: Sequence[Plane], turn: Orientation) -> tuple[Plane, ...]:
     return tuple(turn.shown(plane) for plane in planes)
 
 
@@ -162,7 +162,7 @@ def _shown(planes: Sequence[Plane], turn: Turn) -> tuple[Plane, ...]:
 class _Content:
     """A frame as people see it, in its own pixels: its size, and where the picture in it is."""
 
-    turn: Turn
+    turn: Orientation
     width: float
     height: float
     left: float
@@ -173,7 +173,7 @@ class _Content:
     @classmethod
     def of(cls, image: av.VideoFrame, picture: tuple[int, int, int, int], aspect: float) -> "_Content":
         """`picture`: left, top, right, bottom in pixels as decoded. Squeezed pixels are narrowed, never stretched."""
-        turn = Turn.of(image)
+        turn = Orientation.of(image)
         across, down = min(aspect, 1.0), 1 / max(aspect, 1.0)
         left, top, right, bottom = (
             each * factor for each, factor in zip(picture, (across, down, across, down), strict=True)

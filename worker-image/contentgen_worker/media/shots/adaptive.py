@@ -21,13 +21,13 @@ import numpy as np
 from av import VideoFrame
 from av.container import InputContainer
 
-from contentgen_worker.media.decode.bounds import Bounds
-from contentgen_worker.media.decode.decode import Clock, Frame, Segment, Skip, frames, video_stream
+from contentgen_worker.media.decode.bounds import MediaLimits
+from contentgen_worker.media.decode.decode import Clock, DecodedFrame, Segment, Skip, frames, video_stream
 from contentgen_worker.media.decode.planes import Plane, Planes, Shape
 from contentgen_worker.media.shots.auto import thumb
-from contentgen_worker.media.shots.best import EDGE, Held, detail
+from contentgen_worker.media.shots.best import EDGE, FrameCandidate, detail
 from contentgen_worker.media.shots.boundaries import LAG
-from contentgen_worker.media.shots.groups import Decoder, Group, anchors, groups, stamp
+from contentgen_worker.media.shots.groups import Decoder, PacketGroup, anchors, groups, stamp
 
 if TYPE_CHECKING:
     from contentgen_worker.media.shots.groups import Packet
@@ -85,13 +85,13 @@ def between(rest: Rest, shares: Sequence[float]) -> list[Plane]:
     return [np.rint(one + share * (other - one)).astype(np.uint8) for share in shares]
 
 
-def worthwhile(first: Sequence[Group]) -> bool:
+def worthwhile(first: Sequence[PacketGroup]) -> bool:
     """Whether a recording that begins so has groups of which something can be left out, and stamps to tell."""
     known = all(packet.pts is not None for group in first for packet in group.packets)
     return bool(first) and first[0].key is not None and known and sum(map(_length, first)) >= _FEW * len(first)
 
 
-def _length(group: Group) -> int:
+def _length(group: PacketGroup) -> int:
     return len(group.packets)
 
 
@@ -106,13 +106,13 @@ def alike(one: Plane, other: Plane) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SampledSecond:
     """A look at a second. `planes`: of a frame that was decoded; `frame`: of one that may be taken."""
 
     seconds: float
     look: Plane
     planes: Planes | None = None
-    frame: Frame | None = None
+    frame: DecodedFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Glimpse:
     seconds: float
     stamp: int
     clear: float
-    group: Group
+    group: PacketGroup
 
 
 def clearest(glimpses: Sequence[Glimpse], held: float) -> Glimpse | None:
@@ -143,7 +143,7 @@ def clearest(glimpses: Sequence[Glimpse], held: float) -> Glimpse | None:
 class _Left:
     """What is left of a group while it is decoded."""
 
-    def __init__(self, group: Group, following: Plane | None, *, early: bool) -> None:
+    def __init__(self, group: PacketGroup, following: Plane | None, *, early: bool) -> None:
         self._group, self._following, self._early = group, following, early
         self.packets = anchors(group)
         self._at = stamp(group.packets[0])
@@ -180,7 +180,7 @@ class _Left:
 class Adaptive:
     """A segment of a recording: what is seen of it, in order of time, and pictures of what was."""
 
-    def __init__(self, container: InputContainer, segment: Segment, bounds: Bounds) -> None:
+    def __init__(self, container: InputContainer, segment: Segment, bounds: MediaLimits) -> None:
         self._container, self._segment, self._bounds = container, segment, bounds
         stream = video_stream(container)
         self._clock = Clock(stream, (container.duration or 0) / 1e6)
@@ -189,7 +189,7 @@ class Adaptive:
         self._longest = 0
         self._glimpses: deque[Glimpse] = deque()
 
-    def watch(self) -> Iterator[Seen]:
+    def watch(self) -> Iterator[SampledSecond]:
         """All that is seen. Raises BeyondLimits, Unsupported."""
         found = groups(self._container, self._segment)
         first = list(islice(found, _FIRST))
@@ -203,7 +203,9 @@ class Adaptive:
             yield from self._group(group, still, following)
             still = following
 
-    def pictures(self, held: Sequence[Held], start: float, end: float, takes: Callable[[float], bool]) -> list[Held]:
+    def pictures(
+        self, held: Sequence[FrameCandidate], start: float, end: float, takes: Callable[[float], bool]
+    ) -> list[FrameCandidate]:
         """What was `held` of a shot; where there is nothing like what was looked at, a picture of that."""
         kept = [each for each in held if start <= each.frame.seconds <= end]
         found = [each for each in self._glimpses if start + EDGE <= each.seconds <= end - EDGE and takes(each.seconds)]
@@ -211,41 +213,45 @@ class Adaptive:
         image = self._taking.picture(glimpse.group.packets, glimpse.stamp) if glimpse else None
         if not glimpse or not image:
             return list(held)
-        taken = Held(Frame(glimpse.seconds, image.key_frame, reference=True, image=image), glimpse.clear, 0.0)
+        taken = FrameCandidate(
+            DecodedFrame(glimpse.seconds, image.key_frame, reference=True, image=image), glimpse.clear, 0.0
+        )
         best = sorted(kept, key=lambda each: -each.clear)[:-1]
         return sorted([*best, taken], key=lambda each: each.frame.seconds)
 
-    def _everything(self) -> Iterator[Seen]:
+    def _everything(self) -> Iterator[SampledSecond]:
         self._container.seek(0)
         for frame in frames(self._container, self._segment, self._bounds, skip=Skip.UNUSED):
             planes = self._small(frame.image)
-            yield Seen(frame.seconds, thumb(planes), planes, frame)
+            yield SampledSecond(frame.seconds, thumb(planes), planes, frame)
 
-    def _group(self, group: Group, still: _Still | None, following: _Still | None) -> Iterator[Seen]:
+    def _group(self, group: PacketGroup, still: _Still | None, following: _Still | None) -> Iterator[SampledSecond]:
         """Its keyframe, then its anchors, until the rest is known; then that, as it is taken to be."""
         left = _Left(group, following.look if following else None, early=self._early(group))
         look = None
         if group.key and still:
             seconds = self._second(still.image)
             look = still.look
-            yield Seen(seconds, look, still.planes, Frame(seconds, key=True, reference=True, image=still.image))
+            yield SampledSecond(
+                seconds, look, still.planes, DecodedFrame(seconds, key=True, reference=True, image=still.image)
+            )
         if look is None or not left.settled(look):
             for image, planes in self._looked(group, left):
                 look, seconds = thumb(planes), self._second(image)
                 self._remember(Glimpse(seconds, image.pts or 0, detail(planes.y), group))
-                yield Seen(seconds, look, planes)
+                yield SampledSecond(seconds, look, planes)
                 if left.settled(look):
                     break
         if look is not None:
             for at, between in left.unseen(look):
-                yield Seen(self._clock.seconds(at), between)
+                yield SampledSecond(self._clock.seconds(at), between)
 
-    def _early(self, group: Group) -> bool:
+    def _early(self, group: PacketGroup) -> bool:
         early = len(group.packets) < _EARLY * self._longest
         self._longest = max(self._longest, len(group.packets))
         return early
 
-    def _looked(self, group: Group, left: _Left) -> Iterator[tuple[VideoFrame, Planes]]:
+    def _looked(self, group: PacketGroup, left: _Left) -> Iterator[tuple[VideoFrame, Planes]]:
         """A group's anchors, made small, but for the keyframe."""
         sequence = [*group.packets[:1], *left.packets] if group.key else left.packets
         for image in self._looking.images(sequence, begins=group.key is not None, goes_on=group.goes_on):

@@ -10,17 +10,17 @@ from av.container import InputContainer
 
 from contentgen_contract.resources.spec import Detector, SceneDetection, Speed
 from contentgen_worker.media.codec import crosses
-from contentgen_worker.media.decode.bounds import Bounds
+from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import Segment, frames
 from contentgen_worker.media.decode.planes import Plane, Shape
 from contentgen_worker.media.decode.probe import opened
-from contentgen_worker.media.decode.source import Source
+from contentgen_worker.media.decode.source import MediaSource
 from contentgen_worker.media.select.borders import BorderFinder
 from contentgen_worker.media.select.picture import Finished, PictureSettings, finish, pixel_aspect
-from contentgen_worker.media.shots.adaptive import Adaptive, Seen
+from contentgen_worker.media.shots.adaptive import Adaptive, SampledSecond
 from contentgen_worker.media.shots.auto import Auto
-from contentgen_worker.media.shots.best import BestFrames, Held, Wanted
-from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryDetector, Strip
+from contentgen_worker.media.shots.best import BestFrames, FrameCandidate, FrameQuota
+from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryDetector, ThumbnailBuffer
 from contentgen_worker.media.shots.segments import cores, plan, span
 
 _TOLD_EVERY = 0.25  # seconds on the clock
@@ -31,10 +31,10 @@ _BORDERS_FIRST, _BORDERS_LAST = 0.3, 2.0  # seconds between two looks at the bor
 class Task:
     """What is asked of a recording."""
 
-    source: Path | Source
-    bounds: Bounds
+    source: Path | MediaSource
+    bounds: MediaLimits
     detection: SceneDetection
-    wanted: Wanted
+    wanted: FrameQuota
     picture: PictureSettings
     fps: float = 25.0
     shortest: float = 0.0  # seconds of a shot
@@ -66,7 +66,7 @@ class Reached:
 
 @crosses
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ChosenFrame:
     """A frame that was chosen and finished."""
 
     seconds: float
@@ -84,8 +84,8 @@ class Ended:
     start: float
     end: float
     boundaries: tuple[Boundary, ...]
-    head: Strip
-    tail: Strip
+    head: ThumbnailBuffer
+    tail: ThumbnailBuffer
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.end < self.start:
@@ -154,10 +154,10 @@ class _Analysis:
                 return
             self._found(self._detector.finish())
             self._samples(self._taken(self._best.finish(seconds), seconds))
-        edges = Strip.of(self._edges.head), Strip.of(self._edges.tail)
+        edges = ThumbnailBuffer.of(self._edges.head), ThumbnailBuffer.of(self._edges.tail)
         self._send(Ended(self._segment.number, count, start, seconds, tuple(self._boundaries), *edges))
 
-    def _watch(self, container: InputContainer) -> Iterator[Seen]:
+    def _watch(self, container: InputContainer) -> Iterator[SampledSecond]:
         if self._task.speed is Speed.FAST and self._task.detection.detector is Detector.AUTO:
             self._adaptive = Adaptive(container, self._segment, self._task.bounds)
             yield from self._adaptive.watch()
@@ -167,7 +167,7 @@ class _Analysis:
         for frame in frames(container, self._segment, self._task.bounds, threads):
             shape = shape or Shape.of(frame.image.width, frame.image.height)
             planes = shape.shrink(frame.image)
-            yield Seen(frame.seconds, self._detector.look(planes), planes, frame)
+            yield SampledSecond(frame.seconds, self._detector.look(planes), planes, frame)
 
     def _found(self, boundaries: list[Boundary]) -> None:
         for boundary in boundaries:
@@ -175,18 +175,18 @@ class _Analysis:
             self._samples(self._taken(self._best.boundary(boundary), boundary.start))
             self._shot = boundary.end
 
-    def _taken(self, held: list[Held], end: float) -> list[Held]:
+    def _taken(self, held: list[FrameCandidate], end: float) -> list[FrameCandidate]:
         if self._adaptive is None:
             return held
         return self._adaptive.pictures(held, self._shot, end, lambda second: self._task.takes(second, second))
 
-    def _samples(self, chosen: list[Held]) -> None:
+    def _samples(self, chosen: list[FrameCandidate]) -> None:
         for held in chosen:
             if held.frame.seconds >= self._sampled + self._task.apart:
                 self._sampled = held.frame.seconds
                 borders = self._borders.found()
                 picture = finish(held.frame.image, borders, self._task.picture, aspect=self._aspect)
-                self._send(Sample(held.frame.seconds, picture, held.motion))
+                self._send(ChosenFrame(held.frame.seconds, picture, held.motion))
 
     def _tell(self, seconds: float) -> None:
         if (now := time.monotonic()) >= self._told + _TOLD_EVERY:

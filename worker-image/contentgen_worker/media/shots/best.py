@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 
-from contentgen_worker.media.decode.decode import Frame
+from contentgen_worker.media.decode.decode import DecodedFrame
 from contentgen_worker.media.decode.planes import Plane, Planes, luma
 from contentgen_worker.media.shots.boundaries import LAG, Boundary
 
@@ -26,16 +26,16 @@ _SUDDEN = 6.0  # mean difference of luma, beyond twice that of the frame before
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class FrameCandidate:
     """A frame that may be taken. `clear`: detail of the small picture; `motion`: its change from the one before."""
 
-    frame: Frame
+    frame: DecodedFrame
     clear: float
     motion: float
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FrameQuota:
     """How many frames of a shot: `per_shot`, or one for each `every` seconds where that is more, at most `most`."""
 
     per_shot: int
@@ -50,17 +50,17 @@ class Wanted:
 class BestFrames:
     """Takes frames in order of time and gives back the best of each shot that has ended."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: FrameQuota) -> None:
         self._wanted = wanted
         self._start: float | None = None  # of the open shot
-        self._slots: list[Held] = []
+        self._slots: list[FrameCandidate] = []
         self._length = SLOT
         self._opened = 0.0  # the open slot
-        self._best: Held | None = None
+        self._best: FrameCandidate | None = None
         self._luma: Plane | None = None
         self._change = 0.0
 
-    def offer(self, frame: Frame, planes: Planes) -> None:
+    def offer(self, frame: DecodedFrame, planes: Planes) -> None:
         """The next frame."""
         if self._start is None:
             self._start = self._opened = frame.seconds
@@ -68,9 +68,9 @@ class BestFrames:
         if frame.seconds >= self._opened + self._length or self._change > _SUDDEN + 2 * before:
             self._close(frame.seconds)
         if self._best is None or frame.reference >= self._best.frame.reference:
-            self._compare(Held(frame, detail(planes.y), self._change))
+            self._compare(FrameCandidate(frame, detail(planes.y), self._change))
 
-    def boundary(self, boundary: Boundary) -> list[Held]:
+    def boundary(self, boundary: Boundary) -> list[FrameCandidate]:
         """The shot before a boundary has ended: its best frames, in order of time. One that is so short that it has
         none gives what there is of the transition."""
         self._close(self._opened)
@@ -81,7 +81,7 @@ class BestFrames:
         self._start, self._length = boundary.end, SLOT
         return best(old or between, start, boundary.start, self._wanted)
 
-    def finish(self, end: float) -> list[Held]:
+    def finish(self, end: float) -> list[FrameCandidate]:
         """The recording, or this part of it, has ended: the best frames of the last shot."""
         self._close(end)
         return best(self._slots, self._start or 0.0, end, self._wanted)
@@ -95,7 +95,7 @@ class BestFrames:
         before, self._luma = self._luma, luma
         return 0.0 if before is None else cv2.norm(luma, before, cv2.NORM_L1) / luma.size
 
-    def _compare(self, held: Held) -> None:
+    def _compare(self, held: FrameCandidate) -> None:
         best = self._best
         if best is None or (held.frame.reference, held.clear) > (best.frame.reference, best.clear):
             self._best = held
@@ -118,15 +118,15 @@ def detail(luma: Plane) -> float:
     return float(cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S))[1][0, 0]) ** 2
 
 
-def joined(slots: Sequence[Held]) -> list[Held]:
+def joined(slots: Sequence[FrameCandidate]) -> list[FrameCandidate]:
     """The better of the two that are nearest in time, and all others."""
     at = min(range(len(slots) - 1), key=lambda index: slots[index + 1].frame.seconds - slots[index].frame.seconds)
     return [*slots[:at], max(slots[at : at + 2], key=lambda held: held.clear), *slots[at + 2 :]]
 
 
-def best(slots: Sequence[Held], start: float, end: float, wanted: Wanted) -> list[Held]:
+def best(slots: Sequence[FrameCandidate], start: float, end: float, wanted: FrameQuota) -> list[FrameCandidate]:
     """The sharpest frame of each of as many equal parts of the shot as frames are wanted."""
-    parts: dict[int, list[Held]] = defaultdict(list)
+    parts: dict[int, list[FrameCandidate]] = defaultdict(list)
     for held in [each for each in slots if start + EDGE <= each.frame.seconds <= end - EDGE] or slots:
         parts[part_of(held.frame.seconds, start, end, wanted.of(end - start))].append(held)
     return [_sharpest(parts[part]) for part in sorted(parts)]
@@ -138,6 +138,6 @@ def part_of(second: float, start: float, end: float, parts: int) -> int:
     return min(max(int(share * parts), 0), parts - 1)
 
 
-def _sharpest(slots: Sequence[Held]) -> Held:
+def _sharpest(slots: Sequence[FrameCandidate]) -> FrameCandidate:
     clearest = sorted(slots, key=lambda held: -held.clear)[:_LOOKED_AT]
     return max(clearest, key=lambda held: detail(luma(held.frame.image)))

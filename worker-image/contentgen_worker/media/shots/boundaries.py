@@ -57,7 +57,7 @@ class BoundaryDetector(Protocol):
 
 @crosses
 @dataclass(frozen=True, slots=True)
-class Strip:
+class ThumbnailBuffer:
     """A detector's looks at some frames, in order of time, as plain bytes: what one process may tell another."""
 
     shape: tuple[int, ...] = (0,)
@@ -71,7 +71,7 @@ class Strip:
             raise ValueError("looks that are not in order of time")
 
     @classmethod
-    def of(cls, looks: Sequence[tuple[float, Plane]]) -> "Strip":
+    def of(cls, looks: Sequence[tuple[float, Plane]]) -> "ThumbnailBuffer":
         """Of looks in order of time, with their seconds."""
         if not looks:
             return cls()

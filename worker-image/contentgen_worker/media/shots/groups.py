@@ -18,7 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from contentgen_worker.errors import Unsupported
-from contentgen_worker.media.decode.bounds import Bounds
+from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import BROKEN_PACKETS, UNSEEN, Segment, Skip, ends, packets, video_stream
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _SMALL = {"skip_loop_filter": "all"}  # block edges are not seen on thumbnails
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class PacketGroup:
     """Packets in the order in which they are decoded, and the next keyframe's, where one follows. One that is too long
     to be held comes in parts: all but the last go on, all but the first begin without a keyframe."""
 
@@ -42,7 +42,7 @@ class Group:
         return self.packets[0] if self.packets[0].is_keyframe else None
 
 
-def groups(container: InputContainer, segment: Segment) -> Iterator[Group]:
+def groups(container: InputContainer, segment: Segment) -> Iterator[PacketGroup]:
     """From a segment's first keyframe to the first of the next."""
     held: list[Packet] = []
     size = 0
@@ -51,17 +51,17 @@ def groups(container: InputContainer, segment: Segment) -> Iterator[Group]:
             continue
         over = ends(packet, segment)
         if held and (over or packet.is_keyframe):
-            yield Group(tuple(held), packet)
+            yield PacketGroup(tuple(held), packet)
             held, size = [], 0
         elif len(held) >= _MOST_PACKETS or size >= _MOST_BYTES:
-            yield Group(tuple(held), goes_on=True)
+            yield PacketGroup(tuple(held), goes_on=True)
             held, size = [], 0
         if over:
             return
         held.append(packet)
         size += packet.size
     if held:
-        yield Group(tuple(held))
+        yield PacketGroup(tuple(held))
 
 
 def stamp(packet: "Packet") -> int:
@@ -69,7 +69,7 @@ def stamp(packet: "Packet") -> int:
     return int(packet.pts if packet.pts is not None else packet.dts or 0)
 
 
-def anchors(group: Group) -> "list[Packet]":
+def anchors(group: PacketGroup) -> "list[Packet]":
     """The frames that are shown after all before them, without the keyframe."""
     found = []
     latest = stamp(group.packets[0])
@@ -83,13 +83,13 @@ def anchors(group: Group) -> "list[Packet]":
 class Decoder:
     """Pictures of packets that come in order; broken ones are left out, as a player does."""
 
-    def __init__(self, context: VideoCodecContext, bounds: Bounds) -> None:
+    def __init__(self, context: VideoCodecContext, bounds: MediaLimits) -> None:
         self._context, self._bounds = context, bounds
         self._broken = self._frames = 0
         self._used = False
 
     @classmethod
-    def looking(cls, stream: VideoStream, bounds: Bounds) -> "Decoder":
+    def looking(cls, stream: VideoStream, bounds: MediaLimits) -> "Decoder":
         """One beside the stream's own, for frames that are made small."""
         context = cast("VideoCodecContext", CodecContext.create(stream.codec_context.name, "r"))
         context.extradata = stream.codec_context.extradata
@@ -97,7 +97,7 @@ class Decoder:
         return cls(context, bounds)
 
     @classmethod
-    def taking(cls, stream: VideoStream, bounds: Bounds) -> "Decoder":
+    def taking(cls, stream: VideoStream, bounds: MediaLimits) -> "Decoder":
         """The stream's own, for pictures that may be taken."""
         stream.thread_count, stream.codec_context.options = 1, UNSEEN
         stream.codec_context.skip_frame = Skip.UNUSED.value

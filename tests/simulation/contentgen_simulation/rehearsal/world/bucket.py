@@ -30,7 +30,7 @@ class Objects(dict[str, Any]):
         return before
 
 
-class Bucket(MemoryStorage):
+class RehearsalBucket(MemoryStorage):
     """The simulation's bucket with such objects."""
 
     def __init__(self, lost: Callable[[str, Any, Any], None]) -> None:

@@ -33,7 +33,7 @@ async def _done(_: str, call: Any) -> Any:
     return await call()
 
 
-class Cluster(FakeKube):
+class RehearsalCluster(FakeKube):
     """`resources` are keyed by kind and `namespace/name`; `changed` and `started` are told of what happens."""
 
     def __init__(

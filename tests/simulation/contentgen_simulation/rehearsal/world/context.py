@@ -18,7 +18,7 @@ from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.stores import ledger
 
 if TYPE_CHECKING:
-    from contentgen_simulation.rehearsal.world.process import Process
+    from contentgen_simulation.rehearsal.world.process import RehearsalProcess
     from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ class Acting(NamedTuple):
     """The operator process that performs I/O now, and the resource that it reconciles."""
 
     world: "RehearsalWorld"
-    process: "Process"
+    process: "RehearsalProcess"
     ref: ResourceRef | None
 
 

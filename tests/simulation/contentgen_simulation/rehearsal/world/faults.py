@@ -37,7 +37,7 @@ class IoFault:
 
 
 @dataclass
-class Faults:
+class FaultInjector:
     """All faults of a world."""
 
     world: "RehearsalWorld"

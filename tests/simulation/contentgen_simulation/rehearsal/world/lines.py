@@ -22,7 +22,7 @@ _OPERATOR = "/contentgen_operator/"
 _HANDLERS = frozenset({"_look", "_pause", "_pause_after_conflict", "_advice"})
 
 
-class Planted(Exception):
+class PlantedLine(Exception):
     """An error that no line of the operator raises by itself."""
 
 
@@ -79,4 +79,4 @@ class Lines:
                 continue
             fault.fired = f"{fault.action} before {place[0]}:{place[1]}"
             self.world.tell(f"fault: {fault.fired}")
-            raise Crash if fault.action == "crash" else Planted(fault.fired)
+            raise Crash if fault.action == "crash" else PlantedLine(fault.fired)

@@ -14,7 +14,7 @@ from contentgen_contract.names import (
 )
 from contentgen_contract.resources.prices import dollars
 from contentgen_contract.resources.status import ResourceStatus, RunStatus
-from contentgen_operator.state.observed import Resource, ResourceRef, Stored
+from contentgen_operator.state.observed import BucketFile, Resource, ResourceRef
 from contentgen_operator.state.runs import purchase_key
 from contentgen_simulation.frozen import effects
 
@@ -41,7 +41,7 @@ def _is_harmless(what: str, met: Any, before: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Violation:
+class RehearsalViolation:
     """A broken rule: `oracle: detail` is its signature, `text` says what happened."""
 
     oracle: str
@@ -59,7 +59,7 @@ class Oracles:
     """Told of everything that happens; collects what was violated, each signature once."""
 
     world: "RehearsalWorld"
-    violations: dict[str, Violation] = field(default_factory=dict)
+    violations: dict[str, RehearsalViolation] = field(default_factory=dict)
     _looks: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _shared: set[str] = field(default_factory=set)  # uids that two operators have looked at: each has a burst
     _files_of: dict[str, set[str]] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Oracles:
 
     def report(self, oracle: str, detail: str, text: str) -> None:
         """Note a violation."""
-        found = Violation(oracle, detail, text, self.world.seconds)
+        found = RehearsalViolation(oracle, detail, text, self.world.seconds)
         if found.signature not in self.violations:
             self.violations[found.signature] = found
             self.world.tell(f"VIOLATION {found.signature}: {text}")
@@ -203,7 +203,7 @@ class Oracles:
 
     def _there(self, key: str, sha256: str | None) -> bool:
         found = self.world.bucket.objects.get(key)
-        return isinstance(found, Stored) and found.sha256 == sha256
+        return isinstance(found, BucketFile) and found.sha256 == sha256
 
     def _rewound(self) -> str:
         return f"after a restore of {' and '.join(sorted(self.world.rewound))}" if self.world.rewound else "no restore"
@@ -394,7 +394,7 @@ class Oracles:
         made = self.world.workers.made
         if any(each.get("made_by") == request.id for each in objects if isinstance(each, dict)):
             return
-        if any(made.get(each.sha256) == request.id for each in objects if isinstance(each, Stored)):
+        if any(made.get(each.sha256) == request.id for each in objects if isinstance(each, BucketFile)):
             return
         known = self.world.database["ledger"].find_one({"requestId": request.id})
         state = known["state"] if known else "without its request id"

@@ -42,7 +42,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RehearsalPlan:
     """One rehearsal. `replies` and `results` are by the ordinal of a POST, from 1, as text: JSON has no other keys."""
 
     seed: int

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from contentgen_operator.background.orphans import Orphans
 from contentgen_operator.kube.cache import Cache
-from contentgen_operator.leader.election import Term
+from contentgen_operator.leader.election import LeaderTerm
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.providers.pricing import NoPrices
 from contentgen_operator.reconcile import Reconciler
@@ -52,7 +52,7 @@ class _Wiring(World):
 
 
 @dataclass
-class Process:
+class RehearsalProcess:
     """A process of the operator. It is `held` while a fault freezes it or a SIGTERM drains it."""
 
     world: "RehearsalWorld"
@@ -77,7 +77,7 @@ class Process:
 
     def lead(self) -> None:
         """It is elected."""
-        self.leadership.grant(Term(float("-inf"), float("inf")))
+        self.leadership.grant(LeaderTerm(float("-inf"), float("inf")))
 
     def wake(self, ref: ResourceRef, delay: float = 0.0) -> None:
         """Have a resource reconciled after a delay, or earlier where that is already asked for."""

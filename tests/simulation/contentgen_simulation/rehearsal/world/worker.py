@@ -8,7 +8,7 @@ from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, Kind, Reason, Sta
 from contentgen_contract.records import keys
 from contentgen_contract.records.tenancy import UNSCOPED, binding_id
 from contentgen_contract.worker.orders import Outcome
-from contentgen_operator.state.observed import JobView, Resource, Stored
+from contentgen_operator.state.observed import BucketFile, JobView, Resource
 from contentgen_operator.state.runs import purchase_key
 from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_simulation.world import outcome_of
@@ -134,5 +134,5 @@ class Workers:
 
     def _write(self, key: str, prefix: str, outcome: Outcome) -> None:
         for file in outcome.files:
-            self._world.bucket.objects[prefix + file.name] = Stored(size_bytes=file.size_bytes, sha256=file.sha256)
+            self._world.bucket.objects[prefix + file.name] = BucketFile(size_bytes=file.size_bytes, sha256=file.sha256)
         self._world.bucket.objects[key] = outcome.model_dump_json(by_alias=True)

@@ -15,19 +15,19 @@ import mongomock
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records.tenancy import unscoped
-from contentgen_gateway.migration.namespaces import Administration, Refused
+from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
 from contentgen_operator.state.run_document import digest_of_status
 from contentgen_simulation.frozen import contents
-from contentgen_simulation.rehearsal.world.bucket import Bucket
-from contentgen_simulation.rehearsal.world.cluster import Cluster, Snapshot, copied, ref_of
+from contentgen_simulation.rehearsal.world.bucket import RehearsalBucket
+from contentgen_simulation.rehearsal.world.cluster import RehearsalCluster, Snapshot, copied, ref_of
 from contentgen_simulation.rehearsal.world.deeds import Deeds
-from contentgen_simulation.rehearsal.world.faults import Faults, IoFault
+from contentgen_simulation.rehearsal.world.faults import FaultInjector, IoFault
 from contentgen_simulation.rehearsal.world.lines import Lines
-from contentgen_simulation.rehearsal.world.oracles import Oracles, Violation
-from contentgen_simulation.rehearsal.world.plan import Event, Plan
-from contentgen_simulation.rehearsal.world.process import Process
+from contentgen_simulation.rehearsal.world.oracles import Oracles, RehearsalViolation
+from contentgen_simulation.rehearsal.world.plan import Event, RehearsalPlan
+from contentgen_simulation.rehearsal.world.process import RehearsalProcess
 from contentgen_simulation.rehearsal.world.provider import Adapters, ProviderWorld
 from contentgen_simulation.rehearsal.world.worker import Workers
 
@@ -75,22 +75,22 @@ class _LastError(logging.Handler):
 class RehearsalWorld:
     """Carries out one plan; `story` tells it in lines."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: RehearsalPlan) -> None:
         self.plan = plan
         self.start = START
         self.seconds = 0.0
         self.skew = 0.0
         self.story: list[str] = []
         self.policy = Policy(poll_seconds=300)
-        self.faults = Faults(self)
+        self.faults = FaultInjector(self)
         self.lines = Lines(self)
         self.oracles = Oracles(self)
         self.provider = ProviderWorld(self)
         self.adapters = Adapters()
         self.workers = Workers(self)
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
-        self.bucket = Bucket(self.oracles.object_lost)
-        self.cluster = Cluster(self.now, self.resource_changed, self.workers.started, self.status_written)
+        self.bucket = RehearsalBucket(self.oracles.object_lost)
+        self.cluster = RehearsalCluster(self.now, self.resource_changed, self.workers.started, self.status_written)
         self.asked: defaultdict[Group, set[str | None]] = defaultdict(set)
         self.resubmitted: Counter[Group] = Counter()
         self.rewound: set[str] = set()
@@ -104,13 +104,13 @@ class RehearsalWorld:
         for each in namespaces:
             self.create_namespace(each)
         self.reconciles = 0
-        self._processes: list[Process] = []
+        self._processes: list[RehearsalProcess] = []
         self.elects = False  # whether a Lease says who works; without one the comparisons alone must hold
         self._numbers = itertools.count(1)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._pending: list[Event] = []
         self._snapshots: list[tuple[Snapshot, dict[str, list[Body]], Body]] = []
-        self._resume: list[tuple[Process, bool]] = []
+        self._resume: list[tuple[RehearsalProcess, bool]] = []
         self._sweep = False
         self._stopped = False
         self._states: dict[str, str] = {}  # of the newest purchase, by namespace/kind/name
@@ -142,7 +142,7 @@ class RehearsalWorld:
 
     # Running
 
-    async def run(self) -> list[Violation]:
+    async def run(self) -> list[RehearsalViolation]:
         """Carry the plan out."""
         log = logging.getLogger("contentgen_operator")
         log.addHandler(self._last_error)
@@ -157,7 +157,7 @@ class RehearsalWorld:
         return list(self.oracles.violations.values())
 
     async def _run(self) -> None:
-        self._processes = [Process(self, 1)]
+        self._processes = [RehearsalProcess(self, 1)]
         self._elect()
         for index, _ in enumerate(self.plan.subjects):
             self.later(0, lambda who=index: self._deeds.apply(who))  # type: ignore[misc]  # a default binds the index
@@ -189,8 +189,8 @@ class RehearsalWorld:
         """Whether more can happen: sweeps alone change nothing for long."""
         return bool(self._queue) or any(each.due for each in self._processes)
 
-    def _due(self) -> tuple[Process | None, ResourceRef | None, float]:
-        found: tuple[Process | None, ResourceRef | None, float] = (None, None, float("inf"))
+    def _due(self) -> tuple[RehearsalProcess | None, ResourceRef | None, float]:
+        found: tuple[RehearsalProcess | None, ResourceRef | None, float] = (None, None, float("inf"))
         for process in self._processes:
             if process.held or process.draining or process.gone or not process.leadership.is_leader:
                 continue
@@ -232,12 +232,12 @@ class RehearsalWorld:
 
     def start_process(self) -> None:
         """A new operator process, whose watches list everything."""
-        process = Process(self, next(self._numbers))
+        process = RehearsalProcess(self, next(self._numbers))
         self._processes.append(process)
         self._elect()
         self._list(process)
 
-    def _list(self, process: Process) -> None:
+    def _list(self, process: RehearsalProcess) -> None:
         for (kind, _), body in self.cluster.resources.items():
             self._deliver(process, ref_of(kind, body), body)
 
@@ -253,7 +253,7 @@ class RehearsalWorld:
         for each in there[:1] if self.elects else there:
             each.lead()
 
-    def _lose(self, process: Process) -> None:
+    def _lose(self, process: RehearsalProcess) -> None:
         """A process that is still frozen has not renewed its Lease."""
         if process.held and self.elects:
             process.leadership.revoke("the Lease is another's")
@@ -264,7 +264,7 @@ class RehearsalWorld:
         for each in [each for each in self._processes if each.leadership.is_leader and each.number not in led]:
             self._list(each)
 
-    def crashed(self, process: Process) -> None:
+    def crashed(self, process: RehearsalProcess) -> None:
         """The process is gone; another is started soon."""
         process.gone = True
         self._remove(process)
@@ -275,7 +275,7 @@ class RehearsalWorld:
         if not [each for each in self._processes if not each.draining]:
             self.start_process()
 
-    def _remove(self, process: Process) -> None:
+    def _remove(self, process: RehearsalProcess) -> None:
         if process in self._processes:
             self._processes.remove(process)
         self._take_over()
@@ -287,7 +287,7 @@ class RehearsalWorld:
         for process in list(self._processes):
             self._resume.append((process, True))
 
-    def held(self, process: Process, fault: IoFault) -> None:
+    def held(self, process: RehearsalProcess, fault: IoFault) -> None:
         """A process is frozen, or drains after a SIGTERM while one call is on its way."""
         if fault.action == "sigterm":
             process.draining = True
@@ -319,7 +319,7 @@ class RehearsalWorld:
         for process in self._processes:
             self._deliver(process, ref, mine)
 
-    def _deliver(self, process: Process, ref: ResourceRef, body: Body | None) -> None:
+    def _deliver(self, process: RehearsalProcess, ref: ResourceRef, body: Body | None) -> None:
         if ref.kind is Kind.LORA_TRAINING:
             for other in process.names.note(copied(body)) if body is not None else process.names.forget(ref.uid):
                 process.wake(other)
@@ -486,8 +486,8 @@ class RehearsalWorld:
 
     def confirm_cluster(self) -> None:
         """`contentgen namespaces confirm`, where the cluster was rebuilt."""
-        known = Administration(self.database, "an administrator", clock=self.now)
-        with contextlib.suppress(Refused):  # the operator has not seen the cluster yet
+        known = TenantAdministration(self.database, "an administrator", clock=self.now)
+        with contextlib.suppress(CommandRefused):  # the operator has not seen the cluster yet
             known.confirm(known.cluster(self.clusters[-1]), force=True)  # the earlier one is gone
             self.confirmed = True
 
