@@ -16,7 +16,7 @@ COPY operator/contentgen_gateway /opt/contentgen/contentgen_gateway
 # The root filesystem is read-only when it runs, so the byte code is made here.
 RUN /opt/venv/bin/python3 -m compileall -q /opt/contentgen
 # For `kubectl exec`: contentgen backup, restore, import.
-RUN printf '#!/bin/sh\nexec python3 -m contentgen_gateway.commands "$@"\n' > /opt/venv/bin/contentgen \
+RUN printf '#!/bin/sh\nexec python3 -m contentgen_gateway.migration.commands "$@"\n' > /opt/venv/bin/contentgen \
     && chmod 755 /opt/venv/bin/contentgen
 
 # The user may be any (OpenShift): files are readable by all, and nothing is written but in /tmp, a volume. kopf asks for

@@ -82,11 +82,11 @@ mutants: .venv/.ready ## defences around a purchase: each is taken out, and a te
 
 .PHONY: test-upgrade
 test-upgrade: .venv/.ready ## upgrade from a5a1c84 and rollback, every state of a purchase with every kind: minutes (make test takes a sample)
-	@CONTENTGEN_UPGRADE=all $(PYTEST) tests/unit/test_upgrade.py tests/unit/test_rollback.py
+	@CONTENTGEN_UPGRADE=all $(PYTEST) tests/unit/simulation/test_upgrade.py tests/unit/gateway/migration/test_rollback.py
 
 .PHONY: test-api
 test-api: .venv/.ready ## the gateway: 100,000 hostile requests, 10,000 of schemathesis, every tenant: about 15 minutes
-	@CONTENTGEN_API=all $(PYTEST) tests/unit/test_gateway_tenants.py tests/unit/test_gateway_hostile.py tests/unit/test_gateway_schema.py
+	@CONTENTGEN_API=all $(PYTEST) tests/unit/gateway/auth/test_tenants.py tests/unit/gateway/auth/test_hostile.py tests/unit/gateway/api/test_schema.py
 
 .PHONY: test-pages
 test-pages: .venv/.ready ## Chromium goes through the gateway's pages; screenshots: build/pages
@@ -120,7 +120,7 @@ bench-e2e: cluster ## figures of the operator: build/bench/e2e.json and docs/ben
 
 .PHONY: docs-pictures
 docs-pictures: .venv/.ready ## the pictures of docs/media.md, from a generated video
-	@$(PY) -m contentgen_bench.pictures
+	@$(PY) -m contentgen_bench.media.pictures
 
 .PHONY: soak
 soak: cluster ## jobs of all kinds while the operator is killed every 30 s: build/bench/soak.json (MINUTES=20)
@@ -128,11 +128,11 @@ soak: cluster ## jobs of all kinds while the operator is killed every 30 s: buil
 
 .PHONY: takeovers
 takeovers: cluster ## the leader frozen, killed, cut off, rolled out, without an API server: COUNT=50 times, choices by SEED=0
-	@CONTENTGEN_TAKEOVERS=$(COUNT) CONTENTGEN_SEED=$(SEED) $(PYTEST) -q tests/cluster/test_takeovers.py
+	@CONTENTGEN_TAKEOVERS=$(COUNT) CONTENTGEN_SEED=$(SEED) $(PYTEST) -q tests/cluster/installations/test_takeovers.py
 
 .PHONY: installations
 installations: cluster ## two operator classes side by side, EACH=50 resources; moves between them, and an uninstall
-	@CONTENTGEN_EACH=$(EACH) $(PYTEST) -q tests/cluster/test_classes.py
+	@CONTENTGEN_EACH=$(EACH) $(PYTEST) -q tests/cluster/installations/test_classes.py
 
 .PHONY: bench-media
 bench-media: .venv/.ready ## figures of the media engine: build/bench/media.json and docs/benchmarks.md (SMALL=1: 3 minutes)

@@ -17,10 +17,10 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "cli")]
 
-from contentgen_contract.crds import crd, operator_class_crd  # noqa: E402 - the tool also runs where nothing is installed
+from contentgen_contract.advice.reasons import CONDITIONS, PHASES, REASONS, Explanation, sentences  # noqa: E402
 from contentgen_contract.names import API_VERSION, GROUP, Kind, Reason  # noqa: E402
-from contentgen_contract.operator_class import CLASS_KIND, CLASS_PLURAL  # noqa: E402
-from contentgen_contract.reasons import CONDITIONS, PHASES, REASONS, Explanation, sentences  # noqa: E402
+from contentgen_contract.resources.crds import crd, operator_class_crd  # noqa: E402 - the tool also runs where nothing is installed
+from contentgen_contract.resources.operator_class import CLASS_KIND, CLASS_PLURAL  # noqa: E402
 from contentgen_gateway import metrics as gateway_metrics  # noqa: E402
 from contentgen_gateway.app import document  # noqa: E402
 from contentgen_operator.metrics import described  # noqa: E402

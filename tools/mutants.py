@@ -49,24 +49,24 @@ class Mutant:
 
 def _of(file: str, *mutants: tuple[str, str, str, str]) -> tuple[Mutant, ...]:
     path = f"{OPERATOR}/{file}.py"
-    return tuple(Mutant(name, path, old, new, f"tests/unit/test_{test}") for name, old, new, test in mutants)
+    return tuple(Mutant(name, path, old, new, f"tests/unit/{test}") for name, old, new, test in mutants)
 
 
-_LEDGER = "operator_ledger.py::test"
-_PURCHASES = "operator_purchases.py::test"
-_DECIDE = "operator_decide.py::test"
-_PROVIDERS = "operator_providers.py::test"
-_DEFENCES = "purchase_defences.py::test"
-_TENANCY = "operator_tenancy.py::test"
-_TAKEOVER = "operator_tenant_takeover.py::test"
-_SIGHT = "gateway_tenancy.py::test"
-_RUNS = "operator_run_documents.py::test"
-_FENCING = "operator_fencing.py::test"
-_CLASS = "operator_purchase_class.py::test"
+_LEDGER = "operator/payment/test_ledger.py::test"
+_PURCHASES = "operator/payment/test_purchases.py::test"
+_DECIDE = "operator/runs/test_decide.py::test"
+_PROVIDERS = "operator/payment/test_providers.py::test"
+_DEFENCES = "operator/payment/test_purchase_defences.py::test"
+_TENANCY = "operator/tenancy/test_tenancy.py::test"
+_TAKEOVER = "operator/tenancy/test_tenant_takeover.py::test"
+_SIGHT = "gateway/auth/test_tenancy.py::test"
+_RUNS = "operator/runs/test_run_documents.py::test"
+_FENCING = "operator/installations/test_fencing.py::test"
+_CLASS = "operator/payment/test_purchase_class.py::test"
 
 MUTANTS: tuple[Mutant, ...] = (
     *_of(
-        "records",
+        "stores/records",
         (
             "record: the revision is not compared",
             '    "revision", "status", "phase",',
@@ -81,7 +81,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "ledger",
+        "stores/ledger",
         (
             "intend: another process's plan is taken over late",
             '            change["$addToSet"] = {"formerOwners": before["jobId"]}\n        self._check()\n',
@@ -108,7 +108,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "ledger",
+        "stores/ledger",
         (
             "adopt: the class stays the former owner's",
             '"discardAsked": False} | self._class',
@@ -123,7 +123,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "orphans",
+        "background/orphans",
         (
             "unseen: gone at the provider is the end of what nobody may read",
             "if view.state is RequestState.GONE and not seen:",
@@ -138,8 +138,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "unseen: a 403 is read as gone",
-            "return Standing.UNSEEN if is_ours else None\n\n    async def _take",
-            "return Standing.GONE if is_ours else None\n\n    async def _take",
+            "return FollowState.UNSEEN if is_ours else None\n\n    async def _take",
+            "return FollowState.GONE if is_ours else None\n\n    async def _take",
             f"{_CLASS}_the_result_is_stored_where_the_resource_cannot_be_read",
         ),
     ),
@@ -174,7 +174,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "worker_jobs",
+        "stores/worker_jobs",
         (
             "the record of a Job is replaced whatever it is",
             'replace_one({"_id": before["_id"], "uid": before["uid"]}, document)',
@@ -183,7 +183,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "desk",
+        "worker_api/server",
         (
             "a former leader serves workers",
             "        self._check()\n        try:\n            known =",
@@ -192,7 +192,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "ledger",
+        "stores/ledger",
         (
             "send: the step is not compared",
             'where: Document = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}',
@@ -309,24 +309,24 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "storage",
+        "stores/s3",
         (
             "markers and responses are overwritten",
             'Body=body, ContentType="application/json", IfNoneMatch="*"',
             'Body=body, ContentType="application/json"',
-            "operator_storage.py::test_a_marker_and_a_response_are_written_once",
+            "operator/process/test_storage.py::test_a_marker_and_a_response_are_written_once",
         ),
         (
             "an unreadable marker is a name",
             "return named if isinstance(named, str) and re.fullmatch(patterns.UID, named) else _UNREADABLE",
             "return str(named)",
-            "operator_storage.py::test_a_marker_that_cannot_be_read_is_that_of_another_purchase",
+            "operator/process/test_storage.py::test_a_marker_that_cannot_be_read_is_that_of_another_purchase",
         ),
         (
             "files to keep are deleted",
             'for each in listed if each["Key"] not in keep]',
             "for each in listed]",
-            "operator_storage.py::test_files_to_keep_stay_where_a_prefix_is_deleted",
+            "operator/process/test_storage.py::test_files_to_keep_stay_where_a_prefix_is_deleted",
         ),
     ),
     *_of(
@@ -377,7 +377,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "an unrecorded Job is taken for ours",
             "if recorded is not None and recorded.uid == uid:",
             "if True:",
-            "operator_worker_jobs.py::test_a_job_that_a_tenant_prepared_is_replaced",
+            "operator/worker_api/test_worker_jobs.py::test_a_job_that_a_tenant_prepared_is_replaced",
         ),
     ),
     *_of(
@@ -390,7 +390,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "buying",
+        "decide/payment",
         (
             "was_rewound: a request id in the status is no evidence",
             "if run.request_id is not None:\n        return True\n    if told",
@@ -459,16 +459,16 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "endings",
+        "decide/request_endings",
         (
             "a failure after a wish to cancel is a cancellation",
             "target = PurchaseState.CANCELLED if asked and view.cancelled else PurchaseState.FAILED",
             "target = PurchaseState.CANCELLED if asked else PurchaseState.FAILED",
-            "operator_cancelling.py::test_a_request_that_is_taken_over_and_fails_by_itself_is_no_cancellation",
+            "operator/runs/test_cancelling.py::test_a_request_that_is_taken_over_and_fails_by_itself_is_no_cancellation",
         ),
     ),
     *_of(
-        "decide",
+        "decide/decision",
         (
             "Completed without HEAD of the files",
             "if not case.observed.outputs_stored:",
@@ -483,7 +483,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "deletion",
+        "decide/deletion",
         (
             "whoever is deleted cancels",
             "if purchase is not None and (purchase.job_id == resource.ref.uid or _used(resource, run, purchase)):",
@@ -501,34 +501,34 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "worker_jobs",
+        "stores/worker_jobs",
         (
             "a stale record is believed",
             "if known is not None and job_uid in (None, known.uid):",
             "if known is not None:",
-            "operator_worker_jobs.py::test_two_operators_leave_the_job_of_the_other",
+            "operator/worker_api/test_worker_jobs.py::test_two_operators_leave_the_job_of_the_other",
         ),
     ),
     *_of(
-        "identity",
+        "worker_api/authentication",
         (
             "the worker of another operator's Job is refused",
             "newest(job.owner.uid, job.uid)",
             "newest(job.owner.uid)",
-            "operator_desk.py::test_the_worker_of_another_operators_job_gets_its_order",
+            "operator/worker_api/test_desk.py::test_the_worker_of_another_operators_job_gets_its_order",
         ),
     ),
     *_of(
-        "orders",
+        "worker_api/work_orders",
         (
             "a response is read by who does not own the purchase",
             "if purchase.job_id != assignment.resource.ref.uid:",
             "if False:",
-            "operator_desk.py::test_the_response_of_a_purchase_with_another_owner_is_not_signed",
+            "operator/worker_api/test_desk.py::test_the_response_of_a_purchase_with_another_owner_is_not_signed",
         ),
     ),
     *_of(
-        "summary",
+        "decide/status",
         (
             "an estimate is shown as the cost",
             '"actual": dollars(run.known) if run.exact else "",',
@@ -537,12 +537,12 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "costs",
+        "state/costs",
         (
             "a request that nobody follows costs its estimate",
             "if purchase.state in _OPEN and found.source is CostSource.ESTIMATE:",
             "if False:",
-            "operator_costs.py::test_a_request_that_nobody_follows_any_more_costs_what_nobody_knows",
+            "operator/payment/test_costs.py::test_a_request_that_nobody_follows_any_more_costs_what_nobody_knows",
         ),
     ),
     *_of(
@@ -600,13 +600,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "providers/sending",
         (
             "what is raised before the first byte stops nothing",
-            "        except Exception as error:\n            raise Stopped(error) from error\n",
+            "        except Exception as error:\n            raise SendStopped(error) from error\n",
             "        except Exception:\n            pass\n",
             f"{_PROVIDERS}_what_is_raised_before_the_request_stops_it",
         ),
     ),
     *_of(
-        "witness",
+        "stores/status_verification",
         (
             "tenants: a forged status takes the scope off another run",
             "return await self._placed(await self._projection(resource, document))\n\n    async def _projection",
@@ -647,23 +647,23 @@ MUTANTS: tuple[Mutant, ...] = (
             "run documents: a forged hash where there is none",
             "if doubtful_hash and purchase is None:",
             "if False:",
-            "operator_ownership.py::test_a_forged_hash_buys_nothing_under_another_key",
+            "operator/tenancy/test_ownership.py::test_a_forged_hash_buys_nothing_under_another_key",
         ),
         (
             "run documents: a forged user where there is none",
             "if not await self._user_is_known(resource, user, purchase):",
             "if False:",
-            "operator_ownership.py::test_a_forged_user_in_the_frozen_spec_is_not_acted_for",
+            "operator/tenancy/test_ownership.py::test_a_forged_user_in_the_frozen_spec_is_not_acted_for",
         ),
         (
             "run documents: forged files of a version",
             "if version.job_id in (None, *jobs) and all(owns(owner_of_all, each.key) for each in version.files):",
             "if True:",
-            "operator_ownership.py::test_a_deletion_leaves_what_a_forged_status_names",
+            "operator/tenancy/test_ownership.py::test_a_deletion_leaves_what_a_forged_status_names",
         ),
     ),
     *_of(
-        "witness",
+        "stores/status_verification",
         (
             "paid although the API server's status does not name the purchase",
             "named = _purchase_id(resource.status) == _purchase_id(status)",
@@ -672,7 +672,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "recorded_runs",
+        "state/run_document",
         (
             "run documents: the status' run is projected",
             "run = projected_run(document.run, told.run) if document.run is not None else None",
@@ -687,7 +687,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "disagreement",
+        "decide/disagreement",
         (
             "run documents: a claim holds no payment back",
             "if document is None or document.claim is None or case.resource.payments_allowed:",
@@ -696,7 +696,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "purchases",
+        "state/purchases",
         (
             "tenants: the key without its scope",
             'return f"{scoped(self.namespace, self.scope)}/',
@@ -711,7 +711,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "orphans",
+        "background/orphans",
         (
             "tenants: a resource of the present namespace is taken for the earlier one's",
             "if not tenant.has_bought(key.scope, purchase.created_at):",
@@ -732,7 +732,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "ledger",
+        "stores/ledger",
         (
             "tenants: orphans of a re-created namespace are not followed where one namespace is watched",
             'return {"$or": [*(_under(f"{each}/") for each in namespaces), *scoped_keys]}',
@@ -753,7 +753,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "buying",
+        "decide/payment",
         (
             "tenants: a tenant that is not known adopts",
             "if resource.tenant.held:",
@@ -762,7 +762,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "decide",
+        "decide/decision",
         (
             "tenants: a cluster that is not confirmed pays",
             "return _held(case) if case.resource.tenant.held else _of_the_run(case)",
@@ -782,7 +782,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "tenants: the marker of a mapped namespace is not read after a rewind",
             "if uid and key.scope:",
             "if False:",
-            "attack_scopes.py::test_what_was_bought_under_a_mapping_that_a_restore_has_lost_is_not_bought_again",
+            "operator/tenancy/test_attack_scopes.py::test_what_was_bought_under_a_mapping_that_a_restore_has_lost_is_not_bought_again",
         ),
         (
             "tenants: the marker of an earlier namespace stops the payments of a later one",
@@ -792,12 +792,12 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "deletion",
+        "decide/deletion",
         (
             "tenants: a deletion cancels what another cluster may adopt",
             "if resource.tenant.held:  # another cluster",
             "if False:  # another cluster",
-            "attack_takeover.py::test_clearing_up_the_earlier_cluster_spares_what_was_taken_over",
+            "operator/tenancy/test_attack_takeover.py::test_clearing_up_the_earlier_cluster_spares_what_was_taken_over",
         ),
         (
             "tenants: a status of a backup writes a purchase of another cluster",
@@ -808,115 +808,115 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "tenants: a deletion takes files that a purchase under another scope lists",
-        "operator/contentgen_operator/ledger.py",
+        "operator/contentgen_operator/stores/ledger.py",
         '_under_any_scope(bought_under) | {"jobId": {"$ne": job_id}',
         '_under(bought_under) | {"jobId": {"$ne": job_id}',
-        f"tests/unit/test_{_TAKEOVER}_a_deletion_keeps_files_that_a_purchase_under_another_scope_lists",
+        f"tests/unit/{_TAKEOVER}_a_deletion_keeps_files_that_a_purchase_under_another_scope_lists",
     ),
     Mutant(
         "tenants: files that were adopted under another scope are not shown",
-        "operator/contentgen_gateway/verification.py",
+        "operator/contentgen_gateway/stores/verification.py",
         'scopes = record.get("scopes") or [record.get("tenant")]',
         'scopes = [record.get("tenant")]',
-        f"tests/unit/test_{_SIGHT}_files_that_were_adopted_under_another_scope_of_the_tenant_are_shown",
+        f"tests/unit/{_SIGHT}_files_that_were_adopted_under_another_scope_of_the_tenant_are_shown",
     ),
     Mutant(
         "tenants: a namespace that was taken over pays and adopts",
         "operator/contentgen_runtime/tenancy.py",
         'taken_by, uid, scope = entry.get("takenBy"),',
         "taken_by, uid, scope = None,",
-        f"tests/unit/test_{_TAKEOVER}_after_a_takeover_the_earlier_cluster_leaves_everything_alone",
+        f"tests/unit/{_TAKEOVER}_after_a_takeover_the_earlier_cluster_leaves_everything_alone",
     ),
     Mutant(
         "tenants: orphans of a namespace that was taken over are followed in both clusters",
         "operator/contentgen_runtime/tenancy.py",
         "(cluster in self.clusters and namespace not in self.lost)",
         "(cluster in self.clusters)",
-        f"tests/unit/test_{_TAKEOVER}_after_a_takeover_orphans_are_the_later_clusters",
+        f"tests/unit/{_TAKEOVER}_after_a_takeover_orphans_are_the_later_clusters",
     ),
     Mutant(
         "tenants: orphans of a namespace that was taken over are followed in neither cluster",
         "operator/contentgen_runtime/tenancy.py",
         "return (cluster, namespace) in self.taken or ",
         "return ",
-        f"tests/unit/test_{_TAKEOVER}_after_a_takeover_orphans_are_the_later_clusters",
+        f"tests/unit/{_TAKEOVER}_after_a_takeover_orphans_are_the_later_clusters",
     ),
     Mutant(
         "tenants: two clusters bind one scope",
         "operator/contentgen_runtime/tenancy.py",
         'if taken_by := kept.get("takenBy") or next(iter(holders), None):',
         "if taken_by := None:",
-        f"tests/unit/test_{_TAKEOVER}_of_one_scope_that_two_clusters_bind_at_once_neither_pays",
+        f"tests/unit/{_TAKEOVER}_of_one_scope_that_two_clusters_bind_at_once_neither_pays",
     ),
     Mutant(
         "tenants: a second cluster that was confirmed afresh has the first one's purchases",
         "operator/contentgen_runtime/tenancy.py",
         'if confirmed["confirmed"] == CONFIRMED_FRESH:',
         "if False:",
-        f"tests/unit/test_{_TAKEOVER}_a_second_cluster_can_go_on_beside_the_first",
+        f"tests/unit/{_TAKEOVER}_a_second_cluster_can_go_on_beside_the_first",
     ),
     Mutant(
         "tenants: a takeover from a cluster that is at work",
-        "operator/contentgen_gateway/namespaces.py",
+        "operator/contentgen_gateway/migration/namespaces.py",
         "since = self._clock() - _ALIVE",
         "since = self._clock() + _ALIVE",
-        f"tests/unit/test_{_TAKEOVER}_a_takeover_from_a_cluster_that_is_alive_is_refused",
+        f"tests/unit/{_TAKEOVER}_a_takeover_from_a_cluster_that_is_alive_is_refused",
     ),
     Mutant(
         "tenants: a mapping leaves the scope with another cluster's namespace as well",
-        "operator/contentgen_gateway/namespaces.py",
+        "operator/contentgen_gateway/migration/namespaces.py",
         "        for each in holders:\n            self._mark(each, cluster)",
         "        for each in holders:\n            pass",
-        f"tests/unit/test_{_TAKEOVER}_a_mapping_to_a_scope_that_is_in_use_elsewhere_is_refused",
+        f"tests/unit/{_TAKEOVER}_a_mapping_to_a_scope_that_is_in_use_elsewhere_is_refused",
     ),
     Mutant(
         "tenants: lists of a mapped namespace lack what it made before",
-        "operator/contentgen_gateway/queries.py",
+        "operator/contentgen_gateway/stores/queries.py",
         "if tenants.get(name, _UNSCOPED).scopes != _UNSCOPED.scopes]",
         "if tenants.get(name, _UNSCOPED).scope]",
-        f"tests/unit/test_{_SIGHT}_one_function_builds_the_filter_of_namespaces",
+        f"tests/unit/{_SIGHT}_one_function_builds_the_filter_of_namespaces",
     ),
     Mutant(
         "tenants: a binding is not compared",
         "operator/contentgen_runtime/tenancy.py",
         'where = {"_id": known["_id"], "revision": known["revision"]}',
         'where = {"_id": known["_id"]}',
-        f"tests/unit/test_{_TENANCY}_a_stale_uid_does_not_bind_the_namespace_again",
+        f"tests/unit/{_TENANCY}_a_stale_uid_does_not_bind_the_namespace_again",
     ),
     Mutant(
         "tenants: a restored ledger belongs to the cluster that it is restored into",
-        "operator/contentgen_gateway/backup.py",
+        "operator/contentgen_gateway/migration/backup.py",
         'return given if stored is None or given["_id"] == FIRST else None',
         "return given if stored is None else None",
-        f"tests/unit/test_{_TENANCY}_a_backup_restored_into_a_new_cluster_waits_to_be_confirmed",
+        f"tests/unit/{_TENANCY}_a_backup_restored_into_a_new_cluster_waits_to_be_confirmed",
     ),
     Mutant(
         "tenants: a rollback after a namespace was created again, before it has bought anything",
-        "operator/contentgen_gateway/rollback.py",
+        "operator/contentgen_gateway/migration/rollback.py",
         ' or self._bindings.find_one(bound, {"_id": 1})',
         "",
-        "tests/unit/test_rollback.py::test_a_namespace_that_was_created_again_is_suspended",
+        "tests/unit/gateway/migration/test_rollback.py::test_a_namespace_that_was_created_again_is_suspended",
     ),
     Mutant(
         "tenants: lists hold the earlier namespace's records",
-        "operator/contentgen_gateway/queries.py",
+        "operator/contentgen_gateway/stores/queries.py",
         "return either + [tenants[name].filter(name) for name in scoped]",
         'return either + [{"namespace": name} for name in scoped]',
-        f"tests/unit/test_{_SIGHT}_lists_hold_records_of_the_present_namespace_only",
+        f"tests/unit/{_SIGHT}_lists_hold_records_of_the_present_namespace_only",
     ),
     Mutant(
         "tenants: a record of the earlier namespace needs the right to the present one",
-        "operator/contentgen_gateway/tenants.py",
+        "operator/contentgen_gateway/auth/tenants.py",
         "return namespace if (await self.of(namespace)).holds(record) else EVERYWHERE",
         "return namespace",
-        f"tests/unit/test_{_SIGHT}_a_record_of_the_earlier_namespace_looks_like_one_that_is_missing",
+        f"tests/unit/{_SIGHT}_a_record_of_the_earlier_namespace_looks_like_one_that_is_missing",
     ),
     Mutant(
         "tenants: a share outlives the namespace that it names",
-        "operator/contentgen_gateway/sight.py",
+        "operator/contentgen_gateway/auth/visibility.py",
         "return [each for each in given if all(tenants[name].began_before(each.shared_at) for name in each.places)]",
         "return given",
-        f"tests/unit/test_{_SIGHT}_shares_with_the_earlier_namespace_end",
+        f"tests/unit/{_SIGHT}_shares_with_the_earlier_namespace_end",
     ),
 )
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from suites import EXPLAIN, LANES, Lane, Step
+from suites import EXPLAIN, LANES, SuiteLane, SuiteStep
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build/test"
@@ -27,7 +27,7 @@ _KEPT_LINES = 400
 
 
 @dataclass(frozen=True)
-class Result:
+class StepResult:
     """A finished step. `seconds` is 0 where it was not run; `times` are (seconds, test) of its report."""
 
     name: str
@@ -44,26 +44,26 @@ def main() -> int:
     """Exit status 0 when nothing failed, nothing was skipped, and the whole took no longer than LIMIT."""
     REPORTS.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    results = Run(with_explain(LANES) if os.environ.get("MONGODB_URI") else LANES).all()
+    results = SuiteRun(with_explain(LANES) if os.environ.get("MONGODB_URI") else LANES).all()
     return report(results, time.monotonic() - start)
 
 
-def with_explain(lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
+def with_explain(lanes: tuple[SuiteLane, ...]) -> tuple[SuiteLane, ...]:
     """The lanes, and in the first one the suite that takes a MongoDB of the user's."""
     return (replace(lanes[0], steps=(*lanes[0].steps, EXPLAIN)), *lanes[1:])
 
 
-class Run:
+class SuiteRun:
     """Lanes, each on a thread of its own, which waits for its commands."""
 
-    def __init__(self, lanes: tuple[Lane, ...]) -> None:
+    def __init__(self, lanes: tuple[SuiteLane, ...]) -> None:
         self._lanes = lanes
         self._succeeded: dict[str, bool] = {}
         self._ended = {name: threading.Event() for lane in lanes for name in _names(lane)}
         self._stopping = threading.Event()
         self._printing = threading.Lock()
 
-    def all(self) -> list[Result]:
+    def all(self) -> list[StepResult]:
         """The results, lane by lane. Ctrl-C ends the commands, which got the same signal, and begins no others."""
         with ThreadPoolExecutor(len(self._lanes)) as pool:
             futures = [pool.submit(self._lane, lane) for lane in self._lanes]
@@ -73,26 +73,26 @@ class Run:
                 self._stop()
                 raise
 
-    def _lane(self, lane: Lane) -> list[Result]:
+    def _lane(self, lane: SuiteLane) -> list[StepResult]:
         if lane.after:
             self._ended[lane.after].wait()
         results = [self._step(lane, step) for step in lane.steps if not self._stopping.is_set()]
         self._ended[lane.name].set()
         return results
 
-    def _step(self, lane: Lane, step: Step) -> Result:
+    def _step(self, lane: SuiteLane, step: SuiteStep) -> StepResult:
         for name in step.needs:
             self._ended[name].wait()
         missing = [name for name in step.needs if not self._succeeded.get(name)]
         if missing:
-            result = Result(step.name, f"not run: {', '.join(missing)} failed", step.budget, 0, 1)
+            result = StepResult(step.name, f"not run: {', '.join(missing)} failed", step.budget, 0, 1)
         else:
             result = self._run(lane, step)
         self._succeeded[step.name] = not result.failed
         self._ended[step.name].set()
         return result
 
-    def _run(self, lane: Lane, step: Step) -> Result:
+    def _run(self, lane: SuiteLane, step: SuiteStep) -> StepResult:
         self._say(f"── {step.name}: {step.about}")
         start = time.monotonic()
         _junit(step).unlink(missing_ok=True)
@@ -118,7 +118,7 @@ class Run:
             event.set()
 
 
-def command(lane: Lane, step: Step) -> list[str]:
+def command(lane: SuiteLane, step: SuiteStep) -> list[str]:
     """The command of a step."""
     nice = ["nice", "-n", str(lane.nice)] if lane.nice else []
     if step.make:
@@ -126,7 +126,7 @@ def command(lane: Lane, step: Step) -> list[str]:
     return [*nice, PYTHON, *step.python, *((f"--junitxml={_junit(step)}",) if step.reports else ())]
 
 
-def environment(lane: Lane) -> dict[str, str]:
+def environment(lane: SuiteLane) -> dict[str, str]:
     """The environment of a lane's steps: the release, and a namespace for its resources that is new for each step."""
     if lane.release is None:
         return dict(os.environ)
@@ -134,9 +134,9 @@ def environment(lane: Lane) -> dict[str, str]:
     return os.environ | {"CONTENTGEN_TEST_RELEASE": lane.release, "CONTENTGEN_TEST_WATCHED": watched}
 
 
-def read_result(step: Step, code: int, seconds: float) -> Result:
+def read_result(step: SuiteStep, code: int, seconds: float) -> StepResult:
     """The figures of a step. An exit code without a failed test is a failure too, and so is a report without tests."""
-    result = Result(step.name, step.about, step.budget, int(code == 0), int(code != 0), seconds=seconds)
+    result = StepResult(step.name, step.about, step.budget, int(code == 0), int(code != 0), seconds=seconds)
     if not step.reports:
         return result
     if not _junit(step).exists():
@@ -154,7 +154,7 @@ def read_result(step: Step, code: int, seconds: float) -> Result:
     )
 
 
-def report(results: list[Result], seconds: float) -> int:
+def report(results: list[StepResult], seconds: float) -> int:
     """Print the closing table; the exit status."""
     print("\nwhat ran where, and its time of its budget")
     for result in results:
@@ -170,7 +170,7 @@ def report(results: list[Result], seconds: float) -> int:
     return int(failed > 0 or skipped > 0)
 
 
-def row(result: Result) -> Iterator[str]:
+def row(result: StepResult) -> Iterator[str]:
     """The lines of one step in the closing table."""
     verdict = "FAILED" if result.failed else "ok"
     counted = f"{result.passed:4} passed {result.failed:3} failed {len(result.skipped):3} skipped"
@@ -181,16 +181,16 @@ def row(result: Result) -> Iterator[str]:
         yield f"           skipped: {name}"
 
 
-def _names(lane: Lane) -> Iterator[str]:
+def _names(lane: SuiteLane) -> Iterator[str]:
     yield lane.name
     yield from (step.name for step in lane.steps)
 
 
-def _slug(step: Step) -> str:
+def _slug(step: SuiteStep) -> str:
     return step.name.replace(" ", "-")
 
 
-def _junit(step: Step) -> Path:
+def _junit(step: SuiteStep) -> Path:
     return REPORTS / f"{_slug(step)}.xml"
 
 

@@ -12,7 +12,7 @@ PYTEST = ("-m", "pytest", "-q")
 
 
 @dataclass(frozen=True)
-class Step:
+class SuiteStep:
     """A command that is part of the run; it counts as one test unless it writes a JUnit report.
 
     `python` are the arguments of our Python, `make` a target. `budget` is in seconds, where the cluster stands already.
@@ -29,51 +29,53 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Lane:
+class SuiteLane:
     """Steps that run one after another; it starts when the lane `after` has ended, whatever came of it.
 
     `release` is the namespace of the lane's own release; None for suites of the main release, or of none.
     """
 
     name: str
-    steps: tuple[Step, ...]
+    steps: tuple[SuiteStep, ...]
     after: str | None = None
     release: str | None = None
     nice: int = 0
 
 
-def suite(name: str, about: str, budget: int, *paths: str, needs: tuple[str, ...] = (), processes: int = 1) -> Step:
+def suite(
+    name: str, about: str, budget: int, *paths: str, needs: tuple[str, ...] = (), processes: int = 1
+) -> SuiteStep:
     """One pytest run over these paths of tests/."""
     # By file: the campaigns check their size where one process has run them whole.
     spread = ("-n", str(processes), "--dist", "loadfile") if processes > 1 else ()
-    return Step(name, about, budget, (*PYTEST, *spread, *(f"tests/{path}" for path in paths)), "", needs, True)
+    return SuiteStep(name, about, budget, (*PYTEST, *spread, *(f"tests/{path}" for path in paths)), "", needs, True)
 
 
-def on_cluster(name: str, about: str, budget: int, *files: str) -> Step:
+def on_cluster(name: str, about: str, budget: int, *files: str) -> SuiteStep:
     """A suite that needs the cluster, and programs such as helm beside it."""
     return suite(name, about, budget, *(f"cluster/{file}" for file in files), needs=("cluster", "chart tools"))
 
 
-def own_release(letter: str, *steps: Step) -> Lane:
+def own_release(letter: str, *steps: SuiteStep) -> SuiteLane:
     """A lane on the cluster with a release of its own, which is uninstalled at the end."""
     namespace = f"lane-{letter}"
-    down = Step(
+    down = SuiteStep(
         f"{namespace} down", "its release uninstalled", 30, ("-m", "contentgen_cluster", "lanes-down", namespace)
     )
-    return Lane(namespace, (*steps, down), after=WIDE.name, release=namespace)
+    return SuiteLane(namespace, (*steps, down), after=WIDE.name, release=namespace)
 
 
-VERIFY = Step("verify", "ruff, mypy, import contracts, generated files", 120, make="verify")
-CLUSTER = Step("cluster", "brought up or found running", 60, ("-m", "contentgen_cluster", "up"))
-CHART_TOOLS = Step(
+VERIFY = SuiteStep("verify", "ruff, mypy, import contracts, generated files", 120, make="verify")
+CLUSTER = SuiteStep("cluster", "brought up or found running", 60, ("-m", "contentgen_cluster", "up"))
+CHART_TOOLS = SuiteStep(
     "chart tools", "helm 3, helm-unittest, kstatus, promtool", 10, ("-m", "contentgen_cluster", "chart-tools"),
     needs=("cluster",),
 )  # fmt: skip
-LANES_DOWN = Step(
+LANES_DOWN = SuiteStep(
     "releases", "those that an interrupted run left", 10, ("-m", "contentgen_cluster", "lanes-down"), needs=("cluster",)
 )
 
-LOCAL = Lane(
+LOCAL = SuiteLane(
     "local",
     (
         suite("pages", "Chromium goes through every page, over made-up jobs", 90, "pages"),
@@ -81,55 +83,73 @@ LOCAL = Lane(
         VERIFY,
         suite("hostile", "a sample of hostile and broken files, in confined children", 60, "hostile"),
         suite("integration", "real store servers and the sandbox over HTTP", 120, "integration", needs=("cluster",)),
-        on_cluster("chart", "helm 3 and 4, helm-unittest, promtool, rendered", 60, "test_chart.py", "monitoring"),
+        on_cluster("chart", "helm 3 and 4, helm-unittest, promtool, rendered", 60, "chart/test_chart.py", "monitoring"),
     ),
     nice=10,
 )
-WIDE = Lane(
+WIDE = SuiteLane(
     "main release",
     (
         CLUSTER,
         CHART_TOOLS,
         LANES_DOWN,
-        on_cluster("crds", "the real API server", 60, "test_crds_api_server.py", "test_admission.py"),
-        on_cluster("boundary", "attempts of tenants, and with our tokens", 90, "test_boundary.py"),
-        on_cluster("gateway", "HTTP and Chromium alone", 120, "test_gateway_pages.py", "test_gateway.py"),
-        on_cluster("documents", "commands and manifests of README, docs and samples", 120, "test_docs.py"),
-        on_cluster("kubectl", "the plugin", 60, "test_cli.py"),
-        on_cluster("tenants", "two hundred attempts to leave a namespace", 90, "test_tenants.py"),
-        on_cluster("namespaces", "deleted with resources in them, and created again", 120, "test_namespaces.py"),
-        on_cluster("classes", "several installations, and resources that move", 300, "test_classes.py"),
+        on_cluster("crds", "the real API server", 60, "chart/test_crds_api_server.py", "chart/test_admission.py"),
+        on_cluster("boundary", "attempts of tenants, and with our tokens", 90, "tenancy/test_boundary.py"),
         on_cluster(
-            "selection", "namespaces of a list and with labels, which leave and come back", 180, "test_selection.py"
+            "gateway", "HTTP and Chromium alone", 120, "gateway/test_gateway_pages.py", "gateway/test_gateway.py"
         ),
-        on_cluster("metrics", "a scrape through the Service", 60, "test_metrics.py"),
-        on_cluster("chart installs", "helm 3 and 4", 240, "test_chart_install.py"),
+        on_cluster("documents", "commands and manifests of README, docs and samples", 120, "documents/test_docs.py"),
+        on_cluster("kubectl", "the plugin", 60, "documents/test_cli.py"),
+        on_cluster("tenants", "two hundred attempts to leave a namespace", 90, "tenancy/test_tenants.py"),
+        on_cluster(
+            "namespaces", "deleted with resources in them, and created again", 120, "tenancy/test_namespaces.py"
+        ),
+        on_cluster("classes", "several installations, and resources that move", 300, "installations/test_classes.py"),
+        on_cluster(
+            "selection",
+            "namespaces of a list and with labels, which leave and come back",
+            180,
+            "installations/test_selection.py",
+        ),
+        on_cluster("metrics", "a scrape through the Service", 60, "chart/test_metrics.py"),
+        on_cluster("chart installs", "helm 3 and 4", 240, "chart/test_chart_install.py"),
     ),
 )
 OWN = (
     own_release(
         "a",
-        on_cluster("outages", "S3 and MongoDB away at every stage", 360, "test_outages.py"),
-        on_cluster("lifecycle", "versions, deletion, deadlines", 120, "test_lifecycle.py"),
+        on_cluster("outages", "S3 and MongoDB away at every stage", 360, "operator/test_outages.py"),
+        on_cluster("lifecycle", "versions, deletion, deadlines", 120, "operator/test_lifecycle.py"),
     ),
     own_release(
         "b",
-        on_cluster("backup", "all deleted, and restored; the ledger knows no refusal yet", 60, "test_backup.py"),
-        on_cluster("purchases", "a rewound ledger, a full quota and an expired result", 90, "test_purchases.py"),
-        on_cluster("rotation", "Secrets of the stores change under a running release", 90, "test_rotation.py"),
-        on_cluster("bad input", "sources, results, providers, keys", 300, "test_bad_input.py"),
-        on_cluster("gitops", "kstatus and Argo CD's Lua, over real watches", 60, "test_gitops.py"),
+        on_cluster(
+            "backup", "all deleted, and restored; the ledger knows no refusal yet", 60, "operator/test_backup.py"
+        ),
+        on_cluster(
+            "purchases", "a rewound ledger, a full quota and an expired result", 90, "operator/test_purchases.py"
+        ),
+        on_cluster(
+            "rotation", "Secrets of the stores change under a running release", 90, "installations/test_rotation.py"
+        ),
+        on_cluster("bad input", "sources, results, providers, keys", 300, "operator/test_bad_input.py"),
+        on_cluster("gitops", "kstatus and Argo CD's Lua, over real watches", 60, "chart/test_gitops.py"),
     ),
     own_release(
         "c",
-        on_cluster("end to end", "three kinds, killed operators, mutants", 300, "test_end_to_end.py"),
-        on_cluster("worker API", "tokens, certificates, an operator that is away", 150, "test_desk.py"),
-        on_cluster("soak", "a minute of jobs and killed operators", 120, "test_soak.py"),
-        on_cluster("takeovers", "the leader frozen, cut off and rolled out", 180, "test_takeovers.py"),
+        on_cluster("end to end", "three kinds, killed operators, mutants", 300, "operator/test_end_to_end.py"),
+        on_cluster("worker API", "tokens, certificates, an operator that is away", 150, "operator/test_desk.py"),
+        on_cluster("soak", "a minute of jobs and killed operators", 120, "operator/test_soak.py"),
+        on_cluster("takeovers", "the leader frozen, cut off and rolled out", 180, "installations/test_takeovers.py"),
     ),
     own_release(
         "d",
-        on_cluster("dead node", "a second node is cut off or dies, leader and workers on it", 600, "test_dead_node.py"),
+        on_cluster(
+            "dead node",
+            "a second node is cut off or dies, leader and workers on it",
+            600,
+            "installations/test_dead_node.py",
+        ),
     ),
 )
 LANES = (LOCAL, WIDE, *OWN)

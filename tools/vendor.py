@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENDORED = ROOT / "operator/contentgen_gateway/pages/vendored"
+VENDORED = ROOT / "operator/contentgen_gateway/pages/rendering/vendored"
 ICONS = (
     "activity", "arrow-left", "audio-lines", "ban", "chart-column", "check", "chevron-right", "circle-alert",
     "circle-check", "clock", "copy", "download", "external-link", "folder", "folder-plus", "folders", "image", "images",

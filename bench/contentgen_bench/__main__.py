@@ -9,9 +9,12 @@ from typing import Annotated
 
 import typer
 
-from contentgen_bench import e2e, gateway, golden, latency, media, report, videos
-from contentgen_bench.soak import Soak, install
-from contentgen_bench.soak import rows as soak_rows
+from contentgen_bench import report
+from contentgen_bench.gateway import load_test
+from contentgen_bench.latency import e2e, one_job
+from contentgen_bench.latency.soak import Soak, install
+from contentgen_bench.latency.soak import rows as soak_rows
+from contentgen_bench.media import comparison, golden, videos
 from contentgen_e2e.world import open_world
 
 _DOCUMENTED_MINUTES = 20
@@ -44,7 +47,7 @@ def end_to_end(
         with e2e.temporary() as folder:
             rows, details = e2e.run(size, Path(folder), wrapper, standing=standing)
     if pods:
-        with_pods, more = latency.run(report.ROOT, pods)
+        with_pods, more = one_job.run(report.ROOT, pods)
         rows, details = [*with_pods, *rows], {"pods": more, **details}
     print(json.dumps(details, indent=1))
     print(report.table(rows))
@@ -57,7 +60,7 @@ def end_to_end(
 @app.command("latency")
 def one_at_a_time(rounds: Annotated[int, typer.Option(help="How often each kind.")] = 5) -> None:
     """Only the figures with real pods."""
-    rows, details = latency.run(report.ROOT, rounds)
+    rows, details = one_job.run(report.ROOT, rounds)
     print(json.dumps(details, indent=1))
     print(report.table(rows))
     print(report.write("latency", rows))
@@ -89,8 +92,8 @@ def media_engine(
     keep: Annotated[Path | None, typer.Option(help="An empty folder for the datasets, which stays.")] = None,
 ) -> None:
     """The media engine against pure decoding and the usual way."""
-    size = media.SMALL if small else media.FULL
-    rows, details = media.run(replace(size, rounds=rounds or size.rounds), keep, minutes * 60 if minutes else None)
+    size = comparison.SMALL if small else comparison.FULL
+    rows, details = comparison.run(replace(size, rounds=rounds or size.rounds), keep, minutes * 60 if minutes else None)
     print(json.dumps(details, indent=1))
     print(report.table(rows))
     print(report.write("media-small" if small else "media", rows))
@@ -104,7 +107,7 @@ def http_api(
     *, small: Annotated[bool, typer.Option(help="A tenth of everything, to see that it works.")] = False
 ) -> None:
     """The gateway: lists, search, one job, streams."""
-    rows = gateway.run(gateway.SMALL if small else gateway.FULL)
+    rows = load_test.run(load_test.SMALL if small else load_test.FULL)
     print(f"load {report.load()}")
     print(report.table(rows))
     print(report.write("gateway-small" if small else "gateway", rows))

@@ -13,7 +13,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
-class Process:
+class MeasuredProcess:
     """A running process, and what Linux says of it."""
 
     pid: int
@@ -28,10 +28,10 @@ class Process:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
-    def children(self) -> list["Process"]:
+    def children(self) -> list["MeasuredProcess"]:
         """The processes that it started."""
         lists = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/children")]  # of each thread
-        return [Process(int(child)) for listed in lists for child in listed.split()]
+        return [MeasuredProcess(int(child)) for listed in lists for child in listed.split()]
 
     def name(self) -> str:
         """The program, and its module where it is Python."""
@@ -52,7 +52,7 @@ class Process:
         return total / 1024
 
 
-class Failed(Exception):
+class ProcessFailed(Exception):
     """A program that was measured ended with an error."""
 
 
@@ -77,7 +77,7 @@ def measured(
     )
     output: list[str] = []
     reader = threading.Thread(target=lambda: output.append(process.stdout.read() if process.stdout else ""))
-    watched = _Watched(Process(process.pid))
+    watched = _Watched(MeasuredProcess(process.pid))
     with watched:
         reader.start()
         _, status, usage = os.wait4(process.pid, 0)
@@ -87,14 +87,14 @@ def measured(
     if process.stdout:
         process.stdout.close()
     if process.returncode:
-        raise Failed(f"{' '.join(command)} ended with {process.returncode}: {output[0][-2000:]}")
+        raise ProcessFailed(f"{' '.join(command)} ended with {process.returncode}: {output[0][-2000:]}")
     return Ran(seconds, usage.ru_utime + usage.ru_stime, watched.peak, output[0])
 
 
 class _Watched:
     """Samples the memory of a program while it runs. A context manager."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: MeasuredProcess) -> None:
         self.peak = 0.0
         self._process = process
         self._ended = threading.Event()

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contentgen_cli.errors import CliError, Forbidden, Unreachable
+from contentgen_cli.errors import ApiUnreachable, CliError, NotPermitted
 from contentgen_contract.names import Kind, Stage
 
 if TYPE_CHECKING:
-    from contentgen_cli.cluster import Cluster
+    from contentgen_cli.cluster import ClusterClient
+    from contentgen_cli.commands.moving import MovePlan
+    from contentgen_cli.commands.why import ResourceContext
     from contentgen_cli.item import Item
-    from contentgen_cli.moving import Plan
-    from contentgen_cli.tables import Files
-    from contentgen_cli.why import Surroundings
+    from contentgen_cli.tables import VersionFiles
 
 app = typer.Typer(
     help="Ask what becomes of your content: LoRA trainings, pictures and transcripts.",
@@ -79,9 +79,9 @@ def why(
 
     Or, when it is done, where its files are; and what to do next.
     """
-    from contentgen_cli import show
+    from contentgen_cli.commands import show
+    from contentgen_cli.commands.why import story
     from contentgen_cli.item import utc_now
-    from contentgen_cli.why import story
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
@@ -106,8 +106,8 @@ def logs(
 
     Of a pod that is gone the last lines are kept.
     """
-    from contentgen_cli import logs as reading
-    from contentgen_contract.story import collapsed, printable
+    from contentgen_cli.commands import logs as reading
+    from contentgen_contract.worker.log import collapsed, printable
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
@@ -148,12 +148,12 @@ def get_files(
     from contentgen_cli import tables, target
 
     targets = target.parse_all(names)
-    listed: list[tables.Files] = []
+    listed: list[tables.VersionFiles] = []
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         for wanted in targets:
             try:
                 listed.append(tables.files_of(cluster.find(wanted), version))
-            except Unreachable:
+            except ApiUnreachable:
                 raise
             except CliError as error:
                 if len(targets) == 1:
@@ -164,8 +164,9 @@ def get_files(
         raise typer.Exit(1)
 
 
-def _print_files(listed: Sequence["Files"], output: FilesOutput, *, several: bool) -> None:
-    from contentgen_cli import show, tables
+def _print_files(listed: Sequence["VersionFiles"], output: FilesOutput, *, several: bool) -> None:
+    from contentgen_cli import tables
+    from contentgen_cli.commands import show
 
     match output:
         case FilesOutput.JSON:
@@ -195,7 +196,7 @@ def watch(
 
     Exit status 0 when all are Completed, else 1.
     """
-    from contentgen_cli import show, watching
+    from contentgen_cli.commands import show, watching
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         if names:
@@ -229,7 +230,7 @@ def retry(
 
     Shows what that costs, and asks where the run before was paid for.
     """
-    from contentgen_cli import retrying
+    from contentgen_cli.commands import retrying
     from contentgen_cli.item import utc_now
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
@@ -254,7 +255,7 @@ def collect(
 
     Nothing is paid: the provider's answer was kept when the run failed.
     """
-    from contentgen_cli import collecting
+    from contentgen_cli.commands import collecting
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
@@ -277,7 +278,7 @@ def cancel(
 
     Before the provider has the request that is free; after it the provider is asked to stop, and may bill it.
     """
-    from contentgen_cli import cancelling
+    from contentgen_cli.commands import cancelling
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
@@ -304,7 +305,7 @@ def adopt(
 
     The operator verifies it: model, complete input and time. Nothing is paid.
     """
-    from contentgen_cli import adopting
+    from contentgen_cli.commands import adopting
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
@@ -333,7 +334,8 @@ def cost(
 
     What the last run of each resource that is there was expected to cost, and did cost.
     """
-    from contentgen_cli import show, tables
+    from contentgen_cli import tables
+    from contentgen_cli.commands import show
     from contentgen_cli.item import utc_now
 
     start = utc_now() - tables.period(since) if since else None
@@ -379,8 +381,8 @@ def orphans(
     """
     import json
 
-    from contentgen_cli import orphans as listing
-    from contentgen_cli import show
+    from contentgen_cli.commands import orphans as listing
+    from contentgen_cli.commands import show
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         place = None if everywhere else cluster.namespace
@@ -437,7 +439,8 @@ def move(
 
     Nothing is bought again. The API server is asked about all of them first: if one is in a run, none is moved.
     """
-    from contentgen_cli import moving, target
+    from contentgen_cli import target
+    from contentgen_cli.commands import moving
 
     if bool(names) is every:
         raise CliError("name the resources to move, or give --all for those of the namespace")
@@ -458,14 +461,14 @@ def move(
         _move(cluster, chosen, to)
 
 
-def _move(cluster: "Cluster", chosen: "Plan", to: str) -> None:
+def _move(cluster: "ClusterClient", chosen: "MovePlan", to: str) -> None:
     """Exit status 1 where one was changed by somebody else in between: the others are moved all the same."""
     left = 0
     for item in chosen.moved:
         try:
             cluster.patch(item, chosen.change)
             print(f"{item.shown} moved from the class {item.operator_class!r} to {to!r}")
-        except Unreachable:
+        except ApiUnreachable:
             raise
         except CliError as error:
             left += 1
@@ -484,28 +487,28 @@ def version() -> None:
     print(f"kubectl-contentgen {installed('contentgen')} ({API_VERSION})")
 
 
-def _cluster(namespace: str | None, context: str | None, kubeconfig: str | None, user: str | None) -> "Cluster":
-    from contentgen_cli.cluster import Access, connect
+def _cluster(namespace: str | None, context: str | None, kubeconfig: str | None, user: str | None) -> "ClusterClient":
+    from contentgen_cli.cluster import ClusterFlags, connect
 
-    return connect(Access(kubeconfig, context, namespace, user))
+    return connect(ClusterFlags(kubeconfig, context, namespace, user))
 
 
-def _find(cluster: "Cluster", names: Sequence[str]) -> "Item":
+def _find(cluster: "ClusterClient", names: Sequence[str]) -> "Item":
     from contentgen_cli import target
 
     return cluster.find(target.parse(names))
 
 
-def _all(cluster: "Cluster", everywhere: bool) -> list["Item"]:
+def _all(cluster: "ClusterClient", everywhere: bool) -> list["Item"]:
     found = [item for kind in Kind for item in cluster.all_of(kind, everywhere=everywhere)]
     return sorted(found, key=lambda item: (item.namespace, item.created_at, item.shown))
 
 
-def _surroundings(cluster: "Cluster", item: "Item") -> "Surroundings":
-    from contentgen_cli.why import Surroundings, loras_of, needs_loras
+def _surroundings(cluster: "ClusterClient", item: "Item") -> "ResourceContext":
+    from contentgen_cli.commands.why import ResourceContext, loras_of, needs_loras
 
     jobs = _if_allowed(lambda: cluster.jobs(item.uid))
-    return Surroundings(
+    return ResourceContext(
         events=_if_allowed(lambda: cluster.events(item.uid)),
         jobs=jobs,
         job_events=_if_allowed(lambda: cluster.events(jobs[-1]["metadata"]["uid"])) if jobs else (),
@@ -519,7 +522,7 @@ def _if_allowed(read: Callable[[], Sequence[dict[str, Any]]]) -> Sequence[dict[s
     """Whoever may see the resource but not its pods or events is told what the resource says."""
     try:
         return read()
-    except Forbidden:
+    except NotPermitted:
         return ()
 
 
@@ -530,7 +533,7 @@ def _confirm(question: str) -> None:
         raise CliError("nothing was changed")
 
 
-def _set_suspend(names: Sequence[str], wanted: bool, cluster: "Cluster") -> None:
+def _set_suspend(names: Sequence[str], wanted: bool, cluster: "ClusterClient") -> None:
     with cluster:
         item = _find(cluster, names)
         if bool(item.spec.get("suspend")) is wanted:

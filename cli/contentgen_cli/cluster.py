@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from contentgen_cli.errors import Changed, CliError, Forbidden, NotFound, Unreachable, Waiting
+from contentgen_cli.errors import ApiUnreachable, CliError, NotPermitted, ResourceChanged, ResourceNotFound, Waiting
 from contentgen_cli.item import Item
-from contentgen_cli.target import Target
+from contentgen_cli.target import ResourceName
 from contentgen_contract.api_paths import (
     EVENTS,
     JOBS,
@@ -38,7 +38,7 @@ _CONTAINER = "worker"
 
 
 @dataclass(frozen=True)
-class Access:
+class ClusterFlags:
     """Which cluster and namespace, as kubectl's flags say."""
 
     kubeconfig: str | None = None
@@ -53,16 +53,16 @@ class Access:
         return "".join(words) + (f" -n {namespace}" if namespace != default else "")
 
 
-class Cluster:
+class ClusterClient:
     """One connection; use as a context manager."""
 
-    def __init__(self, access: Access, client: "ApiClient", default_namespace: str) -> None:
+    def __init__(self, access: ClusterFlags, client: "ApiClient", default_namespace: str) -> None:
         self._client = client
         self._access = access
         self._default_namespace = default_namespace
         self.namespace = access.namespace or default_namespace
 
-    def __enter__(self) -> "Cluster":
+    def __enter__(self) -> "ClusterClient":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,7 +80,7 @@ class Cluster:
         path = _path(resource_of(kind), self.namespace, name)
         return Item.parse(kind, self._json("GET", path, f"{kind.value} {name}"))
 
-    def find(self, wanted: Target) -> Item:
+    def find(self, wanted: ResourceName) -> Item:
         """The resource of that name; of any kind where none is given, if there is but one."""
         if wanted.kind is not None:
             return self.get(wanted.kind, wanted.name)
@@ -89,7 +89,9 @@ class Cluster:
             case [item]:
                 return item
             case []:
-                raise NotFound(f"no content named {wanted.name!r} in namespace {self.namespace!r}{self._near(wanted)}")
+                raise ResourceNotFound(
+                    f"no content named {wanted.name!r} in namespace {self.namespace!r}{self._near(wanted)}"
+                )
             case _:
                 names = " or ".join(item.shown for item in found)
                 raise CliError(f"{wanted.name!r} names {len(found)} resources of namespace {self.namespace!r}: "
@@ -98,10 +100,10 @@ class Cluster:
     def _get_or_none(self, kind: Kind, name: str) -> Item | None:
         try:
             return self.get(kind, name)
-        except NotFound:
+        except ResourceNotFound:
             return None
 
-    def _near(self, wanted: Target) -> str:
+    def _near(self, wanted: ResourceName) -> str:
         """Names that were perhaps meant."""
         known = [item for kind in Kind for item in self.all_of(kind)]
         close = difflib.get_close_matches(wanted.name, [item.name for item in known], n=3)
@@ -122,7 +124,7 @@ class Cluster:
         """The API server's reason to refuse a change; empty where it would take it. Nothing is written."""
         try:
             self._patch(item, change, {"dryRun": "All"})
-        except Unreachable:
+        except ApiUnreachable:
             raise
         except CliError as error:
             return str(error)
@@ -139,9 +141,9 @@ class Cluster:
         """Whether an operator serves a class; None where the user may not read that, or the cluster has no classes."""
         try:
             self._json("GET", _path(OPERATOR_CLASSES, None, operator_class), f"OperatorClass {operator_class}")
-        except NotFound:
+        except ResourceNotFound:
             return False
-        except Unreachable:
+        except ApiUnreachable:
             raise
         except CliError:
             return None
@@ -221,7 +223,7 @@ class Cluster:
             response: Any = self._client.call_api(*serialized, _request_timeout=timeout)
         except (HTTPError, ApiException, OSError) as error:
             host = self._client.configuration.host
-            raise Unreachable(f"the cluster at {host} does not answer: {_cause(error)}") from error
+            raise ApiUnreachable(f"the cluster at {host} does not answer: {_cause(error)}") from error
         if 200 <= response.status <= 299:
             return response
         refusal = _Refusal(response.status, _message(response.read()), what, self.namespace)
@@ -240,14 +242,14 @@ class _Refusal:
     def error(self) -> CliError:
         """In words that say what to do."""
         if self.code == 404 and self.message:
-            return NotFound(f"{self.what} was not found in namespace {self.namespace!r}")
+            return ResourceNotFound(f"{self.what} was not found in namespace {self.namespace!r}")
         if self.code == 400 and "waiting to start" in self.message:
             return Waiting(self.message)
         if self.code == 403:
             said = self.message or self.what
-            return Forbidden(f"you may not do that: {said}; ask for the right, or choose another -n")
+            return NotPermitted(f"you may not do that: {said}; ask for the right, or choose another -n")
         if self.code == 409:
-            return Changed(f"{self.what} was changed by somebody else just now: look at it and try again")
+            return ResourceChanged(f"{self.what} was changed by somebody else just now: look at it and try again")
         return CliError(self._text())
 
     def _text(self) -> str:
@@ -271,7 +273,7 @@ def _message(body: bytes) -> str:
         return ""
 
 
-def connect(access: Access) -> Cluster:
+def connect(access: ClusterFlags) -> ClusterClient:
     """By the user's kubeconfig, as kubectl would. Raises CliError."""
     from kubernetes.client import Configuration
 
@@ -287,7 +289,7 @@ def connect(access: Access) -> Cluster:
     chosen = next((each for each in contexts if each["name"] == access.context), active)
     if access.user:
         client.set_default_header("Impersonate-User", access.user)
-    return Cluster(access, client, chosen["context"].get("namespace") or "default")
+    return ClusterClient(access, client, chosen["context"].get("namespace") or "default")
 
 
 def _path(
@@ -302,7 +304,7 @@ def _path(
     try:
         return api_path(resource, namespace=namespace, name=name, subresource=subresource, query=query)
     except InvalidName as error:
-        raise NotFound(f"{error}: Kubernetes has lower-case letters, digits and '-' in names") from None
+        raise ResourceNotFound(f"{error}: Kubernetes has lower-case letters, digits and '-' in names") from None
 
 
 def _cause(error: Exception) -> str:

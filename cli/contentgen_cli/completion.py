@@ -40,12 +40,12 @@ def candidates(words: Sequence[str]) -> list[str]:
 
 
 def _resources(words: Sequence[str]) -> list[str]:
-    from contentgen_cli.cluster import Access, connect
+    from contentgen_cli.cluster import ClusterFlags, connect
     from contentgen_contract.names import Kind
 
     given = {word: words[at + 1] for at, word in enumerate(words[:-1]) if word in _VALUED}
     namespace = given.get("-n") or given.get("--namespace")
-    access = Access(given.get("--kubeconfig"), given.get("--context"), namespace, given.get("--as"))
+    access = ClusterFlags(given.get("--kubeconfig"), given.get("--context"), namespace, given.get("--as"))
     try:
         with connect(access) as cluster:
             return [item.shown for kind in Kind for item in cluster.all_of(kind)]

@@ -13,11 +13,11 @@ class CliError(Exception):
     """Something that the user can do something about."""
 
 
-class NotFound(CliError):
+class ResourceNotFound(CliError):
     """There is no such resource."""
 
 
-class Forbidden(CliError):
+class NotPermitted(CliError):
     """The user may not do that."""
 
 
@@ -25,9 +25,9 @@ class Waiting(CliError):
     """The container has not started."""
 
 
-class Unreachable(CliError):
+class ApiUnreachable(CliError):
     """The API server does not answer."""
 
 
-class Changed(CliError):
+class ResourceChanged(CliError):
     """The resource was changed since it was read."""

@@ -7,11 +7,11 @@ from pydantic import Field, ValidationError
 
 from contentgen_cli import target
 from contentgen_cli.errors import CliError
-from contentgen_contract.advice import Facts
+from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.base import Value
 from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase
-from contentgen_contract.operator_class import class_of
-from contentgen_contract.status import ResourceStatus, dump_status
+from contentgen_contract.resources.operator_class import class_of
+from contentgen_contract.resources.status import ResourceStatus, dump_status
 
 Body = dict[str, Any]
 _RESTING = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)

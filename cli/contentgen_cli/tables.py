@@ -11,8 +11,8 @@ from typing import Any
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
 from contentgen_contract.names import Kind
-from contentgen_contract.status import OutputFile, VersionStatus
-from contentgen_contract.story import human_bytes
+from contentgen_contract.resources.status import OutputFile, VersionStatus
+from contentgen_contract.worker.log import human_bytes
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -38,7 +38,7 @@ def url(version: VersionStatus, file: OutputFile) -> str | None:
 
 
 @dataclass(frozen=True)
-class Files:
+class VersionFiles:
     """The versions of a resource whose files are listed."""
 
     item: Item
@@ -60,12 +60,12 @@ class Files:
         return [(*each, address) for each, address in zip(facts, self.urls, strict=True)]
 
 
-def files_of(item: Item, only: int | None) -> Files:
+def files_of(item: Item, only: int | None) -> VersionFiles:
     """The files of the finished versions, or of the one asked for. Raises CliError where there are none."""
-    return Files(item, versions(item, only))
+    return VersionFiles(item, versions(item, only))
 
 
-def files_json(listed: Sequence[Files], *, several: bool) -> str:
+def files_json(listed: Sequence[VersionFiles], *, several: bool) -> str:
     """Stable for scripts: fields are added, never renamed or removed.
 
     One resource is an object; several, also where only one of them was found, are `items`.
@@ -74,7 +74,7 @@ def files_json(listed: Sequence[Files], *, several: bool) -> str:
     return json.dumps({"items": told} if several else told[0], indent=2)
 
 
-def _files(files: Files) -> dict[str, Any]:
+def _files(files: VersionFiles) -> dict[str, Any]:
     return {
         "kind": files.item.kind.value,
         "namespace": files.item.namespace,

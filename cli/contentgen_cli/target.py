@@ -8,32 +8,32 @@ from contentgen_contract.names import GROUP, Kind
 
 
 @dataclass(frozen=True)
-class Target:
+class ResourceName:
     """A name, and the kind where it was given."""
 
     name: str
     kind: Kind | None = None
 
 
-def parse(words: Sequence[str]) -> Target:
+def parse(words: Sequence[str]) -> ResourceName:
     """From the words of the command line. Raises CliError."""
     match list(words):
         case [word] if "/" in word:
             kind, _, name = word.partition("/")
         case [name]:
-            return Target(_checked(name))
+            return ResourceName(_checked(name))
         case [kind, name]:
             pass
         case _:
             raise CliError(f"{' '.join(words)!r}: give NAME, KIND/NAME or KIND NAME")
-    return Target(_checked(name), kind_of(kind))
+    return ResourceName(_checked(name), kind_of(kind))
 
 
-def parse_all(words: Sequence[str]) -> list[Target]:
+def parse_all(words: Sequence[str]) -> list[ResourceName]:
     """Several resources, as kubectl takes them: NAME or KIND/NAME each, or one KIND and its NAMEs. Raises CliError."""
     first, *names = words
     if names and _is_kind(first):
-        return [Target(_checked(name), kind_of(first)) for name in names]
+        return [ResourceName(_checked(name), kind_of(first)) for name in names]
     return [parse([word]) for word in words]
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from contentgen_cluster.release import CommandFailed
 from contentgen_demo import ending
-from contentgen_demo.cluster import Cluster
+from contentgen_demo.cluster import DemoCluster
 from contentgen_demo.errors import DemoError
 from contentgen_demo.run import run
 
@@ -27,7 +27,7 @@ def main() -> int:
         console = Console(highlight=False, width=_FILE_WIDTH)
     try:
         with ExitStack() as stack:
-            cluster = Cluster(Path.cwd(), stack)
+            cluster = DemoCluster(Path.cwd(), stack)
             done = run(cluster, console, arguments.video, timedelta(minutes=arguments.minutes))
             return ending.show(cluster, console, done)
     except (DemoError, CommandFailed) as error:

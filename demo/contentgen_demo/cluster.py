@@ -41,7 +41,7 @@ _MANIFESTS: list[dict[str, Any]] = [
 ]
 
 
-class Cluster:
+class DemoCluster:
     """kubectl and port-forwards; a forward is opened once and lasts as long as the stack it is given."""
 
     def __init__(self, root: Path, stack: ExitStack) -> None:

@@ -10,20 +10,20 @@ from rich.padding import Padding
 
 from contentgen_contract.names import Kind
 from contentgen_demo import progress, report, stores
-from contentgen_demo.cluster import NAMESPACE, Cluster
-from contentgen_demo.report import Job
+from contentgen_demo.cluster import NAMESPACE, DemoCluster
+from contentgen_demo.report import DemoJob
 from contentgen_demo.run import LEDGER_PATH, Done
 
 _SETTINGS = "export KUBECONFIG=$PWD/.cluster/kubeconfig PATH=$PWD/.cluster/bin:$PATH"
 
 
-def show(cluster: Cluster, console: Console, done: Done) -> int:
+def show(cluster: DemoCluster, console: Console, done: Done) -> int:
     """Returns the exit code. Raises: DemoError, CommandFailed."""
     with stores.errors_for_people():
         return _show(cluster, console, done)
 
 
-def _show(cluster: Cluster, console: Console, done: Done) -> int:
+def _show(cluster: DemoCluster, console: Console, done: Done) -> int:
     client = stores.s3_client(
         cluster.port("s3"), *cluster.secret("contentgen-storage", "access-key-id", "secret-access-key")
     )
@@ -48,14 +48,14 @@ def _show(cluster: Cluster, console: Console, done: Done) -> int:
     return 0 if all(check.held for check in results) else 1
 
 
-def _jobs(cluster: Cluster, client: Any, done: Done) -> tuple[Job, ...]:
+def _jobs(cluster: DemoCluster, client: Any, done: Done) -> tuple[DemoJob, ...]:
     documents = stores.documents(cluster.port("mongodb"), [each["metadata"]["uid"] for each in done.resources])
     return tuple(_job(client, each, documents.get(each["metadata"]["uid"])) for each in done.resources)
 
 
-def _job(client: Any, resource: dict[str, Any], document: dict[str, Any] | None) -> Job:
+def _job(client: Any, resource: dict[str, Any], document: dict[str, Any] | None) -> DemoJob:
     status = resource.get("status", {})
-    job = Job(
+    job = DemoJob(
         view=progress.view(resource),
         job_id=status.get("jobId") or resource["metadata"]["uid"],
         user_id=resource["spec"].get("userId") or NAMESPACE,
@@ -64,11 +64,11 @@ def _job(client: Any, resource: dict[str, Any], document: dict[str, Any] | None)
         document=document,
     )
     files = stores.stored_files(client, _prefixes(job))
-    return Job(job.view, job.job_id, job.user_id, job.request_id, files, document)
+    return DemoJob(job.view, job.job_id, job.user_id, job.request_id, files, document)
 
 
 def _without_others(
-    cluster: Cluster, done: Done, jobs: Sequence[Job], entries: Sequence[dict[str, Any]]
+    cluster: DemoCluster, done: Done, jobs: Sequence[DemoJob], entries: Sequence[dict[str, Any]]
 ) -> tuple[dict[str, Any], ...]:
     """Tests, or a colleague, may use the cluster at the same time."""
     ours = {job.job_id for job in jobs}
@@ -80,11 +80,11 @@ def _without_others(
     return report.without_others(entries, jobs, known, busy=busy)
 
 
-def _prefixes(job: Job) -> tuple[str, ...]:
+def _prefixes(job: DemoJob) -> tuple[str, ...]:
     return stores.prefixes(Kind(job.view.kind), job.user_id, job.job_id)
 
 
-def _files(jobs: Sequence[Job]) -> Any:
+def _files(jobs: Sequence[DemoJob]) -> Any:
     if not any(job.files for job in jobs):
         return "nothing"
     return report.files_table([(job, _prefixes(job)) for job in jobs])
@@ -96,7 +96,7 @@ def _section(console: Console, title: str, *parts: Any) -> None:
         console.print(Padding(part, (0, 0, 0, 2), expand=False))
 
 
-def _checks(console: Console, results: Sequence[report.Check]) -> None:
+def _checks(console: Console, results: Sequence[report.DemoCheck]) -> None:
     console.print()
     for check in results:
         mark = "[green]✓[/]" if check.held else "[bold red]✗[/]"
@@ -104,7 +104,7 @@ def _checks(console: Console, results: Sequence[report.Check]) -> None:
         console.print(f"{mark} {escape(check.promise)}{found}", soft_wrap=True)
 
 
-def _next(console: Console, jobs: Sequence[Job], copied: Sequence[Path], folder: Path) -> None:
+def _next(console: Console, jobs: Sequence[DemoJob], copied: Sequence[Path], folder: Path) -> None:
     if copied:
         count = f"{len(copied)} files were copied to {folder}/, first of all"
         console.print(f"\n[bold]To look at[/]  [dim]{count}[/]", soft_wrap=True)
@@ -127,7 +127,7 @@ def _next(console: Console, jobs: Sequence[Job], copied: Sequence[Path], folder:
     )
 
 
-def _diagnose(cluster: Cluster, console: Console, done: Done, jobs: Sequence[Job]) -> None:
+def _diagnose(cluster: DemoCluster, console: Console, done: Done, jobs: Sequence[DemoJob]) -> None:
     """Of each that is not Completed: what it waits for, its conditions, its events, its pods' last words."""
     for resource, job in zip(done.resources, jobs, strict=True):
         if job.view.completed:

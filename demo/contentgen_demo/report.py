@@ -16,7 +16,7 @@ _FEWEST_TO_GROUP = 4
 
 
 @dataclass(frozen=True)
-class StoredFile:
+class ReportedFile:
     """A file in the bucket; the size is in bytes."""
 
     key: str
@@ -33,7 +33,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Check:
+class DemoCheck:
     """A promise of the demo, and whether it held."""
 
     promise: str
@@ -42,14 +42,14 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Job:
+class DemoJob:
     """All that is known of one resource at the end."""
 
     view: View
     job_id: str
     user_id: str
     request_id: str
-    files: tuple[StoredFile, ...]
+    files: tuple[ReportedFile, ...]
     document: dict[str, Any] | None
 
 
@@ -62,16 +62,16 @@ def size(count: float) -> str:
     raise AssertionError("unreachable")
 
 
-def folders(files: Iterable[StoredFile], prefixes: Iterable[str]) -> dict[str, tuple[StoredFile, ...]]:
+def folders(files: Iterable[ReportedFile], prefixes: Iterable[str]) -> dict[str, tuple[ReportedFile, ...]]:
     """The files by the prefix that they lie under; empty prefixes are left out."""
     every = tuple(files)
     found = {prefix: tuple(file for file in every if file.key.startswith(prefix)) for prefix in prefixes}
     return {prefix: inside for prefix, inside in found.items() if inside}
 
 
-def listing(files: Iterable[StoredFile], prefix: str) -> tuple[Line, ...]:
+def listing(files: Iterable[ReportedFile], prefix: str) -> tuple[Line, ...]:
     """Files relative to the prefix; `0001.jpg`, `0002.jpg`, … become one line where they are many."""
-    groups: dict[tuple[str, str], list[StoredFile]] = {}
+    groups: dict[tuple[str, str], list[ReportedFile]] = {}
     for file in sorted(files, key=lambda each: each.key):
         name = file.key.removeprefix(prefix)
         numbered = _NUMBERED.match(name)
@@ -80,7 +80,7 @@ def listing(files: Iterable[StoredFile], prefix: str) -> tuple[Line, ...]:
     return tuple(line for members in groups.values() for line in _lines(members, prefix))
 
 
-def _lines(members: Sequence[StoredFile], prefix: str) -> tuple[Line, ...]:
+def _lines(members: Sequence[ReportedFile], prefix: str) -> tuple[Line, ...]:
     names = [member.key.removeprefix(prefix) for member in members]
     if len(members) < _FEWEST_TO_GROUP:
         return tuple(Line(name, 1, member.size) for name, member in zip(names, members, strict=True))
@@ -88,7 +88,7 @@ def _lines(members: Sequence[StoredFile], prefix: str) -> tuple[Line, ...]:
     return (Line(f"{names[0]} … {last}", len(members), sum(member.size for member in members)),)
 
 
-def jobs_table(jobs: Sequence[Job]) -> Table:
+def jobs_table(jobs: Sequence[DemoJob]) -> Table:
     """Kind, name, phase, time, cost."""
     table = _table("KIND", "NAME", "PHASE", "TIME", "COST")
     for job in jobs:
@@ -109,7 +109,7 @@ def ledger_table(entries: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def files_table(jobs: Sequence[tuple[Job, Sequence[str]]]) -> Table:
+def files_table(jobs: Sequence[tuple[DemoJob, Sequence[str]]]) -> Table:
     """The bucket's keys and sizes, a heading for each of the jobs' folders."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
@@ -143,7 +143,7 @@ def _version(version: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def documents_table(jobs: Sequence[Job]) -> Table:
+def documents_table(jobs: Sequence[DemoJob]) -> Table:
     """The essence of the documents, a field a line."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
@@ -192,7 +192,7 @@ def new_entries(before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str
 
 
 def without_others(
-    entries: Sequence[dict[str, Any]], jobs: Sequence[Job], others: Collection[str], *, busy: bool
+    entries: Sequence[dict[str, Any]], jobs: Sequence[DemoJob], others: Collection[str], *, busy: bool
 ) -> tuple[dict[str, Any], ...]:
     """The lines that the demo has to answer for, where other resources may have been worked on at the same time.
 
@@ -210,26 +210,26 @@ def without_others(
     )
 
 
-def checks(jobs: Sequence[Job], entries: Sequence[dict[str, Any]]) -> tuple[Check, ...]:
+def checks(jobs: Sequence[DemoJob], entries: Sequence[dict[str, Any]]) -> tuple[DemoCheck, ...]:
     """What the demo promises; where not all are Completed, the rest says nothing that this does not."""
     ended_otherwise = [
         f"{job.view.kind} is {job.view.phase or 'without a status'}" for job in jobs if not job.view.completed
     ]
     if ended_otherwise:
-        return (Check("all three are Completed", held=False, found=", ".join(ended_otherwise)),)
+        return (DemoCheck("all three are Completed", held=False, found=", ".join(ended_otherwise)),)
     paid = sorted(entry["request_id"] for entry in entries)
     ours = sorted(job.request_id for job in jobs)
     unrecorded = [job.view.kind for job in jobs if (job.document or {}).get("status") != "completed"]
     missing = [f"{job.view.kind}: {name}" for job in jobs for name in missing_files(job)]
     return (
-        Check("all three are Completed", held=True),
-        Check(
+        DemoCheck("all three are Completed", held=True),
+        DemoCheck(
             "three new lines in the ledger, one for each",
             len(entries) == len(jobs) and paid == ours,
             f"{len(entries)} new lines, {len(set(paid) & set(ours))} of them ours",
         ),
-        Check("the files that were promised lie in S3", not missing, ", ".join(missing)),
-        Check("the documents in MongoDB say completed", not unrecorded, ", ".join(unrecorded)),
+        DemoCheck("the files that were promised lie in S3", not missing, ", ".join(missing)),
+        DemoCheck("the documents in MongoDB say completed", not unrecorded, ", ".join(unrecorded)),
     )
 
 
@@ -248,7 +248,7 @@ _PROMISED = {
 }
 
 
-def missing_files(job: Job) -> tuple[str, ...]:
+def missing_files(job: DemoJob) -> tuple[str, ...]:
     """Patterns of promised files that no file with content in it matches."""
     return tuple(
         pattern

@@ -14,11 +14,12 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from contentgen_demo import media, samples, video
-from contentgen_demo.cluster import NAMESPACE, SANDBOX_ADDRESS, SANDBOX_PATH, Cluster
+from contentgen_demo import media, samples
+from contentgen_demo.cluster import NAMESPACE, SANDBOX_ADDRESS, SANDBOX_PATH, DemoCluster
 from contentgen_demo.errors import DemoError
+from contentgen_demo.film import video
+from contentgen_demo.film.video import Film
 from contentgen_demo.samples import Manifest
-from contentgen_demo.video import Film
 from contentgen_demo.watch import watch
 
 LEDGER_PATH = f"{SANDBOX_PATH}/sandbox/ledger"
@@ -50,7 +51,7 @@ class _Steps:
         self._console.print(f"[green]✓[/] {escape(' '.join(said))} [dim]{took:.1f}s[/]", soft_wrap=True)
 
 
-def run(cluster: Cluster, console: Console, chosen: str | None, most: timedelta) -> Done:
+def run(cluster: DemoCluster, console: Console, chosen: str | None, most: timedelta) -> Done:
     """Raises: DemoError, CommandFailed."""
     cluster.check()
     if chosen and not media.is_url(chosen) and not Path(chosen).is_file():
@@ -81,7 +82,7 @@ def _in_background() -> "Future[Film]":
     return future
 
 
-def _source(cluster: Cluster, console: Console, steps: _Steps, chosen: str | None, film: "Future[Film]") -> str:
+def _source(cluster: DemoCluster, console: Console, steps: _Steps, chosen: str | None, film: "Future[Film]") -> str:
     """The address that the manifests get. The film is served whatever they get, because samples/ name it."""
     try:
         path = _serve_film(cluster, steps, film)
@@ -99,7 +100,7 @@ def _source(cluster: Cluster, console: Console, steps: _Steps, chosen: str | Non
     return f"http://{SANDBOX_ADDRESS}/media/{name}"
 
 
-def _serve_film(cluster: Cluster, steps: _Steps, film: "Future[Film]") -> Path:
+def _serve_film(cluster: DemoCluster, steps: _Steps, film: "Future[Film]") -> Path:
     """Have the sandbox serve the film under the name that samples/ have. Raises: DemoError."""
     with steps.step("Making a film of a minute, with speech") as said:
         made = film.result()
@@ -111,7 +112,7 @@ def _serve_film(cluster: Cluster, steps: _Steps, film: "Future[Film]") -> Path:
     return made.path
 
 
-def _apply(cluster: Cluster, console: Console, url: str) -> tuple[Manifest, ...]:
+def _apply(cluster: DemoCluster, console: Console, url: str) -> tuple[Manifest, ...]:
     """Applies a file that stays, with the command that a person would type."""
     originals = [yaml.safe_load(path.read_text()) for path in sorted(Path("samples").glob("*.yaml"))]
     taken = {line.rpartition("/")[2] for line in cluster.kubectl("get", "contentgen", "--output=name").splitlines()}

@@ -11,10 +11,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pymongo.errors import PyMongoError
 
-from contentgen_contract import keys
 from contentgen_contract.names import Kind, Stage
+from contentgen_contract.records import keys
 from contentgen_demo.errors import DemoError
-from contentgen_demo.report import StoredFile
+from contentgen_demo.report import ReportedFile
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -52,12 +52,12 @@ def prefixes(kind: Kind, user_id: str, job_id: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(keys.prefix(kind, stage, user_id, job_id, 1) for stage in Stage))
 
 
-def stored_files(client: "S3Client", folders: Iterable[str]) -> tuple[StoredFile, ...]:
+def stored_files(client: "S3Client", folders: Iterable[str]) -> tuple[ReportedFile, ...]:
     """All files under the folders, by key; none where the bucket is still to be made."""
     pages = client.get_paginator("list_objects_v2")
     try:
         return tuple(
-            StoredFile(found["Key"], found["Size"])
+            ReportedFile(found["Key"], found["Size"])
             for folder in folders
             for page in pages.paginate(Bucket=BUCKET, Prefix=folder)
             for found in page.get("Contents", ())
@@ -66,7 +66,7 @@ def stored_files(client: "S3Client", folders: Iterable[str]) -> tuple[StoredFile
         return ()
 
 
-def copy_for_looking(client: "S3Client", files: Sequence[StoredFile], folder: Path) -> tuple[Path, ...]:
+def copy_for_looking(client: "S3Client", files: Sequence[ReportedFile], folder: Path) -> tuple[Path, ...]:
     """Downloads what a person can look at; returns the paths."""
     copied = []
     for file in files:
@@ -79,7 +79,7 @@ def copy_for_looking(client: "S3Client", files: Sequence[StoredFile], folder: Pa
     return tuple(copied)
 
 
-def is_for_looking(file: StoredFile) -> bool:
+def is_for_looking(file: ReportedFile) -> bool:
     """Pictures, texts and small data; not the archive, the weights or the sound."""
     endings = (".png", ".jpg", ".json", ".txt", ".srt", ".vtt")
     return file.key.endswith(endings) and "/captions/" not in file.key and file.size <= _LARGEST_COPY

@@ -16,7 +16,7 @@ from types import FrameType
 from contentgen_cluster import release
 from contentgen_cluster.release import CommandFailed
 from contentgen_contract.names import GATEWAY_AUDIENCE
-from contentgen_demo.cluster import NAMESPACE, PERSON, SANDBOX, Cluster
+from contentgen_demo.cluster import NAMESPACE, PERSON, SANDBOX, DemoCluster
 from contentgen_demo.errors import DemoError
 
 PORT = 5000
@@ -55,7 +55,7 @@ def _end(number: int, _: FrameType | None) -> None:
 
 def _open(root: Path, stack: ExitStack, port: int) -> None:
     refuse_taken((port, release.FILES_PORT), port)
-    cluster = Cluster(root, stack)
+    cluster = DemoCluster(root, stack)
     cluster.check()
     _check_release(root)
     cluster.admit()

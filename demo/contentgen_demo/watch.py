@@ -10,7 +10,7 @@ from rich.live import Live
 
 from contentgen_cluster.release import CommandFailed
 from contentgen_demo import progress
-from contentgen_demo.cluster import Cluster
+from contentgen_demo.cluster import DemoCluster
 from contentgen_demo.progress import View
 from contentgen_demo.samples import Manifest
 
@@ -19,7 +19,9 @@ _SILENCE_SECONDS = 20.0
 Show = Callable[[Sequence[View], timedelta], None]
 
 
-def watch(cluster: Cluster, manifests: Sequence[Manifest], console: Console, most: timedelta) -> tuple[Manifest, ...]:
+def watch(
+    cluster: DemoCluster, manifests: Sequence[Manifest], console: Console, most: timedelta
+) -> tuple[Manifest, ...]:
     """The resources once all have ended, or one can't go on without a person, or after `most`."""
     if not console.is_terminal:
         return _until_ended(cluster, manifests, most, _say_lines(console))
@@ -43,7 +45,9 @@ def _say_lines(console: Console) -> Show:
     return show
 
 
-def _until_ended(cluster: Cluster, manifests: Sequence[Manifest], most: timedelta, show: Show) -> tuple[Manifest, ...]:
+def _until_ended(
+    cluster: DemoCluster, manifests: Sequence[Manifest], most: timedelta, show: Show
+) -> tuple[Manifest, ...]:
     names = [f"{each['kind'].lower()}/{each['metadata']['name']}" for each in manifests]
     began = heard = time.monotonic()
     while True:

@@ -11,7 +11,7 @@ from typing import NewType
 from urllib.parse import quote, urlencode
 
 from contentgen_contract.names import API_VERSION, Kind
-from contentgen_contract.operator_class import CLASS_KIND, CLASS_PLURAL
+from contentgen_contract.resources.operator_class import CLASS_KIND, CLASS_PLURAL
 
 ApiPath = NewType("ApiPath", str)
 """A request's path with its query, percent-encoded."""

@@ -5,25 +5,25 @@ import signal
 import sys
 from functools import partial
 
-from contentgen_gateway import stores
-from contentgen_gateway.access import Access
 from contentgen_gateway.app import create_app
-from contentgen_gateway.callers import Callers
-from contentgen_gateway.collection_store import Collections
-from contentgen_gateway.files import Files
+from contentgen_gateway.auth.authentication import Authenticator
+from contentgen_gateway.auth.authorization import Authorizer
+from contentgen_gateway.auth.sign_outs import SignOuts
+from contentgen_gateway.auth.tenants import Tenants
+from contentgen_gateway.auth.visibility import Visibility
 from contentgen_gateway.health import probes_app
-from contentgen_gateway.indexer import Indexer
-from contentgen_gateway.live import Live
-from contentgen_gateway.parts import Parts
-from contentgen_gateway.recent_creations import RecentCreations
-from contentgen_gateway.records import Purchases, Records
-from contentgen_gateway.resources import Resources
+from contentgen_gateway.live.jobs import LiveJobs
+from contentgen_gateway.live.recent_creations import RecentCreations
+from contentgen_gateway.live.resources import JobResources
+from contentgen_gateway.services.dependencies import Dependencies
 from contentgen_gateway.settings import Settings
-from contentgen_gateway.shares import Shares
-from contentgen_gateway.sight import Sight
-from contentgen_gateway.signed_out import SignedOut
-from contentgen_gateway.tenants import Tenants
-from contentgen_gateway.transcript_index import TranscriptIndex
+from contentgen_gateway.stores import preparation
+from contentgen_gateway.stores.collections import Collections
+from contentgen_gateway.stores.files import BucketFiles
+from contentgen_gateway.stores.records import Purchases, Records
+from contentgen_gateway.stores.shares import Shares
+from contentgen_gateway.transcripts.index import TranscriptIndex
+from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_runtime import logs
 from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import KubeApi
@@ -72,7 +72,7 @@ async def _run(settings: Settings) -> None:
                 tasks.create_task(parts.indexer.run()),
                 tasks.create_task(keep_fresh(connected.refreshed)),
                 tasks.create_task(
-                    stores.prepare(
+                    preparation.prepare(
                         each.create_indexes
                         for each in (parts.shares, parts.collections, parts.transcripts, parts.creations)
                     )
@@ -84,11 +84,11 @@ async def _run(settings: Settings) -> None:
                 task.cancel()
 
 
-def assemble(settings: Settings, kube: KubeApi, connected: Stores, clock: Clock = utc_now) -> Parts:
+def assemble(settings: Settings, kube: KubeApi, connected: Stores, clock: Clock = utc_now) -> Dependencies:
     """The parts, each made once, with one clock."""
     database = connected.database
-    access = Access(kube, open_to_all=settings.gateway_sign_in == "None")
-    files = Files(
+    access = Authorizer(kube, open_to_all=settings.gateway_sign_in == "None")
+    files = BucketFiles(
         bucket=settings.s3_bucket,
         region=settings.s3_region,
         endpoint=settings.s3_endpoint,
@@ -100,13 +100,13 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores, clock: Clock 
     records, shares = Records(database["jobs"], files.key_of), Shares(database["shares"])
     transcripts = TranscriptIndex(database)
     indexer = Indexer(records, files, transcripts)
-    resources = Resources(kube, settings.operator_class)
-    live = Live(over=indexer.note, serves=resources.serves)
+    resources = JobResources(kube, settings.operator_class)
+    live = LiveJobs(over=indexer.note, serves=resources.serves)
     tenants = Tenants(Tenancy(kube, database, clock))
     creations = RecentCreations(database["recent-creations"], live, resources, clock)
-    return Parts(
+    return Dependencies(
         settings=settings,
-        callers=Callers(kube, SignedOut(database["signed-out"], clock), wall=clock),
+        callers=Authenticator(kube, SignOuts(database["signed-out"], clock), wall=clock),
         access=access,
         records=records,
         purchases=Purchases(database["ledger"]),
@@ -118,7 +118,7 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores, clock: Clock 
         indexer=indexer,
         files=files,
         clock=clock,
-        sight=Sight(records, access, creations, shares, tenants),
+        sight=Visibility(records, access, creations, shares, tenants),
         tenants=tenants,
         resources=resources,
         namespaces=Namespaces(settings.watch_namespaces, settings.watch_namespace_selector),

@@ -4,37 +4,35 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
-from contentgen_gateway import (
+from contentgen_gateway import health, pages, problems
+from contentgen_gateway.api import (
     actions,
     admin,
-    api_docs,
     assets,
     collections,
     create,
     dataset,
-    deleting,
+    delete,
+    docs,
     downloads,
-    editing,
-    health,
+    edit,
     jobs,
     lora,
     orphans,
-    pages,
-    problems,
-    refusals,
     sharing,
-    shell,
     stats,
     stream,
     transcripts,
     usage,
 )
-from contentgen_gateway.leniency import each_once
-from contentgen_gateway.parts import Parts
+from contentgen_gateway.middleware import stack
+from contentgen_gateway.middleware.leniency import each_once
+from contentgen_gateway.schemas import refusals
+from contentgen_gateway.services.dependencies import Dependencies
 
 _ROUTERS = (
     health.router,
-    api_docs.router,
+    docs.router,
     jobs.router,
     stream.router,
     transcripts.router,
@@ -48,19 +46,19 @@ _ROUTERS = (
     orphans.router,
     create.router,
     actions.router,
-    deleting.router,
-    editing.router,
+    delete.router,
+    edit.router,
     sharing.router,
     admin.router,
     collections.router,
 )
 
 
-def create_app(parts: Parts) -> FastAPI:
+def create_app(parts: Dependencies) -> FastAPI:
     """The app over its parts."""
     app = endpoints()
     app.state.parts = parts
-    shell.install(app, parts)
+    stack.install(app, parts)
     return app
 
 

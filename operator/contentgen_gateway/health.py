@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from contentgen_gateway import metrics
-from contentgen_gateway.parts import Parts, Using
 from contentgen_gateway.problems import RESPONSES, Problem
+from contentgen_gateway.services.dependencies import Dependencies, Using
 
 router = APIRouter(tags=["health"])
 
@@ -37,7 +37,7 @@ async def ready(parts: Using) -> Health:
     return Health()
 
 
-def probes_app(parts: Parts) -> Starlette:
+def probes_app(parts: Dependencies) -> Starlette:
     """`/health`, `/ready` and `/metrics` and nothing else, for a port that people do not reach."""
 
     async def alive(_: Request) -> Response:

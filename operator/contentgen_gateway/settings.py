@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contentgen_contract.operator_class import DEFAULT_CLASS
-from contentgen_contract.watched import LabelSelector, Namespace
+from contentgen_contract.resources.namespaces import LabelSelector, Namespace
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 
 
 class Settings(BaseSettings):

@@ -12,35 +12,24 @@ from typing import Any
 
 import kopf
 
-from contentgen_contract.operator_class import ClassOwner
-from contentgen_contract.prices import PRICES
+from contentgen_contract.resources.operator_class import ClassOwner
+from contentgen_contract.resources.prices import PRICES
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
-from contentgen_operator.bills import Bills
-from contentgen_operator.cache import Cache
-from contentgen_operator.case import Policy
+from contentgen_operator.background.charge_display import ChargeDisplay
+from contentgen_operator.background.orphans import Orphans, Retention
+from contentgen_operator.background.releases import NamespaceReleases
+from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.clock import utc_now
-from contentgen_operator.desk import Desk, create_app
-from contentgen_operator.desk_tls import DeskTls, KeptSecret, MountedFolder, Term
-from contentgen_operator.health import Health, health_app
-from contentgen_operator.identity import Gatekeeper
-from contentgen_operator.instruments import CountedLedger, CountedProvider, counted_desk, exposition
-from contentgen_operator.intake import Intake
-from contentgen_operator.janitor import Janitor
-from contentgen_operator.jobs import JobTemplate
-from contentgen_operator.kube import Kube
-from contentgen_operator.leading.claim import Claim, KubeClass
-from contentgen_operator.leading.endpoint import EndpointWriter
-from contentgen_operator.leading.leadership import Leadership
-from contentgen_operator.leading.tasks import LeaderTasks
-from contentgen_operator.leading.thread import ElectionThread, identity, kube_lease
-from contentgen_operator.leaving import Leaving
-from contentgen_operator.lora_names import LoraNames
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.cache import Cache
+from contentgen_operator.kube.job_manifests import JobTemplate
+from contentgen_operator.leader.class_claim import ClassClaim, KubeClass
+from contentgen_operator.leader.endpoint import EndpointWriter
+from contentgen_operator.leader.leadership import Leadership
+from contentgen_operator.leader.tasks import LeaderTasks
+from contentgen_operator.leader.thread import ElectionThread, identity, kube_lease
 from contentgen_operator.observe import Observer
-from contentgen_operator.observed import ResourceRef
-from contentgen_operator.orders import SLACK, OrderPolicy
-from contentgen_operator.orphans import Orphans, Retention
-from contentgen_operator.plan import Notice
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.billing import FalBilling
@@ -48,22 +37,38 @@ from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.pricing import FalPrices
 from contentgen_operator.providers.surroundings import reach_cluster_directly, trusted_cas
+from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.reconcile import Reconciler
-from contentgen_operator.records import Records
-from contentgen_operator.reports import Reports
-from contentgen_operator.run_documents import RunDocuments
-from contentgen_operator.selection import Selection
 from contentgen_operator.settings import Settings
-from contentgen_operator.settled import SettledCheck
-from contentgen_operator.settling import Settler
-from contentgen_operator.showing import Showing
-from contentgen_operator.storage import Storage
-from contentgen_operator.stores import prepare_stores
-from contentgen_operator.wakeups import WakeUps
-from contentgen_operator.watches import Watches
-from contentgen_operator.wiring import build_registry
-from contentgen_operator.witness import Witness
-from contentgen_operator.worker_jobs import WorkerJobs
+from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.plan import Event
+from contentgen_operator.state.selection import Selection
+from contentgen_operator.stores.charges import Charges
+from contentgen_operator.stores.garbage_collector import GarbageCollector
+from contentgen_operator.stores.preparation import prepare_stores
+from contentgen_operator.stores.records import RecordStore
+from contentgen_operator.stores.run_documents import RunDocuments
+from contentgen_operator.stores.s3 import Storage
+from contentgen_operator.stores.status_verification import StatusVerifier
+from contentgen_operator.stores.worker_jobs import WorkerJobs
+from contentgen_operator.telemetry.health import OperatorHealth, health_app
+from contentgen_operator.telemetry.instrumented import (
+    InstrumentedLedger,
+    InstrumentedProvider,
+    counted_desk,
+    exposition,
+)
+from contentgen_operator.watch.event_handlers import EventHandlers
+from contentgen_operator.watch.kopf_handlers import build_registry
+from contentgen_operator.watch.liveness import WatchLiveness
+from contentgen_operator.watch.lora_names import LoraNames
+from contentgen_operator.watch.settled import SettledCheck
+from contentgen_operator.worker_api.authentication import WorkerAuthenticator
+from contentgen_operator.worker_api.reports import Reports
+from contentgen_operator.worker_api.server import WorkerApi, create_app
+from contentgen_operator.worker_api.tls import CertificateTerm, KeptSecret, MountedFolder, WorkerApiTls
+from contentgen_operator.worker_api.work_orders import SLACK, OrderPolicy
 from contentgen_runtime import logs
 from contentgen_runtime.kube import API_ERRORS, explain
 from contentgen_runtime.namespaces import Namespaces
@@ -84,9 +89,9 @@ def main() -> None:
     reach_cluster_directly()
     logs.configure(settings.log_format, settings.log_level)
     if settings.sentry_dsn:
-        from contentgen_operator import reporting  # noqa: PLC0415 - the SDK takes memory, and few have a DSN
+        from contentgen_operator.telemetry import sentry  # noqa: PLC0415 - the SDK takes memory, and few have a DSN
 
-        reporting.start(settings.sentry_dsn, settings.sentry_environment)
+        sentry.start(settings.sentry_dsn, settings.sentry_environment)
     asyncio.run(_run(settings))
 
 
@@ -102,7 +107,7 @@ async def _run(settings: Settings) -> None:
             await _serve(settings, kube, tls, refresh_in, stop)
 
 
-async def first_certificate(tls: DeskTls, stop: asyncio.Event) -> float | None:
+async def first_certificate(tls: WorkerApiTls, stop: asyncio.Event) -> float | None:
     """Seconds until the desk's certificate is looked at again; None where the process is stopped before.
 
     An API server that is away is waited for: the kubelet's back-off between new starts would be longer. Raises its
@@ -126,7 +131,7 @@ def _on_signals(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
 
 
-async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float, stop: asyncio.Event) -> None:
+async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: float, stop: asyncio.Event) -> None:
     stores = Stores.of(settings)
     storage, database = _storage(settings, stores), stores.database
     leadership, election = _leader_election(settings)
@@ -134,14 +139,14 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     works = partial(_works, leadership, claim)
     selection = _selection(settings)
     check = leadership.check
-    leaving = Leaving(kube, selection, check)
-    ledger = CountedLedger(database["ledger"], check, settings.operator_class)
-    records = Records(database["jobs"], storage, check)
+    leaving = NamespaceReleases(kube, selection, check)
+    ledger = InstrumentedLedger(database["ledger"], check, settings.operator_class)
+    records = RecordStore(database["jobs"], storage, check)
     providers, jobs = _providers(settings), WorkerJobs(database["worker_jobs"], check)
     runs, reports, cache = RunDocuments(database["runs"], check), Reports(), Cache()
-    janitor = Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check)
+    janitor = GarbageCollector(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check)
     tenancy = Tenancy(kube, database)
-    witness = Witness(ledger=ledger, records=records, runs=runs, tenancy=tenancy)
+    witness = StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy)
     names = LoraNames(selection)
     observer = Observer(
         kube=kube,
@@ -183,8 +188,8 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         selection=selection,
         check=check,
     )
-    desk = Desk(
-        gatekeeper=Gatekeeper(kube, cache, jobs, selection),
+    desk = WorkerApi(
+        gatekeeper=WorkerAuthenticator(kube, cache, jobs, selection),
         storage=storage,
         ledger=ledger,
         reports=reports,
@@ -193,8 +198,8 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         witness=witness,
         check=check,
     )
-    watches = Watches()
-    health = Health(
+    watches = WatchLiveness()
+    health = OperatorHealth(
         watches,
         reconciler.queue,
         watch_seconds=settings.watch_dead_seconds,
@@ -207,7 +212,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
     desk_server = tls_server(counted_desk(create_app(desk)), settings.desk_port, tls.context)
     health_server = plain_server(health_app(health, partial(exposition, ledger)), settings.health_port)
     showing = _showing(kube, observer, reconciler, selection)
-    settler = Settler(Bills(database["ledger"]), _billing(settings), show=showing.show, check=check)
+    settler = ChargeSettlement(Charges(database["ledger"]), _billing(settings), show=showing.show, check=check)
     settled = SettledCheck(runs, reconciler.wake)
     leader_tasks = LeaderTasks(partial(_may_begin, election, claim), reconciler.queue, cache.refs)
     loops = [janitor.run, orphans.run, settler.run, settled.run, leaving.run]
@@ -222,7 +227,7 @@ async def _serve(settings: Settings, kube: Kube, tls: DeskTls, refresh_in: float
         leader_tasks.run(desk_server, loops),
     )
     tasks = [asyncio.create_task(each) for each in begun]
-    intake = Intake(
+    intake = EventHandlers(
         cache,
         leader_tasks.wake,
         reports,
@@ -256,7 +261,7 @@ def _leader_election(settings: Settings) -> tuple[Leadership, ElectionThread | N
     return leadership, election
 
 
-def _claim(settings: Settings, kube: Kube, leadership: Leadership) -> Claim | None:
+def _claim(settings: Settings, kube: Kube, leadership: Leadership) -> ClassClaim | None:
     """The claim of the operator class; None: this process serves it without one."""
     if not settings.service_account:
         return None
@@ -265,20 +270,20 @@ def _claim(settings: Settings, kube: Kube, leadership: Leadership) -> Claim | No
     async def announce(problem: str) -> None:
         if not settings.pod_uid:
             return
-        notice = Notice(type="Warning", reason="OperatorClassNotClaimed", message=problem)
+        notice = Event(type="Warning", reason="OperatorClassNotClaimed", message=problem)
         try:
             await kube.post_pod_event(settings.namespace, settings.pod_name, settings.pod_uid, notice, utc_now())
         except API_ERRORS as error:  # for people who look: the log and the readiness say the same
             _log.warning("an event was not posted: %s", explain(error))
 
-    return Claim(KubeClass(kube, settings.operator_class), settings.operator_class, me, leadership, announce)
+    return ClassClaim(KubeClass(kube, settings.operator_class), settings.operator_class, me, leadership, announce)
 
 
-def _works(leadership: Leadership, claim: Claim | None) -> bool:
+def _works(leadership: Leadership, claim: ClassClaim | None) -> bool:
     return leadership.is_leader and (claim is None or claim.held)
 
 
-async def _may_begin(election: ElectionThread | None, claim: Claim | None) -> None:
+async def _may_begin(election: ElectionThread | None, claim: ClassClaim | None) -> None:
     """Until this process leads, and its installation owns the operator class."""
     if election is not None:
         watching = asyncio.create_task(claim.watched()) if claim is not None else None
@@ -292,7 +297,7 @@ async def _may_begin(election: ElectionThread | None, claim: Claim | None) -> No
 
 
 async def _drain(
-    actor: Actor, leader_tasks: LeaderTasks, queue: WakeUps[ResourceRef], seconds: float, *, lost: bool
+    actor: Actor, leader_tasks: LeaderTasks, queue: WorkQueue[ResourceRef], seconds: float, *, lost: bool
 ) -> None:
     """Pay nothing more and let the queue's work end."""
     actor.stop_paying()
@@ -302,7 +307,11 @@ async def _drain(
 
 
 def _register_gauges(
-    settings: Settings, tls: DeskTls, watches: Watches, works: Callable[[], bool], queue: WakeUps[ResourceRef]
+    settings: Settings,
+    tls: WorkerApiTls,
+    watches: WatchLiveness,
+    works: Callable[[], bool],
+    queue: WorkQueue[ResourceRef],
 ) -> None:
     metrics.priced_models.update(settings.prices)
     metrics.gauges.watch_ages = watches.ages
@@ -322,13 +331,13 @@ async def _together(*works: Coroutine[Any, Any, None]) -> None:
             group.create_task(each)
 
 
-async def _prepared(health: Health, prepare: Callable[[], Awaitable[None]]) -> None:
+async def _prepared(health: OperatorHealth, prepare: Callable[[], Awaitable[None]]) -> None:
     await prepare()
     health.stores_ready = True
 
 
 async def _begin_watching(
-    kube: Kube, namespaces: Namespaces, intake: Intake, watches: Watches, stop: asyncio.Event
+    kube: Kube, namespaces: Namespaces, intake: EventHandlers, watches: WatchLiveness, stop: asyncio.Event
 ) -> list[asyncio.Task[None]]:
     following = asyncio.create_task(namespaces.run(kube, partial(intake.look, kube)))
     known, stopping = asyncio.create_task(namespaces.known.wait()), asyncio.create_task(stop.wait())
@@ -384,7 +393,7 @@ def _providers(settings: Settings) -> dict[str, Provider]:
     tls = trusted_cas(settings.ca_file)
     fal = Fal(KeyFile(settings.fal_key_file), settings.fal_queue_url, settings.fal_api_url, tls=tls)
     assemblyai = AssemblyAI(KeyFile(settings.assemblyai_key_file), settings.assemblyai_url, tls=tls)
-    return {each.name: CountedProvider(each.name, each) for each in (fal, assemblyai)}
+    return {each.name: InstrumentedProvider(each.name, each) for each in (fal, assemblyai)}
 
 
 def _billing(settings: Settings) -> FalBilling:
@@ -392,12 +401,12 @@ def _billing(settings: Settings) -> FalBilling:
     return FalBilling(keys, settings.fal_api_url, tls=trusted_cas(settings.ca_file))
 
 
-def _showing(kube: Kube, observer: Observer, reconciler: Reconciler, selection: Selection) -> Showing:
+def _showing(kube: Kube, observer: Observer, reconciler: Reconciler, selection: Selection) -> ChargeDisplay:
     async def wake(ref: ResourceRef) -> None:
         observer.note_settled(ref.uid)
         await reconciler.wake(ref)
 
-    return Showing(kube, wake, selection)
+    return ChargeDisplay(kube, wake, selection)
 
 
 def _policy(settings: Settings) -> Policy:
@@ -435,17 +444,17 @@ def _order_policy(settings: Settings) -> OrderPolicy:
     )
 
 
-def _desk_tls(settings: Settings, kube: Kube) -> DeskTls:
+def _desk_tls(settings: Settings, kube: Kube) -> WorkerApiTls:
     if settings.desk_tls_folder is not None:
-        return DeskTls(MountedFolder(settings.desk_tls_folder, settings.desk_url))
-    term = Term(
+        return WorkerApiTls(MountedFolder(settings.desk_tls_folder, settings.desk_url))
+    term = CertificateTerm(
         lifetime=timedelta(seconds=settings.desk_certificate_seconds),
         renew_before=timedelta(seconds=settings.desk_renew_before_seconds),
     )
-    return DeskTls(KeptSecret(kube, settings.namespace, settings.desk_secret, settings.desk_url, term))
+    return WorkerApiTls(KeptSecret(kube, settings.namespace, settings.desk_secret, settings.desk_url, term))
 
 
-def _template(settings: Settings, tls: DeskTls) -> JobTemplate:
+def _template(settings: Settings, tls: WorkerApiTls) -> JobTemplate:
     return JobTemplate(
         image=settings.worker_image,
         image_pull_policy=settings.worker_image_pull_policy,

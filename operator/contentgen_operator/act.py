@@ -17,21 +17,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kubernetes.aio.client.exceptions import ApiException
 from pymongo.errors import PyMongoError
 
-from contentgen_contract import ownership
 from contentgen_contract.names import API_VERSION, FINALIZER, Stage
-from contentgen_contract.ownership import Owner
-from contentgen_contract.status import JobRef, ResourceStatus, dump_status
-from contentgen_contract.tenancy import UNSCOPED
-from contentgen_operator.cache import Cache
+from contentgen_contract.records import ownership
+from contentgen_contract.records.ownership import Owner
+from contentgen_contract.records.tenancy import UNSCOPED
+from contentgen_contract.resources.status import JobRef, ResourceStatus, dump_status
 from contentgen_operator.clock import utc_now
-from contentgen_operator.janitor import Janitor
-from contentgen_operator.jobs import JobTemplate, job_manifest, job_name
-from contentgen_operator.kube import Kube
-from contentgen_operator.leading.leadership import Leadership, NotLeading
-from contentgen_operator.ledger import Ledger
-from contentgen_operator.observed import JobView, Resource, ResourceRef, is_end, is_settled
-from contentgen_operator.plan import Adoption, Cancellation, Notice, Payment, Plan, Reservation, StageJob
-from contentgen_operator.pods import JobRefused, no_dry_run, no_room, refusal_of
+from contentgen_operator.decide.stages import without_job
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.cache import Cache
+from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, job_name
+from contentgen_operator.kube.pods import JobRefused, no_dry_run, no_room, refusal_of
+from contentgen_operator.leader.leadership import Leadership, NotLeading
 from contentgen_operator.providers.base import (
     Call,
     KeyRefused,
@@ -42,13 +39,23 @@ from contentgen_operator.providers.base import (
     StoredObject,
     Unavailable,
 )
-from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState, PurchaseStep, new_purchase_id
-from contentgen_operator.recorded_runs import after
-from contentgen_operator.records import Records
-from contentgen_operator.run_documents import RunDocuments
-from contentgen_operator.stages import without_job
-from contentgen_operator.storage import NotDeleted, Storage
-from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
+from contentgen_operator.state.plan import Adoption, Cancellation, Event, Payment, Plan, Reservation, StageJob
+from contentgen_operator.state.purchases import (
+    LedgerTransition,
+    Purchase,
+    PurchaseKey,
+    PurchaseState,
+    PurchaseStep,
+    new_purchase_id,
+)
+from contentgen_operator.state.run_document import after
+from contentgen_operator.stores.garbage_collector import GarbageCollector
+from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.records import RecordStore
+from contentgen_operator.stores.run_documents import RunDocuments
+from contentgen_operator.stores.s3 import NotDeleted, Storage
+from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict, explain
 
 _log = logging.getLogger(__name__)
@@ -66,13 +73,13 @@ class Actor:
         kube: Kube,
         storage: Storage,
         ledger: Ledger,
-        records: Records,
+        records: RecordStore,
         jobs: WorkerJobs,
         runs: RunDocuments,
         providers: dict[str, Provider],
         template: Callable[[], JobTemplate],
         cache: Cache,
-        janitor: Janitor,
+        janitor: GarbageCollector,
         leadership: Leadership,
     ) -> None:
         self._leadership = leadership
@@ -234,10 +241,12 @@ class Actor:
         source, mine = PurchaseState.SUBMITTED, {"request_id": cancel.request_id}
         if ended:
             changes = {"error": "cancelled", "finished_at": None, "changed_at": now}
-            move = Move(key=cancel.key, source=source, target=PurchaseState.CANCELLED, expected=mine, changes=changes)
+            move = LedgerTransition(
+                key=cancel.key, source=source, target=PurchaseState.CANCELLED, expected=mine, changes=changes
+            )
         else:
             changes = {"cancel_asked_at": now}
-            move = Move(key=cancel.key, source=source, target=source, expected=mine, changes=changes)
+            move = LedgerTransition(key=cancel.key, source=source, target=source, expected=mine, changes=changes)
         await self._move(move, now)
 
     async def _adopt(self, adoption: Adoption) -> None:
@@ -252,7 +261,7 @@ class Actor:
             extra={"purchase": str(adoption.key)},
         )  # fmt: skip
 
-    async def _move(self, move: Move, now: datetime) -> None:
+    async def _move(self, move: LedgerTransition, now: datetime) -> None:
         """Raises Conflict where the purchase is not as it was when that was decided."""
         request_id = move.changes.get("request_id")
         claim = move.claimed_for
@@ -333,7 +342,7 @@ class Actor:
             _log.error("not written: %s", _told(move), extra={"purchase": str(move.key)})
             raise
 
-    async def _send(self, payment: Payment, call: Call, sending: "_Sending") -> Move:
+    async def _send(self, payment: Payment, call: Call, sending: "_Sending") -> LedgerTransition:
         key, intent, provider = payment.key, PurchaseState.INTENT, self._providers[call.provider]
         try:
             request_id = await provider.submit(call, sending.begin)
@@ -345,22 +354,24 @@ class Actor:
                 "changed_at": utc_now(),
                 "step": None,
             }
-            return Move(key=key, source=intent, target=PurchaseState.REFUSED, changes=changes, **sending.mine)
+            return LedgerTransition(
+                key=key, source=intent, target=PurchaseState.REFUSED, changes=changes, **sending.mine
+            )
         except MaybeAccepted as error:
             await sending.begun()
             _log.warning("the reply to a paid request was lost", extra={"purchase": str(key)})
             changes = {"error": str(error), "changed_at": utc_now()}
-            return Move(key=key, source=intent, target=intent, changes=changes, **sending.mine)
+            return LedgerTransition(key=key, source=intent, target=intent, changes=changes, **sending.mine)
         # Before anything else can fail: with this line the request can be found again.
         _log.info("%s accepted request %s", call.provider, request_id, extra={"purchase": str(key)})
         await sending.begun()
         now = utc_now()
         changes = {"request_id": request_id, "submitted_at": now, "changed_at": now, "step": None}
-        move = Move(key=key, source=intent, target=PurchaseState.SUBMITTED, changes=changes, **sending.mine)
+        move = LedgerTransition(key=key, source=intent, target=PurchaseState.SUBMITTED, changes=changes, **sending.mine)
         return move.model_copy(update={"claimed_for": payment.purchase})
 
     @stamina.retry(on=PyMongoError, attempts=8, timeout=60)
-    async def _note(self, move: Move) -> None:
+    async def _note(self, move: LedgerTransition) -> None:
         request_id, claim = move.changes.get("request_id"), move.claimed_for
         if claim is not None and request_id and not await self._ledger.claim(claim, request_id, utc_now()):
             _log.error("request %s is another purchase's; %s has none", request_id, move.key)
@@ -478,7 +489,7 @@ class Actor:
                 extra=ref.about,
             )
 
-    async def _announce(self, resource: Resource, notices: tuple[Notice, ...], now: datetime) -> None:
+    async def _announce(self, resource: Resource, notices: tuple[Event, ...], now: datetime) -> None:
         """Events are for people who look: one that cannot be posted is no reason to stop."""
         for notice in notices:
             try:
@@ -569,12 +580,12 @@ def _state(purchase: Purchase | None) -> str:
     return f"{purchase.state}{step} of {purchase.job_id}, request {purchase.request_id}"
 
 
-def _told(move: Move) -> str:
+def _told(move: LedgerTransition) -> str:
     request = move.changes.get("request_id")
     return f"{move.key} from {move.source} to {move.target}" + (f", request {request}" if request else "")
 
 
-def _log_failed(move: Move, kept: Purchase | None) -> None:
+def _log_failed(move: LedgerTransition, kept: Purchase | None) -> None:
     expected = {"owner": move.owner} | move.expected
     _log.error(
         "a compare-and-set failed: %s (expected %s); the ledger has %s", _told(move), expected, _state(kept),

@@ -22,7 +22,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from contentgen_contract.names import Phase, Reason
-from contentgen_contract.prices import PRICES
+from contentgen_contract.resources.prices import PRICES
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # A series more for each counter, which nobody asks for.

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Container
 from typing import Any
 
-from contentgen_contract.watched import LabelSelector
+from contentgen_contract.resources.namespaces import LabelSelector
 from contentgen_operator.uninstall import (
-    Release,
+    InstalledRelease,
     StillHeld,
     add_class_arguments,
     namespaces_of,
@@ -30,7 +30,7 @@ Body = dict[str, Any]
 
 
 def release_the_rest(
-    release: Release,
+    release: InstalledRelease,
     selected: Container[str],
     seconds: float,
     clock: Callable[[], float],

@@ -8,32 +8,21 @@ from typing import Any
 from kubernetes.aio.client.exceptions import ApiException
 from pydantic import ValidationError
 
-from contentgen_contract import keys, ownership
-from contentgen_contract.models import model_of
 from contentgen_contract.names import Kind, Phase, Reason, Stage
-from contentgen_contract.orders import Limits
-from contentgen_contract.ownership import Owner
-from contentgen_contract.prices import PriceLookup
-from contentgen_contract.spec import ImageGenerationSpec, Spec
-from contentgen_contract.status import MAX_LOG, ResourceStatus, RunStatus, VersionStatus
-from contentgen_contract.tenancy import Tenant
-from contentgen_operator import kinds, lora_identity, pods, searches
-from contentgen_operator.buying import is_remembered, remembered
-from contentgen_operator.cache import Cache
-from contentgen_operator.deletion import is_searched_at_deletion
-from contentgen_operator.kube import Kube
-from contentgen_operator.ledger import Ledger
-from contentgen_operator.lora_names import LoraNames
-from contentgen_operator.observed import (
-    JobView,
-    LoraView,
-    Observed,
-    OpenRequest,
-    PodTrouble,
-    Resource,
-    Stored,
-    is_stored,
-)
+from contentgen_contract.records import keys, ownership
+from contentgen_contract.records.ownership import Owner
+from contentgen_contract.records.tenancy import Tenant
+from contentgen_contract.resources.models import model_of
+from contentgen_contract.resources.prices import PriceLookup
+from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
+from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, RunStatus, VersionStatus
+from contentgen_contract.worker.orders import Limits
+from contentgen_operator.decide import history_searches, lora_identity
+from contentgen_operator.decide.deletion import is_searched_at_deletion
+from contentgen_operator.decide.payment import is_remembered, remembered
+from contentgen_operator.kube import pods
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.cache import Cache
 from contentgen_operator.providers.base import (
     STORED,
     AccessRefused,
@@ -48,13 +37,34 @@ from contentgen_operator.providers.base import (
     is_request_id,
 )
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
-from contentgen_operator.purchases import Purchase, PurchaseKey, PurchaseState
-from contentgen_operator.reports import Reports
-from contentgen_operator.runs import collects_again, current_run, ended, frozen_spec, own_files, owner, purchase_key
-from contentgen_operator.storage import InvalidOutcome, Storage
-from contentgen_operator.upload_limits import file_limits, files_problem
-from contentgen_operator.witness import Witness
-from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_operator.state import kinds
+from contentgen_operator.state.observed import (
+    BucketFile,
+    JobView,
+    LoraView,
+    Observation,
+    OpenRequest,
+    PodTrouble,
+    Resource,
+    is_stored,
+)
+from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.state.runs import (
+    collects_again,
+    current_run,
+    ended,
+    frozen_spec,
+    own_files,
+    owner,
+    purchase_key,
+)
+from contentgen_operator.state.upload_limits import file_limits, files_problem
+from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.s3 import InvalidOutcome, Storage
+from contentgen_operator.stores.status_verification import StatusVerifier
+from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_operator.watch.lora_names import LoraNames
+from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
@@ -79,7 +89,7 @@ class Observer:
         jobs: WorkerJobs,
         providers: dict[str, Provider],
         reports: Reports,
-        witness: Witness,
+        witness: StatusVerifier,
         limits: Limits,
         prices: PriceSource = _NO_PRICES,
         names: LoraNames | None = None,
@@ -102,7 +112,7 @@ class Observer:
         """Read what the purchases of a resource cost at the next look, though its run is over."""
         self._settled.add(uid)
 
-    async def observe(self, resource: Resource, now: datetime) -> Observed:
+    async def observe(self, resource: Resource, now: datetime) -> Observation:
         """Everything that a decision about this resource needs now. Raises ValidationError for a wrong spec."""
         if resource.deleting:
             return await self._of_the_deleted(resource, now)
@@ -130,7 +140,7 @@ class Observer:
                 seen["named"] = await self._named_of_the_forgotten(resource, run, spec, now)
         else:
             seen |= await self._paid(resource, run, spec, purchase, now)
-        return Observed(**seen)
+        return Observation(**seen)
 
     async def _paid(
         self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase, now: datetime
@@ -166,16 +176,16 @@ class Observer:
             return False
         return bool((await self._collected(following)).get("outputs_stored"))
 
-    async def _settled_run(self, resource: Resource, run: RunStatus) -> Observed:
+    async def _settled_run(self, resource: Resource, run: RunStatus) -> Observation:
         if resource.ref.uid not in self._settled:
-            return Observed()
+            return Observation()
         key = purchase_key(resource, run)
         purchase = await self._ledger.get(key)
         earlier, other_runs = await self._ledger.others(key, resource.ref.uid)
         self._settled.discard(resource.ref.uid)
-        return Observed(purchase=purchase, earlier=earlier, other_runs=other_runs)
+        return Observation(purchase=purchase, earlier=earlier, other_runs=other_runs)
 
-    async def _after_end(self, resource: Resource, run: RunStatus, now: datetime) -> Observed:
+    async def _after_end(self, resource: Resource, run: RunStatus, now: datetime) -> Observation:
         """What has come of requests that were open when the run ended."""
         key, spec = purchase_key(resource, run), frozen_spec(resource, run)
         purchase = await self._ledger.get(key)
@@ -183,7 +193,7 @@ class Observer:
         opened = await self._open_requests(resource, key, spec, purchase, now)
         if purchase is not None:
             opened += (await self._followed(resource, spec, OpenRequest(key=key, purchase=purchase), None, now),)
-        return Observed(purchase=purchase, earlier=earlier, other_runs=other_runs, open_requests=opened)
+        return Observation(purchase=purchase, earlier=earlier, other_runs=other_runs, open_requests=opened)
 
     async def _open_requests(
         self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase | None, now: datetime
@@ -201,10 +211,10 @@ class Observer:
     ) -> OpenRequest:
         """An attempt with the provider's word, if it is the resource's, open and due. One that is gone is not ours."""
         purchase = each.purchase
-        if purchase.job_id != resource.ref.uid or not searches.is_open(purchase, now):
+        if purchase.job_id != resource.ref.uid or not history_searches.is_open(purchase, now):
             return each
         at = self._followed_at.get((purchase.purchase_id, purchase.state))
-        if at is not None and timedelta(0) <= now - at < timedelta(seconds=searches.pause(purchase, now)):
+        if at is not None and timedelta(0) <= now - at < timedelta(seconds=history_searches.pause(purchase, now)):
             return each
         self._note_look(purchase.purchase_id, purchase.state, now)
         if purchase.state is PurchaseState.SUBMITTED:
@@ -270,24 +280,24 @@ class Observer:
         """The resource as far as its status is borne out. Raises PyMongoError."""
         return await self._witness.verified(resource)
 
-    async def _of_the_deleted(self, resource: Resource, now: datetime) -> Observed:
+    async def _of_the_deleted(self, resource: Resource, now: datetime) -> Observation:
         run = resource.status.run
         if run is None or not resource.finalized:
-            return Observed()
+            return Observation()
         key = purchase_key(resource, run)
         purchase = await self._ledger.get(key)
         if purchase is None or not is_searched_at_deletion(resource, purchase):
-            return Observed(purchase=purchase)
+            return Observation(purchase=purchase)
         try:
             spec = frozen_spec(resource, run)
         except ValidationError:
-            return Observed(purchase=purchase, provider_problem="the spec of its run cannot be read")
+            return Observation(purchase=purchase, provider_problem="the spec of its run cannot be read")
         if (purchase.purchase_id, _AT_DELETION) in self._followed_at:  # files are deleted in many slices
-            return Observed(purchase=purchase)
+            return Observation(purchase=purchase)
         seen = await self._lost(resource, key, spec, purchase)
         if not seen.get("provider_problem") and seen.get("found_request") is None:
             self._note_look(purchase.purchase_id, _AT_DELETION, now)
-        return Observed(purchase=purchase, **seen)
+        return Observation(purchase=purchase, **seen)
 
     async def _stage(
         self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, now: datetime
@@ -386,7 +396,7 @@ class Observer:
 
     async def _stored(
         self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, names: list[str]
-    ) -> dict[str, Stored]:
+    ) -> dict[str, BucketFile]:
         if not names:
             return {}
         ref, user = resource.ref, owner(resource, spec)
@@ -438,7 +448,7 @@ class Observer:
 
     async def _lost(self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase) -> dict[str, Any]:
         """The request that a person names, if it is the one; else what the history shows."""
-        sent = searches.sent_at(purchase)
+        sent = history_searches.sent_at(purchase)
         named = await self._named(resource, key, spec, purchase, sent + _AFTER_SENT)
         if named is not None and named.same:
             return {"named": named, "found_request": resource.adopt}
@@ -467,7 +477,7 @@ class Observer:
             return Verified(same=False, text="it is another purchase's")
         search = Search(
             call=kinds.sent_call(spec, key, purchase),
-            sent_after=searches.sent_at(purchase) - _CLOCK_ERROR,
+            sent_after=history_searches.sent_at(purchase) - _CLOCK_ERROR,
             sent_before=before + _CLOCK_ERROR,
             claimed=await self._ledger.request_ids(purchase),
         )
@@ -536,7 +546,7 @@ async def find_lost(
     """Search the provider's history once for the request of a lost reply, sent before the next attempt's (`before`).
     Raises Unavailable.
     """
-    sent = searches.sent_at(purchase)
+    sent = history_searches.sent_at(purchase)
     search = Search(
         call=call,
         sent_after=sent,  # the nearest one is taken

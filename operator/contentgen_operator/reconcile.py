@@ -10,22 +10,22 @@ from pymongo.errors import PyMongoError
 from contentgen_contract.names import GROUP
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
-from contentgen_operator.cache import Body, Cache
-from contentgen_operator.case import Policy
 from contentgen_operator.clock import utc_now
-from contentgen_operator.decide import decide
-from contentgen_operator.deletion import grace_is_over
-from contentgen_operator.kube import Kube
+from contentgen_operator.decide.decision import decide
+from contentgen_operator.decide.deletion import grace_is_over
+from contentgen_operator.decide.status import store_unavailable
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.cache import Body, Cache
 from contentgen_operator.observe import Observer
-from contentgen_operator.observed import Observed, Resource, ResourceRef
-from contentgen_operator.plan import Plan
 from contentgen_operator.providers.base import Unavailable
-from contentgen_operator.runs import has_valid_spec
-from contentgen_operator.selection import DEFAULT, Selection
-from contentgen_operator.storage import BucketMissing, NotDeleted
-from contentgen_operator.summary import store_unavailable
-from contentgen_operator.wakeups import WakeUps
-from contentgen_operator.witness import with_owned_versions
+from contentgen_operator.queues.work_queue import WorkQueue
+from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.observed import Observation, Resource, ResourceRef
+from contentgen_operator.state.plan import Plan
+from contentgen_operator.state.runs import has_valid_spec
+from contentgen_operator.state.selection import DEFAULT, Selection
+from contentgen_operator.stores.s3 import BucketMissing, NotDeleted
+from contentgen_operator.stores.status_verification import with_owned_versions
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Reconciler:
         self._policy = policy
         self._failures: dict[ResourceRef, int] = {}
         self._conflicts: dict[ResourceRef, int] = {}  # in a row
-        self.queue: WakeUps[ResourceRef] = WakeUps(self._reconcile, group=lambda ref: ref.namespace)
+        self.queue: WorkQueue[ResourceRef] = WorkQueue(self._reconcile, group=lambda ref: ref.namespace)
 
     async def wake(self, ref: ResourceRef, delay: float = 0) -> None:
         """Have a resource looked at."""
@@ -157,11 +157,11 @@ class Reconciler:
     async def _plan(self, resource: Resource, now: datetime) -> Plan:
         readable = resource.deleting or has_valid_spec(resource, now)  # if not, decide says so on the resource
         try:
-            observed = await self._observer.observe(resource, now) if readable else Observed()
+            observed = await self._observer.observe(resource, now) if readable else Observation()
         except _STORE_ERRORS:
             if not grace_is_over(resource, now, self._policy):
                 raise
-            observed = Observed()  # it goes all the same
+            observed = Observation()  # it goes all the same
         return decide(resource, observed, now, self._policy)
 
     async def _confirm(self, resource: Resource) -> None:

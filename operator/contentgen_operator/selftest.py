@@ -12,7 +12,7 @@ from kubernetes.client.exceptions import ApiException
 
 from contentgen_contract.api_paths import DEPLOYMENTS, ApiPath, api_path, resource_of
 from contentgen_contract.names import API_VERSION, Kind
-from contentgen_contract.operator_class import DEFAULT_CLASS
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_runtime import logs
 from contentgen_runtime.kube_sync import Body, call
 from kubernetes import client, config
@@ -36,11 +36,11 @@ TINY: dict[Kind, Body] = {
 }
 
 
-class Failed(Exception):
+class SelftestFailed(Exception):
     """The release does not do what it should; the message says what was seen."""
 
 
-class Check:
+class SelftestChecks:
     """The checks, in the order in which they make sense."""
 
     def __init__(self, api: client.ApiClient, namespace: str, operator_class: str = DEFAULT_CLASS) -> None:
@@ -59,7 +59,7 @@ class Check:
                 _log.info("the operator is ready: deployment %s/%s", namespace, deployment)
                 return
             if time.monotonic() > deadline:
-                raise Failed(f"no pod of deployment {namespace}/{deployment} is ready: {found.get('status')}")
+                raise SelftestFailed(f"no pod of deployment {namespace}/{deployment} is ready: {found.get('status')}")
             time.sleep(1)
 
     def kinds(self) -> None:
@@ -68,7 +68,7 @@ class Check:
             try:
                 self._create(kind, dryRun="All")
             except ApiException as error:
-                raise Failed(f"{kind.value} is not taken, in a dry run: {error.status} {error.body}") from error
+                raise SelftestFailed(f"{kind.value} is not taken, in a dry run: {error.status} {error.body}") from error
             _log.info("%s is served, and takes a manifest (dry run)", kind.value)
 
     def job(self, seconds: float) -> None:
@@ -95,7 +95,7 @@ class Check:
             if _true(status, "Complete"):
                 return
             if _true(status, "Failed") or time.monotonic() > deadline:
-                raise Failed(f"{phase} {status.get('reason', '')}: {status.get('message', 'nothing happened')}")
+                raise SelftestFailed(f"{phase} {status.get('reason', '')}: {status.get('message', 'nothing happened')}")
             time.sleep(0.5)
 
     def _create(self, kind: Kind, **how: str) -> None:
@@ -123,7 +123,7 @@ def main() -> None:
     logs.configure("plain")
     config.load_incluster_config()
     with client.ApiClient() as api:
-        check = Check(api, asked.place, asked.operator_class)
+        check = SelftestChecks(api, asked.place, asked.operator_class)
         try:
             check.operator(asked.namespace, asked.deployment)
             check.kinds()
@@ -131,7 +131,7 @@ def main() -> None:
                 check.job(asked.seconds)
             else:
                 _log.info("no job was run: the provider is a real one, and would be paid")
-        except Failed as failed:
+        except SelftestFailed as failed:
             _log.error("%s", failed)
             sys.exit(1)
 

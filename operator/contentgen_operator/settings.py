@@ -6,15 +6,15 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contentgen_contract.operator_class import DEFAULT_CLASS
-from contentgen_contract.orders import Limits
 from contentgen_contract.patterns import OPERATOR_CLASS
-from contentgen_contract.prices import Price
-from contentgen_contract.sources import SourceGrant
-from contentgen_contract.watched import LabelSelector, Namespace
-from contentgen_operator.jobs import WorkerPod
-from contentgen_operator.leading.election import Timing
-from contentgen_operator.leading.endpoint import Endpoint
+from contentgen_contract.resources.namespaces import LabelSelector, Namespace
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
+from contentgen_contract.resources.prices import Price
+from contentgen_contract.resources.sources import SourceGrant
+from contentgen_contract.worker.orders import Limits
+from contentgen_operator.kube.job_manifests import WorkerPod
+from contentgen_operator.leader.election import Timing
+from contentgen_operator.leader.endpoint import WorkerEndpoint
 from contentgen_operator.providers.sending import POST_SECONDS
 
 _DAY = 86400
@@ -128,11 +128,11 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def endpoint(self) -> Endpoint | None:
+    def endpoint(self) -> WorkerEndpoint | None:
         """The worker API's own address; None where the Service's selector finds it."""
         if not self.desk_service:
             return None
-        return Endpoint(
+        return WorkerEndpoint(
             service=self.desk_service,
             port=self.desk_port,
             namespace=self.namespace,

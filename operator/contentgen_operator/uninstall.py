@@ -16,9 +16,9 @@ from kubernetes.client.exceptions import ApiException
 
 from contentgen_contract.api_paths import DEPLOYMENTS, NAMESPACES, OPERATOR_CLASSES, PODS, api_path, resource_of
 from contentgen_contract.names import FINALIZER, Kind
-from contentgen_contract.operator_class import DEFAULT_CLASS, ClassOwner, owner_of
-from contentgen_contract.watched import LabelSelector
-from contentgen_operator.selection import DEFAULT, Selection
+from contentgen_contract.resources.namespaces import LabelSelector
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS, ClassOwner, owner_of
+from contentgen_operator.state.selection import DEFAULT, Selection
 from contentgen_runtime import logs
 from contentgen_runtime.kube_sync import JSON_PATCH, MERGE_PATCH, Body, call
 from kubernetes import client, config
@@ -32,7 +32,7 @@ class StillHeld(Exception):
     """Resources would be stuck without an operator; the message names them."""
 
 
-class Release:
+class InstalledRelease:
     """The operator's Deployment, and the resources that it works on."""
 
     def __init__(
@@ -146,7 +146,9 @@ class Release:
         return page | {"items": [item | {"kind": kind.value} for item in page.get("items", ())]}
 
 
-def uninstall(release: Release, seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+def uninstall(
+    release: InstalledRelease, seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> None:
     """Stop the operator and release everything; ends within `seconds`, whatever the operator's pod does."""
     start = clock()
     while release.operator_pods() and _being_deleted(release.held()) and clock() < start + _GRACE_SECONDS:
@@ -158,7 +160,7 @@ def uninstall(release: Release, seconds: float, clock: Callable[[], float], slee
 
 
 def release_until_none_is_held(
-    release: Release,
+    release: InstalledRelease,
     find_held: Callable[[], list[Body]],
     deadline: float,
     clock: Callable[[], float],
@@ -220,12 +222,14 @@ def add_class_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--release", default="contentgen", help="the name of the Helm release")
 
 
-def release_of(api: client.ApiClient, asked: argparse.Namespace, watched: Sequence[str] | None) -> Release:
+def release_of(api: client.ApiClient, asked: argparse.Namespace, watched: Sequence[str] | None) -> InstalledRelease:
     """The release that the command line names."""
     account = asked.service_account
     owner = ClassOwner(namespace=asked.namespace, service_account=account, release=asked.release) if account else None
     selection = Selection(operator_class=asked.operator_class)
-    return Release(api, asked.namespace, asked.deployment, asked.selector, watched, selection=selection, owner=owner)
+    return InstalledRelease(
+        api, asked.namespace, asked.deployment, asked.selector, watched, selection=selection, owner=owner
+    )
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing
 
 from contentgen_contract.api_paths import NAMESPACES
-from contentgen_contract.watched import LabelSelector
+from contentgen_contract.resources.namespaces import LabelSelector
 from contentgen_runtime.kube import KubeApi
-from contentgen_runtime.watching import Changed, Deleted, Listed, Seen, follow
+from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
 
 _log = logging.getLogger(__name__)
 Told = Callable[[str], Awaitable[None]]
@@ -58,16 +58,16 @@ class Namespaces:
         """The names of those that are selected now and were not, or the other way round."""
         before = frozenset(self._uids)
         match seen:
-            case Changed(body):
+            case ObjectChanged(body):
                 self._uids[body["metadata"]["name"]] = body["metadata"]["uid"]
-            case Deleted(body):
+            case ObjectDeleted(body):
                 self._uids.pop(body["metadata"]["name"], None)
-            case Listed(uids):
+            case ListComplete(uids):
                 self._uids = {name: uid for name, uid in self._uids.items() if uid in uids}
         names = tuple(sorted(before ^ self._uids.keys()))
         for name in names:
             _log.info("the namespace %s has the labels of the selector%s", name, " no longer" * (name in before))
         was_known = self.known.is_set()
-        if isinstance(seen, Listed):
+        if isinstance(seen, ListComplete):
             self.known.set()
         return names if was_known else ()

@@ -21,7 +21,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from contentgen_contract.base import Value
-from contentgen_contract.tenancy import UNSCOPED, NamespaceIdentity, Tenant, binding_id, scoped
+from contentgen_contract.records.tenancy import UNSCOPED, NamespaceIdentity, Tenant, binding_id, scoped
 from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import Body, Conflict, explain
 
@@ -57,7 +57,7 @@ class Followed(Value):
         return (cluster, namespace) in self.taken or (cluster in self.clusters and namespace not in self.lost)
 
 
-class Namespaces(Protocol):
+class NamespaceReader(Protocol):
     """API server, as far as tenants need it."""
 
     async def get_namespace(self, name: str) -> Body | None:
@@ -67,7 +67,7 @@ class Namespaces(Protocol):
 class Tenancy:
     """Binds each namespace that it meets; several processes may do so at once."""
 
-    def __init__(self, kube: Namespaces, database: Database[Document], clock: Clock = utc_now) -> None:
+    def __init__(self, kube: NamespaceReader, database: Database[Document], clock: Clock = utc_now) -> None:
         self._kube = kube
         self._clock = clock
         self._ledger, self._jobs = database["ledger"], database["jobs"]

@@ -23,27 +23,27 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class ObjectChanged:
     """An object as it is now."""
 
     body: Body
 
 
 @dataclass(frozen=True, slots=True)
-class Deleted:
+class ObjectDeleted:
     """An object as it was last."""
 
     body: Body
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListComplete:
     """A list is over, and this is all that there is: each was told as Changed before."""
 
     uids: frozenset[str]
 
 
-Seen = Changed | Deleted | Listed
+Seen = ObjectChanged | ObjectDeleted | ListComplete
 
 
 async def follow(
@@ -74,13 +74,13 @@ async def follow(
                     async for version, page in pages:  # noqa: B007 - the last one's counts
                         for body in page:
                             uids.add(body["metadata"]["uid"])
-                            yield Changed(body)
-                yield Listed(frozenset(uids))
+                            yield ObjectChanged(body)
+                yield ListComplete(frozenset(uids))
             async with aclosing(kube.watch(resource, namespace, version, labels)) as events:
                 async for kind, body in events:
                     version, pause = body["metadata"]["resourceVersion"], _FIRST_PAUSE
                     if kind != "BOOKMARK":
-                        yield Deleted(body) if kind == "DELETED" else Changed(body)
+                        yield ObjectDeleted(body) if kind == "DELETED" else ObjectChanged(body)
         except _ERRORS as error:
             if isinstance(error, ApiException):  # it may be the version that the API server does not like
                 version = ""

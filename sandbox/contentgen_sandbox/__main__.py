@@ -4,9 +4,9 @@ import argparse
 import os
 import sys
 
-from contentgen_sandbox.settings import StoreSettings
-from contentgen_sandbox.stores import Child, mongo, s3, supervise
-from contentgen_sandbox.switches import Switches
+from contentgen_sandbox.control.switches import Switches
+from contentgen_sandbox.settings import SandboxStoreSettings
+from contentgen_sandbox.stores import StoreProcess, mongo, s3, supervise
 
 PROVIDERS = (sys.executable, "-m", "contentgen_sandbox.serve")
 
@@ -17,10 +17,10 @@ def main() -> None:
     what = parser.parse_args().what
     if what == "serve":
         os.execv(PROVIDERS[0], PROVIDERS)  # noqa: S606 - this very interpreter
-    settings = StoreSettings()
+    settings = SandboxStoreSettings()
     children = [mongo(settings), s3(settings)]
     if what == "all":
-        children.append(Child("providers", PROVIDERS, os.environ))
+        children.append(StoreProcess("providers", PROVIDERS, os.environ))
     sys.exit(supervise(children, Switches(settings.data)))
 
 

@@ -8,11 +8,14 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from contentgen_sandbox import assemblyai, control, fal, hostile, media
-from contentgen_sandbox.fal_models import MODELS, Shop
+from contentgen_sandbox import hostile, media
+from contentgen_sandbox.assemblyai import assemblyai
+from contentgen_sandbox.control import control
+from contentgen_sandbox.fal import fal
+from contentgen_sandbox.fal.models import MODELS, Shop
 from contentgen_sandbox.faults import Faults
-from contentgen_sandbox.jobs import Job, Jobs, Progress, Runner
-from contentgen_sandbox.ledger import Ledger
+from contentgen_sandbox.jobs import JobProgress, Jobs, Runner, SandboxJob
+from contentgen_sandbox.ledger import SandboxLedger
 from contentgen_sandbox.sandbox import Sandbox
 from contentgen_sandbox.settings import Settings
 
@@ -22,15 +25,15 @@ def make_sandbox(settings: Settings) -> Sandbox:
     data = settings.data
     data.mkdir(parents=True, exist_ok=True)
     jobs = Jobs(data / "jobs", data / "files", settings.kept_jobs)
-    ledger = Ledger(data / "ledger.jsonl")
+    ledger = SandboxLedger(data / "ledger.jsonl")
     shop = Shop(settings, jobs)
 
-    def work(job: Job, progress: Progress) -> dict[str, Any]:
+    def work(job: SandboxJob, progress: JobProgress) -> dict[str, Any]:
         if job.provider == "assemblyai":
             return assemblyai.transcribe(job, progress, settings, ledger)
         return MODELS[job.model].run(job, progress, shop)
 
-    def seconds(job: Job) -> float:
+    def seconds(job: SandboxJob) -> float:
         if job.provider == "assemblyai":
             return settings.transcript_seconds
         return MODELS[job.model].seconds(settings)
@@ -54,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (control.router, media.router, hostile.router, fal.history, fal.router, assemblyai.router):
         app.include_router(router)
     app.add_middleware(KeepReceive)
-    app.add_exception_handler(assemblyai.Refused, _assemblyai_error)
+    app.add_exception_handler(assemblyai.RequestRefused, _assemblyai_error)
     return app
 
 
@@ -71,6 +74,6 @@ class KeepReceive:
 
 
 async def _assemblyai_error(_: Request, error: Exception) -> Response:
-    if not isinstance(error, assemblyai.Refused):
+    if not isinstance(error, assemblyai.RequestRefused):
         raise error
     return JSONResponse({"error": error.detail}, error.status_code)

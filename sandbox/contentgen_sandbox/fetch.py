@@ -10,14 +10,14 @@ CHUNK = 1024 * 1024
 REDIRECTS = 3
 
 
-class FetchError(Exception):
+class SandboxFetchError(Exception):
     """The URL can't be fetched; the message says why, for the user of the provider."""
 
 
 def fetch(url: str, target: Path, *, max_bytes: int, max_seconds: float) -> None:
     """Downloads `url` to `target`. Raises: FetchError."""
     if urlsplit(url).scheme not in ("http", "https"):
-        raise FetchError("only http and https URLs are fetched")
+        raise SandboxFetchError("only http and https URLs are fetched")
     deadline = time.monotonic() + max_seconds
     try:
         with (
@@ -26,14 +26,14 @@ def fetch(url: str, target: Path, *, max_bytes: int, max_seconds: float) -> None
             target.open("wb") as file,
         ):
             if response.status_code != 200:
-                raise FetchError(f"the server answered {response.status_code}")
+                raise SandboxFetchError(f"the server answered {response.status_code}")
             size = 0
             for chunk in response.iter_bytes(CHUNK):
                 size += len(chunk)
                 if size > max_bytes:
-                    raise FetchError(f"larger than {max_bytes} bytes")
+                    raise SandboxFetchError(f"larger than {max_bytes} bytes")
                 if time.monotonic() > deadline:
-                    raise FetchError(f"took longer than {max_seconds:g} s")
+                    raise SandboxFetchError(f"took longer than {max_seconds:g} s")
                 file.write(chunk)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise FetchError(str(error) or type(error).__name__) from error
+        raise SandboxFetchError(str(error) or type(error).__name__) from error

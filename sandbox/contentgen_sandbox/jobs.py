@@ -50,7 +50,7 @@ class Failure(BaseModel):
     detail: Any
 
 
-class Job(BaseModel):
+class SandboxJob(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
@@ -91,36 +91,36 @@ class Jobs:
         self._lock = threading.RLock()
         folder.mkdir(parents=True, exist_ok=True)
         files.mkdir(parents=True, exist_ok=True)
-        read = [Job.model_validate_json(path.read_bytes()) for path in folder.glob("*.json")]
+        read = [SandboxJob.model_validate_json(path.read_bytes()) for path in folder.glob("*.json")]
         self._jobs = {job.id: job for job in sorted(read, key=lambda job: job.created_at)}
 
-    def add(self, job: Job) -> None:
+    def add(self, job: SandboxJob) -> None:
         with self._lock:
             self._write(job)
             self._jobs[job.id] = job
             self._forget_oldest()
 
-    def change(self, job_id: str, **fields: Any) -> Job:
+    def change(self, job_id: str, **fields: Any) -> SandboxJob:
         with self._lock:
             job = self._jobs[job_id].model_copy(update=fields)
             self._write(job)
             self._jobs[job_id] = job
             return job
 
-    def get(self, job_id: str) -> Job | None:
+    def get(self, job_id: str) -> SandboxJob | None:
         with self._lock:
             return self._jobs.get(job_id)
 
-    def all(self, provider: Provider) -> list[Job]:
+    def all(self, provider: Provider) -> list[SandboxJob]:
         """Oldest first."""
         with self._lock:
             return [job for job in self._jobs.values() if job.provider == provider]
 
-    def unfinished(self) -> list[Job]:
+    def unfinished(self) -> list[SandboxJob]:
         with self._lock:
             return [job for job in self._jobs.values() if job.phase != "done"]
 
-    def position(self, job: Job) -> int:
+    def position(self, job: SandboxJob) -> int:
         """How many wait before it."""
         with self._lock:
             ahead = (other for other in self._jobs.values() if other.provider == job.provider)
@@ -132,7 +132,7 @@ class Jobs:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def _write(self, job: Job) -> None:
+    def _write(self, job: SandboxJob) -> None:
         path = self._folder / f"{job.id}.json"
         new = path.with_suffix(".new")
         with new.open("w") as file:
@@ -149,7 +149,7 @@ class Jobs:
             shutil.rmtree(self._files / job.id, ignore_errors=True)
 
 
-class Progress:
+class JobProgress:
     """What a piece of work may say and ask while it runs."""
 
     def __init__(self, jobs: Jobs, job_id: str, stop: threading.Event) -> None:
@@ -168,9 +168,9 @@ class Progress:
 
 
 #: Does the work of one job and returns its output. Raises: ModelError, Interrupted.
-Work = Callable[[Job, Progress], dict[str, Any]]
+Work = Callable[[SandboxJob, JobProgress], dict[str, Any]]
 #: How long a job takes, in seconds.
-Duration = Callable[[Job], float]
+Duration = Callable[[SandboxJob], float]
 
 
 class Runner:
@@ -183,7 +183,7 @@ class Runner:
         for job in self._jobs.unfinished():
             self.start(job)
 
-    def start(self, job: Job) -> None:
+    def start(self, job: SandboxJob) -> None:
         if "stuck" in job.faults:
             self._jobs.change(job.id, started_at=datetime.now(UTC))
             return
@@ -203,8 +203,8 @@ class Runner:
             stop.set()
         self._pool.shutdown(cancel_futures=True)
 
-    def _run(self, job: Job, stop: threading.Event) -> None:
-        progress = Progress(self._jobs, job.id, stop)
+    def _run(self, job: SandboxJob, stop: threading.Event) -> None:
+        progress = JobProgress(self._jobs, job.id, stop)
         try:
             progress.wait(self._duration(job) * QUEUED_SHARE)
             self._jobs.change(job.id, started_at=datetime.now(UTC))

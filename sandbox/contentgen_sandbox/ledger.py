@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from contentgen_contract.prices import PRICES, USD, amount
+from contentgen_contract.resources.prices import PRICES, USD, amount
 
 MEGAPIXEL = 1024 * 1024
 SPEECH_MODEL = "universal-3-5-pro"
@@ -39,7 +39,7 @@ def transcription_usd(seconds: float, *, speaker_labels: bool) -> Decimal:
     return (Decimal(amount(micros, seconds / 3600)) / USD).quantize(_SMALLEST_USD)
 
 
-class Entry(BaseModel):
+class LedgerEntry(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
@@ -53,23 +53,23 @@ class Entry(BaseModel):
     """What tells this purchase from another in the provider's history: the path of its input's URL, or its seed."""
 
 
-class Ledger:
+class SandboxLedger:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, LedgerEntry] = {}
         if path.exists():
             for line in path.read_text().splitlines():
                 self._read(line)
 
     def _read(self, line: str) -> None:
         try:
-            entry = Entry.model_validate_json(line)
+            entry = LedgerEntry.model_validate_json(line)
         except ValueError:
             return  # the torn last line of a kill while writing: it was never acknowledged
         self._entries[entry.id] = entry
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: LedgerEntry) -> None:
         with self._lock:
             with self._path.open("a") as file:
                 file.write(entry.model_dump_json() + "\n")
@@ -83,7 +83,7 @@ class Ledger:
         if entry is not None:
             self.write(entry.model_copy(update={"amount_usd": amount_usd, "what": what}))
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[LedgerEntry]:
         with self._lock:
             return list(self._entries.values())
 

@@ -14,8 +14,8 @@ from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from contentgen_sandbox.faults import KEPT, Faults, refusal, spoil_reply
-from contentgen_sandbox.jobs import Job, Jobs, Provider, Runner
-from contentgen_sandbox.ledger import Entry, Ledger
+from contentgen_sandbox.jobs import Jobs, Provider, Runner, SandboxJob
+from contentgen_sandbox.ledger import LedgerEntry, SandboxLedger
 from contentgen_sandbox.settings import Settings
 
 MAX_BODY = 256 * 1024
@@ -23,7 +23,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True)
-class Purchase:
+class SandboxPurchase:
     """A paid POST, before it is accepted."""
 
     provider: Provider
@@ -37,7 +37,7 @@ class Purchase:
 @dataclass(frozen=True)
 class Sandbox:
     settings: Settings
-    ledger: Ledger
+    ledger: SandboxLedger
     faults: Faults
     jobs: Jobs
     runner: Runner
@@ -46,11 +46,11 @@ class Sandbox:
         fault = self.faults.take("refuse", provider, model)
         return await refusal(fault) if fault else None
 
-    async def accept(self, purchase: Purchase, request: Request) -> Job:
+    async def accept(self, purchase: SandboxPurchase, request: Request) -> SandboxJob:
         """Bills and begins. Where the reply is to be lost, it loses it: the caller's answer goes nowhere."""
         taken = [self.faults.take(stage, purchase.provider, purchase.model) for stage in KEPT]
         marks = {fault.fault: fault.delay for fault in taken if fault is not None}
-        job = Job(
+        job = SandboxJob(
             id=new_id(),
             provider=purchase.provider,
             model=purchase.model,
@@ -66,8 +66,8 @@ class Sandbox:
             await spoil_reply(spoilt, request)
         return job
 
-    def _begin(self, job: Job, purchase: Purchase) -> None:
-        entry = Entry(
+    def _begin(self, job: SandboxJob, purchase: SandboxPurchase) -> None:
+        entry = LedgerEntry(
             id=job.id,
             provider=job.provider,
             model=job.model,

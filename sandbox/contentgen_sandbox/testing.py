@@ -19,8 +19,8 @@ import httpx
 import uvicorn
 
 from contentgen_sandbox.app import create_app
-from contentgen_sandbox.settings import Settings, StoreSettings
-from contentgen_sandbox.stores import SMALL_JVM, Child, mongo, s3, start, stop
+from contentgen_sandbox.settings import SandboxStoreSettings, Settings
+from contentgen_sandbox.stores import SMALL_JVM, StoreProcess, mongo, s3, start, stop
 
 START_S = 30
 BUILT = Path(__file__).parents[2] / "build" / "sandbox"
@@ -122,8 +122,8 @@ def s3_server(data: Path) -> Iterator[S3Server]:
         yield S3Server(endpoint, settings.root_access_key, settings.root_secret_key)
 
 
-def _store_settings(data: Path) -> StoreSettings:
-    return StoreSettings(
+def _store_settings(data: Path) -> SandboxStoreSettings:
+    return SandboxStoreSettings(
         data=data,
         host="127.0.0.1",
         s3_port=free_port(),
@@ -136,7 +136,7 @@ def _store_settings(data: Path) -> StoreSettings:
 
 
 @contextmanager
-def _running(child: Child, port: int) -> Iterator[None]:
+def _running(child: StoreProcess, port: int) -> Iterator[None]:
     process = start(child)
     try:
         _wait(lambda: process.poll() is not None or _listens(port))

@@ -7,21 +7,21 @@ from collections.abc import Iterator
 import pytest
 
 from contentgen_cluster import release
-from contentgen_demo import video
-from contentgen_e2e.gateway import Gateway, Made, Tenant, open_gateway, tenant
+from contentgen_demo.film import video
+from contentgen_e2e.gateway import Gateway, GatewayTenant, MadeJobs, open_gateway, tenant
 from contentgen_e2e.settings import ROOT
-from contentgen_e2e.world import World, installed
+from contentgen_e2e.world import ClusterWorld, installed
 
 
 @pytest.fixture(scope="session")
-def world() -> Iterator[World]:
+def world() -> Iterator[ClusterWorld]:
     """The installed release, and a fresh namespace."""
     with installed(ROOT, "e2e") as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
-def film(world: World) -> str:
+def film(world: ClusterWorld) -> str:
     """The address of a film with sound, as a worker reaches it."""
     path = video.ensure_film().path
     name = f"e2e-{path.stem}.mp4"
@@ -31,19 +31,19 @@ def film(world: World) -> str:
 
 
 @pytest.fixture(scope="session")
-def gateway(world: World) -> Iterator[Gateway]:
+def gateway(world: ClusterWorld) -> Iterator[Gateway]:
     with open_gateway(ROOT) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
-def ann(world: World, gateway: Gateway) -> Iterator[Tenant]:
+def ann(world: ClusterWorld, gateway: Gateway) -> Iterator[GatewayTenant]:
     with tenant(gateway, world.namespace, "user123") as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
-def bob(world: World, gateway: Gateway) -> Iterator[Tenant]:
+def bob(world: ClusterWorld, gateway: Gateway) -> Iterator[GatewayTenant]:
     namespace = f"{world.namespace}-other"
     with tenant(gateway, namespace, "user456") as opened:
         yield opened
@@ -51,7 +51,7 @@ def bob(world: World, gateway: Gateway) -> Iterator[Tenant]:
 
 
 @pytest.fixture(scope="session")
-def made(gateway: Gateway, ann: Tenant, film: str, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(gateway: Gateway, ann: GatewayTenant, film: str, tmp_path_factory: pytest.TempPathFactory) -> MadeJobs:
     tags = {"tags": ["avatar", "headshot", "professional"], "description": "Jesse professional headshot avatar"}
     training = {"userId": "user123", "videoUrl": film, "loraName": "jesse_avatar", "triggerWord": "jf"}
     wanted = training | {"dataset": {"minImages": 8}, "steps": 500, "metadata": tags | {"isPublic": False}}
@@ -64,7 +64,7 @@ def made(gateway: Gateway, ann: Tenant, film: str, tmp_path_factory: pytest.Temp
     inputs = {"prompt": "Professional headshot of jf in a suit", "loras": [{"path": address, "scale": 0.8}]}
     order = {"model": "flux-lora", "inputs": inputs, "userId": "user123"}
     pictures = ann.ask("/api/images/generate", order)["jobId"]
-    made = Made(lora, pictures, transcript, stream)
+    made = MadeJobs(lora, pictures, transcript, stream)
     for job_id in made.all:
         job = ann.finished(job_id)
         assert job["status"] == "completed", job

@@ -1,7 +1,7 @@
 """On a MongoDB of yours: each question that the gateway puts to it is answered by way of an index.
 
 `make test-explain MONGODB_URI=…` runs this. The servers of the sandbox know no `explain`; which index serves which
-question is checked without one by tests/unit/test_gateway_indexes.py.
+question is checked without one by tests/unit/gateway/stores/test_indexes.py.
 """
 
 import os
@@ -13,14 +13,14 @@ import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from contentgen_contract import indexes
 from contentgen_contract.names import Kind
-from contentgen_gateway import tallies
-from contentgen_gateway.queries import counting, listing
-from contentgen_simulation.bucket import Bucket
-from contentgen_simulation.gateway import GatewayWorld
-from contentgen_simulation.plans import Commands, explained, single
-from contentgen_simulation.questions import CHANGES, EVERYTHING, PATHS, SCOPES, WANTED
+from contentgen_contract.records import indexes
+from contentgen_gateway.stores import aggregations
+from contentgen_gateway.stores.queries import counting, listing
+from contentgen_simulation.gateway.bucket import RecordingBucket
+from contentgen_simulation.gateway.query_plans import Commands, explained, single
+from contentgen_simulation.gateway.questions import CHANGES, EVERYTHING, PATHS, SCOPES, WANTED
+from contentgen_simulation.gateway.server import GatewayWorld
 
 JOBS = 200
 _SCAN = "COLLSCAN"
@@ -62,11 +62,11 @@ def test_lists(database: Database[dict[str, Any]], scope: Any) -> None:
 def test_counts_and_sums(database: Database[dict[str, Any]], scope: Any) -> None:
     for wanted in WANTED:
         commands = [{"aggregate": "jobs", "pipeline": [{"$match": counting(scope, wanted)}], "cursor": {}}]
-        mine = tallies.own(scope)
+        mine = aggregations.own(scope)
         if not mine.nothing and not wanted.tags and not wanted.terms:
-            sums = (("jobs", tallies.of_jobs), ("ledger", tallies.of_purchases))
+            sums = (("jobs", aggregations.of_jobs), ("ledger", aggregations.of_purchases))
             commands += [
-                {"aggregate": name, "pipeline": list(of(mine, wanted, tallies.By.DAY).pipeline), "cursor": {}}
+                {"aggregate": name, "pipeline": list(of(mine, wanted, aggregations.By.DAY).pipeline), "cursor": {}}
                 for name, of in sums
             ]
         for command in commands:
@@ -84,7 +84,7 @@ async def test_all_that_changes_ask(database: Database[dict[str, Any]], sent: Co
 
 async def _asked(database: Database[dict[str, Any]], sent: Commands, requests: Any) -> None:
     world = GatewayWorld(("ann", "*", "*", "red"), database=database)
-    bucket = Bucket()
+    bucket = RecordingBucket()
     bucket.behind(world.parts.files)
     key = "loras/ann/j/v1/model.safetensors"
     number = database["jobs"].count_documents({})

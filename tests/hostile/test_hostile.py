@@ -16,12 +16,12 @@ import pytest
 
 from contentgen_contract.names import Kind, Reason
 from contentgen_hostile import works
-from contentgen_hostile.canary import Watched, watched
-from contentgen_hostile.corpus import GROUPS, Sample, corpus
+from contentgen_hostile.canary import WatchedAddresses, watched
+from contentgen_hostile.corpus import GROUPS, HostileSample, corpus
 from contentgen_hostile.judge import MEMORY, MOST_CPU, MOST_SECONDS, Judgement, judge
 from contentgen_worker.errors import WorkerError
-from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.isolation import spawn
+from contentgen_worker.media.decode.bounds import MediaLimits
+from contentgen_worker.media.sandbox.isolation import spawn
 
 ALL = os.environ.get("CONTENTGEN_HOSTILE") == "all"
 EACH = 1 if ALL else 16
@@ -31,7 +31,7 @@ KINDS = (Kind.LORA_TRAINING, Kind.TRANSCRIPTION)
 
 
 @pytest.fixture(scope="module")
-def canary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def canary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedAddresses]:
     with watched(tmp_path_factory.mktemp("canary")) as one:
         yield one
 
@@ -44,11 +44,11 @@ def rows() -> Iterator[list[dict[str, Any]]]:
     ROWS.write_text(json.dumps(found, indent=1))
 
 
-def sampled(samples: Iterator[Sample]) -> list[Sample]:
+def sampled(samples: Iterator[HostileSample]) -> list[HostileSample]:
     return [each for each in samples if zlib.crc32(each.name.encode()) % EACH == 0]
 
 
-def wrong(sample: Sample, kind: Kind, found: Judgement, touched: list[str]) -> Iterator[str]:
+def wrong(sample: HostileSample, kind: Kind, found: Judgement, touched: list[str]) -> Iterator[str]:
     """What is not as it must be."""
     if found.reason not in (sample.lora if kind is Kind.LORA_TRAINING else sample.sound):
         yield f"ended {found.reason}"
@@ -65,7 +65,7 @@ def wrong(sample: Sample, kind: Kind, found: Judgement, touched: list[str]) -> I
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_each_file_ends_well(group: str, canary: Watched, rows: list[dict[str, Any]]) -> None:
+def test_each_file_ends_well(group: str, canary: WatchedAddresses, rows: list[dict[str, Any]]) -> None:
     failures = []
     for sample in sampled(corpus(group, canary.canary)):
         for kind in KINDS:
@@ -87,7 +87,7 @@ def test_the_corpus_is_large_and_different(rows: list[dict[str, Any]]) -> None:
     assert completed >= len(rows) // 6  # a guard that lets nothing through would pass all the rest
 
 
-def followed(canary: Watched, name: str, folder: Path) -> Path:
+def followed(canary: WatchedAddresses, name: str, folder: Path) -> Path:
     sample = next(each for each in corpus("playlists", canary.canary) if each.name == f"playlists/{name}")
     path = folder / "list.m3u8"
     path.write_bytes(sample.content)
@@ -96,7 +96,7 @@ def followed(canary: Watched, name: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(("name", "rung"), [("hls-http", "/canary.ts"), ("concat-path", "the file")])
-def test_the_canary_rings_where_nothing_guards(canary: Watched, tmp_path: Path, name: str, rung: str) -> None:
+def test_the_canary_rings_where_nothing_guards(canary: WatchedAddresses, tmp_path: Path, name: str, rung: str) -> None:
     path = followed(canary, name, tmp_path)
     options = {"protocol_whitelist": "file,http,tcp,crypto", "allowed_extensions": "ALL", "safe": "0"}
     with av.open(str(path), options=options) as container:
@@ -106,19 +106,19 @@ def test_the_canary_rings_where_nothing_guards(canary: Watched, tmp_path: Path, 
 
 @pytest.mark.parametrize("name", ["hls-http", "concat-path"])
 def test_a_child_follows_no_playlist_even_where_no_list_forbids_it(
-    canary: Watched, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+    canary: WatchedAddresses, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
     path = followed(canary, name, tmp_path)
     with (
-        spawn(works.open_anything, path, limits=Bounds(10**7, 60).child_limits(path)) as child,
+        spawn(works.open_anything, path, limits=MediaLimits(10**7, 60).child_limits(path)) as child,
         pytest.raises(WorkerError),
     ):
         list(child.messages())
     assert canary.touched() == []
 
 
-def test_the_corpus_is_the_same_on_every_run(canary: Watched) -> None:
+def test_the_corpus_is_the_same_on_every_run(canary: WatchedAddresses) -> None:
     for group in ("sizes", "fuzzed"):
         first, second = ([(each.name, each.content) for each in sampled(corpus(group, canary.canary))] for _ in "12")
         assert first == second

@@ -17,7 +17,7 @@ from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
-from contentgen_cluster.certificates import Authority
+from contentgen_cluster.node.certificates import ClusterAuthority
 from contentgen_sandbox.testing import S3Server, mongo_server, s3_server
 
 
@@ -30,7 +30,7 @@ def _quick_clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
         if not {"MONGODB_URI", "S3_ENDPOINT"} & os.environ.keys():
-            authority = Authority(tmp_path_factory.mktemp("authority"), datetime.now(UTC)).certificate
+            authority = ClusterAuthority(tmp_path_factory.mktemp("authority"), datetime.now(UTC)).certificate
             patch.setenv("SSL_CERT_FILE", str(authority))
         yield
 

@@ -9,8 +9,8 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from contentgen_gateway import csrf
-from contentgen_simulation import browser
+from contentgen_gateway.auth import csrf
+from contentgen_simulation.gateway import browser
 from contentgen_simulation.showcase import serve
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Route, expect
 
-from contentgen_gateway import csrf
-from contentgen_simulation import browser
-from contentgen_simulation.made_up import job_id
+from contentgen_gateway.auth import csrf
+from contentgen_simulation.gateway import browser
+from contentgen_simulation.gateway.made_up import job_id
 
 LORA, PICTURE, TRANSCRIPT, RUNNING, FAILED = (job_id(number) for number in (1, 10, 30, 50, 40))
 PAGES = {

@@ -8,7 +8,7 @@ import pytest
 
 from contentgen_operator.providers.fal import Fal
 from contentgen_real.consent import CHECKS, CONFIRM, SWITCH
-from contentgen_real.providers import Place
+from contentgen_real.providers import BuildPlace
 
 _AGREED = os.environ.get(SWITCH) == "true" and os.environ.get(CONFIRM) == "yes"
 collect_ignore_glob = [] if _AGREED else ["test_*.py"]
@@ -23,12 +23,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def place() -> Place:
-    return Place.of(os.environ)
+def place() -> BuildPlace:
+    return BuildPlace.of(os.environ)
 
 
 @pytest.fixture
-async def fal(place: Place, tmp_path: Path) -> AsyncIterator[Fal]:
+async def fal(place: BuildPlace, tmp_path: Path) -> AsyncIterator[Fal]:
     made = place.fal(tmp_path)
     yield made
     await made.close()

@@ -20,14 +20,14 @@ import pytest
 from PIL import Image
 
 from contentgen_contract.names import Kind
-from contentgen_operator import kinds
-from contentgen_operator.ledger import Ledger
 from contentgen_operator.providers.base import Call, Provider, RequestState, RequestView, Search, StoredObject
 from contentgen_operator.providers.fal import Fal
-from contentgen_operator.purchases import Move, Purchase, PurchaseKey, PurchaseState
-from contentgen_real.consent import LORA, PICTURE, SOUND, SOUND_SECONDS, Check
+from contentgen_operator.state import kinds
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.stores.ledger import Ledger
+from contentgen_real.consent import LORA, PICTURE, SOUND, SOUND_SECONDS, ProviderCheck
 from contentgen_real.inputs import tone, training_set
-from contentgen_real.providers import Place
+from contentgen_real.providers import BuildPlace
 
 # The SDK of AssemblyAI uses pydantic's older names.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
@@ -50,7 +50,7 @@ def document_of(view: RequestView) -> dict[str, Any]:
     return document
 
 
-async def test_picture(place: Place, fal: Fal, ledger: Ledger) -> None:
+async def test_picture(place: BuildPlace, fal: Fal, ledger: Ledger) -> None:
     view = await bought_once(place, fal, ledger, PICTURE, None, looks=120)
     place.record("fal-picture", document_of(view))
     place.record("fal-history", await place.fal_history(PICTURE.model))
@@ -61,7 +61,7 @@ async def test_picture(place: Place, fal: Fal, ledger: Ledger) -> None:
         assert opened.size == (512, 512)
 
 
-async def test_sound(place: Place, ledger: Ledger, tmp_path: Path) -> None:
+async def test_sound(place: BuildPlace, ledger: Ledger, tmp_path: Path) -> None:
     url = await place.publish_sound(tone(SOUND_SECONDS))
     view = await bought_once(place, place.assemblyai(tmp_path), ledger, SOUND, url, looks=120)
     place.record("assemblyai-transcript", document_of(view))
@@ -70,7 +70,7 @@ async def test_sound(place: Place, ledger: Ledger, tmp_path: Path) -> None:
     assert "words" in document_of(view)
 
 
-async def test_training(place: Place, fal: Fal, ledger: Ledger) -> None:
+async def test_training(place: BuildPlace, fal: Fal, ledger: Ledger) -> None:
     url = await place.publish(training_set("jf"))
     view = await bought_once(place, fal, ledger, LORA, url, looks=720)
     place.record("fal-training", document_of(view))
@@ -78,7 +78,7 @@ async def test_training(place: Place, fal: Fal, ledger: Ledger) -> None:
 
 
 async def bought_once(
-    place: Place, provider: Provider, ledger: Ledger, check: Check, input_url: str | None, *, looks: int
+    place: BuildPlace, provider: Provider, ledger: Ledger, check: ProviderCheck, input_url: str | None, *, looks: int
 ) -> RequestView:
     """Two payers at the same time; one request, which ends well, and which its marker finds."""
     key, call = purchase_of(check, input_url)
@@ -107,11 +107,11 @@ async def bought_once(
     return view
 
 
-def purchase_of(check: Check, input_url: str | None) -> tuple[PurchaseKey, Call]:
+def purchase_of(check: ProviderCheck, input_url: str | None) -> tuple[PurchaseKey, Call]:
     """The operator's own call, unique to this run; the input's address is the only thing put in by us."""
     kind, unique = KINDS[check.name], secrets.token_hex(8)
     key = PurchaseKey(namespace="real", kind=kind, name=check.name, run_hash=unique, rerun=None, attempt=1)
-    job = kinds.Job(user_id="real", job_id=unique, version=1)
+    job = kinds.CallContext(user_id="real", job_id=unique, version=1)
     call = kinds.call_of(check.spec, job, key, ())
     if input_url is None:
         return key, call
@@ -143,7 +143,7 @@ async def pay(provider: Provider, ledger: Ledger, key: PurchaseKey, call: Call) 
     request_id = await provider.submit(call, at_once)
     changes = {"request_id": request_id, "submitted_at": datetime.now(UTC)}
     assert await ledger.move(
-        Move(key=key, source=PurchaseState.INTENT, target=PurchaseState.SUBMITTED, changes=changes)
+        LedgerTransition(key=key, source=PurchaseState.INTENT, target=PurchaseState.SUBMITTED, changes=changes)
     )
     return request_id
 

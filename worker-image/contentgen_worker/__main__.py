@@ -15,10 +15,10 @@ import typer
 from pydantic import ValidationError
 
 from contentgen_contract.names import Stage
-from contentgen_contract.spec import Speed
+from contentgen_contract.resources.spec import Speed
 from contentgen_worker import log
 from contentgen_worker.errors import Retryable
-from contentgen_worker.media.isolation import preload
+from contentgen_worker.media.sandbox.isolation import preload
 from contentgen_worker.settings import VISION_MODEL, Settings
 
 _CRASHED = 1

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from contentgen_contract.orders import DatasetFacts, Limits, Progress
-from contentgen_contract.spec import LoraTrainingSpec, Speed
+from contentgen_contract.resources.spec import LoraTrainingSpec, Speed
+from contentgen_contract.worker.orders import DatasetFacts, Limits, Progress
 from contentgen_worker.errors import BadMedia, NoVisionModel
 from contentgen_worker.files import Output
-from contentgen_worker.media.bounds import Bounds, pod_memory
-from contentgen_worker.media.vision import describer_for
+from contentgen_worker.media.dataset.vision import describer_for
+from contentgen_worker.media.decode.bounds import MediaLimits, pod_memory
 from contentgen_worker.prepare.lora import training_set
 from contentgen_worker.progress import Steps
 
@@ -57,9 +57,9 @@ def _spec(trigger: str, speed: Speed, settings: str) -> LoraTrainingSpec:
     )
 
 
-def _bounds() -> Bounds:
+def _bounds() -> MediaLimits:
     limits = Limits()
-    return Bounds(limits.pixels, limits.duration_seconds, memory_bytes=pod_memory())
+    return MediaLimits(limits.pixels, limits.duration_seconds, memory_bytes=pod_memory())
 
 
 def _put(output: Output, target: Path) -> None:

@@ -24,8 +24,8 @@ Their texts are read by users: they name the thing, the value, what was expected
 signed URL.
 """
 
-from contentgen_contract.addresses import without_secrets
 from contentgen_contract.names import Reason
+from contentgen_contract.resources.addresses import without_secrets
 
 MESSAGE_LIMIT = 1024  # Outcome.message
 _SHOWN = 300
@@ -107,7 +107,7 @@ class TooFewFrames(BadMedia):
     reason = Reason.INSUFFICIENT_FRAMES
 
 
-class Verdict(WorkerError):
+class StageFailed(WorkerError):
     """The stage cannot succeed, for this reason. `passing`: a later attempt may, such as once a server is back."""
 
     def __init__(self, reason: Reason, message: str, *, passing: bool = False) -> None:
@@ -116,7 +116,7 @@ class Verdict(WorkerError):
         self.passing = passing
 
 
-class NoVisionModel(Verdict):
+class NoVisionModel(StageFailed):
     """The spec asks for captions by a vision model, and this worker has none that works."""
 
     def __init__(self, why: str) -> None:
@@ -133,7 +133,7 @@ class OwnFileMissing(Retryable):
     """What an earlier stage or the operator left in our own store is not there."""
 
 
-class DeskRefused(Retryable):
+class WorkerApiRefused(Retryable):
     """The desk keeps answering 401 or 403."""
 
     exit_code = 3

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from contentgen_contract.orders import FileClaim, StoredFile
+from contentgen_contract.worker.orders import FileClaim, StoredFile
 
 _CHUNK = 1 << 20
 JPEG, PNG, JSON, TEXT = "image/jpeg", "image/png", "application/json", "text/plain"

@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from datetime import UTC, datetime
 
-from contentgen_contract import story
+from contentgen_contract.worker import log
 
 _log = logging.getLogger("contentgen.worker")
 _context: dict[str, str] = {}
@@ -29,7 +29,7 @@ class _Json(logging.Formatter):
 
 class _Tail(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        _tail.append(story.told(self.format(record)))
+        _tail.append(log.told(self.format(record)))
 
 
 def configure() -> None:
@@ -55,7 +55,7 @@ def event(name: str, **fields: object) -> None:
 
 def tail() -> str:
     """What was said last, for people: it outlives the pod in the outcome."""
-    return story.tail(tuple(_tail))
+    return log.tail(tuple(_tail))
 
 
 def failure(name: str, *, crash: bool = False, **fields: object) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from contentgen_contract.names import Step
-from contentgen_contract.orders import Progress
+from contentgen_contract.worker.orders import Progress
 from contentgen_worker.errors import WorkerError
 from contentgen_worker.log import event
 

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """Seconds, and the growing pauses within them. Either bound may be None, not both."""
 
     seconds: float | None
@@ -21,12 +21,12 @@ class Patience:
     first_pause: float
     longest_pause: float
 
-    def scaled(self, factor: float) -> "Patience":
+    def scaled(self, factor: float) -> "RetryPolicy":
         """The same, faster or slower."""
         seconds = None if self.seconds is None else self.seconds * factor
-        return Patience(seconds, self.tries, self.first_pause * factor, self.longest_pause * factor)
+        return RetryPolicy(seconds, self.tries, self.first_pause * factor, self.longest_pause * factor)
 
-    def lasting(self, seconds: float) -> "Patience":
+    def lasting(self, seconds: float) -> "RetryPolicy":
         """The same for this long, where that is longer."""
         return replace(self, seconds=max(seconds, self.seconds or 0))
 
@@ -48,14 +48,14 @@ class Patience:
         raise AssertionError("stamina ends with a result or an error")
 
 
-DESK = Patience(seconds=600, tries=None, first_pause=0.5, longest_pause=15)  # the operator may be restarting
+DESK = RetryPolicy(seconds=600, tries=None, first_pause=0.5, longest_pause=15)  # the operator may be restarting
 DESK_SHARE = (
     0.75  # of what is left until the Job's deadline: past that, the run would fail instead of being tried again
 )
 DESK_REFUSAL_SECONDS = 30.0  # TokenReview may lag behind a new token
-STORE = Patience(seconds=300, tries=None, first_pause=0.5, longest_pause=15)
+STORE = RetryPolicy(seconds=300, tries=None, first_pause=0.5, longest_pause=15)
 # 1 2 4 8 16 16: about a minute; no further try after 90 s, as each may take 30 s to say nothing.
-SOURCE = Patience(seconds=90, tries=7, first_pause=1, longest_pause=16)
+SOURCE = RetryPolicy(seconds=90, tries=7, first_pause=1, longest_pause=16)
 
 
 def log_retries(details: RetryDetails) -> None:

@@ -10,18 +10,18 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from contentgen_contract.names import Kind, Reason, Stage
-from contentgen_contract.orders import Outcome, WorkOrder
-from contentgen_contract.signatures import unsigned_text
+from contentgen_contract.records.signatures import unsigned_text
+from contentgen_contract.worker.orders import Outcome, WorkOrder
 from contentgen_worker import log
-from contentgen_worker.desk import Desk
-from contentgen_worker.errors import MESSAGE_LIMIT, Retryable, Verdict
-from contentgen_worker.fetch import Fetcher
-from contentgen_worker.guard import Guard
+from contentgen_worker.download.address_guard import AddressGuard
+from contentgen_worker.download.fetch import Fetcher
+from contentgen_worker.errors import MESSAGE_LIMIT, Retryable, StageFailed
 from contentgen_worker.progress import Reporter, Steps
 from contentgen_worker.retry import DESK, DESK_REFUSAL_SECONDS, SOURCE, STORE
 from contentgen_worker.settings import Settings
+from contentgen_worker.stage_context import StageContext, StageResult
 from contentgen_worker.upload import Uploader
-from contentgen_worker.workshop import Result, Workshop
+from contentgen_worker.worker_api import WorkerApiClient
 
 # Imported when they are needed: OpenCV and the decoders take longer to load than a small stage takes to run.
 _STAGES = {
@@ -46,7 +46,7 @@ def run(stage: Stage, settings: Settings) -> Outcome:
         uploader = stack.enter_context(Uploader(desk.grants, STORE.scaled(settings.patience_scale)))
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="contentgen-", dir=settings.scratch))
         steps = Steps(reporter.report)
-        shop = Workshop(order, Path(scratch), _fetcher(order, settings), uploader, steps, settings.vision_model)
+        shop = StageContext(order, Path(scratch), _fetcher(order, settings), uploader, steps, settings.vision_model)
         outcome = _outcome(shop, _work(stage, order.kind))
         log.event("outcome", **_verdict(outcome))
         outcome = outcome.model_copy(
@@ -57,8 +57,8 @@ def run(stage: Stage, settings: Settings) -> Outcome:
     return outcome
 
 
-def _desk(settings: Settings, timeout: float) -> Desk:
-    return Desk(
+def _desk(settings: Settings, timeout: float) -> WorkerApiClient:
+    return WorkerApiClient(
         settings.desk_url,
         settings.desk_ca,
         settings.token_file,
@@ -69,7 +69,7 @@ def _desk(settings: Settings, timeout: float) -> Desk:
     )
 
 
-def _order(desk: Desk, stage: Stage) -> WorkOrder:
+def _order(desk: WorkerApiClient, stage: Stage) -> WorkOrder:
     order = desk.order()
     if order.stage is not stage:
         raise Retryable(f"the work order is for stage {order.stage}, this pod was started for {stage}")
@@ -78,15 +78,15 @@ def _order(desk: Desk, stage: Stage) -> WorkOrder:
 
 def _fetcher(order: WorkOrder, settings: Settings) -> Fetcher:
     scale = settings.patience_scale
-    return Fetcher(Guard(order.allowed_hosts), source=SOURCE.scaled(scale), store=STORE.scaled(scale))
+    return Fetcher(AddressGuard(order.allowed_hosts), source=SOURCE.scaled(scale), store=STORE.scaled(scale))
 
 
-def _work(stage: Stage, kind: Kind) -> Callable[[Workshop], Result]:
+def _work(stage: Stage, kind: Kind) -> Callable[[StageContext], StageResult]:
     name = _STAGES.get((kind, stage))
     if name is None:
         raise Retryable(f"{kind} has no stage {stage}; operator and worker may differ in version")
     module = importlib.import_module(f"contentgen_worker.{name}")
-    work: Callable[[Workshop], Result] = getattr(module, stage.value)
+    work: Callable[[StageContext], StageResult] = getattr(module, stage.value)
     return work
 
 
@@ -96,12 +96,12 @@ def _verdict(outcome: Outcome) -> dict[str, object]:
     return {"reason": outcome.reason, **message, "files": len(outcome.files), "bytes": size}
 
 
-def _outcome(shop: Workshop, work: Callable[[Workshop], Result]) -> Outcome:
+def _outcome(shop: StageContext, work: Callable[[StageContext], StageResult]) -> Outcome:
     order = shop.order
     common = {"job_id": order.job_id, "stage": order.stage, "attempt": order.attempt, "seconds": shop.steps.seconds}
     try:
         result = work(shop)
-    except Verdict as verdict:
+    except StageFailed as verdict:
         said = {"reason": verdict.reason, "message": str(verdict)[:MESSAGE_LIMIT], "passing": verdict.passing}
         return Outcome.model_validate({**common, **said})
     except ValidationError as error:

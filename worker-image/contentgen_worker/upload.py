@@ -13,13 +13,13 @@ from time import monotonic
 
 import httpx
 
-from contentgen_contract.orders import FileClaim, Outcome, StoredFile, UploadGrant
+from contentgen_contract.worker.orders import FileClaim, Outcome, StoredFile, UploadGrant
+from contentgen_worker.download.connection import system_tls
 from contentgen_worker.errors import Retryable, shown
 from contentgen_worker.files import JSON, Output
-from contentgen_worker.lane import system_tls
 from contentgen_worker.log import event
 from contentgen_worker.progress import Fraction
-from contentgen_worker.retry import STORE, Patience
+from contentgen_worker.retry import STORE, RetryPolicy
 
 BATCH = 256  # UploadRequest.files
 _PARALLEL = 16
@@ -53,7 +53,7 @@ class _Expired(Retryable):
 class Uploader:
     """Puts files where the desk says. Use as a context manager."""
 
-    def __init__(self, grants: Granter, patience: Patience = STORE) -> None:
+    def __init__(self, grants: Granter, patience: RetryPolicy = STORE) -> None:
         self._grants = grants
         self._patience = patience
         limits = httpx.Limits(max_connections=_PARALLEL, max_keepalive_connections=_PARALLEL)

@@ -7,7 +7,6 @@ them live (`static/`), and none is inline: the Content-Security-Policy forbids i
 from fastapi import APIRouter
 
 from contentgen_gateway.pages import (
-    assets,
     changes,
     collections,
     home,
@@ -20,10 +19,11 @@ from contentgen_gateway.pages import (
     transcripts,
     usage,
 )
+from contentgen_gateway.pages.rendering import static_files
 
 page = problem.page
 """A Problem as a page."""
 
 router = APIRouter(include_in_schema=False)
-for each in (assets, sign_in, home, jobs, changes, pictures, loras, transcripts, search, collections, usage):
+for each in (static_files, sign_in, home, jobs, changes, pictures, loras, transcripts, search, collections, usage):
     router.include_router(each.router)

@@ -4,19 +4,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 
-from contentgen_gateway import collections
-from contentgen_gateway.actions import cancel, question, resume, run_again
-from contentgen_gateway.actions import collect as fetch_again
-from contentgen_gateway.collection_shapes import AssetRef, MoreAssets
-from contentgen_gateway.deleting import delete_job
-from contentgen_gateway.downloads import asset_stats
-from contentgen_gateway.editing import Edit, edit
-from contentgen_gateway.pages.forms import to, validated
-from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.views import card
-from contentgen_gateway.parts import Calling, Using
-from contentgen_gateway.schemas import Name
-from contentgen_gateway.sharing import Grantees, Wish, share, unshare
+from contentgen_gateway.api import collections
+from contentgen_gateway.api.actions import cancel, question, resume, run_again
+from contentgen_gateway.api.actions import collect as fetch_again
+from contentgen_gateway.api.delete import delete_job
+from contentgen_gateway.api.downloads import asset_stats
+from contentgen_gateway.api.edit import Edit, edit
+from contentgen_gateway.api.sharing import Grantees, Wish, share, unshare
+from contentgen_gateway.pages.rendering.forms import to, validated
+from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.pages.rendering.views import card
+from contentgen_gateway.schemas.bodies import Name
+from contentgen_gateway.schemas.collections import AssetRef, MoreAssets
+from contentgen_gateway.services.dependencies import Calling, Using
 
 _WAIT_SECONDS = 3  # for the provider's word on a cancelled request; it goes on without us
 

@@ -4,13 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 
-from contentgen_gateway import collections as api
-from contentgen_gateway.collection_shapes import AssetRef, CollectionListing, MoreAssets, NewCollection
-from contentgen_gateway.pages.forms import asking, to, validated
-from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.views import card, shown
-from contentgen_gateway.parts import Calling, Using
-from contentgen_gateway.schemas import Name
+from contentgen_gateway.api import collections as api
+from contentgen_gateway.pages.rendering.forms import asking, to, validated
+from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.pages.rendering.views import card, shown
+from contentgen_gateway.schemas.bodies import Name
+from contentgen_gateway.schemas.collections import AssetRef, CollectionListing, MoreAssets, NewCollection
+from contentgen_gateway.services.dependencies import Calling, Using
 
 router = APIRouter()
 

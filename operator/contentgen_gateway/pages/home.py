@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 
-from contentgen_gateway.jobs import page
-from contentgen_gateway.pages.render import render
+from contentgen_gateway.api.jobs import page
+from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.pages.rendering.views import Card, card, shown
 from contentgen_gateway.pages.usage import spending
-from contentgen_gateway.pages.views import Card, card, shown
-from contentgen_gateway.parts import Calling, Parts, Using
-from contentgen_gateway.queries import JobStatus, Scope, Wanted
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
+from contentgen_gateway.stores.queries import JobFilter, JobStatus, Scope
 
 _RUNNING, _FAILED, _MADE = 8, 4, 8
 _CHART_DAYS = 14
@@ -37,8 +37,8 @@ async def dashboard(request: Request, caller: Calling, parts: Using) -> Response
     lately = parts.clock() - _LATELY
     queue, failed, made = await asyncio.gather(
         _queue(parts, scope),
-        page(parts, scope, Wanted(status=JobStatus.FAILED, since=lately, limit=_FAILED)),
-        page(parts, scope, Wanted(status=JobStatus.COMPLETED, limit=_MADE)),
+        page(parts, scope, JobFilter(status=JobStatus.FAILED, since=lately, limit=_FAILED)),
+        page(parts, scope, JobFilter(status=JobStatus.COMPLETED, limit=_MADE)),
     )
     return render(
         request,
@@ -61,10 +61,10 @@ async def queue(request: Request, caller: Calling, parts: Using) -> Response:
     return render(request, "queue.html", caller, queue=await _queue(parts, scope))
 
 
-async def _queue(parts: Parts, scope: Scope) -> Queue:
+async def _queue(parts: Dependencies, scope: Scope) -> Queue:
     running, queued = await asyncio.gather(
-        page(parts, scope, Wanted(status=JobStatus.PROCESSING, limit=_RUNNING)),
-        page(parts, scope, Wanted(status=JobStatus.QUEUED, limit=_RUNNING)),
+        page(parts, scope, JobFilter(status=JobStatus.PROCESSING, limit=_RUNNING)),
+        page(parts, scope, JobFilter(status=JobStatus.QUEUED, limit=_RUNNING)),
     )
     return Queue(
         running=tuple(card(each) for each in running[0]),

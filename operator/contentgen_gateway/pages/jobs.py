@@ -4,26 +4,26 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from contentgen_contract.advice import Facts, advised, lines
+from contentgen_contract.advice.reasons import CONDITIONS, PHASES
+from contentgen_contract.advice.remedies import Facts, advised, lines
 from contentgen_contract.names import Kind
-from contentgen_contract.reasons import CONDITIONS, PHASES
-from contentgen_gateway.callers import Caller
-from contentgen_gateway.collection_shapes import CollectionListing
-from contentgen_gateway.collections import list_collections
-from contentgen_gateway.downloads import located
-from contentgen_gateway.jobs import page
-from contentgen_gateway.pages.forms import asking
-from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.views import LABELS, card, shown, steps
-from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_gateway.api.collections import list_collections
+from contentgen_gateway.api.downloads import located
+from contentgen_gateway.api.jobs import page
+from contentgen_gateway.api.sharing import SharedWith, list_shares
+from contentgen_gateway.auth.authentication import Caller
+from contentgen_gateway.auth.visibility import KINDS
+from contentgen_gateway.live.resources import Unreadable
+from contentgen_gateway.pages.rendering.forms import asking
+from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.pages.rendering.views import LABELS, card, shown, steps
 from contentgen_gateway.problems import Problem
-from contentgen_gateway.queries import JobStatus, Order
-from contentgen_gateway.records import Record
-from contentgen_gateway.resources import Unreadable
-from contentgen_gateway.schemas import Listing, Name
-from contentgen_gateway.sharing import SharedWith, list_shares
-from contentgen_gateway.sight import KINDS
-from contentgen_gateway.standing import ignored_annotations
+from contentgen_gateway.schemas.bodies import Listing, Name
+from contentgen_gateway.schemas.collections import CollectionListing
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
+from contentgen_gateway.services.run_state import ignored_annotations
+from contentgen_gateway.stores.queries import JobStatus, Order
+from contentgen_gateway.stores.records import Record
 
 _SHOWN = 30
 
@@ -85,7 +85,7 @@ async def one_job(request: Request, caller: Calling, parts: Using, job_id: Name)
     )
 
 
-async def _resource(parts: Parts, record: Record) -> dict[str, Any] | None:
+async def _resource(parts: Dependencies, record: Record) -> dict[str, Any] | None:
     """The job's resource, if there still is one: another one of its name that was made later is not it."""
     kind, namespace, name = KINDS.get(str(record.get("type"))), record.get("namespace"), record.get("name")
     if kind is None or not isinstance(namespace, str) or not isinstance(name, str):
@@ -97,7 +97,7 @@ async def _resource(parts: Parts, record: Record) -> dict[str, Any] | None:
     return found if found and (found.get("metadata") or {}).get("uid") == record["jobId"] else None
 
 
-def _of_another_class(parts: Parts, found: dict[str, Any] | None) -> tuple[str, ...]:
+def _of_another_class(parts: Dependencies, found: dict[str, Any] | None) -> tuple[str, ...]:
     """A note on a resource whose status and actions are another gateway's."""
     try:
         if found is not None:
@@ -107,14 +107,14 @@ def _of_another_class(parts: Parts, found: dict[str, Any] | None) -> tuple[str, 
     return ()
 
 
-async def _events(parts: Parts, resource: dict[str, Any] | None) -> list[dict[str, Any]]:
+async def _events(parts: Dependencies, resource: dict[str, Any] | None) -> list[dict[str, Any]]:
     """What Kubernetes has noted of a resource in the last hour, the newest first."""
     return (
         await parts.resources.events(resource["metadata"]["namespace"], resource["metadata"]["uid"]) if resource else []
     )
 
 
-async def _shares(caller: Caller, parts: Parts, job_id: str) -> list[SharedWith] | None:
+async def _shares(caller: Caller, parts: Dependencies, job_id: str) -> list[SharedWith] | None:
     """Whom it is shared with; None for those who may not know."""
     try:
         return (await list_shares(caller, parts, job_id)).shares
@@ -122,7 +122,7 @@ async def _shares(caller: Caller, parts: Parts, job_id: str) -> list[SharedWith]
         return None
 
 
-async def _sheet(parts: Parts, record: Record) -> str:
+async def _sheet(parts: Dependencies, record: Record) -> str:
     """The contact sheet of a training's newest dataset; empty where there is none."""
     if record.get("type") != Kind.LORA_TRAINING.record_type:
         return ""

@@ -4,18 +4,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from contentgen_gateway.assets import LoraListing, list_loras
-from contentgen_gateway.callers import Caller
-from contentgen_gateway.dataset import Dataset, Window, get_dataset
-from contentgen_gateway.downloads import asset_stats
-from contentgen_gateway.lora import training
-from contentgen_gateway.outputs import versions_of
-from contentgen_gateway.pages.forms import asking
-from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.views import card, shown
-from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_gateway.api.assets import LoraListing, list_loras
+from contentgen_gateway.api.dataset import Dataset, Window, get_dataset
+from contentgen_gateway.api.downloads import asset_stats
+from contentgen_gateway.api.lora import training
+from contentgen_gateway.auth.authentication import Caller
+from contentgen_gateway.pages.rendering.forms import asking
+from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.pages.rendering.views import card, shown
 from contentgen_gateway.problems import Problem
-from contentgen_gateway.schemas import Name
+from contentgen_gateway.schemas.bodies import Name
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
+from contentgen_gateway.stores.outputs import versions_of
 
 _SHOWN = 48
 _FRAMES = 24
@@ -61,7 +61,7 @@ async def one_lora(
     )
 
 
-async def _dataset(caller: Caller, parts: Parts, job_id: str, window: Window) -> Dataset | None:
+async def _dataset(caller: Caller, parts: Dependencies, job_id: str, window: Window) -> Dataset | None:
     """None where there is none, or none any more."""
     try:
         return await get_dataset(caller, parts, job_id, window)

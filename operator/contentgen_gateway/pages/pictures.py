@@ -4,20 +4,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from contentgen_contract import keys
 from contentgen_contract.names import Kind
-from contentgen_gateway.asset_shapes import pictures
-from contentgen_gateway.assets import PictureListing, list_images
-from contentgen_gateway.callers import Caller
-from contentgen_gateway.downloads import Wish, download
-from contentgen_gateway.outputs import versions_of
-from contentgen_gateway.pages.forms import asking, to
-from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.views import Card, card, shown
-from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_contract.records import keys
+from contentgen_gateway.api.assets import PictureListing, list_images
+from contentgen_gateway.api.downloads import Wish, download
+from contentgen_gateway.auth.authentication import Caller
+from contentgen_gateway.pages.rendering.forms import asking, to
+from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.pages.rendering.views import Card, card, shown
 from contentgen_gateway.problems import NotFound
-from contentgen_gateway.records import Record
-from contentgen_gateway.schemas import Name
+from contentgen_gateway.schemas.assets import pictures
+from contentgen_gateway.schemas.bodies import Name
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
+from contentgen_gateway.stores.outputs import versions_of
+from contentgen_gateway.stores.records import Record
 
 _JOBS = 24
 _FIELDS = ("model", "namespace", "userId", "from", "to", "order", "cursor")
@@ -66,7 +66,7 @@ async def one_picture(
     )
 
 
-async def loras_of(caller: Caller, parts: Parts, record: Record) -> list[Card]:
+async def loras_of(caller: Caller, parts: Dependencies, record: Record) -> list[Card]:
     """The LoRAs that pictures were drawn with, of those that the caller may see."""
     used = (keys.run_of(key) for each in versions_of(record) for key in each.get("loras") or ())
     seen = await parts.sight.jobs(caller, {run.job_id for run in used if run is not None})

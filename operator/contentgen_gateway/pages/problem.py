@@ -6,7 +6,7 @@ from urllib.parse import quote
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
-from contentgen_gateway.pages.render import render
+from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.problems import Problem
 
 _ADVICE = {

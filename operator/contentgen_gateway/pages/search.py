@@ -5,13 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.assets import SearchListing
-from contentgen_gateway.jobs import page
-from contentgen_gateway.pages.forms import asking
-from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.views import LABELS, card, shown
-from contentgen_gateway.parts import Calling, Using
-from contentgen_gateway.transcripts import Mark, TranscriptSearch, search_transcripts
+from contentgen_gateway.api.assets import SearchListing
+from contentgen_gateway.api.jobs import page
+from contentgen_gateway.api.transcripts import Mark, TranscriptSearch, search_transcripts
+from contentgen_gateway.pages.rendering.forms import asking
+from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.pages.rendering.views import LABELS, card, shown
+from contentgen_gateway.services.dependencies import Calling, Using
 
 _SHOWN = 24
 _FIELDS = ("q", "tags", "type", "namespace", "userId", "cursor")

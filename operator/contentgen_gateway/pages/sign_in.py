@@ -9,10 +9,10 @@ from fastapi.responses import RedirectResponse
 from pymongo.errors import PyMongoError
 
 from contentgen_contract.names import GATEWAY_AUDIENCE
-from contentgen_gateway import csrf
-from contentgen_gateway.pages.render import THEME, THEMES, render
-from contentgen_gateway.parts import Using
+from contentgen_gateway.auth import csrf
+from contentgen_gateway.pages.rendering.render import THEME, THEMES, render
 from contentgen_gateway.problems import Problem
+from contentgen_gateway.services.dependencies import Using
 from contentgen_runtime.kube import API_ERRORS
 
 _log = logging.getLogger(__name__)

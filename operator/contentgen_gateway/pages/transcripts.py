@@ -7,17 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.assets import TranscriptListing, list_transcripts
-from contentgen_gateway.downloads import located
-from contentgen_gateway.outputs import versions_of
-from contentgen_gateway.pages.forms import asking
-from contentgen_gateway.pages.render import render
-from contentgen_gateway.pages.turns import Turn, turns
-from contentgen_gateway.pages.views import card
-from contentgen_gateway.parts import Calling, Parts, Using
+from contentgen_gateway.api.assets import TranscriptListing, list_transcripts
+from contentgen_gateway.api.downloads import located
+from contentgen_gateway.pages.rendering.forms import asking
+from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.pages.rendering.turns import SpeakerTurn, turns
+from contentgen_gateway.pages.rendering.views import card
 from contentgen_gateway.problems import NotFound, Problem
-from contentgen_gateway.records import Record
-from contentgen_gateway.schemas import Name
+from contentgen_gateway.schemas.bodies import Name
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
+from contentgen_gateway.stores.outputs import versions_of
+from contentgen_gateway.stores.records import Record
 
 _SHOWN = 40
 _COLOURS = 6  # of speakers, in the style sheet
@@ -72,7 +72,7 @@ async def one_transcript(
         )
 
 
-def _colours(said: Iterable[Turn]) -> dict[str, int]:
+def _colours(said: Iterable[SpeakerTurn]) -> dict[str, int]:
     """The number of each speaker's colour, from 1."""
     speakers = sorted({turn.speaker for turn in said} - {""})
     return {speaker: number % _COLOURS + 1 for number, speaker in enumerate(speakers)}
@@ -83,7 +83,7 @@ def _has(version: dict[str, object], name: str) -> bool:
     return bool(version.get(address))
 
 
-async def _file(parts: Parts, record: Record, name: str) -> tuple[bytes, bool]:
+async def _file(parts: Dependencies, record: Record, name: str) -> tuple[bytes, bool]:
     """A file's bytes, empty where it is missing or too large; and whether it is too large."""
     try:
         _, _, key = located(parts, record, name, None)
@@ -94,7 +94,7 @@ async def _file(parts: Parts, record: Record, name: str) -> tuple[bytes, bool]:
     return await parts.files.read(key, _LARGEST[name]) or b"", False
 
 
-async def _sound(parts: Parts, record: Record) -> str:
+async def _sound(parts: Dependencies, record: Record) -> str:
     """Where a browser hears it; empty where the sound is not kept."""
     try:
         _, _, key = located(parts, record, "audio.flac", None)

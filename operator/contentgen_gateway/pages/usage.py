@@ -7,11 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from contentgen_gateway.callers import Caller
-from contentgen_gateway.pages.render import render
-from contentgen_gateway.parts import Calling, Parts, Using
-from contentgen_gateway.tallies import By
-from contentgen_gateway.usage import Usage, UsageOf, UsageReport, get_usage
+from contentgen_gateway.api.usage import Usage, UsageOf, UsageReport, get_usage
+from contentgen_gateway.auth.authentication import Caller
+from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
+from contentgen_gateway.stores.aggregations import By
 
 _WIDTH, _HEIGHT = 1000.0, 160.0
 PERIODS = (7, 30, 90)
@@ -41,12 +41,12 @@ async def usage(
     return render(request, "usage.html", caller, reports=reports, chart=chart, days=days, periods=PERIODS)
 
 
-async def _report(caller: Caller, parts: Parts, by: By, days: int) -> UsageReport:
+async def _report(caller: Caller, parts: Dependencies, by: By, days: int) -> UsageReport:
     since = (parts.clock() - timedelta(days=days - 1)).date()
     return await get_usage(caller, parts, UsageOf.model_validate({"by": by, "from": since}))
 
 
-async def spending(caller: Caller, parts: Parts, days: int) -> tuple[Usage, tuple[Bar, ...]]:
+async def spending(caller: Caller, parts: Dependencies, days: int) -> tuple[Usage, tuple[Bar, ...]]:
     """In all, and a bar for each day up to today."""
     report = await _report(caller, parts, By.DAY, days)
     return report.total, bars(report.usage, parts.clock(), days)

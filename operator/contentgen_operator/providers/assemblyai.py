@@ -15,7 +15,6 @@ import httpx
 from assemblyai.prerecorded.v2 import api
 
 from contentgen_contract import patterns
-from contentgen_operator.providers.answers import ANSWER_BYTES, REPLY_BYTES, Answer
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
     TOO_LARGE,
@@ -40,8 +39,9 @@ from contentgen_operator.providers.base import (
 )
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, large, limited, received_now
-from contentgen_operator.providers.sending import BeforeSend, Stopped, ThreadGate
+from contentgen_operator.providers.sending import BeforeSend, SendStopped, ThreadGate
 from contentgen_operator.providers.surroundings import trusted_cas
+from contentgen_operator.state.provider_answers import ANSWER_BYTES, REPLY_BYTES, Answer
 
 MARGIN = timedelta(minutes=2)  # of AssemblyAI's clock from ours
 _DELETED = "http://deleted_by_user"  # in place of an input that somebody has deleted
@@ -79,7 +79,7 @@ class AssemblyAI:
         key, gate = needed(self._key, self.name, KeyRefused), ThreadGate(before_send)
         try:
             answer = await asyncio.to_thread(self._post, key, gate, request)
-        except Stopped as stopped:
+        except SendStopped as stopped:
             raise stopped.cause from None
         except httpx.HTTPError as error:
             text = str(error) or type(error).__name__

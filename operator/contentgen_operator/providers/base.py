@@ -21,9 +21,9 @@ from pydantic import ConfigDict
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Value
-from contentgen_operator.providers.answers import ANSWER_BYTES, Answer
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.sending import BeforeSend
+from contentgen_operator.state.provider_answers import ANSWER_BYTES, Answer
 
 _QUERY = re.compile(r"(?<=[^\s?])\?(?=[^\s'\"<>]*=)[^\s'\"<>]*")  # of a URL, also of one without its scheme
 _STORED_OBJECT = "storedObject"

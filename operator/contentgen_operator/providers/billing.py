@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 import httpx
 
-from contentgen_contract.prices import USD, amount
+from contentgen_contract.resources.prices import USD, amount
 from contentgen_operator.providers.base import Unavailable, short, unreadable
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import HISTORY_BYTES, large, limited_async
 from contentgen_operator.providers.surroundings import trusted_cas
-from contentgen_operator.purchases import Unsettled
+from contentgen_operator.state.purchases import Unsettled
 
 _TIMEOUT_SECONDS = 30.0
 _ROUND_SECONDS = 120.0  # all pages of one batch

@@ -16,8 +16,7 @@ from fal_client import AsyncRequestHandle, Completed, InProgress, Queued
 from fal_client.client import AppId, FalClientError, FalClientHTTPError
 
 from contentgen_contract import patterns
-from contentgen_contract.models import not_found
-from contentgen_operator.providers.answers import ANSWER_BYTES, Answer, TooManyAnswers
+from contentgen_contract.resources.models import not_found
 from contentgen_operator.providers.base import (
     GONE,
     REFUSES_KEY,
@@ -44,8 +43,9 @@ from contentgen_operator.providers.base import (
 from contentgen_operator.providers.fal_history import FalHistory
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import ReplyTooLarge, large, limited_async, received
-from contentgen_operator.providers.sending import POST_SECONDS, BeforeSend, Gate, Stopped
+from contentgen_operator.providers.sending import POST_SECONDS, BeforeSend, Gate, SendStopped
 from contentgen_operator.providers.surroundings import trusted_cas
+from contentgen_operator.state.provider_answers import ANSWER_BYTES, Answer, TooManyAnswers
 
 # A reconcile looks again by itself; ten attempts with sleeps inside one look would only hold it up.
 fal_client.client.MAX_ATTEMPTS = 1
@@ -108,7 +108,7 @@ class Fal:
         try:
             async with limit:
                 reply = await self._paying.send(request)
-        except Stopped as stopped:
+        except SendStopped as stopped:
             raise stopped.cause from None
         except TimeoutError as error:
             raise MaybeAccepted(f"fal's reply was lost: it was not there after {POST_SECONDS:.0f} s") from error

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from contentgen_operator.providers.answers import REPLY_BYTES, Answer
+from contentgen_operator.state.provider_answers import REPLY_BYTES, Answer
 
 HISTORY_BYTES = 4 << 20  # of a list of 100 requests with their inputs
 _LIMIT = "contentgen_limit"  # a request's extension: bytes of its reply where it is a 200

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import httpx
 
-from contentgen_contract.prices import PRICES, USD, Price, PriceLookup, Unit
+from contentgen_contract.resources.prices import PRICES, USD, Price, PriceLookup, Unit
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import limited_async
 from contentgen_operator.providers.surroundings import trusted_cas

@@ -16,7 +16,7 @@ POST_SECONDS = 60.0  # from the first byte of a paid request to the end of its r
 _SECONDS = 60.0  # for `before_send`, where a thread waits for it: a loop that has stopped never answers
 
 
-class Stopped(Exception):
+class SendStopped(Exception):
     """`before_send` failed, or the caller was cancelled: no byte of the request was written."""
 
     def __init__(self, cause: BaseException) -> None:
@@ -39,7 +39,7 @@ class Gate:
         try:
             await self._before_send()
         except Exception as error:
-            raise Stopped(error) from error
+            raise SendStopped(error) from error
         self.opened = True
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time() + POST_SECONDS)
@@ -65,7 +65,7 @@ class ThreadGate:
         # Also CancelledError, which is no Exception in asyncio; a thread is not cancelled by it.
         except BaseException as error:
             self.close()
-            raise Stopped(error) from error
+            raise SendStopped(error) from error
         self.opened = True
 
     def _start(self) -> "Future[None]":

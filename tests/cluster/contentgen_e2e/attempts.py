@@ -20,9 +20,9 @@ from contentgen_e2e.boundary import (
     RBAC,
     RIVAL,
     Attempt,
+    AttemptPlace,
     Body,
-    Caller,
-    Place,
+    BoundaryCaller,
     jobs,
     operator_class,
     ours,
@@ -33,11 +33,11 @@ from contentgen_e2e.boundary import (
 
 # What admission policies refuse: each attempt with whoever makes it. Asked twice, see `Outcome`.
 
-Asked = tuple[str, Caller, Attempt]
+Asked = tuple[str, BoundaryCaller, Attempt]
 """The policy, who asks, and what."""
 
 
-def status_attempts(place: Place) -> Iterator[Asked]:
+def status_attempts(place: AttemptPlace) -> Iterator[Asked]:
     """Nobody but the operator writes a status, whatever their rights."""
     callers = [place.admin, place.owner, *(place.as_user(each) for each in (GATEWAY, *CONTROLLERS))]
     forged = {"phase": "Completed", "progress": 100, "reason": "Completed"}
@@ -52,7 +52,7 @@ def status_attempts(place: Place) -> Iterator[Asked]:
                 yield "status", who, Attempt(name, "PATCH", path, body, "is written by the operator", how)
 
 
-def class_attempts(place: Place) -> Iterator[Asked]:
+def class_attempts(place: AttemptPlace) -> Iterator[Asked]:
     """Operators in classes that they do not serve, or do not own, and claims of those."""
     forged, kind = {"status": {"phase": "Completed"}}, Kind.IMAGE_GENERATION
     for who, name in ((place.operator, NOBODYS), (place.operator, RIVAL), (place.rival, NOBODYS)):
@@ -77,7 +77,7 @@ def class_attempts(place: Place) -> Iterator[Asked]:
         yield "classes", who, made
 
 
-def resource_attempts(place: Place) -> Iterator[Asked]:
+def resource_attempts(place: AttemptPlace) -> Iterator[Asked]:
     """Changes with the operator's token, which its own work does not need."""
     changes: dict[str, Body] = {
         "suspend": {"spec": {"suspend": False}},
@@ -113,7 +113,7 @@ def owner_mark(kind: Kind, uid: str, *, version: str = VERSION, controller: bool
     return {"ownerReferences": [owner | ({"controller": True} if controller else {})]}
 
 
-def marks(place: Place) -> dict[str, tuple[Body, str]]:
+def marks(place: AttemptPlace) -> dict[str, tuple[Body, str]]:
     """Metadata that makes a Job look like the operator's."""
     owners = {
         f"owned by the {kind.value}{' as its controller' if controller else ''}, {version}": (
@@ -126,7 +126,7 @@ def marks(place: Place) -> dict[str, tuple[Body, str]]:
     return MARKS | owners
 
 
-def job_attempts(place: Place) -> Iterator[Asked]:
+def job_attempts(place: AttemptPlace) -> Iterator[Asked]:
     """Jobs that look like the operator's, made so, or become so by an update."""
     makers = [place.admin, place.owner, place.editor, *(place.as_user(each) for each in (GATEWAY, *CONTROLLERS))]
     path, theirs = jobs(place.namespace), jobs(place.namespace, "theirs")
@@ -338,7 +338,7 @@ def other_place(job: Body, namespace: str) -> Body:
     return changed(job, ("metadata", "namespace"), namespace)
 
 
-def worker_attempts(place: Place) -> Iterator[Asked]:
+def worker_attempts(place: AttemptPlace) -> Iterator[Asked]:
     """What whoever has the operator's token could make of its right to create and delete Jobs."""
     genuine = changed(place.worker_job(), ("metadata", "name"), "new")
     for name, (path, value, says) in MUTANTS.items():
@@ -354,7 +354,7 @@ def worker_attempts(place: Place) -> Iterator[Asked]:
 SPENT = ("rerun", "resubmit", "adopt")
 
 
-def endpoint_attempts(place: Place) -> Iterator[Asked]:
+def endpoint_attempts(place: AttemptPlace) -> Iterator[Asked]:
     """The operator's token leads a Service of its namespace elsewhere."""
     here = f"/apis/discovery.k8s.io/v1/namespaces/{release.NAMESPACE}/endpointslices"
     for name, service in (
@@ -375,7 +375,7 @@ def endpoint_attempts(place: Place) -> Iterator[Asked]:
         yield "endpoints", place.operator, Attempt(about, "POST", here, body, says)
 
 
-def spend_attempts(place: Place) -> Iterator[Asked]:
+def spend_attempts(place: AttemptPlace) -> Iterator[Asked]:
     """Annotations that buy, by somebody who may do everything else; and those with a wrong value, by anybody."""
     for kind in Kind:
         held = ours(kind, place.namespace, "held")
@@ -431,7 +431,7 @@ def binding(kind: str, account: str) -> Body:
     return named | {"roleRef": reference, "subjects": [subject]}
 
 
-def secrets(place: Place) -> Iterator[Attempt]:
+def secrets(place: AttemptPlace) -> Iterator[Attempt]:
     for namespace in ("kube-system", release.NAMESPACE, place.namespace):
         yield Attempt(f"lists Secrets of {namespace}", "GET", f"/api/v1/namespaces/{namespace}/secrets")
         body = {"metadata": {"name": "new"}, "stringData": {"a": "b"}}
@@ -449,7 +449,7 @@ def secrets(place: Place) -> Iterator[Attempt]:
     yield Attempt("makes an account", "POST", path, {"metadata": {"name": "new"}})
 
 
-def workloads(place: Place) -> Iterator[Attempt]:
+def workloads(place: AttemptPlace) -> Iterator[Attempt]:
     for namespace in ("kube-system", release.NAMESPACE, place.namespace):
         if namespace == place.namespace:
             continue
@@ -475,7 +475,7 @@ def template() -> Body:
     return {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "a"}]}}
 
 
-def powers(place: Place) -> Iterator[Attempt]:
+def powers(place: AttemptPlace) -> Iterator[Attempt]:
     here = f"/apis/{RBAC}/v1/namespaces/{place.namespace}"
     for account in ("contentgen", "contentgen-gateway"):
         yield Attempt(f"binds {account} here", "POST", f"{here}/rolebindings", binding("RoleBinding", account))
@@ -511,7 +511,7 @@ def powers(place: Place) -> Iterator[Attempt]:
     yield Attempt("takes a Lease", "POST", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases", lease)
 
 
-def beyond_operator(place: Place) -> Iterator[Attempt]:
+def beyond_operator(place: AttemptPlace) -> Iterator[Attempt]:
     """What only the gateway may."""
     for kind in Kind:
         new = resource(kind, place.namespace, "new")
@@ -526,7 +526,7 @@ def beyond_operator(place: Place) -> Iterator[Attempt]:
     yield Attempt("watches events", "GET", f"/api/v1/namespaces/{place.namespace}/events?watch=true&timeoutSeconds=1")
 
 
-def beyond_gateway(place: Place) -> Iterator[Attempt]:
+def beyond_gateway(place: AttemptPlace) -> Iterator[Attempt]:
     """What only the operator may."""
     yield Attempt("makes a Job", "POST", jobs(place.namespace), plain_job("new"))
     for path in (jobs(place.namespace), jobs(place.namespace, "theirs"), f"/api/v1/namespaces/{place.namespace}/pods"):

@@ -10,9 +10,9 @@ from contentgen_cluster import release
 from contentgen_cluster.paths import KUBECONFIG
 from contentgen_contract.names import API_VERSION, GROUP, VERSION, Kind, Stage
 from contentgen_documents import pages
-from contentgen_e2e.world import World
-from contentgen_operator.jobs import JobTemplate, WorkerPod, job_manifest
-from contentgen_operator.observed import ResourceRef
+from contentgen_e2e.world import ClusterWorld
+from contentgen_operator.kube.job_manifests import JobTemplate, WorkerPod, job_manifest
+from contentgen_operator.state.observed import ResourceRef
 from kubernetes import client, config
 
 Body = dict[str, Any]
@@ -44,7 +44,7 @@ SPECS: dict[Kind, Body] = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class BoundaryAnswer:
     """What the API server says to an attempt."""
 
     code: int
@@ -70,14 +70,14 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Caller:
+class BoundaryCaller:
     """Who asks: by a token, or as an administrator impersonates them."""
 
     name: str
     api: client.ApiClient
     headers: tuple[tuple[str, str], ...] = ()
 
-    def __call__(self, attempt: Attempt) -> Answer:
+    def __call__(self, attempt: Attempt) -> BoundaryAnswer:
         dry = attempt.dry and attempt.method != "GET"
         path = f"{attempt.path}{'&' if '?' in attempt.path else '?'}dryRun=All" if dry else attempt.path
         headers = {"Accept": "application/json", "Content-Type": attempt.content_type}
@@ -87,7 +87,7 @@ class Caller:
         )
         response = self.api.call_api(*asked)
         text = response.read().decode(errors="replace")
-        return Answer(response.status, said(text) if response.status >= 300 else "")
+        return BoundaryAnswer(response.status, said(text) if response.status >= 300 else "")
 
 
 def patch(name: str, path: str, body: Body, says: str = "", headers: tuple[tuple[str, str], ...] = ()) -> Attempt:
@@ -124,22 +124,22 @@ def jobs(namespace: str, name: str = "") -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class AttemptPlace:
     """The callers, and what there is in their namespace: a resource of each kind, `held`, and two suspended Jobs,
     `ours-…` of the operator's and `theirs`.
     """
 
-    world: World
-    admin: Caller
-    operator: Caller
-    gateway: Caller
-    maker: Caller
+    world: ClusterWorld
+    admin: BoundaryCaller
+    operator: BoundaryCaller
+    gateway: BoundaryCaller
+    maker: BoundaryCaller
     """Has the Role of docs/gateway.md."""
-    viewer: Caller
-    editor: Caller
-    owner: Caller
+    viewer: BoundaryCaller
+    editor: BoundaryCaller
+    owner: BoundaryCaller
     """May do everything with contentgen.dev and with Jobs, their status among it, but has not the verb spend."""
-    rival: Caller
+    rival: BoundaryCaller
     """Has the verb serve on the class `default`, which it does not own, and on a class of its own, RIVAL."""
     template: JobTemplate
     uids: dict[Kind, str]
@@ -148,10 +148,10 @@ class Place:
     def namespace(self) -> str:
         return self.world.namespace
 
-    def as_user(self, name: str, *groups: str) -> Caller:
+    def as_user(self, name: str, *groups: str) -> BoundaryCaller:
         """Somebody whom an administrator impersonates, with all rights unless groups are given."""
         chosen = groups or ("system:masters",)
-        return Caller(name, self.admin.api, (("Impersonate-User", name), ("Impersonate-Group", chosen[0])))
+        return BoundaryCaller(name, self.admin.api, (("Impersonate-User", name), ("Impersonate-Group", chosen[0])))
 
     def worker_job(self) -> Body:
         """A Job as the operator makes it."""
@@ -164,7 +164,7 @@ class Place:
         return str(self.worker_job()["metadata"]["name"])
 
 
-def template_of(world: World) -> JobTemplate:
+def template_of(world: ClusterWorld) -> JobTemplate:
     """What the installed operator's Jobs have."""
     where = ("--namespace", release.NAMESPACE)
     found = json.loads(release.kubectl(world.root, *where, "get", "deployment/contentgen", "--output", "json"))
@@ -250,13 +250,13 @@ def connected(token: str | None = None) -> Iterator[client.ApiClient]:
         yield api
 
 
-def caller(stack: ExitStack, world: World, namespace: str, account: str) -> Caller:
+def caller(stack: ExitStack, world: ClusterWorld, namespace: str, account: str) -> BoundaryCaller:
     """A service account, by a token that the API server gave for it."""
     token = release.kubectl(world.root, "--namespace", namespace, "create", "token", account).strip()
-    return Caller(account, stack.enter_context(connected(token)))
+    return BoundaryCaller(account, stack.enter_context(connected(token)))
 
 
-def actions(world: World, action: str, *names: str) -> None:
+def actions(world: ClusterWorld, action: str, *names: str) -> None:
     """What becomes of what the policies of these names, or all of them, refuse: Deny or Audit."""
     patch = json.dumps({"spec": {"validationActions": [action]}})
     for name in names or POLICY_NAMES:

@@ -22,7 +22,7 @@ _RBAC = "rbac.authorization.k8s.io"
 
 
 @dataclass(frozen=True)
-class Tenant:
+class GatewayTenant:
     """Somebody who may do everything with the jobs of one namespace, and name one user."""
 
     namespace: str
@@ -54,7 +54,7 @@ class Tenant:
 
 
 @dataclass(frozen=True)
-class Made:
+class MadeJobs:
     """One job of each kind, made through the API in the seeds' bodies, and completed."""
 
     lora: str
@@ -76,7 +76,7 @@ class Gateway:
     url: str
     s3_port: int
 
-    def curl(self, line: str, tenant: Tenant, folder: Path) -> str:
+    def curl(self, line: str, tenant: GatewayTenant, folder: Path) -> str:
         """What one of the seeds' lines prints, with nothing changed but its host, and the token beside it."""
         (folder / ".curlrc").write_text(f'header = "Authorization: Bearer {tenant.token}"\nfail-with-body\nsilent\n')
         told = line.replace("http://localhost:5000", self.url)
@@ -123,7 +123,7 @@ def open_gateway(root: Path) -> Iterator[Gateway]:
 
 
 @contextmanager
-def tenant(gateway: Gateway, namespace: str, user: str) -> Iterator[Tenant]:
+def tenant(gateway: Gateway, namespace: str, user: str) -> Iterator[GatewayTenant]:
     """An account in a namespace that is made if need be, its rights, and a token of it."""
     account = {"kind": "ServiceAccount", "name": "person", "namespace": namespace}
     meta = {"name": "person", "namespace": namespace}
@@ -141,7 +141,7 @@ def tenant(gateway: Gateway, namespace: str, user: str) -> Iterator[Tenant]:
     token = new_token(gateway.root, namespace)
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=gateway.url, headers=headers, timeout=40, trust_env=False) as api:
-        yield Tenant(namespace, user, token, api)
+        yield GatewayTenant(namespace, user, token, api)
 
 
 def new_token(root: Path, namespace: str) -> str:

@@ -14,7 +14,7 @@ import httpx
 
 from contentgen_cluster import release
 from contentgen_contract.names import GROUP, VERSION, Kind
-from contentgen_e2e.world import BUCKET, World
+from contentgen_e2e.world import BUCKET, ClusterWorld
 from kubernetes import client
 
 Body = dict[str, Any]
@@ -33,7 +33,7 @@ IDLE_POD = {"containers": [{"name": "idle", "image": "unused", "imagePullPolicy"
 
 
 @dataclass(frozen=True)
-class Answer:
+class MalloryAnswer:
     """What an attempt came to: an HTTP status, and everything that the other side said."""
 
     what: str
@@ -45,12 +45,12 @@ class Answer:
 class Mallory:
     """A user who may do anything in one namespace except what needs the verbs `spend`, `use` and `import`."""
 
-    world: World
+    world: ClusterWorld
     namespace: str
     api: client.ApiClient  # an administrator's, who impersonates the user
     desk: httpx.Client
 
-    def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Answer:
+    def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> MalloryAnswer:
         """One request to the API server."""
         return self._call(method, path, body, content_type)[0]
 
@@ -66,13 +66,13 @@ class Mallory:
         assert answer.status == 201, answer
         return made
 
-    def _call(self, method: str, path: str, body: Any, content_type: str) -> tuple[Answer, Body]:
+    def _call(self, method: str, path: str, body: Any, content_type: str) -> tuple[MalloryAnswer, Body]:
         what = f"{method} {path} {json.dumps(body)[:200]}"
         headers = {"Accept": "application/json", "Content-Type": content_type, "Impersonate-User": NAME}
         asked = self.api.param_serialize(method, path, header_params=headers, body=body, auth_settings=["BearerToken"])
         response = self.api.call_api(*asked)
         text = response.read().decode(errors="replace")
-        return Answer(what, response.status, text), json.loads(text)
+        return MalloryAnswer(what, response.status, text), json.loads(text)
 
     def token_of_pod(self, name: str, owners: list[Body], **meta: Any) -> str:
         """A token that is bound to a new pod with these owner references.
@@ -90,15 +90,15 @@ class Mallory:
                 return str(made["status"]["token"])
         raise AssertionError(f"each of {_TRIES} pods was deleted before it had a token")
 
-    def ask(self, token: str, method: str, path: str, body: Any = None) -> Answer:
+    def ask(self, token: str, method: str, path: str, body: Any = None) -> MalloryAnswer:
         """One request to the worker API."""
         headers = {"Authorization": f"Bearer {token}"}
         reply = self.desk.request(method, path, json=body, headers=headers, extensions={"sni_hostname": DESK})
-        return Answer(f"{method} {path} {json.dumps(body)[:200]}", reply.status_code, reply.text)
+        return MalloryAnswer(f"{method} {path} {json.dumps(body)[:200]}", reply.status_code, reply.text)
 
 
 @contextmanager
-def mallory(world: World, authority: str) -> Iterator[Mallory]:
+def mallory(world: ClusterWorld, authority: str) -> Iterator[Mallory]:
     """The tenant in a namespace of her own. `authority` is the worker API's, as PEM."""
     namespace = f"{world.namespace}-mallory"
     release.make_namespace(world.root, namespace)
@@ -124,7 +124,7 @@ def mallory(world: World, authority: str) -> Iterator[Mallory]:
 class Victim:
     """The jobs of another namespace, by uid, and a text that only they contain."""
 
-    world: World
+    world: ClusterWorld
     uids: tuple[str, ...]
     secret: str
 
@@ -143,7 +143,7 @@ class Victim:
             "billed": self.world.billed(),
         }
 
-    def is_named_in(self, answer: Answer) -> bool:
+    def is_named_in(self, answer: MalloryAnswer) -> bool:
         """Whether an answer contains something of this tenant, beyond what was asked for."""
         given = [each for each in (self.secret, *self.uids) if each in answer.text and each not in answer.what]
         return bool(given) or (self.secret in answer.text)

@@ -1,6 +1,6 @@
 """What must hold when a job has ended, whatever happened on the way. Each check names what it found.
 
-`Violation` and nothing else says that a check has failed, so that a test of the oracle itself can tell a caught
+`OracleViolation` and nothing else says that a check has failed, so that a test of the oracle itself can tell a caught
 mutant from a broken test.
 """
 
@@ -14,24 +14,24 @@ from typing import Any
 import webvtt
 from PIL import Image
 
-from contentgen_contract.keys import prefix
 from contentgen_contract.names import Kind, Stage
-from contentgen_e2e.world import BUCKET, World
+from contentgen_contract.records.keys import prefix
+from contentgen_e2e.world import BUCKET, ClusterWorld
 
 Body = dict[str, Any]
 
 
-class Violation(AssertionError):
+class OracleViolation(AssertionError):
     """Something does not hold."""
 
 
 def check(holds: bool, what: str) -> None:
     """Raise a Violation."""
     if not holds:
-        raise Violation(what)
+        raise OracleViolation(what)
 
 
-def check_completed(world: World, kind: Kind, name: str) -> Body:
+def check_completed(world: ClusterWorld, kind: Kind, name: str) -> Body:
     """Everything about one resource that should be Completed; the resource."""
     body = world.get(kind, name)
     status: Body = body.get("status") or {}
@@ -53,7 +53,7 @@ def check_status(status: Body) -> None:
     check(len(status["versions"]) == 1, f"{len(status['versions'])} versions")
 
 
-def check_paid_once(world: World, body: Body) -> None:
+def check_paid_once(world: ClusterWorld, body: Body) -> None:
     """Exactly one paid request, the one that the status names."""
     request = body["status"]["run"]["requestId"]
     uid = body["metadata"]["uid"]
@@ -66,7 +66,7 @@ def check_paid_once(world: World, body: Body) -> None:
     check(len(same) == 1, f"{len(same)} ledger lines with the marker {marker}")
 
 
-def check_stored(world: World, kind: Kind, body: Body) -> None:
+def check_stored(world: ClusterWorld, kind: Kind, body: Body) -> None:
     """The files are where the seeds promise them, and are what they say."""
     objects = world.objects(body["metadata"]["uid"])
     version = body["status"]["versions"][0]
@@ -87,7 +87,7 @@ def check_stored(world: World, kind: Kind, body: Body) -> None:
             _check_transcript(world, body, folder)
 
 
-def _check_lora(world: World, folder: str) -> None:
+def _check_lora(world: ClusterWorld, folder: str) -> None:
     model = world.read(folder + "model.safetensors")
     (length,) = struct.unpack("<Q", model[:8])
     header = json.loads(model[8 : 8 + length])
@@ -100,7 +100,7 @@ def _check_lora(world: World, folder: str) -> None:
     Image.open(io.BytesIO(world.read(folder + "preview.png"))).verify()
 
 
-def _check_dataset(world: World, body: Body, objects: dict[str, int]) -> None:
+def _check_dataset(world: ClusterWorld, body: Body, objects: dict[str, int]) -> None:
     folder = prefix(Kind.LORA_TRAINING, Stage.PREPARE, _user(body), body["metadata"]["uid"], 1)
     pictures = sorted(key for key in objects if key.startswith(folder + "images/"))
     captions = sorted(key for key in objects if key.startswith(folder + "captions/"))
@@ -116,7 +116,7 @@ def _check_dataset(world: World, body: Body, objects: dict[str, int]) -> None:
     check({folder + "dataset.json", folder + "preview.jpg"} <= objects.keys(), "dataset.json or preview.jpg is missing")
 
 
-def _check_pictures(world: World, body: Body, folder: str) -> None:
+def _check_pictures(world: ClusterWorld, body: Body, folder: str) -> None:
     wanted = body["spec"]["image"]
     for number in range(1, wanted["count"] + 1):
         suffix = "png" if wanted["format"] == "png" else "jpg"
@@ -128,7 +128,7 @@ def _check_pictures(world: World, body: Body, folder: str) -> None:
         check(max(thumbnail.size) == 256, f"thumbnail {number} has {thumbnail.size}")
 
 
-def _check_transcript(world: World, body: Body, folder: str) -> None:
+def _check_transcript(world: ClusterWorld, body: Body, folder: str) -> None:
     facts = body["status"]["versions"][0]["facts"]
     document = json.loads(world.read(folder + "transcript.json"))
     words = document["words"]
@@ -142,7 +142,7 @@ def _check_transcript(world: World, body: Body, folder: str) -> None:
     check(len(cues) > 0, "transcript.vtt has no cue")
 
 
-def check_record(world: World, kind: Kind, body: Body) -> None:
+def check_record(world: ClusterWorld, kind: Kind, body: Body) -> None:
     """The document in MongoDB has the seeds' shape and says what the status says."""
     uid = body["metadata"]["uid"]
     found = list(world.jobs.find({"jobId": uid}))

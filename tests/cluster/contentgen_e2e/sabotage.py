@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from contentgen_cluster import release
 from contentgen_e2e.boundary import actions
-from contentgen_e2e.world import World, wait_for_rollout
+from contentgen_e2e.world import ClusterWorld, wait_for_rollout
 
 _NAME = "sabotage"
 _PATH = "/sabotage:/opt/contentgen"
@@ -36,7 +36,7 @@ else:
     jobs._container, jobs._pod = sabotaged, with_volume
 """
 RECORD_IS_NOT_WRITTEN = """
-from contentgen_operator.records import Records
+from contentgen_operator.stores.records import Records
 async def nothing(self, resource, status):
     return None
 Records.write = nothing
@@ -54,7 +54,7 @@ Fal.submit = twice
 
 
 @contextmanager
-def sabotaged(world: World, code: str) -> Iterator[None]:
+def sabotaged(world: ClusterWorld, code: str) -> Iterator[None]:
     """The operator with a mutant in it, as long as the context lasts."""
     for namespace in (release.NAMESPACE, world.namespace):
         _put_code(world, namespace, code)
@@ -75,7 +75,7 @@ def sabotaged(world: World, code: str) -> Iterator[None]:
         wait_for_rollout(world.root, "contentgen")
 
 
-def _put_code(world: World, namespace: str, code: str) -> None:
+def _put_code(world: ClusterWorld, namespace: str, code: str) -> None:
     body = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -85,7 +85,7 @@ def _put_code(world: World, namespace: str, code: str) -> None:
     release.kubectl(world.root, "apply", "--filename", "-", stdin=json.dumps(body))
 
 
-def _patch(world: World, patch: dict[str, object]) -> None:
+def _patch(world: ClusterWorld, patch: dict[str, object]) -> None:
     where = ["--namespace", release.NAMESPACE, "patch", "deployment", "contentgen"]
     release.kubectl(world.root, *where, "--type=strategic", "--patch", json.dumps(patch))
     wait_for_rollout(world.root, "contentgen")

@@ -28,15 +28,16 @@ from kubernetes.client.exceptions import ApiException
 from pymongo.errors import PyMongoError
 from urllib3.exceptions import HTTPError
 
-from contentgen_cluster import processes, release
+from contentgen_cluster import release
 from contentgen_cluster.commands import CommandError, run
-from contentgen_cluster.node import AT
-from contentgen_cluster.processes import Started
+from contentgen_cluster.node import processes
+from contentgen_cluster.node.node import AT
+from contentgen_cluster.node.processes import Started
 from contentgen_contract.names import RESUBMIT_ANNOTATION, Kind
 from contentgen_e2e import tiny
 from contentgen_e2e.gateway import Gateway, tenant
-from contentgen_e2e.oracle import Violation, check_completed
-from contentgen_e2e.world import Addresses, World, world_at
+from contentgen_e2e.oracle import OracleViolation, check_completed
+from contentgen_e2e.world import Addresses, ClusterWorld, world_at
 from kubernetes import client
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ class Missed(AssertionError):
 
 
 @dataclass
-class Takeover:
+class LeaderTakeover:
     """One row of the table."""
 
     number: int
@@ -117,7 +118,7 @@ def until(what: str, reached: Callable[[], T], seconds: float, pause: float = 0.
 class Operators:
     """The pods of the operator, the Lease, and the endpoint of the worker API."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterWorld) -> None:
         api = world.api.api_client
         self._world = world
         self._pods = client.CoreV1Api(api)
@@ -309,7 +310,7 @@ class Holders:
 class Stream:
     """Tiny resources of the three kinds, a few at a time."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterWorld) -> None:
         self._world = world
         self._numbers = count()
         self._films = [self._film(number) for number in range(3)]
@@ -353,7 +354,7 @@ class Stream:
 
 
 @contextmanager
-def direct_world(root: Path, namespace: str) -> Iterator[World]:
+def direct_world(root: Path, namespace: str) -> Iterator[ClusterWorld]:
     """A world that asks Services by their addresses, without the API server in between: the bare cluster's are this
     machine's. It is empty at the end.
     """
@@ -375,7 +376,7 @@ def service_address(root: Path, name: str) -> str:
 class Takeovers:
     """All takeovers of one run."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterWorld) -> None:
         self._world = world
         self._operators = Operators(world)
         self._holders = Holders(self._operators)
@@ -384,9 +385,11 @@ class Takeovers:
         self._api_away: list[tuple[float, float]] = []
         self._asked = 0
         self._billed_before = {each["request_id"] for each in world.billed()}  # by mutants of other suites, too
-        self.rows: list[Takeover] = []
+        self.rows: list[LeaderTakeover] = []
 
-    def run(self, chosen: Sequence[tuple[str, str]], say: Callable[[str], None] = lambda _: None) -> list[Takeover]:
+    def run(
+        self, chosen: Sequence[tuple[str, str]], say: Callable[[str], None] = lambda _: None
+    ) -> list[LeaderTakeover]:
         """One after the other; a row for each, with what was missed."""
         gateway = Gateway(self._world.root, f"http://{service_address(self._world.root, 'contentgen-gateway')}", 0)
         with tenant(gateway, self._world.namespace, "user123") as person, ExitStack() as stack:
@@ -397,7 +400,7 @@ class Takeovers:
                 stack.callback(thread.join, 20)
             stack.callback(stop.set)
             for fault, state in chosen:
-                row = Takeover(next(self._numbers), fault, state)
+                row = LeaderTakeover(next(self._numbers), fault, state)
                 self.rows.append(row)
                 began = time.monotonic()
                 try:
@@ -409,7 +412,7 @@ class Takeovers:
                 say(line(row))
         return self.rows
 
-    def _one(self, row: Takeover) -> None:
+    def _one(self, row: LeaderTakeover) -> None:
         until("a leader and a standby, both ready", self._operators.settled, _READY_SECONDS, 0.5)
         self._operators.replace_worn()
         until("a leader and a standby, both ready", self._operators.settled, _READY_SECONDS, 0.5)
@@ -438,7 +441,7 @@ class Takeovers:
 
     # The state
 
-    def _begin(self, row: Takeover) -> tuple[str, Kind]:
+    def _begin(self, row: LeaderTakeover) -> tuple[str, Kind]:
         """A resource that will be in the state."""
         name = f"{row.state}-{row.number}"
         held = {"sending": "slow_accept", "submitted": "slow_model"}.get(row.state)
@@ -449,7 +452,7 @@ class Takeovers:
         self._world.apply(kind, name, tiny.spec(kind, name, self._stream.slow_film, "flux-schnell"))
         return name, kind
 
-    def _at(self, row: Takeover, leader: str, name: str) -> Started:
+    def _at(self, row: LeaderTakeover, leader: str, name: str) -> Started:
         """The leader's process, once the resource is in the state."""
         process = self._operators.process(leader.rpartition("_")[0])
         until(f"{name} is {row.state}", lambda: self._reached(row.state, name), 60, 0.002)
@@ -473,12 +476,12 @@ class Takeovers:
 
     # Faults
 
-    def _strike(self, row: Takeover, leader: str, strike: Callable[[], None]) -> None:
+    def _strike(self, row: LeaderTakeover, leader: str, strike: Callable[[], None]) -> None:
         began = time.monotonic()
         strike()
         self._succeeded(row, leader, began)
 
-    def _succeeded(self, row: Takeover, leader: str, began: float) -> str:
+    def _succeeded(self, row: LeaderTakeover, leader: str, began: float) -> str:
         """Another process leads, and workers are led to it."""
         other = until("another process leads", lambda: self._other_than(leader), 2 * LEAD_SECONDS, 0.1)
         row.seconds = time.monotonic() - began
@@ -491,7 +494,7 @@ class Takeovers:
         found = self._operators.leader()
         return found if found != leader else ""
 
-    def _freeze(self, row: Takeover, leader: str, name: str, kind: Kind) -> None:
+    def _freeze(self, row: LeaderTakeover, leader: str, name: str, kind: Kind) -> None:
         process = self._at(row, leader, name)
         began = time.monotonic()
         with frozen(process):
@@ -506,7 +509,7 @@ class Takeovers:
         if self._operators.leader() != successor:
             row.missed.append("the former leader took the Lease back")
 
-    def _cut(self, row: Takeover, leader: str, name: str, kind: Kind) -> None:
+    def _cut(self, row: LeaderTakeover, leader: str, name: str, kind: Kind) -> None:
         process = self._at(row, leader, name)
         pod = self._operators.pod(leader.rpartition("_")[0])
         began = time.monotonic()
@@ -525,7 +528,7 @@ class Takeovers:
                 return
             time.sleep(0.3)
 
-    def _ended(self, row: Takeover, leader: str, process: Started) -> None:
+    def _ended(self, row: LeaderTakeover, leader: str, process: Started) -> None:
         """The former leader's process ends, and its pod comes back as a standby."""
         try:
             until("the former leader's process ends", lambda: not processes.alive(process), _EXIT_SECONDS)
@@ -554,7 +557,7 @@ class Takeovers:
                 found[f"purchase {purchase['_id']}"] = str(purchase)
         return found
 
-    def _roll_out(self, row: Takeover) -> None:
+    def _roll_out(self, row: LeaderTakeover) -> None:
         where = ("--namespace", release.NAMESPACE, "rollout")
         old = {pod.metadata.name for pod in self._operators.pods()}
         began = time.monotonic()
@@ -569,7 +572,7 @@ class Takeovers:
         leader = self._operators.leader()
         return bool(leader) and leader.rpartition("_")[0] not in old
 
-    def _without_api_server(self, row: Takeover, leader: str) -> None:
+    def _without_api_server(self, row: LeaderTakeover, leader: str) -> None:
         began = time.monotonic()
         # The controller manager goes with it, as on a node of its own: it would take our node for a dead one as soon as
         # the API server is back, and take the endpoints of all Services away for a minute.
@@ -583,12 +586,12 @@ class Takeovers:
 
     # What holds afterwards
 
-    def _all_end(self, row: Takeover, on_their_way: dict[str, Kind]) -> None:
+    def _all_end(self, row: LeaderTakeover, on_their_way: dict[str, Kind]) -> None:
         deadline = time.monotonic() + _END_SECONDS
         for name, kind in on_their_way.items():
             try:
                 self._completed(name, kind, deadline)
-            except (Missed, Violation, *_AWAY) as error:
+            except (Missed, OracleViolation, *_AWAY) as error:
                 row.missed.append(f"{name}: {error}"[:300])
             self._stream.open.pop(name, None)
         row.asked = self._asked
@@ -639,7 +642,7 @@ class Takeovers:
 # The table
 
 
-def line(row: Takeover) -> str:
+def line(row: LeaderTakeover) -> str:
     """One takeover."""
     verdict = "; ".join(row.missed) or "ok"
     asked = f", a person asked {row.asked}×" if row.asked else ""
@@ -649,7 +652,7 @@ def line(row: Takeover) -> str:
     )
 
 
-def table(rows: Sequence[Takeover]) -> str:
+def table(rows: Sequence[LeaderTakeover]) -> str:
     """All of them, then median and worst by fault."""
     head = "| | fault | state (purchase) | s without a leader | s until workers reach it | in flight | verdict |"
     lines = [head, "| --- | --- | --- | --- | --- | --- | --- |", *(line(row) for row in rows), ""]

@@ -30,7 +30,7 @@ class TookTooLong(Exception):
 
 
 @dataclass(frozen=True)
-class World:
+class ClusterWorld:
     """One namespace of a cluster with the release in it."""
 
     root: Path
@@ -138,7 +138,7 @@ class World:
 
 
 @contextmanager
-def installed(root: Path, suite: str, *values: str) -> Iterator[World]:
+def installed(root: Path, suite: str, *values: str) -> Iterator[ClusterWorld]:
     """The release with these values of the chart, and a fresh namespace; the main release loses the values again."""
     release.install(root, *KEYS, *values)
     with open_world(root, release.work_namespace(suite)) as opened:
@@ -157,7 +157,7 @@ class Addresses:
 
 
 @contextmanager
-def open_world(root: Path, namespace: str, of: str = release.NAMESPACE) -> Iterator[World]:
+def open_world(root: Path, namespace: str, of: str = release.NAMESPACE) -> Iterator[ClusterWorld]:
     """Forward the ports of the release in the namespace `of`, make the namespace, and take it away at the end."""
     with ExitStack() as stack:
         http, s3, mongodb = (
@@ -168,7 +168,7 @@ def open_world(root: Path, namespace: str, of: str = release.NAMESPACE) -> Itera
 
 
 @contextmanager
-def world_at(root: Path, namespace: str, of: str, at: Addresses) -> Iterator[World]:
+def world_at(root: Path, namespace: str, of: str, at: Addresses) -> Iterator[ClusterWorld]:
     """Make the namespace, and take it away at the end. `of`: the namespace of the release whose sandbox is there."""
     with ExitStack() as stack:
         database = stack.enter_context(
@@ -183,7 +183,7 @@ def world_at(root: Path, namespace: str, of: str, at: Addresses) -> Iterator[Wor
         stack.callback(release.kubectl, root, "delete", "namespace", namespace, "--wait=false")
         if release.WATCHED:
             stack.callback(release.drop_finalizers, root, namespace)
-        yield World(
+        yield ClusterWorld(
             root=root,
             namespace=namespace,
             api=client.CustomObjectsApi(stack.enter_context(connected(root))),

@@ -18,12 +18,12 @@ from typer.exceptions import TyperException
 
 from contentgen_contract.names import Phase, Reason
 from contentgen_documents import shell
-from contentgen_documents.extract import Command, Manifest
+from contentgen_documents.extract import Command, DocumentedManifest
 from contentgen_documents.pages import ROOT
 
 CHART = ROOT / "charts/contentgen"
 _PROGRAMS = {
-    "contentgen": "contentgen_gateway.commands",
+    "contentgen": "contentgen_gateway.migration.commands",
     "contentgen-worker": "contentgen_worker.__main__",
     "kubectl contentgen": "contentgen_cli.app",
     "contentgen_cluster": "contentgen_cluster.__main__",
@@ -97,7 +97,7 @@ def targets() -> frozenset[str]:
 def variables() -> frozenset[str]:
     """Those of the Makefile, and what the programs that it calls read of the environment."""
     own = re.findall(r"^([A-Z]+) \?=", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    sources = [path.read_text() for path in (ROOT / "tests/cluster/contentgen_cluster").glob("*.py")]
+    sources = [path.read_text() for path in (ROOT / "cluster/contentgen_cluster").glob("*.py")]
     return frozenset(own).union(*(re.findall(r"environ(?:ment)?(?:\.get\(|\[)\"([A-Z_]+)\"", each) for each in sources))
 
 
@@ -260,7 +260,7 @@ def _closed(schema: Any) -> Any:
     return closed
 
 
-def manifest_problems(manifest: Manifest) -> list[str]:
+def manifest_problems(manifest: DocumentedManifest) -> list[str]:
     """The faults of a manifest: by the CRD for our kinds, by the schema for values, by its shape for other kinds."""
     document = manifest.document
     if schema := _kinds().get(manifest.kind):

@@ -18,7 +18,7 @@ _SPOKEN = re.compile(r"(?:make|helm|kubectl|curl|contentgen|contentgen-worker|py
 _FENCE = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<language>[\w-]*)")
 _INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _COMMENTED_FIELD = re.compile(r"^(\s*)# ([a-z]\w*:\s.*)$", re.MULTILINE)
-# Made of the advice table, whose every remedy tests/unit/test_advice.py follows where it applies.
+# Made of the advice table, whose every remedy tests/unit/contract/test_advice.py follows where it applies.
 _ADVICE = re.compile(r"^<!-- (reasons|advice): .*?^<!-- end of \1 -->$", re.DOTALL | re.MULTILINE)
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 
@@ -33,7 +33,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class DocumentedManifest:
     """A document of YAML or JSON that a reader writes."""
 
     file: str
@@ -55,7 +55,7 @@ class Figure:
     text: str
 
 
-Part = Command | Manifest | Figure
+Part = Command | DocumentedManifest | Figure
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def sample(file: str, text: str) -> list[Part]:
     parts: list[Part] = [*indented(file, "\n".join(comments)), *spoken(file, comments)]
     fuller = _COMMENTED_FIELD.sub(r"\1\2", text)
     for version in (text, fuller) if fuller != text else (text,):
-        parts += [Manifest(file, 1, document) for document in yaml.safe_load_all(version)]
+        parts += [DocumentedManifest(file, 1, document) for document in yaml.safe_load_all(version)]
     return parts
 
 
@@ -151,9 +151,9 @@ def _block(file: str, block: _Block) -> list[Part]:
     if language in ("console", "bash", "sh"):
         return [Command(file, line, text) for line, text in _logical(block, typed_only=language == "console")]
     if language == "json":
-        return [Manifest(file, block.line, json.loads(block.text))]
+        return [DocumentedManifest(file, block.line, json.loads(block.text))]
     if language == "yaml":
-        return [Manifest(file, block.line, document) for document in yaml.safe_load_all(block.text)]
+        return [DocumentedManifest(file, block.line, document) for document in yaml.safe_load_all(block.text)]
     return [Figure(file, block.line, block.text)]
 
 

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from contentgen_documents import extract
-from contentgen_documents.extract import Command, Figure, Manifest, Part
+from contentgen_documents.extract import Command, DocumentedManifest, Figure, Part
 
 ROOT = Path(__file__).resolve().parents[3]
 _MARKDOWN = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "charts/contentgen/README.md", "tests/cluster/README.md")
@@ -24,8 +24,8 @@ def commands() -> tuple[Command, ...]:
     return tuple(part for part in parts() if isinstance(part, Command))
 
 
-def manifests() -> tuple[Manifest, ...]:
-    return tuple(part for part in parts() if isinstance(part, Manifest))
+def manifests() -> tuple[DocumentedManifest, ...]:
+    return tuple(part for part in parts() if isinstance(part, DocumentedManifest))
 
 
 def figures() -> tuple[Figure, ...]:

@@ -1,5 +1,5 @@
 """What somebody has looked at: the commands that are not run and why, what stands in for a reader's own names, and
-which blocks are neither command nor manifest. All else in the documents is run by tests/cluster/test_docs.py.
+which blocks are neither command nor manifest. All else in the documents is run by tests/cluster/documents/test_docs.py.
 
 An entry that matches nothing any more fails a test.
 """
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from contentgen_documents.extract import Command, Figure, Manifest
+from contentgen_documents.extract import Command, DocumentedManifest, Figure
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ NOT_RUN = (
         ),
     ),
     NotRun("it ends the cluster", ("make cluster-down",)),
-    NotRun("it serves until Ctrl-C, at ports of this machine that may be taken; test_demo_ui.py has it", ("make ui",)),
+    NotRun("it serves until Ctrl-C, at ports of this machine that may be taken; test_ui.py has it", ("make ui",)),
     NotRun("it serves until Ctrl-C, at a port of this machine that may be taken; tests/pages has it", ("make pages",)),
     NotRun("it is a suite or a part of `make test`", ("make check", "make test-unit", "make verify")),
     NotRun(
@@ -63,7 +63,7 @@ NOT_RUN = (
         "it names a request whose reply was lost, and a healthy release has none; test_cli.py has it",
         ("kubectl contentgen adopt NAME REQUEST_ID", "kubectl contentgen adopt avatar REQUEST_ID"),
     ),
-    NotRun("the release of this cluster would not serve it any more; tests/cluster/test_classes.py moves resources", (
+    NotRun("this release would not serve it any more; tests/cluster/installations/test_classes.py moves resources", (
         "kubectl contentgen move avatar --to batch",
         "kubectl contentgen move avatar transcript/talk --to batch",
         "kubectl contentgen move --all --to batch -n media",
@@ -80,7 +80,7 @@ NOT_RUN = (
     NotRun("PromQL, for Prometheus; promtool checks the same metrics in tests/cluster/monitoring", (
         "sum by (provider, model) (increase(contentgen_estimated_dollars_total[1h]))",
     )),
-    NotRun("it stops the operator, or refuses beside one; tests/unit/test_rollback.py runs the command", (
+    NotRun("it stops the operator, or refuses beside one; unit/gateway/migration/test_rollback.py runs the command", (
         "kubectl --namespace contentgen scale deploy/contentgen --replicas 0",
         "kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen prepare-rollback --dry-run",
         "kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen prepare-rollback",
@@ -96,7 +96,7 @@ NOT_RUN = (
     NotRun("it asks for cert-manager's kind, which this cluster has not", (
         "kubectl -n contentgen describe certificate",
     )),
-    NotRun("it wants a run that was paid for and has failed, as test_operator_collect.py has", (
+    NotRun("it wants a run that was paid for and has failed, as test_collect.py has", (
         "kubectl contentgen collect NAME",
         "kubectl contentgen collect avatar",
     )),
@@ -234,7 +234,7 @@ STAND_INS = (
 
 
 @dataclass(frozen=True)
-class File:
+class ReviewedFile:
     """A file that a document has its reader write: the manifests of a page, by their kinds."""
 
     name: str
@@ -243,10 +243,10 @@ class File:
 
 
 FILES = (
-    File("avatar.yaml", "README.md", ("LoraTraining",)),
-    File("values.yaml", "docs/install.md", ("",)),
-    File("content-maker.yaml", "docs/gateway.md", ("Role", "RoleBinding")),
-    File("importer.yaml", "docs/backup.md", ("Role", "RoleBinding")),
+    ReviewedFile("avatar.yaml", "README.md", ("LoraTraining",)),
+    ReviewedFile("values.yaml", "docs/install.md", ("",)),
+    ReviewedFile("content-maker.yaml", "docs/gateway.md", ("Role", "RoleBinding")),
+    ReviewedFile("importer.yaml", "docs/backup.md", ("Role", "RoleBinding")),
 )
 
 IN_MANIFESTS = (
@@ -308,7 +308,7 @@ def typed(command: Command) -> str:
     return text
 
 
-def not_applied(manifest: Manifest) -> str:
+def not_applied(manifest: DocumentedManifest) -> str:
     """Why the cluster is not given it; an empty text for those that it is given."""
     matching = (each for each in NOT_APPLIED if (each.file, each.kind) == (manifest.file, manifest.kind))
     return next((each.reason for each in matching), "")
@@ -318,7 +318,9 @@ def is_known(figure: Figure) -> bool:
     return any(each.file == figure.file and figure.text.startswith(each.begins) for each in FIGURES)
 
 
-def dead_entries(commands: Iterable[Command], manifests: Iterable[Manifest], figures: Iterable[Figure]) -> list[str]:
+def dead_entries(
+    commands: Iterable[Command], manifests: Iterable[DocumentedManifest], figures: Iterable[Figure]
+) -> list[str]:
     """Entries of these tables that match nothing any more."""
     commands, manifests, figures = tuple(commands), tuple(manifests), tuple(figures)
     texts = {command.text for command in commands}

@@ -20,7 +20,7 @@ Retime = Callable[[int], int]  # a frame's number to its stamp, in twelfths of a
 
 
 @dataclass(frozen=True)
-class Track:
+class HostileTrack:
     """How a track is encoded. `shape` is a pixel format or a channel layout."""
 
     codec: str
@@ -34,8 +34,8 @@ class Base:
     """A container and its tracks."""
 
     container: str
-    video: Track | None = None
-    audio: Track | None = None
+    video: HostileTrack | None = None
+    audio: HostileTrack | None = None
     options: dict[str, str] = field(default_factory=dict)
     size: tuple[int, int] = SIZE
     retime: Retime | None = None
@@ -43,16 +43,18 @@ class Base:
     sounds: int = 1
 
 
-H264 = Track("libx264", "yuv420p", {"preset": "ultrafast", "g": "12", "threads": "1"})
-AAC = Track("aac", "mono")
-OPUS = Track("libopus", "mono")
-VP8 = Track("libvpx", "yuv420p", {"deadline": "realtime", "cpu-used": "8", "threads": "1"})
-VP9 = Track("libvpx-vp9", "yuv420p", {"deadline": "realtime", "cpu-used": "8", "threads": "1"})
+H264 = HostileTrack("libx264", "yuv420p", {"preset": "ultrafast", "g": "12", "threads": "1"})
+AAC = HostileTrack("aac", "mono")
+OPUS = HostileTrack("libopus", "mono")
+VP8 = HostileTrack("libvpx", "yuv420p", {"deadline": "realtime", "cpu-used": "8", "threads": "1"})
+VP9 = HostileTrack("libvpx-vp9", "yuv420p", {"deadline": "realtime", "cpu-used": "8", "threads": "1"})
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 
 
-def _hevc(shape: str) -> Track:
-    return Track("libx265", shape, {"preset": "ultrafast", "x265-params": "log-level=none:pools=1:frame-threads=1"})
+def _hevc(shape: str) -> HostileTrack:
+    return HostileTrack(
+        "libx265", shape, {"preset": "ultrafast", "x265-params": "log-level=none:pools=1:frame-threads=1"}
+    )
 
 
 HDR = {**_hevc("").options, "color_primaries": "bt2020", "color_trc": "smpte2084", "colorspace": "bt2020nc"}
@@ -74,46 +76,50 @@ BASES = {
     "mp4-h264-aac": Base("mp4", H264, AAC),
     "mp4-faststart": Base("mp4", H264, AAC, {"movflags": "faststart"}),
     "mp4-fragmented": Base("mp4", H264, AAC, FRAGMENTED),
-    "mp4-b-frames": Base("mp4", Track("libx264", "yuv420p", {"preset": "medium", "g": "12", "threads": "1"}), AAC),
+    "mp4-b-frames": Base(
+        "mp4", HostileTrack("libx264", "yuv420p", {"preset": "medium", "g": "12", "threads": "1"}), AAC
+    ),
     "mp4-hevc": Base("mp4", _hevc("yuv420p"), AAC),
-    "mp4-av1": Base("mp4", Track("libsvtav1", "yuv420p", {"preset": "12", "svtav1-params": "lp=1"}), AAC),
-    "mp4-mpeg4": Base("mp4", Track("mpeg4", "yuv420p"), AAC),
-    "mov-prores": Base("mov", Track("prores_ks", "yuv422p10le"), Track("pcm_s16le", "stereo")),
-    "mov-mjpeg": Base("mov", Track("mjpeg", "yuvj420p"), Track("pcm_s24le", "mono")),
+    "mp4-av1": Base("mp4", HostileTrack("libsvtav1", "yuv420p", {"preset": "12", "svtav1-params": "lp=1"}), AAC),
+    "mp4-mpeg4": Base("mp4", HostileTrack("mpeg4", "yuv420p"), AAC),
+    "mov-prores": Base("mov", HostileTrack("prores_ks", "yuv422p10le"), HostileTrack("pcm_s16le", "stereo")),
+    "mov-mjpeg": Base("mov", HostileTrack("mjpeg", "yuvj420p"), HostileTrack("pcm_s24le", "mono")),
     "mkv-h264-opus": Base("matroska", H264, OPUS),
-    "mkv-vp9-flac": Base("matroska", VP9, Track("flac", "stereo")),
+    "mkv-vp9-flac": Base("matroska", VP9, HostileTrack("flac", "stereo")),
     "webm-vp8-opus": Base("webm", VP8, OPUS),
-    "ts-mpeg2-mp2": Base("mpegts", Track("mpeg2video", "yuv420p"), Track("mp2", "stereo")),
+    "ts-mpeg2-mp2": Base("mpegts", HostileTrack("mpeg2video", "yuv420p"), HostileTrack("mp2", "stereo")),
     "ts-h264-aac": Base("mpegts", H264, AAC),
-    "wav": Base("wav", audio=Track("pcm_s16le", "stereo")),
-    "mp3": Base("mp3", audio=Track("libmp3lame", "stereo")),
-    "flac": Base("flac", audio=Track("flac", "stereo")),
+    "wav": Base("wav", audio=HostileTrack("pcm_s16le", "stereo")),
+    "mp3": Base("mp3", audio=HostileTrack("libmp3lame", "stereo")),
+    "flac": Base("flac", audio=HostileTrack("flac", "stereo")),
     "aac": Base("adts", audio=AAC),
     "ogg-opus": Base("ogg", audio=OPUS),
 }
 """What most of the broken files are made of."""
 
 ODD = {
-    "10-bit-h264": Base("mp4", Track("libx264", "yuv420p10le", H264.options), AAC),
+    "10-bit-h264": Base("mp4", HostileTrack("libx264", "yuv420p10le", H264.options), AAC),
     "10-bit-hevc": Base("mp4", _hevc("yuv420p10le"), AAC),
     "hdr": Base("mp4", replace(_hevc("yuv420p10le"), options=HDR), AAC),
-    "4-4-4": Base("mp4", Track("libx264", "yuv444p", H264.options), AAC),
-    "4-2-2": Base("mp4", Track("libx264", "yuv422p", H264.options), AAC),
-    "gray": Base("mp4", Track("libx264", "gray", H264.options), AAC),
-    "rgb": Base("mp4", Track("libx264rgb", "rgb24", H264.options), AAC),
-    "alpha-prores": Base("mov", Track("prores_ks", "yuva444p10le"), AAC),
-    "alpha-vp9": Base("webm", Track("libvpx-vp9", "yuva420p", {**VP9.options, "auto-alt-ref": "0"}), OPUS),
-    "lossless": Base("mp4", Track("libx264", "yuv420p", {**H264.options, "qp": "0"}), AAC),
-    "interlaced": Base("mpegts", Track("mpeg2video", "yuv420p", {"flags": "+ilme+ildct"}), Track("mp2", "mono")),
-    "all-keyframes": Base("mp4", Track("libx264", "yuv420p", {**H264.options, "g": "1"}), AAC),
-    "one-keyframe": Base("mp4", Track("libx264", "yuv420p", {**H264.options, "g": "999"}), AAC),
+    "4-4-4": Base("mp4", HostileTrack("libx264", "yuv444p", H264.options), AAC),
+    "4-2-2": Base("mp4", HostileTrack("libx264", "yuv422p", H264.options), AAC),
+    "gray": Base("mp4", HostileTrack("libx264", "gray", H264.options), AAC),
+    "rgb": Base("mp4", HostileTrack("libx264rgb", "rgb24", H264.options), AAC),
+    "alpha-prores": Base("mov", HostileTrack("prores_ks", "yuva444p10le"), AAC),
+    "alpha-vp9": Base("webm", HostileTrack("libvpx-vp9", "yuva420p", {**VP9.options, "auto-alt-ref": "0"}), OPUS),
+    "lossless": Base("mp4", HostileTrack("libx264", "yuv420p", {**H264.options, "qp": "0"}), AAC),
+    "interlaced": Base(
+        "mpegts", HostileTrack("mpeg2video", "yuv420p", {"flags": "+ilme+ildct"}), HostileTrack("mp2", "mono")
+    ),
+    "all-keyframes": Base("mp4", HostileTrack("libx264", "yuv420p", {**H264.options, "g": "1"}), AAC),
+    "one-keyframe": Base("mp4", HostileTrack("libx264", "yuv420p", {**H264.options, "g": "999"}), AAC),
     "vfr": Base("mp4", H264, AAC, retime=_stutter),
     "vfr-mkv": Base("matroska", H264, OPUS, retime=_stutter),
     "begins-after-ten-days": Base("matroska", H264, retime=_later),
     "a-gap-of-an-hour": Base("matroska", H264, retime=_again),
     "negative": Base("mp4", H264, AAC, {"avoid_negative_ts": "disabled"}, retime=lambda number: number - 20),
     "negative-ts": Base("mpegts", H264, AAC, {"avoid_negative_ts": "disabled"}, retime=lambda number: number - 20),
-    "odd-size": Base("matroska", Track("libvpx-vp9", "yuv420p", VP9.options), size=(63, 37)),
+    "odd-size": Base("matroska", HostileTrack("libvpx-vp9", "yuv420p", VP9.options), size=(63, 37)),
     "very-wide": Base("matroska", VP9, size=(2000, 16)),
     "very-high": Base("matroska", VP9, size=(16, 2000)),
     "tiny": Base("matroska", VP9, size=(2, 2)),
@@ -121,20 +127,20 @@ ODD = {
     "two-frames": Base("mp4", H264, frames=2),
     "video-only": Base("mp4", H264),
     "audio-only-m4a": Base("mp4", audio=AAC),
-    "alac": Base("mp4", audio=Track("alac", "stereo")),
-    "ac3": Base("mpegts", audio=Track("ac3", "stereo")),
-    "eac3": Base("mp4", audio=Track("eac3", "5.1")),
-    "mu-law": Base("wav", audio=Track("pcm_mulaw", "mono", rate=8000)),
-    "float": Base("wav", audio=Track("pcm_f32le", "7.1")),
+    "alac": Base("mp4", audio=HostileTrack("alac", "stereo")),
+    "ac3": Base("mpegts", audio=HostileTrack("ac3", "stereo")),
+    "eac3": Base("mp4", audio=HostileTrack("eac3", "5.1")),
+    "mu-law": Base("wav", audio=HostileTrack("pcm_mulaw", "mono", rate=8000)),
+    "float": Base("wav", audio=HostileTrack("pcm_f32le", "7.1")),
     "four-sound-tracks": Base("matroska", H264, OPUS, sounds=4),
-    "avi": Base("avi", Track("mpeg4", "yuv420p"), Track("libmp3lame", "mono")),
-    "flv": Base("flv", Track("libx264", "yuv420p", H264.options), AAC),
-    "gif": Base("gif", Track("gif", "rgb8")),
-    "ffv1": Base("matroska", Track("ffv1", "yuv420p")),
-    "qtrle": Base("mov", Track("qtrle", "rgb24")),
-    "png-in-mov": Base("mov", Track("png", "rgb24")),
-    "adpcm": Base("wav", audio=Track("adpcm_ms", "mono")),
-    "asf": Base("asf", Track("mpeg4", "yuv420p")),
+    "avi": Base("avi", HostileTrack("mpeg4", "yuv420p"), HostileTrack("libmp3lame", "mono")),
+    "flv": Base("flv", HostileTrack("libx264", "yuv420p", H264.options), AAC),
+    "gif": Base("gif", HostileTrack("gif", "rgb8")),
+    "ffv1": Base("matroska", HostileTrack("ffv1", "yuv420p")),
+    "qtrle": Base("mov", HostileTrack("qtrle", "rgb24")),
+    "png-in-mov": Base("mov", HostileTrack("png", "rgb24")),
+    "adpcm": Base("wav", audio=HostileTrack("adpcm_ms", "mono")),
+    "asf": Base("asf", HostileTrack("mpeg4", "yuv420p")),
 }
 """Rare, but what it says it is."""
 
@@ -154,7 +160,7 @@ def encoded(name: str) -> bytes:
         return Path(file.name).read_bytes()
 
 
-def _audio(container: Any, track: Track) -> Any:
+def _audio(container: Any, track: HostileTrack) -> Any:
     return container.add_stream(track.codec, track.rate, layout=track.shape)
 
 

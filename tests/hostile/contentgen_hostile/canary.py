@@ -12,7 +12,7 @@ from contentgen_hostile.bases import encoded
 from contentgen_hostile.corpus import Canary
 
 
-class Watched:
+class WatchedAddresses:
     """The canary, and what has touched it."""
 
     def __init__(self, folder: Path) -> None:
@@ -48,9 +48,9 @@ class Watched:
 
 
 @contextmanager
-def watched(folder: Path) -> Iterator[Watched]:
+def watched(folder: Path) -> Iterator[WatchedAddresses]:
     """The canary, while the block runs."""
-    one = Watched(folder)
+    one = WatchedAddresses(folder)
     thread = threading.Thread(target=one.server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

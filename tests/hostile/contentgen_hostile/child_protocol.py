@@ -14,30 +14,30 @@ from typing import Any
 
 import numpy as np
 
-from contentgen_contract.spec import SceneDetection
+from contentgen_contract.resources.spec import SceneDetection
 from contentgen_worker.errors import WorkerError
-from contentgen_worker.media.analysis import Ended, Reached, Sample, Task
-from contentgen_worker.media.audio import Sound
-from contentgen_worker.media.best import Wanted
-from contentgen_worker.media.boundaries import Boundary, BoundaryKind, Strip
-from contentgen_worker.media.bounds import Bounds
+from contentgen_worker.media.audio.extract import Sound
+from contentgen_worker.media.audio.loudness import Loudness
+from contentgen_worker.media.audio.tracks import AudioTrack
 from contentgen_worker.media.codec import Malformed, decode, encode
-from contentgen_worker.media.confinement import Confinement
-from contentgen_worker.media.decode import Segment
-from contentgen_worker.media.engine import _Crew
-from contentgen_worker.media.faces import FaceBox
-from contentgen_worker.media.isolation import _message
-from contentgen_worker.media.loudness import Loudness
-from contentgen_worker.media.picture import Finished, PictureSettings
-from contentgen_worker.media.probe import Recording
-from contentgen_worker.media.quality import Scores
-from contentgen_worker.media.tracks import Track
+from contentgen_worker.media.decode.bounds import MediaLimits
+from contentgen_worker.media.decode.decode import Segment
+from contentgen_worker.media.decode.probe import Recording
+from contentgen_worker.media.engine import _WorkerPool
+from contentgen_worker.media.sandbox.confinement import Confinement
+from contentgen_worker.media.sandbox.isolation import _message
+from contentgen_worker.media.select.faces import FaceBox
+from contentgen_worker.media.select.picture import Finished, PictureSettings
+from contentgen_worker.media.select.quality import Scores
+from contentgen_worker.media.shots.analysis import ChosenFrame, Ended, Reached, Task
+from contentgen_worker.media.shots.best import FrameQuota
+from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind, ThumbnailBuffer
 
 CORPUS = Path(__file__).resolve().parents[1] / "corpora/child_protocol"
 _BATCH = 2_000
 _LOOK = np.zeros((8, 8), np.uint8)
 _SCORES = Scores(100.0, 40.0, 200.0, 1 << 63, faces=(FaceBox(0.1, 0.2, 0.3, 0.4),))
-_STRIP = Strip.of([(9.0, _LOOK), (9.5, _LOOK)])
+_STRIP = ThumbnailBuffer.of([(9.0, _LOOK), (9.5, _LOOK)])
 _CUT = Boundary(2.0, 2.04, BoundaryKind.CUT)
 
 MESSAGES: tuple[tuple[str, object], ...] = (
@@ -46,10 +46,13 @@ MESSAGES: tuple[tuple[str, object], ...] = (
     ("Message", Segment(1, 12, 250, None)),
     ("Message", Recording(10.0, 640, 360, "h264", "aac", 25.0)),
     ("Message", Reached(0, 4.0)),
-    ("Message", Sample(1.5, Finished(b"\xff\xd8\xff\xd9", 640, 360, _SCORES), 0.5)),
+    ("Message", ChosenFrame(1.5, Finished(b"\xff\xd8\xff\xd9", 640, 360, _SCORES), 0.5)),
     ("Message", Ended(0, 250, 0.0, 10.0, (_CUT,), _STRIP, _STRIP)),
-    ("Message", Ended(1, 250, 10.0, 20.0, (_CUT, _CUT), _STRIP, Strip())),
-    ("Message", Sound(10.0, Track(1, "aac", "en", default=True), 2, Loudness(-20.0, 8.0, silent=False), ("note",))),
+    ("Message", Ended(1, 250, 10.0, 20.0, (_CUT, _CUT), _STRIP, ThumbnailBuffer())),
+    (
+        "Message",
+        Sound(10.0, AudioTrack(1, "aac", "en", default=True), 2, Loudness(-20.0, 8.0, silent=False), ("note",)),
+    ),
     ("Message", 0.5),
     ("Message", (np.zeros((2, 3, 3), np.uint8), "text", b"bytes", None, -1)),
     ("Refused", ("NoVideoTrack", "nothing to see")),
@@ -97,8 +100,8 @@ def attempt(content: bytes, folder: Path) -> bool:
 
 def _hear(value: Any, folder: Path) -> None:
     """What the engine does with it, between two segments that are known."""
-    task = Task(Path("none"), Bounds(10**7, 60), SceneDetection(), Wanted(1), PictureSettings())
-    crew = _Crew(task, folder, lambda _: None)
+    task = Task(Path("none"), MediaLimits(10**7, 60), SceneDetection(), FrameQuota(1), PictureSettings())
+    crew = _WorkerPool(task, folder, lambda _: None)
     for number in (0, 1, 2):
         crew._planned(Segment(number))
     if isinstance(value, Segment):

@@ -38,7 +38,7 @@ FEW: Allowed = frozenset({Reason.INSUFFICIENT_FRAMES})
 
 
 @dataclass(frozen=True)
-class Sample:
+class HostileSample:
     """A file, and the reasons that may stand at its end: as a training set's source, and as a transcript's.
 
     What takes long to make is a function, so that a file that no sample takes is not made.
@@ -63,17 +63,19 @@ class Canary:
     url: str
 
 
-def corpus(group: str, canary: Canary) -> Iterator[Sample]:
+def corpus(group: str, canary: Canary) -> Iterator[HostileSample]:
     """All files of a group."""
     samples = playlists(canary) if group == "playlists" else _GROUPS[group]()
     for sample in samples:
         yield replace(sample, name=f"{group}/{sample.name}")
 
 
-def intact() -> Iterator[Sample]:
+def intact() -> Iterator[HostileSample]:
     """They must work: a guard that refuses everything is none."""
     for name, base in BASES.items():
-        yield Sample(name, partial(encoded, name), FINE if base.video else NO_VIDEO, FINE if base.audio else NO_AUDIO)
+        yield HostileSample(
+            name, partial(encoded, name), FINE if base.video else NO_VIDEO, FINE if base.audio else NO_AUDIO
+        )
 
 
 _LORA = {
@@ -88,12 +90,12 @@ _SOUND = {
 }
 
 
-def odd() -> Iterator[Sample]:
+def odd() -> Iterator[HostileSample]:
     """Rare and right, and what is refused by name."""
     for name, base in ODD.items():
         lora = _LORA.get(name, FINE if base.video else NO_VIDEO)
         sound = _SOUND.get(name, FINE if base.audio else NO_AUDIO)
-        yield Sample(name, partial(encoded, name), lora, sound)
+        yield HostileSample(name, partial(encoded, name), lora, sound)
     plain = encoded("mp4-h264-aac")
     matrix = found(plain, b"tkhd").start + 8 + 40
     for degrees, (a, b, c, d) in {
@@ -103,22 +105,22 @@ def odd() -> Iterator[Sample]:
         45: (1, 1, -1, 1),
     }.items():
         values = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
-        yield Sample(f"rotated-{degrees}", patched(plain, matrix, values), FINE, FINE)
-    yield Sample("rotation-is-noise", patched(plain, matrix, bytes(range(1, 37))), ANY, FINE)
-    yield Sample("matrix-is-zero", patched(plain, matrix, bytes(36)), ANY, FINE)
+        yield HostileSample(f"rotated-{degrees}", patched(plain, matrix, values), FINE, FINE)
+    yield HostileSample("rotation-is-noise", patched(plain, matrix, bytes(range(1, 37))), ANY, FINE)
+    yield HostileSample("matrix-is-zero", patched(plain, matrix, bytes(36)), ANY, FINE)
     for wide, high in ((1, 4), (4, 1), (1, 10**6), (10**6, 1), (0, 0), (2**32 - 1, 1)):
-        yield Sample(f"pixel-aspect-{wide}-{high}", _with_aspect(plain, wide, high), ANY, FINE)
-    yield Sample("cover-art", lambda: _cover(encoded("mp3")), NO_VIDEO, FINE)
-    yield Sample("cover-art-is-a-bomb", lambda: _cover(encoded("mp3"), _huge_png()), ANY, ANY)
-    yield Sample("junk-before", lambda: random.Random(1).randbytes(1000) + encoded("mp3"), REFUSED, ANY)
-    yield Sample("junk-after", plain + random.Random(2).randbytes(10_000), FINE, FINE)
-    yield Sample("twice", plain + plain, FINE, FINE)
-    yield Sample("ts-twice", partial(_joined, "ts-h264-aac", "ts-h264-aac"), FINE, FINE)
-    yield Sample("two-codecs", partial(_joined, "ts-h264-aac", "ts-mpeg2-mp2"), ANY, ANY)
-    yield Sample("two-sizes", partial(_joined, "ts-mpeg2-mp2", "interlaced"), ANY, ANY)
-    yield Sample("no-sync", lambda: encoded("ts-h264-aac")[3:], ANY, ANY)
+        yield HostileSample(f"pixel-aspect-{wide}-{high}", _with_aspect(plain, wide, high), ANY, FINE)
+    yield HostileSample("cover-art", lambda: _cover(encoded("mp3")), NO_VIDEO, FINE)
+    yield HostileSample("cover-art-is-a-bomb", lambda: _cover(encoded("mp3"), _huge_png()), ANY, ANY)
+    yield HostileSample("junk-before", lambda: random.Random(1).randbytes(1000) + encoded("mp3"), REFUSED, ANY)
+    yield HostileSample("junk-after", plain + random.Random(2).randbytes(10_000), FINE, FINE)
+    yield HostileSample("twice", plain + plain, FINE, FINE)
+    yield HostileSample("ts-twice", partial(_joined, "ts-h264-aac", "ts-h264-aac"), FINE, FINE)
+    yield HostileSample("two-codecs", partial(_joined, "ts-h264-aac", "ts-mpeg2-mp2"), ANY, ANY)
+    yield HostileSample("two-sizes", partial(_joined, "ts-mpeg2-mp2", "interlaced"), ANY, ANY)
+    yield HostileSample("no-sync", lambda: encoded("ts-h264-aac")[3:], ANY, ANY)
     for name in ("ogg-opus", "flac", "aac", "wav"):
-        yield Sample(f"{name}-twice", partial(_joined, name, name), NO_VIDEO, FINE)
+        yield HostileSample(f"{name}-twice", partial(_joined, name, name), NO_VIDEO, FINE)
 
 
 def _joined(*names: str) -> bytes:
@@ -166,14 +168,14 @@ _CUT = (
 )  # fmt: skip
 
 
-def truncated() -> Iterator[Sample]:
+def truncated() -> Iterator[HostileSample]:
     """Downloads that broke off, at every stage."""
     for name in _CUT:
         for cut in _CUTS:
-            yield Sample(f"{name}-{cut}", partial(_cut_off, name, cut))
+            yield HostileSample(f"{name}-{cut}", partial(_cut_off, name, cut))
     for name in ("mp4-faststart", "mkv-h264-opus", "ts-h264-aac"):
-        yield Sample(f"{name}-a-hole", partial(_with_a_hole, name))
-        yield Sample(f"{name}-without-its-beginning", partial(_without_its_beginning, name))
+        yield HostileSample(f"{name}-a-hole", partial(_with_a_hole, name))
+        yield HostileSample(f"{name}-without-its-beginning", partial(_without_its_beginning, name))
 
 
 def _cut_off(name: str, cut: str) -> bytes:
@@ -197,7 +199,7 @@ def _zeroed(content: bytes, start: int, length: int) -> bytes:
 _SIZES = {"0": 0, "1": 1, "7": 7, "9": 9, "most": 2**32 - 1, "negative": 2**31}
 
 
-def sizes() -> Iterator[Sample]:
+def sizes() -> Iterator[HostileSample]:
     """Each box of an MP4 says a wrong size."""
     for name in ("mp4-faststart", "mp4-fragmented"):
         content = encoded(name)
@@ -208,22 +210,22 @@ def sizes() -> Iterator[Sample]:
             seen.add(each.kind)
             wrong = list(_SIZES.items())[len(seen) % 2 :: 2]  # each box three of them
             for label, size in wrong:
-                yield Sample(
+                yield HostileSample(
                     f"{name}-{each.kind.decode()}-{label}", patched(content, each.start, struct.pack(">I", size))
                 )
     plain = encoded("mp4-faststart")
     mdat = found(plain, b"mdat")
     wide = struct.pack(">I4sQ", 1, b"mdat", 2**63 - 1)
-    yield Sample("64-bit", plain[: mdat.start] + wide + plain[mdat.start + 8 :])
+    yield HostileSample("64-bit", plain[: mdat.start] + wide + plain[mdat.start + 8 :])
     nested = b""
     for _ in range(20_000):
         nested = struct.pack(">I4s", len(nested) + 8, b"moov") + nested if len(nested) < 160_000 else nested
-    yield Sample("nested-20000-deep", plain[: found(plain, b"moov").start] + nested, UNREADABLE, UNREADABLE)
+    yield HostileSample("nested-20000-deep", plain[: found(plain, b"moov").start] + nested, UNREADABLE, UNREADABLE)
     trak = found(plain, b"trak")
     track = plain[trak.start : trak.start + trak.size]
     moov = found(plain, b"moov")
     body = plain[moov.start + 8 : moov.start + moov.size] + track * 5000
-    yield Sample("5000-tracks", replaced(plain, moov, box(b"moov", body)), REFUSED, REFUSED)
+    yield HostileSample("5000-tracks", replaced(plain, moov, box(b"moov", body)), REFUSED, REFUSED)
 
 
 def _table(content: bytes, kind: bytes, *words: int, track: int = 0) -> bytes:
@@ -231,21 +233,21 @@ def _table(content: bytes, kind: bytes, *words: int, track: int = 0) -> bytes:
     return replaced(content, found(content, kind, track), box(kind, bytes(4), struct.pack(f">{len(words)}I", *words)))
 
 
-def headers() -> Iterator[Sample]:
+def headers() -> Iterator[HostileSample]:
     """MP4 headers that lie about dimensions, durations, counts and places."""
     plain = encoded("mp4-h264-aac")  # the header lies behind the pictures, so that their places stay right
     most = 2**32 - 1
     entry = plain.index(b"avc1", plain.index(b"stsd") + 4) + 4
     for wide, high in ((65535, 65535), (0, 0), (1, 65535), (16384, 8704)):
-        yield Sample(f"says-{wide}x{high}", patched(plain, entry + 24, struct.pack(">HH", wide, high)))
+        yield HostileSample(f"says-{wide}x{high}", patched(plain, entry + 24, struct.pack(">HH", wide, high)))
     tkhd = found(plain, b"tkhd")
-    yield Sample("track-header-65535", patched(plain, tkhd.start + 84, struct.pack(">II", most, most)))
+    yield HostileSample("track-header-65535", patched(plain, tkhd.start + 84, struct.pack(">II", most, most)))
     for kind, offset in ((b"mvhd", 20), (b"mdhd", 20)):
         at = found(plain, kind).start + offset
         name = kind.decode()
         for scale in (0, 1, most):
-            yield Sample(f"{name}-timescale-{scale}", patched(plain, at, struct.pack(">I", scale)))
-        yield Sample(f"{name}-endless", patched(plain, at + 4, struct.pack(">I", most)))
+            yield HostileSample(f"{name}-timescale-{scale}", patched(plain, at, struct.pack(">I", scale)))
+        yield HostileSample(f"{name}-endless", patched(plain, at + 4, struct.pack(">I", most)))
     for track, name in enumerate(("video", "sound")):
         counts: dict[str, tuple[bytes, *tuple[int, ...]]] = {
             "stts": (b"stts", 1, most, 1),
@@ -257,7 +259,7 @@ def headers() -> Iterator[Sample]:
         counts |= {"stco-beyond": (b"stco", 1, most), "stco-header": (b"stco", 1, 0), "stco-lies": (b"stco", most, 1)}
         counts |= {"ctts": (b"stts", 2, 18, 1, 18, 2**31), "stsz-none": (b"stsz", 0, 0)}
         for label, (kind, *words) in counts.items():
-            yield Sample(f"{name}-{label}", _table(plain, kind, *words, track=track))
+            yield HostileSample(f"{name}-{label}", _table(plain, kind, *words, track=track))
     edits: dict[str, tuple[int, ...]] = {
         "far": (1, 3000, 2**30, 1 << 16),
         "none": (0,),
@@ -266,15 +268,15 @@ def headers() -> Iterator[Sample]:
     }
     edits |= {"slow": (1, 3000, 0, 1), "thousand": (1000, *(3000, 0, 1 << 16) * 1000)}
     for label, edit in edits.items():
-        yield Sample(f"edit-list-{label}", _table(plain, b"elst", *edit))
+        yield HostileSample(f"edit-list-{label}", _table(plain, b"elst", *edit))
     for kind in (b"stsd", b"stts", b"stsz", b"stco", b"hdlr", b"mdhd", b"moov", b"mdat", b"ftyp"):
-        yield Sample(f"without-{kind.decode()}", patched(plain, found(plain, kind).start + 4, b"free"))
+        yield HostileSample(f"without-{kind.decode()}", patched(plain, found(plain, kind).start + 4, b"free"))
     avcc = plain.index(b"avcC")
-    yield Sample("parameter-sets-zeroed", _zeroed(plain, avcc + 8, 20), REFUSED, FINE)
-    yield Sample("parameter-sets-noise", patched(plain, avcc + 12, random.Random(3).randbytes(20)), ANY, FINE)
-    yield Sample("codec-is-another", patched(plain, entry - 4, b"hvc1"), REFUSED, FINE)
-    yield Sample("codec-is-unknown", patched(plain, entry - 4, b"zzzz"), REFUSED, FINE)
-    yield Sample("encrypted", patched(plain, entry - 4, b"encv"), REFUSED, ANY)
+    yield HostileSample("parameter-sets-zeroed", _zeroed(plain, avcc + 8, 20), REFUSED, FINE)
+    yield HostileSample("parameter-sets-noise", patched(plain, avcc + 12, random.Random(3).randbytes(20)), ANY, FINE)
+    yield HostileSample("codec-is-another", patched(plain, entry - 4, b"hvc1"), REFUSED, FINE)
+    yield HostileSample("codec-is-unknown", patched(plain, entry - 4, b"zzzz"), REFUSED, FINE)
+    yield HostileSample("encrypted", patched(plain, entry - 4, b"encv"), REFUSED, ANY)
 
 
 _EBML = ebml(b"\x1a\x45\xdf\xa3", ebml(b"\x42\x82", b"matroska"), number(b"\x42\x87", 4, 1), number(b"\x42\x85", 2, 1))
@@ -314,33 +316,35 @@ def _vp8_key(wide: int, high: int) -> bytes:
     return b"\x10\x02\x00\x9d\x01\x2a" + struct.pack("<HH", wide, high) + bytes(60)
 
 
-def matroska() -> Iterator[Sample]:
+def matroska() -> Iterator[HostileSample]:
     """Matroska whose elements lie, and its packed packets."""
     keys = [_vp8_key(160, 90)] * 36
-    yield Sample("by-hand", _mkv(keys), ANY, NO_AUDIO)
+    yield HostileSample("by-hand", _mkv(keys), ANY, NO_AUDIO)
     for scale in (0, 1, 2**63 - 1):
-        yield Sample(f"scale-{scale}", _mkv(keys, scale=scale), ANY, REFUSED)
+        yield HostileSample(f"scale-{scale}", _mkv(keys, scale=scale), ANY, REFUSED)
     for duration in ("nan", "inf", "-inf", "-1", "1e300", "0"):
-        yield Sample(f"duration-{duration}", _mkv(keys, duration=float(duration)), ANY, REFUSED)
+        yield HostileSample(f"duration-{duration}", _mkv(keys, duration=float(duration)), ANY, REFUSED)
     for wide, high in ((0, 0), (2**31 - 1, 2**31 - 1), (2**63, 1), (16383, 16383), (65536, 65536)):
-        yield Sample(f"says-{wide}x{high}", _mkv(keys, size=(wide, high)), ANY, REFUSED)
-    yield Sample("pictures-of-16383", _mkv([_vp8_key(16383, 16383)] * 36), REFUSED, REFUSED)
-    yield Sample("sizes-change", _mkv([_vp8_key(16 * n, 2000 - 16 * n) for n in range(1, 100)]), ANY, REFUSED)
+        yield HostileSample(f"says-{wide}x{high}", _mkv(keys, size=(wide, high)), ANY, REFUSED)
+    yield HostileSample("pictures-of-16383", _mkv([_vp8_key(16383, 16383)] * 36), REFUSED, REFUSED)
+    yield HostileSample("sizes-change", _mkv([_vp8_key(16 * n, 2000 - 16 * n) for n in range(1, 100)]), ANY, REFUSED)
     packed = [zlib.compress(key) for key in keys]
-    yield Sample("zlib", _mkv(packed, more=_compressed(0)), ANY, REFUSED)
-    yield Sample("zlib-bomb", _mkv_of_zeroes, REFUSED, REFUSED)
-    yield Sample("stripped-header-of-a-megabyte", _mkv(keys, more=_compressed(3, bytes(1 << 20))), ANY, REFUSED)
-    yield Sample("bz2-that-is-none", _mkv(keys, more=_compressed(1)), REFUSED, REFUSED)
-    yield Sample("lzo-that-is-none", _mkv(keys, more=_compressed(2)), REFUSED, REFUSED)
-    yield Sample("no-packet", _mkv([]), REFUSED, REFUSED)
-    yield Sample("empty-packets", _mkv([b""] * 1000), REFUSED, REFUSED)
-    yield Sample("two-thousand-broken", _mkv([b"\xff" * 40] * 2000), REFUSED, REFUSED)
+    yield HostileSample("zlib", _mkv(packed, more=_compressed(0)), ANY, REFUSED)
+    yield HostileSample("zlib-bomb", _mkv_of_zeroes, REFUSED, REFUSED)
+    yield HostileSample("stripped-header-of-a-megabyte", _mkv(keys, more=_compressed(3, bytes(1 << 20))), ANY, REFUSED)
+    yield HostileSample("bz2-that-is-none", _mkv(keys, more=_compressed(1)), REFUSED, REFUSED)
+    yield HostileSample("lzo-that-is-none", _mkv(keys, more=_compressed(2)), REFUSED, REFUSED)
+    yield HostileSample("no-packet", _mkv([]), REFUSED, REFUSED)
+    yield HostileSample("empty-packets", _mkv([b""] * 1000), REFUSED, REFUSED)
+    yield HostileSample("two-thousand-broken", _mkv([b"\xff" * 40] * 2000), REFUSED, REFUSED)
     for codec in (b"V_UNCOMPRESSED", b"V_MS/VFW/FOURCC", b"V_QUICKTIME", b"V_PRORES", b"V_THEORA", b"V_MPEGH/ISO/HEVC", b"V_AV1", b"S_TEXT/UTF8", b"", b"A" * 5000):  # fmt: skip
-        yield Sample(f"codec-{codec[:20].decode().replace('/', '-') or 'none'}", _mkv(keys, codec=codec), ANY, REFUSED)
+        yield HostileSample(
+            f"codec-{codec[:20].decode().replace('/', '-') or 'none'}", _mkv(keys, codec=codec), ANY, REFUSED
+        )
     deep = b""
     for _ in range(3000):
         deep = ebml(_SEGMENT, deep)
-    yield Sample("nested-3000-deep", _EBML + deep, REFUSED, REFUSED)
+    yield HostileSample("nested-3000-deep", _EBML + deep, REFUSED, REFUSED)
     content = encoded("mkv-h264-opus")
     at = content.index(_SEGMENT)
     for label, length in {
@@ -348,14 +352,14 @@ def matroska() -> Iterator[Sample]:
         "most": b"\x01" + b"\xff" * 6 + b"\xfe",
         "0": b"\x80",
     }.items():
-        yield Sample(f"segment-{label}", content[: at + 4] + length + content[at + 12 :])
+        yield HostileSample(f"segment-{label}", content[: at + 4] + length + content[at + 12 :])
     tracks = content.index(_TRACKS)
     for label, first in {"unknown": 0xFF, "0": 0x80, "1": 0x81}.items():
-        yield Sample(f"tracks-{label}", patched(content, tracks + 4, bytes([first])))
-    yield Sample("an-attachment", _with_attachment(content, b"readme.html", b"<html>" * 1000), FINE, FINE)
+        yield HostileSample(f"tracks-{label}", patched(content, tracks + 4, bytes([first])))
+    yield HostileSample("an-attachment", _with_attachment(content, b"readme.html", b"<html>" * 1000), FINE, FINE)
     bomb = partial(_huge_png_attached, content)
-    yield Sample("an-attached-bomb", bomb, ANY, ANY)
-    yield Sample("an-attached-path", _with_attachment(content, b"../../../etc/cron.d/x", b"canary"), FINE, FINE)
+    yield HostileSample("an-attached-bomb", bomb, ANY, ANY)
+    yield HostileSample("an-attached-path", _with_attachment(content, b"../../../etc/cron.d/x", b"canary"), FINE, FINE)
 
 
 def _mkv_of_zeroes() -> bytes:
@@ -379,7 +383,7 @@ def _with_attachment(content: bytes, name: bytes, body: bytes, kind: bytes = b"t
     return content[:cluster] + attachments + content[cluster:]
 
 
-def waves() -> Iterator[Sample]:
+def waves() -> Iterator[HostileSample]:
     """Sound whose headers lie."""
     tone = bytes(range(256)) * 200
     usual = {"code": 1, "channels": 1, "rate": 16000, "bytes": 32000, "align": 2, "bits": 16}
@@ -391,65 +395,69 @@ def waves() -> Iterator[Sample]:
         header = struct.pack("<HHIIHH", *values.values())
         body = b"WAVE" + chunk(b"fmt ", header) + chunk(b"data", tone)
         label = "-".join(f"{name}-{value}" for name, value in lie.items())
-        yield Sample(f"wav-{label}", chunk(b"RIFF", body), REFUSED, ANY)
+        yield HostileSample(f"wav-{label}", chunk(b"RIFF", body), REFUSED, ANY)
     header = chunk(b"fmt ", struct.pack("<HHIIHH", *usual.values()))
     for label, size in {"0": 0, "most": 2**32 - 1, "odd": 12345}.items():
-        yield Sample(f"wav-data-{label}", chunk(b"RIFF", b"WAVE" + header + chunk(b"data", tone, size)), REFUSED, ANY)
-        yield Sample(f"wav-riff-{label}", chunk(b"RIFF", b"WAVE" + header + chunk(b"data", tone), size), REFUSED, ANY)
+        yield HostileSample(
+            f"wav-data-{label}", chunk(b"RIFF", b"WAVE" + header + chunk(b"data", tone, size)), REFUSED, ANY
+        )
+        yield HostileSample(
+            f"wav-riff-{label}", chunk(b"RIFF", b"WAVE" + header + chunk(b"data", tone), size), REFUSED, ANY
+        )
     silent = chunk(b"RIFF", b"WAVE" + header + chunk(b"data", bytes(96000)))
-    yield Sample("wav-silence", silent, REFUSED, ANY)
+    yield HostileSample("wav-silence", silent, REFUSED, ANY)
     many = b"".join(chunk(b"LIST", b"INFOINAM" + struct.pack("<I", 4) + b"name") for _ in range(20_000))
-    yield Sample("wav-20000-tags", chunk(b"RIFF", b"WAVE" + header + many + chunk(b"data", tone)), REFUSED, FINE)
+    yield HostileSample("wav-20000-tags", chunk(b"RIFF", b"WAVE" + header + many + chunk(b"data", tone)), REFUSED, FINE)
     flac = encoded("flac")
     for label, at, new in (("rate-0", 18, b"\0\0\x0f"), ("samples", 21, b"\xff" * 5), ("blocks", 8, b"\0\0\0\0"), ("frame", 12, b"\xff" * 6)):  # fmt: skip
-        yield Sample(f"flac-{label}", patched(flac, at, new), REFUSED, ANY)
+        yield HostileSample(f"flac-{label}", patched(flac, at, new), REFUSED, ANY)
     ogg = encoded("ogg-opus")
     for label, at, new in (("position", 6, b"\xff" * 8), ("serial", 14, b"\xff" * 4), ("segments", 26, b"\xff"), ("channels", 37, b"\xff"), ("skip", 38, b"\xff\xff"), ("gain", 44, b"\xff\x7f")):  # fmt: skip
-        yield Sample(f"ogg-{label}", patched(ogg, at, new), REFUSED, ANY)
-    yield Sample("ogg-headers-only", ogg[:150], REFUSED, REFUSED)
-    yield Sample("mp3-one-frame-4000-times", encoded("mp3")[1000:1400] * 4000, REFUSED, ANY)
-    yield Sample("aac-header-repeated", encoded("aac")[:7] * 20_000, REFUSED, ANY)
+        yield HostileSample(f"ogg-{label}", patched(ogg, at, new), REFUSED, ANY)
+    yield HostileSample("ogg-headers-only", ogg[:150], REFUSED, REFUSED)
+    yield HostileSample("mp3-one-frame-4000-times", encoded("mp3")[1000:1400] * 4000, REFUSED, ANY)
+    yield HostileSample("aac-header-repeated", encoded("aac")[:7] * 20_000, REFUSED, ANY)
 
 
-def bombs() -> Iterator[Sample]:
+def bombs() -> Iterator[HostileSample]:
     """Small files that want much: memory, time, frames."""
     plain = encoded("mp4-h264-aac")
     moov = found(plain, b"moov")
     header = plain[moov.start : moov.start + moov.size]
     packed = zlib.compress(header)
     cmov = box(b"cmov", box(b"dcom", b"zlib"), box(b"cmvd", struct.pack(">I", len(header)), packed))
-    yield Sample("packed-header", replaced(plain, moov, box(b"moov", cmov)), ANY, ANY)
-    yield Sample("packed-header-of-400-MB", _mp4_of_zeroes, REFUSED, REFUSED)
+    yield HostileSample("packed-header", replaced(plain, moov, box(b"moov", cmov)), ANY, ANY)
+    yield HostileSample("packed-header-of-400-MB", _mp4_of_zeroes, REFUSED, REFUSED)
     for count in (100_000, 20_000_000):  # samples that all lie in the same place: frames for nothing
         first = found(plain, b"stsz").start + 20
         size = int.from_bytes(plain[first : first + 4], "big")
         one = _table(plain, b"stsz", size, count)
         one = _table(one, b"stts", 1, count, 1)
-        yield Sample(f"{count}-frames-in-one-place", _table(one, b"stsc", 1, 1, count, 1), REFUSED, ANY)
+        yield HostileSample(f"{count}-frames-in-one-place", _table(one, b"stsc", 1, 1, count, 1), REFUSED, ANY)
     key = _vp8_key(1920, 1080)
-    yield Sample("5000-keyframes-of-1080p", _mkv([key] * 5200, step=1), ANY, REFUSED)
-    yield Sample("12-hours-of-one-frame", _mkv([key] * 100, step=440_000), REFUSED, REFUSED)
-    yield Sample("frames-at-one-time", _mkv([_vp8_key(160, 90)] * 6000, step=0), ANY, REFUSED)
+    yield HostileSample("5000-keyframes-of-1080p", _mkv([key] * 5200, step=1), ANY, REFUSED)
+    yield HostileSample("12-hours-of-one-frame", _mkv([key] * 100, step=440_000), REFUSED, REFUSED)
+    yield HostileSample("frames-at-one-time", _mkv([_vp8_key(160, 90)] * 6000, step=0), ANY, REFUSED)
     jpeg = io.BytesIO()
     Image.new("L", (8000, 8000)).save(jpeg, "JPEG", quality=1)
     huge = jpeg.getvalue()
     huge = patched(huge, huge.index(b"\xff\xc0") + 5, struct.pack(">HH", 65500, 65500))
-    yield Sample("mjpeg-of-65500", _mkv([huge] * 5, codec=b"V_MJPEG"), REFUSED, REFUSED)
-    yield Sample("mjpeg-of-8000", _mkv([jpeg.getvalue()] * 5, codec=b"V_MJPEG"), REFUSED, REFUSED)
+    yield HostileSample("mjpeg-of-65500", _mkv([huge] * 5, codec=b"V_MJPEG"), REFUSED, REFUSED)
+    yield HostileSample("mjpeg-of-8000", _mkv([jpeg.getvalue()] * 5, codec=b"V_MJPEG"), REFUSED, REFUSED)
     ts = encoded("ts-mpeg2-mp2")
-    yield Sample("ts-one-packet-100000-times", ts[:188] * 100_000, REFUSED, REFUSED)
-    yield Sample("ts-8000-programs", _programs(), REFUSED, REFUSED)
+    yield HostileSample("ts-one-packet-100000-times", ts[:188] * 100_000, REFUSED, REFUSED)
+    yield HostileSample("ts-8000-programs", _programs(), REFUSED, REFUSED)
     fragmented = encoded("mp4-fragmented")
     moof = found(fragmented, b"moof")
     end = found(fragmented, b"mdat").start + found(fragmented, b"mdat").size
     fragment = fragmented[moof.start : end]
-    yield Sample("one-fragment-2000-times", fragmented[: moof.start] + fragment[:3000] * 2000, ANY, ANY)
+    yield HostileSample("one-fragment-2000-times", fragmented[: moof.start] + fragment[:3000] * 2000, ANY, ANY)
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:  # an entry of no day: the same on every one
         archive.writestr(zipfile.ZipInfo("video.mp4"), bytes(50 << 20), zipfile.ZIP_DEFLATED)
-    yield Sample("zip", target.getvalue(), UNREADABLE, UNREADABLE)
-    yield Sample("gzip", gzip.compress(bytes(50 << 20), 1, mtime=0), UNREADABLE, UNREADABLE)
-    yield Sample("gzip-of-a-video", gzip.compress(plain, mtime=0), UNREADABLE, UNREADABLE)
+    yield HostileSample("zip", target.getvalue(), UNREADABLE, UNREADABLE)
+    yield HostileSample("gzip", gzip.compress(bytes(50 << 20), 1, mtime=0), UNREADABLE, UNREADABLE)
+    yield HostileSample("gzip-of-a-video", gzip.compress(plain, mtime=0), UNREADABLE, UNREADABLE)
 
 
 def _mp4_of_zeroes() -> bytes:
@@ -471,7 +479,7 @@ def _programs() -> bytes:
     return b"".join(packets) * 10
 
 
-def nothing() -> Iterator[Sample]:
+def nothing() -> Iterator[HostileSample]:
     """What is no recording at all."""
     picture = io.BytesIO()
     Image.new("RGB", (64, 64), "blue").save(picture, "JPEG")
@@ -496,14 +504,14 @@ def nothing() -> Iterator[Sample]:
         "riff-alone": b"RIFF\0\0\0\0WAVE", "ogg-alone": b"OggS" + bytes(24), "flac-alone": b"fLaC" + bytes(40),
     }  # fmt: skip
     for name, content in contents.items():
-        yield Sample(name, content, REFUSED, REFUSED)
+        yield HostileSample(name, content, REFUSED, REFUSED)
 
 
-def fuzzed() -> Iterator[Sample]:
+def fuzzed() -> Iterator[HostileSample]:
     """Recordings with bytes changed, moved and doubled, by fixed seeds."""
     for name in BASES:
         for seed in range(6):
-            yield Sample(f"{name}-{seed}", partial(_fuzz, name, seed))
+            yield HostileSample(f"{name}-{seed}", partial(_fuzz, name, seed))
 
 
 def _fuzz(name: str, seed: int) -> bytes:
@@ -529,51 +537,53 @@ def _fuzz(name: str, seed: int) -> bytes:
     return bytes(changed)
 
 
-def playlists(canary: Canary) -> Iterator[Sample]:
+def playlists(canary: Canary) -> Iterator[HostileSample]:
     """Files that name other files, by every way that FFmpeg knows: none may be followed."""
     refused = {"lora": REFUSED, "sound": REFUSED}
     for label, target in {"file": f"file://{canary.path}", "path": str(canary.path), "http": canary.url}.items():
         lines = f"#EXTINF:3,\n{target}\n"
         hls = f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n#EXT-X-MEDIA-SEQUENCE:0\n{lines}#EXT-X-ENDLIST\n".encode()
-        yield Sample(f"hls-{label}", hls, **refused)
-        yield Sample(f"hls-bom-{label}", b"\xef\xbb\xbf" + hls, **refused)
+        yield HostileSample(f"hls-{label}", hls, **refused)
+        yield HostileSample(f"hls-bom-{label}", b"\xef\xbb\xbf" + hls, **refused)
         key = f'#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXT-X-KEY:METHOD=AES-128,URI="{target}"\n{lines}#EXT-X-ENDLIST\n'
-        yield Sample(f"hls-key-{label}", key.encode(), **refused)
-        yield Sample(
+        yield HostileSample(f"hls-key-{label}", key.encode(), **refused)
+        yield HostileSample(
             f"hls-map-{label}", hls.replace(b"#EXTINF", f'#EXT-X-MAP:URI="{target}"\n#EXTINF'.encode(), 1), **refused
         )
         master = f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{target}\n".encode()
-        yield Sample(f"hls-master-{label}", master, **refused)
-        yield Sample(f"hls-in-avi-{label}", _avi_with(hls), **refused)
-        yield Sample(f"hls-after-ftyp-{label}", box(b"ftyp", b"isom\0\0\0\0isom") + hls, **refused)
-        yield Sample(f"hls-after-ts-{label}", encoded("ts-h264-aac")[:188] + hls, **refused)
-        yield Sample(f"hls-in-id3-{label}", _cover(hls, b""), **refused)
-        yield Sample(f"concat-{label}", f"ffconcat version 1.0\nfile '{target}'\nduration 3\n".encode(), **refused)
-        yield Sample(f"pls-{label}", f"[playlist]\nFile1={target}\nNumberOfEntries=1\n".encode(), **refused)
+        yield HostileSample(f"hls-master-{label}", master, **refused)
+        yield HostileSample(f"hls-in-avi-{label}", _avi_with(hls), **refused)
+        yield HostileSample(f"hls-after-ftyp-{label}", box(b"ftyp", b"isom\0\0\0\0isom") + hls, **refused)
+        yield HostileSample(f"hls-after-ts-{label}", encoded("ts-h264-aac")[:188] + hls, **refused)
+        yield HostileSample(f"hls-in-id3-{label}", _cover(hls, b""), **refused)
+        yield HostileSample(
+            f"concat-{label}", f"ffconcat version 1.0\nfile '{target}'\nduration 3\n".encode(), **refused
+        )
+        yield HostileSample(f"pls-{label}", f"[playlist]\nFile1={target}\nNumberOfEntries=1\n".encode(), **refused)
         dash = f'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT3S"><Period><AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1"><BaseURL>{target}</BaseURL></Representation></AdaptationSet></Period></MPD>'
-        yield Sample(f"dash-{label}", dash.encode(), **refused)
-        yield Sample(
+        yield HostileSample(f"dash-{label}", dash.encode(), **refused)
+        yield HostileSample(
             f"asx-{label}", f'<asx version="3"><entry><ref href="{target}"/></entry></asx>'.encode(), **refused
         )
         smil = f'<smil><body><video src="{target}"/></body></smil>'
-        yield Sample(f"smil-{label}", smil.encode(), **refused)
-        yield Sample(
+        yield HostileSample(f"smil-{label}", smil.encode(), **refused)
+        yield HostileSample(
             f"xspf-{label}",
             f"<?xml version='1.0'?><playlist><trackList><track><location>{target}</location></track></trackList></playlist>".encode(),
             **refused,
         )
-        yield Sample(f"mov-reference-{label}", _referring(target.encode()), **refused)
-        yield Sample(f"mov-alias-{label}", _elsewhere(target))
+        yield HostileSample(f"mov-reference-{label}", _referring(target.encode()), **refused)
+        yield HostileSample(f"mov-alias-{label}", _elsewhere(target))
     sdp = f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {canary.url.split(':')[2].split('/')[0]} RTP/AVP 96\n"
-    yield Sample("sdp", sdp.encode(), **refused)
-    yield Sample(
+    yield HostileSample("sdp", sdp.encode(), **refused)
+    yield HostileSample(
         "vobsub",
         f"# VobSub index file, v7\nid: en, index: 0\ntimestamp: 00:00:01:000, filepos: 0\n# {canary.path}\n".encode(),
         **refused,
     )
     nested = f"#EXTM3U\n#EXTINF:3,\nconcat:file://{canary.path}|{canary.url}\n#EXTINF:3,\nsubfile,,start,0,end,99,,:{canary.path}\n"
-    yield Sample("hls-of-protocols", nested.encode(), **refused)
-    yield Sample("ffmetadata", f";FFMETADATA1\ntitle={canary.path}\n".encode(), **refused)
+    yield HostileSample("hls-of-protocols", nested.encode(), **refused)
+    yield HostileSample("ffmetadata", f";FFMETADATA1\ntitle={canary.path}\n".encode(), **refused)
 
 
 def _avi_with(playlist: bytes) -> bytes:

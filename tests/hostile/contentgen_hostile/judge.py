@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from contentgen_contract.names import Kind, Reason, Stage
-from contentgen_contract.orders import Download, Limits, StoredFile, WorkOrder
-from contentgen_worker.errors import Verdict
-from contentgen_worker.fetch import Bounds, Fetched, Fetcher, Watch
+from contentgen_contract.worker.orders import Download, Limits, StoredFile, WorkOrder
+from contentgen_worker.download.fetch import DownloadLimits, Fetched, Fetcher, Watch
+from contentgen_worker.errors import StageFailed
 from contentgen_worker.files import Output
-from contentgen_worker.media import isolation
-from contentgen_worker.media.bounds import Bounds as MediaBounds
-from contentgen_worker.media.source import Growth
+from contentgen_worker.media.decode.bounds import MediaLimits
+from contentgen_worker.media.decode.source import Growth
+from contentgen_worker.media.sandbox import isolation
 from contentgen_worker.prepare import lora, transcription
 from contentgen_worker.progress import Fraction, Steps
+from contentgen_worker.stage_context import StageContext, StageResult
 from contentgen_worker.upload import Uploader
-from contentgen_worker.workshop import Result, Workshop
 
 LIMITS = Limits(pixels=1920 * 1088, duration_seconds=600, frames=5000, cpu_seconds=8)
 MEMORY = 1 << 30  # of the pod
@@ -34,7 +34,7 @@ _SPEC = {
     },
     Kind.TRANSCRIPTION: {"source": {"url": "https://example.com/file"}},
 }
-_PREPARE: dict[Kind, Callable[[Workshop], Result]] = {
+_PREPARE: dict[Kind, Callable[[StageContext], StageResult]] = {
     Kind.LORA_TRAINING: lora.prepare,
     Kind.TRANSCRIPTION: transcription.prepare,
 }
@@ -52,13 +52,13 @@ class Judgement:
     outputs: tuple[bytes, ...]
 
 
-class _Shop(Workshop):
+class _Shop(StageContext):
     """A workshop whose pod has as much memory as we say."""
 
     @property
-    def media_bounds(self) -> MediaBounds:
+    def media_bounds(self) -> MediaLimits:
         limits = self.order.limits
-        return MediaBounds(limits.pixels, limits.duration_seconds, limits.frames, limits.cpu_seconds, MEMORY)
+        return MediaLimits(limits.pixels, limits.duration_seconds, limits.frames, limits.cpu_seconds, MEMORY)
 
 
 class _Fetcher:
@@ -68,7 +68,7 @@ class _Fetcher:
         self._content = content
         self._coming = coming
 
-    def begin(self, _download: Download, path: Path, _bounds: Bounds, _watch: Watch) -> "_Incoming":
+    def begin(self, _download: Download, path: Path, _bounds: DownloadLimits, _watch: Watch) -> "_Incoming":
         return _Incoming(path, self._content, coming=self._coming)
 
 
@@ -116,7 +116,7 @@ def _content(output: Output) -> bytes:
 def judge(content: bytes, kind: Kind, *, coming: bool = False) -> Judgement:
     """Prepare a file as this kind does; `coming`: as one that is not known to be whole until it was read."""
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
-    isolation._used = isolation.Usage()
+    isolation._used = isolation.ChildUsage()
     start = time.monotonic()
     uploader = _Uploader()
     reason: Reason | None = None
@@ -144,7 +144,7 @@ def judge(content: bytes, kind: Kind, *, coming: bool = False) -> Judgement:
         )
         _PREPARE[kind](shop)
         reason, message = Reason.COMPLETED, ""
-    except Verdict as verdict:
+    except StageFailed as verdict:
         reason, message = verdict.reason, str(verdict)
     except Exception as error:  # noqa: BLE001 - exactly what must not happen, and is reported
         message = f"{type(error).__name__}: {error}"

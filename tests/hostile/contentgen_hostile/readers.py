@@ -3,10 +3,10 @@
 import hashlib
 
 from contentgen_hostile.works import Send
-from contentgen_worker.media.source import Source
+from contentgen_worker.media.decode.source import MediaSource
 
 
-def digest(send: Send, source: Source, start: int, end: int) -> None:
+def digest(send: Send, source: MediaSource, start: int, end: int) -> None:
     """Send the sha256 of some of its bytes."""
     with source.open() as file:
         file.seek(start)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from contentgen_contract.models import model_of
-from contentgen_contract.prices import PRICES, estimate
-from contentgen_contract.spec import (
+from contentgen_contract.resources.models import model_of
+from contentgen_contract.resources.prices import PRICES, estimate
+from contentgen_contract.resources.spec import (
     Image,
     ImageGenerationSpec,
     ImageSize,
@@ -26,7 +26,7 @@ _NOWHERE = Source(url="https://example.com/input")  # each check puts its own in
 
 
 @dataclass(frozen=True)
-class Check:
+class ProviderCheck:
     """One test, what it buys, and what it needs in the environment."""
 
     name: str
@@ -51,7 +51,7 @@ class Check:
         return key + switch
 
 
-PICTURE = Check(
+PICTURE = ProviderCheck(
     "picture",
     ImageGenerationSpec(
         model="flux-schnell", prompt="a red cube on a white table",
@@ -59,12 +59,12 @@ PICTURE = Check(
     ),
     "FAL_KEY",
 )  # fmt: skip
-SOUND = Check(
+SOUND = ProviderCheck(
     "sound",
     TranscriptionSpec(source=_NOWHERE, options=TranscriptionOptions(language="en", speaker_labels=False)),
     "ASSEMBLYAI_API_KEY",
 )
-LORA = Check(
+LORA = ProviderCheck(
     "training",
     LoraTrainingSpec(lora_name="real_test", trigger_word="jf", source=_NOWHERE, training=Training(steps=100)),
     "FAL_KEY",
@@ -96,7 +96,7 @@ def agreed(environment: Mapping[str, str], say: Callable[[str], None], ask: Call
         raise NotAgreed("Not agreed to, so nothing was sent.")
 
 
-def _line(check: Check, environment: Mapping[str, str]) -> str:
+def _line(check: ProviderCheck, environment: Mapping[str, str]) -> str:
     missing = check.missing(environment)
     verdict = f"left out: set {' and '.join(missing)}" if missing else f"runs with {check.key}"
     price = PRICES[check.model]

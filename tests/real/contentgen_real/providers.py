@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Place:
+class BuildPlace:
     """Real, or a sandbox that speaks the same HTTP: then only addresses and pauses differ."""
 
     fal_url: str
@@ -34,7 +34,7 @@ class Place:
     stand_in: str = ""
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> "Place":
+    def of(cls, environment: Mapping[str, str]) -> "BuildPlace":
         """Where `REAL_API_BASE` says, else where the operator goes without settings of its own."""
         fal_key, assemblyai_key = environment.get("FAL_KEY", ""), environment.get("ASSEMBLYAI_API_KEY", "")
         base = environment.get("REAL_API_BASE", "").rstrip("/")

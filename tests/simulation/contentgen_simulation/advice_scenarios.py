@@ -10,13 +10,10 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from contentgen_cli.item import Item
-from contentgen_contract import keys
+from contentgen_contract.advice.reasons import Action, Costs
 from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason, Stage
-from contentgen_contract.reasons import Action, Costs
-from contentgen_gateway.namespaces import Administration
-from contentgen_operator.intake import owner_of
-from contentgen_operator.ledger import Ledger
-from contentgen_operator.observed import JobView, Stored
+from contentgen_contract.records import keys
+from contentgen_gateway.migration.namespaces import TenantAdministration
 from contentgen_operator.providers.base import (
     TOO_LARGE,
     AccessRefused,
@@ -28,6 +25,9 @@ from contentgen_operator.providers.base import (
     Search,
     Unavailable,
 )
+from contentgen_operator.state.observed import BucketFile, JobView
+from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_runtime.tenancy import FIRST, SYSTEM
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 
@@ -38,7 +38,7 @@ _STEPS = 600
 
 Body = dict[str, Any]
 Deed = Callable[[], Awaitable[None]]
-Breaking = Callable[["Place", Body], None]
+Breaking = Callable[["ScenarioPlace", Body], None]
 
 
 async def nothing() -> None:
@@ -46,7 +46,7 @@ async def nothing() -> None:
 
 
 @dataclass
-class Place:
+class ScenarioPlace:
     """A resource in a world, and what a person can do about it."""
 
     world: World
@@ -133,7 +133,7 @@ class Place:
 # What becomes of a Job
 
 
-def _end(place: Place, job: Body, kind: str, reason: str = "") -> None:
+def _end(place: ScenarioPlace, job: Body, kind: str, reason: str = "") -> None:
     job["status"] = {"conditions": [{"type": kind, "status": "True", "reason": reason, "message": reason}]}
     owner = owner_of(job)
     for cache in place.world.caches:
@@ -141,12 +141,12 @@ def _end(place: Place, job: Body, kind: str, reason: str = "") -> None:
             cache.note_job(owner, JobView.parse(job))
 
 
-def died(place: Place, job: Body) -> None:
+def died(place: ScenarioPlace, job: Body) -> None:
     """Evicted, or out of memory."""
     _end(place, job, "Failed", "BackoffLimitExceeded")
 
 
-def too_slow(place: Place, job: Body) -> None:
+def too_slow(place: ScenarioPlace, job: Body) -> None:
     """The Job's own deadline."""
     _end(place, job, "Failed", "DeadlineExceeded")
 
@@ -154,7 +154,7 @@ def too_slow(place: Place, job: Body) -> None:
 def leaves(**said: Any) -> Breaking:
     """A worker whose outcome differs so from a good one."""
 
-    def leave(place: Place, job: Body) -> None:
+    def leave(place: ScenarioPlace, job: Body) -> None:
         stage, status = Stage(job["metadata"]["labels"][STAGE_LABEL]), place.world.status(place.kind)
         assert status.run is not None
         good = outcome_of(place.kind, stage, status.job_id or "")
@@ -171,19 +171,19 @@ def verdict(reason: Reason, message: str = "its cause", **said: Any) -> Breaking
     return leaves(reason=reason.value, message=message, files=[], facts=None, **said)
 
 
-def with_other_bytes(place: Place, job: Body) -> None:
+def with_other_bytes(place: ScenarioPlace, job: Body) -> None:
     """Somebody writes over what the worker stored."""
     leaves()(place, job)
     stage, status = Stage(job["metadata"]["labels"][STAGE_LABEL]), place.world.status(place.kind)
     assert status.run is not None
     prefix = keys.prefix(place.kind, stage, "ns", place.uid, status.run.version)
     for file in outcome_of(place.kind, stage, "x").files:
-        place.world.storage.objects[prefix + file.name] = Stored(size_bytes=7, sha256="1" * 64)
+        place.world.storage.objects[prefix + file.name] = BucketFile(size_bytes=7, sha256="1" * 64)
 
 
 # Scenarios
 
-Arrive = Callable[[Place], Awaitable[None]]
+Arrive = Callable[[ScenarioPlace], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ _PAID_END = {COLLECT: FREE, RERUN: PAYS}
 
 def _on_the_way(reason: Reason, kind: Kind, costs: Costs, paid: int) -> None:
     @scenario(reason, "goes on", kind, {WAIT: costs}, paid=paid)
-    async def _(place: Place) -> None:
+    async def _(place: ScenarioPlace) -> None:
         place.apply()
         await place.until_reason(reason)
 
@@ -241,18 +241,18 @@ _on_the_way(Reason.COLLECTING, IMAGES, FREE, 1)
 
 
 @scenario(Reason.SUSPENDED, "before the payment", IMAGES, {Action.RESUME: ONCE})
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     place.apply(place.spec | {"suspend": True})
     await place.until_reason(Reason.SUSPENDED)
 
 
-def _draws(place: Place) -> None:
+def _draws(place: ScenarioPlace) -> None:
     place.uid = "images-uid"
     place.edit = place.spec | {"loras": [{"path": "https://example.com/other.safetensors"}]}
     place.apply(place.spec | {"loras": [{"loraRef": {"name": "it"}}]})
 
 
-async def _trained(place: Place) -> None:
+async def _trained(place: ScenarioPlace) -> None:
     if not place.world.there(LORA):
         place.world.kube.apply(LORA, SPECS[LORA])
     kind, place.kind = place.kind, LORA
@@ -265,14 +265,14 @@ async def _trained(place: Place) -> None:
 
 
 @scenario(Reason.WAITING_FOR_LORA, "there is none", IMAGES, {REPAIR: ONCE, EDIT: ONCE})
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     _draws(place)
     place.repair = lambda: _trained(place)
     await place.until_reason(Reason.WAITING_FOR_LORA)
 
 
 @scenario(Reason.LORA_FAILED, "its training failed", IMAGES, {REPAIR: ONCE, EDIT: ONCE})
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     place.world.kube.apply(LORA, SPECS[LORA])
     place.kind = LORA
     place.breaks(Stage.PREPARE, verdict(Reason.NO_VIDEO))
@@ -289,7 +289,7 @@ async def _(place: Place) -> None:
 
 
 @scenario(Reason.WAITING_FOR_LORA_NAME, "an older one", LORA, {EDIT: ONCE, Action.DELETE_OTHER: ONCE})
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     meta = {"name": "first", "namespace": "ns", "uid": "u1", "creationTimestamp": "2026-11-20T00:00:00Z"}
     place.world.names.note({"metadata": meta, "spec": {"loraName": "jesse"}, "status": {}})
     place.edit = place.spec | {"loraName": "another"}
@@ -302,24 +302,26 @@ async def _(place: Place) -> None:
     await place.until_reason(Reason.WAITING_FOR_LORA_NAME)
 
 
-def _before_and_after(reason: Reason, action: Action, breaking: Callable[[Place], Deed], kind: Kind = IMAGES) -> None:
+def _before_and_after(
+    reason: Reason, action: Action, breaking: Callable[[ScenarioPlace], Deed], kind: Kind = IMAGES
+) -> None:
     """The same trouble before the payment, and while the provider works. `breaking` returns its end."""
 
     @scenario(reason, "before the payment", kind, {action: ONCE})
-    async def _(place: Place) -> None:
+    async def _(place: ScenarioPlace) -> None:
         place.repair = breaking(place)
         place.apply()
         await place.until_reason(reason)
 
     @scenario(reason, "after the payment", kind, {action: FREE}, paid=1)
-    async def _(place: Place) -> None:
+    async def _(place: ScenarioPlace) -> None:
         place.apply()
         await place.until_reason(Reason.PROCESSING)
         place.repair = breaking(place)
         await place.until_reason(reason)
 
 
-def _taken_over(place: Place) -> Deed:
+def _taken_over(place: ScenarioPlace) -> Deed:
     ours = place.world.kube.namespaces[SYSTEM][0]
     clusters = place.world.database["clusters"]
     clusters.update_one({"_id": FIRST}, {"$setOnInsert": {"cluster": ours}}, upsert=True)
@@ -327,7 +329,7 @@ def _taken_over(place: Place) -> Deed:
         clusters.update_one(
             {"_id": each}, {"$setOnInsert": {"confirmed": "", "firstSeenAt": place.world.now}}, upsert=True
         )
-    administration = Administration(place.world.database, "ann")
+    administration = TenantAdministration(place.world.database, "ann")
     administration.confirm("another", force=True)
 
     async def confirmed() -> None:
@@ -336,7 +338,7 @@ def _taken_over(place: Place) -> Deed:
     return confirmed
 
 
-def _store_away(place: Place) -> Deed:
+def _store_away(place: ScenarioPlace) -> Deed:
     async def get(*_: Any) -> Any:
         raise PyMongoError("down")
 
@@ -351,8 +353,8 @@ def _store_away(place: Place) -> Deed:
 _LEDGER_GET = Ledger.get
 
 
-def _provider_away(error: Callable[[], Exception], refusal: Callable[[], Exception]) -> Callable[[Place], Deed]:
-    def breaking(place: Place) -> Deed:
+def _provider_away(error: Callable[[], Exception], refusal: Callable[[], Exception]) -> Callable[[ScenarioPlace], Deed]:
+    def breaking(place: ScenarioPlace) -> Deed:
         provider, poll = place.world.provider, place.world.provider.poll
 
         async def away(*_: Any) -> Any:
@@ -370,7 +372,7 @@ def _provider_away(error: Callable[[], Exception], refusal: Callable[[], Excepti
     return breaking
 
 
-def _no_key(place: Place) -> Deed:
+def _no_key(place: ScenarioPlace) -> Deed:
     provider, back = place.world.provider, _provider_away(lambda: AccessRefused("fal", "401"), lambda: Busy("x"))(place)
     provider.refuses, provider.configured = None, False
 
@@ -381,7 +383,7 @@ def _no_key(place: Place) -> Deed:
     return given
 
 
-def _job_refused(place: Place) -> Deed:
+def _job_refused(place: ScenarioPlace) -> Deed:
     place.world.kube.refuses_jobs = (403, "exceeded quota: small")
 
     async def room() -> None:
@@ -390,11 +392,11 @@ def _job_refused(place: Place) -> Deed:
     return room
 
 
-def _pod_pending(place: Place) -> Deed:
+def _pod_pending(place: ScenarioPlace) -> Deed:
     """Its image cannot be pulled."""
     waiting = {"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}]}
 
-    def pulls(_: Place, job: Body) -> None:
+    def pulls(_: ScenarioPlace, job: Body) -> None:
         owner = {"kind": "Job", "uid": job["metadata"]["uid"], "controller": True}
         limits: Body = {"containers": [{"resources": {}}]}
         place.world.kube.pods = [
@@ -421,8 +423,8 @@ def _pod_pending(place: Place) -> Deed:
     return pulled
 
 
-def _attempt_dies(place: Place) -> Deed:
-    def once(place: Place, job: Body) -> None:
+def _attempt_dies(place: ScenarioPlace) -> Deed:
+    def once(place: ScenarioPlace, job: Body) -> None:
         died(place, job)
         place.breaking.clear()
 
@@ -444,12 +446,12 @@ _before_and_after(Reason.RETRYING, WAIT, _attempt_dies, TRANSCRIPT)
 
 
 @scenario(Reason.COMPLETED, "bought", IMAGES, {Action.NONE: FREE, RERUN: PAYS}, paid=1)
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     await place.completed()
 
 
 @scenario(Reason.ADOPTED_FINISHED_RUN, "bought before", IMAGES, {Action.NONE: FREE, RERUN: PAYS}, paid=1)
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     place.spec |= {"deletionPolicy": "Retain"}
     await place.completed()
     await place.world.until_gone(place.kind)
@@ -461,14 +463,14 @@ async def _(place: Place) -> None:
 
 
 @scenario(Reason.INVALID_SPEC, "never valid", IMAGES, {EDIT: ONCE})
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     place.edit = place.spec
     place.apply(place.spec | {"prompt": ""})
     await place.until_reason(Reason.INVALID_SPEC)
 
 
 @scenario(Reason.INVALID_SPEC, "an edit of a finished one", IMAGES, {EDIT: ONCE}, paid=0)
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     await place.completed()
     place.edit = place.spec | {"prompt": "a dog"}
     place.apply(place.spec | {"prompt": ""})
@@ -476,7 +478,7 @@ async def _(place: Place) -> None:
 
 
 @scenario(Reason.INVALID_SPEC, "an edit after a failed collect stage", IMAGES, {EDIT: ONCE}, paid=0)
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     place.breaks(Stage.COLLECT, verdict(Reason.RESULT_INVALID))
     place.apply()
     await place.until_over()
@@ -487,7 +489,7 @@ async def _(place: Place) -> None:
 
 
 @scenario(Reason.INVALID_SPEC, "the worker image before the payment", TRANSCRIPT, {EDIT: ONCE, RERUN: ONCE})
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     place.edit = place.spec | {"source": {"url": "https://example.com/other.mp3"}}
     place.breaks(Stage.PREPARE, verdict(Reason.INVALID_SPEC))
     place.apply()
@@ -495,7 +497,7 @@ async def _(place: Place) -> None:
 
 
 @scenario(Reason.INVALID_SPEC, "the worker image after the payment", IMAGES, {COLLECT: FREE, EDIT: PAYS}, paid=1)
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     place.edit = place.spec | {"prompt": "a dog"}
     place.breaks(Stage.COLLECT, verdict(Reason.INVALID_SPEC))
     place.apply()
@@ -503,7 +505,7 @@ async def _(place: Place) -> None:
 
 
 @scenario(Reason.MODEL_NOT_ALLOWED, "not in the list", IMAGES, {EDIT: ONCE, RERUN: ONCE})
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     place.edit = place.spec | {"model": "flux-dev"}
 
     async def listed() -> None:
@@ -518,7 +520,7 @@ async def _(place: Place) -> None:
 
 
 @scenario(Reason.PROVIDER_REFUSED, "an option", IMAGES, {EDIT: ONCE})
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     submit = place.world.provider.submit
 
     async def picky(call: Any, before_send: Any) -> str:
@@ -537,7 +539,7 @@ _OTHER_SOURCE = {"source": {"url": "https://example.com/other.mp4"}}
 
 def _verdict_on_source(reason: Reason, kind: Kind, edit: Body, helps: dict[Action, Costs]) -> None:
     @scenario(reason, "a worker's verdict", kind, helps)
-    async def _(place: Place) -> None:
+    async def _(place: ScenarioPlace) -> None:
         place.edit = place.spec | edit
         place.breaks(Stage.PREPARE, verdict(reason))
         place.apply()
@@ -559,7 +561,7 @@ _verdict_on_source(Reason.INSUFFICIENT_FRAMES, LORA, {"dataset": {"minImages": 4
 
 
 @scenario(Reason.INSUFFICIENT_FRAMES, "more of each scene", LORA, _EDIT_ONLY)
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     place.edit = place.spec | {"dataset": {"framesPerScene": 9}}
     place.breaks(Stage.PREPARE, verdict(Reason.INSUFFICIENT_FRAMES))
     place.apply()
@@ -571,14 +573,14 @@ async def _(place: Place) -> None:
 
 def _ends(reason: Reason, how: Breaking, before: dict[Action, Costs]) -> None:
     @scenario(reason, "prepare", TRANSCRIPT, before)
-    async def _(place: Place) -> None:
+    async def _(place: ScenarioPlace) -> None:
         place.edit = place.spec | {"source": {"url": "https://example.com/short.mp3"}}
         place.breaks(Stage.PREPARE, how)
         place.apply()
         await place.until_over()
 
     @scenario(reason, "collect", IMAGES, _PAID_END, paid=1)
-    async def _(place: Place) -> None:
+    async def _(place: ScenarioPlace) -> None:
         place.breaks(Stage.COLLECT, how)
         place.apply(place.spec | {"collectDeadlineSeconds": 60})
         await place.until_over()
@@ -593,7 +595,7 @@ _ends(Reason.OUTCOME_INVALID, verdict(Reason.CANCELLED, "a foreign reason"), {RE
 
 def _result(reason: Reason, **said: Any) -> None:
     @scenario(reason, "a worker's verdict", IMAGES, _PAID_END, paid=1)
-    async def _(place: Place) -> None:
+    async def _(place: ScenarioPlace) -> None:
         place.breaks(Stage.COLLECT, verdict(reason, **said))
         place.apply()
         await place.until_over()
@@ -604,7 +606,7 @@ _result(Reason.RESULT_INVALID)
 
 
 @scenario(Reason.RESULT_INVALID, "too large to be stored", IMAGES, {RERUN: PAYS}, paid=1)
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     poll = place.world.provider.poll
 
     async def large(*_: Any) -> RequestView:
@@ -620,7 +622,7 @@ async def _(place: Place) -> None:
 
 
 @scenario(Reason.DEADLINE_EXCEEDED, "before the payment", IMAGES, {RERUN: ONCE, EDIT: ONCE}, skipped=(EDIT,))
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     place.world.provider.configured = False
     place.apply(place.spec | {"deadlineSeconds": 600})
     await place.until_over()
@@ -632,7 +634,7 @@ async def _(place: Place) -> None:
 
 
 @scenario(Reason.DEADLINE_EXCEEDED, "the Job of the collect stage is refused", IMAGES, _PAID_END, paid=1)
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     place.apply()
     await place.until_reason(Reason.PROCESSING)
     place.repair = _job_refused(place)
@@ -641,7 +643,7 @@ async def _(place: Place) -> None:
     await place.until_over()
 
 
-def _runs(place: Place) -> Deed:
+def _runs(place: ScenarioPlace) -> Deed:
     """Requests go on until the returned deed."""
     poll = place.world.provider.poll
 
@@ -661,14 +663,14 @@ def _runs(place: Place) -> Deed:
     return finished
 
 
-async def _late(place: Place, *, cancels: bool) -> None:
+async def _late(place: ScenarioPlace, *, cancels: bool) -> None:
     place.world.provider.cancels = cancels
     place.repair = _runs(place)
     place.apply(place.spec | {"deadlineSeconds": 900})
     await place.until_over()
 
 
-async def _cancelled(place: Place, *, cancels: bool) -> None:
+async def _cancelled(place: ScenarioPlace, *, cancels: bool) -> None:
     place.world.provider.cancels = cancels
     place.repair = _runs(place)
     place.apply()
@@ -682,17 +684,17 @@ _ENDINGS = ((Reason.DEADLINE_EXCEEDED, _late), (Reason.CANCELLED, _cancelled))
 
 def _around_the_end(reason: Reason, end: Callable[..., Awaitable[None]]) -> None:
     @scenario(reason, "the request goes on", IMAGES, _PAID_END, paid=1)
-    async def _(place: Place) -> None:
+    async def _(place: ScenarioPlace) -> None:
         await end(place, cancels=False)
 
     @scenario(reason, "the request has finished since", IMAGES, _PAID_END, paid=1)
-    async def _(place: Place) -> None:
+    async def _(place: ScenarioPlace) -> None:
         await end(place, cancels=False)
         await place.repair()
         place.repair = nothing
 
     @scenario(reason, "the provider has cancelled it", IMAGES, {RERUN: PAYS}, paid=1)
-    async def _(place: Place) -> None:
+    async def _(place: ScenarioPlace) -> None:
         await end(place, cancels=True)
 
 
@@ -701,7 +703,7 @@ for _reason, _way in _ENDINGS:
 
 
 @scenario(Reason.CANCELLED, "before the payment", TRANSCRIPT, {RERUN: ONCE})
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     place.apply()
     await place.until_reason(Reason.PREPARING)
     place.apply(None, **{"contentgen.dev/cancel": "1"})
@@ -709,7 +711,7 @@ async def _(place: Place) -> None:
 
 
 @scenario(Reason.PROVIDER_FAILED, "out of memory", IMAGES, {RERUN: PAYS, EDIT: PAYS}, paid=1)
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     place.world.provider.fails = {1}
     place.edit = place.spec | {"prompt": "a dog"}
     place.apply()
@@ -723,7 +725,7 @@ async def _nothing_found(_: Search) -> Found:
     return Found(request_id=None, complete=True)
 
 
-def _lost(place: Place) -> None:
+def _lost(place: ScenarioPlace) -> None:
     """The reply is lost, and the history does not show the request until it is repaired."""
     find = place.world.provider.find
     place.world.provider.lose_replies = {1}
@@ -737,7 +739,7 @@ def _lost(place: Place) -> None:
 
 
 @scenario(Reason.LOOKING_FOR_REQUEST, "its reply was lost", IMAGES, {WAIT: FREE, ADOPT: FREE}, paid=1)
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     _lost(place)
     await place.until_reason(Reason.LOOKING_FOR_REQUEST)
 
@@ -746,13 +748,13 @@ _UNKNOWN = {WAIT: FREE, RESTORE: FREE, ADOPT: FREE, RESUBMIT: TWICE}
 
 
 @scenario(Reason.SUBMISSION_UNKNOWN, "its reply was lost", IMAGES, _UNKNOWN, paid=1, skipped=(RESTORE,))
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     _lost(place)
     await place.until_reason(Reason.SUBMISSION_UNKNOWN)
 
 
 @scenario(Reason.SUBMISSION_UNKNOWN, "the ledger has lost it", IMAGES, _UNKNOWN, paid=1, skipped=(WAIT,))
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     place.apply()
     await place.until_reason(Reason.PROCESSING)
     ledger = list(place.world.database["ledger"].find())
@@ -768,7 +770,7 @@ async def _(place: Place) -> None:
 
 
 @scenario(Reason.CANCELLED, "its reply was lost", IMAGES, {RERUN: TWICE}, paid=1)
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     _lost(place)
     await place.until_reason(Reason.SUBMISSION_UNKNOWN)
     place.apply(None, **{"contentgen.dev/cancel": "1"})
@@ -776,7 +778,7 @@ async def _(place: Place) -> None:
 
 
 @scenario(Reason.STORES_DISAGREE, "an older MongoDB", IMAGES, {RESTORE: FREE, RESUBMIT: TWICE}, paid=1)
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     database = place.world.database
     names = ("ledger", "runs", "jobs", "worker_jobs", "request_claims")
     await place.completed()
@@ -803,7 +805,7 @@ async def _(place: Place) -> None:
 
 
 @scenario(Reason.OUTPUTS_DELETED, "gone from the bucket", IMAGES, {RESTORE: FREE, RERUN: PAYS}, paid=1)
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     place.spec |= {"deletionPolicy": "Retain"}
     await place.completed()
     await place.world.until_gone(place.kind)
@@ -821,7 +823,7 @@ async def _(place: Place) -> None:
 @scenario(
     Reason.OUTPUTS_DELETED, "deleted", IMAGES, {RESTORE: FREE, RERUN: PAYS}, paid=1, skipped=(RESTORE,)
 )  # fmt: skip
-async def _(place: Place) -> None:
+async def _(place: ScenarioPlace) -> None:
     await place.completed()
     await place.world.until_gone(place.kind)
     place.uid = "second"
@@ -829,6 +831,6 @@ async def _(place: Place) -> None:
     await place.until_over()
 
 
-def place_of(each: Scenario, patch: pytest.MonkeyPatch) -> Place:
+def place_of(each: Scenario, patch: pytest.MonkeyPatch) -> ScenarioPlace:
     """A world for a scenario."""
-    return Place(World(patch, Writes()), each.kind, patch)
+    return ScenarioPlace(World(patch, Writes()), each.kind, patch)

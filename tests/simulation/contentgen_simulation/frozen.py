@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
-from contentgen_operator.leading.election import Term
-from contentgen_operator.leading.leadership import Leadership
+from contentgen_operator.leader.election import LeaderTerm
+from contentgen_operator.leader.leadership import Leadership
 from contentgen_simulation.world import INLINE, World
 
 Meanwhile = Callable[[], Awaitable[None]]
@@ -39,7 +39,7 @@ class Freezer:
         self._meanwhile = meanwhile
         self._world = world
         self.leadership = Leadership()
-        self.leadership.grant(Term(float("-inf"), float("inf")))
+        self.leadership.grant(LeaderTerm(float("-inf"), float("inf")))
 
     @property
     def frozen(self) -> bool:

@@ -16,11 +16,11 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 
-from contentgen_gateway.indexer import Indexer
-from contentgen_simulation.bucket import Bucket
-from contentgen_simulation.gateway import GatewayWorld, files_at
-from contentgen_simulation.made_up import everything
-from contentgen_simulation.tenants import TenantApi
+from contentgen_gateway.transcripts.indexer import Indexer
+from contentgen_simulation.gateway.bucket import RecordingBucket
+from contentgen_simulation.gateway.made_up import everything
+from contentgen_simulation.gateway.server import GatewayWorld, files_at
+from contentgen_simulation.gateway.tenants import TenantApi
 
 RIGHTS = (
     ("ann", "*", "*", "*"),
@@ -49,7 +49,7 @@ class Showcase(GatewayWorld):
         super().__init__(*RIGHTS, gateway_url=address, **settings)
         self.folder = folder
         files = files_at(address, "bucket")
-        bucket = Bucket()
+        bucket = RecordingBucket()
         bucket.behind(files)
         object.__setattr__(self.parts, "files", files)
         made = everything(f"{address}/bucket", shrink)

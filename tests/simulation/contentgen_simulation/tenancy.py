@@ -4,8 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 from contentgen_contract.names import Kind, Phase
-from contentgen_contract.status import ResourceStatus
-from contentgen_gateway.namespaces import Administration
+from contentgen_contract.resources.status import ResourceStatus
+from contentgen_gateway.migration.namespaces import TenantAdministration
 from contentgen_runtime.tenancy import SYSTEM
 from contentgen_simulation.world import SPECS, World
 
@@ -61,9 +61,9 @@ def rebuilt(world: World, cluster: str = "another-cluster", uid: str = "its-name
     world.restart()
 
 
-def admin(world: World) -> Administration:
+def admin(world: World) -> TenantAdministration:
     """An administrator, by the clock of the world."""
-    return Administration(world.database, "ann", clock=lambda: world.now)
+    return TenantAdministration(world.database, "ann", clock=lambda: world.now)
 
 
 def mapped(world: World, to: str = "unscoped") -> None:

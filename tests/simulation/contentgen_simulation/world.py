@@ -18,28 +18,20 @@ import mongomock
 import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
-from contentgen_contract import keys
 from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, Kind, Phase, Stage
-from contentgen_contract.operator_class import DEFAULT_CLASS
-from contentgen_contract.orders import Limits, Outcome
-from contentgen_contract.ownership import Owner, owned
-from contentgen_contract.status import ResourceStatus
-from contentgen_contract.tenancy import Tenant
+from contentgen_contract.records import keys
+from contentgen_contract.records.ownership import Owner, owned
+from contentgen_contract.records.tenancy import Tenant
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
+from contentgen_contract.resources.status import ResourceStatus
+from contentgen_contract.worker.orders import Limits, Outcome
 from contentgen_operator import act, reconcile
 from contentgen_operator.act import Actor
-from contentgen_operator.cache import Cache
-from contentgen_operator.case import Policy
-from contentgen_operator.intake import owner_of
-from contentgen_operator.janitor import Janitor
-from contentgen_operator.jobs import JobTemplate
-from contentgen_operator.leading.leadership import Check, Leadership, unchecked
-from contentgen_operator.ledger import Ledger
-from contentgen_operator.lora_names import LoraNames
+from contentgen_operator.background.orphans import Orphans, Retention
+from contentgen_operator.kube.cache import Cache
+from contentgen_operator.kube.job_manifests import JobTemplate
+from contentgen_operator.leader.leadership import Check, Leadership, unchecked
 from contentgen_operator.observe import Observer
-from contentgen_operator.observed import JobView, ResourceRef, Stored, is_settled
-from contentgen_operator.orphans import Orphans, Retention
-from contentgen_operator.plan import StoredAnswer
-from contentgen_operator.providers.answers import Answer
 from contentgen_operator.providers.base import (
     Call,
     Found,
@@ -53,17 +45,25 @@ from contentgen_operator.providers.base import (
 )
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
-from contentgen_operator.purchases import Purchase
 from contentgen_operator.reconcile import Reconciler
-from contentgen_operator.recorded_runs import RunDocument
-from contentgen_operator.records import Records
-from contentgen_operator.reports import Reports
-from contentgen_operator.run_documents import RunDocuments
-from contentgen_operator.selection import DEFAULT
-from contentgen_operator.settled import SettledCheck
-from contentgen_operator.storage import DeletedPage
-from contentgen_operator.witness import Witness
-from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
+from contentgen_operator.state.plan import StoredAnswer
+from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.purchases import Purchase
+from contentgen_operator.state.run_document import RunDocument
+from contentgen_operator.state.selection import DEFAULT
+from contentgen_operator.stores.garbage_collector import GarbageCollector
+from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.records import RecordStore
+from contentgen_operator.stores.run_documents import RunDocuments
+from contentgen_operator.stores.s3 import DeletedPage
+from contentgen_operator.stores.status_verification import StatusVerifier
+from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_operator.watch.event_handlers import owner_of
+from contentgen_operator.watch.lora_names import LoraNames
+from contentgen_operator.watch.settled import SettledCheck
+from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import SYSTEM, Tenancy
 
@@ -295,9 +295,11 @@ class MemoryStorage:
         found = self.objects.get(owned(owner, key))
         return Outcome.model_validate_json(found) if found is not None else None
 
-    async def stored(self, owner: Owner, prefix: str, names: Iterable[str], namespace: str = "") -> dict[str, Stored]:
+    async def stored(
+        self, owner: Owner, prefix: str, names: Iterable[str], namespace: str = ""
+    ) -> dict[str, BucketFile]:
         there = {name: self.objects.get(owned(owner, prefix + name)) for name in names}
-        return {name: found for name, found in there.items() if isinstance(found, Stored)}
+        return {name: found for name, found in there.items() if isinstance(found, BucketFile)}
 
     async def exists(self, owner: Owner, key: str) -> bool:
         return owned(owner, key) in self.objects
@@ -449,7 +451,7 @@ class TracedLedger(Ledger):
         return moved
 
 
-class TracedRecords(Records):
+class TracedRecords(RecordStore):
     """Likewise."""
 
     def __init__(self, collection: Any, storage: Any, writes: Writes, check: Check = unchecked) -> None:
@@ -457,7 +459,7 @@ class TracedRecords(Records):
         self._writes = writes
 
     async def write(self, resource: Any, status: Any) -> None:
-        await self._writes("record", lambda: Records.write(self, resource, status))
+        await self._writes("record", lambda: RecordStore.write(self, resource, status))
 
 
 class TracedWorkerJobs(WorkerJobs):
@@ -531,7 +533,7 @@ class World:
             jobs=jobs,
             providers=providers,
             reports=Reports(),
-            witness=Witness(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
+            witness=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
             prices=self.prices,
             names=self.names,
             limits=Limits(),
@@ -560,7 +562,9 @@ class World:
             providers=providers,
             template=lambda: TEMPLATE,
             cache=cache,
-            janitor=Janitor(storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check),
+            janitor=GarbageCollector(
+                storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check
+            ),
             leadership=self.leadership,
         )
         return Reconciler(
@@ -594,7 +598,7 @@ class World:
         outcome = outcome_of(kind, stage, status.job_id)
         prefix = keys.prefix(kind, stage, "ns", status.job_id, status.run.version)
         for file in outcome.files:
-            self.storage.objects[prefix + file.name] = Stored(size_bytes=file.size_bytes, sha256=file.sha256)
+            self.storage.objects[prefix + file.name] = BucketFile(size_bytes=file.size_bytes, sha256=file.sha256)
         key = keys.outcome(status.job_id, status.run.number, stage, status.run.stage_attempt)
         self.storage.objects[key] = outcome.model_dump_json(by_alias=True)
 

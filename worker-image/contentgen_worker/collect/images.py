@@ -8,14 +8,14 @@ from pydantic import Field, ValidationError
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Reason, Step
-from contentgen_contract.orders import ImageFact, ImageFacts
-from contentgen_contract.spec import ImageFormat, ImageGenerationSpec
-from contentgen_worker.errors import BadMedia, Verdict, shown
+from contentgen_contract.resources.spec import ImageFormat, ImageGenerationSpec
+from contentgen_contract.worker.orders import ImageFact, ImageFacts
+from contentgen_worker.errors import BadMedia, StageFailed, shown
 from contentgen_worker.files import JPEG, PNG, Output
-from contentgen_worker.media.isolation import preload
-from contentgen_worker.media.stills import Conversion, convert
+from contentgen_worker.media.decode.stills import Conversion, convert
+from contentgen_worker.media.sandbox.isolation import preload
 from contentgen_worker.progress import Fraction
-from contentgen_worker.workshop import Result, Workshop
+from contentgen_worker.stage_context import StageContext, StageResult
 
 _CPU_SECONDS = 120  # for one picture
 _SUFFIX = {ImageFormat.PNG: "png", ImageFormat.JPEG: "jpg"}
@@ -59,7 +59,7 @@ class _Made:
         )
 
 
-def collect(shop: Workshop) -> Result:
+def collect(shop: StageContext) -> StageResult:
     """Fetch, check, store."""
     spec = ImageGenerationSpec.model_validate(shop.order.spec)
     preload()  # the decoders are imported while the pictures are fetched
@@ -69,7 +69,7 @@ def collect(shop: Workshop) -> Result:
         outputs = [output for each in made for output in (each.picture, each.thumbnail)]
         shop.steps.note(pictures=[f"{each.width}x{each.height}" for each in made])
         files = shop.store(outputs, lambda done: fraction(0.5 + done / 2))
-    return Result(files, ImageFacts(images=tuple(each.fact for each in made), seed=answer.seed))
+    return StageResult(files, ImageFacts(images=tuple(each.fact for each in made), seed=answer.seed))
 
 
 def _parsed(answer: dict[str, Any]) -> _Answer:
@@ -77,12 +77,12 @@ def _parsed(answer: dict[str, Any]) -> _Answer:
         return _Answer.model_validate(answer)
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
-        raise Verdict(
+        raise StageFailed(
             Reason.RESULT_INVALID, f"the provider's answer names no pictures (missing or wrong: {fields})"
         ) from None
 
 
-def _made(shop: Workshop, wanted: ImageFormat, answer: _Answer, fraction: Fraction) -> tuple[_Made, ...]:
+def _made(shop: StageContext, wanted: ImageFormat, answer: _Answer, fraction: Fraction) -> tuple[_Made, ...]:
     made = []
     for number, picture in enumerate(answer.images, 1):
         fetched = shop.fetch_result(picture.url, f"fetched-{number}")
@@ -92,7 +92,7 @@ def _made(shop: Workshop, wanted: ImageFormat, answer: _Answer, fraction: Fracti
     return tuple(made)
 
 
-def _one(shop: Workshop, path: Path, name: str, wanted: ImageFormat, url: str) -> _Made:
+def _one(shop: StageContext, path: Path, name: str, wanted: ImageFormat, url: str) -> _Made:
     folder = path.with_name(name)  # which the child may write to
     folder.mkdir()
     target, thumbnail = folder / f"{name}.{_SUFFIX[wanted]}", folder / f"{name}_thumb.png"
@@ -105,5 +105,5 @@ def _one(shop: Workshop, path: Path, name: str, wanted: ImageFormat, url: str) -
             path.rename(target)  # byte for byte what was paid for
         made = Output.of_path(target.name, _TYPE[wanted], target), Output.of_path(thumbnail.name, PNG, thumbnail)
     except (BadMedia, FileNotFoundError) as error:
-        raise Verdict(Reason.RESULT_INVALID, f"{url}: {error}") from None
+        raise StageFailed(Reason.RESULT_INVALID, f"{url}: {error}") from None
     return _Made(*made, still.width, still.height, unsafe=False, black=still.black)

@@ -10,17 +10,17 @@ from pydantic import ValidationError
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Reason, Step
-from contentgen_contract.orders import Download, LoraFacts
-from contentgen_contract.spec import LoraTrainingSpec
-from contentgen_worker import safetensors
-from contentgen_worker.errors import BadMedia, OwnFileMissing, Verdict, shown
-from contentgen_worker.fetch import Fetched
+from contentgen_contract.resources.spec import LoraTrainingSpec
+from contentgen_contract.worker.orders import Download, LoraFacts
+from contentgen_worker.collect import safetensors
+from contentgen_worker.download.fetch import Fetched
+from contentgen_worker.errors import BadMedia, OwnFileMissing, StageFailed, shown
 from contentgen_worker.files import JSON, PNG, Output
 from contentgen_worker.log import event
-from contentgen_worker.media.isolation import preload
-from contentgen_worker.media.sheet import Cell, contact_sheet
-from contentgen_worker.media.stills import decoded
-from contentgen_worker.workshop import Result, Workshop
+from contentgen_worker.media.dataset.contact_sheet import Cell, contact_sheet
+from contentgen_worker.media.decode.stills import decoded
+from contentgen_worker.media.sandbox.isolation import preload
+from contentgen_worker.stage_context import StageContext, StageResult
 
 _CONFIG_BYTES = 4 << 20
 _PREVIEW_WIDTH = 480  # pixels, about
@@ -35,7 +35,7 @@ class _Answer(Value):
     config_file: _ProviderFile | None = None
 
 
-def collect(shop: Workshop) -> Result:
+def collect(shop: StageContext) -> StageResult:
     """Fetch and check the weights, then store them with their config and contact sheet."""
     spec = LoraTrainingSpec.model_validate(shop.order.spec)
     preload()  # the decoders are imported while the weights are fetched
@@ -51,7 +51,7 @@ def collect(shop: Workshop) -> Result:
             _preview(shop, spec),
         )
         files = shop.store(outputs, lambda done: fraction(0.5 + done / 2))
-    return Result(files, LoraFacts(size_bytes=weights.size_bytes))
+    return StageResult(files, LoraFacts(size_bytes=weights.size_bytes))
 
 
 def _parsed(answer: dict[str, Any]) -> _Answer:
@@ -60,20 +60,20 @@ def _parsed(answer: dict[str, Any]) -> _Answer:
         return _Answer.model_validate(answer, by_name=True)
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
-        raise Verdict(
+        raise StageFailed(
             Reason.RESULT_INVALID, f"the provider's answer names no LoRA file (missing or wrong: {fields})"
         ) from None
 
 
-def _check(shop: Workshop, weights: Fetched, url: str) -> None:
+def _check(shop: StageContext, weights: Fetched, url: str) -> None:
     try:
         tensors = safetensors.counted(weights.path, shop.media_bounds)
     except BadMedia as error:
-        raise Verdict(Reason.RESULT_INVALID, f"{shown(url)}: not a safetensors file: {error}") from None
+        raise StageFailed(Reason.RESULT_INVALID, f"{shown(url)}: not a safetensors file: {error}") from None
     event("weights", tensors=tensors, bytes=weights.size_bytes)
 
 
-def _config(shop: Workshop, spec: LoraTrainingSpec, answer: _Answer) -> str:
+def _config(shop: StageContext, spec: LoraTrainingSpec, answer: _Answer) -> str:
     order = shop.order
     training = spec.training
     config = {
@@ -91,7 +91,7 @@ def _config(shop: Workshop, spec: LoraTrainingSpec, answer: _Answer) -> str:
     return json.dumps(config, indent=2, ensure_ascii=False)
 
 
-def _frame_count(shop: Workshop) -> int | None:
+def _frame_count(shop: StageContext) -> int | None:
     """How many pictures were trained with, as dataset.json has it."""
     if shop.order.dataset is None:
         return None
@@ -105,7 +105,7 @@ def _frame_count(shop: Workshop) -> int | None:
         return None
 
 
-def _accessory(shop: Workshop, download: Download, name: str) -> Fetched | None:
+def _accessory(shop: StageContext, download: Download, name: str) -> Fetched | None:
     """A file of the training set. The weights are what was paid for: without it they are stored all the same."""
     try:
         return shop.fetch_own(download, name)
@@ -114,20 +114,20 @@ def _accessory(shop: Workshop, download: Download, name: str) -> Fetched | None:
         return None
 
 
-def _provider_config(shop: Workshop, answer: _Answer) -> object:
+def _provider_config(shop: StageContext, answer: _Answer) -> object:
     """The provider's own config. The weights are what was paid for: without it they are stored all the same."""
     if answer.config_file is None:
         return None
     try:
         fetched = shop.fetch_result(answer.config_file.url, "provider-config.json", _CONFIG_BYTES)
         config: object = json.loads(fetched.path.read_bytes())
-    except (Verdict, ValueError, RecursionError) as error:
+    except (StageFailed, ValueError, RecursionError) as error:
         event("provider config left out", error=str(error))
         return None
     return config
 
 
-def _preview(shop: Workshop, spec: LoraTrainingSpec) -> Output:
+def _preview(shop: StageContext, spec: LoraTrainingSpec) -> Output:
     cells = []
     for number, download in enumerate(shop.order.dataset_previews, 1):
         fetched = _accessory(shop, download, f"preview-{number}.jpg")

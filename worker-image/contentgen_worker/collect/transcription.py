@@ -7,13 +7,13 @@ from pydantic import ValidationError
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Reason, Step
-from contentgen_contract.orders import TranscriptFacts
-from contentgen_contract.signatures import unsigned
-from contentgen_contract.spec import TranscriptFormat, TranscriptionSpec
-from contentgen_worker.errors import Verdict
+from contentgen_contract.records.signatures import unsigned
+from contentgen_contract.resources.spec import TranscriptFormat, TranscriptionSpec
+from contentgen_contract.worker.orders import TranscriptFacts
+from contentgen_worker.collect.subtitles import TimedWord, cues, srt, vtt
+from contentgen_worker.errors import StageFailed
 from contentgen_worker.files import JSON, TEXT, Output
-from contentgen_worker.subtitles import Word, cues, srt, vtt
-from contentgen_worker.workshop import Result, Workshop
+from contentgen_worker.stage_context import StageContext, StageResult
 
 
 class _Word(Value):
@@ -23,8 +23,8 @@ class _Word(Value):
     speaker: str | None = None
 
     @property
-    def plain(self) -> Word:
-        return Word(self.text, self.start, self.end, self.speaker or "")
+    def plain(self) -> TimedWord:
+        return TimedWord(self.text, self.start, self.end, self.speaker or "")
 
 
 class _Utterance(Value):
@@ -41,7 +41,7 @@ class _Transcript(Value):
     language_code: str | None = None
 
 
-def collect(shop: Workshop) -> Result:
+def collect(shop: StageContext) -> StageResult:
     """Read the answer, write the files."""
     spec = TranscriptionSpec.model_validate(shop.order.spec)
     with shop.steps(Step.STORING) as fraction:
@@ -49,7 +49,7 @@ def collect(shop: Workshop) -> Result:
         transcript = _parsed(answer)
         shop.steps.note(words=len(transcript.words or []))
         files = shop.store(_outputs(answer, transcript, set(spec.options.formats)), fraction)
-    return Result(files, _facts(transcript))
+    return StageResult(files, _facts(transcript))
 
 
 def _parsed(answer: dict[str, Any]) -> _Transcript:
@@ -57,11 +57,11 @@ def _parsed(answer: dict[str, Any]) -> _Transcript:
         transcript = _Transcript.model_validate(answer, by_name=True)
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
-        raise Verdict(
+        raise StageFailed(
             Reason.RESULT_INVALID, f"the provider's answer is no transcript (missing or wrong: {fields})"
         ) from None
     if transcript.status != "completed" or transcript.text is None:
-        raise Verdict(
+        raise StageFailed(
             Reason.RESULT_INVALID,
             f"the provider's transcript has status {transcript.status[:40]!r}, expected 'completed' and a text",
         )

@@ -17,18 +17,18 @@ from typing import Any, cast
 
 import cv2
 
-from contentgen_contract.spec import Dataset
+from contentgen_contract.resources.spec import Dataset
 from contentgen_worker.errors import Unsupported
-from contentgen_worker.media.analysis import Ended, Reached, Sample, Task, analyse, tell_plan
-from contentgen_worker.media.best import SLOT, Wanted, part_of
-from contentgen_worker.media.boundaries import REACH, Boundary, BoundaryKind, Strip
-from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.choose import Candidate
-from contentgen_worker.media.decode import Segment
-from contentgen_worker.media.isolation import Child, nonsense, spawn
-from contentgen_worker.media.picture import PictureSettings
-from contentgen_worker.media.shots import Shot, apart, shots
-from contentgen_worker.media.source import Source
+from contentgen_worker.media.decode.bounds import MediaLimits
+from contentgen_worker.media.decode.decode import Segment
+from contentgen_worker.media.decode.source import MediaSource
+from contentgen_worker.media.sandbox.isolation import ConfinedChild, nonsense, spawn
+from contentgen_worker.media.select.choose import PictureCandidate
+from contentgen_worker.media.select.picture import PictureSettings
+from contentgen_worker.media.shots.analysis import ChosenFrame, Ended, Reached, Task, analyse, tell_plan
+from contentgen_worker.media.shots.best import SLOT, FrameQuota, part_of
+from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryKind, ThumbnailBuffer
+from contentgen_worker.media.shots.shots import Shot, apart, shots
 
 _TAKEN_PER_KEPT = 4  # frames finished for each that may be kept; more only cost time
 _SPARE = 2  # frames for each that must be there, where shots are few
@@ -42,11 +42,11 @@ class Analysis:
 
     shots: tuple[Shot, ...]
     boundaries: tuple[Boundary, ...]
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[PictureCandidate, ...]
     seconds: float
 
 
-def task(source: Path | Source, bounds: Bounds, dataset: Dataset, seconds: float) -> Task:
+def task(source: Path | MediaSource, bounds: MediaLimits, dataset: Dataset, seconds: float) -> Task:
     """What a spec asks of a recording that lasts so long. A recording of few shots gives more frames of each."""
     ranges = tuple((float(each.start), float(each.end or "inf")) for each in dataset.time_ranges)
     seconds = sum(max(min(end, seconds) - start, 0.0) for start, end in ranges) or seconds
@@ -54,7 +54,7 @@ def task(source: Path | Source, bounds: Bounds, dataset: Dataset, seconds: float
         source,
         bounds,
         dataset.scene_detection,
-        Wanted(dataset.frames_per_scene, every=max(seconds / (_SPARE * dataset.min_images), SLOT)),
+        FrameQuota(dataset.frames_per_scene, every=max(seconds / (_SPARE * dataset.min_images), SLOT)),
         PictureSettings.of(dataset),
         shortest=float(dataset.scene_detection.min_scene_length or 0),
         speed=dataset.speed,
@@ -66,7 +66,7 @@ def task(source: Path | Source, bounds: Bounds, dataset: Dataset, seconds: float
 def analyse_recording(asked: Task, folder: Path, workers: int, watch: Watch) -> Analysis:
     """Decode on so many cores. `watch` gets the seconds decoded so far; the JPEG files go into `folder`."""
     folder.mkdir(exist_ok=True)
-    crew = _Crew(asked, folder, watch)
+    crew = _WorkerPool(asked, folder, watch)
     crew.run(workers)
     parts, joints = crew.joined()
     if not parts:
@@ -104,7 +104,7 @@ def merged(parts: Sequence[Ended], joints: Iterable[Sequence[Boundary]]) -> list
 class _Stored:
     """A sample whose bytes are on disk."""
 
-    sample: Sample
+    sample: ChosenFrame
     path: Path
 
     @property
@@ -113,7 +113,7 @@ class _Stored:
         return self.sample.picture.scores.sharpness
 
 
-def _candidates(samples: Sequence[_Stored], found: Sequence[Shot], wanted: Wanted) -> Iterator[Candidate]:
+def _candidates(samples: Sequence[_Stored], found: Sequence[Shot], wanted: FrameQuota) -> Iterator[PictureCandidate]:
     """Of each shot no more than wanted, and those of the transition after it, which a child gives where it can't see
     that it is one: beside a joint; or where the shot has no others."""
     ordered = sorted(samples, key=lambda each: each.sample.seconds)
@@ -124,7 +124,7 @@ def _candidates(samples: Sequence[_Stored], found: Sequence[Shot], wanted: Wante
         for stored in (*_thinned(inside, shot, wanted.of(shot.end - shot.start)), *beyond):
             sample, picture = stored.sample, stored.sample.picture
             known = (picture.width, picture.height, picture.scores, sample.motion, sample.seconds > shot.end)
-            yield Candidate(shot.number, sample.seconds, stored.path, *known)
+            yield PictureCandidate(shot.number, sample.seconds, stored.path, *known)
 
 
 def _thinned(samples: Sequence[_Stored], shot: Shot, most: int) -> list[_Stored]:
@@ -139,12 +139,12 @@ def _thinned(samples: Sequence[_Stored], shot: Shot, most: int) -> list[_Stored]
     return [parts[part] for part in sorted(parts)]
 
 
-def _ready(children: Iterable[Child]) -> list[Child]:
+def _ready(children: Iterable[ConfinedChild]) -> list[ConfinedChild]:
     """Those with a message, or at their end; waits for the first."""
-    return cast("list[Child]", wait(cast("Any", children)))
+    return cast("list[ConfinedChild]", wait(cast("Any", children)))
 
 
-class _Crew:
+class _WorkerPool:
     """The children at work, and what they have told."""
 
     def __init__(self, task: Task, folder: Path, watch: Watch) -> None:
@@ -186,7 +186,7 @@ class _Crew:
     def _hear(self, message: object) -> None:
         if isinstance(message, Reached):
             self._advance(message.segment, message.seconds)
-        elif isinstance(message, Sample):
+        elif isinstance(message, ChosenFrame):
             self.samples.append(self._stored(message))
         elif isinstance(message, Ended):
             number = message.segment
@@ -221,9 +221,12 @@ class _Crew:
         except (ArithmeticError, LookupError, TypeError, ValueError, cv2.error) as error:
             raise nonsense(f"looks that no detector takes: {error}") from None
         # These are what memory would grow by.
-        self._ended[one], self._ended[other] = replace(before, tail=Strip()), replace(after, head=Strip())
+        self._ended[one], self._ended[other] = (
+            replace(before, tail=ThumbnailBuffer()),
+            replace(after, head=ThumbnailBuffer()),
+        )
 
-    def _stored(self, sample: Sample) -> _Stored:
+    def _stored(self, sample: ChosenFrame) -> _Stored:
         path = self._folder / f"{len(self.samples) + 1:06}.jpg"
         path.write_bytes(sample.picture.jpeg)
         return _Stored(replace(sample, picture=replace(sample.picture, jpeg=b"")), path)

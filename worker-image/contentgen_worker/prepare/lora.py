@@ -6,23 +6,24 @@ from functools import partial
 from pathlib import Path
 
 from contentgen_contract.names import Step
-from contentgen_contract.orders import DatasetFacts
-from contentgen_contract.spec import LoraTrainingSpec
-from contentgen_worker.blame import SOURCE, verdicts
+from contentgen_contract.resources.spec import LoraTrainingSpec
+from contentgen_contract.worker.orders import DatasetFacts
+from contentgen_worker.error_mapping import SOURCE, verdicts
 from contentgen_worker.errors import TooFewFrames
 from contentgen_worker.files import Output
-from contentgen_worker.media import dataset, engine
-from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.captions import Describer, written
-from contentgen_worker.media.choose import Candidate, Rules, choose
+from contentgen_worker.media import engine
+from contentgen_worker.media.dataset import dataset
+from contentgen_worker.media.dataset.captions import Describer, written
+from contentgen_worker.media.dataset.vision import describer_for
+from contentgen_worker.media.decode.bounds import MediaLimits
+from contentgen_worker.media.decode.probe import Recording, probe
+from contentgen_worker.media.decode.source import MediaSource, files_of
 from contentgen_worker.media.engine import Analysis
-from contentgen_worker.media.probe import Recording, probe
-from contentgen_worker.media.segments import cores
-from contentgen_worker.media.shots import Shot
-from contentgen_worker.media.source import Source, files_of
-from contentgen_worker.media.vision import describer_for
+from contentgen_worker.media.select.choose import PictureCandidate, Rules, choose
+from contentgen_worker.media.shots.segments import cores
+from contentgen_worker.media.shots.shots import Shot
 from contentgen_worker.progress import Steps
-from contentgen_worker.workshop import Result, Workshop
+from contentgen_worker.stage_context import StageContext, StageResult
 
 _USUAL_FPS = 25.0  # where a file says nothing
 
@@ -37,7 +38,7 @@ class TrainingSet:
     facts: DatasetFacts
 
 
-def prepare(shop: Workshop) -> Result:
+def prepare(shop: StageContext) -> StageResult:
     """Download, one pass over the pictures, choice, files."""
     spec = LoraTrainingSpec.model_validate(shop.order.spec)
     describer = describer_for(spec.dataset.captions.engine, shop.vision_model)  # before anything is fetched
@@ -49,7 +50,7 @@ def prepare(shop: Workshop) -> Result:
         incoming.finish()
     with shop.steps(Step.UPLOADING_DATASET) as fraction:
         files = shop.store(made.outputs, fraction, partial(_bundled, made))
-    return Result(files, made.facts)
+    return StageResult(files, made.facts)
 
 
 def _bundled(made: TrainingSet) -> tuple[Output, ...]:
@@ -59,8 +60,8 @@ def _bundled(made: TrainingSet) -> tuple[Output, ...]:
 
 def training_set(
     spec: LoraTrainingSpec,
-    video: Path | Source,
-    bounds: Bounds,
+    video: Path | MediaSource,
+    bounds: MediaLimits,
     steps: Steps,
     scratch: Path,
     *,
@@ -93,7 +94,7 @@ def _shape(recording: Recording) -> str:
     return f"{recording.width}x{recording.height} {recording.video_codec}"
 
 
-def _judged(steps: Steps, spec: LoraTrainingSpec, candidates: tuple[Candidate, ...]) -> dataset.Judged:
+def _judged(steps: Steps, spec: LoraTrainingSpec, candidates: tuple[PictureCandidate, ...]) -> dataset.Judged:
     judged = dataset.Judged(candidates, choose(candidates, Rules.of(spec.dataset)))
     steps.note(kept=len(judged.kept), left_out=judged.rejected, last_resort=judged.last_resort)
     if len(judged.kept) < spec.dataset.min_images:

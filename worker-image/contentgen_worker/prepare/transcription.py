@@ -4,24 +4,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from contentgen_contract.names import Step
-from contentgen_contract.orders import AudioFacts
-from contentgen_contract.spec import TranscriptionOptions, TranscriptionSpec
-from contentgen_worker.blame import SOURCE, verdicts
+from contentgen_contract.resources.spec import TranscriptionOptions, TranscriptionSpec
+from contentgen_contract.worker.orders import AudioFacts
+from contentgen_worker.download.fetch import Fetched
+from contentgen_worker.error_mapping import SOURCE, verdicts
 from contentgen_worker.errors import DecoderCrashed
-from contentgen_worker.fetch import Fetched
 from contentgen_worker.files import Output
-from contentgen_worker.media.audio import RATE, Sound, tell_sound
-from contentgen_worker.media.bounds import Bounds
-from contentgen_worker.media.isolation import spawn
-from contentgen_worker.media.source import Source
+from contentgen_worker.media.audio.extract import RATE, Sound, tell_sound
+from contentgen_worker.media.decode.bounds import MediaLimits
+from contentgen_worker.media.decode.source import MediaSource
+from contentgen_worker.media.sandbox.isolation import spawn
 from contentgen_worker.progress import Fraction
-from contentgen_worker.workshop import Result, Workshop
+from contentgen_worker.stage_context import StageContext, StageResult
 
 _NAME = "audio.flac"
 _HEADERS = 1 << 20  # bytes of a FLAC file that are no sound, at the most
 
 
-def prepare(shop: Workshop) -> Result:
+def prepare(shop: StageContext) -> StageResult:
     """Download, check, sound only."""
     options = TranscriptionSpec.model_validate(shop.order.spec).options
     with shop.steps(Step.DOWNLOADING) as fraction:
@@ -36,11 +36,11 @@ def prepare(shop: Workshop) -> Result:
         source = incoming.finish()
     with shop.steps(Step.UPLOADING_AUDIO) as fraction:
         files = shop.store([Output.of_path(_NAME, "audio/flac", target)], fraction)
-    return Result(files, _facts(sound, source))
+    return StageResult(files, _facts(sound, source))
 
 
 def _extracted(
-    source: Path | Source, target: Path, options: TranscriptionOptions, bounds: Bounds, fraction: Fraction
+    source: Path | MediaSource, target: Path, options: TranscriptionOptions, bounds: MediaLimits, fraction: Fraction
 ) -> Sound:
     most = int(bounds.seconds) * RATE * 2 + _HEADERS
     limits = replace(bounds.child_limits(source), folder=target.parent, file_bytes=most)

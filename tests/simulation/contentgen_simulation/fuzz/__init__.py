@@ -18,7 +18,7 @@ CORPORA = Path(__file__).parent / "corpus"
 
 
 @dataclass(frozen=True)
-class Target:
+class FuzzTarget:
     """`check` raises for an input that is a finding; inputs are JSON values."""
 
     name: str
@@ -40,7 +40,7 @@ class Target:
         self.path.write_text("[\n" + ",\n".join(map(json.dumps, [*self.corpus(), value])) + "\n]\n")
 
 
-def fuzz(target: Target, examples: int, seed: int | None = None, *, shrink: bool = True) -> None:
+def fuzz(target: FuzzTarget, examples: int, seed: int | None = None, *, shrink: bool = True) -> None:
     """Check so many inputs; the same ones each time where there is no seed. Raises what `check` raises, of the smallest
     input with `shrink`.
     """

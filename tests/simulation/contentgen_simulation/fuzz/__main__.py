@@ -8,13 +8,13 @@ import sys
 import time
 from typing import Any
 
-from contentgen_simulation.fuzz import Target, fuzz
+from contentgen_simulation.fuzz import FuzzTarget, fuzz
 from contentgen_simulation.fuzz.targets import TARGETS
 
 _BATCH = 2_000
 
 
-def _run(target: Target, seconds: float) -> bool:
+def _run(target: FuzzTarget, seconds: float) -> bool:
     """Whether there was a finding; its smallest input goes into the corpus."""
     failed: list[Any] = []
     checked = 0

@@ -16,24 +16,29 @@ from hypothesis import strategies as st
 from urllib3.util import parse_url
 from yarl import URL
 
-from contentgen_contract import keys
 from contentgen_contract.api_paths import KNOWN, InvalidName, api_path
 from contentgen_contract.names import API_VERSION, Kind, Stage
-from contentgen_gateway.collection_store import Asked
+from contentgen_contract.records import keys
 from contentgen_gateway.problems import BadRequest
-from contentgen_gateway.queries import Query, Scope, Sorted, Wanted, continued, listing
-from contentgen_gateway.tallies import By, of_jobs, of_purchases
-from contentgen_operator.cache import Cache
-from contentgen_operator.identity import Forbidden, Gatekeeper, NotYet, Unauthenticated
-from contentgen_operator.kube import Kube
-from contentgen_operator.observed import ResourceRef
+from contentgen_gateway.stores.aggregations import By, of_jobs, of_purchases
+from contentgen_gateway.stores.collections import CollectionFilter
+from contentgen_gateway.stores.queries import JobFilter, Query, Scope, Sorted, continued, listing
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.cache import Cache
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Call, MaybeAccepted, ProviderError
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_operator.worker_api.authentication import (
+    NotAWorker,
+    NotYetRecorded,
+    Unauthenticated,
+    WorkerAuthenticator,
+)
 from contentgen_runtime.kube import Body
-from contentgen_simulation.fuzz import Target
+from contentgen_simulation.fuzz import FuzzTarget
 
 _PIECES = (
     *("..", ".", "/", "//", "\\", "%2e", "%2E%2e", "%2f", "%", "%25", "?", "#", "&", "=", ";", "@", ":", ",", "+", " "),
@@ -97,7 +102,7 @@ _ANY_PATH = st.tuples(
     st.none() | _QUERIES,
 )
 _COLLECTION = st.tuples(st.just("pods"), st.just("tenant"), st.none(), st.none(), _QUERIES)
-PATHS = Target("paths", (_ANY_PATH | _COLLECTION).map(list), _paths)
+PATHS = FuzzTarget("paths", (_ANY_PATH | _COLLECTION).map(list), _paths)
 
 
 # S3 keys: [kind, stage, user id, job id, version, file name, another user id, another job id]
@@ -144,7 +149,7 @@ def _others_folder(kind: Kind, folders: set[str], owner: tuple[str, str], other:
     assert not any(mine.startswith(each) or each.startswith(mine) for mine in folders for each in theirs)
 
 
-KEYS = Target(
+KEYS = FuzzTarget(
     "keys",
     st.tuples(
         st.integers(0, 2), st.integers(0, 1), _HOSTILE, _HOSTILE, st.integers(1, 999_999),
@@ -179,17 +184,19 @@ def _records() -> Any:
 def _filters(value: list[Any]) -> None:
     user, kind, model, tags, terms, sort, last, job = value
     after = (last, job) if job is not None else None
-    wanted = Wanted(
+    wanted = JobFilter(
         user_id=user, type=kind, model=model, tags=tuple(tags), terms=tuple(terms), sort=Sorted(sort), after=after
     )
     query: Query = listing(_SCOPE, wanted)
     tallies = [of_jobs(_SCOPE, wanted, By.MODEL), of_purchases(_SCOPE, wanted, By.USER)]
-    page = Asked(("red",), user, after=(datetime(2026, 1, 1, tzinfo=UTC), job) if job is not None else None).page()
+    page = CollectionFilter(
+        ("red",), user, after=(datetime(2026, 1, 1, tzinfo=UTC), job) if job is not None else None
+    ).page()
     for each in (query.filter, page, *(tally.pipeline[0]["$match"] for tally in tallies)):
         for key in _all_keys(each):
             assert key in _OPERATORS or key in _FIELDS, key
         bson.encode(each)
-    plain = [of_jobs(_SCOPE, Wanted(), By.MODEL), of_purchases(_SCOPE, Wanted(), By.USER)]
+    plain = [of_jobs(_SCOPE, JobFilter(), By.MODEL), of_purchases(_SCOPE, JobFilter(), By.USER)]
     assert [tally.pipeline[1] for tally in tallies] == [tally.pipeline[1] for tally in plain]
     for found in _records().find(query.filter):
         assert found["namespace"] == "red" or (found["namespace"], found["type"]) == ("green", "transcription"), found
@@ -206,7 +213,7 @@ def _all_keys(value: Any) -> Iterator[str]:
 
 
 _MAYBE = st.none() | _HOSTILE
-FILTERS = Target(
+FILTERS = FuzzTarget(
     "filters",
     st.tuples(
         _MAYBE, _MAYBE, _MAYBE, st.lists(_HOSTILE, max_size=2), st.lists(_HOSTILE, max_size=2),
@@ -242,7 +249,7 @@ class _AssemblyAI(AssemblyAI):
         return httpx.Client(transport=self._wire, base_url="http://provider")
 
 
-class _Key(KeyFile):
+class _FuzzKey(KeyFile):
     """A key, and no file."""
 
     def __init__(self) -> None:
@@ -255,7 +262,7 @@ class _Key(KeyFile):
 @cache
 def _fal() -> Fal:
     """One for all inputs: each makes contexts for TLS, which take longer than a check."""
-    return Fal(_Key(), "http://provider/queue", "http://provider/api")
+    return Fal(_FuzzKey(), "http://provider/queue", "http://provider/api")
 
 
 def _providers(value: list[Any]) -> None:
@@ -288,7 +295,7 @@ async def _ask_providers(model: str, request_id: str, given: Any) -> None:
     await fal._client.aclose()
     wire.urls.clear()
     try:
-        await _AssemblyAI(_Key(), wire).poll("", request_id)
+        await _AssemblyAI(_FuzzKey(), wire).poll("", request_id)
     except ProviderError:
         assert not wire.urls, "refused after it was sent"
     for url in wire.urls:
@@ -325,7 +332,7 @@ def _safe(text: str) -> bool:
     return text.isascii() and text.isprintable() and not set(text) & set("/\\?#%&=;:@ ") and text.strip(".") != ""
 
 
-PROVIDERS = Target(
+PROVIDERS = FuzzTarget(
     "providers",
     st.tuples(
         st.sampled_from(["fal-ai/flux/dev", "workflows/a/b", "comfy/a", "x"])
@@ -390,8 +397,8 @@ def _owners(value: list[list[Any]]) -> None:
     owners = [dict(zip(names, each, strict=True)) for each in value]
     kube = _Kube(owners)
     try:
-        asyncio.run(Gatekeeper(kube, Cache(), _recorded()).assignment("token"))
-    except (Unauthenticated, Forbidden, NotYet):
+        asyncio.run(WorkerAuthenticator(kube, Cache(), _recorded()).assignment("token"))
+    except (Unauthenticated, NotAWorker, NotYetRecorded):
         pass
     else:
         raise AssertionError("a pod that no Job of ours made is a worker")
@@ -418,7 +425,7 @@ _ANY_OWNER = st.tuples(
     st.booleans() | st.none(),
 )
 _JOB_OWNER = st.tuples(st.just("batch/v1"), st.just("Job"), _HOSTILE, st.just("u"), st.just(True))
-OWNERS = Target("owners", st.lists((_ANY_OWNER | _JOB_OWNER).map(list), max_size=3), _owners)
+OWNERS = FuzzTarget("owners", st.lists((_ANY_OWNER | _JOB_OWNER).map(list), max_size=3), _owners)
 
 
 # Cursors of the gateway: [text, or the JSON value that the cursor holds; sort]
@@ -429,7 +436,7 @@ def _cursors(value: list[Any]) -> None:
     text = held if isinstance(held, str) else base64.urlsafe_b64encode(json.dumps(held).encode()).decode()
     wanted_sort = Sorted(sort)
     try:
-        wanted = continued(Wanted(sort=wanted_sort), text)
+        wanted = continued(JobFilter(sort=wanted_sort), text)
     except BadRequest:
         return
     query = listing(_SCOPE, wanted)
@@ -446,8 +453,8 @@ _HELD = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_HOSTILE, inner, max_size=2),
     max_leaves=5,
 )
-_ORDERING = st.sampled_from([f"{Wanted().list_name}.{each.value}.{Wanted().order.value}" for each in Sorted])
-CURSORS = Target(
+_ORDERING = st.sampled_from([f"{JobFilter().list_name}.{each.value}.{JobFilter().order.value}" for each in Sorted])
+CURSORS = FuzzTarget(
     "cursors",
     st.tuples(
         _HOSTILE | _HELD | st.tuples(_ORDERING | _HOSTILE, _HELD, _HELD).map(list),

@@ -25,7 +25,7 @@ Plan classes (functions of `generate.py`), with the plans of each in a run of 3,
     deadlines 125             spec.deadlineSeconds with a slow provider, cancellations
     people 125                many edits, deletions, reruns and cancellations; two operators at once; restarts
 
-Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/unit/test_rehearsal.py):
+Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/unit/simulation/test_rehearsal.py):
 
     a former leader changes nothing     a status that is not compared
     one POST per purchase               two POSTs; a POST in a cluster that nobody confirmed

@@ -8,21 +8,21 @@ from functools import partial
 
 from contentgen_simulation.rehearsal.generate import generate
 from contentgen_simulation.rehearsal.known import reason_of
-from contentgen_simulation.rehearsal.oracles import Violation
-from contentgen_simulation.rehearsal.plan import Args, Plan
 from contentgen_simulation.rehearsal.run import quiet, rehearse
+from contentgen_simulation.rehearsal.world.oracles import RehearsalViolation
+from contentgen_simulation.rehearsal.world.plan import Args, RehearsalPlan
 
 COMMAND = "make rehearse REPLAY={}"
 
 
 @dataclass(frozen=True)
-class Finding:
+class CampaignFinding:
     """What one plan came to, without its story."""
 
     seed: int
     group: str
     digest: str
-    violations: tuple[Violation, ...]
+    violations: tuple[RehearsalViolation, ...]
     posts: int
     reconciles: int
     error: str = ""  # the rehearsal itself failed
@@ -32,10 +32,10 @@ class Finding:
 class Report:
     """The sum over all plans."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[CampaignFinding] = field(default_factory=list)
     distinct: set[str] = field(default_factory=set)
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: CampaignFinding) -> None:
         """Count a plan; one that was seen before does not count."""
         if finding.digest not in self.distinct:
             self.distinct.add(finding.digest)
@@ -47,12 +47,12 @@ class Report:
         return Counter(each.group for each in self.findings)
 
     @property
-    def known(self) -> dict[str, list[Finding]]:
+    def known(self) -> dict[str, list[CampaignFinding]]:
         """Findings by the signature of a known violation."""
         return self._by_signature(known=True)
 
     @property
-    def unknown(self) -> dict[str, list[Finding]]:
+    def unknown(self) -> dict[str, list[CampaignFinding]]:
         """Findings by the signature of a violation that nobody has accounted for; a failed rehearsal is one."""
         found = self._by_signature(known=False)
         for each in self.findings:
@@ -60,8 +60,8 @@ class Report:
                 found.setdefault(f"the rehearsal failed: {each.error[:100]}", []).append(each)
         return found
 
-    def _by_signature(self, *, known: bool) -> dict[str, list[Finding]]:
-        found: dict[str, list[Finding]] = {}
+    def _by_signature(self, *, known: bool) -> dict[str, list[CampaignFinding]]:
+        found: dict[str, list[CampaignFinding]] = {}
         for each in self.findings:
             for violation in each.violations:
                 if (reason_of(violation.signature) is not None) == known:
@@ -69,17 +69,17 @@ class Report:
         return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
 
-def find(seed: int) -> Finding:
+def find(seed: int) -> CampaignFinding:
     """One plan."""
     plan = generate(seed)
     try:
         verdict = rehearse(plan)
     except Exception as error:  # noqa: BLE001 - a defect of the rehearsal is reported with its seed
-        return Finding(seed, plan.group, plan.digest, (), 0, 0, f"{type(error).__name__}: {error}")
-    return Finding(seed, plan.group, plan.digest, verdict.violations, verdict.posts, verdict.reconciles)
+        return CampaignFinding(seed, plan.group, plan.digest, (), 0, 0, f"{type(error).__name__}: {error}")
+    return CampaignFinding(seed, plan.group, plan.digest, verdict.violations, verdict.posts, verdict.reconciles)
 
 
-def campaign(seeds: Iterable[int], processes: int = 1) -> Iterator[Finding]:
+def campaign(seeds: Iterable[int], processes: int = 1) -> Iterator[CampaignFinding]:
     """The findings of these seeds, in no order."""
     if processes == 1:
         quiet()
@@ -89,7 +89,7 @@ def campaign(seeds: Iterable[int], processes: int = 1) -> Iterator[Finding]:
         yield from pool.imap_unordered(find, seeds, chunksize=8)
 
 
-def shrink(plan: Plan, signature: str) -> Plan:
+def shrink(plan: RehearsalPlan, signature: str) -> RehearsalPlan:
     """The smallest plan found by leaving out parts one at a time in which the same signature is violated."""
     violated = partial(_violates, signature)
     smaller = True
@@ -102,7 +102,7 @@ def shrink(plan: Plan, signature: str) -> Plan:
     return plan
 
 
-def _violates(signature: str, plan: Plan) -> bool:
+def _violates(signature: str, plan: RehearsalPlan) -> bool:
     return any(each.signature == signature for each in rehearse(plan).violations)
 
 
@@ -110,7 +110,7 @@ def _without(given: Args, key: str) -> Args:
     return {each: value for each, value in given.items() if each != key}
 
 
-def _smaller(plan: Plan) -> Iterator[Plan]:
+def _smaller(plan: RehearsalPlan) -> Iterator[RehearsalPlan]:
     for index in range(len(plan.events)):
         yield replace(plan, events=plan.events[:index] + plan.events[index + 1 :])
     for key in plan.replies:

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from contentgen_contract.names import Kind
-from contentgen_simulation.rehearsal.plan import Event, Plan, Subject
+from contentgen_simulation.rehearsal.world.plan import Event, RehearsalPlan, Subject
 
 HOUR, DAY = 3600.0, 86400.0
 STATES = ("intent", "submitted", "succeeded", "collected", "failed", "refused", "cancelled")
@@ -25,7 +25,7 @@ FATES = (
 )  # fmt: skip
 LINES = 125  # between two faults of one plan; a plan has LINE_FAULTS of them
 LINE_FAULTS = 7
-Draft = Callable[[Random, Plan], Plan]
+Draft = Callable[[Random, RehearsalPlan], RehearsalPlan]
 GROUPS: dict[str, Draft] = {}
 TURNS: list[str] = []  # names of groups, in the order in which the seeds take them
 _EXACT: set[str] = set()  # groups without people and their moments: each plan has its place among the combinations
@@ -49,13 +49,13 @@ def _entered(draft: Draft, turns: int, *, exact: bool = False) -> Draft:
     return draft
 
 
-def _number(plan: Plan) -> int:
+def _number(plan: RehearsalPlan) -> int:
     """How many plans of this group have smaller seeds."""
     rounds, turn = divmod(plan.seed, len(TURNS))
     return rounds * TURNS.count(plan.group) + TURNS[:turn].count(plan.group)
 
 
-def generate(seed: int) -> Plan:
+def generate(seed: int) -> RehearsalPlan:
     """The plan of a seed. Groups take turns."""
     random = Random(seed)  # noqa: S311 - a plan is no secret
     name = TURNS[seed % len(TURNS)]
@@ -66,7 +66,9 @@ def generate(seed: int) -> Plan:
     if random.random() < 0.3:
         options["deletionPolicy"] = "Delete"
     takes = random.choice((2.0, 6.0, 6.0, 60.0, 1800.0, 9000.0))
-    plan = Plan(seed, name, (Subject("ns", kind, "it", 0, options),), (), takes=takes, cancels=random.random() < 0.7)
+    plan = RehearsalPlan(
+        seed, name, (Subject("ns", kind, "it", 0, options),), (), takes=takes, cancels=random.random() < 0.7
+    )
     plan = GROUPS[name](random, plan)
     if name in _EXACT:
         return plan
@@ -75,7 +77,7 @@ def generate(seed: int) -> Plan:
     return _with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan))
 
 
-def _with(plan: Plan, *events: Event) -> Plan:
+def _with(plan: RehearsalPlan, *events: Event) -> RehearsalPlan:
     return replace(plan, events=(*plan.events, *events))
 
 
@@ -113,7 +115,7 @@ def _people(random: Random, count: int) -> list[Event]:
     return made
 
 
-def _advice(random: Random, plan: Plan) -> list[Event]:
+def _advice(random: Random, plan: RehearsalPlan) -> list[Event]:
     """A person who follows what SubmissionUnknown advises, for some plans."""
     if random.random() < 0.4:
         return []
@@ -123,7 +125,7 @@ def _advice(random: Random, plan: Plan) -> list[Event]:
     ]
 
 
-def _repairs(plan: Plan) -> list[Event]:
+def _repairs(plan: RehearsalPlan) -> list[Event]:
     """A person who names a lost request, or has a failed run collected once more, for some plans.
 
     By random numbers of its own: the rest of each seed's plan is as it was before there were repairs.
@@ -138,7 +140,7 @@ def _repairs(plan: Plan) -> list[Event]:
     return made
 
 
-def _election(plan: Plan) -> list[Event]:
+def _election(plan: RehearsalPlan) -> list[Event]:
     """A Lease, for two of three plans in which several processes are at work: in the others the ledger alone must hold.
 
     By random numbers of its own, as the repairs.
@@ -148,7 +150,7 @@ def _election(plan: Plan) -> list[Event]:
     return [Event("election")] if several and random.random() < 2 / 3 else []
 
 
-def _lost(random: Random, plan: Plan, count: int = 1) -> Plan:
+def _lost(random: Random, plan: RehearsalPlan, count: int = 1) -> RehearsalPlan:
     """Replies that are lost: most requests arrived, some did not."""
     how = {str(number): random.choice(("lost", "lost", "lost", "dropped")) for number in range(1, count + 1)}
     return replace(plan, replies=plan.replies | how)
@@ -159,7 +161,7 @@ UIDS = tuple(product((*STATES[1:], *STEPS, "discarded"), POLICIES, POLICIES, (""
 
 
 @often(2)
-def three_uids(random: Random, plan: Plan) -> Plan:
+def three_uids(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """Three successive uids × Retain or Delete × every purchase state × each store unavailable."""
     state, first, second, store = UIDS[_number(plan) * 7 % len(UIDS)]  # 7: a sample has all states
     options = plan.subjects[0].options | {"deletionPolicy": "Delete" if state == "discarded" else first}
@@ -179,7 +181,7 @@ def three_uids(random: Random, plan: Plan) -> Plan:
     return _with(plan, *made)
 
 
-def _towards(random: Random, plan: Plan, state: str) -> Plan:
+def _towards(random: Random, plan: RehearsalPlan, state: str) -> RehearsalPlan:
     """The plan with what brings a purchase into this state."""
     match state:
         case "failed":
@@ -203,7 +205,7 @@ def _towards(random: Random, plan: Plan, state: str) -> Plan:
 
 
 @group
-def identical_inputs(random: Random, plan: Plan) -> Plan:
+def identical_inputs(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """Resources with the same input, in one namespace or two, whose replies are lost."""
     kind = random.choice((Kind.IMAGE_GENERATION, Kind.IMAGE_GENERATION, plan.subjects[0].kind))
     count = random.choice((2, 2, 3))
@@ -219,7 +221,7 @@ def identical_inputs(random: Random, plan: Plan) -> Plan:
 
 
 @group
-def results(random: Random, plan: Plan) -> Plan:
+def results(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """Results that are gone, moved, expired, cut, too large or too few."""
     given = {"1": FATES[_number(plan) % len(FATES)]}
     if random.random() < 0.3:
@@ -238,7 +240,7 @@ def results(random: Random, plan: Plan) -> Plan:
 
 
 @group
-def history(random: Random, plan: Plan) -> Plan:
+def history(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """A lost reply, and a history that is long, late, incomplete, or asked two days later."""
     given: dict[str, Any] = {}
     what = ("long", "late", "incomplete", "old")[_number(plan) % 4]
@@ -263,7 +265,7 @@ def history(random: Random, plan: Plan) -> Plan:
 
 
 @group
-def rewound(random: Random, plan: Plan) -> Plan:
+def rewound(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """MongoDB, etcd and the bucket restored alone and in pairs, in each phase, to any moment before."""
     number = _number(plan)
     stores, phase = REWOUND[number % len(REWOUND)], PHASES[number // len(REWOUND) % len(PHASES)]
@@ -277,7 +279,7 @@ def rewound(random: Random, plan: Plan) -> Plan:
     return plan
 
 
-def _in_phase(random: Random, plan: Plan, phase: str) -> Plan:
+def _in_phase(random: Random, plan: RehearsalPlan, phase: str) -> RehearsalPlan:
     """The plan with what brings a resource into this phase."""
     match phase:
         case "Preparing" if plan.subjects[0].kind is Kind.IMAGE_GENERATION:
@@ -292,7 +294,7 @@ def _in_phase(random: Random, plan: Plan, phase: str) -> Plan:
 
 
 @group
-def rebuilt_cluster(random: Random, plan: Plan) -> Plan:
+def rebuilt_cluster(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """A new cluster with the old stores, into which everything is applied; an administrator may confirm it."""
     moment = random.choice(("state:planned", _moment(random), _moment(random)))
     plan = _with(plan, Event("rebuild", _after(random) if moment != "state:planned" else 0.0, moment))
@@ -302,14 +304,14 @@ def rebuilt_cluster(random: Random, plan: Plan) -> Plan:
 
 
 @group
-def recreated_namespace(random: Random, plan: Plan) -> Plan:
+def recreated_namespace(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """A namespace that is deleted and created again."""
     plan = _with(plan, Event("recreate_namespace", _after(random), _moment(random)))
     return _lost(random, plan) if random.random() < 0.3 else plan
 
 
 @group
-def points(random: Random, plan: Plan) -> Plan:
+def points(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """An exception or a crash at one or two points between the ledger's insert and the stored request id."""
     plan = replace(plan, takes=6.0)
     for _ in range(random.choice((1, 1, 2))):
@@ -326,7 +328,7 @@ def points(random: Random, plan: Plan) -> Plan:
 
 
 @often(6, exact=True)
-def lines(_: Random, plan: Plan) -> Plan:
+def lines(_: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """A crash, or an exception, at each line from the planned purchase to its stored request id."""
     number, kinds = _number(plan), tuple(Kind)
     kind, action = kinds[number % len(kinds)], ("crash", "error")[number // len(kinds) % 2]
@@ -337,7 +339,7 @@ def lines(_: Random, plan: Plan) -> Plan:
 
 
 @group
-def frozen(random: Random, plan: Plan) -> Plan:
+def frozen(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """A process frozen at a point while a second one goes on, and resumed."""
     args = {
         "anchor": random.choice(("paying", "paying", "any", "POST")), "nth": random.randrange(14),
@@ -355,7 +357,7 @@ def frozen(random: Random, plan: Plan) -> Plan:
 
 
 @group
-def terminated(random: Random, plan: Plan) -> Plan:
+def terminated(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """SIGTERM while the POST, or another call, is on its way."""
     number = _number(plan)
     anchor, nth = (("POST", 0), ("paying", number // 2 % 16))[number % 2]
@@ -367,7 +369,7 @@ def terminated(random: Random, plan: Plan) -> Plan:
 
 
 @group
-def clocks(random: Random, plan: Plan) -> Plan:
+def clocks(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """The operator's clock is a day off, for a time or for good."""
     hours = (-24.0, 24.0, -24.0, 24.0, -1.0, 1.0)[_number(plan) % 6]
     moment = random.choice(("", _moment(random)))
@@ -376,7 +378,7 @@ def clocks(random: Random, plan: Plan) -> Plan:
 
 
 @group
-def refused(random: Random, plan: Plan) -> Plan:
+def refused(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """The API server answers 403, 422 or 429, before and after the payment."""
     number = _number(plan)
     args = {
@@ -388,7 +390,7 @@ def refused(random: Random, plan: Plan) -> Plan:
 
 
 @group
-def collecting(random: Random, plan: Plan) -> Plan:
+def collecting(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """Collecting fails for minutes or a day; workers that are lost write late."""
     moment = random.choice(("state:succeeded", "state:submitted", "state:submitted"))
     match ("jobs_fail", "zombie", "jobs_fail", "evict", "jobs_fail", "zombie", "away")[_number(plan) % 7]:
@@ -420,7 +422,7 @@ def _to_and_fro(random: Random) -> list[Event]:
 
 
 @group
-def providers(random: Random, plan: Plan) -> Plan:
+def providers(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """A provider that is unreachable, locks the account, refuses or is busy."""
     replies = {
         str(n): random.choice(("unreachable", "429", "403", "422", "500", "lost"))
@@ -434,7 +436,7 @@ def providers(random: Random, plan: Plan) -> Plan:
 
 
 @group
-def stores(random: Random, plan: Plan) -> Plan:
+def stores(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """One or two stores unavailable from any moment on."""
     for _ in range(random.choice((1, 2))):
         args = {"store": random.choice(STORES), "seconds": random.choice((5.0, 60.0, 600.0, 3 * HOUR))}
@@ -443,7 +445,7 @@ def stores(random: Random, plan: Plan) -> Plan:
 
 
 @group
-def deadlines(random: Random, plan: Plan) -> Plan:
+def deadlines(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """spec.deadlineSeconds with a slow provider, and cancellations by a person."""
     options = plan.subjects[0].options | {"deadlineSeconds": random.choice((60, 300, 900))}
     plan = replace(
@@ -458,7 +460,7 @@ def deadlines(random: Random, plan: Plan) -> Plan:
 
 
 @group
-def people(random: Random, plan: Plan) -> Plan:
+def people(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """Only people, and many things that they do; sometimes two operators."""
     plan = _with(plan, *_people(random, random.randint(2, 6)))
     if random.random() < 0.3:

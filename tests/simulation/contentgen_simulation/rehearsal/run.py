@@ -5,35 +5,37 @@ import logging
 import warnings
 from dataclasses import dataclass
 
-from contentgen_simulation.rehearsal.context import rehearsing
-from contentgen_simulation.rehearsal.oracles import Violation
-from contentgen_simulation.rehearsal.plan import Plan
-from contentgen_simulation.rehearsal.world import RehearsalWorld
+from contentgen_simulation.rehearsal.world.context import rehearsing
+from contentgen_simulation.rehearsal.world.oracles import RehearsalViolation
+from contentgen_simulation.rehearsal.world.plan import RehearsalPlan
+from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RehearsalVerdict:
     """What a plan came to."""
 
-    plan: Plan
-    violations: tuple[Violation, ...]
+    plan: RehearsalPlan
+    violations: tuple[RehearsalViolation, ...]
     story: tuple[str, ...]
     posts: int
     reconciles: int
     fired: int  # faults at points of I/O that did strike
 
 
-def rehearse(plan: Plan) -> Verdict:
+def rehearse(plan: RehearsalPlan) -> RehearsalVerdict:
     """Carry out a plan. Deterministic."""
     with rehearsing():
         return asyncio.run(_rehearse(plan))
 
 
-async def _rehearse(plan: Plan) -> Verdict:
+async def _rehearse(plan: RehearsalPlan) -> RehearsalVerdict:
     world = RehearsalWorld(plan)
     violations = await world.run()
     fired = sum(bool(each.fired) for each in world.faults.io) + sum(bool(each.fired) for each in world.lines.faults)
-    return Verdict(plan, tuple(violations), tuple(world.story), len(world.provider.posts), world.reconciles, fired)
+    return RehearsalVerdict(
+        plan, tuple(violations), tuple(world.story), len(world.provider.posts), world.reconciles, fired
+    )
 
 
 def quiet() -> None:

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,21 @@ from bson import json_util
 
 import contentgen_operator
 from contentgen_contract.names import Kind
-from contentgen_contract.status import ResourceStatus, dump_status
-from contentgen_operator.observed import Stored
 from contentgen_operator.providers import base
 from contentgen_simulation.world import UID, Crash, World, Writes
+
+
+def _module(today: str, flat: str) -> Any:
+    """A module of today's packages, or of the flat ones of a5a1c84."""
+    try:
+        return import_module(today)
+    except ModuleNotFoundError:
+        return import_module(flat)
+
+
+_status = _module("contentgen_contract.resources.status", "contentgen_contract.status")
+_observed = _module("contentgen_operator.state.observed", "contentgen_operator.observed")
+_BucketFile = getattr(_observed, "BucketFile", None) or _observed.Stored
 
 Body = dict[str, Any]
 Deed = list[Any]  # its name, then its arguments
@@ -162,7 +174,7 @@ class Driver:
 
     def lose_files(self) -> None:
         """The outputs are gone from the bucket."""
-        status = ResourceStatus.model_validate(self.body["status"])
+        status = _status.ResourceStatus.model_validate(self.body["status"])
         files = [file.key for version in status.versions for file in version.files]
         purchases = self.world.database["ledger"].find({"outputs": {"$ne": None}})
         files += [file["key"] for each in purchases for file in each["outputs"]["files"]]
@@ -275,16 +287,16 @@ def merged(old: Body, patch: Body) -> Body:
 
 def _pruned(body: Body) -> Body:
     """The resource with the status that this release's CRD has: the API server drops other fields."""
-    status = body["status"] and dump_status(ResourceStatus.model_validate(body["status"]))
+    status = body["status"] and _status.dump_status(_status.ResourceStatus.model_validate(body["status"]))
     return body | {"status": status}
 
 
 def _tagged(value: Any) -> Body:
-    return {"stored": value.model_dump(mode="json")} if isinstance(value, Stored) else {"value": value}
+    return {"stored": value.model_dump(mode="json")} if isinstance(value, _BucketFile) else {"value": value}
 
 
 def _untagged(value: Body) -> Any:
-    return Stored.model_validate(value["stored"]) if "stored" in value else value["value"]
+    return _BucketFile.model_validate(value["stored"]) if "stored" in value else value["value"]
 
 
 def _time(text: str) -> datetime:

@@ -21,7 +21,7 @@ class ReleaseFailed(Exception):
     """The older release raised an exception; the message is its traceback."""
 
 
-class Release:
+class OldRelease:
     """The release of a commit; a context manager around its process."""
 
     def __init__(self, commit: str, folder: Path) -> None:

@@ -23,7 +23,7 @@ _EDITS: dict[Kind, Body] = {
 
 
 @dataclass(frozen=True)
-class State:
+class StateCase:
     """How a state is reached, and what the release that meets it must come to.
 
     `before` is done by the first release and `after` by the second, which then works until the run has ended. `posts`
@@ -41,7 +41,7 @@ class State:
     resumed: str | None = None
 
 
-def old_states(kind: Kind) -> tuple[State, ...]:
+def old_states(kind: Kind) -> tuple[StateCase, ...]:
     """What any release may leave."""
     spec = SPECS[kind]
     edited, delete = spec | _EDITS[kind], spec | {"deletionPolicy": "Delete"}
@@ -51,52 +51,54 @@ def old_states(kind: Kind) -> tuple[State, ...]:
     unknown: tuple[Deed, ...] = (apply, ["lose", 1], ["hide", True], ["reason", "SubmissionUnknown"])
     again: Deed = ["apply", spec, SECOND]
     common = (
-        State("applied", (apply,), 1),
-        State("begun", (apply, ["step"]), 1),
-        State("refused for now", (apply, ["refuse", "Busy"], ["state", "refused"]), 1, after=(["refuse", None],)),
-        State("refused for good", (apply, ["refuse", "Refused"], ["finish"]), 0, "Failed", "ProviderRefused",
+        StateCase("applied", (apply,), 1),
+        StateCase("begun", (apply, ["step"]), 1),
+        StateCase("refused for now", (apply, ["refuse", "Busy"], ["state", "refused"]), 1, after=(["refuse", None],)),
+        StateCase("refused for good", (apply, ["refuse", "Refused"], ["finish"]), 0, "Failed", "ProviderRefused",
               (["refuse", None],)),
-        State("refused for good, applied again", (apply, ["refuse", "Refused"], ["finish"], ["delete"]), 1,
+        StateCase("refused for good, applied again", (apply, ["refuse", "Refused"], ["finish"], ["delete"]), 1,
               after=(["refuse", None], again)),
-        State("the reply is lost", (apply, ["lose", 1], ["state", "intent"]), 1),
-        State("the reply is lost, and the history is empty",
+        StateCase("the reply is lost", (apply, ["lose", 1], ["state", "intent"]), 1),
+        StateCase("the reply is lost, and the history is empty",
               (apply, ["lose", 1], ["hide", True], ["state", "intent"]), 1, "SubmissionUnknown"),
-        State("unknown", unknown, 1, "SubmissionUnknown"),
-        State("unknown, found later", unknown, 1, after=(["hide", False], ["step", 5])),
-        State("unknown, resubmitted before", (*unknown, ["resubmit"], ["state", "submitted", 2]), 2),
-        State("unknown, resubmitted after", unknown, 2, after=(["resubmit"], ["state", "submitted", 2])),
-        State("unknown, resubmitted, applied again", (*unknown, ["resubmit"], ["step"], ["finish"], ["delete"]), 2,
+        StateCase("unknown", unknown, 1, "SubmissionUnknown"),
+        StateCase("unknown, found later", unknown, 1, after=(["hide", False], ["step", 5])),
+        StateCase("unknown, resubmitted before", (*unknown, ["resubmit"], ["state", "submitted", 2]), 2),
+        StateCase("unknown, resubmitted after", unknown, 2, after=(["resubmit"], ["state", "submitted", 2])),
+        StateCase("unknown, resubmitted, applied again", (*unknown, ["resubmit"], ["step"], ["finish"], ["delete"]), 2,
               "SubmissionUnknown", after=(again,), resumed="Completed"),
-        State("unknown, resubmitted, applied again, resubmitted",
+        StateCase("unknown, resubmitted, applied again, resubmitted",
               (*unknown, ["resubmit"], ["step"], ["finish"], ["delete"]), 2,
               reason="AdoptedFinishedRun", after=(again, ["reason", "SubmissionUnknown"], ["resubmit"], ["step"])),
-        State("submitted", (apply, ["state", "submitted"]), 1),
-        State("submitted, deleted, applied again", (apply, ["state", "submitted"], ["delete"]), 1,
+        StateCase("submitted", (apply, ["state", "submitted"]), 1),
+        StateCase("submitted, deleted, applied again", (apply, ["state", "submitted"], ["delete"]), 1,
               "Failed", "Cancelled", (again,)),
-        State("succeeded", (apply, ["state", "succeeded"]), 1),
-        State("succeeded, and the Job runs",
+        StateCase("succeeded", (apply, ["state", "succeeded"]), 1),
+        StateCase("succeeded, and the Job runs",
               (apply, ["state", "submitted"], ["idle", True], ["state", "succeeded"], ["step", 2]), 1,
               after=(["idle", False],)),
-        State("collected", done, 1, reason="Completed"),
-        State("collected, deleted, applied again", (*done, ["delete"]), 1, reason="AdoptedFinishedRun", after=(again,)),
-        State("adopted", (*done, ["delete"], again, ["finish"]), 1, reason="AdoptedFinishedRun"),
-        State("adopted, deleted, applied a third time", (*done, ["delete"], again, ["finish"], ["delete"]), 1,
+        StateCase("collected", done, 1, reason="Completed"),
+        StateCase("collected, deleted, applied again", (*done, ["delete"]), 1, reason="AdoptedFinishedRun",
+              after=(again,)),
+        StateCase("adopted", (*done, ["delete"], again, ["finish"]), 1, reason="AdoptedFinishedRun"),
+        StateCase("adopted, deleted, applied a third time", (*done, ["delete"], again, ["finish"], ["delete"]), 1,
               reason="AdoptedFinishedRun", after=(["apply", spec, SECOND.replace("1c8d", "2c8d")],)),
-        State("discarded", (["apply", delete], ["finish"], ["delete"]), 1, "Failed", "OutputsDeleted", (again,)),
-        State("failed", (apply, ["fail", 1], ["finish"]), 1, "Failed", "ProviderFailed"),
-        State("failed, another attempt", (["apply", twice], ["fail", 1], ["state", "failed"]), 2),
-        State("failed, the second is submitted", (["apply", twice], ["fail", 1], ["state", "submitted", 2]), 2),
-        State("cancelled", (apply, ["state", "submitted"], ["annotate", {"contentgen.dev/cancel": "1"}], ["finish"]), 1,
-              "Failed"),
-        State("two versions", (*done, ["apply", edited], ["step"], ["finish"]), 2, reason="Completed"),
-        State("two versions, back to the first", (*done, ["apply", edited], ["step"], ["finish"]), 2,
+        StateCase("discarded", (["apply", delete], ["finish"], ["delete"]), 1, "Failed", "OutputsDeleted", (again,)),
+        StateCase("failed", (apply, ["fail", 1], ["finish"]), 1, "Failed", "ProviderFailed"),
+        StateCase("failed, another attempt", (["apply", twice], ["fail", 1], ["state", "failed"]), 2),
+        StateCase("failed, the second is submitted", (["apply", twice], ["fail", 1], ["state", "submitted", 2]), 2),
+        StateCase("cancelled", (apply, ["state", "submitted"], ["annotate", {"contentgen.dev/cancel": "1"}],
+              ["finish"]),
+              1, "Failed"),
+        StateCase("two versions", (*done, ["apply", edited], ["step"], ["finish"]), 2, reason="Completed"),
+        StateCase("two versions, back to the first", (*done, ["apply", edited], ["step"], ["finish"]), 2,
               reason="AdoptedFinishedRun", after=(apply, ["step"])),
-        State("the second version is submitted", (*done, ["apply", edited], ["state", "submitted"]), 2),
-        State("rerun", (*done, ["annotate", {"contentgen.dev/rerun": "again"}], ["state", "submitted"]), 2),
-        State("suspended", (["apply", spec | {"suspend": True}], ["finish"]), 1, after=(apply, ["step"])),
+        StateCase("the second version is submitted", (*done, ["apply", edited], ["state", "submitted"]), 2),
+        StateCase("rerun", (*done, ["annotate", {"contentgen.dev/rerun": "again"}], ["state", "submitted"]), 2),
+        StateCase("suspended", (["apply", spec | {"suspend": True}], ["finish"]), 1, after=(apply, ["step"])),
     )  # fmt: skip
     crashes = tuple(
-        State(f"ended {point}", (apply, ["arm", point], ["struck"]), posts, phase)
+        StateCase(f"ended {point}", (apply, ["arm", point], ["struck"]), posts, phase)
         for point, posts, phase in (
             ("before intend", 1, "Completed"),
             ("after intend", 0, "SubmissionUnknown"),
@@ -108,10 +110,10 @@ def old_states(kind: Kind) -> tuple[State, ...]:
     )
     if kind is Kind.IMAGE_GENERATION:
         return common + crashes
-    return (*common, *crashes, State("prepared", (apply, ["step", 3]), 1))
+    return (*common, *crashes, StateCase("prepared", (apply, ["step", 3]), 1))
 
 
-def new_states(kind: Kind) -> tuple[State, ...]:
+def new_states(kind: Kind) -> tuple[StateCase, ...]:
     """What this release may leave, and a5a1c84 does not know."""
     spec = SPECS[kind]
     edited, twice = spec | _EDITS[kind], spec | {"paidAttempts": 2}
@@ -123,30 +125,30 @@ def new_states(kind: Kind) -> tuple[State, ...]:
     # The ledger is written without the archive's key, which a training or a recording is found by.
     found = "Completed" if kind is Kind.IMAGE_GENERATION else None
     return (
-        State("planned, not named", (apply, ["arm", "after intend"], ["struck"]), 1),
-        State("planned, named", (apply, ["arm", "before sending"], ["struck"]), 1),
-        State("planned, deleted, applied again", (apply, ["arm", "before sending"], ["struck"], ["delete"]), 1,
+        StateCase("planned, not named", (apply, ["arm", "after intend"], ["struck"]), 1),
+        StateCase("planned, named", (apply, ["arm", "before sending"], ["struck"]), 1),
+        StateCase("planned, deleted, applied again", (apply, ["arm", "before sending"], ["struck"], ["delete"]), 1,
               after=(again,)),
-        State("sending, not sent", (apply, ["arm", "after sending"], ["struck"]), 0, "SubmissionUnknown"),
-        State("claimed", (apply, ["arm", "after claim"], ["struck"]), 1),
-        State("adopted before it was found", (*lost, ["delete"], again, ["step", 2]), 1,
+        StateCase("sending, not sent", (apply, ["arm", "after sending"], ["struck"]), 0, "SubmissionUnknown"),
+        StateCase("claimed", (apply, ["arm", "after claim"], ["struck"]), 1),
+        StateCase("adopted before it was found", (*lost, ["delete"], again, ["step", 2]), 1,
               after=(["hide", False], ["step", 5])),
-        State("abandoned, the next is planned", (*unknown, ["resubmit"], ["arm", "before sending"], ["struck"]), 2),
-        State("collected again", (*done, ["delete"], again, ["lose_files"], ["state", "succeeded"]), 1),
-        State("the ledger is lost", (apply, ["state", "submitted"], ["forget"], ["reason", "SubmissionUnknown"]), 1,
+        StateCase("abandoned, the next is planned", (*unknown, ["resubmit"], ["arm", "before sending"], ["struck"]), 2),
+        StateCase("collected again", (*done, ["delete"], again, ["lose_files"], ["state", "succeeded"]), 1),
+        StateCase("the ledger is lost", (apply, ["state", "submitted"], ["forget"], ["reason", "SubmissionUnknown"]), 1,
               "SubmissionUnknown", unprepared=2, resumed=found),
-        State("the ledger is lost, applied again", (*done, ["delete"], ["forget"], again), 1,
+        StateCase("the ledger is lost, applied again", (*done, ["delete"], ["forget"], again), 1,
               "SubmissionUnknown", unprepared=2, resumed=found),
-        State("the token of a rerun is taken off",
+        StateCase("the token of a rerun is taken off",
               (*done, ["apply", edited, UID, {"contentgen.dev/rerun": "x"}], ["step"], ["finish"], ["apply", edited]),
               2, "Suspended", unprepared=3),
-        State("another attempt is allowed", (["apply", twice], ["state", "submitted"]), 1, after=(["fail", 1],),
+        StateCase("another attempt is allowed", (["apply", twice], ["state", "submitted"]), 1, after=(["fail", 1],),
               phase="Suspended", unprepared=2),
-        State("another attempt is allowed, and not needed", (["apply", twice], ["state", "submitted"]), 1),
+        StateCase("another attempt is allowed, and not needed", (["apply", twice], ["state", "submitted"]), 1),
     )  # fmt: skip
 
 
-def with_lora(state: State, *, retrained: bool = False) -> State:
+def with_lora(state: StateCase, *, retrained: bool = False) -> StateCase:
     """The state of an image that is drawn with a LoRA, which the first release trains before, and perhaps again after
     it. A request of the provider is one number later, therefore.
     """
@@ -172,7 +174,7 @@ def _with_lora(deed: Deed) -> Deed:
     return [name, *(each + 1 for each in given)] if name in ("lose", "fail") else deed
 
 
-def lora_states(states: Callable[[Kind], tuple[State, ...]]) -> tuple[State, ...]:
+def lora_states(states: Callable[[Kind], tuple[StateCase, ...]]) -> tuple[StateCase, ...]:
     """Of images with a LoRA; and with one that was trained again while the image was under way, or after it."""
     found = states(Kind.IMAGE_GENERATION)
     if os.environ.get("CONTENTGEN_UPGRADE") != "all":
@@ -181,7 +183,7 @@ def lora_states(states: Callable[[Kind], tuple[State, ...]]) -> tuple[State, ...
     return (*map(with_lora, found), *more)
 
 
-def retrained_states() -> tuple[State, ...]:
+def retrained_states() -> tuple[StateCase, ...]:
     """What this release buys after a LoRA was trained again, under a key that a5a1c84 does not know: there it goes on
     with the pictures that were bought before.
     """
@@ -191,12 +193,12 @@ def retrained_states() -> tuple[State, ...]:
     done: tuple[Deed, ...] = (first, ["apply", spec], ["finish"], *again)
     failed: tuple[Deed, ...] = (first, ["apply", spec], ["fail", 2], ["finish"], *again)
     return (
-        State("trained again, planned", (*done, ["arm", "before sending"], ["struck"]), 3, resumed="Completed"),
-        State("trained again, submitted", (*done, ["state", "submitted"]), 4),
-        State("trained again, collected", (*done, ["finish"]), 4),
-        State("trained again, collected, applied again",
+        StateCase("trained again, planned", (*done, ["arm", "before sending"], ["struck"]), 3, resumed="Completed"),
+        StateCase("trained again, submitted", (*done, ["state", "submitted"]), 4),
+        StateCase("trained again, collected", (*done, ["finish"]), 4),
+        StateCase("trained again, collected, applied again",
               (*done, ["finish"], ["delete"], ["apply", spec, SECOND.replace("1c8d", "2c8d")]), 4),
-        State("trained again after a failure",
+        StateCase("trained again after a failure",
               (*failed, ["apply", spec | {"paidAttempts": 2}, SECOND.replace("1c8d", "2c8d")],
                ["arm", "before sending"], ["struck"]), 3, "Suspended", unprepared=4),
     )  # fmt: skip
@@ -213,7 +215,7 @@ _RETRAINED = {
 }  # fmt: skip
 
 
-def cases(states: Callable[[Kind], tuple[State, ...]]) -> list[tuple[Kind, State]]:
+def cases(states: Callable[[Kind], tuple[StateCase, ...]]) -> list[tuple[Kind, StateCase]]:
     """Each state with each kind where CONTENTGEN_UPGRADE=all (`make test-upgrade`), else with one, in turn."""
     every = [states(kind) for kind in Kind]
     if os.environ.get("CONTENTGEN_UPGRADE") == "all":
@@ -224,6 +226,6 @@ def cases(states: Callable[[Kind], tuple[State, ...]]) -> list[tuple[Kind, State
     return [(kind, state) for kind, name in chosen for state in states(kind) if state.name == name]
 
 
-def ids(chosen: list[tuple[Kind, State]]) -> list[str]:
+def ids(chosen: list[tuple[Kind, StateCase]]) -> list[str]:
     """Their names."""
     return [f"{kind.plural}: {state.name}" for kind, state in chosen]

@@ -1,0 +1,1 @@
+"""Benchmarks of the operator: latency of one job, throughput, memory, soak."""

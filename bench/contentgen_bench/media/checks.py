@@ -1,0 +1,80 @@
+"""A finished dataset, and PySceneDetect's cuts, held against the truth about the video."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from contentgen_bench.media import scoring, usual_way
+from contentgen_bench.media.scoring import Chosen, DetectionErrors, Score
+from contentgen_bench.media.videos import Video
+
+
+def boundaries(out: Path) -> list[tuple[float, float]]:
+    """Between the shots that a dataset.json tells of."""
+    shots = json.loads((out / "dataset.json").read_text())["shots"]
+    return [(before["end"], after["start"]) for before, after in pairwise(shots)]
+
+
+def pyscenedetect(video: Video) -> dict[str, Score]:
+    """Its detectors at their defaults, by one decode. What they find is kept beside the video."""
+    path = video.path.with_suffix(f".pyscenedetect-{version('scenedetect')}.json")
+    names = list(usual_way.DETECTORS)
+    if not path.exists():
+        found = usual_way.cuts(video.path, [usual_way.DETECTORS[name]() for name in names])
+        path.write_text(json.dumps(dict(zip(names, found, strict=True))))
+    kept = json.loads(path.read_text())
+    return {name: scoring.score(video.truth, [(cut, cut) for cut in kept[name]]) for name in names}
+
+
+def faults(video: Video, out: Path) -> DetectionErrors:
+    """The chosen pictures of a dataset against the truth, by figures of our own."""
+    clock, sharp = np.array(video.truth.seconds), sharpness(video)
+    best = [
+        float(sharp[(clock >= shot.start - 1e-3) & (clock <= shot.end + 1e-3)].max(initial=0.0))
+        for shot in video.truth.shots
+    ]
+    images: Sequence[Mapping[str, Any]] = json.loads((out / "dataset.json").read_text())["images"]
+    chosen = [
+        Chosen(
+            each["seconds"],
+            float(sharp[int(np.abs(clock - each["seconds"]).argmin())]),
+            fingerprint(out / each["file"]),
+        )
+        for each in images
+    ]
+    return scoring.faults(video.truth, chosen, best)
+
+
+def sharpness(video: Video) -> npt.NDArray[np.float32]:
+    """Of each frame (variance of the Laplacian of its luma); kept beside the video."""
+    path = video.path.with_suffix(".sharpness.npy")
+    if not path.exists():
+        with av.open(str(video.path)) as container:
+            container.streams.video[0].thread_type = "AUTO"
+            found = [_laplacian(frame) for frame in container.decode(video=0)]
+        np.save(path, np.array(found, np.float32))
+    return np.asarray(np.load(path), np.float32)
+
+
+def _laplacian(frame: av.VideoFrame) -> float:
+    plane = frame.planes[0]
+    luma = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+    return float(cv2.Laplacian(luma, cv2.CV_16S).var())
+
+
+def fingerprint(path: Path) -> int:
+    """64 bits of a picture: signs of its lowest frequencies. Not the engine's own hash."""
+    gray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if gray is None:
+        raise FileNotFoundError(path)
+    small = cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+    low = cv2.dct(small)[:8, 1:9].flatten()
+    return int("".join("1" if bit else "0" for bit in low > np.median(low)), 2)

@@ -1,0 +1,382 @@
+"""The figures of the media engine: speed against pure decoding and the usual way, boundaries and frames against truth.
+
+What is compared runs in turn, in the same run, several rounds; the figures are medians over rounds of ratios within a
+round. Every contestant is a program of its own, from its start to its end.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from contentgen_bench.media import checks, scoring, videos
+from contentgen_bench.media.far_store import FarStore, OneDesk, far_store
+from contentgen_bench.media.scoring import Score
+from contentgen_bench.media.videos import Video
+from contentgen_bench.processes import Ran, measured
+from contentgen_bench.report import Row, load
+from contentgen_contract.names import Reason
+from contentgen_contract.resources.spec import Speed
+from contentgen_sandbox.stores import minimal_environment
+
+_BASE_MB, _CORE_MB = 150, 100
+_DATASET = {"minImages": 4}
+_SPEC: dict[str, Any] = {
+    "loraName": "bench",
+    "triggerWord": "jf",
+    "source": {"url": "https://example.com/video.mp4"},
+    "dataset": _DATASET,
+}
+
+
+@dataclass(frozen=True)
+class MediaBenchSize:
+    """Which videos, and how often."""
+
+    main: str
+    fixed: str
+    hd: str
+    others: tuple[str, ...]  # scored only
+    clip_seconds: float  # of the main one, for what takes long
+    times: int  # the main video so many times over, for what must not grow
+    rounds: int
+
+
+FULL = MediaBenchSize("report-main", "report-main-fixed", "report-hd", ("report-main-vfr",), 240, 6, 3)
+SMALL = MediaBenchSize("report-small", "report-small-fixed", "report-small", (), 30, 2, 1)
+
+
+@dataclass
+class Rounds:
+    """What each contestant took, round by round."""
+
+    taken: dict[str, list[Ran]] = field(default_factory=lambda: defaultdict(list))
+
+    def seconds(self, name: str) -> float:
+        """Median."""
+        return statistics.median(each.seconds for each in self.taken[name])
+
+    def ratio(self, name: str, over: str) -> float:
+        """Median of the ratios of the same round."""
+        pairs = zip(self.taken[name], self.taken[over], strict=True)
+        return statistics.median(each.seconds / other.seconds for each, other in pairs)
+
+    def longer(self, name: str, over: str) -> float:
+        """Median of the differences in the same round, in seconds."""
+        pairs = zip(self.taken[name], self.taken[over], strict=True)
+        return statistics.median(each.seconds - other.seconds for each, other in pairs)
+
+    def peak_mb(self, name: str) -> float:
+        """Of all rounds."""
+        return max(each.peak_mb for each in self.taken[name])
+
+    def text(self, name: str) -> str:
+        """For a row's note."""
+        times = len(self.taken[name])
+        return f"{name} {self.seconds(name):.1f} s" + (f", {times} rounds" if times > 1 else "")
+
+
+class MediaBench:
+    """One run of all contestants. `folder` takes what they write."""
+
+    def __init__(self, size: MediaBenchSize, folder: Path, store: FarStore) -> None:
+        self._size = size
+        self._folder = folder
+        self._store = store
+        self._cores = sorted(os.sched_getaffinity(0))
+        self._stored: dict[Path, str] = {}
+        self._main = videos.ensure(size.main)
+        self._fixed = videos.ensure(size.fixed)
+        self._hd = videos.ensure(size.hd)
+        self._clip = videos.beginning(size.main, size.clip_seconds)
+        self._long = videos.repeated(size.main, size.times)
+        self.rounds = Rounds()
+
+    def run(self, seconds: float | None = None) -> list[Row]:
+        """All rounds, then all rows. Fewer rounds where the next one would not leave time for the rest."""
+        begun, took = time.monotonic(), 0.0
+        for done in range(self._size.rounds):
+            rest = (self._size.times + 2) * self.rounds.seconds("local") if done else 0.0
+            at = time.monotonic()
+            if seconds is not None and done and at - begun + took + rest > seconds:
+                break
+            for name, ran in self._round():
+                self._note(name, ran)
+            took = time.monotonic() - at
+        for name, ran in self._once():
+            self._note(name, ran)
+        return [*self._speed(), *self._accuracy(), *self._quality()]
+
+    def details(self) -> dict[str, Any]:
+        """Every single measurement."""
+        return {
+            name: [{"seconds": each.seconds, "cpu": each.cpu_seconds, "MB": each.peak_mb} for each in taken]
+            for name, taken in self.rounds.taken.items()
+        }
+
+    def _round(self) -> Iterator[tuple[str, Ran]]:
+        """One after another; what is compared stands side by side."""
+        yield "limit", self._limit(self._main)
+        yield "stored", self._prepare(self._main)
+        yield "local", self._dataset(self._main, "exact")
+        yield "fast", self._dataset(self._main, "fast", Speed.FAST)
+        yield "one core", self._dataset(self._main, "one", cores=set(self._cores[:1]))
+        yield "fixed limit", self._limit(self._fixed)
+        yield "fixed fast", self._dataset(self._fixed, "fixed-fast", Speed.FAST)
+        yield "clip stored", self._prepare(self._clip)
+        yield "clip usual", self._usual(self._clip)
+
+    def _once(self) -> Iterator[tuple[str, Ran]]:
+        """What takes long, or is not judged by its time."""
+        yield "long", self._dataset(self._long, "long")
+        yield "limit, one core", self._limit(self._main, set(self._cores[:1]))
+        yield "clip limit", self._limit(self._clip)
+        yield "fixed exact", self._dataset(self._fixed, "fixed-exact")
+        yield "hd limit", self._limit(self._hd)
+        yield "hd stored", self._prepare(self._hd)
+        for name in self._size.others:
+            yield name, self._dataset(videos.ensure(name), name)
+
+    def _note(self, name: str, ran: Ran) -> None:
+        self.rounds.taken[name].append(ran)
+        print(f"{name}: {ran.seconds:.1f} s, CPU {ran.cpu_seconds:.1f} s, {ran.peak_mb:.0f} MB, load {load()}")
+
+    # --- contestants ---------------------------------------------------------------------------------------------
+
+    def _limit(self, video: Video, cores: set[int] | None = None) -> Ran:
+        return measured([sys.executable, "-m", "contentgen_bench.media.pure_decode", str(video.path)], cores=cores)
+
+    def _dataset(self, video: Video, name: str, speed: Speed = Speed.EXACT, cores: set[int] | None = None) -> Ran:
+        """The engine from a file to a folder."""
+        command = [sys.executable, "-m", "contentgen_worker", "dataset", str(video.path), str(self._out(name))]
+        options = ["--speed", speed.value, "--trigger", _SPEC["triggerWord"], "--settings", json.dumps(_DATASET)]
+        return measured([*command, *options], cores=cores)
+
+    def _prepare(self, video: Video) -> Ran:
+        """The engine as in a pod: from the store to the store, both far away."""
+        number = sum(len(each) for each in self.rounds.taken.values())
+        prefix = f"run-{number}/"
+        scratch = self._out(prefix)
+        scratch.mkdir(parents=True)
+        token = self._folder / "token"
+        token.write_text("bench")
+        with OneDesk(self._store, self._source(video), prefix, _SPEC) as desk:
+            environment = minimal_environment() | {
+                "CONTENTGEN_DESK_URL": desk.url,
+                "CONTENTGEN_TOKEN_FILE": str(token),
+                "CONTENTGEN_SCRATCH": str(scratch),
+            }
+            ran = measured([sys.executable, "-m", "contentgen_worker", "prepare"], environment)
+            outcome = desk.outcome()
+        if outcome.reason is not Reason.COMPLETED:
+            raise RuntimeError(f"prepare: {outcome.reason} {outcome.message}")
+        sizes = self._store.sizes(prefix)
+        missing = [file.name for file in outcome.files if sizes.get(file.name) != file.size_bytes]
+        if missing:
+            raise RuntimeError(f"prepare: not in the store: {missing}")
+        if video is self._main:
+            self.objects = len(outcome.files)
+        return ran
+
+    def _usual(self, video: Video) -> Ran:
+        """The usual way, from a file to the store."""
+        folder = self._out("usual")
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "contentgen_bench.media.usual_way", str(video.path), str(folder)]
+        return measured([*command, self._store.far, self._store.bucket, "usual/"])
+
+    def _source(self, video: Video) -> str:
+        if video.path not in self._stored:
+            self._stored[video.path] = f"sources/{video.path.name}"
+            self._store.put(self._stored[video.path], video.path)
+        return self._stored[video.path]
+
+    def _out(self, name: str) -> Path:
+        return self._folder / name
+
+    # --- rows ----------------------------------------------------------------------------------------------------
+
+    def _speed(self) -> list[Row]:
+        rounds, cores = self.rounds, len(self._cores)
+        peak, long_peak = rounds.peak_mb("local"), rounds.peak_mb("long")
+        times, megabytes = self._size.times, self._main.path.stat().st_size / 1e6
+        return [
+            Row(
+                figure="exact, video in a store → dataset in a store ÷ pure decode on all cores",
+                value=_round(rounds.ratio("stored", "limit")),
+                unit="times",
+                goal=1.10,
+                note=f"{rounds.text('stored')}, {rounds.text('limit')}, {self.objects} objects",
+            ),
+            Row(
+                figure="exact, file → folder ÷ pure decode on all cores",
+                value=_round(rounds.ratio("local", "limit")),
+                unit="times",
+                note=rounds.text("local"),
+            ),
+            Row(
+                figure=f"1080p, exact, store → store ÷ pure decode ({_length(self._hd)})",
+                value=_round(rounds.ratio("hd stored", "hd limit")),
+                unit="times",
+                note=f"{rounds.text('hd stored')}, {rounds.text('hd limit')}",
+            ),
+            Row(
+                figure=f"the usual way ÷ exact, both into the store ({_length(self._clip)})",
+                value=_round(rounds.ratio("clip usual", "clip stored")),
+                unit="times",
+                goal=7,
+                bound="at least",
+                note=f"{rounds.text('clip usual')}, {rounds.text('clip stored')}",
+            ),
+            Row(
+                figure="the usual way ÷ pure decode: more than that no engine can gain",
+                value=_round(rounds.seconds("clip usual") / rounds.seconds("clip limit")),
+                unit="times",
+                note=rounds.text("clip limit"),
+            ),
+            Row(
+                figure="fast ÷ pure decode, keyframes where the encoder likes",
+                value=_round(rounds.ratio("fast", "limit")),
+                unit="times",
+                goal=0.35,
+                note=rounds.text("fast"),
+            ),
+            Row(
+                figure=f"fast ÷ pure decode, a keyframe every 2 s ({_length(self._fixed)})",
+                value=_round(rounds.ratio("fixed fast", "fixed limit")),
+                unit="times",
+                goal=0.35,
+                note=f"{rounds.text('fixed fast')}, {rounds.text('fixed limit')}",
+            ),
+            Row(figure="peak memory (PSS)", value=round(peak), unit="MB", goal=_BASE_MB + _CORE_MB * cores),
+            Row(
+                figure=f"its growth, {_length(self._main)} → {_length(self._long)}",
+                value=_round(100 * (long_peak / peak - 1)),
+                unit="%",
+                goal=10,
+                note=f"{long_peak:.0f} MB",
+            ),
+            Row(
+                figure=f"time for {_length(self._long)} ÷ {times} times that for {_length(self._main)}",
+                value=_round(rounds.seconds("long") / (times * rounds.seconds("local"))),
+                unit="times",
+                goal=1.10,
+                note=rounds.text("long"),
+            ),
+            Row(
+                figure=f"one core ÷ {cores} cores",
+                value=_round(rounds.ratio("one core", "local")),
+                unit="times",
+                goal=1.8,
+                bound="at least",
+                note=rounds.text("one core"),
+            ),
+            Row(
+                figure=f"the same of pure decode: what these {cores} cores give",
+                value=_round(rounds.seconds("limit, one core") / rounds.seconds("limit")),
+                unit="times",
+                note=rounds.text("limit, one core"),
+            ),
+            Row(
+                figure=f"extra wall time of a download of {megabytes:.0f} MB and of the uploads",
+                value=_round(rounds.longer("stored", "local")),
+                unit="s",
+                goal=1,
+            ),
+        ]
+
+    def _accuracy(self) -> list[Row]:
+        exact, fast = self._scored(self._main, "exact"), self._scored(self._main, "fast")
+        fixed, fixed_fast = self._scored(self._fixed, "fixed-exact"), self._scored(self._fixed, "fixed-fast")
+        others = checks.pyscenedetect(self._main)
+        best = max(others, key=lambda name: others[name].f1)
+        rows = [
+            Row(
+                figure="F1 of shot boundaries, set not tuned on",
+                value=_round(exact.f1),
+                unit="",
+                goal=0.97,
+                bound="at least",
+                note=str(exact),
+            ),
+            Row(
+                figure="over PySceneDetect's best",
+                value=_round(exact.f1 - others[best].f1),
+                unit="",
+                goal=0.04,
+                bound="at least",
+                note=best,
+            ),
+            *(
+                Row(figure=f"F1 of PySceneDetect's {name}", value=_round(each.f1), unit="", note=str(each))
+                for name, each in others.items()
+            ),
+            Row(
+                figure="F1 of exact - F1 of fast, keyframes where the encoder likes",
+                value=_round(exact.f1 - fast.f1),
+                unit="",
+                goal=0.02,
+                note=str(fast),
+            ),
+            Row(
+                figure="F1 of exact - F1 of fast, a keyframe every 2 s",
+                value=_round(fixed.f1 - fixed_fast.f1),
+                unit="",
+                goal=0.02,
+                note=f"{fixed}; fast: {fixed_fast}",
+            ),
+        ]
+        for name in self._size.others:
+            found = self._scored(videos.ensure(name), name)
+            rows.append(Row(figure=f"F1, {name}", value=_round(found.f1), unit="", note=str(found)))
+        return rows
+
+    def _quality(self) -> list[Row]:
+        found = checks.faults(self._main, self._out("exact"))
+        return [
+            Row(
+                figure="chosen frames in a transition",
+                value=found.in_transition,
+                unit="frames",
+                goal=0,
+                note=f"of {found.chosen}",
+            ),
+            Row(
+                figure="chosen frames blurred (half as sharp as the shot's sharpest)",
+                value=_round(100 * found.blurred / max(1, found.chosen)),
+                unit="%",
+                goal=2,
+            ),
+            Row(figure="chosen frames that are near-duplicates", value=found.duplicates, unit="frames", goal=0),
+        ]
+
+    def _scored(self, video: Video, name: str) -> Score:
+        return scoring.score(video.truth, checks.boundaries(self._out(name)))
+
+
+def run(
+    size: MediaBenchSize, keep: Path | None = None, seconds: float | None = None
+) -> tuple[list[Row], dict[str, Any]]:
+    """All figures, and what they were made from; in about so many seconds."""
+    with ExitStack() as stack:
+        folder = keep or Path(stack.enter_context(TemporaryDirectory(prefix="contentgen-bench-")))
+        bench = MediaBench(size, folder, stack.enter_context(far_store(folder)))
+        rows = bench.run(seconds)
+        return rows, bench.details()
+
+
+def _round(value: float) -> float:
+    return round(value, 3)
+
+
+def _length(video: Video) -> str:
+    seconds = video.truth.seconds[-1]
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"

@@ -1,0 +1,150 @@
+"""A real S3 server as if it were far away: versitygw at the end of `far_way`.
+
+Also a desk that has one order and signs what is asked, so that `contentgen-worker prepare` runs as it does in a pod.
+"""
+
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from contentgen_bench.latency.surroundings import running
+from contentgen_contract.names import Kind, Stage
+from contentgen_contract.records.ownership import Owner
+from contentgen_contract.worker.orders import Download, Outcome, UploadGrants, UploadRequest, WorkOrder
+from contentgen_operator.stores.s3 import Storage
+from contentgen_sandbox.stores import minimal_environment
+from contentgen_sandbox.testing import free_port, s3_server
+
+_LIFETIME = timedelta(hours=1)
+_BUCKET = "media"
+
+
+@dataclass(frozen=True)
+class FarStore:
+    """The store's near door, for the benchmark's own use, and its far one."""
+
+    near: str
+    far: str
+    bucket: str
+    storage: Storage  # signs for the far door
+
+    def put(self, key: str, path: Path) -> None:
+        """Put a file there, by the near door."""
+        boto3.client("s3", endpoint_url=self.near, region_name="us-east-1").upload_file(str(path), self.bucket, key)
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """What is stored under a prefix."""
+        client = boto3.client("s3", endpoint_url=self.near, region_name="us-east-1")
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return {each["Key"].removeprefix(prefix): each["Size"] for page in pages for each in page.get("Contents", ())}
+
+
+@contextmanager
+def far_store(folder: Path) -> Iterator[FarStore]:
+    """The store and the way to it. Sets AWS_* in the environment: the usual way takes its keys from there."""
+    with s3_server(folder / "s3") as server:
+        os.environ |= {"AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key}
+        port = free_port()
+        near = server.endpoint.rpartition(":")[2]
+        # A process of its own: its work is not the benchmark's, and not under its lock.
+        proxy = [sys.executable, "-m", "contentgen_bench.media.far_way", str(port), near]
+        with running(proxy, minimal_environment(), folder / "far_way.log"):
+            _until_listens(port)
+            _storage(server.endpoint).ensure_bucket()
+            far = f"http://127.0.0.1:{port}"
+            yield FarStore(server.endpoint, far, _BUCKET, _storage(far))
+
+
+def _storage(endpoint: str) -> Storage:
+    return Storage(bucket=_BUCKET, region="us-east-1", endpoint=endpoint, public_endpoint=None)
+
+
+def _until_listens(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while socket.socket().connect_ex(("127.0.0.1", port)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the proxy does not listen at {port}")
+        time.sleep(0.05)
+
+
+class OneDesk:
+    """A desk with one order, over plain HTTP on loopback. A context manager."""
+
+    def __init__(self, store: FarStore, source: str, prefix: str, spec: dict[str, Any]) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._owner = Owner(folders=frozenset({prefix}), keys=frozenset({source}))
+        self._order = WorkOrder(
+            job_id="bench",
+            kind=Kind.LORA_TRAINING,
+            stage=Stage.PREPARE,
+            version=1,
+            attempt=1,
+            user_id="bench",
+            spec=spec,
+            source=Download(url=store.storage.worker_get(self._owner, source, _LIFETIME), trusted=True),
+            outcome_url=store.storage.worker_put(self._owner, f"{prefix}outcome.json", _LIFETIME),
+        )
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> "OneDesk":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        """For CONTENTGEN_DESK_URL."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def outcome(self) -> Outcome:
+        """What the worker left."""
+        client = boto3.client("s3", endpoint_url=self._store.near, region_name="us-east-1")
+        body = client.get_object(Bucket=self._store.bucket, Key=f"{self._prefix}outcome.json")["Body"].read()
+        return Outcome.model_validate_json(body)
+
+    def _answer(self, path: str, body: bytes) -> bytes:
+        if path == "/v1/order":
+            return self._order.model_dump_json(by_alias=True).encode()
+        if path == "/v1/uploads":
+            claims = UploadRequest.model_validate_json(body).files
+            grants = tuple(self._store.storage.grant(self._owner, self._prefix, claim, _LIFETIME) for claim in claims)
+            return UploadGrants(grants=grants).model_dump_json(by_alias=True).encode()
+        return json.dumps({}).encode()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        desk = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+            def do_GET(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                answer = desk._answer(self.path, body)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            do_POST = do_GET  # noqa: N815 - http.server's names
+
+        return Handler

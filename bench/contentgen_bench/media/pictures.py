@@ -1,0 +1,261 @@
+"""The pictures of docs/media.md, from a generated video: what detection sees, what is taken, what is left out.
+
+`make docs-pictures`. The same code makes the same pictures; look at them before they are committed.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import simplejpeg  # type: ignore[import-untyped]
+from PIL import Image, ImageDraw, ImageFont
+
+from contentgen_bench.media import videos
+from contentgen_contract.resources.spec import LoraTrainingSpec
+from contentgen_contract.worker.orders import Limits
+from contentgen_worker.media.decode.bounds import MediaLimits, pod_memory
+from contentgen_worker.media.decode.decode import WHOLE, frames
+from contentgen_worker.media.decode.planes import Shape
+from contentgen_worker.media.decode.probe import opened
+from contentgen_worker.media.shots import auto
+from contentgen_worker.media.shots.best import detail
+from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind
+from contentgen_worker.prepare.lora import training_set
+from contentgen_worker.progress import Steps
+
+ROOT = Path(__file__).resolve().parents[3]
+FOLDER = ROOT / "docs/media"
+_VIDEO, _SECONDS = "tune-small", 60.0
+_FROM, _TO = 9.0, 19.5  # a cut, a fade, a cut and a dissolve
+_WIDTH, _MARGIN = 1200, 24
+_INK, _FAINT, _PAPER, _SURFACE = "#f2f4f7", "#9aa3b2", "#14161a", "#20242b"
+_CHANGE, _DETAIL, _KEPT, _LEFT_OUT = "#6cb6ff", "#b9a2f2", "#57c785", "#e0a458"
+_SHADES = {BoundaryKind.CUT: "#e5534b", BoundaryKind.DISSOLVE: "#c07a3a", BoundaryKind.FADE: "#7d6ab8"}
+_SMEARED, _EXAMPLES = 3, 4
+_SAME = 1e-3  # seconds; dataset.json rounds them
+
+
+@dataclass(frozen=True)
+class DetectorView:
+    """What each frame of a video looks like to detection. `change`: to the frame before; `detail`: of its luma."""
+
+    seconds: list[float]
+    change: list[float]
+    detail: list[float]
+    small: list[Image.Image]
+    boundaries: list[Boundary]
+
+
+def main() -> None:
+    """Write the pictures."""
+    video = videos.ensure(_VIDEO).path
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = _made(videos.beginning(_VIDEO, _SECONDS).path, Path(scratch) / "beginning")
+        _save(_shrunk(Image.open(files["preview.jpg"])), "contact-sheet.jpg")
+        index = json.loads(_made(video, Path(scratch) / "whole")["dataset.json"])
+        seen = _seen(video)
+        _save(_curves(seen, index), "difference.jpg")
+        _save(_examples(video, index, seen), "chosen.jpg")
+
+
+def _made(video: Path, scratch: Path) -> dict[str, Any]:
+    """The index and the contact sheet of a training set."""
+    spec = LoraTrainingSpec.model_validate(
+        {
+            "loraName": "a-minute-of-film",
+            "triggerWord": "jf",
+            "source": {"url": "https://example.com/film.mp4"},
+            "dataset": {"captions": {"facts": ["Framing", "Brightness", "Motion"]}},
+        }
+    )
+    scratch.mkdir()
+    limits = Limits()
+    bounds = MediaLimits(limits.pixels, limits.duration_seconds, memory_bytes=pod_memory())
+    made = training_set(spec, video, bounds, Steps(lambda _: None), scratch)
+    return {each.name: each.content for each in (*made.outputs, *made.bundle())}
+
+
+def _seen(video: Path) -> DetectorView:
+    """Every frame, and small pictures of the part that is shown."""
+    limits, detector = Limits(), auto.Auto()
+    seen = DetectorView([], [], [], [], [])
+    last = None
+    with opened(video) as container:
+        for frame in frames(container, WHOLE, MediaLimits(limits.pixels, limits.duration_seconds)):
+            planes = Shape.of(frame.image.width, frame.image.height).shrink(frame.image)
+            thumb = auto.thumb(planes).astype(np.float32)
+            seen.seconds.append(frame.seconds)
+            seen.change.append(0.0 if last is None else float(np.sqrt(np.square(thumb - last).mean())))
+            seen.detail.append(detail(planes.y))
+            seen.boundaries.extend(detector.push(frame.seconds, detector.look(planes)))
+            if _FROM <= frame.seconds <= _TO:
+                seen.small.append(_image(frame.image).resize((160, 90)))
+            last = thumb
+    return seen
+
+
+def _curves(seen: DetectorView, index: dict[str, Any]) -> Image.Image:
+    """A strip of film, the change from frame to frame with the boundaries, and detail with the frames taken."""
+    sheet = Image.new("RGB", (_WIDTH, 540), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    shown = [at for at, second in enumerate(seen.seconds) if _FROM <= second <= _TO]
+    count = 10
+    width = (_WIDTH - 2 * _MARGIN) // count
+    for column in range(count):
+        picture = seen.small[min(int((column + 0.5) * len(seen.small) / count), len(seen.small) - 1)]
+        sheet.paste(picture.resize((width - 2, round((width - 2) * 9 / 16))), (_MARGIN + column * width, 16))
+    top, height = 96, 178
+    _panel(draw, top, height)
+    for each in seen.boundaries:
+        if each.start > _FROM and each.end < _TO:
+            left, right = _x(each.start), max(_x(each.end), _x(each.start) + 2)
+            draw.rectangle((left, top, right, top + 2 * height + 24), fill=_dim(_SHADES[each.kind]))
+            draw.text((right + 4, top + 4), each.kind.lower(), fill=_SHADES[each.kind], font=_font(14))
+    times = [seen.seconds[at] for at in shown]
+    _line(draw, times, [seen.change[at] for at in shown], (top, height), _CHANGE)
+    _title(draw, top + height, "change from one frame to the next")
+    top += height + 24
+    _panel(draw, top, height)
+    _title(draw, top + height, "detail (square root); dots: frames that were kept")
+    details = [seen.detail[at] ** 0.5 for at in shown]
+    _line(draw, times, details, (top, height), _DETAIL)
+    for entries, colour in ((index["rejected"], _LEFT_OUT), (index["images"], _KEPT)):
+        for entry in entries:
+            if _FROM <= entry["seconds"] <= _TO:
+                at = int(np.argmin(np.abs(np.array(times) - entry["seconds"])))
+                x, y = _x(times[at]), _y(details[at], max(details), (top, height))
+                fill = colour if colour is _KEPT else None
+                draw.ellipse((x - 6, y - 6, x + 6, y + 6), outline=colour, fill=fill, width=3)
+    for second in range(int(np.ceil(_FROM)), int(_TO) + 1):
+        draw.text((_x(second) - 8, 540 - 26), f"{second} s", fill=_FAINT, font=_font(13))
+    return sheet
+
+
+def _examples(video: Path, index: dict[str, Any], seen: DetectorView) -> Image.Image:
+    """Pairs: above a frame that is not in the set, and why; below the one that is, of the same shot or like it."""
+    pairs = [*_smeared(index, seen)[:_SMEARED], *_left_out(index)][:_EXAMPLES]
+    pictures = _frames(video, [each for _, second, kept in pairs for each in (second, kept["seconds"])])
+    width = (_WIDTH - 2 * _MARGIN) // len(pairs)
+    height = round((width - 12) * 9 / 16)
+    sheet = Image.new("RGB", (_WIDTH, 2 * height + 124), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for column, (why, second, kept) in enumerate(pairs):
+        left = _MARGIN + column * width
+        below = f"kept: {kept['seconds']:.2f} s, sharpness {kept['sharpness']:.0f}"
+        for row, (at, colour, text) in enumerate(((second, _LEFT_OUT, why), (kept["seconds"], _KEPT, below))):
+            top = 16 + row * (height + 54)
+            sheet.paste(pictures[at].resize((width - 12, height), Image.Resampling.LANCZOS), (left, top))
+            draw.rectangle((left, top, left + width - 13, top + height - 1), outline=colour, width=3)
+            draw.text((left, top + height + 6), text, fill=colour, font=_font(14))
+    return sheet
+
+
+Pair = tuple[str, float, dict[str, Any]]
+"""Why a frame is not in the set, its second, and the entry of the one that is."""
+
+
+def _smeared(index: dict[str, Any], seen: DetectorView) -> list[Pair]:
+    """The shots whose frames differ most in detail: the worst of each against the one that was taken."""
+    found: list[tuple[float, Pair]] = []
+    for kept in index["images"]:
+        shot = next(each for each in index["shots"] if each["number"] == kept["shot"])
+        inside = [at for at, second in enumerate(seen.seconds) if shot["start"] + 0.3 < second < shot["end"] - 0.3]
+        if inside and kept["seconds"] <= seen.seconds[-1]:
+            worst = min(inside, key=lambda at: seen.detail[at])
+            best = max(seen.detail[at] for at in inside)
+            share = seen.detail[worst] / best
+            why = f"passed over: {seen.seconds[worst]:.2f} s, {share:.0%} of the detail"
+            found.append((share, (why, seen.seconds[worst], kept)))
+    return [pair for _, pair in sorted(found, key=lambda each: each[0])]
+
+
+def _left_out(index: dict[str, Any]) -> Iterator[Pair]:
+    """One for each reason that there is."""
+    reasons: dict[str, dict[str, Any]] = {}
+    for entry in index["rejected"]:
+        reasons.setdefault(entry["reason"], entry)
+    for entry in reasons.values():
+        yield _why(entry), entry["seconds"], _kept_near(entry, index["images"])
+
+
+def _why(entry: dict[str, Any]) -> str:
+    figure = f" {entry['figure']:.3g}, limit {entry['limit']:.3g}" if "figure" in entry else ""
+    return f"{entry['reason']}: {entry['seconds']:.2f} s,{figure}"
+
+
+def _kept_near(entry: dict[str, Any], kept: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What it is like, else of its shot, else the nearest in time."""
+    second = entry.get("likeSeconds", entry["seconds"])
+    same_shot = [each for each in kept if each["shot"] == entry["shot"]]
+    near = kept if "likeSeconds" in entry else same_shot or kept
+    return min(near, key=lambda each: abs(each["seconds"] - second))
+
+
+def _frames(video: Path, seconds: Sequence[float]) -> dict[float, Image.Image]:
+    """The frame at each of these seconds."""
+    found: dict[float, Image.Image] = {}
+    with opened(video) as container:
+        for frame in frames(container, WHOLE, MediaLimits(10**9, 1e9)):
+            for second in seconds:
+                if abs(frame.seconds - second) < _SAME:
+                    found[second] = _image(frame.image)
+    return found
+
+
+def _image(frame: av.VideoFrame) -> Image.Image:
+    return Image.fromarray(frame.to_ndarray(format="rgb24", threads=1))
+
+
+def _panel(draw: ImageDraw.ImageDraw, top: int, height: int) -> None:
+    draw.rectangle((_MARGIN, top, _WIDTH - _MARGIN, top + height), fill=_SURFACE)
+
+
+def _title(draw: ImageDraw.ImageDraw, bottom: int, title: str) -> None:
+    draw.text((_WIDTH - _MARGIN - 8, bottom - 8), title, fill=_FAINT, font=_font(14), anchor="rs")
+
+
+def _line(
+    draw: ImageDraw.ImageDraw, times: Sequence[float], values: Sequence[float], place: tuple[int, int], colour: str
+) -> None:
+    points = [(_x(time), _y(value, max(values), place)) for time, value in zip(times, values, strict=True)]
+    draw.line(points, fill=colour, width=2)
+
+
+def _x(second: float) -> float:
+    return _MARGIN + (second - _FROM) / (_TO - _FROM) * (_WIDTH - 2 * _MARGIN)
+
+
+def _y(value: float, most: float, place: tuple[int, int]) -> float:
+    top, height = place
+    return top + height - 30 - (height - 54) * value / most
+
+
+def _dim(colour: str) -> tuple[int, int, int]:
+    """A colour as a shade on the panels."""
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return (red + 3 * 0x20) // 4, (green + 3 * 0x24) // 4, (blue + 3 * 0x2B) // 4
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _shrunk(sheet: Image.Image) -> Image.Image:
+    return sheet.resize((_WIDTH, round(sheet.height * _WIDTH / sheet.width)), Image.Resampling.LANCZOS)
+
+
+def _save(picture: Image.Image, name: str) -> None:
+    pixels = np.ascontiguousarray(np.asarray(picture.convert("RGB")))
+    content = simplejpeg.encode_jpeg(pixels, quality=78, colorspace="RGB")
+    (FOLDER / name).write_bytes(content)
+    print(f"{(FOLDER / name).relative_to(ROOT)}  {picture.width}x{picture.height}  {len(content) // 1024} KB")
+
+
+if __name__ == "__main__":
+    main()

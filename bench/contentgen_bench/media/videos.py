@@ -1,0 +1,520 @@
+"""Test videos whose cuts and transitions are known: made once, kept by a hash of what they are made from.
+
+Two sets, `tune` and `report`, with other seeds and other contents. Detection may be tuned on the first; the figures
+come from the second. The truth lies beside the video as JSON.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+
+from contentgen_bench.media.scenery import CameraLook, Canvas, Cast, Light, Motion, Setup, Take, mixed
+from contentgen_contract.base import Value
+
+T = TypeVar("T")
+_EDITION = 1  # raise it when anything else is drawn from the same parameters
+_TICKS = 90_000
+_BLACK, _WHITE = 16, 235
+
+
+class Keyframes(StrEnum):
+    """Where the encoder puts them: at cuts, or every two seconds whatever is seen."""
+
+    ADAPTIVE = "adaptive"
+    FIXED = "fixed"
+
+
+class Join(StrEnum):
+    """How a shot follows the one before."""
+
+    CUT = "Cut"
+    DISSOLVE = "Dissolve"
+    FADE = "Fade"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a set is about. `seed` and all else differ between the two sets."""
+
+    seed: int
+    fps: int
+    shot_seconds: tuple[float, float]  # median and the sigma of its logarithm
+    gradual: float  # share of the joins
+    dissolve_frames: tuple[int, int]
+    fade_frames: tuple[int, int]  # of one half
+    looks: dict[CameraLook, float]
+    motions: dict[Motion, float]
+    events: float  # share of shots whose light changes
+    speed: tuple[float, float]
+    grain: tuple[int, ...]
+    saturation: tuple[float, float]
+    detail: tuple[float, float]
+    dialogue: float  # share of shots that begin a row of shot and reverse shot
+    jumps: float  # share of shots that begin a row of jump cuts
+    toon_rate: float
+
+
+TUNE = Content(
+    seed=11,
+    fps=24,
+    shot_seconds=(3.6, 0.50),
+    gradual=0.26,
+    dissolve_frames=(10, 30),
+    fade_frames=(8, 18),
+    looks={
+        CameraLook.LANDSCAPE: 4,
+        CameraLook.ROOM: 4,
+        CameraLook.STREET: 3,
+        CameraLook.CROWD: 1,
+        CameraLook.STUDIO: 2,
+        CameraLook.NIGHT: 2,
+    }
+    | {CameraLook.CARTOON: 3, CameraLook.CARD: 0.6},
+    motions={Motion.STILL: 4, Motion.PAN: 3, Motion.ZOOM: 2, Motion.HAND_HELD: 3, Motion.WHIP: 1, Motion.FOCUS: 0.7},
+    events=0.18,
+    speed=(0.03, 0.35),
+    grain=(0, 0, 0, 3, 6),
+    saturation=(0.25, 0.7),
+    detail=(0.3, 0.9),
+    dialogue=0.06,
+    jumps=0.05,
+    toon_rate=12,
+)
+REPORT = Content(
+    seed=1973,
+    fps=25,
+    shot_seconds=(3.3, 0.62),
+    gradual=0.30,
+    dissolve_frames=(8, 38),
+    fade_frames=(6, 24),
+    looks={
+        CameraLook.LANDSCAPE: 3,
+        CameraLook.ROOM: 3,
+        CameraLook.STREET: 4,
+        CameraLook.CROWD: 2,
+        CameraLook.STUDIO: 2,
+        CameraLook.NIGHT: 3,
+    }
+    | {CameraLook.CARTOON: 3, CameraLook.CARD: 0.8},
+    motions={Motion.STILL: 3, Motion.PAN: 3, Motion.ZOOM: 2, Motion.HAND_HELD: 4, Motion.WHIP: 1.4, Motion.FOCUS: 1},
+    events=0.24,
+    speed=(0.05, 0.5),
+    grain=(0, 0, 2, 4, 8),
+    saturation=(0.1, 0.85),
+    detail=(0.2, 1.1),
+    dialogue=0.08,
+    jumps=0.06,
+    toon_rate=8,
+)
+
+
+@dataclass(frozen=True)
+class VideoRecipe:
+    """All that a video is made from; `bits` a second."""
+
+    content: Content
+    width: int
+    height: int
+    fps: int
+    seconds: float
+    bits: int
+    keyframes: Keyframes = Keyframes.ADAPTIVE
+    variable: bool = False
+    preset: str = "veryfast"
+
+    @property
+    def key(self) -> str:
+        """The same parameters have the same."""
+        text = json.dumps([_EDITION, asdict(self)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Gap(Value):
+    """What lies between two shots: the old one's last second and the new one's first; a frame apart for a cut."""
+
+    start: float
+    end: float
+    kind: Join
+
+
+class Filmed(Value):
+    """A shot from its first second to its last, both without any of its neighbours in it."""
+
+    start: float
+    end: float
+    look: CameraLook
+    motion: Motion
+    light: Light
+    cast: Cast
+
+
+class Truth(Value):
+    """What is in a video. `seconds` has the time of each frame."""
+
+    gaps: tuple[Gap, ...]
+    shots: tuple[Filmed, ...]
+    seconds: tuple[float, ...]
+
+    def repeated(self, times: int, length: float) -> "Truth":
+        """Of the video shown several times over, each `length` seconds long."""
+        gaps: list[Gap] = []
+        for turn in range(times):
+            shift = turn * length
+            if turn:
+                last = self.seconds[-1] + shift - length
+                gaps.append(Gap(start=last, end=shift, kind=Join.CUT))
+            gaps += [
+                each.model_copy(update={"start": each.start + shift, "end": each.end + shift}) for each in self.gaps
+            ]
+        shots = tuple(
+            each.model_copy(update={"start": each.start + turn * length, "end": each.end + turn * length})
+            for turn in range(times)
+            for each in self.shots
+        )
+        seconds = tuple(each + turn * length for turn in range(times) for each in self.seconds)
+        return Truth(gaps=tuple(gaps), shots=shots, seconds=seconds)
+
+    def until(self, end: float) -> "Truth":
+        """Of the video's first seconds alone."""
+        end -= 1e-4  # times are rounded
+        return Truth(
+            gaps=tuple(each for each in self.gaps if each.end < end),
+            shots=tuple(each.model_copy(update={"end": min(each.end, end)}) for each in self.shots if each.start < end),
+            seconds=tuple(each for each in self.seconds if each < end),
+        )
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video that lies in the cache."""
+
+    path: Path
+    truth: Truth
+
+
+_SIZES = {
+    "small": (640, 360, 120, 700_000),
+    "main": (1280, 720, 600, 2_000_000),
+    "hd": (1920, 1080, 120, 4_800_000),
+}
+
+
+def recipes() -> dict[str, VideoRecipe]:
+    """By name: SET-SIZE[-fixed|-vfr]."""
+    found: dict[str, VideoRecipe] = {}
+    for name, content in (("tune", TUNE), ("report", REPORT)):
+        second = replace(content, seed=content.seed + 1)
+        dense = replace(second, gradual=0.4, shot_seconds=(2.4, 0.5))  # two minutes have something of everything
+        about = {"small": dense, "main": content, "hd": second}
+        for size, (width, height, seconds, bits) in _SIZES.items():
+            recipe = VideoRecipe(about[size], width, height, content.fps, seconds, bits)
+            found[f"{name}-{size}"] = recipe
+            found[f"{name}-{size}-fixed"] = replace(recipe, keyframes=Keyframes.FIXED, seconds=min(seconds, 180))
+        varied = replace(dense, seed=content.seed + 2)
+        for size in ("small", "main"):
+            recipe = replace(found[f"{name}-{size}"], content=varied, seconds=120, fps=30, variable=True)
+            found[f"{name}-{size}-vfr"] = recipe
+    return found
+
+
+def folder() -> Path:
+    """Where videos are kept; CONTENTGEN_CACHE moves it."""
+    if chosen := os.environ.get("CONTENTGEN_CACHE"):
+        return Path(chosen) / "videos"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "contentgen/videos"
+
+
+def ensure(name: str) -> Video:
+    """A video and its truth, made where there is none. A second caller waits for the first."""
+    recipe = recipes()[name]
+    path = folder() / f"{name}-{recipe.key}.mp4"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    truth = path.with_suffix(".json")
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            unfinished = path.with_suffix(f".unfinished-{os.getpid()}.mp4")
+            try:
+                truth.write_text(make(recipe, unfinished).model_dump_json())
+                unfinished.replace(path)
+            finally:
+                unfinished.unlink(missing_ok=True)
+    return Video(path, Truth.model_validate_json(truth.read_bytes()))
+
+
+def repeated(name: str, times: int) -> Video:
+    """The same packets several times over: as long a video as one wants, in no time."""
+    video = ensure(name)
+    path = video.path.with_name(f"{video.path.stem}-x{times}.mp4")
+    length = _copy(video.path, path, times, float("inf"))
+    return Video(path, video.truth.repeated(times, length))
+
+
+def beginning(name: str, seconds: float) -> Video:
+    """The first seconds, until a keyframe."""
+    video = ensure(name)
+    path = video.path.with_name(f"{video.path.stem}-{seconds:g}s.mp4")
+    return Video(path, video.truth.until(_copy(video.path, path, 1, seconds)))
+
+
+def _copy(source: Path, target: Path, times: int, until: float) -> float:
+    """Packets as they are; the length of one turn in seconds."""
+    length = _length(source, until)
+    if target.exists():
+        return length
+    unfinished = target.with_suffix(f".unfinished-{os.getpid()}.mp4")
+    with av.open(str(unfinished), "w") as output, av.open(str(source)) as first:
+        stream = output.add_stream_from_template(first.streams.video[0])
+        for turn in range(times):
+            with av.open(str(source)) as container:
+                for packet, seconds, base in _packets(container):
+                    if seconds < length:
+                        shift = round(turn * length / base)
+                        packet.pts, packet.dts = (packet.pts or 0) + shift, (packet.dts or 0) + shift
+                        packet.stream = stream
+                        output.mux(packet)
+    unfinished.replace(target)
+    return length
+
+
+def _length(path: Path, until: float) -> float:
+    """Until the end of the last frame, or the keyframe after `until`, in seconds."""
+    with av.open(str(path)) as container:
+        end = 0.0
+        for packet, seconds, base in _packets(container):
+            if packet.is_keyframe and seconds >= until:
+                return seconds
+            end = max(end, seconds + float((packet.duration or 0) * base))
+        return end
+
+
+def _packets(container: InputContainer) -> Iterator[tuple[Any, float, Fraction]]:
+    """With the second at which each is shown, and the stream's time base."""
+    stream = container.streams.video[0]
+    base = stream.time_base or Fraction(1, _TICKS)
+    for packet in container.demux(stream):
+        if packet.pts is not None and packet.dts is not None:
+            yield packet, float(packet.pts * base), base
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A shot in the script: frames of the join before it, frames of its own, and how it is filmed."""
+
+    join: Join
+    join_frames: int
+    frames: int
+    setup: Setup
+    tone: int = _BLACK
+
+
+def _script(recipe: VideoRecipe) -> list[_Part]:
+    """Shots until the video is full."""
+    rng = np.random.default_rng(recipe.content.seed)
+    parts: list[_Part] = []
+    left = round(recipe.seconds * recipe.fps)
+    while left > 0:
+        for part in _scene(rng, recipe, first=not parts):
+            if left <= 0:
+                break
+            room = left - part.join_frames
+            if room < recipe.fps // 2:  # too little for one more shot: the last one gets it
+                parts[-1] = replace(parts[-1], frames=parts[-1].frames + left)
+                return parts
+            part = replace(part, frames=min(part.frames, room))  # noqa: PLW2901
+            left -= part.frames + part.join_frames
+            parts.append(part)
+    return parts
+
+
+def _scene(rng: np.random.Generator, recipe: VideoRecipe, *, first: bool) -> list[_Part]:
+    """One shot, or a row of them that belong together."""
+    content = recipe.content
+    kind = rng.random()
+    join = _joined(rng, recipe, first=first)
+    if kind < content.dialogue:
+        pair = [_setup(rng, content, cast=Cast.TALKER, look=_pick(rng, _INDOORS)) for _ in range(2)]
+        pair = [replace(each, motion=Motion.STILL, light=Light.STEADY) for each in pair]
+        setups = [replace(pair[n % 2], seed=int(rng.integers(1 << 31))) for n in range(int(rng.integers(3, 6)))]
+    elif kind < content.dialogue + content.jumps:
+        talk = replace(_setup(rng, content, cast=Cast.TALKER, look=_pick(rng, _INDOORS)), motion=Motion.STILL)
+        setups = [
+            replace(
+                talk, seed=int(rng.integers(1 << 31)), light=Light.STEADY, offset=(side * 0.13, 0.02 * side), scale=s
+            )
+            for side, s in ((0, 1.0), (1, 1.2), (-1, 1.05), (1, 1.35))[: int(rng.integers(2, 5))]
+        ]
+    else:
+        setups = [_setup(rng, content)]
+    parts = [_Part(Join.CUT, 0, _frames(rng, recipe), setup) for setup in setups]
+    return [replace(parts[0], join=join.join, join_frames=join.join_frames, tone=join.tone), *parts[1:]]
+
+
+_INDOORS = {CameraLook.ROOM: 3.0, CameraLook.STUDIO: 2.0, CameraLook.NIGHT: 0.5}
+
+
+def _joined(rng: np.random.Generator, recipe: VideoRecipe, *, first: bool) -> _Part:
+    content = recipe.content
+    setup = Setup(CameraLook.CARD, Motion.STILL, Light.STEADY, Cast.NOBODY, 0, 0)
+    kind, gradual, long, half = rng.random(), rng.random(), rng.random(), rng.random()
+    if first or gradual >= content.gradual:
+        return _Part(Join.CUT, 0, 0, setup)
+    if kind < 0.65:
+        low, high = content.dissolve_frames
+        return _Part(Join.DISSOLVE, round(low + (high - low) * long), 0, setup)
+    low, high = content.fade_frames
+    frames = round(2 * (low + (high - low) * half)) + round(8 * long)
+    return _Part(Join.FADE, frames, 0, setup, _WHITE if kind > 0.92 else _BLACK)
+
+
+def _frames(rng: np.random.Generator, recipe: VideoRecipe) -> int:
+    median, sigma = recipe.content.shot_seconds
+    return round(recipe.fps * min(14.0, max(0.8, median * float(np.exp(rng.normal(0, sigma))))))
+
+
+def _setup(
+    rng: np.random.Generator, content: Content, cast: Cast | None = None, look: CameraLook | None = None
+) -> Setup:
+    look = look or _pick(rng, content.looks)
+    motion = _pick(rng, content.motions)
+    cast = cast or _cast_for(rng, look)
+    light = Light.STEADY
+    if rng.random() < content.events:
+        light = _pick(rng, {Light.FLASH: 4, Light.LIGHTNING: 2, Light.SWITCH: 2, Light.FLICKER: 2})
+    toon = look is CameraLook.CARTOON
+    if look is CameraLook.CARD:
+        motion, light = Motion.STILL, Light.STEADY
+    return Setup(
+        look=look,
+        motion=motion,
+        light=light,
+        cast=cast,
+        place=int(rng.integers(1 << 31)),
+        seed=int(rng.integers(1 << 31)),
+        speed=float(np.exp(rng.uniform(*np.log(content.speed)))),
+        grain=0 if toon else int(rng.choice(content.grain)),
+        saturation=float(rng.uniform(*content.saturation)),
+        detail=float(rng.uniform(*content.detail)),
+        rate=content.toon_rate if toon else 0.0,
+    )
+
+
+def _cast_for(rng: np.random.Generator, look: CameraLook) -> Cast:
+    match look:
+        case CameraLook.CARTOON:
+            return Cast.TOONS
+        case CameraLook.CARD | CameraLook.CROWD:
+            return Cast.NOBODY
+        case CameraLook.STUDIO:
+            return Cast.TALKER
+        case _:
+            return _pick(rng, {Cast.NOBODY: 3, Cast.TALKER: 3, Cast.WALKERS: 3, Cast.CROSSING: 1})
+
+
+def _pick(rng: np.random.Generator, weights: Mapping[T, float]) -> T:
+    kinds = list(weights)
+    share = np.array([weights[kind] for kind in kinds], float)
+    return kinds[int(rng.choice(len(kinds), p=share / share.sum()))]
+
+
+def _clock(recipe: VideoRecipe, frames: int) -> npt.NDArray[np.float64]:
+    """The second of each frame. Where it varies: rows of frames at another rate each, none of them quite even."""
+    if not recipe.variable:
+        return np.arange(frames) / recipe.fps
+    rng = np.random.default_rng([recipe.content.seed, 5])
+    steps: list[float] = []
+    while len(steps) < frames:
+        row = int(rng.integers(20, 200))
+        rate = recipe.fps * float(rng.choice([1.0, 1.0, 0.8, 0.5, 2.0]))
+        steps += list(np.maximum(0.25, 1 + 0.2 * rng.standard_normal(row)) / rate)
+    return np.concatenate([[0.0], np.cumsum(steps)[: frames - 1]])
+
+
+def _truth(parts: list[_Part], seconds: npt.NDArray[np.float64]) -> Truth:
+    at = [round(float(each), 5) for each in seconds]
+    gaps: list[Gap] = []
+    shots: list[Filmed] = []
+    first = 0
+    for index, part in enumerate(parts):
+        begin = first + part.join_frames
+        if index:
+            gaps.append(Gap(start=at[first - 1], end=at[begin], kind=part.join))
+        first = begin + part.frames
+        setup = part.setup
+        shots.append(
+            Filmed(
+                start=at[begin],
+                end=at[first - 1],
+                look=setup.look,
+                motion=setup.motion,
+                light=setup.light,
+                cast=setup.cast,
+            )
+        )
+    return Truth(gaps=tuple(gaps), shots=tuple(shots), seconds=tuple(at))
+
+
+def _pictures(recipe: VideoRecipe, parts: list[_Part], seconds: npt.NDArray[np.float64]) -> Iterator[Canvas]:
+    """Every frame. The one that is yielded is painted over by the next."""
+    size = recipe.width, recipe.height
+    here, there, out = Canvas(*size), Canvas(*size), Canvas(*size)
+    old, old_from, first = None, 0.0, 0
+    for part in parts:
+        take, begins = Take(part.setup, *size), float(seconds[first])
+        for frame in range(first, first + part.join_frames):
+            share = (frame - first + 1) / (part.join_frames + 1)
+            now = float(seconds[frame])
+            if part.join is Join.DISSOLVE and old:
+                old.paint(now - old_from, here)
+                take.paint(now - begins, there)
+                mixed(here, there, share, out)
+                yield out
+            elif old:
+                # A third each: down, held, up; the hold is short where the fade is.
+                (old.paint(now - old_from, here) if share < 0.5 else take.paint(now - begins, here))
+                here.scale(max(0.0, (abs(share - 0.5) - 0.08) / 0.42), part.tone)
+                yield here
+        for frame in range(first + part.join_frames, first + part.join_frames + part.frames):
+            take.paint(float(seconds[frame]) - begins, here)
+            yield here
+        first += part.join_frames + part.frames
+        old, old_from = take, begins
+
+
+def make(recipe: VideoRecipe, path: Path) -> Truth:
+    """Paint and encode."""
+    parts = _script(recipe)
+    frames = sum(part.join_frames + part.frames for part in parts)
+    seconds = _clock(recipe, frames)
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=recipe.fps, options=_options(recipe))
+        stream.width, stream.height, stream.pix_fmt = recipe.width, recipe.height, "yuv420p"
+        stream.bit_rate = recipe.bits
+        stream.codec_context.time_base = Fraction(1, _TICKS)
+        for number, picture in enumerate(_pictures(recipe, parts, seconds)):
+            frame = av.VideoFrame.from_ndarray(picture.whole, format="yuv420p")
+            frame.pts, frame.time_base = round(seconds[number] * _TICKS), Fraction(1, _TICKS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return _truth(parts, seconds)
+
+
+def _options(recipe: VideoRecipe) -> dict[str, str]:
+    interval = 2 * recipe.fps
+    parameters = {
+        Keyframes.ADAPTIVE: f"keyint={10 * recipe.fps}",
+        Keyframes.FIXED: f"keyint={interval}:min-keyint={interval}:scenecut=0",
+    }[recipe.keyframes]
+    return {"preset": recipe.preset, "x264-params": parameters}

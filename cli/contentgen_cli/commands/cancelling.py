@@ -1,0 +1,44 @@
+"""Whether a run can be ended, and what to say of the money. Pure."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from contentgen_cli.commands.retrying import was_paid
+from contentgen_cli.errors import CliError
+from contentgen_cli.item import Item
+from contentgen_contract.annotations.cancel_run import CannotCancel, run_to_cancel
+from contentgen_contract.names import CANCEL_ANNOTATION, Phase
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Patch of the resource, and the text to print."""
+
+    change: dict[str, Any]
+    tell: str
+
+
+def cancel(item: Item) -> Cancel:
+    """End the run under way, or the one that was asked for and has not begun. Raises CliError where there is none."""
+    phase, run = item.status.phase, item.status.run
+    if item.deleting:
+        raise CliError(f"{item.shown} is being deleted")
+    asked_again = run is not None and run.rerun != item.rerun
+    try:
+        number = run_to_cancel(phase, item.status.reason, run.number if run else 0, asked_again=asked_again)
+    except CannotCancel as error:
+        raise CliError(f"{item.shown}: {error}") from None
+    change = {"metadata": {"annotations": {CANCEL_ANNOTATION: str(number)}}}
+    # A run that has not begun was not paid; what is known of money is of the one before.
+    return Cancel(change, _UNPAID if run is None or number > run.number else _money(item))
+
+
+def _money(item: Item) -> str:
+    if was_paid(item):
+        return "The provider has the request and is asked to stop. It may bill it all the same: see status.run.billed."
+    if item.status.phase in (Phase.SUBMITTING, Phase.SUBMISSION_UNKNOWN):
+        return "The provider may have the request: it is looked for and asked to stop. See status.run.billed."
+    return _UNPAID
+
+
+_UNPAID = "Nothing was paid for this run."

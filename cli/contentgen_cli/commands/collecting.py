@@ -1,0 +1,23 @@
+"""Whether the paid result of a failed run may be fetched once more, which costs nothing. Pure."""
+
+from typing import Any
+
+from contentgen_cli.errors import CliError
+from contentgen_cli.item import Item
+from contentgen_contract.advice import remedies
+from contentgen_contract.annotations import collect_again
+from contentgen_contract.names import COLLECT_ANNOTATION
+
+
+def collect(item: Item) -> dict[str, Any] | None:
+    """Patch of the resource; None where the retry was asked for and has not begun. Raises CliError where there is no
+    paid result.
+    """
+    if item.deleting:
+        raise CliError(f"{item.shown} is being deleted")
+    if why := remedies.uncollectable(item.facts):
+        raise CliError(f"{item.shown}: {why}")
+    number, asked = item.facts.number, item.facts.asked
+    if collect_again.asks(item.annotations.get(COLLECT_ANNOTATION), {"number": number, "collect": {"asked": asked}}):
+        return None
+    return {"metadata": {"annotations": {COLLECT_ANNOTATION: remedies.collect_value(item.facts)}}}

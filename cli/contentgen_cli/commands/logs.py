@@ -1,0 +1,92 @@
+"""A run's log: each attempt's, from its pod while there is one, else from what the status keeps."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from contentgen_cli.cluster import ClusterClient
+from contentgen_cli.commands.why import pod_story
+from contentgen_cli.errors import ResourceNotFound, Waiting
+from contentgen_cli.item import Item
+from contentgen_contract.names import Stage
+from contentgen_contract.worker.log import told
+
+Body = dict[str, Any]
+_NAME = re.compile(r"-r(\d+)-(prepare|collect)-(\d+)$")  # of a Job: run, stage, attempt
+_PAUSE = 1.0
+
+
+@dataclass(frozen=True)
+class AttemptLog:
+    """One attempt of one stage."""
+
+    stage: Stage
+    attempt: int
+    pod: Body | None = None
+    kept: str = ""
+
+    @property
+    def title(self) -> str:
+        """`prepare, attempt 1 (pod …)`."""
+        place = f"pod {self.pod['metadata']['name']}" if self.pod else "kept; its pod is gone"
+        return f"{self.stage}, attempt {self.attempt} ({place})"
+
+    @property
+    def started(self) -> bool:
+        """True unless the pod's phase is Pending, which the kubelet may report for seconds after the worker ended."""
+        return self.pod is None or (self.pod["status"].get("phase") or "Pending") != "Pending"
+
+
+def parts(item: Item, pods: list[Body], stage: Stage | None) -> tuple[AttemptLog, ...]:
+    """The attempts of the run, oldest first: prepare before collect."""
+    run = item.status.run
+    if run is None:
+        return ()
+    found = {(log.stage, log.attempt): AttemptLog(log.stage, log.attempt, kept=log.text) for log in run.logs}
+    for pod in pods:
+        named = _NAME.search(str((pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name", "")))
+        if named and int(named[1]) == run.number:
+            key = (Stage(named[2]), int(named[3]))
+            found[key] = AttemptLog(*key, pod=pod, kept=found[key].kept if key in found else "")
+    order = list(Stage)
+    return tuple(
+        found[key] for key in sorted(found, key=lambda key: (order.index(key[0]), key[1])) if stage in (None, key[0])
+    )
+
+
+def lines(cluster: ClusterClient, part: AttemptLog, *, follow: bool, raw: bool) -> Iterator[str]:
+    """The log of one attempt."""
+    if part.pod is None or not part.started:  # the API server returns an empty log for a pod without a node
+        yield from _without_pod(part)
+        return
+    try:
+        for line in cluster.log(part.pod["metadata"]["name"], follow=follow):
+            yield line if raw else told(line)
+    except Waiting:
+        yield from _without_pod(part)
+    except ResourceNotFound:  # the pod was deleted after it was listed
+        yield from part.kept.splitlines()
+
+
+def _without_pod(part: AttemptLog) -> Iterator[str]:
+    if part.pod is not None and not part.kept:
+        yield f"(no log yet; the pod is {pod_story(part.pod)})"
+    yield from part.kept.splitlines()
+
+
+def followed(
+    cluster: ClusterClient, item: Item, stage: Stage | None, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[AttemptLog]:
+    """The attempts as they come, until the run is over; each once, and not before its container has started."""
+    seen: set[tuple[Stage, int]] = set()
+    while True:
+        for part in parts(item, cluster.pods(item.uid), stage):
+            if (part.started or part.kept) and (part.stage, part.attempt) not in seen:
+                seen.add((part.stage, part.attempt))
+                yield part
+        if item.resting:
+            return
+        sleep(_PAUSE)
+        item = cluster.get(item.kind, item.name)

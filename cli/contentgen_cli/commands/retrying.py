@@ -1,0 +1,96 @@
+"""Whether a run may be asked for once more, and what that costs. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from textwrap import TextWrapper
+from typing import Any
+
+from contentgen_cli.errors import CliError
+from contentgen_cli.item import Item
+from contentgen_contract.advice import remedies
+from contentgen_contract.advice.reasons import Paid
+from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Phase, Reason
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Patch of the resource, and the text to print before; `ask`: whether it needs a yes."""
+
+    change: dict[str, Any]
+    tell: str
+    ask: bool
+
+
+def retry(item: Item, now: datetime) -> Retry:
+    """The next run, or the resubmission. Raises CliError where nothing is to be retried."""
+    _refuse(item)
+    token = item.facts.token
+    if token is not None:
+        return Retry(_annotation(RESUBMIT_ANNOTATION, token), f"{_doubt(item)}\n{_price(item)}", ask=True)
+    change = _annotation(RERUN_ANNOTATION, now.isoformat(timespec="microseconds"))
+    if item.status.phase is Phase.COMPLETED:
+        return Retry(change, f"It is Completed: one more run makes a further version.\n{_price(item)}", ask=True)
+    return Retry(change, f"{_money(item)}\n{_price(item)}", ask=was_paid(item))
+
+
+def _money(item: Item) -> str:
+    """Text printed before another run: the payment of the last one, and the remedies that are free."""
+    facts = item.facts
+    free = [_WRAPPED.fill(each) for each in remedies.free_lines(facts, item.shown)]
+    match remedies.paid(facts):
+        case Paid.UNKNOWN:
+            said = "It may have been paid for before it failed: the reply to its request was lost."
+        case _ if was_paid(item):
+            said = "It was paid for before it failed."
+        case _:
+            said = "Nothing was paid for the run that failed."
+    return "\n".join([said, *free])
+
+
+def _doubt(item: Item) -> str:
+    """Text printed before another payment is allowed: meaning of the reason, remedies and their costs."""
+    row, facts = remedies.explained(item.facts), item.facts
+    means = (row.means,) if row is not None else ()
+    return "\n".join(_WRAPPED.fill(each) for each in (*means, *remedies.lines(facts, item.shown)))
+
+
+_WRAPPED = TextWrapper(width=110, break_long_words=False, break_on_hyphens=False)
+
+
+def _refuse(item: Item) -> None:
+    phase = item.status.phase
+    if item.deleting:
+        raise CliError(f"{item.shown} is being deleted")
+    if item.spec.get("suspend") or phase is Phase.SUSPENDED:
+        raise CliError(f"{item.shown} is suspended; let it go on: kubectl contentgen resume {item.shown}")
+    if not item.resting or phase is None:
+        raise CliError(
+            f"{item.shown} is under way ({phase or 'not started'}, {item.status.progress} %): there is nothing to "
+            f"retry. See what it does: kubectl contentgen why {item.shown}"
+        )
+    if phase is Phase.SUBMISSION_UNKNOWN and item.facts.token is None:
+        raise CliError(f"{item.shown} is SubmissionUnknown, but its message names no {RESUBMIT_ANNOTATION} token")
+    if item.status.reason == Reason.INVALID_SPEC:
+        free = "".join(f" {each}" for each in remedies.free_lines(item.facts, item.shown))
+        raise CliError(
+            f"{item.shown} would fail again: {item.status.message}.{free} "
+            f"Correct it{', which pays once more' if free else ''}: kubectl edit {item.kind.value.lower()} {item.name}"
+        )
+
+
+def was_paid(item: Item) -> bool:
+    """Whether the provider took, or may have taken, a request of the last run."""
+    cost = item.status.cost
+    return item.facts.sent or (cost is not None and bool(cost.actual) and Decimal(cost.actual) > 0)
+
+
+def _price(item: Item) -> str:
+    cost = item.status.cost
+    if cost is None or not cost.estimated:
+        return "What it will cost is not known."
+    return f"It will cost about {cost.estimated} {cost.currency}, by the {cost.source}."
+
+
+def _annotation(name: str, value: str) -> dict[str, Any]:
+    return {"metadata": {"annotations": {name: value}}}

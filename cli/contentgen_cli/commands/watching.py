@@ -1,0 +1,95 @@
+"""`watch`: a live table on a terminal, a line at each change in a pipe; ends when nothing is under way any more."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from contentgen_cli.commands import show
+from contentgen_cli.errors import ApiUnreachable, CliError
+from contentgen_cli.item import Item, age, utc_now
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
+
+Read = Callable[[], Sequence[Item]]
+_PAUSE = 1.0
+_WIDE = 100  # columns; in fewer, names come before prices, which `cost` has too
+_UNANSWERED = 30  # reads in a row that may fail
+
+
+def watch(out: Console, read: Read, *, namespaces: bool, timeout: float | None, pause: float = _PAUSE) -> int:
+    """The exit status: 0 where all are Completed, 1 where one ended otherwise. Raises CliError after `timeout`."""
+    views = _views(read, timeout, pause)
+    last: Sequence[Item] = ()
+    if out.is_terminal:
+        with Live(console=out, auto_refresh=False) as live:
+            for last in views:
+                wide = out.width >= _WIDE
+                live.update(_table(last, utc_now(), namespaces=namespaces, wide=wide), refresh=True)
+    else:
+        said: dict[str, str] = {}
+        for last in views:
+            for item in last:
+                line = _line(item, namespaces=namespaces)
+                if said.get(item.uid) != line:
+                    said[item.uid] = line
+                    out.print(f"{utc_now():%H:%M:%S} {line}")
+    return int(not all(item.succeeded for item in last))
+
+
+def _views(read: Read, timeout: float | None, pause: float) -> Iterator[Sequence[Item]]:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    unanswered = 0
+    while True:
+        try:
+            items = read()
+            unanswered = 0
+            yield items
+            if all(item.resting for item in items):
+                return
+        except ApiUnreachable:
+            unanswered += 1
+            if unanswered == _UNANSWERED:
+                raise
+        if deadline is not None and time.monotonic() > deadline:
+            raise CliError(f"not all are done after {timeout:g} s")
+        time.sleep(pause)
+
+
+def _table(items: Sequence[Item], now: datetime, *, namespaces: bool, wide: bool) -> Table:
+    place, price = (["NAMESPACE"] if namespaces else []), (["COST"] if wide else [])
+    classes = ["CLASS"] if any(item.operator_class != DEFAULT_CLASS for item in items) else []
+    heads = (*place, "NAME", *classes, "PHASE", "", "%", "STAGE", "ETA", *price)
+    table = show.table(heads, [], right=("%", "COST"))
+    table.padding = (0, 2, 0, 0)
+    for item in items:
+        status = item.status
+        row = (
+            show.phase(status.phase),
+            ProgressBar(completed=status.progress, width=10),
+            str(status.progress),
+            _doing(item),
+            age(now, status.estimated_completion_time) if status.estimated_completion_time else "",
+        )
+        paid = status.cost.display if status.cost else ""
+        named = ([item.namespace] if namespaces else []) + [item.shown] + ([item.operator_class] if classes else [])
+        table.add_row(*named, *row, *([paid] if wide else []))
+    return table
+
+
+def _doing(item: Item) -> str:
+    """The reason where it says more than the phase, else the stage."""
+    status = item.status
+    if status.reason and status.reason != status.phase:
+        return status.reason
+    return str(status.stage or "")
+
+
+def _line(item: Item, *, namespaces: bool) -> str:
+    status = item.status
+    place = f"{item.namespace}/" if namespaces else ""
+    of_class = "" if item.operator_class == DEFAULT_CLASS else f" (class {item.operator_class})"
+    return f"{place}{item.shown}{of_class} {status.phase or 'Unseen'} {status.progress} % {_doing(item)}".rstrip()

@@ -1,0 +1,307 @@
+"""Why a resource is where it is, and what to do about it. Pure: from what was read to lines of text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from contentgen_cli.item import Item, age
+from contentgen_contract.advice import remedies as advice
+from contentgen_contract.advice.reasons import PHASES, REASONS, Action, Costs, Remedy
+from contentgen_contract.annotations.cancel_run import ignored
+from contentgen_contract.names import Kind, Phase, Reason
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
+from contentgen_contract.worker.log import human_bytes
+
+Body = dict[str, Any]
+_SHOWN_EVENTS = 5
+_UNSEEN_SECONDS = 30  # an operator that runs has seen a resource long before
+_PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
+_ENDED_JOB = ("Complete", "Failed")
+
+
+@dataclass(frozen=True)
+class ResourceContext:
+    """What was read around a resource."""
+
+    events: Sequence[Body] = ()
+    jobs: Sequence[Body] = ()
+    job_events: Sequence[Body] = ()
+    pods: Sequence[Body] = ()
+    loras: dict[str, Item | None] = field(default_factory=dict)
+    served: bool | None = None  # whether an operator serves the resource's class; None: it is not known
+
+
+@dataclass(frozen=True)
+class Story:
+    """The answer: a headline, paragraphs under a word each, and commands without their flags."""
+
+    headline: str
+    parts: tuple[tuple[str, tuple[str, ...]], ...]
+    commands: tuple[str, ...]
+
+
+def loras_of(item: Item) -> tuple[str, ...]:
+    """The LoraTrainings that an ImageGeneration names."""
+    given = item.spec.get("loras") or []
+    return tuple(each["loraRef"]["name"] for each in given if each.get("loraRef"))
+
+
+def story(item: Item, around: ResourceContext, now: datetime) -> Story:
+    """Why, and what to do."""
+    pods = _pods(item, around)
+    parts = (
+        ("Message", _message(item)),
+        ("Ignored", _ignored(item)),
+        ("Meaning", _meaning(item, now)),
+        ("Class", _class(item, around)),
+        ("Do", _do(item, around, pods, now)),
+        ("LoRAs", tuple(_lora(name, lora) for name, lora in around.loras.items())),
+        ("Pods", pods),
+        ("Files", _files(item)),
+        ("Cost", _cost(item)),
+        ("Events", tuple(_event(event, now) for event in around.events[-_SHOWN_EVENTS:])),
+    )
+    return Story(_headline(item), tuple(part for part in parts if part[1]), _commands(item, around))
+
+
+def _headline(item: Item) -> str:
+    status = item.status
+    where = f"{item.kind.value} {item.namespace}/{item.name}"
+    if item.deleting:
+        return f"{where} is being deleted"
+    if status.phase is None:
+        return f"{where} has not been looked at by the operator"
+    why = f" ({status.reason})" if status.reason and status.reason != status.phase else ""
+    done = "" if status.phase.terminal else f", {status.progress} %"
+    return f"{where} is {status.phase}{why}{done}"
+
+
+def _message(item: Item) -> tuple[str, ...]:
+    status = item.status
+    pending = () if item.resting or not status.phase or not status.phase.terminal else (_NEXT_RUN,)
+    return tuple(text for text in (status.message, *pending) if text)
+
+
+_NEXT_RUN = "This is of the last run; what was changed since has not been taken up yet."
+
+
+def _ignored(item: Item) -> tuple[str, ...]:
+    number = item.status.run.number if item.status.run else 0
+    return ignored(item.annotations, item.status.phase, number, item.facts.token)
+
+
+def _meaning(item: Item, now: datetime) -> tuple[str, ...]:
+    if item.status.phase is None:
+        return (f"It was applied {age(item.created_at, now)} ago.",)
+    reason = item.facts.reason
+    return (REASONS[reason].means if reason else PHASES[item.status.phase],)
+
+
+def _class(item: Item, around: ResourceContext) -> tuple[str, ...]:
+    """The operator class, where it is not the default one or nobody serves it."""
+    if around.served is False:
+        done = "its deletion waits" if item.deleting else "nothing is done for this resource"
+        return (f"{item.operator_class}: no operator serves it, so {done}.",)
+    return () if item.operator_class == DEFAULT_CLASS else (item.operator_class,)
+
+
+def _do(item: Item, around: ResourceContext, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
+    if around.served is False and not item.resting:
+        return ("Install or start a release with this operatorClass, or, between runs, move the resource.",)
+    if item.status.phase is None:
+        late = (now - item.created_at).total_seconds() > _UNSEEN_SECONDS
+        check = f"Check that an operator of the class {item.operator_class!r} runs and watches this namespace."
+        return (check if late else "Wait a moment.",)
+    if any(": Pending: " in line or ": none: " in line for line in pods) and not item.resting:
+        return ("Give the pod what it lacks (below); the run goes on by itself then.",)
+    return advice.lines(item.facts, item.shown)
+
+
+def _lora(name: str, lora: Item | None) -> str:
+    if lora is None:
+        return f"lora/{name}: there is none in this namespace"
+    status = lora.status
+    state = f"{status.phase or 'not started'} {status.progress} %"
+    return f"lora/{name}: {state}{f', {status.message}' if status.message else ''}"
+
+
+def _files(item: Item) -> tuple[str, ...]:
+    if not item.status.versions:
+        return ()
+    newest = max(item.status.versions, key=lambda version: version.version)
+    place = f"s3://{newest.bucket}/" if newest.bucket else ""
+    listed = tuple(f"{place}{file.key} ({human_bytes(file.size_bytes)})" for file in newest.files[:8])
+    more = len(newest.files) - len(listed)
+    return (f"version {newest.version}:", *listed, *((f"and {more} more",) if more > 0 else ()))
+
+
+def _cost(item: Item) -> tuple[str, ...]:
+    cost = item.status.cost
+    if cost is None:
+        return ()
+    if cost.actual:
+        return (f"{cost.actual} {cost.currency} paid{f' ({cost.actual_source})' if cost.actual_source else ''}",)
+    if cost.actual_source or not cost.estimated:
+        return (f"{cost.display}: the provider has not told what it bills",) if cost.display else ()
+    return (f"about {cost.estimated} {cost.currency}, by the {cost.source}",)
+
+
+def _event(event: Body, now: datetime) -> str:
+    when = event.get("lastTimestamp") or event.get("eventTime")
+    ago = age(datetime.fromisoformat(str(when)), now) if when else "?"
+    mark = "" if event.get("type") == "Normal" else f"{event.get('type')} "
+    return f"{ago:>4} ago  {mark}{event.get('reason')}: {event.get('message')}"
+
+
+# --- pods
+
+
+def _pods(item: Item, around: ResourceContext) -> tuple[str, ...]:
+    """The current Job's pods in words; once the run is over only those that say why it failed."""
+    mine = _current(item, around)
+    if item.resting:
+        mine = [pod for pod in mine if item.status.phase is Phase.FAILED and pod["status"].get("phase") == "Failed"]
+        return _told(mine)
+    return _told(mine) or _without_pod(around)
+
+
+def _told(pods: Sequence[Body]) -> tuple[str, ...]:
+    return tuple(f"{pod['metadata']['name']}: {pod_story(pod)}" for pod in pods)
+
+
+def _current(item: Item, around: ResourceContext) -> list[Body]:
+    run = item.status.run
+    job = run.job.name if run and run.job else None
+    return [pod for pod in around.pods if job in (None, _job_of(pod))]
+
+
+def _job_of(pod: Body) -> str:
+    return str((pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name", ""))
+
+
+def _without_pod(around: ResourceContext) -> tuple[str, ...]:
+    """A Job whose pod may not be made: a quota, a missing service account, Pod Security."""
+    open_jobs = [job for job in around.jobs if not _ended(job)]
+    said = [event for event in around.job_events if event.get("reason") == "FailedCreate"]
+    return (f"{open_jobs[-1]['metadata']['name']}: none: {said[-1]['message']}",) if open_jobs and said else ()
+
+
+def _ended(job: Body) -> bool:
+    conditions = (job.get("status") or {}).get("conditions") or []
+    return any(each["type"] in _ENDED_JOB and each["status"] == "True" for each in conditions)
+
+
+def pod_story(pod: Body) -> str:
+    """A pod's state in words."""
+    status = pod["status"]
+    phase = status.get("phase", "Pending")
+    states = [each.get("state") or {} for each in status.get("containerStatuses") or []]
+    waiting: Body = next((state["waiting"] for state in states if state.get("waiting")), {})
+    ended: Body = next((state["terminated"] for state in states if state.get("terminated")), {})
+    if phase == "Pending":
+        return f"Pending: {_unscheduled(status) or _not_started(waiting)}"
+    if phase == "Failed":
+        return f"Failed: {_killed(pod, ended)}"
+    return str(phase)
+
+
+def _unscheduled(status: Body) -> str:
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return f"no node can take it: {condition.get('message', condition.get('reason'))}"
+    return ""
+
+
+def _not_started(waiting: Body) -> str:
+    reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
+    if reason in _PULL:
+        return f"its image cannot be pulled ({reason}): {message}"
+    if "Config" in reason or reason.endswith("Error"):
+        return f"its container cannot be made ({reason}): {message}"
+    return "it is starting"
+
+
+def _killed(pod: Body, ended: Body) -> str:
+    status = pod["status"]
+    if status.get("reason") in ("Evicted", "Preempting", "NodeLost", "DeadlineExceeded"):
+        return f"{status['reason']}: {status.get('message', '')}".rstrip(": ")
+    if ended.get("reason") == "OOMKilled":
+        container = pod["spec"]["containers"][0]
+        limit = ((container.get("resources") or {}).get("limits") or {}).get("memory", "none")
+        return f"it ran out of memory (limit {limit})"
+    return f"{ended.get('reason', 'Error')}, exit code {ended.get('exitCode', '?')}"
+
+
+# --- what to type next
+
+
+def _commands(item: Item, around: ResourceContext) -> tuple[str, ...]:
+    name, status = item.shown, item.status
+    if found := _unserved(item, around):
+        return found
+    match status.phase:
+        case _ if not item.resting:
+            return _under_way(item, around)
+        case Phase.COMPLETED:
+            return (f"contentgen get files {name}",)
+        case Phase.SUSPENDED:
+            return (f"contentgen resume {name}",)
+        case Phase.SUBMISSION_UNKNOWN:
+            # With StoresDisagree no request is searched for; `retry` explains the restore of MongoDB.
+            adopt = () if status.reason == Reason.STORES_DISAGREE else (f"contentgen adopt {name} REQUEST_ID",)
+            return (*adopt, f"contentgen retry {name}")
+        case _:
+            return _after_failure(item)
+
+
+def _unserved(item: Item, around: ResourceContext) -> tuple[str, ...]:
+    """Of a resource that no operator may be working on."""
+    if around.served is False and item.deleting:
+        return ("get operatorclasses",)
+    if around.served is False and not item.resting:
+        return ("get operatorclasses", f"contentgen move {item.shown} --to CLASS")
+    if around.served is None and item.status.phase is None and item.operator_class != DEFAULT_CLASS:
+        return (f"get operatorclass {item.operator_class}",)
+    if item.deleting or item.status.phase is None:
+        return ("get pods --all-namespaces --selector app.kubernetes.io/name=contentgen",)
+    return ()
+
+
+def _under_way(item: Item, around: ResourceContext) -> tuple[str, ...]:
+    pending = [pod for pod in _current(item, around) if (pod["status"].get("phase") or "Pending") == "Pending"]
+    if pending:
+        return (f"describe pod {pending[-1]['metadata']['name']}",)
+    if item.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED):
+        missing = [name for name, lora in around.loras.items() if lora is None]
+        unready = [name for name, lora in around.loras.items() if lora is not None and not lora.status.versions]
+        return (*(f"contentgen why lora/{name}" for name in unready), *(("get loratrainings",) if missing else ()))
+    return (f"contentgen watch {item.shown}",)
+
+
+def _after_failure(item: Item) -> tuple[str, ...]:
+    """The logs, and the commands of what is free; where nothing is, the first that pays."""
+    logs = (f"contentgen logs {item.shown}",) if item.status.run and item.status.run.logs else ()
+    if item.status.reason == Reason.LORA_FAILED:
+        return (*logs, *(f"contentgen why lora/{name}" for name in loras_of(item)))
+    remedies = [each for each in advice.advised(item.facts) if each.action in _COMMANDS]
+    free = [each for each in remedies if each.costs is Costs.FREE]
+    return (*logs, *dict.fromkeys(_command(each, item) for each in free or remedies[:1]))
+
+
+_COMMANDS = {
+    Action.COLLECT: "contentgen collect {shown}",
+    Action.RESTORE: "contentgen collect {shown}",  # of a run that has failed: it takes what is restored
+    Action.EDIT: "edit {kind} {name}",
+    Action.RERUN: "contentgen retry {shown}",
+}
+
+
+def _command(remedy: Remedy, item: Item) -> str:
+    return _COMMANDS[remedy.action].format(shown=item.shown, kind=item.kind.value.lower(), name=item.name)
+
+
+def needs_loras(item: Item) -> bool:
+    """Whether its LoRAs say something about it."""
+    waits = item.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
+    return item.kind is Kind.IMAGE_GENERATION and (waits or not item.resting)

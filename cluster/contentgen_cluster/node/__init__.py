@@ -1,0 +1,1 @@
+"""A node on this machine: kubelet, containerd, network, certificates and processes."""

@@ -1,0 +1,35 @@
+"""promtool, which checks alerting rules and tells when they fire: Debian's, or the machine's own."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from contentgen_cluster.cache import ContentCache, content_key
+from contentgen_cluster.commands import ClusterError, CommandError, run
+
+
+def promtool(cache: ContentCache) -> Path:
+    """A folder with promtool."""
+
+    def unpack(target: Path) -> None:
+        target.mkdir()
+        program = shutil.which("promtool")
+        with tempfile.TemporaryDirectory() as scratch:
+            program = program or str(_debians(Path(scratch)))
+            shutil.copy(program, target / "promtool")
+
+    return cache.entry("promtool", content_key("prometheus of Debian 12"), unpack)
+
+
+def _debians(scratch: Path) -> Path:
+    if shutil.which("apt-get") is None:
+        raise ClusterError("needs promtool in PATH: install Prometheus")
+    # apt's own user may not write here, which it says and then does without.
+    download = ["sh", "-c", f"cd {scratch} && apt-get download -qq prometheus"]
+    try:
+        run(*download)
+    except CommandError:  # the machine's lists of packages are missing or old
+        run("apt-get", "update", "-qq")
+        run(*download)
+    run("dpkg", "--extract", next(scratch.glob("prometheus_*.deb")), scratch / "unpacked")
+    return scratch / "unpacked/usr/bin/promtool"

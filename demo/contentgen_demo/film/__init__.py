@@ -1,0 +1,1 @@
+"""The demo's film: drawn, spoken and encoded here."""

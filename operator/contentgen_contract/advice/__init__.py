@@ -1,0 +1,1 @@
+"""Meaning of phases, conditions and reasons, and remedies for people. Pure."""

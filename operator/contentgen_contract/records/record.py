@@ -1,0 +1,107 @@
+"""Fields of a job's record that follow from its resource or from its other fields, and its search terms. Pure.
+
+The operator and the gateway write records; the gateway also shows one that the operator has not written yet.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from contentgen_contract.names import Phase, Reason
+from contentgen_contract.records import keys
+from contentgen_contract.records.signatures import unsigned
+from contentgen_contract.resources.models import model_of
+from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, TranscriptionSpec
+
+Document = dict[str, Any]
+MAX_TERMS = 256  # of one record
+_WORD = re.compile(r"\w+")
+_LONGEST_WORD = 40  # characters
+_SEARCHED_CONFIG = ("loraName", "trigger", "prompt", "model")
+
+
+def status_word(phase: str | None, reason: str | None = None) -> str:
+    """The seeds' four words, and `cancelled`."""
+    match phase:
+        case None | Phase.PENDING:
+            return "queued"
+        case Phase.COMPLETED:
+            return "completed"
+        case Phase.FAILED:
+            return "cancelled" if reason == Reason.CANCELLED else "failed"
+        case _:
+            return "processing"
+
+
+def source(spec: Spec, facts: Mapping[str, Any]) -> Document:
+    """`sourceVideo`, where there is a source."""
+    if isinstance(spec, ImageGenerationSpec):
+        return {}
+    path = unquote(urlsplit(spec.source.url).path)
+    # A source's query may hold a signature: it is left out.
+    address = spec.source.url.split("?", 1)[0]
+    name = PurePosixPath(path).name
+    return {"sourceVideo": {"url": address, "filename": name, "sizeBytes": facts.get("sourceBytes")}}
+
+
+def config(spec: Spec) -> Document:
+    """What was asked for."""
+    match spec:
+        case LoraTrainingSpec():
+            return {
+                "loraName": spec.lora_name,
+                "trigger": spec.trigger_word,
+                "model": model_of(spec),
+                "steps": spec.training.steps,
+                "learning_rate": spec.training.learning_rate,
+                "dataset": spec.dataset.model_dump(mode="json", by_alias=True),
+            }
+        case ImageGenerationSpec():
+            return {
+                "model": model_of(spec),
+                "prompt": spec.prompt,
+                "loras": [unsigned(each.model_dump(mode="json", by_alias=True)) for each in spec.loras],
+            } | spec.image.model_dump(mode="json", by_alias=True)
+        case TranscriptionSpec():
+            return {"model": model_of(spec)} | spec.options.model_dump(mode="json", by_alias=True)
+
+
+def terms_of(document: Mapping[str, Any]) -> list[str]:
+    """The words of a record that a search finds it by."""
+    return terms(each for each in _texts(document) if isinstance(each, str))
+
+
+def _texts(document: Mapping[str, Any]) -> Iterator[object]:
+    config, metadata = document.get("config") or {}, document.get("metadata") or {}
+    yield document.get("name")
+    yield from (config.get(name) for name in _SEARCHED_CONFIG)
+    yield from metadata.get("tags") or ()
+    yield metadata.get("description")
+    yield (document.get("sourceVideo") or {}).get("filename")
+
+
+def counted(versions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of all versions of a job: `bytes` that they take in the bucket, how many `pictures` they are, and `uses`, the
+    jobIds of the LoRAs that they were drawn with.
+    """
+    used = (key for version in versions for key in version.get("loras") or ())
+    return {
+        "bytes": sum(version.get("bytes") or 0 for version in versions),
+        "pictures": sum(len(version.get("images") or ()) for version in versions),
+        "uses": sorted({run.job_id for key in used if (run := keys.run_of(key)) is not None}),
+    }
+
+
+def words(text: str) -> list[str]:
+    """The words of a text as they are compared: without case and accents, in order, each as often as it comes."""
+    plain = "".join(each for each in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(each))
+    return [word[:_LONGEST_WORD] for word in _WORD.findall(plain.replace("_", " "))]
+
+
+def terms(texts: Iterable[str]) -> list[str]:
+    """Each word of some texts once, in the order in which they first come; at most `MAX_TERMS`."""
+    found = dict.fromkeys(word for text in texts for word in words(text))
+    return list(found)[:MAX_TERMS]

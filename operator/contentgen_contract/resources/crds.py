@@ -1,0 +1,495 @@
+"""The models as CustomResourceDefinitions: pure functions, so that CRDs are generated and never edited.
+
+pydantic's JSON schema is not a structural one: it has `$ref`, `anyOf` with null, numeric exclusive bounds and titles.
+Nullable fields become plain optional ones, since the API server tells an absent field from a null.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema, to_jsonable_python
+
+from contentgen_contract import patterns
+from contentgen_contract.names import CATEGORY, GROUP, VERSION, Kind
+from contentgen_contract.resources import languages, spec_checks
+from contentgen_contract.resources.models import names_of
+from contentgen_contract.resources.operator_class import (
+    CLASS_KIND,
+    CLASS_PLURAL,
+    DEFAULT_CLASS,
+    ENDED,
+    OperatorClassSpec,
+)
+from contentgen_contract.resources.prices import IMAGE_MODELS
+from contentgen_contract.resources.spec import (
+    DETECTORS_WITH,
+    SPECS,
+    Captions,
+    Dataset,
+    Detector,
+    Faces,
+    ImageGenerationSpec,
+    Lora,
+    SceneDetection,
+    TimeRange,
+    Training,
+    TranscriptionOptions,
+    one_of,
+)
+from contentgen_contract.resources.status import ConditionStatus, ResourceStatus, VersionStatus
+
+Schema = dict[str, Any]
+
+MAX_NAME = 52  # a Job's name is made from the resource's; the pods' names add a suffix to it
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A CEL rule that spans fields, or whose pattern would not tell a person what is wrong."""
+
+    holds: str
+    message: str
+    shows: str = ""  # a CEL expression for a message with the values in it
+    field: str = ""  # the field to name, where the rule stands at its parent
+    secret: bool = False  # the API server must not repeat the value
+
+    def as_schema(self) -> Schema:
+        """The rule as an item of `x-kubernetes-validations`."""
+        rule = {"rule": self.holds, "message": self.message}
+        if self.shows:
+            rule["messageExpression"] = self.shows
+        if self.field:
+            rule["fieldPath"] = f".{self.field}"
+        if self.secret:
+            rule["reason"] = "FieldValueForbidden"  # of the reasons the one whose message has no value in it
+        return rule
+
+
+def _belongs_to(field: str, detectors: tuple[Detector, ...]) -> Rule:
+    """A parameter that only these detectors have."""
+    names = one_of(detectors)
+    return Rule(
+        # The API server tries a rule on the default {}, before the defaults below it are there.
+        holds=f"!has(self.{field}) || self.detector in {[str(each) for each in detectors]}",
+        message=f"{field} must only be set with detector {names}",
+        # One format: what is joined to a text of unknown length counts as unbounded.
+        shows=f"'detector is %s and {field} is %s; {field} must only be set with {names}'"
+        f".format([self.detector, self.{field}])",
+        field=field,
+    )
+
+
+def _known_language() -> Rule:
+    """Membership in AssemblyAI's codes, for spellings that were not admitted before; `languages.admitted` in CEL."""
+    code, near = "self.lowerAscii().replace('-', '_')", str(languages.SUGGESTIONS)
+    codes, base = str([languages.AUTO, *languages.CODES]), f"{code}.substring(0, 2)"
+    # A text of another form has been told so already.
+    form, earlier = f"self.matches(r'{patterns.LANGUAGE}')", f"self.matches(r'{languages.EARLIER}')"
+    return Rule(
+        holds=f"!{form} || {earlier} || {code} in {codes}",
+        message="must be auto or a language code of AssemblyAI, such as en, en_us or pt",
+        shows="'%s must be a language code of AssemblyAI, such as en, en_us or pt; %s'.format([self, "
+        f"{code} in {near} ? 'did you mean ' + {near}[{code}] + '?' : "
+        f"{code}.matches('^.._') && {base} in {codes} ? 'did you mean ' + {base} + '?' : "
+        "'auto detects the language'])",
+    )
+
+
+_IMAGE_MODELS = sorted(name for model in IMAGE_MODELS for name in names_of(model))
+
+# (model, field) -> rules at that field; the field "" is the model itself.
+_RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
+    (Captions, "template"): (
+        Rule(
+            holds="self.contains('[trigger]')",
+            message="captions.template must contain [trigger], which stands for the trigger word",
+            shows="'captions.template is \"' + self + '\" and must contain [trigger], "
+            "which stands for the trigger word'",
+        ),
+    ),
+    (SceneDetection, ""): tuple(_belongs_to(to_camel(name), having) for name, having in DETECTORS_WITH.items()),
+    (TimeRange, ""): (
+        Rule(
+            # A text that is no number has been told so already.
+            holds=f"!has(self.start) || !has(self.end) || !self.start.matches(r'{patterns.DECIMAL}') "
+            f"|| !self.end.matches(r'{patterns.DECIMAL}') || double(self.end) > double(self.start)",
+            message="end must be after start",
+            shows="'start is ' + self.start + ' and end is ' + self.end + '; end must be after start'",
+            field="end",
+        ),
+    ),
+    (Faces, ""): (
+        Rule(
+            holds="!has(self.single) || !self.single || self.mode != 'Ignore'",
+            message="single must only be true with mode Prefer or Require",
+            shows="'single is true and mode is ' + self.mode + '; single must only be true with Prefer or Require'",
+            field="single",
+        ),
+    ),
+    (Dataset, ""): (
+        Rule(
+            # The API server tries a rule on the default {}, before the defaults below it are there.
+            holds="!has(self.maxImages) || !has(self.minImages) || self.maxImages >= self.minImages",
+            message="maxImages must be at least minImages (150 and 10 when left out)",
+            shows="'maxImages is %d and minImages is %d; maxImages must be at least minImages'"
+            ".format([self.maxImages, self.minImages])",
+            field="maxImages",
+        ),
+    ),
+    (TranscriptionOptions, "language"): (_known_language(),),
+    (Lora, ""): (
+        Rule(
+            holds="has(self.loraRef) != has(self.path)",
+            message="exactly one of loraRef and path must be set",
+            shows="has(self.path) ? 'both loraRef and path are set; exactly one of loraRef and path must be'"
+            " : 'neither is set; exactly one of loraRef and path must be'",
+        ),
+    ),
+    (Lora, "scale"): (
+        Rule(
+            # A text that is no number has been told so already.
+            holds=f"!self.matches(r'{patterns.DECIMAL}') || double(self) > 0.0",
+            message=f"scale {spec_checks.SCALE}",
+            shows=f"'scale is ' + self + '; it {spec_checks.SCALE}'",
+        ),
+    ),
+    (Training, "learningRate"): (
+        Rule(
+            holds=f"!self.matches(r'{patterns.DECIMAL}') || (double(self) > 0.0 && double(self) <= 1.0)",
+            message=f"learningRate {spec_checks.RATE}",
+            shows=f"'learningRate is ' + self + '; it {spec_checks.RATE}'",
+        ),
+    ),
+    (Training, "model"): (
+        Rule(
+            holds=f"!(self in {_IMAGE_MODELS})",
+            message=f"model {spec_checks.NO_IMAGE_MODEL}",
+            shows=f"'model is ' + self + '; it {spec_checks.NO_IMAGE_MODEL}'",
+        ),
+    ),
+    (ImageGenerationSpec, "model"): (
+        Rule(
+            holds="!self.contains('trainer') && !self.contains('training')",
+            message=f"model {spec_checks.NO_TRAINER}",
+            shows=f"'model is ' + self + '; it {spec_checks.NO_TRAINER}'",
+        ),
+    ),
+    (ImageGenerationSpec, "prompt"): (
+        Rule(holds=f"self.matches(r'{spec_checks.NOT_BLANK}')", message=f"prompt {spec_checks.BLANK}"),
+        # Its value is not repeated: a terminal would obey it.
+        Rule(
+            holds=f"!self.matches(r'{spec_checks.REFUSED_CHARACTERS}')",
+            message=f"prompt {spec_checks.CONTROLS}",
+            secret=True,
+        ),
+    ),
+    (ImageGenerationSpec, "loras"): (
+        # Without the value: an address may hold a signature.
+        Rule(
+            holds="self.all(a, !has(a.loraRef) || "
+            "self.exists_one(b, has(b.loraRef) && b.loraRef.name == a.loraRef.name))",
+            message=f"loras {spec_checks.TWICE}; a loraRef is there twice",
+            secret=True,
+        ),
+        Rule(
+            holds="self.all(a, !has(a.path) || self.exists_one(b, has(b.path) && b.path == a.path))",
+            message=f"loras {spec_checks.TWICE}; a path is there twice",
+            secret=True,
+        ),
+    ),
+    (ImageGenerationSpec, ""): (
+        Rule(
+            holds="!has(self.loras) || size(self.loras) == 0 || self.model.contains('lora')",
+            message="loras needs a model that takes LoRAs, such as flux-lora",
+            shows="'model is ' + self.model + ', which takes no LoRAs; with loras it must be one that does, "
+            "such as flux-lora'",
+            field="loras",
+        ),
+    ),
+}
+_NAME_RULE = Rule(
+    holds=f"self.metadata.name.size() <= {MAX_NAME}",
+    # Without the value: a name has no bound in the schema, so an expression with it exceeds the cost budget.
+    message=f"metadata.name must have at most {MAX_NAME} characters",
+)
+_CLASS = "(has({0}.spec.operatorClass) ? {0}.spec.operatorClass : '" + DEFAULT_CLASS + "')"
+_MOVE_RULE = Rule(
+    holds=f"{_CLASS.format('self')} == {_CLASS.format('oldSelf')} || !has(oldSelf.status) || !has(oldSelf.status.run) "
+    f"|| (has(oldSelf.status.phase) && oldSelf.status.phase in {[str(each) for each in ENDED]} "
+    # Another installation, with other stores, would neither follow the request nor store its result.
+    "&& !(has(oldSelf.status.run.requestOpen) && oldSelf.status.run.requestOpen))",
+    message="spec.operatorClass must not change during a run: wait until status.phase is Completed or Failed, and "
+    "status.run.requestOpen is not true",
+)
+_OWNER_RULE = Rule(
+    holds="self.owner == oldSelf.owner",
+    message="spec.owner must not change: delete the OperatorClass, and the installation that runs claims it",
+)
+_CLASS_NAME_RULE = Rule(
+    holds="self.metadata.name.size() <= 63", message="metadata.name must have at most 63 characters"
+)
+# Lists whose items have a key, so that server-side apply and patches meet the right item.
+_LIST_KEYS: dict[type[BaseModel], str] = {ConditionStatus: "type", VersionStatus: "version"}
+
+_STANDARD_FIELDS: Schema = {
+    "apiVersion": {"type": "string", "description": "The version of this resource's schema: contentgen.dev/v1alpha1."},
+    "kind": {"type": "string", "description": "The kind of this resource."},
+    "metadata": {"type": "object"},  # the API server describes it, and lets nobody else
+}
+_COLUMNS: list[Schema] = [
+    {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+    {"name": "Progress", "type": "integer", "jsonPath": ".status.progress"},
+    {"name": "Stage", "type": "string", "jsonPath": ".status.stage"},
+    # A column of type date is printed as an age, and a future one as <invalid>.
+    {"name": "ETA", "type": "string", "jsonPath": ".status.estimatedCompletionTime"},
+    {"name": "Cost", "type": "string", "jsonPath": ".status.cost.display"},
+    {"name": "Reason", "type": "string", "jsonPath": ".status.reason"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+]
+
+
+_CLASS_COLUMNS: list[Schema] = [
+    {"name": "Namespace", "type": "string", "jsonPath": ".spec.owner.namespace"},
+    {"name": "Account", "type": "string", "jsonPath": ".spec.owner.serviceAccount"},
+    {"name": "Release", "type": "string", "jsonPath": ".spec.owner.release"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+]
+
+
+_SELECTABLE = (".status.phase", ".status.reason", ".spec.userId")  # for --field-selector
+
+
+class _Generator(GenerateJsonSchema):
+    """pydantic's generator, with nullable as optional and the defaults that factories make."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        inner = dict(self.generate_inner(schema["schema"]))
+        factory: Any = schema.get("default_factory")
+        value = factory() if factory else schema.get("default")
+        if isinstance(value, BaseModel):
+            inner["default"] = {}  # the API server fills in the defaults below it
+        elif value not in (None, [], (), {}):
+            inner["default"] = to_jsonable_python(value)
+        return inner
+
+
+def _inlined(schema: Schema, definitions: Schema) -> Schema:
+    if "$ref" in schema:
+        target = definitions[schema["$ref"].rsplit("/", 1)[-1]]
+        schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+    inlined = dict(schema)
+    if "properties" in schema:
+        inlined["properties"] = {name: _inlined(field, definitions) for name, field in schema["properties"].items()}
+    for below in ("items", "additionalProperties"):
+        if isinstance(schema.get(below), dict):
+            inlined[below] = _inlined(schema[below], definitions)
+    return inlined
+
+
+def _structural(schema: Schema) -> Schema:
+    """The same schema without what a structural one may not have."""
+    result = {key: value for key, value in schema.items() if key not in ("title", "additionalProperties")}
+    for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if exclusive in schema:
+            result |= {bound: schema[exclusive], exclusive: True}
+    if "properties" in schema:
+        result["properties"] = {name: _structural(field) for name, field in schema["properties"].items()}
+    if "items" in schema:
+        result |= {"items": _structural(schema["items"]), "x-kubernetes-list-type": "atomic"}
+    values = schema.get("additionalProperties")
+    if isinstance(values, dict):
+        result["additionalProperties"] = _structural(values)
+    elif values is True:
+        result["x-kubernetes-preserve-unknown-fields"] = True
+    return result
+
+
+def _marked(definitions: Schema) -> Schema:
+    """The definitions with CEL rules and list keys at the models and fields that have them."""
+    marked = {
+        name: {**schema, "properties": dict(schema.get("properties", {}))} for name, schema in definitions.items()
+    }
+    for (model, field), rules in _RULES.items():
+        schema = marked.get(model.__name__)
+        if schema is None:
+            continue
+        validations = {"x-kubernetes-validations": [rule.as_schema() for rule in rules]}
+        if field:
+            schema["properties"][field] = {**schema["properties"][field], **validations}
+        else:
+            schema.update(validations)
+    return {name: schema if schema["properties"] else definitions[name] for name, schema in marked.items()}
+
+
+def model_schema(model: type[BaseModel]) -> Schema:
+    """The structural schema of a model."""
+    generated = model.model_json_schema(schema_generator=_Generator)
+    definitions = generated.pop("$defs", {})
+    definitions = _marked({**definitions, model.__name__: generated})
+    return _structural(_inlined(definitions[model.__name__], definitions))
+
+
+def _bounds_of(schema: Schema) -> str:
+    for smallest, largest, what in (
+        ("minimum", "maximum", ""),
+        ("minLength", "maxLength", " characters"),
+        ("minItems", "maxItems", " items"),
+    ):
+        if smallest in schema and largest in schema:
+            return f" From {schema[smallest]} to {schema[largest]}{what}."
+        if largest in schema:
+            return f" At most {schema[largest]}{what}."
+    return ""
+
+
+def explained(schema: Schema) -> Schema:
+    """The schema with bounds and defaults in the descriptions: `kubectl explain` shows neither."""
+    result = dict(schema)
+    if schema["type"] not in ("object", "boolean"):
+        result["description"] = f"{schema['description']}{_bounds_of(schema)}"
+    if schema.get("default") not in (None, {}, ""):
+        result["description"] = f"{result['description']} Default: {json.dumps(schema['default'])}."
+    if "properties" in schema:
+        result["properties"] = {name: explained(field) for name, field in schema["properties"].items()}
+    if schema.get("items", {}).get("type") == "object":
+        result["items"] = explained(schema["items"])
+    return result
+
+
+def _pattern_rules(pattern: str) -> tuple[Rule, ...]:
+    """A pattern as a rule. Of a URL that may hold a password or a signature the value is not repeated."""
+    matches, words = f"self.matches(r'{pattern}')", patterns.WORDS[pattern]
+    if pattern not in (patterns.SOURCE_URL, patterns.WEB_URL):
+        return (Rule(holds=matches, message=words),)
+    suspect = [f"self.contains('{mark}')" for mark in "@?#"]
+    credentials = f"{words}, and must not contain a user name or password; use a public or a signed URL"
+    return (
+        Rule(holds=f"!({' || '.join(suspect)}) || {matches}", message=credentials, secret=True),
+        Rule(holds=" || ".join([*suspect, matches]), message=words),
+    )
+
+
+def _in_words(schema: Schema) -> Schema:
+    """The schema with rules that explain themselves in place of patterns."""
+    result = dict(schema)
+    if "pattern" in schema:
+        rules = [rule.as_schema() for rule in _pattern_rules(result.pop("pattern"))]
+        result["x-kubernetes-validations"] = [*schema.get("x-kubernetes-validations", ()), *rules]
+    if "properties" in schema:
+        result["properties"] = {name: _in_words(field) for name, field in schema["properties"].items()}
+    if "items" in schema:
+        result["items"] = _in_words(schema["items"])
+    return result
+
+
+def _status_schema() -> Schema:
+    schema = _lenient(model_schema(ResourceStatus))
+    for name, model in (("conditions", ConditionStatus), ("versions", VersionStatus)):
+        key = _LIST_KEYS[model]
+        listed = schema["properties"][name]
+        listed |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+        listed["items"]["required"] = [key]
+    # kstatus: a resource that no operator has seen yet must not count as reconciled.
+    schema["properties"]["observedGeneration"]["default"] = -1
+    schema["default"] = {"observedGeneration": -1}
+    return schema
+
+
+def _lenient(schema: Schema) -> Schema:
+    """Without required fields and defaults: an operator of another version must be able to write its status."""
+    result = {key: value for key, value in schema.items() if key not in ("required", "default")}
+    if "properties" in schema:
+        result["properties"] = {name: _lenient(field) for name, field in schema["properties"].items()}
+    if "items" in schema:
+        result["items"] = _lenient(schema["items"])
+    return result
+
+
+def resource_schema(kind: Kind) -> Schema:
+    """The schema of a whole resource of this kind."""
+    spec = explained(_in_words(model_schema(SPECS[kind])))
+    return {
+        "type": "object",
+        "description": spec["description"],
+        "required": ["spec"],
+        "properties": {
+            **_STANDARD_FIELDS,
+            "spec": {**spec, "description": "What to make. A change of what decides the result starts a new run."},
+            "status": _status_schema(),
+        },
+        "x-kubernetes-validations": [_NAME_RULE.as_schema(), _MOVE_RULE.as_schema()],
+    }
+
+
+def crd(kind: Kind) -> dict[str, Any]:
+    """The CustomResourceDefinition of a kind, ready for the API server."""
+    names = {
+        "kind": kind.value,
+        "listKind": f"{kind.value}List",
+        "plural": kind.plural,
+        "singular": kind.value.lower(),
+        "shortNames": [kind.short_name],
+        "categories": [CATEGORY],
+    }
+    version = {
+        "schema": {"openAPIV3Schema": resource_schema(kind)},
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [dict(column) for column in _COLUMNS],
+        "selectableFields": [{"jsonPath": each} for each in _SELECTABLE],
+    }
+    return _definition("Namespaced", names, version)
+
+
+def operator_class_schema() -> Schema:
+    """The schema of a whole OperatorClass."""
+    spec = _in_words(model_schema(OperatorClassSpec))
+    return {
+        "type": "object",
+        "description": spec["description"],
+        "required": ["spec"],
+        "properties": {
+            **_STANDARD_FIELDS,
+            "spec": {
+                **spec,
+                "description": "The installation that serves the class.",
+                "x-kubernetes-validations": [_OWNER_RULE.as_schema()],
+            },
+        },
+        "x-kubernetes-validations": [_CLASS_NAME_RULE.as_schema()],
+    }
+
+
+def operator_class_crd() -> dict[str, Any]:
+    """The CustomResourceDefinition of OperatorClass, ready for the API server."""
+    names = {
+        "kind": CLASS_KIND,
+        "listKind": f"{CLASS_KIND}List",
+        "plural": CLASS_PLURAL,
+        "singular": CLASS_KIND.lower(),
+    }
+    version = {
+        "schema": {"openAPIV3Schema": operator_class_schema()},
+        "additionalPrinterColumns": [dict(column) for column in _CLASS_COLUMNS],
+    }
+    return _definition("Cluster", names, version)
+
+
+def _definition(scope: str, names: dict[str, Any], version: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{names['plural']}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": scope,
+            "names": names,
+            "versions": [{"name": VERSION, "served": True, "storage": True, **version}],
+        },
+    }

@@ -1,0 +1,1 @@
+"""Messages between operator and worker: work orders, reports, logs. Pure."""

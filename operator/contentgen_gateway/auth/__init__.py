@@ -1,0 +1,1 @@
+"""Authentication, authorization and visibility. Kubernetes decides; nothing is read before it has."""

@@ -1,0 +1,121 @@
+"""Who may do what: Kubernetes decides, by namespace and kind, before anything is read."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
+
+from contentgen_contract.api_paths import ACCESS_REVIEWS
+from contentgen_contract.names import GROUP, Kind
+from contentgen_gateway.auth.authentication import Caller
+from contentgen_gateway.problems import Problem
+from contentgen_runtime.kube import KubeApi
+
+REMEMBERED_SECONDS = 15.0
+_REMEMBERED = 65536
+_AT_ONCE = 16
+AT_ONCE_OF_ONE = 8
+"""SubjectAccessReviews of one request that run at the same time: half of those of all requests together."""
+MOST_REVIEWS = 3000
+"""SubjectAccessReviews of one question (`which`): 1,000 namespaces with three kinds each."""
+USER_IDS = "userids"  # no resource: the right to name a user is the verb `use` on it (docs/decisions/0011)
+_Asked = tuple[Caller, str, str, str, str]
+"""Who, verb, resource, namespace, name; any name where it is empty."""
+EVERYWHERE = ""
+"""Stands for all namespaces, as in a SubjectAccessReview."""
+
+
+class Verb(StrEnum):
+    """Verbs of RBAC rules on our kinds. `spend` is ours: another payment for a resource that exists."""
+
+    GET = "get"
+    LIST = "list"
+    CREATE = "create"
+    PATCH = "patch"
+    DELETE = "delete"
+    IMPORT = "import"  # no verb of Kubernetes: it takes records over, of any user whom the caller may name
+    SPEND = "spend"
+
+
+class Authorizer:
+    """SubjectAccessReviews, remembered for some seconds: a right that is taken away is gone then."""
+
+    def __init__(
+        self, kube: KubeApi, *, open_to_all: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._kube = kube
+        self._open = open_to_all
+        self._clock = clock
+        self._known: dict[_Asked, tuple[float, bool]] = {}
+        self._asking = asyncio.Semaphore(_AT_ONCE)
+
+    async def may(self, caller: Caller, verb: Verb, kind: Kind, namespace: str, name: str = "") -> bool:
+        """Whether the caller may do this with resources of a kind: with all of a namespace, or with the named one."""
+        return await self._may((caller, verb.value, kind.plural, namespace, name))
+
+    async def may_name(self, caller: Caller, user_id: str, namespace: str) -> bool:
+        """Whether the caller may make assets of this user: as the chart's ValidatingAdmissionPolicy asks it, which sees
+        the gateway's own service account and not who is behind it.
+        """
+        return user_id == namespace or await self._may((caller, "use", USER_IDS, namespace, user_id))
+
+    async def _may(self, asked: _Asked) -> bool:
+        if self._open:
+            return True
+        known = self._known.get(asked)
+        if known is not None and self._clock() - known[0] < REMEMBERED_SECONDS:
+            return known[1]
+        async with self._asking:
+            asked_at = self._clock()
+            answer = await self._kube.request("POST", ACCESS_REVIEWS, body=_review(*asked))
+        allowed = bool((answer.get("status") or {}).get("allowed"))
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[asked] = (asked_at, allowed)
+        return allowed
+
+    async def which(self, caller: Caller, verb: Verb, namespaces: Iterable[str]) -> dict[str, frozenset[Kind]]:
+        """Of these namespaces, those where the caller may do it, with the kinds that it may be done to.
+
+        Raises Problem 422 for more namespaces than one request may ask about.
+        """
+        return await self.which_of(caller, verb, dict.fromkeys(namespaces, frozenset(Kind)))
+
+    async def which_of(
+        self, caller: Caller, verb: Verb, wanted: Mapping[str, frozenset[Kind]]
+    ) -> dict[str, frozenset[Kind]]:
+        """The same for some kinds by namespace only: a SubjectAccessReview for each that is not remembered."""
+        asked = [(namespace, kind) for namespace, kinds in wanted.items() for kind in sorted(kinds)]
+        if len(asked) > MOST_REVIEWS:
+            raise _too_many_namespaces()
+        turn = asyncio.Semaphore(AT_ONCE_OF_ONE)
+
+        async def answered(namespace: str, kind: Kind) -> bool:
+            async with turn:
+                return await self.may(caller, verb, kind, namespace)
+
+        answers = await asyncio.gather(*(answered(*each) for each in asked))
+        found: dict[str, set[Kind]] = {}
+        for (namespace, kind), allowed in zip(asked, answers, strict=True):
+            if allowed:
+                found.setdefault(namespace, set()).add(kind)
+        return {namespace: frozenset(kinds) for namespace, kinds in found.items()}
+
+
+def _too_many_namespaces() -> Problem:
+    return Problem(
+        422,
+        f"namespace: more than {MOST_REVIEWS // len(Kind)} namespaces would have to be asked about; name one, with "
+        "namespace=NAME",
+        errors=[{"loc": ["query", "namespace"], "msg": "must be given where there are so many namespaces"}],
+    )
+
+
+def _review(caller: Caller, verb: str, resource: str, namespace: str, name: str) -> dict[str, object]:
+    wanted = {"group": GROUP, "resource": resource, "verb": verb, "namespace": namespace}
+    who = {"user": caller.name, "groups": list(caller.groups), "extra": {key: list(each) for key, each in caller.extra}}
+    return {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": who | {"resourceAttributes": wanted | ({"name": name} if name else {})},
+    }

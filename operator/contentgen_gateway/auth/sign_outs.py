@@ -1,0 +1,44 @@
+"""Tokens with which somebody signed out: refused by every replica from then on, though Kubernetes still takes them."""
+
+import asyncio
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pymongo.collection import Collection
+
+from contentgen_runtime.clock import Clock, utc_now
+
+_LONGEST = timedelta(days=3650)
+_UNKNOWN = timedelta(days=366)
+
+
+class SignOuts:
+    """The collection `signed-out`: digests of tokens until they expire. Synchronous calls run in a thread."""
+
+    def __init__(self, collection: Collection[dict[str, Any]], clock: Clock = utc_now) -> None:
+        self._collection = collection
+        self._clock = clock
+
+    async def has(self, digest: str) -> bool:
+        """Whether somebody signed out with the token of this digest."""
+        return await asyncio.to_thread(self._collection.find_one, {"_id": {"$eq": digest}}) is not None
+
+    async def add(self, digest: str, until: datetime) -> None:
+        """Refuse this token until it expires. Idempotent; forgets tokens that have expired."""
+        await asyncio.to_thread(self._add, digest, until)
+
+    def _add(self, digest: str, until: datetime) -> None:
+        self._collection.update_one({"_id": {"$eq": digest}}, {"$set": {"until": until}}, upsert=True)
+        self._collection.delete_many({"until": {"$lt": self._clock()}})
+
+
+def expiry(token: str, now: datetime) -> datetime:
+    """When an accepted token expires: its claim `exp`; in a year where it has none, or none that is a time."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return min(datetime.fromtimestamp(float(claims["exp"]), UTC), now + _LONGEST)
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError, OSError, RecursionError):
+        return now + _UNKNOWN

@@ -1,0 +1,66 @@
+"""The tenant that each namespace is now: which records, purchases and shares of its name are its own."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from contentgen_contract.api_paths import InvalidName
+from contentgen_contract.records.tenancy import Tenant
+from contentgen_gateway.auth.authorization import EVERYWHERE
+from contentgen_gateway.problems import Problem
+from contentgen_runtime.kube import Conflict
+from contentgen_runtime.tenancy import NamespaceGone, Tenancy
+
+REMEMBERED_SECONDS = 5.0
+_REMEMBERED = 10_000
+_AT_ONCE = 16
+
+
+class Tenants:
+    """Remembered for some seconds: the users of a namespace that was created again see nothing earlier after that."""
+
+    def __init__(self, tenancy: Tenancy, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tenancy = tenancy
+        self._clock = clock
+        self._known: dict[str, tuple[float, Tenant]] = {}
+        self._asking = asyncio.Semaphore(_AT_ONCE)
+
+    async def of(self, namespace: str) -> Tenant:
+        """The namespace's tenant; of a namespace that is gone, its last one.
+
+        Raises Problem 503, one of API_ERRORS, or PyMongoError.
+        """
+        known = self._known.get(namespace)
+        if known is not None and self._clock() - known[0] < REMEMBERED_SECONDS:
+            return known[1]
+        async with self._asking:
+            asked_at = self._clock()
+            tenant = await self._now(namespace)
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[namespace] = (asked_at, tenant)
+        return tenant
+
+    async def _now(self, namespace: str) -> Tenant:
+        try:
+            tenant = await self._tenancy.of(namespace)
+        except (NamespaceGone, InvalidName):
+            return await self._tenancy.last(namespace)
+        except Conflict as error:
+            raise Problem(503, str(error)) from error
+        if not tenant.uid:  # whose records they are cannot be told
+            raise Problem(503, tenant.held)
+        return tenant
+
+    async def of_all(self, namespaces: Iterable[str]) -> dict[str, Tenant]:
+        """Tenants by namespace; EVERYWHERE has none."""
+        names = sorted(set(namespaces) - {EVERYWHERE})
+        return dict(zip(names, await asyncio.gather(*map(self.of, names)), strict=True))
+
+    async def authority(self, record: Mapping[str, Any]) -> str:
+        """The namespace in which a caller needs the right to a record: the record's own, or, for a record of an earlier
+        namespace of that name, all namespaces.
+        """
+        namespace = str(record.get("namespace") or "default")
+        return namespace if (await self.of(namespace)).holds(record) else EVERYWHERE

@@ -1,0 +1,1 @@
+"""Jobs that run: snapshots from the API server's watches, and the resources behind them."""

@@ -1,0 +1,138 @@
+"""The resources of jobs, as the gateway makes, changes and deletes them: with its own rights, once the caller's have
+been asked for.
+"""
+
+from collections.abc import Awaitable
+from typing import Any
+
+from kubernetes.aio.client.exceptions import ApiException
+
+from contentgen_contract.api_paths import EVENTS, InvalidName, Query, equals, resource_of
+from contentgen_contract.names import API_VERSION, Kind
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS, class_of
+from contentgen_contract.worker.log import scrubbed
+from contentgen_gateway.problems import BadRequest, Problem
+from contentgen_runtime.kube import Body, KubeApi, explain, lies_in
+
+_FORBIDDEN = 403
+_REFUSALS = (400, 403, 404, 409, 422)
+
+
+class Unreadable(Problem):
+    """The gateway has no rights in a namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(
+            409,
+            f"this gateway may not read resources in {namespace!r}, which is none of the namespaces of this "
+            "installation: an administrator adds it by the chart's watchNamespaces",
+        )
+
+
+class JobResources:
+    """LoraTrainings, ImageGenerations and Transcriptions of the installation's operator class.
+
+    Those of another class are read, so that names are not taken twice, and are neither shown nor changed.
+    """
+
+    def __init__(self, kube: KubeApi, operator_class: str = DEFAULT_CLASS) -> None:
+        self._kube = kube
+        self._class = operator_class
+
+    def serves(self, body: Body) -> bool:
+        """Whether a resource belongs to the installation's class."""
+        return class_of(body) == self._class
+
+    def require_class(self, body: Body) -> None:
+        """Raises Problem 409 for a resource of another class, whose status and actions are another gateway's."""
+        if not self.serves(body):
+            raise other_class(body, self._class)
+
+    def require_own_class(self, given: str | None) -> None:
+        """Raises BadRequest where a caller asks for another class than the installation's."""
+        if given not in (None, self._class):
+            expected = f"{self._class!r}, the operator class of this installation; leave it out"
+            raise BadRequest("operatorClass", given, expected)
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Body | None:
+        """A resource of any class, or None.
+
+        A record that was taken over from elsewhere may name what no resource can be called. Raises Unreadable where the
+        namespace is none of the installation's any more: whether there is a resource cannot be told.
+        """
+        try:
+            return await self._kube.get(resource_of(kind), namespace, name, asked_by="the gateway")
+        except ApiException as error:
+            if error.status == _FORBIDDEN:
+                raise Unreadable(namespace) from None
+            raise
+
+    async def events(self, namespace: str, uid: str) -> list[Body]:
+        """What was noted of a resource lately, the newest first; nothing where we may not read it."""
+        try:
+            query: Query = {"fieldSelector": equals("involvedObject.uid", uid), "limit": 50}
+            listed = await self._kube.request("GET", EVENTS, namespace=namespace, query=query)
+        except InvalidName:
+            return []
+        except ApiException as error:
+            if error.status in (403, 404):
+                return []
+            raise
+        found = [each for each in listed.get("items") or () if lies_in(namespace, each)]
+        return sorted(found, key=lambda each: str(each.get("lastTimestamp") or each.get("eventTime")), reverse=True)
+
+    async def create(
+        self, kind: Kind, namespace: str, name: str, spec: dict[str, Any], annotations: dict[str, str]
+    ) -> Body:
+        """A new resource of our class. Raises Problem with the API server's own words where it refuses, 409 where
+        there is one.
+        """
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": kind.value,
+            "metadata": {"name": name, "namespace": namespace, "annotations": annotations},
+            "spec": self._classed(spec),
+        }
+        return await _or_problem(self._kube.request("POST", resource_of(kind), namespace=namespace, body=body))
+
+    def _classed(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """With the class, unless that is the default one: a release before operator classes refuses the field."""
+        rest = {name: value for name, value in spec.items() if name != "operatorClass"}
+        return rest if self._class == DEFAULT_CLASS else rest | {"operatorClass": self._class}
+
+    async def patch(self, kind: Kind, namespace: str, name: str, patch: Body) -> Body:
+        """Merge into a resource. Raises Problem as above."""
+        call = self._kube.request("PATCH", resource_of(kind), namespace=namespace, name=name, body=patch)
+        return await _or_problem(call)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Delete this resource, and none of the same name that was made later. One that is gone is fine."""
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        try:
+            await self._kube.request("DELETE", resource_of(kind), namespace=namespace, name=name, body=body)
+        except InvalidName:
+            return
+        except ApiException as error:
+            if error.status not in (404, 409):
+                raise
+
+
+def other_class(body: Body, own: str) -> Problem:
+    """The refusal for a resource of another class than the gateway's."""
+    name, theirs = body["metadata"]["name"], class_of(body)
+    detail = (
+        f"{name!r} belongs to the operator class {theirs!r}, and this gateway serves {own!r}: ask the gateway of the "
+        f"installation that serves {theirs!r}, or set spec.operatorClass to {own!r} once the run has ended"
+    )
+    return Problem(409, detail, operatorClass=theirs)
+
+
+async def _or_problem(call: Awaitable[Body]) -> Body:
+    try:
+        return await call
+    except InvalidName as error:
+        raise Problem(422, str(error)) from None
+    except ApiException as error:
+        if error.status in _REFUSALS:
+            raise Problem(422 if error.status == 400 else error.status, scrubbed(explain(error)[4:])) from None
+        raise

@@ -1,0 +1,1 @@
+"""ASGI middleware around every request: headers, access log, rate limits, timeouts, body limits."""

@@ -1,0 +1,1 @@
+"""The `contentgen` command: backup, restore, import of the legacy service, rollback, namespaces."""

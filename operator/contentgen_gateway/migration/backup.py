@@ -1,0 +1,193 @@
+"""What is kept of the stores, and how it is put back: into an empty database or a running one, twice or half.
+
+What is there already is never made older: a record by what it has come to, a purchase by its state, a share that was
+revoked stays revoked. The ledger is read last and written first: it knows of every payment that something else names.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+
+from contentgen_contract.records.ledger import restored
+from contentgen_gateway.migration.archive import ArchiveReader, ArchiveWriter
+from contentgen_runtime.tenancy import COMMAND, FIRST
+
+Document = dict[str, Any]
+Merge = Callable[[Document | None, Document], Mapping[str, Any] | None]
+"""Of what is stored, or None, and what the backup has: what to write, or None to leave it."""
+
+_AT_ONCE = 200  # documents
+_UNFINISHED = ("queued", "processing")
+_FIRST = datetime(1, 1, 1, tzinfo=UTC)
+ASSETS = "assets"
+
+
+def newest_record(stored: Document | None, given: Document) -> Document | None:
+    """A record is a projection: the one that has come further is the newer one. One that is being deleted stays so."""
+    if stored is None:
+        # Nobody may be left to go on with it; where its resource is still there, the operator says so again.
+        return given | {"status": "cancelled"} if given.get("status") in _UNFINISHED else given
+    return given if "discard" not in stored and _reached(given) > _reached(stored) else None
+
+
+def _reached(record: Document) -> tuple[object, ...]:
+    times = (_instant(record.get(name)) for name in ("startedAt", "completedAt"))
+    return (len(record.get("versions") or ()), *times, record.get("progress") or 0)
+
+
+def _instant(value: object) -> datetime:
+    if not isinstance(value, datetime):
+        return _FIRST
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def missing_only(stored: Document | None, given: Document) -> Document | None:
+    """What is there is as its owner left it."""
+    return given if stored is None else None
+
+
+def newest_runs(stored: Document | None, given: Document) -> Document | None:
+    """A run document's numbers only grow. One that holds payments back, because its resource knew of a run that the
+    database lacked, gives way to the backup that has that run.
+    """
+    if stored is None:
+        return given
+    claim = stored.get("claim")
+    newer = given["number"] >= claim["number"] if claim else _used(given) > _used(stored)
+    if not newer:
+        return None
+    highest = {name: max(stored[name], given[name]) for name in ("number", "version")}
+    return given | highest | {"revision": max(stored["revision"], given["revision"]) + 1}
+
+
+def _used(runs: Document) -> tuple[int, int, int]:
+    return runs["number"], runs["version"], runs["revision"]
+
+
+def _purchase(stored: Document | None, given: Document) -> Mapping[str, Any] | None:
+    return restored(stored, given)
+
+
+def _cluster(stored: Document | None, given: Document) -> Document | None:
+    """Which cluster the ledger belongs to goes with it: one that came to the empty database is to be confirmed."""
+    if given["_id"] == COMMAND:  # one that was under way when the backup was made
+        return None
+    return given if stored is None or given["_id"] == FIRST else None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCollection:
+    """One collection."""
+
+    name: str
+    merge: Merge
+    key: str = "_id"
+    of_job: bool = False
+    """Of a job: put back only where the job's record is missing, because what was taken away from one that is there
+    was taken away on purpose."""
+
+
+KEPT = (
+    KeptCollection("ledger", _purchase),
+    KeptCollection("request_claims", missing_only),
+    KeptCollection("runs", newest_runs),
+    KeptCollection("clusters", _cluster),
+    KeptCollection("namespaces", missing_only),
+    KeptCollection("signed-out", missing_only),
+    KeptCollection("shares", missing_only, of_job=True),
+    KeptCollection("collections", missing_only),
+    KeptCollection("jobs", newest_record, key="jobId"),
+)
+"""In the order in which they are put back; they are read the other way round."""
+
+MADE_AGAIN = frozenset({"recent-creations", "transcripts", "transcripts-indexed", "worker_jobs"})
+"""Collections that follow from others, or that a run replaces."""
+
+COLLECTION = re.compile(r"""(?:database|database\(settings\))\[["']([\w-]+)["']\]""")
+"""Pattern of a collection's name in our sources; tests/unit/gateway/migration/test_backup.py compares the lists."""
+
+
+def backup(database: Database[Document], writer: ArchiveWriter, assets: Iterable[Document]) -> dict[str, int]:
+    """Write everything; how many documents each part has."""
+    counts = {ASSETS: writer.write(ASSETS, assets)}
+    for kept in reversed(KEPT):
+        drop = {"_id": False} if kept.key != "_id" else None
+        counts[kept.name] = writer.write(kept.name, database[kept.name].find({}, drop).sort(kept.key, 1))
+    return counts
+
+
+@dataclass(slots=True)
+class Restored:
+    """What became of the documents of one part."""
+
+    added: int = 0
+    replaced: int = 0
+    left: int = 0
+
+
+def restore(database: Database[Document], reader: ArchiveReader) -> dict[str, Restored]:
+    """Put back what is missing or older. Idempotent, and whatever was done when it stops is right."""
+    return {kept.name: _restore(database, kept, reader.read(kept.name)) for kept in KEPT}
+
+
+def _restore(database: Database[Document], kept: KeptCollection, documents: Iterator[Document]) -> Restored:
+    done, collection = Restored(), database[kept.name]
+    while batch := list(islice(documents, _AT_ONCE)):
+        wanted = _without_records(database, batch) if kept.of_job else batch
+        done.left += len(batch) - len(wanted)
+        keys = [each[kept.key] for each in wanted]
+        there = {each[kept.key]: each for each in collection.find({kept.key: {"$in": keys}})}
+        new = [dict(made) for each in wanted if each[kept.key] not in there and (made := kept.merge(None, each))]
+        added = _insert(collection, new)
+        done.added += added
+        done.left += len(new) - added
+        for each in wanted:
+            if (stored := there.get(each[kept.key])) is not None:
+                replaced = _replace(collection, stored, kept.merge(stored, each))
+                done.replaced += replaced
+                done.left += not replaced
+    return done
+
+
+def _without_records(database: Database[Document], batch: list[Document]) -> list[Document]:
+    asked = {"jobId": {"$in": [each.get("jobId") for each in batch]}}
+    there = {each["jobId"] for each in database["jobs"].find(asked, {"jobId": True})}
+    return [each for each in batch if each.get("jobId") not in there]
+
+
+def _insert(collection: Collection[Document], documents: list[Document]) -> int:
+    """How many; one that somebody else has put there meanwhile is theirs."""
+    if not documents:
+        return 0
+    try:
+        return len(collection.insert_many(documents, ordered=False).inserted_ids)
+    except BulkWriteError as error:
+        if any(each.get("code") != _DUPLICATE for each in error.details["writeErrors"]):
+            raise
+        return int(error.details["nInserted"])
+
+
+_DUPLICATE = 11000
+
+
+_COMPARED = ("_id", "state", "changedAt", "status", "progress", "completedAt", "revision")
+
+
+def _replace(collection: Collection[Document], stored: Document, made: Mapping[str, Any] | None) -> bool:
+    """Compare and set: whoever changed it since it was read knows more."""
+    if made is None:
+        return False
+    same = {name: stored.get(name) for name in _COMPARED}
+    same = {name: value for name, value in same.items() if name in stored}
+    content = {name: value for name, value in made.items() if name != "_id"}
+    try:
+        return collection.replace_one(same, content).modified_count == 1
+    except DuplicateKeyError:
+        return False

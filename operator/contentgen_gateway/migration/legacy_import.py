@@ -1,0 +1,140 @@
+"""Documents of the old service become records of a namespace: each is taken over whole, or named with all that is
+wrong with it. Doing it twice changes nothing; what the old service has finished since comes along.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import chain, islice
+from typing import Any
+
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
+
+from contentgen_contract.records import keys
+from contentgen_gateway.auth.visibility import KINDS
+from contentgen_gateway.migration import legacy_record
+from contentgen_gateway.migration.backup import newest_record
+from contentgen_gateway.migration.legacy_record import ConvertedRecord, FieldProblem, ImportTarget
+
+Document = dict[str, Any]
+Sizes = Callable[[Iterable[str]], Mapping[str, int]]
+"""The keys under some prefixes, with their sizes."""
+
+_AT_ONCE = 8
+_BATCH = 200  # documents
+_KEPT_AS_IT_IS = ("metadata", "downloads", "lastAccessed")  # what may have been changed here since
+
+
+class Outcome(StrEnum):
+    """What became of a document."""
+
+    IMPORTED = "imported"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportEntry:
+    """One document of the report."""
+
+    document: int  # its place among those given, from 0
+    job_id: str | None
+    outcome: Outcome
+    problems: tuple[FieldProblem, ...] = ()
+    missing: tuple[str, ...] = ()
+    """Keys that the record names and the bucket does not have."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyImport:
+    """What it takes."""
+
+    jobs: Collection[Document]
+    ledger: Collection[Document]
+    place: ImportTarget
+    sizes: Sizes
+    by: str
+    may_name: Callable[[str], bool]
+    """True for the users whose jobs may be imported."""
+    fetch: Callable[[Iterable[str]], None] = field(default=lambda _: None)
+    """Brings the files under some prefixes into our bucket, where they lie in another."""
+
+    def run(self, documents: Iterable[Mapping[str, Any]]) -> list[ImportEntry]:
+        """One entry for each document, in their order; several documents at a time, as it is the bucket that they wait
+        for. Those of one job come one after the other.
+        """
+        numbered, found = enumerate(documents), list[ImportEntry]()
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            while batch := list(islice(numbered, _BATCH)):
+                alike: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+                for number, document in batch:
+                    alike.setdefault(str(document.get("jobId")), []).append((number, document))
+                done = pool.map(lambda jobs: [self._one(*each) for each in jobs], alike.values())
+                found += sorted(chain.from_iterable(done), key=lambda entry: entry.document)
+        return found
+
+    def _one(self, number: int, document: Mapping[str, Any]) -> ImportEntry:
+        told = document.get("jobId")
+        job_id = told[:253] if isinstance(told, str) else None
+        taken = legacy_record.take(document, self.place)
+        if not isinstance(taken, ConvertedRecord):
+            return ImportEntry(number, job_id, Outcome.REFUSED, taken)
+        user = taken.record["userId"]
+        if not self.may_name(user):
+            return ImportEntry(number, job_id, Outcome.REFUSED, (_not_yours(user, self.place.namespace),))
+        stored = self.jobs.find_one({"jobId": {"$eq": taken.record["jobId"]}})
+        if self._is_anothers(taken.record, stored):
+            return ImportEntry(number, job_id, Outcome.REFUSED, (_TAKEN,))
+        if stored is not None and stored.get("userId") != user:
+            return ImportEntry(number, job_id, Outcome.REFUSED, (_ANOTHER_USERS,))
+        folders = _folders(taken.record)
+        self.fetch(folders)
+        sizes = self.sizes(folders)
+        record = legacy_record.with_sizes(taken.record, sizes, self.place.key_of) | {"importedBy": self.by}
+        try:
+            outcome = self._store(record, stored)
+        except DuplicateKeyError:
+            return ImportEntry(number, job_id, Outcome.REFUSED, (_TAKEN,))
+        missing = tuple(key for key in taken.files if key not in sizes)
+        cancelled = record["status"] != document.get("status")
+        note = f"it was {document.get('status')} there, and nobody goes on with it" if cancelled else ""
+        return ImportEntry(number, job_id, outcome, missing=missing, note=note)
+
+    def _is_anothers(self, record: Document, stored: Document | None) -> bool:
+        if stored is not None:
+            same = all(stored.get(name) == record.get(name) for name in ("namespace", "tenant"))
+            return not stored.get("imported") or not same or "discard" in stored
+        # Its record may be gone while its files are still there.
+        asked = {"$eq": record["jobId"]}
+        return self.ledger.find_one({"$or": [{"jobId": asked}, {"formerOwners": asked}]}) is not None
+
+    def _store(self, record: Document, stored: Document | None) -> Outcome:
+        if stored is None:
+            self.jobs.insert_one(dict(record))
+            return Outcome.IMPORTED
+        if newest_record(stored, record) is None:
+            return Outcome.UNCHANGED
+        kept = {name: stored[name] for name in _KEPT_AS_IT_IS if name in stored}
+        same = {name: stored.get(name) for name in ("_id", "status", "progress")}
+        self.jobs.update_one(same, {"$set": record | kept})
+        return Outcome.UPDATED
+
+
+_TAKEN = FieldProblem("jobId", "there is another job with this id")
+_ANOTHER_USERS = FieldProblem("userId", "the job was imported for another user, and an import does not change that")
+
+
+def _not_yours(user_id: str, namespace: str) -> FieldProblem:
+    return FieldProblem(
+        "userId",
+        f"{user_id!r} must be the namespace ({namespace!r}) or a user id for which you have the verb use on "
+        "userids.contentgen.dev; a Role with that resource name grants it",
+    )
+
+
+def _folders(record: Document) -> tuple[str, ...]:
+    return tuple(sorted(keys.job_prefixes(KINDS[record["type"]], record["userId"], record["jobId"])))

@@ -1,0 +1,236 @@
+"""From a document of the old service to a record of ours: the seeds' shape, checked field by field. Pure.
+
+A document is taken over whole or refused whole. Every key and address in it must be a file of this very job in the
+seeds' layout: a document that names another's files would give them away.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from pydantic import ValidationError
+
+from contentgen_contract.names import Kind, Stage
+from contentgen_contract.records import keys
+from contentgen_contract.records.record import counted, terms_of
+from contentgen_contract.resources.addresses import parts_of, without_secrets
+from contentgen_gateway.migration.legacy_documents import LegacyDocument, LegacyPicture, LegacyVersion
+from contentgen_gateway.stores.record_types import wrong_values
+
+Document = dict[str, Any]
+_KINDS = {kind.record_type: kind for kind in Kind}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """Why a document is refused."""
+
+    field: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedRecord:
+    """A record, and the keys of the files that it names."""
+
+    record: Document
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportTarget:
+    """Where old documents go, and where their files lie."""
+
+    namespace: str
+    bucket: str
+    key_of: Callable[[str], str | None]  # of an address in that bucket
+    address: Callable[[str], str]  # a key's, as our records have it
+    tenant: str | None = None  # the namespace's scope
+
+
+def take(document: Mapping[str, Any], place: ImportTarget) -> ConvertedRecord | tuple[FieldProblem, ...]:
+    """The record, or everything that is wrong with the document."""
+    try:
+        old = LegacyDocument.model_validate(dict(document))
+    except ValidationError as error:
+        return tuple(
+            FieldProblem(".".join(map(str, each["loc"])) or "document", each["msg"]) for each in error.errors()
+        )
+    files = _Files(old, place)
+    versions = [_version(old, each, f"versions.{index}", files) for index, each in enumerate(old.versions)]
+    if len({each["version"] for each in versions}) != len(versions):
+        files.problems.append(FieldProblem("versions", "two have the same number"))
+    record = _record(old, versions, place)
+    problems = (*files.problems, *(FieldProblem(each.path, str(each)) for each in wrong_values(record)))
+    return problems or ConvertedRecord(record, tuple(sorted(files.found)))
+
+
+class _Files:
+    """The addresses of one document, as they are gone through."""
+
+    def __init__(self, old: LegacyDocument, place: ImportTarget) -> None:
+        self._old, self._place = old, place
+        self.problems: list[FieldProblem] = []
+        self.found: set[str] = set()
+
+    def key(self, field: str, given: str | None, version: int) -> str | None:
+        """The key of an address or a key; a signature in it is left out."""
+        if given is None:
+            return None
+        bare = given.partition("?")[0]
+        key = (self._place.key_of(bare) or _key_of(bare, self._place.bucket)) if "://" in bare else bare
+        kind = _KINDS[self._old.type]
+        folder = keys.prefix(kind, Stage.COLLECT, self._old.user_id, self._old.job_id, version)
+        folders = {folder} if kind is Kind.LORA_TRAINING else {folder, folder.removesuffix(f"v{version}/")}
+        name = (key or "").rpartition("/")[2]
+        if key is None or key.removesuffix(name) not in folders or not keys.is_output(kind, Stage.COLLECT, name):
+            self.problems.append(
+                FieldProblem(
+                    field, f"{without_secrets(given)[:200]!r} is no file of this job; it would be under {folder!r}"
+                )
+            )
+            return None
+        self.found.add(key)
+        return key
+
+    def address(self, field: str, given: str | None, version: int) -> str | None:
+        """The plain address of the same file."""
+        return self.plain(self.key(field, given, version))
+
+    def plain(self, key: str | None) -> str | None:
+        """A file's address as our records have it."""
+        return self._place.address(key) if key else None
+
+
+def _key_of(address: str, bucket: str) -> str | None:
+    """The key, in any of the addresses that AWS has for this bucket."""
+    parts = parts_of(address)
+    if parts is None:
+        return None
+    path = unquote(parts.path).lstrip("/")
+    if parts.scheme == "s3":
+        return path if parts.netloc == bucket else None
+    if parts.scheme != "https" or not re.fullmatch(r"[a-z0-9.-]+\.amazonaws\.com", parts.netloc):
+        return None
+    if re.fullmatch(rf"{re.escape(bucket)}\.s3([.-][a-z0-9-]+)?\.amazonaws\.com", parts.netloc):
+        return path
+    if re.fullmatch(r"s3([.-][a-z0-9-]+)?\.amazonaws\.com", parts.netloc) and path.startswith(f"{bucket}/"):
+        return path.removeprefix(f"{bucket}/")
+    return None
+
+
+def _version(old: LegacyDocument, version: LegacyVersion, at: str, files: _Files) -> Document:
+    common: Document = {
+        "version": version.version,
+        "createdAt": version.created_at or old.completed_at,
+        "loras": [],
+        "cost": None,
+    }
+    match _KINDS[old.type]:
+        case Kind.LORA_TRAINING:
+            return common | _model(version, at, files)
+        case Kind.IMAGE_GENERATION:
+            return common | _pictures(old, version, at, files)
+        case Kind.TRANSCRIPTION:
+            return common | _transcript(version, at, files)
+
+
+def _model(version: LegacyVersion, at: str, files: _Files) -> Document:
+    named = files.key(f"{at}.s3Key", version.s3_key, version.version)
+    key = files.key(f"{at}.modelUrl", version.model_url, version.version) or named
+    return {
+        "modelUrl": files.plain(key),
+        "s3Key": key,
+        "sizeBytes": version.size_bytes,
+        "previewUrl": files.address(f"{at}.previewUrl", version.preview_url, version.version),
+        "config": version.config or {},
+        "bytes": version.size_bytes or 0,
+    }
+
+
+def _pictures(old: LegacyDocument, version: LegacyVersion, at: str, files: _Files) -> Document:
+    images = [
+        _picture(each, f"{at}.images.{place}", version.version, files) for place, each in enumerate(version.images)
+    ]
+    size = sum(each["sizeBytes"] or 0 for each in images)
+    named = {name: old.config.get(name) for name in ("model", "prompt")}
+    return {"images": images, "seed": version.seed, "bytes": size} | named
+
+
+def _transcript(version: LegacyVersion, at: str, files: _Files) -> Document:
+    return {
+        "transcriptUrl": files.address(f"{at}.transcriptUrl", version.transcript_url, version.version),
+        "textUrl": files.address(f"{at}.textUrl", version.text_url, version.version),
+        "srtUrl": None,
+        "vttUrl": None,
+        "wordCount": version.word_count,
+        "duration": version.duration,
+        "speakers": version.speakers,
+        "language": version.language,
+        "bytes": 0,
+    }
+
+
+def _picture(picture: LegacyPicture, at: str, number: int, files: _Files) -> Document:
+    key = files.key(f"{at}.url", picture.url, number)
+    if picture.s3_key is not None and files.key(f"{at}.s3Key", picture.s3_key, number) not in (key, None):
+        files.problems.append(FieldProblem(f"{at}.s3Key", "it is not the file of url"))
+    return {
+        "url": files.plain(key),
+        "s3Key": key,
+        "thumbnailUrl": files.address(f"{at}.thumbnailUrl", picture.thumbnail_url, number),
+        "width": picture.width,
+        "height": picture.height,
+        "sizeBytes": picture.size_bytes,
+    }
+
+
+def _record(old: LegacyDocument, versions: list[Document], place: ImportTarget) -> Document:
+    """Nothing goes on with what was under way at the old service: it is over."""
+    over = old.status in ("completed", "failed", "cancelled")
+    source = {"sourceVideo": old.source_video.model_dump(by_alias=True)} if old.source_video else {}
+    if source:
+        source["sourceVideo"]["url"] = without_secrets(source["sourceVideo"]["url"])
+    status = old.status if over else "cancelled"
+    document: Document = {
+        "jobId": old.job_id,
+        "userId": old.user_id,
+        "type": old.type,
+        "namespace": place.namespace,
+        "tenant": place.tenant,
+        "name": None,
+        "config": old.config,
+        "metadata": old.metadata.model_dump(mode="json", by_alias=True),
+        "versions": versions,
+        "status": status,
+        "phase": {"completed": "Completed", "failed": "Failed"}.get(status),
+        "progress": old.progress,
+        "reason": "Imported",
+        "error": old.error,
+        "cost": None,
+        "createdAt": old.created_at,
+        "startedAt": old.started_at,
+        "completedAt": old.completed_at,
+        "imported": True,
+    } | source
+    return document | counted(versions) | {"terms": terms_of(document)}
+
+
+def with_sizes(record: Document, sizes: Mapping[str, int], key_of: Callable[[str], str | None]) -> Document:
+    """The record with what its files really take; `sizes` are those in the job's folders, by key."""
+    versions = [each | {"bytes": _bytes(each, sizes, key_of) or each["bytes"]} for each in record["versions"]]
+    return record | {"versions": versions} | counted(versions)
+
+
+def _bytes(version: Document, sizes: Mapping[str, int], key_of: Callable[[str], str | None]) -> int:
+    named = (version.get(name) for name in ("modelUrl", "previewUrl", "transcriptUrl", "textUrl"))
+    pictures = (each.get(name) for each in version.get("images") or () for name in ("url", "thumbnailUrl"))
+    found = {key for each in (*named, *pictures) if isinstance(each, str) and (key := key_of(each))}
+    return sum(sizes.get(key, 0) for key in found)
+
+
+def folders(files: Iterable[str]) -> set[str]:
+    """The jobs' folders in which files lie."""
+    return {keys.job_prefix_of(each) for each in files}

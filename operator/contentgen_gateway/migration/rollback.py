@@ -1,0 +1,415 @@
+"""Preparation of a rollback to a5a1c84: what that release would buy again, or lose, of what this one has left.
+
+It runs while the operator is stopped. What a5a1c84 would buy again is suspended; where only the ledger misleads it, the
+ledger is written. Idempotent; `undo` takes suspensions back after the next upgrade.
+"""
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from pydantic import ValidationError
+from pymongo.collection import Collection
+from pymongo.database import Database
+
+from contentgen_contract.names import GROUP, Kind, Reason
+from contentgen_contract.records.ledger import PurchaseState, PurchaseStep, legacy_id
+from contentgen_contract.resources import languages
+from contentgen_contract.resources.models import model_of
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS, class_of
+from contentgen_contract.resources.spec import parse_spec, run_hash
+from contentgen_contract.resources.status import ResourceStatus, RunStatus
+
+Body = dict[str, Any]
+Document = dict[str, Any]
+MarkerOf = Callable[[str], str | None]
+"""The purchase id in the bucket's marker of a buying key; None where there is no marker."""
+Patch = Callable[[Kind, Body, Body], Awaitable[object]]
+"""A merge patch of a resource; raises where the resource has changed since it was read."""
+
+ANNOTATION = f"{GROUP}/suspended-for-rollback"  # the run at that time: number/runHash/paidAttempt
+RUNNING_SECONDS = 60.0
+_PARKED = "discardAfterRollback"
+_SEARCHED = (Reason.LOOKING_FOR_REQUEST, Reason.SUBMISSION_UNKNOWN)
+OLD_REASONS = frozenset(
+    {
+        "Preparing", "Submitting", "Processing", "Collecting", "Suspended", "WaitingForLora", "StoreUnavailable",
+        "ProviderUnavailable", "ProviderNotConfigured", "LookingForRequest", "Completed", "AdoptedFinishedRun",
+        "InvalidSpec", "SubmissionUnknown", "ProviderRefused", "ProviderFailed", "JobFailed", "DeadlineExceeded",
+        "LoraFailed", "OutputMissing", "OutputChanged", "OutcomeInvalid", "OutputsDeleted", "Cancelled",
+        "SourceNotAllowed", "SourceUnreachable", "SourceTooLarge", "SourceChecksumMismatch", "SourceEmpty",
+        "UnsupportedMedia", "NoVideo", "NoAudio", "InsufficientFrames", "ResultUnreachable", "ResultInvalid",
+    }
+)  # fmt: skip
+"""The reasons of a5a1c84. An unpaid resource that has another one waits for a rule that a5a1c84 does not know."""
+_OPEN = (PurchaseState.INTENT, PurchaseState.SUBMITTED)
+_ENDED = (PurchaseState.DISCARDED, PurchaseState.CANCELLED, PurchaseState.FAILED)
+_EARLIER_SCHEME = re.compile(r"[a-z0-9]+://")
+_NOBODYS = "lost/"  # a marker that no provider's history has
+
+
+class FindingAction(StrEnum):
+    """What is done about a finding."""
+
+    SUSPEND = "suspend"
+    LEDGER = "ledger"
+    PARK = "park deletion"
+    RESUME = "resume"
+    WAIT = "look at it"  # nothing is done: a person decides
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the table."""
+
+    action: FindingAction
+    about: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class OldRun:
+    """The run that a5a1c84 would work on: that of the status, or a new one of the spec as it is now."""
+
+    run_hash: str
+    rerun: str | None
+    attempt: int
+    told: bool  # the status has it
+    identity: str | None = None  # of the LoRAs, in the key under which this release buys
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPurchase:
+    """What the stores know of the purchase that a5a1c84 would make: under its key, and in the bucket."""
+
+    key: str
+    purchase: Document | None
+    marker: str | None
+    scoped: bool = False  # this release buys, or has bought, in the namespace under keys with the namespace's uid
+    with_identity: Document | None = None  # the purchase under the key with the LoRAs' identity
+
+    @property
+    def unpaid(self) -> bool:
+        """Whether a5a1c84, or this release, may still send it."""
+        return self.purchase is None or self.purchase["state"] == PurchaseState.REFUSED or _is_planned(self.purchase)
+
+
+def key_of(kind: Kind, meta: Body, run: OldRun, identity: str | None = None) -> str:
+    """The `_id` under which a5a1c84 looks in the ledger; with an identity of LoRAs, that of this release."""
+    rerun = hashlib.sha256(run.rerun.encode()).hexdigest()[:16] if run.rerun is not None else "-"
+    bought = f"{run.run_hash}.{identity}" if identity else run.run_hash
+    return f"{meta['namespace']}/{kind}/{meta['name']}/{bought}/{rerun}/{run.attempt}"
+
+
+def old_run(kind: Kind, body: Body, status: ResourceStatus) -> OldRun | None:
+    """None where a5a1c84 sees a run that has ended, and starts none. Raises ValidationError for a wrong spec."""
+    meta, run = body["metadata"], status.run
+    rerun = (meta.get("annotations") or {}).get(f"{GROUP}/rerun")
+    if run is None:
+        return OldRun(run_hash(kind, parse_spec(kind, body["spec"])), rerun, 1, told=False)
+    if status.phase is None or not status.phase.terminal:
+        return OldRun(run.run_hash, run.rerun, run.paid_attempt, told=True, identity=run.lora_identity)
+    edited = meta.get("generation", 1) != run.generation
+    asked = run_hash(kind, parse_spec(kind, body["spec"])) if edited else run.run_hash
+    # As a5a1c84: an annotation that was taken off counts, and every InvalidSpec as that of an edit.
+    if status.reason != Reason.INVALID_SPEC and (rerun, asked) == (run.rerun, run.run_hash):
+        return None
+    return OldRun(asked, rerun, 1, told=False)
+
+
+def is_unreadable(kind: Kind, spec: Body) -> bool:
+    """Whether a5a1c84 refuses a spec that this release admits: capitals in a scheme, newer language codes."""
+    urls = [(spec.get("source") or {}).get("url"), *((each or {}).get("path") for each in spec.get("loras") or ())]
+    language = (spec.get("options") or {}).get("language") if kind is Kind.TRANSCRIPTION else None
+    schemes = [url for url in urls if isinstance(url, str) and not _EARLIER_SCHEME.match(url)]
+    return bool(schemes) or (isinstance(language, str) and not re.search(languages.EARLIER, language))
+
+
+def verdict(
+    kind: Kind, body: Body, status: ResourceStatus, run: OldRun, seen: KnownPurchase
+) -> tuple[FindingAction, str] | None:
+    """What a5a1c84 would do wrong with a resource, and the remedy; None where nothing."""
+    spec = body.get("spec") or {}
+    frozen = status.run.spec if status.run is not None and run.told else {}
+    if is_unreadable(kind, spec) or is_unreadable(kind, frozen):
+        if seen.purchase is not None and not seen.unpaid:
+            return FindingAction.WAIT, "a5a1c84 cannot read this spec, and would neither poll nor collect what was paid"
+        return FindingAction.SUSPEND, "a5a1c84 cannot read this spec"
+    if seen.scoped:
+        return (
+            FindingAction.SUSPEND,
+            "the namespace was created again: a5a1c84 looks under another key, and would buy again",
+        )
+    if seen.unpaid:
+        return _unpaid_verdict(status, run, seen)
+    attempts = spec.get("paidAttempts", 1)
+    state = seen.purchase["state"] if seen.purchase is not None else ""
+    if state in _OPEN and isinstance(attempts, int) and run.attempt < attempts:
+        return (
+            FindingAction.SUSPEND,
+            "a5a1c84 takes a result that is gone for a failure, and would pay for the next attempt",
+        )
+    return None
+
+
+def _identity_verdict(seen: KnownPurchase) -> tuple[FindingAction, str]:
+    """Verdict on a run whose key a5a1c84 does not know: under its own, it finds pictures of an earlier training."""
+    purchase = seen.with_identity
+    state = purchase["state"] if purchase is not None and not _is_planned(purchase) else ""
+    if state in (*_OPEN, PurchaseState.SUCCEEDED):
+        return (
+            FindingAction.WAIT,
+            "a5a1c84 would neither poll nor collect what was paid since the LoRA was trained again",
+        )
+    return (
+        FindingAction.SUSPEND,
+        "a5a1c84 does not know that the LoRA was trained again, and goes on with earlier pictures",
+    )
+
+
+def _unpaid_verdict(status: ResourceStatus, run: OldRun, seen: KnownPurchase) -> tuple[FindingAction, str] | None:
+    if run.told and status.run is not None and _is_rewound(status, status.run, seen.purchase):
+        return FindingAction.LEDGER, "the status knows of a payment that the ledger has lost; written as possibly sent"
+    if seen.marker is not None and (seen.purchase is None or _id_of(seen.purchase) != seen.marker):
+        return FindingAction.LEDGER, "the bucket knows of a purchase that the ledger has lost; written as possibly sent"
+    if status.reason is not None and status.reason not in OLD_REASONS:
+        return FindingAction.SUSPEND, f"a5a1c84 does not know the rule of {status.reason}, and would pay"
+    if status.run is not None and not run.told:
+        return FindingAction.SUSPEND, "a5a1c84 would start and pay for another run"
+    return None
+
+
+def _is_rewound(status: ResourceStatus, run: RunStatus, purchase: Document | None) -> bool:
+    """As the operator's `buying.was_rewound`."""
+    if run.request_id is not None or status.reason in _SEARCHED:
+        return True
+    if purchase is None:
+        return run.purchase_id is not None
+    if run.purchase_id not in (None, _id_of(purchase)):
+        return True
+    sent_at = purchase.get("sentAt")
+    return run.sent_at is not None and (sent_at is None or _aware(sent_at) < run.sent_at)
+
+
+def lost_purchase(kind: Kind, body: Body, run: RunStatus | None, seen: KnownPurchase, now: datetime) -> Document:
+    """A document of the ledger for a purchase that may have been sent, and that the ledger has lost.
+
+    `run` is None where the status tells nothing of the run that it is for.
+    """
+    meta = body["metadata"]
+    named = seen.marker or (run.purchase_id if run is not None else None) or legacy_id(seen.key)
+    spec = run.spec if run is not None else body["spec"]
+    return {
+        "_id": seen.key,
+        "purchaseId": named,
+        "state": PurchaseState.INTENT.value,
+        "step": None,
+        "jobId": meta["uid"],
+        "namespace": meta["namespace"],
+        "type": kind.record_type,
+        "userId": spec.get("userId") or meta["namespace"],
+        "provider": "assemblyai" if kind is Kind.TRANSCRIPTION else "fal",
+        "model": model_of(parse_spec(kind, spec)),
+        "marker": _NOBODYS + named,
+        "createdAt": run.started_at if run is not None else now,
+        "sentAt": (run.sent_at or run.started_at) if run is not None else now,
+        "changedAt": now,
+        "error": "the ledger had lost it; written by contentgen prepare-rollback",
+    }
+
+
+class Rollback:
+    """The stores and the resources. `patch` and the ledger are not written where `dry` is set."""
+
+    def __init__(
+        self,
+        database: Database[Document],
+        marker_of: MarkerOf,
+        patch: Patch,
+        *,
+        dry: bool = False,
+        operator_class: str = DEFAULT_CLASS,
+    ) -> None:
+        """`operator_class`: the one that the operator serves which is rolled back."""
+        self._class = operator_class
+        self._ledger: Collection[Document] = database["ledger"]
+        self._jobs: Collection[Document] = database["jobs"]
+        self._bindings: Collection[Document] = database["namespaces"]
+        self._marker_of = marker_of
+        self._patch = patch
+        self._dry = dry
+
+    async def prepare(self, resources: Iterable[tuple[Kind, Body]], now: datetime) -> list[Finding]:
+        """Suspend and write what a5a1c84 needs; what was found, also what was done before."""
+        findings = [found for kind, body in resources if (found := await self._of_resource(kind, body, now))]
+        return [*findings, *self._planned(now), *self._nameless(), *self._parked()]
+
+    async def undo(self, resources: Iterable[tuple[Kind, Body]]) -> list[Finding]:
+        """Take back what `prepare` has suspended and parked, where a5a1c84 has begun no other run since."""
+        findings = []
+        for kind, body in resources:
+            noted = (body["metadata"].get("annotations") or {}).get(ANNOTATION)
+            if noted is not None:
+                findings.append(await self._resume(kind, body, noted))
+        if not self._dry:
+            self._jobs.update_many({f"{_PARKED}.uid": {"$gt": ""}}, {"$rename": {_PARKED: "discard"}})
+        return findings
+
+    async def _resume(self, kind: Kind, body: Body, noted: str) -> Finding:
+        about, now = _about(kind, body), _noted(ResourceStatus.model_validate(body.get("status") or {}))
+        if noted not in (now, "-") or (noted == "-" and not now.startswith(("-", "1/"))):
+            why = f"it was in run {noted} and is in {now}: resumed, that run may be paid; set spec.suspend yourself"
+            return Finding(FindingAction.WAIT, about, why)
+        await self._write(kind, body, {"spec": {"suspend": None}, "metadata": {"annotations": {ANNOTATION: None}}})
+        return Finding(FindingAction.RESUME, about, "no other run was begun")
+
+    async def _of_resource(self, kind: Kind, body: Body, now: datetime) -> Finding | None:
+        meta = body["metadata"]
+        if meta.get("deletionTimestamp"):
+            return None  # a5a1c84 finishes a deletion, and buys nothing
+        try:
+            status = ResourceStatus.model_validate(body.get("status") or {})
+            run = old_run(kind, body, status)
+        except ValidationError:
+            return None  # a5a1c84 says InvalidSpec as well
+        if run is None:
+            return None
+        if class_of(body) != self._class:
+            await self._suspend(kind, body, status)
+            why = "a5a1c84 knows no operator classes: it would work on it, too, and buy what another installation buys"
+            return Finding(FindingAction.WAIT, _about(kind, body), f"{why} (class {class_of(body)})")
+        seen = self._seen(kind, meta, run)
+        found = _identity_verdict(seen) if run.identity else verdict(kind, body, status, run, seen)
+        if found is None:
+            return None
+        action, why = found
+        if action is FindingAction.LEDGER:
+            self._write_lost(lost_purchase(kind, body, status.run if run.told else None, seen, now), seen)
+        if action in (FindingAction.SUSPEND, FindingAction.WAIT):
+            await self._suspend(kind, body, status)
+        return Finding(action, _about(kind, body), why)
+
+    def _seen(self, kind: Kind, meta: Body, run: OldRun) -> KnownPurchase:
+        key = key_of(kind, meta, run)
+        purchase = self._ledger.find_one({"_id": key})
+        # "A" follows "@".
+        within = {"_id": {"$gte": f"{meta['namespace']}@", "$lt": f"{meta['namespace']}A"}}
+        bound = {"_id": re.compile(f"/{re.escape(meta['namespace'])}$"), "scope": {"$gt": ""}}
+        scoped = self._ledger.find_one(within, {"_id": 1}) or self._bindings.find_one(bound, {"_id": 1})
+        with_identity = self._ledger.find_one({"_id": key_of(kind, meta, run, run.identity)}) if run.identity else None
+        return KnownPurchase(key, purchase, self._marker_of(key), scoped is not None, with_identity)
+
+    def _write_lost(self, document: Document, seen: KnownPurchase) -> None:
+        if self._dry:
+            return
+        if seen.purchase is None:
+            self._ledger.insert_one(document)
+            return
+        same = {name: seen.purchase.get(name) for name in ("_id", "state", "step", "jobId")}
+        names = ("state", "step", "purchaseId", "sentAt", "changedAt", "error")
+        self._ledger.update_one(same, {"$set": {name: document[name] for name in names}})
+
+    async def _suspend(self, kind: Kind, body: Body, status: ResourceStatus) -> None:
+        if (body.get("spec") or {}).get("suspend") is True:
+            return  # by a person, who resumes it too, or by an earlier run of this
+        await self._write(
+            kind, body, {"spec": {"suspend": True}, "metadata": {"annotations": {ANNOTATION: _noted(status)}}}
+        )
+
+    async def _write(self, kind: Kind, body: Body, patch: Body) -> None:
+        if not self._dry:
+            version = body["metadata"]["resourceVersion"]
+            await self._patch(kind, body, patch | {"metadata": patch["metadata"] | {"resourceVersion": version}})
+
+    def _planned(self, now: datetime) -> Iterator[Finding]:
+        """Planned purchases become refused ones: to a5a1c84 every intent may have been sent."""
+        planned = {"state": PurchaseState.INTENT.value, "step": PurchaseStep.PLANNED.value}
+        refused = {
+            "state": PurchaseState.REFUSED.value,
+            "step": None,
+            "permanent": False,
+            "changedAt": now,
+            "error": "withdrawn before it was sent, for a rollback",
+        }
+        for each in list(self._ledger.find(planned, {"jobId": 1})):
+            if not self._dry:
+                self._ledger.update_one(each | planned, {"$set": refused})
+            yield Finding(FindingAction.LEDGER, f"purchase {each['_id']}", "it was not sent: a5a1c84 may send it, once")
+        # a5a1c84 leaves `step` as it is when it sends a refused purchase, and this release would read "not sent".
+        if not self._dry:
+            steps = {"state": PurchaseState.REFUSED.value, "step": {"$ne": None}}
+            self._ledger.update_many(steps, {"$set": {"step": None}})
+
+    def _nameless(self) -> Iterator[Finding]:
+        """Intents without a marker: a5a1c84 would take the first request without a seed for theirs."""
+        for each in list(self._ledger.find({"state": PurchaseState.INTENT.value, "marker": ""})):
+            if not self._dry:
+                self._ledger.update_one({"_id": each["_id"]}, {"$set": {"marker": _NOBODYS + _id_of(each)}})
+            yield Finding(
+                FindingAction.LEDGER, f"purchase {each['_id']}", "without a marker a5a1c84 takes any request for it"
+            )
+
+    def _parked(self) -> Iterator[Finding]:
+        """Deletions that a5a1c84 would extend to files of a purchase with another owner."""
+        for each in list(self._jobs.find({"discard.uid": {"$gt": ""}})):
+            if not self._takes_anothers(each["discard"]):
+                continue
+            if not self._dry:
+                self._jobs.update_one({"_id": each["_id"]}, {"$rename": {"discard": _PARKED}})
+            yield Finding(
+                FindingAction.PARK, f"job {each['jobId']}", "a5a1c84 would delete files that another resource has"
+            )
+
+    def _takes_anothers(self, discard: Document) -> bool:
+        place = discard.get("boughtUnder") or discard.get("bought_under") or ""
+        if not place:
+            return True
+        mine = discard.get("jobIds") or discard.get("job_ids") or []
+        within = {"_id": {"$gte": place, "$lt": f"{place[:-1]}0"}, "jobId": {"$nin": mine}}
+        others = self._ledger.find(within | {"state": {"$nin": [each.value for each in _ENDED]}})
+        prefixes = tuple(discard.get("prefixes") or ())
+        return any(key.startswith(prefixes) for each in others for key in _listed(each))
+
+
+def seems_to_run(resources: Iterable[tuple[Kind, Body]], now: datetime) -> str:
+    """A resource whose status was written in the last minute, with the age in words; empty where there is none.
+
+    An operator that has nothing to do writes nothing, and is not noticed.
+    """
+    for kind, body in resources:
+        for each in body["metadata"].get("managedFields") or ():
+            if each.get("subresource") == "status" and each.get("time"):
+                age = now - datetime.fromisoformat(each["time"])
+                if age < timedelta(seconds=RUNNING_SECONDS):
+                    return f"{_about(kind, body)} {age.total_seconds():.0f} s ago"
+    return ""
+
+
+def _noted(status: ResourceStatus) -> str:
+    run = status.run
+    return f"{run.number}/{run.run_hash}/{run.paid_attempt}" if run is not None else "-"
+
+
+def _about(kind: Kind, body: Body) -> str:
+    return f"{kind} {body['metadata']['namespace']}/{body['metadata']['name']}"
+
+
+def _is_planned(purchase: Document) -> bool:
+    return (purchase["state"], purchase.get("step")) == (PurchaseState.INTENT, PurchaseStep.PLANNED)
+
+
+def _id_of(purchase: Document) -> str:
+    return str(purchase.get("purchaseId") or legacy_id(str(purchase["_id"])))
+
+
+def _listed(purchase: Document) -> list[str]:
+    files = (purchase.get("outputs") or {}).get("files") or ()
+    return [*(str(each.get("key")) for each in files), str(purchase.get("resultKey")), str(purchase.get("marker"))]
+
+
+def _aware(time: datetime) -> datetime:
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

@@ -1,0 +1,91 @@
+"""`contentgen prepare-rollback` on the API server, MongoDB and the bucket."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+from pymongo.database import Database
+
+from contentgen_contract.api_paths import resource_of
+from contentgen_contract.names import Kind
+from contentgen_contract.records import keys
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS, class_of
+from contentgen_gateway.migration.rollback import Finding, MarkerOf, Rollback, seems_to_run
+from contentgen_runtime import s3
+from contentgen_runtime.kube import Body, KubeApi
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_MOST_BYTES = 4096  # of a marker
+
+
+class OperatorRuns(Exception):
+    """The operator has written a status a moment ago."""
+
+
+async def prepare(
+    kube: KubeApi,
+    namespaces: Sequence[str],
+    database: Database[dict[str, Any]],
+    marker_of: MarkerOf,
+    now: datetime,
+    *,
+    dry: bool,
+    operator_class: str = DEFAULT_CLASS,
+) -> list[Finding]:
+    """Prepare a rollback in these namespaces or (none) in all. Raises OperatorRuns."""
+    resources = await _resources(kube, namespaces)
+    mine = [(kind, body) for kind, body in resources if class_of(body) == operator_class]
+    if seen := seems_to_run(mine, now):
+        raise OperatorRuns(
+            f"the operator has written the status of {seen}: scale its Deployment to 0, wait a minute, and try again"
+        )
+    rollback = Rollback(database, marker_of, _patch(kube), dry=dry, operator_class=operator_class)
+    return await rollback.prepare(resources, now)
+
+
+async def undo(
+    kube: KubeApi, namespaces: Sequence[str], database: Database[dict[str, Any]], marker_of: MarkerOf, *, dry: bool
+) -> list[Finding]:
+    """Take back what `prepare` has suspended."""
+    return await Rollback(database, marker_of, _patch(kube), dry=dry).undo(await _resources(kube, namespaces))
+
+
+async def _resources(kube: KubeApi, namespaces: Sequence[str]) -> list[tuple[Kind, Body]]:
+    """Those of these namespaces, or (none) of all."""
+    pages = [
+        (kind, page)
+        for namespace in namespaces or (None,)
+        for kind in Kind
+        async for page in kube.pages(resource_of(kind), namespace)
+    ]
+    return [(kind, body) for kind, page in pages for body in page.items]
+
+
+def _patch(kube: KubeApi) -> Callable[[Kind, Body, Body], Any]:
+    def patch(kind: Kind, body: Body, change: Body) -> Any:
+        meta = body["metadata"]
+        return kube.request("PATCH", resource_of(kind), namespace=meta["namespace"], name=meta["name"], body=change)
+
+    return patch
+
+
+def markers(client: "S3Client", bucket: str) -> MarkerOf:
+    """Reads the marker of a buying key. An unreadable one counts as that of an unknown purchase."""
+
+    def marker_of(key: str) -> str | None:
+        try:
+            reply = client.get_object(Bucket=bucket, Key=keys.purchase_marker(key))
+        except ClientError as error:
+            if s3.code(error) in s3.MISSING:
+                return None
+            raise
+        try:
+            return str(json.loads(reply["Body"].read(_MOST_BYTES))["purchaseId"])
+        except (ValueError, KeyError, TypeError):
+            return "unreadable"
+
+    return marker_of

@@ -1,0 +1,96 @@
+"""Styles, scripts and fonts: read once, compressed once, and cached by browsers for as long as they stay the same.
+
+One hash stands for all of them, so that a style sheet names its fonts by where they lie beside it.
+"""
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+from markupsafe import Markup
+
+from contentgen_gateway.problems import NotFound
+
+_HERE = Path(__file__).parent
+_VENDORED = _HERE / "vendored"
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".woff2": "font/woff2",
+}
+_FOR_EVER = "public, max-age=31536000, immutable"
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFile:
+    """A file as it is sent."""
+
+    content: bytes
+    compressed: bytes
+    media_type: str
+
+
+@cache
+def all_assets() -> dict[str, StaticFile]:
+    """By name."""
+    paths = [each for folder in (_HERE / "static", _VENDORED) for each in sorted(folder.iterdir())]
+    return {path.name: _asset(path) for path in paths if path.suffix in _TYPES}
+
+
+def _asset(path: Path) -> StaticFile:
+    content = path.read_bytes()
+    return StaticFile(content, gzip.compress(content, mtime=0), _TYPES[path.suffix])
+
+
+@cache
+def digest() -> str:
+    """Changes when any of them does."""
+    found = hashlib.sha256()
+    for name, asset in sorted(all_assets().items()):
+        found.update(name.encode() + b"\0" + asset.content)
+    return found.hexdigest()[:16]
+
+
+def address(name: str) -> str:
+    """Where a page finds one. Raises KeyError where there is none."""
+    all_assets()[name]
+    return f"/static/{digest()}/{name}"
+
+
+@cache
+def icon(name: str) -> Markup:
+    """A drawing for a page; it is an ornament, the words beside it say the same."""
+    drawing = (_VENDORED / "icons" / f"{name}.svg").read_text()
+    inside = drawing[drawing.index(">", drawing.index("<svg")) + 1 :]
+    attributes = (
+        'viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" '
+        'stroke-linejoin="round" aria-hidden="true"'
+    )
+    return Markup(f'<svg class="icon" {attributes}>{inside.strip()}')  # noqa: S704 - a file of ours
+
+
+@router.get("/static/{version}/{name}")
+async def get_asset(version: str, name: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
+    """One file. Under an old hash, which the page of an older replica has, the newest is given, and not kept."""
+    asset = all_assets().get(name)
+    if asset is None:
+        raise NotFound("file", name)
+    headers = {"Cache-Control": _FOR_EVER if version == digest() else "no-cache", "Vary": "Accept-Encoding"}
+    if "gzip" in accept_encoding and asset.media_type != "font/woff2":
+        return Response(asset.compressed, headers=headers | {"Content-Encoding": "gzip"}, media_type=asset.media_type)
+    return Response(asset.content, headers=headers, media_type=asset.media_type)
+
+
+@router.get("/favicon.ico")
+async def favicon() -> Response:
+    """For those who ask for it unbidden."""
+    return Response(
+        all_assets()["mark.svg"].content, headers={"Cache-Control": "max-age=86400"}, media_type="image/svg+xml"
+    )

@@ -1,0 +1,200 @@
+"""A job's record as the pages show it. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from contentgen_contract.advice.reasons import REASONS, Explanation
+from contentgen_contract.names import MILESTONES, Kind, Phase, Reason, Step
+from contentgen_gateway.auth.visibility import KINDS
+from contentgen_gateway.stores.files import BucketFiles
+from contentgen_gateway.stores.records import Record
+
+LABELS = {
+    Kind.LORA_TRAINING: "LoRA training",
+    Kind.IMAGE_GENERATION: "Pictures",
+    Kind.TRANSCRIPTION: "Transcript",
+}
+ICONS = {Kind.LORA_TRAINING: "layers", Kind.IMAGE_GENERATION: "images", Kind.TRANSCRIPTION: "audio-lines"}
+PATHS = {Kind.LORA_TRAINING: "loras", Kind.IMAGE_GENERATION: "pictures", Kind.TRANSCRIPTION: "transcripts"}
+_EXPLANATIONS = {reason.value: each for reason, each in REASONS.items()}
+_NEEDS_A_PERSON = (
+    Reason.PROVIDER_NOT_CONFIGURED,
+    Reason.SUBMISSION_UNKNOWN,
+    Reason.STORES_DISAGREE,
+    Reason.STORE_UNAVAILABLE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What is shown of a job wherever it comes up."""
+
+    job_id: str
+    kind: Kind
+    title: str
+    status: str
+    phase: str
+    progress: int
+    reason: str
+    error: str
+    explanation: Explanation | None
+    user: str
+    namespace: str
+    name: str
+    tags: tuple[str, ...]
+    description: str
+    cost: Mapping[str, Any]
+    created: datetime | None
+    started: datetime | None
+    completed: datetime | None
+    stage: str
+    message: str
+    expected: datetime | None  # when it will probably be done
+    thumbnail: str  # a plain address; empty where there is none
+
+    @property
+    def label(self) -> str:
+        """The kind in words."""
+        return LABELS[self.kind]
+
+    @property
+    def icon(self) -> str:
+        """The kind as a drawing."""
+        return ICONS[self.kind]
+
+    @property
+    def path(self) -> str:
+        """The job's page."""
+        return f"/jobs/{self.job_id}"
+
+    @property
+    def asset_path(self) -> str:
+        """The page of what it made; the job's own before that."""
+        return f"/{PATHS[self.kind]}/{self.job_id}" if self.done else self.path
+
+    @property
+    def done(self) -> bool:
+        """Whether its outputs are there."""
+        return self.status == "completed"
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether nothing goes on before somebody does something."""
+        return self.status == "failed" or self.reason in _NEEDS_A_PERSON
+
+    @property
+    def step(self) -> str:
+        """What is being done, by its progress."""
+        active = [each for each in steps(self.kind, self.phase, self.progress) if each.state == "now"]
+        return self.stage or (active[0].step if active and self.status == "processing" else "")
+
+    @property
+    def spent(self) -> str:
+        """The money, or what it is expected to be."""
+        return str(self.cost.get("display") or "")
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run took."""
+        return (self.completed - self.started).total_seconds() if self.started and self.completed else None
+
+
+def card(record: Record) -> Card:
+    """Of a record; one that lacks something is shown without it."""
+    kind = KINDS.get(str(record.get("type")), Kind.LORA_TRAINING)
+    config, metadata = _mapping(record.get("config")), _mapping(record.get("metadata"))
+    reason = str(record.get("reason") or "")
+    return Card(
+        job_id=str(record["jobId"]),
+        kind=kind,
+        title=_title(kind, record, config),
+        status=str(record.get("status") or "queued"),
+        phase=str(record.get("phase") or ""),
+        progress=min(max(int(record.get("progress") or 0), 0), 100),
+        reason=reason,
+        error=str(record.get("error") or ""),
+        explanation=explanation(reason),
+        user=str(record.get("userId") or ""),
+        namespace=str(record.get("namespace") or ""),
+        name=str(record.get("name") or ""),
+        tags=tuple(str(each) for each in metadata.get("tags") or ()),
+        description=str(metadata.get("description") or ""),
+        cost=_mapping(record.get("cost")),
+        created=record.get("createdAt"),
+        started=record.get("startedAt"),
+        completed=record.get("completedAt"),
+        stage=str(record.get("stage") or ""),
+        message=str(record.get("message") or ""),
+        expected=record.get("estimatedCompletionTime"),
+        thumbnail=_thumbnail(kind, record),
+    )
+
+
+def _mapping(given: object) -> Mapping[str, Any]:
+    return given if isinstance(given, Mapping) else {}
+
+
+def _title(kind: Kind, record: Record, config: Mapping[str, Any]) -> str:
+    source = _mapping(record.get("sourceVideo"))
+    of_kind = {
+        Kind.LORA_TRAINING: config.get("loraName"),
+        Kind.IMAGE_GENERATION: config.get("prompt"),
+        Kind.TRANSCRIPTION: source.get("filename"),
+    }
+    return str(of_kind[kind] or record.get("name") or record["jobId"])
+
+
+def newest(record: Record) -> Mapping[str, Any]:
+    """The newest version; empty where nothing is made yet."""
+    versions = [_mapping(each) for each in record.get("versions") or ()]
+    return max(versions, key=lambda each: int(each.get("version") or 0), default={})
+
+
+def _thumbnail(kind: Kind, record: Record) -> str:
+    version = newest(record)
+    if kind is Kind.IMAGE_GENERATION:
+        first = _mapping(next(iter(version.get("images") or ()), None))
+        return str(first.get("thumbnailUrl") or first.get("url") or "")
+    return str(version.get("previewUrl") or "")
+
+
+def explanation(reason: str) -> Explanation | None:
+    """What a reason means, and what to do: the table of docs/reference/reasons.md."""
+    return _EXPLANATIONS.get(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """A step of a kind's work."""
+
+    step: Step
+    state: str  # done, now, failed, waiting
+
+    @property
+    def paid(self) -> bool:
+        """Whether a provider does it."""
+        return self.step in (Step.TRAINING, Step.GENERATING, Step.TRANSCRIBING)
+
+
+def steps(kind: Kind, phase: str, progress: int) -> tuple[StepView, ...]:
+    """All steps of a kind in order, and how far they are."""
+    found: list[StepView] = []
+    active = False
+    for step, (_, end) in MILESTONES[kind].items():
+        if phase == Phase.COMPLETED or progress >= end:
+            state = "done"
+        elif active:
+            state = "waiting"
+        else:
+            active = True
+            state = "failed" if phase == Phase.FAILED else "now"
+        found.append(StepView(step, state))
+    return tuple(found)
+
+
+def shown(files: BucketFiles, address: object) -> str:
+    """A signed URL for the address of our own file in a record; empty for any other address."""
+    ours = isinstance(address, str) and files.key_of(address) is not None
+    return (files.shown(address) or "") if ours else ""

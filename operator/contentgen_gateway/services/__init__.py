@@ -1,0 +1,1 @@
+"""Operations on jobs that pages and API routes share."""

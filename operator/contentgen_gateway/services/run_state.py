@@ -1,0 +1,184 @@
+"""Where a run is, as far as a person can do something about it: told from the resource's JSON object alone. Pure."""
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Self
+
+from contentgen_contract.advice import remedies
+from contentgen_contract.advice.reasons import Action
+from contentgen_contract.advice.remedies import Facts
+from contentgen_contract.annotations import collect_again
+from contentgen_contract.annotations.cancel_run import CannotCancel, ignored, run_to_cancel
+from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ADVICE, RERUN_ANNOTATION, Phase, Reason
+from contentgen_gateway.problems import Problem
+from contentgen_runtime.kube import Body
+
+_FINAL = {phase.value for phase in Phase if phase.terminal}
+_ACTIONS = (
+    (re.compile(re.escape(RERUN_ADVICE)), "retry"),
+    (re.compile(rf"the annotation {re.escape(RERUN_ANNOTATION)}(?: with a new value)?"), "retry"),
+    (re.compile(rf"the annotation {re.escape(COLLECT_ANNOTATION)}=[0-9-]+"), "collect"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRunState:
+    """The run under way, or the last one."""
+
+    phase: str | None
+    reason: str | None
+    message: str
+    number: int  # of the run; 0 before the first
+    billed: bool | None  # of a cancelled run; None: nobody can tell
+    asked_again: bool  # another run was asked for, and has not begun
+    rerun: str | None
+
+    @classmethod
+    def of(cls, body: Body) -> Self:
+        """Of a resource."""
+        status = body.get("status") or {}
+        run = status.get("run") or {}
+        rerun = (body["metadata"].get("annotations") or {}).get(RERUN_ANNOTATION)
+        return cls(
+            phase=status.get("phase"),
+            reason=status.get("reason"),
+            message=status.get("message") or "",
+            number=run.get("number", 0),
+            billed=run.get("billed"),
+            asked_again=bool(run) and rerun != run.get("rerun"),
+            rerun=rerun,
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing under way."""
+        return self.phase in _FINAL and not self.asked_again
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it ended so."""
+        return self.ended and self.reason == Reason.CANCELLED
+
+    @property
+    def word(self) -> str:
+        """The seeds' word for it."""
+        if not self.ended:
+            return "processing"
+        return "cancelled" if self.cancelled else "completed" if self.phase == Phase.COMPLETED else "failed"
+
+    @property
+    def current(self) -> int:
+        """The number of the run that is under way, or is about to begin."""
+        return self.number + 1 if self.phase in _FINAL and self.asked_again else max(self.number, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The price that a run of the same inputs is expected to have."""
+
+    amount: str  # a decimal
+    currency: str
+    source: str  # such as the price table's name
+
+
+def estimate_of(body: Body) -> Estimate | None:
+    """The operator's estimate for the run under way or the last one; None where it knows no price."""
+    cost = (body.get("status") or {}).get("cost") or {}
+    amount = str(cost.get("estimated") or "")
+    try:
+        known = Decimal(amount).is_finite()
+    except InvalidOperation:
+        known = False
+    return Estimate(amount, str(cost.get("currency") or ""), str(cost.get("source") or "")) if known else None
+
+
+def is_suspended(body: Body) -> bool:
+    """Whether nothing is started or bought for a resource until it is resumed."""
+    return (body.get("spec") or {}).get("suspend") is True
+
+
+def to_cancel(standing: JobRunState) -> int:
+    """The number of the run that is to end. Raises Problem 409 where it is too late."""
+    try:
+        return run_to_cancel(standing.phase, standing.reason, standing.number, asked_again=standing.asked_again)
+    except CannotCancel as error:
+        more: dict[str, Any] = {"billed": True} if error.paid else {}
+        raise Problem(409, str(error), **more) from None
+
+
+def _doubt(facts: Facts, name: str) -> str:
+    """Text of the refusal: meaning of the reason, free remedies, and the cost of another payment."""
+    row, resubmit = remedies.explained(facts), remedies.helps(facts, Action.RESUBMIT)
+    means = (row.means,) if row is not None else ()
+    cost = f" ({resubmit.costs.value})" if resubmit is not None else ""
+    return " ".join([*means, *remedies.free_lines(facts, name), f"To allow another payment{cost}"])
+
+
+def to_retry(standing: JobRunState, body: Body) -> None:
+    """Raises Problem 409 where there is nothing to run again."""
+    if is_suspended(body):
+        job_id = body["metadata"]["uid"]
+        raise Problem(409, f"it is suspended, and goes on by itself once it is resumed: POST /api/jobs/{job_id}/resume")
+    if standing.phase == Phase.SUBMISSION_UNKNOWN:
+        facts = Facts.of(body.get("status") or {})
+        raise Problem(409, f"{_doubt(facts, body['metadata']['name'])}, retry with resubmit={facts.token}")
+    if standing.reason == Reason.INVALID_SPEC:
+        raise Problem(409, f"it would fail again: {standing.message}")
+    if not standing.ended and not standing.asked_again:
+        raise Problem(409, f"it is under way ({standing.phase or 'not started'}): there is nothing to run again")
+
+
+def to_collect(standing: JobRunState, body: Body) -> str | None:
+    """The value of the annotation that has the last run's result fetched once more; None where that was asked for and
+    has not begun. Raises Problem 409 where there is nothing to fetch.
+    """
+    facts = Facts.of(body.get("status") or {})
+    if not standing.ended and standing.phase == Phase.FAILED:
+        raise Problem(409, "another run was asked for: only the result of a failed run is fetched again")
+    if why := remedies.uncollectable(facts):
+        raise Problem(409, why)
+    given = (body["metadata"].get("annotations") or {}).get(COLLECT_ANNOTATION)
+    if collect_again.asks(given, {"number": facts.number, "collect": {"asked": facts.asked}}):
+        return None
+    return remedies.collect_value(facts)
+
+
+def in_http_terms(message: str, job_id: str) -> str:
+    """A message of the operator with requests to this API in place of annotations."""
+    for pattern, action in _ACTIONS:
+        message = pattern.sub(f"POST /api/jobs/{job_id}/{action}", message)
+    return message
+
+
+def ignored_annotations(body: Body) -> tuple[str, ...]:
+    """A sentence for each of a person's annotations that names no run or purchase, with what it should name."""
+    standing = JobRunState.of(body)
+    return ignored(body["metadata"].get("annotations") or {}, standing.phase, standing.number, token_of(standing))
+
+
+def require_token(standing: JobRunState, given: str) -> None:
+    """Raises Problem 422 where `resubmit` names no purchase that waits for another payment."""
+    token = token_of(standing)
+    if given == token:
+        return
+    expected = (
+        f"the one that waits for another payment is resubmit={token}"
+        if token is not None
+        else f"none waits for another payment, as the job is {standing.phase or 'not started'}; "
+        "for another run retry without resubmit"
+    )
+    detail = f"resubmit: {given[:64]!r} names no purchase of this job; {expected}"
+    raise Problem(422, detail, errors=[{"loc": ["query", "resubmit"], "msg": expected}])
+
+
+def token_of(standing: JobRunState) -> str | None:
+    """The word that allows one more payment for a request that nobody can find."""
+    return remedies.resubmit_token(standing.phase, standing.message)
+
+
+def annotated(body: Body, annotations: dict[str, str], **more: Any) -> Body:
+    """A patch of exactly this version of a resource."""
+    meta = body["metadata"]
+    here = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"], "annotations": annotations}
+    return {"metadata": here | more}

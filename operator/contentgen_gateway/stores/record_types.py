@@ -1,0 +1,221 @@
+"""Types of the fields of a record, for its import and for its readers. Pure.
+
+A record may hold values that no model and no page of ours can show: earlier imports did not check `config`, and whoever
+writes to MongoDB checks nothing. `wrong_values` lists them, so that an import is refused; `readable` leaves
+them out of a record that is stored already, so that one record does not break a whole list.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from contentgen_contract.names import Kind
+
+Record = dict[str, Any]
+_DEEPEST = 20  # levels of a value that is not described here
+_LONGEST_SHOWN = 64  # characters of a value in a refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One value; None is one of every type."""
+
+    expected: str
+    fits: Callable[[object], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A list of values of one type."""
+
+    of: "Type"
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """An object with fields of these types; any other field holds whatever JSON can."""
+
+    fields: Mapping[str, "Type"] = field(default_factory=dict)
+
+
+Type = Scalar | Many | Object
+
+
+def _is_whole(given: object) -> bool:
+    if isinstance(given, float):
+        return math.isfinite(given) and given.is_integer()
+    return isinstance(given, int) and not isinstance(given, bool)
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
+
+
+TEXT = Scalar("a text", lambda given: isinstance(given, str))
+WHOLE = Scalar("a whole number", _is_whole)
+NUMBER = Scalar("a number", _is_number)
+FLAG = Scalar("true or false", lambda given: isinstance(given, bool))
+TIME = Scalar("a time", lambda given: isinstance(given, datetime))
+
+_CONFIG = Object(
+    {"loraName": TEXT, "trigger": TEXT, "model": TEXT, "prompt": TEXT, "steps": WHOLE, "frame_count": WHOLE}
+)
+_IMAGE = Object({"url": TEXT, "s3Key": TEXT, "thumbnailUrl": TEXT, "width": WHOLE, "height": WHOLE, "sizeBytes": WHOLE})
+_COST = Object({"display": TEXT})
+_VERSION = Object(
+    dict.fromkeys(
+        (
+            "modelUrl",
+            "s3Key",
+            "previewUrl",
+            "transcriptUrl",
+            "textUrl",
+            "srtUrl",
+            "vttUrl",
+            "language",
+            "model",
+            "prompt",
+        ),
+        TEXT,
+    )
+    | dict.fromkeys(("version", "sizeBytes", "bytes", "seed", "wordCount", "speakers"), WHOLE)
+    | {
+        "duration": NUMBER,
+        "createdAt": TIME,
+        "loras": Many(TEXT),
+        "images": Many(_IMAGE),
+        "config": _CONFIG,
+        "cost": _COST,
+    }
+)
+RECORD = Object(
+    dict.fromkeys(
+        (
+            "jobId", "userId", "type", "namespace", "name", "status", "phase", "stage", "reason", "message", "error",
+            "importedBy", "adoptedBy", "tenant",
+        ),
+        TEXT,
+    )
+    | dict.fromkeys(("progress", "downloads", "bytes", "pictures", "revision"), WHOLE)
+    | dict.fromkeys(("createdAt", "startedAt", "completedAt", "lastAccessed", "estimatedCompletionTime"), TIME)
+    | {
+        "config": _CONFIG,
+        "metadata": Object({"tags": Many(TEXT), "description": TEXT, "isPublic": FLAG}),
+        "sourceVideo": Object({"url": TEXT, "filename": TEXT, "sizeBytes": WHOLE}),
+        "cost": _COST,
+        "adoptedFrom": Many(TEXT),
+        "uses": Many(TEXT),
+        "scopes": Many(TEXT),
+        "versions": Many(_VERSION),
+    }
+)  # fmt: skip
+_NEVER_NONE: Mapping[str, Callable[[], object]] = {"config": dict, "metadata": dict, "versions": list, "progress": int}
+_IDENTITY = ("jobId", "userId", "status")
+_TYPES = frozenset(kind.record_type for kind in Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class WrongType:
+    """A value of another type than its field's."""
+
+    path: str  # with dots: versions.0.config.steps
+    given: object
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{_shown(self.given)}: expected {self.expected}"
+
+
+def wrong_values(record: Mapping[str, Any]) -> tuple[WrongType, ...]:
+    """Everything in a record that its readers could not show."""
+    return tuple(_wrong(record, RECORD, ()))
+
+
+def _wrong(given: object, type_: Type, at: tuple[str, ...]) -> Iterator[WrongType]:
+    match type_, given:
+        case _, None:
+            return
+        case Object(), Mapping():
+            for name, each in given.items():
+                if (known := type_.fields.get(name)) is not None:
+                    yield from _wrong(each, known, (*at, name))
+        case Many(), list():
+            for index, each in enumerate(given):
+                yield from _wrong(each, type_.of, (*at, str(index)))
+        case Scalar(), _ if type_.fits(given):
+            return
+        case _:
+            yield WrongType(".".join(at), given, _expected(type_))
+
+
+def _expected(type_: Type) -> str:
+    match type_:
+        case Scalar():
+            return type_.expected
+        case Many():
+            return "a list"
+        case Object():
+            return "an object"
+
+
+def _shown(given: object) -> str:
+    """A value in a refusal. A text that may be an address is not repeated: it may hold a password."""
+    match given:
+        case Mapping():
+            return "an object"
+        case list():
+            return "a list"
+        case str():
+            return "a text" if "/" in given or "@" in given else repr(given[:_LONGEST_SHOWN])
+        case bool() | int() | float():
+            return json.dumps(given)
+        case _:
+            return f"a {type(given).__name__}"
+
+
+def readable(record: Record) -> Record | None:
+    """The record with None, an empty object or an empty list in the place of each value that a reader would fail on.
+
+    None for a record without a job, a user, a type or a status: nothing can be shown of it.
+    """
+    found: Record = _read_object(record, RECORD)
+    if found.get("type") not in _TYPES or not all(isinstance(found.get(name), str) for name in _IDENTITY):
+        return None
+    found |= {name: empty() for name, empty in _NEVER_NONE.items() if name in found and found[name] is None}
+    for each in found.get("versions", ()):
+        each["version"] = each.get("version") or 1
+    return found
+
+
+def _read(given: object, type_: Type) -> Any:
+    match type_:
+        case Scalar():
+            return (int(given) if type_ is WHOLE else given) if type_.fits(given) else None  # type: ignore[call-overload]  # fits: a number
+        case Many():
+            elements = (_read(each, type_.of) for each in given) if isinstance(given, list) else ()
+            return [each for each in elements if each is not None]
+        case Object():
+            return _read_object(given, type_) if isinstance(given, dict) else None
+
+
+def _read_object(given: Mapping[str, Any], type_: Object) -> Record:
+    known = type_.fields
+    return {name: _read(each, known[name]) if name in known else _plain(each, 0) for name, each in given.items()}
+
+
+def _plain(given: object, depth: int) -> Any:
+    """A value of an undescribed field, limited to JSON's types and 20 levels; None in place of anything else."""
+    match given:
+        case None | str() | bool() | int() | datetime():
+            return given
+        case float():
+            return given if math.isfinite(given) else None
+        case dict() if depth < _DEEPEST:
+            return {str(name): _plain(each, depth + 1) for name, each in given.items()}
+        case list() if depth < _DEEPEST:
+            return [_plain(each, depth + 1) for each in given]
+        case _:
+            return None

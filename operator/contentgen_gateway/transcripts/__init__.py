@@ -1,0 +1,1 @@
+"""Search index of finished transcripts: passages, and the task that indexes them."""

@@ -1,0 +1,58 @@
+"""The charge of a settled purchase on its resource: finds the resource, and has it looked at once more."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from pydantic import ValidationError
+
+from contentgen_contract.names import Kind
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.state.observed import ResourceRef, is_settled
+from contentgen_operator.state.purchases import Unsettled
+from contentgen_operator.state.selection import DEFAULT, Selection
+from contentgen_runtime.kube import API_ERRORS, explain
+
+_log = logging.getLogger(__name__)
+_KINDS = {kind.record_type: kind for kind in Kind}
+
+
+class ChargeDisplay:
+    """Wakes the resource that owns a purchase, if its run is over: one that is at work reads the ledger anyway.
+
+    Best effort: the ledger has the charge, and a resource that is gone, or of a namespace that is not watched any more,
+    must not be looked at for ever.
+    """
+
+    def __init__(
+        self, kube: Kube, wake: Callable[[ResourceRef], Awaitable[None]], selection: Selection = DEFAULT
+    ) -> None:
+        self._kube = kube
+        self._selection = selection
+        self._wake = wake
+
+    async def show(self, purchase: Unsettled) -> None:
+        """Wake the owner. Raises nothing of the API server's."""
+        ref = owner_of(purchase)
+        if ref is None:
+            return
+        try:
+            body = await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
+        except API_ERRORS as error:
+            _log.info("the charge of a purchase is not on its resource: %s", explain(error), extra=ref.about)
+            return
+        if body is None or body["metadata"]["uid"] != ref.uid or not self._selection.serves(body):
+            return
+        if is_settled(body):
+            await self._wake(ref)
+
+
+def owner_of(purchase: Unsettled) -> ResourceRef | None:
+    """The resource that owns a purchase; None where the document does not tell."""
+    parts = purchase.key.split("/")
+    kind = _KINDS.get(purchase.type)
+    if kind is None or len(parts) < 3 or not purchase.job_id:
+        return None
+    try:
+        return ResourceRef(kind=kind, namespace=purchase.namespace, name=parts[2], uid=purchase.job_id)
+    except ValidationError:
+        return None

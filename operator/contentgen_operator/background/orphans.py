@@ -1,0 +1,511 @@
+"""Orphans: purchases that may be paid, are not collected, and whose resource is gone.
+
+Each is located (a lost reply, an unfinished request), its response is stored under the purchase id, and it is kept for
+`Retention.kept`; then it is discarded. Where the resource was deleted with deletionPolicy Delete it is discarded at
+once. A resource that is applied again adopts it: each step here is a compare-and-set naming state, owner and step, and
+whoever comes first has it.
+
+Where nobody may read the resource, as its namespace has left the list, a purchase of this installation's class is
+located as well, and nothing else is done with it. Purchases of other classes are left to their installations.
+
+Only the response is stored. The provider's files that it names are fetched by a worker, which needs a resource.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from kubernetes.aio.client.exceptions import ApiException
+from pydantic import ValidationError
+from pymongo.errors import PyMongoError
+
+from contentgen_contract.api_paths import InvalidName, equals
+from contentgen_contract.base import Value
+from contentgen_contract.names import Reason
+from contentgen_contract.records import keys, ownership
+from contentgen_contract.records.tenancy import Tenant
+from contentgen_contract.resources.prices import PRICES, Price
+from contentgen_contract.resources.status import RunStatus
+from contentgen_operator.clock import utc_now
+from contentgen_operator.decide import history_searches
+from contentgen_operator.decide.request_endings import ending_of
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.cache import Cache
+from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
+from contentgen_operator.observe import find_lost, poll_or_stored
+from contentgen_operator.providers.base import Call, Provider, RequestState, RequestView, Unavailable, arguments_of
+from contentgen_operator.state.observed import Resource, ResourceRef
+from contentgen_operator.state.plan import StoredAnswer
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState, PurchaseStep, StoredKey
+from contentgen_operator.state.runs import current_run, ended, purchase_key
+from contentgen_operator.state.selection import DEFAULT, Selection
+from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.s3 import BucketMissing, NotDeleted, Storage
+from contentgen_runtime.kube import API_ERRORS, Body, explain
+from contentgen_runtime.tenancy import Followed, NamespaceGone, Tenancy
+
+_log = logging.getLogger(__name__)
+_ROUND_SECONDS = 60.0
+_A_ROUND = 200  # purchases that one round reads, and asks the API server about
+_CALLS = 20  # of providers in one round
+_POST_TIME = timedelta(minutes=10)  # in which the process that sends it may still write down its request id
+_SEARCH_TIME = timedelta(days=1)  # after the provider's longest time
+_CLOCKS = timedelta(minutes=2)  # of a provider's clock from ours
+_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=60), timedelta(hours=1)
+_PAUSE_WITH_RESOURCE = timedelta(minutes=15)
+_SEEN_EVERY, _WATCH_GAP = timedelta(days=1), timedelta(days=3)
+_FORBIDDEN = 403
+_STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
+
+
+class Retention(Value):
+    """The settings. `prices` are by model; `own_prices` are the models whose price is the administrator's."""
+
+    kept: timedelta = timedelta(days=30)
+    provider_seconds: int = 86400  # after which a request is cancelled
+    prices: dict[str, Price] = PRICES
+    own_prices: frozenset[str] = frozenset()
+
+
+class OrphanStep(Enum):
+    """What is to be done with an orphan."""
+
+    NOTHING = auto()
+    NOTE = auto()  # write down since when its resource is gone, or that it is not
+    SEARCH = auto()  # in the provider's history: its reply was lost
+    POLL = auto()
+    SEEN = auto()  # gone still: written down once a day
+    DISCARD = auto()
+
+
+class FollowState(Enum):
+    """Whether a resource follows a purchase."""
+
+    FOLLOWED = auto()
+    ENDED = auto()  # its run has ended before the request has, or an image that waits for its LoRA may ask for it: it
+    # is located, and its result is kept
+    GONE = auto()
+    UNSEEN = auto()  # its namespace has no Role: nobody may read whether there is one. It is located, and nothing else
+
+
+def next_step(purchase: Purchase, standing: FollowState, now: datetime, retention: Retention) -> OrphanStep:
+    """The next step with an open purchase."""
+    if standing is FollowState.UNSEEN:  # located for as long as the provider keeps a result
+        return _locating(purchase, now, retention) if history_searches.is_open(purchase, now) else OrphanStep.NOTHING
+    is_gone, was_gone = standing is FollowState.GONE, purchase.orphaned_at is not None
+    if was_gone and not is_gone:
+        return OrphanStep.NOTE
+    if standing is FollowState.FOLLOWED or not may_be_orphan(purchase):
+        return OrphanStep.NOTHING
+    # A person has paid for another attempt: before its request is found there is nothing to decide about it.
+    if is_gone and not was_gone and not purchase.abandoned:
+        return OrphanStep.NOTE
+    if purchase.state is PurchaseState.SUCCEEDED:
+        return _keeping(purchase, now, retention) if is_gone else OrphanStep.NOTHING
+    return _locating(purchase, now, retention)
+
+
+def _locating(purchase: Purchase, now: datetime, retention: Retention) -> OrphanStep:
+    if purchase.state is PurchaseState.SUBMITTED:
+        return OrphanStep.POLL
+    return OrphanStep.SEARCH if _is_searched(purchase, now, retention) else OrphanStep.NOTHING
+
+
+def _keeping(purchase: Purchase, now: datetime, retention: Retention) -> OrphanStep:
+    """The next step with a result without a resource. Where it was not seen gone all the time, such as after a restore
+    of an old ledger or a stop of the operator, the time of the retention begins anew.
+    """
+    since = purchase.orphaned_at or now
+    seen = purchase.orphan_seen_at or since
+    if now - seen > _WATCH_GAP:
+        return OrphanStep.NOTE
+    if purchase.discard_asked or now >= since + retention.kept:
+        return OrphanStep.DISCARD
+    return OrphanStep.SEEN if now - seen >= _SEEN_EVERY else OrphanStep.NOTHING
+
+
+def may_be_orphan(purchase: Purchase) -> bool:
+    """Whether it may be paid, and is not collected."""
+    if purchase.state is PurchaseState.INTENT:
+        return purchase.step is not PurchaseStep.PLANNED
+    return purchase.state in (PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED)
+
+
+def _is_searched(purchase: Purchase, now: datetime, retention: Retention) -> bool:
+    """Without its input, which older releases did not store, only a resource applied again can search for it."""
+    sent = purchase.sent_at or purchase.created_at
+    longest = timedelta(seconds=retention.provider_seconds) + _SEARCH_TIME
+    return purchase.sent_input is not None and _POST_TIME <= now - sent <= longest
+
+
+def pause(purchase: Purchase, now: datetime) -> timedelta:
+    """The time until the next look: a tenth of the request's age."""
+    since = purchase.submitted_at or purchase.sent_at or purchase.created_at
+    return min(max(abs(now - since) / 10, _FIRST_PAUSE), _LONGEST_PAUSE)
+
+
+def noted(key: StoredKey, purchase: Purchase, at: datetime | None) -> LedgerTransition:
+    """Since when its resource is gone; None: it has one. A document of an older release gets its namespace and kind."""
+    about = {"namespace": key.namespace, "type": key.kind.record_type}
+    return _move(key, purchase, purchase.state, orphaned_at=at, orphan_seen_at=at, **about)
+
+
+def found_again(key: StoredKey, purchase: Purchase, request_id: str, now: datetime) -> LedgerTransition:
+    """The request of a lost reply."""
+    changes = {"request_id": request_id, "submitted_at": purchase.sent_at or purchase.created_at, "step": None}
+    move = _move(key, purchase, PurchaseState.SUBMITTED, changed_at=now, **changes)
+    return move.model_copy(update={"claimed_for": purchase})
+
+
+def after_poll(
+    key: StoredKey, purchase: Purchase, view: RequestView, now: datetime, retention: Retention
+) -> tuple[StoredAnswer | None, LedgerTransition | None]:
+    """The response to store and the move that follows it; None where the request goes on."""
+    end = ending_of(key.kind, purchase, view, now, _rate(purchase, view, retention))
+    return (end.answer, _move(key, purchase, end.target, changed_at=now, **end.changes)) if end else (None, None)
+
+
+def _rate(purchase: Purchase, view: RequestView, retention: Retention) -> dict[str, Any]:
+    """The unit price of the model that did it, where that is not the planned one. What was asked for in addition is
+    told by the price at which it was planned; unknown where that tells no extras.
+    """
+    if not view.model_used or purchase.model in retention.own_prices:
+        return {}
+    planned, used = (retention.prices.get(each) for each in (purchase.model, f"{purchase.provider}/{view.model_used}"))
+    if planned is not None and used is not None:
+        extras = {planned.micros + planned.speaker_labels_micros: used.speaker_labels_micros, planned.micros: 0.0}
+        extra = extras.get(purchase.unit_micros or -1.0)
+        if extra is not None:
+            found = {"unit_micros": used.micros + extra, "unit": used.unit, "billing": used.billing}
+            return found | {"price_source": used.source[:64]}
+    return {"unit_micros": None, "unit": None, "billing": False, "price_source": ""}
+
+
+def is_to_be_cancelled(purchase: Purchase, now: datetime, retention: Retention) -> bool:
+    """Whether the provider is asked to end a request that goes on: once, where its result would be discarded, or after
+    the provider's longest time.
+    """
+    since = (now - (purchase.submitted_at or purchase.created_at)).total_seconds()
+    late = since > retention.provider_seconds
+    return purchase.cancel_asked_at is None and (purchase.discard_asked or late)
+
+
+def after_cancel(key: StoredKey, purchase: Purchase, ended: bool, now: datetime) -> LedgerTransition:
+    """Cancelled, by the provider's word, or asked for."""
+    if ended:
+        return _move(key, purchase, PurchaseState.CANCELLED, error="cancelled", finished_at=None, changed_at=now)
+    return _move(key, purchase, PurchaseState.SUBMITTED, cancel_asked_at=now)
+
+
+def discarded(key: StoredKey, purchase: Purchase, now: datetime) -> LedgerTransition:
+    """The end of an orphan: nobody can adopt it any more. `orphaned_at` stays until its response is deleted."""
+    expired = None if purchase.discard_asked else now
+    return _move(key, purchase, PurchaseState.DISCARDED, outputs=None, expired_at=expired, changed_at=now)
+
+
+def deleted(key: StoredKey, purchase: Purchase) -> LedgerTransition:
+    """The response of a discarded one is deleted."""
+    return _move(key, purchase, PurchaseState.DISCARDED, orphaned_at=None, result_key=None)
+
+
+def _move(key: StoredKey, purchase: Purchase, target: PurchaseState, **changes: Any) -> LedgerTransition:
+    unchanged = ("step", "orphaned_at", "orphan_seen_at", "request_id", "cancel_asked_at")
+    expected = {name: getattr(purchase, name) for name in unchanged}
+    return LedgerTransition(
+        key=key, source=purchase.state, target=target, owner=purchase.job_id, expected=expected, changes=changes
+    )
+
+
+def standing_of(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState:
+    """Standing by the resource that has the name now. A resource with another uid that asks for the same adopts the
+    purchase by itself, if its namespace is the one that bought it.
+    """
+    if body is None:
+        return FollowState.GONE
+    is_owner = body["metadata"]["uid"] == purchase.job_id
+    try:
+        resource = Resource.parse(key.kind, body)
+        if is_owner:
+            return _standing_of_own(resource, key, now)
+        if ended(resource):
+            return FollowState.GONE
+        if not tenant.has_bought(key.scope, purchase.created_at):
+            return FollowState.GONE
+        return _standing_for_another(resource, current_run(resource, now), key)
+    except (ValidationError, KeyError):
+        return FollowState.FOLLOWED if is_owner else FollowState.GONE
+
+
+def _standing_for_another(resource: Resource, run: RunStatus, key: StoredKey) -> FollowState:
+    """Standing where the resource is not the owner: it may ask for the same purchase."""
+    if _buys(resource, run, key) and not _waits_for_lora(resource):
+        return FollowState.FOLLOWED
+    is_undecided = run.purchase_id is None or _waits_for_lora(resource)
+    return FollowState.ENDED if is_undecided and _buys_a_variant(resource, run, key) else FollowState.GONE
+
+
+def _waits_for_lora(resource: Resource) -> bool:
+    """Whether it is open which purchase is asked for: the trainings of its LoRAs decide."""
+    return resource.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
+
+
+def _standing_of_own(resource: Resource, key: StoredKey, now: datetime) -> FollowState:
+    """Standing where the resource is the owner: the reconciler follows purchases of its last run alone."""
+    run, over = resource.status.run, ended(resource)
+    if run is None or not over:
+        run = current_run(resource, now)
+    # Runs of older releases have left requests open without telling so.
+    is_followed = _buys(resource, run, key) and (not _waits_for_lora(resource) if not over else run.request_open)
+    return FollowState.FOLLOWED if is_followed else FollowState.ENDED
+
+
+def _buys(resource: Resource, run: RunStatus, key: StoredKey) -> bool:
+    """Whether a purchase is one of a run's attempts."""
+    asked = str(purchase_key(resource.model_copy(update={"scope": key.scope}), run))
+    return asked.rpartition("/")[0] == key.text.rpartition("/")[0]
+
+
+def _buys_a_variant(resource: Resource, run: RunStatus, key: StoredKey) -> bool:
+    """Whether a purchase is of the run's inputs, whichever trainings its LoRAs are of."""
+    identity = key.text.split("/")[3].partition(".")[2] or None
+    return _buys(resource, run.model_copy(update={"lora_identity": identity}), key)
+
+
+class Orphans:
+    """Looks for orphans, a bounded number in each round, and goes on where the last round stopped."""
+
+    def __init__(
+        self,
+        *,
+        kube: Kube,
+        cache: Cache,
+        storage: Storage,
+        ledger: Ledger,
+        providers: Mapping[str, Provider],
+        retention: Retention,
+        tenancy: Tenancy,
+        selection: Selection = DEFAULT,
+        check: Check = unchecked,
+    ) -> None:
+        """`check` raises Conflict where this process does not lead."""
+        self._selection = selection
+        self._check = check
+        self._kube = kube
+        self._cache = cache
+        self._storage = storage
+        self._ledger = ledger
+        self._providers = providers
+        self._retention = retention
+        self._tenancy = tenancy
+        self._after = ""  # the key at which the last round stopped
+        self._due: dict[str, datetime] = {}  # by key
+        self._seen: set[str] = set()  # since the first key
+        self._calls = 0
+        self._away: set[str] = set()  # providers that did not answer in this round
+        self._followed = Followed()
+
+    async def run(self) -> None:
+        """One round a minute, until cancelled."""
+        while True:
+            try:
+                await self.round(utc_now())
+            except _STORE_ERRORS as error:
+                _log.warning("orphans wait for a store: %s", str(error).split("?", maxsplit=1)[0][:200])
+            except NotLeading as error:
+                _log.info("orphans wait for the next leader: %s", error)
+            except API_ERRORS as error:
+                _log.warning("orphans wait for the API server: %s", explain(error))
+            except Exception:  # noqa: BLE001 - the operator's other work goes on
+                _log.exception("a round of looking for orphans failed")
+            await asyncio.sleep(_ROUND_SECONDS)
+
+    async def round(self, now: datetime) -> None:
+        """Look at the next purchases. Raises the stores' errors and the API server's."""
+        self._calls, self._away = 0, set()
+        self._followed = await self._tenancy.followed()
+        found = await self._ledger.open_purchases(self._selection.namespaces.names, self._after, _A_ROUND)
+        for key, purchase in found:
+            if self._calls >= _CALLS:
+                break
+            self._after = key.text  # also where it fails: one that always does must not hold up the others
+            self._seen.add(key.text)
+            await self._look(key, purchase, now)
+        if len(found) < _A_ROUND and self._calls < _CALLS:
+            self._due = {key: due for key, due in self._due.items() if key in self._seen}
+            self._after, self._seen = "", set()
+        for key, purchase in await self._ledger.undeleted(self._selection.namespaces.names, _A_ROUND):
+            if self._followed.includes(purchase.cluster_uid, key.namespace):
+                await self._delete(key, purchase)
+
+    async def _look(self, key: StoredKey, purchase: Purchase, now: datetime) -> None:
+        if now < self._due.get(key.text, now) or not may_be_orphan(purchase):
+            return  # planned ones are not paid
+        if not self._followed.includes(purchase.cluster_uid, key.namespace):
+            return  # another cluster's: whether its resource is gone is not told here
+        standing = await self._standing_if_told(key, purchase, now)
+        if standing is None:
+            return
+        step = next_step(purchase, standing, now, self._retention)
+        if standing is FollowState.GONE and step in (OrphanStep.NOTE, OrphanStep.SEEN, OrphanStep.DISCARD):
+            await self._confirm_served(key)
+        if step in (OrphanStep.SEARCH, OrphanStep.POLL) and purchase.provider in self._away:
+            return  # in the next round: one request that is never shown must not hold up all others
+        try:
+            await self._take(step, standing, key, purchase, now)
+        except Unavailable as error:
+            self._away.add(purchase.provider)
+            _log.info("orphan %s waits: %s", key, error)
+        if step is not OrphanStep.NOTE:
+            followed = standing is FollowState.FOLLOWED
+            self._due[key.text] = now + (_PAUSE_WITH_RESOURCE if followed else pause(purchase, now))
+
+    async def _standing_if_told(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState | None:
+        """The standing; None where it cannot be told, and the purchase waits. Raises one of API_ERRORS."""
+        names = self._selection.namespaces.names
+        is_ours = purchase.operator_class == self._selection.operator_class
+        if names and key.namespace not in names:
+            return FollowState.UNSEEN if is_ours else None
+        # The ledger was read before: an owner that is not there now was deleted after it had bought this.
+        try:
+            return await self._standing(key, purchase, now)
+        except NamespaceGone as error:
+            _log.info("orphan %s waits: %s", key, error)
+            return None
+        except ApiException as error:
+            if error.status != _FORBIDDEN:
+                raise
+            # In this namespace alone: the Role went with it, or is not there yet. The others' purchases go on.
+            _log.info("the resource of purchase %s cannot be read: %s", key, explain(error))
+            return FollowState.UNSEEN if is_ours else None
+
+    async def _take(
+        self, step: OrphanStep, standing: FollowState, key: StoredKey, purchase: Purchase, now: datetime
+    ) -> None:
+        if step is OrphanStep.NOTE:
+            is_gone = standing is FollowState.GONE
+            if await self._moved(noted(key, purchase, now if is_gone else None), now):
+                told = "the resource of purchase %s (%s) is %s"
+                _log.info(told, key, purchase.state, "gone" if is_gone else "there", extra=_about(purchase))
+        elif step is OrphanStep.SEEN:
+            await self._moved(_move(key, purchase, purchase.state, orphan_seen_at=now), now)
+        elif step is OrphanStep.DISCARD:
+            if await self._moved(discarded(key, purchase, now), now):
+                why = "with deletionPolicy Delete" if purchase.discard_asked else "and the retention is over"
+                _log.info("orphan %s is discarded: deleted %s", key, why, extra=_about(purchase))
+        elif step in (OrphanStep.SEARCH, OrphanStep.POLL) and (provider := self._provider(purchase)) is not None:
+            self._calls += 1
+            if step is OrphanStep.SEARCH:
+                await self._search(key, purchase, provider, now)
+            else:
+                await self._poll(key, purchase, provider, now, seen=standing is not FollowState.UNSEEN)
+
+    def _provider(self, purchase: Purchase) -> Provider | None:
+        return self._providers.get(purchase.provider)
+
+    async def _standing(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState:
+        """By the API server's word now, unless the cache has the owner. Raises one of API_ERRORS."""
+        ref = ResourceRef(kind=key.kind, namespace=key.namespace, name=key.name, uid=purchase.job_id)
+        cached = self._cache.resource(ref)
+        if cached is not None:
+            return standing_of(cached, Tenant(), key, purchase, now)
+        body = await self._kube.get_resource(key.kind, key.namespace, key.name)
+        if body is None:
+            return FollowState.GONE
+        tenant = await self._tenancy.of_resource(key.namespace, body["metadata"]["uid"])
+        standing = standing_of(body, tenant, key, purchase, now)
+        if self._selection.has_left(body):
+            # Its run goes on when the namespace is selected again; until then nobody follows it.
+            return FollowState.ENDED if standing is FollowState.FOLLOWED else standing
+        if standing is FollowState.GONE or self._selection.serves(body):
+            return standing
+        # Of another class now. Its installation may have another account of the provider, which does not know what was
+        # sent here; and it may never learn of what an earlier resource of this name has bought.
+        if purchase.operator_class is not None:
+            is_ours = purchase.operator_class == self._selection.operator_class
+            return FollowState.ENDED if is_ours else FollowState.FOLLOWED
+        return FollowState.FOLLOWED if body["metadata"]["uid"] == purchase.job_id else FollowState.ENDED
+
+    async def _confirm_served(self, key: StoredKey) -> None:
+        """Raises one of API_ERRORS where the API server does not know the kind: then nothing of it is found."""
+        try:
+            selector = equals("metadata.name", key.name)
+        except InvalidName:  # no resource can have it
+            return
+        scope = key.namespace if self._selection.namespaces.names else ""
+        async for _ in self._kube.every(key.kind, scope, {"fieldSelector": selector}):
+            break
+
+    async def _search(self, key: StoredKey, purchase: Purchase, provider: Provider, now: datetime) -> None:
+        try:
+            arguments = arguments_of(purchase.sent_input or "")
+        except ValueError as error:
+            _log.error("the stored input of purchase %s cannot be read: %s", key, error)
+            return
+        call = Call(provider=purchase.provider, model=purchase.model, arguments=arguments, marker=purchase.marker)
+        before = await (self._next_sent_at(key) if purchase.abandoned else self._before_next_run(purchase))
+        found = await find_lost(self._ledger, provider, purchase, call, before)
+        if found.request_id is None:
+            return
+        move = found_again(key, purchase, found.request_id, now)
+        if await self._moved(move, now):
+            _log.info("request %s of orphan %s is found again", found.request_id, key, extra=_about(purchase))
+
+    async def _next_sent_at(self, key: StoredKey) -> datetime | None:
+        """Time at which the next attempt was sent, whose request has the same input; None where it was not."""
+        following = await self._ledger.get(key.next_attempt)
+        return following.sent_at if following is not None else None
+
+    async def _before_next_run(self, purchase: Purchase) -> datetime | None:
+        """Time before the owner's next request with the same marker, less the clocks' margin; None: there is none."""
+        following = await self._ledger.next_sent_at(purchase)
+        return following - _CLOCKS if following is not None else None
+
+    async def _poll(self, key: StoredKey, purchase: Purchase, provider: Provider, now: datetime, *, seen: bool) -> None:
+        """`seen`: whether what became of its resource is known; else nothing is cancelled, nor given up as lost."""
+        view = await poll_or_stored(self._storage, provider, purchase)
+        if view.state is RequestState.GONE and not seen:
+            return
+        store, move = after_poll(key, purchase, view, now, self._retention)
+        if store is not None:
+            self._check()
+            await self._storage.put_answer(store)
+        if move is None and seen and is_to_be_cancelled(purchase, now, self._retention):
+            self._check()
+            ended = await provider.cancel(purchase.model, purchase.request_id or "")
+            move = after_cancel(key, purchase, ended, now)
+        if move is not None and await self._moved(move, now):
+            told = "request %s of orphan %s: %s is %s now"
+            _log.info(told, purchase.request_id, key, purchase.state, move.target, extra=_about(purchase))
+
+    async def _delete(self, key: StoredKey, purchase: Purchase) -> None:
+        """One page of the files of a discarded one; the next round goes on."""
+        owner = ownership.of_purchase(purchase.purchase_id)
+        self._check()
+        try:
+            page = await self._storage.delete_prefix(owner, keys.purchase_prefix(purchase.purchase_id))
+        except (ClientError, NotDeleted) as error:  # of this one alone
+            _log.warning("the response of orphan %s waits to be deleted: %s", key, error, extra=_about(purchase))
+            return
+        if not page.more:
+            self._check()
+            await self._ledger.move(deleted(key, purchase))
+
+    async def _moved(self, move: LedgerTransition, now: datetime) -> bool:
+        """Whether the compare-and-set succeeded; if not, somebody else came first, and the next look sees it."""
+        request_id, claim = move.changes.get("request_id"), move.claimed_for
+        self._check()
+        if claim is not None and request_id and not await self._ledger.claim(claim, request_id, now):
+            _log.warning("request %s is another purchase's, not that of orphan %s", request_id, move.key)
+            return False
+        if await self._ledger.move(move) is not None:
+            return True
+        _log.info("orphan %s was changed before it went from %s to %s", move.key, move.source, move.target)
+        return False
+
+
+def _about(purchase: Purchase) -> dict[str, str]:
+    return {"jobId": purchase.job_id, "purchase": purchase.purchase_id}

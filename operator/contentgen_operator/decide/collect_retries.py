@@ -1,0 +1,135 @@
+"""How long the collect stage of a paid run is retried, with which pauses, and what a person may do afterwards. Pure.
+
+A failure that may pass is retried until spec.collectDeadlineSeconds after the provider has finished; the annotation
+contentgen.dev/collect begins anew. Neither pays anything: the provider's response is kept.
+"""
+
+from datetime import datetime, timedelta
+
+from contentgen_contract.advice import remedies as words
+from contentgen_contract.annotations import collect_again
+from contentgen_contract.names import COLLECT_ANNOTATION, Reason
+from contentgen_contract.resources.status import MAX_MESSAGE, CollectStatus, RunStatus
+from contentgen_contract.worker.orders import Outcome
+from contentgen_operator.state.decision_input import DecisionInput
+from contentgen_operator.state.plan import Plan
+from contentgen_operator.state.purchases import Purchase, PurchaseState
+
+LONGEST_PAUSE_SECONDS = 900.0
+_FIRST_PAUSE_SECONDS = 10.0
+_MOST_DOUBLINGS = 16
+_SOON_SECONDS = 1.0
+_DID_NOTHING = f" ({COLLECT_ANNOTATION}="
+_KEPT = (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
+# The worker may fail so because of its surroundings: a store, a node, the provider's server.
+_PASSING = (Reason.JOB_FAILED, Reason.DEADLINE_EXCEEDED, Reason.OUTPUT_MISSING, Reason.OUTPUT_CHANGED)
+
+
+def state_of(run: RunStatus) -> CollectStatus:
+    """The retries of a run's collect stage."""
+    return run.collect or CollectStatus()
+
+
+def seconds_left(case: DecisionInput) -> float:
+    """Seconds until the deadline of the retries; negative after it."""
+    deadline = _since(case) + timedelta(seconds=case.resource.collect_deadline_seconds)
+    return (deadline - case.now).total_seconds()
+
+
+def _since(case: DecisionInput) -> datetime:
+    """When the stage began: for a resource that adopts an older purchase, with its run."""
+    purchase, asked_at = case.observed.purchase, state_of(case.run).asked_at
+    finished = (purchase.finished_at or purchase.changed_at) if purchase is not None else case.now
+    began = [case.run.started_at, finished, *([asked_at] if asked_at else [])]
+    return max((each for each in began if each <= case.now), default=case.now)  # the status may be somebody else's
+
+
+def failures(run: RunStatus) -> int:
+    """Failed attempts in a row, if the current one fails as well."""
+    return max(run.stage_attempt - state_of(run).first_attempt + 1, 1)
+
+
+def pause_seconds(case: DecisionInput) -> float:
+    """Seconds until the next attempt: 10, 20, 40 … 900, and the last attempt at the deadline."""
+    pause = _FIRST_PAUSE_SECONDS * 2.0 ** min(failures(case.run) - 1, _MOST_DOUBLINGS)
+    return max(min(pause, LONGEST_PAUSE_SECONDS, seconds_left(case)), 1.0)
+
+
+def may_pass(case: DecisionInput, reason: Reason, outcome: Outcome | None = None) -> bool:
+    """Whether a later attempt may succeed. What cannot be understood may be so once, as of a broken upload."""
+    if reason is Reason.OUTCOME_INVALID:
+        return state_of(case.run).failure != Reason.OUTCOME_INVALID
+    if reason is Reason.RESULT_UNREACHABLE:
+        return outcome is None or outcome.passing is not False
+    return reason in _PASSING
+
+
+def next_run(case: DecisionInput, reason: Reason, pause: float) -> RunStatus:
+    """The run that waits for the next attempt."""
+    return case.run.model_copy(
+        update={
+            "job": None,
+            "stage_attempt": case.run.stage_attempt + 1,
+            "retry_at": case.now + timedelta(seconds=pause),
+            "collect": state_of(case.run).model_copy(update={"failure": reason.value}),
+        }
+    )
+
+
+def begun_anew(case: DecisionInput, run: RunStatus, asked: str | None) -> RunStatus:
+    """The run with the next attempt of its collect stage due, and the whole deadline before it."""
+    attempt = run.stage_attempt + 1  # the outcome of an earlier attempt must not be taken for that of the next
+    collect = CollectStatus(asked=asked, asked_at=case.now, first_attempt=attempt)
+    return run.model_copy(update={"job": None, "stage_attempt": attempt, "retry_at": None, "collect": collect})
+
+
+def was_paid(purchase: Purchase) -> str:
+    """What was paid and is kept, in words."""
+    return f"request {purchase.request_id} of {purchase.provider} was paid, and its answer is kept"
+
+
+def advice(case: DecisionInput) -> str:
+    """What helps after the stage has failed for good; empty where nothing was paid."""
+    if (purchase := case.observed.purchase) is None:
+        return ""
+    said = was_paid(purchase)
+    return f". R{said[1:]}: {fetches(case.run, 'the result once more')}"
+
+
+def open_advice(run: RunStatus) -> str:
+    """Advice after the end of a run whose request may still finish."""
+    return f"once it has finished, {fetches(run, 'its result')}"
+
+
+def fetches(run: RunStatus, what: str) -> str:
+    """The annotation that is to be set for free, and what another run costs."""
+    return words.collect_words(run.number, state_of(run).asked, what)
+
+
+def missing(case: DecisionInput) -> str:
+    """Why there is nothing to collect for a run that has failed; empty where the paid result is kept."""
+    purchase, observed = case.observed.purchase, case.observed
+    if purchase is None:
+        return "the ledger has no purchase of this run"
+    if purchase.state not in _KEPT:
+        return f"the purchase of this run is {purchase.state}, so that no result of it is kept"
+    if not (observed.response_kept or observed.outputs_stored):
+        return "the provider's answer is not in the bucket"
+    return ""
+
+
+def refused(case: DecisionInput, why: str) -> Plan:
+    """The plan for a request that cannot be carried out: the end stays as it is, and says so."""
+    last, value = case.resource.status, case.resource.collect
+    said = f"{_DID_NOTHING}{value} did nothing: {why}; nothing was paid)"
+    before = _renewed(last.message or "", case.run, value).partition(_DID_NOTHING)[0][: MAX_MESSAGE - len(said)]
+    run = case.run.model_copy(update={"collect": state_of(case.run).model_copy(update={"asked": value})})
+    status = last.model_copy(update={"message": before + said, "run": run})
+    again = _SOON_SECONDS if run.request_open else None  # its request is followed still
+    return Plan(status=status, finalizer=case.resource.deletes_files, again_seconds=again)
+
+
+def _renewed(message: str, run: RunStatus, value: str | None) -> str:
+    """The message with the value that asks again: each value asks once, and `value` was used just now."""
+    named = f"{COLLECT_ANNOTATION}={collect_again.next_value(run.number, state_of(run).asked)} "
+    return message.replace(named, f"{COLLECT_ANNOTATION}={collect_again.next_value(run.number, value)} ", 1)

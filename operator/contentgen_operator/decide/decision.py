@@ -1,0 +1,436 @@
+"""The decision: resource + observation + now → plan. Pure; every behaviour is a table of cases in the tests.
+
+    prepare (Job) ──► gate ──► payment ──► poll ──► collect (Job) ──► done
+
+Level-triggered: it asks what is there (the purchase, the Job, the outcome) and not what happened, so that a wake-up
+that is lost, doubled or late changes nothing.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from contentgen_contract.names import MILESTONES, RERUN_ADVICE, Phase, Reason, Stage, Step
+from contentgen_contract.resources import languages, sources
+from contentgen_contract.resources.addresses import literal_refusal, without_secrets
+from contentgen_contract.resources.spec import ImageGenerationSpec, TranscriptionSpec
+from contentgen_contract.resources.status import MAX_FILES, MAX_VERSIONS, OutputFile, VersionStatus
+from contentgen_contract.worker.orders import AudioFacts, DatasetFacts, Outcome
+from contentgen_operator.decide import collect_retries, purchasable
+from contentgen_operator.decide.cancellation import before_payment_stopped, cancelling
+from contentgen_operator.decide.deletion import decide_deletion
+from contentgen_operator.decide.disagreement import held_back
+from contentgen_operator.decide.open_requests import after_end, back_to_earlier, with_open_requests
+from contentgen_operator.decide.payment import (
+    COLLECT_SECONDS,
+    adoption,
+    cancelled_in_time,
+    deadline_passed,
+    forgotten,
+    lost,
+    next_attempt,
+    pause_after_refusal,
+    pay,
+    poll,
+    provider_failed,
+    unstored,
+    was_rewound,
+)
+from contentgen_operator.decide.planning import SOON, collecting, fail, move_of, plan_of, submitting, withdrawal
+from contentgen_operator.decide.purchasable import before_submission
+from contentgen_operator.decide.stages import lost_job, see_through, with_log
+from contentgen_operator.decide.status import invalid, notices_of, resettled
+from contentgen_operator.state import kinds
+from contentgen_operator.state.decision_input import DecisionInput, Policy, RunState
+from contentgen_operator.state.observed import LoraView, Observation, Resource
+from contentgen_operator.state.plan import Plan
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
+from contentgen_operator.state.runs import collects_again, current_run, ended, frozen_spec, replacing_run
+
+_WAIT_SECONDS = 30.0  # a LoRA's own events wake its users; this is for the event that never came
+_LONGEST_LORA_WAIT_SECONDS, _LONGEST_KEY_WAIT_SECONDS = 900.0, 300.0
+
+
+def decide(resource: Resource, observed: Observation, now: datetime, policy: Policy) -> Plan:
+    """The plan for a resource."""
+    if resource.deleting:
+        return decide_deletion(resource, observed, now, policy)
+    try:
+        run = current_run(resource, now)
+        spec = frozen_spec(resource, run)
+    except ValidationError as error:
+        status = invalid(resource, error, now)
+        notices = notices_of(resource, status)
+        return Plan(status=status, notices=notices, finalizer=resource.deletes_files)
+    over = run == resource.status.run and ended(resource)
+    again = over and collects_again(resource)
+    if over and not again and not run.request_open:
+        return Plan(status=resettled(resource, observed), finalizer=resource.deletes_files)
+    if observed.wanted is not None and observed.wanted.scope is not None:
+        # The purchase with the LoRAs that the image gets is under this scope of its namespace.
+        resource = resource.model_copy(update={"scope": observed.wanted.scope})
+    case = DecisionInput(resource=resource, run=run, spec=spec, observed=observed, now=now, policy=policy)
+    if over and not again:
+        return after_end(case)
+    if again:
+        if why := collect_retries.missing(case):
+            return collect_retries.refused(case, why)
+        case = case.model_copy(update={"run": collect_retries.begun_anew(case, run, resource.collect)})
+    return _with_other_loras(case) or _of_its_purchase(case)
+
+
+def _of_its_purchase(case: DecisionInput) -> Plan:
+    plan = with_open_requests(case, _suspended(case, _planned(_with_said(case))))
+    used = None if case.observed.superseded else case.observed.purchase
+    changes = {"adoption": adoption(case.resource, case.key, used), "lost_job": lost_job(case, plan.status)}
+    return plan.model_copy(update=changes)
+
+
+def _with_said(case: DecisionInput) -> DecisionInput:
+    """What a stage said last is kept, whatever is decided about it."""
+    said = case.observed.outcome.log if case.observed.outcome else case.observed.log
+    return case.model_copy(update={"run": with_log(case.run, case.stage, said)})
+
+
+def _planned(case: DecisionInput) -> Plan:
+    return _held(case) if case.resource.tenant.held else _of_the_run(case)
+
+
+def _with_other_loras(case: DecisionInput) -> Plan | None:
+    """The plan in which the run asks for another purchase: what was bought under its key was drawn with LoRAs of other
+    trainings. None: it does not.
+    """
+    wanted = case.observed.wanted
+    if wanted is None or wanted.waits or wanted.identity == case.run.lora_identity:
+        return None
+    if was_rewound(case) or case.cancelled or case.resource.tenant.held:
+        return None
+    moves = withdrawal(case)
+    blind = case.model_copy(update={"observed": case.observed.model_copy(update={"purchase": None})})
+    run = case.run.model_copy(update={"lora_identity": wanted.identity})
+    named = case.run.purchase_id is not None or bool(moves)
+    if named:  # the status speaks of a planned purchase of the other key: that is another run's
+        document = case.resource.document
+        number = max(run.number, document.number if document is not None else 0) + 1
+        run = run.model_copy(update={"number": number, "purchase_id": None, "sent_at": None})
+    phase = Phase.PENDING if named else before_submission(case)
+    doing = RunState(
+        phase=phase, reason=Reason.WAITING_FOR_LORA, message="the LoRAs are of another training than before"
+    )
+    return plan_of(blind, doing, run=run, moves=moves, again=SOON)
+
+
+def _of_the_run(case: DecisionInput) -> Plan:
+    purchase = case.observed.purchase
+    if was_rewound(case):
+        return forgotten(case)
+    if case.cancelled and (plan := cancelling(case, purchase)) is not None:
+        return plan
+    if (purchase is None or purchase.unpaid) and (plan := back_to_earlier(case)) is not None:
+        return plan
+    if purchase is None or purchase.planned:
+        return _before_payment(case)
+    if purchase.abandoned or case.observed.superseded:
+        why = "a person asked for another submission" if purchase.abandoned else "its files are stored"
+        return next_attempt(case, why)
+    return _BY_STATE[purchase.state](case, purchase)
+
+
+def _held(case: DecisionInput) -> Plan:
+    """Nothing is started for a tenant that is not known: its purchases may be under another scope."""
+    phase = case.resource.status.phase or Phase.PENDING
+    doing = RunState(
+        phase=Phase.PENDING if phase.terminal else phase,
+        reason=Reason.CLUSTER_NOT_CONFIRMED,
+        message=case.resource.tenant.held,
+    )
+    return plan_of(case, doing, again=_WAIT_SECONDS)
+
+
+def _suspended(case: DecisionInput, plan: Plan) -> Plan:
+    """While suspended nothing is started or bought; a Job that runs is let finish, what was paid is seen through."""
+    purchase, job = case.observed.purchase, case.observed.job
+    bought = purchase is not None and not purchase.unpaid
+    at_work = plan.job is None and job is not None and not job.finished
+    if not case.resource.suspended or bought or at_work or plan.status.phase in (None, Phase.FAILED):
+        return plan
+    message = "spec.suspend is true: nothing is started and nothing is bought until it is false"
+    doing = RunState(phase=Phase.SUSPENDED, reason=Reason.SUSPENDED, message=message)
+    run = plan.status.run if plan.job is None else case.run  # what prepare found out is kept
+    return plan_of(case, doing, run=run)
+
+
+def _before_payment(case: DecisionInput) -> Plan:
+    if deadline_passed(case):
+        seconds, last = case.resource.deadline_seconds, case.resource.status
+        paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
+        message = f"the run is not done after spec.deadlineSeconds ({seconds}); {paid}"
+        if last.run is not None and last.run.number == case.run.number and last.message:
+            message += f"; it waited ({last.reason}): {last.message}"
+        return before_payment_stopped(case, Reason.DEADLINE_EXCEEDED, message)
+    if (plan := _unbuyable(case)) is not None:
+        return plan
+    if kinds.has_prepare(case.kind) and case.run.facts is None:
+        return _prepare(case)
+    refusal = _lora_refused(case)
+    if refusal is not None:
+        return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
+    return _waits_for_lora(case) or _gate(case)
+
+
+def _unbuyable(case: DecisionInput) -> Plan | None:
+    """The end or the wait of a run that may not buy; a Job that runs is let finish before it waits."""
+    if (plan := purchasable.refused(case)) is not None:
+        return plan
+    if case.run.job is not None:
+        return None
+    waiting = purchasable.waits(case)
+    if waiting is None:
+        return None
+    # Nothing is under way, so an edit, such as another loraName, need not wait for the end of this run.
+    run = replacing_run(case.resource, case.run, case.now) if case.run.facts is None else None
+    if run is None:
+        return waiting
+    doing = RunState(
+        phase=Phase.PENDING, reason=Reason(waiting.status.reason or ""), message="the changed spec is read"
+    )
+    return plan_of(case, doing, run=run, moves=withdrawal(case), again=SOON)
+
+
+def _prepare(case: DecisionInput) -> Plan:
+    refusal = _source_refused(case)
+    if refusal is not None:
+        return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
+    refusal = _language_refused(case)
+    if refusal is not None:
+        return fail(case, Reason.INVALID_SPEC, refusal)
+    doing = RunState(
+        phase=Phase.PREPARING,
+        reason=Reason.PREPARING,
+        message="the recording is being prepared",
+        step=next(iter(MILESTONES[case.kind])),
+        after_seconds=case.provider_seconds + COLLECT_SECONDS,
+    )
+    ended = see_through(case, Stage.PREPARE, doing)
+    if isinstance(ended, Plan):
+        return ended
+    facts = ended.facts.model_dump(mode="json", by_alias=True) if ended.facts else {}
+    facts["storedBytes"] = sum(each.size_bytes for each in ended.files)
+    run = case.run.model_copy(update={"facts": facts, "job": None, "stage_attempt": 1, "lost_attempts": 0})
+    return plan_of(case, submitting(case, Reason.SUBMITTING, _prepared_text(ended)), run=run, again=SOON)
+
+
+def _source_refused(case: DecisionInput) -> str | None:
+    """Why an s3:// source may not be read; the operator would sign it with its own rights."""
+    if isinstance(case.spec, ImageGenerationSpec) or not case.spec.source.url.startswith("s3://"):
+        return None
+    policy, namespace = case.policy, case.resource.ref.namespace
+    why = sources.refusal(case.spec.source.url, namespace, policy.sources, policy.bucket)
+    return f"spec.source.url: {why}" if why else None
+
+
+def _language_refused(case: DecisionInput) -> str | None:
+    """Why the provider would refuse the language; the CRD admits some codes that AssemblyAI does not have."""
+    if not isinstance(case.spec, TranscriptionSpec):
+        return None
+    why = languages.unknown(case.spec.options.language)
+    return f"spec.options.language: {why}; nothing was paid" if why else None
+
+
+def _lora_refused(case: DecisionInput) -> str | None:
+    """The provider fetches these, so only what is written in them can be seen here; it is seen before it is paid."""
+    if not isinstance(case.spec, ImageGenerationSpec):
+        return None
+    for index, lora in enumerate(case.spec.loras):
+        why = literal_refusal(lora.path, case.policy.allowed_hosts) if lora.path else ""
+        if why:
+            address = without_secrets(lora.path or "")
+            return (
+                f"spec.loras[{index}].path: {address}: {why}; fal fetches it from the internet: expected a public "
+                "address; nothing was paid"
+            )
+    return None
+
+
+def _prepared_text(outcome: Outcome) -> str:
+    match outcome.facts:
+        case DatasetFacts() as facts:
+            return f"{facts.images} pictures of {facts.scenes} scenes are ready"
+        case AudioFacts() as facts:
+            return _sound_text(facts)
+        case _:
+            return "ready"
+
+
+def _sound_text(facts: AudioFacts) -> str:
+    text = f"{facts.duration_seconds:.0f} s of sound are ready"
+    if facts.audible_seconds is not None:
+        text += f", {facts.audible_seconds:.0f} s of them audible"
+    if facts.tracks > 1:
+        text += f", from track {facts.track} of {facts.tracks}"
+    return "; ".join([text, *facts.notes])
+
+
+def _waits_for_lora(case: DecisionInput) -> Plan | None:
+    if not isinstance(case.spec, ImageGenerationSpec):
+        return None
+    unready = next((lora for lora in case.observed.loras if lora.model_key is None), None)
+    if unready is None:
+        return None
+    # Nothing was started or paid, so an edit, such as another LoRA's name, need not wait for the end of this run.
+    run = replacing_run(case.resource, case.run, case.now)
+    if run is not None:
+        doing = RunState(phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA, message="the changed spec is read")
+        return plan_of(case, doing, run=run, moves=withdrawal(case), again=SOON)
+    return plan_of(case, _without_lora(case, unready), again=_patience(case, _LONGEST_LORA_WAIT_SECONDS))
+
+
+def _patience(case: DecisionInput, longest: float) -> float:
+    """Seconds until the next look at what may never change: a tenth of the run's age."""
+    age = (case.now - case.run.started_at).total_seconds()
+    return min(max(age / 10, _WAIT_SECONDS), longest)
+
+
+def _without_lora(case: DecisionInput, lora: LoraView) -> RunState:
+    """The state of an ImageGeneration that lacks a LoRA: it goes on when the LoraTraining has a version."""
+    if lora.phase is Phase.FAILED:
+        message = (
+            f"LoraTraining {lora.name} has failed: {lora.message or 'it gives no cause'}; nothing was paid here, and "
+            "it goes on by itself once that LoraTraining has a version, or with another LoRA in spec.loras"
+        )
+        return RunState(phase=before_submission(case), reason=Reason.LORA_FAILED, message=message)
+    state = lora.phase.value if lora.phase else "not there yet"
+    message = f"waiting for LoraTraining {lora.name}, which is {state}"
+    if lora.phase is Phase.COMPLETED:
+        message += (
+            ", and whose file is not in this installation's ledger: it was trained with other stores (another operator "
+            "class); train it in this class, or give its address as path in spec.loras"
+        )
+    return RunState(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA, message=message)
+
+
+def _gate(case: DecisionInput) -> Plan:
+    """Between free and paid: nothing is bought that could not be collected, or that MongoDB may have lost."""
+    if (plan := held_back(case)) is not None:
+        return plan
+    if not case.observed.provider_configured:
+        provider = kinds.provider_of(case.kind)
+        message = (
+            f"there is no key for {provider}; put {provider}-key into the providers' Secret, see the chart's values"
+        )
+        doing = RunState(phase=before_submission(case), reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
+        return plan_of(case, doing, again=_patience(case, _LONGEST_KEY_WAIT_SECONDS))
+    return pay(case)
+
+
+def _refused(case: DecisionInput, purchase: Purchase) -> Plan:
+    if purchase.job_id != case.resource.ref.uid:
+        # Said to a resource that is gone, and nothing was paid: who applies it again may have mended the cause.
+        return _before_payment(case)
+    if purchase.permanent:
+        return fail(case, Reason.PROVIDER_REFUSED, purchase.error)
+    left = pause_after_refusal(case, purchase, case.now)
+    if left <= 0 or deadline_passed(case):
+        return _before_payment(case)
+    reason = Reason.PROVIDER_NOT_CONFIGURED if purchase.key_refused else Reason.PROVIDER_UNAVAILABLE
+    return plan_of(case, submitting(case, reason, purchase.error), again=left)
+
+
+def _collect(case: DecisionInput, purchase: Purchase) -> Plan:
+    if purchase.result_key is None and purchase.error:
+        return unstored(case, purchase)
+    ended = see_through(case, Stage.COLLECT, collecting("the outputs are being stored"))
+    if isinstance(ended, Plan):
+        return ended
+    version = VersionStatus(
+        version=case.run.version,
+        run_hash=case.run.run_hash,
+        rerun=case.run.rerun,
+        job_id=case.resource.ref.uid,
+        completed_at=case.now,
+        bucket=case.policy.bucket,
+        files=tuple(
+            OutputFile(key=case.prefix + each.name, size_bytes=each.size_bytes, sha256=each.sha256)
+            for each in ended.files[:MAX_FILES]
+        ),
+        facts=ended.facts.model_dump(mode="json", by_alias=True) if ended.facts else {},
+    )
+    outputs = version.model_dump(mode="json", by_alias=True)
+    moves = (move_of(case, purchase, PurchaseState.COLLECTED, outputs=outputs),)
+    return _complete(case, version, Reason.COMPLETED, _stored_text(case, version), moves)
+
+
+def _stored_text(case: DecisionInput, version: VersionStatus) -> str:
+    return "; ".join([f"version {version.version} is stored", *kinds.shortfalls(case.spec, version.facts)])
+
+
+def _adopt(case: DecisionInput, purchase: Purchase) -> Plan:
+    """What is asked for was bought and collected before: by a crashed reconcile of ours, or by a deleted resource."""
+    if not case.observed.outputs_stored:
+        return _files_gone(case, purchase)
+    stored = VersionStatus.model_validate(purchase.outputs or {"version": 0})
+    if (stored.job_id, stored.version) == (case.resource.ref.uid, case.run.version):
+        return _complete(case, stored, Reason.COMPLETED, _stored_text(case, stored), ())
+    version = stored.model_copy(update={"version": case.run.version})
+    message = f"the same was bought before, for job {stored.job_id}; its outputs are used and nothing is paid"
+    message = "; ".join([message, *kinds.shortfalls(case.spec, stored.facts)])
+    return _complete(case, version, Reason.ADOPTED_FINISHED_RUN, message, ())
+
+
+def _files_gone(case: DecisionInput, purchase: Purchase) -> Plan:
+    """The outputs were collected, and are not in the bucket as they were stored: collected again where the response is
+    kept, which costs nothing.
+    """
+    if case.observed.response_kept:
+        run = collect_retries.begun_anew(case, case.run, collect_retries.state_of(case.run).asked)
+        doing = collecting("the stored files are gone or changed; they are made again from the provider's response")
+        moves = (move_of(case, purchase, PurchaseState.SUCCEEDED, outputs=None),)
+        return plan_of(case, doing, run=run, moves=moves, again=SOON)
+    message = (
+        f"request {purchase.request_id} of {purchase.provider} was paid, and its files were stored, but they are gone "
+        "from the bucket, and so is the provider's response; once a backup of the bucket is restored, "
+        f"{collect_retries.fetches(case.run, 'them')}"
+    )
+    return fail(case, Reason.OUTPUTS_DELETED, message)
+
+
+def _complete(
+    case: DecisionInput, version: VersionStatus, reason: Reason, message: str, moves: tuple[LedgerTransition, ...]
+) -> Plan:
+    doing = RunState(phase=Phase.COMPLETED, reason=reason, message=message, step=Step.DONE)
+    run = case.run.model_copy(update={"job": None})
+    plan = plan_of(case, doing, run=run, moves=moves)
+    others = [each for each in case.resource.status.versions if each.version != version.version]
+    versions = (*others, version)[-MAX_VERSIONS:]
+    return plan.model_copy(update={"status": plan.status.model_copy(update={"versions": tuple(versions)})})
+
+
+_AGAIN = f"nothing is bought again by itself; to buy, {RERUN_ADVICE}"
+
+
+def _cancelled(case: DecisionInput, purchase: Purchase) -> Plan:
+    if (plan := cancelled_in_time(case, purchase)) is not None:
+        return plan
+    message = f"the paid request for the same was cancelled before it was finished; {_AGAIN}"
+    return fail(case, Reason.CANCELLED, message)
+
+
+def _discarded(case: DecisionInput, purchase: Purchase) -> Plan:
+    how = "its files were deleted with deletionPolicy Delete"
+    if purchase.expired_at is not None:
+        how = f"its resource was deleted; its result was kept until {purchase.expired_at:%Y-%m-%d}, and is deleted now"
+    message = f"the same was bought before, and {how}; {_AGAIN}"
+    return fail(case, Reason.OUTPUTS_DELETED, message)
+
+
+_BY_STATE: dict[PurchaseState, Callable[[DecisionInput, Purchase], Plan]] = {
+    PurchaseState.INTENT: lost,
+    PurchaseState.REFUSED: _refused,
+    PurchaseState.SUBMITTED: poll,
+    PurchaseState.SUCCEEDED: _collect,
+    PurchaseState.FAILED: provider_failed,
+    PurchaseState.COLLECTED: _adopt,
+    PurchaseState.CANCELLED: _cancelled,
+    PurchaseState.DISCARDED: _discarded,
+}

@@ -1,0 +1,152 @@
+"""What a deleted resource still needs before it may go: its Job stopped, its paid request cancelled, its files deleted
+where the spec asks for that. Pure.
+
+Our finalizer holds it meanwhile. Files are deleted in slices, one in each reconcile, until none is left. After
+`deletion_seconds` an error does not hold it any longer, so that no namespace is stuck because a store or a provider is
+away.
+"""
+
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from contentgen_contract.names import Kind, Reason
+from contentgen_contract.records import ownership
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone, bought_under
+from contentgen_contract.records.ownership import Owner
+from contentgen_contract.resources.status import RunStatus, VersionStatus
+from contentgen_operator.decide import history_searches
+from contentgen_operator.decide.payment import adoption, cancellation, is_remembered, remembered
+from contentgen_operator.decide.planning import withdrawn
+from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.observed import Observation, Resource
+from contentgen_operator.state.plan import Event, Plan, Reservation
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
+from contentgen_operator.state.runs import admitted_user, frozen_spec, own_files, purchase_key
+
+_NEXT_SLICE_SECONDS = 0.5  # until the next files are deleted
+_SEARCH_AGAIN_SECONDS = 4.0
+
+
+def decide_deletion(resource: Resource, observed: Observation, now: datetime, policy: Policy) -> Plan:
+    """The plan for a resource that is being deleted; without our finalizer it is gone as soon as others agree."""
+    plan = Plan(status=resource.status, last_chance=grace_is_over(resource, now, policy))
+    run, purchase = resource.status.run, observed.purchase
+    if not resource.finalized or run is None:
+        return plan
+    if resource.tenant.held:  # another cluster has, or may yet adopt, what was bought: only the finalizer goes
+        return plan.model_copy(update={"stop_job": True})
+    discard = discard_of(resource) if resource.deletes_files else None
+    again = _NEXT_SLICE_SECONDS if discard is not None else None
+    changes: dict[str, object] = {"stop_job": True, "discard": discard, "again_seconds": again}
+    if _is_lost(resource, run, purchase) and (lost := _remembered(resource, run)) is not None:
+        return plan.model_copy(update=changes | {"unrecorded": lost})
+    if purchase is not None and is_searched_at_deletion(resource, purchase):
+        return plan.model_copy(update=changes | _lost(resource, observed, purchase, now, last_chance=plan.last_chance))
+    if purchase is not None and (purchase.job_id == resource.ref.uid or _used(resource, run, purchase)):
+        changes |= _ended(resource, run, purchase, now)
+    return plan.model_copy(update=changes)
+
+
+def _is_lost(resource: Resource, run: RunStatus, purchase: Purchase | None) -> bool:
+    """Whether the ledger lacks a purchase that the status names."""
+    return purchase is None and is_remembered(resource, run)
+
+
+def _remembered(resource: Resource, run: RunStatus) -> Reservation | None:
+    """A purchase that the ledger has lost, for the ledger: the status is its only witness, and goes."""
+    try:
+        spec = frozen_spec(resource, run)
+    except ValidationError:
+        return None
+    return Reservation(key=purchase_key(resource, run), purchase=remembered(resource, run, spec))
+
+
+def is_searched_at_deletion(resource: Resource, purchase: Purchase) -> bool:
+    """Whether the reply to a paid request of the resource is lost: what is found is cancelled before it goes."""
+    if resource.tenant.held:
+        return False
+    lost = purchase.state is PurchaseState.INTENT and not purchase.planned and not purchase.abandoned
+    return lost and purchase.job_id == resource.ref.uid
+
+
+def _lost(
+    resource: Resource, observed: Observation, purchase: Purchase, now: datetime, *, last_chance: bool
+) -> dict[str, object]:
+    """One search; again only while the history cannot be read."""
+    run = resource.status.run
+    if observed.found_request is not None and run is not None:
+        changes = {"request_id": observed.found_request, "submitted_at": history_searches.sent_at(purchase)}
+        move = LedgerTransition(
+            key=purchase_key(resource, run),
+            source=PurchaseState.INTENT,
+            target=PurchaseState.SUBMITTED,
+            owner=purchase.job_id,
+            expected={"step": purchase.step},
+            changes=changes | {"changed_at": now, "step": None},
+            claimed_for=purchase,
+        )
+        return {"moves": (move,), "hold": True, "again_seconds": 0.0}
+    problem = observed.provider_problem
+    if problem and not last_chance:
+        return {"hold": True, "again_seconds": _SEARCH_AGAIN_SECONDS}
+    why = f"its history cannot be read: {problem[:300]}" if problem else "its history does not show the request"
+    message = (
+        f"deleted although {purchase.provider} may have been paid for purchase {purchase.purchase_id}: the reply was "
+        f"lost, and {why}; the ledger keeps the purchase, and what is applied again under this name looks for it"
+    )
+    return {"notices": (Event(type="Warning", reason=Reason.SUBMISSION_UNKNOWN, message=message),)}
+
+
+def _used(resource: Resource, run: RunStatus, purchase: Purchase) -> bool:
+    """Whether the run went on with a purchase of an earlier resource: an older release did not change its owner.
+
+    One that another resource has adopted since is that one's.
+    """
+    if resource.ref.uid in purchase.former_owners:
+        return False
+    return purchase.request_id is not None and run.request_id == purchase.request_id
+
+
+def _ended(resource: Resource, run: RunStatus, purchase: Purchase, now: datetime) -> dict[str, object]:
+    """What is done with the run's own purchase."""
+    key = purchase_key(resource, run)
+    if purchase.planned:
+        return {"moves": (withdrawn(key, purchase, now),)}
+    if purchase.state is not PurchaseState.SUBMITTED or _was_asked(resource, purchase):
+        return {}
+    return {"cancel": cancellation(key, purchase), "adoption": adoption(resource, key, purchase)}
+
+
+def _was_asked(resource: Resource, purchase: Purchase) -> bool:
+    """Whether the provider was asked to cancel since the deletion, and has not: it is not asked in each slice."""
+    asked, deleted = purchase.cancel_asked_at, resource.deleted_at
+    return asked is not None and deleted is not None and asked >= deleted
+
+
+def grace_is_over(resource: Resource, now: datetime, policy: Policy) -> bool:
+    """Whether it has to go now."""
+    return resource.deleted_at is not None and (now - resource.deleted_at).total_seconds() >= policy.deletion_seconds
+
+
+def discard_of(resource: Resource) -> DeletionTombstone:
+    """Everything that was stored for the resource, also what it took over from one that was deleted before it.
+
+    The versions of its status have been verified (`witness.py`).
+    """
+    run, uid = resource.status.run, resource.ref.uid
+    users = {resource.ref.namespace, admitted_user(resource)}
+    users |= {str(run.spec["userId"])} if run and run.spec.get("userId") else set()
+    own = own_files(resource, *users)
+    earlier = [_files_of(resource.ref.kind, version) for version in resource.status.versions]
+    jobs = {uid, *(version.job_id for version in resource.status.versions if version.job_id)}
+    return DeletionTombstone(
+        uid=uid,
+        prefixes=tuple(sorted(ownership.union([own, *earlier]).folders)),
+        job_ids=tuple(sorted(jobs)),
+        bought_under=bought_under(resource.ref.namespace, resource.ref.kind, resource.ref.name, resource.scope),
+    )
+
+
+def _files_of(kind: Kind, version: VersionStatus) -> Owner:
+    return ownership.of_outputs(kind, [version.model_dump(mode="json", by_alias=True)])

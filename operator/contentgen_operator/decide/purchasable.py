@@ -1,0 +1,88 @@
+"""What may be bought: the fields of a spec, the model, and the name of a LoRA, before anything is paid. Pure."""
+
+from difflib import SequenceMatcher
+
+from contentgen_contract.names import Kind, Phase, Reason
+from contentgen_contract.resources.models import full_name, model_of, names_of
+from contentgen_contract.resources.prices import PRICES, trains
+from contentgen_contract.resources.spec import TranscriptionSpec
+from contentgen_contract.resources.spec_checks import wrong, wrong_kind
+from contentgen_operator.decide.cancellation import before_payment_stopped
+from contentgen_operator.decide.planning import plan_of
+from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.state.plan import Plan
+
+_MOST_ALTERNATIVES = 5
+_PRICE_WAIT_SECONDS = 60.0
+_NAME_WAIT_SECONDS = 30.0  # its own events wake it; this is for the event that never came
+
+
+def refused(case: DecisionInput) -> Plan | None:
+    """The end of a run that must not buy what its spec asks for; None: it may."""
+    if (found := wrong(case.spec)) is not None:
+        reason = Reason.MODEL_NOT_ALLOWED if found.field[-1] == "model" else Reason.INVALID_SPEC
+        return before_payment_stopped(case, reason, f"{found}; nothing was paid")
+    if (message := _model_refused(case)) and not case.observed.price.problem:
+        return before_payment_stopped(case, Reason.MODEL_NOT_ALLOWED, f"{message}; nothing was paid")
+    return None
+
+
+def waits(case: DecisionInput) -> Plan | None:
+    """The wait of a run that may not buy yet; None: it may."""
+    if message := _model_refused(case):
+        text = f"{message}, because {case.observed.price.problem}; it is asked again, and nothing is paid until then"
+        doing = RunState(phase=before_submission(case), reason=Reason.PROVIDER_UNAVAILABLE, message=text)
+        return plan_of(case, doing, again=_PRICE_WAIT_SECONDS)
+    return _waits_for_name(case)
+
+
+def _waits_for_name(case: DecisionInput) -> Plan | None:
+    other = case.observed.same_lora_name
+    if other is None:
+        return None
+    message = (
+        f"spec.loraName is also that of LoraTraining {other}, which is older: both would be paid; nothing is paid here "
+        "until that one is deleted or has another loraName"
+    )
+    doing = RunState(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA_NAME, message=message)
+    return plan_of(case, doing, again=_NAME_WAIT_SECONDS)
+
+
+def before_submission(case: DecisionInput) -> Phase:
+    """Pending, unless the run was further already: phases only go forward."""
+    last = case.resource.status
+    unstarted = last.phase in (None, Phase.PENDING, Phase.SUSPENDED) or last.reason == Reason.LORA_FAILED
+    waiting = unstarted and case.run.facts is None
+    begun = last.run is not None and last.run.number == case.run.number and not waiting
+    return Phase.SUBMITTING if begun else Phase.PENDING
+
+
+def _model_refused(case: DecisionInput) -> str:
+    """Why the model may not be bought, with the nearest that may; empty: it may."""
+    if isinstance(case.spec, TranscriptionSpec):  # which names no model
+        return ""
+    model, listed = model_of(case.spec), case.policy.models_allowed
+    if model in map(full_name, listed) if listed else case.price is not None:
+        return ""
+    why = "the operator's models.allowed does not list it" if listed else "it has no known price"
+    return f"{_FIELDS[case.kind]}: {model[:128]!r} may not be bought: {why}; {alternatives(case)}"
+
+
+def alternatives(case: DecisionInput) -> str:
+    """The models of this kind that may be bought, the nearest name first."""
+    listed = case.policy.models_allowed or tuple(case.policy.prices)
+    fitting = {full_name(each) for each in listed if _fits(case.kind, each)}
+    model = model_of(case.spec)
+    near = sorted(fitting, key=lambda name: (-SequenceMatcher(None, model, name).ratio(), name))
+    if not near:
+        return "no model of this kind may be"
+    return f"allowed are {', '.join(names_of(each)[-1] for each in near[:_MOST_ALTERNATIVES])}"
+
+
+def _fits(kind: Kind, model: str) -> bool:
+    full = full_name(model)
+    known = trains(full) is not None or full not in PRICES
+    return known and not full.startswith("assemblyai/") and not wrong_kind(kind, full)
+
+
+_FIELDS = {Kind.LORA_TRAINING: "spec.training.model", Kind.IMAGE_GENERATION: "spec.model"}

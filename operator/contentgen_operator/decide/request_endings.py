@@ -1,0 +1,65 @@
+"""End of a paid request by the provider's word: the purchase's next state, and the response to store. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from contentgen_contract.base import Value
+from contentgen_contract.names import Kind
+from contentgen_contract.records import keys, ownership
+from contentgen_operator.providers.base import RequestState, RequestView
+from contentgen_operator.state import costs, kinds
+from contentgen_operator.state.plan import StoredAnswer
+from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.purchases import Purchase, PurchaseState
+
+_GONE_SECONDS = 3600.0  # fal keeps a result for an hour; before that, and while its history lags, it is asked again
+
+
+class Ending(Value):
+    """The move of a submitted purchase. `answer` is stored before it; None: there is none, or it is stored already."""
+
+    target: PurchaseState
+    changes: dict[str, Any]
+    answer: StoredAnswer | None = None
+
+
+def ending_of(
+    kind: Kind, purchase: Purchase, view: RequestView, now: datetime, rate: Mapping[str, Any]
+) -> Ending | None:
+    """The end of a submitted purchase; None while its request goes on.
+
+    `rate` has the fields of the unit price where another model did the work (`costs.priced`); empty: as planned.
+    """
+    if view.state is RequestState.FAILED:
+        # One that ended by itself has failed, also where somebody had asked for its end before.
+        asked = purchase.cancel_asked_at is not None
+        target = PurchaseState.CANCELLED if asked and view.cancelled else PurchaseState.FAILED
+        billing = costs.finished(purchase, target, billable_units=view.billable_units)
+        return Ending(target=target, changes={"error": view.message} | billing)
+    target = PurchaseState.SUCCEEDED
+    changes = {"finished_at": now} | costs.finished(purchase, target, billable_units=view.billable_units, **rate)
+    if view.state is RequestState.SUCCEEDED and view.result is not None:
+        answer = _answer(kind, purchase, view.result)
+        return Ending(target=target, changes=changes | {"result_key": answer.key}, answer=answer)
+    if view.stored:
+        return Ending(target=target, changes=changes | {"result_key": keys.purchase_response(purchase.purchase_id)})
+    if view.too_large or is_gone(purchase, view, now):
+        return Ending(target=target, changes=changes | {"error": view.message})
+    return None
+
+
+def _answer(kind: Kind, purchase: Purchase, result: Answer) -> StoredAnswer:
+    """The response under the purchase's id."""
+    return StoredAnswer(
+        owner=ownership.of_purchase(purchase.purchase_id),
+        key=keys.purchase_response(purchase.purchase_id),
+        answer=result,
+        needed=kinds.fetched_under(kind),
+    )
+
+
+def is_gone(purchase: Purchase, view: RequestView, now: datetime) -> bool:
+    """Whether a paid result is gone for good. A provider that has just taken a request may not know it everywhere."""
+    since = (now - (purchase.submitted_at or purchase.created_at)).total_seconds()
+    return view.state is RequestState.GONE and since >= _GONE_SECONDS

@@ -1,0 +1,1 @@
+"""Kubernetes: API client, cache of watched objects, Job manifests, causes of pod failures."""

@@ -1,0 +1,216 @@
+"""The Kubernetes API, as the few calls that the operator makes, on plain JSON objects."""
+
+import base64
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import datetime
+
+from kubernetes.aio.client.exceptions import ApiException
+
+from contentgen_contract.api_paths import (
+    EVENTS,
+    JOBS,
+    PODS,
+    RESOURCE_QUOTAS,
+    SECRETS,
+    ApiResource,
+    InvalidName,
+    Query,
+    api_path,
+    checked_name,
+    equals,
+    resource_of,
+)
+from contentgen_contract.names import GROUP, VERSION, Kind, Phase
+from contentgen_contract.worker import log
+from contentgen_operator import metrics
+from contentgen_operator.kube import pods
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.plan import Event
+from contentgen_runtime.kube import Body, Conflict, KubeApi, explain, or_conflict
+
+_COMPONENT = "contentgen"
+_log = logging.getLogger(__name__)
+_A_PAGE, _MOST = 10, 50  # pods, events and quotas of a tenant, each of which may be a megabyte
+_RESOURCES_A_PAGE = 50  # each may have 256 KiB of annotations
+_UNFINISHED = ",".join(f"status.phase!={phase.value}" for phase in Phase if phase.terminal)
+
+
+class Kube(KubeApi):
+    """What the operator asks of it."""
+
+    def __init__(self) -> None:
+        super().__init__(_counted)
+
+    async def __aenter__(self) -> "Kube":
+        await super().__aenter__()
+        return self
+
+    # `asked_by` is for the log, where the answer is another object than the one asked for.
+
+    async def get_resource(
+        self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, asked_by: str = _COMPONENT
+    ) -> Body | None:
+        """A resource of ours (with this uid), or None where it is gone."""
+        return await self.get(resource_of(kind), namespace, name, uid=uid, asked_by=asked_by)
+
+    async def unfinished(self, kind: Kind, namespace: str = "") -> AsyncIterator[Body]:
+        """The resources that are neither Completed nor Failed, of one namespace or of all."""
+        async for body in self.every(kind, namespace, {"fieldSelector": _UNFINISHED}):
+            yield body
+
+    async def every(self, kind: Kind, namespace: str = "", asked: Query | None = None) -> AsyncIterator[Body]:
+        """The resources of one namespace or of all."""
+        query: Query = {**(asked or {}), "limit": _RESOURCES_A_PAGE}
+        async with aclosing(self.pages(resource_of(kind), namespace or None, query)) as pages:
+            async for page in pages:
+                for body in page.items:
+                    yield body
+
+    async def put_status(self, kind: Kind, namespace: str, name: str, body: Body) -> Body:
+        """Replace the status; raises Conflict where `metadata.resourceVersion` is not the newest any more."""
+        call = self.request("PUT", resource_of(kind), namespace=namespace, name=name, subresource="status", body=body)
+        return await or_conflict(call)
+
+    async def put_finalizers(self, kind: Kind, namespace: str, name: str, version: str, finalizers: list[str]) -> Body:
+        """Set the finalizers; raises Conflict where `version` is not the newest resourceVersion any more."""
+        body = {"metadata": {"resourceVersion": version, "finalizers": finalizers}}
+        call = self.request("PATCH", resource_of(kind), namespace=namespace, name=name, body=body)
+        return await or_conflict(call)
+
+    async def delete_job(self, namespace: str, name: str, uid: str) -> None:
+        """Delete a Job and its pods, unless it is gone or has another uid."""
+        options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        try:
+            await or_conflict(self.request("DELETE", JOBS, namespace=namespace, name=name, body=options))
+        except (Conflict, InvalidName) as error:
+            _log.info("Job %s (uid %s) is not deleted: %s", ascii(name), uid, error)
+
+    async def job_log(self, namespace: str, job: str, uid: str, characters: int) -> str:
+        """The last that the newest pod of a Job said; empty where there is none any more."""
+        try:
+            mine = pods.of_the_job(await self.job_pods(namespace, checked_name(job)), uid)
+            names = [pod["metadata"]["name"] for pod in mine]
+            if not names:
+                return ""
+            how = {"tailLines": 100, "limitBytes": 65536}
+            path = api_path(PODS, namespace=namespace, name=names[-1], subresource="log", query=how)
+        except InvalidName as error:
+            _log.warning("no log is read: %s", error)
+            return ""
+        try:
+            said = await self.read("GET", path)
+        except ApiException as error:  # it never started, or its node is gone; a run does not stop for its log
+            _log.info("the log of pod %s cannot be read: %s", names[-1], explain(error))
+            return ""
+        return log.tail([log.told(line) for line in said.decode(errors="replace").splitlines()])[-characters:]
+
+    async def get_job(
+        self, namespace: str, name: str, *, uid: str | None = None, asked_by: str = _COMPONENT
+    ) -> Body | None:
+        """A Job (with this uid), or None."""
+        return await self.get(JOBS, namespace, name, uid=uid, asked_by=asked_by)
+
+    async def create_job(self, namespace: str, manifest: Body) -> Body | None:
+        """Create a Job; None where there is one of this name. Raises ApiException where the API server refuses it."""
+        try:
+            return await self.request("POST", JOBS, namespace=namespace, body=manifest)
+        except ApiException as error:
+            if error.status != 409:
+                raise
+            return None
+
+    async def get_pod(
+        self, namespace: str, name: str, *, uid: str | None = None, asked_by: str = _COMPONENT
+    ) -> Body | None:
+        """A pod (with this uid), or None."""
+        return await self.get(PODS, namespace, name, uid=uid, asked_by=asked_by)
+
+    async def check_job(self, namespace: str, manifest: Body) -> None:
+        """Ask whether a Job would be admitted, by a server-side dry run. Raises ApiException where it would not."""
+        await self.request("POST", JOBS, namespace=namespace, query={"dryRun": "All"}, body=manifest)
+
+    async def job_pods(self, namespace: str, job: str) -> list[Body]:
+        """Pods with a Job's label, which anybody in the namespace may set: a bounded number of them."""
+        return await self._some(PODS, namespace, {"labelSelector": equals("batch.kubernetes.io/job-name", job)})
+
+    async def quotas(self, namespace: str) -> list[Body]:
+        """The ResourceQuotas of a namespace."""
+        return await self._some(RESOURCE_QUOTAS, namespace, {})
+
+    async def job_events(self, namespace: str, uid: str) -> list[Body]:
+        """What the Job controller says about pods of a Job that it could not create."""
+        selector = f"{equals('involvedObject.uid', uid)},{equals('reason', 'FailedCreate')}"
+        return await self._some(EVENTS, namespace, {"fieldSelector": selector})
+
+    async def _some(self, resource: ApiResource, namespace: str, query: Query) -> list[Body]:
+        """The first objects that match, about 50: a tenant may create any number of them."""
+        found: list[Body] = []
+        async with aclosing(self.pages(resource, namespace, {**query, "limit": _A_PAGE})) as pages:
+            async for page in pages:
+                found += page.items
+                if len(found) >= _MOST:
+                    _log.warning("%s: more than %d match %s; the others are not read", namespace, _MOST, query)
+                    break
+        return found
+
+    async def get_secret_data(self, namespace: str, name: str) -> tuple[str, dict[str, bytes]]:
+        """The resourceVersion and the data of the one Secret that is our own."""
+        secret = await self.request("GET", SECRETS, namespace=namespace, name=name)
+        data = {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
+        return secret["metadata"]["resourceVersion"], data
+
+    async def patch_secret_data(self, namespace: str, name: str, version: str, data: dict[str, bytes]) -> None:
+        """Fill that Secret; raises Conflict where another operator was quicker."""
+        body = {
+            "metadata": {"resourceVersion": version},
+            "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
+        }
+        await or_conflict(self.request("PATCH", SECRETS, namespace=namespace, name=name, body=body))
+
+    async def post_event(self, ref: ResourceRef, notice: Event, now: datetime) -> None:
+        """An Event on a resource."""
+        involved = {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": ref.kind.value,
+            "namespace": ref.namespace,
+            "name": ref.name,
+            "uid": ref.uid,
+        }
+        await self._post_event(involved, notice, now)
+
+    async def post_pod_event(self, namespace: str, name: str, uid: str, notice: Event, now: datetime) -> None:
+        """An Event on a pod."""
+        involved = {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": uid}
+        await self._post_event(involved, notice, now)
+
+    async def _post_event(self, involved: dict[str, str], notice: Event, now: datetime) -> None:
+        """The core group's, not events.k8s.io's: that may set no lastTimestamp, by which `kubectl describe` sorts."""
+        time = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        event = {
+            "metadata": {"generateName": f"{involved['name']}-", "namespace": involved["namespace"]},
+            "type": notice.type,
+            "reason": notice.reason,
+            "message": notice.message.encode()[:1000].decode(errors="ignore"),  # the limit is in bytes
+            "firstTimestamp": time,
+            "lastTimestamp": time,
+            "count": 1,
+            "source": {"component": _COMPONENT},
+            "involvedObject": involved,
+        }
+        try:
+            await self.request("POST", EVENTS, namespace=involved["namespace"], body=event)
+        except InvalidName as error:
+            _log.warning("no Event is posted: %s", error)
+
+
+def _counted(method: str, path: str, code: int) -> None:
+    metrics.api_requests.labels(method, _resource_of(path), str(code)).inc()
+
+
+def _resource_of(path: str) -> str:
+    """The plural that a path speaks of, for a metric: never a name."""
+    parts = path.partition("?")[0].split("/")[3:]
+    named = parts[parts.index("namespaces") + 2 :] if "namespaces" in parts else parts[-1:]
+    return "/".join([named[0], *named[2:]]) if named else "namespaces"

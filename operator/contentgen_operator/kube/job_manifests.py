@@ -1,0 +1,192 @@
+"""The Jobs of a run, as manifests; pure. Jobs are created and never updated: a pod template is immutable.
+
+Nothing of a user's manifest reaches the Job or its pod but names and the uid: no image, environment, annotation or
+label.
+"""
+
+import hashlib
+from copy import deepcopy
+from typing import Any
+
+from pydantic import Field
+
+from contentgen_contract.base import Manifest, Value
+from contentgen_contract.names import (
+    API_VERSION,
+    KIND_LABEL,
+    STAGE_LABEL,
+    TOKEN_AUDIENCE,
+    TOKEN_FOLDER,
+    UID_LABEL,
+    Stage,
+)
+from contentgen_contract.resources.operator_class import CLASS_LABEL, DEFAULT_CLASS
+from contentgen_operator.state.observed import ResourceRef
+
+_SCRATCH = "/scratch"
+_USER = 65532
+_NOT_OF_THE_SPEC = {"job_labels", "job_annotations", "labels", "annotations", "container_security_context"}
+_NODE_GONE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")  # taints of a node
+_NODE_GONE_SECONDS = 30  # after which a worker's pod is deleted from it; Kubernetes' default is 300
+_FINISHED_JOB_SECONDS = 3600  # for `kubectl logs`; the outcome is in the bucket long before
+
+
+def _pod_context() -> dict[str, Any]:
+    ids = dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), _USER)
+    return {"runAsNonRoot": True, **ids, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def _container_context() -> dict[str, Any]:
+    return {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+
+
+class WorkerPod(Manifest):
+    """Settings of worker Jobs and pods: labels, annotations, nodes and security contexts. The chart's values set them,
+    and never a user's manifest.
+    """
+
+    job_labels: dict[str, str] = Field(default_factory=dict)
+    job_annotations: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    security_context: dict[str, Any] = Field(default_factory=_pod_context)
+    container_security_context: dict[str, Any] = Field(default_factory=_container_context)
+    image_pull_secrets: tuple[dict[str, str], ...] = ()
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: tuple[dict[str, Any], ...] = ()
+    affinity: dict[str, Any] = Field(default_factory=dict)
+    priority_class_name: str = ""
+    runtime_class_name: str = ""
+
+    def spec(self) -> dict[str, Any]:
+        """The fields of a pod's spec that are set."""
+        fields = self.model_dump(mode="json", exclude=_NOT_OF_THE_SPEC)
+        tolerations = [*self.tolerations, *(_brief(taint) for taint in _NODE_GONE if not self._tolerates(taint))]
+        return {name: value for name, value in (fields | {"tolerations": tolerations}).items() if value}
+
+    def _tolerates(self, taint: str) -> bool:
+        """Whether a toleration is for this taint of a node that is gone, by the rule of DefaultTolerationSeconds."""
+        return any(
+            (each.get("key") or taint) == taint and (each.get("effect") or "NoExecute") == "NoExecute"
+            for each in self.tolerations
+        )
+
+
+def _brief(taint: str) -> dict[str, Any]:
+    return {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _NODE_GONE_SECONDS}
+
+
+class JobTemplate(Value):
+    """What all Jobs share, from the operator's settings."""
+
+    image: str
+    image_pull_policy: str
+    service_account: str
+    resources: dict[str, Any]
+    deadline_seconds: int
+    desk_url: str
+    desk_ca: str  # PEM; public
+    pod: WorkerPod = WorkerPod()
+    operator_class: str = DEFAULT_CLASS
+
+
+def job_name(uid: str, run: int, stage: Stage, attempt: int) -> str:
+    """The same work always has the same name, so that it cannot be started twice."""
+    digest = hashlib.sha256(uid.encode()).hexdigest()[:12]
+    return f"contentgen-{digest}-r{run}-{stage}-{attempt}"
+
+
+def job_manifest(ref: ResourceRef, run: int, stage: Stage, attempt: int, template: JobTemplate) -> dict[str, Any]:
+    """A Job for one attempt of one stage."""
+    labels = {
+        "app.kubernetes.io/name": "contentgen-worker",
+        "app.kubernetes.io/managed-by": "contentgen",
+        UID_LABEL: ref.uid,
+        KIND_LABEL: ref.kind.value,
+        STAGE_LABEL: stage.value,
+        CLASS_LABEL: template.operator_class,
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": job_name(ref.uid, run, stage, attempt),
+            "namespace": ref.namespace,
+            "labels": template.pod.job_labels | labels,
+            "annotations": dict(template.pod.job_annotations),
+            "ownerReferences": [_owner(ref)],
+        },
+        "spec": {
+            "backoffLimit": 0,  # the operator counts attempts: it sees the outcome, the Job controller does not
+            "podReplacementPolicy": "Failed",
+            "activeDeadlineSeconds": template.deadline_seconds,
+            "ttlSecondsAfterFinished": _FINISHED_JOB_SECONDS,
+            "template": {
+                "metadata": {"labels": template.pod.labels | labels, "annotations": dict(template.pod.annotations)},
+                "spec": template.pod.spec() | _pod(stage, template),
+            },
+        },
+    }
+
+
+def _owner(ref: ResourceRef) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": ref.kind.value,
+        "name": ref.name,
+        "uid": ref.uid,
+        "controller": True,
+        # Set to true it would need the right to update finalizers on some clusters.
+        "blockOwnerDeletion": False,
+    }
+
+
+def _pod(stage: Stage, template: JobTemplate) -> dict[str, Any]:
+    return {
+        "restartPolicy": "Never",
+        "serviceAccountName": template.service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 5,
+        "containers": [_container(stage, template)],
+        "volumes": [
+            {"name": "scratch", "emptyDir": {}},
+            {
+                "name": "token",
+                "projected": {
+                    "sources": [
+                        {
+                            "serviceAccountToken": {
+                                "audience": TOKEN_AUDIENCE,
+                                "expirationSeconds": 3600,
+                                "path": "token",
+                            }
+                        }
+                    ]
+                },
+            },
+        ],
+    }
+
+
+def _container(stage: Stage, template: JobTemplate) -> dict[str, Any]:
+    return {
+        "name": "worker",
+        "image": template.image,
+        "imagePullPolicy": template.image_pull_policy,
+        "args": [stage.value],
+        "env": [
+            {"name": "CONTENTGEN_DESK_URL", "value": template.desk_url},
+            {"name": "CONTENTGEN_DESK_CA", "value": template.desk_ca},
+            {"name": "CONTENTGEN_DEADLINE_SECONDS", "value": str(template.deadline_seconds)},
+            {"name": "CONTENTGEN_SCRATCH", "value": _SCRATCH},
+            {"name": "TMPDIR", "value": _SCRATCH},
+        ],
+        "resources": template.resources,
+        "securityContext": deepcopy(template.pod.container_security_context),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": "scratch", "mountPath": _SCRATCH},
+            {"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True},
+        ],
+    }

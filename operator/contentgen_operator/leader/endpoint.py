@@ -1,0 +1,132 @@
+"""The EndpointSlice of the worker API's Service, which the leader writes: workers reach it, and no standby.
+
+Kubernetes' own controller adds no endpoint: the Service's selector matches no pod (docs/decisions/0026). The slice is
+owned by the leader's pod, so it is deleted with it.
+"""
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from contentgen_contract.api_paths import ENDPOINT_SLICES
+from contentgen_operator.leader.leadership import Leadership, NotLeading
+from contentgen_runtime.kube import API_ERRORS, Body, Conflict, KubeApi, explain, or_conflict
+
+_log = logging.getLogger(__name__)
+_LOOK_SECONDS = 5.0  # between two looks at the slice, which somebody may have changed
+_AGAIN_SECONDS = 0.5  # after an error
+_LISTEN_SECONDS = 0.05
+_REQUEST_SECONDS = 5.0  # for the read and the write together
+_PORT_NAME = "https"  # as the Service calls it
+_SERVICE = "kubernetes.io/service-name"
+_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEndpoint:
+    """The worker API of this process: the Service's name, and the address of the pod."""
+
+    service: str
+    port: int
+    namespace: str
+    pod: str
+    pod_uid: str
+    address: str
+
+    @property
+    def name(self) -> str:
+        """Of the slice; each address family has its own, because a slice's type is immutable."""
+        return f"{self.service}-{_family(self.address).lower()}"
+
+
+def _family(address: str) -> str:
+    return f"IPv{ipaddress.ip_address(address).version}"
+
+
+def wanted(endpoint: WorkerEndpoint) -> Body:
+    """The slice that leads to this process."""
+    pod = {"kind": "Pod", "name": endpoint.pod, "uid": endpoint.pod_uid}
+    return {
+        "apiVersion": ENDPOINT_SLICES.api_version,
+        "kind": ENDPOINT_SLICES.kind,
+        "metadata": {
+            "name": endpoint.name,
+            "labels": {_SERVICE: endpoint.service, _MANAGED_BY: "contentgen"},
+            "ownerReferences": [{"apiVersion": "v1", **pod}],
+        },
+        "addressType": _family(endpoint.address),
+        "endpoints": [
+            {
+                "addresses": [str(ipaddress.ip_address(endpoint.address))],
+                "conditions": {"ready": True},
+                "targetRef": {**pod, "namespace": endpoint.namespace},
+            }
+        ],
+        "ports": [{"name": _PORT_NAME, "port": endpoint.port, "protocol": "TCP"}],
+    }
+
+
+def leads_here(found: Body, want: Body) -> bool:
+    """Whether a slice as it was read is the one that is wanted."""
+    meta, labels = found["metadata"], want["metadata"]["labels"]
+    return (
+        all(found.get(part) == want[part] for part in ("endpoints", "ports"))
+        and labels.items() <= (meta.get("labels") or {}).items()
+        and meta.get("ownerReferences") == want["metadata"]["ownerReferences"]
+    )
+
+
+class EndpointWriter:
+    """Run by the leader. `listening`: whether the worker API accepts connections."""
+
+    def __init__(
+        self, kube: KubeApi, endpoint: WorkerEndpoint, leadership: Leadership, listening: Callable[[], bool]
+    ) -> None:
+        self._kube = kube
+        self._endpoint = endpoint
+        self._leadership = leadership
+        self._listening = listening
+
+    async def run(self) -> None:
+        """Write the slice once the worker API listens, and again whenever it was changed; until cancelled."""
+        while not self._listening():  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(_LISTEN_SECONDS)
+        while True:
+            pause = _LOOK_SECONDS if await self._published() else _AGAIN_SECONDS
+            await asyncio.sleep(pause)
+
+    async def _published(self) -> bool:
+        try:
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                await self.publish()
+        except (Conflict, NotLeading, *API_ERRORS) as error:
+            _log.warning("EndpointSlice %s: %s", self._endpoint.name, explain(error))
+            return False
+        return True
+
+    async def publish(self) -> None:
+        """Have the slice lead here. Raises Conflict where it was changed meanwhile, NotLeading, or one of API_ERRORS.
+
+        The write names the version that was read while this process led: a process that is stopped in between
+        overwrites no successor's.
+        """
+        want, where = wanted(self._endpoint), self._endpoint.namespace
+        found = await self._kube.get(ENDPOINT_SLICES, where, self._endpoint.name, asked_by="the worker API's endpoint")
+        self._leadership.require()
+        if found is None:
+            await or_conflict(self._kube.request("POST", ENDPOINT_SLICES, namespace=where, body=want))
+        elif leads_here(found, want):
+            return
+        else:
+            await or_conflict(self._replace(want, found["metadata"]["resourceVersion"]))
+        _log.info("workers are led to %s", self._endpoint.address)
+
+    async def _replace(self, want: Body, version: str) -> Any:
+        meta = {key: value for key, value in want["metadata"].items() if key != "name"}
+        body = {**want, "metadata": {**meta, "resourceVersion": version}}
+        return await self._kube.request(
+            "PATCH", ENDPOINT_SLICES, namespace=self._endpoint.namespace, name=self._endpoint.name, body=body
+        )

@@ -1,0 +1,98 @@
+"""Work that only the leader does: reconciles, the worker API, and the loops in the background.
+
+A standby keeps what its watches deliver in the cache and queues nothing: when it begins to lead, every unfinished
+resource is looked at, and those that were deleted lately: nobody may have led then, and no watch tells of them again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from time import monotonic
+from typing import Any, Protocol
+
+from contentgen_operator.queues.work_queue import WorkQueue
+from contentgen_operator.state.observed import ResourceRef
+
+Loop = Callable[[], Coroutine[Any, Any, None]]
+_RECENT_SECONDS = 300.0  # longer than a takeover with its requests, also by a process that waits for its class
+_MOST_RECENT = 10_000
+
+
+class WebServer(Protocol):
+    """uvicorn's."""
+
+    should_exit: bool
+
+    async def serve(self) -> None:
+        """Until `should_exit`."""
+        ...
+
+
+class LeaderTasks:
+    """Begun once `elected` returns."""
+
+    def __init__(
+        self,
+        elected: Callable[[], Awaitable[None]],
+        queue: WorkQueue[ResourceRef],
+        unfinished: Callable[[], Iterable[ResourceRef]],
+    ) -> None:
+        self._elected = elected
+        self._queue = queue
+        self._unfinished = unfinished
+        self._deleted: dict[ResourceRef, float] = {}  # by a standby: seen at, the oldest first
+        self._server: WebServer | None = None
+        self._begun = False
+        self._queue_task: asyncio.Task[None] | None = None
+        self._others: list[asyncio.Task[None]] = []
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Those that have begun."""
+        return [*self._others, *([self._queue_task] if self._queue_task is not None else [])]
+
+    async def wake(self, ref: ResourceRef) -> None:
+        """For the watches: have a resource looked at, on the leader."""
+        if self._begun:
+            await self._queue.wake(ref)
+
+    async def deleted(self, ref: ResourceRef) -> None:
+        """For the watches: have a resource looked at that is gone; on a standby once it begins to lead."""
+        if self._begun:
+            await self._queue.wake(ref)
+            return
+        now = monotonic()
+        self._deleted.pop(ref, None)
+        self._deleted[ref] = now
+        while len(self._deleted) > _MOST_RECENT or now - next(iter(self._deleted.values())) > _RECENT_SECONDS:
+            del self._deleted[next(iter(self._deleted))]
+
+    def _deleted_lately(self) -> tuple[ResourceRef, ...]:
+        oldest = monotonic() - _RECENT_SECONDS
+        lately = tuple(ref for ref, at in self._deleted.items() if at >= oldest)
+        self._deleted.clear()
+        return lately
+
+    async def run(self, server: WebServer, loops: Iterable[Loop]) -> None:
+        """Until the first of them ends, which none should; raises what it raised."""
+        await self._elected()
+        self._begun, self._server = True, server
+        for ref in (*self._unfinished(), *self._deleted_lately()):
+            await self._queue.wake(ref)
+        self._queue_task = asyncio.create_task(self._queue.run())
+        self._others = [asyncio.create_task(server.serve()), *(asyncio.create_task(each()) for each in loops)]
+        done, _ = await asyncio.wait(self.tasks, return_when=asyncio.FIRST_COMPLETED)
+        for each in done:
+            each.result()
+
+    def stop_others(self) -> None:
+        """Stop the worker API and the loops; the queue goes on, to be drained."""
+        if self._server is not None:
+            self._server.should_exit = True  # so that its connections end as they should
+        for each in self._others[1:]:
+            each.cancel()
+
+    def stop(self) -> None:
+        """Stop all."""
+        self.stop_others()
+        if self._queue_task is not None:
+            self._queue_task.cancel()

@@ -1,0 +1,115 @@
+"""The election in a thread with an event loop and a connection of its own: work that holds up the operator's loop for
+seconds does not lose the Lease.
+"""
+
+import asyncio
+import logging
+import secrets
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from contentgen_operator.leader.election import Timing
+from contentgen_operator.leader.elector import Elector, KubeLease, LeaseStore
+from contentgen_operator.leader.leadership import Leadership
+from contentgen_runtime.kube import KubeApi
+
+_log = logging.getLogger(__name__)
+_PROBATION_LOOK_SECONDS = 0.2
+Connect = Callable[[], AbstractAsyncContextManager[LeaseStore]]
+
+
+def identity() -> str:
+    """The name of this process: of its pod, and unique per start."""
+    return f"{socket.gethostname()}_{secrets.token_hex(8)}"
+
+
+def kube_lease(namespace: str, name: str) -> Connect:
+    """A connection to the API server for the Lease alone."""
+
+    @asynccontextmanager
+    async def connected() -> AsyncIterator[LeaseStore]:
+        async with KubeApi() as kube:
+            yield KubeLease(kube, namespace, name)
+
+    return connected
+
+
+class ElectionThread:
+    """Started and awaited in the operator's loop."""
+
+    def __init__(self, connect: Connect, leadership: Leadership, me: str, timing: Timing) -> None:
+        self._connect = connect
+        self._leadership = leadership
+        self._me = me
+        self._timing = timing
+        self._home = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._releasing = False
+        # A daemon: a request that hangs in it must not keep the process.
+        self._thread = threading.Thread(target=self._main, name="leader-election", daemon=True)
+
+    def start(self) -> None:
+        """Stand for election."""
+        self._thread.start()
+
+    async def elected(self) -> None:
+        """Until this process leads; for ever where it lost before it did."""
+        while not self._leadership.is_leader:
+            self._news.clear()
+            try:
+                async with asyncio.timeout(_PROBATION_LOOK_SECONDS if self._leadership.granted else None):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+
+    async def lost(self) -> None:
+        """Until this process will not lead any more."""
+        await self._ended.wait()
+
+    async def release(self) -> None:
+        """Give the Lease up, once nothing is sent any more; returns after a request's timeout at most."""
+        self._releasing = True
+        self._leadership.revoke("the Lease is released")
+        if self._loop is not None and self._stop is not None and not self._ended.is_set():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            try:
+                async with asyncio.timeout(self._timing.request + 1):
+                    await self._ended.wait()
+            except TimeoutError:
+                _log.warning("the Lease is not released, it expires")
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._elect())
+        except Exception:  # noqa: BLE001 - whatever it is, the operator is told below and ends
+            _log.exception("the election has failed")
+        finally:
+            self._leadership.revoke("the election has failed")
+            self._tell(self._ended)
+            self._tell(self._news)
+
+    async def _elect(self) -> None:
+        self._stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        async with self._connect() as store:
+            elector = Elector(store, self._leadership, self._me, self._timing, changed=lambda: self._tell(self._news))
+            running, stopping = asyncio.create_task(elector.run()), asyncio.create_task(self._stop.wait())
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if not self._releasing:  # lost
+                running.result()
+                return
+            running.cancel()
+            await asyncio.wait({running})
+            await elector.release()
+
+    def _tell(self, event: asyncio.Event) -> None:
+        try:
+            self._home.call_soon_threadsafe(event.set)
+        except RuntimeError:
+            _log.debug("the operator's loop is closed")

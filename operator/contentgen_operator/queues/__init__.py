@@ -1,0 +1,1 @@
+"""Work queue, and fair shares of queue and threads between namespaces."""

@@ -1,0 +1,1 @@
+"""Values that a decision is made from and results in. Frozen and pure."""

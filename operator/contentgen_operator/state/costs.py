@@ -1,0 +1,130 @@
+"""Cost of purchases: one purchase, all attempts of a run, all runs of a resource. Pure.
+
+Only the provider's own figures make a cost known. An estimate stays one, and what nobody knows is unknown, never 0.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from contentgen_contract.base import Value
+from contentgen_contract.resources.prices import SECONDS, CostSource, Price, amount, dollars, rate
+from contentgen_contract.resources.spec import Spec
+from contentgen_operator.state.purchases import Purchase, PurchaseState
+
+__all__ = ["CostSource", "PurchaseCost", "TotalCost", "cost_of", "ended", "finished", "priced", "total"]
+_SOURCE_CHARACTERS = 64
+_PAID = (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED, PurchaseState.DISCARDED)
+_OPEN = (PurchaseState.INTENT, PurchaseState.SUBMITTED)
+
+
+class PurchaseCost(Value):
+    """Cost of one purchase."""
+
+    source: CostSource
+    micros: int | None = None  # None: unknown, but for an estimate
+    billed: bool | None = None  # None: unknown
+
+    @property
+    def settled(self) -> bool:
+        """Whether the provider's figures tell it."""
+        return self.micros is not None and self.source is not CostSource.ESTIMATE
+
+
+def cost_of(purchase: Purchase) -> PurchaseCost:
+    """The cost, from the best source that the purchase has."""
+    if (charge := purchase.billed_micros) is not None:
+        return PurchaseCost(source=CostSource.BILLING_EVENTS, micros=charge, billed=charge > 0)
+    if purchase.unpaid or purchase.billable_units == 0:
+        return PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False)
+    if purchase.abandoned:  # it may have been paid, and nobody looks for it any more
+        return PurchaseCost(source=CostSource.UNKNOWN)
+    billed = True if purchase.state in _PAID or purchase.billable_units else None
+    if (known := _by_units(purchase)) is not None:
+        return known
+    # Before `cost_source` there was only the estimate, which was stored as the actual cost too.
+    estimated = purchase.actual_micros if purchase.actual_micros is not None else purchase.estimated_micros
+    if estimated is None or purchase.state not in (*_PAID, *_OPEN):
+        return PurchaseCost(source=CostSource.UNKNOWN, billed=billed)
+    return PurchaseCost(source=CostSource.ESTIMATE, micros=estimated, billed=billed)
+
+
+def _by_units(purchase: Purchase) -> PurchaseCost | None:
+    units, price = purchase.billable_units, purchase.unit_micros
+    if units is None or price is None or not purchase.billing:
+        return None
+    seconds = SECONDS.get(purchase.unit) if purchase.unit else None
+    source = CostSource.SECONDS if seconds else CostSource.UNITS
+    return PurchaseCost(source=source, micros=amount(price, units / (seconds or 1)), billed=True)
+
+
+class TotalCost(Value):
+    """Cost of several purchases, by how well it is known."""
+
+    known: int = 0
+    estimated: int = 0
+    estimates: int = 0  # purchases of which there is an estimate only
+    unknown: int = 0  # purchases of which there is not even that
+    sources: tuple[CostSource, ...] = ()
+    billed: bool | None = False  # whether any was billed; None: unknown
+
+    @property
+    def exact(self) -> bool:
+        """Whether all of it is known."""
+        return not self.estimates and not self.unknown
+
+    @property
+    def display(self) -> str:
+        """`$2.00`, `~$2.00` with an estimate in it, `$2.00 + unknown`."""
+        micros = self.known + self.estimated
+        if not self.sources or (self.unknown and not micros):
+            return "unknown" if self.unknown else ""
+        return f"{'~' if self.estimates else ''}${dollars(micros)}{' + unknown' if self.unknown else ''}"
+
+    @property
+    def source(self) -> str:
+        """The sources, each once."""
+        return ", ".join(dict.fromkeys(self.sources))
+
+
+def total(costs: Iterable[PurchaseCost]) -> TotalCost:
+    """The sum."""
+    listed = tuple(costs)
+    estimates = [each for each in listed if each.source is CostSource.ESTIMATE]
+    unknown = [each for each in listed if each.micros is None]
+    known = [each for each in listed if each.settled]
+    return TotalCost(
+        known=sum(each.micros or 0 for each in known),
+        estimated=sum(each.micros or 0 for each in estimates),
+        estimates=len(estimates),
+        unknown=len(unknown),
+        sources=tuple(each.source for each in listed),
+        billed=_any_billed(listed),
+    )
+
+
+def _any_billed(costs: Iterable[PurchaseCost]) -> bool | None:
+    answers = {each.billed for each in costs}
+    return True if True in answers else None if None in answers else False
+
+
+def ended(purchase: Purchase) -> PurchaseCost:
+    """The cost of a purchase that nobody follows any more: what is open then stays unknown."""
+    found = cost_of(purchase)
+    if purchase.state in _OPEN and found.source is CostSource.ESTIMATE:
+        return PurchaseCost(source=CostSource.UNKNOWN, billed=found.billed)
+    return found
+
+
+def priced(spec: Spec, price: Price | None) -> dict[str, Any]:
+    """The fields of a purchase that hold its unit price; None: unknown."""
+    if price is None:
+        return {"unit_micros": None, "unit": None, "billing": False, "price_source": ""}
+    source = price.source[:_SOURCE_CHARACTERS]
+    return {"unit_micros": rate(spec, price), "unit": price.unit, "billing": price.billing, "price_source": source}
+
+
+def finished(purchase: Purchase, state: PurchaseState, **found: Any) -> dict[str, Any]:
+    """The fields of a purchase that has ended in `state`: what was `found`, and the cost that follows from it."""
+    cost = cost_of(purchase.model_copy(update={"state": state, "actual_micros": None, **found}))
+    exact = cost.micros if cost.source is not CostSource.ESTIMATE else None
+    return {**found, "actual_micros": exact, "cost_source": cost.source.value}

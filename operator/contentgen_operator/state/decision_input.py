@@ -1,0 +1,110 @@
+"""The input of one decision, and a state of the run in words, as frozen values."""
+
+from datetime import datetime
+
+from contentgen_contract.base import Value
+from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
+from contentgen_contract.records import keys
+from contentgen_contract.resources.models import model_of
+from contentgen_contract.resources.prices import PRICES, Price, estimate
+from contentgen_contract.resources.sources import SourceGrant
+from contentgen_contract.resources.spec import Spec
+from contentgen_contract.resources.status import RunStatus
+from contentgen_contract.worker.orders import Limits
+from contentgen_operator.state import kinds
+from contentgen_operator.state.observed import Observation, Resource
+from contentgen_operator.state.purchases import PurchaseKey
+from contentgen_operator.state.runs import owner, purchase_key
+
+
+class Policy(Value):
+    """The settings that decisions depend on."""
+
+    bucket: str = ""
+    sources: tuple[SourceGrant, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    poll_seconds: float = 5
+    adoption_seconds: int = 7200
+    stage_attempts: int = 3
+    provider_seconds: int = 86400
+    deletion_seconds: int = 25
+    recording_seconds: float = Limits().duration_seconds
+    prices: dict[str, Price] = PRICES  # the built-in table with the administrator's own
+    own_prices: frozenset[str] = frozenset()  # models whose price is the administrator's
+    models_allowed: tuple[str, ...] = ()  # empty: those with a known price
+
+
+class DecisionInput(Value):
+    """One decision's input."""
+
+    resource: Resource
+    run: RunStatus
+    spec: Spec
+    observed: Observation
+    now: datetime
+    policy: Policy
+
+    @property
+    def kind(self) -> Kind:
+        """The resource's kind."""
+        return self.resource.ref.kind
+
+    @property
+    def key(self) -> PurchaseKey:
+        """What the run buys."""
+        return purchase_key(self.resource, self.run)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a person wants this very run to end; the annotation stays, and says nothing of the next one."""
+        return self.resource.cancel == str(self.run.number)
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that the run is at, were it to have a Job."""
+        purchase = self.observed.purchase
+        return Stage.PREPARE if purchase is None or purchase.unpaid else Stage.COLLECT
+
+    @property
+    def provider_seconds(self) -> float:
+        """How long the provider will take: by what such requests took before, for each unit of work."""
+        seconds = kinds.duration_seconds(self.run)
+        rate = self.observed.seconds_per_unit
+        if rate is not None:
+            return rate * kinds.work_units(self.spec, seconds)
+        return kinds.expected_seconds(self.spec, seconds)
+
+    @property
+    def price(self) -> Price | None:
+        """The price of what the run buys: the administrator's, the provider's, the built-in one."""
+        model = model_of(self.spec)
+        given = None if model in self.policy.own_prices else self.observed.price.price
+        return given or self.policy.prices.get(model)
+
+    @property
+    def estimated_micros(self) -> int | None:
+        """Micro-dollars that the run will cost; None where that is not known, or not yet."""
+        seconds = kinds.sound_seconds(self.run)
+        # The provider's unit may be one that cannot be counted before it has worked.
+        for price in (self.price, self.policy.prices.get(model_of(self.spec))):
+            if price is not None and (found := estimate(self.spec, price, seconds)) is not None:
+                return found
+        return None
+
+    @property
+    def prefix(self) -> str:
+        """Where the stage's files lie."""
+        user = owner(self.resource, self.spec)
+        return keys.prefix(self.kind, self.stage, user, self.resource.ref.uid, self.run.version)
+
+
+class RunState(Value):
+    """A state of the run in words, from which the status is made."""
+
+    phase: Phase
+    reason: Reason
+    message: str
+    step: Step = Step.WAITING
+    fraction: float = 0
+    remaining_seconds: float | None = None
+    after_seconds: float = 0  # what follows the step: a worker knows only of its own stage

@@ -1,0 +1,1 @@
+"""MongoDB and S3: ledger, records, run documents, files and their garbage collector."""

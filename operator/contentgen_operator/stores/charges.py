@@ -1,0 +1,111 @@
+"""Charges in the ledger: which finished purchases lack one, and the compare-and-set that writes it.
+
+An older release drops `billedMicros` and `billingDueAt` when it reads a document, and shows `actualMicros` as an
+estimate, because it does not know the source.
+"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+from pymongo import DESCENDING
+from pymongo.collection import Collection
+
+from contentgen_contract.records.ledger import legacy_id
+from contentgen_contract.resources.prices import CostSource
+from contentgen_operator.state.purchases import PurchaseState, Unsettled
+
+Document = dict[str, Any]
+PROVIDER = "fal"
+_OLDEST = timedelta(days=32)  # since it was created: 30 days since it has ended, and the time that it took
+_LONGEST_PAUSE = timedelta(days=1)
+_MOST = 5000
+_STATES = (
+    PurchaseState.SUCCEEDED,
+    PurchaseState.COLLECTED,
+    PurchaseState.DISCARDED,
+    PurchaseState.FAILED,
+    PurchaseState.CANCELLED,
+)
+_ENDED = {"$in": [each.value for each in _STATES]}
+_NAMES = ("namespace", "type", "jobId")
+_FIELDS = (*_NAMES, "purchaseId", "requestId", "model", "createdAt", "changedAt", "finishedAt", "billingDueAt")
+
+
+class Charges:
+    """The charges of the collection `ledger`. pymongo is synchronous here, so each call runs in a thread."""
+
+    def __init__(self, collection: Collection[Document]) -> None:
+        self._collection = collection
+        self._claims: Collection[Document] = collection.database["request_claims"]
+
+    async def unsettled(self, now: datetime) -> tuple[Unsettled, ...]:
+        """Finished purchases of fal that may be asked for now, the newest 5,000; unreadable documents are left out."""
+        return await asyncio.to_thread(self._unsettled, now)
+
+    def _unsettled(self, now: datetime) -> tuple[Unsettled, ...]:
+        due: list[Document] = [
+            {"billingDueAt": None},
+            {"billingDueAt": {"$lte": now}},
+            {"billingDueAt": {"$gt": now + _LONGEST_PAUSE}},  # the clock was set back
+        ]
+        where = {
+            "createdAt": {"$gte": now - _OLDEST},
+            "provider": PROVIDER,
+            "state": _ENDED,
+            "requestId": {"$ne": None},
+            "billedMicros": None,
+            "$or": due,
+        }
+        found = self._collection.find(where, dict.fromkeys(_FIELDS, True)).sort("createdAt", DESCENDING).limit(_MOST)
+        return tuple(each for each in map(_read, found) if each is not None)
+
+    async def settle(self, asked: Unsettled, micros: int) -> bool:
+        """Write a charge. False where the document has changed, or another purchase has claimed the request."""
+        return await asyncio.to_thread(self._settle, asked, micros)
+
+    def _settle(self, asked: Unsettled, micros: int) -> bool:
+        claim = self._claims.find_one({"_id": f"{PROVIDER}/{asked.request_id}"})
+        if claim is not None and claim.get("purchaseId") != asked.purchase_id:
+            return False
+        change = {
+            "billedMicros": micros,
+            "actualMicros": micros,
+            "costSource": CostSource.BILLING_EVENTS.value,
+            "billingDueAt": None,
+        }
+        return self._collection.update_one(_same(asked), {"$set": change}).modified_count == 1
+
+    async def put_off(self, asked: Unsettled, due_at: datetime) -> None:
+        """Write when to ask again, unless somebody has since it was read."""
+        change = {"$set": {"billingDueAt": due_at}}
+        same = _same(asked) | {"billingDueAt": asked.due_at}
+        await asyncio.to_thread(self._collection.update_one, same, change)
+
+
+def _same(asked: Unsettled) -> Document:
+    return {"_id": asked.key, "requestId": asked.request_id, "state": _ENDED, "billedMicros": None}
+
+
+def _read(document: Document) -> Unsettled | None:
+    times = {name: _aware(document.get(name)) for name in ("createdAt", "changedAt", "finishedAt", "billingDueAt")}
+    key = str(document["_id"])
+    given = {
+        **{name: document.get(name) or "" for name in _NAMES},
+        "key": key,
+        "purchase_id": document.get("purchaseId") or legacy_id(key),
+        "request_id": document["requestId"],
+        "model": document.get("model"),
+        "created_at": times["createdAt"],
+        "ended_at": times["finishedAt"] or times["changedAt"],
+        "due_at": times["billingDueAt"],
+    }
+    try:
+        return Unsettled.model_validate(given)
+    except ValidationError:
+        return None
+
+
+def _aware(value: Any) -> Any:
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value

@@ -1,0 +1,163 @@
+"""Deletes the files of deleted resources: at once where the stores are there, else when they are back.
+
+A slice is a bounded number of objects and requests. Marks have a queue of their own, in which namespaces take turns; a
+mark whose files cannot be deleted is tried ever less often.
+"""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import ValidationError
+from pymongo.errors import PyMongoError
+
+from contentgen_contract.records import keys, ownership
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone
+from contentgen_contract.records.ownership import Owner, owns
+from contentgen_operator.clock import utc_now
+from contentgen_operator.leader.leadership import Check, unchecked
+from contentgen_operator.queues.work_queue import WorkQueue
+from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.records import DeletionMark, RecordStore
+from contentgen_operator.stores.run_documents import RunDocuments
+from contentgen_operator.stores.s3 import BucketMissing, DeletedPage, NotDeleted, Storage
+from contentgen_operator.stores.worker_jobs import WorkerJobs
+from contentgen_runtime.kube import Conflict
+
+_log = logging.getLogger(__name__)
+_SWEEP_SECONDS = 60
+_MARKS = 500  # that one sweep puts into the queue
+_WORKERS = 4
+_SLICE = 1000  # versions that one slice deletes
+_NEXT_SLICE_SECONDS = 0.5
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 30.0, 1800.0  # after an error
+_OF_ONE_PREFIX = (ClientError, NotDeleted)
+_STORE_ERRORS = (PyMongoError, BotoCoreError, BucketMissing, *_OF_ONE_PREFIX)
+_JOB_RECORDS_KEPT = timedelta(days=30)  # longer than any Job runs
+
+
+class GarbageCollector:
+    """The mark on the record comes first: whoever finds it goes on where another has stopped."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        ledger: Ledger,
+        records: RecordStore,
+        jobs: WorkerJobs,
+        runs: RunDocuments,
+        check: Check = unchecked,
+    ) -> None:
+        """`check` raises Conflict where this process does not lead."""
+        self._check = check
+        self._storage = storage
+        self._ledger = ledger
+        self._records = records
+        self._jobs = jobs
+        self._runs = runs
+        self._failures: dict[DeletionMark, int] = {}
+        self.queue: WorkQueue[DeletionMark] = WorkQueue(self.work, workers=_WORKERS, group=lambda mark: mark.namespace)
+
+    async def discard(self, discard: DeletionTombstone, *, held: bool = False) -> bool:
+        """Delete one slice of the files; whether all of them, and the records, are deleted now.
+
+        `held`: our finalizer is on the resource, so that no other one can have its name. Idempotent. Raises the stores'
+        errors, and Conflict; what is not done then is done by a later sweep. A former leader is stopped by the
+        compare-and-set of the mark. What a mark names is deleted for ever, whoever deletes it: no later resource has
+        its uid, and no later purchase has the id of a discarded one.
+        """
+        await self._records.mark_discarded(discard, new=held)
+        if held and discard.bought_under:
+            await self._ledger.take_over(discard.bought_under, discard.job_ids, discard.uid)
+        bought = await self._ledger.discard(discard.uid)
+        keep = await self._ledger.kept_files(discard.bought_under, discard.uid)
+        if not await self._slice(discard, bought, keep):
+            return False
+        await self._runs.forget((discard.uid, *discard.job_ids))
+        await self._records.forget(discard)
+        _log.info("deleted all files of a deleted resource", extra={"jobId": discard.uid})
+        return True
+
+    async def _slice(self, discard: DeletionTombstone, bought: tuple[str, ...], keep: frozenset[str]) -> bool:
+        """Whether nothing is left but `keep`, of the discard's prefixes and of the purchases that were `bought`.
+
+        A prefix that cannot be deleted keeps no other; its error is raised at the end.
+        """
+        owner = ownership.of_jobs((discard.uid, *discard.job_ids), discard.prefixes)
+        for prefix in discard.prefixes:
+            if not owns(owner, prefix):
+                _log.warning("a discard names %r, which is not its job's", prefix, extra={"jobId": discard.uid})
+        owned = [prefix for prefix in discard.prefixes if owns(owner, prefix)]
+        owned += [keys.purchase_prefix(each) for each in bought]
+        owner |= ownership.union(map(ownership.of_purchase, bought))
+        left, kept = _SLICE, list[Exception]()
+        for prefix in owned:
+            page = await self._deleted(owner, prefix, left, keep)
+            if isinstance(page, Exception):
+                kept.append(page)
+                continue
+            left -= page.count
+            if page.more or left <= 0:
+                return False
+        if kept:
+            raise kept[0]
+        return True
+
+    async def _deleted(self, owner: Owner, prefix: str, most: int, keep: frozenset[str]) -> DeletedPage | Exception:
+        """The deleted page, or the error of this prefix alone. Raises the errors of a store that does not answer."""
+        self._check()
+        try:
+            return await self._storage.delete_prefix(owner, prefix, most, keep)
+        except _OF_ONE_PREFIX as error:
+            return error
+
+    async def work(self, mark: DeletionMark) -> None:
+        """One slice of a mark, and when the next is due."""
+        try:
+            discard = await self._records.discard_of(mark)
+            done = discard is None or await self.discard(discard)
+        except Conflict as error:
+            _log.info("files of a deleted resource wait: %s", error, extra={"jobId": mark.uid})
+            await self.queue.wake(mark, _FIRST_PAUSE_SECONDS)
+            return
+        except (*_STORE_ERRORS, ValidationError) as error:  # the gateway writes marks too: one may be unreadable
+            again = self._pause(mark)
+            what = "files of a deleted resource wait, again in %.0f s: %s"
+            _log.warning(what, again, _short(error), extra={"jobId": mark.uid})
+            await self.queue.wake(mark, again)
+            return
+        self._failures.pop(mark, None)
+        if not done:
+            await self.queue.wake(mark, _NEXT_SLICE_SECONDS)
+
+    async def sweep(self) -> None:
+        """Queue marks that are not in the queue yet."""
+        for mark in await self._records.marks(_MARKS, self.queue.__contains__):
+            await self.queue.wake(mark)
+
+    async def run(self) -> None:
+        """Sweep and delete until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.queue.run())
+            group.create_task(self._sweeps())
+
+    async def _sweeps(self) -> None:
+        while True:
+            try:
+                await self._jobs.expire(utc_now() - _JOB_RECORDS_KEPT)
+                await self.sweep()
+            except PyMongoError as error:
+                _log.warning("files of deleted resources wait: %s", _short(error))
+            await asyncio.sleep(_SWEEP_SECONDS)
+
+    def _pause(self, mark: DeletionMark) -> float:
+        """Seconds until the next try: 30, 60, 120 … 1800."""
+        failures = min(self._failures.get(mark, 0), 10)
+        self._failures[mark] = failures + 1
+        return min(_FIRST_PAUSE_SECONDS * 2.0**failures, _LONGEST_PAUSE_SECONDS)
+
+
+def _short(error: Exception) -> str:
+    return str(error).split("?", maxsplit=1)[0][:200]

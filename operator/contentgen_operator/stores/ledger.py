@@ -1,0 +1,446 @@
+"""The ledger of paid requests: what makes a payment happen at most once.
+
+One document for each attempt to buy one thing, `_id` = `PurchaseKey`. It is written durably before the POST; whoever
+moves it from `planned` to `sending`, and nobody else, may send that POST. Every change names the state that it comes
+from (compare and set).
+"""
+
+import asyncio
+import logging
+import re
+import secrets
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any
+
+from pymongo import DESCENDING, ReturnDocument
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from contentgen_contract.names import Kind
+from contentgen_contract.records import indexes
+from contentgen_contract.records.deletion_tombstone import bought_under
+from contentgen_contract.records.ledger import legacy_id
+from contentgen_contract.records.signatures import unsigned
+from contentgen_contract.records.tenancy import UNSCOPED, Tenant, unscoped
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
+from contentgen_operator.leader.leadership import Check, unchecked
+from contentgen_operator.state.purchases import (
+    LedgerTransition,
+    Purchase,
+    PurchaseKey,
+    PurchaseState,
+    PurchaseStep,
+    StoredKey,
+    Variant,
+)
+from contentgen_runtime.kube import Conflict
+
+_log = logging.getLogger(__name__)
+Document = dict[str, Any]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OPEN = [PurchaseState.INTENT.value, PurchaseState.SUBMITTED.value, PurchaseState.SUCCEEDED.value]
+_RATE_SECONDS = 60.0
+_INTENT, _PLANNED = PurchaseState.INTENT.value, PurchaseStep.PLANNED.value
+_PROCESS = f"{socket.gethostname()}/{secrets.token_hex(4)}"
+# Of a purchase that is taken over unpaid: what an earlier owner's try left stays, and its id for ever.
+_KEPT = {"tries", "purchaseId", "formerOwners"}
+# What a request is found again by: as it is when it is sent.
+_SENT_AS = ("user_id", "provider", "model", "marker", "loras", "units", "sent_input")
+# And what it costs: prices may have changed since it was planned.
+_PRICED_AS = ("estimated_micros", "unit_micros", "unit", "billing", "price_source")
+
+
+class Ledger:
+    """The collections `ledger` and `request_claims`. pymongo is synchronous here, so each call runs in a thread."""
+
+    def __init__(
+        self, collection: Collection[Document], check: Check = unchecked, operator_class: str = DEFAULT_CLASS
+    ) -> None:
+        """`check` raises Conflict where this process does not lead. `operator_class` is this installation's."""
+        self.operator_class = operator_class
+        self._class: Document = {"operatorClass": operator_class}
+        self._collection = collection
+        self._check = check
+        self._claims: Collection[Document] = collection.database["request_claims"]
+        self._unsent: set[str] = set()  # tries whose compare-and-set was not acknowledged: no POST follows
+        self._rates: dict[str, tuple[float, float | None]] = {}
+
+    def create_indexes(self) -> None:
+        """Idempotent."""
+        for name, keys in indexes.LEDGER.items():
+            self._collection.create_index(list(keys), name=name)
+        for name, keys in indexes.REQUEST_CLAIMS.items():
+            self._claims.create_index(list(keys), name=name)
+
+    async def get(self, key: PurchaseKey | StoredKey) -> Purchase | None:
+        """The purchase, if it was ever intended."""
+        return await asyncio.to_thread(self._get, key)
+
+    def _get(self, key: PurchaseKey | StoredKey) -> Purchase | None:
+        found = self._collection.find_one({"_id": str(key)})
+        if found and found["state"] == _INTENT and found.get("sentBy") in self._unsent:
+            self._unsend(key, found["sentBy"])  # the acknowledgement of our own compare-and-set was lost
+            found = self._collection.find_one({"_id": str(key)})
+        return _purchase(found) if found else None
+
+    async def intend(self, key: PurchaseKey, purchase: Purchase) -> bool:
+        """Plan a purchase. True where it is in the ledger as given, but for the id of one that was unpaid before."""
+        return await asyncio.to_thread(self._intend, key, purchase)
+
+    def _intend(self, key: PurchaseKey, purchase: Purchase) -> bool:
+        fresh = purchase.model_dump(mode="python", by_alias=True) | self._class
+        try:
+            self._collection.insert_one({"_id": str(key), **fresh})
+        except DuplicateKeyError:
+            return self._planned_again(key, purchase.job_id, fresh)
+        try:
+            self._check()  # there was nothing to compare with
+        except Conflict:
+            mine = ("purchaseId", "jobId", "changedAt")
+            planned = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "sentAt": None}
+            self._collection.delete_one(planned | {name: fresh[name] for name in mine})
+            raise
+        return True
+
+    def _planned_again(self, key: PurchaseKey, job_id: str, fresh: Document) -> bool:
+        """One that was refused, or planned for another resource: nothing was paid, and whoever asks may have it."""
+        refused = {"state": PurchaseState.REFUSED.value, "$or": [{"permanent": False}, {"jobId": {"$ne": job_id}}]}
+        planned = {"state": _INTENT, "step": _PLANNED, "jobId": {"$ne": job_id}}
+        before = self._collection.find_one({"_id": str(key), "$or": [refused, planned]})
+        if before is None:
+            return False
+        same = {name: before.get(name) for name in ("_id", "state", "step", "jobId", "changedAt")}
+        # The whole of it anew: it may be another resource's by now.
+        change: Document = {"$set": {name: fresh[name] for name in fresh.keys() - _KEPT}}
+        if before["state"] == PurchaseState.REFUSED:
+            change["$inc"] = {"tries": 1}
+        if before["jobId"] != job_id:
+            change["$addToSet"] = {"formerOwners": before["jobId"]}
+        self._check()
+        return self._collection.update_one(same, change).modified_count == 1
+
+    async def drop_planned(self, key: PurchaseKey, purchase_id: str) -> None:
+        """Take a planned purchase back out: there is evidence that the same was bought before under another id."""
+        where = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "purchaseId": purchase_id}
+        await asyncio.to_thread(self._collection.delete_one, where)
+
+    async def send(
+        self, key: PurchaseKey, purchase: Purchase, now: datetime, planned_at: datetime | None = None
+    ) -> str | None:
+        """Compare and set from `planned` to `sending`: the try's name for the caller who must now send the POST.
+
+        `planned_at`: `changed_at` of the purchase as it was seen; None: any.
+        """
+        return await asyncio.to_thread(self._send, key, purchase, now, planned_at)
+
+    def _send(self, key: PurchaseKey, purchase: Purchase, now: datetime, planned_at: datetime | None) -> str | None:
+        sent_by = f"{_PROCESS}/{secrets.token_hex(8)}"
+        where: Document = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}
+        where |= {"changedAt": planned_at} if planned_at is not None else {}
+        change = {"step": PurchaseStep.SENDING.value, "sentBy": sent_by, "sentAt": now, "changedAt": now}
+        change |= purchase.model_dump(mode="python", by_alias=True, include={*_SENT_AS, *_PRICED_AS}) | self._class
+        try:
+            sent = self._collection.update_one(where, {"$set": change}).modified_count == 1
+        except PyMongoError:
+            self._unsent.add(sent_by)
+            raise
+        return sent_by if sent else None
+
+    async def withdraw(self, key: PurchaseKey, sent_by: str) -> None:
+        """Compare and set from `sending` back to `planned`, for a try of which no byte was sent.
+
+        `sentAt` stays: another process may have put it into the status. Raises PyMongoError; `get` tries it again then.
+        """
+        self._unsent.add(sent_by)
+        await asyncio.to_thread(self._unsend, key, sent_by)
+
+    def _unsend(self, key: PurchaseKey | StoredKey, sent_by: str) -> None:
+        where = {"_id": str(key), "state": _INTENT, "step": PurchaseStep.SENDING.value, "sentBy": sent_by}
+        self._collection.update_one(where, {"$set": {"step": _PLANNED, "sentBy": None}})
+        self._unsent.discard(sent_by)
+
+    async def move(self, move: LedgerTransition) -> Purchase | None:
+        """Compare and set; the purchase as it is now, or None where it was not as the move expects."""
+        # A provider's words may repeat the URL that was signed for it.
+        update = {"state": move.target.value} | {_camel(name): unsigned(value) for name, value in move.changes.items()}
+        if move.target is not PurchaseState.INTENT:
+            update["sentInput"] = None  # a person's words, needed only to find a lost request
+        where = {"_id": str(move.key), "state": move.source.value} | ({"jobId": move.owner} if move.owner else {})
+        where |= {_camel(name): value for name, value in move.expected.items()}
+        moved = await asyncio.to_thread(
+            self._collection.find_one_and_update, where, {"$set": update}, return_document=ReturnDocument.AFTER
+        )
+        return _purchase(moved) if moved else None
+
+    async def collected(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> list[Purchase]:
+        """The collected purchases of the resources that have had this name, in the order of their keys."""
+        where = _of_tenant(tenant, namespace, kind, name) | {"state": PurchaseState.COLLECTED.value}
+        return await asyncio.to_thread(
+            lambda: [_purchase(each) for each in self._collection.find(where).sort("_id", 1)]
+        )
+
+    async def job_ids(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> frozenset[str]:
+        """The uids of the resources that have had this name and asked a provider for something."""
+        return await asyncio.to_thread(self._job_ids, _of_tenant(tenant, namespace, kind, name))
+
+    def _job_ids(self, where: Document) -> frozenset[str]:
+        found = self._collection.find(where, {"jobId": True, "formerOwners": True})
+        return frozenset(str(job) for each in found for job in (each["jobId"], *(each.get("formerOwners") or ())))
+
+    async def highest_version(self, tenant: Tenant, namespace: str, kind: Kind, name: str, uid: str) -> int:
+        """The highest version that a resource has finished, by the purchases under its name; 0: none."""
+        where = _of_tenant(tenant, namespace, kind, name) | {"outputs.jobId": uid}
+        found = await asyncio.to_thread(lambda: list(self._collection.find(where, {"outputs.version": True})))
+        return max((int(each["outputs"].get("version") or 0) for each in found), default=0)
+
+    async def others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
+        """The attempts of this run before `key`, whoever owns them, and what the job has bought in its other runs."""
+        return await asyncio.to_thread(self._others, key, job_id)
+
+    def _others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
+        attempts = {str(key.model_copy(update={"attempt": each})) for each in range(1, key.attempt + 1)}
+        either = [{"_id": {"$in": sorted(attempts)}}, {"jobId": job_id}]
+        found = list(self._collection.find({"$or": either}).sort("_id", 1))
+        earlier = [each for each in found if each["_id"] in attempts - {str(key)}]
+        runs = [each for each in found if each["_id"] not in attempts and _is_paid_by(each, job_id)]
+        return tuple(map(_purchase, earlier)), tuple(map(_purchase, runs))
+
+    async def attempts(self, key: PurchaseKey) -> tuple[tuple[PurchaseKey, Purchase], ...]:
+        """The attempts of this run before `key` that are in the ledger, whoever owns them, in their order."""
+        earlier = [key.model_copy(update={"attempt": each}) for each in range(1, key.attempt)]
+        names = {"_id": {"$in": [str(each) for each in earlier]}}
+        kept = await asyncio.to_thread(lambda: {each["_id"]: _purchase(each) for each in self._collection.find(names)})
+        return tuple((each, kept[str(each)]) for each in earlier if str(each) in kept)
+
+    async def variants(self, key: PurchaseKey) -> tuple[Variant, ...]:
+        """The purchases, attempts of any number, of the same image with whichever LoRAs."""
+        return await asyncio.to_thread(self._variants, key)
+
+    def _variants(self, key: PurchaseKey) -> tuple[Variant, ...]:
+        plain = key.model_copy(update={"run_hash": key.run_hash.partition(".")[0]})
+        place, rerun, _ = str(plain).rsplit("/", 2)
+        # "." and "/" follow the hash, and precede "0". Other reruns, of which there may be many, are not read.
+        mine = {"$gte": place, "$lt": f"{place}0", "$regex": f"/{re.escape(rerun)}/[0-9]+$"}
+        found = self._collection.find({"_id": mine}).sort("_id", 1)
+        with_loras = ((str(each["_id"]).rsplit("/", 2)[0][len(place) + 1 :], _purchase(each)) for each in found)
+        return tuple(Variant(scope=key.scope, identity=of, purchase=each) for of, each in with_loras)
+
+    async def adopt(self, key: PurchaseKey, purchase: Purchase, job_id: str, tenant: Tenant | None = None) -> bool:
+        """Compare and set the owner; False where the purchase, or its owner, is not as it was seen."""
+        where: Document = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}
+        where |= {"orphanedAt": purchase.orphaned_at, "discardAsked": True if purchase.discard_asked else {"$ne": True}}
+        owned: Document = {"jobId": job_id, "orphanedAt": None, "discardAsked": False} | self._class
+        if tenant is not None and tenant.cluster:  # of a purchase that another cluster has made
+            owned |= {"clusterUid": tenant.cluster, "namespaceUid": tenant.uid}
+        change = {"$set": owned, "$addToSet": {"formerOwners": purchase.job_id}}
+        adopted = await asyncio.to_thread(self._collection.update_one, where, change)
+        return adopted.modified_count == 1
+
+    async def claim(self, purchase: Purchase, request_id: str, now: datetime) -> bool:
+        """Whether the request is this purchase's: the first one that claims an id has it for ever."""
+        return await asyncio.to_thread(self._claim, purchase, request_id, now)
+
+    def _claim(self, purchase: Purchase, request_id: str, now: datetime) -> bool:
+        claim_id = f"{purchase.provider}/{request_id}"
+        claim = {"_id": claim_id, "purchaseId": purchase.purchase_id, "marker": purchase.marker, "claimedAt": now}
+        try:
+            self._claims.insert_one(claim)
+        except DuplicateKeyError:
+            kept = self._claims.find_one({"_id": claim_id})
+            return kept is not None and kept.get("purchaseId") == purchase.purchase_id
+        return True
+
+    async def states(self) -> dict[str, int]:
+        """Number of purchases by state."""
+        return dict.fromkeys(map(str, PurchaseState), 0) | await self._counts({})
+
+    async def orphans(self) -> dict[str, int]:
+        """Number of purchases whose resource is gone and that are still located or kept, by state."""
+        orphaned = {"orphanedAt": {"$gt": _EPOCH}, "state": {"$in": _OPEN}}
+        return dict.fromkeys(_OPEN, 0) | await self._counts(orphaned)
+
+    async def _counts(self, where: Document) -> dict[str, int]:
+        stages = [{"$match": where}, {"$group": {"_id": "$state", "count": {"$sum": 1}}}]
+        found = await asyncio.to_thread(lambda: list(self._collection.aggregate(stages)))
+        return {each["_id"]: each["count"] for each in found}
+
+    async def is_anothers(self, purchase: Purchase, request_id: str) -> bool:
+        """Whether another purchase has claimed the request."""
+        kept = await asyncio.to_thread(self._claims.find_one, {"_id": f"{purchase.provider}/{request_id}"})
+        return kept is not None and kept.get("purchaseId") != purchase.purchase_id
+
+    async def request_ids(self, purchase: Purchase) -> frozenset[str]:
+        """The ids that other purchases with the same marker already have."""
+        return await asyncio.to_thread(self._request_ids, purchase)
+
+    def _request_ids(self, purchase: Purchase) -> frozenset[str]:
+        # Those of older releases are in the ledger alone.
+        bought = self._collection.find({"marker": purchase.marker, "requestId": {"$ne": None}}, {"requestId": 1})
+        claims = self._claims.find({"marker": purchase.marker, "purchaseId": {"$ne": purchase.purchase_id}}, {"_id": 1})
+        claimed = {str(each["_id"]).partition("/")[2] for each in claims}
+        return frozenset(claimed | {each["requestId"] for each in bought})
+
+    async def next_sent_at(self, purchase: Purchase) -> datetime | None:
+        """When the owner sent the next request with the same marker; None: it has not, or this one was not sent."""
+        where = {"jobId": purchase.job_id, "marker": purchase.marker, "sentAt": {"$gt": purchase.sent_at}}
+        found = await asyncio.to_thread(lambda: list(self._collection.find(where).sort("sentAt", 1).limit(1)))
+        return _purchase(found[0]).sent_at if found and purchase.sent_at is not None else None
+
+    async def take_over(self, bought_under: str, job_ids: Iterable[str], job_id: str) -> None:
+        """Make a resource the owner of finished purchases of its name whose owner or outputs are of these jobs.
+
+        An older release adopted without a change of the owner. Only while no other resource can have the name.
+        """
+        await asyncio.to_thread(self._take_over, bought_under, list(job_ids), job_id)
+
+    def _take_over(self, bought_under: str, job_ids: list[str], job_id: str) -> None:
+        states = [PurchaseState.SUCCEEDED.value, PurchaseState.COLLECTED.value]
+        used = [{"jobId": {"$in": job_ids}}, {"outputs.jobId": {"$in": job_ids}}]
+        others = _under(bought_under) | {"state": {"$in": states}, "jobId": {"$ne": job_id}, "$or": used}
+        seen = list(self._collection.find(others, {"jobId": 1, "state": 1}))
+        self._check()
+        for each in seen:
+            change = {"$set": {"jobId": job_id} | self._class, "$addToSet": {"formerOwners": each["jobId"]}}
+            self._collection.update_one(each, change)
+
+    async def open_purchases(
+        self, namespaces: Sequence[str], after: str, most: int
+    ) -> list[tuple[StoredKey, Purchase]]:
+        """Purchases that may be paid and are not collected: those of this installation's class, and those without a
+        class of these namespaces or (none) of all. In the order of their keys after `after`.
+        """
+        where: Document = {"$or": [self._class, {"operatorClass": None} | orphans_of(namespaces)]}
+        return await asyncio.to_thread(self._open_purchases, where, after, most)
+
+    def _open_purchases(self, where: Document, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
+        unfinished = where | {"state": {"$in": _OPEN}, "_id": {"$gt": after}}
+        return _readable(self._collection.find(unfinished).sort("_id", 1).limit(most))
+
+    async def undeleted(self, namespaces: Sequence[str], most: int) -> list[tuple[StoredKey, Purchase]]:
+        """Discarded orphans whose response is still to be deleted."""
+        where = orphans_of(namespaces) | {"orphanedAt": {"$gt": _EPOCH}, "state": PurchaseState.DISCARDED.value}
+        return await asyncio.to_thread(lambda: _readable(self._collection.find(where).limit(most)))
+
+    async def discard(self, job_id: str) -> tuple[str, ...]:
+        """Discard what the resource owns, which cannot be adopted any more; the ids of purchases without a use.
+
+        What is not finished is marked: its result is discarded once it is there.
+        """
+        return await asyncio.to_thread(self._discard, job_id)
+
+    def _discard(self, job_id: str) -> tuple[str, ...]:
+        self._check()
+        finished = [PurchaseState.SUCCEEDED.value, PurchaseState.COLLECTED.value]
+        unfinished = {"jobId": job_id, "state": {"$in": [_INTENT, PurchaseState.SUBMITTED.value]}}
+        self._collection.update_many(unfinished, {"$set": {"discardAsked": True}})
+        gone = {"state": PurchaseState.DISCARDED.value, "outputs": None}
+        self._collection.update_many({"jobId": job_id, "state": {"$in": finished}}, {"$set": gone})
+        ended = [PurchaseState.DISCARDED.value, PurchaseState.CANCELLED.value, PurchaseState.FAILED.value]
+        found = self._collection.find({"jobId": job_id, "state": {"$in": ended}}, {"purchaseId": 1})
+        return tuple(sorted(each.get("purchaseId") or legacy_id(each["_id"]) for each in found))
+
+    async def kept_files(self, bought_under: str, job_id: str) -> frozenset[str]:
+        """Keys that purchases of the name with another owner list: their outputs, responses and inputs."""
+        return await asyncio.to_thread(self._kept_files, bought_under, job_id)
+
+    def _kept_files(self, bought_under: str, job_id: str) -> frozenset[str]:
+        if not bought_under:
+            return frozenset()
+        ended = [PurchaseState.DISCARDED.value, PurchaseState.CANCELLED.value, PurchaseState.FAILED.value]
+        others = self._collection.find(
+            _under_any_scope(bought_under) | {"jobId": {"$ne": job_id}, "state": {"$nin": ended}}
+        )
+        return frozenset(key for each in others for key in _listed(each))
+
+    async def seconds_per_unit(self, model: str) -> float | None:
+        """Median of the last 20 finished requests of a model, in seconds for each unit of work; remembered a minute."""
+        known = self._rates.get(model)
+        if known is None or time.monotonic() - known[0] > _RATE_SECONDS:
+            known = (time.monotonic(), await asyncio.to_thread(self._seconds_per_unit, model))
+            self._rates[model] = known
+        return known[1]
+
+    def _seconds_per_unit(self, model: str) -> float | None:
+        finished = self._collection.find(
+            {"model": model, "finishedAt": {"$ne": None}}, {"submittedAt": 1, "finishedAt": 1, "units": 1}
+        )
+        rates = [
+            (each["finishedAt"] - each["submittedAt"]).total_seconds() / each["units"]
+            for each in finished.sort("finishedAt", DESCENDING).limit(20)
+            if each.get("submittedAt") and each.get("units")
+        ]
+        return median(rates) if rates else None
+
+
+def orphans_of(namespaces: Sequence[str]) -> Document:
+    """The filter of purchases that may be orphans of the namespaces of these names, or (none) of all."""
+    if not namespaces:
+        return {}
+    # "A" follows "@".
+    scoped_keys = ({"_id": {"$gte": f"{each}@", "$lt": f"{each}A"}} for each in namespaces)
+    return {"$or": [*(_under(f"{each}/") for each in namespaces), *scoped_keys]}
+
+
+def _readable(found: Iterable[Document]) -> list[tuple[StoredKey, Purchase]]:
+    """Keys and purchases; a document that cannot be read is left out, and holds up no other."""
+    read: list[tuple[StoredKey, Purchase]] = []
+    for each in found:
+        try:
+            read.append((StoredKey.parse(str(each["_id"])), _purchase(each)))
+        except ValueError as error:
+            _log.warning("purchase %r cannot be read: %s", each["_id"], str(error)[:200])
+    return read
+
+
+def _of_tenant(tenant: Tenant, namespace: str, kind: Kind, name: str) -> Document:
+    """All purchases of a name that are the tenant's."""
+    mine = [_under(bought_under(namespace, kind, name, each)) for each in tenant.scopes]
+    if tenant.since is not None and UNSCOPED not in tenant.scopes:
+        mine.append(_under(bought_under(namespace, kind, name)) | {"createdAt": {"$gte": tenant.since}})
+    return mine[0] if len(mine) == 1 else {"$or": mine}
+
+
+def _purchase(document: Document) -> Purchase:
+    _id = str(document["_id"])
+    times = {
+        name: value.replace(tzinfo=UTC)
+        for name, value in document.items()
+        if isinstance(value, datetime) and value.tzinfo is None
+    }
+    return Purchase.model_validate(document | times | {"purchaseId": document.get("purchaseId") or legacy_id(_id)})
+
+
+def _under(prefix: str) -> Document:
+    """A range of `_id`, which every server serves from its index; "0" follows "/"."""
+    return {"_id": {"$gte": prefix, "$lt": f"{prefix[:-1]}0"}}
+
+
+def _under_any_scope(prefix: str) -> Document:
+    """The same under all scopes of the namespace: a job may have bought under several."""
+    place, _, rest = prefix.partition("/")
+    namespace, _ = unscoped(place)
+    named = {"$regex": f"^{re.escape(namespace)}@[^/]+/{re.escape(rest)}"}
+    scoped_keys = {"_id": {"$gte": f"{namespace}@", "$lt": f"{namespace}A"} | named}  # "A" follows "@"
+    return {"$or": [_under(f"{namespace}/{rest}"), scoped_keys]}
+
+
+def _is_paid_by(document: Document, job_id: str) -> bool:
+    """Whether the resource that owns the purchase paid for it, or went on with it before there were outputs: finished
+    outputs that it has adopted were paid by the resource that made them.
+    """
+    made_by = (document.get("outputs") or {}).get("jobId")
+    return bool(document["jobId"] == job_id and made_by in (None, job_id))
+
+
+def _listed(document: Document) -> set[str]:
+    files = (document.get("outputs") or {}).get("files") or ()
+    return {str(each.get("key")) for each in files} | {str(document.get("resultKey")), str(document.get("marker"))}
+
+
+def _camel(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(part.title() for part in tail)

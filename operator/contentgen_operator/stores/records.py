@@ -1,0 +1,355 @@
+"""The record of a job in MongoDB, in the document shape that the seeds promise: a projection of the resource.
+
+The resource is the truth while it exists; the record outlives it.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from pydantic import ValidationError
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
+
+from contentgen_contract.base import Value
+from contentgen_contract.names import Kind, Phase
+from contentgen_contract.records import indexes
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone, bought_under
+from contentgen_contract.records.record import config, counted, source, status_word, terms_of
+from contentgen_contract.resources.models import model_of
+from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, parse_spec
+from contentgen_contract.resources.status import ResourceStatus, VersionStatus
+from contentgen_operator.leader.leadership import Check, unchecked
+from contentgen_operator.state.observed import Resource
+from contentgen_operator.state.runs import frozen_spec, owner
+from contentgen_operator.stores.s3 import Storage
+from contentgen_runtime.kube import Conflict
+
+Document = dict[str, Any]
+_DISCARDED = {"discard.uid": {"$gt": ""}}  # in this form an index serves it
+# What a write is compared with. Each write counts `revision`; an older release, which a rollback may have brought back,
+# does not, and changes one of the others. It leaves `revision` as it is, and documents of older releases have none.
+_COMPARED = (
+    "revision", "status", "phase", "reason", "progress", "message", "startedAt", "completedAt", "adoptedBy",
+    "discard.uid",
+)  # fmt: skip
+
+
+class DeletionMark(Value):
+    """The record of a job whose files are to be deleted: its uid, and its namespace where the record has one."""
+
+    namespace: str
+    uid: str
+
+
+class RecordStore:
+    """The `jobs` collection. Each change of the operator is a compare-and-set with what was read before `check`, which
+    raises Conflict where this process does not lead.
+    """
+
+    def __init__(self, collection: Collection[Document], storage: Storage, check: Check = unchecked) -> None:
+        self._collection = collection
+        self._check = check
+        self._storage = storage
+
+    def create_indexes(self) -> None:
+        """Idempotent; each serves a query of the gateway."""
+        for name, keys in indexes.JOBS.items():
+            self._collection.create_index(list(keys), name=name, unique=name == "job_id")
+
+    async def write(self, resource: Resource, status: ResourceStatus) -> None:
+        """Make the record say what the status says. Raises Conflict where another process changes it, or leads."""
+        document = record(resource, status)
+        if document is not None:
+            document["adoptedFrom"] = _adopted_from(resource, status)
+            document["tenant"] = resource.scope or None
+            if len(scopes := resource.tenant.bought_scopes) > 1:
+                document["scopes"] = sorted(scopes)
+            await asyncio.to_thread(self._write, document, _newest_version(resource, status, self._storage.plain_url))
+
+    def _write(self, document: Document, version: Document | None) -> None:
+        kept, earlier = self._read({"jobId": document["jobId"]}, version), self._superseded(document)
+        self._check()
+        versions = list(kept[0].get("versions") or ()) if kept else []
+        # Once written, a version says for ever how it was made: the spec may be another by now.
+        if version is not None and version["version"] not in {each.get("version") for each in versions}:
+            versions.append(version)
+        counts = {} if version is None else {"versions": versions, **counted(versions)}
+        if kept:
+            self._change(kept[0], document | counts, () if "scopes" in document else ("scopes",))
+        else:
+            self._insert({"versions": []} | document | counts)
+        for each in earlier:
+            self._change(each, {"adoptedBy": document["jobId"]})
+
+    def _read(self, where: Document, version: Document | None = None) -> list[Document]:
+        """Records with what a change of them is compared with, and with their versions where one is to be added."""
+        fields = (*_COMPARED, "jobId", *(("versions",) if version is not None else ()))
+        return list(self._collection.find(where, dict.fromkeys(fields, True)))
+
+    def _change(self, read: Document, change: Document, unset: tuple[str, ...] = ()) -> None:
+        """Compare and set. Raises Conflict."""
+        same: Document = {name: read.get(name) for name in _COMPARED if "." not in name}
+        same |= {"_id": read["_id"], "discard.uid": (read.get("discard") or {}).get("uid")}
+        update: Document = {"$inc": {"revision": 1}}
+        if change:
+            update["$set"] = change
+        if unset:
+            update["$unset"] = dict.fromkeys(unset, "")
+        if self._collection.update_one(same, update).matched_count != 1:
+            raise Conflict(f"the record of {read['jobId']} was changed")
+
+    def _insert(self, document: Document) -> None:
+        """Create a record. Raises Conflict where there is one. There is nothing to compare with, so the question who
+        leads is asked once more, and what a former leader has created is taken back.
+        """
+        new = {"$setOnInsert": document | {"revision": 1}}
+        try:
+            made = self._collection.update_one({"jobId": document["jobId"]}, new, upsert=True).upserted_id
+        except DuplicateKeyError:
+            made = None
+        if made is None:
+            raise Conflict(f"the record of {document['jobId']} was created")
+        try:
+            self._check()
+        except Conflict:
+            self._collection.delete_one({"_id": made, "revision": 1})
+            raise
+
+    def _superseded(self, document: Document) -> list[Document]:
+        """The records of earlier resources whose outputs this one has adopted, to be marked: lists of assets leave them
+        out.
+
+        The ids come from a status, which a tenant may have written: only records of the same namespace and kind count.
+        """
+        if not document["adoptedFrom"]:
+            return []
+        mine: Document = {name: document[name] for name in ("namespace", "tenant", "type")}
+        mine |= {"jobId": {"$ne": document["jobId"]}, "adoptedBy": {"$ne": document["jobId"]}}
+        earlier = {"$in": document["adoptedFrom"]}
+        return self._read({"$or": [mine | {"jobId": earlier | mine["jobId"]}, mine | {"adoptedFrom": earlier}]})
+
+    async def user(self, job_id: str) -> str | None:
+        """The user that a job's record names; None where there is no record."""
+        found = await asyncio.to_thread(self._collection.find_one, {"jobId": job_id}, {"userId": True})
+        return str(found["userId"]) if found and found.get("userId") else None
+
+    async def started_at(self, job_id: str) -> datetime | None:
+        """When the run began that a job's record tells of; None where there is no record."""
+        found = await asyncio.to_thread(self._collection.find_one, {"jobId": job_id}, {"startedAt": True})
+        at = found.get("startedAt") if found else None
+        if not isinstance(at, datetime):
+            return None
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+    async def end(self, job_id: str) -> None:
+        """The resource is gone: what was under way is cancelled, what was finished stays as it is.
+
+        Raises Conflict where another process changes the record, or leads.
+        """
+        await asyncio.to_thread(self._end, job_id)
+
+    def _end(self, job_id: str) -> None:
+        found = self._read({"jobId": job_id})
+        self._check()
+        for each in found:
+            # The revision is counted in any case: what a former leader writes about it is too late then.
+            self._change(each, {"status": "cancelled"} if each.get("status") in ("queued", "processing") else {})
+
+    async def mark_discarded(self, discard: DeletionTombstone, *, new: bool = True) -> None:
+        """Its files are to be deleted: what `marks` finds until `forget`, should it take more than one try.
+
+        `new`: also where the resource has no record. Raises Conflict where another process changes a record, or leads.
+        """
+        await asyncio.to_thread(self._mark_discarded, discard, new)
+
+    def _mark_discarded(self, discard: DeletionTombstone, new: bool) -> None:
+        # The records of jobs whose files it took over would lead to nothing.
+        found = self._read({"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}})
+        self._check()
+        change = {"status": "cancelled", "discard": discard.model_dump(mode="json")}
+        for each in sorted(found, key=lambda each: each["jobId"] != discard.uid):
+            if (each.get("discard") or {}).get("uid") != discard.uid or each.get("status") != "cancelled":
+                self._change(each, change)
+        if new and discard.uid not in {each["jobId"] for each in found}:
+            self._insert({"jobId": discard.uid} | change)
+
+    async def marks(self, most: int, known: Callable[[DeletionMark], bool] = lambda _: False) -> list[DeletionMark]:
+        """Up to `most` marks that are not known yet, of each namespace in turn."""
+        return await asyncio.to_thread(self._marks, most, known)
+
+    def _marks(self, most: int, known: Callable[[DeletionMark], bool]) -> list[DeletionMark]:
+        lines: dict[str, dict[DeletionMark, None]] = {}
+        for each in self._collection.find(_DISCARDED, {"_id": False, "namespace": True, "discard.uid": True}):
+            mark = DeletionMark(namespace=str(each.get("namespace") or ""), uid=str(each["discard"]["uid"]))
+            line = lines.setdefault(mark.namespace, {})
+            if len(line) < most and not known(mark):
+                line[mark] = None
+        turns = itertools.chain.from_iterable(itertools.zip_longest(*lines.values()))
+        return [mark for mark in turns if mark is not None][:most]
+
+    async def discard_of(self, mark: DeletionMark) -> DeletionTombstone | None:
+        """What is to be deleted for a mark; None where it is done. Raises ValidationError for an unreadable one."""
+        found = await asyncio.to_thread(self._collection.find_one, {"discard.uid": mark.uid, "jobId": mark.uid})
+        found = found or await asyncio.to_thread(self._collection.find_one, {"discard.uid": mark.uid})
+        if found is None:
+            return None
+        discard = DeletionTombstone.model_validate(found["discard"])
+        return discard if discard.bought_under else discard.model_copy(update={"bought_under": _bought_under(found)})
+
+    async def forget(self, discard: DeletionTombstone) -> None:
+        """Delete the records that have its mark."""
+        mine = {"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}, "discard.uid": discard.uid}
+        self._check()
+        await asyncio.to_thread(self._collection.delete_many, mine)
+
+
+def _bought_under(document: Document) -> str:
+    """What a mark of an older release lacks; empty where its record does not name the resource."""
+    kind = next((kind for kind in Kind if kind.record_type == document.get("type")), None)
+    if kind is None or not document.get("name"):
+        return ""
+    return bought_under(document["namespace"], kind, document["name"], document.get("tenant"))
+
+
+def _adopted_from(resource: Resource, status: ResourceStatus) -> list[str]:
+    """The jobIds of earlier resources under which outputs of this one lie."""
+    owners = {each.job_id for each in status.versions if each.job_id is not None}
+    return sorted(owners - {resource.ref.uid})
+
+
+def record(resource: Resource, status: ResourceStatus) -> Document | None:
+    """The document without its versions; None before the first run."""
+    if status.run is None:
+        return None
+    spec = frozen_spec(resource, status.run)
+    document: Document = {
+        "jobId": resource.ref.uid,
+        "userId": owner(resource, spec),
+        "type": resource.ref.kind.record_type,
+        "namespace": resource.ref.namespace,
+        "name": resource.ref.name,
+        "config": config(_named_as_now(resource, spec)),
+        "metadata": _metadata(resource, spec).model_dump(mode="json", by_alias=True),
+        "status": status_word(status.phase, status.reason),
+        "phase": status.phase.value if status.phase else None,
+        "progress": status.progress,
+        "reason": status.reason,
+        "error": status.message if status.phase is Phase.FAILED else None,
+        "cost": status.cost.model_dump(by_alias=True) if status.cost else None,
+        "createdAt": resource.created_at,
+        "startedAt": status.start_time,
+        "completedAt": status.completion_time,
+        "stage": status.stage.value if status.stage else None,
+        "message": status.message,
+        "estimatedCompletionTime": status.estimated_completion_time,
+    } | source(spec, (status.run.facts or {}))
+    return document | {"terms": terms_of(document)}
+
+
+def _metadata(resource: Resource, spec: Spec) -> Metadata:
+    """As it is now: tags are no input, so an edit of them starts no run and is true at once."""
+    try:
+        return Metadata.model_validate(resource.spec.get("metadata") or {})
+    except ValidationError:
+        return spec.metadata
+
+
+def _named_as_now(resource: Resource, spec: Spec) -> Spec:
+    """The run's spec with the LoRA's name as it is now: a rename trains nothing, and is true at once."""
+    if not isinstance(spec, LoraTrainingSpec):
+        return spec
+    try:
+        now = parse_spec(resource.ref.kind, resource.spec)
+    except ValidationError:
+        return spec
+    return spec.model_copy(update={"lora_name": now.lora_name}) if isinstance(now, LoraTrainingSpec) else spec
+
+
+def _newest_version(resource: Resource, status: ResourceStatus, url: Any) -> Document | None:
+    """What the run just finished has made; `url` makes a plain address of a key: signed ones are never stored."""
+    run = status.run
+    made = next((each for each in status.versions if run and each.version == run.version), None)
+    if run is None or made is None or not made.files or status.phase is not Phase.COMPLETED:
+        return None
+    return _version(resource.ref.kind, frozen_spec(resource, run), status, made, url)
+
+
+def _version(kind: Kind, spec: Spec, status: ResourceStatus, version: VersionStatus, url: Any) -> Document:
+    by_name = {PurePosixPath(file.key).name: file for file in version.files}
+    common = _of_every_version(status, version)
+    match kind:
+        case Kind.LORA_TRAINING:
+            model = by_name["model.safetensors"]
+            return common | {
+                "modelUrl": url(model.key),
+                "s3Key": model.key,
+                "sizeBytes": model.size_bytes,
+                "previewUrl": url(by_name["preview.png"].key) if "preview.png" in by_name else None,
+                "config": _training(spec, status),
+            }
+        case Kind.IMAGE_GENERATION:
+            images = [_image(each, by_name, url) for each in version.facts.get("images", ())]
+            return common | {"images": images, "seed": version.facts.get("seed"), **_drawn(spec)}
+        case Kind.TRANSCRIPTION:
+            facts = (status.run.facts if status.run else None) or {}
+            return common | _transcript(version, by_name, url) | {"audibleDuration": facts.get("audibleSeconds")}
+
+
+def _of_every_version(status: ResourceStatus, version: VersionStatus) -> Document:
+    """What an adopted run has made takes no room of its own."""
+    run = status.run
+    own = version.job_id in (None, status.job_id)
+    prepared = (run.facts or {}).get("storedBytes", 0) if run else 0
+    return {
+        "version": version.version,
+        "createdAt": version.completed_at,
+        "files": [{"name": PurePosixPath(each.key).name, "sizeBytes": each.size_bytes} for each in version.files],
+        "bytes": prepared + sum(each.size_bytes for each in version.files) if own else 0,
+        "loras": list(run.loras) if run else [],
+        "cost": status.cost.model_dump(by_alias=True) if status.cost else None,
+    }
+
+
+def _training(spec: Spec, status: ResourceStatus) -> Document:
+    facts = (status.run.facts if status.run else None) or {}
+    if not isinstance(spec, LoraTrainingSpec):
+        return {}
+    return {
+        "trigger": spec.trigger_word,
+        "steps": spec.training.steps,
+        "learning_rate": spec.training.learning_rate,
+        "frame_count": facts.get("images"),
+    }
+
+
+def _drawn(spec: Spec) -> Document:
+    return {"model": model_of(spec), "prompt": spec.prompt} if isinstance(spec, ImageGenerationSpec) else {}
+
+
+def _image(fact: Document, by_name: Document, url: Any) -> Document:
+    file, thumbnail = by_name[fact["name"]], by_name[fact["thumbnail"]]
+    return {
+        "url": url(file.key),
+        "s3Key": file.key,
+        "thumbnailUrl": url(thumbnail.key),
+        "width": fact["width"],
+        "height": fact["height"],
+        "sizeBytes": file.size_bytes,
+    }
+
+
+def _transcript(version: VersionStatus, by_name: Document, url: Any) -> Document:
+    return {
+        "transcriptUrl": url(by_name["transcript.json"].key),
+        "textUrl": url(by_name["transcript.txt"].key),
+        "srtUrl": url(by_name["transcript.srt"].key) if "transcript.srt" in by_name else None,
+        "vttUrl": url(by_name["transcript.vtt"].key) if "transcript.vtt" in by_name else None,
+        "wordCount": version.facts.get("wordCount"),
+        "duration": version.facts.get("durationSeconds"),
+        "speakers": version.facts.get("speakers"),
+        "language": version.facts.get("language"),
+    }

@@ -1,0 +1,121 @@
+"""The `runs` collection: one run document for each resource, changed by compare-and-set of its `revision`.
+
+`_id` is the resource's uid. A document outlives its resource, as the job's record does, and goes with it: the files of
+a deleted resource lie under its uid, and an etcd that is restored may bring the resource back.
+
+`run` and `versions` are JSON texts: keys and numbers in them come from specs and workers, and BSON takes fewer of both.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import TypeAdapter
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
+
+from contentgen_contract.resources.status import VersionStatus
+from contentgen_operator.leader.leadership import Check, unchecked
+from contentgen_operator.state.run_document import FrozenRun, RunDocument, digest_of
+from contentgen_runtime.kube import Conflict
+
+Document = dict[str, Any]
+_REMEMBERED = 1024  # runs kept in memory for the worker API
+_VERSIONS = TypeAdapter(tuple[VersionStatus, ...])
+_PLAIN = {"uid", "run", "versions"}  # fields that are stored otherwise than `model_dump` gives them
+
+
+class RunDocuments:
+    """Reads and writes the collection. pymongo is synchronous, so each call runs in a thread. Raises PyMongoError."""
+
+    def __init__(self, collection: Collection[Document], check: Check = unchecked) -> None:
+        """`check` raises Conflict where this process does not lead."""
+        self._collection = collection
+        self._check = check
+        self._runs: OrderedDict[str, FrozenRun] = OrderedDict()
+
+    async def get(self, uid: str) -> RunDocument | None:
+        """The document of a resource."""
+        found = await asyncio.to_thread(self._collection.find_one, {"_id": uid})
+        if found is None:
+            return None
+        document = _read(found)
+        self._remember(document)
+        return document
+
+    async def put(self, document: RunDocument) -> RunDocument | None:
+        """Compare and set: the document as it is stored now; None where it was changed since it was read."""
+        stored = document.model_copy(update={"revision": document.revision + 1})
+        done = await asyncio.to_thread(self._insert if document.revision == 0 else self._replace, stored)
+        if not done:
+            self._runs.pop(document.uid, None)
+            return None
+        self._remember(stored)
+        return stored
+
+    def _insert(self, document: RunDocument) -> bool:
+        try:
+            self._collection.insert_one(_written(document))
+        except DuplicateKeyError:
+            return False
+        try:
+            self._check()  # there was nothing to compare with
+        except Conflict:
+            self._collection.delete_one({"_id": document.uid, "revision": document.revision})
+            raise
+        return True
+
+    def _replace(self, document: RunDocument) -> bool:
+        before = {"_id": document.uid, "revision": document.revision - 1}
+        return self._collection.replace_one(before, _written(document)).matched_count == 1
+
+    def remembered(self, uid: str) -> FrozenRun | None:
+        """The current run of a resource as this process last read or wrote it."""
+        return self._runs.get(uid)
+
+    async def digests(self, uids: Iterable[str]) -> dict[str, str]:
+        """The digests of these resources' documents (`digest_of`); one query."""
+        return await asyncio.to_thread(self._digests, list(uids))
+
+    def _digests(self, uids: list[str]) -> dict[str, str]:
+        found = self._collection.find({"_id": {"$in": uids}}, {"digest": True})
+        return {str(each["_id"]): str(each.get("digest")) for each in found}
+
+    async def forget(self, uids: Iterable[str]) -> None:
+        """Delete the documents of resources whose records and files are gone."""
+        gone = sorted(set(uids))
+        for uid in gone:
+            self._runs.pop(uid, None)
+        await asyncio.to_thread(self._forget, gone)
+
+    def _forget(self, uids: list[str]) -> None:
+        found = list(self._collection.find({"_id": {"$in": uids}}, {"revision": True}))
+        self._check()
+        for each in found:
+            self._collection.delete_one(each)
+
+    def _remember(self, document: RunDocument) -> None:
+        self._runs.pop(document.uid, None)
+        if document.run is not None:
+            self._runs[document.uid] = document.run
+        while len(self._runs) > _REMEMBERED:
+            self._runs.popitem(last=False)
+
+
+def _written(document: RunDocument) -> Document:
+    plain = document.model_dump(mode="json", by_alias=True, exclude=_PLAIN)
+    run = document.run
+    return {
+        "_id": document.uid,
+        **plain,
+        "digest": digest_of(document),
+        "run": run.model_dump_json(by_alias=True) if run else None,
+        "versions": _VERSIONS.dump_json(document.versions, by_alias=True).decode(),
+    }
+
+
+def _read(found: Document) -> RunDocument:
+    run = FrozenRun.model_validate_json(found["run"]) if found.get("run") else None
+    versions = _VERSIONS.validate_json(found.get("versions") or "[]")
+    return RunDocument.model_validate(found | {"uid": found["_id"], "run": run, "versions": versions})

@@ -1,0 +1,417 @@
+"""S3: presigned URLs of three classes, the outcomes of workers, the answers of providers.
+
+boto3 is synchronous: requests run in threads. Signing sends nothing, but takes 0.7 ms of CPU time for each URL: who
+signs many does it in a thread (`desk.py`).
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from os.path import commonprefix
+from typing import IO, TYPE_CHECKING, Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import ValidationError
+
+from contentgen_contract import patterns
+from contentgen_contract.base import Value
+from contentgen_contract.records import keys
+from contentgen_contract.records.ownership import NotOwned, Owner, owned
+from contentgen_contract.resources.sources import Address, same_bucket
+from contentgen_contract.worker.orders import FileClaim, Outcome, UploadGrant
+from contentgen_operator.queues.fair_pool import FairPool
+from contentgen_operator.state.observed import BucketFile
+from contentgen_operator.state.plan import StoredAnswer
+from contentgen_operator.state.provider_answers import Answer
+from contentgen_runtime import s3
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+
+_log = logging.getLogger(__name__)
+_MAX_OUTCOME_BYTES = 4 * 2**20
+_LONGEST_URL = timedelta(days=7)  # more than that S3 does not take
+_NOT_OURS_TO_SET = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
+_CHUNK = 1 << 20
+_MOST_LISTED = 10_000  # versions under the common prefix of one request's names, of which there are 256 at most
+_NAMESPACE_HEADS = s3.PARALLEL // 2  # requests of one namespace at a time: others find a thread free
+_MOST_DELETED = 1000  # keys in one DeleteObjects request
+_UNREADABLE = "unreadable"  # the id of a marker that is none of ours
+_EXISTS = {"412", "PreconditionFailed"}
+_NO_BUCKET = {"404", "NotFound", "NoSuchBucket"}
+
+
+class InvalidOutcome(Exception):
+    """A worker left something that is no outcome."""
+
+
+class BucketMissing(Exception):
+    """The bucket is not there: a store that is away, and no file that is missing."""
+
+    def __init__(self, bucket: str) -> None:
+        super().__init__(f"bucket {bucket!r} does not exist: create it")
+
+
+class NotDeleted(Exception):
+    """The store kept an object that was to be deleted."""
+
+
+class Leftovers(Value):
+    """What lies under the keys of a request for uploads: files to keep, and (key, version id) pairs to remove."""
+
+    kept: frozenset[str] = frozenset()
+    stale: tuple[tuple[str, str], ...] = ()
+
+
+class DeletedPage(Value):
+    """Versions and delete markers that one request deleted, and whether there are more under the prefix."""
+
+    count: int
+    more: bool
+
+
+class Storage:
+    """One bucket. URLs for workers are signed for `endpoint`, those for providers and people for `public_endpoint`.
+
+    `session` has the credentials; those of the environment if it is not given.
+    """
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        region: str,
+        endpoint: str | None,
+        public_endpoint: str | None,
+        provider_lifetime: timedelta = timedelta(days=1),
+        session: boto3.session.Session | None = None,
+    ) -> None:
+        self.bucket = bucket
+        self._provider_lifetime = provider_lifetime
+        self._region = region
+        self._endpoint = endpoint
+        self._public_endpoint = public_endpoint or endpoint
+        session = session or s3.session()
+        self._client = s3.connect(session, region, endpoint)
+        same = self._public_endpoint == endpoint
+        self._public = self._client if same else s3.connect(session, region, self._public_endpoint)
+        self._heads = FairPool(s3.PARALLEL, _NAMESPACE_HEADS, "head")
+
+    def ensure_bucket(self) -> None:
+        """Create the bucket where it is missing, and keep versions of its objects. Idempotent.
+
+        A bucket that somebody else made and never set versions for gets them too; one where they were switched off
+        on purpose ("Suspended") is left as it is.
+        """
+        try:
+            self._client.head_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            if s3.code(error) not in _NO_BUCKET:
+                raise
+            self._create_bucket()
+        self._ensure_versioning()
+
+    def _ensure_versioning(self) -> None:
+        try:
+            if "Status" not in self._client.get_bucket_versioning(Bucket=self.bucket):
+                self._client.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
+        except ClientError as error:
+            if s3.code(error) not in _NOT_OURS_TO_SET:
+                raise
+            _log.warning("bucket %s: versions are not kept by us: %s", self.bucket, s3.code(error))
+
+    def _create_bucket(self) -> None:
+        if self._region == "us-east-1":  # S3 refuses to be told its default region
+            self._client.create_bucket(Bucket=self.bucket)
+        else:
+            self._client.create_bucket(
+                Bucket=self.bucket,
+                CreateBucketConfiguration={"LocationConstraint": self._region},  # type: ignore[typeddict-item]  # any region's name
+            )
+
+    def worker_get(self, owner: Owner, key: str, lifetime: timedelta) -> str:
+        """A URL with which a worker reads one object. Raises NotOwned."""
+        return self._sign(self._client, "get_object", {"Bucket": self.bucket, "Key": owned(owner, key)}, lifetime)
+
+    def worker_put(self, owner: Owner, key: str, lifetime: timedelta) -> str:
+        """A URL with which a worker writes one small JSON document. Raises NotOwned."""
+        params = {"Bucket": self.bucket, "Key": owned(owner, key), "ContentType": "application/json"}
+        return self._sign(self._client, "put_object", params, lifetime)
+
+    def source_get(self, source: Address, lifetime: timedelta) -> str:
+        """A URL for an `s3://bucket/key` source that was granted. Raises NotOwned for our own bucket, in any case."""
+        if same_bucket(source.bucket, self.bucket):
+            raise NotOwned(f"s3://{source.bucket}/{source.key}")
+        params = {"Bucket": source.bucket, "Key": source.key}
+        return self._sign(self._client, "get_object", params, lifetime)
+
+    def provider_get(self, owner: Owner, key: str) -> str:
+        """A URL with which a provider reads one object. Raises NotOwned."""
+        params = {"Bucket": self.bucket, "Key": owned(owner, key)}
+        return self._sign(self._public, "get_object", params, self._provider_lifetime)
+
+    def grant(self, owner: Owner, prefix: str, claim: FileClaim, lifetime: timedelta) -> UploadGrant:
+        """One PUT of exactly these bytes under a new key.
+
+        Raises NotOwned, and ValueError for a name without a content type.
+
+        Length, type, checksum and `If-None-Match: *` are part of the signature; the name decides the type.
+        """
+        checksum, content_type = _checksum(claim), keys.content_type(claim.name)
+        params = {
+            "Bucket": self.bucket,
+            "Key": owned(owner, prefix + claim.name),
+            "ContentType": content_type,
+            "ContentLength": claim.size_bytes,
+            "ChecksumSHA256": checksum,
+            "IfNoneMatch": "*",
+        }
+        headers = {
+            "Content-Type": content_type,
+            "Content-Length": str(claim.size_bytes),
+            "x-amz-checksum-sha256": checksum,
+            "If-None-Match": "*",
+        }
+        url = self._sign(self._client, "put_object", params, lifetime)
+        return UploadGrant(name=claim.name, url=url, headers=headers, expires_seconds=int(lifetime.total_seconds()))
+
+    def plain_url(self, key: str) -> str:
+        """The unsigned address of an object, as the seeds' records have it."""
+        if self._public_endpoint:
+            return f"{self._public_endpoint.rstrip('/')}/{self.bucket}/{key}"
+        return f"https://{self.bucket}.s3.amazonaws.com/{key}"
+
+    async def require_bucket(self) -> None:
+        """Raises BucketMissing, or what boto3 raises for a store that is away."""
+        await asyncio.to_thread(self._require_bucket)
+
+    def _require_bucket(self) -> None:
+        try:
+            self._client.head_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            if s3.code(error) in _NO_BUCKET:
+                raise BucketMissing(self.bucket) from None
+            raise
+
+    async def outcome(self, owner: Owner, key: str) -> Outcome | None:
+        """What a worker left, or None. Raises InvalidOutcome: a worker's words are checked, not believed; NotOwned."""
+        body = await asyncio.to_thread(self._read, owned(owner, key), _MAX_OUTCOME_BYTES)
+        try:
+            return Outcome.model_validate_json(body) if body is not None else None
+        except ValidationError as error:
+            raise InvalidOutcome(f"the worker's outcome is malformed: {error.errors()[0]['msg']}") from error
+
+    async def stored(
+        self, owner: Owner, prefix: str, names: Iterable[str], namespace: str = ""
+    ) -> dict[str, BucketFile]:
+        """What is really there under these names, relative to a prefix; a name that is missing is left out.
+
+        Namespaces share the threads. Raises NotOwned.
+        """
+        wanted = sorted(set(names))
+        found = await self._heads.map(namespace, self._stored, [owned(owner, prefix + name) for name in wanted])
+        return {name: each for name, each in zip(wanted, found, strict=True) if each is not None}
+
+    async def exists(self, owner: Owner, key: str) -> bool:
+        """Whether an object is there. Raises NotOwned, and what boto3 raises where the store does not answer."""
+        return await asyncio.to_thread(self._exists, owned(owner, key))
+
+    def _exists(self, key: str) -> bool:
+        return s3.head(self._client, self.bucket, key) is not None
+
+    async def leftovers(self, owner: Owner, prefix: str, claims: Sequence[FileClaim], namespace: str = "") -> Leftovers:
+        """Files under the claimed keys: those with the same bytes and type, and the versions of all others.
+
+        One listing finds them, so a first attempt costs one request. A store that does not list keeps nobody from
+        storing: a PUT creates only, so it cannot overwrite what was not found here. Namespaces share the threads.
+        Raises NotOwned.
+        """
+        for claim in claims:
+            owned(owner, prefix + claim.name)
+        try:
+            found = await self._heads.run(namespace, self._versions, {prefix + each.name for each in claims})
+            likely = [each for each in claims if found.sizes.get(prefix + each.name) == each.size_bytes]
+            same = await self._heads.map(namespace, partial(self._keeps, prefix), likely)
+        except (ClientError, BotoCoreError) as error:
+            _log.warning("files of an earlier attempt are not looked for: %s", type(error).__name__)
+            return Leftovers()
+        kept = frozenset(claim.name for claim, is_same in zip(likely, same, strict=True) if is_same)
+        return Leftovers(kept=kept, stale=tuple(each for each in found.all if each[0].removeprefix(prefix) not in kept))
+
+    def _versions(self, wanted: set[str]) -> "_Versions":
+        shared = commonprefix(list(wanted))  # noqa: RUF071 - by character, as S3 compares prefixes
+        pages = self._client.get_paginator("list_object_versions").paginate(
+            Bucket=self.bucket, Prefix=shared, PaginationConfig={"MaxItems": _MOST_LISTED}
+        )
+        found = _Versions()
+        for page in pages:
+            for version in page.get("Versions", ()):
+                if version["Key"] in wanted:
+                    found.all.append((version["Key"], version["VersionId"]))
+                    if version["IsLatest"]:
+                        found.sizes[version["Key"]] = version["Size"]
+            markers = page.get("DeleteMarkers", ())
+            found.all.extend((each["Key"], each["VersionId"]) for each in markers if each["Key"] in wanted)
+        return found
+
+    async def remove(self, owner: Owner, versions: Sequence[tuple[str, str]]) -> None:
+        """Delete these (key, version id) pairs, delete markers too. Raises NotDeleted or NotOwned."""
+        for key, _ in versions:
+            owned(owner, key)
+        for start in range(0, len(versions), _MOST_DELETED):
+            await asyncio.to_thread(self._delete, versions[start : start + _MOST_DELETED])
+
+    def _keeps(self, prefix: str, claim: FileClaim) -> bool:
+        """Where the store has no checksum of it, the answer is no: to send it again costs less than to read it."""
+        head = s3.head(self._client, self.bucket, prefix + claim.name)
+        if head is None:
+            return False
+        found = (head["ContentLength"], head.get("ChecksumSHA256"), head.get("ContentType"))
+        return found == (claim.size_bytes, _checksum(claim), keys.content_type(claim.name))
+
+    def _stored(self, key: str) -> BucketFile | None:
+        head = s3.head(self._client, self.bucket, key)
+        if head is None:
+            return None
+        checksum = head.get("ChecksumSHA256")
+        if not checksum:
+            return self._hashed(key)
+        return BucketFile(size_bytes=head["ContentLength"], sha256=base64.b64decode(checksum).hex())
+
+    def _hashed(self, key: str) -> BucketFile:
+        """Not every S3 keeps checksums, and not every writer sends one: then it takes a look at the bytes."""
+        digest, size = hashlib.sha256(), 0
+        for chunk in self._client.get_object(Bucket=self.bucket, Key=key)["Body"].iter_chunks(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+        return BucketFile(size_bytes=size, sha256=digest.hexdigest())
+
+    async def delete_prefix(
+        self, owner: Owner, prefix: str, most: int = _MOST_DELETED, keep: frozenset[str] = frozenset()
+    ) -> DeletedPage:
+        """Delete up to `most` (1000 at most) versions and delete markers under a prefix: two requests, and one more for
+        each page of keys to `keep`.
+
+        Raises NotOwned, and NotDeleted where the store kept one of them.
+        """
+        if not prefix.endswith("/"):  # `…/job` would take `…/job-of-another/` with it
+            raise NotOwned(prefix)
+        return await asyncio.to_thread(self._delete_page, owned(owner, prefix), min(most, _MOST_DELETED), keep)
+
+    def _delete_page(self, prefix: str, most: int, keep: frozenset[str]) -> DeletedPage:
+        pages = self._client.get_paginator("list_object_versions").paginate(
+            Bucket=self.bucket, Prefix=prefix, PaginationConfig={"PageSize": most}
+        )
+        for page in pages:
+            listed = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+            doomed = [(each["Key"], each["VersionId"]) for each in listed if each["Key"] not in keep]
+            if doomed:
+                self._delete(doomed)
+                return DeletedPage(count=len(doomed), more=page.get("IsTruncated", False))
+        return DeletedPage(count=0, more=False)
+
+    def _delete(self, versions: Sequence[tuple[str, str]]) -> None:
+        doomed: list[ObjectIdentifierTypeDef] = [{"Key": key, "VersionId": version} for key, version in versions]
+        reply = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": doomed, "Quiet": True})
+        if errors := reply.get("Errors"):
+            raise NotDeleted(f"{errors[0].get('Key')}: {errors[0].get('Code')}")
+
+    async def put_marker(self, buying_key: str, purchase_id: str, namespace_uid: str | None = None) -> str:
+        """Mark a purchase, once for ever; the id that the marker names, which may be an earlier one's."""
+        body = {"purchaseId": purchase_id} | ({"namespaceUid": namespace_uid} if namespace_uid else {})
+        return await asyncio.to_thread(self._put_marker, keys.purchase_marker(buying_key), purchase_id, body)
+
+    def _put_marker(self, key: str, purchase_id: str, body: dict[str, str]) -> str:
+        if self._create(key, json.dumps(body).encode()):
+            return purchase_id
+        return self._marker(key, None) or _UNREADABLE
+
+    async def marker(self, buying_key: str, namespace_uid: str | None = None) -> str | None:
+        """The id that the marker of a purchase names; None where there is no marker, or none of this namespace."""
+        return await asyncio.to_thread(self._marker, keys.purchase_marker(buying_key), namespace_uid)
+
+    def _marker(self, key: str, namespace_uid: str | None) -> str | None:
+        found = self._read(key, _MAX_OUTCOME_BYTES)
+        if found is None:
+            return None
+        try:
+            body = json.loads(found)
+            named, uid = body["purchaseId"], body.get("namespaceUid")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return _UNREADABLE
+        if namespace_uid is not None and uid != namespace_uid:
+            return None
+        return named if isinstance(named, str) and re.fullmatch(patterns.UID, named) else _UNREADABLE
+
+    def _create(self, key: str, body: bytes | IO[bytes]) -> bool:
+        """Put a new JSON object; False where there is one, which stays as it is."""
+        try:
+            with self._bucket_expected():
+                self._client.put_object(
+                    Bucket=self.bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*"
+                )
+        except ClientError as error:
+            if s3.code(error) in _EXISTS:
+                return False
+            raise
+        return True
+
+    async def put_answer(self, store: StoredAnswer) -> None:
+        """Store a provider's response without its presigned URLs; its file is closed. One that is there already stays:
+        an earlier process stored it for the same request. Raises NotOwned.
+        """
+        await asyncio.to_thread(self._put_answer, owned(store.owner, store.key), store.answer, store.needed)
+
+    def _put_answer(self, key: str, answer: Answer, needed: frozenset[str]) -> None:
+        answer.cut_signatures(needed)
+        self._create(key, answer.file())
+        answer.close()
+
+    @contextmanager
+    def _bucket_expected(self) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            if s3.code(error) == "NoSuchBucket":
+                raise BucketMissing(self.bucket) from None
+            raise
+
+    def _read(self, key: str, limit: int) -> bytes | None:
+        try:
+            with self._bucket_expected():
+                reply = self._client.get_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if s3.code(error) in s3.MISSING:
+                return None
+            raise
+        if reply["ContentLength"] > limit:
+            raise InvalidOutcome(f"the worker's outcome has {reply['ContentLength']} bytes, at most {limit} are read")
+        return reply["Body"].read()
+
+    def _sign(self, client: "S3Client", method: str, params: dict[str, Any], lifetime: timedelta) -> str:
+        return client.generate_presigned_url(
+            method, Params=params, ExpiresIn=int(min(lifetime, _LONGEST_URL).total_seconds())
+        )
+
+
+@dataclass
+class _Versions:
+    """Versions and delete markers as (key, version id) pairs; sizes of the current versions, in bytes."""
+
+    all: list[tuple[str, str]] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+def _checksum(claim: FileClaim) -> str:
+    """As S3 writes it."""
+    return base64.b64encode(bytes.fromhex(claim.sha256)).decode()

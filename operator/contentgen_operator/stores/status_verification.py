@@ -1,0 +1,359 @@
+"""Verification of a resource's status against MongoDB, before anything is decided on it.
+
+Whoever has rights on `*/status` in a namespace can write any number, key, job id, user and hash into it, and an etcd
+that was restored has statuses of the past. The run document, the ledger and the records are written by the operator
+alone: the run of a status is the document's. Where there is no document, or the status knows of a later run, an older
+release wrote it (the record agrees then), MongoDB was restored, or somebody else wrote it.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+from contentgen_contract.names import Kind
+from contentgen_contract.records import keys, ownership
+from contentgen_contract.records.ownership import Owner, owns
+from contentgen_contract.records.tenancy import UNSCOPED, Tenant
+from contentgen_contract.resources.spec import run_hash
+from contentgen_contract.resources.status import ResourceStatus, RunStatus, VersionStatus
+from contentgen_operator.clock import utc_now
+from contentgen_operator.decide.lora_identity import best
+from contentgen_operator.state.observed import Resource
+from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, Variant
+from contentgen_operator.state.run_document import (
+    FrozenRun,
+    RunDocument,
+    limited,
+    projected,
+    projected_run,
+    unknown_versions,
+)
+from contentgen_operator.state.runs import (
+    admitted_user,
+    current_run,
+    ended,
+    frozen_spec,
+    is_of_another_class,
+    owner,
+    purchase_key,
+)
+from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.records import RecordStore
+from contentgen_operator.stores.run_documents import RunDocuments
+from contentgen_operator.worker_api.work_orders import Assignment, RunOver
+from contentgen_runtime.kube import Conflict
+from contentgen_runtime.tenancy import Tenancy
+
+_log = logging.getLogger(__name__)
+
+
+class StatusVerifier:
+    """What the stores say about resources. A resource that agrees with its run document costs one read."""
+
+    def __init__(self, *, ledger: Ledger, records: RecordStore, runs: RunDocuments, tenancy: Tenancy) -> None:
+        self._tenancy = tenancy
+        self._ledger = ledger
+        self._records = records
+        self._runs = runs
+
+    async def verified(self, resource: Resource) -> Resource:
+        """The resource as its run document has it, which is made or raised where the status is ahead of it.
+
+        Raises PyMongoError, one of API_ERRORS; Conflict where another process changes the document, or the namespace is
+        gone.
+        """
+        resource = await self._of_its_tenant(resource)
+        document = await self._runs.get(resource.ref.uid)
+        if resource.deleting:
+            return await self._placed(await self._leaving(resource, document))
+        if document is None:
+            document = await self._first(resource)
+        elif (raised := await self._raised(resource, document)) != document:
+            document = await self._stored(raised)
+        return await self._placed(await self._projection(resource, document))
+
+    async def _projection(self, resource: Resource, document: RunDocument) -> Resource:
+        more = await self._owned(resource, unknown_versions(document, resource.status))
+        status = projected(document, resource.status, more)
+        if status.run is not None and status.run.loras and ended(resource.model_copy(update={"status": status})):
+            # While a run goes on, the ledger's word on the LoRAs is put into the status each time.
+            purchase = await self._ledger.get(await self._key(resource, status.run))
+            loras = purchase.loras if purchase else ()
+            status = status.model_copy(update={"run": status.run.model_copy(update={"loras": loras})})
+        repaired = status != resource.status
+        if repaired:
+            _log.info("the status of %s is repaired", resource.ref.name, extra=resource.ref.about)
+        named = _purchase_id(resource.status) == _purchase_id(status)
+        changes = {"status": status, "document": document, "repaired": repaired, "purchase_is_named": named}
+        return resource.model_copy(update=changes)
+
+    async def _leaving(self, resource: Resource, document: RunDocument | None) -> Resource:
+        """A resource that is being deleted begins no run: its document is read only."""
+        if document is not None and document.run is not None:
+            return await self._projection(resource, document)
+        run, versions = resource.status.run, await self._owned(resource, resource.status.versions)
+        if run is not None:
+            run = await self._run(resource, run)
+        return _with_status(resource, resource.status.model_copy(update={"run": run, "versions": versions}))
+
+    async def _first(self, resource: Resource) -> RunDocument:
+        """The document of a resource without one: a new one, one of an older release, or one that MongoDB lost."""
+        ref, run = resource.ref, resource.status.run
+        document = RunDocument(
+            uid=ref.uid,
+            namespace=ref.namespace,
+            kind=ref.kind,
+            name=ref.name,
+            version=await self._ledger.highest_version(resource.tenant, ref.namespace, ref.kind, ref.name, ref.uid),
+        )
+        if run is None:  # stored with its first run
+            return document
+        document = await self._of_older_release(resource, document, run) or await self._claimed(resource, document, run)
+        versions = await self._owned(resource, unknown_versions(document, resource.status))
+        return await self._stored(document.model_copy(update={"versions": versions}))
+
+    async def _raised(self, resource: Resource, document: RunDocument) -> RunDocument:
+        """The document with what the status knows of later runs."""
+        run, kept = resource.status.run, document.run
+        if document.claims_an_end and not ended(resource):
+            return document.without_run()
+        if run is None:
+            return document
+        if limited(run).number > document.number:
+            return await self._of_older_release(resource, document, run) or await self._claimed(resource, document, run)
+        if kept is not None and run.number == kept.number and limited(run).paid_attempt > kept.paid_attempt:
+            return await self._of_later_attempt(resource, document, kept, limited(run))
+        return document
+
+    async def _of_older_release(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument | None:
+        """The document with the run of a status that the operator has recorded; None where it has not.
+
+        An older release writes no document; each writes the record before the status.
+        """
+        known = document.run is None or document.run.started_at != run.started_at
+        if not known or run != limited(run) or await self._records.started_at(resource.ref.uid) != run.started_at:
+            return None
+        return document.begun(await self._run(resource, run))
+
+    async def _claimed(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument:
+        """The document with payments held back. A run that has ended stays; in place of another one a new one begins,
+        whose numbers nothing has used.
+
+        Payments are not held back after a run of another operator class that has ended: another installation has done
+        it, whose MongoDB may be another one, and this one has lost nothing.
+        """
+        over = ended(resource) and run == limited(run)
+        if over and is_of_another_class(resource, run):
+            _log.info("%s was moved to this operator class", resource.ref.name, extra=resource.ref.about)
+            return document.begun(await self._run(resource, run))
+        _warn(resource, f"run {run.number} is not in MongoDB, so nothing is paid; is MongoDB of a backup? If not,")
+        document = document.claimed(run, over=over)
+        return document.begun(await self._run(resource, run)) if over else document.without_run()
+
+    async def _of_later_attempt(
+        self, resource: Resource, document: RunDocument, kept: FrozenRun, run: RunStatus
+    ) -> RunDocument:
+        """The document with the paid attempt of a status: an older release went on to it, or MongoDB is of a backup."""
+        mine = projected_run(kept, None)
+        later = mine.model_copy(update={"paid_attempt": run.paid_attempt})
+        if await self._ledger.get(await self._key(resource, later)) is not None:
+            return document.begun(later)
+        last = await self._ledger.get(await self._key(resource, mine))
+        if last is not None and (last.abandoned or last.state is PurchaseState.FAILED):
+            return document
+        _warn(resource, f"paid attempt {run.paid_attempt} is not in MongoDB, so nothing is paid")
+        return document.claimed(run, over=False)
+
+    async def _stored(self, document: RunDocument) -> RunDocument:
+        stored = await self._runs.put(document)
+        if stored is None:
+            raise Conflict(f"the run document of {document.name} was changed")
+        return stored
+
+    async def _owned(self, resource: Resource, versions: tuple[VersionStatus, ...]) -> tuple[VersionStatus, ...]:
+        """Those of a status' versions whose files the resource, or one of its name before, has made.
+
+        Where another operator class has done the last run, the others stay too, without files: what this installation
+        cannot verify, it must neither show nor buy again.
+        """
+        if not versions:
+            return ()
+        checked = resource.model_copy(update={"status": ResourceStatus(run=resource.status.run, versions=versions)})
+        jobs: Iterable[str] = ()
+        if _names_other_jobs(checked):
+            ref = resource.ref
+            jobs = await self._ledger.job_ids(resource.tenant, ref.namespace, ref.kind, ref.name)
+        run, known = resource.status.run, with_owned_versions(checked, jobs).status.versions
+        if run is not None and ended(resource) and is_of_another_class(resource, run):
+            return tuple(each if each in versions else _without_outputs(each) for each in known)
+        return tuple(each for each in known if each in versions)
+
+    async def assignment(self, assignment: Assignment) -> Assignment:
+        """A worker's assignment with its tenant and the run of the document. Raises RunOver where that is another one,
+        and as `verified`.
+        """
+        resource = await self._of_its_tenant(assignment.resource)
+        run = await self._assigned(resource, assignment.run)
+        scope = (await self._key(resource, run)).scope
+        return assignment.model_copy(update={"resource": resource.model_copy(update={"scope": scope}), "run": run})
+
+    async def _assigned(self, resource: Resource, run: RunStatus) -> RunStatus:
+        known = self._runs.remembered(resource.ref.uid)
+        if known is not None and projected_run(known, run) == run:
+            return run
+        document = await self._runs.get(resource.ref.uid)
+        if document is None:  # of an older release, and not reconciled since
+            return await self._run(resource, run)
+        if document.run is None or document.run.number != run.number:
+            raise RunOver(f"run {run.number} is not the current one")
+        return projected_run(document.run, run)
+
+    async def _of_its_tenant(self, resource: Resource) -> Resource:
+        tenant = await self._tenancy.of_resource(resource.ref.namespace, resource.ref.uid)
+        return resource.model_copy(update={"tenant": tenant, "scope": tenant.scope})
+
+    async def _placed(self, resource: Resource) -> Resource:
+        """The resource, whose run is the document's, with the scope of that run's key."""
+        try:
+            run = resource.status.run if resource.deleting else current_run(resource, utc_now())
+        except ValidationError:
+            return resource
+        if run is None:
+            return resource
+        return resource.model_copy(update={"scope": (await self._key(resource, run)).scope})
+
+    async def _key(self, resource: Resource, run: RunStatus) -> PurchaseKey:
+        """The key of a run: under the scope of the tenant where it was bought for this resource, or else where a
+        purchase is nearest to a result; of several, and without one, the present scope.
+        """
+        key = purchase_key(resource, run).model_copy(update={"scope": resource.tenant.scope})
+        if not _other_scopes(resource.tenant):
+            return key
+        identity = run.lora_identity or ""
+        bought = [each for each in await self.variants(resource, run) if each.identity == identity]
+        uid, here = resource.ref.uid, key.scope
+        own = [each for each in bought if uid in (each.purchase.job_id, *each.purchase.former_owners)]
+        own.sort(key=lambda each: each.scope == here)  # a run goes on as it was begun, before a mapping
+        chosen = own[0] if own else best(bought)
+        return key if chosen is None else key.model_copy(update={"scope": chosen.scope})
+
+    async def variants(self, resource: Resource, run: RunStatus) -> tuple[Variant, ...]:
+        """The purchases of a run's inputs, by any LoRAs, under all scopes of its tenant, the present one first."""
+        tenant = resource.tenant
+        found = list[Variant]()
+        for scope in (tenant.scope, *_other_scopes(tenant)):
+            key = purchase_key(resource, run).model_copy(update={"scope": scope})
+            found += [each for each in await self._ledger.variants(key) if _is_of(tenant, resource, each)]
+        return tuple(found)
+
+    async def trainings(self, tenant: Tenant, namespace: str, name: str) -> tuple[Purchase, ...]:
+        """The purchases that the ledger lists as collected for a LoraTraining."""
+        return tuple(await self._ledger.collected(tenant, namespace, Kind.LORA_TRAINING, name))
+
+    async def _run(self, resource: Resource, run: RunStatus) -> RunStatus:
+        return await self._checked(resource, await self._with_known_identity(resource, run))
+
+    async def _with_known_identity(self, resource: Resource, run: RunStatus) -> RunStatus:
+        """The run with the LoRAs' identity that a status gives it, only if the resource has bought under such a key."""
+        if run.lora_identity is None:
+            return run
+        purchase = await self._ledger.get(await self._key(resource, run))
+        if purchase is not None and purchase.job_id == resource.ref.uid:
+            return run
+        _warn(resource, "run.loraIdentity is of no purchase of the resource")
+        return run.model_copy(update={"lora_identity": None})
+
+    async def _checked(self, resource: Resource, run: RunStatus) -> RunStatus:
+        try:
+            spec = frozen_spec(resource, run)
+        except ValidationError:  # decide says so on the resource, and nothing is done for such a run
+            return run
+        user, true_hash = owner(resource, spec), run_hash(resource.ref.kind, spec)
+        # A run that has ended buys nothing: its hash only says whether another one is asked for.
+        doubtful_hash = run.run_hash != true_hash and not ended(resource)
+        # While a run goes on, the ledger's word on the LoRAs is put into the status each time.
+        doubtful_loras = bool(run.loras) and ended(resource)
+        if user == admitted_user(resource) and not doubtful_hash and not doubtful_loras:
+            return run
+        purchase = await self._ledger.get(await self._key(resource, run))
+        if doubtful_loras:
+            run = run.model_copy(update={"loras": purchase.loras if purchase else ()})
+        if doubtful_hash and purchase is None:
+            _warn(resource, "run.runHash is not the hash of run.spec")
+            run = run.model_copy(update={"run_hash": true_hash})
+        if not await self._user_is_known(resource, user, purchase):
+            _warn(resource, "run.spec.userId was not asked for")
+            run = run.model_copy(update={"spec": run.spec | {"userId": admitted_user(resource)}})
+        return run
+
+    async def _user_is_known(self, resource: Resource, user: str, purchase: Purchase | None) -> bool:
+        """Whether the run began for this user: a later edit of spec.userId is the next run's."""
+        uid = resource.ref.uid
+        if user == admitted_user(resource):
+            return True
+        if purchase is not None and (purchase.job_id, purchase.user_id) == (uid, user):
+            return True
+        return await self._records.user(uid) == user
+
+
+def _purchase_id(status: ResourceStatus) -> str | None:
+    return status.run.purchase_id if status.run else None
+
+
+def _with_status(resource: Resource, status: ResourceStatus) -> Resource:
+    return resource.model_copy(update={"status": status, "repaired": status != resource.status})
+
+
+def with_owned_versions(resource: Resource, buyers: Iterable[str]) -> Resource:
+    """The resource without the files, in its versions, of jobs that are not among the `buyers` under its name.
+
+    A version keeps its number, for numbers are not used again.
+    """
+    jobs = {resource.ref.uid, *buyers}
+    versions = tuple(_owned(resource, each, jobs) for each in resource.status.versions)
+    return resource.model_copy(update={"status": resource.status.model_copy(update={"versions": versions})})
+
+
+def _owned(resource: Resource, version: VersionStatus, jobs: Iterable[str]) -> VersionStatus:
+    owner_of_all = files_of(resource, version, jobs)
+    if version.job_id in (None, *jobs) and all(owns(owner_of_all, each.key) for each in version.files):
+        return version
+    _warn(resource, f"version {version.version} names files or a job of others")
+    return version.model_copy(update={"job_id": None, "files": ()})
+
+
+def _without_outputs(version: VersionStatus) -> VersionStatus:
+    return version.model_copy(update={"job_id": None, "bucket": None, "files": (), "facts": {}})
+
+
+def files_of(resource: Resource, version: VersionStatus, jobs: Iterable[str]) -> Owner:
+    """What these jobs own under the users that a version's keys have: a job's uid is in no other user's key."""
+    users = {run.user_id for file in version.files if (run := keys.run_of(file.key)) is not None}
+    return ownership.union(ownership.of_job(resource.ref.kind, job, users) for job in jobs)
+
+
+def _names_other_jobs(resource: Resource) -> bool:
+    uid = resource.ref.uid
+    return any(
+        version.job_id not in (None, uid)
+        or not all(owns(files_of(resource, version, (uid,)), file.key) for file in version.files)
+        for version in resource.status.versions
+    )
+
+
+def _warn(resource: Resource, what: str) -> None:
+    _log.warning("the status of %s was written by somebody else: %s", resource.ref.name, what, extra=resource.ref.about)
+
+
+def _other_scopes(tenant: Tenant) -> tuple[str, ...]:
+    """The scopes beside the present one under which something may have been bought for a tenant."""
+    return tuple(sorted({*tenant.also, *((UNSCOPED,) if tenant.scope else ())} - {tenant.scope}))
+
+
+def _is_of(tenant: Tenant, resource: Resource, variant: Variant) -> bool:
+    purchase = variant.purchase
+    if variant.scope == tenant.scope or resource.ref.uid in (purchase.job_id, *purchase.former_owners):
+        return True
+    mine = bool(tenant.uid) and purchase.namespace_uid == tenant.uid
+    return mine or tenant.has_bought(variant.scope, purchase.created_at)

@@ -1,0 +1,128 @@
+"""The `worker_jobs` collection: which Kubernetes Job the operator created for a resource, by uid.
+
+Anyone who may create Jobs in a namespace can forge labels, names and owner references, and anyone who may write a
+status can forge `status.run.job`. Only the operator writes this collection, so only pods of a Job that is listed here
+are workers.
+
+One document per resource, `_id` = the resource's uid, for its newest Job: an older Job loses its access when the next
+one is recorded.
+"""
+
+import asyncio
+from collections import OrderedDict
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
+
+from contentgen_contract.base import Value
+from contentgen_contract.names import Stage
+from contentgen_contract.records import indexes
+from contentgen_contract.resources.status import JobRef
+from contentgen_operator.leader.leadership import Check, unchecked
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_runtime.kube import Conflict
+
+Document = dict[str, Any]
+_REMEMBERED = 4096  # documents kept in memory
+
+
+class RecordedJob(Value):
+    """A Job that the operator created, and the attempt that it works on."""
+
+    uid: str
+    name: str
+    owner: ResourceRef
+    run: int  # number, from 1
+    stage: Stage
+    attempt: int  # from 1
+    created_at: datetime
+
+    @property
+    def ref(self) -> JobRef:
+        """The Job as the status has it."""
+        return JobRef(name=self.name, uid=self.uid, stage=self.stage, attempt=self.attempt, started_at=self.created_at)
+
+
+class WorkerJobs:
+    """Reads and writes the collection. pymongo is synchronous, so each call runs in a thread. Raises PyMongoError.
+
+    Documents that this process wrote or read are remembered. Another operator process, started by mistake or frozen and
+    resumed, may have replaced them since, so a caller names the Job that it expects.
+    """
+
+    def __init__(self, collection: Collection[Document], check: Check = unchecked) -> None:
+        """`check` raises Conflict where this process does not lead."""
+        self._collection = collection
+        self._check = check
+        self._known: OrderedDict[str, RecordedJob] = OrderedDict()
+
+    def create_indexes(self) -> None:
+        """Idempotent."""
+        for name, keys in indexes.WORKER_JOBS.items():
+            self._collection.create_index(list(keys), name=name)
+
+    async def record(self, job: RecordedJob) -> None:
+        """Make a Job its resource's newest. Raises Conflict where another process has done so, or leads."""
+        await asyncio.to_thread(self._record, job)
+
+    def _record(self, job: RecordedJob) -> None:
+        document = {"_id": job.owner.uid, **job.model_dump(mode="python", by_alias=True)}
+        before = self._collection.find_one({"_id": job.owner.uid})
+        self._check()
+        if before is None:
+            self._insert(document)
+        elif self._collection.replace_one({"_id": before["_id"], "uid": before["uid"]}, document).matched_count != 1:
+            raise Conflict(f"another Job of {job.owner.name} was recorded")
+        self._remember(job)
+
+    def _insert(self, document: Document) -> None:
+        try:
+            self._collection.insert_one(document)
+        except DuplicateKeyError as error:
+            raise Conflict(f"another Job of {document['_id']} was recorded") from error
+        try:
+            self._check()  # there was nothing to compare with
+        except Conflict:
+            self._collection.delete_one({"_id": document["_id"], "uid": document["uid"]})
+            raise
+
+    async def newest(self, resource_uid: str, job_uid: str | None = None) -> RecordedJob | None:
+        """The newest Job of a resource, or None. It is read anew where the remembered one has not the uid `job_uid`."""
+        known = self._known.get(resource_uid)
+        if known is not None and job_uid in (None, known.uid):
+            return known
+        return await self._find({"_id": resource_uid}, known)
+
+    async def by_uid(self, job_uid: str) -> RecordedJob | None:
+        """The record of a Job, or None for a Job that is not a resource's newest or not the operator's."""
+        return await self._find({"uid": job_uid})
+
+    async def forget(self, resource_uid: str) -> None:
+        """Delete the record of a resource that is gone."""
+        self._known.pop(resource_uid, None)
+        await asyncio.to_thread(self._collection.delete_one, {"_id": resource_uid})
+
+    async def expire(self, before: datetime) -> None:
+        """Delete the records of Jobs created before a moment: those of resources deleted while no operator ran."""
+        await asyncio.to_thread(self._collection.delete_many, {"createdAt": {"$lt": before}})
+
+    async def _find(self, where: Document, known: RecordedJob | None = None) -> RecordedJob | None:
+        """The document as a Job, remembered in place of `known`."""
+        found = await asyncio.to_thread(self._collection.find_one, where)
+        if found is None:
+            return None
+        created_at: datetime = found["createdAt"]
+        times = {} if created_at.tzinfo else {"createdAt": created_at.replace(tzinfo=UTC)}
+        job = RecordedJob.model_validate(found | times)
+        # A newer Job may have been recorded while this document was read.
+        if self._known.get(job.owner.uid) is known:
+            self._remember(job)
+        return job
+
+    def _remember(self, job: RecordedJob) -> None:
+        self._known[job.owner.uid] = job
+        self._known.move_to_end(job.owner.uid)
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)

@@ -1,0 +1,1 @@
+"""Health endpoints, counted calls, and errors for Sentry."""

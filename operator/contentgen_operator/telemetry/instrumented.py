@@ -1,0 +1,122 @@
+"""The parts that talk to others, with what they do counted: put around them where the operator is put together."""
+
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pymongo.errors import PyMongoError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from contentgen_contract.resources.prices import USD
+from contentgen_operator import metrics
+from contentgen_operator.providers.base import Call, Found, Provider, ProviderError, RequestView, Search, Verified
+from contentgen_operator.providers.sending import BeforeSend
+from contentgen_operator.state.costs import cost_of
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState, PurchaseStep
+from contentgen_operator.stores.ledger import Ledger
+
+T = TypeVar("T")
+_STATES_SECONDS = 30.0
+_BILLED = (PurchaseState.SUCCEEDED, PurchaseState.FAILED, PurchaseState.CANCELLED)
+
+
+class InstrumentedProvider:
+    """A provider whose calls are counted and timed."""
+
+    def __init__(self, name: str, provider: Provider) -> None:
+        self._name = name
+        self._provider = provider
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a key."""
+        return self._provider.configured
+
+    async def submit(self, call: Call, before_send: BeforeSend) -> str:
+        """As the provider's."""
+        return await self._counted("submit", lambda: self._provider.submit(call, before_send))
+
+    async def poll(self, model: str, request_id: str) -> RequestView:
+        """As the provider's."""
+        return await self._counted("poll", lambda: self._provider.poll(model, request_id))
+
+    async def cancel(self, model: str, request_id: str) -> bool:
+        """As the provider's."""
+        return await self._counted("cancel", lambda: self._provider.cancel(model, request_id))
+
+    async def find(self, search: Search) -> Found:
+        """As the provider's."""
+        return await self._counted("find", lambda: self._provider.find(search))
+
+    async def verify(self, search: Search, request_id: str) -> Verified:
+        """As the provider's."""
+        return await self._counted("verify", lambda: self._provider.verify(search, request_id))
+
+    async def _counted(self, call: str, request: Callable[[], Awaitable[T]]) -> T:
+        verdict = "error"
+        start = time.monotonic()
+        try:
+            result = await request()
+            verdict = "ok"
+            return result
+        except ProviderError as error:
+            verdict = type(error).__name__
+            raise
+        finally:
+            metrics.provider_calls.labels(self._name, call, verdict).inc()
+            metrics.provider_seconds.labels(self._name, call).observe(time.monotonic() - start)
+
+
+class InstrumentedLedger(Ledger):
+    """The ledger, with its dollars counted: once each, because only one compare-and-set succeeds."""
+
+    _states_at = float("-inf")
+
+    async def move(self, move: LedgerTransition) -> Purchase | None:
+        """As the ledger's."""
+        moved = await super().move(move)
+        if moved is not None:
+            labels = (moved.provider, metrics.model_label(moved.model))
+            if move.target is PurchaseState.SUBMITTED and move.source is not move.target:
+                metrics.estimated_dollars.labels(*labels).inc((moved.estimated_micros or 0) / USD)
+                metrics.unpriced_requests.labels(*labels).inc(moved.estimated_micros is None)
+            elif move.source is PurchaseState.SUBMITTED and move.target in _BILLED:  # collected again: not anew
+                cost = cost_of(moved)
+                metrics.spent_dollars.labels(*labels).inc((cost.micros or 0) / USD)
+                metrics.unbilled_requests.labels(*labels).inc(cost.micros is None)
+            elif move.changes.get("step") == PurchaseStep.ABANDONED:
+                metrics.unbilled_requests.labels(*labels).inc()
+        return moved
+
+    async def count_states(self) -> None:
+        """Bring the gauges of the ledger up to date, at most twice a minute."""
+        if time.monotonic() - self._states_at >= _STATES_SECONDS:
+            self._states_at = time.monotonic()
+            metrics.gauges.ledger_states = await self.states()
+            metrics.gauges.orphans = await self.orphans()
+
+
+async def exposition(ledger: InstrumentedLedger) -> tuple[bytes, str]:
+    """What a scrape is answered, and its media type. A database that is away costs its own gauge alone."""
+    with contextlib.suppress(PyMongoError):
+        await ledger.count_states()
+    return metrics.exposition(), metrics.CONTENT_TYPE
+
+
+def counted_desk(app: ASGIApp) -> ASGIApp:
+    """The desk's app, with its requests counted."""
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                path = scope["path"] if scope["path"] in _DESK else "other"
+                metrics.desk_requests.labels(path, str(message["status"])).inc()
+            await send(message)
+
+        await app(scope, receive, noted if scope["type"] == "http" else send)
+
+    return counted
+
+
+_DESK = {"/v1/order", "/v1/progress", "/v1/uploads", "/v1/outcome"}

@@ -1,0 +1,63 @@
+"""Finished resources whose status is not the newest: compared with their run documents in batches, and woken.
+
+Finished resources are not reconciled, and an operator that starts is told of thousands of them. An etcd that was
+restored, or somebody else, may have put an earlier end into a status.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pymongo.errors import PyMongoError
+
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.run_document import digest_of_status
+from contentgen_operator.stores.run_documents import RunDocuments
+
+_log = logging.getLogger(__name__)
+_BATCH = 500  # resources in one query
+_BATCH_SECONDS, _PAUSE_SECONDS = 0.2, 30.0
+
+
+class SettledCheck:
+    """Collects finished statuses as the watches deliver them."""
+
+    def __init__(self, runs: RunDocuments, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
+        self._runs = runs
+        self._wake = wake
+        self._waiting: dict[ResourceRef, str] = {}  # digests
+        self._news = asyncio.Event()
+
+    def note(self, ref: ResourceRef, status: dict[str, Any]) -> None:
+        """A finished status (JSON) to compare."""
+        self._waiting[ref] = digest_of_status(status)
+        self._news.set()
+
+    def forget(self, ref: ResourceRef) -> None:
+        """The resource is changed or gone."""
+        self._waiting.pop(ref, None)
+
+    async def check(self) -> None:
+        """Compare one batch. A resource without a document was finished by an older release. Raises PyMongoError."""
+        batch = dict(list(self._waiting.items())[:_BATCH])
+        documents = await self._runs.digests(ref.uid for ref in batch)
+        for ref, digest in batch.items():
+            if self._waiting.get(ref) == digest:
+                del self._waiting[ref]
+            if documents.get(ref.uid, digest) != digest:
+                _log.warning("the status of %s is not the one of its run", ref.name, extra=ref.about)
+                await self._wake(ref)
+
+    async def run(self) -> None:
+        """Check until cancelled."""
+        while True:
+            await self._news.wait()
+            await asyncio.sleep(_BATCH_SECONDS)  # for a batch to come together
+            try:
+                await self.check()
+            except PyMongoError as error:
+                _log.info("finished resources are compared later: %s", error)
+                await asyncio.sleep(_PAUSE_SECONDS)
+            if not self._waiting:
+                self._news.clear()

@@ -1,0 +1,1 @@
+"""HTTPS API of the workers: authentication by pod token, work orders, reports."""

@@ -1,0 +1,149 @@
+"""Authentication of workers: from a pod-bound token, over the uid of the pod's controller, to a recorded Job.
+
+Labels, names and owner references are chosen by whoever may create the pod or the Job, so none of them is resolved: the
+controller's uid is only looked up among the Jobs that the operator recorded, and everything else comes from the record.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from contentgen_contract.names import TOKEN_AUDIENCE
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.cache import Cache
+from contentgen_operator.state.observed import JobView, Resource
+from contentgen_operator.state.selection import DEFAULT, Selection
+from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_operator.worker_api.work_orders import Assignment
+
+_POD_NAME = "authentication.kubernetes.io/pod-name"
+_POD_UID = "authentication.kubernetes.io/pod-uid"
+_REMEMBERED_SECONDS = 300.0
+_REMEMBERED = 1024
+
+
+class Refusal(Exception):
+    """A caller who gets nothing; `who` is what is known of it, for the log."""
+
+    def __init__(self, why: str, who: str = "unknown token") -> None:
+        super().__init__(why, who)  # so that a copy can be made of its args
+        self.who = who
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Unauthenticated(Refusal):
+    """The token is not one of ours."""
+
+
+class NotAWorker(Refusal):
+    """The pod is no worker of a current Job."""
+
+
+class NotYetRecorded(Refusal):
+    """The Job is recorded, and the status that names it is about to be written."""
+
+
+class WorkerAuthenticator:
+    """Turns tokens into assignments. Which Job a token belongs to is remembered for minutes; whether that Job runs and
+    is its resource's newest is checked on each call.
+    """
+
+    def __init__(
+        self,
+        kube: Kube,
+        cache: Cache,
+        jobs: WorkerJobs,
+        selection: Selection = DEFAULT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._kube = kube
+        self._selection = selection
+        self._cache = cache
+        self._jobs = jobs
+        self._known: dict[str, tuple[float, str, RecordedJob]] = {}
+
+    async def assignment(self, token: str) -> Assignment:
+        """What the bearer of this token works on. Raises Unauthenticated, Forbidden or NotYet."""
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        known = self._known.get(digest)
+        if known is None or self._clock() - known[0] >= _REMEMBERED_SECONDS:
+            who, job = await self._authenticated(token)
+            known = (self._clock(), who, job)
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[digest] = known
+        return await self._current(known[1], known[2])
+
+    async def _authenticated(self, token: str) -> tuple[str, RecordedJob]:
+        """The pod in words, and the recorded Job that controls it."""
+        namespace, name, uid = _bound_pod(await self._kube.review_token(token, TOKEN_AUDIENCE))
+        who = f"pod {namespace}/{name} (uid {uid})"
+        pod = await self._kube.get_pod(namespace, name)
+        if pod is None or pod["metadata"]["uid"] != uid:
+            raise Unauthenticated("the pod is gone", who)
+        job = await self._jobs.by_uid(_controlling_job(pod, who))
+        if job is None or job.owner.namespace != namespace:
+            raise NotAWorker("the pod's controller is no Job that the operator recorded", who)
+        return who, job
+
+    async def _current(self, who: str, job: RecordedJob) -> Assignment:
+        newest = await self._jobs.newest(job.owner.uid, job.uid)
+        if newest is None or newest.uid != job.uid:
+            raise NotAWorker(f"Job {job.name} is not the newest of its resource", who)
+        await self._check_that_it_runs(who, job)
+        resource = await self._resource(who, job)
+        run = resource.status.run
+        if run is None or run.number < job.run:
+            raise NotYetRecorded("the status does not have this run yet", who)
+        if run.number > job.run or (resource.status.phase is not None and resource.status.phase.terminal):
+            raise NotAWorker(f"run {job.run} is over", who)
+        if run.job is None or run.job.uid != job.uid:
+            raise NotYetRecorded("the status does not name this Job yet", who)
+        return Assignment(resource=resource, run=run, job=job.ref)
+
+    async def _check_that_it_runs(self, who: str, job: RecordedJob) -> None:
+        """A token outlives its container, and may have been stolen."""
+        ref = job.owner
+        view = self._cache.job(ref.namespace, job.name)
+        if view is None or view.uid != job.uid:
+            body = await self._kube.get_job(ref.namespace, job.name)
+            if body is None or body["metadata"]["uid"] != job.uid:
+                raise NotAWorker(f"Job {job.name} was deleted", who)
+            view = JobView.parse(body)
+            if ref in self._cache:
+                self._cache.note_job(ref, view)
+        if view.finished:
+            raise NotAWorker(f"Job {job.name} has ended", who)
+
+    async def _resource(self, who: str, job: RecordedJob) -> Resource:
+        ref = job.owner
+        body = self._cache.resource(ref) or await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
+        if body is None or body["metadata"]["uid"] != ref.uid:
+            raise NotAWorker("the Job's resource is gone", who)
+        if not self._selection.serves(body):
+            raise NotAWorker("another installation serves the Job's resource", who)
+        return Resource.parse(ref.kind, body)
+
+
+def _bound_pod(review: dict[str, Any]) -> tuple[str, str, str]:
+    """Namespace, name and uid of the pod that a reviewed token is bound to."""
+    if not review.get("authenticated") or TOKEN_AUDIENCE not in (review.get("audiences") or ()):
+        raise Unauthenticated("the token is not valid for this audience")
+    user = review.get("user") or {}
+    extra = user.get("extra") or {}
+    parts = str(user.get("username", "")).split(":")
+    if len(parts) != 4 or parts[:2] != ["system", "serviceaccount"] or _POD_UID not in extra:
+        raise Unauthenticated("the token is not bound to a pod", str(user.get("username") or "unknown token"))
+    return parts[2], extra[_POD_NAME][0], extra[_POD_UID][0]
+
+
+def _controlling_job(pod: dict[str, Any], who: str) -> str:
+    """The uid of the Job that a pod names as its controller."""
+    for owner in pod["metadata"].get("ownerReferences") or []:
+        if owner.get("controller") and owner.get("kind") == "Job" and str(owner.get("apiVersion", "")) == "batch/v1":
+            return str(owner["uid"])
+    raise NotAWorker("the pod has no Job as its controller", who)

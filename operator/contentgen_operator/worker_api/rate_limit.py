@@ -1,0 +1,214 @@
+"""Rate limits of the worker API, in bounded memory: requests by token, by Job and by namespace; token reviews by
+address, by Job and at a time.
+"""
+
+import asyncio
+import hashlib
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from contentgen_contract.base import Value
+
+Clock = Callable[[], float]
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+class RateLimit(Value):
+    """A bucket of `burst` requests that refills with `per_second`."""
+
+    burst: float
+    per_second: float
+
+
+# A worker sends one order, progress once a second, and 4,096 files in 16 requests, which may follow at once.
+REQUESTS = RateLimit(burst=60, per_second=10)
+# Requests of all tokens of a Job: its pod has one, and for a moment two when the kubelet renews it.
+JOB_REQUESTS = RateLimit(burst=120, per_second=20)
+# Orders of a Job, of 14 signatures each; a worker asks once, and again where a URL has expired.
+JOB_ORDERS = RateLimit(burst=20, per_second=0.2)
+# Files of a Job for which uploads are signed: all of an attempt's at once, and then again those whose grants expired.
+JOB_FILES = RateLimit(burst=4096, per_second=20)
+# Limits of all Jobs of a namespace, which would multiply those of one Job. 50 Jobs stay within them, each with progress
+# once a second and a dataset of 150 pictures; 50 Jobs with 1,000 pictures each have their 100,000 files signed in 3
+# minutes.
+NAMESPACE_REQUESTS = RateLimit(burst=2400, per_second=200)
+NAMESPACE_ORDERS = RateLimit(burst=400, per_second=4)
+NAMESPACE_FILES = RateLimit(burst=32768, per_second=400)
+# Reviews of tokens that turn out bad; those of workers are given back, up to the next limit.
+REVIEWS = RateLimit(burst=60, per_second=1)
+# Reviews of a Job's tokens: a worker needs one every four minutes, whoever may create tokens could cause any number.
+JOB_REVIEWS = RateLimit(burst=10, per_second=1 / 30)
+_REMEMBERED = 4096  # addresses, tokens
+_REVIEWS_AT_ONCE = 8
+_REVIEWS_WAITING = 64
+_BAD_SECONDS = 5.0  # less than a worker tries for: TokenReview may not know a new token yet
+_GOOD_SECONDS = 240.0  # less than the identity of a token is remembered for, so that a look-up within costs no review
+_BUSY_SECONDS = 1.0
+
+
+class TooManyRequests(Exception):
+    """A limit is reached; it may be tried again after so many seconds."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"too many requests; try again in {retry_after:.0f} s")
+        self.retry_after = max(1, math.ceil(retry_after))
+
+
+class TooManyReviews(TooManyRequests):
+    """The tokens of a Job were reviewed too often; the address that asked is charged."""
+
+
+class RateLimiter:
+    """Token buckets by key. The key that was used least recently is forgotten, and then has a full bucket again."""
+
+    def __init__(self, limit: RateLimit, clock: Clock = time.monotonic, keys: int = _REMEMBERED) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._keys = keys
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # level, and when it was that
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
+    def take(self, key: str, amount: int = 1) -> float:
+        """Take so many; 0, or the seconds until there are as many."""
+        level = self._level(key)
+        granted = level >= amount
+        self._note(key, level - amount if granted else level)
+        return 0.0 if granted else (amount - level) / self._limit.per_second
+
+    def give_back(self, key: str, amount: int = 1) -> None:
+        """Put so many back."""
+        self._note(key, min(self._level(key) + amount, self._limit.burst))
+
+    def _level(self, key: str) -> float:
+        level, then = self._levels.get(key, (self._limit.burst, self._clock()))
+        return min(level + (self._clock() - then) * self._limit.per_second, self._limit.burst)
+
+    def _note(self, key: str, level: float) -> None:
+        _remember(self._levels, key, (level, self._clock()), self._keys)
+
+
+class Admission:
+    """Admits tokens to their look-up, which may cost a TokenReview.
+
+    A token that was accepted lately goes straight through. For others, reviews are limited by Job, by address (those
+    that turn out bad or are beyond the Job's limit), and at a time. A refusal is remembered for seconds.
+    """
+
+    def __init__(
+        self,
+        clock: Clock = time.monotonic,
+        refusals: tuple[type[Exception], ...] = (),
+        remembered: int = _REMEMBERED,
+    ) -> None:
+        self._clock = clock
+        self._refusals = refusals
+        self._remembered = remembered
+        self._reviews = RateLimiter(REVIEWS, clock)
+        self._job_reviews = RateLimiter(JOB_REVIEWS, clock)
+        self._slots = asyncio.Semaphore(_REVIEWS_AT_ONCE)
+        self._pending = 0
+        self._good: OrderedDict[str, float] = OrderedDict()
+        self._bad: OrderedDict[str, tuple[float, type[Exception], tuple[Any, ...]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._good) + len(self._bad)
+
+    async def admit(
+        self, token: str, address: str, look_up: Callable[[str], Awaitable[T]], job_uid: Callable[[T], str]
+    ) -> T:
+        """The result of `look_up`, which is of the Job `job_uid(result)`.
+
+        Raises what `look_up` raises, the remembered refusal, or TooManyRequests.
+        """
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        self._raise_remembered(digest)
+        if self._clock() - self._good.get(digest, -math.inf) < _GOOD_SECONDS:
+            return await self._judged(digest, token, look_up)
+        if wait := self._reviews.take(address):
+            raise TooManyRequests(wait)
+        charged = False
+        try:
+            result = await self._in_turn(digest, token, look_up)
+            if wait := self._job_reviews.take(job_uid(result)):
+                raise TooManyReviews(wait)
+        except Exception as error:
+            charged = isinstance(error, (*self._refusals, TooManyReviews))
+            raise
+        finally:
+            if not charged:
+                self._reviews.give_back(address)
+        _remember(self._good, digest, self._clock(), self._remembered)
+        return result
+
+    async def _in_turn(self, digest: str, token: str, look_up: Callable[[str], Awaitable[T]]) -> T:
+        if self._pending >= _REVIEWS_AT_ONCE + _REVIEWS_WAITING:
+            raise TooManyRequests(_BUSY_SECONDS)
+        self._pending += 1
+        try:
+            async with self._slots:
+                self._raise_remembered(digest)  # another request with this token may have been refused meanwhile
+                return await self._judged(digest, token, look_up)
+        finally:
+            self._pending -= 1
+
+    async def _judged(self, digest: str, token: str, look_up: Callable[[str], Awaitable[T]]) -> T:
+        try:
+            return await look_up(token)
+        except self._refusals as error:
+            self._good.pop(digest, None)
+            _remember(self._bad, digest, (self._clock(), type(error), error.args), self._remembered)
+            raise
+
+    def _raise_remembered(self, digest: str) -> None:
+        known = self._bad.get(digest)
+        if known is not None and self._clock() - known[0] < _BAD_SECONDS:
+            raise known[1](*known[2])
+
+
+class RateLimitMiddleware:
+    """ASGI middleware: requests by bearer token, or by address where there is none. Answers 429 with Retry-After."""
+
+    def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
+        self._app = app
+        self._limiter = limiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what is within the limit; no body is read before."""
+        wait = self._limiter.take(_caller(scope)) if scope["type"] == "http" else 0
+        if wait:
+            await too_many(TooManyRequests(wait))(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def too_many(error: TooManyRequests) -> JSONResponse:
+    """The response for a limit that is reached."""
+    return JSONResponse({"detail": str(error)}, 429, headers={"Retry-After": str(error.retry_after)})
+
+
+def address_of(scope: Scope) -> str:
+    """IP address of the peer."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _caller(scope: Scope) -> str:
+    credentials = Headers(scope=scope).get("authorization")
+    return hashlib.sha256(credentials.encode()).hexdigest() if credentials else address_of(scope)
+
+
+def _remember(kept: OrderedDict[str, V], key: str, value: V, most: int) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > most:
+        kept.popitem(last=False)

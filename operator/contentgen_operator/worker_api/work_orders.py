@@ -1,0 +1,155 @@
+"""The work order of a Job: what its worker is to do, with every URL that it needs already signed."""
+
+from datetime import datetime, timedelta
+
+from contentgen_contract.base import Value
+from contentgen_contract.names import Kind, Stage
+from contentgen_contract.records import keys
+from contentgen_contract.records.ownership import Owner
+from contentgen_contract.resources.sources import SourceGrant, address_of, refusal
+from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
+from contentgen_contract.resources.status import JobRef, RunStatus
+from contentgen_contract.worker.orders import DatasetFacts, Download, Limits, WorkOrder
+from contentgen_operator.state.observed import Resource
+from contentgen_operator.state.purchases import Purchase
+from contentgen_operator.state.runs import frozen_spec, own_files, owner
+from contentgen_operator.stores.s3 import Storage
+
+_PREVIEWS = 12  # training pictures on a LoRA's contact sheet
+SLACK = timedelta(minutes=15)  # deadlines are not met to the second
+UPLOAD_LIFETIME = timedelta(minutes=10)  # of one PUT's URL; a worker asks for another while its attempt runs
+
+
+class SourceRefused(Exception):
+    """The source is not granted to the namespace."""
+
+
+class RunOver(Exception):
+    """The run that a Job was created for is not its resource's current one."""
+
+
+class NotPurchased(Exception):
+    """The purchase of the run belongs to another resource."""
+
+
+class OrderPolicy(Value):
+    """The settings that work orders depend on."""
+
+    limits: Limits = Limits()
+    allowed_hosts: tuple[str, ...] = ()
+    bucket: str = ""  # the operator's own
+    sources: tuple[SourceGrant, ...] = ()
+    stage_deadline: timedelta = timedelta(hours=4)
+
+
+class Assignment(Value):
+    """A Job that a resource's status records as its current one."""
+
+    resource: Resource
+    run: RunStatus
+    job: JobRef
+
+    @property
+    def prefix(self) -> str:
+        """The only place of the bucket that the Job may write to."""
+        return self._prefix(self.job.stage)
+
+    @property
+    def dataset_prefix(self) -> str:
+        """Where the prepare stage of the same run has written."""
+        return self._prefix(Stage.PREPARE)
+
+    @property
+    def owner(self) -> Owner:
+        """What the Job's resource owns."""
+        return own_files(self.resource, owner(self.resource, self.spec))
+
+    @property
+    def outcome_key(self) -> str:
+        """Where the Job's worker leaves its outcome."""
+        return keys.outcome(self.resource.ref.uid, self.run.number, self.job.stage, self.job.attempt)
+
+    @property
+    def spec(self) -> Spec:
+        """The frozen spec."""
+        return frozen_spec(self.resource, self.run)
+
+    def _prefix(self, stage: Stage) -> str:
+        ref = self.resource.ref
+        return keys.prefix(ref.kind, stage, owner(self.resource, self.spec), ref.uid, self.run.version)
+
+
+def lifetime(assignment: Assignment, policy: OrderPolicy, now: datetime) -> timedelta:
+    """Lifetime of a work order's URLs: until the stage's deadline. The outcome's must outlast an operator's absence."""
+    started = assignment.job.started_at or now
+    return max(started + policy.stage_deadline + SLACK - now, timedelta(minutes=1))
+
+
+def upload_lifetime(assignment: Assignment, policy: OrderPolicy, now: datetime) -> timedelta:
+    """Lifetime of an upload's URL: short, because it can be used until then by whoever holds it."""
+    return min(UPLOAD_LIFETIME, lifetime(assignment, policy, now))
+
+
+def readable_result(assignment: Assignment, purchase: Purchase | None) -> str | None:
+    """The key of the provider's response, for the collect stage. Raises NotPurchased for another owner's purchase."""
+    if purchase is None or assignment.job.stage is not Stage.COLLECT:
+        return None
+    if purchase.job_id != assignment.resource.ref.uid:
+        raise NotPurchased(f"purchase {purchase.purchase_id} belongs to another resource")
+    return purchase.result_key
+
+
+def work_order(
+    assignment: Assignment, purchase: Purchase | None, storage: Storage, policy: OrderPolicy, now: datetime
+) -> WorkOrder:
+    """The order. `purchase` is the ledger's, for a collect stage. Raises NotPurchased, SourceRefused."""
+    ref, job = assignment.resource.ref, assignment.job
+    result_key = readable_result(assignment, purchase)
+    good_for = lifetime(assignment, policy, now)
+
+    # The ledger names the response: exactly this key is signed, and of older releases it lies in a job's folder.
+    readable = assignment.owner | Owner(keys=frozenset({result_key} if result_key else ()))
+
+    def signed(key: str) -> Download:
+        return Download(url=storage.worker_get(readable, key, good_for), trusted=True)
+
+    collecting_lora = job.stage is Stage.COLLECT and ref.kind is Kind.LORA_TRAINING and assignment.run.facts is not None
+    return WorkOrder(
+        job_id=ref.uid,
+        kind=ref.kind,
+        stage=job.stage,
+        version=assignment.run.version,
+        attempt=job.attempt,
+        user_id=owner(assignment.resource, assignment.spec),
+        spec=assignment.spec.model_dump(mode="json", by_alias=True),
+        source=_source(assignment, storage, policy, good_for) if job.stage is Stage.PREPARE else None,
+        result=signed(result_key) if result_key else None,
+        dataset=signed(assignment.dataset_prefix + "dataset.json") if collecting_lora else None,
+        dataset_previews=tuple(map(signed, _previews(assignment))) if collecting_lora else (),
+        allowed_hosts=policy.allowed_hosts,
+        limits=policy.limits,
+        outcome_url=storage.worker_put(assignment.owner, assignment.outcome_key, good_for),
+    )
+
+
+def _source(assignment: Assignment, storage: Storage, policy: OrderPolicy, good_for: timedelta) -> Download | None:
+    """The source to fetch. Raises SourceRefused: the run's spec comes from the status, so it is checked here again."""
+    spec = assignment.spec
+    if isinstance(spec, ImageGenerationSpec):
+        return None
+    url, sha256 = spec.source.url, spec.source.sha256
+    if url.startswith("s3://"):
+        why = refusal(url, assignment.resource.ref.namespace, policy.sources, policy.bucket)
+        address = address_of(url)
+        if why is not None or isinstance(address, str):
+            raise SourceRefused(f"spec.source.url: {why}")
+        return Download(url=storage.source_get(address, good_for), trusted=True, sha256=sha256)
+    return Download(url=url, sha256=sha256)
+
+
+def _previews(assignment: Assignment) -> list[str]:
+    """Keys of pictures spread evenly over the dataset."""
+    count = DatasetFacts.model_validate(assignment.run.facts).images
+    shown = min(count, _PREVIEWS)
+    numbers = [1 + i * count // shown for i in range(shown)] if shown else []
+    return [f"{assignment.dataset_prefix}images/{number:04}.jpg" for number in numbers]

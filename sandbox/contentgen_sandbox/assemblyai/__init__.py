@@ -1,0 +1,1 @@
+"""AssemblyAI's API, as far as the operator uses it."""

@@ -1,0 +1,243 @@
+"""AssemblyAI's transcription API, as its SDK 1.8.2 speaks it."""
+
+import tempfile
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from contentgen_sandbox.assemblyai import transcript
+from contentgen_sandbox.faults import status_fault
+from contentgen_sandbox.fetch import SandboxFetchError, fetch
+from contentgen_sandbox.jobs import JobProgress, ModelError, SandboxJob
+from contentgen_sandbox.ledger import SPEECH_MODEL, SandboxLedger, transcription_usd
+from contentgen_sandbox.media import receive_file, uploads_folder
+from contentgen_sandbox.sandbox import SandboxPurchase, new_id, of, read_object, url_marker
+from contentgen_sandbox.settings import Settings
+
+router = APIRouter(prefix="/assemblyai/v2")
+MODEL = "best"
+STATUS = {"queued": "queued", "running": "processing"}
+ECHOED = ("speaker_labels", "punctuate", "format_text", "language_detection", "webhook_url", "speech_model")
+DELETED = "Deleted by user."
+
+
+class RequestRefused(HTTPException):
+    """An error in AssemblyAI's shape, `{"error": …}`; app.py writes it."""
+
+
+def authorise(request: Request) -> None:
+    """Raises: Refused 401. The key stands alone in the header; any is good but none and the word `wrong`."""
+    if request.headers.get("authorization", "").strip() in ("", "wrong"):
+        raise RequestRefused(401, "Authentication error, API token missing/invalid")
+
+
+@router.post("/upload")
+async def upload(request: Request) -> Response:
+    authorise(request)
+    sandbox, name = of(request), new_id()
+    await receive_file(request, uploads_folder(sandbox), name, sandbox.settings.media_bytes)
+    return JSONResponse({"upload_url": f"{request.base_url}uploads/{name}"})
+
+
+@router.post("/transcript")
+async def create(request: Request) -> Response:
+    authorise(request)
+    sandbox = of(request)
+    if refused := await sandbox.refuse("assemblyai", MODEL):
+        return refused
+    arguments = await read_object(request)
+    audio_url = (arguments or {}).get("audio_url")
+    if arguments is None or not isinstance(audio_url, str) or not 0 < len(audio_url) <= 8192:
+        raise RequestRefused(400, "'audio_url' is a required field.")
+    amount = Decimal(0)  # settled when the length is known
+    purchase = SandboxPurchase("assemblyai", MODEL, arguments, "transcription", amount, url_marker(audio_url))
+    return JSONResponse(_shape(await sandbox.accept(purchase, request)))
+
+
+@router.get("/transcript")
+async def listed(
+    request: Request,
+    *,
+    limit: Annotated[int, Query(ge=1, le=200)] = 10,
+    status: str | None = None,
+    created_on: date | None = None,
+    before_id: str | None = None,
+    after_id: str | None = None,
+) -> Response:
+    """The newest first; `before_id` asks for older ones, `after_id` for newer ones."""
+    authorise(request)
+    found = [job for job in of(request).jobs.all("assemblyai") if job.listed]  # oldest first
+    ids = [job.id for job in found]
+    first = ids.index(after_id) + 1 if after_id in ids else 0
+    last = ids.index(before_id) if before_id in ids else len(ids)
+    fitting = [
+        job
+        for job in found[first:last]
+        if status in (None, _status(job)) and created_on in (None, job.created_at.date())
+    ]
+    page = list(reversed(fitting[:limit] if after_id in ids else fitting[-limit:]))
+    url = f"{request.base_url}assemblyai/v2/transcript?limit={limit}"
+    details = {
+        "limit": limit,
+        "result_count": len(page),
+        "current_url": str(request.url),
+        "prev_url": f"{url}&before_id={page[-1].id}" if page else None,
+        "next_url": f"{url}&after_id={page[0].id}" if page else None,
+    }
+    items = [_item(job, str(request.base_url)) for job in page]
+    return JSONResponse({"page_details": details, "transcripts": items})
+
+
+def _job(request: Request, transcript_id: str) -> SandboxJob:
+    authorise(request)
+    job = of(request).jobs.get(transcript_id)
+    if job is None or job.provider != "assemblyai":
+        raise RequestRefused(400, "Transcript lookup error, transcript id not found")
+    return job
+
+
+@router.get("/transcript/{transcript_id}")
+async def one(request: Request, transcript_id: str) -> Response:
+    job = _job(request, transcript_id)
+    faulty = await status_fault(of(request).faults, "assemblyai", MODEL)
+    return faulty or JSONResponse(_shape(job))
+
+
+@router.delete("/transcript/{transcript_id}")
+async def delete(request: Request, transcript_id: str) -> Response:
+    """Clears what was said; the entry stays in the list."""
+    job = _job(request, transcript_id)
+    if job.phase != "done":
+        raise RequestRefused(400, "Only completed or failed transcripts can be deleted")
+    gone = {"text": DELETED, "audio_duration": (job.output or {}).get("audio_duration")}
+    cleared = of(request).jobs.change(job.id, input={"audio_url": "http://deleted_by_user"}, output=gone)
+    return JSONResponse(_shape(cleared))
+
+
+def _said(request: Request, transcript_id: str) -> dict[str, Any]:
+    job = _job(request, transcript_id)
+    if not job.output or not job.output.get("words"):
+        raise RequestRefused(400, f"This transcript has a status of '{_status(job)}': it has no words to give.")
+    return job.output
+
+
+@router.get("/transcript/{transcript_id}/srt")
+async def srt(
+    request: Request, transcript_id: str, chars_per_caption: Annotated[int, Query(ge=10, le=1000)] = 128
+) -> Response:
+    words = _said(request, transcript_id)["words"]
+    return PlainTextResponse(transcript.captions(words, "srt", chars_per_caption))
+
+
+@router.get("/transcript/{transcript_id}/vtt")
+async def vtt(
+    request: Request, transcript_id: str, chars_per_caption: Annotated[int, Query(ge=10, le=1000)] = 128
+) -> Response:
+    words = _said(request, transcript_id)["words"]
+    return PlainTextResponse(transcript.captions(words, "vtt", chars_per_caption), media_type="text/vtt")
+
+
+@router.get("/transcript/{transcript_id}/sentences")
+async def sentences(request: Request, transcript_id: str) -> Response:
+    return _passages(_said(request, transcript_id), transcript_id, "sentences")
+
+
+@router.get("/transcript/{transcript_id}/paragraphs")
+async def paragraphs(request: Request, transcript_id: str) -> Response:
+    return _passages(_said(request, transcript_id), transcript_id, "paragraphs")
+
+
+def _passages(said: dict[str, Any], transcript_id: str, name: str) -> Response:
+    return JSONResponse(
+        {
+            name: said[name],
+            "id": transcript_id,
+            "confidence": said["confidence"],
+            "audio_duration": said["audio_duration"],
+        }
+    )
+
+
+def _status(job: SandboxJob) -> str:
+    return "error" if job.failure else STATUS.get(job.phase, "completed")
+
+
+def _item(job: SandboxJob, base_url: str) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "resource_url": f"{base_url}assemblyai/v2/transcript/{job.id}",
+        "status": _status(job),
+        "created": job.created_at.isoformat(),
+        "completed": job.ended_at.isoformat() if job.ended_at else None,
+        "audio_url": job.input["audio_url"],
+        "error": job.failure.message if job.failure else None,
+    }
+
+
+def _shape(job: SandboxJob) -> dict[str, Any]:
+    said = {key: value for key, value in (job.output or {}).items() if key not in ("sentences", "paragraphs")}
+    echoed = {key: job.input[key] for key in ECHOED if key in job.input}
+    return {
+        "id": job.id,
+        "status": _status(job),
+        "audio_url": job.input["audio_url"],
+        "language_code": job.input.get("language_code") or "en_us",
+        "text": None,
+        "words": None,
+        "utterances": None,
+        "confidence": None,
+        "audio_duration": None,
+        "error": job.failure.message if job.failure else None,
+        **echoed,
+        **said,
+    }
+
+
+def transcribe(job: SandboxJob, progress: JobProgress, settings: Settings, ledger: SandboxLedger) -> dict[str, Any]:
+    """Fetches the recording, measures it, and says something as long. Raises: ModelError, Interrupted."""
+    url = job.input["audio_url"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "recording")
+        try:
+            fetch(url, path, max_bytes=settings.download_bytes, max_seconds=settings.download_seconds)
+            milliseconds = transcript.duration_ms(path)
+        except SandboxFetchError as error:
+            message = f"Download error, unable to download {url_marker(url)}: {error}"
+            raise ModelError(message, kind="download_error") from error
+        except transcript.NoSpeechError as error:
+            raise ModelError(str(error), kind="no_audio") from error
+    progress.wait(settings.transcript_seconds)
+    seconds = whole_seconds(milliseconds)
+    labels = job.input.get("speaker_labels") is True
+    ledger.settle(job.id, transcription_usd(seconds, speaker_labels=labels), f"transcription of {seconds} s")
+    return _output(transcript.speak(milliseconds, str(url_marker(url))), milliseconds, job.input)
+
+
+def whole_seconds(milliseconds: int) -> int:
+    """The length as it is reported and billed."""
+    return max(1, round(milliseconds / 1000))
+
+
+def _output(words: tuple[transcript.ScriptWord, ...], milliseconds: int, wanted: dict[str, Any]) -> dict[str, Any]:
+    speakers = wanted.get("speaker_labels") is True
+
+    def passages(by: str) -> list[dict[str, Any]]:
+        return [transcript.passage(group, speakers) for group in transcript.groups(words, by)]
+
+    output = {
+        "text": " ".join(word.text for word in words),
+        "words": [word.json(speakers) for word in words],
+        "utterances": passages("speaker") if speakers else None,
+        "sentences": passages("sentence"),
+        "paragraphs": passages("paragraph"),
+        "confidence": transcript.confidence(words),
+        "audio_duration": whole_seconds(milliseconds),
+        "speech_model_used": SPEECH_MODEL,
+    }
+    if wanted.get("language_detection") is True:
+        output |= {"language_code": "en", "language_confidence": 0.98}
+    return output

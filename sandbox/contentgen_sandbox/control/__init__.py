@@ -1,0 +1,1 @@
+"""Controls of the sandbox: faults, switches and a status page."""

@@ -1,0 +1,88 @@
+"""What tests and people use and no provider has: the ledger, the faults, the stores' switches, the page."""
+
+from typing import Literal
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from pydantic import BaseModel
+
+from contentgen_sandbox.control.page import page
+from contentgen_sandbox.control.switches import State, Switches
+from contentgen_sandbox.faults import Fault
+from contentgen_sandbox.sandbox import of
+
+router = APIRouter()
+MAX_FAULTS = 100
+SWITCH_S = 30
+
+
+@router.get("/healthz")
+async def healthz() -> Response:
+    return PlainTextResponse("ok")
+
+
+@router.get("/")
+async def index(request: Request) -> Response:
+    sandbox = of(request)
+    return HTMLResponse(page(sandbox.ledger.entries(), sandbox.faults.armed()))
+
+
+@router.get("/sandbox/ledger")
+async def read_ledger(request: Request) -> Response:
+    return JSONResponse(of(request).ledger.report())
+
+
+@router.delete("/sandbox/ledger")
+async def clear_ledger(request: Request) -> Response:
+    of(request).ledger.clear()
+    return Response(status_code=204)
+
+
+@router.put("/sandbox/faults")
+async def arm(faults: list[Fault], request: Request) -> Response:
+    of(request).faults.arm(faults[:MAX_FAULTS])
+    return _armed(request)
+
+
+@router.get("/sandbox/faults")
+async def armed(request: Request) -> Response:
+    return _armed(request)
+
+
+@router.delete("/sandbox/faults")
+async def disarm(request: Request) -> Response:
+    of(request).faults.arm([])
+    return Response(status_code=204)
+
+
+def _armed(request: Request) -> Response:
+    return JSONResponse([fault.model_dump(exclude_none=True) for fault in of(request).faults.armed()])
+
+
+@router.delete("/sandbox/jobs/{job_id}/faults")
+async def heal(job_id: str, request: Request) -> Response:
+    """Clear a request's faults: a dead result URL answers again, a stuck request goes on. 404 for no such request."""
+    sandbox = of(request)
+    before = sandbox.jobs.get(job_id)
+    if before is None:
+        raise HTTPException(404, "no such request")
+    job = sandbox.jobs.change(job_id, faults=())
+    if "stuck" in before.faults and job.phase != "done":
+        sandbox.runner.start(job)
+    return Response(status_code=204)
+
+
+class Switch(BaseModel):
+    state: State
+
+
+@router.put("/sandbox/stores/{store}")
+def switch(store: Literal["s3", "mongo"], wish: Switch, request: Request) -> Response:
+    """Answers when the store is as wished. Raises: HTTPException 404 where no store is supervised beside us."""
+    switches = Switches(of(request).settings.data)
+    if switches.now(store) is None:
+        raise HTTPException(404, "the stores do not run beside this sandbox")
+    switches.wish(store, wish.state)
+    if not switches.wait_for(store, wish.state, SWITCH_S):
+        raise HTTPException(504, f"{store} is {switches.now(store)} after {SWITCH_S} s")
+    return JSONResponse({"store": store, "state": wish.state})

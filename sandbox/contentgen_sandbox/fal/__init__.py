@@ -1,0 +1,1 @@
+"""fal's queue API, as far as the operator uses it, and its models' outputs."""

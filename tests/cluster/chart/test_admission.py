@@ -1,0 +1,96 @@
+"""Who may name another user: decided by the real API server, for people who may edit resources and nothing else."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from contentgen_cluster.release import CommandFailed
+from contentgen_e2e.world import ClusterWorld
+
+WRITER = "somebody@example.com"
+WAITS = {"prompt": "x", "model": "flux-lora", "loras": [{"loraRef": {"name": "none"}}], "suspend": True}
+
+
+def grant(world: ClusterWorld, name: str, to: str, rule: dict[str, list[str]]) -> None:
+    """A Role and its binding. From a manifest: `kubectl create role` knows only verbs and resources that are served."""
+    common = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": name}}
+    role = common | {"kind": "Role", "rules": [{"apiGroups": ["contentgen.dev"]} | rule]}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": to}
+    binding = common | {"kind": "RoleBinding", "roleRef": reference, "subjects": [subject]}
+    both = {"apiVersion": "v1", "kind": "List", "items": [role, binding]}
+    world.kubectl("apply", "--filename", "-", stdin=json.dumps(both))
+
+
+@pytest.fixture(scope="module")
+def writer(world: ClusterWorld) -> Iterator[str]:
+    """Somebody who may write our resources in the test's namespace."""
+    grant(world, "writer", WRITER, {"resources": ["imagegenerations"], "verbs": ["*"]})
+    yield WRITER
+    world.kubectl("delete", "role,rolebinding", "--all")
+
+
+def apply(world: ClusterWorld, writer: str, user_id: str | None, **more: Any) -> None:
+    spec = WAITS | more | ({"userId": user_id} if user_id is not None else {})
+    meta = {"name": "owned", "namespace": world.namespace}
+    body = {"apiVersion": "contentgen.dev/v1alpha1", "kind": "ImageGeneration", "metadata": meta, "spec": spec}
+    world.kubectl("apply", f"--as={writer}", "--filename", "-", stdin=json.dumps(body))
+
+
+def refused(world: ClusterWorld, writer: str, user_id: str, **more: Any) -> None:
+    with pytest.raises(CommandFailed) as caught:
+        apply(world, writer, user_id, **more)
+    message = str(caught.value)
+    assert f'spec.userId is "{user_id}", and must be the namespace ("{world.namespace}")' in message
+    assert f"{writer} has the verb use on userids.contentgen.dev" in message
+
+
+def test_who_may_name_another_user(world: ClusterWorld, writer: str) -> None:
+    refused(world, writer, "user-123")
+    apply(world, writer, None)
+    refused(world, writer, "user-123")
+    apply(world, writer, world.namespace)
+    grant(world, "user-123", writer, {"resources": ["userids"], "resourceNames": ["user-123"], "verbs": ["use"]})
+    apply(world, writer, "user-123")
+    refused(world, writer, "user-1234")
+    world.kubectl("delete", "rolebinding", "user-123")
+    apply(world, writer, "user-123", prompt="an edit that leaves the user alone")
+    refused(world, writer, "another")
+    # The operator's own writes are not concerned: the status says what it waits for.
+    world.kubectl("wait", "imagegeneration/owned", "--for=condition=Suspended", "--timeout=60s")
+    world.kubectl("delete", "imagegeneration", "owned")
+
+
+def test_an_administrator_may(world: ClusterWorld) -> None:
+    world.apply("ImageGeneration", "by-admin", WAITS | {"userId": "user-123"})
+    world.kubectl("delete", "imagegeneration", "by-admin")
+
+
+def test_a_user_named_in_another_class_is_looked_at_when_the_resource_moves(world: ClusterWorld, writer: str) -> None:
+    """No policy holds for a class that nobody serves."""
+    apply(world, writer, "user-9", operatorClass="nobodys")
+    refused(world, writer, "user-9", operatorClass="default")
+    apply(world, writer, world.namespace, operatorClass="default")
+    world.kubectl("delete", "imagegeneration", "owned")
+
+
+def test_a_paid_annotation_of_another_class_needs_the_verb_spend_when_the_resource_moves(world: ClusterWorld) -> None:
+    """Its first class had no policy: whoever may edit could have put it there."""
+    editor = "editor@example.com"
+    verbs = ["get", "create", "update", "patch", "delete"]
+    grant(world, "editor", editor, {"resources": ["imagegenerations"], "verbs": verbs})
+    meta = {"name": "moved", "namespace": world.namespace, "annotations": {"contentgen.dev/rerun": "1"}}
+    body = {"apiVersion": "contentgen.dev/v1alpha1", "kind": "ImageGeneration", "metadata": meta}
+    elsewhere = json.dumps(body | {"spec": WAITS | {"operatorClass": "nobodys"}})
+    here = json.dumps(body | {"spec": WAITS | {"operatorClass": "default"}})
+    world.kubectl("apply", f"--as={editor}", "--filename", "-", stdin=elsewhere)
+    with pytest.raises(CommandFailed, match="has not the verb spend"):
+        world.kubectl("apply", f"--as={editor}", "--filename", "-", stdin=here)
+    world.kubectl("annotate", f"--as={editor}", "imagegeneration", "moved", "contentgen.dev/rerun-")
+    del meta["annotations"]
+    here = json.dumps(body | {"spec": WAITS | {"operatorClass": "default"}})
+    world.kubectl("apply", f"--as={editor}", "--filename", "-", stdin=here)
+    world.kubectl("delete", "imagegeneration", "moved")
+    world.kubectl("delete", "role,rolebinding", "editor")

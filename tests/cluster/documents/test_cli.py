@@ -1,0 +1,155 @@
+"""`kubectl contentgen` on the real cluster, found by kubectl as the plugin that it is."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contentgen_cluster import release
+from contentgen_e2e.world import ClusterWorld
+
+Spec = dict[str, Any]
+PICTURE: Spec = {"model": "flux-dev", "prompt": "a kubectl plugin", "image": {"size": {"width": 512, "height": 384}}}
+
+
+def contentgen(world: ClusterWorld, *words: str, seconds: int = 60) -> subprocess.CompletedProcess[str]:
+    """`kubectl contentgen …`, as a user would type it, with both on the PATH."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), str(world.root / ".cluster/bin"), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path, "KUBECONFIG": str(world.root / ".cluster/kubeconfig")}
+    command = ["kubectl", "contentgen", *words, "--namespace", world.namespace]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=seconds, check=False
+    )
+
+
+def said(world: ClusterWorld, *words: str, code: int = 0, seconds: int = 60) -> str:
+    done = contentgen(world, *words, seconds=seconds)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def _wait_until(reached: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def talk(world: ClusterWorld, film: str) -> str:
+    """A Transcription that is done."""
+    world.apply("Transcription", "plugin", {"source": {"url": film}})
+    assert "Completed" in said(world, "watch", "plugin", "--timeout", "240", seconds=300)
+    return "plugin"
+
+
+def test_a_completed_one(world: ClusterWorld, talk: str) -> None:
+    story = said(world, "why", talk)
+    assert f"Transcription {world.namespace}/{talk} is Completed" in story
+    assert f"kubectl contentgen get files transcript/{talk} -n {world.namespace}" in story
+    status = world.get("Transcription", talk)["status"]
+    assert status["cost"]["actual"] in said(world, "cost", "--since", "1d")
+    listed = json.loads(said(world, "get", "files", talk, "-o", "json"))
+    keys = [file["key"] for version in listed["versions"] for file in version["files"]]
+    assert keys == [file["key"] for version in status["versions"] for file in version["files"]]
+    for file in listed["versions"][0]["files"]:
+        assert file["url"] == f"s3://{listed['versions'][0]['bucket']}/{file['key']}"
+        assert len(world.read(file["key"])) == file["sizeBytes"]
+    assert "this pays, and nobody can be asked here: give --yes" in said(world, "retry", talk, code=1)
+
+
+def test_logs_outlive_their_pods(world: ClusterWorld, talk: str) -> None:
+    uid = world.get("Transcription", talk)["metadata"]["uid"]
+    assert world.worker_pods(uid)
+    before = said(world, "logs", talk)
+    for step in ("Downloading", "ExtractingAudio", "UploadingAudio", "Storing", "outcome: reason Completed"):
+        assert step in before, before
+    world.kubectl("delete", "jobs", "--selector", f"contentgen.dev/uid={uid}", "--wait=true")
+    world.kubectl("wait", "pod", "--for=delete", "--selector", f"contentgen.dev/uid={uid}", "--timeout=60s")
+    assert not world.worker_pods(uid)
+    after = said(world, "logs", talk)
+    assert "kept; its pod is gone" in after
+    for step in ("Downloading", "ExtractingAudio", "UploadingAudio", "Storing", "outcome: reason Completed"):
+        assert step in after, after
+    assert "Downloading" not in said(world, "logs", talk, "--stage", "collect")
+
+
+def test_a_failed_one(world: ClusterWorld) -> None:
+    none = f"{release.SANDBOX}/media/no-such-film.mp4"
+    world.apply("Transcription", "plugin-failed", {"source": {"url": none}})
+    assert "Failed" in said(world, "watch", "transcript/plugin-failed", "--timeout", "120", code=1, seconds=150)
+    story = said(world, "why", "plugin-failed")
+    assert "is Failed (SourceUnreachable)" in story
+    assert "Correct the URL" in story
+    assert "kubectl contentgen retry transcript/plugin-failed" in story
+    assert "reason SourceUnreachable" in said(world, "logs", "plugin-failed")
+    assert "no files yet: it is Failed" in said(world, "get", "files", "plugin-failed", code=1)
+    assert "Nothing was paid" in said(world, "retry", "plugin-failed")
+    world.wait("Transcription", "plugin-failed", lambda s: (s.get("run") or {}).get("number") == 2)
+
+
+def test_one_that_waits_for_a_lora(world: ClusterWorld) -> None:
+    spec = PICTURE | {"model": "flux-lora", "loras": [{"loraRef": {"name": "not-there"}}]}
+    world.apply("ImageGeneration", "plugin-waits", spec)
+    world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "WaitingForLora")
+    story = said(world, "why", "imagegen", "plugin-waits")
+    assert "lora/not-there: there is none in this namespace" in story
+    assert "is under way" in said(world, "retry", "plugin-waits", "--yes", code=1)
+    assert "has no log" in said(world, "logs", "plugin-waits", code=1)
+    assert "is suspended" in said(world, "suspend", "plugin-waits")
+    world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("phase") == "Suspended")
+    assert "kubectl contentgen resume imagegen/plugin-waits" in said(world, "why", "plugin-waits")
+    assert "is resumed" in said(world, "resume", "plugin-waits")
+    world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "WaitingForLora")
+    assert "Nothing was paid for this run." in said(world, "cancel", "plugin-waits")
+    ended = world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "Cancelled")
+    assert ended["status"]["run"]["billed"] is False
+    assert "there is nothing to cancel" in said(world, "cancel", "plugin-waits", code=1)
+    world.kubectl("delete", "imagegeneration", "plugin-waits")
+
+
+def test_a_pod_that_may_not_be_made(world: ClusterWorld, film: str) -> None:
+    """A quota that is used up."""
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "no-pods"},
+        "spec": {"hard": {"pods": "0"}},
+    }
+    world.kubectl("apply", "--filename", "-", stdin=json.dumps(quota))
+    world.apply("Transcription", "plugin-quota", {"source": {"url": film}})
+    world.wait("Transcription", "plugin-quota", lambda s: (s.get("run") or {}).get("job") is not None)
+    _wait_until(lambda: "exceeded quota: no-pods" in said(world, "why", "plugin-quota"), 30)
+    assert "Give the pod what it lacks" in said(world, "why", "plugin-quota")
+    world.kubectl("delete", "transcription", "plugin-quota")
+    world.kubectl("delete", "resourcequota", "no-pods")
+
+
+def test_an_unschedulable_one(world: ClusterWorld, film: str) -> None:
+    """Its node is cordoned while the pod is made."""
+    node = world.kubectl("get", "nodes", "--output", "jsonpath={.items[0].metadata.name}")
+    world.kubectl("cordon", node)
+    try:
+        world.apply("Transcription", "plugin-stuck", {"source": {"url": film}})
+        _wait_until(lambda: "no node can take it" in said(world, "why", "plugin-stuck"), 60)
+        story = said(world, "why", "plugin-stuck")
+        assert "unschedulable" in story
+        assert "kubectl describe pod contentgen-" in story
+        assert "the pod is Pending: no node can take it" in said(world, "logs", "plugin-stuck")
+    finally:
+        world.kubectl("uncordon", node)
+    assert "Completed" in said(world, "watch", "plugin-stuck", "--timeout", "240", seconds=300)
+
+
+def test_names_and_refusals(world: ClusterWorld, talk: str) -> None:
+    world.apply("ImageGeneration", talk, PICTURE)
+    assert f"imagegen/{talk} or transcript/{talk}" in said(world, "why", talk, code=1)
+    mistaken = contentgen(world, "why", talk, "--context", "nowhere")
+    assert (mistaken.returncode, "no cluster to ask" in mistaken.stderr) == (1, True)

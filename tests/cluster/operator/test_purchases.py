@@ -1,0 +1,107 @@
+"""Paid requests on the real cluster whose reply, ledger, collect Job or result is lost: each ends well, paid once."""
+
+import time
+import zlib
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import Kind
+from contentgen_e2e.admin import contentgen, stopped
+from contentgen_e2e.oracle import check_completed, check_stored
+from contentgen_e2e.world import Body, ClusterWorld
+
+KIND = Kind.IMAGE_GENERATION
+MODEL = {"provider": "fal", "model": "fal-ai/flux/dev"}
+UNPAID_SECONDS = 10  # in which a second POST would have been seen: several reconciles
+
+
+class Picture:
+    """An ImageGeneration whose requests the sandbox's ledger tells by its seed."""
+
+    def __init__(self, world: ClusterWorld, name: str, **spec: Any) -> None:
+        self.world, self.name = world, name
+        self.seed = zlib.crc32(f"{world.namespace}{name}".encode()) >> 1
+        image = {"size": {"width": 256, "height": 256}, "seed": self.seed}
+        world.apply(KIND, name, {"model": "flux-dev", "prompt": name, "image": image} | spec)
+
+    def paid(self) -> list[str]:
+        """The ids of its requests that were billed."""
+        return [each["request_id"] for each in self.world.billed() if each["marker"] == f"seed:{self.seed}"]
+
+    def says(self, reason: str) -> Body:
+        """Its status, once it has this reason."""
+        status: Body = self.world.wait(KIND, self.name, lambda seen: seen.get("reason") == reason)["status"]
+        return status
+
+    def completes(self) -> Body:
+        """Its resource, once it is Completed and whole, after one payment."""
+        self.world.wait_for_end(KIND, self.name)
+        assert len(self.paid()) == 1
+        return check_completed(self.world, KIND, self.name)
+
+
+def arm(world: ClusterWorld, *faults: str) -> None:
+    armed = [MODEL | {"fault": fault, "count": 1} for fault in faults]
+    world.sandbox.put("/sandbox/faults", json=armed).raise_for_status()
+
+
+def let_finish(world: ClusterWorld, request: str) -> None:
+    world.sandbox.delete(f"/sandbox/jobs/{request}/faults").raise_for_status()
+
+
+def test_a_backup_from_before_a_lost_reply_pays_nothing_and_the_newer_one_goes_on(world: ClusterWorld) -> None:
+    before, _ = contentgen("backup", "-")
+    arm(world, "stuck", "reply_lost")  # one request: without a reply, and in no history while it runs
+    picture = Picture(world, "rewound")
+    picture.says("LookingForRequest")
+    (request,) = picture.paid()
+    after, _ = contentgen("backup", "-")
+    with stopped():
+        world.ledger_collection.delete_many({})
+        contentgen("restore", "-", given=before)
+    status = picture.says("SubmissionUnknown")
+    assert "restore the ledger" in status["message"]
+    time.sleep(UNPAID_SECONDS)
+    assert picture.paid() == [request]
+    with stopped():
+        contentgen("restore", "-", given=after)
+    let_finish(world, request)
+    assert picture.completes()["status"]["run"]["requestId"] == request
+
+
+def test_a_collect_job_that_a_quota_refuses_after_the_payment_waits_and_says_what_was_paid(world: ClusterWorld) -> None:
+    arm(world, "stuck")
+    picture = Picture(world, "refused")
+    request = world.wait(KIND, picture.name, lambda s: s.get("phase") == "Processing")["status"]["run"]["requestId"]
+    world.kubectl("create", "quota", "no-jobs", "--hard=count/jobs.batch=0")
+    let_finish(world, request)
+    status = picture.says("JobRefused")
+    assert f"Request {request} of fal was paid" in status["message"]
+    assert status["phase"] == "Collecting"
+    world.kubectl("delete", "quota", "no-jobs")
+    picture.completes()
+
+
+@pytest.mark.parametrize("fault", ["result_expired", "result_deleted", "result_moved"])
+def test_a_result_that_fal_does_not_keep_any_more_comes_from_its_history(world: ClusterWorld, fault: str) -> None:
+    arm(world, fault)
+    picture = Picture(world, fault.replace("_", "-"))
+    body = world.wait_for_end(KIND, picture.name)
+    assert (body["status"]["phase"], len(picture.paid())) == ("Completed", 1)
+    assert body["status"]["cost"]["display"].startswith("~"), "the history does not tell what was billed"
+    check_stored(world, KIND, body)
+
+
+def test_a_result_that_neither_queue_nor_history_has_is_asked_for_again_and_never_paid_again(
+    world: ClusterWorld,
+) -> None:
+    """fal's history may lag, so the run goes on for an hour before it ends; tests/unit has that end."""
+    arm(world, "result_expired", "history_bare")
+    picture = Picture(world, "nowhere", paidAttempts=3)
+    world.wait(KIND, picture.name, lambda seen: seen.get("phase") == "Processing")
+    time.sleep(UNPAID_SECONDS)
+    (request,) = picture.paid()
+    status = world.get(KIND, picture.name)["status"]
+    assert (status["phase"], status["run"]["requestId"]) == ("Processing", request)
+    assert status["message"]

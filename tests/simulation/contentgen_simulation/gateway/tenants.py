@@ -1,0 +1,355 @@
+"""Tenants with something each, and a judge: after any request of a caller, whatever it was, nothing foreign was read,
+changed or reached. The judge knows the callers' rights and nothing of the endpoints.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+
+from contentgen_contract.names import GROUP, Kind
+from contentgen_contract.records.record import terms
+from contentgen_runtime.kube import Body
+from contentgen_runtime.tenancy import Tenancy
+from contentgen_simulation.gateway.bucket import RecordingBucket
+from contentgen_simulation.gateway.server import START, FakeApi, GatewayWorld
+
+RIGHTS = (
+    ("ann", "*", "*", "red"),
+    ("bob", "*", "*", "blue"),
+    ("carol", "get", "imagegenerations", "red"),
+    ("carol", "list", "imagegenerations", "red"),
+    ("vera", "get", "*", "red"),
+    ("vera", "list", "*", "red"),
+    ("root", "*", "*", "*"),
+)
+CALLERS = ("ann", "bob", "carol", "vera", "dave", "root", None)
+"""dave may nothing; None has no token."""
+OWNERS = {"red": "ann", "blue": "bob"}
+MISSING = "00000000-0000-4000-8000-999999999999"
+_OURS = f"/apis/{GROUP}/"
+_AGAIN = "2100-01-01T00:00:00Z"  # after everything that was planted
+_PATH = re.compile(r"/apis?(/[a-z0-9][a-z0-9.-]*)+(\?[a-zA-Z]+=[\w%.=,-]*(&[a-zA-Z]+=[\w%.=,-]*)*)?")
+_SEEING = {"downloads", "lastAccessed"}  # what a look at an asset changes of its record
+
+
+@dataclass(frozen=True)
+class PlantedJobs:
+    """A job of a tenant; its canary is in everything that can be read of it, and is never sent by anybody."""
+
+    job_id: str
+    kind: Kind
+    namespace: str
+    user: str
+    canary: str
+
+    @property
+    def owner(self) -> str:
+        """Who may do everything with it."""
+        return OWNERS[self.namespace]
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Where its files lie."""
+        tops = {
+            Kind.LORA_TRAINING: ("loras", "datasets"),
+            Kind.IMAGE_GENERATION: ("generated-images",),
+            Kind.TRANSCRIPTION: ("transcripts",),
+        }[self.kind]
+        return (*(f"{top}/{self.user}/{self.job_id}/" for top in tops), f"runs/{self.job_id}/")
+
+
+class TenantApi(FakeApi):
+    """Resources in memory as well; `looked` and `changed` say where, as (verb or method, plural, namespace)."""
+
+    def __init__(self, rights: Any = ()) -> None:
+        super().__init__(rights)
+        self.objects: dict[str, Body] = {}
+        self.looked: list[tuple[str, str, str]] = []
+        self.changed: list[tuple[str, str, str]] = []
+
+    def allows(self, caller: str | None, verb: str, plural: str, namespace: str) -> bool:
+        """What RBAC says."""
+        asked = (caller, verb, plural, namespace)
+        return any(all(mine in ("*", theirs) for mine, theirs in zip(r, asked, strict=True)) for r in self.rights)
+
+    async def review_token(self, token: str, audience: str) -> Body:
+        """Known are the callers, and nobody else."""
+        return await super().review_token(token if token in CALLERS else "unknown", audience)
+
+    async def call(self, method: str, path: str, body: Body | None = None) -> Body:
+        """Reviews, and the resources of our kinds."""
+        assert _PATH.fullmatch(path), f"no path of ours: {path!r}"
+        if "/events?" in path:
+            return {"items": []}
+        if not path.startswith(_OURS):
+            return await super().call(method, path, body)
+        return self._resource(method, path, body)
+
+    def _resource(self, method: str, path: str, body: Body | None) -> Body:
+        _, _, _, _, _, namespace, plural, *name = path.partition("?")[0].split("/")
+        if method == "GET":
+            self.looked.append(("get" if name else "list", plural, namespace))
+            return self._found(path) if name else {"items": []}
+        self.changed.append((method, plural, namespace))
+        if method == "POST":
+            assert body is not None
+            path = f"{path}/{body['metadata']['name']}"
+            if path in self.objects:
+                raise _status(409)
+            number = len(self.objects) + 1
+            body["metadata"] |= {
+                "uid": f"10000000-0000-4000-8000-{number:012}", "generation": 1, "resourceVersion": "1",
+                "creationTimestamp": "2026-11-21T00:00:00Z",
+            }  # fmt: skip
+            self.objects[path] = body
+            return body
+        found = self._found(path)
+        if method == "DELETE":
+            self.objects.pop(path)
+            return {}
+        _merge(found, body or {})
+        return found
+
+    def _found(self, path: str) -> Body:
+        if path not in self.objects:
+            raise _status(404)
+        return self.objects[path]
+
+
+def _status(code: int) -> Exception:
+    from kubernetes.aio.client.exceptions import ApiException  # noqa: PLC0415 - seconds, for those that need it
+
+    error = ApiException(status=code)
+    error.body = json.dumps({"message": "refused"})
+    return error
+
+
+def _merge(into: Body, patch: Body) -> None:
+    for key, value in patch.items():
+        if value is None:
+            into.pop(key, None)
+        elif isinstance(value, dict):
+            _merge(into.setdefault(key, {}), value)
+        else:
+            into[key] = value
+
+
+class TenantWorld(GatewayWorld):
+    """Two namespaces with jobs of all kinds, for each of two users; and the judge."""
+
+    api_class = TenantApi
+    api: TenantApi
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(*RIGHTS, **settings)
+        self._rights: dict[tuple[str | None, Kind, str, tuple[str, ...]], bool] = {}
+        self.bucket = RecordingBucket()
+        self.bucket.behind(self.parts.files)
+        self.jobs = tuple(
+            self._plant(number, kind, namespace, user)
+            for number, (namespace, user, kind) in enumerate(
+                (namespace, user, kind) for namespace in OWNERS for user in ("ann", "bob") for kind in Kind
+            )
+        )
+        for job in self.jobs:
+            if job.kind is Kind.IMAGE_GENERATION:
+                self._collect(job)
+                self._orphan(job)
+        self.running = tuple(self._begin(number, namespace) for number, namespace in enumerate(OWNERS, 90))
+        self._before = self.records()
+
+    def _collect(self, job: PlantedJobs) -> None:
+        """A collection beside a job, and with its canary."""
+        self.database["collections"].insert_one(
+            {
+                "collectionId": f"collection-{job.job_id}", "namespace": job.namespace, "userId": job.user,
+                "name": job.canary, "description": "", "createdBy": job.owner, "createdAt": START, "updatedAt": START,
+                "assets": [{"type": job.kind.record_type, "jobId": job.job_id}],
+            }
+        )  # fmt: skip
+
+    def _orphan(self, job: PlantedJobs) -> None:
+        """A paid request of a deleted resource, with the job's canary in its name."""
+        self.database["ledger"].insert_one(
+            {
+                "_id": f"{job.namespace}/{job.kind}/{job.canary}-gone/hash/-/1", "purchaseId": f"p-{job.job_id}",
+                "state": "succeeded", "jobId": f"gone-{job.job_id}", "namespace": job.namespace, "userId": job.user,
+                "type": job.kind.record_type, "provider": "fal", "model": "fal-ai/flux-lora", "requestId": "r",
+                "marker": "m", "resultKey": "k", "createdAt": START, "changedAt": START, "orphanedAt": START,
+            }
+        )  # fmt: skip
+
+    def _begin(self, number: int, namespace: str) -> PlantedJobs:
+        """A job under way, for the lists alone."""
+        kind, user, canary = Kind.TRANSCRIPTION, OWNERS[namespace], f"canary{namespace}{number:02}x"
+        source = {"sourceVideo": {"url": f"https://h/{canary}.mp3", "filename": f"{canary}.mp3", "sizeBytes": 5}}
+        job_id = self.job(
+            number, kind, namespace=namespace, userId=user, name=f"{canary}-job", status="processing",
+            phase="Transcribing", progress=40, terms=terms([canary]), uses=[], **source,
+        )  # fmt: skip
+        return PlantedJobs(job_id, kind, namespace, user, canary)
+
+    def _plant(self, number: int, kind: Kind, namespace: str, user: str) -> PlantedJobs:
+        canary = f"canary{namespace}{number:02}x"
+        job_id = f"00000000-0000-4000-8000-{number:012}"
+        planted = PlantedJobs(job_id, kind, namespace, user, canary)
+        versions, config = _made(planted)
+        words = [canary, "common", user]
+        metadata = {"tags": ["common", canary], "description": f"common {canary}", "isPublic": False}
+        source = {"sourceVideo": {"url": f"https://h/{canary}.mp4", "filename": f"{canary}.mp4", "sizeBytes": 5}}
+        more = source if kind is not Kind.IMAGE_GENERATION else {}
+        self.job(
+            number, kind, namespace=namespace, userId=user, name=f"{canary}-job", config=config, metadata=metadata,
+            versions=versions, terms=terms(words), uses=[], bytes=1000, **more,
+        )  # fmt: skip
+        path = f"{_OURS}v1alpha1/namespaces/{namespace}/{kind.plural}/{canary}-job"
+        self.api.objects[path] = {
+            "metadata": {
+                "name": f"{canary}-job",
+                "namespace": namespace,
+                "uid": job_id,
+                "generation": 1,
+                "resourceVersion": "1",
+            },
+            "spec": {},
+            "status": {"phase": "Completed", "jobId": job_id, "run": {"version": 1}},
+        }
+        if kind is Kind.TRANSCRIPTION:
+            self._say(planted)
+        for prefix in planted.prefixes:
+            folder = f"{prefix}v1/" if prefix.startswith("loras/") else prefix
+            for name in _FILES[kind]:
+                self.bucket.objects[folder + name] = json.dumps(_DOCUMENT | {"text": canary}).encode()
+        return planted
+
+    def _say(self, job: PlantedJobs) -> None:
+        """What is said in a transcript, as the indexer has it."""
+        text = f"common {job.canary}"
+        self.database["transcripts"].insert_one(
+            {
+                "jobId": job.job_id, "namespace": job.namespace, "userId": job.user, "type": job.kind.record_type,
+                "createdAt": START, "version": 1, "number": 0, "start": 0.0, "end": 1.0, "speaker": "A", "text": text,
+                "terms": terms([text]), "metadata": {"isPublic": False},
+            }
+        )  # fmt: skip
+
+    def records(self) -> dict[str, str]:
+        """The planted jobs' records as they are now, as text: read past the driver, for it happens at every request."""
+        kept = self.database["jobs"]._store.documents
+        return {each["jobId"]: repr({key: value for key, value in each.items() if key not in _SEEING}) for each in kept}
+
+    def settle(self) -> None:
+        """What was done until now is how it is."""
+        self._before = self.records()
+        self.bucket.reached.clear()
+        self.api.changed.clear()
+        self.api.looked.clear()
+
+    def may(self, caller: str | None, job: PlantedJobs, *verbs: str) -> bool:
+        """Whether the caller may do one of these with a job; remembered, for it is asked at every request."""
+        asked = (caller, job.kind, job.namespace, verbs)
+        if asked not in self._rights:
+            self._rights[asked] = self._may(*asked)
+        return self._rights[asked]
+
+    def _may(self, caller: str | None, kind: Kind, namespace: str, verbs: tuple[str, ...]) -> bool:
+        return any(self.api.allows(caller, verb, kind.plural, namespace) for verb in verbs)
+
+    def judge(self, caller: str | None, answer: httpx.Response) -> None:
+        """Raises AssertionError where this request reached what is foreign. Then what it did is the new state."""
+        what = f"{caller}: {answer.request.method} {answer.request.url} → {answer.status_code}"
+        asked = unquote(str(answer.request.url)) + answer.request.content.decode(errors="replace")
+        body = f"{answer.headers}{answer.text}"
+        assert answer.status_code != 500, f"{what}: {body[:300]}"
+        reached, self.bucket.reached = set(self.bucket.reached), set()
+        changed, self.api.changed = self.api.changed[:], []
+        every = (*self.jobs, *self.running)
+        seen = [job for job in every if self.may(caller, job, "get", "list")]
+        for job in every:
+            if job not in seen and job.canary not in asked:
+                assert job.canary not in body, f"{what}: it shows {job}"
+        for key in reached:
+            if self._is_of_a_new_job(caller, key):
+                continue
+            assert any(key.startswith(prefix) for job in seen for prefix in job.prefixes), f"{what}: reached {key!r}"
+        for method, plural, namespace in changed:
+            verb = {"POST": "create", "PATCH": "patch", "PUT": "patch", "DELETE": "delete"}[method]
+            assert self.api.allows(caller, verb, plural, namespace), f"{what}: {verb} {plural} in {namespace}"
+        looked, self.api.looked = self.api.looked[:], []
+        for verb, plural, namespace in looked:
+            may = any(self.api.allows(caller, each, plural, namespace) for each in ("get", "list", "create"))
+            assert may, f"{what}: asked for {verb} {plural} in {namespace}"
+        self._judge_records(caller, what)
+
+    def _is_of_a_new_job(self, caller: str | None, key: str) -> bool:
+        """Whether it is of a job that was put here since, where the caller may see it."""
+        kept = {each["jobId"]: each for each in self.database["jobs"]._store.documents}
+        _, _, job_id, *rest = [*key.split("/"), "", ""]
+        record = kept.get(job_id)
+        planted = {job.job_id for job in self.jobs}
+        if not rest or record is None or job_id in planted or key.split("/")[1] != record["userId"]:
+            return False
+        kind = next(kind for kind in Kind if kind.record_type == record["type"])
+        return self._may(caller, kind, record["namespace"], ("get", "list"))
+
+    def _judge_records(self, caller: str | None, what: str) -> None:
+        now = self.records()
+        for each in self.database["jobs"]._store.documents:
+            if each["jobId"] not in self._before:
+                kind = next(kind for kind in Kind if kind.record_type == each["type"])
+                assert self._may(caller, kind, each["namespace"], ("create",)), f"{what}: changed {each['namespace']}"
+        for job in self.jobs:
+            if not self.may(caller, job, "patch", "delete", "create"):
+                assert now.get(job.job_id) == self._before.get(job.job_id), f"{what}: changed {job}"
+        self._before = now
+
+
+class Recreated(TenantWorld):
+    """The namespace red was deleted with everything in it and created again; its users are the same."""
+
+    async def recreate(self) -> None:
+        """It is another tenant from now on; what was planted there is for those with rights everywhere."""
+        await Tenancy(self.api, self.database).of("red")
+        self.api.namespaces["red"] = ("another-namespace", _AGAIN)
+        self.api.objects = {path: each for path, each in self.api.objects.items() if "/namespaces/red/" not in path}
+        self._rights.clear()
+        self.settle()
+
+    def may(self, caller: str | None, job: PlantedJobs, *verbs: str) -> bool:
+        """As before, but for what was planted in red."""
+        place = "*" if job.namespace == "red" and "red" in self.api.namespaces else job.namespace
+        return self._may(caller, job.kind, place, verbs)
+
+
+_DOCUMENT = {"text": "", "words": [], "images": [], "files": [], "rejected": []}
+_FILES = {
+    Kind.LORA_TRAINING: ("model.safetensors", "dataset.json", "preview.png", "config.json"),
+    Kind.IMAGE_GENERATION: ("image_1.png", "image_1_thumb.png"),
+    Kind.TRANSCRIPTION: ("transcript.json", "transcript.txt", "transcript.vtt", "transcript.srt"),
+}
+
+
+def _made(job: PlantedJobs) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Versions and config as the operator writes them."""
+    base = "http://s3.test/assets/"
+    common = {"version": 1, "createdAt": None}
+    if job.kind is Kind.LORA_TRAINING:
+        key = f"loras/{job.user}/{job.job_id}/v1/model.safetensors"
+        version = {"modelUrl": base + key, "s3Key": key, "sizeBytes": 9, "previewUrl": None, "config": {}}
+        return [common | version], {"loraName": job.canary, "trigger": "jf", "model": "m", "steps": 1000}
+    if job.kind is Kind.IMAGE_GENERATION:
+        prefix = f"generated-images/{job.user}/{job.job_id}/"
+        image = {
+            "url": base + prefix + "image_1.png", "s3Key": prefix + "image_1.png", "width": 8, "height": 8,
+            "thumbnailUrl": base + prefix + "image_1_thumb.png", "sizeBytes": 9,
+        }  # fmt: skip
+        return [common | {"images": [image], "seed": 1}], {"model": "flux-pro", "prompt": job.canary, "loras": []}
+    prefix = f"transcripts/{job.user}/{job.job_id}/"
+    urls = {"transcriptUrl": "json", "textUrl": "txt", "srtUrl": "srt", "vttUrl": "vtt"}
+    version = {name: f"{base}{prefix}transcript.{suffix}" for name, suffix in urls.items()}
+    facts = {"wordCount": 3, "duration": 5.0, "speakers": 1, "language": "en", "audibleDuration": 5.0}
+    return [common | version | facts], {}

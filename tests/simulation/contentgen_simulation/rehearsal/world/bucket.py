@@ -1,0 +1,48 @@
+"""The bucket, whose deletions and overwrites the oracles are told of."""
+
+from collections.abc import Callable
+from typing import Any
+
+from contentgen_simulation.world import MemoryStorage
+
+
+class Objects(dict[str, Any]):
+    """Objects by key."""
+
+    def __init__(self, lost: Callable[[str, Any, Any], None]) -> None:
+        super().__init__()
+        self._lost = lost
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        before = self.get(key)
+        super().__setitem__(key, value)
+        if before is not None and before != value:
+            self._lost(key, before, value)
+
+    def __delitem__(self, key: str) -> None:
+        self.pop(key)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """As a deletion."""
+        before = super().pop(key, *default)
+        if key not in self and before is not None:
+            self._lost(key, before, None)
+        return before
+
+
+class RehearsalBucket(MemoryStorage):
+    """The simulation's bucket with such objects."""
+
+    def __init__(self, lost: Callable[[str, Any, Any], None]) -> None:
+        async def write(_: str, call: Any) -> Any:
+            return await call()
+
+        writes: Any = write
+        super().__init__(writes)
+        self._lost = lost
+        self.objects = Objects(lost)
+
+    def restore(self, objects: dict[str, Any]) -> None:
+        """An older bucket."""
+        self.objects = Objects(self._lost)
+        self.objects.update(objects)

@@ -1,0 +1,104 @@
+"""The one place that says on whose behalf simulated I/O happens, and what is replaced while a rehearsal runs."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import httpx
+import stamina
+
+from contentgen_operator import clock
+from contentgen_operator.providers.sending import ThreadGate
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.stores import ledger
+
+if TYPE_CHECKING:
+    from contentgen_simulation.rehearsal.world.process import RehearsalProcess
+    from contentgen_simulation.rehearsal.world.world import RehearsalWorld
+
+T = TypeVar("T")
+
+
+class Acting(NamedTuple):
+    """The operator process that performs I/O now, and the resource that it reconciles."""
+
+    world: "RehearsalWorld"
+    process: "RehearsalProcess"
+    ref: ResourceRef | None
+
+
+ACTING: ContextVar[Acting] = ContextVar("ACTING")
+
+
+async def _inline(call: Callable[..., T], *args: Any, **named: Any) -> T:
+    """Stands for asyncio.to_thread: single-threaded, so that a seed gives the same run each time."""
+    return call(*args, **named)
+
+
+async def _send_async(_: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+    acting = ACTING.get()
+    request.read() if isinstance(request.stream, httpx.SyncByteStream) else await request.aread()
+    return await acting.world.provider.answer(request)
+
+
+def _send(_: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+    request.read()
+    return ACTING.get().world.provider.answer_now(request)
+
+
+def _started(gate: ThreadGate) -> "Future[None]":
+    """Stands for ThreadGate._start: there is one thread, so the coroutine runs here, and nothing in it waits."""
+    done, waiting = Future[None](), gate._awaited()
+    try:
+        waiting.send(None)
+    except StopIteration:
+        done.set_result(None)
+    except BaseException as error:  # noqa: BLE001 - as a future has it, also a crash
+        done.set_exception(error)
+    else:
+        waiting.close()
+        raise AssertionError("what precedes a POST waits")
+    return done
+
+
+class _Time:
+    """Stands for the module `time`, as far as the ledger's memory of rates uses it."""
+
+    @staticmethod
+    def monotonic() -> float:
+        return ACTING.get().world.seconds
+
+
+def _now() -> datetime:
+    return ACTING.get().process.now()
+
+
+@contextmanager
+def rehearsing() -> Iterator[None]:
+    """Simulated time, threads and HTTP for everything in this process. Retries do not sleep."""
+    kept: list[tuple[Any, str, Any]] = []
+
+    def put(target: Any, name: str, value: Any) -> None:
+        kept.append((target, name, getattr(target, name)))
+        setattr(target, name, value)
+
+    put(asyncio, "to_thread", _inline)
+    put(httpx.AsyncHTTPTransport, "handle_async_request", _send_async)
+    put(httpx.HTTPTransport, "handle_request", _send)
+    put(ThreadGate, "_start", _started)
+    put(ledger, "time", _Time)
+    real = clock.utc_now
+    for name, module in list(sys.modules.items()):
+        if name.startswith("contentgen_operator") and getattr(module, "utc_now", None) is real:
+            put(module, "utc_now", _now)
+    try:
+        with stamina.set_testing(True, attempts=8):
+            yield
+    finally:
+        for target, name, value in reversed(kept):
+            setattr(target, name, value)

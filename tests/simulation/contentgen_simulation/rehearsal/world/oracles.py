@@ -1,0 +1,461 @@
+"""What must hold whatever happens. Each oracle reports a violation with a detail that tells one defect from another."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from contentgen_contract.names import (
+    ADOPT_ANNOTATION,
+    COLLECT_ANNOTATION,
+    RESUBMIT_ANNOTATION,
+    Kind,
+    Phase,
+    Reason,
+)
+from contentgen_contract.resources.prices import dollars
+from contentgen_contract.resources.status import ResourceStatus, RunStatus
+from contentgen_operator.state.observed import BucketFile, Resource, ResourceRef
+from contentgen_operator.state.runs import purchase_key
+from contentgen_simulation.frozen import effects
+
+if TYPE_CHECKING:
+    from contentgen_simulation.rehearsal.world.provider import Request
+    from contentgen_simulation.rehearsal.world.world import RehearsalWorld
+
+Body = dict[str, Any]
+_ORDER = (
+    Phase.PENDING, Phase.PREPARING, Phase.SUBMITTING, Phase.SUBMISSION_UNKNOWN, Phase.PROCESSING, Phase.COLLECTING,
+    Phase.COMPLETED, Phase.FAILED,
+)  # fmt: skip
+_BURST = 60  # reconciles at any rate
+_HISTORY_BURST, _HISTORY_SECONDS = 30, 5.0
+_QUIET = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
+_SEARCH_SECONDS = 7200.0
+_ANSWERS = {Phase.SUBMISSION_UNKNOWN: (RESUBMIT_ANNOTATION, ADOPT_ANNOTATION), Phase.FAILED: (COLLECT_ANNOTATION,)}
+
+
+def _is_harmless(what: str, met: Any, before: Any) -> bool:
+    """Whether a former leader has changed what nobody else has, or created what is the same whoever creates it."""
+    created = before is None and what.startswith(("request_claims ", "namespaces ", "clusters ", "object purchases/"))
+    return met == before or created
+
+
+@dataclass(frozen=True)
+class RehearsalViolation:
+    """A broken rule: `oracle: detail` is its signature, `text` says what happened."""
+
+    oracle: str
+    detail: str
+    text: str
+    at: float
+
+    @property
+    def signature(self) -> str:
+        return f"{self.oracle}: {self.detail}"
+
+
+@dataclass
+class Oracles:
+    """Told of everything that happens; collects what was violated, each signature once."""
+
+    world: "RehearsalWorld"
+    violations: dict[str, RehearsalViolation] = field(default_factory=dict)
+    _looks: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _shared: set[str] = field(default_factory=set)  # uids that two operators have looked at: each has a burst
+    _files_of: dict[str, set[str]] = field(default_factory=dict)
+    _answers: dict[tuple[str, Phase], tuple[str | None, ...]] = field(default_factory=dict)  # the last that were used
+    _went_back: dict[str, int] = field(default_factory=dict)  # by uid, the restores that a phase went back for
+
+    def report(self, oracle: str, detail: str, text: str) -> None:
+        """Note a violation."""
+        found = RehearsalViolation(oracle, detail, text, self.world.seconds)
+        if found.signature not in self.violations:
+            self.violations[found.signature] = found
+            self.world.tell(f"VIOLATION {found.signature}: {text}")
+
+    # A former leader changes nothing
+
+    def former_leader(self, met: Body, left: Body, now: Body) -> None:
+        """A process that went on after its term, and what it met, found and left in the stores."""
+        for what, (before, after) in effects(left, now).items():
+            if not _is_harmless(what, met.get(what), before):
+                text = f"{what}: {before} is now {after}"
+                self.report("a former leader changes nothing", what.partition(" ")[0], text[:600])
+
+    # One POST per purchase
+
+    def posted(self) -> None:
+        """One POST more than what people asked for, and than the provider's own word of failure allows."""
+        provider, last = self.world.provider, self.world.provider.posts[-1]
+        same = [each for each in provider.posts if each.group == last.group and each.maybe_paid]
+        requests = [provider.requests[each.request_id] for each in same[:-1] if each.request_id]
+        failed = sum(
+            not each.succeeds and not each.cancelled and each.ended_at <= self.world.seconds for each in requests
+        )
+        if not self.world.confirmed:
+            text = f"POST {last.number} in cluster {self.world.clusters[-1]} on the ledger of {self.world.clusters[0]}"
+            self.report("one POST per purchase", "in a cluster that the ledger does not know", text)
+        asked = len(self.world.asked[last.group])
+        extra = self.world.paid_attempts(last.group) - 1
+        allowed = max(asked, 1) + self.world.resubmitted[last.group] + min(failed, extra * max(asked, 1))
+        if len(same) <= allowed:
+            return
+        earlier = same[-2]
+        self.report(
+            "one POST per purchase",
+            self._how_forgotten(earlier.request_id),
+            f"POST {last.number} buys {last.group[-1]} again for {last.ref.namespace}/{last.ref.name}, bought by POST "
+            f"{earlier.number}; {allowed} were asked for",
+        )
+
+    def _how_forgotten(self, request_id: str | None) -> str:
+        """What the ledger has of the purchase that is bought again."""
+        known = self.world.database["ledger"].find_one({"requestId": request_id}) if request_id else None
+        if known is not None:
+            return f"the ledger has the first as {known['state']}"
+        rewound = sorted(self.world.rewound)
+        return f"after a restore of {' and '.join(rewound)}" if rewound else "the ledger has no request id of the first"
+
+    # One owner per request
+
+    def ledger_changed(self, purchases: list[Body]) -> None:
+        """Two purchases with one request id."""
+        owners: dict[tuple[str, str], Body] = {}
+        for each in [each for each in purchases if each.get("requestId") is not None]:
+            key = (each["provider"], each["requestId"])
+            other = owners.setdefault(key, each)
+            if other is each:
+                continue
+            same = "one namespace" if other["namespace"] == each["namespace"] else "two namespaces"
+            if other["namespace"] == each["namespace"] and other["_id"].split("/")[2] == each["_id"].split("/")[2]:
+                same = "one resource"
+            self.report("one owner per request", same, f"{key[1]} is in {other['_id']} and in {each['_id']}")
+
+    # The response matches the request
+
+    def collecting(self, purchase: Body, request: "Request") -> None:
+        """A worker reads the stored answer of a purchase."""
+        if purchase.get("requestId") != request.id:
+            text = f"{purchase['_id']} has {purchase.get('requestId')}, and the answer stored for it is of {request.id}"
+            self.report("the response matches the request", "another request's answer is stored", text)
+
+    def _delivered(self, ref: ResourceRef, status: ResourceStatus) -> None:
+        run = status.run
+        version = next((each for each in status.versions if run and each.version == run.version), None)
+        if run is None or version is None:
+            return
+        for file in version.files:
+            made_of = self.world.workers.made.get(file.sha256 or "")
+            request = self.world.provider.requests.get(made_of or "")
+            if request is None:
+                continue
+            difference = _difference(ref.kind, run.spec, request.input)
+            if difference:
+                text = (
+                    f"{ref.namespace}/{ref.name} run {run.number} is Completed with files of {request.id}: {difference}"
+                )
+                how = self._how_delivered(ref, request, version.job_id)
+                self.report("the response matches the request", f"{difference.partition(' ')[0]} differs, {how}", text)
+                return
+            whose = request.post.ref.namespace
+            same_name = whose == ref.namespace
+            foreign = request.post.group[0] != self.world.namespace_uid[ref.namespace]
+            if foreign and (same_name or not self._cannot_be_told_apart(ref, request)):
+                earlier = "an earlier namespace's" if same_name else "another namespace's"
+                text = f"{ref.namespace}/{ref.name} has {request.id}, bought for {whose} ({request.post.group[0]})"
+                self.report("one owner per request", earlier, text)
+
+    def _cannot_be_told_apart(self, ref: ResourceRef, request: "Request") -> bool:
+        """Whether the resource sent exactly the same input and its reply was lost too: neither provider's history says
+        whose request is whose.
+        """
+        return any(
+            post.input == request.post.input and post.maybe_paid and str(post.number) in self.world.plan.replies
+            for post in self.world.provider.posts
+            if (post.ref.namespace, post.ref.name) == (ref.namespace, ref.name)
+        )
+
+    def _how_delivered(self, ref: ResourceRef, request: "Request", job_id: str | None) -> str:
+        if request.post.ref.namespace != ref.namespace:
+            return "bought in another namespace"
+        if request.post.ref.name != ref.name:
+            return "bought by another resource"
+        if self.world.plan.replies.get(str(request.post.number)) == "lost":
+            return "adopted from the history"
+        return "of another resource's time" if job_id != ref.uid else "of the resource itself"
+
+    # Every file of a Completed resource exists
+
+    def _complete(self, ref: ResourceRef, status: ResourceStatus) -> None:
+        run = status.run
+        for version in status.versions:
+            if run is None or version.version != run.version:
+                continue
+            self._files_of[ref.uid] = {file.key for file in version.files}
+            if not version.files:
+                self.report("files of a Completed resource", "none are listed", f"{ref.name} {status.reason}")
+            missing = [file.key for file in version.files if not self._there(file.key, file.sha256)]
+            if missing:
+                how = f"{status.reason}, {self._rewound()}"
+                self.report(
+                    "files of a Completed resource", how, f"{ref.namespace}/{ref.name} lacks {', '.join(missing[:3])}"
+                )
+
+    def _there(self, key: str, sha256: str | None) -> bool:
+        found = self.world.bucket.objects.get(key)
+        return isinstance(found, BucketFile) and found.sha256 == sha256
+
+    def _rewound(self) -> str:
+        return f"after a restore of {' and '.join(sorted(self.world.rewound))}" if self.world.rewound else "no restore"
+
+    def object_lost(self, key: str, before: Any, after: Any) -> None:
+        """An object was deleted, or other bytes were written over it."""
+        how = "is deleted" if after is None else "is overwritten"
+        for kind, namespace, body in self.world.living():
+            uid, name = body["metadata"]["uid"], body["metadata"]["name"]
+            if "deletionTimestamp" in body["metadata"]:
+                continue
+            listed = {file["key"] for each in body["status"].get("versions") or () for file in each.get("files") or ()}
+            if key in listed:
+                self.report(
+                    "files of a Completed resource",
+                    f"a listed file {how}",
+                    f"{key} of {kind} {namespace}/{name}, {uid}",
+                )
+        if isinstance(before, dict) and "made_by" in before:
+            self._answer_lost(key, before, after, how)
+
+    def _answer_lost(self, key: str, before: Body, after: Any, how: str) -> None:
+        if isinstance(after, dict) and after.get("made_by") == before["made_by"]:
+            return
+        request = self.world.provider.requests[before["made_by"]]
+        for kind, namespace, body in self.world.living():
+            run = body["status"].get("run") or {}
+            if "deletionTimestamp" in body["metadata"]:
+                continue
+            if run.get("requestId") == request.id and body["status"].get("phase") not in ("Completed", "Failed"):
+                text = f"{key} with {request.id}, which {kind} {namespace}/{body['metadata']['name']} is to collect"
+                self.report("a paid result is kept", f"it {how} before it is collected", text)
+                return
+        if after is not None:
+            self.report("a paid result is kept", f"it {how}", f"{key}: {request.id} becomes {after.get('made_by')}")
+
+    # Cost equals the bill or is unknown
+
+    def _cost(self, ref: ResourceRef, status: ResourceStatus) -> None:
+        run, cost = status.run, status.cost
+        if run is None:
+            return
+        provider = self.world.provider
+        mine = [
+            each for each in provider.posts if each.ref.uid == ref.uid and each.run == run.number and each.request_id
+        ]
+        requests = [provider.requests[each.request_id or ""] for each in mine]
+        requests += [each for each in self._adopted_attempts(ref, run) if each not in requests]
+        own = {found.id: found for found in requests}
+        if run.request_id in provider.requests and status.reason != Reason.ADOPTED_FINISHED_RUN:
+            own[run.request_id or ""] = provider.requests[run.request_id or ""]
+        bills = {dollars(sum(each.micros for each in found)) for found in (requests, own.values())}
+        if cost is not None and cost.actual and cost.actual not in bills:
+            detail = self._cost_detail(ref.kind, status, list(own.values()))
+            text = f"{ref.name} run {run.number}: {cost.actual} USD, billed {' or '.join(sorted(bills))}"
+            self.report("cost equals the bill", detail, text)
+        if run.billed is not None and own:
+            billed = any(each.micros for each in own.values())
+            unfinished = any(each.ended_at > self.world.seconds for each in own.values())
+            if run.billed != billed and not unfinished:
+                text = f"{ref.name} run {run.number} says billed={run.billed}: {status.message}"
+                self.report("cost equals the bill", f"billed is {run.billed}, {status.reason}", text)
+
+    def _adopted_attempts(self, ref: ResourceRef, run: RunStatus) -> list["Request"]:
+        """Requests of a run's earlier attempts that another resource has sent, and that this one owns by the ledger."""
+        body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
+        if body is None or body["metadata"]["uid"] != ref.uid:
+            return []
+        key = purchase_key(Resource.parse(ref.kind, body), run)
+        earlier = [str(key.model_copy(update={"attempt": each})) for each in range(1, run.paid_attempt)]
+        found = self.world.database["ledger"].find({"_id": {"$in": earlier}, "jobId": ref.uid})
+        requests = [self.world.provider.requests.get(each.get("requestId") or "") for each in found]
+        return [each for each in requests if each is not None]
+
+    def _cost_detail(self, kind: Kind, status: ResourceStatus, requests: list["Request"]) -> str:
+        if len(requests) > 1:
+            return "several requests"
+        fates = {each.fate for each in requests}
+        if "fewer" in fates:
+            return "fewer pictures than asked for"
+        if status.reason == Reason.ADOPTED_FINISHED_RUN:
+            return "an adopted run"
+        if kind is Kind.LORA_TRAINING and requests:
+            return "a training's steps"
+        return f"{kind} {status.reason}"
+
+    # Rates
+
+    def reconciled(self, ref: ResourceRef) -> None:
+        """No object more than once a simulated second on average; the history no more than every five seconds."""
+        looks = self._looks[ref.uid]
+        looks.append(self.world.seconds)
+        age = looks[-1] - looks[0]
+        if self.world.several_processes():
+            self._shared.add(ref.uid)
+        if len(looks) > _BURST * (2 if ref.uid in self._shared else 1) + age:
+            reason = self._reason(ref)
+            self.report("reconciled once a second at most", reason, f"{ref.name}: {len(looks)} times in {age:.0f} s")
+            self.world.stop()
+        asked = [at for at, asker in self.world.provider.history_calls if asker == ref]
+        if asked and len(asked) > _HISTORY_BURST + (asked[-1] - asked[0]) / _HISTORY_SECONDS:
+            text = f"{ref.name}: the history was asked {len(asked)} times in {asked[-1] - asked[0]:.0f} s"
+            self.report("reconciled once a second at most", f"history, {self._reason(ref)}", text)
+            self.world.stop()
+
+    def _reason(self, ref: ResourceRef) -> str:
+        body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
+        reason = str(body["status"].get("reason", "no status")) if body else "gone"
+        return f"{reason}, two operators" if self.world.several_processes() else reason
+
+    # Phases move forward
+
+    def status_written(self, ref: ResourceRef, before: Body, after: Body) -> None:
+        """A status was replaced."""
+        old, new = ResourceStatus.model_validate(before), ResourceStatus.model_validate(after)
+        self._forward(ref, old, new)
+        if (
+            new.phase is not None
+            and new.phase.terminal
+            and (old.phase, old.reason, old.run) != (new.phase, new.reason, new.run)
+        ):
+            self._cost(ref, new)
+            if new.phase is Phase.COMPLETED and old.phase is not Phase.COMPLETED:
+                self._complete(ref, new)
+                self._delivered(ref, new)
+
+    def _forward(self, ref: ResourceRef, old: ResourceStatus, new: ResourceStatus) -> None:
+        if old.run is None or new.run is None or old.phase is None or new.phase is None:
+            return
+        if (old.run.number, old.run.paid_attempt) != (new.run.number, new.run.paid_attempt):
+            return
+        if Phase.SUSPENDED in (old.phase, new.phase):
+            return
+        answered = new.phase is not old.phase and self._is_answered(ref, old.phase)
+        if _ORDER.index(old.phase) <= _ORDER.index(new.phase) or answered or self._is_restored(ref):
+            return
+        detail = f"{old.phase} to {new.phase} ({new.reason})"
+        self.report("phases move forward", detail, f"{ref.name} run {new.run.number}: {new.message}")
+
+    def _is_answered(self, ref: ResourceRef, phase: Phase) -> bool:
+        """Whether a person has answered since the resource last left this phase: each answer counts once."""
+        body = self.world.cluster.find(ref.kind, ref.namespace, ref.name) or {"metadata": {}}
+        given = body["metadata"].get("annotations") or {}
+        answer = tuple(given.get(each) for each in _ANSWERS.get(phase, ()))
+        before, self._answers[ref.uid, phase] = self._answers.get((ref.uid, phase), (None,) * len(answer)), answer
+        return answer != before
+
+    def _is_restored(self, ref: ResourceRef) -> bool:
+        """Whether MongoDB, and with it the evidence for more, was restored since the phase went back last."""
+        before, self._went_back[ref.uid] = self._went_back.get(ref.uid, 0), self.world.mongo_restores
+        return self.world.mongo_restores > before
+
+    # Every stopped resource has a reason
+
+    def told(self, about: str, reasons: tuple[str, ...]) -> None:
+        """Something has been refused or unavailable for minutes: resources at work say so."""
+        for kind, namespace, body in self.world.living():
+            status = body["status"]
+            if "deletionTimestamp" in body["metadata"] or not self.world.waits_for(about, body):
+                continue
+            if status.get("phase") not in _QUIET and status.get("reason") not in reasons:
+                text = f"{kind} {namespace}/{body['metadata']['name']}: {status.get('phase')}, {status.get('message')}"
+                self.report("a stopped resource has a reason", f"{about}, {status.get('reason')} is told", text)
+
+    def unexpected(self, ref: ResourceRef) -> None:
+        """A reconcile raised what nothing in the operator expects."""
+        body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
+        if body is None or body["metadata"]["uid"] != ref.uid:
+            return  # there is no status to say it in, and it is tried again
+        error = self.world.last_error()
+        if error.startswith("Planted "):
+            return
+        self.report("a stopped resource has a reason", f"unexpected {error.partition(':')[0]}", f"{ref.name}: {error}")
+
+    def at_the_end(self) -> None:
+        """After the last event and a time in which everything could settle."""
+        self.ledger_changed(list(self.world.database["ledger"].find()))
+        for request in self.world.provider.requests.values():
+            over = request.succeeds and request.ended_at < self.world.seconds
+            if over and request.fate in ("", "fewer") and "bucket" not in self.world.rewound:
+                self._kept(request)
+        for kind, namespace, body in self.world.living():
+            self._stopped(kind, namespace, body)
+
+    def _kept(self, request: "Request") -> None:
+        """A result that was paid is stored, or was given up by a person, or a resource still asks for it."""
+        objects = self.world.bucket.objects.values()
+        made = self.world.workers.made
+        if any(each.get("made_by") == request.id for each in objects if isinstance(each, dict)):
+            return
+        if any(made.get(each.sha256) == request.id for each in objects if isinstance(each, BucketFile)):
+            return
+        known = self.world.database["ledger"].find_one({"requestId": request.id})
+        state = known["state"] if known else "without its request id"
+        if known is None and (not self._is_shown(request) or self._is_given_up(request)):
+            return
+        body = self.world.cluster.find(request.post.ref.kind, request.post.ref.namespace, request.post.ref.name)
+        status = body["status"] if body else {}
+        if state in ("discarded", "cancelled") or status.get("reason") == Reason.CANCELLED:
+            return
+        if body and status.get("phase") not in ("Completed", "Failed"):
+            return
+        text = (
+            f"{request.id} of {request.post.ref.name} succeeded and is billed; {status.get('message') or 'no resource'}"
+        )
+        detail = f"{state} in the ledger, {status.get('reason') or 'no resource'}"
+        frozen = any(each.action == "freeze" and each.fired.endswith("POST") for each in self.world.faults.io)
+        if known is None and request.post.skew:
+            detail = f"sent by a wrong clock, {detail}"
+        elif known is None and frozen and self.world.resubmitted[request.post.group]:
+            detail = f"sent after a freeze and a resubmission, {detail}"
+        self.report("a paid result is kept", detail, text)
+
+    def _is_shown(self, request: "Request") -> bool:
+        """Whether a search can have found the request of a lost reply: whoever looks does so once in two hours."""
+        history, number = self.world.plan.history, request.post.number
+        hidden = number in history.get("missing", ())
+        hidden |= request.provider == "fal" and number in history.get("without_payload", ())
+        since = request.ended_at if request.provider == "fal" else request.sent_at
+        return not hidden and self.world.seconds > since + float(history.get("lag", 0)) + _SEARCH_SECONDS
+
+    def _is_given_up(self, request: "Request") -> bool:
+        """Whether the ledger was restored from before the request, and a person has allowed another payment for it."""
+        return self.world.mongo_restores > 0 and self.world.resubmitted[request.post.group] > 0
+
+    def _stopped(self, kind: Kind, namespace: str, body: Body) -> None:
+        status, meta = body["status"], body["metadata"]
+        phase, name = status.get("phase"), f"{kind} {namespace}/{meta['name']}"
+        if "deletionTimestamp" in meta:
+            self.report(
+                "a stopped resource has a reason", "a deletion does not end", f"{name}: {status.get('message')}"
+            )
+        elif not status.get("reason") or not status.get("message"):
+            self.report("a stopped resource has a reason", f"{phase} without a reason", name)
+        elif phase not in _QUIET and not self.world.will_be_reconciled(meta["uid"]):
+            text = f"{name}: {status['reason']}, {status['message']}"
+            self.report("a stopped resource has a reason", f"{phase} and never looked at again", text)
+
+
+def _difference(kind: Kind, spec: Body, given: Body) -> str:
+    """The first field in which what was bought is not what the spec asks for; empty where nothing differs."""
+    image = spec.get("image") or {}
+    wanted: dict[str, Any] = {
+        Kind.LORA_TRAINING: {"steps": (spec.get("training") or {}).get("steps", 1000)},
+        Kind.IMAGE_GENERATION: {
+            "prompt": spec.get("prompt"),
+            "num_images": image.get("count", 1),
+            "seed": image.get("seed"),
+        },
+        Kind.TRANSCRIPTION: {"language_code": (spec.get("options") or {}).get("language")},
+    }[kind]
+    for name, value in wanted.items():
+        if value is not None and given.get(name) != value:
+            return f"{name} {given.get(name)!r} is not {value!r}"
+    return ""

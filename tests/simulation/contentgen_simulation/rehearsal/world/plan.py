@@ -1,0 +1,94 @@
+"""Plans: subjects (resources), the provider's behaviour, and events at simulated times, as JSON values."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from contentgen_contract.names import Kind
+
+Args = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A resource of the plan; its first `apply` is at the start."""
+
+    namespace: str
+    kind: Kind
+    name: str
+    variant: int = 0
+    options: Args = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happens `at` seconds after `on`: the start (""), `state:<purchase state, or step of an intent>` or
+    `phase:<phase>`.
+
+    `who` is the index of a subject. `do` names a method of `world.Deeds`, `args` its arguments.
+    """
+
+    do: str
+    at: float = 0.0
+    on: str = ""
+    who: int = 0
+    args: Args = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        when = f"{self.on} + {self.at:g} s" if self.on else f"{self.at:g} s"
+        args = ", ".join(f"{name}={value}" for name, value in self.args.items())
+        return f"{when}: {self.do}({args}) of subject {self.who}"
+
+
+@dataclass(frozen=True)
+class RehearsalPlan:
+    """One rehearsal. `replies` and `results` are by the ordinal of a POST, from 1, as text: JSON has no other keys."""
+
+    seed: int
+    group: str
+    subjects: tuple[Subject, ...]
+    events: tuple[Event, ...]
+    replies: Args = field(default_factory=dict)  # lost, dropped, unreachable, or an HTTP status
+    results: Args = field(default_factory=dict)  # an entry of generate.FATES
+    history: Args = field(default_factory=dict)  # noise, lag, missing, without_payload
+    takes: float = 20.0  # seconds that the provider works on a request
+    cancels: bool = True  # whether the provider ends a running request on demand
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything but the seed: two plans with the same one are the same plan."""
+        told = asdict(replace(self, seed=0))
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        lines = [f"plan {self.seed} ({self.group})"]
+        lines += [
+            f"  subject {index}: {each.kind} {each.namespace}/{each.name} variant {each.variant} {each.options or ''}"
+            for index, each in enumerate(self.subjects)
+        ]
+        given = {"replies": self.replies, "results": self.results, "history": self.history}
+        lines += [f"  provider: takes {self.takes:g} s, {'cancels' if self.cancels else 'does not cancel'}"]
+        lines += [f"  provider: {name} {value}" for name, value in given.items() if value]
+        return "\n".join([*lines, *(f"  {each}" for each in self.events)])
+
+
+def spec_of(kind: Kind, variant: int, options: Args) -> dict[str, Any]:
+    """A spec whose every variant buys something else."""
+    talk = f"https://example.com/talk-{variant % 2}.mp4"
+    bodies: dict[Kind, dict[str, Any]] = {
+        Kind.LORA_TRAINING: {
+            "loraName": "jesse",
+            "triggerWord": "jf",
+            "source": {"url": "https://example.com/talk.mp4"},
+            "training": {"steps": 1000 + 500 * variant},
+        },
+        Kind.IMAGE_GENERATION: {"prompt": f"cat number {variant}", "image": {"count": 2}},
+        Kind.TRANSCRIPTION: {"source": {"url": talk}, "options": {"language": ("en", "de", "fr")[variant % 3]}},
+    }
+    body = bodies[kind]
+    given = {name: value for name, value in options.items() if name not in ("seed", "count")}
+    if kind is Kind.IMAGE_GENERATION:
+        image = {name: options[name] for name in ("seed", "count") if name in options}
+        body["image"] = body["image"] | image
+    return body | given

@@ -1,0 +1,154 @@
+"""One operator process, wired by `World.operator`: its queue on simulated time, and how it is frozen or ended."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from contentgen_operator.background.orphans import Orphans
+from contentgen_operator.kube.cache import Cache
+from contentgen_operator.leader.election import LeaderTerm
+from contentgen_operator.leader.leadership import Leadership
+from contentgen_operator.providers.pricing import NoPrices
+from contentgen_operator.reconcile import Reconciler
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.selection import DEFAULT
+from contentgen_operator.watch.lora_names import LoraNames
+from contentgen_simulation.frozen import contents
+from contentgen_simulation.rehearsal.world.context import ACTING, Acting
+from contentgen_simulation.rehearsal.world.seam import DatabaseProxy, Proxy, Seam
+from contentgen_simulation.world import Crash, World
+
+if TYPE_CHECKING:
+    from contentgen_simulation.rehearsal.world.faults import IoFault
+    from contentgen_simulation.rehearsal.world.world import RehearsalWorld
+
+SOON = 0.01  # seconds between a wake-up without delay and the reconcile
+
+
+class _Wiring(World):
+    """The attributes that `World.operator` reads."""
+
+    def __init__(self, world: "RehearsalWorld", leadership: Leadership) -> None:
+        kube: Any = Proxy(world.cluster, "kube")
+        storage: Any = Proxy(world.bucket, "storage")
+        provider: Any = Proxy(world.adapters, "provider")
+        writes: Any = Seam()
+        self.kube, self.storage, self.provider, self.writes = kube, storage, provider, writes
+        self.database = DatabaseProxy(world.database, world.ledger_changed)
+        self.policy = world.policy
+        self.caches: list[Cache] = []
+        self.orphans: list[Orphans] = []
+        self.prices, self.names, self.selection = NoPrices(), LoraNames(), DEFAULT
+        self.leadership = leadership
+        self._world = world
+
+    @property
+    def now(self) -> datetime:  # type: ignore[override]  # a time that passes
+        return self._world.now()
+
+    def _seconds(self) -> float:
+        return self._world.seconds
+
+
+@dataclass
+class RehearsalProcess:
+    """A process of the operator. It is `held` while a fault freezes it or a SIGTERM drains it."""
+
+    world: "RehearsalWorld"
+    number: int
+    due: dict[ResourceRef, float] = field(default_factory=dict)
+    held: bool = False
+    draining: bool = False
+    gone: bool = False
+    task: "asyncio.Task[Any] | None" = None
+    _resumed: "asyncio.Event | None" = None
+
+    def __post_init__(self) -> None:
+        self.leadership = Leadership(lambda: self.world.seconds)
+        self.met: dict[str, Any] | None = None  # the stores as it left them when it was frozen
+        wiring = _Wiring(self.world, self.leadership)
+        self.reconciler: Reconciler = wiring.operator()
+        (self.cache,), (self.orphans,), self.names = wiring.caches, wiring.orphans, wiring.names
+
+    def now(self) -> datetime:
+        """The time by this process's clock."""
+        return self.world.now() + timedelta(seconds=self.world.skew)
+
+    def lead(self) -> None:
+        """It is elected."""
+        self.leadership.grant(LeaderTerm(float("-inf"), float("inf")))
+
+    def wake(self, ref: ResourceRef, delay: float = 0.0) -> None:
+        """Have a resource reconciled after a delay, or earlier where that is already asked for."""
+        at = self.world.seconds + max(delay, SOON)
+        self.due[ref] = min(at, self.due.get(ref, at))
+
+    async def hold(self, fault: "IoFault") -> None:
+        """Stop here until resumed; the world goes on meanwhile."""
+        self._resumed = asyncio.Event()
+        self.held = True
+        self.world.held(self, fault)
+        await self._resumed.wait()
+
+    async def resume(self) -> None:
+        """Go on where it was held up. A former leader is compared with what it found."""
+        if self._resumed is not None and not self.gone:
+            former = self.met is not None and bool(self.leadership.over)  # then another one leads, or nobody
+            left = contents(self.world) if former else {}
+            self.held = False
+            self._resumed.set()
+            await self._until_done_or_held()
+            if former:
+                self.world.oracles.former_leader(self.met or {}, left, contents(self.world))
+
+    async def reconcile(self, ref: ResourceRef) -> None:
+        """One reconcile, as far as it gets."""
+        self.task = asyncio.create_task(self._reconcile(ref))
+        await self._until_done_or_held()
+
+    async def _reconcile(self, ref: ResourceRef) -> None:
+        ACTING.set(Acting(self.world, self, ref))
+        self.world.oracles.reconciled(ref)
+        with self.world.lines.traced(ACTING.get()):
+            again, result = await self.reconciler._look(ref)
+        if result == "error":
+            self.world.oracles.unexpected(ref)
+        if again is not None and again >= 0:
+            self.wake(ref, again)
+
+    async def sweep(self) -> None:
+        """The garbage collector's turn, and a round of looking for orphans."""
+        self.task = asyncio.create_task(self._sweep())
+        await self._until_done_or_held()
+
+    async def _sweep(self) -> None:
+        ACTING.set(Acting(self.world, self, None))
+        try:
+            janitor = self.reconciler._actor._janitor
+            for mark in await janitor._records.marks(1000):
+                await janitor.work(mark)
+        except Exception as error:  # noqa: BLE001 - as the janitor's loop does with a store that is unavailable
+            self.world.tell(f"the sweep failed: {type(error).__name__}")
+        try:
+            await self.orphans.round(self.now())
+        except Exception as error:  # noqa: BLE001 - as the loop of the orphans does
+            self.world.tell(f"the round of the orphans failed: {type(error).__name__}: {error}")
+
+    async def _until_done_or_held(self) -> None:
+        task = self.task
+        if task is None:
+            return
+        while not task.done() and not self.held:  # noqa: ASYNC110 - nothing here takes real time
+            await asyncio.sleep(0)
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            if not isinstance(error, Crash):
+                raise error
+            self.world.crashed(self)
+
+    async def end(self) -> None:
+        """SIGKILL: what is held up never goes on."""
+        self.gone = True
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+            await asyncio.wait({self.task})

@@ -1,0 +1,138 @@
+"""The workers: what a Job's pod does with its order, and the Job controller's word on it."""
+
+import hashlib
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, Kind, Reason, Stage
+from contentgen_contract.records import keys
+from contentgen_contract.records.tenancy import UNSCOPED, binding_id
+from contentgen_contract.worker.orders import Outcome
+from contentgen_operator.state.observed import BucketFile, JobView, Resource
+from contentgen_operator.state.runs import purchase_key
+from contentgen_operator.watch.event_handlers import owner_of
+from contentgen_simulation.world import outcome_of
+
+if TYPE_CHECKING:
+    from contentgen_simulation.rehearsal.world.world import RehearsalWorld
+
+Body = dict[str, Any]
+_WORK_SECONDS = 6.0
+_AGAIN_SECONDS = 10.0
+_SIZE = 7
+
+
+def sha_of(request_id: str, name: str) -> str:
+    """The checksum of a file that was made of a request's result, or of a source."""
+    return hashlib.sha256(f"{request_id} {name}".encode()).hexdigest()
+
+
+class Workers:
+    """Runs Jobs. `failing_until`: until then every worker is killed before it can leave an outcome."""
+
+    def __init__(self, world: "RehearsalWorld") -> None:
+        self._world = world
+        self.failing_until = -1.0
+        self.zombie_seconds: float | None = None  # the next worker is lost by its node, and writes so much later
+        self.made: dict[str, str] = {}  # SHA-256 of a file -> what it was made of
+
+    def started(self, job: Body) -> None:
+        """The Job was created."""
+        self._world.later(_WORK_SECONDS, lambda: self._work(job["metadata"]["name"], job["metadata"]["uid"]))
+
+    def _work(self, name: str, uid: str) -> None:
+        job = self._world.cluster.jobs.get(name)
+        if job is None or job["metadata"]["uid"] != uid or "status" in job:
+            return
+        deadline = self._world.instant(job["metadata"]["creationTimestamp"]) + timedelta(seconds=600)
+        if self._world.now() >= deadline:
+            self._end(job, "Failed", "DeadlineExceeded")
+        elif self._world.seconds < self.failing_until:
+            self._end(job, "Failed", "BackoffLimitExceeded")
+        elif self._world.faults.is_away("storage") or (outcome := self._outcome(job)) is None:
+            self._world.later(_AGAIN_SECONDS, lambda: self._work(name, uid))
+        elif self.zombie_seconds is not None:
+            write, self.zombie_seconds = self.zombie_seconds, None
+            self._end(job, "Failed", "BackoffLimitExceeded")
+            self._world.later(write, lambda: self._write(*outcome))
+        else:
+            self._write(*outcome)
+            self._end(job, "Complete", "")
+
+    def evict(self) -> None:
+        """Every running pod is killed."""
+        for job in [each for each in self._world.cluster.jobs.values() if "status" not in each]:
+            self._end(job, "Failed", "BackoffLimitExceeded")
+
+    def _end(self, job: Body, kind: str, reason: str) -> None:
+        job["status"] = {"conditions": [{"type": kind, "status": "True", "reason": reason, "message": reason}]}
+        owner = owner_of(job)
+        if owner is not None:
+            self._world.job_ended(owner, JobView.parse(job))
+
+    def _outcome(self, job: Body) -> tuple[str, str, Outcome] | None:
+        """Where the outcome goes, where the files go, and the outcome; None while the worker API has no order."""
+        recorded = self._world.database["worker_jobs"].find_one({"uid": job["metadata"]["uid"]})
+        owner = owner_of(job)
+        body = self._world.cluster.find(owner.kind, owner.namespace, owner.name) if owner else None
+        if recorded is None or owner is None or body is None or body["metadata"]["uid"] != owner.uid:
+            return None
+        resource = Resource.parse(owner.kind, body)
+        run = resource.status.run
+        if run is None or run.number != recorded["run"]:
+            return None
+        kind, stage = Kind(job["metadata"]["labels"][KIND_LABEL]), Stage(job["metadata"]["labels"][STAGE_LABEL])
+        prefix = keys.prefix(kind, stage, owner.namespace, owner.uid, run.version)
+        key = keys.outcome(owner.uid, run.number, stage, recorded["attempt"])
+        if stage is Stage.PREPARE:
+            made_of = f"source of {run.run_hash}"
+            return key, prefix, self._stored(kind, stage, owner.uid, made_of, 1)
+        asked = [
+            purchase_key(resource, run).model_copy(update={"scope": each}) for each in self._scopes(owner.namespace)
+        ]
+        purchase = self._world.database["ledger"].find_one({"_id": {"$in": list(map(str, asked))}, "jobId": owner.uid})
+        return key, prefix, self._collected(kind, owner.uid, purchase or {})
+
+    def _scopes(self, namespace: str) -> set[str]:
+        """Those of a namespace's keys."""
+        bound = self._world.database["namespaces"].find_one({"_id": binding_id(self._world.clusters[-1], namespace)})
+        return {UNSCOPED, str((bound or {}).get("scope") or UNSCOPED)}
+
+    def _collected(self, kind: Kind, uid: str, purchase: Body) -> Outcome:
+        answer = self._world.bucket.objects.get(purchase.get("resultKey") or "")
+        request_id = answer.get("made_by") if isinstance(answer, dict) else None
+        request = self._world.provider.requests.get(request_id or "")
+        if request is None:
+            return self._failed(uid, Reason.RESULT_UNREACHABLE, "the provider's answer is not in the bucket")
+        self._world.oracles.collecting(purchase, request)
+        gone = request.provider == "fal" and (
+            request.fate == "files-gone"
+            or (request.fate == "files-expire" and self._world.seconds > request.ended_at + 3600)
+        )
+        if gone:
+            return self._failed(uid, Reason.RESULT_UNREACHABLE, "the file answered 404")
+        return self._stored(kind, Stage.COLLECT, uid, request.id, request.pictures)
+
+    def _failed(self, uid: str, reason: Reason, message: str) -> Outcome:
+        return Outcome(job_id=uid, stage=Stage.COLLECT, attempt=1, reason=reason, message=message, passing=False)
+
+    def _stored(self, kind: Kind, stage: Stage, uid: str, made_of: str, pictures: int) -> Outcome:
+        outcome = outcome_of(kind, stage, uid)
+        body = outcome.model_dump(mode="json", by_alias=True)
+        if body["facts"]["type"] == "images":
+            names = [(f"image_{n}.png", f"image_{n}_thumb.png") for n in range(1, pictures + 1)]
+            body["facts"]["images"] = [
+                {"name": name, "thumbnail": thumbnail, "width": 8, "height": 8, "sizeBytes": _SIZE}
+                for name, thumbnail in names
+            ]
+            like = body["files"][0]
+            body["files"] = [like | {"name": each} for both in names for each in both]
+        for file in body["files"]:
+            file["sha256"] = sha_of(made_of, file["name"])
+            self.made[file["sha256"]] = made_of
+        return Outcome.model_validate(body)
+
+    def _write(self, key: str, prefix: str, outcome: Outcome) -> None:
+        for file in outcome.files:
+            self._world.bucket.objects[prefix + file.name] = BucketFile(size_bytes=file.size_bytes, sha256=file.sha256)
+        self._world.bucket.objects[key] = outcome.model_dump_json(by_alias=True)

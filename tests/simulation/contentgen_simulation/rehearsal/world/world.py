@@ -1,0 +1,516 @@
+"""The world of one rehearsal: simulated time, what happens in it, and the operator processes."""
+
+import contextlib
+import copy
+import heapq
+import itertools
+import json
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import mongomock
+
+from contentgen_contract.names import Kind
+from contentgen_contract.records.tenancy import unscoped
+from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
+from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
+from contentgen_operator.state.run_document import digest_of_status
+from contentgen_simulation.frozen import contents
+from contentgen_simulation.rehearsal.world.bucket import RehearsalBucket
+from contentgen_simulation.rehearsal.world.cluster import RehearsalCluster, Snapshot, copied, ref_of
+from contentgen_simulation.rehearsal.world.deeds import Deeds
+from contentgen_simulation.rehearsal.world.faults import FaultInjector, IoFault
+from contentgen_simulation.rehearsal.world.lines import Lines
+from contentgen_simulation.rehearsal.world.oracles import Oracles, RehearsalViolation
+from contentgen_simulation.rehearsal.world.plan import Event, RehearsalPlan
+from contentgen_simulation.rehearsal.world.process import RehearsalProcess
+from contentgen_simulation.rehearsal.world.provider import Adapters, ProviderWorld
+from contentgen_simulation.rehearsal.world.worker import Workers
+
+Body = dict[str, Any]
+Group = tuple[str, ...]
+START = datetime(2026, 11, 21, tzinfo=UTC)
+_WATCH_SECONDS = 0.05
+_RESTART_SECONDS = 5.0
+_DRAIN_SECONDS = 20.0
+_SECOND_PROCESS_SECONDS = 3.0
+_RENEW_DEADLINE_SECONDS, _TAKEOVER_SECONDS = 10.0, 17.0
+_SWEEP_SECONDS = 900.0
+_SETTLE_SECONDS = 4 * 86400.0  # after the last event
+_MOST_RECONCILES = 9000  # a wait of a minute each for six days
+_NO_API_SECONDS = 600.0  # after which a person tries again
+_PERSONAL = (
+    "apply", "edit", "suspend", "unsuspend", "rerun", "cancel", "resubmit", "adopt", "collect", "delete",
+    "recreate_namespace",
+)  # fmt: skip
+
+
+def _named(purchase: Body) -> str:
+    """Namespace, kind and name of the resource that a purchase is for."""
+    place, kind, name, *_ = purchase["_id"].split("/")
+    return f"{unscoped(place)[0]}/{kind}/{name}"
+
+
+class _LastError(logging.Handler):
+    """The last exception that the operator logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            where = error.__traceback__
+            while where is not None and where.tb_next is not None:
+                where = where.tb_next
+            line = f"{where.tb_frame.f_code.co_filename.rpartition('/')[2]}:{where.tb_lineno}" if where else ""
+            self.text = f"{type(error).__name__} at {line}: {error}"[:300]
+
+
+class RehearsalWorld:
+    """Carries out one plan; `story` tells it in lines."""
+
+    def __init__(self, plan: RehearsalPlan) -> None:
+        self.plan = plan
+        self.start = START
+        self.seconds = 0.0
+        self.skew = 0.0
+        self.story: list[str] = []
+        self.policy = Policy(poll_seconds=300)
+        self.faults = FaultInjector(self)
+        self.lines = Lines(self)
+        self.oracles = Oracles(self)
+        self.provider = ProviderWorld(self)
+        self.adapters = Adapters()
+        self.workers = Workers(self)
+        self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
+        self.bucket = RehearsalBucket(self.oracles.object_lost)
+        self.cluster = RehearsalCluster(self.now, self.resource_changed, self.workers.started, self.status_written)
+        self.asked: defaultdict[Group, set[str | None]] = defaultdict(set)
+        self.resubmitted: Counter[Group] = Counter()
+        self.rewound: set[str] = set()
+        self.mongo_restores = 0
+        namespaces = sorted({each.namespace for each in plan.subjects})
+        self._uids = (f"{number:08x}-0000-4000-8000-000000000000" for number in itertools.count(1))
+        self.namespace_uid = dict[str, str]()  # by name: the tenant, whose purchases a namespace of this name may use
+        self.clusters: list[str] = []  # uids of kube-system, the newest last
+        self.confirmed = True  # whether the ledger's owner knows the newest cluster
+        self._create_cluster()
+        for each in namespaces:
+            self.create_namespace(each)
+        self.reconciles = 0
+        self._processes: list[RehearsalProcess] = []
+        self.elects = False  # whether a Lease says who works; without one the comparisons alone must hold
+        self._numbers = itertools.count(1)
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._pending: list[Event] = []
+        self._snapshots: list[tuple[Snapshot, dict[str, list[Body]], Body]] = []
+        self._resume: list[tuple[RehearsalProcess, bool]] = []
+        self._sweep = False
+        self._stopped = False
+        self._states: dict[str, str] = {}  # of the newest purchase, by namespace/kind/name
+        self._steps: dict[str, str] = {}  # of an intent, likewise
+        self._last_error = _LastError()
+        self._deeds = Deeds(self)
+
+    # Time
+
+    def now(self) -> datetime:
+        """The true time."""
+        return START + timedelta(seconds=self.seconds)
+
+    def instant(self, stamp: str) -> datetime:
+        """A Kubernetes timestamp."""
+        return datetime.fromisoformat(stamp)
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Have something happen."""
+        heapq.heappush(self._queue, (self.seconds + seconds, next(self._numbers), call))
+
+    def tell(self, what: str) -> None:
+        """A line of the story."""
+        self.story.append(f"{self.seconds:10.2f} {what}")
+
+    def stop(self) -> None:
+        """Nothing more can be learned from this plan."""
+        self._stopped = True
+
+    # Running
+
+    async def run(self) -> list[RehearsalViolation]:
+        """Carry the plan out."""
+        log = logging.getLogger("contentgen_operator")
+        log.addHandler(self._last_error)
+        try:
+            await self._run()
+        finally:
+            log.removeHandler(self._last_error)
+            for process in list(self._processes):
+                await process.end()
+        if not self._stopped and self.reconciles < _MOST_RECONCILES:
+            self.oracles.at_the_end()
+        return list(self.oracles.violations.values())
+
+    async def _run(self) -> None:
+        self._processes = [RehearsalProcess(self, 1)]
+        self._elect()
+        for index, _ in enumerate(self.plan.subjects):
+            self.later(0, lambda who=index: self._deeds.apply(who))  # type: ignore[misc]  # a default binds the index
+        for event in self.plan.events:
+            self._schedule(event) if not event.on else self._pending.append(event)
+        self.later(_SWEEP_SECONDS, self._sweep_soon)
+        while not self._stopped and await self._next():
+            pass
+
+    async def _next(self) -> bool:
+        """One thing that happens; False at the end."""
+        at = self._queue[0][0] if self._queue else float("inf")
+        process, ref, due = self._due()
+        last = max((each.at for each in self.plan.events), default=0.0)
+        if min(at, due) > last + _SETTLE_SECONDS or self.reconciles >= _MOST_RECONCILES:
+            return False
+        if process is not None and ref is not None and due < at:
+            self.seconds = max(due, self.seconds)
+            del process.due[ref]
+            self.reconciles += 1
+            await process.reconcile(ref)
+        else:
+            self.seconds, _, call = heapq.heappop(self._queue)
+            call()
+        await self._resumed()
+        return self._anything_left()
+
+    def _anything_left(self) -> bool:
+        """Whether more can happen: sweeps alone change nothing for long."""
+        return bool(self._queue) or any(each.due for each in self._processes)
+
+    def _due(self) -> tuple[RehearsalProcess | None, ResourceRef | None, float]:
+        found: tuple[RehearsalProcess | None, ResourceRef | None, float] = (None, None, float("inf"))
+        for process in self._processes:
+            if process.held or process.draining or process.gone or not process.leadership.is_leader:
+                continue
+            for ref, at in process.due.items():
+                if at < found[2]:
+                    found = (process, ref, at)
+        return found
+
+    async def _resumed(self) -> None:
+        while self._resume:
+            process, kill = self._resume.pop(0)
+            if process.gone:
+                continue
+            if not kill:
+                await process.resume()
+            if kill or process.draining or process.leadership.over:
+                await process.end()
+                self._remove(process)
+        if self._sweep:
+            self._sweep = False
+            for process in [each for each in self._processes if not each.held and each.leadership.is_leader]:
+                await process.sweep()
+
+    def _sweep_soon(self) -> None:
+        self._sweep = True
+        if any(each.due for each in self._processes) or self._queue or self._marks() or self._unfinished():
+            self.later(_SWEEP_SECONDS, self._sweep_soon)
+
+    def _marks(self) -> bool:
+        return self.database["jobs"].find_one({"discard.uid": {"$gt": ""}}) is not None and self.seconds < 86400
+
+    def _unfinished(self) -> bool:
+        """Whether a purchase may still be found, or its result fetched, without a resource."""
+        lost = {"state": "intent", "step": {"$nin": ["planned", "abandoned"]}}
+        wanted = {"$or": [{"state": "submitted"}, lost]}
+        return self.database["ledger"].find_one(wanted) is not None
+
+    # Processes
+
+    def start_process(self) -> None:
+        """A new operator process, whose watches list everything."""
+        process = RehearsalProcess(self, next(self._numbers))
+        self._processes.append(process)
+        self._elect()
+        self._list(process)
+
+    def _list(self, process: RehearsalProcess) -> None:
+        for (kind, _), body in self.cluster.resources.items():
+            self._deliver(process, ref_of(kind, body), body)
+
+    def elect(self) -> None:
+        """From now on a Lease says who works."""
+        self.elects = True
+
+    def _elect(self) -> None:
+        """Without an election, every process leads; with one, the first that was started, if nobody does."""
+        there = [each for each in self._processes if not each.gone and not each.leadership.over]
+        if self.elects and any(each.leadership.is_leader for each in there):
+            return
+        for each in there[:1] if self.elects else there:
+            each.lead()
+
+    def _lose(self, process: RehearsalProcess) -> None:
+        """A process that is still frozen has not renewed its Lease."""
+        if process.held and self.elects:
+            process.leadership.revoke("the Lease is another's")
+
+    def _take_over(self) -> None:
+        led = {each.number for each in self._processes if each.leadership.is_leader}
+        self._elect()
+        for each in [each for each in self._processes if each.leadership.is_leader and each.number not in led]:
+            self._list(each)
+
+    def crashed(self, process: RehearsalProcess) -> None:
+        """The process is gone; another is started soon."""
+        process.gone = True
+        self._remove(process)
+        if not self._processes:
+            self.later(_RESTART_SECONDS, self._start_if_none)
+
+    def _start_if_none(self) -> None:
+        if not [each for each in self._processes if not each.draining]:
+            self.start_process()
+
+    def _remove(self, process: RehearsalProcess) -> None:
+        if process in self._processes:
+            self._processes.remove(process)
+        self._take_over()
+        if not self._processes:
+            self.later(_RESTART_SECONDS, self._start_if_none)
+
+    def restart(self) -> None:
+        """SIGKILL and a new process."""
+        for process in list(self._processes):
+            self._resume.append((process, True))
+
+    def held(self, process: RehearsalProcess, fault: IoFault) -> None:
+        """A process is frozen, or drains after a SIGTERM while one call is on its way."""
+        if fault.action == "sigterm":
+            process.draining = True
+            cut = fault.seconds > _DRAIN_SECONDS
+            self.later(min(fault.seconds, _DRAIN_SECONDS), lambda: self._resume.append((process, cut)))
+            return
+        self.later(_SECOND_PROCESS_SECONDS, self.start_process)
+        if self.elects:
+            process.met = contents(self)
+            self.later(_RENEW_DEADLINE_SECONDS, lambda: self._lose(process))
+            self.later(_TAKEOVER_SECONDS, self._take_over)
+        self.later(fault.seconds, lambda: self._resume.append((process, False)))
+        self.later(fault.seconds + 60, lambda: self._resume.append((process, True)))
+
+    def skewed(self, seconds: float) -> None:
+        """The clocks of all processes are off by so much."""
+        self.skew = seconds
+
+    # What the watches deliver
+
+    def resource_changed(self, ref: ResourceRef) -> None:
+        """A resource was created, changed or deleted."""
+        self.later(_WATCH_SECONDS, lambda: self._deliver_to_all(ref))
+        self._fire_triggers()
+
+    def _deliver_to_all(self, ref: ResourceRef) -> None:
+        body = self.cluster.find(ref.kind, ref.namespace, ref.name)
+        mine = body if body is not None and body["metadata"]["uid"] == ref.uid else None
+        for process in self._processes:
+            self._deliver(process, ref, mine)
+
+    def _deliver(self, process: RehearsalProcess, ref: ResourceRef, body: Body | None) -> None:
+        if ref.kind is Kind.LORA_TRAINING:
+            for other in process.names.note(copied(body)) if body is not None else process.names.forget(ref.uid):
+                process.wake(other)
+        if body is None or is_settled(body):
+            process.cache.forget(ref)
+            if body is None or self._is_behind(ref, body):
+                process.wake(ref)
+        elif process.cache.note(ref, copied(body)):
+            process.wake(ref)
+
+    def _is_behind(self, ref: ResourceRef, body: Body) -> bool:
+        """Whether a finished status is not of its newest run, as `SettledCheck` finds out."""
+        found = self.database["runs"].find_one({"_id": ref.uid})
+        return found is not None and found["digest"] != digest_of_status(body["status"])
+
+    def job_ended(self, owner: ResourceRef, job: JobView) -> None:
+        """A Job has ended."""
+        for process in self._processes:
+            if owner in process.cache and process.cache.note_job(owner, job):
+                process.wake(owner)
+
+    def status_written(self, ref: ResourceRef, before: Body, after: Body) -> None:
+        """A status was replaced."""
+        old, new = (f"{each.get('phase')}/{each.get('reason')}" for each in (before, after))
+        if old != new:
+            self.tell(f"{ref.namespace}/{ref.name} ({ref.uid[:8]}): {old} -> {new}: {after.get('message')}")
+        self.oracles.status_written(ref, before, after)
+
+    def ledger_changed(self) -> None:
+        """The ledger was written to."""
+        found = sorted(self.database["ledger"].find(), key=lambda each: each["createdAt"])
+        self._states = {_named(each): str(each["state"]) for each in found}
+        self._steps = {_named(each): str(each.get("step")) if each["state"] == "intent" else "" for each in found}
+        self.oracles.ledger_changed(found)
+        self._fire_triggers()
+
+    # Events
+
+    def _schedule(self, event: Event) -> None:
+        self.later(event.at, lambda: self._do(event))
+
+    def _do(self, event: Event) -> None:
+        if event.do in _PERSONAL and self.faults.is_away("kube"):
+            self.later(_NO_API_SECONDS, lambda: self._do(event))
+            return
+        self.tell(f"event: {event.do} {event.args or ''} of subject {event.who}")
+        getattr(self._deeds, event.do)(event.who, **event.args)
+
+    def _fire_triggers(self) -> None:
+        for event in [each for each in self._pending if self._met(each)]:
+            self._pending.remove(event)
+            self._schedule(event)
+
+    def _met(self, event: Event) -> bool:
+        what, _, value = event.on.partition(":")
+        if what == "state":
+            return value in (self.state_of(event.who), self.step_of(event.who))
+        body = self.body_of(event.who)
+        return body is not None and body["status"].get("phase") == value
+
+    # Looking
+
+    def body_of(self, who: int) -> Body | None:
+        """A subject's resource."""
+        subject = self.plan.subjects[who]
+        return self.cluster.find(subject.kind, subject.namespace, subject.name)
+
+    def subject_of(self, ref: ResourceRef) -> int:
+        """The index of a resource's subject."""
+        keys = [(each.kind, each.namespace, each.name) for each in self.plan.subjects]
+        return keys.index((ref.kind, ref.namespace, ref.name))
+
+    def state_of(self, who: int) -> str:
+        """The state of a subject's newest purchase; empty where there is none."""
+        subject = self.plan.subjects[who]
+        return self._states.get(f"{subject.namespace}/{subject.kind}/{subject.name}", "")
+
+    def step_of(self, who: int) -> str:
+        """The step of a subject's newest purchase, where that is an intent."""
+        subject = self.plan.subjects[who]
+        return self._steps.get(f"{subject.namespace}/{subject.kind}/{subject.name}", "")
+
+    def is_recorded(self, request_id: str) -> bool:
+        """Whether a purchase in the ledger has this request."""
+        return self.database["ledger"].find_one({"requestId": request_id}) is not None
+
+    def run_of(self, ref: ResourceRef) -> int:
+        """The number of the run that a resource is in."""
+        body = self.cluster.find(ref.kind, ref.namespace, ref.name)
+        run = (body or {}).get("status", {}).get("run") or {}
+        return int(run.get("number", 1))
+
+    def group_of(self, ref: ResourceRef, given: Body) -> Group:
+        """What counts as the same purchase: by the namespace's uid, the resource's name and the input."""
+        told = {name: given[name] for name in ("prompt", "num_images", "steps", "language_code") if name in given}
+        return (self.namespace_uid[ref.namespace], ref.kind, ref.namespace, ref.name, json.dumps(told, sort_keys=True))
+
+    def paid_attempts(self, group: Group) -> int:
+        """The most that any spec of this purchase allowed."""
+        bodies = [each for each in self.plan.subjects if (each.kind, each.namespace, each.name) == group[1:4]]
+        return max((int(each.options.get("paidAttempts", 1)) for each in bodies), default=1)
+
+    def living(self) -> Iterator[tuple[Kind, str, Body]]:
+        """All resources."""
+        for (kind, _), body in list(self.cluster.resources.items()):
+            yield kind, body["metadata"]["namespace"], body
+
+    def waits_for(self, about: str, body: Body) -> bool:
+        """Whether a resource cannot go on because of a refusal of Jobs, or a store."""
+        if self.seconds < self.faults.away.get("kube", -1.0) + 300:
+            return False
+        if about.startswith("mongo"):
+            return bool(body["status"].get("phase"))
+        phase = body["status"].get("phase")
+        state = self.state_of(self.subject_of(ref_of(Kind(self._kind(body)), body)))
+        return phase in ("Preparing", "Collecting") and state in ("", "succeeded") and not self._has_job(body)
+
+    def _kind(self, body: Body) -> str:
+        return next(kind for (kind, _), each in self.cluster.resources.items() if each is body)
+
+    def _has_job(self, body: Body) -> bool:
+        uid = body["metadata"]["uid"]
+        return any(
+            uid in str(job["metadata"].get("ownerReferences"))
+            for job in self.cluster.jobs.values()
+            if "status" not in job
+        )
+
+    def will_be_reconciled(self, uid: str) -> bool:
+        """Whether a process looks at a resource again by itself."""
+        return any(ref.uid == uid for process in self._processes for ref in process.due)
+
+    def several_processes(self) -> bool:
+        """Whether two operators are at work."""
+        return len([each for each in self._processes if not each.held]) > 1
+
+    def last_error(self) -> str:
+        """The exception that the operator logged last."""
+        return self._last_error.text
+
+    # Used by the deeds
+
+    def fresh_uid(self) -> str:
+        """A uid that was never used."""
+        return next(self._uids)
+
+    def create_namespace(self, name: str) -> None:
+        """A namespace without anything in it; what was bought in an earlier one of its name is another tenant's."""
+        self.namespace_uid[name] = self.fresh_uid()
+        self.cluster.create_namespace(name, self.namespace_uid[name])
+
+    def _create_cluster(self) -> None:
+        self.clusters.append(self.fresh_uid())
+        self.cluster.create_namespace("kube-system", self.clusters[-1])
+
+    def rebuild_cluster(self) -> None:
+        """Another cluster whose namespaces have the same names and stand for the same tenants."""
+        self.confirmed = False
+        self.cluster.empty()
+        self._create_cluster()
+        for each in self.namespace_uid:
+            self.cluster.create_namespace(each, self.fresh_uid())
+        self.restart()
+
+    def confirm_cluster(self) -> None:
+        """`contentgen namespaces confirm`, where the cluster was rebuilt."""
+        known = TenantAdministration(self.database, "an administrator", clock=self.now)
+        with contextlib.suppress(CommandRefused):  # the operator has not seen the cluster yet
+            known.confirm(known.cluster(self.clusters[-1]), force=True)  # the earlier one is gone
+            self.confirmed = True
+
+    def snapshot(self) -> None:
+        """A backup of etcd, MongoDB and the bucket at one moment."""
+        mongo = {name: list(self.database[name].find()) for name in self.database.list_collection_names()}
+        self._snapshots.append((self.cluster.snapshot(), mongo, dict(self.bucket.objects)))
+
+    def rewind(self, stores: list[str]) -> None:
+        """Restore the newest backup of some stores; the operator is restarted, as its runbook says."""
+        if not self._snapshots:
+            return
+        etcd, mongo, objects = self._snapshots[-1]
+        self.rewound |= set(stores)
+        if "mongo" in stores:
+            self.mongo_restores += 1
+            for name in self.database.list_collection_names():
+                self.database[name].delete_many({})
+                if mongo.get(name):
+                    self.database[name].insert_many(copy.deepcopy(mongo[name]))
+            self.ledger_changed()
+        if "bucket" in stores:
+            self.bucket.restore(objects)
+        if "etcd" in stores:
+            self.cluster.restore(etcd)
+        self.restart()

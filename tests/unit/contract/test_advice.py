@@ -1,0 +1,536 @@
+"""The advice table, followed: for each reason a way to it, and every remedy of the table as it is written there."""
+
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import stamina
+
+from contentgen_cli.commands import adopting, collecting, retrying
+from contentgen_cli.commands.why import ResourceContext, story
+from contentgen_cli.errors import CliError
+from contentgen_cli.item import Item
+from contentgen_contract.advice import remedies as advice
+from contentgen_contract.advice.reasons import REASONS, Action, Costs, Kept, Paid, Remedy
+from contentgen_contract.names import Kind, Phase, Reason
+from contentgen_gateway.api.orphans import orphan
+from contentgen_gateway.problems import Problem
+from contentgen_gateway.services.run_state import JobRunState, to_collect, to_retry, token_of
+from contentgen_operator.providers.base import Found, RequestState, RequestView, Unavailable, Verified
+from contentgen_simulation.advice_scenarios import SCENARIOS, Scenario, ScenarioPlace, place_of
+from contentgen_simulation.world import SPECS
+
+_EXPECTED_POSTS = {Costs.FREE: 0, Costs.ONCE: 1, Costs.PAYS: 1, Costs.MAY_PAY_TWICE: 1}
+_NAMED = re.compile(r"contentgen\.dev/(collect|adopt|resubmit)=")
+_STEPS = 400
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=1):
+        yield
+
+
+def name_of(each: Scenario) -> str:
+    return f"{each.reason}: {each.name}"
+
+
+FOLLOWED = [(each, action) for each in SCENARIOS for action in each.helps if action not in each.skipped]
+
+
+# How each action is carried out: by the plugin's patch, which has to be what the message says
+
+
+def annotations(change: dict[str, Any]) -> dict[str, str]:
+    return dict(change["metadata"]["annotations"])
+
+
+def in_message(item: Item, name: str) -> str:
+    found = re.search(rf"{re.escape(name)}=(\S+)", item.status.message or "")
+    assert found, item.status.message
+    return found[1].rstrip(",;.")
+
+
+async def repair(place: ScenarioPlace, _: Remedy) -> None:
+    await place.repair()
+
+
+async def fetch(place: ScenarioPlace, _: Remedy) -> None:
+    await place.repair()
+    item = place.item()
+    change = collecting.collect(item)
+    assert change is not None
+    ((name, value),) = annotations(change).items()
+    assert in_message(item, name) == value
+    place.apply(**{name: value})
+
+
+async def run_again(place: ScenarioPlace, remedy: Remedy) -> None:
+    await place.repair()
+    try:
+        asked = retrying.retry(place.item(), place.world.now)
+    except CliError:
+        assert remedy.costs is Costs.ONCE
+        assert "kubectl" not in remedy.sentence, "the plugin refuses what it advises"
+        return place.apply(**{"contentgen.dev/rerun": "again"})
+    assert asked.ask or remedy.costs is Costs.ONCE, "a payment without a question"
+    assert ("Nothing was paid" in asked.tell) == (remedy.costs is Costs.ONCE)
+    return place.apply(**annotations(asked.change))
+
+
+async def name_it(place: ScenarioPlace, _: Remedy) -> None:
+    place.apply(**annotations(adopting.adopt(place.item(), "request-1").change))
+
+
+async def allow(place: ScenarioPlace, _: Remedy) -> None:
+    item = place.item()
+    asked = retrying.retry(item, place.world.now)
+    ((name, value),) = annotations(asked.change).items()
+    assert asked.ask
+    assert in_message(item, name) == value
+    place.apply(**{name: value})
+
+
+async def edit(place: ScenarioPlace, _: Remedy) -> None:
+    assert place.edit is not None
+    place.breaking.clear()
+    place.apply(place.edit)
+
+
+async def resume(place: ScenarioPlace, _: Remedy) -> None:
+    place.apply(place.spec | {"suspend": False})
+
+
+async def restore(place: ScenarioPlace, _: Remedy) -> None:
+    assert place.restore is not None
+    await place.restore()
+    if place.world.status(place.kind).phase is Phase.FAILED:
+        await fetch(place, _)
+
+
+async def delete_other(place: ScenarioPlace, _: Remedy) -> None:
+    assert place.delete_other is not None
+    await place.delete_other()
+
+
+FOLLOW: dict[Action, Callable[[ScenarioPlace, Remedy], Awaitable[None]]] = {
+    Action.NONE: repair,
+    Action.WAIT: repair,
+    Action.REPAIR: repair,
+    Action.RESUME: resume,
+    Action.COLLECT: fetch,
+    Action.ADOPT: name_it,
+    Action.RESTORE: restore,
+    Action.EDIT: edit,
+    Action.RERUN: run_again,
+    Action.RESUBMIT: allow,
+    Action.DELETE_OTHER: delete_other,
+}
+
+
+# What is kept
+
+
+def kept(place: ScenarioPlace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Objects and purchases. A file of a version that is not finished may be written again."""
+    finished = {file.key for each in place.world.status(place.kind).versions for file in each.files}
+    objects = place.world.storage.objects
+    fixed = {key: value for key, value in objects.items() if key in finished or key.startswith("purchases/")}
+    sent = [each for each in place.world.database["ledger"].find() if each["state"] != "refused"]
+    return dict.fromkeys(objects) | fixed, {each["_id"]: each for each in sent}
+
+
+def assert_kept(place: ScenarioPlace, before: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    objects, purchases = (
+        place.world.storage.objects,
+        {each["_id"]: each for each in place.world.database["ledger"].find()},
+    )
+    assert [key for key in before[0] if key not in objects] == []
+    assert [key for key, value in before[0].items() if value is not None and objects[key] != value] == []
+    for key, was in before[1].items():
+        now = purchases[key]
+        assert was.get("requestId") in (None, now.get("requestId")), key
+        assert now["state"] == was["state"] or now["state"] not in ("discarded", "cancelled", "refused"), key
+
+
+def assert_says_what_was_paid(place: ScenarioPlace, each: Scenario) -> None:
+    facts = place.item().facts
+    said = advice.paid(facts)
+    if each.reason is Reason.ADOPTED_FINISHED_RUN or each.paid == 0:
+        assert said is Paid.NOTHING
+    else:
+        assert said in (Paid.PAID, Paid.UNKNOWN, Paid.BILLED)
+    if advice.has_result(facts):
+        assert place.purchases[-1]["resultKey"] in place.world.storage.objects
+    assert_says_what_is_kept(place, REASONS[each.reason].kept)
+
+
+def assert_says_what_is_kept(place: ScenarioPlace, said: Kept) -> None:
+    """`purchases` are those that were sent; a response is that of the last one."""
+    status, objects = place.world.status(place.kind), place.world.storage.objects
+    sent = [every for every in place.purchases if every["state"] != "refused"]
+    purchases = [every for every in sent if every["state"] != "intent" or every["sentAt"]]
+    response = bool(purchases) and purchases[-1].get("resultKey") in objects
+    files = [file.key in objects for every in status.versions for file in every.files]
+    if said is Kept.OUTPUTS:
+        assert (response, bool(files), all(files)) == (True, True, True)
+    elif said is Kept.RECORD:
+        assert (len(purchases), response, files) == (1, False, [])
+    elif said is Kept.VERSIONS:
+        assert (purchases, all(files)) == ([], True)
+    else:
+        marked = any(key.startswith("purchases/by-key/") for key in objects)
+        assert purchases or marked or not place.item().facts.sent
+        assert all(files)
+
+
+def assert_messages_agree(place: ScenarioPlace, remedies: dict[Action, Remedy]) -> None:
+    """The message names the annotation of each remedy that has one with a value, and of no other."""
+    item = place.item()
+    named = {Action(each) for each in _NAMED.findall(item.status.message or "")}
+    may = set(remedies) | ({Action.COLLECT} if Action.RESTORE in remedies else set())
+    assert named <= may, item.status.message
+    must = {each for each in (Action.COLLECT, Action.RESUBMIT) if each in remedies}
+    assert must <= named, item.status.message
+    if Action.RESUBMIT in remedies:
+        assert (Action.ADOPT in named) == (Action.ADOPT in remedies)
+
+
+def assert_everybody_advises_the_same(place: ScenarioPlace, remedies: dict[Action, Remedy]) -> None:
+    """The plugin's `why`, and the gateway's refusals."""
+    item, body = place.item(), place.world.kube.resources[place.kind, "it"]
+    told = story(item, ResourceContext(), place.world.now)
+    do = dict(told.parts).get("Do", ())
+    assert list(do)[-len(remedies) :] == [
+        f"{each.sentence.replace('NAME', item.shown)} ({each.costs.value})." for each in remedies.values()
+    ]
+    free = [each for each in remedies.values() if each.costs is Costs.FREE]
+    if Action.COLLECT in remedies:
+        assert f"contentgen collect {item.shown}" in told.commands
+    if free and item.status.phase is Phase.FAILED:
+        assert not any("retry" in each or each.startswith("edit") for each in told.commands)
+    standing = JobRunState.of(body)
+    assert (token_of(standing) is not None) == (Action.RESUBMIT in remedies)
+    if Action.RESUBMIT in remedies:
+        with pytest.raises(Problem, match=f"resubmit={token_of(standing)}") as refused:
+            to_retry(standing, body)
+        for each in free:
+            assert each.sentence.replace("NAME", "it") in str(refused.value.detail)
+    if Action.COLLECT in remedies:
+        assert to_collect(standing, body) == advice.collect_value(item.facts)
+
+
+async def goes_on(place: ScenarioPlace) -> None:
+    for _ in range(_STEPS):
+        await place.world.step(place.kind)
+        if place.world.status(place.kind).phase is Phase.COMPLETED:
+            break
+    for _ in range(5):
+        await place.world.step(place.kind)
+    status = place.world.status(place.kind)
+    assert status.phase is Phase.COMPLETED, status
+    assert [each.key for each in status.versions[-1].files if each.key not in place.world.storage.objects] == []
+
+
+@pytest.mark.parametrize(("each", "action"), FOLLOWED, ids=[f"{name_of(each)}: {action}" for each, action in FOLLOWED])
+async def test_following_advice_pays_what_it_announces_and_loses_nothing(
+    each: Scenario, action: Action, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = place_of(each, monkeypatch)
+    await each.arrive(place)
+    facts = place.item().facts
+    assert facts.reason is each.reason, place.world.status(place.kind)
+    advised = advice.advised(facts)
+    remedies = {remedy.action: remedy for remedy in advised}
+    assert [(remedy.action, remedy.costs) for remedy in advised] == [
+        (listed, each.helps[listed]) for listed in remedies
+    ], "one remedy of each kind"
+    assert set(remedies) == set(each.helps)
+    before, posts = kept(place), place.posts
+    await FOLLOW[action](place, remedies[action])
+    await goes_on(place)
+    assert place.posts - posts == _EXPECTED_POSTS[remedies[action].costs]
+    assert_kept(place, before)
+
+
+def test_every_remedy_of_the_table_is_followed() -> None:
+    table = {(reason, each.action, each.costs) for reason, row in REASONS.items() for each in row.remedies}
+    followed = {(each.reason, action, each.helps[action]) for each, action in FOLLOWED}
+    assert followed == table
+
+
+def test_what_is_free_comes_first() -> None:
+    for reason, row in REASONS.items():
+        free = [each.costs is Costs.FREE for each in row.remedies]
+        assert free == sorted(free, reverse=True), reason
+
+
+# Advice outside of the table
+
+
+@pytest.mark.parametrize("each", SCENARIOS, ids=name_of)
+async def test_messages_plugin_and_gateway_advise_the_same(each: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a refused `retry`, `collect` or `adopt` recommends nothing that pays without saying so."""
+    place = place_of(each, monkeypatch)
+    await each.arrive(place)
+    item = place.item()
+    helps = {remedy.action: remedy for remedy in advice.advised(item.facts)}
+    assert_says_what_was_paid(place, each)
+    assert_messages_agree(place, helps)
+    assert_everybody_advises_the_same(place, helps)
+    for refused in refusals(place, item):
+        for command in re.findall(r"kubectl (?:contentgen )?(\w+)", refused):
+            assert command == "why" or _BY_COMMAND[command] & set(helps), refused
+        if Action.COLLECT in helps and "kubectl edit" in refused:
+            assert "kubectl contentgen collect" in refused.partition("kubectl edit")[0]
+            assert "pays once more" in refused
+
+
+_BY_COMMAND = {
+    "retry": {Action.RERUN, Action.RESUBMIT},
+    "collect": {Action.COLLECT, Action.RESTORE},
+    "adopt": {Action.ADOPT},
+    "edit": {Action.EDIT},
+    "resume": {Action.RESUME},
+}
+
+
+def refusals(place: ScenarioPlace, item: Item) -> Iterator[str]:
+    """What the plugin says instead of what it is asked for."""
+    for attempt in (
+        lambda: retrying.retry(item, place.world.now),
+        lambda: collecting.collect(item),
+        lambda: adopting.adopt(item, "request-1"),
+    ):
+        try:
+            attempt()
+        except CliError as error:
+            yield str(error)
+
+
+@pytest.mark.parametrize("name", ["an edit of a finished one", "an edit after a failed collect stage"])
+async def test_a_refused_edit_of_a_paid_resource_has_no_result_to_fetch(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator would not carry the annotation out, as no run has ended with this."""
+    (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.INVALID_SPEC, name)]
+    place = place_of(each, monkeypatch)
+    await each.arrive(place)
+    body = place.world.kube.resources[place.kind, "it"]
+    assert body["status"]["run"]["requestId"] == "request-1"
+    with pytest.raises(CliError, match="its spec was refused, which started no run"):
+        collecting.collect(place.item())
+    with pytest.raises(Problem, match="its spec was refused, which started no run"):
+        to_collect(JobRunState.of(body), body)
+
+
+async def test_a_cancelled_run_whose_reply_was_lost_has_no_result_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`collect` said that nothing was paid, and `retry` asked nobody."""
+    (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.CANCELLED, "its reply was lost")]
+    place = place_of(each, monkeypatch)
+    await each.arrive(place)
+    with pytest.raises(CliError, match="no request is known yet"):
+        collecting.collect(place.item())
+    asked = retrying.retry(place.item(), place.world.now)
+    assert asked.ask
+    assert asked.tell.startswith("It may have been paid")
+
+
+async def follow_after_refusal(place: ScenarioPlace) -> None:
+    await place.until(lambda: "did nothing" in (place.world.status(place.kind).message or ""))
+
+
+@pytest.mark.parametrize("reason", [Reason.DEADLINE_EXCEEDED, Reason.CANCELLED])
+async def test_a_collect_that_came_too_early_is_followed_by_one_that_asks(
+    reason: Reason, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each value of the annotation asks once, so the message names the next one."""
+    (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (reason, "the request goes on")]
+    place = place_of(each, monkeypatch)
+    await each.arrive(place)
+    place.apply(**{"contentgen.dev/collect": in_message(place.item(), "contentgen.dev/collect")})
+    await follow_after_refusal(place)
+    await place.repair()
+    value = in_message(place.item(), "contentgen.dev/collect")
+    assert value == advice.collect_value(place.item().facts)
+    place.apply(**{"contentgen.dev/collect": value})
+    await goes_on(place)
+    assert place.posts == 1
+
+
+async def test_a_resource_that_cannot_be_reconciled_is_applied_again_without_a_payment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """docs/runbooks/ContentgenReconcileErrors.md, at each step of a run."""
+    (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.COMPLETED, "bought")]
+    ends = set()
+    for steps in range(12):
+        place = place_of(each, monkeypatch)
+        place.apply()
+        for _ in range(steps):
+            await place.world.step(place.kind)
+        state = place.purchases[0]["state"] if place.purchases else None
+        responses = [key for key in place.world.storage.objects if key.startswith("purchases/")]
+        place.apply(place.spec | {"deletionPolicy": "Retain"})
+        await place.world.until_gone(place.kind)
+        place.uid = "second"
+        place.apply()
+        await place.until_over()
+        assert place.posts == (0 if state == "intent" and not place.posts else 1), steps
+        assert [key for key in responses if key not in place.world.storage.objects] == []
+        status = place.world.status(place.kind)
+        cancelled = (Phase.FAILED, Reason.CANCELLED)
+        assert (status.phase, status.reason) == cancelled if state == "submitted" else status.phase is Phase.COMPLETED
+        ends.add((state, status.phase))
+    assert {("submitted", Phase.FAILED), ("collected", Phase.COMPLETED), (None, Phase.COMPLETED)} <= ends
+
+
+async def test_what_is_suspended_buys_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/runbooks/ContentgenSpending.md"""
+    (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.COMPLETED, "bought")]
+    for steps in range(8):
+        place = place_of(each, monkeypatch)
+        place.apply()
+        for _ in range(steps):
+            await place.world.step(place.kind)
+        paid = place.posts
+        place.apply(place.spec | {"suspend": True})
+        for _ in range(20):
+            await place.world.step(place.kind)
+        assert place.posts == paid, steps
+
+
+async def test_a_doubtful_payment_may_be_left_by_a_deletion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/runbooks/ContentgenSubmissionUnknown.md: nothing is paid, and applied again it is looked for."""
+    (each,) = [
+        every for every in SCENARIOS if (every.reason, every.name) == (Reason.SUBMISSION_UNKNOWN, "its reply was lost")
+    ]
+    place = place_of(each, monkeypatch)
+    await each.arrive(place)
+    place.world.kube.delete(place.kind, place.world.now)
+    for _ in range(200):
+        place.world.now += timedelta(minutes=10)
+        await place.world.step(place.kind)
+        if not place.world.there(place.kind):
+            break
+    assert not place.world.there(place.kind)
+    assert place.posts == 1
+    await place.repair()
+    place.uid = "second"
+    place.apply()
+    await goes_on(place)
+    assert place.posts == 1
+
+
+# The token, which only the message has
+
+
+async def test_long_words_of_a_provider_do_not_cut_the_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The history cannot be read, nor the request that a person names; each failure tells a long story."""
+    (each,) = [
+        every for every in SCENARIOS if (every.reason, every.name) == (Reason.SUBMISSION_UNKNOWN, "its reply was lost")
+    ]
+    place = place_of(each, monkeypatch)
+    await each.arrive(place)
+
+    async def unread(*_: Any) -> Any:
+        raise Unavailable("503 contentgen.dev/resubmit=0badcafe " + "x" * 2000)
+
+    async def unknown(*_: Any) -> Verified:
+        return Verified(same=None, text="y" * 2000)
+
+    place.patch.setattr(place.world.provider, "find", unread)
+    place.patch.setattr(place.world.provider, "verify", unknown)
+    place.apply(**{"contentgen.dev/adopt": "r" * 128})
+    await place.until(lambda: "is not adopted" in (place.world.status(place.kind).message or ""))
+    item = place.item()
+    assert retrying.retry(item, place.world.now).ask
+    assert in_message(item, "contentgen.dev/resubmit") == item.facts.token, "the admission policy takes the first"
+
+
+def test_a_token_in_the_words_of_others_is_not_taken() -> None:
+    message = (
+        "fal may have been paid, but its history cannot be read (contentgen.dev/resubmit=0badcafe); "
+        f"then {advice.adopt_words()}, or {advice.resubmit_words('1a2b3c4d')}"
+    )
+    assert advice.resubmit_token("SubmissionUnknown", message) == "1a2b3c4d"
+    assert advice.resubmit_token("Failed", message) is None
+
+
+# Orphans: what their listing advises
+
+
+async def advice_for(place: ScenarioPlace, state: str) -> str:
+    """The listing's advice, once the only purchase is an orphan of that state."""
+    for _ in range(40):
+        (document,) = place.purchases
+        found = orphan(document, timedelta(days=30)) if document.get("orphanedAt") else None
+        if found is not None and found.state == state:
+            return found.advice
+        place.world.now += timedelta(minutes=1)
+        await place.world.orphans[-1].round(place.world.now)
+    raise AssertionError(place.purchases)
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+@pytest.mark.parametrize("state", ["searched", "unfinished", "kept"])
+async def test_an_orphan_that_is_applied_again_takes_what_was_paid(
+    state: str, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = place_of(SCENARIOS[0], monkeypatch)
+    place.kind = Kind.IMAGE_GENERATION
+    place.spec = SPECS[place.kind] | {"deletionPolicy": policy}
+    place.world.provider.cancels = False
+    find, poll = place.world.provider.find, place.world.provider.poll
+
+    async def nothing_found(_: Any) -> Found:
+        return Found(request_id=None, complete=True)
+
+    async def running(*_: Any) -> RequestView:
+        return RequestView(state=RequestState.RUNNING, message="running")
+
+    if state == "searched":
+        place.world.provider.lose_replies = {1}
+        place.patch.setattr(place.world.provider, "find", nothing_found)
+    if state != "kept":
+        place.patch.setattr(place.world.provider, "poll", running)
+    place.apply()
+    await place.until(lambda: place.posts == 1)
+    if state != "searched":
+        await place.until_reason(Reason.PROCESSING)
+    del place.world.kube.resources[place.kind, "it"]  # with its namespace, or its finalizer was removed by hand
+    place.world.kube.jobs.clear()
+    told = await advice_for(place, state)
+    assert "apply ImageGeneration it again with the same spec" in told
+    assert "nothing is paid until you allow it" in told or "pays nothing" in told
+    place.patch.setattr(place.world.provider, "find", find)
+    place.patch.setattr(place.world.provider, "poll", poll)
+    place.uid = "second"
+    place.apply()
+    await goes_on(place)
+    assert place.posts == 1
+
+
+async def test_an_orphan_that_is_to_be_discarded_is_kept_by_who_applies_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (each,) = [every for every in SCENARIOS if every.reason is Reason.PROCESSING]
+    place = place_of(each, monkeypatch)
+    place.world.provider.cancels = False
+    await each.arrive(place)
+    poll = place.world.provider.poll
+
+    async def running(*_: Any) -> RequestView:
+        return RequestView(state=RequestState.RUNNING, message="running")
+
+    place.patch.setattr(place.world.provider, "poll", running)
+    await place.world.until_gone(place.kind)
+    told = await advice_for(place, "unfinished")
+    assert "its result is discarded when it comes; to have it, apply ImageGeneration it again" in told
+    place.patch.setattr(place.world.provider, "poll", poll)
+    place.uid = "second"
+    place.apply()
+    await goes_on(place)
+    assert place.posts == 1

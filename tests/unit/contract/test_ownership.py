@@ -1,0 +1,170 @@
+"""The owner of S3 objects: what is theirs, and that each signer, reader and deleter of the operator asks."""
+
+import ast
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moto import mock_aws
+
+import contentgen_operator
+from contentgen_contract.names import Kind
+from contentgen_contract.records import ownership
+from contentgen_contract.records.ownership import NotOwned, Owner, owned, owns
+from contentgen_contract.worker.orders import FileClaim
+from contentgen_operator.state.plan import StoredAnswer
+from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.stores import s3 as module
+from contentgen_operator.stores.s3 import Storage
+
+UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
+OTHER = "7d0f1c5e-0000-4a1c-9f3e-2f3c7c1b9a99"
+MINE = ownership.of_job(Kind.TRANSCRIPTION, UID, ("ann",))
+HOUR = timedelta(hours=1)
+CLAIM = FileClaim(name="transcript.txt", size_bytes=7, sha256="00" * 32, content_type="text/plain")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"transcripts/ann/{UID}/transcript.txt",
+        f"transcripts/ann/{UID}/v2/transcript.txt",
+        f"transcripts/ann/{UID}/",
+        f"runs/{UID}/1/prepare-1.json",
+    ],
+)
+def test_a_jobs_own_files_are_owned(key: str) -> None:
+    assert owned(MINE, key) == key
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "/",
+        "transcripts/",
+        "transcripts/ann/",
+        f"transcripts/ann/{UID}",  # would be a prefix of another job's name
+        f"transcripts/ann/{UID}-2/transcript.txt",
+        f"transcripts/bob/{UID}/transcript.txt",
+        f"transcripts/ann/{OTHER}/transcript.txt",
+        f"loras/ann/{UID}/v1/model.safetensors",
+        f"runs/{OTHER}/1/provider-1.json",
+        f"/transcripts/ann/{UID}/transcript.txt",
+        f"transcripts/ann/{UID}/../{OTHER}/transcript.txt",
+        f"transcripts/ann/{UID}/./transcript.txt",
+        f"transcripts/ann/{UID}//transcript.txt",
+        f"transcripts/ann/{UID}/%2e%2e/x",
+        f"transcripts/ann/{UID}/x\n",
+        f"transcripts/ann/{UID}/x?versionId=1",
+        f"transcripts\\ann\\{UID}\\x",
+    ],
+)
+def test_every_other_key_is_refused(key: str) -> None:
+    assert not owns(MINE, key)
+    with pytest.raises(NotOwned):
+        owned(MINE, key)
+
+
+def test_a_listed_key_is_owned_and_its_neighbours_are_not() -> None:
+    owner = Owner(keys=frozenset({f"loras/bob/{OTHER}/v1/model.safetensors"}))
+    assert owns(owner, f"loras/bob/{OTHER}/v1/model.safetensors")
+    assert not owns(owner, f"loras/bob/{OTHER}/v1/model.safetensors2")
+    assert not owns(owner, f"loras/bob/{OTHER}/v1/")
+
+
+def test_a_mark_of_deletion_names_whole_folders_of_its_jobs_alone() -> None:
+    good = {f"transcripts/ann/{UID}/", f"runs/{UID}/", f"datasets/a..b/{UID}/"}
+    bad = {"", "/", "runs/", "transcripts/", f"transcripts/ann/{OTHER}/", f"runs/{OTHER}/", f"transcripts/ann/{UID}"}
+    assert ownership.of_jobs([UID], good | bad).folders == good
+
+
+# The operator's bucket
+
+REACHES: dict[str, Callable[[Storage, str], Any]] = {
+    "worker_get": lambda storage, folder: storage.worker_get(MINE, f"{folder}transcript.txt", HOUR),
+    "worker_put": lambda storage, folder: storage.worker_put(MINE, f"{folder}transcript.txt", HOUR),
+    "provider_get": lambda storage, folder: storage.provider_get(MINE, f"{folder}transcript.txt"),
+    "grant": lambda storage, folder: storage.grant(MINE, folder, CLAIM, HOUR),
+    "outcome": lambda storage, folder: storage.outcome(MINE, f"{folder}outcome.json"),
+    "stored": lambda storage, folder: storage.stored(MINE, folder, ["transcript.txt"]),
+    "exists": lambda storage, folder: storage.exists(MINE, f"{folder}outcome.json"),
+    "leftovers": lambda storage, folder: storage.leftovers(MINE, folder, [CLAIM]),
+    "remove": lambda storage, folder: storage.remove(MINE, [(f"{folder}a.json", "1")]),
+    "delete_prefix": lambda storage, folder: storage.delete_prefix(MINE, folder),
+    "put_answer": lambda storage, folder: storage.put_answer(
+        StoredAnswer(owner=MINE, key=f"{folder}a.json", answer=Answer.of({}))
+    ),
+}
+"""Each public method of Storage that takes a key of the bucket; `test_all_of_them_are_here` keeps the list whole."""
+
+WITHOUT_A_KEY = {"ensure_bucket", "require_bucket", "plain_url", "put_marker", "marker", "source_get"}
+"""`plain_url` signs nothing; markers hash their keys; `source_get` is of other buckets (test_sources.py)."""
+
+
+@pytest.fixture
+def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with mock_aws():
+        made = Storage(bucket="assets", region="us-east-1", endpoint=None, public_endpoint=None)
+        made.ensure_bucket()
+        yield made
+
+
+def test_all_of_them_are_here() -> None:
+    public = {name for name, _ in inspect.getmembers(Storage, inspect.isfunction) if not name.startswith("_")}
+    assert public == REACHES.keys() | WITHOUT_A_KEY
+
+
+@pytest.mark.parametrize("method", REACHES)
+@pytest.mark.parametrize(
+    "folder", [f"transcripts/ann/{OTHER}/", f"transcripts/ann/{UID}/../{OTHER}/", f"runs/{OTHER}/1/", f"/{UID}/"]
+)
+async def test_no_signer_reader_or_deleter_takes_a_foreign_key(method: str, folder: str, storage: Storage) -> None:
+    asked: list[str] = []
+    for event in ("before-call.s3", "before-sign.s3"):
+        storage._client.meta.events.register(event, lambda **details: asked.append(str(details)))
+    with pytest.raises(NotOwned):
+        await _result(REACHES[method](storage, folder))
+    assert asked == [], "nothing was asked of the store"
+
+
+@pytest.mark.parametrize("method", REACHES)
+async def test_each_takes_its_owners_keys(method: str, storage: Storage) -> None:
+    await _result(REACHES[method](storage, f"transcripts/ann/{UID}/"))
+
+
+async def _result(found: Any) -> Any:
+    return await found if isinstance(found, Awaitable) else found
+
+
+async def test_a_prefix_without_its_slash_deletes_nothing(storage: Storage) -> None:
+    neighbour = f"transcripts/ann/{UID}-of-another/transcript.txt"
+    storage._client.put_object(Bucket="assets", Key=neighbour, Body=b"kept")
+    owner = Owner(keys=frozenset({f"transcripts/ann/{UID}"}))
+    with pytest.raises(NotOwned):
+        await storage.delete_prefix(owner, f"transcripts/ann/{UID}")
+    assert storage._client.head_object(Bucket="assets", Key=neighbour)
+
+
+_S3_CALLS = {
+    "generate_presigned_url", "get_object", "put_object", "delete_object", "delete_objects", "head_object",
+    "list_objects_v2", "list_object_versions", "copy_object", "upload_file", "upload_fileobj",
+    "download_file", "download_fileobj", "create_multipart_upload",
+}  # fmt: skip
+
+
+def test_the_operator_reaches_objects_in_no_other_module() -> None:
+    root = Path(contentgen_operator.__file__).parent
+    found = {
+        path.name
+        for path in root.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Attribute) and node.attr in _S3_CALLS)
+        or (isinstance(node, ast.Constant) and node.value in _S3_CALLS)
+    }
+    assert found == {Path(module.__file__).name}

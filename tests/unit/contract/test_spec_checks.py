@@ -1,0 +1,95 @@
+"""Specs that a provider would bill although they cannot give what is asked for; money 30."""
+
+import re
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import Kind
+from contentgen_contract.resources.crds import crd
+from contentgen_contract.resources.spec import parse_spec, run_hash
+from contentgen_contract.resources.spec_checks import wrong
+
+LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
+BASE: dict[Kind, dict[str, Any]] = {
+    LORA: {"loraName": "n", "triggerWord": "t", "source": {"url": "https://h/x"}},
+    IMAGES: {"prompt": "a house"},
+}
+A = {"loraRef": {"name": "a"}}
+
+WRONG: list[tuple[Kind, dict[str, Any], str]] = [
+    (IMAGES, {"prompt": " \n\t"}, "spec.prompt: ' \\n\\t' must have a character that is no space"),
+    (IMAGES, {"prompt": "\u3000\u00a0"}, "spec.prompt: "),
+    (IMAGES, {"prompt": "a\0b"}, "spec.prompt: has U+0000; it must have no NUL"),
+    (IMAGES, {"prompt": "a\u202eb"}, "spec.prompt: has U+202E"),
+    (IMAGES, {"prompt": "\u200ea"}, "spec.prompt: has U+200E"),
+    (IMAGES, {"prompt": "a\u2069"}, "spec.prompt: has U+2069"),
+    (IMAGES, {"prompt": "a\x1b[2J"}, "spec.prompt: has U+001B"),
+    (IMAGES, {"prompt": "a\x85"}, "spec.prompt: has U+0085"),
+    (IMAGES, {"loras": [A | {"scale": "0"}]}, "spec.loras[0].scale: '0' must be greater than 0"),
+    (IMAGES, {"loras": [A, {"path": "https://h/a", "scale": "000.000"}]}, "spec.loras[1].scale: '000.000'"),
+    (IMAGES, {"loras": [A, A | {"scale": "0.5"}]}, "spec.loras[1]: 'a' must name each LoRA once"),
+    (IMAGES, {"loras": [{"path": "https://h/a?secret"}] * 2}, "spec.loras[1]: must name each LoRA once"),
+    (IMAGES, {"model": "flux-lora-fast-training"}, "spec.model: 'flux-lora-fast-training' must be a model that makes"),
+    (IMAGES, {"model": "fal-ai/flux-2-trainer"}, "spec.model: 'fal-ai/flux-2-trainer' must be"),
+    (LORA, {"training": {"model": "flux-dev"}}, "spec.training.model: 'flux-dev' must be a trainer"),
+    (LORA, {"training": {"learningRate": "0"}}, "spec.training.learningRate: '0' must be greater than 0 and at most 1"),
+    (LORA, {"training": {"learningRate": "999999"}}, "spec.training.learningRate: '999999' must be"),
+    (LORA, {"training": {"learningRate": "1.00000001"}}, "spec.training.learningRate: "),
+]
+RIGHT: list[tuple[Kind, dict[str, Any]]] = [
+    (IMAGES, {"prompt": "many\nlines\tand\r\nmore"}),
+    (IMAGES, {"prompt": "שלום, مرحبا 👨\u200d👩\u200d👧"}),
+    (IMAGES, {"loras": [A, {"path": "https://h/a"}, {"path": "https://h/b"}, {"loraRef": {"name": "b"}}]}),
+    (IMAGES, {"loras": [A | {"scale": "0.00000001"}]}),
+    (IMAGES, {"model": "somebody/new-model"}),
+    (LORA, {"training": {"learningRate": "1", "model": "somebody/new-model"}}),
+    (LORA, {"training": {"learningRate": "0.0004"}}),
+]
+
+
+@pytest.mark.parametrize(("kind", "edits", "told"), WRONG)
+def test_it_is_refused_with_field_value_and_expectation(kind: Kind, edits: dict[str, Any], told: str) -> None:
+    found = wrong(parse_spec(kind, BASE[kind] | edits))
+    assert found is not None
+    assert str(found).startswith(told)
+    assert "secret" not in str(found)
+
+
+@pytest.mark.parametrize(("kind", "edits"), RIGHT)
+def test_others_are_taken(kind: Kind, edits: dict[str, Any]) -> None:
+    assert wrong(parse_spec(kind, BASE[kind] | edits)) is None
+
+
+def test_a_run_of_an_older_release_is_read_and_keeps_its_hash() -> None:
+    assert run_hash(IMAGES, parse_spec(IMAGES, {"prompt": "a\0b", "loras": [A | {"scale": "0"}]})) == "57bb74fc07eaccc1"
+
+
+def rules(kind: Kind, *path: str) -> list[str]:
+    """The CEL rules at a field of the spec."""
+    schema = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    for name in path:
+        schema = schema["items"] if name == "[]" else schema["properties"][name]
+    return [each["rule"] for each in schema["x-kubernetes-validations"]]
+
+
+def python_of(pattern: str) -> str:
+    """A pattern of RE2 as one of Python's, as far as the rules have it."""
+    named = re.sub(r"\\x\{([0-9A-F]+)\}", lambda code: rf"\U{int(code[1], 16):08x}", pattern)
+    return named.replace(r"\p{Z}", "\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000")
+
+
+@pytest.mark.parametrize(("kind", "edits", "told"), [each for each in WRONG if "prompt" in each[1]])
+def test_the_api_server_refuses_the_same_prompts(kind: Kind, edits: dict[str, Any], told: str) -> None:
+    found = [re.fullmatch(r"(!?)self\.matches\(r'(.*)'\)", rule) for rule in rules(kind, "prompt")]
+    broken = [bool(each[1]) == bool(re.search(python_of(each[2]), edits["prompt"])) for each in found if each]
+    assert len(broken) == 2
+    assert any(broken), told
+
+
+def test_the_api_server_has_a_rule_for_each_of_the_others() -> None:
+    assert any("double(self) > 0.0" in rule for rule in rules(IMAGES, "loras", "[]", "scale"))
+    assert any("double(self) <= 1.0" in rule for rule in rules(LORA, "training", "learningRate"))
+    assert sum("exists_one" in rule for rule in rules(IMAGES, "loras")) == 2
+    assert any("trainer" in rule for rule in rules(IMAGES, "model"))
+    assert any("fal-ai/flux/dev" in rule and "flux-dev" in rule for rule in rules(LORA, "training", "model"))

@@ -1,0 +1,342 @@
+"""Cancelling, running again, deleting and describing a job: who may, what is written, and what is told."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import (
+    CANCEL_ANNOTATION,
+    CHANGED_BY_ANNOTATION,
+    FINALIZER,
+    RERUN_ANNOTATION,
+    RESUBMIT_ANNOTATION,
+    Kind,
+)
+from contentgen_contract.resources.status import ResourceStatus
+from contentgen_gateway.api import actions
+from contentgen_operator.stores.records import RecordStore
+from contentgen_simulation.gateway.cluster import ClusterWorld, Place
+
+ANN = ("ann", "*", "*", "red")
+VERA = ("vera", "get", "*", "red")
+LORA = Kind.LORA_TRAINING
+AT: Place = ("red", LORA.plural, "job-1")
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "_LOOK_SECONDS", 0)
+
+
+@pytest.fixture
+def world() -> ClusterWorld:
+    return ClusterWorld(ANN, VERA, ("bob", "*", "*", "blue"))
+
+
+def status(phase: str, reason: str = "", number: int = 1, **run: Any) -> ResourceStatus:
+    given = {"number": number, "version": 1, "runHash": "x", "generation": 1, "spec": {}, "startedAt": NOW} | run
+    message = run.pop("message", "")
+    return ResourceStatus.model_validate({"phase": phase, "reason": reason, "message": message, "run": given})
+
+
+NOW = "2026-11-21T00:00:00Z"
+
+
+def there(world: ClusterWorld, state: ResourceStatus | None, number: int = 1, **record: Any) -> str:
+    """A job with its resource."""
+    job = world.job(number, **record)
+    world.resource(LORA, f"job-{number}", job, state)
+    return job
+
+
+def annotations(world: ClusterWorld) -> dict[str, str]:
+    return dict(world.api.resources[AT]["metadata"].get("annotations") or {})
+
+
+async def post(world: ClusterWorld, path: str, who: str = "ann", **query: Any) -> Any:
+    async with world.client(who) as client:
+        return await client.post(path, params=query)
+
+
+# Cancelling
+
+
+@pytest.mark.parametrize(
+    ("state", "number"), [(None, "1"), (status("Processing"), "1"), (status("Preparing", "", 3), "3")]
+)
+async def test_the_run_under_way_is_named(world: ClusterWorld, state: ResourceStatus | None, number: str) -> None:
+    job = there(world, state)
+    answer = await post(world, f"/api/jobs/{job}/cancel", wait=0)
+    assert (answer.status_code, answer.json()["status"], answer.json()["billed"]) == (202, "processing", None)
+    assert annotations(world) == {CANCEL_ANNOTATION: number, CHANGED_BY_ANNOTATION: "ann"}
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        (status("Failed", "Cancelled", billed=False), ("cancelled", False)),
+        (status("Failed", "Cancelled", billed=True), ("cancelled", True)),
+        (status("Failed", "Cancelled"), ("cancelled", None)),
+        (status("Completed", "Completed"), ("completed", True)),
+    ],
+)
+async def test_the_answer_says_whether_it_is_billed(
+    world: ClusterWorld, end: ResourceStatus, told: tuple[str, bool | None]
+) -> None:
+    job = there(world, status("Processing"))
+
+    def operator(place: Place) -> None:
+        world.api.resources[place]["status"] = end.model_dump(mode="json", by_alias=True)
+
+    world.api.reacts = operator
+    answer = await post(world, f"/api/jobs/{job}/cancel")
+    assert answer.status_code == 200
+    assert (answer.json()["status"], answer.json()["billed"]) == told
+
+
+async def test_cancelled_again_it_says_the_same_and_writes_nothing(world: ClusterWorld) -> None:
+    job = there(world, status("Failed", "Cancelled", billed=False))
+    answer = await post(world, f"/api/jobs/{job}/cancel")
+    assert (answer.status_code, answer.json()["billed"], world.api.written) == (200, False, [])
+
+
+@pytest.mark.parametrize("state", [status("Completed", "Completed"), status("Failed", "NoVideo"), status("Collecting")])
+async def test_what_is_over_or_paid_and_there_is_not_cancelled(world: ClusterWorld, state: ResourceStatus) -> None:
+    job = there(world, state)
+    answer = await post(world, f"/api/jobs/{job}/cancel")
+    assert (answer.status_code, world.api.written) == (409, [])
+    assert answer.json().get("billed") == (True if state.phase == "Collecting" else None)
+
+
+async def test_a_run_that_was_asked_for_and_has_not_begun_is_cancelled(world: ClusterWorld) -> None:
+    job = there(world, status("Completed", "Completed"))
+    await post(world, f"/api/jobs/{job}/retry")
+    await post(world, f"/api/jobs/{job}/cancel", wait=0)
+    assert annotations(world)[CANCEL_ANNOTATION] == "2"
+
+
+# Running again
+
+
+async def test_retry_is_the_rerun_annotation(world: ClusterWorld) -> None:
+    job = there(world, status("Failed", "NoVideo"))
+    answer = await post(world, f"/api/jobs/{job}/retry")
+    assert (answer.status_code, answer.json()["run"]) == (202, 2)
+    assert annotations(world).keys() == {RERUN_ANNOTATION, CHANGED_BY_ANNOTATION}
+
+
+async def test_asked_by_many_at_a_time_it_is_paid_for_once(world: ClusterWorld) -> None:
+    job = there(world, status("Completed", "Completed"))
+    answers = await asyncio.gather(*(post(world, f"/api/jobs/{job}/retry") for _ in range(20)))
+    assert {(each.status_code, each.json()["run"]) for each in answers} == {(202, 2)}
+    assert world.api.written == [("PATCH", AT)]
+
+
+@pytest.mark.parametrize(
+    "state", [None, status("Processing"), status("Failed", "InvalidSpec"), status("SubmissionUnknown")]
+)
+async def test_what_cannot_be_run_again_says_why(world: ClusterWorld, state: ResourceStatus | None) -> None:
+    job = there(world, state)
+    assert (await post(world, f"/api/jobs/{job}/retry")).status_code == 409
+    assert world.api.written == []
+
+
+async def test_a_lost_request_is_sent_again_by_its_own_word_alone(world: ClusterWorld) -> None:
+    unknown = status("SubmissionUnknown").model_copy(
+        update={"message": "allow another payment with the annotation contentgen.dev/resubmit=0a1b2c3d"}
+    )
+    job = there(world, unknown)
+    assert "resubmit=0a1b2c3d" in (await post(world, f"/api/jobs/{job}/retry")).json()["detail"]
+    assert (await post(world, f"/api/jobs/{job}/retry", resubmit="ffff")).status_code == 422
+    assert (await post(world, f"/api/jobs/{job}/retry", resubmit="0a1b2c3d")).status_code == 202
+    assert annotations(world)[RESUBMIT_ANNOTATION] == "0a1b2c3d"
+
+
+@pytest.mark.parametrize("what", ["cancel", "retry"])
+async def test_a_job_without_its_resource_says_so(world: ClusterWorld, what: str) -> None:
+    job = world.job(1)
+    world.resource(LORA, "job-1", "another-uid", status("Processing"))
+    answer = await post(world, f"/api/jobs/{job}/{what}")
+    assert (answer.status_code, "is gone" in answer.json()["detail"], world.api.written) == (409, True, [])
+
+
+# Who may
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/jobs/{}/cancel"),
+        ("POST", "/api/jobs/{}/retry"),
+        ("DELETE", "/api/jobs/{}"),
+        ("PATCH", "/api/assets/{}"),
+    ],
+)
+async def test_who_may_only_see_changes_nothing_and_who_may_not_see_finds_nothing(
+    world: ClusterWorld, method: str, path: str
+) -> None:
+    job = there(world, status("Processing"))
+    before = list(world.database["jobs"].find())
+    for who, code in (("vera", 403), ("bob", 404)):
+        async with world.client(who) as client:
+            answer = await client.request(method, path.format(job), json={"tags": ["x"]})
+        assert answer.status_code == code
+    assert (world.api.written, list(world.database["jobs"].find())) == ([], before)
+
+
+# Deleting
+
+
+async def delete(world: ClusterWorld, job: str, **query: Any) -> Any:
+    async with world.client("ann") as client:
+        return await client.delete(f"/api/jobs/{job}", params=query)
+
+
+async def test_while_there_is_a_resource_the_operator_deletes_the_files(world: ClusterWorld) -> None:
+    job = there(world, status("Completed", "Completed"))
+    assert (await delete(world, job)).status_code == 202
+    assert world.api.written == [("PATCH", AT), ("DELETE", AT)]
+    left = world.api.resources[AT]
+    assert left["spec"]["deletionPolicy"] == "Delete"
+    assert left["metadata"]["finalizers"] == [FINALIZER], "else it were gone before its files are"
+    assert "deletionTimestamp" in left["metadata"]
+    async with world.client("ann") as ann:
+        assert (await ann.get(f"/api/jobs/{job}")).status_code == 404
+        assert (await ann.get("/api/jobs")).json()["total"] == 0
+
+
+async def test_what_is_being_deleted_is_not_seen_while_its_resource_is_still_there(world: ClusterWorld) -> None:
+    job = there(world, status("Processing"))
+    await delete(world, job)
+    world.parts.live.note(LORA, world.api.resources[AT])
+    async with world.client("ann") as ann:
+        assert (await ann.get(f"/api/jobs/{job}")).status_code == 404
+
+
+async def test_others_finalizers_stay(world: ClusterWorld) -> None:
+    job = there(world, None)
+    world.api.resources[AT]["metadata"]["finalizers"] = ["example.com/theirs"]
+    await delete(world, job)
+    assert world.api.resources[AT]["metadata"]["finalizers"] == [FINALIZER, "example.com/theirs"]
+
+
+async def test_a_resource_that_is_gone_leaves_the_mark_that_the_operators_janitor_sweeps(world: ClusterWorld) -> None:
+    job = world.job(1, userId="user-1")
+    world.resource(LORA, "job-1", "another-uid", status("Processing"))
+    assert (await delete(world, job)).status_code == 202
+    assert world.api.written == [], "the later one of the same name is nobody's business"
+    storage: Any = None
+    records = RecordStore(world.database["jobs"], storage)
+    (mark,) = await records.marks(10)
+    left = await records.discard_of(mark)
+    assert left is not None
+    assert (left.uid, left.job_ids) == (job, (job,))
+    assert set(left.prefixes) == {
+        f"{top}/{user}/{job}/" for top in ("loras", "datasets") for user in ("user-1", "red")
+    } | {f"runs/{job}/"}
+
+
+async def test_what_something_was_made_with_is_kept_unless_it_is_forced(world: ClusterWorld) -> None:
+    job = there(world, status("Completed", "Completed"))
+    picture = world.job(2, Kind.IMAGE_GENERATION, uses=[job])
+    answer = await delete(world, job)
+    assert (answer.status_code, answer.json()["usedInJobs"], world.api.written) == (409, [picture], [])
+    assert (await delete(world, job, force=True)).status_code == 202
+
+
+async def test_what_is_being_drawn_with_is_kept_too(world: ClusterWorld) -> None:
+    """Its file would be gone when the provider fetches it, and the request is paid."""
+    job = there(world, status("Completed", "Completed"))
+    loras = {"loras": [{"path": "https://h/x"}, {"loraRef": {"name": "job-1"}}]}
+    world.job(3, Kind.IMAGE_GENERATION, status="processing", namespace="blue", config=loras)
+    world.job(4, Kind.IMAGE_GENERATION, status="failed", config=loras)
+    assert (await delete(world, job)).status_code == 202
+    other = there(world, status("Completed", "Completed"), 5)
+    picture = world.job(
+        6, Kind.IMAGE_GENERATION, status="processing", config={"loras": [{"loraRef": {"name": "job-5"}}]}
+    )
+    answer = await delete(world, other)
+    assert (answer.status_code, answer.json()["usedInJobs"]) == (409, [picture])
+
+
+async def test_an_adopted_lora_is_guarded_like_one_that_was_trained_here(world: ClusterWorld) -> None:
+    """After an adoption its files lie under the earlier job's id, and pictures name that id."""
+    earlier = world.job(1)
+    adopted = {"version": 1, "s3Key": f"loras/ann/{earlier}/v1/model.safetensors"}
+    later = there(world, status("Completed", "AdoptedFinishedRun"), 2, versions=[adopted])
+    picture = world.job(3, Kind.IMAGE_GENERATION, uses=[earlier])
+    answer = await delete(world, later)
+    assert (answer.status_code, answer.json().get("usedInJobs"), world.api.written) == (409, [picture], [])
+    async with world.client("ann") as ann:
+        stats = (await ann.get(f"/api/assets/{later}/stats")).json()
+    assert stats["usedInJobs"] == [picture], "statistics and guard give the same answer"
+    assert (await delete(world, later, force=True)).status_code == 202
+
+
+async def test_a_forged_key_tells_nothing_of_another_namespaces_lora(world: ClusterWorld) -> None:
+    """A record's keys come from a status, which a tenant may have written."""
+    theirs = world.job(1, namespace="blue")
+    world.job(2, Kind.IMAGE_GENERATION, namespace="blue", uses=[theirs])
+    forged = {"version": 1, "s3Key": f"loras/bob/{theirs}/v1/model.safetensors"}
+    mine = there(world, status("Completed", "Completed"), 3, versions=[forged])
+    assert (await delete(world, mine)).status_code == 202, "not even their number is told"
+
+
+async def test_statistics_name_what_the_guard_names_while_it_is_being_drawn(world: ClusterWorld) -> None:
+    job = there(world, status("Completed", "Completed"))
+    picture = world.job(
+        2, Kind.IMAGE_GENERATION, status="processing", config={"loras": [{"loraRef": {"name": "job-1"}}]}
+    )
+    async with world.client("ann") as ann:
+        stats = (await ann.get(f"/api/assets/{job}/stats")).json()
+    assert stats["usedInJobs"] == (await delete(world, job)).json()["usedInJobs"] == [picture]
+
+
+async def test_outputs_that_a_later_resource_took_over_are_kept(world: ClusterWorld) -> None:
+    job = world.job(1)
+    world.resource(LORA, "job-1", "heir", ResourceStatus.model_validate({"versions": [{"version": 1, "jobId": job}]}))
+    answer = await delete(world, job)
+    assert (answer.status_code, answer.json()["usedInJobs"]) == (409, ["heir"])
+
+
+async def test_a_job_that_was_used_is_named_only_to_those_who_may_see_it() -> None:
+    world = ClusterWorld(("ann", "*", LORA.plural, "red"))
+    job = there(world, status("Completed", "Completed"))
+    world.job(2, Kind.IMAGE_GENERATION, uses=[job])
+    answer = await delete(world, job)
+    assert (answer.status_code, answer.json()["usedInJobs"]) == (409, [])
+
+
+# Describing
+
+
+async def test_tags_change_on_the_resource_and_in_the_record_at_once(world: ClusterWorld) -> None:
+    job = there(world, status("Completed", "Completed"), metadata={"tags": ["old"], "description": "kept"})
+    async with world.client("ann") as ann:
+        answer = await ann.patch(f"/api/assets/{job}", json={"tags": ["headshot"], "isPublic": True})
+    assert answer.json()["metadata"] == {"tags": ["headshot"], "description": "kept", "isPublic": True}
+    assert world.api.resources[AT]["spec"] == {"metadata": {"tags": ["headshot"], "isPublic": True}}
+    record = world.database["jobs"].find_one({"jobId": job})
+    assert record["metadata"] == answer.json()["metadata"]
+    assert {"headshot", "kept"} <= set(record["terms"])
+    assert "old" not in record["terms"]
+
+
+async def test_without_its_resource_the_record_changes_alone(world: ClusterWorld) -> None:
+    job = world.job(1)
+    async with world.client("ann") as ann:
+        assert (await ann.patch(f"/api/assets/{job}", json={"description": "new words"})).status_code == 200
+    assert world.api.written == []
+    assert "words" in world.database["jobs"].find_one({"jobId": job})["terms"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"tag": []}, {"tags": ["$x"]}, {"tags": [{"$gt": ""}]}, {"isPublic": "perhaps"}, {"status": "completed"}],
+)
+async def test_what_is_no_description_is_refused(world: ClusterWorld, body: dict[str, Any]) -> None:
+    job = there(world, status("Completed", "Completed"))
+    async with world.client("ann") as ann:
+        assert (await ann.patch(f"/api/assets/{job}", json=body)).status_code == 422
+    assert world.api.written == []

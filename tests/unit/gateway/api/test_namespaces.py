@@ -1,0 +1,42 @@
+"""Records of namespaces that the installation works in no longer: shown, and not taken for jobs without a resource."""
+
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import GROUP, Kind
+from contentgen_simulation.gateway.cluster import ClusterWorld, refused
+
+ANN = ("ann", "*", "*", "red")
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> ClusterWorld:
+    """The gateway's own Role in the namespace `red` is gone."""
+    made = ClusterWorld(ANN, watch_namespaces=("blue",))
+    answered = made.api.call
+
+    async def call(method: str, path: str, body: Any = None) -> Any:
+        if path.startswith(f"/apis/{GROUP}/") and "/namespaces/red/" in path:
+            raise refused(403, "forbidden")
+        return await answered(method, path, body)
+
+    monkeypatch.setattr(made.api, "call", call)
+    return made
+
+
+async def test_its_page_is_shown(world: ClusterWorld) -> None:
+    job = world.job(1, Kind.TRANSCRIPTION, namespace="red")
+    async with world.client("ann") as ann:
+        assert (await ann.get(f"/api/jobs/{job}")).status_code == 200
+        page = await ann.get(f"/jobs/{job}", headers={"Accept": "text/html"})
+    assert page.status_code == 200
+
+
+async def test_it_is_not_deleted_as_one_without_a_resource(world: ClusterWorld) -> None:
+    job = world.job(1, Kind.TRANSCRIPTION, namespace="red")
+    before = world.database["jobs"].find_one({"jobId": job})
+    async with world.client("ann") as ann:
+        answer = await ann.delete(f"/api/jobs/{job}")
+    assert (answer.status_code, "watchNamespaces" in answer.json()["detail"]) == (409, True)
+    assert world.database["jobs"].find_one({"jobId": job}) == before

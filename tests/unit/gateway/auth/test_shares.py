@@ -1,0 +1,309 @@
+"""Sharing: who sees what was shared or made public, that they can only see it, and that it ends when taken back."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import Kind
+from contentgen_gateway.auth.authentication import Caller
+from contentgen_gateway.auth.authorization import AT_ONCE_OF_ONE, MOST_REVIEWS, Verb
+from contentgen_gateway.problems import NotFound
+from contentgen_gateway.stores.shares import INDEXES, MOST, MOST_ASKED, MOST_NAMESPACES
+from contentgen_simulation.gateway.cluster import ClusterApi, ClusterWorld
+from contentgen_simulation.gateway.server import START
+
+ANN = ("ann", "*", "*", "red")
+BOB = ("bob", "*", "*", "blue")
+ROBOT = "system:serviceaccount:blue:robot"
+CAROL = ("carol", "get", "imagegenerations", "blue")
+
+
+@pytest.fixture
+def world() -> ClusterWorld:
+    return ClusterWorld(ANN, BOB, CAROL, ("vera", "get", "*", "red"))
+
+
+async def share(world: ClusterWorld, job: str, who: str = "ann", method: str = "POST", **given: Any) -> Any:
+    async with world.client(who) as client:
+        if method == "DELETE":
+            return await client.delete(f"/api/assets/{job}/share", params=given)
+        return await client.post(f"/api/assets/{job}/share", json=given)
+
+
+async def sees(world: ClusterWorld, who: str, job: str) -> bool:
+    """Alone and in a list, which agree."""
+    async with world.client(who) as client:
+        answer = await client.get(f"/api/jobs/{job}")
+        listed = (await client.get("/api/jobs")).json()["jobs"]
+    assert (answer.status_code == 200) == (job in [each["jobId"] for each in listed])
+    return bool(answer.status_code == 200)
+
+
+async def test_a_user_sees_what_is_shared_until_it_is_taken_back(world: ClusterWorld) -> None:
+    job, other = world.job(1), world.job(2)
+    assert not await sees(world, "bob", job)
+    answer = await share(world, job, users=["bob"])
+    assert (answer.status_code, [each["user"] for each in answer.json()["shares"]]) == (200, ["bob"])
+    assert await sees(world, "bob", job)
+    assert not await sees(world, "bob", other)
+    assert not await sees(world, ROBOT, job)
+    assert (await share(world, job, method="DELETE", users=["bob"])).json()["shares"] == []
+    assert not await sees(world, "bob", job)
+
+
+async def test_a_namespaces_service_accounts_and_those_with_rights_there_see_it(world: ClusterWorld) -> None:
+    job, picture = world.job(1), world.job(2, Kind.IMAGE_GENERATION)
+    for each in (job, picture):
+        await share(world, each, namespaces=["blue"])
+    assert await sees(world, "bob", job)
+    assert await sees(world, ROBOT, job)
+    assert not await sees(world, "dave", job)
+    async with world.client("carol") as carol:  # who may get pictures there, and nothing else
+        assert (await carol.get(f"/api/jobs/{picture}")).status_code == 200
+        assert (await carol.get(f"/api/jobs/{job}")).status_code == 404
+
+
+async def test_what_is_shared_can_only_be_seen(world: ClusterWorld) -> None:
+    job = world.job(1)
+    await share(world, job, users=["bob"])
+    async with world.client("bob") as bob:
+        answers = [
+            await bob.post(f"/api/jobs/{job}/cancel"),
+            await bob.post(f"/api/jobs/{job}/retry"),
+            await bob.delete(f"/api/jobs/{job}"),
+            await bob.patch(f"/api/assets/{job}", json={"tags": []}),
+            await bob.post(f"/api/assets/{job}/share", json={"users": ["eve"]}),
+            await bob.get(f"/api/assets/{job}/share"),
+            await bob.delete(f"/api/assets/{job}/share"),
+        ]
+    assert [each.status_code for each in answers] == [403] * 7
+    assert await sees(world, "bob", job)
+
+
+async def test_a_share_lets_through_whoever_asks_to_see_and_nobody_who_asks_for_more(world: ClusterWorld) -> None:
+    job = world.job(1, metadata={"isPublic": True})
+    await share(world, job, users=["bob"])
+    assert await world.parts.sight.job(Caller("bob"), job)
+    for verb in (Verb.PATCH, Verb.DELETE):
+        with pytest.raises(NotFound):
+            await world.parts.sight.job(Caller("bob"), job, verb)
+
+
+async def test_what_is_public_is_seen_by_everybody_with_a_token(world: ClusterWorld) -> None:
+    job = world.job(1, metadata={"isPublic": True, "tags": []})
+    async with world.client("dave") as dave, world.client(None) as nobody:
+        assert (await dave.get(f"/api/jobs/{job}")).status_code == 200
+        assert (await nobody.get(f"/api/jobs/{job}")).status_code == 401
+        assert (await dave.delete(f"/api/jobs/{job}")).status_code == 403
+        assert (await dave.get("/api/jobs")).json()["total"] == 0, "only where it is asked for"
+        assert (await dave.get("/api/jobs?public=true")).json()["total"] == 1
+        assert (await dave.get("/api/jobs?public=true&namespace=blue")).json()["total"] == 0
+        assert (await dave.get("/api/jobs?public=true&namespace=red")).json()["total"] == 1
+        assert (await dave.get("/api/jobs?public=true&userId=bob")).json()["total"] == 0
+
+
+async def test_a_list_of_one_namespace_holds_what_is_shared_of_it_alone(world: ClusterWorld) -> None:
+    job = world.job(1)
+    await share(world, job, users=["bob"])
+    async with world.client("bob") as bob:
+        assert (await bob.get("/api/jobs?namespace=red")).json()["total"] == 1
+        assert (await bob.get("/api/jobs?namespace=blue")).json()["total"] == 0
+        assert (await bob.get("/api/jobs?userId=ann")).json()["total"] == 1
+
+
+async def test_what_others_share_is_not_added_up_with_ones_own(world: ClusterWorld) -> None:
+    await share(world, world.job(1), users=["bob"])
+    async with world.client("bob") as bob:
+        assert (await bob.get("/api/assets/stats?namespace=blue")).json()["totalJobs"] == 0
+
+
+async def test_shared_again_it_is_shared_once_and_all_of_it_can_be_taken_back(world: ClusterWorld) -> None:
+    job = world.job(1)
+    for _ in range(2):
+        answer = await share(world, job, users=["bob", "bob"], namespaces=["blue"])
+    assert len(answer.json()["shares"]) == 2
+    assert (await share(world, job, method="DELETE")).json()["shares"] == []
+
+
+async def test_a_deleted_job_is_shared_with_nobody(world: ClusterWorld) -> None:
+    job = world.job(1)
+    await share(world, job, users=["bob"])
+    async with world.client("ann") as ann:
+        assert (await ann.delete(f"/api/jobs/{job}")).status_code == 202
+    assert world.database["shares"].count_documents({}) == 0
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"users": []}, {"user": ["bob"]}, {"users": [{"$ne": 1}]}, {"namespaces": ["../x"]}, {"users": [""]}]
+)
+async def test_whom_nobody_could_be_is_refused(world: ClusterWorld, body: dict[str, Any]) -> None:
+    assert (await share(world, world.job(1), **body)).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"users": ["bob", "system:serviceaccount:blue"]}, "system:serviceaccount:NAMESPACE:NAME"),
+        ({"users": ["system:serviceaccount:blue:Robot"]}, "system:serviceaccount:NAMESPACE:NAME"),
+        ({"users": ["system:serviceaccount:blue:robot:x"]}, "system:serviceaccount:NAMESPACE:NAME"),
+        ({"users": ["system:authenticated"]}, "a group"),
+        ({"users": ["system:serviceaccounts:blue"]}, "share it with the namespace"),
+        ({"namespaces": ["blue.example"]}, "no namespace can have this name"),
+        ({"namespaces": ["b" * 64]}, "no namespace can have this name"),
+    ],
+)
+async def test_a_name_that_nobody_can_have_is_refused(world: ClusterWorld, body: dict[str, Any], told: str) -> None:
+    job = world.job(1)
+    answer = await share(world, job, **body)
+    assert answer.status_code == 422
+    assert told in answer.json()["detail"]
+    assert (await share(world, job, users=[ROBOT, "ann@example.com", "system:node:a"])).status_code == 200
+
+
+async def test_an_impossible_name_that_was_shared_once_can_be_taken_back(world: ClusterWorld) -> None:
+    job = world.job(1)
+    await share(world, job, users=["bob"])
+    kept, to = world.database["shares"].find_one(), "user:system:masters"
+    world.database["shares"].insert_one(kept | {"_id": f"{job}/{to}", "to": to})
+    assert (await share(world, job, method="DELETE", users=["bob"])).json()["shares"] != []
+    assert (await share(world, job, method="DELETE", users=["system:masters"])).json()["shares"] == []
+
+
+async def test_an_unknown_word_takes_nothing_back(world: ClusterWorld) -> None:
+    job = world.job(1)
+    await share(world, job, users=["bob"])
+    assert (await share(world, job, method="DELETE", user="bob")).status_code == 422
+    assert await sees(world, "bob", job)
+
+
+def test_each_question_is_served_by_an_index() -> None:
+    assert INDEXES["job_id"][0][0] == "jobId"
+    assert [each for each, _ in INDEXES["to_shared"]] == ["to", "sharedAt"]
+
+
+# A hostile tenant, who shares with very many names
+
+
+def plant(world: ClusterWorld, owner: str, job: str, grantees: list[str], kind: Kind = Kind.LORA_TRAINING) -> None:
+    """Shares as an earlier version stored them: nothing bounded how many there were."""
+    world.database["shares"].insert_many(
+        {
+            "_id": f"{job}/{to}",
+            "jobId": job,
+            "namespace": owner,
+            "type": kind.record_type,
+            "to": to,
+            "sharedBy": "mallory",
+            "sharedAt": START,
+        }
+        for to in grantees
+    )
+
+
+def names(prefix: str, count: int) -> list[str]:
+    return [f"namespace:{prefix}-{number:04}" for number in range(count)]
+
+
+def reviewed(world: ClusterWorld) -> set[str]:
+    """The namespaces that Kubernetes was asked about."""
+    return {each["namespace"] for each in world.api.reviews}
+
+
+async def test_one_tenants_shares_do_not_slow_down_everybodys_lists(world: ClusterWorld) -> None:
+    plant(world, "evil", world.job(1, namespace="evil"), names("made-up", 5000))
+    async with world.client("bob") as bob:
+        answer = await bob.get("/api/jobs")
+    assert (answer.status_code, answer.json()["incomplete"]) == (200, True)
+    assert len([each for each in reviewed(world) if each.startswith("made-up")]) == MOST_NAMESPACES
+    assert len(world.api.reviews) <= MOST_NAMESPACES + 3 * 3, "for the kinds that were shared, and no others"
+
+
+async def test_many_hostile_owners_do_not_crowd_out_what_an_honest_one_shares(world: ClusterWorld) -> None:
+    for number in range(100):
+        plant(world, f"evil-{number}", world.job(1000 + number, namespace=f"evil-{number}"), names(f"x{number}", 20))
+    job = world.job(1, namespace="zoo")  # the last by name
+    plant(world, "zoo", job, ["namespace:blue"])
+    async with world.client("bob") as bob:
+        answer = (await bob.get("/api/jobs")).json()
+    assert ([each["jobId"] for each in answer["jobs"]], answer["incomplete"]) == ([job], True)
+    assert len([each for each in reviewed(world) if each.startswith("x")]) < MOST_ASKED
+
+
+async def test_a_list_of_one_namespace_asks_for_its_shares_alone(world: ClusterWorld) -> None:
+    plant(world, "evil", world.job(1, namespace="evil"), names("made-up", 30))
+    plant(world, "red", job := world.job(2), ["namespace:blue"])
+    async with world.client("bob") as bob:
+        answer = (await bob.get("/api/jobs?namespace=red")).json()
+    assert ([each["jobId"] for each in answer["jobs"]], answer["incomplete"]) == ([job], False)
+    assert reviewed(world) == {"red", "blue"}
+
+
+async def test_one_job_that_is_shared_with_very_many_is_asked_for_a_few(world: ClusterWorld) -> None:
+    plant(world, "evil", job := world.job(1, namespace="evil"), names("made-up", 400))
+    async with world.client("bob") as bob:
+        assert (await bob.get(f"/api/jobs/{job}")).status_code == 404
+    assert len(world.api.reviews) <= MOST_NAMESPACES + 1
+
+
+async def test_the_jobs_of_a_namespace_are_shared_with_a_bounded_number_of_namespaces(world: ClusterWorld) -> None:
+    first, second = world.job(1), world.job(2)
+    many = [f"team-{number}" for number in range(MOST_NAMESPACES)]
+    assert (await share(world, first, namespaces=many)).status_code == 200
+    assert (await share(world, second, namespaces=many[:5])).status_code == 200, "the same ones again"
+    refused = await share(world, second, namespaces=["one-more"])
+    assert refused.status_code == 422
+    assert "namespaces: ['one-more']" in refused.json()["detail"]
+    assert str(MOST_NAMESPACES) in refused.json()["detail"]
+    assert refused.json()["errors"][0]["loc"] == ["body", "namespaces"]
+    assert (await share(world, first, method="DELETE", namespaces=many[-1:])).status_code == 200
+    assert (await share(world, second, namespaces=["one-more"])).status_code == 200
+
+
+async def test_the_jobs_of_a_namespace_have_a_bounded_number_of_shares(
+    world: ClusterWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contentgen_gateway.api.sharing.MOST_OF_A_NAMESPACE", 5)
+    assert (await share(world, world.job(1), users=["bob", "carol", "dave"])).status_code == 200
+    refused = await share(world, job := world.job(2), users=["bob", "carol", "dave"])
+    assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["body", "users"])
+    assert "5 shares" in refused.json()["detail"]
+    assert (await share(world, job, users=["bob", "carol"])).status_code == 200
+
+
+async def test_a_list_asks_kubernetes_a_bounded_number_of_questions(world: ClusterWorld) -> None:
+    for number in range(MOST_REVIEWS // len(Kind) + 1):
+        world.job(number, namespace=f"team-{number}")
+    async with world.client("bob") as bob:
+        answer = await bob.get("/api/jobs")
+        assert (await bob.get("/api/jobs?namespace=blue")).status_code == 200
+    assert (answer.status_code, "namespace=" in answer.json()["detail"]) == (422, True)
+    assert len(world.api.reviews) < 20, "refused before the first of them"
+
+
+async def test_one_list_leaves_room_for_the_questions_of_others(world: ClusterWorld) -> None:
+    asking, most = 0, 0
+
+    async def counted(method: str, path: str, body: Any = None) -> Any:
+        nonlocal asking, most
+        asking, most = asking + 1, max(most, asking + 1)
+        try:
+            return await ClusterApi.call(world.api, method, path, body)
+        finally:
+            asking -= 1
+
+    world.api.call = counted  # type: ignore[method-assign]
+    await world.parts.access.which(Caller("bob"), Verb.LIST, [f"team-{number}" for number in range(50)])
+    assert most == AT_ONCE_OF_ONE
+
+
+async def test_who_is_flooded_with_shares_is_told_and_finds_the_others_by_namespace(world: ClusterWorld) -> None:
+    plant(world, "red", job := world.job(1), ["user:bob"])
+    for number in range(MOST):
+        plant(world, "evil", world.job(1000 + number, namespace="evil"), ["user:bob"])
+    later = {"$set": {"sharedAt": START + timedelta(days=1)}}
+    world.database["shares"].update_many({"namespace": "evil"}, later)
+    async with world.client("bob") as bob:
+        assert (await bob.get("/api/jobs?limit=1")).json()["incomplete"] is True
+        answer = (await bob.get("/api/jobs?namespace=red")).json()
+    assert ([each["jobId"] for each in answer["jobs"]], answer["incomplete"]) == ([job], False)

@@ -1,0 +1,223 @@
+"""Nobody reads, changes or reaches what is another's: each endpoint, caller and id, with its owner's success beside.
+
+The matrix is made from the app's own routes: an endpoint that nobody thought of here is in it, and where its owner
+cannot succeed without a body, the test says that it needs an `EndpointCase`
+in contentgen_simulation/gateway/endpoints.py.
+"""
+
+import itertools
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import httpx
+import pytest
+
+from contentgen_contract.names import Kind
+from contentgen_simulation.gateway.endpoints import (
+    CASES,
+    OPEN,
+    EndpointCase,
+    GatewayEndpoint,
+    case_of,
+    endpoints,
+    suits,
+)
+from contentgen_simulation.gateway.tenants import CALLERS, MISSING, OWNERS, PlantedJobs, Recreated, TenantWorld
+
+LEAST = 500  # cases: an endpoint, a caller and an id
+REPORT = Path(__file__).resolve().parents[4] / "build/test/tenants.json"
+WORDS = (*OWNERS, *OWNERS.values(), "common")  # what leads to another's, where a parameter takes it
+
+
+@cache
+def everything() -> tuple[GatewayEndpoint, ...]:
+    return endpoints(TenantWorld().app)
+
+
+GUARDED = [each for each in everything() if each.signed_in]
+NAMING = [each for each in GUARDED if each.ids]
+counted: dict[str, dict[str, int]] = {}
+"""By endpoint: the cases that were tried, and the successes of their owners beside them."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _every_case_is_counted() -> Iterator[None]:
+    """Where the whole matrix ran, how large it was: a smaller one says too little."""
+    yield
+    if len(counted) == len(NAMING):
+        sums = {name: sum(each[name] for each in counted.values()) for name in ("cases", "controls")}
+        REPORT.parent.mkdir(parents=True, exist_ok=True)
+        REPORT.write_text(json.dumps(sums | {"foreignReads": 0, "endpoints": counted}, indent=2) + "\n")
+        assert sums["cases"] >= LEAST, sums
+
+
+async def ask(
+    world: TenantWorld, caller: str | None, endpoint: GatewayEndpoint, identity: str, job: PlantedJobs, **query: str
+) -> httpx.Response:
+    """One request, judged."""
+    case = case_of(endpoint)
+    async with world.client(caller) as client:
+        answer = await client.request(
+            endpoint.method,
+            endpoint.at(identity, job),
+            params=dict(case.query) | query,
+            json=case.body(job) if case.body else None,
+            data=case.form(job) if case.form else None,
+        )
+    world.judge(caller, answer)
+    return answer
+
+
+async def named(world: TenantWorld, endpoint: GatewayEndpoint, case: EndpointCase, job: PlantedJobs) -> str:
+    """The id of what the path names."""
+    if case.named is None:
+        return job.job_id
+    async with world.client(job.owner) as owner:
+        return await case.named(owner, job)
+
+
+def test_each_endpoint_asks_who_calls() -> None:
+    """But for those that are meant for everybody."""
+    assert {each.path for each in everything() if not each.signed_in} <= OPEN
+
+
+def test_each_case_has_its_endpoint() -> None:
+    assert CASES.keys() <= {str(each) for each in everything()}
+
+
+@pytest.mark.parametrize("endpoint", NAMING, ids=str)
+async def test_a_foreign_id_is_as_good_as_a_missing_one(endpoint: GatewayEndpoint) -> None:
+    world, case = TenantWorld(), case_of(endpoint)
+    jobs = [job for job in world.jobs if suits(endpoint, job)]
+    cases, ids = 0, {job: await named(world, endpoint, case, job) for job in jobs}
+    world.settle()
+    for job, caller in itertools.product(jobs, CALLERS):
+        if world.may(caller, job, "get", "list"):
+            continue
+        foreign = await ask(world, caller, endpoint, ids[job], job)
+        missing = await ask(world, caller, endpoint, MISSING, job)
+        assert foreign.status_code == (404 if caller else 401), f"{caller}: {endpoint} of {job}: {foreign.text}"
+        assert foreign.status_code == missing.status_code
+        assert foreign.text.replace(ids[job], "X") == missing.text.replace(MISSING, "X")
+        cases += caller is not None  # nobody is no tenant
+    for job in jobs:
+        mine = await ask(world, job.owner, endpoint, ids[job], job)
+        assert mine.status_code in case.success, f"{endpoint} needs a case in endpoints.py: {mine.text[:500]}"
+    counted[str(endpoint)] = {"cases": cases, "controls": len(jobs)}
+
+
+@pytest.mark.parametrize("endpoint", [each for each in NAMING if each.method != "GET"], ids=str)
+async def test_who_may_only_look_changes_nothing(endpoint: GatewayEndpoint) -> None:
+    """The judge sees to what was changed; that nothing was is said by the answer too."""
+    world, case = TenantWorld(), case_of(endpoint)
+    if case.named is not None:
+        return
+    for job in world.jobs:
+        if job.namespace == "red" and suits(endpoint, job):
+            answer = await ask(world, "vera", endpoint, job.job_id, job)
+            assert answer.status_code in (403, 404), f"vera: {endpoint}: {answer.text}"
+
+
+@pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method == "GET"], ids=str)
+async def test_a_list_shows_nobody_what_is_foreign(endpoint: GatewayEndpoint) -> None:
+    """Whatever it is narrowed to; and its owner sees something."""
+    world, case = TenantWorld(), case_of(endpoint)
+    given: dict[str | None, str] = {}
+    for caller in CALLERS:
+        answer = await ask(world, caller, endpoint, "", world.jobs[0])
+        given[caller] = answer.text
+        assert (answer.status_code == 401) == (caller is None)
+    for caller, (name, value) in itertools.product(("ann", "carol", "dave"), narrowed(endpoint)):
+        await ask(world, caller, endpoint, "", world.jobs[0], **{name: value})
+    for job in (world.jobs[0], world.jobs[-1]):
+        mine = await ask(world, job.owner, endpoint, "", job)
+        assert mine.status_code in case.success, f"{endpoint} needs a case in endpoints.py: {mine.text[:500]}"
+        assert mine.text != given["dave"], f"{endpoint} shows its owner no more than somebody else"
+
+
+def narrowed(endpoint: GatewayEndpoint) -> list[tuple[str, str]]:
+    """Each parameter with the values that could lead to another's."""
+    return list(itertools.product(endpoint.query, WORDS))
+
+
+@pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method != "GET"], ids=str)
+async def test_nothing_is_made_where_the_caller_may_not(endpoint: GatewayEndpoint) -> None:
+    world, case = TenantWorld(), case_of(endpoint)
+    for caller, job in itertools.product(CALLERS, world.jobs):
+        if caller not in (job.owner, "root"):
+            for query in ({}, {"namespace": job.namespace}) if "namespace" in endpoint.query else ({},):
+                answer = await ask(world, caller, endpoint, "", job, **query)
+                assert (answer.status_code == 401) == (caller is None)
+    for job in world.jobs[:: len(Kind)]:
+        mine = await ask(world, job.owner, endpoint, "", job)
+        assert mine.status_code in case.success, f"{endpoint} needs a case in endpoints.py: {mine.text[:500]}"
+
+
+async def test_the_judge_sees_what_is_foreign() -> None:
+    """The control of all of these: each way of reaching another's, and it speaks."""
+    for reach in (_read, _write, _fetch, _change):
+        world = TenantWorld()
+        async with world.client("bob") as bob:
+            answer = await bob.get("/api/jobs")
+        world.judge("bob", answer)
+        with pytest.raises(AssertionError, match=r"it shows|changed|reached|delete"):
+            world.judge("bob", reach(world, answer))
+
+
+def _read(world: TenantWorld, answer: httpx.Response) -> httpx.Response:
+    return httpx.Response(200, text=world.jobs[0].canary, request=answer.request)
+
+
+def _write(world: TenantWorld, answer: httpx.Response) -> httpx.Response:
+    world.database["jobs"].update_one({"jobId": world.jobs[0].job_id}, {"$set": {"status": "failed"}})
+    return answer
+
+
+def _fetch(world: TenantWorld, answer: httpx.Response) -> httpx.Response:
+    world.parts.files.url(world.jobs[0].prefixes[0] + "model.safetensors")
+    return answer
+
+
+def _change(world: TenantWorld, answer: httpx.Response) -> httpx.Response:
+    world.api.changed.append(("DELETE", Kind.LORA_TRAINING.plural, "red"))
+    return answer
+
+
+# A namespace that was created again
+
+USERS = ("ann", "carol", "vera")
+"""Of the namespace, now as before."""
+
+
+@pytest.mark.parametrize("endpoint", NAMING, ids=str)
+async def test_an_id_of_the_earlier_namespace_is_as_good_as_a_missing_one(endpoint: GatewayEndpoint) -> None:
+    world, case = Recreated(), case_of(endpoint)
+    jobs = [job for job in world.jobs if suits(endpoint, job) and job.namespace == "red"]
+    ids = {job: await named(world, endpoint, case, job) for job in jobs}
+    await world.recreate()
+    for job, caller in itertools.product(jobs, USERS):
+        foreign = await ask(world, caller, endpoint, ids[job], job)
+        missing = await ask(world, caller, endpoint, MISSING, job)
+        assert foreign.status_code == missing.status_code == 404, f"{caller}: {endpoint} of {job}: {foreign.text}"
+        assert foreign.text.replace(ids[job], "X") == missing.text.replace(MISSING, "X")
+
+
+@pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method == "GET"], ids=str)
+async def test_a_list_shows_nothing_of_the_earlier_namespace(endpoint: GatewayEndpoint) -> None:
+    world = Recreated()
+    before = await ask(world, "ann", endpoint, "", world.jobs[0])
+    await world.recreate()
+    after = await ask(world, "ann", endpoint, "", world.jobs[0])
+    assert after.text != before.text, f"{endpoint} shows what it showed before"
+    for caller, (name, value) in itertools.product(USERS, narrowed(endpoint)):
+        await ask(world, caller, endpoint, "", world.jobs[0], **{name: value})
+
+
+@pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method != "GET"], ids=str)
+async def test_what_is_made_now_reaches_nothing_of_the_earlier_namespace(endpoint: GatewayEndpoint) -> None:
+    world = Recreated()
+    await world.recreate()
+    for job, caller in itertools.product([each for each in world.jobs if each.namespace == "red"], USERS):
+        await ask(world, caller, endpoint, "", job)

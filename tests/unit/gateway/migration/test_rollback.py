@@ -1,0 +1,423 @@
+"""Rollback to a5a1c84 after `contentgen prepare-rollback`, with a purchase in each state, and the upgrade after it."""
+
+import io
+import re
+import tarfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import mongomock
+import pytest
+from botocore.exceptions import ClientError
+from typer.testing import CliRunner
+
+from contentgen_contract.names import Kind
+from contentgen_contract.records import keys
+from contentgen_contract.resources.spec import parse_spec, run_hash
+from contentgen_gateway.migration import commands, rollback_stores
+from contentgen_gateway.migration.rollback import (
+    ANNOTATION,
+    OLD_REASONS,
+    Finding,
+    FindingAction,
+    OldRun,
+    Rollback,
+    key_of,
+    seems_to_run,
+)
+from contentgen_operator.state.purchases import PurchaseKey
+from contentgen_runtime.kube import Page
+from contentgen_simulation.upgrade.driver import Driver
+from contentgen_simulation.upgrade.release import ARCHIVES, OLD, OldRelease
+from contentgen_simulation.upgrade.states import (
+    SECOND,
+    StateCase,
+    cases,
+    ids,
+    lora_states,
+    new_states,
+    old_states,
+    retrained_states,
+)
+from contentgen_simulation.world import SPECS, UID
+
+Body = dict[str, Any]
+# Where this release ends after its first write, nothing was sent: see "planned".
+BOTH = (*cases(new_states), *cases(old_states))
+LORA = (*lora_states(new_states), *lora_states(old_states), *retrained_states())
+CASES = [
+    (kind, state)
+    for kind, state in (*BOTH, *((Kind.IMAGE_GENERATION, each) for each in LORA))
+    if not state.name.startswith("ended after intend")
+]
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldRelease]:
+    with OldRelease(OLD, tmp_path_factory.mktemp("release")) as release:
+        yield release
+
+
+def rollback_of(driver: Driver, *, dry: bool = False) -> Rollback:
+    async def patch(_: Kind, body: Body, change: Body) -> None:
+        assert change["metadata"].pop("resourceVersion") == body["metadata"]["resourceVersion"]
+        driver.patch(change)
+
+    def marker_of(key: str) -> str | None:
+        marker = driver.world.storage.objects.get(keys.purchase_marker(key))
+        return str(marker["purchaseId"]) if marker is not None else None
+
+    return Rollback(driver.world.database, marker_of, patch, dry=dry)
+
+
+def resources(driver: Driver) -> list[tuple[Kind, Body]]:
+    return [(kind, body) for (kind, _), body in driver.world.kube.resources.items()]
+
+
+async def prepare(driver: Driver) -> list[Finding]:
+    return await rollback_of(driver).prepare(resources(driver), driver.world.now)
+
+
+@pytest.mark.parametrize(("kind", "state"), CASES, ids=ids(CASES))
+async def test_a_rollback_and_the_next_upgrade_buy_nothing_again(
+    kind: Kind, state: StateCase, old: OldRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = Driver(kind, monkeypatch)
+    await new.do(state.before)
+    await prepare(new)
+    left = new.dump()
+    back = old.run(kind, left, [*state.after, ["step"], ["finish"]])
+    assert_end(kind, back, state.phase, state.posts)
+    assert_kept(left, back)
+    again = Driver(kind, monkeypatch, back)
+    await rollback_of(again).undo(resources(again))
+    await again.do([["step", 3], ["finish"]])
+    assert_end(kind, again.dump(), state.resumed or state.phase, state.posts)
+    assert_kept(left, again.dump())
+
+
+HARMED = [(kind, state) for kind, state in CASES if state.unprepared is not None]
+
+
+@pytest.mark.parametrize(("kind", "state"), HARMED, ids=ids(HARMED))
+async def test_without_preparation_a5a1c84_buys_again(
+    kind: Kind, state: StateCase, old: OldRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = Driver(kind, monkeypatch)
+    await new.do(state.before)
+    back = old.run(kind, new.dump(), [*state.after, ["step"], ["finish"]])
+    assert len(back["posts"]) == state.unprepared
+
+
+def assert_end(kind: Kind, world: Body, phase: str, posts: int) -> None:
+    (body,) = (body for of, _, body in world["resources"] if of == kind)
+    assert (len(world["posts"]), body["status"]["phase"]) == (posts, phase), body["status"]
+
+
+def assert_kept(left: Body, now: Body) -> None:
+    kept = {key: value for key, value in left["objects"].items() if not key.startswith(("runs/", "datasets/"))}
+    assert {key: now["objects"].get(key) for key in kept} == kept
+
+
+# What is found
+
+
+def body_of(spec: Body, status: Body | None = None, **meta: Any) -> Body:
+    about = {"name": "it", "namespace": "ns", "uid": UID, "generation": 1, "resourceVersion": "1", "annotations": {}}
+    return {"metadata": about | meta, "spec": spec, "status": status or {}}
+
+
+def status_of(spec: Body, phase: str, reason: str, **run: Any) -> Body:
+    kind = Kind.TRANSCRIPTION if "source" in spec and "loraName" not in spec else Kind.LORA_TRAINING
+    kind = Kind.IMAGE_GENERATION if "prompt" in spec else kind
+    of = {"number": 1, "version": 1, "runHash": run_hash(kind, parse_spec(kind, spec)), "generation": 1, "spec": spec}
+    return {"phase": phase, "reason": reason, "run": of | {"startedAt": "2026-11-21T00:00:00Z"} | run}
+
+
+PICTURE, TRAINING, SOUND = (SPECS[kind] for kind in (Kind.IMAGE_GENERATION, Kind.LORA_TRAINING, Kind.TRANSCRIPTION))
+CAPITALS = {"source": {"url": "HTTPS://example.com/talk.mp3"}}
+FOUND: dict[str, tuple[Kind, Body, FindingAction | None]] = {
+    "not begun": (Kind.IMAGE_GENERATION, body_of(PICTURE), None),
+    "ended": (Kind.IMAGE_GENERATION, body_of(PICTURE, status_of(PICTURE, "Completed", "Completed")), None),
+    "deleted": (
+        Kind.IMAGE_GENERATION,
+        body_of(PICTURE, status_of(PICTURE, "Pending", "ModelNotAllowed"), deletionTimestamp="2026-11-21T00:00:00Z"),
+        None,
+    ),
+    "a model that is not allowed": (
+        Kind.IMAGE_GENERATION,
+        body_of(PICTURE, status_of(PICTURE, "Pending", "ModelNotAllowed")),
+        FindingAction.SUSPEND,
+    ),
+    "a loraName that another one has": (
+        Kind.LORA_TRAINING,
+        body_of(TRAINING, status_of(TRAINING, "Pending", "WaitingForLoraName")),
+        FindingAction.SUSPEND,
+    ),
+    "a collect Job that would be refused": (
+        Kind.IMAGE_GENERATION,
+        body_of(PICTURE, status_of(PICTURE, "Pending", "JobRefused")),
+        FindingAction.SUSPEND,
+    ),
+    "another loraName": (
+        Kind.LORA_TRAINING,
+        body_of(TRAINING | {"loraName": "mary"}, status_of(TRAINING, "Completed", "Completed"), generation=2),
+        FindingAction.SUSPEND,
+    ),
+    "tags were edited": (
+        Kind.LORA_TRAINING,
+        body_of(TRAINING | {"metadata": {"tags": ["x"]}}, status_of(TRAINING, "Completed", "Completed"), generation=2),
+        None,
+    ),
+    "a worker said InvalidSpec": (
+        Kind.TRANSCRIPTION,
+        body_of(SOUND, status_of(SOUND, "Failed", "InvalidSpec")),
+        FindingAction.SUSPEND,
+    ),
+    "a spec that a5a1c84 refuses": (Kind.TRANSCRIPTION, body_of(CAPITALS), FindingAction.SUSPEND),
+    "a language that a5a1c84 refuses": (
+        Kind.TRANSCRIPTION,
+        body_of(SOUND | {"options": {"language": "en-US"}}),
+        FindingAction.SUSPEND,
+    ),
+    "a purchase that the status names, and nobody has": (
+        Kind.IMAGE_GENERATION,
+        body_of(PICTURE, status_of(PICTURE, "Submitting", "Submitting", purchaseId="0190a")),
+        FindingAction.LEDGER,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+async def test_findings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, body, action = FOUND[name]
+    driver = Driver(kind, monkeypatch)
+    driver.world.kube.resources[kind, "it"] = body
+    findings = await prepare(driver)
+    assert [each.action for each in findings] == ([action] if action else [])
+    assert (body["spec"].get("suspend") is True) is (action is FindingAction.SUSPEND)
+
+
+async def test_what_a5a1c84_cannot_read_while_it_is_paid_is_left_to_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(Kind.TRANSCRIPTION, monkeypatch)
+    await driver.do([["apply", CAPITALS], ["state", "submitted"]])
+    assert [each.action for each in await prepare(driver)] == [FindingAction.WAIT]
+
+
+@pytest.mark.parametrize(
+    ("collection", "document"),
+    [
+        ("ledger", {"_id": "ns@1234/Transcription/x/ab/-/1", "state": "collected"}),
+        ("namespaces", {"_id": "a-cluster/ns", "uid": "1234", "scope": "1234"}),
+    ],
+)
+async def test_a_namespace_that_was_created_again_is_suspended(
+    collection: str, document: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
+    driver.apply(PICTURE)
+    driver.world.database[collection].insert_one(document)
+    assert [each.action for each in await prepare(driver)] == [FindingAction.SUSPEND]
+
+
+async def test_of_a_first_namespace_nothing_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
+    driver.apply(PICTURE)
+    bindings = [("a-cluster/ns", ""), ("a-cluster/another-ns", "1234"), ("a-cluster/ns-2", "1234")]
+    driver.world.database["namespaces"].insert_many({"_id": each, "scope": scope} for each, scope in bindings)
+    assert await prepare(driver) == []
+
+
+@pytest.mark.parametrize("owner", [UID, SECOND])
+async def test_a_deletion_that_would_take_anothers_files_waits(owner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
+    await driver.do([["apply", PICTURE], ["finish"]])
+    database = driver.world.database
+    database["ledger"].update_many({}, {"$set": {"jobId": owner}})
+    prefixes = sorted(keys.job_prefixes(Kind.IMAGE_GENERATION, "ns", UID))
+    mark = {"uid": UID, "prefixes": prefixes, "jobIds": [UID], "boughtUnder": "ns/ImageGeneration/it/"}
+    database["jobs"].update_one({"jobId": UID}, {"$set": {"discard": mark}})
+    findings = await prepare(driver)
+    assert [each.action for each in findings] == ([FindingAction.PARK] if owner == SECOND else [])
+    assert ("discard" in database["jobs"].find_one({"jobId": UID})) is (owner == UID)
+    await rollback_of(driver).undo(resources(driver))
+    assert database["jobs"].find_one({"jobId": UID})["discard"] == mark
+
+
+async def test_no_intent_is_left_without_a_marker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An intent without a marker, however it came about: a5a1c84 takes any request for it."""
+    driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
+    await driver.do([["apply", PICTURE], ["lose", 1], ["reason", "LookingForRequest"]])
+    driver.world.database["ledger"].update_one({}, {"$set": {"marker": ""}})
+    await prepare(driver)
+    assert driver.world.database["ledger"].count_documents({"marker": ""}) == 0
+
+
+@pytest.mark.parametrize("state", new_states(Kind.IMAGE_GENERATION), ids=lambda state: state.name)
+async def test_dry_runs_change_nothing_and_so_does_the_second_run(
+    state: StateCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
+    await driver.do(state.before)
+    before = driver.dump()
+    told = await rollback_of(driver, dry=True).prepare(resources(driver), driver.world.now)
+    assert driver.dump() == before
+    assert told == await prepare(driver)
+    prepared = driver.dump()
+    await prepare(driver)
+    assert driver.dump() == prepared
+
+
+async def test_what_a_person_suspended_stays_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
+    await driver.do([["apply", PICTURE | {"suspend": True}], ["finish"]])
+    body = driver.body
+    body["status"]["reason"] = "ModelNotAllowed"
+    await prepare(driver)
+    await rollback_of(driver).undo(resources(driver))
+    assert body["spec"]["suspend"] is True
+
+
+async def test_a_refused_purchase_has_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """a5a1c84 sends it again without touching the step: as `planned`, the next release would send it once more."""
+    driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
+    driver.world.database["ledger"].insert_one({"_id": "x", "state": "refused", "step": "planned"})
+    await prepare(driver)
+    assert driver.world.database["ledger"].find_one({"_id": "x"})["step"] is None
+
+
+def test_the_key_is_the_one_of_the_operator() -> None:
+    key = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="ab", rerun="x", attempt=2)
+    run = OldRun(run_hash="ab", rerun="x", attempt=2, told=True)
+    assert key_of(Kind.TRANSCRIPTION, {"namespace": "ns", "name": "it"}, run) == str(key)
+
+
+def test_the_reasons_are_those_of_a5a1c84(tmp_path: Path) -> None:
+    with tarfile.open(ARCHIVES / f"{OLD}.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    names = (tmp_path / OLD / "operator/contentgen_contract/names.py").read_text()
+    _, _, reasons = names.partition("class Reason(StrEnum):")
+    assert set(re.findall(r'^    [A-Z_]+ = "(\w+)"$', reasons, re.MULTILINE)) == OLD_REASONS
+
+
+def test_an_operator_that_has_written_a_moment_ago_is_noticed() -> None:
+    now = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    wrote = [{"manager": "contentgen", "subresource": "status", "time": "2026-11-21T11:59:30Z"}]
+    body = body_of(PICTURE, managedFields=wrote)
+    assert seems_to_run([(Kind.IMAGE_GENERATION, body)], now) == "ImageGeneration ns/it 30 s ago"
+    assert seems_to_run([(Kind.IMAGE_GENERATION, body)], now + timedelta(minutes=2)) == ""
+    edited = body_of(PICTURE, managedFields=[wrote[0] | {"subresource": ""}])
+    assert seems_to_run([(Kind.IMAGE_GENERATION, edited)], now) == ""
+
+
+# The command
+
+
+class Resources:
+    """The API server's: pages of resources, and the patches that it was given."""
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        self.patches: list[Body] = []
+
+    async def __aenter__(self) -> "Resources":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def pages(self, resource: Any, _: str | None) -> AsyncIterator[Page]:
+        yield Page("1", [self.body] if resource.kind == "ImageGeneration" else [])
+
+    async def request(self, *_: Any, **given: Any) -> Body:
+        self.patches.append(given["body"])
+        return {}
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, list[Body]]]:
+    def run(body: Body, *words: str) -> tuple[int, str, list[Body]]:
+        kube = Resources(body)
+        monkeypatch.setattr(commands, "KubeApi", lambda: kube)
+        monkeypatch.setattr(commands, "_database", lambda _: nullcontext(mongomock.MongoClient(tz_aware=True)["db"]))
+        monkeypatch.setattr(rollback_stores, "markers", lambda *_: lambda _: None)
+        result = CliRunner().invoke(commands.app, ["prepare-rollback", *words])
+        assert result.exception is None or isinstance(result.exception, SystemExit | rollback_stores.OperatorRuns)
+        return result.exit_code, result.stdout, kube.patches
+
+    return run
+
+
+WAITS = body_of(PICTURE, status_of(PICTURE, "Pending", "ModelNotAllowed"))
+
+
+def test_the_command_suspends_and_prints_a_table(command: Callable[..., tuple[int, str, list[Body]]]) -> None:
+    status, told, patches = command(WAITS)
+    assert status == 0
+    assert "suspend  ImageGeneration ns/it  a5a1c84 does not know the rule of ModelNotAllowed" in told
+    (patch,) = patches
+    assert patch["spec"] == {"suspend": True}
+    assert patch["metadata"]["resourceVersion"] == "1"
+    assert command(WAITS, "--dry-run")[2] == []
+
+
+def test_the_command_undoes(command: Callable[..., tuple[int, str, list[Body]]]) -> None:
+    noted = "/".join(("1", WAITS["status"]["run"]["runHash"], "1"))
+    suspended = WAITS | {"metadata": WAITS["metadata"] | {"annotations": {ANNOTATION: noted}}}
+    status, told, (patch,) = command(suspended, "--undo")
+    assert (status, patch["spec"]) == (0, {"suspend": None})
+    assert "resume  ImageGeneration ns/it" in told
+    other = WAITS | {"metadata": WAITS["metadata"] | {"annotations": {ANNOTATION: "1/else/1"}}}
+    status, told, patches = command(other, "--undo")
+    assert (status, patches) == (2, [])
+    assert "set spec.suspend yourself" in told
+
+
+def test_the_command_refuses_beside_an_operator(command: Callable[..., tuple[int, str, list[Body]]]) -> None:
+    wrote = [{"subresource": "status", "time": datetime.now(UTC).isoformat()}]
+    running = WAITS | {"metadata": WAITS["metadata"] | {"managedFields": wrote}}
+    assert command(running)[::2] == (1, [])
+
+
+def test_markers_are_read_from_the_bucket() -> None:
+    at = keys.purchase_marker("ns/key")
+
+    class Client:
+        def get_object(self, **asked: str) -> Body:
+            found = {at: b'{"purchaseId": "p-1"}', keys.purchase_marker("odd"): b"[]"}.get(asked["Key"])
+            if found is None:
+                raise ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
+            return {"Body": io.BytesIO(found)}
+
+    client: Any = Client()
+    read = rollback_stores.markers(client, "assets")
+    assert (read("ns/key"), read("odd"), read("none")) == ("p-1", "unreadable", None)
+
+
+async def test_a_resource_of_another_class_is_suspended_and_left_to_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """a5a1c84 reads no class: it would buy what the other installation buys. What has ended is left as it is."""
+    kind = Kind.IMAGE_GENERATION
+    driver = Driver(kind, monkeypatch)
+    await driver.do([["apply", PICTURE]])
+    ((_, body),) = resources(driver)
+    body["spec"] = body["spec"] | {"operatorClass": "team-a"}
+    (found,) = await prepare(driver)
+    assert (found.action, "class team-a" in found.why) == (FindingAction.WAIT, True)
+    assert driver.world.kube.resources[kind, "it"]["spec"]["suspend"] is True
+    (resumed,) = await rollback_of(driver).undo(resources(driver))
+    assert resumed.action is FindingAction.RESUME
+
+
+async def test_a_finished_resource_of_another_class_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = Kind.IMAGE_GENERATION
+    (finished,) = [state for each, state in CASES if (each, state.name) == (kind, "cancelled")]
+    driver = Driver(kind, monkeypatch)
+    await driver.do(finished.before)
+    ((_, body),) = resources(driver)
+    assert body["status"]["phase"] == "Failed"
+    body["spec"] = body["spec"] | {"operatorClass": "team-a"}
+    assert await prepare(driver) == []
+    assert "suspend" not in body["spec"]

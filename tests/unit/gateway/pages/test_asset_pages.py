@@ -1,0 +1,254 @@
+"""The pages of pictures, LoRAs, transcripts, the search, collections and usage, over made-up jobs; and their forms."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from contentgen_gateway.api.transcripts import Mark
+from contentgen_gateway.api.usage import Usage
+from contentgen_gateway.auth import csrf
+from contentgen_gateway.pages.rendering.turns import SpeakerTurn, SpokenWord, turns
+from contentgen_gateway.pages.search import pieces
+from contentgen_gateway.pages.transcripts import _colours
+from contentgen_gateway.pages.usage import bars
+from contentgen_gateway.stores.files import BucketFiles
+from contentgen_gateway.stores.verification import OwnedKey
+from contentgen_simulation.gateway.made_up import HOSTILE, job_id
+from contentgen_simulation.showcase import Showcase
+
+LORA, PICTURE, TRANSCRIPT, RUNNING, FAILED = (job_id(number) for number in (1, 10, 30, 50, 40))
+COLLECTION = job_id(900)
+PAGES = (
+    "/", "/jobs", "/pictures", f"/pictures/{PICTURE}?n=2", "/loras", f"/loras/{LORA}", "/transcripts",
+    f"/transcripts/{TRANSCRIPT}?q=sound", "/search", "/search?q=harbour", "/search?q=sound", "/search?tags=podcast",
+    "/collections", f"/collections/{COLLECTION}", "/usage", "/usage?days=7",
+    *(f"/jobs/{each}" for each in (LORA, PICTURE, TRANSCRIPT, RUNNING, FAILED)), f"/jobs/{LORA}/delete",
+    f"/jobs/{LORA}/retry",
+)  # fmt: skip
+
+
+SHRINK = 8  # the pictures are named on the pages, and not looked at
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Showcase:
+    return Showcase(tmp_path_factory.mktemp("bucket"), "http://gateway", shrink=SHRINK)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Showcase:
+    """One that a test may change."""
+    return Showcase(tmp_path, "http://gateway", shrink=SHRINK)
+
+
+def browser(world: Showcase, session: str = "ann") -> httpx.AsyncClient:
+    client = world.client(None)
+    client.headers.update({"Accept": "text/html"})
+    client.cookies.set(csrf.SESSION, session)
+    return client
+
+
+async def fill(client: httpx.AsyncClient, page: str, action: str, **fields: str) -> httpx.Response:
+    """Send a form of a page as a browser would: the form has to be on it."""
+    shown = (await client.get(page)).text
+    assert f'action="{action}"' in shown, f"{page} has no form for {action}"
+    found = re.search(r'name="csrf" value="(\w+)"', shown)
+    assert found
+    return await client.post(action, data={"csrf": found[1], **fields})
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_each_page_has_one_heading_labels_and_no_script_but_ours(world: Showcase, path: str) -> None:
+    async with browser(world) as ann:
+        page = await ann.get(path)
+    assert page.status_code == 200
+    assert page.text.count("<h1") == 1
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert HOSTILE not in page.text
+    assert not re.search(r"<script(?! defer src=\"/static/)", page.text)
+    assert not re.search(r"<[^>]+\s(style|on\w+)=", page.text)
+    for field in re.findall(r'<(?:input|select)[^>]*\sid="([^"]+)"', page.text):
+        assert f'for="{field}"' in page.text, field
+    assert not re.search(r"<img(?![^>]*\salt=)", page.text)
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if "000000000" in path])
+async def test_who_may_not_see_it_is_told_what_a_missing_one_is_told(world: Showcase, path: str) -> None:
+    async with browser(world, "carol") as carol:
+        page = await carol.get(path)
+        missing = await carol.get(re.sub(r"[0-9a-f-]{36}", "none", path))
+    public = 403 if path.endswith("/retry") else 200  # LORA is: carol may see it, and pay for nothing
+    assert page.status_code == (public if LORA in path else 404)
+    assert missing.status_code == 404
+
+
+async def test_a_picture_names_its_prompt_its_lora_and_its_neighbours(world: Showcase) -> None:
+    async with browser(world) as ann:
+        page = (await ann.get(f"/pictures/{PICTURE}?n=2")).text
+        beyond = await ann.get(f"/pictures/{PICTURE}?n=9")
+    assert "Professional headshot of jf" in page
+    assert f'href="/loras/{LORA}"' in page
+    assert {'rel="prev"', 'rel="next"'} <= set(re.findall(r'rel="\w+"', page))
+    assert beyond.status_code == 404
+
+
+async def test_a_lora_shows_its_versions_its_dataset_and_what_was_made_with_it(world: Showcase) -> None:
+    async with browser(world) as ann:
+        page = (await ann.get(f"/loras/{LORA}")).text
+    assert "Version 2" in page
+    assert "Version 1" in page
+    assert f'href="/pictures/{PICTURE}"' in page
+    assert "a photo of jf" in page
+    assert "Too dark" in page
+
+
+async def test_a_transcript_has_each_word_with_its_time_and_a_link_for_each_form(world: Showcase) -> None:
+    async with browser(world) as ann:
+        page = (await ann.get(f"/transcripts/{TRANSCRIPT}")).text
+        text = await ann.get(f"/files/{TRANSCRIPT}?file=transcript.srt")
+    version = world.database["jobs"].find_one({"jobId": TRANSCRIPT})["versions"][0]
+    assert len(re.findall(r'class="w" data-start="[\d.]+" data-end="[\d.]+"', page)) == version["wordCount"]
+    assert {f"transcript.{form}" for form in ("txt", "srt", "vtt", "json")} <= set(re.findall(r"transcript\.\w+", page))
+    assert "audio.flac" in page
+    assert text.status_code == 303
+    assert "transcript.srt" in text.headers["location"]
+
+
+@pytest.mark.parametrize(("name", "limit"), [("transcript.json", 8 * 2**20), ("transcript.txt", 2**20)])
+async def test_a_transcript_that_is_too_large_is_downloaded_instead(
+    world: Showcase, monkeypatch: pytest.MonkeyPatch, name: str, limit: int
+) -> None:
+    """The JSON gives way to the plain text. Nothing of what is too large is read."""
+    size, read = BucketFiles.size, BucketFiles.read
+    large = {"transcript.json", name}
+
+    async def told(files: BucketFiles, key: OwnedKey) -> int | None:
+        return (
+            (limit if key.endswith(name) else 2**40) + 1 if key.rpartition("/")[2] in large else await size(files, key)
+        )
+
+    async def refused(files: BucketFiles, key: OwnedKey, most: int) -> bytes | None:
+        assert key.rpartition("/")[2] not in large
+        assert files.parsing.locked(), "two at once would be more than the memory limit of the container"
+        return await read(files, key, most)
+
+    monkeypatch.setattr(BucketFiles, "size", told)
+    monkeypatch.setattr(BucketFiles, "read", refused)
+    async with browser(world) as ann:
+        page = await ann.get(f"/transcripts/{TRANSCRIPT}")
+    assert page.status_code == 200
+    assert "too large to be shown" in page.text
+    assert 'class="w"' not in page.text
+    assert ('class="said-by plain"' in page.text) == (name == "transcript.json")
+
+
+async def test_many_speakers_do_not_hold_up_a_page() -> None:
+    said = [SpeakerTurn(f"speaker {number}", (SpokenWord("a", 0, 1),)) for number in range(100)]
+    assert set(_colours(said).values()) == {1, 2, 3, 4, 5, 6}
+    assert len(_colours(said)) == 100
+
+
+async def test_what_is_said_is_found_with_its_place(world: Showcase) -> None:
+    async with browser(world) as ann:
+        page = (await ann.get("/search?q=sound")).text
+    assert "<mark>sound</mark>" in page
+    assert re.search(rf'href="/transcripts/{TRANSCRIPT}\?q=sound#t=[\d.]+"', page)
+
+
+async def test_forms_change_a_job_and_a_collection(fresh: Showcase) -> None:
+    job = f"/jobs/{PICTURE}"
+    async with browser(fresh) as ann:
+        assert (await fill(ann, job, f"{job}/edit", tags="one, two", description="new")).status_code == 303
+        assert (await fill(ann, job, f"{job}/share", users="carol")).status_code == 303
+        assert "carol" in (await ann.get(job)).text
+        async with browser(fresh, "carol") as carol:
+            assert (await carol.get(job)).status_code == 200
+            assert "Stop sharing" not in (await carol.get(job)).text
+        assert (await fill(ann, job, f"{job}/unshare", users="carol")).status_code == 303
+        made = await fill(ann, "/collections", "/collections", name="Mine <b>", namespace="marketing")
+        place = made.headers["location"].partition("?")[0]
+        assert (await fill(ann, job, f"{job}/collect", collection=place.rpartition("/")[2])).status_code == 303
+        assert "Mine &lt;b&gt;" in (await ann.get(place)).text
+        assert f'value="{PICTURE}"' in (await ann.get(place)).text
+        assert (await fill(ann, place, f"{place}/take", job_id=PICTURE)).status_code == 303
+        assert (await fill(ann, place, f"{place}/delete")).status_code == 303
+        assert (await ann.get(place)).status_code == 404
+    metadata = fresh.database["jobs"].find_one({"jobId": PICTURE})["metadata"]
+    assert (metadata["tags"], metadata["description"]) == (["one", "two"], "new")
+
+
+async def test_what_something_was_made_with_goes_only_when_a_person_says_so(fresh: Showcase) -> None:
+    page = f"/jobs/{LORA}/delete"
+    async with browser(fresh) as ann:
+        assert "Professional headshot of jf" in (await ann.get(page)).text
+        assert (await fill(ann, page, page)).status_code == 409
+        assert (await fill(ann, page, page, force="true")).status_code == 303
+        assert (await ann.get(f"/jobs/{LORA}")).status_code == 404
+
+
+@pytest.mark.parametrize("action", ["cancel", "retry", "resume", "edit", "share", "unshare", "collect", "delete"])
+async def test_a_form_of_a_signed_in_browser_needs_its_token(world: Showcase, action: str) -> None:
+    async with browser(world) as ann:
+        answer = await ann.post(f"/jobs/{PICTURE}/{action}", data={"users": "eve", "force": "true"})
+        api = await ann.delete(f"/api/jobs/{PICTURE}")
+    assert answer.status_code == api.status_code == 403
+    assert world.database["jobs"].find_one({"jobId": PICTURE, "discard": None})
+
+
+def test_turns_are_what_one_says_until_another_does() -> None:
+    def word(text: str, start: int, speaker: str | None) -> str:
+        told = "null" if speaker is None else f'"{speaker}"'
+        return f'{{"text": "{text}", "start": {start}, "end": {start + 100}, "speaker": {told}}}'
+
+    said = turns(f'{{"words": [{word("Hi", 0, "A")}, {word("you", 200, "A")}, {word("Yes", 1500, "B")}]}}'.encode())
+    assert said
+    assert [(turn.speaker, turn.start, [each.text for each in turn.words]) for turn in said] == [
+        ("A", 0.0, ["Hi", "you"]),
+        ("B", 1.5, ["Yes"]),
+    ]
+
+
+def said_at(start: str) -> bytes:
+    return b'{"words": [{"text": "a", "start": %s, "end": 1}]}' % start.encode()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [b"", b"[]", b"{}", b'{"words": null}', b'{"words": [1]}', b'{"words": [{"text": 1}]}',
+     said_at("NaN"), said_at("1e400"), said_at("1" + "0" * 400), b'{"words": ' + b"[" * 100_000],
+    ids=lambda document: document[:50],
+)  # fmt: skip
+def test_what_is_no_transcript_with_times_has_no_turns(document: bytes) -> None:
+    assert turns(document) is None
+
+
+def test_a_snippet_is_cut_at_its_marks() -> None:
+    marks = [Mark(offset=4, length=5), Mark(offset=6, length=2), Mark(offset=12, length=4)]
+    assert pieces("the sound of wood", marks) == [
+        ("the ", False),
+        ("sound", True),
+        (" of", False),
+        (" woo", True),
+        ("d", False),
+    ]
+
+
+def test_days_without_spending_have_a_bar_too() -> None:
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    day = Usage(
+        key="2026-11-20",
+        jobs=1,
+        purchases=1,
+        paid="2.0000",
+        estimated="0",
+        unknown=0,
+        expected="0",
+        storage_gb="0",
+        storage_cost="0",
+    )
+    made = bars([day], datetime(2026, 11, 21, tzinfo=UTC), 3)
+    assert [bar.height for bar in made] == [1.0, 160.0, 1.0]
+    assert [bar.y + bar.height for bar in made] == [160.0] * 3

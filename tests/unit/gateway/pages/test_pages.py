@@ -1,0 +1,368 @@
+"""The pages' frame: signing in, who is let in, tokens of forms, headers, files, problems; and what hostile names do."""
+
+import base64
+import hashlib
+import itertools
+import json
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pymongo.errors import ServerSelectionTimeoutError
+
+from contentgen_contract.advice.reasons import REASONS
+from contentgen_contract.names import Kind, Reason
+from contentgen_gateway import pages
+from contentgen_gateway.auth import csrf
+from contentgen_gateway.pages.rendering import render, static_files
+from contentgen_gateway.stores.queries import JobStatus
+from contentgen_simulation.gateway.bucket import RecordingBucket
+from contentgen_simulation.gateway.server import GatewayWorld
+from contentgen_simulation.gateway.tenants import TenantApi
+
+ANN = ("ann", "*", "*", "red")
+HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
+VENDORED = Path(pages.__file__).parent / "rendering/vendored"
+
+
+class World(GatewayWorld):
+    """With resources."""
+
+    api_class = TenantApi
+
+    def __init__(self, *rights: tuple[str, str, str, str], **settings: Any) -> None:
+        super().__init__(*rights, **settings)
+        RecordingBucket().behind(self.parts.files)
+
+
+@pytest.fixture
+def world() -> World:
+    return World(ANN)
+
+
+def browser(world: GatewayWorld, session: str | None = "ann", **headers: str) -> httpx.AsyncClient:
+    """A client that asks as a browser does, signed in by its cookie."""
+    client = world.client(None)
+    client.headers.update({"Accept": "text/html"} | headers)
+    if session:
+        client.cookies.set(csrf.SESSION, session)
+    return client
+
+
+def form_token(page: httpx.Response) -> str:
+    """What its forms carry."""
+    found = re.search(r'name="csrf" value="(\w+)"', page.text)
+    assert found, page.text
+    return found[1]
+
+
+class Seen(HTMLParser):
+    """Tags with their attributes, and what is text."""
+
+    def __init__(self, page: httpx.Response) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+async def test_who_has_not_signed_in_is_asked_to_and_comes_back_to_where_they_were(world: GatewayWorld) -> None:
+    async with browser(world, None) as anybody:
+        asked = await anybody.get("/jobs?status=failed")
+        form = await anybody.get(asked.headers["location"])
+        fields = {"csrf": form_token(form), "token": " an\nn ", "next": "/jobs?status=failed"}
+        answer = await anybody.post("/sign-in", data=fields)
+        page = await anybody.get(answer.headers["location"])
+    assert (asked.status_code, answer.status_code, page.status_code) == (303, 303, 200)
+    assert "/jobs?status=failed" in Seen(form).tags[-1][1].values() or "/jobs?status=failed" in form.text
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith(f"{csrf.SESSION}=ann;")
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert "<h1>Jobs</h1>" in page.text
+
+
+@pytest.mark.parametrize(("address", "secure"), [("https://gateway.example", True), ("http://10.0.0.1", False)])
+async def test_a_session_is_for_tls_alone_wherever_there_is_tls(address: str, secure: bool) -> None:
+    world = World(ANN, gateway_url=address)
+    async with browser(world, None) as anybody:
+        form = await anybody.get("/sign-in")
+        visitor = re.search(rf"{csrf.VISITOR}=([\w-]+)", form.headers["set-cookie"])
+        assert visitor
+        anybody.cookies.set(csrf.VISITOR, visitor[1])
+        answer = await anybody.post("/sign-in", data={"csrf": form_token(form), "token": "ann"})
+    assert ("Secure" in answer.headers["set-cookie"].split(",")[0]) is secure
+
+
+@pytest.mark.parametrize("token", ["unknown", "", "x" * 5000, "ü"])
+async def test_a_token_that_is_none_is_refused_and_not_kept(world: GatewayWorld, token: str) -> None:
+    async with browser(world, None) as anybody:
+        fields = {"csrf": form_token(await anybody.get("/sign-in")), "token": token}
+        answer = await anybody.post("/sign-in", data=fields)
+    assert answer.status_code == 401
+    assert 'role="alert"' in answer.text
+    assert csrf.SESSION not in answer.headers.get("set-cookie", "")
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/\nx"]
+)
+async def test_nobody_is_sent_elsewhere_after_signing_in(world: GatewayWorld, elsewhere: str) -> None:
+    async with browser(world, None) as anybody:
+        fields = {"csrf": form_token(await anybody.get("/sign-in")), "token": "ann", "next": elsewhere}
+        assert (await anybody.post("/sign-in", data=fields)).headers["location"] == "/"
+
+
+async def test_signing_out_forgets_the_token(world: GatewayWorld) -> None:
+    async with browser(world) as ann:
+        answer = await ann.post("/sign-out", data={"csrf": form_token(await ann.get("/"))})
+    assert answer.status_code == 303
+    assert re.search(rf'{csrf.SESSION}="";.*Max-Age=0', answer.headers["set-cookie"])
+
+
+def jwt(expires: object) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps({"exp": expires}).encode()).decode().rstrip("=")
+    return f"head.{payload}.signature"
+
+
+async def sign_out(world: GatewayWorld, token: str) -> httpx.Response:
+    async with browser(world, token) as person:
+        return await person.post("/sign-out", data={"csrf": form_token(await person.get("/sign-in"))})
+
+
+async def test_a_token_that_was_signed_out_is_worth_nothing_here(world: GatewayWorld) -> None:
+    """Neither as a stolen cookie nor as a bearer token, here and at a replica that starts now; another one is."""
+    assert (await sign_out(world, "ann")).status_code == 303
+    replica = GatewayWorld(ANN, database=world.database)
+    for place in (world, replica):
+        async with browser(place, "ann", Accept="application/json") as thief, place.client("ann") as program:
+            for client in (thief, program):
+                answer = await client.get("/api/jobs")
+                assert answer.status_code == 401
+                assert "signed out" in answer.json()["detail"]
+        async with place.client("bob") as bob:
+            assert (await bob.get("/api/jobs")).status_code == 200
+
+
+JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl"
+
+
+@pytest.fixture
+def lenient(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> GatewayWorld:
+    """The API server takes every writing of ann's token whose signature decodes to the same bytes."""
+    review = world.api.review_token
+
+    async def review_token(token: str, audience: str) -> Any:
+        word = token.strip().split(" ")[0]
+        return await review("ann" if word.rstrip("=")[:-1] == JWT[:-1] else "unknown", audience)
+
+    monkeypatch.setattr(world.api, "review_token", review_token)
+    return world
+
+
+@pytest.mark.parametrize("same", [f"{JWT} x", f" {JWT}", f"{JWT}\t", f"{JWT[:-1]}V", f"{JWT}="])
+async def test_no_other_writing_of_a_signed_out_token_is_taken(lenient: GatewayWorld, same: str) -> None:
+    """The API server reads a token up to a space, and a signature's last bits are not all used."""
+    async with lenient.client(JWT) as ann:
+        assert (await ann.get("/api/jobs")).status_code == 200
+    assert (await sign_out(lenient, JWT)).status_code == 303
+    async with lenient.client(same) as somebody:
+        assert (await somebody.get("/api/jobs")).status_code == 401
+
+
+async def test_a_known_token_does_not_vouch_for_another_signature(lenient: GatewayWorld) -> None:
+    async with lenient.client(JWT) as ann, lenient.client(f"{JWT}AAAA") as forged:
+        assert (await ann.get("/api/jobs")).status_code == 200
+        assert (await forged.get("/api/jobs")).status_code == 401
+
+
+async def test_of_a_signed_out_token_only_a_digest_is_kept_until_it_expires() -> None:
+    world = GatewayWorld(ANN)
+    late, soon = int(datetime.now(UTC).timestamp()) + 3600, 1
+    for token in (jwt(soon), jwt(late)):
+        await sign_out(world, token)
+    (kept,) = world.database["signed-out"].find()
+    assert kept["until"] == datetime.fromtimestamp(late, UTC)
+    assert "signature" not in repr(kept)
+
+
+@pytest.mark.parametrize("token", [jwt(10**30), jwt(None), jwt("x"), jwt(-1e308), "a.b.c", "a.e30.c", "a.bnVsbA.c"])
+async def test_whatever_a_token_says_of_its_end_it_can_be_signed_out(token: str) -> None:
+    world = GatewayWorld(ANN)
+    async with world.client(token) as thief:
+        assert (await thief.get("/api/jobs")).status_code == 200
+        assert (await sign_out(world, token)).status_code == 303
+        assert (await thief.get("/api/jobs")).status_code == 401
+
+
+async def test_who_has_no_good_token_signs_out_nothing(world: GatewayWorld) -> None:
+    assert (await sign_out(world, "unknown")).status_code == 303
+    assert world.database["signed-out"].find_one() is None
+
+
+async def test_a_browser_forgets_its_token_while_mongodb_is_away(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise ServerSelectionTimeoutError("no server")
+
+    monkeypatch.setattr(type(world.database["signed-out"]), "update_one", away)
+    answer = await sign_out(world, "ann")
+    assert answer.status_code == 303
+    assert "Max-Age=0" in answer.headers["set-cookie"]
+    assert "ServerSelectionTimeoutError" in caplog.text
+
+
+@pytest.mark.parametrize("given", [None, "", "0" * 64])
+async def test_a_form_without_its_token_changes_nothing(world: GatewayWorld, given: str | None) -> None:
+    async with browser(world) as ann:
+        answer = await ann.post("/theme", data={"theme": "dark"} | ({"csrf": given} if given is not None else {}))
+        mine = await ann.post("/theme", data={"theme": "dark", "csrf": form_token(await ann.get("/"))})
+    assert (answer.status_code, mine.status_code) == (403, 303)
+    assert render.THEME in mine.headers["set-cookie"]
+    assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}, {"Origin": "http://[x"}],
+)
+async def test_a_form_of_another_site_changes_nothing_even_with_the_token(
+    world: GatewayWorld, header: dict[str, str]
+) -> None:
+    async with browser(world) as ann:
+        fields = {"theme": "dark", "csrf": form_token(await ann.get("/"))}
+        assert (await ann.post("/theme", data=fields, headers=header)).status_code == 403
+        assert (await ann.post("/theme", data=fields, headers={"Origin": "http://gateway"})).status_code == 303
+
+
+async def test_another_browsers_token_is_worth_nothing(world: GatewayWorld) -> None:
+    async with browser(world) as ann, browser(world, "bob") as bob:
+        fields = {"theme": "dark", "csrf": form_token(await bob.get("/"))}
+        assert (await ann.post("/theme", data=fields)).status_code == 403
+
+
+async def test_where_nobody_signs_in_each_page_says_so() -> None:
+    world = World(gateway_sign_in="None")
+    async with browser(world, None) as anybody, browser(World(ANN)) as ann:
+        assert "Nobody signs in here" in (await anybody.get("/")).text
+        assert "Nobody signs in here" in (await anybody.get("/none")).text
+        assert "Nobody signs in here" not in (await ann.get("/")).text
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs", "/sign-in", "/none"])
+async def test_a_page_runs_no_script_but_ours_and_is_kept_by_nobody(world: GatewayWorld, path: str) -> None:
+    async with browser(world) as ann:
+        page = await ann.get(path)
+    policy = dict(each.split(" ", 1) for each in page.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["form-action"] == "'self'"
+    assert policy["img-src"] == "'self' http://s3.test"
+    assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert page.headers["cache-control"] == "no-store"
+    seen = Seen(page)
+    assert not [tag for tag, named in seen.tags if "style" in named or any(name.startswith("on") for name in named)]
+    assert all(named.get("src") for tag, named in seen.tags if tag == "script")
+    assert len([tag for tag, _ in seen.tags if tag == "h1"]) == 1
+    assert {"main"} <= {tag for tag, _ in seen.tags}
+
+
+@pytest.mark.parametrize("path", ["/", "/queue", "/jobs", "/jobs/{}"])
+async def test_a_hostile_name_is_text(world: GatewayWorld, path: str) -> None:
+    for number, (kind, status) in enumerate(itertools.product(Kind, JobStatus)):
+        job = hostile(world, number, kind, status)
+        async with browser(world) as ann:
+            page = await ann.get(path.format(job))
+        assert page.status_code == 200
+        tags = Seen(page).tags
+        assert not [tag for tag, named in tags if tag == "img" and named.get("src") == "x"]
+        assert all((named.get("src") or "").startswith("/static/") for tag, named in tags if tag == "script")
+        assert not [name for _, named in tags for name in named if name.startswith("on")]
+
+
+def hostile(world: GatewayWorld, number: int, kind: Kind, status: JobStatus) -> str:
+    """A job of which every text would like to be a script."""
+    config = {"loraName": HOSTILE, "prompt": HOSTILE, "trigger": HOSTILE, "model": HOSTILE}
+    more: dict[str, Any] = {"metadata": {"tags": [HOSTILE], "description": HOSTILE}, "userId": HOSTILE, "name": HOSTILE}
+    more |= {"reason": HOSTILE, "error": HOSTILE, "message": HOSTILE, "stage": HOSTILE, "cost": {"display": HOSTILE}}
+    return world.job(number, kind, config=config, status=status.value, sourceVideo={"filename": HOSTILE}, **more)
+
+
+async def test_a_failure_says_what_it_means_and_what_to_do(world: GatewayWorld) -> None:
+    async with browser(world) as ann:
+        for number, reason in enumerate(Reason):
+            job = world.job(number, status="failed", phase="Failed", reason=reason.value, error=None)
+            seen = Seen(await ann.get(f"/jobs/{job}"))
+            assert REASONS[reason].means in seen.text
+            assert REASONS[reason].do in seen.text
+
+
+async def test_a_foreign_jobs_page_looks_like_a_missing_ones(world: GatewayWorld) -> None:
+    job = world.job(1)
+    async with browser(world, "bob") as bob, browser(world) as ann:
+        foreign, missing = await bob.get(f"/jobs/{job}"), await bob.get("/jobs/none")
+        assert (await ann.get(f"/jobs/{job}")).status_code == 200
+    assert foreign.status_code == missing.status_code == 404
+    hide = re.compile(r'"X-CSRF-Token": "\w+"|value="\w{64}"')
+    assert hide.sub("", foreign.text.replace(job, "X")) == hide.sub("", missing.text.replace("none", "X"))
+
+
+async def test_the_queue_shows_what_runs_where_its_reader_may_list(world: GatewayWorld) -> None:
+    mine = world.job(1, status="processing", progress=40)
+    other = world.job(2, status="processing", progress=40, namespace="blue")
+    async with browser(world) as ann, browser(world, "bob") as bob:
+        asked, foreign = await ann.get("/queue"), await bob.get("/queue")
+    assert mine in asked.text
+    assert other not in asked.text
+    assert mine not in foreign.text
+    assert "1 job running" in asked.text
+
+
+async def test_a_program_gets_a_problem_and_a_person_a_page(world: GatewayWorld) -> None:
+    async with browser(world) as ann:
+        page, problem = await ann.get("/jobs?status=odd"), await ann.get("/api/jobs?status=odd")
+    assert page.status_code == problem.status_code == 422
+    assert page.headers["content-type"].startswith("text/html")
+    assert problem.headers["content-type"] == "application/problem+json"
+    assert "What to do" in page.text
+
+
+async def test_filters_that_are_left_empty_filter_nothing(world: GatewayWorld) -> None:
+    jobs = [world.job(number) for number in range(3)]
+    world.job(9, Kind.TRANSCRIPTION)
+    async with browser(world) as ann:
+        page = await ann.get("/jobs?type=lora-training&status=&namespace=&userId=&from=&to=&order=asc")
+    assert re.findall(r'href="/jobs/([\w-]{36})"', page.text) == jobs
+    assert "3 jobs" in page.text
+
+
+async def test_files_are_kept_for_ever_under_their_hash_and_checked_under_another(world: GatewayWorld) -> None:
+    async with browser(world, None) as anybody:
+        mine = await anybody.get(static_files.address("app.css"))
+        plain = await anybody.get(static_files.address("app.css"), headers={"Accept-Encoding": "identity"})
+        old = await anybody.get("/static/0000000000000000/app.css")
+        none = await anybody.get(f"/static/{static_files.digest()}/parts.py")
+    assert "immutable" in mine.headers["cache-control"]
+    assert (mine.headers["content-encoding"], "content-encoding" in plain.headers) == ("gzip", False)
+    assert mine.content == plain.content == old.content
+    assert old.headers["cache-control"] == "no-cache"
+    assert none.status_code == 404
+
+
+def test_what_is_vendored_is_what_was_vendored_and_has_its_licence() -> None:
+    lines = [line.split("  ") for line in (VENDORED / "CHECKSUMS").read_text().splitlines()]
+    present = {str(path.relative_to(VENDORED)) for path in VENDORED.rglob("*") if path.is_file()} - {"CHECKSUMS"}
+    assert {name for _, name in lines} == present
+    for digest, name in lines:
+        assert hashlib.sha256((VENDORED / name).read_bytes()).hexdigest() == digest, name
+    assert {"htmx.LICENSE", "inter.LICENSE", "icons/LICENSE"} <= present

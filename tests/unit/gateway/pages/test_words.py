@@ -1,0 +1,66 @@
+"""Figures and names in words, as pages show them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from contentgen_gateway.pages.rendering import words
+
+DASH = "\u2013"
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("amount", "told"),
+    [
+        ("0", "$0.00"), (0.00004, "< $0.001"), (0.001, "$0.001"), ("0.035", "$0.035"), (0.1, "$0.10"),
+        ("1234.5", "$1,234.50"), (None, DASH), ("a lot", DASH),
+    ],
+)  # fmt: skip
+def test_money(amount: object, told: str) -> None:
+    assert words.money(amount) == told
+
+
+def test_money_of_another_currency() -> None:
+    assert words.money("2.4", "EUR") == "2.40 EUR"
+
+
+@pytest.mark.parametrize(
+    ("since", "told"),
+    [
+        (timedelta(seconds=20), "just now"), (timedelta(seconds=-20), "in a moment"),
+        (timedelta(minutes=3), "3 min ago"),
+        (timedelta(hours=-2), "in 2 h"), (timedelta(days=1), "1 day ago"), (timedelta(days=6), "6 days ago"),
+        (timedelta(days=10), "11 Nov"), (timedelta(days=400), "17 Oct 2025"),
+    ],
+)  # fmt: skip
+def test_ago(since: timedelta, told: str) -> None:
+    assert words.ago(NOW - since, NOW) == told
+    assert words.ago(None, NOW) == DASH
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(None, DASH), (48.4, "48 s"), (60, "1 min"), (725, "12 min 5 s"), (3600, "1 h"), (3780, "1 h 3 min")],
+)
+def test_span(seconds: float | None, told: str) -> None:
+    assert words.span(seconds) == told
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [(None, DASH), (7, "7 bytes"), (1200, "1.2 kB"), (120_000, "120 kB"), (5.9e6, "5.9 MB"), (2e12, "2.0 TB")],
+)
+def test_size(count: float | None, told: str) -> None:
+    assert words.size(count) == told
+
+
+def test_names_and_sentences() -> None:
+    assert words.spaced("LoraNotReady") == "Lora not ready"
+    assert words.spaced("InsufficientFrames") == "Insufficient frames"
+    assert words.sentence("the provider has finished") == "The provider has finished."
+    assert words.sentence("spec.source.url is private") == "spec.source.url is private."
+    assert (words.clock(245), words.clock(3727)) == ("4:05", "1:02:07")
+    assert words.plural(1, "job") == "1 job"
+    assert words.plural(1200, "job") == "1,200 jobs"
+    assert words.query({"a": "1", "b": ""}, cursor="x") == "a=1&cursor=x"

@@ -1,0 +1,186 @@
+"""Each question that the gateway puts to MongoDB is served by an index that the operator makes.
+
+An index serves a question where its first field is compared in every alternative of it; where nothing is compared at
+all, the question is for everything, in the order of an index.
+"""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from mongomock.collection import Collection
+
+from contentgen_contract.names import Kind
+from contentgen_contract.records import indexes
+from contentgen_gateway.live import recent_creations
+from contentgen_gateway.stores import aggregations, collections, shares
+from contentgen_gateway.stores.aggregations import By
+from contentgen_gateway.stores.queries import Scope, counting, listing
+from contentgen_gateway.transcripts import index
+from contentgen_operator.stores.records import DeletionMark, RecordStore
+from contentgen_simulation.gateway.bucket import RecordingBucket
+from contentgen_simulation.gateway.questions import CHANGES, EVERYTHING, PATHS, SCOPES, WANTED
+from contentgen_simulation.gateway.server import GatewayWorld
+
+
+def alternatives(filter_: dict[str, Any]) -> Iterator[frozenset[str]]:
+    """The fields that each alternative of a filter compares."""
+    compared = (key for key, value in filter_.items() if not key.startswith("$") and _narrows(value))
+    parts: list[list[frozenset[str]]] = [[frozenset(compared)]]
+    parts += [list(alternatives(each)) for each in filter_.get("$and", ())]
+    if "$or" in filter_:
+        parts.append([found for each in filter_["$or"] for found in alternatives(each)])
+    for combined in itertools.product(*parts):
+        yield frozenset().union(*combined)
+
+
+def _narrows(value: Any) -> bool:
+    """Whether an index leads to what is asked for, and not to all but it."""
+    return not (isinstance(value, dict) and value.keys() <= {"$ne", "$nin", "$exists", "$not"})
+
+
+def served(filter_: dict[str, Any], declared: dict[str, indexes.Keys]) -> bool:
+    """Whether an index begins with what each alternative compares."""
+    first = {"_id"} | {keys[0][0] for keys in declared.values()}
+    return all(first & fields for fields in alternatives(filter_))
+
+
+def test_alternatives_are_taken_apart() -> None:
+    filter_ = {"$and": [{"a": 1}, {"$or": [{"b": 1}, {"$and": [{"c": 1}, {"d": 1}]}]}]}
+    assert set(alternatives(filter_)) == {frozenset("ab"), frozenset("acd")}
+    assert not served({"$or": [{"jobId": 1}, {"progress": 1}]}, indexes.JOBS)
+    assert not served({"jobId": {"$ne": 1}, "status": "failed"}, indexes.JOBS)
+
+
+@pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
+def test_lists_and_their_counts(scope: Scope) -> None:
+    for wanted in WANTED:
+        query = listing(scope, wanted)
+        keys = indexes.JOBS[query.index]
+        assert keys[-2:] == query.sort
+        if scope != EVERYTHING or wanted.user_id or wanted.tags or wanted.terms:
+            assert served(counting(scope, wanted), indexes.JOBS), wanted
+        for fields in alternatives(query.filter):
+            if not fields & {"jobId", "metadata.isPublic"}:  # these have their own
+                assert {name for name, _ in keys[:-2]} <= fields, (query.index, wanted)
+
+
+@pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
+def test_sums(scope: Scope) -> None:
+    scope = aggregations.own(scope)
+    if scope.nothing:
+        return
+    for wanted in WANTED:
+        if wanted.tags or wanted.terms:
+            continue
+        every = [(aggregations.of_jobs(scope, wanted, by), indexes.JOBS) for by in (*By, None)]
+        every += [(aggregations.of_purchases(scope, wanted, by), indexes.LEDGER) for by in By]
+        for tally, declared in every:
+            compared = {name for name, _ in declared[tally.index]} - {"createdAt", "jobId"}
+            assert all(compared <= fields for fields in alternatives(tally.match)), wanted
+
+
+DECLARED = {
+    "jobs": indexes.JOBS,
+    "ledger": indexes.LEDGER,
+    "shares": shares.INDEXES,
+    "collections": collections.INDEXES,
+    "transcripts": index.INDEXES,
+    "transcripts-indexed": {},
+    "signed-out": {},
+    "recent-creations": recent_creations.INDEXES,
+    "namespaces": {},
+}
+METHODS = dict.fromkeys(
+    ("find", "find_one", "count_documents", "aggregate", "update_one", "update_many", "replace_one", "delete_one",
+     "delete_many"), 0,
+) | {"distinct": 1}  # fmt: skip
+Asked = list[tuple[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """Every collection and filter, seen at the driver: also what no value stands for."""
+    asked: Asked = []
+    inside: set[int] = set()  # threads: mongomock's aggregate finds everything by itself
+    for name, place in METHODS.items():
+        original = getattr(Collection, name)
+
+        def note(self: Any, *args: Any, _original: Any = original, _place: int = place, **kwargs: Any) -> Any:
+            thread = threading.get_ident()
+            if thread in inside:
+                return _original(self, *args, **kwargs)
+            given = args[_place]
+            filter_ = given[0]["$match"] if isinstance(given, list) else given
+            asked.append((self.name, {args[0]: None} | filter_ if _place else filter_))  # an index has distinct values
+            inside.add(thread)
+            try:
+                return _original(self, *args, **kwargs)
+            finally:
+                inside.discard(thread)
+
+        monkeypatch.setattr(Collection, name, note)
+    return asked
+
+
+def check(asked: Asked) -> None:
+    assert asked
+    for collection, filter_ in asked:
+        if collection == "clusters":  # a handful of documents, all of which are read
+            continue
+        assert served(filter_, DECLARED[collection]), (collection, filter_)
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_all_that_a_request_asks(path: str, asked: Asked) -> None:
+    world = GatewayWorld(("ann", "*", "*", "red"))
+    bucket = RecordingBucket()
+    bucket.behind(world.parts.files)
+    key = "loras/ann/j/v1/model.safetensors"
+    job = world.job(1, versions=[{"version": 1, "s3Key": key}])
+    bucket.objects |= {key: b"x", "datasets/ann/j/dataset.json": b"{}"}
+    async with world.client("ann") as ann:
+        answer = await ann.get(path.format(job))
+    assert answer.status_code == 200, answer.text
+    check(asked)
+
+
+async def test_all_that_changes_ask(asked: Asked) -> None:
+    world = GatewayWorld(("ann", "*", "*", "red"))
+    RecordingBucket().behind(world.parts.files)
+    job = world.job(1)
+    async with world.client("ann") as ann:
+        for method, path, body in CHANGES:
+            answer = await ann.request(method, path.format(job), json=body)
+            assert answer.status_code < 300, (method, path, answer.text)
+    check(asked)
+
+
+async def test_all_that_the_index_of_transcripts_asks(asked: Asked) -> None:
+    world = GatewayWorld(("ann", "*", "*", "red"))
+    bucket = RecordingBucket()
+    bucket.behind(world.parts.files)
+    key = "transcripts/ann/j/transcript.json"
+    bucket.objects[key] = b"{}"
+    for number in range(2):
+        world.job(number, Kind.TRANSCRIPTION, versions=[{"version": 1, "transcriptUrl": f"s3://assets/{key}"}])
+    await world.parts.indexer.walk()
+    world.database["jobs"].update_one({"jobId": {"$regex": "0$"}}, {"$set": {"userId": "bob"}})  # to be amended
+    world.database["jobs"].delete_one({"jobId": {"$regex": "1$"}})
+    asked.clear()
+    await world.parts.indexer.walk()
+    async with world.client("ann") as ann:
+        assert (await ann.get("/api/search/transcripts?q=a")).status_code == 200
+    names = {"jobs", "ledger", "shares", "transcripts", "transcripts-indexed", "signed-out", "clusters", "namespaces"}
+    assert {name for name, _ in asked} == names
+    check(asked)
+
+
+async def test_what_the_operator_looks_for(asked: Asked) -> None:
+    """Its janitor, each time it looks around."""
+    records = RecordStore(GatewayWorld().database["jobs"], storage=None)  # type: ignore[arg-type]  # none is used
+    assert await records.marks(10) == []
+    assert await records.discard_of(DeletionMark(namespace="red", uid="u")) is None
+    check(asked)

@@ -1,0 +1,279 @@
+"""Attacks on several installations, two replicas and selected namespaces: found by reading the documents alone."""
+
+import asyncio
+import copy
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+import stamina
+
+from contentgen_contract.advice.reasons import REASONS
+from contentgen_contract.names import FINALIZER, GROUP, RESUBMIT_ANNOTATION, Kind, Phase, Reason
+from contentgen_contract.resources.namespaces import LabelSelector
+from contentgen_operator.background.releases import NamespaceReleases
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.cache import Cache
+from contentgen_operator.leader import tasks
+from contentgen_operator.leader.leadership import Leadership
+from contentgen_operator.leader.tasks import LeaderTasks
+from contentgen_operator.queues.work_queue import WorkQueue
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.selection import Selection
+from contentgen_operator.watch.event_handlers import EventHandlers
+from contentgen_operator.worker_api.reports import Reports
+from contentgen_runtime.namespaces import Namespaces
+from contentgen_simulation.gateway.cluster import ClusterWorld, refused
+from contentgen_simulation.installations import BATCH, Installations
+from contentgen_simulation.world import SPECS, UID, World, Writes
+
+IMAGE = Kind.IMAGE_GENERATION
+HEIR = "1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02"
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch, shared: bool) -> Iterator[Installations]:
+    with stamina.set_testing(True, attempts=8):
+        installations = Installations(monkeypatch, shared=shared)
+        if shared:  # and with them the provider's account
+            installations.second.provider = installations.first.provider
+            installations.second.restart()
+        yield installations
+
+
+async def rounds(two: Installations, count: int, *, every: timedelta = timedelta(minutes=20)) -> None:
+    """Both installations look for orphans."""
+    for _ in range(count):
+        two.first.now = max(world.now for world in two.all) + every
+        for each in two.all:
+            each.now = two.first.now
+            await each.orphans[-1].round(each.now)
+
+
+def states(two: Installations) -> list[str]:
+    return [str(each["state"]) for each in two.first.database["ledger"].find()]
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["shared stores", "different stores"])
+@pytest.mark.parametrize("to", [BATCH, "night"], ids=["another class", "a class that nobody serves"])
+@pytest.mark.parametrize("lost", [False, True], ids=["submitted", "reply lost"])
+async def test_a_request_is_followed_whose_resource_was_applied_again_in_another_class(
+    two: Installations, to: str, shared: bool, lost: bool
+) -> None:
+    """A provider that does not cancel goes on after the deletion; the one that has paid stores its answer."""
+    two.first.provider.cancels = False
+    if lost:
+        two.first.provider.lose_replies = {1}
+    two.apply(IMAGE)
+    for _ in range(40):
+        if states(two) == (["intent"] if lost else ["submitted"]) and two.first.provider.posts:
+            break
+        await two.first.step(IMAGE)
+    two.body(IMAGE)["metadata"]["finalizers"] = []  # taken off by hand, or by the grace period
+    del two.first.kube.resources[IMAGE, "it"]
+    two.apply(IMAGE, to, uid=HEIR)
+    await rounds(two, 40)
+    assert set(states(two)) <= {"succeeded", "collected"}, "its answer is stored"
+    await two.go_on(IMAGE)
+    await rounds(two, 4, every=timedelta(days=40))
+    assert set(states(two)) <= {"succeeded", "collected"}, "and kept"
+    if to == BATCH and shared:
+        assert (len(two.first.provider.posts), two.status(IMAGE).phase) == (1, Phase.COMPLETED)
+
+
+# Two replicas
+
+
+class Idle:
+    """A server that serves nobody."""
+
+    should_exit = False
+
+    async def serve(self) -> None:
+        await asyncio.Event().wait()
+
+
+class Standby:
+    """A process that sees what the watches deliver, and begins to lead when it is told to."""
+
+    def __init__(self) -> None:
+        self.worked: list[str] = []
+        self.elected = asyncio.Event()
+        self.queue: WorkQueue[ResourceRef] = WorkQueue(self._work)
+        cache = Cache()
+        self.tasks = LeaderTasks(self.elected.wait, self.queue, cache.refs)
+        self.intake = EventHandlers(cache, self.tasks.wake, Reports(), gone=self.tasks.deleted)
+
+    async def _work(self, ref: ResourceRef) -> None:
+        self.worked.append(ref.name)
+
+    async def sees(self, name: str, *, deleted: bool) -> None:
+        meta = {"namespace": "ns", "name": name, "uid": f"uid-of-{name}", "resourceVersion": "1", "generation": 1}
+        body = {"metadata": meta, "spec": {}, "status": {"phase": "Preparing"}}
+        await self.intake.resource(IMAGE, body, deleted=deleted)
+
+    async def leads(self) -> list[str]:
+        """What it has looked at once it leads."""
+        running = asyncio.create_task(self.tasks.run(Idle(), []))
+        self.elected.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        running.cancel()
+        self.tasks.stop()
+        return sorted(self.worked)
+
+
+async def test_what_is_deleted_while_nobody_leads_is_seen_to_by_the_next_leader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its record would be `processing` for ever: nobody tells of the deletion again."""
+    clock = [1000.0]
+    monkeypatch.setattr(tasks, "monotonic", lambda: clock[0])
+    standby = Standby()
+    for name in ("long-ago", "one", "two"):
+        await standby.sees(name, deleted=False)
+    await standby.sees("long-ago", deleted=True)  # the leader of then has seen to it
+    clock[0] += 3600
+    await standby.sees("one", deleted=True)
+    clock[0] += 20
+    assert await standby.leads() == ["one", "two"]
+
+
+async def test_a_standby_remembers_a_bounded_number_of_deletions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_MOST_RECENT", 2)
+    standby = Standby()
+    for name in ("one", "two", "three"):
+        await standby.sees(name, deleted=True)
+    assert await standby.leads() == ["three", "two"]
+
+
+async def test_a_former_leader_releases_nothing_in_a_namespace_that_has_the_labels_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Frozen after the labels were lost, it knows nothing of their return; the next leader has a request in flight."""
+    world = World(monkeypatch, Writes())
+    world.kube.apply(IMAGE, SPECS[IMAGE])
+    await world.finish(IMAGE, Phase.PROCESSING)
+    body = world.kube.resources[IMAGE, "it"]
+    assert body["metadata"]["finalizers"] == [FINALIZER]
+    stale = Namespaces(selector=LabelSelector(match_labels={"a": "b"}))
+    stale.known.set()
+    former = Leadership.always()
+    leaving = NamespaceReleases(cast("Kube", world.kube), Selection(namespaces=stale), former.check)
+    leaving.note(ResourceRef(kind=IMAGE, namespace="ns", name="it", uid=UID), body)
+    read = world.kube.get_resource
+
+    async def thawed(*asked: Any) -> Any:
+        former.revoke("the Lease is another's")
+        return await read(*asked)
+
+    monkeypatch.setattr(world.kube, "get_resource", thawed)
+    await leaving.release()
+    assert body["metadata"]["finalizers"] == [FINALIZER]
+
+
+# A class that changes hands
+
+
+async def test_a_run_of_another_installation_is_told_as_one_of_the_causes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who reads of backups alone restores one, or pays again, instead of giving the class back."""
+    first, second = World(monkeypatch, Writes()), World(monkeypatch, Writes())
+    second.kube = first.kube
+    second.restart()
+    first.kube.apply(IMAGE, SPECS[IMAGE])
+    await first.finish(IMAGE, Phase.PROCESSING)
+    second.now = first.now
+    for _ in range(5):
+        await second.step(IMAGE)
+    told = second.status(IMAGE)
+    assert (told.reason, len(first.provider.posts), second.provider.posts) == (Reason.STORES_DISAGREE, 1, [])
+    assert "another installation, with another MongoDB, began the run" in (told.message or "")
+    assert "kubectl get operatorclasses" in REASONS[Reason.STORES_DISAGREE].look
+    first.now = second.now
+    first.restart()
+    assert ((await first.finish(IMAGE)).phase, len(first.provider.posts)) == (Phase.COMPLETED, 1), "given back"
+
+
+async def test_what_another_installation_has_begun_unpaid_waits_for_a_person_once_the_class_is_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A limit: neither can tell that the other one has not paid. Nothing is paid without a person's word."""
+    first, second = World(monkeypatch, Writes()), World(monkeypatch, Writes())
+    second.kube = first.kube
+    second.restart()
+    first.kube.apply(Kind.TRANSCRIPTION, SPECS[Kind.TRANSCRIPTION])
+    await first.finish(Kind.TRANSCRIPTION, Phase.PREPARING)
+    second.now = first.now
+    for _ in range(5):
+        await second.step(Kind.TRANSCRIPTION)
+    first.now = second.now
+    first.restart()
+    for _ in range(60):
+        await first.step(Kind.TRANSCRIPTION)
+    status = first.status(Kind.TRANSCRIPTION)
+    assert (status.phase, status.reason) == (Phase.SUBMISSION_UNKNOWN, Reason.STORES_DISAGREE)
+    assert (len(first.provider.posts), len(second.provider.posts)) == (0, 0)
+    (token,) = re.findall(r"contentgen\.dev/resubmit=([0-9a-f]+)", str(status.message))
+    first.kube.apply(Kind.TRANSCRIPTION, SPECS[Kind.TRANSCRIPTION], **{RESUBMIT_ANNOTATION: token})
+    await first.finish(Kind.TRANSCRIPTION)
+    assert first.status(Kind.TRANSCRIPTION).phase is Phase.COMPLETED
+    assert (len(first.provider.posts), len(second.provider.posts)) == (1, 0)
+
+
+@pytest.mark.parametrize("shared", [False])
+async def test_a_deletion_in_a_class_that_nobody_serves_ends_once_it_is_moved_back(
+    two: Installations,
+) -> None:
+    """A limit that docs/install.md names: nobody takes the finalizer off in the meantime."""
+    two.apply(IMAGE, deletionPolicy="Delete")
+    await two.go_on(IMAGE)
+    assert two.body(IMAGE)["metadata"]["finalizers"] == [FINALIZER]
+    two.apply(IMAGE, "night", deletionPolicy="Delete")
+    two.first.kube.delete(IMAGE, two.first.now)
+    await two.go_on(IMAGE)
+    assert two.body(IMAGE)["metadata"]["finalizers"] == [FINALIZER]
+    two.apply(IMAGE, deletionPolicy="Delete")
+    await two.first.until_gone(IMAGE)
+
+
+# Gateways of two installations over one database
+
+
+ORDER = {"audioUrl": "https://example.com/podcast.mp3", "namespace": "red"}
+
+
+def beside(first: ClusterWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: str, **settings: Any) -> ClusterWorld:
+    """The gateway of another installation, without rights in some namespaces."""
+    other = ClusterWorld(beside=first, **settings)
+    api = copy.copy(first.api)
+
+    async def call(method: str, path: str, body: Any = None) -> Any:
+        if path.startswith(f"/apis/{GROUP}/") and any(f"/namespaces/{each}/" in path for each in unreadable):
+            raise refused(403, "forbidden")
+        return await first.api.call(method, path, body)
+
+    monkeypatch.setattr(api, "call", call)
+    monkeypatch.setattr(other.parts.creations._resources, "_kube", api)
+    return other
+
+
+@pytest.mark.parametrize("who", ["ann", "bob"])
+async def test_a_new_job_of_another_installations_namespace_looks_like_one_that_is_missing(
+    who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever knows its id, with or without rights there, is told nothing of its namespace."""
+    first = ClusterWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
+    second = beside(first, monkeypatch, "red", watch_namespaces=("blue",))
+    made = await first.client("ann").post("/api/transcribe", json=ORDER)
+    answer = await second.client(who).get(made.headers["location"])
+    assert (answer.status_code, "red" in answer.text) == (404, False)
+
+
+async def test_a_new_job_of_another_class_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ClusterWorld(("ann", "*", "*", "red"))
+    second = beside(first, monkeypatch, operator_class=BATCH)
+    made = await first.client("ann").post("/api/transcribe", json=ORDER)
+    assert (await second.client("ann").get(made.headers["location"])).status_code == 404
+    assert second.parts.live.get(made.json()["jobId"]) is None, "no watch would tell of its end"

@@ -1,0 +1,468 @@
+"""Namespaces: all, a list or a label selector. Those that leave are released, and nothing is paid twice."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from kubernetes.aio.client.exceptions import ApiException
+from pydantic import ValidationError
+
+from contentgen_contract.api_paths import NAMESPACES
+from contentgen_contract.names import FINALIZER, Kind, Phase
+from contentgen_contract.resources.namespaces import LabelSelector
+from contentgen_gateway.settings import Settings as GatewaySettings
+from contentgen_operator.background.releases import NamespaceReleases
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.cache import Cache
+from contentgen_operator.settings import Settings
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.selection import Selection
+from contentgen_operator.stores.ledger import orphans_of
+from contentgen_operator.watch import event_handlers as intake_module
+from contentgen_operator.watch.event_handlers import EventHandlers
+from contentgen_operator.worker_api.reports import Reports
+from contentgen_runtime import namespaces as module
+from contentgen_runtime.kube import KubeApi
+from contentgen_runtime.namespaces import Namespaces
+from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
+from contentgen_simulation.world import SPECS, UID, World, Writes
+
+IMAGES = Kind.IMAGE_GENERATION
+LABELS = LabelSelector(match_labels={"contentgen.dev/enabled": "true"})
+REF = ResourceRef(kind=IMAGES, namespace="ns", name="it", uid=UID)
+
+
+def namespace(name: str, uid: str = "") -> dict[str, Any]:
+    return {"metadata": {"name": name, "uid": uid or f"uid-of-{name}", "resourceVersion": "1"}}
+
+
+def resource(namespace: str, name: str = "it", *finalizers: str, **spec: Any) -> dict[str, Any]:
+    meta = {"namespace": namespace, "name": name, "uid": f"uid-of-{name}", "resourceVersion": "1", "generation": 1}
+    return {"metadata": meta | {"finalizers": list(finalizers)}, "spec": spec, "status": {}}
+
+
+# Settings
+
+
+@pytest.mark.parametrize("settings", [Settings, GatewaySettings])
+def test_the_settings_as_the_chart_writes_them(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTENTGEN_WATCH_NAMESPACES", "[]")
+    monkeypatch.setenv("CONTENTGEN_WATCH_NAMESPACE_SELECTOR", "")
+    assert (settings().watch_namespaces, settings().watch_namespace_selector) == ((), None)
+    monkeypatch.setenv("CONTENTGEN_WATCH_NAMESPACES", '["marketing", "research"]')
+    assert settings().watch_namespaces == ("marketing", "research")
+    monkeypatch.setenv("CONTENTGEN_WATCH_NAMESPACE_SELECTOR", '{"matchLabels": {"contentgen.dev/enabled": "true"}}')
+    assert settings().watch_namespace_selector == LABELS
+
+
+def test_a_selector_as_the_parameter_of_a_request() -> None:
+    selector = LabelSelector.model_validate(
+        {
+            "matchLabels": {"team": "a", "contentgen.dev/enabled": "true"},
+            "matchExpressions": [
+                {"key": "stage", "operator": "In", "values": ["test", "live"]},
+                {"key": "stage", "operator": "NotIn", "values": ["old"]},
+                {"key": "owner", "operator": "Exists"},
+                {"key": "gone", "operator": "DoesNotExist"},
+            ],
+        }
+    )
+    assert str(selector) == ("contentgen.dev/enabled=true,team=a,stage in (test,live),stage notin (old),owner,!gone")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},  # would select all
+        {"matchLabels": {}},
+        {"matchlabels": {"a": "b"}},
+        {"matchLabels": {"a": "b,c=d"}},
+        {"matchLabels": {"a,b": "c"}},
+        {"matchExpressions": [{"key": "a", "operator": "In"}]},
+        {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]},
+        {"matchExpressions": [{"key": "a", "operator": "Gt", "values": ["1"]}]},
+    ],
+)
+def test_a_selector_that_selects_more_than_it_says_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        LabelSelector.model_validate(given)
+
+
+@pytest.mark.parametrize("name", ["*", "a/b", "A", "", "!a", "team-*"])
+def test_a_pattern_is_no_namespace(name: str) -> None:
+    """kopf would take it for one."""
+    with pytest.raises(ValidationError):
+        Settings(watch_namespaces=(name,))
+
+
+# Which are selected
+
+
+class Labels:
+    """What the API server tells of namespaces with the labels, and which names were told on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told: asyncio.Queue[Seen] = asyncio.Queue()
+        self.asked: list[str] = []
+        self.changed: list[str] = []
+        self.namespaces = Namespaces(selector=LABELS)
+        monkeypatch.setattr(module, "follow", self._follow)
+
+    async def _follow(self, _: Any, resource: Any, *, labels: str) -> AsyncIterator[Seen]:
+        self.asked.append(f"{resource.plural}?{labels}")
+        while True:
+            yield await self.told.get()
+            self.told.task_done()
+
+    async def tell(self, *seen: Seen) -> list[str]:
+        self.changed.clear()
+
+        async def changed(name: str) -> None:
+            self.changed.append(name)
+
+        running = asyncio.create_task(self.namespaces.run(cast("KubeApi", None), changed))
+        for each in seen:
+            self.told.put_nowait(each)
+        async with asyncio.timeout(20):
+            await self.told.join()
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait({running})
+        return list(self.changed)
+
+
+async def test_labels_select_and_their_loss_deselects(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = Labels(monkeypatch)
+    selected = labels.namespaces
+    assert "a" not in selected
+    assert not selected.known.is_set(), "nothing is selected, and nothing left, before the first list"
+    first = (
+        ObjectChanged(namespace("a")),
+        ObjectChanged(namespace("b")),
+        ListComplete(frozenset({"uid-of-a", "uid-of-b"})),
+    )
+    assert await labels.tell(*first) == [], "the watches of all resources begin after it"
+    assert (selected.known.is_set(), "a" in selected, "c" in selected) == (True, True, False)
+    assert labels.asked == ["namespaces?contentgen.dev/enabled=true"]
+    changes = (ObjectChanged(namespace("c")), ObjectChanged(namespace("c")), ObjectDeleted(namespace("a")))
+    assert await labels.tell(*changes) == ["c", "a"]
+    assert ("a" in selected, "c" in selected) == (False, True)
+    assert await labels.tell(ListComplete(frozenset({"uid-of-c"}))) == ["b"], "it lost them while the watch was broken"
+    assert "b" not in selected
+
+
+async def test_lists_and_all_are_known_at_once() -> None:
+    assert [name in Namespaces() for name in ("a", "")] == [True, True]
+    listed = Namespaces(("a", "b", "a"))
+    assert (listed.scopes, Namespaces().scopes, Namespaces(selector=LABELS).scopes) == (("a", "b"), ("",), ("",))
+    assert ["a" in listed, "c" in listed, "" in listed] == [True, False, False]
+    assert listed.known.is_set()
+
+
+def test_a_selection_by_namespace_and_class() -> None:
+    mine = Selection("team", Namespaces(("a",)))
+    assert mine.serves(resource("a", operatorClass="team"))
+    assert not mine.serves(resource("b", operatorClass="team"))
+    assert not mine.serves(resource("a"))
+    assert mine.has_left(resource("b", operatorClass="team"))
+    assert not mine.has_left(resource("a", operatorClass="team"))
+    assert not mine.has_left(resource("b")), "another installation serves it"
+    unknown = Selection("team", Namespaces(selector=LABELS))
+    assert not unknown.serves(resource("a", operatorClass="team"))
+    assert not unknown.has_left(resource("a", operatorClass="team")), "before the first list"
+
+
+# The watches' handlers
+
+
+class Lists:
+    """The API server's lists; `refused` namespaces are answered 403, `away` ones once 503."""
+
+    def __init__(self, *bodies: dict[str, Any]) -> None:
+        self.bodies = bodies
+        self.refused: set[str] = set()
+        self.away = 0
+        self.asked: list[str] = []
+
+    async def every(self, kind: Kind, namespace: str = "") -> AsyncIterator[dict[str, Any]]:
+        self.asked.append(namespace)
+        if self.away:
+            self.away -= 1
+            raise ApiException(status=503)
+        if namespace in self.refused:
+            raise ApiException(status=403)
+        for body in self.bodies:
+            if kind is IMAGES and namespace in ("", body["metadata"]["namespace"]):
+                yield body
+
+    unfinished = every
+
+
+class Woken:
+    """The handlers, and which resources they woke."""
+
+    def __init__(self, namespaces: Namespaces) -> None:
+        self.names: list[str] = []
+        self.left: list[str] = []
+        self.cache = Cache()
+        self.intake = EventHandlers(
+            self.cache, self._wake, Reports(), selection=Selection(namespaces=namespaces), left=self._leave
+        )
+
+    async def _wake(self, ref: ResourceRef) -> None:
+        self.names.append(ref.name)
+
+    def _leave(self, ref: ResourceRef, _: Any) -> None:
+        self.left.append(ref.name)
+
+
+async def test_a_namespace_of_a_list_without_a_role_hides_no_other() -> None:
+    woken = Woken(Namespaces(("a", "b", "c")))
+    lists = Lists(resource("a", "one"), resource("c", "three"))
+    lists.refused = {"a", "b"}
+    await woken.intake.first_look(cast("Kube", lists), ("a", "b", "c"))
+    assert woken.names == ["three"]
+
+
+async def test_a_namespace_that_gains_the_labels_is_looked_at_and_one_that_loses_them_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(intake_module, "_AGAIN_SECONDS", 0)
+    namespaces = Namespaces(selector=LABELS)
+    namespaces.known.set()
+    woken, lists = Woken(namespaces), Lists(resource("a", "one"), resource("b", "two"))
+    await woken.intake.first_look(cast("Kube", lists))
+    assert (woken.names, woken.cache.refs()) == ([], ())
+    namespaces._uids["b"] = "uid-of-b"
+    lists.away = 2
+    await woken.intake.look(cast("Kube", lists), "b")
+    assert (woken.names, [each.name for each in woken.cache.refs()]) == (["two"], ["two"])
+    assert set(lists.asked[3:]) == {"b"}
+    woken.left.clear()
+    del namespaces._uids["b"]
+    await woken.intake.look(cast("Kube", lists), "b")
+    assert (woken.cache.refs(), woken.left, woken.names) == ((), ["two"], ["two"])
+
+
+# Released
+
+
+def selected_world(monkeypatch: pytest.MonkeyPatch) -> tuple[World, Namespaces]:
+    """A world whose namespace has the labels."""
+    world = World(monkeypatch, Writes())
+    namespaces = Namespaces(selector=LABELS)
+    namespaces._uids["ns"] = "a-namespace"
+    namespaces.known.set()
+    world.selection = Selection(namespaces=namespaces)
+    world.restart()
+    return world, namespaces
+
+
+async def until(world: World, reached: Callable[[], bool]) -> None:
+    for _ in range(60):
+        if reached():
+            return
+        await world.step(IMAGES)
+    raise AssertionError("it does not come to that")
+
+
+def states(world: World) -> list[str]:
+    return [each["state"] for each in world.database["ledger"].find()]
+
+
+async def release(world: World) -> None:
+    """What the watch delivers of it, to the leader."""
+    leaving = NamespaceReleases(cast("Kube", world.kube), world.selection)
+    leaving.note(REF, world.kube.resources[IMAGES, "it"])
+    await leaving.release()
+
+
+async def test_a_run_in_flight_is_released_followed_and_goes_on_when_its_namespace_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, namespaces = selected_world(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await until(world, lambda: states(world) == ["submitted"])
+    meta = world.kube.resources[IMAGES, "it"]["metadata"]
+    assert meta["finalizers"] == [FINALIZER]
+    meta["finalizers"].append("somebody.else/needs-it")
+    del namespaces._uids["ns"]
+    before = len(world.writes.done)
+    await release(world)
+    assert meta["finalizers"] == ["somebody.else/needs-it"]
+    for _ in range(5):
+        await world.step(IMAGES)
+    assert world.writes.done[before:] == ["finalizers"], "nothing else is written to it, nor sent"
+    for _ in range(4):
+        world.now += timedelta(minutes=30)
+        await world.orphans[-1].round(world.now)
+    (kept,) = world.database["ledger"].find()
+    assert (kept["state"], kept["orphanedAt"]) == ("succeeded", None), "its response is stored meanwhile"
+    world.now += timedelta(days=300)
+    await world.orphans[-1].round(world.now)
+    assert states(world) == ["succeeded"], "a resource that exists is no orphan"
+    namespaces._uids["ns"] = "a-namespace"
+    status = await world.finish(IMAGES)
+    assert (status.phase, len(world.provider.posts), states(world)) == (Phase.COMPLETED, 1, ["collected"])
+
+
+async def test_deleted_while_its_namespace_is_out_its_result_is_kept_and_adopted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, namespaces = selected_world(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | {"deletionPolicy": "Delete"})
+    await until(world, lambda: states(world) == ["submitted"])
+    del namespaces._uids["ns"]
+    await release(world)
+    world.kube.delete(IMAGES, world.now)
+    assert not world.there(IMAGES), "without an operator"
+    for _ in range(4):
+        world.now += timedelta(minutes=30)
+        await world.orphans[-1].round(world.now)
+    assert (states(world), world.provider.cancelled) == (["succeeded"], [])
+    namespaces._uids["ns"] = "a-namespace"
+    world.kube.apply(IMAGES, SPECS[IMAGES], uid="20000000-0000-4000-8000-000000000002")
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 1
+
+
+async def test_an_idle_resource_with_files_to_delete_is_released_and_held_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, namespaces = selected_world(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | {"deletionPolicy": "Delete"})
+    await world.finish(IMAGES)
+    body = world.kube.resources[IMAGES, "it"]
+    assert body["metadata"]["finalizers"] == [FINALIZER]
+    del namespaces._uids["ns"]
+    await release(world)
+    assert body["metadata"]["finalizers"] == []
+    namespaces._uids["ns"] = "a-namespace"
+    for _ in range(3):
+        await world.step(IMAGES)
+    assert (body["metadata"]["finalizers"], len(world.provider.posts)) == ([FINALIZER], 1)
+
+
+async def test_what_is_selected_of_another_class_or_another_resource_is_not_released(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, namespaces = selected_world(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    held = world.kube.resources[IMAGES, "it"]
+    held["metadata"]["finalizers"] = [FINALIZER]
+    leaving = NamespaceReleases(cast("Kube", world.kube), world.selection)
+    leaving.note(REF, held)
+    await leaving.release()
+    assert held["metadata"]["finalizers"] == [FINALIZER], "the namespace was selected again meanwhile"
+    del namespaces._uids["ns"]
+    leaving.note(REF.model_copy(update={"uid": "another"}), held)
+    await leaving.release()
+    assert held["metadata"]["finalizers"] == [FINALIZER], "another resource of that name"
+    held["spec"] = held["spec"] | {"operatorClass": "team"}
+    leaving.note(REF, held)
+    await leaving.release()
+    assert held["metadata"]["finalizers"] == [FINALIZER], "another installation's"
+    namespaces.known.clear()
+    held["spec"] = SPECS[IMAGES]
+    leaving.note(REF, held)
+    await leaving.release()
+    assert held["metadata"]["finalizers"] == [FINALIZER], "before the labels are known"
+
+
+async def test_a_release_is_tried_again_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, namespaces = selected_world(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    held = world.kube.resources[IMAGES, "it"]
+    held["metadata"]["finalizers"] = [FINALIZER]
+    del namespaces._uids["ns"]
+    put, refusals = world.kube.put_finalizers, [ApiException(status=503)]
+
+    async def away(*asked: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return await put(*asked)
+
+    monkeypatch.setattr(world.kube, "put_finalizers", away)
+    leaving = NamespaceReleases(cast("Kube", world.kube), world.selection)
+    leaving.note(REF, held)
+    await leaving.release()
+    assert held["metadata"]["finalizers"] == [FINALIZER]
+    await leaving.release()
+    assert held["metadata"]["finalizers"] == []
+
+
+# Purchases
+
+
+async def test_a_namespace_without_a_role_holds_up_no_other_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    world.selection = Selection(namespaces=Namespaces(("first", "ns")))
+    world.restart()
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await until(world, lambda: states(world) == ["submitted"])
+    (mine,) = world.database["ledger"].find()
+    key = mine["_id"].replace("ns/", "first/", 1)
+    other = {"_id": key, "namespace": "first", "jobId": "u0", "purchaseId": "p0", "operatorClass": None}
+    world.database["ledger"].insert_one(mine | other)
+    del world.kube.resources[IMAGES, "it"]
+    world.caches[-1].forget(REF)
+    read = world.kube.get_resource
+
+    async def forbidden(kind: Kind, namespace: str, name: str) -> Any:
+        if namespace == "first":
+            raise ApiException(status=403)
+        return await read(kind, namespace, name)
+
+    monkeypatch.setattr(world.kube, "get_resource", forbidden)
+    for _ in range(4):
+        world.now += timedelta(minutes=30)
+        await world.orphans[-1].round(world.now)
+    assert {each["namespace"]: each["state"] for each in world.database["ledger"].find()} == {
+        "ns": "succeeded", "first": "submitted"
+    }  # fmt: skip
+
+
+async def test_purchases_of_namespaces_outside_the_list_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a class they may be another installation's, and nobody here may read their resources."""
+    world = World(monkeypatch, Writes())
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await until(world, lambda: states(world) == ["submitted"])
+    world.database["ledger"].update_many({}, {"$unset": {"operatorClass": ""}})
+    del world.kube.resources[IMAGES, "it"]
+    world.caches[-1].forget(REF)
+    world.selection = Selection(namespaces=Namespaces(("n", "n2")))
+    world.restart()
+    world.now += timedelta(days=1)
+    await world.orphans[-1].round(world.now)
+    (kept,) = world.database["ledger"].find()
+    assert (kept["state"], kept["orphanedAt"]) == ("submitted", None)
+    assert orphans_of(()) == {}
+
+
+# The API server's part
+
+
+async def test_a_collection_is_followed_by_labels() -> None:
+    """In the list and in the watch: without the second a namespace that loses them would go on to be selected."""
+    asked: list[tuple[str, Any]] = []
+
+    class Api:
+        async def pages(self, *given: Any) -> AsyncIterator[Any]:
+            asked.append(("list", given[2]))
+            yield "5", [namespace("a")]
+
+        async def watch(self, *given: Any) -> AsyncIterator[Any]:
+            asked.append(("watch", given[3]))
+            yield "DELETED", namespace("a")
+
+    seen: list[Seen] = []
+    async with aclosing(follow(cast("KubeApi", Api()), NAMESPACES, labels="a=b")) as stream:
+        async for each in stream:
+            seen.append(each)
+            if len(seen) == 3:
+                break
+    assert seen[1:] == [ListComplete(frozenset({"uid-of-a"})), ObjectDeleted(namespace("a"))]
+    assert asked == [("list", {"labelSelector": "a=b"}), ("watch", "a=b")]

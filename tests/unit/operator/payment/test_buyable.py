@@ -1,0 +1,243 @@
+"""What may be bought: models with a price, or those that the administrator lists; and one LoRA of a name."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import Kind, Phase, Reason
+from contentgen_contract.resources.prices import Price, PriceLookup, Unit
+from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.observed import Resource, ResourceRef
+from contentgen_operator.watch.lora_names import LoraNames
+from contentgen_simulation.world import SPECS, World, Writes
+
+LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
+PRICE = Price(micros=10_000, unit=Unit.IMAGE, source="fal's pricing endpoint", billing=True)
+
+
+class Prices:
+    """A pricing endpoint."""
+
+    def __init__(self, **found: PriceLookup) -> None:
+        self.found = found
+
+    async def price(self, model: str) -> PriceLookup:
+        return self.found.get(model.rpartition("/")[2], PriceLookup())
+
+
+def world_of(monkeypatch: pytest.MonkeyPatch, prices: Prices | None = None, **policy: Any) -> World:
+    world = World(monkeypatch, Writes())
+    world.policy = Policy(poll_seconds=300, **policy)
+    world.prices = prices or Prices()
+    world.restart()
+    return world
+
+
+def pictures(model: str) -> dict[str, Any]:
+    return SPECS[IMAGES] | {"model": model}
+
+
+async def test_a_model_without_a_price_is_not_bought_and_the_nearest_that_may_be_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Money 30: any fal endpoint at all, by any tenant."""
+    world = world_of(monkeypatch)
+    world.kube.apply(IMAGES, pictures("fal-ai/flux/dew"))
+    status = await world.finish(IMAGES)
+    assert (status.phase, status.reason) == (Phase.FAILED, Reason.MODEL_NOT_ALLOWED)
+    message = status.message or ""
+    assert message.startswith("spec.model: 'fal-ai/flux/dew' may not be bought: it has no known price; ")
+    assert "allowed are flux-dev, " in message
+    assert "nothing was paid" in message
+    assert "training" not in message
+    assert world.provider.posts == []
+    assert world.database["ledger"].find_one() is None
+
+
+async def test_another_model_is_bought_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch)
+    world.kube.apply(IMAGES, pictures("some/model"))
+    await world.finish(IMAGES)
+    world.kube.apply(IMAGES, pictures("flux-dev"))
+    for _ in range(20):
+        await world.step(IMAGES)
+    assert world.status(IMAGES).phase is Phase.COMPLETED
+    assert [call.model for call in world.provider.posts] == ["fal-ai/flux/dev"]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "model", "bought"),
+    [
+        ((), "flux-dev", True),
+        (("flux-dev",), "fal-ai/flux/dev", True),
+        (("fal-ai/flux/dev",), "flux-dev", True),
+        (("flux-schnell",), "flux-dev", False),
+        (("some/model",), "some/model", True),  # its price is unknown: the list decides
+        (("some/model",), "some/other", False),
+    ],
+)
+async def test_the_administrators_list_decides(
+    monkeypatch: pytest.MonkeyPatch, allowed: tuple[str, ...], model: str, bought: bool
+) -> None:
+    world = world_of(monkeypatch, models_allowed=allowed)
+    world.kube.apply(IMAGES, pictures(model))
+    status = await world.finish(IMAGES)
+    assert (status.phase is Phase.COMPLETED, len(world.provider.posts)) == (bought, int(bought))
+    assert bought or "models.allowed does not list it" in (status.message or "")
+
+
+async def test_a_training_is_refused_before_it_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch)
+    world.kube.apply(LORA, SPECS[LORA] | {"training": {"model": "some/maker"}})
+    status = await world.finish(LORA)
+    assert status.reason == Reason.MODEL_NOT_ALLOWED
+    assert "spec.training.model" in (status.message or "")
+    assert "flux-lora-fast-training; nothing was paid" in (status.message or "")
+    assert world.kube.jobs == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "edits", "reason"),
+    [
+        (IMAGES, {"model": "flux-lora-fast-training"}, Reason.MODEL_NOT_ALLOWED),
+        (IMAGES, {"model": "fal-ai/flux-2-trainer"}, Reason.MODEL_NOT_ALLOWED),
+        (LORA, {"training": {"model": "flux-dev"}}, Reason.MODEL_NOT_ALLOWED),
+        (IMAGES, {"prompt": " "}, Reason.INVALID_SPEC),
+        (IMAGES, {"loras": [{"path": "https://h/a", "scale": "0"}]}, Reason.INVALID_SPEC),
+        (LORA, {"training": {"learningRate": "999999"}}, Reason.INVALID_SPEC),
+    ],
+)
+async def test_what_an_older_crd_let_in_is_not_bought(
+    monkeypatch: pytest.MonkeyPatch, kind: Kind, edits: dict[str, Any], reason: Reason
+) -> None:
+    world = world_of(monkeypatch, models_allowed=("fal-ai/flux-2-trainer", "flux-lora", "flux-lora-fast-training"))
+    world.kube.apply(kind, SPECS[kind] | edits)
+    status = await world.finish(kind)
+    assert (status.phase, status.reason) == (Phase.FAILED, reason)
+    assert "nothing was paid" in (status.message or "")
+    assert world.provider.posts == []
+
+
+async def test_a_price_of_the_provider_is_a_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch, Prices(new=PriceLookup(price=PRICE)))
+    world.kube.apply(IMAGES, pictures("some/new"))
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+    found = world.database["ledger"].find_one()
+    assert (found["unitMicros"], found["billing"], found["estimatedMicros"]) == (10_000, True, 20_000)
+
+
+async def test_a_price_that_cannot_be_asked_for_holds_up_only_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    down = PriceLookup(problem="fal's prices could not be read: 500")
+    prices = Prices(new=down, dev=down)
+    world = world_of(monkeypatch, prices)
+    world.kube.apply(IMAGES, pictures("flux-dev"))
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+    world = world_of(monkeypatch, prices)
+    world.kube.apply(IMAGES, pictures("some/new"))
+    for _ in range(5):
+        await world.step(IMAGES)
+    status = world.status(IMAGES)
+    assert (status.phase, status.reason) == (Phase.PENDING, Reason.PROVIDER_UNAVAILABLE)
+    assert "could not be read" in (status.message or "")
+    assert world.provider.posts == []
+    prices.found["new"] = PriceLookup(price=PRICE)
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+
+
+# One LoRA of a name
+
+
+def training(name: str, uid: str, created: str, lora: str = "jesse", **more: Any) -> dict[str, Any]:
+    meta = {"name": name, "namespace": "ns", "uid": uid, "creationTimestamp": created, **more.pop("metadata", {})}
+    return {"metadata": meta, "spec": {"loraName": lora, **more.pop("spec", {})}, "status": more}
+
+
+OLD, NEW = "2026-11-20T00:00:00Z", "2026-11-21T00:00:01Z"
+
+
+def seen(body: dict[str, Any]) -> Resource:
+    meta = body["metadata"]
+    return Resource.parse(LORA, {**body, "metadata": {**meta, "resourceVersion": "1"}, "status": {}})
+
+
+@pytest.mark.parametrize(
+    ("other", "holds"),
+    [
+        (training("other", "u2", OLD), True),
+        (training("other", "u2", OLD, phase="Completed", versions=[{"version": 1}]), True),
+        (training("other", "u2", OLD, phase="Failed", versions=[{"version": 1}]), True),
+        (training("other", "u2", OLD, phase="Failed"), False),
+        (training("other", "u2", OLD, metadata={"deletionTimestamp": NEW}), False),
+        (training("other", "u2", OLD, "somebody"), False),
+        (training("other", "u2", OLD, spec={"userId": "ann"}), False),
+        (training("other", "u2", OLD, metadata={"namespace": "elsewhere"}), False),
+        (training("other", "u2", NEW), False),
+        (training("other", "u0", "2026-11-21T00:00:00Z"), True),  # of the same second: the uid decides
+        (training("other", "u2", "2026-11-21T00:00:00Z"), False),
+        (training("mine", "u1", OLD), False),
+    ],
+)
+def test_which_training_holds_a_name(other: dict[str, Any], holds: bool) -> None:
+    names = LoraNames()
+    names.note(other)
+    mine = seen(training("mine", "u1", "2026-11-21T00:00:00Z"))
+    assert names.older(mine) == ("other" if holds else None)
+
+
+def test_who_goes_on_when_a_name_is_given_up() -> None:
+    names = LoraNames()
+    assert names.note(training("old", "u1", OLD)) == ()
+    assert names.note(training("new", "u2", NEW)) == ()
+    new = ResourceRef(kind=LORA, namespace="ns", name="new", uid="u2")
+    assert names.note(training("old", "u1", OLD, "renamed")) == (new,)
+    assert names.note(training("old", "u1", OLD)) == ()
+    assert names.note(training("old", "u1", OLD, phase="Failed")) == (new,)
+    assert names.forget("u1") == (new,)
+    assert names.forget("u1") == ()
+    assert names.forget("u2") == ()
+    assert not names._entries
+
+
+async def test_a_second_training_of_a_name_waits_unpaid_and_goes_on_when_the_first_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Money 30: the same loraName twice in a namespace, and both trained."""
+    world = world_of(monkeypatch)
+    world.names.note(training("first", "u1", OLD))
+    world.kube.apply(LORA, SPECS[LORA])
+    for _ in range(10):
+        await world.step(LORA)
+    status = world.status(LORA)
+    assert (status.phase, status.reason) == (Phase.PENDING, Reason.WAITING_FOR_LORA_NAME)
+    assert "LoraTraining first" in (status.message or "")
+    assert (world.provider.posts, world.kube.jobs) == ([], {})
+    world.names.forget("u1")
+    assert (await world.finish(LORA)).phase is Phase.COMPLETED
+
+
+async def test_after_a_restart_the_end_of_a_wait_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch)
+    first = SPECS[LORA] | {"suspend": True}
+    world.kube.apply(LORA, first, uid="another-uid", name="first")
+    world.kube.resources[LORA, "first"]["metadata"]["creationTimestamp"] = OLD
+    world.names.note(world.kube.resources[LORA, "first"])
+    world.kube.apply(LORA, SPECS[LORA])
+    await world.step(LORA)
+    assert world.status(LORA).reason == Reason.WAITING_FOR_LORA_NAME
+    world.names = LoraNames()  # the watch has delivered nothing yet
+    world.restart()
+    for _ in range(5):
+        await world.step(LORA)
+    assert world.status(LORA).reason == Reason.WAITING_FOR_LORA_NAME
+    assert world.provider.posts == []
+
+
+async def test_a_training_with_another_name_by_an_edit_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch)
+    world.names.note(training("first", "u1", OLD))
+    world.kube.apply(LORA, SPECS[LORA])
+    await world.step(LORA)
+    world.now += timedelta(seconds=60)
+    world.kube.apply(LORA, SPECS[LORA] | {"loraName": "another"})
+    assert (await world.finish(LORA)).phase is Phase.COMPLETED

@@ -1,0 +1,466 @@
+"""Requests whose reply was lost: how long and how often they are looked for, and what becomes of them."""
+
+import itertools
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from contentgen_contract.annotations import collect_again
+from contentgen_contract.names import COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason
+from contentgen_contract.resources.status import ResourceStatus
+from contentgen_operator.providers.base import Found, RequestState, RequestView, Search, Unavailable
+from contentgen_operator.state.observed import ResourceRef, is_settled
+from contentgen_runtime.kube import Conflict
+from contentgen_simulation.world import SPECS, UID, World, Writes
+
+LATER_UID = "5d0b4c1e-3f66-4b7a-8f0d-6f2a8a1b0c02"
+LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
+
+
+async def nothing_found(_: Search) -> Found:
+    return Found(request_id=None, complete=True)
+
+
+def purchases(world: World) -> list[dict[str, Any]]:
+    return list(world.database["ledger"].find().sort("_id", 1))
+
+
+def searched(world: World) -> list[datetime]:
+    """The times at which the provider's history is asked from now on."""
+    asked, find = list[datetime](), world.provider.find
+
+    async def noted(search: Search) -> Found:
+        asked.append(world.now)
+        return await find(search)
+
+    world.provider.find = noted  # type: ignore[method-assign]
+    return asked
+
+
+async def follow(world: World, kind: Kind, over: Callable[[], bool], name: str = "it") -> bool:
+    """Reconcile whenever the operator asks for it; whether `over` came true before nothing asked any more."""
+    ref = ResourceRef(kind=kind, namespace="ns", name=name, uid=UID)
+    for _ in range(5000):
+        if over():
+            return True
+        again: float | None = 0.0
+        try:
+            if world.watch(ref):
+                again = await world.process._once(ref)
+        except Conflict:
+            world.process._cache.drop(ref)
+        if again is None and not any("status" not in job for job in world.kube.jobs.values()):
+            return over()
+        world.now += timedelta(seconds=max(again or 0, 1))
+        world.work()
+    raise AssertionError(f"looked at 5000 times: {world.status(kind, name)}")
+
+
+async def lost(world: World, kind: Kind, **spec: Any) -> datetime:
+    """A POST whose reply is lost; when it was sent."""
+    world.provider.lose_replies = {1}
+    world.kube.apply(kind, SPECS[kind] | spec)
+    assert await follow(world, kind, lambda: bool(world.provider.posts))
+    return world.provider.sent_at[0]
+
+
+def shown_after(world: World, at: datetime) -> None:
+    """The history shows requests from this time on."""
+    find = world.provider.find
+
+    async def late(search: Search) -> Found:
+        return await (find(search) if world.now >= at else nothing_found(search))
+
+    world.provider.find = late  # type: ignore[method-assign]
+
+
+# How long, how often
+
+
+@pytest.mark.parametrize("hours", [1, 3, 30, 24 * 20])
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_request_that_its_history_shows_after_hours_or_days_is_found(
+    kind: Kind, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(monkeypatch, Writes())
+    world.provider.cancels = False  # what has ended
+    sent = await lost(world, kind)
+    shown_after(world, sent + timedelta(hours=hours))
+    assert await follow(world, kind, lambda: world.status(kind).phase is Phase.COMPLETED)
+    assert len(world.provider.posts) == 1
+
+
+async def test_the_history_is_asked_ever_less_often_and_never_given_up_silently(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch, Writes())
+    world.policy = world.policy.model_copy(update={"poll_seconds": 5})
+    world.restart()
+    sent = await lost(world, IMAGES)
+    monkeypatch.setattr(world.provider, "find", nothing_found)
+    asked = searched(world)
+    assert not await follow(world, IMAGES, lambda: False), "it ends where the provider keeps nothing older"
+    pauses = [later - at for at, later in itertools.pairwise(asked)]
+    day = [pause for at, pause in zip(asked, pauses, strict=False) if at - sent < timedelta(days=1) - pauses[-1]]
+    assert min(pauses) >= timedelta(seconds=5)
+    assert max(day) == timedelta(minutes=10)
+    assert len(day) < 300
+    assert max(pauses) == timedelta(hours=1)
+    assert asked[-1] - sent >= timedelta(days=30)
+    status = world.status(IMAGES)
+    assert status.phase is Phase.SUBMISSION_UNKNOWN
+    assert "2026-12-21" in (status.message or "")
+    world.restart()
+    looks = len(asked)
+    await world.step(IMAGES)
+    assert len(asked) == looks + 1, "once more at each start"
+
+
+async def test_the_message_says_until_when_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    await lost(world, IMAGES)
+    monkeypatch.setattr(world.provider, "find", nothing_found)
+    said = set[str]()
+
+    def day_over() -> bool:
+        status = world.status(IMAGES)
+        if status.reason == Reason.SUBMISSION_UNKNOWN:
+            said.add(status.message or "")
+        return world.now - world.provider.sent_at[0] > timedelta(hours=23)
+
+    assert await follow(world, IMAGES, day_over)
+    (only,) = said
+    assert "2026-11-22 00:00 UTC" in only
+    assert only.rpartition(" ")[2].startswith("contentgen.dev/resubmit=")
+
+
+@pytest.mark.parametrize("seconds", [60, 3 * 3600])
+async def test_a_deadline_does_not_end_a_run_that_may_be_paid(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Money 12: it was asked every second from then on."""
+    world = World(monkeypatch, Writes())
+    world.policy = world.policy.model_copy(update={"poll_seconds": 5})
+    world.restart()
+    sent = await lost(world, IMAGES, deadlineSeconds=seconds)
+    find = world.provider.find
+    monkeypatch.setattr(world.provider, "find", nothing_found)
+    asked = searched(world)
+    assert await follow(world, IMAGES, lambda: world.now - sent > timedelta(hours=12))
+    status = world.status(IMAGES)
+    assert status.phase is Phase.SUBMISSION_UNKNOWN
+    assert f"spec.deadlineSeconds ({seconds}) is over" in (status.message or "")
+    assert len(asked) < 250
+    world.provider.find = find  # type: ignore[method-assign]
+    assert await follow(world, IMAGES, lambda: purchases(world)[0]["state"] != "intent")
+    assert purchases(world)[0]["requestId"] == "request-1"
+
+
+# A deadline of a request that is at the provider
+
+
+async def late(world: World, kind: Kind, *, cancels: bool) -> None:
+    """A request that runs for longer than spec.deadlineSeconds."""
+    world.provider.cancels = cancels
+    world.kube.apply(kind, SPECS[kind] | {"deadlineSeconds": 900})
+    assert await follow(world, kind, lambda: world.status(kind).phase is Phase.PROCESSING)
+
+
+def runs_until(world: World, at: datetime) -> None:
+    """Requests go on until then, whatever they are asked."""
+    poll = world.provider.poll
+
+    async def slow(model: str, request_id: str) -> RequestView:
+        if world.now < at:
+            return RequestView(state=RequestState.RUNNING, message="running")
+        await poll(model, request_id)
+        return await poll(model, request_id)
+
+    world.provider.poll = slow  # type: ignore[method-assign]
+
+
+async def test_a_collect_that_comes_too_early_does_not_stop_following_the_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch, Writes())
+    runs_until(world, world.now + timedelta(hours=5))
+    await late(world, IMAGES, cancels=False)
+    assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.FAILED)
+    world.kube.apply(IMAGES, world.kube.resources[IMAGES, "it"]["spec"], **{COLLECT_ANNOTATION: "1"})
+    assert await follow(world, IMAGES, lambda: purchases(world)[0]["state"] == "succeeded")
+    assert "did nothing" in (world.status(IMAGES).message or "")
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_result_that_comes_after_the_deadline_is_stored(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    runs_until(world, world.now + timedelta(hours=5))
+    await late(world, kind, cancels=False)
+    assert await follow(world, kind, lambda: world.status(kind).phase is Phase.FAILED)
+    status = world.status(kind)
+    assert (status.reason, status.run and status.run.billed) == ("DeadlineExceeded", None)
+    assert "was cancelled" not in (status.message or "")
+    assert "may still finish and be billed" in (status.message or "")
+    completed = status.completion_time
+    assert await follow(world, kind, lambda: purchases(world)[0]["state"] == "succeeded")
+    assert not await follow(world, kind, lambda: False), "it is left alone then"
+    assert purchases(world)[0]["resultKey"] in world.storage.objects
+    status = world.status(kind)
+    assert (status.phase, status.completion_time) == (Phase.FAILED, completed)
+    assert (status.run and status.run.billed, status.run and status.run.request_open) == (True, None)
+    assert world.provider.cancelled == ["request-1"]
+    await world.settle(kind)
+    world.kube.apply(kind, SPECS[kind], uid="second")
+    assert (await world.finish(kind)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 1
+
+
+def advised(status: ResourceStatus) -> dict[str, str]:
+    """The annotation that a message names as free."""
+    found = re.search(r"the annotation (contentgen\.dev/collect)=(\S+) fetches", status.message or "")
+    assert found, status.message
+    return {found[1]: found[2]}
+
+
+@pytest.mark.parametrize("end", ["DeadlineExceeded", "Cancelled"])
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+async def test_following_the_advice_after_an_end_with_an_open_request_pays_once(
+    policy: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too early, and then as `kubectl contentgen collect` would do it again."""
+    world = World(monkeypatch, Writes())
+    world.provider.cancels = False
+    runs_until(world, world.now + timedelta(hours=5))
+    spec = SPECS[IMAGES] | {"deletionPolicy": policy}
+    if end == "DeadlineExceeded":
+        spec |= {"deadlineSeconds": 600}
+    world.kube.apply(IMAGES, spec)
+    if end == "Cancelled":
+        await world.finish(IMAGES, Phase.PROCESSING)
+        world.kube.apply(IMAGES, spec, **{"contentgen.dev/cancel": "1"})
+    assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.FAILED)
+    assert world.status(IMAGES).reason == end
+    world.kube.apply(IMAGES, spec, **advised(world.status(IMAGES)))
+    await follow(world, IMAGES, lambda: "did nothing" in (world.status(IMAGES).message or ""))
+    assert await follow(world, IMAGES, lambda: purchases(world)[0]["state"] == "succeeded")
+    asked = world.status(IMAGES).run
+    assert asked is not None
+    assert asked.collect is not None
+    again = collect_again.next_value(1, asked.collect.asked)
+    world.kube.apply(IMAGES, spec, **{"contentgen.dev/collect": again})
+    assert (await world.finish(IMAGES, Phase.COLLECTING)).phase is Phase.COLLECTING
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 1
+
+
+async def test_a_run_that_ends_with_an_open_request_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No event of the cluster wakes it."""
+    world = World(monkeypatch, Writes())
+    runs_until(world, world.now + timedelta(hours=5))
+    await late(world, IMAGES, cancels=False)
+    assert await follow(world, IMAGES, lambda: purchases(world)[0]["state"] == "succeeded")
+    assert world.status(IMAGES).phase is Phase.FAILED
+
+
+async def test_an_operator_that_starts_follows_what_was_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    runs_until(world, world.now + timedelta(hours=5))
+    await late(world, IMAGES, cancels=False)
+    assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.FAILED)
+    world.restart()
+    assert not is_settled(world.kube.resources[IMAGES, "it"])
+    assert await follow(world, IMAGES, lambda: purchases(world)[0]["state"] == "succeeded")
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_cancelled_is_said_of_what_the_provider_says_it_of(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    runs_until(world, world.now + timedelta(days=9))
+    await late(world, kind, cancels=True)
+    assert await follow(world, kind, lambda: world.status(kind).phase is Phase.FAILED)
+    status = world.status(kind)
+    assert status.reason == "DeadlineExceeded"
+    assert "it was cancelled" in (status.message or "")
+    assert (purchases(world)[0]["state"], status.run and status.run.request_open) == ("cancelled", None)
+    await world.settle(kind)
+
+
+async def test_a_result_that_is_there_when_it_is_asked_to_end_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    runs_until(world, world.now + timedelta(seconds=905))
+    await late(world, IMAGES, cancels=False)
+    assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase in (Phase.FAILED, Phase.COMPLETED))
+    assert world.status(IMAGES).phase is Phase.COMPLETED
+
+
+async def test_a_provider_that_is_away_at_the_deadline_is_waited_for_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def away(*_: Any) -> Any:
+        raise Unavailable("503")
+
+    world = World(monkeypatch, Writes())
+    started = world.now
+    poll, cancel = world.provider.poll, world.provider.cancel
+    await late(world, IMAGES, cancels=True)
+    world.provider.poll = away  # type: ignore[method-assign]
+    world.provider.cancel = away  # type: ignore[method-assign]
+    assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.FAILED)
+    assert world.now - started < timedelta(hours=1)
+    assert "could not be asked to cancel it" in (world.status(IMAGES).message or "")
+    world.provider.poll, world.provider.cancel = poll, cancel  # type: ignore[method-assign]
+    assert await follow(world, IMAGES, lambda: purchases(world)[0]["state"] in ("succeeded", "cancelled"))
+
+
+# What a person has replaced
+
+
+async def resubmitted(world: World, kind: Kind, **spec: Any) -> None:
+    """A POST whose reply is lost and which nobody finds, and a person's word to pay again."""
+    find = world.provider.find
+    world.provider.find = nothing_found  # type: ignore[method-assign]
+    await lost(world, kind, **spec)
+    assert await follow(world, kind, lambda: world.status(kind).phase is Phase.SUBMISSION_UNKNOWN)
+    token = (world.status(kind).message or "").rpartition("=")[2]
+    world.kube.apply(kind, SPECS[kind] | spec, **{RESUBMIT_ANNOTATION: token})
+    assert await follow(world, kind, lambda: purchases(world)[0].get("step") == "abandoned")
+    world.provider.find = find  # type: ignore[method-assign]
+    world.provider._looks = 3  # its history does not lag any more
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_request_that_is_found_before_the_next_one_is_sent_takes_its_place(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(monkeypatch, Writes())
+    await resubmitted(world, kind)
+    assert await follow(world, kind, lambda: world.status(kind).phase is Phase.COMPLETED)
+    assert len(world.provider.posts) == 1
+    assert purchases(world)[0]["state"] == "collected"
+    await world.settle(kind)
+
+
+@pytest.mark.parametrize("also_lost", [False, True])
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_replaced_request_is_located_where_its_resource_is_gone(
+    kind: Kind, also_lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the request of the next attempt, whose reply is lost too, is not taken for it."""
+    world = World(monkeypatch, Writes())
+    world.policy = world.policy.model_copy(update={"poll_seconds": 5, "adoption_seconds": 60})
+    world.restart()
+    await resubmitted(world, kind)
+    find, asked = world.provider.find, list[Search]()
+    world.provider.find = nothing_found  # type: ignore[method-assign]
+    world.provider.lose_replies = {2} if also_lost else set()
+    assert await follow(world, kind, lambda: len(world.provider.posts) == 2)
+    del world.kube.resources[kind, "it"]
+    world.kube.jobs.clear()
+
+    async def noted(search: Search) -> Found:
+        asked.append(search)
+        return await find(search)
+
+    world.provider.find = noted  # type: ignore[method-assign]
+    for _ in range(20):
+        world.now += timedelta(minutes=10)
+        await world.orphans[-1].round(world.now)
+    assert [(each["state"], each["requestId"]) for each in purchases(world)] == [
+        ("succeeded", "request-1"),
+        ("succeeded", "request-2"),
+    ]
+    sent = world.provider.sent_at
+    before = [each.sent_before for each in asked if each.sent_after == sent[0]]
+    assert before
+    assert all(each <= sent[1] for each in before)
+    world.kube.apply(kind, SPECS[kind], uid=LATER_UID)
+    assert (await world.finish(kind)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 2, "nothing more is paid"
+
+
+@pytest.mark.parametrize("hours", [1, 100])
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_request_that_a_person_has_replaced_is_located_and_its_result_stored(
+    kind: Kind, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after the next attempt has completed; its cost is counted."""
+    world = World(monkeypatch, Writes())
+    world.provider.cancels = False
+    await resubmitted(world, kind)
+    shown_after(world, world.now + timedelta(hours=hours))
+    assert await follow(world, kind, lambda: world.status(kind).phase is Phase.COMPLETED)
+    assert len(world.provider.posts) == 2
+    status = world.status(kind)
+    assert status.run is not None
+    assert (status.run.paid_attempt, status.run.request_id) == (2, "request-2")
+    assert await follow(world, kind, lambda: purchases(world)[0]["state"] == "succeeded")
+    first, second = purchases(world)
+    assert (first["requestId"], second["requestId"]) == ("request-1", "request-2")
+    assert world.storage.objects[first["resultKey"]]["request"] == "request-1"
+    assert not await follow(world, kind, lambda: False)
+    after = world.status(kind)
+    assert (after.phase, after.versions, after.completion_time) == (
+        status.phase, status.versions, status.completion_time,
+    )  # fmt: skip
+    assert after.run is not None
+    assert (after.run.request_id, after.run.request_open) == ("request-2", None)
+    assert after.cost is not None
+    assert status.cost is not None
+    assert after.cost.display != status.cost.display, "both are paid"
+    await world.settle(kind)
+
+
+async def test_applied_again_the_files_of_the_later_attempt_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider's files of the replaced one, which was located since, may be gone by then."""
+    world = World(monkeypatch, Writes())
+    world.provider.cancels = False
+    await resubmitted(world, IMAGES)
+    shown_after(world, world.now + timedelta(hours=1))
+    assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.COMPLETED)
+    assert await follow(world, IMAGES, lambda: purchases(world)[0]["state"] == "succeeded")
+    del world.kube.resources[IMAGES, "it"]
+    world.kube.apply(IMAGES, SPECS[IMAGES], uid=LATER_UID)
+    status = await world.finish(IMAGES)
+    assert (status.phase, status.reason) == (Phase.COMPLETED, Reason.ADOPTED_FINISHED_RUN)
+    assert status.run is not None
+    assert (status.run.paid_attempt, len(world.provider.posts)) == (2, 2)
+    assert [(each["state"], each["jobId"]) for each in purchases(world)] == [
+        ("succeeded", UID),
+        ("collected", LATER_UID),
+    ]
+
+
+async def test_a_replaced_request_is_never_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both replies are lost, and both trainings have the same input."""
+    world = World(monkeypatch, Writes())
+    await resubmitted(world, LORA)
+    world.provider.lose_replies = {1, 2}
+    shown_after(world, world.now + timedelta(hours=1))
+    assert await follow(world, LORA, lambda: world.status(LORA).phase is Phase.COMPLETED)
+    assert await follow(world, LORA, lambda: purchases(world)[0]["state"] == "succeeded")
+    assert [each["requestId"] for each in purchases(world)] == ["request-1", "request-2"]
+
+
+async def test_a_replaced_request_that_still_runs_after_the_end_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    await resubmitted(world, TRANSCRIPT)
+    shown_after(world, world.now + timedelta(hours=1))
+    assert await follow(world, TRANSCRIPT, lambda: world.status(TRANSCRIPT).phase is Phase.COMPLETED)
+    runs_until(world, world.now + timedelta(days=9))
+    assert await follow(world, TRANSCRIPT, lambda: purchases(world)[0]["state"] == "cancelled")
+    assert world.provider.cancelled == ["request-1"]
+
+
+async def test_a_replaced_request_that_nobody_finds_is_given_up_with_the_history(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch, Writes())
+    await resubmitted(world, IMAGES)
+    monkeypatch.setattr(world.provider, "find", nothing_found)
+    assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.COMPLETED)
+    asked = searched(world)
+    assert not await follow(world, IMAGES, lambda: False)
+    assert asked[-1] - world.provider.sent_at[0] > timedelta(days=29)
+    assert len(asked) < 1000
+    assert is_settled(world.kube.resources[IMAGES, "it"])

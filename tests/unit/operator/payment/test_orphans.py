@@ -1,0 +1,576 @@
+"""Purchases whose resource is gone: located, stored, kept for a while, adopted by who applies the resource again."""
+
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from kubernetes.aio.client.exceptions import ApiException
+
+from contentgen_contract.names import CANCEL_ANNOTATION, RERUN_ANNOTATION, Kind, Phase, Reason
+from contentgen_contract.resources.prices import PRICES
+from contentgen_operator.background.orphans import (
+    FollowState,
+    OrphanStep,
+    Retention,
+    after_poll,
+    discarded,
+    next_step,
+    noted,
+    pause,
+)
+from contentgen_operator.providers.base import (
+    RequestState,
+    RequestView,
+    StoredObject,
+    Unavailable,
+    arguments_json,
+    arguments_of,
+)
+from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.purchases import Purchase, PurchaseState, StoredKey
+from contentgen_operator.state.selection import Selection
+from contentgen_runtime.namespaces import Namespaces
+from contentgen_simulation.world import SPECS, UID, Crash, World, Writes
+
+IMAGES, LORA = Kind.IMAGE_GENERATION, Kind.LORA_TRAINING
+LATER_UID = "5d0b4c1e-3f66-4b7a-8f0d-6f2a8a1b0c02"
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+DAY = timedelta(days=1)
+KEY = StoredKey.parse("ns/ImageGeneration/it/hash/-/1")
+
+
+def purchase(state: PurchaseState = PurchaseState.SUBMITTED, **changes: Any) -> Purchase:
+    given = {
+        "purchase_id": "p1",
+        "state": state,
+        "job_id": UID,
+        "provider": "fal",
+        "model": "fal-ai/flux-lora",
+        "marker": "m",
+        "created_at": NOW,
+        "changed_at": NOW,
+        "sent_at": NOW,
+        "submitted_at": NOW,
+        "request_id": "r1",
+    }
+    return Purchase.model_validate(given | changes)
+
+
+# The decision
+
+
+@pytest.mark.parametrize(
+    ("given", "at", "step"),
+    [
+        ({"state": "submitted"}, NOW, OrphanStep.NOTE),
+        ({"state": "submitted", "orphaned_at": NOW}, NOW, OrphanStep.POLL),
+        ({"state": "succeeded"}, NOW + 400 * DAY, OrphanStep.NOTE),  # of a restored ledger: the time begins now
+        ({"state": "succeeded", "discard_asked": True}, NOW, OrphanStep.NOTE),
+        (
+            {"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 29 * DAY},
+            NOW + 29.9 * DAY,
+            OrphanStep.NOTHING,
+        ),
+        (
+            {"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 28 * DAY},
+            NOW + 29.9 * DAY,
+            OrphanStep.SEEN,
+        ),
+        (
+            {"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 29 * DAY},
+            NOW + 30 * DAY,
+            OrphanStep.DISCARD,
+        ),
+        # An old ledger was restored, or no operator ran: what became of the resource meanwhile is not known.
+        ({"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 26 * DAY}, NOW + 30 * DAY, OrphanStep.NOTE),
+        ({"state": "succeeded", "orphaned_at": NOW}, NOW + 30 * DAY, OrphanStep.NOTE),
+        ({"state": "succeeded", "orphaned_at": NOW, "discard_asked": True}, NOW, OrphanStep.DISCARD),
+        (
+            {"state": "submitted", "orphaned_at": NOW - 400 * DAY, "orphan_seen_at": NOW},
+            NOW,
+            OrphanStep.POLL,
+        ),  # never expires
+        ({"state": "intent", "step": "planned"}, NOW + DAY, OrphanStep.NOTHING),
+        ({"state": "intent", "step": "abandoned"}, NOW + DAY, OrphanStep.NOTHING),
+        # A person has paid for another attempt: found, it is an orphan; it is not listed as one before.
+        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, NOW, OrphanStep.NOTHING),
+        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, NOW + DAY, OrphanStep.SEARCH),
+        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, NOW + 3 * DAY, OrphanStep.NOTHING),
+        ({"state": "intent", "step": "sending"}, NOW, OrphanStep.NOTE),
+        ({"state": "intent", "step": None}, NOW, OrphanStep.NOTE),
+        ({"state": "intent", "step": "sending", "orphaned_at": NOW, "sent_input": "{}"}, NOW, OrphanStep.NOTHING),
+        ({"state": "intent", "step": "sending", "orphaned_at": NOW, "sent_input": "{}"}, NOW + DAY, OrphanStep.SEARCH),
+        ({"state": "intent", "step": "sending", "orphaned_at": NOW}, NOW + DAY, OrphanStep.NOTHING),
+        (
+            {"state": "intent", "step": "sending", "orphaned_at": NOW, "sent_input": "{}"},
+            NOW + 3 * DAY,
+            OrphanStep.NOTHING,
+        ),
+        ({"state": "collected"}, NOW + 400 * DAY, OrphanStep.NOTHING),
+        ({"state": "collected", "orphaned_at": NOW}, NOW + 400 * DAY, OrphanStep.NOTHING),
+        ({"state": "cancelled", "orphaned_at": NOW}, NOW, OrphanStep.NOTHING),
+        ({"state": "discarded"}, NOW, OrphanStep.NOTHING),
+    ],
+)
+def test_the_next_step(given: dict[str, Any], at: datetime, step: OrphanStep) -> None:
+    state = PurchaseState(given.pop("state"))
+    assert next_step(purchase(state, **given), FollowState.GONE, at, Retention()) is step
+
+
+@pytest.mark.parametrize(
+    ("given", "standing", "step"),
+    [
+        ({"state": "submitted"}, FollowState.FOLLOWED, OrphanStep.NOTHING),
+        ({"state": "submitted"}, FollowState.ENDED, OrphanStep.POLL),
+        ({"state": "succeeded", "discard_asked": True}, FollowState.ENDED, OrphanStep.NOTHING),
+        ({"state": "succeeded", "orphaned_at": NOW}, FollowState.ENDED, OrphanStep.NOTE),
+        ({"state": "succeeded", "orphaned_at": NOW}, FollowState.FOLLOWED, OrphanStep.NOTE),
+        ({"state": "intent", "step": "sending", "sent_input": "{}"}, FollowState.ENDED, OrphanStep.SEARCH),
+        ({"state": "intent", "step": "planned"}, FollowState.ENDED, OrphanStep.NOTHING),
+        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, FollowState.FOLLOWED, OrphanStep.NOTHING),
+    ],
+)
+def test_the_next_step_where_there_is_a_resource(
+    given: dict[str, Any], standing: FollowState, step: OrphanStep
+) -> None:
+    state = PurchaseState(given.pop("state"))
+    assert next_step(purchase(state, **given), standing, NOW + DAY, Retention()) is step
+
+
+def test_looks_grow_apart_and_never_end() -> None:
+    ages = [timedelta(), timedelta(minutes=30), 30 * DAY]
+    seconds = [pause(purchase(), NOW + age).total_seconds() for age in ages]
+    assert seconds == [60, 180, 3600]
+    assert pause(purchase(), NOW - DAY).total_seconds() == 3600, "a clock that was set back"
+
+
+def test_each_move_names_owner_state_step_and_since_when() -> None:
+    seen = purchase(PurchaseState.SUCCEEDED, orphaned_at=NOW)
+    same = {"step": None, "orphaned_at": NOW, "orphan_seen_at": None, "request_id": "r1", "cancel_asked_at": None}
+    for move in (noted(KEY, seen, None), discarded(KEY, seen, NOW)):
+        assert (move.source, move.owner) == (PurchaseState.SUCCEEDED, UID)
+        assert move.expected == same
+
+
+def test_a_failed_request_costs_what_the_provider_says() -> None:
+    view = RequestView(state=RequestState.FAILED, message="no", cancelled=True)
+    assert after_poll(KEY, purchase(), view, NOW, Retention())[1].target is PurchaseState.FAILED  # type: ignore[union-attr]
+    asked = purchase(cancel_asked_at=NOW)
+    assert after_poll(KEY, asked, view, NOW, Retention())[1].target is PurchaseState.CANCELLED  # type: ignore[union-attr]
+
+
+def test_a_result_that_is_gone_is_said_after_an_hour_only() -> None:
+    gone = RequestView(state=RequestState.GONE, message="its result is no longer kept there")
+    assert after_poll(KEY, purchase(), gone, NOW + timedelta(minutes=59), Retention()) == (None, None)
+    store, move = after_poll(KEY, purchase(), gone, NOW + timedelta(hours=1), Retention())
+    assert store is None
+    assert move is not None
+    assert (move.target, move.changes["error"]) == (PurchaseState.SUCCEEDED, gone.message)
+    assert "result_key" not in move.changes
+
+
+@pytest.mark.parametrize("labels", [0.0, PRICES["assemblyai/universal"].speaker_labels_micros])
+def test_the_cost_is_at_the_rate_of_the_model_that_was_used(labels: float) -> None:
+    planned = PRICES["assemblyai/universal"]
+    used = planned.model_copy(update={"micros": 2 * planned.micros, "source": "other"})
+    retention = Retention(prices=PRICES | {"assemblyai/nano": used})
+    bought = purchase(provider="assemblyai", model="assemblyai/universal", unit_micros=planned.micros + labels,
+                      unit=planned.unit, billing=True)  # fmt: skip
+    view = RequestView(state=RequestState.SUCCEEDED, result=Answer.of({}), model_used="nano", billable_units=3600)
+    _, move = after_poll(KEY, bought, view, NOW, retention)
+    assert move is not None
+    assert move.changes["unit_micros"] == used.micros + labels
+    unclear = bought.model_copy(update={"unit_micros": 1.5})
+    _, move = after_poll(KEY, unclear, view, NOW, retention)
+    assert move is not None
+    assert (move.changes["unit_micros"], move.changes["actual_micros"]) == (None, None), "unknown, never a guess"
+
+
+def test_the_stored_input_finds_the_request_and_holds_no_signature() -> None:
+    arguments: dict[str, Any] = {
+        "prompt": "is it a path? http://x/y?z",
+        "seed": 7,
+        "loras": [
+            {"path": StoredObject(key="loras/u/j/v1/model.safetensors"), "scale": 1.0},
+            {"path": "https://files.example/a%20b/c.safetensors?token=secret", "scale": 0.5},
+        ],
+    }
+    text = arguments_json(arguments)
+    assert "secret" not in text
+    read = arguments_of(text)
+    assert read["prompt"] == arguments["prompt"]
+    assert [each["path"] for each in read["loras"]] == [
+        StoredObject(key="loras/u/j/v1/model.safetensors"), StoredObject(key="a b/c.safetensors"),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="no arguments"):
+        arguments_of("[]")
+
+
+def test_a_key_is_read_from_the_ledger() -> None:
+    assert (KEY.namespace, KEY.kind, KEY.name, str(KEY)) == ("ns", IMAGES, "it", "ns/ImageGeneration/it/hash/-/1")
+    for wrong in ("", "ns/ImageGeneration/it", "ns/Secret/it/hash/-/1"):
+        with pytest.raises(ValueError):  # noqa: PT011 - Kind says it in its own words
+            StoredKey.parse(wrong)
+
+
+# The operator
+
+
+async def submitted(world: World, kind: Kind, **spec: Any) -> None:
+    """The resource, up to the moment when the provider has the request."""
+    world.kube.apply(kind, SPECS[kind] | spec)
+    for _ in range(40):
+        if states(world) == ["submitted"]:
+            return
+        await world.step(kind)
+    raise AssertionError(states(world))
+
+
+def states(world: World) -> list[str]:
+    return sorted(each["state"] for each in world.database["ledger"].find())
+
+
+def the_purchase(world: World) -> dict[str, Any]:
+    (found,) = world.database["ledger"].find()
+    return dict(found)
+
+
+def vanish(world: World, kind: Kind) -> None:
+    """As with a finalizer that somebody has removed by hand, or with its namespace."""
+    del world.kube.resources[kind, "it"]
+    world.kube.jobs.clear()
+
+
+async def rounds(world: World, count: int, every: timedelta = timedelta(minutes=10)) -> None:
+    for _ in range(count):
+        world.now += every
+        await world.orphans[-1].round(world.now)
+
+
+def responses(world: World) -> list[str]:
+    return [key for key in world.storage.files if key.startswith("purchases/")]
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_its_result_is_stored_and_adopted_by_the_same_resource_applied_again(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(monkeypatch, Writes())
+    await submitted(world, kind)
+    vanish(world, kind)
+    await rounds(world, 4)
+    kept = the_purchase(world)
+    assert (kept["state"], kept["orphanedAt"] is not None) == ("succeeded", True)
+    assert responses(world) == [kept["resultKey"]] == [f"purchases/{kept['purchaseId']}/response.json"]
+    assert kept["costSource"] is not None
+    world.kube.apply(kind, SPECS[kind], uid=LATER_UID)
+    status = await world.finish(kind)
+    assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, 1)
+    kept = the_purchase(world)
+    assert (kept["state"], kept["jobId"], kept["orphanedAt"]) == ("collected", LATER_UID, None)
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_after_the_retention_it_is_discarded_and_never_bought_again_silently(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(monkeypatch, Writes())
+    await submitted(world, kind)
+    vanish(world, kind)
+    await rounds(world, 4)
+    await rounds(world, 29, DAY)
+    assert (states(world), len(responses(world))) == (["succeeded"], 1)
+    await rounds(world, 2, DAY)
+    kept = the_purchase(world)
+    assert (kept["state"], kept["orphanedAt"], kept["resultKey"]) == ("discarded", None, None)
+    assert responses(world) == []
+    world.kube.apply(kind, SPECS[kind], uid=LATER_UID)
+    status = await world.finish(kind)
+    assert (status.reason, len(world.provider.posts)) == (Reason.OUTPUTS_DELETED, 1)
+    assert "kept until 2026-12-2" in (status.message or "")
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_lost_reply_is_found_without_its_resource(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    world.provider.lose_replies = {1}
+    world.kube.apply(kind, SPECS[kind])
+    for _ in range(40):
+        await world.step(kind)
+        if world.provider.posts:
+            break
+    assert the_purchase(world)["step"] == "sending"
+    vanish(world, kind)
+    await rounds(world, 10)
+    kept = the_purchase(world)
+    assert (kept["state"], kept["requestId"], kept["sentInput"]) == ("succeeded", "request-1", None)
+    assert world.database["request_claims"].find_one({"_id": f"{kept['provider']}/request-1"}) is not None
+    world.kube.apply(kind, SPECS[kind], uid=LATER_UID)
+    assert (await world.finish(kind)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 1
+
+
+async def test_deleted_with_its_files_the_result_is_discarded_when_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    world.provider.cancels = False
+    await submitted(world, IMAGES, deletionPolicy="Delete")
+    await world.until_gone(IMAGES)
+    assert the_purchase(world)["discardAsked"] is True
+    await rounds(world, 6)
+    assert (states(world), responses(world)) == (["discarded"], [])
+    assert the_purchase(world)["costSource"] is not None, "it was paid"
+
+
+async def test_deleted_while_the_provider_was_away_it_is_cancelled_where_its_files_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for policy, asked in (("Delete", ["request-1"]), ("Retain", [])):
+        world = World(monkeypatch, Writes())
+        await submitted(world, IMAGES, deletionPolicy=policy)
+        world.provider._polls = {"request-1": 0}
+        cancel = world.provider.cancel
+        monkeypatch.setattr(world.provider, "cancel", away)
+        await world.until_gone(IMAGES, steps=60)
+        monkeypatch.setattr(world.provider, "cancel", cancel)
+        await rounds(world, 2)
+        assert world.provider.cancelled == asked
+
+
+async def away(*_: Any) -> Any:
+    raise Unavailable("away")
+
+
+async def test_a_resource_that_is_there_is_no_orphan_whatever_the_cache_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    await submitted(world, IMAGES)
+    for cache in world.caches:
+        cache._resources.clear()
+    await rounds(world, 40, DAY)
+    kept = the_purchase(world)
+    assert (kept["state"], kept["orphanedAt"]) == ("submitted", None)
+
+
+async def test_who_comes_back_is_no_orphan_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API server that was restored from a backup: the time of the retention begins anew when it goes again."""
+    world = World(monkeypatch, Writes())
+    await submitted(world, IMAGES)
+    body = world.kube.resources[IMAGES, "it"]
+    vanish(world, IMAGES)
+    await rounds(world, 1)
+    assert the_purchase(world)["orphanedAt"] is not None
+    world.kube.resources[IMAGES, "it"] = body
+    await rounds(world, 1, timedelta(hours=2))
+    assert the_purchase(world)["orphanedAt"] is None
+
+
+async def test_an_api_server_that_does_not_know_the_kind_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    await submitted(world, IMAGES)
+    vanish(world, IMAGES)
+
+    async def unknown(*_: Any) -> Any:
+        raise ApiException(status=404, reason="page not found")
+        yield
+
+    monkeypatch.setattr(world.kube, "every", unknown)
+    for _ in range(4):
+        with contextlib.suppress(ApiException):
+            await rounds(world, 1)
+    assert the_purchase(world)["orphanedAt"] is None
+
+
+async def test_only_the_watched_namespace_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    await submitted(world, IMAGES)
+    vanish(world, IMAGES)
+    world.database["ledger"].update_many({}, {"$unset": {"operatorClass": ""}})  # of an older release
+    world.orphans[-1]._selection = Selection(namespaces=Namespaces(("n",)))
+    await rounds(world, 3)
+    assert the_purchase(world)["orphanedAt"] is None
+    world.orphans[-1]._selection = Selection(namespaces=Namespaces(("other", "ns")))
+    await rounds(world, 3)
+    assert states(world) == ["succeeded"]
+
+
+async def test_one_of_an_older_release_gets_its_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    await submitted(world, IMAGES)
+    vanish(world, IMAGES)
+    world.database["ledger"].update_many({}, {"$unset": {"namespace": "", "type": "", "purchaseId": "", "step": ""}})
+    await rounds(world, 3)
+    kept = the_purchase(world)
+    assert (kept["namespace"], kept["type"], kept["state"]) == ("ns", "image-generation", "succeeded")
+
+
+async def test_a_result_that_comes_after_its_deadline_is_kept_for_who_applies_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The run is Failed, and the provider did not cancel. An older release did not note the open request in the status,
+    so the reconciler does not ask for it any more.
+    """
+    world = World(monkeypatch, Writes())
+    world.provider.cancels = False
+    await submitted(world, IMAGES, deadlineSeconds=60)
+    poll = world.provider.poll
+    monkeypatch.setattr(world.provider, "poll", still_running)
+    assert (await world.finish(IMAGES)).reason == Reason.DEADLINE_EXCEEDED
+    del world.kube.resources[IMAGES, "it"]["status"]["run"]["requestOpen"]
+    monkeypatch.setattr(world.provider, "poll", poll)
+    await rounds(world, 3)
+    kept = the_purchase(world)
+    assert (kept["state"], kept["orphanedAt"], len(responses(world))) == ("succeeded", None, 1)
+    await rounds(world, 40, DAY)
+    assert states(world) == ["succeeded"], "it has a resource"
+
+
+async def test_of_an_earlier_run_no_request_of_the_next_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both replies were lost, the first request never arrived, and the inputs are the same."""
+    world = World(monkeypatch, Writes())
+    world.policy = Policy(poll_seconds=10, adoption_seconds=60)
+    world.restart()
+    world.provider.lose_replies = {1, 2}
+    arrived = world.provider._matches
+    monkeypatch.setattr(world.provider, "_matches", lambda number, *given: number > 0 and arrived(number, *given))
+    spec = SPECS[IMAGES] | {"image": {"seed": 7}}
+    world.kube.apply(IMAGES, spec)
+    while len(world.provider.posts) < 1:
+        await world.step(IMAGES)
+    world.kube.apply(IMAGES, spec, **{CANCEL_ANNOTATION: "1"})
+    assert (await world.finish(IMAGES)).reason == Reason.CANCELLED
+    world.kube.apply(IMAGES, spec, **{CANCEL_ANNOTATION: "1", RERUN_ANNOTATION: "x"})
+    while len(world.provider.posts) < 2:
+        await world.step(IMAGES)
+    await rounds(world, 6)
+    assert list(world.database["request_claims"].find()) == []
+    status = await world.finish(IMAGES)
+    assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, 2)
+
+
+async def still_running(*_: Any) -> RequestView:
+    return RequestView(state=RequestState.RUNNING, message="running")
+
+
+Interference = Callable[[World], None]
+
+
+def adopted(world: World) -> None:
+    world.database["ledger"].update_many({}, {"$set": {"jobId": LATER_UID, "orphanedAt": None}})
+
+
+def finished(world: World) -> None:
+    world.database["ledger"].update_many({}, {"$set": {"state": "succeeded", "resultKey": "theirs"}})
+
+
+@pytest.mark.parametrize("interference", [adopted, finished])
+async def test_who_comes_first_has_it(interference: Interference, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resource that is applied again adopts it, or finishes it, while the provider answers the orphans' question."""
+    world = World(monkeypatch, Writes())
+    await submitted(world, IMAGES)
+    vanish(world, IMAGES)
+    await rounds(world, 2)
+    poll = world.provider.poll
+
+    async def late(model: str, request_id: str) -> RequestView:
+        interference(world)
+        return await poll(model, request_id)
+
+    monkeypatch.setattr(world.provider, "poll", late)
+    before = the_purchase(world)
+    await rounds(world, 1)
+    kept = the_purchase(world)
+    assert kept["resultKey"] == ("theirs" if interference is finished else None)
+    assert (before["state"], kept["finishedAt"]) == ("submitted", None)
+
+
+async def test_an_adoption_during_the_expiry_wins_and_keeps_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    await submitted(world, IMAGES)
+    vanish(world, IMAGES)
+    await rounds(world, 4)
+    await rounds(world, 28, DAY)
+    get = world.kube.get_resource
+
+    async def seen(*given: Any) -> Any:
+        adopted(world)
+        return await get(*given)
+
+    monkeypatch.setattr(world.kube, "get_resource", seen)
+    await rounds(world, 1, 3 * DAY)
+    assert (states(world), len(responses(world))) == (["succeeded"], 1)
+
+
+async def test_it_does_not_expire_while_a_resource_asks_for_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Suspended, it takes the result only when it is let go on."""
+    world = World(monkeypatch, Writes())
+    await submitted(world, IMAGES)
+    vanish(world, IMAGES)
+    await rounds(world, 4)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | {"suspend": True}, uid=LATER_UID)
+    await rounds(world, 40, DAY)
+    assert states(world) == ["succeeded"]
+    world.kube.apply(IMAGES, SPECS[IMAGES] | {"prompt": "a dog", "suspend": True}, uid=LATER_UID)
+    await rounds(world, 32, DAY)
+    assert states(world) == ["discarded"], "who asks for something else holds nothing up"
+
+
+async def test_a_round_has_a_bounded_number_of_calls_and_the_next_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    await submitted(world, IMAGES)
+    vanish(world, IMAGES)
+    one = the_purchase(world)
+    for number in range(2, 60):
+        name = one["_id"].replace("/it/", f"/it{number:02}/")
+        other = {"_id": name, "requestId": f"request-{number}", "purchaseId": f"purchase-{number}"}
+        world.database["ledger"].insert_one(one | other)
+    polls: list[str] = []
+    poll = world.provider.poll
+
+    async def noted(model: str, request_id: str) -> RequestView:
+        polls.append(request_id)
+        return await poll(model, request_id)
+
+    monkeypatch.setattr(world.provider, "poll", noted)
+    counts = []
+    await rounds(world, 1)
+    for _ in range(3):
+        before = len(polls)
+        await rounds(world, 1, timedelta(seconds=1))
+        counts.append(len(polls) - before)
+    assert counts == [20, 20, 19]
+    assert len(set(polls)) == 59
+
+
+async def test_an_unreadable_purchase_and_a_store_that_fails_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    await submitted(world, IMAGES)
+    vanish(world, IMAGES)
+    one = the_purchase(world)
+    world.database["ledger"].insert_one(one | {"_id": "a", "purchaseId": "a"})
+    world.database["ledger"].insert_one(one | {"_id": "a/ImageGeneration/b/c/-/1", "provider": 7})
+    world.database["ledger"].insert_one(one | {"_id": "a/ImageGeneration/it/c/-/1", "provider": "gone"})
+    await rounds(world, 4)
+    assert world.database["ledger"].find_one({"_id": one["_id"]})["state"] == "succeeded"
+
+
+async def test_crashes_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash before or after any write of the rounds; the next process goes on, and the resource is Completed."""
+    points = 0
+    while True:
+        world = World(monkeypatch, Writes())
+        await submitted(world, IMAGES)
+        vanish(world, IMAGES)
+        before = 2 * len(world.writes.done)
+        world.writes._points = (before + points,)
+        with contextlib.suppress(Crash):
+            await rounds(world, 4)
+        world.writes._points = ()
+        world.restart()
+        await rounds(world, 4)
+        assert (states(world), len(responses(world))) == (["succeeded"], 1)
+        if not world.writes.fired:
+            break
+        points += 1
+    assert points >= 6

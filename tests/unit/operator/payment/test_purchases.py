@@ -1,0 +1,752 @@
+"""Who owns a purchase, and what is kept of it: successive resources of one name, stores rewound, frozen processes."""
+
+import asyncio
+import copy
+import itertools
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import stamina
+from pymongo.errors import AutoReconnect
+
+from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason, Stage
+from contentgen_contract.records.deletion_tombstone import discard_of
+from contentgen_contract.resources.status import ResourceStatus
+from contentgen_operator.providers.base import Busy, Found, RequestState, RequestView, Search
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.purchases import PurchaseState
+from contentgen_operator.stores.s3 import NotDeleted
+from contentgen_runtime.kube import Conflict
+from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
+
+LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
+SECOND, THIRD = "second-uid", "third-uid"
+DELETE = {"deletionPolicy": "Delete"}
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=8):
+        yield
+
+
+def world_of(monkeypatch: pytest.MonkeyPatch, writes: Writes | None = None) -> World:
+    return World(monkeypatch, writes or Writes())
+
+
+async def running_for_ever(model: str, request_id: str) -> RequestView:
+    return RequestView(state=RequestState.RUNNING, message="running")
+
+
+async def nothing_found(_: Search) -> Found:
+
+    return Found(request_id=None, complete=True)
+
+
+def purchases(world: World) -> list[dict[str, Any]]:
+    return list(world.database["ledger"].find().sort("_id", 1))
+
+
+def purchase(world: World) -> dict[str, Any]:
+    (only,) = purchases(world)
+    return dict(only)
+
+
+def assert_complete(world: World, status: ResourceStatus) -> None:
+    """Every file of a Completed resource is there."""
+    assert status.phase is Phase.COMPLETED
+    missing = [f.key for version in status.versions[-1:] for f in version.files if f.key not in world.storage.objects]
+    assert missing == []
+    assert status.versions[-1].files
+
+
+def collect_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on, the provider's files cannot be fetched."""
+    leave = world._leave_outcome
+
+    def left(kind: Kind, stage: Stage, status: ResourceStatus) -> None:
+        leave(kind, stage, status)
+        if stage is not Stage.COLLECT:
+            return
+        assert status.run is not None
+        said = outcome_of(kind, stage, status.job_id or "").model_copy(
+            update={
+                "reason": Reason.RESULT_UNREACHABLE,
+                "message": "HTTP 404",
+                "files": (),
+                "facts": None,
+                "passing": False,
+            }
+        )
+        key = f"runs/{status.job_id}/{status.run.number}/collect-{status.run.stage_attempt}.json"
+        world.storage.objects[key] = said.model_dump_json(by_alias=True)
+
+    monkeypatch.setattr(world, "_leave_outcome", left)
+
+
+async def test_a_request_is_tagged_with_its_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await world.finish(IMAGES)
+    assert [call.purchase_id for call in world.provider.posts] == [purchase(world)["purchaseId"]]
+
+
+# The provider's response
+
+
+async def test_a_response_is_never_overwritten_by_that_of_another_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A's collect failed; B was edited in, deleted in flight, and collected by the next resource as its first run."""
+    world = world_of(monkeypatch)
+    world.provider.cancels = False
+    with monkeypatch.context() as patch:
+        collect_fails(world, patch)
+        world.kube.apply(IMAGES, SPECS[IMAGES])
+        assert (await world.finish(IMAGES)).reason == "ResultUnreachable"
+    poll, world.provider.poll = world.provider.poll, running_for_ever  # type: ignore[method-assign]
+    another = {"prompt": "a dog"}
+    world.kube.apply(IMAGES, another)
+    await world.step(IMAGES)
+    await world.finish(IMAGES, Phase.PROCESSING)
+    await world.until_gone(IMAGES)
+    world.provider.poll = poll  # type: ignore[method-assign]
+    world.kube.apply(IMAGES, another, uid=SECOND)
+    assert_complete(world, await world.finish(IMAGES))
+    world.kube.apply(IMAGES, SPECS[IMAGES], uid=SECOND)
+    await world.step(IMAGES)
+    assert_complete(world, await world.finish(IMAGES))
+    assert len(world.provider.posts) == 2
+    answers = {each["requestId"]: world.storage.objects[each["resultKey"]]["request"] for each in purchases(world)}
+    assert answers == {"request-1": "request-1", "request-2": "request-2"}
+
+
+async def test_a_stored_response_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ended between the storing of the response and the ledger's word on it."""
+    reference = world_of(monkeypatch)
+    reference.kube.apply(IMAGES, SPECS[IMAGES])
+    await reference.finish(IMAGES)
+    after = 2 * reference.writes.done.index("document") + 1
+    world = world_of(monkeypatch, Writes((after,)))
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    stored = list[Any]()
+    while not world.writes.fired:
+        await world.step(IMAGES)
+    (key,) = [each for each in world.storage.objects if each.endswith("response.json")]
+    stored.append(world.storage.objects[key])
+
+    async def other(model: str, request_id: str) -> RequestView:
+
+        return RequestView(state=RequestState.SUCCEEDED, result=Answer.of({"answer": "rewritten"}))
+
+    world.provider.poll = other  # type: ignore[method-assign]
+    assert_complete(world, await world.finish(IMAGES))
+    assert [world.storage.objects[key]] == stored
+
+
+# One owner
+
+
+async def reach(world: World, kind: Kind, state: PurchaseState | str) -> None:
+    """Bring the purchase of an applied resource to a state, where it stays as long as this resource is there."""
+    polls = world.provider.poll
+    if state is PurchaseState.REFUSED:
+        world.provider.refuses = Busy("slow down")
+    if state is PurchaseState.FAILED:
+        world.provider.fails = {1}
+    if state in (PurchaseState.SUBMITTED, PurchaseState.CANCELLED, PurchaseState.DISCARDED, "lost"):
+        world.provider.poll = running_for_ever  # type: ignore[method-assign]
+    if state == "lost":
+        world.provider.lose_replies = {1}
+    wanted = {"lost": "intent", PurchaseState.CANCELLED: "submitted", PurchaseState.DISCARDED: "submitted"}
+    for _ in range(60):
+        await world.step(kind)
+        found = world.database["ledger"].find_one()
+        if found and found["state"] == wanted.get(state, state) and (state != "lost" or found["step"] == "sending"):
+            break
+    else:
+        raise AssertionError(f"never {state}: {world.status(kind)}")
+    if state is PurchaseState.CANCELLED:
+        world.kube.apply(kind, world.kube.resources[kind, "it"]["spec"], **{"contentgen.dev/cancel": "1"})
+        await world.finish(kind)
+    world.provider.poll = polls  # type: ignore[method-assign]
+    world.provider.refuses = None
+
+
+STATES: list[PurchaseState | str] = [
+    PurchaseState.INTENT,
+    "lost",
+    PurchaseState.REFUSED,
+    PurchaseState.SUBMITTED,
+    PurchaseState.SUCCEEDED,
+    PurchaseState.FAILED,
+    PurchaseState.COLLECTED,
+    PurchaseState.CANCELLED,
+]
+POLICIES = list(itertools.product(("Retain", "Delete"), repeat=3))
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["", "the bucket refuses at the first deletion"])
+@pytest.mark.parametrize("state", STATES)
+async def test_three_successive_resources_share_one_purchase(
+    state: PurchaseState | str, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most one POST; what is Completed has its files and its response, also after a late sweep; with Delete
+    throughout, nothing but the marker is left.
+    """
+    for policies, cancels in itertools.product(POLICIES, (True, False)):
+        world = world_of(monkeypatch)
+        world.provider.cancels = cancels
+        where = (state, policies, cancels)
+        for uid, policy in zip((UID, SECOND, THIRD), policies, strict=True):
+            world.kube.apply(IMAGES, SPECS[IMAGES] | {"deletionPolicy": policy}, uid=uid)
+            if uid == UID:
+                await reach(world, IMAGES, state)
+            else:
+                status = await world.finish(IMAGES)
+                if late:
+                    await sweep(world)
+                if status.phase is Phase.COMPLETED:
+                    assert_complete(world, status)
+                    assert purchase(world)["jobId"] == uid, where
+                    assert purchase(world)["resultKey"] in world.storage.objects, where
+            if uid == THIRD:
+                break
+            with monkeypatch.context() as patch:
+                if late and uid == UID:
+                    patch.setattr(world.storage, "delete_prefix", refusing)
+                await world.until_gone(IMAGES, 60)
+        assert len(world.provider.posts) <= 1, where
+        await world.settle(IMAGES)
+        await world.until_gone(IMAGES)
+        await sweep(world)
+        if set(policies) == {"Delete"}:
+            left = [key for key in world.storage.objects if not key.startswith("purchases/by-key/")]
+            assert left == [], where
+
+
+async def refusing(*_: Any, **__: Any) -> None:
+    raise NotDeleted("AccessDenied")
+
+
+async def sweep(world: World) -> None:
+    await world.sweep()
+
+
+async def test_a_resource_that_took_a_running_request_over_owns_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleted with its files, it leaves nothing that a third resource could believe."""
+    world = world_of(monkeypatch)
+    world.provider.cancels = False
+    world.kube.apply(LORA, SPECS[LORA])
+    await reach(world, LORA, PurchaseState.SUBMITTED)
+    await world.until_gone(LORA)
+    world.kube.apply(LORA, SPECS[LORA] | DELETE, uid=SECOND)
+    assert_complete(world, await world.finish(LORA))
+    await world.until_gone(LORA)
+    world.kube.apply(LORA, SPECS[LORA], uid=THIRD)
+    status = await world.finish(LORA)
+    assert (status.phase, status.reason, len(world.provider.posts)) == (Phase.FAILED, "OutputsDeleted", 1)
+
+
+async def test_a_late_sweep_leaves_what_another_resource_has_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch)
+    world.provider.cancels = False
+    world.kube.apply(IMAGES, SPECS[IMAGES] | DELETE)
+    await reach(world, IMAGES, PurchaseState.SUBMITTED)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.storage, "delete_prefix", refusing)
+        await world.until_gone(IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES], uid=SECOND)
+    while purchase(world)["state"] != "succeeded":
+        await world.step(IMAGES)
+    await sweep(world)
+    assert purchase(world)["state"] == "succeeded"
+    assert purchase(world)["resultKey"] in world.storage.objects
+    assert_complete(world, await world.finish(IMAGES))
+
+
+async def test_the_deletion_of_a_former_owner_leaves_the_files_of_the_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the gateway, which marks the record of a job whose resource is gone."""
+    world = world_of(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await world.finish(IMAGES)
+    await world.until_gone(IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES], uid=SECOND)
+    status = await world.finish(IMAGES)
+    assert status.versions[0].job_id == UID
+    record = world.database["jobs"].find_one({"jobId": UID})
+    assert record is not None
+    await world.process._actor._janitor._records.mark_discarded(discard_of(IMAGES, record))
+    await sweep(world)
+    assert_complete(world, status)
+    assert purchase(world)["state"] == "collected"
+
+
+# Files that are gone
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("harm", ["gone", "other bytes"])
+async def test_files_that_are_gone_are_collected_again_from_the_kept_response(
+    kind: Kind, harm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a lifecycle rule of the bucket."""
+    world = world_of(monkeypatch)
+    world.kube.apply(kind, SPECS[kind])
+    status = await world.finish(kind)
+    await world.until_gone(kind)
+    lost = status.versions[0].files[0].key
+    if harm == "gone":
+        del world.storage.objects[lost]
+    else:
+        world.storage.objects[lost] = world.storage.objects[lost].model_copy(update={"sha256": "f" * 64})
+    world.kube.apply(kind, SPECS[kind], uid=SECOND)
+    status = await world.finish(kind)
+    assert_complete(world, status)
+    assert (status.reason, status.versions[0].job_id) == ("Completed", SECOND)
+    assert len(world.provider.posts) == 1
+    await world.settle(kind)
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_files_and_response_that_are_gone_are_said_with_what_was_paid(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = world_of(monkeypatch)
+    world.kube.apply(kind, SPECS[kind])
+    await world.finish(kind)
+    await world.until_gone(kind)
+    world.storage.objects = {}
+    world.kube.apply(kind, SPECS[kind], uid=SECOND)
+    status = await world.finish(kind)
+    assert (status.phase, status.reason, status.versions) == (Phase.FAILED, "OutputsDeleted", ())
+    for part in ("request-1", "was paid", RERUN_ANNOTATION, "pays once more", "contentgen.dev/collect=1 fetches them"):
+        assert part in (status.message or ""), part
+    assert len(world.provider.posts) == 1
+    world.kube.apply(kind, SPECS[kind], uid=SECOND, **{RERUN_ANNOTATION: "again"})
+    await world.step(kind)
+    assert_complete(world, await world.finish(kind))
+    assert len(world.provider.posts) == 2
+
+
+# Stores that are rewound
+
+
+def saved(world: World) -> tuple[list[dict[str, Any]], dict[Any, Any], dict[str, Any]]:
+    return purchases(world), copy.deepcopy(world.kube.resources), dict(world.storage.objects)
+
+
+def rewind(world: World, before: Any, *stores: str) -> None:
+    """Put stores back to what was saved. A rewound resource keeps its uid, and gets a new resourceVersion."""
+    ledger, resources, objects = before
+    if "ledger" in stores:
+        world.database["ledger"].delete_many({})
+        world.database["request_claims"].delete_many({})
+        if ledger:
+            world.database["ledger"].insert_many(ledger)
+    if "etcd" in stores:
+        world.kube.resources = copy.deepcopy(resources)
+        world.kube.jobs.clear()
+        for body in world.kube.resources.values():
+            body["metadata"]["resourceVersion"] = str(next(world.kube._version))
+    if "bucket" in stores:
+        world.storage.objects = dict(objects)
+    world.restart()
+
+
+REWOUND = [("ledger",), ("etcd",), ("bucket",), ("ledger", "etcd"), ("ledger", "bucket"), ("bucket", "etcd")]
+
+
+@pytest.mark.parametrize("stores", REWOUND, ids="+".join)
+@pytest.mark.parametrize("kind", Kind)
+async def test_stores_rewound_to_before_the_purchase_pay_nothing_again(
+    kind: Kind, stores: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for lost, steps in itertools.product((False, True), range(16)):
+        world = world_of(monkeypatch)
+        world.provider.lose_replies = {1} if lost else set()
+        if lost:
+            monkeypatch.setattr(world.provider, "find", nothing_found)
+        world.kube.apply(kind, SPECS[kind])
+        before = saved(world)
+        for _ in range(200):
+            await world.step(kind)
+            if world.provider.posts:
+                break
+            if not purchases(world):
+                before = saved(world)
+        for _ in range(steps):
+            await world.step(kind)
+        ended = world.status(kind).phase is Phase.COMPLETED
+        rewind(world, before, *stores)
+        for _ in range(40):
+            await world.step(kind)
+        assert len(world.provider.posts) == 1, (lost, steps, world.status(kind))
+        status = world.status(kind)
+        if status.phase is Phase.COMPLETED:
+            if not ended:  # what has ended is not looked at again
+                assert_complete(world, status)
+        else:
+            assert status.reason, "each resource that stopped has a reason"
+
+
+@pytest.mark.parametrize("since", ["planned", "refused"])
+async def test_a_ledger_rewound_to_before_the_post_pays_nothing_again(
+    since: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the purchase as planned or refused; the resource knows that it may have been sent since."""
+    for lost, outage in ((False, False), (True, False), (True, True)):
+        world = world_of(monkeypatch)
+        if since == "refused":
+            world.provider.refuses = Busy("slow down")
+        world.kube.apply(IMAGES, SPECS[IMAGES])
+        while not purchases(world) or (since == "refused" and purchase(world)["state"] != "refused"):
+            await world.step(IMAGES)
+        before = saved(world)
+        world.provider.refuses = None
+        world.provider.lose_replies = {1} if lost else set()
+        if lost:
+            monkeypatch.setattr(world.provider, "find", nothing_found)
+        else:
+            world.provider.poll = running_for_ever  # type: ignore[method-assign]
+        while not world.provider.posts:
+            await world.step(IMAGES)
+        await world.step(IMAGES)
+        if outage:  # of MongoDB, which the status has told of since
+            world.kube.resources[IMAGES, "it"]["status"]["reason"] = "StoreUnavailable"
+        rewind(world, before, "ledger")
+        for _ in range(10):
+            await world.step(IMAGES)
+        assert len(world.provider.posts) == 1
+        assert world.status(IMAGES).reason == "SubmissionUnknown"
+        monkeypatch.setattr(world.provider, "find", nothing_found)
+        token = (world.status(IMAGES).message or "").rpartition("=")[2]
+        world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: token})
+        await world.step(IMAGES)
+        for _ in range(10):
+            await world.step(IMAGES)
+        assert len(world.provider.posts) == 2
+        assert purchases(world)[0].get("step") == "abandoned"
+
+
+async def test_a_person_may_pay_again_for_what_the_ledger_has_lost_and_only_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = world_of(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await world.finish(IMAGES, Phase.PROCESSING)
+    world.database["ledger"].delete_many({})
+    monkeypatch.setattr(world.provider, "find", nothing_found)
+    status = await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN)
+    token = (status.message or "").rpartition("=")[2]
+    world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: token})
+    assert_complete(world, await world.finish(IMAGES))
+    await world.until_gone(IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES], uid=SECOND)
+    assert_complete(world, await world.finish(IMAGES))
+    assert len(world.provider.posts) == 2
+
+
+# Resubmission
+
+
+async def unknown(world: World, kind: Kind) -> str:
+    """A purchase that nobody finds; the token with which a person allows another."""
+    status = await world.finish(kind, Phase.SUBMISSION_UNKNOWN)
+    assert status.phase is Phase.SUBMISSION_UNKNOWN
+    return (status.message or "").rpartition("=")[2]
+
+
+async def test_applied_again_after_a_resubmission_it_goes_on_with_the_second_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = world_of(monkeypatch)
+    world.provider.lose_replies = {1}
+    monkeypatch.setattr(world.provider, "find", nothing_found)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    token = await unknown(world, IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: token})
+    assert_complete(world, await world.finish(IMAGES))
+    await world.until_gone(IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES], uid=SECOND)
+    assert_complete(world, await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN))
+    assert len(world.provider.posts) == 2
+
+
+@pytest.mark.parametrize("where", ["before its compare-and-set", "before its POST"])
+async def test_a_frozen_process_sends_nothing_after_a_resubmission(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frozen between the compare-and-set and the POST it does: that is the documented exception."""
+    world = world_of(monkeypatch)
+    frozen, thaw = asyncio.Event(), asyncio.Event()
+
+    async def freeze() -> None:
+        if not frozen.is_set():
+            frozen.set()
+            await thaw.wait()
+
+    if where == "before its POST":
+        world.provider.sending = freeze
+    else:
+        world.provider.connected = freeze
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    old = world.operator()
+    ref = ResourceRef(kind=IMAGES, namespace="ns", name="it", uid=UID)
+    task = asyncio.create_task(until_frozen(old, ref))
+    await frozen.wait()
+    world.provider.lose_replies = {1}
+    monkeypatch.setattr(world.provider, "find", nothing_found)
+    if where == "before its compare-and-set":
+        # Somebody else goes on with what is planned, and its reply is lost.
+        token = await unknown(world, IMAGES)
+        assert len(world.provider.posts) == 1
+    else:
+        token = await unknown(world, IMAGES)
+        world.provider.lose_replies = set()
+    world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: token})
+    assert_complete(world, await world.finish(IMAGES))
+    thaw.set()
+    await task
+    assert len(world.provider.posts) == 2
+    assert purchases(world)[0]["step"] == "abandoned"
+
+
+async def until_frozen(process: Any, ref: ResourceRef) -> None:
+    """Reconcile until the end of the reconcile that was frozen."""
+    for _ in range(3):
+        try:
+            await process._once(ref)
+        except Conflict:
+            process._cache.drop(ref)
+            return
+
+
+# Request ids
+
+
+async def test_a_request_id_is_logged_before_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    world = world_of(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    ledger = world.process._actor._ledger
+
+    async def away(*_: Any) -> Any:
+        raise AutoReconnect("away")
+
+    while not purchases(world):
+        await world.step(IMAGES)
+    for name in ("move", "claim"):
+        monkeypatch.setattr(ledger, name, away)
+    await world.step(IMAGES)
+    assert len(world.provider.posts) == 1
+    assert any("request-1" in each.getMessage() for each in caplog.records)
+    errors = [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR]
+    assert any("request-1" in each for each in errors), "it could not be written, and somebody has to know"
+
+
+async def test_a_compare_and_set_that_fails_is_an_error_that_shows_both_states(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = world_of(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    submit = world.provider.submit
+
+    async def meddled(*args: Any) -> str:
+        request_id = await submit(*args)
+        world.database["ledger"].update_one({}, {"$set": {"state": "cancelled"}})
+        return request_id
+
+    monkeypatch.setattr(world.provider, "submit", meddled)
+    while not world.provider.posts:
+        await world.step(IMAGES)
+    (error,) = [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR]
+    for part in ("submitted", "cancelled", "request-1", purchase(world)["_id"]):
+        assert part in error
+
+
+async def test_a_request_belongs_to_one_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two resources of the same seed and prompt, one request in the history: the second goes without."""
+    world = world_of(monkeypatch)
+    world.provider.lose_replies = {1, 2}
+    spec = {"prompt": "a cat", "image": {"seed": 7}}
+    find = world.provider.find
+    monkeypatch.setattr(world.provider, "find", nothing_found)
+    for name, uid in (("it", UID), ("other", SECOND)):
+        world.kube.apply(IMAGES, spec, uid=uid, name=name)
+        while len(world.provider.posts) < (1 if name == "it" else 2):
+            await world.step(IMAGES, name)
+    del world.provider.posts[1]  # it never arrived
+    monkeypatch.setattr(world.provider, "find", find)
+    for _ in range(30):
+        for name in ("it", "other"):
+            await world.step(IMAGES, name)
+    ids = [each.get("requestId") for each in purchases(world)]
+    assert sorted(ids, key=str) == [None, "request-1"]
+    claims = list(world.database["request_claims"].find())
+    assert [each["_id"] for each in claims] == ["fal/request-1"]
+
+
+async def test_two_lost_requests_of_the_same_input_are_found_one_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch)
+    world.provider.lose_replies = {1, 2}
+    spec = {"prompt": "a cat", "image": {"seed": 7}}
+    for name, uid in (("it", UID), ("other", SECOND)):
+        world.kube.apply(IMAGES, spec, uid=uid, name=name)
+    for _ in range(60):
+        for name in ("it", "other"):
+            await world.step(IMAGES, name)
+    assert sorted(each["requestId"] for each in purchases(world)) == ["request-1", "request-2"]
+
+
+async def test_a_claim_of_another_purchase_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch)
+    world.database["request_claims"].insert_one({"_id": "fal/request-1", "purchaseId": "another", "marker": "x"})
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    for _ in range(20):
+        await world.step(IMAGES)
+    assert (purchase(world)["state"], purchase(world).get("requestId")) == ("intent", None)
+    assert len(world.provider.posts) == 1
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+@pytest.mark.parametrize("kind", Kind)
+async def test_deleted_after_a_restore_of_ledger_and_bucket_it_is_remembered(
+    kind: Kind, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status was the only witness of the payment: applied again, nothing is paid."""
+    world = world_of(monkeypatch)
+    world.kube.apply(kind, SPECS[kind] | {"deletionPolicy": policy})
+    await world.finish(kind, Phase.PROCESSING)
+    for each in ("ledger", "runs", "request_claims"):
+        world.database[each].delete_many({})
+    for key in [each for each in world.storage.objects if each.startswith("purchases/")]:
+        del world.storage.objects[key]
+    world.restart()
+    await world.finish(kind, Phase.SUBMISSION_UNKNOWN)
+    await world.until_gone(kind)
+    world.kube.apply(kind, SPECS[kind], uid=SECOND)
+    for _ in range(30):
+        await world.step(kind)
+    assert len(world.provider.posts) == 1
+
+
+# Upgrades
+
+
+NEW_FIELDS = ("purchaseId", "step", "formerOwners", "sentBy", "sentAt")
+
+
+def as_before(world: World) -> None:
+    """Everything as the release before purchase ids left it."""
+    for each in purchases(world):
+        key = each["_id"]
+        world.database["ledger"].update_one({"_id": key}, {"$unset": dict.fromkeys(NEW_FIELDS, 1)})
+        old = f"runs/{UID}/1/provider-1.json"
+        if each.get("resultKey"):
+            world.storage.objects[old] = world.storage.objects.pop(each["resultKey"])
+            world.database["ledger"].update_one({"_id": key}, {"$set": {"resultKey": old}})
+    for key in [each for each in world.storage.objects if each.startswith("purchases/")]:
+        del world.storage.objects[key]
+    for each in ("request_claims", "runs"):
+        world.database[each].delete_many({})
+    for body in world.kube.resources.values():
+        for name in ("purchaseId", "sentAt"):
+            body["status"].get("run", {}).pop(name, None)
+    world.restart()
+
+
+@pytest.mark.parametrize("uid", [UID, SECOND], ids=["goes on", "applied again"])
+@pytest.mark.parametrize("state", STATES[1:])
+@pytest.mark.parametrize("kind", Kind)
+async def test_an_upgrade_buys_nothing(
+    kind: Kind, state: PurchaseState | str, uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was refused was not paid, and is sent once; nothing else is."""
+    world = world_of(monkeypatch)
+    world.provider.cancels = False
+    world.kube.apply(kind, SPECS[kind])
+    await reach(world, kind, state)
+    before = len(world.provider.posts)
+    as_before(world)
+    if uid != UID:
+        await world.until_gone(kind)
+        world.kube.apply(kind, SPECS[kind], uid=uid)
+    status = await world.finish(kind)
+    assert len(world.provider.posts) == before + (state is PurchaseState.REFUSED) == 1
+    if state not in (PurchaseState.FAILED, PurchaseState.CANCELLED):
+        assert_complete(world, status)
+        assert (purchase(world)["state"], purchase(world)["jobId"]) == ("collected", uid)
+        assert purchase(world)["resultKey"] in world.storage.objects
+    await world.settle(kind)
+
+
+@pytest.mark.parametrize("reason", ["LookingForRequest", "SubmissionUnknown"])
+async def test_a_ledger_that_is_lost_after_an_upgrade_pays_nothing_again(
+    reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status of an older release names no purchase, and the bucket has no marker: the reason is the evidence."""
+    world = world_of(monkeypatch)
+    world.provider.lose_replies = {1}
+    monkeypatch.setattr(world.provider, "find", nothing_found)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    while world.status(IMAGES).reason != reason:
+        await world.step(IMAGES)
+    as_before(world)
+    world.database["ledger"].delete_many({})
+    for _ in range(10):
+        await world.step(IMAGES)
+    assert (world.status(IMAGES).reason, len(world.provider.posts)) == ("SubmissionUnknown", 1)
+
+
+async def test_what_an_older_release_adopted_is_deleted_with_its_heir(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It left the ledger's owner as it was."""
+    world = world_of(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await world.finish(IMAGES)
+    await world.until_gone(IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | DELETE, uid=SECOND)
+    await world.finish(IMAGES)
+    world.database["ledger"].update_one({}, {"$set": {"jobId": UID}, "$unset": {"formerOwners": 1}})
+    await world.until_gone(IMAGES)
+    assert (world.storage.files, purchase(world)["state"]) == ({}, "discarded")
+
+
+async def test_a_planned_purchase_goes_on_without_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And another resource takes it over, under the same id."""
+    world = world_of(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await reach(world, IMAGES, PurchaseState.INTENT)
+    assert (purchase(world)["step"], world.provider.posts) == ("planned", [])
+    bought = purchase(world)["purchaseId"]
+    del world.kube.resources[IMAGES, "it"]
+    world.kube.apply(IMAGES, SPECS[IMAGES], uid=SECOND)
+    assert_complete(world, await world.finish(IMAGES))
+    assert (purchase(world)["purchaseId"], purchase(world)["jobId"]) == (bought, SECOND)
+
+
+async def test_a_crd_of_an_older_release_stops_the_payment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its schema drops the purchase's name from the status."""
+    world = world_of(monkeypatch)
+    put = world.kube.put_status
+
+    async def pruned(kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        body["status"]["run"].pop("purchaseId", None)
+        return await put(kind, namespace, name, body)
+
+    monkeypatch.setattr(world.kube, "put_status", pruned)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="CRDs are of an older release"):
+            await world.step(IMAGES)
+    assert world.provider.posts == []
+
+
+async def test_what_is_cancelled_while_it_is_planned_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await reach(world, IMAGES, PurchaseState.INTENT)
+    world.kube.apply(IMAGES, SPECS[IMAGES], **{"contentgen.dev/cancel": "1"})
+    assert (await world.finish(IMAGES)).reason == "Cancelled"
+    assert (purchase(world)["state"], world.provider.posts) == ("refused", [])

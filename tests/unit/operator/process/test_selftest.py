@@ -1,0 +1,146 @@
+"""What `helm test` runs: each check fails when what it looks at is wrong, and a job leaves nothing; over real HTTP."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from contentgen_contract.names import Kind
+from contentgen_contract.resources.operator_class import class_of
+from contentgen_contract.resources.spec import parse_spec
+from contentgen_operator.selftest import TINY, SelftestChecks, SelftestFailed
+from kubernetes import client
+
+Body = dict[str, Any]
+DEPLOYMENT = "/apis/apps/v1/namespaces/contentgen/deployments/contentgen"
+PICTURES = "/apis/contentgen.dev/v1alpha1/namespaces/marketing/imagegenerations"
+
+
+class Cluster:
+    """As much of an API server as the test speaks to; a picture goes through `statuses`, one for each look at it."""
+
+    def __init__(self) -> None:
+        self.ready = 1
+        self.refused: str | None = None
+        self.statuses: list[Body] = []
+        self.created: list[tuple[str, bool]] = []
+        self.specs: list[Body] = []
+        self.deleted: list[str] = []
+        self.looks = 0
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Body]:
+        if path == DEPLOYMENT:
+            return 200, {"status": {"readyReplicas": self.ready} if self.ready else {}}
+        if method == "POST":
+            assert query["fieldValidation"] == ["Strict"]
+            self.created.append((body["kind"], query.get("dryRun") == ["All"]))
+            self.specs.append(body["spec"])
+            return (422, {"message": "no"}) if body["kind"] == self.refused else (201, body)
+        if method == "DELETE":
+            self.deleted.append(path)
+            return 200, {}
+        assert (method, path.rpartition("/")[0]) == ("GET", PICTURES)
+        self.looks += 1
+        return 200, {"status": self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]}
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[Cluster, SelftestChecks]]:
+    made = Cluster()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _any(self) -> None:
+            at = urlsplit(self.path)
+            sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, answer = made.answer(self.command, at.path, parse_qs(at.query), json.loads(sent) if sent else None)
+            content = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_DELETE = _any  # noqa: N815 - http.server names them
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    with client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{server.server_port}")) as api:
+        yield made, SelftestChecks(api, "marketing")
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def ended(condition: str) -> Body:
+    return {"phase": condition, "reason": "R", "message": "said", "conditions": [{"type": condition, "status": "True"}]}
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_what_it_applies_is_right(kind: Kind) -> None:
+    parse_spec(kind, TINY[kind])
+
+
+def test_a_ready_operator_passes(cluster: tuple[Cluster, SelftestChecks]) -> None:
+    cluster[1].operator("contentgen", "contentgen", 0)
+
+
+def test_an_operator_that_is_not_ready_does_not(cluster: tuple[Cluster, SelftestChecks]) -> None:
+    server, check = cluster
+    server.ready = 0
+    with pytest.raises(SelftestFailed, match="no pod of deployment contentgen/contentgen is ready"):
+        check.operator("contentgen", "contentgen", 0)
+
+
+def test_the_kinds_are_tried_in_a_dry_run_only(cluster: tuple[Cluster, SelftestChecks]) -> None:
+    server, check = cluster
+    check.kinds()
+    assert server.created == [(kind.value, True) for kind in Kind]
+
+
+@pytest.mark.parametrize("chosen", ["default", "batch"])
+def test_its_resources_are_of_the_class_that_the_release_serves(
+    cluster: tuple[Cluster, SelftestChecks], chosen: str
+) -> None:
+    server, check = cluster
+    SelftestChecks(check._api, "marketing", chosen).kinds()
+    assert [class_of({"spec": each}) for each in server.specs] == [chosen] * len(Kind)
+    assert ["operatorClass" in each for each in server.specs] == [chosen != "default"] * len(Kind)
+
+
+def test_a_kind_that_is_not_taken_is_named(cluster: tuple[Cluster, SelftestChecks]) -> None:
+    server, check = cluster
+    server.refused = "Transcription"
+    with pytest.raises(SelftestFailed, match="Transcription is not taken, in a dry run: 422"):
+        check.kinds()
+
+
+def test_a_job_that_completes_leaves_nothing(cluster: tuple[Cluster, SelftestChecks]) -> None:
+    server, check = cluster
+    server.statuses = [{}, {"phase": "Processing"}, ended("Complete")]
+    check.job(10)
+    assert server.created == [("ImageGeneration", False)]
+    assert len(server.deleted) == 1
+    assert server.deleted[0].startswith(f"{PICTURES}/helm-test-")
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds", "said"),
+    [(ended("Failed"), 2, "Failed R: said"), ({"phase": "Pending"}, 0, "Pending : nothing happened")],
+)
+def test_a_job_that_does_not_complete_fails_and_leaves_nothing(
+    cluster: tuple[Cluster, SelftestChecks], status: Body, seconds: float, said: str
+) -> None:
+    server, check = cluster
+    server.statuses = [status]
+    with pytest.raises(SelftestFailed, match=said):
+        check.job(seconds)
+    assert server.looks == 1
+    assert len(server.deleted) == 1

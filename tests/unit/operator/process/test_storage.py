@@ -1,0 +1,255 @@
+"""The bucket on moto: what is signed, what is read, what is refused."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from contentgen_contract.records import keys, ownership
+from contentgen_contract.records.ownership import Owner
+from contentgen_contract.resources.sources import Address
+from contentgen_contract.worker.orders import FileClaim
+from contentgen_operator.state.observed import BucketFile
+from contentgen_operator.state.plan import StoredAnswer
+from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.stores.s3 import InvalidOutcome, Leftovers, NotDeleted, Storage
+
+GOOD = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Completed","newer":1}'
+MINUTE = timedelta(minutes=1)
+OWNER = Owner(folders=frozenset({"p/", "q/", "a/", "runs/"}))
+CLAIM = FileClaim(name="a.png", size_bytes=7, sha256="00" * 32, content_type="image/png")
+
+
+@pytest.fixture
+def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with mock_aws():
+        made = Storage(bucket="assets", region="eu-central-1", endpoint=None, public_endpoint=None)
+        made.ensure_bucket()
+        yield made
+
+
+@functools.cache
+def s3() -> Any:
+    """A client of moto's: to make one takes longer than to ask it."""
+    return boto3.client("s3", region_name="eu-central-1", aws_access_key_id="id", aws_secret_access_key="secret")
+
+
+def put(key: str, body: bytes) -> None:
+    s3().put_object(Bucket="assets", Key=key, Body=body)
+
+
+def signed(url: str) -> set[str]:
+    return set(parse_qs(urlsplit(url).query)["X-Amz-SignedHeaders"][0].split(";"))
+
+
+async def test_a_file_is_missing_only_if_the_key_may_read(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A HEAD has no words: versitygw answers 404 to an access key that it does not know, such as a revoked one."""
+    assert not await storage.exists(OWNER, "p/a.png")
+
+    def refused(**_: Any) -> Any:
+        raise ClientError({"Error": {"Code": "InvalidAccessKeyId"}}, "GetObject")
+
+    monkeypatch.setattr(storage._client, "get_object", refused)
+    with pytest.raises(ClientError):
+        await storage.exists(OWNER, "p/a.png")
+    with pytest.raises(ClientError):
+        await storage.stored(OWNER, "p/", ["a.png"])
+
+
+def test_the_bucket_is_versioned_and_made_once(storage: Storage) -> None:
+    storage.ensure_bucket()
+    client = s3()
+    assert client.get_bucket_versioning(Bucket="assets")["Status"] == "Enabled"
+    assert client.get_bucket_location(Bucket="assets")["LocationConstraint"] == "eu-central-1"
+
+
+def test_a_bucket_made_without_versions_gets_them_and_a_decision_against_them_is_kept(storage: Storage) -> None:
+    client = s3()
+    client.create_bucket(Bucket="bare", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    bare = Storage(bucket="bare", region="eu-central-1", endpoint=None, public_endpoint=None)
+    bare.ensure_bucket()
+    assert client.get_bucket_versioning(Bucket="bare")["Status"] == "Enabled"
+    client.put_bucket_versioning(Bucket="bare", VersioningConfiguration={"Status": "Suspended"})
+    bare.ensure_bucket()
+    assert client.get_bucket_versioning(Bucket="bare")["Status"] == "Suspended"
+
+
+def test_a_grant_signs_length_type_and_checksum(storage: Storage) -> None:
+    grant = storage.grant(OWNER, "p/", CLAIM, MINUTE)
+    assert {"content-length", "content-type", "x-amz-checksum-sha256", "host"} <= signed(grant.url)
+    assert grant.headers["Content-Length"] == "7"
+    query = parse_qs(urlsplit(grant.url).query)
+    assert query["X-Amz-Expires"] == ["60"]
+    assert "x-amz-sdk-checksum-algorithm" not in {name.lower() for name in query}
+    for url in (grant.url, storage.worker_put(OWNER, "runs/a.json", MINUTE)):
+        assert "crc32" not in url.lower(), "the sender could not know it"
+
+
+def test_urls_are_signed_for_who_uses_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    storage = Storage(
+        bucket="assets", region="us-east-1", endpoint="http://s3.svc:9000", public_endpoint="https://s3.example/"
+    )
+    assert storage.worker_get(OWNER, "a/b", MINUTE).startswith("http://s3.svc:9000/assets/a/b?")
+    assert storage.worker_put(OWNER, "a/b", MINUTE).startswith("http://s3.svc:9000/assets/a/b?")
+    assert storage.source_get(Address("recordings", "x/y.mp3"), MINUTE).startswith(
+        "http://s3.svc:9000/recordings/x/y.mp3?"
+    )
+    assert storage.provider_get(OWNER, "a/b").startswith("https://s3.example/assets/a/b?")
+    assert storage.plain_url("a/b") == "https://s3.example/assets/a/b"
+    aws = Storage(bucket="assets", region="us-east-1", endpoint=None, public_endpoint=None)
+    assert aws.plain_url("a/b") == "https://assets.s3.amazonaws.com/a/b", "as the seeds have it"
+
+
+async def test_an_outcome_is_checked(storage: Storage) -> None:
+    assert await storage.outcome(OWNER, "runs/none.json") is None
+    put("runs/a.json", GOOD)
+    outcome = await storage.outcome(OWNER, "runs/a.json")
+    assert outcome is not None
+    assert outcome.succeeded
+    unknown = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Fine"}'
+    large = GOOD + b" " * (4 * 2**20)
+    for body in (b"", b"{", b"[]", b"null", b'{"jobId":"j"}', b"\xff\xfe", unknown, large):
+        put("runs/bad.json", body)
+        with pytest.raises(InvalidOutcome):
+            await storage.outcome(OWNER, "runs/bad.json")
+
+
+async def test_what_is_stored_is_looked_at(storage: Storage) -> None:
+    contents = {f"{n}.txt": f"content {n}".encode() for n in range(40)}
+    for name, content in contents.items():
+        put(f"p/{name}", content)
+    put("p/other.txt", b"not asked for")
+    found = await storage.stored(OWNER, "p/", [*contents, "none.txt"])
+    assert found == {
+        name: BucketFile(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        for name, content in contents.items()
+    }
+
+
+def put_as_a_worker_does(claim: FileClaim, content: bytes) -> None:
+    s3().put_object(
+        Bucket="assets", Key=f"p/{claim.name}", Body=content, ContentType=claim.content_type, ChecksumAlgorithm="SHA256"
+    )
+
+
+def claim_of(name: str, content: bytes, content_type: str = "image/png") -> FileClaim:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return FileClaim(name=name, size_bytes=len(content), sha256=sha256, content_type=content_type)
+
+
+async def test_only_the_very_same_file_is_kept(storage: Storage) -> None:
+    same, shorter, other, typed = (claim_of(f"{name}.png", b"content") for name in "abcd")
+    put_as_a_worker_does(same, b"content")
+    put_as_a_worker_does(shorter, b"conten")
+    put_as_a_worker_does(other, b"CONTENT")
+    put_as_a_worker_does(typed.model_copy(update={"content_type": "image/jpeg"}), b"content")
+    put("p/unchecked.png", b"content")
+    claims = [same, shorter, other, typed, claim_of("unchecked.png", b"content"), claim_of("none.png", b"content")]
+    found = await storage.leftovers(OWNER, "p/", claims)
+    assert found.kept == {"a.png"}
+    assert {key for key, _ in found.stale} == {"p/b.png", "p/c.png", "p/d.png", "p/unchecked.png"}
+    assert await storage.leftovers(OWNER, "q/", claims) == Leftovers()
+
+
+async def test_a_first_attempt_asks_once_for_what_is_kept(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    storage._client.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
+    put("p/other.png", b"another job's")
+    claims = [claim_of(f"{number}.png", b"content") for number in range(200)]
+    assert await storage.leftovers(OWNER, "p/", claims) == Leftovers()
+    assert asked == ["ListObjectVersions"]
+
+
+async def test_a_store_that_is_away_keeps_nothing(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_as_a_worker_does(CLAIM, b"1234567")
+    none = Storage(bucket="none", region="eu-central-1", endpoint=None, public_endpoint=None)
+    assert await none.leftovers(OWNER, "p/", [CLAIM]) == Leftovers()
+
+
+async def test_removing_takes_the_named_versions_only(storage: Storage) -> None:
+    for content in (b"one", b"two"):
+        put("p/a.png", content)
+    (first,) = (key for key in (await storage.leftovers(OWNER, "p/", [CLAIM])).stale[-1:])
+    put("p/a.png", b"put since")
+    await storage.remove(OWNER, [first])
+    assert s3().get_object(Bucket="assets", Key="p/a.png")["Body"].read() == b"put since"
+    assert len((await storage.leftovers(OWNER, "p/", [CLAIM])).stale) == 2
+    await storage.remove(OWNER, [])
+
+
+async def test_a_version_that_is_not_removed_is_an_error(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = {"Errors": [{"Key": "p/a.png", "Code": "AccessDenied"}]}
+    monkeypatch.setattr(storage._client, "delete_objects", lambda **_: refused)
+    with pytest.raises(NotDeleted, match=r"p/a\.png: AccessDenied"):
+        await storage.remove(OWNER, [("p/a.png", "1")])
+
+
+async def test_a_document_is_stored(storage: Storage) -> None:
+    await storage.put_answer(
+        StoredAnswer(owner=OWNER, key="runs/p.json", answer=Answer.of({"text": "grüezi", "n": None}))
+    )
+    assert (await storage.stored(OWNER, "runs/", ["p.json"]))["p.json"].size_bytes == len(
+        b'{"text": "gr\\u00fcezi", "n": null}'
+    )
+
+
+async def test_a_marker_and_a_response_are_written_once(storage: Storage) -> None:
+    assert [await storage.put_marker("ns/Kind/it/hash/-/1", each) for each in ("one", "two")] == ["one", "one"]
+    assert await storage.put_marker("ns/Kind/it/hash/-/2", "two") == "two"
+    owner, key = ownership.of_purchase("one"), keys.purchase_response("one")
+    for answer in ({"n": 1}, {"n": 2}):
+        await storage.put_answer(StoredAnswer(owner=owner, key=key, answer=Answer.of(answer)))
+    assert json.loads(storage._read(key, 99) or b"") == {"n": 1}
+
+
+async def test_a_marker_is_of_one_namespace(storage: Storage) -> None:
+    await storage.put_marker("k", "one", "a-namespace")
+    await storage.put_marker("of an older release", "two")
+    assert [await storage.marker("k", each) for each in (None, "a-namespace", "another")] == ["one", "one", None]
+    assert [await storage.marker("of an older release", each) for each in (None, "a-namespace")] == ["two", None]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"purchaseId": "../x"}', b'{"purchaseId": 7}'])
+async def test_a_marker_that_cannot_be_read_is_that_of_another_purchase(storage: Storage, body: bytes) -> None:
+    storage._client.put_object(Bucket="assets", Key=keys.purchase_marker("k"), Body=body)
+    assert await storage.put_marker("k", "one") == "unreadable"
+
+
+async def test_files_to_keep_stay_where_a_prefix_is_deleted(storage: Storage) -> None:
+    folder = "loras/u/j/v1/"
+    for name in ("a", "b"):
+        storage._client.put_object(Bucket="assets", Key=folder + name, Body=b"x")
+    await storage.delete_prefix(Owner(folders=frozenset({folder})), folder, keep=frozenset({f"{folder}a"}))
+    assert [storage._read(folder + name, 9) for name in ("a", "b")] == [b"x", None]
+
+
+async def test_keys_to_keep_hide_no_other_however_many_they_are(storage: Storage) -> None:
+    for name in "abcdefg":
+        put(f"p/{name}", b"x")
+    keep = frozenset(f"p/{name}" for name in "abcdf")
+    pages = [await storage.delete_prefix(OWNER, "p/", 2, keep) for _ in range(3)]
+    assert [(page.count, page.more) for page in pages] == [(1, True), (1, False), (0, False)]
+    assert {name for name in "abcdefg" if storage._read(f"p/{name}", 9)} == set("abcdf")
+
+
+async def test_one_call_deletes_a_bounded_number_of_versions(storage: Storage) -> None:
+    for number in range(7):
+        put(f"p/{number}", b"x")
+    s3().delete_object(Bucket="assets", Key="p/0")  # a delete marker
+    asked: list[str] = []
+    storage._client.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
+    pages = [await storage.delete_prefix(OWNER, "p/", 5) for _ in range(3)]
+    assert [(page.count, page.more) for page in pages] == [(5, True), (3, False), (0, False)]
+    assert asked == ["ListObjectVersions", "DeleteObjects"] * 2 + ["ListObjectVersions"]

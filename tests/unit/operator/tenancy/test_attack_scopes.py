@@ -1,0 +1,254 @@
+"""Attacks: mappings, rebuilt clusters, lost bindings, orphans, retrained LoRAs. Each is a promise of the docs."""
+
+import re
+from datetime import timedelta
+
+import pytest
+
+from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Phase, Reason
+from contentgen_gateway.api.orphans import orphan
+from contentgen_operator.providers.base import Busy
+from contentgen_simulation.tenancy import (
+    CAT,
+    FIRST,
+    FOURTH,
+    IMAGES,
+    LORA,
+    LORA_UID,
+    OTHER,
+    PICTURE,
+    SECOND,
+    THIRD,
+    admin,
+    applied,
+    ended,
+    gone,
+    mapped,
+    rebuilt,
+    recreated,
+    rounds,
+    states,
+)
+from contentgen_simulation.world import UID, World, Writes
+
+DOG = CAT | {"prompt": "a dog"}
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch, Writes())
+
+
+# Mapped namespaces: what was bought is adopted
+
+
+async def test_an_unpaid_purchase_of_the_earlier_namespace_hides_no_paid_one(world: World) -> None:
+    """install.md: what the namespace has bought since it was created again stays its own; decision 0022: is adopted."""
+    world.provider.refuses = Busy("too many requests")
+    world.kube.apply(IMAGES, CAT, UID)
+    for _ in range(6):
+        await world.step(IMAGES)
+    assert states(world) == ["refused"]
+    world.provider.refuses = None
+    await recreated(world)
+    await applied(world, OTHER)
+    assert len(world.provider.posts) == 1
+    mapped(world)
+    await gone(world)
+    status = await applied(world, THIRD)
+    assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, 1)
+
+
+async def test_an_unpaid_purchase_under_another_scope_hides_no_paid_one(world: World) -> None:
+    """The same where the mapping is to a uid: the marker of this namespace's own scope is not asked for then."""
+    await applied(world, FOURTH, DOG)  # of the first namespace
+    await recreated(world)
+    world.provider.refuses = Busy("too many requests")
+    world.kube.apply(IMAGES, CAT, UID)
+    for _ in range(6):
+        await world.step(IMAGES)
+    assert "refused" in states(world)
+    world.provider.refuses = None
+    await recreated(world, "third-namespace")
+    await applied(world, OTHER)
+    posts = len(world.provider.posts)
+    assert admin(world).map("a-cluster", "ns", "third-namespace", "another-namespace")
+    await gone(world)
+    status = await applied(world, THIRD)
+    assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, posts)
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_a_failed_purchase_of_the_earlier_namespace_hides_no_finished_one(world: World, attempts: int) -> None:
+    """The same; with paidAttempts 2 it is even paid again by itself."""
+    world.provider.fails = {1}
+    await applied(world, UID)
+    await recreated(world)
+    spec = CAT | {"paidAttempts": attempts}
+    await applied(world, OTHER, spec)
+    assert len(world.provider.posts) == 2
+    mapped(world)
+    await gone(world)
+    status = await applied(world, THIRD, spec)
+    assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, 2)
+
+
+async def test_after_a_mapping_a_deletion_with_all_files_leaves_no_purchase_behind(world: World) -> None:
+    """concepts.md, Deletion: all its files go, ... applied again it says OutputsDeleted."""
+    await applied(world, UID, DOG)
+    await recreated(world)
+    delete = {"deletionPolicy": "Delete"}
+    await applied(world, OTHER, CAT | delete)
+    mapped(world)
+    status = await applied(world, OTHER, CAT | delete | {"prompt": "a cow"})
+    assert status.reason == Reason.COMPLETED
+    await gone(world)
+    for spec in (CAT | delete, CAT | delete | {"prompt": "a cow"}):
+        status = await applied(world, THIRD, spec)
+        assert status.reason == Reason.OUTPUTS_DELETED
+    assert len(world.provider.posts) == 3
+    assert [key for key in world.storage.files if OTHER in key] == []
+
+
+# Rebuilt clusters
+
+
+async def test_the_command_in_the_message_keeps_a_namespace_its_own_tenant(world: World) -> None:
+    """reasons.md, ClusterNotConfirmed: run the command of the message; pays nothing. Here it takes what the earlier
+    namespace had, and buys again what this one has bought.
+    """
+    await applied(world, UID)  # the earlier namespace's cat
+    await recreated(world)
+    await applied(world, OTHER, DOG)
+    rebuilt(world)
+    world.kube.apply(IMAGES, DOG, THIRD)
+    for _ in range(5):
+        await world.step(IMAGES)
+    message = world.status(IMAGES).message or ""
+    found = re.search(r"namespaces map (\S+) --cluster (\S+) --uid (\S+) --to ([^\s`]+)", message)
+    assert found is not None, message
+    namespace, cluster, uid, to = found.groups()
+    assert admin(world).map(cluster, namespace, uid, to)
+    status = await ended(world)
+    assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, 2)
+
+
+async def test_a_cluster_that_takes_over_from_the_last_one_follows_what_that_one_had_taken_over(world: World) -> None:
+    """install.md: --from takes over from one cluster. concepts.md: an orphan is found, followed and stored."""
+    world.kube.apply(IMAGES, CAT, UID)
+    while states(world) != ["submitted"]:
+        await world.step(IMAGES)
+    world.provider._polls["request-1"] = 1  # it has succeeded before the next cluster looks: no request lasts for days
+    rebuilt(world, "cluster-b", "namespace-b")
+    await rounds(world, 1)
+    assert admin(world).confirm("cluster-b")
+    rebuilt(world, "cluster-c", "namespace-c")
+    await rounds(world, 1)
+    assert admin(world).confirm("cluster-c", earlier=["cluster-b"])
+    await rounds(world, 6)
+    assert states(world) == ["succeeded"]
+
+
+# Restored stores
+
+
+async def test_an_empty_database_beside_the_markers_of_a_namespace_created_again_pays_nothing(world: World) -> None:
+    """decision 0019: a new installation over an old bucket with an empty database pays for nothing that the bucket
+    has markers of, until a person allows it. The namespace is the same.
+    """
+    await applied(world, UID, DOG)
+    await recreated(world)
+    await applied(world, OTHER)
+    for name in world.database.list_collection_names():
+        world.database[name].delete_many({})
+    await gone(world)
+    world.restart()
+    status = await applied(world, THIRD)
+    assert (status.phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, 2)
+
+
+async def test_what_was_bought_under_a_mapping_that_a_restore_has_lost_is_not_bought_again(world: World) -> None:
+    """backup.md: the ledger pays for nothing twice; the markers in the bucket tell of purchases since."""
+    await applied(world, UID, DOG)
+    await recreated(world)
+    await applied(world, OTHER, DOG)
+    kept = {name: list(world.database[name].find()) for name in world.database.list_collection_names()}
+    mapped(world)
+    await applied(world, OTHER, CAT)  # under the key without a scope
+    posts = len(world.provider.posts)
+    for name in world.database.list_collection_names():
+        world.database[name].delete_many({})
+        if kept.get(name):
+            world.database[name].insert_many(kept[name])
+    await gone(world)
+    world.restart()
+    status = await applied(world, THIRD, CAT)
+    assert (status.phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, posts)
+
+
+# LoRAs that are trained again
+
+
+@pytest.mark.parametrize("retrained", [False, True])
+async def test_an_orphan_that_is_applied_again_pays_only_what_its_advice_says(world: World, retrained: bool) -> None:
+    """troubleshooting.md, It was deleted, and it was paid: apply it again; it pays nothing, but for a LoRA that was
+    trained again.
+    """
+    await applied(world, LORA_UID, FIRST, LORA)
+    world.kube.apply(IMAGES, PICTURE, UID)
+    while states(world, type=IMAGES.record_type) != ["submitted"]:
+        await world.step(IMAGES)
+    del world.kube.resources[IMAGES, "it"]
+    await rounds(world, 4)
+    assert states(world, type=IMAGES.record_type) == ["succeeded"]
+    (document,) = world.database["ledger"].find({"type": IMAGES.record_type})
+    found = orphan(document, timedelta(days=30))
+    assert found is not None
+    assert found.advice.endswith("; if a LoRA of it was trained again since, it is drawn anew, and paid")
+    if retrained:
+        await applied(world, LORA_UID, SECOND, LORA)
+    posts = len(world.provider.posts)
+    await applied(world, OTHER, PICTURE)
+    assert len(world.provider.posts) == posts + retrained
+
+
+async def test_a_collect_pays_nothing_whatever_was_trained_since(world: World) -> None:
+    """concepts.md: collect never pays."""
+    await applied(world, LORA_UID, FIRST, LORA)
+    await applied(world, UID, PICTURE)
+    await world.until_gone(IMAGES)
+    saved = dict(world.storage.objects)
+    for key in [each for each in saved if each.startswith(("generated", "purchases/")) and "by-key" not in each]:
+        del world.storage.objects[key]
+    failed = await applied(world, OTHER, PICTURE)
+    assert failed.reason == Reason.OUTPUTS_DELETED
+    await applied(world, LORA_UID, SECOND, LORA)
+    posts = len(world.provider.posts)
+    for key, value in saved.items():
+        world.storage.objects.setdefault(key, value)
+    world.kube.apply(IMAGES, PICTURE, OTHER, **{COLLECT_ANNOTATION: "1"})
+    await world.step(IMAGES)
+    status = await ended(world)
+    assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, posts)
+
+
+async def test_a_clock_that_was_set_back_adopts_no_pictures_of_an_earlier_training(world: World) -> None:
+    """concepts.md, the table: or edit it and take the edit back: it is drawn with the newer training."""
+    await applied(world, LORA_UID, FIRST, LORA)
+    await applied(world, UID, PICTURE)
+    await applied(world, UID, PICTURE | {"prompt": "jf and a dog"})
+    await applied(world, LORA_UID, SECOND, LORA)
+    world.now -= timedelta(hours=1)
+    posts = len(world.provider.posts)
+    await applied(world, UID, PICTURE)
+    assert len(world.provider.posts) == posts + 1
+
+
+async def test_a_rerun_that_stays_in_git_pays_once(world: World) -> None:
+    """Annotations set at creation: deleted and applied again with the same rerun."""
+    world.kube.apply(IMAGES, CAT, UID, **{RERUN_ANNOTATION: "x"})
+    await ended(world)
+    await gone(world)
+    world.kube.apply(IMAGES, CAT, OTHER, **{RERUN_ANNOTATION: "x"})
+    status = await ended(world)
+    assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, 1)

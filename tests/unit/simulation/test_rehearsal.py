@@ -1,0 +1,467 @@
+"""A sample of the randomized campaign (`make rehearse` runs thousands), and each of its oracles proven to see."""
+
+import copy
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import contentgen_simulation.rehearsal
+from contentgen_contract.names import ADOPT_ANNOTATION, COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
+from contentgen_operator.background.orphans import Orphans
+from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
+from contentgen_simulation.rehearsal.generate import DAY, FATES, GROUPS, LINES, PHASES, REWOUND, TURNS, UIDS, generate
+from contentgen_simulation.rehearsal.known import KNOWN, reason_of
+from contentgen_simulation.rehearsal.run import RehearsalVerdict, quiet, rehearse
+from contentgen_simulation.rehearsal.world import provider
+from contentgen_simulation.rehearsal.world.cluster import RehearsalCluster, ref_of
+from contentgen_simulation.rehearsal.world.deeds import Deeds
+from contentgen_simulation.rehearsal.world.faults import FaultInjector
+from contentgen_simulation.rehearsal.world.plan import Event, RehearsalPlan, Subject
+from contentgen_simulation.rehearsal.world.process import RehearsalProcess
+from contentgen_simulation.rehearsal.world.provider import Adapters, ProviderWorld
+from contentgen_simulation.rehearsal.world.world import RehearsalWorld
+
+# The SDK uses pydantic's older names.
+pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
+
+SAMPLE = 208
+IMAGES, LORA = Kind.IMAGE_GENERATION, Kind.LORA_TRAINING
+TWO = (Subject("ns", IMAGES, "one"), Subject("other", IMAGES, "two", 1))
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Loggers as they were before, for the tests of other files in this process."""
+    loggers = [logging.getLogger(name) for name in ("contentgen_operator", "contentgen_runtime", "stamina")]
+    before = [(each, each.propagate, each.level) for each in loggers]
+    quiet()
+    yield
+    for log, propagate, level in before:
+        log.propagate = propagate
+        log.setLevel(level)
+
+
+def plan_of(kind: Kind = IMAGES, *events: Event, **changes: Any) -> RehearsalPlan:
+    return RehearsalPlan(0, "test", (Subject("ns", kind, "it"),), events, takes=2.0, **changes)
+
+
+# The sample
+
+
+def test_a_sample_of_the_campaign_finds_nothing_unknown() -> None:
+    report = Report()
+    for finding in campaign(range(SAMPLE + 16)):
+        report.add(finding)
+        if len(report.findings) == SAMPLE:
+            break
+    assert len(report.distinct) == SAMPLE
+    told = {signature: [each.seed for each in found] for signature, found in report.unknown.items()}
+    assert not told, "python -m contentgen_simulation.rehearsal --replay SEED --shrink"
+    assert set(report.groups) == set(GROUPS)
+    assert sum(each.posts for each in report.findings) > SAMPLE, "most plans buy something"
+
+
+def test_known_violations_name_their_finding() -> None:
+    assert all(reason.startswith(("money ", "tenants ", "issue 15", "found here")) for reason in KNOWN.values())
+    assert reason_of("no such violation: at all") is None
+
+
+def test_a_seed_always_tells_the_same_story() -> None:
+    for seed in (1, 7, 8):
+        first, second = rehearse(generate(seed)), rehearse(generate(seed))
+        assert first.story == second.story
+        assert first.plan.digest == second.plan.digest
+
+
+def test_plans_cover_what_they_should() -> None:
+    plans = [generate(seed) for seed in range(3000)]
+    assert len({each.digest for each in plans}) > 2900
+    deeds = Counter(event.do for each in plans for event in each.events)
+    assert deeds.keys() == {name for name in vars(Deeds) if not name.startswith("_")}
+    events = [event for each in plans for event in each.events]
+    assert {event.args["store"] for event in events if event.do == "away"} == {"mongo", "storage", "kube"}
+    fates = {each.results["1"] for each in plans if each.group == "results"}
+    assert fates == set(FATES)
+    assert {event.args["code"] for event in events if event.do == "refuse"} >= {403, 422, 429}
+    assert {event.args["action"] for event in events if event.do == "io"} == {"crash", "error", "freeze", "sigterm"}
+
+
+def test_every_combination_has_its_turn() -> None:
+    plans = [generate(seed) for seed in range(3000)]
+
+    def of(group: str) -> list[RehearsalPlan]:
+        return [each for each in plans if each.group == group]
+
+    by_store = Counter(
+        (each.events[-1].on, any(event.do == "away" for event in each.events)) for each in of("three_uids")
+    )
+    assert len(by_store) >= 2 * len({state for state, *_ in UIDS}), "each state, with and without a store"
+    assert len(of("three_uids")) >= len(UIDS)
+    rewound = [event for each in of("rewound") for event in each.events if event.do == "rewind"]
+    rewinds = {(tuple(event.args["stores"]), event.on) for event in rewound}
+    assert {stores for stores, _ in rewinds} == set(REWOUND)
+    assert {on for _, on in rewinds} >= {f"phase:{each}" for each in PHASES}
+    struck = [(each.subjects[0].kind, event.args) for each in of("lines") for event in each.events]
+    lines = {(kind, args["action"], args["nth"]) for kind, args in struck}
+    assert lines == {(kind, action, nth) for kind in Kind for action in ("crash", "error") for nth in range(7 * LINES)}
+
+
+def test_the_table_of_plan_classes_is_that_of_the_code() -> None:
+    table = contentgen_simulation.rehearsal.__doc__ or ""
+    for name in GROUPS:
+        assert f"    {name} {3000 * TURNS.count(name) // len(TURNS)} " in table
+    for planted, (signature, _) in PLANTED.items():
+        assert planted in table
+        assert signature.partition(":")[0] in table
+
+
+def test_most_faults_strike() -> None:
+    groups = ("points", "frozen", "terminated", "lines")
+    plans = [plan for seed in range(400) if (plan := generate(seed)).group in groups][:30]
+    struck = sum(rehearse(plan).fired > 0 for plan in plans)
+    assert struck > len(plans) / 2
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("action", ["crash", "error"])
+def test_lines_between_the_plan_and_the_request_id_are_struck(kind: Kind, action: str) -> None:
+    """The window is as long as the plans are made for, and a strike late in it comes after the compare-and-set."""
+    strikes = [Event("line", args={"nth": nth, "action": action}) for nth in (0, 200, 400)]
+    verdict = rehearse(plan_of(kind, *strikes))
+    assert (verdict.violations, verdict.posts, verdict.fired) == ((), 1, 3)
+    late = rehearse(plan_of(kind, Event("line", args={"nth": 500, "action": action})))
+    assert (late.violations, late.posts, late.fired) == ((), 1, 1)
+    assert not rehearse(plan_of(kind, Event("line", args={"nth": 7 * LINES, "action": action}))).fired
+
+
+@pytest.mark.parametrize("state", sorted({state for state, *_ in UIDS}))
+def test_each_purchase_state_is_reached(state: str) -> None:
+    plans = (plan for seed in range(3000) if (plan := generate(seed)).group == "three_uids")
+    tried = itertools.islice((each for each in plans if each.events[-1].on == f"state:{state}"), 3)
+    stories = (rehearse(each).story for each in tried)
+    assert any(sum("event: apply" in line for line in story) >= 2 for story in stories)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_nothing_is_violated_where_nothing_happens(kind: Kind) -> None:
+    verdict = rehearse(plan_of(kind))
+    assert verdict.violations == ()
+    assert verdict.posts == 1
+    assert any("-> Completed" in line for line in verdict.story)
+
+
+# The oracles: each sees a planted violation
+
+Plant = Callable[[pytest.MonkeyPatch], RehearsalPlan]
+
+
+def _deed(
+    patch: pytest.MonkeyPatch, on: str, deed: Callable[[RehearsalWorld], None], plan: RehearsalPlan | None = None
+) -> RehearsalPlan:
+    """A plan in which the world is damaged at a moment."""
+    patch.setattr(Deeds, "plant", lambda self, _who: deed(self._world), raising=False)
+    plan = plan or plan_of()
+    return RehearsalPlan(0, "test", plan.subjects, (Event("plant", 0.5, on),), takes=2.0)
+
+
+def _posts_twice(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    once = Adapters.__getattr__
+
+    def twice(self: Adapters, name: str) -> Any:
+        call = once(self, name)
+
+        async def ungated() -> None:
+            """No compare-and-set before the second one."""
+
+        async def both(*args: Any, **named: Any) -> Any:
+            await call(*args, **named)
+            return await call(args[0], ungated)
+
+        return both if name == "submit" else call
+
+    patch.setattr(Adapters, "__getattr__", twice)
+    return plan_of()
+
+
+def _one_id_for_all(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    def same(world: RehearsalWorld) -> None:
+        world.database["ledger"].update_many({}, {"$set": {"requestId": "request-1"}})
+        world.ledger_changed()
+
+    return _deed(patch, "phase:Completed", same, RehearsalPlan(0, "test", TWO, ()))
+
+
+def _another_answer(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    def swap(world: RehearsalWorld) -> None:
+        for key, answer in list(world.bucket.objects.items()):
+            if isinstance(answer, dict) and answer.get("made_by") == "request-1":
+                dict.__setitem__(world.bucket.objects, key, answer | {"made_by": "request-2"})
+
+    return _deed(patch, "state:succeeded", swap, RehearsalPlan(0, "test", TWO, ()))
+
+
+def _another_input(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    accepted = ProviderWorld._accepted
+
+    def other(self: ProviderWorld, post: Any, model: str) -> Any:
+        made = accepted(self, post, model)
+        made.input = made.input | {"steps": 7}
+        return made
+
+    patch.setattr(ProviderWorld, "_accepted", other)
+    return plan_of(LORA)
+
+
+def _file_missing(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    written = RehearsalWorld.status_written
+
+    def loses(self: RehearsalWorld, ref: Any, before: Any, after: Any) -> None:
+        if after["phase"] == "Completed":
+            dict.pop(self.bucket.objects, after["versions"][0]["files"][0]["key"], None)
+        written(self, ref, before, after)
+
+    patch.setattr(RehearsalWorld, "status_written", loses)
+    return plan_of()
+
+
+def _file_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    def loses(world: RehearsalWorld) -> None:
+        del world.bucket.objects[next(key for key in world.bucket.objects if key.endswith(".png"))]
+
+    return _deed(patch, "phase:Completed", loses)
+
+
+def _answer_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    def loses(world: RehearsalWorld) -> None:
+        for key, answer in list(world.bucket.objects.items()):
+            if isinstance(answer, dict):
+                del world.bucket.objects[key]
+
+    return _deed(patch, "state:succeeded", loses)
+
+
+def _all_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    return _deed(patch, "phase:Completed", lambda world: dict.clear(world.bucket.objects))
+
+
+def _nobody_searches(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    async def nothing(*_: Any) -> None:
+        """A round that looks at no orphan."""
+
+    patch.setattr(Orphans, "round", nothing)
+    return _deleted_while_lost()
+
+
+def _deleted_while_lost() -> RehearsalPlan:
+    """A lost request, which the history shows long after something else was bought under the same name."""
+    steps = (Event("delete", 5.0, "state:sending"), Event("apply", 45.0, "state:sending", args={"variant": 1}))
+    return replace(plan_of(IMAGES, *steps, replies={"1": "lost"}), takes=1800.0)
+
+
+def _other_bill(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    bill = provider._micros
+    patch.setattr(provider, "_micros", lambda request: 2 * bill(request))
+    return plan_of()
+
+
+def _other_bill_of_the_adopted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    """The lost request of a deleted resource, which the next one adopts, gives up and pays for."""
+    bill = provider._micros
+    patch.setattr(provider, "_micros", lambda request: bill(request) * (2 if request.id == "request-1" else 1))
+    return _adopted_and_abandoned()
+
+
+def _adopted_and_abandoned() -> RehearsalPlan:
+    steps = (
+        Event("delete", 1.0, "state:intent"),
+        Event("apply", 3600.0, "state:intent"),
+        Event("resubmit", 86400.0, "phase:SubmissionUnknown"),
+    )
+    return plan_of(IMAGES, *steps, replies={"1": "lost"}, history={"lag": 108000.0})
+
+
+def _no_pause(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    wake = RehearsalProcess.wake
+    patch.setattr(RehearsalProcess, "wake", lambda self, ref, delay=0.0: wake(self, ref, min(delay, 0.1)))
+    return RehearsalPlan(0, "test", (Subject("ns", IMAGES, "it"),), (), takes=600.0)
+
+
+def _rewritten(patch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], None]) -> RehearsalPlan:
+    """The API server stores another status than it was given."""
+    put = RehearsalCluster.put_status
+
+    async def changed(self: RehearsalCluster, kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> Any:
+        body = copy.deepcopy(body)
+        change(body["status"])
+        return await put(self, kind, namespace, name, body)
+
+    patch.setattr(RehearsalCluster, "put_status", changed)
+    return plan_of()
+
+
+def _backwards(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    def back(status: dict[str, Any]) -> None:
+        if status["phase"] == "Collecting":
+            status["phase"] = "Pending"
+
+    return _rewritten(patch, back)
+
+
+def _silent(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    return _rewritten(patch, lambda status: status.update(message=""))
+
+
+def _forgets(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    wake = RehearsalProcess.wake
+
+    def immediate_only(self: RehearsalProcess, ref: Any, delay: float = 0.0) -> None:
+        if delay == 0:
+            wake(self, ref)
+
+    patch.setattr(RehearsalProcess, "wake", immediate_only)
+    return plan_of()
+
+
+def _pays_in_another_cluster(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(Deeds, "plant", lambda self, _who: setattr(self._world, "confirmed", False), raising=False)
+    return plan_of(IMAGES, Event("plant", 0.0))
+
+
+def _status_not_compared(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    changed = RehearsalCluster._changed
+
+    def whatever_it_is(self: RehearsalCluster, kind: Kind, name: str, version: str) -> dict[str, Any]:
+        there = self.resources.get((kind, name))
+        return changed(self, kind, name, there["metadata"]["resourceVersion"] if there else version)
+
+    patch.setattr(RehearsalCluster, "_changed", whatever_it_is)
+    patch.setattr(FaultInjector, "_counts", lambda _, _fault, _acting, name: name == "kube.put_status")
+    frozen = {"anchor": "any", "nth": 2, "side": "before", "action": "freeze", "seconds": 120.0}
+    return plan_of(IMAGES, Event("election"), Event("io", args=frozen))
+
+
+PLANTED: dict[str, tuple[str, Plant]] = {
+    "a status that is not compared": ("a former leader changes nothing: resource", _status_not_compared),
+    "two POSTs": ("one POST per purchase", _posts_twice),
+    "a POST in a cluster that nobody confirmed": (
+        "one POST per purchase: in a cluster that the ledger does not know",
+        _pays_in_another_cluster,
+    ),
+    "one request id for two purchases": ("one owner per request: two namespaces", _one_id_for_all),
+    "the answer of another request": ("the response matches the request: another request's", _another_answer),
+    "files of another input": ("the response matches the request: steps", _another_input),
+    "a file that was never there": ("files of a Completed resource: Completed", _file_missing),
+    "a file that is deleted later": ("files of a Completed resource: a listed file is deleted", _file_deleted),
+    "an answer that is deleted": ("a paid result is kept: it is deleted", _answer_deleted),
+    "a result that nobody fetches": ("a paid result is kept: collected", _all_deleted),
+    "a lost request that nobody searches for": (
+        "a paid result is kept: without its request id in the ledger",
+        _nobody_searches,
+    ),
+    "another bill": ("cost equals the bill", _other_bill),
+    "another bill for an adopted attempt": ("cost equals the bill", _other_bill_of_the_adopted),
+    "no pause": ("reconciled once a second at most", _no_pause),
+    "a phase that goes back": ("phases move forward: Processing to Pending", _backwards),
+    "no message": ("a stopped resource has a reason: Completed without a reason", _silent),
+    "timers that are lost": ("a stopped resource has a reason: Processing and never looked at again", _forgets),
+}
+
+
+@pytest.mark.parametrize(("signature", "plant"), PLANTED.values(), ids=PLANTED)
+def test_an_oracle_sees_a_planted_violation(signature: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict = rehearse(plant(monkeypatch))
+    assert [each for each in verdict.violations if each.signature.startswith(signature)], _told(verdict)
+
+
+def test_an_orphan_of_an_earlier_spec_is_looked_for_until_its_result_is_stored() -> None:
+    verdict = rehearse(_deleted_while_lost())
+    assert (verdict.violations, verdict.posts) == ((), 2), _told(verdict)
+
+
+def test_the_cost_of_an_adopted_attempt_is_its_new_owners() -> None:
+    verdict = rehearse(_adopted_and_abandoned())
+    assert (verdict.violations, verdict.posts) == ((), 2), _told(verdict)
+
+
+def _steps_back(world: RehearsalWorld, old: Phase, new: Phase) -> int:
+    """How many violations a status that goes from one phase to another adds."""
+    ref = ref_of(IMAGES, world.body_of(0) or {})
+    run = {"number": 1, "version": 1, "runHash": "h", "generation": 1, "spec": {}, "startedAt": world.now().isoformat()}
+    before, after = ({"phase": each, "reason": "x", "message": "x", "run": run} for each in (old, new))
+    world.oracles.violations.clear()
+    world.oracles.status_written(ref, before, after)
+    return len(world.oracles.violations)
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked", "earlier"),
+    [
+        (ADOPT_ANNOTATION, Phase.SUBMISSION_UNKNOWN, Phase.SUBMITTING),
+        (RESUBMIT_ANNOTATION, Phase.SUBMISSION_UNKNOWN, Phase.SUBMITTING),
+        (COLLECT_ANNOTATION, Phase.FAILED, Phase.COLLECTING),
+    ],
+)
+def test_an_answer_takes_a_phase_back_once(answer: str, asked: Phase, earlier: Phase) -> None:
+    world = RehearsalWorld(plan_of())
+    deeds = Deeds(world)
+    deeds.apply(0)
+    assert _steps_back(world, asked, earlier) == 1
+    deeds._annotate(0, answer, "one")
+    assert _steps_back(world, Phase.COMPLETED, earlier) == 1, "it answers another phase"
+    assert _steps_back(world, asked, earlier) == 0
+    assert _steps_back(world, asked, earlier) == 1
+    deeds._annotate(0, answer, "two")
+    assert _steps_back(world, asked, earlier) == 0
+
+
+def test_a_person_names_a_lost_request_and_collects_a_failed_run() -> None:
+    unknown, failed = "phase:SubmissionUnknown", "phase:Failed"
+    named = plan_of(IMAGES, Event("adopt", 60.0, unknown), replies={"1": "lost"}, history={"without_payload": [1]})
+    shown = replace(named, history={"lag": 9000.0})
+    assert [rehearse(each).violations for each in (named, shown)] == [(), ()]
+    assert any("-> Completed" in line for line in rehearse(shown).story)
+    killed = (Event("jobs_fail", 0.0, "state:succeeded", args={"seconds": DAY + 60}), Event("collect", 600.0, failed))
+    story = rehearse(plan_of(IMAGES, *killed)).story
+    assert any("Failed/JobFailed -> Collecting" in line for line in story), story
+    assert any("-> Completed" in line for line in story), story
+
+
+def test_a_restore_of_mongodb_takes_a_phase_back_once() -> None:
+    world = RehearsalWorld(plan_of())
+    Deeds(world).apply(0)
+    collecting, processing = Phase.COLLECTING, Phase.PROCESSING
+    world.snapshot()
+    world.rewind(["bucket"])
+    assert _steps_back(world, collecting, processing) == 1, "the ledger knows as much as before"
+    world.rewind(["mongo"])
+    assert _steps_back(world, collecting, processing) == 0
+    assert _steps_back(world, collecting, processing) == 1
+
+
+def test_two_operators_that_wake_each_other_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(_no_pause(monkeypatch), events=(Event("second", 1.0, args={"seconds": 500.0}),))
+    told = [each.signature for each in rehearse(plan).violations]
+    assert told == ["reconciled once a second at most: Processing, two operators"]
+
+
+def _told(verdict: RehearsalVerdict) -> str:
+    return "\n".join([*verdict.story, *(each.signature for each in verdict.violations)])
+
+
+def test_a_plan_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    _other_bill(monkeypatch)
+    large = plan_of(
+        IMAGES,
+        Event("suspend", 0.0),
+        Event("unsuspend", 20.0),
+        Event("evict", 3.0, "state:succeeded"),
+        history={"noise": 10},
+    )
+    (violation,) = [each for each in rehearse(large).violations if each.oracle == "cost equals the bill"]
+    small = shrink(large, violation.signature)
+    assert (small.events, small.history) == ((), {})

@@ -1,0 +1,133 @@
+"""`make test`: every test file is in one suite, lanes keep their order, and the closing report fails what it must."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import run_suites
+from run_suites import StepResult, SuiteRun, read_result, report, with_explain
+from suites import LANES, SuiteLane, SuiteStep
+
+ROOT = Path(__file__).parents[3]
+STEPS = [step for lane in with_explain(LANES) for step in lane.steps]
+BY_HAND = {"tests/real"}
+"""Tests that cost money: `make test-real` alone runs them."""
+
+
+@pytest.fixture(autouse=True)
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The steps of these tests write their logs and reports here."""
+    monkeypatch.setattr(run_suites, "REPORTS", tmp_path)
+    return tmp_path
+
+
+def script(name: str, code: str = "", **more: object) -> SuiteStep:
+    return SuiteStep(name, "a script", 10, ("-c", code), **more)  # type: ignore[arg-type]
+
+
+def test_every_test_file_is_in_one_suite() -> None:
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")}
+    files -= {name for name in files if any(name.startswith(f"{folder}/") for folder in BY_HAND)}
+    paths = [word for step in STEPS for word in step.python if word.startswith("tests/")]
+    in_suites = Counter(name for name in files for path in paths if name == path or name.startswith(f"{path}/"))
+    assert {name: in_suites[name] for name in files} == dict.fromkeys(files, 1)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_names_are_unique_and_known() -> None:
+    names = Counter([*(step.name for step in STEPS), *(lane.name for lane in LANES)])
+    assert max(names.values()) == 1
+    assert {name for step in STEPS for name in step.needs} <= {step.name for step in STEPS}
+    assert {lane.after for lane in LANES if lane.after} <= {lane.name for lane in LANES}
+
+
+def test_only_lanes_after_the_main_release_have_their_own() -> None:
+    assert {lane.after for lane in LANES if lane.release} == {"main release"}
+    assert [lane.name for lane in LANES if not lane.release] == ["local", "main release"]
+
+
+def test_a_lane_waits_for_the_one_before_it_and_gets_its_release(reports: Path) -> None:
+    written = reports / "written"
+    line = f"import os; print(os.environ.get('CONTENTGEN_TEST_RELEASE'), file=open({str(written)!r}, 'a'))"
+    waits = f"import time; time.sleep(0.3); {line}"
+    after = SuiteLane("late", (script("second", line),), after="early", release="lane-x")
+    results = SuiteRun((after, SuiteLane("early", (script("first", waits),)))).all()
+    assert [(each.name, each.passed, each.failed) for each in results] == [("second", 1, 0), ("first", 1, 0)]
+    assert written.read_text().split() == ["None", "lane-x"]
+
+
+def test_what_needs_a_step_that_failed_is_not_run_and_is_red(reports: Path) -> None:
+    lane = SuiteLane(
+        "one", (script("broken", "raise SystemExit(3)"), script("next", needs=("broken",)), script("other"))
+    )
+    results = SuiteRun((lane,)).all()
+    assert [(each.name, each.passed, each.failed) for each in results] == [
+        ("broken", 0, 1), ("next", 0, 1), ("other", 1, 0),
+    ]  # fmt: skip
+    assert results[1].about == "not run: broken failed"
+    assert not (reports / "next.log").exists()
+
+
+def test_the_output_of_a_failed_step_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = (
+        script("bad", "print('the cause'); print('end'); raise SystemExit(1)"),
+        script("good", "print('quiet\\nend')"),
+    )
+    SuiteRun((SuiteLane("one", steps),)).all()
+    said = capsys.readouterr().out
+    assert "the cause" in said
+    assert "quiet" not in said
+
+
+JUNIT = """<testsuites><testsuite>
+<testcase classname="tests.a" name="one" time="0.5"/>
+<testcase classname="tests.a" name="two" time="2.5"/>
+<testcase classname="tests.a" name="three" time="0"><skipped/></testcase>
+</testsuite></testsuites>"""
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "counted"),
+    [
+        (JUNIT, 0, (2, 0, ("three",))),
+        (JUNIT, 1, (2, 1, ("three",))),  # the process died after its tests
+        ("<testsuites><testsuite/></testsuites>", 0, (0, 1, ())),
+        (None, 0, (0, 1, ())),
+    ],
+)
+def test_a_report_is_counted(reports: Path, text: str | None, code: int, counted: tuple[int, int, tuple[str]]) -> None:
+    if text:
+        (reports / "it.xml").write_text(text)
+    result = read_result(SuiteStep("it", "", 10, reports=True), code, 1.0)
+    assert (result.passed, result.failed, result.skipped) == counted
+
+
+@pytest.mark.parametrize(
+    ("result", "seconds", "code", "said"),
+    [
+        (StepResult("it", "", 10, 1, 0, seconds=20), 3599, 0, "1 passed, 0 failed, 0 skipped"),
+        (StepResult("it", "", 10, 1, 0, seconds=21), 3599, 0, "OVER TWICE ITS BUDGET"),
+        (StepResult("it", "", 10, 1, 0), 3601, 1, "TOO LONG"),
+        (StepResult("it", "", 10, 0, 1), 10, 1, "FAILED"),
+        (StepResult("it", "", 10, 1, 0, skipped=("this",)), 10, 1, "skipped: this"),
+    ],
+)
+def test_the_closing_report(
+    capsys: pytest.CaptureFixture[str], result: StepResult, seconds: float, code: int, said: str
+) -> None:
+    assert report([result], seconds) == code
+    assert said in capsys.readouterr().out
+
+
+def test_the_slowest_tests_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    times = tuple((float(number), f"test {number}") for number in range(30))
+    report([StepResult("it", "", 10, 30, 0, times=times)], 10)
+    slowest = [line.split("s  ")[1] for line in capsys.readouterr().out.splitlines() if "s  test " in line]
+    assert slowest == [f"test {number}" for number in range(29, 9, -1)]
+
+
+def test_commands_run_in_our_python() -> None:
+    assert run_suites.command(SuiteLane("l", (), nice=5), script("a"))[:4] == ["nice", "-n", "5", run_suites.PYTHON]
+    assert Path(sys.prefix) == Path(run_suites.PYTHON).parents[1]

@@ -1,0 +1,104 @@
+"""The detector `auto` on small pictures made here: what is a boundary, and what only looks like one."""
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from contentgen_worker.media.decode.planes import Planes
+from contentgen_worker.media.shots.auto import Auto
+from contentgen_worker.media.shots.boundaries import Boundary
+
+Picture = npt.NDArray[np.float64]
+FPS = 25
+
+
+def scene(seed: int, *, shift: float = 0.0) -> Picture:
+    """Soft blobs, 256x144; `shift` pixels to the left."""
+    blocks = np.random.default_rng(seed).integers(20, 235, (9, 40)).astype(np.uint8)
+    wide = cv2.resize(blocks, (640, 144), interpolation=cv2.INTER_CUBIC)
+    return np.roll(wide, -round(shift), axis=1)[:, :256].astype(np.float64)
+
+
+def still(seed: int, frames: int) -> list[Picture]:
+    return [scene(seed)] * frames
+
+
+def pan(seed: int, frames: int, speed: float) -> list[Picture]:
+    return [scene(seed, shift=index * speed) for index in range(frames)]
+
+
+def zoomed(seed: int, factor: float) -> Picture:
+    turned = cv2.getRotationMatrix2D((128, 72), 0, factor)
+    return np.asarray(cv2.warpAffine(scene(seed), turned, (256, 144)), np.float64)
+
+
+def mixed(old: Picture, new: Picture, frames: int) -> list[Picture]:
+    return [old + (new - old) * (index + 1) / (frames + 1) for index in range(frames)]
+
+
+def ramp(old: Picture, frames: int, low: float, high: float) -> list[Picture]:
+    return [old * (low + (high - low) * index / frames) for index in range(frames)]
+
+
+def found(pictures: Sequence[Picture], noise: float = 2.0) -> list[Boundary]:
+    detector, random = Auto(), np.random.default_rng(0)
+    half = np.full((72, 128), 128, np.uint8)
+    boundaries = []
+    for index, picture in enumerate(pictures):
+        y = np.clip(picture + random.normal(0, noise, picture.shape), 0, 255).astype(np.uint8)
+        boundaries += detector.push(index / FPS, detector.look(Planes.of(y, half, half)))
+    return boundaries + detector.finish()
+
+
+BLACK = np.full((144, 256), 16.0)
+FADE = [*mixed(scene(1), BLACK, 12), *[BLACK] * 6, *mixed(BLACK, scene(2), 12)]
+
+
+@pytest.mark.parametrize(
+    ("between", "kind", "seconds"),
+    [
+        ([], "Cut", 1 / FPS),
+        (mixed(scene(1), scene(2), 12), "Dissolve", 13 / FPS),
+        (mixed(scene(1), scene(2), 30), "Dissolve", 31 / FPS),
+        (FADE, "Fade", 31 / FPS),
+    ],
+)
+def test_what_lies_between_two_shots(between: list[Picture], kind: str, seconds: float) -> None:
+    (boundary,) = found([*still(1, 100), *between, *still(2, 100)])
+    assert boundary.kind == kind
+    assert boundary.start == pytest.approx(99 / FPS, abs=3.1 / FPS)
+    assert boundary.end - boundary.start == pytest.approx(seconds, abs=4.1 / FPS)
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        [*still(1, 60), *[np.full((144, 256), 250.0)] * 2, *still(1, 60)],  # a flash
+        pan(1, 120, 6),
+        [*still(1, 50), *pan(1, 12, 30), *[scene(1, shift=360)] * 50],  # a whip
+        [*still(1, 60), *[scene(1) * 0.4] * 60],  # a lamp is switched
+        [*still(1, 50), *ramp(scene(1), 20, 1.0, 0.4), *[scene(1) * 0.4] * 50],  # a lamp is turned down
+        [zoomed(1, 1 + index / 150) for index in range(100)],
+        still(1, 100),
+    ],
+    ids=["flash", "pan", "whip", "switch", "dimmer", "zoom", "still"],
+)
+def test_what_is_no_boundary(pictures: list[Picture]) -> None:
+    assert found(pictures) == []
+
+
+def test_a_cut_between_two_pans() -> None:
+    (boundary,) = found([*pan(1, 60, 3), *pan(2, 60, 3)])
+    assert boundary == Boundary(59 / FPS, 60 / FPS, boundary.kind)
+
+
+@pytest.mark.parametrize("make", [still, lambda seed, frames: pan(seed, frames, 2)])
+def test_every_cut_is_told_once(make: Callable[[int, int], list[Picture]]) -> None:
+    """However the cuts lie to the looks that are taken every two seconds."""
+    lengths = [23, 31, 40, 51, 37, 29, 60, 45, 33, 26]
+    pictures = [picture for seed, frames in enumerate(lengths) for picture in make(seed, frames)]
+    expected = [(sum(lengths[:count]) - 1) / FPS for count in range(1, len(lengths))]
+    assert [each.start for each in found(pictures)] == pytest.approx(expected)

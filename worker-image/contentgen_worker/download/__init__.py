@@ -1,0 +1,1 @@
+"""Downloads from addresses that users gave: guarded connections, ranges, budgets and resumption."""

@@ -1,0 +1,63 @@
+"""What one download may cost: bytes, time, and how slow it may be; counted over all its connections."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+from contentgen_worker.errors import TooLarge, Unreachable, shown
+
+
+@dataclass(frozen=True)
+class DownloadLimits:
+    """What one download may cost."""
+
+    max_bytes: int
+    seconds: float
+    bytes_per_second: float = 16 * 1024  # a slower sender is given up ...
+    rate_window: float = 30.0  # ... after being slower for this many seconds
+    answer_seconds: float = 60.0  # until an answer begins
+
+
+class DownloadBudget:
+    """Bytes, time and rate of one download. `deadline` counts all its tries."""
+
+    def __init__(self, url: object, bounds: DownloadLimits) -> None:
+        self.bounds = bounds
+        self._url = shown(url)
+        self._deadline = time.monotonic() + bounds.seconds
+        self._lock = threading.Lock()
+        self.restart()
+
+    def restart(self) -> None:
+        """A try begins anew."""
+        self._window_start = time.monotonic()
+        self._window_bytes = 0
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self._deadline - time.monotonic()
+
+    def fits(self, size: int, *, more: bool = False) -> None:
+        """Raises TooLarge. `more`: the file has at least so many bytes."""
+        if size > self.bounds.max_bytes:
+            most = self.bounds.max_bytes
+            many = f"more than {most} bytes" if more else f"{size} bytes, at most {most}"
+            raise TooLarge(f"{self._url}: {many}; use a smaller file")
+
+    def count(self, size: int) -> None:
+        """So many bytes have come. Raises Unreachable where it takes too long."""
+        if self.left < 0:
+            raise Unreachable(f"{self._url}: not done within {self.bounds.seconds:g} s; use a faster host")
+        with self._lock:
+            self._window_bytes += size
+            now = time.monotonic()
+            if now - self._window_start >= self.bounds.rate_window:
+                self._judge(now)
+
+    def _judge(self, now: float) -> None:
+        rate = self._window_bytes / (now - self._window_start)
+        if rate < self.bounds.bytes_per_second:
+            least = self.bounds.bytes_per_second
+            raise Unreachable(f"{self._url}: {rate:.0f} bytes/s, at least {least:.0f}; use a faster host")
+        self._window_start, self._window_bytes = now, 0

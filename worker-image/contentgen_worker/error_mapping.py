@@ -1,0 +1,45 @@
+"""Whose file it was that could not be fetched: the same failure is the user's with a source, the provider's with
+a result."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from contentgen_contract.names import Reason
+from contentgen_worker.errors import (
+    BadMedia,
+    ChecksumMismatch,
+    Empty,
+    FetchError,
+    NotAllowed,
+    StageFailed,
+    TooLarge,
+    Unreachable,
+)
+
+Blame = Mapping[type[FetchError], Reason]
+
+SOURCE: Blame = {
+    NotAllowed: Reason.SOURCE_NOT_ALLOWED,
+    Unreachable: Reason.SOURCE_UNREACHABLE,
+    TooLarge: Reason.SOURCE_TOO_LARGE,
+    Empty: Reason.SOURCE_EMPTY,
+    ChecksumMismatch: Reason.SOURCE_CHECKSUM_MISMATCH,
+}
+RESULT: Blame = {
+    NotAllowed: Reason.RESULT_UNREACHABLE,
+    Unreachable: Reason.RESULT_UNREACHABLE,
+    TooLarge: Reason.RESULT_INVALID,
+    Empty: Reason.RESULT_INVALID,
+    ChecksumMismatch: Reason.RESULT_INVALID,
+}
+
+
+@contextmanager
+def verdicts(blame: Blame, what: str) -> Iterator[None]:
+    """Turn the failures of fetching and opening `what` into verdicts."""
+    try:
+        yield
+    except FetchError as error:
+        raise StageFailed(blame[type(error)], f"{what}: {error}", passing=not error.final) from None
+    except BadMedia as error:
+        raise StageFailed(error.reason, f"{what}: {error}") from None

@@ -1,0 +1,1 @@
+"""Audio of a source: track selection, extraction, loudness."""

@@ -1,0 +1,55 @@
+"""Which of a recording's sound tracks is taken. Plain values.
+
+The one that the spec names; else the one in the spec's language, else the file's default, else the first. Commentary,
+descriptions and music without voices are taken only where there is nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from langcodes import tag_distance
+from langcodes.tag_parser import LanguageTagError
+
+from contentgen_worker.errors import NoAudioTrack, Unsupported
+from contentgen_worker.media.codec import crosses
+
+_SAME_LANGUAGE = 10  # of langcodes' distances: dialects are nearer
+
+
+@crosses
+@dataclass(frozen=True, slots=True)
+class AudioTrack:
+    """A sound track: its number from 1, and what the file says of it."""
+
+    number: int
+    codec: str
+    language: str = ""  # any ISO 639 or BCP 47 code
+    default: bool = False
+    aside: bool = False  # commentary, a description of the pictures, music alone
+    readable: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.number}{f' ({self.language})' if self.language else ''}"
+
+
+def choose(tracks: Sequence[AudioTrack], wanted: int | None, language: str) -> AudioTrack:
+    """The track to transcribe. `language`: a code, or `auto`. Raises NoAudioTrack, or Unsupported."""
+    if not tracks:
+        raise NoAudioTrack("there is no sound track in the file; give a recording with sound")
+    if wanted is not None and wanted > len(tracks):
+        there = ", ".join(map(str, tracks))
+        raise NoAudioTrack(
+            f"spec.options.audioTrack is {wanted}, the file's sound tracks are {there}; name one of them"
+        )
+    found = tracks if wanted is None else [tracks[wanted - 1]]
+    readable = [track for track in found if track.readable]
+    if not readable:
+        raise Unsupported(f"audio codec {found[0].codec!r} is none of those that are taken; convert it to AAC")
+    return min(readable, key=lambda track: (track.aside, not _speaks(track, language), not track.default, track.number))
+
+
+def _speaks(track: AudioTrack, language: str) -> bool:
+    try:
+        return tag_distance(language, track.language) < _SAME_LANGUAGE
+    except LanguageTagError:  # `auto` is none, nor is what some files say
+        return False

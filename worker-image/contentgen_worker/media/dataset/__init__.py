@@ -1,0 +1,1 @@
+"""Training sets: files, captions and the contact sheet."""

@@ -1,0 +1,1 @@
+"""Decoding in confined children: probing, frames, planes, pictures, and their limits."""

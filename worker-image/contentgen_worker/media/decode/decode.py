@@ -1,0 +1,183 @@
+"""One pass over a recording's pictures: frames in order of time, each with its second.
+
+Containers lie about time: stamps are missing, jump back or begin below zero. Here seconds begin at the recording's
+first frame and never go back.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import av
+from av.container import InputContainer
+from av.stream import Discard
+from av.video.stream import VideoStream
+
+from contentgen_worker.errors import Unsupported
+from contentgen_worker.media.codec import crosses
+from contentgen_worker.media.decode.bounds import MediaLimits
+from contentgen_worker.media.decode.probe import is_cover
+
+if TYPE_CHECKING:
+    Packet = av.Packet[VideoStream]
+BROKEN_PACKETS = 1000
+"""A stream with more is given up."""
+
+UNSEEN = {"skip_loop_filter": "noref"}
+"""A tenth of H.264's work is smoothing block edges. Frames that no other builds on are looked at, small, and not
+taken."""
+
+_SLACK = 60.0  # seconds that a recording may be longer than its header says
+_FRAME = 1 / 25  # seconds; where the file names no rate
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedFrame:
+    """A decoded frame, full size, and its second from the recording's start. `key`: nothing else is needed to see it;
+    `reference`: other frames build on it, so the encoder took more care."""
+
+    seconds: float
+    key: bool
+    reference: bool
+    image: av.VideoFrame
+
+
+@crosses
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of groups of pictures, in the track's own stamps: its first keyframe and the first of the next.
+
+    `seek` finds the first keyframe, None: the beginning. `end` None: to the end of the recording."""
+
+    number: int
+    seek: int | None = None
+    start: int | None = None
+    end: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        """It is all of the recording."""
+        return self.start is None and self.end is None
+
+
+WHOLE = Segment(0)
+
+
+class Clock:
+    """Stamps to seconds. `length` is what the file says of itself (0: nothing)."""
+
+    def __init__(self, stream: VideoStream, length: float) -> None:
+        self._base = stream.start_time or 0
+        self._unit = float(stream.time_base or 0)
+        rate = stream.average_rate or stream.guessed_rate
+        self._frame = 1 / float(rate) if rate else _FRAME
+        self._latest = length + _SLACK if length > 0 else float("inf")
+        self._offset = 0.0
+        self._last: float | None = None
+
+    def seconds(self, stamp: int | None) -> float:
+        """The second of the next frame; where its stamp is no good, a frame after the one before."""
+        second = self._second(stamp)
+        if self._last is not None and second < self._last:
+            self._offset += self._last + self._frame - second  # the stamps began anew
+            second = self._last + self._frame
+        self._last = second
+        return second
+
+    def _second(self, stamp: int | None) -> float:
+        if stamp is not None:
+            second = (stamp - self._base) * self._unit
+            if second <= self._latest:
+                return max(0.0, second + self._offset)
+        return 0.0 if self._last is None else self._last + self._frame
+
+
+def video_stream(container: InputContainer) -> VideoStream:
+    """The track that is decoded, set up for it: nothing is read of the others."""
+    stream = next(each for each in container.streams.video if not is_cover(each.disposition))
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all
+    return stream
+
+
+class Skip(StrEnum):
+    """Frames that are not decoded, in FFmpeg's words."""
+
+    NOTHING = "DEFAULT"
+    UNUSED = "NONREF"
+
+
+def frames(
+    container: InputContainer,
+    segment: Segment,
+    bounds: MediaLimits,
+    threads: int = 1,
+    skip: Skip = Skip.NOTHING,
+) -> Iterator[DecodedFrame]:
+    """The frames of a segment in order of time. Broken packets are left out, as a player does.
+
+    Raises BeyondLimits, or Unsupported for a stream that is broken throughout."""
+    stream = video_stream(container)
+    stream.thread_count, stream.thread_type = threads, "AUTO"
+    stream.codec_context.options = UNSEEN
+    stream.codec_context.skip_frame = skip.value
+    clock = Clock(stream, (container.duration or 0) / av.time_base)
+    for number, image in enumerate(_within(_decoded(container, stream, segment), segment), 1):
+        bounds.check_frames(number)
+        bounds.check_pixels(image.width, image.height)
+        seconds = clock.seconds(image.pts)
+        bounds.check_duration(seconds)
+        yield DecodedFrame(seconds, image.key_frame, image.pict_type in _REFERENCES, image)
+
+
+_REFERENCES = frozenset({1, 2})  # AV_PICTURE_TYPE_I and _P
+
+
+def _within(images: Iterator[tuple[av.VideoFrame, bool]], segment: Segment) -> Iterator[av.VideoFrame]:
+    """Without the pictures before the first keyframe, which an open group leaves broken, and those of the next."""
+    begun = segment.start is None
+    for image, last in images:
+        begun = begun or image.pts is None or image.pts >= (segment.start or 0)
+        if last and image.pts is not None and segment.end is not None and image.pts >= segment.end:
+            return
+        if begun:
+            yield image
+
+
+def _decoded(container: InputContainer, stream: VideoStream, segment: Segment) -> Iterator[tuple[av.VideoFrame, bool]]:
+    """Each picture, and whether the next segment's keyframe has been met by then."""
+    last, broken = False, 0
+    for packet in packets(container, stream, segment):
+        last = last or ends(packet, segment)
+        try:
+            for image in packet.decode():
+                yield image, last
+        except av.error.InvalidDataError:
+            broken += 1
+            if broken > BROKEN_PACKETS:
+                raise Unsupported("its pictures can't be decoded; it may be damaged") from None
+
+
+def ends(packet: "Packet", segment: Segment) -> bool:
+    """Whether it is the next segment's first keyframe, or a later one."""
+    return segment.end is not None and packet.is_keyframe and (packet.pts or 0) >= segment.end
+
+
+def packets(container: InputContainer, stream: VideoStream, segment: Segment) -> "Iterator[Packet]":
+    """From a segment's first keyframe to the end of the recording."""
+    if segment.seek is None:
+        return container.demux(stream)
+    container.seek(segment.seek, stream=stream)
+    found = container.demux(stream)
+    return chain(_first(found, segment), found)
+
+
+def _first(found: "Iterator[Packet]", segment: Segment) -> "Iterator[Packet]":
+    """The segment's first keyframe; a seek may land before it."""
+    for packet in found:
+        if packet.is_keyframe and packet.pts is not None and packet.pts >= (segment.start or 0):
+            yield packet
+            return

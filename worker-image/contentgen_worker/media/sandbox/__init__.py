@@ -1,0 +1,1 @@
+"""Confined child processes that open untrusted media: limits, seccomp and namespaces, and the fork server."""

@@ -1,0 +1,1 @@
+"""Frame selection: quality, near-duplicates, faces, borders, and the pictures that are kept."""

@@ -1,0 +1,1 @@
+"""Shot boundaries: detectors for cuts and transitions, and the shots between them."""

@@ -1,0 +1,138 @@
+"""A segment's packets, one group of pictures after another, and what can be had of a group without decoding all of it.
+
+A group is a keyframe and what follows until the next. Its anchors are the frames that are shown after all that were
+decoded before them: nothing that is skipped between them is needed to see them, but for a blemish where an encoder
+built one on a frame between. So they are good enough to look at. A picture that is taken is decoded from its keyframe
+on, with all that it builds on.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import av
+from av import VideoFrame
+from av.codec.context import CodecContext
+from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from contentgen_worker.errors import Unsupported
+from contentgen_worker.media.decode.bounds import MediaLimits
+from contentgen_worker.media.decode.decode import BROKEN_PACKETS, UNSEEN, Segment, Skip, ends, packets, video_stream
+
+if TYPE_CHECKING:
+    Packet = av.Packet[VideoStream]
+_MOST_PACKETS, _MOST_BYTES = 1000, 32 << 20  # of a group that are held at once
+_SMALL = {"skip_loop_filter": "all"}  # block edges are not seen on thumbnails
+
+
+@dataclass(frozen=True, slots=True)
+class PacketGroup:
+    """Packets in the order in which they are decoded, and the next keyframe's, where one follows. One that is too long
+    to be held comes in parts: all but the last go on, all but the first begin without a keyframe."""
+
+    packets: "tuple[Packet, ...]"
+    following: "Packet | None" = None
+    goes_on: bool = False
+
+    @property
+    def key(self) -> "Packet | None":
+        """Its keyframe."""
+        return self.packets[0] if self.packets[0].is_keyframe else None
+
+
+def groups(container: InputContainer, segment: Segment) -> Iterator[PacketGroup]:
+    """From a segment's first keyframe to the first of the next."""
+    held: list[Packet] = []
+    size = 0
+    for packet in packets(container, video_stream(container), segment):
+        if not packet.size:
+            continue
+        over = ends(packet, segment)
+        if held and (over or packet.is_keyframe):
+            yield PacketGroup(tuple(held), packet)
+            held, size = [], 0
+        elif len(held) >= _MOST_PACKETS or size >= _MOST_BYTES:
+            yield PacketGroup(tuple(held), goes_on=True)
+            held, size = [], 0
+        if over:
+            return
+        held.append(packet)
+        size += packet.size
+    if held:
+        yield PacketGroup(tuple(held))
+
+
+def stamp(packet: "Packet") -> int:
+    """When it is shown, in the track's own units."""
+    return int(packet.pts if packet.pts is not None else packet.dts or 0)
+
+
+def anchors(group: PacketGroup) -> "list[Packet]":
+    """The frames that are shown after all before them, without the keyframe."""
+    found = []
+    latest = stamp(group.packets[0])
+    for packet in group.packets[1:]:
+        if stamp(packet) > latest:
+            latest = stamp(packet)
+            found.append(packet)
+    return found if group.key else [group.packets[0], *found]
+
+
+class Decoder:
+    """Pictures of packets that come in order; broken ones are left out, as a player does."""
+
+    def __init__(self, context: VideoCodecContext, bounds: MediaLimits) -> None:
+        self._context, self._bounds = context, bounds
+        self._broken = self._frames = 0
+        self._used = False
+
+    @classmethod
+    def looking(cls, stream: VideoStream, bounds: MediaLimits) -> "Decoder":
+        """One beside the stream's own, for frames that are made small."""
+        context = cast("VideoCodecContext", CodecContext.create(stream.codec_context.name, "r"))
+        context.extradata = stream.codec_context.extradata
+        context.thread_count, context.options = 1, _SMALL
+        return cls(context, bounds)
+
+    @classmethod
+    def taking(cls, stream: VideoStream, bounds: MediaLimits) -> "Decoder":
+        """The stream's own, for pictures that may be taken."""
+        stream.thread_count, stream.codec_context.options = 1, UNSEEN
+        stream.codec_context.skip_frame = Skip.UNUSED.value
+        return cls(stream.codec_context, bounds)
+
+    def images(
+        self, sequence: "Iterable[Packet]", *, begins: bool = True, goes_on: bool = False
+    ) -> Iterator[VideoFrame]:
+        """Of packets from a keyframe on, or from where the last ones ended. Raises BeyondLimits, Unsupported."""
+        if begins and self._used:
+            self._context.flush_buffers()
+        self._used = True
+        for packet in sequence:
+            yield from self._decoded(packet)
+        if not goes_on:
+            yield from self._decoded(None)
+
+    def picture(self, sequence: "Sequence[Packet]", at: int) -> VideoFrame | None:
+        """The frame of that stamp; `sequence` begins with a keyframe."""
+        last = next((index for index, packet in enumerate(sequence) if stamp(packet) == at), len(sequence) - 1)
+        found = None
+        for image in self.images(sequence[: last + 1]):
+            found = image if image.pts == at else found
+        return found
+
+    def _decoded(self, packet: "Packet | None") -> Iterator[VideoFrame]:
+        try:
+            images: Iterable[VideoFrame] = self._context.decode(packet)
+        except av.error.InvalidDataError:
+            self._broken += 1
+            if self._broken > BROKEN_PACKETS:
+                raise Unsupported("its pictures can't be decoded; it may be damaged") from None
+            return
+        for image in images:
+            self._frames += 1
+            self._bounds.check_frames(self._frames)
+            self._bounds.check_pixels(image.width, image.height)
+            yield image
