@@ -139,7 +139,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             "unseen: a 403 is read as gone",
             "return FollowState.UNSEEN if is_ours else None\n\n    async def _take",
-            "return Standing.GONE if is_ours else None\n\n    async def _take",
+            "return FollowState.GONE if is_ours else None\n\n    async def _take",
             f"{_CLASS}_the_result_is_stored_where_the_resource_cannot_be_read",
         ),
     ),
