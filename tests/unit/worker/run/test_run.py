@@ -47,7 +47,7 @@ from contentgen_contract.worker.orders import (
 )
 from contentgen_worker import log
 from contentgen_worker.download.address_guard import AddressGuard
-from contentgen_worker.download.fetch import Bounds, Fetcher, system_tls
+from contentgen_worker.download.fetch import DownloadLimits, Fetcher, system_tls
 from contentgen_worker.errors import OwnFileMissing, Retryable, Unreachable, WorkerApiRefused
 from contentgen_worker.retry import SOURCE
 from contentgen_worker.run import run
@@ -1060,9 +1060,9 @@ def test_the_certificate_is_checked_for_the_name_not_the_address(
     fetcher = Fetcher(guard, source=SOURCE)
     try:
         url = f"https://localhost:{port}/"
-        assert fetcher.fetch(Download(url=url), tmp_path / "f", Bounds(100, 10)).size_bytes == 2
+        assert fetcher.fetch(Download(url=url), tmp_path / "f", DownloadLimits(100, 10)).size_bytes == 2
         with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
-            fetcher.fetch(Download(url=f"https://files.example:{port}/"), tmp_path / "f", Bounds(100, 10))
+            fetcher.fetch(Download(url=f"https://files.example:{port}/"), tmp_path / "f", DownloadLimits(100, 10))
     finally:
         server.close()
         system_tls.cache_clear()
