@@ -25,7 +25,7 @@ from contentgen_worker.media.decode.decode import Segment
 from contentgen_worker.media.decode.probe import Recording
 from contentgen_worker.media.engine import _WorkerPool
 from contentgen_worker.media.sandbox.confinement import Confinement
-from contentgen_worker.media.sandbox.isolation import _message
+from contentgen_worker.media.sandbox.protocol import parse
 from contentgen_worker.media.select.faces import FaceBox
 from contentgen_worker.media.select.picture import Finished, PictureSettings
 from contentgen_worker.media.select.quality import Scores
@@ -86,7 +86,7 @@ def corpus() -> list[bytes]:
 def attempt(content: bytes, folder: Path) -> bool:
     """Whether an answer is read. Raises AssertionError where what was read is not what was sent."""
     try:
-        word, value = _message(content)
+        word, value = parse(content)
     except (Malformed, WorkerError):
         return False
     if word.value not in ("Refused", "Failed", "Finished"):
