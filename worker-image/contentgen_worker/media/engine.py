@@ -69,9 +69,7 @@ def analyse_recording(asked: Task, folder: Path, workers: int, watch: Watch) -> 
     return Analysis(found, boundaries, tuple(_candidates(pool.samples, found, asked.wanted)), end)
 
 
-def _candidates(
-    frames: Sequence[StoredFrame], found: Sequence[Shot], wanted: FrameQuota
-) -> Iterator[PictureCandidate]:
+def _candidates(frames: Sequence[StoredFrame], found: Sequence[Shot], wanted: FrameQuota) -> Iterator[PictureCandidate]:
     """Of each shot no more than wanted, and those of the transition after it, which a child gives where it can't see
     that it is one: beside a joint; or where the shot has no others."""
     ordered = sorted(frames, key=lambda each: each.sample.seconds)
