@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NewType
 from urllib.parse import quote, urlencode
 
-from contentgen_contract.names import API_VERSION, Kind
+from contentgen_contract.names import API_VERSION, FINAL_PHASES, Kind
 from contentgen_contract.resources.operator_class import CLASS_KIND, CLASS_PLURAL
 
 ApiPath = NewType("ApiPath", str)
@@ -54,6 +54,8 @@ ENDPOINT_SLICES = ApiResource("discovery.k8s.io/v1", "endpointslices", "Endpoint
 NAMESPACES = ApiResource("v1", "namespaces", "Namespace", namespaced=False)
 TOKEN_REVIEWS = ApiResource("authentication.k8s.io/v1", "tokenreviews", "TokenReview", namespaced=False)
 ACCESS_REVIEWS = ApiResource("authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
+UNFINISHED = ",".join(f"status.phase!={phase.value}" for phase in FINAL_PHASES)
+"""Field selector: resources whose last run is not over."""
 OPERATOR_CLASSES = ApiResource(API_VERSION, CLASS_PLURAL, CLASS_KIND, namespaced=False)
 _OURS = {kind: ApiResource(API_VERSION, kind.plural, kind.value, subresources=frozenset({"status"})) for kind in Kind}
 KNOWN = frozenset(

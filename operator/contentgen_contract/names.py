@@ -82,7 +82,11 @@ class Phase(StrEnum):
     @property
     def terminal(self) -> bool:
         """Whether the run is over."""
-        return self in (Phase.COMPLETED, Phase.FAILED)
+        return self in FINAL_PHASES
+
+
+FINAL_PHASES = (Phase.COMPLETED, Phase.FAILED)
+"""Phases of a run that is over."""
 
 
 class Step(StrEnum):

@@ -1,9 +1,9 @@
 """Telling how far we are, beside the work: the newest word at most once a second, and nothing is lost by silence."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 
 from contentgen_contract.names import Step
 from contentgen_contract.worker.orders import Progress
@@ -59,8 +59,9 @@ class Reporter:
 class Steps:
     """The steps of one stage: each is timed, reported and logged."""
 
-    def __init__(self, report: Callable[[Progress], None]) -> None:
+    def __init__(self, report: Callable[[Progress], None], clock: Callable[[], float] = monotonic) -> None:
         self._report = report
+        self._clock = clock
         self.seconds: dict[str, float] = {}
         self._figures: dict[str, object] = {}
 
@@ -71,16 +72,16 @@ class Steps:
     @contextmanager
     def __call__(self, step: Step) -> Iterator[Fraction]:
         """Do a step; what it yields takes the share of it that is done (0-1)."""
-        started = time.monotonic()
+        started = self._clock()
 
         def fraction(done: float) -> None:
-            self._report(_progress(step, done, time.monotonic() - started))
+            self._report(_progress(step, done, self._clock() - started))
 
         fraction(0)
         try:
             yield fraction
         finally:
-            took = round(time.monotonic() - started, 3)
+            took = round(self._clock() - started, 3)
             self.seconds[step] = round(self.seconds.get(step, 0) + took, 3)
             figures, self._figures = self._figures, {}
             event("step", step=step, **figures, seconds=took)

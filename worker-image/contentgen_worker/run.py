@@ -2,10 +2,10 @@
 
 import importlib
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 
 from pydantic import ValidationError
 
@@ -34,16 +34,16 @@ _STAGES = {
 _REPORT_TIMEOUT = 5.0
 
 
-def run(stage: Stage, settings: Settings) -> Outcome:
+def run(stage: Stage, settings: Settings, clock: Callable[[], float] = monotonic) -> Outcome:
     """Do the stage and return the outcome that was left. Raises Retryable where none was."""
     with ExitStack() as stack:
-        desk = stack.enter_context(_desk(settings, 30))
+        desk = stack.enter_context(_desk(settings, 30, clock))
         order = _order(desk, stage)
         log.bind(jobId=order.job_id, kind=order.kind, stage=order.stage)
         log.event("order", version=order.version, attempt=order.attempt)
-        messenger = stack.enter_context(_desk(settings, _REPORT_TIMEOUT))
+        messenger = stack.enter_context(_desk(settings, _REPORT_TIMEOUT, clock))
         reporter = stack.enter_context(Reporter(messenger.report))
-        uploader = stack.enter_context(Uploader(desk.grants, STORE.scaled(settings.patience_scale)))
+        uploader = stack.enter_context(Uploader(desk.grants, STORE.scaled(settings.patience_scale), clock))
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="contentgen-", dir=settings.scratch))
         steps = Steps(reporter.report)
         shop = StageContext(order, Path(scratch), _fetcher(order, settings), uploader, steps, settings.vision_model)
@@ -57,7 +57,7 @@ def run(stage: Stage, settings: Settings) -> Outcome:
     return outcome
 
 
-def _desk(settings: Settings, timeout: float) -> WorkerApiClient:
+def _desk(settings: Settings, timeout: float, clock: Callable[[], float]) -> WorkerApiClient:
     return WorkerApiClient(
         settings.desk_url,
         settings.desk_ca,
@@ -65,7 +65,8 @@ def _desk(settings: Settings, timeout: float) -> WorkerApiClient:
         patience=DESK.scaled(settings.patience_scale),
         refusal_seconds=DESK_REFUSAL_SECONDS * settings.patience_scale,
         timeout=timeout,
-        ends_at=time.monotonic() + settings.deadline_seconds,
+        ends_at=clock() + settings.deadline_seconds,
+        clock=clock,
     )
 
 

@@ -53,8 +53,9 @@ class _Expired(Retryable):
 class Uploader:
     """Puts files where the desk says. Use as a context manager."""
 
-    def __init__(self, grants: Granter, patience: RetryPolicy = STORE) -> None:
+    def __init__(self, grants: Granter, patience: RetryPolicy = STORE, clock: Callable[[], float] = monotonic) -> None:
         self._grants = grants
+        self._clock = clock
         self._patience = patience
         limits = httpx.Limits(max_connections=_PARALLEL, max_keepalive_connections=_PARALLEL)
         self._client = httpx.Client(verify=system_tls(), trust_env=False, timeout=_TIMEOUT, limits=limits)
@@ -113,7 +114,7 @@ class Uploader:
 
     def _round(self, batch: list[Output], pool: ThreadPoolExecutor) -> list[tuple[Output, _Put]]:
         """One round of grants and PUTs; the files that are not stored yet."""
-        asked_at = monotonic()
+        asked_at = self._clock()
         grants = self._grants([output.claim for output in batch])
         due = [(output, grant) for output, grant in zip(batch, grants, strict=True) if not grant.stored]
         if len(due) < len(batch):
@@ -123,7 +124,7 @@ class Uploader:
 
     def _put_granted(self, output: Output, grant: UploadGrant, asked_at: float) -> _Put:
         lifetime = grant.expires_seconds
-        if lifetime is not None and monotonic() >= asked_at + lifetime - min(_MARGIN_SECONDS, lifetime / 2):
+        if lifetime is not None and self._clock() >= asked_at + lifetime - min(_MARGIN_SECONDS, lifetime / 2):
             return _Put.LATE
         try:
             self._put(grant.url, grant.headers, output)

@@ -5,9 +5,9 @@ CA that the pod was given.
 """
 
 import ssl
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import TypeVar
 
 import httpx
@@ -38,7 +38,7 @@ class _WorkerApiUnavailable(Retryable):
 class WorkerApiClient:
     """A client of the desk. Use as a context manager.
 
-    `ends_at` is when the Job is ended, as `time.monotonic()` counts: until shortly before, an absent desk is waited
+    `ends_at` is when the Job is ended, by `clock`: until shortly before, an absent desk is waited
     for. What has been downloaded and made is worth more than the pod's place.
     """
 
@@ -52,6 +52,7 @@ class WorkerApiClient:
         refusal_seconds: float = DESK_REFUSAL_SECONDS,
         timeout: float = 30,
         ends_at: float = 0,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         verify: ssl.SSLContext | bool = ssl.create_default_context(cadata=ca) if ca else True
         self._client = httpx.Client(
@@ -61,6 +62,7 @@ class WorkerApiClient:
         self._patience = patience
         self._refusal_seconds = refusal_seconds
         self._ends_at = ends_at
+        self._clock = clock
         self._quiet_until = 0.0
 
     def __enter__(self) -> "WorkerApiClient":
@@ -83,7 +85,7 @@ class WorkerApiClient:
 
     def report(self, progress: Progress) -> None:
         """Tell the progress, once. Raises where nobody listens, and without a request while our rate is limited."""
-        if time.monotonic() < self._quiet_until:
+        if self._clock() < self._quiet_until:
             raise _WorkerApiUnavailable("the desk has limited our rate")
         self._once("POST", "/v1/progress", progress)
 
@@ -95,8 +97,8 @@ class WorkerApiClient:
             event("operator not woken", error=str(error))
 
     def _persistently(self, method: str, path: str, body: Value | None = None) -> httpx.Response:
-        patience = self._patience.lasting(DESK_SHARE * (self._ends_at - time.monotonic()))
-        return patience.run(lambda: self._once(method, path, body), _Again(self._refusal_seconds))
+        patience = self._patience.lasting(DESK_SHARE * (self._ends_at - self._clock()))
+        return patience.run(lambda: self._once(method, path, body), _Again(self._refusal_seconds, self._clock))
 
     def _once(self, method: str, path: str, body: Value | None = None) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._token()}"}
@@ -112,7 +114,7 @@ class WorkerApiClient:
         try:
             _raise_for(response, f"desk {method} {path}")
         except _WorkerApiUnavailable as error:
-            self._quiet_until = time.monotonic() + (error.retry_after or 0)
+            self._quiet_until = self._clock() + (error.retry_after or 0)
             raise
         return response
 
@@ -128,8 +130,9 @@ class WorkerApiClient:
 class _Again:
     """Whether to try again: while the desk is away, and for a little while when it refuses us."""
 
-    def __init__(self, refusal_seconds: float) -> None:
+    def __init__(self, refusal_seconds: float, clock: Callable[[], float]) -> None:
         self._refusal_seconds = refusal_seconds
+        self._clock = clock
         self._refused_since: float | None = None
 
     def __call__(self, error: Exception) -> bool | float:
@@ -137,7 +140,7 @@ class _Again:
         if not isinstance(error, WorkerApiRefused):
             self._refused_since = None
             return (error.retry_after or True) if isinstance(error, _WorkerApiUnavailable) else False
-        now = time.monotonic()
+        now = self._clock()
         self._refused_since = self._refused_since or now
         return now - self._refused_since < self._refusal_seconds
 

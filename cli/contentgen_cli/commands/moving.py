@@ -7,7 +7,8 @@ from typing import Any
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
 from contentgen_contract.api_paths import InvalidName, checked_namespace
-from contentgen_contract.resources.operator_class import DEFAULT_CLASS, ENDED
+from contentgen_contract.names import FINAL_PHASES
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def obstacle(item: Item) -> str:
     status = item.status
     if item.deleting:
         return "it is being deleted"
-    if status.run is not None and status.phase not in ENDED:
+    if status.run is not None and status.phase not in FINAL_PHASES:
         return f"its run {status.run.number} is under way ({status.phase}, {status.progress} %)"
     if status.run is not None and status.run.request_open:
         return f"a request of its run {status.run.number} is open at the provider"

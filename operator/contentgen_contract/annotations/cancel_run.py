@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from contentgen_contract.annotations.collect_again import run_named
-from contentgen_contract.names import CANCEL_ANNOTATION, COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Phase
+from contentgen_contract.names import CANCEL_ANNOTATION, COLLECT_ANNOTATION, FINAL_PHASES, RESUBMIT_ANNOTATION, Phase
 
 
 class CannotCancel(ValueError):
@@ -19,7 +19,7 @@ def run_to_cancel(phase: str | None, reason: str | None, number: int, *, asked_a
 
     `number` is that of the last run that began, 0 before the first.
     """
-    ended = phase in (Phase.COMPLETED, Phase.FAILED)
+    ended = phase in FINAL_PHASES
     if asked_again:
         return number + 1 if ended else max(number, 1)
     if ended:
@@ -41,7 +41,7 @@ def ignored(annotations: Mapping[str, str], phase: str | None, number: int, toke
     found = []
     cancel, resubmit = annotations.get(CANCEL_ANNOTATION), annotations.get(RESUBMIT_ANNOTATION)
     if cancel is not None and not _is_number(cancel, number + 1):
-        ended = phase in (Phase.COMPLETED, Phase.FAILED)
+        ended = phase in FINAL_PHASES
         right = "none is under way" if ended else f"the run under way is {max(number, 1)}"
         found.append(f"{CANCEL_ANNOTATION}={cancel[:_SHOWN]!r} is ignored: it names no run; {right}")
     if resubmit is not None and token is not None and resubmit != token:

@@ -14,14 +14,13 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema, to_jsonable_python
 
 from contentgen_contract import patterns
-from contentgen_contract.names import CATEGORY, GROUP, VERSION, Kind
+from contentgen_contract.names import CATEGORY, FINAL_PHASES, GROUP, VERSION, Kind
 from contentgen_contract.resources import languages, spec_checks
 from contentgen_contract.resources.models import names_of
 from contentgen_contract.resources.operator_class import (
     CLASS_KIND,
     CLASS_PLURAL,
     DEFAULT_CLASS,
-    ENDED,
     OperatorClassSpec,
 )
 from contentgen_contract.resources.prices import IMAGE_MODELS
@@ -219,7 +218,7 @@ _NAME_RULE = Rule(
 _CLASS = "(has({0}.spec.operatorClass) ? {0}.spec.operatorClass : '" + DEFAULT_CLASS + "')"
 _MOVE_RULE = Rule(
     holds=f"{_CLASS.format('self')} == {_CLASS.format('oldSelf')} || !has(oldSelf.status) || !has(oldSelf.status.run) "
-    f"|| (has(oldSelf.status.phase) && oldSelf.status.phase in {[str(each) for each in ENDED]} "
+    f"|| (has(oldSelf.status.phase) && oldSelf.status.phase in {[str(each) for each in FINAL_PHASES]} "
     # Another installation, with other stores, would neither follow the request nor store its result.
     "&& !(has(oldSelf.status.run.requestOpen) && oldSelf.status.run.requestOpen))",
     message="spec.operatorClass must not change during a run: wait until status.phase is Completed or Failed, and "

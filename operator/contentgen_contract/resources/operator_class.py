@@ -6,11 +6,9 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Manifest
-from contentgen_contract.names import GROUP, Phase
+from contentgen_contract.names import GROUP
 
 DEFAULT_CLASS = "default"
-ENDED = (Phase.COMPLETED, Phase.FAILED)
-"""Phases in which a resource may move to another class."""
 CLASS_KIND, CLASS_PLURAL = "OperatorClass", "operatorclasses"
 CLASS_LABEL = f"{GROUP}/operator-class"
 """Of a Job: the class of the operator that made it. It proves nothing by itself; the verb `serve` on the class does."""

@@ -6,13 +6,13 @@ from typing import Any, Self
 from pydantic import AwareDatetime, ValidationError
 
 from contentgen_contract.base import Value
-from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Step
+from contentgen_contract.names import FINAL_PHASES, Kind, Phase, Step
 from contentgen_contract.records import record
+from contentgen_contract.resources.parsing import ResourceBody
 from contentgen_contract.resources.spec import Metadata, parse_spec
 from contentgen_runtime.kube import Body
 
 _LONG_SPEC = 2048  # characters
-_FINAL = {phase.value for phase in Phase if phase.terminal}
 
 
 class _Facts(Value):
@@ -53,19 +53,20 @@ class JobSnapshot:
 
     @classmethod
     def of(cls, kind: Kind, body: Body) -> Self:
-        """From the API server's object. Raises ValueError where it is none."""
-        meta = _Meta.model_validate(body.get("metadata"))
-        given = body.get("status") or {}
-        run = given.get("run") or {}
-        asked = (body["metadata"].get("annotations") or {}).get(RERUN_ANNOTATION)
-        if given.get("phase") in _FINAL and run and asked != run.get("rerun"):
+        """From the API server's object.
+
+        Raises ValueError where its metadata is incomplete or a field has a wrong type: the caller logs the object,
+        rather than showing progress that nobody reported.
+        """
+        given = ResourceBody.parse(body)
+        meta, run = _Meta.model_validate(given.metadata, from_attributes=True), given.run
+        if given.ended and given.rerun_requested:
             # The next run was asked for, and the operator has not seen it yet.
             status = _Status(phase=Phase.PENDING, stage=Step.WAITING)
         else:
-            status = _Status.model_validate(given | {"facts": run.get("facts") or {}})
-        asked_for = body.get("spec") or {}
+            status = _Status.model_validate(given.status | {"facts": run.facts if run else {}})
         # The user is the resource's own, which was admitted: the run's spec is a part of the status.
-        spec = {**(run.get("spec") or asked_for), "userId": asked_for.get("userId")}
+        spec = {**((run.spec if run else None) or given.spec), "userId": given.spec.get("userId")}
         return cls(kind, meta, _kept({name: each for name, each in spec.items() if each is not None}), status)
 
     @property
@@ -94,7 +95,7 @@ class JobSnapshot:
     @property
     def ended(self) -> bool:
         """Whether the run is over."""
-        return self.status.phase in _FINAL
+        return self.status.phase in FINAL_PHASES
 
     @property
     def word(self) -> str:

@@ -10,11 +10,11 @@ from contentgen_contract.advice.reasons import Action
 from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.annotations import collect_again
 from contentgen_contract.annotations.cancel_run import CannotCancel, ignored, run_to_cancel
-from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ADVICE, RERUN_ANNOTATION, Phase, Reason
+from contentgen_contract.names import COLLECT_ANNOTATION, FINAL_PHASES, RERUN_ADVICE, RERUN_ANNOTATION, Phase, Reason
+from contentgen_contract.resources.parsing import ResourceBody
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body
 
-_FINAL = {phase.value for phase in Phase if phase.terminal}
 _ACTIONS = (
     (re.compile(re.escape(RERUN_ADVICE)), "retry"),
     (re.compile(rf"the annotation {re.escape(RERUN_ANNOTATION)}(?: with a new value)?"), "retry"),
@@ -37,23 +37,21 @@ class JobRunState:
     @classmethod
     def of(cls, body: Body) -> Self:
         """Of a resource."""
-        status = body.get("status") or {}
-        run = status.get("run") or {}
-        rerun = (body["metadata"].get("annotations") or {}).get(RERUN_ANNOTATION)
+        given = ResourceBody.parse(body)
         return cls(
-            phase=status.get("phase"),
-            reason=status.get("reason"),
-            message=status.get("message") or "",
-            number=run.get("number", 0),
-            billed=run.get("billed"),
-            asked_again=bool(run) and rerun != run.get("rerun"),
-            rerun=rerun,
+            phase=given.phase,
+            reason=given.reason,
+            message=given.message,
+            number=given.run.number if given.run else 0,
+            billed=given.run.billed if given.run else None,
+            asked_again=given.rerun_requested,
+            rerun=given.rerun,
         )
 
     @property
     def ended(self) -> bool:
         """Whether there is nothing under way."""
-        return self.phase in _FINAL and not self.asked_again
+        return self.phase in FINAL_PHASES and not self.asked_again
 
     @property
     def cancelled(self) -> bool:
@@ -70,7 +68,7 @@ class JobRunState:
     @property
     def current(self) -> int:
         """The number of the run that is under way, or is about to begin."""
-        return self.number + 1 if self.phase in _FINAL and self.asked_again else max(self.number, 1)
+        return self.number + 1 if self.phase in FINAL_PHASES and self.asked_again else max(self.number, 1)
 
 
 @dataclass(frozen=True, slots=True)

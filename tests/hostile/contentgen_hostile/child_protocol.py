@@ -23,15 +23,15 @@ from contentgen_worker.media.codec import Malformed, decode, encode
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import Segment
 from contentgen_worker.media.decode.probe import Recording
-from contentgen_worker.media.engine import _WorkerPool
 from contentgen_worker.media.sandbox.confinement import Confinement
-from contentgen_worker.media.sandbox.isolation import _message
+from contentgen_worker.media.sandbox.protocol import parse
 from contentgen_worker.media.select.faces import FaceBox
 from contentgen_worker.media.select.picture import Finished, PictureSettings
 from contentgen_worker.media.select.quality import Scores
 from contentgen_worker.media.shots.analysis import ChosenFrame, Ended, Reached, Task
 from contentgen_worker.media.shots.best import FrameQuota
 from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind, ThumbnailBuffer
+from contentgen_worker.media.worker_pool import WorkerPool
 
 CORPUS = Path(__file__).resolve().parents[1] / "corpora/child_protocol"
 _BATCH = 2_000
@@ -86,7 +86,7 @@ def corpus() -> list[bytes]:
 def attempt(content: bytes, folder: Path) -> bool:
     """Whether an answer is read. Raises AssertionError where what was read is not what was sent."""
     try:
-        word, value = _message(content)
+        word, value = parse(content)
     except (Malformed, WorkerError):
         return False
     if word.value not in ("Refused", "Failed", "Finished"):
@@ -101,15 +101,15 @@ def attempt(content: bytes, folder: Path) -> bool:
 def _hear(value: Any, folder: Path) -> None:
     """What the engine does with it, between two segments that are known."""
     task = Task(Path("none"), MediaLimits(10**7, 60), SceneDetection(), FrameQuota(1), PictureSettings())
-    crew = _WorkerPool(task, folder, lambda _: None)
+    pool = WorkerPool(task, folder, lambda _: None)
     for number in (0, 1, 2):
-        crew._planned(Segment(number))
+        pool._planned(Segment(number))
     if isinstance(value, Segment):
-        crew._planned(value)
+        pool._planned(value)
         return
-    crew._hear(Ended(1, 1, 0.0, 1.0, (), _STRIP, _STRIP))
-    crew._hear(value)
-    crew.joined()
+    pool._hear(Ended(1, 1, 0.0, 1.0, (), _STRIP, _STRIP))
+    pool._hear(value)
+    pool.joined()
 
 
 def damaged(generator: random.Random, seeds: list[bytes]) -> bytes:

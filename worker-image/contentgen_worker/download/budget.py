@@ -1,8 +1,9 @@
 """What one download may cost: bytes, time, and how slow it may be; counted over all its connections."""
 
 import threading
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
 from contentgen_worker.errors import TooLarge, Unreachable, shown
 
@@ -21,22 +22,23 @@ class DownloadLimits:
 class DownloadBudget:
     """Bytes, time and rate of one download. `deadline` counts all its tries."""
 
-    def __init__(self, url: object, bounds: DownloadLimits) -> None:
+    def __init__(self, url: object, bounds: DownloadLimits, clock: Callable[[], float] = monotonic) -> None:
         self.bounds = bounds
+        self._clock = clock
         self._url = shown(url)
-        self._deadline = time.monotonic() + bounds.seconds
+        self._deadline = self._clock() + bounds.seconds
         self._lock = threading.Lock()
         self.restart()
 
     def restart(self) -> None:
         """A try begins anew."""
-        self._window_start = time.monotonic()
+        self._window_start = self._clock()
         self._window_bytes = 0
 
     @property
     def left(self) -> float:
         """Seconds."""
-        return self._deadline - time.monotonic()
+        return self._deadline - self._clock()
 
     def fits(self, size: int, *, more: bool = False) -> None:
         """Raises TooLarge. `more`: the file has at least so many bytes."""
@@ -51,7 +53,7 @@ class DownloadBudget:
             raise Unreachable(f"{self._url}: not done within {self.bounds.seconds:g} s; use a faster host")
         with self._lock:
             self._window_bytes += size
-            now = time.monotonic()
+            now = self._clock()
             if now - self._window_start >= self.bounds.rate_window:
                 self._judge(now)
 

@@ -30,7 +30,9 @@ from contentgen_worker.media.shots import segments
 from contentgen_worker.media.shots.analysis import Ended, analyse, tell_plan
 from contentgen_worker.media.shots.best import BestFrames, FrameQuota
 from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryKind, ThumbnailBuffer
+from contentgen_worker.media.shots.seams import merge_boundaries, seam_boundaries
 from contentgen_worker.media.shots.shots import apart, shots
+from contentgen_worker.media.worker_pool import WorkerPool
 
 Picture = npt.NDArray[np.uint8]
 BOUNDS = MediaLimits(10**7, 3600, memory_bytes=4 << 30)
@@ -366,7 +368,13 @@ def test_what_was_not_decoded_divides_shots(reel: Path) -> None:
     one = Ended(0, 100, 0.0, 10.0, (cut(1), cut(9)), ThumbnailBuffer(), ThumbnailBuffer())
     other = Ended(3, 100, 30.0, 40.0, (cut(31), cut(39)), ThumbnailBuffer(), ThumbnailBuffer())
     gap = Boundary(10.0, 30.0, BoundaryKind.CUT)
-    assert engine.merged([one, other], [engine.joint(one, other, asked)]) == [cut(1), cut(9), gap, cut(31), cut(39)]
+    assert merge_boundaries([one, other], [seam_boundaries(one, other, asked)]) == [
+        cut(1),
+        cut(9),
+        gap,
+        cut(31),
+        cut(39),
+    ]
 
 
 def test_memory_does_not_grow_with_a_segment(tmp_path: Path) -> None:
@@ -382,13 +390,13 @@ def test_memory_does_not_grow_with_a_segment(tmp_path: Path) -> None:
 
 
 def test_pictures_are_kept_on_disk_and_not_in_memory(reel: Path, tmp_path: Path) -> None:
-    crew = engine._WorkerPool(engine.task(reel, BOUNDS, Dataset(), 60), tmp_path / "frames", lambda _: None)
+    pool = WorkerPool(engine.task(reel, BOUNDS, Dataset(), 60), tmp_path / "frames", lambda _: None)
     (tmp_path / "frames").mkdir()
-    crew.run(2)
-    assert len(crew.samples) >= 17
-    assert all(each.path.read_bytes()[:2] == b"\xff\xd8" for each in crew.samples)
-    assert {each.sample.picture.jpeg for each in crew.samples} == {b""}
-    parts, _ = crew.joined()
+    pool.run(2)
+    assert len(pool.samples) >= 17
+    assert all(each.path.read_bytes()[:2] == b"\xff\xd8" for each in pool.samples)
+    assert {each.sample.picture.jpeg for each in pool.samples} == {b""}
+    parts, _ = pool.joined()
     assert len(parts) > 2
     assert all(len(each.head.seconds) == len(each.tail.seconds) == 0 for each in parts[1:-1])
 

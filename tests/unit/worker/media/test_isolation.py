@@ -334,10 +334,10 @@ def test_answers_of_a_child_are_never_unpickled(tmp_path: Path) -> None:
     [
         (("Refused", ("DeskRefused", "no token")), "error 'DeskRefused'"),
         (("Refused", ("Verdict", "no")), "error 'Verdict'"),
-        (("Message",), "no word and value"),
-        ("Message", "no word and value"),
-        (("Confined", 1), "no word and value"),
-        (("Failed", 1), "no word and value"),
+        (("Message",), "no message type and value"),
+        ("Message", "no message type and value"),
+        (("Confined", 1), "no message type and value"),
+        (("Failed", 1), "no message type and value"),
     ],
 )
 def test_an_answer_that_our_code_never_sends_is_a_reason_of_the_file(value: object, why: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 from contentgen_contract.worker.orders import Download
 from contentgen_hostile import readers, works
 from contentgen_worker.download.address_guard import AddressGuard
-from contentgen_worker.download.fetch import Bounds, Fetcher
+from contentgen_worker.download.fetch import DownloadLimits, Fetcher
 from contentgen_worker.download.incoming import LANES, InProgressDownload
 from contentgen_worker.download.ranges import FileIdentity, next_run, part
 from contentgen_worker.errors import (
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("bounded")
 CONTENT = b"".join(hashlib.sha256(number.to_bytes(4)).digest() for number in range((5 * PIECE + 12345) // 32 + 1))
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 PATIENT = replace(SOURCE.scaled(0.001), seconds=20)  # its seven tries, on however busy a machine
-BOUNDS = Bounds(max_bytes=10 * PIECE, seconds=20)
+BOUNDS = DownloadLimits(max_bytes=10 * PIECE, seconds=20)
 Handler = http.server.BaseHTTPRequestHandler
 Behave = Callable[["Server", Handler, int, int], None]
 
@@ -139,7 +139,7 @@ def fetcher(*servers: Server) -> Fetcher:
     return Fetcher(guard, source=PATIENT, store=STORE.scaled(0.001))
 
 
-def fetched(server: Server, folder: Path, *, bounds: Bounds = BOUNDS, sha256: str | None = None) -> bytes:
+def fetched(server: Server, folder: Path, *, bounds: DownloadLimits = BOUNDS, sha256: str | None = None) -> bytes:
     """The file as it came, whose checksum is told rightly."""
     got = fetcher(server).fetch(Download(url=server.url, sha256=sha256), folder / "file", bounds)
     content = got.path.read_bytes()
@@ -369,7 +369,7 @@ def test_our_own_store_breaking_off_is_no_verdict(server: Server, tmp_path: Path
 
 def test_a_file_too_large_is_refused_before_it_comes(server: Server, tmp_path: Path) -> None:
     with pytest.raises(TooLarge, match=f"{len(CONTENT)} bytes, at most {3 * PIECE}"):
-        fetched(server, tmp_path, bounds=Bounds(3 * PIECE, 20))
+        fetched(server, tmp_path, bounds=DownloadLimits(3 * PIECE, 20))
     assert len(server.ranges) == 1
 
 
@@ -396,11 +396,13 @@ def trickles(server: Server, handler: Handler, start: int, end: int) -> None:
 @pytest.mark.parametrize(
     ("bounds", "text"),
     [
-        (Bounds(10 * PIECE, 20, bytes_per_second=1000, rate_window=0.3), "bytes/s"),
-        (Bounds(10 * PIECE, 0.5), "within 0.5 s"),
+        (DownloadLimits(10 * PIECE, 20, bytes_per_second=1000, rate_window=0.3), "bytes/s"),
+        (DownloadLimits(10 * PIECE, 0.5), "within 0.5 s"),
     ],
 )
-def test_parts_that_are_slow_together_are_given_up(server: Server, tmp_path: Path, bounds: Bounds, text: str) -> None:
+def test_parts_that_are_slow_together_are_given_up(
+    server: Server, tmp_path: Path, bounds: DownloadLimits, text: str
+) -> None:
     server.behave = trickles
     with pytest.raises(Unreachable, match=text):
         fetched(server, tmp_path, bounds=bounds)
@@ -592,7 +594,7 @@ def test_what_a_reader_waits_for_comes_before_the_rest(server: Server, tmp_path:
 
     server.behave = slow
     wanted = 24  # in order it would not come for a long time
-    with fetcher(server).begin(Download(url=server.url), tmp_path / "file", Bounds(10**9, 20)) as incoming:
+    with fetcher(server).begin(Download(url=server.url), tmp_path / "file", DownloadLimits(10**9, 20)) as incoming:
         assert isinstance(incoming, InProgressDownload)
         until(lambda: len(server.ranges) == 1 + LANES)  # the first is through, and each lane waits
         with reader(incoming.source, wanted * PIECE + 77, wanted * PIECE + 99) as child:
@@ -608,7 +610,7 @@ def test_at_first_nothing_is_read_ahead(server: Server, tmp_path: Path, monkeypa
     """But for what is read, and until somebody waits for all."""
     monkeypatch.setattr("contentgen_worker.download.incoming._FIRST", 60)
     server.content = CONTENT * 6
-    with fetcher(server).begin(Download(url=server.url), tmp_path / "file", Bounds(10**9, 20)) as incoming:
+    with fetcher(server).begin(Download(url=server.url), tmp_path / "file", DownloadLimits(10**9, 20)) as incoming:
         assert isinstance(incoming.source, MediaSource)
         with incoming.source.open() as file:
             for wanted in (24, 7):

@@ -15,13 +15,13 @@ from contentgen_contract.resources.addresses import refusal
 from contentgen_contract.worker.orders import Download
 from contentgen_worker.download import connection as lane
 from contentgen_worker.download.address_guard import AddressGuard
-from contentgen_worker.download.fetch import Bounds, Fetcher
+from contentgen_worker.download.fetch import DownloadLimits, Fetcher
 from contentgen_worker.errors import FetchError, NotAllowed, Unreachable, shown
 from contentgen_worker.retry import SOURCE, STORE
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
-BOUNDS = Bounds(max_bytes=1000, seconds=20)
+BOUNDS = DownloadLimits(max_bytes=1000, seconds=20)
 
 REFUSED = [
     "0.0.0.0",  # noqa: S104 - an address to refuse
@@ -342,11 +342,11 @@ def trickle(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("bounds", "text"),
     [
-        (Bounds(1000, 20, bytes_per_second=1000, rate_window=0.3), "bytes/s"),
-        (Bounds(1000, 0.3), "within 0.3 s"),
+        (DownloadLimits(1000, 20, bytes_per_second=1000, rate_window=0.3), "bytes/s"),
+        (DownloadLimits(1000, 0.3), "within 0.3 s"),
     ],
 )
-def test_a_slow_sender_is_given_up(trickle: str, tmp_path: Path, bounds: Bounds, text: str) -> None:
+def test_a_slow_sender_is_given_up(trickle: str, tmp_path: Path, bounds: DownloadLimits, text: str) -> None:
     started = time.monotonic()
     with pytest.raises(Unreachable, match=text):
         fetcher(AddressGuard([trickle])).fetch(Download(url=f"http://{trickle}/"), tmp_path / "f", bounds)
@@ -367,7 +367,7 @@ class _SlowHead(_Trickle):
 @pytest.mark.parametrize("trickle", [_SlowHead], indirect=True)
 def test_an_answer_that_never_begins_is_given_up(trickle: str, tmp_path: Path) -> None:
     started = time.monotonic()
-    bounds = Bounds(1000, 20, answer_seconds=0.3)
+    bounds = DownloadLimits(1000, 20, answer_seconds=0.3)
     with pytest.raises(Unreachable, match="no answer began") as caught:
         fetcher(AddressGuard([trickle])).fetch(Download(url=f"http://{trickle}/"), tmp_path / "f", bounds)
     assert not caught.value.passing

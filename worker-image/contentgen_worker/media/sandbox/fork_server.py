@@ -11,21 +11,16 @@ import importlib
 import os
 import signal
 import socket
-import struct
 import sys
 from multiprocessing.connection import Connection, wait
 
+from contentgen_worker.media.sandbox.child import run_child
+from contentgen_worker.media.sandbox.protocol import ENDED, REQUEST_BYTES, STARTED
+
 PRELOADED = (
     *("av", "cv2", "numpy"),
-    *(
-        "contentgen_worker.media.sandbox.isolation",
-        "contentgen_worker.media.shots.analysis",
-        "contentgen_worker.media.audio.extract",
-    ),
+    *("contentgen_worker.media.shots.analysis", "contentgen_worker.media.audio.extract"),
 )
-REQUEST_BYTES = 1 << 20
-STARTED = struct.Struct("i")  # a process id
-ENDED = struct.Struct("iqd")  # exit code as subprocess gives it: negative for a signal; peak bytes, CPU seconds
 _PR_SET_PDEATHSIG = 1
 
 
@@ -89,9 +84,7 @@ def _be_child(request: bytes, words: int) -> int:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(words, 3)
         os.closerange(4, os.sysconf("SC_OPEN_MAX"))
-        from contentgen_worker.media.sandbox.isolation import live  # noqa: PLC0415 - it imports us
-
-        live(Connection(3, readable=False), request)
+        run_child(Connection(3, readable=False), request)
         os._exit(0)
     finally:
         os._exit(1)

@@ -6,7 +6,6 @@ Answers of a child are plain data with limits (`codec.py`), never pickles; what 
 """
 
 import atexit
-import enum
 import fcntl
 import functools
 import os
@@ -15,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,11 +21,11 @@ from multiprocessing.connection import Connection, Pipe, wait
 from types import TracebackType
 from typing import Any
 
-from contentgen_worker import errors, log
-from contentgen_worker.errors import BadMedia, BeyondLimits, DecoderCrashed, FetchError, Retryable, WorkerError
-from contentgen_worker.media.codec import Malformed, decode, encode
-from contentgen_worker.media.sandbox.confinement import ChildLimits, Confinement, confine
-from contentgen_worker.media.sandbox.fork_server import ENDED, REQUEST_BYTES, STARTED
+from contentgen_worker import log
+from contentgen_worker.errors import BeyondLimits, DecoderCrashed, Retryable, WorkerError
+from contentgen_worker.media.codec import Malformed
+from contentgen_worker.media.sandbox.confinement import ChildLimits, Confinement
+from contentgen_worker.media.sandbox.protocol import ENDED, REQUEST_BYTES, STARTED, MessageType, parse
 
 _MESSAGE_BYTES = 256 << 20  # of one message; a JPEG has less than one
 _ANSWER_BYTES = 8 << 30  # of all messages of a child
@@ -56,14 +54,6 @@ _used = ChildUsage()
 def usage() -> ChildUsage:
     """Of all children of this process so far."""
     return _used
-
-
-class _Message(enum.Enum):
-    CONFINED = "Confined"
-    MESSAGE = "Message"
-    REFUSED = "Refused"  # the work raised one of our errors
-    FAILED = "Failed"  # it raised another one
-    FINISHED = "Finished"
 
 
 class _ForkServer:
@@ -145,9 +135,9 @@ class ConfinedChild:
         DecoderCrashed or BeyondLimits where it died. May be called again for the next ones."""
         while not self._over:
             word, value = self._next()
-            if word is _Message.MESSAGE:
+            if word is MessageType.MESSAGE:
                 yield value
-            elif word is _Message.CONFINED:
+            elif word is MessageType.CONFINED:
                 _say_once(value)
             else:
                 self._over = True
@@ -161,7 +151,7 @@ class ConfinedChild:
             self._end.close()
             self._words.close()
 
-    def _next(self) -> tuple[_Message, Any]:
+    def _next(self) -> tuple[MessageType, Any]:
         try:
             content = self._words.recv_bytes(_MESSAGE_BYTES)
         except (EOFError, OSError) as error:
@@ -173,7 +163,7 @@ class ConfinedChild:
         if self._received > _ANSWER_BYTES:
             raise self._nonsense(f"more than {_ANSWER_BYTES} bytes")
         try:
-            return _message(content)
+            return parse(content)
         except Malformed as error:
             raise self._nonsense(str(error)) from None
 
@@ -191,10 +181,10 @@ class ConfinedChild:
         _count(peak, seconds)
         return int(code)
 
-    def _raise(self, word: _Message, value: Any) -> None:
-        if word is _Message.REFUSED:
+    def _raise(self, word: MessageType, value: Any) -> None:
+        if word is MessageType.REFUSED:
             raise value
-        if word is _Message.FAILED:
+        if word is MessageType.FAILED:
             log.failure("decoder failed", traceback=value[-_TRACEBACK_LENGTH:])
             last = value.strip().rpartition("\n")[2]
             raise DecoderCrashed(f"decoding failed ({last[:200]}); {_MAKE_ANEW}")
@@ -203,31 +193,6 @@ class ConfinedChild:
 def nonsense(why: str) -> DecoderCrashed:
     """The error for an answer that our own code never sends: the decoder was broken into, or its memory is damaged."""
     return DecoderCrashed(f"the decoder sent a malformed answer ({why[:200]}); {_MAKE_ANEW}")
-
-
-def _message(content: bytes) -> tuple[_Message, Any]:
-    """Word and value. Raises Malformed."""
-    match decode(content):
-        # `str()` first: an array in the word's place cannot be compared with one.
-        case (str(_Message.CONFINED.value), Confinement() as value):
-            return _Message.CONFINED, value
-        case (str(_Message.MESSAGE.value), value):
-            return _Message.MESSAGE, value
-        case (str(_Message.REFUSED.value), (str(name), str(text))):
-            return _Message.REFUSED, _error(name, text)
-        case (str(_Message.FAILED.value), str(value)):
-            return _Message.FAILED, value
-        case (str(_Message.FINISHED.value), None):
-            return _Message.FINISHED, None
-    raise Malformed("no word and value")
-
-
-def _error(name: str, text: str) -> WorkerError:
-    """One of our errors about the file; what is about the desk or the store is no child's to say."""
-    kind = getattr(errors, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, (BadMedia, FetchError))):
-        raise Malformed(f"error {name[:80]!r}")
-    return kind(text[: errors.MESSAGE_LIMIT])
 
 
 def _death(code: int, limits: ChildLimits) -> WorkerError:
@@ -254,31 +219,3 @@ def _say_once(confinement: Confinement) -> None:
         log.event("decoder not wholly confined", missing=missing, hint="the kernel, or the runtime, has not got it")
     else:
         log.event("decoder confined", landlock=confinement.landlock, seccomp=confinement.seccomp)
-
-
-def live(words: "Connection[Any, Any]", request: bytes) -> None:
-    """The child's life."""
-    limits: ChildLimits
-    limits, wanted = pickle.loads(request)  # noqa: S301 - from the process that we belong to
-    try:
-        work, args = pickle.loads(wanted)  # noqa: S301
-        _tell(words, _Message.CONFINED, confine(limits))
-        work(lambda message: _tell(words, _Message.MESSAGE, message), *args)
-    except WorkerError as error:
-        _tell(words, _Message.REFUSED, (type(error).__name__, str(error)))
-    except MemoryError:
-        _tell(words, _Message.REFUSED, (BeyondLimits.__name__, _out_of_memory(limits)))
-    except BrokenPipeError:
-        return  # nobody listens any more
-    except Exception:  # noqa: BLE001 - whatever a broken file makes a library raise is told, not lost
-        _tell(words, _Message.FAILED, traceback.format_exc())
-    else:
-        _tell(words, _Message.FINISHED, None)
-
-
-def _tell(words: "Connection[Any, Any]", word: _Message, value: object) -> None:
-    words.send_bytes(encode((word.value, value)))
-
-
-def _out_of_memory(limits: ChildLimits) -> str:
-    return f"decoding it needs more than {limits.memory_bytes >> 20} MiB of memory; scale it down"
