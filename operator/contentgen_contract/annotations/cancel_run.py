@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from contentgen_contract.annotations.collect_again import run_named
+from contentgen_contract.annotations.collect_again import run_number_of
 from contentgen_contract.names import CANCEL_ANNOTATION, COLLECT_ANNOTATION, FINAL_PHASES, RESUBMIT_ANNOTATION, Phase
 
 
@@ -32,7 +32,9 @@ def run_to_cancel(phase: str | None, reason: str | None, number: int, *, asked_a
     return max(number, 1)
 
 
-def ignored(annotations: Mapping[str, str], phase: str | None, number: int, token: str | None) -> tuple[str, ...]:
+def describe_ignored(
+    annotations: Mapping[str, str], phase: str | None, number: int, token: str | None
+) -> tuple[str, ...]:
     """A sentence for each annotation of a person that names nothing, with what it should name.
 
     `number` is that of the last run that began, 0 before the first; `token` names the purchase whose reply was lost
@@ -40,24 +42,24 @@ def ignored(annotations: Mapping[str, str], phase: str | None, number: int, toke
     """
     found = []
     cancel, resubmit = annotations.get(CANCEL_ANNOTATION), annotations.get(RESUBMIT_ANNOTATION)
-    if cancel is not None and not _is_number(cancel, number + 1):
+    if cancel is not None and not _is_run_number(cancel, number + 1):
         ended = phase in FINAL_PHASES
         right = "none is under way" if ended else f"the run under way is {max(number, 1)}"
-        found.append(f"{CANCEL_ANNOTATION}={cancel[:_SHOWN]!r} is ignored: it names no run; {right}")
+        found.append(f"{CANCEL_ANNOTATION}={cancel[:_MAX_QUOTED]!r} is ignored: it names no run; {right}")
     if resubmit is not None and token is not None and resubmit != token:
         right = f"the one that waits for another payment is {token}"
-        found.append(f"{RESUBMIT_ANNOTATION}={resubmit[:_SHOWN]!r} is ignored: it names no purchase; {right}")
+        found.append(f"{RESUBMIT_ANNOTATION}={resubmit[:_MAX_QUOTED]!r} is ignored: it names no purchase; {right}")
     collect = annotations.get(COLLECT_ANNOTATION)
-    if collect is not None and not 1 <= (run_named(collect) or 0) <= max(number, 1):
+    if collect is not None and not 1 <= (run_number_of(collect) or 0) <= max(number, 1):
         right = f"the last one is {number}" if number else "none has begun"
-        found.append(f"{COLLECT_ANNOTATION}={collect[:_SHOWN]!r} is ignored: it names no run; {right}")
+        found.append(f"{COLLECT_ANNOTATION}={collect[:_MAX_QUOTED]!r} is ignored: it names no run; {right}")
     return tuple(found)
 
 
-_SHOWN = 64  # characters of a value
+_MAX_QUOTED = 64  # characters of a value
 
 
-def _is_number(given: str, most: int) -> bool:
+def _is_run_number(given: str, most: int) -> bool:
     """Whether a text is a whole number from 1, as the operator writes it."""
-    plain = given.isascii() and given.isdecimal() and not given.startswith("0") and len(given) < _SHOWN
+    plain = given.isascii() and given.isdecimal() and not given.startswith("0") and len(given) < _MAX_QUOTED
     return plain and int(given) <= most

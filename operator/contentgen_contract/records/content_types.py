@@ -16,7 +16,7 @@ _BY_SUFFIX = {
     "zip": "application/zip",
 }
 _UNKNOWN = "application/octet-stream"
-_SHOWN = {"audio/flac", "image/jpeg", "image/png", "image/webp", "text/plain; charset=utf-8"}
+_INLINE_TYPES = {"audio/flac", "image/jpeg", "image/png", "image/webp", "text/plain; charset=utf-8"}
 
 
 def content_type_of(name: str) -> str:
@@ -27,5 +27,5 @@ def content_type_of(name: str) -> str:
 
 def disposition_of(name: str, *, saved: bool) -> str:
     """The Content-Disposition: `inline` only for pictures, sound and plain text, and where it is not to be saved."""
-    shown = not saved and content_type_of(name) in _SHOWN
+    shown = not saved and content_type_of(name) in _INLINE_TYPES
     return f'{"inline" if shown else "attachment"}; filename="{name}"'

@@ -21,16 +21,20 @@ class DeletionTombstone(Value):
     bought_under: str = ""
 
 
-def bought_under(namespace: object, kind: Kind, name: object, scope: str | None = None) -> str:
+def purchase_id_prefix(namespace: object, kind: Kind, name: object, scope: str | None = None) -> str:
     """Prefix of the ledger's `_id`s of all purchases under one name."""
     return f"{scoped(namespace, scope)}/{kind}/{name}/"
 
 
-def discard_of(kind: Kind, record: Mapping[str, Any]) -> DeletionTombstone:
+def tombstone_of(kind: Kind, record: Mapping[str, Any]) -> DeletionTombstone:
     """Everything of a job whose resource is gone; what it took over from another job is that one's, and stays."""
     job_id = str(record["jobId"])
     owners = {str(record[name]) for name in ("userId", "namespace") if record.get(name)}
     prefixes = {prefix for owner in owners for prefix in keys.job_prefixes(kind, owner, job_id)}
     prefixes.add(keys.internal_prefix(job_id))
-    place = bought_under(record["namespace"], kind, record["name"], record.get("tenant")) if record.get("name") else ""
+    place = (
+        purchase_id_prefix(record["namespace"], kind, record["name"], record.get("tenant"))
+        if record.get("name")
+        else ""
+    )
     return DeletionTombstone(uid=job_id, prefixes=tuple(sorted(prefixes)), job_ids=(job_id,), bought_under=place)

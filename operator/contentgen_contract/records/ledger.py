@@ -39,7 +39,7 @@ def legacy_id(buying_key: str) -> str:
 
 
 _ENDS = {PurchaseState.SUCCEEDED, PurchaseState.FAILED, PurchaseState.CANCELLED, PurchaseState.COLLECTED}
-_LATER: Mapping[PurchaseState, frozenset[PurchaseState]] = {
+_RESTORABLE: Mapping[PurchaseState, frozenset[PurchaseState]] = {
     PurchaseState.INTENT: frozenset({PurchaseState.SUBMITTED, *_ENDS}),
     PurchaseState.REFUSED: frozenset({PurchaseState.SUBMITTED, *_ENDS}),
     PurchaseState.SUBMITTED: frozenset(_ENDS),
@@ -50,7 +50,7 @@ _LATER: Mapping[PurchaseState, frozenset[PurchaseState]] = {
 UNCERTAIN = "restored from a backup: it was refused when that was made, and may have been sent again since"
 
 
-def restored(stored: Document | None, given: Document) -> Document | None:
+def merge_restored(stored: Document | None, given: Document) -> Document | None:
     """What to write where the ledger has `stored` (None: nothing) and a backup has `given`; None: leave it.
 
     A purchase that was not sent when the backup was made comes back as one that may have been sent: the operator looks
@@ -58,7 +58,7 @@ def restored(stored: Document | None, given: Document) -> Document | None:
     """
     state = PurchaseState(given["state"])
     if stored is not None:
-        later = state in _LATER.get(PurchaseState(stored["state"]), ()) or _later_step(stored, given)
+        later = state in _RESTORABLE.get(PurchaseState(stored["state"]), ()) or _is_later_step(stored, given)
         return given if later else None
     if state is not PurchaseState.REFUSED and given.get("step") != PurchaseStep.PLANNED:
         return given
@@ -68,7 +68,7 @@ def restored(stored: Document | None, given: Document) -> Document | None:
 _STEPS: tuple[str | None, ...] = (PurchaseStep.PLANNED, None, PurchaseStep.SENDING, PurchaseStep.ABANDONED)
 
 
-def _later_step(stored: Document, given: Document) -> bool:
+def _is_later_step(stored: Document, given: Document) -> bool:
     """Whether both are intents, and the given one has got further."""
     if not stored["state"] == given["state"] == PurchaseState.INTENT:
         return False

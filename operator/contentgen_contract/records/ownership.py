@@ -1,6 +1,6 @@
 """The owner of S3 objects, and the one check before a key is signed, read, written or deleted. Pure.
 
-A key may come from a status, a worker's outcome or a record, which others can write. `owned` compares it with what the
+A key may come from a status, a worker's outcome or a record, which others can write. `require_owned` compares it with what the
 owner has for certain: the folders of its own job, by the uid that Kubernetes gave it, and what the ledger lists as
 stored for it.
 """
@@ -35,7 +35,7 @@ class Owner(Value):
         return Owner(folders=self.folders | other.folders, keys=self.keys | other.keys)
 
 
-def owned(owner: Owner, key: str) -> str:
+def require_owned(owner: Owner, key: str) -> str:
     """The key, or a prefix with a slash at its end. Raises NotOwned."""
     if not owns(owner, key):
         raise NotOwned(key)
@@ -49,25 +49,25 @@ def owns(owner: Owner, key: str) -> bool:
     return key in owner.keys or any(key.startswith(folder) for folder in owner.folders)
 
 
-def of_job(kind: Kind, job_id: str, users: Iterable[str]) -> Owner:
+def job_owner(kind: Kind, job_id: str, users: Iterable[str]) -> Owner:
     """The folders of one job: its files under each of these users, and its outcomes."""
     folders = {folder for user in users for folder in keys.job_prefixes(kind, user, job_id)}
     return Owner(folders=frozenset(folders | {keys.internal_prefix(job_id)}))
 
 
-def of_purchase(purchase_id: str) -> Owner:
+def purchase_owner(purchase_id: str) -> Owner:
     """The folder of one purchase. Its marker is in no owner's folder: nobody deletes it."""
     return Owner(folders=frozenset({keys.purchase_prefix(purchase_id)}))
 
 
-def of_outputs(kind: Kind, outputs: Iterable[Mapping[str, Any]]) -> Owner:
+def outputs_owner(kind: Kind, outputs: Iterable[Mapping[str, Any]]) -> Owner:
     """The folders of the jobs whose files the ledger lists in these `outputs` (finished versions)."""
     files = (str(file.get("key")) for each in outputs for file in each.get("files") or ())
     runs = {run for key in files if (run := keys.run_of(key)) is not None}
-    return union(of_job(kind, run.job_id, (run.user_id,)) for run in runs)
+    return union(job_owner(kind, run.job_id, (run.user_id,)) for run in runs)
 
 
-def of_jobs(job_ids: Iterable[str], prefixes: Iterable[str]) -> Owner:
+def jobs_owner(job_ids: Iterable[str], prefixes: Iterable[str]) -> Owner:
     """Of some prefixes, those that are a whole folder of one of these jobs."""
     known = set(job_ids)
     internal = {keys.internal_prefix(each) for each in known}

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from contentgen_contract.names import Phase, Reason
 from contentgen_contract.records import keys
-from contentgen_contract.records.signatures import unsigned
+from contentgen_contract.records.presigned_urls import strip_signatures
 from contentgen_contract.resources.models import model_of
 from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, TranscriptionSpec
 
@@ -23,7 +23,7 @@ _LONGEST_WORD = 40  # characters
 _SEARCHED_CONFIG = ("loraName", "trigger", "prompt", "model")
 
 
-def status_word(phase: str | None, reason: str | None = None) -> str:
+def legacy_status(phase: str | None, reason: str | None = None) -> str:
     """The seeds' four words, and `cancelled`."""
     match phase:
         case None | Phase.PENDING:
@@ -36,7 +36,7 @@ def status_word(phase: str | None, reason: str | None = None) -> str:
             return "processing"
 
 
-def source(spec: Spec, facts: Mapping[str, Any]) -> Document:
+def source_fields(spec: Spec, facts: Mapping[str, Any]) -> Document:
     """`sourceVideo`, where there is a source."""
     if isinstance(spec, ImageGenerationSpec):
         return {}
@@ -47,7 +47,7 @@ def source(spec: Spec, facts: Mapping[str, Any]) -> Document:
     return {"sourceVideo": {"url": address, "filename": name, "sizeBytes": facts.get("sourceBytes")}}
 
 
-def config(spec: Spec) -> Document:
+def config_fields(spec: Spec) -> Document:
     """What was asked for."""
     match spec:
         case LoraTrainingSpec():
@@ -63,15 +63,15 @@ def config(spec: Spec) -> Document:
             return {
                 "model": model_of(spec),
                 "prompt": spec.prompt,
-                "loras": [unsigned(each.model_dump(mode="json", by_alias=True)) for each in spec.loras],
+                "loras": [strip_signatures(each.model_dump(mode="json", by_alias=True)) for each in spec.loras],
             } | spec.image.model_dump(mode="json", by_alias=True)
         case TranscriptionSpec():
             return {"model": model_of(spec)} | spec.options.model_dump(mode="json", by_alias=True)
 
 
-def terms_of(document: Mapping[str, Any]) -> list[str]:
+def search_terms(document: Mapping[str, Any]) -> list[str]:
     """The words of a record that a search finds it by."""
-    return terms(each for each in _texts(document) if isinstance(each, str))
+    return distinct_words(each for each in _texts(document) if isinstance(each, str))
 
 
 def _texts(document: Mapping[str, Any]) -> Iterator[object]:
@@ -83,7 +83,7 @@ def _texts(document: Mapping[str, Any]) -> Iterator[object]:
     yield (document.get("sourceVideo") or {}).get("filename")
 
 
-def counted(versions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def version_totals(versions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Of all versions of a job: `bytes` that they take in the bucket, how many `pictures` they are, and `uses`, the
     jobIds of the LoRAs that they were drawn with.
     """
@@ -95,13 +95,13 @@ def counted(versions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def words(text: str) -> list[str]:
+def normalized_words(text: str) -> list[str]:
     """The words of a text as they are compared: without case and accents, in order, each as often as it comes."""
     plain = "".join(each for each in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(each))
     return [word[:_LONGEST_WORD] for word in _WORD.findall(plain.replace("_", " "))]
 
 
-def terms(texts: Iterable[str]) -> list[str]:
+def distinct_words(texts: Iterable[str]) -> list[str]:
     """Each word of some texts once, in the order in which they first come; at most `MAX_TERMS`."""
-    found = dict.fromkeys(word for text in texts for word in words(text))
+    found = dict.fromkeys(word for text in texts for word in normalized_words(text))
     return list(found)[:MAX_TERMS]

@@ -56,7 +56,7 @@ def refusal(address: IPAddress) -> str:
     """Why an address is off limits, or nothing."""
     if isinstance(address, ipaddress.IPv4Address):
         return next((f"in {network}" for network in _REFUSED_V4 if address in network), "")
-    inner = _embedded(address)
+    inner = _embedded_ipv4(address)
     if inner is not None:
         return refusal(inner)
     if address not in _GLOBAL_V6:
@@ -64,7 +64,7 @@ def refusal(address: IPAddress) -> str:
     return next((f"in {network}" for network in _REFUSED_V6 if address in network), "")
 
 
-def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     if address.ipv4_mapped is not None:
         return address.ipv4_mapped
     if address in _NAT64 or (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
@@ -72,7 +72,7 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     return None
 
 
-def parts_of(url: str) -> SplitResult | None:
+def split_url(url: str) -> SplitResult | None:
     """A URL in its parts; None for what can't be taken apart, such as `https://[x` or a host that hides a slash."""
     try:
         return urlsplit(url)
@@ -84,13 +84,13 @@ NOT_A_URL = "(not a URL)"
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s\[\]:@]+)(:[0-9]*)?")
 
 
-def without_secrets(url: str) -> str:
+def strip_credentials(url: str) -> str:
     """A URL without user, password, query and fragment, for messages and records.
 
     `NOT_A_URL` where these cannot be told from host and path, as in `https://user:pass/word@host`.
     """
     bare = re.split(r"[?#]", url, maxsplit=1)[0]
-    parts = parts_of(bare)
+    parts = split_url(bare)
     if parts is None or (not parts.netloc and "@" in bare):
         return NOT_A_URL
     if not parts.netloc:
@@ -99,7 +99,7 @@ def without_secrets(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}" if _HOST.fullmatch(host) else NOT_A_URL
 
 
-def pair(host: str, port: int) -> str:
+def host_and_port(host: str, port: int) -> str:
     """`host:port` as allow-lists have it."""
     return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").lower()
 
@@ -117,9 +117,9 @@ def literal_refusal(url: str, allowed: tuple[str, ...] = ()) -> str:
         return "not a usable URL"
     if parts.username is not None or parts.password is not None:
         return "holds a user or password"
-    if pair(host, port) in {each.lower() for each in allowed}:
+    if host_and_port(host, port) in {each.lower() for each in allowed}:
         return ""
-    address = _literal(host)
+    address = _literal_address(host)
     if address is not None:
         return refusal(address)
     if "." not in host or host.endswith(_PRIVATE_SUFFIXES):
@@ -127,7 +127,7 @@ def literal_refusal(url: str, allowed: tuple[str, ...] = ()) -> str:
     return ""
 
 
-def _literal(host: str) -> IPAddress | None:
+def _literal_address(host: str) -> IPAddress | None:
     """The address that a host is written as, also as 127.1, 2130706433, 0x7f.1 or 0177.0.0.1."""
     try:
         return ipaddress.ip_address(host.partition("%")[0])

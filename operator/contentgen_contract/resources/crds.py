@@ -25,7 +25,7 @@ from contentgen_contract.resources.operator_class import (
 )
 from contentgen_contract.resources.prices import IMAGE_MODELS
 from contentgen_contract.resources.spec import (
-    DETECTORS_WITH,
+    DETECTORS_BY_PARAMETER,
     SPECS,
     Captions,
     Dataset,
@@ -37,7 +37,7 @@ from contentgen_contract.resources.spec import (
     TimeRange,
     Training,
     TranscriptionOptions,
-    one_of,
+    join_names,
 )
 from contentgen_contract.resources.status import ConditionStatus, ResourceStatus, VersionStatus
 
@@ -68,9 +68,9 @@ class Rule:
         return rule
 
 
-def _belongs_to(field: str, detectors: tuple[Detector, ...]) -> Rule:
+def _only_with_detectors(field: str, detectors: tuple[Detector, ...]) -> Rule:
     """A parameter that only these detectors have."""
-    names = one_of(detectors)
+    names = join_names(detectors)
     return Rule(
         # The API server tries a rule on the default {}, before the defaults below it are there.
         holds=f"!has(self.{field}) || self.detector in {[str(each) for each in detectors]}",
@@ -87,7 +87,7 @@ def _known_language() -> Rule:
     code, near = "self.lowerAscii().replace('-', '_')", str(languages.SUGGESTIONS)
     codes, base = str([languages.AUTO, *languages.CODES]), f"{code}.substring(0, 2)"
     # A text of another form has been told so already.
-    form, earlier = f"self.matches(r'{patterns.LANGUAGE}')", f"self.matches(r'{languages.EARLIER}')"
+    form, earlier = f"self.matches(r'{patterns.LANGUAGE}')", f"self.matches(r'{languages.ALWAYS_ADMITTED}')"
     return Rule(
         holds=f"!{form} || {earlier} || {code} in {codes}",
         message="must be auto or a language code of AssemblyAI, such as en, en_us or pt",
@@ -110,7 +110,9 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
             "which stands for the trigger word'",
         ),
     ),
-    (SceneDetection, ""): tuple(_belongs_to(to_camel(name), having) for name, having in DETECTORS_WITH.items()),
+    (SceneDetection, ""): tuple(
+        _only_with_detectors(to_camel(name), having) for name, having in DETECTORS_BY_PARAMETER.items()
+    ),
     (TimeRange, ""): (
         Rule(
             # A text that is no number has been told so already.
@@ -159,22 +161,22 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     (Training, "learningRate"): (
         Rule(
             holds=f"!self.matches(r'{patterns.DECIMAL}') || (double(self) > 0.0 && double(self) <= 1.0)",
-            message=f"learningRate {spec_checks.RATE}",
-            shows=f"'learningRate is ' + self + '; it {spec_checks.RATE}'",
+            message=f"learningRate {spec_checks.LEARNING_RATE}",
+            shows=f"'learningRate is ' + self + '; it {spec_checks.LEARNING_RATE}'",
         ),
     ),
     (Training, "model"): (
         Rule(
             holds=f"!(self in {_IMAGE_MODELS})",
-            message=f"model {spec_checks.NO_IMAGE_MODEL}",
-            shows=f"'model is ' + self + '; it {spec_checks.NO_IMAGE_MODEL}'",
+            message=f"model {spec_checks.NOT_AN_IMAGE_MODEL}",
+            shows=f"'model is ' + self + '; it {spec_checks.NOT_AN_IMAGE_MODEL}'",
         ),
     ),
     (ImageGenerationSpec, "model"): (
         Rule(
             holds="!self.contains('trainer') && !self.contains('training')",
-            message=f"model {spec_checks.NO_TRAINER}",
-            shows=f"'model is ' + self + '; it {spec_checks.NO_TRAINER}'",
+            message=f"model {spec_checks.NOT_A_TRAINER}",
+            shows=f"'model is ' + self + '; it {spec_checks.NOT_A_TRAINER}'",
         ),
     ),
     (ImageGenerationSpec, "prompt"): (
@@ -182,7 +184,7 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
         # Its value is not repeated: a terminal would obey it.
         Rule(
             holds=f"!self.matches(r'{spec_checks.REFUSED_CHARACTERS}')",
-            message=f"prompt {spec_checks.CONTROLS}",
+            message=f"prompt {spec_checks.NO_CONTROL_CHARACTERS}",
             secret=True,
         ),
     ),
@@ -191,12 +193,12 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
         Rule(
             holds="self.all(a, !has(a.loraRef) || "
             "self.exists_one(b, has(b.loraRef) && b.loraRef.name == a.loraRef.name))",
-            message=f"loras {spec_checks.TWICE}; a loraRef is there twice",
+            message=f"loras {spec_checks.DISTINCT}; a loraRef is there twice",
             secret=True,
         ),
         Rule(
             holds="self.all(a, !has(a.path) || self.exists_one(b, has(b.path) && b.path == a.path))",
-            message=f"loras {spec_checks.TWICE}; a path is there twice",
+            message=f"loras {spec_checks.DISTINCT}; a path is there twice",
             secret=True,
         ),
     ),
@@ -279,16 +281,16 @@ class _Generator(GenerateJsonSchema):
         return inner
 
 
-def _inlined(schema: Schema, definitions: Schema) -> Schema:
+def _inline_refs(schema: Schema, definitions: Schema) -> Schema:
     if "$ref" in schema:
         target = definitions[schema["$ref"].rsplit("/", 1)[-1]]
         schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
     inlined = dict(schema)
     if "properties" in schema:
-        inlined["properties"] = {name: _inlined(field, definitions) for name, field in schema["properties"].items()}
+        inlined["properties"] = {name: _inline_refs(field, definitions) for name, field in schema["properties"].items()}
     for below in ("items", "additionalProperties"):
         if isinstance(schema.get(below), dict):
-            inlined[below] = _inlined(schema[below], definitions)
+            inlined[below] = _inline_refs(schema[below], definitions)
     return inlined
 
 
@@ -310,7 +312,7 @@ def _structural(schema: Schema) -> Schema:
     return result
 
 
-def _marked(definitions: Schema) -> Schema:
+def _with_rules(definitions: Schema) -> Schema:
     """The definitions with CEL rules and list keys at the models and fields that have them."""
     marked = {
         name: {**schema, "properties": dict(schema.get("properties", {}))} for name, schema in definitions.items()
@@ -331,8 +333,8 @@ def model_schema(model: type[BaseModel]) -> Schema:
     """The structural schema of a model."""
     generated = model.model_json_schema(schema_generator=_Generator)
     definitions = generated.pop("$defs", {})
-    definitions = _marked({**definitions, model.__name__: generated})
-    return _structural(_inlined(definitions[model.__name__], definitions))
+    definitions = _with_rules({**definitions, model.__name__: generated})
+    return _structural(_inline_refs(definitions[model.__name__], definitions))
 
 
 def _bounds_of(schema: Schema) -> str:
@@ -348,7 +350,7 @@ def _bounds_of(schema: Schema) -> str:
     return ""
 
 
-def explained(schema: Schema) -> Schema:
+def describe_bounds(schema: Schema) -> Schema:
     """The schema with bounds and defaults in the descriptions: `kubectl explain` shows neither."""
     result = dict(schema)
     if schema["type"] not in ("object", "boolean"):
@@ -356,9 +358,9 @@ def explained(schema: Schema) -> Schema:
     if schema.get("default") not in (None, {}, ""):
         result["description"] = f"{result['description']} Default: {json.dumps(schema['default'])}."
     if "properties" in schema:
-        result["properties"] = {name: explained(field) for name, field in schema["properties"].items()}
+        result["properties"] = {name: describe_bounds(field) for name, field in schema["properties"].items()}
     if schema.get("items", {}).get("type") == "object":
-        result["items"] = explained(schema["items"])
+        result["items"] = describe_bounds(schema["items"])
     return result
 
 
@@ -375,16 +377,16 @@ def _pattern_rules(pattern: str) -> tuple[Rule, ...]:
     )
 
 
-def _in_words(schema: Schema) -> Schema:
+def _patterns_as_rules(schema: Schema) -> Schema:
     """The schema with rules that explain themselves in place of patterns."""
     result = dict(schema)
     if "pattern" in schema:
         rules = [rule.as_schema() for rule in _pattern_rules(result.pop("pattern"))]
         result["x-kubernetes-validations"] = [*schema.get("x-kubernetes-validations", ()), *rules]
     if "properties" in schema:
-        result["properties"] = {name: _in_words(field) for name, field in schema["properties"].items()}
+        result["properties"] = {name: _patterns_as_rules(field) for name, field in schema["properties"].items()}
     if "items" in schema:
-        result["items"] = _in_words(schema["items"])
+        result["items"] = _patterns_as_rules(schema["items"])
     return result
 
 
@@ -413,7 +415,7 @@ def _lenient(schema: Schema) -> Schema:
 
 def resource_schema(kind: Kind) -> Schema:
     """The schema of a whole resource of this kind."""
-    spec = explained(_in_words(model_schema(SPECS[kind])))
+    spec = describe_bounds(_patterns_as_rules(model_schema(SPECS[kind])))
     return {
         "type": "object",
         "description": spec["description"],
@@ -448,7 +450,7 @@ def crd(kind: Kind) -> dict[str, Any]:
 
 def operator_class_schema() -> Schema:
     """The schema of a whole OperatorClass."""
-    spec = _in_words(model_schema(OperatorClassSpec))
+    spec = _patterns_as_rules(model_schema(OperatorClassSpec))
     return {
         "type": "object",
         "description": spec["description"],

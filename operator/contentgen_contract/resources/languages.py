@@ -15,7 +15,7 @@ CODES = (
     "ru", "sa", "sr", "sn", "sd", "si", "sk", "sl", "so", "su", "sw", "sv", "tl", "tg", "ta", "tt", "te", "th", "bo",
     "tr", "tk", "uk", "ur", "uz", "vi", "cy", "yi", "yo",
 )  # fmt: skip
-EARLIER = r"^[a-z]{2}(_[a-z]{2})?$"
+ALWAYS_ADMITTED = r"^[a-z]{2}(_[a-z]{2})?$"
 """Codes that the CRD has always admitted, whether AssemblyAI knows them or not.
 
 They stay valid, and stand in run hashes as they were written: a stored resource must remain valid, or the API server
@@ -30,7 +30,7 @@ def canonical(code: str) -> str:
     return code.lower().replace("-", "_")
 
 
-def unknown(code: str) -> str:
+def unknown_code_error(code: str) -> str:
     """Error text for a code that AssemblyAI does not have, naming the nearest one; empty for a known code."""
     given = canonical(code)
     if given == AUTO or given in CODES:
@@ -40,6 +40,6 @@ def unknown(code: str) -> str:
     return f"{code} must be a language code of AssemblyAI, such as en, en_us or pt{meant}"
 
 
-def admitted(code: str) -> bool:
+def is_admitted(code: str) -> bool:
     """Whether the CRD admits a code of the right form."""
-    return re.search(EARLIER, code) is not None or not unknown(code)
+    return re.search(ALWAYS_ADMITTED, code) is not None or not unknown_code_error(code)

@@ -42,7 +42,7 @@ def model_of(spec: Spec) -> str:
             return TRANSCRIBER
 
 
-def unknown_short_name(kind: Kind, model: str) -> str | None:
+def short_name_error(kind: Kind, model: str) -> str | None:
     """Expectation for a model name that is certainly wrong: no short name of this kind and no full id with a slash.
 
     None for all others: only the provider knows its full ids.
@@ -56,7 +56,7 @@ def unknown_short_name(kind: Kind, model: str) -> str | None:
     return f"must be a short name ({', '.join(names)}) or a full fal model id such as {example}{meant}"
 
 
-def not_found(model: str) -> str:
+def not_found_message(model: str) -> str:
     """Message for a model that its provider does not have: the short names, and the nearest one if any."""
     near = get_close_matches(model, (*ALIASES, *ALIASES.values()), 1)
     meant = f"; did you mean {near[0]}?" if near and near[0] != model else ""

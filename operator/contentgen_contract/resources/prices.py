@@ -124,7 +124,7 @@ IMAGE_MODELS = frozenset(_IMAGE_PRICES)
 """Models that make pictures, likewise."""
 
 
-def trains(model: str) -> bool | None:
+def is_trainer(model: str) -> bool | None:
     """Whether a fal model makes a LoRA and no pictures; None: unknown."""
     full = full_name(model)
     if full in IMAGE_MODELS:
@@ -133,7 +133,7 @@ def trains(model: str) -> bool | None:
     return True if full in TRAINERS or "trainer" in full or "training" in full else None
 
 
-def rate(spec: Spec, price: Price) -> float:
+def unit_rate(spec: Spec, price: Price) -> float:
     """Micro-dollars of one unit, with what the spec asks for in addition."""
     labels = isinstance(spec, TranscriptionSpec) and spec.options.speaker_labels
     return price.micros + (price.speaker_labels_micros if labels else 0)
@@ -145,7 +145,7 @@ def estimate(spec: Spec, price: Price, duration_seconds: float) -> int | None:
     `duration_seconds` of sound count where the price is for a time.
     """
     units = _units(spec, price.unit, duration_seconds)
-    return None if units is None else amount(rate(spec, price), max(units, price.minimum))
+    return None if units is None else amount(unit_rate(spec, price), max(units, price.minimum))
 
 
 def amount(micros: float, units: float) -> int:
@@ -173,7 +173,7 @@ def _megapixels(spec: ImageGenerationSpec) -> int:
     return math.ceil(spec.image.size.width * spec.image.size.height / _MEGAPIXEL) * spec.image.count
 
 
-def dollars(micros: int) -> str:
+def format_dollars(micros: int) -> str:
     """Two decimals, more where the amount is smaller than a cent: `2.00`, `0.0045`."""
     total = micros / USD
     return f"{total:.2f}" if micros % 10_000 == 0 or total >= 1 else f"{total:.4f}"

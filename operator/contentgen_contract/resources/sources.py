@@ -34,7 +34,7 @@ class SourceGrant(Value):
 
     @model_validator(mode="after")
     def _prefix_is_whole_folders(self) -> Self:
-        if self.prefix and (not self.prefix.endswith("/") or _misspelt(self.prefix[:-1])):
+        if self.prefix and (not self.prefix.endswith("/") or _key_problem(self.prefix[:-1])):
             raise ValueError(f"prefix {self.prefix!r}: expected whole folders with a slash at the end, such as team-a/")
         return self
 
@@ -44,7 +44,7 @@ class SourceGrant(Value):
         return here and self.bucket == address.bucket and address.key.startswith(self.prefix)
 
 
-def address_of(url: str) -> Address | str:
+def parse_s3_url(url: str) -> Address | str:
     """The object that an s3:// URL names, or why it names none.
 
     Nothing is corrected: the key that is compared with a grant is the one that is signed, byte for byte.
@@ -61,13 +61,13 @@ def address_of(url: str) -> Address | str:
         return f"{key[:200]!r}: a key has no '?' and no '#' here: expected s3://bucket/key without a query"
     if key.endswith("/"):
         return f"s3://{bucket}/{key[:200]} names a folder and no file in it"
-    why = _misspelt(key)
+    why = _key_problem(key)
     return f"the key {key[:200]!r} {why}" if why else Address(bucket, key)
 
 
 def refusal(url: str, namespace: str, grants: Iterable[SourceGrant], own_bucket: str) -> str | None:
     """Why a resource of a namespace may not read a source; None where it may. `own_bucket` is the operator's."""
-    address = address_of(url)
+    address = parse_s3_url(url)
     if isinstance(address, str):
         return address
     if same_bucket(address.bucket, own_bucket):
@@ -87,7 +87,7 @@ def same_bucket(one: str, other: str) -> bool:
     return one.rstrip(".").casefold() == other.rstrip(".").casefold()
 
 
-def _misspelt(key: str) -> str:
+def _key_problem(key: str) -> str:
     """What is wrong with a key that an HTTP client, a proxy or a store may read as another one; empty for nothing."""
     if len(key.encode()) > _LONGEST_KEY:
         return f"is longer than {_LONGEST_KEY} bytes"

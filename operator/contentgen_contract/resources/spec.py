@@ -16,7 +16,7 @@ from contentgen_contract import patterns
 from contentgen_contract.base import Manifest, Sha256
 from contentgen_contract.names import Kind
 from contentgen_contract.resources import languages
-from contentgen_contract.resources.addresses import parts_of
+from contentgen_contract.resources.addresses import split_url
 
 OperatorClass = Annotated[str, StringConstraints(pattern=patterns.OPERATOR_CLASS, max_length=63)]
 UserId = Annotated[str, StringConstraints(pattern=patterns.USER_ID, max_length=63)]
@@ -28,8 +28,8 @@ SignedShare = Annotated[str, StringConstraints(pattern=patterns.SIGNED_SHARE, ma
 Tag = Annotated[str, StringConstraints(pattern=patterns.TAG, max_length=63)]
 
 
-def _taken_apart(url: str) -> str:
-    if parts_of(url) is None:
+def _with_readable_host(url: str) -> str:
+    if split_url(url) is None:
         raise ValueError("expected a URL whose host can be read, such as https://example.com/talk.mp4")
     return url
 
@@ -45,15 +45,15 @@ def _with_lower_scheme(url: str) -> str:
 
 def _canonical_language(code: str) -> str:
     """The code as AssemblyAI writes it. Raises ValueError naming the nearest one where AssemblyAI has none such."""
-    if not languages.admitted(code):
-        raise ValueError(languages.unknown(code))
+    if not languages.is_admitted(code):
+        raise ValueError(languages.unknown_code_error(code))
     return languages.canonical(code)
 
 
 SourceUrl = Annotated[
     str,
     StringConstraints(pattern=patterns.SOURCE_URL, max_length=2048),
-    AfterValidator(_taken_apart),
+    AfterValidator(_with_readable_host),
     AfterValidator(_with_lower_scheme),
 ]
 WebUrl = Annotated[
@@ -140,14 +140,14 @@ class SceneDetection(Manifest):
 
     @model_validator(mode="after")
     def _parameters_fit_detector(self) -> "SceneDetection":
-        for name, detectors in DETECTORS_WITH.items():
+        for name, detectors in DETECTORS_BY_PARAMETER.items():
             if getattr(self, name) is not None and self.detector not in detectors:
-                raise ValueError(f"{to_camel(name)} must only be set with {one_of(detectors)}, not {self.detector}")
+                raise ValueError(f"{to_camel(name)} must only be set with {join_names(detectors)}, not {self.detector}")
         return self
 
 
 # Which detectors take a parameter.
-DETECTORS_WITH: dict[str, tuple[Detector, ...]] = {
+DETECTORS_BY_PARAMETER: dict[str, tuple[Detector, ...]] = {
     "threshold": tuple(each for each in Detector if each is not Detector.AUTO),
     "window_width": (Detector.ADAPTIVE,),
     "min_content_val": (Detector.ADAPTIVE,),
@@ -160,7 +160,7 @@ DETECTORS_WITH: dict[str, tuple[Detector, ...]] = {
 }
 
 
-def one_of(detectors: Sequence[Detector]) -> str:
+def join_names(detectors: Sequence[Detector]) -> str:
     """Detectors in words: a, b or c."""
     return " or ".join(filter(None, (", ".join(detectors[:-1]), detectors[-1])))
 

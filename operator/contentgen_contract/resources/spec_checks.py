@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind
-from contentgen_contract.resources.prices import trains
+from contentgen_contract.resources.prices import is_trainer
 from contentgen_contract.resources.spec import ImageGenerationSpec, Lora, LoraTrainingSpec, Spec
 
 # Code points that no prompt has: controls but for tab and line ends, and those that change the direction of writing.
@@ -25,12 +25,14 @@ _REFUSED_PATTERN = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for firs
 _LONGEST_VALUE = 80
 
 BLANK = "must have a character that is no space"
-CONTROLS = "must have no NUL, no other control character but tabs and line ends, and no mark of writing direction"
+NO_CONTROL_CHARACTERS = (
+    "must have no NUL, no other control character but tabs and line ends, and no mark of writing direction"
+)
 SCALE = "must be greater than 0, such as 0.8: with 0 the LoRA changes nothing"
-RATE = "must be greater than 0 and at most 1, such as 0.0004"
-TWICE = "must name each LoRA once"
-NO_TRAINER = "must be a model that makes pictures, such as flux-dev, and this one trains a LoRA"
-NO_IMAGE_MODEL = "must be a trainer, such as flux-lora-fast-training, and this model makes pictures"
+LEARNING_RATE = "must be greater than 0 and at most 1, such as 0.0004"
+DISTINCT = "must name each LoRA once"
+NOT_A_TRAINER = "must be a model that makes pictures, such as flux-dev, and this one trains a LoRA"
+NOT_AN_IMAGE_MODEL = "must be a trainer, such as flux-lora-fast-training, and this model makes pictures"
 
 
 class SpecProblem(Value):
@@ -49,48 +51,52 @@ class SpecProblem(Value):
         return f"{self.path}: {f'{self.value!r} ' if self.value else ''}{self.expected}"
 
 
-def wrong(spec: Spec) -> SpecProblem | None:
+def first_problem(spec: Spec) -> SpecProblem | None:
     """The first field that is wrong; None: nothing."""
-    return next(_found(spec), None)
+    return next(_problems(spec), None)
 
 
-def _found(spec: Spec) -> Iterator[SpecProblem]:
+def _problems(spec: Spec) -> Iterator[SpecProblem]:
     match spec:
         case LoraTrainingSpec():
-            yield from _of_training(spec)
+            yield from _training_problems(spec)
         case ImageGenerationSpec():
-            yield from _of_pictures(spec)
+            yield from _image_problems(spec)
         case _:
             return
 
 
-def _of_training(spec: LoraTrainingSpec) -> Iterator[SpecProblem]:
-    if wrong_kind(Kind.LORA_TRAINING, spec.training.model):
-        yield SpecProblem(field=("training", "model"), value=spec.training.model, expected=NO_IMAGE_MODEL)
+def _training_problems(spec: LoraTrainingSpec) -> Iterator[SpecProblem]:
+    if makes_other_output(Kind.LORA_TRAINING, spec.training.model):
+        yield SpecProblem(field=("training", "model"), value=spec.training.model, expected=NOT_AN_IMAGE_MODEL)
     given = spec.training.learning_rate
     if given is not None and not 0 < float(given) <= 1:
-        yield SpecProblem(field=("training", "learningRate"), value=given, expected=RATE)
+        yield SpecProblem(field=("training", "learningRate"), value=given, expected=LEARNING_RATE)
 
 
-def _of_pictures(spec: ImageGenerationSpec) -> Iterator[SpecProblem]:
-    if wrong_kind(Kind.IMAGE_GENERATION, spec.model):
-        yield SpecProblem(field=("model",), value=spec.model, expected=NO_TRAINER)
+def _image_problems(spec: ImageGenerationSpec) -> Iterator[SpecProblem]:
+    if makes_other_output(Kind.IMAGE_GENERATION, spec.model):
+        yield SpecProblem(field=("model",), value=spec.model, expected=NOT_A_TRAINER)
     if not spec.prompt.strip():
         yield SpecProblem(field=("prompt",), value=spec.prompt[:_LONGEST_VALUE], expected=BLANK)
     if found := _REFUSED_PATTERN.search(spec.prompt):
-        yield SpecProblem(field=("prompt",), value="", expected=f"has U+{ord(found[0]):04X}; it {CONTROLS}")
+        yield SpecProblem(
+            field=("prompt",), value="", expected=f"has U+{ord(found[0]):04X}; it {NO_CONTROL_CHARACTERS}"
+        )
     for index, lora in enumerate(spec.loras):
         if float(lora.scale) == 0:
             yield SpecProblem(field=("loras", index, "scale"), value=lora.scale, expected=SCALE)
-        if _name(lora) in map(_name, spec.loras[:index]):
+        if _lora_identity(lora) in map(_lora_identity, spec.loras[:index]):
             # Not its value: an address may hold a signature.
-            yield SpecProblem(field=("loras", index), value=lora.lora_ref.name if lora.lora_ref else "", expected=TWICE)
+            yield SpecProblem(
+                field=("loras", index), value=lora.lora_ref.name if lora.lora_ref else "", expected=DISTINCT
+            )
 
 
-def _name(lora: Lora) -> tuple[str, str]:
+def _lora_identity(lora: Lora) -> tuple[str, str]:
     return ("name", lora.lora_ref.name) if lora.lora_ref else ("path", lora.path or "")
 
 
-def wrong_kind(kind: Kind, model: str) -> bool:
+def makes_other_output(kind: Kind, model: str) -> bool:
     """Whether a model is known to make something else than this kind asks for."""
-    return trains(model) is (kind is Kind.IMAGE_GENERATION)
+    return is_trainer(model) is (kind is Kind.IMAGE_GENERATION)

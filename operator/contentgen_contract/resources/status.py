@@ -33,11 +33,11 @@ MAX_LOG = 4096  # characters
 MAX_LOGS = 4  # attempts whose logs are kept
 
 
-def _clip(text: object) -> object:
+def _truncate(text: object) -> object:
     return text[:MAX_MESSAGE] if isinstance(text, str) else text
 
 
-Message = Annotated[str, BeforeValidator(_clip), Field(max_length=MAX_MESSAGE)]
+Message = Annotated[str, BeforeValidator(_truncate), Field(max_length=MAX_MESSAGE)]
 """A sentence; what is longer is cut, because a status that the API server refuses helps nobody."""
 
 

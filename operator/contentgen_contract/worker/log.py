@@ -20,40 +20,40 @@ _SECRETS = (
     # A JSON web token, such as a service account's.
     (re.compile(r"\beyJ[\w-]{1,1024}+\.[\w-]++\.[\w-]*"), "***"),
 )
-_TRY = re.compile(r"^\S+ (again: .*), pause [0-9.]+, attempt \d+$")  # a line of the worker's retry hook
+_RETRY_LINE = re.compile(r"^\S+ (again: .*), pause [0-9.]+, attempt \d+$")  # a line of the worker's retry hook
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_KILO = 1000
+_UNIT_STEP = 1000
 
 
-def told(line: str) -> str:
+def format_line(line: str) -> str:
     """One line of a worker's log as text; what is no JSON object of ours is passed on as it is."""
     try:
-        text = _of_ours(json.loads(line))
+        text = _format_record(json.loads(line))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         text = line.rstrip()  # also what only looks like ours: whoever may exec into a pod writes into its log
-    return scrubbed(text)
+    return redact_secrets(text)
 
 
-def _of_ours(record: dict[str, Any]) -> str:
+def _format_record(record: dict[str, Any]) -> str:
     """Raises one of many errors where a field is not as our worker writes it."""
     what = str(record["step"] if record["event"] == "step" else record["event"])
     time = str(record["time"])[11:19]
     mark = "" if record.get("level") == "info" else f"{record.get('level')}: "
-    figures = ", ".join(_figure(name, value) for name, value in record.items() if name not in _CONTEXT)
+    figures = ", ".join(_format_field(name, value) for name, value in record.items() if name not in _CONTEXT)
     text = f"{time} {mark}{what}{': ' if figures else ''}{figures}"
     return "\n".join(part for part in (text, record.get("traceback", "")) if part)
 
 
-def collapsed(lines: Sequence[str]) -> tuple[str, ...]:
+def collapse_retries(lines: Sequence[str]) -> tuple[str, ...]:
     """Of tries that failed one after another in the same way the last one: its attempt says how many there were."""
-    kinds = [found[1] if (found := _TRY.match(line)) else None for line in lines]
+    kinds = [found[1] if (found := _RETRY_LINE.match(line)) else None for line in lines]
     pairs = zip(lines, kinds, [*kinds[1:], None], strict=False)
     return tuple(line for line, kind, following in pairs if kind is None or kind != following)
 
 
 def tail(lines: Sequence[str]) -> str:
     """The last lines (already told) that fit into a status; a single longer one keeps its end."""
-    lines = collapsed(lines)
+    lines = collapse_retries(lines)
     kept: list[str] = []
     room = MAX_LOG
     for line in reversed(lines):
@@ -64,7 +64,7 @@ def tail(lines: Sequence[str]) -> str:
     return "\n".join(kept) if kept else "".join(lines[-1:])[-MAX_LOG:]
 
 
-def scrubbed(text: str) -> str:
+def redact_secrets(text: str) -> str:
     """Without signatures, tokens and passwords."""
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
@@ -79,13 +79,13 @@ def printable(text: str) -> str:
 def human_bytes(size: float) -> str:
     """`999 B`, `12.3 MB`."""
     for unit in ("B", "kB", "MB"):
-        if size < _KILO:
+        if size < _UNIT_STEP:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= _KILO
+        size /= _UNIT_STEP
     return f"{size:.1f} GB"
 
 
-def _figure(name: str, value: object) -> str:
+def _format_field(name: str, value: object) -> str:
     match name, value:
         case "bytes", int() | float():
             return human_bytes(value)

@@ -4,31 +4,31 @@ import re
 from typing import Any
 
 # The query of a URL in which AWS's signature stands, of version 4 or 2; case does not matter to S3.
-_SIGNED = re.compile(
+_PRESIGNED = re.compile(
     r"(https?://[^\s?'\"<>]+)\?[^\s'\"<>]*?(?:X-Amz-(?:Signature|Credential)|AWSAccessKeyId)=[^\s'\"<>]*?"
     r"(?=[,;:.)\]]*(?:[\s'\"<>]|$))",
     re.IGNORECASE,
 )
 
 
-def unsigned_text(text: str) -> str:
+def strip_signatures_from_text(text: str) -> str:
     """The text with each presigned URL cut before its query."""
-    return _SIGNED.sub(r"\1", text)
+    return _PRESIGNED.sub(r"\1", text)
 
 
-def unsigned(value: Any, needed: frozenset[str] = frozenset()) -> Any:
+def strip_signatures(value: Any, needed: frozenset[str] = frozenset()) -> Any:
     """A JSON value with each presigned URL cut before its query; those under the names in `needed` stay.
 
     A provider's answer may itself have signed URLs, of files that are still to be fetched: those are needed.
     """
     match value:
         case str():
-            return unsigned_text(value)
+            return strip_signatures_from_text(value)
         case list():
-            return [unsigned(each, needed) for each in value]
+            return [strip_signatures(each, needed) for each in value]
         case dict():
             return {
-                name: each if name in needed and isinstance(each, str) else unsigned(each, needed)
+                name: each if name in needed and isinstance(each, str) else strip_signatures(each, needed)
                 for name, each in value.items()
             }
         case _:
