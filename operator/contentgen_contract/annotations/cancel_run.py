@@ -1,4 +1,4 @@
-"""Which run ends when a person cancels: the annotation names it by its number (docs/decisions/0014). Pure."""
+"""The annotation contentgen.dev/cancel, which names a run by its number (docs/decisions/0014). Pure."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from contentgen_contract.names import CANCEL_ANNOTATION, COLLECT_ANNOTATION, FIN
 
 
 class CannotCancel(ValueError):
-    """Says why. `paid`: the provider has finished, and is paid in any case."""
+    """Cancellation refused, with the reason. `paid`: the provider has finished and is paid in any case."""
 
     def __init__(self, message: str, *, paid: bool = False) -> None:
         super().__init__(message)
@@ -15,9 +15,9 @@ class CannotCancel(ValueError):
 
 
 def run_to_cancel(phase: str | None, reason: str | None, number: int, *, asked_again: bool) -> int:
-    """The number of the run under way, or of the one that was asked for and has not begun. Raises CannotCancel.
+    """Number of the current run, or of a requested one that has not begun. Raises CannotCancel.
 
-    `number` is that of the last run that began, 0 before the first.
+    `number`: the last run that began; 0 before the first. `asked_again`: another run is requested.
     """
     ended = phase in FINAL_PHASES
     if asked_again:
@@ -35,10 +35,10 @@ def run_to_cancel(phase: str | None, reason: str | None, number: int, *, asked_a
 def describe_ignored(
     annotations: Mapping[str, str], phase: str | None, number: int, token: str | None
 ) -> tuple[str, ...]:
-    """A sentence for each annotation of a person that names nothing, with what it should name.
+    """A sentence for each annotation that names no run or purchase, with the valid value.
 
-    `number` is that of the last run that began, 0 before the first; `token` names the purchase whose reply was lost
-    and that waits for another payment.
+    `number`: the last run that began; 0 before the first. `token`: the purchase with a lost reply that waits for another
+    payment; None: none.
     """
     found = []
     cancel, resubmit = annotations.get(CANCEL_ANNOTATION), annotations.get(RESUBMIT_ANNOTATION)
@@ -60,6 +60,6 @@ _MAX_QUOTED = 64  # characters of a value
 
 
 def _is_run_number(given: str, most: int) -> bool:
-    """Whether a text is a whole number from 1, as the operator writes it."""
+    """True for a decimal number from 1 to `most`, without leading zeros."""
     plain = given.isascii() and given.isdecimal() and not given.startswith("0") and len(given) < _MAX_QUOTED
     return plain and int(given) <= most

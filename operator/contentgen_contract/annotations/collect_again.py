@@ -1,4 +1,4 @@
-"""The annotation contentgen.dev/collect: the values that ask for the collect stage of a run once more. Pure."""
+"""The annotation contentgen.dev/collect, whose values request a repetition of a run's collect stage. Pure."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ def run_number_of(value: str) -> int | None:
 
 
 def next_value(number: int, asked: str | None) -> str:
-    """A value other than `asked`, which was used last for this run; None: none was."""
+    """A value that was not used before. `asked`: the value that was used last; None: none."""
     if asked is None or run_number_of(asked) != number:
         return str(number)
     last = re.fullmatch(r"[0-9]+-([0-9]{1,9})", asked)
@@ -21,6 +21,6 @@ def next_value(number: int, asked: str | None) -> str:
 
 
 def requests_collect(value: str | None, run: dict[str, Any]) -> bool:
-    """Whether a value asks for a retry of a run (`status.run`, JSON) that has failed, and has not been used."""
+    """True if a value names a failed run (`status.run`, JSON) and has not been used."""
     asked = (run.get("collect") or {}).get("asked")
     return value is not None and value != asked and run_number_of(value) == run.get("number")

@@ -1,9 +1,9 @@
-"""Presigned URLs, taken out of what is stored: whoever reads one later could fetch the file with it. Pure."""
+"""Removal of presigned URLs from stored data, because every reader could fetch the file with one. Pure."""
 
 import re
 from typing import Any
 
-# The query of a URL in which AWS's signature stands, of version 4 or 2; case does not matter to S3.
+# A URL with a query that has an AWS signature, version 4 or 2; S3 ignores the case.
 _PRESIGNED = re.compile(
     r"(https?://[^\s?'\"<>]+)\?[^\s'\"<>]*?(?:X-Amz-(?:Signature|Credential)|AWSAccessKeyId)=[^\s'\"<>]*?"
     r"(?=[,;:.)\]]*(?:[\s'\"<>]|$))",
@@ -12,14 +12,14 @@ _PRESIGNED = re.compile(
 
 
 def strip_signatures_from_text(text: str) -> str:
-    """The text with each presigned URL cut before its query."""
+    """The text without the queries of presigned URLs."""
     return _PRESIGNED.sub(r"\1", text)
 
 
 def strip_signatures(value: Any, needed: frozenset[str] = frozenset()) -> Any:
-    """A JSON value with each presigned URL cut before its query; those under the names in `needed` stay.
+    """A JSON value without the queries of presigned URLs, except of texts under the names in `needed`.
 
-    A provider's answer may itself have signed URLs, of files that are still to be fetched: those are needed.
+    A provider's response may contain signed URLs of files that are still to be downloaded: those are needed.
     """
     match value:
         case str():

@@ -1,6 +1,6 @@
-"""Fields of a job's record that follow from its resource or from its other fields, and its search terms. Pure.
+"""Derived fields of a job's record: configuration, totals of its versions, search terms. Pure.
 
-The operator and the gateway write records; the gateway also shows one that the operator has not written yet.
+The operator and the gateway write records; the gateway also derives one for a job that has no record yet.
 """
 
 import re
@@ -24,7 +24,7 @@ _SEARCHED_CONFIG = ("loraName", "trigger", "prompt", "model")
 
 
 def legacy_status(phase: str | None, reason: str | None = None) -> str:
-    """The seeds' four words, and `cancelled`."""
+    """Status in the legacy API: one of its four values, or `cancelled`."""
     match phase:
         case None | Phase.PENDING:
             return "queued"
@@ -37,18 +37,18 @@ def legacy_status(phase: str | None, reason: str | None = None) -> str:
 
 
 def source_fields(spec: Spec, facts: Mapping[str, Any]) -> Document:
-    """`sourceVideo`, where there is a source."""
+    """`sourceVideo`: URL without its query, file name and size in bytes; empty for an ImageGeneration."""
     if isinstance(spec, ImageGenerationSpec):
         return {}
     path = unquote(urlsplit(spec.source.url).path)
-    # A source's query may hold a signature: it is left out.
+    # The query may contain a signature.
     address = spec.source.url.split("?", 1)[0]
     name = PurePosixPath(path).name
     return {"sourceVideo": {"url": address, "filename": name, "sizeBytes": facts.get("sourceBytes")}}
 
 
 def config_fields(spec: Spec) -> Document:
-    """What was asked for."""
+    """`config`: the requested model and parameters."""
     match spec:
         case LoraTrainingSpec():
             return {
@@ -70,7 +70,7 @@ def config_fields(spec: Spec) -> Document:
 
 
 def search_terms(document: Mapping[str, Any]) -> list[str]:
-    """The words of a record that a search finds it by."""
+    """Search terms of a record."""
     return distinct_words(each for each in _texts(document) if isinstance(each, str))
 
 
@@ -84,8 +84,8 @@ def _texts(document: Mapping[str, Any]) -> Iterator[object]:
 
 
 def version_totals(versions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of all versions of a job: `bytes` that they take in the bucket, how many `pictures` they are, and `uses`, the
-    jobIds of the LoRAs that they were drawn with.
+    """Totals of all versions of a job: `bytes` in the bucket, number of `pictures`, and `uses`, the jobIds of the LoRAs
+    that were applied.
     """
     used = (key for version in versions for key in version.get("loras") or ())
     return {
@@ -96,12 +96,12 @@ def version_totals(versions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def normalized_words(text: str) -> list[str]:
-    """The words of a text as they are compared: without case and accents, in order, each as often as it comes."""
+    """Words of a text without case and accents, in order, with repetitions."""
     plain = "".join(each for each in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(each))
     return [word[:_LONGEST_WORD] for word in _WORD.findall(plain.replace("_", " "))]
 
 
 def distinct_words(texts: Iterable[str]) -> list[str]:
-    """Each word of some texts once, in the order in which they first come; at most `MAX_TERMS`."""
+    """Distinct normalized words of some texts, in order of first occurrence; at most `MAX_TERMS`."""
     found = dict.fromkeys(word for text in texts for word in normalized_words(text))
     return list(found)[:MAX_TERMS]

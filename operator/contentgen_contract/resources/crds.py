@@ -1,7 +1,7 @@
-"""The models as CustomResourceDefinitions: pure functions, so that CRDs are generated and never edited.
+"""CustomResourceDefinitions generated from the models. Pure.
 
-pydantic's JSON schema is not a structural one: it has `$ref`, `anyOf` with null, numeric exclusive bounds and titles.
-Nullable fields become plain optional ones, since the API server tells an absent field from a null.
+pydantic's JSON schema is not a structural schema: it has `$ref`, `anyOf` with null, numeric exclusive bounds and
+titles. Nullable fields become optional ones, because the API server distinguishes an absent field from a null.
 """
 
 import json
@@ -43,18 +43,18 @@ from contentgen_contract.resources.status import ConditionStatus, ResourceStatus
 
 Schema = dict[str, Any]
 
-MAX_NAME = 52  # a Job's name is made from the resource's; the pods' names add a suffix to it
+MAX_NAME = 52  # Job names contain the resource's name, and pod names add a suffix
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A CEL rule that spans fields, or whose pattern would not tell a person what is wrong."""
+    """A CEL validation rule: of several fields, or in place of a pattern whose error would not explain itself."""
 
-    holds: str
+    holds: str  # the CEL expression
     message: str
-    shows: str = ""  # a CEL expression for a message with the values in it
-    field: str = ""  # the field to name, where the rule stands at its parent
-    secret: bool = False  # the API server must not repeat the value
+    shows: str = ""  # a CEL expression for a message that includes the values
+    field: str = ""  # the field in the error, for a rule of its parent
+    secret: bool = False  # the API server must not include the value in the error
 
     def as_schema(self) -> Schema:
         """The rule as an item of `x-kubernetes-validations`."""
@@ -64,18 +64,18 @@ class Rule:
         if self.field:
             rule["fieldPath"] = f".{self.field}"
         if self.secret:
-            rule["reason"] = "FieldValueForbidden"  # of the reasons the one whose message has no value in it
+            rule["reason"] = "FieldValueForbidden"  # the only reason whose message omits the value
         return rule
 
 
 def _only_with_detectors(field: str, detectors: tuple[Detector, ...]) -> Rule:
-    """A parameter that only these detectors have."""
+    """Rule for a parameter that only these detectors accept."""
     names = join_names(detectors)
     return Rule(
-        # The API server tries a rule on the default {}, before the defaults below it are there.
+        # The API server evaluates rules on the default {} before it adds the defaults below it.
         holds=f"!has(self.{field}) || self.detector in {[str(each) for each in detectors]}",
         message=f"{field} must only be set with detector {names}",
-        # One format: what is joined to a text of unknown length counts as unbounded.
+        # One format(): concatenation with a text of unknown length would count as unbounded in the cost budget.
         shows=f"'detector is %s and {field} is %s; {field} must only be set with {names}'"
         f".format([self.detector, self.{field}])",
         field=field,
@@ -86,7 +86,7 @@ def _known_language() -> Rule:
     """Membership in AssemblyAI's codes, for spellings that were not admitted before; `languages.admitted` in CEL."""
     code, near = "self.lowerAscii().replace('-', '_')", str(languages.SUGGESTIONS)
     codes, base = str([languages.AUTO, *languages.CODES]), f"{code}.substring(0, 2)"
-    # A text of another form has been told so already.
+    # Another rule reports a text of another form.
     form, earlier = f"self.matches(r'{patterns.LANGUAGE}')", f"self.matches(r'{languages.ALWAYS_ADMITTED}')"
     return Rule(
         holds=f"!{form} || {earlier} || {code} in {codes}",
@@ -100,7 +100,7 @@ def _known_language() -> Rule:
 
 _IMAGE_MODELS = sorted(name for model in IMAGE_MODELS for name in names_of(model))
 
-# (model, field) -> rules at that field; the field "" is the model itself.
+# (model, field) -> rules of that field; the field "" is the model itself.
 _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     (Captions, "template"): (
         Rule(
@@ -115,7 +115,7 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     ),
     (TimeRange, ""): (
         Rule(
-            # A text that is no number has been told so already.
+            # Another rule reports a text that is not a number.
             holds=f"!has(self.start) || !has(self.end) || !self.start.matches(r'{patterns.DECIMAL}') "
             f"|| !self.end.matches(r'{patterns.DECIMAL}') || double(self.end) > double(self.start)",
             message="end must be after start",
@@ -133,7 +133,7 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     ),
     (Dataset, ""): (
         Rule(
-            # The API server tries a rule on the default {}, before the defaults below it are there.
+            # The API server evaluates rules on the default {} before it adds the defaults below it.
             holds="!has(self.maxImages) || !has(self.minImages) || self.maxImages >= self.minImages",
             message="maxImages must be at least minImages (150 and 10 when left out)",
             shows="'maxImages is %d and minImages is %d; maxImages must be at least minImages'"
@@ -152,7 +152,7 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     ),
     (Lora, "scale"): (
         Rule(
-            # A text that is no number has been told so already.
+            # Another rule reports a text that is not a number.
             holds=f"!self.matches(r'{patterns.DECIMAL}') || double(self) > 0.0",
             message=f"scale {spec_checks.SCALE}",
             shows=f"'scale is ' + self + '; it {spec_checks.SCALE}'",
@@ -181,7 +181,7 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     ),
     (ImageGenerationSpec, "prompt"): (
         Rule(holds=f"self.matches(r'{spec_checks.NOT_BLANK}')", message=f"prompt {spec_checks.BLANK}"),
-        # Its value is not repeated: a terminal would obey it.
+        # The error omits the value: a terminal would interpret it.
         Rule(
             holds=f"!self.matches(r'{spec_checks.REFUSED_CHARACTERS}')",
             message=f"prompt {spec_checks.NO_CONTROL_CHARACTERS}",
@@ -189,7 +189,7 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
         ),
     ),
     (ImageGenerationSpec, "loras"): (
-        # Without the value: an address may hold a signature.
+        # Without the value: a URL may contain a signature.
         Rule(
             holds="self.all(a, !has(a.loraRef) || "
             "self.exists_one(b, has(b.loraRef) && b.loraRef.name == a.loraRef.name))",
@@ -214,14 +214,14 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
 }
 _NAME_RULE = Rule(
     holds=f"self.metadata.name.size() <= {MAX_NAME}",
-    # Without the value: a name has no bound in the schema, so an expression with it exceeds the cost budget.
+    # Without the value: the schema bounds no name, so an expression with it exceeds the cost budget.
     message=f"metadata.name must have at most {MAX_NAME} characters",
 )
 _CLASS = "(has({0}.spec.operatorClass) ? {0}.spec.operatorClass : '" + DEFAULT_CLASS + "')"
 _MOVE_RULE = Rule(
     holds=f"{_CLASS.format('self')} == {_CLASS.format('oldSelf')} || !has(oldSelf.status) || !has(oldSelf.status.run) "
     f"|| (has(oldSelf.status.phase) && oldSelf.status.phase in {[str(each) for each in FINAL_PHASES]} "
-    # Another installation, with other stores, would neither follow the request nor store its result.
+    # Another installation has other stores: it would neither poll the request nor store its result.
     "&& !(has(oldSelf.status.run.requestOpen) && oldSelf.status.run.requestOpen))",
     message="spec.operatorClass must not change during a run: wait until status.phase is Completed or Failed, and "
     "status.run.requestOpen is not true",
@@ -233,19 +233,19 @@ _OWNER_RULE = Rule(
 _CLASS_NAME_RULE = Rule(
     holds="self.metadata.name.size() <= 63", message="metadata.name must have at most 63 characters"
 )
-# Lists whose items have a key, so that server-side apply and patches meet the right item.
+# Keys of list items, for server-side apply and merge patches.
 _LIST_KEYS: dict[type[BaseModel], str] = {ConditionStatus: "type", VersionStatus: "version"}
 
 _STANDARD_FIELDS: Schema = {
-    "apiVersion": {"type": "string", "description": "The version of this resource's schema: contentgen.dev/v1alpha1."},
-    "kind": {"type": "string", "description": "The kind of this resource."},
-    "metadata": {"type": "object"},  # the API server describes it, and lets nobody else
+    "apiVersion": {"type": "string", "description": "API version of the resource: contentgen.dev/v1alpha1."},
+    "kind": {"type": "string", "description": "Kind of the resource."},
+    "metadata": {"type": "object"},  # the API server allows no schema here
 }
 _COLUMNS: list[Schema] = [
     {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
     {"name": "Progress", "type": "integer", "jsonPath": ".status.progress"},
     {"name": "Stage", "type": "string", "jsonPath": ".status.stage"},
-    # A column of type date is printed as an age, and a future one as <invalid>.
+    # kubectl prints a column of type date as an age, and a future date as <invalid>.
     {"name": "ETA", "type": "string", "jsonPath": ".status.estimatedCompletionTime"},
     {"name": "Cost", "type": "string", "jsonPath": ".status.cost.display"},
     {"name": "Reason", "type": "string", "jsonPath": ".status.reason"},
@@ -265,7 +265,7 @@ _SELECTABLE = (".status.phase", ".status.reason", ".spec.userId")  # for --field
 
 
 class _Generator(GenerateJsonSchema):
-    """pydantic's generator, with nullable as optional and the defaults that factories make."""
+    """pydantic's generator, with optional instead of nullable fields and the values of default factories."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
@@ -295,7 +295,7 @@ def _inline_refs(schema: Schema, definitions: Schema) -> Schema:
 
 
 def _structural(schema: Schema) -> Schema:
-    """The same schema without what a structural one may not have."""
+    """The schema reduced to what a structural schema may contain."""
     result = {key: value for key, value in schema.items() if key not in ("title", "additionalProperties")}
     for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if exclusive in schema:
@@ -313,7 +313,7 @@ def _structural(schema: Schema) -> Schema:
 
 
 def _with_rules(definitions: Schema) -> Schema:
-    """The definitions with CEL rules and list keys at the models and fields that have them."""
+    """The definitions with the CEL rules of their models and fields."""
     marked = {
         name: {**schema, "properties": dict(schema.get("properties", {}))} for name, schema in definitions.items()
     }
@@ -351,7 +351,7 @@ def _bounds_of(schema: Schema) -> str:
 
 
 def describe_bounds(schema: Schema) -> Schema:
-    """The schema with bounds and defaults in the descriptions: `kubectl explain` shows neither."""
+    """The schema with bounds and defaults in the descriptions, because `kubectl explain` shows neither."""
     result = dict(schema)
     if schema["type"] not in ("object", "boolean"):
         result["description"] = f"{schema['description']}{_bounds_of(schema)}"
@@ -365,7 +365,7 @@ def describe_bounds(schema: Schema) -> Schema:
 
 
 def _pattern_rules(pattern: str) -> tuple[Rule, ...]:
-    """A pattern as a rule. Of a URL that may hold a password or a signature the value is not repeated."""
+    """A pattern as a rule. The error omits the value of a URL that may contain a password or a signature."""
     matches, words = f"self.matches(r'{pattern}')", patterns.WORDS[pattern]
     if pattern not in (patterns.SOURCE_URL, patterns.WEB_URL):
         return (Rule(holds=matches, message=words),)
@@ -378,7 +378,7 @@ def _pattern_rules(pattern: str) -> tuple[Rule, ...]:
 
 
 def _patterns_as_rules(schema: Schema) -> Schema:
-    """The schema with rules that explain themselves in place of patterns."""
+    """The schema with rules in place of patterns, whose errors do not explain themselves."""
     result = dict(schema)
     if "pattern" in schema:
         rules = [rule.as_schema() for rule in _pattern_rules(result.pop("pattern"))]
@@ -397,14 +397,14 @@ def _status_schema() -> Schema:
         listed = schema["properties"][name]
         listed |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
         listed["items"]["required"] = [key]
-    # kstatus: a resource that no operator has seen yet must not count as reconciled.
+    # For kstatus: a new resource must not count as reconciled.
     schema["properties"]["observedGeneration"]["default"] = -1
     schema["default"] = {"observedGeneration": -1}
     return schema
 
 
 def _lenient(schema: Schema) -> Schema:
-    """Without required fields and defaults: an operator of another version must be able to write its status."""
+    """The schema without required fields and defaults, so that operators of other versions can write a status."""
     result = {key: value for key, value in schema.items() if key not in ("required", "default")}
     if "properties" in schema:
         result["properties"] = {name: _lenient(field) for name, field in schema["properties"].items()}
@@ -414,7 +414,7 @@ def _lenient(schema: Schema) -> Schema:
 
 
 def resource_schema(kind: Kind) -> Schema:
-    """The schema of a whole resource of this kind."""
+    """The schema of a resource of this kind."""
     spec = describe_bounds(_patterns_as_rules(model_schema(SPECS[kind])))
     return {
         "type": "object",
@@ -422,7 +422,10 @@ def resource_schema(kind: Kind) -> Schema:
         "required": ["spec"],
         "properties": {
             **_STANDARD_FIELDS,
-            "spec": {**spec, "description": "What to make. A change of what decides the result starts a new run."},
+            "spec": {
+                **spec,
+                "description": "Desired result. A change of a field that determines the result starts a new run.",
+            },
             "status": _status_schema(),
         },
         "x-kubernetes-validations": [_NAME_RULE.as_schema(), _MOVE_RULE.as_schema()],
@@ -449,7 +452,7 @@ def crd(kind: Kind) -> dict[str, Any]:
 
 
 def operator_class_schema() -> Schema:
-    """The schema of a whole OperatorClass."""
+    """The schema of an OperatorClass."""
     spec = _patterns_as_rules(model_schema(OperatorClassSpec))
     return {
         "type": "object",
