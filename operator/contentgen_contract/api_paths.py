@@ -82,8 +82,8 @@ def api_path(
 ) -> ApiPath:
     """Path of a collection, an object or a subresource.
 
-    `namespace` None: all namespaces, or a cluster-scoped resource. `name` None: the collection. Raises InvalidName, also
-    for an empty string.
+    `namespace` None: all namespaces, or a cluster-scoped resource. `name` None: the collection. Raises InvalidName,
+    also for an empty string.
     """
     if resource not in KNOWN:
         raise InvalidName("resource", resource.plural)

@@ -37,8 +37,8 @@ def describe_ignored(
 ) -> tuple[str, ...]:
     """A sentence for each annotation that names no run or purchase, with the valid value.
 
-    `number`: the last run that began; 0 before the first. `token`: the purchase with a lost reply that waits for another
-    payment; None: none.
+    `number`: the last run that began; 0 before the first. `token`: the purchase with a lost reply that waits for
+    another payment; None: none.
     """
     found = []
     cancel, resubmit = annotations.get(CANCEL_ANNOTATION), annotations.get(RESUBMIT_ANNOTATION)

@@ -11,8 +11,8 @@ from contentgen_contract.records.tenancy import scoped
 
 class DeletionTombstone(Value):
     """Deletion of all files of a resource with their versions, and of the records of its jobs. Its purchases cannot be
-    adopted afterwards. `job_ids`: its own job, and jobs that it adopted outputs of. `bought_under`: prefix of the ledger
-    ids of the name's purchases; files of purchases with another owner are kept.
+    adopted afterwards. `job_ids`: its own job, and jobs that it adopted outputs of. `bought_under`: prefix of the
+    ledger ids of the name's purchases; files of purchases with another owner are kept.
     """
 
     uid: str

@@ -1,7 +1,7 @@
 """S3 keys in the layout of the legacy API. Pure.
 
-Version 1 of a job has the keys of the legacy API; later versions add `v{n}/`. `_part` validates `{userId}` and `{jobId}`
-a second time, because a key outside of its prefix would be another tenant's file.
+Version 1 of a job has the keys of the legacy API; later versions add `v{n}/`. `_part` validates `{userId}` and
+`{jobId}` a second time, because a key outside of its prefix would be another tenant's file.
 """
 
 import hashlib
@@ -115,7 +115,8 @@ def purchase_prefix(purchase_id: str) -> str:
 def purchase_response(purchase_id: str) -> str:
     """Key of the provider's response, written once: providers delete theirs within an hour.
 
-    Releases before 0.3 stored it at `runs/{jobId}/{run}/provider-{attempt}.json`; the ledger's `resultKey` contains either.
+    Releases before 0.3 stored it at `runs/{jobId}/{run}/provider-{attempt}.json`; the ledger's `resultKey` contains
+    either.
     """
     return f"{purchase_prefix(purchase_id)}response.json"
 
