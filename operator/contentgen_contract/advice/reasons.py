@@ -1,8 +1,7 @@
-"""Meaning of each phase, condition and reason, and remedies: docs/reference/reasons.md is made of these tables.
+"""Meaning and remedies of each phase, condition and reason, the source of docs/reference/reasons.md. Pure.
 
-For each reason the table states what was paid, what is kept, what helps and what that costs. `advice.py` selects what
-applies to one resource; messages, the plugin, the gateway and the documents take it from here.
-tests/unit/contract/test_advice.py follows every remedy.
+For each reason: what was paid, what is kept, the remedies and their costs. `remedies.py` selects those that apply to
+one resource, for messages, plugin, gateway and docs. tests/unit/contract/test_advice.py executes every remedy.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +29,7 @@ class Paid(StrEnum):
 
 
 class Kept(StrEnum):
-    """Data that remains after the run has ended, or while it waits."""
+    """Data that is kept after the end of the run, or during a wait."""
 
     VERSIONS = "finished versions"
     RUN = "the run with what it has prepared, its purchase, finished versions"
@@ -41,7 +40,7 @@ class Kept(StrEnum):
 
 
 class Costs(StrEnum):
-    """Payment that a remedy leads to."""
+    """Payment that a remedy causes."""
 
     FREE = "pays nothing"
     ONCE = "pays for the run, once"
@@ -50,15 +49,15 @@ class Costs(StrEnum):
 
 
 class Action(StrEnum):
-    """Kind of a remedy: the action of a person."""
+    """Action of a user."""
 
     NONE = "none"
     WAIT = "wait"
-    REPAIR = "repair"  # the surroundings; the run goes on by itself
+    REPAIR = "repair"  # the environment; the run continues by itself
     RESUME = "resume"
     COLLECT = "collect"
     ADOPT = "adopt"
-    RESTORE = "restore"  # a store's newest backup
+    RESTORE = "restore"  # the newest backup of a store
     EDIT = "edit"
     RERUN = "rerun"
     RESUBMIT = "resubmit"
@@ -66,7 +65,7 @@ class Action(StrEnum):
 
 
 class When(StrEnum):
-    """Which resources of a reason a remedy is for."""
+    """Condition under which a remedy of a reason applies."""
 
     ALWAYS = "always"
     UNSENT = "nothing was sent to the provider"
@@ -96,7 +95,7 @@ _TEXTS = {
 
 @dataclass(frozen=True)
 class Remedy:
-    """Something that helps. `text`: the action's own, where none is given."""
+    """A remedy. `text`: empty means the default text of the action."""
 
     action: Action
     costs: Costs
@@ -105,24 +104,24 @@ class Remedy:
 
     @property
     def sentence(self) -> str:
-        """Sentence without its full stop."""
+        """The sentence, without a full stop."""
         return self.text or _TEXTS[self.action]
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """One reason: what happened, what was paid and is kept, and what helps, what is free first."""
+    """One reason: meaning, payment, kept data, and remedies with free ones first."""
 
     meaning: str
     paid: Paid
     kept: Kept
     remedies: tuple[Remedy, ...]
     where_to_look: str = ""
-    """Sentence on where to find the cause."""
+    """Sentence about the place of the cause."""
 
     @property
     def remedy_costs(self) -> tuple[tuple[str, str], ...]:
-        """Each remedy with what it costs, once."""
+        """Text and costs of each remedy, without duplicates."""
         found: dict[str, list[Costs]] = {}
         for each in self.remedies:
             found.setdefault(each.sentence, []).append(each.costs)
@@ -130,12 +129,12 @@ class Explanation:
 
     @property
     def advice(self) -> str:
-        """All remedies with their costs, in sentences."""
+        """All remedies with their costs, as sentences."""
         return " ".join(sentences(self.where_to_look, self.remedy_costs))
 
 
 def sentences(look: str, helps: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """A sentence for each remedy with its cost."""
+    """The place to look, then a sentence for each remedy with its cost."""
     if look:
         yield look
     for text, costs in helps:
@@ -143,7 +142,7 @@ def sentences(look: str, helps: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def costs_text(costs: Iterable[Costs]) -> str:
-    """The costs of one remedy, which depend on whether something was sent."""
+    """Costs of one remedy, which differ before and after the payment."""
     listed = list(dict.fromkeys(costs))
     others = [each.value for each in listed if each is not Costs.ONCE]
     if Costs.ONCE in listed and others:
@@ -156,7 +155,7 @@ def _single(action: Action, costs: Costs, text: str = "", when: When = When.ALWA
 
 
 def _resumes_itself(action: Action = Action.WAIT, text: str = "") -> tuple[Remedy, ...]:
-    """A wait at any stage: it pays for the run only where that is not paid yet."""
+    """Remedies of a wait: the run continues, and is paid only if it is not paid yet."""
     return (Remedy(action, Costs.FREE, text, When.SENT), Remedy(action, Costs.ONCE, text, When.UNSENT))
 
 
