@@ -15,7 +15,7 @@ from contentgen_contract.resources.parsing import ResourceBody, strict_status
 from contentgen_contract.resources.status import ResourceStatus, dump_status
 
 Body = dict[str, Any]
-_RESTING = (*FINAL_PHASES, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
+_SETTLED = (*FINAL_PHASES, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
 
 
 class Item(Value):
@@ -42,9 +42,9 @@ class Item(Value):
         try:
             status = strict_status(body)
         except ValidationError as error:
-            field = ".".join(map(str, error.errors()[0]["loc"]))
+            field, reason = ".".join(map(str, error.errors()[0]["loc"])), error.errors()[0]["msg"]
             raise CliError(
-                f"{target.shown(kind, str(meta.name))}: status.{field} cannot be read: {error.errors()[0]['msg']}; "
+                f"{target.short_reference(kind, str(meta.name))}: status.{field} cannot be read: {reason}; "
                 "this plugin and the operator may be of different releases"
             ) from None
         return cls(
@@ -63,9 +63,9 @@ class Item(Value):
         )
 
     @property
-    def shown(self) -> str:
+    def reference(self) -> str:
         """`lora/avatar`."""
-        return target.shown(self.kind, self.name)
+        return target.short_reference(self.kind, self.name)
 
     @property
     def operator_class(self) -> str:
@@ -78,17 +78,17 @@ class Item(Value):
         return Facts.of(dump_status(self.status))
 
     @property
-    def resting(self) -> bool:
+    def settled(self) -> bool:
         """Whether the operator has seen all that is asked for, and nothing happens until a person does something."""
         status = self.status
         rerun = status.run.rerun if status.run else self.rerun
         seen = status.observed_generation >= self.generation and rerun == self.rerun
-        return seen and status.phase in _RESTING and not self.deleting
+        return seen and status.phase in _SETTLED and not self.deleting
 
     @property
     def succeeded(self) -> bool:
         """Whether the outputs of what is asked for are there."""
-        return self.resting and self.status.phase is Phase.COMPLETED
+        return self.settled and self.status.phase is Phase.COMPLETED
 
 
 def age(moment: datetime, now: datetime) -> str:

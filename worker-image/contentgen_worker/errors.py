@@ -25,7 +25,7 @@ signed URL.
 """
 
 from contentgen_contract.names import Reason
-from contentgen_contract.resources.addresses import without_secrets
+from contentgen_contract.resources.addresses import strip_credentials
 
 MESSAGE_LIMIT = 1024  # Outcome.message
 _SHOWN = 300
@@ -141,4 +141,4 @@ class WorkerApiRefused(Retryable):
 
 def shown(url: object) -> str:
     """A URL for a message: without user, query and fragment, since those may be signatures."""
-    return without_secrets(str(url))[:_SHOWN]
+    return strip_credentials(str(url))[:_SHOWN]

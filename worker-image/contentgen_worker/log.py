@@ -29,7 +29,7 @@ class _Json(logging.Formatter):
 
 class _Tail(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        _tail.append(log.told(self.format(record)))
+        _tail.append(log.format_line(self.format(record)))
 
 
 def configure() -> None:

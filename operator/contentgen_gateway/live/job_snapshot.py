@@ -100,7 +100,7 @@ class JobSnapshot:
     @property
     def word(self) -> str:
         """The seeds' word for where it is."""
-        return record.status_word(self.status.phase, self.status.reason)
+        return record.legacy_status(self.status.phase, self.status.reason)
 
 
 def document(now: JobSnapshot) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def document(now: JobSnapshot) -> dict[str, Any]:
         "type": now.kind.record_type,
         "namespace": now.meta.namespace,
         "name": now.meta.name,
-        "config": record.config(spec) if spec else {},
+        "config": record.config_fields(spec) if spec else {},
         "metadata": (spec.metadata if spec else Metadata()).model_dump(mode="json", by_alias=True),
         "versions": [],
         "status": now.word,
@@ -131,7 +131,7 @@ def document(now: JobSnapshot) -> dict[str, Any]:
         "createdAt": now.meta.creation_timestamp,
         "startedAt": status.start_time,
         "completedAt": status.completion_time,
-    } | (record.source(spec, status.facts.model_dump()) if spec else {})
+    } | (record.source_fields(spec, status.facts.model_dump()) if spec else {})
 
 
 def _is_number(version: str) -> bool:

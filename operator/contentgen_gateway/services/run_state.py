@@ -9,7 +9,7 @@ from contentgen_contract.advice import remedies
 from contentgen_contract.advice.reasons import Action
 from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.annotations import collect_again
-from contentgen_contract.annotations.cancel_run import CannotCancel, ignored, run_to_cancel
+from contentgen_contract.annotations.cancel_run import CannotCancel, describe_ignored, run_to_cancel
 from contentgen_contract.names import COLLECT_ANNOTATION, FINAL_PHASES, RERUN_ADVICE, RERUN_ANNOTATION, Phase, Reason
 from contentgen_contract.resources.parsing import ResourceBody
 from contentgen_gateway.problems import Problem
@@ -107,10 +107,10 @@ def to_cancel(standing: JobRunState) -> int:
 
 def _doubt(facts: Facts, name: str) -> str:
     """Text of the refusal: meaning of the reason, free remedies, and the cost of another payment."""
-    row, resubmit = remedies.explained(facts), remedies.helps(facts, Action.RESUBMIT)
-    means = (row.means,) if row is not None else ()
+    row, resubmit = remedies.explanation(facts), remedies.find_remedy(facts, Action.RESUBMIT)
+    means = (row.meaning,) if row is not None else ()
     cost = f" ({resubmit.costs.value})" if resubmit is not None else ""
-    return " ".join([*means, *remedies.free_lines(facts, name), f"To allow another payment{cost}"])
+    return " ".join([*means, *remedies.free_advice_lines(facts, name), f"To allow another payment{cost}"])
 
 
 def to_retry(standing: JobRunState, body: Body) -> None:
@@ -134,10 +134,10 @@ def to_collect(standing: JobRunState, body: Body) -> str | None:
     facts = Facts.of(body.get("status") or {})
     if not standing.ended and standing.phase == Phase.FAILED:
         raise Problem(409, "another run was asked for: only the result of a failed run is fetched again")
-    if why := remedies.uncollectable(facts):
+    if why := remedies.collect_obstacle(facts):
         raise Problem(409, why)
     given = (body["metadata"].get("annotations") or {}).get(COLLECT_ANNOTATION)
-    if collect_again.asks(given, {"number": facts.number, "collect": {"asked": facts.asked}}):
+    if collect_again.requests_collect(given, {"number": facts.number, "collect": {"asked": facts.asked}}):
         return None
     return remedies.collect_value(facts)
 
@@ -152,7 +152,9 @@ def in_http_terms(message: str, job_id: str) -> str:
 def ignored_annotations(body: Body) -> tuple[str, ...]:
     """A sentence for each of a person's annotations that names no run or purchase, with what it should name."""
     standing = JobRunState.of(body)
-    return ignored(body["metadata"].get("annotations") or {}, standing.phase, standing.number, token_of(standing))
+    return describe_ignored(
+        body["metadata"].get("annotations") or {}, standing.phase, standing.number, token_of(standing)
+    )
 
 
 def require_token(standing: JobRunState, given: str) -> None:

@@ -104,7 +104,7 @@ class Kube(KubeApi):
         except ApiException as error:  # it never started, or its node is gone; a run does not stop for its log
             _log.info("the log of pod %s cannot be read: %s", names[-1], explain(error))
             return ""
-        return log.tail([log.told(line) for line in said.decode(errors="replace").splitlines()])[-characters:]
+        return log.tail([log.format_line(line) for line in said.decode(errors="replace").splitlines()])[-characters:]
 
     async def get_job(
         self, namespace: str, name: str, *, uid: str | None = None, asked_by: str = _COMPONENT

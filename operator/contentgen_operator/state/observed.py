@@ -158,7 +158,7 @@ def made_its_version(status: dict[str, Any]) -> bool:
 def asks_to_collect(given: str | None, status: dict[str, Any]) -> bool:
     """Whether the collect annotation asks for a retry of the run of a status (JSON), which has failed."""
     failed = status.get("phase") == Phase.FAILED and is_end(status)
-    return failed and collect_again.asks(given, status.get("run") or {})
+    return failed and collect_again.requests_collect(given, status.get("run") or {})
 
 
 def is_settled(body: dict[str, Any]) -> bool:
