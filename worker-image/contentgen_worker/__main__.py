@@ -51,9 +51,9 @@ def dataset(
 ) -> None:
     """Make a training set of a video in a local folder, without a cluster."""
     preload()
-    from contentgen_worker.dataset_command import make  # noqa: PLC0415 - the decoders take longer to load than --help
+    from contentgen_worker.dataset_command import make_dataset  # noqa: PLC0415 - the decoders take longer to load than --help
 
-    raise typer.Exit(make(video, out, trigger, speed, settings, vision_model=vision_model))
+    raise typer.Exit(make_dataset(video, out, trigger, speed, settings, vision_model=vision_model))
 
 
 def _exit_code(stage: Stage) -> int:

@@ -36,13 +36,13 @@ class WorkerError(Exception):
 
 
 class FetchError(WorkerError):
-    """A download failed. `passing`: another try may succeed at once; `final`: none will, hours later either."""
+    """A download failed. `transient`: another try may succeed at once; `permanent`: none will, hours later either."""
 
-    final = True
+    permanent = True
 
-    def __init__(self, message: str, *, passing: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
-        self.passing = passing
+        self.transient = transient
 
 
 class NotAllowed(FetchError):
@@ -50,11 +50,11 @@ class NotAllowed(FetchError):
 
 
 class Unreachable(FetchError):
-    """Nothing usable came from the URL. `final`: the server says that there is no such file for us (HTTP 4xx)."""
+    """Nothing usable came from the URL. `permanent`: the server says that there is no such file for us (HTTP 4xx)."""
 
-    def __init__(self, message: str, *, passing: bool = False, final: bool = False) -> None:
-        super().__init__(message, passing=passing)
-        self.final = final
+    def __init__(self, message: str, *, transient: bool = False, permanent: bool = False) -> None:
+        super().__init__(message, transient=transient)
+        self.permanent = permanent
 
 
 class TooLarge(FetchError):
@@ -108,12 +108,12 @@ class TooFewFrames(BadMedia):
 
 
 class StageFailed(WorkerError):
-    """The stage cannot succeed, for this reason. `passing`: a later attempt may, such as once a server is back."""
+    """The stage cannot succeed, for this reason. `transient`: a later attempt may, such as once a server is back."""
 
-    def __init__(self, reason: Reason, message: str, *, passing: bool = False) -> None:
+    def __init__(self, reason: Reason, message: str, *, transient: bool = False) -> None:
         super().__init__(message[:MESSAGE_LIMIT])
         self.reason = reason
-        self.passing = passing
+        self.transient = transient
 
 
 class NoVisionModel(StageFailed):
@@ -139,6 +139,6 @@ class WorkerApiRefused(Retryable):
     exit_code = 3
 
 
-def shown(url: object) -> str:
+def redacted(url: object) -> str:
     """A URL for a message: without user, query and fragment, since those may be signatures."""
     return without_secrets(str(url))[:_SHOWN]

@@ -10,10 +10,10 @@ from contentgen_contract.worker import log
 
 _log = logging.getLogger("contentgen.worker")
 _context: dict[str, str] = {}
-_tail: deque[str] = deque(maxlen=200)
+_recent: deque[str] = deque(maxlen=200)
 
 
-class _Json(logging.Formatter):
+class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -27,17 +27,17 @@ class _Json(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False, default=str)
 
 
-class _Tail(logging.Handler):
+class _TailHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        _tail.append(log.told(self.format(record)))
+        _recent.append(log.told(self.format(record)))
 
 
 def configure() -> None:
     """Write our lines, and the warnings of libraries, to stderr, and keep the last ones."""
-    handlers = (logging.StreamHandler(sys.stderr), _Tail())
+    handlers = (logging.StreamHandler(sys.stderr), _TailHandler())
     for handler in handlers:
-        handler.setFormatter(_Json())
-    _tail.clear()
+        handler.setFormatter(_JsonFormatter())
+    _recent.clear()
     logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
     logging.getLogger("pyscenedetect").setLevel(logging.ERROR)
     _log.setLevel(logging.INFO)
@@ -55,7 +55,7 @@ def event(name: str, **fields: object) -> None:
 
 def tail() -> str:
     """What was said last, for people: it outlives the pod in the outcome."""
-    return log.tail(tuple(_tail))
+    return log.tail(tuple(_recent))
 
 
 def failure(name: str, *, crash: bool = False, **fields: object) -> None:

@@ -21,7 +21,7 @@ class Reporter:
     def __init__(self, send: Send, interval: float = 1.0) -> None:
         self._send = send
         self._interval = interval
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._newest: Progress | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
@@ -31,27 +31,27 @@ class Reporter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._news:
+        with self._changed:
             self._closed = True
-            self._news.notify()
+            self._changed.notify()
         self._thread.join(timeout=0.5)  # a hanging desk does not keep us: the thread is a daemon
 
     def report(self, progress: Progress) -> None:
         """Replace what is to be sent next. Never blocks."""
-        with self._news:
+        with self._changed:
             self._newest = progress
-            self._news.notify()
+            self._changed.notify()
 
     def _run(self) -> None:
-        while (progress := self._next()) is not None:
+        while (progress := self._wait_for_newest()) is not None:
             with suppress(WorkerError):  # the operator is away; the next word is a newer one anyway
                 self._send(progress)
-            with self._news:
-                self._news.wait_for(lambda: self._closed, timeout=self._interval)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, timeout=self._interval)
 
-    def _next(self) -> Progress | None:
-        with self._news:
-            self._news.wait_for(lambda: self._closed or self._newest is not None)
+    def _wait_for_newest(self) -> Progress | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._newest is not None)
             newest, self._newest = self._newest, None
             return None if self._closed else newest
 
@@ -81,10 +81,10 @@ class Steps:
         try:
             yield fraction
         finally:
-            took = round(self._clock() - started, 3)
-            self.seconds[step] = round(self.seconds.get(step, 0) + took, 3)
+            seconds = round(self._clock() - started, 3)
+            self.seconds[step] = round(self.seconds.get(step, 0) + seconds, 3)
             figures, self._figures = self._figures, {}
-            event("step", step=step, **figures, seconds=took)
+            event("step", step=step, **figures, seconds=seconds)
 
 
 def _progress(step: Step, done: float, elapsed: float) -> Progress:

@@ -26,17 +26,17 @@ class RetryPolicy:
         seconds = None if self.seconds is None else self.seconds * factor
         return RetryPolicy(seconds, self.tries, self.first_pause * factor, self.longest_pause * factor)
 
-    def lasting(self, seconds: float) -> "RetryPolicy":
+    def at_least(self, seconds: float) -> "RetryPolicy":
         """The same for this long, where that is longer."""
         return replace(self, seconds=max(seconds, self.seconds or 0))
 
-    def run(self, action: Callable[[], T], again: Callable[[Exception], bool | float]) -> T:
-        """The result of `action`, tried until it succeeds, `again` says no, or patience ends (its last error).
+    def run(self, action: Callable[[], T], should_retry: Callable[[Exception], bool | float]) -> T:
+        """The result of `action`, tried until it succeeds, `should_retry` says no, or patience ends (its last error).
 
-        `again` may name the seconds until the next try.
+        `should_retry` may name the seconds until the next try.
         """
         for attempt in stamina.retry_context(
-            on=again,
+            on=should_retry,
             attempts=self.tries,
             timeout=self.seconds,
             wait_initial=self.first_pause,
@@ -48,11 +48,11 @@ class RetryPolicy:
         raise AssertionError("stamina ends with a result or an error")
 
 
-DESK = RetryPolicy(seconds=600, tries=None, first_pause=0.5, longest_pause=15)  # the operator may be restarting
-DESK_SHARE = (
+WORKER_API = RetryPolicy(seconds=600, tries=None, first_pause=0.5, longest_pause=15)  # the operator may be restarting
+DEADLINE_SHARE = (
     0.75  # of what is left until the Job's deadline: past that, the run would fail instead of being tried again
 )
-DESK_REFUSAL_SECONDS = 30.0  # TokenReview may lag behind a new token
+REFUSAL_SECONDS = 30.0  # TokenReview may lag behind a new token
 STORE = RetryPolicy(seconds=300, tries=None, first_pause=0.5, longest_pause=15)
 # 1 2 4 8 16 16: about a minute; no further try after 90 s, as each may take 30 s to say nothing.
 SOURCE = RetryPolicy(seconds=90, tries=7, first_pause=1, longest_pause=16)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from contentgen_worker.errors import Unsupported
 from contentgen_worker.media.decode.bounds import MediaLimits
-from contentgen_worker.media.sandbox.isolation import nonsense, spawn
+from contentgen_worker.media.sandbox.isolation import malformed_answer, spawn
 
 _MAX_HEADER = 100 << 20  # the reference implementation's bound
 _CPU_SECONDS = 60
@@ -20,18 +20,18 @@ class NotSafetensors(ValueError):
     """What is wrong with the file."""
 
 
-def counted(path: Path, bounds: MediaLimits) -> int:
+def count_tensors(path: Path, bounds: MediaLimits) -> int:
     """The number of tensors, found by a confined child: 100 MiB of JSON may be a hundred times as much in memory.
     Raises BadMedia."""
     limits = replace(bounds.child_limits(path), cpu_seconds=min(_CPU_SECONDS, bounds.cpu_seconds))
-    with spawn(tell_tensors, path, limits=limits) as child:
+    with spawn(send_tensor_count, path, limits=limits) as child:
         for count in child.messages():
             if isinstance(count, int) and count > 0:
                 return count
-    raise nonsense("no number of tensors")
+    raise malformed_answer("no number of tensors")
 
 
-def tell_tensors(send: Callable[[object], None], path: Path) -> None:
+def send_tensor_count(send: Callable[[object], None], path: Path) -> None:
     """Child: sends the number of tensors."""
     try:
         send(check(path))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import httpx
 
 from contentgen_contract.resources.addresses import IPAddress, pair, refusal
-from contentgen_worker.errors import NotAllowed, Unreachable, shown
+from contentgen_worker.errors import NotAllowed, Unreachable, redacted
 
 Resolver = Callable[[str, int], Sequence[str]]
 
@@ -47,19 +47,19 @@ class AddressGuard:
         port = url.port or _PORTS[url.scheme]
         addresses = self._addresses(host, port, url)
         if pair(host, port) not in self._allowed:
-            _refuse_any(addresses, url)
+            _check_public(addresses, url)
         return CheckedUrl(url, addresses)
 
     def _addresses(self, host: str, port: int, url: httpx.URL) -> tuple[IPAddress, ...]:
         try:
-            found = self._resolve(host, port)
-            addresses = tuple(ipaddress.ip_address(text) for text in found)
+            answers = self._resolve(host, port)
+            addresses = tuple(ipaddress.ip_address(text) for text in answers)
         except (OSError, UnicodeError, ValueError) as error:
             raise Unreachable(
-                f"{shown(url)}: no address found for {host} ({error}); check the name", passing=True
+                f"{redacted(url)}: no address found for {host} ({error}); check the name", transient=True
             ) from None
         if not addresses:
-            raise Unreachable(f"{shown(url)}: no address found for {host}; check the name", passing=True)
+            raise Unreachable(f"{redacted(url)}: no address found for {host}; check the name", transient=True)
         return addresses
 
 
@@ -68,25 +68,25 @@ def _parse(address: str | httpx.URL) -> httpx.URL:
         url = httpx.URL(address)
     except (httpx.InvalidURL, ValueError, TypeError):
         # Without httpx's words: they repeat the part that is wrong, which may be a password.
-        raise NotAllowed(f"{shown(address)}: not a usable URL") from None
+        raise NotAllowed(f"{redacted(address)}: not a usable URL") from None
     if url.scheme not in _PORTS:
-        raise NotAllowed(f"{shown(url)}: scheme {url.scheme or '(none)'!r}; only http and https are fetched")
+        raise NotAllowed(f"{redacted(url)}: scheme {url.scheme or '(none)'!r}; only http and https are fetched")
     if url.userinfo or "@" in url.netloc.decode("ascii", "replace"):
-        raise NotAllowed(f"{shown(url)}: holds a user or password; use a URL without")
+        raise NotAllowed(f"{redacted(url)}: holds a user or password; use a URL without")
     if not url.host or "%" in url.host or (url.port is not None and not 0 < url.port < 65536):
-        raise NotAllowed(f"{shown(url)}: names no usable host and port")
+        raise NotAllowed(f"{redacted(url)}: names no usable host and port")
     return url
 
 
-def _named(url: httpx.URL, address: IPAddress) -> str:
+def _describe(url: httpx.URL, address: IPAddress) -> str:
     return str(address) if url.host == str(address) else f"{url.host} is {address}"
 
 
-def _refuse_any(addresses: Sequence[IPAddress], url: httpx.URL) -> None:
+def _check_public(addresses: Sequence[IPAddress], url: httpx.URL) -> None:
     # One bad address among good ones is a rebinding attempt or a split horizon; both are refused.
     for address in addresses:
-        if why := refusal(address):
+        if reason := refusal(address):
             raise NotAllowed(
-                f"{shown(url)}: {_named(url, address)}, {why}; only public addresses are fetched, or a host:port "
-                "that the operator's administrator allows"
+                f"{redacted(url)}: {_describe(url, address)}, {reason}; only public addresses are fetched, or a "
+                "host:port that the operator's administrator allows"
             )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from contentgen_worker.errors import TooLarge, Unreachable, shown
+from contentgen_worker.errors import TooLarge, Unreachable, redacted
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class DownloadBudget:
     def __init__(self, url: object, bounds: DownloadLimits, clock: Callable[[], float] = monotonic) -> None:
         self.bounds = bounds
         self._clock = clock
-        self._url = shown(url)
+        self._url = redacted(url)
         self._deadline = self._clock() + bounds.seconds
         self._lock = threading.Lock()
         self.restart()
@@ -36,30 +36,30 @@ class DownloadBudget:
         self._window_bytes = 0
 
     @property
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds."""
         return self._deadline - self._clock()
 
-    def fits(self, size: int, *, more: bool = False) -> None:
-        """Raises TooLarge. `more`: the file has at least so many bytes."""
+    def check_size(self, size: int, *, at_least: bool = False) -> None:
+        """Raises TooLarge. `at_least`: the file has at least so many bytes."""
         if size > self.bounds.max_bytes:
-            most = self.bounds.max_bytes
-            many = f"more than {most} bytes" if more else f"{size} bytes, at most {most}"
-            raise TooLarge(f"{self._url}: {many}; use a smaller file")
+            max_bytes = self.bounds.max_bytes
+            size_text = f"more than {max_bytes} bytes" if at_least else f"{size} bytes, at most {max_bytes}"
+            raise TooLarge(f"{self._url}: {size_text}; use a smaller file")
 
     def count(self, size: int) -> None:
         """So many bytes have come. Raises Unreachable where it takes too long."""
-        if self.left < 0:
+        if self.seconds_left < 0:
             raise Unreachable(f"{self._url}: not done within {self.bounds.seconds:g} s; use a faster host")
         with self._lock:
             self._window_bytes += size
             now = self._clock()
             if now - self._window_start >= self.bounds.rate_window:
-                self._judge(now)
+                self._check_rate(now)
 
-    def _judge(self, now: float) -> None:
+    def _check_rate(self, now: float) -> None:
         rate = self._window_bytes / (now - self._window_start)
         if rate < self.bounds.bytes_per_second:
-            least = self.bounds.bytes_per_second
-            raise Unreachable(f"{self._url}: {rate:.0f} bytes/s, at least {least:.0f}; use a faster host")
+            minimum = self.bounds.bytes_per_second
+            raise Unreachable(f"{self._url}: {rate:.0f} bytes/s, at least {minimum:.0f}; use a faster host")
         self._window_start, self._window_bytes = now, 0

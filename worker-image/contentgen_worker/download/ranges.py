@@ -38,7 +38,7 @@ class ByteRange:
     identity: FileIdentity
 
 
-def part(status: int, headers: Mapping[str, str]) -> ByteRange | None:
+def parse_range(status: int, headers: Mapping[str, str]) -> ByteRange | None:
     """What an answer with 200 or 206 holds; None where it does not say, or says nothing that can be."""
     if status == 200:
         return _whole(headers)
@@ -61,14 +61,14 @@ def _identity(size: int, headers: Mapping[str, str]) -> FileIdentity:
     return FileIdentity(size, headers.get("etag", ""), headers.get("last-modified", ""))
 
 
-def next_run(free: bytearray, readers: Iterable[int], most: int) -> range | None:
-    """The pieces to fetch next: at most `most` in a row, all free (1, not 0), None where none is.
+def next_range(free: bytearray, readers: Iterable[int], max_chunks: int) -> range | None:
+    """The pieces to fetch next: at most `max_chunks` in a row, all free (1, not 0), None where none is.
 
     Those that a reader comes to first, before any other comes to a missing one; in order, where nobody reads.
     """
-    ahead = [(found - reader, found) for reader in readers if (found := free.find(1, reader)) >= 0]
-    start = min(ahead)[1] if ahead else free.find(1)
+    missing = [(found - reader, found) for reader in readers if (found := free.find(1, reader)) >= 0]
+    start = min(missing)[1] if missing else free.find(1)
     if start < 0:
         return None
-    taken = free.find(0, start, start + most)
-    return range(start, taken if taken >= 0 else min(start + most, len(free)))
+    end = free.find(0, start, start + max_chunks)
+    return range(start, end if end >= 0 else min(start + max_chunks, len(free)))

@@ -1,5 +1,5 @@
 """Messages of a confined child, as bytes that are data and nothing else: plain values, arrays, and the frozen
-dataclasses that are marked with `@crosses`.
+dataclasses that are marked with `@transferable`.
 
 The reader trusts nothing: length, depth and the number of values are limited before anything is built, each field of a
 dataclass is checked against its annotation, and floats are finite. Whatever is wrong raises Malformed.
@@ -37,7 +37,7 @@ class _Tag(enum.IntEnum):
     NONE, FALSE, TRUE, INTEGER, UNSIGNED, FLOAT, TEXT, BYTES, SEQUENCE, RECORD, ARRAY = range(11)
 
 
-def crosses(kind: type[T]) -> type[T]:
+def transferable(kind: type[T]) -> type[T]:
     """Decorator of a frozen dataclass: a child may send it. Its `__post_init__` checks ranges, by ValueError."""
     if not dataclasses.is_dataclass(kind) or _RECORDS.setdefault(kind.__name__, kind) is not kind:
         raise TypeError(f"{kind.__name__} is no dataclass, or its name is taken")

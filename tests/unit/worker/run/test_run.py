@@ -646,7 +646,7 @@ def test_a_host_that_is_back_soon_is_waited_for(world: World, talk: bytes) -> No
 
 @pytest.mark.parametrize("prepared", [prepare_lora, prepare_sound])
 def test_a_recording_is_opened_before_it_is_all_here(world: World, talk: bytes, prepared: Callable[..., None]) -> None:
-    opened: list[bool] = []
+    open_media: list[bool] = []
 
     def half(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -657,13 +657,13 @@ def test_a_recording_is_opened_before_it_is_all_here(world: World, talk: bytes, 
         ends = time.monotonic() + 20
         while time.monotonic() < ends and all(each.step == "Downloading" for each in world.progress):
             time.sleep(0.02)
-        opened.append(time.monotonic() < ends)
+        open_media.append(time.monotonic() < ends)
         handler.wfile.write(talk[len(talk) // 2 :])
 
     world.pages["talk.mp4"] = half
     prepared(world, world.url("talk.mp4"))
     assert world.run().reason is Reason.COMPLETED
-    assert opened == [True]
+    assert open_media == [True]
 
 
 def test_nothing_is_stored_of_a_recording_that_turns_out_to_be_another(world: World, talk: bytes) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import contentgen_contract
 import contentgen_worker
-from contentgen_worker.media.codec import crosses
+from contentgen_worker.media.codec import transferable
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _EPERM, _ENOSYS = 1, 38
@@ -106,7 +106,7 @@ class ChildLimits:
     open_files: int = 128
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
 class Confinement:
     """What holds in a child. `landlock` is the kernel's version of it, 0 where it has none."""
@@ -115,37 +115,39 @@ class Confinement:
     seccomp: bool
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether the kernel took everything that it was asked to take."""
         return bool(self.landlock and self.seccomp)
 
 
 def confine(limits: ChildLimits) -> Confinement:
     """Limit this process, which has no other thread yet, for good. Where the kernel lacks something it says so."""
-    _limit(limits)
+    _set_rlimits(limits)
     if _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         return Confinement(landlock=0, seccomp=False)
-    return Confinement(landlock=_landlock(limits), seccomp=_seccomp())
+    return Confinement(landlock=_apply_landlock(limits), seccomp=_apply_seccomp())
 
 
-def _limit(limits: ChildLimits) -> None:
+def _set_rlimits(limits: ChildLimits) -> None:
     # RLIMIT_DATA counts what is written and private; RLIMIT_AS would count a reserved arena of each thread as well.
-    _lower(resource.RLIMIT_DATA, limits.memory_bytes)  # what it does not count, the filter and the next line refuse
-    _lower(resource.RLIMIT_STACK, _STACK_BYTES)
-    _lower(resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1)  # SIGXCPU, a second later SIGKILL
-    _lower(resource.RLIMIT_FSIZE, limits.file_bytes if limits.folder else 0)
-    _lower(resource.RLIMIT_NOFILE, limits.open_files)
-    _lower(resource.RLIMIT_CORE, 0)
+    _lower_rlimit(
+        resource.RLIMIT_DATA, limits.memory_bytes
+    )  # what it does not count, the filter and the next line refuse
+    _lower_rlimit(resource.RLIMIT_STACK, _STACK_BYTES)
+    _lower_rlimit(resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1)  # SIGXCPU, a second later SIGKILL
+    _lower_rlimit(resource.RLIMIT_FSIZE, limits.file_bytes if limits.folder else 0)
+    _lower_rlimit(resource.RLIMIT_NOFILE, limits.open_files)
+    _lower_rlimit(resource.RLIMIT_CORE, 0)
 
 
-def _lower(what: int, most: int, hard: int | None = None) -> None:
+def _lower_rlimit(what: int, soft: int, hard: int | None = None) -> None:
     """Never above what already holds: only root could."""
-    held = resource.getrlimit(what)[1]
-    soft_hard = (most, most if hard is None else hard)
-    resource.setrlimit(what, soft_hard if held < 0 else (min(most, held), min(soft_hard[1], held)))
+    hard_limit = resource.getrlimit(what)[1]
+    soft_hard = (soft, soft if hard is None else hard)
+    resource.setrlimit(what, soft_hard if hard_limit < 0 else (min(soft, hard_limit), min(soft_hard[1], hard_limit)))
 
 
-def _landlock(limits: ChildLimits) -> int:
+def _apply_landlock(limits: ChildLimits) -> int:
     version: int = _LIBC.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), _CREATE_VERSION)
     if version <= 0:
         return 0
@@ -156,25 +158,25 @@ def _landlock(limits: ChildLimits) -> int:
         return 0
     try:
         allowed = [(path, _READ_FILE) for path in limits.files]
-        allowed += [(path, _READ_FILE | _READ_DIR) for path in _code()]
+        allowed += [(path, _READ_FILE | _READ_DIR) for path in _code_folders()]
         if limits.folder:
             allowed.append((limits.folder, rights & (_READ_FILE | _WRITE_FILE | _REMOVE_FILE | _MAKE_REG | _TRUNCATE)))
-        done = all(_allow(rules, path, right) for path, right in allowed)
-        return version if done and not _LIBC.syscall(_LANDLOCK_RESTRICT, rules, 0) else 0
+        added = all(_allow(rules, path, right) for path, right in allowed)
+        return version if added and not _LIBC.syscall(_LANDLOCK_RESTRICT, rules, 0) else 0
     finally:
         os.close(rules)
 
 
 def _allow(rules: int, path: Path, right: int) -> bool:
-    opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        beneath = struct.pack("=Qi", right, opened)
+        beneath = struct.pack("=Qi", right, descriptor)
         return not _LIBC.syscall(_LANDLOCK_ADD, rules, _PATH_BENEATH, beneath, 0)
     finally:
-        os.close(opened)
+        os.close(descriptor)
 
 
-def _code() -> Iterable[Path]:
+def _code_folders() -> Iterable[Path]:
     """Python's modules and our own: some are imported only when they are needed."""
     paths = sysconfig.get_paths()
     installed = (Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
@@ -182,22 +184,22 @@ def _code() -> Iterable[Path]:
     return {path.resolve() for path in (*installed, *ours) if path.is_dir()}
 
 
-def _seccomp() -> bool:
+def _apply_seccomp() -> bool:
     machine = platform.machine()
     if machine not in _FORBIDDEN:
         return False
-    code = b"".join(struct.pack("=HBBI", *step) for step in _program(machine, os.getpid()))
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _program(machine, os.getpid()))
     buffer = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))  # struct sock_fprog
     return not _LIBC.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0)
 
 
-_Step = tuple[int, int, int, int]
-_REFUSE: _Step = (_RETURN, 0, 0, _ERRNO | _EPERM)
-_PASS: _Step = (_RETURN, 0, 0, _ALLOW)
+_Instruction = tuple[int, int, int, int]
+_REFUSE: _Instruction = (_RETURN, 0, 0, _ERRNO | _EPERM)
+_PASS: _Instruction = (_RETURN, 0, 0, _ALLOW)
 
 
-def _program(machine: str, own: int) -> Iterable[_Step]:
+def _program(machine: str, own: int) -> Iterable[_Instruction]:
     """(opcode, steps to skip if true, if false, operand): threads and signals to itself, nothing that is forbidden."""
     yield _LOAD, 0, 0, _ARCH
     yield _IF_EQUAL, 1, 0, _AUDIT_ARCH[machine]
@@ -213,23 +215,23 @@ def _program(machine: str, own: int) -> Iterable[_Step]:
     for number in _OWN_SIGNALS[machine]:
         yield from _rule(number, _argument(0), (_IF_EQUAL, 1, 0, own), _REFUSE, _PASS)
     yield from _rule(_PRLIMIT[machine], _argument(0), (_IF_EQUAL, 1, 0, 0), _REFUSE, _PASS)  # 0: the caller
-    commands = [step for each in _SIGNALS_BY_DESCRIPTOR for step in ((_IF_EQUAL, 0, 1, each), _REFUSE)]
+    commands = [instruction for each in _SIGNALS_BY_DESCRIPTOR for instruction in ((_IF_EQUAL, 0, 1, each), _REFUSE)]
     yield from _rule(_FCNTL[machine], _argument(1), *commands, _PASS)
     yield from _rule(_MMAP[machine], *_mapping())
     yield _PASS
 
 
-def _rule(number: int, *steps: _Step) -> Iterable[_Step]:
+def _rule(number: int, *instructions: _Instruction) -> Iterable[_Instruction]:
     """Steps for one system call; the last returns, for the number is not in the accumulator any more."""
-    yield _IF_EQUAL, 0, len(steps), number
-    yield from steps
+    yield _IF_EQUAL, 0, len(instructions), number
+    yield from instructions
 
 
-def _argument(index: int) -> _Step:
+def _argument(index: int) -> _Instruction:
     return _LOAD, 0, 0, _ARGUMENTS + 8 * index
 
 
-def _mapping() -> Iterable[_Step]:
+def _mapping() -> Iterable[_Instruction]:
     """mmap without memory that RLIMIT_DATA does not count: what is shared, unless it is a file and read alone, and
     what grows like a stack."""
     yield _argument(3)  # flags

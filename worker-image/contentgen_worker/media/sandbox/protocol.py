@@ -26,7 +26,7 @@ class MessageType(enum.Enum):
     MESSAGE = "Message"
     REFUSED = "Refused"  # the work raised one of our errors
     FAILED = "Failed"  # it raised another one
-    FINISHED = "Finished"
+    FINISHED = "EncodedPicture"
 
 
 def send(connection: "Connection[Any, Any]", kind: MessageType, value: object) -> None:
