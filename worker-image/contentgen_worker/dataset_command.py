@@ -1,4 +1,4 @@
-"""`contentgen-worker dataset VIDEO OUT`: the engine on a local file, for people and for measuring."""
+"""`contentgen-worker dataset VIDEO OUT`: build a training set from a local video, for users and benchmarks."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ _EXIT_BAD_MEDIA, _EXIT_BAD_SETTINGS = 1, 2
 
 
 def make_dataset(video: Path, out: Path, trigger: str, speed: Speed, settings: str, *, vision_model: Path) -> int:
-    """Fill the folder and say on stderr what came out. Returns the exit code."""
+    """Build the training set in `out` and print a summary to stderr. Returns the exit code."""
     try:
         spec = _spec(trigger, speed, settings)
     except ValueError as error:
@@ -30,12 +30,12 @@ def make_dataset(video: Path, out: Path, trigger: str, speed: Speed, settings: s
     out.mkdir(parents=True, exist_ok=True)
     try:
         describer = describer_for(spec.dataset.captions.engine, vision_model)
-        # Beside the result, so that files are moved and not copied.
+        # In the output folder, so that files are moved and not copied.
         with tempfile.TemporaryDirectory(prefix=".contentgen-", dir=out) as scratch:
             dataset = training_set(
                 spec, video.resolve(), _bounds(), Steps(_print_progress), Path(scratch), describer=describer
             )
-            for output in (*dataset.bundle(), *dataset.outputs):  # which are moved away from here
+            for output in (*dataset.bundle(), *dataset.outputs):  # moved, so `outputs` are read last
                 _move_output(output, out / output.name)
     except NoVisionModel as error:
         _print_line(f"--settings: {error}")
@@ -87,4 +87,4 @@ def _validation_text(error: ValueError) -> str:
 
 def _summary(facts: DatasetFacts, out: Path) -> str:
     left_out = ", ".join(f"{reason} {count}" for reason, count in sorted(facts.rejected.items())) or "none"
-    return f"{out}: {facts.images} pictures from {facts.scenes} shots; left out: {left_out}"
+    return f"{out}: {facts.images} pictures from {facts.scenes} shots; rejected: {left_out}"

@@ -1,5 +1,5 @@
-"""Whose file it was that could not be fetched: the same failure is the user's with a source, the provider's with
-a result."""
+"""Mapping of download and media errors to reasons: the same failure is the user's fault for a source and the provider's
+for a result."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ RESULT: ReasonMap = {
 
 @contextmanager
 def stage_failures(reasons: ReasonMap, what: str) -> Iterator[None]:
-    """Turn the failures of fetching and opening `what` into verdicts."""
+    """Context manager that turns FetchError and BadMedia into StageFailed. `what`: prefix of the message."""
     try:
         yield
     except FetchError as error:

@@ -1,4 +1,4 @@
-"""One JSON object a line on stderr, each with the job's id; the last lines are kept as text for the outcome."""
+"""JSON log lines on stderr, each with the job id; the last 200 are kept as text for the outcome."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ class _TailHandler(logging.Handler):
 
 
 def configure() -> None:
-    """Write our lines, and the warnings of libraries, to stderr, and keep the last ones."""
+    """Write our log lines and warnings of libraries to stderr, and keep the last ones."""
     handlers = (logging.StreamHandler(sys.stderr), _TailHandler())
     for handler in handlers:
         handler.setFormatter(_JsonFormatter())
@@ -44,20 +44,20 @@ def configure() -> None:
 
 
 def bind(**context: str) -> None:
-    """Put these into every further line."""
+    """Add these fields to every further line."""
     _context.update(context)
 
 
 def event(name: str, **fields: object) -> None:
-    """One line."""
+    """Log one line at level info."""
     _log.info(name, extra={"fields": fields})
 
 
 def tail() -> str:
-    """What was said last, for people: it outlives the pod in the outcome."""
+    """Last log lines as text; the outcome keeps them after the pod is gone."""
     return log.tail(tuple(_recent))
 
 
 def failure(name: str, *, crash: bool = False, **fields: object) -> None:
-    """One line of level error; only a crash, which nobody expected, brings its traceback."""
+    """Log one line at level error; with a traceback only for a crash."""
     _log.error(name, extra={"fields": fields}, exc_info=crash)

@@ -1,4 +1,4 @@
-"""One run of the worker: fetch the order, carry it out, leave the outcome."""
+"""One worker run: fetch the work order, run its stage, store the outcome."""
 
 import importlib
 import tempfile
@@ -23,7 +23,7 @@ from contentgen_worker.stage_context import StageContext, StageResult
 from contentgen_worker.upload import Uploader
 from contentgen_worker.worker_api import WorkerApiClient
 
-# Imported when they are needed: OpenCV and the decoders take longer to load than a small stage takes to run.
+# Imported on demand: loading OpenCV and the decoders takes longer than a small stage runs.
 _STAGES = {
     (Kind.LORA_TRAINING, Stage.PREPARE): "prepare.lora",
     (Kind.TRANSCRIPTION, Stage.PREPARE): "prepare.transcription",
@@ -35,7 +35,10 @@ _REPORT_TIMEOUT = 5.0
 
 
 def run(stage: Stage, settings: Settings, clock: Callable[[], float] = monotonic) -> Outcome:
-    """Do the stage and return the outcome that was left. Raises Retryable where none was."""
+    """Run the stage and return the stored outcome. Raises Retryable if none was stored.
+
+    `clock`: monotonic seconds, for deadlines and expiry.
+    """
     with ExitStack() as stack:
         worker_api = stack.enter_context(_worker_api(settings, 30, clock))
         order = _fetch_order(worker_api, stage)

@@ -1,8 +1,8 @@
-"""Storing outputs: presigned PUTs from the worker API, one a file, 16 at a time over kept connections.
+"""Upload of outputs by presigned PUTs from the worker API, 16 in parallel.
 
-A PUT carries its length and checksum, so a store keeps all of it or nothing, and it creates only. Grants live for
-minutes: where one has expired (by the clock, or 403), or the key exists (412), another is asked for. The worker API
-then says that the file is stored as claimed, or removes what is in its place.
+Each PUT carries length and checksum, so the store keeps the whole file or nothing, and never overwrites. Grants expire
+after minutes. If one has expired (by the clock, or 403) or the key exists (412), a new grant is requested; the worker
+API then reports the file as stored, or removes the object in its place.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,35 +23,35 @@ from contentgen_worker.retry import STORE, RetryPolicy
 
 BATCH = 256  # UploadRequest.files
 _PARALLEL = 16
-_ROUNDS = 4  # of fresh grants without a file stored in between
-_MARGIN_SECONDS = 30.0  # before a grant's end by our clock: the request has to arrive in time
+_ROUNDS = 4  # rounds of fresh grants without any file stored
+_MARGIN_SECONDS = 30.0  # before a grant's expiry by our clock: the request must arrive in time
 _TIMEOUT = httpx.Timeout(60, connect=10)
 RequestGrants = Callable[[Sequence[FileClaim]], tuple[UploadGrant, ...]]
 
 
 class _PutResult(Enum):
-    """Result of one file's PUT. Those that were not stored need another grant; the value says why."""
+    """Result of one PUT. All but STORED need another grant; the value is the reason."""
 
     STORED = "stored"
-    EXPIRED = "the grant had expired when its turn came"
+    EXPIRED = "the grant had expired before the upload began"
     REFUSED = "the store answered 403; check its clock and keys"
-    EXISTS = "the store answered 412: another file is there, and is not removed"
+    EXISTS = "the store answered 412: another file has this key and is not removed"
 
 
 class _KeyExists(Retryable):
-    """The store answers 412: there is an object under this key."""
+    """The store answered 412: the key exists."""
 
 
 class _StoreUnavailable(Retryable):
-    """The store can't be reached, or answers 5xx."""
+    """The store can't be reached or answered 5xx."""
 
 
 class _SignatureExpired(Retryable):
-    """The store answers 403: the signature is too old, most likely."""
+    """The store answered 403, most likely since the signature has expired."""
 
 
 class Uploader:
-    """Puts files where the desk says. Use as a context manager."""
+    """Uploads files with grants of the worker API. Use as a context manager."""
 
     def __init__(
         self, request_grants: RequestGrants, retry_policy: RetryPolicy = STORE, clock: Callable[[], float] = monotonic
@@ -71,8 +71,11 @@ class Uploader:
     def store(
         self, outputs: Sequence[Output], fraction: Fraction, make_rest: Callable[[], Sequence[Output]] = tuple
     ) -> tuple[StoredFile, ...]:
-        """Store all files; `make_rest` makes the last of them while the others are sent. Raises Retryable where
-        one can't be stored."""
+        """Upload all files; `make_rest` produces further files meanwhile. `fraction` gets the share done (0-1) of
+        `outputs`.
+
+        Raises Retryable if a file can't be stored.
+        """
         with ThreadPoolExecutor(1) as executor:
             upload = executor.submit(self._store_all, outputs, fraction)
             rest = make_rest()
@@ -81,9 +84,10 @@ class Uploader:
         return tuple(output.stored for output in (*outputs, *rest))
 
     def put_outcome(self, url: str, outcome: Outcome, new_url: Callable[[], str]) -> None:
-        """Leave the outcome where the operator looks for it, also while it is away.
+        """Upload the outcome to its presigned URL; works while the worker API is unavailable.
 
-        `new_url` gives a fresh URL for one that has expired: those signed with temporary credentials end with them.
+        `new_url`: returns a fresh URL if this one has expired, as those signed with temporary credentials do. Raises
+        Retryable.
         """
         body = outcome.model_dump_json(by_alias=True).encode()
         output = Output.of_bytes("outcome", JSON, body)
@@ -104,7 +108,7 @@ class Uploader:
                 fraction(done / len(outputs))
 
     def _store_batch(self, batch: list[Output], pool: ThreadPoolExecutor) -> None:
-        """Ask for grants until every file is stored, for as long as each few rounds store one."""
+        """Request grants until every file is stored. Raises Retryable after four rounds in a row without success."""
         idle_rounds = 0
         while batch:
             remaining = self._upload_round(batch, pool)
@@ -115,7 +119,7 @@ class Uploader:
             batch = [output for output, _ in remaining]
 
     def _upload_round(self, batch: list[Output], pool: ThreadPoolExecutor) -> list[tuple[Output, _PutResult]]:
-        """One round of grants and PUTs; the files that are not stored yet."""
+        """One round of grants and PUTs. Returns the files not stored, with the reason."""
         requested_at = self._clock()
         grants = self._request_grants([output.claim for output in batch])
         due = [(output, grant) for output, grant in zip(batch, grants, strict=True) if not grant.stored]
@@ -142,7 +146,7 @@ class Uploader:
         )
 
     def _send(self, url: str, headers: dict[str, str], output: Output) -> None:
-        length = {"Content-Length": str(output.size_bytes)}  # S3 knows no chunked PUT
+        length = {"Content-Length": str(output.size_bytes)}  # S3 supports no chunked PUT
         given = {name: value for name, value in headers.items() if name.lower() != "content-length"}
         try:
             response = self._client.put(url, headers={**given, **length}, content=output.body())
@@ -159,7 +163,7 @@ def _raise_for_status(response: httpx.Response, text: str) -> None:
         raise _SignatureExpired(text)
     if code == 412:
         raise _KeyExists(text)
-    if code in (408, 409, 425, 429) or code >= 500:  # 409: another conditional PUT of this key is under way
+    if code in (408, 409, 425, 429) or code >= 500:  # 409: another conditional PUT of this key is in progress
         raise _StoreUnavailable(text)
     if not response.is_success:
         raise Retryable(f"{text} {response.text[:200]}; expected 200")

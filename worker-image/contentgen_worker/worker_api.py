@@ -1,7 +1,7 @@
-"""The desk: the only part of contentgen that a worker talks to.
+"""Client of the worker API, the only part of contentgen that a worker talks to.
 
-The token is read anew for each request (the kubelet rotates it), and the certificate must come from exactly the
-CA that the pod was given.
+The token is read for each request, since the kubelet rotates it. The certificate must be signed by the CA that the pod
+was given.
 """
 
 import ssl
@@ -20,14 +20,14 @@ from contentgen_worker.log import event
 from contentgen_worker.retry import DEADLINE_SHARE, REFUSAL_SECONDS, WORKER_API, RetryPolicy
 
 _TRANSIENT_CODES = (425,)
-_MAX_RETRY_AFTER = 60.0  # seconds; whatever the header says
+_MAX_RETRY_AFTER = 60.0  # seconds
 M = TypeVar("M", bound=Value)
 
 
 class _WorkerApiUnavailable(Retryable):
-    """The desk can't be reached, or says that it can't answer now.
+    """The worker API can't be reached or answers that it is unavailable.
 
-    `retry_after`: seconds until it may be asked again, where it has limited our rate; else None.
+    `retry_after`: seconds until the next request is allowed, if the rate is limited; else None.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -36,10 +36,10 @@ class _WorkerApiUnavailable(Retryable):
 
 
 class WorkerApiClient:
-    """A client of the desk. Use as a context manager.
+    """HTTP client of the worker API. Use as a context manager.
 
-    `ends_at` is when the Job is ended, by `clock`: until shortly before, an absent desk is waited
-    for. What has been downloaded and made is worth more than the pod's place.
+    `ends_at`: the Job's deadline by `clock`. Requests are retried until shortly before it, since a failed run loses
+    what it has downloaded and produced.
     """
 
     def __init__(
@@ -72,25 +72,27 @@ class WorkerApiClient:
         self._client.close()
 
     def fetch_order(self) -> WorkOrder:
-        """What to do."""
+        """The pod's work order. Raises Retryable."""
         return _parse(WorkOrder, self._request_with_retries("GET", "/v1/order"))
 
     def request_grants(self, claims: Sequence[FileClaim]) -> tuple[UploadGrant, ...]:
-        """A signed PUT for each of at most 256 files, in their order."""
+        """Presigned PUTs for at most 256 files, in their order. Raises Retryable."""
         response = self._request_with_retries("POST", "/v1/uploads", UploadRequest(files=tuple(claims)))
         grants = _parse(UploadGrants, response).grants
         if [grant.name for grant in grants] != [claim.name for claim in claims]:
-            raise Retryable("the desk granted other files than asked for; operator and worker may differ in version")
+            raise Retryable(
+                "the worker API granted other files than requested; operator and worker may differ in version"
+            )
         return grants
 
     def report(self, progress: Progress) -> None:
-        """Tell the progress, once. Raises where nobody listens, and without a request while our rate is limited."""
+        """Send progress once, without retries. Raises Retryable; sends nothing while the rate is limited."""
         if self._clock() < self._rate_limited_until:
-            raise _WorkerApiUnavailable("the desk has limited our rate")
+            raise _WorkerApiUnavailable("the worker API has limited our rate")
         self._request("POST", "/v1/progress", progress)
 
     def notify_outcome(self) -> None:
-        """Tell the operator that the outcome is in the store. It would find out by itself, later."""
+        """Tell the operator that the outcome is stored. Optional: it polls for it, too."""
         try:
             self._request("POST", "/v1/outcome")
         except Retryable as error:
@@ -111,10 +113,10 @@ class WorkerApiClient:
             response = self._client.request(method, path, content=content, headers=headers)
         except httpx.TransportError as error:
             raise _WorkerApiUnavailable(
-                f"desk {method} {path}: {type(error).__name__} {error}; is the operator up?"
+                f"worker API {method} {path}: {type(error).__name__} {error}; is the operator up?"
             ) from None
         try:
-            _raise_for_status(response, f"desk {method} {path}")
+            _raise_for_status(response, f"worker API {method} {path}")
         except _WorkerApiUnavailable as error:
             self._rate_limited_until = self._clock() + (error.retry_after or 0)
             raise
@@ -130,7 +132,7 @@ class WorkerApiClient:
 
 
 class _RetryRule:
-    """Whether to try again: while the desk is away, and for a little while when it refuses us."""
+    """Retry rule: while the API is unavailable, and for a short time while it rejects the token."""
 
     def __init__(self, refusal_seconds: float, clock: Callable[[], float]) -> None:
         self._refusal_seconds = refusal_seconds
@@ -138,7 +140,7 @@ class _RetryRule:
         self._refused_since: float | None = None
 
     def __call__(self, error: Exception) -> bool | float:
-        """Whether to try again, or after how many seconds."""
+        """True to retry, or the seconds to wait before it."""
         if not isinstance(error, WorkerApiRefused):
             self._refused_since = None
             return (error.retry_after or True) if isinstance(error, _WorkerApiUnavailable) else False
@@ -151,7 +153,7 @@ def _raise_for_status(response: httpx.Response, request: str) -> None:
     code = response.status_code
     text = f"{request}: HTTP {code} {response.text[:200]}".rstrip()
     if code in (401, 403):
-        raise WorkerApiRefused(f"{text}; the desk does not know this pod's token")
+        raise WorkerApiRefused(f"{text}; the worker API rejects this pod's token")
     if code == 429:
         raise _WorkerApiUnavailable(text, _retry_after(response))
     if code in _TRANSIENT_CODES or code >= 500:
@@ -161,7 +163,7 @@ def _raise_for_status(response: httpx.Response, request: str) -> None:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds that a response asks us to wait; None where it names none, or a date."""
+    """Seconds of the Retry-After header; None if absent or a date."""
     text = response.headers.get("Retry-After", "")
     return min(float(text), _MAX_RETRY_AFTER) if text.isdecimal() and len(text) < 10 else None
 
@@ -171,4 +173,6 @@ def _parse(model: type[M], response: httpx.Response) -> M:
         return model.model_validate_json(response.content)
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
-        raise Retryable(f"the desk's {model.__name__} can't be read (wrong: {fields}); versions may differ") from None
+        raise Retryable(
+            f"the worker API's {model.__name__} can't be read (wrong: {fields}); versions may differ"
+        ) from None

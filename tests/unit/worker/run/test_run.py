@@ -1154,7 +1154,7 @@ def program(world: World, stage: str, **more: str) -> subprocess.CompletedProces
 @pytest.fixture(scope="module")
 def collected(certificate: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """The program has stored a transcript."""
-    with closing(World(certificate, tmp_path_factory.mktemp("collected"))) as world:
+    with closing(World(certificate, tmp_path_factory.mktemp("collected"), Clock())) as world:
         collect_transcript(world, TRANSCRIPT)
         return ran(world, "collect")
 
@@ -1162,7 +1162,7 @@ def collected(certificate: tuple[Path, str], tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def nowhere(certificate: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """The program has not found its source."""
-    with closing(World(certificate, tmp_path_factory.mktemp("nowhere"))) as world:
+    with closing(World(certificate, tmp_path_factory.mktemp("nowhere"), Clock())) as world:
         prepare_sound(world, world.url("nowhere", signed=True))
         return ran(world, "prepare")
 
