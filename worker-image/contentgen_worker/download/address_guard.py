@@ -1,7 +1,7 @@
-"""Where a user's, or a provider's, URL may lead: the public internet, and what the operator allowed by name.
+"""Address check of untrusted URLs: only public addresses, and hosts that the administrator allows.
 
-The name is resolved once; `fetch.py` connects to the very addresses that were checked here, so that a second
-answer of the name server changes nothing. Nothing here opens a connection.
+The name is resolved once, and `connection.py` connects to exactly the checked addresses; a later DNS answer changes
+nothing (DNS rebinding). This module opens no connection.
 """
 
 import ipaddress
@@ -21,27 +21,27 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class CheckedUrl:
-    """A checked URL and the addresses that it may be fetched from, in the order to try them."""
+    """Checked URL with its permitted addresses, in the order to try them."""
 
     url: httpx.URL
     addresses: tuple[IPAddress, ...]
 
 
 def system_resolver(host: str, port: int) -> list[str]:
-    """The addresses of a name, as the pod's resolver knows them; it also reads 0x7f.1 as what it is."""
+    """Addresses of a name from the pod's resolver, which also normalizes forms such as 0x7f.1."""
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
 class AddressGuard:
-    """Checks URLs. `allowed_hosts` are exact host:port pairs that may be anywhere."""
+    """Checks URLs. `allowed_hosts`: exact host:port pairs that may have any address."""
 
     def __init__(self, allowed_hosts: Sequence[str] = (), resolve: Resolver = system_resolver) -> None:
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
         self._resolve = resolve
 
     def check(self, address: str | httpx.URL) -> CheckedUrl:
-        """The target of a URL. Raises NotAllowed, or Unreachable where the name has no address."""
+        """Checked URL. Raises NotAllowed, or Unreachable if the name has no address."""
         url = _parse(address)
         host = url.raw_host.decode("ascii")
         port = url.port or _PORTS[url.scheme]
@@ -67,14 +67,14 @@ def _parse(address: str | httpx.URL) -> httpx.URL:
     try:
         url = httpx.URL(address)
     except (httpx.InvalidURL, ValueError, TypeError):
-        # Without httpx's words: they repeat the part that is wrong, which may be a password.
+        # Without httpx's message: it repeats the wrong part, which may be a password.
         raise NotAllowed(f"{redacted(address)}: not a usable URL") from None
     if url.scheme not in _PORTS:
-        raise NotAllowed(f"{redacted(url)}: scheme {url.scheme or '(none)'!r}; only http and https are fetched")
+        raise NotAllowed(f"{redacted(url)}: scheme {url.scheme or '(none)'!r}; only http and https are supported")
     if url.userinfo or "@" in url.netloc.decode("ascii", "replace"):
-        raise NotAllowed(f"{redacted(url)}: holds a user or password; use a URL without")
+        raise NotAllowed(f"{redacted(url)}: contains a user or password; use a URL without them")
     if not url.host or "%" in url.host or (url.port is not None and not 0 < url.port < 65536):
-        raise NotAllowed(f"{redacted(url)}: names no usable host and port")
+        raise NotAllowed(f"{redacted(url)}: has no valid host and port")
     return url
 
 
@@ -83,7 +83,7 @@ def _describe(url: httpx.URL, address: IPAddress) -> str:
 
 
 def _check_public(addresses: Sequence[IPAddress], url: httpx.URL) -> None:
-    # One bad address among good ones is a rebinding attempt or a split horizon; both are refused.
+    # A private address among public ones is DNS rebinding or split-horizon DNS; both are refused.
     for address in addresses:
         if reason := refusal(address):
             raise NotAllowed(

@@ -1,7 +1,7 @@
-"""GETs of one URL, one after another, over a connection that is kept where the other side keeps it.
+"""Consecutive GETs of one URL over a connection that is kept alive.
 
-A stranger's URL passes the guard, at each hop of each request that needs a new way; a kept connection goes to the
-address that was checked, and to no other name's.
+The address guard checks every new connection, at each redirect. A kept connection is reused only for the address and
+name it was checked for.
 """
 
 import os
@@ -30,12 +30,12 @@ _HEADERS = {"User-Agent": "contentgen-worker", "Accept": "*/*", "Accept-Encoding
 
 @lru_cache(maxsize=1)
 def system_tls() -> ssl.SSLContext:
-    """TLS checked against SSL_CERT_FILE, or the CAs that everybody trusts."""
+    """TLS context with the CAs of SSL_CERT_FILE, else those of certifi."""
     return ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
 
 
 class Connection:
-    """One connection at a time. `guard` None: our own store's URL, which is taken as it is and redirects nowhere."""
+    """Keep-alive connection to one URL. `guard` None: a URL of our own store, unchecked and without redirects."""
 
     def __init__(self, url: str, guard: AddressGuard | None, budget: DownloadBudget) -> None:
         self._url = url
@@ -47,29 +47,31 @@ class Connection:
         self._cancelled = False
 
     def get(self, headers: Mapping[str, str]) -> httpx.Response:
-        """An answer whose body is still to be read; close it. Raises NotAllowed or Unreachable."""
+        """Response with its body still unread; the caller closes it. Raises NotAllowed or Unreachable."""
         if self._client and self._target:
             with suppress(Unreachable):
                 response = self._send(self._target, headers)
                 if response.status_code in _USABLE:
                     return response
-            self.close()  # where a redirect led may be good for some minutes only
+            self.close()  # the target of a redirect may expire after minutes
         return self._follow_redirects(headers)
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection; the next `get` opens another."""
         if self._client:
             self._client.close()
         self._client = self._target = None
 
     def abort(self) -> None:
-        """End what is under way on the connection, from another thread."""
+        """Abort the current request, from another thread."""
         if self._socket is not None:
             with suppress(OSError):
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # TLS's own would ask the other side
+                socket.socket.shutdown(
+                    self._socket, socket.SHUT_RDWR
+                )  # the SSL socket's shutdown would wait for the peer
 
     def cancel(self) -> None:
-        """Shut, and ask nothing more: to `get`, a connection that was shut is one that the other side closed."""
+        """Abort, and fail all further requests: after `abort` alone, `get` would reconnect."""
         self._cancelled = True
         self.abort()
 
@@ -84,13 +86,13 @@ class Connection:
                 return response
             address = _redirect_target(target.url, response)
             response.close()
-            self.close()  # a client of its own for each hop: a kept connection was verified for another name
+            self.close()  # one client per hop: a kept connection was verified for another name
         raise Unreachable(f"{redacted(self._url)}: more than {REDIRECTS} redirects; use the file's own URL")
 
     def _send(self, target: CheckedUrl, headers: Mapping[str, str]) -> httpx.Response:
-        """Of the first address that answers; the next request goes to it again."""
+        """Response of the first address that answers; the next request uses that address."""
         if self._cancelled:
-            raise Unreachable(f"{redacted(target.url)}: given up")
+            raise Unreachable(f"{redacted(target.url)}: download cancelled")
         self._client = self._client or httpx.Client(verify=system_tls(), trust_env=False, timeout=_TIMEOUT)
         seconds = min(self._budget.bounds.answer_seconds, self._budget.seconds_left)
         error: Exception | None = None
@@ -101,13 +103,13 @@ class Connection:
                     return self._client.send(self._request(self._client, self._target, headers), stream=True)
                 except httpx.TransportError as caught:
                     if timeout.expired:
-                        text = f"{redacted(target.url)}: no answer began in time; use a faster host"
+                        text = f"{redacted(target.url)}: no response began in time; use a faster host"
                         raise Unreachable(text, transient=self._guard is None) from None
                     error = caught
         raise unreachable(target.url, error)
 
     def _request(self, client: httpx.Client, target: CheckedUrl, headers: Mapping[str, str]) -> httpx.Request:
-        """Name, certificate and Host stay those of the URL, whatever the address is."""
+        """GET to the checked address; Host, SNI and certificate check use the URL's name."""
         pinned = target.url.copy_with(host=str(target.addresses[0])) if target.addresses else target.url
         return client.build_request(
             "GET",
@@ -117,7 +119,7 @@ class Connection:
         )
 
     def _trace(self, event: str, info: dict[str, Any]) -> None:
-        """httpcore tells of each of its steps; of these we need the socket."""
+        """httpcore trace hook; remembers the socket for `abort`."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._socket = info["return_value"].get_extra_info("socket")
             if self._cancelled:
@@ -125,7 +127,7 @@ class Connection:
 
 
 class _AnswerTimeout:
-    """Ends a connection whose answer has not begun in time: httpx bounds each read, and a byte a second passes all."""
+    """Timeout of the whole response head: httpx bounds each read only, so one byte a second would never time out."""
 
     def __init__(self, connection: Connection, seconds: float) -> None:
         self.expired = False
@@ -152,11 +154,11 @@ def _redirect_target(url: httpx.URL, response: httpx.Response) -> httpx.URL:
     try:
         return url.join(location)
     except (httpx.InvalidURL, ValueError):
-        raise NotAllowed(f"{redacted(url)}: redirects to something that is no URL") from None
+        raise NotAllowed(f"{redacted(url)}: redirects to an invalid URL") from None
 
 
 def unreachable(url: object, error: Exception | None) -> Unreachable:
-    """For a connection that was not made, or not kept."""
+    """Error of a failed connection."""
     detail = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return Unreachable(
         f"{redacted(url)}: {detail}; check that the file can be fetched from the internet", transient=True

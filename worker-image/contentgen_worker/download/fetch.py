@@ -1,7 +1,7 @@
-"""Downloads to a file: the operator's own URLs plainly, everybody else's through the guard.
+"""Downloads to files: our own URLs directly, all others through the address guard.
 
-Bytes, time and rate are bounded; what the file is, is for whoever opens it. Where the server says which file it is, the
-file can be read while it comes (`incoming.py`); else it is here before anybody looks.
+If the server supports ranges and identifies the file, the file can be read while it is downloaded (`incoming.py`); else
+it is complete before it is read. Content is not inspected here.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ __all__ = ["DownloadLimits", "Fetched", "Fetcher", "Incoming", "OnProgress", "ig
 
 
 class Fetcher:
-    """Fetches files into the scratch folder."""
+    """Downloads files into the scratch folder."""
 
     def __init__(self, guard: AddressGuard, *, source: RetryPolicy = SOURCE, store: RetryPolicy = STORE) -> None:
         self._guard = guard
@@ -50,15 +50,18 @@ class Fetcher:
     def fetch(
         self, download: Download, to: Path, bounds: DownloadLimits, on_progress: OnProgress = ignore_progress
     ) -> Fetched:
-        """The file at a URL. Raises a FetchError, or Retryable where our own store is away."""
+        """Download the whole file. Raises a FetchError, or Retryable if our own store is unavailable."""
         with self.start(download, to, bounds, on_progress) as incoming:
             return incoming.finish(on_progress)
 
     def start(
         self, download: Download, to: Path, bounds: DownloadLimits, on_progress: OnProgress = ignore_progress
     ) -> Incoming:
-        """The file, as soon as it can be read: at the first answer, or when all is here, which `on_progress` then sees.
-        Raises as `fetch` does."""
+        """Start a download and return it once it can be read.
+
+        That is at the first response, or after the whole file if the server supports no ranges; `on_progress` gets the
+        share done in that case. Raises as `fetch` does.
+        """
         retry_policy = self._store if download.trusted else self._source
         guard = None if download.trusted else self._guard
         start = _FirstRequest(download, to, DownloadBudget(download.url, bounds), retry_policy, guard, on_progress)
@@ -70,7 +73,7 @@ class Fetcher:
 
 @dataclass(frozen=True)
 class _FirstRequest:
-    """The first request for a file, and what its answer makes possible."""
+    """First request of a download; its response decides between parallel ranges and one plain GET."""
 
     download: Download
     to: Path
@@ -103,7 +106,7 @@ class _FirstRequest:
         return Connection(self.download.url, self.guard, self.budget)
 
     def _usable_range(self, response: httpx.Response) -> ByteRange | None:
-        """Where the file begins, and whose parts can be told from those of another."""
+        """Range of the response if it begins the file and has a validator for further ranges; else None."""
         received = parse_range(response.status_code, response.headers)
         if received is None or received.start or not received.end or not received.identity.validator:
             return None
@@ -112,7 +115,7 @@ class _FirstRequest:
         return received
 
     def _plain_response(self, connection: Connection, response: httpx.Response) -> httpx.Response:
-        """The answer to a plain GET, where the one to a range is of no use."""
+        """Response to a plain GET, if the one to a range is unusable."""
         if response.status_code not in (206, 416):
             return response
         response.close()

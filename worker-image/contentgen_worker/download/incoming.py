@@ -1,6 +1,7 @@
-"""A file on its way: some lanes bring runs of its pieces into one growing file, each continuing where it broke off.
+"""Parallel ranged download into a sparse file, resumable.
 
-Bytes are hashed in their order, as soon as those before them are there; one pass, whichever lane brought them.
+Several connections fetch ranges of chunks; after an error each continues where it stopped. Bytes are hashed once, in
+file order, as soon as all before them have arrived.
 """
 
 import errno
@@ -32,24 +33,23 @@ from contentgen_worker.errors import (
 from contentgen_worker.media.decode.source import CHUNK_BYTES, MediaSource, SparseFile
 from contentgen_worker.retry import RetryPolicy
 
-CHUNKS_PER_RANGE = (
-    2  # pieces that are asked for at once: what a reader waits for begins when the first lane is through with its own
-)
+# Few, since a chunk that a reader waits for is requested only when a connection has finished its range.
+CHUNKS_PER_RANGE = 2
 MAX_CONNECTIONS = 4
-_POLL_SECONDS = 0.25  # seconds
-_NO_READAHEAD_SECONDS = 0.75  # seconds in which nothing is brought but what a reader waits for
-_IDLE_SECONDS = 0.01  # seconds
+_POLL_SECONDS = 0.25
+_NO_READAHEAD_SECONDS = 0.75  # at first, only chunks that a reader waits for are fetched
+_IDLE_SECONDS = 0.01
 _TRANSIENT_CODES = (408, 425, 429)
 OnProgress = Callable[[float], None]
 
 
 def ignore_progress(_: float) -> None:
-    """For downloads that nobody watches."""
+    """Progress callback that does nothing."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that came down."""
+    """Downloaded file."""
 
     path: Path
     size_bytes: int
@@ -58,7 +58,7 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Opened:
-    """A lane with the first answer, whose body is still to be read: of all the file, or of its first run."""
+    """Connection with its first response, whose body is unread: the whole file or its first range."""
 
     connection: Connection
     response: httpx.Response
@@ -66,13 +66,16 @@ class Opened:
 
     @property
     def ranged(self) -> bool:
-        """Other parts may be asked for."""
+        """Whether the server supports ranges."""
         return self.response.status_code == 206
 
 
 class Incoming:
-    """A file that is coming. `source` can be read at once. As a context manager it ends the download with the block;
-    where the download has failed, that is what is raised: a decoder's troubles follow from it."""
+    """Download that may be in progress. `source` can be read at once.
+
+    The context manager cancels the download at its end. If the download has failed, that error is raised: errors of the
+    decoder are its consequence.
+    """
 
     def __init__(
         self, download: Download, source: Path | MediaSource, size: int, fetched: Fetched | None = None
@@ -91,14 +94,18 @@ class Incoming:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if isinstance(error, BadMedia) and self._download.sha256:
-            self.finish()  # another file than the one asked for is the better reason
+            self.finish()  # a wrong checksum is the better reason
         failed = self._error
-        self._fail(Unreachable("the download was given up"))
+        self._fail(Unreachable("the download was cancelled"))
         if failed and (error is None or isinstance(error, WorkerError)):
             raise failed from None
 
     def finish(self, on_progress: OnProgress = ignore_progress) -> Fetched:
-        """Wait for the last byte. Raises a FetchError, or Retryable; nothing may be made of the file before it."""
+        """Wait for the last byte. Raises a FetchError, or Retryable.
+
+        `on_progress` gets the share downloaded (0-1). Nothing may be stored that was derived from the file before this
+        returns.
+        """
         while not self._ended.wait(_POLL_SECONDS):
             on_progress(self._fraction())
         if self._fetched is None:
@@ -109,18 +116,18 @@ class Incoming:
         return 0.0
 
     def _fail(self, error: Exception) -> None:
-        """The first reason counts. Nothing, where the file is here."""
+        """Record the first error; no effect once the download is complete."""
 
 
 class CompletedDownload(Incoming):
-    """A file that has come already."""
+    """Download that is complete from the start."""
 
     def __init__(self, download: Download, fetched: Fetched) -> None:
         super().__init__(download, fetched.path, fetched.size_bytes, fetched)
 
 
 class InProgressDownload(Incoming):
-    """A file of which parts are here."""
+    """Download over several connections, one thread each."""
 
     def __init__(
         self,
@@ -145,7 +152,7 @@ class InProgressDownload(Incoming):
         self._read_all, self._readahead_from = threading.Event(), time.monotonic() + _NO_READAHEAD_SECONDS
         self._free = bytearray(b"\1" * self.sparse_file.chunk_count)
         first = self._claim(range(-(-opened.byte_range.end // CHUNK_BYTES)))
-        # The index of an MP4 may be at its end: the second lane begins there.
+        # The index of an MP4 may be at its end: the second connection begins there.
         last = self._claim(range(max(self.sparse_file.chunk_count - 1, first.stop), self.sparse_file.chunk_count))
         count = 1 + min(MAX_CONNECTIONS - 1, -(-sum(self._free) // CHUNKS_PER_RANGE) + len(last))
         self._connections = [opened.connection, *(connect() for _ in range(count - 1))]
@@ -157,7 +164,7 @@ class InProgressDownload(Incoming):
             ).start()
 
     def finish(self, on_progress: OnProgress = ignore_progress) -> Fetched:
-        """As any file's; from now on its parts may come in any order."""
+        """Wait for the last byte; from now on chunks are fetched without regard to readers."""
         self._read_all.set()
         return super().finish(on_progress)
 
@@ -166,7 +173,7 @@ class InProgressDownload(Incoming):
         return chunks
 
     def _run_connection(self, connection: Connection, chunks: range | None, response: httpx.Response | None) -> None:
-        """A lane's life: run after run, until none is free."""
+        """Thread of one connection: fetch range after range until none is free."""
         try:
             while (chunks := chunks or self._next_chunks()) is not None and self._error is None:
                 task = _RangeTask(connection, chunks, response, self)
@@ -174,7 +181,7 @@ class InProgressDownload(Incoming):
                 chunks, response = None, None
         except OSError as error:
             self._fail(disk_error(error, self.sparse_file.source.path))
-        except Exception as error:  # noqa: BLE001 - whatever ends a lane must end those who wait for its bytes
+        except Exception as error:  # noqa: BLE001 - any error must reach the readers that wait for bytes
             self._fail(error)
         finally:
             connection.close()
@@ -182,23 +189,24 @@ class InProgressDownload(Incoming):
 
     def _next_chunks(self) -> range | None:
         while True:
-            with self._lock:  # what one reader waits for is one lane's
+            with self._lock:  # one connection claims what a reader waits for
                 if self._may_claim():
                     chunks = next_range(self._free, self.sparse_file.reader_chunks(), CHUNKS_PER_RANGE)
                     return chunks and self._claim(chunks)
             self._read_all.wait(_IDLE_SECONDS)
 
     def _may_claim(self) -> bool:
-        """At first nothing is read ahead: it would stand in the way of the index, and of where the segments begin."""
+        """Whether to fetch another range: read-ahead would delay the index and the starts of the segments, so it begins
+        later."""
         ahead = self._read_all.is_set() or time.monotonic() >= self._readahead_from
         return ahead or not any(self._free) or self._reader_waits()
 
     def _reader_waits(self) -> bool:
-        """Somebody reads what no lane brings."""
+        """Whether a reader waits for a chunk that no connection fetches."""
         return any(self._free[chunk] for chunk in self.sparse_file.reader_chunks())
 
     def _finish_worker(self) -> None:
-        """The last lane leaves a file."""
+        """Last connection: check and publish the file."""
         with self._lock:
             self._active -= 1
             if self._active:
@@ -230,7 +238,8 @@ class InProgressDownload(Incoming):
         return self._hashed / self.size
 
     def hash_available(self) -> None:
-        """Hash what has come in order. Whoever finds another at it goes on: that one takes it along, or the next."""
+        """Hash the bytes that follow on those hashed. Returns at once if another thread does so; that one includes
+        them."""
         if self._hash_lock.acquire(blocking=False):
             try:
                 while content := self.sparse_file.read(self._hashed, CHUNK_BYTES):
@@ -239,44 +248,47 @@ class InProgressDownload(Incoming):
             finally:
                 self._hash_lock.release()
 
-    # What an errand needs
+    # Interface of _RangeTask
 
     def range_headers(self, offset: int, end: int) -> Mapping[str, str]:
-        """Asks for bytes of the same file only."""
+        """Headers that request a range of the same version of the file."""
         last = str(end - 1) if self._ranged else ""
         return {"Range": f"bytes={offset}-{last}", "If-Range": self._identity.validator}
 
     def received_range(self, response: httpx.Response, offset: int) -> ByteRange:
-        """What came for bytes from `offset` on. Raises where it is of another file, or of no use."""
+        """Range in a response to a request for bytes from `offset`. Raises Unreachable if it is unusable or of another
+        file."""
         url = self._download.url
         check_response(response, self._download, (200, 206))
         received = parse_range(response.status_code, response.headers)
         if received is None:
-            raise Unreachable(f"{redacted(url)}: answered a range in a way that can't be understood; try again later")
+            raise Unreachable(f"{redacted(url)}: invalid response to a range request; try again later")
         if not received.identity.is_of(self._identity):
-            raise Unreachable(f"{redacted(url)}: the file was changed while it came down; try again when it stays")
+            raise Unreachable(
+                f"{redacted(url)}: the file was changed during the download; try again when it no longer changes"
+            )
         if response.status_code == 200 and self._ranged:
-            raise Unreachable(f"{redacted(url)}: sent the whole file, asked for a part of it", transient=True)
+            raise Unreachable(f"{redacted(url)}: sent the whole file for a range request", transient=True)
         if not received.start <= offset < received.end:
-            raise Unreachable(f"{redacted(url)}: sent bytes from {received.start}, asked for those from {offset}")
+            raise Unreachable(f"{redacted(url)}: sent bytes from {received.start}, requested from {offset}")
         return received
 
     def count_bytes(self, size: int) -> None:
-        """So many bytes have come. Raises where no more are wanted, or they come too slowly."""
+        """Count received bytes. Raises Unreachable if the download has failed or is too slow."""
         if self._error:
-            raise Unreachable("the download was given up")
+            raise Unreachable("the download was cancelled")
         self._budget.count(size)
 
     def write(self, offset: int, content: bytes) -> None:
-        """Bytes of the file."""
+        """Write bytes at this offset."""
         self.sparse_file.write(offset, content)
 
     def restart_rate(self) -> None:
-        """After a pause, which was nobody's slowness."""
+        """Restart the rate window after a pause between tries."""
         self._budget.restart()
 
     def first_missing_byte(self, chunks: range) -> int | None:
-        """The first byte of a run that is not here."""
+        """Offset of the first missing byte of these chunks; None if they are complete."""
         for chunk in chunks:
             offset = chunk * CHUNK_BYTES
             offset += self.sparse_file.available(offset)
@@ -286,7 +298,7 @@ class InProgressDownload(Incoming):
 
 
 class _RangeTask:
-    """Bringing one run. Called again, it continues where it broke off."""
+    """Fetches one range of chunks. Called again, it resumes."""
 
     def __init__(
         self, connection: Connection, chunks: range, response: httpx.Response | None, file: InProgressDownload
@@ -298,7 +310,7 @@ class _RangeTask:
         self._retrying = False
 
     def __call__(self) -> None:
-        """Until the run is here. Raises where a try brought nothing."""
+        """Fetch until the range is complete. Raises if a try brought no byte."""
         if self._retrying:
             self._file.restart_rate()
         self._retrying = True
@@ -319,7 +331,7 @@ class _RangeTask:
             self._read(response, received, offset, min(end, received.end))
 
     def _read(self, response: httpx.Response, received: ByteRange, offset: int, end: int) -> None:
-        """Keep what lies from `offset` to `end`: an answer may hold more on both sides."""
+        """Write the bytes from `offset` to `end`; the response may contain more on both sides."""
         position = received.start
         try:
             for data in response.iter_raw():
@@ -336,31 +348,32 @@ class _RangeTask:
 
 
 def interrupted(url: object, offset: int, error: Exception | None) -> Unreachable:
-    """For a body that ends before its end."""
-    return Unreachable(f"{redacted(url)}: broke off after {offset} bytes ({error or 'it ended'})", transient=True)
+    """Error of a body that ended early."""
+    return Unreachable(f"{redacted(url)}: broke off after {offset} bytes ({error or 'end of stream'})", transient=True)
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether another try may help."""
+    """Whether an immediate retry may succeed."""
     return isinstance(error, FetchError) and error.transient
 
 
 def retryable_if_own_store(error: Exception, download: Download) -> Exception:
-    """What follows from it: that our own store is away is no verdict about anybody's file."""
-    return Retryable(f"{error}; the store is away") if download.trusted and is_transient(error) else error
+    """Retryable if our own store is unavailable: that says nothing about the file. Else the same error."""
+    return Retryable(f"{error}; the store is unavailable") if download.trusted and is_transient(error) else error
 
 
 def check_response(response: httpx.Response, download: Download, wanted: tuple[int, ...] = (200,)) -> None:
-    """Raises Unreachable unless the answer is one that was asked for."""
+    """Raises Unreachable unless the response has a wanted status and is not compressed; Retryable if our signed URL
+    expired."""
     code, url = response.status_code, redacted(download.url)
     if download.trusted and code == 403 and b"xpired" in _first_bytes(response):  # S3's "Request has expired"
         raise Retryable(f"{url}: the signed URL has expired; a new attempt gets a new one")
     if code not in wanted:
-        text = f"{url}: HTTP {code}, expected {wanted[0]}; check the URL and who may read it"
+        text = f"{url}: HTTP {code}, expected {wanted[0]}; check the URL and its permissions"
         transient = code >= 500 or code in _TRANSIENT_CODES
         raise Unreachable(text, transient=transient, permanent=code >= 400 and not transient)
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise Unreachable(f"{url}: sent compressed although not asked to; serve the file as it is")
+        raise Unreachable(f"{url}: sent compressed although not requested; serve the file uncompressed")
 
 
 def _first_bytes(response: httpx.Response) -> bytes:
@@ -371,7 +384,7 @@ def _first_bytes(response: httpx.Response) -> bytes:
 
 
 def check_sha256(fetched: Fetched, download: Download) -> Fetched:
-    """The same. Raises ChecksumMismatch."""
+    """The same file. Raises ChecksumMismatch."""
     if download.sha256 and fetched.sha256 != download.sha256:
         raise ChecksumMismatch(
             f"{redacted(download.url)}: sha256 is {fetched.sha256}, expected {download.sha256}; the file was changed "
@@ -381,7 +394,7 @@ def check_sha256(fetched: Fetched, download: Download) -> Fetched:
 
 
 def disk_error(error: OSError, path: Path) -> Exception:
-    """For a file that can't be written."""
+    """Error of a failed write: Retryable if the disk is full."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Retryable(f"no space left for {path.name} in the scratch folder; give the worker a larger volume")
     return error

@@ -699,7 +699,7 @@ def test_our_own_store_being_away_is_no_verdict(world: World) -> None:
     world.pages["own"] = lambda handler: reply(handler, 503)
     prepare_sound(world, world.url("own"))
     world.order["source"]["trusted"] = True
-    with pytest.raises(Retryable, match="store is away"):
+    with pytest.raises(Retryable, match="store is unavailable"):
         run(Stage.PREPARE, world.settings(), world.clock.monotonic)
     assert world.stored == {}
 

@@ -368,7 +368,7 @@ class _SlowHead(_Trickle):
 def test_an_answer_that_never_begins_is_given_up(trickle: str, tmp_path: Path) -> None:
     started = time.monotonic()
     bounds = DownloadLimits(1000, 20, answer_seconds=0.3)
-    with pytest.raises(Unreachable, match="no answer began") as caught:
+    with pytest.raises(Unreachable, match="no response began") as caught:
         fetcher(AddressGuard([trickle])).fetch(Download(url=f"http://{trickle}/"), tmp_path / "f", bounds)
     assert not caught.value.transient
     assert time.monotonic() - started < 2
