@@ -1,4 +1,4 @@
-"""From a provider's picture URLs to pictures that are ours, each with a thumbnail."""
+"""Collect stage of an image generation: download the provider's pictures, check them and make thumbnails."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from contentgen_worker.media.sandbox.isolation import preload
 from contentgen_worker.progress import Fraction
 from contentgen_worker.stage_context import StageContext, StageResult
 
-_CPU_SECONDS = 120  # for one picture
+_CPU_SECONDS = 120  # per picture
 _SUFFIX = {ImageFormat.PNG: "png", ImageFormat.JPEG: "jpg"}
 _TYPE = {ImageFormat.PNG: PNG, ImageFormat.JPEG: JPEG}
 
@@ -29,10 +29,10 @@ class _Picture(Value):
 class _ImagesResponse(Value):
     images: list[_Picture] = Field(min_length=1, max_length=32)
     seed: int | None = None
-    has_nsfw_concepts: Any = None  # a list of booleans, if the model has a safety checker
+    has_nsfw_concepts: Any = None  # list of booleans if the model has a safety checker
 
     def unsafe(self, index: int) -> bool:
-        """Whether the provider's safety checker says so of a picture."""
+        """Whether the provider's safety checker flagged this picture."""
         flags = self.has_nsfw_concepts
         return isinstance(flags, list) and index < len(flags) and flags[index] is True
 
@@ -60,7 +60,7 @@ class _ConvertedPicture:
 
 
 def collect(context: StageContext) -> StageResult:
-    """Fetch, check, store."""
+    """Download, check and store the pictures. Raises StageFailed or Retryable."""
     spec = ImageGenerationSpec.model_validate(context.order.spec)
     preload()  # the decoders are imported while the pictures are fetched
     with context.steps(Step.STORING) as fraction:
@@ -95,7 +95,7 @@ def _convert_all(
 
 
 def _convert(context: StageContext, path: Path, name: str, wanted: ImageFormat, url: str) -> _ConvertedPicture:
-    folder = path.with_name(name)  # which the child may write to
+    folder = path.with_name(name)  # the only folder that the child may write to
     folder.mkdir()
     target, thumbnail = folder / f"{name}.{_SUFFIX[wanted]}", folder / f"{name}_thumb.png"
     bounds = context.media_bounds
@@ -104,7 +104,7 @@ def _convert(context: StageContext, path: Path, name: str, wanted: ImageFormat, 
     try:
         still = convert(conversion, limits.memory_bytes, min(limits.cpu_seconds, _CPU_SECONDS))
         if still.format is wanted:
-            path.rename(target)  # byte for byte what was paid for
+            path.rename(target)  # the provider's file, unchanged
         made = Output.of_path(target.name, _TYPE[wanted], target), Output.of_path(thumbnail.name, PNG, thumbnail)
     except (BadMedia, FileNotFoundError) as error:
         raise StageFailed(Reason.RESULT_INVALID, f"{url}: {error}") from None

@@ -1,4 +1,4 @@
-"""From a finished training to a LoRA that is ours: the weights, how they were made, and what they were made from."""
+"""Collect stage of a LoRA training: weights, their configuration and a contact sheet of the training set."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ from contentgen_worker.media.sandbox.isolation import preload
 from contentgen_worker.stage_context import StageContext, StageResult
 
 _CONFIG_BYTES = 4 << 20
-_PREVIEW_WIDTH = 480  # pixels, about
+_PREVIEW_WIDTH = 480  # pixels, approximately
 
 
 class _ProviderFile(Value):
@@ -36,7 +36,7 @@ class _TrainingResponse(Value):
 
 
 def collect(context: StageContext) -> StageResult:
-    """Fetch and check the weights, then store them with their config and contact sheet."""
+    """Download, check and store the weights with config.json and preview.png. Raises StageFailed or Retryable."""
     spec = LoraTrainingSpec.model_validate(context.order.spec)
     preload()  # the decoders are imported while the weights are fetched
     with context.steps(Step.STORING) as fraction:
@@ -56,7 +56,7 @@ def collect(context: StageContext) -> StageResult:
 
 def _parse(response: dict[str, Any]) -> _TrainingResponse:
     try:
-        # The provider writes snake_case; our aliases are camelCase, so the names are given as they are.
+        # The provider uses snake_case, our aliases are camelCase: match by field name.
         return _TrainingResponse.model_validate(response, by_name=True)
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
@@ -92,13 +92,13 @@ def _config(context: StageContext, spec: LoraTrainingSpec, response: _TrainingRe
 
 
 def _frame_count(context: StageContext) -> int | None:
-    """How many pictures were trained with, as dataset.json has it."""
+    """Number of training pictures in dataset.json; None if it is missing or invalid."""
     if context.order.dataset is None:
         return None
     fetched = _fetch_optional(context, context.order.dataset, "dataset.json")
     if fetched is None:
         return None
-    try:  # a pod of the user's namespace may have stored it
+    try:  # untrusted: a pod of the user's namespace may have stored it
         return len(json.loads(fetched.path.read_bytes())["images"])
     except (ValueError, RecursionError, LookupError, TypeError) as error:
         event("left out", error=f"dataset.json: {type(error).__name__}")
@@ -106,7 +106,7 @@ def _frame_count(context: StageContext) -> int | None:
 
 
 def _fetch_optional(context: StageContext, download: Download, name: str) -> Fetched | None:
-    """A file of the training set. The weights are what was paid for: without it they are stored all the same."""
+    """File of the training set; None if missing: the paid weights are stored all the same."""
     try:
         return context.fetch_stored(download, name)
     except OwnFileMissing as error:
@@ -115,7 +115,7 @@ def _fetch_optional(context: StageContext, download: Download, name: str) -> Fet
 
 
 def _provider_config(context: StageContext, response: _TrainingResponse) -> object:
-    """The provider's own config. The weights are what was paid for: without it they are stored all the same."""
+    """The provider's training configuration; None if missing or invalid: the paid weights are stored all the same."""
     if response.config_file is None:
         return None
     try:

@@ -1,7 +1,4 @@
-"""Subtitles from timed words: at most two lines of 42 characters, the usual measure for reading along.
-
-Plain values in, text out.
-"""
+"""Subtitles from timed words: at most two lines of 42 characters, the usual limit for readability. Pure."""
 
 import html
 import textwrap
@@ -12,14 +9,14 @@ import webvtt
 
 LINE_LENGTH, MAX_LINES = 42, 2
 _MAX_CUE_MS = 7000
-_PAUSE_MS = 1200  # a new cue after a silence
+_PAUSE_MS = 1200  # a longer pause begins a new cue
 _SENTENCE_END = (".", "!", "?", "…")
 _SENTENCE_MIN = 28  # characters; shorter sentences share a cue
 
 
 @dataclass(frozen=True)
 class TimedWord:
-    """One word; times in milliseconds from the start. `speaker` is empty where speakers are not told apart."""
+    """Word with its start and end in milliseconds. `speaker` is empty without speaker labels."""
 
     text: str
     start: int
@@ -29,7 +26,7 @@ class TimedWord:
 
 @dataclass(frozen=True)
 class Cue:
-    """What is shown from `start` to `end` (milliseconds). `turn`: the speaker differs from the cue before."""
+    """Subtitle with its start and end in milliseconds. `turn`: the speaker differs from that of the previous cue."""
 
     start: int
     end: int
@@ -39,13 +36,13 @@ class Cue:
 
 
 def make_cues(words: Iterable[TimedWord]) -> tuple[Cue, ...]:
-    """Cut words into cues: at a new speaker, a silence, the end of a sentence, or where the lines are full."""
+    """Cues from words, split at a new speaker, a pause, the end of a sentence, or full lines."""
     found: list[Cue] = []
     for group in _group_words(words):
         speaker = group[0].speaker
         turn = speaker != (found[-1].speaker if found else "")
         text = " ".join(word.text for word in group)
-        start = max(group[0].start, found[-1].end if found else 0)  # cues that overlap flicker
+        start = max(group[0].start, found[-1].end if found else 0)  # overlapping cues flicker
         found.append(Cue(start, max(group[-1].end, start + 1), text, speaker, turn))
     return tuple(found)
 
@@ -82,7 +79,7 @@ def _label(speaker: str) -> str:
 
 
 def srt(cues: Sequence[Cue]) -> str:
-    """SubRip."""
+    """SubRip text."""
     return "\n".join(_srt_block(number, cue) for number, cue in enumerate(cues, 1)) or "\n"
 
 
@@ -93,7 +90,7 @@ def _srt_block(number: int, cue: Cue) -> str:
 
 
 def vtt(cues: Sequence[Cue]) -> str:
-    """WebVTT, speakers as voice spans."""
+    """WebVTT text; speakers are voice spans."""
     document = webvtt.WebVTT()
     for cue in cues:
         lines = "\n".join(html.escape(line, quote=False) for line in textwrap.wrap(cue.text, LINE_LENGTH))

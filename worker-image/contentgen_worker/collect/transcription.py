@@ -1,4 +1,4 @@
-"""From a provider's transcript to the files that people read."""
+"""Collect stage of a transcription: from the provider's transcript to text and subtitle files."""
 
 import json
 from typing import Any
@@ -42,7 +42,7 @@ class _Transcript(Value):
 
 
 def collect(context: StageContext) -> StageResult:
-    """Read the answer, write the files."""
+    """Parse the transcript and store its files. Raises StageFailed or Retryable."""
     spec = TranscriptionSpec.model_validate(context.order.spec)
     with context.steps(Step.STORING) as fraction:
         response = context.provider_response()
@@ -86,7 +86,7 @@ def _outputs(response: dict[str, Any], transcript: _Transcript, formats: set[Tra
 
 
 def _plain_text(transcript: _Transcript) -> str:
-    """The text; a paragraph for each turn where more than one speaks."""
+    """Text; one paragraph per utterance if there are several speakers."""
     utterances = transcript.utterances or []
     if len({each.speaker for each in utterances}) > 1:
         return "\n\n".join(f"Speaker {each.speaker}: {each.text}" for each in utterances) + "\n"

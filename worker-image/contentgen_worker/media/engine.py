@@ -1,9 +1,7 @@
-"""From a recording to its shots and the best frames of each, in one pass over its pictures on all cores.
+"""Analysis of a recording: its shots, and the best frames of each, in one pass over the video on all cores.
 
-Children decode segments; what they find comes here as it is found. Frames go to disk as the JPEG files that they came
-as, and each joint is decided as soon as both of its sides are there, so memory does not grow with the recording. At
-the end shots are numbered, and the frames of those that lie on both sides of a joint chosen once more: whatever the
-split, the shots are the same.
+Child processes decode segments (`worker_pool.py`). Then the shots are numbered, and the frames of shots that span a
+seam between segments are chosen again, so the shots are the same for any split.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,13 +21,13 @@ from contentgen_worker.media.shots.seams import merge_boundaries
 from contentgen_worker.media.shots.shots import Shot, drop_close_boundaries, shots
 from contentgen_worker.media.worker_pool import OnProgress, StoredFrame, WorkerPool
 
-_FRAMES_PER_MAXIMUM = 4  # frames finished for each that may be kept; more only cost time
-_FRAMES_PER_MINIMUM = 2  # frames for each that must be there, where shots are few
+_FRAMES_PER_MAXIMUM = 4  # frames encoded per picture of spec.dataset.maxImages
+_FRAMES_PER_MINIMUM = 2  # frames per picture of spec.dataset.minImages, if there are few shots
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """The shots of a recording, and the frames that were chosen, in order of time."""
+    """Shots, boundaries and chosen frames of a recording, in order of time. `seconds`: end of its last frame."""
 
     shots: tuple[Shot, ...]
     boundaries: tuple[Boundary, ...]
@@ -38,7 +36,7 @@ class Analysis:
 
 
 def make_task(source: Path | MediaSource, bounds: MediaLimits, dataset: Dataset, seconds: float) -> Task:
-    """What a spec asks of a recording that lasts so long. A recording of few shots gives more frames of each."""
+    """Task for a recording of this length in seconds. With few shots, more frames are taken of each."""
     ranges = tuple((float(each.start), float(each.end or "inf")) for each in dataset.time_ranges)
     seconds = sum(max(min(end, seconds) - start, 0.0) for start, end in ranges) or seconds
     return Task(
@@ -55,7 +53,10 @@ def make_task(source: Path | MediaSource, bounds: MediaLimits, dataset: Dataset,
 
 
 def analyse_recording(task: Task, folder: Path, workers: int, on_progress: OnProgress) -> Analysis:
-    """Decode on so many cores. `on_progress` gets the seconds decoded so far; the JPEG files go into `folder`."""
+    """Analyse a recording with this number of child processes. Raises BadMedia.
+
+    `on_progress` gets the seconds decoded so far; JPEG files are written to `folder`.
+    """
     folder.mkdir(exist_ok=True)
     pool = WorkerPool(task, folder, on_progress)
     pool.run(workers)
@@ -70,8 +71,10 @@ def analyse_recording(task: Task, folder: Path, workers: int, on_progress: OnPro
 
 
 def _candidates(frames: Sequence[StoredFrame], found: Sequence[Shot], quota: FrameQuota) -> Iterator[PictureCandidate]:
-    """Of each shot no more than wanted, and those of the transition after it, which a child gives where it can't see
-    that it is one: beside a joint; or where the shot has no others."""
+    """Frames of each shot up to the quota, then those of the transition after it.
+
+    A child sends frames of a transition if the shot has no others, or if it can't detect the transition next to a seam.
+    """
     by_time = sorted(frames, key=lambda each: each.chosen.seconds)
     ends = [*(each.start for each in found), float("inf")][1:]
     for shot, end in zip(found, ends, strict=True):
@@ -84,7 +87,7 @@ def _candidates(frames: Sequence[StoredFrame], found: Sequence[Shot], quota: Fra
 
 
 def _sharpest_per_part(frames: Sequence[StoredFrame], shot: Shot, max_frames: int) -> list[StoredFrame]:
-    """A shot on both sides of a joint has frames of both: the sharpest of each of its equal parts."""
+    """Sharpest frame of each equal part of a shot that spans a seam, since both segments sent frames of it."""
     if len(frames) <= max_frames:
         return list(frames)
     parts: dict[int, StoredFrame] = {}

@@ -39,12 +39,12 @@ class StoredFrame:
 
 
 def _wait_for_any(children: Iterable[ConfinedChild]) -> list[ConfinedChild]:
-    """Those with a message, or at their end; waits for the first."""
+    """Children with a message, or at their end; waits for the first."""
     return cast("list[ConfinedChild]", wait(cast("Any", children)))
 
 
 class WorkerPool:
-    """The children at work, and what they have told."""
+    """Child processes of one recording, and their results."""
 
     def __init__(self, task: Task, folder: Path, on_progress: OnProgress) -> None:
         self._task, self._folder, self._on_progress = task, folder, on_progress
@@ -56,7 +56,7 @@ class WorkerPool:
         self.frames: list[StoredFrame] = []
 
     def run(self, workers: int) -> None:
-        """Until every segment has ended. Raises what a child raised."""
+        """Process all segments with this number of children. Raises the WorkerError of a child."""
         segments: deque[Segment] = deque()
         limits = self._task.bounds.child_limits(self._task.source, children=workers)
         with ExitStack() as stack:
@@ -76,7 +76,7 @@ class WorkerPool:
                     running[child] = child.messages()
 
     def _register(self, segment: Segment) -> Segment:
-        """The same, unless the planner sends one twice, or too many."""
+        """The same segment. Raises DecoderCrashed for a duplicate, or too many."""
         if segment.number in self._segments or len(self._segments) >= _MAX_SEGMENTS:
             raise malformed_answer(f"segment {segment.number} after {len(self._segments)} others")
         self._segments.add(segment.number)
@@ -106,10 +106,10 @@ class WorkerPool:
         self._on_progress(sum(self._progress.values()))
 
     def results(self) -> tuple[list[SegmentResult], list[list[Boundary]]]:
-        """The parts, in order, and what is beside the seams between them."""
+        """Results of the segments in order, and the boundaries beside each seam between them."""
         numbers = sorted(self._results)
         for pair in pairwise(numbers):
-            if pair not in self._seams:  # of what lay between them nothing was wanted, or could be decoded
+            if pair not in self._seams:  # the segments between were not wanted, or could not be decoded
                 self._decide_seam(*pair)
         return [self._results[number] for number in numbers], [self._seams[pair] for pair in pairwise(numbers)]
 
@@ -118,8 +118,8 @@ class WorkerPool:
         try:
             self._seams[left, right] = seam_boundaries(before, after, self._task)
         except (ArithmeticError, LookupError, TypeError, ValueError, cv2.error) as error:
-            raise malformed_answer(f"looks that no detector takes: {error}") from None
-        # These are what memory would grow by.
+            raise malformed_answer(f"thumbnails that no detector accepts: {error}") from None
+        # Drop the thumbnails: they would grow with the recording.
         self._results[left], self._results[right] = (
             replace(before, tail=ThumbnailBuffer()),
             replace(after, head=ThumbnailBuffer()),

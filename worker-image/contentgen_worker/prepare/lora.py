@@ -1,4 +1,4 @@
-"""From a video to a training set."""
+"""Prepare stage of a LoRA training: from a video to a training set."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,13 +25,15 @@ from contentgen_worker.media.shots.shots import Shot
 from contentgen_worker.progress import Steps
 from contentgen_worker.stage_context import StageContext, StageResult
 
-_USUAL_FPS = 25.0  # where a file says nothing
+_USUAL_FPS = 25.0  # if the file states none
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The files of a training set, not yet stored, and what was found out about the video. `bundle` makes the zip and
-    the sheet, which nobody need wait for before the others are stored."""
+    """Outputs and facts of a training set, not yet stored.
+
+    `bundle` makes the zip and the contact sheet, while the other files are already uploaded.
+    """
 
     outputs: tuple[Output, ...]
     bundle: Callable[[], tuple[Output, ...]]
@@ -39,9 +41,11 @@ class TrainingSet:
 
 
 def prepare(context: StageContext) -> StageResult:
-    """Download, one pass over the pictures, choice, files."""
+    """Download the video, choose pictures and store the training set. Raises StageFailed or Retryable."""
     spec = LoraTrainingSpec.model_validate(context.order.spec)
-    describer = describer_for(spec.dataset.captions.engine, context.vision_model)  # before anything is fetched
+    describer = describer_for(
+        spec.dataset.captions.engine, context.vision_model
+    )  # fails before the download if no model is installed
     with context.steps(Step.DOWNLOADING) as fraction:
         incoming = context.start_source_download(fraction)
         context.steps.note(bytes=incoming.size)
@@ -56,7 +60,7 @@ def prepare(context: StageContext) -> StageResult:
 
 
 def _make_bundle(training: TrainingSet) -> tuple[Output, ...]:
-    with stage_failures(SOURCE, "spec.source.url"):  # it decodes pictures, which an earlier child has made
+    with stage_failures(SOURCE, "spec.source.url"):  # it decodes the JPEG files of an untrusted child
         return training.bundle()
 
 
@@ -69,7 +73,7 @@ def training_set(
     *,
     describer: Describer | None = None,
 ) -> TrainingSet:
-    """All but download and upload. Raises BadMedia."""
+    """Training set of a local video, without download and upload. Raises BadMedia."""
     with steps(Step.DETECTING_SCENES):
         recording = probe(video, bounds)
         recording.require_video()
@@ -82,7 +86,7 @@ def training_set(
     with steps(Step.BUILDING_DATASET) as fraction:
         length = recording.seconds or analysis.seconds
         if not analysis.candidates:
-            raise TooFewFrames(f"no picture lies in spec.dataset.timeRanges; it lasts {length:.1f} s")
+            raise TooFewFrames(f"spec.dataset.timeRanges contain no frame; the video lasts {length:.1f} s")
         judged = _choose_pictures(steps, spec, analysis.candidates)
         captions = make_captions(judged.kept, spec.dataset.captions, spec.trigger_word, length, describer)
         heading = dataset.Heading(spec.lora_name, _sheet_lines(spec, judged, analysis.shots, captions))

@@ -1,4 +1,4 @@
-"""From a recording to its sound."""
+"""Prepare stage of a transcription: from a recording to a FLAC file."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +18,11 @@ from contentgen_worker.progress import Fraction
 from contentgen_worker.stage_context import StageContext, StageResult
 
 _NAME = "audio.flac"
-_MAX_HEADER_BYTES = 1 << 20  # bytes of a FLAC file that are no sound, at the most
+_MAX_HEADER_BYTES = 1 << 20  # bytes of a FLAC file besides audio, at most
 
 
 def prepare(context: StageContext) -> StageResult:
-    """Download, check, sound only."""
+    """Download the recording, extract its audio and store it. Raises StageFailed or Retryable."""
     options = TranscriptionSpec.model_validate(context.order.spec).options
     with context.steps(Step.DOWNLOADING) as fraction:
         incoming = context.start_source_download(fraction)
@@ -47,11 +47,11 @@ def _extract(
     with spawn(send_sound, source, target, options, bounds, limits=limits) as child:
         for message in child.messages():
             if isinstance(message, ExtractedAudio):
-                bounds.check_duration(message.seconds)  # once more: the child may have been broken into
+                bounds.check_duration(message.seconds)  # checked again: the child is untrusted
                 return message
             if isinstance(message, float):
                 fraction(message)
-    raise DecoderCrashed("the decoder ended without a word")
+    raise DecoderCrashed("the decoder ended without a result")
 
 
 def _facts(sound: ExtractedAudio, source: Fetched) -> AudioFacts:

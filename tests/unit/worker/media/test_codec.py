@@ -71,7 +71,7 @@ def test_a_name_crosses_for_one_class_only() -> None:
     class Segment:
         number: int
 
-    with pytest.raises(TypeError, match="its name is taken"):
+    with pytest.raises(TypeError, match="its name is already registered"):
         transferable(Segment)
 
 
@@ -105,8 +105,8 @@ def sequence(count: int, content: bytes = b"") -> bytes:
         (b"\x0a\x00\x00", "0 dimensions"),
         (b"\x0a\x09\x01" + struct.pack("<I", 1), "type 9"),
         (b"\x0a\x00\x04" + struct.pack("<4I", *[0xFFFFFFFF] * 4), "cut off"),
-        (record("object"), "may not cross"),
-        (record("Verdict", "a", "b"), "may not cross"),
+        (record("object"), "not transferable"),
+        (record("Verdict", "a", "b"), "not transferable"),
         (record("Segment", 1), "fields of Segment"),
         (record("Segment", True, None, None, None), r"Segment\.number is bool"),
         (record("Segment", 1, "x", None, None), r"Segment\.seek is str"),

@@ -220,7 +220,7 @@ def test_memory_beyond_the_limit() -> None:
         (works.crash, DecoderCrashed, r"crashed on it \(SIGSEGV\).*ffmpeg -i FILE"),
         (works.abort, DecoderCrashed, r"crashed on it \(SIGABRT\)"),
         (works.leave, DecoderCrashed, r"crashed on it \(exit code 0\)"),
-        (works.fail, DecoderCrashed, r"LookupError: nowhere\); make the file anew"),
+        (works.fail, DecoderCrashed, r"LookupError: nowhere\); re-encode it"),
         (works.refuse, NoVideoTrack, "^nothing to see$"),
     ],
 )
@@ -250,7 +250,7 @@ def test_a_child_that_the_kernel_ends_for_memory() -> None:
     with spawn(works.sleep, limits=LIMITS) as child:
         messages = child.messages()
         os.kill(int(str(next(messages))), signal.SIGKILL)
-        with pytest.raises(BeyondLimits, match="SIGKILL, most likely for want of memory"):
+        with pytest.raises(BeyondLimits, match="SIGKILL, most likely for lack of memory"):
             next(messages)
 
 
@@ -296,7 +296,7 @@ def test_a_server_that_is_gone_is_a_reason_to_try_again() -> None:
         server.fork(b"anything", theirs.fileno(), server_end.fileno())
         theirs.close()
         server_end.close()
-        with pytest.raises(Retryable, match="forked from is gone"):
+        with pytest.raises(Retryable, match="fork server of the decoders is gone"):
             ConfinedChild(connection, end, LIMITS)
 
 

@@ -466,7 +466,7 @@ def test_time_ranges_beyond_the_end_are_said_to_be(world: World, talk: bytes) ->
     prepare_lora(world, world.serve("talk.mp4", talk), timeRanges=[{"start": "20", "end": "30"}])
     outcome = world.run()
     assert outcome.reason is Reason.INSUFFICIENT_FRAMES
-    assert "no picture lies in spec.dataset.timeRanges; it lasts 16.0 s" in outcome.message
+    assert "spec.dataset.timeRanges contain no frame; the video lasts 16.0 s" in outcome.message
 
 
 @pytest.mark.parametrize("detector", ["content", "adaptive", "hash", "histogram", "threshold"])

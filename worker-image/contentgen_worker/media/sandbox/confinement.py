@@ -1,7 +1,7 @@
-"""Taking rights from the process that decodes a user's file, by what the kernel has: rlimits, no_new_privs, landlock
+"""Confinement of the current process: rlimits, no_new_privs, landlock
 (https://docs.kernel.org/userspace-api/landlock.html) and a seccomp filter (seccomp(2)).
 
-Only this process and its later threads lose rights, and none comes back. Nothing here decides what a file may cost.
+It applies to this process and its later threads, and can't be undone. The limits' values are decided by the caller.
 """
 
 import ctypes
@@ -30,24 +30,24 @@ _CREATE_VERSION = 1
 _PATH_BENEATH = 1
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _WRITE_FILE, _REMOVE_FILE, _MAKE_REG, _TRUNCATE = 1 << 1, 1 << 5, 1 << 8, 1 << 14
-_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}  # how many bits of a file's rights each version knows
+_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}  # bits of file access rights by ABI version
 _NEWEST_FILE_RIGHTS = 16
 _ALL_TCP = 0b11  # bind, connect; since version 4
 _ALL_SCOPES = 0b11  # abstract sockets and signals to processes outside; since version 6
 
 # Opcodes of a classic BPF program over struct seccomp_data {nr, arch, ip, args[6]}.
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # of the arguments the lower 32 bits: both machines are little-endian
+_NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # lower 32 bits of arguments: both machines are little-endian
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _CLONE_THREAD = 0x00010000
 _PROT_WRITE = 0x2
 _MAP_SHARED, _MAP_ANONYMOUS, _MAP_GROWSDOWN = 0x01, 0x20, 0x100
 _SIGNALS_BY_DESCRIPTOR = (8, 10, 15)  # fcntl's F_SETOWN, F_SETSIG, F_SETOWN_EX
 _STACK_BYTES = 8 << 20
-_X32 = 0x40000000  # the third calling convention of x86_64, with numbers of its own
+_X32 = 0x40000000  # x32 calls of x86_64 have separate numbers
 
-# What a decoder never needs: sockets, programs, processes, other processes, other ways to files and memory, the
-# kernel's own doors. A list of what it does need would break with each release of a C library.
+# Calls that no decoder needs: sockets, exec, fork, access to other processes, other ways to files and memory, kernel
+# administration. An allow-list would break with each release of a C library.
 _FORBIDDEN = {
     "x86_64": (
         *(41, 42, 43, 44, 46, 49, 50, 53, 288, 307),  # socket connect accept sendto sendmsg bind listen … sendmmsg
@@ -93,9 +93,9 @@ _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
-    """What a child may use. `files` may be read, `folder` written; memory is its own, without shared libraries.
+    """Limits of a child. `files` are readable, `folder` is writable; memory is private memory without shared libraries.
 
-    CPU seconds count all its threads together; `file_bytes` is the size of one written file.
+    CPU seconds are summed over its threads; `file_bytes` limits each written file.
     """
 
     memory_bytes: int
@@ -109,19 +109,19 @@ class ChildLimits:
 @transferable
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What holds in a child. `landlock` is the kernel's version of it, 0 where it has none."""
+    """Confinement in effect. `landlock`: ABI version of the kernel, 0 without landlock."""
 
     landlock: int
     seccomp: bool
 
     @property
     def complete(self) -> bool:
-        """Whether the kernel took everything that it was asked to take."""
+        """Whether both landlock and seccomp are in effect."""
         return bool(self.landlock and self.seccomp)
 
 
 def confine(limits: ChildLimits) -> Confinement:
-    """Limit this process, which has no other thread yet, for good. Where the kernel lacks something it says so."""
+    """Confine this process for good. It must have no other thread. Returns what the kernel supports."""
     _set_rlimits(limits)
     if _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         return Confinement(landlock=0, seccomp=False)
@@ -129,10 +129,9 @@ def confine(limits: ChildLimits) -> Confinement:
 
 
 def _set_rlimits(limits: ChildLimits) -> None:
-    # RLIMIT_DATA counts what is written and private; RLIMIT_AS would count a reserved arena of each thread as well.
-    _lower_rlimit(
-        resource.RLIMIT_DATA, limits.memory_bytes
-    )  # what it does not count, the filter and the next line refuse
+    # RLIMIT_DATA counts private writable memory; RLIMIT_AS would also count the reserved arena of each thread.
+    # Other memory is refused by the seccomp filter and RLIMIT_STACK.
+    _lower_rlimit(resource.RLIMIT_DATA, limits.memory_bytes)
     _lower_rlimit(resource.RLIMIT_STACK, _STACK_BYTES)
     _lower_rlimit(resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1)  # SIGXCPU, a second later SIGKILL
     _lower_rlimit(resource.RLIMIT_FSIZE, limits.file_bytes if limits.folder else 0)
@@ -141,7 +140,7 @@ def _set_rlimits(limits: ChildLimits) -> None:
 
 
 def _lower_rlimit(what: int, soft: int, hard: int | None = None) -> None:
-    """Never above what already holds: only root could."""
+    """Set a limit, but not above the current hard limit, which only root may raise."""
     hard_limit = resource.getrlimit(what)[1]
     soft_hard = (soft, soft if hard is None else hard)
     resource.setrlimit(what, soft_hard if hard_limit < 0 else (min(soft, hard_limit), min(soft_hard[1], hard_limit)))
@@ -177,7 +176,7 @@ def _allow(rules: int, path: Path, right: int) -> bool:
 
 
 def _code_folders() -> Iterable[Path]:
-    """Python's modules and our own: some are imported only when they are needed."""
+    """Folders of Python and our packages: some modules are imported on demand."""
     paths = sysconfig.get_paths()
     installed = (Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     ours = (Path(part.__path__[0]) for part in (contentgen_worker, contentgen_contract))
@@ -210,7 +209,9 @@ def _program(machine: str, own: int) -> Iterable[_Instruction]:
         yield _REFUSE
     for number in (*_FORBIDDEN[machine], *_FORBIDDEN_ANYWHERE):
         yield from _rule(number, _REFUSE)
-    yield from _rule(_CLONE3, (_RETURN, 0, 0, _ERRNO | _ENOSYS))  # its flags can't be read; the C library falls back
+    yield from _rule(
+        _CLONE3, (_RETURN, 0, 0, _ERRNO | _ENOSYS)
+    )  # its flags are behind a pointer; the C library falls back to clone
     yield from _rule(_CLONE[machine], _argument(0), (_IF_ANY_BIT, 1, 0, _CLONE_THREAD), _REFUSE, _PASS)
     for number in _OWN_SIGNALS[machine]:
         yield from _rule(number, _argument(0), (_IF_EQUAL, 1, 0, own), _REFUSE, _PASS)
@@ -222,7 +223,7 @@ def _program(machine: str, own: int) -> Iterable[_Instruction]:
 
 
 def _rule(number: int, *instructions: _Instruction) -> Iterable[_Instruction]:
-    """Steps for one system call; the last returns, for the number is not in the accumulator any more."""
+    """Instructions for one system call. They must end in a return, since the accumulator no longer holds the number."""
     yield _IF_EQUAL, 0, len(instructions), number
     yield from instructions
 
@@ -232,8 +233,8 @@ def _argument(index: int) -> _Instruction:
 
 
 def _mapping() -> Iterable[_Instruction]:
-    """mmap without memory that RLIMIT_DATA does not count: what is shared, unless it is a file and read alone, and
-    what grows like a stack."""
+    """mmap without memory that RLIMIT_DATA does not count: shared mappings except read-only files, and
+    MAP_GROWSDOWN."""
     yield _argument(3)  # flags
     yield _IF_ANY_BIT, 0, 1, _MAP_GROWSDOWN
     yield _REFUSE

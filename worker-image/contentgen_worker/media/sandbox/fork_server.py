@@ -1,8 +1,8 @@
-"""Fork server of confined children: `python -m contentgen_worker.media.sandbox.fork_server SOCKET` (a descriptor).
+"""Fork server of confined children: `python -m contentgen_worker.media.sandbox.fork_server SOCKET` (a file descriptor).
 
-It imports what decodes once, so that a child starts in milliseconds; it holds nothing of ours, and ends, with all of
-its children, when the other end of its socket is closed. multiprocessing's own server makes each child import the
-program's main module again, and its children outlive it.
+It imports the decoders once, so a child starts in milliseconds. It holds no secrets, and ends with all its children
+when the other end of its socket is closed. The fork server of multiprocessing does not fit: each of its children
+imports the main module again, and they outlive it.
 """
 
 import ctypes
@@ -25,14 +25,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(server: socket.socket) -> None:
-    """Fork a child for each request, and tell how each ends."""
+    """Fork a child for each request, and report its start and its end."""
     for name in PRELOADED:
         importlib.import_module(name)
     gc.freeze()
     wakeup_read, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wakeup_write)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     record_pipes: dict[int, int] = {}
     while True:
         ready = wait([server, wakeup_read])
@@ -73,11 +73,11 @@ def _write_record(records: int, content: bytes) -> None:
     try:
         os.write(records, content)
     except BrokenPipeError:
-        return  # nobody waits for it any more
+        return  # the worker no longer waits for this child
 
 
 def _run_child_process(request: bytes, messages: int) -> int:
-    """Never returns."""
+    """Run in the forked child; never returns."""
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         signal.set_wakeup_fd(-1)

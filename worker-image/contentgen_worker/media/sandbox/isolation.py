@@ -1,8 +1,8 @@
-"""A user's file is decoded in a child process that may read this file and nothing else: a decoder that is broken into
-reaches no token, no file and no network, and one that dies is a reason, not a dead worker.
+"""Confined child processes that decode untrusted files.
 
-Children are forked from a server that has imported the decoders and was started without our secrets in memory.
-Answers of a child are plain data with limits (`codec.py`), never pickles; what is wrong with one ends that file.
+A child may read its file and nothing else, so a compromised decoder reaches no token, file or network, and a crash
+becomes a reason. Children are forked from a server that was started without our secrets in memory. Their messages are
+plain data with limits (`codec.py`), never pickles; a malformed one fails the file.
 """
 
 import atexit
@@ -27,22 +27,28 @@ from contentgen_worker.media.codec import Malformed
 from contentgen_worker.media.sandbox.confinement import ChildLimits, Confinement
 from contentgen_worker.media.sandbox.protocol import ENDED, REQUEST_BYTES, STARTED, MessageType, parse
 
-_MESSAGE_BYTES = 256 << 20  # of one message; a JPEG has less than one
-_ANSWER_BYTES = 8 << 30  # of all messages of a child
-_TRACEBACK_LENGTH = 8000  # characters that are logged
-_EXIT_SECONDS = 5.0  # from the end of its words to the end of a process
-_PIPE_BYTES = 1 << 20  # what a child may be ahead of us; the most that a kernel gives without asking
-_REENCODE = "make the file anew, for example: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"
-_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")  # of our environment; the rest is no decoder's business
+_MESSAGE_BYTES = 256 << 20  # per message; a JPEG has less than 1 MiB
+_ANSWER_BYTES = 8 << 30  # all messages of a child
+_TRACEBACK_LENGTH = 8000  # characters in the log
+_EXIT_SECONDS = 5.0  # from the end of its messages to the end of the process
+_PIPE_BYTES = 1 << 20  # unread messages of a child; the default maximum for unprivileged processes
+_REENCODE = "re-encode it, for example: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"
+_ENVIRONMENT = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+)  # variables that the server inherits; all others may be secrets
 
-_KILLED = ENDED.pack(-signal.SIGKILL, 0, 0)  # so does every child end whose server has
+_KILLED = ENDED.pack(-signal.SIGKILL, 0, 0)  # result of a child whose server has died
 
 _logged: set[Confinement] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class ChildUsage:
-    """What children that have ended used: the largest peak of one (shared pages included), the CPU time of all."""
+    """Resources used by ended children: largest peak memory of one (with shared pages), CPU seconds of all."""
 
     peak_bytes: int = 0
     cpu_seconds: float = 0.0
@@ -52,19 +58,19 @@ _total_usage = ChildUsage()
 
 
 def usage() -> ChildUsage:
-    """Of all children of this process so far."""
+    """Resources used by all ended children of this process."""
     return _total_usage
 
 
 class _ForkServer:
-    """The server's process, and our end of its socket."""
+    """Process of the fork server, and our end of its socket."""
 
     def __init__(self) -> None:
         self._socket, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         number = str(child_end.fileno())
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        # Threads of the server would be missing in what it forks.
+        # Threads of the server would not exist in its children.
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         # -P: no module is imported from the working directory.
         command = [sys.executable, "-P", "-m", "contentgen_worker.media.sandbox.fork_server", number]
@@ -75,8 +81,8 @@ class _ForkServer:
         atexit.register(self._close)
 
     def fork(self, request: bytes, messages: int, records: int) -> None:
-        """Ask for a child that writes to `connection`; its id and exit code go to `end`."""
-        with suppress(BrokenPipeError, ConnectionResetError):  # nothing will come from `records`
+        """Request a child that writes its messages to `messages`; its id and exit status go to `records`."""
+        with suppress(BrokenPipeError, ConnectionResetError):  # reading `records` then returns nothing
             socket.send_fds(self._socket, [request], [messages, records])
 
     def _close(self) -> None:
@@ -90,16 +96,19 @@ def _fork_server() -> _ForkServer:
 
 
 def preload() -> None:
-    """Start the server that children are forked from; it imports beside whatever follows. Needs no second call."""
+    """Start the fork server; it imports the decoders in the background. Idempotent."""
     _fork_server()
 
 
 def spawn(work: Callable[..., None], *args: Any, limits: ChildLimits) -> "ConfinedChild":
-    """Run `work(send, *args)`, a function of a module, in a confined child. `send` takes plain values, arrays and the
-    dataclasses that cross (`codec.py`). Waits until the server has imported what it imports."""
+    """Run `work(send, *args)`, a module-level function, in a confined child.
+
+    `send` accepts what `codec.py` encodes. Waits until the fork server has imported its modules. Raises Retryable if
+    the server is gone.
+    """
     request = pickle.dumps((limits, pickle.dumps((work, args))))
     if len(request) > REQUEST_BYTES:
-        raise ValueError(f"{len(request)} bytes of arguments; give a file instead")
+        raise ValueError(f"{len(request)} bytes of arguments; pass a file instead")
     (connection, child_end), (records, server_end) = Pipe(duplex=False), Pipe(duplex=False)
     with child_end, server_end:
         fcntl.fcntl(connection.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
@@ -108,7 +117,7 @@ def spawn(work: Callable[..., None], *args: Any, limits: ChildLimits) -> "Confin
 
 
 class ConfinedChild:
-    """A confined process. As a context manager it ends with the block; `multiprocessing.connection.wait` takes it."""
+    """Confined process. The context manager ends it; `multiprocessing.connection.wait` accepts it."""
 
     def __init__(
         self, connection: "Connection[Any, Any]", records: "Connection[Any, Any]", limits: ChildLimits
@@ -119,7 +128,7 @@ class ConfinedChild:
         self._ended = False
         self._received = 0
         if not (record := os.read(records.fileno(), STARTED.size)):
-            raise Retryable("the server that decoders are forked from is gone")
+            raise Retryable("the fork server of the decoders is gone")
         (self.pid,) = STARTED.unpack(record)  # its process id
 
     def __enter__(self) -> "ConfinedChild":
@@ -129,12 +138,14 @@ class ConfinedChild:
         self.end()
 
     def fileno(self) -> int:
-        """Readable when there is a message, or an end."""
+        """File descriptor that is readable when there is a message, or the end."""
         return self._connection.fileno()
 
     def messages(self) -> Iterator[object]:
-        """What the work sends, each as it comes; then the end: raises the WorkerError that the work raised, or
-        DecoderCrashed or BeyondLimits where it died. May be called again for the next ones."""
+        """Messages of the child as they arrive, until it ends. May be called again to continue.
+
+        Raises the WorkerError that the work raised, or DecoderCrashed or BeyondLimits if the process died.
+        """
         while not self._ended:
             kind, value = self._next()
             if kind is MessageType.MESSAGE:
@@ -146,7 +157,7 @@ class ConfinedChild:
                 self._raise(kind, value)
 
     def end(self) -> None:
-        """End the process, whatever it does. Any number of times."""
+        """Kill the process. Idempotent."""
         self._ended = True
         if not self._records.closed:
             self._exit_code(seconds=0)
@@ -170,12 +181,12 @@ class ConfinedChild:
             raise self._malformed_answer(str(error)) from None
 
     def _malformed_answer(self, reason: str) -> DecoderCrashed:
-        """The error for an answer that our own code never sends."""
+        """Kill the child. Returns the error for an answer that our own code never sends."""
         self.end()
         return malformed_answer(reason)
 
     def _exit_code(self, seconds: float) -> int:
-        """How it ended; by us, where it does not end by itself."""
+        """Exit code, after waiting so many seconds; then the process is killed."""
         if not wait([self._records], seconds):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -193,18 +204,18 @@ class ConfinedChild:
 
 
 def malformed_answer(reason: str) -> DecoderCrashed:
-    """The error for an answer that our own code never sends: the decoder was broken into, or its memory is damaged."""
+    """Error for an answer that our own code never sends: the decoder is compromised or its memory is corrupt."""
     return DecoderCrashed(f"the decoder sent a malformed answer ({reason[:200]}); {_REENCODE}")
 
 
 def _exit_error(code: int, limits: ChildLimits) -> WorkerError:
-    """Why a process ended that did not say so."""
+    """Error for a process that died."""
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
     if code == -signal.SIGXCPU:
         return BeyondLimits(f"decoding it took more than {limits.cpu_seconds} s of CPU; cut it, or scale it down")
     if code == -signal.SIGKILL:
-        return BeyondLimits("decoding it was ended by SIGKILL, most likely for want of memory; scale it down")
-    return DecoderCrashed(f"the decoder crashed on it ({name}): it is damaged, or made to do harm; {_REENCODE}")
+        return BeyondLimits("its decoder was ended by SIGKILL, most likely for lack of memory; scale it down")
+    return DecoderCrashed(f"the decoder crashed on it ({name}): it is damaged or malicious; {_REENCODE}")
 
 
 def _add_usage(peak: int, seconds: float) -> None:
@@ -218,6 +229,8 @@ def _log_once(confinement: Confinement) -> None:
     _logged.add(confinement)
     missing = [name for name in ("landlock", "seccomp") if not getattr(confinement, name)]
     if missing:
-        log.event("decoder not wholly confined", missing=missing, hint="the kernel, or the runtime, has not got it")
+        log.event(
+            "decoder not wholly confined", missing=missing, hint="not supported by the kernel or the container runtime"
+        )
     else:
         log.event("decoder confined", landlock=confinement.landlock, seccomp=confinement.seccomp)
