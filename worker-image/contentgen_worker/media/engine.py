@@ -1,9 +1,7 @@
-"""From a recording to its shots and the best frames of each, in one pass over its pictures on all cores.
+"""Analysis of a recording: its shots, and the best frames of each, in one pass over the video on all cores.
 
-Children decode segments; what they find comes here as it is found. Frames go to disk as the JPEG files that they came
-as, and each joint is decided as soon as both of its sides are there, so memory does not grow with the recording. At
-the end shots are numbered, and the frames of those that lie on both sides of a joint chosen once more: whatever the
-split, the shots are the same.
+Child processes decode segments (`worker_pool.py`). Then the shots are numbered, and the frames of shots that span a
+seam between segments are chosen again, so the shots are the same for any split.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,16 +18,16 @@ from contentgen_worker.media.shots.analysis import Task
 from contentgen_worker.media.shots.best import SLOT, FrameQuota, part_of
 from contentgen_worker.media.shots.boundaries import Boundary
 from contentgen_worker.media.shots.seams import merge_boundaries
-from contentgen_worker.media.shots.shots import Shot, apart, shots
-from contentgen_worker.media.worker_pool import StoredFrame, Watch, WorkerPool
+from contentgen_worker.media.shots.shots import Shot, drop_close_boundaries, shots
+from contentgen_worker.media.worker_pool import OnProgress, StoredFrame, WorkerPool
 
-_TAKEN_PER_KEPT = 4  # frames finished for each that may be kept; more only cost time
-_SPARE = 2  # frames for each that must be there, where shots are few
+_FRAMES_PER_MAXIMUM = 4  # frames encoded per picture of spec.dataset.maxImages
+_FRAMES_PER_MINIMUM = 2  # frames per picture of spec.dataset.minImages, if there are few shots
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """The shots of a recording, and the frames that were chosen, in order of time."""
+    """Shots, boundaries and chosen frames of a recording, in order of time. `seconds`: end of its last frame."""
 
     shots: tuple[Shot, ...]
     boundaries: tuple[Boundary, ...]
@@ -37,59 +35,64 @@ class Analysis:
     seconds: float
 
 
-def task(source: Path | MediaSource, bounds: MediaLimits, dataset: Dataset, seconds: float) -> Task:
-    """What a spec asks of a recording that lasts so long. A recording of few shots gives more frames of each."""
+def make_task(source: Path | MediaSource, bounds: MediaLimits, dataset: Dataset, seconds: float) -> Task:
+    """Task for a recording of this length in seconds. With few shots, more frames are taken of each."""
     ranges = tuple((float(each.start), float(each.end or "inf")) for each in dataset.time_ranges)
     seconds = sum(max(min(end, seconds) - start, 0.0) for start, end in ranges) or seconds
     return Task(
         source,
         bounds,
         dataset.scene_detection,
-        FrameQuota(dataset.frames_per_scene, every=max(seconds / (_SPARE * dataset.min_images), SLOT)),
+        FrameQuota(dataset.frames_per_scene, every=max(seconds / (_FRAMES_PER_MINIMUM * dataset.min_images), SLOT)),
         PictureSettings.of(dataset),
-        shortest=float(dataset.scene_detection.min_scene_length or 0),
+        min_shot_seconds=float(dataset.scene_detection.min_scene_length or 0),
         speed=dataset.speed,
         ranges=ranges,
-        apart=seconds / (_TAKEN_PER_KEPT * dataset.max_images),
+        min_gap=seconds / (_FRAMES_PER_MAXIMUM * dataset.max_images),
     )
 
 
-def analyse_recording(asked: Task, folder: Path, workers: int, watch: Watch) -> Analysis:
-    """Decode on so many cores. `watch` gets the seconds decoded so far; the JPEG files go into `folder`."""
+def analyse_recording(task: Task, folder: Path, workers: int, on_progress: OnProgress) -> Analysis:
+    """Analyse a recording with this number of child processes. Raises BadMedia.
+
+    `on_progress` gets the seconds decoded so far; JPEG files are written to `folder`.
+    """
     folder.mkdir(exist_ok=True)
-    pool = WorkerPool(asked, folder, watch)
+    pool = WorkerPool(task, folder, on_progress)
     pool.run(workers)
-    parts, seams = pool.joined()
+    parts, seams = pool.results()
     if not parts:
         raise Unsupported("none of its pictures can be decoded; it may be damaged")
     start, end = parts[0].start, parts[-1].end
-    boundaries = apart(merge_boundaries(parts, seams), start, end, asked.shortest)
-    wanted = [each for each in shots(boundaries, start, end) if asked.takes(each.start, each.end)]
-    found = tuple(replace(shot, number=number) for number, shot in enumerate(wanted, 1))
-    return Analysis(found, boundaries, tuple(_candidates(pool.samples, found, asked.wanted)), end)
+    boundaries = drop_close_boundaries(merge_boundaries(parts, seams), start, end, task.min_shot_seconds)
+    selected = [each for each in shots(boundaries, start, end) if task.in_ranges(each.start, each.end)]
+    found = tuple(replace(shot, number=number) for number, shot in enumerate(selected, 1))
+    return Analysis(found, boundaries, tuple(_candidates(pool.frames, found, task.quota)), end)
 
 
-def _candidates(frames: Sequence[StoredFrame], found: Sequence[Shot], wanted: FrameQuota) -> Iterator[PictureCandidate]:
-    """Of each shot no more than wanted, and those of the transition after it, which a child gives where it can't see
-    that it is one: beside a joint; or where the shot has no others."""
-    ordered = sorted(frames, key=lambda each: each.sample.seconds)
+def _candidates(frames: Sequence[StoredFrame], found: Sequence[Shot], quota: FrameQuota) -> Iterator[PictureCandidate]:
+    """Frames of each shot up to the quota, then those of the transition after it.
+
+    A child sends frames of a transition if the shot has no others, or if it can't detect the transition next to a seam.
+    """
+    by_time = sorted(frames, key=lambda each: each.chosen.seconds)
     ends = [*(each.start for each in found), float("inf")][1:]
     for shot, end in zip(found, ends, strict=True):
-        inside = [each for each in ordered if shot.start <= each.sample.seconds <= shot.end]
-        beyond = [each for each in ordered if shot.end < each.sample.seconds < end]
-        for stored in (*_thinned(inside, shot, wanted.of(shot.end - shot.start)), *beyond):
-            sample, picture = stored.sample, stored.sample.picture
-            known = (picture.width, picture.height, picture.scores, sample.motion, sample.seconds > shot.end)
-            yield PictureCandidate(shot.number, sample.seconds, stored.path, *known)
+        inside = [each for each in by_time if shot.start <= each.chosen.seconds <= shot.end]
+        in_transition = [each for each in by_time if shot.end < each.chosen.seconds < end]
+        for stored in (*_sharpest_per_part(inside, shot, quota.of(shot.end - shot.start)), *in_transition):
+            chosen, picture = stored.chosen, stored.chosen.picture
+            known = (picture.width, picture.height, picture.scores, chosen.motion, chosen.seconds > shot.end)
+            yield PictureCandidate(shot.number, chosen.seconds, stored.path, *known)
 
 
-def _thinned(samples: Sequence[StoredFrame], shot: Shot, most: int) -> list[StoredFrame]:
-    """A shot on both sides of a joint has frames of both: the sharpest of each of its equal parts."""
-    if len(samples) <= most:
-        return list(samples)
+def _sharpest_per_part(frames: Sequence[StoredFrame], shot: Shot, max_frames: int) -> list[StoredFrame]:
+    """Sharpest frame of each equal part of a shot that spans a seam, since both segments sent frames of it."""
+    if len(frames) <= max_frames:
+        return list(frames)
     parts: dict[int, StoredFrame] = {}
-    for each in samples:
-        part = part_of(each.sample.seconds, shot.start, shot.end, most)
+    for each in frames:
+        part = part_of(each.chosen.seconds, shot.start, shot.end, max_frames)
         if part not in parts or each.sharpness > parts[part].sharpness:
             parts[part] = each
     return [parts[part] for part in sorted(parts)]

@@ -466,7 +466,7 @@ def test_time_ranges_beyond_the_end_are_said_to_be(world: World, talk: bytes) ->
     prepare_lora(world, world.serve("talk.mp4", talk), timeRanges=[{"start": "20", "end": "30"}])
     outcome = world.run()
     assert outcome.reason is Reason.INSUFFICIENT_FRAMES
-    assert "no picture lies in spec.dataset.timeRanges; it lasts 16.0 s" in outcome.message
+    assert "spec.dataset.timeRanges contain no frame; the video lasts 16.0 s" in outcome.message
 
 
 @pytest.mark.parametrize("detector", ["content", "adaptive", "hash", "histogram", "threshold"])
@@ -646,7 +646,7 @@ def test_a_host_that_is_back_soon_is_waited_for(world: World, talk: bytes) -> No
 
 @pytest.mark.parametrize("prepared", [prepare_lora, prepare_sound])
 def test_a_recording_is_opened_before_it_is_all_here(world: World, talk: bytes, prepared: Callable[..., None]) -> None:
-    opened: list[bool] = []
+    open_media: list[bool] = []
 
     def half(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -657,13 +657,13 @@ def test_a_recording_is_opened_before_it_is_all_here(world: World, talk: bytes, 
         ends = time.monotonic() + 20
         while time.monotonic() < ends and all(each.step == "Downloading" for each in world.progress):
             time.sleep(0.02)
-        opened.append(time.monotonic() < ends)
+        open_media.append(time.monotonic() < ends)
         handler.wfile.write(talk[len(talk) // 2 :])
 
     world.pages["talk.mp4"] = half
     prepared(world, world.url("talk.mp4"))
     assert world.run().reason is Reason.COMPLETED
-    assert opened == [True]
+    assert open_media == [True]
 
 
 def test_nothing_is_stored_of_a_recording_that_turns_out_to_be_another(world: World, talk: bytes) -> None:
@@ -699,7 +699,7 @@ def test_our_own_store_being_away_is_no_verdict(world: World) -> None:
     world.pages["own"] = lambda handler: reply(handler, 503)
     prepare_sound(world, world.url("own"))
     world.order["source"]["trusted"] = True
-    with pytest.raises(Retryable, match="store is away"):
+    with pytest.raises(Retryable, match="store is unavailable"):
         run(Stage.PREPARE, world.settings(), world.clock.monotonic)
     assert world.stored == {}
 
@@ -1154,7 +1154,7 @@ def program(world: World, stage: str, **more: str) -> subprocess.CompletedProces
 @pytest.fixture(scope="module")
 def collected(certificate: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """The program has stored a transcript."""
-    with closing(World(certificate, tmp_path_factory.mktemp("collected"))) as world:
+    with closing(World(certificate, tmp_path_factory.mktemp("collected"), Clock())) as world:
         collect_transcript(world, TRANSCRIPT)
         return ran(world, "collect")
 
@@ -1162,7 +1162,7 @@ def collected(certificate: tuple[Path, str], tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def nowhere(certificate: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """The program has not found its source."""
-    with closing(World(certificate, tmp_path_factory.mktemp("nowhere"))) as world:
+    with closing(World(certificate, tmp_path_factory.mktemp("nowhere"), Clock())) as world:
         prepare_sound(world, world.url("nowhere", signed=True))
         return ran(world, "prepare")
 

@@ -1,4 +1,4 @@
-"""Main function of a confined child: confine the process, run the requested function, send what it sends."""
+"""Main function of a confined child: confine the process, run the requested function, send its messages."""
 
 import pickle
 import traceback
@@ -11,9 +11,9 @@ from contentgen_worker.media.sandbox.protocol import MessageType, send
 
 
 def run_child(connection: "Connection[Any, Any]", request: bytes) -> None:
-    """Run the pickled request of the worker and report how it ended. Raises nothing that a file can cause."""
+    """Run a pickled request and send its outcome. Raises nothing that a file can cause."""
     limits: ChildLimits
-    limits, pickled_call = pickle.loads(request)  # noqa: S301 - from the process that we belong to
+    limits, pickled_call = pickle.loads(request)  # noqa: S301 - from our own parent process
     try:
         work, args = pickle.loads(pickled_call)  # noqa: S301
         send(connection, MessageType.CONFINED, confine(limits))

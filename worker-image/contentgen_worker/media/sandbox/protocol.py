@@ -1,7 +1,6 @@
 """Protocol between the worker, the fork server and a confined child: process records and messages.
 
-A child is untrusted: whatever it sends is checked before it is used, and an answer that our code never sends raises
-Malformed.
+A child is untrusted: `parse` checks its messages and raises Malformed for one that our code never sends.
 """
 
 import enum
@@ -20,17 +19,17 @@ ENDED = struct.Struct("iqd")  # exit code as subprocess gives it: negative for a
 
 
 class MessageType(enum.Enum):
-    """First value of each message of a child."""
+    """First value of each message."""
 
     CONFINED = "Confined"
     MESSAGE = "Message"
-    REFUSED = "Refused"  # the work raised one of our errors
-    FAILED = "Failed"  # it raised another one
-    FINISHED = "Finished"
+    REFUSED = "Refused"  # the function raised a BadMedia or FetchError
+    FAILED = "Failed"  # it raised another exception
+    FINISHED = "EncodedPicture"
 
 
 def send(connection: "Connection[Any, Any]", kind: MessageType, value: object) -> None:
-    """Child: send one message."""
+    """Child process: send one message."""
     connection.send_bytes(encode((kind.value, value)))
 
 
@@ -52,7 +51,7 @@ def parse(content: bytes) -> tuple[MessageType, Any]:
 
 
 def _error(name: str, text: str) -> WorkerError:
-    """The named error. Only errors about the file are accepted: a child knows no worker API and no store."""
+    """Named error. Only errors about the file are accepted: a child has no access to worker API or store."""
     kind = getattr(errors, name, None)
     if not (isinstance(kind, type) and issubclass(kind, (BadMedia, FetchError))):
         raise Malformed(f"error {name[:80]!r}")
