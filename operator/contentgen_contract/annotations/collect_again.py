@@ -21,6 +21,6 @@ def next_value(number: int, asked: str | None) -> str:
 
 
 def requests_collect(value: str | None, run: dict[str, Any]) -> bool:
-    """True if a value names this run (`status.run`, JSON), which the caller knows has failed, and was not used before."""
+    """True if a value names this run (`status.run`, JSON), which the caller knows has failed, and is not used yet."""
     asked = (run.get("collect") or {}).get("asked")
     return value is not None and value != asked and run_number_of(value) == run.get("number")
