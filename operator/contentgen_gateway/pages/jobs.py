@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from contentgen_contract.advice.reasons import CONDITIONS, PHASES
-from contentgen_contract.advice.remedies import Facts, advised, lines
+from contentgen_contract.advice.remedies import Facts, advice_lines, applicable_remedies
 from contentgen_contract.names import Kind
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.injection import CallerDep, CollectionsDep, FilesDep, JobsDep, ResourcesDep, SharingDep
@@ -80,8 +80,8 @@ async def one_job(
         record=record,
         steps=steps(shown_card.kind, shown_card.phase, shown_card.progress),
         resource=details.resource,
-        actions={each.action.value for each in advised(facts)},
-        todo=" ".join(lines(facts, shown_card.name)),
+        actions={each.action.value for each in applicable_remedies(facts)},
+        todo=" ".join(advice_lines(facts, shown_card.name)),
         ignored=details.notes,
         conditions=[each | {"means": CONDITIONS.get(each.get("type"), "")} for each in status.get("conditions") or ()],
         phase_means=PHASES.get(shown_card.phase, ""),  # type: ignore[call-overload]  # a phase is its own name

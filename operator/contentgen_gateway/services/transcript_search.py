@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from contentgen_contract.records.record import words
+from contentgen_contract.records.record import normalized_words
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.visibility import Visibility
 from contentgen_gateway.schemas import assets
@@ -112,7 +112,7 @@ def marked(text: str, terms: Sequence[str]) -> tuple[str, list[Mark]]:
     places = [
         (each.start(), each.end())
         for each in _WORD.finditer(text)
-        if any(word in whole or word.startswith(last) for word in words(each.group()))
+        if any(word in whole or word.startswith(last) for word in normalized_words(each.group()))
     ]
     first = places[0][0] if places else 0
     begin, end = _bounds(text, first)

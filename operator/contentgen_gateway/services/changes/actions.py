@@ -98,7 +98,7 @@ class JobActions:
         body = _require_resource(job, await self.jobs.resource(job))
         state = JobRunState.of(body)
         token, facts = token_of(state), remedies.Facts.of(body.get("status") or {})
-        free = remedies.free_lines(facts, body["metadata"]["name"])
+        free = remedies.free_advice_lines(facts, body["metadata"]["name"])
         if token is not None:
             return Quote(state.number, estimate_of(body), token, free)
         to_retry(state, body)

@@ -7,7 +7,7 @@ deletes the files. Without one, the deletion tombstone on the record has the ope
 from dataclasses import dataclass
 
 from contentgen_contract.names import CHANGED_BY_ANNOTATION, FINALIZER
-from contentgen_contract.records.deletion_tombstone import discard_of
+from contentgen_contract.records.deletion_tombstone import tombstone_of
 from contentgen_contract.resources.spec import DeletionPolicy
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.authorization import Verb
@@ -49,7 +49,7 @@ class JobDeletion:
         if await self.jobs.patch(job, lambda body: _deletion_patch(body, caller)) is not None:
             await self.resources.delete(*job.place, job.job_id)
         # The tombstone covers files of runs that the operator has no resource for.
-        await self.records.mark_discarded(discard_of(job.kind, job.record))
+        await self.records.mark_discarded(tombstone_of(job.kind, job.record))
         await self.records.restore_adopted(job.record)
         await self.shares.forget(job_id)
         await self.collections.forget(job_id)
