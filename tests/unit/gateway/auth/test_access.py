@@ -27,7 +27,7 @@ def clock() -> Clock:
 @pytest.fixture
 def world(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> ClusterWorld:
     made = ClusterWorld(ANN)
-    monkeypatch.setattr(made.parts.access, "_clock", clock)
+    monkeypatch.setattr(made.dependencies.authorizer, "_clock", clock)
     return made
 
 

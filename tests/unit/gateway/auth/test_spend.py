@@ -39,7 +39,7 @@ class World(ClusterWorld):
 
     def __init__(self, *rights: tuple[str, str, str, str]) -> None:
         super().__init__(*rights)
-        RecordingBucket().behind(self.parts.files)
+        RecordingBucket().behind(self.dependencies.files)
 
 
 @pytest.fixture

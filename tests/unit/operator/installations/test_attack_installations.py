@@ -190,7 +190,7 @@ async def test_a_run_of_another_installation_is_told_as_one_of_the_causes(monkey
     told = second.status(IMAGE)
     assert (told.reason, len(first.provider.posts), second.provider.posts) == (Reason.STORES_DISAGREE, 1, [])
     assert "another installation, with another MongoDB, began the run" in (told.message or "")
-    assert "kubectl get operatorclasses" in REASONS[Reason.STORES_DISAGREE].look
+    assert "kubectl get operatorclasses" in REASONS[Reason.STORES_DISAGREE].where_to_look
     first.now = second.now
     first.restart()
     assert ((await first.finish(IMAGE)).phase, len(first.provider.posts)) == (Phase.COMPLETED, 1), "given back"
@@ -255,7 +255,7 @@ def beside(first: ClusterWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: st
         return await first.api.call(method, path, body)
 
     monkeypatch.setattr(api, "call", call)
-    monkeypatch.setattr(other.parts.creations._resources, "_kube", api)
+    monkeypatch.setattr(other.dependencies.creations._resources, "_kube", api)
     return other
 
 
@@ -276,4 +276,4 @@ async def test_a_new_job_of_another_class_is_not_shown(monkeypatch: pytest.Monke
     second = beside(first, monkeypatch, operator_class=BATCH)
     made = await first.client("ann").post("/api/transcribe", json=ORDER)
     assert (await second.client("ann").get(made.headers["location"])).status_code == 404
-    assert second.parts.live.get(made.json()["jobId"]) is None, "no watch would tell of its end"
+    assert second.dependencies.live.get(made.json()["jobId"]) is None, "no watch would tell of its end"
