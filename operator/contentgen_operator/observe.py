@@ -15,7 +15,7 @@ from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.models import model_of
 from contentgen_contract.resources.prices import PriceLookup
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
-from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, RunStatus, VersionStatus
+from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Limits
 from contentgen_operator.decide import history_searches, lora_identity
 from contentgen_operator.decide.deletion import is_searched_at_deletion
@@ -26,6 +26,7 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.state import kinds
+from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.observed import (
     BucketFile,
     JobView,
@@ -47,15 +48,7 @@ from contentgen_operator.state.provider_requests import (
     is_request_id,
 )
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
-from contentgen_operator.state.runs import (
-    collects_again,
-    current_run,
-    ended,
-    frozen_spec,
-    own_files,
-    owner,
-    purchase_key,
-)
+from contentgen_operator.state.runs import frozen_spec, own_files, owner, purchase_key
 from contentgen_operator.state.upload_limits import file_limits, files_problem
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.s3 import InvalidOutcome, Storage
@@ -110,106 +103,91 @@ class Observer:
         """Read what the purchases of a resource cost at the next look, though its run is over."""
         self._settled.add(uid)
 
-    async def observe(self, resource: Resource, now: datetime) -> Observation:
-        """Everything that a decision about this resource needs now. Raises ValidationError for a wrong spec."""
-        if resource.deleting:
-            return await self._of_the_deleted(resource, now)
-        run = current_run(resource, now)
-        over = run == resource.status.run and ended(resource)
-        if over and not collects_again(resource):
-            if run.request_open:
-                return await self._after_end(resource, run, now)
-            return await self._settled_run(resource, run)
-        spec = frozen_spec(resource, run)
-        purchase = await self._ledger.get(purchase_key(resource, run))
+    async def observe(self, case: DecisionInput) -> Observation:
+        """Everything that a decision about a resource that is not being deleted needs now."""
+        if case.over and not case.collects_again:
+            if case.run.request_open:
+                return await self._after_end(case)
+            return await self._settled_run(case)
+        purchase = await self._ledger.get(case.key)
         seen: dict[str, Any] = {"purchase": purchase}
-        if run.number > 1 or run.paid_attempt > 1:
-            key = purchase_key(resource, run)
-            seen["earlier"], seen["other_runs"] = await self._ledger.others(key, resource.ref.uid)
-            seen["open_requests"] = await self._open_requests(resource, key, spec, purchase, now)
-        if over:
+        if case.run.number > 1 or case.run.paid_attempt > 1:
+            seen["earlier"], seen["other_runs"] = await self._ledger.others(case.key, case.resource.ref.uid)
+            seen["open_requests"] = await self._open_requests(case, purchase)
+        if case.over:
             seen |= await self._kept(purchase)
-        elif lora_identity.decides(resource, run, spec, purchase):
-            seen |= await self._drawn(resource, run, spec, purchase, now)
+        elif lora_identity.decides(case.resource, case.run, case.spec, purchase):
+            seen |= await self._drawn(case, purchase)
         elif purchase is None or purchase.unpaid:
-            seen |= await self._before_payment(resource, run, spec, now)
+            seen |= await self._before_payment(case)
             seen["loras"] = lora_identity.as_before(seen.get("loras", ()), seen.get("earlier", ()))
-            if resource.adopt is not None and is_remembered(resource, run):
-                seen["named"] = await self._named_of_the_forgotten(resource, run, spec, now)
+            if case.resource.adopt is not None and is_remembered(case.resource, case.run):
+                seen["named"] = await self._named_of_the_forgotten(case)
         else:
-            seen |= await self._paid(resource, run, spec, purchase, now)
+            seen |= await self._paid(case, purchase)
         return Observation(**seen)
 
-    async def _paid(
-        self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase, now: datetime
-    ) -> dict[str, Any]:
+    async def _paid(self, case: DecisionInput, purchase: Purchase) -> dict[str, Any]:
         """Observations of a purchase that was sent, or may have been."""
-        if await self._is_superseded(resource, run, purchase):
+        if await self._is_superseded(case, purchase):
             return {"superseded": True}
-        return {} if purchase.abandoned else await self._bought(resource, run, spec, purchase, now)
+        return {} if purchase.abandoned else await self._bought(case, purchase)
 
-    async def _drawn(
-        self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase | None, now: datetime
-    ) -> dict[str, Any]:
+    async def _drawn(self, case: DecisionInput, purchase: Purchase | None) -> dict[str, Any]:
         """Observations of an image whose LoRAs' trainings decide which purchase it asks for."""
-        seen = await self._before_payment(resource, run, spec, now)
+        resource, run = case.resource, case.run
+        seen = await self._before_payment(case)
         variants = await self._witness.variants(resource, run)
-        wanted = lora_identity.wanted(run, seen["loras"], variants, now, resource.tenant.cluster)
+        wanted = lora_identity.wanted(run, seen["loras"], variants, case.now, resource.tenant.cluster)
         seen["wanted"] = wanted
         if wanted.scope is not None and wanted.scope != resource.scope:
-            resource = resource.model_copy(update={"scope": wanted.scope})
-            seen["purchase"] = purchase = await self._ledger.get(purchase_key(resource, run))
+            case = case.model_copy(update={"resource": resource.model_copy(update={"scope": wanted.scope})})
+            seen["purchase"] = purchase = await self._ledger.get(case.key)
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
             return seen
-        return seen | ({"purchase": None} if wanted.waits else await self._paid(resource, run, spec, purchase, now))
+        return seen | ({"purchase": None} if wanted.waits else await self._paid(case, purchase))
 
-    async def _is_superseded(self, resource: Resource, run: RunStatus, purchase: Purchase) -> bool:
+    async def _is_superseded(self, case: DecisionInput, purchase: Purchase) -> bool:
         """Whether the purchase is of a resource that is gone, and the files of the attempt after it are stored."""
         located = purchase.state in (PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED)
-        if not located or purchase.job_id == resource.ref.uid:
+        if not located or purchase.job_id == case.resource.ref.uid:
             return False
-        key = purchase_key(resource, run)
-        following = await self._ledger.get(key.model_copy(update={"attempt": key.attempt + 1}))
+        following = await self._ledger.get(case.key.model_copy(update={"attempt": case.key.attempt + 1}))
         if following is None or following.state is not PurchaseState.COLLECTED:
             return False
         return bool((await self._collected(following)).get("outputs_stored"))
 
-    async def _settled_run(self, resource: Resource, run: RunStatus) -> Observation:
-        if resource.ref.uid not in self._settled:
+    async def _settled_run(self, case: DecisionInput) -> Observation:
+        uid = case.resource.ref.uid
+        if uid not in self._settled:
             return Observation()
-        key = purchase_key(resource, run)
-        purchase = await self._ledger.get(key)
-        earlier, other_runs = await self._ledger.others(key, resource.ref.uid)
-        self._settled.discard(resource.ref.uid)
+        purchase = await self._ledger.get(case.key)
+        earlier, other_runs = await self._ledger.others(case.key, uid)
+        self._settled.discard(uid)
         return Observation(purchase=purchase, earlier=earlier, other_runs=other_runs)
 
-    async def _after_end(self, resource: Resource, run: RunStatus, now: datetime) -> Observation:
+    async def _after_end(self, case: DecisionInput) -> Observation:
         """What has come of requests that were open when the run ended."""
-        key, spec = purchase_key(resource, run), frozen_spec(resource, run)
-        purchase = await self._ledger.get(key)
-        earlier, other_runs = await self._ledger.others(key, resource.ref.uid)
-        opened = await self._open_requests(resource, key, spec, purchase, now)
+        purchase = await self._ledger.get(case.key)
+        earlier, other_runs = await self._ledger.others(case.key, case.resource.ref.uid)
+        opened = await self._open_requests(case, purchase)
         if purchase is not None:
-            opened += (await self._followed(resource, spec, OpenRequest(key=key, purchase=purchase), None, now),)
+            opened += (await self._followed(case, OpenRequest(key=case.key, purchase=purchase), None),)
         return Observation(purchase=purchase, earlier=earlier, other_runs=other_runs, open_requests=opened)
 
-    async def _open_requests(
-        self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase | None, now: datetime
-    ) -> tuple[OpenRequest, ...]:
-        """The attempts before `key`, and what the provider says of those that are due."""
-        kept = await self._ledger.attempts(key)
+    async def _open_requests(self, case: DecisionInput, purchase: Purchase | None) -> tuple[OpenRequest, ...]:
+        """The attempts before the run's, and what the provider says of those that are due."""
+        kept = await self._ledger.attempts(case.key)
         opened = list[OpenRequest]()
         for index, (at, each) in enumerate(kept):
             following = kept[index + 1][1] if index + 1 < len(kept) else purchase
-            opened.append(await self._followed(resource, spec, OpenRequest(key=at, purchase=each), following, now))
+            opened.append(await self._followed(case, OpenRequest(key=at, purchase=each), following))
         return tuple(opened)
 
-    async def _followed(
-        self, resource: Resource, spec: Spec, each: OpenRequest, following: Purchase | None, now: datetime
-    ) -> OpenRequest:
+    async def _followed(self, case: DecisionInput, each: OpenRequest, following: Purchase | None) -> OpenRequest:
         """An attempt with the provider's word, if it is the resource's, open and due. One that is gone is not ours."""
-        purchase = each.purchase
-        if purchase.job_id != resource.ref.uid or not history_searches.is_open(purchase, now):
+        purchase, now = each.purchase, case.now
+        if purchase.job_id != case.resource.ref.uid or not history_searches.is_open(purchase, now):
             return each
         at = self._followed_at.get((purchase.purchase_id, purchase.state))
         if at is not None and timedelta(0) <= now - at < timedelta(seconds=history_searches.pause(purchase, now)):
@@ -219,7 +197,7 @@ class Observer:
             view = (await self._poll(purchase)).get("request")
             return each.model_copy(update={"view": view})
         before = following.sent_at if following is not None else None
-        found = (await self._search(each.key, spec, purchase, before)).get("found_request")
+        found = (await self._search(each.key, case.spec, purchase, before)).get("found_request")
         return each.model_copy(update={"found_request": found})
 
     def _note_look(self, purchase_id: str, what: str, now: datetime) -> None:
@@ -228,26 +206,24 @@ class Observer:
         while len(self._followed_at) > _MOST_FOLLOWED:
             self._followed_at.popitem(last=False)
 
-    async def _before_payment(self, resource: Resource, run: RunStatus, spec: Spec, now: datetime) -> dict[str, Any]:
-        if not kinds.has_prepare(resource.ref.kind) or run.facts is not None:
-            return await self._gate(resource, spec)
-        seen = await self._stage(resource, run, spec, Stage.PREPARE, now)
+    async def _before_payment(self, case: DecisionInput) -> dict[str, Any]:
+        if not kinds.has_prepare(case.kind) or case.run.facts is not None:
+            return await self._gate(case.resource, case.spec)
+        seen = await self._stage(case, Stage.PREPARE)
         return seen | {
-            "seconds_per_unit": await self._ledger.seconds_per_unit(model_of(spec)),
-            "price": await self._price(resource, spec),
-            "same_lora_name": await self._same_name(resource),
+            "seconds_per_unit": await self._ledger.seconds_per_unit(model_of(case.spec)),
+            "price": await self._price(case.resource, case.spec),
+            "same_lora_name": await self._same_name(case.resource),
         }
 
-    async def _bought(
-        self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase, now: datetime
-    ) -> dict[str, Any]:
+    async def _bought(self, case: DecisionInput, purchase: Purchase) -> dict[str, Any]:
         match purchase.state:
             case PurchaseState.INTENT:
-                return await self._lost(resource, purchase_key(resource, run), spec, purchase)
+                return await self._lost(case.resource, case.key, case.spec, purchase)
             case PurchaseState.SUBMITTED:
                 return await self._poll(purchase)
             case PurchaseState.SUCCEEDED:
-                return await self._stage(resource, run, spec, Stage.COLLECT, now)
+                return await self._stage(case, Stage.COLLECT)
             case PurchaseState.COLLECTED:
                 return await self._collected(purchase)
             case _:
@@ -278,7 +254,8 @@ class Observer:
         """The resource as far as its status is borne out. Raises PyMongoError."""
         return await self._witness.verified(resource)
 
-    async def _of_the_deleted(self, resource: Resource, now: datetime) -> Observation:
+    async def observe_deleted(self, resource: Resource, now: datetime) -> Observation:
+        """Everything that a decision about a resource that is being deleted needs now."""
         run = resource.status.run
         if run is None or not resource.finalized:
             return Observation()
@@ -297,9 +274,8 @@ class Observer:
             self._note_look(purchase.purchase_id, _AT_DELETION, now)
         return Observation(purchase=purchase, **seen)
 
-    async def _stage(
-        self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, now: datetime
-    ) -> dict[str, Any]:
+    async def _stage(self, case: DecisionInput, stage: Stage) -> dict[str, Any]:
+        resource, run, now = case.resource, case.run, case.now
         if run.job is None or run.job.stage is not stage:
             return {}  # to be started; a Job that a crash has left behind is found by its name then
         attempt = run.stage_attempt
@@ -318,13 +294,12 @@ class Observer:
             self._reports.forget(uid)
         # The worker API replaces no file between the look at the outcome and the look at the files that it lists.
         async with self._reports.exclusive(uid):
-            left = await self._left(resource, run, spec, stage, job)
+            left = await self._left(case, stage, job)
         return left | lost | {"unrecorded_job": recorded is None}
 
-    async def _left(
-        self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, job: JobView | None
-    ) -> dict[str, Any]:
+    async def _left(self, case: DecisionInput, stage: Stage, job: JobView | None) -> dict[str, Any]:
         """The outcome of an attempt and the files that it lists."""
+        resource, run, spec = case.resource, case.run, case.spec
         key = keys.outcome(resource.ref.uid, run.number, stage, run.stage_attempt)
         try:
             outcome = await self._storage.outcome(own_files(resource, owner(resource, spec)), key)
@@ -338,7 +313,7 @@ class Observer:
             said = await self._kube.job_log(resource.ref.namespace, job.name, job.uid, MAX_LOG)
             ended = await self._pods(resource.ref.namespace, job)
             cause, gone = pods.end_cause(ended), pods.node_is_gone(ended)
-        stored = await self._stored(resource, run, spec, stage, [file.name for file in files])
+        stored = await self._stored(case, stage, [file.name for file in files])
         progress = self._reports.progress(job.uid) if job else None
         seen = {"log": said, "cause": cause, "node_gone": gone, "progress": progress}
         return {"job": job, "outcome": outcome, "stored": stored} | seen
@@ -392,14 +367,12 @@ class Observer:
         self._cache.note_job(ref, job)
         return job
 
-    async def _stored(
-        self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, names: list[str]
-    ) -> dict[str, BucketFile]:
+    async def _stored(self, case: DecisionInput, stage: Stage, names: list[str]) -> dict[str, BucketFile]:
         if not names:
             return {}
-        ref, user = resource.ref, owner(resource, spec)
-        prefix = keys.prefix(ref.kind, stage, user, ref.uid, run.version)
-        return await self._storage.stored(own_files(resource, user), prefix, names, ref.namespace)
+        ref, user = case.resource.ref, owner(case.resource, case.spec)
+        prefix = keys.prefix(ref.kind, stage, user, ref.uid, case.run.version)
+        return await self._storage.stored(own_files(case.resource, user), prefix, names, ref.namespace)
 
     async def _gate(self, resource: Resource, spec: Spec) -> dict[str, Any]:
         provider = self._providers[kinds.provider_of(resource.ref.kind)]
@@ -452,12 +425,11 @@ class Observer:
             return {"named": named, "found_request": resource.adopt}
         return await self._search(key, spec, purchase) | {"named": named}
 
-    async def _named_of_the_forgotten(
-        self, resource: Resource, run: RunStatus, spec: Spec, now: datetime
-    ) -> Verified | None:
+    async def _named_of_the_forgotten(self, case: DecisionInput) -> Verified | None:
         """Likewise for a purchase that the ledger has lost: the status says when it may have been sent."""
-        before = run.sent_at + _AFTER_SENT if run.sent_at is not None else now
-        return await self._named(resource, purchase_key(resource, run), spec, remembered(resource, run, spec), before)
+        resource, run, spec = case.resource, case.run, case.spec
+        before = run.sent_at + _AFTER_SENT if run.sent_at is not None else case.now
+        return await self._named(resource, case.key, spec, remembered(resource, run, spec), before)
 
     async def _named(
         self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase, before: datetime

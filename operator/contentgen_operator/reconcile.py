@@ -11,18 +11,17 @@ from contentgen_contract.names import GROUP
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.clock import utc_now
-from contentgen_operator.decide.decision import decide
-from contentgen_operator.decide.deletion import grace_is_over
+from contentgen_operator.decide.decision import decide, invalid_spec
+from contentgen_operator.decide.deletion import decide_deletion, grace_is_over
 from contentgen_operator.decide.status import store_unavailable
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Body, Cache
 from contentgen_operator.observe import Observer
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.queues.work_queue import WorkQueue
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import Policy, decision_input
 from contentgen_operator.state.observed import Observation, Resource, ResourceRef
 from contentgen_operator.state.plan import Plan
-from contentgen_operator.state.runs import has_valid_spec
 from contentgen_operator.state.selection import DEFAULT, Selection
 from contentgen_operator.stores.s3 import BucketMissing, NotDeleted
 from contentgen_operator.stores.status_verification import with_owned_versions
@@ -155,14 +154,21 @@ class Reconciler:
             return with_owned_versions(resource, ())  # it goes all the same, with no more than its own
 
     async def _plan(self, resource: Resource, now: datetime) -> Plan:
-        readable = resource.deleting or has_valid_spec(resource, now)  # if not, decide says so on the resource
+        if resource.deleting:
+            return decide_deletion(resource, await self._observed_at_deletion(resource, now), now, self._policy)
         try:
-            observed = await self._observer.observe(resource, now) if readable else Observation()
+            case = decision_input(resource, now, self._policy)
+        except ValidationError as error:
+            return invalid_spec(resource, error, now)
+        return decide(case.observing(await self._observer.observe(case)))
+
+    async def _observed_at_deletion(self, resource: Resource, now: datetime) -> Observation:
+        try:
+            return await self._observer.observe_deleted(resource, now)
         except _STORE_ERRORS:
             if not grace_is_over(resource, now, self._policy):
                 raise
-            observed = Observation()  # it goes all the same
-        return decide(resource, observed, now, self._policy)
+            return Observation()  # it goes all the same
 
     async def _confirm(self, resource: Resource) -> None:
         """Nothing is paid for a resource that was changed or deleted since it was looked at."""

@@ -19,7 +19,6 @@ from contentgen_contract.resources.status import MAX_FILES, MAX_VERSIONS, Output
 from contentgen_contract.worker.orders import AudioFacts, DatasetFacts, Outcome
 from contentgen_operator.decide import collect_retries, purchasable
 from contentgen_operator.decide.cancellation import before_payment_stopped, cancelling
-from contentgen_operator.decide.deletion import decide_deletion
 from contentgen_operator.decide.disagreement import held_back
 from contentgen_operator.decide.open_requests import after_end, back_to_earlier, with_open_requests
 from contentgen_operator.decide.payment import (
@@ -39,45 +38,46 @@ from contentgen_operator.decide.payment import (
 )
 from contentgen_operator.decide.planning import SOON, collecting, fail, move_of, plan_of, submitting, withdrawal
 from contentgen_operator.decide.purchasable import before_submission
-from contentgen_operator.decide.stages import lost_job, see_through, with_log
+from contentgen_operator.decide.stages import lost_job, run_stage, with_log
 from contentgen_operator.decide.status import invalid, notices_of, resettled
 from contentgen_operator.state import kinds
-from contentgen_operator.state.decision_input import DecisionInput, Policy, RunState
-from contentgen_operator.state.observed import LoraView, Observation, Resource
+from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.state.observed import LoraView, Resource
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
-from contentgen_operator.state.runs import collects_again, current_run, ended, frozen_spec, replacing_run
+from contentgen_operator.state.runs import replacing_run
 
 _WAIT_SECONDS = 30.0  # a LoRA's own events wake its users; this is for the event that never came
 _LONGEST_LORA_WAIT_SECONDS, _LONGEST_KEY_WAIT_SECONDS = 900.0, 300.0
 
 
-def decide(resource: Resource, observed: Observation, now: datetime, policy: Policy) -> Plan:
-    """The plan for a resource."""
-    if resource.deleting:
-        return decide_deletion(resource, observed, now, policy)
-    try:
-        run = current_run(resource, now)
-        spec = frozen_spec(resource, run)
-    except ValidationError as error:
-        status = invalid(resource, error, now)
-        notices = notices_of(resource, status)
-        return Plan(status=status, notices=notices, finalizer=resource.deletes_files)
-    over = run == resource.status.run and ended(resource)
-    again = over and collects_again(resource)
-    if over and not again and not run.request_open:
-        return Plan(status=resettled(resource, observed), finalizer=resource.deletes_files)
-    if observed.wanted is not None and observed.wanted.scope is not None:
-        # The purchase with the LoRAs that the image gets is under this scope of its namespace.
-        resource = resource.model_copy(update={"scope": observed.wanted.scope})
-    case = DecisionInput(resource=resource, run=run, spec=spec, observed=observed, now=now, policy=policy)
-    if over and not again:
-        return after_end(case)
-    if again:
+def decide(case: DecisionInput) -> Plan:
+    """The plan for a resource that is not being deleted (`decide_deletion` has that one)."""
+    resource = case.resource
+    if case.over and not case.collects_again:
+        if case.run.request_open:
+            return after_end(case)
+        return Plan(status=resettled(resource, case.observed), finalizer=resource.deletes_files)
+    if case.collects_again:
         if why := collect_retries.missing(case):
             return collect_retries.refused(case, why)
-        case = case.model_copy(update={"run": collect_retries.begun_anew(case, run, resource.collect)})
+        case = case.model_copy(update={"run": collect_retries.begun_anew(case, case.run, resource.collect)})
+    case = _in_wanted_scope(case)
     return _with_other_loras(case) or _of_its_purchase(case)
+
+
+def invalid_spec(resource: Resource, error: ValidationError, now: datetime) -> Plan:
+    """The plan for a resource whose spec is wrong (`decision_input`)."""
+    status = invalid(resource, error, now)
+    return Plan(status=status, notices=notices_of(resource, status), finalizer=resource.deletes_files)
+
+
+def _in_wanted_scope(case: DecisionInput) -> DecisionInput:
+    """The input with the scope under which the purchase with the image's LoRAs was made."""
+    wanted = case.observed.wanted
+    if wanted is None or wanted.scope is None:
+        return case
+    return case.model_copy(update={"resource": case.resource.model_copy(update={"scope": wanted.scope})})
 
 
 def _of_its_purchase(case: DecisionInput) -> Plan:
@@ -212,7 +212,7 @@ def _prepare(case: DecisionInput) -> Plan:
         step=next(iter(MILESTONES[case.kind])),
         after_seconds=case.provider_seconds + COLLECT_SECONDS,
     )
-    ended = see_through(case, Stage.PREPARE, doing)
+    ended = run_stage(case, Stage.PREPARE, doing)
     if isinstance(ended, Plan):
         return ended
     facts = ended.facts.model_dump(mode="json", by_alias=True) if ended.facts else {}
@@ -340,7 +340,7 @@ def _refused(case: DecisionInput, purchase: Purchase) -> Plan:
 def _collect(case: DecisionInput, purchase: Purchase) -> Plan:
     if purchase.result_key is None and purchase.error:
         return unstored(case, purchase)
-    ended = see_through(case, Stage.COLLECT, collecting("the outputs are being stored"))
+    ended = run_stage(case, Stage.COLLECT, collecting("the outputs are being stored"))
     if isinstance(ended, Plan):
         return ended
     version = VersionStatus(

@@ -22,7 +22,7 @@ _MOST_LOST = 5  # attempts that are not counted, as their node was gone
 _OUT_OF_TIME = "DeadlineExceeded"  # Kubernetes' reason on a Job
 
 
-def see_through(case: DecisionInput, stage: Stage, doing: RunState) -> Plan | Outcome:
+def run_stage(case: DecisionInput, stage: Stage, doing: RunState) -> Plan | Outcome:
     """The stage's outcome once it is there and its files are, else the plan that gets it there."""
     observed, job = case.observed, case.observed.job
     if observed.outcome_problem:

@@ -124,15 +124,6 @@ def frozen_spec(resource: Resource, run: RunStatus) -> Spec:
     return parse_spec(resource.ref.kind, run.spec)
 
 
-def has_valid_spec(resource: Resource, now: datetime) -> bool:
-    """Whether the spec of the current run can be worked on."""
-    try:
-        frozen_spec(resource, current_run(resource, now))
-    except ValidationError:
-        return False
-    return True
-
-
 def owner(resource: Resource, spec: Spec) -> str:
     """Whose asset it is."""
     return spec.user_id or resource.ref.namespace

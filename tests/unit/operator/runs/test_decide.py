@@ -13,11 +13,12 @@ from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, VersionStatus, dump_status
 from contentgen_contract.worker.orders import DatasetFacts, Outcome, Progress
-from contentgen_operator.decide.decision import decide
+from contentgen_operator.decide import decision
+from contentgen_operator.decide.deletion import decide_deletion
 from contentgen_operator.decide.payment import COLLECT_SECONDS
 from contentgen_operator.decide.status import store_unavailable
 from contentgen_operator.state import kinds
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import Policy, decision_input
 from contentgen_operator.state.observed import (
     BucketFile,
     JobView,
@@ -77,6 +78,17 @@ FILES = {
 }
 STAGES = list(FILES)
 POLICY = Policy()
+
+
+def decide(subject: Resource, seen: Observation, now: datetime, policy: Policy) -> Plan:
+    """The plan, with the steps of a reconcile."""
+    if subject.deleting:
+        return decide_deletion(subject, seen, now, policy)
+    try:
+        case = decision_input(subject, now, policy)
+    except ValidationError as error:
+        return decision.invalid_spec(subject, error, now)
+    return decision.decide(case.observing(seen))
 
 
 def resource(kind: Kind, status: ResourceStatus | None = None, **given: Any) -> Resource:
