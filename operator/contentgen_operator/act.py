@@ -321,7 +321,7 @@ class Actor:
     async def _pay(self, payment: Payment) -> None:
         """The only place that spends money: at most one POST, by whoever moves the purchase to `sending`."""
         bought, kind = payment.purchase, payment.key.kind
-        inputs = ownership.of_job(kind, bought.job_id, (bought.user_id,)) | Owner(keys=frozenset(bought.loras))
+        inputs = ownership.job_owner(kind, bought.job_id, (bought.user_id,)) | Owner(keys=frozenset(bought.loras))
         # Signed while it is planned: what cannot be signed was never sent.
         arguments = self._signed(inputs, payment.call.arguments)
         call = payment.call.model_copy(update={"arguments": arguments, "purchase_id": bought.purchase_id})

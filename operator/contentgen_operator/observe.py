@@ -507,7 +507,7 @@ async def poll_or_stored(storage: Storage, provider: Provider, purchase: Purchas
 
 async def _is_stored(storage: Storage, purchase: Purchase) -> bool:
     key = keys.purchase_response(purchase.purchase_id)
-    return await storage.exists(ownership.of_purchase(purchase.purchase_id), key)
+    return await storage.exists(ownership.purchase_owner(purchase.purchase_id), key)
 
 
 async def find_lost(

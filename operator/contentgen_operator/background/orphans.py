@@ -484,7 +484,7 @@ class Orphans:
 
     async def _delete(self, key: StoredKey, purchase: Purchase) -> None:
         """One page of the files of a discarded one; the next round goes on."""
-        owner = ownership.of_purchase(purchase.purchase_id)
+        owner = ownership.purchase_owner(purchase.purchase_id)
         self._check()
         try:
             page = await self._storage.delete_prefix(owner, keys.purchase_prefix(purchase.purchase_id))

@@ -52,7 +52,7 @@ def ending_of(
 def _answer(kind: Kind, purchase: Purchase, result: Answer) -> StoredAnswer:
     """The response under the purchase's id."""
     return StoredAnswer(
-        owner=ownership.of_purchase(purchase.purchase_id),
+        owner=ownership.purchase_owner(purchase.purchase_id),
         key=keys.purchase_response(purchase.purchase_id),
         answer=result,
         needed=kinds.fetched_under(kind),

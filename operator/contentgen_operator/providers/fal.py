@@ -16,7 +16,7 @@ from fal_client import AsyncRequestHandle, Completed, InProgress, Queued
 from fal_client.client import AppId, FalClientError, FalClientHTTPError
 
 from contentgen_contract import patterns
-from contentgen_contract.resources.models import not_found
+from contentgen_contract.resources.models import not_found_message
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
     AccessRefused,
@@ -225,7 +225,7 @@ def _tags(purchase_id: str) -> dict[str, str]:
 
 
 def _no_model(model: str) -> str:
-    return f"{not_found(model[:140])}; a full name is written as fal-ai/flux/dev"
+    return f"{not_found_message(model[:140])}; a full name is written as fal-ai/flux/dev"
 
 
 async def _succeeded(reply: httpx.Response) -> RequestView:
@@ -269,7 +269,7 @@ def _request_id(reply: httpx.Response, model: str) -> str:
         return given
     text = f"fal answered {reply.status_code}: {error_text(reply)}"
     if reply.status_code == 404:
-        text = f"{text}; {not_found(model)}"
+        text = f"{text}; {not_found_message(model)}"
     if reply.status_code == 429:
         raise Busy(text)
     if reply.status_code in REFUSES_KEY:

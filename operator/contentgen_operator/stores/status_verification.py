@@ -330,7 +330,7 @@ def _without_outputs(version: VersionStatus) -> VersionStatus:
 def files_of(resource: Resource, version: VersionStatus, jobs: Iterable[str]) -> Owner:
     """What these jobs own under the users that a version's keys have: a job's uid is in no other user's key."""
     users = {run.user_id for file in version.files if (run := keys.run_of(file.key)) is not None}
-    return ownership.union(ownership.of_job(resource.ref.kind, job, users) for job in jobs)
+    return ownership.union(ownership.job_owner(resource.ref.kind, job, users) for job in jobs)
 
 
 def _names_other_jobs(resource: Resource) -> bool:

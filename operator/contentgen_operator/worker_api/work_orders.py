@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records.ownership import Owner
-from contentgen_contract.resources.sources import SourceGrant, address_of, refusal
+from contentgen_contract.resources.sources import SourceGrant, parse_s3_url, refusal
 from contentgen_contract.resources.spec import ImageGenerationSpec
 from contentgen_contract.worker.orders import DatasetFacts, Download, Limits, WorkOrder
 from contentgen_operator.state.assignment import Assignment
@@ -97,7 +97,7 @@ def _source(assignment: Assignment, storage: Storage, policy: OrderPolicy, good_
     url, sha256 = spec.source.url, spec.source.sha256
     if url.startswith("s3://"):
         why = refusal(url, assignment.resource.ref.namespace, policy.sources, policy.bucket)
-        address = address_of(url)
+        address = parse_s3_url(url)
         if why is not None or isinstance(address, str):
             raise SourceRefused(f"spec.source.url: {why}")
         return Download(url=storage.source_get(address, good_for), trusted=True, sha256=sha256)
