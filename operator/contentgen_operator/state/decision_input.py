@@ -14,7 +14,7 @@ from contentgen_contract.worker.orders import Limits
 from contentgen_operator.state import kinds
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.purchases import PurchaseKey
-from contentgen_operator.state.runs import collects_again, current_run, ended, frozen_spec, owner, purchase_key
+from contentgen_operator.state.runs import asset_user, collects_again, current_run, ended, frozen_spec, purchase_key
 
 
 class Policy(Value):
@@ -100,7 +100,7 @@ class DecisionInput(Value):
     @property
     def prefix(self) -> str:
         """Where the stage's files lie."""
-        user = owner(self.resource, self.spec)
+        user = asset_user(self.resource, self.spec)
         return keys.prefix(self.kind, self.stage, user, self.resource.ref.uid, self.run.version)
 
 

@@ -224,7 +224,7 @@ async def test_a_request_of_another_purchase_is_not_found(ledger: Ledger, owner:
     """Also one with another marker, which the provider is not told of."""
     await ledger.claim(bought(purchase_id=owner, marker="b"), "r1", NOW)
     provider: Any = Finds()
-    call = Call(provider="fal", model="m", arguments={}, marker="a")
+    call = Call(provider="fal", model="m", arguments={}, correlation_key="a")
     assert await find_lost(ledger, provider, bought(step=SENDING), call) == Found(
         request_id=found, complete=found is not None
     )
