@@ -21,6 +21,9 @@ def next_value(number: int, asked: str | None) -> str:
 
 
 def requests_collect(value: str | None, run: dict[str, Any]) -> bool:
-    """True if a value names this run (`status.run`, JSON), which the caller knows has failed, and was not used before."""
+    """True if a value names a run (`status.run`, JSON) and was not used before.
+
+    The caller checks that the run has failed.
+    """
     asked = (run.get("collect") or {}).get("asked")
     return value is not None and value != asked and run_number_of(value) == run.get("number")
