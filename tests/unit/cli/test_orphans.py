@@ -134,7 +134,7 @@ def test_a_gateway_that_is_no_url(
     given: str, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "--gateway", given) == 1
-    assert "give the gateway's URL" in capsys.readouterr().err
+    assert "expected a URL such as" in capsys.readouterr().err
     assert gateway.asked == []
 
 
