@@ -546,7 +546,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "providers/base",
+        "state/provider_requests",
         (
             "every input is the same",
             "def same_input(",

@@ -15,11 +15,11 @@ from contentgen_operator.decide.collect_retries import open_advice
 from contentgen_operator.decide.planning import SOON, collecting, fail, move_of, plan_of, submitting
 from contentgen_operator.decide.request_endings import Ending, ending_of
 from contentgen_operator.decide.stages import start
-from contentgen_operator.providers.base import Call, RequestState, RequestView, arguments_json, is_request_id
 from contentgen_operator.state import costs, kinds
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.observed import LoraView, Observation, Resource
 from contentgen_operator.state.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
+from contentgen_operator.state.provider_requests import Call, RequestState, RequestView, arguments_json, is_request_id
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.state.runs import owner, purchase_key
 

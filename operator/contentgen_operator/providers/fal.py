@@ -18,24 +18,14 @@ from fal_client.client import AppId, FalClientError, FalClientHTTPError
 from contentgen_contract import patterns
 from contentgen_contract.resources.models import not_found_message
 from contentgen_operator.providers.base import (
-    GONE,
     REFUSES_KEY,
-    TOO_LARGE,
     AccessRefused,
     Busy,
-    Call,
-    Found,
     KeyRefused,
     MaybeAccepted,
     Refused,
-    RequestState,
-    RequestView,
-    Search,
     Unavailable,
-    Verified,
-    billable_units,
     checked_request_id,
-    is_request_id,
     needed,
     short,
     unreadable,
@@ -46,6 +36,18 @@ from contentgen_operator.providers.limits import ReplyTooLarge, large, limited_a
 from contentgen_operator.providers.sending import POST_SECONDS, BeforeSend, Gate, SendStopped
 from contentgen_operator.providers.surroundings import trusted_cas
 from contentgen_operator.state.provider_answers import ANSWER_BYTES, Answer, TooManyAnswers
+from contentgen_operator.state.provider_requests import (
+    GONE,
+    TOO_LARGE,
+    Call,
+    Found,
+    RequestState,
+    RequestView,
+    Search,
+    Verified,
+    billable_units,
+    is_request_id,
+)
 
 # A reconcile looks again by itself; ten attempts with sleeps inside one look would only hold it up.
 fal_client.client.MAX_ATTEMPTS = 1

@@ -168,7 +168,7 @@ WRONG: list[tuple[Kind, Edits, str]] = [
     (IMAGE, {"loras": [A_LORA, A_LORA]}, "loras must contain each LoRA only once"),
     (IMAGE, {"loras": [{"path": "https://example.com/a"}] * 2}, "loras must contain each LoRA only once"),
     (IMAGE, {"loras": [A_LORA | {"scale": "0.00"}]}, "scale is 0.00; it must be greater than 0"),
-    (IMAGE, {"model": "flux-lora-fast-training"}, "model is flux-lora-fast-training; it must be a model that generates"),
+    (IMAGE, {"model": "flux-lora-fast-training"}, "model is flux-lora-fast-training; it must be a model that"),
     (IMAGE, {"model": "fal-ai/flux-2-trainer"}, "model is fal-ai/flux-2-trainer; it must be a model that generates"),
     (LORA, {"training": {"model": "flux-dev"}}, "model is flux-dev; it must be a trainer"),
     (LORA, {"training": {"learningRate": "0"}}, "learningRate is 0; it must be greater than 0"),

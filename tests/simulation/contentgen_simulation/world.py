@@ -32,17 +32,7 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
 from contentgen_operator.leader.leadership import Check, Leadership, unchecked
 from contentgen_operator.observe import Observer
-from contentgen_operator.providers.base import (
-    Call,
-    Found,
-    MaybeAccepted,
-    RequestState,
-    RequestView,
-    Search,
-    Unavailable,
-    Verified,
-    same_input,
-)
+from contentgen_operator.providers.base import MaybeAccepted, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.reconcile import Reconciler
@@ -50,6 +40,15 @@ from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.provider_requests import (
+    Call,
+    Found,
+    RequestState,
+    RequestView,
+    Search,
+    Verified,
+    same_input,
+)
 from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.state.run_document import RunDocument
 from contentgen_operator.state.selection import DEFAULT

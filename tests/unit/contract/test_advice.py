@@ -18,7 +18,8 @@ from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_gateway.api.orphans import orphan
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.services.run_state import JobRunState, to_collect, to_retry, token_of
-from contentgen_operator.providers.base import Found, RequestState, RequestView, Unavailable, Verified
+from contentgen_operator.providers.base import Unavailable
+from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Verified
 from contentgen_simulation.advice_scenarios import SCENARIOS, Scenario, ScenarioPlace, place_of
 from contentgen_simulation.world import SPECS
 

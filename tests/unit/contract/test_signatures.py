@@ -8,8 +8,9 @@ import pytest
 
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.records.presigned_urls import strip_signatures, strip_signatures_from_text
-from contentgen_operator.providers.base import Refused, RequestState, RequestView, Unavailable
+from contentgen_operator.providers.base import Refused, Unavailable
 from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 MARKS = ("X-Amz-Signature", "X-Amz-Credential", "AWSAccessKeyId")

@@ -30,7 +30,7 @@ WRONG: list[tuple[Kind, dict[str, Any], str]] = [
     (IMAGES, {"loras": [A, {"path": "https://h/a", "scale": "000.000"}]}, "spec.loras[1].scale: '000.000'"),
     (IMAGES, {"loras": [A, A | {"scale": "0.5"}]}, "spec.loras[1]: 'a' must contain each LoRA only once"),
     (IMAGES, {"loras": [{"path": "https://h/a?secret"}] * 2}, "spec.loras[1]: must contain each LoRA only once"),
-    (IMAGES, {"model": "flux-lora-fast-training"}, "spec.model: 'flux-lora-fast-training' must be a model that generates"),
+    (IMAGES, {"model": "flux-lora-fast-training"}, "spec.model: 'flux-lora-fast-training' must be a model that"),
     (IMAGES, {"model": "fal-ai/flux-2-trainer"}, "spec.model: 'fal-ai/flux-2-trainer' must be"),
     (LORA, {"training": {"model": "flux-dev"}}, "spec.training.model: 'flux-dev' must be a trainer"),
     (LORA, {"training": {"learningRate": "0"}}, "spec.training.learningRate: '0' must be greater than 0 and at most 1"),

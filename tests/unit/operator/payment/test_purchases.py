@@ -14,9 +14,10 @@ from pymongo.errors import AutoReconnect
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason, Stage
 from contentgen_contract.records.deletion_tombstone import tombstone_of
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.providers.base import Busy, Found, RequestState, RequestView, Search
+from contentgen_operator.providers.base import Busy
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Search
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_operator.stores.s3 import NotDeleted
 from contentgen_runtime.kube import Conflict

@@ -374,7 +374,7 @@ class Oracles:
         if body is None or body["metadata"]["uid"] != ref.uid:
             return  # there is no status to say it in, and it is tried again
         error = self.world.last_error()
-        if error.startswith("Planted "):
+        if error.startswith("PlantedLine "):
             return
         self.report("a stopped resource has a reason", f"unexpected {error.partition(':')[0]}", f"{ref.name}: {error}")
 
