@@ -651,9 +651,7 @@ def test_what_was_not_paid_is_retried_without_a_question(api: Api, cli: Callable
     api.has(Kind.LORA_TRAINING, "a", status("Failed", "SourceUnreachable", cost=COST))
     said = cli("retry", "a")
     assert said.code == 0, said.err
-    assert (
-        "Nothing was paid for the run that failed.\nThe estimated cost is 2.00 USD, by the built-in" in said.out
-    )
+    assert "Nothing was paid for the run that failed.\nThe estimated cost is 2.00 USD, by the built-in" in said.out
     [patch] = api.patches
     assert set(patch["metadata"]["annotations"]) == {"contentgen.dev/rerun"}
     assert patch["metadata"]["annotations"]["contentgen.dev/rerun"]
