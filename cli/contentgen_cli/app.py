@@ -102,7 +102,7 @@ def logs(
     kubeconfig: Kubeconfig = None,
     user: AsUser = None,
 ) -> None:
-    """Print the logs of its workers.
+    """Print the logs of a resource's workers.
 
     For a deleted pod, the last lines from the status are printed.
     """
@@ -226,7 +226,7 @@ def retry(
     kubeconfig: Kubeconfig = None,
     user: AsUser = None,
 ) -> None:
-    """Run it once more with the same inputs.
+    """Run a resource once more with the same inputs.
 
     Shows the expected cost, and asks for confirmation if the last run was paid.
     """
@@ -405,7 +405,7 @@ def suspend(
     kubeconfig: Kubeconfig = None,
     user: AsUser = None,
 ) -> None:
-    """Suspend it until it is resumed.
+    """Suspend a resource until it is resumed.
 
     Nothing is started and nothing is paid; a request at the provider continues.
     """

@@ -7,7 +7,7 @@ _VALUE = re.compile(r"([1-9][0-9]{0,8})(?:-[A-Za-z0-9._-]{1,48})?", re.ASCII)
 
 
 def run_number_of(value: str) -> int | None:
-    """The run number in `<run>` or `<run>-<anything>`; None for any other text."""
+    """Run number of a value `<run>` or `<run>-<anything>`; None for any other text."""
     found = _VALUE.fullmatch(value)
     return int(found[1]) if found else None
 
