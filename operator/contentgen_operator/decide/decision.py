@@ -94,7 +94,7 @@ def _with_said(case: DecisionInput) -> DecisionInput:
 
 
 def _planned(case: DecisionInput) -> Plan:
-    return _held(case) if case.resource.tenant.held else _of_the_run(case)
+    return _held(case) if case.resource.tenant.block_reason else _of_the_run(case)
 
 
 def _with_other_loras(case: DecisionInput) -> Plan | None:
@@ -104,7 +104,7 @@ def _with_other_loras(case: DecisionInput) -> Plan | None:
     wanted = case.observed.wanted
     if wanted is None or wanted.waits or wanted.identity == case.run.lora_identity:
         return None
-    if was_rewound(case) or case.cancelled or case.resource.tenant.held:
+    if was_rewound(case) or case.cancelled or case.resource.tenant.block_reason:
         return None
     moves = withdrawal(case)
     blind = case.model_copy(update={"observed": case.observed.model_copy(update={"purchase": None})})
@@ -143,7 +143,7 @@ def _held(case: DecisionInput) -> Plan:
     doing = RunState(
         phase=Phase.PENDING if phase.terminal else phase,
         reason=Reason.CLUSTER_NOT_CONFIRMED,
-        message=case.resource.tenant.held,
+        message=case.resource.tenant.block_reason,
     )
     return plan_of(case, doing, again=_WAIT_SECONDS)
 
