@@ -1,4 +1,4 @@
-"""`kubectl contentgen` on the real cluster, found by kubectl as the plugin that it is."""
+"""`kubectl contentgen` on a real cluster, run by kubectl as a plugin."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PICTURE: Spec = {"model": "flux-dev", "prompt": "a kubectl plugin", "image": {"s
 
 
 def contentgen(world: ClusterWorld, *words: str, seconds: int = 60) -> subprocess.CompletedProcess[str]:
-    """`kubectl contentgen …`, as a user would type it, with both on the PATH."""
+    """Output of `kubectl contentgen …`, with kubectl and the plugin on the PATH."""
     path = os.pathsep.join([str(Path(sys.executable).parent), str(world.root / ".cluster/bin"), os.environ["PATH"]])
     environment = os.environ | {"PATH": path, "KUBECONFIG": str(world.root / ".cluster/kubeconfig")}
     command = ["kubectl", "contentgen", *words, "--namespace", world.namespace]
@@ -44,7 +44,7 @@ def _wait_until(reached: Callable[[], bool], seconds: float) -> None:
 
 @pytest.fixture(scope="module")
 def talk(world: ClusterWorld, film: str) -> str:
-    """A Transcription that is done."""
+    """A completed Transcription."""
     world.apply("Transcription", "plugin", {"source": {"url": film}})
     assert "Completed" in said(world, "watch", "plugin", "--timeout", "240", seconds=300)
     return "plugin"
@@ -116,7 +116,7 @@ def test_one_that_waits_for_a_lora(world: ClusterWorld) -> None:
 
 
 def test_a_pod_that_may_not_be_made(world: ClusterWorld, film: str) -> None:
-    """A quota that is used up."""
+    """An exhausted quota."""
     quota = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
@@ -133,7 +133,7 @@ def test_a_pod_that_may_not_be_made(world: ClusterWorld, film: str) -> None:
 
 
 def test_an_unschedulable_one(world: ClusterWorld, film: str) -> None:
-    """Its node is cordoned while the pod is made."""
+    """A node that is cordoned during the creation of the pod."""
     node = world.kubectl("get", "nodes", "--output", "jsonpath={.items[0].metadata.name}")
     world.kubectl("cordon", node)
     try:

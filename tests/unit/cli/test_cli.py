@@ -1,4 +1,4 @@
-"""`kubectl contentgen` against an API server on loopback, over real HTTP: what it says, writes, and refuses."""
+"""`kubectl contentgen` against an HTTP API server on loopback: output, patches and errors."""
 
 import io
 import json
@@ -31,7 +31,7 @@ SHA = "ab" * 32
 
 
 class Api:
-    """Resources by kind and name, what else is asked for by path, and what was written."""
+    """API server: resources by kind and name, other responses by path, and recorded patches."""
 
     def __init__(self) -> None:
         self.resources: dict[tuple[str, str, str], Body] = {}
@@ -99,7 +99,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
         disable_nagle_algorithm = True  # head and body are sent one after the other
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """No log output."""
 
         def do_GET(self) -> None:
             made.users.append(self.headers.get("Impersonate-User"))
@@ -408,7 +408,7 @@ def test_a_pods_own_log_precedes_what_is_kept(api: Api, cli: Callable[..., Said]
 
 @pytest.mark.parametrize("raw", [(), ("--raw",)])
 def test_a_log_does_not_control_the_terminal(api: Api, cli: Callable[..., Said], raw: tuple[str, ...]) -> None:
-    """Whoever may exec into a worker's pod writes into its log."""
+    """Users with exec rights can write into a worker's log."""
     api.has(Kind.LORA_TRAINING, "a", status("Failed", run={"logs": KEPT[:1]}))
     api.extra["/api/v1/namespaces/demo/pods"] = (200, {"items": [pod({"phase": "Failed"})]})
     hostile = "a\x1b]0;title\x07b\x9b2Jc\x7f\td\u00e9"
@@ -504,7 +504,7 @@ def test_files_for_scripts(api: Api, cli: Callable[..., Said]) -> None:
 
 @pytest.fixture
 def two(api: Api) -> None:
-    """A LoRA and a transcript, with a file each."""
+    """A LoRA and a transcript with one file each."""
     talk = VERSION | {"files": [{"key": "t/talk.txt", "sizeBytes": 5}]}
     api.has(Kind.LORA_TRAINING, "a", completed())
     api.has(Kind.TRANSCRIPTION, "b", completed(versions=[talk]))
@@ -948,7 +948,7 @@ def test_a_cost_that_is_not_known_is_not_0(api: Api, cli: Callable[..., Said]) -
 def test_why_says_how_well_the_cost_is_known(
     api: Api, cli: Callable[..., Said], cost: dict[str, str], words: str
 ) -> None:
-    """Money 22: of a cancelled run that was not billed it said "about 2.00 USD"."""
+    """Money 22: for a cancelled run that was not billed, `why` reported "about 2.00 USD"."""
     api.has(Kind.LORA_TRAINING, "a", status("Failed", "Cancelled", cost=COST | cost))
     assert words in cli("why", "a").out
 
@@ -1094,7 +1094,7 @@ def to_class(name: str | None) -> Body:
 
 
 def three(api: Api) -> None:
-    """One of each kind: Completed, Failed, never begun."""
+    """One resource of each kind: Completed, Failed, not begun."""
     api.has(Kind.LORA_TRAINING, "a", completed(), annotations={})
     api.has(Kind.IMAGE_GENERATION, "b", status("Failed", "ProviderFailed"))
     api.has(Kind.TRANSCRIPTION, "c", {})
@@ -1140,7 +1140,7 @@ def test_nothing_moves_where_one_is_in_a_run(api: Api, cli: Callable[..., Said],
 
 
 def test_nothing_moves_where_the_api_server_refuses_one(api: Api, cli: Callable[..., Said]) -> None:
-    """A run may have begun since the list was read, or the user may lack the right to one."""
+    """A run may have begun after the list was read, or the user may lack the permission for one."""
     three(api)
     api.refuses["c"] = "spec.operatorClass must not change during a run"
     said = cli("move", "--all", "--to", "batch")

@@ -1,4 +1,4 @@
-"""`kubectl contentgen orphans`: what the gateway lists, on a terminal and for scripts; how its refusals are told."""
+"""`kubectl contentgen orphans`: table, JSON, and errors of the gateway."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ ORPHAN: dict[str, Any] = {
 
 
 class Gateway:
-    """Pages of orphans, and what was asked for."""
+    """Gateway: pages of orphans, and recorded requests."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -43,7 +43,7 @@ def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """No log output."""
 
         def do_GET(self) -> None:
             body = json.dumps(made.answer(self.path, self.headers.get("Authorization"))).encode()

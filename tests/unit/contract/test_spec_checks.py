@@ -1,4 +1,4 @@
-"""Specs that a provider would bill although they cannot give what is asked for; money 30."""
+"""Specs that a provider would bill without a usable result; money 30."""
 
 import re
 from typing import Any
@@ -66,7 +66,7 @@ def test_a_run_of_an_older_release_is_read_and_keeps_its_hash() -> None:
 
 
 def rules(kind: Kind, *path: str) -> list[str]:
-    """The CEL rules at a field of the spec."""
+    """CEL rules of a field of the spec."""
     schema = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     for name in path:
         schema = schema["items"] if name == "[]" else schema["properties"][name]
@@ -74,7 +74,7 @@ def rules(kind: Kind, *path: str) -> list[str]:
 
 
 def python_of(pattern: str) -> str:
-    """A pattern of RE2 as one of Python's, as far as the rules have it."""
+    """An RE2 pattern of the rules as a Python pattern."""
     named = re.sub(r"\\x\{([0-9A-F]+)\}", lambda code: rf"\U{int(code[1], 16):08x}", pattern)
     return named.replace(r"\p{Z}", "\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000")
 
