@@ -235,7 +235,7 @@ def test_a_name_of_two_lists_the_candidates(api: Api, cli: Callable[..., Said]) 
     api.has(Kind.LORA_TRAINING, "avatar", completed())
     said = cli("why", "avatar")
     assert (said.code, said.out) == (1, "")
-    assert "say which one: lora/avatar or transcript/avatar" in said.err
+    assert "give one of: lora/avatar or transcript/avatar" in said.err
 
 
 @pytest.mark.parametrize("name", ["..", "a/../b", "x?watch=true", "X", "%2e%2e", "a..b"])
@@ -422,7 +422,7 @@ def test_a_pod_without_a_log(api: Api, cli: Callable[..., Said]) -> None:
     pods, log = "/api/v1/namespaces/demo/pods", "/api/v1/namespaces/demo/pods/j-r1-prepare-1-x/log"
     api.extra[pods] = (200, {"items": [pod(UNSCHEDULABLE)]})
     api.extra[log] = (200, "")  # what a real API server says of a pod that no node has
-    assert "(no log yet; the pod is Pending: no node can take it" in cli("logs", "a").out
+    assert "(no log yet; the pod is Pending: no node has room for it" in cli("logs", "a").out
     api.extra[pods] = (200, {"items": [pod({"phase": "Running"})]})
     api.extra[log] = (400, {"message": 'container "worker" in pod "p" is waiting to start: ContainerCreating'})
     assert "(no log yet; the pod is Running)" in cli("logs", "a").out
@@ -550,7 +550,7 @@ def test_of_several_those_that_are_there_are_listed_although_one_is_missing(
 def test_a_cluster_that_does_not_answer_is_asked_once_for_several(cli: Callable[..., Said], tmp_path: Path) -> None:
     write_kubeconfig(tmp_path / "gone", "http://127.0.0.1:1")
     said = cli("get", "files", "lora/a", "lora/b", "--kubeconfig", str(tmp_path / "gone"))
-    assert (said.code, said.err.count("does not answer")) == (1, 1)
+    assert (said.code, said.err.count("does not respond")) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -104,10 +104,10 @@ def test_for_scripts_and_of_all_namespaces(
 def test_none(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     gateway.orphans = []
     assert run(monkeypatch) == 0
-    assert "no orphan in namespace 'demo'" in capsys.readouterr().err
+    assert "no orphans in namespace 'demo'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("status", "words"), [(401, "audience"), (302, "answered 302"), (500, "answered 500")])
+@pytest.mark.parametrize(("status", "words"), [(401, "audience"), (302, "returned 302"), (500, "returned 500")])
 def test_refusals(
     status: int,
     words: str,
