@@ -34,7 +34,7 @@ def decide_deletion(resource: Resource, observed: Observation, now: datetime, po
     run, purchase = resource.status.run, observed.purchase
     if not resource.finalized or run is None:
         return plan
-    if resource.tenant.held:  # another cluster has, or may yet adopt, what was bought: only the finalizer goes
+    if resource.tenant.block_reason:  # another cluster has, or may yet adopt, what was bought: only the finalizer goes
         return plan.model_copy(update={"stop_job": True})
     discard = deletion_tombstone_of(resource) if resource.deletes_files else None
     again = _NEXT_SLICE_SECONDS if discard is not None else None
@@ -69,7 +69,7 @@ def _reservation_from_status(resource: Resource, run: RunStatus) -> Reservation 
 
 def is_searched_at_deletion(resource: Resource, purchase: Purchase) -> bool:
     """Whether the reply to a paid request of the resource is lost: what is found is cancelled before it goes."""
-    if resource.tenant.held:
+    if resource.tenant.block_reason:
         return False
     lost = purchase.state is PurchaseState.INTENT and not purchase.planned and not purchase.abandoned
     return lost and purchase.job_id == resource.ref.uid

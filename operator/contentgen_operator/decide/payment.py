@@ -40,7 +40,7 @@ def adoption(resource: Resource, key: PurchaseKey, purchase: Purchase | None) ->
     """The change of owner of a purchase that a resource goes on with; None for its own, and for one without a use."""
     if purchase is None or purchase.job_id == resource.ref.uid or purchase.unpaid or purchase.abandoned:
         return None
-    if resource.tenant.held:  # whose purchases they are is not known
+    if resource.tenant.block_reason:  # whose purchases they are is not known
         return None
     if purchase.state not in _ADOPTABLE:
         return None
