@@ -1,4 +1,5 @@
-"""What a child does with its segment: decode, find boundaries, choose, finish, and tell."""
+"""Analysis of one segment in a child process: decode, detect boundaries, choose frames, encode them, send the
+results."""
 
 import time
 from collections import deque
@@ -23,13 +24,13 @@ from contentgen_worker.media.shots.best import BestFrames, FrameCandidate, Frame
 from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryDetector, ThumbnailBuffer
 from contentgen_worker.media.shots.segments import cores, plan, span
 
-_REPORT_INTERVAL = 0.25  # seconds on the clock
-_FIRST_BORDER_INTERVAL, _LAST_BORDER_INTERVAL = 0.3, 2.0  # seconds between two looks at the borders; ever rarer
+_REPORT_INTERVAL = 0.25  # seconds of wall-clock time
+_FIRST_BORDER_INTERVAL, _LAST_BORDER_INTERVAL = 0.3, 2.0  # seconds between border checks; the interval grows
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is asked of a recording."""
+    """Parameters of an analysis."""
 
     source: Path | MediaSource
     bounds: MediaLimits
@@ -37,20 +38,20 @@ class Task:
     quota: FrameQuota
     picture: PictureSettings
     fps: float = 25.0
-    min_shot_seconds: float = 0.0  # seconds of a shot
+    min_shot_seconds: float = 0.0  # seconds
     speed: Speed = Speed.EXACT
-    ranges: tuple[tuple[float, float], ...] = ()  # seconds to take frames from; all where there are none
-    min_gap: float = 0.0  # seconds; of frames that are nearer only the first is finished
+    ranges: tuple[tuple[float, float], ...] = ()  # seconds from which frames are taken; empty: all
+    min_gap: float = 0.0  # seconds; of frames closer than this, only the first is encoded
 
     def in_ranges(self, start: float, end: float) -> bool:
-        """Whether frames may be taken anywhere from one second to another."""
+        """Whether the interval of seconds overlaps the requested time ranges."""
         return not self.ranges or any(first <= end and start <= last for first, last in self.ranges)
 
     def detector(self) -> BoundaryDetector:
-        """A detector, as fresh as it is for a new recording."""
+        """New detector in its initial state."""
         if self.detection.detector is Detector.AUTO:
             return Auto()
-        from contentgen_worker.media.shots.pyscenedetect import make  # noqa: PLC0415 - takes a second, and few name one
+        from contentgen_worker.media.shots.pyscenedetect import make  # noqa: PLC0415 - loading takes a second, and it is rarely used
 
         return make(self.detection, self.fps)
 
@@ -58,7 +59,7 @@ class Task:
 @transferable
 @dataclass(frozen=True, slots=True)
 class SegmentProgress:
-    """How many seconds of a segment have been decoded."""
+    """Seconds of a segment decoded so far."""
 
     segment: int
     seconds: float
@@ -67,7 +68,7 @@ class SegmentProgress:
 @transferable
 @dataclass(frozen=True, slots=True)
 class ChosenFrame:
-    """A frame that was chosen and finished."""
+    """Chosen frame with its encoded picture. `motion`: mean change of luma to the frame before."""
 
     seconds: float
     picture: EncodedPicture
@@ -77,7 +78,7 @@ class ChosenFrame:
 @transferable
 @dataclass(frozen=True, slots=True)
 class SegmentResult:
-    """What was found in a segment, and what the parent needs to decide its joints."""
+    """Result of a segment. `head`, `tail`: thumbnails with which the parent decides the seams."""
 
     segment: int
     frames: int
@@ -93,7 +94,7 @@ class SegmentResult:
 
 
 def send_plan(send: Callable[[object], None], task: Task, workers: int) -> None:
-    """Child: the segments of a recording of which something is wanted, one after another."""
+    """Child process: send the segments that overlap the requested ranges, in order."""
     with open_media(task.source) as container:
         for segment in plan(container, max(workers, 2) if task.ranges else workers):
             if task.in_ranges(*span(container, segment)):
@@ -101,13 +102,13 @@ def send_plan(send: Callable[[object], None], task: Task, workers: int) -> None:
 
 
 def analyse(send: Callable[[object], None], task: Task, segment: Segment) -> None:
-    """Child: samples and boundaries of a segment."""
+    """Child process: send progress, chosen frames and the result of a segment."""
     _Analysis(send, task, segment).run()
 
 
 @dataclass(slots=True)
 class _Edges:
-    """The looks of the first and the last `2 * REACH` seconds."""
+    """Thumbnails of the first and the last `2 * REACH` seconds."""
 
     head: list[tuple[float, Plane]] = field(default_factory=list)
     tail: deque[tuple[float, Plane]] = field(default_factory=deque)
@@ -132,13 +133,13 @@ class _Analysis:
         self._borders, self._next_border_check, self._border_interval = BorderFinder(), -1e9, _FIRST_BORDER_INTERVAL
         self._aspect = 1.0
         self._adaptive: Adaptive | None = None
-        self._shot_start = 0.0  # the open one's first second
+        self._shot_start = 0.0  # start of the current shot in seconds
 
     def run(self) -> None:
         start, seconds, count = None, 0.0, 0
         with open_media(self._task.source) as container:
             self._aspect = pixel_aspect(container.streams.video[0])
-            for count, sample in enumerate(self._sampled_seconds(container), 1):  # noqa: B007 - told at the end
+            for count, sample in enumerate(self._sampled_seconds(container), 1):  # noqa: B007 - sent at the end
                 seconds = sample.seconds
                 if start is None:
                     start = self._shot_start = seconds
